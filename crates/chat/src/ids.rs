@@ -1,0 +1,84 @@
+//! What things are called. Every id is its own type; none of them is a bare number.
+
+use std::fmt;
+
+/// A position in the journal: the first entry is 1, and every entry takes one. 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The position after this one.
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, as the orderer stamped them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+/// Which version of the rules decides an entry. Old versions stay runnable for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rules(pub u16);
+
+impl Rules {
+    /// The newest that this program knows.
+    pub const NEWEST: Rules = Rules(1);
+}
+
+/// One opening of the journal by one server process: random, never used twice. On the wire it is
+/// the `epoch`; with a counter it names every command that the process ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node(pub u64);
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A room: the `seq` of the entry that created it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomId(pub u64);
+
+/// An account: the `seq` of the entry that added it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u64);
+
+/// A name as the rules know it: a keyed hash of its canonical form, made at the door.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameKey(pub [u8; 16]);
+
+impl fmt::Debug for NameKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NameKey({:02x}{:02x}..)", self.0[0], self.0[1])
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Principal {
+    /// The one who runs the server; also the server itself.
+    Operator,
+    /// A registered account.
+    Account(AccountId),
+    /// A session with a name and no account: it speaks in public rooms and owns nothing.
+    Guest(NameKey),
+}
+
+/// Where in the journal something is decided, and by which process it was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The entry's place.
+    pub seq: Seq,
+    /// The orderer's stamp. The state's time is the largest so far.
+    pub time: Time,
+    /// The process that ordered it.
+    pub node: Node,
+}

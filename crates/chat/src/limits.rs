@@ -1,0 +1,19 @@
+//! The limits that are part of the rules: alike on every node, changed only by a new rules version.
+
+/// Accepted sends with an id that are remembered for one principal.
+/// The oldest is forgotten first; repeating it then posts again.
+pub const SENT_PER_PRINCIPAL_MAX: usize = 4_096;
+
+/// How long, in ms of journal time, an accepted send is remembered: 24 h.
+/// Our clients give up after 1 h, so a forgotten id is never one that is still being retried.
+pub const SENT_REMEMBERED_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Accepted sends remembered in all: about 160 MB of memory at worst.
+pub const SENT_MAX: usize = 1_000_000;
+
+/// Openings of the journal that are remembered. Each is one start of a server: at one an hour, two
+/// and a half years. A client that resumes from an older one starts again from room numbers.
+pub const OPENINGS_MAX: usize = 20_000;
+
+/// Rooms in all: each costs memory for ever, and accounts may make them.
+pub const ROOMS_MAX: usize = 100_000;

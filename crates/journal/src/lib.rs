@@ -1,0 +1,24 @@
+//! vang-journal: one ordered, durable record of everything that happened, which can prove itself.
+//!
+//! An entry is an envelope (what the rules need: ids, numbers, hashes) and beside it a payload (what
+//! somebody typed) with its random salt. The chain runs over envelopes alone, so a payload can be
+//! erased and the rest still proves that nothing else is missing.
+//!
+//! No rules and no clock here: the orderer stamps, `vang-chat` decides. See `contract.rs` for what
+//! every journal promises; `tests/contract.rs` holds each of them to it.
+
+mod contract; // append, settle, read: what a journal promises, and how it fails
+mod format; // format 1: envelopes and payloads as bytes and back
+mod chain; // the hash that binds every envelope to all before it
+mod memory; // a journal in memory: for tests and the simulation
+mod folder; // the data folder: its lock, its format, its permissions
+mod sqlite; // a journal in SQLite: one file, group commit, synchronous=FULL
+mod check; // reads everything again and names the entry where something is wrong
+
+pub use chain::{Chain, genesis};
+pub use check::{CheckReport, Problem, check};
+pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
+pub use folder::{DataFolder, FolderError};
+pub use format::{BadEntry, Envelope, Origin, Said, decode_name, encode_name};
+pub use memory::MemoryJournal;
+pub use sqlite::{SqliteJournal, SqliteReader};

@@ -1,0 +1,156 @@
+//! A journal in memory: the contract and nothing else, for tests and the simulation. Clones share
+//! one journal: a second writer, or a reader beside the writer, is a clone.
+//!
+//! It never fails and what it has is "durable" at once. What a disk can do to it (lose a tail that
+//! was not synced, land and report failure) is done from outside, with `truncate` and a wrapper.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use vang_chat::Seq;
+
+use crate::chain::{Chain, genesis};
+use crate::contract::{Appended, Batch, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
+
+/// A journal in memory. Cloning gives another handle on the same journal.
+#[derive(Clone, Debug)]
+pub struct MemoryJournal {
+    identity: Identity,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: Vec<Slot>,
+    checkpoints: BTreeMap<Seq, [u8; 32]>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    envelope: Bytes,
+    chain: Chain,
+    payload: Option<Payload>,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new(identity: Identity) -> MemoryJournal {
+        MemoryJournal { identity, kept: Arc::default() }
+    }
+
+    /// Loses every entry after `to`, and their checkpoints: what a power cut does to entries that
+    /// were not synced. For the simulation; a journal never does this by itself.
+    pub fn truncate(&self, to: Seq) {
+        let mut kept = self.kept();
+        let len = usize::try_from(to.0).unwrap_or(usize::MAX);
+        kept.entries.truncate(len);
+        kept.checkpoints.retain(|seq, _| *seq <= to);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Nothing panics while holding it but for want of memory; what is there is whole anyway.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn end(&self) -> Seq {
+        Seq(self.entries.len() as u64)
+    }
+
+    fn slot(&self, seq: Seq) -> Option<&Slot> {
+        let index = usize::try_from(seq.0.checked_sub(1)?).ok()?;
+        self.entries.get(index)
+    }
+
+    fn after(&self, after: Seq) -> impl Iterator<Item = (Seq, &Slot)> {
+        let skip = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.entries.len());
+        (after.0.saturating_add(1)..).map(Seq).zip(&self.entries[skip..])
+    }
+}
+
+impl Slot {
+    fn entry(&self, seq: Seq) -> Entry {
+        Entry { seq, envelope: self.envelope.clone(), payload: self.payload.clone() }
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn append(&mut self, batch: &Batch) -> Appended {
+        let identity = self.identity;
+        let mut kept = self.kept();
+        let first = kept.end().next();
+        let mut chain = kept.entries.last().map_or_else(|| genesis(&identity), |slot| slot.chain);
+        for draft in &batch.drafts {
+            chain = chain.after(&draft.envelope);
+            let (envelope, payload) = (draft.envelope.clone(), Some(draft.payload.clone()));
+            kept.entries.push(Slot { envelope, chain, payload });
+        }
+        kept.checkpoints.extend(batch.checkpoints.iter().copied());
+        Appended::Appended { first }
+    }
+
+    fn settle(&mut self) -> Result<Seq, Fault> {
+        Ok(self.kept().end())
+    }
+
+    fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
+        let mut kept = self.kept();
+        if let Some(missing) = seqs.iter().find(|seq| kept.slot(**seq).is_none()) {
+            return Err(missing_entry(*missing));
+        }
+        for seq in seqs {
+            // Checked above, and 0 is no place.
+            kept.entries[seq.0 as usize - 1].payload = None;
+        }
+        Ok(())
+    }
+}
+
+impl Reader for MemoryJournal {
+    fn end(&mut self) -> Result<Seq, Fault> {
+        Ok(self.kept().end())
+    }
+
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
+        let kept = self.kept();
+        let (mut entries, mut bytes) = (Vec::new(), 0_usize);
+        for (seq, slot) in kept.after(after).take(limit) {
+            bytes += slot.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            entries.push(slot.entry(seq));
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    fn get(&mut self, seqs: &[Seq]) -> Result<Vec<Entry>, Fault> {
+        let kept = self.kept();
+        seqs.iter()
+            .map(|seq| kept.slot(*seq).map(|slot| slot.entry(*seq)).ok_or_else(|| missing_entry(*seq)))
+            .collect()
+    }
+
+    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {
+        let kept = self.kept();
+        let sealed =
+            |(seq, slot): (Seq, &Slot)| Sealed { seq, envelope: slot.envelope.clone(), chain: slot.chain.0 };
+        Ok(kept.after(after).take(limit).map(sealed).collect())
+    }
+
+    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault> {
+        let kept = self.kept();
+        let later = kept.checkpoints.range(Seq(after.0.saturating_add(1))..);
+        Ok(later.take(limit).map(|(seq, state)| (*seq, *state)).collect())
+    }
+}
+
+fn missing_entry(seq: Seq) -> Fault {
+    Fault::Damaged { seq: seq.0, why: "it is missing".into() }
+}

@@ -1,0 +1,96 @@
+//! Writing a message: the header's keys in the order given, with `": "` and `", "` between them, as
+//! Python's `json.dumps(..., ensure_ascii=False)` writes it.
+
+use bytes::BytesMut;
+
+use crate::encoding::ByteOrder;
+use crate::python::write_json_string;
+
+/// A header under construction, appended to a buffer together with its content.
+///
+/// The four required keys come first, in the guide's order.
+pub struct Composer<'a> {
+    out: &'a mut BytesMut,
+    scratch: Vec<u8>,
+    start: usize,
+}
+
+impl<'a> Composer<'a> {
+    /// Begins a message at the end of `out`.
+    pub fn new(out: &'a mut BytesMut, content_type: &str, content_encoding: &str, content_length: usize) -> Self {
+        let start = out.len();
+        out.extend_from_slice(&[0, 0, b'{']);
+        let mut composer = Composer { out, scratch: Vec::new(), start };
+        composer.text("byteorder", ByteOrder::NATIVE.as_str());
+        composer.text("content-type", content_type);
+        composer.text("content-encoding", content_encoding);
+        composer.number("content-length", content_length as u64);
+        composer
+    }
+
+    /// Adds a key with a string.
+    pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.key(key);
+        self.scratch.clear();
+        write_json_string(&mut self.scratch, value);
+        self.out.extend_from_slice(&self.scratch);
+        self
+    }
+
+    /// Adds a key with a number.
+    pub fn number(&mut self, key: &str, value: u64) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(itoa(value, &mut [0; 20]));
+        self
+    }
+
+    /// Adds a key with a value that is JSON already.
+    pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(json.as_bytes());
+        self
+    }
+
+    /// Adds the content, which has the length that was promised.
+    ///
+    /// # Panics
+    /// When the header is longer than 65,535 bytes: callers bound what they put in.
+    pub fn finish(self, content: &[u8]) {
+        self.out.extend_from_slice(b"}");
+        let len = self.out.len() - self.start - 2;
+        let len = u16::try_from(len).expect("callers bound every value that goes into a header");
+        self.out[self.start..self.start + 2].copy_from_slice(&len.to_be_bytes());
+        self.out.extend_from_slice(content);
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.out.len() > self.start + 3 {
+            self.out.extend_from_slice(b", ");
+        }
+        self.out.extend_from_slice(b"\"");
+        // Keys are ours: plain ASCII without quotes.
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\": ");
+    }
+}
+
+fn itoa(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+/// `{"result": text}` as the guide's server writes it.
+pub fn result_content(text: &str) -> Vec<u8> {
+    let mut content = Vec::with_capacity(text.len() + 16);
+    content.extend_from_slice(b"{\"result\": ");
+    write_json_string(&mut content, text);
+    content.push(b'}');
+    content
+}

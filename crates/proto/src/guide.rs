@@ -1,0 +1,148 @@
+//! The guide's exchange (`docs/PROTOCOL.md` section 2): what its server answers, byte for byte.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::value::RawValue;
+
+use crate::compose::{Composer, result_content};
+use crate::encoding::{self, NotDecodable};
+use crate::header::{excerpt, text_of};
+use crate::limits::JSON_DEPTH_MAX;
+use crate::{Frame, python};
+
+/// The answers that every fresh server holds.
+pub const ANSWERS: [(&str, &str); 3] = [
+    ("morpheus", "Follow the white rabbit. \u{1f430}"),
+    ("ring", "In the caves beneath the Misty Mountains. \u{1f48d}"),
+    ("\u{1f436}", "\u{1f43e} Playing ball! \u{1f3d0}"),
+];
+
+/// Content that is not what its header says. Fatal to the connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedContent {
+    /// Nobody knows this encoding.
+    #[error("unknown content-encoding '{name}'")]
+    UnknownEncoding {
+        /// As sent, shortened.
+        name: String,
+    },
+    /// The bytes are not in the encoding named.
+    #[error("{0}")]
+    NotDecodable(#[from] NotDecodable),
+    /// Text, but not JSON.
+    #[error("content is not JSON: {why}")]
+    NotJson {
+        /// What the parser found, and where.
+        why: String,
+    },
+    /// JSON, but not an object.
+    #[error("content must be a JSON object, not {found}")]
+    NotObject {
+        /// The beginning of what it is.
+        found: String,
+    },
+    /// Nested beyond reason.
+    #[error("content is nested {depth} levels deep; at most {JSON_DEPTH_MAX} are read")]
+    TooDeep {
+        /// As found.
+        depth: usize,
+    },
+}
+
+/// A frame's content as text, in whatever encoding its header names.
+pub fn text_content(frame: &Frame) -> Result<Cow<'_, str>, MalformedContent> {
+    let name = frame.header.content_encoding();
+    let encoding =
+        encoding::find(&name).ok_or_else(|| MalformedContent::UnknownEncoding { name: excerpt(&name) })?;
+    Ok(encoding::decode(encoding, frame.header.byteorder(), &frame.content)?)
+}
+
+/// The arguments in `text/json` content: an object's keys with their values as JSON text.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments(Vec<(String, Box<RawValue>)>);
+
+impl Arguments {
+    /// Parses an object; of a key that stands twice, the last counts.
+    pub fn parse(text: &str) -> Result<Arguments, MalformedContent> {
+        // Python skips a byte order mark only where the codec does; JSON itself has none.
+        let depth = python::depth(text.as_bytes());
+        if depth > JSON_DEPTH_MAX {
+            return Err(MalformedContent::TooDeep { depth });
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let value: &RawValue = serde::Deserialize::deserialize(&mut json).map_err(not_json)?;
+        json.end().map_err(not_json)?;
+        if !value.get().starts_with('{') {
+            return Err(MalformedContent::NotObject { found: excerpt(value.get()) });
+        }
+        struct Pairs;
+        impl<'de> serde::de::Visitor<'de> for Pairs {
+            type Value = Vec<(String, Box<RawValue>)>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        let mut json = serde_json::Deserializer::from_str(value.get());
+        serde::Deserializer::deserialize_map(&mut json, Pairs).map(Arguments).map_err(not_json)
+    }
+
+    /// A value as JSON text.
+    pub fn raw(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.get())
+    }
+
+    /// A value, if it is a string.
+    pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
+        text_of(self.raw(key)?)
+    }
+
+    /// A value as Python's `str` prints it; a missing one is `None`.
+    pub fn printed(&self, key: &str) -> Result<String, MalformedContent> {
+        let raw = self.raw(key).unwrap_or("null");
+        python::str_of(raw).map_err(|_| MalformedContent::TooDeep { depth: JSON_DEPTH_MAX + 1 })
+    }
+}
+
+fn not_json(error: serde_json::Error) -> MalformedContent {
+    MalformedContent::NotJson { why: error.to_string() }
+}
+
+/// What `search` answers.
+pub fn search(arguments: &Arguments) -> Result<String, MalformedContent> {
+    if let Some(query) = arguments.text("value")
+        && let Some((_, answer)) = ANSWERS.iter().find(|(value, _)| *value == query)
+    {
+        return Ok((*answer).to_owned());
+    }
+    Ok(format!("No match for '{}'.", arguments.printed("value")?))
+}
+
+/// What any other action that is not known answers.
+pub fn invalid_action(arguments: &Arguments) -> Result<String, MalformedContent> {
+    Ok(format!("Error: invalid action '{}'.", arguments.printed("action")?))
+}
+
+/// A response with a text, as the guide's server sends it.
+pub fn json_response(text: &str) -> Bytes {
+    let content = result_content(text);
+    let mut out = BytesMut::with_capacity(content.len() + 128);
+    Composer::new(&mut out, "text/json", "utf-8", content.len()).finish(&content);
+    out.freeze()
+}
+
+/// The response to content of any other type.
+pub fn binary_response(request: &[u8]) -> Bytes {
+    let mut content = b"First 10 bytes of request: ".to_vec();
+    content.extend_from_slice(&request[..request.len().min(10)]);
+    let mut out = BytesMut::with_capacity(content.len() + 160);
+    Composer::new(&mut out, "binary/custom-server-binary-type", "binary", content.len()).finish(&content);
+    out.freeze()
+}

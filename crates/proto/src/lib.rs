@@ -1,0 +1,31 @@
+//! vang-proto: messages on a byte stream. No I/O, no clock, no rooms: bytes in, messages out.
+//!
+//! The first half is for anybody's own protocol (`examples/own_protocol.rs`): frames, headers,
+//! encodings, and the guide's exchange. The second half, `vang`, is what vang says in them.
+
+pub mod frame; // where one message ends and the next begins
+pub mod header; // the JSON header: four required keys, all others kept as they came
+pub mod compose; // writing a message, byte for byte as Python's json would
+pub mod encoding; // content encodings by Python's names
+mod charmap; // the one-byte encodings, as Python has them
+pub mod python; // values as Python prints and dumps them
+pub mod guide; // the guide's exchange: search, binary, and their answers
+pub mod kind; // the first bytes of a connection say which kind of client it is
+pub mod vang; // vang's own requests, replies, events and session machines
+pub mod limits;
+
+pub use compose::Composer;
+pub use encoding::ByteOrder;
+pub use frame::{Decoder, Frame, Limits, MalformedFrame};
+pub use header::Header;
+
+/// Monotonic milliseconds from any fixed point; only differences mean something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl std::ops::Add<u64> for Millis {
+    type Output = Millis;
+    fn add(self, ms: u64) -> Millis {
+        Millis(self.0.saturating_add(ms))
+    }
+}

@@ -1,0 +1,65 @@
+//! Every limit of the protocol, with its unit, its reason and what happens beyond it.
+
+/// Longest header: what two length bytes can say. Longer cannot be expressed.
+pub const HEADER_BYTES_MAX: u32 = 65_535;
+
+/// Longest content of any message: 1 MiB. Refused by its claimed length, before it arrives.
+pub const CONTENT_BYTES_MAX: u64 = 1 << 20;
+
+/// Longest content of a message in a room: 256 KiB. It is kept for ever and sent to every reader;
+/// larger things are files. Refused, and the connection goes on.
+pub const INLINE_BYTES_MAX: u64 = 1 << 18;
+
+/// Longest content that our own client takes: a page of history is at most one message over 256 KiB.
+pub const CLIENT_CONTENT_BYTES_MAX: u64 = 16 << 20;
+
+/// Nesting of JSON content: Python's own parser gives up at about a thousand; nobody needs thirty.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Longest `re` and `id`: they are given back or remembered, and name one request.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Longest content type and name of an encoding.
+pub const TYPE_BYTES_MAX: usize = 255;
+
+/// Rooms in one `follow`, and followed by one connection.
+pub const FOLLOWED_ROOMS_MAX: usize = 1_024;
+
+/// Bytes looked at to tell the kind of a client: the longest first token is far shorter.
+pub const KIND_BYTES_MAX: usize = 64;
+
+/// From accepting to knowing the kind of client, ms. Then closed without a byte.
+pub const FIRST_BYTE_MS: u64 = 10_000;
+
+/// From the first byte of a header to its last, ms. Then `timed-out`.
+pub const HEADER_MS: u64 = 10_000;
+
+/// From the end of a header to the last byte of its content, ms. Then `timed-out`.
+pub const CONTENT_MS: u64 = 60_000;
+
+/// Without a request on a connection that follows nothing, ms: 10 min. Then closed.
+pub const IDLE_MS: u64 = 600_000;
+
+/// With bytes waiting of which the peer takes none, ms: 10 min. Then closed; its cursor is its own.
+pub const STALL_MS: u64 = 600_000;
+
+/// Reading and dropping after our last byte, ms: so that the peer reads it before a reset can come.
+pub const DRAIN_MS: u64 = 2_000;
+
+/// Bytes dropped so at the most: 1 MiB.
+pub const DRAIN_BYTES_MAX: u64 = 1 << 20;
+
+/// Unsent replies of a connection: 64 KiB. Beyond it is not read until it takes them.
+pub const UNSENT_REPLY_BYTES_MAX: usize = 1 << 16;
+
+/// Requests of a connection whose replies are not ready yet. Beyond it is not read.
+pub const PENDING_REQUESTS_MAX: usize = 1_024;
+
+/// Content of those requests: 1 MiB, or one request. Beyond it is not read.
+pub const PENDING_REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Most messages and holes in one page of history.
+pub const HISTORY_PAGE_MAX: u64 = 256;
+
+const _: () = assert!(INLINE_BYTES_MAX <= CONTENT_BYTES_MAX);
+const _: () = assert!(CONTENT_BYTES_MAX < CLIENT_CONTENT_BYTES_MAX);

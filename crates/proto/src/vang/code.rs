@@ -1,0 +1,156 @@
+//! Error codes: stable words for programs, beside a sentence for people.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
+        /// Why a request failed; `docs/PROTOCOL.md` section 4 says what follows from each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of the specification.
+            pub const ALL: &[Code] = &[$(Code::$name,)+];
+
+            /// The word on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $word,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The bytes are not a message.
+    Malformed = "malformed",
+    /// A part is over its limit.
+    TooLong = "too-long",
+    /// Text in an encoding that nobody knows.
+    UnknownEncoding = "unknown-encoding",
+    /// Nothing whole came in time.
+    TimedOut = "timed-out",
+    /// An argument is missing or of the wrong kind.
+    BadRequest = "bad-request",
+    /// No such action.
+    UnknownAction = "unknown-action",
+    /// Not a name.
+    BadName = "bad-name",
+    /// The connection speaks under another name already.
+    NameSet = "name-set",
+    /// Guests may not do this.
+    AccountNeeded = "account-needed",
+    /// Only the operator may do this.
+    NotAllowed = "not-allowed",
+    /// No such room, or none that the asker may know of.
+    NoRoom = "no-room",
+    /// No such account.
+    NoAccount = "no-account",
+    /// The room or account exists.
+    NameTaken = "name-taken",
+    /// Joining twice.
+    AlreadyMember = "already-member",
+    /// Not in the room.
+    NotMember = "not-member",
+    /// The id was sent with another payload.
+    IdReused = "id-reused",
+    /// A starting point on a connection that follows already.
+    AlreadyFollowing = "already-following",
+    /// Another journal than the one resumed.
+    JournalChanged = "journal-changed",
+    /// A position that is not in this journal any more.
+    SeqAhead = "seq-ahead",
+    /// Not without TLS beyond this machine.
+    TlsRequired = "tls-required",
+    /// Connections, rooms or the like over their limit.
+    TooMany = "too-many",
+    /// Too much waits to be written.
+    Busy = "busy",
+    /// No room on the disk.
+    DiskFull = "disk-full",
+    /// The journal cannot be written now.
+    Unavailable = "unavailable",
+    /// The journal cannot tell yet whether it was written.
+    Unknown = "unknown",
+    /// The server's clock jumped.
+    ClockAhead = "clock-ahead",
+    /// The tables are not up to date.
+    ViewBehind = "view-behind",
+    /// The server is going down.
+    Stopping = "stopping",
+}
+
+impl Code {
+    /// Is it worth asking the same again, later?
+    pub fn is_passing(word: &str) -> bool {
+        [
+            Code::Busy,
+            Code::DiskFull,
+            Code::Unavailable,
+            Code::Unknown,
+            Code::ClockAhead,
+            Code::ViewBehind,
+            Code::Stopping,
+            Code::TooMany,
+        ]
+        .iter()
+        .any(|code| code.as_str() == word)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A reply key's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// A number.
+    Number(u64),
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Value {
+        Value::Number(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+/// An error as the peer gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    /// For programs.
+    pub code: Code,
+    /// For people: lower case, no full stop, what was found and what is allowed.
+    pub detail: String,
+    /// What the table of codes names.
+    pub keys: Vec<(&'static str, Value)>,
+}
+
+impl ErrorReply {
+    /// An error without further keys.
+    pub fn new(code: Code, detail: impl Into<String>) -> ErrorReply {
+        ErrorReply { code, detail: detail.into(), keys: Vec::new() }
+    }
+
+    /// Adds a key.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> ErrorReply {
+        self.keys.push((key, value.into()));
+        self
+    }
+}

@@ -1,0 +1,165 @@
+//! The client's side of following rooms: where it stands, how it resumes, what it does when the
+//! server's journal is another one or has been set back. The socket and the clock are its owner's.
+//!
+//! ```text
+//! connected ──▶ opening() ──▶ reply(ok) ──▶ event … event ──▶ (connection lost) ──▶ connected …
+//!                    ▲──────── seq-ahead, journal-changed ◀┘
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Code, Event, FollowFrom, Reply, RequestWriter};
+
+/// What the owner of the connection does with a reply.
+#[derive(Debug)]
+pub enum Advice {
+    /// Nothing: it follows now.
+    Follows,
+    /// Write these bytes: it begins again from another place.
+    Send(Bytes, Notice),
+    /// Wait, connect again, and try again.
+    Retry(String),
+    /// The server says no for good.
+    GiveUp {
+        /// The code of the error.
+        code: String,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// What a person should know about a beginning from another place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// An older copy of the journal was put back. What came after `seq` is told again as it is now.
+    SetBack {
+        /// The last position in common.
+        seq: u64,
+    },
+    /// It is another journal, or nothing in common is known: it goes on from the room numbers.
+    OtherJournal,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Follower {
+    writer: RequestWriter,
+    rooms: Vec<String>,
+    place: Place,
+    seen: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Fresh(FollowFrom),
+    At { journal: String, epoch: Option<String>, seq: u64 },
+}
+
+/// The `re` of a follower's own request.
+const RE: u64 = 0;
+
+impl Follower {
+    /// Follows these rooms, from these numbers or from now on.
+    pub fn new(name: Option<String>, rooms: Vec<String>, since: Option<Vec<u64>>) -> Follower {
+        let from = since.map_or(FollowFrom::Now, FollowFrom::Numbers);
+        Follower { writer: RequestWriter { name }, rooms, place: Place::Fresh(from), seen: BTreeMap::new() }
+    }
+
+    /// What to write on a new connection.
+    pub fn opening(&self) -> Bytes {
+        let from = match &self.place {
+            Place::Fresh(from) => from.clone(),
+            Place::At { journal, epoch, seq } => {
+                FollowFrom::Position { journal: journal.clone(), epoch: epoch.clone(), seq: *seq }
+            }
+        };
+        self.writer.follow(RE, &self.rooms, &from)
+    }
+
+    /// Is this the reply to what `opening` asked?
+    pub fn is_mine(&self, reply: &Reply) -> bool {
+        reply.re == Some(RE)
+    }
+
+    /// The reply came.
+    pub fn handle_reply(&mut self, reply: &Reply) -> Advice {
+        let Some(code) = reply.code.as_deref() else {
+            let text = |key| reply.header.text(key).map(std::borrow::Cow::into_owned);
+            if let (Some(journal), Some(seq)) = (text("journal"), reply.header.number("seq")) {
+                self.place = Place::At { journal, epoch: text("epoch"), seq };
+            }
+            return Advice::Follows;
+        };
+        let resumes = matches!(self.place, Place::At { .. });
+        if resumes && code == Code::SeqAhead.as_str() {
+            let common = reply.header.number("seq");
+            if let (Some(common), Place::At { seq, epoch, .. }) = (common, &mut self.place) {
+                *seq = common;
+                // What the server gave belongs to the common part: no need to be told again.
+                *epoch = reply.header.text("epoch").map(std::borrow::Cow::into_owned);
+                return Advice::Send(self.opening(), Notice::SetBack { seq: common });
+            }
+            return self.restart();
+        }
+        if resumes && code == Code::JournalChanged.as_str() {
+            return self.restart();
+        }
+        if Code::is_passing(code) {
+            return Advice::Retry(reply.text.clone());
+        }
+        Advice::GiveUp { code: code.to_owned(), detail: reply.text.clone() }
+    }
+
+    fn restart(&mut self) -> Advice {
+        // The server begins at the room's end where we have seen more than there is.
+        let numbers = self.rooms.iter().map(|room| self.seen.get(room).copied()).collect::<Option<Vec<u64>>>();
+        self.place = Place::Fresh(numbers.map_or(FollowFrom::Now, FollowFrom::Numbers));
+        Advice::Send(self.opening(), Notice::OtherJournal)
+    }
+
+    /// An event came. `false`: it was seen before and is not to be shown.
+    pub fn handle_event(&mut self, event: &Event) -> bool {
+        let Some(new) = event.seq else { return true };
+        if let Place::At { seq, .. } = &mut self.place {
+            if new <= *seq {
+                return false;
+            }
+            *seq = new;
+        }
+        if let (Some(room), Some(n)) = (&event.room, event.n) {
+            self.seen.insert(room.clone(), n);
+        }
+        true
+    }
+
+    /// The last position seen, once it follows.
+    pub fn seq(&self) -> Option<u64> {
+        match &self.place {
+            Place::At { seq, .. } => Some(*seq),
+            Place::Fresh(_) => None,
+        }
+    }
+}
+
+/// How long to wait before connecting again: 250 ms at first, doubling to 15 s, with jitter down to
+/// half of it, so that a thousand clients of a restarted server do not come in one instant.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The next wait, ms; `random` is any random number.
+    pub fn next_ms(&mut self, random: u64) -> u64 {
+        let full = (250_u64 << self.failures.min(6)).min(15_000);
+        self.failures += 1;
+        full / 2 + random % (full / 2 + 1)
+    }
+
+    /// It worked.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}

@@ -1,0 +1,489 @@
+//! The server's side of a connection: bytes in; requests out; replies in, in any order; bytes out, in
+//! the order of the requests. It answers the guide's requests itself, knows every deadline of the
+//! connection, and how it ends. It does not know rooms.
+//!
+//! ```text
+//! Open ──last request, fault, end of stream, goodbye──▶ Finishing ──all written──▶ HalfClosed ──▶ Done
+//! ```
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use super::request::{Fault, Request, is_action};
+use super::{Code, ErrorReply, event, reply};
+use crate::frame::{Limits, Part};
+use crate::guide::{self, Arguments, MalformedContent};
+use crate::limits::{
+    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX,
+    STALL_MS, UNSENT_REPLY_BYTES_MAX,
+};
+use crate::{Decoder, Frame, MalformedFrame, Millis};
+
+/// Limits of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Bytes of a message's parts.
+    pub frame: Limits,
+    /// From a header's first byte to its last, ms.
+    pub header_ms: u64,
+    /// From a header's end to the content's, ms.
+    pub content_ms: u64,
+    /// Without a request, ms.
+    pub idle_ms: u64,
+    /// Without the peer taking what waits, ms.
+    pub stall_ms: u64,
+}
+
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
+            frame: Limits::default(),
+            header_ms: HEADER_MS,
+            content_ms: CONTENT_MS,
+            idle_ms: IDLE_MS,
+            stall_ms: STALL_MS,
+        }
+    }
+}
+
+/// Names a request until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What the socket's owner does next, besides reading and writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Wait,
+    /// Shut the sending half; then read and drop until `Close`.
+    ShutDown,
+    /// Close the socket.
+    Close,
+}
+
+struct Pending {
+    weight: usize,
+    last: bool,
+    reply: Option<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Finishing,
+    HalfClosed { until: Millis, dropped: u64 },
+    Done,
+}
+
+/// See the module's head.
+pub struct ServerSession {
+    limits: ServerLimits,
+    decoder: Decoder,
+    phase: Phase,
+    peer_ended: bool,
+    follows: bool,
+    pending: VecDeque<Pending>,
+    first_pending: u64,
+    pending_weight: usize,
+    answered_early: usize,
+    out: VecDeque<(Bytes, Sort)>,
+    unsent_replies: usize,
+    /// When the first byte of the unfinished part came.
+    part_since: Millis,
+    part: Part,
+    active_at: Millis,
+    written_at: Millis,
+    refused: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Reply,
+    Event,
+}
+
+impl ServerSession {
+    /// A session at the beginning of its stream.
+    pub fn new(now: Millis, limits: ServerLimits) -> ServerSession {
+        ServerSession {
+            limits,
+            decoder: Decoder::new(limits.frame),
+            phase: Phase::Open,
+            peer_ended: false,
+            follows: false,
+            pending: VecDeque::new(),
+            first_pending: 0,
+            pending_weight: 0,
+            answered_early: 0,
+            out: VecDeque::new(),
+            unsent_replies: 0,
+            part_since: now,
+            part: Part::Nothing,
+            active_at: now,
+            written_at: now,
+            refused: None,
+        }
+    }
+
+    /// Bytes came. Then poll for requests.
+    pub fn handle_bytes(&mut self, _now: Millis, bytes: &[u8]) {
+        match &mut self.phase {
+            Phase::Open if !self.peer_ended => self.decoder.feed(bytes),
+            Phase::HalfClosed { dropped, .. } => *dropped += bytes.len() as u64,
+            Phase::Open | Phase::Finishing | Phase::Done => {}
+        }
+    }
+
+    /// The peer sends no more. What it asked is still answered, what it follows still told.
+    pub fn handle_end(&mut self, _now: Millis) {
+        self.peer_ended = true;
+    }
+
+    /// The next request that is not of the guide's kind; `None` until more bytes, replies or room come.
+    pub fn poll_request(&mut self, now: Millis) -> Option<(Ticket, Request)> {
+        loop {
+            if !self.takes_requests() {
+                self.part_since = now;
+                return None;
+            }
+            match self.decoder.poll_frame() {
+                Ok(Some(frame)) => {
+                    self.active_at = now;
+                    if let Some(request) = self.interpret(now, &frame) {
+                        return Some(request);
+                    }
+                }
+                Ok(None) => {
+                    let part = self.decoder.waits_for();
+                    if part != self.part {
+                        self.part = part;
+                        self.part_since = now;
+                    }
+                    if self.peer_ended {
+                        self.handle_truncation(now, part);
+                    }
+                    return None;
+                }
+                Err(malformed) => {
+                    self.fail(now, &frame_error(&malformed));
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn handle_truncation(&mut self, now: Millis, part: Part) {
+        if part != Part::Nothing {
+            let part = part_name(part);
+            let detail = format!("the stream ended in the middle of a {part}");
+            self.fail(now, &ErrorReply::new(Code::Malformed, detail).with("part", part));
+        } else if !self.follows && self.phase == Phase::Open {
+            self.phase = Phase::Finishing;
+        }
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.phase == Phase::Open
+            && self.pending.len() < PENDING_REQUESTS_MAX
+            && self.pending_weight < PENDING_REQUEST_BYTES_MAX
+            && self.unsent_replies <= UNSENT_REPLY_BYTES_MAX
+    }
+
+    fn interpret(&mut self, now: Millis, frame: &Frame) -> Option<(Ticket, Request)> {
+        let in_header = frame.header.raw("action").is_some();
+        let last = !in_header && frame.header.text("connection").as_deref() != Some("keep-alive");
+        let request = if in_header {
+            Request::from_header(frame)
+        } else {
+            match self.answer_guide(now, frame, last) {
+                Ok(None) => return None,
+                Ok(Some(arguments)) => Request::from_content(frame, &arguments),
+                Err(malformed) => Err(Fault::Malformed(malformed)),
+            }
+        };
+        match request {
+            Ok(request) => {
+                let ticket = self.admit(request.weight(), last);
+                Some((ticket, request))
+            }
+            Err(Fault::Refused { re, error }) => {
+                let ticket = self.admit(0, last);
+                self.reply(now, ticket, reply::write_error(re.as_deref(), &error));
+                None
+            }
+            Err(Fault::Malformed(malformed)) => {
+                self.fail(now, &content_error(&malformed));
+                None
+            }
+        }
+    }
+
+    /// Answers a request of the guide; gives back the arguments of one that is vang's.
+    fn answer_guide(
+        &mut self,
+        now: Millis,
+        frame: &Frame,
+        last: bool,
+    ) -> Result<Option<Arguments>, MalformedContent> {
+        let response = if frame.header.content_type() == "text/json" {
+            let arguments = Arguments::parse(&guide::text_content(frame)?)?;
+            match arguments.text("action").as_deref() {
+                Some("search") => guide::json_response(&guide::search(&arguments)?),
+                Some(action) if is_action(action) => return Ok(Some(arguments)),
+                _ => guide::json_response(&guide::invalid_action(&arguments)?),
+            }
+        } else {
+            guide::binary_response(&frame.content)
+        };
+        let ticket = self.admit(0, last);
+        self.reply(now, ticket, response);
+        Ok(None)
+    }
+
+    fn admit(&mut self, weight: usize, last: bool) -> Ticket {
+        let ticket = Ticket(self.first_pending + self.pending.len() as u64);
+        self.pending_weight += weight;
+        self.pending.push_back(Pending { weight, last, reply: None });
+        if last {
+            self.phase = Phase::Finishing;
+        }
+        ticket
+    }
+
+    /// Answers a request. The reply waits for those of earlier requests.
+    pub fn reply(&mut self, now: Millis, ticket: Ticket, reply: Bytes) {
+        let Some(index) = ticket.0.checked_sub(self.first_pending) else { return };
+        let Some(pending) = self.pending.get_mut(index as usize) else { return };
+        if pending.reply.replace(reply).is_none() {
+            self.answered_early += 1;
+        }
+        while let Some(Pending { reply: Some(_), .. }) = self.pending.front() {
+            let Some(Pending { weight, last, reply: Some(reply) }) = self.pending.pop_front() else { break };
+            self.first_pending += 1;
+            self.pending_weight -= weight;
+            self.answered_early -= 1;
+            self.active_at = now;
+            self.unsent_replies += reply.len();
+            self.put(now, reply, Sort::Reply);
+            if last {
+                self.phase = Phase::Finishing;
+            }
+        }
+    }
+
+    /// May events be written now? A sender gets its reply before its own event, so not while a reply
+    /// waits for an earlier one; and a reader that has bytes waiting gets no more of them.
+    pub fn takes_events(&self) -> bool {
+        self.follows
+            && self.answered_early == 0
+            && self.out.is_empty()
+            && matches!(self.phase, Phase::Open | Phase::Finishing)
+    }
+
+    /// Events to write, behind what waits already.
+    pub fn push_event(&mut self, now: Millis, bytes: Bytes) {
+        self.put(now, bytes, Sort::Event);
+    }
+
+    fn put(&mut self, now: Millis, bytes: Bytes, sort: Sort) {
+        if self.out.is_empty() {
+            self.written_at = now;
+        }
+        self.out.push_back((bytes, sort));
+    }
+
+    /// From now on the connection follows rooms: it may be silent.
+    pub fn set_follows(&mut self) {
+        self.follows = true;
+    }
+
+    /// The connection ends after what is pending, with an error as the last that the peer reads.
+    pub fn fail(&mut self, now: Millis, error: &ErrorReply) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.refused = Some(error.detail.clone());
+        let ticket = self.admit(0, true);
+        self.reply(now, ticket, reply::write_error(None, error));
+    }
+
+    /// The server ends the connection, after what is pending. Says so where somebody listens for it.
+    pub fn close(&mut self, now: Millis, why: &str) {
+        if self.phase == Phase::Open {
+            if self.follows {
+                self.put(now, event::write_closing(why), Sort::Event);
+            }
+            self.phase = Phase::Finishing;
+        }
+    }
+
+    /// What to write, first bytes first. Then call `wrote`.
+    pub fn slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>, at_most: usize) {
+        slices.extend(self.out.iter().take(at_most).map(|(bytes, _)| IoSlice::new(bytes)));
+    }
+
+    /// The socket took this many bytes.
+    pub fn wrote(&mut self, now: Millis, mut n: usize) {
+        if n > 0 {
+            self.written_at = now;
+            self.active_at = now;
+        }
+        while n > 0 {
+            let Some((bytes, sort)) = self.out.front_mut() else { return };
+            let taken = n.min(bytes.len());
+            if *sort == Sort::Reply {
+                self.unsent_replies -= taken;
+            }
+            bytes.advance(taken);
+            n -= taken;
+            if bytes.is_empty() {
+                self.out.pop_front();
+            }
+        }
+        if self.out.is_empty() {
+            self.out = VecDeque::new();
+        }
+    }
+
+    /// Is there anything to write?
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Should the socket be read?
+    pub fn wants_input(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.peer_ended && self.takes_requests(),
+            // Also while it finishes: a peer that still sends must get to read what it is told.
+            Phase::HalfClosed { .. } => !self.peer_ended,
+            Phase::Finishing | Phase::Done => false,
+        }
+    }
+
+    /// What else is to be done.
+    pub fn step(&mut self, now: Millis) -> Step {
+        match self.phase {
+            Phase::Finishing if self.pending.is_empty() && self.out.is_empty() => {
+                if self.peer_ended {
+                    self.phase = Phase::Done;
+                    return Step::Close;
+                }
+                self.phase = Phase::HalfClosed { until: now + DRAIN_MS, dropped: 0 };
+                Step::ShutDown
+            }
+            Phase::HalfClosed { until, dropped } => {
+                if self.peer_ended || dropped >= DRAIN_BYTES_MAX || now >= until {
+                    self.phase = Phase::Done;
+                    return Step::Close;
+                }
+                Step::Wait
+            }
+            Phase::Done => Step::Close,
+            Phase::Open | Phase::Finishing => Step::Wait,
+        }
+    }
+
+    /// When to call `handle_time`, if nothing else happens before.
+    pub fn deadline(&self) -> Option<Millis> {
+        let stalled = self.has_output().then(|| self.written_at + self.limits.stall_ms);
+        let own = match self.phase {
+            Phase::HalfClosed { until, .. } => Some(until),
+            Phase::Open if !self.takes_requests() || self.peer_ended => None,
+            Phase::Open => match self.part {
+                Part::Header => Some(self.part_since + self.limits.header_ms),
+                Part::Content => Some(self.part_since + self.limits.content_ms),
+                Part::Nothing if !self.follows && self.pending.is_empty() && self.out.is_empty() => {
+                    Some(self.active_at + self.limits.idle_ms)
+                }
+                Part::Nothing => None,
+            },
+            Phase::Finishing | Phase::Done => None,
+        };
+        match (stalled, own) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Time passed: what is over is ended.
+    pub fn handle_time(&mut self, now: Millis) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if self.has_output() && now >= self.written_at + self.limits.stall_ms {
+            self.refused = Some(format!("took nothing for {} ms", self.limits.stall_ms));
+            self.phase = Phase::Done;
+        } else if self.phase == Phase::Open && self.part != Part::Nothing {
+            let (part, limit) = match self.part {
+                Part::Content => ("content", self.limits.content_ms),
+                Part::Header | Part::Nothing => ("header", self.limits.header_ms),
+            };
+            let detail = format!("the {part} was not whole within {limit} ms");
+            self.fail(now, &ErrorReply::new(Code::TimedOut, detail).with("part", part));
+        } else if self.phase == Phase::Open {
+            self.phase = Phase::Finishing;
+        }
+    }
+
+    /// Why the session refused the peer's bytes, for the log.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Bytes that this session holds for its peer: for measuring, not for deciding.
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.buffered() + self.out.iter().map(|(bytes, _)| bytes.len()).sum::<usize>() + self.pending_weight
+    }
+}
+
+fn part_name(part: Part) -> &'static str {
+    match part {
+        Part::Content => "content",
+        Part::Header | Part::Nothing => "header",
+    }
+}
+
+fn frame_error(malformed: &MalformedFrame) -> ErrorReply {
+    let detail = malformed.to_string();
+    match malformed {
+        MalformedFrame::UnknownProtocol { .. } => {
+            ErrorReply::new(Code::Malformed, detail).with("part", "protocol")
+        }
+        MalformedFrame::HeaderTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
+            .with("part", "header")
+            .with("found", u64::from(*len))
+            .with("limit", u64::from(*max)),
+        MalformedFrame::ContentTooLong { len, max } => {
+            ErrorReply::new(Code::TooLong, detail).with("part", "content").with("found", *len).with("limit", *max)
+        }
+        MalformedFrame::MissingKey { key } | MalformedFrame::WrongKind { key, .. } => {
+            ErrorReply::new(Code::Malformed, detail).with("part", "header").with("key", *key)
+        }
+        MalformedFrame::HeaderTooShort { .. }
+        | MalformedFrame::HeaderNotUtf8 { .. }
+        | MalformedFrame::HeaderNotJson { .. }
+        | MalformedFrame::HeaderNotObject { .. } => {
+            ErrorReply::new(Code::Malformed, detail).with("part", "header")
+        }
+    }
+}
+
+fn content_error(malformed: &MalformedContent) -> ErrorReply {
+    let code = match malformed {
+        MalformedContent::UnknownEncoding { .. } => Code::UnknownEncoding,
+        MalformedContent::NotDecodable(_)
+        | MalformedContent::NotJson { .. }
+        | MalformedContent::NotObject { .. }
+        | MalformedContent::TooDeep { .. } => Code::Malformed,
+    };
+    ErrorReply::new(code, malformed.to_string()).with("part", "content")
+}
+
+impl ServerSession {
+    /// The one refusal for bytes of no known kind.
+    pub fn refuse_protocol(&mut self, now: Millis, third: u8) {
+        self.fail(now, &frame_error(&MalformedFrame::UnknownProtocol { third }));
+    }
+}

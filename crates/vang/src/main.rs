@@ -1,0 +1,2 @@
+//! vang
+fn main() {}

@@ -1,0 +1,77 @@
+//! `soak`: the same tests with larger numbers. `bench`: the measurements.
+//!
+//! There is no second set of slow tests: each test reads from the environment how long to try, and
+//! is short without it. So what soaks is what is tested every day.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::steps::human;
+use crate::{run, suite};
+
+/// Simulated histories in a round; about seventeen times the tests' own.
+const SEEDS: u64 = 5_000;
+/// How often a round kills a server in the middle of its work.
+const KILLS: u64 = 100;
+/// How long a round feeds each fuzz target.
+const FUZZ_SECONDS: u64 = 60;
+
+/// One round, or with `minutes` as many as begin before these have passed. Every round has seeds of
+/// its own; a failing test names its seed.
+pub(crate) fn soak(minutes: Option<u64>) -> Result<()> {
+    let started = Instant::now();
+    let until = Duration::from_secs(60 * minutes.unwrap_or(0));
+    let mut round = 0;
+    loop {
+        let settings = settings(round);
+        let shown: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        round += 1;
+        eprintln!("\n== soak, round {round}: {} cargo test --workspace --locked", shown.join(" "));
+        let begun = Instant::now();
+        suite::cargo_test(&[], &settings).with_context(|| {
+            format!("soak, round {round} failed (again: `{} cargo test --workspace`)", shown.join(" "))
+        })?;
+        eprintln!("   ok, {}", human(begun.elapsed()));
+        if started.elapsed() >= until {
+            break;
+        }
+    }
+    let rounds = if round == 1 { "round" } else { "rounds" };
+    eprintln!("\n{round} {rounds} of soak passed in {}", human(started.elapsed()));
+    Ok(())
+}
+
+fn settings(round: u64) -> [(&'static str, String); 4] {
+    [
+        ("VANG_FIRST_SEED", (round * SEEDS).to_string()),
+        ("VANG_SEEDS", SEEDS.to_string()),
+        ("VANG_KILLS", KILLS.to_string()),
+        ("VANG_FUZZ_SECONDS", FUZZ_SECONDS.to_string()),
+    ]
+}
+
+/// Package and name of every bench.
+const BENCHES: &[(&str, &str)] = &[("vang-proto", "codec"), ("vang-server", "durable_send")];
+
+/// Builds in release and measures; `passed_on` goes to each bench.
+pub(crate) fn bench(passed_on: &[String]) -> Result<()> {
+    for (package, bench) in BENCHES {
+        let mut cargo = run::command("cargo");
+        cargo.args(["bench", "--locked", "-p", package, "--bench", bench, "--"]).args(passed_on);
+        eprintln!("\n== {}", run::line(&cargo));
+        run::through(&mut cargo)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_seed_is_in_two_rounds() {
+        assert_eq!(settings(0)[0], ("VANG_FIRST_SEED", "0".to_owned()));
+        assert_eq!(settings(2)[0], ("VANG_FIRST_SEED", "10000".to_owned()));
+    }
+}

@@ -1,0 +1,103 @@
+//! What `cargo metadata` knows: our crates, and everything below them for every target.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::run;
+
+/// Every package that Cargo.lock can bring into a build, by cargo's id.
+pub(crate) struct Metadata {
+    pub(crate) packages: BTreeMap<String, Package>,
+}
+
+/// One package.
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// Part of this workspace.
+    pub(crate) ours: bool,
+    /// Where it came from; `None` is a folder on this machine.
+    pub(crate) source: Option<String>,
+    pub(crate) licence: Option<String>,
+    pub(crate) rust_version: Option<String>,
+    /// What its manifest names, optional ones included.
+    pub(crate) declared: Vec<Declared>,
+    /// Ids of what really goes into a build of it, dev-dependencies left out.
+    pub(crate) built_with: Vec<String>,
+}
+
+/// A dependency as a manifest names it.
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    /// `normal`, `dev` or `build`.
+    pub(crate) kind: String,
+}
+
+impl Metadata {
+    /// Asks cargo. Refused by cargo if Cargo.lock does not fit the manifests.
+    pub(crate) fn load() -> Result<Metadata> {
+        let mut cargo = run::command("cargo");
+        cargo.args(["metadata", "--format-version", "1", "--locked"]);
+        let output = run::answer(&mut cargo)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`{}` ended with {}: {}", run::line(&cargo), output.status, said.trim());
+        }
+        let json = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+        Metadata::from_json(&json).context("cargo metadata has an unknown shape")
+    }
+
+    /// Reads what cargo printed.
+    pub(crate) fn from_json(json: &Value) -> Result<Metadata> {
+        let ours: Vec<&str> = list(json, "workspace_members")?.iter().filter_map(Value::as_str).collect();
+        let mut packages = BTreeMap::new();
+        for package in list(json, "packages")? {
+            let id = text(package, "id")?;
+            let mut declared = Vec::new();
+            for dependency in list(package, "dependencies")? {
+                let kind = optional(dependency, "kind").unwrap_or_else(|| "normal".to_owned());
+                declared.push(Declared { name: text(dependency, "name")?, kind });
+            }
+            let read = Package {
+                name: text(package, "name")?,
+                version: text(package, "version")?,
+                ours: ours.contains(&id.as_str()),
+                source: optional(package, "source"),
+                licence: optional(package, "license"),
+                rust_version: optional(package, "rust_version"),
+                declared,
+                built_with: Vec::new(),
+            };
+            packages.insert(id, read);
+        }
+        for node in list(&json["resolve"], "nodes")? {
+            let id = text(node, "id")?;
+            let package = packages.get_mut(&id).with_context(|| format!("no package for node {id}"))?;
+            for dependency in list(node, "deps")? {
+                if list(dependency, "dep_kinds")?.iter().any(|kind| kind["kind"] != "dev") {
+                    package.built_with.push(text(dependency, "pkg")?);
+                }
+            }
+        }
+        Ok(Metadata { packages })
+    }
+
+    /// The crates of this workspace.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &Package> {
+        self.packages.values().filter(|package| package.ours)
+    }
+}
+
+fn list<'a>(json: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
+    json[key].as_array().with_context(|| format!("no list `{key}`"))
+}
+
+fn text(json: &Value, key: &str) -> Result<String> {
+    optional(json, key).with_context(|| format!("no text `{key}`"))
+}
+
+fn optional(json: &Value, key: &str) -> Option<String> {
+    json[key].as_str().map(str::to_owned)
+}
