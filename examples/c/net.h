@@ -1,6 +1,5 @@
 /* Sockets by the name of their host, as streams. fread waits for all it is asked for, in whatever pieces it comes. */
 #include <netdb.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -22,14 +21,15 @@ static inline int open_socket(const char *host, const char *port, int (*use)(int
 	if (found) freeaddrinfo(found);
 	return fd;
 }
-static inline bool start_listening(int fd, const char *host)
+static inline int listen_and_say_so(const char *host, const char *port)
 {
 	struct sockaddr_storage address;
 	socklen_t size = sizeof address;
-	char port[8];
-	if (fd < 0 || listen(fd, 64) != 0 || getsockname(fd, (struct sockaddr *)&address, &size) != 0) return false;
-	getnameinfo((struct sockaddr *)&address, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
-	return printf("listening on %s:%s\n", host, port) > 0 && fflush(stdout) == 0;
+	char name[8];
+	int fd = open_socket(host, port, bind);
+	if (fd < 0 || listen(fd, 64) != 0 || getsockname(fd, (struct sockaddr *)&address, &size) != 0) return -1;
+	getnameinfo((struct sockaddr *)&address, size, NULL, 0, name, sizeof name, NI_NUMERICSERV);
+	return printf("listening on %s:%s\n", host, name) > 0 && fflush(stdout) == 0 ? fd : -1;
 }
 static inline bool open_streams(int fd, int seconds, FILE **in, FILE **out)
 {

@@ -1,7 +1,7 @@
 /* The origin protocol for C: whole messages out of a stream, and into it. Include it; it runs nothing. */
 #include "json.h"
-#include <arpa/inet.h>
 #include <stdbool.h>
+#include "net.h"
 #include <stdlib.h>
 #include <strings.h>
 enum { HEADER_BYTES_MAX = 65535, CONTENT_BYTES_MAX = 1 << 20 }; /* content: a vang server's default */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The guide's application server: one request a connection, a thread each. Run it as
     python3 app_server.py HOST PORT        (port 0: any free one; it is printed)"""
-import json, socketserver, sys
+import json, socket, socketserver, sys
 import vang
 
 ANSWERS = {
@@ -34,6 +34,7 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
 
 host, port = sys.argv[1:]
+Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 with Server((host, int(port)), Connection) as server:
     print(f"listening on {host}:{server.server_address[1]}", flush=True)
     server.serve_forever()

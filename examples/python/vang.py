@@ -37,6 +37,7 @@ def write_message(stream, content, type="text/json", encoding="utf-8", **keys):
 def text(header, content):
     """Content as text. Without a byte order mark, the sender's byte order decides how UTF-16 and UTF-32 are read."""
     encoding = codecs.lookup(header["content-encoding"]).name
-    if encoding in ("utf-16", "utf-32") and not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+    marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE
+    if encoding in ("utf-16", "utf-32") and not content.startswith(marks):
         encoding += "-le" if header["byteorder"] == "little" else "-be"
     return content.decode(encoding)

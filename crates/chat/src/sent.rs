@@ -82,7 +82,10 @@ impl Sent {
     /// Oldest first.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &First)> {
         self.by_age.values().map(|key| {
-            (key, self.by_key.get(key).expect("every key in by_age is in by_key: remember and forget do both"))
+            (
+                key,
+                self.by_key.get(key).expect("every key in by_age is in by_key: remember and forget do both"),
+            )
         })
     }
 

@@ -42,10 +42,7 @@ impl State {
         bytes
     }
 
-    fn write(
-        &self,
-        e: &mut Encoder<&mut Vec<u8>>,
-    ) -> Result<(), EncodeError<std::convert::Infallible>> {
+    fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> Result<(), EncodeError<std::convert::Infallible>> {
         e.array(9)?.u16(FORMAT)?.u16(self.rules.0)?.bytes(&self.hash())?.u64(self.seq.0)?.u64(self.time.0)?;
         e.array(self.openings.len() as u64)?;
         for (seq, node) in &self.openings {
@@ -150,7 +147,8 @@ fn read_room(d: &mut Decoder<'_>, state: &mut State) -> Result<(), BadSnapshot> 
 }
 
 fn count(d: &mut Decoder<'_>) -> Result<u64, BadSnapshot> {
-    d.array()?.ok_or_else(|| BadSnapshot::Malformed(minicbor::decode::Error::message("an array without a length")))
+    d.array()?
+        .ok_or_else(|| BadSnapshot::Malformed(minicbor::decode::Error::message("an array without a length")))
 }
 
 fn shape(d: &mut Decoder<'_>, expected: u64) -> Result<(), BadSnapshot> {
@@ -162,5 +160,7 @@ fn shape(d: &mut Decoder<'_>, expected: u64) -> Result<(), BadSnapshot> {
 
 fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], BadSnapshot> {
     let bytes = d.bytes()?;
-    bytes.try_into().map_err(|_| BadSnapshot::Malformed(minicbor::decode::Error::message("bytes of another length")))
+    bytes
+        .try_into()
+        .map_err(|_| BadSnapshot::Malformed(minicbor::decode::Error::message("bytes of another length")))
 }

@@ -265,6 +265,11 @@ impl State {
         self.openings.last_key_value().map(|(_, &node)| node)
     }
 
+    /// Every process that opened the journal, in order, as far as they are remembered.
+    pub fn openings(&self) -> impl DoubleEndedIterator<Item = Node> {
+        self.openings.values().copied()
+    }
+
     /// How far somebody who last saw `seq` while `epoch` ordered agrees with this journal: an older
     /// copy that was put back has lost what `epoch` ordered after the copy was made. `None`: that
     /// process never ordered here, as far as is remembered.

@@ -1,1 +1,22 @@
-//! vang-client
+//! vang-client: a blocking client. No async, no threads but one that waits for a name to resolve, no
+//! terminal: what a person reads is the caller's. Sockets, the clock and random numbers are used here.
+
+pub mod address; // where a server is: URLs in, socket addresses out
+pub mod trouble; // every error that a person meets: its name, its likely cause, what to do
+pub mod patience; // how long: deadlines, and trying again
+pub mod connection; // one socket: bytes out, messages in, until a deadline
+pub mod guide; // the guide's client: one request, one response
+pub mod send; // one message, until it is durable or known not to be
+pub mod history; // what a room has, page by page
+pub mod follow; // what comes, across reconnects, once
+
+#[cfg(test)]
+mod scripted; // a server for the tests that plays what it is told
+
+pub use address::{BadPlace, Place};
+pub use connection::Connection;
+pub use follow::{Follow, Notice, Told};
+pub use history::History;
+pub use patience::Deadline;
+pub use send::{Message, NotSent, Posted};
+pub use trouble::{Doing, Fault, Trouble, explain};

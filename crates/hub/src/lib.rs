@@ -1,1 +1,71 @@
-//! vang-hub
+//! vang-hub: where every session and the journal meet. State machines; no I/O, no clock, no
+//! randomness but from the seed it is given: whoever drives it performs its outputs.
+//!
+//! ```text
+//! request ─▶ door ─▶ order ─▶ Append ─▶ (journal) ─▶ apply ─▶ reply to the sender
+//!                                                     └─▶ encode once ─▶ tail ─▶ Wake the room's sessions
+//! pull ◀─ cursor ◀─ tail, or Read ─▶ (view, journal) for whoever has fallen behind
+//! ```
+
+mod hub; // all of it together: inputs in, outputs out
+mod door; // who is this, may they ask; hashes, salts and names are made here, before the journal
+mod order; // what waits, what is being written, and what its senders are told
+mod clock; // the stamp, and clocks that jump
+mod encode; // an entry as the event that every reader of the room gets
+mod tail; // the hot end of each room, already encoded
+mod cursor; // where a session stands, and what lies before it
+mod cold; // what a session that fell behind asks the tables and the journal
+mod names; // what a name is, and who has which
+mod replay; // from the journal to the state, at a start
+pub mod limits;
+
+pub use clock::Now;
+pub use cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
+pub use door::{Peer, Salts};
+pub use hub::{Hub, Output, SessionId, Stats};
+pub use names::{BadName, Book, NameMaker};
+pub use order::Settled;
+pub use replay::{Recovered, ReplayError, replay};
+
+use vang_chat::{AccountId, RoomId, Seq};
+
+/// What the tables are told, in the order of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// With these rows the tables are complete up to here.
+    pub upto: Seq,
+    /// What to add.
+    pub rows: Vec<Row>,
+    /// The rules' state at `upto`, now and then: a start replays from the newest.
+    pub snapshot: Option<Vec<u8>>,
+}
+
+/// One row for the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// An entry that readers of a room see.
+    RoomEvent {
+        /// The room.
+        room: RoomId,
+        /// The entry.
+        seq: Seq,
+        /// The message's number; of another event, the room's newest then.
+        n: u64,
+        /// Is it a message?
+        message: bool,
+    },
+    /// A room's name.
+    RoomName {
+        /// The room.
+        room: RoomId,
+        /// Its name.
+        name: String,
+    },
+    /// An account's name.
+    AccountName {
+        /// The account.
+        account: AccountId,
+        /// Its name.
+        name: String,
+    },
+}

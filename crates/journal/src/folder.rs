@@ -275,8 +275,7 @@ fn write_format(folder: &Path) -> Result<(), FolderError> {
     // Renamed into place, so that a crash cannot leave half a number.
     let (path, fresh) = (folder.join("format"), folder.join("format.new"));
     let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(format!("{FORMAT}\n").as_bytes())?;
         file.sync_all()?;

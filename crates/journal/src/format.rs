@@ -235,6 +235,7 @@ impl Said {
         };
         let (content_type, content_encoding) = (d.str()?.to_owned(), d.str()?.to_owned());
         let content = bytes.slice_ref(d.bytes()?);
+        nothing_more(&d, bytes)?;
         Ok(Said { guest, content_type, content_encoding, content })
     }
 }
@@ -248,7 +249,10 @@ pub fn encode_name(name: &str) -> Bytes {
 
 /// The name beside the entry of a new room or account.
 pub fn decode_name(bytes: &[u8]) -> Result<String, BadEntry> {
-    Ok(Decoder::new(bytes).str()?.to_owned())
+    let mut d = Decoder::new(bytes);
+    let name = d.str()?.to_owned();
+    nothing_more(&d, bytes)?;
+    Ok(name)
 }
 
 fn write_principal(e: &mut Encoder<&mut Vec<u8>>, principal: &Principal) -> Encoded {
@@ -269,6 +273,13 @@ fn read_principal(d: &mut Decoder<'_>) -> Result<Principal, BadEntry> {
         Type::Bytes => Principal::Guest(NameKey(fixed(d)?)),
         _ => Principal::Account(AccountId(d.u64()?)),
     })
+}
+
+fn nothing_more(d: &Decoder<'_>, bytes: &[u8]) -> Result<(), BadEntry> {
+    match bytes.len() - d.position() {
+        0 => Ok(()),
+        more => Err(BadEntry::Malformed(format!("{more} bytes more than were expected"))),
+    }
 }
 
 fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], BadEntry> {

@@ -21,4 +21,4 @@ pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payl
 pub use folder::{DataFolder, FolderError};
 pub use format::{BadEntry, Envelope, Origin, Said, decode_name, encode_name};
 pub use memory::MemoryJournal;
-pub use sqlite::{SqliteJournal, SqliteReader};
+pub use sqlite::{Durability, SqliteJournal, SqliteReader};

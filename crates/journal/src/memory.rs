@@ -66,7 +66,7 @@ impl Kept {
 
     fn after(&self, after: Seq) -> impl Iterator<Item = (Seq, &Slot)> {
         let skip = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.entries.len());
-        (after.0.saturating_add(1)..).map(Seq).zip(&self.entries[skip..])
+        self.entries[skip..].iter().zip(after.0.saturating_add(1)..).map(|(slot, seq)| (Seq(seq), slot))
     }
 }
 
@@ -153,4 +153,28 @@ impl Reader for MemoryJournal {
 
 fn missing_entry(seq: Seq) -> Fault {
     Fault::Damaged { seq: seq.0, why: "it is missing".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Draft;
+
+    #[test]
+    fn a_lost_tail_takes_its_checkpoints_with_it_and_leaves_no_gap() {
+        let mut journal = MemoryJournal::new(Identity { id: [1; 16], key: [2; 32] });
+        let draft = |byte: u8| Draft {
+            envelope: Bytes::from(vec![byte]),
+            payload: Payload { salt: [byte; 16], bytes: Bytes::new() },
+        };
+        let checkpoints = vec![(Seq(2), [2; 32]), (Seq(3), [3; 32])];
+        journal.append(&Batch { drafts: vec![draft(1), draft(2), draft(3)], checkpoints });
+        journal.truncate(Seq(2));
+        journal.truncate(Seq(9));
+        assert_eq!(journal.checkpoints(Seq(0), 9).expect("never fails"), [(Seq(2), [2; 32])]);
+        let appended = journal.append(&Batch { drafts: vec![draft(4)], checkpoints: Vec::new() });
+        assert!(matches!(appended, Appended::Appended { first: Seq(3) }), "{appended:?}");
+        let sealed = journal.sealed(Seq(0), 9).expect("never fails");
+        assert_eq!(sealed[2].chain, Chain(sealed[1].chain).after(&[4]).0);
+    }
 }

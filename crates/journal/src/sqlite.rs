@@ -1,1 +1,733 @@
-//! being written
+//! A journal in one SQLite file: a batch is a transaction, a transaction is one fsync of the WAL.
+//!
+//!     meta(key, value)                              format, id, key, settled
+//!     entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
+//!     checkpoint(seq, state)                        hashes of the state, by replay's reckoning
+//!
+//! What SQLite leaves open, and what is done about it here:
+//!
+//! - COMMIT may fail after its frames have reached the WAL. Nobody sees them then, but they are
+//!   valid: after a crash, recovery would find them. `settle` makes an end of such ghosts.
+//! - What stands in the WAL after a process died was perhaps never synced, and after a failed fsync
+//!   Linux takes lost pages for clean, so that the next fsync succeeds and proves nothing. Therefore
+//!   opening and settling copy all of the WAL into the database (written anew, synced anew), and
+//!   vouch for nothing that was not.
+//! - A connection that has seen an error is not trusted further: `settle` opens another.
+//!
+//! Never `mmap_size`: an I/O error would be a SIGBUS.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, ffi};
+use vang_chat::Seq;
+
+use crate::chain::{Chain, genesis};
+use crate::contract::{Appended, Batch, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
+use crate::folder::{create_private, sync_folder};
+
+/// The layout of the tables.
+const FORMAT: u64 = 1;
+
+/// How long to wait for another writer, in ms; only a second process can be one.
+const BUSY_MS: u64 = 5_000;
+
+/// How long to wait for readers before the WAL is truncated, in ms: ours hold it for one query. While
+/// a backup holds it longer, the truncation waits for another occasion; appending must not.
+const TRUNCATE_BUSY_MS: u64 = 200;
+
+/// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
+const WAL_BYTES_MAX: u64 = 64 << 20;
+
+const SCHEMA: &str = "
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE entry(
+        seq INTEGER PRIMARY KEY, envelope BLOB NOT NULL, chain BLOB NOT NULL, salt BLOB, payload BLOB
+    ) STRICT;
+    CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT;
+";
+
+/// When an append counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it survives a power cut.
+    #[default]
+    PowerCut,
+    /// When it survives the end of this process. Faster on slow disks; the last second may be lost.
+    Crash,
+}
+
+/// A journal in SQLite, for appending. Whoever opens one holds the data folder's lock.
+#[derive(Debug)]
+pub struct SqliteJournal {
+    path: PathBuf,
+    durability: Durability,
+    identity: Identity,
+    /// `None`: it could not be opened again; `settle` goes on trying.
+    conn: Option<Connection>,
+    /// The last entry known to be durable, and the chain there.
+    end: (Seq, Chain),
+    /// An append's outcome is unknown; nothing is appended before `settle`.
+    in_doubt: bool,
+}
+
+/// Reads a journal in SQLite, beside its writer or without one, in this process or another.
+#[derive(Debug)]
+pub struct SqliteReader {
+    identity: Identity,
+    pub(crate) conn: Connection,
+}
+
+impl SqliteJournal {
+    /// Opens the journal at `path`; an empty or missing file becomes a new one with a random identity.
+    pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<SqliteJournal, Fault> {
+        SqliteJournal::open_or_create(path.as_ref(), durability, random_identity)
+    }
+
+    /// Makes a new journal with this identity. `path` must be missing or empty.
+    pub fn create(
+        path: impl AsRef<Path>,
+        durability: Durability,
+        identity: Identity,
+    ) -> Result<SqliteJournal, Fault> {
+        let path = path.as_ref();
+        if path.metadata().is_ok_and(|about| about.len() > 0) {
+            return Err(Fault::Unavailable(format!("{} exists already", path.display())));
+        }
+        SqliteJournal::open_or_create(path, durability, || Ok(identity))
+    }
+
+    fn open_or_create(
+        path: &Path,
+        durability: Durability,
+        new_identity: impl FnOnce() -> Result<Identity, Fault>,
+    ) -> Result<SqliteJournal, Fault> {
+        create_private(path)
+            .map_err(|error| Fault::Unavailable(format!("cannot create {}: {error}", path.display())))?;
+        let mut conn = connect(path, durability)?;
+        if is_empty(&conn)? {
+            create_tables(&mut conn, &new_identity()?)?;
+        }
+        let identity = read_identity(&conn)?;
+        let (path, end) = (path.to_owned(), (Seq(0), genesis(&identity)));
+        let mut journal = SqliteJournal { path, durability, identity, conn: Some(conn), end, in_doubt: true };
+        journal.make_sure(None).map_err(|trouble| journal.explain(trouble))?;
+        Ok(journal)
+    }
+
+    /// A reader of this journal, with a connection of its own.
+    pub fn reader(&self) -> Result<SqliteReader, Fault> {
+        SqliteReader::open(&self.path)
+    }
+
+    /// Copies the WAL into the database and truncates it, if nobody reads just now. To be called when
+    /// there is nothing else to do, and when `wal_bytes` has grown past 64 MiB.
+    pub fn idle(&mut self) -> Result<(), Fault> {
+        if self.in_doubt || self.wal_bytes() == 0 {
+            return Ok(());
+        }
+        self.copy_wal().map(|_| ()).map_err(|trouble| self.explain(trouble))
+    }
+
+    /// How large the WAL is.
+    pub fn wal_bytes(&self) -> u64 {
+        self.wal().metadata().map_or(0, |about| about.len())
+    }
+
+    fn wal(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push("-wal");
+        name.into()
+    }
+
+    fn conn(&self) -> Result<&Connection, Trouble> {
+        self.conn.as_ref().ok_or_else(|| Trouble::Fault(not_open()))
+    }
+
+    /// The transaction of one batch, without what its failure means.
+    fn write(&mut self, batch: &Batch) -> Result<Written, Failed> {
+        let (identity, known) = (self.identity, self.end);
+        let conn = self.conn.as_mut().ok_or_else(|| Failed::Before(not_open().into()))?;
+        let tx = conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| Failed::Before(error.into()))?;
+        let written = write_rows(&tx, &identity, known, batch).map_err(Failed::Before)?;
+        tx.commit().map_err(|error| Failed::InCommit(error.into()))?;
+        Ok(written)
+    }
+
+    fn settle_or_say_why(&mut self) -> Result<Seq, Trouble> {
+        self.conn = None;
+        let conn = connect(&self.path, self.durability)?;
+        if is_empty(&conn)? || read_identity(&conn)? != self.identity {
+            let why = format!("{} is another journal now", self.path.display());
+            return Err(Fault::Unavailable(why).into());
+        }
+        self.conn = Some(conn);
+        self.make_sure(Some(self.end))
+    }
+
+    /// Afterwards everything that can be seen is durable, and nothing that cannot be seen will be.
+    /// `known`: what was durable before.
+    fn make_sure(&mut self, known: Option<(Seq, Chain)>) -> Result<Seq, Trouble> {
+        let copied = self.copy_wal();
+        let seen = proven_end(self.conn()?, &self.identity)?;
+        if let Some(known) = known {
+            end_beyond(self.conn()?, &self.identity, known)?;
+        }
+        match copied {
+            Ok(Wal::Empty) => {}
+            // Everything seen is in the database and synced. What cannot be seen may still lie behind
+            // it in the WAL.
+            Ok(Wal::Copied) => self.overwrite_ghosts()?,
+            // No room to copy. But nothing new is to be seen, so that only ghosts need an end.
+            Err(_) if known == Some(seen) => self.overwrite_ghosts()?,
+            // What is new may not have reached the disk, and nothing but the copy can prove it.
+            Err(trouble) => return Err(trouble),
+        }
+        self.end = seen;
+        self.in_doubt = false;
+        Ok(seen.0)
+    }
+
+    /// Copies what is in the WAL into the database, synced, and truncates the WAL.
+    fn copy_wal(&self) -> Result<Wal, Trouble> {
+        let counts = |row: &Row<'_>| -> rusqlite::Result<(i64, i64, i64)> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        };
+        let conn = self.conn()?;
+        conn.busy_timeout(Duration::from_millis(TRUNCATE_BUSY_MS))?;
+        let done = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], counts);
+        conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+        match done? {
+            (0, ..) => {
+                // SQLite does not sync the truncation: a power cut could bring back what was in there.
+                self.sync_wal()
+                    .map_err(|error| Fault::Unavailable(format!("cannot sync the WAL: {error}")))?;
+                Ok(Wal::Empty)
+            }
+            (_, frames, copied) if frames >= 0 && frames == copied => Ok(Wal::Copied),
+            _ => Err(Fault::Unavailable("another connection is using the WAL".into()).into()),
+        }
+    }
+
+    fn sync_wal(&self) -> io::Result<()> {
+        // Unlike the database, the WAL carries no locks that closing a second descriptor would drop.
+        match File::open(self.wal()) {
+            Ok(wal) => wal.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
+            _ => sync_folder(Path::new(".")),
+        }
+    }
+
+    /// Commits one page that means nothing. It comes to lie where the frames of a failed commit begin,
+    /// in space that the file already has if they were written whole; the checksums of all frames
+    /// behind it depend on it, so that recovery stops there.
+    fn overwrite_ghosts(&self) -> Result<(), Trouble> {
+        let conn = self.conn()?;
+        let times = conn
+            .query_row("SELECT value FROM meta WHERE key = 'settled'", [], |row| row.get::<_, [u8; 8]>(0))
+            .optional()?
+            .map_or(0, u64::from_le_bytes);
+        conn.execute(
+            "INSERT OR REPLACE INTO meta(key, value) VALUES ('settled', ?1)",
+            [&times.wrapping_add(1).to_le_bytes()[..]],
+        )?;
+        Ok(())
+    }
+
+    /// What an operator can do something about.
+    fn explain(&self, trouble: Trouble) -> Fault {
+        // SQLite does not tell EFBIG from a broken disk, so look whether a file has reached the limit.
+        // A write is a page and the head of a frame.
+        if let Trouble::Sqlite(error) = &trouble
+            && error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_WRITE)
+            && let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+        {
+            let largest = self.path.metadata().map_or(0, |about| about.len()).max(self.wal_bytes());
+            if largest + 8_192 > limit {
+                return Fault::Full(format!("no file may have more than {limit} bytes (ulimit -f)"));
+            }
+        }
+        trouble.into()
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn append(&mut self, batch: &Batch) -> Appended {
+        if self.in_doubt {
+            return Appended::NotAppended(doubt());
+        }
+        if batch.drafts.is_empty() && batch.checkpoints.is_empty() {
+            return Appended::Appended { first: self.end.0.next() };
+        }
+        match self.write(batch) {
+            Ok(Written { first, end }) => {
+                self.end = end;
+                Appended::Appended { first }
+            }
+            // Rolled back when the transaction was dropped.
+            Err(Failed::Before(trouble)) if self.conn.as_ref().is_none_or(Connection::is_autocommit) => {
+                Appended::NotAppended(self.explain(trouble))
+            }
+            Err(Failed::Before(trouble) | Failed::InCommit(trouble)) => {
+                self.in_doubt = true;
+                Appended::Unknown(self.explain(trouble))
+            }
+        }
+    }
+
+    fn settle(&mut self) -> Result<Seq, Fault> {
+        // Until it is done; also when it is called without need.
+        self.in_doubt = true;
+        self.settle_or_say_why().map_err(|trouble| self.explain(trouble))
+    }
+
+    fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
+        if self.in_doubt {
+            return Err(doubt());
+        }
+        let conn = self.conn.as_mut().ok_or_else(not_open)?;
+        let copied = erase_rows(conn, seqs).and_then(|()| self.copy_wal());
+        match copied.map_err(|trouble| self.explain(trouble))? {
+            Wal::Empty => Ok(()),
+            Wal::Copied => {
+                let why = "what was erased is still in the WAL, which somebody is reading; erase it again";
+                Err(Fault::Unavailable(why.into()))
+            }
+        }
+    }
+}
+
+impl SqliteReader {
+    /// Opens the journal at `path` to read it, also while a server is writing it.
+    pub fn open(path: impl AsRef<Path>) -> Result<SqliteReader, Fault> {
+        SqliteReader::open_or_say_why(path.as_ref()).map_err(Fault::from)
+    }
+
+    fn open_or_say_why(path: &Path) -> Result<SqliteReader, Trouble> {
+        let conn = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+        conn.pragma_update(None, "query_only", true)?;
+        conn.pragma_update(None, "mmap_size", 0)?;
+        if is_empty(&conn)? {
+            return Err(Fault::Unavailable(format!("{} holds no journal", path.display())).into());
+        }
+        Ok(SqliteReader { identity: read_identity(&conn)?, conn })
+    }
+
+    /// Which journal this is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Rows after `after`, in order and without a gap, until there are no more or `take` says so.
+    fn rows<T>(
+        &mut self,
+        sql: &str,
+        after: Seq,
+        limit: usize,
+        mut take: impl FnMut(Seq, &Row<'_>, &mut Vec<T>) -> Result<More, Trouble>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut taken = Vec::new();
+        let mut last = after;
+        let mut walk = || -> Result<(), Trouble> {
+            let mut select = self.conn.prepare_cached(sql)?;
+            let mut rows = select.query((key(after), i64::try_from(limit).unwrap_or(i64::MAX)))?;
+            while let Some(row) = rows.next()? {
+                let seq = seq_in(row)?;
+                if seq != last.next() {
+                    return Err(damaged(last.next(), "it is missing").into());
+                }
+                let more = take(seq, row, &mut taken)?;
+                last = seq;
+                if let More::No = more {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let walked = walk();
+        walked.map_err(|trouble| trouble.at(last.next()))?;
+        Ok(taken)
+    }
+}
+
+enum More {
+    Yes,
+    No,
+}
+
+impl Reader for SqliteReader {
+    fn end(&mut self) -> Result<Seq, Fault> {
+        Ok(last_row(&self.conn)?.map_or(Seq(0), |(seq, _)| seq))
+    }
+
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
+        let mut bytes = 0_usize;
+        let sql = "SELECT seq, envelope, salt, payload FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        self.rows(sql, after, limit, |seq, row, entries| {
+            let entry = entry_in(seq, row)?;
+            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            entries.push(entry);
+            Ok(if bytes > bytes_max { More::No } else { More::Yes })
+        })
+    }
+
+    fn get(&mut self, seqs: &[Seq]) -> Result<Vec<Entry>, Fault> {
+        // One transaction: one look at the WAL's index instead of one for each.
+        let tx = self.conn.transaction().map_err(Trouble::from)?;
+        let mut entries = Vec::with_capacity(seqs.len());
+        {
+            let mut select = tx
+                .prepare_cached("SELECT seq, envelope, salt, payload FROM entry WHERE seq = ?1")
+                .map_err(Trouble::from)?;
+            for seq in seqs {
+                let found = select.query_row([key(*seq)], |row| Ok(entry_in(*seq, row))).optional();
+                match found {
+                    Ok(Some(entry)) => entries.push(entry.map_err(|trouble| trouble.at(*seq))?),
+                    Ok(None) => return Err(damaged(*seq, "it is missing")),
+                    Err(error) => return Err(Trouble::from(error).at(*seq)),
+                }
+            }
+        }
+        tx.finish().map_err(Trouble::from)?;
+        Ok(entries)
+    }
+
+    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {
+        let sql = "SELECT seq, envelope, chain FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        self.rows(sql, after, limit, |seq, row, sealed| {
+            let envelope = Bytes::copy_from_slice(blob(seq, row, 1, "envelope")?);
+            sealed.push(Sealed { seq, envelope, chain: fixed_blob(seq, row, 2, "chain")? });
+            Ok(More::Yes)
+        })
+    }
+
+    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault> {
+        let walk = || -> Result<Vec<(Seq, [u8; 32])>, Trouble> {
+            let mut select = self
+                .conn
+                .prepare_cached("SELECT seq, state FROM checkpoint WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+            let mut rows = select.query((key(after), i64::try_from(limit).unwrap_or(i64::MAX)))?;
+            let mut checkpoints = Vec::new();
+            while let Some(row) = rows.next()? {
+                let seq = seq_in(row)?;
+                checkpoints.push((seq, fixed_blob(seq, row, 1, "hash of the state")?));
+            }
+            Ok(checkpoints)
+        };
+        walk().map_err(|trouble| trouble.at(after.next()))
+    }
+}
+
+/// What a checkpoint of the WAL left of it.
+enum Wal {
+    Empty,
+    /// Somebody is reading it, so that it could not be truncated; but all of it is copied.
+    Copied,
+}
+
+struct Written {
+    first: Seq,
+    end: (Seq, Chain),
+}
+
+enum Failed {
+    Before(Trouble),
+    InCommit(Trouble),
+}
+
+/// An error on its way to becoming a `Fault`.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Sqlite(rusqlite::Error),
+    Fault(Fault),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        Trouble::Sqlite(error)
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Trouble {
+        Trouble::Fault(fault)
+    }
+}
+
+impl From<Trouble> for Fault {
+    fn from(trouble: Trouble) -> Fault {
+        trouble.at(Seq(1))
+    }
+}
+
+impl Trouble {
+    /// The fault, if it was met at this entry.
+    fn at(self, seq: Seq) -> Fault {
+        let error = match self {
+            Trouble::Sqlite(error) => error,
+            Trouble::Fault(fault) => return fault,
+        };
+        match (error.sqlite_error_code(), error.sqlite_extended_error_code()) {
+            (Some(ErrorCode::DiskFull), _) | (_, Some(ffi::SQLITE_IOERR_SHMSIZE)) => {
+                Fault::Full(error.to_string())
+            }
+            (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _) => {
+                damaged(seq, error.to_string())
+            }
+            (_, Some(ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS)) => {
+                damaged(seq, error.to_string())
+            }
+            (None, _) => damaged(seq, error.to_string()),
+            (Some(_), code) => {
+                let code = code.unwrap_or_default();
+                Fault::Unavailable(format!("{error} (SQLite's code {code})"))
+            }
+        }
+    }
+}
+
+fn damaged(seq: Seq, why: impl Into<String>) -> Fault {
+    Fault::Damaged { seq: seq.0, why: why.into() }
+}
+
+fn not_open() -> Fault {
+    Fault::Unavailable("it is not open".into())
+}
+
+fn doubt() -> Fault {
+    Fault::Unavailable("what became of the append before is not known yet".into())
+}
+
+fn random_identity() -> Result<Identity, Fault> {
+    let mut identity = Identity { id: [0; 16], key: [0; 32] };
+    getrandom::fill(&mut identity.id)
+        .and_then(|()| getrandom::fill(&mut identity.key))
+        .map_err(|error| Fault::Unavailable(format!("no randomness for a new journal: {error}")))?;
+    Ok(identity)
+}
+
+fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.pragma_update(None, "page_size", 4_096)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let why = format!("{} is on a file system without shared memory", path.display());
+        return Err(Fault::Unavailable(why).into());
+    }
+    let synchronous = match durability {
+        Durability::PowerCut => "FULL",
+        Durability::Crash => "NORMAL",
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "secure_delete", true)?;
+    conn.pragma_update(None, "journal_size_limit", i64::try_from(WAL_BYTES_MAX).unwrap_or(i64::MAX))?;
+    Ok(conn)
+}
+
+fn is_empty(conn: &Connection) -> Result<bool, Trouble> {
+    Ok(conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0)
+}
+
+fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), Trouble> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been quicker.
+    if is_empty(&tx)? {
+        tx.execute_batch(SCHEMA)?;
+        let mut insert = tx.prepare("INSERT INTO meta(key, value) VALUES (?1, ?2)")?;
+        insert.execute(("format", &FORMAT.to_le_bytes()[..]))?;
+        insert.execute(("id", &identity.id[..]))?;
+        insert.execute(("key", &identity.key[..]))?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+fn read_identity(conn: &Connection) -> Result<Identity, Trouble> {
+    let format = u64::from_le_bytes(read_meta(conn, "format")?);
+    if format > FORMAT {
+        let why = format!("made by a newer vang: format {format}; this program reads {FORMAT}");
+        return Err(Fault::Unavailable(why).into());
+    }
+    if format != FORMAT {
+        return Err(Fault::Unavailable(format!("format {format} is none of vang's")).into());
+    }
+    Ok(Identity { id: read_meta(conn, "id")?, key: read_meta(conn, "key")? })
+}
+
+fn read_meta<const N: usize>(conn: &Connection, key: &str) -> Result<[u8; N], Trouble> {
+    let found = conn
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, Vec<u8>>(0))
+        .optional()?;
+    let found = found.ok_or_else(|| Fault::Unavailable(format!("it has no `{key}`")))?;
+    <[u8; N]>::try_from(found).map_err(|found| {
+        Fault::Unavailable(format!("its `{key}` has {} bytes instead of {N}", found.len())).into()
+    })
+}
+
+fn write_rows(
+    conn: &Connection,
+    identity: &Identity,
+    known: (Seq, Chain),
+    batch: &Batch,
+) -> Result<Written, Trouble> {
+    let (end, mut chain) = end_beyond(conn, identity, known)?;
+    let mut seq = end;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO entry(seq, envelope, chain, salt, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for draft in &batch.drafts {
+        seq = seq.next();
+        chain = chain.after(&draft.envelope);
+        let Payload { salt, bytes } = &draft.payload;
+        insert.execute((key(seq), &draft.envelope[..], &chain.0[..], &salt[..], &bytes[..]))?;
+    }
+    let mut insert = conn.prepare_cached("INSERT OR REPLACE INTO checkpoint(seq, state) VALUES (?1, ?2)")?;
+    for (seq, state) in &batch.checkpoints {
+        insert.execute((key(*seq), &state[..]))?;
+    }
+    Ok(Written { first: end.next(), end: (seq, chain) })
+}
+
+fn erase_rows(conn: &mut Connection, seqs: &[Seq]) -> Result<(), Trouble> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    {
+        // A row that shrinks is rewritten in its page. A DELETE, or a row that grows, would make SQLite
+        // share out several pages' rows anew, and leave copies of them in the gaps.
+        let mut update = tx.prepare_cached("UPDATE entry SET salt = NULL, payload = NULL WHERE seq = ?1")?;
+        for seq in seqs {
+            if update.execute([key(*seq)])? == 0 {
+                return Err(damaged(*seq, "it is missing").into());
+            }
+        }
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// The end in the file, if what is known to be durable is still there: a file that has become
+/// shorter, or another, must not be appended to. Another writer may have made it longer.
+fn end_beyond(
+    conn: &Connection,
+    identity: &Identity,
+    (known, chain): (Seq, Chain),
+) -> Result<(Seq, Chain), Trouble> {
+    let end = last_row(conn)?.unwrap_or((Seq(0), genesis(identity)));
+    if end == (known, chain) {
+        return Ok(end);
+    }
+    let there = conn
+        .prepare_cached("SELECT chain FROM entry WHERE seq = ?1")?
+        .query_row([key(known)], |row| row.get::<_, Vec<u8>>(0))
+        .optional()?;
+    if known == Seq(0) || there.as_deref() == Some(&chain.0[..]) {
+        return proven_end(conn, identity);
+    }
+    Err(damaged(known, "it is not what was appended here").into())
+}
+
+/// The last entry, if its chain follows from the entry before it. Looks at two rows, however many
+/// there are: `check` looks at all.
+fn proven_end(conn: &Connection, identity: &Identity) -> Result<(Seq, Chain), Trouble> {
+    let mut select =
+        conn.prepare_cached("SELECT seq, envelope, chain FROM entry ORDER BY seq DESC LIMIT 2")?;
+    let mut rows = select.query([])?;
+    let Some(row) = rows.next()? else { return Ok((Seq(0), genesis(identity))) };
+    let seq = seq_in(row)?;
+    let envelope = blob(seq, row, 1, "envelope")?.to_vec();
+    let chain = Chain(fixed_blob(seq, row, 2, "chain")?);
+    let before = match rows.next()? {
+        None => (Seq(0), genesis(identity)),
+        Some(row) => {
+            let seq = seq_in(row)?;
+            (seq, Chain(fixed_blob(seq, row, 2, "chain")?))
+        }
+    };
+    if seq != before.0.next() {
+        return Err(damaged(before.0.next(), "it is missing").into());
+    }
+    if chain != before.1.after(&envelope) {
+        return Err(damaged(seq, "the envelope does not match the chain").into());
+    }
+    Ok((seq, chain))
+}
+
+fn last_row(conn: &Connection) -> Result<Option<(Seq, Chain)>, Trouble> {
+    let mut select = conn.prepare_cached("SELECT seq, chain FROM entry ORDER BY seq DESC LIMIT 1")?;
+    let mut rows = select.query([])?;
+    match rows.next()? {
+        None => Ok(None),
+        Some(row) => {
+            let seq = seq_in(row)?;
+            Ok(Some((seq, Chain(fixed_blob(seq, row, 1, "chain")?))))
+        }
+    }
+}
+
+/// Row ids are signed; no journal gets that long.
+fn key(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}
+
+fn seq_in(row: &Row<'_>) -> Result<Seq, Trouble> {
+    let found: i64 = row.get(0)?;
+    match u64::try_from(found) {
+        Ok(seq) if seq > 0 => Ok(Seq(seq)),
+        _ => Err(damaged(Seq(1), format!("a row stands before it, at {found}")).into()),
+    }
+}
+
+fn entry_in(seq: Seq, row: &Row<'_>) -> Result<Entry, Trouble> {
+    let envelope = Bytes::copy_from_slice(blob(seq, row, 1, "envelope")?);
+    let erased = |column| -> Result<bool, Trouble> { Ok(row.get_ref(column)? == ValueRef::Null) };
+    let payload = match (erased(2)?, erased(3)?) {
+        (true, true) => None,
+        (false, false) => {
+            let salt = fixed_blob(seq, row, 2, "salt")?;
+            Some(Payload { salt, bytes: Bytes::copy_from_slice(blob(seq, row, 3, "payload")?) })
+        }
+        _ => return Err(damaged(seq, "of salt and payload, one is missing").into()),
+    };
+    Ok(Entry { seq, envelope, payload })
+}
+
+fn blob<'row>(seq: Seq, row: &'row Row<'_>, column: usize, what: &str) -> Result<&'row [u8], Trouble> {
+    match row.get_ref(column)? {
+        ValueRef::Blob(bytes) => Ok(bytes),
+        _ => Err(damaged(seq, format!("the {what} is not bytes")).into()),
+    }
+}
+
+fn fixed_blob<const N: usize>(
+    seq: Seq,
+    row: &Row<'_>,
+    column: usize,
+    what: &str,
+) -> Result<[u8; N], Trouble> {
+    let found = blob(seq, row, column, what)?;
+    found
+        .try_into()
+        .map_err(|_| damaged(seq, format!("the {what} has {} bytes where {N} stand", found.len())).into())
+}

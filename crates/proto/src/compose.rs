@@ -17,7 +17,12 @@ pub struct Composer<'a> {
 
 impl<'a> Composer<'a> {
     /// Begins a message at the end of `out`.
-    pub fn new(out: &'a mut BytesMut, content_type: &str, content_encoding: &str, content_length: usize) -> Self {
+    pub fn new(
+        out: &'a mut BytesMut,
+        content_type: &str,
+        content_encoding: &str,
+        content_length: usize,
+    ) -> Self {
         let start = out.len();
         out.extend_from_slice(&[0, 0, b'{']);
         let mut composer = Composer { out, scratch: Vec::new(), start };

@@ -156,7 +156,11 @@ pub(crate) fn excerpt(found: &str) -> String {
 /// A JSON string's text; `None` for any other value, and for escapes that are no character.
 pub(crate) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 fn parse_fields(text: &str) -> Result<Vec<Field>, MalformedFrame> {

@@ -114,7 +114,8 @@ impl Follower {
 
     fn restart(&mut self) -> Advice {
         // The server begins at the room's end where we have seen more than there is.
-        let numbers = self.rooms.iter().map(|room| self.seen.get(room).copied()).collect::<Option<Vec<u64>>>();
+        let numbers =
+            self.rooms.iter().map(|room| self.seen.get(room).copied()).collect::<Option<Vec<u64>>>();
         self.place = Place::Fresh(numbers.map_or(FollowFrom::Now, FollowFrom::Numbers));
         Advice::Send(self.opening(), Notice::OtherJournal)
     }

@@ -132,7 +132,8 @@ pub fn incoming(frame: Frame) -> Result<Incoming, NotVang> {
     let text = if code.is_some() {
         frame.header.text("detail").unwrap_or_default().into_owned()
     } else if frame.header.content_type() == "text/json" {
-        let arguments = guide::text_content(&frame).and_then(|text| Arguments::parse(&text)).map_err(|_| NotVang)?;
+        let arguments =
+            guide::text_content(&frame).and_then(|text| Arguments::parse(&text)).map_err(|_| NotVang)?;
         match arguments.text("result") {
             Some(text) => text.into_owned(),
             None => arguments.raw("result").unwrap_or_default().to_owned(),

@@ -67,18 +67,8 @@ pub enum FollowFrom {
     },
 }
 
-const ACTIONS: [&str; 10] = [
-    "hello",
-    "ping",
-    "send",
-    "follow",
-    "history",
-    "rooms",
-    "create",
-    "join",
-    "leave",
-    "account-add",
-];
+const ACTIONS: [&str; 10] =
+    ["hello", "ping", "send", "follow", "history", "rooms", "create", "join", "leave", "account-add"];
 
 /// Is this an action that vang knows?
 pub(super) fn is_action(name: &str) -> bool {
@@ -112,7 +102,9 @@ impl Source<'_> {
     fn text(&self, key: &'static str) -> Result<String, ErrorReply> {
         match self.optional_text(key)? {
             Some(text) => Ok(text.into_owned()),
-            None => Err(ErrorReply::new(Code::BadRequest, format!("missing argument '{key}'")).with("key", key)),
+            None => {
+                Err(ErrorReply::new(Code::BadRequest, format!("missing argument '{key}'")).with("key", key))
+            }
         }
     }
 

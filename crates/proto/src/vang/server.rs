@@ -16,8 +16,8 @@ use super::{Code, ErrorReply, event, reply};
 use crate::frame::{Limits, Part};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::limits::{
-    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX,
-    STALL_MS, UNSENT_REPLY_BYTES_MAX,
+    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX,
+    PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use crate::{Decoder, Frame, MalformedFrame, Millis};
 
@@ -434,7 +434,9 @@ impl ServerSession {
 
     /// Bytes that this session holds for its peer: for measuring, not for deciding.
     pub fn held_bytes(&self) -> usize {
-        self.decoder.buffered() + self.out.iter().map(|(bytes, _)| bytes.len()).sum::<usize>() + self.pending_weight
+        self.decoder.buffered()
+            + self.out.iter().map(|(bytes, _)| bytes.len()).sum::<usize>()
+            + self.pending_weight
     }
 }
 
@@ -455,9 +457,10 @@ fn frame_error(malformed: &MalformedFrame) -> ErrorReply {
             .with("part", "header")
             .with("found", u64::from(*len))
             .with("limit", u64::from(*max)),
-        MalformedFrame::ContentTooLong { len, max } => {
-            ErrorReply::new(Code::TooLong, detail).with("part", "content").with("found", *len).with("limit", *max)
-        }
+        MalformedFrame::ContentTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
+            .with("part", "content")
+            .with("found", *len)
+            .with("limit", *max),
         MalformedFrame::MissingKey { key } | MalformedFrame::WrongKind { key, .. } => {
             ErrorReply::new(Code::Malformed, detail).with("part", "header").with("key", *key)
         }

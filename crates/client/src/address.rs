@@ -1,0 +1,293 @@
+//! Where a server is: what a person writes in, a `Place` out, and the socket addresses behind it.
+//!
+//! ```text
+//! vang://HOST:PORT   HOST:PORT   HOST   [IPV6]:PORT   IPV6   unix:PATH   vang+unix:PATH
+//! ```
+//!
+//! It reads no configuration and connects to nothing. A name is looked up on a thread of its own, because
+//! the system's resolver knows no deadline.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+
+use socket2::SockAddr;
+
+use crate::patience::Deadline;
+
+/// The port of a vang server, as in the guide.
+pub const PORT: u16 = 65_432;
+
+/// The server that is meant when nobody says which: this machine's.
+pub const DEFAULT_URL: &str = "vang://127.0.0.1:65432";
+
+/// Where a server is, or shall listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A host, by name or address, and a port.
+    Tcp {
+        /// Without brackets. Empty only in a place to listen at: every interface.
+        host: String,
+        /// 0 only in a place to listen at: any free one.
+        port: u16,
+    },
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+/// Not a place, with what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPlace {
+    /// Nothing written, or nothing before the port or after `unix:`.
+    #[error("there is no {missing} in '{text}'; {ALLOWED}")]
+    Missing {
+        /// What is not there.
+        missing: &'static str,
+        /// As written.
+        text: String,
+    },
+    /// `something://`.
+    #[error("'{scheme}://' is not spoken here; {ALLOWED}")]
+    Scheme {
+        /// As written.
+        scheme: String,
+    },
+    /// Not a number.
+    #[error("port '{port}' is not a number; ports are {from} to 65535")]
+    PortNotNumber {
+        /// As written.
+        port: String,
+        /// The lowest that is allowed here.
+        from: u16,
+    },
+    /// A number, but none that a port can have.
+    #[error("port {port} is out of range; ports are {from} to 65535")]
+    PortOutOfRange {
+        /// As written.
+        port: String,
+        /// The lowest that is allowed here.
+        from: u16,
+    },
+    /// A number where a host must stand.
+    #[error("'{number}' is a number and no host; for a port write 127.0.0.1:{number}")]
+    OnlyNumber {
+        /// As written.
+        number: String,
+    },
+    /// Several colons, but no IPv6 address, or brackets around something else.
+    #[error("'{text}' is not an IPv6 address; with a port it stands in brackets, as in [::1]:65432")]
+    NotIpv6 {
+        /// As written.
+        text: String,
+    },
+    /// A path, a user, a space.
+    #[error("'{text}' has a '{found}' that no host has; {ALLOWED}")]
+    Extra {
+        /// The first of them.
+        found: char,
+        /// As written.
+        text: String,
+    },
+}
+
+const ALLOWED: &str = "write vang://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH";
+
+/// A place is written for connecting or for listening: the second allows more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Connecting,
+    Listening,
+}
+
+impl Place {
+    /// A server to connect to.
+    pub fn parse(text: &str) -> Result<Place, BadPlace> {
+        parse(text, For::Connecting)
+    }
+
+    /// Where to listen: an empty host is every interface, port 0 any free one.
+    pub fn parse_listen(text: &str) -> Result<Place, BadPlace> {
+        parse(text, For::Listening)
+    }
+
+    /// The addresses to try, in the order in which the system prefers them.
+    pub fn resolve(&self, deadline: Deadline) -> io::Result<Vec<SockAddr>> {
+        let (host, port) = match self {
+            Place::Unix(path) => return Ok(vec![SockAddr::unix(path)?]),
+            Place::Tcp { host, port } => (host.clone(), *port),
+        };
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, port).into()]);
+        }
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new().name("resolve".to_owned()).spawn(move || {
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+            // Nobody waits any more when the time is over.
+            let _ = sender.send(found);
+        })?;
+        let found = match deadline.left()? {
+            Some(left) => receiver.recv_timeout(left).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?,
+            None => receiver.recv().map_err(io::Error::other)?,
+        }?;
+        match found.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            false => Ok(found.into_iter().map(SockAddr::from).collect()),
+        }
+    }
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place::Tcp { host: "127.0.0.1".to_owned(), port: PORT }
+    }
+}
+
+impl FromStr for Place {
+    type Err = BadPlace;
+    fn from_str(text: &str) -> Result<Place, BadPlace> {
+        Place::parse(text)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Tcp { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+fn parse(text: &str, purpose: For) -> Result<Place, BadPlace> {
+    if let Some(path) = text.strip_prefix("vang+unix:").or_else(|| text.strip_prefix("unix:")) {
+        // `unix:///run/x` is the URL of `/run/x`.
+        let path = if path.starts_with("///") { &path[2..] } else { path };
+        return match path.is_empty() {
+            true => Err(BadPlace::Missing { missing: "path", text: text.to_owned() }),
+            false => Ok(Place::Unix(path.into())),
+        };
+    }
+    let rest = match text.split_once("://") {
+        Some(("vang", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+        Some((scheme, _)) => return Err(BadPlace::Scheme { scheme: scheme.to_owned() }),
+        None => text,
+    };
+    let wrong = |c: &char| c.is_whitespace() || c.is_control() || "/?#@\"'\\".contains(*c);
+    if let Some(found) = rest.chars().find(wrong) {
+        return Err(BadPlace::Extra { found, text: text.to_owned() });
+    }
+    let (host, port) = split(rest)?;
+    if host.is_empty() && purpose == For::Connecting {
+        return Err(BadPlace::Missing { missing: "host", text: text.to_owned() });
+    }
+    if !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadPlace::OnlyNumber { number: host.to_owned() });
+    }
+    let port = port.map_or(Ok(PORT), |port| parse_port(port, purpose))?;
+    Ok(Place::Tcp { host: host.to_owned(), port })
+}
+
+fn split(rest: &str) -> Result<(&str, Option<&str>), BadPlace> {
+    let not_ipv6 = || BadPlace::NotIpv6 { text: rest.to_owned() };
+    if let Some(inner) = rest.strip_prefix('[') {
+        let (host, after) = inner.split_once(']').ok_or_else(not_ipv6)?;
+        if !is_ipv6(host) {
+            return Err(not_ipv6());
+        }
+        return match after.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if after.is_empty() => Ok((host, None)),
+            None => Err(not_ipv6()),
+        };
+    }
+    match rest.matches(':').count() {
+        0 => Ok((rest, None)),
+        1 => Ok(rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))),
+        _ if is_ipv6(rest) => Ok((rest, None)),
+        _ => Err(not_ipv6()),
+    }
+}
+
+/// With or without the scope that link-local addresses need (`fe80::1%eth0`).
+fn is_ipv6(text: &str) -> bool {
+    text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+fn parse_port(text: &str, purpose: For) -> Result<u16, BadPlace> {
+    let from = u16::from(purpose == For::Connecting);
+    let port = text.to_owned();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadPlace::PortNotNumber { port, from });
+    }
+    match text.parse() {
+        Ok(number) if number >= from => Ok(number),
+        _ => Err(BadPlace::PortOutOfRange { port, from }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Result<Place, BadPlace> {
+        Ok(Place::Tcp { host: host.to_owned(), port })
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        for text in ["vang://chat.example:7", "vang://chat.example:7/", "chat.example:7"] {
+            assert_eq!(Place::parse(text), tcp("chat.example", 7), "{text}");
+        }
+        for text in ["vang://chat.example", "chat.example"] {
+            assert_eq!(Place::parse(text), tcp("chat.example", PORT), "{text}");
+        }
+        for text in ["[::1]:7", "vang://[::1]:7"] {
+            assert_eq!(Place::parse(text), tcp("::1", 7), "{text}");
+        }
+        for text in ["[::1]", "::1"] {
+            assert_eq!(Place::parse(text), tcp("::1", PORT), "{text}");
+        }
+        assert_eq!(Place::parse("[fe80::1%eth0]:7"), tcp("fe80::1%eth0", 7));
+        for text in ["unix:/run/x y", "unix:///run/x y", "vang+unix:/run/x y", "vang+unix:///run/x y"] {
+            assert_eq!(Place::parse(text), Ok(Place::Unix("/run/x y".into())), "{text}");
+        }
+        assert_eq!(Place::parse(DEFAULT_URL), Ok(Place::default()));
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        for text in ["chat.example:7", "[::1]:7", "127.0.0.1:65432", "unix:/run/x"] {
+            assert_eq!(Place::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_wrong_one_is_named_with_what_is_allowed() {
+        let error = |text: &str| Place::parse(text).unwrap_err().to_string();
+        assert_eq!(error("x:99999"), "port 99999 is out of range; ports are 1 to 65535");
+        assert_eq!(error("x:0"), "port 0 is out of range; ports are 1 to 65535");
+        assert_eq!(error("x:http"), "port 'http' is not a number; ports are 1 to 65535");
+        assert_eq!(error("x:"), "port '' is not a number; ports are 1 to 65535");
+        assert_eq!(error("http://x:1"), format!("'http://' is not spoken here; {ALLOWED}"));
+        assert_eq!(error(""), format!("there is no host in ''; {ALLOWED}"));
+        assert_eq!(error("unix:"), format!("there is no path in 'unix:'; {ALLOWED}"));
+        assert_eq!(error("65432"), "'65432' is a number and no host; for a port write 127.0.0.1:65432");
+        assert!(error("::1:x").contains("[::1]:65432"));
+        assert!(error("[x]:1").contains("is not an IPv6 address"));
+        assert!(error("ada@x:1").contains("has a '@'"));
+        assert!(error("a b").contains("has a ' '"));
+    }
+
+    #[test]
+    fn a_place_to_listen_at_may_leave_host_and_port_open() {
+        assert_eq!(Place::parse_listen(":7"), tcp("", 7));
+        assert_eq!(Place::parse_listen("127.0.0.1:0"), tcp("127.0.0.1", 0));
+        let error = Place::parse_listen("127.0.0.1:99999").unwrap_err().to_string();
+        assert_eq!(error, "port 99999 is out of range; ports are 0 to 65535");
+    }
+}

@@ -1,0 +1,329 @@
+//! One connection: bytes out, messages in, each until a deadline.
+//!
+//! Blocking, with the socket's own timeouts. A peer that is gone without a word is noticed: keep-alive
+//! while nothing is under way, `TCP_USER_TIMEOUT` while our bytes are. It never connects again by itself
+//! (see `send.rs`, `follow.rs`).
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
+use vang_proto::vang::{Event, Incoming, Reply, RequestWriter, Value, incoming};
+use vang_proto::{Decoder, Frame, Limits};
+
+use crate::address::Place;
+use crate::patience::Deadline;
+use crate::trouble::{Doing, Fault, explain};
+
+/// Silence until the first question whether the peer is still there; NATs forget after minutes.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// Between such questions. After three without an answer the connection is lost.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// With bytes under way that nobody acknowledges: as long as keep-alive takes.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes taken from the socket at once: a page of history in few calls.
+const READ_BYTES: usize = 1 << 16;
+
+/// All arguments of a request together: 8 KiB. JSON writes a byte as six at the most, so they fit into a
+/// header with room to spare. Longer: refused here; no name or id that a server takes is near it.
+pub(crate) const ARGUMENT_BYTES_MAX: usize = 8_192;
+
+const _: () = assert!(ARGUMENT_BYTES_MAX * 6 + 1_024 < HEADER_BYTES_MAX as usize);
+
+/// What the client takes from a server, and in a page of history.
+pub(crate) const LIMITS: Limits = Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX };
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    decoder: Decoder,
+    place: String,
+    buffer: Vec<u8>,
+    /// The first bytes that came: they tell whether this is a vang server.
+    head: Vec<u8>,
+    asked: u64,
+}
+
+impl Connection {
+    /// Connects, to each address of the place in turn.
+    pub fn open(place: &Place, deadline: Deadline) -> Result<Connection, Fault> {
+        let unreachable = |error: &io::Error, doing| Fault::Unreachable {
+            place: place.to_string(),
+            trouble: explain(error, doing),
+        };
+        let addresses = place.resolve(deadline).map_err(|error| match place {
+            Place::Tcp { .. } => unreachable(&error, Doing::Resolve),
+            Place::Unix(_) => unreachable(&error, Doing::Connect),
+        })?;
+        let mut last = io::Error::from(io::ErrorKind::TimedOut);
+        for (tried, address) in addresses.iter().enumerate() {
+            // One that swallows our packets must leave time for the others.
+            let share = (addresses.len() - tried) as u32;
+            match connect(address, deadline, share) {
+                Ok(socket) => return Ok(Connection::new(socket, place)),
+                Err(error) => last = error,
+            }
+        }
+        Err(unreachable(&last, Doing::Connect))
+    }
+
+    fn new(socket: Socket, place: &Place) -> Connection {
+        Connection {
+            socket,
+            decoder: Decoder::new(LIMITS),
+            place: place.to_string(),
+            buffer: vec![0; READ_BYTES],
+            head: Vec::with_capacity(3),
+            asked: 0,
+        }
+    }
+
+    /// Writes all of these bytes.
+    pub fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Fault> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = deadline.left().and_then(|left| {
+                SockRef::from(&self.socket).set_write_timeout(left.map(settable))?;
+                self.socket.write(rest)
+            });
+            match written {
+                Ok(0) => return Err(self.broken(&io::ErrorKind::BrokenPipe.into(), Doing::Write)),
+                Ok(n) => rest = &rest[n..],
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    // The timeout was ours, so that is what ran out; the loop asks the clock.
+                    io::ErrorKind::WouldBlock if deadline.left().is_ok() => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.left().is_err() => {
+                        return Err(Fault::Silent { place: self.place.clone() });
+                    }
+                    _ => return Err(self.broken(&error, Doing::Write)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message, of whatever kind.
+    pub fn read_frame(&mut self, deadline: Deadline) -> Result<Frame, Fault> {
+        loop {
+            match self.decoder.poll_frame() {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => self.fill(deadline)?,
+                Err(malformed) => return Err(self.foreign(malformed.to_string())),
+            }
+        }
+    }
+
+    fn fill(&mut self, deadline: Deadline) -> Result<(), Fault> {
+        let read = deadline.left().and_then(|left| {
+            SockRef::from(&self.socket).set_read_timeout(left.map(settable))?;
+            self.socket.read(&mut self.buffer)
+        });
+        match read {
+            Ok(0) => Err(self.broken(&io::ErrorKind::UnexpectedEof.into(), Doing::Read)),
+            Ok(n) => {
+                let came = &self.buffer[..n];
+                let missing = 3_usize.saturating_sub(self.head.len()).min(n);
+                self.head.extend_from_slice(&came[..missing]);
+                if self.head.get(2).is_some_and(|third| *third != b'{') {
+                    let came = String::from_utf8_lossy(&came[..n.min(40)]);
+                    let why = format!("it says {:?}", came.lines().next().unwrap_or_default());
+                    return Err(self.foreign(why));
+                }
+                self.decoder.feed(came);
+                Ok(())
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(()),
+                io::ErrorKind::WouldBlock if deadline.left().is_ok() => Ok(()),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.left().is_err() => {
+                    Err(Fault::Silent { place: self.place.clone() })
+                }
+                _ => Err(self.broken(&error, Doing::Read)),
+            },
+        }
+    }
+
+    /// The next reply or event.
+    pub fn read(&mut self, deadline: Deadline) -> Result<Incoming, Fault> {
+        let frame = self.read_frame(deadline)?;
+        incoming(frame).map_err(|not_vang| self.foreign(not_vang.to_string()))
+    }
+
+    /// The reply to the request with this number, or the error with which the server ends the connection.
+    pub(crate) fn read_reply(&mut self, re: u64, deadline: Deadline) -> Result<Reply, Fault> {
+        loop {
+            match self.read(deadline)? {
+                Incoming::Reply(reply) if reply.re == Some(re) || reply.re.is_none() => return Ok(reply),
+                Incoming::Reply(_) => return Err(self.foreign("it answers what was not asked".to_owned())),
+                Incoming::Event(Event { .. }) => {}
+            }
+        }
+    }
+
+    /// Writes bytes that end in the request with this number, and waits for its reply.
+    pub(crate) fn exchange(&mut self, re: u64, bytes: &[u8], deadline: Deadline) -> Result<Reply, Fault> {
+        let written = self.write(bytes, deadline);
+        let reply = match (written, self.read_reply(re, deadline)) {
+            // A server that refuses does not read on: its answer is here although we could not write all.
+            (_, Ok(reply)) => reply,
+            (Err(fault), Err(_)) | (Ok(()), Err(fault)) => return Err(fault),
+        };
+        match reply.code {
+            None => Ok(reply),
+            Some(_) => Err(Fault::refused(&reply)),
+        }
+    }
+
+    /// Asks something that has no content, and waits for the reply. An error reply is `Fault::Refused`.
+    pub fn ask(
+        &mut self,
+        name: Option<&str>,
+        action: &str,
+        arguments: &[(&str, Value)],
+        deadline: Deadline,
+    ) -> Result<Reply, Fault> {
+        check_arguments(name, arguments)?;
+        self.asked += 1;
+        let writer = RequestWriter { name: name.map(str::to_owned) };
+        let request: Bytes = writer.write(self.asked, action, arguments);
+        self.exchange(self.asked, &request, deadline)
+    }
+
+    /// This peer does not speak what it should.
+    pub(crate) fn foreign(&self, why: String) -> Fault {
+        Fault::Foreign { place: self.place.clone(), why }
+    }
+
+    fn broken(&self, error: &io::Error, doing: Doing) -> Fault {
+        Fault::Broken { place: self.place.clone(), trouble: explain(error, doing) }
+    }
+}
+
+/// Do they fit into a header?
+pub(crate) fn check_arguments(name: Option<&str>, arguments: &[(&str, Value)]) -> Result<(), Fault> {
+    let len = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Number(_) => 20,
+    };
+    let found = name.map_or(0, str::len) + arguments.iter().map(|(_, value)| len(value)).sum::<usize>();
+    match found > ARGUMENT_BYTES_MAX {
+        true => Err(Fault::ArgumentsTooLong { found, max: ARGUMENT_BYTES_MAX }),
+        false => Ok(()),
+    }
+}
+
+fn connect(address: &SockAddr, deadline: Deadline, share: u32) -> io::Result<Socket> {
+    let left = deadline.left()?;
+    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+    if address.domain() == Domain::UNIX {
+        // Such a connect waits only for room in the server's queue, and this timeout holds for it.
+        socket.set_write_timeout(left.map(settable))?;
+        socket.connect(address)?;
+        return Ok(socket);
+    }
+    match left {
+        Some(left) => socket.connect_timeout(address, settable(left / share))?,
+        None => socket.connect(address)?,
+    }
+    socket.set_tcp_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(socket)
+}
+
+/// A timeout of zero would mean none.
+fn settable(left: Duration) -> Duration {
+    left.max(Duration::from_millis(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::scripted::{Server, Step, ok, soon};
+
+    #[test]
+    fn a_closed_port_is_named_as_a_person_reads_it() {
+        let place = Server::closed_port();
+        let fault = Connection::open(&place, soon()).unwrap_err();
+        let expected = format!("cannot reach {place}: connection refused (is the server running there?)");
+        assert_eq!(fault.to_string(), expected);
+        assert!(fault.is_passing());
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_named() {
+        let place = Place::parse("does-not-exist.invalid").unwrap();
+        let fault = Connection::open(&place, soon()).unwrap_err().to_string();
+        assert!(fault.starts_with("cannot reach does-not-exist.invalid:65432: name "), "{fault}");
+    }
+
+    #[test]
+    fn one_message_arrives_whole_however_it_was_split() {
+        let reply = ok(1, &[], "pong");
+        let pieces = reply.iter().map(|byte| Step::Play(vec![*byte])).collect::<Vec<_>>();
+        let server = Server::start(vec![[vec![Step::Request], pieces].concat()]);
+        let mut connection = Connection::open(&server.place(), soon()).unwrap();
+        assert_eq!(connection.ask(Some("ada"), "ping", &[], soon()).unwrap().text, "pong");
+        let request = server.request();
+        assert_eq!(request.header.text("action").as_deref(), Some("ping"));
+        assert_eq!(request.header.text("as").as_deref(), Some("ada"));
+    }
+
+    #[test]
+    fn another_protocol_is_told_from_a_lost_connection() {
+        let server = Server::start(vec![vec![Step::Request, Step::Play(b"SSH-2.0-x\r\n".to_vec())]]);
+        let mut connection = Connection::open(&server.place(), soon()).unwrap();
+        let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
+        assert!(fault.to_string().ends_with("does not speak the vang protocol: it says \"SSH-2.0-x\""), "{fault}");
+        assert!(!fault.is_passing());
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_silent_and_one_that_ends_is_lost() {
+        let server = Server::start(vec![vec![Step::Request, Step::Stay], vec![Step::Request]]);
+        let mut connection = Connection::open(&server.place(), soon()).unwrap();
+        let brief = Deadline::after(Duration::from_millis(30));
+        let fault = connection.ask(None, "ping", &[], brief).unwrap_err();
+        assert!(matches!(fault, Fault::Silent { .. }) && fault.timed_out(), "{fault:?}");
+        drop(connection);
+        let mut connection = Connection::open(&server.place(), soon()).unwrap();
+        let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
+        assert!(fault.to_string().contains("connection closed"), "{fault}");
+    }
+
+    #[test]
+    fn arguments_that_fit_into_no_header_are_refused_before_they_are_written() {
+        let server = Server::start(vec![vec![Step::Stay]]);
+        let mut connection = Connection::open(&server.place(), soon()).unwrap();
+        let long = "\u{1}".repeat(ARGUMENT_BYTES_MAX);
+        let fault = connection.ask(None, "join", &[("room", Value::Text(long.clone() + "x"))], soon());
+        assert!(matches!(fault, Err(Fault::ArgumentsTooLong { found: 8_193, max: 8_192 })), "{fault:?}");
+        // The longest that is let through can be written.
+        RequestWriter { name: None }.write(1, "join", &[("room", Value::Text(long))]);
+    }
+
+    #[test]
+    fn a_unix_socket_serves_too_and_a_missing_one_is_named() {
+        let folder = std::env::temp_dir().join(format!("vang-client-{}", std::process::id()));
+        let _ = std::fs::remove_file(&folder);
+        let place = Place::Unix(folder.clone());
+        let fault = Connection::open(&place, soon()).unwrap_err().to_string();
+        assert!(fault.contains("no such socket (is the server running there"), "{fault}");
+        let listener = UnixListener::bind(&folder).unwrap();
+        let connection = Connection::open(&place, soon());
+        drop(listener);
+        std::fs::remove_file(&folder).unwrap();
+        assert!(connection.is_ok(), "{connection:?}");
+    }
+}

@@ -1,0 +1,88 @@
+//! What the hub asks of the tables and the journal for those who have fallen behind, and what comes
+//! back. Whoever drives the hub reads, on another thread; answers may come in any order.
+
+use vang_chat::{RoomId, Seq};
+use vang_journal::Entry;
+
+use crate::hub::SessionId;
+
+/// A question; its id comes back with the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadJob {
+    /// Names the question.
+    pub id: u64,
+    /// Who asks.
+    pub session: SessionId,
+    /// Wait until the tables are complete up to here; at most a few seconds, then answer `ViewBehind`
+    /// or, for a page, as far as they are.
+    pub need: Seq,
+    /// What is asked.
+    pub read: Read,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The entry that is this message of the room; number 0 is `Seq(0)`.
+    Locate(Vec<(RoomId, u64)>),
+    /// Events of these rooms, each after its position, merged by position.
+    Events {
+        /// The rooms.
+        rooms: Vec<(RoomId, Seq)>,
+        /// Events at most.
+        events_max: usize,
+        /// Bytes of payload at most, or one event.
+        bytes_max: usize,
+    },
+    /// Messages of a room after this number.
+    Messages {
+        /// The room.
+        room: RoomId,
+        /// After this one.
+        since: u64,
+        /// At most as many.
+        limit: usize,
+        /// Bytes of payload at most, or one message.
+        bytes_max: usize,
+    },
+}
+
+/// An event from the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColdEvent {
+    /// Its room.
+    pub room: RoomId,
+    /// A message's number; of another event, the room's newest then.
+    pub n: u64,
+    /// The entry.
+    pub entry: Entry,
+}
+
+/// A part of what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In rising order of their entries.
+    pub events: Vec<ColdEvent>,
+    /// Nothing is missing up to here.
+    pub upto: Seq,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadAnswer {
+    /// For `Locate`: in the order asked; `None` where there is no such message.
+    Located(Vec<Option<Seq>>),
+    /// For `Events` and `Messages`.
+    Page(Page),
+}
+
+/// Why nothing came back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadFault {
+    /// The tables did not come up in time.
+    #[error("the tables that answer this are not up to date yet")]
+    ViewBehind,
+    /// The disk, or what is on it.
+    #[error("the journal cannot be read: {0}")]
+    Unreadable(String),
+}

@@ -1,0 +1,172 @@
+//! Where a session stands, and what lies before it: events in rising `seq` across all its rooms.
+//! Public rooms cost one slice for each run; private ones are looked at entry by entry, since what a
+//! reader may see there follows from its stays.
+
+use bytes::{Bytes, BytesMut};
+use vang_chat::{Principal, RoomId, Seq, State};
+use vang_proto::vang::write_hole;
+
+use crate::limits::PULL_BYTES_MAX;
+use crate::names::Book;
+use crate::tail::Tails;
+
+/// A session's one position, and the rooms that it is a position in.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    /// Everything up to here was given.
+    pub(crate) seq: Seq,
+    pub(crate) rooms: Vec<Followed>,
+    /// Indices of rooms that have, or may have, something after `seq`.
+    pub(crate) grown: Vec<u32>,
+}
+
+/// A followed room.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) room: RoomId,
+    /// Its events begin after this one.
+    pub(crate) from: Seq,
+    /// Its messages begin after this one: a hole begins no earlier.
+    pub(crate) since: u64,
+    pub(crate) is_grown: bool,
+}
+
+/// How a pull ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pulled {
+    /// There is nothing more now.
+    CaughtUp,
+    /// There is more than was asked for.
+    More,
+    /// What comes next is not in memory: these rooms, each after its position.
+    NeedsDisk(Vec<(RoomId, Seq)>),
+}
+
+/// What a pull looks at.
+pub(crate) struct Sight<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) tails: &'a Tails,
+    pub(crate) book: &'a Book,
+    pub(crate) reader: &'a Principal,
+}
+
+impl Cursor {
+    pub(crate) fn mark_grown(&mut self, index: u32) {
+        if let Some(followed) = self.rooms.get_mut(index as usize)
+            && !followed.is_grown
+        {
+            followed.is_grown = true;
+            self.grown.push(index);
+        }
+    }
+
+    /// Gives what comes next, at most `PULL_BYTES_MAX` or one event.
+    pub(crate) fn pull(&mut self, sight: &Sight<'_>, out: &mut Vec<Bytes>) -> Pulled {
+        let mut budget = PULL_BYTES_MAX;
+        loop {
+            let (next, until) = match self.next_room(sight) {
+                Next::Nothing => {
+                    self.seq = self.seq.max(sight.state.seq());
+                    return Pulled::CaughtUp;
+                }
+                Next::Disk(rooms) => return Pulled::NeedsDisk(rooms),
+                Next::Room { index, until } => (index, until),
+            };
+            if budget == 0 {
+                return Pulled::More;
+            }
+            self.take(sight, next, until, &mut budget, out);
+        }
+    }
+
+    /// The room whose next event comes first, and the position of the first event of any other.
+    fn next_room(&mut self, sight: &Sight<'_>) -> Next {
+        let (mut first, mut second): (Option<(Seq, u32)>, Seq) = (None, Seq(u64::MAX));
+        let mut cold = false;
+        let (rooms, seq) = (&mut self.rooms, self.seq);
+        self.grown.retain(|&index| {
+            let Some(followed) = rooms.get_mut(index as usize) else { return false };
+            let at = seq.max(followed.from);
+            if sight.state.room(followed.room).is_none_or(|room| room.seq <= at) {
+                followed.is_grown = false;
+                return false;
+            }
+            let tail = sight.tails.get(followed.room).filter(|tail| tail.before <= at);
+            let event = tail.and_then(|tail| {
+                let (run, mark) = tail.after(at)?;
+                Some(tail.runs[run].marks[mark].0)
+            });
+            match (event, first) {
+                (None, _) => cold = true,
+                (Some(event), Some((earlier, _))) if event > earlier => second = second.min(event),
+                (Some(event), earlier) => {
+                    second = earlier.map_or(second, |(earlier, _)| earlier);
+                    first = Some((event, index));
+                }
+            }
+            true
+        });
+        if cold {
+            let grown = self.grown.iter().filter_map(|&index| self.rooms.get(index as usize));
+            return Next::Disk(grown.map(|followed| (followed.room, seq.max(followed.from))).collect());
+        }
+        match first {
+            Some((_, index)) => Next::Room { index, until: second },
+            None => Next::Nothing,
+        }
+    }
+
+    /// Takes events of one room's next run, before `until`.
+    fn take(&mut self, sight: &Sight<'_>, index: u32, until: Seq, budget: &mut usize, out: &mut Vec<Bytes>) {
+        let followed = &self.rooms[index as usize];
+        let at = self.seq.max(followed.from);
+        let Some(tail) = sight.tails.get(followed.room) else { return };
+        let Some((run, first)) = tail.after(at) else { return };
+        let run = &tail.runs[run];
+        let start = run.start_of(first);
+        let fits = run.marks.partition_point(|&(seq, end)| seq < until && end as usize <= start + *budget);
+        let end = fits.max(first + 1);
+        *budget = budget.saturating_sub(run.start_of(end) - start);
+        let all_visible = sight.state.room(followed.room).is_some_and(|room| room.sees_all(sight.reader));
+        if all_visible {
+            out.push(run.bytes.slice(start..run.start_of(end)));
+        } else {
+            for mark in first..end {
+                let bytes = || run.bytes.slice(run.start_of(mark)..run.start_of(mark + 1));
+                if let Some(bytes) = visible(sight, followed, run.marks[mark].0, bytes) {
+                    out.push(bytes);
+                }
+            }
+        }
+        self.seq = run.marks[end - 1].0;
+    }
+
+    /// An event from the disk, as this reader sees it.
+    pub(crate) fn see(&self, sight: &Sight<'_>, room: RoomId, seq: Seq, bytes: Bytes) -> Option<Bytes> {
+        let followed = self.rooms.iter().find(|followed| followed.room == room)?;
+        visible(sight, followed, seq, || bytes)
+    }
+}
+
+enum Next {
+    Nothing,
+    Disk(Vec<(RoomId, Seq)>),
+    Room { index: u32, until: Seq },
+}
+
+/// The event at `seq` for this reader: itself, the hole that its own join ended, or nothing.
+fn visible(sight: &Sight<'_>, followed: &Followed, seq: Seq, bytes: impl FnOnce() -> Bytes) -> Option<Bytes> {
+    let room = sight.state.room(followed.room)?;
+    if !room.sees(sight.reader, seq) {
+        return None;
+    }
+    let hole = room.hole_at(sight.reader, seq);
+    match hole.map(|hole| (hole.from.max(followed.since + 1), hole.to)) {
+        Some((from, to)) if from <= to => {
+            let mut out = BytesMut::new();
+            write_hole(&mut out, seq.0, &sight.book.room(followed.room), (from, to), "not-member");
+            Some(out.freeze())
+        }
+        _ => Some(bytes()),
+    }
+}

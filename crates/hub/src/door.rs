@@ -1,0 +1,87 @@
+//! The door: who is this, may they ask now, and everything that must be made before the journal:
+//! names' keys, ids' hashes, salts. What the rules would refuse is refused here already, as a
+//! courtesy; only the answer at the journal's place counts.
+
+use bytes::Bytes;
+use vang_chat::{NameKey, Principal, Refusal, SendId};
+use vang_journal::Payload;
+use vang_proto::vang::{Code, ErrorReply};
+
+use crate::names::{BadName, NameMaker};
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The data folder's own socket: whoever may open that file runs the server.
+    Operator,
+    /// Loopback or a Unix socket: this machine.
+    Local,
+    /// Anywhere else, without TLS.
+    RemotePlain,
+}
+
+/// Who speaks on a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Speaking {
+    pub(crate) principal: Principal,
+    pub(crate) key: Option<NameKey>,
+    /// A guest's name as typed; accounts are known by their id.
+    pub(crate) guest: Option<String>,
+}
+
+/// Makes salts: a keyed stream from one random seed, so that a message costs no system call and a
+/// simulation is the same each time.
+pub struct Salts {
+    key: [u8; 32],
+    counter: u64,
+}
+
+impl Salts {
+    /// From 32 random bytes.
+    pub fn new(seed: [u8; 32]) -> Salts {
+        Salts { key: seed, counter: 0 }
+    }
+
+    fn next(&mut self) -> [u8; 16] {
+        self.counter += 1;
+        let hash = blake3::keyed_hash(&self.key, &self.counter.to_le_bytes());
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&hash.as_bytes()[..16]);
+        salt
+    }
+
+    /// A payload with a fresh salt.
+    pub(crate) fn payload(&mut self, bytes: Bytes) -> Payload {
+        Payload { salt: self.next(), bytes }
+    }
+}
+
+/// The two hashes of a send's id.
+pub(crate) fn send_id(names: &NameMaker, id: &str, parts: [&[u8]; 3]) -> SendId {
+    SendId { key: names.hash("id", id.as_bytes()), print: names.print(id, parts) }
+}
+
+pub(crate) fn bad_name(key: &'static str, bad: &BadName) -> ErrorReply {
+    ErrorReply::new(Code::BadName, format!("'{key}' is {bad}")).with("key", key)
+}
+
+/// What the peer sees of a refusal.
+pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
+    let code = match refusal {
+        Refusal::NoRoom => Code::NoRoom,
+        Refusal::NoAccount => Code::NoAccount,
+        Refusal::NameTaken => Code::NameTaken,
+        Refusal::AccountNeeded => Code::AccountNeeded,
+        Refusal::NotAllowed => Code::NotAllowed,
+        Refusal::AlreadyMember => Code::AlreadyMember,
+        Refusal::NotMember => Code::NotMember,
+        Refusal::IdReused => Code::IdReused,
+        Refusal::TooManyRooms { .. } => Code::TooMany,
+        Refusal::UnknownRules { .. } => Code::BadRequest,
+    };
+    let error = ErrorReply::new(code, refusal.to_string());
+    match refusal {
+        Refusal::TooManyRooms { max } => error.with("limit", *max as u64),
+        _ => error,
+    }
+}

@@ -1,0 +1,187 @@
+//! The order of commands: what waits, what is being written, and what becomes of it when the journal
+//! fails. One batch is written at a time; while it is, the next gathers.
+//!
+//! ```text
+//! Idle ──batch──▶ Writing ──appended, not appended──▶ Idle
+//!                    └──unknown, others in between──▶ Settling ──what is there──▶ Idle
+//! ```
+
+use std::collections::VecDeque;
+
+use vang_chat::{Command, Node, Rules, Seq, Time};
+use vang_journal::{Batch, Draft, Entry, Envelope, Origin, Payload};
+use vang_proto::vang::Ticket;
+
+use crate::hub::SessionId;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
+
+/// Who waits for what comes of a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) session: SessionId,
+    pub(crate) ticket: Ticket,
+    pub(crate) re: Option<String>,
+}
+
+/// A command that has no place yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) command: Command,
+    pub(crate) payload: Payload,
+    pub(crate) asker: Option<Asker>,
+}
+
+impl Waiting {
+    fn weight(&self) -> usize {
+        self.payload.bytes.len() + 256
+    }
+}
+
+/// A command that is being written.
+#[derive(Debug)]
+pub(crate) struct Ordered {
+    pub(crate) envelope: Envelope,
+    pub(crate) payload: Payload,
+    pub(crate) asker: Option<Asker>,
+}
+
+/// Too much waits to be written.
+#[derive(Debug)]
+pub(crate) struct QueueFull;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Writing,
+    Settling,
+}
+
+/// What is really in the journal, told after a doubt.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Every entry after the last one applied, in order.
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Order {
+    node: Node,
+    counter: u64,
+    phase: Phase,
+    queue: VecDeque<Waiting>,
+    queue_bytes: usize,
+    in_flight: VecDeque<Ordered>,
+}
+
+impl Order {
+    pub(crate) fn new(node: Node) -> Order {
+        Order {
+            node,
+            counter: 0,
+            phase: Phase::Idle,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        self.node
+    }
+
+    /// Puts a command into the queue, if there is room.
+    pub(crate) fn push(&mut self, waiting: Waiting) -> Result<(), QueueFull> {
+        if self.queue_bytes + waiting.weight() > ORDER_QUEUE_BYTES_MAX && !self.queue.is_empty() {
+            return Err(QueueFull);
+        }
+        self.queue_bytes += waiting.weight();
+        self.queue.push_back(waiting);
+        Ok(())
+    }
+
+    /// Puts one of the server's own commands before all others, whatever the queue holds.
+    pub(crate) fn push_first(&mut self, waiting: Waiting) {
+        self.queue_bytes += waiting.weight();
+        self.queue.push_front(waiting);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Takes what waits as one batch with this stamp.
+    pub(crate) fn batch(&mut self, time: Time, checkpoints: Vec<(Seq, [u8; 32])>) -> Batch {
+        let mut batch = Batch { drafts: Vec::with_capacity(self.queue.len().min(64)), checkpoints };
+        let mut bytes = 0;
+        while let Some(waiting) = self.queue.front() {
+            bytes += waiting.weight();
+            if !batch.drafts.is_empty()
+                && (bytes > BATCH_BYTES_MAX || batch.drafts.len() == BATCH_ENTRIES_MAX)
+            {
+                break;
+            }
+            let Some(waiting) = self.queue.pop_front() else { break };
+            self.queue_bytes -= waiting.weight();
+            self.counter += 1;
+            let envelope = Envelope {
+                rules: Rules::NEWEST,
+                origin: Origin { node: self.node, counter: self.counter },
+                time,
+                digest: waiting.payload.digest(),
+                command: waiting.command,
+            };
+            batch.drafts.push(Draft { envelope: envelope.encode(), payload: waiting.payload.clone() });
+            self.in_flight.push_back(Ordered { envelope, payload: waiting.payload, asker: waiting.asker });
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.phase = Phase::Writing;
+        batch
+    }
+
+    /// The batch is in the journal as it was written.
+    pub(crate) fn take_appended(&mut self) -> VecDeque<Ordered> {
+        self.phase = Phase::Idle;
+        std::mem::take(&mut self.in_flight)
+    }
+
+    /// It is not known what is in the journal.
+    pub(crate) fn begin_settling(&mut self) {
+        self.phase = Phase::Settling;
+    }
+
+    pub(crate) fn is_settling(&self) -> bool {
+        self.phase == Phase::Settling
+    }
+
+    /// Our own command, if this is the next of those being written. A batch lands whole and in order.
+    pub(crate) fn take_own(&mut self, origin: Origin) -> Option<Ordered> {
+        let index = self.in_flight.iter().position(|ordered| ordered.envelope.origin == origin)?;
+        self.in_flight.remove(index)
+    }
+
+    /// Everybody who waits: for what was being written first, then for what was not.
+    pub(crate) fn askers(&mut self) -> impl Iterator<Item = Asker> {
+        let flying = self.in_flight.iter_mut().filter_map(|ordered| ordered.asker.take());
+        let flying: Vec<_> = flying.collect();
+        flying.into_iter()
+    }
+
+    /// Forgets the waiting commands of sessions; the server's own stay. Gives back who waited.
+    pub(crate) fn drop_waiting(&mut self) -> Vec<Asker> {
+        let (own, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|waiting| waiting.asker.is_none());
+        self.queue_bytes = own.iter().map(Waiting::weight).sum();
+        self.queue = own;
+        others.into_iter().filter_map(|waiting| waiting.asker).collect()
+    }
+
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+}

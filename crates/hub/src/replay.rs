@@ -1,0 +1,179 @@
+//! From the journal to the state, at a start: the newest snapshot, then every entry after it. The
+//! chain and the stored hashes of the state are compared on the way; the first difference stops the
+//! replay and names the entry.
+
+use vang_chat::{AccountId, Command, Event, RoomId, Seq, State};
+use vang_journal::{Chain, Envelope, Fault, Identity, Reader, decode_name, genesis};
+
+use crate::limits::CHECKPOINT_EVERY;
+use crate::names::Book;
+use crate::{Delta, Row};
+
+/// Entries read at once.
+const CHUNK: usize = 4_096;
+
+/// Why a replay stopped. The server does not start on it; `vang admin check` tells more.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The journal cannot be read, or is damaged.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+    /// An entry's envelope does not follow from the ones before it.
+    #[error("entry {seq}: the chain is broken: the envelope or its hash was changed")]
+    Chain {
+        /// Which.
+        seq: u64,
+    },
+    /// This program decides other than the one that wrote the journal.
+    #[error("entry {seq}: the state has another hash than when it was written")]
+    State {
+        /// The checkpoint.
+        seq: u64,
+    },
+    /// The snapshot is from beyond the journal's end.
+    #[error("the snapshot is of entry {snapshot}, but the journal ends at {end}")]
+    SnapshotAhead {
+        /// Where it was taken.
+        snapshot: u64,
+        /// The end.
+        end: u64,
+    },
+    /// The tables could not take what they were told.
+    #[error("the tables cannot be written: {0}")]
+    Tables(String),
+}
+
+/// What a replay gives.
+pub struct Recovered {
+    /// The state at the journal's end.
+    pub state: State,
+    /// Who has which name.
+    pub book: Book,
+    /// Entries that were applied.
+    pub replayed: u64,
+}
+
+/// Replays what comes after `state`, and tells the tables what comes after `told`.
+pub fn replay(
+    reader: &mut dyn Reader,
+    identity: &Identity,
+    (mut state, mut book): (State, Book),
+    told: Seq,
+    tell: &mut dyn FnMut(Delta) -> Result<(), ReplayError>,
+) -> Result<Recovered, ReplayError> {
+    let start = state.seq();
+    let end = reader.end()?;
+    if start > end {
+        return Err(ReplayError::SnapshotAhead { snapshot: start.0, end: end.0 });
+    }
+    let mut chain = match start {
+        Seq(0) => genesis(identity),
+        Seq(at) => match reader.sealed(Seq(at - 1), 1)?.first() {
+            Some(sealed) => Chain(sealed.chain),
+            None => return Err(ReplayError::Chain { seq: at }),
+        },
+    };
+    let mut checkpoints = Checkpoints { ahead: Vec::new(), after: start };
+    loop {
+        let chunk = reader.sealed(state.seq(), CHUNK)?;
+        let Some(last) = chunk.last().map(|sealed| sealed.seq) else { break };
+        let mut delta = Delta { upto: last, rows: Vec::new(), snapshot: None };
+        for sealed in chunk {
+            chain = chain.after(&sealed.envelope);
+            if chain.0 != sealed.chain || sealed.seq != state.seq().next() {
+                return Err(ReplayError::Chain { seq: sealed.seq.0 });
+            }
+            let envelope = Envelope::decode(&sealed.envelope)
+                .map_err(|bad| Fault::Unreadable { seq: sealed.seq.0, bad })?;
+            let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
+            for event in outcome.iter().flatten() {
+                let mut name = || read_name(reader, sealed.seq);
+                let rows = rows_of(&state, sealed.seq, event, &mut name)?;
+                for row in &rows {
+                    note_name(&mut book, row);
+                }
+                if sealed.seq > told {
+                    delta.rows.extend(rows);
+                }
+            }
+            if sealed.seq.0.is_multiple_of(CHECKPOINT_EVERY)
+                && checkpoints.at(reader, sealed.seq)?.is_some_and(|hash| hash != state.hash())
+            {
+                return Err(ReplayError::State { seq: sealed.seq.0 });
+            }
+        }
+        if last > told {
+            tell(delta)?;
+        }
+    }
+    let replayed = state.seq().0 - start.0;
+    Ok(Recovered { state, book, replayed })
+}
+
+/// The stored hashes, read some at a time.
+struct Checkpoints {
+    ahead: Vec<(Seq, [u8; 32])>,
+    after: Seq,
+}
+
+impl Checkpoints {
+    fn at(&mut self, reader: &mut dyn Reader, seq: Seq) -> Result<Option<[u8; 32]>, Fault> {
+        if self.after < seq {
+            self.ahead = reader.checkpoints(Seq(seq.0 - 1), 256)?;
+            self.after = self.ahead.last().map_or(Seq(u64::MAX), |&(last, _)| last);
+        }
+        Ok(self.ahead.iter().find(|(at, _)| *at == seq).map(|&(_, hash)| hash))
+    }
+}
+
+fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, Fault> {
+    let entry = reader.get(&[seq])?.pop();
+    match entry.and_then(|entry| entry.payload) {
+        Some(payload) => match decode_name(&payload.bytes) {
+            Ok(name) => Ok(Some(name)),
+            Err(bad) => Err(Fault::Unreadable { seq: seq.0, bad }),
+        },
+        None => Ok(None),
+    }
+}
+
+/// What the tables are told of an event; `name` reads the entry's payload.
+pub(crate) fn rows_of(
+    state: &State,
+    seq: Seq,
+    event: &Event,
+    name: &mut dyn FnMut() -> Result<Option<String>, Fault>,
+) -> Result<Vec<Row>, Fault> {
+    let seen = |room: RoomId, n: Option<u64>| {
+        let newest = state.room(room).map_or(0, |room| room.n);
+        Row::RoomEvent { room, seq, n: n.unwrap_or(newest), message: n.is_some() }
+    };
+    Ok(match *event {
+        Event::MessageSent { room, n, .. } => vec![seen(room, Some(n))],
+        Event::MemberJoined { room, .. } | Event::MemberLeft { room, .. } => vec![seen(room, None)],
+        Event::RoomCreated { room, .. } => {
+            let mut rows = vec![seen(room, None)];
+            rows.extend(name()?.map(|name| Row::RoomName { room, name }));
+            rows
+        }
+        Event::AccountAdded { account } => {
+            name()?.map(|name| Row::AccountName { account: AccountId(account.0), name }).into_iter().collect()
+        }
+        Event::Opened { .. } | Event::RulesSwitched { .. } | Event::AlreadySent { .. } | Event::Ticked => {
+            vec![]
+        }
+    })
+}
+
+pub(crate) fn note_name(book: &mut Book, row: &Row) {
+    match row {
+        Row::RoomName { room, name } => book.add_room(*room, name.clone()),
+        Row::AccountName { account, name } => book.add_account(*account, name.clone()),
+        Row::RoomEvent { .. } => {}
+    }
+}
+
+/// Does this command carry a name beside it?
+pub(crate) fn has_name(command: &Command) -> bool {
+    matches!(command, Command::CreateRoom { .. } | Command::AddAccount { .. })
+}

@@ -1,0 +1,150 @@
+//! The hot end of each room: events already encoded, the same bytes for every reader. A batch gives a
+//! room one run; a reader at the end of the one before takes the whole run with one reference.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use vang_chat::{RoomId, Seq};
+
+use crate::limits::{ROOM_TAIL_BYTES_MAX, RUN_OVERHEAD_BYTES, TAILS_BYTES_MAX};
+
+/// Consecutive events of one room, one behind the other.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) bytes: Bytes,
+    /// Each event's entry, and where it ends in `bytes`.
+    pub(crate) marks: Vec<(Seq, u32)>,
+}
+
+impl Run {
+    pub(crate) fn last(&self) -> Seq {
+        self.marks.last().map_or(Seq(0), |&(seq, _)| seq)
+    }
+
+    fn first(&self) -> Seq {
+        self.marks.first().map_or(Seq(0), |&(seq, _)| seq)
+    }
+
+    fn weight(&self) -> usize {
+        self.bytes.len() + self.marks.len() * 16 + RUN_OVERHEAD_BYTES
+    }
+
+    /// Where the event at this index begins in `bytes`.
+    pub(crate) fn start_of(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |previous| self.marks[previous].1 as usize)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// Every event of the room after this one is in the runs.
+    pub(crate) before: Seq,
+    pub(crate) runs: VecDeque<Run>,
+    weight: usize,
+}
+
+impl Tail {
+    /// The first event after `seq`: its run's index and its own. `before` must not be after `seq`.
+    pub(crate) fn after(&self, seq: Seq) -> Option<(usize, usize)> {
+        let run = match self.runs.back() {
+            // Nearly always: the reader is one run behind.
+            Some(last) if self.runs.len() == 1 || last.first() > seq => {
+                self.runs.partition_point(|run| run.last() <= seq)
+            }
+            Some(last) if last.last() > seq => self.runs.len() - 1,
+            _ => return None,
+        };
+        let index = self.runs.get(run)?.marks.partition_point(|&(event, _)| event <= seq);
+        Some((run, index))
+    }
+}
+
+/// The tails of all rooms, within one budget.
+#[derive(Debug, Default)]
+pub(crate) struct Tails {
+    rooms: HashMap<RoomId, Tail>,
+    by_age: BTreeMap<Seq, RoomId>,
+    weight: usize,
+}
+
+impl Tails {
+    pub(crate) fn get(&self, room: RoomId) -> Option<&Tail> {
+        self.rooms.get(&room)
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Adds a run; `before` is the room's newest event before it, for a room that had no tail yet.
+    pub(crate) fn push(&mut self, room: RoomId, before: Seq, run: Run) {
+        let tail =
+            self.rooms.entry(room).or_insert_with(|| Tail { before, runs: VecDeque::new(), weight: 0 });
+        tail.weight += run.weight();
+        self.weight += run.weight();
+        self.by_age.insert(run.first(), room);
+        tail.runs.push_back(run);
+        while self
+            .rooms
+            .get(&room)
+            .is_some_and(|tail| tail.weight > ROOM_TAIL_BYTES_MAX && tail.runs.len() > 1)
+        {
+            self.drop_oldest_run(room);
+        }
+        while self.weight > TAILS_BYTES_MAX {
+            let Some((_, &oldest)) = self.by_age.first_key_value() else { break };
+            self.drop_oldest_run(oldest);
+        }
+    }
+
+    fn drop_oldest_run(&mut self, room: RoomId) {
+        let Some(tail) = self.rooms.get_mut(&room) else { return };
+        let Some(run) = tail.runs.pop_front() else { return };
+        tail.before = run.last();
+        tail.weight -= run.weight();
+        self.weight -= run.weight();
+        self.by_age.remove(&run.first());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(seqs: std::ops::Range<u64>, size: usize) -> Run {
+        let marks: Vec<_> = seqs.enumerate().map(|(i, seq)| (Seq(seq), ((i + 1) * size) as u32)).collect();
+        Run { bytes: Bytes::from(vec![0; marks.len() * size]), marks }
+    }
+
+    #[test]
+    fn a_reader_finds_its_place_at_every_position() {
+        let mut tails = Tails::default();
+        let room = RoomId(1);
+        tails.push(room, Seq(4), run(5..8, 10));
+        tails.push(room, Seq(7), run(10..11, 10));
+        tails.push(room, Seq(10), run(20..25, 10));
+        let tail = tails.get(room).unwrap();
+        let next = |seq| tail.after(Seq(seq)).map(|(run, index)| tail.runs[run].marks[index].0.0);
+        for (seq, expected) in [(4, 5), (5, 6), (7, 10), (9, 10), (10, 20), (19, 20), (23, 24)] {
+            assert_eq!(next(seq), Some(expected), "after {seq}");
+        }
+        assert_eq!(next(24), None);
+        assert_eq!(tail.before, Seq(4));
+    }
+
+    #[test]
+    fn the_oldest_run_goes_when_there_is_too_much() {
+        let mut tails = Tails::default();
+        for i in 0..20 {
+            tails.push(RoomId(1), Seq(0), run(i * 10 + 1..i * 10 + 3, 30_000));
+        }
+        let tail = tails.get(RoomId(1)).unwrap();
+        assert!(tails.weight() <= ROOM_TAIL_BYTES_MAX && tail.runs.len() > 5);
+        assert_eq!(tail.before.next().0 % 10, 3, "a whole run went");
+        for i in 0..3_000 {
+            tails.push(RoomId(2 + i), Seq(0), run(1_000 + i..1_001 + i, 60_000));
+        }
+        assert!(tails.weight() <= TAILS_BYTES_MAX);
+        assert!(tails.get(RoomId(1)).unwrap().runs.is_empty(), "the oldest went, whatever their room");
+    }
+}

@@ -1,0 +1,144 @@
+//! Bytes as no program of ours wrote them, and every entry that one could write.
+//!
+//! `cargo test` runs the corpus (`__fuzz__/NAME/corpus`) and some thousand inputs more;
+//! `VANG_FUZZ_SECONDS=600` goes on for that long, and `cargo bolero test fuzz_envelope` goes about it
+//! with coverage.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Time};
+use vang_journal::{Envelope, Origin, Said, decode_name, encode_name};
+
+/// How many inputs, and for how long at most.
+fn effort() -> (usize, Duration) {
+    let seconds = std::env::var("VANG_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    match seconds {
+        Some(seconds) => (usize::MAX, Duration::from_secs(seconds)),
+        None => (20_000, Duration::from_secs(1)),
+    }
+}
+
+#[test]
+fn fuzz_envelope() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_envelope").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            if let Ok(envelope) = Envelope::decode(bytes) {
+                assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
+            }
+        },
+    );
+}
+
+#[test]
+fn fuzz_said() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_said").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let bytes = Bytes::copy_from_slice(bytes);
+            if let Ok(said) = Said::decode(&bytes) {
+                assert_eq!(Said::decode(&said.encode()), Ok(said));
+            }
+            if let Ok(name) = decode_name(&bytes) {
+                assert_eq!(decode_name(&encode_name(&name)), Ok(name));
+            }
+        },
+    );
+}
+
+fn name_key() -> impl Strategy<Value = NameKey> {
+    any::<[u8; 16]>().prop_map(NameKey)
+}
+
+fn principal() -> impl Strategy<Value = Principal> {
+    prop_oneof![
+        Just(Principal::Operator),
+        any::<u64>().prop_map(|id| Principal::Account(AccountId(id))),
+        name_key().prop_map(Principal::Guest),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let id = (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(key, print)| SendId { key, print });
+    let access = prop_oneof![Just(Access::Public), Just(Access::Private)];
+    prop_oneof![
+        Just(Command::Open),
+        any::<u16>().prop_map(|to| Command::SwitchRules { to: Rules(to) }),
+        name_key().prop_map(|name| Command::AddAccount { name }),
+        (name_key(), access, principal()).prop_map(|(name, access, by)| Command::CreateRoom {
+            name,
+            access,
+            by
+        }),
+        (any::<u64>(), any::<u64>(), principal()).prop_map(|(room, who, by)| Command::Join {
+            room: RoomId(room),
+            who: AccountId(who),
+            by
+        }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(room, who)| Command::Leave { room: RoomId(room), who: AccountId(who) }),
+        (any::<u64>(), principal(), proptest::option::of(id)).prop_map(|(room, from, id)| Command::Send {
+            room: RoomId(room),
+            from,
+            id
+        }),
+        Just(Command::Tick),
+    ]
+}
+
+fn envelope() -> impl Strategy<Value = Envelope> {
+    (any::<u16>(), any::<[u64; 3]>(), any::<[u8; 32]>(), command()).prop_map(
+        |(rules, [node, counter, time], digest, command)| Envelope {
+            rules: Rules(rules),
+            origin: Origin { node: Node(node), counter },
+            time: Time(time),
+            digest,
+            command,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_envelope_comes_back_as_it_was(envelope in envelope()) {
+        let bytes = envelope.encode();
+        prop_assert_eq!(Envelope::decode(&bytes), Ok(envelope));
+        for len in 0..bytes.len() {
+            prop_assert!(Envelope::decode(&bytes[..len]).is_err(), "cut at {}", len);
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_refused_or_changes_the_envelope(
+        envelope in envelope(),
+        at in any::<proptest::sample::Index>(),
+        mask in 1_u8..,
+    ) {
+        let mut bytes = envelope.encode().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= mask;
+        prop_assert_ne!(Envelope::decode(&bytes), Ok(envelope));
+    }
+
+    #[test]
+    fn what_was_said_comes_back_as_it_was(
+        guest in proptest::option::of(".*"),
+        content_type in ".*",
+        content_encoding in ".*",
+        content in any::<Vec<u8>>(),
+    ) {
+        let said = Said { guest, content_type, content_encoding, content: content.into() };
+        let bytes = said.encode();
+        prop_assert_eq!(Said::decode(&bytes), Ok(said));
+        for len in 0..bytes.len() {
+            prop_assert!(Said::decode(&bytes.slice(..len)).is_err(), "cut at {}", len);
+        }
+    }
+
+    #[test]
+    fn a_name_comes_back_as_it_was(name in ".*") {
+        prop_assert_eq!(decode_name(&encode_name(&name)), Ok(name));
+    }
+}

@@ -1,0 +1,146 @@
+//! Format 1, byte for byte, for ever. `VANG_BLESS=1 cargo test -p vang-journal --test golden` writes
+//! `golden/format-1.txt` anew: to be done only before the first release, or when a command is added.
+
+mod common;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use bytes::Bytes;
+use common::{append, batch, identity};
+use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Seq, Time};
+use vang_journal::{
+    Draft, Envelope, MemoryJournal, Origin, Payload, Reader, Said, decode_name, encode_name, genesis,
+};
+
+/// Every kind of command, and what stands beside it.
+fn commands() -> Vec<(Command, Bytes)> {
+    let name = |first: u8| NameKey(std::array::from_fn(|i| first.wrapping_add(i as u8)));
+    let (room, ada) = (RoomId(4), AccountId(300));
+    let id = SendId { key: [0x11; 16], print: [0x22; 16] };
+    let said = |guest: Option<&str>, content: &'static [u8]| {
+        let (content_type, content_encoding) = ("text/plain".into(), "utf-8".into());
+        let guest = guest.map(str::to_owned);
+        Said { guest, content_type, content_encoding, content: Bytes::from_static(content) }.encode()
+    };
+    let by_ada = Principal::Account(ada);
+    vec![
+        (Command::Open, Bytes::new()),
+        (Command::SwitchRules { to: Rules(1) }, Bytes::new()),
+        (Command::AddAccount { name: name(0xa0) }, encode_name("ada")),
+        (
+            Command::CreateRoom { name: name(0xb0), access: Access::Public, by: Principal::Operator },
+            encode_name("général"),
+        ),
+        (Command::CreateRoom { name: name(0xc0), access: Access::Private, by: by_ada }, encode_name("ops")),
+        (Command::Join { room, who: ada, by: by_ada }, Bytes::new()),
+        (Command::Leave { room, who: AccountId(u64::MAX) }, Bytes::new()),
+        (Command::Send { room, from: by_ada, id: Some(id) }, said(None, "hi 👋".as_bytes())),
+        (
+            Command::Send { room, from: Principal::Guest(name(0xd0)), id: None },
+            said(Some("Bob"), &[0, 0xff, 10]),
+        ),
+        (Command::Send { room, from: Principal::Operator, id: None }, said(None, b"")),
+        (Command::Tick, Bytes::new()),
+    ]
+}
+
+fn drafts() -> Vec<Draft> {
+    let draft = |(counter, (command, bytes)): (u64, (Command, Bytes))| {
+        let payload = Payload { salt: [counter as u8; 16], bytes };
+        let envelope = Envelope {
+            rules: Rules(1),
+            origin: Origin { node: Node(0x0123_4567_89ab_cdef), counter },
+            time: Time(1_700_000_000_000 + counter * 1_000),
+            digest: payload.digest(),
+            command,
+        };
+        Draft { envelope: envelope.encode(), payload }
+    };
+    (1..).zip(commands()).map(draft).collect()
+}
+
+fn written() -> String {
+    let mut journal = MemoryJournal::new(identity());
+    append(&mut journal, &batch(drafts()));
+    let mut text = String::from("# A journal of format 1. Numbers are hexadecimal; see src/format.rs.\n");
+    let mut line = |key: &str, bytes: &[u8]| writeln!(text, "{key:<9}{}", hex(bytes)).expect("a String");
+    line("id", &identity().id);
+    line("key", &identity().key);
+    line("genesis", &genesis(&identity()).0);
+    let entries = journal.read(Seq(0), 100, usize::MAX).expect("readable");
+    for (entry, sealed) in entries.iter().zip(journal.sealed(Seq(0), 100).expect("readable")) {
+        let payload = entry.payload.as_ref().expect("not erased");
+        line("seq", &entry.seq.0.to_be_bytes());
+        line("envelope", &entry.envelope);
+        line("salt", &payload.salt);
+        line("payload", &payload.bytes);
+        line("chain", &sealed.chain);
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = (0..text.len()).step_by(2);
+    digits.map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal")).collect()
+}
+
+fn golden() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.txt");
+    if std::env::var_os("VANG_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+        std::fs::write(&path, written()).expect("written");
+    }
+    std::fs::read_to_string(path).expect("a golden journal; write it with VANG_BLESS=1")
+}
+
+#[test]
+fn a_journal_of_format_1_is_written_as_ever() {
+    assert_eq!(written(), golden());
+}
+
+#[test]
+fn a_journal_of_format_1_is_read_as_ever() {
+    let golden = golden();
+    let values = |key: &'static str| {
+        golden.lines().filter_map(move |line| {
+            let (found, value) = line.split_at_checked(9)?;
+            (found.trim() == key).then(|| unhex(value))
+        })
+    };
+    let mut chain = genesis(&identity());
+    assert_eq!(values("genesis").next(), Some(chain.0.to_vec()));
+    let beside = values("salt").zip(values("payload")).zip(values("chain"));
+    let mut read = 0;
+    for (((command, bytes), envelope), ((salt, payload), stored)) in
+        commands().into_iter().zip(values("envelope")).zip(beside)
+    {
+        let decoded = Envelope::decode(&envelope).expect("decodes");
+        assert_eq!(decoded.command, command);
+        assert_eq!(decoded.encode(), envelope);
+        let payload = Payload { salt: salt.try_into().expect("16 bytes"), bytes: payload.into() };
+        assert_eq!(payload.bytes, bytes);
+        assert_eq!(payload.digest(), decoded.digest);
+        chain = chain.after(&envelope);
+        assert_eq!(chain.0[..], stored);
+        match command {
+            Command::Send { .. } => {
+                assert_eq!(Said::decode(&bytes).expect("decodes").encode(), bytes);
+            }
+            Command::AddAccount { .. } | Command::CreateRoom { .. } => {
+                assert_eq!(encode_name(&decode_name(&bytes).expect("decodes")), bytes);
+            }
+            Command::Open
+            | Command::SwitchRules { .. }
+            | Command::Join { .. }
+            | Command::Leave { .. }
+            | Command::Tick => assert!(bytes.is_empty()),
+        }
+        read += 1;
+    }
+    assert_eq!(read, commands().len());
+}

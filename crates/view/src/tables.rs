@@ -1,0 +1,268 @@
+//! The file `view.db`:
+//!
+//! ```text
+//! about(one, journal, cursor)             one row; everything up to the cursor is in the other tables
+//! event(room, seq, n, message)            what readers of a room see; n never falls as seq rises
+//! room_name(room, name)
+//! account_name(account, name)
+//! snapshot(seq, state)                    the chat state there; the newest two
+//! ```
+//!
+//! No sync but at checkpoints: after a power cut the tables and their cursor stand together at an
+//! earlier place. Never `mmap_size`: an I/O error would be a SIGBUS.
+
+use std::fmt;
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use vang_chat::Seq;
+
+use crate::ViewError;
+
+/// The layout of the tables, kept as the file's `user_version`.
+pub(crate) const FORMAT: u64 = 1;
+
+/// How long to wait for another connection's lock, in ms: 5 s. Readers never hold up the writer, nor
+/// it them; this is for the moments of opening, closing and truncating.
+const BUSY_MS: u64 = 5_000;
+
+/// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
+const WAL_BYTES_MAX: i64 = 64 << 20;
+
+/// Pages that the writer keeps in memory, in KiB: 16 MiB. Each room's newest rows have a page of
+/// their own, so this is what about 4,000 rooms that are being talked in need.
+const CACHE_KIB: i64 = 16 << 10;
+
+const SCHEMA: &str = "
+    CREATE TABLE about(
+        one INTEGER PRIMARY KEY CHECK (one = 1), journal BLOB NOT NULL, cursor INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE event(
+        room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, message INTEGER NOT NULL,
+        PRIMARY KEY (room, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE room_name(room INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+    CREATE TABLE account_name(account INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+    CREATE TABLE snapshot(seq INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT;
+";
+
+const NO_TABLES: &str = "
+    DROP TABLE IF EXISTS about;
+    DROP TABLE IF EXISTS event;
+    DROP TABLE IF EXISTS room_name;
+    DROP TABLE IF EXISTS account_name;
+    DROP TABLE IF EXISTS snapshot;
+";
+
+/// What opening found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The view as it was left.
+    Kept,
+    /// A new and empty one.
+    Fresh(Why),
+}
+
+/// Why the view is a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There was none.
+    Missing,
+    /// It was of another journal.
+    OtherJournal,
+    /// It had another layout.
+    OtherFormat {
+        /// Its format.
+        found: u64,
+    },
+    /// SQLite could not make sense of it.
+    Corrupt(String),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Missing => f.write_str("there was none"),
+            Why::OtherJournal => f.write_str("it was of another journal"),
+            Why::OtherFormat { found } => write!(f, "it had format {found}, not {FORMAT}"),
+            Why::Corrupt(why) => write!(f, "it was damaged: {why}"),
+        }
+    }
+}
+
+/// A connection for writing to a file that holds this journal's tables, and whether they are new.
+pub(crate) fn open(path: &Path, journal: &[u8; 16]) -> Result<(Connection, Opened), ViewError> {
+    let found = match connect(path) {
+        Ok(mut conn) => match look(&conn, journal) {
+            Ok(None) => return Ok((conn, Opened::Kept)),
+            Ok(Some(Why::Missing)) => {
+                make(&mut conn, journal)?;
+                return Ok((conn, Opened::Fresh(Why::Missing)));
+            }
+            Ok(Some(why)) => why,
+            Err(ViewError::Corrupt(why)) => Why::Corrupt(why),
+            Err(other) => return Err(other),
+        },
+        Err(ViewError::Corrupt(why)) => Why::Corrupt(why),
+        Err(other) => return Err(other),
+    };
+    remove(path).map_err(|error| {
+        ViewError::Unavailable(format!("cannot remove {} ({found}): {error}", path.display()))
+    })?;
+    let mut conn = connect(path)?;
+    make(&mut conn, journal)?;
+    Ok((conn, Opened::Fresh(found)))
+}
+
+/// What is wrong with the tables, at a glance: what is damaged farther in shows when it is met.
+fn look(conn: &Connection, journal: &[u8; 16]) -> Result<Option<Why>, ViewError> {
+    let found = format(conn)?;
+    if found == 0
+        && conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0
+    {
+        return Ok(Some(Why::Missing));
+    }
+    if found != FORMAT {
+        return Ok(Some(Why::OtherFormat { found }));
+    }
+    // Preparing these finds a table that is missing or has other columns.
+    for sql in [
+        "SELECT room, seq, n, message FROM event LIMIT 1",
+        "SELECT room, name FROM room_name LIMIT 1",
+        "SELECT account, name FROM account_name LIMIT 1",
+        "SELECT seq FROM snapshot LIMIT 1",
+    ] {
+        conn.query_row(sql, [], |_| Ok(())).optional().map_err(|error| damaged(&error))?;
+    }
+    let stored =
+        conn.query_row("SELECT journal FROM about WHERE cursor >= 0", [], |row| row.get::<_, Vec<u8>>(0));
+    let stored = stored.map_err(|error| damaged(&error))?;
+    Ok((stored != journal).then_some(Why::OtherJournal))
+}
+
+/// A plain SQL error about tables of the right format: they are not as this program made them.
+fn damaged(error: &rusqlite::Error) -> ViewError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::Unknown) | None => ViewError::Corrupt(error.to_string()),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            ViewError::Corrupt(error.to_string())
+        }
+        Some(_) => ViewError::Unavailable(error.to_string()),
+    }
+}
+
+fn make(conn: &mut Connection, journal: &[u8; 16]) -> Result<(), ViewError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute_batch(SCHEMA)?;
+    tx.execute("INSERT INTO about(one, journal, cursor) VALUES (1, ?1, 0)", [&journal[..]])?;
+    tx.pragma_update(None, "user_version", key(FORMAT))?;
+    tx.commit()?;
+    Ok(())
+}
+
+/// Empties everything, in place, so that readers need not open the file again.
+pub(crate) fn make_again(conn: &mut Connection, journal: &[u8; 16]) -> Result<(), ViewError> {
+    let gently = (|| -> Result<(), ViewError> {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(NO_TABLES)?;
+        tx.execute_batch(SCHEMA)?;
+        tx.execute("INSERT INTO about(one, journal, cursor) VALUES (1, ?1, 0)", [&journal[..]])?;
+        tx.commit()?;
+        Ok(())
+    })();
+    let Err(_) = gently else { return Ok(()) };
+    // Damaged, or no room even for taking away. This ignores what the file holds, and needs a page;
+    // for a moment readers find no tables.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
+    let emptied = conn.execute_batch("VACUUM");
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)?;
+    emptied?;
+    make(conn, journal)
+}
+
+fn connect(path: &Path) -> Result<Connection, ViewError> {
+    create_private(path)
+        .map_err(|error| ViewError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(ViewError::Unavailable(format!("SQLite keeps it in mode '{mode}' instead of 'wal'")));
+    }
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    // A name that is erased or replaced is gone from the disk (P11).
+    conn.pragma_update(None, "secure_delete", true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 8000)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(conn)
+}
+
+/// A connection that can only read.
+pub(crate) fn connect_to_read(path: &Path) -> Result<Connection, ViewError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    match format(&conn)? {
+        FORMAT => Ok(conn),
+        0 => Err(ViewError::Unavailable(format!("{} holds no view yet", path.display()))),
+        found => Err(ViewError::OtherFormat { found, expected: FORMAT }),
+    }
+}
+
+/// Truncates the WAL if nobody reads just now; does not wait for those who do.
+pub(crate) fn truncate_wal(conn: &Connection) -> Result<(), ViewError> {
+    conn.busy_timeout(Duration::ZERO)?;
+    let done = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    Ok(done?)
+}
+
+pub(crate) fn cursor(conn: &Connection) -> Result<Seq, ViewError> {
+    let mut select = conn.prepare_cached("SELECT cursor FROM about")?;
+    Ok(Seq(number(select.query_row([], |row| row.get(0))?)?))
+}
+
+fn format(conn: &Connection) -> Result<u64, ViewError> {
+    number(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// SQLite's integers are signed. No journal comes to 2^63 entries; a question beyond finds nothing.
+pub(crate) fn key(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn number(stored: i64) -> Result<u64, ViewError> {
+    u64::try_from(stored)
+        .map_err(|_| ViewError::Corrupt(format!("{stored} where only a positive number can be")))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.to_owned().into_os_string();
+        name.push(suffix);
+        match std::fs::remove_file(PathBuf::from(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}

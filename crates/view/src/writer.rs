@@ -1,0 +1,325 @@
+//! The one writer: takes what came of the journal's entries, in order, and keeps how far it is in
+//! the same transaction. Feeding it something again changes nothing.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use vang_chat::{AccountId, RoomId, Seq};
+
+use crate::tables::{self, Opened, key, number};
+use crate::{RoomEvent, ViewError};
+
+/// Rows that one statement inserts: fewer steps through SQLite. More than this gains nothing.
+const ROWS_PER_INSERT: usize = 32;
+
+/// Snapshots that are kept: the newest and, in case it is no good, the one before.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// Something to write down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// An entry that readers of a room see.
+    RoomEvent {
+        /// Which room's.
+        room: RoomId,
+        /// The entry.
+        seq: Seq,
+        /// The message's number; for other events the room's newest number then.
+        n: u64,
+        /// Is it a message?
+        message: bool,
+    },
+    /// What a room is called from now on.
+    RoomName {
+        /// Which room.
+        room: RoomId,
+        /// Its name, as people read it.
+        name: String,
+    },
+    /// What an account is called from now on.
+    AccountName {
+        /// Which account.
+        account: AccountId,
+        /// Its name, as people read it.
+        name: String,
+    },
+}
+
+/// What came of the entries after the previous delta, up to one entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// The last entry that is accounted for.
+    pub upto: Seq,
+    /// In the order of the entries.
+    pub rows: Vec<Row>,
+    /// The chat state at `upto`, now and then.
+    pub snapshot: Option<Vec<u8>>,
+}
+
+/// The names of all rooms and of all accounts, by id.
+pub type Names = (Vec<(RoomId, String)>, Vec<(AccountId, String)>);
+
+/// The tables, for writing. There is one of these for a file.
+#[derive(Debug)]
+pub struct View {
+    conn: Connection,
+    journal: [u8; 16],
+    cursor: Seq,
+}
+
+impl View {
+    /// Opens or creates the view of a journal. A file of another journal or format, or one that
+    /// SQLite calls corrupt, is removed and made anew.
+    pub fn open(path: &Path, journal: [u8; 16]) -> Result<(View, Opened), ViewError> {
+        let (conn, opened) = tables::open(path, &journal)?;
+        let cursor = tables::cursor(&conn)?;
+        Ok((View { conn, journal, cursor }, opened))
+    }
+
+    /// Everything up to here is in the tables. Should it lie beyond the journal's end, then an older
+    /// copy of the journal was put back: `reset`.
+    pub fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// Takes over the deltas, in one transaction, as if one by one. The rows of one at or before the
+    /// cursor are in already and are skipped; so are the events that lie at or before it in one that
+    /// reaches across. Snapshots are kept if they are newer than those that are there.
+    pub fn apply(&mut self, deltas: &[Delta]) -> Result<(), ViewError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let from = tables::cursor(&tx)?;
+        let mut cursor = from;
+        let mut events = Vec::new();
+        for delta in deltas {
+            if delta.upto > cursor {
+                for row in &delta.rows {
+                    match row {
+                        Row::RoomEvent { seq, .. } if *seq <= cursor => {}
+                        Row::RoomEvent { room, seq, n, message } => {
+                            events.push((*room, RoomEvent { seq: *seq, n: *n, message: *message }));
+                        }
+                        Row::RoomName { room, name } => tx
+                            .prepare_cached("INSERT OR REPLACE INTO room_name(room, name) VALUES (?1, ?2)")?
+                            .execute((key(room.0), name))
+                            .map(drop)?,
+                        Row::AccountName { account, name } => tx
+                            .prepare_cached(
+                                "INSERT OR REPLACE INTO account_name(account, name) VALUES (?1, ?2)",
+                            )?
+                            .execute((key(account.0), name))
+                            .map(drop)?,
+                    }
+                }
+                cursor = delta.upto;
+            }
+            if let Some(state) = &delta.snapshot {
+                keep_snapshot(&tx, delta.upto, state)?;
+            }
+        }
+        insert_events(&tx, events)?;
+        if cursor > from {
+            tx.prepare_cached("UPDATE about SET cursor = ?1")?.execute([key(cursor.0)])?;
+        }
+        tx.commit()?;
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    /// The newest snapshot of the chat state that does not lie beyond the cursor.
+    pub fn snapshot(&self) -> Result<Option<(Seq, Vec<u8>)>, ViewError> {
+        self.newest_snapshot_until(self.cursor)
+    }
+
+    /// The newest snapshot before this entry: what to try when the one there was no good.
+    pub fn snapshot_before(&self, seq: Seq) -> Result<Option<(Seq, Vec<u8>)>, ViewError> {
+        let Some(last) = seq.0.checked_sub(1) else { return Ok(None) };
+        self.newest_snapshot_until(self.cursor.min(Seq(last)))
+    }
+
+    fn newest_snapshot_until(&self, last: Seq) -> Result<Option<(Seq, Vec<u8>)>, ViewError> {
+        let sql = "SELECT seq, state FROM snapshot WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
+        let found =
+            self.conn.query_row(sql, [key(last.0)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        found.map(|(seq, state)| Ok((Seq(number(seq)?), state))).transpose()
+    }
+
+    /// Forgets the snapshots, which turned out to be no good. If that fails, they stay: whoever loads
+    /// one finds out again.
+    pub fn drop_snapshots(&mut self) {
+        let _ = self.conn.execute("DELETE FROM snapshot", []);
+    }
+
+    /// The names of all rooms and of all accounts, by id.
+    pub fn names(&self) -> Result<Names, ViewError> {
+        names(&self.conn)
+    }
+
+    /// Empties everything: to be fed again from the journal's beginning. Works on a damaged file too.
+    pub fn reset(&mut self) -> Result<(), ViewError> {
+        self.conn.flush_prepared_statement_cache();
+        tables::make_again(&mut self.conn, &self.journal)?;
+        self.cursor = tables::cursor(&self.conn)?;
+        self.idle();
+        Ok(())
+    }
+
+    /// Truncates the WAL, unless somebody is reading. To be called when there is nothing else to do.
+    pub fn idle(&mut self) {
+        // If it fails the WAL only stays long, and the next write will tell what is the matter.
+        let _ = tables::truncate_wal(&self.conn);
+    }
+}
+
+/// In the order of the table: the rows of a room go into the same page one after another.
+fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, RoomEvent)>) -> Result<(), ViewError> {
+    events.sort_by_key(|(room, event)| (*room, event.seq));
+    let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
+    if events.len() >= ROWS_PER_INSERT {
+        let sql = format!(
+            "INSERT OR REPLACE INTO event(room, seq, n, message) VALUES (?, ?, ?, ?){}",
+            ", (?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1)
+        );
+        let mut insert = tx.prepare_cached(&sql)?;
+        for chunk in &mut chunks {
+            let mut column = 0;
+            for (room, event) in chunk {
+                for value in [key(room.0), key(event.seq.0), key(event.n), i64::from(event.message)] {
+                    column += 1;
+                    insert.raw_bind_parameter(column, value)?;
+                }
+            }
+            insert.raw_execute()?;
+        }
+    }
+    let sql = "INSERT OR REPLACE INTO event(room, seq, n, message) VALUES (?1, ?2, ?3, ?4)";
+    let mut insert = tx.prepare_cached(sql)?;
+    for (room, event) in chunks.remainder() {
+        insert.execute((key(room.0), key(event.seq.0), key(event.n), event.message))?;
+    }
+    Ok(())
+}
+
+fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), ViewError> {
+    let newest: Option<i64> = tx.query_row("SELECT max(seq) FROM snapshot", [], |row| row.get(0))?;
+    if newest.is_some_and(|newest| newest >= key(seq.0)) {
+        return Ok(());
+    }
+    // Taken away first, so that the new one can take its pages.
+    let sql = "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT ?1)";
+    tx.execute(sql, [key(SNAPSHOTS_KEPT as u64 - 1)])?;
+    tx.execute("INSERT INTO snapshot(seq, state) VALUES (?1, ?2)", (key(seq.0), state))?;
+    Ok(())
+}
+
+pub(crate) fn names(conn: &Connection) -> Result<Names, ViewError> {
+    let list = |sql: &str| -> Result<Vec<(u64, String)>, ViewError> {
+        let mut select = conn.prepare(sql)?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.map(|row| row.map_err(ViewError::from).and_then(|(id, name)| Ok((number(id)?, name)))).collect()
+    };
+    let rooms = list("SELECT room, name FROM room_name ORDER BY room")?;
+    let accounts = list("SELECT account, name FROM account_name ORDER BY account")?;
+    Ok((
+        rooms.into_iter().map(|(id, name)| (RoomId(id), name)).collect(),
+        accounts.into_iter().map(|(id, name)| (AccountId(id), name)).collect(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ViewReader;
+
+    const JOURNAL: [u8; 16] = [7; 16];
+
+    fn talk(from: u64, upto: u64) -> Delta {
+        let rows = (from..=upto).map(|seq| Row::RoomEvent {
+            room: RoomId(1 + seq % 3),
+            seq: Seq(seq),
+            n: seq,
+            message: true,
+        });
+        Delta { upto: Seq(upto), rows: rows.collect(), snapshot: None }
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        let mut lines = Vec::new();
+        ViewReader::open(path).unwrap().each_row(&mut |line| lines.push(line)).unwrap();
+        lines
+    }
+
+    #[test]
+    fn a_full_disk_costs_nothing_and_heals() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("view.db");
+        let (mut view, _) = View::open(&path, JOURNAL).unwrap();
+        view.apply(&[talk(1, 100)]).unwrap();
+        let before = lines(&path);
+        // The file may grow no further: what SQLite makes of that is what it makes of ENOSPC.
+        let pages: i64 = view.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        view.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        let large = Delta { snapshot: Some(vec![1; 50_000]), ..talk(101, 9_000) };
+        for _ in 0..3 {
+            let error = view.apply(std::slice::from_ref(&large)).unwrap_err();
+            assert!(matches!(error, ViewError::Unavailable(ref why) if why.contains("full")), "{error}");
+            assert_eq!((view.cursor(), lines(&path)), (Seq(100), before.clone()));
+            assert_eq!(view.snapshot().unwrap(), None);
+        }
+        view.conn.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+        view.apply(&[large]).unwrap();
+        assert_eq!((view.cursor(), lines(&path).len()), (Seq(9_000), 9_000));
+        assert_eq!(view.snapshot().unwrap(), Some((Seq(9_000), vec![1; 50_000])));
+    }
+
+    #[test]
+    fn a_reset_works_where_the_tables_cannot_be_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("view.db");
+        let (mut view, _) = View::open(&path, JOURNAL).unwrap();
+        view.apply(&[talk(1, 9_000)]).unwrap();
+        view.conn
+            .execute_batch("CREATE VIEW odd AS SELECT 1; DROP TABLE about; CREATE VIEW about AS SELECT 1")
+            .unwrap();
+        assert!(view.apply(&[talk(9_001, 9_002)]).is_err());
+        let mut reader = ViewReader::open(&path).unwrap();
+        view.reset().unwrap();
+        assert_eq!((view.cursor(), reader.cursor().unwrap()), (Seq(0), Seq(0)));
+        view.apply(&[talk(1, 10)]).unwrap();
+        assert_eq!(reader.seq_of(RoomId(2), 10).unwrap(), Some(Seq(10)));
+    }
+
+    #[test]
+    fn a_snapshot_beyond_the_cursor_is_not_given_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut view, _) = View::open(&folder.path().join("view.db"), JOURNAL).unwrap();
+        for upto in [10, 20] {
+            view.apply(&[Delta { upto: Seq(upto), rows: Vec::new(), snapshot: Some(vec![upto as u8]) }])
+                .unwrap();
+        }
+        // No way leads here but damage.
+        view.conn.execute("UPDATE about SET cursor = 15", []).unwrap();
+        view.cursor = Seq(15);
+        assert_eq!(view.snapshot().unwrap(), Some((Seq(10), vec![10])));
+        assert_eq!(view.snapshot_before(Seq(10)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_replaced_name_is_gone_from_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("view.db");
+        let (mut view, _) = View::open(&path, JOURNAL).unwrap();
+        let named = |upto: u64, name: &str| Delta {
+            upto: Seq(upto),
+            rows: vec![Row::AccountName { account: AccountId(1), name: name.to_owned() }],
+            snapshot: None,
+        };
+        view.apply(&[named(1, "a-name-that-is-to-go")]).unwrap();
+        view.idle();
+        view.apply(&[named(2, "erased")]).unwrap();
+        view.idle();
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(20).any(|window| window == b"a-name-that-is-to-go"));
+        }
+    }
+}

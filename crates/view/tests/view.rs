@@ -1,0 +1,376 @@
+//! What the view promises, through its public door.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+use vang_chat::{AccountId, RoomId, Seq};
+use vang_view::{Delta, Opened, RoomEvent, Row, View, ViewError, ViewReader, Why};
+
+const JOURNAL: [u8; 16] = [1; 16];
+const LOBBY: RoomId = RoomId(1);
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("view.db")
+    }
+
+    fn view(&self) -> View {
+        View::open(&self.path(), JOURNAL).unwrap().0
+    }
+
+    fn reader(&self) -> ViewReader {
+        ViewReader::open(&self.path()).unwrap()
+    }
+}
+
+fn message(room: RoomId, seq: u64, n: u64) -> Row {
+    Row::RoomEvent { room, seq: Seq(seq), n, message: true }
+}
+
+fn other(room: RoomId, seq: u64, n: u64) -> Row {
+    Row::RoomEvent { room, seq: Seq(seq), n, message: false }
+}
+
+fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
+    Delta { upto: Seq(upto), rows: rows.into_iter().collect(), snapshot: None }
+}
+
+/// A small journal: a room, its name, somebody, and messages.
+fn story() -> Vec<Delta> {
+    vec![
+        delta(1, [Row::RoomName { room: LOBBY, name: "lobby".into() }, other(LOBBY, 1, 0)]),
+        delta(3, [Row::AccountName { account: AccountId(2), name: "ada".into() }, other(LOBBY, 3, 0)]),
+        delta(5, [message(LOBBY, 4, 1), message(LOBBY, 5, 2)]),
+        delta(6, [Row::RoomName { room: LOBBY, name: "l\no \"b".into() }, other(LOBBY, 6, 2)]),
+        delta(9, [message(LOBBY, 8, 3)]),
+    ]
+}
+
+fn content(path: &Path) -> (Seq, Vec<String>) {
+    let mut lines = Vec::new();
+    let cursor = ViewReader::open(path).unwrap().each_row(&mut |line| lines.push(line)).unwrap();
+    (cursor, lines)
+}
+
+#[test]
+fn what_was_applied_is_there_after_reopening() {
+    let folder = Folder::new();
+    let (mut view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::Missing), Seq(0)));
+    view.apply(&story()).unwrap();
+    assert_eq!(view.cursor(), Seq(9));
+    drop(view);
+    let (view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+    assert_eq!((opened, view.cursor()), (Opened::Kept, Seq(9)));
+    let names = view.names().unwrap();
+    assert_eq!(names, (vec![(LOBBY, "l\no \"b".into())], vec![(AccountId(2), "ada".into())]));
+    let (cursor, lines) = content(&folder.path());
+    assert_eq!(cursor, Seq(9));
+    assert_eq!(
+        lines,
+        [
+            r#"room 1 "l\no \"b""#,
+            r#"account 2 "ada""#,
+            "event 1 1 0 other",
+            "event 1 3 0 other",
+            "event 1 4 1 message",
+            "event 1 5 2 message",
+            "event 1 6 2 other",
+            "event 1 8 3 message",
+        ]
+    );
+}
+
+#[test]
+fn events_come_in_order_after_a_place_and_up_to_a_limit() {
+    let folder = Folder::new();
+    folder.view().apply(&story()).unwrap();
+    let mut reader = folder.reader();
+    let event = |seq, n, message| RoomEvent { seq: Seq(seq), n, message };
+    assert_eq!(reader.events(LOBBY, Seq(3), 2).unwrap(), [event(4, 1, true), event(5, 2, true)]);
+    assert_eq!(reader.events(LOBBY, Seq(5), 99).unwrap(), [event(6, 2, false), event(8, 3, true)]);
+    assert_eq!(reader.events(LOBBY, Seq(0), usize::MAX).unwrap().len(), 6);
+    assert_eq!(reader.events(LOBBY, Seq(0), 0).unwrap(), []);
+    assert_eq!(reader.events(LOBBY, Seq(u64::MAX), 9).unwrap(), []);
+    assert_eq!(reader.events(RoomId(u64::MAX), Seq(0), 9).unwrap(), []);
+}
+
+#[test]
+fn feeding_it_again_changes_nothing() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    view.apply(&story()).unwrap();
+    let once = content(&folder.path());
+    view.apply(&story()).unwrap();
+    view.apply(&story()[1..3]).unwrap();
+    // Older rows in a delta that reaches beyond the cursor, and nothing new.
+    view.apply(&[delta(10, [message(LOBBY, 4, 1), message(LOBBY, 8, 3)])]).unwrap();
+    view.apply(&[]).unwrap();
+    assert_eq!(content(&folder.path()), (Seq(10), once.1));
+}
+
+#[test]
+fn all_deltas_are_in_or_none_is() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    view.apply(&story()[..2]).unwrap();
+    let before = content(&folder.path());
+    let mut blocked = View::open(&folder.path(), JOURNAL).unwrap().0;
+    // Another writer comes between; the first one goes by what the file says.
+    blocked.apply(&story()[..4]).unwrap();
+    assert_ne!(content(&folder.path()), before);
+    view.apply(&story()).unwrap();
+    assert_eq!(view.cursor(), Seq(9));
+}
+
+#[test]
+fn the_view_of_another_journal_is_made_anew() {
+    let folder = Folder::new();
+    folder.view().apply(&story()).unwrap();
+    let (view, opened) = View::open(&folder.path(), [2; 16]).unwrap();
+    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherJournal), Seq(0)));
+    assert_eq!(content(&folder.path()), (Seq(0), vec![]));
+}
+
+#[test]
+fn a_view_of_another_format_is_made_anew_and_is_not_read() {
+    let folder = Folder::new();
+    folder.view().apply(&story()).unwrap();
+    rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = ViewReader::open(&folder.path()).unwrap_err();
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 1");
+    let (view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherFormat { found: 99 }), Seq(0)));
+    folder.reader();
+}
+
+#[test]
+fn a_damaged_file_is_made_anew() {
+    let folder = Folder::new();
+    folder.view().apply(&story()).unwrap();
+    let whole = std::fs::read(folder.path()).unwrap();
+    let half = [&whole[..4096], &vec![0xa5; whole.len() - 4096][..]].concat();
+    let no_tables = {
+        let scratch = Folder::new();
+        let other = rusqlite::Connection::open(scratch.path()).unwrap();
+        other.execute_batch("PRAGMA user_version = 1; CREATE TABLE event(room) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 1; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        drop(other);
+        std::fs::read(scratch.path()).unwrap()
+    };
+    let damaged: [(&str, &[u8]); 4] = [
+        ("no database", b"this is not a database, but it is long enough to be looked at as one"),
+        ("another's pages", &half),
+        ("cut", &whole[..whole.len() / 2 + 100]),
+        ("other tables", &no_tables),
+    ];
+    for (what, bytes) in damaged {
+        std::fs::write(folder.path(), bytes).unwrap();
+        let (mut view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+        assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{what}: {opened:?}");
+        view.apply(&story()).unwrap();
+        assert_eq!(content(&folder.path()).1.len(), 8, "{what}");
+    }
+}
+
+#[test]
+fn damage_that_shows_later_is_named_and_a_reset_repairs_it() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    let rows = (1..=50_000).map(|n| message(LOBBY, n, n));
+    view.apply(&[delta(50_000, rows)]).unwrap();
+    drop(view);
+    let mut bytes = std::fs::read(folder.path()).unwrap();
+    let end = bytes.len();
+    bytes[20 * 4096..end].fill(0xa5);
+    std::fs::write(folder.path(), bytes).unwrap();
+    let (mut view, _) = View::open(&folder.path(), JOURNAL).unwrap();
+    let mut reader = folder.reader();
+    let error = reader.events(LOBBY, Seq(0), 50_000).unwrap_err();
+    assert!(matches!(error, ViewError::Corrupt(_)), "{error}");
+    view.reset().unwrap();
+    view.apply(&story()).unwrap();
+    assert_eq!(folder.reader().events(LOBBY, Seq(0), 99).unwrap().len(), 6);
+    assert_eq!(reader.events(LOBBY, Seq(0), 99).unwrap().len(), 6, "the open reader goes on");
+}
+
+#[test]
+fn a_reset_view_fed_again_is_the_same() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    view.apply(&story()).unwrap();
+    let before = content(&folder.path());
+    let mut reader = folder.reader();
+    view.reset().unwrap();
+    assert_eq!((view.cursor(), reader.cursor().unwrap()), (Seq(0), Seq(0)));
+    assert_eq!(content(&folder.path()), (Seq(0), vec![]));
+    for delta in story() {
+        view.apply(&[delta]).unwrap();
+    }
+    assert_eq!(content(&folder.path()), before);
+    drop(view);
+    assert_eq!(folder.view().cursor(), Seq(9));
+}
+
+#[test]
+fn the_newest_two_snapshots_are_kept() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    assert_eq!(view.snapshot().unwrap(), None);
+    let taken = |upto: u64| Delta { snapshot: Some(vec![upto as u8; 9_000]), ..delta(upto, []) };
+    view.apply(&[taken(10), taken(20)]).unwrap();
+    view.apply(&[taken(30)]).unwrap();
+    // One for the place where the cursor stands already is new all the same; an older one is not.
+    view.apply(&[delta(40, [])]).unwrap();
+    view.apply(&[taken(40), taken(30), taken(10)]).unwrap();
+    drop(view);
+    let mut view = folder.view();
+    assert_eq!(view.snapshot().unwrap(), Some((Seq(40), vec![40; 9_000])));
+    assert_eq!(view.snapshot_before(Seq(40)).unwrap(), Some((Seq(30), vec![30; 9_000])));
+    assert_eq!(view.snapshot_before(Seq(30)).unwrap(), None);
+    assert_eq!(view.snapshot_before(Seq(0)).unwrap(), None);
+    view.drop_snapshots();
+    assert_eq!(view.snapshot().unwrap(), None);
+    view.apply(&[taken(50)]).unwrap();
+    assert_eq!(view.snapshot().unwrap().unwrap().0, Seq(50));
+}
+
+#[test]
+fn a_reader_sees_whole_batches_while_the_writer_writes() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    let done = AtomicBool::new(false);
+    let path = folder.path();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut reader = ViewReader::open(&path).unwrap();
+                let mut rounds = 0;
+                while !done.load(Ordering::Relaxed) || rounds == 0 {
+                    let mut events = 0;
+                    let cursor = reader.each_row(&mut |_| events += 1).unwrap();
+                    assert_eq!(events, cursor.0, "everything up to the cursor and nothing else");
+                    assert_eq!(cursor.0 % 50, 0);
+                    let at = reader.cursor().unwrap();
+                    assert!(at >= cursor);
+                    assert_eq!(reader.seq_of(LOBBY, at.0).unwrap(), Some(at));
+                    rounds += 1;
+                }
+            });
+        }
+        for batch in 0..200 {
+            let rows = (1..=50).map(|n| message(LOBBY, batch * 50 + n, batch * 50 + n));
+            view.apply(&[delta((batch + 1) * 50, rows)]).unwrap();
+            if batch % 40 == 0 {
+                view.idle();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn idle_leaves_no_wal() {
+    let folder = Folder::new();
+    let mut view = folder.view();
+    view.apply(&story()).unwrap();
+    let wal = folder.0.path().join("view.db-wal");
+    assert!(wal.metadata().unwrap().len() > 0);
+    view.idle();
+    assert_eq!(wal.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn only_the_owner_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let mut view = folder.view();
+    view.apply(&story()).unwrap();
+    for file in std::fs::read_dir(folder.0.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+}
+
+#[test]
+fn reading_what_is_not_there_is_an_error_that_says_so() {
+    let folder = Folder::new();
+    let error = ViewReader::open(&folder.path()).unwrap_err();
+    assert!(matches!(error, ViewError::Unavailable(_)), "{error}");
+    std::fs::write(folder.path(), b"").unwrap();
+    let error = ViewReader::open(&folder.path()).unwrap_err();
+    assert!(error.to_string().contains("holds no view yet"), "{error}");
+}
+
+/// For each step: which of three rooms, how far `seq` moves on, and whether it is a message.
+fn steps() -> impl Strategy<Value = Vec<(u64, u64, bool)>> {
+    prop::collection::vec((1..=3_u64, 1..=5_u64, any::<bool>()), 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn seq_of_finds_what_a_walk_finds(steps in steps(), batch in 1..40_usize) {
+        let folder = Folder::new();
+        let mut view = folder.view();
+        let (mut seq, mut counts) = (0, [0; 4]);
+        let mut rows = Vec::new();
+        for (room, ahead, is_message) in steps {
+            seq += ahead;
+            counts[room as usize] += u64::from(is_message);
+            rows.push((room, RoomEvent { seq: Seq(seq), n: counts[room as usize], message: is_message }));
+        }
+        for some in rows.chunks(batch) {
+            let upto = some.last().map_or(0, |(_, event)| event.seq.0);
+            let some = some.iter().map(|&(room, RoomEvent { seq, n, message })| {
+                Row::RoomEvent { room: RoomId(room), seq, n, message }
+            });
+            view.apply(&[delta(upto, some)]).unwrap();
+        }
+        let mut reader = folder.reader();
+        for room in 1..=4 {
+            prop_assert_eq!(reader.seq_of(RoomId(room), 0).unwrap(), Some(Seq(0)));
+            for n in (1..=122).chain([u64::MAX]) {
+                let walk = rows.iter().find(|(of, event)| *of == room && event.message && event.n == n);
+                let found = reader.seq_of(RoomId(room), n).unwrap();
+                prop_assert_eq!(found, walk.map(|(_, event)| event.seq), "room {} n {}", room, n);
+            }
+            let all: Vec<RoomEvent> = rows.iter().filter(|(of, _)| *of == room).map(|(_, event)| *event).collect();
+            prop_assert_eq!(reader.events(RoomId(room), Seq(0), 999).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn the_content_does_not_depend_on_the_batches(steps in steps(), cuts in prop::collection::vec(0..9_usize, 1..9)) {
+        let mut seq = 0;
+        let deltas: Vec<Delta> = steps.into_iter().map(|(room, ahead, is_message)| {
+            seq += ahead;
+            let (id, name) = (RoomId(room), format!("room {}", seq % 4));
+            let row = if seq % 7 == 0 { Row::RoomName { room: id, name } } else if is_message { message(id, seq, seq) } else { other(id, seq, seq) };
+            delta(seq, [row])
+        }).collect();
+        let (once, bit_by_bit) = (Folder::new(), Folder::new());
+        once.view().apply(&deltas).unwrap();
+        let mut view = bit_by_bit.view();
+        let mut rest = &deltas[..];
+        for cut in cuts.iter().cycle().map(|cut| cut + 1) {
+            let (some, more) = rest.split_at(cut.min(rest.len()));
+            view.apply(some).unwrap();
+            if some.is_empty() { break; }
+            // A restart that forgot where it was.
+            if cut % 3 == 0 { view = bit_by_bit.view(); view.apply(&deltas[..deltas.len() - more.len()]).unwrap(); }
+            rest = more;
+        }
+        prop_assert_eq!(content(&once.path()), content(&bit_by_bit.path()));
+    }
+}
