@@ -115,15 +115,17 @@ impl State {
             Command::Join { room, who, by } => {
                 let there = self.rooms.get(&room).ok_or(Refusal::NoRoom)?;
                 match by {
+                    // To say what it needs would be to say that the room exists.
+                    Principal::Guest(_) if !there.knows(&by) => return Err(Refusal::NoRoom),
                     Principal::Guest(_) => return Err(Refusal::AccountNeeded),
                     Principal::Account(asker) => {
-                        self.known(asker)?;
                         let inside = there.is_member(asker);
                         if there.access == Access::Private && !inside {
                             // Those who were there before know of it; to others it does not exist.
                             let knows = there.stays.contains_key(&asker);
                             return Err(if knows { Refusal::NotMember } else { Refusal::NoRoom });
                         }
+                        self.known(asker)?;
                         if asker != who && !inside {
                             return Err(Refusal::NotMember);
                         }
@@ -156,6 +158,9 @@ impl State {
                     return Ok(vec![Event::AlreadySent { room, n: first.n, seq: first.seq }]);
                 }
                 there.may_speak(&from)?;
+                if let Principal::Account(who) = from {
+                    self.known(who)?;
+                }
                 Event::MessageSent { room, n: there.n + 1, from }
             }
         };

@@ -130,7 +130,9 @@ impl Place {
             let _ = sender.send(found);
         })?;
         let found = match deadline.left()? {
-            Some(left) => receiver.recv_timeout(left).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?,
+            Some(left) => {
+                receiver.recv_timeout(left).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            }
             None => receiver.recv().map_err(io::Error::other)?,
         }?;
         match found.is_empty() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Event, Incoming, Reply, RequestWriter, Value, incoming};
+use vang_proto::vang::{Incoming, NotVang, Reply, RequestWriter, Value, incoming};
 use vang_proto::{Decoder, Frame, Limits};
 
 use crate::address::Place;
@@ -153,7 +153,8 @@ impl Connection {
     /// The next reply or event.
     pub fn read(&mut self, deadline: Deadline) -> Result<Incoming, Fault> {
         let frame = self.read_frame(deadline)?;
-        incoming(frame).map_err(|not_vang| self.foreign(not_vang.to_string()))
+        incoming(frame)
+            .map_err(|NotVang| self.foreign("its message is neither a reply nor an event".to_owned()))
     }
 
     /// The reply to the request with this number, or the error with which the server ends the connection.
@@ -162,7 +163,7 @@ impl Connection {
             match self.read(deadline)? {
                 Incoming::Reply(reply) if reply.re == Some(re) || reply.re.is_none() => return Ok(reply),
                 Incoming::Reply(_) => return Err(self.foreign("it answers what was not asked".to_owned())),
-                Incoming::Event(Event { .. }) => {}
+                Incoming::Event(_) => {}
             }
         }
     }
@@ -232,6 +233,10 @@ fn connect(address: &SockAddr, deadline: Deadline, share: u32) -> io::Result<Soc
         Some(left) => socket.connect_timeout(address, settable(left / share))?,
         None => socket.connect(address)?,
     }
+    // Nobody listens, and the system happened to give us that very port: we would talk to ourselves.
+    if socket.local_addr()?.as_socket() == address.as_socket() {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     socket.set_tcp_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
@@ -285,7 +290,10 @@ mod tests {
         let server = Server::start(vec![vec![Step::Request, Step::Play(b"SSH-2.0-x\r\n".to_vec())]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
-        assert!(fault.to_string().ends_with("does not speak the vang protocol: it says \"SSH-2.0-x\""), "{fault}");
+        assert!(
+            fault.to_string().ends_with("does not speak the vang protocol: it says \"SSH-2.0-x\""),
+            "{fault}"
+        );
         assert!(!fault.is_passing());
     }
 

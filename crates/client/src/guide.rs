@@ -67,7 +67,8 @@ fn read(frame: &Frame) -> Result<Response, NotRead> {
     }
     let malformed = |error: vang_proto::guide::MalformedContent| NotRead::Malformed(error.to_string());
     let content = text_content(frame).map_err(malformed)?;
-    let result = Arguments::parse(&content).and_then(|arguments| arguments.printed("result")).map_err(malformed)?;
+    let result =
+        Arguments::parse(&content).and_then(|arguments| arguments.printed("result")).map_err(malformed)?;
     Ok(Response::Result(result))
 }
 

@@ -9,6 +9,7 @@ pub mod guide; // the guide's client: one request, one response
 pub mod send; // one message, until it is durable or known not to be
 pub mod history; // what a room has, page by page
 pub mod follow; // what comes, across reconnects, once
+pub mod outlet; // is anybody still reading what we print?
 
 #[cfg(test)]
 mod scripted; // a server for the tests that plays what it is told

@@ -85,15 +85,15 @@ pub fn send(
         perhaps_posted |= match &reply {
             Ok(_) => true,
             Err(Fault::Refused { code, .. }) => code == Code::Unknown.as_str(),
-            // What broke while it was written may still have arrived: the system takes bytes before
-            // the peer does.
+            Err(Fault::Foreign { .. }) => false,
+            // Also what broke in the middle of writing: rare, and repeating it with the id is safe.
             Err(_) => true,
         };
         posted(&reply?, &connection)
     });
     outcome.map_err(|fault| match fault {
         // A lasting refusal holds for every repetition: the same id would have got the first result.
-        Fault::Refused { ref code, .. } if !Code::is_passing(code) => NotSent::NotPosted(fault),
+        Fault::Refused { .. } if !fault.is_passing() => NotSent::NotPosted(fault),
         _ if perhaps_posted => NotSent::Unknown(fault),
         _ => NotSent::NotPosted(fault),
     })
@@ -223,7 +223,10 @@ mod tests {
         let long = Message { content: &content, ..HI };
         let refusal = vang_proto::vang::write_error(
             None,
-            &vang_proto::vang::ErrorReply::new(Code::TooLong, "content of 8388608 bytes exceeds the limit of 9"),
+            &vang_proto::vang::ErrorReply::new(
+                Code::TooLong,
+                "content of 8388608 bytes exceeds the limit of 9",
+            ),
         );
         let server = Server::start(vec![vec![Step::Bytes(100), Step::Play(refusal.to_vec()), Step::Drain]]);
         let outcome = send(&server.place(), None, long, SECONDS, &mut |_| {});

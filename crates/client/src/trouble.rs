@@ -86,7 +86,7 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
         (Kind::ConnectionRefused, _) => passing(
             "connection refused",
             "is the server running there?",
-            "start one with `vang serve`, or name another with --server URL",
+            "start it with `vang serve`, or check the host and the port",
         ),
         (Kind::ConnectionReset, Doing::Connect) => passing(
             "connection reset by peer",
@@ -141,11 +141,9 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
             "has this machine a network, and a way to that address?",
             "check the network; `ip route get ADDRESS` shows the way it would take",
         ),
-        (Kind::NetworkDown, _) => passing(
-            "network down",
-            "this machine's network is switched off",
-            "switch it on, then try again",
-        ),
+        (Kind::NetworkDown, _) => {
+            passing("network down", "this machine's network is switched off", "switch it on, then try again")
+        }
         (Kind::PermissionDenied, Doing::Bind) => fixed(
             "permission denied",
             "ports under 1024 are the administrator's, and so are other people's folders",
@@ -174,7 +172,7 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
         (Kind::NotFound, Doing::Connect) => passing(
             "no such socket",
             "is the server running there, with this data folder?",
-            "start it with `vang serve`, or name another with --server URL",
+            "start it with `vang serve`, or check the path",
         ),
         (Kind::NotFound, Doing::Bind) => fixed(
             "no such folder",
@@ -224,8 +222,8 @@ fn fixed(name: &'static str, likely: &'static str, advice: &'static str) -> Trou
     Trouble { name: name.into(), likely, advice, passing: false }
 }
 
-/// The system's words, without its number, beginning small.
-fn plain(error: &io::Error) -> String {
+/// The system's words, without its number, beginning small: for errors that are no socket's.
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
@@ -356,8 +354,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = listener.local_addr().unwrap();
         assert_eq!(named(&TcpListener::bind(taken).unwrap_err(), Doing::Bind), "address in use");
-        drop(listener);
-        let refused = explain(&TcpStream::connect(taken).unwrap_err(), Doing::Connect);
+        let closed = crate::scripted::Server::closed_port().to_string();
+        let refused = explain(&TcpStream::connect(closed).unwrap_err(), Doing::Connect);
         assert_eq!(refused.to_string(), "connection refused (is the server running there?)");
         assert!(refused.passing);
         let error = TcpListener::bind("192.0.2.1:0").unwrap_err();

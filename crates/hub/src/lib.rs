@@ -27,45 +27,5 @@ pub use names::{BadName, Book, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};
 
-use vang_chat::{AccountId, RoomId, Seq};
-
-/// What the tables are told, in the order of the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delta {
-    /// With these rows the tables are complete up to here.
-    pub upto: Seq,
-    /// What to add.
-    pub rows: Vec<Row>,
-    /// The rules' state at `upto`, now and then: a start replays from the newest.
-    pub snapshot: Option<Vec<u8>>,
-}
-
-/// One row for the tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Row {
-    /// An entry that readers of a room see.
-    RoomEvent {
-        /// The room.
-        room: RoomId,
-        /// The entry.
-        seq: Seq,
-        /// The message's number; of another event, the room's newest then.
-        n: u64,
-        /// Is it a message?
-        message: bool,
-    },
-    /// A room's name.
-    RoomName {
-        /// The room.
-        room: RoomId,
-        /// Its name.
-        name: String,
-    },
-    /// An account's name.
-    AccountName {
-        /// The account.
-        account: AccountId,
-        /// Its name.
-        name: String,
-    },
-}
+// What the tables are told: the tables' own types, so that telling needs no conversion.
+pub use vang_view::{Delta, Row};

@@ -249,7 +249,9 @@ impl Walk<'_> {
         };
         match walk() {
             Ok(problems) => {
-                problems.into_iter().for_each(|Problem { seq, what }| self.problems.add(seq, what))
+                for Problem { seq, what } in problems {
+                    self.problems.add(seq, what);
+                }
             }
             Err(error) => {
                 self.problems.add(None, format!("the stored hashes of the state cannot be read: {error}"));

@@ -1,6 +1,6 @@
 //! A journal in one SQLite file: a batch is a transaction, a transaction is one fsync of the WAL.
 //!
-//!     meta(key, value)                              format, id, key, settled
+//!     meta(key, value)                              format, id, key; settled: see `overwrite_ghosts`
 //!     entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
 //!     checkpoint(seq, state)                        hashes of the state, by replay's reckoning
 //!
@@ -10,14 +10,15 @@
 //!   valid: after a crash, recovery would find them. `settle` makes an end of such ghosts.
 //! - What stands in the WAL after a process died was perhaps never synced, and after a failed fsync
 //!   Linux takes lost pages for clean, so that the next fsync succeeds and proves nothing. Therefore
-//!   opening and settling copy all of the WAL into the database (written anew, synced anew), and
-//!   vouch for nothing that was not.
+//!   opening and settling copy all of the WAL into the database (written anew, synced anew) or, for
+//!   want of room, over itself, and vouch for nothing that was not.
 //! - A connection that has seen an error is not trusted further: `settle` opens another.
 //!
 //! Never `mmap_size`: an I/O error would be a SIGBUS.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,13 @@ const TRUNCATE_BUSY_MS: u64 = 200;
 
 /// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
 const WAL_BYTES_MAX: u64 = 64 << 20;
+
+/// The head of a WAL; then come frames of 24 bytes and a page (sqlite.org/fileformat2.html, 4.1).
+const WAL_HEAD_BYTES: u64 = 32;
+const WAL_FRAME_BYTES: u64 = 24 + PAGE_BYTES;
+
+/// A page: what every disk writes at once.
+const PAGE_BYTES: u64 = 4_096;
 
 const SCHEMA: &str = "
     CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -71,8 +79,9 @@ pub struct SqliteJournal {
     conn: Option<Connection>,
     /// The last entry known to be durable, and the chain there.
     end: (Seq, Chain),
-    /// An append's outcome is unknown; nothing is appended before `settle`.
-    in_doubt: bool,
+    /// An append's outcome is unknown, or was when `settle` last tried, and why. Nothing is appended
+    /// before it succeeds.
+    doubt: Option<Doubt>,
 }
 
 /// Reads a journal in SQLite, beside its writer or without one, in this process or another.
@@ -114,7 +123,7 @@ impl SqliteJournal {
         }
         let identity = read_identity(&conn)?;
         let (path, end) = (path.to_owned(), (Seq(0), genesis(&identity)));
-        let mut journal = SqliteJournal { path, durability, identity, conn: Some(conn), end, in_doubt: true };
+        let mut journal = SqliteJournal { path, durability, identity, conn: Some(conn), end, doubt: None };
         journal.make_sure(None).map_err(|trouble| journal.explain(trouble))?;
         Ok(journal)
     }
@@ -127,7 +136,7 @@ impl SqliteJournal {
     /// Copies the WAL into the database and truncates it, if nobody reads just now. To be called when
     /// there is nothing else to do, and when `wal_bytes` has grown past 64 MiB.
     pub fn idle(&mut self) -> Result<(), Fault> {
-        if self.in_doubt || self.wal_bytes() == 0 {
+        if self.doubt.is_some() || self.wal_bytes() == 0 {
             return Ok(());
         }
         self.copy_wal().map(|_| ()).map_err(|trouble| self.explain(trouble))
@@ -183,14 +192,15 @@ impl SqliteJournal {
             Ok(Wal::Empty) => {}
             // Everything seen is in the database and synced. What cannot be seen may still lie behind
             // it in the WAL.
-            Ok(Wal::Copied) => self.overwrite_ghosts()?,
-            // No room to copy. But nothing new is to be seen, so that only ghosts need an end.
-            Err(_) if known == Some(seen) => self.overwrite_ghosts()?,
-            // What is new may not have reached the disk, and nothing but the copy can prove it.
-            Err(trouble) => return Err(trouble),
+            Ok(Wal::Copied) => self.lay_ghosts()?,
+            // No room to copy, or a reader in an old part of the WAL.
+            Err(trouble) => {
+                self.rewrite_wal().map_err(|_| trouble)?;
+                self.lay_ghosts()?;
+            }
         }
         self.end = seen;
-        self.in_doubt = false;
+        self.doubt = None;
         Ok(seen.0)
     }
 
@@ -228,32 +238,70 @@ impl SqliteJournal {
         }
     }
 
+    /// Writes the WAL's bytes over themselves and syncs them, which needs no room: a page that a failed
+    /// fsync left in memory, taken for clean, is dirty again, and this fsync does tell.
+    fn rewrite_wal(&self) -> Result<(), Trouble> {
+        // Nobody else writes meanwhile.
+        let conn = self.conn()?;
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        let rewritten = (|| -> io::Result<()> {
+            let wal = File::options().read(true).write(true).open(self.wal())?;
+            let mut chunk = vec![0; 1 << 16];
+            let mut at = 0;
+            loop {
+                match wal.read_at(&mut chunk, at)? {
+                    0 => return wal.sync_all(),
+                    len => {
+                        wal.write_all_at(&chunk[..len], at)?;
+                        at += len as u64;
+                    }
+                }
+            }
+        })();
+        conn.execute_batch("ROLLBACK")?;
+        rewritten.map_err(|error| Fault::Unavailable(format!("cannot sync the WAL: {error}")).into())
+    }
+
+    /// Makes sure that no commit lies behind the last one that can be seen.
+    fn lay_ghosts(&self) -> Result<(), Trouble> {
+        self.overwrite_ghosts().or_else(|trouble| match self.has_room_for_ghosts() {
+            // The disk is full, so full that not even one more frame fits into the WAL.
+            Ok(false) => Ok(()),
+            Ok(true) | Err(_) => Err(trouble),
+        })
+    }
+
     /// Commits one page that means nothing. It comes to lie where the frames of a failed commit begin,
     /// in space that the file already has if they were written whole; the checksums of all frames
     /// behind it depend on it, so that recovery stops there.
     fn overwrite_ghosts(&self) -> Result<(), Trouble> {
         let conn = self.conn()?;
-        let times = conn
-            .query_row("SELECT value FROM meta WHERE key = 'settled'", [], |row| row.get::<_, [u8; 8]>(0))
-            .optional()?
-            .map_or(0, u64::from_le_bytes);
-        conn.execute(
-            "INSERT OR REPLACE INTO meta(key, value) VALUES ('settled', ?1)",
-            [&times.wrapping_add(1).to_le_bytes()[..]],
-        )?;
+        // Made with the journal, and always 8 bytes: no other page changes.
+        let times = u64::from_le_bytes(read_meta(conn, "settled")?).wrapping_add(1);
+        let mut update = conn.prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'settled'")?;
+        update.execute([&times.to_le_bytes()[..]])?;
         Ok(())
+    }
+
+    /// Whether the WAL is long enough for a whole frame behind those that can be seen.
+    fn has_room_for_ghosts(&self) -> Result<bool, Trouble> {
+        let noop = "PRAGMA wal_checkpoint(NOOP)";
+        let frames: i64 = self.conn()?.query_row(noop, [], |row| row.get(1))?;
+        match u64::try_from(frames) {
+            Ok(frames) => Ok(self.wal_bytes() >= WAL_HEAD_BYTES + (frames + 1) * WAL_FRAME_BYTES),
+            Err(_) => Ok(true),
+        }
     }
 
     /// What an operator can do something about.
     fn explain(&self, trouble: Trouble) -> Fault {
         // SQLite does not tell EFBIG from a broken disk, so look whether a file has reached the limit.
-        // A write is a page and the head of a frame.
         if let Trouble::Sqlite(error) = &trouble
             && error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_WRITE)
             && let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
         {
             let largest = self.path.metadata().map_or(0, |about| about.len()).max(self.wal_bytes());
-            if largest + 8_192 > limit {
+            if largest + WAL_FRAME_BYTES > limit {
                 return Fault::Full(format!("no file may have more than {limit} bytes (ulimit -f)"));
             }
         }
@@ -267,8 +315,8 @@ impl Journal for SqliteJournal {
     }
 
     fn append(&mut self, batch: &Batch) -> Appended {
-        if self.in_doubt {
-            return Appended::NotAppended(doubt());
+        if let Some(doubt) = &self.doubt {
+            return Appended::NotAppended(doubt.fault());
         }
         if batch.drafts.is_empty() && batch.checkpoints.is_empty() {
             return Appended::Appended { first: self.end.0.next() };
@@ -283,21 +331,25 @@ impl Journal for SqliteJournal {
                 Appended::NotAppended(self.explain(trouble))
             }
             Err(Failed::Before(trouble) | Failed::InCommit(trouble)) => {
-                self.in_doubt = true;
-                Appended::Unknown(self.explain(trouble))
+                let fault = self.explain(trouble);
+                self.doubt = Some(Doubt::because(&fault));
+                Appended::Unknown(fault)
             }
         }
     }
 
     fn settle(&mut self) -> Result<Seq, Fault> {
-        // Until it is done; also when it is called without need.
-        self.in_doubt = true;
-        self.settle_or_say_why().map_err(|trouble| self.explain(trouble))
+        let settled = self.settle_or_say_why().map_err(|trouble| self.explain(trouble));
+        if let Err(fault) = &settled {
+            // Also when it was called without need: the connection may be gone.
+            self.doubt = Some(Doubt::because(fault));
+        }
+        settled
     }
 
     fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
-        if self.in_doubt {
-            return Err(doubt());
+        if let Some(doubt) = &self.doubt {
+            return Err(doubt.fault());
         }
         let conn = self.conn.as_mut().ok_or_else(not_open)?;
         let copied = erase_rows(conn, seqs).and_then(|()| self.copy_wal());
@@ -443,6 +495,30 @@ enum Wal {
     Copied,
 }
 
+/// Why the outcome of an append is not known yet.
+#[derive(Debug)]
+enum Doubt {
+    Full(String),
+    Other(String),
+}
+
+impl Doubt {
+    fn because(fault: &Fault) -> Doubt {
+        match fault {
+            Fault::Full(why) => Doubt::Full(why.clone()),
+            Fault::Unavailable(why) => Doubt::Other(why.clone()),
+            Fault::Damaged { .. } | Fault::Unreadable { .. } => Doubt::Other(fault.to_string()),
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Doubt::Full(why) => Fault::Full(why.clone()),
+            Doubt::Other(why) => Fault::Unavailable(why.clone()),
+        }
+    }
+}
+
 struct Written {
     first: Seq,
     end: (Seq, Chain),
@@ -512,10 +588,6 @@ fn not_open() -> Fault {
     Fault::Unavailable("it is not open".into())
 }
 
-fn doubt() -> Fault {
-    Fault::Unavailable("what became of the append before is not known yet".into())
-}
-
 fn random_identity() -> Result<Identity, Fault> {
     let mut identity = Identity { id: [0; 16], key: [0; 32] };
     getrandom::fill(&mut identity.id)
@@ -530,7 +602,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
-    conn.pragma_update(None, "page_size", 4_096)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
@@ -560,6 +632,7 @@ fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), Troub
         insert.execute(("format", &FORMAT.to_le_bytes()[..]))?;
         insert.execute(("id", &identity.id[..]))?;
         insert.execute(("key", &identity.key[..]))?;
+        insert.execute(("settled", &0_u64.to_le_bytes()[..]))?;
     }
     tx.commit()?;
     Ok(())

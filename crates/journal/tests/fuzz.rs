@@ -16,7 +16,7 @@ fn effort() -> (usize, Duration) {
     let seconds = std::env::var("VANG_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     match seconds {
         Some(seconds) => (usize::MAX, Duration::from_secs(seconds)),
-        None => (20_000, Duration::from_secs(1)),
+        None => (100_000, Duration::from_secs(1)),
     }
 }
 

@@ -558,9 +558,8 @@ fn fill_and_heal(path: &Path, make_room: impl FnOnce()) {
                 there.push(counter);
                 assert_eq!(first.0, there.len() as u64);
             }
-            Appended::NotAppended(Fault::Full(_)) => refused += 1,
             Appended::NotAppended(fault) => {
-                assert!(doubtful.is_some(), "{fault}");
+                assert!(matches!(fault, Fault::Full(_)), "{fault:?}");
                 refused += 1;
             }
             Appended::Unknown(fault) => {

@@ -11,7 +11,6 @@ use crate::python::write_json_string;
 /// The four required keys come first, in the guide's order.
 pub struct Composer<'a> {
     out: &'a mut BytesMut,
-    scratch: Vec<u8>,
     start: usize,
 }
 
@@ -24,10 +23,12 @@ impl<'a> Composer<'a> {
         content_length: usize,
     ) -> Self {
         let start = out.len();
-        out.extend_from_slice(&[0, 0, b'{']);
-        let mut composer = Composer { out, scratch: Vec::new(), start };
-        composer.text("byteorder", ByteOrder::NATIVE.as_str());
-        composer.text("content-type", content_type);
+        out.extend_from_slice(match ByteOrder::NATIVE {
+            ByteOrder::Little => b"\0\0{\"byteorder\": \"little\", \"content-type\": ",
+            ByteOrder::Big => b"\0\0{\"byteorder\": \"big\", \"content-type\": ",
+        });
+        write_json_string(out, content_type);
+        let mut composer = Composer { out, start };
         composer.text("content-encoding", content_encoding);
         composer.number("content-length", content_length as u64);
         composer
@@ -36,9 +37,7 @@ impl<'a> Composer<'a> {
     /// Adds a key with a string.
     pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
-        self.scratch.clear();
-        write_json_string(&mut self.scratch, value);
-        self.out.extend_from_slice(&self.scratch);
+        write_json_string(self.out, value);
         self
     }
 
@@ -69,13 +68,9 @@ impl<'a> Composer<'a> {
     }
 
     fn key(&mut self, key: &str) {
-        if self.out.len() > self.start + 3 {
-            self.out.extend_from_slice(b", ");
-        }
-        self.out.extend_from_slice(b"\"");
-        // Keys are ours: plain ASCII without quotes.
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\": ");
+        self.out.extend_from_slice(b", ");
+        write_json_string(self.out, key);
+        self.out.extend_from_slice(b": ");
     }
 }
 

@@ -124,6 +124,7 @@ pub struct Decoder {
     limits: Limits,
     buffer: BytesMut,
     header: Option<Header>,
+    refused: Option<MalformedFrame>,
 }
 
 impl Decoder {
@@ -132,13 +133,25 @@ impl Decoder {
         Decoder { limits, ..Decoder::default() }
     }
 
-    /// Takes bytes as they came.
+    /// Takes bytes as they came; after a refusal it drops them.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        if self.refused.is_none() {
+            self.buffer.extend_from_slice(bytes);
+        }
     }
 
-    /// The next whole frame; `None` while bytes are missing.
+    /// The next whole frame; `None` while bytes are missing. What was refused once stays refused.
     pub fn poll_frame(&mut self) -> Result<Option<Frame>, MalformedFrame> {
+        if let Some(malformed) = &self.refused {
+            return Err(malformed.clone());
+        }
+        self.poll_next().inspect_err(|malformed| {
+            self.refused = Some(malformed.clone());
+            self.buffer = BytesMut::new();
+        })
+    }
+
+    fn poll_next(&mut self) -> Result<Option<Frame>, MalformedFrame> {
         let header = match self.header.take() {
             Some(header) => header,
             None => match self.poll_header()? {

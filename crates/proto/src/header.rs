@@ -11,27 +11,47 @@ use serde_json::value::RawValue;
 
 use crate::MalformedFrame;
 use crate::encoding::ByteOrder;
+use crate::limits::TYPE_BYTES_MAX;
 
 /// A parsed header with its four required keys checked.
 #[derive(Clone)]
 pub struct Header {
     json: Bytes,
-    fields: Vec<Field>,
+    fields: Fields,
     byteorder: ByteOrder,
     content_length: u64,
 }
 
-#[derive(Clone)]
-struct Field {
-    key: Key,
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Fields {
+    places: Vec<Place>,
+    /// Keys written with escapes, so that their text stands nowhere in the header.
+    escaped: Vec<Box<str>>,
+}
+
+/// Where a key and its value stand in the header.
+#[derive(Clone, Debug, PartialEq)]
+struct Place {
+    /// Without quotes. For an escaped key `ESCAPED` and its index, which no place in 64 KiB is.
+    key: Range<u32>,
     value: Range<u32>,
 }
 
-#[derive(Clone)]
-enum Key {
-    At(Range<u32>),
-    /// Written with escapes, so its text stands nowhere in the header.
-    Escaped(Box<str>),
+const ESCAPED: u32 = u32::MAX;
+
+impl Fields {
+    fn key<'a>(&'a self, place: &Place, json: &'a [u8]) -> &'a [u8] {
+        match place.key {
+            Range { start: ESCAPED, end } => self.escaped[end as usize].as_bytes(),
+            Range { start, end } => &json[start as usize..end as usize],
+        }
+    }
+
+    /// The last of this name: as in Python, it is the one that counts.
+    fn find(&self, key: &str, json: &[u8]) -> Option<Range<usize>> {
+        let place = self.places.iter().rev().find(|place| self.key(place, json) == key.as_bytes())?;
+        Some(place.value.start as usize..place.value.end as usize)
+    }
 }
 
 impl Header {
@@ -39,24 +59,29 @@ impl Header {
     pub fn parse(json: Bytes) -> Result<Header, MalformedFrame> {
         let text =
             std::str::from_utf8(&json).map_err(|e| MalformedFrame::HeaderNotUtf8 { at: e.valid_up_to() })?;
-        let fields = parse_fields(text)?;
-        let mut header = Header { json, fields, byteorder: ByteOrder::Little, content_length: 0 };
+        let fields = match plain_fields(text) {
+            Some(fields) => fields,
+            None => parse_fields(text)?,
+        };
+        let required = |key| match fields.find(key, text.as_bytes()) {
+            Some(range) => Ok(&text[range]),
+            None => Err(MalformedFrame::MissingKey { key }),
+        };
         // In the guide's order, so that the same one of several missing keys is named.
-        for key in ["byteorder", "content-length", "content-type", "content-encoding"] {
-            header.raw(key).ok_or(MalformedFrame::MissingKey { key })?;
-        }
-        header.byteorder = match header.required_text("byteorder")?.as_ref() {
+        let byteorder = required("byteorder")?;
+        let length = required("content-length")?;
+        let content_type = required("content-type")?;
+        let content_encoding = required("content-encoding")?;
+        let byteorder = match required_text("byteorder", byteorder)?.as_ref() {
             "little" => ByteOrder::Little,
             "big" => ByteOrder::Big,
-            _ => return Err(header.wrong_kind("byteorder", "\"little\" or \"big\"")),
+            _ => return Err(wrong_kind("byteorder", byteorder, "\"little\" or \"big\"")),
         };
-        header.content_length = match header.number("content-length") {
-            Some(length) => length,
-            None => return Err(header.wrong_kind("content-length", "an integer from 0")),
-        };
-        header.required_text("content-type")?;
-        header.required_text("content-encoding")?;
-        Ok(header)
+        let content_length =
+            whole(length).ok_or_else(|| wrong_kind("content-length", length, "an integer from 0"))?;
+        required_text("content-type", content_type)?;
+        required_text("content-encoding", content_encoding)?;
+        Ok(Header { json, fields, byteorder, content_length })
     }
 
     /// The sender's byte order.
@@ -81,8 +106,7 @@ impl Header {
 
     /// A key's value as JSON text, as it came; of a key that stands twice, the last.
     pub fn raw(&self, key: &str) -> Option<&str> {
-        let field = self.fields.iter().rev().find(|field| self.key(field) == key)?;
-        Some(self.slice(&field.value))
+        Some(utf8(&self.json[self.fields.find(key, &self.json)?]))
     }
 
     /// A key's value, if it is a string.
@@ -92,43 +116,42 @@ impl Header {
 
     /// A key's value, if it is an integer from 0 to 2^64-1, written without fraction or exponent.
     pub fn number(&self, key: &str) -> Option<u64> {
-        let raw = self.raw(key)?;
-        if raw.bytes().all(|b| b.is_ascii_digit()) { raw.parse().ok() } else { None }
+        whole(self.raw(key)?)
     }
 
     /// Every key with its value as JSON text, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|field| (self.key(field), self.slice(&field.value)))
+        self.fields.places.iter().map(|place| {
+            let value = place.value.start as usize..place.value.end as usize;
+            (utf8(self.fields.key(place, &self.json)), utf8(&self.json[value]))
+        })
     }
 
     /// The header as it came.
     pub fn json(&self) -> &Bytes {
         &self.json
     }
+}
 
-    fn key<'a>(&'a self, field: &'a Field) -> &'a str {
-        match &field.key {
-            Key::At(range) => self.slice(range),
-            Key::Escaped(text) => text,
-        }
-    }
+fn utf8(part: &[u8]) -> &str {
+    std::str::from_utf8(part).expect("the header was UTF-8, and its parts begin and end at ASCII")
+}
 
-    fn slice(&self, range: &Range<u32>) -> &str {
-        std::str::from_utf8(&self.json[range.start as usize..range.end as usize])
-            .expect("the header was UTF-8, and ranges are those of its strings")
-    }
+/// An integer from 0, written without sign, fraction or exponent.
+fn whole(raw: &str) -> Option<u64> {
+    if raw.bytes().all(|b| b.is_ascii_digit()) { raw.parse().ok() } else { None }
+}
 
-    fn required_text(&self, key: &'static str) -> Result<Cow<'_, str>, MalformedFrame> {
-        match self.text(key) {
-            Some(text) if text.len() <= crate::limits::TYPE_BYTES_MAX => Ok(text),
-            Some(_) => Err(self.wrong_kind(key, "a string of at most 255 bytes")),
-            None => Err(self.wrong_kind(key, "a string")),
-        }
+fn required_text<'a>(key: &'static str, raw: &'a str) -> Result<Cow<'a, str>, MalformedFrame> {
+    match text_of(raw) {
+        Some(text) if text.len() <= TYPE_BYTES_MAX => Ok(text),
+        Some(_) => Err(wrong_kind(key, raw, "a string of at most 255 bytes")),
+        None => Err(wrong_kind(key, raw, "a string")),
     }
+}
 
-    fn wrong_kind(&self, key: &'static str, expected: &'static str) -> MalformedFrame {
-        MalformedFrame::WrongKind { key, found: excerpt(self.raw(key).unwrap_or("")), expected }
-    }
+fn wrong_kind(key: &'static str, raw: &str, expected: &'static str) -> MalformedFrame {
+    MalformedFrame::WrongKind { key, found: excerpt(raw), expected }
 }
 
 impl fmt::Debug for Header {
@@ -163,10 +186,109 @@ pub(crate) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-fn parse_fields(text: &str) -> Result<Vec<Field>, MalformedFrame> {
+/// The fields of a header as nearly everybody writes it: strings without escapes, whole numbers, `true`,
+/// `false` and `null`. `None` leaves the header to the parser below, which alone refuses; this one
+/// exists because it takes a quarter of the time.
+fn plain_fields(text: &str) -> Option<Fields> {
+    let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
+    let mut places = Vec::with_capacity(12);
+    scan.take(b'{')?;
+    loop {
+        let key = scan.string()?;
+        scan.take(b':')?;
+        let value = scan.value()?;
+        places.push(Place { key: key.start + 1..key.end - 1, value });
+        match scan.next()? {
+            b',' => {}
+            b'}' => break,
+            _ => return None,
+        }
+    }
+    scan.space();
+    (scan.at == scan.bytes.len()).then(|| Fields { places, escaped: Vec::new() })
+}
+
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Scan<'_> {
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is not white space.
+    fn next(&mut self) -> Option<u8> {
+        self.space();
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn take(&mut self, expected: u8) -> Option<()> {
+        (self.next()? == expected).then_some(())
+    }
+
+    /// Where a string stands, with its quotes.
+    fn string(&mut self) -> Option<Range<u32>> {
+        self.take(b'"')?;
+        let start = self.at - 1;
+        self.at += plain_len(&self.bytes[self.at..]);
+        // Escapes and control characters are for the parser.
+        (*self.bytes.get(self.at)? == b'"').then_some(())?;
+        self.at += 1;
+        Some(start as u32..self.at as u32)
+    }
+
+    fn value(&mut self) -> Option<Range<u32>> {
+        let first = self.next()?;
+        self.at -= 1;
+        if first == b'"' {
+            return self.string();
+        }
+        let start = self.at;
+        let word = &self.bytes[start..];
+        let len = match first {
+            // A zero before other digits, a fraction or an exponent stops whoever looks for a comma next.
+            b'0' => 1,
+            b'1'..=b'9' => word.iter().position(|byte| !byte.is_ascii_digit())?,
+            b't' if word.starts_with(b"true") => 4,
+            b'f' if word.starts_with(b"false") => 5,
+            b'n' if word.starts_with(b"null") => 4,
+            _ => return None,
+        };
+        self.at += len;
+        Some(start as u32..self.at as u32)
+    }
+}
+
+/// How many bytes stand before the first quote, backslash or control character: eight at a time.
+fn plain_len(bytes: &[u8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // The highest bit of each byte that is less than `n` (up to 128); those above the first may be wrong.
+    let below = |word: u64, n: u64| word.wrapping_sub(EACH * n) & !word & (EACH * 0x80);
+    let mut at = 0;
+    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = below(word ^ (EACH * u64::from(b'"')), 1);
+        let backslash = below(word ^ (EACH * u64::from(b'\\')), 1);
+        let stops = quote | backslash | below(word, 0x20);
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let stop = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    bytes[at..].iter().position(stop).map_or(bytes.len(), |len| at + len)
+}
+
+fn parse_fields(text: &str) -> Result<Fields, MalformedFrame> {
     // RawValue skips values without recursion, so deep nesting in a key that nobody reads costs nothing.
     let mut json = serde_json::Deserializer::from_str(text);
-    let fields = json.deserialize_map(Fields { text }).map_err(|error| not_json(text, &error))?;
+    let fields = json.deserialize_map(FieldsOf { text }).map_err(|error| not_json(text, &error))?;
     json.end().map_err(|error| not_json(text, &error))?;
     Ok(fields)
 }
@@ -181,26 +303,29 @@ fn not_json(text: &str, error: &serde_json::Error) -> MalformedFrame {
     MalformedFrame::HeaderNotJson { why: why.replace(" at line 1 column ", " at byte ") }
 }
 
-struct Fields<'a> {
+struct FieldsOf<'a> {
     text: &'a str,
 }
 
-impl<'de> Visitor<'de> for Fields<'de> {
-    type Value = Vec<Field>;
+impl<'de> Visitor<'de> for FieldsOf<'de> {
+    type Value = Fields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Field>, A::Error> {
-        let mut fields = Vec::with_capacity(10);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
         while let Some(JsonStr(key)) = map.next_key()? {
             let value: &'de RawValue = map.next_value()?;
             let key = match key {
-                Cow::Borrowed(text) => Key::At(self.range(text)),
-                Cow::Owned(text) => Key::Escaped(text.into()),
+                Cow::Borrowed(text) => self.range(text),
+                Cow::Owned(text) => {
+                    fields.escaped.push(text.into());
+                    ESCAPED..fields.escaped.len() as u32 - 1
+                }
             };
-            fields.push(Field { key, value: self.range(value.get()) });
+            fields.places.push(Place { key, value: self.range(value.get()) });
         }
         Ok(fields)
     }
@@ -228,7 +353,7 @@ impl<'de> serde::Deserialize<'de> for JsonStr<'de> {
     }
 }
 
-impl Fields<'_> {
+impl FieldsOf<'_> {
     /// Where a part of the header stands in it. Headers are at most 64 KiB, so 32 bits hold it.
     fn range(&self, part: &str) -> Range<u32> {
         let start = part.as_ptr() as usize - self.text.as_ptr() as usize;
@@ -255,6 +380,30 @@ mod tests {
         assert_eq!(header.raw("xA"), Some("12345678901234567890123"));
         assert_eq!(header.content_type(), "é");
         assert_eq!(header.iter().count(), 7);
+    }
+
+    #[test]
+    fn what_is_plain_is_read_as_the_parser_reads_it() {
+        let plain = r#" { "a" : "b", "c":0,"d":120 , "":true,"a":false ,"n": null,"ü🐰":"ü" } "#;
+        assert_eq!(plain_fields(plain), parse_fields(plain).ok());
+        assert!(plain_fields(plain).is_some());
+        // Every byte changed into every other, and every truncation: never a reading of its own.
+        let mut read = 0;
+        for at in 0..plain.len() {
+            for byte in 0..=255 {
+                let mut bytes = plain.as_bytes().to_vec();
+                bytes[at] = byte;
+                let Ok(text) = std::str::from_utf8(&bytes) else { continue };
+                if let Some(fields) = plain_fields(text) {
+                    assert_eq!(Some(fields), parse_fields(text).ok(), "{text}");
+                    read += 1;
+                }
+            }
+            if plain.is_char_boundary(at) && at < plain.trim_end().len() {
+                assert_eq!(plain_fields(&plain[..at]), None);
+            }
+        }
+        assert!(read > 1_000, "{read}");
     }
 
     #[test]

@@ -13,7 +13,9 @@ pub const INLINE_BYTES_MAX: u64 = 1 << 18;
 /// Longest content that our own client takes: a page of history is at most one message over 256 KiB.
 pub const CLIENT_CONTENT_BYTES_MAX: u64 = 16 << 20;
 
-/// Nesting of JSON content: Python's own parser gives up at about a thousand; nobody needs thirty.
+/// Nesting of JSON content: Python's own parser gives up at about a thousand, `serde_json` at 128; nobody
+/// needs thirty. It bounds the stack that a value can take; a deeper one is refused before anything else
+/// is done with it.
 pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Longest `re` and `id`: they are given back or remembered, and name one request.

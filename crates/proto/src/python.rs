@@ -16,15 +16,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::BufMut;
+
+use crate::limits::JSON_DEPTH_MAX;
+
 mod unprintable; // what `str.isprintable` denies
 
-/// Lists and dicts within each other: 128, as `serde_json` itself allows. It bounds the stack that a value can take;
-/// a deeper one is refused before anything else is done with it.
-pub const DEPTH_MAX: usize = 128;
-
-/// The JSON value nests lists and dicts deeper than [`DEPTH_MAX`].
+/// The JSON value nests lists and dicts deeper than [`JSON_DEPTH_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("JSON nested {depth} deep exceeds the limit of {DEPTH_MAX}")]
+#[error("JSON nested {depth} deep exceeds the limit of {JSON_DEPTH_MAX}")]
 pub struct TooDeep {
     /// Levels found.
     pub depth: usize,
@@ -36,7 +36,7 @@ pub struct TooDeep {
 /// is printed at the first one's place.
 pub fn str_of(raw_json: &str) -> Result<String, TooDeep> {
     let depth = depth(raw_json.as_bytes());
-    if depth > DEPTH_MAX {
+    if depth > JSON_DEPTH_MAX {
         return Err(TooDeep { depth });
     }
     let mut printer = Printer { text: raw_json, at: 0, out: String::with_capacity(raw_json.len()) };
@@ -52,33 +52,53 @@ pub fn str_of(raw_json: &str) -> Result<String, TooDeep> {
 }
 
 /// Appends `s` as a JSON string, exactly as Python's `json.dumps(s, ensure_ascii=False)` writes it.
-pub fn write_json_string(out: &mut Vec<u8>, s: &str) {
+pub fn write_json_string(out: &mut impl BufMut, s: &str) {
     let bytes = s.as_bytes();
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
+    out.put_u8(b'"');
+    // Without a branch in the loop the compiler looks at many bytes at once.
+    let is_plain = bytes.iter().fold(true, |plain, byte| plain & !is_escaped(*byte));
+    if is_plain {
+        out.put_slice(bytes);
+    } else {
+        write_escaped(out, bytes);
+    }
+    out.put_u8(b'"');
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+fn write_escaped(out: &mut impl BufMut, bytes: &[u8]) {
     let mut copied = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+        if !is_escaped(byte) {
             continue;
         }
-        out.extend_from_slice(&bytes[copied..at]);
+        out.put_slice(&bytes[copied..at]);
         copied = at + 1;
         match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
+            b'"' => out.put_slice(b"\\\""),
+            b'\\' => out.put_slice(b"\\\\"),
+            b'\n' => out.put_slice(b"\\n"),
+            b'\r' => out.put_slice(b"\\r"),
+            b'\t' => out.put_slice(b"\\t"),
+            0x08 => out.put_slice(b"\\b"),
+            0x0c => out.put_slice(b"\\f"),
             control => {
                 let hex = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)]);
+                out.put_slice(&[b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)]);
             }
         }
     }
-    out.extend_from_slice(&bytes[copied..]);
-    out.push(b'"');
+    out.put_slice(&bytes[copied..]);
+}
+
+/// `s` as a JSON string.
+pub(crate) fn json_string(s: &str) -> String {
+    let mut out = Vec::new();
+    write_json_string(&mut out, s);
+    String::from_utf8(out).expect("a string with its escapes is UTF-8")
 }
 
 /// How deep lists and dicts nest in this JSON text: 0 for a value that is neither. Takes no stack.
@@ -445,9 +465,9 @@ mod tests {
     fn a_value_nested_too_deep_is_refused_however_deep_it_is() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let nested = |levels: usize| open.repeat(levels) + "0" + &close.repeat(levels);
-            assert!(str_of(&nested(DEPTH_MAX)).is_ok());
-            let refused = TooDeep { depth: DEPTH_MAX + 1 };
-            assert_eq!(str_of(&nested(DEPTH_MAX + 1)), Err(refused));
+            assert!(str_of(&nested(JSON_DEPTH_MAX)).is_ok());
+            let refused = TooDeep { depth: JSON_DEPTH_MAX + 1 };
+            assert_eq!(str_of(&nested(JSON_DEPTH_MAX + 1)), Err(refused));
             assert_eq!(refused.to_string(), "JSON nested 129 deep exceeds the limit of 128");
             assert_eq!(str_of(&open.repeat(1_000_000)), Err(TooDeep { depth: 1_000_000 }));
         }

@@ -1,1 +1,20 @@
-//! vang-server
+//! vang-server: pumps sockets and timers around the hub. The only crate with tokio and a clock.
+//!
+//! Everything that decides runs on one thread: no lock is held anywhere near a write. The journal,
+//! the tables and reading from the disk have threads of their own and talk to it by channels.
+
+pub mod limits; // every limit by its name, unit, default and reason
+mod start; // from a data folder to a hub that is ready
+mod listen; // sockets in: TCP, Unix, the operator's
+mod socket; // a connection's socket, whatever its family
+mod drive; // one task per connection, turning a `proto` session: bytes <-> requests
+mod http; // /healthz and /readyz
+mod pump; // turns the hub: requests in, replies and wake-ups out
+mod threads; // the journal's thread, the tables' thread, the readers
+mod wheel; // deadlines, coarsely
+mod serve; // all of it together, from the first socket to the last byte
+
+pub use limits::{LimitError, Limits};
+pub use listen::{ListenAddr, ListenError};
+pub use serve::{Config, ServeError, Server, Stopper};
+pub use start::{Opening, StartError, open, recover};

@@ -1,2 +1,30 @@
-//! vang
-fn main() {}
+//! vang: one binary, one file a subcommand. Parses, calls, prints; what it does is in the other crates.
+
+mod args; // what can be typed
+mod say; // what is answered: stdout, stderr, exit codes
+mod serve; // vang serve
+mod admin; // vang admin
+mod send; // vang send
+mod tail; // vang tail
+mod request; // vang rooms, create, join, leave, request: one question, one answer
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Rooms(args) => request::rooms(&args),
+        Command::Create(args) => request::create(&args),
+        Command::Join(args) => request::join(&args),
+        Command::Leave(args) => request::leave(&args),
+        Command::Request(args) => request::guide(&args),
+        Command::Admin(args) => admin::run(args),
+    };
+    say::exit(outcome)
+}

@@ -32,6 +32,7 @@ pub(crate) const FORMAT: u64 = 1;
 const BUSY_MS: u64 = 5_000;
 
 /// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
+/// It copies the WAL back every 1,000 pages, its default; eight times as many measured little faster.
 const WAL_BYTES_MAX: i64 = 64 << 20;
 
 /// Pages that the writer keeps in memory, in KiB: 16 MiB. Each room's newest rows have a page of
@@ -199,7 +200,6 @@ fn connect(path: &Path) -> Result<Connection, ViewError> {
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     // A name that is erased or replaced is gone from the disk (P11).
     conn.pragma_update(None, "secure_delete", true)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 8000)?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;

@@ -48,6 +48,7 @@ pub struct Follower {
     writer: RequestWriter,
     rooms: Vec<String>,
     place: Place,
+    /// The last number of each room, as far as one is known.
     seen: BTreeMap<String, u64>,
 }
 
@@ -63,8 +64,9 @@ const RE: u64 = 0;
 impl Follower {
     /// Follows these rooms, from these numbers or from now on.
     pub fn new(name: Option<String>, rooms: Vec<String>, since: Option<Vec<u64>>) -> Follower {
+        let seen = rooms.iter().cloned().zip(since.iter().flatten().copied()).collect();
         let from = since.map_or(FollowFrom::Now, FollowFrom::Numbers);
-        Follower { writer: RequestWriter { name }, rooms, place: Place::Fresh(from), seen: BTreeMap::new() }
+        Follower { writer: RequestWriter { name }, rooms, place: Place::Fresh(from), seen }
     }
 
     /// What to write on a new connection.

@@ -9,7 +9,7 @@ use super::{Code, ErrorReply};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::header::{Header, excerpt};
 use crate::limits::{FOLLOWED_ROOMS_MAX, HISTORY_PAGE_MAX, ID_BYTES_MAX};
-use crate::{Composer, Frame, encoding};
+use crate::{Composer, Frame, encoding, python};
 
 /// Where the arguments stood; the reply may differ by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,16 @@ impl Source<'_> {
         }
     }
 
+    /// The `id` to give back: however long its escapes are, it is short as text.
+    fn id_as_json(&self) -> Option<String> {
+        let raw = self.raw("id")?;
+        match crate::header::text_of(raw) {
+            Some(text) if text.len() <= ID_BYTES_MAX => Some(python::json_string(&text)),
+            Some(_) => None,
+            None => Some(raw.to_owned()).filter(|raw| raw.len() <= ID_BYTES_MAX),
+        }
+    }
+
     fn id(&self, key: &'static str) -> Result<Option<String>, ErrorReply> {
         let Some(id) = self.optional_text(key)? else { return Ok(None) };
         if id.is_empty() || id.len() > ID_BYTES_MAX {
@@ -158,8 +168,10 @@ impl Request {
     }
 
     fn read(source: &Source<'_>, form: Form, frame: &Frame) -> Result<Request, Fault> {
-        let re = source.raw("re").or_else(|| source.raw("id")).filter(|re| re.len() <= ID_BYTES_MAX + 2);
-        let re = re.map(str::to_owned);
+        let re = match source.raw("re") {
+            Some(raw) => Some(raw.to_owned()).filter(|raw| raw.len() <= ID_BYTES_MAX),
+            None => source.id_as_json(),
+        };
         let refuse = |error| Fault::Refused { re: re.clone(), error };
         if let Some(raw) = source.raw("re").filter(|raw| raw.len() > ID_BYTES_MAX) {
             return Err(refuse(wrong("re", raw, "at most 128 bytes of JSON")));

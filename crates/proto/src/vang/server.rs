@@ -64,6 +64,7 @@ pub enum Step {
 }
 
 struct Pending {
+    /// Bytes that it holds: the request's, and the reply's while that waits for an earlier one.
     weight: usize,
     last: bool,
     reply: Option<Bytes>,
@@ -96,6 +97,8 @@ pub struct ServerSession {
     active_at: Millis,
     written_at: Millis,
     refused: Option<String>,
+    /// The last event, written when nothing is pending any more.
+    goodbye: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,7 @@ impl ServerSession {
             active_at: now,
             written_at: now,
             refused: None,
+            goodbye: None,
         }
     }
 
@@ -145,12 +149,13 @@ impl ServerSession {
     pub fn poll_request(&mut self, now: Millis) -> Option<(Ticket, Request)> {
         loop {
             if !self.takes_requests() {
-                self.part_since = now;
                 return None;
             }
             match self.decoder.poll_frame() {
                 Ok(Some(frame)) => {
                     self.active_at = now;
+                    // Whatever is unfinished now is another message: its time begins anew.
+                    self.part = Part::Nothing;
                     if let Some(request) = self.interpret(now, &frame) {
                         return Some(request);
                     }
@@ -254,11 +259,16 @@ impl ServerSession {
 
     /// Answers a request. The reply waits for those of earlier requests.
     pub fn reply(&mut self, now: Millis, ticket: Ticket, reply: Bytes) {
+        let paused = !self.takes_requests();
         let Some(index) = ticket.0.checked_sub(self.first_pending) else { return };
         let Some(pending) = self.pending.get_mut(index as usize) else { return };
-        if pending.reply.replace(reply).is_none() {
-            self.answered_early += 1;
+        if pending.reply.is_some() {
+            return;
         }
+        pending.weight += reply.len();
+        self.pending_weight += reply.len();
+        pending.reply = Some(reply);
+        self.answered_early += 1;
         while let Some(Pending { reply: Some(_), .. }) = self.pending.front() {
             let Some(Pending { weight, last, reply: Some(reply) }) = self.pending.pop_front() else { break };
             self.first_pending += 1;
@@ -271,15 +281,24 @@ impl ServerSession {
                 self.phase = Phase::Finishing;
             }
         }
+        self.resume(now, paused);
+    }
+
+    /// While the socket is not read nobody can be late: the time of an unfinished part begins anew.
+    fn resume(&mut self, now: Millis, paused: bool) {
+        if paused && self.takes_requests() {
+            self.part_since = now;
+        }
     }
 
     /// May events be written now? A sender gets its reply before its own event, so not while a reply
-    /// waits for an earlier one; and a reader that has bytes waiting gets no more of them.
+    /// waits for an earlier one; a reader that has bytes waiting gets no more of them; and nothing comes
+    /// after the last reply or goodbye.
     pub fn takes_events(&self) -> bool {
         self.follows
             && self.answered_early == 0
             && self.out.is_empty()
-            && matches!(self.phase, Phase::Open | Phase::Finishing)
+            && (self.phase == Phase::Open || self.phase == Phase::Finishing && !self.pending.is_empty())
     }
 
     /// Events to write, behind what waits already.
@@ -310,11 +329,9 @@ impl ServerSession {
     }
 
     /// The server ends the connection, after what is pending. Says so where somebody listens for it.
-    pub fn close(&mut self, now: Millis, why: &str) {
+    pub fn close(&mut self, why: &str) {
         if self.phase == Phase::Open {
-            if self.follows {
-                self.put(now, event::write_closing(why), Sort::Event);
-            }
+            self.goodbye = self.follows.then(|| event::write_closing(why));
             self.phase = Phase::Finishing;
         }
     }
@@ -330,8 +347,9 @@ impl ServerSession {
             self.written_at = now;
             self.active_at = now;
         }
+        let paused = !self.takes_requests();
         while n > 0 {
-            let Some((bytes, sort)) = self.out.front_mut() else { return };
+            let Some((bytes, sort)) = self.out.front_mut() else { break };
             let taken = n.min(bytes.len());
             if *sort == Sort::Reply {
                 self.unsent_replies -= taken;
@@ -345,6 +363,7 @@ impl ServerSession {
         if self.out.is_empty() {
             self.out = VecDeque::new();
         }
+        self.resume(now, paused);
     }
 
     /// Is there anything to write?
@@ -362,8 +381,19 @@ impl ServerSession {
         }
     }
 
-    /// What else is to be done.
+    /// The peer sends no more, but still follows.
+    pub fn only_tells(&self) -> bool {
+        self.phase == Phase::Open && self.peer_ended && self.follows
+    }
+
+    /// What else is to be done. It may have given more to write.
     pub fn step(&mut self, now: Millis) -> Step {
+        if self.phase == Phase::Finishing
+            && self.pending.is_empty()
+            && let Some(goodbye) = self.goodbye.take()
+        {
+            self.put(now, goodbye, Sort::Event);
+        }
         match self.phase {
             Phase::Finishing if self.pending.is_empty() && self.out.is_empty() => {
                 if self.peer_ended {

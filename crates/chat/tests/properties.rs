@@ -1,0 +1,511 @@
+//! What holds of every story: random commands over a few names, rooms and ids, so that they collide
+//! all the time. The rules themselves are told in `scripts/`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use minicbor::Decoder;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use vang_chat::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
+use vang_chat::{
+    Access, AccountId, BadSnapshot, Command, Event, NameKey, Node, Position, Principal, Refusal, RoomId,
+    Rules, SendId, Seq, State, Time,
+};
+
+const HOUR: u64 = 3_600_000;
+
+/// A room or account that there is not.
+const NOT_THERE: u64 = u64::MAX;
+
+/// A command that is yet to learn which rooms and accounts there are.
+#[derive(Clone, Debug)]
+enum Ask {
+    Open(u64),
+    Rules(u16),
+    Account(u8),
+    Create(u8, Access, Who),
+    Join(u8, u8, Who),
+    Leave(u8, u8),
+    Send(u8, Who, Option<(u8, u8)>),
+    Tick,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    Operator,
+    Account(u8),
+    Guest(u8),
+}
+
+/// What is asked, and by how many ms the orderer's clock has moved.
+type Step = (Ask, i64);
+
+fn name(number: u8) -> NameKey {
+    NameKey([number; 16])
+}
+
+fn account(state: &State, number: u8) -> AccountId {
+    state.account(&name(number)).unwrap_or(AccountId(NOT_THERE))
+}
+
+fn principal(state: &State, who: Who) -> Principal {
+    match who {
+        Who::Operator => Principal::Operator,
+        Who::Account(number) => Principal::Account(account(state, number)),
+        Who::Guest(number) => Principal::Guest(name(number)),
+    }
+}
+
+fn room(state: &State, number: u8) -> RoomId {
+    state.rooms().nth(usize::from(number)).map_or(RoomId(NOT_THERE), |(id, _)| id)
+}
+
+fn command(state: &State, ask: &Ask) -> Command {
+    match *ask {
+        Ask::Open(_) => Command::Open,
+        Ask::Rules(to) => Command::SwitchRules { to: Rules(to) },
+        Ask::Account(number) => Command::AddAccount { name: name(number) },
+        Ask::Create(number, access, by) => {
+            Command::CreateRoom { name: name(number), access, by: principal(state, by) }
+        }
+        Ask::Join(of, who, by) => {
+            Command::Join { room: room(state, of), who: account(state, who), by: principal(state, by) }
+        }
+        Ask::Leave(of, who) => Command::Leave { room: room(state, of), who: account(state, who) },
+        Ask::Send(to, from, id) => {
+            let id = id.map(|(key, print)| SendId { key: [key; 16], print: [print; 16] });
+            Command::Send { room: room(state, to), from: principal(state, from), id }
+        }
+        Ask::Tick => Command::Tick,
+    }
+}
+
+/// A state with the clock that stamps its entries.
+#[derive(Clone)]
+struct World {
+    state: State,
+    clock: u64,
+    node: Node,
+}
+
+type Outcome = Result<Vec<Event>, Refusal>;
+
+impl World {
+    fn new() -> World {
+        World { state: State::default(), clock: 1_000 * HOUR, node: Node(0) }
+    }
+
+    fn next(&mut self, (ask, moved): &Step) -> (Position, Command) {
+        self.clock = self.clock.saturating_add_signed(*moved);
+        if let Ask::Open(node) = ask {
+            self.node = Node(*node);
+        }
+        let at = Position { seq: self.state.seq().next(), time: Time(self.clock), node: self.node };
+        (at, command(&self.state, ask))
+    }
+
+    fn step(&mut self, step: &Step) -> (Position, Command, Outcome) {
+        let (at, command) = self.next(step);
+        let outcome = self.state.apply(at, &command);
+        (at, command, outcome)
+    }
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![
+        1 => Just(Who::Operator),
+        6 => (0..4_u8).prop_map(Who::Account),
+        2 => (0..3_u8).prop_map(Who::Guest),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let access = prop_oneof![Just(Access::Public), Just(Access::Private), Just(Access::Private)];
+    let id = prop::option::weighted(0.8, (0..4_u8, 0..2_u8));
+    prop_oneof![
+        1 => (0..5_u64).prop_map(Ask::Open),
+        1 => (0..3_u16).prop_map(Ask::Rules),
+        3 => (0..4_u8).prop_map(Ask::Account),
+        3 => (0..5_u8, access, who()).prop_map(|(name, access, by)| Ask::Create(name, access, by)),
+        8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
+        4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
+        16 => (0..4_u8, who(), id).prop_map(|(room, from, id)| Ask::Send(room, from, id)),
+        1 => Just(Ask::Tick),
+    ]
+}
+
+/// A few accounts and rooms first, or most of what follows would be refused.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let hour = HOUR as i64;
+    let moved = prop_oneof![8 => Just(0), 4 => Just(1), 4 => Just(hour), 1 => Just(23 * hour), 1 => Just(25 * hour), 1 => Just(-2 * hour)];
+    let beginning = vec![
+        (Ask::Account(0), 0),
+        (Ask::Account(1), 0),
+        (Ask::Create(0, Access::Private, Who::Account(0)), 0),
+        (Ask::Create(1, Access::Public, Who::Account(1)), 0),
+    ];
+    prop::collection::vec((ask(), moved), 0..150).prop_map(move |more| [beginning.clone(), more].concat())
+}
+
+/// The snapshot without what every entry changes: format, rules, hash, seq and time.
+fn body(state: &State) -> Vec<u8> {
+    let bytes = state.to_snapshot();
+    let mut d = Decoder::new(&bytes);
+    d.array().unwrap();
+    for _ in 0..5 {
+        d.skip().unwrap();
+    }
+    bytes[d.position()..].to_vec()
+}
+
+fn claimed_hash(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut d = Decoder::new(bytes);
+    d.array().ok()?;
+    d.u16().ok()?;
+    d.u16().ok()?;
+    d.bytes().ok().map(<[u8]>::to_vec)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn apply_does_the_same_everywhere_and_decide_changes_nothing(steps in steps()) {
+        let (mut one, mut other) = (World::new(), World::new());
+        for step in &steps {
+            let before = one.state.to_snapshot();
+            let (at, command) = one.clone().next(step);
+            let time = at.time.max(one.state.time());
+            let decided = one.state.decide(one.state.rules(), Position { time, ..at }, &command);
+            prop_assert_eq!(one.state.to_snapshot(), before);
+            let (.., outcome) = one.step(step);
+            prop_assert_eq!(&decided, &outcome);
+            prop_assert_eq!(outcome, other.step(step).2);
+            prop_assert_eq!(one.state.hash(), other.state.hash());
+        }
+        prop_assert_eq!(one.state.to_snapshot(), other.state.to_snapshot());
+    }
+
+    #[test]
+    fn a_state_goes_on_from_its_snapshot_as_if_nothing_had_been(steps in steps(), cut in any::<Index>()) {
+        let mut world = World::new();
+        let cut = cut.index(steps.len());
+        for step in &steps[..cut] {
+            _ = world.step(step);
+        }
+        let bytes = world.state.to_snapshot();
+        // It recomputes every digest: that they agree shows that the ones kept up are right.
+        let loaded = State::from_snapshot(&bytes).unwrap();
+        prop_assert_eq!(loaded.hash(), world.state.hash());
+        prop_assert_eq!(loaded.to_snapshot(), bytes);
+        let mut again = World { state: loaded, ..world.clone() };
+        for step in &steps[cut..] {
+            prop_assert_eq!(world.step(step).2, again.step(step).2);
+        }
+        prop_assert_eq!(world.state.hash(), again.state.hash());
+        prop_assert_eq!(world.state.to_snapshot(), again.state.to_snapshot());
+    }
+
+    #[test]
+    fn what_is_refused_takes_a_place_and_leaves_nothing_else(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            let (before, time) = (body(&world.state), world.state.time());
+            let (at, command, outcome) = world.step(step);
+            prop_assert_eq!(world.state.seq(), at.seq);
+            prop_assert_eq!(world.state.time(), at.time.max(time));
+            let quiet = match &outcome {
+                Err(_) => true,
+                Ok(events) => matches!(events[..], [Event::AlreadySent { .. } | Event::Ticked]),
+            };
+            prop_assert_eq!(body(&world.state) == before, quiet, "{:?} {:?}", command, outcome);
+        }
+    }
+
+    #[test]
+    fn numbers_in_a_room_are_dense_and_an_entry_is_one_event(steps in steps()) {
+        let mut world = World::new();
+        let mut counts: BTreeMap<RoomId, u64> = BTreeMap::new();
+        for step in &steps {
+            let (at, _, outcome) = world.step(step);
+            let Ok(events) = outcome else { continue };
+            prop_assert_eq!(events.len(), 1);
+            if let Event::MessageSent { room, n, .. } = events[0] {
+                let count = counts.entry(room).or_default();
+                *count += 1;
+                prop_assert_eq!(n, *count);
+                prop_assert_eq!(world.state.room(room).unwrap().seq, at.seq);
+            }
+        }
+        for (id, room) in world.state.rooms() {
+            prop_assert_eq!(room.n, counts.get(&id).copied().unwrap_or(0));
+        }
+    }
+
+    #[test]
+    fn a_repeated_send_gets_its_first_result_and_an_old_one_is_new(steps in steps()) {
+        let mut world = World::new();
+        // As the promise says it (P4), and slowly. Nobody here sends 4,096 times.
+        let mut sent: Vec<(Principal, RoomId, SendId, Seq, u64, Time)> = Vec::new();
+        for step in &steps {
+            let (at, command, outcome) = world.step(step);
+            let now = world.state.time();
+            let Command::Send { room, from, id: Some(id) } = command else { continue };
+            let first = sent.iter().rev().find(|(by, of, one, .., time)| {
+                (*by, *of, one.key) == (from, room, id.key) && now.0 - time.0 <= SENT_REMEMBERED_MS
+            });
+            match (first, outcome) {
+                (Some((_, _, one, seq, n, _)), Ok(events)) => {
+                    prop_assert_eq!(one.print, id.print);
+                    prop_assert_eq!(events, vec![Event::AlreadySent { room, n: *n, seq: *seq }]);
+                }
+                (Some((_, _, one, ..)), Err(refusal)) => {
+                    prop_assert!(refusal == Refusal::IdReused && one.print != id.print);
+                }
+                (None, Ok(events)) => {
+                    let [Event::MessageSent { n, .. }] = events[..] else { panic!("{events:?}") };
+                    sent.push((from, room, id, at.seq, n, now));
+                }
+                (None, Err(refusal)) => prop_assert_ne!(refusal, Refusal::IdReused),
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_gets_every_number_once_as_a_message_or_in_a_hole(steps in steps()) {
+        let mut world = World::new();
+        let mut shown: Vec<(RoomId, Seq, Option<u64>)> = Vec::new();
+        for step in &steps {
+            let (at, _, outcome) = world.step(step);
+            match outcome.as_deref() {
+                Ok([Event::MessageSent { room, n, .. }]) => shown.push((*room, at.seq, Some(*n))),
+                Ok([Event::MemberJoined { room, .. } | Event::MemberLeft { room, .. } | Event::RoomCreated { room, .. }]) => {
+                    shown.push((*room, at.seq, None));
+                }
+                _ => {}
+            }
+        }
+        let readers = (0..4).map(|number| Principal::Account(account(&world.state, number)));
+        for reader in readers.chain([Principal::Operator, Principal::Guest(name(0))]) {
+            for (id, room) in world.state.rooms() {
+                let mut got = Vec::new();
+                for (_, seq, n) in shown.iter().filter(|(of, ..)| *of == id) {
+                    if let Some(hole) = room.hole_at(&reader, *seq) {
+                        prop_assert!(room.sees(&reader, *seq) && n.is_none());
+                        got.extend(hole.from..=hole.to);
+                    } else if room.sees(&reader, *seq) {
+                        prop_assert!(room.knows(&reader));
+                        got.extend(n);
+                    }
+                }
+                prop_assert_eq!(&got, &(1..=got.len() as u64).collect::<Vec<_>>());
+                let inside = matches!(reader, Principal::Account(who) if room.is_member(who));
+                if inside || room.sees_all(&reader) {
+                    prop_assert_eq!(got.len() as u64, room.n, "up to the newest");
+                }
+                if !room.knows(&reader) {
+                    prop_assert!(got.is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_was_never_in_a_private_room_hears_what_is_said_of_no_room(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            _ = world.step(step);
+        }
+        let state = &world.state;
+        let at = Position { seq: state.seq().next(), time: state.time(), node: Node(0) };
+        let answer = |command| state.decide(state.rules(), at, &command);
+        let nobody = Who::Account(99);
+        for who in [Who::Guest(0), Who::Guest(1), Who::Account(0), Who::Account(1), Who::Account(2), Who::Account(3), nobody] {
+            let asker = principal(state, who);
+            for (id, room) in state.rooms().filter(|(_, room)| !room.knows(&asker)) {
+                let none = RoomId(NOT_THERE);
+                prop_assert_eq!(state.room_named(&room.name, &asker), Err(Refusal::NoRoom));
+                for number in 0..5 {
+                    let other = account(state, number);
+                    let join = |room| Command::Join { room, who: other, by: asker };
+                    prop_assert_eq!(answer(join(id)), answer(join(none)), "{:?} joins {:?}", asker, other);
+                    let id_of = Some(SendId { key: [number; 16], print: [0; 16] });
+                    let send = |room| Command::Send { room, from: asker, id: id_of };
+                    prop_assert_eq!(answer(send(id)), answer(send(none)), "{:?} sends", asker);
+                }
+                if let Principal::Account(who) = asker {
+                    let leave = |room| Command::Leave { room, who };
+                    prop_assert_eq!(answer(leave(id)), answer(leave(none)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_accounts_that_exist_do_anything(steps in steps()) {
+        let mut world = World::new();
+        let nobody = AccountId(NOT_THERE);
+        for step in &steps {
+            let (_, command, outcome) = world.step(step);
+            let by_nobody = match command {
+                Command::CreateRoom { by, .. } | Command::Send { from: by, .. } => by == Principal::Account(nobody),
+                Command::Join { who, by, .. } => who == nobody || by == Principal::Account(nobody),
+                Command::Leave { who, .. } => who == nobody,
+                _ => false,
+            };
+            prop_assert!(!by_nobody || outcome.is_err(), "{:?} {:?}", command, outcome);
+        }
+    }
+
+    #[test]
+    fn damaged_snapshots_never_panic_and_never_lie(
+        steps in steps(),
+        damage in prop::collection::vec((any::<Index>(), any::<u8>(), 0..4_u8), 1..4),
+    ) {
+        let mut world = World::new();
+        for step in &steps {
+            _ = world.step(step);
+        }
+        let mut bytes = world.state.to_snapshot();
+        for (place, byte, kind) in damage {
+            if bytes.is_empty() { break; }
+            let place = place.index(bytes.len());
+            match kind {
+                0 => bytes[place] = byte,
+                1 => bytes[place] ^= 1 << (byte % 8),
+                2 => bytes.insert(place, byte),
+                _ => bytes.truncate(place),
+            }
+        }
+        match State::from_snapshot(&bytes) {
+            Ok(state) => {
+                prop_assert_eq!(Some(state.hash().to_vec()), claimed_hash(&bytes));
+                prop_assert_eq!(state.hash(), world.state.hash());
+                prop_assert_eq!(state.to_snapshot(), world.state.to_snapshot());
+            }
+            Err(BadSnapshot::Malformed(_) | BadSnapshot::OtherVersion { .. } | BadSnapshot::OtherHash { .. }) => {}
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_no_snapshot(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(State::from_snapshot(&bytes).is_err());
+    }
+}
+
+/// A public room, and a closure's worth of sends into it.
+fn lobby() -> (State, RoomId) {
+    let mut state = State::default();
+    let at = Position { seq: Seq(1), time: Time(0), node: Node(1) };
+    let create = Command::CreateRoom { name: name(1), access: Access::Public, by: Principal::Operator };
+    state.apply(at, &create).unwrap();
+    (state, RoomId(1))
+}
+
+fn send(state: &mut State, room: RoomId, from: u64, id: u64, time: u64) -> Event {
+    let wide = |number: u64| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    let at = Position { seq: state.seq().next(), time: Time(time), node: Node(1) };
+    let id = Some(SendId { key: wide(id), print: [0; 16] });
+    let from = Principal::Guest(NameKey(wide(from)));
+    state.apply(at, &Command::Send { room, from, id }).unwrap().remove(0)
+}
+
+#[test]
+fn one_principal_fills_its_own_memory_only() {
+    let (mut state, room) = lobby();
+    let empty = state.items();
+    send(&mut state, room, 2, 0, 0);
+    for id in 0..3 * SENT_PER_PRINCIPAL_MAX as u64 {
+        send(&mut state, room, 1, id, 0);
+        assert!(state.items() <= empty + 1 + SENT_PER_PRINCIPAL_MAX);
+    }
+    assert_eq!(state.items(), empty + 1 + SENT_PER_PRINCIPAL_MAX);
+    assert!(matches!(send(&mut state, room, 2, 0, 0), Event::AlreadySent { .. }));
+    assert_eq!(State::from_snapshot(&state.to_snapshot()).unwrap().hash(), state.hash());
+}
+
+#[test]
+fn memory_is_given_back_after_a_day() {
+    let (mut state, room) = lobby();
+    let empty = state.items();
+    for from in 0..1_000 {
+        send(&mut state, room, from, 0, from);
+    }
+    assert_eq!(state.items(), empty + 1_000);
+    // At this moment those of 0 to 499 are older than a day.
+    send(&mut state, room, 5_000, 0, SENT_REMEMBERED_MS + 500);
+    assert_eq!(state.items(), empty + 501);
+    assert!(matches!(send(&mut state, room, 500, 0, 0), Event::AlreadySent { .. }));
+    assert!(matches!(send(&mut state, room, 499, 0, 0), Event::MessageSent { .. }));
+    assert_eq!(State::from_snapshot(&state.to_snapshot()).unwrap().hash(), state.hash());
+}
+
+#[test]
+fn all_together_fill_no_more_than_a_million() {
+    let (mut state, room) = lobby();
+    let empty = state.items();
+    let principals = 2 * (SENT_MAX / SENT_PER_PRINCIPAL_MAX) as u64;
+    let over = 5_000;
+    for number in 0..(SENT_MAX as u64 + over) {
+        send(&mut state, room, number % principals, number, 0);
+    }
+    assert_eq!(state.items(), empty + SENT_MAX);
+    // The oldest went first.
+    assert!(matches!(send(&mut state, room, over % principals, over, 0), Event::AlreadySent { .. }));
+    let forgotten = over - 1;
+    assert!(matches!(
+        send(&mut state, room, forgotten % principals, forgotten, 0),
+        Event::MessageSent { .. }
+    ));
+    assert_eq!(state.items(), empty + SENT_MAX);
+    assert_eq!(State::from_snapshot(&state.to_snapshot()).unwrap().hash(), state.hash());
+}
+
+/// Snapshots of this format load for ever: never change the file, add one for the next format.
+#[test]
+fn the_golden_snapshot_still_loads() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut world = World::new();
+    let story = [
+        (Ask::Open(7), 0),
+        (Ask::Account(0), 0),
+        (Ask::Account(1), 0),
+        (Ask::Create(0, Access::Private, Who::Account(0)), 0),
+        (Ask::Create(1, Access::Public, Who::Operator), 0),
+        (Ask::Send(0, Who::Account(0), Some((1, 1))), 1),
+        (Ask::Join(0, 1, Who::Account(0)), 0),
+        (Ask::Send(0, Who::Account(1), None), HOUR as i64),
+        (Ask::Leave(0, 1), 0),
+        (Ask::Send(1, Who::Guest(9), Some((2, 2))), 1),
+        (Ask::Send(1, Who::Operator, Some((3, 3))), 1),
+        (Ask::Send(0, Who::Account(1), Some((4, 4))), -5),
+        (Ask::Open(8), 0),
+    ];
+    for step in &story {
+        _ = world.step(step);
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/snapshot-1.hex");
+    let golden = std::fs::read_to_string(path).unwrap_or_else(|_| {
+        let lines = hex(&world.state.to_snapshot())
+            .as_bytes()
+            .chunks(100)
+            .map(|line| format!("{}\n", String::from_utf8_lossy(line)))
+            .collect::<String>();
+        panic!("no {path}; it would be\n{lines}");
+    });
+    let digits: Vec<u8> = golden.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let bytes: Vec<u8> =
+        digits.chunks(2).map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect();
+    let loaded = State::from_snapshot(&bytes).unwrap();
+    assert_eq!(hex(&loaded.hash()), hex(&world.state.hash()), "the story comes to the same state as ever");
+    assert_eq!(hex(&loaded.to_snapshot()), hex(&bytes));
+    let reader = Principal::Account(loaded.account(&name(1)).unwrap());
+    let (_, ops) = loaded.rooms().next().unwrap();
+    assert_eq!((ops.n, ops.stays_of(&reader).len(), loaded.epoch()), (2, 1, Some(Node(8))));
+}

@@ -1,0 +1,365 @@
+//! The rules of chat as stories: `scripts/*.txt`, one file each. `VANG_BLESS=1` writes down what
+//! happens instead of comparing; the diff is then to be reviewed like code.
+//!
+//! ```text
+//! operator: account ada            => 1 account-added ada      an entry: its place, and what came of it
+//! ada: create #ops private         => 2 room-created #ops private by ada
+//! bob: say #ops id=x "hello"       => refused no-room (there is no such room)
+//! ada: repeat 3 say #ops id={i} "hi"  => the first and the last of three entries
+//! time +25h                        the next entries are stamped that much later
+//! ```
+//!
+//! A speaker without an account is a guest. Lines that are questions and no entries:
+//!
+//! ```text
+//! ada: find #ops                   => 2                        which room the name leads this reader to
+//! seen by ada in #ops              => created, 1-3, -ada, hole 4-6, 7, +bob
+//! common 7 12                      => 9                        `State::common_with` epoch 7, seq 12
+//! clock                            => 25h                      the state's time since the story began
+//! ```
+//!
+//! `+bob` is a join and `-bob` a leave. The last line is the beginning of the state's hash.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use vang_chat::{
+    Access, AccountId, Command, Event, NameKey, Node, Position, Principal, Refusal, RoomId, Rules, SendId,
+    Seq, State, Time,
+};
+
+/// When every story begins.
+const BEGIN: u64 = 1_800_000_000_000;
+
+/// Rooms and accounts that are spoken of and do not exist.
+const NOT_THERE: u64 = u64::MAX;
+
+#[test]
+fn every_story_goes_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let bless = std::env::var_os("VANG_BLESS").is_some_and(|value| value == "1");
+    let mut differences = String::new();
+    for path in paths {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let written = std::fs::read_to_string(&path).unwrap();
+        let happened = Story::tell(&name, &written);
+        if bless && written != happened {
+            std::fs::write(&path, happened).unwrap();
+        } else if written != happened {
+            let mut old = written.lines();
+            for (number, new) in happened.lines().enumerate() {
+                let old = old.next().unwrap_or_default();
+                if old != new {
+                    writeln!(differences, "{name}:{}\n  written:  {old}\n  happened: {new}", number + 1)
+                        .unwrap();
+                }
+            }
+        }
+    }
+    assert!(differences.is_empty(), "rerun with VANG_BLESS=1 and review the diff\n{differences}");
+}
+
+struct Story {
+    state: State,
+    now: u64,
+    node: Node,
+    rooms: BTreeMap<String, RoomId>,
+    accounts: BTreeMap<String, AccountId>,
+    /// What readers of the rooms might see: where, at which entry, what.
+    shown: Vec<(RoomId, Seq, Shown)>,
+}
+
+enum Shown {
+    Message(u64),
+    Other(String),
+}
+
+impl Story {
+    /// The script with what happens in place of what it says would happen.
+    fn tell(name: &str, script: &str) -> String {
+        let mut story = Story {
+            state: State::default(),
+            now: BEGIN,
+            node: Node(1),
+            rooms: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            shown: Vec::new(),
+        };
+        let mut told = String::new();
+        for (number, line) in script.lines().enumerate() {
+            if line.is_empty() || line.starts_with("# ") || line.starts_with("state ") {
+                if !line.starts_with("state ") {
+                    told += line;
+                    told += "\n";
+                }
+                continue;
+            }
+            let asked = line.split("=>").next().unwrap_or_default();
+            match story.line(asked.trim_end()) {
+                Ok(Some(answer)) => {
+                    let asked = if asked.ends_with(' ') {
+                        asked.trim_end().to_owned() + padding(asked)
+                    } else {
+                        asked.to_owned() + " "
+                    };
+                    writeln!(told, "{asked}=> {answer}").unwrap();
+                }
+                Ok(None) => writeln!(told, "{}", asked.trim_end()).unwrap(),
+                Err(why) => panic!("{name}:{}: {why}: {line}", number + 1),
+            }
+        }
+        let again = State::from_snapshot(&story.state.to_snapshot()).expect("the state's snapshot loads");
+        assert_eq!(again.hash(), story.state.hash());
+        writeln!(told, "state {}", hex(&story.state.hash()[..8])).unwrap();
+        told
+    }
+
+    fn line(&mut self, line: &str) -> Result<Option<String>, String> {
+        if let Some(by) = line.strip_prefix("time ") {
+            let (sign, length) = by.split_at(1);
+            let length = milliseconds(length)?;
+            self.now = if sign == "-" { self.now - length } else { self.now + length };
+            return Ok(None);
+        }
+        if line == "clock" {
+            return Ok(Some(length(self.state.time().0 - BEGIN)));
+        }
+        if let Some(rest) = line.strip_prefix("common ") {
+            let (epoch, seq) = rest.split_once(' ').ok_or("common EPOCH SEQ")?;
+            let common = self.state.common_with(Node(number(epoch)?), Seq(number(seq)?));
+            return Ok(Some(common.map_or("none".into(), |seq| seq.to_string())));
+        }
+        if let Some(rest) = line.strip_prefix("seen by ") {
+            let (who, room) = rest.split_once(" in ").ok_or("seen by WHO in #ROOM")?;
+            return Ok(Some(self.seen(&self.principal(who), self.room(room))));
+        }
+        let (speaker, asked) = line.split_once(": ").ok_or("WHO: COMMAND")?;
+        if let Some(name) = asked.strip_prefix("find ") {
+            let found = self.state.room_named(&key(name), &self.principal(speaker));
+            return Ok(Some(found.map_or_else(|refusal| refused(&refusal), |room| room.0.to_string())));
+        }
+        let Some(rest) = asked.strip_prefix("repeat ") else { return self.entry(speaker, asked).map(Some) };
+        let (times, asked) = rest.split_once(' ').ok_or("repeat N COMMAND")?;
+        let mut answers = Vec::new();
+        for i in 1..=number(times)? {
+            answers.push(self.entry(speaker, &asked.replace("{i}", &i.to_string()))?);
+        }
+        // Places and numbers differ; what happened must not.
+        let kind = |answer: &String| answer.replace(|c: char| c.is_ascii_digit(), "");
+        if answers.iter().any(|answer| kind(answer) != kind(&answers[0])) {
+            return Err("repetitions with different outcomes".into());
+        }
+        Ok(Some(format!("{} .. {}", answers[0], answers[answers.len() - 1])))
+    }
+
+    /// Applies one entry.
+    fn entry(&mut self, speaker: &str, asked: &str) -> Result<String, String> {
+        let by = self.principal(speaker);
+        let (asked, text) =
+            asked.split_once(" \"").map_or((asked, ""), |(asked, text)| (asked, text.trim_end_matches('"')));
+        let words: Vec<&str> = asked.split(' ').collect();
+        let account = |name: &str| self.accounts.get(name).copied().unwrap_or(AccountId(NOT_THERE));
+        let mut named = "";
+        let command = match words[..] {
+            ["account", name] => {
+                named = name;
+                Command::AddAccount { name: key(name) }
+            }
+            ["create", name] => {
+                named = name;
+                Command::CreateRoom { name: key(name), access: Access::Public, by }
+            }
+            ["create", name, "private"] => {
+                named = name;
+                Command::CreateRoom { name: key(name), access: Access::Private, by }
+            }
+            ["join", room] => Command::Join { room: self.room(room), who: account(speaker), by },
+            ["join", room, who] => Command::Join { room: self.room(room), who: account(who), by },
+            ["leave", room] => Command::Leave { room: self.room(room), who: account(speaker) },
+            ["say", room] => Command::Send { room: self.room(room), from: by, id: None },
+            ["say", room, id] => {
+                let id = id.strip_prefix("id=").ok_or("say #ROOM id=ID \"TEXT\"")?;
+                let id = SendId { key: hash(id), print: hash(&format!("{id} {text}")) };
+                Command::Send { room: self.room(room), from: by, id: Some(id) }
+            }
+            ["tick"] => Command::Tick,
+            ["open", node] => {
+                self.node = Node(number(node)?);
+                Command::Open
+            }
+            ["rules", to] => Command::SwitchRules { to: Rules(number(to)? as u16) },
+            _ => return Err("no such command".into()),
+        };
+        let operators = matches!(
+            command,
+            Command::AddAccount { .. } | Command::Tick | Command::Open | Command::SwitchRules { .. }
+        );
+        if operators && by != Principal::Operator {
+            return Err("only the operator says this".into());
+        }
+        let at = Position { seq: self.state.seq().next(), time: Time(self.now), node: self.node };
+        match self.state.apply(at, &command) {
+            Err(refusal) => Ok(refused(&refusal)),
+            Ok(events) => {
+                let [event] = &events[..] else { return Err(format!("not one event: {events:?}")) };
+                let what = self.happened(at.seq, named, event);
+                Ok(format!("{} {what}", at.seq))
+            }
+        }
+    }
+
+    /// Takes note of the event, and tells it.
+    fn happened(&mut self, seq: Seq, named: &str, event: &Event) -> String {
+        match *event {
+            Event::Opened { node } => format!("opened by {}", node.0),
+            Event::RulesSwitched { to } => format!("rules-switched {}", to.0),
+            Event::Ticked => "ticked".into(),
+            Event::AccountAdded { account } => {
+                self.accounts.insert(named.to_lowercase(), account);
+                format!("account-added {named}")
+            }
+            Event::RoomCreated { room, access, by } => {
+                self.rooms.insert(named.to_lowercase(), room);
+                self.shown.push((room, seq, Shown::Other("created".into())));
+                let private = if access == Access::Private { " private" } else { "" };
+                format!("room-created {named}{private} by {}", self.who(&by))
+            }
+            Event::MemberJoined { room, who } => {
+                let who = self.who(&Principal::Account(who));
+                self.shown.push((room, seq, Shown::Other(format!("+{who}"))));
+                format!("member-joined {} {who}", self.room_name(room))
+            }
+            Event::MemberLeft { room, who } => {
+                let who = self.who(&Principal::Account(who));
+                self.shown.push((room, seq, Shown::Other(format!("-{who}"))));
+                format!("member-left {} {who}", self.room_name(room))
+            }
+            Event::MessageSent { room, n, from } => {
+                self.shown.push((room, seq, Shown::Message(n)));
+                format!("message-sent {} {n} by {}", self.room_name(room), self.who(&from))
+            }
+            Event::AlreadySent { room, n, seq } => {
+                format!("already-sent {} {n} at {seq}", self.room_name(room))
+            }
+        }
+    }
+
+    /// What the reader gets of the room, from its beginning.
+    fn seen(&self, reader: &Principal, id: RoomId) -> String {
+        let Some(room) = self.state.room(id) else { return "no room".into() };
+        let mut parts: Vec<String> = Vec::new();
+        let mut run: Option<(u64, u64)> = None;
+        let (mut told, mut last) = (0, 0);
+        for (_, seq, what) in self.shown.iter().filter(|(of, ..)| *of == id) {
+            let hole = room.hole_at(reader, *seq);
+            if let (true, None, Shown::Message(n)) = (room.sees(reader, *seq), hole, what) {
+                run = Some((run.map_or(*n, |(first, _)| first), *n));
+                (told, last) = (told + 1, *n);
+                continue;
+            }
+            parts.extend(run.take().map(numbers));
+            match (hole, what) {
+                (Some(hole), _) => {
+                    parts.push(format!("hole {}", numbers((hole.from, hole.to))));
+                    (told, last) = (told + hole.to + 1 - hole.from, hole.to);
+                }
+                (None, Shown::Other(what)) if room.sees(reader, *seq) => parts.push(what.clone()),
+                (None, _) => {}
+            }
+        }
+        parts.extend(run.take().map(numbers));
+        // P2: whatever the reader does not get, up to where it reads, is told as a hole.
+        assert_eq!(told, last, "numbers without a gap and each once: {parts:?}");
+        if parts.is_empty() { "nothing".into() } else { parts.join(", ") }
+    }
+
+    fn principal(&self, name: &str) -> Principal {
+        match self.accounts.get(&name.to_lowercase()) {
+            _ if name == "operator" => Principal::Operator,
+            Some(&account) => Principal::Account(account),
+            None => Principal::Guest(key(name)),
+        }
+    }
+
+    fn room(&self, name: &str) -> RoomId {
+        self.rooms.get(&name.to_lowercase()).copied().unwrap_or(RoomId(NOT_THERE))
+    }
+
+    fn room_name(&self, id: RoomId) -> &str {
+        self.rooms.iter().find(|&(_, &room)| room == id).map_or("?", |(name, _)| name)
+    }
+
+    fn who(&self, principal: &Principal) -> String {
+        match principal {
+            Principal::Operator => "operator".into(),
+            Principal::Guest(_) => "a guest".into(),
+            Principal::Account(id) => {
+                let name = self.accounts.iter().find(|&(_, account)| account == id);
+                name.map_or("?".into(), |(name, _)| name.clone())
+            }
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let rule = match refusal {
+        Refusal::NoRoom => "no-room",
+        Refusal::NoAccount => "no-account",
+        Refusal::NameTaken => "name-taken",
+        Refusal::AccountNeeded => "account-needed",
+        Refusal::NotAllowed => "not-allowed",
+        Refusal::AlreadyMember => "already-member",
+        Refusal::NotMember => "not-member",
+        Refusal::IdReused => "id-reused",
+        Refusal::TooManyRooms { .. } => "too-many-rooms",
+        Refusal::UnknownRules { .. } => "unknown-rules",
+    };
+    format!("refused {rule} ({refusal})")
+}
+
+fn key(name: &str) -> NameKey {
+    NameKey(hash(&name.to_lowercase()))
+}
+
+fn hash(text: &str) -> [u8; 16] {
+    blake3::hash(text.as_bytes()).as_bytes()[..16].try_into().unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn numbers((from, to): (u64, u64)) -> String {
+    if from == to { from.to_string() } else { format!("{from}-{to}") }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number"))
+}
+
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let (count, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit))).ok_or("time +25h")?;
+    Ok(number(count)? * unit)
+}
+
+fn length(ms: u64) -> String {
+    let (name, unit) = [UNITS[1], UNITS[2], UNITS[3]]
+        .into_iter()
+        .find(|(_, unit)| ms.is_multiple_of(*unit))
+        .unwrap_or(UNITS[0]);
+    format!("{}{name}", ms / unit)
+}
+
+/// The spaces before the arrow, as somebody aligned them.
+fn padding(asked: &str) -> &str {
+    &asked[asked.trim_end().len()..]
+}

@@ -1,0 +1,145 @@
+//! What a room has, page by page: messages and holes after a number, up to the room's newest.
+//!
+//! A page is one request. One that breaks is asked again from the same number, so each message comes once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use vang_proto::Decoder;
+use vang_proto::vang::{Event, Incoming, Page, Reply, Value, incoming};
+
+use crate::address::Place;
+use crate::connection::{Connection, LIMITS};
+use crate::patience::{Deadline, persist};
+use crate::trouble::Fault;
+
+/// A reading of one room's history.
+#[derive(Debug)]
+pub struct History {
+    place: Place,
+    name: Option<String>,
+    room: String,
+    timeout: Duration,
+    connection: Option<Connection>,
+    since: u64,
+    /// The room's newest number when the reading began: what comes later belongs to followers.
+    end: Option<u64>,
+}
+
+impl History {
+    /// Begins after message `since`; every page may take `timeout`.
+    pub fn new(place: Place, name: Option<String>, room: String, since: u64, timeout: Duration) -> History {
+        History { place, name, room, timeout, connection: None, since, end: None }
+    }
+
+    /// The next messages and holes; `None` after the last.
+    pub fn next_page(&mut self, watch: &mut dyn FnMut(&Fault)) -> Result<Option<Vec<Event>>, Fault> {
+        if self.end.is_some_and(|end| self.since >= end) {
+            return Ok(None);
+        }
+        let (page, events) = self.ask(None, watch)?;
+        self.end.get_or_insert(page.end);
+        if page.last <= self.since {
+            // Nothing after `since`, whatever the reason: asking again would give the same.
+            self.end = Some(self.since);
+        }
+        self.since = self.since.max(page.last);
+        Ok(Some(events))
+    }
+
+    /// Asks whether there is such a room, and nothing else: its newest number.
+    pub fn check(&mut self, watch: &mut dyn FnMut(&Fault)) -> Result<u64, Fault> {
+        self.ask(Some(1), watch).map(|(page, _)| page.end)
+    }
+
+    fn ask(
+        &mut self,
+        limit: Option<u64>,
+        watch: &mut dyn FnMut(&Fault),
+    ) -> Result<(Page, Vec<Event>), Fault> {
+        let deadline = Deadline::after(self.timeout);
+        persist(deadline, watch, || {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => Connection::open(&self.place, deadline)?,
+            };
+            let mut arguments = vec![("room", Value::from(&*self.room)), ("since", self.since.into())];
+            arguments.extend(limit.map(|limit| ("limit", limit.into())));
+            let reply = connection.ask(self.name.as_deref(), "history", &arguments, deadline)?;
+            let page = read(&reply, &connection)?;
+            self.connection = Some(connection);
+            Ok(page)
+        })
+    }
+}
+
+fn read(reply: &Reply, connection: &Connection) -> Result<(Page, Vec<Event>), Fault> {
+    let wrong = |why: &str| connection.foreign(format!("its page of history {why}"));
+    let page = Page::read(&reply.header).ok_or_else(|| wrong("has no 'count', 'last' or 'end'"))?;
+    let events = read_events(&reply.content).ok_or_else(|| wrong("is not made of events"))?;
+    Ok((page, events))
+}
+
+fn read_events(content: &Bytes) -> Option<Vec<Event>> {
+    let mut decoder = Decoder::new(LIMITS);
+    decoder.feed(content);
+    let mut events = Vec::new();
+    while let Some(frame) = decoder.poll_frame().ok()? {
+        match incoming(frame).ok()? {
+            Incoming::Event(event) => events.push(event),
+            Incoming::Reply(_) => return None,
+        }
+    }
+    (decoder.waits_for() == vang_proto::frame::Part::Nothing).then_some(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use vang_proto::vang::{Code, write_page};
+
+    use super::*;
+    use crate::scripted::{Server, Step, error, hole, message};
+
+    fn page(re: u64, (last, end): (u64, u64), frames: &[Bytes]) -> Step {
+        let page = Page { room: "general".to_owned(), count: frames.len() as u64, last, end };
+        Step::Play(write_page(Some(&re.to_string()), &page, frames).to_vec())
+    }
+
+    fn read_all(server: &Server, since: u64) -> Result<Vec<(String, Option<u64>)>, Fault> {
+        let timeout = Duration::from_secs(20);
+        let mut history = History::new(server.place(), None, "general".to_owned(), since, timeout);
+        let mut all = Vec::new();
+        while let Some(events) = history.next_page(&mut |_| {})? {
+            all.extend(events.into_iter().map(|event| (event.kind, event.n)));
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn pages_are_read_to_the_end_and_a_lost_one_is_asked_again() {
+        let first = page(1, (3, 4), &[hole(30, 1, 2), message(31, 3, "three")]);
+        let second = page(1, (4, 4), &[message(32, 4, "four")]);
+        let server =
+            Server::start(vec![vec![Step::Request, first, Step::Request], vec![Step::Request, second]]);
+        let expected = [("hole", 2), ("message", 3), ("message", 4)];
+        assert_eq!(read_all(&server, 0), Ok(expected.map(|(kind, n)| (kind.to_owned(), Some(n))).to_vec()));
+        let since = |server: &Server| server.request().header.number("since");
+        assert_eq!([since(&server), since(&server), since(&server)], [Some(0), Some(3), Some(3)]);
+    }
+
+    #[test]
+    fn a_beginning_beyond_the_end_has_nothing() {
+        let server = Server::start(vec![vec![Step::Request, page(1, (9, 4), &[])]]);
+        assert_eq!(read_all(&server, 9), Ok(vec![]));
+        let server = Server::start(vec![vec![Step::Request, page(1, (4, 4), &[])]]);
+        assert_eq!(read_all(&server, 9), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_room_that_is_not_there_is_refused() {
+        let refusal = Step::Play(error(1, Code::NoRoom, "there is no such room", &[]));
+        let server = Server::start(vec![vec![Step::Request, refusal]]);
+        let fault = read_all(&server, 0).unwrap_err();
+        assert_eq!(fault.to_string(), "refused: no-room: there is no such room");
+    }
+}

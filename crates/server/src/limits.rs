@@ -1,0 +1,236 @@
+//! Every limit of the server by its name: unit, default, reason in one place. `--limit NAME=VALUE`
+//! sets one; the names are those of `docs/PROTOCOL.md` section 7.
+
+use std::fmt::Write as _;
+
+use vang_proto::limits::{
+    CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX, STALL_MS,
+};
+use vang_proto::vang::ServerLimits;
+
+/// Connections from one address, unless it is this machine's own.
+const PER_ADDRESS_MAX: u64 = 1_024;
+
+/// Open files that are not connections: the journal, the tables, listeners, refusals under way.
+const FILES_RESERVED: u64 = 256;
+
+/// How long a stop waits for clients to take what they are owed, ms.
+const STOP_MS: u64 = 5_000;
+
+/// The limits of a server.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    values: [u64; TABLE.len()],
+    /// Set by hand: then not derived from the machine.
+    set: [bool; TABLE.len()],
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    Time,
+    Count,
+}
+
+struct Row {
+    name: &'static str,
+    unit: Unit,
+    default: u64,
+    least: u64,
+    most: u64,
+    why: &'static str,
+}
+
+macro_rules! rows {
+    ($($name:literal $unit:ident $default:expr, $least:expr => $most:expr, $why:literal;)+) => {
+        [$(Row { name: $name, unit: Unit::$unit, default: $default, least: $least, most: $most, why: $why },)+]
+    };
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+const TABLE: [Row; 11] = rows![
+    "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "a message's header; two length bytes can say no more";
+    "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "any message's content; refused by its claimed length";
+    "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: kept for ever, sent to all";
+    "first-byte" Time FIRST_BYTE_MS, 10 => DAY_MS, "until the kind of client is known; then closed without a byte";
+    "header-time" Time HEADER_MS, 10 => DAY_MS, "from a header's first byte to its last";
+    "content-time" Time CONTENT_MS, 10 => DAY_MS, "from a header's end to its content's";
+    "idle" Time IDLE_MS, 10 => 365 * DAY_MS, "without a request, on a connection that follows nothing";
+    "stall" Time STALL_MS, 10 => 365 * DAY_MS, "with bytes waiting of which the client takes none";
+    "stop-time" Time STOP_MS, 0 => DAY_MS, "for clients to take what they are owed when the server stops";
+    "connections" Count 0, 1 => 10_000_000, "in all; by default the open-file limit less 256";
+    "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; this machine is exempt";
+];
+
+/// Not a limit that can be set.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LimitError {
+    /// No `=`.
+    #[error("'{given}' is not NAME=VALUE")]
+    Shape {
+        /// As given.
+        given: String,
+    },
+    /// No such name.
+    #[error("there is no limit '{name}'{}; there are {}", .nearest.map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default(), names())]
+    Name {
+        /// As given.
+        name: String,
+        /// The most alike.
+        nearest: Option<&'static str>,
+    },
+    /// Not a value of its unit, or beyond its range.
+    #[error("limit '{name}' is {value}; it must be {allowed}")]
+    Value {
+        /// Which.
+        name: &'static str,
+        /// As given.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+fn names() -> String {
+    TABLE.map(|row| row.name).join(", ")
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { values: TABLE.each_ref().map(|row| row.default), set: [false; TABLE.len()] }
+    }
+}
+
+impl Limits {
+    /// Sets one as `NAME=VALUE`: bytes as `64KiB` or `65536`, times as `10s`, `200ms` or `5m`.
+    pub fn set(&mut self, given: &str) -> Result<(), LimitError> {
+        let Some((name, value)) = given.split_once('=') else {
+            return Err(LimitError::Shape { given: given.to_owned() });
+        };
+        let (name, value) = (name.trim(), value.trim());
+        let Some(index) = TABLE.iter().position(|row| row.name == name) else {
+            let nearest = TABLE.iter().find(|row| row.name.starts_with(name) || name.starts_with(row.name));
+            return Err(LimitError::Name { name: name.to_owned(), nearest: nearest.map(|row| row.name) });
+        };
+        let row = &TABLE[index];
+        let parsed = parse(value, row.unit).filter(|number| (row.least..=row.most).contains(number));
+        let Some(number) = parsed else {
+            let allowed = format!("{} to {}", show(row.least, row.unit), show(row.most, row.unit));
+            return Err(LimitError::Value { name: row.name, value: value.to_owned(), allowed });
+        };
+        self.values[index] = number;
+        self.set[index] = true;
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        let index = TABLE.iter().position(|row| row.name == name);
+        self.values[index.expect("asked for with a name of the table, by the methods below")]
+    }
+
+    /// What one connection's machine needs.
+    pub fn session(&self) -> ServerLimits {
+        ServerLimits {
+            frame: vang_proto::Limits { header: self.get("header") as u32, content: self.get("content") },
+            header_ms: self.get("header-time"),
+            content_ms: self.get("content-time"),
+            idle_ms: self.get("idle"),
+            stall_ms: self.get("stall"),
+        }
+    }
+
+    /// Content of a message in a room, bytes.
+    pub fn inline_bytes(&self) -> u64 {
+        self.get("inline")
+    }
+
+    /// Until the kind of client is known, ms.
+    pub fn first_byte_ms(&self) -> u64 {
+        self.get("first-byte")
+    }
+
+    /// For clients to take what they are owed at a stop, ms.
+    pub fn stop_ms(&self) -> u64 {
+        self.get("stop-time")
+    }
+
+    /// Connections in all, on a process that may open so many files.
+    pub fn connections(&self, open_files: u64) -> usize {
+        match self.get("connections") {
+            0 => open_files.saturating_sub(FILES_RESERVED).max(16) as usize,
+            set => set as usize,
+        }
+    }
+
+    /// Connections from one address.
+    pub fn per_address(&self) -> u32 {
+        self.get("per-address").min(u64::from(u32::MAX)) as u32
+    }
+
+    /// The table, for `--help`.
+    pub fn help() -> String {
+        let mut text = String::from("Limits (--limit NAME=VALUE):\n");
+        for row in &TABLE {
+            let default = if row.default == 0 { "-".to_owned() } else { show(row.default, row.unit) };
+            let _ = writeln!(text, "  {:<13} {:>9}  {}", row.name, default, row.why);
+        }
+        text
+    }
+}
+
+fn parse(value: &str, unit: Unit) -> Option<u64> {
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let number: u64 = value[..digits].parse().ok()?;
+    let factor = match (unit, &value[digits..]) {
+        (Unit::Bytes | Unit::Count, "") | (Unit::Bytes, "B") | (Unit::Time, "ms") => 1,
+        (Unit::Bytes, "KiB" | "K" | "k") => 1 << 10,
+        (Unit::Bytes, "MiB" | "M") => 1 << 20,
+        (Unit::Bytes, "GiB" | "G") => 1 << 30,
+        (Unit::Time, "" | "s") => 1_000,
+        (Unit::Time, "m" | "min") => 60_000,
+        (Unit::Time, "h") => 3_600_000,
+        (Unit::Time, "d") => DAY_MS,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+fn show(value: u64, unit: Unit) -> String {
+    let scales: &[(u64, &str)] = match unit {
+        Unit::Bytes => &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
+        Unit::Time => &[(DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")],
+        Unit::Count => &[],
+    };
+    match scales.iter().find(|(scale, _)| value > 0 && value.is_multiple_of(*scale)) {
+        Some((scale, name)) => format!("{}{name}", value / scale),
+        None => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_set_by_its_name_with_a_unit() {
+        let mut limits = Limits::default();
+        for given in ["content=2MiB", "idle=90s", "header-time=200ms", "connections=12"] {
+            limits.set(given).unwrap();
+        }
+        assert_eq!(limits.session().frame.content, 2 << 20);
+        assert_eq!((limits.session().idle_ms, limits.session().header_ms), (90_000, 200));
+        assert_eq!((limits.connections(99), Limits::default().connections(1_024)), (12, 768));
+    }
+
+    #[test]
+    fn what_cannot_be_set_says_what_can() {
+        let told = |given: &str| Limits::default().set(given).unwrap_err().to_string();
+        assert!(told("contents=1").starts_with("there is no limit 'contents' (did you mean 'content'?); there are"));
+        assert_eq!(told("idle"), "'idle' is not NAME=VALUE");
+        assert_eq!(told("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
+        assert_eq!(told("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");
+        assert!(Limits::help().contains("  idle                10m  without a request"));
+    }
+}

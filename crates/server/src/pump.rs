@@ -1,0 +1,300 @@
+//! Turns the hub: requests in, replies and wake-ups out. One `Pump` for all connections, on the one
+//! thread that decides; a connection's task and the pump's own meet in its `Slot`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
+use vang_chat::Time;
+use vang_hub::{Delta, Hub, Now, Output, Peer, ReadFault, ReadJob, SessionId};
+use vang_proto::Millis;
+use vang_proto::vang::{Request, ServerSession, Ticket};
+
+use crate::threads::{Answer, Progress, WriteJob};
+use crate::wheel::{Rings, TICK_MS, Wheel};
+
+/// Entries that the tables may be behind before senders are slowed.
+const LAG_MAX: u64 = 1_000_000;
+
+/// Where a connection's task and the pump meet.
+pub(crate) struct Slot {
+    pub(crate) id: SessionId,
+    pub(crate) session: RefCell<ServerSession>,
+    waker: RefCell<Option<Waker>>,
+    woken: Cell<bool>,
+    rings: Cell<Rings>,
+}
+
+impl Slot {
+    pub(crate) fn wake(&self) {
+        self.woken.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Was it woken since it was last asked? Otherwise it will be.
+    pub(crate) fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.woken.replace(false) {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            other => *other = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// The threads that the pump talks to.
+pub(crate) struct Threads {
+    pub(crate) journal: Sender<WriteJob>,
+    pub(crate) tables: Sender<Delta>,
+    pub(crate) reads: Sender<ReadJob>,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// See the module's head.
+pub(crate) struct Pump {
+    hub: RefCell<Hub>,
+    slots: RefCell<HashMap<SessionId, Rc<Slot>>>,
+    threads: Threads,
+    wheel: RefCell<Wheel>,
+    waker: RefCell<Option<Waker>>,
+    due: Cell<bool>,
+    trouble: RefCell<Option<String>>,
+}
+
+impl Pump {
+    pub(crate) fn new(hub: Hub, threads: Threads) -> Pump {
+        Pump {
+            hub: RefCell::new(hub),
+            slots: RefCell::default(),
+            threads,
+            wheel: RefCell::default(),
+            waker: RefCell::default(),
+            due: Cell::new(true),
+            trouble: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn connect(&self, peer: Peer, session: ServerSession) -> Rc<Slot> {
+        let id = self.hub.borrow_mut().connect(peer);
+        let slot = Rc::new(Slot {
+            id,
+            session: RefCell::new(session),
+            waker: RefCell::default(),
+            woken: Cell::new(false),
+            rings: Cell::new(None),
+        });
+        self.slots.borrow_mut().insert(id, slot.clone());
+        slot
+    }
+
+    pub(crate) fn disconnect(&self, id: SessionId) {
+        self.slots.borrow_mut().remove(&id);
+        self.hub.borrow_mut().disconnect(id);
+    }
+
+    /// A session's request. What comes of it is in its slot now or later.
+    pub(crate) fn request(&self, id: SessionId, ticket: Ticket, request: Request) {
+        self.hub.borrow_mut().request(id, ticket, request);
+        self.perform();
+        // The batch is written when every ready socket has been read: the pump's own turn comes
+        // after theirs.
+        self.schedule();
+    }
+
+    /// What comes next for a session; `true` when there may be more at once.
+    pub(crate) fn pull(&self, id: SessionId, out: &mut Vec<Bytes>) -> bool {
+        let more = self.hub.borrow_mut().pull(id, out);
+        self.perform();
+        more
+    }
+
+    pub(crate) fn schedule_deadline(&self, slot: &Slot, deadline: Millis) {
+        let mut rings = slot.rings.get();
+        self.wheel.borrow_mut().schedule(slot.id, deadline, &mut rings);
+        slot.rings.set(rings);
+    }
+
+    fn schedule(&self) {
+        self.due.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn perform(&self) {
+        loop {
+            let Some(output) = self.hub.borrow_mut().poll_output() else { return };
+            match output {
+                Output::Reply { session, ticket, bytes } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.session.borrow_mut().reply(steady_now(), ticket, bytes);
+                        slot.wake();
+                    }
+                }
+                Output::Follows { session } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.session.borrow_mut().set_follows();
+                    }
+                }
+                Output::Wake { session } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.wake();
+                    }
+                }
+                // A thread that is gone takes the process with it at its end; see `serve.rs`.
+                Output::Append(batch) => drop(self.threads.journal.send(WriteJob::Append(batch))),
+                Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
+                Output::Read(job) => {
+                    if let Err(gone) = self.threads.reads.send(job) {
+                        let fault = ReadFault::Unreadable("the reader is gone".to_owned());
+                        self.hub.borrow_mut().answer_read(gone.0.id, Err(fault));
+                    }
+                }
+                Output::Tell(delta) => drop(self.threads.tables.send(delta)),
+            }
+        }
+    }
+
+    fn take(&self, answer: Answer) {
+        let mut hub = self.hub.borrow_mut();
+        match answer {
+            Answer::Appended(appended) => {
+                let trouble = match &appended {
+                    vang_journal::Appended::Appended { .. } => None,
+                    vang_journal::Appended::NotAppended(fault) => Some(fault.to_string()),
+                    vang_journal::Appended::Unknown(fault) => Some(format!("outcome unknown: {fault}")),
+                };
+                self.note_trouble(trouble);
+                hub.appended(now(), appended);
+            }
+            Answer::Settled(settled) => {
+                if let Err(fault) = &settled {
+                    self.note_trouble(Some(fault.to_string()));
+                }
+                hub.settled(now(), settled);
+            }
+            Answer::Read(id, answer) => hub.answer_read(id, answer),
+        }
+    }
+
+    /// Says so once when the journal begins to fail, and once when it works again.
+    fn note_trouble(&self, trouble: Option<String>) {
+        let before = self.trouble.replace(trouble.clone());
+        match (before, trouble) {
+            (None, Some(cause)) => tracing::error!(%cause, "the journal cannot be written; senders are told"),
+            (Some(_), None) => tracing::info!("the journal can be written again"),
+            _ => {}
+        }
+    }
+
+    /// What keeps the server from being ready, if anything.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if let Some(trouble) = &*self.trouble.borrow() {
+            return Some(trouble.clone());
+        }
+        let lag = self.lag();
+        (lag > LAG_MAX).then(|| format!("the tables are {lag} entries behind"))
+    }
+
+    fn lag(&self) -> u64 {
+        self.hub.borrow().stats().seq.saturating_sub(self.threads.progress.cursor().0)
+    }
+
+    /// The pump's own task: answers of the threads, deadlines, batches.
+    pub(crate) async fn run(&self, mut answers: UnboundedReceiver<Answer>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            poll_fn(|cx| {
+                let mut ready = self.due.replace(false);
+                while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
+                    self.take(answer);
+                    ready = true;
+                }
+                if tick.poll_tick(cx).is_ready() {
+                    self.ring();
+                    ready = true;
+                    // Ask again, so that the next tick wakes this task.
+                    let _ = tick.poll_tick(cx);
+                }
+                if ready {
+                    return Poll::Ready(());
+                }
+                *self.waker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            if self.lag() < LAG_MAX {
+                self.hub.borrow_mut().poll(now());
+            }
+            self.perform();
+        }
+    }
+
+    fn ring(&self) {
+        let due = self.wheel.borrow_mut().due(steady_now());
+        let slots = self.slots.borrow();
+        for (tick, id) in due {
+            if let Some(slot) = slots.get(&id)
+                && slot.rings.get() == Some(tick)
+            {
+                slot.rings.set(None);
+                slot.wake();
+            }
+        }
+    }
+
+    /// Begins the end: nothing more is taken, everybody is told.
+    pub(crate) fn stop(&self) {
+        self.hub.borrow_mut().stop();
+        for slot in self.slots.borrow().values() {
+            slot.session.borrow_mut().close("stopping");
+            slot.wake();
+        }
+        self.schedule();
+    }
+
+    /// Has everything been written that was asked?
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.hub.borrow().is_quiet()
+    }
+
+    /// Does this server order yet?
+    pub(crate) fn is_open(&self) -> bool {
+        self.hub.borrow().is_open()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// The last word to the tables.
+    pub(crate) fn farewell(&self) {
+        let delta = self.hub.borrow_mut().farewell();
+        let _ = self.threads.tables.send(delta);
+    }
+}
+
+/// Both clocks. The steady one goes on while the machine sleeps.
+pub(crate) fn now() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    Now { wall: Time(wall), steady: steady_now() }
+}
+
+/// The steady clock.
+pub(crate) fn steady_now() -> Millis {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Millis(time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000)
+}

@@ -1,0 +1,341 @@
+//! A server from its first socket to its last byte: open the data folder, replay, listen, accept;
+//! then, when told to stop: take nothing more, finish what was asked, tell everybody, leave.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use vang_chat::Node;
+use vang_hub::{Hub, Peer, Salts};
+use vang_journal::Journal;
+use vang_proto::vang::{Code, ErrorReply};
+
+use crate::drive::Connection;
+use crate::limits::Limits;
+use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
+use crate::pump::{Pump, Threads};
+use crate::socket::Socket;
+use crate::start::{self, StartError};
+use crate::threads::{self, Progress};
+
+/// A pause after an accept that failed: the process is out of files, and will be for a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a stop looks whether everything is written.
+const STOP_LOOK: Duration = Duration::from_millis(5);
+
+/// Connections beyond the limit that are told so at once; more are closed without a word.
+const REFUSALS_MAX: usize = 128;
+
+/// What a server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<ListenAddr>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Connections that the kernel keeps waiting before they are accepted.
+    pub backlog: u32,
+    /// Limits.
+    pub limits: Limits,
+    /// The operator has looked at the clock.
+    pub confirm_time: bool,
+    /// What the server calls itself, as `vang/0.1.0`.
+    pub name: String,
+}
+
+/// Why a server ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread of the server ended, which none does by itself.
+    #[error("the server's {0} thread ended; see the log above")]
+    ThreadEnded(&'static str),
+}
+
+/// Tells a server to stop; as often as one likes, from anywhere.
+#[derive(Clone, Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// Stops it.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A server that listens, and is not yet turned.
+pub struct Server {
+    shared: Rc<Shared>,
+    listeners: Vec<(Listener, Door)>,
+    addresses: Vec<String>,
+    answers: tokio::sync::mpsc::UnboundedReceiver<threads::Answer>,
+    workers: Vec<JoinHandle<()>>,
+    stop: (Stopper, watch::Receiver<bool>),
+    // Dropped last: the lock is held until everything is written.
+    _folder: vang_journal::DataFolder,
+}
+
+/// Who comes in by a listener.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Everybody,
+    /// Whoever may open the data folder's own socket.
+    Operator,
+}
+
+struct Shared {
+    pump: Rc<Pump>,
+    limits: Rc<Limits>,
+    connections_max: usize,
+    counts: RefCell<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+impl Server {
+    /// Opens everything. Must be called inside a tokio runtime of one thread, in a `LocalSet`.
+    pub fn open(config: Config) -> Result<Server, ServeError> {
+        let open_files = raise_open_files();
+        // First what fails for a person's mistake: an address in use, a folder in use.
+        let mut listeners = Vec::new();
+        for addr in &config.listen {
+            listeners.extend(addr.open(config.backlog)?.into_iter().map(|listener| (listener, Door::Everybody)));
+        }
+        let addresses = listeners.iter().map(|(listener, _)| listener.to_string()).collect();
+        let opening = start::open(&config.data)?;
+        let socket = opening.folder.socket();
+        let operators = open_unix(&socket, 16, Some(0o600))
+            .map_err(|source| ListenError::Io { addr: format!("unix:{}", socket.display()), source })?;
+        listeners.push((operators, Door::Operator));
+
+        let mut seed = [0; 40];
+        getrandom::fill(&mut seed).map_err(|error| ServeError::Io {
+            what: "get random bytes",
+            source: io::Error::other(error.to_string()),
+        })?;
+        let (salt, node) = seed.split_at(32);
+        let salts = Salts::new(salt.try_into().expect("32 of 40 bytes"));
+        let node = Node(u64::from_le_bytes(node.try_into().expect("8 of 40 bytes")));
+        let identity = opening.journal.identity();
+        let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
+        hub.set_inline_max(config.limits.inline_bytes());
+
+        let (sender, answers) = unbounded_channel();
+        let progress = Arc::new(Progress::default());
+        let (tables, tables_thread) = threads::tables(opening.view, progress.clone());
+        let paths = (opening.folder.journal_db(), opening.folder.view_db());
+        let (reads, mut workers) = threads::readers(paths, &progress, &sender);
+        let (journal, journal_thread) = threads::journal(opening.journal, sender);
+        workers.extend([tables_thread, journal_thread]);
+
+        let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, progress }));
+        let (stop, stopped) = watch::channel(false);
+        let connections_max = config.limits.connections(open_files);
+        Ok(Server {
+            shared: Rc::new(Shared {
+                pump,
+                limits: Rc::new(config.limits),
+                connections_max,
+                counts: RefCell::default(),
+            }),
+            listeners,
+            addresses,
+            answers,
+            workers,
+            stop: (Stopper(stop), stopped),
+            _folder: opening.folder,
+        })
+    }
+
+    /// Where it listens, as a client would be told.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Tells it to stop.
+    pub fn stopper(&self) -> Stopper {
+        self.stop.0.clone()
+    }
+
+    /// Serves until it is told to stop, and everything is finished. `ready` is called once, when the
+    /// journal is open and connections are accepted.
+    pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
+        let Server { shared, listeners, answers, workers, stop, .. } = self;
+        let local = LocalSet::new();
+        let pump = shared.pump.clone();
+        let outcome = local
+            .run_until(async {
+                let turning = tokio::task::spawn_local({
+                    let pump = pump.clone();
+                    async move { pump.run(answers).await }
+                });
+                // The first entry says that this process orders from here on. A journal that cannot be
+                // written now still serves readers, and writes when it heals.
+                while !pump.is_open() && pump.trouble().is_none() && !turning.is_finished() {
+                    tokio::time::sleep(STOP_LOOK).await;
+                }
+                let accepting: Vec<_> = listeners
+                    .into_iter()
+                    .map(|(listener, door)| tokio::task::spawn_local(accept(listener, door, shared.clone())))
+                    .collect();
+                ready();
+                let mut told = stop.1;
+                // The sender lives in `stop.0`, so this ends only when somebody stops the server.
+                let _ = told.wait_for(|stop| *stop).await;
+                tracing::info!(connections = pump.connections(), "stopping");
+                for task in accepting {
+                    task.abort();
+                    // Waits until the listener is closed: a new server may have its port.
+                    let _ = task.await;
+                }
+                finish(&shared).await;
+                if turning.is_finished() {
+                    return Err(ServeError::ThreadEnded("deciding"));
+                }
+                turning.abort();
+                let _ = turning.await;
+                Ok(())
+            })
+            .await;
+        drop(local);
+        pump.farewell();
+        drop((pump, shared));
+        // Their senders are gone: they finish what they have and end.
+        for worker in workers {
+            if worker.join().is_err() {
+                return Err(ServeError::ThreadEnded("working"));
+            }
+        }
+        outcome
+    }
+}
+
+/// Finishes what was asked and tells everybody, within the time that a stop has.
+async fn finish(shared: &Shared) {
+    let until = Instant::now() + Duration::from_millis(shared.limits.stop_ms());
+    shared.pump.stop();
+    while Instant::now() < until && !(shared.pump.is_quiet() && shared.pump.connections() == 0) {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+    // A journal that is just being written is waited for whatever the time.
+    let last = Instant::now() + Duration::from_millis(shared.limits.stop_ms());
+    while Instant::now() < last && !shared.pump.is_quiet() && shared.pump.trouble().is_none() {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+    tracing::info!(unfinished = shared.pump.connections(), "stopped");
+}
+
+async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, from)) => admit(socket, from, door, &shared),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
+    let mut counts = shared.counts.borrow_mut();
+    let counted = from.counted();
+    let same = counted.map_or(0, |ip| counts.by_address.get(&ip).copied().unwrap_or(0));
+    let refused = if counts.all >= shared.connections_max {
+        Some(too_many("this server", shared.connections_max as u64))
+    } else if counted.is_some() && same >= shared.limits.per_address() {
+        Some(too_many("your address", u64::from(shared.limits.per_address())))
+    } else {
+        None
+    };
+    if counts.all >= shared.connections_max + REFUSALS_MAX {
+        return;
+    }
+    counts.all += 1;
+    if let Some(ip) = counted {
+        *counts.by_address.entry(ip).or_default() += 1;
+    }
+    let peer = match (door, from.is_local()) {
+        (Door::Operator, _) => Peer::Operator,
+        (Door::Everybody, true) => Peer::Local,
+        (Door::Everybody, false) => Peer::RemotePlain,
+    };
+    let connection = Connection {
+        pump: shared.pump.clone(),
+        limits: shared.limits.clone(),
+        socket,
+        from,
+        peer,
+        refused,
+    };
+    let counted = Counted { shared: shared.clone(), ip: counted };
+    tokio::task::spawn_local(async move {
+        connection.run().await;
+        drop(counted);
+    });
+}
+
+fn too_many(whose: &str, limit: u64) -> ErrorReply {
+    ErrorReply::new(Code::TooMany, format!("{whose} has {limit} connections, which is the limit"))
+        .with("limit", limit)
+}
+
+/// A connection's place in the counts, given back at its end.
+struct Counted {
+    shared: Rc<Shared>,
+    ip: Option<IpAddr>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.shared.counts.borrow_mut();
+        counts.all -= 1;
+        if let Some(ip) = self.ip
+            && let Some(same) = counts.by_address.get_mut(&ip)
+        {
+            *same -= 1;
+            if *same == 0 {
+                counts.by_address.remove(&ip);
+            }
+        }
+    }
+}
+
+/// Takes all the open files that the system allows this process; answers how many those are.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.or(limit.current).unwrap_or(1 << 20);
+    let raised = Rlimit { current: Some(most), maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => most,
+        Err(_) => limit.current.unwrap_or(most),
+    }
+}

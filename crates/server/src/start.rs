@@ -1,0 +1,105 @@
+//! From a data folder to a hub that is ready: lock, journal, tables, replay. Nothing is served before
+//! the whole chain from the newest snapshot on has been looked at.
+
+use std::path::Path;
+use std::time::Instant;
+
+use vang_chat::{Seq, State};
+use vang_hub::{Book, Delta, Recovered, ReplayError, replay};
+use vang_journal::{DataFolder, Durability, Fault, FolderError, Identity, Journal, SqliteJournal, SqliteReader};
+use vang_view::{Opened, View, ViewError, Why};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder is held by somebody, or cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+    /// The tables cannot be opened.
+    #[error(transparent)]
+    Tables(#[from] ViewError),
+    /// The journal does not replay.
+    #[error("the journal does not replay: {0} (vang admin check tells more)")]
+    Replay(#[from] ReplayError),
+}
+
+/// An opened data folder: everything that its threads need.
+pub struct Opening {
+    /// Holds the lock as long as it lives.
+    pub folder: DataFolder,
+    /// For the journal's thread.
+    pub journal: SqliteJournal,
+    /// For the tables' thread.
+    pub view: View,
+    /// For the hub.
+    pub recovered: Recovered,
+}
+
+/// Opens a data folder, alone.
+pub fn open(path: &Path) -> Result<Opening, StartError> {
+    let began = Instant::now();
+    let folder = DataFolder::open(path)?;
+    let journal = SqliteJournal::open(folder.journal_db(), Durability::default())?;
+    let identity = journal.identity();
+    let (mut view, opened) = View::open(&folder.view_db(), identity.id)?;
+    if let Opened::Fresh(why) = &opened
+        && *why != Why::Missing
+    {
+        tracing::warn!(%why, "the tables are made anew from the journal");
+    }
+    let mut reader = journal.reader()?;
+    let recovered = recover(&mut reader, &identity, &mut view)?;
+    let seq = recovered.state.seq();
+    let took_ms = began.elapsed().as_millis() as u64;
+    tracing::info!(journal = identity.id_hex(), seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
+    Ok(Opening { folder, journal, view, recovered })
+}
+
+/// Replays the journal from the newest snapshot that is any good, and brings the tables up.
+pub fn recover(
+    reader: &mut SqliteReader,
+    identity: &Identity,
+    view: &mut View,
+) -> Result<Recovered, StartError> {
+    let end = vang_journal::Reader::end(reader)?;
+    if view.cursor() > end {
+        // An older copy of the journal was put back under tables that know more.
+        tracing::warn!(tables = view.cursor().0, journal = end.0, "the tables are ahead of the journal; made anew");
+        view.reset()?;
+    }
+    let mut state = State::default();
+    if let Some((seq, bytes)) = view.snapshot()? {
+        match State::from_snapshot(&bytes) {
+            Ok(good) if good.seq() == seq => state = good,
+            Ok(_) => tracing::warn!(seq = seq.0, "the snapshot is of another entry; replaying everything"),
+            Err(bad) => tracing::warn!(%bad, "the snapshot is no good; replaying everything"),
+        }
+    }
+    match replay_from(reader, identity, view, state) {
+        // The snapshot, or what the tables hold, does not belong to this journal: begin at its beginning.
+        Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))
+            if view.cursor() > Seq(0) =>
+        {
+            tracing::warn!("the tables do not belong to this journal; made anew");
+            view.reset()?;
+            replay_from(reader, identity, view, State::default())
+        }
+        outcome => outcome,
+    }
+}
+
+fn replay_from(
+    reader: &mut SqliteReader,
+    identity: &Identity,
+    view: &mut View,
+    state: State,
+) -> Result<Recovered, StartError> {
+    let (rooms, accounts) = view.names()?;
+    let told = view.cursor();
+    let mut tell =
+        |delta: Delta| view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()));
+    Ok(replay(reader, identity, (state, Book::new(rooms, accounts)), told, &mut tell)?)
+}

@@ -1,0 +1,305 @@
+//! The threads beside the one that decides: the journal's writer, the tables' writer, and readers.
+//! Each owns its connection to the disk; they are told by channels and answer by one.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use vang_chat::Seq;
+use vang_hub::{ColdEvent, Delta, Page, Read, ReadAnswer, ReadFault, ReadJob, Settled};
+use vang_journal::{Appended, Batch, Fault, Journal, Reader, SqliteJournal, SqliteReader};
+use vang_view::{View, ViewReader};
+
+/// Readers: enough that one slow question does not hold up the next.
+const READERS: usize = 3;
+
+/// How long a reader waits for the tables.
+const VIEW_WAIT: Duration = Duration::from_secs(2);
+
+/// A pause after a failure, so that a broken disk does not cost a busy processor.
+const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Silence after which the journal tidies up.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// WAL size at which the journal tidies up even when busy: 64 MiB.
+const WAL_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows that the tables take in one transaction.
+const DELTA_ROWS: usize = 8_192;
+
+/// For the journal's thread.
+pub(crate) enum WriteJob {
+    Append(Batch),
+    Settle { after: Seq },
+}
+
+/// From any of the threads.
+pub(crate) enum Answer {
+    Appended(Appended),
+    Settled(Result<Settled, Fault>),
+    Read(u64, Result<ReadAnswer, ReadFault>),
+}
+
+/// Starts the journal's thread; it ends when its jobs' sender is dropped.
+pub(crate) fn journal(
+    mut journal: SqliteJournal,
+    answers: UnboundedSender<Answer>,
+) -> (Sender<WriteJob>, JoinHandle<()>) {
+    let (jobs, inbox) = channel();
+    let work = move || {
+        let mut idle = false;
+        loop {
+            let job = match inbox.recv_timeout(IDLE) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    if !idle && let Err(fault) = journal.idle() {
+                        tracing::warn!(%fault, "the journal could not tidy up");
+                    }
+                    idle = true;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            idle = false;
+            let answer = match job {
+                WriteJob::Append(batch) => Answer::Appended(journal.append(&batch)),
+                WriteJob::Settle { after } => Answer::Settled(settle(&mut journal, after)),
+            };
+            if answers.send(answer).is_err() {
+                break;
+            }
+            if journal.wal_bytes() > WAL_BYTES_MAX
+                && let Err(fault) = journal.idle()
+            {
+                tracing::warn!(%fault, "the journal could not shorten its log");
+            }
+        }
+        if let Err(fault) = journal.idle() {
+            tracing::warn!(%fault, "the journal could not tidy up at the end");
+        }
+    };
+    (jobs, spawn("journal", work))
+}
+
+fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, Fault> {
+    let end = journal.settle()?;
+    let mut reader = journal.reader()?;
+    let mut entries = Vec::new();
+    let mut at = after;
+    while at < end {
+        let chunk = reader.read(at, 1_024, 8 << 20)?;
+        let Some(last) = chunk.last() else { break };
+        at = last.seq;
+        entries.extend(chunk);
+    }
+    Ok(Settled { entries })
+}
+
+/// How far the tables are: readers wait for it.
+#[derive(Default)]
+pub(crate) struct Progress {
+    cursor: Mutex<Seq>,
+    moved: Condvar,
+}
+
+impl Progress {
+    pub(crate) fn cursor(&self) -> Seq {
+        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, seq: Seq) {
+        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = seq;
+        self.moved.notify_all();
+    }
+
+    /// Waits until the tables are complete up to `need`; answers how far they are.
+    fn wait_for(&self, need: Seq) -> Seq {
+        let until = Instant::now() + VIEW_WAIT;
+        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        while *cursor < need {
+            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
+            cursor = self.moved.wait_timeout(cursor, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *cursor
+    }
+}
+
+/// Starts the tables' thread; it ends when the deltas' sender is dropped.
+pub(crate) fn tables(mut view: View, progress: Arc<Progress>) -> (Sender<Delta>, JoinHandle<()>) {
+    let (deltas, inbox) = channel::<Delta>();
+    progress.set(view.cursor());
+    let work = move || {
+        while let Some(batch) = gather(&inbox) {
+            while let Err(error) = view.apply(&batch) {
+                // They are only tables: the journal has it all, and they will have it later.
+                tracing::warn!(%error, "the tables could not be written; trying again");
+                if let vang_view::ViewError::Corrupt(_) = error {
+                    tracing::error!("the tables are damaged; they are made anew at the next start");
+                    return;
+                }
+                thread::sleep(FAILURE_PAUSE);
+            }
+            progress.set(view.cursor());
+        }
+        view.idle();
+    };
+    (deltas, spawn("tables", work))
+}
+
+/// Waits for a delta and takes what came with it.
+fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
+    let first = inbox.recv().ok()?;
+    let mut rows = first.rows.len();
+    let mut batch = vec![first];
+    while rows < DELTA_ROWS
+        && let Ok(delta) = inbox.try_recv()
+    {
+        rows += delta.rows.len();
+        batch.push(delta);
+    }
+    Some(batch)
+}
+
+/// Starts the readers; they end when the jobs' sender is dropped.
+pub(crate) fn readers(
+    (journal, view): (PathBuf, PathBuf),
+    progress: &Arc<Progress>,
+    answers: &UnboundedSender<Answer>,
+) -> (Sender<ReadJob>, Vec<JoinHandle<()>>) {
+    let (jobs, inbox) = channel();
+    let inbox: Arc<Mutex<Receiver<ReadJob>>> = Arc::new(Mutex::new(inbox));
+    let handles = (0..READERS)
+        .map(|_| {
+            let (inbox, progress, answers) = (inbox.clone(), progress.clone(), answers.clone());
+            let mut disk = Disk { paths: (journal.clone(), view.clone()), open: None, progress };
+            spawn("reader", move || {
+                loop {
+                    let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(job) = job else { break };
+                    let answer = disk.answer(&job);
+                    if answers.send(Answer::Read(job.id, answer)).is_err() {
+                        break;
+                    }
+                }
+            })
+        })
+        .collect();
+    (jobs, handles)
+}
+
+/// A reader's two connections; opened when first needed, and again after a failure.
+struct Disk {
+    paths: (PathBuf, PathBuf),
+    open: Option<(SqliteReader, ViewReader)>,
+    progress: Arc<Progress>,
+}
+
+impl Disk {
+    fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
+        let told = self.progress.wait_for(job.need);
+        if told < job.need && !matches!(job.read, Read::Events { .. }) {
+            return Err(ReadFault::ViewBehind);
+        }
+        let answer = self.try_answer(&job.read, told);
+        if let Err(fault) = &answer {
+            tracing::warn!(%fault, "could not read from the disk");
+            self.open = None;
+            thread::sleep(FAILURE_PAUSE);
+        }
+        answer
+    }
+
+    fn connections(&mut self) -> Result<&mut (SqliteReader, ViewReader), ReadFault> {
+        if self.open.is_none() {
+            let journal = SqliteReader::open(&self.paths.0).map_err(unreadable)?;
+            let view = ViewReader::open(&self.paths.1).map_err(unreadable)?;
+            self.open = Some((journal, view));
+        }
+        self.open.as_mut().ok_or(ReadFault::ViewBehind)
+    }
+
+    fn try_answer(&mut self, read: &Read, told: Seq) -> Result<ReadAnswer, ReadFault> {
+        let (journal, view) = self.connections()?;
+        match read {
+            Read::Locate(asked) => {
+                let found = asked.iter().map(|&(room, n)| view.seq_of(room, n).map_err(unreadable));
+                Ok(ReadAnswer::Located(found.collect::<Result<_, _>>()?))
+            }
+            Read::Events { rooms, events_max, bytes_max } => {
+                let mut found = Vec::new();
+                let mut upto = told;
+                for &(room, after) in rooms {
+                    let events = view.events(room, after, *events_max).map_err(unreadable)?;
+                    if events.len() == *events_max {
+                        upto = upto.min(events.last().map_or(upto, |event| event.seq));
+                    }
+                    found.extend(events.into_iter().map(|event| (event.seq, room, event.n)));
+                }
+                found.sort_unstable();
+                found.retain(|&(seq, _, _)| seq <= upto);
+                if found.len() > *events_max {
+                    found.truncate(*events_max);
+                    upto = found.last().map_or(upto, |&(seq, _, _)| seq);
+                }
+                Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, upto)?))
+            }
+            Read::Messages { room, since, limit, bytes_max } => {
+                let Some(mut after) = view.seq_of(*room, *since).map_err(unreadable)? else {
+                    return Ok(ReadAnswer::Page(Page::default()));
+                };
+                // Between messages may stand other events; ask on until there are enough.
+                let mut found = Vec::new();
+                while found.len() < *limit {
+                    let events = view.events(*room, after, *limit).map_err(unreadable)?;
+                    let Some(last) = events.last() else { break };
+                    after = last.seq;
+                    let messages = events.iter().filter(|event| event.message);
+                    found.extend(messages.map(|event| (event.seq, *room, event.n)));
+                }
+                found.truncate(*limit);
+                Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, told)?))
+            }
+        }
+    }
+}
+
+/// Entries read at once, so that large ones stop a page early.
+const CHUNK: usize = 32;
+
+/// The entries of these events, until there are bytes enough.
+fn page(
+    journal: &mut SqliteReader,
+    found: &[(Seq, vang_chat::RoomId, u64)],
+    bytes_max: usize,
+    upto: Seq,
+) -> Result<Page, ReadFault> {
+    let mut page = Page { events: Vec::with_capacity(found.len()), upto };
+    let mut bytes = 0;
+    for chunk in found.chunks(CHUNK) {
+        let seqs: Vec<Seq> = chunk.iter().map(|&(seq, _, _)| seq).collect();
+        let entries = journal.get(&seqs).map_err(unreadable)?;
+        for (entry, &(seq, room, n)) in entries.into_iter().zip(chunk) {
+            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            if bytes > bytes_max && !page.events.is_empty() {
+                return Ok(page);
+            }
+            page.upto = seq;
+            page.events.push(ColdEvent { room, n, entry });
+        }
+    }
+    page.upto = upto;
+    Ok(page)
+}
+
+fn unreadable(error: impl std::fmt::Display) -> ReadFault {
+    ReadFault::Unreadable(error.to_string())
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).expect("a process that cannot start four threads cannot serve")
+}

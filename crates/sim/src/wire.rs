@@ -1,0 +1,123 @@
+//! Connections: two streams of bytes between a client and the server, which break wherever they like.
+//! Either side learns of it in its own time, and what was under way may still arrive in part.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BytesMut};
+use vang_hub::Peer;
+
+use crate::fate::Fate;
+
+/// Names a connection.
+pub type LineId = u64;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Line {
+    /// Where it comes from.
+    pub peer: Peer,
+    /// From the client to the server.
+    pub up: BytesMut,
+    /// The client has shut its sending half.
+    pub up_ended: bool,
+    /// From the server to the client.
+    pub down: BytesMut,
+    /// The server has shut its sending half, or is gone.
+    pub down_ended: bool,
+    /// When the server notices that the client is gone.
+    pub client_gone_at: Option<u64>,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Lines {
+    lines: BTreeMap<LineId, Line>,
+    calling: Vec<LineId>,
+    next: LineId,
+}
+
+impl Lines {
+    /// A client calls.
+    pub fn call(&mut self, peer: Peer) -> LineId {
+        self.next += 1;
+        let (up, down) = (BytesMut::new(), BytesMut::new());
+        let line = Line { peer, up, up_ended: false, down, down_ended: false, client_gone_at: None };
+        self.lines.insert(self.next, line);
+        self.calling.push(self.next);
+        self.next
+    }
+
+    /// Who has called since the server last looked.
+    pub fn accept(&mut self) -> Vec<LineId> {
+        std::mem::take(&mut self.calling)
+    }
+
+    /// A connection.
+    pub fn get(&mut self, id: LineId) -> Option<&mut Line> {
+        self.lines.get_mut(&id)
+    }
+
+    /// The client is gone: the server notices later, and gets some of what was under way.
+    pub fn cut(&mut self, id: LineId, fate: &mut Fate) {
+        let notices = fate.now() + fate.rng.below(1_500);
+        if let Some(line) = self.lines.get_mut(&id) {
+            let arrives = fate.rng.below(line.up.len() as u64 + 1) as usize;
+            line.up.truncate(arrives);
+            line.client_gone_at = Some(notices);
+        }
+    }
+
+    /// The server has let go of it.
+    pub fn hang_up(&mut self, id: LineId) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.down_ended = true;
+            line.up.clear();
+            if line.client_gone_at.is_some() {
+                self.lines.remove(&id);
+            }
+        }
+    }
+
+    /// The client has let go of it after the server did.
+    pub fn forget(&mut self, id: LineId) {
+        self.lines.remove(&id);
+    }
+
+    /// The server is gone: of what was under way to its clients some arrives, or nothing.
+    pub fn drop_all(&mut self, fate: &mut Fate, some_arrives: bool) {
+        self.calling.clear();
+        self.lines.retain(|_, line| line.client_gone_at.is_none());
+        for line in self.lines.values_mut() {
+            let arrives = if some_arrives { fate.rng.below(line.down.len() as u64 + 1) } else { 0 };
+            line.down.truncate(arrives as usize);
+            line.up.clear();
+            line.down_ended = true;
+        }
+    }
+
+    /// Is nothing under way?
+    pub fn are_quiet(&self) -> bool {
+        let quiet = |line: &Line| line.client_gone_at.is_none() && line.up.is_empty() && line.down.is_empty();
+        self.calling.is_empty() && self.lines.values().all(quiet)
+    }
+}
+
+/// A piece of what has come, cut anywhere; often nothing yet, sometimes a byte.
+pub fn piece(fate: &mut Fate, from: &mut BytesMut) -> Option<BytesMut> {
+    if from.is_empty() || fate.rng.happens(200) {
+        return None;
+    }
+    let most = match fate.rng.below(8) {
+        0 => 3,
+        1 => 200,
+        2 | 3 => 4_000,
+        _ => 1 << 16,
+    };
+    let len = fate.rng.between(1, most).min(from.len() as u64) as usize;
+    let piece = from.split_to(len);
+    if from.is_empty() {
+        *from = BytesMut::new();
+    }
+    debug_assert!(piece.has_remaining());
+    Some(piece)
+}

@@ -1,0 +1,147 @@
+//! `vang admin`: what the operator does. Whoever may open the data folder is the operator; nothing here
+//! asks for a password, and nothing here goes over a network.
+
+mod check; // vang admin check
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use vang_client::{Connection, Deadline, Place};
+use vang_journal::{DataFolder, FolderError};
+use vang_proto::vang::{Reply, Value};
+use vang_server::{Config, Limits, ServeError, Server, StartError};
+
+use crate::say::{Failure, print_line};
+use crate::serve::{data_folder, runtime};
+
+const EXAMPLES: &str = "\
+Examples:
+  vang admin account add ada       an account on the server that runs with the default data folder
+  vang admin check                 is everything in the data folder as it must be?
+  vang admin check --rebuild       the same, and make the tables again from the journal";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  vang admin check
+  vang admin check --data ./chat --rebuild";
+
+const ACCOUNT_EXAMPLES: &str = "\
+Examples:
+  vang admin account add ada
+  vang admin account add ada --data ./chat";
+
+/// Look after a server's data folder
+#[derive(Args, Debug)]
+#[command(before_help = EXAMPLES)]
+pub(crate) struct AdminArgs {
+    #[command(subcommand)]
+    pub(crate) command: AdminCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum AdminCommand {
+    /// Check the journal and what was made from it; also while the server runs
+    #[command(before_help = CHECK_EXAMPLES)]
+    Check {
+        #[command(flatten)]
+        folder: Folder,
+
+        /// Make the tables again from the journal
+        #[arg(long)]
+        rebuild: bool,
+    },
+    /// Accounts
+    #[command(before_help = ACCOUNT_EXAMPLES, subcommand)]
+    Account(AccountCommand),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum AccountCommand {
+    /// Add an account
+    #[command(before_help = ACCOUNT_EXAMPLES)]
+    Add {
+        /// Its name
+        name: String,
+
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// Which data folder.
+#[derive(Args, Debug)]
+pub(crate) struct Folder {
+    /// The data folder [default: $XDG_DATA_HOME/vang]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: AdminArgs) -> anyhow::Result<()> {
+    match args.command {
+        AdminCommand::Check { folder, rebuild } => check::run(&data_folder(folder.data)?, rebuild),
+        AdminCommand::Account(AccountCommand::Add { name, folder }) => add_account(&data_folder(folder.data)?, &name),
+    }
+}
+
+/// How long the operator waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn add_account(data: &Path, name: &str) -> anyhow::Result<()> {
+    let reply = ask_operator(data, "account-add", &[("name", Value::from(name))])?;
+    print_line(&reply.text)?;
+    Ok(())
+}
+
+/// Asks the server that has this data folder; where none runs, one that nobody else can reach.
+fn ask_operator(data: &Path, action: &str, arguments: &[(&str, Value)]) -> anyhow::Result<Reply> {
+    let asked = |folder: &DataFolder| -> anyhow::Result<Reply> {
+        let deadline = Deadline::after(PATIENCE);
+        let place = Place::Unix(folder.socket());
+        let mut connection = Connection::open(&place, deadline).map_err(Failure::from)?;
+        Ok(connection.ask(None, action, arguments, deadline).map_err(Failure::from)?)
+    };
+    // Whether somebody holds the folder shows when this process takes it: not before.
+    match with_own_server(data, asked) {
+        Err(error) if is_held(&error) => asked(&DataFolder::look(data)?),
+        outcome => outcome,
+    }
+}
+
+fn is_held(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<ServeError>(),
+        Some(ServeError::Start(StartError::Folder(FolderError::Held { .. })))
+    )
+}
+
+/// Runs a server without any listener but the operator's, as long as `ask` takes.
+fn with_own_server<T: Send>(
+    data: &Path,
+    ask: impl FnOnce(&DataFolder) -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    let config = Config {
+        listen: Vec::new(),
+        data: data.to_owned(),
+        backlog: 1,
+        limits: Limits::default(),
+        confirm_time: false,
+        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
+    };
+    let runtime = runtime()?;
+    let server = runtime.block_on(async { Server::open(config) })?;
+    let stopper = server.stopper();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(move || {
+            let outcome = match is_ready.recv() {
+                Ok(()) => DataFolder::look(data).map_err(anyhow::Error::from).and_then(|folder| ask(&folder)),
+                Err(_) => Err(anyhow::anyhow!("the server ended before it was ready")),
+            };
+            stopper.stop();
+            outcome
+        });
+        runtime.block_on(server.run(move || ready.send(()).unwrap_or_default()))?;
+        asking.join().map_err(|_| anyhow::anyhow!("the question to the server failed"))?
+    })
+}

@@ -1,0 +1,167 @@
+//! `vang admin check`: reads everything again and says what is wrong. The journal by its chain and
+//! digests, the rules by the hashes of the state that were stored while it was written, the tables
+//! by making them again beside. Works while the server runs; only `--rebuild` needs the folder alone.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use vang_chat::{Seq, State};
+use vang_hub::{Book, Delta, Recovered, Row, replay};
+use vang_journal::{DataFolder, Identity, Journal, SqliteJournal, SqliteReader};
+use vang_view::{View, ViewReader};
+
+use crate::say::{Failure, note, print_line};
+
+/// How often progress is shown, and how long nothing is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+pub(super) fn run(data: &Path, rebuild: bool) -> anyhow::Result<()> {
+    if rebuild {
+        rebuild_tables(data)?;
+    }
+    let folder = DataFolder::look(data)?;
+    let mut reader = SqliteReader::open(folder.journal_db())?;
+    let mut progress = Progress::new("reading the journal");
+    let report = vang_journal::check(&mut reader, &mut |done, end| progress.show(done, end));
+    progress.clear();
+    for problem in &report.problems {
+        print_line(&problem.to_string())?;
+    }
+    if !report.problems.is_empty() {
+        return Err(Failure::new(format!("the journal in {} is damaged", data.display()))
+            .advise("stop the server, keep the folder as it is, and restore the newest backup that checks well")
+            .into());
+    }
+    let identity = reader.identity();
+    let recovered = check_rules_and_tables(&folder, &mut reader, &identity)?;
+    print_line(&format!(
+        "ok: journal {}, {} entries ({} erased), chain {}, state {}",
+        identity.id_hex(),
+        report.entries,
+        report.erased,
+        hex(&report.end_chain.0[..8]),
+        hex(&recovered.state.hash()[..8]),
+    ))?;
+    Ok(())
+}
+
+/// Replays from the first entry, and compares the tables with new ones up to where they are.
+fn check_rules_and_tables(
+    folder: &DataFolder,
+    reader: &mut SqliteReader,
+    identity: &Identity,
+) -> anyhow::Result<Recovered> {
+    let tables = ViewReader::open(&folder.view_db());
+    let (found, cursor) = match tables {
+        Ok(mut tables) => {
+            let mut hasher = DefaultHasher::new();
+            let cursor = tables.each_row(&mut |line| line.hash(&mut hasher))?;
+            (Some(hasher.finish()), cursor)
+        }
+        Err(error) => {
+            note(&format!("{error}; they are made anew when the server starts"));
+            (None, Seq(0))
+        }
+    };
+    let beside = Beside::new(folder)?;
+    let (mut view, _) = View::open(&beside.0, identity.id)?;
+    let mut tell = |mut delta: Delta| {
+        let is_past = delta.upto > cursor;
+        delta.rows.retain(|row| seq_of(row) <= cursor);
+        delta.upto = delta.upto.min(cursor);
+        if is_past && delta.rows.is_empty() && view.cursor() == cursor {
+            return Ok(());
+        }
+        view.apply(&[delta]).map_err(|error| vang_hub::ReplayError::Tables(error.to_string()))
+    };
+    let recovered = replay(reader, identity, (State::default(), Book::default()), Seq(0), &mut tell)
+        .map_err(|error| Failure::new(format!("the journal does not replay: {error}")))?;
+    drop(view);
+    if let Some(found) = found {
+        let mut hasher = DefaultHasher::new();
+        ViewReader::open(&beside.0)?.each_row(&mut |line| line.hash(&mut hasher))?;
+        if hasher.finish() != found {
+            print_line(&format!("tables: they are not what the journal gives up to entry {cursor}"))?;
+            return Err(Failure::new("the tables differ from the journal")
+                .advise("stop the server and run `vang admin check --rebuild`")
+                .into());
+        }
+    }
+    Ok(recovered)
+}
+
+/// The entry that a row comes from: rooms and accounts go by the entry that made them.
+fn seq_of(row: &Row) -> Seq {
+    match row {
+        Row::RoomEvent { seq, .. } => *seq,
+        Row::RoomName { room, .. } => Seq(room.0),
+        Row::AccountName { account, .. } => Seq(account.0),
+    }
+}
+
+fn rebuild_tables(data: &Path) -> anyhow::Result<()> {
+    DataFolder::look(data)?;
+    let folder = DataFolder::open(data)?;
+    let journal = SqliteJournal::open(folder.journal_db(), Default::default())?;
+    let (mut view, _) = View::open(&folder.view_db(), journal.identity().id)?;
+    view.reset()?;
+    let recovered = vang_server::recover(&mut journal.reader()?, &journal.identity(), &mut view)?;
+    let snapshot = Some(recovered.state.to_snapshot());
+    view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
+    Ok(())
+}
+
+/// Tables for comparing, in a file of their own that goes when this does.
+struct Beside(std::path::PathBuf);
+
+impl Beside {
+    fn new(folder: &DataFolder) -> anyhow::Result<Beside> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+        Ok(Beside(folder.path().join(format!("check-{}.db", hex(&random)))))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        for end in ["", "-wal", "-shm"] {
+            let mut path = self.0.clone().into_os_string();
+            path.push(end);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line on a terminal for what takes over a second.
+struct Progress {
+    what: &'static str,
+    began: Instant,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    fn new(what: &'static str) -> Progress {
+        Progress { what, began: Instant::now(), shown: None }
+    }
+
+    fn show(&mut self, done: u64, end: u64) {
+        let due = self.shown.map_or(self.began + Duration::from_secs(1), |shown| shown + PROGRESS_EVERY);
+        if Instant::now() >= due && std::io::stderr().is_terminal() {
+            self.shown = Some(Instant::now());
+            let percent = done * 100 / end.max(1);
+            let _ = write!(std::io::stderr(), "\r{}: {done} of {end} entries, {percent} %", self.what);
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

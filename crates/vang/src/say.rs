@@ -1,0 +1,153 @@
+//! What is answered: the result on stdout, everything else on stderr, and the exit code.
+//!
+//! Texts of others (messages, names, a server's sentences) pass `harmless` on their way to a terminal:
+//! escape sequences could rewrite the screen or type into it.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use vang_client::Fault;
+use vang_client::trouble::plain;
+
+/// Refused or failed.
+const FAILED: u8 = 1;
+/// What was typed is wrong.
+const USAGE: u8 = 2;
+/// Timed out, as `timeout` has it.
+const TIMED_OUT: u8 = 124;
+
+/// Why a command ends early: what stderr says, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    /// What went wrong; nothing is said when it is empty.
+    text: String,
+    /// What to do.
+    advice: Option<String>,
+}
+
+impl Failure {
+    /// Refused or failed.
+    pub(crate) fn new(text: impl Into<String>) -> Failure {
+        Failure { code: FAILED, text: text.into(), advice: None }
+    }
+
+    /// What was typed is wrong.
+    pub(crate) fn usage(text: impl Into<String>) -> Failure {
+        Failure { code: USAGE, ..Failure::new(text) }
+    }
+
+    /// The time was over.
+    pub(crate) fn timed_out(text: impl Into<String>) -> Failure {
+        Failure { code: TIMED_OUT, ..Failure::new(text) }
+    }
+
+    /// With what to do.
+    pub(crate) fn advise(self, advice: impl Into<String>) -> Failure {
+        Failure { advice: Some(advice.into()), ..self }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        let failure = match fault.timed_out() {
+            true => Failure::timed_out(fault.to_string()),
+            false => Failure::new(fault.to_string()),
+        };
+        Failure { advice: fault.advice().map(str::to_owned), ..failure }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Says what went wrong, if anything did, and gives the exit code.
+pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let Some(failure) = error.downcast_ref::<Failure>() else {
+        note(&format!("{error:#}"));
+        return FAILED.into();
+    };
+    if !failure.text.is_empty() {
+        note(&failure.text);
+    }
+    if let Some(advice) = &failure.advice {
+        write_stderr(&format!("  {}\n", harmless(advice)));
+    }
+    failure.code.into()
+}
+
+/// A line for the person: `vang: …`.
+pub(crate) fn note(text: &str) {
+    write_stderr(&format!("vang: {}\n", indented(&harmless(text), "  ")));
+}
+
+fn write_stderr(text: &str) {
+    // Who closed stderr does not want to hear it.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Prints bytes on stdout, now. Nobody there to read them any more: ends the command, and all is well.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure { code: 0, ..Failure::new("") },
+        _ => Failure::new(format!("cannot write to stdout: {}", plain(&error))),
+    })
+}
+
+/// Prints a line on stdout, now.
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// Is a person reading stdout?
+pub(crate) fn to_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// A text of somebody else's: what speaks to a terminal instead of a reader is spelled out. Line ends and tabs
+/// stay.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' if chars.peek() == Some(&'\n') => {}
+            '\n' | '\t' => out.push(c),
+            _ if speaks_to_terminal(c) => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Control characters (of which some begin escape sequences), other line ends, and what turns the direction of
+/// writing for all that follows.
+pub(crate) fn speaks_to_terminal(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// With every line but the first indented: none can be taken for a line of ours.
+pub(crate) fn indented(text: &str, indent: &str) -> String {
+    text.replace('\n', &format!("\n{indent}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_others_are_spelled_out() {
+        assert_eq!(harmless("a\u{1b}[2Jb\u{9b}1m\u{7}\u{7f}"), "a\\u{1b}[2Jb\\u{9b}1m\\u{7}\\u{7f}");
+        assert_eq!(harmless("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
+        assert_eq!(harmless("one\r\ntwo\tthree\rfour"), "one\ntwo\tthree\\u{d}four");
+        assert_eq!(harmless("xin chào 🐰"), "xin chào 🐰");
+    }
+}

@@ -1,0 +1,161 @@
+//! `vang serve`: turns flags into a server's configuration, signals into its end. The log goes to stderr
+//! (`VANG_LOG` filters it, as `debug` or `vang_server=debug`), where it listens to stdout.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use vang_client::{Doing, explain};
+use vang_journal::DataFolder;
+use vang_server::{Config, Limits, ListenAddr, ListenError, ServeError, Server, Stopper};
+
+use crate::say::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  vang serve                                        this machine only, port 65432
+  vang serve --listen 127.0.0.1:7000 --data ./chat  another port, another data folder
+  vang serve --limit inline=65536                   messages of at most 64 KiB";
+
+/// Run a server
+#[derive(Args, Debug)]
+#[command(before_help = EXAMPLES, after_help = Limits::help())]
+pub(crate) struct ServeArgs {
+    /// Where to listen: HOST:PORT, [IPV6]:PORT or unix:PATH; several times for several places
+    ///
+    /// An empty host means every interface, port 0 any free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:65432")]
+    pub(crate) listen: Vec<ListenAddr>,
+
+    /// The data folder [default: $XDG_DATA_HOME/vang]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Connections that the system lets wait until they are accepted
+    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    pub(crate) backlog: u32,
+
+    /// Sets a limit; several times for several limits
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    pub(crate) limits: Vec<String>,
+
+    /// How the log is written to stderr
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
+    /// Accept this machine's clock although it jumped ahead of the journal's
+    #[arg(long)]
+    pub(crate) confirm_time: bool,
+}
+
+/// See `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    start_log(args.log_format);
+    let mut limits = Limits::default();
+    for given in &args.limits {
+        limits.set(given).map_err(usage)?;
+    }
+    let config = Config {
+        listen: args.listen,
+        data: data_folder(args.data)?,
+        backlog: args.backlog,
+        limits,
+        confirm_time: args.confirm_time,
+        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
+    };
+    let data = config.data.clone();
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let stop_signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // A file size limit is an error to be told to senders, not the end of the process.
+        let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+        let server = Server::open(config).map_err(|error| explained(&error))?;
+        tokio::spawn(stop_on(stop_signals, server.stopper()));
+        let addresses = server.addresses().to_vec();
+        server.run(|| greet(&addresses, &data)).await.map_err(|error| explained(&error))?;
+        Ok(())
+    })
+}
+
+/// A runtime of one thread: everything that decides runs on it.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// The data folder that was named, or the usual one.
+pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(path) => Ok(path),
+        None => Ok(DataFolder::default_path()?),
+    }
+}
+
+async fn stop_on((mut terminate, mut interrupt): (Signal, Signal), stopper: Stopper) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stopper.stop();
+    // Who asks twice does not want to wait for slow clients. Nothing that was acknowledged is lost.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    std::process::exit(1);
+}
+
+fn start_log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VANG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Tells programs where it listens (stdout) and people how to talk to it (stderr).
+fn greet(addresses: &[String], data: &Path) {
+    for address in addresses {
+        // A closed stdout is no reason not to serve.
+        let _ = writeln!(std::io::stdout(), "listening on {address}");
+    }
+    let _ = std::io::stdout().flush();
+    let Some(first) = addresses.first() else { return };
+    let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {first}") };
+    let _ = write!(
+        std::io::stderr(),
+        "\n  Talk to it from another terminal (messages are kept in {}):\n\n    \
+         vang tail general --since 0{server}\n    \
+         vang send general \"hello\"{server}\n    \
+         vang request {} search morpheus\n\n  Ctrl-C stops it.\n\n",
+        data.display(),
+        first.strip_prefix("unix:").map_or(first.as_str(), |_| "unix:PATH"),
+    );
+}
+
+/// A mistake in what was typed: exit code 2.
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// An error of the server, with its cause and advice where it is one that people meet on sockets.
+fn explained(error: &ServeError) -> Failure {
+    match error {
+        ServeError::Listen(ListenError::Io { addr, source }) => {
+            let trouble = explain(source, Doing::Bind);
+            Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
+        }
+        ServeError::Listen(ListenError::Address { .. }) => Failure::usage(error.to_string()),
+        ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => Failure::new(error.to_string()),
+    }
+}

@@ -1,0 +1,300 @@
+//! What every test of the binary needs: a server in a folder of its own, the client commands, and raw
+//! sockets. Everything waits for facts: a line, an exit, bytes; `PATIENCE` only ends what hangs.
+
+#![allow(dead_code)] // each test binary uses its part
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// After this long something hangs, and the test says what. Never part of what is tested.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub fn vang() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vang"));
+    for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
+        command.env_remove(key);
+    }
+    command
+}
+
+/// A folder that goes when it is dropped, short enough for Unix sockets in it.
+pub fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("vang-").tempdir_in("/tmp").unwrap()
+}
+
+/// A server process.
+pub struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    log: PathBuf,
+    /// Where it listens: the first line of its stdout.
+    pub addr: String,
+}
+
+impl Server {
+    /// Starts one on this data folder, on any port of 127.0.0.1.
+    pub fn start(data: &Path) -> Server {
+        Server::start_with(data, "127.0.0.1:0", &[])
+    }
+
+    /// Starts one that listens at `listen` first, with more flags.
+    pub fn start_with(data: &Path, listen: &str, more: &[&str]) -> Server {
+        let mut command = vang();
+        command.args(["serve", "--listen", listen]).args(more).arg("--data").arg(data);
+        Server::spawn(command, data)
+    }
+
+    /// Starts whatever command runs a server on this data folder.
+    pub fn spawn(mut command: Command, data: &Path) -> Server {
+        let log = data.with_extension("log");
+        let stderr = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).stdin(Stdio::null()).spawn().unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        let mut server = Server { child, lines, log, addr: String::new() };
+        server.addr = server.listening();
+        server
+    }
+
+    /// The next address that it prints.
+    pub fn listening(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line.strip_prefix("listening on ").expect("its stdout has nothing else").to_owned(),
+            Err(_) => panic!("the server did not begin to listen; its log:\n{}", self.log()),
+        }
+    }
+
+    /// What it said on stderr so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The port of its TCP address.
+    pub fn socket_addr(&self) -> SocketAddr {
+        self.addr.parse().unwrap()
+    }
+
+    /// A connection to it that fails a test that waits for ever.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A client command of this server.
+    pub fn client(&self, args: &[&str]) -> Command {
+        let mut command = vang();
+        command.args(args).env("VANG_SERVER", &self.addr);
+        command
+    }
+
+    /// Runs a client command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.client(args).output().unwrap()
+    }
+
+    /// Runs a client command that must succeed; gives its stdout.
+    pub fn ok(&self, args: &[&str]) -> String {
+        succeeded(args, self.run(args))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and wait until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name, as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// SIGTERM, and wait for its end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// A line of /proc/PID/status, as `VmRSS`, in KiB.
+    pub fn status_kib(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a process's end.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < until, "process {} did not end", child.id());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Its stdout, when it succeeded.
+pub fn succeeded(what: &[&str], output: Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what:?} failed: {}\n{stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The lines that come, read by a thread of their own so that waiting for one has an end.
+pub fn lines_of(stdout: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// A running `vang tail` or the like; killed when dropped.
+pub struct Tail {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+impl Tail {
+    pub fn start(mut command: Command) -> Tail {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let stdout: ChildStdout = child.stdout.take().unwrap();
+        let stderr: ChildStderr = child.stderr.take().unwrap();
+        Tail { lines: lines_of(stdout), errors: lines_of(stderr), child }
+    }
+
+    /// The next line of stdout.
+    pub fn line(&mut self) -> String {
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let errors: Vec<_> = self.errors.try_iter().collect();
+            panic!("no line came; stderr: {errors:?}")
+        })
+    }
+
+    /// The next line as JSON.
+    pub fn json(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+
+    /// The next line of stderr that contains this.
+    pub fn said(&mut self, part: &str) -> String {
+        loop {
+            let line = self.errors.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never said: {part}"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// Every line of stdout that is there now.
+    pub fn rest(&mut self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A message as bytes: its header's keys (JSON values), its content.
+pub fn message(keys: &[(&str, &str)], content: &[u8]) -> Vec<u8> {
+    let body: Vec<String> = keys.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+    let header = format!("{{{}}}", body.join(", "));
+    let mut bytes = (header.len() as u16).to_be_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+/// A message of the guide: `text/json` in UTF-8.
+pub fn guide(json: &str) -> Vec<u8> {
+    let len = json.len().to_string();
+    let keys = [
+        ("byteorder", "\"little\""),
+        ("content-type", "\"text/json\""),
+        ("content-encoding", "\"utf-8\""),
+        ("content-length", len.as_str()),
+    ];
+    message(&keys, json.as_bytes())
+}
+
+/// A vang request in the header form, with plain text as content; keys are JSON values.
+pub fn request(action: &str, more: &[(&str, &str)], text: &str) -> Vec<u8> {
+    let (len, action) = (text.len().to_string(), format!("{action:?}"));
+    let mut keys = vec![
+        ("byteorder", "\"little\""),
+        ("content-type", "\"text/plain\""),
+        ("content-encoding", "\"utf-8\""),
+        ("content-length", len.as_str()),
+        ("action", action.as_str()),
+    ];
+    keys.extend(more);
+    message(&keys, text.as_bytes())
+}
+
+/// Reads one message: its header and content.
+pub fn read_message(stream: &mut impl Read) -> std::io::Result<(serde_json::Value, Vec<u8>)> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut header = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut header)?;
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+    let mut content = vec![0; header["content-length"].as_u64().unwrap() as usize];
+    stream.read_exact(&mut content)?;
+    Ok((header, content))
+}
+
+/// Writes bytes and reads one message.
+pub fn exchange(stream: &mut (impl Read + Write), bytes: &[u8]) -> (serde_json::Value, Vec<u8>) {
+    stream.write_all(bytes).unwrap();
+    read_message(stream).unwrap()
+}
+
+/// `result` of a `text/json` content.
+pub fn result_of(content: &[u8]) -> serde_json::Value {
+    serde_json::from_slice::<serde_json::Value>(content).unwrap()["result"].clone()
+}
