@@ -54,6 +54,9 @@ impl Fields {
     }
 }
 
+/// In the guide's order, so that the same one of several missing keys is named.
+const REQUIRED: [&str; 4] = ["byteorder", "content-length", "content-type", "content-encoding"];
+
 impl Header {
     /// Parses a header. `content-length` over the limit is the frame's business.
     pub fn parse(json: Bytes) -> Result<Header, MalformedFrame> {
@@ -63,15 +66,18 @@ impl Header {
             Some(fields) => fields,
             None => parse_fields(text)?,
         };
-        let required = |key| match fields.find(key, text.as_bytes()) {
-            Some(range) => Ok(&text[range]),
-            None => Err(MalformedFrame::MissingKey { key }),
-        };
-        // In the guide's order, so that the same one of several missing keys is named.
-        let byteorder = required("byteorder")?;
-        let length = required("content-length")?;
-        let content_type = required("content-type")?;
-        let content_encoding = required("content-encoding")?;
+        let mut required = [None; REQUIRED.len()];
+        for place in &fields.places {
+            let key = fields.key(place, text.as_bytes());
+            if let Some(i) = REQUIRED.iter().position(|name| name.as_bytes() == key) {
+                // As in Python, the last of two counts.
+                required[i] = Some(&text[place.value.start as usize..place.value.end as usize]);
+            }
+        }
+        if let Some(missing) = required.iter().position(Option::is_none) {
+            return Err(MalformedFrame::MissingKey { key: REQUIRED[missing] });
+        }
+        let [byteorder, length, content_type, content_encoding] = required.map(Option::unwrap_or_default);
         let byteorder = match required_text("byteorder", byteorder)?.as_ref() {
             "little" => ByteOrder::Little,
             "big" => ByteOrder::Big,
@@ -214,6 +220,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    #[inline]
     fn space(&mut self) {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.bytes.get(self.at) {
             self.at += 1;
@@ -233,6 +240,7 @@ impl Scan<'_> {
     }
 
     /// Where a string stands, with its quotes.
+    #[inline]
     fn string(&mut self) -> Option<Range<u32>> {
         self.take(b'"')?;
         let start = self.at - 1;

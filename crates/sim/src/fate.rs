@@ -30,11 +30,11 @@ const RECENT_MAX: usize = 40;
 
 /// See the module's head.
 #[derive(Debug)]
-pub struct Fate {
+pub(crate) struct Fate {
     /// Chance.
-    pub rng: Rng,
+    pub(crate) rng: Rng,
     /// What goes wrong.
-    pub weather: Weather,
+    pub(crate) weather: Weather,
     seed: u64,
     now: u64,
     leap: i64,
@@ -46,45 +46,45 @@ pub struct Fate {
 
 impl Fate {
     /// A world's beginning. `prints`: every line of the record goes to stderr.
-    pub fn new(seed: u64, weather: Weather, rng: Rng, prints: bool) -> Fate {
+    pub(crate) fn new(seed: u64, weather: Weather, rng: Rng, prints: bool) -> Fate {
         WHERE.set((seed, 0));
         let (recent, tally) = (VecDeque::new(), BTreeMap::new());
         Fate { rng, weather, seed, now: 0, leap: 0, hash: seed, prints, recent, tally }
     }
 
     /// The time, ms.
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.now
     }
 
     /// The time as sessions know it.
-    pub fn millis(&self) -> Millis {
+    pub(crate) fn millis(&self) -> Millis {
         Millis(self.now)
     }
 
     /// The time as the hub knows it.
-    pub fn clocks(&self) -> Now {
+    pub(crate) fn clocks(&self) -> Now {
         Now { wall: Time((BEGINNING + self.now).saturating_add_signed(self.leap)), steady: self.millis() }
     }
 
     /// Time passes.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         self.now += ms;
         WHERE.set((self.seed, self.now));
     }
 
     /// Sets the wall clock off by so much.
-    pub fn leap(&mut self, ms: i64) {
+    pub(crate) fn leap(&mut self, ms: i64) {
         self.leap = ms;
     }
 
     /// Is the wall clock off?
-    pub fn has_leapt(&self) -> bool {
+    pub(crate) fn has_leapt(&self) -> bool {
         self.leap != 0
     }
 
     /// Writes down that this happened.
-    pub fn note(&mut self, line: Arguments<'_>) {
+    pub(crate) fn note(&mut self, line: Arguments<'_>) {
         let line = format!("t={:>7} {line}", self.now);
         self.mix(line.as_bytes());
         if self.prints {
@@ -97,28 +97,28 @@ impl Fate {
     }
 
     /// Takes bytes into the record's hash.
-    pub fn mix(&mut self, bytes: &[u8]) {
+    pub(crate) fn mix(&mut self, bytes: &[u8]) {
         self.hash = print(self.hash, bytes);
     }
 
     /// Counts something that has to occur.
-    pub fn count(&mut self, what: &'static str) {
+    pub(crate) fn count(&mut self, what: &'static str) {
         *self.tally.entry(what).or_default() += 1;
     }
 
     /// How often what happened.
-    pub fn tally(&self) -> &BTreeMap<&'static str, u64> {
+    pub(crate) fn tally(&self) -> &BTreeMap<&'static str, u64> {
         &self.tally
     }
 
     /// The hash of everything that happened.
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 }
 
 /// A quick hash of bytes: for comparing, not against anybody.
-pub fn print(seed: u64, bytes: &[u8]) -> u64 {
+pub(crate) fn print(seed: u64, bytes: &[u8]) -> u64 {
     let mut hash = seed ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut words = bytes.chunks_exact(8);
     let mut take = |word: u64| {

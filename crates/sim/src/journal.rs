@@ -30,7 +30,7 @@ pub enum AppendFate {
 
 /// See the module's head.
 #[derive(Debug)]
-pub struct Disk {
+pub(crate) struct Disk {
     kept: MemoryJournal,
     writing: Option<Writing>,
     doubt: Option<(Batch, bool)>,
@@ -54,7 +54,7 @@ const OTHER_NODE: Node = Node(0x0fff_0fff_0fff_0fff);
 
 impl Disk {
     /// An empty journal.
-    pub fn new(identity: Identity) -> Disk {
+    pub(crate) fn new(identity: Identity) -> Disk {
         Disk {
             kept: MemoryJournal::new(identity),
             writing: None,
@@ -69,32 +69,32 @@ impl Disk {
     }
 
     /// What becomes of the next appends, before chance decides again.
-    pub fn script(&mut self, fates: &[AppendFate]) {
+    pub(crate) fn script(&mut self, fates: &[AppendFate]) {
         self.script.extend(fates);
     }
 
     /// A reader beside the writer.
-    pub fn reader(&self) -> MemoryJournal {
+    pub(crate) fn reader(&self) -> MemoryJournal {
         self.kept.clone()
     }
 
     /// Which journal this is.
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         self.kept.identity()
     }
 
     /// The last entry that is there.
-    pub fn end(&self) -> Seq {
+    pub(crate) fn end(&self) -> Seq {
         self.kept.clone().end().expect("memory does not fail")
     }
 
     /// Positions at which a copy could have been made.
-    pub fn synced(&self) -> &[Seq] {
+    pub(crate) fn synced(&self) -> &[Seq] {
         &self.synced
     }
 
     /// The hub wants this appended.
-    pub fn begin(&mut self, fate: &mut Fate, batch: Batch) {
+    pub(crate) fn begin(&mut self, fate: &mut Fate, batch: Batch) {
         assert!(self.writing.is_none() && self.doubt.is_none(), "one append at a time, none in doubt");
         for draft in &batch.drafts {
             self.check_new(draft);
@@ -141,7 +141,7 @@ impl Disk {
     }
 
     /// What the journal answers, once it does.
-    pub fn finish(&mut self, fate: &mut Fate) -> Option<Appended> {
+    pub(crate) fn finish(&mut self, fate: &mut Fate) -> Option<Appended> {
         if self.writing.as_ref().is_none_or(|writing| fate.now() < writing.due) {
             return None;
         }
@@ -196,12 +196,12 @@ impl Disk {
     }
 
     /// The hub wants to know what is there.
-    pub fn begin_settling(&mut self, fate: &mut Fate) {
+    pub(crate) fn begin_settling(&mut self, fate: &mut Fate) {
         self.settle_at = Some(fate.now() + fate.rng.between(1, 30));
     }
 
     /// What is there after `after`, or why that cannot be told yet.
-    pub fn settle(&mut self, fate: &mut Fate, after: Seq) -> Option<Result<Settled, Fault>> {
+    pub(crate) fn settle(&mut self, fate: &mut Fate, after: Seq) -> Option<Result<Settled, Fault>> {
         if self.settle_at.is_none_or(|due| fate.now() < due) {
             return None;
         }
@@ -219,13 +219,13 @@ impl Disk {
     }
 
     /// Is nothing under way?
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.writing.is_none() && self.settle_at.is_none() && self.doubt.is_none()
     }
 
     /// The server dies. What was being written is there or not, whole or not at all; what was
     /// acknowledged stays.
-    pub fn crash(&mut self, fate: &mut Fate) {
+    pub(crate) fn crash(&mut self, fate: &mut Fate) {
         self.settle_at = None;
         let writing = self.writing.take().filter(|writing| {
             matches!(writing.fate, AppendFate::Lands | AppendFate::UnknownButThere | AppendFate::UnknownAndLost)
@@ -241,13 +241,13 @@ impl Disk {
     }
 
     /// An older copy is put back; the server is down.
-    pub fn put_back(&mut self, to: Seq) {
+    pub(crate) fn put_back(&mut self, to: Seq) {
         self.kept.truncate(to);
         self.synced.retain(|&seq| seq <= to);
     }
 
     /// Trouble is over.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.trouble = None;
         self.script.clear();
     }

@@ -11,19 +11,19 @@ use crate::fate::print;
 
 /// One event as a reader is told it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// Its place.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// The room's name.
-    pub room: String,
+    pub(crate) room: String,
     /// What.
-    pub what: What,
+    pub(crate) what: What,
 }
 
 /// What is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the fields are the protocol's keys
-pub enum What {
+pub(crate) enum What {
     Message {
         n: u64,
         from: String,
@@ -49,7 +49,7 @@ pub enum What {
 
 impl What {
     /// The message's number, or the last that a hole leaves out.
-    pub fn n(&self) -> Option<u64> {
+    pub(crate) fn n(&self) -> Option<u64> {
         match self {
             What::Message { n, .. } => Some(*n),
             What::Hole { to, .. } => Some(*to),
@@ -59,13 +59,13 @@ impl What {
 }
 
 /// A message's content, hashed with what belongs to it.
-pub fn content_print(content_type: &str, content_encoding: &str, content: &[u8]) -> u64 {
+pub(crate) fn content_print(content_type: &str, content_encoding: &str, content: &[u8]) -> u64 {
     let seed = print(1, content_type.as_bytes()) ^ print(2, content_encoding.as_bytes());
     print(seed, content)
 }
 
 /// The first word of a message: what the simulation knows it by.
-pub fn first_word(content: &[u8]) -> String {
+pub(crate) fn first_word(content: &[u8]) -> String {
     let end = content.iter().take(80).position(|&byte| byte == b' ').unwrap_or(content.len().min(80));
     String::from_utf8_lossy(&content[..end]).into_owned()
 }
@@ -92,25 +92,25 @@ struct Room {
 
 /// A message that was posted.
 #[derive(Clone, Debug)]
-pub struct Posted {
+pub(crate) struct Posted {
     /// Its place.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// Its room's name.
-    pub room: String,
+    pub(crate) room: String,
     /// Its number.
-    pub n: u64,
-    /// Who.
-    pub from: Principal,
+    pub(crate) n: u64,
+    /// A hash of the content.
+    pub(crate) content: u64,
 }
 
 /// See the module's head.
 #[derive(Clone, Debug, Default)]
-pub struct Model {
+pub(crate) struct Model {
     seq: u64,
     time: u64,
     accounts: BTreeMap<u64, (NameKey, String)>,
     rooms: BTreeMap<u64, Room>,
-    sent: BTreeMap<(Principal, u64, [u8; 16]), ([u8; 16], u64)>,
+    sent: BTreeMap<(Principal, u64, [u8; 16]), u64>,
     posted: BTreeMap<String, Vec<Posted>>,
     openings: Vec<u64>,
     /// What was made of an entry that is neither message nor nothing: for who was told that it is done.
@@ -123,12 +123,12 @@ const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl Model {
     /// The last entry taken in.
-    pub fn seq(&self) -> Seq {
+    pub(crate) fn seq(&self) -> Seq {
         Seq(self.seq)
     }
 
     /// Takes in the next entry.
-    pub fn take(&mut self, entry: &Entry) {
+    pub(crate) fn take(&mut self, entry: &Entry) {
         assert_eq!(entry.seq.0, self.seq + 1, "the journal has a gap");
         self.seq = entry.seq.0;
         let envelope = Envelope::decode(&entry.envelope).expect("an entry of ours");
@@ -162,7 +162,7 @@ impl Model {
             }
             Command::Send { room, from, id } => {
                 let said = Said::decode(&payload).expect("what was said");
-                self.send(room.0, from, id.map(|id| (id.key, id.print)), &said);
+                self.send(room.0, from, id.map(|id| id.key), &said);
             }
         }
     }
@@ -208,10 +208,10 @@ impl Model {
         }
     }
 
-    fn send(&mut self, id: u64, from: Principal, send_id: Option<([u8; 16], [u8; 16])>, said: &Said) {
+    fn send(&mut self, id: u64, from: Principal, send_id: Option<[u8; 16]>, said: &Said) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
-        if let Some((key, _)) = send_id
-            && let Some(&(_, time)) = self.sent.get(&(from, id, key))
+        if let Some(key) = send_id
+            && let Some(&time) = self.sent.get(&(from, id, key))
             && self.time - time <= REMEMBERED_MS
         {
             return;
@@ -223,8 +223,8 @@ impl Model {
         }
         room.n += 1;
         let (n, room) = (room.n, room.name.clone());
-        if let Some((key, print)) = send_id {
-            self.sent.insert((from, id, key), (print, self.time));
+        if let Some(key) = send_id {
+            self.sent.insert((from, id, key), self.time);
         }
         let speaker = match from {
             Principal::Operator => "server".to_owned(),
@@ -233,7 +233,8 @@ impl Model {
         };
         let word = first_word(&said.content);
         let print = content_print(&said.content_type, &said.content_encoding, &said.content);
-        let posted = Posted { seq: self.seq, room, n, from };
+        let content = crate::fate::print(3, &said.content);
+        let posted = Posted { seq: self.seq, room, n, content };
         self.posted.entry(word.clone()).or_default().push(posted);
         self.happens(id, None, What::Message { n, from: speaker, word, print });
     }
@@ -253,7 +254,7 @@ impl Model {
     // ---- questions ----
 
     /// The account of this name.
-    pub fn account(&self, name: &str) -> Option<u64> {
+    pub(crate) fn account(&self, name: &str) -> Option<u64> {
         self.accounts.iter().find(|(_, (_, known))| known == name).map(|(&id, _)| id)
     }
 
@@ -262,28 +263,28 @@ impl Model {
     }
 
     /// Is there such a room?
-    pub fn has_room(&self, name: &str) -> bool {
+    pub(crate) fn has_room(&self, name: &str) -> bool {
         self.room(name).is_some()
     }
 
     /// May this reader know of the room?
-    pub fn knows(&self, reader: Option<u64>, name: &str) -> bool {
+    pub(crate) fn knows(&self, reader: Option<u64>, name: &str) -> bool {
         self.room(name).is_some_and(|room| !room.private || reader.is_some_and(|one| room.ever.contains(&one)))
     }
 
     /// Is this reader in the room now?
-    pub fn is_member(&self, reader: Option<u64>, name: &str) -> bool {
+    pub(crate) fn is_member(&self, reader: Option<u64>, name: &str) -> bool {
         self.room(name).zip(reader).is_some_and(|(room, reader)| room.members.contains(&reader))
     }
 
     /// Were these two ever in one private room?
-    pub fn share_a_room(&self, reader: u64, other: u64) -> bool {
+    pub(crate) fn share_a_room(&self, reader: u64, other: u64) -> bool {
         let both = |room: &Room| room.private && room.ever.contains(&reader) && room.ever.contains(&other);
         self.rooms.values().any(both)
     }
 
     /// What this reader is told of a room, from its beginning.
-    pub fn told(&self, reader: Option<u64>, name: &str) -> Vec<Told> {
+    pub(crate) fn told(&self, reader: Option<u64>, name: &str) -> Vec<Told> {
         let Some(room) = self.room(name) else { return Vec::new() };
         let mut told = Vec::new();
         let (mut inside, mut n, mut known) = (!room.private, 0, 0);
@@ -313,38 +314,38 @@ impl Model {
     }
 
     /// The entry of a message of a room.
-    pub fn seq_of(&self, name: &str, n: u64) -> Option<u64> {
+    pub(crate) fn seq_of(&self, name: &str, n: u64) -> Option<u64> {
         let doings = &self.room(name)?.doings;
         doings.iter().find(|doing| doing.what.n() == Some(n)).map(|doing| doing.seq)
     }
 
     /// The newest number of a room.
-    pub fn newest(&self, name: &str) -> u64 {
+    pub(crate) fn newest(&self, name: &str) -> u64 {
         self.room(name).map_or(0, |room| room.n)
     }
 
     /// How a message with this first word was posted: once, one hopes.
-    pub fn posted(&self, word: &str) -> &[Posted] {
+    pub(crate) fn posted(&self, word: &str) -> &[Posted] {
         self.posted.get(word).map_or(&[], Vec::as_slice)
     }
 
     /// What came of an entry that was no message.
-    pub fn done(&self, seq: u64) -> Option<&'static str> {
+    pub(crate) fn done(&self, seq: u64) -> Option<&'static str> {
         self.done.get(&seq).copied()
     }
 
     /// Entries by which a server opened the journal.
-    pub fn openings(&self) -> &[u64] {
+    pub(crate) fn openings(&self) -> &[u64] {
         &self.openings
     }
 
     /// The last account that was added.
-    pub fn last_account(&self) -> u64 {
+    pub(crate) fn last_account(&self) -> u64 {
         self.accounts.keys().last().copied().unwrap_or(0)
     }
 
     /// What the tables must hold, as one delta.
-    pub fn delta(&self) -> vang_hub::Delta {
+    pub(crate) fn delta(&self) -> vang_hub::Delta {
         vang_hub::Delta { upto: self.seq(), rows: self.rows.clone(), snapshot: None }
     }
 }

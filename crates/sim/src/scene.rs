@@ -11,42 +11,42 @@ use crate::wire::Lines;
 
 /// An older copy that was put back.
 #[derive(Clone, Copy, Debug)]
-pub struct SetBack {
+pub(crate) struct SetBack {
     /// Runs of the server up to this one knew what was lost.
-    pub before: u32,
+    pub(crate) before: u32,
     /// The last entry that was kept.
-    pub to: u64,
+    pub(crate) to: u64,
     /// Openings of the journal that were lost.
-    pub openings: usize,
+    pub(crate) openings: usize,
 }
 
 /// See the module's head.
 #[derive(Debug)]
-pub struct Scene {
+pub(crate) struct Scene {
     /// Chance, time, record.
-    pub fate: Fate,
+    pub(crate) fate: Fate,
     /// The network.
-    pub lines: Lines,
+    pub(crate) lines: Lines,
     /// What is true.
-    pub model: Model,
+    pub(crate) model: Model,
     /// Which run of the server this is.
-    pub run: u32,
+    pub(crate) run: u32,
     /// Can the server be called?
-    pub is_up: bool,
+    pub(crate) is_up: bool,
+    /// Was it told to stop?
+    pub(crate) is_stopping: bool,
     /// Older copies that were put back.
-    pub set_backs: Vec<SetBack>,
+    pub(crate) set_backs: Vec<SetBack>,
     /// Events as every reader must get them: hash of the bytes by their place.
-    pub frames: BTreeMap<u64, u64>,
+    pub(crate) frames: BTreeMap<u64, u64>,
     /// Rooms that anybody may talk of.
-    pub public: Vec<String>,
+    pub(crate) public: Vec<String>,
     /// Private rooms that were made, by their marks.
-    pub private: BTreeMap<u64, String>,
-    /// People who must be known to nobody but those they share a private room with.
-    pub veiled: BTreeMap<u64, String>,
-    /// Who was brought into a private room and does not know yet: account's name and the room's.
-    pub invitations: Vec<(String, String)>,
+    pub(crate) private: BTreeMap<u64, String>,
+    /// Accounts that members may bring into private rooms.
+    pub(crate) guests_of_rooms: Vec<String>,
     /// Makes marks, ids and names that are used once.
-    pub next_mark: u64,
+    pub(crate) next_mark: u64,
 }
 
 /// What begins every mark of what is private.
@@ -54,30 +54,30 @@ const MARK: &[u8] = b"zq";
 
 impl Scene {
     /// A new mark.
-    pub fn mark(&mut self) -> u64 {
+    pub(crate) fn mark(&mut self) -> u64 {
         self.next_mark += 1;
         self.next_mark
     }
 
     /// Is what a run of the server said of this entry still so?
-    pub fn survives(&self, run: u32, seq: u64) -> bool {
+    pub(crate) fn survives(&self, run: u32, seq: u64) -> bool {
         self.common(run, seq) == seq
     }
 
     /// How far somebody who was told up to `seq` by this run agrees with the journal as it is.
-    pub fn common(&self, run: u32, seq: u64) -> u64 {
+    pub(crate) fn common(&self, run: u32, seq: u64) -> u64 {
         let after = self.set_backs.iter().filter(|back| back.before >= run);
         after.map(|back| back.to).fold(seq, u64::min)
     }
 
     /// Have so many openings been lost since that nothing in common need be known?
-    pub fn may_be_lost(&self, run: u32) -> bool {
+    pub(crate) fn may_be_lost(&self, run: u32) -> bool {
         let after = self.set_backs.iter().filter(|back| back.before >= run);
         after.map(|back| back.openings).sum::<usize>() >= vang_hub::limits::EPOCH_OPENINGS
     }
 
     /// The same event is the same bytes for every reader.
-    pub fn check_bytes(&mut self, seq: u64, frame: &Frame) {
+    pub(crate) fn check_bytes(&mut self, seq: u64, frame: &Frame) {
         let print = crate::fate::print(crate::fate::print(7, frame.header.json()), &frame.content);
         let first = *self.frames.entry(seq).or_insert(print);
         assert_eq!(first, print, "event {seq} is not the same bytes for every reader");
@@ -85,7 +85,7 @@ impl Scene {
 
     /// P9: is there anything in this frame that this client may not see? `typed`: marks that it wrote
     /// itself and may get back.
-    pub fn check_secrets(&mut self, who: &str, account: Option<u64>, typed: &BTreeSet<u64>, frame: &Frame) {
+    pub(crate) fn check_secrets(&mut self, who: &str, account: Option<u64>, typed: &BTreeSet<u64>, frame: &Frame) {
         for bytes in [&frame.header.json()[..], &frame.content[..]] {
             let mut at = 0;
             while let Some(found) = find(&bytes[at..]) {
@@ -138,16 +138,16 @@ fn find(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The name of a private room with this mark.
-pub fn private_room(mark: u64) -> String {
+pub(crate) fn private_room(mark: u64) -> String {
     format!("zqr{mark}zq")
 }
 
 /// The first word of a private message with this mark.
-pub fn private_word(mark: u64) -> String {
+pub(crate) fn private_word(mark: u64) -> String {
     format!("zqm{mark}zq")
 }
 
 /// The name of a veiled person with this mark.
-pub fn veiled_name(mark: u64) -> String {
+pub(crate) fn veiled_name(mark: u64) -> String {
     format!("zqv{mark}zq")
 }

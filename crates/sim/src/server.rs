@@ -50,7 +50,7 @@ const HELD_BYTES_MAX: usize = (HEADER_BYTES_MAX as usize + CONTENT_BYTES_MAX as 
 const PENDING_PAGES: usize = PENDING_REQUEST_BYTES_MAX / HISTORY_BYTES_MAX + 1;
 
 /// See the module's head.
-pub struct Process {
+pub(crate) struct Process {
     hub: Hub,
     conns: BTreeMap<SessionId, Conn>,
     settling_after: Seq,
@@ -65,7 +65,7 @@ struct Conn {
 
 impl Process {
     /// Starts on what is on the disk: the newest snapshot that is good, then every entry after it.
-    pub fn start(fate: &mut Fate, disk: &Disk, tables: &mut Tables) -> Process {
+    pub(crate) fn start(fate: &mut Fate, disk: &Disk, tables: &mut Tables) -> Process {
         let identity = disk.identity();
         let mut reader = disk.reader();
         if tables.rows().cursor > disk.end() {
@@ -103,21 +103,21 @@ impl Process {
     }
 
     /// The real state.
-    pub fn hub(&self) -> &Hub {
+    pub(crate) fn hub(&self) -> &Hub {
         &self.hub
     }
 
     /// Stops in good order: nothing more is taken, what was asked is finished.
-    pub fn stop(&mut self, fate: &mut Fate) {
+    pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.hub.stop();
         for conn in self.conns.values_mut() {
-            conn.session.close(fate.millis(), "stopping");
+            conn.session.close("stopping");
         }
     }
 
     /// Has it stopped? Then the tables have had the last word.
-    pub fn has_stopped(&mut self, tables: &mut Tables) -> bool {
+    pub(crate) fn has_stopped(&mut self, tables: &mut Tables) -> bool {
         if self.stopping && self.hub.is_quiet() {
             tables.tell(self.hub.farewell());
             return true;
@@ -126,17 +126,17 @@ impl Process {
     }
 
     /// The tables are told the state as it is now: the next start begins here.
-    pub fn snapshot(&mut self, tables: &mut Tables) {
+    pub(crate) fn snapshot(&mut self, tables: &mut Tables) {
         tables.tell(self.hub.farewell());
     }
 
     /// Is nothing left to do?
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.hub.is_quiet() && self.hub.is_open() && self.conns.values().all(|conn| !conn.session.has_output())
     }
 
     /// Time passes.
-    pub fn turn(&mut self, fate: &mut Fate, lines: &mut Lines, disk: &mut Disk, tables: &mut Tables) {
+    pub(crate) fn turn(&mut self, fate: &mut Fate, lines: &mut Lines, disk: &mut Disk, tables: &mut Tables) {
         self.accept(fate, lines);
         if let Some(appended) = disk.finish(fate) {
             fate.note(format_args!("appended: {appended:?}"));
@@ -169,7 +169,7 @@ impl Process {
             self.conns.insert(id, Conn { line, session, may_pull: false });
             if self.stopping {
                 let conn = self.conns.get_mut(&id).expect("just inserted");
-                conn.session.close(fate.millis(), "stopping");
+                conn.session.close("stopping");
             }
         }
     }

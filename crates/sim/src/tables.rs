@@ -11,31 +11,31 @@ use crate::fate::Fate;
 
 /// A row of the table of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventRow {
+pub(crate) struct EventRow {
     /// The entry.
-    pub seq: Seq,
+    pub(crate) seq: Seq,
     /// A message's number; of another event, the room's newest then.
-    pub n: u64,
+    pub(crate) n: u64,
     /// Is it a message?
-    pub message: bool,
+    pub(crate) message: bool,
 }
 
 /// What is in the tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// Complete up to here.
-    pub cursor: Seq,
+    pub(crate) cursor: Seq,
     /// Events of each room.
-    pub events: BTreeMap<RoomId, Vec<EventRow>>,
+    pub(crate) events: BTreeMap<RoomId, Vec<EventRow>>,
     /// Names of rooms.
-    pub rooms: BTreeMap<RoomId, String>,
+    pub(crate) rooms: BTreeMap<RoomId, String>,
     /// Names of accounts.
-    pub accounts: BTreeMap<AccountId, String>,
+    pub(crate) accounts: BTreeMap<AccountId, String>,
 }
 
 /// See the module's head.
 #[derive(Debug, Default)]
-pub struct Tables {
+pub(crate) struct Tables {
     rows: Rows,
     snapshots: Vec<(Seq, Vec<u8>)>,
     /// What a power cut leaves.
@@ -56,7 +56,7 @@ const PATIENCE_MS: u64 = 2_000;
 
 impl Rows {
     /// Takes over a delta; what is there already is skipped.
-    pub fn apply(&mut self, delta: &Delta) {
+    pub(crate) fn apply(&mut self, delta: &Delta) {
         if delta.upto <= self.cursor {
             return;
         }
@@ -94,22 +94,22 @@ impl Rows {
 
 impl Tables {
     /// What is in them now.
-    pub fn rows(&self) -> &Rows {
+    pub(crate) fn rows(&self) -> &Rows {
         &self.rows
     }
 
     /// Everything that they were told is in.
-    pub fn are_quiet(&self) -> bool {
+    pub(crate) fn are_quiet(&self) -> bool {
         self.told.is_empty() && self.jobs.is_empty()
     }
 
     /// The hub tells something.
-    pub fn tell(&mut self, delta: Delta) {
+    pub(crate) fn tell(&mut self, delta: Delta) {
         self.told.push_back(delta);
     }
 
     /// Takes over a delta at once: during a replay.
-    pub fn apply(&mut self, delta: Delta) {
+    pub(crate) fn apply(&mut self, delta: Delta) {
         self.rows.apply(&delta);
         // One that lies beyond the cursor could not be used before the cursor comes there.
         if let Some(snapshot) = delta.snapshot {
@@ -118,7 +118,7 @@ impl Tables {
     }
 
     /// Time passes: some of what was told is written.
-    pub fn turn(&mut self, fate: &mut Fate) {
+    pub(crate) fn turn(&mut self, fate: &mut Fate) {
         if fate.rng.happens(fate.weather.tables_lag) {
             return;
         }
@@ -133,7 +133,7 @@ impl Tables {
     }
 
     /// Everything that was told is written and synced: a stop in good order.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(delta) = self.told.pop_front() {
             self.apply(delta);
         }
@@ -142,7 +142,7 @@ impl Tables {
     }
 
     /// The server dies; the machine too, perhaps.
-    pub fn crash(&mut self, fate: &mut Fate) {
+    pub(crate) fn crash(&mut self, fate: &mut Fate) {
         self.told.clear();
         self.jobs.clear();
         if fate.rng.happens(500) {
@@ -152,7 +152,7 @@ impl Tables {
     }
 
     /// An older copy is put back; `with_tables`: the tables' older copy too.
-    pub fn put_back(&mut self, to: Seq, with_tables: bool) {
+    pub(crate) fn put_back(&mut self, to: Seq, with_tables: bool) {
         if with_tables {
             self.rows.truncate(to);
             self.snapshots.retain(|(seq, _)| *seq <= to);
@@ -161,24 +161,24 @@ impl Tables {
     }
 
     /// Empties everything.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Tables::default();
     }
 
     /// The newest snapshot that does not lie beyond the cursor.
-    pub fn snapshot(&self) -> Option<&[u8]> {
+    pub(crate) fn snapshot(&self) -> Option<&[u8]> {
         let usable = self.snapshots.iter().filter(|(seq, _)| *seq <= self.rows.cursor);
         usable.max_by_key(|(seq, _)| *seq).map(|(_, bytes)| bytes.as_slice())
     }
 
     /// The hub asks.
-    pub fn ask(&mut self, fate: &mut Fate, job: ReadJob) {
+    pub(crate) fn ask(&mut self, fate: &mut Fate, job: ReadJob) {
         let due = fate.now() + fate.rng.between(1, fate.weather.read_ms);
         self.jobs.push(Job { due, until: fate.now() + PATIENCE_MS, job });
     }
 
     /// Questions that are answered now, in any order.
-    pub fn answers(
+    pub(crate) fn answers(
         &mut self,
         fate: &mut Fate,
         journal: &mut MemoryJournal,

@@ -5,56 +5,56 @@ use crate::rng::Rng;
 
 /// Chances are of a thousand: for each tick of a few milliseconds, or each time the thing is done.
 #[derive(Clone, Debug)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// People act by themselves.
-    pub people_act: bool,
+    pub(crate) people_act: bool,
     /// The server dies, each tick.
-    pub crash: u32,
+    pub(crate) crash: u32,
     /// The server is stopped in good order, each tick.
-    pub stop: u32,
+    pub(crate) stop: u32,
     /// An older copy of the data folder is put back before a start.
-    pub older_copy: u32,
+    pub(crate) older_copy: u32,
     /// The longest that the server stays away, ms.
-    pub away_ms: u64,
+    pub(crate) away_ms: u64,
     /// An append is answered `Unknown`.
-    pub unknown: u32,
+    pub(crate) unknown: u32,
     /// The disk becomes full or unreachable for a while, each append.
-    pub trouble: u32,
+    pub(crate) trouble: u32,
     /// `settle` fails.
-    pub settle_fails: u32,
+    pub(crate) settle_fails: u32,
     /// Another process writes an entry before ours.
-    pub other_writer: u32,
+    pub(crate) other_writer: u32,
     /// The longest that an ordinary append takes, ms.
-    pub append_ms: u64,
+    pub(crate) append_ms: u64,
     /// The tables take nothing in, each tick.
-    pub tables_lag: u32,
+    pub(crate) tables_lag: u32,
     /// A read fails.
-    pub read_fails: u32,
+    pub(crate) read_fails: u32,
     /// The longest that a read takes, ms.
-    pub read_ms: u64,
+    pub(crate) read_ms: u64,
     /// A connection breaks, each tick and connection.
-    pub cut: u32,
+    pub(crate) cut: u32,
     /// A reader stops taking bytes for a while, each tick.
-    pub pause: u32,
+    pub(crate) pause: u32,
     /// A message is long.
-    pub long: u32,
+    pub(crate) long: u32,
     /// A long message's length at most, bytes.
-    pub long_bytes: u64,
+    pub(crate) long_bytes: u64,
     /// Somebody does something, each tick.
-    pub act: u32,
+    pub(crate) act: u32,
     /// The wall clock leaps for a while, each tick.
-    pub clock_leaps: u32,
+    pub(crate) clock_leaps: u32,
     /// Bytes that the network takes from the server without the client reading.
-    pub window: u64,
+    pub(crate) window: u64,
     /// How long people act, ms.
-    pub lasts_ms: u64,
+    pub(crate) lasts_ms: u64,
     /// People, beside the operator and the ones who pry.
-    pub people: u64,
+    pub(crate) people: u64,
 }
 
 impl Weather {
     /// Nothing goes wrong and nobody acts by himself: for stories.
-    pub fn calm() -> Weather {
+    pub(crate) fn calm() -> Weather {
         Weather {
             people_act: false,
             crash: 0,
@@ -82,7 +82,7 @@ impl Weather {
     }
 
     /// What a seed gives.
-    pub fn drawn(rng: &mut Rng) -> Weather {
+    pub(crate) fn drawn(rng: &mut Rng) -> Weather {
         let mut some = |chance: u32, max: u64| match rng.happens(chance) {
             true => rng.between(1, max),
             false => 0,
@@ -116,7 +116,7 @@ impl Weather {
     }
 
     /// Everything that goes wrong goes wrong no more, and people are still.
-    pub fn clear_up(&mut self) {
+    pub(crate) fn clear_up(&mut self) {
         let window = self.window.max(1 << 14);
         *self = Weather { window, tables_lag: 0, ..Weather::calm() };
     }

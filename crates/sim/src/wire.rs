@@ -9,28 +9,28 @@ use vang_hub::Peer;
 use crate::fate::Fate;
 
 /// Names a connection.
-pub type LineId = u64;
+pub(crate) type LineId = u64;
 
 /// One connection.
 #[derive(Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// Where it comes from.
-    pub peer: Peer,
+    pub(crate) peer: Peer,
     /// From the client to the server.
-    pub up: BytesMut,
+    pub(crate) up: BytesMut,
     /// The client has shut its sending half.
-    pub up_ended: bool,
+    pub(crate) up_ended: bool,
     /// From the server to the client.
-    pub down: BytesMut,
+    pub(crate) down: BytesMut,
     /// The server has shut its sending half, or is gone.
-    pub down_ended: bool,
+    pub(crate) down_ended: bool,
     /// When the server notices that the client is gone.
-    pub client_gone_at: Option<u64>,
+    pub(crate) client_gone_at: Option<u64>,
 }
 
 /// All connections.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     lines: BTreeMap<LineId, Line>,
     calling: Vec<LineId>,
     next: LineId,
@@ -38,7 +38,7 @@ pub struct Lines {
 
 impl Lines {
     /// A client calls.
-    pub fn call(&mut self, peer: Peer) -> LineId {
+    pub(crate) fn call(&mut self, peer: Peer) -> LineId {
         self.next += 1;
         let (up, down) = (BytesMut::new(), BytesMut::new());
         let line = Line { peer, up, up_ended: false, down, down_ended: false, client_gone_at: None };
@@ -48,17 +48,17 @@ impl Lines {
     }
 
     /// Who has called since the server last looked.
-    pub fn accept(&mut self) -> Vec<LineId> {
+    pub(crate) fn accept(&mut self) -> Vec<LineId> {
         std::mem::take(&mut self.calling)
     }
 
     /// A connection.
-    pub fn get(&mut self, id: LineId) -> Option<&mut Line> {
+    pub(crate) fn get(&mut self, id: LineId) -> Option<&mut Line> {
         self.lines.get_mut(&id)
     }
 
     /// The client is gone: the server notices later, and gets some of what was under way.
-    pub fn cut(&mut self, id: LineId, fate: &mut Fate) {
+    pub(crate) fn cut(&mut self, id: LineId, fate: &mut Fate) {
         let notices = fate.now() + fate.rng.below(1_500);
         if let Some(line) = self.lines.get_mut(&id) {
             let arrives = fate.rng.below(line.up.len() as u64 + 1) as usize;
@@ -68,7 +68,7 @@ impl Lines {
     }
 
     /// The server has let go of it.
-    pub fn hang_up(&mut self, id: LineId) {
+    pub(crate) fn hang_up(&mut self, id: LineId) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.down_ended = true;
             line.up.clear();
@@ -79,12 +79,12 @@ impl Lines {
     }
 
     /// The client has let go of it after the server did.
-    pub fn forget(&mut self, id: LineId) {
+    pub(crate) fn forget(&mut self, id: LineId) {
         self.lines.remove(&id);
     }
 
     /// The server is gone: of what was under way to its clients some arrives, or nothing.
-    pub fn drop_all(&mut self, fate: &mut Fate, some_arrives: bool) {
+    pub(crate) fn drop_all(&mut self, fate: &mut Fate, some_arrives: bool) {
         self.calling.clear();
         self.lines.retain(|_, line| line.client_gone_at.is_none());
         for line in self.lines.values_mut() {
@@ -96,14 +96,14 @@ impl Lines {
     }
 
     /// Is nothing under way?
-    pub fn are_quiet(&self) -> bool {
+    pub(crate) fn are_quiet(&self) -> bool {
         let quiet = |line: &Line| line.client_gone_at.is_none() && line.up.is_empty() && line.down.is_empty();
         self.calling.is_empty() && self.lines.values().all(quiet)
     }
 }
 
 /// A piece of what has come, cut anywhere; often nothing yet, sometimes a byte.
-pub fn piece(fate: &mut Fate, from: &mut BytesMut) -> Option<BytesMut> {
+pub(crate) fn piece(fate: &mut Fate, from: &mut BytesMut) -> Option<BytesMut> {
     if from.is_empty() || fate.rng.happens(200) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! What every test of the binary needs: a server in a folder of its own, the client commands, and raw
 //! sockets. Everything waits for facts: a line, an exit, bytes; `PATIENCE` only ends what hangs.
 
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,0 +1,192 @@
+//! What people do by themselves in a random world: talk, in bursts and at length, come and go, bring
+//! others, read old pages, repeat themselves, pry. Only who they are and chance decide.
+
+use vang_proto::limits::INLINE_BYTES_MAX;
+use vang_proto::vang::Value;
+
+use crate::client::{Client, Role};
+use crate::following::Since;
+use crate::scene::{Scene, private_room, private_word, veiled_name};
+
+/// Somebody may do something now.
+pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
+    if !scene.fate.rng.happens(scene.fate.weather.act) {
+        return;
+    }
+    match client.role {
+        Role::Person | Role::Veiled => talk_or_walk(client, scene),
+        Role::Pries => {
+            let rooms: Vec<_> = scene.private.values().cloned().collect();
+            let there: Vec<_> = rooms.into_iter().filter(|room| scene.model.has_room(room)).collect();
+            match scene.fate.rng.pick(&there).cloned() {
+                Some(room) => client.pry(scene, &room),
+                None => client.look(scene),
+            }
+        }
+        Role::Operator => {
+            if scene.fate.rng.happens(60) {
+                let mark = scene.mark();
+                let veiled = scene.fate.rng.happens(400);
+                let name = if veiled { veiled_name(mark) } else { format!("late{mark}") };
+                if client.added.len() < 4 {
+                    client.act(scene, "account-add", &name, &[]);
+                }
+            }
+        }
+    }
+}
+
+fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
+    let account = client.account(scene);
+    let veiled = client.role == Role::Veiled;
+    match scene.fate.rng.below(100) {
+        0..48 => drop(say(client, scene)),
+        48..53 => {
+            let many = scene.fate.rng.between(5, 60);
+            scene.fate.count("burst of sends");
+            for _ in 0..many {
+                say(client, scene);
+            }
+        }
+        53..62 => client.repeat(scene),
+        62..65 => {
+            let word = word(scene, client, false);
+            // Only what was said in public: a private word has its own mark.
+            if !veiled {
+                client.twist(scene, word);
+            }
+        }
+        65..74 => {
+            let Some(room) = some_room(client, scene, false) else { return };
+            let newest = scene.model.newest(&room);
+            let times = if scene.fate.rng.happens(150) { 24 } else { 1 };
+            for _ in 0..times {
+                let since = if times > 1 { 0 } else { scene.fate.rng.below(newest + 2).min(newest) };
+                let limit = if scene.fate.rng.happens(500) { 256 } else { scene.fate.rng.between(1, 9) };
+                client.history(scene, &room, since, limit);
+            }
+        }
+        74..77 => client.look(scene),
+        77..80 => create(client, scene, account),
+        80..86 => bring(client, scene, account),
+        86..91 => come_or_go(client, scene, account),
+        91..95 => turn_to_rooms(client, scene, account),
+        95..97 => {
+            if !veiled {
+                client.follow_more(scene);
+            }
+        }
+        97..98 => client.half_close(scene),
+        _ => {
+            if client.is_half_closed() {
+                client.cut(scene);
+            }
+        }
+    }
+}
+
+/// A room that it may know of, or may speak in.
+fn some_room(client: &Client, scene: &mut Scene, to_speak: bool) -> Option<String> {
+    let account = client.account(scene);
+    let fits = |room: &&String| match to_speak {
+        true => scene.model.is_member(account, room),
+        false => scene.model.knows(account, room),
+    };
+    let private: Vec<String> = scene.private.values().filter(fits).cloned().collect();
+    let among = match client.role {
+        Role::Veiled => private,
+        _ if !private.is_empty() && scene.fate.rng.happens(500) => private,
+        _ => scene.public.iter().filter(|room| scene.model.has_room(room)).cloned().collect(),
+    };
+    scene.fate.rng.pick(&among).cloned()
+}
+
+fn word(scene: &mut Scene, client: &Client, private: bool) -> String {
+    let mark = scene.mark();
+    if private { private_word(mark) } else { format!("{}-{mark}", if client.role == Role::Veiled { "v" } else { &client.label }) }
+}
+
+fn say(client: &mut Client, scene: &mut Scene) -> Option<usize> {
+    let room = some_room(client, scene, true)?;
+    let word = word(scene, client, scene.private.values().any(|private| *private == room));
+    let long = scene.fate.rng.happens(scene.fate.weather.long);
+    let len = if long { scene.fate.rng.between(1_000, scene.fate.weather.long_bytes.max(1_001)) } else { 0 };
+    if len > INLINE_BYTES_MAX {
+        scene.fate.count("message over the limit");
+    }
+    let id = (!scene.fate.rng.happens(150)).then(|| format!("id {word}"));
+    let types = [("text/plain", "utf-8"), ("text/plain", "latin-1"), ("application/x", "binary")];
+    let types = *scene.fate.rng.pick(&types).expect("three");
+    Some(client.send(scene, &room, (word, len as usize), id, types))
+}
+
+fn create(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
+    if account.is_none() || scene.public.len() + scene.private.len() > 12 {
+        return;
+    }
+    let mark = scene.mark();
+    if client.role == Role::Veiled || scene.fate.rng.happens(600) {
+        let name = private_room(mark);
+        if client.act(scene, "create", &name, &[("access", "private".into())]) {
+            scene.private.insert(mark, name);
+        }
+    } else {
+        let name = format!("hall{mark}");
+        if client.act(scene, "create", &name, &[]) {
+            scene.public.push(name);
+        }
+    }
+}
+
+fn bring(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
+    let mine = scene.private.values().filter(|room| scene.model.is_member(account, room)).cloned();
+    let mine: Vec<_> = mine.collect();
+    let Some(room) = scene.fate.rng.pick(&mine).cloned() else { return };
+    let others: Vec<_> = scene.guests_of_rooms.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
+    let Some(other) = scene.fate.rng.pick(&others).cloned() else { return };
+    client.act(scene, "join", &room, &[("who", Value::from(other))]);
+}
+
+fn come_or_go(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
+    if account.is_none() {
+        return;
+    }
+    let Some(room) = some_room(client, scene, false) else { return };
+    let inside = scene.model.is_member(account, &room);
+    let what = if inside { "leave" } else { "join" };
+    client.act(scene, what, &room, &[]);
+    if inside {
+        // What is said now races with the leaving.
+        let word = word(scene, client, scene.private.values().any(|private| *private == room));
+        let id = Some(format!("id {word}"));
+        client.send(scene, &room, (word, 0), id, ("text/plain", "utf-8"));
+        scene.fate.count("send races with a leave");
+    }
+}
+
+/// Follows other rooms than before.
+pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
+    let known = |room: &&String| scene.model.knows(account, room);
+    let mut rooms: Vec<String> = scene.private.values().filter(known).cloned().collect();
+    if client.role != Role::Veiled {
+        rooms.extend(scene.public.iter().filter(known).cloned());
+    }
+    let leave_out = scene.fate.rng.below(600) as u32;
+    rooms.retain(|_| !scene.fate.rng.happens(leave_out));
+    if rooms.is_empty() {
+        return;
+    }
+    if rooms.len() > 1 {
+        scene.fate.count("several rooms followed");
+    }
+    let since = match scene.fate.rng.below(3) {
+        0 => Since::Now,
+        1 => Since::Beginning,
+        _ => {
+            scene.fate.count("followed from numbers");
+            let newest: Vec<_> = rooms.iter().map(|room| scene.model.newest(room)).collect();
+            Since::Numbers(newest.into_iter().map(|newest| scene.fate.rng.below(newest + 1)).collect())
+        }
+    };
+    client.follow(scene, rooms, since);
+}

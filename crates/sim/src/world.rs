@@ -1,0 +1,515 @@
+//! The whole: a server on its disk, its clients, and everything that happens to them, one tick after
+//! another. Random worlds are lived by `live`; stories tell a calm one what happens.
+
+use std::collections::BTreeMap;
+
+use vang_chat::{Seq, State};
+use vang_hub::{Book, Peer, replay};
+use vang_journal::{Identity, Reader};
+use vang_proto::vang::Value;
+
+use crate::client::{Client, Role};
+use crate::fate::Fate;
+use crate::following::Since;
+use crate::journal::{AppendFate, Disk};
+use crate::model::{Model, What};
+use crate::people;
+use crate::rng::Rng;
+use crate::scene::{Scene, SetBack};
+use crate::server::Process;
+use crate::tables::{Rows, Tables};
+use crate::weather::Weather;
+use crate::wire::Lines;
+
+/// See the module's head.
+pub struct World {
+    scene: Scene,
+    clients: Vec<Client>,
+    process: Option<Process>,
+    disk: Disk,
+    tables: Tables,
+    start_at: u64,
+    keeps_down: bool,
+}
+
+/// How long a world may take to become quiet, ms of its own time.
+const HEALING_MS: u64 = 240_000;
+
+/// Ticks without anything under way: then it is quiet.
+const QUIET_TICKS: u32 = 12;
+
+impl World {
+    /// A world in which nothing happens by itself.
+    pub fn calm(seed: u64) -> World {
+        World::new(seed, Weather::calm(), Rng::new(seed), false)
+    }
+
+    /// A world of this seed: size, people and everything that goes wrong follow from it.
+    pub fn random(seed: u64, prints: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let weather = Weather::drawn(&mut rng);
+        let mut world = World::new(seed, Weather::calm(), rng, prints);
+        for index in 0..weather.people {
+            let label = format!("p{index}");
+            match index {
+                0 => world.account(&label),
+                _ if world.scene.fate.rng.happens(250) => world.guest(&label),
+                _ => world.account(&label),
+            }
+            world.follow(&label, &["general"], Since::Beginning);
+        }
+        world.account("mallory");
+        world.person_mut("mallory").role = Role::Pries;
+        world.clients.push(Client::new("eve", Some("eve"), Role::Pries, Peer::Local));
+        world.clients.push(Client::new("far", Some("far"), Role::Pries, Peer::RemotePlain));
+        world.scene.fate.note(format_args!("{weather:?}"));
+        world.scene.fate.weather = weather;
+        world
+    }
+
+    fn new(seed: u64, weather: Weather, mut rng: Rng, prints: bool) -> World {
+        let identity = Identity { id: rng.bytes(), key: rng.bytes() };
+        let fate = Fate::new(seed, weather, rng, prints);
+        let scene = Scene {
+            fate,
+            lines: Lines::default(),
+            model: Model::default(),
+            run: 0,
+            is_up: false,
+            is_stopping: false,
+            set_backs: Vec::new(),
+            frames: BTreeMap::new(),
+            public: vec!["general".to_owned()],
+            private: BTreeMap::new(),
+            guests_of_rooms: Vec::new(),
+            next_mark: 0,
+        };
+        let operator = Client::new("operator", None, Role::Operator, Peer::Operator);
+        let mut world = World {
+            scene,
+            clients: vec![operator],
+            process: None,
+            disk: Disk::new(identity),
+            tables: Tables::default(),
+            start_at: 0,
+            keeps_down: false,
+        };
+        world.until("the server is open", |world| world.process.as_ref().is_some_and(|p| p.hub().is_open()));
+        world
+    }
+
+    /// The hash of everything that happened, to compare two runs of a seed.
+    pub fn trace_hash(&self) -> u64 {
+        self.scene.fate.hash()
+    }
+
+    /// How often what happened.
+    pub fn tally(&self) -> &BTreeMap<&'static str, u64> {
+        self.scene.fate.tally()
+    }
+
+    // ---- time ----
+
+    /// Lives as long as the seed gives.
+    pub fn live(&mut self) {
+        let end = self.scene.fate.now() + self.scene.fate.weather.lasts_ms;
+        while self.scene.fate.now() < end {
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        let ms = self.scene.fate.rng.between(1, 20);
+        self.scene.fate.pass(ms);
+        self.misfortunes();
+        self.start_if_due();
+        let scene = &mut self.scene;
+        if let Some(process) = &mut self.process {
+            process.turn(&mut scene.fate, &mut scene.lines, &mut self.disk, &mut self.tables);
+        }
+        if self.process.as_mut().is_some_and(|process| process.has_stopped(&mut self.tables)) {
+            self.scene.fate.note(format_args!("the server has stopped"));
+            self.scene.fate.count("stop in good order");
+            self.tables.flush();
+            self.leave();
+        }
+        self.tables.turn(&mut self.scene.fate);
+        self.follow_journal();
+        let from = self.scene.fate.rng.below(self.clients.len() as u64) as usize;
+        self.clients.rotate_left(from);
+        for client in &mut self.clients {
+            client.turn(&mut self.scene);
+            if self.scene.fate.weather.people_act {
+                people::act(client, &mut self.scene);
+            }
+        }
+        self.clients.rotate_right(from);
+        self.welcome();
+    }
+
+    /// What is true follows from the journal.
+    fn follow_journal(&mut self) {
+        let after = self.scene.model.seq();
+        let entries = self.disk.reader().read(after, usize::MAX, usize::MAX).expect("memory does not fail");
+        for entry in entries {
+            self.scene.model.take(&entry);
+        }
+    }
+
+    /// Accounts that the operator added become people.
+    fn welcome(&mut self) {
+        let mut added = Vec::new();
+        for client in &mut self.clients {
+            if client.role == Role::Operator && self.scene.fate.weather.people_act {
+                let seen = client.welcomed;
+                added.extend(client.added[seen..].to_vec());
+                client.welcomed = client.added.len();
+            }
+        }
+        for name in added {
+            self.scene.fate.count("account added while running");
+            let role = if name.starts_with("zq") { Role::Veiled } else { Role::Person };
+            let mut client = Client::new(&name, Some(&name), role, Peer::Local);
+            self.scene.guests_of_rooms.push(name);
+            if role == Role::Person {
+                client.follow(&mut self.scene, vec!["general".to_owned()], Since::Now);
+            }
+            self.clients.push(client);
+        }
+    }
+
+    fn misfortunes(&mut self) {
+        let fate = &mut self.scene.fate;
+        let weather = fate.weather.clone();
+        if weather.clock_leaps > 0 && fate.rng.happens(if fate.has_leapt() { 10 } else { weather.clock_leaps }) {
+            let leap = if fate.rng.happens(500) { 7_200_000 } else { -20_000 };
+            fate.leap(if fate.has_leapt() { 0 } else { leap });
+            fate.count("clock leapt");
+        }
+        if self.process.is_some() {
+            if self.scene.fate.rng.happens(weather.crash) {
+                self.crash();
+            } else if self.scene.fate.rng.happens(weather.stop) {
+                self.scene.fate.note(format_args!("the server is told to stop"));
+                self.scene.is_stopping = true;
+                self.process.as_mut().expect("it runs").stop();
+            } else if weather.people_act && self.scene.fate.rng.happens(5) {
+                self.scene.fate.count("snapshot");
+                self.process.as_mut().expect("it runs").snapshot(&mut self.tables);
+            }
+        }
+        for client in &mut self.clients {
+            if self.scene.fate.rng.happens(weather.cut) {
+                client.cut(&mut self.scene);
+            }
+            if self.scene.fate.rng.happens(weather.pause) {
+                let ms = if self.scene.fate.rng.happens(150) { 9_000 } else { 1_500 };
+                let ms = self.scene.fate.rng.between(1, ms);
+                client.pause(&mut self.scene, ms);
+            }
+        }
+    }
+
+    // ---- the server ----
+
+    fn start_if_due(&mut self) {
+        if self.process.is_some() || self.keeps_down || self.scene.fate.now() < self.start_at {
+            return;
+        }
+        if self.scene.fate.rng.happens(self.scene.fate.weather.older_copy) {
+            self.put_back_a_copy();
+        }
+        let process = Process::start(&mut self.scene.fate, &self.disk, &mut self.tables);
+        self.process = Some(process);
+        self.scene.run += 1;
+        self.scene.is_up = true;
+        self.scene.is_stopping = false;
+    }
+
+    fn leave(&mut self) {
+        self.process = None;
+        self.scene.is_up = false;
+        let some_arrives = self.scene.fate.weather.older_copy == 0;
+        self.scene.lines.drop_all(&mut self.scene.fate, some_arrives);
+        self.start_at = self.scene.fate.now() + self.scene.fate.rng.between(10, self.scene.fate.weather.away_ms.max(10));
+    }
+
+    /// An older copy of the data folder is put back.
+    fn put_back_a_copy(&mut self) {
+        self.follow_journal();
+        // Accounts stay, so that everybody remains who he is.
+        let least = self.scene.model.last_account();
+        let synced: Vec<Seq> = self.disk.synced().iter().copied().filter(|seq| seq.0 >= least).collect();
+        let far = if self.scene.fate.rng.happens(300) { synced.len() } else { synced.len().min(12) };
+        let recent = &synced[synced.len() - far..];
+        let Some(&to) = self.scene.fate.rng.pick(recent) else { return };
+        self.set_back(to);
+    }
+
+    fn set_back(&mut self, to: Seq) {
+        if to >= self.disk.end() {
+            return;
+        }
+        self.scene.fate.count("older copy put back");
+        let openings = self.scene.model.openings().iter().filter(|&&seq| seq > to.0).count();
+        self.scene.fate.note(format_args!("a copy of {to} is put back; {} are lost", self.disk.end().0 - to.0));
+        self.disk.put_back(to);
+        let with_tables = self.scene.fate.rng.happens(600);
+        self.tables.put_back(to, with_tables);
+        self.scene.set_backs.push(SetBack { before: self.scene.run, to: to.0, openings });
+        self.scene.frames.retain(|&seq, _| seq <= to.0);
+        self.scene.lines.drop_all(&mut self.scene.fate, false);
+        self.scene.model = Model::default();
+        self.follow_journal();
+    }
+
+    /// The server dies, now; by itself it comes again.
+    pub fn crash(&mut self) {
+        if self.process.is_none() {
+            return;
+        }
+        self.scene.fate.note(format_args!("the server dies"));
+        self.scene.fate.count("crash");
+        self.disk.crash(&mut self.scene.fate);
+        self.tables.crash(&mut self.scene.fate);
+        self.leave();
+    }
+
+    /// The server dies and stays away until `heal` or `restart`.
+    pub fn crash_for_long(&mut self) {
+        self.crash();
+        self.keeps_down = true;
+    }
+
+    /// The server starts again.
+    pub fn restart(&mut self) {
+        self.crash();
+        self.keeps_down = false;
+        self.until("the server is open", |world| world.process.as_ref().is_some_and(|p| p.hub().is_open()));
+    }
+
+    /// The server dies, and the copy of its data folder that was made at `seq` is put back.
+    pub fn put_back_copy_of(&mut self, seq: u64) {
+        self.crash();
+        self.follow_journal();
+        self.set_back(Seq(seq));
+    }
+
+    /// What becomes of the next appends.
+    pub fn next_appends(&mut self, fates: &[AppendFate]) {
+        self.disk.script(fates);
+    }
+
+    // ---- healing, and what must be true then ----
+
+    /// Nothing goes wrong any more; everybody reconnects and gets to the end of everything.
+    pub fn heal(&mut self) {
+        self.scene.fate.note(format_args!("everything heals"));
+        self.scene.fate.weather.clear_up();
+        self.scene.fate.leap(0);
+        self.keeps_down = false;
+        self.disk.heal();
+        for client in &mut self.clients {
+            client.read_on();
+        }
+        let deadline = self.scene.fate.now() + HEALING_MS;
+        let mut quiet = 0;
+        while quiet < QUIET_TICKS {
+            self.tick();
+            for client in &mut self.clients {
+                if client.is_half_closed() && self.scene.lines.are_quiet() {
+                    client.cut(&mut self.scene);
+                }
+                if client.following.is_none() && matches!(client.role, Role::Person) {
+                    client.follow(&mut self.scene, vec!["general".to_owned()], Since::Beginning);
+                }
+            }
+            quiet = if self.is_quiet() { quiet + 1 } else { 0 };
+            assert!(self.scene.fate.now() < deadline, "it does not become quiet: {}", self.unquiet());
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let process = self.process.as_ref().is_some_and(Process::is_quiet);
+        let disk = self.disk.is_quiet() && self.tables.are_quiet();
+        process && disk && self.scene.lines.are_quiet() && self.clients.iter().all(Client::is_quiet)
+    }
+
+    fn unquiet(&self) -> String {
+        let clients: Vec<_> = self.clients.iter().filter(|client| !client.is_quiet()).map(|client| &client.label).collect();
+        format!(
+            "server {}, disk {}, tables {}, lines {}, clients {clients:?}",
+            self.process.as_ref().is_some_and(Process::is_quiet),
+            self.disk.is_quiet(),
+            self.tables.are_quiet(),
+            self.scene.lines.are_quiet()
+        )
+    }
+
+    /// Everything that was promised: P1 to P4 and P10. (P5 and P9 are looked at all the time.)
+    pub fn assert_one_history(&mut self) {
+        self.follow_journal();
+        for client in &self.clients {
+            client.check_answers(&self.scene);
+            client.check(&self.scene, true);
+        }
+        let hub = self.process.as_ref().expect("it runs").hub();
+        let mut reader = self.disk.reader();
+        assert_eq!(hub.state().seq(), self.disk.end(), "the hub is at the journal's end");
+        let beginning = (State::default(), Book::default());
+        let mut told = Rows::default();
+        let replayed = replay(&mut reader, &self.disk.identity(), beginning, Seq(0), &mut |delta| {
+            told.apply(&delta);
+            Ok(())
+        });
+        let replayed = replayed.expect("the journal can be replayed");
+        assert_eq!(replayed.state.hash(), hub.state().hash(), "a replay gives another state than the running one");
+        let snapshot = State::from_snapshot(&hub.state().to_snapshot()).expect("a snapshot can be read");
+        assert_eq!(snapshot.hash(), hub.state().hash(), "a snapshot gives another state");
+        let mut folded = Rows::default();
+        folded.apply(&self.scene.model.delta());
+        assert_eq!(self.tables.rows(), &folded, "the tables are another than a fold of the journal");
+        assert_eq!(told, folded, "a replay tells the tables something else");
+        assert_eq!(self.disk.identity().id_hex(), hub.identity().id_hex());
+    }
+
+    // ---- stories ----
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
+        let deadline = self.scene.fate.now() + HEALING_MS;
+        while !is_so(self) {
+            self.tick();
+            assert!(self.scene.fate.now() < deadline, "waited in vain until {what}");
+        }
+    }
+
+    fn person(&self, label: &str) -> &Client {
+        self.clients.iter().find(|client| client.label == label).unwrap_or_else(|| panic!("nobody is {label}"))
+    }
+
+    fn person_mut(&mut self, label: &str) -> &mut Client {
+        self.clients.iter_mut().find(|client| client.label == label).unwrap_or_else(|| panic!("nobody is {label}"))
+    }
+
+    fn with<T>(&mut self, label: &str, act: impl FnOnce(&mut Client, &mut Scene) -> T) -> T {
+        let client = self.clients.iter_mut().find(|client| client.label == label);
+        act(client.unwrap_or_else(|| panic!("nobody is {label}")), &mut self.scene)
+    }
+
+    /// Adds an account and its person.
+    pub fn account(&mut self, name: &str) {
+        self.ask("operator", "account-add", name, &[]).expect("the operator adds accounts");
+        self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
+        self.scene.guests_of_rooms.push(name.to_owned());
+    }
+
+    /// Somebody without an account.
+    pub fn guest(&mut self, name: &str) {
+        self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
+    }
+
+    /// Follows rooms, and waits until it does.
+    pub fn follow(&mut self, who: &str, rooms: &[&str], since: Since) {
+        let rooms = rooms.iter().map(|&room| room.to_owned()).collect();
+        self.with(who, |client, scene| client.follow(scene, rooms, since));
+        self.until("it follows", |world| {
+            world.person(who).following.as_ref().is_some_and(|following| following.run.is_some())
+        });
+    }
+
+    /// Says something, and waits until it is answered for good: the message's address, or the refusal.
+    pub fn say(&mut self, who: &str, room: &str, text: &str) -> Result<String, String> {
+        let index = self.begin_to_say(who, room, text);
+        self.until("it is answered", |world| {
+            let send = &world.person(who).sends[index];
+            !send.acks.is_empty() || send.refused.is_some()
+        });
+        let send = &self.person(who).sends[index];
+        match (&send.refused, send.acks.last()) {
+            (None, Some((_, n, _))) => Ok(format!("{room}#{n}")),
+            (refused, _) => Err(refused.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Says something without waiting for the answer.
+    pub fn begin_to_say(&mut self, who: &str, room: &str, text: &str) -> usize {
+        let id = Some(format!("id of {text}"));
+        self.with(who, |client, scene| client.send(scene, room, (text.to_owned(), 0), id, ("text/plain", "utf-8")))
+    }
+
+    /// Says something long.
+    pub fn say_at_length(&mut self, who: &str, room: &str, text: &str, len: usize) {
+        let index = self.with(who, |client, scene| {
+            client.send(scene, room, (text.to_owned(), len), Some(text.to_owned()), ("text/plain", "utf-8"))
+        });
+        self.until("it is answered", |world| !world.person(who).sends[index].acks.is_empty());
+    }
+
+    /// Asks for something once, and waits for the answer.
+    pub fn ask(
+        &mut self,
+        who: &str,
+        what: &'static str,
+        name: &str,
+        more: &[(&str, Value)],
+    ) -> Result<String, String> {
+        self.until("it is connected", |world| world.person(who).is_connected());
+        self.person_mut(who).answer = None;
+        self.with(who, |client, scene| client.act(scene, what, name, more));
+        self.until("it is answered", |world| world.person(who).answer.is_some());
+        self.person(who).answer.clone().expect("it was answered")
+    }
+
+    /// Makes a private room.
+    pub fn create_private(&mut self, who: &str, room: &str) {
+        self.ask(who, "create", room, &[("access", "private".into())]).expect("it is made");
+    }
+
+    /// Brings somebody into a room.
+    pub fn bring(&mut self, who: &str, room: &str, whom: &str) {
+        self.ask(who, "join", room, &[("who", whom.into())]).expect("it is brought");
+    }
+
+    /// Leaves a room.
+    pub fn leave_room(&mut self, who: &str, room: &str) {
+        self.ask(who, "leave", room, &[]).expect("it leaves");
+    }
+
+    /// The connection of this person breaks.
+    pub fn cut(&mut self, who: &str) {
+        self.with(who, |client, scene| client.cut(scene));
+    }
+
+    /// This person takes no more bytes for so long.
+    pub fn pause(&mut self, who: &str, ms: u64) {
+        self.with(who, |client, scene| client.pause(scene, ms));
+    }
+
+    /// Time passes.
+    pub fn wait(&mut self, ms: u64) {
+        let end = self.scene.fate.now() + ms;
+        while self.scene.fate.now() < end {
+            self.tick();
+        }
+    }
+
+    /// The journal's end.
+    pub fn end(&self) -> u64 {
+        self.disk.end().0
+    }
+
+    /// What this person was told, a line each.
+    pub fn heard(&self, who: &str) -> Vec<String> {
+        let following = self.person(who).following.as_ref();
+        let log = following.map_or(&[][..], |following| &following.log);
+        log.iter()
+            .map(|told| match &told.what {
+                What::Message { n, from, word, .. } => format!("{}#{n} {from}: {word}", told.room),
+                What::Joined { from } => format!("{}: {from} joined", told.room),
+                What::Left { from } => format!("{}: {from} left", told.room),
+                What::Created { from } => format!("{}: made by {from}", told.room),
+                What::Hole { from, to } => format!("{}#{from}-{to} not told", told.room),
+            })
+            .collect()
+    }
+}

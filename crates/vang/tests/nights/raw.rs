@@ -1,0 +1,387 @@
+//! Clients that speak the protocol by hand, as `docs/PROTOCOL.md` has it: nothing of ours helps them to be
+//! right.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Server, Tail, read_message, request, succeeded, vang};
+
+/// Between two attempts to connect to a server that is just not there.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// Requests that a sender has under way.
+const WINDOW: usize = 8;
+
+/// An address that no outgoing connection gets while nobody listens there: clients that try a port of the
+/// ephemeral range again and again may connect to themselves.
+pub(crate) fn lasting_address() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() as usize * 7;
+        let address = format!("127.0.0.1:{}", 12_000 + step % 18_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A connection, with what comes on it.
+pub(crate) struct Raw {
+    stream: BufReader<TcpStream>,
+}
+
+impl Raw {
+    pub(crate) fn new(stream: TcpStream) -> Raw {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Raw { stream: BufReader::with_capacity(1 << 16, stream) }
+    }
+
+    pub(crate) fn connect(address: impl Into<String>) -> Raw {
+        Raw::new(TcpStream::connect(address.into()).unwrap())
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    pub(crate) fn read(&mut self) -> std::io::Result<(Value, Vec<u8>)> {
+        read_message(&mut self.stream)
+    }
+
+    /// Asks and waits for the reply; events before it are dropped.
+    pub(crate) fn ask(&mut self, bytes: &[u8]) -> (Value, Vec<u8>) {
+        self.write(bytes).unwrap();
+        loop {
+            let (header, content) = self.read().unwrap();
+            if header.get("event").is_none() {
+                return (header, content);
+            }
+        }
+    }
+
+    /// Sends, and gives the reply's header.
+    pub(crate) fn send(&mut self, name: &str, id: &str, text: &str) -> Value {
+        self.ask(&send(name, id, text)).0
+    }
+}
+
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+/// A `send` to the room general.
+pub(crate) fn send(name: &str, id: &str, text: &str) -> Vec<u8> {
+    let (name, id) = (quoted(name), quoted(id));
+    request("send", &[("as", &name), ("room", "\"general\""), ("id", &id)], text)
+}
+
+/// What `follow` is told of where to begin.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Number(u64),
+    At { journal: String, epoch: String, seq: u64 },
+}
+
+pub(crate) fn follow(place: &Place) -> Vec<u8> {
+    match place {
+        Place::Number(n) => request("follow", &[("room", "\"general\""), ("since", &n.to_string())], ""),
+        Place::At { journal, epoch, seq } => {
+            let keys = [
+                ("room", "\"general\""),
+                ("journal", &*quoted(journal)),
+                ("epoch", &*quoted(epoch)),
+                ("seq", &*seq.to_string()),
+            ];
+            request("follow", &keys, "")
+        }
+    }
+}
+
+/// A message of the room general, as a reader has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) seq: u64,
+    pub(crate) n: u64,
+    pub(crate) text: String,
+}
+
+pub(crate) fn said(header: &Value, content: &[u8]) -> Said {
+    Said {
+        seq: header["seq"].as_u64().unwrap(),
+        n: header["n"].as_u64().unwrap(),
+        text: String::from_utf8_lossy(content).into_owned(),
+    }
+}
+
+/// One page of history after this number: its reply, and its messages.
+pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Said>) {
+    let asked = request("history", &[("room", "\"general\""), ("since", &since.to_string())], "");
+    let (reply, content) = raw.ask(&asked);
+    let mut frames = &content[..];
+    let mut page = Vec::new();
+    while reply["status"] == "ok" && !frames.is_empty() {
+        let (header, content) = read_message(&mut frames).unwrap();
+        assert_eq!(header["event"], "message", "history shows only messages here: {header}");
+        page.push(said(&header, &content));
+    }
+    (reply, page)
+}
+
+/// The whole history of the room general; a page that is not there yet is asked for again.
+pub(crate) fn history(address: &str) -> Vec<Said> {
+    let mut raw = Raw::connect(address);
+    let mut all = Vec::new();
+    let mut since = 0;
+    loop {
+        let (reply, page) = page(&mut raw, since);
+        if reply["code"] == "view-behind" {
+            continue;
+        }
+        assert_eq!(reply["status"], "ok", "{reply}");
+        all.extend(page);
+        since = reply["last"].as_u64().unwrap();
+        if since == reply["end"].as_u64().unwrap() {
+            return all;
+        }
+    }
+}
+
+/// Is this one history? Numbers from 1 without a gap, positions rising, nothing twice.
+pub(crate) fn assert_one_history(history: &[Said]) {
+    for (said, n) in history.iter().zip(1..) {
+        assert_eq!(said.n, n, "numbers have no gap");
+    }
+    assert!(history.windows(2).all(|two| two[0].seq < two[1].seq), "positions rise");
+    let mut texts: Vec<_> = history.iter().map(|said| &said.text).collect();
+    texts.sort();
+    let all = texts.len();
+    texts.dedup();
+    assert_eq!(texts.len(), all, "no message is there twice");
+}
+
+/// Every message that was acknowledged is there, with the number and position that its sender was told.
+pub(crate) fn assert_kept(history: &[Said], acknowledged: &[Said]) {
+    let there: BTreeMap<_, _> = history.iter().map(|said| (&said.text, said)).collect();
+    for promised in acknowledged {
+        assert_eq!(there.get(&promised.text), Some(&promised), "acknowledged, and not as it was told");
+    }
+}
+
+/// What `vang admin check` says; it has to be content.
+pub(crate) fn check(data: &Path) -> String {
+    let args = ["admin", "check", "--data", data.to_str().unwrap()];
+    let said = succeeded(&args, vang().args(args).output().unwrap());
+    assert!(said.starts_with("ok: journal "), "{said}");
+    said
+}
+
+/// `GET path` and its status and body.
+pub(crate) fn get(server: &Server, path: &str) -> (u16, String) {
+    let mut stream = server.connect();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split("\r\n\r\n").nth(1).unwrap().to_owned())
+}
+
+/// A client that sends with ids, several under way, and repeats what it has no answer to, until `enough`.
+/// Gives what it was told of each message to `acks`.
+pub(crate) fn sender(address: &str, name: String, enough: Arc<AtomicBool>, acks: Sender<Said>) -> JoinHandle<()> {
+    let address: SocketAddr = address.parse().unwrap();
+    std::thread::spawn(move || {
+        let mut next = 0;
+        let mut pending: VecDeque<String> = VecDeque::new();
+        while !(enough.load(Ordering::Relaxed) && pending.is_empty()) {
+            let Ok(stream) = TcpStream::connect(address) else {
+                std::thread::sleep(RETRY);
+                continue;
+            };
+            // Whatever ends the connection: the next one repeats what is pending, in the same order.
+            let _ = talk(&mut Raw::new(stream), &name, &mut next, &mut pending, &enough, &acks);
+        }
+    })
+}
+
+fn talk(
+    raw: &mut Raw,
+    name: &str,
+    next: &mut u64,
+    pending: &mut VecDeque<String>,
+    enough: &AtomicBool,
+    acks: &Sender<Said>,
+) -> std::io::Result<()> {
+    for id in pending.iter() {
+        raw.write(&send(name, id, id))?;
+    }
+    loop {
+        while pending.len() < WINDOW && !enough.load(Ordering::Relaxed) {
+            *next += 1;
+            let id = format!("{name}-{next}");
+            raw.write(&send(name, &id, &id))?;
+            pending.push_back(id);
+        }
+        let Some(id) = pending.front() else { return Ok(()) };
+        let (reply, _) = raw.read()?;
+        if reply["status"] != "ok" {
+            let passing = ["stopping", "unavailable", "unknown", "busy", "disk-full"];
+            assert!(passing.contains(&reply["code"].as_str().unwrap()), "{reply}");
+            return Ok(());
+        }
+        assert_eq!(reply["re"], **id, "replies come in the order of the requests");
+        acks.send(said(&reply, id.as_bytes())).unwrap();
+        pending.pop_front();
+    }
+}
+
+/// What a follower heard.
+#[derive(Clone, Debug)]
+pub(crate) enum Heard {
+    Said(Said),
+    /// It follows; this is the reply.
+    Follows(Value),
+    /// It may not follow from there; this is the reply.
+    Refused(Value),
+    Closing,
+    Lost,
+}
+
+/// A raw follower of the room general from its beginning, which resumes by journal, epoch and seq.
+pub(crate) struct Follower {
+    heard: Receiver<Heard>,
+}
+
+impl Follower {
+    pub(crate) fn start(address: &str) -> Follower {
+        let (tell, heard) = channel();
+        let address = address.parse().unwrap();
+        std::thread::spawn(move || {
+            let mut place = Place::Number(0);
+            let mut last = 0;
+            // Ends when nobody listens to it any more.
+            while tell.send(Heard::Lost).is_ok() {
+                let Ok(stream) = TcpStream::connect::<SocketAddr>(address) else {
+                    std::thread::sleep(RETRY);
+                    continue;
+                };
+                let _ = listen(&mut Raw::new(stream), &mut place, &mut last, &tell);
+            }
+        });
+        Follower { heard }
+    }
+
+    /// The next thing it heard, but for lost connections.
+    pub(crate) fn next(&mut self) -> Heard {
+        loop {
+            match self.heard.recv_timeout(PATIENCE).expect("a follower hears something") {
+                Heard::Lost => {}
+                heard => return heard,
+            }
+        }
+    }
+
+    /// The next message.
+    pub(crate) fn said(&mut self) -> Said {
+        loop {
+            if let Heard::Said(said) = self.next() {
+                return said;
+            }
+        }
+    }
+
+    /// Every message up to the one with this text.
+    pub(crate) fn until(&mut self, text: &str) -> Vec<Said> {
+        let mut all = Vec::new();
+        loop {
+            all.push(self.said());
+            if all.last().is_some_and(|said| said.text == text) {
+                return all;
+            }
+        }
+    }
+
+    /// The next refusal.
+    pub(crate) fn refused(&mut self) -> Value {
+        loop {
+            if let Heard::Refused(reply) = self.next() {
+                return reply;
+            }
+        }
+    }
+}
+
+fn listen(raw: &mut Raw, place: &mut Place, last: &mut u64, tell: &Sender<Heard>) -> std::io::Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    raw.write(&follow(place))?;
+    loop {
+        let (header, content) = raw.read()?;
+        let heard = match (header["event"].as_str(), header["code"].as_str()) {
+            (Some("message"), _) => {
+                let said = said(&header, &content);
+                *last = said.n;
+                Heard::Said(said)
+            }
+            (Some("closing"), _) => Heard::Closing,
+            (Some(_), _) => Heard::Lost,
+            (None, None) => {
+                let (journal, epoch) = (text(&header["journal"]), text(&header["epoch"]));
+                *place = Place::At { journal, epoch, seq: header["seq"].as_u64().unwrap() };
+                Heard::Follows(header.clone())
+            }
+            (None, Some(code)) => {
+                match (code, &mut *place) {
+                    ("seq-ahead", Place::At { epoch, seq, .. }) if header["seq"].is_u64() => {
+                        (*seq, *epoch) = (header["seq"].as_u64().unwrap(), text(&header["epoch"]));
+                    }
+                    ("seq-ahead" | "journal-changed", _) => *place = Place::Number(*last),
+                    _ => {}
+                }
+                let _ = tell.send(Heard::Refused(header));
+                return Ok(());
+            }
+        };
+        if let (Some(new), Place::At { seq, .. }) = (header["seq"].as_u64(), &mut *place) {
+            *seq = new.max(*seq);
+        }
+        if tell.send(heard).is_err() {
+            return Err(std::io::ErrorKind::Other.into());
+        }
+    }
+}
+
+/// A `vang tail --json` of the room general.
+pub(crate) fn tail(server: &Server, since: Option<u64>) -> Tail {
+    let since = since.map(|since| since.to_string());
+    let mut args = vec!["tail", "general", "--json"];
+    args.extend(since.iter().flat_map(|since| ["--since", since.as_str()]));
+    Tail::start(server.client(&args))
+}
+
+/// The next message that a tail shows.
+pub(crate) fn told(tail: &mut Tail) -> Said {
+    let line = tail.json();
+    assert_eq!(line["event"], "message", "{line}");
+    said(&line, line["text"].as_str().unwrap().as_bytes())
+}
+
+/// Every message that it shows up to the one with this text.
+pub(crate) fn told_until(tail: &mut Tail, text: &str) -> Vec<Said> {
+    let mut all = Vec::new();
+    loop {
+        all.push(told(tail));
+        if all.last().is_some_and(|said| said.text == text) {
+            return all;
+        }
+    }
+}
