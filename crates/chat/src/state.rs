@@ -296,6 +296,7 @@ impl State {
         hasher.update(&self.rules.0.to_le_bytes());
         hasher.update(&self.seq.0.to_le_bytes());
         hasher.update(&self.time.0.to_le_bytes());
+        hasher.update(&(self.openings.len() as u64).to_le_bytes());
         for (seq, node) in &self.openings {
             hasher.update(&seq.0.to_le_bytes());
             hasher.update(&node.0.to_le_bytes());

@@ -186,7 +186,7 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
         ),
         (Kind::UnexpectedEof, _) => passing(
             "connection closed",
-            "the other side ended it before it answered",
+            "the other side ended it, or its program stopped",
             "try again; the server's log may say why",
         ),
         (Kind::InvalidInput, Doing::Connect | Doing::Bind) => fixed(

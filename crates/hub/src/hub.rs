@@ -104,7 +104,8 @@ enum Cold {
 
 /// What an answer from the disk is for.
 enum Reading {
-    Cursor { session: SessionId },
+    /// What was asked for is complete up to `until`: a room that grew later was not asked for.
+    Cursor { session: SessionId, until: Seq },
     Follow { asker: Asker, rooms: Vec<RoomId>, numbers: Vec<u64> },
     History { asker: Asker, room: RoomId, since: u64 },
 }
@@ -358,8 +359,11 @@ impl Hub {
     }
 
     fn epoch(&self) -> String {
-        let openings: Vec<String> =
-            self.state.openings().rev().take(EPOCH_OPENINGS).map(|node| node.to_string()).collect();
+        // Before its opening is written this process has ordered nothing; but who follows already is told
+        // what it will order, and must be able to say so when it comes back.
+        let unopened = (!self.is_open()).then_some(self.order.node());
+        let openings = unopened.into_iter().chain(self.state.openings().rev());
+        let openings: Vec<String> = openings.take(EPOCH_OPENINGS).map(|node| node.to_string()).collect();
         openings.join(".")
     }
 
@@ -534,11 +538,13 @@ impl Hub {
         for ordered in ours.into_iter().rev() {
             match ordered.asker {
                 Some(asker) => self.refuse(asker, error),
-                None => self.order.push_first(Waiting {
+                None if ordered.own => self.order.push_first(Waiting {
                     command: ordered.envelope.command,
                     payload: ordered.payload,
                     asker: None,
                 }),
+                // Its asker was told that nobody knows yet, and asks again if it still matters.
+                None => {}
             }
         }
     }
@@ -832,7 +838,7 @@ impl Hub {
                 };
                 let need = rooms.iter().map(|&(room, _)| before(room)).max().unwrap_or_default();
                 let read = Read::Events { rooms, events_max: COLD_EVENTS_MAX, bytes_max: COLD_BYTES_MAX };
-                self.read(need, read, Reading::Cursor { session: id });
+                self.read(need, read, Reading::Cursor { session: id, until: self.state.seq() });
                 !out.is_empty()
             }
         }
@@ -842,7 +848,7 @@ impl Hub {
         self.next_read += 1;
         let id = self.next_read;
         let session = match &reading {
-            Reading::Cursor { session } => *session,
+            Reading::Cursor { session, .. } => *session,
             Reading::Follow { asker, .. } | Reading::History { asker, .. } => asker.session,
         };
         self.reads.insert(id, reading);
@@ -852,9 +858,15 @@ impl Hub {
     /// An answer from the disk.
     pub fn answer_read(&mut self, id: u64, answer: Result<ReadAnswer, ReadFault>) {
         match (self.reads.remove(&id), answer) {
-            (Some(Reading::Cursor { session }), Ok(ReadAnswer::Page(page))) => self.take_cold(session, page),
+            (Some(Reading::Cursor { session, until }), Ok(ReadAnswer::Page(mut page))) => {
+                // The tables may know more by now, also of rooms that were not asked for: going on to
+                // their end would leave those out.
+                page.events.retain(|event| event.entry.seq <= until);
+                page.upto = page.upto.min(until);
+                self.take_cold(session, page);
+            }
             // The cursor stays where it is; the session asks again when it is woken or written out.
-            (Some(Reading::Cursor { session }), _) => {
+            (Some(Reading::Cursor { session, .. }), _) => {
                 if let Some(session) = self.session_mut(session) {
                     session.cold = Cold::No;
                 }

@@ -43,6 +43,8 @@ pub(crate) struct Ordered {
     pub(crate) envelope: Envelope,
     pub(crate) payload: Payload,
     pub(crate) asker: Option<Asker>,
+    /// One of the server's own commands; of others the asker may have been answered already.
+    pub(crate) own: bool,
 }
 
 /// Too much waits to be written.
@@ -135,7 +137,9 @@ impl Order {
                 command: waiting.command,
             };
             batch.drafts.push(Draft { envelope: envelope.encode(), payload: waiting.payload.clone() });
-            self.in_flight.push_back(Ordered { envelope, payload: waiting.payload, asker: waiting.asker });
+            let own = waiting.asker.is_none();
+            let asker = waiting.asker;
+            self.in_flight.push_back(Ordered { envelope, payload: waiting.payload, asker, own });
         }
         if self.queue.is_empty() {
             self.queue = VecDeque::new();

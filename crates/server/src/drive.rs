@@ -53,9 +53,10 @@ impl Connection {
         let wait = Duration::from_millis(self.limits.first_byte_ms());
         // A silent connection ends without a byte: nobody knows what it would understand.
         let Ok(Ok((len, kind))) = tokio::time::timeout(wait, self.tell(&mut first)).await else { return };
-        if kind == Kind::Http && self.refused.is_none() {
-            let Connection { pump, socket, from, .. } = self;
-            return Box::pin(http::serve(socket, &first[..len], pump, from)).await;
+        if kind == Kind::Http {
+            let Connection { pump, socket, from, refused, .. } = self;
+            let refused = refused.map(|error| error.detail);
+            return Box::pin(http::serve(socket, &first[..len], pump, from, refused)).await;
         }
         self.native(&first[..len], kind).await;
     }
@@ -87,8 +88,9 @@ impl Connection {
         match kind {
             Kind::Native => session.handle_bytes(steady_now(), first),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
-            Kind::Http | Kind::Tls | Kind::Irc => {
-                let detail = format!("{} is not spoken here; this port speaks vang messages and HTTP/1.1", name(kind));
+            Kind::Tls | Kind::Irc | Kind::Http => {
+                let name = if kind == Kind::Tls { "TLS" } else { "IRC" };
+                let detail = format!("{name} is not spoken here; this port speaks vang messages and HTTP/1.1");
                 session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
             }
         }
@@ -219,14 +221,5 @@ impl Connection {
             Poll::Pending
         })
         .await
-    }
-}
-
-fn name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Tls => "TLS",
-        Kind::Irc => "IRC",
-        Kind::Http => "HTTP beyond the limit of connections",
-        Kind::Native | Kind::Unknown { .. } => "this",
     }
 }

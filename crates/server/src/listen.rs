@@ -39,6 +39,14 @@ pub enum ListenError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The host's name has no address, or cannot be looked up.
+    #[error("cannot listen on {addr}: {source}")]
+    Resolve {
+        /// Where.
+        addr: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
     /// The system said no.
     #[error("cannot listen on {addr}: {source}")]
     Io {
@@ -143,7 +151,8 @@ impl ListenAddr {
             ListenAddr::Tcp { host, port } => {
                 let name = format!("{host}:{port}");
                 let io = |source| ListenError::Io { addr: name.clone(), source };
-                let addrs: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs().map_err(io)?.collect();
+                let resolve = |source| ListenError::Resolve { addr: name.clone(), source };
+                let addrs: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs().map_err(resolve)?.collect();
                 addrs.into_iter().map(|addr| open_tcp(addr, backlog).map_err(io)).collect()
             }
         }

@@ -269,14 +269,17 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
     let mut counts = shared.counts.borrow_mut();
     let counted = from.counted();
     let same = counted.map_or(0, |ip| counts.by_address.get(&ip).copied().unwrap_or(0));
-    let refused = if counts.all >= shared.connections_max {
+    let refused = if door == Door::Operator {
+        // Whoever looks after a full server must get in.
+        None
+    } else if counts.all >= shared.connections_max {
         Some(too_many("this server", shared.connections_max as u64))
     } else if counted.is_some() && same >= shared.limits.per_address() {
         Some(too_many("your address", u64::from(shared.limits.per_address())))
     } else {
         None
     };
-    if counts.all >= shared.connections_max + REFUSALS_MAX {
+    if refused.is_some() && counts.all >= shared.connections_max + REFUSALS_MAX {
         return;
     }
     counts.all += 1;

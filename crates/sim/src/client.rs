@@ -463,7 +463,8 @@ impl Client {
                 return false;
             }
         };
-        if link.half_closed {
+        // A connection that follows other rooms already cannot begin these elsewhere than now.
+        if link.half_closed || !link.more.is_empty() {
             return false;
         }
         put(scene, link, 0, Asked::Follow, &opening);
@@ -702,6 +703,9 @@ impl Client {
     }
 
     fn retry(&mut self, scene: &mut Scene) {
+        if !self.is_connected() {
+            return;
+        }
         let now = scene.fate.now();
         for index in 0..self.sends.len() {
             if self.sends[index].retry_at.is_some_and(|at| at <= now) && self.sends[index].in_flight == 0 {

@@ -60,6 +60,7 @@ impl World {
         }
         world.account("mallory");
         world.person_mut("mallory").role = Role::Pries;
+        world.scene.guests_of_rooms.retain(|name| name != "mallory");
         world.clients.push(Client::new("eve", Some("eve"), Role::Pries, Peer::Local));
         world.clients.push(Client::new("far", Some("far"), Role::Pries, Peer::RemotePlain));
         world.scene.fate.note(format_args!("{weather:?}"));
@@ -399,6 +400,8 @@ impl World {
     /// Adds an account and its person.
     pub fn account(&mut self, name: &str) {
         self.ask("operator", "account-add", name, &[]).expect("the operator adds accounts");
+        let operator = self.person_mut("operator");
+        operator.welcomed = operator.added.len();
         self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
         self.scene.guests_of_rooms.push(name.to_owned());
     }

@@ -1,18 +1,20 @@
 //! One question, one answer: `vang rooms`, `create`, `join`, `leave`, and `vang request`, the guide's client.
 
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use vang_client::guide::Response;
 use vang_client::{Connection, Deadline};
 use vang_proto::vang::{Reply, Value};
 
 use crate::args::{CreateArgs, JoinArgs, LeaveArgs, Reach, RequestArgs, RoomsArgs};
-use crate::say::{Failure, harmless, print, print_line, to_terminal};
+use crate::say::{Failure, harmless, one_line, print, print_line, to_terminal};
 
 pub(crate) fn rooms(args: &RoomsArgs) -> anyhow::Result<()> {
     let reply = ask(&args.reach, "rooms", &[])?;
-    let rooms: Vec<Json> = serde_json::from_str(&reply.text).map_err(|_| Failure::new(NOT_ROOMS))?;
+    let rooms: Vec<Box<RawValue>> = serde_json::from_str(&reply.text).map_err(|_| Failure::new(NOT_ROOMS))?;
     for room in &rooms {
-        print_line(&if args.json { room.to_string() } else { room_line(room) })?;
+        // As it came, whatever keys it has.
+        print_line(&if args.json { one_line(room.get()) } else { room_line(room.get())? })?;
     }
     Ok(())
 }
@@ -62,7 +64,8 @@ fn ask(reach: &Reach, action: &str, arguments: &[(&str, Value)]) -> Result<Reply
 const NOT_ROOMS: &str = "the server's answer to 'rooms' is no list of rooms";
 
 /// `general  public, member, 12 messages`
-fn room_line(room: &Json) -> String {
+fn room_line(room: &str) -> Result<String, Failure> {
+    let room: Json = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
     let text = |key: &str| harmless(room[key].as_str().unwrap_or_default());
     let member = if room["member"] == Json::Bool(true) { ", member" } else { "" };
     let messages = match room["n"].as_u64().unwrap_or(0) {
@@ -70,7 +73,7 @@ fn room_line(room: &Json) -> String {
         1 => "1 message".to_owned(),
         n => format!("{n} messages"),
     };
-    format!("{}  {}{member}, {messages}", text("room"), text("access"))
+    Ok(format!("{}  {}{member}, {messages}", text("room"), text("access")))
 }
 
 #[cfg(test)]
@@ -79,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_room_is_one_line() {
-        let line = |json: &str| room_line(&serde_json::from_str(json).unwrap());
+        let line = |json: &str| room_line(json).unwrap();
         let member = r#"{"room": "cellar", "access": "private", "n": 12, "member": true}"#;
         assert_eq!(line(member), "cellar  private, member, 12 messages");
         let other = r#"{"room": "general", "access": "public", "n": 0, "member": false}"#;

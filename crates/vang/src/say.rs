@@ -43,9 +43,9 @@ impl Failure {
         Failure { code: TIMED_OUT, ..Failure::new(text) }
     }
 
-    /// With what to do.
+    /// With what to do, where anybody knows.
     pub(crate) fn advise(self, advice: impl Into<String>) -> Failure {
-        Failure { advice: Some(advice.into()), ..self }
+        Failure { advice: Some(advice.into()).filter(|advice| !advice.is_empty()), ..self }
     }
 }
 
@@ -130,8 +130,22 @@ pub(crate) fn harmless(text: &str) -> String {
 
 /// Control characters (of which some begin escape sequences), other line ends, and what turns the direction of
 /// writing for all that follows.
-pub(crate) fn speaks_to_terminal(c: char) -> bool {
+fn speaks_to_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// JSON that is one line for everybody, and harmless on a terminal. Between values a control character is
+/// a space; inside a string, where JSON allows the others, it is written as an escape.
+pub(crate) fn one_line(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            _ if speaks_to_terminal(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// With every line but the first indented: none can be taken for a line of ours.

@@ -12,7 +12,7 @@ use vang_client::{Fault, Message, NotSent};
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 
 use crate::args::SendArgs;
-use crate::say::{Failure, note, print_line};
+use crate::say::{Failure, harmless, note, print_line};
 
 pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
     let content = content(args.text, args.file.as_deref())?;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
     };
     let speaker = args.reach.speaker();
     match vang_client::send::send(&args.reach.server, Some(&speaker), message, timeout, &mut watch) {
-        Ok(posted) => Ok(print_line(&posted.address)?),
+        Ok(posted) => Ok(print_line(&harmless(&posted.address))?),
         Err(NotSent::NotPosted(fault)) => Err(Failure::from(fault).into()),
         Err(NotSent::Unknown(fault)) => Err(unknown(&fault, &id).into()),
     }

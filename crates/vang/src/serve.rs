@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use vang_client::trouble::plain;
 use vang_client::{Doing, explain};
-use vang_journal::DataFolder;
-use vang_server::{Config, Limits, ListenAddr, ListenError, ServeError, Server, Stopper};
+use vang_journal::{DataFolder, FolderError};
+use vang_server::{Config, Limits, ListenAddr, ListenError, ServeError, Server, StartError, Stopper};
 
 use crate::say::Failure;
 
@@ -73,6 +74,8 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
     };
     let data = config.data.clone();
+    // A log for programs is nothing but objects: whoever reads it needs no greeting.
+    let greets = args.log_format == LogFormat::Text;
     let runtime = runtime()?;
     runtime.block_on(async {
         let stop_signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -81,7 +84,13 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         let server = Server::open(config).map_err(|error| explained(&error))?;
         tokio::spawn(stop_on(stop_signals, server.stopper()));
         let addresses = server.addresses().to_vec();
-        server.run(|| greet(&addresses, &data)).await.map_err(|error| explained(&error))?;
+        let ready = || {
+            announce(&addresses);
+            if greets {
+                greet(&addresses, &data);
+            }
+        };
+        server.run(ready).await.map_err(|error| explained(&error))?;
         Ok(())
     })
 }
@@ -123,13 +132,17 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// Tells programs where it listens (stdout) and people how to talk to it (stderr).
-fn greet(addresses: &[String], data: &Path) {
+/// Tells programs where it listens, on stdout.
+fn announce(addresses: &[String]) {
     for address in addresses {
         // A closed stdout is no reason not to serve.
         let _ = writeln!(std::io::stdout(), "listening on {address}");
     }
     let _ = std::io::stdout().flush();
+}
+
+/// Tells people how to talk to it, on stderr.
+fn greet(addresses: &[String], data: &Path) {
     let Some(first) = addresses.first() else { return };
     let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {first}") };
     let _ = write!(
@@ -137,9 +150,8 @@ fn greet(addresses: &[String], data: &Path) {
         "\n  Talk to it from another terminal (messages are kept in {}):\n\n    \
          vang tail general --since 0{server}\n    \
          vang send general \"hello\"{server}\n    \
-         vang request {} search morpheus\n\n  Ctrl-C stops it.\n\n",
+         vang request {first} search morpheus\n\n  Ctrl-C stops it.\n\n",
         data.display(),
-        first.strip_prefix("unix:").map_or(first.as_str(), |_| "unix:PATH"),
     );
 }
 
@@ -155,7 +167,16 @@ fn explained(error: &ServeError) -> Failure {
             let trouble = explain(source, Doing::Bind);
             Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
+        ServeError::Listen(ListenError::Resolve { addr, source }) => {
+            let trouble = explain(source, Doing::Resolve);
+            Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
+        }
         ServeError::Listen(ListenError::Address { .. }) => Failure::usage(error.to_string()),
+        ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => Failure::new(held.to_string())
+            .advise("stop it, or choose another data folder with --data"),
+        ServeError::Start(StartError::Folder(FolderError::Io { what, path, source })) => {
+            Failure::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
+        }
         ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => Failure::new(error.to_string()),
     }
 }

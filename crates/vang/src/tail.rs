@@ -14,7 +14,7 @@ use vang_proto::python::write_json_string;
 use vang_proto::vang::Event;
 
 use crate::args::TailArgs;
-use crate::say::{Failure, harmless, indented, note, print_line, speaks_to_terminal};
+use crate::say::{Failure, harmless, indented, note, one_line, print_line};
 
 pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     let timeout = args.reach.timeout;
@@ -127,20 +127,6 @@ fn json_line(event: &Event) -> String {
     }
     out.push(b'}');
     one_line(&String::from_utf8_lossy(&out))
-}
-
-/// JSON that is one line for everybody, and harmless on a terminal. Between values a control character is
-/// a space; inside a string, where JSON allows the others, it is written as an escape.
-fn one_line(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            _ if speaks_to_terminal(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 /// For people.

@@ -148,7 +148,7 @@ impl Follower {
 
 /// How long to wait before connecting again: 250 ms at first, doubling to 15 s, with jitter down to
 /// half of it, so that a thousand clients of a restarted server do not come in one instant.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }

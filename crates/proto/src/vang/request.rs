@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Code, ErrorReply};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::header::{Header, excerpt};
-use crate::limits::{FOLLOWED_ROOMS_MAX, HISTORY_PAGE_MAX, ID_BYTES_MAX};
+use crate::limits::{FOLLOWED_ROOMS_MAX, HISTORY_PAGE_MAX, ID_BYTES_MAX, INLINE_BYTES_MAX};
 use crate::{Composer, Frame, encoding, python};
 
 /// Where the arguments stood; the reply may differ by it.
@@ -215,9 +215,10 @@ impl Request {
         Ok(Action::Send { room, id, content_type, content_encoding, content: frame.content.clone() })
     }
 
-    /// Bytes that the request holds until it is answered.
+    /// Bytes that the request holds until it is answered; for `history`, what its reply will hold.
     pub fn weight(&self) -> usize {
         match &self.action {
+            Action::History { .. } => INLINE_BYTES_MAX as usize,
             Action::Send { content, .. } => content.len() + 512,
             Action::Follow { rooms, .. } => rooms.iter().map(|room| room.len() + 64).sum::<usize>() + 512,
             _ => 512,

@@ -184,7 +184,8 @@ impl ServerSession {
             let part = part_name(part);
             let detail = format!("the stream ended in the middle of a {part}");
             self.fail(now, &ErrorReply::new(Code::Malformed, detail).with("part", part));
-        } else if !self.follows && self.phase == Phase::Open {
+        } else if !self.follows && self.pending.is_empty() && self.phase == Phase::Open {
+            // Not while a reply is due: it may be that to `follow`, and then the telling goes on.
             self.phase = Phase::Finishing;
         }
     }

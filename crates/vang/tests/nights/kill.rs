@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 
 use crate::harness::{PATIENCE, Server, folder};
 use crate::raw::{Follower, Raw, assert_kept, assert_one_history, check, history, lasting_address, sender};
-use crate::raw::{tail, told_until};
+use crate::raw::{tail, shown_until};
 
 const SENDERS: usize = 8;
 
@@ -75,7 +75,7 @@ fn what_was_acknowledged_survives_kill_9_once_and_everybody_sees_the_same() {
         assert!(follower.until(last) == history, "a follower saw something else");
     }
     for tail in &mut tails {
-        assert!(told_until(tail, last) == history, "vang tail saw something else");
+        assert!(shown_until(tail, last) == history, "vang tail saw something else");
     }
     check(&data);
     server.kill();

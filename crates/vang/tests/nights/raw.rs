@@ -51,6 +51,11 @@ impl Raw {
         Raw::new(TcpStream::connect(address.into()).unwrap())
     }
 
+    /// The same socket, to write while another thread reads.
+    pub(crate) fn stream(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().unwrap()
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }
@@ -110,14 +115,14 @@ pub(crate) fn follow(place: &Place) -> Vec<u8> {
 
 /// A message of the room general, as a reader has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct Told {
     pub(crate) seq: u64,
     pub(crate) n: u64,
     pub(crate) text: String,
 }
 
-pub(crate) fn said(header: &Value, content: &[u8]) -> Said {
-    Said {
+pub(crate) fn told_of(header: &Value, content: &[u8]) -> Told {
+    Told {
         seq: header["seq"].as_u64().unwrap(),
         n: header["n"].as_u64().unwrap(),
         text: String::from_utf8_lossy(content).into_owned(),
@@ -125,7 +130,7 @@ pub(crate) fn said(header: &Value, content: &[u8]) -> Said {
 }
 
 /// One page of history after this number: its reply, and its messages.
-pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Said>) {
+pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Told>) {
     let asked = request("history", &[("room", "\"general\""), ("since", &since.to_string())], "");
     let (reply, content) = raw.ask(&asked);
     let mut frames = &content[..];
@@ -133,13 +138,13 @@ pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Said>) {
     while reply["status"] == "ok" && !frames.is_empty() {
         let (header, content) = read_message(&mut frames).unwrap();
         assert_eq!(header["event"], "message", "history shows only messages here: {header}");
-        page.push(said(&header, &content));
+        page.push(told_of(&header, &content));
     }
     (reply, page)
 }
 
 /// The whole history of the room general; a page that is not there yet is asked for again.
-pub(crate) fn history(address: &str) -> Vec<Said> {
+pub(crate) fn history(address: &str) -> Vec<Told> {
     let mut raw = Raw::connect(address);
     let mut all = Vec::new();
     let mut since = 0;
@@ -158,7 +163,7 @@ pub(crate) fn history(address: &str) -> Vec<Said> {
 }
 
 /// Is this one history? Numbers from 1 without a gap, positions rising, nothing twice.
-pub(crate) fn assert_one_history(history: &[Said]) {
+pub(crate) fn assert_one_history(history: &[Told]) {
     for (said, n) in history.iter().zip(1..) {
         assert_eq!(said.n, n, "numbers have no gap");
     }
@@ -171,7 +176,7 @@ pub(crate) fn assert_one_history(history: &[Said]) {
 }
 
 /// Every message that was acknowledged is there, with the number and position that its sender was told.
-pub(crate) fn assert_kept(history: &[Said], acknowledged: &[Said]) {
+pub(crate) fn assert_kept(history: &[Told], acknowledged: &[Told]) {
     let there: BTreeMap<_, _> = history.iter().map(|said| (&said.text, said)).collect();
     for promised in acknowledged {
         assert_eq!(there.get(&promised.text), Some(&promised), "acknowledged, and not as it was told");
@@ -198,7 +203,7 @@ pub(crate) fn get(server: &Server, path: &str) -> (u16, String) {
 
 /// A client that sends with ids, several under way, and repeats what it has no answer to, until `enough`.
 /// Gives what it was told of each message to `acks`.
-pub(crate) fn sender(address: &str, name: String, enough: Arc<AtomicBool>, acks: Sender<Said>) -> JoinHandle<()> {
+pub(crate) fn sender(address: &str, name: String, enough: Arc<AtomicBool>, acks: Sender<Told>) -> JoinHandle<()> {
     let address: SocketAddr = address.parse().unwrap();
     std::thread::spawn(move || {
         let mut next = 0;
@@ -220,7 +225,7 @@ fn talk(
     next: &mut u64,
     pending: &mut VecDeque<String>,
     enough: &AtomicBool,
-    acks: &Sender<Said>,
+    acks: &Sender<Told>,
 ) -> std::io::Result<()> {
     for id in pending.iter() {
         raw.write(&send(name, id, id))?;
@@ -240,7 +245,7 @@ fn talk(
             return Ok(());
         }
         assert_eq!(reply["re"], **id, "replies come in the order of the requests");
-        acks.send(said(&reply, id.as_bytes())).unwrap();
+        acks.send(told_of(&reply, id.as_bytes())).unwrap();
         pending.pop_front();
     }
 }
@@ -248,7 +253,7 @@ fn talk(
 /// What a follower heard.
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
-    Said(Said),
+    Told(Told),
     /// It follows; this is the reply.
     Follows(Value),
     /// It may not follow from there; this is the reply.
@@ -292,19 +297,19 @@ impl Follower {
     }
 
     /// The next message.
-    pub(crate) fn said(&mut self) -> Said {
+    pub(crate) fn told(&mut self) -> Told {
         loop {
-            if let Heard::Said(said) = self.next() {
-                return said;
+            if let Heard::Told(told) = self.next() {
+                return told;
             }
         }
     }
 
     /// Every message up to the one with this text.
-    pub(crate) fn until(&mut self, text: &str) -> Vec<Said> {
+    pub(crate) fn until(&mut self, text: &str) -> Vec<Told> {
         let mut all = Vec::new();
         loop {
-            all.push(self.said());
+            all.push(self.told());
             if all.last().is_some_and(|said| said.text == text) {
                 return all;
             }
@@ -328,9 +333,9 @@ fn listen(raw: &mut Raw, place: &mut Place, last: &mut u64, tell: &Sender<Heard>
         let (header, content) = raw.read()?;
         let heard = match (header["event"].as_str(), header["code"].as_str()) {
             (Some("message"), _) => {
-                let said = said(&header, &content);
+                let said = told_of(&header, &content);
                 *last = said.n;
-                Heard::Said(said)
+                Heard::Told(said)
             }
             (Some("closing"), _) => Heard::Closing,
             (Some(_), _) => Heard::Lost,
@@ -369,19 +374,29 @@ pub(crate) fn tail(server: &Server, since: Option<u64>) -> Tail {
 }
 
 /// The next message that a tail shows.
-pub(crate) fn told(tail: &mut Tail) -> Said {
+pub(crate) fn shown(tail: &mut Tail) -> Told {
     let line = tail.json();
     assert_eq!(line["event"], "message", "{line}");
-    said(&line, line["text"].as_str().unwrap().as_bytes())
+    told_of(&line, line["text"].as_str().unwrap().as_bytes())
 }
 
 /// Every message that it shows up to the one with this text.
-pub(crate) fn told_until(tail: &mut Tail, text: &str) -> Vec<Said> {
+pub(crate) fn shown_until(tail: &mut Tail, text: &str) -> Vec<Told> {
     let mut all = Vec::new();
     loop {
-        all.push(told(tail));
+        all.push(shown(tail));
         if all.last().is_some_and(|said| said.text == text) {
             return all;
+        }
+    }
+}
+
+/// Copies the files of a data folder; sockets belong to the process that made them.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }

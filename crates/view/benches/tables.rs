@@ -1,15 +1,13 @@
-//! How fast it is here: `cargo test --release -p vang-view --test speed -- --ignored --nocapture`.
+//! How many rows a second the tables take, and how long a question takes: `cargo bench -p vang-view`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // a failure here ends a measurement
 
 use std::time::Instant;
 
 use vang_chat::{RoomId, Seq};
 use vang_view::{Delta, Row, View, ViewReader};
 
-#[test]
-#[ignore = "measures instead of testing"]
-fn rows_per_second() {
+fn main() {
     for (rooms, batch) in [(1, 1_000), (100, 1_000), (10_000, 1_000), (100, 100), (100, 10_000)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");

@@ -1,0 +1,690 @@
+//! The server's session and the client's follower, turned by hand: order, pauses, deadlines, endings.
+
+mod common;
+
+use bytes::Bytes;
+use common::{frame, requests, take_output};
+use vang_proto::limits::{
+    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX,
+    PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
+};
+use vang_proto::vang::{
+    Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, Notice, Request, RequestWriter,
+    ServerLimits, ServerSession, Step, Ticket, Value, incoming, write_error, write_hole, write_ok,
+    write_room_event,
+};
+use vang_proto::vang::{EventHead, FollowFrom, Speaker};
+use vang_proto::{Decoder, Frame, Millis};
+
+const T0: Millis = Millis(1_000_000);
+
+fn session() -> ServerSession {
+    ServerSession::new(T0, ServerLimits::default())
+}
+
+fn writer() -> RequestWriter {
+    RequestWriter::default()
+}
+
+fn ping(re: u64) -> Bytes {
+    writer().write(re, "ping", &[])
+}
+
+fn send(re: u64, content: &[u8]) -> Bytes {
+    writer().write_with(re, "send", &[("room", "general".into())], ("a/b", "binary", content))
+}
+
+fn search(keep_alive: bool) -> Vec<u8> {
+    let content = br#"{"action": "search", "value": "ring"}"#;
+    let keep = if keep_alive { r#", "connection": "keep-alive""# } else { "" };
+    let header = format!(
+        r#"{{"byteorder": "little", "content-type": "text/json", "content-encoding": "utf-8", "content-length": {}{keep}}}"#,
+        content.len()
+    );
+    frame(&header, content)
+}
+
+fn pong(re: u64) -> Bytes {
+    write_ok(Some(&re.to_string()), &[], "pong")
+}
+
+fn event(seq: u64) -> Bytes {
+    let mut out = bytes::BytesMut::new();
+    let head = EventHead { seq, room: "general", time: "2026-01-01T00:00:00.000Z" };
+    write_room_event(&mut out, "joined", head, Speaker::Account("ada"));
+    out.freeze()
+}
+
+fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let mut decoder = Decoder::default();
+    decoder.feed(bytes);
+    let frames = std::iter::from_fn(|| decoder.poll_frame().expect("we write frames")).collect();
+    assert_eq!(decoder.buffered(), 0);
+    frames
+}
+
+/// The output as words: `re` of a reply, its code when it is an error, `event` and its kind.
+fn told(session: &mut ServerSession, now: Millis) -> String {
+    let words = frames(&take_output(session, now)).into_iter().map(|frame| {
+        let header = frame.header;
+        match (header.text("event"), header.text("code"), header.raw("re")) {
+            (Some(event), _, _) => event.into_owned(),
+            (_, Some(code), _) => code.into_owned(),
+            (_, _, Some(re)) => re.to_owned(),
+            _ => "guide".to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn asked(session: &mut ServerSession, now: Millis, bytes: &[u8]) -> Vec<Ticket> {
+    session.handle_bytes(now, bytes);
+    requests(session, now).into_iter().map(|(ticket, _)| ticket).collect()
+}
+
+// ---- order ----
+
+#[test]
+fn replies_come_in_the_order_of_requests_however_they_are_ready() {
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &[ping(1), ping(2), ping(3), ping(4)].concat());
+    s.reply(T0, tickets[2], pong(3));
+    s.reply(T0, tickets[1], pong(2));
+    assert_eq!(told(&mut s, T0), "");
+    s.reply(T0, tickets[0], pong(1));
+    assert_eq!(told(&mut s, T0), "1 2 3");
+    s.reply(T0, tickets[3], pong(4));
+    assert_eq!(told(&mut s, T0), "4");
+}
+
+#[test]
+fn what_the_session_answers_itself_waits_for_earlier_replies_too() {
+    let mut s = session();
+    let unknown = writer().write(8, "sing", &[]);
+    let tickets = asked(&mut s, T0, &[&ping(1)[..], &search(true), &unknown, &ping(2)].concat());
+    assert_eq!(tickets.len(), 2);
+    assert_eq!(told(&mut s, T0), "");
+    s.reply(T0, tickets[1], pong(2));
+    s.reply(T0, tickets[0], pong(1));
+    assert_eq!(told(&mut s, T0), "1 guide unknown-action 2");
+}
+
+#[test]
+fn a_second_answer_to_one_request_is_ignored() {
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &[ping(1), ping(2)].concat());
+    s.reply(T0, tickets[1], pong(2));
+    s.reply(T0, tickets[1], pong(9));
+    s.reply(T0, tickets[0], pong(1));
+    s.reply(T0, tickets[0], pong(9));
+    s.reply(T0, Ticket(77), pong(9));
+    assert_eq!(told(&mut s, T0), "1 2");
+    assert!(s.held_bytes() == 0 && s.wants_input());
+}
+
+#[test]
+fn events_wait_while_a_reply_waits_for_an_earlier_one() {
+    let mut s = session();
+    assert!(!s.takes_events(), "it follows nothing");
+    s.set_follows();
+    let tickets = asked(&mut s, T0, &[ping(1), ping(2)].concat());
+    assert!(s.takes_events(), "nothing is answered yet");
+    s.reply(T0, tickets[1], pong(2));
+    assert!(!s.takes_events(), "the second's own event must not overtake its reply");
+    s.reply(T0, tickets[0], pong(1));
+    assert!(!s.takes_events(), "bytes are waiting");
+    assert_eq!(told(&mut s, T0), "1 2");
+    assert!(s.takes_events());
+    s.push_event(T0, event(5));
+    assert!(!s.takes_events());
+    assert_eq!(told(&mut s, T0), "joined");
+}
+
+// ---- pauses ----
+
+#[test]
+fn a_connection_with_too_many_pending_requests_is_not_read_until_one_is_answered() {
+    let mut s = session();
+    let stream: Vec<u8> = (0..PENDING_REQUESTS_MAX as u64 + 2).flat_map(ping).collect();
+    let tickets = asked(&mut s, T0, &stream);
+    assert_eq!(tickets.len(), PENDING_REQUESTS_MAX);
+    assert!(!s.wants_input());
+    s.reply(T0, tickets[1], pong(1));
+    assert!(!s.wants_input() && s.poll_request(T0).is_none(), "the first is still pending");
+    s.reply(T0, tickets[0], pong(0));
+    assert_eq!(requests(&mut s, T0).len(), 2);
+    assert!(!s.wants_input());
+    s.reply(T0, tickets[2], pong(2));
+    assert!(s.wants_input() && s.poll_request(T0).is_none());
+}
+
+#[test]
+fn a_connection_with_too_many_pending_bytes_is_not_read_until_they_are_answered() {
+    let mut s = session();
+    let half = vec![b'x'; PENDING_REQUEST_BYTES_MAX / 2];
+    let tickets = asked(&mut s, T0, &[send(1, &half), send(2, &half), send(3, &half)].concat());
+    assert_eq!(tickets.len(), 2);
+    assert!(!s.wants_input());
+    s.reply(T0, tickets[0], pong(1));
+    assert!(s.wants_input());
+    assert_eq!(requests(&mut s, T0).len(), 1);
+}
+
+#[test]
+fn replies_that_wait_for_an_earlier_one_count_as_pending_bytes() {
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &ping(1));
+    let content = format!(r#"{{"action": "search", "value": "{}"}}"#, "x".repeat(400_000));
+    let header = format!(
+        r#"{{"byteorder":"little","content-type":"text/json","content-encoding":"utf-8","content-length":{},"connection":"keep-alive"}}"#,
+        content.len()
+    );
+    let large = frame(&header, content.as_bytes());
+    for round in 0..100 {
+        if !s.wants_input() {
+            assert_eq!(round, 3);
+            break;
+        }
+        assert_eq!(asked(&mut s, T0, &large), []);
+    }
+    assert!(!s.wants_input());
+    assert!(s.held_bytes() < 2 * PENDING_REQUEST_BYTES_MAX, "{}", s.held_bytes());
+    s.reply(T0, tickets[0], pong(1));
+    assert!(!s.wants_input(), "now they are unsent");
+    assert_eq!(told(&mut s, T0), "1 guide guide guide");
+    assert!(s.wants_input());
+}
+
+#[test]
+fn a_connection_with_too_many_unsent_replies_is_not_read_until_it_takes_them() {
+    let mut s = session();
+    let reply = write_ok(None, &[], &"x".repeat(1_000));
+    let mut unsent = 0;
+    while s.wants_input() {
+        let tickets = asked(&mut s, T0, &ping(1));
+        s.reply(T0, tickets[0], reply.clone());
+        unsent += reply.len();
+        assert!(unsent <= UNSENT_REPLY_BYTES_MAX + reply.len());
+    }
+    assert!(unsent > UNSENT_REPLY_BYTES_MAX);
+    s.handle_bytes(T0, &ping(2));
+    assert!(s.poll_request(T0).is_none());
+    s.wrote(T0, unsent - UNSENT_REPLY_BYTES_MAX - 1);
+    assert!(!s.wants_input());
+    s.wrote(T0, 1);
+    assert!(s.wants_input() && s.poll_request(T0).is_some());
+}
+
+#[test]
+fn unsent_events_do_not_stop_reading() {
+    let mut s = session();
+    s.set_follows();
+    s.push_event(T0, Bytes::from(vec![b'x'; 10 * UNSENT_REPLY_BYTES_MAX]));
+    assert!(s.wants_input());
+    assert_eq!(asked(&mut s, T0, &ping(1)).len(), 1);
+}
+
+#[test]
+fn nobody_is_late_while_we_do_not_read() {
+    let late = |pause: &dyn Fn(&mut ServerSession) -> Box<dyn Fn(&mut ServerSession, Millis)>| {
+        let mut s = session();
+        let resume = pause(&mut s);
+        s.handle_bytes(T0, &ping(9)[..20]);
+        assert!(s.poll_request(T0).is_none() && !s.wants_input());
+        let later = T0 + 20 * HEADER_MS;
+        assert_eq!(s.deadline().filter(|at| *at < T0 + STALL_MS), None);
+        s.handle_time(later);
+        assert_eq!(s.refusal(), None);
+        // What was held up is dealt with, and only now the beginning of a header is waited for.
+        resume(&mut s, later);
+        assert!(s.wants_input());
+        s.handle_time(later);
+        assert!(s.poll_request(later).is_none());
+        assert_eq!(s.deadline().filter(|at| *at < later + HEADER_MS), None);
+        s.handle_time(later + (HEADER_MS - 1));
+        assert_eq!(s.refusal(), None);
+        assert!(!told(&mut s, later).contains("timed-out"));
+        s.handle_time(later + HEADER_MS);
+        assert_eq!(told(&mut s, later), "timed-out");
+    };
+    late(&|s| {
+        let large = vec![b'x'; PENDING_REQUEST_BYTES_MAX];
+        let tickets = asked(s, T0, &[&send(1, &large)[..], &ping(9)[..10]].concat());
+        Box::new(move |s, now| s.reply(now, tickets[0], pong(1)))
+    });
+    late(&|s| {
+        // The part was awaited already when the pause began.
+        let tickets = asked(s, T0, &[&ping(1)[..], &ping(9)[..10]].concat());
+        s.reply(T0, tickets[0], write_ok(None, &[], &"x".repeat(2 * UNSENT_REPLY_BYTES_MAX)));
+        Box::new(|s, now| drop(take_output(s, now)))
+    });
+}
+
+// ---- the guide's way of closing ----
+
+#[test]
+fn what_follows_a_request_that_does_not_keep_the_connection_is_dropped() {
+    let mut s = session();
+    assert_eq!(asked(&mut s, T0, &[&search(true)[..], &search(false), &search(true), &ping(1)].concat()), []);
+    assert_eq!(told(&mut s, T0), "guide guide");
+    assert_eq!(s.step(T0), Step::ShutDown);
+    assert_eq!(asked(&mut s, T0, &ping(2)), []);
+    assert_eq!(told(&mut s, T0), "");
+}
+
+#[test]
+fn a_vang_request_in_content_closes_after_its_reply_unless_kept_alive() {
+    let content = br#"{"action": "send", "room": "general", "text": "hi \ud83d\udc36"}"#;
+    for (keep, step) in [("", Step::ShutDown), (r#","connection":"keep-alive""#, Step::Wait)] {
+        let mut s = session();
+        let header = format!(
+            r#"{{"byteorder":"little","content-type":"text/json","content-encoding":"utf-8","content-length":{}{keep}}}"#,
+            content.len()
+        );
+        s.handle_bytes(T0, &frame(&header, content));
+        let (ticket, Request { action, .. }) = s.poll_request(T0).expect("a request");
+        let Action::Send { content, .. } = action else { panic!("{action:?}") };
+        assert_eq!(content, "hi 🐶");
+        assert_eq!(s.step(T0), Step::Wait);
+        s.reply(T0, ticket, pong(1));
+        assert_eq!(s.step(T0), Step::Wait, "the reply is not written");
+        assert_eq!(told(&mut s, T0), "1");
+        assert_eq!(s.step(T0), step);
+        assert_eq!(s.wants_input(), true, "to read on, or to read and drop");
+    }
+}
+
+#[test]
+fn a_half_closed_sender_gets_its_pending_replies() {
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &[ping(1), ping(2)].concat());
+    s.handle_end(T0);
+    assert!(s.poll_request(T0).is_none() && !s.wants_input());
+    s.reply(T0, tickets[1], pong(2));
+    assert_eq!(s.step(T0), Step::Wait);
+    s.reply(T0, tickets[0], pong(1));
+    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(told(&mut s, T0), "1 2");
+    assert_eq!(s.step(T0), Step::Close);
+}
+
+#[test]
+fn requests_that_came_with_the_end_of_the_stream_are_answered() {
+    let mut s = session();
+    s.handle_bytes(T0, &ping(1));
+    s.handle_end(T0);
+    let (ticket, _) = s.poll_request(T0).expect("it came whole");
+    assert!(s.poll_request(T0).is_none());
+    s.reply(T0, ticket, pong(1));
+    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!(s.step(T0), Step::Close);
+}
+
+#[test]
+fn a_half_closed_follower_goes_on_following() {
+    let mut s = session();
+    s.set_follows();
+    s.handle_end(T0);
+    assert!(s.poll_request(T0).is_none());
+    assert_eq!(s.step(T0 + IDLE_MS), Step::Wait);
+    assert!(s.takes_events());
+    s.push_event(T0, event(1));
+    assert_eq!(told(&mut s, T0), "joined");
+    assert_eq!(s.deadline(), None);
+    s.close("stopping");
+    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(told(&mut s, T0), "closing");
+    assert_eq!(s.step(T0), Step::Close);
+}
+
+#[test]
+fn a_truncated_stream_is_named() {
+    let whole = send(1, b"abc");
+    for (cut, part) in [(1, "header"), (2, "header"), (40, "header"), (whole.len() - 1, "content")] {
+        let mut s = session();
+        let tickets = asked(&mut s, T0, &[&ping(1)[..], &whole[..cut]].concat());
+        s.handle_end(T0);
+        assert!(s.poll_request(T0).is_none());
+        s.reply(T0, tickets[0], pong(1));
+        let out = frames(&take_output(&mut s, T0));
+        let header = &out.last().expect("a refusal").header;
+        assert_eq!(header.text("code").as_deref(), Some("malformed"), "{cut}");
+        assert_eq!(header.text("part").as_deref(), Some(part), "{cut}");
+        let detail = format!("the stream ended in the middle of a {part}");
+        assert_eq!(s.refusal(), Some(&*detail), "{cut}");
+        assert_eq!((out.len(), s.step(T0)), (2, Step::Close));
+    }
+}
+
+// ---- refusals and goodbyes ----
+
+#[test]
+fn a_refusal_comes_after_pending_replies_and_then_the_connection_ends() {
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &[&ping(1)[..], &ping(2), b"\0\x02{}", &ping(3)].concat());
+    assert_eq!(tickets.len(), 2);
+    assert_eq!(told(&mut s, T0), "");
+    s.fail(T0, &ErrorReply::new(Code::Busy, "only the first fault is told"));
+    s.reply(T0, tickets[0], pong(1));
+    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!(s.step(T0), Step::Wait);
+    s.reply(T0, tickets[1], pong(2));
+    assert_eq!(told(&mut s, T0), "2 malformed");
+    assert_eq!(s.refusal(), Some("missing required header 'byteorder'"));
+    assert_eq!(s.step(T0), Step::ShutDown);
+    assert_eq!(s.step(T0), Step::Wait);
+}
+
+fn half_closed() -> ServerSession {
+    let mut s = session();
+    assert_eq!(asked(&mut s, T0, b"\0\0"), []);
+    take_output(&mut s, T0);
+    assert_eq!(s.step(T0), Step::ShutDown);
+    s
+}
+
+#[test]
+fn after_shutting_down_at_most_a_mebibyte_or_two_seconds_are_dropped() {
+    let mut s = half_closed();
+    assert!(s.wants_input());
+    s.handle_bytes(T0, &vec![0; DRAIN_BYTES_MAX as usize - 1]);
+    assert_eq!(s.step(T0), Step::Wait);
+    assert!(s.held_bytes() < 100, "dropped, not kept");
+    s.handle_bytes(T0, b"x");
+    assert_eq!(s.step(T0), Step::Close);
+    assert!(!s.wants_input());
+
+    let mut s = half_closed();
+    assert_eq!(s.deadline(), Some(T0 + DRAIN_MS));
+    assert_eq!(s.step(T0 + (DRAIN_MS - 1)), Step::Wait);
+    assert_eq!(s.step(T0 + DRAIN_MS), Step::Close);
+
+    let mut s = half_closed();
+    s.handle_end(T0);
+    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.step(T0), Step::Close);
+}
+
+#[test]
+fn a_protocol_that_nobody_knows_gets_one_refusal() {
+    let mut s = session();
+    s.refuse_protocol(T0, b'S');
+    let out = frames(&take_output(&mut s, T0));
+    assert_eq!(out[0].header.text("part").as_deref(), Some("protocol"));
+    assert!(out[0].header.text("detail").is_some_and(|detail| detail.contains("0x53")));
+    assert_eq!((out.len(), s.step(T0)), (1, Step::ShutDown));
+}
+
+#[test]
+fn a_goodbye_is_the_last_that_a_follower_hears() {
+    let mut s = session();
+    s.set_follows();
+    let tickets = asked(&mut s, T0, &ping(1));
+    s.close("stopping");
+    assert_eq!(s.step(T0), Step::Wait);
+    assert!(s.takes_events(), "what happens before the reply is still told");
+    s.push_event(T0, event(1));
+    s.reply(T0, tickets[0], pong(1));
+    assert_eq!(told(&mut s, T0), "joined 1");
+    assert!(!s.takes_events());
+    assert_eq!(s.step(T0), Step::Wait);
+    assert!(!s.takes_events());
+    assert_eq!(told(&mut s, T0), "closing");
+    assert!(!s.takes_events());
+    assert_eq!(s.step(T0), Step::ShutDown);
+
+    let mut s = session();
+    s.close("stopping");
+    assert_eq!((s.step(T0), told(&mut s, T0)), (Step::ShutDown, String::new()));
+}
+
+// ---- deadlines ----
+
+/// Nothing at `at` less a millisecond; what is told at `at`, and whether the connection then ends.
+fn over_at(s: &mut ServerSession, at: Millis) -> (String, Step) {
+    assert_eq!(s.deadline(), Some(at));
+    s.handle_time(Millis(at.0 - 1));
+    assert_eq!(s.deadline(), Some(at));
+    assert_eq!(s.step(Millis(at.0 - 1)), Step::Wait);
+    s.handle_time(at);
+    let told = told(s, at);
+    (told, s.step(at))
+}
+
+#[test]
+fn a_header_that_is_not_whole_in_time_is_refused() {
+    let mut s = session();
+    asked(&mut s, T0 + 5_000, &ping(1)[..1]);
+    asked(&mut s, T0 + 9_000, &ping(1)[1..20]);
+    let (told, step) = over_at(&mut s, T0 + (5_000 + HEADER_MS));
+    assert_eq!((&*told, step), ("timed-out", Step::ShutDown));
+    assert_eq!(s.refusal(), Some("the header was not whole within 10000 ms"));
+}
+
+#[test]
+fn content_that_is_not_whole_in_time_is_refused() {
+    let mut s = session();
+    let whole = send(1, b"abc");
+    asked(&mut s, T0, &whole[..20]);
+    asked(&mut s, T0 + 9_000, &whole[..whole.len() - 1][20..]);
+    let (told, step) = over_at(&mut s, T0 + (9_000 + CONTENT_MS));
+    assert_eq!((&*told, step), ("timed-out", Step::ShutDown));
+    assert_eq!(s.refusal(), Some("the content was not whole within 60000 ms"));
+}
+
+#[test]
+fn every_message_has_its_own_time_even_if_one_begins_where_another_ends() {
+    let mut s = session();
+    let whole = ping(1);
+    asked(&mut s, T0, &whole[..10]);
+    let mut now = T0;
+    for _ in 0..10 {
+        // The end of one header and the beginning of the next in one read, for longer than a header may take.
+        now = now + (HEADER_MS - 1);
+        s.handle_time(now);
+        let tickets = asked(&mut s, now, &[&whole[10..], &whole[..10]].concat());
+        s.reply(now, tickets[0], pong(1));
+        assert_eq!(told(&mut s, now), "1");
+    }
+    assert_eq!(over_at(&mut s, now + HEADER_MS).0, "timed-out");
+}
+
+#[test]
+fn a_silent_connection_that_follows_nothing_is_closed_without_a_word() {
+    let mut s = session();
+    assert_eq!(over_at(&mut s, T0 + IDLE_MS), (String::new(), Step::ShutDown));
+
+    let mut s = session();
+    let tickets = asked(&mut s, T0 + 1_000, &ping(1));
+    assert_eq!(s.deadline(), None, "it is our turn");
+    s.reply(T0 + 2_000, tickets[0], pong(1));
+    assert_eq!(told(&mut s, T0 + 3_000), "1");
+    assert_eq!(over_at(&mut s, T0 + (3_000 + IDLE_MS)), (String::new(), Step::ShutDown));
+
+    let mut s = session();
+    s.set_follows();
+    assert_eq!(s.deadline(), None);
+    s.handle_time(T0 + 10 * IDLE_MS);
+    assert_eq!(s.step(T0 + 10 * IDLE_MS), Step::Wait);
+}
+
+#[test]
+fn a_peer_that_takes_no_byte_is_closed_at_once() {
+    let mut s = session();
+    s.set_follows();
+    s.push_event(T0, event(1));
+    s.wrote(T0 + 5_000, 1);
+    s.push_event(T0 + 6_000, event(2));
+    assert_eq!(s.deadline(), Some(T0 + (5_000 + STALL_MS)));
+    s.handle_time(T0 + (4_999 + STALL_MS));
+    assert_eq!(s.step(T0), Step::Wait);
+    s.handle_time(T0 + (5_000 + STALL_MS));
+    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.refusal(), Some("took nothing for 600000 ms"));
+}
+
+// ---- the follower ----
+
+fn reply(bytes: &[u8]) -> vang_proto::vang::Reply {
+    match incoming(frames(bytes).remove(0)).expect("ours") {
+        Incoming::Reply(reply) => reply,
+        Incoming::Event(event) => panic!("{event:?}"),
+    }
+}
+
+fn heard(bytes: &[u8]) -> vang_proto::vang::Event {
+    match incoming(frames(bytes).remove(0)).expect("ours") {
+        Incoming::Event(event) => event,
+        Incoming::Reply(reply) => panic!("{reply:?}"),
+    }
+}
+
+/// What the follower asks: read as the server reads it.
+fn from(opening: &[u8]) -> FollowFrom {
+    let mut s = session();
+    s.handle_bytes(T0, opening);
+    match s.poll_request(T0).expect("a request").1.action {
+        Action::Follow { from, .. } => from,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ok(journal: &str, epoch: &str, seq: u64) -> vang_proto::vang::Reply {
+    let keys = [("journal", journal.into()), ("epoch", epoch.into()), ("seq", Value::Number(seq))];
+    reply(&write_ok(Some("0"), &keys, "general"))
+}
+
+fn refused(error: ErrorReply) -> vang_proto::vang::Reply {
+    reply(&write_error(Some("0"), &error))
+}
+
+fn at(journal: &str, epoch: Option<&str>, seq: u64) -> FollowFrom {
+    FollowFrom::Position { journal: journal.to_owned(), epoch: epoch.map(str::to_owned), seq }
+}
+
+fn hole(seq: u64, room: &str, to: u64) -> vang_proto::vang::Event {
+    let mut out = bytes::BytesMut::new();
+    write_hole(&mut out, seq, room, (1, to), "erased");
+    heard(&out)
+}
+
+fn following(rooms: &[&str], since: Option<Vec<u64>>) -> Follower {
+    let rooms = rooms.iter().map(|&room| room.to_owned()).collect();
+    let mut follower = Follower::new(Some("ada".to_owned()), rooms, since);
+    assert!(matches!(follower.handle_reply(&ok("j", "e", 10)), Advice::Follows));
+    follower
+}
+
+#[test]
+fn a_new_follower_begins_now_or_after_the_numbers_given() {
+    let rooms = || vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(from(&Follower::new(None, rooms(), None).opening()), FollowFrom::Now);
+    let follower = Follower::new(None, rooms(), Some(vec![3, 4]));
+    assert_eq!(from(&follower.opening()), FollowFrom::Numbers(vec![3, 4]));
+    assert_eq!(follower.seq(), None);
+    assert!(follower.is_mine(&ok("j", "e", 1)) && !follower.is_mine(&reply(&pong(1))));
+}
+
+#[test]
+fn a_follower_resumes_after_the_last_event_that_it_was_given() {
+    let mut follower = following(&["general"], None);
+    assert_eq!(from(&follower.opening()), at("j", Some("e"), 10));
+    assert!(follower.handle_event(&heard(&event(12))));
+    assert_eq!(from(&follower.opening()), at("j", Some("e"), 12));
+}
+
+#[test]
+fn an_event_is_given_once() {
+    let mut follower = following(&["general"], None);
+    let seen: Vec<bool> =
+        [9, 10, 11, 11, 13, 12, 14].map(|seq| follower.handle_event(&heard(&event(seq)))).to_vec();
+    assert_eq!(seen, [false, false, true, false, true, false, true]);
+    let closing = vang_proto::vang::write_closing("stopping");
+    assert!(follower.handle_event(&heard(&closing)));
+    assert_eq!(follower.seq(), Some(14));
+}
+
+#[test]
+fn a_journal_set_back_is_resumed_from_what_is_common() {
+    let mut follower = following(&["general"], None);
+    assert!(follower.handle_event(&heard(&event(20))));
+    let error = ErrorReply::new(Code::SeqAhead, "ahead").with("seq", 15).with("epoch", "f");
+    let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error)) else { panic!("not sent") };
+    assert_eq!((from(&bytes), notice), (at("j", Some("f"), 15), Notice::SetBack { seq: 15 }));
+    // What came after it is told again as it is now.
+    assert!(matches!(follower.handle_reply(&ok("j", "f", 15)), Advice::Follows));
+    assert!(!follower.handle_event(&heard(&event(15))));
+    assert!(follower.handle_event(&heard(&event(16))));
+}
+
+#[test]
+fn without_anything_in_common_it_goes_on_from_room_numbers() {
+    let other_journal = ErrorReply::new(Code::JournalChanged, "another").with("journal", "k");
+    for error in [ErrorReply::new(Code::SeqAhead, "ahead"), other_journal] {
+        let mut follower = following(&["a", "b"], None);
+        assert!(follower.handle_event(&hole(11, "a", 7)));
+        assert!(follower.handle_event(&hole(12, "b", 3)));
+        let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error.clone())) else { panic!() };
+        assert_eq!((from(&bytes), notice), (FollowFrom::Numbers(vec![7, 3]), Notice::OtherJournal));
+        assert_eq!(follower.seq(), None);
+        // A position of another journal says nothing: its small numbers are new.
+        assert!(matches!(follower.handle_reply(&ok("k", "g", 2)), Advice::Follows));
+        assert!(follower.handle_event(&heard(&event(3))));
+
+        // A room of which only the beginning is known goes on from there.
+        let mut follower = following(&["a", "b"], Some(vec![5, 6]));
+        assert!(follower.handle_event(&hole(11, "a", 7)));
+        let Advice::Send(bytes, _) = follower.handle_reply(&refused(error.clone())) else { panic!() };
+        assert_eq!(from(&bytes), FollowFrom::Numbers(vec![7, 6]));
+
+        // A room of which no number is known: from now on.
+        let mut follower = following(&["a", "b"], None);
+        assert!(follower.handle_event(&hole(11, "a", 7)));
+        let Advice::Send(bytes, _) = follower.handle_reply(&refused(error)) else { panic!() };
+        assert_eq!(from(&bytes), FollowFrom::Now);
+    }
+}
+
+#[test]
+fn passing_errors_are_tried_again_and_others_are_not() {
+    let passing = [
+        Code::Busy,
+        Code::DiskFull,
+        Code::Unavailable,
+        Code::Unknown,
+        Code::ClockAhead,
+        Code::ViewBehind,
+        Code::Stopping,
+        Code::TooMany,
+    ];
+    for code in Code::ALL {
+        let fresh = Follower::new(None, vec!["a".to_owned()], None);
+        for mut follower in [fresh, following(&["a"], None)] {
+            let resumes = follower.seq().is_some();
+            match follower.handle_reply(&refused(ErrorReply::new(*code, "no"))) {
+                Advice::Retry(why) => assert!(passing.contains(code) && why == "no", "{code}"),
+                Advice::GiveUp { code: word, detail } => {
+                    assert!(!passing.contains(code), "{code}");
+                    assert_eq!((&*word, &*detail), (code.as_str(), "no"));
+                }
+                Advice::Send(..) => {
+                    assert!(resumes && matches!(code, Code::SeqAhead | Code::JournalChanged), "{code}");
+                }
+                Advice::Follows => panic!("{code}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn waits_double_from_a_quarter_second_to_fifteen_with_jitter_down_to_half() {
+    let mut backoff = Backoff::default();
+    for full in [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000] {
+        for (random, ms) in [(0, full / 2), (full / 2, full), (full / 2 + 1, full / 2)] {
+            assert_eq!(backoff.clone().next_ms(random), ms);
+        }
+        assert!((full / 2..=full).contains(&backoff.next_ms(u64::MAX)));
+    }
+    backoff.reset();
+    assert_eq!(backoff.next_ms(125), 250);
+}

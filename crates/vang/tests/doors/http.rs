@@ -1,0 +1,124 @@
+//! HTTP on the same port, for those who look after the server.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use crate::harness::{Server, exchange, folder, request};
+use crate::wire::{Witness, ask, dial, rest, serve};
+
+/// One response: its first line, its other header lines in lower case, its body.
+fn response(stream: &mut impl BufRead, has_body: bool) -> (String, Vec<String>, String) {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended inside a head: {lines:?}");
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let status = lines.remove(0);
+    let headers: Vec<String> = lines.iter().map(|line| line.to_ascii_lowercase()).collect();
+    let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; if has_body { length.parse().unwrap() } else { 0 }];
+    stream.read_exact(&mut body).unwrap();
+    (status, headers, String::from_utf8(body).unwrap())
+}
+
+fn open(server: &Server) -> BufReader<TcpStream> {
+    BufReader::new(server.connect())
+}
+
+fn say(stream: &mut BufReader<TcpStream>, head: &str) {
+    stream.get_mut().write_all(format!("{head}\r\nHost: chat.example\r\n\r\n").as_bytes()).unwrap();
+}
+
+#[test]
+fn a_server_that_can_write_is_alive_and_ready_on_one_kept_connection() {
+    let (_dir, server) = serve(&[]);
+    let mut stream = open(&server);
+    for (head, status, body) in [
+        ("GET /healthz HTTP/1.1", "HTTP/1.1 200 OK", "ok\n"),
+        ("GET /readyz HTTP/1.1", "HTTP/1.1 200 OK", "ready\n"),
+        ("GET /readyz?verbose=1 HTTP/1.1", "HTTP/1.1 200 OK", "ready\n"),
+        ("GET / HTTP/1.1", "HTTP/1.1 404 Not Found", "not here; there are /healthz and /readyz\n"),
+        ("GET /healthz/ HTTP/1.1", "HTTP/1.1 404 Not Found", "not here; there are /healthz and /readyz\n"),
+        ("POST /healthz HTTP/1.1", "HTTP/1.1 405 Method Not Allowed", "only GET and HEAD\n"),
+        ("DELETE /readyz HTTP/1.1", "HTTP/1.1 405 Method Not Allowed", "only GET and HEAD\n"),
+        ("GET /healthz HTTP/1.1", "HTTP/1.1 200 OK", "ok\n"),
+    ] {
+        say(&mut stream, head);
+        let (found, headers, text) = response(&mut stream, true);
+        assert_eq!((found.as_str(), text.as_str()), (status, body), "{head}");
+        assert!(headers.contains(&"content-type: text/plain; charset=utf-8".to_owned()), "{headers:?}");
+        assert!(headers.contains(&"cache-control: no-store".to_owned()), "{headers:?}");
+        assert_eq!(headers.contains(&"allow: get, head".to_owned()), status.contains("405"), "{headers:?}");
+    }
+}
+
+#[test]
+fn head_says_how_long_but_not_what() {
+    let (_dir, server) = serve(&[]);
+    let mut stream = open(&server);
+    for (path, length) in [("/healthz", 3), ("/readyz", 6)] {
+        say(&mut stream, &format!("HEAD {path} HTTP/1.1"));
+        let (status, headers, _) = response(&mut stream, false);
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(headers.contains(&format!("content-length: {length}")), "{headers:?}");
+    }
+    say(&mut stream, "GET /healthz HTTP/1.1");
+    assert_eq!(response(&mut stream, true).2, "ok\n", "nothing stands between two responses");
+}
+
+#[test]
+fn two_requests_in_one_write_get_two_responses() {
+    let (_dir, server) = serve(&[]);
+    let mut stream = open(&server);
+    say(&mut stream, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /readyz HTTP/1.1");
+    assert_eq!(response(&mut stream, true).2, "ok\n");
+    assert_eq!(response(&mut stream, true).2, "ready\n");
+}
+
+#[test]
+fn a_request_that_comes_byte_by_byte_is_answered() {
+    let (_dir, server) = serve(&[]);
+    let mut stream = open(&server);
+    for byte in b"GET /healthz HTTP/1.1\r\nHost: chat.example\r\n\r\n" {
+        stream.get_mut().write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(response(&mut stream, true).2, "ok\n");
+}
+
+#[test]
+fn the_connection_ends_when_the_client_says_so_or_shuts_its_half() {
+    let dir = folder();
+    let unix = format!("unix:{}", dir.path().join("door").display());
+    let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--listen", &unix]);
+    for address in [server.addr.as_str(), unix.as_str()] {
+        let closing = ask(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(String::from_utf8(closing).unwrap().ends_with("\r\n\r\nok\n"));
+        let old = ask(address, b"GET /readyz HTTP/1.0\r\n\r\n");
+        assert!(String::from_utf8(old).unwrap().starts_with("HTTP/1.0 200 OK\r\n"));
+        let mut stream = dial(address);
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream.end_writing();
+        assert!(String::from_utf8(rest(&mut stream)).unwrap().ends_with("\r\n\r\nok\n"), "{address}: half closed");
+    }
+}
+
+#[test]
+fn http_tells_nothing_about_people_and_disturbs_nobody() {
+    let (_dir, server) = serve(&[]);
+    let mut witness = Witness::new(&server);
+    let send = request("send", &[("room", "\"general\""), ("as", "\"somebody\"")], "words");
+    assert_eq!(exchange(&mut server.connect(), &send).0["status"], "ok");
+    witness.hears("words");
+    for path in ["/healthz", "/readyz", "/", "/rooms", "/general", "/metrics", "/..%2f..%2fetc/passwd"] {
+        let mut stream = open(&server);
+        say(&mut stream, &format!("GET {path} HTTP/1.1"));
+        let (_, headers, body) = response(&mut stream, true);
+        let all = format!("{headers:?}{body}");
+        assert!(!["general", "somebody", "words", "vang"].iter().any(|word| all.contains(word)), "{all}");
+    }
+    witness.is_unharmed(&server);
+}

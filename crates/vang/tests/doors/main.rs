@@ -1,0 +1,14 @@
+//! vang at its doors: everything that a stranger, a client or an operator does from outside, with the
+//! real binary on real sockets. A test's name is the rule; it waits for facts, never for time to pass.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod wire; // sockets of any family, a witness that others are not disturbed, Python as the judge
+
+mod origin; // the guide's exchange, byte for byte
+mod abuse; // what is no request, and what must not come of it
+mod listen; // addresses, limits, the data folder
+mod chat; // rooms by the commands, and what clients write themselves
+mod http; // for those who look after the server
+mod interop; // the examples, against us and among each other
+mod errors; // every error that a person meets: name, likely cause, advice, exit code
