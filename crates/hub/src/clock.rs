@@ -48,7 +48,8 @@ impl Clock {
             None if newest == Time(0) || self.confirmed => (now.wall.0, 0, ""),
             None => (newest.0, CLOCK_ABSENCE_MS, "the journal's newest entry"),
         };
-        let ahead_ms = now.wall.0.saturating_sub(expected);
+        // A clock that went back and is set right again is not ahead of what the journal has seen.
+        let ahead_ms = now.wall.0.saturating_sub(expected.max(newest.0));
         if ahead_ms > tolerance {
             return Err(ClockAhead { ahead_ms, than });
         }
@@ -72,6 +73,8 @@ mod tests {
         assert_eq!(clock.stamp(now(900, 10), Time(1_000)), Ok(Time(1_000)));
         assert!(clock.stamp(now(10_000_000, 20), Time(1_000)).is_err());
         assert_eq!(clock.stamp(now(1_100, 30), Time(1_000)), Ok(Time(1_100)));
+        assert_eq!(clock.stamp(now(20_000_000, 40), Time(20_000_000)), Ok(Time(20_000_000)));
+        assert_eq!(clock.stamp(now(1_100, 50), Time(1_000)), Ok(Time(1_100)));
         // Asleep for a day: both clocks know.
         assert!(clock.stamp(now(86_401_100, 86_400_030), Time(1_100)).is_ok());
     }

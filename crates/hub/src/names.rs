@@ -58,8 +58,12 @@ impl NameMaker {
                 return Err(BadName::Character { found, at });
             }
         }
-        let shown: String = typed.nfc().collect();
-        let canonical: String = typed.nfkc().flat_map(char::to_lowercase).nfkc().collect();
+        // ASCII is what it is in every normal form, and nearly every name is ASCII.
+        let (shown, canonical) = if typed.is_ascii() {
+            (typed.to_owned(), typed.to_ascii_lowercase())
+        } else {
+            (typed.nfc().collect(), typed.nfkc().flat_map(char::to_lowercase).nfkc().collect())
+        };
         Ok((shown, NameKey(self.hash("name", canonical.as_bytes()))))
     }
 

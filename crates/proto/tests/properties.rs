@@ -229,7 +229,10 @@ fn every_limit_holds_to_the_byte() {
     let claimed = &frame(&header(6), b"")[..2];
     assert_eq!(outcome(limits, claimed), Err(MalformedFrame::HeaderTooLong { len, max: len - 1 }));
     let less = Limits { content: 9, ..limits };
-    assert_eq!(outcome(less, &frame(&header(0), b"")), Err(MalformedFrame::ContentTooLong { len: 10, max: 9 }));
+    assert_eq!(
+        outcome(less, &frame(&header(0), b"")),
+        Err(MalformedFrame::ContentTooLong { len: 10, max: 9 })
+    );
 }
 
 // ---- the specification ----
@@ -268,7 +271,8 @@ fn codes_that_pass_say_when_to_try_again() {
 fn the_limits_in_the_specification_are_those_of_the_code() {
     let rows = table("| limit | default | |\n");
     let default = |name: &str| {
-        let row = rows.iter().find(|row| words(row[0]).contains(&name)).unwrap_or_else(|| panic!("no {name}"));
+        let row =
+            rows.iter().find(|row| words(row[0]).contains(&name)).unwrap_or_else(|| panic!("no {name}"));
         number(row[1])
     };
     assert_eq!(default("header"), u64::from(limits::HEADER_BYTES_MAX));

@@ -305,6 +305,7 @@ fn a_half_closed_sender_gets_its_pending_replies() {
     s.reply(T0, tickets[0], pong(1));
     assert_eq!(s.step(T0), Step::Wait);
     assert_eq!(told(&mut s, T0), "1 2");
+    assert!(s.poll_request(T0).is_none());
     assert_eq!(s.step(T0), Step::Close);
 }
 
@@ -317,7 +318,23 @@ fn requests_that_came_with_the_end_of_the_stream_are_answered() {
     assert!(s.poll_request(T0).is_none());
     s.reply(T0, ticket, pong(1));
     assert_eq!(told(&mut s, T0), "1");
+    assert!(s.poll_request(T0).is_none());
     assert_eq!(s.step(T0), Step::Close);
+}
+
+#[test]
+fn who_asks_to_follow_and_half_closes_at_once_is_still_told() {
+    let mut s = session();
+    s.handle_bytes(T0, &writer().follow(1, &["general".to_owned()], &FollowFrom::Now));
+    s.handle_end(T0);
+    let (ticket, _) = s.poll_request(T0).expect("it came whole");
+    assert!(s.poll_request(T0).is_none());
+    assert_eq!(s.step(T0), Step::Wait);
+    s.reply(T0, ticket, pong(1));
+    s.set_follows();
+    assert!(s.poll_request(T0).is_none());
+    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!((s.step(T0), s.takes_events()), (Step::Wait, true));
 }
 
 #[test]

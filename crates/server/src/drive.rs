@@ -85,14 +85,16 @@ impl Connection {
         if let Some(error) = &self.refused {
             session.fail(steady_now(), error);
         }
+        let other = |session: &mut ServerSession, name: &str| {
+            let detail = format!("{name} is not spoken here; this port speaks vang messages and HTTP/1.1");
+            session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
+        };
         match kind {
             Kind::Native => session.handle_bytes(steady_now(), first),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
-            Kind::Tls | Kind::Irc | Kind::Http => {
-                let name = if kind == Kind::Tls { "TLS" } else { "IRC" };
-                let detail = format!("{name} is not spoken here; this port speaks vang messages and HTTP/1.1");
-                session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
-            }
+            Kind::Tls => other(&mut session, "TLS"),
+            Kind::Irc => other(&mut session, "IRC"),
+            Kind::Http => other(&mut session, "HTTP"),
         }
         let slot = self.pump.connect(self.peer, session);
         let ended = self.turn(&slot).await;

@@ -30,6 +30,8 @@ pub(crate) struct Link {
     may_end: bool,
     follows: bool,
     last_seq: u64,
+    /// What the server had applied when following was asked for.
+    applied: u64,
     /// Rooms that were added by a second `follow`, and what came of them.
     more: BTreeMap<String, Vec<Told>>,
 }
@@ -180,6 +182,7 @@ impl Client {
             may_end: false,
             follows: false,
             last_seq: 0,
+            applied: 0,
             more: BTreeMap::new(),
         }
     }
@@ -456,7 +459,12 @@ impl Client {
             Advice::Retry(_) => return false,
             Advice::GiveUp { code, detail } => {
                 let account = self.name.as_ref().and_then(|name| scene.model.account(name));
-                let unknown = following.rooms.iter().any(|room| !scene.model.knows(account, room));
+                // What is in the journal is known to the server only once it was told so.
+                let known = |room: &String| {
+                    let told = scene.model.told(account, room);
+                    scene.model.knows(account, room) && told.first().is_some_and(|told| told.seq <= link.applied)
+                };
+                let unknown = !following.rooms.iter().all(known);
                 assert!(code == "no-room" && unknown, "{}: {code}: {detail}", self.label);
                 scene.fate.count("followed a room that is gone");
                 self.following = None;
@@ -850,6 +858,9 @@ fn passes(code: Option<&str>) -> bool {
 }
 
 fn put(scene: &mut Scene, link: &mut Link, re: u64, asked: Asked, bytes: &Bytes) {
+    if let Asked::Follow = asked {
+        link.applied = scene.applied;
+    }
     link.waiting.push_back((re, asked));
     if let Some(line) = scene.lines.get(link.line) {
         line.up.extend_from_slice(bytes);

@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     pub(crate) model: Model,
     /// Which run of the server this is.
     pub(crate) run: u32,
+    /// The last entry that the server knows of.
+    pub(crate) applied: u64,
     /// Can the server be called?
     pub(crate) is_up: bool,
     /// Was it told to stop?

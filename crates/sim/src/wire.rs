@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) down_ended: bool,
     /// When the server notices that the client is gone.
     pub(crate) client_gone_at: Option<u64>,
+    /// The server has let go of it.
+    server_gone: bool,
 }
 
 /// All connections.
@@ -41,7 +43,7 @@ impl Lines {
     pub(crate) fn call(&mut self, peer: Peer) -> LineId {
         self.next += 1;
         let (up, down) = (BytesMut::new(), BytesMut::new());
-        let line = Line { peer, up, up_ended: false, down, down_ended: false, client_gone_at: None };
+        let line = Line { peer, up, up_ended: false, down, down_ended: false, client_gone_at: None, server_gone: false };
         self.lines.insert(self.next, line);
         self.calling.push(self.next);
         self.next
@@ -60,7 +62,9 @@ impl Lines {
     /// The client is gone: the server notices later, and gets some of what was under way.
     pub(crate) fn cut(&mut self, id: LineId, fate: &mut Fate) {
         let notices = fate.now() + fate.rng.below(1_500);
-        if let Some(line) = self.lines.get_mut(&id) {
+        if self.lines.get(&id).is_some_and(|line| line.server_gone) {
+            self.lines.remove(&id);
+        } else if let Some(line) = self.lines.get_mut(&id) {
             let arrives = fate.rng.below(line.up.len() as u64 + 1) as usize;
             line.up.truncate(arrives);
             line.client_gone_at = Some(notices);
@@ -71,6 +75,7 @@ impl Lines {
     pub(crate) fn hang_up(&mut self, id: LineId) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.down_ended = true;
+            line.server_gone = true;
             line.up.clear();
             if line.client_gone_at.is_some() {
                 self.lines.remove(&id);
@@ -92,6 +97,7 @@ impl Lines {
             line.down.truncate(arrives as usize);
             line.up.clear();
             line.down_ended = true;
+            line.server_gone = true;
         }
     }
 

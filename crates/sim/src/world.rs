@@ -76,6 +76,7 @@ impl World {
             lines: Lines::default(),
             model: Model::default(),
             run: 0,
+            applied: 0,
             is_up: false,
             is_stopping: false,
             set_backs: Vec::new(),
@@ -127,6 +128,7 @@ impl World {
         let scene = &mut self.scene;
         if let Some(process) = &mut self.process {
             process.turn(&mut scene.fate, &mut scene.lines, &mut self.disk, &mut self.tables);
+            scene.applied = process.hub().state().seq().0;
         }
         if self.process.as_mut().is_some_and(|process| process.has_stopped(&mut self.tables)) {
             self.scene.fate.note(format_args!("the server has stopped"));

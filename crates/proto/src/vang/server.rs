@@ -173,6 +173,7 @@ impl ServerSession {
                 }
                 Err(malformed) => {
                     self.fail(now, &frame_error(&malformed));
+                    self.refused = Some(frame_cause(&malformed));
                     return None;
                 }
             }
@@ -221,6 +222,7 @@ impl ServerSession {
             }
             Err(Fault::Malformed(malformed)) => {
                 self.fail(now, &content_error(&malformed));
+                self.refused = Some(content_cause(&malformed));
                 None
             }
         }
@@ -458,7 +460,7 @@ impl ServerSession {
         }
     }
 
-    /// Why the session refused the peer's bytes, for the log.
+    /// Why the session refused the peer's bytes, for the log: quotes nothing that the peer sent.
     pub fn refusal(&self) -> Option<&str> {
         self.refused.as_deref()
     }
@@ -513,6 +515,31 @@ fn content_error(malformed: &MalformedContent) -> ErrorReply {
         | MalformedContent::TooDeep { .. } => Code::Malformed,
     };
     ErrorReply::new(code, malformed.to_string()).with("part", "content")
+}
+
+/// What the log says of it: as the peer is told, but for what the peer itself said.
+fn frame_cause(malformed: &MalformedFrame) -> String {
+    match malformed {
+        MalformedFrame::HeaderNotObject { .. } => "header is JSON, but not an object".to_owned(),
+        MalformedFrame::WrongKind { key, expected, .. } => format!("header '{key}' is not {expected}"),
+        MalformedFrame::UnknownProtocol { .. }
+        | MalformedFrame::HeaderTooShort { .. }
+        | MalformedFrame::HeaderTooLong { .. }
+        | MalformedFrame::HeaderNotUtf8 { .. }
+        | MalformedFrame::HeaderNotJson { .. }
+        | MalformedFrame::MissingKey { .. }
+        | MalformedFrame::ContentTooLong { .. } => malformed.to_string(),
+    }
+}
+
+fn content_cause(malformed: &MalformedContent) -> String {
+    match malformed {
+        MalformedContent::UnknownEncoding { .. } => "unknown content-encoding".to_owned(),
+        MalformedContent::NotObject { .. } => "content is JSON, but not an object".to_owned(),
+        MalformedContent::NotDecodable(_)
+        | MalformedContent::NotJson { .. }
+        | MalformedContent::TooDeep { .. } => malformed.to_string(),
+    }
 }
 
 impl ServerSession {

@@ -1,6 +1,6 @@
 //! HTTP on the same port, for those who look after the server.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use crate::harness::{Server, exchange, folder, request};

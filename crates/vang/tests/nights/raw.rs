@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, Server, Tail, read_message, request, succeeded, vang};
@@ -20,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// Requests that a sender has under way.
 const WINDOW: usize = 8;
+
+/// Bytes in the small buffer of a slow reader; a segment over loopback has as many.
+const SMALL_BUFFER: usize = 64 << 10;
 
 /// An address that no outgoing connection gets while nobody listens there: clients that try a port of the
 /// ephemeral range again and again may connect to themselves.
@@ -49,6 +54,15 @@ impl Raw {
 
     pub(crate) fn connect(address: impl Into<String>) -> Raw {
         Raw::new(TcpStream::connect(address.into()).unwrap())
+    }
+
+    /// One whose buffer for what comes is small. Set before it connects: a buffer that shrinks below what
+    /// was promised to the other side loses bytes, and TCP takes minutes to come back from that.
+    pub(crate) fn with_small_buffer(server: &Server) -> Raw {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        set_socket_recv_buffer_size(&socket, SMALL_BUFFER).unwrap();
+        rustix::net::connect(&socket, &server.socket_addr()).unwrap();
+        Raw::new(TcpStream::from(socket))
     }
 
     /// The same socket, to write while another thread reads.

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::harness::{Server, folder};
 use crate::raw::{Follower, Place, Raw, follow, send};
@@ -52,9 +51,7 @@ fn the_silent_and_the_slow_cost_others_nothing_and_lose_nothing() {
     silent.extend((0..HALF).map(|_| stalled(half)));
     let mut slow: Vec<_> = (0..SLOW)
         .map(|_| {
-            let stream = server.connect();
-            set_socket_recv_buffer_size(&stream, 16 << 10).unwrap();
-            let mut raw = Raw::new(stream);
+            let mut raw = Raw::with_small_buffer(&server);
             raw.write(&follow(&Place::Number(0))).unwrap();
             assert_eq!(raw.read().unwrap().0["status"], "ok");
             raw

@@ -8,7 +8,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
 use vang_chat::{Command, Node, Principal, Rules, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
@@ -135,9 +134,7 @@ fn ctrl_c_is_a_stop_and_a_second_one_does_not_wait_for_slow_clients() {
 
 /// Posts so much that a follower which reads nothing has to make the server wait.
 fn reader_that_does_not_read(server: &Server, messages: usize) -> Raw {
-    let stream = server.connect();
-    set_socket_recv_buffer_size(&stream, 4_096).unwrap();
-    let mut slow = Raw::new(stream);
+    let mut slow = Raw::with_small_buffer(server);
     slow.write(&follow(&Place::Number(0))).unwrap();
     let mut honest = Raw::new(server.connect());
     let text = "x".repeat(64 << 10);

@@ -1,0 +1,239 @@
+//! Bytes as no program of ours wrote them.
+//!
+//! `cargo test` runs the corpus (`__fuzz__/NAME/corpus`) and some thousand inputs more;
+//! `VANG_FUZZ_SECONDS=600` goes on for that long, and `cargo bolero test fuzz_session` goes about it
+//! with coverage. What it finds becomes a line in `vectors/`.
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{decode, take_output};
+use vang_proto::encoding::{self, ByteOrder};
+use vang_proto::frame::Part;
+use vang_proto::limits::{DRAIN_MS, IDLE_MS, JSON_DEPTH_MAX, KIND_BYTES_MAX, STALL_MS};
+use vang_proto::vang::{ServerLimits, ServerSession, Step, write_closing, write_ok};
+use vang_proto::{Decoder, Limits, Millis, kind, python};
+
+/// How many inputs, and for how long at most.
+fn effort() -> (usize, Duration) {
+    let seconds = std::env::var("VANG_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    match seconds {
+        Some(seconds) => (usize::MAX, Duration::from_secs(seconds)),
+        None => (20_000, Duration::from_secs(1)),
+    }
+}
+
+/// The last two bytes say where the others are cut: at multiples of the first, then of the second.
+fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
+    let Some((bytes, [first, second])) = bytes.split_last_chunk::<2>() else { return vec![bytes] };
+    let (head, tail) = bytes.split_at(bytes.len().min(usize::from(*first)));
+    [head].into_iter().chain(tail.chunks(usize::from(*second).max(1))).collect()
+}
+
+/// A header of the guide's kind around the input, so that more than the length is fuzzed.
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    let Some((&kind, content)) = bytes.split_first() else { return Vec::new() };
+    let encodings = ["utf-8", "latin-1", "utf-16", "shift_jis"];
+    let header = format!(
+        r#"{{"byteorder":"little","content-type":"{}","content-encoding":"{}","content-length":{},"connection":"keep-alive"}}"#,
+        if kind & 1 == 0 { "text/json" } else { "a/b" },
+        encodings[usize::from(kind >> 1) % 4],
+        content.len(),
+    );
+    common::frame(&header, content)
+}
+
+#[test]
+fn fuzz_decoder() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_decoder").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let pieces = pieces(bytes);
+            let whole = pieces.concat();
+            let outcome = decode([&whole[..]]);
+            assert_eq!(decode(pieces.iter().copied()), outcome);
+            for frame in &outcome.0 {
+                // What is kept of a header is what came.
+                assert!(frame.header.iter().all(|(key, _)| frame.header.raw(key).is_some()));
+                assert!(serde_json::from_slice::<serde::de::IgnoredAny>(frame.header.json()).is_ok());
+                assert_eq!(frame.content.len() as u64, frame.header.content_length());
+            }
+            let mut decoder = Decoder::new(Limits { header: 300, content: 100 });
+            let mut fed = 0;
+            for piece in pieces {
+                decoder.feed(piece);
+                fed += piece.len();
+                while let Ok(Some(frame)) = decoder.poll_frame() {
+                    assert!(frame.header.json().len() <= 300 && frame.content.len() <= 100);
+                }
+                assert!(decoder.buffered() <= fed);
+            }
+        },
+    );
+}
+
+#[test]
+fn fuzz_session() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_session").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            converse(&pieces(bytes), bytes);
+            converse(&pieces(&framed(bytes)), bytes);
+        },
+    );
+}
+
+/// A connection from its first byte to its close, with replies in an order that `dice` gives.
+fn converse(pieces: &[&[u8]], dice: &[u8]) {
+    let mut dice = dice.iter().copied().cycle();
+    let mut next = || dice.next().unwrap_or(0);
+    let mut now = Millis(0);
+    let mut session = ServerSession::new(now, ServerLimits::default());
+    let mut open = Vec::new();
+    let mut out = Vec::new();
+    for piece in pieces {
+        now = now + u64::from(next());
+        session.handle_time(now);
+        session.handle_bytes(now, piece);
+        while let Some((ticket, request)) = session.poll_request(now) {
+            assert!(request.weight() > 0);
+            open.push(ticket);
+        }
+        match next() % 6 {
+            0 => session.set_follows(),
+            1 if session.takes_events() => session.push_event(now, write_closing("fuzz")),
+            2 => out.extend(take_output(&mut session, now)),
+            3 | 4 if !open.is_empty() => {
+                let ticket = open.swap_remove(usize::from(next()) % open.len());
+                session.reply(now, ticket, write_ok(None, &[], "fuzz"));
+            }
+            _ => {}
+        }
+    }
+    match next() % 3 {
+        0 => session.close("fuzz"),
+        1 => session.handle_end(now),
+        _ => {}
+    }
+    // Everybody is answered, everything written, and time goes on: it must come to an end.
+    for _ in 0..10 {
+        while let Some((ticket, _)) = session.poll_request(now) {
+            open.push(ticket);
+        }
+        for ticket in open.drain(..) {
+            session.reply(now, ticket, write_ok(None, &[], "fuzz"));
+        }
+        out.extend(take_output(&mut session, now));
+        match session.step(now) {
+            Step::Close => {
+                let (frames, end) = decode([&out[..]]);
+                assert_eq!(end, Ok(Part::Nothing), "half a message was written");
+                let last = frames.last();
+                assert!(
+                    session.refusal().is_none() || last.is_some_and(|last| last.header.raw("code").is_some())
+                );
+                return;
+            }
+            Step::ShutDown => now = now + DRAIN_MS,
+            // Perhaps a goodbye.
+            Step::Wait if session.has_output() => {}
+            Step::Wait => {
+                now = now + IDLE_MS.max(STALL_MS);
+                session.handle_time(now);
+                // One that follows is kept for ever.
+                session.close("fuzz");
+            }
+        }
+    }
+    panic!("the session does not end");
+}
+
+#[test]
+fn fuzz_kind() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_kind").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let mut told = None;
+            for len in 0..=bytes.len() {
+                let now = kind::tell(&bytes[..len]);
+                assert!(told.is_none() || told == now, "told {told:?}, then {now:?}");
+                assert!(now.is_some() || len < KIND_BYTES_MAX, "undecided after {len} bytes");
+                told = now;
+            }
+        },
+    );
+}
+
+#[test]
+fn fuzz_encoding() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_encoding").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let names = [
+                "utf-8",
+                "ascii",
+                "latin-1",
+                "utf-8-sig",
+                "utf-16",
+                "utf-16-be",
+                "utf-32",
+                "utf-32-le",
+                "cp1252",
+                "cp037",
+                "shift_jis",
+                "cp932",
+                "euc_jp",
+                "iso2022_jp",
+                "big5",
+                "big5hkscs",
+                "cp950",
+                "gb18030",
+                "gb2312",
+                "gbk",
+                "euc_kr",
+                "cp949",
+            ];
+            if let Ok(name) = std::str::from_utf8(bytes)
+                && let Some(found) = encoding::find(name)
+            {
+                assert_eq!(encoding::find(found.name()), Some(found));
+            }
+            let Some((&which, bytes)) = bytes.split_first() else { return };
+            let order = if which & 0x80 == 0 { ByteOrder::Little } else { ByteOrder::Big };
+            let found = encoding::find(names[usize::from(which & 0x7f) % names.len()]).expect("known");
+            match encoding::decode(found, order, bytes) {
+                Ok(text) => {
+                    assert!(text.len() <= 3 * bytes.len());
+                    // Under its canonical name it reads the same without knowing the sender.
+                    let named = encoding::find(encoding::canonical(found, order, bytes)).expect("known");
+                    let other = if order == ByteOrder::Big { ByteOrder::Little } else { ByteOrder::Big };
+                    assert_eq!(encoding::decode(named, other, bytes), Ok(text));
+                }
+                Err(bad) => assert!(bad.at <= bytes.len(), "{bad}"),
+            }
+        },
+    );
+}
+
+#[test]
+fn fuzz_python_str() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_python_str").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            match python::str_of(&text) {
+                Ok(printed) => assert!(!is_json || printed.len() <= 5 * text.len()),
+                Err(deep) => assert!(deep.depth > JSON_DEPTH_MAX),
+            }
+            let mut written = Vec::new();
+            python::write_json_string(&mut written, &text);
+            let back: String = serde_json::from_slice(&written).expect("a JSON string");
+            assert_eq!(back, text);
+            let alone = String::from_utf8(Bytes::from(written).to_vec()).expect("UTF-8");
+            assert_eq!(python::str_of(&alone).as_deref(), Ok(&*text));
+        },
+    );
+}
