@@ -253,7 +253,7 @@ pub enum Fault {
         trouble: Trouble,
     },
     /// The connection stands, and nothing came in time.
-    #[error("{place} did not answer in time")]
+    #[error("timed out: {place} did not answer in time (is it busy or stopped, or another kind of server?)")]
     Silent {
         /// The server.
         place: String,

@@ -105,9 +105,20 @@ enum Cold {
 /// What an answer from the disk is for.
 enum Reading {
     /// What was asked for is complete up to `until`: a room that grew later was not asked for.
-    Cursor { session: SessionId, until: Seq },
-    Follow { asker: Asker, rooms: Vec<RoomId>, numbers: Vec<u64> },
-    History { asker: Asker, room: RoomId, since: u64 },
+    Cursor {
+        session: SessionId,
+        until: Seq,
+    },
+    Follow {
+        asker: Asker,
+        rooms: Vec<RoomId>,
+        numbers: Vec<u64>,
+    },
+    History {
+        asker: Asker,
+        room: RoomId,
+        since: u64,
+    },
 }
 
 /// See the module's head.
@@ -122,6 +133,8 @@ pub struct Hub {
     clock: Clock,
     order: Order,
     retry_at: Option<vang_proto::Millis>,
+    /// What those are told whose commands turn out not to be written, after a doubt.
+    lost: Option<ErrorReply>,
     checkpoints: Vec<(Seq, [u8; 32])>,
     snapshot_at: Seq,
     encoder: Encoder,
@@ -157,6 +170,7 @@ impl Hub {
             clock: Clock::new(clock_confirmed),
             order: Order::new(node),
             retry_at: None,
+            lost: None,
             checkpoints: Vec::new(),
             snapshot_at,
             encoder: Encoder::default(),
@@ -524,7 +538,10 @@ impl Hub {
                 let ours = self.order.take_appended();
                 self.put_back(ours, &error);
             }
-            Appended::Unknown(_) => self.begin_settling(),
+            Appended::Unknown(fault) => {
+                self.lost = Some(journal_error(&fault));
+                self.begin_settling();
+            }
         }
     }
 
@@ -578,8 +595,11 @@ impl Hub {
         }
         self.grow(growth);
         let lost = self.order.take_appended();
-        let error = ErrorReply::new(Code::Unavailable, "the journal did not take it; nothing was posted");
-        self.put_back(lost, &error.with("retry-after", JOURNAL_RETRY_MS));
+        let error = self.lost.take().unwrap_or_else(|| {
+            ErrorReply::new(Code::Unavailable, "the journal did not take it; nothing was posted")
+                .with("retry-after", JOURNAL_RETRY_MS)
+        });
+        self.put_back(lost, &error);
     }
 
     /// Decides an entry at its place; what comes of it is gathered in `growth`.

@@ -5,6 +5,7 @@
 //!       lock           held by flock while a server runs; its text names the holder
 //!       journal.db     the truth; beside it SQLite's -wal and -shm
 //!       view.db        rebuilt from the journal at any time
+//!       reserve        room for a start on a full disk: see `Reserve`
 //!       admin.sock     where `vang admin` talks to the server
 //!
 //! The kernel drops the lock with its holder, however that died: a lock is never stale, and nobody
@@ -22,6 +23,10 @@ use rustix::io::Errno;
 
 /// The layout that this program writes and reads.
 const FORMAT: u32 = 1;
+
+/// What is set aside: 256 KiB. Two databases share 32 KiB each among their connections, and more when their
+/// WALs are long.
+const RESERVE_BYTES: usize = 256 << 10;
 
 /// The data folder, locked (`open`) or only looked into (`look`).
 #[derive(Debug)]
@@ -139,9 +144,42 @@ impl DataFolder {
         self.path.join("view.db")
     }
 
+    /// Room that is set aside for a start on a full disk.
+    pub fn reserve(&self) -> Reserve {
+        Reserve { path: self.path.join("reserve") }
+    }
+
     /// Where `vang admin` talks to the server.
     pub fn socket(&self) -> PathBuf {
         self.path.join("admin.sock")
+    }
+}
+
+/// Even to read, SQLite needs some room, for what its connections share: on a full disk there is none
+/// but this.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    /// Sets the room aside, unless that was done. If there is none, that is how it is.
+    pub fn keep(&self) {
+        if file_has_content(&self.path) {
+            return;
+        }
+        let written = (|| -> io::Result<()> {
+            create_private(&self.path)?;
+            OpenOptions::new().write(true).open(&self.path)?.write_all(&[0; RESERVE_BYTES])
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Gives the room free. `false`: there was none.
+    pub fn give_up(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
     }
 }
 

@@ -18,7 +18,7 @@ mod check; // reads everything again and names the entry where something is wron
 pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem, check};
 pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
-pub use folder::{DataFolder, FolderError};
+pub use folder::{DataFolder, FolderError, Reserve};
 pub use format::{BadEntry, Envelope, Origin, Said, decode_name, encode_name};
 pub use memory::MemoryJournal;
 pub use sqlite::{Durability, SqliteJournal, SqliteReader};

@@ -1,6 +1,7 @@
 //! A journal in one SQLite file: a batch is a transaction, a transaction is one fsync of the WAL.
 //!
-//!     meta(key, value)                              format, id, key; settled: see `overwrite_ghosts`
+//!     meta(key, value)                              format, id, key; settled: see `overwrite_ghosts`;
+//!                                                   probe: zeros, see `probe`
 //!     entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
 //!     checkpoint(seq, state)                        hashes of the state, by replay's reckoning
 //!
@@ -47,6 +48,9 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 /// The head of a WAL; then come frames of 24 bytes and a page (sqlite.org/fileformat2.html, 4.1).
 const WAL_HEAD_BYTES: u64 = 32;
 const WAL_FRAME_BYTES: u64 = 24 + PAGE_BYTES;
+
+/// What `probe` writes, in bytes: 64 KiB. Where there is room for that, a batch of talk has room too.
+const PROBE_BYTES: u32 = 64 << 10;
 
 /// A page: what every disk writes at once.
 const PAGE_BYTES: u64 = 4_096;
@@ -140,6 +144,26 @@ impl SqliteJournal {
             return Ok(());
         }
         self.copy_wal().map(|_| ()).map_err(|trouble| self.explain(trouble))
+    }
+
+    /// Can it be written again? To be called after a failure, when nobody appends who would find out.
+    /// Writes and keeps a row that means nothing, as long as a few messages.
+    pub fn probe(&mut self) -> Result<(), Fault> {
+        if self.doubt.is_some() {
+            self.settle()?;
+        }
+        let probed = self.conn().and_then(|conn| {
+            end_beyond(conn, &self.identity, self.end)?;
+            let sql = "INSERT OR REPLACE INTO meta(key, value) VALUES ('probe', zeroblob(?1))";
+            Ok(conn.execute(sql, [PROBE_BYTES])?)
+        });
+        probed.map(drop).map_err(|trouble| {
+            let fault = self.explain(trouble);
+            // The commit may have left frames in the WAL.
+            self.doubt = Some(Doubt::because(&fault));
+            let _ = self.settle();
+            fault
+        })
     }
 
     /// How large the WAL is.

@@ -78,10 +78,14 @@ impl Header {
             return Err(MalformedFrame::MissingKey { key: REQUIRED[missing] });
         }
         let [byteorder, length, content_type, content_encoding] = required.map(Option::unwrap_or_default);
-        let byteorder = match required_text("byteorder", byteorder)?.as_ref() {
-            "little" => ByteOrder::Little,
-            "big" => ByteOrder::Big,
-            _ => return Err(wrong_kind("byteorder", byteorder, "\"little\" or \"big\"")),
+        let byteorder = match byteorder {
+            r#""little""# => ByteOrder::Little,
+            r#""big""# => ByteOrder::Big,
+            _ => match required_text("byteorder", byteorder)?.as_ref() {
+                "little" => ByteOrder::Little,
+                "big" => ByteOrder::Big,
+                _ => return Err(wrong_kind("byteorder", byteorder, "\"little\" or \"big\"")),
+            },
         };
         let content_length =
             whole(length).ok_or_else(|| wrong_kind("content-length", length, "an integer from 0"))?;
@@ -192,10 +196,15 @@ pub(crate) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The fields of a header as nearly everybody writes it: strings without escapes, whole numbers, `true`,
-/// `false` and `null`. `None` leaves the header to the parser below, which alone refuses; this one
-/// exists because it takes a quarter of the time.
+/// The fields of a header as nearly everybody writes it: on one line, strings without escapes, whole numbers,
+/// `true`, `false` and `null`. `None` leaves the header to the parser below, which alone refuses; this one
+/// exists because it takes a third of the time.
 fn plain_fields(text: &str) -> Option<Fields> {
+    // Without a branch in the loop the compiler looks at many bytes at once; then a string ends at the next quote.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'\\'));
+    if !is_plain {
+        return None;
+    }
     let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
     let mut places = Vec::with_capacity(12);
     scan.take(b'{')?;
@@ -214,6 +223,7 @@ fn plain_fields(text: &str) -> Option<Fields> {
     (scan.at == scan.bytes.len()).then(|| Fields { places, escaped: Vec::new() })
 }
 
+/// What stands where in bytes that hold neither backslashes nor control characters.
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -222,12 +232,13 @@ struct Scan<'a> {
 impl Scan<'_> {
     #[inline]
     fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.bytes.get(self.at) {
+        while self.bytes.get(self.at) == Some(&b' ') {
             self.at += 1;
         }
     }
 
-    /// The next byte that is not white space.
+    /// The next byte that is not a space.
+    #[inline]
     fn next(&mut self) -> Option<u8> {
         self.space();
         let byte = *self.bytes.get(self.at)?;
@@ -235,6 +246,7 @@ impl Scan<'_> {
         Some(byte)
     }
 
+    #[inline]
     fn take(&mut self, expected: u8) -> Option<()> {
         (self.next()? == expected).then_some(())
     }
@@ -243,21 +255,21 @@ impl Scan<'_> {
     #[inline]
     fn string(&mut self) -> Option<Range<u32>> {
         self.take(b'"')?;
-        let start = self.at - 1;
-        self.at += plain_len(&self.bytes[self.at..]);
-        // Escapes and control characters are for the parser.
-        (*self.bytes.get(self.at)? == b'"').then_some(())?;
-        self.at += 1;
+        self.string_from(self.at - 1)
+    }
+
+    #[inline]
+    fn string_from(&mut self, start: usize) -> Option<Range<u32>> {
+        self.at += quote_in(&self.bytes[self.at..])? + 1;
         Some(start as u32..self.at as u32)
     }
 
     fn value(&mut self) -> Option<Range<u32>> {
         let first = self.next()?;
-        self.at -= 1;
+        let start = self.at - 1;
         if first == b'"' {
-            return self.string();
+            return self.string_from(start);
         }
-        let start = self.at;
         let word = &self.bytes[start..];
         let len = match first {
             // A zero before other digits, a fraction or an exponent stops whoever looks for a comma next.
@@ -268,29 +280,26 @@ impl Scan<'_> {
             b'n' if word.starts_with(b"null") => 4,
             _ => return None,
         };
-        self.at += len;
+        self.at = start + len;
         Some(start as u32..self.at as u32)
     }
 }
 
-/// How many bytes stand before the first quote, backslash or control character: eight at a time.
-fn plain_len(bytes: &[u8]) -> usize {
+/// Where the first quote stands: strings in headers are short, so eight bytes at a time is quickest.
+#[inline]
+fn quote_in(bytes: &[u8]) -> Option<usize> {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    // The highest bit of each byte that is less than `n` (up to 128); those above the first may be wrong.
-    let below = |word: u64, n: u64| word.wrapping_sub(EACH * n) & !word & (EACH * 0x80);
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = below(word ^ (EACH * u64::from(b'"')), 1);
-        let backslash = below(word ^ (EACH * u64::from(b'\\')), 1);
-        let stops = quote | backslash | below(word, 0x20);
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
+        let other = u64::from_le_bytes(*chunk) ^ (EACH * b'"' as u64);
+        // The highest bit of each byte that is zero, which is a quote; those above the first may be wrong.
+        let quotes = other.wrapping_sub(EACH) & !other & (EACH * 0x80);
+        if quotes != 0 {
+            return Some(at + quotes.trailing_zeros() as usize / 8);
         }
         at += 8;
     }
-    let stop = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    bytes[at..].iter().position(stop).map_or(bytes.len(), |len| at + len)
+    bytes[at..].iter().position(|byte| *byte == b'"').map(|len| at + len)
 }
 
 fn parse_fields(text: &str) -> Result<Fields, MalformedFrame> {

@@ -74,7 +74,7 @@ proptest! {
         prop_assert_eq!(header.raw("raw"), Some("[1, 2]"));
         for (key, _) in &keys {
             let last = keys.iter().rev().find(|(other, _)| other == key).map(|(_, value)| &**value);
-            let read = header.text(&format!("x{key}")).map(|text| text.into_owned());
+            let read = header.text(&format!("x{key}")).map(std::borrow::Cow::into_owned);
             prop_assert_eq!(read.as_deref(), last);
         }
         let written: serde_json::Value = serde_json::from_slice(header.json()).expect("JSON");

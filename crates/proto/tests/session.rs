@@ -226,7 +226,8 @@ fn unsent_events_do_not_stop_reading() {
 
 #[test]
 fn nobody_is_late_while_we_do_not_read() {
-    let late = |pause: &dyn Fn(&mut ServerSession) -> Box<dyn Fn(&mut ServerSession, Millis)>| {
+    type Resume = Box<dyn Fn(&mut ServerSession, Millis)>;
+    let late = |pause: &dyn Fn(&mut ServerSession) -> Resume| {
         let mut s = session();
         let resume = pause(&mut s);
         s.handle_bytes(T0, &ping(9)[..20]);
@@ -290,7 +291,7 @@ fn a_vang_request_in_content_closes_after_its_reply_unless_kept_alive() {
         assert_eq!(s.step(T0), Step::Wait, "the reply is not written");
         assert_eq!(told(&mut s, T0), "1");
         assert_eq!(s.step(T0), step);
-        assert_eq!(s.wants_input(), true, "to read on, or to read and drop");
+        assert!(s.wants_input(), "to read on, or to read and drop");
     }
 }
 

@@ -173,8 +173,9 @@ impl Pump {
             Answer::Appended(appended) => {
                 let trouble = match &appended {
                     vang_journal::Appended::Appended { .. } => None,
-                    vang_journal::Appended::NotAppended(fault) => Some(fault.to_string()),
-                    vang_journal::Appended::Unknown(fault) => Some(format!("outcome unknown: {fault}")),
+                    vang_journal::Appended::NotAppended(fault) | vang_journal::Appended::Unknown(fault) => {
+                        Some(fault.to_string())
+                    }
                 };
                 self.note_trouble(trouble);
                 hub.appended(now(), appended);
@@ -185,6 +186,7 @@ impl Pump {
                 }
                 hub.settled(now(), settled);
             }
+            Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
             Answer::Read(id, answer) => hub.answer_read(id, answer),
         }
     }
@@ -203,6 +205,9 @@ impl Pump {
     pub(crate) fn trouble(&self) -> Option<String> {
         if let Some(trouble) = &*self.trouble.borrow() {
             return Some(trouble.clone());
+        }
+        if self.threads.progress.is_stuck() {
+            return Some("the tables for history cannot be written".to_owned());
         }
         let lag = self.lag();
         (lag > LAG_MAX).then(|| format!("the tables are {lag} entries behind"))
@@ -284,6 +289,7 @@ impl Pump {
     pub(crate) fn farewell(&self) {
         let delta = self.hub.borrow_mut().farewell();
         let _ = self.threads.tables.send(delta);
+        self.threads.progress.set_ending();
     }
 }
 

@@ -96,7 +96,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     stop: (Stopper, watch::Receiver<bool>),
     // Dropped last: the lock is held until everything is written.
-    _folder: vang_journal::DataFolder,
+    folder: vang_journal::DataFolder,
 }
 
 /// Who comes in by a listener.
@@ -151,9 +151,12 @@ impl Server {
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
         let (tables, tables_thread) = threads::tables(opening.view, progress.clone());
+        for delta in opening.untold {
+            let _ = tables.send(delta);
+        }
         let paths = (opening.folder.journal_db(), opening.folder.view_db());
         let (reads, mut workers) = threads::readers(paths, &progress, &sender);
-        let (journal, journal_thread) = threads::journal(opening.journal, sender);
+        let (journal, journal_thread) = threads::journal(opening.journal, opening.folder.reserve(), sender);
         workers.extend([tables_thread, journal_thread]);
 
         let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, progress }));
@@ -171,7 +174,7 @@ impl Server {
             answers,
             workers,
             stop: (Stopper(stop), stopped),
-            _folder: opening.folder,
+            folder: opening.folder,
         })
     }
 
@@ -188,7 +191,7 @@ impl Server {
     /// Serves until it is told to stop, and everything is finished. `ready` is called once, when the
     /// journal is open and connections are accepted.
     pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
-        let Server { shared, listeners, answers, workers, stop, .. } = self;
+        let Server { shared, listeners, answers, workers, stop, folder, .. } = self;
         let local = LocalSet::new();
         let pump = shared.pump.clone();
         let outcome = local
@@ -234,6 +237,8 @@ impl Server {
                 return Err(ServeError::ThreadEnded("working"));
             }
         }
+        // Closed files have left some room, if there was none: the next start will need it.
+        folder.reserve().keep();
         outcome
     }
 }

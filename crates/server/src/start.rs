@@ -36,12 +36,34 @@ pub struct Opening {
     pub view: View,
     /// For the hub.
     pub recovered: Recovered,
+    /// What the tables could not take yet: to be told before anything else.
+    pub untold: Vec<Delta>,
 }
 
 /// Opens a data folder, alone.
 pub fn open(path: &Path) -> Result<Opening, StartError> {
     let began = Instant::now();
     let folder = DataFolder::open(path)?;
+    let opening = match open_files(&folder) {
+        Err(StartError::Journal(Fault::Full(_)) | StartError::Tables(ViewError::Unavailable(_)))
+            if folder.reserve().give_up() =>
+        {
+            tracing::warn!("there is no room to open the journal; using the room that was set aside");
+            open_files(&folder)
+        }
+        outcome => outcome,
+    };
+    let (journal, view, recovered, untold) = opening?;
+    folder.reserve().keep();
+    let (id, seq) = (journal.identity().id_hex(), recovered.state.seq());
+    let took_ms = began.elapsed().as_millis() as u64;
+    tracing::info!(journal = id, seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
+    Ok(Opening { folder, journal, view, recovered, untold })
+}
+
+type Files = (SqliteJournal, View, Recovered, Vec<Delta>);
+
+fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     let journal = SqliteJournal::open(folder.journal_db(), Durability::default())?;
     let identity = journal.identity();
     let (mut view, opened) = View::open(&folder.view_db(), identity.id)?;
@@ -51,18 +73,18 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
         tracing::warn!(%why, "the tables are made anew from the journal");
     }
     let mut reader = journal.reader()?;
-    let recovered = recover(&mut reader, &identity, &mut view)?;
-    let seq = recovered.state.seq();
-    let took_ms = began.elapsed().as_millis() as u64;
-    tracing::info!(journal = identity.id_hex(), seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
-    Ok(Opening { folder, journal, view, recovered })
+    let mut untold = Vec::new();
+    let recovered = recover(&mut reader, &identity, &mut view, &mut untold)?;
+    Ok((journal, view, recovered, untold))
 }
 
-/// Replays the journal from the newest snapshot that is any good, and brings the tables up.
+/// Replays the journal from the newest snapshot that is any good, and brings the tables up. What they
+/// cannot take, for want of room, is `untold`.
 pub fn recover(
     reader: &mut SqliteReader,
     identity: &Identity,
     view: &mut View,
+    untold: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
     let end = vang_journal::Reader::end(reader)?;
     if view.cursor() > end {
@@ -78,14 +100,15 @@ pub fn recover(
             Err(bad) => tracing::warn!(%bad, "the snapshot is no good; replaying everything"),
         }
     }
-    match replay_from(reader, identity, view, state) {
+    match replay_from(reader, identity, view, state, untold) {
         // The snapshot, or what the tables hold, does not belong to this journal: begin at its beginning.
         Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))
             if view.cursor() > Seq(0) =>
         {
             tracing::warn!("the tables do not belong to this journal; made anew");
             view.reset()?;
-            replay_from(reader, identity, view, State::default())
+            untold.clear();
+            replay_from(reader, identity, view, State::default(), untold)
         }
         outcome => outcome,
     }
@@ -96,10 +119,25 @@ fn replay_from(
     identity: &Identity,
     view: &mut View,
     state: State,
+    untold: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
     let (rooms, accounts) = view.names()?;
     let told = view.cursor();
-    let mut tell =
-        |delta: Delta| view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()));
+    let mut tell = |delta: Delta| {
+        let deltas = [delta];
+        // In their order: behind one that was not told, none is.
+        let told = if untold.is_empty() { view.apply(&deltas) } else { Err(ViewError::Unavailable(String::new())) };
+        match told {
+            Ok(()) => {}
+            Err(ViewError::Unavailable(why)) => {
+                if untold.is_empty() {
+                    tracing::warn!(why, "the tables cannot be written now; they will be told later");
+                }
+                untold.extend(deltas);
+            }
+            Err(error) => return Err(ReplayError::Tables(error.to_string())),
+        }
+        Ok(())
+    };
     Ok(replay(reader, identity, (state, Book::new(rooms, accounts)), told, &mut tell)?)
 }

@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
 use vang_hub::{ColdEvent, Delta, Page, Read, ReadAnswer, ReadFault, ReadJob, Settled};
-use vang_journal::{Appended, Batch, Fault, Journal, Reader, SqliteJournal, SqliteReader};
+use vang_journal::{Appended, Batch, Fault, Journal, Reader, Reserve, SqliteJournal, SqliteReader};
 use vang_view::{View, ViewReader};
 
 /// Readers: enough that one slow question does not hold up the next.
@@ -21,6 +21,9 @@ const VIEW_WAIT: Duration = Duration::from_secs(2);
 
 /// A pause after a failure, so that a broken disk does not cost a busy processor.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+
+/// After a failure the journal is tried this often, whether somebody sends or not.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Silence after which the journal tidies up.
 const IDLE: Duration = Duration::from_secs(5);
@@ -41,20 +44,37 @@ pub(crate) enum WriteJob {
 pub(crate) enum Answer {
     Appended(Appended),
     Settled(Result<Settled, Fault>),
+    /// The journal, which had failed, was tried by its own thread.
+    Probed(Result<(), Fault>),
     Read(u64, Result<ReadAnswer, ReadFault>),
 }
 
 /// Starts the journal's thread; it ends when its jobs' sender is dropped.
 pub(crate) fn journal(
     mut journal: SqliteJournal,
+    reserve: Reserve,
     answers: UnboundedSender<Answer>,
 ) -> (Sender<WriteJob>, JoinHandle<()>) {
     let (jobs, inbox) = channel();
     let work = move || {
         let mut idle = false;
+        // Since the journal failed: when it was last tried.
+        let mut tried: Option<Instant> = None;
         loop {
-            let job = match inbox.recv_timeout(IDLE) {
+            if tried.is_some_and(|at| at.elapsed() >= PROBE_PAUSE) {
+                // Somebody looks whether it works again, also when nobody sends.
+                let probed = journal.probe();
+                tried = probed.is_err().then(Instant::now);
+                if tried.is_none() {
+                    reserve.keep();
+                }
+                if answers.send(Answer::Probed(probed)).is_err() {
+                    break;
+                }
+            }
+            let job = match inbox.recv_timeout(if tried.is_some() { PROBE_PAUSE } else { IDLE }) {
                 Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) if tried.is_some() => continue,
                 Err(RecvTimeoutError::Timeout) => {
                     if !idle && let Err(fault) = journal.idle() {
                         tracing::warn!(%fault, "the journal could not tidy up");
@@ -69,6 +89,15 @@ pub(crate) fn journal(
                 WriteJob::Append(batch) => Answer::Appended(journal.append(&batch)),
                 WriteJob::Settle { after } => Answer::Settled(settle(&mut journal, after)),
             };
+            match &answer {
+                Answer::Appended(Appended::Appended { .. }) if tried.is_some() => {
+                    tried = None;
+                    reserve.keep();
+                }
+                Answer::Appended(Appended::Appended { .. }) => {}
+                Answer::Appended(_) | Answer::Settled(Err(_)) => tried = tried.or(Some(Instant::now())),
+                Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) => {}
+            }
             if answers.send(answer).is_err() {
                 break;
             }
@@ -102,29 +131,58 @@ fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, Fault> {
 /// How far the tables are: readers wait for it.
 #[derive(Default)]
 pub(crate) struct Progress {
-    cursor: Mutex<Seq>,
+    reached: Mutex<Reached>,
     moved: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Reached {
+    cursor: Seq,
+    /// They cannot be written at present: nobody knows how long.
+    stuck: bool,
+    /// The server ends: what they cannot take now they are told at the next start.
+    ending: bool,
 }
 
 impl Progress {
     pub(crate) fn cursor(&self) -> Seq {
-        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reached().cursor
     }
 
-    pub(crate) fn set(&self, seq: Seq) {
-        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = seq;
+    fn reached(&self) -> MutexGuard<'_, Reached> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, cursor: Seq) {
+        let mut reached = self.reached();
+        (reached.cursor, reached.stuck) = (cursor, false);
         self.moved.notify_all();
     }
 
-    /// Waits until the tables are complete up to `need`; answers how far they are.
+    /// Can they not be written at present?
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.reached().stuck
+    }
+
+    pub(crate) fn set_ending(&self) {
+        self.reached().ending = true;
+    }
+
+    fn set_stuck(&self) {
+        self.reached().stuck = true;
+        self.moved.notify_all();
+    }
+
+    /// Waits until the tables are complete up to `need`; answers how far they are. While they are stuck
+    /// there is nothing to wait for.
     fn wait_for(&self, need: Seq) -> Seq {
         let until = Instant::now() + VIEW_WAIT;
-        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        while *cursor < need {
+        let mut reached = self.reached();
+        while reached.cursor < need && !reached.stuck {
             let Some(left) = until.checked_duration_since(Instant::now()) else { break };
-            cursor = self.moved.wait_timeout(cursor, left).unwrap_or_else(PoisonError::into_inner).0;
+            reached = self.moved.wait_timeout(reached, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *cursor
+        reached.cursor
     }
 }
 
@@ -133,15 +191,27 @@ pub(crate) fn tables(mut view: View, progress: Arc<Progress>) -> (Sender<Delta>,
     let (deltas, inbox) = channel::<Delta>();
     progress.set(view.cursor());
     let work = move || {
+        let mut stuck = false;
         while let Some(batch) = gather(&inbox) {
             while let Err(error) = view.apply(&batch) {
                 // They are only tables: the journal has it all, and they will have it later.
-                tracing::warn!(%error, "the tables could not be written; trying again");
+                progress.set_stuck();
                 if let vang_view::ViewError::Corrupt(_) = error {
-                    tracing::error!("the tables are damaged; they are made anew at the next start");
+                    tracing::error!(%error, "the tables are damaged; they are made anew at the next start");
+                    return;
+                }
+                if !std::mem::replace(&mut stuck, true) {
+                    tracing::warn!(%error, "the tables cannot be written; it is tried until it works");
+                }
+                if progress.reached().ending {
                     return;
                 }
                 thread::sleep(FAILURE_PAUSE);
+                // Perhaps it is only their log that may grow no more: what is in it has room in fewer pages.
+                view.idle();
+            }
+            if std::mem::take(&mut stuck) {
+                tracing::info!("the tables can be written again");
             }
             progress.set(view.cursor());
         }
@@ -201,10 +271,15 @@ struct Disk {
 impl Disk {
     fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
         let told = self.progress.wait_for(job.need);
-        if told < job.need && !matches!(job.read, Read::Events { .. }) {
+        let answer = self.try_answer(&job.read, told);
+        if told < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
+            if let Read::Events { .. } = job.read {
+                // It will be asked again at once.
+                thread::sleep(FAILURE_PAUSE);
+                return answer;
+            }
             return Err(ReadFault::ViewBehind);
         }
-        let answer = self.try_answer(&job.read, told);
         if let Err(fault) = &answer {
             tracing::warn!(%fault, "could not read from the disk");
             self.open = None;
@@ -264,6 +339,14 @@ impl Disk {
                 Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, told)?))
             }
         }
+    }
+}
+
+/// Tables that are behind may still have what was asked. What they do not have may be there all the same.
+fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
+    match answer {
+        ReadAnswer::Located(found) => found.iter().any(Option::is_none),
+        ReadAnswer::Page(page) => page.events.is_empty(),
     }
 }
 

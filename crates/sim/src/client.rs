@@ -42,13 +42,22 @@ enum Asked {
     Follow,
     More(String),
     Send(usize),
-    History { room: String, since: u64 },
+    History {
+        room: String,
+        since: u64,
+    },
     /// Something whose doing is an entry.
-    Do { what: &'static str, name: String },
+    Do {
+        what: &'static str,
+        name: String,
+    },
     /// A look at what is there.
     Look,
     /// After a private room, as it was typed.
-    Pry { typed: String, what: &'static str },
+    Pry {
+        typed: String,
+        what: &'static str,
+    },
 }
 
 /// A message, until it is known to be posted or not.
@@ -238,6 +247,8 @@ impl Client {
         if let Some(link) = &mut self.main {
             scene.fate.count("reader stopped taking bytes");
             link.paused_until = until;
+            // It may be closed for that.
+            link.may_end = true;
         }
     }
 
@@ -285,7 +296,7 @@ impl Client {
                 compare(&format!("{} (in a room added later)", self.label), &expected, &log);
             }
         }
-        let wait = self.backoff.next_ms(scene.fate.rng.next());
+        let wait = self.backoff.next_ms(scene.fate.rng.any());
         self.call_at = scene.fate.now() + wait;
     }
 
@@ -356,9 +367,12 @@ impl Client {
         link.last_seq = told.seq;
         self.check_durable(scene, link, told.seq);
         if let What::Message { word, .. } = &told.what {
-            let mine = self.sends.iter().position(|send| send.word == *word && send.attempts == 1);
-            let pending = |index| link.waiting.iter().any(|(_, asked)| matches!(asked, Asked::Send(i) if *i == index));
-            assert!(!mine.is_some_and(pending), "{} is told its own {word} before the reply", self.label);
+            let mine = |asked: &Asked| match asked {
+                Asked::Send(index) => self.sends[*index].word == *word && self.sends[*index].attempts == 1,
+                _ => false,
+            };
+            let pending = link.waiting.iter().any(|(_, asked)| mine(asked));
+            assert!(!pending, "{} is told its own {word} before the reply", self.label);
         }
         if let What::Hole { .. } = told.what {
             scene.fate.count("hole told");
@@ -393,7 +407,12 @@ impl Client {
             panic!("{}: a reply to nothing: {reply:?}", self.label)
         };
         assert_eq!(reply.re, Some(re), "{}: replies come in the order of requests", self.label);
-        scene.fate.note(format_args!("{} is answered {re}: {} {}", self.label, code.unwrap_or("ok"), reply.text));
+        scene.fate.note(format_args!(
+            "{} is answered {re}: {} {}",
+            self.label,
+            code.unwrap_or("ok"),
+            reply.text
+        ));
         if self.peer == Peer::RemotePlain {
             assert_eq!(code, Some(Code::TlsRequired.as_str()), "{}: without TLS", self.label);
             scene.fate.count("refused without TLS");
@@ -421,7 +440,10 @@ impl Client {
             Asked::Pry { typed, what } => {
                 scene.fate.count("pried");
                 if what == "create" {
-                    assert!(matches!(code, Some("account-needed" | "name-taken")) || passes(code), "{reply:?}");
+                    assert!(
+                        matches!(code, Some("account-needed" | "name-taken")) || passes(code),
+                        "{reply:?}"
+                    );
                 } else {
                     assert_eq!(code, Some("no-room"), "{} pried with {what}: {reply:?}", self.label);
                     assert_eq!(reply.text, format!("there is no room '{typed}'"));
@@ -444,7 +466,7 @@ impl Client {
         let seq = reply.header.number("seq").unwrap_or_default();
         let opening = match following.follower.handle_reply(reply) {
             Advice::Follows => {
-                following.agreed(scene, &self.label, link.run, before, seq);
+                following.agreed(scene, &self.label, (link.run, link.applied), before, seq);
                 self.backoff.reset();
                 return true;
             }
@@ -462,7 +484,8 @@ impl Client {
                 // What is in the journal is known to the server only once it was told so.
                 let known = |room: &String| {
                     let told = scene.model.told(account, room);
-                    scene.model.knows(account, room) && told.first().is_some_and(|told| told.seq <= link.applied)
+                    scene.model.knows(account, room)
+                        && told.first().is_some_and(|told| told.seq <= link.applied)
                 };
                 let unknown = !following.rooms.iter().all(known);
                 assert!(code == "no-room" && unknown, "{}: {code}: {detail}", self.label);
@@ -519,7 +542,12 @@ impl Client {
         send.in_flight -= 1;
         for &(run, other_n, other_seq) in &send.acks {
             let same = (n, seq) == (other_n, other_seq);
-            assert!(same || !scene.survives(run, other_seq), "{}: {} was posted twice", self.label, send.word);
+            assert!(
+                same || !scene.survives(run, other_seq),
+                "{}: {} was posted twice",
+                self.label,
+                send.word
+            );
             scene.fate.count("repetition got the first result");
         }
         assert_eq!(reply.text, format!("{}#{n}", send.room));
@@ -571,11 +599,14 @@ impl Client {
             .filter(|told| matches!(told.what, What::Message { .. }))
             .filter_map(|told| Some((told.what.n()?, told)))
             .collect();
-        let mut decoder = Decoder::new(Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX });
+        let mut decoder =
+            Decoder::new(Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX });
         decoder.feed(&reply.content);
         let (mut next, mut count) = (since + 1, 0);
         while let Some(frame) = decoder.poll_frame().expect("whole events") {
-            if let (Some(seq), Some("message")) = (frame.header.number("seq"), frame.header.text("event").as_deref()) {
+            if let (Some(seq), Some("message")) =
+                (frame.header.number("seq"), frame.header.text("event").as_deref())
+            {
                 scene.check_bytes(seq, &frame);
             }
             let Ok(Incoming::Event(event)) = incoming(frame) else { panic!("a page holds events") };
@@ -603,7 +634,12 @@ impl Client {
 
     // ---- what it asks ----
 
-    fn ask(&mut self, scene: &mut Scene, asked: Asked, write: impl FnOnce(&RequestWriter, u64) -> Bytes) -> bool {
+    fn ask(
+        &mut self,
+        scene: &mut Scene,
+        asked: Asked,
+        write: impl FnOnce(&RequestWriter, u64) -> Bytes,
+    ) -> bool {
         let writer = self.writer();
         match &mut self.main {
             Some(link) if !link.half_closed => {
@@ -739,7 +775,8 @@ impl Client {
         // Once the journal was set back it is a new message: fine, but it must be tracked from its first attempt.
         let mut link = self.call(scene);
         let send = &mut self.sends[index];
-        let arguments = [("room", Value::from(&*send.room)), ("id", Value::from(send.id.as_deref().unwrap_or("")))];
+        let arguments =
+            [("room", Value::from(&*send.room)), ("id", Value::from(send.id.as_deref().unwrap_or("")))];
         send.attempts += 1;
         send.in_flight += 1;
         let content = (send.types.0, send.types.1, &send.content[..]);
@@ -755,7 +792,11 @@ impl Client {
     /// Uses an id again for another message.
     pub(crate) fn twist(&mut self, scene: &mut Scene, word: String) {
         let usable = |send: &Sending| {
-            send.id.is_some() && send.twists.is_none() && !send.twisted && send.in_flight == 0 && !send.acks.is_empty()
+            send.id.is_some()
+                && send.twists.is_none()
+                && !send.twisted
+                && send.in_flight == 0
+                && !send.acks.is_empty()
         };
         let Some(first) = self.sends.iter().rposition(usable) else { return };
         self.sends[first].twisted = true;
@@ -773,7 +814,13 @@ impl Client {
     }
 
     /// Creates, joins, leaves, adds an account.
-    pub(crate) fn act(&mut self, scene: &mut Scene, what: &'static str, name: &str, more: &[(&str, Value)]) -> bool {
+    pub(crate) fn act(
+        &mut self,
+        scene: &mut Scene,
+        what: &'static str,
+        name: &str,
+        more: &[(&str, Value)],
+    ) -> bool {
         self.type_names(&[name.to_owned()]);
         for (_, value) in more {
             if let Value::Text(text) = value {
@@ -798,10 +845,13 @@ impl Client {
     /// what was typed can be told from one that gives away what is there.
     pub(crate) fn pry(&mut self, scene: &mut Scene, room: &str) {
         let typed = room.to_uppercase();
-        let what = *scene.fate.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
+        let what =
+            *scene.fate.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
         let asked = Asked::Pry { typed: typed.clone(), what };
         self.ask(scene, asked, |writer, re| match what {
-            "send" => writer.write_with(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst")),
+            "send" => {
+                writer.write_with(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst"))
+            }
             "follow" => writer.follow(re, &[typed], &FollowFrom::Numbers(vec![0])),
             _ => writer.write(re, what, &[("room", typed.into())]),
         });
@@ -832,10 +882,16 @@ impl Client {
                 if !scene.survives(run, seq) {
                     continue;
                 }
-                let Some(posted) = posted.first() else { panic!("{who}'s {word} was acknowledged and is not there") };
+                let Some(posted) = posted.first() else {
+                    panic!("{who}'s {word} was acknowledged and is not there")
+                };
                 let there = (&posted.room, posted.n, posted.seq, posted.content);
                 let content = crate::fate::print(3, &send.content);
-                assert_eq!(there, (&send.room, n, seq, content), "{who}'s {word} is elsewhere than it was told");
+                assert_eq!(
+                    there,
+                    (&send.room, n, seq, content),
+                    "{who}'s {word} is elsewhere than it was told"
+                );
             }
             if send.acks.is_empty() && send.unsure == 0 && send.in_flight == 0 {
                 assert!(posted.is_empty(), "{who}'s {word} was refused ({:?}) and is there", send.refused);
@@ -851,10 +907,7 @@ impl Client {
 
 /// May it be asked again later, with the promise that nothing was done?
 fn passes(code: Option<&str>) -> bool {
-    matches!(
-        code,
-        Some("disk-full" | "unavailable" | "busy" | "clock-ahead" | "stopping" | "view-behind")
-    )
+    matches!(code, Some("disk-full" | "unavailable" | "busy" | "clock-ahead" | "stopping" | "view-behind"))
 }
 
 fn put(scene: &mut Scene, link: &mut Link, re: u64, asked: Asked, bytes: &Bytes) {

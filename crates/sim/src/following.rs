@@ -52,11 +52,26 @@ impl Following {
             Since::Numbers(numbers) => Some(numbers.clone()),
         };
         let follower = Follower::new(name, rooms.clone(), numbers);
-        Following { follower, rooms, log: Vec::new(), run: None, since, starts: BTreeMap::new(), resumed: false }
+        Following {
+            follower,
+            rooms,
+            log: Vec::new(),
+            run: None,
+            since,
+            starts: BTreeMap::new(),
+            resumed: false,
+        }
     }
 
-    /// The server agreed, at `seq`; `before` is where we stood.
-    pub(crate) fn agreed(&mut self, scene: &mut Scene, who: &str, run: u32, before: Option<u64>, seq: u64) {
+    /// The server agreed, at `seq`; `before` is where we stood, `applied` what it knew when it was asked.
+    pub(crate) fn agreed(
+        &mut self,
+        scene: &mut Scene,
+        who: &str,
+        (run, applied): (u32, u64),
+        before: Option<u64>,
+        seq: u64,
+    ) {
         match (before, self.run) {
             (Some(before), Some(told_by)) => {
                 assert!(
@@ -66,13 +81,18 @@ impl Following {
                 assert_eq!(seq, before, "{who} goes on somewhere else than where it resumed");
                 scene.fate.count("resumed");
                 self.resumed = true;
+                for start in self.starts.values_mut() {
+                    if let Some(after) = start.after.filter(|&after| !scene.survives(told_by, after)) {
+                        *start = Start { after: Some(scene.common(told_by, after)), since: 0 };
+                    }
+                }
             }
-            _ => self.begin(scene, seq),
+            _ => self.begin(scene, applied, seq),
         }
         self.run = Some(run);
     }
 
-    fn begin(&mut self, scene: &Scene, seq: u64) {
+    fn begin(&mut self, scene: &Scene, applied: u64, seq: u64) {
         let numbers = match &self.since {
             Since::Now => None,
             Since::Beginning => Some(vec![0; self.rooms.len()]),
@@ -82,7 +102,11 @@ impl Following {
             let start = match numbers.as_ref().map(|numbers| numbers[index]) {
                 None => Start { after: Some(seq), since: 0 },
                 Some(0) => Start { after: Some(0), since: 0 },
-                Some(n) => Start { after: scene.model.seq_of(room, n), since: n },
+                // A number that the room had not reached: it begins with what comes next, somewhere.
+                Some(n) => match scene.model.seq_of(room, n).filter(|&seq| seq <= applied) {
+                    Some(seq) => Start { after: Some(seq), since: n },
+                    None => Start { after: None, since: 0 },
+                },
             };
             self.starts.insert(room.clone(), start);
         }
@@ -131,13 +155,17 @@ impl Following {
         if !scene.survives(run, seq) {
             return;
         }
-        let mut expected = Vec::new();
+        let (mut expected, mut early_holes) = (Vec::new(), Vec::new());
         for (room, start) in &self.starts {
             let mut told = scene.model.told(account, room);
             let first = self.log.iter().find(|told| told.room == *room).map(|told| told.seq);
             // Where it began is not known: then it is known only that nothing is missing since.
             let after = start.after.or(first.map(|first| first - 1)).unwrap_or(u64::MAX);
             told.retain(|told| told.seq > after);
+            // A hole that ends before the reader begins: then the joining is told instead, or the hole by a
+            // server that does not know any more where the reader began.
+            let ends_early = |told: &Told| told.what.n().is_some_and(|n| n <= start.since);
+            early_holes.extend(told.iter().filter(|told| ends_early(told)).map(|told| told.seq));
             expected.extend(told.into_iter().filter_map(|told| trim(told, start.since)));
         }
         expected.sort_by_key(|told| told.seq);
@@ -150,7 +178,7 @@ impl Following {
             // A session has one position: of several rooms that were followed from numbers, it is where the
             // earliest begins, and who resumes there is told also what came before the numbers of the others.
             let early = self.resumed && start.after.is_some_and(|after| told.seq <= after);
-            if early { None } else { trim(told, start.since) }
+            if early || early_holes.contains(&told.seq) { None } else { trim(told, start.since) }
         });
         compare(who, &expected, &log.collect::<Vec<_>>());
     }
@@ -212,5 +240,9 @@ pub(crate) fn read(event: &Event) -> Option<Told> {
         "closing" => return None,
         other => panic!("an event '{other}'"),
     };
-    Some(Told { seq: event.seq.expect("it has a place"), room: event.room.clone().expect("it has a room"), what })
+    Some(Told {
+        seq: event.seq.expect("it has a place"),
+        room: event.room.clone().expect("it has a room"),
+        what,
+    })
 }

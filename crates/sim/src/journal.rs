@@ -49,6 +49,10 @@ struct Writing {
     fate: AppendFate,
 }
 
+fn command(draft: &Draft) -> Option<Command> {
+    Envelope::decode(&draft.envelope).ok().map(|envelope| envelope.command)
+}
+
 /// The process that sometimes writes beside ours.
 const OTHER_NODE: Node = Node(0x0fff_0fff_0fff_0fff);
 
@@ -146,7 +150,10 @@ impl Disk {
             return None;
         }
         let Writing { batch, fate: becomes, .. } = self.writing.take()?;
-        if fate.rng.happens(fate.weather.other_writer) && becomes != AppendFate::Full {
+        // Not before the opening: what stands before it counts as the last opening's, which holds as long as
+        // one process at a time has the lock.
+        let opens = batch.drafts.iter().any(|draft| command(draft).is_some_and(|one| one == Command::Open));
+        if !opens && fate.rng.happens(fate.weather.other_writer) && becomes != AppendFate::Full {
             self.other_writes(fate);
         }
         Some(match becomes {
@@ -192,7 +199,10 @@ impl Disk {
             digest: payload.digest(),
             command: Command::Tick,
         };
-        self.land(&Batch { drafts: vec![Draft { envelope: envelope.encode(), payload }], checkpoints: vec![] });
+        self.land(&Batch {
+            drafts: vec![Draft { envelope: envelope.encode(), payload }],
+            checkpoints: vec![],
+        });
     }
 
     /// The hub wants to know what is there.
@@ -228,12 +238,19 @@ impl Disk {
     pub(crate) fn crash(&mut self, fate: &mut Fate) {
         self.settle_at = None;
         let writing = self.writing.take().filter(|writing| {
-            matches!(writing.fate, AppendFate::Lands | AppendFate::UnknownButThere | AppendFate::UnknownAndLost)
+            matches!(
+                writing.fate,
+                AppendFate::Lands | AppendFate::UnknownButThere | AppendFate::UnknownAndLost
+            )
         });
         let unsynced = writing.map(|writing| writing.batch).or(self.doubt.take().map(|(batch, _)| batch));
         if let Some(batch) = unsynced {
             let lands = fate.rng.happens(500);
-            fate.count(if lands { "crash kept what was not synced" } else { "crash lost what was not synced" });
+            fate.count(if lands {
+                "crash kept what was not synced"
+            } else {
+                "crash lost what was not synced"
+            });
             if lands {
                 self.land(&batch);
             }

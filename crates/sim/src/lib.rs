@@ -38,5 +38,4 @@ mod world; // all of it, tick by tick; healing; stories
 pub use fate::whereabouts;
 pub use following::Since;
 pub use journal::AppendFate;
-pub use rng::Rng;
 pub use world::World;

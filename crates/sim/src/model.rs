@@ -101,6 +101,8 @@ pub(crate) struct Posted {
     pub(crate) n: u64,
     /// A hash of the content.
     pub(crate) content: u64,
+    /// Who was in the private room when it was said; `None`: everybody may see it.
+    pub(crate) audience: Option<BTreeSet<u64>>,
 }
 
 /// See the module's head.
@@ -196,9 +198,7 @@ impl Model {
             Principal::Operator => true,
             Principal::Guest(_) => false,
             // Into a public room everybody goes alone; only members bring others.
-            Principal::Account(asker) => {
-                room.members.contains(&asker.0) || (asker.0 == who && !room.private)
-            }
+            Principal::Account(asker) => room.members.contains(&asker.0) || (asker.0 == who && !room.private),
         };
         if may && self.accounts.contains_key(&who) && room.members.insert(who) {
             room.ever.insert(who);
@@ -216,13 +216,13 @@ impl Model {
         {
             return;
         }
-        let may = !room.private
-            || matches!(from, Principal::Account(account) if room.members.contains(&account.0));
+        let may =
+            !room.private || matches!(from, Principal::Account(account) if room.members.contains(&account.0));
         if !may {
             return;
         }
         room.n += 1;
-        let (n, room) = (room.n, room.name.clone());
+        let (n, private, audience, room) = (room.n, room.private, room.members.clone(), room.name.clone());
         if let Some(key) = send_id {
             self.sent.insert((from, id, key), self.time);
         }
@@ -234,7 +234,8 @@ impl Model {
         let word = first_word(&said.content);
         let print = content_print(&said.content_type, &said.content_encoding, &said.content);
         let content = crate::fate::print(3, &said.content);
-        let posted = Posted { seq: self.seq, room, n, content };
+        let audience = private.then_some(audience);
+        let posted = Posted { audience, seq: self.seq, room, n, content };
         self.posted.entry(word.clone()).or_default().push(posted);
         self.happens(id, None, What::Message { n, from: speaker, word, print });
     }
@@ -269,7 +270,8 @@ impl Model {
 
     /// May this reader know of the room?
     pub(crate) fn knows(&self, reader: Option<u64>, name: &str) -> bool {
-        self.room(name).is_some_and(|room| !room.private || reader.is_some_and(|one| room.ever.contains(&one)))
+        self.room(name)
+            .is_some_and(|room| !room.private || reader.is_some_and(|one| room.ever.contains(&one)))
     }
 
     /// Is this reader in the room now?

@@ -103,7 +103,11 @@ fn some_room(client: &Client, scene: &mut Scene, to_speak: bool) -> Option<Strin
 
 fn word(scene: &mut Scene, client: &Client, private: bool) -> String {
     let mark = scene.mark();
-    if private { private_word(mark) } else { format!("{}-{mark}", if client.role == Role::Veiled { "v" } else { &client.label }) }
+    if private {
+        private_word(mark)
+    } else {
+        format!("{}-{mark}", if client.role == Role::Veiled { "v" } else { &client.label })
+    }
 }
 
 fn say(client: &mut Client, scene: &mut Scene) -> Option<usize> {
@@ -142,7 +146,8 @@ fn bring(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let mine = scene.private.values().filter(|room| scene.model.is_member(account, room)).cloned();
     let mine: Vec<_> = mine.collect();
     let Some(room) = scene.fate.rng.pick(&mine).cloned() else { return };
-    let others: Vec<_> = scene.guests_of_rooms.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
+    let others: Vec<_> =
+        scene.guests_of_rooms.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
     let Some(other) = scene.fate.rng.pick(&others).cloned() else { return };
     client.act(scene, "join", &room, &[("who", Value::from(other))]);
 }

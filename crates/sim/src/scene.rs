@@ -87,7 +87,13 @@ impl Scene {
 
     /// P9: is there anything in this frame that this client may not see? `typed`: marks that it wrote
     /// itself and may get back.
-    pub(crate) fn check_secrets(&mut self, who: &str, account: Option<u64>, typed: &BTreeSet<u64>, frame: &Frame) {
+    pub(crate) fn check_secrets(
+        &mut self,
+        who: &str,
+        account: Option<u64>,
+        typed: &BTreeSet<u64>,
+        frame: &Frame,
+    ) {
         for bytes in [&frame.header.json()[..], &frame.content[..]] {
             let mut at = 0;
             while let Some(found) = find(&bytes[at..]) {
@@ -110,9 +116,11 @@ impl Scene {
                 assert!(allowed, "{who} was told the name of private room {mark}");
             }
             b'm' => {
-                let word = private_word(mark);
-                let allowed = self.model.posted(&word).iter().any(|posted| {
-                    self.model.told(account, &posted.room).iter().any(|told| told.seq == posted.seq)
+                let allowed = self.model.posted(&private_word(mark)).iter().any(|posted| {
+                    posted
+                        .audience
+                        .as_ref()
+                        .is_none_or(|inside| account.is_some_and(|one| inside.contains(&one)))
                 });
                 assert!(allowed, "{who} was told private message {mark}");
             }

@@ -87,13 +87,14 @@ impl Weather {
             true => rng.between(1, max),
             false => 0,
         };
-        let crash = some(600, 5) as u32;
-        let long = some(350, 350) as u32;
+        let storm = some(120, 40) as u32;
+        let crash = some(600, 5) as u32 + storm;
+        let long = some(300, 300) as u32;
         Weather {
             people_act: true,
             crash,
             stop: some(400, 3) as u32,
-            older_copy: some(400, 500) as u32,
+            older_copy: some(450, 700) as u32,
             away_ms: some(700, 2_000) + 20,
             unknown: some(600, 120) as u32,
             trouble: some(500, 60) as u32,
@@ -110,7 +111,7 @@ impl Weather {
             act: some(1_000, 250) as u32 + 40,
             clock_leaps: some(250, 3) as u32,
             window: some(700, 60_000) + 200,
-            lasts_ms: some(1_000, 8_000) + 2_500,
+            lasts_ms: some(1_000, 6_500) + 2_500,
             people: some(1_000, 5) + 1,
         }
     }

@@ -43,7 +43,15 @@ impl Lines {
     pub(crate) fn call(&mut self, peer: Peer) -> LineId {
         self.next += 1;
         let (up, down) = (BytesMut::new(), BytesMut::new());
-        let line = Line { peer, up, up_ended: false, down, down_ended: false, client_gone_at: None, server_gone: false };
+        let line = Line {
+            peer,
+            up,
+            up_ended: false,
+            down,
+            down_ended: false,
+            client_gone_at: None,
+            server_gone: false,
+        };
         self.lines.insert(self.next, line);
         self.calling.push(self.next);
         self.next

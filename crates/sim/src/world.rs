@@ -184,7 +184,9 @@ impl World {
     fn misfortunes(&mut self) {
         let fate = &mut self.scene.fate;
         let weather = fate.weather.clone();
-        if weather.clock_leaps > 0 && fate.rng.happens(if fate.has_leapt() { 10 } else { weather.clock_leaps }) {
+        if weather.clock_leaps > 0
+            && fate.rng.happens(if fate.has_leapt() { 10 } else { weather.clock_leaps })
+        {
             let leap = if fate.rng.happens(500) { 7_200_000 } else { -20_000 };
             fate.leap(if fate.has_leapt() { 0 } else { leap });
             fate.count("clock leapt");
@@ -206,7 +208,7 @@ impl World {
                 client.cut(&mut self.scene);
             }
             if self.scene.fate.rng.happens(weather.pause) {
-                let ms = if self.scene.fate.rng.happens(150) { 9_000 } else { 1_500 };
+                let ms = if self.scene.fate.rng.happens(250) { 9_000 } else { 1_500 };
                 let ms = self.scene.fate.rng.between(1, ms);
                 client.pause(&mut self.scene, ms);
             }
@@ -234,7 +236,8 @@ impl World {
         self.scene.is_up = false;
         let some_arrives = self.scene.fate.weather.older_copy == 0;
         self.scene.lines.drop_all(&mut self.scene.fate, some_arrives);
-        self.start_at = self.scene.fate.now() + self.scene.fate.rng.between(10, self.scene.fate.weather.away_ms.max(10));
+        self.start_at =
+            self.scene.fate.now() + self.scene.fate.rng.between(10, self.scene.fate.weather.away_ms.max(10));
     }
 
     /// An older copy of the data folder is put back.
@@ -255,7 +258,9 @@ impl World {
         }
         self.scene.fate.count("older copy put back");
         let openings = self.scene.model.openings().iter().filter(|&&seq| seq > to.0).count();
-        self.scene.fate.note(format_args!("a copy of {to} is put back; {} are lost", self.disk.end().0 - to.0));
+        self.scene
+            .fate
+            .note(format_args!("a copy of {to} is put back; {} are lost", self.disk.end().0 - to.0));
         self.disk.put_back(to);
         let with_tables = self.scene.fate.rng.happens(600);
         self.tables.put_back(to, with_tables);
@@ -339,7 +344,8 @@ impl World {
     }
 
     fn unquiet(&self) -> String {
-        let clients: Vec<_> = self.clients.iter().filter(|client| !client.is_quiet()).map(|client| &client.label).collect();
+        let clients: Vec<_> =
+            self.clients.iter().filter(|client| !client.is_quiet()).map(|client| &client.label).collect();
         format!(
             "server {}, disk {}, tables {}, lines {}, clients {clients:?}",
             self.process.as_ref().is_some_and(Process::is_quiet),
@@ -366,7 +372,11 @@ impl World {
             Ok(())
         });
         let replayed = replayed.expect("the journal can be replayed");
-        assert_eq!(replayed.state.hash(), hub.state().hash(), "a replay gives another state than the running one");
+        assert_eq!(
+            replayed.state.hash(),
+            hub.state().hash(),
+            "a replay gives another state than the running one"
+        );
         let snapshot = State::from_snapshot(&hub.state().to_snapshot()).expect("a snapshot can be read");
         assert_eq!(snapshot.hash(), hub.state().hash(), "a snapshot gives another state");
         let mut folded = Rows::default();
@@ -387,11 +397,17 @@ impl World {
     }
 
     fn person(&self, label: &str) -> &Client {
-        self.clients.iter().find(|client| client.label == label).unwrap_or_else(|| panic!("nobody is {label}"))
+        self.clients
+            .iter()
+            .find(|client| client.label == label)
+            .unwrap_or_else(|| panic!("nobody is {label}"))
     }
 
     fn person_mut(&mut self, label: &str) -> &mut Client {
-        self.clients.iter_mut().find(|client| client.label == label).unwrap_or_else(|| panic!("nobody is {label}"))
+        self.clients
+            .iter_mut()
+            .find(|client| client.label == label)
+            .unwrap_or_else(|| panic!("nobody is {label}"))
     }
 
     fn with<T>(&mut self, label: &str, act: impl FnOnce(&mut Client, &mut Scene) -> T) -> T {
@@ -439,7 +455,9 @@ impl World {
     /// Says something without waiting for the answer.
     pub fn begin_to_say(&mut self, who: &str, room: &str, text: &str) -> usize {
         let id = Some(format!("id of {text}"));
-        self.with(who, |client, scene| client.send(scene, room, (text.to_owned(), 0), id, ("text/plain", "utf-8")))
+        self.with(who, |client, scene| {
+            client.send(scene, room, (text.to_owned(), 0), id, ("text/plain", "utf-8"))
+        })
     }
 
     /// Says something long.
@@ -482,7 +500,7 @@ impl World {
 
     /// The connection of this person breaks.
     pub fn cut(&mut self, who: &str) {
-        self.with(who, |client, scene| client.cut(scene));
+        self.with(who, Client::cut);
     }
 
     /// This person takes no more bytes for so long.

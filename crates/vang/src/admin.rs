@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use vang_client::{Connection, Deadline, Place};
+use vang_client::{Connection, Deadline, Fault, Place};
 use vang_journal::{DataFolder, FolderError};
 use vang_proto::vang::{Reply, Value};
 use vang_server::{Config, Limits, ServeError, Server, StartError};
 
 use crate::say::{Failure, print_line};
-use crate::serve::{data_folder, runtime};
+use crate::serve::{data_folder, explained, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,24 +87,54 @@ pub(crate) fn run(args: AdminArgs) -> anyhow::Result<()> {
 /// How long the operator waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks whether the folder is free, or its server answers.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What a server calls itself that runs for one question of the operator's: no other may rely on it.
+const PASSING: &str = "vang-admin/";
+
 fn add_account(data: &Path, name: &str) -> anyhow::Result<()> {
     let reply = ask_operator(data, "account-add", &[("name", Value::from(name))])?;
     print_line(&reply.text)?;
     Ok(())
 }
 
-/// Asks the server that has this data folder; where none runs, one that nobody else can reach.
+/// Asks the server that has this data folder; where none runs, one that nobody else needs.
 fn ask_operator(data: &Path, action: &str, arguments: &[(&str, Value)]) -> anyhow::Result<Reply> {
-    let asked = |folder: &DataFolder| -> anyhow::Result<Reply> {
-        let deadline = Deadline::after(PATIENCE);
-        let place = Place::Unix(folder.socket());
-        let mut connection = Connection::open(&place, deadline).map_err(Failure::from)?;
+    let deadline = Deadline::after(PATIENCE);
+    let ask = |mut connection: Connection| -> anyhow::Result<Reply> {
         Ok(connection.ask(None, action, arguments, deadline).map_err(Failure::from)?)
     };
-    // Whether somebody holds the folder shows when this process takes it: not before.
-    match with_own_server(data, asked) {
-        Err(error) if is_held(&error) => asked(&DataFolder::look(data)?),
-        outcome => outcome,
+    loop {
+        // Whether somebody holds the folder shows when this process takes it: not before.
+        let error = match with_own_server(data, |folder| ask(open(folder, deadline).map_err(Failure::from)?)) {
+            Err(error) if is_held(&error) => error,
+            outcome => return outcome.map_err(explained_error),
+        };
+        match resident(data, deadline) {
+            Some(connection) => return ask(connection),
+            // It begins, or ends, or is another `vang admin`: soon somebody answers, or nobody is there.
+            None if deadline.left().is_ok() => std::thread::sleep(RETRY),
+            None => return Err(explained_error(error)),
+        }
+    }
+}
+
+fn open(folder: &DataFolder, deadline: Deadline) -> Result<Connection, Fault> {
+    Connection::open(&Place::Unix(folder.socket()), deadline)
+}
+
+/// A connection to the server that has this folder, unless it is one that leaves in a moment.
+fn resident(data: &Path, deadline: Deadline) -> Option<Connection> {
+    let mut connection = open(&DataFolder::look(data).ok()?, deadline).ok()?;
+    let hello = connection.ask(None, "hello", &[], deadline).ok()?;
+    (!hello.text.starts_with(PASSING)).then_some(connection)
+}
+
+fn explained_error(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<ServeError>() {
+        Some(serve) => explained(serve).into(),
+        None => error,
     }
 }
 
@@ -126,7 +156,7 @@ fn with_own_server<T: Send>(
         backlog: 1,
         limits: Limits::default(),
         confirm_time: false,
-        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
+        name: format!("{PASSING}{}", env!("CARGO_PKG_VERSION")),
     };
     let runtime = runtime()?;
     let server = runtime.block_on(async { Server::open(config) })?;

@@ -161,7 +161,7 @@ fn usage(error: impl std::fmt::Display) -> Failure {
 }
 
 /// An error of the server, with its cause and advice where it is one that people meet on sockets.
-fn explained(error: &ServeError) -> Failure {
+pub(crate) fn explained(error: &ServeError) -> Failure {
     match error {
         ServeError::Listen(ListenError::Io { addr, source }) => {
             let trouble = explain(source, Doing::Bind);

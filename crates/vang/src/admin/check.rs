@@ -107,7 +107,9 @@ fn rebuild_tables(data: &Path) -> anyhow::Result<()> {
     let journal = SqliteJournal::open(folder.journal_db(), Default::default())?;
     let (mut view, _) = View::open(&folder.view_db(), journal.identity().id)?;
     view.reset()?;
-    let recovered = vang_server::recover(&mut journal.reader()?, &journal.identity(), &mut view)?;
+    let mut untold = Vec::new();
+    let recovered = vang_server::recover(&mut journal.reader()?, &journal.identity(), &mut view, &mut untold)?;
+    view.apply(&untold)?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     Ok(())

@@ -6,13 +6,16 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Server, Tail, exchange, folder, guide, read_message, request, result_of, succeeded, vang, wait};
+use crate::harness::{
+    Server, Tail, exchange, folder, guide, read_message, request, result_of, succeeded, vang, wait,
+};
 use crate::wire::{SECRET, answer, ask, comes_true, fails, rest, serve, stderr};
 
 /// Runs a client command with this on its stdin.
 fn with_stdin(server: &Server, args: &[&str], stdin: &[u8]) -> Output {
     let mut command = server.client(args);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -74,7 +77,8 @@ fn an_account_speaks_under_its_name_and_anybody_else_is_a_guest() {
     for name in ["Ada", "ada", "ＡＤＡ", "bob"] {
         server.ok(&["send", "general", name, "--as", name]);
     }
-    let expected = ["general#1 Ada: Ada", "general#2 Ada: ada", "general#3 Ada: ＡＤＡ", "general#4 guest:bob: bob"];
+    let expected =
+        ["general#1 Ada: Ada", "general#2 Ada: ada", "general#3 Ada: ＡＤＡ", "general#4 guest:bob: bob"];
     assert_eq!(said(&server, "general", "x"), expected);
     // Without --as: $VANG_AS, else $USER, else anon.
     let speaks = |key: &str, value: &str| {
@@ -86,7 +90,10 @@ fn an_account_speaks_under_its_name_and_anybody_else_is_a_guest() {
     assert_eq!(speaks("VANG_AS", "eve"), "guest:eve: hi");
     assert_eq!(speaks("USER", "mal"), "guest:mal: hi");
     assert_eq!(speaks("USER", ""), "guest:anon: hi");
-    assert_eq!(fails(server.client(&["send", "general", "hi", "--as", "a b"]), 1).matches("bad-name").count(), 1);
+    assert_eq!(
+        fails(server.client(&["send", "general", "hi", "--as", "a b"]), 1).matches("bad-name").count(),
+        1
+    );
 }
 
 #[test]
@@ -178,7 +185,10 @@ fn stdin_is_sent_without_its_last_line_end_and_a_file_to_the_byte() {
     assert!(shown.contains("guest:ada: one\n    two 🐰\n"), "{shown}");
     assert!(shown.contains("guest:ada: (6 bytes of image/png)\n"), "{shown}");
     let text = ["send", "general", "--file", &photo, "--type", "text/plain"];
-    assert!(fails(server.client(&text), 1).contains("the content is not UTF-8, so it cannot be sent as text/plain"));
+    assert!(
+        fails(server.client(&text), 1)
+            .contains("the content is not UTF-8, so it cannot be sent as text/plain")
+    );
     let missing = fails(server.client(&["send", "general", "--file", "/nonexistent"]), 1);
     assert_eq!(missing, "vang: cannot read /nonexistent: no such file or directory\n");
     let both = ["send", "general", "text", "--file", &photo];
@@ -199,7 +209,9 @@ fn a_line_of_json_has_the_headers_keys_in_their_order_and_the_text() {
          \"from\": \"guest:ada\", \"time\": \"{time}\", \"text\": \"say \\\"hi\\\"\\n🐶\"}}\n"
     );
     assert_eq!(line, expected);
-    assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T' && time.as_bytes()[19] == b'.');
+    assert!(
+        time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T' && time.as_bytes()[19] == b'.'
+    );
     let room = server.ok(&["rooms", "--json"]);
     let room: Value = serde_json::from_str(&room).unwrap();
     assert_eq!(room, serde_json::json!({"room": "general", "access": "public", "n": 1, "member": false}));
@@ -270,10 +282,19 @@ fn a_reader_that_has_seen_enough_ends_the_tail_quietly() {
 fn a_private_room_is_not_there_for_those_who_are_not_in_it() {
     let (_dir, server) = with_cellar();
     server.ok(&["send", "cellar", "psst", "--as", "ada"]);
-    assert_eq!(server.ok(&["rooms", "--as", "ada"]), "general  public, no messages\ncellar  private, member, 1 message\n");
+    assert_eq!(
+        server.ok(&["rooms", "--as", "ada"]),
+        "general  public, no messages\ncellar  private, member, 1 message\n"
+    );
     for name in ["bob", "guest", "anon"] {
         assert_eq!(server.ok(&["rooms", "--as", name]), "general  public, no messages\n");
-        for args in [&["tail", "cellar", "--no-follow"][..], &["tail", "cellar"], &["send", "cellar", "hi"], &["join", "cellar"], &["leave", "cellar"]] {
+        for args in [
+            &["tail", "cellar", "--no-follow"][..],
+            &["tail", "cellar"],
+            &["send", "cellar", "hi"],
+            &["join", "cellar"],
+            &["leave", "cellar"],
+        ] {
             // Word for word as for a room that there is none of.
             let there = fails(server.client(&[args, &["--as", name]].concat()), 1);
             assert_eq!(there, "vang: refused: no-room: there is no room 'cellar'\n", "{name} {args:?}");
@@ -281,7 +302,10 @@ fn a_private_room_is_not_there_for_those_who_are_not_in_it() {
     }
     assert!(fails(server.client(&["create", "cellar", "--as", "bob"]), 1).contains("name-taken"));
     assert_eq!(server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]), "cellar\n");
-    assert_eq!(server.ok(&["rooms", "--as", "bob"]), "general  public, no messages\ncellar  private, member, 1 message\n");
+    assert_eq!(
+        server.ok(&["rooms", "--as", "bob"]),
+        "general  public, no messages\ncellar  private, member, 1 message\n"
+    );
     assert_eq!(server.ok(&["send", "cellar", "thanks", "--as", "bob"]), "cellar#2\n");
 }
 
@@ -315,7 +339,10 @@ fn what_was_said_while_a_member_was_not_there_is_a_hole() {
     assert_eq!(said(&server, "cellar", "ada").len(), 5);
     let line = server.ok(&["tail", "cellar", "--since", "0", "--no-follow", "--json", "--as", "bob"]);
     let hole: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
-    assert_eq!((&hole["event"], &hole["from"], &hole["to"], &hole["why"]), (&"hole".into(), &1.into(), &2.into(), &"not-member".into()));
+    assert_eq!(
+        (&hole["event"], &hole["from"], &hole["to"], &hole["why"]),
+        (&"hole".into(), &1.into(), &2.into(), &"not-member".into())
+    );
     assert_eq!(hole.get("text"), None);
 }
 
@@ -356,14 +383,23 @@ fn a_request_in_content_is_answered_as_the_guides_client_reads_it() {
         let (header, content) = read_message(&mut one(json).as_slice()).unwrap();
         (header["status"].clone(), String::from_utf8(content).unwrap())
     };
-    let (status, content) = result(r#"{"action": "send", "room": "general", "text": "hi", "as": "ada", "id": "1"}"#);
+    let (status, content) =
+        result(r#"{"action": "send", "room": "general", "text": "hi", "as": "ada", "id": "1"}"#);
     assert_eq!((status, content.as_str()), ("ok".into(), "{\"result\": \"general#1\"}"));
-    assert_eq!(result(r#"{"action": "send", "room": "general", "text": "hi", "as": "ada", "id": "1"}"#).1, content);
+    assert_eq!(
+        result(r#"{"action": "send", "room": "general", "text": "hi", "as": "ada", "id": "1"}"#).1,
+        content
+    );
     assert_eq!(result(r#"{"action": "ping"}"#).1, "{\"result\": \"pong\"}");
     let (status, content) = result(r#"{"action": "send", "room": "nowhere", "text": "hi"}"#);
-    assert_eq!((status, content.as_str()), ("error".into(), "{\"result\": \"Error: there is no room 'nowhere'\"}"));
+    assert_eq!(
+        (status, content.as_str()),
+        ("error".into(), "{\"result\": \"Error: there is no room 'nowhere'\"}")
+    );
     assert!(result(r#"{"action": "send", "room": "general"}"#).1.contains("Error: missing argument 'text'"));
-    assert!(result(r#"{"action": "follow", "room": "general"}"#).1.contains("put its arguments into the header"));
+    assert!(
+        result(r#"{"action": "follow", "room": "general"}"#).1.contains("put its arguments into the header")
+    );
     assert_eq!(one(r#"{"action": "shout"}"#), answer("Error: invalid action 'shout'."));
     assert_eq!(said(&server, "general", "x"), ["general#1 guest:ada: hi"]);
 }
@@ -373,7 +409,8 @@ fn who_resumes_by_seq_gets_what_it_missed_once() {
     let (_dir, server) = serve(&[]);
     let follow = |keys: &[(&str, &str)]| {
         let mut stream = server.connect();
-        let reply = exchange(&mut stream, &request("follow", &[&[("room", "\"general\"")], keys].concat(), "")).0;
+        let reply =
+            exchange(&mut stream, &request("follow", &[&[("room", "\"general\"")], keys].concat(), "")).0;
         (stream, reply)
     };
     let send = |text: &str| server.ok(&["send", "general", text, "--as", "ada"]);
@@ -399,7 +436,8 @@ fn who_resumes_by_seq_gets_what_it_missed_once() {
     let (_, reply) = follow(&[("journal", &journal), ("seq", "99999")]);
     assert_eq!(reply["code"], "seq-ahead");
     let (mut stream, _) = follow(&[]);
-    let (reply, _) = exchange(&mut stream, &request("follow", &[("room", "\"general\""), ("since", "0")], ""));
+    let (reply, _) =
+        exchange(&mut stream, &request("follow", &[("room", "\"general\""), ("since", "0")], ""));
     assert_eq!(reply["code"], "already-following");
 }
 
@@ -455,7 +493,10 @@ fn a_check_is_well_while_the_server_runs_and_after() {
     let data = dir.path().join("data");
     server.ok(&["send", "general", "hi"]);
     let running = ok(admin(&data, &["check"]));
-    assert!(running.starts_with("ok: journal ") && running.contains(" entries (0 erased), chain "), "{running}");
+    assert!(
+        running.starts_with("ok: journal ") && running.contains(" entries (0 erased), chain "),
+        "{running}"
+    );
     assert!(server.stop().success());
     assert!(ok(admin(&data, &["check"])).starts_with("ok: journal "));
     let left: Vec<_> = std::fs::read_dir(&data).unwrap().map(|file| file.unwrap().file_name()).collect();
@@ -482,7 +523,8 @@ fn a_check_names_the_entry_of_a_flipped_byte() {
     let path = data.join("journal.db");
     let whole = std::fs::read(&path).unwrap();
     let words = b"known words number 007";
-    let places: Vec<_> = (0..whole.len() - words.len()).filter(|&at| whole[at..].starts_with(words)).collect();
+    let places: Vec<_> =
+        (0..whole.len() - words.len()).filter(|&at| whole[at..].starts_with(words)).collect();
     assert_eq!(places.len(), 1, "{places:?}");
     let mut flipped = whole.clone();
     flipped[places[0] + 3] ^= 1;
@@ -514,7 +556,9 @@ fn the_tables_are_made_again_from_the_journal_whatever_happens_to_them() {
     let good = std::fs::read(&tables).unwrap();
     let half = good[..good.len() / 2].to_vec();
     let garbage = vec![0xa5; good.len()];
-    for (what, bytes) in [("gone", None), ("garbage", Some(&garbage)), ("half", Some(&half)), ("empty", Some(&Vec::new()))] {
+    for (what, bytes) in
+        [("gone", None), ("garbage", Some(&garbage)), ("half", Some(&half)), ("empty", Some(&Vec::new()))]
+    {
         let damage = || match bytes {
             None => std::fs::remove_file(&tables).unwrap(),
             Some(bytes) => std::fs::write(&tables, bytes).unwrap(),
@@ -544,9 +588,16 @@ fn a_log_in_json_is_an_object_a_line_and_holds_nobodys_words() {
     let server = Server::spawn(command, &data);
     server.ok(&["send", "general", SECRET, "--as", SECRET, "--id", SECRET]);
     let mut stream = server.connect();
-    exchange(&mut stream, &request("send", &[("room", "\"general\""), ("as", &format!("\"{SECRET}\""))], SECRET));
+    exchange(
+        &mut stream,
+        &request("send", &[("room", "\"general\""), ("as", &format!("\"{SECRET}\""))], SECRET),
+    );
     drop(stream);
-    for json in [format!("[\"{SECRET}\"]"), format!("{{\"action\": \"search\", \"value\": \"{SECRET}\"}}"), SECRET.to_owned()] {
+    for json in [
+        format!("[\"{SECRET}\"]"),
+        format!("{{\"action\": \"search\", \"value\": \"{SECRET}\"}}"),
+        SECRET.to_owned(),
+    ] {
         ask(&server.addr, &guide(&json));
     }
     ask(&server.addr, format!("NICK {SECRET}\r\n").as_bytes());
@@ -559,7 +610,39 @@ fn a_log_in_json_is_an_object_a_line_and_holds_nobodys_words() {
     assert!(log.lines().count() >= 4, "{log}");
     for line in log.lines() {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not an object: {line}"));
-        assert!(entry["timestamp"].is_string() && entry["level"].is_string() && entry["message"].is_string(), "{line}");
+        assert!(
+            entry["timestamp"].is_string() && entry["level"].is_string() && entry["message"].is_string(),
+            "{line}"
+        );
     }
     assert!(!log.contains(SECRET), "{log}");
+}
+
+#[test]
+fn a_check_tells_tables_that_are_gone_or_not_the_journals() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let other = dir.path().join("other");
+    for (data, messages) in [(&data, 2), (&other, 3)] {
+        let server = Server::start(data);
+        for _ in 0..messages {
+            server.ok(&["send", "general", "hi", "--as", "ada"]);
+        }
+        assert!(server.stop().success());
+    }
+    let tables = data.join("view.db");
+    let good = std::fs::read(&tables).unwrap();
+    std::fs::remove_file(&tables).unwrap();
+    let mut check = admin(&data, &["check"]);
+    let output = check.output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"ok: "), "{output:?}");
+    assert!(stderr(&output).contains("they are made anew when the server starts"), "{output:?}");
+    assert!(!tables.exists(), "a check writes nothing");
+    std::fs::write(&tables, &good).unwrap();
+    assert!(ok(admin(&data, &["check"])).starts_with("ok: "));
+    std::fs::copy(other.join("view.db"), &tables).unwrap();
+    let output = admin(&data, &["check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "the tables of another journal are not well: {output:?}");
+    assert!(stderr(&output).contains("--rebuild"), "{output:?}");
+    assert!(ok(admin(&data, &["check", "--rebuild"])).starts_with("ok: "));
 }

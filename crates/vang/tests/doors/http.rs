@@ -102,7 +102,10 @@ fn the_connection_ends_when_the_client_says_so_or_shuts_its_half() {
         let mut stream = dial(address);
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         stream.end_writing();
-        assert!(String::from_utf8(rest(&mut stream)).unwrap().ends_with("\r\n\r\nok\n"), "{address}: half closed");
+        assert!(
+            String::from_utf8(rest(&mut stream)).unwrap().ends_with("\r\n\r\nok\n"),
+            "{address}: half closed"
+        );
     }
 }
 

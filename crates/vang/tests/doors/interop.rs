@@ -1,1 +1,365 @@
-//! Soon.
+//! The programs in `examples/`: each language against us, and among each other. What is missing is to be
+//! installed: a test that is skipped tests nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::harness::{Tail, folder, guide, succeeded, wait};
+use crate::wire::{answer, ask, python, python_message, serve, stderr, tool};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").canonicalize().unwrap()
+}
+
+const LANGUAGES: [&str; 4] = ["python", "node", "c", "bash"];
+
+/// The C programs, compiled once, strictly.
+fn compiled(program: &str) -> PathBuf {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let dir = FOLDER.get_or_init(|| {
+        let dir = folder();
+        let compiling: Vec<_> = ["app_client", "app_server", "chat"]
+            .map(|program| {
+                let mut gcc = tool("gcc", "gcc, and the C library's headers");
+                gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-o"]);
+                gcc.arg(dir.path().join(program)).arg(examples().join("c").join(program).with_extension("c"));
+                gcc.spawn().unwrap()
+            })
+            .into();
+        for mut child in compiling {
+            assert!(wait(&mut child).success(), "the C examples do not compile without a warning");
+        }
+        dir
+    });
+    dir.path().join(program)
+}
+
+/// A `PATH` with bash, coreutils and nothing else.
+fn only_coreutils() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let dir = FOLDER.get_or_init(|| {
+        let dir = folder();
+        for name in ["bash", "dirname", "head", "od", "timeout", "tr", "wc"] {
+            tool(name, "bash and coreutils");
+            let paths = std::env::var_os("PATH").unwrap();
+            let found = std::env::split_paths(&paths).map(|path| path.join(name)).find(|path| path.is_file());
+            std::os::unix::fs::symlink(found.unwrap(), dir.path().join(name)).unwrap();
+        }
+        dir
+    });
+    dir.path()
+}
+
+/// One of a language's programs, with nothing but its standard library.
+fn program(language: &str, name: &str) -> Command {
+    let folder = examples().join(language);
+    let mut command = match language {
+        "python" => {
+            let mut command = python();
+            command.arg(folder.join(name).with_extension("py"));
+            command
+        }
+        "node" => {
+            let mut command = tool("node", "node (20 or later)");
+            command.arg(folder.join(name).with_extension("mjs"));
+            command
+        }
+        "c" => Command::new(compiled(name)),
+        "bash" if name == "app_server" => {
+            let mut command = python();
+            command.arg(folder.join("listen.py"));
+            command.env("PATH", only_coreutils());
+            return command;
+        }
+        "bash" => {
+            let mut command = Command::new(only_coreutils().join("bash"));
+            command.arg(folder.join(name).with_extension("sh")).env("PATH", only_coreutils());
+            command
+        }
+        other => panic!("there are no examples in {other}"),
+    };
+    for key in ["NODE_PATH", "NODE_OPTIONS"] {
+        command.env_remove(key);
+    }
+    command
+}
+
+fn run(language: &str, name: &str, address: &str, args: &[&str]) -> Output {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    program(language, name).args([host, port]).args(args).output().unwrap()
+}
+
+/// An `app_server` of this language; its address.
+fn app_server(language: &str) -> (Tail, String) {
+    let mut command = program(language, "app_server");
+    command.args(["127.0.0.1", "0"]);
+    if language == "bash" {
+        command.args(["timeout", "10", "bash"]).arg(examples().join("bash/app_server.sh"));
+    }
+    let mut running = Tail::start(command);
+    let address = running.line().strip_prefix("listening on ").unwrap().to_owned();
+    (running, address)
+}
+
+#[test]
+fn every_languages_client_gets_every_row_of_our_server() {
+    let (_dir, server) = serve(&[]);
+    for language in LANGUAGES {
+        for (action, value, expected) in ROWS {
+            let output = run(language, "app_client", &server.addr, &[action, value]);
+            assert_eq!(
+                succeeded(&[language, action, value], output),
+                expected,
+                "{language} {action} {value}"
+            );
+        }
+    }
+    assert!(!server.log().contains("WARN"), "{}", server.log());
+}
+
+#[test]
+fn our_client_gets_every_row_of_every_languages_server() {
+    let (_dir, server) = serve(&[]);
+    for language in LANGUAGES {
+        let (_running, address) = app_server(language);
+        for (action, value, expected) in ROWS {
+            let printed = server.ok(&["request", &address, action, value]);
+            assert_eq!(printed, expected, "{language} {action} {value}");
+        }
+        // Byte for byte where its header is in the guide's order; the result everywhere.
+        let invalid = guide("{\"action\": \"dance\", \"value\": \"x\"}");
+        let came = ask(&address, &invalid);
+        assert!(came.ends_with("{\"result\": \"Error: invalid action 'dance'.\"}".as_bytes()), "{language}");
+        if ["python", "node"].contains(&language) {
+            let came = String::from_utf8_lossy(&came)
+                .replace("\":\"", "\": \"")
+                .replace(",\"", ", \"")
+                .replace("\":", "\": ")
+                .replace("\":  ", "\": ");
+            let expected = answer("Error: invalid action 'dance'.");
+            assert_eq!(
+                came[came.find('{').unwrap()..],
+                String::from_utf8_lossy(&expected)[2..],
+                "{language}"
+            );
+        }
+        let bytes =
+            python_message("binary/custom-client-binary-type", "binary", b"\x00\x01\xff{}\"\\\n\r \x02more");
+        let came = ask(&address, &bytes);
+        assert!(
+            came.ends_with(b"First 10 bytes of request: \x00\x01\xff{}\"\\\n\r "),
+            "{language}: {came:?}"
+        );
+        // Whatever one peer sends, the next is served.
+        drop(crate::wire::dial(&address));
+        assert!(ask(&address, b"\x00\x02{}").is_empty(), "{language} answers what is no request");
+        let printed = server.ok(&["request", &address, "search", "ring"]);
+        assert_eq!(printed, "In the caves beneath the Misty Mountains. 💍\n", "{language}");
+    }
+}
+
+const ROWS: [(&str, &str, &str); 8] = [
+    ("search", "morpheus", "Follow the white rabbit. 🐰\n"),
+    ("search", "ring", "In the caves beneath the Misty Mountains. 💍\n"),
+    ("search", "🐶", "🐾 Playing ball! 🏐\n"),
+    ("search", "xin chào", "No match for 'xin chào'.\n"),
+    ("search", "a \"quoted\" \\ word", "No match for 'a \"quoted\" \\ word'.\n"),
+    ("search", "", "No match for ''.\n"),
+    ("binary", "hello", "First 10 bytes of request: binaryhell"),
+    ("🐶", "x", "First 10 bytes of request: 🐶x"),
+];
+
+#[test]
+fn every_language_speaks_and_all_of_them_hear_the_same_in_the_same_order() {
+    let (_dir, server) = serve(&[]);
+    let (host, port) = server.addr.rsplit_once(':').unwrap();
+    let follow = |language: &str| {
+        let mut command = program(language, "chat");
+        command.args([host, port, "follow", "general", "", "0"]);
+        Tail::start(command)
+    };
+    let mut followers: Vec<_> = LANGUAGES.map(|language| (language, follow(language))).into();
+    let mut ours = Tail::start(server.client(&["tail", "general", "--since", "0"]));
+    let mut expected = Vec::new();
+    for round in 0..2 {
+        for language in LANGUAGES {
+            let text = format!("xin chào từ {language} 🐶 \"{round}\" \\ 'x'");
+            let output = run(language, "chat", &server.addr, &["send", "general", &text, language]);
+            let n = expected.len() + 1;
+            assert_eq!(succeeded(&[language, "send"], output), format!("general#{n}\n"));
+            expected.push(format!("{n} guest:{language}: {text}"));
+        }
+    }
+    server.ok(&["send", "general", "from the binary", "--as", "vang"]);
+    expected.push("9 guest:vang: from the binary".to_owned());
+    for line in &expected {
+        for (language, follower) in &mut followers {
+            assert_eq!(follower.line(), *line, "{language}");
+        }
+        let (n, said) = line.split_once(' ').unwrap();
+        let shown = ours.line();
+        assert!(shown.starts_with(&format!("general#{n} ")) && shown.ends_with(said), "{shown}");
+    }
+    // A reader that comes late gets what it did not have, and all of them end with the server.
+    let mut late = program("python", "chat");
+    late.args([host, port, "follow", "general", "late", "7"]);
+    let mut late = Tail::start(late);
+    assert_eq!([late.line(), late.line()], expected[7..9]);
+    drop(ours);
+    assert!(server.stop().success());
+    for (language, follower) in &mut followers {
+        assert!(follower.wait().success(), "{language} does not end well");
+        assert!(follower.rest().is_empty(), "{language} says more than was said");
+    }
+}
+
+#[test]
+fn every_language_shows_a_hole_and_what_is_no_text_and_no_control_characters() {
+    let (dir, server) = serve(&[]);
+    let data = dir.path().join("data");
+    for name in ["ada", "bob"] {
+        let mut add = crate::harness::vang();
+        add.args(["admin", "account", "add", name, "--data"]).arg(&data);
+        assert!(add.output().unwrap().status.success());
+    }
+    server.ok(&["create", "cellar", "--private", "--as", "ada"]);
+    server.ok(&["send", "cellar", "not for bob", "--as", "ada"]);
+    server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
+    server.ok(&["send", "cellar", "two\nlines \x1b[31mred", "--as", "ada"]);
+    let photo = dir.path().join("photo");
+    std::fs::write(&photo, b"\x89PNG\xff\xfe").unwrap();
+    server.ok(&["send", "cellar", "--file", photo.to_str().unwrap(), "--as", "ada"]);
+    server.ok(&["send", "cellar", "last", "--as", "bob"]);
+    let (host, port) = server.addr.rsplit_once(':').unwrap();
+    for language in LANGUAGES {
+        let mut command = program(language, "chat");
+        command.args([host, port, "follow", "cellar", "bob", "0"]);
+        let mut follower = Tail::start(command);
+        assert_eq!(follower.line(), "hole 1-1 not-member", "{language}");
+        assert_eq!(follower.line(), "2 ada: two lines  [31mred", "{language}");
+        let bytes = follower.line();
+        assert!(bytes.starts_with("3 ada: (") && bytes.ends_with(')'), "{language}: {bytes}");
+        assert_eq!(follower.line(), "4 bob: last", "{language}");
+    }
+}
+
+#[test]
+fn every_language_says_why_not_and_exits_with_1_or_2() {
+    let (_dir, server) = serve(&[]);
+    for language in LANGUAGES {
+        let output = run(language, "chat", &server.addr, &["send", "nowhere", "hi"]);
+        assert_eq!(output.status.code(), Some(1), "{language}: {output:?}");
+        assert_eq!(stderr(&output).trim(), "there is no room 'nowhere'", "{language}");
+        assert!(output.stdout.is_empty());
+        let output = run(language, "chat", &server.addr, &["dance"]);
+        assert_eq!(output.status.code(), Some(2), "{language}: {output:?}");
+        let output = run(language, "app_client", &server.addr, &["search"]);
+        assert_eq!(output.status.code(), Some(2), "{language}: {output:?}");
+    }
+    let address = server.addr.clone();
+    assert!(server.stop().success());
+    for language in LANGUAGES {
+        let output = run(language, "app_client", &address, &["search", "ring"]);
+        assert_eq!(output.status.code(), Some(1), "{language}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{language} says nothing");
+    }
+}
+
+#[test]
+fn no_example_has_more_than_40_lines_or_needs_more_than_its_standard_library() {
+    let mut seen = 0;
+    let c = [
+        "stdio",
+        "string",
+        "stdlib",
+        "strings",
+        "stdbool",
+        "signal",
+        "netdb",
+        "unistd",
+        "sys/socket",
+        "sys/time",
+    ];
+    for language in LANGUAGES {
+        let folder = examples().join(language);
+        let own: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        for name in &own {
+            let text = std::fs::read_to_string(folder.join(name)).unwrap();
+            seen += 1;
+            let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+            assert!(lines <= 40, "{language}/{name} has {lines} lines");
+            for line in text.lines().map(str::trim) {
+                // Python needs no look here: it runs without site-packages; bash with coreutils alone.
+                let named = match language {
+                    "node" => line
+                        .strip_prefix("import ")
+                        .and_then(|line| line.split_once(" from "))
+                        .map(|(_, named)| named),
+                    "c" => line.strip_prefix("#include "),
+                    _ => None,
+                };
+                let Some(named) = named.map(|named| named.split_inclusive(['"', '>', ';'])) else { continue };
+                let named: String = named.take(2).collect();
+                let named = named.split([';', ' ']).next().unwrap();
+                let bare = named.trim_matches(['"', '<', '>']).trim_start_matches("./");
+                let is_own = named.starts_with('"') && own.iter().any(|file| bare == file);
+                let is_standard = bare.starts_with("node:")
+                    || named.starts_with('<') && c.iter().any(|header| bare == format!("{header}.h"));
+                assert!(is_own || is_standard, "{language}/{name} needs {named}");
+            }
+        }
+    }
+    assert!(seen >= 18, "{seen} programs");
+}
+
+#[test]
+fn a_text_in_another_encoding_reaches_every_reader_that_claims_it() {
+    let (_dir, server) = serve(&[]);
+    let content = [0x63, 0x61, 0x66, 0xe9];
+    let keys = [
+        ("byteorder", "\"big\""),
+        ("content-type", "\"text/plain\""),
+        ("content-encoding", "\"Latin-1\""),
+        ("content-length", "4"),
+        ("action", "\"send\""),
+        ("room", "\"general\""),
+    ];
+    let mut stream = server.connect();
+    crate::harness::exchange(&mut stream, &crate::harness::message(&keys, &content));
+    let utf16: Vec<u8> = "xin chào 🐶".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let length = utf16.len().to_string();
+    let keys = [
+        ("byteorder", "\"big\""),
+        ("content-type", "\"text/plain\""),
+        ("content-encoding", "\"utf-16\""),
+        ("content-length", length.as_str()),
+        ("action", "\"send\""),
+        ("room", "\"general\""),
+    ];
+    crate::harness::exchange(&mut stream, &crate::harness::message(&keys, &utf16));
+    let (host, port) = server.addr.rsplit_once(':').unwrap();
+    let readers = [
+        ("python", "café", "xin chào 🐶"),
+        // Its TextDecoder does not know Python's name for UTF-16 in an order.
+        ("node", "café", "(22 bytes of text/plain)"),
+        ("c", "(not in UTF-8)", "(not in UTF-8)"),
+        ("bash", "(not in UTF-8)", "(not in UTF-8)"),
+    ];
+    for (language, first, second) in readers {
+        let mut command = program(language, "chat");
+        command.args([host, port, "follow", "general", "", "0"]);
+        let mut follower = Tail::start(command);
+        assert_eq!(follower.line(), format!("1 guest:anon: {first}"), "{language}");
+        let line = follower.line();
+        let node_reads_it = language == "node" && line == "2 guest:anon: xin chào 🐶";
+        assert!(node_reads_it || line == format!("2 guest:anon: {second}"), "{language}: {line}");
+    }
+    let shown = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
+    assert!(shown.contains(": café\n") && shown.contains(": xin chào 🐶\n"), "{shown}");
+}

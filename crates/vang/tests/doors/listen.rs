@@ -91,7 +91,10 @@ fn a_file_that_is_no_socket_is_never_replaced() {
     std::fs::write(&path, "dear ada").unwrap();
     let listen = format!("unix:{}", path.display());
     let said = fails(serving(&dir.path().join("data"), &["--listen", &listen]), 1);
-    assert_eq!(said.lines().next().unwrap(), format!("vang: cannot listen on {listen}: there is a file of that name that is no socket"));
+    assert_eq!(
+        said.lines().next().unwrap(),
+        format!("vang: cannot listen on {listen}: there is a file of that name that is no socket")
+    );
     assert!(!said.lines().any(|line| line.trim().is_empty()), "{said:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear ada");
 }
@@ -106,7 +109,9 @@ fn an_address_in_use_is_named_with_its_cause_and_advice() {
     for listen in [taken, format!("unix:{}", door.display())] {
         let said = fails(serving(&dir.path().join("data"), &["--listen", &listen]), 1);
         let mut lines = said.lines();
-        let expected = format!("vang: cannot listen on {listen}: address in use (does another program, or another vang, listen there already?)");
+        let expected = format!(
+            "vang: cannot listen on {listen}: address in use (does another program, or another vang, listen there already?)"
+        );
         assert_eq!(lines.next(), Some(expected.as_str()));
         assert!(lines.next().is_some_and(|line| line.contains("--listen")), "{said}");
     }
@@ -127,7 +132,10 @@ fn an_address_that_is_none_is_a_mistake_of_usage() {
         ("", "the port is missing"),
     ] {
         let said = fails(serving(&dir.path().join("data"), &["--listen", wrong]), 2);
-        assert!(said.contains(why) && said.contains("give HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"), "{wrong}: {said}");
+        assert!(
+            said.contains(why) && said.contains("give HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"),
+            "{wrong}: {said}"
+        );
     }
     assert!(!dir.path().join("data").exists(), "who mistypes gets no data folder");
 }
@@ -145,7 +153,10 @@ fn a_restarted_server_has_its_port_at_once() {
     let port = format!(":{:04X} ", server.socket_addr().port());
     comes_true("connections are in TIME_WAIT", || {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&port)) && line.split_whitespace().nth(3) == Some("06"))
+        table.lines().any(|line| {
+            line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&port))
+                && line.split_whitespace().nth(3) == Some("06")
+        })
     });
     let open = server.connect();
     assert!(server.stop().success());
@@ -184,16 +195,23 @@ fn a_data_folder_has_one_server_and_the_next_is_told_who() {
     let data = dir.path().join("data");
     let server = Server::start(&data);
     let said = fails(serving(&data, &["--listen", "127.0.0.1:0"]), 1);
-    let expected = format!("vang: the data folder {} is in use by vang serve, pid {}, since ", data.display(), server.pid());
+    let expected = format!(
+        "vang: the data folder {} is in use by vang serve, pid {}, since ",
+        data.display(),
+        server.pid()
+    );
     assert!(said.starts_with(&expected), "{said}");
     assert!(said.contains("--data"), "what to do: {said}");
     assert_eq!(ask(&server.addr, &ring()), found(), "the first goes on");
     assert!(server.ok(&["send", "general", "hi"]).starts_with("general#1"));
-    let said = fails({
-        let mut check = vang();
-        check.args(["admin", "check", "--rebuild", "--data"]).arg(&data);
-        check
-    }, 1);
+    let said = fails(
+        {
+            let mut check = vang();
+            check.args(["admin", "check", "--rebuild", "--data"]).arg(&data);
+            check
+        },
+        1,
+    );
     assert!(said.contains("is in use by vang serve"), "{said}");
     server.kill();
     // No lock is ever stale.
@@ -205,7 +223,10 @@ fn a_data_folder_has_one_server_and_the_next_is_told_who() {
 fn a_limit_that_is_none_is_a_mistake_of_usage() {
     let dir = folder();
     for (wrong, says) in [
-        ("connection=3", "there is no limit 'connection' (did you mean 'connections'?); there are header, content, "),
+        (
+            "connection=3",
+            "there is no limit 'connection' (did you mean 'connections'?); there are header, content, ",
+        ),
         ("contents=3", "(did you mean 'content'?)"),
         ("hedaer=300", "there is no limit 'hedaer'"),
         ("idle", "'idle' is not NAME=VALUE"),
@@ -214,7 +235,8 @@ fn a_limit_that_is_none_is_a_mistake_of_usage() {
         ("connections=0", "limit 'connections' is 0; it must be 1 to 10000000"),
         ("content=-1", "limit 'content' is -1; it must be 1KiB to 1GiB"),
     ] {
-        let said = fails(serving(&dir.path().join("data"), &["--listen", "127.0.0.1:0", "--limit", wrong]), 2);
+        let said =
+            fails(serving(&dir.path().join("data"), &["--listen", "127.0.0.1:0", "--limit", wrong]), 2);
         assert!(said.contains(says), "{wrong}: {said}");
     }
 }
@@ -255,7 +277,7 @@ fn the_operator_gets_in_when_the_server_is_full() {
     add.args(["admin", "account", "add", "ada", "--data"]).arg(&data);
     let added = add.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&added.stdout), "ada\n", "{added:?}");
-    witness.is_unharmed(&server);
+    witness.is_served();
 }
 
 #[test]
@@ -265,7 +287,15 @@ fn a_full_server_tells_a_health_check_so_in_http() {
     let said = ask(&server.addr, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let said = String::from_utf8_lossy(&said);
     assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
-    witness.is_unharmed(&server);
+    assert!(
+        said.ends_with("\r\n\r\nnot ready: this server has 1 connections, which is the limit\n"),
+        "{said}"
+    );
+    // It is alive all the same: nobody should start it again for that.
+    let said = ask(&server.addr, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\nok\n"), "{said}");
+    witness.is_served();
 }
 
 #[test]
@@ -284,7 +314,10 @@ fn only_its_owner_may_look_into_the_data_folder() {
     assert_eq!(mode(&data), 0o700);
     let files: Vec<_> = std::fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()).collect();
     let has = |name: &str| files.iter().any(|file| file.file_name().unwrap() == name);
-    assert!(["journal.db", "view.db", "lock", "format", "admin.sock"].iter().all(|name| has(name)), "{files:?}");
+    assert!(
+        ["journal.db", "view.db", "lock", "format", "admin.sock"].iter().all(|name| has(name)),
+        "{files:?}"
+    );
     for file in &files {
         assert_eq!(mode(file), 0o600, "{}", file.display());
     }
@@ -319,5 +352,8 @@ fn a_port_that_is_printed_serves_before_it_is_printed() {
         stream.read_exact(&mut first).unwrap();
     }
     let (_dir, server) = serve(&[]);
-    assert_eq!(read_message(&mut ask(&server.addr, &ring()).as_slice()).unwrap().0["content-type"], "text/json");
+    assert_eq!(
+        read_message(&mut ask(&server.addr, &ring()).as_slice()).unwrap().0["content-type"],
+        "text/json"
+    );
 }

@@ -1,6 +1,8 @@
 //! vang at its doors: everything that a stranger, a client or an operator does from outside, with the
 //! real binary on real sockets. A test's name is the rule; it waits for facts, never for time to pass.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
+
 #[path = "../harness/mod.rs"]
 mod harness;
 mod wire; // sockets of any family, a witness that others are not disturbed, Python as the judge

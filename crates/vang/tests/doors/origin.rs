@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 
-use crate::harness::{folder, guide, message, read_message, request, result_of, Server};
+use crate::harness::{Server, folder, guide, message, read_message, request, result_of};
 use crate::wire::{Witness, answer, ask, dial, from_hex, python_message, python_says, rest, serve, to_hex};
 
 /// The guide's example client sends these; what its server answers.
@@ -22,7 +22,10 @@ fn rows() -> Vec<(Vec<u8>, Vec<u8>)> {
         (bytes(b"doublehello"), binary(b"First 10 bytes of request: doublehell")),
         (bytes(b"short"), binary(b"First 10 bytes of request: short")),
         (bytes(b""), binary(b"First 10 bytes of request: ")),
-        (bytes(b"\x00\xff{}\r\n\x00\x01\x02\x03\x04"), binary(b"First 10 bytes of request: \x00\xff{}\r\n\x00\x01\x02\x03")),
+        (
+            bytes(b"\x00\xff{}\r\n\x00\x01\x02\x03\x04"),
+            binary(b"First 10 bytes of request: \x00\xff{}\r\n\x00\x01\x02\x03"),
+        ),
         (python_message("image/png", "binary", b"\x89PNG"), binary(b"First 10 bytes of request: \x89PNG")),
         (python_message("text/plain", "utf-8", b"hello"), binary(b"First 10 bytes of request: hello")),
     ]
@@ -141,7 +144,18 @@ for line in open(0, encoding="utf-8"):
 #[test]
 fn content_is_read_in_the_encoding_that_the_header_names() {
     let (_dir, server) = serve(&[]);
-    let unicode = ["utf-8", "UTF8", "utf_8_sig", "utf-16", "utf-16-le", "UTF-16BE", "utf-32", "utf-32-le", "utf_32_be", "gb18030"];
+    let unicode = [
+        "utf-8",
+        "UTF8",
+        "utf_8_sig",
+        "utf-16",
+        "utf-16-le",
+        "UTF-16BE",
+        "utf-32",
+        "utf-32-le",
+        "utf_32_be",
+        "gb18030",
+    ];
     let mut asked: Vec<(&str, &str, &str)> = Vec::new();
     for name in unicode {
         asked.extend([(name, "little", "🐶"), (name, "big", "xin chào")]);
@@ -175,7 +189,11 @@ fn content_is_read_in_the_encoding_that_the_header_names() {
             value => answer(&format!("No match for '{value}'.")),
         };
         let came = ask(&server.addr, &from_hex(hex));
-        assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(&expected), "{name} {order} {value}");
+        assert_eq!(
+            String::from_utf8_lossy(&came),
+            String::from_utf8_lossy(&expected),
+            "{name} {order} {value}"
+        );
     }
 }
 
@@ -236,10 +254,18 @@ fn a_header_may_have_any_further_keys_in_any_order_and_of_two_the_last_counts() 
     let content = "{\"action\": \"search\", \"value\": \"ring\"}";
     let length = content.len();
     let headers = [
-        format!(r#"{{"x-trace": [1, {{"y": null}}], "content-length": {length}, "content-encoding": "utf-8", "a\"b": 1e9, "content-type": "text/json", "byteorder": "big", "": true}}"#),
-        format!("{{\n\t\"byteorder\":\"little\",\r\n\"content-type\":\"text\\/json\",\"content-encoding\":\"UTF-8\",\"content-length\":{length}\n}}  "),
-        format!(r#"{{"byteorder": 7, "content-length": "no", "content-length": {length}, "content-type": "binary", "content-type": "text/json", "content-encoding": "utf-8", "byteorder": "little"}}"#),
-        format!(r#"{{"byteorder": "little", "content-\u0074ype": "text/json", "content-encoding": "utf-8", "content-length": {length}}}"#),
+        format!(
+            r#"{{"x-trace": [1, {{"y": null}}], "content-length": {length}, "content-encoding": "utf-8", "a\"b": 1e9, "content-type": "text/json", "byteorder": "big", "": true}}"#
+        ),
+        format!(
+            "{{\n\t\"byteorder\":\"little\",\r\n\"content-type\":\"text\\/json\",\"content-encoding\":\"UTF-8\",\"content-length\":{length}\n}}  "
+        ),
+        format!(
+            r#"{{"byteorder": 7, "content-length": "no", "content-length": {length}, "content-type": "binary", "content-type": "text/json", "content-encoding": "utf-8", "byteorder": "little"}}"#
+        ),
+        format!(
+            r#"{{"byteorder": "little", "content-\u0074ype": "text/json", "content-encoding": "utf-8", "content-length": {length}}}"#
+        ),
     ];
     for header in headers {
         let mut bytes = (header.len() as u16).to_be_bytes().to_vec();

@@ -164,7 +164,8 @@ pub(crate) fn python() -> Command {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     });
     let mut command = Command::new(path);
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONIOENCODING", "utf-8");
+    // Nothing but its standard library, no settings of somebody's, and no caches in the source tree.
+    command.args(["-S", "-E", "-B", "-X", "utf8"]);
     command
 }
 
@@ -178,12 +179,8 @@ pub(crate) fn tool(name: &str, install: &str) -> Command {
 
 /// What a Python program prints for this input.
 pub(crate) fn python_says(program: &str, input: &str) -> String {
-    let mut child = python()
-        .args(["-S", "-E", "-c", program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        python().args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
@@ -223,11 +220,22 @@ pub(crate) fn as_nobody(command: &Command) -> Command {
     let mut words: Vec<&str> = Vec::new();
     if ports.trim().parse::<u32>().is_ok_and(|first| first < 1_024) {
         tool("unshare", "util-linux");
-        words.extend(["unshare", "--net"].iter().chain(if is_root { &[][..] } else { &["--map-root-user"][..] }));
+        words.extend(["unshare", "--net"].iter().chain(if is_root {
+            &[][..]
+        } else {
+            &["--map-root-user"][..]
+        }));
     }
     if is_root || !words.is_empty() {
         tool("setpriv", "util-linux");
-        words.extend(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+        words.extend([
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+        ]);
     }
     let mut all = words.into_iter().map(OsString::from).collect::<Vec<_>>();
     all.push(command.get_program().to_owned());
