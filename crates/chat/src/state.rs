@@ -369,6 +369,18 @@ impl Room {
         membership::hole_before(stays, index)
     }
 
+    /// The newest message that a reader may know of: who has left a private room is not told that it
+    /// goes on.
+    pub fn newest_for(&self, reader: &Principal) -> u64 {
+        if self.access == Access::Public {
+            return self.n;
+        }
+        match self.stays_of(reader).last() {
+            Some(stay) => stay.to.map_or(self.n, |to| to.n),
+            None => 0,
+        }
+    }
+
     /// The reader's stays, in order.
     pub fn stays_of(&self, reader: &Principal) -> &[Interval] {
         match reader {

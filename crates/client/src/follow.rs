@@ -179,13 +179,11 @@ impl Follow {
     }
 
     fn begin_elsewhere(&mut self, notice: vang::Notice) {
+        // Numbers of what was there before say nothing about what is there now.
+        self.seen_before.clear();
         self.told.push_back(Told::Notice(match notice {
             vang::Notice::SetBack { seq } => Notice::SetBack { seq },
-            vang::Notice::OtherJournal => {
-                // Numbers of another journal say nothing about this one's.
-                self.seen_before.clear();
-                Notice::OtherJournal
-            }
+            vang::Notice::OtherJournal => Notice::OtherJournal,
         }));
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use bytes::Bytes;
 use common::{frame, requests, take_output};
 use vang_proto::limits::{
-    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX,
-    PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
+    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, FOLLOWED_ROOMS_MAX, HEADER_MS, ID_BYTES_MAX, IDLE_MS,
+    PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use vang_proto::vang::{
     Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, Notice, Request, RequestWriter,
@@ -138,6 +138,21 @@ fn events_wait_while_a_reply_waits_for_an_earlier_one() {
     s.push_event(T0, event(5));
     assert!(!s.takes_events());
     assert_eq!(told(&mut s, T0), "joined");
+}
+
+#[test]
+fn what_is_as_long_as_its_limit_is_taken() {
+    let mut s = session();
+    let id = "i".repeat(ID_BYTES_MAX);
+    let longest = [("room", "general".into()), ("id", (&*id).into())];
+    let rooms = vec!["r".to_owned(); FOLLOWED_ROOMS_MAX];
+    let follow = writer().follow(2, &rooms, &FollowFrom::Now);
+    s.handle_bytes(T0, &[writer().write(1, "send", &longest), follow].concat());
+    let actions: Vec<Action> = requests(&mut s, T0).into_iter().map(|(_, request)| request.action).collect();
+    let [Action::Send { id: read, .. }, Action::Follow { rooms: followed, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((read, followed), (&Some(id), &rooms));
 }
 
 // ---- pauses ----

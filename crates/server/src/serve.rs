@@ -150,12 +150,12 @@ impl Server {
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
-        let (tables, tables_thread) = threads::tables(opening.view, progress.clone());
+        let (tables, tables_thread) = threads::tables(opening.view, opening.folder.journal_db(), progress.clone());
         for delta in opening.untold {
             let _ = tables.send(delta);
         }
         let paths = (opening.folder.journal_db(), opening.folder.view_db());
-        let (reads, mut workers) = threads::readers(paths, &progress, &sender);
+        let (reads, mut workers) = threads::readers(paths, (&tables, &progress), &sender);
         let (journal, journal_thread) = threads::journal(opening.journal, opening.folder.reserve(), sender);
         workers.extend([tables_thread, journal_thread]);
 

@@ -1,7 +1,7 @@
 //! From a data folder to a hub that is ready: lock, journal, tables, replay. Nothing is served before
 //! the whole chain from the newest snapshot on has been looked at.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use vang_chat::{Seq, State};
@@ -16,6 +16,14 @@ pub enum StartError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The journal cannot be opened.
+    #[error("cannot open {}: {fault}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        fault: Fault,
+    },
+    /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] Fault),
     /// The tables cannot be opened.
@@ -45,8 +53,11 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
     let began = Instant::now();
     let folder = DataFolder::open(path)?;
     let opening = match open_files(&folder) {
-        Err(StartError::Journal(Fault::Full(_)) | StartError::Tables(ViewError::Unavailable(_)))
-            if folder.reserve().give_up() =>
+        Err(
+            StartError::Open { fault: Fault::Full(_), .. }
+            | StartError::Journal(Fault::Full(_))
+            | StartError::Tables(ViewError::Unavailable(_)),
+        ) if folder.reserve().give_up() =>
         {
             tracing::warn!("there is no room to open the journal; using the room that was set aside");
             open_files(&folder)
@@ -64,7 +75,9 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
 type Files = (SqliteJournal, View, Recovered, Vec<Delta>);
 
 fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
-    let journal = SqliteJournal::open(folder.journal_db(), Durability::default())?;
+    let path = folder.journal_db();
+    let journal = SqliteJournal::open(&path, Durability::default())
+        .map_err(|fault| StartError::Open { path, fault })?;
     let identity = journal.identity();
     let (mut view, opened) = View::open(&folder.view_db(), identity.id)?;
     if let Opened::Fresh(why) = &opened
@@ -92,6 +105,28 @@ pub fn recover(
         tracing::warn!(tables = view.cursor().0, journal = end.0, "the tables are ahead of the journal; made anew");
         view.reset()?;
     }
+    let why = match replay_from_snapshot(reader, identity, view, untold) {
+        // The snapshot, or what the tables hold, does not belong to this journal.
+        Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))
+            if view.cursor() > Seq(0) =>
+        {
+            "they do not belong to this journal".to_owned()
+        }
+        Err(StartError::Tables(ViewError::Corrupt(why)) | StartError::Replay(ReplayError::Tables(why))) => why,
+        outcome => return outcome,
+    };
+    tracing::warn!(why, "the tables are made anew from the journal");
+    view.reset()?;
+    untold.clear();
+    replay_from(reader, identity, view, State::default(), untold)
+}
+
+fn replay_from_snapshot(
+    reader: &mut SqliteReader,
+    identity: &Identity,
+    view: &mut View,
+    untold: &mut Vec<Delta>,
+) -> Result<Recovered, StartError> {
     let mut state = State::default();
     if let Some((seq, bytes)) = view.snapshot()? {
         match State::from_snapshot(&bytes) {
@@ -100,18 +135,7 @@ pub fn recover(
             Err(bad) => tracing::warn!(%bad, "the snapshot is no good; replaying everything"),
         }
     }
-    match replay_from(reader, identity, view, state, untold) {
-        // The snapshot, or what the tables hold, does not belong to this journal: begin at its beginning.
-        Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))
-            if view.cursor() > Seq(0) =>
-        {
-            tracing::warn!("the tables do not belong to this journal; made anew");
-            view.reset()?;
-            untold.clear();
-            replay_from(reader, identity, view, State::default(), untold)
-        }
-        outcome => outcome,
-    }
+    replay_from(reader, identity, view, state, untold)
 }
 
 fn replay_from(

@@ -1,17 +1,19 @@
 //! The threads beside the one that decides: the journal's writer, the tables' writer, and readers.
 //! Each owns its connection to the disk; they are told by channels and answer by one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use vang_chat::Seq;
-use vang_hub::{ColdEvent, Delta, Page, Read, ReadAnswer, ReadFault, ReadJob, Settled};
+use vang_chat::{Seq, State};
+use vang_hub::{
+    Book, ColdEvent, Delta, Page, Read, ReadAnswer, ReadFault, ReadJob, ReplayError, Settled, replay,
+};
 use vang_journal::{Appended, Batch, Fault, Journal, Reader, Reserve, SqliteJournal, SqliteReader};
-use vang_view::{View, ViewReader};
+use vang_view::{View, ViewError, ViewReader};
 
 /// Readers: enough that one slow question does not hold up the next.
 const READERS: usize = 3;
@@ -140,6 +142,8 @@ struct Reached {
     cursor: Seq,
     /// They cannot be written at present: nobody knows how long.
     stuck: bool,
+    /// A reader has found that they are damaged.
+    damaged: bool,
     /// The server ends: what they cannot take now they are told at the next start.
     ending: bool,
 }
@@ -157,6 +161,14 @@ impl Progress {
         let mut reached = self.reached();
         (reached.cursor, reached.stuck) = (cursor, false);
         self.moved.notify_all();
+    }
+
+    fn set_damaged(&self) {
+        self.reached().damaged = true;
+    }
+
+    fn take_damaged(&self) -> bool {
+        std::mem::take(&mut self.reached().damaged)
     }
 
     /// Can they not be written at present?
@@ -186,19 +198,26 @@ impl Progress {
     }
 }
 
-/// Starts the tables' thread; it ends when the deltas' sender is dropped.
-pub(crate) fn tables(mut view: View, progress: Arc<Progress>) -> (Sender<Delta>, JoinHandle<()>) {
+/// Starts the tables' thread; it ends when the deltas' senders are dropped.
+pub(crate) fn tables(
+    mut view: View,
+    journal: PathBuf,
+    progress: Arc<Progress>,
+) -> (Sender<Delta>, JoinHandle<()>) {
     let (deltas, inbox) = channel::<Delta>();
     progress.set(view.cursor());
     let work = move || {
-        let mut stuck = false;
+        let (mut stuck, mut damaged) = (false, false);
         while let Some(batch) = gather(&inbox) {
-            while let Err(error) = view.apply(&batch) {
+            while let Err(error) = if damaged || progress.take_damaged() {
+                make_anew(&mut view, &journal, &progress)
+            } else {
+                view.apply(&batch)
+            } {
                 // They are only tables: the journal has it all, and they will have it later.
                 progress.set_stuck();
-                if let vang_view::ViewError::Corrupt(_) = error {
-                    tracing::error!(%error, "the tables are damaged; they are made anew at the next start");
-                    return;
+                if let ViewError::Corrupt(_) = error {
+                    damaged = true;
                 }
                 if !std::mem::replace(&mut stuck, true) {
                     tracing::warn!(%error, "the tables cannot be written; it is tried until it works");
@@ -210,6 +229,7 @@ pub(crate) fn tables(mut view: View, progress: Arc<Progress>) -> (Sender<Delta>,
                 // Perhaps it is only their log that may grow no more: what is in it has room in fewer pages.
                 view.idle();
             }
+            damaged = false;
             if std::mem::take(&mut stuck) {
                 tracing::info!("the tables can be written again");
             }
@@ -218,6 +238,25 @@ pub(crate) fn tables(mut view: View, progress: Arc<Progress>) -> (Sender<Delta>,
         view.idle();
     };
     (deltas, spawn("tables", work))
+}
+
+/// Empties the tables and feeds them from the journal's beginning to its end.
+fn make_anew(view: &mut View, journal: &Path, progress: &Progress) -> Result<(), ViewError> {
+    tracing::warn!("the tables are damaged; they are made anew from the journal");
+    view.reset()?;
+    progress.set(view.cursor());
+    let unreadable = |fault: &dyn std::fmt::Display| ViewError::Unavailable(fault.to_string());
+    let mut reader = SqliteReader::open(journal).map_err(|fault| unreadable(&fault))?;
+    let identity = reader.identity();
+    let mut tell = |delta| {
+        view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()))?;
+        progress.set(view.cursor());
+        Ok(())
+    };
+    let begin = (State::default(), Book::default());
+    let recovered = replay(&mut reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
+    let snapshot = Some(recovered.state.to_snapshot());
+    view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])
 }
 
 /// Waits for a delta and takes what came with it.
@@ -237,7 +276,7 @@ fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
 /// Starts the readers; they end when the jobs' sender is dropped.
 pub(crate) fn readers(
     (journal, view): (PathBuf, PathBuf),
-    progress: &Arc<Progress>,
+    (tables, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
 ) -> (Sender<ReadJob>, Vec<JoinHandle<()>>) {
     let (jobs, inbox) = channel();
@@ -245,7 +284,8 @@ pub(crate) fn readers(
     let handles = (0..READERS)
         .map(|_| {
             let (inbox, progress, answers) = (inbox.clone(), progress.clone(), answers.clone());
-            let mut disk = Disk { paths: (journal.clone(), view.clone()), open: None, progress };
+            let paths = (journal.clone(), view.clone());
+            let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
             spawn("reader", move || {
                 loop {
                     let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -265,13 +305,14 @@ pub(crate) fn readers(
 struct Disk {
     paths: (PathBuf, PathBuf),
     open: Option<(SqliteReader, ViewReader)>,
+    tables: Sender<Delta>,
     progress: Arc<Progress>,
 }
 
 impl Disk {
     fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
         let told = self.progress.wait_for(job.need);
-        let answer = self.try_answer(&job.read, told);
+        let answer = self.try_answer(&job.read, told).map_err(|trouble| self.fault(trouble));
         if told < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
             if let Read::Events { .. } = job.read {
                 // It will be asked again at once.
@@ -288,27 +329,39 @@ impl Disk {
         answer
     }
 
-    fn connections(&mut self) -> Result<&mut (SqliteReader, ViewReader), ReadFault> {
-        if self.open.is_none() {
-            let journal = SqliteReader::open(&self.paths.0).map_err(unreadable)?;
-            let view = ViewReader::open(&self.paths.1).map_err(unreadable)?;
-            self.open = Some((journal, view));
+    /// What whoever asked is told. Tables that are damaged will be up to date when they were made anew.
+    fn fault(&self, trouble: Trouble) -> ReadFault {
+        match trouble {
+            Trouble::Tables(ViewError::Corrupt(why)) => {
+                tracing::warn!(why, "the tables are damaged");
+                self.progress.set_damaged();
+                // Nothing to tell: so that their thread looks.
+                let _ = self.tables.send(Delta::default());
+                ReadFault::ViewBehind
+            }
+            Trouble::Tables(error) => ReadFault::Unreadable(error.to_string()),
+            Trouble::Journal(fault) => ReadFault::Unreadable(fault.to_string()),
         }
-        self.open.as_mut().ok_or(ReadFault::ViewBehind)
     }
 
-    fn try_answer(&mut self, read: &Read, told: Seq) -> Result<ReadAnswer, ReadFault> {
-        let (journal, view) = self.connections()?;
+    fn try_answer(&mut self, read: &Read, told: Seq) -> Result<ReadAnswer, Trouble> {
+        let (journal, view) = match &mut self.open {
+            Some(open) => open,
+            closed => {
+                let journal = SqliteReader::open(&self.paths.0)?;
+                closed.insert((journal, ViewReader::open(&self.paths.1)?))
+            }
+        };
         match read {
             Read::Locate(asked) => {
-                let found = asked.iter().map(|&(room, n)| view.seq_of(room, n).map_err(unreadable));
+                let found = asked.iter().map(|&(room, n)| view.seq_of(room, n));
                 Ok(ReadAnswer::Located(found.collect::<Result<_, _>>()?))
             }
             Read::Events { rooms, events_max, bytes_max } => {
                 let mut found = Vec::new();
                 let mut upto = told;
                 for &(room, after) in rooms {
-                    let events = view.events(room, after, *events_max).map_err(unreadable)?;
+                    let events = view.events(room, after, *events_max)?;
                     if events.len() == *events_max {
                         upto = upto.min(events.last().map_or(upto, |event| event.seq));
                     }
@@ -323,13 +376,13 @@ impl Disk {
                 Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, upto)?))
             }
             Read::Messages { room, since, limit, bytes_max } => {
-                let Some(mut after) = view.seq_of(*room, *since).map_err(unreadable)? else {
+                let Some(mut after) = view.seq_of(*room, *since)? else {
                     return Ok(ReadAnswer::Page(Page::default()));
                 };
                 // Between messages may stand other events; ask on until there are enough.
                 let mut found = Vec::new();
                 while found.len() < *limit {
-                    let events = view.events(*room, after, *limit).map_err(unreadable)?;
+                    let events = view.events(*room, after, *limit)?;
                     let Some(last) = events.last() else { break };
                     after = last.seq;
                     let messages = events.iter().filter(|event| event.message);
@@ -359,12 +412,12 @@ fn page(
     found: &[(Seq, vang_chat::RoomId, u64)],
     bytes_max: usize,
     upto: Seq,
-) -> Result<Page, ReadFault> {
+) -> Result<Page, Fault> {
     let mut page = Page { events: Vec::with_capacity(found.len()), upto };
     let mut bytes = 0;
     for chunk in found.chunks(CHUNK) {
         let seqs: Vec<Seq> = chunk.iter().map(|&(seq, _, _)| seq).collect();
-        let entries = journal.get(&seqs).map_err(unreadable)?;
+        let entries = journal.get(&seqs)?;
         for (entry, &(seq, room, n)) in entries.into_iter().zip(chunk) {
             bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
             if bytes > bytes_max && !page.events.is_empty() {
@@ -378,8 +431,22 @@ fn page(
     Ok(page)
 }
 
-fn unreadable(error: impl std::fmt::Display) -> ReadFault {
-    ReadFault::Unreadable(error.to_string())
+/// Why a question could not be answered.
+enum Trouble {
+    Journal(Fault),
+    Tables(ViewError),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Trouble {
+        Trouble::Journal(fault)
+    }
+}
+
+impl From<ViewError> for Trouble {
+    fn from(error: ViewError) -> Trouble {
+        Trouble::Tables(error)
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

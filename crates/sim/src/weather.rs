@@ -87,14 +87,14 @@ impl Weather {
             true => rng.between(1, max),
             false => 0,
         };
-        let storm = some(120, 40) as u32;
+        let storm = some(160, 40) as u32;
         let crash = some(600, 5) as u32 + storm;
         let long = some(300, 300) as u32;
         Weather {
             people_act: true,
             crash,
             stop: some(400, 3) as u32,
-            older_copy: some(450, 700) as u32,
+            older_copy: some(450, 700) as u32 + storm * 3,
             away_ms: some(700, 2_000) + 20,
             unknown: some(600, 120) as u32,
             trouble: some(500, 60) as u32,

@@ -475,6 +475,11 @@ fn pipelined_requests_are_answered_in_order_and_each_before_its_own_event() {
     assert_eq!(replies, expected);
     let sent: Vec<_> = (0..200).map(|i| (i + 1, format!("text {i}"))).collect();
     assert_eq!(events, sent);
+    // Who gives no `re` is given back its `id`.
+    let mut other = server.connect();
+    let with_id = request("send", &[("room", "\"general\""), ("id", "\"6f1c\"")], "x");
+    assert_eq!(exchange(&mut other, &with_id).0["re"], "6f1c");
+    assert_eq!(exchange(&mut other, &request("ping", &[], "")).0.get("re"), None);
     // Nothing is lost when the pipeline ends with the sender's half.
     let (mut stream, ping) = (server.connect(), request("ping", &[], ""));
     stream.write_all(&ping.repeat(500)).unwrap();

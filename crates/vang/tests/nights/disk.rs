@@ -265,7 +265,7 @@ fn a_server_started_on_a_full_disk_serves_readers_and_heals() {
     let server = disk.start();
     talk.send_some(&mut Raw::connect(&*server.addr), 100);
     assert!(server.stop().success());
-    let stop: fn(Server) = |server| drop(server.stop());
+    let stop: fn(Server) = |server| assert!(server.stop().success());
     for (how, end) in [("stopped", stop), ("killed", Server::kill)] {
         eprintln!("started on a full disk after it was {how}");
         disk.fill();

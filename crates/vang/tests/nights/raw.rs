@@ -268,8 +268,7 @@ fn talk(
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
     Told(Told),
-    /// It follows; this is the reply.
-    Follows(Value),
+    Follows,
     /// It may not follow from there; this is the reply.
     Refused(Value),
     Closing,
@@ -356,7 +355,7 @@ fn listen(raw: &mut Raw, place: &mut Place, last: &mut u64, tell: &Sender<Heard>
             (None, None) => {
                 let (journal, epoch) = (text(&header["journal"]), text(&header["epoch"]));
                 *place = Place::At { journal, epoch, seq: header["seq"].as_u64().unwrap() };
-                Heard::Follows(header.clone())
+                Heard::Follows
             }
             (None, Some(code)) => {
                 match (code, &mut *place) {

@@ -91,7 +91,7 @@ fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
         match follower.next() {
             Heard::Told(_) => heard += 1,
             Heard::Closing => break,
-            Heard::Follows(_) => {}
+            Heard::Follows => {}
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,248 @@
+//! What comes of a request: answered at once, refused at the door, or put into the order.
+
+use bytes::Bytes;
+use vang_chat::{Access, AccountId, Command, Event, NameKey, Position, Principal, Refusal, RoomId, Seq};
+use vang_journal::{Said, encode_name};
+use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json};
+
+use crate::cold::Read;
+use crate::door::{Peer, Speaking, bad_name, refused, send_id};
+use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
+use crate::order::{Asker, QueueFull, Waiting};
+
+use super::{Hub, Output, Reading, SessionId};
+
+impl Hub {
+    /// A request came. Its reply is an output, now or later.
+    pub fn request(&mut self, id: SessionId, ticket: Ticket, request: Request) {
+        let asker = Asker { session: id, ticket, re: request.re.clone() };
+        if let Err(error) = self.ask(&asker, request) {
+            self.refuse(asker, &error);
+        }
+    }
+
+    fn ask(&mut self, asker: &Asker, request: Request) -> Result<(), ErrorReply> {
+        let peer = self.session(asker.session).map_or(Peer::RemotePlain, |session| session.peer);
+        if peer == Peer::RemotePlain {
+            return Err(ErrorReply::new(
+                Code::TlsRequired,
+                "names and rooms need TLS on a connection that does not come from this machine",
+            ));
+        }
+        let speaking = self.speaking(asker.session, request.name.as_deref())?;
+        let who = speaking.principal;
+        match request.action {
+            Action::Ping => self.accept(asker, &[], "pong"),
+            Action::Hello => self.hello(asker, &speaking),
+            Action::Rooms => self.list_rooms(asker, &who),
+            Action::Send { room, id, content_type, content_encoding, content } => {
+                let said = Said { guest: speaking.guest, content_type, content_encoding, content };
+                return self.send(asker, who, &room, id.as_deref(), said);
+            }
+            Action::Follow { rooms, from } => return self.follow(asker, &who, &rooms, from),
+            Action::History { room, since, limit } => {
+                let (_, room) = self.room(&room, &who)?;
+                let read =
+                    Read::Messages { room, since, limit: limit as usize, bytes_max: HISTORY_BYTES_MAX };
+                let need = self.state.room(room).map_or(Seq(0), |room| room.seq);
+                self.read(need, read, Reading::History { asker: asker.clone(), room, since });
+            }
+            Action::Create { room, private } => {
+                let (shown, name) = self.names.make(&room).map_err(|bad| bad_name("room", &bad))?;
+                let access = if private { Access::Private } else { Access::Public };
+                let command = Command::CreateRoom { name, access, by: who };
+                return self.enqueue(asker, command, encode_name(&shown));
+            }
+            Action::Join { room, who: other } => {
+                let (_, room) = self.room(&room, &who)?;
+                let joins = match &other {
+                    Some(name) => self.account(name)?,
+                    None => own_account(&who)?,
+                };
+                return self.enqueue(asker, Command::Join { room, who: joins, by: who }, Bytes::new());
+            }
+            Action::Leave { room } => {
+                let (_, room) = self.room(&room, &who)?;
+                let who = own_account(&who)?;
+                return self.enqueue(asker, Command::Leave { room, who }, Bytes::new());
+            }
+            Action::AddAccount { name } => {
+                if peer != Peer::Operator {
+                    return Err(refused(&Refusal::NotAllowed));
+                }
+                let (shown, name) = self.names.make(&name).map_err(|bad| bad_name("name", &bad))?;
+                return self.enqueue(asker, Command::AddAccount { name }, encode_name(&shown));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who speaks: the first name on a connection counts.
+    fn speaking(&mut self, id: SessionId, name: Option<&str>) -> Result<Speaking, ErrorReply> {
+        let made = name.map(|name| self.names.make(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
+        let account = made.as_ref().and_then(|(_, key)| self.state.account(key));
+        let anon = self.names.hash("name", b"anon");
+        let Some(session) = self.session_mut(id) else {
+            return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
+        };
+        let operator = session.peer == Peer::Operator;
+        match (&session.speaking, made) {
+            (Some(speaking), Some((_, key))) if speaking.key != Some(key) => {
+                Err(ErrorReply::new(Code::NameSet, "this connection already speaks under another name"))
+            }
+            (Some(speaking), _) => Ok(speaking.clone()),
+            (None, Some((shown, key))) => {
+                let speaking = match account {
+                    Some(account) => {
+                        Speaking { principal: Principal::Account(account), key: Some(key), guest: None }
+                    }
+                    None => Speaking { principal: Principal::Guest(key), key: Some(key), guest: Some(shown) },
+                };
+                session.speaking = Some(speaking.clone());
+                Ok(speaking)
+            }
+            (None, None) if operator => {
+                Ok(Speaking { principal: Principal::Operator, key: None, guest: None })
+            }
+            // Not kept: the name may still come with a later request.
+            (None, None) => {
+                let principal = Principal::Guest(NameKey(anon));
+                Ok(Speaking { principal, key: None, guest: Some("anon".to_owned()) })
+            }
+        }
+    }
+
+    pub(super) fn room(&self, name: &str, reader: &Principal) -> Result<(String, RoomId), ErrorReply> {
+        let name = name.strip_prefix('#').unwrap_or(name);
+        let (shown, key) = self.names.make(name).map_err(|bad| bad_name("room", &bad))?;
+        match self.state.room_named(&key, reader) {
+            Ok(room) => Ok((shown, room)),
+            Err(refusal) => {
+                let mut error = refused(&refusal);
+                error.detail = format!("there is no room '{shown}'");
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn account(&self, name: &str) -> Result<AccountId, ErrorReply> {
+        let (shown, key) = self.names.make(name).map_err(|bad| bad_name("who", &bad))?;
+        self.state.account(&key).ok_or_else(|| {
+            let mut error = refused(&Refusal::NoAccount);
+            error.detail = format!("there is no account '{shown}'");
+            error
+        })
+    }
+
+    pub(super) fn epoch(&self) -> String {
+        // Before its opening is written this process has ordered nothing; but who follows already is told
+        // what it will order, and must be able to say so when it comes back.
+        let unopened = (!self.is_open()).then_some(self.order.node());
+        let openings = unopened.into_iter().chain(self.state.openings().rev());
+        let openings: Vec<String> = openings.take(EPOCH_OPENINGS).map(|node| node.to_string()).collect();
+        openings.join(".")
+    }
+
+    fn hello(&mut self, asker: &Asker, speaking: &Speaking) {
+        let name = match (&speaking.guest, speaking.principal) {
+            (Some(guest), _) => format!("guest:{guest}"),
+            (None, Principal::Account(account)) => self.book.account(account).into_owned(),
+            (None, _) => "server".to_owned(),
+        };
+        let keys = [
+            ("protocol", Value::Number(1)),
+            ("server", Value::from(&*self.server)),
+            ("journal", self.identity.id_hex().into()),
+            ("epoch", self.epoch().into()),
+            ("seq", self.state.seq().0.into()),
+            ("name", name.into()),
+        ];
+        let server = self.server.clone();
+        self.accept(asker, &keys, &server);
+    }
+
+    fn list_rooms(&mut self, asker: &Asker, who: &Principal) {
+        let known: Vec<_> = self.state.rooms().filter(|(_, room)| room.knows(who)).collect();
+        let left_out = known.len().saturating_sub(LISTED_ROOMS_MAX);
+        let list: Vec<serde_json::Value> = known[left_out..]
+            .iter()
+            .map(|(id, room)| {
+                let member = matches!(who, Principal::Account(account) if room.is_member(*account));
+                serde_json::json!({
+                    "room": self.book.room(*id),
+                    "access": if room.access == Access::Private { "private" } else { "public" },
+                    "n": room.newest_for(who),
+                    "member": member,
+                })
+            })
+            .collect();
+        let bytes = write_json(asker.re.as_deref(), &serde_json::Value::from(list).to_string());
+        self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+    }
+
+    fn send(
+        &mut self,
+        asker: &Asker,
+        from: Principal,
+        room: &str,
+        id: Option<&str>,
+        said: Said,
+    ) -> Result<(), ErrorReply> {
+        let (_, room) = self.room(room, &from)?;
+        let len = said.content.len() as u64;
+        if len > self.inline_max {
+            let detail = format!(
+                "content of {len} bytes exceeds the limit of {} for a message in a room",
+                self.inline_max
+            );
+            let error = ErrorReply::new(Code::TooLong, detail).with("part", "content");
+            return Err(error.with("found", len).with("limit", self.inline_max));
+        }
+        let parts: [&[u8]; 3] =
+            [said.content_type.as_bytes(), said.content_encoding.as_bytes(), &said.content];
+        let id = id.map(|id| send_id(&self.names, id, parts));
+        self.enqueue(asker, Command::Send { room, from, id }, said.encode())
+    }
+
+    /// Refuses what the rules would refuse now, answers what was sent before, orders the rest.
+    fn enqueue(&mut self, asker: &Asker, command: Command, payload: Bytes) -> Result<(), ErrorReply> {
+        if self.stopping {
+            return Err(ErrorReply::new(Code::Stopping, "the server is going down; connect again"));
+        }
+        let next =
+            Position { seq: self.state.seq().next(), time: self.state.time(), node: self.order.node() };
+        match self.state.decide(self.state.rules(), next, &command) {
+            Err(refusal) => return Err(refused(&refusal)),
+            Ok(events) => {
+                if let [Event::AlreadySent { room, n, seq }] = events[..] {
+                    self.answer_sent(asker, room, n, seq);
+                    return Ok(());
+                }
+            }
+        }
+        let payload = self.salts.payload(payload);
+        let waiting = Waiting { command, payload, asker: Some(asker.clone()) };
+        self.order.push(waiting).map_err(|QueueFull| {
+            ErrorReply::new(Code::Busy, "too much waits to be written; try again").with("retry-after", 200)
+        })
+    }
+
+    pub(super) fn answer_sent(&mut self, asker: &Asker, room: RoomId, n: u64, seq: Seq) {
+        let name = self.book.room(room).into_owned();
+        let address = format!("{name}#{n}");
+        let keys = [
+            ("room", Value::Text(name)),
+            ("n", n.into()),
+            ("seq", seq.0.into()),
+            ("address", Value::from(&*address)),
+        ];
+        self.accept(asker, &keys, &address);
+    }
+}
+
+fn own_account(who: &Principal) -> Result<AccountId, ErrorReply> {
+    match who {
+        Principal::Account(account) => Ok(*account),
+        Principal::Guest(_) | Principal::Operator => Err(refused(&Refusal::AccountNeeded)),
+    }
+}

@@ -1,0 +1,274 @@
+//! Sessions as cursors: where following begins and resumes, what a session is given next, and what
+//! comes from the disk for those who fell behind.
+
+use bytes::{Bytes, BytesMut};
+use vang_chat::{Node, Principal, RoomId, Seq};
+use vang_journal::Envelope;
+use vang_proto::limits::FOLLOWED_ROOMS_MAX;
+use vang_proto::vang::{Code, ErrorReply, FollowFrom, Page as PageReply, Value, write_hole, write_page};
+
+use crate::cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
+use crate::cursor::{Cursor, Followed, Pulled, Sight};
+use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, JOURNAL_RETRY_MS};
+use crate::order::Asker;
+
+use super::{Cold, Hub, Output, Reading, SessionId};
+
+impl Hub {
+    pub(super) fn follow(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        rooms: &[String],
+        from: FollowFrom,
+    ) -> Result<(), ErrorReply> {
+        let ids =
+            rooms.iter().map(|name| Ok(self.room(name, who)?.1)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        let following = self.session(asker.session).and_then(|session| session.cursor.as_ref());
+        if let Some(cursor) = following {
+            if from != FollowFrom::Now {
+                let detail = "this connection follows already; 'since' and 'seq' go with its first follow";
+                return Err(ErrorReply::new(Code::AlreadyFollowing, detail));
+            }
+            if cursor.rooms.len() + ids.len() > FOLLOWED_ROOMS_MAX {
+                let detail = format!("one connection follows at most {FOLLOWED_ROOMS_MAX} rooms");
+                return Err(ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64));
+            }
+        }
+        let now = self.state.seq();
+        match from {
+            FollowFrom::Now => {
+                let starts = ids.iter().map(|&room| (room, now, 0)).collect();
+                self.begin_following(asker, starts);
+            }
+            FollowFrom::Position { journal, epoch, seq } => {
+                let seq = self.resume_point(&journal, epoch.as_deref(), Seq(seq))?;
+                let starts = ids.iter().map(|&room| (room, seq, 0)).collect();
+                self.begin_following(asker, starts);
+            }
+            FollowFrom::Numbers(numbers) => {
+                let need = ids.iter().filter_map(|&room| self.state.room(room)).map(|room| room.seq).max();
+                let asked = ids.iter().copied().zip(numbers.iter().copied()).collect();
+                let reading = Reading::Follow { asker: asker.clone(), rooms: ids, numbers };
+                self.read(need.unwrap_or_default(), Read::Locate(asked), reading);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a client that was here before goes on; refuses a position that is not this journal's.
+    fn resume_point(&self, journal: &str, epoch: Option<&str>, seq: Seq) -> Result<Seq, ErrorReply> {
+        let ours = self.identity.id_hex();
+        if journal != ours {
+            let detail = "the server has another journal than the one resumed; start again from room numbers";
+            return Err(ErrorReply::new(Code::JournalChanged, detail).with("journal", ours));
+        }
+        let end = self.state.seq();
+        let known = epoch.map(|epoch| {
+            let nodes = epoch.split('.').filter_map(|node| u64::from_str_radix(node, 16).ok());
+            nodes.map(Node).find_map(|node| self.state.common_with(node, seq))
+        });
+        let detail = || format!("position {} is not in this journal any more; it ends at {end}", seq.0);
+        match known {
+            Some(Some(common)) if common == seq => Ok(seq),
+            Some(Some(common)) => Err(ErrorReply::new(Code::SeqAhead, detail())
+                .with("seq", common.0)
+                .with("epoch", self.epoch())),
+            Some(None) => Err(ErrorReply::new(Code::SeqAhead, detail())),
+            None if seq > end => Err(ErrorReply::new(Code::SeqAhead, detail())),
+            None => Ok(seq),
+        }
+    }
+
+    fn begin_following(&mut self, asker: &Asker, starts: Vec<(RoomId, Seq, u64)>) {
+        let names: Vec<_> = starts.iter().map(|(room, _, _)| self.book.room(*room).into_owned()).collect();
+        let id = asker.session;
+        let first = starts.iter().map(|&(_, seq, _)| seq).min().unwrap_or_default();
+        let Some(session) = self.session_mut(id) else { return };
+        let cursor =
+            session.cursor.get_or_insert_with(|| Cursor { seq: first, rooms: vec![], grown: vec![] });
+        // A `follow` from numbers is looked up on the disk, and one behind it may have been answered first.
+        // Nothing was given yet then: replies come in order, and events not before an earlier reply.
+        cursor.seq = cursor.seq.min(first);
+        let seq = cursor.seq;
+        let mut added = Vec::new();
+        for (room, from, since) in starts {
+            if cursor.rooms.iter().any(|followed| followed.room == room) {
+                continue;
+            }
+            let index = cursor.rooms.len() as u32;
+            cursor.rooms.push(Followed { room, from, since, is_grown: false });
+            cursor.mark_grown(index);
+            added.push((room, index));
+        }
+        for (room, index) in added {
+            self.followers.entry(room).or_default().push((id, index));
+        }
+        let keys = [
+            ("journal", Value::Text(self.identity.id_hex())),
+            ("epoch", self.epoch().into()),
+            ("seq", seq.0.into()),
+        ];
+        self.accept(asker, &keys, &names.join(" "));
+        self.outputs.push_back(Output::Follows { session: id });
+        self.wake(id);
+    }
+
+    pub(super) fn wake(&mut self, id: SessionId) {
+        if let Some(session) = self.session_mut(id)
+            && !session.woken
+        {
+            session.woken = true;
+            self.outputs.push_back(Output::Wake { session: id });
+        }
+    }
+
+    /// Gives a session what comes next for it. `true`: there may be more at once. Call it when the
+    /// session was woken, and again whenever what it gave is written.
+    pub fn pull(&mut self, id: SessionId, out: &mut Vec<Bytes>) -> bool {
+        let Some(session) =
+            self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
+        else {
+            return false;
+        };
+        session.woken = false;
+        let Some(cursor) = &mut session.cursor else { return false };
+        match std::mem::replace(&mut session.cold, Cold::No) {
+            Cold::No => {}
+            Cold::Reading => {
+                session.cold = Cold::Reading;
+                return false;
+            }
+            Cold::Ready { slices, upto } => {
+                cursor.seq = cursor.seq.max(upto);
+                if !slices.is_empty() {
+                    out.extend(slices);
+                    return true;
+                }
+            }
+        }
+        let reader = session.speaking.as_ref().map_or(Principal::Operator, |speaking| speaking.principal);
+        let sight = Sight { state: &self.state, tails: &self.tails, book: &self.book, reader: &reader };
+        match cursor.pull(&sight, out) {
+            Pulled::CaughtUp => false,
+            Pulled::More => true,
+            Pulled::NeedsDisk(rooms) => {
+                session.cold = Cold::Reading;
+                let before = |room: RoomId| match self.tails.get(room) {
+                    Some(tail) => tail.before,
+                    None => self.state.room(room).map_or(Seq(0), |room| room.seq),
+                };
+                let need = rooms.iter().map(|&(room, _)| before(room)).max().unwrap_or_default();
+                let read = Read::Events { rooms, events_max: COLD_EVENTS_MAX, bytes_max: COLD_BYTES_MAX };
+                self.read(need, read, Reading::Cursor { session: id, until: self.state.seq() });
+                !out.is_empty()
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, need: Seq, read: Read, reading: Reading) {
+        self.next_read += 1;
+        let id = self.next_read;
+        let session = match &reading {
+            Reading::Cursor { session, .. } => *session,
+            Reading::Follow { asker, .. } | Reading::History { asker, .. } => asker.session,
+        };
+        self.reads.insert(id, reading);
+        self.outputs.push_back(Output::Read(ReadJob { id, session, need, read }));
+    }
+
+    /// An answer from the disk.
+    pub fn answer_read(&mut self, id: u64, answer: Result<ReadAnswer, ReadFault>) {
+        match (self.reads.remove(&id), answer) {
+            (Some(Reading::Cursor { session, until }), Ok(ReadAnswer::Page(mut page))) => {
+                // The tables may know more by now, also of rooms that were not asked for: going on to
+                // their end would leave those out.
+                page.events.retain(|event| event.entry.seq <= until);
+                page.upto = page.upto.min(until);
+                self.take_cold(session, page);
+            }
+            // The cursor stays where it is; the session asks again when it is woken or written out.
+            (Some(Reading::Cursor { session, .. }), _) => {
+                if let Some(session) = self.session_mut(session) {
+                    session.cold = Cold::No;
+                }
+                self.wake(session);
+            }
+            (Some(Reading::Follow { asker, rooms, numbers }), Ok(ReadAnswer::Located(found))) => {
+                let now = self.state.seq();
+                // A number that the room has not reached yet: it begins with what comes next.
+                let starts = rooms.into_iter().zip(numbers).zip(found);
+                let starts = starts.map(|((room, n), seq)| (room, seq.unwrap_or(now), n)).collect();
+                self.begin_following(&asker, starts);
+            }
+            (Some(Reading::History { asker, room, since }), Ok(ReadAnswer::Page(page))) => {
+                self.answer_history(&asker, room, since, page);
+            }
+            (Some(Reading::Follow { asker, .. } | Reading::History { asker, .. }), answer) => {
+                let (code, detail) = match answer {
+                    Err(fault @ ReadFault::ViewBehind) => (Code::ViewBehind, fault.to_string()),
+                    Err(fault) => (Code::Unavailable, fault.to_string()),
+                    Ok(_) => (Code::Unavailable, "the answer from the disk was of another kind".to_owned()),
+                };
+                self.refuse(asker, &ErrorReply::new(code, detail).with("retry-after", JOURNAL_RETRY_MS));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn encode_cold(&mut self, event: &ColdEvent) -> Option<Bytes> {
+        let envelope = Envelope::decode(&event.entry.envelope).ok()?;
+        let mut out = BytesMut::new();
+        let at = (event.room, event.entry.seq, event.n);
+        self.encoder.write(&mut out, &self.book, at, &envelope, event.entry.payload.as_ref());
+        (!out.is_empty()).then(|| out.freeze())
+    }
+
+    fn take_cold(&mut self, id: SessionId, page: Page) {
+        let mut slices = Vec::with_capacity(page.events.len());
+        for event in &page.events {
+            let Some(bytes) = self.encode_cold(event) else { continue };
+            let Some(session) = self.session(id) else { return };
+            let reader = session.speaking.as_ref().map_or(Principal::Operator, |speaking| speaking.principal);
+            let sight = Sight { state: &self.state, tails: &self.tails, book: &self.book, reader: &reader };
+            let seen = session
+                .cursor
+                .as_ref()
+                .and_then(|cursor| cursor.see(&sight, event.room, event.entry.seq, bytes));
+            slices.extend(seen);
+        }
+        if let Some(session) = self.session_mut(id) {
+            session.cold = Cold::Ready { slices, upto: page.upto };
+        }
+        self.wake(id);
+    }
+
+    fn answer_history(&mut self, asker: &Asker, room: RoomId, since: u64, page: Page) {
+        let who = self.session(asker.session).and_then(|session| session.speaking.as_ref());
+        let who = who.map_or(Principal::Operator, |speaking| speaking.principal);
+        let name = self.book.room(room).into_owned();
+        let Some(there) = self.state.room(room).cloned() else { return };
+        let end = there.newest_for(&who);
+        let (mut frames, mut last) = (Vec::with_capacity(page.events.len()), since);
+        let mut hidden: Option<(u64, u64, Seq)> = None;
+        let hole = |(from, to, seq): (u64, u64, Seq)| {
+            let mut out = BytesMut::new();
+            write_hole(&mut out, seq.0, &name, (from, to), "not-member");
+            out.freeze()
+        };
+        for event in page.events.iter().take_while(|event| event.n <= end) {
+            let seq = event.entry.seq;
+            last = event.n;
+            if !there.sees(&who, seq) {
+                hidden = Some((hidden.map_or(event.n, |(from, _, _)| from), event.n, seq));
+                continue;
+            }
+            frames.extend(hidden.take().map(hole));
+            frames.extend(self.encode_cold(event));
+        }
+        frames.extend(hidden.map(hole));
+        let reply = PageReply { room: name.clone(), count: frames.len() as u64, last, end };
+        let bytes = write_page(asker.re.as_deref(), &reply, &frames);
+        self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+    }
+}

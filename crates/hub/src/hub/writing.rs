@@ -1,0 +1,297 @@
+//! Batches out, entries applied at their places, replies and growth; and what happens when the
+//! journal fails.
+
+use super::{Hub, Output};
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use vang_chat::{Command, Event, RoomId, Seq};
+use vang_journal::{Appended, Envelope, Fault, Payload, decode_name};
+use vang_proto::vang::{Code, ErrorReply, Value};
+
+use crate::clock::Now;
+use crate::door::refused;
+use crate::limits::{CHECKPOINT_EVERY, JOURNAL_RETRY_MS, SNAPSHOT_EVERY};
+use crate::order::{Asker, Ordered, Settled, Waiting};
+use crate::replay::{has_name, note_name, rows_of};
+use crate::tail::Run;
+use crate::{Delta, Row};
+
+impl Hub {
+    /// Time to write? Call after requests, and when `deadline` is over.
+    pub fn poll(&mut self, now: Now) {
+        if self.retry_at.is_some_and(|at| now.steady < at) {
+            return;
+        }
+        if self.order.is_settling() {
+            if self.retry_at.take().is_some() {
+                self.outputs.push_back(Output::Settle { after: self.state.seq() });
+            }
+            return;
+        }
+        self.retry_at = None;
+        let checkpoints_alone = self.stopping && !self.checkpoints.is_empty();
+        if !self.order.is_idle() || !(self.order.has_waiting() || checkpoints_alone) {
+            return;
+        }
+        match self.clock.stamp(now, self.state.time()) {
+            Ok(time) => {
+                let batch = self.order.batch(time, self.checkpoints.clone());
+                self.outputs.push_back(Output::Append(batch));
+            }
+            Err(ahead) => {
+                self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
+                self.refuse_waiting(&ErrorReply::new(Code::ClockAhead, ahead.to_string()));
+            }
+        }
+    }
+
+    /// When to call `poll`, if nothing else happens before.
+    pub fn deadline(&self) -> Option<vang_proto::Millis> {
+        self.retry_at
+    }
+
+    fn refuse_waiting(&mut self, error: &ErrorReply) {
+        for asker in self.order.drop_waiting() {
+            self.refuse(asker, error);
+        }
+    }
+
+    /// What became of the batch.
+    pub fn appended(&mut self, now: Now, appended: Appended) {
+        match appended {
+            Appended::Appended { first } if first == self.state.seq().next() => {
+                // Made before this batch, so they were in it; after a failure they go with the next.
+                self.checkpoints.clear();
+                let ours = self.order.take_appended();
+                let mut growth = Growth::default();
+                for (index, ordered) in ours.into_iter().enumerate() {
+                    let seq = Seq(first.0 + index as u64);
+                    self.apply(&mut growth, seq, &ordered.envelope, Some(&ordered.payload), ordered.asker);
+                }
+                self.grow(growth);
+            }
+            // Another process wrote in between: read back what the order really is.
+            Appended::Appended { .. } => self.begin_settling(),
+            Appended::NotAppended(fault) => {
+                self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
+                let error = journal_error(&fault);
+                let ours = self.order.take_appended();
+                self.put_back(ours, &error);
+            }
+            Appended::Unknown(fault) => {
+                self.lost = Some(journal_error(&fault));
+                self.begin_settling();
+            }
+        }
+    }
+
+    fn begin_settling(&mut self) {
+        self.order.begin_settling();
+        self.outputs.push_back(Output::Settle { after: self.state.seq() });
+    }
+
+    /// Nothing of it was written: whoever asked is told, the server's own commands wait again.
+    fn put_back(&mut self, ours: VecDeque<Ordered>, error: &ErrorReply) {
+        for ordered in ours.into_iter().rev() {
+            match ordered.asker {
+                Some(asker) => self.refuse(asker, error),
+                None if ordered.own => self.order.push_first(Waiting {
+                    command: ordered.envelope.command,
+                    payload: ordered.payload,
+                    asker: None,
+                }),
+                // Its asker was told that nobody knows yet, and asks again if it still matters.
+                None => {}
+            }
+        }
+    }
+
+    /// What the journal really holds after the last entry applied, or why that cannot be told yet.
+    pub fn settled(&mut self, now: Now, settled: Result<Settled, Fault>) {
+        let entries = match settled {
+            Ok(settled) => settled.entries,
+            Err(fault) => {
+                self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
+                let detail = format!("it is not known yet whether this was written: {fault}");
+                let unknown = ErrorReply::new(Code::Unknown, detail).with("retry-after", JOURNAL_RETRY_MS);
+                for asker in self.order.askers().collect::<Vec<_>>() {
+                    self.refuse(asker, &unknown);
+                }
+                self.refuse_waiting(&journal_error(&fault));
+                return;
+            }
+        };
+        let mut growth = Growth::default();
+        for entry in entries {
+            if entry.seq != self.state.seq().next() {
+                continue;
+            }
+            // What cannot be decoded here was written by a newer program: nothing after it can be
+            // decided, so nothing after it is.
+            let Ok(envelope) = Envelope::decode(&entry.envelope) else { break };
+            let ours = self.order.take_own(envelope.origin);
+            let asker = ours.and_then(|ordered| ordered.asker);
+            self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
+        }
+        self.grow(growth);
+        let lost = self.order.take_appended();
+        let error = self.lost.take().unwrap_or_else(|| {
+            ErrorReply::new(Code::Unavailable, "the journal did not take it; nothing was posted")
+                .with("retry-after", JOURNAL_RETRY_MS)
+        });
+        self.put_back(lost, &error);
+    }
+
+    /// Decides an entry at its place; what comes of it is gathered in `growth`.
+    fn apply(
+        &mut self,
+        growth: &mut Growth,
+        seq: Seq,
+        envelope: &Envelope,
+        payload: Option<&Payload>,
+        asker: Option<Asker>,
+    ) {
+        growth.before = match envelope.command {
+            Command::Send { room, .. } | Command::Join { room, .. } | Command::Leave { room, .. } => {
+                self.state.room(room).map_or(Seq(0), |room| room.seq)
+            }
+            _ => Seq(0),
+        };
+        let outcome = self.state.apply(envelope.position(seq), &envelope.command);
+        if seq.0.is_multiple_of(CHECKPOINT_EVERY) {
+            self.checkpoints.push((seq, self.state.hash()));
+        }
+        match outcome {
+            Ok(events) => {
+                for event in &events {
+                    self.take_note(growth, seq, event, envelope, payload);
+                    if let Some(asker) = &asker {
+                        self.answer(asker, seq, event, payload);
+                    }
+                }
+            }
+            Err(refusal) => {
+                if let Some(asker) = asker {
+                    self.refuse(asker, &refused(&refusal));
+                }
+            }
+        }
+    }
+
+    fn take_note(
+        &mut self,
+        growth: &mut Growth,
+        seq: Seq,
+        event: &Event,
+        envelope: &Envelope,
+        payload: Option<&Payload>,
+    ) {
+        let mut name = || Ok(payload.and_then(|payload| decode_name(&payload.bytes).ok()));
+        let rows = rows_of(&self.state, seq, event, &mut name).unwrap_or_default();
+        if has_name(&envelope.command) {
+            for row in &rows {
+                note_name(&mut self.book, row);
+            }
+        }
+        for row in &rows {
+            if let Row::RoomEvent { room, n, .. } = *row {
+                let (out, marks) = growth.room(room);
+                self.encoder.write(out, &self.book, (room, seq, n), envelope, payload);
+                marks.push((seq, out.len() as u32));
+            }
+        }
+        growth.rows.extend(rows);
+    }
+
+    fn answer(&mut self, asker: &Asker, seq: Seq, event: &Event, payload: Option<&Payload>) {
+        let at = ("seq", Value::Number(seq.0));
+        match *event {
+            Event::MessageSent { room, n, .. } => self.answer_sent(asker, room, n, seq),
+            Event::AlreadySent { room, n, seq } => self.answer_sent(asker, room, n, seq),
+            Event::RoomCreated { room, .. }
+            | Event::MemberJoined { room, .. }
+            | Event::MemberLeft { room, .. } => {
+                let name = self.book.room(room).into_owned();
+                self.accept(asker, &[("room", Value::from(&*name)), at], &name);
+            }
+            Event::AccountAdded { .. } => {
+                let name = payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default();
+                self.accept(asker, &[("name", Value::from(&*name)), at], &name);
+            }
+            Event::Opened { .. } | Event::RulesSwitched { .. } | Event::Ticked => {
+                self.accept(asker, &[at], "done");
+            }
+        }
+    }
+
+    /// A batch was applied: its runs go to the tails, the tables are told, sessions are woken.
+    fn grow(&mut self, growth: Growth) {
+        for RoomGrowth { room, before, out, marks } in growth.rooms {
+            self.tails.push(room, before, Run { bytes: out.freeze(), marks });
+            let Some(followers) = self.followers.get(&room) else { continue };
+            for &(id, index) in followers {
+                let slot = self.sessions.get_mut(id.slot as usize);
+                let Some(session) = slot.filter(|session| session.generation == id.generation) else {
+                    continue;
+                };
+                if let Some(cursor) = &mut session.cursor {
+                    cursor.mark_grown(index);
+                }
+                if !session.woken {
+                    session.woken = true;
+                    self.outputs.push_back(Output::Wake { session: id });
+                }
+            }
+        }
+        let seq = self.state.seq();
+        let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
+        let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
+        self.outputs.push_back(Output::Tell(Delta { upto: seq, rows: growth.rows, snapshot }));
+    }
+
+    pub(super) fn snapshot(&mut self) -> Vec<u8> {
+        self.snapshot_at = self.state.seq();
+        self.state.to_snapshot()
+    }
+}
+
+/// What a batch adds: to each room a run, to the tables rows.
+#[derive(Default)]
+struct Growth {
+    rooms: Vec<RoomGrowth>,
+    rows: Vec<Row>,
+    /// The newest event, before this entry, of the room that the entry is about.
+    before: Seq,
+}
+
+struct RoomGrowth {
+    room: RoomId,
+    before: Seq,
+    out: BytesMut,
+    marks: Vec<(Seq, u32)>,
+}
+
+impl Growth {
+    pub(super) fn room(&mut self, room: RoomId) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
+        // Nearly always the room of the entry before, or one of a few.
+        let at = match self.rooms.iter().rposition(|one| one.room == room) {
+            Some(at) => at,
+            None => {
+                let before = self.before;
+                self.rooms.push(RoomGrowth { room, before, out: BytesMut::new(), marks: Vec::new() });
+                self.rooms.len() - 1
+            }
+        };
+        let RoomGrowth { out, marks, .. } = &mut self.rooms[at];
+        (out, marks)
+    }
+}
+
+fn journal_error(fault: &Fault) -> ErrorReply {
+    let code = match fault {
+        Fault::Full(_) => Code::DiskFull,
+        Fault::Unavailable(_) | Fault::Damaged { .. } | Fault::Unreadable { .. } => Code::Unavailable,
+    };
+    ErrorReply::new(code, format!("{fault}; nothing was posted")).with("retry-after", JOURNAL_RETRY_MS)
+}

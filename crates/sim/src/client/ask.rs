@@ -1,0 +1,234 @@
+//! What a client asks, through the real `RequestWriter`: sends and their repetitions, following, history,
+//! coming and going, prying.
+
+use bytes::Bytes;
+use vang_proto::vang::{FollowFrom, RequestWriter, Value};
+
+use super::{Asked, Client, Sending, put};
+use crate::following::{Following, Since};
+use crate::scene::Scene;
+
+impl Client {
+    pub(super) fn ask(
+        &mut self,
+        scene: &mut Scene,
+        asked: Asked,
+        write: impl FnOnce(&RequestWriter, u64) -> Bytes,
+    ) -> bool {
+        let writer = self.writer();
+        match &mut self.main {
+            Some(link) if !link.half_closed => {
+                let re = link.next_re;
+                link.next_re += 1;
+                let bytes = write(&writer, re);
+                put(scene, link, re, asked, &bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Follows these rooms instead of what it followed.
+    pub(crate) fn follow(&mut self, scene: &mut Scene, rooms: Vec<String>, since: Since) {
+        if let Some(link) = self.main.take() {
+            self.hang_up(scene, link);
+        }
+        self.call_at = 0;
+        self.check(scene, false);
+        scene.fate.note(format_args!("{} follows {rooms:?} since {since:?}", self.label));
+        self.type_names(&rooms);
+        self.following = Some(Following::new(self.name.clone(), rooms, since));
+    }
+
+    pub(super) fn type_names(&mut self, names: &[String]) {
+        for name in names {
+            let mark = name.strip_prefix("zq").and_then(|rest| rest.strip_suffix("zq"));
+            self.typed.extend(mark.and_then(|mark| mark[1..].parse::<u64>().ok()));
+        }
+    }
+
+    /// A second `follow` on the connection.
+    pub(crate) fn follow_more(&mut self, scene: &mut Scene) {
+        let Some(following) = &self.following else { return };
+        let rooms = scene.public.iter().filter(|room| !following.rooms.contains(room)).cloned();
+        let rooms: Vec<_> = rooms.collect();
+        let Some(room) = scene.fate.rng.pick(&rooms).cloned() else { return };
+        if self.main.as_ref().is_none_or(|link| link.more.contains_key(&room)) {
+            return;
+        }
+        let asked = Asked::More(room.clone());
+        let rooms = [room.clone()];
+        if self.ask(scene, asked, |writer, re| writer.follow(re, &rooms, &FollowFrom::Now)) {
+            scene.fate.count("second follow on a connection");
+            if let Some(link) = &mut self.main {
+                link.more.insert(room, Vec::new());
+            }
+        }
+    }
+
+    /// Sends a message; gives back which it is.
+    pub(crate) fn send(
+        &mut self,
+        scene: &mut Scene,
+        room: &str,
+        (word, len): (String, usize),
+        id: Option<String>,
+        types: (&'static str, &'static str),
+    ) -> usize {
+        let mut content = format!("{word} ").into_bytes();
+        if len > 0 {
+            content.resize(len.max(content.len()), b'.');
+        } else {
+            content.pop();
+        }
+        self.type_names(&[room.to_owned()]);
+        self.sends.push(Sending {
+            room: room.to_owned(),
+            id,
+            word,
+            content: content.into(),
+            types,
+            twists: None,
+            twisted: false,
+            in_flight: 0,
+            attempts: 0,
+            unsure: 0,
+            retry_at: Some(0),
+            acks: Vec::new(),
+            refused: None,
+        });
+        let index = self.sends.len() - 1;
+        self.attempt(scene, index);
+        index
+    }
+
+    pub(super) fn attempt(&mut self, scene: &mut Scene, index: usize) {
+        let send = &self.sends[index];
+        let (room, id, content) = (send.room.clone(), send.id.clone(), send.content.clone());
+        let (content_type, encoding) = send.types;
+        let asked = Asked::Send(index);
+        let written = self.ask(scene, asked, |writer, re| {
+            let mut arguments = vec![("room", Value::from(room))];
+            arguments.extend(id.map(|id| ("id", Value::from(id))));
+            writer.write_with(re, "send", &arguments, (content_type, encoding, &content))
+        });
+        if written {
+            let send = &mut self.sends[index];
+            send.attempts += 1;
+            send.in_flight += 1;
+            send.retry_at = None;
+            scene.fate.note(format_args!("{} sends {} to {}", self.label, send.word, send.room));
+        }
+    }
+
+    pub(super) fn retry(&mut self, scene: &mut Scene) {
+        if !self.is_connected() {
+            return;
+        }
+        let now = scene.fate.now();
+        for index in 0..self.sends.len() {
+            if self.sends[index].retry_at.is_some_and(|at| at <= now) && self.sends[index].in_flight == 0 {
+                if self.sends[index].attempts > 0 {
+                    scene.fate.count("send repeated");
+                }
+                self.attempt(scene, index);
+            }
+        }
+    }
+
+    /// Sends one of its messages again, on a second connection.
+    pub(crate) fn repeat(&mut self, scene: &mut Scene) {
+        if self.side.is_some() || !scene.is_up {
+            return;
+        }
+        let from = self.sends.len().saturating_sub(12);
+        let index = from + scene.fate.rng.below((self.sends.len() - from) as u64) as usize;
+        let Some(send) = self.sends.get(index) else { return };
+        if send.id.is_none() || send.twists.is_some() || send.twisted || send.refused.is_some() {
+            return;
+        }
+        // Once the journal was set back it is a new message: fine, but it must be tracked from its first attempt.
+        let mut link = self.call(scene);
+        let send = &mut self.sends[index];
+        let arguments =
+            [("room", Value::from(&*send.room)), ("id", Value::from(send.id.as_deref().unwrap_or("")))];
+        send.attempts += 1;
+        send.in_flight += 1;
+        let content = (send.types.0, send.types.1, &send.content[..]);
+        let writer = RequestWriter { name: self.name.clone() };
+        let bytes = writer.write_with(1, "send", &arguments, content);
+        link.next_re = 2;
+        put(scene, &mut link, 1, Asked::Send(index), &bytes);
+        scene.fate.count("duplicate on a second connection");
+        scene.fate.note(format_args!("{} repeats {}", self.label, self.sends[index].word));
+        self.side = Some(link);
+    }
+
+    /// Uses an id again for another message.
+    pub(crate) fn twist(&mut self, scene: &mut Scene, word: String) {
+        let usable = |send: &Sending| {
+            send.id.is_some()
+                && send.twists.is_none()
+                && !send.twisted
+                && send.in_flight == 0
+                && !send.acks.is_empty()
+        };
+        let Some(first) = self.sends.iter().rposition(usable) else { return };
+        self.sends[first].twisted = true;
+        let (room, id) = (self.sends[first].room.clone(), self.sends[first].id.clone());
+        let index = self.send(scene, &room, (word, 0), id, ("text/plain", "utf-8"));
+        self.sends[index].twists = Some(first);
+    }
+
+    /// Asks for a page of history.
+    pub(crate) fn history(&mut self, scene: &mut Scene, room: &str, since: u64, limit: u64) {
+        let asked = Asked::History { room: room.to_owned(), since };
+        self.type_names(&[room.to_owned()]);
+        let arguments = [("room", Value::from(room)), ("since", since.into()), ("limit", limit.into())];
+        self.ask(scene, asked, |writer, re| writer.write(re, "history", &arguments));
+    }
+
+    /// Creates, joins, leaves, adds an account.
+    pub(crate) fn act(
+        &mut self,
+        scene: &mut Scene,
+        what: &'static str,
+        name: &str,
+        more: &[(&str, Value)],
+    ) -> bool {
+        self.type_names(&[name.to_owned()]);
+        for (_, value) in more {
+            if let Value::Text(text) = value {
+                self.type_names(std::slice::from_ref(text));
+            }
+        }
+        let key = if what == "account-add" { "name" } else { "room" };
+        let mut arguments = vec![(key, Value::from(name))];
+        arguments.extend(more.iter().cloned());
+        let asked = Asked::Do { what, name: name.to_owned() };
+        scene.fate.note(format_args!("{} asks {what} {name} {more:?}", self.label));
+        self.ask(scene, asked, |writer, re| writer.write(re, what, &arguments))
+    }
+
+    /// Looks at what there is.
+    pub(crate) fn look(&mut self, scene: &mut Scene) {
+        let what = *scene.fate.rng.pick(&["hello", "ping", "rooms"]).expect("three");
+        self.ask(scene, Asked::Look, |writer, re| writer.write(re, what, &[]));
+    }
+
+    /// Tries to learn of a private room by its name, typed in capitals: so an error that gives back
+    /// what was typed can be told from one that gives away what is there.
+    pub(crate) fn pry(&mut self, scene: &mut Scene, room: &str) {
+        let typed = room.to_uppercase();
+        let what =
+            *scene.fate.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
+        let asked = Asked::Pry { typed: typed.clone(), what };
+        self.ask(scene, asked, |writer, re| match what {
+            "send" => {
+                writer.write_with(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst"))
+            }
+            "follow" => writer.follow(re, &[typed], &FollowFrom::Numbers(vec![0])),
+            _ => writer.write(re, what, &[("room", typed.into())]),
+        });
+    }
+}
