@@ -36,5 +36,5 @@ export function write(socket, content, type = "text/json", encoding = "utf-8", k
 export function text({ header, content }) {
   const name = header["content-encoding"].toLowerCase().replaceAll("_", "-").replace("latin-1", "latin1");
   const order = header.byteorder === "big" ? "be" : "le"; // plain UTF-16 is in the sender's byte order
-  return new TextDecoder(name === "utf-16" ? name + order : name, { fatal: true }).decode(content);
+  return new TextDecoder(name === "utf-16" ? name + order : name.replace("utf-16-", "utf-16"), { fatal: true }).decode(content);
 }

@@ -111,7 +111,8 @@ impl Limits {
         };
         let (name, value) = (name.trim(), value.trim());
         let Some(index) = TABLE.iter().position(|row| row.name == name) else {
-            let nearest = TABLE.iter().find(|row| row.name.starts_with(name) || name.starts_with(row.name));
+            let likeness = |row: &&Row| (strsim::jaro_winkler(row.name, name) * 1_000.0) as u32;
+            let nearest = TABLE.iter().max_by_key(likeness).filter(|row| likeness(row) > 700);
             return Err(LimitError::Name { name: name.to_owned(), nearest: nearest.map(|row| row.name) });
         };
         let row = &TABLE[index];
@@ -228,6 +229,8 @@ mod tests {
     fn what_cannot_be_set_says_what_can() {
         let told = |given: &str| Limits::default().set(given).unwrap_err().to_string();
         assert!(told("contents=1").starts_with("there is no limit 'contents' (did you mean 'content'?); there are"));
+        assert!(told("hedaer=1").contains("did you mean 'header'?"));
+        assert!(!told("zzz=1").contains("did you mean"));
         assert_eq!(told("idle"), "'idle' is not NAME=VALUE");
         assert_eq!(told("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
         assert_eq!(told("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");

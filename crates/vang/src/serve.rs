@@ -60,7 +60,7 @@ pub(crate) enum LogFormat {
 }
 
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    start_log(args.log_format);
+    start_log(args.log_format)?;
     let mut limits = Limits::default();
     for given in &args.limits {
         limits.set(given).map_err(usage)?;
@@ -122,14 +122,16 @@ async fn stop_on((mut terminate, mut interrupt): (Signal, Signal), stopper: Stop
     std::process::exit(1);
 }
 
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("VANG_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let wanted = std::env::var("VANG_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
+        .map_err(|error| usage(format!("VANG_LOG is '{wanted}': {error}; give a level as info or debug")))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
+    Ok(())
 }
 
 /// Tells programs where it listens, on stdout.

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,18 +27,23 @@ struct Answers {
     stopping: usize,
 }
 
+/// Requests that a sender has under way: less than the server drops after its last word. Who floods it with
+/// more while it ends gets a reset, which may overtake answers.
+const UNDER_WAY: usize = 512;
+
 /// A sender that has many under way and reads to the end of the connection.
 fn pipelining_sender(address: &str, name: String, ack: Sender<()>) -> JoinHandle<Answers> {
     let stream = std::net::TcpStream::connect(address).unwrap();
     let mut writing = Raw::new(stream.try_clone().unwrap());
     let mut reading = Raw::new(stream);
     std::thread::spawn(move || {
+        let (take, given) = sync_channel(UNDER_WAY);
         let writer = std::thread::spawn({
             let name = name.clone();
             move || {
                 for i in 1_u64.. {
                     let id = format!("{name}-{i}");
-                    if writing.write(&send(&name, &id, &id)).is_err() {
+                    if take.send(()).is_err() || writing.write(&send(&name, &id, &id)).is_err() {
                         return;
                     }
                 }
@@ -53,9 +58,10 @@ fn pipelining_sender(address: &str, name: String, ack: Sender<()>) -> JoinHandle
                 (_, Some("busy")) => {}
                 _ => panic!("{reply}"),
             }
+            given.recv().unwrap();
             let _ = ack.send(());
         }
-        drop(reading);
+        drop((reading, given));
         writer.join().unwrap();
         told
     })
