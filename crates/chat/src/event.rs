@@ -98,6 +98,12 @@ pub enum Refusal {
         /// How many there may be.
         max: usize,
     },
+    /// Joining and leaving for ever.
+    #[error("joined this room {max} times already, which is the limit")]
+    TooManyStays {
+        /// How often it may be.
+        max: usize,
+    },
     /// Switching to rules that this program does not know, or back.
     #[error("rules version {to} is not one after {now} that is known here")]
     UnknownRules {

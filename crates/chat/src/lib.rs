@@ -18,4 +18,4 @@ pub use event::{Event, Refusal};
 pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq, Time};
 pub use membership::{Hole, Interval, Mark};
 pub use snapshot::BadSnapshot;
-pub use state::{Room, State};
+pub use state::{Room, StartAfter, State};

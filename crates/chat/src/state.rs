@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
-use crate::limits::{OPENINGS_MAX, ROOMS_MAX};
+use crate::limits::{OPENINGS_MAX, ROOMS_MAX, STAYS_MAX};
 use crate::membership::{self, Hole, Interval, Mark};
 use crate::sent::{First, Key, Sent};
 use crate::{
@@ -24,6 +24,15 @@ pub struct State {
     pub(crate) room_names: BTreeMap<NameKey, RoomId>,
     pub(crate) sent: Sent,
     pub(crate) stays: Digest,
+}
+
+/// Where somebody goes on in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAfter {
+    /// After the entry that is the message asked for; the tables know which.
+    Message,
+    /// After this entry.
+    Entry(Seq),
 }
 
 /// A room, as far as the rules need it.
@@ -135,6 +144,9 @@ impl State {
                 self.known(who)?;
                 if there.is_member(who) {
                     return Err(Refusal::AlreadyMember);
+                }
+                if there.stays.get(&who).is_some_and(|stays| stays.len() >= STAYS_MAX) {
+                    return Err(Refusal::TooManyStays { max: STAYS_MAX });
                 }
                 Event::MemberJoined { room, who }
             }
@@ -379,6 +391,28 @@ impl Room {
             Some(stay) => stay.to.map_or(self.n, |to| to.n),
             None => 0,
         }
+    }
+
+    /// Where a reader who has all up to message `n` goes on; `None`: at the end, since the reader knows
+    /// of no such message. A place that is hidden from the reader is not told: it goes on after the stay
+    /// before it.
+    pub fn start_after(&self, reader: &Principal, n: u64) -> Option<StartAfter> {
+        if n > self.newest_for(reader) {
+            return None;
+        }
+        if self.access == Access::Public {
+            return Some(StartAfter::Message);
+        }
+        let mut before = Seq(0);
+        for stay in self.stays_of(reader) {
+            let visible = stay.from.n < n && stay.to.is_none_or(|to| n <= to.n);
+            match stay.to {
+                _ if visible => return Some(StartAfter::Message),
+                Some(to) if to.n < n => before = to.seq,
+                _ => break,
+            }
+        }
+        Some(StartAfter::Entry(before))
     }
 
     /// The reader's stays, in order.

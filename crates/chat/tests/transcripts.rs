@@ -318,6 +318,7 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::NotMember => "not-member",
         Refusal::IdReused => "id-reused",
         Refusal::TooManyRooms { .. } => "too-many-rooms",
+        Refusal::TooManyStays { .. } => "too-many-stays",
         Refusal::UnknownRules { .. } => "unknown-rules",
     };
     format!("refused {rule} ({refusal})")

@@ -76,12 +76,12 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::AlreadyMember => Code::AlreadyMember,
         Refusal::NotMember => Code::NotMember,
         Refusal::IdReused => Code::IdReused,
-        Refusal::TooManyRooms { .. } => Code::TooMany,
+        Refusal::TooManyRooms { .. } | Refusal::TooManyStays { .. } => Code::TooMany,
         Refusal::UnknownRules { .. } => Code::BadRequest,
     };
     let error = ErrorReply::new(code, refusal.to_string());
     match refusal {
-        Refusal::TooManyRooms { max } => error.with("limit", *max as u64),
+        Refusal::TooManyRooms { max } | Refusal::TooManyStays { max } => error.with("limit", *max as u64),
         _ => error,
     }
 }

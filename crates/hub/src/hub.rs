@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use slab::Slab;
-use vang_chat::{Access, Command, Node, Principal, RoomId, Seq, State};
+use vang_chat::{Access, Command, Node, Principal, RoomId, Seq, StartAfter, State};
 use vang_journal::{Batch, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{ErrorReply, Ticket, Value, write_error, write_ok};
@@ -85,6 +85,8 @@ struct Session {
     peer: Peer,
     speaking: Option<Speaking>,
     cursor: Option<Cursor>,
+    /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
+    placing: Option<Vec<(Asker, Vec<RoomId>)>>,
     woken: bool,
     /// A read for the cursor is under way, or has come back and was not pulled yet.
     cold: Cold,
@@ -106,8 +108,7 @@ enum Reading {
     },
     Follow {
         asker: Asker,
-        rooms: Vec<RoomId>,
-        numbers: Vec<u64>,
+        starts: Vec<(RoomId, u64, StartAfter)>,
     },
     History {
         asker: Asker,
@@ -141,6 +142,17 @@ pub struct Hub {
     next_read: u64,
     outputs: VecDeque<Output>,
     stopping: bool,
+    /// Nothing is ordered at present, or ever again: why.
+    trouble: Option<Trouble>,
+}
+
+/// Why nothing is ordered.
+#[derive(Debug)]
+enum Trouble {
+    /// Until the clock is set right or confirmed.
+    Clock(String),
+    /// Until the program is another one: deciding an entry failed.
+    Halted(String),
 }
 
 impl Hub {
@@ -177,6 +189,7 @@ impl Hub {
             next_read: 0,
             outputs: VecDeque::new(),
             stopping: false,
+            trouble: None,
         };
         if hub.state.rooms().next().is_none()
             && let Ok((shown, key)) = hub.names.make("general")
@@ -204,6 +217,7 @@ impl Hub {
             peer,
             speaking: None,
             cursor: None,
+            placing: None,
             woken: false,
             cold: Cold::No,
         });
@@ -270,6 +284,13 @@ impl Hub {
     pub fn farewell(&mut self) -> Delta {
         let snapshot = Some(self.snapshot());
         Delta { upto: self.state.seq(), rows: Vec::new(), snapshot }
+    }
+
+    /// Why nothing is ordered, if so.
+    pub fn trouble(&self) -> Option<&str> {
+        match self.trouble.as_ref()? {
+            Trouble::Clock(why) | Trouble::Halted(why) => Some(why),
+        }
     }
 
     /// The rules' state.

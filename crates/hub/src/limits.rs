@@ -34,6 +34,10 @@ pub const COLD_BYTES_MAX: usize = 1 << 16;
 /// Bytes of payload in one page of history: 256 KiB, or one message.
 pub const HISTORY_BYTES_MAX: usize = 1 << 18;
 
+/// Questions that wait for the disk, over all connections. More are answered `busy`; a session that
+/// follows has one of its own besides.
+pub const READS_MAX: usize = 1_024;
+
 /// Rooms that `rooms` lists: the newest. How many are left out is said.
 pub const LISTED_ROOMS_MAX: usize = 1_000;
 

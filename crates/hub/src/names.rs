@@ -64,6 +64,10 @@ impl NameMaker {
         } else {
             (typed.nfc().collect(), typed.nfkc().flat_map(char::to_lowercase).nfkc().collect())
         };
+        // A few characters become longer when they are normalised; what is shown must be a name too.
+        if shown.len() > NAME_BYTES_MAX {
+            return Err(BadName::Length { len: shown.len() });
+        }
         Ok((shown, NameKey(self.hash("name", canonical.as_bytes()))))
     }
 
@@ -154,6 +158,7 @@ mod tests {
         let maker = NameMaker::new([7; 32]);
         assert_eq!(maker.make("").unwrap_err(), BadName::Length { len: 0 });
         assert_eq!(maker.make(&"x".repeat(65)).unwrap_err(), BadName::Length { len: 65 });
+        assert_eq!(maker.make(&"\u{958}".repeat(21)).unwrap_err(), BadName::Length { len: 126 });
         for (bad, found, at) in [("a b", ' ', 1), ("-a", '-', 0), ("a\u{7}", '\u{7}', 1), ("a#b", '#', 1)] {
             assert_eq!(maker.make(bad).unwrap_err(), BadName::Character { found, at });
         }

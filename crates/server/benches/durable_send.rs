@@ -25,7 +25,8 @@ fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse::<f64>().ok()).unwrap_or(2.0);
     let round = Duration::from_secs_f64(seconds);
     // Beside the build, so that it is a disk and not memory.
-    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").expect("a folder");
+    let folder =
+        tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").expect("a folder");
     println!("durable sends of {CONTENT} bytes, median of {ROUNDS} rounds of {seconds} s\n");
     println!("connections  in flight    acks/s   p50 ms   p99 ms   server+clients CPU µs/ack");
     let server = Running::start(folder.path());
@@ -64,7 +65,8 @@ impl Running {
         };
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let server = Server::open(config).expect("a server");
                 let told = (server.addresses()[0].clone(), server.stopper());
@@ -100,7 +102,8 @@ fn measure(addr: &str, connections: usize, in_flight: usize, round: Duration) ->
         .collect();
     std::thread::sleep(round);
     stop.store(true, Ordering::Relaxed);
-    let mut waits: Vec<f64> = clients.into_iter().flat_map(|client| client.join().expect("a client")).collect();
+    let mut waits: Vec<f64> =
+        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect();
     let (acks, took) = (acks.load(Ordering::Relaxed) as f64, began.elapsed().as_secs_f64());
     waits.sort_by(f64::total_cmp);
     let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
@@ -122,7 +125,12 @@ fn send(addr: &str, client: usize, in_flight: usize, stop: &AtomicBool, acks: &A
         while pending.len() < in_flight && !stop.load(Ordering::Relaxed) {
             let id = format!("{unique:x}-{sent}");
             let arguments = [("room", Value::from("general")), ("id", Value::from(id))];
-            out.extend_from_slice(&writer.write_with(sent, "send", &arguments, ("text/plain", "utf-8", &content)));
+            out.extend_from_slice(&writer.write_with(
+                sent,
+                "send",
+                &arguments,
+                ("text/plain", "utf-8", &content),
+            ));
             sent += 1;
             pending.push_back(Instant::now());
         }

@@ -183,7 +183,9 @@ impl Connection {
     fn ask(&self, slot: &Slot) -> bool {
         let mut any = false;
         loop {
-            let Some((ticket, request)) = slot.session.borrow_mut().poll_request(steady_now()) else { return any };
+            let Some((ticket, request)) = slot.session.borrow_mut().poll_request(steady_now()) else {
+                return any;
+            };
             any = true;
             self.pump.request(slot.id, ticket, request);
         }

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use vang_proto::limits::{
-    CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX, STALL_MS,
+    CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
+    STALL_MS,
 };
 use vang_proto::vang::ServerLimits;
 
@@ -228,7 +229,10 @@ mod tests {
     #[test]
     fn what_cannot_be_set_says_what_can() {
         let told = |given: &str| Limits::default().set(given).unwrap_err().to_string();
-        assert!(told("contents=1").starts_with("there is no limit 'contents' (did you mean 'content'?); there are"));
+        assert!(
+            told("contents=1")
+                .starts_with("there is no limit 'contents' (did you mean 'content'?); there are")
+        );
         assert!(told("hedaer=1").contains("did you mean 'header'?"));
         assert!(!told("zzz=1").contains("did you mean"));
         assert_eq!(told("idle"), "'idle' is not NAME=VALUE");

@@ -32,7 +32,9 @@ pub enum ListenAddr {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Not an address.
-    #[error("'{given}' is not an address to listen on: {why}; give HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH")]
+    #[error(
+        "'{given}' is not an address to listen on: {why}; give HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"
+    )]
     Address {
         /// As given.
         given: String,
@@ -152,7 +154,8 @@ impl ListenAddr {
                 let name = format!("{host}:{port}");
                 let io = |source| ListenError::Io { addr: name.clone(), source };
                 let resolve = |source| ListenError::Resolve { addr: name.clone(), source };
-                let addrs: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs().map_err(resolve)?.collect();
+                let addrs: Vec<SocketAddr> =
+                    (host.as_str(), *port).to_socket_addrs().map_err(resolve)?.collect();
                 addrs.into_iter().map(|addr| open_tcp(addr, backlog).map_err(io)).collect()
             }
         }
@@ -160,7 +163,8 @@ impl ListenAddr {
 }
 
 fn open_tcp(addr: SocketAddr, backlog: u32) -> io::Result<Listener> {
-    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket =
+        socket2::Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(addr.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
@@ -176,7 +180,10 @@ fn open_tcp(addr: SocketAddr, backlog: u32) -> io::Result<Listener> {
 pub(crate) fn open_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Result<Listener> {
     if let Ok(about) = std::fs::symlink_metadata(path) {
         if !about.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of that name that is no socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is a file of that name that is no socket",
+            ));
         }
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),

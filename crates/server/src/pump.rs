@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -71,6 +72,8 @@ pub(crate) struct Pump {
     waker: RefCell<Option<Waker>>,
     due: Cell<bool>,
     trouble: RefCell<Option<String>>,
+    stopping: Cell<bool>,
+    ended: Cell<Option<&'static str>>,
 }
 
 impl Pump {
@@ -83,6 +86,8 @@ impl Pump {
             waker: RefCell::default(),
             due: Cell::new(true),
             trouble: RefCell::default(),
+            stopping: Cell::new(false),
+            ended: Cell::new(None),
         }
     }
 
@@ -96,6 +101,9 @@ impl Pump {
             rings: Cell::new(None),
         });
         self.slots.borrow_mut().insert(id, slot.clone());
+        if self.stopping.get() {
+            slot.session.borrow_mut().close("stopping");
+        }
         slot
     }
 
@@ -168,7 +176,6 @@ impl Pump {
     }
 
     fn take(&self, answer: Answer) {
-        let mut hub = self.hub.borrow_mut();
         match answer {
             Answer::Appended(appended) => {
                 let trouble = match &appended {
@@ -178,17 +185,36 @@ impl Pump {
                     }
                 };
                 self.note_trouble(trouble);
-                hub.appended(now(), appended);
+                self.decide(|hub| hub.appended(now(), appended));
             }
             Answer::Settled(settled) => {
                 if let Err(fault) = &settled {
                     self.note_trouble(Some(fault.to_string()));
                 }
-                hub.settled(now(), settled);
+                self.decide(|hub| hub.settled(now(), settled));
             }
             Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
-            Answer::Read(id, answer) => hub.answer_read(id, answer),
+            Answer::Read(id, answer) => self.hub.borrow_mut().answer_read(id, answer),
+            Answer::Ended(thread) => {
+                tracing::error!(thread, "a thread of the server ended");
+                self.ended.set(Some(thread));
+            }
         }
+    }
+
+    /// Lets the hub apply what was written. A panic in there is a defect of the rules: it ends the
+    /// ordering, since the state cannot be trusted any more, but not the reading.
+    fn decide(&self, decide: impl FnOnce(&mut Hub)) {
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut self.hub.borrow_mut())));
+        if decided.is_err() {
+            tracing::error!("an entry could not be decided; nothing is ordered any more");
+            self.hub.borrow_mut().halt("an entry could not be decided");
+        }
+    }
+
+    /// The thread that ended although none should.
+    pub(crate) fn ended(&self) -> Option<&'static str> {
+        self.ended.get()
     }
 
     /// Says so once when the journal begins to fail, and once when it works again.
@@ -206,6 +232,9 @@ impl Pump {
         if let Some(trouble) = &*self.trouble.borrow() {
             return Some(trouble.clone());
         }
+        if let Some(trouble) = self.hub.borrow().trouble() {
+            return Some(trouble.to_owned());
+        }
         if self.threads.progress.is_stuck() {
             return Some("the tables for history cannot be written".to_owned());
         }
@@ -217,7 +246,7 @@ impl Pump {
         self.hub.borrow().stats().seq.saturating_sub(self.threads.progress.cursor().0)
     }
 
-    /// The pump's own task: answers of the threads, deadlines, batches.
+    /// The pump's own task: answers of the threads, deadlines, batches. Ends only when a thread did.
     pub(crate) async fn run(&self, mut answers: UnboundedReceiver<Answer>) {
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -242,9 +271,26 @@ impl Pump {
             })
             .await;
             if self.lag() < LAG_MAX {
-                self.hub.borrow_mut().poll(now());
+                self.order();
+            } else if self.threads.progress.is_stuck() {
+                self.hub.borrow_mut().refuse_busy();
             }
             self.perform();
+            if self.ended.get().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Lets the hub order what waits; says so once when it does not, and once when it does again.
+    fn order(&self) {
+        let mut hub = self.hub.borrow_mut();
+        let before = hub.trouble().is_some();
+        hub.poll(now());
+        match (before, hub.trouble()) {
+            (false, Some(cause)) => tracing::error!(cause, "nothing is ordered; senders are told"),
+            (true, None) => tracing::info!("messages are ordered again"),
+            _ => {}
         }
     }
 
@@ -263,6 +309,7 @@ impl Pump {
 
     /// Begins the end: nothing more is taken, everybody is told.
     pub(crate) fn stop(&self) {
+        self.stopping.set(true);
         self.hub.borrow_mut().stop();
         for slot in self.slots.borrow().values() {
             slot.session.borrow_mut().close("stopping");

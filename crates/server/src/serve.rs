@@ -117,6 +117,7 @@ struct Shared {
 #[derive(Default)]
 struct Counts {
     all: usize,
+    refused: usize,
     by_address: HashMap<IpAddr, u32>,
 }
 
@@ -127,7 +128,8 @@ impl Server {
         // First what fails for a person's mistake: an address in use, a folder in use.
         let mut listeners = Vec::new();
         for addr in &config.listen {
-            listeners.extend(addr.open(config.backlog)?.into_iter().map(|listener| (listener, Door::Everybody)));
+            listeners
+                .extend(addr.open(config.backlog)?.into_iter().map(|listener| (listener, Door::Everybody)));
         }
         let addresses = listeners.iter().map(|(listener, _)| listener.to_string()).collect();
         let opening = start::open(&config.data)?;
@@ -150,7 +152,8 @@ impl Server {
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
-        let (tables, tables_thread) = threads::tables(opening.view, opening.folder.journal_db(), progress.clone());
+        let (tables, tables_thread) =
+            threads::tables(opening.view, opening.folder.journal_db(), progress.clone(), sender.clone());
         for delta in opening.untold {
             let _ = tables.send(delta);
         }
@@ -196,13 +199,15 @@ impl Server {
         let pump = shared.pump.clone();
         let outcome = local
             .run_until(async {
-                let turning = tokio::task::spawn_local({
+                let mut turning = tokio::task::spawn_local({
                     let pump = pump.clone();
                     async move { pump.run(answers).await }
                 });
+                let mut told = stop.1;
                 // The first entry says that this process orders from here on. A journal that cannot be
                 // written now still serves readers, and writes when it heals.
-                while !pump.is_open() && pump.trouble().is_none() && !turning.is_finished() {
+                let is_begun = || pump.is_open() || pump.trouble().is_some() || turning.is_finished();
+                while !is_begun() && !*told.borrow() {
                     tokio::time::sleep(STOP_LOOK).await;
                 }
                 let accepting: Vec<_> = listeners
@@ -210,9 +215,11 @@ impl Server {
                     .map(|(listener, door)| tokio::task::spawn_local(accept(listener, door, shared.clone())))
                     .collect();
                 ready();
-                let mut told = stop.1;
-                // The sender lives in `stop.0`, so this ends only when somebody stops the server.
-                let _ = told.wait_for(|stop| *stop).await;
+                // The sender lives in `stop.0`, so waiting ends only when somebody stops the server.
+                tokio::select! {
+                    _ = told.wait_for(|stop| *stop) => {}
+                    _ = &mut turning => return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding"))),
+                }
                 tracing::info!(connections = pump.connections(), "stopping");
                 for task in accepting {
                     task.abort();
@@ -221,7 +228,7 @@ impl Server {
                 }
                 finish(&shared).await;
                 if turning.is_finished() {
-                    return Err(ServeError::ThreadEnded("deciding"));
+                    return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding")));
                 }
                 turning.abort();
                 let _ = turning.await;
@@ -284,27 +291,21 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
     } else {
         None
     };
-    if refused.is_some() && counts.all >= shared.connections_max + REFUSALS_MAX {
-        return;
-    }
-    counts.all += 1;
-    if let Some(ip) = counted {
-        *counts.by_address.entry(ip).or_default() += 1;
-    }
+    // Those that are refused have places of their own: nobody fills the server with them.
+    let place = match (&refused, counted) {
+        (Some(_), _) if counts.refused >= REFUSALS_MAX => return,
+        (Some(_), _) => Place::Refused,
+        (None, ip) => Place::Taken(ip),
+    };
+    counts.take(place);
     let peer = match (door, from.is_local()) {
         (Door::Operator, _) => Peer::Operator,
         (Door::Everybody, true) => Peer::Local,
         (Door::Everybody, false) => Peer::RemotePlain,
     };
-    let connection = Connection {
-        pump: shared.pump.clone(),
-        limits: shared.limits.clone(),
-        socket,
-        from,
-        peer,
-        refused,
-    };
-    let counted = Counted { shared: shared.clone(), ip: counted };
+    let connection =
+        Connection { pump: shared.pump.clone(), limits: shared.limits.clone(), socket, from, peer, refused };
+    let counted = Counted { shared: shared.clone(), place };
     tokio::task::spawn_local(async move {
         connection.run().await;
         drop(counted);
@@ -319,21 +320,50 @@ fn too_many(whose: &str, limit: u64) -> ErrorReply {
 /// A connection's place in the counts, given back at its end.
 struct Counted {
     shared: Rc<Shared>,
-    ip: Option<IpAddr>,
+    place: Place,
+}
+
+/// What a connection counts as.
+#[derive(Clone, Copy)]
+enum Place {
+    Taken(Option<IpAddr>),
+    Refused,
+}
+
+impl Counts {
+    fn take(&mut self, place: Place) {
+        match place {
+            Place::Refused => self.refused += 1,
+            Place::Taken(ip) => {
+                self.all += 1;
+                if let Some(ip) = ip {
+                    *self.by_address.entry(ip).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn give_back(&mut self, place: Place) {
+        match place {
+            Place::Refused => self.refused -= 1,
+            Place::Taken(ip) => {
+                self.all -= 1;
+                if let Some(ip) = ip
+                    && let Some(same) = self.by_address.get_mut(&ip)
+                {
+                    *same -= 1;
+                    if *same == 0 {
+                        self.by_address.remove(&ip);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut counts = self.shared.counts.borrow_mut();
-        counts.all -= 1;
-        if let Some(ip) = self.ip
-            && let Some(same) = counts.by_address.get_mut(&ip)
-        {
-            *same -= 1;
-            if *same == 0 {
-                counts.by_address.remove(&ip);
-            }
-        }
+        self.shared.counts.borrow_mut().give_back(self.place);
     }
 }
 

@@ -35,7 +35,8 @@ impl Socket {
             // Nagle's algorithm costs 40 ms at every hundredth delivery.
             let _ = socket.set_tcp_nodelay(true);
             let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES);
-            let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
+            let _ = socket
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
             let _ = socket.set_tcp_user_timeout(Some(stall));
         }
     }

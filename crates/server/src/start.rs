@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, ReplayError, replay};
-use vang_journal::{DataFolder, Durability, Fault, FolderError, Identity, Journal, SqliteJournal, SqliteReader};
+use vang_journal::{
+    DataFolder, Durability, Fault, FolderError, Identity, Journal, SqliteJournal, SqliteReader,
+};
 use vang_view::{Opened, View, ViewError, Why};
 
 /// Why a server does not start.
@@ -57,8 +59,7 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
             StartError::Open { fault: Fault::Full(_), .. }
             | StartError::Journal(Fault::Full(_))
             | StartError::Tables(ViewError::Unavailable(_)),
-        ) if folder.reserve().give_up() =>
-        {
+        ) if folder.reserve().give_up() => {
             tracing::warn!("there is no room to open the journal; using the room that was set aside");
             open_files(&folder)
         }
@@ -102,7 +103,11 @@ pub fn recover(
     let end = vang_journal::Reader::end(reader)?;
     if view.cursor() > end {
         // An older copy of the journal was put back under tables that know more.
-        tracing::warn!(tables = view.cursor().0, journal = end.0, "the tables are ahead of the journal; made anew");
+        tracing::warn!(
+            tables = view.cursor().0,
+            journal = end.0,
+            "the tables are ahead of the journal; made anew"
+        );
         view.reset()?;
     }
     let why = match replay_from_snapshot(reader, identity, view, untold) {
@@ -112,7 +117,9 @@ pub fn recover(
         {
             "they do not belong to this journal".to_owned()
         }
-        Err(StartError::Tables(ViewError::Corrupt(why)) | StartError::Replay(ReplayError::Tables(why))) => why,
+        Err(StartError::Tables(ViewError::Corrupt(why)) | StartError::Replay(ReplayError::Tables(why))) => {
+            why
+        }
         outcome => return outcome,
     };
     tracing::warn!(why, "the tables are made anew from the journal");
@@ -150,7 +157,8 @@ fn replay_from(
     let mut tell = |delta: Delta| {
         let deltas = [delta];
         // In their order: behind one that was not told, none is.
-        let told = if untold.is_empty() { view.apply(&deltas) } else { Err(ViewError::Unavailable(String::new())) };
+        let told =
+            if untold.is_empty() { view.apply(&deltas) } else { Err(ViewError::Unavailable(String::new())) };
         match told {
             Ok(()) => {}
             Err(ViewError::Unavailable(why)) => {

@@ -49,6 +49,8 @@ pub(crate) enum Answer {
     /// The journal, which had failed, was tried by its own thread.
     Probed(Result<(), Fault>),
     Read(u64, Result<ReadAnswer, ReadFault>),
+    /// This thread ended in a panic, which is a defect: without it nothing goes on.
+    Ended(&'static str),
 }
 
 /// Starts the journal's thread; it ends when its jobs' sender is dropped.
@@ -58,6 +60,7 @@ pub(crate) fn journal(
     answers: UnboundedSender<Answer>,
 ) -> (Sender<WriteJob>, JoinHandle<()>) {
     let (jobs, inbox) = channel();
+    let watch = answers.clone();
     let work = move || {
         let mut idle = false;
         // Since the journal failed: when it was last tried.
@@ -98,7 +101,7 @@ pub(crate) fn journal(
                 }
                 Answer::Appended(Appended::Appended { .. }) => {}
                 Answer::Appended(_) | Answer::Settled(Err(_)) => tried = tried.or(Some(Instant::now())),
-                Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) => {}
+                Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) | Answer::Ended(_) => {}
             }
             if answers.send(answer).is_err() {
                 break;
@@ -113,7 +116,7 @@ pub(crate) fn journal(
             tracing::warn!(%fault, "the journal could not tidy up at the end");
         }
     };
-    (jobs, spawn("journal", work))
+    (jobs, spawn("journal", watch, work))
 }
 
 fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, Fault> {
@@ -203,6 +206,7 @@ pub(crate) fn tables(
     mut view: View,
     journal: PathBuf,
     progress: Arc<Progress>,
+    answers: UnboundedSender<Answer>,
 ) -> (Sender<Delta>, JoinHandle<()>) {
     let (deltas, inbox) = channel::<Delta>();
     progress.set(view.cursor());
@@ -237,7 +241,7 @@ pub(crate) fn tables(
         }
         view.idle();
     };
-    (deltas, spawn("tables", work))
+    (deltas, spawn("tables", answers, work))
 }
 
 /// Empties the tables and feeds them from the journal's beginning to its end.
@@ -254,7 +258,8 @@ fn make_anew(view: &mut View, journal: &Path, progress: &Progress) -> Result<(),
         Ok(())
     };
     let begin = (State::default(), Book::default());
-    let recovered = replay(&mut reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
+    let recovered =
+        replay(&mut reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])
 }
@@ -286,7 +291,7 @@ pub(crate) fn readers(
             let (inbox, progress, answers) = (inbox.clone(), progress.clone(), answers.clone());
             let paths = (journal.clone(), view.clone());
             let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
-            spawn("reader", move || {
+            spawn("reader", answers.clone(), move || {
                 loop {
                     let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { break };
@@ -449,7 +454,29 @@ impl From<ViewError> for Trouble {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+fn spawn(
+    name: &'static str,
+    answers: UnboundedSender<Answer>,
+    work: impl FnOnce() + Send + 'static,
+) -> JoinHandle<()> {
     let builder = thread::Builder::new().name(name.to_owned());
-    builder.spawn(work).expect("a process that cannot start four threads cannot serve")
+    let watched = move || {
+        let _watch = Watch { name, answers };
+        work();
+    };
+    builder.spawn(watched).expect("a process that cannot start four threads cannot serve")
+}
+
+/// Says so when its thread ends in a panic.
+struct Watch {
+    name: &'static str,
+    answers: UnboundedSender<Answer>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.answers.send(Answer::Ended(self.name));
+        }
+    }
 }

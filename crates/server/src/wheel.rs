@@ -33,6 +33,8 @@ impl Wheel {
         let tick = now.0 / TICK_MS;
         let later = self.ticks.split_off(&(tick + 1));
         let due = std::mem::replace(&mut self.ticks, later);
-        due.into_iter().flat_map(|(tick, sessions)| sessions.into_iter().map(move |one| (tick, one))).collect()
+        due.into_iter()
+            .flat_map(|(tick, sessions)| sessions.into_iter().map(move |one| (tick, one)))
+            .collect()
     }
 }

@@ -32,6 +32,10 @@ pub(crate) struct Following {
     since: Since,
     starts: BTreeMap<String, Start>,
     resumed: bool,
+    /// Set back, and then beyond what is known: the follower's numbers are those of what was lost, and it
+    /// begins where the room happens to have them.
+    begins_anywhere: bool,
+    was_set_back: bool,
 }
 
 /// Where a room's events begin.
@@ -60,6 +64,8 @@ impl Following {
             since,
             starts: BTreeMap::new(),
             resumed: false,
+            begins_anywhere: false,
+            was_set_back: false,
         }
     }
 
@@ -99,6 +105,10 @@ impl Following {
             Since::Numbers(numbers) => Some(numbers.clone()),
         };
         for (index, room) in self.rooms.iter().enumerate() {
+            if self.begins_anywhere {
+                self.starts.insert(room.clone(), Start::default());
+                continue;
+            }
             let start = match numbers.as_ref().map(|numbers| numbers[index]) {
                 None => Start { after: Some(seq), since: 0 },
                 Some(0) => Start { after: Some(0), since: 0 },
@@ -121,6 +131,7 @@ impl Following {
             "{who} was told another common point than there is, at {before}"
         );
         scene.fate.count("set back and told the common point");
+        self.was_set_back = true;
         self.log.retain(|told| told.seq <= common);
         for start in self.starts.values_mut() {
             if start.after.is_some_and(|after| after > common) {
@@ -135,6 +146,7 @@ impl Following {
         let told_by = self.run.expect("it resumed");
         assert!(scene.may_be_lost(told_by), "{who} was sent back to room numbers without need");
         scene.fate.count("set back beyond what is known");
+        self.begins_anywhere = self.was_set_back;
         let seen = self.rooms.iter().map(|room| {
             let mut of_room = self.log.iter().rev().filter(|told| told.room == *room);
             of_room.find_map(|told| told.what.n())

@@ -80,7 +80,9 @@ pub(crate) struct Folder {
 pub(crate) fn run(args: AdminArgs) -> anyhow::Result<()> {
     match args.command {
         AdminCommand::Check { folder, rebuild } => check::run(&data_folder(folder.data)?, rebuild),
-        AdminCommand::Account(AccountCommand::Add { name, folder }) => add_account(&data_folder(folder.data)?, &name),
+        AdminCommand::Account(AccountCommand::Add { name, folder }) => {
+            add_account(&data_folder(folder.data)?, &name)
+        }
     }
 }
 
@@ -107,7 +109,8 @@ fn ask_operator(data: &Path, action: &str, arguments: &[(&str, Value)]) -> anyho
     };
     loop {
         // Whether somebody holds the folder shows when this process takes it: not before.
-        let error = match with_own_server(data, |folder| ask(open(folder, deadline).map_err(Failure::from)?)) {
+        let error = match with_own_server(data, |folder| ask(open(folder, deadline).map_err(Failure::from)?))
+        {
             Err(error) if is_held(&error) => error,
             outcome => return outcome.map_err(explained_error),
         };

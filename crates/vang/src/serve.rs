@@ -126,7 +126,8 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
     let wanted = std::env::var("VANG_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
         .map_err(|error| usage(format!("VANG_LOG is '{wanted}': {error}; give a level as info or debug")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -174,11 +175,14 @@ pub(crate) fn explained(error: &ServeError) -> Failure {
             Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
         ServeError::Listen(ListenError::Address { .. }) => Failure::usage(error.to_string()),
-        ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => Failure::new(held.to_string())
-            .advise("stop it, or choose another data folder with --data"),
+        ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => {
+            Failure::new(held.to_string()).advise("stop it, or choose another data folder with --data")
+        }
         ServeError::Start(StartError::Folder(FolderError::Io { what, path, source })) => {
             Failure::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
         }
-        ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => Failure::new(error.to_string()),
+        ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => {
+            Failure::new(error.to_string())
+        }
     }
 }

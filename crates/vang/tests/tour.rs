@@ -74,7 +74,9 @@ fn every_line_of_the_readme_s_tour_is_true() {
     let steps = tour(&readme);
     assert!(steps.len() > 20, "the tour has {} commands", steps.len());
     for Step { command, prints } in steps {
-        let typed = command.replace("65432", &port).replace("vang serve", &format!("vang serve --listen 127.0.0.1:{port}"));
+        let typed = command
+            .replace("65432", &port)
+            .replace("vang serve", &format!("vang serve --listen 127.0.0.1:{port}"));
         if typed.ends_with('&') {
             writeln!(stdin, "{typed}").unwrap();
             for pattern in prints {

@@ -41,6 +41,7 @@ impl Hub {
             }
             Action::Follow { rooms, from } => return self.follow(asker, &who, &rooms, from),
             Action::History { room, since, limit } => {
+                self.may_read()?;
                 let (_, room) = self.room(&room, &who)?;
                 let read =
                     Read::Messages { room, since, limit: limit as usize, bytes_max: HISTORY_BYTES_MAX };
@@ -176,7 +177,9 @@ impl Hub {
                 })
             })
             .collect();
-        let bytes = write_json(asker.re.as_deref(), &serde_json::Value::from(list).to_string());
+        let keys = [("left-out", Value::Number(left_out as u64))];
+        let keys = if left_out > 0 { &keys[..] } else { &[] };
+        let bytes = write_json(asker.re.as_deref(), keys, &serde_json::Value::from(list).to_string());
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
 

@@ -2,14 +2,14 @@
 //! comes from the disk for those who fell behind.
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Node, Principal, RoomId, Seq};
+use vang_chat::{Node, Principal, RoomId, Seq, StartAfter};
 use vang_journal::Envelope;
 use vang_proto::limits::FOLLOWED_ROOMS_MAX;
 use vang_proto::vang::{Code, ErrorReply, FollowFrom, Page as PageReply, Value, write_hole, write_page};
 
 use crate::cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
 use crate::cursor::{Cursor, Followed, Pulled, Sight};
-use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, JOURNAL_RETRY_MS};
+use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, JOURNAL_RETRY_MS, READS_MAX};
 use crate::order::Asker;
 
 use super::{Cold, Hub, Output, Reading, SessionId};
@@ -24,16 +24,14 @@ impl Hub {
     ) -> Result<(), ErrorReply> {
         let ids =
             rooms.iter().map(|name| Ok(self.room(name, who)?.1)).collect::<Result<Vec<_>, ErrorReply>>()?;
-        let following = self.session(asker.session).and_then(|session| session.cursor.as_ref());
-        if let Some(cursor) = following {
-            if from != FollowFrom::Now {
-                let detail = "this connection follows already; 'since' and 'seq' go with its first follow";
-                return Err(ErrorReply::new(Code::AlreadyFollowing, detail));
-            }
-            if cursor.rooms.len() + ids.len() > FOLLOWED_ROOMS_MAX {
-                let detail = format!("one connection follows at most {FOLLOWED_ROOMS_MAX} rooms");
-                return Err(ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64));
-            }
+        let Some(session) = self.session_mut(asker.session) else { return Ok(()) };
+        if from != FollowFrom::Now && (session.cursor.is_some() || session.placing.is_some()) {
+            let detail = "this connection follows already; 'since' and 'seq' go with its first follow";
+            return Err(ErrorReply::new(Code::AlreadyFollowing, detail));
+        }
+        if let Some(behind) = &mut session.placing {
+            behind.push((asker.clone(), ids));
+            return Ok(());
         }
         let now = self.state.seq();
         match from {
@@ -47,9 +45,20 @@ impl Hub {
                 self.begin_following(asker, starts);
             }
             FollowFrom::Numbers(numbers) => {
+                self.may_read()?;
                 let need = ids.iter().filter_map(|&room| self.state.room(room)).map(|room| room.seq).max();
-                let asked = ids.iter().copied().zip(numbers.iter().copied()).collect();
-                let reading = Reading::Follow { asker: asker.clone(), rooms: ids, numbers };
+                let starts = ids.iter().copied().zip(numbers.iter().copied());
+                let starts =
+                    starts.map(|(room, n)| (room, n, self.start_after(room, who, n))).collect::<Vec<_>>();
+                let find = |&(room, n, start): &(RoomId, u64, StartAfter)| match start {
+                    StartAfter::Message => Some((room, n)),
+                    StartAfter::Entry(_) => None,
+                };
+                let asked = starts.iter().filter_map(find).collect();
+                if let Some(session) = self.session_mut(asker.session) {
+                    session.placing = Some(Vec::new());
+                }
+                let reading = Reading::Follow { asker: asker.clone(), starts };
                 self.read(need.unwrap_or_default(), Read::Locate(asked), reading);
             }
         }
@@ -80,9 +89,41 @@ impl Hub {
         }
     }
 
+    /// Where a reader's following of a room after message `n` starts, as far as the reader may know.
+    fn start_after(&self, room: RoomId, who: &Principal, n: u64) -> StartAfter {
+        match self.state.room(room) {
+            Some(there) => there.start_after(who, n).unwrap_or(StartAfter::Entry(self.state.seq())),
+            None => StartAfter::Entry(self.state.seq()),
+        }
+    }
+
+    /// Is there room for another question to the disk?
+    pub(super) fn may_read(&self) -> Result<(), ErrorReply> {
+        if self.reads.len() < READS_MAX {
+            return Ok(());
+        }
+        let detail = "too many questions wait for the disk; try again";
+        Err(ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS))
+    }
+
+    /// What came behind a `follow` that had to be placed first.
+    fn follow_behind(&mut self, id: SessionId) {
+        let behind = self.session_mut(id).and_then(|session| session.placing.take());
+        let now = self.state.seq();
+        for (asker, rooms) in behind.into_iter().flatten() {
+            self.begin_following(&asker, rooms.into_iter().map(|room| (room, now, 0)).collect());
+        }
+    }
+
     fn begin_following(&mut self, asker: &Asker, starts: Vec<(RoomId, Seq, u64)>) {
         let names: Vec<_> = starts.iter().map(|(room, _, _)| self.book.room(*room).into_owned()).collect();
         let id = asker.session;
+        let followed = self.session(id).and_then(|session| session.cursor.as_ref());
+        if followed.map_or(0, |cursor| cursor.rooms.len()) + starts.len() > FOLLOWED_ROOMS_MAX {
+            let detail = format!("one connection follows at most {FOLLOWED_ROOMS_MAX} rooms");
+            let error = ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64);
+            return self.refuse(asker.clone(), &error);
+        }
         let first = starts.iter().map(|&(_, seq, _)| seq).min().unwrap_or_default();
         let Some(session) = self.session_mut(id) else { return };
         let cursor =
@@ -151,7 +192,13 @@ impl Hub {
         let sight = Sight { state: &self.state, tails: &self.tails, book: &self.book, reader: &reader };
         match cursor.pull(&sight, out) {
             Pulled::CaughtUp => false,
-            Pulled::More => true,
+            Pulled::More => {
+                if out.is_empty() {
+                    // A stretch that this reader may not see; it goes on when others had their turn.
+                    self.wake(id);
+                }
+                true
+            }
             Pulled::NeedsDisk(rooms) => {
                 session.cold = Cold::Reading;
                 let before = |room: RoomId| match self.tails.get(room) {
@@ -194,12 +241,16 @@ impl Hub {
                 }
                 self.wake(session);
             }
-            (Some(Reading::Follow { asker, rooms, numbers }), Ok(ReadAnswer::Located(found))) => {
+            (Some(Reading::Follow { asker, starts }), Ok(ReadAnswer::Located(found))) => {
                 let now = self.state.seq();
-                // A number that the room has not reached yet: it begins with what comes next.
-                let starts = rooms.into_iter().zip(numbers).zip(found);
-                let starts = starts.map(|((room, n), seq)| (room, seq.unwrap_or(now), n)).collect();
-                self.begin_following(&asker, starts);
+                let mut found = found.into_iter();
+                let place = |(room, n, start)| match start {
+                    StartAfter::Entry(seq) => (room, seq, n),
+                    // The tables may have lost it: then what comes next is all that can be promised.
+                    StartAfter::Message => (room, found.next().flatten().unwrap_or(now), n),
+                };
+                self.begin_following(&asker, starts.into_iter().map(place).collect());
+                self.follow_behind(asker.session);
             }
             (Some(Reading::History { asker, room, since }), Ok(ReadAnswer::Page(page))) => {
                 self.answer_history(&asker, room, since, page);
@@ -210,7 +261,9 @@ impl Hub {
                     Err(fault) => (Code::Unavailable, fault.to_string()),
                     Ok(_) => (Code::Unavailable, "the answer from the disk was of another kind".to_owned()),
                 };
+                let session = asker.session;
                 self.refuse(asker, &ErrorReply::new(code, detail).with("retry-after", JOURNAL_RETRY_MS));
+                self.follow_behind(session);
             }
             (None, _) => {}
         }

@@ -1,7 +1,6 @@
 //! Batches out, entries applied at their places, replies and growth; and what happens when the
 //! journal fails.
 
-use super::{Hub, Output};
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
@@ -17,9 +16,16 @@ use crate::replay::{has_name, note_name, rows_of};
 use crate::tail::Run;
 use crate::{Delta, Row};
 
+use super::{Hub, Output, Trouble};
+
 impl Hub {
     /// Time to write? Call after requests, and when `deadline` is over.
     pub fn poll(&mut self, now: Now) {
+        if let Some(Trouble::Halted(why)) = &self.trouble {
+            let error = ErrorReply::new(Code::Unavailable, why.clone());
+            self.refuse_waiting(&error);
+            return;
+        }
         if self.retry_at.is_some_and(|at| now.steady < at) {
             return;
         }
@@ -36,12 +42,14 @@ impl Hub {
         }
         match self.clock.stamp(now, self.state.time()) {
             Ok(time) => {
+                self.trouble = None;
                 let batch = self.order.batch(time, self.checkpoints.clone());
                 self.outputs.push_back(Output::Append(batch));
             }
             Err(ahead) => {
                 self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
                 self.refuse_waiting(&ErrorReply::new(Code::ClockAhead, ahead.to_string()));
+                self.trouble = Some(Trouble::Clock(ahead.to_string()));
             }
         }
     }
@@ -49,6 +57,23 @@ impl Hub {
     /// When to call `poll`, if nothing else happens before.
     pub fn deadline(&self) -> Option<vang_proto::Millis> {
         self.retry_at
+    }
+
+    /// Deciding an entry failed in a way that it must not: nothing is ordered any more. What is there
+    /// can still be read.
+    pub fn halt(&mut self, why: &str) {
+        let why = format!("the server cannot order anything any more: {why}; restart it");
+        let unknown = ErrorReply::new(Code::Unknown, why.clone());
+        for asker in self.order.askers().collect::<Vec<_>>() {
+            self.refuse(asker, &unknown);
+        }
+        self.trouble = Some(Trouble::Halted(why));
+    }
+
+    /// The tables do not move: whoever waits for the order is told to come back, instead of nothing.
+    pub fn refuse_busy(&mut self) {
+        let detail = "the server's tables cannot be written and are too far behind; try again";
+        self.refuse_waiting(&ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS));
     }
 
     fn refuse_waiting(&mut self, error: &ErrorReply) {

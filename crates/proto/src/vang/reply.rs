@@ -21,8 +21,8 @@ pub fn write_error(re: Option<&str>, error: &ErrorReply) -> Bytes {
 }
 
 /// A reply whose result is JSON already.
-pub fn write_json(re: Option<&str>, result: &str) -> Bytes {
-    write(re, "ok", &[], format!("{{\"result\": {result}}}").as_bytes())
+pub fn write_json(re: Option<&str>, keys: &[(&str, Value)], result: &str) -> Bytes {
+    write(re, "ok", keys, format!("{{\"result\": {result}}}").as_bytes())
 }
 
 fn write(re: Option<&str>, status: &str, keys: &[(&str, Value)], content: &[u8]) -> Bytes {

@@ -31,7 +31,9 @@ pub(super) fn run(data: &Path, rebuild: bool) -> anyhow::Result<()> {
     }
     if !report.problems.is_empty() {
         return Err(Failure::new(format!("the journal in {} is damaged", data.display()))
-            .advise("stop the server, keep the folder as it is, and restore the newest backup that checks well")
+            .advise(
+                "stop the server, keep the folder as it is, and restore the newest backup that checks well",
+            )
             .into());
     }
     let identity = reader.identity();
@@ -108,7 +110,8 @@ fn rebuild_tables(data: &Path) -> anyhow::Result<()> {
     let (mut view, _) = View::open(&folder.view_db(), journal.identity().id)?;
     view.reset()?;
     let mut untold = Vec::new();
-    let recovered = vang_server::recover(&mut journal.reader()?, &journal.identity(), &mut view, &mut untold)?;
+    let recovered =
+        vang_server::recover(&mut journal.reader()?, &journal.identity(), &mut view, &mut untold)?;
     view.apply(&untold)?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;

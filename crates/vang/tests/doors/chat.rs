@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::{
     Server, Tail, exchange, folder, guide, read_message, request, result_of, succeeded, vang, wait,
 };
-use crate::wire::{SECRET, answer, ask, comes_true, fails, rest, serve, stderr};
+use crate::wire::{SECRET, answer, ask, comes_true, fails, member_of_cellar, rest, serve, stderr};
 
 /// Runs a client command with this on its stdin.
 fn with_stdin(server: &Server, args: &[&str], stdin: &[u8]) -> Output {
@@ -34,12 +34,7 @@ fn ok(mut command: Command) -> String {
 
 /// A server with the accounts ada and bob, and ada's private room `cellar`.
 fn with_cellar() -> (tempfile::TempDir, Server) {
-    let (dir, server) = serve(&[]);
-    for name in ["ada", "bob"] {
-        assert_eq!(ok(admin(&dir.path().join("data"), &["account", "add", name])), format!("{name}\n"));
-    }
-    assert_eq!(server.ok(&["create", "cellar", "--private", "--as", "ada"]), "cellar\n");
-    (dir, server)
+    member_of_cellar(&["bob"])
 }
 
 fn history(server: &Server, room: &str, name: &str) -> String {

@@ -24,6 +24,18 @@ pub(crate) fn serve(more: &[&str]) -> (TempDir, Server) {
     (dir, server)
 }
 
+/// A server with the accounts ada and these, and ada's private room `cellar`.
+pub(crate) fn member_of_cellar(others: &[&str]) -> (TempDir, Server) {
+    let (dir, server) = serve(&[]);
+    for name in [&["ada"], others].concat() {
+        let mut command = crate::harness::vang();
+        let output = command.args(["admin", "account", "add", name, "--data"]).arg(dir.path().join("data")).output();
+        assert!(output.unwrap().status.success());
+    }
+    server.ok(&["create", "cellar", "--private", "--as", "ada"]);
+    (dir, server)
+}
+
 /// A connection, whatever its family.
 pub(crate) trait Wire: Read + Write + Send {
     /// Says that nothing more will come.

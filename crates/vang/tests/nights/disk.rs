@@ -39,7 +39,8 @@ impl SmallDisk {
         std::fs::create_dir(&point).unwrap();
         let is_root = rustix::process::geteuid().is_root();
         // It ends when our end of its stdin does, whatever becomes of us.
-        let script = format!("mount -t tmpfs -o size={size} tmpfs '{}' && echo mounted && exec cat", point.display());
+        let script =
+            format!("mount -t tmpfs -o size={size} tmpfs '{}' && echo mounted && exec cat", point.display());
         let mut holder = Command::new("unshare")
             .args(if is_root { ["-m", "--", "sh", "-c"].as_slice() } else { &["-rm", "--", "sh", "-c"] })
             .arg(script)
@@ -190,7 +191,10 @@ fn assert_told_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
         assert!(reply["retry-after"].as_u64().unwrap() > 0);
     }
     let (status, body) = get(server, "/readyz");
-    assert!(status == 503 && body.starts_with("not ready: no space left for the journal: "), "{status} {body}");
+    assert!(
+        status == 503 && body.starts_with("not ready: no space left for the journal: "),
+        "{status} {body}"
+    );
     assert_eq!(get(server, "/healthz").0, 200);
 }
 
@@ -295,7 +299,13 @@ fn a_file_that_may_grow_no_more_is_a_full_disk() {
     let folder = folder();
     let data = folder.path().join("data");
     let mut command = Command::new("prlimit");
-    command.args(["--fsize=2000000:unlimited", env!("CARGO_BIN_EXE_vang"), "serve", "--listen", "127.0.0.1:0"]);
+    command.args([
+        "--fsize=2000000:unlimited",
+        env!("CARGO_BIN_EXE_vang"),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     let server = Server::spawn(
         {
             command.arg("--data").arg(&data);
@@ -339,7 +349,10 @@ fn a_folder_that_may_only_be_read_is_refused_with_its_name() {
     let output = disk.serve().stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(disk.data().to_str().unwrap()) && said.to_lowercase().contains("read-only"), "{said}");
+    assert!(
+        said.contains(disk.data().to_str().unwrap()) && said.to_lowercase().contains("read-only"),
+        "{said}"
+    );
     remount("rw");
     let server = disk.start();
     assert_healed(&server, &mut talk);

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 
 use crate::harness::{PATIENCE, Server, folder};
 use crate::raw::{Follower, Raw, assert_kept, assert_one_history, check, history, lasting_address, sender};
-use crate::raw::{tail, shown_until};
+use crate::raw::{shown_until, tail};
 
 const SENDERS: usize = 8;
 

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use crate::harness::{Server, Tail, folder};
 use crate::raw::{
-    Follower, Heard, Raw, Told, assert_one_history, check, copy_folder, history, lasting_address, shown, shown_until,
-    tail,
+    Follower, Heard, Raw, Told, assert_one_history, check, copy_folder, history, lasting_address, shown,
+    shown_until, tail,
 };
 
 /// A server that comes back at its place, and those who follow it.

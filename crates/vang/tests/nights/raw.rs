@@ -217,7 +217,12 @@ pub(crate) fn get(server: &Server, path: &str) -> (u16, String) {
 
 /// A client that sends with ids, several under way, and repeats what it has no answer to, until `enough`.
 /// Gives what it was told of each message to `acks`.
-pub(crate) fn sender(address: &str, name: String, enough: Arc<AtomicBool>, acks: Sender<Told>) -> JoinHandle<()> {
+pub(crate) fn sender(
+    address: &str,
+    name: String,
+    enough: Arc<AtomicBool>,
+    acks: Sender<Told>,
+) -> JoinHandle<()> {
     let address: SocketAddr = address.parse().unwrap();
     std::thread::spawn(move || {
         let mut next = 0;

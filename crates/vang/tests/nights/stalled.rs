@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-
 use crate::harness::{Server, folder};
 use crate::raw::{Follower, Place, Raw, follow, send};
 
