@@ -12,6 +12,7 @@ mod abuse; // what is no request, and what must not come of it
 mod listen; // addresses, limits, the data folder
 mod chat; // rooms by the commands, and what clients write themselves
 mod cursor; // what a session passes over, and what it is never told
+mod clock; // a clock that cannot be right
 mod http; // for those who look after the server
 mod interop; // the examples, against us and among each other
 mod errors; // every error that a person meets: name, likely cause, advice, exit code

@@ -29,7 +29,8 @@ pub(crate) fn member_of_cellar(others: &[&str]) -> (TempDir, Server) {
     let (dir, server) = serve(&[]);
     for name in [&["ada"], others].concat() {
         let mut command = crate::harness::vang();
-        let output = command.args(["admin", "account", "add", name, "--data"]).arg(dir.path().join("data")).output();
+        let output =
+            command.args(["admin", "account", "add", name, "--data"]).arg(dir.path().join("data")).output();
         assert!(output.unwrap().status.success());
     }
     server.ok(&["create", "cellar", "--private", "--as", "ada"]);
