@@ -254,12 +254,14 @@ impl Server {
 async fn finish(shared: &Shared) {
     let until = Instant::now() + Duration::from_millis(shared.limits.stop_ms());
     shared.pump.stop();
-    while Instant::now() < until && !(shared.pump.is_quiet() && shared.pump.connections() == 0) {
+    // What cannot be ordered at present is not waited for: who asked has been told.
+    let is_written = || shared.pump.is_quiet() || shared.pump.trouble().is_some();
+    while Instant::now() < until && !(is_written() && shared.pump.connections() == 0) {
         tokio::time::sleep(STOP_LOOK).await;
     }
     // A journal that is just being written is waited for whatever the time.
     let last = Instant::now() + Duration::from_millis(shared.limits.stop_ms());
-    while Instant::now() < last && !shared.pump.is_quiet() && shared.pump.trouble().is_none() {
+    while Instant::now() < last && !is_written() {
         tokio::time::sleep(STOP_LOOK).await;
     }
     tracing::info!(unfinished = shared.pump.connections(), "stopped");

@@ -22,7 +22,7 @@ fn write_old_journal(data: &Path) {
     let drafts = [
         (Asked::Open, Vec::new()),
         (room, vang_journal::encode_name("general").to_vec()),
-        (other, Vec::new()),
+        (other, vang_journal::encode_name("ada").to_vec()),
     ];
     let drafts = drafts.into_iter().enumerate().map(|(index, (command, bytes))| {
         let payload = Payload { salt: [1; 16], bytes: bytes.into() };
