@@ -47,7 +47,6 @@ impl Hub {
                 self.outputs.push_back(Output::Append(batch));
             }
             Err(ahead) => {
-                self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
                 self.refuse_waiting(&ErrorReply::new(Code::ClockAhead, ahead.to_string()));
                 self.trouble = Some(Trouble::Clock(ahead.to_string()));
             }
