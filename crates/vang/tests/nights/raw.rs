@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType};
@@ -162,9 +162,11 @@ pub(crate) fn history(address: &str) -> Vec<Told> {
     let mut raw = Raw::connect(address);
     let mut all = Vec::new();
     let mut since = 0;
+    let end = Instant::now() + PATIENCE;
     loop {
         let (reply, page) = page(&mut raw, since);
         if reply["code"] == "view-behind" {
+            assert!(Instant::now() < end, "the tables stay behind");
             continue;
         }
         assert_eq!(reply["status"], "ok", "{reply}");
@@ -299,6 +301,7 @@ impl Follower {
                     continue;
                 };
                 let _ = listen(&mut Raw::new(stream), &mut place, &mut last, &tell);
+                std::thread::sleep(RETRY);
             }
         });
         Follower { heard }
@@ -316,10 +319,28 @@ impl Follower {
 
     /// The next message.
     pub(crate) fn told(&mut self) -> Told {
+        self.wait_for("a message", |heard| match heard {
+            Heard::Told(told) => Some(told),
+            _ => None,
+        })
+    }
+
+    /// The next refusal.
+    pub(crate) fn refused(&mut self) -> Value {
+        self.wait_for("a refusal", |heard| match heard {
+            Heard::Refused(reply) => Some(reply),
+            _ => None,
+        })
+    }
+
+    /// Not for ever, whatever else it hears.
+    fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(Heard) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
         loop {
-            if let Heard::Told(told) = self.next() {
-                return told;
+            if let Some(found) = wanted(self.next()) {
+                return found;
             }
+            assert!(Instant::now() < end, "a follower never heard {what}");
         }
     }
 
@@ -330,15 +351,6 @@ impl Follower {
             all.push(self.told());
             if all.last().is_some_and(|said| said.text == text) {
                 return all;
-            }
-        }
-    }
-
-    /// The next refusal.
-    pub(crate) fn refused(&mut self) -> Value {
-        loop {
-            if let Heard::Refused(reply) = self.next() {
-                return reply;
             }
         }
     }
