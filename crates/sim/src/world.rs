@@ -498,6 +498,18 @@ impl World {
         self.ask(who, "leave", room, &[]).expect("it leaves");
     }
 
+    /// Asks for the first page of a room's history so many times at once, and reads nothing before all
+    /// of that is under way.
+    pub fn ask_for_pages(&mut self, who: &str, room: &str, times: usize) {
+        self.until("it is connected", |world| world.person(who).is_connected());
+        self.with(who, |client, scene| {
+            for _ in 0..times {
+                client.history(scene, room, 0, 256);
+            }
+            client.pause(scene, 1_000);
+        });
+    }
+
     /// The connection of this person breaks.
     pub fn cut(&mut self, who: &str) {
         self.with(who, Client::cut);

@@ -268,3 +268,19 @@ fn story_slow_reader_is_served_from_the_disk() {
     assert_eq!(world.heard("bob").len(), 12);
     assert!(world.tally().contains_key("read: events"), "the room's tail held it all");
 }
+
+#[test]
+fn story_many_pages_asked_for_at_once_cost_a_few() {
+    let mut world = World::calm(9);
+    world.account("ada");
+    world.guest("bob");
+    world.follow("bob", &["general"], Since::Now);
+    for index in 0..4 {
+        world.say_at_length("ada", "general", &format!("word{index}"), 120_000);
+    }
+    // What a connection may hold is looked at all the time.
+    world.ask_for_pages("bob", "general", 60);
+    world.heal();
+    world.assert_one_history();
+    assert_eq!(world.tally().get("page of history"), Some(&60));
+}

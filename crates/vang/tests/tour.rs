@@ -1,6 +1,8 @@
 //! The README's tour, line by line: what a stranger types, and what they see. `[..]` stands for
 //! anything within a line. The port is another one, so that the test disturbs no server of yours.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
+
 #[path = "harness/mod.rs"]
 mod harness;
 

@@ -2,6 +2,7 @@
 //! sockets. Everything waits for facts: a line, an exit, bytes; `PATIENCE` only ends what hangs.
 
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -3,6 +3,8 @@
 //!
 //! `VANG_KILLS` sets how often `kill.rs` kills (10; 100 for a long night), `VANG_SEED` when.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
+
 #[path = "../harness/mod.rs"]
 mod harness;
 
