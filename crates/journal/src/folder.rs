@@ -1,12 +1,14 @@
 //! The data folder: everything that a server keeps, in one place that nobody else may look into.
 //!
-//!     vang/            0700
-//!       format         "1\n": which program may open it
-//!       lock           held by flock while a server runs; its text names the holder
-//!       journal.db     the truth; beside it SQLite's -wal and -shm
-//!       view.db        rebuilt from the journal at any time
-//!       reserve        room for a start on a full disk: see `Reserve`
-//!       admin.sock     where `vang admin` talks to the server
+//! ```text
+//! vang/            0700
+//!   format         "1\n": which program may open it
+//!   lock           held by flock while a server runs; its text names the holder
+//!   journal.db     the truth; beside it SQLite's -wal and -shm
+//!   view.db        rebuilt from the journal at any time
+//!   reserve        room for a start on a full disk: see `Reserve`
+//!   admin.sock     where `vang admin` talks to the server
+//! ```
 //!
 //! The kernel drops the lock with its holder, however that died: a lock is never stale, and nobody
 //! need ever delete one. The names here are the only ones in the program.

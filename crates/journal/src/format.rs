@@ -1,10 +1,12 @@
 //! Format 1: an entry as bytes and back. CBOR (RFC 8949), definite lengths, shortest integers, so
 //! that anybody can read a journal in ten years with any CBOR library:
 //!
-//!     envelope = [1, rules, node, counter, time (ms), digest (32 bytes), kind, ...its numbers and hashes]
-//!     digest   = BLAKE3(salt ‖ payload)
-//!     said     = [guest's name / null, content-type, content-encoding, content]
-//!     name     = text (of a room or an account)
+//! ```text
+//! envelope = [1, rules, node, counter, time (ms), digest (32 bytes), kind, ...its numbers and hashes]
+//! digest   = BLAKE3(salt ‖ payload)
+//! said     = [guest's name / null, content-type, content-encoding, content]
+//! name     = text (of a room or an account)
+//! ```
 //!
 //! These types are the journal's own; converting to `vang-chat`'s is the price of being free to
 //! change either. The number of a kind is never used again for another.

@@ -1,9 +1,11 @@
 //! A journal in one SQLite file: a batch is a transaction, a transaction is one fsync of the WAL.
 //!
-//!     meta(key, value)                              format, id, key; settled: see `overwrite_ghosts`;
-//!                                                   probe: zeros, see `probe`
-//!     entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
-//!     checkpoint(seq, state)                        hashes of the state, by replay's reckoning
+//! ```text
+//! meta(key, value)                              format, id, key; settled: see `overwrite_ghosts`;
+//!                                               probe: zeros, see `probe`
+//! entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
+//! checkpoint(seq, state)                        hashes of the state, by replay's reckoning
+//! ```
 //!
 //! What SQLite leaves open, and what is done about it here:
 //!

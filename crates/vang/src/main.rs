@@ -1,5 +1,7 @@
 //! vang: one binary, one file a subcommand. Parses, calls, prints; what it does is in the other crates.
 
+#![allow(rustdoc::broken_intra_doc_links)] // doc comments are the help texts, and [IPV6] is no link in those
+
 mod args; // what can be typed
 mod say; // what is answered: stdout, stderr, exit codes
 mod serve; // vang serve

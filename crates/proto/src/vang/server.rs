@@ -379,7 +379,9 @@ impl ServerSession {
         match self.phase {
             Phase::Open => !self.peer_ended && self.takes_requests(),
             // Also while it finishes: a peer that still sends must get to read what it is told.
-            Phase::HalfClosed { .. } => !self.peer_ended,
+            // After so much it is left to wait: closing at once would reset the connection, and the reset
+            // could overtake what the peer has not read yet.
+            Phase::HalfClosed { dropped, .. } => !self.peer_ended && dropped < DRAIN_BYTES_MAX,
             Phase::Finishing | Phase::Done => false,
         }
     }
@@ -406,8 +408,8 @@ impl ServerSession {
                 self.phase = Phase::HalfClosed { until: now + DRAIN_MS, dropped: 0 };
                 Step::ShutDown
             }
-            Phase::HalfClosed { until, dropped } => {
-                if self.peer_ended || dropped >= DRAIN_BYTES_MAX || now >= until {
+            Phase::HalfClosed { until, .. } => {
+                if self.peer_ended || now >= until {
                     self.phase = Phase::Done;
                     return Step::Close;
                 }
