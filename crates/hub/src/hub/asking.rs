@@ -139,8 +139,8 @@ impl Hub {
         // Before its opening is written this process has ordered nothing; but who follows already is told
         // what it will order, and must be able to say so when it comes back.
         let unopened = (!self.is_open()).then_some(self.order.node());
-        let openings = unopened.into_iter().chain(self.state.openings().rev());
-        let openings: Vec<String> = openings.take(EPOCH_OPENINGS).map(|node| node.to_string()).collect();
+        let openings = unopened.into_iter().chain(self.state.openings().rev().take(EPOCH_OPENINGS));
+        let openings: Vec<String> = openings.map(|node| node.to_string()).collect();
         openings.join(".")
     }
 
