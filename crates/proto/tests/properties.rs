@@ -280,6 +280,7 @@ fn the_limits_in_the_specification_are_those_of_the_code() {
     assert_eq!(default("inline"), limits::INLINE_BYTES_MAX);
     assert_eq!(default("first-byte"), limits::FIRST_BYTE_MS);
     assert_eq!(default("header-time"), limits::HEADER_MS);
+    assert_eq!(default("content-time"), limits::CONTENT_MS);
     assert_eq!(default("idle"), limits::IDLE_MS);
     assert_eq!(default("stall"), limits::STALL_MS);
 
@@ -294,7 +295,7 @@ fn the_limits_in_the_specification_are_those_of_the_code() {
     says("**`id`**, at most ", limits::ID_BYTES_MAX as u64);
     says("`since` < n, at most `limit` (", limits::HISTORY_PAGE_MAX);
     says("reads and drops at most ", limits::DRAIN_BYTES_MAX);
-    says("reads and drops at most 1 MiB or ", limits::DRAIN_MS);
+    says("closes when the client has closed, after ", limits::DRAIN_MS);
     says("takes no byte of what waits for ", limits::STALL_MS);
     says("A connection with ", limits::UNSENT_REPLY_BYTES_MAX as u64);
 }
