@@ -1,0 +1,51 @@
+//! The golden journal of each format, replayed: the same entries come to the same state for ever.
+//! Never change a hash here; a new format or a new version of the rules gets a line of its own.
+
+use vang_chat::{Seq, State};
+use vang_hub::{Book, replay};
+use vang_journal::{Batch, Draft, Identity, Journal, MemoryJournal, Payload};
+
+/// The file, and the hash of the state at its end.
+const GOLDEN: [(&str, &str); 1] = [(
+    include_str!("../../journal/tests/golden/format-1.txt"),
+    "0b64805ac05957183a7d4689060283f969ac650aca81eb7667ae8c07dce3aed2",
+)];
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.as_bytes()
+        .chunks(2)
+        .map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn golden_journals_come_to_the_state_that_they_always_came_to() {
+    for (golden, expected) in GOLDEN {
+        let values = |key: &str| -> Vec<Vec<u8>> {
+            let lines = golden.lines().filter_map(|line| line.split_once(' '));
+            lines.filter(|(name, _)| *name == key).map(|(_, hex)| bytes(hex.trim())).collect()
+        };
+        let identity = Identity {
+            id: values("id")[0].as_slice().try_into().unwrap(),
+            key: values("key")[0].as_slice().try_into().unwrap(),
+        };
+        let payloads = values("salt").into_iter().zip(values("payload"));
+        let drafts = values("envelope").into_iter().zip(payloads).map(|(envelope, (salt, payload))| Draft {
+            envelope: envelope.into(),
+            payload: Payload { salt: salt.as_slice().try_into().unwrap(), bytes: payload.into() },
+        });
+        let mut journal = MemoryJournal::new(identity);
+        journal.append(&Batch { drafts: drafts.collect(), checkpoints: Vec::new() });
+        let mut rows = 0;
+        let mut tell = |delta: vang_hub::Delta| {
+            rows += delta.rows.len();
+            Ok(())
+        };
+        let start = (State::default(), Book::default());
+        let recovered = replay(&mut journal, &identity, start, Seq(0), &mut tell).unwrap();
+        assert_eq!(recovered.replayed, values("envelope").len() as u64);
+        assert!(rows > 0);
+        let hash: String = recovered.state.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, expected);
+    }
+}
