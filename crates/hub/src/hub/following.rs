@@ -128,9 +128,6 @@ impl Hub {
         let Some(session) = self.session_mut(id) else { return };
         let cursor =
             session.cursor.get_or_insert_with(|| Cursor { seq: first, rooms: vec![], grown: vec![] });
-        // A `follow` from numbers is looked up on the disk, and one behind it may have been answered first.
-        // Nothing was given yet then: replies come in order, and events not before an earlier reply.
-        cursor.seq = cursor.seq.min(first);
         let seq = cursor.seq;
         let mut added = Vec::new();
         for (room, from, since) in starts {
