@@ -126,7 +126,7 @@ fn buried(metadata: &Metadata, id: &str, never: &[&str]) -> Vec<Vec<String>> {
             }
             found.push(path);
         }
-        for next in &package.built_with {
+        for next in &package.linked_with {
             if !metadata.packages[next].ours && next != id && !came_from.contains_key(next.as_str()) {
                 came_from.insert(next, at);
                 waiting.push_back(next);
@@ -189,13 +189,13 @@ mod tests {
     use super::*;
 
     /// A workspace of `(name, dependencies)`; names that begin with `vang` are ours. A dependency
-    /// `dev:x` is for tests only.
+    /// `dev:x` is for tests only, `build:x` for building.
     fn workspace(packages: &[(&str, &[&str])]) -> Metadata {
         let mut described = Vec::new();
         let mut nodes = Vec::new();
         for (name, dependencies) in packages {
-            let split = |dependency: &&str| match dependency.strip_prefix("dev:") {
-                Some(name) => (name.to_owned(), json!("dev")),
+            let split = |dependency: &&str| match dependency.split_once(':') {
+                Some((kind, name)) => (name.to_owned(), json!(kind)),
                 None => ((*dependency).to_owned(), Value::Null),
             };
             let ours = name.starts_with("vang");
@@ -257,9 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tests_use_may_use_anything_below_it() {
-        let metadata =
-            workspace(&[("vang-chat", &["dev:proptest"]), ("proptest", &["getrandom"]), ("getrandom", &[])]);
+    fn what_only_tests_or_builds_use_may_use_anything_below_it() {
+        let metadata = workspace(&[
+            ("vang-chat", &["dev:proptest", "build:cc"]),
+            ("proptest", &["getrandom"]),
+            ("cc", &["getrandom"]),
+            ("getrandom", &[]),
+        ]);
         assert_eq!(arrows(&metadata), Vec::<String>::new());
     }
 

@@ -130,7 +130,7 @@ mod tests {
             licence: licence.map(str::to_owned),
             rust_version: None,
             declared: Vec::new(),
-            built_with: Vec::new(),
+            linked_with: Vec::new(),
         };
         let allowed = ["MIT".to_owned()];
         assert_eq!(fault(&with(Some("Zlib OR MIT")), &allowed), None);

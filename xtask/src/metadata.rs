@@ -24,8 +24,8 @@ pub(crate) struct Package {
     pub(crate) rust_version: Option<String>,
     /// What its manifest names, optional ones included.
     pub(crate) declared: Vec<Declared>,
-    /// Ids of what really goes into a build of it, dev-dependencies left out.
-    pub(crate) built_with: Vec<String>,
+    /// Ids of what is linked into it: neither what only its tests use, nor the tools that build it.
+    pub(crate) linked_with: Vec<String>,
 }
 
 /// A dependency as a manifest names it.
@@ -68,7 +68,7 @@ impl Metadata {
                 licence: optional(package, "license"),
                 rust_version: optional(package, "rust_version"),
                 declared,
-                built_with: Vec::new(),
+                linked_with: Vec::new(),
             };
             packages.insert(id, read);
         }
@@ -76,8 +76,11 @@ impl Metadata {
             let id = text(node, "id")?;
             let package = packages.get_mut(&id).with_context(|| format!("no package for node {id}"))?;
             for dependency in list(node, "deps")? {
-                if list(dependency, "dep_kinds")?.iter().any(|kind| kind["kind"] != "dev") {
-                    package.built_with.push(text(dependency, "pkg")?);
+                if list(dependency, "dep_kinds")?
+                    .iter()
+                    .any(|kind| !matches!(kind["kind"].as_str(), Some("dev" | "build")))
+                {
+                    package.linked_with.push(text(dependency, "pkg")?);
                 }
             }
         }
