@@ -60,6 +60,10 @@ pub const PENDING_REQUESTS_MAX: usize = 1_024;
 /// Content of those requests: 1 MiB, or one request. Beyond it is not read.
 pub const PENDING_REQUEST_BYTES_MAX: usize = 1 << 20;
 
+/// Longest WebSocket message from a client: 16 MiB, many messages of ours. Its bytes are handed on as they come, so
+/// it costs no memory; beyond it the connection is closed with 1009. Also as large as Autobahn's largest.
+pub const WS_MESSAGE_BYTES_MAX: u64 = 16 << 20;
+
 /// Most messages and holes in one page of history.
 pub const HISTORY_PAGE_MAX: u64 = 256;
 
