@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use vang_chat::Seq;
 
+use crate::chain::Chain;
 use crate::format::BadEntry;
 
 /// Which journal this is. Made with it, at random; a restored copy gets a new one.
@@ -153,6 +154,16 @@ pub trait Reader {
 
     /// Envelopes and chain after `after`, in order: at most `limit`. Reads no payload.
     fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault>;
+
+    /// The chain after this entry: what a table that was fed up to here stores, to know later that the
+    /// journal is still the one that it was fed from. `None`: there is no such entry.
+    fn chain_at(&mut self, seq: Seq) -> Result<Option<Chain>, Fault> {
+        let Some(before) = seq.0.checked_sub(1) else { return Ok(None) };
+        match self.sealed(Seq(before), 1) {
+            Ok(found) => Ok(found.first().map(|sealed| Chain(sealed.chain))),
+            Err(fault) => Err(fault),
+        }
+    }
 
     /// The stored hashes of the state after `after`, in order: at most `limit`.
     fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault>;

@@ -17,4 +17,4 @@ mod serve; // all of it together, from the first socket to the last byte
 pub use limits::{LimitError, Limits};
 pub use listen::{ListenAddr, ListenError};
 pub use serve::{Config, ServeError, Server, Stopper};
-pub use start::{Opening, StartError, open, recover};
+pub use start::{Opening, StartError, chains, open, recover};

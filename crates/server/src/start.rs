@@ -7,9 +7,9 @@ use std::time::Instant;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, ReplayError, replay};
 use vang_journal::{
-    DataFolder, Durability, Fault, FolderError, Identity, Journal, SqliteJournal, SqliteReader,
+    DataFolder, Durability, Fault, FolderError, Identity, Journal, Reader, SqliteJournal, SqliteReader,
 };
-use vang_view::{Opened, View, ViewError, Why};
+use vang_view::{Chains, Opened, View, ViewError, Why};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     let journal = SqliteJournal::open(&path, Durability::default())
         .map_err(|fault| StartError::Open { path, fault })?;
     let identity = journal.identity();
-    let (mut view, opened) = View::open(&folder.view_db(), identity.id)?;
+    let (mut view, opened) = View::open(&folder.view_db(), identity.id, chains(folder.journal_db()))?;
     if let Opened::Fresh(why) = &opened
         && *why != Why::Missing
     {
@@ -92,6 +92,21 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     Ok((journal, view, recovered, untold))
 }
 
+/// What binds tables to the journal in this file: how far they are, and its chain there. Reads with a
+/// connection of its own, opened when first needed, and again after a failure.
+pub fn chains(journal_db: PathBuf) -> impl Chains + 'static {
+    let mut open: Option<SqliteReader> = None;
+    move |seq: Seq| {
+        let mut reader = match open.take() {
+            Some(reader) => reader,
+            None => SqliteReader::open(&journal_db).map_err(|fault| fault.to_string())?,
+        };
+        let chain = reader.chain_at(seq).map_err(|fault| fault.to_string())?;
+        open = Some(reader);
+        Ok(chain.map(|chain| chain.0))
+    }
+}
+
 /// Replays the journal from the newest snapshot that is any good, and brings the tables up. What they
 /// cannot take, for want of room, is `untold`.
 pub fn recover(
@@ -100,16 +115,6 @@ pub fn recover(
     view: &mut View,
     untold: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
-    let end = vang_journal::Reader::end(reader)?;
-    if view.cursor() > end {
-        // An older copy of the journal was put back under tables that know more.
-        tracing::warn!(
-            tables = view.cursor().0,
-            journal = end.0,
-            "the tables are ahead of the journal; made anew"
-        );
-        view.reset()?;
-    }
     let why = match replay_from_snapshot(reader, identity, view, untold) {
         // The snapshot, or what the tables hold, does not belong to this journal.
         Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))

@@ -11,7 +11,7 @@ fn main() {
     for (rooms, batch) in [(1, 1_000), (100, 1_000), (10_000, 1_000), (100, 100), (100, 10_000)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
-        let (mut view, _) = View::open(&path, [0; 16]).unwrap();
+        let (mut view, _) = View::open(&path, [0; 16], |_| Ok(Some([0; 32]))).unwrap();
         let mut counts = vec![0; rooms];
         let (mut seq, mut random) = (0, 1_u64);
         let total = 1_000_000;

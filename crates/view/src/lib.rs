@@ -12,5 +12,5 @@ mod reader; // `ViewReader`: questions
 
 pub use error::ViewError;
 pub use reader::{RoomEvent, ViewReader};
-pub use tables::{Opened, Why};
+pub use tables::{Chains, Opened, Place, Why};
 pub use writer::{Delta, Names, Row, View};

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use vang_chat::{RoomId, Seq};
 
 use crate::ViewError;
-use crate::tables::{self, key, number};
+use crate::tables::{self, Place, key, number};
 use crate::writer::names;
 
 /// An entry that readers of a room see.
@@ -36,7 +36,7 @@ impl ViewReader {
 
     /// Everything up to here is in the tables.
     pub fn cursor(&mut self) -> Result<Seq, ViewError> {
-        tables::cursor(&self.conn)
+        Ok(tables::place(&self.conn)?.cursor)
     }
 
     /// Events of a room after `after`, in order, at most `limit`.
@@ -85,10 +85,10 @@ impl ViewReader {
     }
 
     /// Everything that the tables say, a line each, in an order that depends on nothing else: to be
-    /// compared with a view that was fed again up to the cursor that this returns.
-    pub fn each_row(&mut self, line: &mut dyn FnMut(String)) -> Result<Seq, ViewError> {
+    /// compared with a view that was fed again up to the place that this returns.
+    pub fn each_row(&mut self, line: &mut dyn FnMut(String)) -> Result<Place, ViewError> {
         let tx = self.conn.transaction()?;
-        let cursor = tables::cursor(&tx)?;
+        let place = tables::place(&tx)?;
         let (rooms, accounts) = names(&tx)?;
         for (room, name) in rooms {
             line(format!("room {} {name:?}", room.0));
@@ -103,7 +103,7 @@ impl ViewReader {
             let kind = if message { "message" } else { "other" };
             line(format!("event {room} {seq} {n} {kind}"));
         }
-        Ok(cursor)
+        Ok(place)
     }
 }
 

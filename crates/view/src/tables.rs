@@ -1,7 +1,8 @@
 //! The file `view.db`:
 //!
 //! ```text
-//! about(one, journal, cursor)             one row; everything up to the cursor is in the other tables
+//! about(one, journal, cursor, chain)      one row; everything up to the cursor is in the other tables;
+//!                                         the chain is the journal's there
 //! event(room, seq, n, message)            what readers of a room see; n never falls as seq rises
 //! room_name(room, name)
 //! account_name(account, name)
@@ -10,6 +11,9 @@
 //!
 //! No sync but at checkpoints: after a power cut the tables and their cursor stand together at an
 //! earlier place. Never `mmap_size`: an I/O error would be a SIGBUS.
+//!
+//! The chain binds them to what the journal was when they were fed: a copy of it that went its own way
+//! has the same id and, after a while, an entry at the cursor, but never this chain.
 
 use std::fmt;
 use std::fs::{OpenOptions, Permissions};
@@ -25,7 +29,7 @@ use vang_chat::Seq;
 use crate::ViewError;
 
 /// The layout of the tables, kept as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 2;
 
 /// How long to wait for another connection's lock, in ms: 5 s. Readers never hold up the writer, nor
 /// it them; this is for the moments of opening, closing and truncating.
@@ -41,7 +45,8 @@ const CACHE_KIB: i64 = 16 << 10;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
-        one INTEGER PRIMARY KEY CHECK (one = 1), journal BLOB NOT NULL, cursor INTEGER NOT NULL
+        one INTEGER PRIMARY KEY CHECK (one = 1), journal BLOB NOT NULL, cursor INTEGER NOT NULL,
+        chain BLOB NOT NULL
     ) STRICT;
     CREATE TABLE event(
         room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, message INTEGER NOT NULL,
@@ -60,6 +65,27 @@ const NO_TABLES: &str = "
     DROP TABLE IF EXISTS snapshot;
 ";
 
+/// Where the tables are in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Everything up to here is in them.
+    pub cursor: Seq,
+    /// The journal's chain there, as it was when they were told; nothing at 0.
+    pub chain: [u8; 32],
+}
+
+/// The journal, as far as the tables need it to know that it is theirs.
+pub trait Chains: Send {
+    /// The chain after this entry. `None`: there is no such entry. An error: it cannot be told now.
+    fn chain_at(&mut self, seq: Seq) -> Result<Option<[u8; 32]>, String>;
+}
+
+impl<F: FnMut(Seq) -> Result<Option<[u8; 32]>, String> + Send> Chains for F {
+    fn chain_at(&mut self, seq: Seq) -> Result<Option<[u8; 32]>, String> {
+        self(seq)
+    }
+}
+
 /// What opening found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -76,6 +102,11 @@ pub enum Why {
     Missing,
     /// It was of another journal.
     OtherJournal,
+    /// It was of a copy of this journal that went its own way: there is no such entry here, or another.
+    OtherHistory {
+        /// How far it was.
+        cursor: Seq,
+    },
     /// It had another layout.
     OtherFormat {
         /// Its format.
@@ -90,6 +121,9 @@ impl fmt::Display for Why {
         match self {
             Why::Missing => f.write_str("there was none"),
             Why::OtherJournal => f.write_str("it was of another journal"),
+            Why::OtherHistory { cursor } => {
+                write!(f, "it was of another history of this journal, up to entry {cursor}")
+            }
             Why::OtherFormat { found } => write!(f, "it had format {found}, not {FORMAT}"),
             Why::Corrupt(why) => write!(f, "it was damaged: {why}"),
         }
@@ -97,9 +131,13 @@ impl fmt::Display for Why {
 }
 
 /// A connection for writing to a file that holds this journal's tables, and whether they are new.
-pub(crate) fn open(path: &Path, journal: &[u8; 16]) -> Result<(Connection, Opened), ViewError> {
+pub(crate) fn open(
+    path: &Path,
+    journal: &[u8; 16],
+    chains: &mut dyn Chains,
+) -> Result<(Connection, Opened), ViewError> {
     let found = match connect(path) {
-        Ok(mut conn) => match look(&conn, journal) {
+        Ok(mut conn) => match look(&conn, journal, chains) {
             Ok(None) => return Ok((conn, Opened::Kept)),
             Ok(Some(Why::Missing)) => {
                 make(&mut conn, journal)?;
@@ -121,7 +159,7 @@ pub(crate) fn open(path: &Path, journal: &[u8; 16]) -> Result<(Connection, Opene
 }
 
 /// What is wrong with the tables, at a glance: what is damaged farther in shows when it is met.
-fn look(conn: &Connection, journal: &[u8; 16]) -> Result<Option<Why>, ViewError> {
+fn look(conn: &Connection, journal: &[u8; 16], chains: &mut dyn Chains) -> Result<Option<Why>, ViewError> {
     let found = format(conn)?;
     if found == 0
         && conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0
@@ -143,7 +181,12 @@ fn look(conn: &Connection, journal: &[u8; 16]) -> Result<Option<Why>, ViewError>
     let stored =
         conn.query_row("SELECT journal FROM about WHERE cursor >= 0", [], |row| row.get::<_, Vec<u8>>(0));
     let stored = stored.map_err(|error| damaged(&error))?;
-    Ok((stored != journal).then_some(Why::OtherJournal))
+    if stored != journal {
+        return Ok(Some(Why::OtherJournal));
+    }
+    let place = place(conn)?;
+    let is_ours = place.cursor == Seq(0) || chain_at(chains, place.cursor)? == Some(place.chain);
+    Ok((!is_ours).then_some(Why::OtherHistory { cursor: place.cursor }))
 }
 
 /// A plain SQL error about tables of the right format: they are not as this program made them.
@@ -160,9 +203,15 @@ fn damaged(error: &rusqlite::Error) -> ViewError {
 fn make(conn: &mut Connection, journal: &[u8; 16]) -> Result<(), ViewError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(SCHEMA)?;
-    tx.execute("INSERT INTO about(one, journal, cursor) VALUES (1, ?1, 0)", [&journal[..]])?;
+    begin(&tx, journal)?;
     tx.pragma_update(None, "user_version", key(FORMAT))?;
     tx.commit()?;
+    Ok(())
+}
+
+fn begin(tx: &Connection, journal: &[u8; 16]) -> Result<(), ViewError> {
+    let sql = "INSERT INTO about(one, journal, cursor, chain) VALUES (1, ?1, 0, zeroblob(32))";
+    tx.execute(sql, [&journal[..]])?;
     Ok(())
 }
 
@@ -172,7 +221,7 @@ pub(crate) fn make_again(conn: &mut Connection, journal: &[u8; 16]) -> Result<()
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(NO_TABLES)?;
         tx.execute_batch(SCHEMA)?;
-        tx.execute("INSERT INTO about(one, journal, cursor) VALUES (1, ?1, 0)", [&journal[..]])?;
+        begin(&tx, journal)?;
         tx.commit()?;
         Ok(())
     })();
@@ -228,9 +277,24 @@ pub(crate) fn truncate_wal(conn: &Connection) -> Result<(), ViewError> {
     Ok(done?)
 }
 
-pub(crate) fn cursor(conn: &Connection) -> Result<Seq, ViewError> {
-    let mut select = conn.prepare_cached("SELECT cursor FROM about")?;
-    Ok(Seq(number(select.query_row([], |row| row.get(0))?)?))
+pub(crate) fn place(conn: &Connection) -> Result<Place, ViewError> {
+    let mut select = conn.prepare_cached("SELECT cursor, chain FROM about")?;
+    let (cursor, chain) = select.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Place { cursor: Seq(number(cursor)?), chain })
+}
+
+/// Moves the cursor, and binds it to the journal as it is there.
+pub(crate) fn advance(tx: &Connection, cursor: Seq, chains: &mut dyn Chains) -> Result<(), ViewError> {
+    let Some(chain) = chain_at(chains, cursor)? else {
+        return Err(ViewError::Unavailable(format!("the journal has no entry {cursor}")));
+    };
+    let mut update = tx.prepare_cached("UPDATE about SET cursor = ?1, chain = ?2")?;
+    update.execute((key(cursor.0), &chain[..]))?;
+    Ok(())
+}
+
+fn chain_at(chains: &mut dyn Chains, seq: Seq) -> Result<Option<[u8; 32]>, ViewError> {
+    chains.chain_at(seq).map_err(|why| ViewError::Unavailable(format!("the journal cannot be read: {why}")))
 }
 
 fn format(conn: &Connection) -> Result<u64, ViewError> {

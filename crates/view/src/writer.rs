@@ -1,12 +1,13 @@
 //! The one writer: takes what came of the journal's entries, in order, and keeps how far it is in
 //! the same transaction. Feeding it something again changes nothing.
 
+use std::fmt;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use vang_chat::{AccountId, RoomId, Seq};
 
-use crate::tables::{self, Opened, key, number};
+use crate::tables::{self, Chains, Opened, key, number};
 use crate::{RoomEvent, ViewError};
 
 /// Rows that one statement inserts: fewer steps through SQLite. More than this gains nothing.
@@ -60,24 +61,33 @@ pub struct Delta {
 pub type Names = (Vec<(RoomId, String)>, Vec<(AccountId, String)>);
 
 /// The tables, for writing. There is one of these for a file.
-#[derive(Debug)]
 pub struct View {
     conn: Connection,
     journal: [u8; 16],
+    chains: Box<dyn Chains>,
     cursor: Seq,
 }
 
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
 impl View {
-    /// Opens or creates the view of a journal. A file of another journal or format, or one that
-    /// SQLite calls corrupt, is removed and made anew.
-    pub fn open(path: &Path, journal: [u8; 16]) -> Result<(View, Opened), ViewError> {
-        let (conn, opened) = tables::open(path, &journal)?;
-        let cursor = tables::cursor(&conn)?;
-        Ok((View { conn, journal, cursor }, opened))
+    /// Opens or creates the view of a journal. A file of another journal, of another history of this
+    /// one, of another format, or one that SQLite calls corrupt, is removed and made anew.
+    pub fn open(
+        path: &Path,
+        journal: [u8; 16],
+        mut chains: impl Chains + 'static,
+    ) -> Result<(View, Opened), ViewError> {
+        let (conn, opened) = tables::open(path, &journal, &mut chains)?;
+        let cursor = tables::place(&conn)?.cursor;
+        Ok((View { conn, journal, chains: Box::new(chains), cursor }, opened))
     }
 
-    /// Everything up to here is in the tables. Should it lie beyond the journal's end, then an older
-    /// copy of the journal was put back: `reset`.
+    /// Everything up to here is in the tables.
     pub fn cursor(&self) -> Seq {
         self.cursor
     }
@@ -87,7 +97,7 @@ impl View {
     /// reaches across. Snapshots are kept if they are newer than those that are there.
     pub fn apply(&mut self, deltas: &[Delta]) -> Result<(), ViewError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let from = tables::cursor(&tx)?;
+        let from = tables::place(&tx)?.cursor;
         let mut cursor = from;
         let mut events = Vec::new();
         for delta in deltas {
@@ -118,7 +128,7 @@ impl View {
         }
         insert_events(&tx, events)?;
         if cursor > from {
-            tx.prepare_cached("UPDATE about SET cursor = ?1")?.execute([key(cursor.0)])?;
+            tables::advance(&tx, cursor, &mut *self.chains)?;
         }
         tx.commit()?;
         self.cursor = cursor;
@@ -158,7 +168,7 @@ impl View {
     pub fn reset(&mut self) -> Result<(), ViewError> {
         self.conn.flush_prepared_statement_cache();
         tables::make_again(&mut self.conn, &self.journal)?;
-        self.cursor = tables::cursor(&self.conn)?;
+        self.cursor = tables::place(&self.conn)?.cursor;
         self.idle();
         Ok(())
     }
@@ -232,6 +242,10 @@ mod tests {
 
     const JOURNAL: [u8; 16] = [7; 16];
 
+    fn one_history(_: Seq) -> Result<Option<[u8; 32]>, String> {
+        Ok(Some([3; 32]))
+    }
+
     fn talk(from: u64, upto: u64) -> Delta {
         let rows = (from..=upto).map(|seq| Row::RoomEvent {
             room: RoomId(1 + seq % 3),
@@ -252,7 +266,7 @@ mod tests {
     fn a_full_disk_costs_nothing_and_heals() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
-        let (mut view, _) = View::open(&path, JOURNAL).unwrap();
+        let (mut view, _) = View::open(&path, JOURNAL, one_history).unwrap();
         view.apply(&[talk(1, 100)]).unwrap();
         let before = lines(&path);
         // The file may grow no further: what SQLite makes of that is what it makes of ENOSPC.
@@ -275,7 +289,7 @@ mod tests {
     fn a_reset_works_where_the_tables_cannot_be_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
-        let (mut view, _) = View::open(&path, JOURNAL).unwrap();
+        let (mut view, _) = View::open(&path, JOURNAL, one_history).unwrap();
         view.apply(&[talk(1, 9_000)]).unwrap();
         view.conn
             .execute_batch("CREATE VIEW odd AS SELECT 1; DROP TABLE about; CREATE VIEW about AS SELECT 1")
@@ -291,7 +305,7 @@ mod tests {
     #[test]
     fn a_snapshot_beyond_the_cursor_is_not_given_out() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut view, _) = View::open(&folder.path().join("view.db"), JOURNAL).unwrap();
+        let (mut view, _) = View::open(&folder.path().join("view.db"), JOURNAL, one_history).unwrap();
         for upto in [10, 20] {
             view.apply(&[Delta { upto: Seq(upto), rows: Vec::new(), snapshot: Some(vec![upto as u8]) }])
                 .unwrap();
@@ -307,7 +321,7 @@ mod tests {
     fn a_replaced_name_is_gone_from_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
-        let (mut view, _) = View::open(&path, JOURNAL).unwrap();
+        let (mut view, _) = View::open(&path, JOURNAL, one_history).unwrap();
         let named = |upto: u64, name: &str| Delta {
             upto: Seq(upto),
             rows: vec![Row::AccountName { account: AccountId(1), name: name.to_owned() }],

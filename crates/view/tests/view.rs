@@ -12,6 +12,13 @@ use vang_view::{Delta, Opened, RoomEvent, Row, View, ViewError, ViewReader, Why}
 const JOURNAL: [u8; 16] = [1; 16];
 const LOBBY: RoomId = RoomId(1);
 
+type History = fn(Seq) -> Result<Option<[u8; 32]>, String>;
+
+/// The chain of a journal that nobody ever set back.
+fn one_history(seq: Seq) -> Result<Option<[u8; 32]>, String> {
+    Ok(Some([seq.0 as u8; 32]))
+}
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -24,7 +31,7 @@ impl Folder {
     }
 
     fn view(&self) -> View {
-        View::open(&self.path(), JOURNAL).unwrap().0
+        View::open(&self.path(), JOURNAL, one_history).unwrap().0
     }
 
     fn reader(&self) -> ViewReader {
@@ -57,19 +64,19 @@ fn story() -> Vec<Delta> {
 
 fn content(path: &Path) -> (Seq, Vec<String>) {
     let mut lines = Vec::new();
-    let cursor = ViewReader::open(path).unwrap().each_row(&mut |line| lines.push(line)).unwrap();
-    (cursor, lines)
+    let place = ViewReader::open(path).unwrap().each_row(&mut |line| lines.push(line)).unwrap();
+    (place.cursor, lines)
 }
 
 #[test]
 fn what_was_applied_is_there_after_reopening() {
     let folder = Folder::new();
-    let (mut view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+    let (mut view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::Missing), Seq(0)));
     view.apply(&story()).unwrap();
     assert_eq!(view.cursor(), Seq(9));
     drop(view);
-    let (view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+    let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!((opened, view.cursor()), (Opened::Kept, Seq(9)));
     let names = view.names().unwrap();
     assert_eq!(names, (vec![(LOBBY, "l\no \"b".into())], vec![(AccountId(2), "ada".into())]));
@@ -131,10 +138,53 @@ fn what_is_skipped_goes_by_the_file_and_not_by_memory() {
 }
 
 #[test]
+fn the_view_of_another_history_is_made_anew() {
+    let open = |path: &Path, chains: History| {
+        let (view, opened) = View::open(path, JOURNAL, chains).unwrap();
+        (view.cursor(), opened)
+    };
+    let histories: [History; 2] = [
+        // A copy that was written on from entry 8: what stands at the cursor is another entry.
+        |seq| Ok(Some(if seq < Seq(8) { [seq.0 as u8; 32] } else { [99; 32] })),
+        // An older copy, which ends before the cursor.
+        |seq| Ok((seq < Seq(8)).then_some([seq.0 as u8; 32])),
+    ];
+    for history in histories {
+        let folder = Folder::new();
+        folder.view().apply(&story()).unwrap();
+        assert_eq!(open(&folder.path(), one_history), (Seq(9), Opened::Kept));
+        let why = Why::OtherHistory { cursor: Seq(9) };
+        assert_eq!(open(&folder.path(), history), (Seq(0), Opened::Fresh(why)));
+        assert_eq!(content(&folder.path()), (Seq(0), vec![]));
+        // Empty tables fit every history.
+        assert_eq!(open(&folder.path(), one_history), (Seq(0), Opened::Kept));
+    }
+}
+
+#[test]
+fn tables_advance_only_where_the_journal_can_tell_its_chain() {
+    let folder = Folder::new();
+    folder.view().apply(&story()[..2]).unwrap();
+    let before = content(&folder.path());
+    let failing = |seq| if seq == Seq(3) { one_history(seq) } else { Err("a broken disk".to_owned()) };
+    let (mut view, opened) = View::open(&folder.path(), JOURNAL, failing).unwrap();
+    assert_eq!(opened, Opened::Kept);
+    let error = view.apply(&story()).unwrap_err();
+    assert!(matches!(error, ViewError::Unavailable(ref why) if why.contains("a broken disk")), "{error}");
+    assert_eq!((view.cursor(), content(&folder.path())), (Seq(3), before));
+    drop(view);
+    let error = View::open(&folder.path(), JOURNAL, |_| Err("a broken disk".to_owned())).unwrap_err();
+    assert!(matches!(error, ViewError::Unavailable(_)), "{error}");
+    folder.view().apply(&story()).unwrap();
+    let place = folder.reader().each_row(&mut |_| {}).unwrap();
+    assert_eq!((place.cursor, place.chain), (Seq(9), [9; 32]));
+}
+
+#[test]
 fn the_view_of_another_journal_is_made_anew() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
-    let (view, opened) = View::open(&folder.path(), [2; 16]).unwrap();
+    let (view, opened) = View::open(&folder.path(), [2; 16], one_history).unwrap();
     assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherJournal), Seq(0)));
     assert_eq!(content(&folder.path()), (Seq(0), vec![]));
 }
@@ -145,8 +195,8 @@ fn a_view_of_another_format_is_made_anew_and_is_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 1");
-    let (view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 2");
+    let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherFormat { found: 99 }), Seq(0)));
     folder.reader();
 }
@@ -160,8 +210,8 @@ fn a_damaged_file_is_made_anew() {
     let no_tables = {
         let scratch = Folder::new();
         let other = rusqlite::Connection::open(scratch.path()).unwrap();
-        other.execute_batch("PRAGMA user_version = 1; CREATE TABLE event(room) STRICT").unwrap_err();
-        other.execute_batch("PRAGMA user_version = 1; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        other.execute_batch("PRAGMA user_version = 2; CREATE TABLE event(room) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 2; CREATE TABLE event(room INTEGER) STRICT").unwrap();
         drop(other);
         std::fs::read(scratch.path()).unwrap()
     };
@@ -173,7 +223,7 @@ fn a_damaged_file_is_made_anew() {
     ];
     for (what, bytes) in damaged {
         std::fs::write(folder.path(), bytes).unwrap();
-        let (mut view, opened) = View::open(&folder.path(), JOURNAL).unwrap();
+        let (mut view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
         assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{what}: {opened:?}");
         view.apply(&story()).unwrap();
         assert_eq!(content(&folder.path()).1.len(), 8, "{what}");
@@ -191,7 +241,7 @@ fn damage_that_shows_later_is_named_and_a_reset_repairs_it() {
     let end = bytes.len();
     bytes[20 * 4096..end].fill(0xa5);
     std::fs::write(folder.path(), bytes).unwrap();
-    let (mut view, _) = View::open(&folder.path(), JOURNAL).unwrap();
+    let (mut view, _) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     let mut reader = folder.reader();
     let error = reader.events(LOBBY, Seq(0), 50_000).unwrap_err();
     assert!(matches!(error, ViewError::Corrupt(_)), "{error}");
@@ -255,7 +305,7 @@ fn a_reader_sees_whole_batches_while_the_writer_writes() {
                 let mut rounds = 0;
                 while !done.load(Ordering::Relaxed) || rounds == 0 {
                     let mut events = 0;
-                    let cursor = reader.each_row(&mut |_| events += 1).unwrap();
+                    let cursor = reader.each_row(&mut |_| events += 1).unwrap().cursor;
                     assert_eq!(events, cursor.0, "everything up to the cursor and nothing else");
                     assert_eq!(cursor.0 % 50, 0);
                     let at = reader.cursor().unwrap();

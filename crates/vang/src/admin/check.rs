@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, Row, replay};
-use vang_journal::{DataFolder, Identity, Journal, SqliteJournal, SqliteReader};
+use vang_journal::{Chain, DataFolder, Identity, Journal, Reader, SqliteJournal, SqliteReader};
+use vang_server::chains;
 use vang_view::{View, ViewReader};
 
 use crate::say::{Failure, note, print_line};
@@ -59,8 +60,14 @@ fn check_rules_and_tables(
     let (found, cursor) = match tables {
         Ok(mut tables) => {
             let mut hasher = DefaultHasher::new();
-            let cursor = tables.each_row(&mut |line| line.hash(&mut hasher))?;
-            (Some(hasher.finish()), cursor)
+            let place = tables.each_row(&mut |line| line.hash(&mut hasher))?;
+            if place.cursor > Seq(0) && reader.chain_at(place.cursor)? != Some(Chain(place.chain)) {
+                let at = place.cursor;
+                return Err(differ(&format!(
+                    "they are of another history of this journal, up to entry {at}"
+                ))?);
+            }
+            (Some(hasher.finish()), place.cursor)
         }
         Err(error) => {
             note(&format!("{error}; they are made anew when the server starts"));
@@ -68,7 +75,7 @@ fn check_rules_and_tables(
         }
     };
     let beside = Beside::new(folder)?;
-    let (mut view, _) = View::open(&beside.0, identity.id)?;
+    let (mut view, _) = View::open(&beside.0, identity.id, chains(folder.journal_db()))?;
     let mut tell = |mut delta: Delta| {
         let is_past = delta.upto > cursor;
         delta.rows.retain(|row| seq_of(row) <= cursor);
@@ -85,13 +92,16 @@ fn check_rules_and_tables(
         let mut hasher = DefaultHasher::new();
         ViewReader::open(&beside.0)?.each_row(&mut |line| line.hash(&mut hasher))?;
         if hasher.finish() != found {
-            print_line(&format!("tables: they are not what the journal gives up to entry {cursor}"))?;
-            return Err(Failure::new("the tables differ from the journal")
-                .advise("stop the server and run `vang admin check --rebuild`")
-                .into());
+            return Err(differ(&format!("they are not what the journal gives up to entry {cursor}"))?);
         }
     }
     Ok(recovered)
+}
+
+fn differ(how: &str) -> Result<anyhow::Error, Failure> {
+    print_line(&format!("tables: {how}"))?;
+    let failure = Failure::new("the tables differ from the journal");
+    Ok(failure.advise("stop the server and run `vang admin check --rebuild`").into())
 }
 
 /// The entry that a row comes from: rooms and accounts go by the entry that made them.
@@ -107,7 +117,7 @@ fn rebuild_tables(data: &Path) -> anyhow::Result<()> {
     DataFolder::look(data)?;
     let folder = DataFolder::open(data)?;
     let journal = SqliteJournal::open(folder.journal_db(), Default::default())?;
-    let (mut view, _) = View::open(&folder.view_db(), journal.identity().id)?;
+    let (mut view, _) = View::open(&folder.view_db(), journal.identity().id, chains(folder.journal_db()))?;
     view.reset()?;
     let mut untold = Vec::new();
     let recovered =

@@ -212,9 +212,41 @@ fn tables_that_know_more_than_the_journal_are_made_anew() {
     scene.stop();
     std::fs::copy(scene.copy().join("journal.db"), scene.data().join("journal.db")).unwrap();
     scene.start();
-    assert!(scene.server().log().contains("the tables are ahead of the journal; made anew"));
+    assert!(
+        scene
+            .server()
+            .log()
+            .contains("the tables are made anew from the journal why=it was of another history")
+    );
     assert_eq!(words(&history(&scene.address)), ["one", "two"]);
     scene.say(&["new three"]);
     assert_eq!(words(&history(&scene.address)), ["one", "two", "new three"]);
+    check(&scene.data());
+}
+
+#[test]
+fn tables_of_a_copy_that_went_its_own_way_are_noticed_and_made_anew() {
+    let mut scene = Scene::new();
+    scene.say(&["one", "two"]);
+    scene.stop();
+    copy_folder(&scene.data(), &scene.copy());
+    // Both go on: the copy so that its tables know another third message, the folder farther than that.
+    let elsewhere = Server::start(&scene.copy());
+    say(&elsewhere.addr, &["other three"]);
+    assert!(elsewhere.stop().success());
+    scene.start();
+    scene.say(&["three", "four", "five", "six"]);
+    scene.stop();
+    std::fs::copy(scene.copy().join("view.db"), scene.data().join("view.db")).unwrap();
+    let data = scene.data();
+    let args = ["admin", "check", "--data", data.to_str().unwrap()];
+    let output = crate::harness::vang().args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tables: they are of another history of this journal, up to entry "), "{said}");
+    scene.start();
+    let log = scene.server().log();
+    assert!(log.contains("the tables are made anew from the journal why=it was of another history"), "{log}");
+    assert_eq!(words(&history(&scene.address)), ["one", "two", "three", "four", "five", "six"]);
     check(&scene.data());
 }
