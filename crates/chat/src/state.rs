@@ -343,6 +343,20 @@ impl Room {
         self.stays.get(&who).and_then(|stays| stays.last()).is_some_and(|stay| stay.to.is_none())
     }
 
+    /// Who is in the room now.
+    pub fn members(&self) -> impl Iterator<Item = AccountId> {
+        self.stays.keys().copied().filter(|&who| self.is_member(who))
+    }
+
+    /// May this reader know who is there? Whoever has left a private room knows of it, but no more.
+    pub fn shows_people(&self, reader: &Principal) -> bool {
+        match (self.access, reader) {
+            (Access::Public, _) => true,
+            (Access::Private, Principal::Account(who)) => self.is_member(*who),
+            (Access::Private, Principal::Operator | Principal::Guest(_)) => false,
+        }
+    }
+
     /// May this reader know that the room exists?
     pub fn knows(&self, reader: &Principal) -> bool {
         self.access == Access::Public

@@ -83,6 +83,8 @@ pub struct Stats {
 struct Session {
     generation: u32,
     peer: Peer,
+    /// Its peer says nothing any more, and may be gone: a stream does not tell.
+    peer_ended: bool,
     speaking: Option<Speaking>,
     cursor: Option<Cursor>,
     /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
@@ -215,6 +217,7 @@ impl Hub {
         let slot = self.sessions.insert(Session {
             generation,
             peer,
+            peer_ended: false,
             speaking: None,
             cursor: None,
             placing: None,
@@ -239,6 +242,13 @@ impl Hub {
                     self.followers.remove(&followed.room);
                 }
             }
+        }
+    }
+
+    /// A session's peer says nothing any more; what it follows it is still told.
+    pub fn peer_ended(&mut self, id: SessionId) {
+        if let Some(session) = self.session_mut(id) {
+            session.peer_ended = true;
         }
     }
 

@@ -41,6 +41,10 @@ pub const READS_MAX: usize = 1_024;
 /// Rooms that `rooms` lists: the newest. How many are left out is said.
 pub const LISTED_ROOMS_MAX: usize = 1_000;
 
+/// People that `who` lists of a room, and connections that it looks at for one answer. How many are left out is
+/// said.
+pub const LISTED_PEOPLE_MAX: usize = 1_000;
+
 /// Entries between two stored hashes of the state.
 pub const CHECKPOINT_EVERY: u64 = 1_024;
 

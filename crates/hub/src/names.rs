@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use vang_chat::{AccountId, NameKey, RoomId};
-
-/// Longest name, in bytes of UTF-8.
-const NAME_BYTES_MAX: usize = 64;
+use vang_proto::limits::NAME_BYTES_MAX;
 
 /// Not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

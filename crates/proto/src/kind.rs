@@ -2,6 +2,7 @@
 //! token; never changed later. The server says nothing before it knows.
 
 use crate::limits::KIND_BYTES_MAX;
+use crate::terminal::speaks_to_terminal;
 
 /// What speaks on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Kind {
     Tls,
     /// An IRC client: its first command and a space.
     Irc,
+    /// A person who types: a whole first line of readable text that could be a name or begins with `/`.
+    Lines,
     /// Nothing that is known here; the third byte is where a native header would begin.
     Unknown {
         /// That byte.
@@ -26,18 +29,39 @@ const HTTP_METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE "];
 const IRC_COMMANDS: [&[u8]; 4] = [b"NICK ", b"USER ", b"PASS ", b"CAP "];
 
+/// How others' protocols of lines begin: a banner or a health check is nobody's name. SSH, HTTP/2, a
+/// server's answer, Redis, SMTP, memcached.
+const OTHER_LINES: [&[u8]; 12] = [
+    b"SSH-",
+    b"PRI * ",
+    b"HTTP/",
+    b"PING\r\n",
+    b"PING\n",
+    b"INFO\r\n",
+    b"QUIT\r\n",
+    b"EHLO ",
+    b"HELO ",
+    b"LHLO ",
+    b"stats\r\n",
+    b"version\r\n",
+];
+
 /// Tells the kind from the bytes so far; `None` while more are needed.
 pub fn tell(bytes: &[u8]) -> Option<Kind> {
+    let bytes = &bytes[..bytes.len().min(KIND_BYTES_MAX)];
     match *bytes {
         [] | [_] => return None,
         // Too short for any JSON object: native, and malformed.
         [0, 0 | 1, ..] | [_, _, b'{', ..] => return Some(Kind::Native),
         [0x16, 0x03, _, ..] => return Some(Kind::Tls),
+        // Also of a line that is whole already: it may be the length of a native message.
         [_, _] => return None,
         _ => {}
     }
-    let third = bytes[2];
-    for (tokens, kind) in [(&HTTP_METHODS[..], Kind::Http), (&IRC_COMMANDS[..], Kind::Irc)] {
+    let unknown = Kind::Unknown { third: bytes[2] };
+    for (tokens, kind) in
+        [(&HTTP_METHODS[..], Kind::Http), (&IRC_COMMANDS[..], Kind::Irc), (&OTHER_LINES[..], unknown)]
+    {
         for token in tokens {
             let common = token.len().min(bytes.len());
             let matches = if kind == Kind::Irc {
@@ -53,7 +77,52 @@ pub fn tell(bytes: &[u8]) -> Option<Kind> {
             }
         }
     }
-    Some(Kind::Unknown { third })
+    match first_line(bytes) {
+        Line::Whole => Some(Kind::Lines),
+        Line::Begun if bytes.len() < KIND_BYTES_MAX => None,
+        Line::Begun | Line::No => Some(unknown),
+    }
+}
+
+enum Line {
+    Whole,
+    Begun,
+    No,
+}
+
+/// Do these bytes begin with a line that a person may have typed? The first of its bytes that says no
+/// settles it, whatever stands behind.
+fn first_line(bytes: &[u8]) -> Line {
+    let (line, whole) = match bytes.iter().position(|&byte| byte == b'\n') {
+        Some(end) => (&bytes[..end], true),
+        None => (bytes, false),
+    };
+    // Before the line's end a return may be the half of it that came.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (text, cut) = match std::str::from_utf8(line) {
+        Ok(text) => (text, false),
+        // A character whose other bytes are still to come.
+        Err(error) if error.error_len().is_none() && !whole => {
+            (std::str::from_utf8(&line[..error.valid_up_to()]).unwrap_or_default(), true)
+        }
+        Err(_) => return Line::No,
+    };
+    if cut && bytes.ends_with(b"\r") || text.chars().any(speaks_to_terminal) {
+        return Line::No;
+    }
+    match text.chars().next() {
+        Some(first) if first == '/' || first.is_alphanumeric() => {}
+        // An empty line: the name may come with the next.
+        None => {}
+        Some(_) => return Line::No,
+    }
+    if whole { Line::Whole } else { Line::Begun }
+}
+
+/// Is this line the beginning of an HTTP request? A web page can make a browser send one anywhere, so
+/// typed lines end there.
+pub fn is_http_request(line: &[u8]) -> bool {
+    HTTP_METHODS.iter().any(|method| line.starts_with(method)) && line.windows(5).any(|part| part == b"HTTP/")
 }
 
 #[cfg(test)]
@@ -62,21 +131,78 @@ mod tests {
 
     #[test]
     fn the_kind_does_not_depend_on_how_the_bytes_came() {
-        let firsts: [(&[u8], Kind); 9] = [
+        let unknown = |third| Kind::Unknown { third };
+        let long = "x".repeat(62) + "\n";
+        let too_long = "x".repeat(64) + "\n";
+        let firsts: [(&[u8], Kind); 46] = [
             (b"\x00\x65{\"byteorder\"", Kind::Native),
             (b"PU{}", Kind::Native),
+            (b"a\n{", Kind::Native),
+            (b"\n\n{", Kind::Native),
             (b"\x00\x00", Kind::Native),
             (b"GET / HTTP/1.1\r\n", Kind::Http),
-            (b"PRI * HTTP/2.0", Kind::Unknown { third: b'I' }),
+            (b"PRI * HTTP/2.0", unknown(b'I')),
             (b"\x16\x03\x01\x02\x00", Kind::Tls),
             (b"NICK ada\r\n", Kind::Irc),
-            (b"PUSH", Kind::Unknown { third: b'S' }),
-            (b"\xff\xfe\xfd\xfc", Kind::Unknown { third: 0xfd }),
+            (b"nick ada\n", Kind::Irc),
+            (b"\xff\xfe\xfd\xfc", unknown(0xfd)),
+            // Names, and what a person may type in place of one.
+            (b"ada\n", Kind::Lines),
+            (b"ada\r\nhello", Kind::Lines),
+            (b"bo\n", Kind::Lines),
+            (b"b\r\n", Kind::Lines),
+            (b"b\nh", Kind::Lines),
+            (b"\nada\n", Kind::Lines),
+            (b"\r\n\r\n", Kind::Lines),
+            (b"nick\n", Kind::Lines),
+            (b"GETA\nGET / HTTP/1.1\r\n", Kind::Lines),
+            (b"/help\n", Kind::Lines),
+            (b"hello, world\n", Kind::Lines),
+            ("chó\n".as_bytes(), Kind::Lines),
+            ("đồng\r\n".as_bytes(), Kind::Lines),
+            ("猫\n".as_bytes(), Kind::Lines),
+            (b"ping\n", Kind::Lines),
+            (long.as_bytes(), Kind::Lines),
+            (too_long.as_bytes(), unknown(b'x')),
+            // No line of a person's.
+            (b"ada\x1b[A\n", unknown(b'a')),
+            (b"ada\rbob\n", unknown(b'a')),
+            (b"ad\xc3\n", unknown(0xc3)),
+            (b"ad\xc3\r\n", unknown(0xc3)),
+            (b"ada\0\n", unknown(b'a')),
+            (b"\xff\xfd\x01ada\n", unknown(0x01)),
+            ("a\u{202e}b\n".as_bytes(), unknown(0x80)),
+            // Others' protocols: SSH, Redis (both forms), memcached, SMTP, RDP, SMB, XML, JSON, rsync, PostgreSQL.
+            (b"SSH-2.0-OpenSSH_9.6\r\n", unknown(b'H')),
+            (b"*1\r\n$4\r\nPING\r\n", unknown(b'\r')),
+            (b"PING\r\n", unknown(b'N')),
+            (b"stats\r\n", unknown(b'a')),
+            (b"EHLO example.org\r\n", unknown(b'L')),
+            (b"\x03\x00\x00\x13\x0e\xe0", unknown(0x00)),
+            (b"\x00\x00\x00\x85\xffSMB", Kind::Native),
+            (b"<?xml version='1.0'?>\n", unknown(b'x')),
+            (b"{\"method\": 1}\n", unknown(b'm')),
+            (b"@RSYNCD: 31.0\n", unknown(b'S')),
+            (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Kind::Native),
         ];
         for (bytes, kind) in firsts {
             let first_told = (0..=bytes.len()).find_map(|cut| tell(&bytes[..cut]));
             assert_eq!(first_told, Some(kind), "{bytes:?}");
-            assert_eq!(tell(bytes), Some(kind), "{bytes:?}");
+            // Once told it stays so, whatever comes with it.
+            let told_at = (0..=bytes.len()).find(|&cut| tell(&bytes[..cut]).is_some()).unwrap_or_default();
+            for cut in told_at..=bytes.len() {
+                assert_eq!(tell(&bytes[..cut]), Some(kind), "{bytes:?} up to {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_line_is_told_from_a_sentence() {
+        for line in ["GET / HTTP/1.1", "POST /rooms HTTP/1.0", "OPTIONS * HTTP/1.1"] {
+            assert!(is_http_request(line.as_bytes()), "{line}");
+        }
+        for line in ["GET me a coffee", "I said GET / HTTP/1.1", "get / http/1.1", "POSTER HTTP/"] {
+            assert!(!is_http_request(line.as_bytes()), "{line}");
         }
     }
 }

@@ -13,6 +13,8 @@ pub mod guide; // the guide's exchange: search, binary, and their answers
 pub mod kind; // the first bytes of a connection say which kind of client it is
 pub mod ws; // WebSocket frames around messages
 pub mod vang; // vang's own requests, replies, events and session machines
+pub mod lines; // lines that a person types, as requests; replies and events, as lines to read
+pub mod terminal; // what others said, made harmless for a terminal
 pub mod limits;
 
 pub use compose::Composer;

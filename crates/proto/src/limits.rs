@@ -24,6 +24,9 @@ pub const ID_BYTES_MAX: usize = 128;
 /// Longest content type and name of an encoding.
 pub const TYPE_BYTES_MAX: usize = 255;
 
+/// Longest name of a room, an account or a guest, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 64;
+
 /// Rooms in one `follow`, and followed by one connection.
 pub const FOLLOWED_ROOMS_MAX: usize = 1_024;
 
@@ -67,5 +70,23 @@ pub const WS_MESSAGE_BYTES_MAX: u64 = 16 << 20;
 /// Most messages and holes in one page of history.
 pub const HISTORY_PAGE_MAX: u64 = 256;
 
+/// Longest typed line: 8 KiB, twice what a terminal can give. A longer one is refused, and the connection
+/// goes on behind its end.
+pub const LINE_BYTES_MAX: usize = 8 << 10;
+
+/// Typed bytes that wait for earlier lines to be answered: 64 KiB. Beyond it the socket is not read.
+pub const TYPED_BYTES_MAX: usize = 1 << 16;
+
+/// Typed lines under way at once: a pasted text shares its syncs, and holds little.
+pub const LINES_PENDING_MAX: usize = 64;
+
+/// Own messages whose events have not come by yet: 32 KiB of numbers. Beyond it no line is taken until the
+/// reader has read.
+pub const OWN_SAID_MAX: usize = 4_096;
+
+/// Text shown of one message among typed lines: 16 KiB, as escapes six times that. The rest is counted.
+pub const SHOWN_BYTES_MAX: usize = 16 << 10;
+
+const _: () = assert!(LINE_BYTES_MAX < TYPED_BYTES_MAX);
 const _: () = assert!(INLINE_BYTES_MAX <= CONTENT_BYTES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX < CLIENT_CONTENT_BYTES_MAX);

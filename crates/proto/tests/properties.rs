@@ -132,7 +132,7 @@ proptest! {
         numbers in proptest::collection::vec(any::<u64>(), 1..5),
         epoch in proptest::option::of(text()),
         content in proptest::collection::vec(any::<u8>(), 0..200),
-        which in 0..11,
+        which in 0..12,
     ) {
         let writer = RequestWriter { name: name.clone() };
         let at = |key| (key, Value::from(&*room));
@@ -142,6 +142,7 @@ proptest! {
             1 => (writer.write(re, "rooms", &[]), Action::Rooms),
             2 => (writer.write(re, "leave", &[at("room")]), Action::Leave { room }),
             3 => (writer.write(re, "account-add", &[at("name")]), Action::AddAccount { name: room }),
+            11 => (writer.write(re, "who", &[at("room")]), Action::Who { room }),
             4 => {
                 let arguments = [at("room"), ("who", (&*who).into())];
                 (writer.write(re, "join", &arguments), Action::Join { room, who: Some(who) })

@@ -91,6 +91,8 @@ impl Connection {
         };
         match kind {
             Kind::Native => session.handle_bytes(steady_now(), first),
+            // Told from all others already; spoken as soon as a connection can be dressed.
+            Kind::Lines => session.refuse_protocol(steady_now(), first[2]),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
             Kind::Tls => other(&mut session, "TLS"),
             Kind::Irc => other(&mut session, "IRC"),
@@ -144,6 +146,7 @@ impl Connection {
                 if self.socket.is_gone() {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
+                self.pump.only_tells(slot.id);
                 self.pump.schedule_deadline(slot, steady_now() + GONE_CHECK_MS);
             }
             self.wait(slot, blocked).await?;

@@ -112,6 +112,11 @@ impl Pump {
         self.hub.borrow_mut().disconnect(id);
     }
 
+    /// A session's peer says nothing any more: it may read on, but nobody is there to ask.
+    pub(crate) fn only_tells(&self, id: SessionId) {
+        self.hub.borrow_mut().peer_ended(id);
+    }
+
     /// A session's request. What comes of it is in its slot now or later.
     pub(crate) fn request(&self, id: SessionId, ticket: Ticket, request: Request) {
         self.hub.borrow_mut().request(id, ticket, request);

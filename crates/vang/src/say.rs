@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use vang_client::Fault;
 use vang_client::trouble::plain;
+use vang_proto::terminal::speaks_to_terminal;
+pub(crate) use vang_proto::terminal::{harmless, indented};
 
 /// Refused or failed.
 const FAILED: u8 = 1;
@@ -112,28 +114,6 @@ pub(crate) fn to_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A text of somebody else's: what speaks to a terminal instead of a reader is spelled out. Line ends and tabs
-/// stay.
-pub(crate) fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\r' if chars.peek() == Some(&'\n') => {}
-            '\n' | '\t' => out.push(c),
-            _ if speaks_to_terminal(c) => out.extend(c.escape_unicode()),
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-/// Control characters (of which some begin escape sequences), other line ends, and what turns the direction of
-/// writing for all that follows.
-fn speaks_to_terminal(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// JSON that is one line for everybody, and harmless on a terminal. Between values a control character is
 /// a space; inside a string, where JSON allows the others, it is written as an escape.
 pub(crate) fn one_line(json: &str) -> String {
@@ -146,22 +126,4 @@ pub(crate) fn one_line(json: &str) -> String {
         }
     }
     out
-}
-
-/// With every line but the first indented: none can be taken for a line of ours.
-pub(crate) fn indented(text: &str, indent: &str) -> String {
-    text.replace('\n', &format!("\n{indent}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_of_others_are_spelled_out() {
-        assert_eq!(harmless("a\u{1b}[2Jb\u{9b}1m\u{7}\u{7f}"), "a\\u{1b}[2Jb\\u{9b}1m\\u{7}\\u{7f}");
-        assert_eq!(harmless("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
-        assert_eq!(harmless("one\r\ntwo\tthree\rfour"), "one\ntwo\tthree\\u{d}four");
-        assert_eq!(harmless("xin chào 🐰"), "xin chào 🐰");
-    }
 }

@@ -1,5 +1,7 @@
 //! What comes of a request: answered at once, refused at the door, or put into the order.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use vang_chat::{Access, AccountId, Command, Event, NameKey, Position, Principal, Refusal, RoomId, Seq};
 use vang_journal::{Said, encode_name};
@@ -7,7 +9,7 @@ use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_j
 
 use crate::cold::Read;
 use crate::door::{Peer, Speaking, bad_name, refused, send_id};
-use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
+use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_PEOPLE_MAX, LISTED_ROOMS_MAX};
 use crate::order::{Asker, QueueFull, Waiting};
 
 use super::{Hub, Output, Reading, SessionId};
@@ -35,6 +37,7 @@ impl Hub {
             Action::Ping => self.accept(asker, &[], "pong"),
             Action::Hello => self.hello(asker, &speaking),
             Action::Rooms => self.list_rooms(asker, &who),
+            Action::Who { room } => self.list_people(asker, &who, &room)?,
             Action::Send { room, id, content_type, content_encoding, content } => {
                 let said = Said { guest: speaking.guest, content_type, content_encoding, content };
                 return self.send(asker, who, &room, id.as_deref(), said);
@@ -181,6 +184,62 @@ impl Hub {
         let keys = if left_out > 0 { &keys[..] } else { &[] };
         let bytes = write_json(asker.re.as_deref(), keys, &serde_json::Value::from(list).to_string());
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+    }
+
+    /// Who is in a room: its members, and whoever follows it at this moment and can still speak. Nobody is asked or noted for it.
+    fn list_people(&mut self, asker: &Asker, who: &Principal, room: &str) -> Result<(), ErrorReply> {
+        let (shown, id) = self.room(room, who)?;
+        let there = self.state.room(id).filter(|there| there.shows_people(who));
+        let there = there.ok_or_else(|| refused(&Refusal::NotMember))?;
+        let mut left_out = 0;
+        // Accounts first, each once however many connections it has: by name, member, connections.
+        let mut people: BTreeMap<(bool, String), (bool, u64)> = BTreeMap::new();
+        for account in there.members() {
+            if people.len() < LISTED_PEOPLE_MAX {
+                people.insert((false, self.book.account(account).into_owned()), (true, 0));
+            } else {
+                left_out += 1;
+            }
+        }
+        let followers = self.followers.get(&id).map_or(&[][..], Vec::as_slice);
+        left_out += followers.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
+        for &(follower, _) in followers.iter().take(LISTED_PEOPLE_MAX) {
+            let Some(session) = self.session(follower).filter(|session| !session.peer_ended) else {
+                continue;
+            };
+            let speaking = session.speaking.as_ref();
+            let reader = match speaking {
+                Some(speaking) => speaking.principal,
+                None if session.peer == Peer::Operator => continue,
+                None => Principal::Guest(NameKey(self.names.hash("name", b"anon"))),
+            };
+            if !there.shows_people(&reader) {
+                // Has left, and is still told what it may see of the time before.
+                continue;
+            }
+            let key = match (reader, speaking.and_then(|speaking| speaking.guest.as_deref())) {
+                (Principal::Account(account), _) => (false, self.book.account(account).into_owned()),
+                (_, guest) => (true, format!("guest:{}", guest.unwrap_or("anon"))),
+            };
+            if people.len() < LISTED_PEOPLE_MAX || people.contains_key(&key) {
+                people.entry(key).or_default().1 += 1;
+            } else {
+                left_out += 1;
+            }
+        }
+        let list: Vec<serde_json::Value> = people
+            .into_iter()
+            .map(|((_, name), (member, present))| {
+                serde_json::json!({"name": name, "member": member, "present": present})
+            })
+            .collect();
+        let mut keys = vec![("room", Value::Text(shown))];
+        if left_out > 0 {
+            keys.push(("left-out", Value::Number(left_out)));
+        }
+        let bytes = write_json(asker.re.as_deref(), &keys, &serde_json::Value::from(list).to_string());
+        self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+        Ok(())
     }
 
     fn send(

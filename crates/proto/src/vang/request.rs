@@ -43,6 +43,7 @@ pub enum Action {
     Follow { rooms: Vec<String>, from: FollowFrom },
     History { room: String, since: u64, limit: u64 },
     Rooms,
+    Who { room: String },
     Create { room: String, private: bool },
     Join { room: String, who: Option<String> },
     Leave { room: String },
@@ -67,8 +68,8 @@ pub enum FollowFrom {
     },
 }
 
-const ACTIONS: [&str; 10] =
-    ["hello", "ping", "send", "follow", "history", "rooms", "create", "join", "leave", "account-add"];
+const ACTIONS: [&str; 11] =
+    ["hello", "ping", "send", "follow", "history", "rooms", "who", "create", "join", "leave", "account-add"];
 
 /// Is this an action that vang knows?
 pub(super) fn is_action(name: &str) -> bool {
@@ -235,6 +236,7 @@ fn read_action(source: &Source<'_>, form: Form, name: &str) -> Result<Action, Er
         "hello" => Action::Hello,
         "ping" => Action::Ping,
         "rooms" => Action::Rooms,
+        "who" => Action::Who { room: source.text("room")? },
         "leave" => Action::Leave { room: source.text("room")? },
         "account-add" => Action::AddAccount { name: source.text("name")? },
         "join" => Action::Join {

@@ -646,3 +646,59 @@ fn a_check_tells_tables_that_are_gone_or_not_the_journals() {
     assert!(stderr(&output).contains("--rebuild"), "{output:?}");
     assert!(ok(admin(&data, &["check", "--rebuild"])).starts_with("ok: "));
 }
+
+/// What `who` answers: names, members, connections; and what else stands in the header.
+fn people(server: &Server, room: &str, name: &str) -> Result<Vec<(String, bool, u64)>, String> {
+    let keys = [("room", format!("{room:?}")), ("as", format!("{name:?}"))];
+    let keys = keys.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let (header, content) = exchange(&mut server.connect(), &request("who", &keys, ""));
+    if header["status"] == "error" {
+        return Err(header["code"].as_str().unwrap().to_owned());
+    }
+    let people = result_of(&content);
+    let one = |person: &Value| {
+        (
+            person["name"].as_str().unwrap().to_owned(),
+            person["member"].as_bool().unwrap(),
+            person["present"].as_u64().unwrap(),
+        )
+    };
+    Ok(people.as_array().unwrap().iter().map(one).collect())
+}
+
+#[test]
+fn who_is_there_is_told_to_those_who_may_know_the_room_and_to_nobody_else() {
+    let (_dir, server) = with_cellar();
+    server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
+    let follow = |room: &str, name: &str| {
+        let mut stream = server.connect();
+        let (room, name) = (format!("{room:?}"), format!("{name:?}"));
+        let (header, _) = exchange(&mut stream, &request("follow", &[("room", &room), ("as", &name)], ""));
+        assert_eq!(header["status"], "ok", "{header}");
+        stream
+    };
+    let person = |name: &str, member, present| (name.to_owned(), member, present);
+    let following = [
+        follow("general", "ada"),
+        follow("general", "ada"),
+        follow("general", "eve"),
+        follow("cellar", "ada"),
+    ];
+    let in_general = vec![person("ada", false, 2), person("guest:eve", false, 1)];
+    assert_eq!(people(&server, "general", "anybody"), Ok(in_general));
+    let in_cellar = vec![person("ada", true, 1), person("bob", true, 0)];
+    assert_eq!(people(&server, "cellar", "bob"), Ok(in_cellar.clone()));
+    for stranger in ["eve", "ADA2", "cellar"] {
+        assert_eq!(people(&server, "cellar", stranger), Err("no-room".to_owned()), "{stranger}");
+    }
+    assert_eq!(people(&server, "no such room", "ada"), Err("bad-name".to_owned()));
+    // Whoever has left knows that the room is there, but not who is in it; nor is he shown, although he still
+    // listens to what he may know.
+    let left = follow("cellar", "bob");
+    server.ok(&["leave", "cellar", "--as", "bob"]);
+    assert_eq!(people(&server, "cellar", "bob"), Err("not-member".to_owned()));
+    assert_eq!(people(&server, "cellar", "ada"), Ok(vec![person("ada", true, 1)]));
+    drop((following, left));
+    // Who hangs up is gone, as soon as the server has seen it.
+    comes_true("nobody is there any more", || people(&server, "general", "x") == Ok(vec![]));
+}
