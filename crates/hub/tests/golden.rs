@@ -27,10 +27,8 @@ fn golden_journals_come_to_the_state_that_they_always_came_to() {
             let lines = golden.lines().filter_map(|line| line.split_once(' '));
             lines.filter(|(name, _)| *name == key).map(|(_, hex)| bytes(hex.trim())).collect()
         };
-        let identity = Identity {
-            id: values("id")[0].as_slice().try_into().unwrap(),
-            key: values("key")[0].as_slice().try_into().unwrap(),
-        };
+        let (id, key) = (&values("id")[0], &values("key")[0]);
+        let identity = Identity::new(id[..].try_into().unwrap(), key[..].try_into().unwrap());
         let payloads = values("salt").into_iter().zip(values("payload"));
         let drafts = values("envelope").into_iter().zip(payloads).map(|(envelope, (salt, payload))| Draft {
             envelope: envelope.into(),

@@ -7,10 +7,11 @@ use crate::contract::Identity;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain(pub [u8; 32]);
 
-/// Where the chain of a journal begins. Bound to its identity, so that no journal can pass for another.
+/// Where the chain of a journal begins. Bound to its birth, so that no journal can pass for another; copies
+/// of one journal share the beginning, as they share what follows.
 pub fn genesis(identity: &Identity) -> Chain {
     let mut hasher = blake3::Hasher::new_derive_key("vang journal 1 genesis");
-    hasher.update(&identity.id);
+    hasher.update(&identity.born);
     hasher.update(&identity.key);
     Chain(*hasher.finalize().as_bytes())
 }

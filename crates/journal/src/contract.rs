@@ -12,13 +12,15 @@ use vang_chat::Seq;
 use crate::chain::Chain;
 use crate::format::BadEntry;
 
-/// Which journal this is. Made with it, at random; a restored copy gets a new one.
+/// Which journal this is. Made with it, at random; a restored copy gets a new id.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// Shown to clients: a `seq` means something only together with it.
     pub id: [u8; 16],
-    /// Keys the hashes of names and ids. Never leaves the server.
+    /// Keys the hashes of names and ids. Never leaves the server, but in backups.
     pub key: [u8; 32],
+    /// The id that it was made with. The chain begins with it, so a restored copy keeps it.
+    pub born: [u8; 16],
 }
 
 impl std::fmt::Debug for Identity {
@@ -28,6 +30,11 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
+    /// Of a journal that is no copy of another.
+    pub fn new(id: [u8; 16], key: [u8; 32]) -> Identity {
+        Identity { id, key, born: id }
+    }
+
     /// The id as clients see it: 32 hexadecimal digits.
     pub fn id_hex(&self) -> String {
         self.id.iter().map(|byte| format!("{byte:02x}")).collect()

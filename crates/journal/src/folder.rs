@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! vang/            0700
-//!   format         "1\n": which program may open it
+//!   format         "1\n": which program may open it; "restoring\n" while a restore fills the folder
 //!   lock           held by flock while a server runs; its text names the holder
 //!   journal.db     the truth; beside it SQLite's -wal and -shm
 //!   view.db        rebuilt from the journal at any time
@@ -25,6 +25,9 @@ use rustix::io::Errno;
 
 /// The layout that this program writes and reads.
 const FORMAT: u32 = 1;
+
+/// What stands in the place of the layout while a restore fills the folder: no program starts on it.
+const RESTORING: &str = "restoring";
 
 /// What is set aside: 256 KiB. Two databases share 32 KiB each among their connections, and more when their
 /// WALs are long.
@@ -74,6 +77,18 @@ pub enum FolderError {
         /// What it says.
         found: String,
     },
+    /// A restore is filling it, or was cut off: what is in it is not a whole journal.
+    #[error("a restore into {} has not come to its end: run it again, or remove the folder", path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A restore would replace a journal.
+    #[error("there is a journal in {} already", path.display())]
+    HoldsJournal {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Nothing to look at.
     #[error("there is no journal in {}", path.display())]
     NoJournal {
@@ -105,7 +120,7 @@ impl DataFolder {
             if file_has_content(&path.join("journal.db")) {
                 return Err(FolderError::NoFormat { path: path.to_owned() });
             }
-            write_format(path)?;
+            write_format(path, &FORMAT.to_string())?;
         }
         let folder = DataFolder { path: path.to_owned(), _lock: Some(lock) };
         // SQLite gives its -wal and -shm the mode of the database that they belong to.
@@ -154,6 +169,94 @@ impl DataFolder {
     /// Where `vang admin` talks to the server.
     pub fn socket(&self) -> PathBuf {
         self.path.join("admin.sock")
+    }
+}
+
+/// A data folder that a restore is filling, locked. No server starts on it before `finish`; when this is
+/// dropped before, what it made is taken away again.
+#[derive(Debug)]
+pub struct Restoring {
+    path: PathBuf,
+    /// The lock; `None` once it is finished.
+    lock: Option<File>,
+    is_new: bool,
+}
+
+impl Restoring {
+    /// Makes the folder if there is none, locks it, and marks it. What a restore that was cut off left in
+    /// it goes; a journal stays, and is refused.
+    pub fn begin(path: impl AsRef<Path>) -> Result<Restoring, FolderError> {
+        let path = path.as_ref();
+        let is_new = !path.exists();
+        create_folder(path)?;
+        let lock = take_lock(path)?;
+        let is_unfinished = match has_known_format(path) {
+            Ok(_) => false,
+            Err(FolderError::Unfinished { .. }) => true,
+            Err(error) => return Err(error),
+        };
+        // Its log alone is a journal too: what was appended last.
+        let has_journal =
+            ["journal.db", "journal.db-wal"].iter().any(|name| file_has_content(&path.join(name)));
+        if has_journal && !is_unfinished {
+            return Err(FolderError::HoldsJournal { path: path.to_owned() });
+        }
+        let restoring = Restoring { path: path.to_owned(), lock: Some(lock), is_new };
+        // The mark first: from here on until `finish` nobody may take this for a journal.
+        write_format(path, RESTORING)?;
+        restoring.remove_made()?;
+        create_private(&restoring.view_db()).map_err(io_error("create", &restoring.view_db()))?;
+        Ok(restoring)
+    }
+
+    /// Where the journal is to be made.
+    pub fn journal_db(&self) -> PathBuf {
+        self.path.join("journal.db")
+    }
+
+    /// Where the tables may be made.
+    pub fn view_db(&self) -> PathBuf {
+        self.path.join("view.db")
+    }
+
+    /// Makes the journal survive a power cut and then the folder usable, in one step: the format's file is
+    /// replaced by a rename.
+    pub fn finish(mut self) -> Result<(), FolderError> {
+        let journal = self.journal_db();
+        let sync = || File::open(&journal)?.sync_all();
+        sync().map_err(io_error("sync", &journal))?;
+        sync_folder(&self.path).map_err(io_error("sync", &self.path))?;
+        write_format(&self.path, &FORMAT.to_string())?;
+        self.lock = None;
+        Ok(())
+    }
+
+    fn remove_made(&self) -> Result<(), FolderError> {
+        for name in ["journal.db", "view.db"] {
+            for end in ["-wal", "-shm", "-journal", ""] {
+                let path = self.path.join(format!("{name}{end}"));
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(io_error("remove", &path)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        // The mark last: what could not be removed is still no journal.
+        if self.lock.is_some() && self.remove_made().is_ok() {
+            let _ = fs::remove_file(self.path.join("format"));
+            if self.is_new {
+                let _ = fs::remove_file(self.path.join("lock"));
+                let _ = fs::remove_dir(&self.path);
+            }
+        }
     }
 }
 
@@ -280,7 +383,7 @@ fn this_process() -> String {
     format!("{name}, pid {}, since {}, on {host}\n", std::process::id(), rfc3339(SystemTime::now()))
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     // Days are counted from 0000-03-01, so that the leap day is a year's last.
@@ -306,18 +409,19 @@ fn has_known_format(folder: &Path) -> Result<bool, FolderError> {
     };
     match text.trim().parse::<u32>() {
         Ok(FORMAT) => Ok(true),
+        Err(_) if text.trim() == RESTORING => Err(FolderError::Unfinished { path: folder.to_owned() }),
         Ok(found) if found > FORMAT => Err(FolderError::Newer { path: folder.to_owned(), found }),
         _ => Err(FolderError::BadFormat { path, found: text }),
     }
 }
 
-fn write_format(folder: &Path) -> Result<(), FolderError> {
+fn write_format(folder: &Path, format: &str) -> Result<(), FolderError> {
     // Renamed into place, so that a crash cannot leave half a number.
     let (path, fresh) = (folder.join("format"), folder.join("format.new"));
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(format!("{FORMAT}\n").as_bytes())?;
+        file.write_all(format!("{format}\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(&fresh, &path)?;
         sync_folder(folder)

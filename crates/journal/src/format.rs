@@ -277,14 +277,14 @@ fn read_principal(d: &mut Decoder<'_>) -> Result<Principal, BadEntry> {
     })
 }
 
-fn nothing_more(d: &Decoder<'_>, bytes: &[u8]) -> Result<(), BadEntry> {
+pub(crate) fn nothing_more(d: &Decoder<'_>, bytes: &[u8]) -> Result<(), BadEntry> {
     match bytes.len() - d.position() {
         0 => Ok(()),
         more => Err(BadEntry::Malformed(format!("{more} bytes more than were expected"))),
     }
 }
 
-fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], BadEntry> {
+pub(crate) fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], BadEntry> {
     let found = d.bytes()?;
     found.try_into().map_err(|_| BadEntry::Malformed(format!("{} bytes where {N} stand", found.len())))
 }

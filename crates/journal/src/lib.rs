@@ -13,12 +13,18 @@ mod chain; // the hash that binds every envelope to all before it
 mod memory; // a journal in memory: for tests and the simulation
 mod folder; // the data folder: its lock, its format, its permissions
 mod sqlite; // a journal in SQLite: one file, group commit, synchronous=FULL
+mod backup; // everything as one stream of bytes that tells whether it is whole
+mod unpack; // such a stream, block by block, believed only when it was compared
+mod restore; // a new journal in SQLite from such a stream
 mod check; // reads everything again and names the entry where something is wrong
 
+pub use backup::{BackupError, BackupReport, Made, write_backup};
 pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem, check};
 pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
-pub use folder::{DataFolder, FolderError, Reserve};
+pub use folder::{DataFolder, FolderError, Reserve, Restoring};
 pub use format::{BadEntry, Envelope, Origin, Said, decode_name, encode_name};
 pub use memory::MemoryJournal;
+pub use restore::{RestoreError, restore};
 pub use sqlite::{Durability, SqliteJournal, SqliteReader};
+pub use unpack::{About, Backup, BadBackup, Piece};

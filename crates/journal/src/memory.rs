@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_lost_tail_takes_its_checkpoints_with_it_and_leaves_no_gap() {
-        let mut journal = MemoryJournal::new(Identity { id: [1; 16], key: [2; 32] });
+        let mut journal = MemoryJournal::new(Identity::new([1; 16], [2; 32]));
         let draft = |byte: u8| Draft {
             envelope: Bytes::from(vec![byte]),
             payload: Payload { salt: [byte; 16], bytes: Bytes::new() },

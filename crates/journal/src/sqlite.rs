@@ -1,8 +1,9 @@
 //! A journal in one SQLite file: a batch is a transaction, a transaction is one fsync of the WAL.
 //!
 //! ```text
-//! meta(key, value)                              format, id, key; settled: see `overwrite_ghosts`;
-//!                                               probe: zeros, see `probe`
+//! meta(key, value)                              format, id, key; born: the id of a restored journal's
+//!                                               first beginning, where it is another; settled: see
+//!                                               `overwrite_ghosts`; probe: zeros, see `probe`
 //! entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
 //! checkpoint(seq, state)                        hashes of the state, by replay's reckoning
 //! ```
@@ -55,7 +56,7 @@ const WAL_FRAME_BYTES: u64 = 24 + PAGE_BYTES;
 const PROBE_BYTES: u32 = 64 << 10;
 
 /// A page: what every disk writes at once.
-const PAGE_BYTES: u64 = 4_096;
+pub(crate) const PAGE_BYTES: u64 = 4_096;
 
 const SCHEMA: &str = "
     CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -615,11 +616,20 @@ fn not_open() -> Fault {
 }
 
 fn random_identity() -> Result<Identity, Fault> {
-    let mut identity = Identity { id: [0; 16], key: [0; 32] };
-    getrandom::fill(&mut identity.id)
-        .and_then(|()| getrandom::fill(&mut identity.key))
-        .map_err(|error| Fault::Unavailable(format!("no randomness for a new journal: {error}")))?;
-    Ok(identity)
+    let mut key = [0; 32];
+    let id = random_id()?;
+    getrandom::fill(&mut key).map_err(|error| no_randomness(&error))?;
+    Ok(Identity::new(id, key))
+}
+
+pub(crate) fn random_id() -> Result<[u8; 16], Fault> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| no_randomness(&error))?;
+    Ok(id)
+}
+
+fn no_randomness(error: &getrandom::Error) -> Fault {
+    Fault::Unavailable(format!("no randomness for a new journal: {error}"))
 }
 
 fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
@@ -649,7 +659,7 @@ fn is_empty(conn: &Connection) -> Result<bool, Trouble> {
     Ok(conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0)
 }
 
-fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), Trouble> {
+pub(crate) fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), Trouble> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been quicker.
     if is_empty(&tx)? {
@@ -659,6 +669,9 @@ fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), Troub
         insert.execute(("id", &identity.id[..]))?;
         insert.execute(("key", &identity.key[..]))?;
         insert.execute(("settled", &0_u64.to_le_bytes()[..]))?;
+        if identity.born != identity.id {
+            insert.execute(("born", &identity.born[..]))?;
+        }
     }
     tx.commit()?;
     Ok(())
@@ -673,15 +686,19 @@ fn read_identity(conn: &Connection) -> Result<Identity, Trouble> {
     if format != FORMAT {
         return Err(Fault::Unavailable(format!("format {format} is none of vang's")).into());
     }
-    Ok(Identity { id: read_meta(conn, "id")?, key: read_meta(conn, "key")? })
+    let (id, key) = (read_meta(conn, "id")?, read_meta(conn, "key")?);
+    Ok(Identity { id, key, born: find_meta(conn, "born")?.unwrap_or(id) })
 }
 
 fn read_meta<const N: usize>(conn: &Connection, key: &str) -> Result<[u8; N], Trouble> {
-    let found = conn
-        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, Vec<u8>>(0))
-        .optional()?;
-    let found = found.ok_or_else(|| Fault::Unavailable(format!("it has no `{key}`")))?;
-    <[u8; N]>::try_from(found).map_err(|found| {
+    find_meta(conn, key)?.ok_or_else(|| Fault::Unavailable(format!("it has no `{key}`")).into())
+}
+
+fn find_meta<const N: usize>(conn: &Connection, key: &str) -> Result<Option<[u8; N]>, Trouble> {
+    let mut select = conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    let found = select.query_row([key], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    let Some(found) = found else { return Ok(None) };
+    <[u8; N]>::try_from(found).map(Some).map_err(|found| {
         Fault::Unavailable(format!("its `{key}` has {} bytes instead of {N}", found.len())).into()
     })
 }
@@ -786,7 +803,7 @@ fn last_row(conn: &Connection) -> Result<Option<(Seq, Chain)>, Trouble> {
 }
 
 /// Row ids are signed; no journal gets that long.
-fn key(seq: Seq) -> i64 {
+pub(crate) fn key(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
 

@@ -69,7 +69,7 @@ impl World {
     }
 
     fn new(seed: u64, weather: Weather, mut rng: Rng, prints: bool) -> World {
-        let identity = Identity { id: rng.bytes(), key: rng.bytes() };
+        let identity = Identity::new(rng.bytes(), rng.bytes());
         let fate = Fate::new(seed, weather, rng, prints);
         let scene = Scene {
             fate,

@@ -2,6 +2,10 @@
 //! asks for a password, and nothing here goes over a network.
 
 mod check; // vang admin check
+mod check_file; // vang admin check --file: is a backup whole?
+mod backup; // vang admin backup: everything in the journal as one file or stream
+mod restore; // vang admin restore: a data folder from such a file or stream
+mod progress; // a line on a terminal for what takes long
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,12 +23,25 @@ const EXAMPLES: &str = "\
 Examples:
   vang admin account add ada       an account on the server that runs with the default data folder
   vang admin check                 is everything in the data folder as it must be?
-  vang admin check --rebuild       the same, and make the tables again from the journal";
+  vang admin backup chat.vang      everything that is in the journal, in one file, while the server runs
+  vang admin restore chat.vang --data ./again      a new data folder from that file";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   vang admin check
-  vang admin check --data ./chat --rebuild";
+  vang admin check --data ./chat --rebuild
+  vang admin check --file chat.vang                is this backup whole?";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  vang admin backup chat.vang
+  vang admin backup \"chat-$(date -I).vang\" --json
+  vang admin backup - | ssh elsewhere 'cat > chat.vang'";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  vang admin restore chat.vang --data ./again
+  ssh elsewhere 'cat chat.vang' | vang admin restore - --data ./again";
 
 const ACCOUNT_EXAMPLES: &str = "\
 Examples:
@@ -50,6 +67,46 @@ pub(crate) enum AdminCommand {
         /// Make the tables again from the journal
         #[arg(long)]
         rebuild: bool,
+
+        /// Check this backup instead of a data folder; `-` reads it from stdin
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "rebuild"])]
+        file: Option<PathBuf>,
+    },
+    /// Write everything that is in the journal to one file or stream; also while the server runs
+    ///
+    /// Nobody waits for it: what is said meanwhile is not in it, what was acknowledged before it began is.
+    /// It keeps what is erased later, and the journal's key: keep it as safe as the data folder.
+    #[command(before_help = BACKUP_EXAMPLES)]
+    Backup {
+        /// The new file, or `-` for stdout
+        file: PathBuf,
+
+        #[command(flatten)]
+        folder: Folder,
+
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+
+        /// Say what it has as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a data folder from a backup, checked before it can be used
+    ///
+    /// The new journal has an id of its own: clients are told that it is another, and start again from the
+    /// numbers of their rooms.
+    #[command(before_help = RESTORE_EXAMPLES)]
+    Restore {
+        /// The backup, or `-` for stdin
+        file: PathBuf,
+
+        #[command(flatten)]
+        folder: Folder,
+
+        /// Say what it has as one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Accounts
     #[command(before_help = ACCOUNT_EXAMPLES, subcommand)]
@@ -79,7 +136,14 @@ pub(crate) struct Folder {
 
 pub(crate) fn run(args: AdminArgs) -> anyhow::Result<()> {
     match args.command {
-        AdminCommand::Check { folder, rebuild } => check::run(&data_folder(folder.data)?, rebuild),
+        AdminCommand::Check { file: Some(file), .. } => check_file::run(&file),
+        AdminCommand::Check { folder, rebuild, file: None } => {
+            check::run(&data_folder(folder.data)?, rebuild)
+        }
+        AdminCommand::Backup { file, folder, force, json } => {
+            backup::run(&data_folder(folder.data)?, &file, force, json)
+        }
+        AdminCommand::Restore { file, folder, json } => restore::run(&file, &data_folder(folder.data)?, json),
         AdminCommand::Account(AccountCommand::Add { name, folder }) => {
             add_account(&data_folder(folder.data)?, &name)
         }
@@ -177,4 +241,18 @@ fn with_own_server<T: Send>(
         runtime.block_on(server.run(move || ready.send(()).unwrap_or_default()))?;
         asking.join().map_err(|_| anyhow::anyhow!("the question to the server failed"))?
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As `812 bytes` or `4.2 MiB`.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let power = (bytes.max(1).ilog2() / 10) as usize;
+    match power.min(units.len()) {
+        0 => format!("{bytes} bytes"),
+        power => format!("{:.1} {}", bytes as f64 / f64::from(1 << 10).powi(power as i32), units[power - 1]),
+    }
 }

@@ -9,7 +9,7 @@ pub(crate) const ADA: Node = Node(0xada);
 pub(crate) const BOB: Node = Node(0xb0b);
 
 pub(crate) fn identity() -> Identity {
-    Identity { id: *b"0123456789abcdef", key: [7; 32] }
+    Identity::new(*b"0123456789abcdef", [7; 32])
 }
 
 pub(crate) fn said(text: &str) -> Bytes {

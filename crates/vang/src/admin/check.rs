@@ -3,9 +3,7 @@
 //! by making them again beside. Works while the server runs; only `--rebuild` needs the folder alone.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, Row, replay};
@@ -13,10 +11,9 @@ use vang_journal::{Chain, DataFolder, Identity, Journal, Reader, SqliteJournal, 
 use vang_server::chains;
 use vang_view::{View, ViewReader};
 
+use super::hex;
+use super::progress::Progress;
 use crate::say::{Failure, note, print_line};
-
-/// How often progress is shown, and how long nothing is.
-const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) fn run(data: &Path, rebuild: bool) -> anyhow::Result<()> {
     if rebuild {
@@ -145,38 +142,6 @@ impl Drop for Beside {
             let mut path = self.0.clone().into_os_string();
             path.push(end);
             let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A line on a terminal for what takes over a second.
-struct Progress {
-    what: &'static str,
-    began: Instant,
-    shown: Option<Instant>,
-}
-
-impl Progress {
-    fn new(what: &'static str) -> Progress {
-        Progress { what, began: Instant::now(), shown: None }
-    }
-
-    fn show(&mut self, done: u64, end: u64) {
-        let due = self.shown.map_or(self.began + Duration::from_secs(1), |shown| shown + PROGRESS_EVERY);
-        if Instant::now() >= due && std::io::stderr().is_terminal() {
-            self.shown = Some(Instant::now());
-            let percent = done * 100 / end.max(1);
-            let _ = write!(std::io::stderr(), "\r{}: {done} of {end} entries, {percent} %", self.what);
-        }
-    }
-
-    fn clear(&self) {
-        if self.shown.is_some() {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

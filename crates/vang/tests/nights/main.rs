@@ -13,5 +13,6 @@ mod kill; // kill -9, again and again
 mod stop; // SIGTERM, and how soon it is back
 mod stalled; // who connects and says nothing, who follows and does not read
 mod disk; // no room left
-mod older_copy; // a backup put back under those who follow
+mod older_copy; // an older copy put back under those who follow
+mod backup; // vang admin backup and restore: under load, cut, killed, without room
 mod damage; // files that are not as they were left

@@ -1,0 +1,262 @@
+//! Backup format 1: a journal as one stream of bytes, which can go through a pipe and tells whether it
+//! is whole.
+//!
+//! ```text
+//! "vang backup 1\n"
+//! block …        | length of the body: u32 big-endian | body: CBOR | seal: 16 bytes |
+//!
+//! [0, id, key, born, end, chain there, time (ms), made by]     the first: what it will have
+//! [1, [seq, hash of the state] …]                              before all entries
+//! [2, seq of the first, [envelope, salt, payload] …]           salt and payload null where erased
+//! [3, entries, erased, chain]                                  the last; nothing follows
+//! ```
+//!
+//! A seal is the beginning of BLAKE3 over everything before it, from the first byte on: what is cut,
+//! changed, left out or put together from two backups shows at the block where it begins. Entries are
+//! the journal's own format 1 (`format.rs`); what their SQLite file looks like is not in here.
+//!
+//! The entries up to the end as it was at the beginning are read some at a time, in transactions as
+//! short as any reader's: a backup that takes hours holds up no writer, and lets the WAL be truncated.
+//! That is safe because entries only ever come behind the end. SQLite's own ways do not have this: one
+//! long read (`VACUUM INTO`) makes the WAL grow as long as it takes, and the page by page copy begins
+//! again at every write from elsewhere. What is copied is checked on the way: a damaged journal is not
+//! backed up in silence.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use minicbor::Encoder;
+use vang_chat::Seq;
+
+use crate::chain::{Chain, genesis};
+use crate::contract::{Entry, Fault, Identity, Reader};
+use crate::folder::rfc3339;
+use crate::format::Envelope;
+
+/// The format that this program writes and reads.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What a backup of any format begins with; then come its number and a line end.
+pub(crate) const MAGIC: &[u8] = b"vang backup ";
+
+/// A seal, in bytes. Nobody who does not want to comes upon 128 bits by accident.
+pub(crate) const SEAL_BYTES: usize = 16;
+
+/// The kinds of blocks.
+pub(crate) const HEAD: u8 = 0;
+pub(crate) const STATES: u8 = 1;
+pub(crate) const ENTRIES: u8 = 2;
+pub(crate) const END: u8 = 3;
+
+/// Entries in a block, and read at once.
+const BLOCK_ENTRIES: usize = 256;
+
+/// Bytes of payloads after which a block ends: 256 KiB, and one message more.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// Hashes of the state in a block.
+const BLOCK_STATES: usize = 1_024;
+
+/// When and by what a backup was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Milliseconds since 1970, by the clock of whoever made it.
+    pub time: u64,
+    /// The program, as `vang/0.1.0`.
+    pub by: String,
+}
+
+impl Made {
+    /// By this program, now.
+    pub fn now(by: impl Into<String>) -> Made {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Made { time: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), by: by.into() }
+    }
+
+    /// When, as people and programs read it: UTC, to the second.
+    pub fn when(&self) -> String {
+        match UNIX_EPOCH.checked_add(Duration::from_millis(self.time)) {
+            Some(time) => rfc3339(time),
+            None => format!("@{}ms", self.time),
+        }
+    }
+}
+
+/// What a backup has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackupReport {
+    /// How many entries, and the place of the last.
+    pub end: Seq,
+    /// How many of them had no payload any more.
+    pub erased: u64,
+    /// The chain there: the same as the journal's.
+    pub chain: Chain,
+    /// How long the stream is.
+    pub bytes: u64,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The journal cannot be read, or is damaged.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+    /// The bytes cannot be written.
+    #[error("after {bytes} bytes: {source}")]
+    Write {
+        /// How many had been written.
+        bytes: u64,
+        /// What came of the next.
+        source: io::Error,
+    },
+}
+
+/// Writes everything that is in the journal now. `progress` hears how many entries are done, and of how
+/// many. What was written when this fails has no last block, and nobody takes it for a backup.
+pub fn write_backup(
+    reader: &mut dyn Reader,
+    identity: &Identity,
+    made: &Made,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    let end = reader.end()?;
+    let promised = match end {
+        Seq(0) => genesis(identity),
+        end => reader.chain_at(end)?.ok_or_else(|| damaged(end, "it is missing"))?,
+    };
+    let mut out = Sealing { out, hasher: blake3::Hasher::new(), bytes: 0 };
+    out.write(&[MAGIC, format!("{FORMAT}\n").as_bytes()].concat())?;
+    out.block(&head(identity, end, promised, made))?;
+
+    let mut after = Seq(0);
+    loop {
+        let mut states = reader.checkpoints(after, BLOCK_STATES)?;
+        states.retain(|(seq, _)| *seq <= end);
+        let Some(&(last, _)) = states.last() else { break };
+        out.block(&states_block(&states))?;
+        after = last;
+    }
+
+    let (mut at, mut chain, mut erased) = (Seq(0), genesis(identity), 0);
+    while at < end {
+        let most = usize::try_from(end.0 - at.0).map_or(BLOCK_ENTRIES, |left| left.min(BLOCK_ENTRIES));
+        let entries = reader.read(at, most, BLOCK_BYTES)?;
+        let sealed = reader.sealed(at, entries.len().max(1))?;
+        for (entry, sealed) in entries.iter().zip(&sealed) {
+            chain = chain.after(&entry.envelope);
+            if chain.0 != sealed.chain {
+                return Err(damaged(entry.seq, "the envelope does not match the chain").into());
+            }
+            check_payload(entry)?;
+            erased += u64::from(entry.payload.is_none());
+        }
+        let Some(last) = entries.last() else { return Err(damaged(at.next(), "it is missing").into()) };
+        out.block(&entries_block(&entries))?;
+        at = last.seq;
+        progress(at.0, end.0);
+    }
+    if chain != promised {
+        return Err(damaged(end, "the journal was changed while it was read").into());
+    }
+    out.block(&end_block(end, erased, chain))?;
+    out.flush()?;
+    Ok(BackupReport { end, erased, chain, bytes: out.bytes })
+}
+
+/// Does the payload belong to its envelope?
+pub(crate) fn check_payload(entry: &Entry) -> Result<(), Fault> {
+    let Some(payload) = &entry.payload else { return Ok(()) };
+    let envelope =
+        Envelope::decode(&entry.envelope).map_err(|bad| Fault::Unreadable { seq: entry.seq.0, bad })?;
+    if payload.digest() != envelope.digest {
+        return Err(damaged(entry.seq, "the payload does not match its digest"));
+    }
+    Ok(())
+}
+
+fn damaged(seq: Seq, why: &str) -> Fault {
+    Fault::Damaged { seq: seq.0, why: why.into() }
+}
+
+/// Blocks out, each with its seal.
+struct Sealing<'a> {
+    out: &'a mut dyn Write,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Sealing<'_> {
+    fn block(&mut self, body: &[u8]) -> Result<(), BackupError> {
+        let length = u32::try_from(body.len()).expect("a block is some hundred KiB");
+        self.write(&length.to_be_bytes())?;
+        self.write(body)?;
+        self.write(&seal(&self.hasher))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes).map_err(|source| BackupError::Write { bytes: self.bytes, source })?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), BackupError> {
+        self.out.flush().map_err(|source| BackupError::Write { bytes: self.bytes, source })
+    }
+}
+
+/// The seal of everything that was hashed so far.
+pub(crate) fn seal(hasher: &blake3::Hasher) -> [u8; SEAL_BYTES] {
+    let mut seal = [0; SEAL_BYTES];
+    hasher.finalize_xof().fill(&mut seal);
+    seal
+}
+
+fn body(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), Never>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut Encoder::new(&mut bytes)).expect("writing to a Vec cannot fail");
+    bytes
+}
+
+type Never = minicbor::encode::Error<std::convert::Infallible>;
+
+fn head(identity: &Identity, end: Seq, chain: Chain, made: &Made) -> Vec<u8> {
+    body(|e| {
+        e.array(8)?.u8(HEAD)?.bytes(&identity.id)?.bytes(&identity.key)?.bytes(&identity.born)?;
+        e.u64(end.0)?.bytes(&chain.0)?.u64(made.time)?.str(&made.by)?;
+        Ok(())
+    })
+}
+
+fn states_block(states: &[(Seq, [u8; 32])]) -> Vec<u8> {
+    body(|e| {
+        e.array(1 + states.len() as u64)?.u8(STATES)?;
+        for (seq, hash) in states {
+            e.array(2)?.u64(seq.0)?.bytes(hash)?;
+        }
+        Ok(())
+    })
+}
+
+fn entries_block(entries: &[Entry]) -> Vec<u8> {
+    body(|e| {
+        let first = entries.first().map_or(0, |entry| entry.seq.0);
+        e.array(2 + entries.len() as u64)?.u8(ENTRIES)?.u64(first)?;
+        for entry in entries {
+            e.array(3)?.bytes(&entry.envelope)?;
+            match &entry.payload {
+                Some(payload) => e.bytes(&payload.salt)?.bytes(&payload.bytes)?,
+                None => e.null()?.null()?,
+            };
+        }
+        Ok(())
+    })
+}
+
+fn end_block(end: Seq, erased: u64, chain: Chain) -> Vec<u8> {
+    body(|e| {
+        e.array(4)?.u8(END)?.u64(end.0)?.u64(erased)?.bytes(&chain.0)?;
+        Ok(())
+    })
+}

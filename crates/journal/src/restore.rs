@@ -1,0 +1,93 @@
+//! A new journal in SQLite from a backup. What stands in the backup goes in as it is, erased payloads
+//! as erased, beside a new id: a position in the old journal means nothing in this one once both are
+//! written on. Birth and key stay, since the chain begins with both and names are hashed with the key.
+//!
+//! Without a rollback journal and without a sync: a file that was not finished is thrown away. Whoever
+//! calls this lets nobody use the file before it is synced.
+
+use std::io::Read;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::contract::{Fault, Identity};
+use crate::folder::create_private;
+use crate::sqlite::{PAGE_BYTES, Trouble, create_tables, key, random_id};
+use crate::unpack::{Backup, BadBackup, Piece};
+
+/// Why there is no journal.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The backup is no good.
+    #[error(transparent)]
+    Backup(#[from] BadBackup),
+    /// The new file cannot be written.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+}
+
+/// Makes the file at `path`, which must be missing or empty, and answers which journal it is. `progress`
+/// hears how many entries are in, and of how many.
+pub fn restore<R: Read>(
+    backup: &mut Backup<R>,
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Identity, RestoreError> {
+    if path.metadata().is_ok_and(|about| about.len() > 0) {
+        return Err(Fault::Unavailable(format!("{} exists already", path.display())).into());
+    }
+    create_private(path)
+        .map_err(|error| Fault::Unavailable(format!("cannot create {}: {error}", path.display())))?;
+    let identity = Identity { id: random_id()?, ..backup.about().identity };
+    let mut conn = connect(path).map_err(Fault::from)?;
+    create_tables(&mut conn, &identity).map_err(Fault::from)?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+    while let Some(piece) = backup.next()? {
+        insert(&tx, piece).map_err(fault)?;
+        progress(last_entry(&tx).map_err(fault)?, backup.about().end.0);
+    }
+    tx.commit().map_err(fault)?;
+    conn.close().map_err(|(_, error)| fault(error))?;
+    Ok(identity)
+}
+
+fn insert(conn: &Connection, piece: Piece) -> rusqlite::Result<()> {
+    match piece {
+        Piece::States(states) => {
+            let mut insert = conn.prepare_cached("INSERT INTO checkpoint(seq, state) VALUES (?1, ?2)")?;
+            for (seq, state) in states {
+                insert.execute((key(seq), &state[..]))?;
+            }
+        }
+        Piece::Entries(entries) => {
+            let mut insert = conn.prepare_cached(
+                "INSERT INTO entry(seq, envelope, chain, salt, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            for (entry, chain) in &entries {
+                let salt = entry.payload.as_ref().map(|payload| &payload.salt[..]);
+                let bytes = entry.payload.as_ref().map(|payload| &payload.bytes[..]);
+                insert.execute((key(entry.seq), &entry.envelope[..], &chain.0[..], salt, bytes))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn last_entry(conn: &Connection) -> rusqlite::Result<u64> {
+    let mut select = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM entry")?;
+    select.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
+
+fn connect(path: &Path) -> Result<Connection, Trouble> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "OFF")?;
+    Ok(conn)
+}
+
+fn fault(error: rusqlite::Error) -> Fault {
+    Trouble::from(error).into()
+}
