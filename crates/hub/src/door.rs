@@ -16,8 +16,20 @@ pub enum Peer {
     Operator,
     /// Loopback or a Unix socket: this machine.
     Local,
-    /// Anywhere else, without TLS.
+    /// Anywhere else, with TLS.
+    RemoteTls,
+    /// Anywhere else, without.
     RemotePlain,
+}
+
+/// From where guests are admitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guests {
+    /// From this machine: loopback and Unix sockets.
+    #[default]
+    Local,
+    /// From everywhere, by TLS.
+    Everywhere,
 }
 
 /// Who speaks on a connection.

@@ -18,7 +18,7 @@ use crate::Delta;
 use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::cursor::Cursor;
-use crate::door::{Peer, Salts, Speaking};
+use crate::door::{Guests, Peer, Salts, Speaking};
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
 use crate::order::{Asker, Order, Waiting};
@@ -124,6 +124,7 @@ pub struct Hub {
     identity: Identity,
     server: String,
     inline_max: u64,
+    guests: Guests,
     state: State,
     book: Book,
     names: NameMaker,
@@ -172,6 +173,7 @@ impl Hub {
             identity,
             server,
             inline_max: INLINE_BYTES_MAX,
+            guests: Guests::default(),
             state: recovered.state,
             book: recovered.book,
             names: NameMaker::new(identity.key),
@@ -208,6 +210,11 @@ impl Hub {
     /// Sets the longest content of a message in a room, in bytes.
     pub fn set_inline_max(&mut self, bytes: u64) {
         self.inline_max = bytes;
+    }
+
+    /// Sets from where guests are admitted. Who was admitted stays.
+    pub fn set_guests(&mut self, guests: Guests) {
+        self.guests = guests;
     }
 
     /// A connection came.

@@ -21,7 +21,7 @@ pub mod limits;
 
 pub use clock::Now;
 pub use cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
-pub use door::{Peer, Salts};
+pub use door::{Guests, Peer, Salts};
 pub use hub::{Hub, Output, SessionId, Stats};
 pub use names::{BadName, Book, NameMaker};
 pub use order::Settled;

@@ -23,6 +23,20 @@ pub fn speaks_to_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// JSON that is one line for everybody, and harmless on a terminal. Between values a control character is
+/// a space; inside a string, where JSON allows the others, it is written as an escape.
+pub fn one_line(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            _ if speaks_to_terminal(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// With every line but the first indented: none can be taken for a line of ours.
 pub fn indented(text: &str, indent: &str) -> String {
     text.replace('\n', &format!("\n{indent}"))

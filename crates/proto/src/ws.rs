@@ -47,6 +47,7 @@ pub enum CloseCode {
     ProtocolError = 1002,
     UnsupportedData = 1003,
     InvalidPayload = 1007,
+    PolicyViolation = 1008,
     TooBig = 1009,
 }
 
@@ -424,8 +425,10 @@ mod tests {
         bytes
     }
 
+    type Messages = Vec<(Kind, Vec<u8>)>;
+
     /// What is heard when the bytes come in pieces of this size: messages, then how it ended.
-    fn hear(bytes: &[u8], piece: usize) -> (Vec<(Kind, Vec<u8>)>, bool, Option<Bytes>) {
+    fn hear(bytes: &[u8], piece: usize) -> (Messages, bool, Option<Bytes>) {
         let mut socket = WebSocket::default();
         let (mut messages, mut current, mut closed) = (Vec::new(), Vec::new(), false);
         for piece in bytes.to_vec().chunks_mut(piece) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use vang_proto::vang::{RequestWriter, Value};
 use vang_proto::{Decoder, Limits as FrameLimits};
-use vang_server::{Config, Limits, Server};
+use vang_server::{Config, Server};
 
 /// Content of a message, bytes.
 const CONTENT: usize = 100;
@@ -57,11 +57,7 @@ impl Running {
     fn start(folder: &Path) -> Running {
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
-            data: folder.join("data"),
-            backlog: 64,
-            limits: Limits::default(),
-            confirm_time: false,
-            name: "bench".to_owned(),
+            ..Config::new(folder.join("data"), "bench".to_owned())
         };
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

@@ -1,23 +1,27 @@
-//! One task per connection: tells the kind of client, then turns a `proto` session. Between two
-//! messages it holds no buffer and no timer.
+//! One task per connection: tells the kind of client, unwraps TLS and tells again, then turns a `proto` session.
+//! Between two messages it holds no buffer and no timer.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use vang_hub::Peer;
 use vang_proto::kind::{self, Kind};
 use vang_proto::limits::KIND_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, ServerSession, Step};
 
-use crate::http;
+use crate::door::Door;
 use crate::limits::Limits;
 use crate::listen::From;
-use crate::pump::{Pump, Slot, steady_now};
+use crate::pump::{About, Pump, Slot, steady_now};
 use crate::socket::Socket;
+use crate::wire::Wire;
+use crate::{http, tls};
 
 /// What one read takes at the most: 64 KiB, shared by all connections of the thread.
 const READ_BYTES: usize = 1 << 16;
@@ -28,17 +32,23 @@ const READS_PER_TURN: usize = 4;
 /// How often a peer that only listens is looked after, ms.
 const GONE_CHECK_MS: u64 = 15_000;
 
-/// Pieces in one write: as many as the kernel takes (`IOV_MAX` is 1,024; longer arrays only cost).
-const SLICES_PER_WRITE: usize = 64;
-
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
+/// What every connection of a server shares.
+pub(crate) struct House {
+    pub(crate) pump: Rc<Pump>,
+    pub(crate) limits: Limits,
+    /// What TLS begins with; replaced when the certificate is.
+    pub(crate) tls: RefCell<Arc<ServerConfig>>,
+    /// The names that browsers may know this server by.
+    pub(crate) names: RefCell<Rc<[String]>>,
+}
+
 /// A connection from its accepting to its close.
 pub(crate) struct Connection {
-    pub(crate) pump: Rc<Pump>,
-    pub(crate) limits: Rc<Limits>,
+    pub(crate) house: Rc<House>,
     pub(crate) socket: Socket,
     pub(crate) from: From,
     pub(crate) peer: Peer,
@@ -47,31 +57,79 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn run(self) {
-        self.socket.prepare(Duration::from_millis(self.limits.session().stall_ms));
+    pub(crate) async fn run(mut self) {
+        self.socket.prepare(Duration::from_millis(self.house.limits.session().stall_ms));
         let mut first = [0; KIND_BYTES_MAX];
-        let wait = Duration::from_millis(self.limits.first_byte_ms());
         // A silent connection ends without a byte: nobody knows what it would understand.
-        let Ok(Ok((len, kind))) = tokio::time::timeout(wait, self.tell(&mut first)).await else { return };
-        if kind == Kind::Http {
-            let Connection { pump, socket, from, refused, .. } = self;
-            let refused = refused.map(|error| error.detail);
-            return Box::pin(http::serve(socket, &first[..len], pump, from, refused)).await;
+        let Some((mut len, mut kind)) = self.tell(&mut first).await else { return };
+        if kind == Kind::Tls {
+            // In a box: a handshake is long, and over soon.
+            let Some(asked) = Box::pin(self.secure(&first[..len])).await else { return };
+            (len, kind) = match asked {
+                Some(kind) => (0, kind),
+                None => match self.tell(&mut first).await {
+                    Some(told) => told,
+                    None => return,
+                },
+            };
         }
-        self.native(&first[..len], kind).await;
+        if kind != Kind::Http {
+            let Connection { house, socket, from, peer, refused } = self;
+            let about = About { door: Door::Native, tls: socket.is_tls(), from };
+            let talk = Talk { house, wire: Wire::native(socket), peer, about };
+            return talk.run(&mut first[..len], kind, refused).await;
+        }
+        let Connection { house, socket, from, peer, refused } = self;
+        let refused = refused.map(|error| error.detail);
+        let asker = http::Asker { house: house.clone(), from, peer, refused };
+        let Some((socket, rest)) = Box::pin(http::serve(socket, &first[..len], asker)).await else { return };
+        let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
+        let talk = Talk { house, wire: Wire::web_socket(socket), peer, about };
+        talk.run(&mut Vec::from(rest), Kind::Native, None).await;
     }
 
-    /// Reads until the kind is known.
-    async fn tell(&self, first: &mut [u8; KIND_BYTES_MAX]) -> io::Result<(usize, Kind)> {
+    /// Agrees on TLS; the kind that was asked for with it, if any.
+    async fn secure(&mut self, first: &[u8]) -> Option<Option<Kind>> {
+        let config = self.house.tls.borrow().clone();
+        let wait = Duration::from_millis(self.house.limits.first_byte_ms());
+        let begun = self.socket.begin_tls(config, first);
+        let shaken = async { begun.map(|()| self.socket.shake_hands())?.await };
+        let asked = match tokio::time::timeout(wait, shaken).await {
+            Ok(Ok(asked)) => asked,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %self.from, %error, "no TLS");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        if self.peer == Peer::RemotePlain {
+            self.peer = Peer::RemoteTls;
+        }
+        Some(match asked.as_deref() {
+            Some(tls::ALPN_HTTP) => Some(Kind::Http),
+            Some(tls::ALPN_NATIVE) => Some(Kind::Native),
+            _ => None,
+        })
+    }
+
+    /// Reads until the kind is known; `None`: it never will be.
+    async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<(usize, Kind)> {
+        let wait = Duration::from_millis(self.house.limits.first_byte_ms());
+        tokio::time::timeout(wait, self.read_kind(first)).await.ok()?.ok()
+    }
+
+    async fn read_kind(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> io::Result<(usize, Kind)> {
         let mut len = 0;
         loop {
-            poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
             match self.socket.try_read(&mut first[len..]) {
                 Ok(0) if len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 // The stream ended in the middle of a token: the session will say of what.
                 Ok(0) => return Ok((len, Kind::Native)),
                 Ok(n) => len += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
             if let Some(kind) = kind::tell(&first[..len]) {
@@ -79,10 +137,20 @@ impl Connection {
             }
         }
     }
+}
 
-    async fn native(self, first: &[u8], kind: Kind) {
-        let mut session = ServerSession::new(steady_now(), self.limits.session());
-        if let Some(error) = &self.refused {
+/// A connection that talks in native messages, whatever is around them.
+struct Talk {
+    house: Rc<House>,
+    wire: Wire,
+    peer: Peer,
+    about: About,
+}
+
+impl Talk {
+    async fn run(mut self, first: &mut [u8], kind: Kind, refused: Option<ErrorReply>) {
+        let mut session = ServerSession::new(steady_now(), self.house.limits.session());
+        if let Some(error) = &refused {
             session.fail(steady_now(), error);
         }
         let other = |session: &mut ServerSession, name: &str| {
@@ -90,26 +158,29 @@ impl Connection {
             session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
         };
         match kind {
-            Kind::Native => session.handle_bytes(steady_now(), first),
+            Kind::Native => self.wire.hand_in(first, &mut session, steady_now()),
             // Told from all others already; spoken as soon as a connection can be dressed.
             Kind::Lines => session.refuse_protocol(steady_now(), first[2]),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
-            Kind::Tls => other(&mut session, "TLS"),
+            Kind::Tls => other(&mut session, "TLS inside TLS"),
             Kind::Irc => other(&mut session, "IRC"),
             Kind::Http => other(&mut session, "HTTP"),
         }
-        let slot = self.pump.connect(self.peer, session);
+        let pump = self.house.pump.clone();
+        let slot = pump.connect(self.peer, self.about, session);
         let ended = self.turn(&slot).await;
-        self.pump.disconnect(slot.id);
+        pump.disconnect(slot.id);
         let session = slot.session.borrow();
+        let About { door, tls, from } = slot.about;
+        let door = door.name();
         match (session.refusal(), ended) {
-            (Some(cause), _) => tracing::warn!(peer = %self.from, cause, "session closed"),
-            (None, Err(error)) => tracing::debug!(peer = %self.from, %error, "session lost"),
-            (None, Ok(())) => tracing::debug!(peer = %self.from, "session closed"),
+            (Some(cause), _) => tracing::warn!(peer = %from, door, tls, cause, "session closed"),
+            (None, Err(error)) => tracing::debug!(peer = %from, door, tls, %error, "session lost"),
+            (None, Ok(())) => tracing::debug!(peer = %from, door, tls, "session closed"),
         }
     }
 
-    async fn turn(&self, slot: &Slot) -> io::Result<()> {
+    async fn turn(&mut self, slot: &Slot) -> io::Result<()> {
         let mut pulled = Vec::new();
         loop {
             slot.session.borrow_mut().handle_time(steady_now());
@@ -117,20 +188,28 @@ impl Connection {
             let mut blocked = false;
             loop {
                 let asked = self.ask(slot);
+                if self.wire.is_over() {
+                    slot.session.borrow_mut().hang_up();
+                }
                 if slot.session.borrow().takes_events() {
-                    self.pump.pull(slot.id, &mut pulled);
+                    self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();
                     for bytes in pulled.drain(..) {
                         session.push_event(steady_now(), bytes);
                     }
                 }
-                match slot.session.borrow_mut().step(steady_now()) {
+                let mut session = slot.session.borrow_mut();
+                match session.step(steady_now()) {
                     Step::Wait => {}
-                    Step::ShutDown => self.socket.shut_down_writing()?,
-                    Step::Close => return Ok(()),
+                    Step::ShutDown => self.wire.finish(&session),
+                    Step::Close => {
+                        self.wire.finish(&session);
+                        // What there is no room for now is not waited for.
+                        return self.wire.write(&mut session, steady_now()).map(|_| ());
+                    }
                 }
-                if slot.session.borrow().has_output() {
-                    blocked = !self.write(slot)?;
+                if self.wire.has_output(&session) {
+                    blocked = !self.wire.write(&mut session, steady_now())?;
                     if blocked {
                         break;
                     }
@@ -139,35 +218,35 @@ impl Connection {
                 }
             }
             if let Some(deadline) = slot.session.borrow().deadline() {
-                self.pump.schedule_deadline(slot, deadline);
+                self.house.pump.schedule_deadline(slot, deadline);
             }
             if slot.session.borrow().only_tells() {
                 // Nobody reads this socket any more, so nobody would be told that its peer is gone.
-                if self.socket.is_gone() {
+                if self.wire.socket.is_gone() {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
-                self.pump.only_tells(slot.id);
-                self.pump.schedule_deadline(slot, steady_now() + GONE_CHECK_MS);
+                self.house.pump.only_tells(slot.id);
+                self.house.pump.schedule_deadline(slot, steady_now() + GONE_CHECK_MS);
             }
             self.wait(slot, blocked).await?;
         }
     }
 
     /// Reads what is there, within a turn.
-    fn read(&self, slot: &Slot) -> io::Result<()> {
+    fn read(&mut self, slot: &Slot) -> io::Result<()> {
         SCRATCH.with_borrow_mut(|scratch| {
             for _ in 0..READS_PER_TURN {
                 let mut session = slot.session.borrow_mut();
                 if !session.wants_input() {
                     return Ok(());
                 }
-                match self.socket.try_read(scratch) {
+                match self.wire.socket.try_read(scratch) {
                     Ok(0) => {
-                        session.handle_end(steady_now());
+                        self.wire.hand_in_end(&mut session, steady_now());
                         return Ok(());
                     }
                     Ok(n) => {
-                        session.handle_bytes(steady_now(), &scratch[..n]);
+                        self.wire.hand_in(&mut scratch[..n], &mut session, steady_now());
                         if n < scratch.len() {
                             return Ok(());
                         }
@@ -190,26 +269,8 @@ impl Connection {
                 return any;
             };
             any = true;
-            self.pump.request(slot.id, ticket, request);
+            self.house.pump.request(slot.id, ticket, request);
         }
-    }
-
-    /// Writes what waits. `false`: the socket takes no more now.
-    fn write(&self, slot: &Slot) -> io::Result<bool> {
-        let mut session = slot.session.borrow_mut();
-        while session.has_output() {
-            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(4);
-            session.slices(&mut slices, SLICES_PER_WRITE);
-            match self.socket.try_write(&slices) {
-                Ok(n) => {
-                    drop(slices);
-                    session.wrote(steady_now(), n);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
     }
 
     /// Waits for the socket, the hub, or the wheel.
@@ -219,10 +280,10 @@ impl Connection {
             if slot.poll_woken(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if wants_input && let Poll::Ready(ready) = self.socket.poll_read_ready(cx) {
+            if wants_input && let Poll::Ready(ready) = self.wire.socket.poll_read_ready(cx) {
                 return Poll::Ready(ready);
             }
-            if blocked && let Poll::Ready(ready) = self.socket.poll_write_ready(cx) {
+            if blocked && let Poll::Ready(ready) = self.wire.socket.poll_write_ready(cx) {
                 return Poll::Ready(ready);
             }
             Poll::Pending

@@ -6,9 +6,12 @@
 pub mod limits; // every limit by its name, unit, default and reason
 mod start; // from a data folder to a hub that is ready
 mod listen; // sockets in: TCP, Unix, the operator's
-mod socket; // a connection's socket, whatever its family
+mod tls; // the server's key and certificate
+mod socket; // a connection's socket, whatever its family, with or without TLS
+mod door; // by which door somebody came
+mod wire; // between a socket and a `proto` session: nothing, or WebSocket frames
 mod drive; // one task per connection, turning a `proto` session: bytes <-> requests
-mod http; // /healthz and /readyz
+mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // turns the hub: requests in, replies and wake-ups out
 mod threads; // the journal's thread, the tables' thread, the readers
 mod wheel; // deadlines, coarsely
@@ -18,3 +21,5 @@ pub use limits::{LimitError, Limits};
 pub use listen::{ListenAddr, ListenError};
 pub use serve::{Config, ServeError, Server, Stopper};
 pub use start::{Opening, StartError, chains, open, recover};
+pub use tls::{TlsError, TlsFiles};
+pub use vang_hub::Guests;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::socket::Socket;
+use crate::socket::{Socket, Stream};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,15 +200,20 @@ pub(crate) fn open_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Res
 }
 
 impl Listener {
+    /// May others than this machine's own programs reach it?
+    pub(crate) fn is_beyond_this_machine(&self) -> bool {
+        matches!(self, Listener::Tcp(_, addr) if !addr.ip().to_canonical().is_loopback())
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Socket, From)> {
         match self {
             Listener::Tcp(listener, _) => {
                 let (stream, addr) = listener.accept().await?;
-                Ok((Socket::Tcp(stream), From::Address(addr)))
+                Ok((Socket::new(Stream::Tcp(stream)), From::Address(addr)))
             }
             Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Socket::Unix(stream), From::Unix))
+                Ok((Socket::new(Stream::Unix(stream)), From::Unix))
             }
         }
     }

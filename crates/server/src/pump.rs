@@ -18,15 +18,26 @@ use vang_hub::{Delta, Hub, Now, Output, Peer, ReadFault, ReadJob, SessionId};
 use vang_proto::Millis;
 use vang_proto::vang::{Request, ServerSession, Ticket};
 
+use crate::door::Door;
+use crate::listen::From;
 use crate::threads::{Answer, Progress, WriteJob};
 use crate::wheel::{Rings, TICK_MS, Wheel};
 
 /// Entries that the tables may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
 
+/// What is known of a connection beside what it says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    pub(crate) door: Door,
+    pub(crate) tls: bool,
+    pub(crate) from: From,
+}
+
 /// Where a connection's task and the pump meet.
 pub(crate) struct Slot {
     pub(crate) id: SessionId,
+    pub(crate) about: About,
     pub(crate) session: RefCell<ServerSession>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
@@ -91,10 +102,11 @@ impl Pump {
         }
     }
 
-    pub(crate) fn connect(&self, peer: Peer, session: ServerSession) -> Rc<Slot> {
+    pub(crate) fn connect(&self, peer: Peer, about: About, session: ServerSession) -> Rc<Slot> {
         let id = self.hub.borrow_mut().connect(peer);
         let slot = Rc::new(Slot {
             id,
+            about,
             session: RefCell::new(session),
             waker: RefCell::default(),
             woken: Cell::new(false),

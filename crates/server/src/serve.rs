@@ -16,17 +16,18 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vang_chat::Node;
-use vang_hub::{Hub, Peer, Salts};
+use vang_hub::{Guests, Hub, Peer, Salts};
 use vang_journal::Journal;
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::drive::Connection;
+use crate::drive::{Connection, House};
 use crate::limits::Limits;
 use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
 use crate::pump::{Pump, Threads};
 use crate::socket::Socket;
 use crate::start::{self, StartError};
 use crate::threads::{self, Progress};
+use crate::tls::{self, TlsError, TlsFiles};
 
 /// A pause after an accept that failed: the process is out of files, and will be for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,8 +51,31 @@ pub struct Config {
     pub limits: Limits,
     /// The operator has looked at the clock.
     pub confirm_time: bool,
+    /// Given certificate and key; otherwise the server makes its own.
+    pub tls: Option<TlsFiles>,
+    /// Names by which browsers reach this server, beside addresses and `localhost`.
+    pub names: Vec<String>,
+    /// From where guests are admitted.
+    pub guests: Guests,
     /// What the server calls itself, as `vang/0.1.0`.
     pub name: String,
+}
+
+impl Config {
+    /// What is usual, without any listener.
+    pub fn new(data: PathBuf, name: String) -> Config {
+        Config {
+            listen: Vec::new(),
+            data,
+            backlog: 1_024,
+            limits: Limits::default(),
+            confirm_time: false,
+            tls: None,
+            names: Vec::new(),
+            guests: Guests::default(),
+            name,
+        }
+    }
 }
 
 /// Why a server ended, or did not begin.
@@ -63,6 +87,9 @@ pub enum ServeError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Its certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system.
     #[error("cannot {what}: {source}")]
     Io {
@@ -92,6 +119,7 @@ pub struct Server {
     shared: Rc<Shared>,
     listeners: Vec<(Listener, Door)>,
     addresses: Vec<String>,
+    fingerprint: String,
     answers: tokio::sync::mpsc::UnboundedReceiver<threads::Answer>,
     workers: Vec<JoinHandle<()>>,
     stop: (Stopper, watch::Receiver<bool>),
@@ -108,8 +136,7 @@ enum Door {
 }
 
 struct Shared {
-    pump: Rc<Pump>,
-    limits: Rc<Limits>,
+    house: Rc<House>,
     connections_max: usize,
     counts: RefCell<Counts>,
 }
@@ -133,6 +160,8 @@ impl Server {
         }
         let addresses = listeners.iter().map(|(listener, _)| listener.to_string()).collect();
         let opening = start::open(&config.data)?;
+        let names = names(&config);
+        let tls = tls::load(config.tls.as_ref(), &opening.folder.path().join("tls"), &names)?;
         let socket = opening.folder.socket();
         let operators = open_unix(&socket, 16, Some(0o600))
             .map_err(|source| ListenError::Io { addr: format!("unix:{}", socket.display()), source })?;
@@ -149,6 +178,7 @@ impl Server {
         let identity = opening.journal.identity();
         let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
         hub.set_inline_max(config.limits.inline_bytes());
+        hub.set_guests(config.guests);
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
@@ -167,13 +197,18 @@ impl Server {
         let connections_max = config.limits.connections(open_files);
         Ok(Server {
             shared: Rc::new(Shared {
-                pump,
-                limits: Rc::new(config.limits),
+                house: Rc::new(House {
+                    pump,
+                    limits: config.limits,
+                    tls: RefCell::new(tls.config),
+                    names: RefCell::new(names.into()),
+                }),
                 connections_max,
                 counts: RefCell::default(),
             }),
             listeners,
             addresses,
+            fingerprint: tls.fingerprint,
             answers,
             workers,
             stop: (Stopper(stop), stopped),
@@ -186,6 +221,16 @@ impl Server {
         &self.addresses
     }
 
+    /// The key that clients pin, as `SHA256:…`.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Is it reached from other machines?
+    pub fn is_beyond_this_machine(&self) -> bool {
+        self.listeners.iter().any(|(listener, _)| listener.is_beyond_this_machine())
+    }
+
     /// Tells it to stop.
     pub fn stopper(&self) -> Stopper {
         self.stop.0.clone()
@@ -196,7 +241,7 @@ impl Server {
     pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
         let Server { shared, listeners, answers, workers, stop, folder, .. } = self;
         let local = LocalSet::new();
-        let pump = shared.pump.clone();
+        let pump = shared.house.pump.clone();
         let outcome = local
             .run_until(async {
                 let mut turning = tokio::task::spawn_local({
@@ -252,19 +297,19 @@ impl Server {
 
 /// Finishes what was asked and tells everybody, within the time that a stop has.
 async fn finish(shared: &Shared) {
-    let until = Instant::now() + Duration::from_millis(shared.limits.stop_ms());
-    shared.pump.stop();
+    let until = Instant::now() + Duration::from_millis(shared.house.limits.stop_ms());
+    shared.house.pump.stop();
     // What cannot be ordered at present is not waited for: who asked has been told.
-    let is_written = || shared.pump.is_quiet() || shared.pump.trouble().is_some();
-    while Instant::now() < until && !(is_written() && shared.pump.connections() == 0) {
+    let is_written = || shared.house.pump.is_quiet() || shared.house.pump.trouble().is_some();
+    while Instant::now() < until && !(is_written() && shared.house.pump.connections() == 0) {
         tokio::time::sleep(STOP_LOOK).await;
     }
     // A journal that is just being written is waited for whatever the time.
-    let last = Instant::now() + Duration::from_millis(shared.limits.stop_ms());
+    let last = Instant::now() + Duration::from_millis(shared.house.limits.stop_ms());
     while Instant::now() < last && !is_written() {
         tokio::time::sleep(STOP_LOOK).await;
     }
-    tracing::info!(unfinished = shared.pump.connections(), "stopped");
+    tracing::info!(unfinished = shared.house.pump.connections(), "stopped");
 }
 
 async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
@@ -288,8 +333,8 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
         None
     } else if counts.all >= shared.connections_max {
         Some(too_many("this server", shared.connections_max as u64))
-    } else if counted.is_some() && same >= shared.limits.per_address() {
-        Some(too_many("your address", u64::from(shared.limits.per_address())))
+    } else if counted.is_some() && same >= shared.house.limits.per_address() {
+        Some(too_many("your address", u64::from(shared.house.limits.per_address())))
     } else {
         None
     };
@@ -305,8 +350,7 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
         (Door::Everybody, true) => Peer::Local,
         (Door::Everybody, false) => Peer::RemotePlain,
     };
-    let connection =
-        Connection { pump: shared.pump.clone(), limits: shared.limits.clone(), socket, from, peer, refused };
+    let connection = Connection { house: shared.house.clone(), socket, from, peer, refused };
     let counted = Counted { shared: shared.clone(), place };
     tokio::task::spawn_local(async move {
         connection.run().await;
@@ -367,6 +411,22 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.shared.counts.borrow_mut().give_back(self.place);
     }
+}
+
+/// The names that this server goes by: those it was told, this machine's, and those it listens at.
+fn names(config: &Config) -> Vec<String> {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let listened = config.listen.iter().filter_map(|addr| match addr {
+        ListenAddr::Tcp { host, .. } if !host.is_empty() => Some(host.clone()),
+        ListenAddr::Tcp { .. } | ListenAddr::Unix(_) => None,
+    });
+    let usual = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut names: Vec<String> =
+        usual.into_iter().chain([hostname]).chain(listened).chain(config.names.clone()).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// Takes all the open files that the system allows this process; answers how many those are.

@@ -1,15 +1,17 @@
-//! A connection's socket, whatever its family: reads and writes that never wait, readiness to wait
-//! for, and the options that every connection has.
+//! A connection's socket, whatever its family and whether TLS is around it: reads and writes that never wait,
+//! readiness to wait for, and the options that every connection has.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
+use rustls::{ServerConfig, ServerConnection};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,19 +20,78 @@ use tokio::net::{TcpStream, UnixStream};
 /// chosen late. 16 KiB keeps a gigabit link busy between two rounds.
 const NOTSENT_LOWAT_BYTES: u32 = 16 << 10;
 
+/// Encrypted bytes that may wait for the kernel: two TLS records. What is not encrypted yet is shared.
+const TLS_WAITING_BYTES_MAX: usize = 32 << 10;
+
 /// Silence after which the kernel asks whether the peer's host is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A connection.
-pub(crate) enum Socket {
+/// What the kernel has.
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
+/// A connection.
+pub(crate) struct Socket {
+    stream: Stream,
+    tls: Option<Box<ServerConnection>>,
+}
+
+impl Stream {
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_read(buffer),
+            Stream::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write_vectored(slices),
+            Stream::Unix(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// As TLS reads and writes it: an error says that nothing is there, or no room.
+struct Raw<'a>(&'a Stream);
+
+impl Read for Raw<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl Write for Raw<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Socket {
+    pub(crate) fn new(stream: Stream) -> Socket {
+        Socket { stream, tls: None }
+    }
+
     /// Sets what every connection has; a peer that is gone already is found out later.
     pub(crate) fn prepare(&self, stall: Duration) {
-        if let Socket::Tcp(stream) = self {
+        if let Stream::Tcp(stream) = &self.stream {
             let socket = SockRef::from(stream);
             // Nagle's algorithm costs 40 ms at every hundredth delivery.
             let _ = socket.set_tcp_nodelay(true);
@@ -41,41 +102,143 @@ impl Socket {
         }
     }
 
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.try_read(buffer),
-            Socket::Unix(stream) => stream.try_read(buffer),
+    /// Puts TLS around what comes from here on; `first` is what was read of it already.
+    pub(crate) fn begin_tls(&mut self, config: Arc<ServerConfig>, mut first: &[u8]) -> io::Result<()> {
+        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        tls.set_buffer_limit(Some(TLS_WAITING_BYTES_MAX));
+        while !first.is_empty() {
+            tls.read_tls(&mut first)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(())
+    }
+
+    /// Turns the handshake until both sides agree; gives the protocol that the client asked for by ALPN.
+    pub(crate) async fn shake_hands(&mut self) -> io::Result<Option<Vec<u8>>> {
+        std::future::poll_fn(|cx| {
+            loop {
+                let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
+                let processed = tls.process_new_packets();
+                // Also when it failed: the peer is told why.
+                let flushed = self.try_flush();
+                processed.map_err(io::Error::other)?;
+                if !flushed? {
+                    ready!(self.poll_write_ready(cx))?;
+                    continue;
+                }
+                let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
+                if !tls.is_handshaking() {
+                    return Poll::Ready(Ok(()));
+                }
+                match tls.read_tls(&mut Raw(&self.stream)) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready!(self.poll_read_ready(cx))?;
+                    }
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        })
+        .await?;
+        Ok(self.tls.as_ref().and_then(|tls| tls.alpn_protocol()).map(<[u8]>::to_vec))
+    }
+
+    /// Is TLS around it?
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads what is there. Fewer bytes than there is room for: there is no more now.
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.stream.try_read(buffer) };
+        let mut read = 0;
+        loop {
+            match tls.reader().read(&mut buffer[read..]) {
+                Ok(0) => return Ok(read),
+                Ok(n) => {
+                    read += n;
+                    if read == buffer.len() {
+                        return Ok(read);
+                    }
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Ended without TLS's goodbye. A message that was cut is found out by its length.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(read),
+                Err(error) => return Err(error),
+            }
+            match tls.read_tls(&mut Raw(&self.stream)) {
+                Ok(_) => {
+                    if let Err(error) = tls.process_new_packets() {
+                        let _ = tls.write_tls(&mut Raw(&self.stream));
+                        return Err(io::Error::other(error));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && read > 0 => return Ok(read),
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.try_write_vectored(slices),
-            Socket::Unix(stream) => stream.try_write_vectored(slices),
+    /// Writes what there is room for.
+    pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let Some(tls) = &mut self.tls else { return self.stream.try_write(slices) };
+            let taken = tls.writer().write_vectored(slices)?;
+            let flushed = self.try_flush()?;
+            match taken {
+                0 if !flushed => return Err(io::ErrorKind::WouldBlock.into()),
+                0 => {}
+                taken => return Ok(taken),
+            }
+        }
+    }
+
+    /// Writes what TLS still has. `false`: there was no room for all of it.
+    pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
+        let Some(tls) = &mut self.tls else { return Ok(true) };
+        while tls.wants_write() {
+            match tls.write_tls(&mut Raw(&self.stream)) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has TLS something that must be written?
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// The last bytes of TLS; call `try_flush` then.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
         }
     }
 
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(stream) => stream.poll_read_ready(cx),
-            Socket::Unix(stream) => stream.poll_read_ready(cx),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
         }
     }
 
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(stream) => stream.poll_write_ready(cx),
-            Socket::Unix(stream) => stream.poll_write_ready(cx),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
         }
     }
 
     /// Has the peer's host said that there is nobody any more? A peer that only shut its sending half
     /// is still there.
     pub(crate) fn is_gone(&self) -> bool {
-        let fd = match self {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
-        };
+        let fd = self.stream.fd();
         let mut polled = [PollFd::new(&fd, PollFlags::empty())];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut polled, Some(&now)).is_ok()
@@ -83,9 +246,9 @@ impl Socket {
     }
 
     pub(crate) fn shut_down_writing(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-            Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        match &self.stream {
+            Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Stream::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
         }
     }
 }
@@ -107,32 +270,55 @@ impl AsyncRead for Rewound {
             buffer.put_slice(&self.first.split_to(n));
             return Poll::Ready(Ok(()));
         }
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        loop {
+            match self.socket.try_read(buffer.initialize_unfilled()) {
+                Ok(n) => {
+                    buffer.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_read_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
     }
 }
 
 impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.socket.try_write(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(cx))?;
+                }
+                written => return Poll::Ready(written),
+            }
         }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        while !self.socket.try_flush()? {
+            ready!(self.socket.poll_write_ready(cx))?;
         }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        self.socket.say_goodbye();
+        ready!(self.as_mut().poll_flush(cx))?;
+        Poll::Ready(self.socket.shut_down_writing())
     }
 }

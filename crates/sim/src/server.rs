@@ -2,7 +2,6 @@
 //! between simulated sockets and a simulated disk. It dies with everything that is only in memory.
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 
 use vang_chat::{Node, Seq, State};
 use vang_hub::limits::{
@@ -278,10 +277,8 @@ impl Process {
                 if room == 0 || !conn.session.has_output() {
                     break;
                 }
-                let mut slices: Vec<IoSlice<'_>> = Vec::new();
-                conn.session.slices(&mut slices, 16);
                 let mut wrote = 0;
-                for slice in slices {
+                for slice in conn.session.output() {
                     let n = slice.len().min(room - wrote);
                     line.down.extend_from_slice(&slice[..n]);
                     wrote += n;

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use vang_client::{Connection, Deadline, Fault, Place};
 use vang_journal::{DataFolder, FolderError};
 use vang_proto::vang::{Reply, Value};
-use vang_server::{Config, Limits, ServeError, Server, StartError};
+use vang_server::{Config, ServeError, Server, StartError};
 
 use crate::say::{Failure, print_line};
 use crate::serve::{data_folder, explained, runtime};
@@ -217,14 +217,7 @@ fn with_own_server<T: Send>(
     data: &Path,
     ask: impl FnOnce(&DataFolder) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
-    let config = Config {
-        listen: Vec::new(),
-        data: data.to_owned(),
-        backlog: 1,
-        limits: Limits::default(),
-        confirm_time: false,
-        name: format!("{PASSING}{}", env!("CARGO_PKG_VERSION")),
-    };
+    let config = Config::new(data.to_owned(), format!("{PASSING}{}", env!("CARGO_PKG_VERSION")));
     let runtime = runtime()?;
     let server = runtime.block_on(async { Server::open(config) })?;
     let stopper = server.stopper();

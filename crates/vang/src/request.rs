@@ -7,7 +7,9 @@ use vang_client::{Connection, Deadline};
 use vang_proto::vang::{Reply, Value};
 
 use crate::args::{CreateArgs, JoinArgs, LeaveArgs, Reach, RequestArgs, RoomsArgs};
-use crate::say::{Failure, harmless, one_line, print, print_line, to_terminal};
+use vang_proto::terminal::{harmless, one_line};
+
+use crate::say::{Failure, print, print_line, to_terminal};
 
 pub(crate) fn rooms(args: &RoomsArgs) -> anyhow::Result<()> {
     let reply = ask(&args.reach, "rooms", &[])?;

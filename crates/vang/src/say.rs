@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use vang_client::Fault;
 use vang_client::trouble::plain;
-use vang_proto::terminal::speaks_to_terminal;
 pub(crate) use vang_proto::terminal::{harmless, indented};
 
 /// Refused or failed.
@@ -112,18 +111,4 @@ pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
 /// Is a person reading stdout?
 pub(crate) fn to_terminal() -> bool {
     io::stdout().is_terminal()
-}
-
-/// JSON that is one line for everybody, and harmless on a terminal. Between values a control character is
-/// a space; inside a string, where JSON allows the others, it is written as an escape.
-pub(crate) fn one_line(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            _ if speaks_to_terminal(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => out.push(c),
-        }
-    }
-    out
 }

@@ -12,7 +12,9 @@ use vang_client::{Fault, Message, NotSent};
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 
 use crate::args::SendArgs;
-use crate::say::{Failure, harmless, note, print_line};
+use vang_proto::terminal::harmless;
+
+use crate::say::{Failure, note, print_line};
 
 pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
     let content = content(args.text, args.file.as_deref())?;

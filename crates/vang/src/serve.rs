@@ -9,7 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use vang_client::trouble::plain;
 use vang_client::{Doing, explain};
 use vang_journal::{DataFolder, FolderError};
-use vang_server::{Config, Limits, ListenAddr, ListenError, ServeError, Server, StartError, Stopper};
+use vang_server::{
+    Config, Guests, Limits, ListenAddr, ListenError, ServeError, Server, StartError, Stopper, TlsFiles,
+};
 
 use crate::say::Failure;
 
@@ -45,9 +47,34 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 
+    /// The certificate, in PEM, with those that signed it [default: the server's own, made at its first start]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// A name by which browsers reach this server, beside addresses and localhost; several times for several
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// From where people without an account are admitted
+    #[arg(long, value_name = "FROM", default_value = "local")]
+    pub(crate) guests: GuestsFrom,
+
     /// Accept this machine's clock although it jumped ahead of the journal's
     #[arg(long)]
     pub(crate) confirm_time: bool,
+}
+
+/// See `--guests`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GuestsFrom {
+    /// This machine: loopback and Unix sockets
+    Local,
+    /// Everywhere, by TLS
+    Everywhere,
 }
 
 /// See `--log-format`.
@@ -71,6 +98,12 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         backlog: args.backlog,
         limits,
         confirm_time: args.confirm_time,
+        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+        names: args.names,
+        guests: match args.guests {
+            GuestsFrom::Local => Guests::Local,
+            GuestsFrom::Everywhere => Guests::Everywhere,
+        },
         name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
     };
     let data = config.data.clone();
@@ -84,10 +117,11 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         let server = Server::open(config).map_err(|error| explained(&error))?;
         tokio::spawn(stop_on(stop_signals, server.stopper()));
         let addresses = server.addresses().to_vec();
+        let key = server.is_beyond_this_machine().then(|| server.fingerprint().to_owned());
         let ready = || {
             announce(&addresses);
             if greets {
-                greet(&addresses, &data);
+                greet(&addresses, &data, key.as_deref());
             }
         };
         server.run(ready).await.map_err(|error| explained(&error))?;
@@ -145,7 +179,7 @@ fn announce(addresses: &[String]) {
 }
 
 /// Tells people how to talk to it, on stderr.
-fn greet(addresses: &[String], data: &Path) {
+fn greet(addresses: &[String], data: &Path, key: Option<&str>) {
     let Some(first) = addresses.first() else { return };
     let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {first}") };
     let _ = write!(
@@ -156,6 +190,9 @@ fn greet(addresses: &[String], data: &Path) {
          vang request {first} search morpheus\n\n  Ctrl-C stops it.\n\n",
         data.display(),
     );
+    if let Some(key) = key {
+        let _ = writeln!(std::io::stderr(), "  From other machines by TLS; its key is {key}\n");
+    }
 }
 
 /// A mistake in what was typed: exit code 2.
@@ -181,7 +218,7 @@ pub(crate) fn explained(error: &ServeError) -> Failure {
         ServeError::Start(StartError::Folder(FolderError::Io { what, path, source })) => {
             Failure::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
         }
-        ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => {
+        ServeError::Tls(_) | ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => {
             Failure::new(error.to_string())
         }
     }

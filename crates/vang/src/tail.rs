@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vang_client::patience::written;
 use vang_client::{Fault, Follow, History, Notice, Told, outlet};
-use vang_proto::python::write_json_string;
-use vang_proto::vang::Event;
+use vang_proto::terminal::harmless;
+use vang_proto::vang::{Event, json_line};
 
 use crate::args::TailArgs;
-use crate::say::{Failure, harmless, indented, note, one_line, print_line};
+use crate::say::{Failure, indented, note, print_line};
 
 pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     let timeout = args.reach.timeout;
@@ -98,37 +98,6 @@ fn notice_text(notice: &Notice) -> String {
     }
 }
 
-/// For programs: the header's keys as they came, and the content.
-fn json_line(event: &Event) -> String {
-    let mut out = b"{".to_vec();
-    let key = |out: &mut Vec<u8>, key: &str| {
-        if out.len() > 1 {
-            out.extend_from_slice(b", ");
-        }
-        write_json_string(out, key);
-        out.extend_from_slice(b": ");
-    };
-    // The last two are ours.
-    for (name, raw) in event.header.iter().filter(|(name, _)| !["text", "base64"].contains(name)) {
-        key(&mut out, name);
-        out.extend_from_slice(raw.as_bytes());
-    }
-    if event.kind == "message" {
-        match event.text() {
-            Some(text) => {
-                key(&mut out, "text");
-                write_json_string(&mut out, &text);
-            }
-            None => {
-                key(&mut out, "base64");
-                write_json_string(&mut out, &base64(&event.content));
-            }
-        }
-    }
-    out.push(b'}');
-    one_line(&String::from_utf8_lossy(&out))
-}
-
 /// For people.
 fn person_line(event: &Event, today: &str) -> String {
     let text = |key: &str| harmless(&event.header.text(key).unwrap_or_default()).replace('\n', " ");
@@ -196,20 +165,6 @@ fn date(days: i64) -> String {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = era * 400 + year + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit) & 63) as usize;
-            out.push(if digit <= chunk.len() { DIGITS[value].into() } else { '=' });
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -280,37 +235,6 @@ mod tests {
         assert_eq!(hole(5, 9, "not-member"), "general#5-9 (not shown: you were not a member)");
         assert_eq!(hole(5, 5, "erased"), "general#5 (not shown: erased)");
         assert_eq!(hole(1, 2, "other"), "general#1-2 (not shown: other)");
-    }
-
-    #[test]
-    fn json_has_the_keys_as_they_came_and_the_text() {
-        let expected = concat!(
-            r#"{"byteorder": "little", "content-type": "text/plain", "content-encoding": "utf-8", "content-length": 5, "#,
-            r#""event": "message", "seq": 31, "room": "general", "n": 12, "from": "guest:ada", "#,
-            r#""time": "2026-05-01T14:03:59.123Z", "text": "a\n\"\u001b"}"#
-        );
-        assert_eq!(json_line(&message(TEXT, b"a\n\"\x1b ")), expected.replace("u001b\"}", "u001b \"}"));
-    }
-
-    #[test]
-    fn json_is_one_harmless_line_whatever_came() {
-        let keys = "\"event\": \"message\", \"x\": [1,\n2], \"text\": \"no\"";
-        let line = json_line(&event(TEXT, keys, "\u{9b}\u{2028}\u{7f}".as_bytes()));
-        assert!(line.ends_with(r#""x": [1, 2], "text": "\u009b\u2028\u007f"}"#), "{line}");
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["text"], "\u{9b}\u{2028}\u{7f}");
-    }
-
-    #[test]
-    fn json_has_base64_for_what_is_no_text() {
-        let value: serde_json::Value =
-            serde_json::from_str(&json_line(&message(("image/png", "binary"), b"\x89PNG"))).unwrap();
-        assert_eq!(value["base64"], "iVBORw==");
-        assert_eq!(value.get("text"), None);
-        let broken = json_line(&message(TEXT, b"\xff"));
-        assert!(broken.ends_with(r#""base64": "/w=="}"#), "{broken}");
-        let encoded = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| base64(text.as_bytes()));
-        assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
     }
 
     #[test]

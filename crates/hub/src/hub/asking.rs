@@ -8,7 +8,7 @@ use vang_journal::{Said, encode_name};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json};
 
 use crate::cold::Read;
-use crate::door::{Peer, Speaking, bad_name, refused, send_id};
+use crate::door::{Guests, Peer, Speaking, bad_name, refused, send_id};
 use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_PEOPLE_MAX, LISTED_ROOMS_MAX};
 use crate::order::{Asker, QueueFull, Waiting};
 
@@ -86,10 +86,22 @@ impl Hub {
         let made = name.map(|name| self.names.make(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
         let account = made.as_ref().and_then(|(_, key)| self.state.account(key));
         let anon = self.names.hash("name", b"anon");
+        let guests = self.guests;
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
         };
         let operator = session.peer == Peer::Operator;
+        if session.peer == Peer::RemoteTls {
+            // Until one can sign in from elsewhere, a name from there proves nothing.
+            let why = match account {
+                Some(_) => "this name is an account's; from another machine it needs its owner to sign in",
+                None if guests == Guests::Local => "this server admits guests from its own machine only",
+                None => "",
+            };
+            if !why.is_empty() {
+                return Err(ErrorReply::new(Code::SignInNeeded, why));
+            }
+        }
         match (&session.speaking, made) {
             (Some(speaking), Some((_, key))) if speaking.key != Some(key) => {
                 Err(ErrorReply::new(Code::NameSet, "this connection already speaks under another name"))

@@ -61,6 +61,8 @@ codes! {
     SeqAhead = "seq-ahead",
     /// Not without TLS beyond this machine.
     TlsRequired = "tls-required",
+    /// The name is an account's, or guests are not admitted from there.
+    SignInNeeded = "sign-in-needed",
     /// Connections, rooms or the like over their limit.
     TooMany = "too-many",
     /// Too much waits to be written.

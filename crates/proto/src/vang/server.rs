@@ -7,7 +7,6 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
@@ -143,6 +142,12 @@ impl ServerSession {
     /// The peer sends no more. What it asked is still answered, what it follows still told.
     pub fn handle_end(&mut self, _now: Millis) {
         self.peer_ended = true;
+    }
+
+    /// The peer has said that it reads no more: nothing is owed to it. What it asked still happens.
+    pub fn hang_up(&mut self) {
+        self.phase = Phase::Done;
+        self.out = VecDeque::new();
     }
 
     /// The next request that is not of the guide's kind; `None` until more bytes, replies or room come.
@@ -339,9 +344,15 @@ impl ServerSession {
         }
     }
 
-    /// What to write, first bytes first. Then call `wrote`.
-    pub fn slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>, at_most: usize) {
-        slices.extend(self.out.iter().take(at_most).map(|(bytes, _)| IoSlice::new(bytes)));
+    /// What to write, first bytes first: whole messages, but for the first after a partial write. Then call
+    /// `wrote`.
+    pub fn output(&self) -> impl Iterator<Item = &[u8]> {
+        self.out.iter().map(|(bytes, _)| &**bytes)
+    }
+
+    /// How many bytes there are to write.
+    pub fn output_len(&self) -> usize {
+        self.out.iter().map(|(bytes, _)| bytes.len()).sum()
     }
 
     /// The socket took this many bytes.

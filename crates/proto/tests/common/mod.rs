@@ -68,9 +68,8 @@ pub(crate) fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome 
 pub(crate) fn take_output(session: &mut ServerSession, now: Millis) -> Vec<u8> {
     let mut out = Vec::new();
     while session.has_output() {
-        let mut slices = Vec::new();
-        session.slices(&mut slices, 16);
-        let taken: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let taken: Vec<u8> = session.output().flatten().copied().collect();
+        assert_eq!(taken.len(), session.output_len());
         session.wrote(now, taken.len());
         out.extend(taken);
     }

@@ -289,12 +289,6 @@ fn other_protocols_are_told_what_is_spoken_here() {
     let garbage: Vec<u8> =
         (0..4_096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect();
     are_refused(&[
-        (
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-            "malformed",
-            "protocol",
-            "TLS is not spoken here; this port speaks vang messages and HTTP/1.1",
-        ),
         (b"NICK ada\r\nUSER ada 0 * :ada\r\n", "malformed", "protocol", "IRC is not spoken here"),
         (b"cap LS 302\r\n", "malformed", "protocol", "IRC is not spoken here"),
         (

@@ -318,8 +318,11 @@ fn only_its_owner_may_look_into_the_data_folder() {
         ["journal.db", "view.db", "lock", "format", "admin.sock"].iter().all(|name| has(name)),
         "{files:?}"
     );
-    for file in &files {
-        assert_eq!(mode(file), 0o600, "{}", file.display());
+    let tls = data.join("tls");
+    assert_eq!(mode(&tls), 0o700);
+    let inside = std::fs::read_dir(&tls).unwrap().map(|file| file.unwrap().path());
+    for file in files.into_iter().filter(|file| *file != tls).chain(inside) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
 }
 

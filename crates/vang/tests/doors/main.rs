@@ -14,5 +14,7 @@ mod chat; // rooms by the commands, and what clients write themselves
 mod cursor; // what a session passes over, and what it is never told
 mod clock; // a clock that cannot be right
 mod http; // for those who look after the server
+mod web; // WebSocket, rooms and events by HTTP; strangers' pages
+
 mod interop; // the examples, against us and among each other
 mod errors; // every error that a person meets: name, likely cause, advice, exit code

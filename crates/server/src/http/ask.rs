@@ -1,0 +1,100 @@
+//! A session in the hub that speaks for one HTTP request: it asks as any client does, in native messages, so that
+//! no rule is written twice.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use vang_hub::Peer;
+use vang_proto::vang::{Incoming, Reply, ServerLimits, ServerSession, Step, incoming};
+use vang_proto::{Decoder, Limits};
+
+use crate::pump::{About, Pump, Slot, steady_now};
+
+/// What our own hub writes: a page of history is the longest.
+const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
+
+/// See the module's head.
+pub(crate) struct Asking {
+    pump: Rc<Pump>,
+    slot: Rc<Slot>,
+    decoder: Decoder,
+}
+
+impl Asking {
+    pub(crate) fn new(pump: &Rc<Pump>, limits: ServerLimits, peer: Peer, about: About) -> Asking {
+        let slot = pump.connect(peer, about, ServerSession::new(steady_now(), limits));
+        let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
+        Asking { pump: pump.clone(), slot, decoder: Decoder::new(limits) }
+    }
+
+    /// Asks: native messages.
+    pub(crate) fn ask(&self, native: &[u8]) {
+        self.slot.session.borrow_mut().handle_bytes(steady_now(), native);
+    }
+
+    /// The next reply or event; `None`: there will be none.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        loop {
+            if let Ok(Some(frame)) = self.decoder.poll_frame() {
+                return Poll::Ready(incoming(frame).ok());
+            }
+            self.hand_on_requests();
+            self.pull();
+            let ended = self.slot.session.borrow_mut().step(steady_now()) != Step::Wait;
+            let fed = self.take_output();
+            if !fed && ended {
+                return Poll::Ready(None);
+            }
+            if !fed && self.slot.poll_woken(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn hand_on_requests(&self) {
+        loop {
+            let request = self.slot.session.borrow_mut().poll_request(steady_now());
+            let Some((ticket, request)) = request else { return };
+            self.pump.request(self.slot.id, ticket, request);
+        }
+    }
+
+    fn pull(&self) {
+        if !self.slot.session.borrow().takes_events() {
+            return;
+        }
+        let mut pulled = Vec::new();
+        self.pump.pull(self.slot.id, &mut pulled);
+        let mut session = self.slot.session.borrow_mut();
+        for bytes in pulled {
+            session.push_event(steady_now(), bytes);
+        }
+    }
+
+    fn take_output(&mut self) -> bool {
+        let mut session = self.slot.session.borrow_mut();
+        let len = session.output_len();
+        for bytes in session.output() {
+            self.decoder.feed(bytes);
+        }
+        session.wrote(steady_now(), len);
+        len > 0
+    }
+
+    /// The reply to the one question that was asked.
+    pub(crate) async fn reply(&mut self) -> Option<Reply> {
+        loop {
+            match poll_fn(|cx| self.poll_next(cx)).await? {
+                Incoming::Reply(reply) => return Some(reply),
+                Incoming::Event(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.pump.disconnect(self.slot.id);
+    }
+}

@@ -1,0 +1,128 @@
+//! `GET /rooms/ROOM/events`: what happens in a room, as Server-Sent Events for `EventSource`, else one JSON object a
+//! line. For readers without WebSocket; a body that nobody reads costs no memory.
+//!
+//! An SSE event's `id` is `SEQ@JOURNAL@EPOCH`: a browser sends it back as `Last-Event-ID` when it reconnects, and
+//! so gets what it missed, once.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep};
+use vang_proto::vang::{Event, FollowFrom, Incoming, Reply, json_line};
+
+use super::ask::Asking;
+
+/// Silence after which a comment is sent, so that proxies keep the connection: they give up after 30 s or more.
+const COMMENT_AFTER: Duration = Duration::from_secs(20);
+
+/// In which form events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `text/event-stream`.
+    EventStream,
+    /// `application/jsonl`.
+    Lines,
+}
+
+/// Where a browser that comes back was.
+pub(crate) fn last_event(id: &str) -> Option<FollowFrom> {
+    let mut parts = id.splitn(3, '@');
+    let seq = parts.next()?.parse().ok()?;
+    let journal = parts.next().filter(|journal| !journal.is_empty())?.to_owned();
+    let epoch = parts.next().filter(|epoch| !epoch.is_empty()).map(str::to_owned);
+    Some(FollowFrom::Position { journal, epoch, seq })
+}
+
+/// Events as they happen.
+pub(crate) struct Events {
+    asking: Asking,
+    form: Form,
+    /// `@JOURNAL@EPOCH`.
+    place: String,
+    /// What goes out first.
+    first: Option<String>,
+    comment: Pin<Box<Sleep>>,
+}
+
+impl Events {
+    /// After the reply to `follow`; `reset` is why the browser's place could not be found.
+    pub(crate) fn new(asking: Asking, form: Form, followed: &Reply, reset: Option<&str>) -> Events {
+        let key = |key: &str| followed.header.text(key).unwrap_or_default().into_owned();
+        let place = format!("@{}@{}", key("journal"), key("epoch"));
+        let mut first = String::new();
+        if form == Form::EventStream {
+            first.push_str("retry: 1000\n\n");
+            if let Some(code) = reset {
+                first.push_str(&format!("event: reset\ndata: {{\"code\": \"{code}\"}}\n\n"));
+            }
+        }
+        let first = Some(first).filter(|first| !first.is_empty());
+        Events { asking, form, place, first, comment: Box::pin(sleep(COMMENT_AFTER)) }
+    }
+
+    fn write(&self, event: &Event) -> String {
+        let line = json_line(event);
+        match self.form {
+            Form::Lines => format!("{line}\n"),
+            Form::EventStream => {
+                let id = event.seq.map(|seq| format!("id: {seq}{}\n", self.place)).unwrap_or_default();
+                // A kind is a word of ours.
+                format!("{id}event: {}\ndata: {line}\n\n", event.kind)
+            }
+        }
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let text = if let Some(first) = self.first.take() {
+            first
+        } else {
+            loop {
+                match self.asking.poll_next(cx) {
+                    Poll::Ready(Some(Incoming::Event(event))) => break self.write(&event),
+                    Poll::Ready(Some(Incoming::Reply(_))) => {}
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending
+                        if self.form == Form::EventStream && self.comment.as_mut().poll(cx).is_ready() =>
+                    {
+                        break ":\n\n".to_owned();
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        };
+        if self.form == Form::EventStream {
+            self.comment.as_mut().reset(Instant::now() + COMMENT_AFTER);
+        }
+        Poll::Ready(Some(Ok(Frame::data(text.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browsers_place_is_read_back_and_nonsense_is_none() {
+        let at = |seq, epoch: Option<&str>| {
+            Some(FollowFrom::Position { journal: "ab12".to_owned(), epoch: epoch.map(str::to_owned), seq })
+        };
+        assert_eq!(last_event("31@ab12@1.2"), at(31, Some("1.2")));
+        assert_eq!(last_event("31@ab12@"), at(31, None));
+        assert_eq!(last_event("31@ab12"), at(31, None));
+        for nonsense in ["", "31", "31@", "x@ab12@1", "-1@ab12", "@@"] {
+            assert_eq!(last_event(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! HTTP/1.1 on the stream whose first bytes were read already (hyper): who looks after the server asks `/healthz` and
+//! `/readyz`; browsers and programs get rooms, events and the WebSocket.
+//!
+//! ```text
+//! GET /healthz, /readyz       the process answers; it can also write, and has room for one connection more
+//! GET /ws                     a WebSocket: native messages in binary frames
+//! GET /rooms                  the rooms that the asker may see, as JSON
+//! GET /rooms/ROOM/events      what happens there: Server-Sent Events, or JSON lines
+//! ```
+//!
+//! It knows no rules of chat: it asks the hub in native messages (`ask.rs`). Beyond this machine nothing but health
+//! is answered without TLS: the rest is redirected.
+
+mod hosts; // our own names, and pages of strangers
+mod upgrade; // the WebSocket's handshake
+mod ask; // a session in the hub for one request
+mod events; // what happens in a room, as a body without end
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use vang_hub::Peer;
+use vang_proto::vang::{Code, FollowFrom, Reply, RequestWriter};
+
+use self::ask::Asking;
+use self::events::{Events, Form};
+use self::hosts::Stranger;
+use self::upgrade::NoHandshake;
+use crate::door::Door;
+use crate::drive::House;
+use crate::listen::From;
+use crate::pump::About;
+use crate::socket::{Rewound, Socket};
+
+/// For a whole head, and between two requests on one connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest head of a request, bytes: 16 KiB, more than any browser sends.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Longest name of a room or a person in a request, bytes: far above what is a name, far below what fits into a
+/// message's header.
+const NAME_BYTES_MAX: usize = 1_024;
+
+/// Who asks.
+pub(crate) struct Asker {
+    pub(crate) house: Rc<House>,
+    pub(crate) from: From,
+    pub(crate) peer: Peer,
+    /// It is one connection too many, and why: then it is answered once.
+    pub(crate) refused: Option<String>,
+}
+
+/// A response's body.
+enum Answer {
+    Whole(Full<Bytes>),
+    Events(Box<Events>),
+}
+
+/// Serves one connection. When it became a WebSocket, gives back the socket and the bytes read beyond the request.
+pub(crate) async fn serve(socket: Socket, first: &[u8], asker: Asker) -> Option<(Socket, Bytes)> {
+    let keeps_alive = asker.refused.is_none();
+    let from = asker.from;
+    let io = TokioIo::new(Rewound { first: Bytes::copy_from_slice(first), socket });
+    let asker = Rc::new(asker);
+    let upgraded = Rc::new(Cell::new(false));
+    let service = service_fn(|request| {
+        let (asker, upgraded) = (asker.clone(), upgraded.clone());
+        Box::pin(async move { Ok::<_, Infallible>(asker.answer(&request, &upgraded).await) })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(true)
+        .keep_alive(keeps_alive)
+        .serve_connection(io, service);
+    let served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    if let Err(error) = served {
+        tracing::debug!(peer = %from, %error, "HTTP connection lost");
+        return None;
+    }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    if !upgraded.get() {
+        let goodbye =
+            std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut stream), cx));
+        let _ = tokio::time::timeout(HEADER_TIMEOUT, goodbye).await;
+        return None;
+    }
+    Some((stream.socket, parts.read_buf))
+}
+
+impl Asker {
+    async fn answer(&self, request: &Request<Incoming>, upgraded: &Cell<bool>) -> Response<Answer> {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let path = request.uri().path();
+        if matches!(path, "/healthz" | "/readyz") {
+            return match (is_read, path) {
+                (false, _) => not_allowed(),
+                (true, "/healthz") => text(StatusCode::OK, "ok\n"),
+                (true, _) => match self.refused.clone().or_else(|| self.house.pump.trouble()) {
+                    None => text(StatusCode::OK, "ready\n"),
+                    Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")),
+                },
+            };
+        }
+        if let Some(refused) = &self.refused {
+            return text(StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n"));
+        }
+        let headers = request.headers();
+        let said = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let names = self.house.names.borrow().clone();
+        match hosts::check(said(header::HOST), said(header::ORIGIN), &names) {
+            Err(Stranger::Host(host)) => {
+                let why = format!(
+                    "this server does not go by the name {host:?}; use its address, or start it with --name\n"
+                );
+                return text(StatusCode::MISDIRECTED_REQUEST, why);
+            }
+            Err(Stranger::Origin(origin)) => {
+                return text(
+                    StatusCode::FORBIDDEN,
+                    format!("pages of {origin:?} may not talk to this server\n"),
+                );
+            }
+            Ok(()) => {}
+        }
+        if self.peer == Peer::RemotePlain {
+            return redirect(said(header::HOST).unwrap_or_default(), request.uri());
+        }
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match parts[..] {
+            ["ws"] => upgrade(request, upgraded),
+            _ if !is_read => not_allowed(),
+            ["rooms"] => {
+                let Ok(name) = name_of(request) else { return bad_name() };
+                let asked = RequestWriter { name }.write(1, "rooms", &[]);
+                self.json(&asked).await
+            }
+            ["rooms", room, "events"] => self.events(request, room).await,
+            _ => text(StatusCode::NOT_FOUND, "not here\n"),
+        }
+    }
+
+    fn asking(&self) -> Asking {
+        let about = About { door: Door::Http, tls: self.peer == Peer::RemoteTls, from: self.from };
+        Asking::new(&self.house.pump, self.house.limits.session(), self.peer, about)
+    }
+
+    /// The result of a native request, which is JSON.
+    async fn json(&self, asked: &[u8]) -> Response<Answer> {
+        let mut asking = self.asking();
+        asking.ask(asked);
+        match asking.reply().await {
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n"),
+            Some(reply) if reply.code.is_some() => refusal(&reply),
+            Some(reply) => {
+                let mut body = reply.content.to_vec();
+                body.push(b'\n');
+                whole(StatusCode::OK, "application/json", body.into())
+            }
+        }
+    }
+
+    async fn events(&self, request: &Request<Incoming>, room: &str) -> Response<Answer> {
+        let Ok(name) = name_of(request) else { return bad_name() };
+        let room = percent_encoding::percent_decode_str(room).decode_utf8_lossy().into_owned();
+        if room.len() > NAME_BYTES_MAX {
+            return bad_name();
+        }
+        let since = match argument(request, "since").map(|since| since.parse::<u64>()) {
+            None => FollowFrom::Now,
+            Some(Ok(n)) => FollowFrom::Numbers(vec![n]),
+            Some(Err(_)) => {
+                return text(StatusCode::BAD_REQUEST, "'since' must be a message's number, from 0\n");
+            }
+        };
+        let headers = request.headers();
+        let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let wants_stream = said("accept").contains("text/event-stream");
+        let (form, kind) = match wants_stream {
+            true => (Form::EventStream, "text/event-stream"),
+            false => (Form::Lines, "application/jsonl"),
+        };
+        let writer = RequestWriter { name };
+        let mut reset = None;
+        let mut from = events::last_event(said("last-event-id")).unwrap_or_else(|| since.clone());
+        // Asked again at most twice: a place of another journal, or beyond this one's end, is another beginning.
+        loop {
+            let mut asking = self.asking();
+            asking.ask(&writer.follow(1, std::slice::from_ref(&room), &from));
+            let Some(reply) = asking.reply().await else {
+                return text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
+            };
+            match (reply.code.as_deref(), from) {
+                (Some(code @ ("journal-changed" | "seq-ahead")), FollowFrom::Position { journal, .. }) => {
+                    // The last position that we have in common, if there is one.
+                    let epoch = reply.header.text("epoch").map(Cow::into_owned);
+                    from = match reply.header.number("seq") {
+                        Some(seq) if code == "seq-ahead" && reset.is_none() => {
+                            FollowFrom::Position { journal, epoch, seq }
+                        }
+                        _ => since.clone(),
+                    };
+                    reset = Some(code.to_owned());
+                }
+                (Some(_), _) => return refusal(&reply),
+                (None, _) => {
+                    let events = Events::new(asking, form, &reply, reset.as_deref());
+                    let body = match *request.method() {
+                        Method::HEAD => Answer::Whole(Full::default()),
+                        _ => Answer::Events(Box::new(events)),
+                    };
+                    return with_head(StatusCode::OK, kind, body);
+                }
+            }
+        }
+    }
+}
+
+fn upgrade(request: &Request<Incoming>, upgraded: &Cell<bool>) -> Response<Answer> {
+    match upgrade::accept(request.method(), request.headers()) {
+        Ok(lines) => {
+            upgraded.set(true);
+            let mut response = Response::new(Answer::Whole(Full::default()));
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().extend(lines);
+            response
+        }
+        Err(NoHandshake(status, why)) => {
+            let mut response = text(status, format!("{why}\n"));
+            let headers = response.headers_mut();
+            if status == StatusCode::UPGRADE_REQUIRED {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            } else if status == StatusCode::METHOD_NOT_ALLOWED {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            response
+        }
+    }
+}
+
+/// To the same place by TLS: it is the same port. `host` was checked to be ours.
+fn redirect(host: &str, uri: &hyper::Uri) -> Response<Answer> {
+    let to = format!("https://{host}{}", uri.path_and_query().map_or("/", |path| path.as_str()));
+    let mut response =
+        text(StatusCode::PERMANENT_REDIRECT, format!("beyond this machine TLS is needed: {to}\n"));
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response
+}
+
+/// An argument behind the path's `?`.
+fn argument(request: &Request<Incoming>, key: &str) -> Option<String> {
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    form_urlencoded::parse(query).find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
+}
+
+/// Who speaks: `as`, as everywhere.
+fn name_of(request: &Request<Incoming>) -> Result<Option<String>, ()> {
+    match argument(request, "as") {
+        Some(name) if name.len() > NAME_BYTES_MAX => Err(()),
+        name => Ok(name),
+    }
+}
+
+fn bad_name() -> Response<Answer> {
+    text(StatusCode::BAD_REQUEST, format!("names have at most {NAME_BYTES_MAX} bytes here\n"))
+}
+
+/// An error of the hub, as HTTP says it; the code goes along for programs.
+fn refusal(reply: &Reply) -> Response<Answer> {
+    let word = reply.code.as_deref().unwrap_or_default();
+    let status = Code::ALL
+        .iter()
+        .find(|code| code.as_str() == word)
+        .map_or(StatusCode::BAD_REQUEST, |code| status(*code));
+    let body = serde_json::json!({"error": {"code": word, "detail": reply.text}});
+    let mut response = whole(status, "application/json", format!("{body}\n").into());
+    if let Some(after) = reply.header.number("retry-after") {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.div_ceil(1_000)));
+    }
+    response
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Malformed | Code::UnknownEncoding | Code::BadRequest | Code::UnknownAction | Code::BadName => {
+            StatusCode::BAD_REQUEST
+        }
+        Code::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        Code::AccountNeeded | Code::NotAllowed | Code::NotMember | Code::TlsRequired | Code::SignInNeeded => {
+            StatusCode::FORBIDDEN
+        }
+        Code::NoRoom | Code::NoAccount => StatusCode::NOT_FOUND,
+        Code::NameSet | Code::NameTaken | Code::AlreadyMember | Code::IdReused | Code::AlreadyFollowing => {
+            StatusCode::CONFLICT
+        }
+        Code::JournalChanged | Code::SeqAhead => StatusCode::CONFLICT,
+        Code::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Code::Busy
+        | Code::Unavailable
+        | Code::Unknown
+        | Code::ClockAhead
+        | Code::ViewBehind
+        | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+fn not_allowed() -> Response<Answer> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+    whole(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Answer> {
+    with_head(status, kind, Answer::Whole(Full::new(body)))
+}
+
+fn with_head(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Answer::Whole(body) => Pin::new(body).poll_frame(cx),
+            Answer::Events(events) => Pin::new(&mut **events).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Whole(body) => body.is_end_stream(),
+            Answer::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Whole(body) => body.size_hint(),
+            Answer::Events(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Between a socket and a `proto` session: nothing for native messages, frames for a WebSocket. Bytes that
+//! all readers share are not copied here (TLS must, to encrypt them).
+//!
+//! ```text
+//! socket ──bytes──▶ undress ──native bytes──▶ session          session ──slices──▶ dress ──▶ socket
+//! ```
+
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+use vang_proto::Millis;
+use vang_proto::vang::ServerSession;
+use vang_proto::ws::{CloseCode, Heard, Kind, WebSocket, message_header};
+
+use crate::socket::Socket;
+
+/// Pieces in one write: more only cost.
+const SLICES_PER_WRITE: usize = 32;
+
+/// See the module's head.
+pub(crate) struct Wire {
+    pub(crate) socket: Socket,
+    dress: Dress,
+    ending: Ending,
+}
+
+enum Dress {
+    Native,
+    WebSocket(Box<Framed>),
+}
+
+/// A WebSocket, and how far the message that goes out is written.
+#[derive(Default)]
+struct Framed {
+    incoming: WebSocket,
+    /// A control frame that goes out before the next message.
+    control: Bytes,
+    /// The message's header, at the end of the array, and how many bytes of it are left.
+    head: [u8; 10],
+    head_left: usize,
+    /// What is left of the message's payload: the first bytes of what the session has.
+    left: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// To be said behind everything else.
+    Wanted,
+    /// Said; when it is written the sending half is shut.
+    Said,
+    Shut,
+}
+
+impl Wire {
+    /// Native messages.
+    pub(crate) fn native(socket: Socket) -> Wire {
+        Wire { socket, dress: Dress::Native, ending: Ending::No }
+    }
+
+    /// A WebSocket whose handshake is over.
+    pub(crate) fn web_socket(socket: Socket) -> Wire {
+        Wire { socket, dress: Dress::WebSocket(Box::default()), ending: Ending::No }
+    }
+
+    /// Bytes came.
+    pub(crate) fn hand_in(&mut self, bytes: &mut [u8], session: &mut ServerSession, now: Millis) {
+        match &mut self.dress {
+            Dress::Native => session.handle_bytes(now, bytes),
+            Dress::WebSocket(framed) => {
+                let mut text = false;
+                framed.incoming.handle_bytes(bytes, &mut |heard| match heard {
+                    Heard::Payload(Kind::Binary, payload) => session.handle_bytes(now, payload),
+                    Heard::Payload(Kind::Text, _) | Heard::End(Kind::Text) => text = true,
+                    Heard::End(Kind::Binary) => {}
+                    Heard::Closed => {}
+                });
+                if text {
+                    framed.incoming.close(CloseCode::UnsupportedData, "messages here are binary");
+                }
+            }
+        }
+    }
+
+    /// The peer sends no more.
+    pub(crate) fn hand_in_end(&mut self, session: &mut ServerSession, now: Millis) {
+        match &mut self.dress {
+            Dress::Native => session.handle_end(now),
+            // Without a goodbye: it is gone. A WebSocket has no half.
+            Dress::WebSocket(framed) => framed.incoming.close(CloseCode::Normal, ""),
+        }
+    }
+
+    /// Has the peer closed, or broken the rules of what is around its messages? Then it is told nothing more.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.dress {
+            Dress::Native => false,
+            Dress::WebSocket(framed) => self.ending == Ending::No && framed.incoming.is_close_sent(),
+        }
+    }
+
+    /// Is there anything to write?
+    pub(crate) fn has_output(&self, session: &ServerSession) -> bool {
+        let own = match &self.dress {
+            Dress::Native => false,
+            Dress::WebSocket(framed) => !framed.before().is_empty() || framed.incoming.has_answer(),
+        };
+        let ending = matches!(self.ending, Ending::Wanted | Ending::Said);
+        own || ending || session.has_output() || self.socket.wants_flush()
+    }
+
+    /// Writes what waits. `false`: the socket takes no more now.
+    pub(crate) fn write(&mut self, session: &mut ServerSession, now: Millis) -> io::Result<bool> {
+        loop {
+            let written = match &mut self.dress {
+                Dress::Native if !session.has_output() => break,
+                Dress::Native => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+                    let mut count = 0;
+                    for (slot, bytes) in slices.iter_mut().zip(session.output()) {
+                        *slot = IoSlice::new(bytes);
+                        count += 1;
+                    }
+                    self.socket.try_write(&slices[..count]).map(|n| session.wrote(now, n))
+                }
+                Dress::WebSocket(framed) => match framed.prepare(session) {
+                    true => framed.write(&mut self.socket, session, now),
+                    false => break,
+                },
+            };
+            match written {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.ending == Ending::Wanted {
+            self.ending = Ending::Said;
+            self.socket.say_goodbye();
+        }
+        if !self.socket.try_flush()? {
+            return Ok(false);
+        }
+        if self.ending == Ending::Said {
+            self.ending = Ending::Shut;
+            self.socket.shut_down_writing()?;
+        }
+        Ok(true)
+    }
+
+    /// Says goodbye as the peer understands it, behind all that was written; then shuts the sending half.
+    pub(crate) fn finish(&mut self, session: &ServerSession) {
+        if self.ending != Ending::No {
+            return;
+        }
+        self.ending = Ending::Wanted;
+        if let Dress::WebSocket(framed) = &mut self.dress {
+            let refused = session.refusal().is_some();
+            let code = if refused { CloseCode::PolicyViolation } else { CloseCode::Normal };
+            framed.incoming.close(code, "");
+        }
+    }
+}
+
+impl Framed {
+    /// What goes out before the payload.
+    fn before(&self) -> &[u8] {
+        match self.control.is_empty() {
+            false => &self.control,
+            true => &self.head[self.head.len() - self.head_left..],
+        }
+    }
+
+    /// Begins the next frame when the last is written. `false`: there is nothing to write.
+    fn prepare(&mut self, session: &ServerSession) -> bool {
+        if !self.before().is_empty() || self.left > 0 {
+            return true;
+        }
+        if let Some(answer) = self.incoming.take_answer() {
+            self.control = answer;
+            return true;
+        }
+        let waiting = session.output_len();
+        if waiting == 0 {
+            return false;
+        }
+        // Everything that waits is whole messages: it is one payload, and no byte of it is moved.
+        let (head, len) = message_header(Kind::Binary, waiting as u64);
+        self.head_left = len;
+        let at = self.head.len() - len;
+        self.head[at..].copy_from_slice(&head[..len]);
+        self.left = waiting;
+        true
+    }
+
+    fn write(&mut self, socket: &mut Socket, session: &mut ServerSession, now: Millis) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+        slices[0] = IoSlice::new(self.before());
+        let (mut count, mut room) = (1, self.left);
+        for (slot, bytes) in slices[1..].iter_mut().zip(session.output()) {
+            if room == 0 {
+                break;
+            }
+            let here = bytes.len().min(room);
+            *slot = IoSlice::new(&bytes[..here]);
+            room -= here;
+            count += 1;
+        }
+        let written = socket.try_write(&slices[..count])?;
+        let of_head = written.min(self.before().len());
+        match self.control.is_empty() {
+            false => self.control.advance(of_head),
+            true => self.head_left -= of_head,
+        }
+        self.left -= written - of_head;
+        session.wrote(now, written - of_head);
+        Ok(())
+    }
+}
