@@ -69,6 +69,12 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["util-linux"]),
     },
     Tool {
+        name: "ip",
+        starts: ("ip", &["-Version"]),
+        why: "lays a cable between two networks of a test",
+        from: Source::Packages(&["iproute2"]),
+    },
+    Tool {
         name: "git",
         starts: ("git", VERSION),
         why: "tests look at the files of the repository",

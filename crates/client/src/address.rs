@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! vang://HOST:PORT   HOST:PORT   HOST   [IPV6]:PORT   IPV6   unix:PATH   vang+unix:PATH
+//! vangs://HOST:PORT  always by TLS; the others beyond this machine only
 //! ```
 //!
 //! It reads no configuration and connects to nothing. A name is looked up on a thread of its own, because
@@ -25,6 +26,16 @@ pub const PORT: u16 = 65_432;
 /// The server that is meant when nobody says which: this machine's.
 pub const DEFAULT_URL: &str = "vang://127.0.0.1:65432";
 
+/// When TLS is spoken with a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// Beyond this machine.
+    #[default]
+    Usual,
+    /// Always: `vangs://`.
+    Tls,
+}
+
 /// Where a server is, or shall listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -34,6 +45,8 @@ pub enum Place {
         host: String,
         /// 0 only in a place to listen at: any free one.
         port: u16,
+        /// By TLS?
+        security: Security,
     },
     /// A Unix socket's path.
     Unix(PathBuf),
@@ -94,7 +107,7 @@ pub enum BadPlace {
     },
 }
 
-const ALLOWED: &str = "write vang://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH";
+const ALLOWED: &str = "write vang://HOST:PORT, vangs://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH";
 
 /// A place is written for connecting or for listening: the second allows more.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,7 +131,7 @@ impl Place {
     pub fn resolve(&self, deadline: Deadline) -> io::Result<Vec<SockAddr>> {
         let (host, port) = match self {
             Place::Unix(path) => return Ok(vec![SockAddr::unix(path)?]),
-            Place::Tcp { host, port } => (host.clone(), *port),
+            Place::Tcp { host, port, .. } => (host.clone(), *port),
         };
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port).into()]);
@@ -144,7 +157,7 @@ impl Place {
 
 impl Default for Place {
     fn default() -> Place {
-        Place::Tcp { host: "127.0.0.1".to_owned(), port: PORT }
+        Place::Tcp { host: "127.0.0.1".to_owned(), port: PORT, security: Security::Usual }
     }
 }
 
@@ -159,8 +172,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Unix(path) => write!(f, "unix:{}", path.display()),
-            Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Place::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Place::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
         }
     }
 }
@@ -174,8 +187,9 @@ fn parse(text: &str, purpose: For) -> Result<Place, BadPlace> {
             false => Ok(Place::Unix(path.into())),
         };
     }
+    let security = if text.starts_with("vangs://") { Security::Tls } else { Security::Usual };
     let rest = match text.split_once("://") {
-        Some(("vang", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+        Some(("vang" | "vangs", rest)) => rest.strip_suffix('/').unwrap_or(rest),
         Some((scheme, _)) => return Err(BadPlace::Scheme { scheme: scheme.to_owned() }),
         None => text,
     };
@@ -191,7 +205,7 @@ fn parse(text: &str, purpose: For) -> Result<Place, BadPlace> {
         return Err(BadPlace::OnlyNumber { number: host.to_owned() });
     }
     let port = port.map_or(Ok(PORT), |port| parse_port(port, purpose))?;
-    Ok(Place::Tcp { host: host.to_owned(), port })
+    Ok(Place::Tcp { host: host.to_owned(), port, security })
 }
 
 fn split(rest: &str) -> Result<(&str, Option<&str>), BadPlace> {
@@ -237,7 +251,7 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: u16) -> Result<Place, BadPlace> {
-        Ok(Place::Tcp { host: host.to_owned(), port })
+        Ok(Place::Tcp { host: host.to_owned(), port, security: Security::Usual })
     }
 
     #[test]

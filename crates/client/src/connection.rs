@@ -8,14 +8,16 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{Incoming, NotVang, Reply, RequestWriter, Value, incoming};
 use vang_proto::{Decoder, Frame, Limits};
 
-use crate::address::Place;
+use crate::address::{Place, Security};
+use crate::channel::Channel;
 use crate::patience::Deadline;
-use crate::trouble::{Doing, Fault, explain};
+use crate::trouble::{Doing, Fault, explain, plain};
+use crate::trust::{Distrust, Witness};
 
 /// Silence until the first question whether the peer is still there; NATs forget after minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -41,7 +43,7 @@ pub(crate) const LIMITS: Limits = Limits { header: HEADER_BYTES_MAX, content: CL
 /// See the module's head.
 #[derive(Debug)]
 pub struct Connection {
-    socket: Socket,
+    channel: Channel,
     decoder: Decoder,
     place: String,
     buffer: Vec<u8>,
@@ -50,9 +52,25 @@ pub struct Connection {
     asked: u64,
 }
 
+/// What is spoken beyond this machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    Tls,
+    Plain,
+}
+
 impl Connection {
-    /// Connects, to each address of the place in turn.
+    /// Connects, to each address of the place in turn; beyond this machine by TLS.
     pub fn open(place: &Place, deadline: Deadline) -> Result<Connection, Fault> {
+        Connection::open_to(place, Beyond::Tls, deadline)
+    }
+
+    /// The same, but without TLS beyond this machine: a server of the guide does not know it.
+    pub(crate) fn open_plain(place: &Place, deadline: Deadline) -> Result<Connection, Fault> {
+        Connection::open_to(place, Beyond::Plain, deadline)
+    }
+
+    fn open_to(place: &Place, beyond: Beyond, deadline: Deadline) -> Result<Connection, Fault> {
         let unreachable = |error: &io::Error, doing| Fault::Unreachable {
             place: place.to_string(),
             trouble: explain(error, doing),
@@ -66,16 +84,67 @@ impl Connection {
             // One that swallows our packets must leave time for the others.
             let share = (addresses.len() - tried) as u32;
             match connect(address, deadline, share) {
-                Ok(socket) => return Ok(Connection::new(socket, place)),
+                Ok(socket) => {
+                    let is_near =
+                        address.as_socket().is_none_or(|addr| addr.ip().to_canonical().is_loopback());
+                    return match place {
+                        Place::Tcp { host, security, .. }
+                            if *security == Security::Tls || beyond == Beyond::Tls && !is_near =>
+                        {
+                            Connection::secure(socket, place, host, deadline)
+                        }
+                        _ => Ok(Connection::new(Channel::Plain(socket), place)),
+                    };
+                }
                 Err(error) => last = error,
             }
         }
         Err(unreachable(&last, Doing::Connect))
     }
 
-    fn new(socket: Socket, place: &Place) -> Connection {
+    /// TLS around a fresh socket, with a server whose key is known or met now.
+    fn secure(socket: Socket, place: &Place, host: &str, deadline: Deadline) -> Result<Connection, Fault> {
+        let foreign = |why: String| Fault::Foreign { place: place.to_string(), why };
+        let (config, witness) = Witness::config().map_err(|error| foreign(error.to_string()))?;
+        let mut connection = Connection::new(Channel::tls(socket, config, host).map_err(foreign)?, place);
+        loop {
+            let shaken = deadline.left().and_then(|left| {
+                connection.channel.socket().set_read_timeout(left.map(settable))?;
+                connection.channel.socket().set_write_timeout(left.map(settable))?;
+                connection.channel.shake_hands()
+            });
+            match shaken {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock if deadline.left().is_ok() => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        return Err(Fault::Silent { place: place.to_string() });
+                    }
+                    io::ErrorKind::InvalidData => return Err(foreign(format!("no TLS: {error}"))),
+                    _ => return Err(connection.broken(&error, Doing::Read)),
+                },
+            }
+        }
+        let place = place.to_string();
+        match witness.judge(&place) {
+            Ok(()) => Ok(connection),
+            Err(Distrust::Other { key, known, file, line }) => {
+                Err(Fault::OtherKey { place, key, known, file: file.display().to_string(), line })
+            }
+            Err(Distrust::Forgetful { file, why }) => {
+                Err(Fault::NotRemembered { place, why: format!("{}: {}", file.display(), plain(&why)) })
+            }
+            Err(Distrust::Homeless) => {
+                Err(Fault::NotRemembered { place, why: "there is no folder for it".to_owned() })
+            }
+        }
+    }
+
+    fn new(channel: Channel, place: &Place) -> Connection {
         Connection {
-            socket,
+            channel,
             decoder: Decoder::new(LIMITS),
             place: place.to_string(),
             buffer: vec![0; READ_BYTES],
@@ -89,8 +158,8 @@ impl Connection {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = deadline.left().and_then(|left| {
-                SockRef::from(&self.socket).set_write_timeout(left.map(settable))?;
-                self.socket.write(rest)
+                self.channel.socket().set_write_timeout(left.map(settable))?;
+                self.channel.write(rest)
             });
             match written {
                 Ok(0) => return Err(self.broken(&io::ErrorKind::BrokenPipe.into(), Doing::Write)),
@@ -122,8 +191,8 @@ impl Connection {
 
     fn fill(&mut self, deadline: Deadline) -> Result<(), Fault> {
         let read = deadline.left().and_then(|left| {
-            SockRef::from(&self.socket).set_read_timeout(left.map(settable))?;
-            self.socket.read(&mut self.buffer)
+            self.channel.socket().set_read_timeout(left.map(settable))?;
+            self.channel.read(&mut self.buffer)
         });
         match read {
             Ok(0) => Err(self.broken(&io::ErrorKind::UnexpectedEof.into(), Doing::Read)),

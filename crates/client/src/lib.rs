@@ -4,6 +4,8 @@
 pub mod address; // where a server is: URLs in, socket addresses out
 pub mod trouble; // every error that a person meets: its name, its likely cause, what to do
 pub mod patience; // how long: deadlines, and trying again
+pub mod trust; // is this the server that we know?
+mod channel; // a socket, with TLS around it or without
 pub mod connection; // one socket: bytes out, messages in, until a deadline
 pub mod guide; // the guide's client: one request, one response
 pub mod send; // one message, until it is durable or known not to be

@@ -266,6 +266,28 @@ pub enum Fault {
         /// What it said instead.
         why: String,
     },
+    /// Its key is not the one that is known.
+    #[error("the key of {place} is {key}, but it was {known} when we met (line {line} of {file})")]
+    OtherKey {
+        /// The server.
+        place: String,
+        /// Now.
+        key: String,
+        /// Then.
+        known: String,
+        /// Where that is written.
+        file: String,
+        /// In which line.
+        line: usize,
+    },
+    /// Its key can be neither looked up nor remembered.
+    #[error("cannot remember the key of {place}: {why}")]
+    NotRemembered {
+        /// The server.
+        place: String,
+        /// Why not.
+        why: String,
+    },
     /// The server said no.
     #[error("refused: {code}: {detail}")]
     Refused {
@@ -303,7 +325,10 @@ impl Fault {
             Fault::Broken { .. } | Fault::Silent { .. } => true,
             // Ours came too slowly: the network's fault.
             Fault::Refused { code, .. } => Code::is_passing(code) || code == Code::TimedOut.as_str(),
-            Fault::Foreign { .. } | Fault::ArgumentsTooLong { .. } => false,
+            Fault::Foreign { .. }
+            | Fault::OtherKey { .. }
+            | Fault::NotRemembered { .. }
+            | Fault::ArgumentsTooLong { .. } => false,
         }
     }
 
@@ -312,7 +337,11 @@ impl Fault {
         match self {
             Fault::Unreachable { trouble, .. } | Fault::Broken { trouble, .. } => trouble.name == "timed out",
             Fault::Silent { .. } => true,
-            Fault::Refused { .. } | Fault::Foreign { .. } | Fault::ArgumentsTooLong { .. } => false,
+            Fault::Refused { .. }
+            | Fault::Foreign { .. }
+            | Fault::OtherKey { .. }
+            | Fault::NotRemembered { .. }
+            | Fault::ArgumentsTooLong { .. } => false,
         }
     }
 
@@ -324,6 +353,13 @@ impl Fault {
             }
             Fault::Silent { .. } => Some("try again; give it longer with --timeout"),
             Fault::Foreign { .. } => Some("check the port: another kind of server listens there"),
+            Fault::OtherKey { .. } => Some(
+                "somebody may stand between you and the server. If its key was changed on purpose, compare it with \
+                 what its operator says, then delete that line",
+            ),
+            Fault::NotRemembered { .. } => {
+                Some("set HOME or XDG_CONFIG_HOME to a folder that can be written")
+            }
             Fault::Refused { .. } | Fault::ArgumentsTooLong { .. } => None,
         }
     }

@@ -17,6 +17,14 @@ use clap::Parser;
 use crate::args::{Args, Command};
 
 fn main() -> ExitCode {
+    vang_client::trust::on_first_meeting(|met| {
+        say::note(&format!(
+            "met {} for the first time; its key is {} (remembered in {})",
+            met.place,
+            met.key,
+            met.file.display()
+        ));
+    });
     let outcome = match Args::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Send(args) => send::run(args),

@@ -16,5 +16,6 @@ mod clock; // a clock that cannot be right
 mod http; // for those who look after the server
 mod web; // WebSocket, rooms and events by HTTP; strangers' pages
 
+mod tls; // the same doors inside TLS; what is refused without it; who the server is
 mod interop; // the examples, against us and among each other
 mod errors; // every error that a person meets: name, likely cause, advice, exit code

@@ -1,0 +1,348 @@
+//! The same doors inside TLS; what is refused without it beyond this machine; and how a client knows the server.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
+
+use crate::harness::socket::{WebSocket, head};
+use crate::harness::{Server, exchange, folder, guide, read_message, request, result_of, vang};
+use crate::wire::{Witness, comes_true, is_gone, serve, tool};
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+const GENERAL: (&str, &str) = ("room", "\"general\"");
+
+/// TLS with a server whose certificate is taken from its data folder, for this name.
+fn dial(server: &Server, data: &Path, name: &str, alpn: &[&str]) -> Tls {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(data.join("tls/certificate.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), server.connect())
+}
+
+/// A client command with a folder of its own for what it remembers.
+fn client(server: &str, home: &Path, args: &[&str]) -> Output {
+    let mut command = vang();
+    command.args(args).env("VANG_SERVER", server).env("XDG_CONFIG_HOME", home).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_door_opens_inside_tls_too() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start_with(&data, "127.0.0.1:0", &["--name", "chat.example"]);
+    let mut witness = Witness::new(&server);
+    // Told by the first bytes inside, or by ALPN; by every name that the certificate has.
+    for (name, alpn) in [("localhost", &[][..]), ("127.0.0.1", &["vang"]), ("chat.example", &["h2", "vang"])]
+    {
+        let mut tls = dial(&server, &data, name, alpn);
+        let send = request("send", &[GENERAL, ("as", "\"ada\"")], name);
+        assert_eq!(exchange(&mut tls, &send).0["status"], "ok");
+        witness.hears(name);
+    }
+    let search = r#"{"action": "search", "value": "ring"}"#;
+    let (_, found) = exchange(&mut dial(&server, &data, "localhost", &[]), &guide(search));
+    assert_eq!(result_of(&found), "In the caves beneath the Misty Mountains. 💍");
+    for alpn in [&[][..], &["http/1.1"]] {
+        let mut tls = dial(&server, &data, "localhost", alpn);
+        tls.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert_eq!(head(&mut tls).0, "HTTP/1.1 200 OK");
+    }
+    let mut web = WebSocket::open(dial(&server, &data, "localhost", &["http/1.1"]));
+    assert_eq!(web.exchange(&request("send", &[GENERAL], "web in tls")).0["status"], "ok");
+    witness.hears("web in tls");
+    witness.is_unharmed(&server);
+}
+
+#[test]
+fn many_large_messages_come_whole_through_tls_to_a_reader_that_was_slow() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    let mut native = dial(&server, &data, "localhost", &[]);
+    assert_eq!(exchange(&mut native, &request("follow", &[GENERAL], "")).0["status"], "ok");
+    let mut web = WebSocket::open(dial(&server, &data, "localhost", &[]));
+    assert_eq!(web.exchange(&request("follow", &[GENERAL], "")).0["status"], "ok");
+    let long = "x".repeat(40_000);
+    let mut sender = server.connect();
+    for _ in 0..200 {
+        assert_eq!(exchange(&mut sender, &request("send", &[GENERAL], &long)).0["status"], "ok");
+    }
+    for n in 1..=200 {
+        let (event, content) = read_message(&mut native).unwrap();
+        assert_eq!((event["n"].as_u64(), content.len()), (Some(n), long.len()));
+        assert_eq!(web.message().0["n"].as_u64(), Some(n));
+    }
+}
+
+#[test]
+fn what_is_no_tls_disturbs_nobody_and_silence_ends() {
+    let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
+    let mut witness = Witness::new(&server);
+    // A hello that is cut; one that is garbage; one whose length lies; one behind which HTTP comes.
+    let hellos: [&[u8]; 4] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x16\x03\x01\x00\x20garbage garbage garbage garbage!",
+        b"\x16\x03\x01\xff\xff\x01",
+        b"\x16\x03\x01\x00\x01GET / HTTP/1.1\r\n\r\n",
+    ];
+    for hello in hellos {
+        let mut stream = server.connect();
+        stream.write_all(hello).unwrap();
+        assert!(is_gone(&mut stream));
+    }
+    witness.is_unharmed(&server);
+}
+
+#[test]
+fn a_server_keeps_its_key_and_a_client_remembers_it() {
+    let dir = folder();
+    let (data, home) = (dir.path().join("data"), dir.path().join("home"));
+    let server = Server::start(&data);
+    let addr = server.addr.clone();
+    let url = format!("vangs://{addr}");
+    let first = client(&url, &home, &["send", "general", "hi"]);
+    assert_eq!(text(&first.stdout), "general#1\n", "{first:?}");
+    let known = fs::read_to_string(home.join("vang/known_servers")).unwrap();
+    let key = known.trim().strip_prefix(&format!("{addr} ")).unwrap();
+    assert!(key.starts_with("SHA256:") && key.len() == 50, "{known}");
+    let file = home.join("vang/known_servers");
+    let met =
+        format!("vang: met {addr} for the first time; its key is {key} (remembered in {})\n", file.display());
+    assert_eq!(text(&first.stderr), met);
+    server.stop();
+    let server = Server::start_with(&data, &addr, &[]);
+    let second = client(&url, &home, &["send", "general", "again"]);
+    assert_eq!((text(&second.stdout).as_str(), text(&second.stderr).as_str()), ("general#2\n", ""));
+    server.stop();
+    // Another server in its place: nothing is said to it.
+    let other = Server::start_with(&dir.path().join("other"), &addr, &[]);
+    let third = client(&url, &home, &["send", "general", "secret"]);
+    assert_eq!((third.status.code(), text(&third.stdout).as_str()), (Some(1), ""));
+    let said = text(&third.stderr);
+    let begin = format!("vang: the key of {addr} is SHA256:");
+    assert!(said.starts_with(&begin), "{said}");
+    assert!(said.contains(&format!("but it was {key} when we met (line 1 of {})", file.display())), "{said}");
+    assert!(said.contains("somebody may stand between you and the server"), "{said}");
+    assert_eq!(other.ok(&["tail", "general", "--since", "0", "--no-follow"]), "");
+}
+
+#[test]
+fn given_files_are_used_and_a_wrong_pair_is_named() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name);
+    // Two servers' own files serve as the given ones.
+    for name in ["one", "two"] {
+        Server::start(&at(name)).stop();
+    }
+    let file = |folder: &str, file: &str| at(folder).join("tls").join(file).display().to_string();
+    let (certificate, key) = (file("one", "certificate.pem"), file("one", "key.pem"));
+    let server =
+        Server::start_with(&at("three"), "127.0.0.1:0", &["--tls-cert", &certificate, "--tls-key", &key]);
+    let mut tls = dial(&server, &at("one"), "localhost", &[]);
+    assert_eq!(exchange(&mut tls, &request("ping", &[], "")).0["status"], "ok");
+    assert!(!at("three").join("tls").exists(), "nothing is made that nobody uses");
+    let mut wrong = vang();
+    wrong.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &file("two", "key.pem"),
+    ]);
+    let output = wrong.arg("--data").arg(at("four")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("key.pem: keys may not be consistent"), "{output:?}");
+}
+
+/// Two network namespaces with a cable between them; ended by `Drop`.
+struct TwoHosts {
+    holders: [std::process::Child; 2],
+}
+
+impl TwoHosts {
+    /// The first has 10.9.0.1 and fd09::1, the second 10.9.0.2 and fd09::2.
+    fn new() -> TwoHosts {
+        tool("unshare", "util-linux");
+        tool("nsenter", "util-linux");
+        tool("ip", "iproute2");
+        let is_root = rustix::process::geteuid().is_root();
+        let hold = |words: &[&str]| {
+            let mut child = Command::new(words[0])
+                .args(&words[1..])
+                .args(["sh", "-c", "echo ready; exec sleep 600"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut ready = [0; 6];
+            child
+                .stdout
+                .take()
+                .unwrap()
+                .read_exact(&mut ready)
+                .expect("a network of its own (root, or user namespaces)");
+            child
+        };
+        let alone: &[&str] =
+            if is_root { &["unshare", "--net"] } else { &["unshare", "--user", "--map-root-user", "--net"] };
+        let first = hold(alone);
+        let pid = first.id().to_string();
+        // The second belongs to the same user namespace, or the cable could not reach it.
+        let user = format!("--user=/proc/{pid}/ns/user");
+        let inside: Vec<&str> = match is_root {
+            true => vec!["unshare", "--net"],
+            false => vec!["nsenter", &user, "--preserve-credentials", "unshare", "--net"],
+        };
+        let second = hold(&inside);
+        let hosts = TwoHosts { holders: [first, second] };
+        let peer = hosts.holders[1].id().to_string();
+        hosts.sh(0, &format!("ip link add v1 type veth peer name v2 && ip link set v2 netns {peer}"));
+        for host in 0..2 {
+            let n = host + 1;
+            hosts.sh(
+                host,
+                &format!(
+                    "ip link set lo up && ip link set v{n} up && ip addr add 10.9.0.{n}/24 dev v{n} && \
+                     ip addr add fd09::{n}/64 dev v{n} nodad"
+                ),
+            );
+        }
+        hosts
+    }
+
+    /// A command on one of them.
+    fn on(&self, host: usize, program: &str) -> Command {
+        let pid = self.holders[host].id();
+        let mut command = Command::new("nsenter");
+        if !rustix::process::geteuid().is_root() {
+            command.args([&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"]);
+        }
+        command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
+        for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
+            command.env_remove(key);
+        }
+        command
+    }
+
+    fn sh(&self, host: usize, script: &str) {
+        let output = self.on(host, "sh").args(["-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+    }
+
+    /// A server on the first, at every interface.
+    fn serve(&self, data: &Path, more: &[&str]) -> Server {
+        let mut command = self.on(0, env!("CARGO_BIN_EXE_vang"));
+        command.args(["serve", "--listen", ":65432"]).args(more).arg("--data").arg(data);
+        Server::spawn(command, data)
+    }
+
+    /// A client command on the second, with what it remembers in this folder.
+    fn client(&self, home: &Path, args: &[&str]) -> Output {
+        let mut command = self.on(1, env!("CARGO_BIN_EXE_vang"));
+        command.args(args).env("XDG_CONFIG_HOME", home).output().unwrap()
+    }
+
+    /// What the first answers to bytes from the second.
+    fn ask(&self, bytes: &[u8]) -> Vec<u8> {
+        let program = "import socket,sys; s=socket.create_connection(('10.9.0.1',65432)); s.sendall(sys.stdin.buffer.read()); s.shutdown(1)\n\
+                       while b := s.recv(65536): sys.stdout.buffer.write(b)";
+        let mut child = self
+            .on(1, "python3")
+            .args(["-c", program])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        child.wait_with_output().unwrap().stdout
+    }
+}
+
+impl Drop for TwoHosts {
+    fn drop(&mut self) {
+        for holder in &mut self.holders {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
+    }
+}
+
+#[test]
+fn beyond_this_machine_nothing_with_a_name_goes_without_tls() {
+    let hosts = TwoHosts::new();
+    let dir = folder();
+    let (data, home) = (dir.path().join("data"), dir.path().join("home"));
+    let server = hosts.serve(&data, &[]);
+    let (reply, _) =
+        read_message(&mut hosts.ask(&request("hello", &[("as", "\"ada\"")], "")).as_slice()).unwrap();
+    assert_eq!(reply["code"], "tls-required");
+    let search = guide(r#"{"action": "search", "value": "ring"}"#);
+    let (_, content) = read_message(&mut hosts.ask(&search).as_slice()).unwrap();
+    assert_eq!(
+        result_of(&content),
+        "In the caves beneath the Misty Mountains. 💍",
+        "the guide's needs no name"
+    );
+    let get = |target: &str| {
+        text(&hosts.ask(format!("GET {target} HTTP/1.1\r\nHost: 10.9.0.1:65432\r\n\r\n").as_bytes()))
+    };
+    assert!(get("/healthz").starts_with("HTTP/1.1 200 OK"));
+    let moved = get("/rooms/general/events?since=0");
+    assert!(moved.starts_with("HTTP/1.1 308 Permanent Redirect"), "{moved}");
+    assert!(
+        moved.contains("\r\nlocation: https://10.9.0.1:65432/rooms/general/events?since=0\r\n"),
+        "{moved}"
+    );
+    // By TLS, which our client speaks by itself: guests only where they were let in.
+    for address in ["10.9.0.1", "[fd09::1]:65432"] {
+        let refused = hosts.client(&home, &["send", "general", "hi", "--server", address]);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = text(&refused.stderr);
+        assert!(
+            said.contains("refused: sign-in-needed: this server admits guests from its own machine only"),
+            "{said}"
+        );
+    }
+    assert!(server.log().contains("From other machines by TLS; its key is SHA256:"), "{}", server.log());
+}
+
+#[test]
+fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
+    let hosts = TwoHosts::new();
+    let dir = folder();
+    let (data, home) = (dir.path().join("data"), dir.path().join("home"));
+    let server = hosts.serve(&data, &["--guests", "everywhere"]);
+    let mut add = vang();
+    assert!(add.args(["admin", "account", "add", "ada", "--data"]).arg(&data).status().unwrap().success());
+    let sent = hosts.client(&home, &["send", "general", "from afar", "--as", "eve", "--server", "10.9.0.1"]);
+    assert_eq!(text(&sent.stdout), "general#1\n", "{sent:?}");
+    // A name that is an account's proves nothing from elsewhere.
+    let forged = hosts.client(&home, &["send", "general", "I am ada", "--as", "ada", "--server", "10.9.0.1"]);
+    assert!(text(&forged.stderr).contains("sign-in-needed: this name is an account's"), "{forged:?}");
+    // Without TLS it is refused all the same; the page and the WebSocket are beyond the redirect.
+    let (reply, _) = read_message(&mut hosts.ask(&request("send", &[GENERAL], "plain")).as_slice()).unwrap();
+    assert_eq!(reply["code"], "tls-required");
+    let told = hosts
+        .client(&home, &["tail", "general", "--since", "0", "--no-follow", "--json", "--server", "10.9.0.1"]);
+    let event: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&event["from"], &event["text"]), (&json!("guest:eve"), &json!("from afar")));
+    comes_true("nothing panicked", || !server.log().contains("panicked"));
+}
