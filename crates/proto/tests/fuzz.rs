@@ -14,6 +14,7 @@ use vang_proto::encoding::{self, ByteOrder};
 use vang_proto::frame::Part;
 use vang_proto::limits::{DRAIN_MS, IDLE_MS, JSON_DEPTH_MAX, KIND_BYTES_MAX, STALL_MS};
 use vang_proto::vang::{ServerLimits, ServerSession, Step, write_closing, write_ok};
+use vang_proto::ws::{Heard, WebSocket};
 use vang_proto::{Decoder, Limits, Millis, kind, python};
 
 /// How many inputs, and for how long at most.
@@ -234,6 +235,51 @@ fn fuzz_python_str() {
             assert_eq!(back, text);
             let alone = String::from_utf8(Bytes::from(written).to_vec()).expect("UTF-8");
             assert_eq!(python::str_of(&alone).as_deref(), Ok(&*text));
+        },
+    );
+}
+
+/// What a WebSocket hears: whole messages, whether it closed, and what it answers.
+fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool, Option<Bytes>) {
+    let mut socket = WebSocket::default();
+    let (mut heard, mut message, mut closed) = (Vec::new(), Vec::new(), false);
+    for piece in pieces {
+        socket.handle_bytes(&mut piece.to_vec(), &mut |part| match part {
+            Heard::Payload(kind, payload) => {
+                assert!(!closed, "nothing is heard after the end");
+                assert!(!payload.is_empty());
+                message.extend(payload.iter().map(|byte| byte ^ kind as u8));
+            }
+            Heard::End(_) => heard.push(std::mem::take(&mut message)),
+            Heard::Closed => closed = true,
+        });
+    }
+    assert_eq!(closed, socket.is_close_sent(), "who breaks the rules, or leaves, is told so");
+    (heard, closed, socket.take_answer())
+}
+
+#[test]
+fn fuzz_ws() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_ws").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let pieces = pieces(bytes);
+            // As they are; and with frames made right but for their opcodes, so that more than the first bytes is fuzzed.
+            let masked = |bytes: &[u8]| {
+                bytes.chunks(9).fold(Vec::new(), |mut out, chunk| {
+                    out.extend([chunk[0] & 0x8f, 0x80 | (chunk.len() - 1) as u8, 1, 2, 3, 4]);
+                    out.extend_from_slice(&chunk[1..]);
+                    out
+                })
+            };
+            for whole in [pieces.concat(), masked(&pieces.concat())] {
+                let outcome = hear([&whole[..]]);
+                assert_eq!(hear(whole.chunks(1)), outcome);
+                assert_eq!(hear(whole.chunks(7)), outcome);
+                if let Some(answer) = &outcome.2 {
+                    assert!(matches!(answer[0], 0x88 | 0x8a) && usize::from(answer[1]) == answer.len() - 2);
+                }
+            }
         },
     );
 }
