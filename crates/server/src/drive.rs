@@ -77,7 +77,7 @@ impl Connection {
             let Connection { house, socket, from, peer, refused } = self;
             let about = About { door: Door::Native, tls: socket.is_tls(), from };
             let talk = Talk { house, wire: Wire::native(socket), peer, about };
-            return talk.run(&mut first[..len], kind, refused).await;
+            return talk.run(first[..len].to_vec(), kind, refused).await;
         }
         let Connection { house, socket, from, peer, refused } = self;
         let refused = refused.map(|error| error.detail);
@@ -85,7 +85,10 @@ impl Connection {
         let Some((socket, rest)) = Box::pin(http::serve(socket, &first[..len], asker)).await else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let talk = Talk { house, wire: Wire::web_socket(socket), peer, about };
-        talk.run(&mut Vec::from(rest), Kind::Native, None).await;
+        // A copy: the bytes stand in a buffer of HTTP's, which is large.
+        let first = rest.to_vec();
+        drop(rest);
+        talk.run(first, Kind::Native, None).await;
     }
 
     /// Agrees on TLS; the kind that was asked for with it, if any.
@@ -148,7 +151,7 @@ struct Talk {
 }
 
 impl Talk {
-    async fn run(mut self, first: &mut [u8], kind: Kind, refused: Option<ErrorReply>) {
+    async fn run(mut self, mut first: Vec<u8>, kind: Kind, refused: Option<ErrorReply>) {
         let mut session = ServerSession::new(steady_now(), self.house.limits.session());
         if let Some(error) = &refused {
             session.fail(steady_now(), error);
@@ -158,7 +161,7 @@ impl Talk {
             session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
         };
         match kind {
-            Kind::Native => self.wire.hand_in(first, &mut session, steady_now()),
+            Kind::Native => self.wire.hand_in(&mut first, &mut session, steady_now()),
             // Told from all others already; spoken as soon as a connection can be dressed.
             Kind::Lines => session.refuse_protocol(steady_now(), first[2]),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
@@ -166,6 +169,7 @@ impl Talk {
             Kind::Irc => other(&mut session, "IRC"),
             Kind::Http => other(&mut session, "HTTP"),
         }
+        drop((first, refused));
         let pump = self.house.pump.clone();
         let slot = pump.connect(self.peer, self.about, session);
         let ended = self.turn(&slot).await;
