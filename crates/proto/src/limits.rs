@@ -67,6 +67,9 @@ pub const PENDING_REQUEST_BYTES_MAX: usize = 1 << 20;
 /// it costs no memory; beyond it the connection is closed with 1009. Also as large as Autobahn's largest.
 pub const WS_MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
+/// Pongs that wait to be written to one WebSocket: 2 KiB, sixteen of the longest. Of more only the last is kept.
+pub const WS_PONGS_BYTES_MAX: usize = 2 << 10;
+
 /// Most messages and holes in one page of history.
 pub const HISTORY_PAGE_MAX: u64 = 256;
 

@@ -8,9 +8,9 @@
 //! No handshake (that is HTTP's), no extensions, no buffer: payload is unmasked where it lies and handed on in
 //! the pieces in which it came. Whoever breaks the rules is told by a close frame why, and nothing more is heard.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::limits::WS_MESSAGE_BYTES_MAX;
+use crate::limits::{WS_MESSAGE_BYTES_MAX, WS_PONGS_BYTES_MAX};
 
 /// Longest payload of a control frame (RFC 6455, 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
@@ -95,8 +95,8 @@ pub struct WebSocket {
     /// The message that is not whole yet, and its bytes so far.
     message: Option<(Kind, u64)>,
     text: Utf8,
-    /// A pong, or the close frame, to go out before the next message.
-    answer: Option<Bytes>,
+    /// Pongs, then perhaps the close frame, to go out before the next message.
+    answer: BytesMut,
     closed: bool,
     close_sent: bool,
 }
@@ -253,8 +253,7 @@ impl WebSocket {
         let control = self.control.take();
         let payload = control.as_ref().map_or(&[][..], |control| &control.bytes[..usize::from(control.len)]);
         match frame.opcode {
-            // Several pings may be answered by one pong: the last.
-            Opcode::Ping => self.answer = Some(control_frame(0x8a, payload)),
+            Opcode::Ping => self.pong(payload),
             Opcode::Pong => {}
             Opcode::Close => self.handle_close(payload, heard),
             Opcode::Data(_) | Opcode::Continuation if frame.last => {
@@ -266,6 +265,22 @@ impl WebSocket {
             }
             Opcode::Data(_) | Opcode::Continuation => {}
         }
+    }
+
+    /// Each ping has its pong, in order; of more than wait anywhere only the last (RFC 6455, 5.5.3).
+    fn pong(&mut self, payload: &[u8]) {
+        if self.close_sent {
+            return; // nothing comes behind a goodbye
+        }
+        if self.answer.len() + 2 + payload.len() > WS_PONGS_BYTES_MAX {
+            self.answer.clear();
+        }
+        self.control_frame(0x8a, payload);
+    }
+
+    fn control_frame(&mut self, first: u8, payload: &[u8]) {
+        self.answer.extend_from_slice(&[first, payload.len() as u8]);
+        self.answer.extend_from_slice(payload);
     }
 
     fn handle_close(&mut self, payload: &[u8], heard: &mut dyn FnMut(Heard<'_>)) {
@@ -286,7 +301,7 @@ impl WebSocket {
         self.closed = true;
         if !self.close_sent {
             self.close_sent = true;
-            self.answer = Some(control_frame(0x88, &payload[..payload.len().min(2)]));
+            self.control_frame(0x88, &payload[..payload.len().min(2)]);
         }
         heard(Heard::Closed);
     }
@@ -306,17 +321,18 @@ impl WebSocket {
         let mut payload = (code as u16).to_be_bytes().to_vec();
         let end = why.floor_char_boundary(CONTROL_BYTES_MAX - 2);
         payload.extend_from_slice(&why.as_bytes()[..end]);
-        self.answer = Some(control_frame(0x88, &payload));
+        self.control_frame(0x88, &payload);
     }
 
     /// What must go out before the next message; each once.
     pub fn take_answer(&mut self) -> Option<Bytes> {
-        self.answer.take()
+        // Split off whole: a connection that answered holds no buffer.
+        (!self.answer.is_empty()).then(|| std::mem::take(&mut self.answer).freeze())
     }
 
     /// Is there something that must go out?
     pub fn has_answer(&self) -> bool {
-        self.answer.is_some()
+        !self.answer.is_empty()
     }
 
     /// Was goodbye said? Then no message may go out.
@@ -345,12 +361,6 @@ pub fn message_header(kind: Kind, len: u64) -> ([u8; 10], usize) {
             (head, 10)
         }
     }
-}
-
-fn control_frame(first: u8, payload: &[u8]) -> Bytes {
-    let mut frame = vec![first, payload.len() as u8];
-    frame.extend_from_slice(payload);
-    frame.into()
 }
 
 /// Eight bytes at a time; gives back how far the mask has turned.
@@ -513,6 +523,32 @@ mod tests {
         assert_eq!(socket.take_answer(), Some(Bytes::from_static(b"\x88\x0a\x03\xe9stopping")));
         socket.handle_bytes(&mut frame(0x88, b"\x03\xe9"), &mut |heard| assert_eq!(heard, Heard::Closed));
         assert!(!socket.has_answer() && socket.is_close_sent());
+    }
+
+    #[test]
+    fn every_ping_has_its_pong_in_order_and_a_flood_of_them_costs_little() {
+        let pings = [frame(0x89, b"1"), frame(0x89, b""), frame(0x89, b"three")].concat();
+        for piece in [1, 4, pings.len()] {
+            let (_, closed, answer) = hear(&pings, piece);
+            assert_eq!(
+                (closed, answer),
+                (false, Some(Bytes::from_static(b"\x8a\x011\x8a\x00\x8a\x05three")))
+            );
+        }
+        let (_, _, answer) = hear(&[frame(0x89, b"x"), frame(0x88, b"")].concat(), 1);
+        assert_eq!(answer, Some(Bytes::from_static(b"\x8a\x01x\x88\x00")), "then goodbye");
+        let flood: Vec<u8> = (0..1_000_u32).flat_map(|i| frame(0x89, &[i as u8; 125])).collect();
+        let answer = hear(&flood, 5_000).2.unwrap();
+        assert!(answer.len() <= WS_PONGS_BYTES_MAX);
+        assert!(answer.ends_with(&[999_u32 as u8; 125]), "the last is answered");
+        let mut socket = WebSocket::default();
+        socket.close(CloseCode::GoingAway, "");
+        socket.handle_bytes(&mut frame(0x89, b"x"), &mut |heard| panic!("{heard:?}"));
+        assert_eq!(
+            socket.take_answer(),
+            Some(Bytes::from_static(b"\x88\x02\x03\xe9")),
+            "no pong behind a goodbye"
+        );
     }
 
     #[test]
