@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::steps::human;
-use crate::{run, suite};
+use crate::{autobahn, run, suite};
 
 /// Simulated histories in a round; about seventeen times the tests' own.
 const SEEDS: u64 = 5_000;
@@ -21,6 +21,7 @@ const FUZZ_SECONDS: u64 = 60;
 /// its own; a failing test names its seed.
 pub(crate) fn soak(minutes: Option<u64>) -> Result<()> {
     let started = Instant::now();
+    autobahn::check()?;
     let until = Duration::from_secs(60 * minutes.unwrap_or(0));
     let mut round = 0;
     loop {

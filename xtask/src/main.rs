@@ -14,6 +14,7 @@ mod spdx; // licence expressions: `(MIT OR Apache-2.0) AND Unicode-3.0`
 mod licences; // step `licences`: every expression against the list in `deny.toml`
 mod advisories; // step `advisories`: known vulnerabilities, where a tool and its database are at hand
 mod suite; // step `test`: `cargo test`, passed through and counted
+mod autobahn; // of `soak`: a fuzzing client against our WebSockets
 mod long; // `soak` and `bench`: the same tests for longer, and the measurements
 
 use std::env;
