@@ -4,7 +4,9 @@
 //! what is missing is installed with apt-get where we may, and otherwise named in a line that says
 //! what, why, and how to get it. A tool counts when it starts, not when a file of its name exists.
 
-use anyhow::{Result, bail};
+use std::fs;
+
+use anyhow::{Context, Result, bail};
 
 use crate::run;
 use crate::steps::Outcome;
@@ -59,8 +61,20 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "node",
         starts: ("node", VERSION),
-        why: "example clients in JavaScript talk to the server in tests",
+        why: "example clients in JavaScript talk to the server in tests; the page's modules are tested in it",
         from: Source::Packages(&["nodejs"]),
+    },
+    Tool {
+        name: "npm",
+        starts: ("npm", VERSION),
+        why: "installs what drives Chromium in the page's test",
+        from: Source::Packages(&["npm"]),
+    },
+    Tool {
+        name: "chromium",
+        starts: ("chromium", VERSION),
+        why: "the page is tried in it",
+        from: Source::Packages(&["chromium"]),
     },
     Tool {
         name: "unshare",
@@ -94,10 +108,32 @@ pub(crate) fn check() -> Result<Outcome> {
         _ => missing,
     };
     if still_missing.is_empty() {
+        playwright()?;
         return Ok(Outcome::Passed);
     }
     let lines: Vec<String> = still_missing.into_iter().map(lack).collect();
     bail!("tools are missing\n  {}", lines.join("\n  "))
+}
+
+/// What drives Chromium, as the lock file beside the page's test has it, into the folder where that test looks.
+fn playwright() -> Result<()> {
+    let from = "crates/vang/tests/page";
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let to = format!("{target}/tmp/page");
+    let lock = fs::read(format!("{from}/package-lock.json"))?;
+    let is_there = fs::read(format!("{to}/node_modules/installed.json")).is_ok_and(|has| has == lock);
+    if !is_there {
+        fs::create_dir_all(&to)?;
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(format!("{from}/{name}"), format!("{to}/{name}"))?;
+        }
+        let mut npm = run::command("npm");
+        npm.args(["ci", "--prefix", &to, "--ignore-scripts", "--no-audit", "--no-fund"]);
+        run::through(&mut npm).context("cannot install what drives Chromium in the page's test")?;
+        fs::write(format!("{to}/node_modules/installed.json"), lock)?;
+    }
+    eprintln!("   playwright-core: as {from}/package-lock.json has it");
+    Ok(())
 }
 
 /// Whether the tool starts; prints its version if it does.

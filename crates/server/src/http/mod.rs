@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! GET /healthz, /readyz       the process answers; it can also write, and has room for one connection more
+//! GET /                       the page, and its files
 //! GET /ws                     a WebSocket: native messages in binary frames
 //! GET /rooms                  the rooms that the asker may see, as JSON
 //! GET /rooms/ROOM/events      what happens there: Server-Sent Events, or JSON lines
@@ -12,6 +13,7 @@
 //! is answered without TLS: the rest is redirected.
 
 mod hosts; // our own names, and pages of strangers
+mod page; // the files of the page, and what a browser may do with them
 mod upgrade; // the WebSocket's handshake
 mod ask; // a session in the hub for one request
 mod events; // what happens in a room, as a body without end
@@ -141,6 +143,9 @@ impl Asker {
         }
         if self.peer == Peer::RemotePlain {
             return redirect(said(header::HOST).unwrap_or_default(), request.uri());
+        }
+        if let Some(page) = page::answer(request.method(), path, headers) {
+            return page.map(Answer::Whole);
         }
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts[..] {

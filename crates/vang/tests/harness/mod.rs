@@ -9,7 +9,7 @@ pub mod socket; // a WebSocket client
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -193,9 +193,19 @@ pub struct Tail {
 }
 
 impl Tail {
-    pub fn start(mut command: Command) -> Tail {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    pub fn start(command: Command) -> Tail {
+        Tail::start_with(command, Stdio::null())
+    }
+
+    /// One that is spoken to, by the second of the two.
+    pub fn start_with_stdin(command: Command) -> (Tail, ChildStdin) {
+        let mut tail = Tail::start_with(command, Stdio::piped());
+        let stdin = tail.child.stdin.take().unwrap();
+        (tail, stdin)
+    }
+
+    fn start_with(mut command: Command, stdin: Stdio) -> Tail {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(stdin).spawn().unwrap();
         let stdout: ChildStdout = child.stdout.take().unwrap();
         let stderr: ChildStderr = child.stderr.take().unwrap();
         Tail { lines: lines_of(stdout), errors: lines_of(stderr), child }

@@ -1,0 +1,437 @@
+// One person's stay in one room, as a state machine: what came in goes into `update`, what to do comes out.
+// No socket, no clock, no randomness, no DOM: they come with the input (`now` in ms, `random` from 0 to 1).
+//
+//     enter ──▶ connect ──▶ opened: hello, follow, what waits to be sent ──▶ live ──▶ closed ──▶ wait ──▶ connect …
+//
+// Nothing is lost: after a cut it follows again from the `seq` it stood at, and sends again what was not
+// acknowledged, with the same id. Nothing is doubled: an event at or before that `seq` is dropped, and the server
+// posts an id once. Own messages go out one at a time, so they stand in the order in which they were written.
+
+import { Decoder, encode } from "./proto.js";
+import { textOf } from "./text.js";
+
+const CONTENT_BYTES_MAX = 64 << 20; // it is our own server: a limit against nonsense only
+const PAGE = 100; // messages asked for at once
+const ITEMS_KEPT = 1_000; // of those on the screen, when the newest are being read
+const ITEMS_MAX = 20_000; // when older ones are being read
+const GREETING_MS = 15_000; // from connecting to following
+const SILENCE_MS = 25_000; // then it asks whether the server is still there
+const PONG_MS = 20_000; // and waits so long for the answer
+const GIVE_UP_MS = 3_600_000; // after that the outcome of a send is unknown
+const BACKOFF_MS = 250;
+const BACKOFF_MS_MAX = 15_000;
+
+/** Worth asking again, later. */
+const PASSING = ["busy", "disk-full", "unavailable", "unknown", "clock-ahead", "view-behind", "stopping", "too-many"];
+
+/** A stay that has not begun; `unsent` are messages left over from an earlier life of this page. */
+export function begin(room, unsent = []) {
+  return {
+    room,
+    name: null, // as chosen
+    known: null, // as the server calls us
+    link: "out", // out | connecting | greeting | live | waiting
+    until: null, // of what the link's state is, at the latest
+    failures: 0,
+    trouble: null, // { code, detail }: why we are out or waiting, in the server's words
+    decoder: null,
+    place: null, // { journal, epoch, seq }: where we stand
+    items: [], // what happened, in order: messages, holes, joined, left, room-created
+    notice: null, // set-back | other-journal: what a person should know about the items
+    past: { low: null, asked: null, got: [] }, // n of the oldest item; the page under way
+    pending: unsent.map((own) => (own.state === "failed" ? own : { ...own, state: "waiting", trouble: null })),
+    flying: null, // id of the one that is on its way
+    notBefore: 0, // no send before this time
+    heard: 0, // when bytes last came
+    pinged: false,
+    atEnd: true, // the newest are being read
+    unread: 0,
+    mark: null, // seq of the first unread
+  };
+}
+
+/** Takes one input into the model; gives back what to do: connect, write, hang-up, say (to a listener). */
+export function update(model, input, now, random = 0) {
+  const effects = [];
+  const act = {
+    enter: () => enter(model, input.name, effects, now),
+    leave: () => leave(model, effects),
+    opened: () => opened(model, effects, now),
+    bytes: () => bytes(model, input.bytes, effects, now, random),
+    closed: () => closed(model, effects, now, random),
+    tick: () => tick(model, effects, now, random),
+    nudge: () => nudge(model, effects, now),
+    post: () => post(model, input, now),
+    again: () => again(model, input.id, now),
+    discard: () => (model.pending = model.pending.filter((own) => own.id !== input.id || own.id === model.flying)),
+    older: () => older(model, effects),
+    scrolled: () => scrolled(model, input.atEnd),
+    dismiss: () => (model.notice = null),
+  };
+  act[input.type]();
+  sendNext(model, effects, now);
+  return effects;
+}
+
+/** When `update` wants a tick, at the latest; null: never. */
+export function deadline(model) {
+  const times = [model.until];
+  if (model.link === "live") {
+    times.push(model.heard + (model.pinged ? SILENCE_MS + PONG_MS : SILENCE_MS));
+    if (model.flying === null && model.notBefore && model.pending.some(isWaiting)) times.push(model.notBefore);
+  }
+  times.push(...model.pending.filter((own) => isWaiting(own) && own.tried).map((own) => own.tried + GIVE_UP_MS));
+  const due = times.filter((time) => time !== null);
+  return due.length ? Math.min(...due) : null;
+}
+
+/** Is there anything before the oldest item? */
+export function hasOlder(model) {
+  return model.past.low !== null && model.past.low > 1;
+}
+
+function enter(model, name, effects, now) {
+  model.name = name;
+  model.trouble = null;
+  connect(model, effects, now);
+}
+
+/** Not while something of this name waits to be sent: under another name its id would post it twice. */
+function leave(model, effects) {
+  if (model.pending.some(isWaiting)) return;
+  if (model.link !== "out") effects.push({ type: "hang-up" });
+  forget(model);
+  Object.assign(model, { link: "out", until: null, name: null, known: null, trouble: null, notice: null, flying: null, pending: [] });
+}
+
+function connect(model, effects, now) {
+  Object.assign(model, { link: "connecting", until: now + GREETING_MS, decoder: new Decoder(CONTENT_BYTES_MAX), flying: null });
+  model.past.asked = null;
+  model.past.got = [];
+  effects.push({ type: "connect" });
+}
+
+function opened(model, effects, now) {
+  if (model.link !== "connecting") return;
+  Object.assign(model, { link: "greeting", heard: now, pinged: false });
+  write(effects, { action: "hello", as: model.name, re: "hello" });
+  follow(model, effects);
+}
+
+function follow(model, effects) {
+  const { room, place } = model;
+  write(effects, { action: "follow", room, re: "follow", ...place });
+}
+
+function write(effects, keys, content) {
+  effects.push({ type: "write", bytes: encode(keys, content) });
+}
+
+function closed(model, effects, now, random) {
+  if (model.link === "out" || model.link === "waiting") return;
+  const full = Math.min(BACKOFF_MS * 2 ** Math.min(model.failures, 6), BACKOFF_MS_MAX);
+  model.failures += 1;
+  // Jitter down to half of it, so that all pages of a restarted server do not come in one instant.
+  Object.assign(model, { link: "waiting", until: now + full / 2 + (random * full) / 2, decoder: null, flying: null });
+}
+
+/** The server says no for good, or the person leaves. */
+function refuse(model, trouble, effects) {
+  Object.assign(model, { link: "out", until: null, trouble, decoder: null, flying: null });
+  effects.push({ type: "hang-up" });
+}
+
+/** Ends this connection; another follows. */
+function hangUp(model, effects, now, random) {
+  effects.push({ type: "hang-up" });
+  closed(model, effects, now, random);
+}
+
+/** The network changed, or somebody looks at the page again. */
+function nudge(model, effects, now) {
+  if (model.link === "waiting") connect(model, effects, now);
+  else if (model.link === "live" && !model.pinged) ping(model, effects, now - SILENCE_MS);
+}
+
+function ping(model, effects, heard) {
+  Object.assign(model, { heard, pinged: true });
+  write(effects, { action: "ping", re: "ping" });
+}
+
+function tick(model, effects, now, random) {
+  for (const own of model.pending) {
+    if (isWaiting(own) && own.tried && now >= own.tried + GIVE_UP_MS) {
+      Object.assign(own, { state: "failed", trouble: { code: "unknown", detail: null } });
+      if (model.flying === own.id) model.flying = null;
+    }
+  }
+  if (model.link === "waiting" && now >= model.until) connect(model, effects, now);
+  else if ((model.link === "connecting" || model.link === "greeting") && now >= model.until) hangUp(model, effects, now, random);
+  else if (model.link === "live" && model.pinged && now >= model.heard + SILENCE_MS + PONG_MS) hangUp(model, effects, now, random);
+  else if (model.link === "live" && !model.pinged && now >= model.heard + SILENCE_MS) ping(model, effects, model.heard);
+  if (model.link === "live" && model.until !== null && now >= model.until) askEnd(model, effects);
+}
+
+function bytes(model, pieces, effects, now, random) {
+  if (!model.decoder) return;
+  Object.assign(model, { heard: now, pinged: false });
+  model.decoder.feed(pieces);
+  try {
+    for (let message; model.decoder && (message = model.decoder.poll()); ) {
+      if (message.header.text("event") !== null) live(model, message, effects);
+      else reply(model, message, effects, now, random);
+    }
+  } catch (malformed) {
+    model.trouble = { code: "malformed", detail: malformed.message };
+    hangUp(model, effects, now, random);
+  }
+}
+
+/** What a reply is about stands in its `re`, which is the id for a send. */
+function reply(model, { header, content }, effects, now, random) {
+  const re = header.text("re");
+  const isOk = header.text("status") === "ok";
+  const trouble = isOk ? null : { code: header.text("code"), detail: header.text("detail") };
+  const wait = header.number("retry-after");
+  if (re !== null && re === model.flying) sent(model, header, trouble, wait, now);
+  else if (re === "hello" || re === "follow") greeted(model, re, header, trouble, effects, now, random);
+  else if (re === "end" || re === "page") turned(model, re, header, content, trouble, wait, effects, now);
+  else if (re === null && trouble) {
+    // It is about the connection, which ends. If it is about what is being sent, another try would end the next.
+    model.trouble = trouble;
+    const own = model.pending.find((own) => own.id === model.flying);
+    if (own && (header.text("part") === "content" || header.text("part") === "header")) fail(model, own, trouble);
+  }
+}
+
+function greeted(model, re, header, trouble, effects, now, random) {
+  if (trouble === null) {
+    if (re === "hello") model.known = header.text("name");
+    if (re === "follow") followed(model, header, effects);
+    return;
+  }
+  if (PASSING.includes(trouble.code)) {
+    model.trouble = trouble;
+    hangUp(model, effects, now, random);
+  } else if (re === "follow" && model.place && trouble.code === "seq-ahead") {
+    setBack(model, header.number("seq"), header.text("epoch"));
+    follow(model, effects);
+  } else if (re === "follow" && model.place && trouble.code === "journal-changed") {
+    forget(model);
+    sendAgain(model);
+    model.notice = "other-journal";
+    follow(model, effects);
+  } else {
+    refuse(model, trouble, effects);
+  }
+}
+
+function followed(model, header, effects) {
+  const [journal, epoch, seq] = [header.text("journal"), header.text("epoch"), header.number("seq")];
+  model.place = { journal, ...(epoch === null ? {} : { epoch }), seq };
+  Object.assign(model, { link: "live", until: null, failures: 0, trouble: null });
+  // What was said before: the newest page first. Asked after `follow`, so that nothing falls between the two.
+  if (model.past.low === null) askEnd(model, effects);
+}
+
+/** An older copy of the journal was put back: what came after `seq` is told again as it is now. */
+function setBack(model, seq, epoch) {
+  const kept = seq === null ? [] : model.items.filter((item) => item.seq <= seq);
+  if (kept.some(isNumbered)) {
+    model.items = kept;
+    model.place = { journal: model.place.journal, ...(epoch === null ? {} : { epoch }), seq };
+  } else {
+    forget(model);
+  }
+  sendAgain(model);
+  model.notice = "set-back";
+}
+
+/** What was acknowledged may be gone: with the same id it is posted if it is, and not doubled if it is not. */
+function sendAgain(model) {
+  for (const own of model.pending) if (own.state === "posted") own.state = "waiting";
+}
+
+/** Begins again from what the room has now. */
+function forget(model) {
+  Object.assign(model, { place: null, items: [], past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
+}
+
+function live(model, message, effects) {
+  if (message.header.text("event") === "closing") {
+    model.trouble = { code: "closing", detail: message.header.text("why") };
+    return;
+  }
+  const item = itemOf(message);
+  if (item === null || model.place === null || item.seq <= model.place.seq) return;
+  model.place.seq = item.seq;
+  if (item.room !== model.room) return;
+  if (isNumbered(item)) {
+    // A page of history may have told it already.
+    const last = model.items.findLast(isNumbered);
+    const told = last ? (last.to ?? last.n) : 0;
+    if ((item.to ?? item.n) <= told) return;
+    if (item.event === "hole") item.n = Math.max(item.n, told + 1);
+  }
+  model.items.push(item);
+  if (item.event === "message") {
+    settle(model, item.n);
+    effects.push({ type: "say", item });
+    if (!model.atEnd) {
+      model.unread += 1;
+      model.mark ??= item.seq;
+    }
+  }
+  trim(model);
+}
+
+/** What is kept of an event; null for those that this page does not know. */
+function itemOf({ header, content }) {
+  const event = header.text("event");
+  const seq = header.number("seq");
+  const item = { event, seq, room: header.text("room") };
+  if (seq === null) return null;
+  switch (event) {
+    case "message": {
+      const type = header.text("content-type");
+      const encoding = header.text("content-encoding");
+      const about = { n: header.number("n"), from: header.text("from"), time: header.text("time"), type, encoding };
+      return { ...item, ...about, size: content.length, ...textOf({ header, content }) };
+    }
+    case "hole":
+      return { ...item, n: header.number("from"), to: header.number("to"), why: header.text("why") };
+    case "joined":
+    case "left":
+    case "room-created":
+      return { ...item, from: header.text("from"), time: header.text("time") };
+    default:
+      return null;
+  }
+}
+
+const isNumbered = (item) => item.event === "message" || item.event === "hole";
+
+// Older messages: `past.asked` is { since, upto }: the numbers since < n <= upto are under way. They join the items
+// only when all have come, so that a cut in the middle leaves no gap.
+
+function askEnd(model, effects) {
+  model.until = null;
+  write(effects, { action: "history", room: model.room, limit: 0, re: "end" });
+}
+
+function older(model, effects) {
+  if (model.link !== "live" || model.past.asked || !hasOlder(model)) return;
+  ask(model, model.past.low - 1, effects);
+}
+
+function ask(model, upto, effects) {
+  model.past.asked = { since: Math.max(0, upto - PAGE), upto };
+  model.past.got = [];
+  askFrom(model, model.past.asked.since, effects);
+}
+
+function askFrom(model, since, effects) {
+  const limit = model.past.asked.upto - since;
+  write(effects, { action: "history", room: model.room, since, limit, re: "page" });
+}
+
+function turned(model, re, header, content, trouble, wait, effects, now) {
+  const { past } = model;
+  if (trouble) {
+    past.asked = null; // older ones are asked for by the next reach for them, the newest page by the next tick
+    if (past.low === null) model.until = now + (wait ?? BACKOFF_MS_MAX);
+    return;
+  }
+  if (re === "end") {
+    if (past.low === null && header.number("end") > 0) ask(model, header.number("end"), effects);
+    else past.low ??= 1;
+    return;
+  }
+  if (!past.asked) return;
+  const pages = new Decoder(CONTENT_BYTES_MAX);
+  pages.feed(content);
+  for (let message; (message = pages.poll()); ) {
+    const item = itemOf(message);
+    if (item) past.got.push(item);
+  }
+  const last = header.number("last");
+  if (last < past.asked.upto && header.number("count") > 0) {
+    askFrom(model, last, effects); // there was more than one answer holds
+    return;
+  }
+  // What came live meanwhile stands in both.
+  const first = model.items.find(isNumbered)?.n ?? Infinity;
+  model.items = [...past.got.filter((item) => item.n < first), ...model.items];
+  past.low = past.asked.since + 1;
+  past.asked = null;
+  past.got = [];
+  for (const item of model.items) if (item.event === "message") settle(model, item.n);
+}
+
+function trim(model) {
+  const max = model.atEnd ? 1.5 * ITEMS_KEPT : ITEMS_MAX;
+  // Never while a page of older ones is under way, which must join the oldest that is here.
+  if (model.items.length <= max || model.past.asked || model.past.low === null) return;
+  const kept = model.items.slice(-(model.atEnd ? ITEMS_KEPT : ITEMS_MAX / 2));
+  const first = kept.find(isNumbered);
+  if (!first) return;
+  model.items = kept;
+  model.past.low = first.n;
+}
+
+function scrolled(model, atEnd) {
+  model.atEnd = atEnd;
+  if (atEnd) model.unread = 0;
+  // The mark stays until something new comes after the end was seen, so that an eye finds where it was.
+  if (!atEnd && model.unread === 0) model.mark = null;
+  trim(model);
+}
+
+// Own messages: waiting -> (acknowledged, its event seen) gone, or failed.
+
+const isWaiting = (own) => own.state === "waiting";
+
+function post(model, { id, text }, now) {
+  model.pending.push({ id, text, state: "waiting", trouble: null, written: now, tried: null, n: null });
+}
+
+function again(model, id) {
+  const own = model.pending.find((own) => own.id === id && own.state === "failed");
+  if (own) Object.assign(own, { state: "waiting", trouble: null, tried: null });
+}
+
+/** One at a time: the next goes when the outcome of the one before is known. */
+function sendNext(model, effects, now) {
+  if (model.link !== "live" || model.flying !== null || now < model.notBefore) return;
+  const own = model.pending.find(isWaiting);
+  if (!own) return;
+  model.flying = own.id;
+  own.tried ??= now;
+  write(effects, { action: "send", room: model.room, id: own.id }, new TextEncoder().encode(own.text));
+}
+
+function sent(model, header, trouble, wait, now) {
+  const own = model.pending.find((own) => own.id === model.flying);
+  model.flying = null;
+  if (!own) return;
+  if (trouble === null) {
+    Object.assign(own, { state: "posted", trouble: null, n: header.number("n") });
+    // Its event may have been seen before a cut took the answer away.
+    if (header.number("seq") <= model.place.seq) settle(model, own.n);
+  } else if (PASSING.includes(trouble.code)) {
+    own.trouble = trouble;
+    model.notBefore = now + (wait ?? 1_000);
+  } else {
+    fail(model, own, trouble);
+  }
+}
+
+function fail(model, own, trouble) {
+  Object.assign(own, { state: "failed", trouble });
+  if (model.flying === own.id) model.flying = null;
+}
+
+/** The message is among the items: it needs no line of its own any more. */
+function settle(model, n) {
+  model.pending = model.pending.filter((own) => own.state !== "posted" || own.n !== n);
+}

@@ -1,0 +1,412 @@
+// The page's session against a server of thirty lines, over connections that are cut anywhere.
+// One case of these: VANG_FIRST_SEED=17 VANG_SEEDS=1 node --test web/tests/session.test.mjs
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Decoder, encode } from "../proto.js";
+import { begin, deadline, hasOlder, update } from "../session.js";
+
+/** Small, seeded, good enough: mulberry32. */
+function randomOf(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const json = (result) => new TextEncoder().encode(JSON.stringify({ result }));
+
+/** What PROTOCOL.md asks of a server, for one room. */
+class Server {
+  journal = "j1";
+  entries = []; // of the room: { seq, n, from, text, id }
+  seq = 2;
+  busy = 0; // how many sends are refused from now on
+
+  say(from, text, id) {
+    const earlier = id && this.entries.find((entry) => entry.id === id && entry.from === from);
+    if (earlier) return earlier;
+    this.seq += 1;
+    const entry = { seq: this.seq, n: this.entries.length + 1, from, text, id };
+    this.entries.push(entry);
+    return entry;
+  }
+
+  event({ seq, n, from, text }) {
+    const keys = { event: "message", seq, room: "general", n, from, time: "2026-01-01T00:00:00.000Z" };
+    return encode(keys, new TextEncoder().encode(text));
+  }
+}
+
+/** A connection: bytes lie in `toPage` until they are given over, in any pieces. */
+class Connection {
+  toPage = [];
+  cursor = null;
+  decoder = new Decoder();
+
+  constructor(server) {
+    this.server = server;
+  }
+
+  reply(header, keys, content = json("ok"), type = "text/json", encoding = "utf-8") {
+    const re = header.raw("re") ?? header.raw("id");
+    this.toPage.push(encode({ ...(re ? { re: JSON.parse(re) } : {}), status: "ok", ...keys }, content, type, encoding));
+  }
+
+  take(bytes) {
+    const { server } = this;
+    this.decoder.feed(bytes);
+    for (let message; (message = this.decoder.poll()); ) {
+      const { header, content } = message;
+      const end = server.entries.length;
+      switch (header.text("action")) {
+        case "hello":
+          this.name = `guest:${header.text("as")}`;
+          this.reply(header, { name: this.name });
+          break;
+        case "follow": {
+          const [seq, journal] = [header.number("seq"), header.text("journal")];
+          if (seq !== null && journal !== server.journal) this.reply(header, { status: "error", code: "journal-changed", detail: "another" });
+          else if (seq > server.seq) this.reply(header, { status: "error", code: "seq-ahead", detail: "ahead", seq: server.seq, epoch: "e" });
+          else {
+            this.cursor = seq ?? server.seq;
+            this.reply(header, { journal: server.journal, epoch: "e", seq: this.cursor });
+          }
+          break;
+        }
+        case "history": {
+          const since = header.number("since") ?? 0;
+          // As if every answer were full after 7 messages.
+          const page = server.entries.filter(({ n }) => n > since).slice(0, Math.min(7, header.number("limit")));
+          const keys = { count: page.length, last: page.at(-1)?.n ?? since, end };
+          this.reply(header, keys, new Uint8Array(Buffer.concat(page.map((entry) => server.event(entry)))), "application/vang-events", "binary");
+          break;
+        }
+        case "send": {
+          if (server.busy > 0) {
+            server.busy -= 1;
+            this.reply(header, { status: "error", code: "busy", detail: "busy", "retry-after": 40 });
+            break;
+          }
+          const text = new TextDecoder().decode(content);
+          if (text === "forbidden") this.reply(header, { status: "error", code: "not-allowed", detail: "no" });
+          else {
+            const { seq, n } = server.say(this.name, text, header.text("id"));
+            this.reply(header, { seq, n });
+          }
+          break;
+        }
+        case "ping":
+          this.reply(header, {});
+          break;
+        default:
+          assert.fail(header.text("action"));
+      }
+    }
+  }
+
+  /** Events that it is owed. */
+  pump() {
+    if (this.cursor === null) return;
+    for (const entry of this.server.entries.filter(({ seq }) => seq > this.cursor)) this.toPage.push(this.server.event(entry));
+    this.cursor = this.server.seq;
+  }
+}
+
+/** A page, a server and the wire between them. */
+class World {
+  now = 1_000_000;
+  model = begin("general");
+  connection = null;
+  connects = 0;
+  ids = 0;
+
+  constructor(random) {
+    this.random = random;
+    this.server = new Server();
+  }
+
+  input(input) {
+    for (const effect of update(this.model, input, this.now, this.random())) {
+      if (effect.type === "connect") [this.connection, this.connects] = [new Connection(this.server), this.connects + 1];
+      if (effect.type === "hang-up") this.connection = null;
+      if (effect.type === "write") this.connection?.take(effect.bytes);
+    }
+  }
+
+  open() {
+    this.input({ type: "opened" });
+  }
+
+  post(text) {
+    this.ids += 1;
+    this.input({ type: "post", id: `id-${this.ids}`, text });
+  }
+
+  /** Gives over at most `most` bytes of what the server wrote. */
+  deliver(most = Infinity) {
+    this.connection?.pump();
+    const all = Buffer.concat(this.connection?.toPage ?? []);
+    if (!all.length) return;
+    const size = Math.min(most, all.length);
+    this.connection.toPage = size < all.length ? [all.subarray(size)] : [];
+    this.input({ type: "bytes", bytes: new Uint8Array(all.subarray(0, size)) });
+  }
+
+  cut() {
+    this.connection = null;
+    this.input({ type: "closed" });
+  }
+
+  /** Until nothing more happens, with a connection that holds. */
+  settle() {
+    for (let round = 0; round < 500; round += 1) {
+      if (this.model.link === "connecting") this.open();
+      const idle = this.connection && this.connection.toPage.length === 0 && this.model.link === "live";
+      const due = deadline(this.model);
+      if (idle && this.model.pending.every((own) => own.state === "failed") && (this.connection.cursor ?? 0) >= this.server.seq) break;
+      this.deliver();
+      if (due !== null && this.model.link !== "live") this.now = Math.max(this.now, due);
+      this.now += 10;
+      this.input({ type: "tick" });
+    }
+  }
+
+  texts() {
+    return this.model.items.filter(({ event }) => event === "message").map(({ n, text }) => `${n} ${text}`);
+  }
+
+  said() {
+    return this.server.entries.map(({ n, text }) => `${n} ${text}`);
+  }
+}
+
+function entered() {
+  const world = new World(() => 0.5);
+  world.input({ type: "enter", name: "ada" });
+  world.open();
+  return world;
+}
+
+test("a page that is cut anywhere shows every message once, in order, and loses none of its own", () => {
+  const [first, count] = [Number(process.env.VANG_FIRST_SEED ?? 0), Number(process.env.VANG_SEEDS ?? 100)];
+  const seeds = Array.from({ length: count }, (_, i) => first + i);
+  let cuts = 0;
+  for (const seed of seeds) {
+    const random = randomOf(seed);
+    const world = new World(random);
+    for (let i = Math.floor(random() * 30); i > 0; i -= 1) world.server.say("guest:before", `before ${i}`);
+    world.input({ type: "enter", name: "ada" });
+    const mine = [];
+    for (let step = 0; step < 150; step += 1) {
+      const dice = random();
+      if (dice < 0.12) mine.push(`mine ${step}`), world.post(`mine ${step}`);
+      else if (dice < 0.24) world.server.say("guest:bob", `his ${step}`);
+      else if (dice < 0.36) world.cut(), (cuts += 1);
+      else if (dice < 0.4) world.server.busy += 1;
+      else if (dice < 0.75) world.deliver(Math.floor(random() * 400));
+      else if (dice < 0.9) world.open();
+      else if (dice < 0.95) world.input({ type: "older" });
+      else (world.now += Math.floor(random() * 20_000)), world.input({ type: "tick" });
+    }
+    world.settle();
+    while (hasOlder(world.model)) world.input({ type: "older" }), world.settle(), world.deliver();
+    assert.deepEqual(world.texts(), world.said(), `seed ${seed}`);
+    assert.deepEqual(world.model.pending, [], `seed ${seed}`);
+    const posted = world.server.entries.filter(({ from }) => from === "guest:ada").map(({ text }) => text);
+    assert.deepEqual(posted, mine, `seed ${seed}: once each, in the order in which they were written`);
+  }
+  assert(cuts > 5 * count, `${cuts}`);
+});
+
+test("the newest page comes first, older ones when they are asked for, and then there are no more", () => {
+  const world = new World(() => 0.5);
+  for (let i = 1; i <= 250; i += 1) world.server.say("guest:bob", `m${i}`);
+  world.input({ type: "enter", name: "ada" });
+  world.settle();
+  for (const [count, more] of [[100, true], [200, true], [250, false]]) {
+    while (world.texts().length < count) world.deliver();
+    assert.deepEqual(world.texts(), world.said().slice(-count));
+    assert.equal(hasOlder(world.model), more);
+    world.input({ type: "older" });
+    world.input({ type: "older" }); // one page at a time
+  }
+});
+
+test("a message that a page of history told is not told again by its event", () => {
+  const world = entered();
+  world.server.say("guest:bob", "between");
+  const held = world.connection.cursor;
+  world.connection.cursor = Infinity; // its event is late
+  for (let answers = 0; answers < 3; answers += 1) world.deliver(); // to hello and follow, the end, the page
+  assert.deepEqual(world.texts(), ["1 between"]);
+  world.connection.cursor = held;
+  world.deliver();
+  assert.deepEqual(world.texts(), ["1 between"]);
+});
+
+test("a cut after the server posted it and before we knew does not post it twice", () => {
+  const world = entered();
+  world.settle();
+  world.post("once");
+  assert.equal(world.server.entries.length, 1);
+  world.cut();
+  assert.equal(world.model.pending.length, 1);
+  world.settle();
+  assert.deepEqual([world.said(), world.texts(), world.model.pending], [["1 once"], ["1 once"], []]);
+});
+
+test("waits double from 250 ms to 15 s, with jitter down to half, and start over after a success", () => {
+  for (const [random, factor] of [[0, 0.5], [1, 1]]) {
+    const world = new World(() => random);
+    world.input({ type: "enter", name: "ada" });
+    const waits = [];
+    for (let i = 0; i < 9; i += 1) {
+      world.cut();
+      waits.push((deadline(world.model) - world.now) / factor);
+      world.now = deadline(world.model);
+      world.input({ type: "tick" });
+      assert.equal(world.model.link, "connecting");
+    }
+    assert.deepEqual(waits, [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+    world.settle();
+    world.cut();
+    assert.equal(deadline(world.model) - world.now, 250 * factor);
+  }
+});
+
+test("a server that says nothing is asked, and left when it does not answer", () => {
+  const world = entered();
+  world.settle();
+  world.now = deadline(world.model);
+  world.input({ type: "tick" });
+  assert.equal(world.model.link, "live");
+  assert.equal(world.connection.toPage.length, 1, "a ping was answered");
+  world.now = deadline(world.model);
+  world.input({ type: "tick" });
+  assert.equal(world.model.link, "waiting", "but the answer never came");
+  // One that never lets us in is left too.
+  world.now = deadline(world.model);
+  world.input({ type: "tick" });
+  world.now = deadline(world.model);
+  world.input({ type: "tick" });
+  assert.equal(world.model.link, "waiting");
+});
+
+test("another journal is shown from its own beginning, and what waits is sent to it", () => {
+  const world = entered();
+  world.server.say("guest:bob", "old");
+  world.settle();
+  world.cut();
+  world.post("mine");
+  Object.assign(world.server, { journal: "j2", entries: [], seq: 2 });
+  world.server.say("guest:bob", "new");
+  world.settle();
+  assert.deepEqual(world.texts(), ["1 new", "2 mine"]);
+  assert.equal(world.model.notice, "other-journal");
+});
+
+test("an older copy that was put back is told again from what both have, and own messages with it", () => {
+  const world = entered();
+  world.settle();
+  for (const text of ["a", "b", "c"]) world.server.say("guest:bob", text);
+  world.settle();
+  world.cut();
+  Object.assign(world.server, { entries: world.server.entries.slice(0, 2), seq: 4 });
+  world.settle();
+  world.post("d");
+  world.settle();
+  assert.deepEqual(world.texts(), ["1 a", "2 b", "3 d"]);
+  assert.equal(world.model.notice, "set-back");
+});
+
+test("what the server refuses for good is kept with its words, tried again or discarded", () => {
+  const world = entered();
+  world.settle();
+  for (const text of ["forbidden", "fine", "forbidden"]) world.post(text);
+  world.settle();
+  assert.deepEqual(world.texts(), ["1 fine"]);
+  const [first, second] = world.model.pending;
+  assert.deepEqual([first.state, first.trouble], ["failed", { code: "not-allowed", detail: "no" }]);
+  world.input({ type: "discard", id: second.id });
+  first.text = "allowed by now";
+  world.input({ type: "again", id: first.id });
+  world.settle();
+  assert.deepEqual(world.texts(), ["1 fine", "2 allowed by now"]);
+  assert.deepEqual(world.model.pending, []);
+});
+
+test("after an hour without an answer the outcome of a send is unknown", () => {
+  const world = entered();
+  world.settle();
+  world.connection.take = () => {};
+  world.post("into the dark");
+  world.cut();
+  world.now += 3_600_000;
+  world.input({ type: "tick" });
+  assert.equal(world.model.pending[0].state, "failed");
+  assert.equal(world.model.pending[0].trouble.code, "unknown");
+});
+
+test("a name that the server refuses is asked for again, with its words", () => {
+  const world = entered();
+  const refusal = encode({ re: "hello", status: "error", code: "bad-name", detail: "not a name" }, json("Error"));
+  world.input({ type: "bytes", bytes: refusal });
+  assert.equal(world.model.link, "out");
+  assert.equal(world.model.trouble.detail, "not a name");
+});
+
+test("a message that ends the connection is not sent for ever", () => {
+  const world = entered();
+  world.settle();
+  world.connection.take = () => {};
+  world.post("too long");
+  const refusal = encode({ status: "error", code: "too-long", detail: "too long", part: "content" }, json("Error"));
+  world.input({ type: "bytes", bytes: refusal });
+  world.cut();
+  assert.equal(world.model.pending[0].state, "failed");
+});
+
+test("bytes that are no message end the connection, and it begins anew", () => {
+  const world = entered();
+  world.settle();
+  world.input({ type: "bytes", bytes: new Uint8Array([0, 0]) });
+  assert.equal(world.model.link, "waiting");
+  world.server.say("guest:bob", "after");
+  world.settle();
+  assert.deepEqual(world.texts(), ["1 after"]);
+});
+
+test("a hole, a joining and what this page does not know stand where they happened, or nowhere", () => {
+  const world = entered();
+  world.settle();
+  const seqs = [10, 11, 12, 13];
+  const event = (keys) => encode({ seq: seqs.shift(), room: "general", time: "2026-01-01T00:00:00Z", ...keys });
+  world.input({ type: "bytes", bytes: event({ event: "joined", from: "bob" }) });
+  world.input({ type: "bytes", bytes: event({ event: "hole", from: 1, to: 4, why: "erased" }) });
+  world.input({ type: "bytes", bytes: event({ event: "danced", from: "bob" }) });
+  world.input({ type: "bytes", bytes: event({ event: "message", from: "bob", n: 5 }) });
+  assert.deepEqual(world.model.items.map(({ event, n, to }) => [event, n, to]), [
+    ["joined", undefined, undefined], ["hole", 1, 4], ["message", 5, undefined],
+  ]);
+  assert.equal(world.model.place.seq, 13);
+});
+
+test("what comes while older ones are read is counted, and the oldest are let go at the end only", () => {
+  const world = entered();
+  world.settle();
+  world.input({ type: "scrolled", atEnd: false });
+  for (let i = 0; i < 1_600; i += 1) world.server.say("guest:bob", `m${i}`);
+  world.deliver();
+  assert.equal(world.model.unread, 1_600);
+  assert.equal(world.model.items.length, 1_600);
+  assert.equal(world.model.mark, world.model.items[0].seq);
+  world.input({ type: "scrolled", atEnd: true });
+  assert.deepEqual([world.model.unread, world.model.items.length], [0, 1_000]);
+  assert(hasOlder(world.model));
+  world.input({ type: "older" });
+  for (let i = 0; i < 20; i += 1) world.deliver();
+  assert.deepEqual(world.texts(), world.said().slice(-1_100));
+});

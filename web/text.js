@@ -1,0 +1,89 @@
+// What a content says, as text, or why it cannot be shown as text. Nothing is guessed, replaced or skipped.
+//
+// A server passes an encoding on by Python's canonical name; the browser's TextDecoder knows most of them under
+// another one. koi8-u is left out, for browsers read two letters of another language in it: not shown beats shown
+// wrong. In Big5 eleven signs have their twins' shapes (a wider slash); crates/proto/src/encoding.rs lists them.
+
+/** Python's name to TextDecoder's. */
+const LABELS = {
+  "utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16-le": "utf-16le", "utf-16-be": "utf-16be",
+  cp866: "ibm866", cp874: "windows-874", "koi8-r": "koi8-r", "mac-roman": "macintosh",
+  "mac-cyrillic": "x-mac-cyrillic", cp932: "shift_jis", shift_jis: "shift_jis", euc_jp: "euc-jp",
+  iso2022_jp: "iso-2022-jp", cp949: "euc-kr", euc_kr: "euc-kr", gb2312: "gbk", gbk: "gbk", gb18030: "gb18030",
+  big5: "big5", big5hkscs: "big5", cp950: "big5",
+};
+for (const n of [0, 1, 2, 3, 4, 5, 6, 7, 8]) LABELS[`cp125${n}`] = `windows-125${n}`;
+for (const n of [2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16]) LABELS[`iso8859-${n}`] = `iso-8859-${n}`;
+
+/** Where browsers have another character than Python, and so than the sender. */
+const JIS = { "∥": "‖", "－": "−", "～": "〜", "￠": "¢", "￡": "£", "￢": "¬" };
+const EXCHANGED = {
+  shift_jis: JIS, euc_jp: JIS, iso2022_jp: JIS,
+  gb2312: { "·": "・", "—": "―" },
+  gb18030: { "\u1e3f": "\ue7c7", "\ue7c7": "\u1e3f" },
+};
+
+/** `{ text }`, or `{ why: "not-text" | "unknown-encoding" | "damaged" }`. */
+export function textOf({ header, content }) {
+  const encoding = header.text("content-encoding").toLowerCase();
+  if (encoding === "binary") return { why: "not-text" };
+  const decode = decoder(encoding, header.text("byteorder"), content);
+  if (!decode) return { why: "unknown-encoding" };
+  try {
+    return { text: decode(content) };
+  } catch {
+    return { why: "damaged" };
+  }
+}
+
+function decoder(encoding, byteorder, content) {
+  if (encoding === "ascii") return (bytes) => bytewise(bytes, 0x7f);
+  if (encoding === "iso8859-1") return (bytes) => bytewise(bytes, 0xff); // WHATWG's "latin1" is cp1252
+  const wide = /^utf-(16|32)(-le|-be)?$/.exec(encoding);
+  if (wide) {
+    const [, bits, order] = wide;
+    const size = bits / 8;
+    let isLittle = order ? order === "-le" : byteorder === "little";
+    let skip = 0;
+    if (!order) {
+      // Without an order in the name, a mark decides, and is no text.
+      const mark = size === 2 ? [0xff, 0xfe] : [0xff, 0xfe, 0, 0];
+      const marked = (expected) => expected.every((byte, i) => content[i] === byte);
+      if (marked(mark)) [isLittle, skip] = [true, size];
+      else if (marked(mark.toReversed?.() ?? [...mark].reverse())) [isLittle, skip] = [false, size];
+    }
+    if (size === 4) return (bytes) => utf32(bytes.subarray(skip), isLittle);
+    return (bytes) => strict(`utf-16${isLittle ? "le" : "be"}`, bytes.subarray(skip), true);
+  }
+  if (!Object.hasOwn(LABELS, encoding)) return null;
+  const exchanged = EXCHANGED[encoding] ?? {};
+  return (bytes) => {
+    const text = strict(LABELS[encoding], bytes, encoding !== "utf-8-sig");
+    return Object.entries(exchanged).length ? Array.from(text, (character) => exchanged[character] ?? character).join("") : text;
+  };
+}
+
+function strict(label, bytes, ignoreBOM) {
+  return new TextDecoder(label, { fatal: true, ignoreBOM }).decode(bytes);
+}
+
+function bytewise(bytes, max) {
+  let text = "";
+  for (const byte of bytes) {
+    if (byte > max) throw new RangeError(`byte ${byte}`);
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+function utf32(bytes, isLittle) {
+  if (bytes.length % 4) throw new RangeError("cut");
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 4) {
+    const character = String.fromCodePoint(view.getUint32(at, isLittle));
+    if (/\p{Surrogate}/u.test(character)) throw new RangeError("surrogate");
+    text += character;
+  }
+  return text;
+}
