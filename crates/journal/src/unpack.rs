@@ -309,40 +309,38 @@ fn read_head(body: &Bytes) -> Result<About, BadEntry> {
 
 fn read_block(body: &Bytes) -> Result<Body, BadEntry> {
     let mut d = Decoder::new(body);
-    let (fields, kind) = (fields(&mut d)?, d.u8()?);
-    // Claimed: every one of them has some bytes.
-    let most = body.len();
-    let block = match kind {
-        STATES => {
-            let mut states =
-                Vec::with_capacity(usize::try_from(fields).map_or(most, |fields| fields.min(most / 32)));
-            for _ in 1..fields {
-                d.array()?;
+    let (count, kind) = (fields(&mut d)?, d.u8()?);
+    let block = match (kind, count) {
+        (STATES, 1..) => {
+            let mut states = Vec::new();
+            for _ in 1..count {
+                expect_fields(&mut d, 2)?;
                 states.push((Seq(d.u64()?), fixed(&mut d)?));
             }
             Body::States(states)
         }
-        ENTRIES => {
+        (ENTRIES, 2..) => {
             let mut seq = Seq(d.u64()?);
-            let mut entries =
-                Vec::with_capacity(usize::try_from(fields).map_or(most, |fields| fields.min(most / 32)));
-            for _ in 2..fields {
+            let mut entries = Vec::new();
+            for _ in 2..count {
                 entries.push(read_entry(&mut d, body, seq)?);
                 seq = Seq(seq.0.saturating_add(1));
             }
             Body::Entries(entries)
         }
-        END if fields == 4 => {
-            Body::End { entries: Seq(d.u64()?), erased: d.u64()?, chain: Chain(fixed(&mut d)?) }
+        (END, 4) => Body::End { entries: Seq(d.u64()?), erased: d.u64()?, chain: Chain(fixed(&mut d)?) },
+        _ => {
+            return Err(BadEntry::Malformed(format!(
+                "a block of kind {kind} with {count} fields stands there"
+            )));
         }
-        kind => return Err(BadEntry::Malformed(format!("a block of kind {kind} has no place there"))),
     };
     nothing_more(&d, body)?;
     Ok(block)
 }
 
 fn read_entry(d: &mut Decoder<'_>, body: &Bytes, seq: Seq) -> Result<Entry, BadEntry> {
-    d.array()?;
+    expect_fields(d, 3)?;
     let envelope = body.slice_ref(d.bytes()?);
     let payload = match d.datatype()? {
         Type::Null => {
@@ -353,6 +351,13 @@ fn read_entry(d: &mut Decoder<'_>, body: &Bytes, seq: Seq) -> Result<Entry, BadE
         _ => Some(Payload { salt: fixed(d)?, bytes: body.slice_ref(d.bytes()?) }),
     };
     Ok(Entry { seq, envelope, payload })
+}
+
+fn expect_fields(d: &mut Decoder<'_>, expected: u64) -> Result<(), BadEntry> {
+    match fields(d)? {
+        found if found == expected => Ok(()),
+        found => Err(BadEntry::Malformed(format!("{found} fields where {expected} stand"))),
+    }
 }
 
 fn fields(d: &mut Decoder<'_>) -> Result<u64, BadEntry> {

@@ -12,8 +12,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vang_chat::Seq;
 use vang_journal::{
-    Backup, BackupError, BackupReport, BadBackup, Durability, Fault, Identity, Journal, Made, MemoryJournal,
-    Reader, RestoreError, SqliteJournal, SqliteReader, check, restore, write_backup,
+    Backup, BackupError, BackupReport, BadBackup, DataFolder, Durability, Fault, FolderError, Identity,
+    Journal, Made, MemoryJournal, Reader, RestoreError, Restoring, SqliteJournal, SqliteReader, check,
+    restore, write_backup,
 };
 
 fn made() -> Made {
@@ -352,4 +353,69 @@ fn a_file_that_is_there_is_not_restored_over() {
     let outcome = restore(&mut Backup::open(&bytes[..]).expect("opens"), &path, &mut |_, _| {});
     assert!(matches!(outcome, Err(RestoreError::Journal(Fault::Unavailable(_)))), "{outcome:?}");
     assert_eq!(std::fs::read(&path).expect("readable"), Bytes::from("precious"));
+}
+
+// The folder that a restore fills.
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").file_name());
+    let mut names: Vec<_> = files.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_folder_is_nobody_s_until_its_restore_is_finished() {
+    let (bytes, _) = backup(&mut some_journal(100), &identity());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("new");
+    let restoring = Restoring::begin(&path).expect("begins");
+    restore(&mut Backup::open(&bytes[..]).expect("opens"), &restoring.journal_db(), &mut |_, _| {})
+        .expect("restored");
+    assert!(matches!(DataFolder::look(&path), Err(FolderError::Unfinished { .. })));
+    assert!(matches!(DataFolder::open(&path), Err(FolderError::Held { .. })));
+    assert!(matches!(Restoring::begin(&path), Err(FolderError::Held { .. })));
+    restoring.finish().expect("finished");
+    assert!(matches!(Restoring::begin(&path), Err(FolderError::HoldsJournal { .. })));
+    let opened = DataFolder::open(&path).expect("opens");
+    let journal = SqliteJournal::open(opened.journal_db(), Durability::default()).expect("opens");
+    assert_eq!(journal.reader().expect("opens").end().expect("readable"), Seq(100));
+}
+
+#[test]
+fn a_restore_that_fails_takes_away_what_it_made_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let new = folder.path().join("new");
+    let restoring = Restoring::begin(&new).expect("begins");
+    std::fs::write(restoring.journal_db(), "half a journal").expect("written");
+    drop(restoring);
+    assert!(!new.exists());
+    std::fs::create_dir(&new).expect("made");
+    std::fs::write(new.join("mine"), "precious").expect("written");
+    let restoring = Restoring::begin(&new).expect("begins");
+    std::fs::write(restoring.journal_db(), "half a journal").expect("written");
+    drop(restoring);
+    assert_eq!(names_in(&new), ["lock", "mine"]);
+}
+
+#[test]
+fn what_a_killed_restore_left_is_restored_over_and_a_log_without_its_journal_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    std::fs::write(path.join("format"), "restoring\n").expect("written");
+    for name in ["journal.db", "journal.db-wal", "view.db", "view.db-shm"] {
+        std::fs::write(path.join(name), "half of something").expect("written");
+    }
+    assert!(matches!(DataFolder::open(path), Err(FolderError::Unfinished { .. })));
+    let restoring = Restoring::begin(path).expect("begins");
+    assert_eq!(names_in(path), ["format", "lock", "view.db"]);
+    drop(restoring);
+    // The log may hold what was appended last: somebody should look at that first.
+    std::fs::write(path.join("journal.db-wal"), "the newest entries").expect("written");
+    assert!(matches!(Restoring::begin(path), Err(FolderError::HoldsJournal { .. })));
+    assert_eq!(names_in(path), ["journal.db-wal", "lock"]);
+    // And of a newer program nothing is touched.
+    std::fs::remove_file(path.join("journal.db-wal")).expect("removed");
+    std::fs::write(path.join("format"), "2\n").expect("written");
+    assert!(matches!(Restoring::begin(path), Err(FolderError::Newer { .. })));
 }

@@ -1,5 +1,5 @@
-//! Format 1, byte for byte, for ever. `VANG_BLESS=1 cargo test -p vang-journal --test golden` writes
-//! `golden/format-1.txt` anew: to be done only before the first release, or when a command is added.
+//! Formats 1, of journals and of backups, byte for byte, for ever. `VANG_BLESS=1 cargo test -p vang-journal
+//! --test golden` writes `golden/format-1.txt` and `golden/backup-1.txt` anew: to be done only before the first release, or when a command is added.
 
 mod common;
 
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use common::{append, batch, identity};
 use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Seq, Time};
 use vang_journal::{
-    Draft, Envelope, MemoryJournal, Origin, Payload, Reader, Said, decode_name, encode_name, genesis,
+    Backup, Batch, Draft, Envelope, Identity, Journal, Made, MemoryJournal, Origin, Payload, Piece, Reader,
+    Said, decode_name, encode_name, genesis, write_backup,
 };
 
 /// Every kind of command, and what stands beside it.
@@ -89,13 +90,59 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal")).collect()
 }
 
+/// A backup of that journal, with an entry erased and two hashes of the state; made by a restored one.
+fn backed_up() -> Vec<u8> {
+    let restored = Identity { id: *b"restored-journal", ..identity() };
+    let mut journal = MemoryJournal::new(restored);
+    let checkpoints = vec![(Seq(4), [0x44; 32]), (Seq(8), [0x88; 32])];
+    append(&mut journal, &Batch { drafts: drafts(), checkpoints });
+    journal.erase(&[Seq(9)]).expect("never fails");
+    let made = Made { time: 1_700_000_000_000, by: "vang/0.1.0".to_owned() };
+    let mut bytes = Vec::new();
+    write_backup(&mut journal, &restored, &made, &mut bytes, &mut |_, _| {}).expect("backed up");
+    bytes
+}
+
+fn backup_text() -> String {
+    let mut text = String::from("# A backup of format 1, in hexadecimal; see src/backup.rs.\n");
+    for line in backed_up().chunks(32) {
+        writeln!(text, "{}", hex(line)).expect("a String");
+    }
+    text
+}
+
 fn golden() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.txt");
+    golden_file("format-1.txt", written)
+}
+
+fn golden_file(name: &str, written: fn() -> String) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("VANG_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
         std::fs::write(&path, written()).expect("written");
     }
-    std::fs::read_to_string(path).expect("a golden journal; write it with VANG_BLESS=1")
+    std::fs::read_to_string(path).expect("a golden file; write it with VANG_BLESS=1")
+}
+
+#[test]
+fn a_backup_of_format_1_is_written_and_read_as_ever() {
+    let golden = golden_file("backup-1.txt", backup_text);
+    assert_eq!(backup_text(), golden);
+    let bytes: Vec<u8> = golden.lines().skip(1).flat_map(unhex).collect();
+    let mut backup = Backup::open(&bytes[..]).expect("opens");
+    assert_eq!(backup.about().identity.born, identity().id);
+    assert_eq!(backup.about().made.when(), "2023-11-14T22:13:20Z");
+    let states = vec![(Seq(4), [0x44; 32]), (Seq(8), [0x88; 32])];
+    assert_eq!(backup.next().expect("whole"), Some(Piece::States(states)));
+    let Some(Piece::Entries(entries)) = backup.next().expect("whole") else { panic!("entries come next") };
+    assert_eq!(entries.len(), drafts().len());
+    let mut chain = genesis(&identity());
+    for ((entry, stored), draft) in entries.into_iter().zip(drafts()) {
+        chain = chain.after(&draft.envelope);
+        assert_eq!((entry.envelope, stored), (draft.envelope, chain));
+        assert_eq!(entry.payload, (entry.seq != Seq(9)).then_some(draft.payload));
+    }
+    assert_eq!(backup.next().expect("whole"), None);
 }
 
 #[test]

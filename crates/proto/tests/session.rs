@@ -653,6 +653,19 @@ fn a_journal_set_back_is_resumed_from_what_is_common() {
 }
 
 #[test]
+fn a_restored_journal_is_resumed_from_what_is_common_under_its_new_name() {
+    let mut follower = following(&["general"], None);
+    assert!(follower.handle_event(&heard(&event(20))));
+    let error = ErrorReply::new(Code::JournalChanged, "restored").with("journal", "k");
+    let error = error.with("seq", 15).with("epoch", "f");
+    let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error)) else { panic!("not sent") };
+    assert_eq!((from(&bytes), notice), (at("k", Some("f"), 15), Notice::SetBack { seq: 15 }));
+    assert!(matches!(follower.handle_reply(&ok("k", "f", 15)), Advice::Follows));
+    assert!(!follower.handle_event(&heard(&event(15))));
+    assert!(follower.handle_event(&heard(&event(16))));
+}
+
+#[test]
 fn without_anything_in_common_it_goes_on_from_room_numbers() {
     let other_journal = ErrorReply::new(Code::JournalChanged, "another").with("journal", "k");
     for error in [ErrorReply::new(Code::SeqAhead, "ahead"), other_journal] {

@@ -94,8 +94,8 @@ pub(crate) enum AdminCommand {
     },
     /// Make a data folder from a backup, checked before it can be used
     ///
-    /// The new journal has an id of its own: clients are told that it is another, and start again from the
-    /// numbers of their rooms.
+    /// The new journal has an id of its own: clients are told that it is another, and go on from what both have
+    /// in common.
     #[command(before_help = RESTORE_EXAMPLES)]
     Restore {
         /// The backup, or `-` for stdin

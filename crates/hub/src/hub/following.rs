@@ -67,16 +67,25 @@ impl Hub {
 
     /// Where a client that was here before goes on; refuses a position that is not this journal's.
     fn resume_point(&self, journal: &str, epoch: Option<&str>, seq: Seq) -> Result<Seq, ErrorReply> {
-        let ours = self.identity.id_hex();
-        if journal != ours {
-            let detail = "the server has another journal than the one resumed; start again from room numbers";
-            return Err(ErrorReply::new(Code::JournalChanged, detail).with("journal", ours));
-        }
-        let end = self.state.seq();
         let known = epoch.map(|epoch| {
             let nodes = epoch.split('.').filter_map(|node| u64::from_str_radix(node, 16).ok());
             nodes.map(Node).find_map(|node| self.state.common_with(node, seq))
         });
+        let ours = self.identity.id_hex();
+        if journal != ours {
+            let changed = |what: &str| {
+                let detail = format!("the server has another journal than the one resumed; {what}");
+                ErrorReply::new(Code::JournalChanged, detail).with("journal", ours)
+            };
+            return Err(match known.flatten() {
+                // A journal restored from a backup has the openings of the one that it was made of.
+                Some(common) => changed("resume it from the seq given, the last that both have in common")
+                    .with("seq", common.0)
+                    .with("epoch", self.epoch()),
+                None => changed("start again from room numbers"),
+            });
+        }
+        let end = self.state.seq();
         let detail = || format!("position {} is not in this journal any more; it ends at {end}", seq.0);
         match known {
             Some(Some(common)) if common == seq => Ok(seq),

@@ -87,8 +87,8 @@ impl Follower {
 
     /// The reply came.
     pub fn handle_reply(&mut self, reply: &Reply) -> Advice {
+        let text = |key| reply.header.text(key).map(std::borrow::Cow::into_owned);
         let Some(code) = reply.code.as_deref() else {
-            let text = |key| reply.header.text(key).map(std::borrow::Cow::into_owned);
             if let (Some(journal), Some(seq)) = (text("journal"), reply.header.number("seq")) {
                 self.place = Place::At { journal, epoch: text("epoch"), seq };
             }
@@ -100,12 +100,17 @@ impl Follower {
             if let (Some(common), Place::At { seq, epoch, .. }) = (common, &mut self.place) {
                 *seq = common;
                 // What the server gave belongs to the common part: no need to be told again.
-                *epoch = reply.header.text("epoch").map(std::borrow::Cow::into_owned);
+                *epoch = text("epoch");
                 return Advice::Send(self.opening(), Notice::SetBack { seq: common });
             }
             return self.restart();
         }
         if resumes && code == Code::JournalChanged.as_str() {
+            // Restored from a backup of the one that we know: they have a beginning in common.
+            if let (Some(journal), Some(seq)) = (text("journal"), reply.header.number("seq")) {
+                self.place = Place::At { journal, epoch: text("epoch"), seq };
+                return Advice::Send(self.opening(), Notice::SetBack { seq });
+            }
             return self.restart();
         }
         if Code::is_passing(code) {

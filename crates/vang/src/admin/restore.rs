@@ -69,7 +69,7 @@ pub(super) fn run(file: &Path, data: &Path, json: bool) -> anyhow::Result<()> {
         about.made.by,
     ))?;
     note(
-        "it is a journal of its own now: clients of the old one are told so, and start again from their rooms' numbers",
+        "it is a journal of its own now: clients of the old one are told so, and go on from what both have in common",
     );
     Ok(())
 }

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Server, folder, succeeded, vang};
+use crate::harness::{PATIENCE, Server, Tail, folder, request, succeeded, vang};
 use crate::raw::{
-    Follower, Heard, Raw, assert_kept, assert_one_history, check, history, lasting_address, sender,
+    Follower, Raw, Told, assert_kept, assert_one_history, check, history, lasting_address, sender,
     shown_until, tail,
 };
 
@@ -131,33 +131,80 @@ fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identi
     check(&folder.path().join("third"));
 }
 
-#[test]
-fn who_followed_the_old_journal_is_told_and_hears_everything_that_is_said_in_the_new_one() {
+/// A server with a backup of some of what it has been told, and those who heard all of it.
+struct Followed {
+    folder: tempfile::TempDir,
+    address: String,
+    by_hand: Follower,
+    shown: Tail,
+    heard: Vec<Told>,
+    restored: Value,
+}
+
+/// It was stopped in between where `restarts` says so, and is gone now.
+fn followed(before: &[&str], lost: &[&str], restarts: bool) -> Followed {
     let folder = folder();
-    let (data, again, file) =
-        (folder.path().join("data"), folder.path().join("again"), folder.path().join("chat.vang"));
+    let (data, file) = (folder.path().join("data"), folder.path().join("chat.vang"));
     let address = lasting_address();
-    let server = Server::start_with(&data, &address, &[]);
-    let texts = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    say(&server, texts(&["one", "two"]));
+    let mut server = Server::start_with(&data, &address, &[]);
+    say_words(&server, before);
+    backup(&file, &data);
+    let restored = restore(&file, &folder.path().join("again"));
+    if restarts {
+        assert!(server.stop().success());
+        server = Server::start_with(&data, &address, &[]);
+    }
+    say_words(&server, lost);
     let (mut by_hand, mut shown) = (Follower::start(&address), tail(&server, Some(0)));
-    let heard = by_hand.until("two");
-    assert_eq!(shown_until(&mut shown, "two"), heard);
-    let restored = {
-        backup(&file, &data);
-        restore(&file, &again)
-    };
+    let last = before.iter().chain(lost).last().unwrap();
+    let heard = by_hand.until(last);
+    assert_eq!(shown_until(&mut shown, last), heard);
     server.kill();
-    let server = Server::start_with(&again, &address, &[]);
-    let refusal = by_hand.refused();
-    assert_eq!((&refusal["code"], &refusal["journal"]), (&"journal-changed".into(), &restored["journal"]));
-    while !matches!(by_hand.next(), Heard::Follows) {}
-    shown.said("the server has another journal now");
-    say(&server, texts(&["three", "number four"]));
-    let more = by_hand.until("number four");
-    assert_eq!(more.iter().map(|told| &*told.text).collect::<Vec<_>>(), ["three", "number four"]);
-    assert_eq!(shown_until(&mut shown, "number four"), more);
-    assert_eq!(history(&server.addr), [heard, more].concat());
+    Followed { folder, address, by_hand, shown, heard, restored }
+}
+
+fn say_words(server: &Server, words: &[&str]) {
+    say(server, words.iter().map(|&word| word.to_owned()));
+}
+
+#[test]
+fn who_followed_the_old_journal_is_told_and_misses_nothing_of_the_restored_one() {
+    for (lost, restarts) in [(&[][..], false), (&["lost three", "lost 4"], false), (&["lost three"], true)] {
+        let mut scene = followed(&["one", "two"], lost, restarts);
+        let again = scene.folder.path().join("again");
+        // It is written on, past what they saw, before they are back.
+        let server = Server::start(&again);
+        say_words(&server, &["three", "number 4", "number five"]);
+        assert!(server.stop().success());
+        let server = Server::start_with(&again, &scene.address, &[]);
+        let refusal = scene.by_hand.refused();
+        assert_eq!(refusal["code"], "journal-changed");
+        assert_eq!(refusal["journal"], scene.restored["journal"]);
+        let common = refusal["seq"].as_u64().unwrap();
+        assert!(common >= scene.heard[1].seq && common <= scene.restored["seq"].as_u64().unwrap());
+        scene.shown.said(&format!("set back to position {common}"));
+        say_words(&server, &["number six!"]);
+        let more = scene.by_hand.until("number six!");
+        let words: Vec<_> = more.iter().map(|told| &*told.text).collect();
+        assert_eq!(words, ["three", "number 4", "number five", "number six!"]);
+        assert_eq!(shown_until(&mut scene.shown, "number six!"), more);
+        assert_eq!(history(&server.addr), [&scene.heard[..2], &more].concat());
+    }
+}
+
+#[test]
+fn who_resumes_without_an_epoch_starts_again_from_room_numbers_and_gets_everything() {
+    let scene = followed(&["one", "two"], &["lost three"], false);
+    let server = Server::start(&scene.folder.path().join("again"));
+    let mut raw = Raw::connect(&*server.addr);
+    let old = format!("{:?}", scene.restored["was"].as_str().unwrap());
+    let asked = request("follow", &[("room", "\"general\""), ("journal", &old), ("seq", "3")], "");
+    let (reply, _) = raw.ask(&asked);
+    assert_eq!((&reply["code"], &reply["seq"]), (&"journal-changed".into(), &Value::Null));
+    assert_eq!(reply["journal"], scene.restored["journal"]);
+    say_words(&server, &["number three"]);
+    let told = Follower::start(&server.addr).until("number three");
+    assert_eq!(told.iter().map(|told| &*told.text).collect::<Vec<_>>(), ["one", "two", "number three"]);
 }
 
 #[test]

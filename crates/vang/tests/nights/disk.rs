@@ -356,3 +356,58 @@ fn a_folder_that_may_only_be_read_is_refused_with_its_name() {
     let server = disk.start();
     assert_healed(&server, &mut talk);
 }
+
+#[test]
+fn a_backup_or_a_restore_for_which_there_is_no_room_leaves_nothing_and_the_server_goes_on() {
+    let disk = SmallDisk::new("8m");
+    let server = disk.start();
+    let mut raw = Raw::connect(&*server.addr);
+    let mut talk = Talk::default();
+    talk.send_some(&mut raw, 250);
+    let point = disk.data().parent().unwrap().to_owned();
+    let (near, far) = (point.join("chat.vang"), disk.folder.path().join("chat.vang"));
+    let admin = |args: &[&str], file: &Path, data: &Path| {
+        let mut command = vang();
+        command.arg("admin").args(args).arg(file).arg("--data").arg(data);
+        disk.inside(&command).output().unwrap()
+    };
+    // Some room, but not for a megabyte of messages again.
+    let leave_little = || {
+        let room = rustix::fs::statvfs(disk.filler().parent().unwrap()).unwrap();
+        let taken = room.f_bavail * room.f_frsize - (600 << 10);
+        std::fs::write(disk.filler(), vec![0; taken as usize]).unwrap();
+    };
+    leave_little();
+    let output = admin(&["backup"], &near, &disk.data());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains(&format!("cannot write {} after ", near.display())), "{said}");
+    assert!(said.contains("no space left on device") && said.contains("more room"), "{said}");
+    let left = || -> Vec<String> {
+        let files = std::fs::read_dir(disk.filler().parent().unwrap()).unwrap();
+        let mut names: Vec<_> =
+            files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left(), ["data", "filler"]);
+    // The server has gone on, or does now that what was written is gone.
+    talk.send_until_it_works(&mut raw);
+    disk.make_room();
+    assert_healed(&server, &mut talk);
+    leave_little();
+    // Elsewhere there is room for it; but not here for a second journal.
+    succeeded(&["backup"], admin(&["backup"], &far, &disk.data()));
+    let output = admin(&["restore"], &far, &point.join("again"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(
+        said.contains("cannot restore into ") && said.contains("no space left for the journal"),
+        "{said}"
+    );
+    assert_eq!(left(), ["data", "filler"]);
+    talk.send_until_it_works(&mut raw);
+    disk.make_room();
+    assert_healed(&server, &mut talk);
+    disk.check();
+}

@@ -379,6 +379,10 @@ fn listen(raw: &mut Raw, place: &mut Place, last: &mut u64, tell: &Sender<Heard>
                     ("seq-ahead", Place::At { epoch, seq, .. }) if header["seq"].is_u64() => {
                         (*seq, *epoch) = (header["seq"].as_u64().unwrap(), text(&header["epoch"]));
                     }
+                    ("journal-changed", place) if header["seq"].is_u64() => {
+                        let (journal, epoch) = (text(&header["journal"]), text(&header["epoch"]));
+                        *place = Place::At { journal, epoch, seq: header["seq"].as_u64().unwrap() };
+                    }
                     ("seq-ahead" | "journal-changed", _) => *place = Place::Number(*last),
                     _ => {}
                 }
