@@ -293,7 +293,9 @@ fn a_backup_holds_up_neither_the_writer_nor_the_wal_and_has_what_was_there_at_it
     let mut written = 0;
     let mut out = Meanwhile(Vec::new(), || {
         written += 1;
-        append(&mut journal, &batch([draft(BOB, written, &"y".repeat(50_000))]));
+        let mut more = batch([draft(BOB, written, &"y".repeat(50_000))]);
+        more.checkpoints = (written < 9).then_some((Seq(2_000 + written), [9; 32])).into_iter().collect();
+        append(&mut journal, &more);
         journal.idle().expect("nobody reads between two blocks");
         assert_eq!(journal.wal_bytes(), 0, "the WAL can be truncated at any time");
     });

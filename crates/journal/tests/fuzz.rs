@@ -137,6 +137,21 @@ fn a_changed_byte_under_a_seal_that_fits_is_refused_where_anything_depends_on_it
     }
 }
 
+#[test]
+fn entries_that_stand_at_another_place_under_seals_that_fit_are_refused() {
+    let mut journal = MemoryJournal::new(common::identity());
+    common::append(&mut journal, &common::drafts(common::ADA, 1, 300));
+    let (mut whole, made) = (Vec::new(), Made { time: 1, by: "vang/test".to_owned() });
+    write_backup(&mut journal, &common::identity(), &made, &mut whole, &mut |_, _| {}).expect("backed up");
+    let mut moved = bodies(&whole);
+    // An array of 258, the kind, and the place of the first entry.
+    assert_eq!(moved[1][..5], [0x99, 1, 2, 2, 1]);
+    let elsewhere = [&[0x99, 1, 2, 2, 7], &moved[1][5..]].concat();
+    moved[1] = &elsewhere;
+    let bad = read_backup(&sealed(&moved)).expect_err("entry 7 is not the first");
+    assert!(bad.to_string().ends_with("entry 7 follows entry 0"), "{bad}");
+}
+
 fn name_key() -> impl Strategy<Value = NameKey> {
     any::<[u8; 16]>().prop_map(NameKey)
 }
