@@ -10,6 +10,7 @@ pub mod connection; // one socket: bytes out, messages in, until a deadline
 pub mod guide; // the guide's client: one request, one response
 pub mod send; // one message, until it is durable or known not to be
 pub mod history; // what a room has, page by page
+pub mod find; // what was said that has these words, page by page
 pub mod follow; // what comes, across reconnects, once
 pub mod outlet; // is anybody still reading what we print?
 
@@ -18,6 +19,7 @@ mod scripted; // a server for the tests that plays what it is told
 
 pub use address::{BadPlace, Place};
 pub use connection::Connection;
+pub use find::{Hits, Search};
 pub use follow::{Follow, Notice, Told};
 pub use history::History;
 pub use patience::Deadline;

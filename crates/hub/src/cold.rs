@@ -3,6 +3,7 @@
 
 use vang_chat::{RoomId, Seq};
 use vang_journal::Entry;
+use vang_view::{Find, Found};
 
 use crate::hub::SessionId;
 
@@ -13,7 +14,7 @@ pub struct ReadJob {
     pub id: u64,
     /// Who asks.
     pub session: SessionId,
-    /// Wait until the tables are complete up to here; at most a few seconds, then answer `ViewBehind`
+    /// Wait until the tables (for `Find`: the index) are complete up to here; at most a few seconds, then answer `ViewBehind`
     /// or, for a page, as far as they are.
     pub need: Seq,
     /// What is asked.
@@ -45,6 +46,8 @@ pub enum Read {
         /// Bytes of payload at most, or one message.
         bytes_max: usize,
     },
+    /// Messages with these words; asked of the index, not of the tables.
+    Find(Box<Find>),
 }
 
 /// An event from the disk.
@@ -74,6 +77,8 @@ pub enum ReadAnswer {
     Located(Vec<Option<Seq>>),
     /// For `Events` and `Messages`.
     Page(Page),
+    /// For `Find`.
+    Found(Found),
 }
 
 /// Why nothing came back.

@@ -67,7 +67,7 @@ impl Encoder {
 }
 
 /// RFC 3339 in UTC, with milliseconds.
-fn rfc3339(time: Time) -> String {
+pub(crate) fn rfc3339(time: Time) -> String {
     match i64::try_from(time.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
         Some(stamp) => stamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
         // Beyond the year 9999: no clock says so honestly.

@@ -3,6 +3,7 @@
 
 mod asking; // what comes of a request: answered, refused, or put into the order
 mod writing; // batches out, entries applied, replies and growth; what happens when the journal fails
+mod finding; // full-text search: who may look where, and what the hits look like
 mod following; // sessions as cursors: follow, resume, pull, and what comes from the disk
 
 use std::collections::{HashMap, VecDeque};
@@ -116,6 +117,10 @@ enum Reading {
         asker: Asker,
         room: RoomId,
         since: u64,
+    },
+    Find {
+        asker: Asker,
+        left_out: u64,
     },
 }
 

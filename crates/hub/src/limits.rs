@@ -38,6 +38,10 @@ pub const HISTORY_BYTES_MAX: usize = 1 << 18;
 /// follows has one of its own besides.
 pub const READS_MAX: usize = 1_024;
 
+/// Private rooms that one `find` looks into, and stays in rooms that were seen in part: the newest.
+/// Each costs a list to walk. How many are left out is said.
+pub const SEARCHED_ROOMS_MAX: usize = 1_000;
+
 /// Rooms that `rooms` lists: the newest. How many are left out is said.
 pub const LISTED_ROOMS_MAX: usize = 1_000;
 

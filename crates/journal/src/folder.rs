@@ -6,6 +6,7 @@
 //!   lock           held by flock while a server runs; its text names the holder
 //!   journal.db     the truth; beside it SQLite's -wal and -shm
 //!   view.db        rebuilt from the journal at any time
+//!   find.db        the index of words, likewise
 //!   reserve        room for a start on a full disk: see `Reserve`
 //!   admin.sock     where `vang admin` talks to the server
 //! ```
@@ -159,6 +160,11 @@ impl DataFolder {
     /// The tables that answer questions; disposable.
     pub fn view_db(&self) -> PathBuf {
         self.path.join("view.db")
+    }
+
+    /// The index of words; disposable.
+    pub fn find_db(&self) -> PathBuf {
+        self.path.join("find.db")
     }
 
     /// Room that is set aside for a start on a full disk.

@@ -91,5 +91,14 @@ pub const OWN_SAID_MAX: usize = 4_096;
 pub const SHOWN_BYTES_MAX: usize = 16 << 10;
 
 const _: () = assert!(LINE_BYTES_MAX < TYPED_BYTES_MAX);
+/// Hits of one `find`, if the asker does not say: a screenful.
+pub const FIND_LIMIT: u64 = 20;
+
+/// Most hits of one `find`.
+pub const FIND_LIMIT_MAX: u64 = 100;
+
+/// Longest `query`, in bytes: a line. Longer: refused.
+pub const QUERY_BYTES_MAX: usize = 1_024;
+
 const _: () = assert!(INLINE_BYTES_MAX <= CONTENT_BYTES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX < CLIENT_CONTENT_BYTES_MAX);

@@ -164,6 +164,11 @@ proptest! {
             }
             8 => (writer.follow(re, &rooms, &FollowFrom::Now), Action::Follow { rooms, from: FollowFrom::Now }),
             9 => {
+                let arguments = [at("query"), ("limit", 7.into()), ("before", numbers[0].into())];
+                let action = Action::Find { query: room.clone(), limit: 7, before: Some(numbers[0]) };
+                (writer.write(re, "find", &arguments), action)
+            }
+            10 => {
                 let from = FollowFrom::Numbers(numbers);
                 (writer.follow(re, &rooms, &from), Action::Follow { rooms, from })
             }
@@ -295,6 +300,9 @@ fn the_limits_in_the_specification_are_those_of_the_code() {
     says("any JSON value of at most ", limits::ID_BYTES_MAX as u64);
     says("**`id`**, at most ", limits::ID_BYTES_MAX as u64);
     says("`since` < n, at most `limit` (", limits::HISTORY_PAGE_MAX);
+    says("found messages, newest first: at most `limit` (", limits::FIND_LIMIT);
+    says("and never more than ", limits::FIND_LIMIT_MAX);
+    says("`query`, a line of at most ", limits::QUERY_BYTES_MAX as u64);
     says("reads and drops at most ", limits::DRAIN_BYTES_MAX);
     says("closes when the client has closed, after ", limits::DRAIN_MS);
     says("takes no byte of what waits for ", limits::STALL_MS);

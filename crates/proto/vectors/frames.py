@@ -162,7 +162,7 @@ def wrong(key, found, expected, re=None):
     return error("bad-request", f"argument '{key}' is {found}; it must be {expected}", re, key=key)
 
 
-KNOWN = "hello, ping, send, follow, history, rooms, who, create, join, leave, account-add"
+KNOWN = "hello, ping, send, follow, history, find, rooms, who, create, join, leave, account-add"
 
 
 def unknown(action, re=None):
@@ -248,6 +248,12 @@ def session_cases():
         yield f"{action}-without-room", vang(action=action, re="r"), missing("room", "r"), "open"
         if action != "follow":
             yield f"{action}-room-number", vang(action=action, room=1), wrong("room", "1", "a string"), "open"
+    yield "find-without-query", vang(action="find", re=1), missing("query", 1), "open"
+    yield "find-query-number", vang(action="find", query=1), wrong("query", "1", "a string"), "open"
+    yield "find-query-1025-bytes", vang(action="find", query="ü" * 512 + "x"), error(
+        "bad-request", "query of 1025 bytes; it must be at most 1024", key="query"), "open"
+    yield "find-before-text", vang(action="find", query="x", before="1"), wrong(
+        "before", '"1"', "an integer from 0"), "open"
     yield "who-without-room", vang(action="who"), missing("room"), "open"
     yield "account-add-without-name", vang(action="account-add"), missing("name"), "open"
     yield "follow-rooms-text", vang(action="follow", rooms="general"), wrong("rooms", '"general"', "a list of room names"), "open"

@@ -14,6 +14,7 @@ mod drive; // one task per connection, turning a `proto` session: bytes <-> requ
 mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // turns the hub: requests in, replies and wake-ups out
 mod threads; // the journal's thread, the tables' thread, the readers
+mod indexer; // find: the index's thread, and the one that answers from it
 mod wheel; // deadlines, coarsely
 mod serve; // all of it together, from the first socket to the last byte
 

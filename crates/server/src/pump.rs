@@ -9,16 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_chat::Time;
-use vang_hub::{Delta, Hub, Now, Output, Peer, ReadFault, ReadJob, SessionId};
+use vang_hub::{Delta, Hub, Now, Output, Peer, Read, ReadFault, ReadJob, SessionId};
 use vang_proto::Millis;
 use vang_proto::vang::{Request, ServerSession, Ticket};
 
 use crate::door::Door;
+use crate::indexer::FindJob;
 use crate::listen::From;
 use crate::threads::{Answer, Progress, WriteJob};
 use crate::wheel::{Rings, TICK_MS, Wheel};
@@ -71,7 +72,10 @@ pub(crate) struct Threads {
     pub(crate) journal: Sender<WriteJob>,
     pub(crate) tables: Sender<Delta>,
     pub(crate) reads: Sender<ReadJob>,
+    pub(crate) finds: Sender<FindJob>,
     pub(crate) progress: Arc<Progress>,
+    /// How far the index for `find` is.
+    pub(crate) index: Arc<Progress>,
 }
 
 /// See the module's head.
@@ -182,9 +186,14 @@ impl Pump {
                 Output::Append(batch) => drop(self.threads.journal.send(WriteJob::Append(batch))),
                 Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
                 Output::Read(job) => {
-                    if let Err(gone) = self.threads.reads.send(job) {
+                    let id = job.id;
+                    let sent = match job.read {
+                        Read::Find(_) => self.threads.finds.send((job, Instant::now())).is_ok(),
+                        _ => self.threads.reads.send(job).is_ok(),
+                    };
+                    if !sent {
                         let fault = ReadFault::Unreadable("the reader is gone".to_owned());
-                        self.hub.borrow_mut().answer_read(gone.0.id, Err(fault));
+                        self.hub.borrow_mut().answer_read(id, Err(fault));
                     }
                 }
                 Output::Tell(delta) => drop(self.threads.tables.send(delta)),
@@ -349,11 +358,17 @@ impl Pump {
         self.slots.borrow().len()
     }
 
+    /// The server serves from now on: what could wait begins.
+    pub(crate) fn set_serving(&self) {
+        self.threads.index.set_serving();
+    }
+
     /// The last word to the tables.
     pub(crate) fn farewell(&self) {
         let delta = self.hub.borrow_mut().farewell();
         let _ = self.threads.tables.send(delta);
         self.threads.progress.set_ending();
+        self.threads.index.set_ending();
     }
 }
 

@@ -21,6 +21,7 @@ use vang_journal::Journal;
 use vang_proto::vang::{Code, ErrorReply};
 
 use crate::drive::{Connection, House};
+use crate::indexer;
 use crate::limits::Limits;
 use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
 use crate::pump::{Pump, Threads};
@@ -189,10 +190,22 @@ impl Server {
         }
         let paths = (opening.folder.journal_db(), opening.folder.view_db());
         let (reads, mut workers) = threads::readers(paths, (&tables, &progress), &sender);
-        let (journal, journal_thread) = threads::journal(opening.journal, opening.folder.reserve(), sender);
+        let (journal, journal_thread) =
+            threads::journal(opening.journal, opening.folder.reserve(), sender.clone());
+        let paths = indexer::Paths {
+            journal: opening.folder.journal_db(),
+            view: opening.folder.view_db(),
+            index: opening.folder.find_db(),
+        };
+        let index = Arc::new(Progress::default());
+        let told = (tables.clone(), progress.clone());
+        let (finds, finder) =
+            indexer::finder(paths.clone(), journal.clone(), told, index.clone(), sender.clone());
+        let indexer = indexer::indexer(paths, journal.clone(), progress.clone(), index.clone(), sender);
+        workers.extend([finder, indexer]);
         workers.extend([tables_thread, journal_thread]);
 
-        let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, progress }));
+        let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, finds, progress, index }));
         let (stop, stopped) = watch::channel(false);
         let connections_max = config.limits.connections(open_files);
         Ok(Server {
@@ -260,6 +273,7 @@ impl Server {
                     .map(|(listener, door)| tokio::task::spawn_local(accept(listener, door, shared.clone())))
                     .collect();
                 ready();
+                pump.set_serving();
                 // The sender lives in `stop.0`, so waiting ends only when somebody stops the server.
                 tokio::select! {
                     _ = told.wait_for(|stop| *stop) => {}

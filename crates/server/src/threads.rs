@@ -19,7 +19,7 @@ use vang_view::{View, ViewError, ViewReader};
 const READERS: usize = 3;
 
 /// How long a reader waits for the tables.
-const VIEW_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const VIEW_WAIT: Duration = Duration::from_secs(2);
 
 /// A pause after a failure, so that a broken disk does not cost a busy processor.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
@@ -133,7 +133,7 @@ fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, Fault> {
     Ok(Settled { entries })
 }
 
-/// How far the tables are: readers wait for it.
+/// How far the tables are, or the index: readers wait for it.
 #[derive(Default)]
 pub(crate) struct Progress {
     reached: Mutex<Reached>,
@@ -143,6 +143,10 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Default)]
 struct Reached {
     cursor: Seq,
+    /// A reader waits for them to come here.
+    wanted: Seq,
+    /// The server serves: what can wait until then may begin.
+    serving: bool,
     /// They cannot be written at present: nobody knows how long.
     stuck: bool,
     /// A reader has found that they are damaged.
@@ -160,17 +164,17 @@ impl Progress {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, cursor: Seq) {
+    pub(crate) fn set(&self, cursor: Seq) {
         let mut reached = self.reached();
         (reached.cursor, reached.stuck) = (cursor, false);
         self.moved.notify_all();
     }
 
-    fn set_damaged(&self) {
+    pub(crate) fn set_damaged(&self) {
         self.reached().damaged = true;
     }
 
-    fn take_damaged(&self) -> bool {
+    pub(crate) fn take_damaged(&self) -> bool {
         std::mem::take(&mut self.reached().damaged)
     }
 
@@ -181,23 +185,80 @@ impl Progress {
 
     pub(crate) fn set_ending(&self) {
         self.reached().ending = true;
+        self.moved.notify_all();
     }
 
-    fn set_stuck(&self) {
+    pub(crate) fn set_serving(&self) {
+        self.reached().serving = true;
+        self.moved.notify_all();
+    }
+
+    /// Waits until the server serves, or ends.
+    pub(crate) fn wait_until_serving(&self) {
+        let mut reached = self.reached();
+        while !reached.serving && !reached.ending {
+            reached = self.moved.wait(reached).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.reached().ending
+    }
+
+    /// Whoever follows them looks again.
+    pub(crate) fn nudge(&self) {
+        self.moved.notify_all();
+    }
+
+    pub(crate) fn set_stuck(&self) {
         self.reached().stuck = true;
         self.moved.notify_all();
     }
 
-    /// Waits until the tables are complete up to `need`; answers how far they are. While they are stuck
-    /// there is nothing to wait for.
-    fn wait_for(&self, need: Seq) -> Seq {
-        let until = Instant::now() + VIEW_WAIT;
+    /// Waits until they are complete up to `need`; answers how far they are. While they are stuck there
+    /// is nothing to wait for.
+    pub(crate) fn wait_for(&self, need: Seq, until: Instant) -> Seq {
         let mut reached = self.reached();
-        while reached.cursor < need && !reached.stuck {
+        if reached.cursor < need && reached.wanted < need {
+            reached.wanted = need;
+            self.moved.notify_all();
+        }
+        self.wait(reached, until, |reached| reached.cursor >= need || reached.stuck).cursor
+    }
+
+    /// For who follows them: waits until they are past this entry, or the server ends, or it was told to
+    /// look. `false`: nothing came in this time.
+    pub(crate) fn wait_past(&self, cursor: Seq, time: Duration) -> bool {
+        let mut first = true;
+        let until = Instant::now() + time;
+        let is_due =
+            |reached: &Reached| reached.cursor > cursor || reached.ending || !std::mem::take(&mut first);
+        self.wait(self.reached(), until, is_due);
+        Instant::now() < until
+    }
+
+    /// For their own thread: waits until somebody waits for them, or this time is over.
+    pub(crate) fn wait_until_asked(&self, time: Duration) {
+        let is_asked = |reached: &Reached| reached.wanted > reached.cursor || reached.ending;
+        self.wait(self.reached(), Instant::now() + time, is_asked);
+    }
+
+    /// Waits until the server ends, or this time is over.
+    pub(crate) fn wait_for_end(&self, time: Duration) {
+        self.wait(self.reached(), Instant::now() + time, |reached| reached.ending);
+    }
+
+    fn wait(
+        &self,
+        mut reached: MutexGuard<'_, Reached>,
+        until: Instant,
+        mut is_due: impl FnMut(&Reached) -> bool,
+    ) -> Reached {
+        while !is_due(&reached) {
             let Some(left) = until.checked_duration_since(Instant::now()) else { break };
             reached = self.moved.wait_timeout(reached, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        reached.cursor
+        *reached
     }
 }
 
@@ -316,7 +377,7 @@ struct Disk {
 
 impl Disk {
     fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
-        let told = self.progress.wait_for(job.need);
+        let told = self.progress.wait_for(job.need, Instant::now() + VIEW_WAIT);
         let answer = self.try_answer(&job.read, told).map_err(|trouble| self.fault(trouble));
         if told < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
             if let Read::Events { .. } = job.read {
@@ -396,6 +457,9 @@ impl Disk {
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, told)?))
             }
+            Read::Find(_) => Err(Trouble::Tables(ViewError::Unavailable(
+                "the tables have no words; the index has".to_owned(),
+            ))),
         }
     }
 }
@@ -405,6 +469,7 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
     match answer {
         ReadAnswer::Located(found) => found.iter().any(Option::is_none),
         ReadAnswer::Page(page) => page.events.is_empty(),
+        ReadAnswer::Found(found) => found.hits.is_empty(),
     }
 }
 
@@ -454,7 +519,7 @@ impl From<ViewError> for Trouble {
     }
 }
 
-fn spawn(
+pub(crate) fn spawn(
     name: &'static str,
     answers: UnboundedSender<Answer>,
     work: impl FnOnce() + Send + 'static,

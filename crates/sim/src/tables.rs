@@ -232,6 +232,8 @@ impl Tables {
                 found.sort_by_key(|(_, row)| row.seq);
                 Ok(ReadAnswer::Page(self.page(journal, &found, *events_max, *bytes_max)))
             }
+            // `vang-hub`'s tests ask the real index; here nobody asks.
+            Read::Find(_) => Err(ReadFault::Unreadable("this disk has no index".to_owned())),
             Read::Messages { room, since, limit, bytes_max } => {
                 fate.count("read: messages");
                 let rows = self.rows.after(*room, Seq(0)).iter();

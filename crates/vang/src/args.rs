@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Send(SendArgs),
     Tail(TailArgs),
+    Find(FindArgs),
     Rooms(RoomsArgs),
     Create(CreateArgs),
     Join(JoinArgs),
@@ -128,6 +129,42 @@ pub(crate) struct TailArgs {
     /// Show also who joined and left
     #[arg(long)]
     pub(crate) events: bool,
+
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+const FIND_EXAMPLES: &str = "\
+Examples:
+  vang find release notes                  messages with both words, in any room that you may see
+  vang find '\"release notes\" in:lab'       one word behind the other, in the room `lab`
+  vang find 'deploy -test from:ada after:2026-05-01'
+  vang find 東京 --json                    an object a line";
+
+const FIND_AFTER: &str = "\
+Accents and case do not matter: cho finds Chó, strasse finds Straße. WORD* finds words that begin so, -WORD \
+leaves out messages that have it. from:NAME, in:ROOM; after:DAY (from its beginning), before:DAY, days in UTC, or \
+moments as 2026-05-01T14:00:00Z. Newest first, with the messages before and after. Exit code 1: nothing was found.";
+
+/// Find what was said, in every room that you may see
+#[derive(ClapArgs, Debug)]
+#[command(before_help = FIND_EXAMPLES, after_help = FIND_AFTER)]
+pub(crate) struct FindArgs {
+    /// What to look for: words, "phrases", from:NAME, in:ROOM, after:DATE, before:DATE
+    #[arg(required = true)]
+    pub(crate) query: Vec<String>,
+
+    /// Hits at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+
+    /// Without the messages before and after
+    #[arg(long)]
+    pub(crate) no_context: bool,
+
+    /// One object a line, with `text` and `marks` (what matched, counted in characters)
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) reach: Reach,

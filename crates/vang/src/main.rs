@@ -8,6 +8,7 @@ mod serve; // vang serve
 mod admin; // vang admin
 mod send; // vang send
 mod tail; // vang tail
+mod find; // vang find
 mod request; // vang rooms, create, join, leave, request: one question, one answer
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Send(args) => send::run(args),
         Command::Tail(args) => tail::run(args),
+        Command::Find(args) => find::run(args),
         Command::Rooms(args) => request::rooms(&args),
         Command::Create(args) => request::create(&args),
         Command::Join(args) => request::join(&args),

@@ -139,7 +139,7 @@ fn why_not_shown(why: &str) -> &str {
 }
 
 /// `14:03`, with the day before it when that is not today. UTC, as it came.
-fn clock(time: &str, today: &str) -> String {
+pub(crate) fn clock(time: &str, today: &str) -> String {
     match (time.get(..10), time.get(11..16)) {
         (Some(day), Some(clock)) if day == today => clock.to_owned(),
         (Some(day), Some(clock)) => format!("{day} {clock}"),
@@ -148,7 +148,7 @@ fn clock(time: &str, today: &str) -> String {
 }
 
 /// Today in UTC, as `2026-05-01`.
-fn today() -> String {
+pub(crate) fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     date((seconds / 86_400) as i64)
 }

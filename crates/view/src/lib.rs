@@ -9,8 +9,18 @@ mod error; // what can be the matter, by what to do next
 mod tables; // the file: its layout, its connections, its making and its end
 mod writer; // `View`: rows in, with the cursor, in one transaction
 mod reader; // `ViewReader`: questions
+mod fold; // which spellings are the same word
+mod query; // what somebody looks for, as typed
+mod excerpt; // the text that is searched, and the part of it that a hit shows
+mod index; // `Index`: which words stand in which message, in a file of its own
+mod find; // `IndexReader`: hits, newest first, of what the asker may see
 
 pub use error::ViewError;
-pub use reader::{RoomEvent, ViewReader};
+pub use excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, SEARCHED_BYTES_MAX, searched_text};
+pub use find::{Find, FindError, Found, Hit, IndexReader, Shown, Sight, Stretch};
+pub use fold::{Kind, WORD_CHARS_MAX, Word, fold, words};
+pub use index::{FeedError, Index, check_index};
+pub use query::{BadQuery, CONDITIONS_MAX, LastWord, PREFIX_CHARS_MIN, Phrase, Query};
+pub use reader::{Around, RoomEvent, ViewReader};
 pub use tables::{Chains, Opened, Place, Why};
 pub use writer::{Delta, Names, Row, View};

@@ -1,6 +1,7 @@
 //! Questions to the tables, beside the writer: each is answered from one moment's content, and
 //! nobody waits for anybody.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -20,6 +21,20 @@ pub struct RoomEvent {
     /// Is it a message?
     pub message: bool,
 }
+
+/// A message among its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Around {
+    /// Its number.
+    pub n: u64,
+    /// The message before it.
+    pub before: Option<RoomEvent>,
+    /// The message after it.
+    pub after: Option<RoomEvent>,
+}
+
+/// Events looked at to find a neighbour.
+const OTHERS_BETWEEN_MAX: usize = 64;
 
 /// The tables, for reading.
 #[derive(Debug)]
@@ -82,6 +97,56 @@ impl ViewReader {
             }
         }
         Ok((found.n == n && found.message).then_some(found.seq))
+    }
+
+    /// Which entries after `after` and up to `upto` are messages of these rooms; `None`: the tables are
+    /// not there yet.
+    pub fn posted(
+        &mut self,
+        rooms: &[RoomId],
+        after: Seq,
+        upto: Seq,
+    ) -> Result<Option<HashSet<Seq>>, ViewError> {
+        let tx = self.conn.transaction()?;
+        if tables::place(&tx)?.cursor < upto {
+            return Ok(None);
+        }
+        let sql = "SELECT seq FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3 AND message";
+        let mut select = tx.prepare_cached(sql)?;
+        let mut posted = HashSet::new();
+        for room in rooms {
+            let mut rows = select.query((key(room.0), key(after.0), key(upto.0)))?;
+            while let Some(row) = rows.next()? {
+                posted.insert(Seq(number(row.get(0)?)?));
+            }
+        }
+        Ok(Some(posted))
+    }
+
+    /// A message's number and its neighbours in the room; `None`: there is no such message.
+    pub fn around(&mut self, room: RoomId, seq: Seq) -> Result<Option<Around>, ViewError> {
+        let tx = self.conn.transaction()?;
+        let look = |sql: &str| -> Result<Option<RoomEvent>, ViewError> {
+            let mut select = tx.prepare_cached(sql)?;
+            let mut rows = select.query((key(room.0), key(seq.0)))?;
+            // Between two messages may stand others' comings and goings; not many.
+            for _ in 0..OTHERS_BETWEEN_MAX {
+                let Some(row) = rows.next()? else { break };
+                let found = event(row)?;
+                if found.message {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        };
+        let Some(RoomEvent { n, .. }) =
+            look("SELECT seq, n, message FROM event WHERE room = ?1 AND seq = ?2")?
+        else {
+            return Ok(None);
+        };
+        let before = "SELECT seq, n, message FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
+        let after = "SELECT seq, n, message FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        Ok(Some(Around { n, before: look(before)?, after: look(after)? }))
     }
 
     /// Everything that the tables say, a line each, in an order that depends on nothing else: to be

@@ -190,7 +190,7 @@ fn look(conn: &Connection, journal: &[u8; 16], chains: &mut dyn Chains) -> Resul
 }
 
 /// A plain SQL error about tables of the right format: they are not as this program made them.
-fn damaged(error: &rusqlite::Error) -> ViewError {
+pub(crate) fn damaged(error: &rusqlite::Error) -> ViewError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::Unknown) | None => ViewError::Corrupt(error.to_string()),
         Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
@@ -297,7 +297,7 @@ fn chain_at(chains: &mut dyn Chains, seq: Seq) -> Result<Option<[u8; 32]>, ViewE
     chains.chain_at(seq).map_err(|why| ViewError::Unavailable(format!("the journal cannot be read: {why}")))
 }
 
-fn format(conn: &Connection) -> Result<u64, ViewError> {
+pub(crate) fn format(conn: &Connection) -> Result<u64, ViewError> {
     number(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
@@ -311,7 +311,7 @@ pub(crate) fn number(stored: i64) -> Result<u64, ViewError> {
         .map_err(|_| ViewError::Corrupt(format!("{stored} where only a positive number can be")))
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.to_owned().into_os_string();
         name.push(suffix);
@@ -323,7 +323,7 @@ fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

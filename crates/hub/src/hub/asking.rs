@@ -51,6 +51,7 @@ impl Hub {
                 let need = self.state.room(room).map_or(Seq(0), |room| room.seq);
                 self.read(need, read, Reading::History { asker: asker.clone(), room, since });
             }
+            Action::Find { query, limit, before } => return self.find(asker, &who, &query, limit, before),
             Action::Create { room, private } => {
                 let (shown, name) = self.names.make(&room).map_err(|bad| bad_name("room", &bad))?;
                 let access = if private { Access::Private } else { Access::Public };

@@ -224,7 +224,9 @@ impl Hub {
         let id = self.next_read;
         let session = match &reading {
             Reading::Cursor { session, .. } => *session,
-            Reading::Follow { asker, .. } | Reading::History { asker, .. } => asker.session,
+            Reading::Follow { asker, .. } | Reading::History { asker, .. } | Reading::Find { asker, .. } => {
+                asker.session
+            }
         };
         self.reads.insert(id, reading);
         self.outputs.push_back(Output::Read(ReadJob { id, session, need, read }));
@@ -261,7 +263,17 @@ impl Hub {
             (Some(Reading::History { asker, room, since }), Ok(ReadAnswer::Page(page))) => {
                 self.answer_history(&asker, room, since, page);
             }
-            (Some(Reading::Follow { asker, .. } | Reading::History { asker, .. }), answer) => {
+            (Some(Reading::Find { asker, left_out }), Ok(ReadAnswer::Found(found))) => {
+                self.answer_found(&asker, &found, left_out);
+            }
+            (
+                Some(
+                    Reading::Follow { asker, .. }
+                    | Reading::History { asker, .. }
+                    | Reading::Find { asker, .. },
+                ),
+                answer,
+            ) => {
                 let (code, detail) = match answer {
                     Err(fault @ ReadFault::ViewBehind) => (Code::ViewBehind, fault.to_string()),
                     Err(fault) => (Code::Unavailable, fault.to_string()),

@@ -8,7 +8,10 @@ use bytes::{Bytes, BytesMut};
 use super::{Code, ErrorReply};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::header::{Header, excerpt};
-use crate::limits::{FOLLOWED_ROOMS_MAX, HISTORY_PAGE_MAX, ID_BYTES_MAX, INLINE_BYTES_MAX};
+use crate::limits::{
+    FIND_LIMIT, FIND_LIMIT_MAX, FOLLOWED_ROOMS_MAX, HISTORY_PAGE_MAX, ID_BYTES_MAX, INLINE_BYTES_MAX,
+    QUERY_BYTES_MAX,
+};
 use crate::{Composer, Frame, encoding, python};
 
 /// Where the arguments stood; the reply may differ by it.
@@ -42,6 +45,7 @@ pub enum Action {
     Send { room: String, id: Option<String>, content_type: String, content_encoding: String, content: Bytes },
     Follow { rooms: Vec<String>, from: FollowFrom },
     History { room: String, since: u64, limit: u64 },
+    Find { query: String, limit: u64, before: Option<u64> },
     Rooms,
     Who { room: String },
     Create { room: String, private: bool },
@@ -68,8 +72,20 @@ pub enum FollowFrom {
     },
 }
 
-const ACTIONS: [&str; 11] =
-    ["hello", "ping", "send", "follow", "history", "rooms", "who", "create", "join", "leave", "account-add"];
+const ACTIONS: [&str; 12] = [
+    "hello",
+    "ping",
+    "send",
+    "follow",
+    "history",
+    "find",
+    "rooms",
+    "who",
+    "create",
+    "join",
+    "leave",
+    "account-add",
+];
 
 /// Is this an action that vang knows?
 pub(super) fn is_action(name: &str) -> bool {
@@ -216,10 +232,10 @@ impl Request {
         Ok(Action::Send { room, id, content_type, content_encoding, content: frame.content.clone() })
     }
 
-    /// Bytes that the request holds until it is answered; for `history`, what its reply will hold.
+    /// Bytes that the request holds until it is answered; for `history` and `find`, what its reply will hold.
     pub fn weight(&self) -> usize {
         match &self.action {
-            Action::History { .. } => INLINE_BYTES_MAX as usize,
+            Action::History { .. } | Action::Find { .. } => INLINE_BYTES_MAX as usize,
             Action::Send { content, .. } => content.len() + 512,
             Action::Follow { rooms, .. } => rooms.iter().map(|room| room.len() + 64).sum::<usize>() + 512,
             _ => 512,
@@ -259,12 +275,23 @@ fn read_action(source: &Source<'_>, form: Form, name: &str) -> Result<Action, Er
             since: source.number("since")?.unwrap_or(0),
             limit: source.number("limit")?.unwrap_or(HISTORY_PAGE_MAX).clamp(1, HISTORY_PAGE_MAX),
         },
+        "find" => read_find(source)?,
         "follow" => read_follow(source)?,
         other => {
             let detail = format!("unknown action '{}'; known are {}", excerpt(other), ACTIONS.join(", "));
             return Err(ErrorReply::new(Code::UnknownAction, detail));
         }
     })
+}
+
+fn read_find(source: &Source<'_>) -> Result<Action, ErrorReply> {
+    let query = source.text("query")?;
+    if query.len() > QUERY_BYTES_MAX {
+        let detail = format!("query of {} bytes; it must be at most {QUERY_BYTES_MAX}", query.len());
+        return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "query"));
+    }
+    let limit = source.number("limit")?.unwrap_or(FIND_LIMIT).clamp(1, FIND_LIMIT_MAX);
+    Ok(Action::Find { query, limit, before: source.number("before")? })
 }
 
 fn read_follow(source: &Source<'_>) -> Result<Action, ErrorReply> {

@@ -6,6 +6,7 @@
 //! GET /                       the page, and its files
 //! GET /ws                     a WebSocket: native messages in binary frames
 //! GET /rooms                  the rooms that the asker may see, as JSON
+//! GET /find?q=QUERY           what was said there that has these words, as JSON; `limit` and `before` as natively
 //! GET /rooms/ROOM/events      what happens there: Server-Sent Events, or JSON lines
 //! ```
 //!
@@ -35,7 +36,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use vang_hub::Peer;
-use vang_proto::vang::{Code, FollowFrom, Reply, RequestWriter};
+use vang_proto::limits::QUERY_BYTES_MAX;
+use vang_proto::vang::{Code, FollowFrom, Reply, RequestWriter, Value};
 
 use self::ask::Asking;
 use self::events::{Events, Form};
@@ -156,6 +158,7 @@ impl Asker {
                 let asked = RequestWriter { name }.write(1, "rooms", &[]);
                 self.json(&asked).await
             }
+            ["find"] => self.find(request).await,
             ["rooms", room, "events"] => self.events(request, room).await,
             _ => text(StatusCode::NOT_FOUND, "not here\n"),
         }
@@ -179,6 +182,26 @@ impl Asker {
                 whole(StatusCode::OK, "application/json", body.into())
             }
         }
+    }
+
+    async fn find(&self, request: &Request<Incoming>) -> Response<Answer> {
+        let Ok(name) = name_of(request) else { return bad_name() };
+        // How long it may be is said natively; here only that it fits into a header.
+        let Some(query) = argument(request, "q").filter(|query| query.len() <= 2 * QUERY_BYTES_MAX) else {
+            let why = format!("'q' must be what to look for, at most {QUERY_BYTES_MAX} bytes\n");
+            return text(StatusCode::BAD_REQUEST, why);
+        };
+        let mut arguments = vec![("query", Value::from(query))];
+        for key in ["limit", "before"] {
+            match argument(request, key).map(|value| value.parse::<u64>()) {
+                None => {}
+                Some(Ok(number)) => arguments.push((key, number.into())),
+                Some(Err(_)) => {
+                    return text(StatusCode::BAD_REQUEST, format!("'{key}' must be an integer from 0\n"));
+                }
+            }
+        }
+        self.json(&RequestWriter { name }.write(1, "find", &arguments)).await
     }
 
     async fn events(&self, request: &Request<Incoming>, room: &str) -> Response<Answer> {

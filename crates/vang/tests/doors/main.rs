@@ -11,6 +11,7 @@ mod origin; // the guide's exchange, byte for byte
 mod abuse; // what is no request, and what must not come of it
 mod listen; // addresses, limits, the data folder
 mod chat; // rooms by the commands, and what clients write themselves
+mod find; // full-text search: what people type finds what people said, and P9
 mod cursor; // what a session passes over, and what it is never told
 mod clock; // a clock that cannot be right
 mod http; // for those who look after the server

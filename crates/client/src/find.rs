@@ -1,0 +1,127 @@
+//! What was said that has these words: hits page by page, newest first.
+//!
+//! A page is one request. One that breaks, or whose index is behind, is asked again.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use vang_proto::limits::FIND_LIMIT_MAX;
+use vang_proto::vang::{Reply, Value};
+
+use crate::address::Place;
+use crate::connection::Connection;
+use crate::patience::{Deadline, persist};
+use crate::trouble::Fault;
+
+/// One search.
+#[derive(Debug)]
+pub struct Search {
+    place: Place,
+    name: Option<String>,
+    query: String,
+    timeout: Duration,
+    connection: Option<Connection>,
+    /// How many hits are still wanted.
+    wanted: u64,
+    /// Where the next page begins, after the first.
+    before: Option<u64>,
+    is_over: bool,
+}
+
+/// Some hits.
+#[derive(Debug)]
+pub struct Hits {
+    /// As they came: JSON objects, newest first.
+    pub hits: Vec<Box<RawValue>>,
+    /// Rooms and stays that the server did not look into: too many.
+    pub left_out: u64,
+}
+
+impl Search {
+    /// At most so many hits; every page may take `timeout`.
+    pub fn new(place: Place, name: Option<String>, query: String, limit: u64, timeout: Duration) -> Search {
+        Search { place, name, query, timeout, connection: None, wanted: limit, before: None, is_over: false }
+    }
+
+    /// The next hits; `None` after the last.
+    pub fn next_page(&mut self, watch: &mut dyn FnMut(&Fault)) -> Result<Option<Hits>, Fault> {
+        if self.is_over || self.wanted == 0 {
+            return Ok(None);
+        }
+        let deadline = Deadline::after(self.timeout);
+        let (hits, next) = persist(deadline, watch, || {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => Connection::open(&self.place, deadline)?,
+            };
+            let limit = self.wanted.min(FIND_LIMIT_MAX);
+            let mut arguments = vec![("query", Value::from(&*self.query)), ("limit", limit.into())];
+            arguments.extend(self.before.map(|before| ("before", before.into())));
+            let reply = connection.ask(self.name.as_deref(), "find", &arguments, deadline)?;
+            let page = read(&reply, &connection)?;
+            self.connection = Some(connection);
+            Ok(page)
+        })?;
+        self.wanted = self.wanted.saturating_sub(hits.hits.len() as u64);
+        // A server that gave no hits and a place to go on from would be asked for ever.
+        self.is_over = next.is_none() || hits.hits.is_empty();
+        self.before = next;
+        Ok(Some(hits))
+    }
+
+    /// Are there hits beyond those that were given?
+    pub fn has_more(&self) -> bool {
+        !self.is_over
+    }
+}
+
+fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), Fault> {
+    let hits = serde_json::from_str(&reply.text);
+    let hits = hits.map_err(|_| connection.foreign("its answer to 'find' is no list of hits".to_owned()))?;
+    let left_out = reply.header.number("left-out").unwrap_or(0);
+    Ok((Hits { hits, left_out }, reply.header.number("next")))
+}
+
+#[cfg(test)]
+mod tests {
+    use vang_proto::vang::{Code, write_json};
+
+    use super::*;
+    use crate::scripted::{Server, Step, error};
+
+    fn page(re: u64, next: Option<u64>, hits: &str) -> Step {
+        let mut keys = vec![("count", Value::Number(2))];
+        keys.extend(next.map(|next| ("next", next.into())));
+        Step::Play(write_json(Some(&re.to_string()), &keys, hits).to_vec())
+    }
+
+    #[test]
+    fn pages_are_asked_until_there_is_enough_and_a_late_index_is_asked_again() {
+        let behind = Step::Play(error(1, Code::ViewBehind, "not yet", &[]));
+        let server = Server::start(vec![
+            vec![Step::Request, behind],
+            vec![
+                Step::Request,
+                page(1, Some(7), r#"[{"n": 9}, {"n": 7}]"#),
+                Step::Request,
+                page(2, Some(3), r#"[{"n": 3}]"#),
+            ],
+        ]);
+        let query = "chó in:lab".to_owned();
+        let mut search = Search::new(server.place(), None, query, 3, Duration::from_secs(20));
+        let mut found = Vec::new();
+        while let Some(hits) = search.next_page(&mut |_| {}).unwrap() {
+            found.extend(hits.hits.iter().map(|hit| hit.get().to_owned()));
+        }
+        assert_eq!(found, [r#"{"n": 9}"#, r#"{"n": 7}"#, r#"{"n": 3}"#]);
+        assert!(search.has_more());
+        let asked = |server: &Server| {
+            let header = server.request().header;
+            (header.text("query").unwrap().into_owned(), header.number("limit"), header.number("before"))
+        };
+        let query = || "chó in:lab".to_owned();
+        assert_eq!(asked(&server), (query(), Some(3), None));
+        assert_eq!(asked(&server), (query(), Some(3), None));
+        assert_eq!(asked(&server), (query(), Some(1), Some(7)));
+    }
+}

@@ -1,0 +1,401 @@
+//! P9 for `find`: what is found is what a fold of the journal says, seen through the asker's stays;
+//! nothing else changes a hit, an order, a count, or whether there is more. The real hub, the real
+//! index, and beside them the dullest way to find something: looking at every message.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
+
+use proptest::prelude::*;
+use serde_json::Value as Json;
+use vang_chat::{Event, Node, Principal, Seq, State, Time};
+use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, replay};
+use vang_journal::{Envelope, Identity, Journal, MemoryJournal, Reader, Said};
+use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
+use vang_proto::{Decoder, Millis};
+use vang_view::{Index, IndexReader, Query, View, ViewReader, searched_text};
+
+const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
+
+struct World {
+    folder: tempfile::TempDir,
+    hub: Hub,
+    journal: MemoryJournal,
+    view: View,
+    index: Index,
+    minutes: u64,
+    replies: Vec<(Json, Json)>,
+    operator: SessionId,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = MemoryJournal::new(IDENTITY);
+        let begin = (State::default(), Book::default());
+        let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
+        let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "test".to_owned(), true);
+        let mut chains = journal.clone();
+        let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
+        let (view, _) = View::open(&folder.path().join("view.db"), IDENTITY.id, chains).unwrap();
+        let (index, _) =
+            Index::open(&folder.path().join("find.db"), IDENTITY.id, &mut journal.clone()).unwrap();
+        let operator = hub.connect(Peer::Operator);
+        let mut world = World { folder, hub, journal, view, index, minutes: 0, replies: vec![], operator };
+        world.turn();
+        for name in ["ada", "bob"] {
+            let action = Action::AddAccount { name: name.to_owned() };
+            world.ask(world.operator, None, action);
+        }
+        world
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: Time(1_777_593_600_000 + self.minutes * 60_000), steady: Millis(self.minutes * 60_000) }
+    }
+
+    fn turn(&mut self) {
+        loop {
+            self.hub.poll(self.now());
+            let mut any = false;
+            while let Some(output) = self.hub.poll_output() {
+                any = true;
+                match output {
+                    Output::Append(batch) => {
+                        let appended = self.journal.append(&batch);
+                        self.hub.appended(self.now(), appended);
+                    }
+                    Output::Tell(delta) => self.view.apply(&[delta]).unwrap(),
+                    Output::Read(job) => {
+                        let Read::Find(find) = &job.read else { panic!("{job:?}") };
+                        let path = |name| self.folder.path().join(name);
+                        let mut view = ViewReader::open(&path("view.db")).unwrap();
+                        while self.index.feed(&mut self.journal, &mut view).unwrap() > 0 {}
+                        assert!(self.index.cursor() >= job.need);
+                        let mut index = IndexReader::open(&path("find.db")).unwrap();
+                        let found = index.find(&mut view, &mut self.journal, find).unwrap();
+                        self.hub.answer_read(job.id, Ok(ReadAnswer::Found(found)));
+                    }
+                    Output::Reply { bytes, .. } => {
+                        let mut decoder = Decoder::default();
+                        decoder.feed(&bytes);
+                        let frame = decoder.poll_frame().unwrap().unwrap();
+                        let header = serde_json::from_slice(frame.header.json()).unwrap();
+                        let content: Json = serde_json::from_slice(&frame.content).unwrap();
+                        assert!(matches!(incoming(frame), Ok(Incoming::Reply(_))));
+                        self.replies.push((header, content["result"].clone()));
+                    }
+                    Output::Settle { .. } | Output::Follows { .. } | Output::Wake { .. } => {}
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    fn ask(&mut self, session: SessionId, name: Option<&str>, action: Action) -> (Json, Json) {
+        self.minutes += 1;
+        let request = Request { form: Form::Header, re: None, name: name.map(str::to_owned), action };
+        self.hub.request(session, Ticket(0), request);
+        self.turn();
+        self.replies.pop().unwrap()
+    }
+
+    /// Asks once, on a connection of its own.
+    fn once(&mut self, name: &str, action: Action) -> (Json, Json) {
+        let session = self.hub.connect(Peer::Local);
+        let answer = self.ask(session, Some(name), action);
+        self.hub.disconnect(session);
+        answer
+    }
+
+    fn find(&mut self, name: &str, query: &str, limit: u64, before: Option<u64>) -> (Json, Json) {
+        self.once(name, Action::Find { query: query.to_owned(), limit, before })
+    }
+
+    /// Every message, oldest first, by a fold of the journal; with the state at its end.
+    fn fold(&mut self) -> (State, Vec<Message>) {
+        let mut state = State::default();
+        let mut messages = Vec::new();
+        for entry in self.journal.read(Seq(0), usize::MAX, usize::MAX).unwrap() {
+            let envelope = Envelope::decode(&entry.envelope).unwrap();
+            for event in state.apply(envelope.position(entry.seq), &envelope.command).iter().flatten() {
+                let &Event::MessageSent { room, n, from } = event else { continue };
+                let said = Said::decode(&entry.payload.as_ref().unwrap().bytes).unwrap();
+                let speaker = match (&from, &said.guest) {
+                    (Principal::Account(account), _) => NAMES[(account.0 as usize) - self.first_account()],
+                    (_, guest) => guest.as_ref().map_or("?", |_| "guest:eve"),
+                };
+                messages.push(Message {
+                    seq: entry.seq,
+                    room,
+                    n,
+                    speaker,
+                    time: envelope.time,
+                    text: searched_text(&said).unwrap_or_default(),
+                });
+            }
+        }
+        (state, messages)
+    }
+
+    /// The accounts stand behind each other at the beginning.
+    fn first_account(&self) -> usize {
+        3
+    }
+}
+
+struct Message {
+    seq: Seq,
+    room: vang_chat::RoomId,
+    n: u64,
+    speaker: &'static str,
+    time: Time,
+    text: String,
+}
+
+const NAMES: [&str; 2] = ["ada", "bob"];
+/// Who asks: two accounts and a guest.
+const ASKERS: [&str; 3] = ["ada", "bob", "eve"];
+const ROOMS: [&str; 4] = ["general", "hall", "lab", "cellar"];
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Say { who: usize, room: usize, text: String },
+    Join { who: usize, room: usize },
+    Bring { by: usize, who: usize, room: usize },
+    Leave { who: usize, room: usize },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let text = proptest::collection::vec(
+        prop_oneof![
+            Just("chó"),
+            Just("Mèo"),
+            Just("Straße"),
+            Just("東京都"),
+            Just("ไทย"),
+            Just("cho"),
+            Just("x")
+        ],
+        1..5,
+    );
+    let say = (0..3_usize, 0..4_usize, text).prop_map(|(who, room, words)| Deed::Say {
+        who,
+        room,
+        text: words.join(" "),
+    });
+    prop_oneof![
+        6 => say,
+        1 => (0..3_usize, 0..4_usize).prop_map(|(who, room)| Deed::Join { who, room }),
+        1 => (0..2_usize, 0..2_usize, 0..4_usize).prop_map(|(by, who, room)| Deed::Bring { by, who, room }),
+        2 => (0..2_usize, 0..4_usize).prop_map(|(who, room)| Deed::Leave { who, room }),
+    ]
+}
+
+fn question() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        4 => prop_oneof![Just("cho"), Just("MÈO"), Just("strasse"), Just("京都"), Just("京"), Just("ทย"), Just("\"cho meo\""), Just("str*")],
+        1 => prop_oneof![Just("-x"), Just("-cho"), Just("from:ada"), Just("from:eve"), Just("-from:guest:eve"), Just("from:guest:ada")],
+        1 => prop_oneof![Just("in:lab"), Just("in:cellar"), Just("in:#general"), Just("-in:hall")],
+        1 => prop_oneof![Just("after:2026-05-01T00:20:00Z"), Just("before:2026-05-01T00:40:00Z"), Just("after:2026-05-02")],
+    ];
+    proptest::collection::vec(part, 1..4).prop_map(|parts| parts.join(" "))
+}
+
+/// A hit's address, its entry, and its neighbours' addresses.
+type Place = (String, u64, [String; 2]);
+
+/// What the dullest search finds, newest first: addresses, each with its neighbours'.
+fn expected(world: &mut World, asker: &str, query: &str) -> Result<Vec<Place>, &'static str> {
+    let (state, messages) = world.fold();
+    let who = match NAMES.iter().position(|name| *name == asker) {
+        Some(index) => Principal::Account(vang_chat::AccountId((world.first_account() + index) as u64)),
+        None => Principal::Guest(vang_chat::NameKey([0; 16])),
+    };
+    let query = Query::parse(query).unwrap();
+    let named = |name: &str| {
+        state
+            .rooms()
+            .zip(ROOM_ORDER)
+            .find(|(_, known)| *known == name)
+            .map(|((id, room), _)| (id, room.clone()))
+    };
+    let mut chosen = Vec::new();
+    for name in &query.rooms {
+        chosen.push(named(name).filter(|(_, room)| room.knows(&who)).ok_or("no-room")?.0);
+    }
+    let mut not_rooms = Vec::new();
+    for name in &query.not_rooms {
+        not_rooms.push(named(name).filter(|(_, room)| room.knows(&who)).ok_or("no-room")?.0);
+    }
+    let is_of = |message: &Message, names: &[String]| {
+        names
+            .iter()
+            .any(|name| message.speaker == name || message.speaker.strip_prefix("guest:") == Some(name))
+    };
+    let sees = |message: &Message| state.room(message.room).unwrap().sees(&who, message.seq);
+    let address = |message: &Message| {
+        let name = state.rooms().zip(ROOM_ORDER).find(|((id, _), _)| *id == message.room).unwrap().1;
+        format!("{name}#{}", message.n)
+    };
+    let neighbour = |message: &Message, n: u64| {
+        let found = messages.iter().find(|other| other.room == message.room && other.n == n);
+        found.filter(|other| sees(other)).map(address).unwrap_or_default()
+    };
+    Ok(messages
+        .iter()
+        .rev()
+        .filter(|message| {
+            sees(message)
+                && (chosen.is_empty() || chosen.contains(&message.room))
+                && !not_rooms.contains(&message.room)
+                && (query.from.is_empty() || is_of(message, &query.from))
+                && !is_of(message, &query.not_from)
+                && query.after.is_none_or(|after| message.time >= after)
+                && query.before.is_none_or(|before| message.time < before)
+                && query.matches(&message.text)
+        })
+        .map(|message| {
+            let beside = [neighbour(message, message.n - 1), neighbour(message, message.n + 1)];
+            (address(message), message.seq.0, beside)
+        })
+        .collect())
+}
+
+/// As they are made below; `general` is the server's own.
+const ROOM_ORDER: [&str; 4] = ["general", "hall", "lab", "cellar"];
+
+fn text_action(room: &str, text: &str) -> Action {
+    Action::Send {
+        room: room.to_owned(),
+        id: None,
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: text.to_owned().into(),
+    }
+}
+
+fn furnished() -> World {
+    let mut world = World::new();
+    for (room, private, by) in [("hall", false, "ada"), ("lab", true, "ada"), ("cellar", true, "bob")] {
+        let (header, _) = world.once(by, Action::Create { room: room.to_owned(), private });
+        assert_eq!(header["status"], "ok");
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_found_is_what_the_asker_may_see_in_a_fold_of_the_journal(
+        deeds in proptest::collection::vec(deed(), 1..60),
+        questions in proptest::collection::vec((0..3_usize, question(), 1..6_u64), 6..16),
+    ) {
+        let mut world = furnished();
+        for deed in deeds {
+            match deed {
+                Deed::Say { who, room, text } => world.once(ASKERS[who], text_action(ROOMS[room], &text)),
+                Deed::Join { who, room } => {
+                    world.once(ASKERS[who], Action::Join { room: ROOMS[room].to_owned(), who: None })
+                }
+                Deed::Bring { by, who, room } => {
+                    let who = Some(NAMES[who].to_owned());
+                    world.once(NAMES[by], Action::Join { room: ROOMS[room].to_owned(), who })
+                }
+                Deed::Leave { who, room } => {
+                    world.once(NAMES[who], Action::Leave { room: ROOMS[room].to_owned() })
+                }
+            };
+        }
+        for (asker, query, limit) in questions {
+            let asker = ASKERS[asker];
+            let mut rest = match expected(&mut world, asker, &query) {
+                Ok(all) => all,
+                Err(code) => {
+                    let (header, _) = world.find(asker, &query, limit, None);
+                    prop_assert_eq!(&header["code"], code, "{}", query);
+                    continue;
+                }
+            };
+            let mut before = None;
+            // Page by page, to the end.
+            loop {
+                let (header, hits) = world.find(asker, &query, limit, before);
+                let page: Vec<_> = rest.drain(..rest.len().min(limit as usize)).collect();
+                let found: Vec<_> = hits.as_array().unwrap().iter().map(|hit| {
+                    let address = |hit: &Json| hit["address"].as_str().unwrap_or_default().to_owned();
+                    (address(hit), hit["seq"].as_u64().unwrap(), [address(&hit["before"]), address(&hit["after"])])
+                }).collect();
+                prop_assert_eq!(&found, &page, "{} asks {}", asker, query);
+                prop_assert_eq!(&header["count"], page.len() as u64);
+                let next = page.last().filter(|_| !rest.is_empty()).map(|(_, seq, _)| *seq);
+                prop_assert_eq!(header["next"].as_u64(), next, "{} asks {}", asker, query);
+                before = next;
+                if before.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hit_has_its_address_its_surroundings_and_its_marks() {
+    let mut world = furnished();
+    for text in ["một con mèo", "Con chó của tôi", "hai con mèo"] {
+        world.once("eve", text_action("general", text));
+    }
+    let (header, hits) = world.find("ada", "cho", 20, None);
+    assert_eq!(
+        (&header["status"], &header["count"], &header["next"]),
+        (&"ok".into(), &1.into(), &Json::Null)
+    );
+    let mut hit = hits[0].clone();
+    for (of, n) in [("before", 1), ("after", 3)] {
+        let beside = hit.as_object_mut().unwrap().remove(of).unwrap();
+        assert_eq!(beside["address"], format!("general#{n}"));
+        assert_eq!(beside["from"], "guest:eve");
+        assert!(beside["text"].as_str().unwrap().ends_with("con mèo"), "{beside}");
+    }
+    let expected = serde_json::json!({
+        "address": "general#2", "room": "general", "n": 2, "seq": hit["seq"], "from": "guest:eve",
+        "time": hit["time"], "content-type": "text/plain", "text": "Con chó của tôi", "marks": [[4, 7]],
+    });
+    assert_eq!(hit, expected);
+}
+
+#[test]
+fn what_cannot_be_asked_is_named() {
+    let mut world = furnished();
+    let mut told = |query: &str| {
+        let (header, _) = world.find("bob", query, 20, None);
+        format!("{} {}", header["code"].as_str().unwrap(), header["detail"].as_str().unwrap())
+    };
+    assert!(told("").starts_with("bad-request argument 'query': there is nothing to look for"));
+    assert!(told("after:soon").starts_with("bad-request argument 'query': 'soon' behind after: is no date"));
+    // A room that bob may not know of is none.
+    assert_eq!(told("x in:lab"), "no-room there is no room 'lab'");
+    assert_eq!(told("x in:nowhere"), "no-room there is no room 'nowhere'");
+    assert!(told("x from:\"a b\"").starts_with("bad-name 'from' is a name with ' ' at byte 1"));
+}
+
+#[test]
+fn an_erased_message_is_no_hit_and_counts_for_nothing() {
+    let mut world = furnished();
+    for text in ["chó một", "chó hai", "chó ba"] {
+        world.once("eve", text_action("general", text));
+    }
+    let (_, hits) = world.find("ada", "cho", 20, None);
+    let seq = Seq(hits[1]["seq"].as_u64().unwrap());
+    world.journal.erase(&[seq]).unwrap();
+    let (header, hits) = world.find("ada", "cho", 1, None);
+    assert_eq!((&hits[0]["text"], &header["count"]), (&"chó ba".into(), &1.into()));
+    let (header, hits) = world.find("ada", "cho", 1, header["next"].as_u64());
+    assert_eq!((&hits[0]["text"], &header["next"]), (&"chó một".into(), &Json::Null));
+    assert_eq!(hits[0].get("after"), None);
+    // Made anew, the index does not know its words any more.
+    world.index.reset().unwrap();
+    let (header, _) = world.find("ada", "hai", 20, None);
+    assert_eq!(header["count"], 0);
+}

@@ -1,0 +1,257 @@
+//! Two threads for `find`: one feeds the index, one answers from it.
+//!
+//! ```text
+//! journal ─┐                         find.db
+//! tables ──┴▶ indexer (low priority) ──▶│──▶ finder ──▶ hits, read from the journal
+//! ```
+//!
+//! The indexer follows the journal as far as the tables know what came of it. It is the last to get
+//! the processor, and gathers while nobody asks: a sender never waits for it, nor does the start. The
+//! finder has a queue of its own, so that a question that takes long holds up no history.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use vang_chat::Seq;
+use vang_hub::{Delta, Read, ReadAnswer, ReadFault, ReadJob};
+use vang_journal::SqliteReader;
+use vang_view::{FeedError, Find, FindError, Found, Index, IndexReader, Opened, ViewError, ViewReader, Why};
+
+use crate::threads::{Answer, Progress, VIEW_WAIT, WriteJob, spawn};
+
+/// Between two transactions while nobody asks: what comes meanwhile is taken at once.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// A pause after a failure.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Silence after which the index tidies up.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Entries behind from which on catching up is told in the log.
+const TOLD_LAG: u64 = 10_000;
+
+/// How much the indexer stands back for other threads, as `nice` counts: 19 gets next to nothing while
+/// others work.
+const NICENESS: i32 = 10;
+
+/// The three files.
+#[derive(Clone)]
+pub(crate) struct Paths {
+    pub(crate) journal: PathBuf,
+    pub(crate) view: PathBuf,
+    pub(crate) index: PathBuf,
+}
+
+/// Starts the indexer; it ends when the tables' progress says that the server does. `reached` is how
+/// far the index is. The journal's thread outlives it: the last to close the journal's file must be
+/// one that may tidy up behind itself.
+pub(crate) fn indexer(
+    paths: Paths,
+    journal: Sender<WriteJob>,
+    tables: Arc<Progress>,
+    reached: Arc<Progress>,
+    answers: UnboundedSender<Answer>,
+) -> JoinHandle<()> {
+    spawn("indexer", answers, move || {
+        // A start is not shared with anything that can wait.
+        reached.wait_until_serving();
+        // Linux takes 0 for the calling thread. Without the right to it nothing is lost but politeness.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        let mut indexer = Indexer { paths, tables, reached, open: None, failing: false, catching_up: None };
+        while !indexer.tables.is_ending() {
+            if let Err(error) = indexer.work() {
+                indexer.fail(&error);
+            }
+        }
+        if let Some(Open { index, .. }) = &mut indexer.open {
+            index.idle();
+        }
+        drop(indexer);
+        drop(journal);
+    })
+}
+
+struct Indexer {
+    paths: Paths,
+    tables: Arc<Progress>,
+    reached: Arc<Progress>,
+    open: Option<Open>,
+    failing: bool,
+    /// Since when, and from where.
+    catching_up: Option<(Instant, Seq)>,
+}
+
+struct Open {
+    index: Index,
+    journal: SqliteReader,
+    view: ViewReader,
+}
+
+impl Indexer {
+    /// One transaction, or a wait.
+    fn work(&mut self) -> Result<(), FeedError> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            closed => closed.insert(open_all(&self.paths)?),
+        };
+        if self.reached.take_damaged() {
+            tracing::warn!("the index for find is damaged; it is made anew from the journal");
+            open.index.reset().map_err(FeedError::Index)?;
+        }
+        self.reached.set(open.index.cursor());
+        let lag = self.tables.cursor().0.saturating_sub(open.index.cursor().0);
+        if lag >= TOLD_LAG && self.catching_up.is_none() {
+            tracing::info!(entries = lag, "the index for find is behind; it catches up");
+            self.catching_up = Some((Instant::now(), open.index.cursor()));
+        }
+        let taken = open.index.feed(&mut open.journal, &mut open.view)?;
+        let cursor = open.index.cursor();
+        self.reached.set(cursor);
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the index for find can be written again");
+        }
+        if cursor >= self.tables.cursor() {
+            if let Some((since, from)) = self.catching_up.take() {
+                let took_ms = since.elapsed().as_millis() as u64;
+                tracing::info!(entries = cursor.0 - from.0, took_ms, "the index for find is up to date");
+            }
+            if taken > 0 {
+                self.reached.wait_until_asked(GATHER);
+            } else if !self.tables.wait_past(cursor, IDLE) {
+                open.index.idle();
+            }
+        } else if taken == 0 {
+            // The tables say that there is more, but do not have it just now: they are being made anew.
+            self.reached.wait_until_asked(GATHER);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &FeedError) {
+        self.reached.set_stuck();
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, "the index for find cannot be fed; it is tried until it works");
+        }
+        match (error, &mut self.open) {
+            (FeedError::Index(ViewError::Corrupt(_)), Some(_)) => self.reached.set_damaged(),
+            // Perhaps it is only its log that may grow no more.
+            (FeedError::Index(_), Some(open)) => open.index.idle(),
+            // The index stays open: whoever asks has the same file open.
+            (FeedError::Tables(_) | FeedError::Journal(_), Some(open)) => {
+                if let (Ok(journal), Ok(view)) =
+                    (SqliteReader::open(&self.paths.journal), ViewReader::open(&self.paths.view))
+                {
+                    (open.journal, open.view) = (journal, view);
+                }
+            }
+            (_, None) => {}
+        }
+        self.tables.wait_for_end(FAILURE_PAUSE);
+    }
+}
+
+fn open_all(paths: &Paths) -> Result<Open, FeedError> {
+    let mut journal = SqliteReader::open(&paths.journal)?;
+    let view = ViewReader::open(&paths.view).map_err(FeedError::Tables)?;
+    let id = journal.identity().id;
+    let (index, opened) = Index::open(&paths.index, id, &mut journal)?;
+    if let Opened::Fresh(why) = &opened
+        && *why != Why::Missing
+    {
+        tracing::warn!(%why, "the index for find is made anew from the journal");
+    }
+    Ok(Open { index, journal, view })
+}
+
+/// A question, and when it came.
+pub(crate) type FindJob = (ReadJob, Instant);
+
+/// Starts the finder; it ends when the jobs' sender is dropped. The journal's thread outlives it.
+pub(crate) fn finder(
+    paths: Paths,
+    journal: Sender<WriteJob>,
+    (tables, told): (Sender<Delta>, Arc<Progress>),
+    reached: Arc<Progress>,
+    answers: UnboundedSender<Answer>,
+) -> (Sender<FindJob>, JoinHandle<()>) {
+    let (jobs, inbox): (_, Receiver<FindJob>) = channel();
+    let watch = answers.clone();
+    let mut finder = Finder { paths, open: None, tables, told, reached };
+    let work = move || {
+        while let Ok((job, came)) = inbox.recv() {
+            let answer = finder.answer(&job, came);
+            if answers.send(Answer::Read(job.id, answer)).is_err() {
+                break;
+            }
+        }
+        drop(finder);
+        drop(journal);
+    };
+    (jobs, spawn("finder", watch, work))
+}
+
+/// The finder's connections; opened when first needed, and again after a failure.
+struct Finder {
+    paths: Paths,
+    open: Option<(SqliteReader, ViewReader, IndexReader)>,
+    tables: Sender<Delta>,
+    told: Arc<Progress>,
+    reached: Arc<Progress>,
+}
+
+impl Finder {
+    fn answer(&mut self, job: &ReadJob, came: Instant) -> Result<ReadAnswer, ReadFault> {
+        let Read::Find(find) = &job.read else {
+            return Err(ReadFault::Unreadable("this was asked of the wrong thread".to_owned()));
+        };
+        if job.need == Seq(0) {
+            return Ok(ReadAnswer::Found(Found::default()));
+        }
+        // Those that waited in the queue have waited already.
+        if self.reached.wait_for(job.need, came + VIEW_WAIT) < job.need {
+            return Err(ReadFault::ViewBehind);
+        }
+        self.find(find).map(ReadAnswer::Found).map_err(|error| {
+            tracing::warn!(%error, "could not look something up");
+            self.open = None;
+            self.fault(error)
+        })
+    }
+
+    fn find(&mut self, find: &Find) -> Result<Found, FindError> {
+        let (journal, view, index) = match &mut self.open {
+            Some(open) => open,
+            closed => {
+                let journal = SqliteReader::open(&self.paths.journal)?;
+                let view = ViewReader::open(&self.paths.view).map_err(FindError::Tables)?;
+                let index = IndexReader::open(&self.paths.index).map_err(FindError::Index)?;
+                closed.insert((journal, view, index))
+            }
+        };
+        index.find(view, journal, find)
+    }
+
+    /// What is damaged is made anew by its own thread; whoever asked may ask again.
+    fn fault(&self, error: FindError) -> ReadFault {
+        match error {
+            FindError::Index(ViewError::Corrupt(_)) => {
+                self.reached.set_damaged();
+                self.told.nudge();
+                ReadFault::ViewBehind
+            }
+            FindError::Tables(ViewError::Corrupt(_)) => {
+                self.told.set_damaged();
+                let _ = self.tables.send(Delta::default());
+                ReadFault::ViewBehind
+            }
+            FindError::Index(error) | FindError::Tables(error) => ReadFault::Unreadable(error.to_string()),
+            FindError::Journal(fault) => ReadFault::Unreadable(fault.to_string()),
+        }
+    }
+}

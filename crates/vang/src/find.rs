@@ -1,0 +1,146 @@
+//! `vang find`: what was said that has these words, newest first, each hit among its neighbours.
+//!
+//! ```text
+//!   general#11 14:02 guest:bob: một con mèo          {"address": "general#12", …, "text": "Con chó của tôi",
+//! general#12 14:03 guest:ada: Con chó của tôi         "marks": [[4, 7]], "before": {…}, "after": {…}}
+//!   general#13 14:05 guest:bob: hai con mèo
+//! ```
+
+use serde_json::Value as Json;
+use vang_client::patience::written;
+use vang_client::{Fault, Search};
+use vang_proto::terminal::{harmless, one_line};
+
+use crate::args::FindArgs;
+use crate::say::{Failure, indented, note, print_line, to_terminal};
+use crate::tail::{clock, today};
+
+/// What stands around a match on a terminal: bold and red, as `grep` has it.
+const MARK: (&str, &str) = ("\x1b[1;31m", "\x1b[0m");
+
+pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
+    let timeout = args.reach.timeout;
+    let mut said = false;
+    let mut watch = |fault: &Fault| {
+        if !std::mem::replace(&mut said, true) {
+            note(&format!("{fault}; trying again for {}", written(timeout)));
+        }
+    };
+    let query = args.query.join(" ");
+    let speaker = Some(args.reach.speaker());
+    let mut search = Search::new(args.reach.server, speaker, query, args.limit, timeout);
+    let is_colored = to_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let shown = Shown { today: today(), mark: if is_colored { MARK } else { ("", "") } };
+    let (mut count, mut left_out, mut parted) = (0_u64, 0, false);
+    while let Some(page) = search.next_page(&mut watch).map_err(Failure::from)? {
+        left_out = page.left_out;
+        for hit in &page.hits {
+            count += 1;
+            if args.json {
+                print_line(&one_line(hit.get()))?;
+                continue;
+            }
+            let hit: Json = serde_json::from_str(hit.get()).map_err(|_| Failure::new(NOT_HITS))?;
+            let lines = shown.lines(&hit, !args.no_context);
+            // Between groups of lines, as between paragraphs.
+            if count > 1 && (parted || lines.len() > 1) {
+                print_line("")?;
+            }
+            parted = lines.len() > 1;
+            for line in &lines {
+                print_line(line)?;
+            }
+        }
+    }
+    if left_out > 0 {
+        note(&format!(
+            "{left_out} of your older rooms and stays were not looked into; name one with in:ROOM"
+        ));
+    }
+    if count == 0 {
+        return Err(Failure::new("nothing was found").into());
+    }
+    if search.has_more() {
+        note(&format!("there is more; --limit {} shows more of it", args.limit.saturating_mul(2)));
+    }
+    Ok(())
+}
+
+const NOT_HITS: &str = "the server's answer to 'find' is no list of hits";
+
+/// How hits look to a person.
+struct Shown {
+    today: String,
+    mark: (&'static str, &'static str),
+}
+
+impl Shown {
+    fn lines(&self, hit: &Json, with_context: bool) -> Vec<String> {
+        let beside =
+            |key: &str| hit.get(key).filter(|_| with_context).map(|one| format!("  {}", self.line(one)));
+        let hit = self.line(hit);
+        beside("before").into_iter().chain([hit]).chain(beside("after")).collect()
+    }
+
+    fn line(&self, message: &Json) -> String {
+        let text = |key: &str| harmless(message[key].as_str().unwrap_or_default()).replace('\n', " ");
+        let said = match message["text"].as_str() {
+            Some(said) => indented(&self.marked(said, &message["marks"]), "    "),
+            None => format!("({})", text("content-type")),
+        };
+        format!("{} {} {}: {said}", text("address"), clock(&text("time"), &self.today), text("from"))
+    }
+
+    /// Marks count characters, before anything is spelled out.
+    fn marked(&self, text: &str, marks: &Json) -> String {
+        let offset = |count: u64| {
+            let at = text.char_indices().nth(usize::try_from(count).unwrap_or(usize::MAX));
+            at.map_or(text.len(), |(at, _)| at)
+        };
+        let (mut out, mut at) = (String::new(), 0);
+        for mark in marks.as_array().into_iter().flatten() {
+            let (Some(from), Some(to)) = (mark[0].as_u64(), mark[1].as_u64()) else { continue };
+            let (from, to) = (offset(from), offset(to));
+            if at <= from && from < to {
+                out += &harmless(&text[at..from]);
+                out += self.mark.0;
+                out += &harmless(&text[from..to]);
+                out += self.mark.1;
+                at = to;
+            }
+        }
+        out + &harmless(&text[at..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(hit: &str, mark: (&'static str, &'static str)) -> String {
+        let shown = Shown { today: "2026-05-01".to_owned(), mark };
+        shown.lines(&serde_json::from_str(hit).unwrap(), true).join("\n")
+    }
+
+    #[test]
+    fn a_hit_stands_among_its_neighbours_with_its_match_marked() {
+        let hit = r#"{"address": "general#12", "time": "2026-05-01T14:03:59.123Z", "from": "guest:ada",
+            "text": "Con chó của tôi", "marks": [[4, 7]],
+            "before": {"address": "general#11", "time": "2026-04-30T14:02:00.000Z", "from": "bob", "text": "mèo"},
+            "after": {"address": "general#13", "time": "2026-05-01T14:05:00.000Z", "from": "bob", "content-type": "image/png"}}"#;
+        let expected = "  general#11 2026-04-30 14:02 bob: mèo\ngeneral#12 14:03 guest:ada: Con <chó> của tôi\n  general#13 14:05 bob: (image/png)";
+        assert_eq!(shown(hit, ("<", ">")), expected);
+        assert_eq!(shown(hit, ("", "")), expected.replace(['<', '>'], ""));
+    }
+
+    #[test]
+    fn nobody_can_forge_a_line_or_reach_the_terminal() {
+        let hit = r#"{"address": "a\u001b#1", "time": "2026-05-01T14:03:59.123Z", "from": "x\ny",
+            "text": "one\ngeneral#2 14:04 bob: \u001b[2Jtwo", "marks": [[30, 31], [2, 1], [99, 100], "x"]}"#;
+        let expected = "a\\u{1b}#1 14:03 x y: one\n    general#2 14:04 bob: \\u{1b}[2J<t>wo";
+        assert_eq!(
+            shown(hit, ("<", ">")),
+            expected.replace("<t>", "t").replace("\\u{1b}[2Jtwo", "\\u{1b}[2J<t>wo")
+        );
+    }
+}

@@ -1,0 +1,380 @@
+//! Questions to the index: hits, newest first, each with its surroundings.
+//!
+//! ```text
+//! what may be seen ──▶ streams ──▶ merged, newest first ──▶ the journal: is it still there? ──▶ hits
+//!     public rooms, rooms seen whole     one stream
+//!     a stay in a room seen in part      one stream each, opened when the walk comes there
+//! ```
+//!
+//! What the asker may not see is no part of any stream: nothing of it can change what is found, in
+//! which order, how much, or whether there is more.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use vang_chat::{Principal, RoomId, Seq, Time};
+use vang_journal::{Entry, Envelope, Fault, Reader, Said};
+
+use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
+use crate::index::{self, PUBLIC_TAG, author_tag, character_tag, room_tag};
+use crate::query::{self, LastWord, Phrase, Query};
+use crate::tables::{self, key, number};
+use crate::{ViewError, ViewReader};
+
+/// Entries taken from a stream at once: a page of hits in one go.
+const CHUNK: usize = 32;
+
+/// What the asker may see, as of one entry of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// Every public room.
+    pub public: bool,
+    /// These rooms, whole.
+    pub whole: Vec<RoomId>,
+    /// Of these rooms, these stretches; a room may have several, but is none of those above.
+    pub stretches: Vec<Stretch>,
+}
+
+/// A part of a room, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The room.
+    pub room: RoomId,
+    /// From this entry.
+    pub from: Seq,
+    /// To this one.
+    pub to: Seq,
+}
+
+/// A question with its names looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Find {
+    /// Words and times; the names in it are not looked at.
+    pub query: Query,
+    /// Of any of these, if there are any.
+    pub from: Vec<Principal>,
+    /// Of none of these.
+    pub not_from: Vec<Principal>,
+    /// In none of these rooms.
+    pub not_rooms: Vec<RoomId>,
+    /// Where to look at all.
+    pub sight: Sight,
+    /// The entry as of which that holds: nothing later is looked at.
+    pub end: Seq,
+    /// Hits up to this entry.
+    pub upto: Seq,
+    /// At most as many hits.
+    pub limit: usize,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Newest first.
+    pub hits: Vec<Hit>,
+    /// Are there older ones?
+    pub more: bool,
+}
+
+/// A message that was found, and its neighbours in the room as far as they may be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The message.
+    pub message: Shown,
+    /// The one before it.
+    pub before: Option<Shown>,
+    /// The one after it.
+    pub after: Option<Shown>,
+}
+
+/// A message, as far as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its entry.
+    pub seq: Seq,
+    /// Its room.
+    pub room: RoomId,
+    /// Its number there.
+    pub n: u64,
+    /// When it was said.
+    pub time: Time,
+    /// Who said it.
+    pub from: Principal,
+    /// A guest's name.
+    pub guest: Option<String>,
+    /// What it is.
+    pub content_type: String,
+    /// Of a text, a part.
+    pub text: Option<Excerpt>,
+}
+
+/// Why nothing was found out.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The index.
+    #[error("the index of words: {0}")]
+    Index(ViewError),
+    /// The tables.
+    #[error(transparent)]
+    Tables(ViewError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+}
+
+impl Find {
+    /// Is this message among what is asked for? Looks at the message alone: for whoever has no index.
+    pub fn wants(&self, entry: &Entry, is_public: bool) -> bool {
+        let Ok(envelope) = Envelope::decode(&entry.envelope) else { return false };
+        let vang_chat::Command::Send { room, from, .. } = envelope.command else { return false };
+        let Some(said) = entry.payload.as_ref().and_then(|payload| Said::decode(&payload.bytes).ok()) else {
+            return false;
+        };
+        entry.seq <= self.upto.min(self.end)
+            && self.sight.sees(room, is_public, entry.seq)
+            && !self.not_rooms.contains(&room)
+            && (self.from.is_empty() || self.from.contains(&from))
+            && !self.not_from.contains(&from)
+            && self.query.after.is_none_or(|after| envelope.time >= after)
+            && self.query.before.is_none_or(|before| envelope.time < before)
+            && self.query.matches(&searched_text(&said).unwrap_or_default())
+    }
+}
+
+impl Sight {
+    /// May the asker see this entry of the room?
+    pub fn sees(&self, room: RoomId, is_public: bool, seq: Seq) -> bool {
+        let mut stretches = self.stretches.iter().filter(|stretch| stretch.room == room);
+        self.public && is_public
+            || self.whole.contains(&room)
+            || stretches.any(|stretch| stretch.from <= seq && seq <= stretch.to)
+    }
+
+    /// May an asker who sees one entry of the room see this one of it too?
+    fn sees_beside(&self, room: RoomId, seq: Seq) -> bool {
+        let mut stretches = self.stretches.iter().filter(|stretch| stretch.room == room).peekable();
+        stretches.peek().is_none() || stretches.any(|stretch| stretch.from <= seq && seq <= stretch.to)
+    }
+}
+
+/// The index, for questions.
+#[derive(Debug)]
+pub struct IndexReader {
+    conn: Connection,
+}
+
+impl IndexReader {
+    /// Opens the index at `path`, also while a server writes it.
+    pub fn open(path: &Path) -> Result<IndexReader, ViewError> {
+        Ok(IndexReader { conn: index::connect_to_read(path)? })
+    }
+
+    /// Everything up to here is in the index.
+    pub fn cursor(&mut self) -> Result<Seq, ViewError> {
+        Ok(tables::place(&self.conn)?.cursor)
+    }
+
+    /// Answers a question.
+    pub fn find(
+        &mut self,
+        view: &mut ViewReader,
+        journal: &mut dyn Reader,
+        find: &Find,
+    ) -> Result<Found, FindError> {
+        let mut upto = find.upto.min(find.end).min(journal.end()?);
+        let mut least = Seq(1);
+        if let Some(after) = find.query.after {
+            least = first_at(journal, after, upto)?;
+        }
+        if let Some(before) = find.query.before {
+            upto = Seq(first_at(journal, before, upto)?.0.saturating_sub(1));
+        }
+        // One moment's content for all streams.
+        let tx = self.conn.transaction().map_err(|error| FindError::Index(error.into()))?;
+        let mut walk = Walk::new(find, (least, upto));
+        let mut found = Found::default();
+        while let Some(seq) = walk.next(&tx).map_err(FindError::Index)? {
+            let Some(entry) = journal.get(&[seq])?.pop() else { continue };
+            // What was erased since is there no more.
+            if entry.payload.is_none() {
+                continue;
+            }
+            if found.hits.len() == find.limit {
+                found.more = true;
+                break;
+            }
+            found.hits.extend(hit(view, journal, find, &entry)?);
+        }
+        Ok(found)
+    }
+}
+
+/// The first entry of this time or later; behind `end` if there is none. Time never falls in a journal.
+fn first_at(journal: &mut dyn Reader, time: Time, end: Seq) -> Result<Seq, Fault> {
+    let (mut low, mut high) = (1, end.0 + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let sealed = journal.sealed(Seq(middle - 1), 1)?;
+        let envelope = sealed.first().and_then(|sealed| Envelope::decode(&sealed.envelope).ok());
+        if envelope.is_some_and(|envelope| envelope.time < time) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(Seq(low))
+}
+
+/// All streams of a question, walked from the newest entry to the oldest.
+struct Walk {
+    open: Vec<Stream>,
+    /// Those whose newest entry lies farther down, the newest last.
+    later: Vec<Stream>,
+}
+
+struct Stream {
+    question: String,
+    least: Seq,
+    /// The newest entry that may come next.
+    most: Seq,
+    /// Taken from the index and not given yet, the oldest first.
+    taken: Vec<Seq>,
+    is_drained: bool,
+}
+
+impl Walk {
+    fn new(find: &Find, (least, upto): (Seq, Seq)) -> Walk {
+        let Sight { public, whole, stretches } = &find.sight;
+        let mut later = Vec::new();
+        let stream = |seen: &str, least: Seq, most: Seq| Stream {
+            question: question(find, seen),
+            least,
+            most,
+            taken: Vec::new(),
+            is_drained: least > most,
+        };
+        for stretch in stretches.iter().filter(|stretch| !find.not_rooms.contains(&stretch.room)) {
+            let seen = quoted(&room_tag(stretch.room));
+            later.push(stream(&seen, stretch.from.max(least), stretch.to.min(upto)));
+        }
+        let tags = whole.iter().map(|room| quoted(&room_tag(*room)));
+        let tags: Vec<String> = public.then(|| quoted(PUBLIC_TAG)).into_iter().chain(tags).collect();
+        if !tags.is_empty() {
+            later.push(stream(&tags.join(" OR "), least, upto));
+        }
+        later.retain(|stream| !stream.is_drained);
+        later.sort_by_key(|stream| stream.most);
+        Walk { open: Vec::new(), later }
+    }
+
+    /// The next entry, always older than the one before.
+    fn next(&mut self, conn: &Connection) -> Result<Option<Seq>, ViewError> {
+        loop {
+            let mut newest = None;
+            for stream in &mut self.open {
+                if stream.taken.is_empty() && !stream.is_drained {
+                    stream.take(conn)?;
+                }
+                newest = newest.max(stream.taken.last().copied());
+            }
+            self.open.retain(|stream| !stream.taken.is_empty());
+            // A stream is opened only when the walk has come down to where it begins.
+            match self.later.last() {
+                Some(stream) if newest.is_none_or(|newest| stream.most > newest) => {
+                    self.open.extend(self.later.pop());
+                }
+                _ => {
+                    let last = self.open.iter_mut().find(|stream| stream.taken.last().copied() == newest);
+                    return Ok(last.and_then(|stream| stream.taken.pop()));
+                }
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn take(&mut self, conn: &Connection) -> Result<(), ViewError> {
+        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3 \
+                   ORDER BY rowid DESC LIMIT ?4";
+        let mut select = conn.prepare_cached(sql)?;
+        let mut rows =
+            select.query((&self.question, key(self.least.0), key(self.most.0), key(CHUNK as u64)))?;
+        while let Some(row) = rows.next()? {
+            self.taken.push(Seq(number(row.get(0)?)?));
+        }
+        self.taken.reverse();
+        self.is_drained = self.taken.len() < CHUNK;
+        if let Some(oldest) = self.taken.first() {
+            self.is_drained |= *oldest <= self.least;
+            self.most = Seq(oldest.0 - 1);
+        }
+        Ok(())
+    }
+}
+
+/// The question in FTS5's language. Only what is quoted here comes from outside, and no word has a
+/// quotation mark.
+fn question(find: &Find, seen: &str) -> String {
+    let mut all: Vec<String> = find.query.phrases.iter().map(matching).collect();
+    if !find.from.is_empty() {
+        let authors: Vec<String> = find.from.iter().map(|from| quoted(&author_tag(from))).collect();
+        all.push(format!("({})", authors.join(" OR ")));
+    }
+    all.push(format!("({seen})"));
+    let mut none: Vec<String> = find.query.without.iter().map(matching).collect();
+    none.extend(find.not_from.iter().map(|from| quoted(&author_tag(from))));
+    none.extend(find.not_rooms.iter().map(|room| quoted(&room_tag(*room))));
+    let all = all.join(" AND ");
+    if none.is_empty() { all } else { format!("({all}) NOT ({})", none.join(" OR ")) }
+}
+
+fn matching(phrase: &Phrase) -> String {
+    match (phrase.last, phrase.words.first().and_then(|word| word.chars().next())) {
+        (LastWord::Character, Some(c)) => quoted(&character_tag(c)),
+        (LastWord::Prefix, _) => format!("{} *", quoted(&phrase.words.join(" "))),
+        _ => quoted(&phrase.words.join(" ")),
+    }
+}
+
+fn quoted(words: &str) -> String {
+    format!("\"{words}\"")
+}
+
+/// A message with its neighbours; `None`: the tables do not have it (any more).
+fn hit(
+    view: &mut ViewReader,
+    journal: &mut dyn Reader,
+    find: &Find,
+    entry: &Entry,
+) -> Result<Option<Hit>, FindError> {
+    let Some(message) = shown(entry, 0, &find.query.phrases, HIT_CHARS_MAX) else { return Ok(None) };
+    let room = message.room;
+    let around = view.around(room, entry.seq).map_err(FindError::Tables)?;
+    let Some(around) = around else { return Ok(None) };
+    let mut neighbour = |event: Option<crate::RoomEvent>| -> Result<Option<Shown>, FindError> {
+        let is_seen = |seq| seq <= find.end && find.sight.sees_beside(room, seq);
+        let Some(event) = event.filter(|event| is_seen(event.seq)) else { return Ok(None) };
+        let entry = journal.get(&[event.seq])?.pop();
+        Ok(entry.and_then(|entry| shown(&entry, event.n, &[], CONTEXT_CHARS_MAX)))
+    };
+    let (before, after) = (neighbour(around.before)?, neighbour(around.after)?);
+    Ok(Some(Hit { message: Shown { n: around.n, ..message }, before, after }))
+}
+
+/// A message as it is shown; `None`: it is none, or erased.
+fn shown(entry: &Entry, n: u64, phrases: &[Phrase], chars_max: usize) -> Option<Shown> {
+    let envelope = Envelope::decode(&entry.envelope).ok()?;
+    let vang_chat::Command::Send { room, from, .. } = envelope.command else { return None };
+    let said = Said::decode(&entry.payload.as_ref()?.bytes).ok()?;
+    let text = searched_text(&said).map(|text| {
+        let places = if phrases.is_empty() {
+            Vec::new()
+        } else {
+            let words = query::Said::new(&text);
+            phrases.iter().flat_map(|phrase| words.places(phrase)).collect()
+        };
+        excerpt(&text, places, chars_max)
+    });
+    let Said { guest, content_type, .. } = said;
+    Some(Shown { seq: entry.seq, room, n, time: envelope.time, from, guest, content_type, text })
+}

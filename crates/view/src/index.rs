@@ -1,0 +1,339 @@
+//! The file `find.db`: which words stand in which message.
+//!
+//! ```text
+//! about(one, journal, cursor, chain)   everything up to the cursor is in; the chain's hash there
+//! words (FTS5, without content)        rowid: the message's entry; its folded words, and its tags:
+//!     #p        said in a public room          #a5   by account 5       #o   by the server
+//!     #r12      said in room 12                #g…   by a guest         #京  this character is in it
+//! ```
+//!
+//! No text is stored here, only where words are; hits are read from the journal. Tags stand among the
+//! words, so that one walk through sorted lists answers who may see what, newest first: nothing is
+//! found first and hidden afterwards. No word has a `#`.
+//!
+//! Disposable, and bound to its journal: by id, and by the chain's hash at the cursor, which tells a
+//! copy of the journal that went its own way. What an erased message said stays in the lists until the
+//! file is made anew (`reset`): whoever erases does that.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use vang_chat::{Access, Command, NameKey, Principal, RoomId, Seq};
+use vang_journal::{Chain, Envelope, Fault, Reader, Said};
+
+use crate::excerpt::searched_text;
+use crate::fold::{self, Kind};
+use crate::tables::{self, Opened, Place, Why, create_private, damaged, key, remove};
+use crate::{ViewError, ViewReader};
+
+/// The layout of the file and the way of folding, kept as its `user_version`: a change of either makes
+/// the index anew.
+const FORMAT: u64 = 1;
+
+/// Entries in one transaction, and bytes of their payloads: short enough to be interrupted by the end
+/// of the server, long enough that a million messages are taken in well under a minute.
+const BATCH_ENTRIES_MAX: usize = 4_096;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How long to wait for another connection's lock, ms.
+const BUSY_MS: u64 = 5_000;
+
+/// Pages of WAL before it is copied back: 16 MiB. Each copying syncs, on the journal's disk.
+const WAL_PAGES: u64 = 4_096;
+
+/// To this many bytes SQLite cuts the WAL when it starts it again.
+const WAL_BYTES_MAX: i64 = 64 << 20;
+
+/// Pages in memory, in KiB: 16 MiB.
+const CACHE_KIB: i64 = 16 << 10;
+
+/// Of rooms, whether they are public, in memory.
+const ROOMS_KNOWN_MAX: usize = 65_536;
+
+const SCHEMA: &str = "
+    CREATE TABLE about(
+        one INTEGER PRIMARY KEY CHECK (one = 1), journal BLOB NOT NULL, cursor INTEGER NOT NULL,
+        chain BLOB NOT NULL
+    ) STRICT;
+    CREATE VIRTUAL TABLE words USING fts5(
+        said, content = '', columnsize = 0, tokenize = \"ascii tokenchars '#'\"
+    );
+";
+
+/// Why the index could not be fed.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The index itself.
+    #[error(transparent)]
+    Index(ViewError),
+    /// The tables, which say what came of the entries.
+    #[error(transparent)]
+    Tables(ViewError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+}
+
+/// The index, for writing. There is one of these for a file.
+#[derive(Debug)]
+pub struct Index {
+    conn: Connection,
+    journal: [u8; 16],
+    cursor: Seq,
+    public: HashMap<RoomId, bool>,
+}
+
+impl Index {
+    /// Opens or creates the index of this journal. One that does not belong to it, or has another
+    /// format, or that SQLite calls corrupt, is removed and made anew.
+    pub fn open(path: &Path, id: [u8; 16], journal: &mut dyn Reader) -> Result<(Index, Opened), FeedError> {
+        let found = match connect(path) {
+            Ok(conn) => match look(&conn, &id, journal) {
+                Ok(None) => return Index::on(conn, id, Opened::Kept),
+                Ok(Some(why)) => why,
+                Err(FeedError::Index(ViewError::Corrupt(why))) => Why::Corrupt(why),
+                Err(other) => return Err(other),
+            },
+            Err(ViewError::Corrupt(why)) => Why::Corrupt(why),
+            Err(other) => return Err(FeedError::Index(other)),
+        };
+        remove(path).map_err(|error| {
+            let why = format!("cannot remove {} ({found}): {error}", path.display());
+            FeedError::Index(ViewError::Unavailable(why))
+        })?;
+        let mut conn = connect(path).map_err(FeedError::Index)?;
+        make(&mut conn, &id).map_err(FeedError::Index)?;
+        Index::on(conn, id, Opened::Fresh(found))
+    }
+
+    fn on(conn: Connection, journal: [u8; 16], opened: Opened) -> Result<(Index, Opened), FeedError> {
+        let cursor = tables::place(&conn).map_err(FeedError::Index)?.cursor;
+        Ok((Index { conn, journal, cursor, public: HashMap::new() }, opened))
+    }
+
+    /// Everything up to here is in the index.
+    pub fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// Takes in some of what the journal has after the cursor, as far as the tables know what came of
+    /// it; the cursor moves in the same transaction. Answers how many entries those were: none means
+    /// that the tables have to go first.
+    pub fn feed(&mut self, journal: &mut dyn Reader, view: &mut ViewReader) -> Result<usize, FeedError> {
+        let upto = view.cursor().map_err(FeedError::Tables)?;
+        if upto <= self.cursor {
+            return Ok(0);
+        }
+        let mut entries = journal.read(self.cursor, BATCH_ENTRIES_MAX, BATCH_BYTES_MAX)?;
+        entries.retain(|entry| entry.seq <= upto);
+        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(0) };
+        let sends: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| {
+                let command = Envelope::decode(&entry.envelope).ok()?.command;
+                let Command::Send { room, from, .. } = command else { return None };
+                Some((entry, room, from))
+            })
+            .collect();
+        let mut rooms: Vec<RoomId> = sends.iter().map(|&(_, room, _)| room).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        // What was refused, or sent before, is in the journal but is no message.
+        let posted = view.posted(&rooms, self.cursor, last).map_err(FeedError::Tables)?;
+        let Some(posted) = posted else { return Ok(0) };
+        let Some(Chain(chain)) = journal.chain_at(last)? else { return Ok(0) };
+        let mut documents = Vec::with_capacity(sends.len());
+        for (entry, room, from) in sends {
+            let Some(payload) = entry.payload.as_ref().filter(|_| posted.contains(&entry.seq)) else {
+                continue;
+            };
+            let Ok(said) = Said::decode(&payload.bytes) else { continue };
+            let is_public = self.is_public(journal, room)?;
+            documents.push((entry.seq, document(room, is_public, &from, searched_text(&said).as_deref())));
+        }
+        self.write(&documents, last, &chain).map_err(FeedError::Index)?;
+        self.cursor = last;
+        Ok(entries.len())
+    }
+
+    fn write(&mut self, documents: &[(Seq, String)], last: Seq, chain: &[u8; 32]) -> Result<(), ViewError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut insert = tx.prepare_cached("INSERT INTO words(rowid, said) VALUES (?1, ?2)")?;
+            for (seq, document) in documents {
+                insert.execute((key(seq.0), document))?;
+            }
+        }
+        tx.prepare_cached("UPDATE about SET cursor = ?1, chain = ?2")?.execute((key(last.0), &chain[..]))?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// A room's id is the entry that made it, which says so.
+    fn is_public(&mut self, journal: &mut dyn Reader, room: RoomId) -> Result<bool, Fault> {
+        if let Some(&known) = self.public.get(&room) {
+            return Ok(known);
+        }
+        let entry = journal.get(&[Seq(room.0)])?.pop();
+        let made = entry.and_then(|entry| Envelope::decode(&entry.envelope).ok());
+        let is_public = made
+            .is_some_and(|made| matches!(made.command, Command::CreateRoom { access: Access::Public, .. }));
+        if self.public.len() >= ROOMS_KNOWN_MAX {
+            self.public.clear();
+        }
+        self.public.insert(room, is_public);
+        Ok(is_public)
+    }
+
+    /// Empties it: to be fed again from the journal's beginning. Works on a damaged file too.
+    pub fn reset(&mut self) -> Result<(), ViewError> {
+        self.conn.flush_prepared_statement_cache();
+        // This ignores what the file holds; for a moment readers find nothing.
+        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
+        let emptied = self.conn.execute_batch("VACUUM");
+        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)?;
+        emptied?;
+        make(&mut self.conn, &self.journal)?;
+        self.cursor = Seq(0);
+        self.idle();
+        Ok(())
+    }
+
+    /// To be called when there is nothing else to do: truncates the WAL, unless somebody is reading.
+    pub fn idle(&mut self) {
+        // If it fails the WAL only stays long, and the next write will tell what is the matter.
+        let _ = tables::truncate_wal(&self.conn);
+    }
+}
+
+/// What the index is given of a message: its tags, then its words.
+fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>) -> String {
+    let mut out = String::with_capacity(64 + text.map_or(0, |text| text.len() * 5 / 4));
+    if is_public {
+        out.push_str(PUBLIC_TAG);
+        out.push(' ');
+    }
+    out.push_str(&room_tag(room));
+    out.push(' ');
+    out.push_str(&author_tag(from));
+    let mut characters = Vec::new();
+    fold::words(text.unwrap_or_default(), &mut |word| {
+        out.push(' ');
+        out.push_str(word.text);
+        if word.kind != Kind::Whole {
+            characters.extend(word.text.chars().next());
+        }
+    });
+    characters.sort_unstable();
+    characters.dedup();
+    for c in characters {
+        out.push(' ');
+        out.push_str(&character_tag(c));
+    }
+    out
+}
+
+pub(crate) const PUBLIC_TAG: &str = "#p";
+
+pub(crate) fn room_tag(room: RoomId) -> String {
+    format!("#r{}", room.0)
+}
+
+pub(crate) fn author_tag(from: &Principal) -> String {
+    match from {
+        Principal::Account(account) => format!("#a{}", account.0),
+        Principal::Guest(NameKey(name)) => {
+            let digits: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("#g{digits}")
+        }
+        Principal::Operator => "#o".to_owned(),
+    }
+}
+
+pub(crate) fn character_tag(c: char) -> String {
+    format!("#{c}")
+}
+
+fn connect(path: &Path) -> Result<Connection, ViewError> {
+    create_private(path)
+        .map_err(|error| ViewError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(ViewError::Unavailable(format!("SQLite keeps it in mode '{mode}' instead of 'wal'")));
+    }
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", key(WAL_PAGES), |_| Ok(()))?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// A connection for questions.
+pub(crate) fn connect_to_read(path: &Path) -> Result<Connection, ViewError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    match tables::format(&conn)? {
+        FORMAT => Ok(conn),
+        0 => Err(ViewError::Unavailable(format!("{} holds no index yet", path.display()))),
+        found => Err(ViewError::OtherFormat { found, expected: FORMAT }),
+    }
+}
+
+/// What is wrong with the index, at a glance; `None`: it is of this journal.
+fn look(conn: &Connection, id: &[u8; 16], journal: &mut dyn Reader) -> Result<Option<Why>, FeedError> {
+    let found = tables::format(conn).map_err(FeedError::Index)?;
+    if found == 0 {
+        return Ok(Some(Why::Missing));
+    }
+    if found != FORMAT {
+        return Ok(Some(Why::OtherFormat { found }));
+    }
+    let (stored, place) = binding(conn).map_err(FeedError::Index)?;
+    conn.query_row("SELECT rowid FROM words LIMIT 1", [], |_| Ok(()))
+        .optional()
+        .map_err(|error| FeedError::Index(damaged(&error)))?;
+    if stored != id {
+        return Ok(Some(Why::OtherJournal));
+    }
+    Ok((!is_at(journal, place)?).then_some(Why::OtherHistory { cursor: place.cursor }))
+}
+
+fn binding(conn: &Connection) -> Result<(Vec<u8>, Place), ViewError> {
+    let stored = conn.query_row("SELECT journal FROM about WHERE cursor >= 0", [], |row| row.get(0));
+    Ok((stored.map_err(|error| damaged(&error))?, tables::place(conn)?))
+}
+
+/// Is this a place in the journal?
+fn is_at(journal: &mut dyn Reader, place: Place) -> Result<bool, Fault> {
+    Ok(place.cursor == Seq(0) || journal.chain_at(place.cursor)? == Some(Chain(place.chain)))
+}
+
+/// Looks at the index beside its writer: how far it is, and whether it belongs to the journal up to
+/// there. For `vang admin check`.
+pub fn check_index(path: &Path, id: [u8; 16], journal: &mut dyn Reader) -> Result<(Seq, bool), FeedError> {
+    let conn = connect_to_read(path).map_err(FeedError::Index)?;
+    let (stored, place) = binding(&conn).map_err(FeedError::Index)?;
+    Ok((place.cursor, stored == id && is_at(journal, place)?))
+}
+
+fn make(conn: &mut Connection, journal: &[u8; 16]) -> Result<(), ViewError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute_batch(SCHEMA)?;
+    let sql = "INSERT INTO about(one, journal, cursor, chain) VALUES (1, ?1, 0, zeroblob(32))";
+    tx.execute(sql, [&journal[..]])?;
+    tx.pragma_update(None, "user_version", key(FORMAT))?;
+    tx.commit()?;
+    Ok(())
+}
