@@ -6,7 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command};
 
@@ -134,6 +134,45 @@ fn two_people_in_chromium_see_every_message_once_while_the_server_dies_and_comes
     let faults: Vec<String> = serde_json::from_value(read["faults"].clone()).unwrap();
     assert_eq!(faults, Vec::<String>::new());
     assert!(read["read"].as_u64().unwrap() > 7_000, "{read}");
+}
+
+#[test]
+fn the_page_comes_with_its_policy_and_is_not_sent_twice() {
+    let dir = folder();
+    let server = Server::start(&dir.path().join("data"));
+    let get = |method: &str, path: &str, more: &str| {
+        let mut stream = server.connect();
+        let host = &server.addr;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    };
+    let header = |head: &str, name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {name} in {head}"))
+    };
+    for (path, file) in [("/", "index.html"), ("/session.js", "session.js"), ("/?from=x", "index.html")] {
+        let (head, body) = get("GET", path, "");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(body, std::fs::read_to_string(web().join(file)).unwrap());
+        let policy = header(&head, "content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
+        let etag = header(&head, "etag");
+        let (head, body) = get("GET", path, &format!("If-None-Match: {etag}\r\n"));
+        assert!(head.starts_with("HTTP/1.1 304 ") && body.is_empty(), "{head}");
+        assert_eq!(header(&head, "etag"), etag);
+        let (head, body) = get("HEAD", path, "");
+        assert!(head.starts_with("HTTP/1.1 200 ") && body.is_empty(), "{head}");
+    }
+    assert!(get("POST", "/", "").0.starts_with("HTTP/1.1 405 "));
+    for path in ["/index.html", "/vendor/", "/tests/proto.test.mjs", "/%2e%2e/Cargo.toml"] {
+        assert!(get("GET", path, "").0.starts_with("HTTP/1.1 404 "), "{path}");
+    }
+    let stranger = get("GET", "/", "Origin: http://elsewhere.example\r\n").0;
+    assert!(stranger.starts_with("HTTP/1.1 403 "), "{stranger}");
 }
 
 /// So many messages, numbered from 1.
