@@ -3,17 +3,46 @@
 //! node forgets the same.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use crate::digest::Digest;
 use crate::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use crate::{Principal, RoomId, SendId, Seq, Time};
 
 /// What an id stands for: who used it where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) from: Principal,
     pub(crate) room: RoomId,
     pub(crate) id: [u8; 16],
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.id;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// An id is a hash with a secret key already: nobody can choose two that meet, and hashing it again
+/// would only cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What came of a send.
@@ -28,8 +57,8 @@ pub(crate) struct First {
 /// The remembered sends. The hash map is only looked up; whatever walks goes by age.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
-    by_key: HashMap<Key, First>,
-    by_age: BTreeMap<Seq, Key>,
+    by_key: HashMap<Key, First, BuildHasherDefault<AsItIs>>,
+    by_age: BTreeMap<Seq, (Key, Time)>,
     by_principal: HashMap<Principal, VecDeque<Seq>>,
     digest: Digest,
 }
@@ -37,13 +66,12 @@ pub(crate) struct Sent {
 impl Sent {
     /// The first result of this id, unless it is forgotten or due to be.
     pub(crate) fn find(&self, from: Principal, room: RoomId, id: &SendId, now: Time) -> Option<&First> {
-        self.by_key.get(&Key { from, room, id: id.key }).filter(|first| !is_old(first, now))
+        self.by_key.get(&Key { from, room, id: id.key }).filter(|first| !is_old(first.time, now))
     }
 
     pub(crate) fn remember(&mut self, key: Key, first: First, now: Time) {
-        while let Some((&oldest, key)) = self.by_age.first_key_value() {
-            let due = self.by_key.get(key).is_some_and(|first| is_old(first, now));
-            if !due && self.by_age.len() < SENT_MAX {
+        while let Some((&oldest, &(_, time))) = self.by_age.first_key_value() {
+            if !is_old(time, now) && self.by_age.len() < SENT_MAX {
                 break;
             }
             self.forget(oldest);
@@ -59,12 +87,12 @@ impl Sent {
             self.forget(oldest);
         }
         self.digest.add(&item(&key, &first));
-        self.by_age.insert(first.seq, key);
+        self.by_age.insert(first.seq, (key, first.time));
         self.by_key.insert(key, first);
     }
 
     fn forget(&mut self, seq: Seq) {
-        let Some(key) = self.by_age.remove(&seq) else { return };
+        let Some((key, _)) = self.by_age.remove(&seq) else { return };
         if let Some(first) = self.by_key.remove(&key) {
             self.digest.take_away(&item(&key, &first));
         }
@@ -81,7 +109,7 @@ impl Sent {
 
     /// Oldest first.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &First)> {
-        self.by_age.values().map(|key| {
+        self.by_age.values().map(|(key, _)| {
             (
                 key,
                 self.by_key.get(key).expect("every key in by_age is in by_key: remember and forget do both"),
@@ -98,8 +126,8 @@ impl Sent {
     }
 }
 
-fn is_old(first: &First, now: Time) -> bool {
-    now.0.saturating_sub(first.time.0) > SENT_REMEMBERED_MS
+fn is_old(sent: Time, now: Time) -> bool {
+    now.0.saturating_sub(sent.0) > SENT_REMEMBERED_MS
 }
 
 fn item(key: &Key, first: &First) -> [u8; 82] {

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use vang_chat::{Command, Principal, RoomId, Seq, Time};
-use vang_journal::{Envelope, Payload, Said};
+use vang_journal::{Envelope, Payload, SaidView};
 use vang_proto::vang::{EventHead, Speaker, write_hole, write_message, write_room_event};
 
 use crate::names::Book;
@@ -32,24 +32,25 @@ impl Encoder {
             Principal::Operator | Principal::Guest(_) => write_room_event(out, kind, head, Speaker::Operator),
         };
         match &envelope.command {
-            Command::Send { from, .. } => match payload.and_then(|payload| Said::decode(&payload.bytes).ok())
-            {
-                Some(said) => {
-                    let name;
-                    let speaker = match (from, &said.guest) {
-                        (Principal::Account(account), _) => {
-                            name = book.account(*account);
-                            Speaker::Account(&name)
-                        }
-                        (Principal::Guest(_), Some(guest)) => Speaker::Guest(guest),
-                        (Principal::Guest(_), None) => Speaker::Guest("anon"),
-                        (Principal::Operator, _) => Speaker::Operator,
-                    };
-                    let content = (&*said.content_type, &*said.content_encoding, &*said.content);
-                    write_message(out, head, n, speaker, content);
+            Command::Send { from, .. } => {
+                match payload.and_then(|payload| SaidView::decode(&payload.bytes).ok()) {
+                    Some(said) => {
+                        let name;
+                        let speaker = match (from, said.guest) {
+                            (Principal::Account(account), _) => {
+                                name = book.account(*account);
+                                Speaker::Account(&name)
+                            }
+                            (Principal::Guest(_), Some(guest)) => Speaker::Guest(guest),
+                            (Principal::Guest(_), None) => Speaker::Guest("anon"),
+                            (Principal::Operator, _) => Speaker::Operator,
+                        };
+                        let content = (said.content_type, said.content_encoding, said.content);
+                        write_message(out, head, n, speaker, content);
+                    }
+                    None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
                 }
-                None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
-            },
+            }
             Command::CreateRoom { by, .. } => who(out, "room-created", by),
             Command::Join { who: account, .. } => who(out, "joined", &Principal::Account(*account)),
             Command::Leave { who: account, .. } => who(out, "left", &Principal::Account(*account)),

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use slab::Slab;
-use vang_chat::{Access, Command, Node, Principal, RoomId, Seq, StartAfter, State};
+use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Seq, StartAfter, State};
 use vang_journal::{Batch, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{ErrorReply, Ticket, Value, write_error, write_ok};
@@ -133,6 +133,8 @@ pub struct Hub {
     state: State,
     book: Book,
     names: NameMaker,
+    /// The key of those who give no name.
+    anon: NameKey,
     salts: Salts,
     clock: Clock,
     order: Order,
@@ -173,6 +175,7 @@ impl Hub {
         server: String,
         clock_confirmed: bool,
     ) -> Hub {
+        let names = NameMaker::new(identity.key);
         let snapshot_at = Seq(recovered.state.seq().0 - recovered.replayed);
         let mut hub = Hub {
             identity,
@@ -181,7 +184,8 @@ impl Hub {
             guests: Guests::default(),
             state: recovered.state,
             book: recovered.book,
-            names: NameMaker::new(identity.key),
+            anon: NameKey(names.hash("name", b"anon")),
+            names,
             salts,
             clock: Clock::new(clock_confirmed),
             order: Order::new(node),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use vang_chat::{AccountId, NameKey, RoomId};
+use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
 
 /// Not a name.
@@ -71,30 +72,21 @@ impl NameMaker {
 
     /// A keyed hash of anything that must not be readable in the journal.
     pub(crate) fn hash(&self, what: &str, bytes: &[u8]) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(what.as_bytes());
-        hasher.update(&[0]);
-        hasher.update(bytes);
-        first_half(&hasher)
+        first_half(hash(Some(&self.key), &[what.as_bytes(), &[0], bytes]))
     }
 
     /// A hash of what is sent, keyed with the id that it is sent under (see `SendId`).
     pub(crate) fn print(&self, id: &str, parts: [&[u8]; 3]) -> [u8; 16] {
-        let mut key = blake3::Hasher::new_keyed(&self.key);
-        key.update(b"print\0");
-        key.update(id.as_bytes());
-        let mut hasher = blake3::Hasher::new_keyed(key.finalize().as_bytes());
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        first_half(&hasher)
+        let key = hash(Some(&self.key), &[b"print\0", id.as_bytes()]);
+        let [a, b, c] = parts;
+        let len = |part: &[u8]| (part.len() as u64).to_le_bytes();
+        first_half(hash(Some(&key), &[&len(a), a, &len(b), b, &len(c), c]))
     }
 }
 
-fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
+fn first_half(hash: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
-    half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    half.copy_from_slice(&hash[..16]);
     half
 }
 
@@ -102,21 +94,32 @@ fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     rooms: HashMap<RoomId, String>,
+    /// The same the other way round: a name typed as it is shown needs no key to be found.
+    rooms_by_name: HashMap<String, RoomId>,
     accounts: HashMap<AccountId, String>,
 }
 
 impl Book {
     /// With the names that the tables know.
     pub fn new(rooms: Vec<(RoomId, String)>, accounts: Vec<(AccountId, String)>) -> Book {
-        Book { rooms: rooms.into_iter().collect(), accounts: accounts.into_iter().collect() }
+        let rooms_by_name = rooms.iter().map(|(room, name)| (name.clone(), *room)).collect();
+        Book { rooms: rooms.into_iter().collect(), rooms_by_name, accounts: accounts.into_iter().collect() }
     }
 
     pub(crate) fn add_room(&mut self, room: RoomId, name: String) {
-        self.rooms.insert(room, name);
+        if let Some(old) = self.rooms.insert(room, name.clone()) {
+            self.rooms_by_name.remove(&old);
+        }
+        self.rooms_by_name.insert(name, room);
     }
 
     pub(crate) fn add_account(&mut self, account: AccountId, name: String) {
         self.accounts.insert(account, name);
+    }
+
+    /// The room that is shown by exactly this name.
+    pub(crate) fn room_shown_as(&self, name: &str) -> Option<RoomId> {
+        self.rooms_by_name.get(name).copied()
     }
 
     /// A room's name; one whose name was erased goes by its id.

@@ -8,12 +8,16 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use vang_chat::{Command, Node, Rules, Seq, Time};
-use vang_journal::{Batch, Draft, Entry, Envelope, Origin, Payload};
+use vang_journal::{Batch, Draft, ENVELOPE_BYTES, Entry, Envelope, Origin, Payload};
 use vang_proto::vang::Ticket;
 
 use crate::hub::SessionId;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
+
+/// Places that an empty queue keeps: what is needed again and again is not made anew each time.
+const QUEUE_KEPT: usize = 1_024;
 
 /// Who waits for what comes of a command.
 #[derive(Clone, Debug)]
@@ -117,13 +121,14 @@ impl Order {
 
     /// Takes what waits as one batch with this stamp.
     pub(crate) fn batch(&mut self, time: Time, checkpoints: Vec<(Seq, [u8; 32])>) -> Batch {
-        let mut batch = Batch { drafts: Vec::with_capacity(self.queue.len().min(64)), checkpoints };
+        debug_assert!(self.in_flight.is_empty(), "one batch at a time");
+        let mut batch = Batch { drafts: Vec::new(), checkpoints };
         let mut bytes = 0;
+        let mut envelopes = Vec::with_capacity(self.queue.len().min(BATCH_ENTRIES_MAX) * ENVELOPE_BYTES);
+        let mut ends = Vec::with_capacity(self.queue.len().min(BATCH_ENTRIES_MAX));
         while let Some(waiting) = self.queue.front() {
             bytes += waiting.weight();
-            if !batch.drafts.is_empty()
-                && (bytes > BATCH_BYTES_MAX || batch.drafts.len() == BATCH_ENTRIES_MAX)
-            {
+            if !ends.is_empty() && (bytes > BATCH_BYTES_MAX || ends.len() == BATCH_ENTRIES_MAX) {
                 break;
             }
             let Some(waiting) = self.queue.pop_front() else { break };
@@ -136,12 +141,21 @@ impl Order {
                 digest: waiting.payload.digest(),
                 command: waiting.command,
             };
-            batch.drafts.push(Draft { envelope: envelope.encode(), payload: waiting.payload.clone() });
+            envelope.encode_into(&mut envelopes);
+            ends.push(envelopes.len());
             let own = waiting.asker.is_none();
             let asker = waiting.asker;
             self.in_flight.push_back(Ordered { envelope, payload: waiting.payload, asker, own });
         }
-        if self.queue.is_empty() {
+        // One buffer for all envelopes of the batch.
+        let (envelopes, mut start) = (Bytes::from(envelopes), 0);
+        batch.drafts.reserve(ends.len());
+        for (end, ordered) in ends.into_iter().zip(&self.in_flight) {
+            let payload = ordered.payload.clone();
+            batch.drafts.push(Draft { envelope: envelopes.slice(start..end), payload });
+            start = end;
+        }
+        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
             self.queue = VecDeque::new();
         }
         self.phase = Phase::Writing;

@@ -88,12 +88,13 @@ pub fn replay(
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
             for event in outcome.iter().flatten() {
                 let mut name = || read_name(reader, sealed.seq);
-                let rows = rows_of(&state, sealed.seq, event, &mut name)?;
-                for row in &rows {
+                let from = delta.rows.len();
+                rows_of(&state, sealed.seq, event, &mut name, &mut delta.rows)?;
+                for row in &delta.rows[from..] {
                     note_name(&mut book, row);
                 }
-                if sealed.seq > told {
-                    delta.rows.extend(rows);
+                if sealed.seq <= told {
+                    delta.rows.truncate(from);
                 }
             }
             if sealed.seq.0.is_multiple_of(CHECKPOINT_EVERY)
@@ -137,32 +138,31 @@ fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, Fault>
     }
 }
 
-/// What the tables are told of an event; `name` reads the entry's payload.
+/// What the tables are told of an event goes behind `rows`; `name` reads the entry's payload.
 pub(crate) fn rows_of(
     state: &State,
     seq: Seq,
     event: &Event,
     name: &mut dyn FnMut() -> Result<Option<String>, Fault>,
-) -> Result<Vec<Row>, Fault> {
+    rows: &mut Vec<Row>,
+) -> Result<(), Fault> {
     let seen = |room: RoomId, n: Option<u64>| {
         let newest = state.room(room).map_or(0, |room| room.n);
         Row::RoomEvent { room, seq, n: n.unwrap_or(newest), message: n.is_some() }
     };
-    Ok(match *event {
-        Event::MessageSent { room, n, .. } => vec![seen(room, Some(n))],
-        Event::MemberJoined { room, .. } | Event::MemberLeft { room, .. } => vec![seen(room, None)],
+    match *event {
+        Event::MessageSent { room, n, .. } => rows.push(seen(room, Some(n))),
+        Event::MemberJoined { room, .. } | Event::MemberLeft { room, .. } => rows.push(seen(room, None)),
         Event::RoomCreated { room, .. } => {
-            let mut rows = vec![seen(room, None)];
+            rows.push(seen(room, None));
             rows.extend(name()?.map(|name| Row::RoomName { room, name }));
-            rows
         }
         Event::AccountAdded { account } => {
-            name()?.map(|name| Row::AccountName { account: AccountId(account.0), name }).into_iter().collect()
+            rows.extend(name()?.map(|name| Row::AccountName { account: AccountId(account.0), name }));
         }
-        Event::Opened { .. } | Event::RulesSwitched { .. } | Event::AlreadySent { .. } | Event::Ticked => {
-            vec![]
-        }
-    })
+        Event::Opened { .. } | Event::RulesSwitched { .. } | Event::AlreadySent { .. } | Event::Ticked => {}
+    }
+    Ok(())
 }
 
 pub(crate) fn note_name(book: &mut Book, row: &Row) {

@@ -20,9 +20,6 @@ impl Chain {
     /// The chain after an entry with this envelope.
     #[must_use]
     pub fn after(&self, envelope: &[u8]) -> Chain {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.0);
-        hasher.update(envelope);
-        Chain(*hasher.finalize().as_bytes())
+        Chain(crate::hash(None, &[&self.0, envelope]))
     }
 }

@@ -20,6 +20,9 @@ use vang_chat::{
 
 const FORMAT: u16 = 1;
 
+/// Bytes that an envelope takes, about: what to make room for.
+pub const ENVELOPE_BYTES: usize = 160;
+
 /// Who ordered an entry: by this a process knows its own when it reads them back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -57,6 +60,16 @@ pub struct Said {
     pub content: Bytes,
 }
 
+/// The payload of a message where it stands: nothing is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // as above
+pub struct SaidView<'a> {
+    pub guest: Option<&'a str>,
+    pub content_type: &'a str,
+    pub content_encoding: &'a str,
+    pub content: &'a [u8],
+}
+
 /// Bytes in a journal that are no entry of a format that this program knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadEntry {
@@ -87,10 +100,7 @@ type Encoded = Result<(), EncodeError<std::convert::Infallible>>;
 
 /// BLAKE3 of the salt and the payload, as it stands in the envelope.
 pub(crate) fn digest(salt: &[u8; 16], payload: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(salt);
-    hasher.update(payload);
-    *hasher.finalize().as_bytes()
+    crate::hash(None, &[salt, payload])
 }
 
 impl crate::Payload {
@@ -103,9 +113,14 @@ impl crate::Payload {
 impl Envelope {
     /// As it stands in the journal.
     pub fn encode(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(160);
-        self.write(&mut Encoder::new(&mut bytes)).expect("writing to a Vec cannot fail");
+        let mut bytes = Vec::with_capacity(ENVELOPE_BYTES);
+        self.encode_into(&mut bytes);
         Bytes::from(bytes)
+    }
+
+    /// Behind what stands there already: the envelopes of a batch share one buffer.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) {
+        self.write(&mut Encoder::new(bytes)).expect("writing to a Vec cannot fail");
     }
 
     /// The place at which the rules decide this entry.
@@ -205,26 +220,29 @@ impl Envelope {
     }
 }
 
-impl Said {
+impl SaidView<'_> {
     /// As it stands beside its envelope.
     pub fn encode(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(32 + self.content_type.len() + self.content.len());
+        let parts = self.guest.map_or(0, str::len) + self.content_type.len() + self.content_encoding.len();
+        let mut bytes = Vec::with_capacity(32 + parts + self.content.len());
         let mut e = Encoder::new(&mut bytes);
         let mut write = || -> Encoded {
             e.array(4)?;
-            match &self.guest {
+            match self.guest {
                 Some(name) => e.str(name)?,
                 None => e.null()?,
             };
-            e.str(&self.content_type)?.str(&self.content_encoding)?.bytes(&self.content)?;
+            e.str(self.content_type)?.str(self.content_encoding)?.bytes(self.content)?;
             Ok(())
         };
         write().expect("writing to a Vec cannot fail");
         Bytes::from(bytes)
     }
+}
 
-    /// From the bytes beside an envelope; the content is not copied.
-    pub fn decode(bytes: &Bytes) -> Result<Said, BadEntry> {
+impl<'a> SaidView<'a> {
+    /// From the bytes beside an envelope.
+    pub fn decode(bytes: &'a [u8]) -> Result<SaidView<'a>, BadEntry> {
         let mut d = Decoder::new(bytes);
         if d.array()? != Some(4) {
             return Err(BadEntry::Malformed("a message's payload has four fields".into()));
@@ -233,12 +251,30 @@ impl Said {
             d.null()?;
             None
         } else {
-            Some(d.str()?.to_owned())
+            Some(d.str()?)
         };
-        let (content_type, content_encoding) = (d.str()?.to_owned(), d.str()?.to_owned());
-        let content = bytes.slice_ref(d.bytes()?);
+        let (content_type, content_encoding, content) = (d.str()?, d.str()?, d.bytes()?);
         nothing_more(&d, bytes)?;
-        Ok(Said { guest, content_type, content_encoding, content })
+        Ok(SaidView { guest, content_type, content_encoding, content })
+    }
+}
+
+impl Said {
+    /// As it stands beside its envelope.
+    pub fn encode(&self) -> Bytes {
+        let Said { guest, content_type, content_encoding, content } = self;
+        SaidView { guest: guest.as_deref(), content_type, content_encoding, content }.encode()
+    }
+
+    /// From the bytes beside an envelope; the content is not copied.
+    pub fn decode(bytes: &Bytes) -> Result<Said, BadEntry> {
+        let view = SaidView::decode(bytes)?;
+        Ok(Said {
+            guest: view.guest.map(str::to_owned),
+            content_type: view.content_type.to_owned(),
+            content_encoding: view.content_encoding.to_owned(),
+            content: bytes.slice_ref(view.content),
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 //! No rules and no clock here: the orderer stamps, `vang-chat` decides. See `contract.rs` for what
 //! every journal promises; `tests/contract.rs` holds each of them to it.
 
+mod hash; // BLAKE3 of short pieces
 mod contract; // append, settle, read: what a journal promises, and how it fails
 mod format; // format 1: envelopes and payloads as bytes and back
 mod chain; // the hash that binds every envelope to all before it
@@ -23,7 +24,8 @@ pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem, check};
 pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
 pub use folder::{DataFolder, FolderError, Reserve, Restoring};
-pub use format::{BadEntry, Envelope, Origin, Said, decode_name, encode_name};
+pub use format::{BadEntry, ENVELOPE_BYTES, Envelope, Origin, Said, SaidView, decode_name, encode_name};
+pub use hash::hash;
 pub use memory::MemoryJournal;
 pub use restore::{RestoreError, restore};
 pub use sqlite::{Durability, SqliteJournal, SqliteReader};

@@ -13,6 +13,8 @@ pub use code::{Code, ErrorReply, Value};
 pub use event::{Event, EventHead, Speaker, write_closing, write_hole, write_message, write_room_event};
 pub use follower::{Advice, Backoff, Follower, Notice};
 pub use line::json_line;
-pub use reply::{Incoming, NotVang, Page, Reply, incoming, write_error, write_json, write_ok, write_page};
+pub use reply::{
+    Incoming, NotVang, Page, Reply, incoming, write_error, write_json, write_ok, write_page, write_sent,
+};
 pub use request::{Action, FollowFrom, Form, Request, RequestWriter};
 pub use server::{ServerLimits, ServerSession, Step, Ticket};

@@ -189,9 +189,9 @@ impl Server {
             let _ = tables.send(delta);
         }
         let paths = (opening.folder.journal_db(), opening.folder.view_db());
-        let (reads, mut workers) = threads::readers(paths, (&tables, &progress), &sender);
         let (journal, journal_thread) =
             threads::journal(opening.journal, opening.folder.reserve(), sender.clone());
+        let (reads, mut workers) = threads::readers(paths, (&tables, &progress, &journal), &sender);
         let paths = indexer::Paths {
             journal: opening.folder.journal_db(),
             view: opening.folder.view_db(),

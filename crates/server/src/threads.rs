@@ -342,7 +342,7 @@ fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
 /// Starts the readers; they end when the jobs' sender is dropped.
 pub(crate) fn readers(
     (journal, view): (PathBuf, PathBuf),
-    (tables, progress): (&Sender<Delta>, &Arc<Progress>),
+    (tables, progress, writer): (&Sender<Delta>, &Arc<Progress>, &Sender<WriteJob>),
     answers: &UnboundedSender<Answer>,
 ) -> (Sender<ReadJob>, Vec<JoinHandle<()>>) {
     let (jobs, inbox) = channel();
@@ -351,7 +351,8 @@ pub(crate) fn readers(
         .map(|_| {
             let (inbox, progress, answers) = (inbox.clone(), progress.clone(), answers.clone());
             let paths = (journal.clone(), view.clone());
-            let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
+            let (tables, writer) = (tables.clone(), writer.clone());
+            let mut disk = Disk { paths, open: None, tables, progress, _writer: writer };
             spawn("reader", answers.clone(), move || {
                 loop {
                     let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -373,6 +374,9 @@ struct Disk {
     open: Option<(SqliteReader, ViewReader)>,
     tables: Sender<Delta>,
     progress: Arc<Progress>,
+    /// Keeps the journal's thread until this reader has closed the file (fields end in their order): only
+    /// who may write and closes last puts everything into one file.
+    _writer: Sender<WriteJob>,
 }
 
 impl Disk {

@@ -11,6 +11,7 @@ use vang_client::address::DEFAULT_URL;
 use vang_client::{BadPlace, Place};
 
 use crate::admin::AdminArgs;
+use crate::bench::BenchArgs;
 use crate::serve::ServeArgs;
 
 const EXAMPLES: &str = "\
@@ -41,11 +42,12 @@ pub(crate) enum Command {
     Join(JoinArgs),
     Leave(LeaveArgs),
     Request(RequestArgs),
+    Bench(BenchArgs),
     Admin(AdminArgs),
 }
 
 /// Which server, as whom, for how long: of every client command.
-#[derive(ClapArgs, Debug)]
+#[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct Reach {
     /// The server: vang://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH
     #[arg(long, value_name = "URL", env = "VANG_SERVER", default_value = DEFAULT_URL, value_parser = parse_server)]

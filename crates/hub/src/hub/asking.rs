@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use vang_chat::{Access, AccountId, Command, Event, NameKey, Position, Principal, Refusal, RoomId, Seq};
-use vang_journal::{Said, encode_name};
-use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json};
+use vang_chat::{Access, AccountId, Command, Event, Position, Principal, Refusal, RoomId, Seq};
+use vang_journal::{SaidView, encode_name};
+use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json, write_sent};
 
 use crate::cold::Read;
 use crate::door::{Guests, Peer, Speaking, bad_name, refused, send_id};
@@ -16,8 +16,8 @@ use super::{Hub, Output, Reading, SessionId};
 
 impl Hub {
     /// A request came. Its reply is an output, now or later.
-    pub fn request(&mut self, id: SessionId, ticket: Ticket, request: Request) {
-        let asker = Asker { session: id, ticket, re: request.re.clone() };
+    pub fn request(&mut self, id: SessionId, ticket: Ticket, mut request: Request) {
+        let asker = Asker { session: id, ticket, re: request.re.take() };
         if let Err(error) = self.ask(&asker, request) {
             self.refuse(asker, &error);
         }
@@ -39,13 +39,18 @@ impl Hub {
             Action::Rooms => self.list_rooms(asker, &who),
             Action::Who { room } => self.list_people(asker, &who, &room)?,
             Action::Send { room, id, content_type, content_encoding, content } => {
-                let said = Said { guest: speaking.guest, content_type, content_encoding, content };
+                let said = SaidView {
+                    guest: speaking.guest.as_deref(),
+                    content_type: &content_type,
+                    content_encoding: &content_encoding,
+                    content: &content,
+                };
                 return self.send(asker, who, &room, id.as_deref(), said);
             }
             Action::Follow { rooms, from } => return self.follow(asker, &who, &rooms, from),
             Action::History { room, since, limit } => {
                 self.may_read()?;
-                let (_, room) = self.room(&room, &who)?;
+                let room = self.room(&room, &who)?;
                 let read =
                     Read::Messages { room, since, limit: limit as usize, bytes_max: HISTORY_BYTES_MAX };
                 let need = self.state.room(room).map_or(Seq(0), |room| room.seq);
@@ -59,7 +64,7 @@ impl Hub {
                 return self.enqueue(asker, command, encode_name(&shown));
             }
             Action::Join { room, who: other } => {
-                let (_, room) = self.room(&room, &who)?;
+                let room = self.room(&room, &who)?;
                 let joins = match &other {
                     Some(name) => self.account(name)?,
                     None => own_account(&who)?,
@@ -67,7 +72,7 @@ impl Hub {
                 return self.enqueue(asker, Command::Join { room, who: joins, by: who }, Bytes::new());
             }
             Action::Leave { room } => {
-                let (_, room) = self.room(&room, &who)?;
+                let room = self.room(&room, &who)?;
                 let who = own_account(&who)?;
                 return self.enqueue(asker, Command::Leave { room, who }, Bytes::new());
             }
@@ -86,7 +91,6 @@ impl Hub {
     fn speaking(&mut self, id: SessionId, name: Option<&str>) -> Result<Speaking, ErrorReply> {
         let made = name.map(|name| self.names.make(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
         let account = made.as_ref().and_then(|(_, key)| self.state.account(key));
-        let anon = self.names.hash("name", b"anon");
         let guests = self.guests;
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
@@ -123,17 +127,22 @@ impl Hub {
             }
             // Not kept: the name may still come with a later request.
             (None, None) => {
-                let principal = Principal::Guest(NameKey(anon));
+                let principal = Principal::Guest(self.anon);
                 Ok(Speaking { principal, key: None, guest: Some("anon".to_owned()) })
             }
         }
     }
 
-    pub(super) fn room(&self, name: &str, reader: &Principal) -> Result<(String, RoomId), ErrorReply> {
+    pub(super) fn room(&self, name: &str, reader: &Principal) -> Result<RoomId, ErrorReply> {
         let name = name.strip_prefix('#').unwrap_or(name);
+        if let Some(id) = self.book.room_shown_as(name)
+            && self.state.room(id).is_some_and(|room| room.knows(reader))
+        {
+            return Ok(id);
+        }
         let (shown, key) = self.names.make(name).map_err(|bad| bad_name("room", &bad))?;
         match self.state.room_named(&key, reader) {
-            Ok(room) => Ok((shown, room)),
+            Ok(room) => Ok(room),
             Err(refusal) => {
                 let mut error = refused(&refusal);
                 error.detail = format!("there is no room '{shown}'");
@@ -201,7 +210,8 @@ impl Hub {
 
     /// Who is in a room: its members, and whoever follows it at this moment and can still speak. Nobody is asked or noted for it.
     fn list_people(&mut self, asker: &Asker, who: &Principal, room: &str) -> Result<(), ErrorReply> {
-        let (shown, id) = self.room(room, who)?;
+        let id = self.room(room, who)?;
+        let shown = self.book.room(id).into_owned();
         let there = self.state.room(id).filter(|there| there.shows_people(who));
         let there = there.ok_or_else(|| refused(&Refusal::NotMember))?;
         let mut left_out = 0;
@@ -224,7 +234,7 @@ impl Hub {
             let reader = match speaking {
                 Some(speaking) => speaking.principal,
                 None if session.peer == Peer::Operator => continue,
-                None => Principal::Guest(NameKey(self.names.hash("name", b"anon"))),
+                None => Principal::Guest(self.anon),
             };
             if !there.shows_people(&reader) {
                 // Has left, and is still told what it may see of the time before.
@@ -261,9 +271,9 @@ impl Hub {
         from: Principal,
         room: &str,
         id: Option<&str>,
-        said: Said,
+        said: SaidView<'_>,
     ) -> Result<(), ErrorReply> {
-        let (_, room) = self.room(room, &from)?;
+        let room = self.room(room, &from)?;
         let len = said.content.len() as u64;
         if len > self.inline_max {
             let detail = format!(
@@ -274,7 +284,7 @@ impl Hub {
             return Err(error.with("found", len).with("limit", self.inline_max));
         }
         let parts: [&[u8]; 3] =
-            [said.content_type.as_bytes(), said.content_encoding.as_bytes(), &said.content];
+            [said.content_type.as_bytes(), said.content_encoding.as_bytes(), said.content];
         let id = id.map(|id| send_id(&self.names, id, parts));
         self.enqueue(asker, Command::Send { room, from, id }, said.encode())
     }
@@ -303,15 +313,8 @@ impl Hub {
     }
 
     pub(super) fn answer_sent(&mut self, asker: &Asker, room: RoomId, n: u64, seq: Seq) {
-        let name = self.book.room(room).into_owned();
-        let address = format!("{name}#{n}");
-        let keys = [
-            ("room", Value::Text(name)),
-            ("n", n.into()),
-            ("seq", seq.0.into()),
-            ("address", Value::from(&*address)),
-        ];
-        self.accept(asker, &keys, &address);
+        let bytes = write_sent(asker.re.as_deref(), &self.book.room(room), n, seq.0);
+        self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
 }
 

@@ -28,7 +28,7 @@ impl Hub {
             ErrorReply::new(Code::BadRequest, format!("argument 'query': {bad}")).with("key", "query")
         })?;
         let rooms = |names: &[String]| -> Result<Vec<RoomId>, ErrorReply> {
-            names.iter().map(|name| Ok(self.room(name, who)?.1)).collect()
+            names.iter().map(|name| self.room(name, who)).collect()
         };
         let (chosen, not_rooms) = (rooms(&query.rooms)?, rooms(&query.not_rooms)?);
         let (from, not_from) = (self.authors(&query.from)?, self.authors(&query.not_from)?);

@@ -22,8 +22,7 @@ impl Hub {
         rooms: &[String],
         from: FollowFrom,
     ) -> Result<(), ErrorReply> {
-        let ids =
-            rooms.iter().map(|name| Ok(self.room(name, who)?.1)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        let ids = rooms.iter().map(|name| self.room(name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
         let Some(session) = self.session_mut(asker.session) else { return Ok(()) };
         if from != FollowFrom::Now && (session.cursor.is_some() || session.placing.is_some()) {
             let detail = "this connection follows already; 'since' and 'seq' go with its first follow";

@@ -212,20 +212,21 @@ impl Hub {
         payload: Option<&Payload>,
     ) {
         let mut name = || Ok(payload.and_then(|payload| decode_name(&payload.bytes).ok()));
-        let rows = rows_of(&self.state, seq, event, &mut name).unwrap_or_default();
+        let from = growth.rows.len();
+        // Reading a payload that is at hand cannot fail.
+        let _ = rows_of(&self.state, seq, event, &mut name, &mut growth.rows);
         if has_name(&envelope.command) {
-            for row in &rows {
+            for row in &growth.rows[from..] {
                 note_name(&mut self.book, row);
             }
         }
-        for row in &rows {
-            if let Row::RoomEvent { room, n, .. } = *row {
+        for at in from..growth.rows.len() {
+            if let Row::RoomEvent { room, n, .. } = growth.rows[at] {
                 let (out, marks) = growth.room(room);
                 self.encoder.write(out, &self.book, (room, seq, n), envelope, payload);
                 marks.push((seq, out.len() as u32));
             }
         }
-        growth.rows.extend(rows);
     }
 
     fn answer(&mut self, asker: &Asker, seq: Seq, event: &Event, payload: Option<&Payload>) {

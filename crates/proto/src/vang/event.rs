@@ -72,7 +72,7 @@ pub fn write_closing(why: &str) -> Bytes {
 fn write_speaker(composer: &mut Composer<'_>, from: Speaker<'_>) {
     match from {
         Speaker::Account(name) => composer.text("from", name),
-        Speaker::Guest(name) => composer.text("from", &format!("guest:{name}")),
+        Speaker::Guest(name) => composer.text("from", &["guest:", name].concat()),
         Speaker::Operator => composer.text("from", "server"),
     };
 }

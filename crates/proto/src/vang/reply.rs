@@ -1,5 +1,7 @@
 //! Replies: what the server answers. `incoming` tells them from events on the client's side.
 
+use std::fmt::Write;
+
 use bytes::{Bytes, BytesMut};
 
 use super::event::Event;
@@ -11,6 +13,24 @@ use crate::{Composer, Frame, Header, guide};
 /// A reply that says yes; `result` becomes the content `{"result": …}`.
 pub fn write_ok(re: Option<&str>, keys: &[(&str, Value)], result: &str) -> Bytes {
     write(re, "ok", keys, &result_content(result))
+}
+
+/// The reply to `send`, which is written more often than all others together.
+pub fn write_sent(re: Option<&str>, room: &str, n: u64, seq: u64) -> Bytes {
+    let mut address = String::with_capacity(room.len() + 21);
+    address.push_str(room);
+    address.push('#');
+    let _ = write!(address, "{n}");
+    let content = result_content(&address);
+    let mut out = BytesMut::with_capacity(256 + 3 * address.len());
+    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content.len());
+    if let Some(re) = re {
+        composer.raw("re", re);
+    }
+    composer.text("status", "ok").text("room", room).number("n", n).number("seq", seq);
+    composer.text("address", &address);
+    composer.finish(&content);
+    out.freeze()
 }
 
 /// A reply that says no.

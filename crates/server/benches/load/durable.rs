@@ -1,0 +1,109 @@
+//! Acknowledged durable sends, with the tables on: how many a second, what each costs the server, how
+//! far the tables are behind at the end and when they have caught up. Beside it, what one `fdatasync`
+//! of 4 KiB costs on the same disk.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use vang_journal::{Reader, SqliteReader};
+use vang_view::ViewReader;
+
+use crate::Plan;
+use crate::child::Running;
+use crate::clients::Clients;
+use crate::wire::{CONTENT, Heard, Send, Wire, request};
+
+pub(crate) fn run(plan: &Plan) {
+    println!("durable sends of {CONTENT} bytes, each with an id, for {:?}", plan.round);
+    for (connections, in_flight) in [(8, 64), (8, 1), (1, 1)] {
+        for _ in 0..plan.rounds {
+            measure(connections, in_flight, plan.round);
+        }
+    }
+}
+
+fn measure(connections: usize, in_flight: usize, time: Duration) {
+    let server = Running::vang();
+    let sync = fdatasync(server.data.parent().expect("its folder"));
+    let mut clients = Clients::default();
+    for _ in 0..connections {
+        clients.connect(&server.addr, Wire::Vang);
+    }
+    clients.ask_all(0..connections, |index| request("hello", Some(format!("sender{index}")), &[]));
+    let mut send = Send::vang();
+    let mut waits = Histogram::<u64>::new(3).expect("three digits");
+    let mut pending = vec![std::collections::VecDeque::new(); connections];
+    let (mut unique, mut acked, mut out, mut ready) = (0, 0_u64, Vec::new(), Vec::new());
+    let (cpu, began) = (server.cpu(), Instant::now());
+    let mut owed: Vec<(usize, usize)> = (0..connections).map(|index| (index, in_flight)).collect();
+    loop {
+        if began.elapsed() < time {
+            for (index, count) in owed.drain(..) {
+                out.clear();
+                for _ in 0..count {
+                    unique += 1;
+                    send.write(unique, 0, &mut out);
+                }
+                let now = Instant::now();
+                pending[index].extend(std::iter::repeat_n(now, count));
+                clients.send(index, &out);
+            }
+        } else if acked == unique {
+            break;
+        }
+        clients.wait(Duration::from_secs(1), &mut ready);
+        for &index in &ready {
+            let mut replies = 0;
+            clients.read(index, |heard| replies += usize::from(matches!(heard, Heard::Reply)));
+            let now = Instant::now();
+            for sent in pending[index].drain(..replies) {
+                waits.record((now - sent).as_micros() as u64).expect("it grows");
+            }
+            acked += replies as u64;
+            owed.push((index, replies));
+        }
+    }
+    let (took, cpu) = (began.elapsed().as_secs_f64(), server.cpu() - cpu);
+    let (lag, caught_up) = lag(&server.data);
+    println!(
+        "  {connections} × {in_flight:>2}: {:>7.0}/s, {:.2} µs of server CPU each, p50 {:.2} ms, p99 {:.2} ms; \
+         tables {lag} behind, caught up after {:.0} ms; fdatasync of 4 KiB {:.0} µs",
+        acked as f64 / took,
+        cpu * 1e6 / acked as f64,
+        waits.value_at_quantile(0.5) as f64 / 1e3,
+        waits.value_at_quantile(0.99) as f64 / 1e3,
+        caught_up.as_secs_f64() * 1e3,
+        sync * 1e6,
+    );
+}
+
+/// Entries that the tables are behind, and how long until they are not.
+fn lag(data: &Path) -> (u64, Duration) {
+    let began = Instant::now();
+    let end = SqliteReader::open(data.join("journal.db")).and_then(|mut journal| journal.end());
+    let end = end.expect("a journal").0;
+    let mut view = ViewReader::open(&data.join("view.db")).expect("tables");
+    let mut cursor = || view.cursor().expect("a cursor").0;
+    let lag = end.saturating_sub(cursor());
+    while cursor() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (lag, began.elapsed())
+}
+
+/// Appending 4 KiB and syncing it, s: the median of 500.
+fn fdatasync(folder: &Path) -> f64 {
+    let mut file = File::create(folder.join("floor")).expect("a file");
+    let times: Vec<f64> = (0..500)
+        .map(|_| {
+            let began = Instant::now();
+            file.write_all(&[7; 4_096]).expect("room on the disk");
+            file.sync_data().expect("a sync");
+            began.elapsed().as_secs_f64()
+        })
+        .collect();
+    crate::median(&times)
+}

@@ -1,0 +1,396 @@
+//! `vang bench`: how fast a server is, seen from here. It says what it does to the server before it does
+//! it: `send` and `fanout` post messages that stay in the room's history.
+//!
+//! With a rate the waits are counted from when a message was due, not from when it could be sent: a server
+//! that stops for a second shows in everything that was due in that second.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{collections::VecDeque, sync::Arc};
+
+use clap::{Args as ClapArgs, Subcommand};
+use hdrhistogram::Histogram;
+use vang_client::send::fresh_id;
+use vang_client::{Connection, Deadline, Fault};
+use vang_proto::vang::{Incoming, Reply, RequestWriter, Value};
+
+use crate::args::{Reach, parse_time};
+use crate::say::{Failure, note, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  vang bench ping                            question and answer; posts nothing
+  vang bench send general --connections 8 --in-flight 64
+  vang bench fanout general --members 100 --rate 200 --duration 30s --json";
+
+/// Measure a server from here
+#[derive(ClapArgs, Debug)]
+#[command(before_help = EXAMPLES)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Question and answer, one in flight on each connection; posts nothing
+    #[command(before_help = "Examples:\n  vang bench ping --connections 64 --duration 5s")]
+    Ping {
+        /// Connections, each with one question in flight
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        connections: u32,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Post messages; the wait is from sending one until it is durable. They stay in the room
+    #[command(before_help = "Examples:\n  vang bench send general --connections 8 --in-flight 64")]
+    Send {
+        /// The room
+        room: String,
+        /// Connections
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        connections: u32,
+        /// Messages in flight on each
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+        in_flight: u32,
+        /// Bytes of each message
+        #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+        size: u32,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Post at a fixed rate; the wait is from when a message was due until a member has it. They stay
+    #[command(before_help = "Examples:\n  vang bench fanout general --members 100 --rate 200")]
+    Fanout {
+        /// The room
+        room: String,
+        /// Who listens
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        members: u32,
+        /// Messages a second
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: u32,
+        /// Bytes of each message
+        #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+        size: u32,
+        #[command(flatten)]
+        run: Run,
+    },
+}
+
+#[derive(ClapArgs, Debug, Clone)]
+struct Run {
+    /// How long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    duration: Duration,
+    /// One object instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
+    match args.what {
+        What::Ping { connections, run } => {
+            let stage = Stage::new(run);
+            let workers = (0..connections).map(|_| stage.spawn(Stage::ping)).collect();
+            stage.report("ping", workers)
+        }
+        What::Send { room, connections, in_flight, size, run } => {
+            let stage = Stage::new(run);
+            stage.warn(&room);
+            let post = Post::new(&room, size)?;
+            let workers = (0..connections)
+                .map(|number| {
+                    let post = Post { number, ..post.clone() };
+                    stage.spawn(move |stage| stage.send(&post, in_flight as usize))
+                })
+                .collect();
+            stage.report("send", workers)
+        }
+        What::Fanout { room, members, rate, size, run } => {
+            let stage = Stage::new(run);
+            stage.warn(&room);
+            let post = Post::new(&room, size)?;
+            // Everybody listens before the first message is due.
+            let listening = Arc::new(AtomicU64::new(0));
+            let mut workers: Vec<_> = (0..members)
+                .map(|_| {
+                    let (listening, room) = (listening.clone(), room.clone());
+                    stage.spawn(move |stage| stage.listen(&room, rate, &listening))
+                })
+                .collect();
+            workers.push(stage.spawn(move |stage| stage.post(&post, rate, u64::from(members), &listening)));
+            stage.report("fanout", workers)
+        }
+    }
+}
+
+/// What the threads of one run share.
+#[derive(Clone)]
+struct Stage {
+    run: Arc<Run>,
+    began: Instant,
+    done: Arc<AtomicU64>,
+    /// Somebody has failed: nobody goes on.
+    failed: Arc<AtomicBool>,
+    /// Of `fanout`: when the first message is due, in µs after `began`.
+    first_due: Arc<AtomicU64>,
+}
+
+/// How a message is made.
+#[derive(Clone)]
+struct Post {
+    room: String,
+    size: usize,
+    id: String,
+    number: u32,
+}
+
+impl Post {
+    fn new(room: &str, size: u32) -> anyhow::Result<Post> {
+        Ok(Post { room: room.to_owned(), size: size as usize, id: fresh_id()?, number: 0 })
+    }
+
+    /// Its content begins with its number, so that whoever hears it knows when it was due.
+    fn write(&self, writer: &RequestWriter, count: u64) -> Vec<u8> {
+        let content = format!("{count:016x}{}", ".".repeat(self.size - 16));
+        let id = format!("{}-{}-{count}", self.id, self.number);
+        let arguments = [("room", Value::from(&*self.room)), ("id", Value::from(id))];
+        writer.write_with(count, "send", &arguments, ("text/plain", "utf-8", content.as_bytes())).to_vec()
+    }
+}
+
+type Waits = Result<Histogram<u64>, Fault>;
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are allowed")
+}
+
+fn record(waits: &mut Histogram<u64>, since: Instant) {
+    // It grows as it must; microseconds of a run of an hour fit.
+    let _ = waits.record(since.elapsed().as_micros() as u64);
+}
+
+impl Stage {
+    fn new(run: Run) -> Stage {
+        let (done, failed, first_due) = Default::default();
+        Stage { run: Arc::new(run), began: Instant::now(), done, failed, first_due }
+    }
+
+    fn warn(&self, room: &str) {
+        let server = &self.run.reach.server;
+        note(&format!("posting real messages to #{room} at {server}; they stay in its history"));
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Stage) -> Waits + Send + 'static) -> JoinHandle<Waits> {
+        let stage = self.clone();
+        thread::spawn(move || {
+            let waits = work(&stage);
+            if waits.is_err() {
+                stage.failed.store(true, Relaxed);
+            }
+            waits
+        })
+    }
+
+    fn goes_on(&self) -> bool {
+        self.began.elapsed() < self.run.duration && !self.failed.load(Relaxed)
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.run.reach.timeout)
+    }
+
+    fn connect(&self) -> Result<(Connection, RequestWriter), Fault> {
+        let mut connection = Connection::open(&self.run.reach.server, self.deadline())?;
+        let name = self.run.reach.speaker();
+        connection.ask(Some(&name), "hello", &[], self.deadline())?;
+        Ok((connection, RequestWriter { name: None }))
+    }
+
+    fn ping(&self) -> Waits {
+        let (mut connection, _) = self.connect()?;
+        let mut waits = histogram();
+        while self.goes_on() {
+            let sent = Instant::now();
+            connection.ask(None, "ping", &[], self.deadline())?;
+            record(&mut waits, sent);
+            self.done.fetch_add(1, Relaxed);
+        }
+        Ok(waits)
+    }
+
+    fn send(&self, post: &Post, in_flight: usize) -> Waits {
+        let (mut connection, writer) = self.connect()?;
+        let (mut waits, mut pending, mut count) = (histogram(), VecDeque::new(), 0);
+        loop {
+            let mut bytes = Vec::new();
+            while pending.len() < in_flight && self.goes_on() {
+                bytes.extend(post.write(&writer, count));
+                pending.push_back(Instant::now());
+                count += 1;
+            }
+            connection.write(&bytes, self.deadline())?;
+            let Some(sent) = pending.pop_front() else { return Ok(waits) };
+            accepted(connection.read(self.deadline())?)?;
+            record(&mut waits, sent);
+            self.done.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn messages(&self, rate: u32) -> u64 {
+        ((self.run.duration.as_secs_f64() * f64::from(rate)) as u64).max(1)
+    }
+
+    fn due(&self, rate: u32, count: u64) -> Instant {
+        let first = self.began + Duration::from_micros(self.first_due.load(Relaxed));
+        first + Duration::from_secs_f64(count as f64 / f64::from(rate))
+    }
+
+    /// Posts on a timetable that waits for nobody.
+    fn post(&self, post: &Post, rate: u32, members: u64, listening: &AtomicU64) -> Waits {
+        let (mut connection, writer) = self.connect()?;
+        while listening.load(Relaxed) < members && !self.failed.load(Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.first_due.store(self.began.elapsed().as_micros() as u64, Relaxed);
+        let (messages, mut sent, mut answered) = (self.messages(rate), 0, 0);
+        while answered < messages && !self.failed.load(Relaxed) {
+            while sent < messages && self.due(rate, sent) <= Instant::now() {
+                connection.write(&post.write(&writer, sent), self.deadline())?;
+                sent += 1;
+            }
+            let next = self.due(rate, sent).saturating_duration_since(Instant::now());
+            let wait = if sent < messages { next } else { self.run.reach.timeout };
+            match connection.read(Deadline::after(wait)) {
+                Ok(answer) => {
+                    accepted(answer)?;
+                    answered += 1;
+                }
+                // Only the next message is due.
+                Err(fault) if fault.timed_out() && sent < messages => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(histogram())
+    }
+
+    fn listen(&self, room: &str, rate: u32, listening: &AtomicU64) -> Waits {
+        let (mut connection, _) = self.connect()?;
+        connection.ask(None, "follow", &[("room", Value::from(room))], self.deadline())?;
+        listening.fetch_add(1, Relaxed);
+        let (mut waits, mut heard) = (histogram(), 0);
+        while heard < self.messages(rate) && !self.failed.load(Relaxed) {
+            let Incoming::Event(event) = connection.read(self.deadline())? else { continue };
+            // Others may speak here too.
+            let count = event.content.get(..16).and_then(|digits| std::str::from_utf8(digits).ok());
+            let Some(count) = count.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else { continue };
+            record(&mut waits, self.due(rate, count));
+            heard += 1;
+            self.done.fetch_add(1, Relaxed);
+        }
+        Ok(waits)
+    }
+
+    /// Waits for everybody, with a line that moves where a person looks on; then tells.
+    fn report(&self, what: &str, workers: Vec<JoinHandle<Waits>>) -> anyhow::Result<()> {
+        let watched = io::stderr().is_terminal();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            thread::sleep(Duration::from_millis(if watched { 100 } else { 10 }));
+            if watched {
+                let (time, done) = (self.began.elapsed().as_secs_f64(), self.done.load(Relaxed));
+                let _ =
+                    write!(io::stderr(), "\r{time:5.1} s  {done:>10} done  {:>9.0}/s ", done as f64 / time);
+            }
+        }
+        if watched {
+            let _ = write!(io::stderr(), "\r{:50}\r", "");
+        }
+        let took = self.began.elapsed().as_secs_f64();
+        let mut waits = histogram();
+        for worker in workers {
+            let one = worker.join().map_err(|_| Failure::new("a thread of the bench failed"))?;
+            let _ = waits.add(one.map_err(Failure::from)?);
+        }
+        let text = if self.run.json { json(what, &waits, took) } else { text(&waits, took) };
+        Ok(print(text.as_bytes())?)
+    }
+}
+
+/// A yes, or the server's refusal.
+fn accepted(incoming: Incoming) -> Result<(), Fault> {
+    match incoming {
+        Incoming::Reply(Reply { code: Some(code), text, .. }) => {
+            Err(Fault::Refused { code, detail: text, retry_after: None })
+        }
+        Incoming::Reply(_) | Incoming::Event(_) => Ok(()),
+    }
+}
+
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+fn json(what: &str, waits: &Histogram<u64>, took: f64) -> String {
+    let mut object = serde_json::json!({
+        "bench": what, "count": waits.len(), "seconds": took, "per_second": waits.len() as f64 / took,
+        "max_us": waits.max(),
+    });
+    for (name, part) in PERCENTILES {
+        object[format!("{name}_us")] = waits.value_at_quantile(part).into();
+    }
+    format!("{object}\n")
+}
+
+fn text(waits: &Histogram<u64>, took: f64) -> String {
+    let mut out = format!("{} in {took:.1} s: {:.0}/s\n", waits.len(), waits.len() as f64 / took);
+    for (name, part) in PERCENTILES {
+        let _ = write!(out, "{name} {}  ", time(waits.value_at_quantile(part)));
+    }
+    let _ = writeln!(out, "max {}\n", time(waits.max()));
+    // Waits by doubling time: a tail shows as rows far below.
+    let (mut upto, mut below) = (1_u64, 0_u64);
+    while below < waits.len() {
+        let count = waits.count_between(0, upto) - below;
+        if below + count > 0 {
+            let bar = (count as f64 / waits.len() as f64 * 50.0).ceil() as usize;
+            let _ =
+                writeln!(out, "{:>9} {:<50} {count}", format!("≤ {}", time(upto)), "#".repeat(bar.min(50)));
+        }
+        below += count;
+        upto *= 2;
+    }
+    out
+}
+
+fn time(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_counts_every_wait_once_and_the_tail_is_in_it() {
+        let mut waits = histogram();
+        for us in [90, 100, 110, 120, 70_000] {
+            waits.record(us).unwrap();
+        }
+        let text = text(&waits, 2.0);
+        assert!(text.starts_with("5 in 2.0 s: 2/s\np50 110 µs"), "{text}");
+        let rows: Vec<u64> =
+            text.lines().skip(3).map(|row| row.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(rows.iter().sum::<u64>(), 5, "{text}");
+        assert_eq!(rows.last(), Some(&1), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&json("ping", &waits, 2.0)).unwrap();
+        assert_eq!((&object["count"], &object["p50_us"]), (&5.into(), &110.into()));
+    }
+}
