@@ -36,6 +36,7 @@ pub(super) fn run(data: &Path, rebuild: bool) -> anyhow::Result<()> {
     }
     let identity = reader.identity();
     let recovered = check_rules_and_tables(&folder, &mut reader, &identity)?;
+    check_index(&folder, &mut reader, &identity);
     print_line(&format!(
         "ok: journal {}, {} entries ({} erased), chain {}, state {}",
         identity.id_hex(),
@@ -110,6 +111,21 @@ fn seq_of(row: &Row) -> Seq {
     }
 }
 
+/// Whether the index of words belongs to the journal. It is made anew by itself, so this is no failure.
+fn check_index(folder: &DataFolder, reader: &mut SqliteReader, identity: &Identity) {
+    // A folder that no server of this version has had yet has none.
+    if !folder.find_db().exists() {
+        return;
+    }
+    match vang_view::check_index(&folder.find_db(), identity.id, reader) {
+        Ok((_, true)) => {}
+        Ok((cursor, false)) => note(&format!(
+            "the index for find is not of this journal up to entry {cursor}; it is made anew when the server starts"
+        )),
+        Err(error) => note(&format!("the index for find: {error}; it is made anew when the server starts")),
+    }
+}
+
 fn rebuild_tables(data: &Path) -> anyhow::Result<()> {
     DataFolder::look(data)?;
     let folder = DataFolder::open(data)?;
@@ -122,6 +138,15 @@ fn rebuild_tables(data: &Path) -> anyhow::Result<()> {
     view.apply(&untold)?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
+    // The index of words is fed again by the next server, while it serves.
+    for end in ["", "-wal", "-shm"] {
+        let mut path = folder.find_db().into_os_string();
+        path.push(end);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
     Ok(())
 }
 

@@ -294,11 +294,21 @@ fn an_index_of_another_history_or_a_damaged_one_is_made_anew() {
     }
     assert!(server.stop().success());
     std::fs::copy(copy.join("find.db"), data.join("find.db")).unwrap();
+    let check = |more: &[&str]| {
+        let args = [&["admin", "check", "--data", data.to_str().unwrap()], more].concat();
+        let output = vang().args(&args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(check(&[]).contains("the index for find is not of this journal"));
     let server = Server::start(&data);
     assert_eq!(found(&server, "elsewhere"), [""; 0]);
     assert_eq!(found(&server, "here").len(), 9);
     assert!(server.log().contains("the index for find is made anew"), "{}", server.log());
     assert!(server.stop().success());
+    assert_eq!(check(&[]), "");
+    assert_eq!(check(&["--rebuild"]), "");
+    assert!(!data.join("find.db").exists());
     std::fs::write(data.join("find.db"), b"not a database, but long enough to look at".repeat(200)).unwrap();
     let server = Server::start(&data);
     assert_eq!(found(&server, "first"), ["general#1"]);

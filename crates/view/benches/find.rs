@@ -1,0 +1,291 @@
+//! How long a question takes among so many messages, each kind by itself, how fast the index is fed,
+//! and what a page of history costs: `cargo bench -p vang-view --bench find -- [MESSAGES]`.
+//!
+//! The reading threads' part, without the way there and back. Words are made up and as frequent as
+//! those of a language (Zipf); a tenth of the messages is written in Han.
+
+#![allow(clippy::unwrap_used)] // a failure here ends a measurement
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
+use vang_journal::{
+    Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal, SqliteReader,
+};
+use vang_view::{Delta, Find, Index, IndexReader, Query, Row, Sight, Stretch, View, ViewReader};
+
+const ROOMS: u64 = 100;
+/// Every fifth room is private.
+const PRIVATE_EVERY: u64 = 5;
+const PEOPLE: u64 = 200;
+const WORDS: u64 = 50_000;
+const CHARACTERS: u64 = 3_000;
+const BATCH: u64 = 4_096;
+/// Questions of each kind.
+const QUESTIONS: u64 = 200;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() * end as f64) as u64
+    }
+
+    /// From 0, the first the most frequent: as the words of a language are.
+    fn zipf(&mut self, end: u64) -> u64 {
+        (((end as f64 + 1.0).ln() * self.next()).exp() - 1.0) as u64
+    }
+}
+
+/// The word of this rank.
+fn word(rank: u64) -> String {
+    let mut rest = rank + 20;
+    let mut out = String::new();
+    while rest > 0 {
+        let (consonant, vowel) = ((rest % 20) as usize, (rest / 20 % 5) as usize);
+        out.push(char::from(b"bcdfghjklmnpqrstvwxz"[consonant]));
+        out.push(char::from(b"aeiou"[vowel]));
+        rest /= 100;
+    }
+    out
+}
+
+fn han(rank: u64) -> char {
+    char::from_u32(0x4e00 + rank as u32).unwrap()
+}
+
+fn text(random: &mut Random) -> String {
+    if random.below(10) == 0 {
+        return (0..8 + random.below(20)).map(|_| han(random.zipf(CHARACTERS))).collect();
+    }
+    let words: Vec<String> = (0..6 + random.below(14)).map(|_| word(random.zipf(WORDS))).collect();
+    words.join(" ")
+}
+
+fn person(which: u64) -> Principal {
+    let mut key = [7; 16];
+    key[..8].copy_from_slice(&which.to_le_bytes());
+    Principal::Guest(NameKey(key))
+}
+
+fn main() {
+    let messages = std::env::args().skip(1).find_map(|arg| arg.parse::<u64>().ok()).unwrap_or(1_000_000);
+    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut journal = SqliteJournal::open(path("journal.db"), Durability::Crash).unwrap();
+    let id = journal.identity().id;
+    let mut chains = SqliteReader::open(path("journal.db")).unwrap();
+    let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
+    let (mut view, _) = View::open(&path("view.db"), id, chains).unwrap();
+    write(&mut journal, &mut view, messages);
+
+    let mut reader = SqliteReader::open(path("journal.db")).unwrap();
+    let mut tables = ViewReader::open(&path("view.db")).unwrap();
+    let (mut index, _) = Index::open(&path("find.db"), id, &mut reader).unwrap();
+    let began = Instant::now();
+    while index.feed(&mut reader, &mut tables).unwrap() > 0 {}
+    let took = began.elapsed();
+    index.idle();
+    let size = |name: &str| path(name).metadata().unwrap().len() >> 20;
+    println!(
+        "{messages} messages in {ROOMS} rooms; fed in {:.1} s, {:.0}/s; find.db {} MiB, journal.db {} MiB\n",
+        took.as_secs_f64(),
+        messages as f64 / took.as_secs_f64(),
+        size("find.db"),
+        size("journal.db"),
+    );
+    let mut questions = IndexReader::open(&path("find.db")).unwrap();
+    let end = Seq(ROOMS + messages);
+    let everything = Sight { public: true, ..Sight::default() };
+    let in_part = in_part(end);
+    let mut random = Random(99);
+    let mut all: Vec<Spent> = Vec::new();
+    println!("{:<42} {:>17} {:>19}", "", "by the clock, ms", "on a processor, ms");
+    println!("{:<42} {:>8} {:>8} {:>9} {:>9} {:>6}", "20 hits of", "p50", "p95", "p50", "p95", "hits");
+    for (what, sight, ask) in kinds() {
+        let sight = if sight == Sees::Public { &everything } else { &in_part };
+        let (mut times, mut hits) = (Vec::new(), 0);
+        for _ in 0..QUESTIONS {
+            let typed = ask(&mut random);
+            let query = Query::parse(&typed).unwrap();
+            let from = query.from.iter().map(|name| person(name.parse().unwrap())).collect();
+            let mut sight = sight.clone();
+            if let Some(room) = query.rooms.first() {
+                sight = Sight { whole: vec![RoomId(room.parse().unwrap())], ..Sight::default() };
+            }
+            let find = Find { query, from, sight, end, upto: end, limit: 20, ..Find::default() };
+            let began = Spent::now();
+            hits += questions.find(&mut tables, &mut reader, &find).unwrap().hits.len();
+            times.push(began.until_now());
+        }
+        row(what, &times, hits as f64 / QUESTIONS as f64);
+        all.extend(times);
+    }
+    let count = all.len();
+    row("all of these", &all, count as f64);
+
+    // Any page of any room: find its place in the tables, read 256 entries of the journal.
+    let mut pages: Vec<Spent> = Vec::new();
+    for _ in 0..2_000 {
+        let room = RoomId(1 + random.below(ROOMS));
+        let since = random.below((messages / ROOMS).saturating_sub(400).max(1));
+        let began = Spent::now();
+        let after = tables.seq_of(room, since).unwrap().unwrap();
+        let events = tables.events(room, after, 256).unwrap();
+        let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
+        let read: usize = seqs.chunks(32).map(|seqs| reader.get(seqs).unwrap().len()).sum();
+        pages.push(began.until_now());
+        assert_eq!(read, 256);
+    }
+    println!();
+    row("a page of history: 256 messages", &pages, 256.0);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sees {
+    Public,
+    /// Public rooms, and stays in the private ones.
+    InPart,
+}
+
+type Ask = fn(&mut Random) -> String;
+
+fn kinds() -> [(&'static str, Sees, Ask); 14] {
+    [
+        ("the most frequent words, one", Sees::Public, |random| word(random.below(10))),
+        ("a word, as frequent as it is said", Sees::Public, |random| word(random.zipf(WORDS))),
+        ("a rare word", Sees::Public, |random| word(WORDS - 1 - random.below(10_000))),
+        ("two words, as said", Sees::Public, |random| {
+            format!("{} {}", word(random.zipf(WORDS)), word(random.zipf(WORDS)))
+        }),
+        ("three frequent words", Sees::Public, |random| {
+            format!("{} {} {}", word(random.below(30)), word(random.below(30)), word(random.below(30)))
+        }),
+        ("a phrase of two frequent words", Sees::Public, |random| {
+            format!("\"{} {}\"", word(random.below(30)), word(random.below(30)))
+        }),
+        ("a word, from: one of 200", Sees::Public, |random| {
+            format!("{} from:{}", word(random.zipf(WORDS)), random.below(PEOPLE))
+        }),
+        ("a word, in: one of 100 rooms", Sees::Public, |random| {
+            format!("{} in:{}", word(random.zipf(WORDS)), 1 + random.below(ROOMS))
+        }),
+        ("a word, before: and after:", Sees::Public, |random| {
+            format!("{} after:1970-01-05 before:1970-01-08", word(random.zipf(WORDS)))
+        }),
+        ("a word without another", Sees::Public, |random| {
+            format!("{} -{}", word(random.zipf(WORDS)), word(random.below(10)))
+        }),
+        ("a beginning of three letters", Sees::Public, |random| {
+            format!("{}*", &word(random.zipf(WORDS) + 80)[..3])
+        }),
+        ("two Han characters", Sees::Public, |random| {
+            [han(random.zipf(CHARACTERS)), han(random.zipf(CHARACTERS))].iter().collect()
+        }),
+        ("one Han character", Sees::Public, |random| han(random.zipf(CHARACTERS)).to_string()),
+        ("a word, where 20 rooms were seen in part", Sees::InPart, |random| word(random.zipf(WORDS))),
+    ]
+}
+
+/// Who came late into each private room, left, and came back.
+fn in_part(end: Seq) -> Sight {
+    let rooms = (1..=ROOMS).filter(|room| room % PRIVATE_EVERY == 0);
+    let stay = |room: u64, from: u64, to: u64| Stretch {
+        room: RoomId(room),
+        from: Seq(end.0 * from / 100),
+        to: Seq(end.0 * to / 100),
+    };
+    let stretches = rooms.flat_map(|room| [stay(room, 20 + room / 5, 30), stay(room, 70 + room / 5, 100)]);
+    Sight { public: true, whole: Vec::new(), stretches: stretches.collect() }
+}
+
+/// Time by the clock, and what this thread had of a processor: the same on a quiet machine, and on a
+/// busy one what it would be there.
+#[derive(Clone, Copy)]
+struct Spent {
+    clock: Duration,
+    processor: Duration,
+}
+
+impl Spent {
+    fn now() -> Spent {
+        let at = |clock| {
+            let time = rustix::time::clock_gettime(clock);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
+        let (clock, processor) = (rustix::time::ClockId::Monotonic, rustix::time::ClockId::ThreadCPUTime);
+        Spent { clock: at(clock), processor: at(processor) }
+    }
+
+    fn until_now(self) -> Spent {
+        let now = Spent::now();
+        Spent { clock: now.clock - self.clock, processor: now.processor - self.processor }
+    }
+}
+
+fn row(what: &str, times: &[Spent], hits: f64) {
+    let at = |part: f64, of: fn(&Spent) -> Duration| {
+        let mut sorted: Vec<Duration> = times.iter().map(of).collect();
+        sorted.sort_unstable();
+        sorted[((sorted.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3
+    };
+    let (clock, processor) = (|spent: &Spent| spent.clock, |spent: &Spent| spent.processor);
+    let shown = [at(0.5, clock), at(0.95, clock), at(0.5, processor), at(0.95, processor)];
+    println!(
+        "{what:<42} {:>8.3} {:>8.3} {:>9.3} {:>9.3} {hits:>6.1}",
+        shown[0], shown[1], shown[2], shown[3]
+    );
+}
+
+/// Rooms, then messages, a second apart.
+fn write(journal: &mut SqliteJournal, view: &mut View, messages: u64) {
+    let mut random = Random(1);
+    let mut counts = vec![0; ROOMS as usize + 1];
+    let mut seq = 0;
+    while seq < ROOMS + messages {
+        let (mut drafts, mut deltas) = (Vec::new(), Vec::new());
+        while seq < ROOMS + messages && (drafts.len() as u64) < BATCH {
+            seq += 1;
+            let mut salt = [0; 16];
+            salt[..8].copy_from_slice(&seq.to_le_bytes());
+            let (command, payload, rows) = if seq <= ROOMS {
+                let access = if seq % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
+                let name = NameKey(salt);
+                (Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), vec![])
+            } else {
+                let room = 1 + random.below(ROOMS);
+                counts[room as usize] += 1;
+                let n = counts[room as usize];
+                let said = Said {
+                    guest: Some("somebody".to_owned()),
+                    content_type: "text/plain".to_owned(),
+                    content_encoding: "utf-8".to_owned(),
+                    content: text(&mut random).into(),
+                };
+                let from = person(random.below(PEOPLE));
+                let row = Row::RoomEvent { room: RoomId(room), seq: Seq(seq), n, message: true };
+                (Command::Send { room: RoomId(room), from, id: None }, said.encode(), vec![row])
+            };
+            let payload = Payload { salt, bytes: payload };
+            let envelope = Envelope {
+                rules: Rules::NEWEST,
+                origin: Origin { node: Node(1), counter: seq },
+                time: Time(seq * 1_000),
+                digest: payload.digest(),
+                command,
+            };
+            drafts.push(Draft { envelope: envelope.encode(), payload });
+            deltas.push(Delta { upto: Seq(seq), rows, snapshot: None });
+        }
+        journal.append(&Batch { drafts, checkpoints: Vec::new() });
+        view.apply(&deltas).unwrap();
+    }
+    journal.idle().unwrap();
+    view.idle();
+}
