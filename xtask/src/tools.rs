@@ -77,6 +77,21 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["chromium"]),
     },
     Tool {
+        name: "prometheus_client",
+        starts: (
+            "/usr/bin/python3",
+            &["-c", "from prometheus_client.openmetrics import parser; print('parses OpenMetrics')"],
+        ),
+        why: "Prometheus's own parser reads /metrics in a test",
+        from: Source::Packages(&["python3", "python3-prometheus-client"]),
+    },
+    Tool {
+        name: "nc",
+        starts: ("nc", &["-h"]),
+        why: "people talk to the server with it, and so do tests",
+        from: Source::Packages(&["netcat-openbsd"]),
+    },
+    Tool {
         name: "unshare",
         starts: ("unshare", VERSION),
         why: "gives a test a small disk or a network of its own",

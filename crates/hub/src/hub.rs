@@ -13,7 +13,7 @@ use slab::Slab;
 use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Seq, StartAfter, State};
 use vang_journal::{Batch, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
-use vang_proto::vang::{ErrorReply, Ticket, Value, write_error, write_ok};
+use vang_proto::vang::{Code, ErrorReply, Ticket, Value, write_error, write_ok};
 
 use crate::Delta;
 use crate::clock::Clock;
@@ -79,6 +79,19 @@ pub struct Stats {
     pub queue_bytes: usize,
     /// The last entry applied.
     pub seq: u64,
+    /// Messages posted since this hub began.
+    pub messages: u64,
+}
+
+/// A session, as the operator may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Where it comes from.
+    pub peer: Peer,
+    /// Who speaks, as readers see it; nobody has said yet: `anon`.
+    pub name: String,
+    /// Entries between its cursor and the journal's end; 0 when it follows nothing.
+    pub behind: u64,
 }
 
 struct Session {
@@ -152,6 +165,9 @@ pub struct Hub {
     next_read: u64,
     outputs: VecDeque<Output>,
     stopping: bool,
+    messages: u64,
+    /// Codes said, and how often.
+    refusals: Vec<(Code, u64)>,
     /// Nothing is ordered at present, or ever again: why.
     trouble: Option<Trouble>,
 }
@@ -202,6 +218,8 @@ impl Hub {
             next_read: 0,
             outputs: VecDeque::new(),
             stopping: false,
+            messages: 0,
+            refusals: Vec::new(),
             trouble: None,
         };
         if hub.state.rooms().next().is_none()
@@ -277,6 +295,10 @@ impl Hub {
     }
 
     fn refuse(&mut self, asker: Asker, error: &ErrorReply) {
+        match self.refusals.iter_mut().find(|(known, _)| *known == error.code) {
+            Some((_, count)) => *count += 1,
+            None => self.refusals.push((error.code, 1)),
+        }
         let bytes = write_error(asker.re.as_deref(), error);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
@@ -329,6 +351,28 @@ impl Hub {
         &self.identity
     }
 
+    /// A session, as the operator may see it.
+    pub fn about(&self, id: SessionId) -> Option<About> {
+        let session = self.session(id)?;
+        let name = match &session.speaking {
+            None if session.peer == Peer::Operator => "server".to_owned(),
+            None => "anon".to_owned(),
+            Some(speaking) => match (&speaking.guest, speaking.principal) {
+                (Some(guest), _) => format!("guest:{guest}"),
+                (None, Principal::Account(account)) => self.book.account(account).into_owned(),
+                (None, _) => "server".to_owned(),
+            },
+        };
+        let behind =
+            session.cursor.as_ref().map_or(0, |cursor| self.state.seq().0.saturating_sub(cursor.seq.0));
+        Some(About { peer: session.peer, name, behind })
+    }
+
+    /// What was refused since this hub began, by code.
+    pub fn refusals(&self) -> &[(Code, u64)] {
+        &self.refusals
+    }
+
     /// Counts.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -336,6 +380,7 @@ impl Hub {
             tail_bytes: self.tails.weight(),
             queue_bytes: self.order.queue_bytes(),
             seq: self.state.seq().0,
+            messages: self.messages,
         }
     }
 }

@@ -22,7 +22,7 @@ pub mod limits;
 pub use clock::Now;
 pub use cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
 pub use door::{Guests, Peer, Salts};
-pub use hub::{Hub, Output, SessionId, Stats};
+pub use hub::{About, Hub, Output, SessionId, Stats};
 pub use names::{BadName, Book, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};

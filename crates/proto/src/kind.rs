@@ -30,8 +30,8 @@ const HTTP_METHODS: [&[u8]; 9] =
 const IRC_COMMANDS: [&[u8]; 4] = [b"NICK ", b"USER ", b"PASS ", b"CAP "];
 
 /// How others' protocols of lines begin: a banner or a health check is nobody's name. SSH, HTTP/2, a
-/// server's answer, Redis, SMTP, memcached.
-const OTHER_LINES: [&[u8]; 12] = [
+/// server's answer, Redis, SMTP, IRC in its middle, memcached.
+const OTHER_LINES: [&[u8]; 13] = [
     b"SSH-",
     b"PRI * ",
     b"HTTP/",
@@ -42,6 +42,7 @@ const OTHER_LINES: [&[u8]; 12] = [
     b"EHLO ",
     b"HELO ",
     b"LHLO ",
+    b"PRIVMSG ",
     b"stats\r\n",
     b"version\r\n",
 ];
@@ -134,7 +135,7 @@ mod tests {
         let unknown = |third| Kind::Unknown { third };
         let long = "x".repeat(62) + "\n";
         let too_long = "x".repeat(64) + "\n";
-        let firsts: [(&[u8], Kind); 46] = [
+        let firsts: [(&[u8], Kind); 47] = [
             (b"\x00\x65{\"byteorder\"", Kind::Native),
             (b"PU{}", Kind::Native),
             (b"a\n{", Kind::Native),
@@ -178,6 +179,7 @@ mod tests {
             (b"PING\r\n", unknown(b'N')),
             (b"stats\r\n", unknown(b'a')),
             (b"EHLO example.org\r\n", unknown(b'L')),
+            (b"PRIVMSG #general :hi\r\n", unknown(b'I')),
             (b"\x03\x00\x00\x13\x0e\xe0", unknown(0x00)),
             (b"\x00\x00\x00\x85\xffSMB", Kind::Native),
             (b"<?xml version='1.0'?>\n", unknown(b'x')),

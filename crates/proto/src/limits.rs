@@ -87,6 +87,10 @@ pub const LINES_PENDING_MAX: usize = 64;
 /// reader has read.
 pub const OWN_SAID_MAX: usize = 4_096;
 
+/// Lines that wait for the peer to read them, in bytes: beyond it no line is taken, so whoever types and does
+/// not read is not read either.
+pub const UNREAD_LINES_BYTES_MAX: usize = 16 << 10;
+
 /// Text shown of one message among typed lines: 16 KiB, as escapes six times that. The rest is counted.
 pub const SHOWN_BYTES_MAX: usize = 16 << 10;
 

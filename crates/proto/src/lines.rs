@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use crate::kind::is_http_request;
 use crate::limits::{
     CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX, LINES_PENDING_MAX, NAME_BYTES_MAX, OWN_SAID_MAX,
-    SHOWN_BYTES_MAX, TYPED_BYTES_MAX,
+    SHOWN_BYTES_MAX, TYPED_BYTES_MAX, UNREAD_LINES_BYTES_MAX,
 };
 use crate::terminal::{harmless, indented};
 use crate::vang::{Code, Event, FollowFrom, Incoming, Reply, RequestWriter, Value, incoming};
@@ -142,9 +142,11 @@ impl Lines {
         (!self.native.is_empty()).then(|| self.native.split().freeze())
     }
 
-    /// Lines for the peer.
+    /// Lines for the peer. There is room for more then: poll for requests behind it.
     pub fn poll_text(&mut self) -> Option<Bytes> {
-        (!self.text.is_empty()).then(|| self.text.split().freeze())
+        let text = (!self.text.is_empty()).then(|| self.text.split().freeze());
+        self.translate();
+        text
     }
 
     /// Should the socket be read?
@@ -180,6 +182,7 @@ impl Lines {
         self.phase != Phase::Over
             && self.asked.len() < LINES_PENDING_MAX
             && self.own.len() < OWN_SAID_MAX
+            && self.text.len() < UNREAD_LINES_BYTES_MAX
             && !matches!(self.asked.back(), Some(Asked::Name | Asked::Follow))
     }
 

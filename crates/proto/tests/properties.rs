@@ -132,7 +132,7 @@ proptest! {
         numbers in proptest::collection::vec(any::<u64>(), 1..5),
         epoch in proptest::option::of(text()),
         content in proptest::collection::vec(any::<u8>(), 0..200),
-        which in 0..12,
+        which in 0..13,
     ) {
         let writer = RequestWriter { name: name.clone() };
         let at = |key| (key, Value::from(&*room));
@@ -143,6 +143,7 @@ proptest! {
             2 => (writer.write(re, "leave", &[at("room")]), Action::Leave { room }),
             3 => (writer.write(re, "account-add", &[at("name")]), Action::AddAccount { name: room }),
             11 => (writer.write(re, "who", &[at("room")]), Action::Who { room }),
+            12 => (writer.write(re, "status", &[]), Action::Status),
             4 => {
                 let arguments = [at("room"), ("who", (&*who).into())];
                 (writer.write(re, "join", &arguments), Action::Join { room, who: Some(who) })
@@ -284,6 +285,7 @@ fn the_limits_in_the_specification_are_those_of_the_code() {
     assert_eq!(default("header"), u64::from(limits::HEADER_BYTES_MAX));
     assert_eq!(default("content"), limits::CONTENT_BYTES_MAX);
     assert_eq!(default("inline"), limits::INLINE_BYTES_MAX);
+    assert_eq!(default("line"), limits::LINE_BYTES_MAX as u64);
     assert_eq!(default("first-byte"), limits::FIRST_BYTE_MS);
     assert_eq!(default("header-time"), limits::HEADER_MS);
     assert_eq!(default("content-time"), limits::CONTENT_MS);

@@ -162,7 +162,7 @@ def wrong(key, found, expected, re=None):
     return error("bad-request", f"argument '{key}' is {found}; it must be {expected}", re, key=key)
 
 
-KNOWN = "hello, ping, send, follow, history, find, rooms, who, create, join, leave, account-add"
+KNOWN = "hello, ping, send, follow, history, find, rooms, who, create, join, leave, account-add, status"
 
 
 def unknown(action, re=None):

@@ -7,6 +7,8 @@ pub(crate) enum Door {
     Native,
     /// Messages in WebSocket frames.
     WebSocket,
+    /// Lines that a person types.
+    Lines,
     /// One request of HTTP, or a stream of events as its response.
     Http,
 }
@@ -17,6 +19,7 @@ impl Door {
         match self {
             Door::Native => "native",
             Door::WebSocket => "websocket",
+            Door::Lines => "lines",
             Door::Http => "http",
         }
     }

@@ -1,7 +1,7 @@
 //! One task per connection: tells the kind of client, unwraps TLS and tells again, then turns a `proto` session.
 //! Between two messages it holds no buffer and no timer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use crate::door::Door;
 use crate::limits::Limits;
 use crate::listen::From;
 use crate::pump::{About, Pump, Slot, steady_now};
+use crate::serve::Reach;
 use crate::socket::Socket;
 use crate::wire::Wire;
 use crate::{http, tls};
@@ -42,6 +43,10 @@ pub(crate) struct House {
     pub(crate) limits: Limits,
     /// What TLS begins with; replaced when the certificate is.
     pub(crate) tls: RefCell<Arc<ServerConfig>>,
+    /// From where `/metrics` may be read.
+    pub(crate) metrics: Cell<Reach>,
+    /// From where lines may be typed.
+    pub(crate) lines: Cell<Reach>,
     /// The names that browsers may know this server by.
     pub(crate) names: RefCell<Rc<[String]>>,
 }
@@ -75,8 +80,15 @@ impl Connection {
         }
         if kind != Kind::Http {
             let Connection { house, socket, from, peer, refused } = self;
-            let about = About { door: Door::Native, tls: socket.is_tls(), from };
-            let talk = Talk { house, wire: Wire::native(socket), peer, about };
+            let (door, wire, refused) = match kind {
+                Kind::Lines => {
+                    let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
+                    (Door::Lines, Wire::lines(socket, house.limits.line_bytes()), refused)
+                }
+                _ => (Door::Native, Wire::native(socket), refused),
+            };
+            let about = About { door, tls: wire.socket.is_tls(), from };
+            let talk = Talk { house, wire, peer, about };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
         let Connection { house, socket, from, peer, refused } = self;
@@ -142,6 +154,20 @@ impl Connection {
     }
 }
 
+/// Lines are typed on this machine; from elsewhere where the operator wants it, and never without TLS.
+fn no_lines(peer: Peer, reach: Reach) -> Option<ErrorReply> {
+    let detail = match (peer, reach) {
+        (Peer::Operator | Peer::Local, _) | (Peer::RemoteTls, Reach::Everywhere) => return None,
+        (Peer::RemotePlain, _) => {
+            "lines are typed on this machine; from elsewhere by TLS, if the server has --lines everywhere"
+        }
+        (Peer::RemoteTls, Reach::Local) => {
+            "lines are typed on this machine, unless the server has --lines everywhere"
+        }
+    };
+    Some(ErrorReply::new(Code::TlsRequired, detail))
+}
+
 /// A connection that talks in native messages, whatever is around them.
 struct Talk {
     house: Rc<House>,
@@ -161,9 +187,7 @@ impl Talk {
             session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
         };
         match kind {
-            Kind::Native => self.wire.hand_in(&mut first, &mut session, steady_now()),
-            // Told from all others already; spoken as soon as a connection can be dressed.
-            Kind::Lines => session.refuse_protocol(steady_now(), first[2]),
+            Kind::Native | Kind::Lines => self.wire.hand_in(&mut first, &mut session, steady_now()),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
             Kind::Tls => other(&mut session, "TLS inside TLS"),
             Kind::Irc => other(&mut session, "IRC"),
@@ -177,7 +201,7 @@ impl Talk {
         let session = slot.session.borrow();
         let About { door, tls, from } = slot.about;
         let door = door.name();
-        match (session.refusal(), ended) {
+        match (session.refusal().or(self.wire.refusal()), ended) {
             (Some(cause), _) => tracing::warn!(peer = %from, door, tls, cause, "session closed"),
             (None, Err(error)) => tracing::debug!(peer = %from, door, tls, %error, "session lost"),
             (None, Ok(())) => tracing::debug!(peer = %from, door, tls, "session closed"),
@@ -241,7 +265,7 @@ impl Talk {
         SCRATCH.with_borrow_mut(|scratch| {
             for _ in 0..READS_PER_TURN {
                 let mut session = slot.session.borrow_mut();
-                if !session.wants_input() {
+                if !(session.wants_input() && self.wire.wants_input()) {
                     return Ok(());
                 }
                 match self.wire.socket.try_read(scratch) {
@@ -279,7 +303,7 @@ impl Talk {
 
     /// Waits for the socket, the hub, or the wheel.
     async fn wait(&self, slot: &Slot, blocked: bool) -> io::Result<()> {
-        let wants_input = slot.session.borrow().wants_input();
+        let wants_input = slot.session.borrow().wants_input() && self.wire.wants_input();
         poll_fn(|cx| {
             if slot.poll_woken(cx).is_ready() {
                 return Poll::Ready(Ok(()));

@@ -8,7 +8,7 @@ mod start; // from a data folder to a hub that is ready
 mod listen; // sockets in: TCP, Unix, the operator's
 mod tls; // the server's key and certificate
 mod socket; // a connection's socket, whatever its family, with or without TLS
-mod door; // by which door somebody came
+mod door; // by which door somebody came: what is counted and shown apart
 mod wire; // between a socket and a `proto` session: nothing, or WebSocket frames
 mod drive; // one task per connection, turning a `proto` session: bytes <-> requests
 mod http; // health, rooms and events by HTTP; the WebSocket's handshake
@@ -16,11 +16,16 @@ mod pump; // turns the hub: requests in, replies and wake-ups out
 mod threads; // the journal's thread, the tables' thread, the readers
 mod indexer; // find: the index's thread, and the one that answers from it
 mod wheel; // deadlines, coarsely
+mod watch; // what is counted for whoever looks after the server
+mod machine; // what the machine says of the process and its disk
+mod status; // how the server is: one picture, and what it means
+pub mod words; // numbers as a person says them
+mod metrics; // the picture as numbers for Prometheus
 mod serve; // all of it together, from the first socket to the last byte
 
 pub use limits::{LimitError, Limits};
 pub use listen::{ListenAddr, ListenError};
-pub use serve::{Config, ServeError, Server, Stopper};
+pub use serve::{Config, Reach, ServeError, Server, Stopper};
 pub use start::{Opening, StartError, chains, open, recover};
 pub use tls::{TlsError, TlsFiles};
 pub use vang_hub::Guests;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
-    STALL_MS,
+    LINE_BYTES_MAX, STALL_MS, TYPED_BYTES_MAX,
 };
 use vang_proto::vang::ServerLimits;
 
@@ -14,6 +14,14 @@ const PER_ADDRESS_MAX: u64 = 1_024;
 
 /// Open files that are not connections: the journal, the tables, listeners, refusals under way.
 const FILES_RESERVED: u64 = 256;
+
+/// Free room on the data folder's disk below which the server says that it is not ready: 128 MiB, what the
+/// logs of journal and tables may take between two tidyings. `/readyz` then fails before the first send does.
+const READY_FREE_BYTES: u64 = 128 << 20;
+
+/// Entries that the tables may be behind before the server says that it is not ready: a tenth of where
+/// senders are slowed.
+const READY_LAG: u64 = 100_000;
 
 /// How long a stop waits for clients to take what they are owed, ms.
 const STOP_MS: u64 = 5_000;
@@ -51,10 +59,11 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 11] = rows![
+const TABLE: [Row; 14] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "a message's header; two length bytes can say no more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "any message's content; refused by its claimed length";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: kept for ever, sent to all";
+    "line" Bytes LINE_BYTES_MAX as u64, 64 => TYPED_BYTES_MAX as u64 / 2, "a typed line; a longer one is not taken";
     "first-byte" Time FIRST_BYTE_MS, 10 => DAY_MS, "until the kind of client is known; then closed without a byte";
     "header-time" Time HEADER_MS, 10 => DAY_MS, "from a header's first byte to its last";
     "content-time" Time CONTENT_MS, 10 => DAY_MS, "from a header's end to its content's";
@@ -63,6 +72,8 @@ const TABLE: [Row; 11] = rows![
     "stop-time" Time STOP_MS, 0 => DAY_MS, "for clients to take what they are owed when the server stops";
     "connections" Count 0, 1 => 10_000_000, "in all; by default the open-file limit less 256";
     "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; this machine is exempt";
+    "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free on the data folder's disk; with less /readyz says no";
+    "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that history may be behind; with more /readyz says no";
 ];
 
 /// Not a limit that can be set.
@@ -148,6 +159,11 @@ impl Limits {
         self.get("inline")
     }
 
+    /// A typed line, bytes.
+    pub fn line_bytes(&self) -> usize {
+        self.get("line") as usize
+    }
+
     /// Until the kind of client is known, ms.
     pub fn first_byte_ms(&self) -> u64 {
         self.get("first-byte")
@@ -164,6 +180,16 @@ impl Limits {
             0 => open_files.saturating_sub(FILES_RESERVED).max(16) as usize,
             set => set as usize,
         }
+    }
+
+    /// Free room on the disk below which the server is not ready, bytes.
+    pub fn ready_free_bytes(&self) -> u64 {
+        self.get("ready-free")
+    }
+
+    /// Entries that the tables may be behind before the server is not ready.
+    pub fn ready_lag(&self) -> u64 {
+        self.get("ready-lag")
     }
 
     /// Connections from one address.

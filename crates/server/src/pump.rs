@@ -16,13 +16,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use vang_chat::Time;
 use vang_hub::{Delta, Hub, Now, Output, Peer, Read, ReadFault, ReadJob, SessionId};
 use vang_proto::Millis;
-use vang_proto::vang::{Request, ServerSession, Ticket};
+use vang_proto::vang::{Action, Request, ServerSession, Ticket, write_json};
 
 use crate::door::Door;
 use crate::indexer::FindJob;
 use crate::listen::From;
+use crate::status::{Follower, Snapshot, Waiting, Way};
 use crate::threads::{Answer, Progress, WriteJob};
+use crate::watch::{Refusals, Watch};
 use crate::wheel::{Rings, TICK_MS, Wheel};
+use crate::{machine, metrics};
 
 /// Entries that the tables may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
@@ -89,10 +92,12 @@ pub(crate) struct Pump {
     trouble: RefCell<Option<String>>,
     stopping: Cell<bool>,
     ended: Cell<Option<&'static str>>,
+    /// What is counted beside what the hub counts.
+    pub(crate) watch: Watch,
 }
 
 impl Pump {
-    pub(crate) fn new(hub: Hub, threads: Threads) -> Pump {
+    pub(crate) fn new(hub: Hub, threads: Threads, watch: Watch) -> Pump {
         Pump {
             hub: RefCell::new(hub),
             slots: RefCell::default(),
@@ -103,6 +108,7 @@ impl Pump {
             trouble: RefCell::default(),
             stopping: Cell::new(false),
             ended: Cell::new(None),
+            watch,
         }
     }
 
@@ -124,7 +130,11 @@ impl Pump {
     }
 
     pub(crate) fn disconnect(&self, id: SessionId) {
-        self.slots.borrow_mut().remove(&id);
+        if let Some(slot) = self.slots.borrow_mut().remove(&id) {
+            for &(code, count) in slot.session.borrow().refusals() {
+                self.watch.refusals.add(code, count);
+            }
+        }
         self.hub.borrow_mut().disconnect(id);
     }
 
@@ -134,12 +144,100 @@ impl Pump {
     }
 
     /// A session's request. What comes of it is in its slot now or later.
-    pub(crate) fn request(&self, id: SessionId, ticket: Ticket, request: Request) {
+    pub(crate) fn request(self: &Rc<Self>, id: SessionId, ticket: Ticket, request: Request) {
+        if request.action == Action::Status && self.is_operator(id) {
+            return self.tell_status(id, ticket, request.re);
+        }
         self.hub.borrow_mut().request(id, ticket, request);
         self.perform();
         // The batch is written when every ready socket has been read: the pump's own turn comes
         // after theirs.
         self.schedule();
+    }
+
+    fn is_operator(&self, id: SessionId) -> bool {
+        self.hub.borrow().about(id).is_some_and(|about| about.peer == Peer::Operator)
+    }
+
+    /// Answers when the machine was looked at, which may take its time.
+    fn tell_status(self: &Rc<Self>, id: SessionId, ticket: Ticket, re: Option<String>) {
+        let pump = self.clone();
+        tokio::task::spawn_local(async move {
+            let machine = machine::look(pump.watch.data.clone()).await;
+            let report = pump.snapshot().report(&machine).to_string();
+            if let Some(slot) = pump.slots.borrow().get(&id) {
+                let reply = write_json(re.as_deref(), &[], &report);
+                slot.session.borrow_mut().reply(steady_now(), ticket, reply);
+                slot.wake();
+            }
+        });
+    }
+
+    /// The server at this moment, without what costs a look at every connection.
+    fn outline(&self) -> Snapshot {
+        let (hub, watch) = (self.hub.borrow(), &self.watch);
+        let progress = &self.threads.progress;
+        Snapshot {
+            server: watch.server.clone(),
+            up_ms: watch.began.elapsed().as_millis() as u64,
+            journal: hub.identity().id_hex(),
+            open: hub.is_open(),
+            trouble: self.trouble.borrow().clone().or_else(|| hub.trouble().map(str::to_owned)),
+            hub: hub.stats(),
+            view: Follower { position: progress.cursor().0, stuck: progress.is_stuck() },
+            find: Follower { position: self.threads.index.cursor().0, stuck: self.threads.index.is_stuck() },
+            connections_max: watch.connections_max.get() as u64,
+            accepted: watch.accepted.get(),
+            turned_away: watch.turned_away.get(),
+            appends: watch.appends.read(),
+            free_min: watch.free_min.get(),
+            lag_max: watch.lag_max.get(),
+            ..Snapshot::default()
+        }
+    }
+
+    /// The server at this moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.outline();
+        let (hub, watch, now) = (self.hub.borrow(), &self.watch, steady_now());
+        let refusals = Refusals::default();
+        for (code, count) in watch.refusals.read().into_iter().chain(hub.refusals().iter().copied()) {
+            refusals.add(code, count);
+        }
+        for slot in self.slots.borrow().values() {
+            let Some(about) = hub.about(slot.id) else { continue };
+            let way = Way::new(slot.about.door.name(), slot.about.tls, about.peer);
+            *snapshot.ways.entry(way).or_default() += 1;
+            // Whoever asks for this has its own session at hand.
+            let Ok(session) = slot.session.try_borrow() else { continue };
+            for &(code, count) in session.refusals() {
+                refusals.add(code, count);
+            }
+            let Some((bytes, since)) = session.waiting() else { continue };
+            snapshot.unsent_bytes += bytes as u64;
+            snapshot.waiting.push(Waiting {
+                bytes,
+                for_ms: now.0.saturating_sub(since.0),
+                behind: about.behind,
+                name: about.name,
+                from: slot.about.from.to_string(),
+                way,
+            });
+        }
+        snapshot.refusals = refusals.read();
+        snapshot
+    }
+
+    /// What keeps the server from being ready, if anything.
+    pub(crate) async fn not_ready(&self) -> Option<String> {
+        let disk = machine::look_at_disk(self.watch.data.clone()).await;
+        self.outline().not_ready(disk)
+    }
+
+    /// The server's numbers, for Prometheus.
+    pub(crate) async fn metrics(&self) -> String {
+        let machine = machine::look(self.watch.data.clone()).await;
+        metrics::text(self.snapshot(), machine)
     }
 
     /// What comes next for a session; `true` when there may be more at once.
@@ -183,7 +281,10 @@ impl Pump {
                     }
                 }
                 // A thread that is gone takes the process with it at its end; see `serve.rs`.
-                Output::Append(batch) => drop(self.threads.journal.send(WriteJob::Append(batch))),
+                Output::Append(batch) => {
+                    self.watch.append_begins();
+                    drop(self.threads.journal.send(WriteJob::Append(batch)));
+                }
                 Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
                 Output::Read(job) => {
                     let id = job.id;
@@ -204,6 +305,7 @@ impl Pump {
     fn take(&self, answer: Answer) {
         match answer {
             Answer::Appended(appended) => {
+                self.watch.append_ends();
                 let trouble = match &appended {
                     vang_journal::Appended::Appended { .. } => None,
                     vang_journal::Appended::NotAppended(fault) | vang_journal::Appended::Unknown(fault) => {

@@ -1,7 +1,7 @@
 //! A server from its first socket to its last byte: open the data folder, replay, listen, accept;
 //! then, when told to stop: take nothing more, finish what was asked, tell everybody, leave.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -29,6 +29,7 @@ use crate::socket::Socket;
 use crate::start::{self, StartError};
 use crate::threads::{self, Progress};
 use crate::tls::{self, TlsError, TlsFiles};
+use crate::watch::Watch;
 
 /// A pause after an accept that failed: the process is out of files, and will be for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,6 +59,10 @@ pub struct Config {
     pub names: Vec<String>,
     /// From where guests are admitted.
     pub guests: Guests,
+    /// From where `/metrics` may be read.
+    pub metrics: Reach,
+    /// From where lines may be typed.
+    pub lines: Reach,
     /// What the server calls itself, as `vang/0.1.0`.
     pub name: String,
 }
@@ -74,9 +79,21 @@ impl Config {
             tls: None,
             names: Vec::new(),
             guests: Guests::default(),
+            metrics: Reach::default(),
+            lines: Reach::default(),
             name,
         }
     }
+}
+
+/// From where something may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// This machine: loopback and Unix sockets.
+    #[default]
+    Local,
+    /// Everywhere, by TLS.
+    Everywhere,
 }
 
 /// Why a server ended, or did not begin.
@@ -177,6 +194,7 @@ impl Server {
         let salts = Salts::new(salt.try_into().expect("32 of 40 bytes"));
         let node = Node(u64::from_le_bytes(node.try_into().expect("8 of 40 bytes")));
         let identity = opening.journal.identity();
+        let server = config.name.clone();
         let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
         hub.set_inline_max(config.limits.inline_bytes());
         hub.set_guests(config.guests);
@@ -205,15 +223,21 @@ impl Server {
         workers.extend([finder, indexer]);
         workers.extend([tables_thread, journal_thread]);
 
-        let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, finds, progress, index }));
         let (stop, stopped) = watch::channel(false);
         let connections_max = config.limits.connections(open_files);
+        let watch = Watch::new(config.data, server);
+        watch.connections_max.set(connections_max);
+        watch.free_min.set(config.limits.ready_free_bytes());
+        watch.lag_max.set(config.limits.ready_lag());
+        let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, finds, progress, index }, watch));
         Ok(Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {
                     pump,
                     limits: config.limits,
                     tls: RefCell::new(tls.config),
+                    metrics: Cell::new(config.metrics),
+                    lines: Cell::new(config.lines),
                     names: RefCell::new(names.into()),
                 }),
                 connections_max,
@@ -354,10 +378,17 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
     };
     // Those that are refused have places of their own: nobody fills the server with them.
     let place = match (&refused, counted) {
-        (Some(_), _) if counts.refused >= REFUSALS_MAX => return,
+        (Some(_), _) if counts.refused >= REFUSALS_MAX => {
+            shared.house.pump.watch.turned_away.add(1);
+            return;
+        }
         (Some(_), _) => Place::Refused,
         (None, ip) => Place::Taken(ip),
     };
+    match place {
+        Place::Taken(_) => shared.house.pump.watch.accepted.add(1),
+        Place::Refused => shared.house.pump.watch.turned_away.add(1),
+    }
     counts.take(place);
     let peer = match (door, from.is_local()) {
         (Door::Operator, _) => Peer::Operator,

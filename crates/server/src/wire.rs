@@ -1,4 +1,5 @@
-//! Between a socket and a `proto` session: nothing for native messages, frames for a WebSocket. Bytes that
+//! Between a socket and a `proto` session: nothing for native messages, frames for a WebSocket, a translator for
+//! typed lines. Bytes that
 //! all readers share are not copied here (TLS must, to encrypt them).
 //!
 //! ```text
@@ -9,6 +10,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use vang_proto::Millis;
+use vang_proto::lines::Lines;
 use vang_proto::vang::ServerSession;
 use vang_proto::ws::{CloseCode, Heard, Kind, WebSocket, message_header};
 
@@ -16,6 +18,9 @@ use crate::socket::Socket;
 
 /// Pieces in one write: more only cost.
 const SLICES_PER_WRITE: usize = 32;
+
+/// Bytes of messages that are turned into lines at once: then those are written first.
+const TRANSLATED_BYTES: usize = 16 << 10;
 
 /// See the module's head.
 pub(crate) struct Wire {
@@ -27,6 +32,15 @@ pub(crate) struct Wire {
 enum Dress {
     Native,
     WebSocket(Box<Framed>),
+    Lines(Box<Typed>),
+}
+
+/// Typed lines, and how far those that go out are written.
+struct Typed {
+    lines: Lines,
+    text: Bytes,
+    /// Bytes of the session's output that `text` was made of: written when it is.
+    owed: usize,
 }
 
 /// A WebSocket, and how far the message that goes out is written.
@@ -63,6 +77,12 @@ impl Wire {
         Wire { socket, dress: Dress::WebSocket(Box::default()), ending: Ending::No }
     }
 
+    /// Lines of at most so many bytes.
+    pub(crate) fn lines(socket: Socket, line_max: usize) -> Wire {
+        let typed = Typed { lines: Lines::new(line_max), text: Bytes::new(), owed: 0 };
+        Wire { socket, dress: Dress::Lines(Box::new(typed)), ending: Ending::No }
+    }
+
     /// Bytes came.
     pub(crate) fn hand_in(&mut self, bytes: &mut [u8], session: &mut ServerSession, now: Millis) {
         match &mut self.dress {
@@ -79,6 +99,26 @@ impl Wire {
                     framed.incoming.close(CloseCode::UnsupportedData, "messages here are binary");
                 }
             }
+            Dress::Lines(typed) => {
+                typed.lines.handle_bytes(bytes);
+                typed.pass_on(session, now);
+            }
+        }
+    }
+
+    /// May it be read, as far as what is around the messages is concerned?
+    pub(crate) fn wants_input(&self) -> bool {
+        match &self.dress {
+            Dress::Native | Dress::WebSocket(_) => true,
+            Dress::Lines(typed) => typed.lines.wants_input(),
+        }
+    }
+
+    /// Why the peer's bytes were refused, for the log, where the session does not know of it.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        match &self.dress {
+            Dress::Native | Dress::WebSocket(_) => None,
+            Dress::Lines(typed) => typed.lines.refusal(),
         }
     }
 
@@ -88,6 +128,11 @@ impl Wire {
             Dress::Native => session.handle_end(now),
             // Without a goodbye: it is gone. A WebSocket has no half.
             Dress::WebSocket(framed) => framed.incoming.close(CloseCode::Normal, ""),
+            // Lines end as if it had said so.
+            Dress::Lines(typed) => {
+                typed.lines.handle_end();
+                typed.pass_on(session, now);
+            }
         }
     }
 
@@ -96,6 +141,7 @@ impl Wire {
         match &self.dress {
             Dress::Native => false,
             Dress::WebSocket(framed) => self.ending == Ending::No && framed.incoming.is_close_sent(),
+            Dress::Lines(typed) => self.ending == Ending::No && typed.lines.wants_close(),
         }
     }
 
@@ -104,6 +150,7 @@ impl Wire {
         let own = match &self.dress {
             Dress::Native => false,
             Dress::WebSocket(framed) => !framed.before().is_empty() || framed.incoming.has_answer(),
+            Dress::Lines(typed) => !typed.text.is_empty(),
         };
         let ending = matches!(self.ending, Ending::Wanted | Ending::Said);
         own || ending || session.has_output() || self.socket.wants_flush()
@@ -125,6 +172,10 @@ impl Wire {
                 }
                 Dress::WebSocket(framed) => match framed.prepare(session) {
                     true => framed.write(&mut self.socket, session, now),
+                    false => break,
+                },
+                Dress::Lines(typed) => match typed.prepare(session, now) {
+                    true => typed.write(&mut self.socket, session, now),
                     false => break,
                 },
             };
@@ -214,6 +265,49 @@ impl Framed {
         }
         self.left -= written - of_head;
         session.wrote(now, written - of_head);
+        Ok(())
+    }
+}
+
+impl Typed {
+    /// What came of lines or frames goes where it belongs.
+    fn pass_on(&mut self, session: &mut ServerSession, now: Millis) {
+        if self.text.is_empty() {
+            self.text = self.lines.poll_text().unwrap_or_default();
+        }
+        while let Some(native) = self.lines.poll_native() {
+            session.handle_bytes(now, &native);
+        }
+    }
+
+    /// Turns what the session says into lines when the last are written. `false`: there is nothing to write.
+    fn prepare(&mut self, session: &mut ServerSession, now: Millis) -> bool {
+        while self.text.is_empty() {
+            session.wrote(now, std::mem::take(&mut self.owed));
+            if session.has_output() {
+                for bytes in session.output().take(SLICES_PER_WRITE) {
+                    self.lines.handle_frames(bytes);
+                    self.owed += bytes.len();
+                    if self.owed >= TRANSLATED_BYTES {
+                        break;
+                    }
+                }
+            }
+            self.pass_on(session, now);
+            if self.owed == 0 {
+                break;
+            }
+        }
+        !self.text.is_empty()
+    }
+
+    fn write(&mut self, socket: &mut Socket, session: &mut ServerSession, now: Millis) -> io::Result<()> {
+        let written = socket.try_write(&[IoSlice::new(&self.text)])?;
+        self.text.advance(written);
+        if self.text.is_empty() {
+            session.wrote(now, std::mem::take(&mut self.owed));
+            self.pass_on(session, now);
+        }
         Ok(())
     }
 }

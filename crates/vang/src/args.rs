@@ -13,6 +13,7 @@ use vang_client::{BadPlace, Place};
 use crate::admin::AdminArgs;
 use crate::bench::BenchArgs;
 use crate::serve::ServeArgs;
+use crate::status::StatusArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Request(RequestArgs),
     Bench(BenchArgs),
     Admin(AdminArgs),
+    Status(StatusArgs),
 }
 
 /// Which server, as whom, for how long: of every client command.

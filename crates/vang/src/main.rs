@@ -6,6 +6,7 @@ mod args; // what can be typed
 mod say; // what is answered: stdout, stderr, exit codes
 mod serve; // vang serve
 mod admin; // vang admin
+mod status; // vang status
 mod send; // vang send
 mod tail; // vang tail
 mod find; // vang find
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Request(args) => request::guide(&args),
         Command::Bench(args) => bench::run(args),
         Command::Admin(args) => admin::run(args),
+        Command::Status(args) => status::run(args),
     };
     say::exit(outcome)
 }

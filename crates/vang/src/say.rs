@@ -44,6 +44,11 @@ impl Failure {
         Failure { code: TIMED_OUT, ..Failure::new(text) }
     }
 
+    /// Is there nothing to say, as when nobody reads any more?
+    pub(crate) fn is_silent(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// With what to do, where anybody knows.
     pub(crate) fn advise(self, advice: impl Into<String>) -> Failure {
         Failure { advice: Some(advice.into()).filter(|advice| !advice.is_empty()), ..self }

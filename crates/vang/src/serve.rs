@@ -10,7 +10,7 @@ use vang_client::trouble::plain;
 use vang_client::{Doing, explain};
 use vang_journal::{DataFolder, FolderError};
 use vang_server::{
-    Config, Guests, Limits, ListenAddr, ListenError, ServeError, Server, StartError, Stopper, TlsFiles,
+    Config, Guests, Limits, ListenAddr, ListenError, Reach, ServeError, Server, StartError, Stopper, TlsFiles,
 };
 
 use crate::say::Failure;
@@ -61,20 +61,37 @@ pub(crate) struct ServeArgs {
 
     /// From where people without an account are admitted
     #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) guests: GuestsFrom,
+    pub(crate) guests: FromWhere,
+
+    /// From where lines may be typed, as with nc
+    #[arg(long, value_name = "FROM", default_value = "local")]
+    pub(crate) lines: FromWhere,
+
+    /// From where /metrics may be read
+    #[arg(long, value_name = "FROM", default_value = "local")]
+    pub(crate) metrics: FromWhere,
 
     /// Accept this machine's clock although it jumped ahead of the journal's
     #[arg(long)]
     pub(crate) confirm_time: bool,
 }
 
-/// See `--guests`.
+/// See `--guests`, `--lines`, `--metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GuestsFrom {
+pub(crate) enum FromWhere {
     /// This machine: loopback and Unix sockets
     Local,
     /// Everywhere, by TLS
     Everywhere,
+}
+
+impl From<FromWhere> for Reach {
+    fn from(given: FromWhere) -> Reach {
+        match given {
+            FromWhere::Local => Reach::Local,
+            FromWhere::Everywhere => Reach::Everywhere,
+        }
+    }
 }
 
 /// See `--log-format`.
@@ -101,9 +118,11 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
         names: args.names,
         guests: match args.guests {
-            GuestsFrom::Local => Guests::Local,
-            GuestsFrom::Everywhere => Guests::Everywhere,
+            FromWhere::Local => Guests::Local,
+            FromWhere::Everywhere => Guests::Everywhere,
         },
+        metrics: args.metrics.into(),
+        lines: args.lines.into(),
         name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
     };
     let data = config.data.clone();

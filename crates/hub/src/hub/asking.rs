@@ -76,6 +76,8 @@ impl Hub {
                 let who = own_account(&who)?;
                 return self.enqueue(asker, Command::Leave { room, who }, Bytes::new());
             }
+            // Whoever drives the hub knows the sockets and the machine, and has answered those who may ask.
+            Action::Status => return Err(refused(&Refusal::NotAllowed)),
             Action::AddAccount { name } => {
                 if peer != Peer::Operator {
                     return Err(refused(&Refusal::NotAllowed));

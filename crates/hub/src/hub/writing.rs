@@ -189,6 +189,7 @@ impl Hub {
         match outcome {
             Ok(events) => {
                 for event in &events {
+                    self.messages += u64::from(matches!(event, Event::MessageSent { .. }));
                     self.take_note(growth, seq, event, envelope, payload);
                     if let Some(asker) = &asker {
                         self.answer(asker, seq, event, payload);

@@ -52,6 +52,7 @@ pub enum Action {
     Join { room: String, who: Option<String> },
     Leave { room: String },
     AddAccount { name: String },
+    Status,
 }
 
 /// Where following begins.
@@ -72,7 +73,7 @@ pub enum FollowFrom {
     },
 }
 
-const ACTIONS: [&str; 12] = [
+const ACTIONS: [&str; 13] = [
     "hello",
     "ping",
     "send",
@@ -85,6 +86,7 @@ const ACTIONS: [&str; 12] = [
     "join",
     "leave",
     "account-add",
+    "status",
 ];
 
 /// Is this an action that vang knows?
@@ -252,6 +254,7 @@ fn read_action(source: &Source<'_>, form: Form, name: &str) -> Result<Action, Er
         "hello" => Action::Hello,
         "ping" => Action::Ping,
         "rooms" => Action::Rooms,
+        "status" => Action::Status,
         "who" => Action::Who { room: source.text("room")? },
         "leave" => Action::Leave { room: source.text("room")? },
         "account-add" => Action::AddAccount { name: source.text("name")? },

@@ -96,6 +96,8 @@ pub struct ServerSession {
     active_at: Millis,
     written_at: Millis,
     refused: Option<String>,
+    /// Codes said without anybody's asking the hub, and how often.
+    refusals: Vec<(Code, u64)>,
     /// The last event, written when nothing is pending any more.
     goodbye: Option<Bytes>,
 }
@@ -126,6 +128,7 @@ impl ServerSession {
             active_at: now,
             written_at: now,
             refused: None,
+            refusals: Vec::new(),
             goodbye: None,
         }
     }
@@ -221,6 +224,7 @@ impl ServerSession {
                 Some((ticket, request))
             }
             Err(Fault::Refused { re, error }) => {
+                self.count(error.code);
                 let ticket = self.admit(0, last);
                 self.reply(now, ticket, reply::write_error(re.as_deref(), &error));
                 None
@@ -332,6 +336,7 @@ impl ServerSession {
             return;
         }
         self.refused = Some(error.detail.clone());
+        self.count(error.code);
         let ticket = self.admit(0, true);
         self.reply(now, ticket, reply::write_error(None, error));
     }
@@ -476,6 +481,24 @@ impl ServerSession {
     /// Why the session refused the peer's bytes, for the log: quotes nothing that the peer sent.
     pub fn refusal(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+
+    fn count(&mut self, code: Code) {
+        match self.refusals.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, count)) => *count += 1,
+            None => self.refusals.push((code, 1)),
+        }
+    }
+
+    /// What it refused by itself so far, by code.
+    pub fn refusals(&self) -> &[(Code, u64)] {
+        &self.refusals
+    }
+
+    /// Bytes that wait for the peer to take them, and since when it took none; `None` when nothing waits.
+    pub fn waiting(&self) -> Option<(usize, Millis)> {
+        let bytes = self.out.iter().map(|(bytes, _)| bytes.len()).sum();
+        (bytes > 0).then_some((bytes, self.written_at))
     }
 
     /// Bytes that this session holds for its peer: for measuring, not for deciding.

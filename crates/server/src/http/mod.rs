@@ -2,7 +2,9 @@
 //! `/readyz`; browsers and programs get rooms, events and the WebSocket.
 //!
 //! ```text
-//! GET /healthz, /readyz       the process answers; it can also write, and has room for one connection more
+//! GET /healthz, /readyz       the process answers; it can also write, has room on the disk and for one connection more,
+//!                             and its tables are up to date
+//! GET /metrics                numbers for Prometheus; for this machine, unless it is said otherwise
 //! GET /                       the page, and its files
 //! GET /ws                     a WebSocket: native messages in binary frames
 //! GET /rooms                  the rooms that the asker may see, as JSON
@@ -46,7 +48,9 @@ use self::upgrade::NoHandshake;
 use crate::door::Door;
 use crate::drive::House;
 use crate::listen::From;
+use crate::metrics;
 use crate::pump::About;
+use crate::serve::Reach;
 use crate::socket::{Rewound, Socket};
 
 /// For a whole head, and between two requests on one connection.
@@ -116,7 +120,7 @@ impl Asker {
             return match (is_read, path) {
                 (false, _) => not_allowed(),
                 (true, "/healthz") => text(StatusCode::OK, "ok\n"),
-                (true, _) => match self.refused.clone().or_else(|| self.house.pump.trouble()) {
+                (true, _) => match self.refused.clone().or(self.house.pump.not_ready().await) {
                     None => text(StatusCode::OK, "ready\n"),
                     Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")),
                 },
@@ -160,8 +164,19 @@ impl Asker {
             }
             ["find"] => self.find(request).await,
             ["rooms", room, "events"] => self.events(request, room).await,
+            ["metrics"] if self.is_local() || self.house.metrics.get() == Reach::Everywhere => {
+                whole(StatusCode::OK, metrics::CONTENT_TYPE, self.house.pump.metrics().await.into())
+            }
+            ["metrics"] => text(
+                StatusCode::FORBIDDEN,
+                "metrics are for this machine, unless --metrics says everywhere\n",
+            ),
             _ => text(StatusCode::NOT_FOUND, "not here\n"),
         }
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.peer, Peer::Operator | Peer::Local)
     }
 
     fn asking(&self) -> Asking {

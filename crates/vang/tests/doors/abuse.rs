@@ -298,7 +298,6 @@ fn other_protocols_are_told_what_is_spoken_here() {
             "the third byte is 0x48; and these bytes are no other protocol known here",
         ),
         (b"EHLO mail.example\r\n", "malformed", "protocol", "no other protocol known here"),
-        (b"hello, world\n", "malformed", "protocol", "the third byte is 0x6c"),
         (b"\x00\x05[1,2]", "malformed", "protocol", "the third byte is 0x5b"),
         (b"\xff\xff\xff\xff\xff", "malformed", "protocol", "the third byte is 0xff"),
         (b"PRIVMSG #general :hi\r\n", "malformed", "protocol", "no other protocol known here"),

@@ -16,6 +16,8 @@ mod cursor; // what a session passes over, and what it is never told
 mod clock; // a clock that cannot be right
 mod http; // for those who look after the server
 mod web; // WebSocket, rooms and events by HTTP; strangers' pages
+mod status; // vang status, /readyz, /metrics
+mod lines; // people who type
 
 mod tls; // the same doors inside TLS; what is refused without it; who the server is
 mod interop; // the examples, against us and among each other

@@ -80,7 +80,9 @@ impl SmallDisk {
 
     fn serve(&self) -> Command {
         let mut command = vang();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(self.data());
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        // As small as the disk: only what cannot be posted makes it not ready.
+        command.args(["--limit", "ready-free=0", "--data"]).arg(self.data());
         self.inside(&command)
     }
 
@@ -228,6 +230,38 @@ fn assert_healed(server: &Server, talk: &mut Talk) {
     let history = history(&server.addr);
     assert_one_history(&history);
     assert!(history == talk.kept, "something else than what was acknowledged");
+}
+
+#[test]
+fn a_disk_that_gets_full_is_told_by_readyz_before_anything_fails() {
+    let disk = SmallDisk::new("16m");
+    let mut command = disk.serve();
+    command.args(["--limit", "ready-free=8MiB"]);
+    let server = Server::spawn(command, &disk.data());
+    until("ready", || get(&server, "/readyz").0 == 200);
+    let mut filler = File::create(disk.filler()).unwrap();
+    filler.write_all(&vec![0; 10 << 20]).unwrap();
+    drop(filler);
+    let (code, body) = get(&server, "/readyz");
+    assert!(
+        code == 503 && body.ends_with(" free, less than the 8.0 MiB of limit ready-free\n"),
+        "{code} {body}"
+    );
+    // Whoever looks after it has time: everything works.
+    let mut talk = Talk::default();
+    let mut raw = Raw::connect(&*server.addr);
+    talk.send_some(&mut raw, 20);
+    let mut status = vang();
+    status.args(["status", "--data"]).arg(disk.data());
+    let said = succeeded(&["status"], disk.inside(&status).output().unwrap());
+    assert!(
+        said.contains(", NOT READY: the disk has ")
+            && said.contains("\nwhat this means\n  - the disk is nearly full ("),
+        "{said}"
+    );
+    disk.make_room();
+    until("ready again", || get(&server, "/readyz").0 == 200);
+    assert!(history(&server.addr) == talk.kept);
 }
 
 #[test]

@@ -1,0 +1,300 @@
+//! How the server is: one picture, for `vang status`, `/readyz` and `/metrics` alike, and what it means in
+//! words. Only numbers, but for the names of those for whom bytes wait: those the operator sees, and
+//! nobody else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vang_hub::{Peer, Stats};
+use vang_proto::vang::Code;
+
+use crate::machine::{Machine, Space};
+use crate::watch::Times;
+use crate::words::{bytes, time};
+
+/// Connections named for whom most bytes wait.
+const NAMED_MAX: usize = 10;
+
+/// With bytes waiting of which none was taken for so long, somebody has stopped reading: 1 min.
+const STALLED_MS: u64 = 60_000;
+
+/// Entries behind from which on the tables are worth a word: a second's work.
+const LAG_TOLD: u64 = 10_000;
+
+/// Free room is worth a word below so many times what makes the server not ready.
+const FREE_TOLD: u64 = 4;
+
+/// By which door, how wrapped, and from where: what connections are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    pub(crate) door: &'static str,
+    pub(crate) tls: bool,
+    pub(crate) local: bool,
+}
+
+/// Somebody for whom bytes wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) bytes: usize,
+    /// Since it took something, ms.
+    pub(crate) for_ms: u64,
+    /// Entries that it has still to be told, or pass over.
+    pub(crate) behind: u64,
+    pub(crate) name: String,
+    pub(crate) from: String,
+    pub(crate) way: Way,
+}
+
+/// The server at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) server: String,
+    pub(crate) up_ms: u64,
+    pub(crate) journal: String,
+    pub(crate) open: bool,
+    /// Why nothing can be written.
+    pub(crate) trouble: Option<String>,
+    pub(crate) hub: Stats,
+    pub(crate) view: Follower,
+    pub(crate) find: Follower,
+    pub(crate) ways: BTreeMap<Way, u64>,
+    pub(crate) connections_max: u64,
+    pub(crate) accepted: u64,
+    pub(crate) turned_away: u64,
+    /// In memory, for all connections.
+    pub(crate) unsent_bytes: u64,
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) appends: Times,
+    pub(crate) refusals: Vec<(Code, u64)>,
+    pub(crate) free_min: u64,
+    pub(crate) lag_max: u64,
+}
+
+/// A reader of the journal: how far it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Follower {
+    pub(crate) position: u64,
+    pub(crate) stuck: bool,
+}
+
+impl Snapshot {
+    /// Entries that a reader of the journal is behind.
+    pub(crate) fn lag(&self, follower: Follower) -> u64 {
+        self.hub.seq.saturating_sub(follower.position)
+    }
+
+    /// What keeps the server from being ready, the worst first.
+    pub(crate) fn not_ready(&self, disk: Option<Space>) -> Option<String> {
+        if let Some(trouble) = &self.trouble {
+            return Some(trouble.clone());
+        }
+        if let Some(Space { free, .. }) = disk
+            && free < self.free_min
+        {
+            let (free, least) = (bytes(free), bytes(self.free_min));
+            return Some(format!("the disk has {free} free, less than the {least} of limit ready-free"));
+        }
+        if self.view.stuck {
+            return Some("the tables for history cannot be written".to_owned());
+        }
+        let lag = self.lag(self.view);
+        (lag > self.lag_max).then(|| {
+            format!("the tables are {lag} entries behind, more than the {} of limit ready-lag", self.lag_max)
+        })
+    }
+
+    /// What is off and what it means, in words; nothing when all is well.
+    pub(crate) fn meaning(&self, machine: &Machine) -> Vec<String> {
+        let mut told = Vec::new();
+        if let Some(trouble) = &self.trouble {
+            told.push(format!(
+                "nothing can be posted now: {trouble}; readers read on, and it is tried again"
+            ));
+        }
+        match machine.disk {
+            Some(Space { free, .. }) if free < self.free_min => told.push(format!(
+                "the disk is nearly full ({} free): soon nothing can be posted; make room, or move the data folder",
+                bytes(free)
+            )),
+            Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_TOLD) => {
+                told.push(format!("the disk has only {} left", bytes(free)));
+            }
+            _ => {}
+        }
+        let lag = self.lag(self.view);
+        if self.view.stuck {
+            told.push(
+                "the tables for history cannot be written: who asks for old messages is told to come back; \
+                       nothing is lost"
+                    .to_owned(),
+            );
+        } else if lag > LAG_TOLD {
+            told.push(format!(
+                "history is {lag} entries behind: who asks for the newest of it waits; senders are slowed at 1,000,000"
+            ));
+        }
+        for waiting in self.waiting.iter().filter(|waiting| waiting.for_ms >= STALLED_MS) {
+            told.push(format!(
+                "{} ({}) has read nothing for {}: it costs {} here, loses nothing, and is closed after limit stall",
+                waiting.name,
+                waiting.from,
+                time(waiting.for_ms),
+                bytes(waiting.bytes as u64)
+            ));
+        }
+        let open: u64 = self.ways.values().sum();
+        if self.connections_max > 0 && open * 10 >= self.connections_max * 9 {
+            told.push(format!(
+                "{open} of {} connections are taken: whoever comes beyond is turned away (limit connections)",
+                self.connections_max
+            ));
+        }
+        told
+    }
+
+    /// For programs: what `vang status --json` prints.
+    pub(crate) fn report(&self, machine: &Machine) -> Value {
+        let doors: Vec<Value> = self
+            .ways
+            .iter()
+            .map(|(way, &open)| json!({"door": way.door, "tls": way.tls, "local": way.local, "open": open}))
+            .collect();
+        let mut waiting: Vec<&Waiting> = self.waiting.iter().collect();
+        waiting.sort_by_key(|waiting| std::cmp::Reverse((waiting.bytes, waiting.for_ms)));
+        let named: Vec<Value> = waiting
+            .iter()
+            .take(NAMED_MAX)
+            .map(|waiting| {
+                json!({
+                    "name": waiting.name, "from": waiting.from,
+                    "door": waiting.way.door, "tls": waiting.way.tls, "local": waiting.way.local,
+                    "bytes": waiting.bytes, "for_ms": waiting.for_ms, "behind": waiting.behind,
+                })
+            })
+            .collect();
+        let files: serde_json::Map<String, Value> =
+            machine.files.iter().map(|&(name, size)| (name.to_owned(), size.into())).collect();
+        let refusals: serde_json::Map<String, Value> =
+            self.refusals.iter().map(|&(code, count)| (code.as_str().to_owned(), count.into())).collect();
+        json!({
+            "server": self.server,
+            "up_ms": self.up_ms,
+            "ready": self.not_ready(machine.disk).is_none(),
+            "not_ready": self.not_ready(machine.disk),
+            "journal": {
+                "id": self.journal, "position": self.hub.seq, "open": self.open, "trouble": self.trouble,
+                "appends": self.appends.count(),
+                "last_append_us": (self.appends.count() > 0).then_some(self.appends.last_us),
+            },
+            "view": {
+                "position": self.view.position, "behind": self.lag(self.view), "stuck": self.view.stuck,
+            },
+            "find": {
+                "position": self.find.position, "behind": self.lag(self.find), "stuck": self.find.stuck,
+            },
+            "messages": self.hub.messages,
+            "connections": {
+                "open": self.ways.values().sum::<u64>(), "most": self.connections_max, "doors": doors,
+                "accepted": self.accepted, "turned_away": self.turned_away,
+            },
+            "waiting": {"bytes": self.unsent_bytes, "connections": self.waiting.len(), "most": named},
+            "refusals": refusals,
+            "memory": {
+                "resident_bytes": machine.resident_bytes, "tail_bytes": self.hub.tail_bytes,
+                "queue_bytes": self.hub.queue_bytes,
+            },
+            "open_files": {"now": machine.open_files, "most": machine.open_files_max},
+            "cpu_seconds": machine.cpu_seconds,
+            "disk": {
+                "free_bytes": machine.disk.map(|space| space.free),
+                "size_bytes": machine.disk.map(|space| space.size),
+                "ready_free_bytes": self.free_min, "files": files,
+            },
+            "meaning": self.meaning(machine),
+        })
+    }
+}
+
+impl Way {
+    pub(crate) fn new(door: &'static str, tls: bool, peer: Peer) -> Way {
+        Way { door, tls, local: matches!(peer, Peer::Operator | Peer::Local) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> (Snapshot, Machine) {
+        let snapshot =
+            Snapshot { free_min: 64 << 20, lag_max: 100_000, connections_max: 100, ..Snapshot::default() };
+        let machine = Machine { disk: Some(Space { free: 1 << 40, size: 1 << 41 }), ..Machine::default() };
+        (snapshot, machine)
+    }
+
+    #[test]
+    fn a_server_that_is_well_has_nothing_to_say() {
+        let (snapshot, machine) = healthy();
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert_eq!(snapshot.meaning(&machine), Vec::<String>::new());
+        // A disk that cannot be looked at is no reason not to serve.
+        assert_eq!(snapshot.not_ready(None), None);
+    }
+
+    #[test]
+    fn a_full_disk_and_lagging_tables_are_told_before_they_hurt() {
+        let (mut snapshot, mut machine) = healthy();
+        machine.disk = Some(Space { free: (64 << 20) - 1, size: 1 << 40 });
+        let why = snapshot.not_ready(machine.disk).unwrap();
+        assert_eq!(why, "the disk has 64.0 MiB free, less than the 64.0 MiB of limit ready-free");
+        assert!(
+            snapshot.meaning(&machine)[0]
+                .starts_with("the disk is nearly full (64.0 MiB free): soon nothing")
+        );
+        machine.disk = Some(Space { free: 64 << 20, size: 1 << 40 });
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert_eq!(snapshot.meaning(&machine), ["the disk has only 64.0 MiB left"]);
+
+        (snapshot, machine) = healthy();
+        snapshot.hub.seq = 100_000;
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert!(snapshot.meaning(&machine)[0].starts_with("history is 100000 entries behind"));
+        snapshot.hub.seq = 100_001;
+        let why = "the tables are 100001 entries behind, more than the 100000 of limit ready-lag";
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), why);
+        snapshot.view = Follower { position: 100_001, stuck: true };
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "the tables for history cannot be written");
+        // What keeps everybody from posting comes before all else.
+        snapshot.trouble = Some("no space left for the journal".to_owned());
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "no space left for the journal");
+    }
+
+    #[test]
+    fn those_for_whom_most_waits_are_named_and_no_more_than_ten() {
+        let (mut snapshot, machine) = healthy();
+        let way = Way::new("native", false, Peer::Local);
+        let waiting = |n: usize| Waiting {
+            bytes: n * 1_000,
+            for_ms: 59_000 + n as u64 * 100,
+            behind: 7,
+            name: format!("guest:slow{n}"),
+            from: "127.0.0.1:9".to_owned(),
+            way,
+        };
+        snapshot.ways.insert(way, 95);
+        snapshot.waiting = (1..=12).map(waiting).collect();
+        let report = snapshot.report(&machine);
+        let named = report["waiting"]["most"].as_array().unwrap();
+        assert_eq!(
+            (named.len(), &named[0]["name"], &named[9]["name"]),
+            (10, &"guest:slow12".into(), &"guest:slow3".into())
+        );
+        let meaning = snapshot.meaning(&machine);
+        assert_eq!(meaning.len(), 4, "{meaning:?}");
+        assert!(
+            meaning[0]
+                .starts_with("guest:slow10 (127.0.0.1:9) has read nothing for 60 s: it costs 9.8 KiB here")
+        );
+        assert!(meaning[3].starts_with("95 of 100 connections are taken"), "{meaning:?}");
+    }
+}
