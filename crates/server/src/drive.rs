@@ -40,7 +40,7 @@ thread_local! {
 /// What every connection of a server shares.
 pub(crate) struct House {
     pub(crate) pump: Rc<Pump>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RefCell<Limits>,
     /// What TLS begins with; replaced when the certificate is.
     pub(crate) tls: RefCell<Arc<ServerConfig>>,
     /// From where `/metrics` may be read.
@@ -63,7 +63,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn run(mut self) {
-        self.socket.prepare(Duration::from_millis(self.house.limits.session().stall_ms));
+        self.socket.prepare(Duration::from_millis(self.house.limits.borrow().session().stall_ms));
         let mut first = [0; KIND_BYTES_MAX];
         // A silent connection ends without a byte: nobody knows what it would understand.
         let Some((mut len, mut kind)) = self.tell(&mut first).await else { return };
@@ -83,7 +83,7 @@ impl Connection {
             let (door, wire, refused) = match kind {
                 Kind::Lines => {
                     let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
-                    (Door::Lines, Wire::lines(socket, house.limits.line_bytes()), refused)
+                    (Door::Lines, Wire::lines(socket, house.limits.borrow().line_bytes()), refused)
                 }
                 _ => (Door::Native, Wire::native(socket), refused),
             };
@@ -106,7 +106,7 @@ impl Connection {
     /// Agrees on TLS; the kind that was asked for with it, if any.
     async fn secure(&mut self, first: &[u8]) -> Option<Option<Kind>> {
         let config = self.house.tls.borrow().clone();
-        let wait = Duration::from_millis(self.house.limits.first_byte_ms());
+        let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
         let begun = self.socket.begin_tls(config, first);
         let shaken = async { begun.map(|()| self.socket.shake_hands())?.await };
         let asked = match tokio::time::timeout(wait, shaken).await {
@@ -129,7 +129,7 @@ impl Connection {
 
     /// Reads until the kind is known; `None`: it never will be.
     async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<(usize, Kind)> {
-        let wait = Duration::from_millis(self.house.limits.first_byte_ms());
+        let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
         tokio::time::timeout(wait, self.read_kind(first)).await.ok()?.ok()
     }
 
@@ -178,7 +178,7 @@ struct Talk {
 
 impl Talk {
     async fn run(mut self, mut first: Vec<u8>, kind: Kind, refused: Option<ErrorReply>) {
-        let mut session = ServerSession::new(steady_now(), self.house.limits.session());
+        let mut session = ServerSession::new(steady_now(), self.house.limits.borrow().session());
         if let Some(error) = &refused {
             session.fail(steady_now(), error);
         }

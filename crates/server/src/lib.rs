@@ -25,7 +25,7 @@ mod serve; // all of it together, from the first socket to the last byte
 
 pub use limits::{LimitError, Limits};
 pub use listen::{ListenAddr, ListenError};
-pub use serve::{Config, Reach, ServeError, Server, Stopper};
+pub use serve::{Change, Changer, Config, Reach, ServeError, Server, Stopper};
 pub use start::{Opening, StartError, chains, open, recover};
 pub use tls::{TlsError, TlsFiles};
 pub use vang_hub::Guests;

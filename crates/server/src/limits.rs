@@ -197,6 +197,12 @@ impl Limits {
         self.get("per-address").min(u64::from(u32::MAX)) as u32
     }
 
+    /// Every limit by its name, with its default as it is written; `-` is derived from the machine.
+    pub fn defaults() -> impl Iterator<Item = (&'static str, String)> {
+        let text = |row: &Row| if row.default == 0 { "-".to_owned() } else { show(row.default, row.unit) };
+        TABLE.iter().map(move |row| (row.name, text(row)))
+    }
+
     /// The table, for `--help`.
     pub fn help() -> String {
         let mut text = String::from("Limits (--limit NAME=VALUE):\n");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_chat::Time;
-use vang_hub::{Delta, Hub, Now, Output, Peer, Read, ReadFault, ReadJob, SessionId};
+use vang_hub::{Delta, Guests, Hub, Now, Output, Peer, Read, ReadFault, ReadJob, SessionId};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Request, ServerSession, Ticket, write_json};
 
@@ -153,6 +153,13 @@ impl Pump {
         // The batch is written when every ready socket has been read: the pump's own turn comes
         // after theirs.
         self.schedule();
+    }
+
+    /// For what is asked from here on.
+    pub(crate) fn set_rules(&self, inline_max: u64, guests: Guests) {
+        let mut hub = self.hub.borrow_mut();
+        hub.set_inline_max(inline_max);
+        hub.set_guests(guests);
     }
 
     fn is_operator(&self, id: SessionId) -> bool {

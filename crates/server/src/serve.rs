@@ -5,15 +5,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::watch;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use vang_chat::Node;
 use vang_hub::{Guests, Hub, Peer, Salts};
@@ -121,6 +121,42 @@ pub enum ServeError {
     ThreadEnded(&'static str),
 }
 
+/// What can change while a server runs. Connections that are open stay, with the limits they came in with.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Where to listen.
+    pub listen: Vec<ListenAddr>,
+    /// Connections that the kernel keeps waiting, for listeners that are new.
+    pub backlog: u32,
+    /// Limits, for connections that are new.
+    pub limits: Limits,
+    /// Certificate and key; the files are read again.
+    pub tls: Option<TlsFiles>,
+    /// From where guests are admitted.
+    pub guests: Guests,
+    /// From where `/metrics` may be read.
+    pub metrics: Reach,
+    /// From where lines may be typed.
+    pub lines: Reach,
+}
+
+/// Tells a running server what has changed.
+#[derive(Clone, Debug)]
+pub struct Changer(UnboundedSender<Asked>);
+
+/// A change, and who is told what came of it.
+type Asked = (Change, oneshot::Sender<Result<(), ServeError>>);
+
+impl Changer {
+    /// Changes everything or, when something cannot be, nothing; says why not.
+    pub async fn change(&self, change: Change) -> Result<(), ServeError> {
+        let (told, outcome) = oneshot::channel();
+        // A server that ends has nothing to change any more.
+        let _ = self.0.send((change, told));
+        outcome.await.unwrap_or(Ok(()))
+    }
+}
+
 /// Tells a server to stop; as often as one likes, from anywhere.
 #[derive(Clone, Debug)]
 pub struct Stopper(watch::Sender<bool>);
@@ -135,14 +171,31 @@ impl Stopper {
 /// A server that listens, and is not yet turned.
 pub struct Server {
     shared: Rc<Shared>,
-    listeners: Vec<(Listener, Door)>,
+    listeners: Vec<Entrance>,
+    changer: Changer,
+    changes: UnboundedReceiver<Asked>,
+    /// For a certificate that is loaded again.
+    names: Vec<String>,
     addresses: Vec<String>,
     fingerprint: String,
-    answers: tokio::sync::mpsc::UnboundedReceiver<threads::Answer>,
+    answers: UnboundedReceiver<threads::Answer>,
     workers: Vec<JoinHandle<()>>,
     stop: (Stopper, watch::Receiver<bool>),
     // Dropped last: the lock is held until everything is written.
     folder: vang_journal::DataFolder,
+}
+
+/// A listener, and by which address it was asked for; the operator's by none.
+struct Entrance {
+    addr: Option<ListenAddr>,
+    listener: Listener,
+    door: Door,
+}
+
+/// A listener whose connections are accepted.
+struct Accepting {
+    addr: Option<ListenAddr>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// Who comes in by a listener.
@@ -155,7 +208,7 @@ enum Door {
 
 struct Shared {
     house: Rc<House>,
-    connections_max: usize,
+    connections_max: Cell<usize>,
     counts: RefCell<Counts>,
 }
 
@@ -173,17 +226,16 @@ impl Server {
         // First what fails for a person's mistake: an address in use, a folder in use.
         let mut listeners = Vec::new();
         for addr in &config.listen {
-            listeners
-                .extend(addr.open(config.backlog)?.into_iter().map(|listener| (listener, Door::Everybody)));
+            listeners.extend(open_entrances(addr, config.backlog)?);
         }
-        let addresses = listeners.iter().map(|(listener, _)| listener.to_string()).collect();
+        let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
         let opening = start::open(&config.data)?;
         let names = names(&config);
         let tls = tls::load(config.tls.as_ref(), &opening.folder.path().join("tls"), &names)?;
         let socket = opening.folder.socket();
         let operators = open_unix(&socket, 16, Some(0o600))
             .map_err(|source| ListenError::Io { addr: format!("unix:{}", socket.display()), source })?;
-        listeners.push((operators, Door::Operator));
+        listeners.push(Entrance { addr: None, listener: operators, door: Door::Operator });
 
         let mut seed = [0; 40];
         getrandom::fill(&mut seed).map_err(|error| ServeError::Io {
@@ -224,6 +276,7 @@ impl Server {
         workers.extend([tables_thread, journal_thread]);
 
         let (stop, stopped) = watch::channel(false);
+        let (changer, changes) = unbounded_channel();
         let connections_max = config.limits.connections(open_files);
         let watch = Watch::new(config.data, server);
         watch.connections_max.set(connections_max);
@@ -234,16 +287,19 @@ impl Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {
                     pump,
-                    limits: config.limits,
+                    limits: RefCell::new(config.limits),
                     tls: RefCell::new(tls.config),
                     metrics: Cell::new(config.metrics),
                     lines: Cell::new(config.lines),
-                    names: RefCell::new(names.into()),
+                    names: RefCell::new(names.clone().into()),
                 }),
-                connections_max,
+                connections_max: Cell::new(connections_max),
                 counts: RefCell::default(),
             }),
             listeners,
+            changer: Changer(changer),
+            changes,
+            names,
             addresses,
             fingerprint: tls.fingerprint,
             answers,
@@ -265,7 +321,7 @@ impl Server {
 
     /// Is it reached from other machines?
     pub fn is_beyond_this_machine(&self) -> bool {
-        self.listeners.iter().any(|(listener, _)| listener.is_beyond_this_machine())
+        self.listeners.iter().any(|place| place.listener.is_beyond_this_machine())
     }
 
     /// Tells it to stop.
@@ -273,10 +329,16 @@ impl Server {
         self.stop.0.clone()
     }
 
+    /// Tells it, while it runs, what has changed.
+    pub fn changer(&self) -> Changer {
+        self.changer.clone()
+    }
+
     /// Serves until it is told to stop, and everything is finished. `ready` is called once, when the
     /// journal is open and connections are accepted.
     pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
-        let Server { shared, listeners, answers, workers, stop, folder, .. } = self;
+        let Server { shared, listeners, answers, workers, stop, folder, mut changes, changer, names, .. } =
+            self;
         let local = LocalSet::new();
         let pump = shared.house.pump.clone();
         let outcome = local
@@ -292,22 +354,27 @@ impl Server {
                 while !is_begun() && !*told.borrow() {
                     tokio::time::sleep(STOP_LOOK).await;
                 }
-                let accepting: Vec<_> = listeners
-                    .into_iter()
-                    .map(|(listener, door)| tokio::task::spawn_local(accept(listener, door, shared.clone())))
-                    .collect();
+                let mut accepting: Vec<_> =
+                    listeners.into_iter().map(|place| place.accept(&shared)).collect();
                 ready();
                 pump.set_serving();
-                // The sender lives in `stop.0`, so waiting ends only when somebody stops the server.
-                tokio::select! {
-                    _ = told.wait_for(|stop| *stop) => {}
-                    _ = &mut turning => return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding"))),
+                loop {
+                    // The senders live in `stop.0` and `changer`, so waiting ends only for a reason.
+                    tokio::select! {
+                        _ = told.wait_for(|stop| *stop) => break,
+                        _ = &mut turning => {
+                            return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding")));
+                        }
+                        Some((change, outcome)) = changes.recv() => {
+                            let tls = folder.path().join("tls");
+                            let _ = outcome.send(shared.change(change, &mut accepting, &tls, &names).await);
+                        }
+                    }
                 }
+                drop(changer);
                 tracing::info!(connections = pump.connections(), "stopping");
-                for task in accepting {
-                    task.abort();
-                    // Waits until the listener is closed: a new server may have its port.
-                    let _ = task.await;
+                for place in accepting {
+                    place.close().await;
                 }
                 finish(&shared).await;
                 if turning.is_finished() {
@@ -335,7 +402,7 @@ impl Server {
 
 /// Finishes what was asked and tells everybody, within the time that a stop has.
 async fn finish(shared: &Shared) {
-    let until = Instant::now() + Duration::from_millis(shared.house.limits.stop_ms());
+    let until = Instant::now() + Duration::from_millis(shared.house.limits.borrow().stop_ms());
     shared.house.pump.stop();
     // What cannot be ordered at present is not waited for: who asked has been told.
     let is_written = || shared.house.pump.is_quiet() || shared.house.pump.trouble().is_some();
@@ -343,11 +410,74 @@ async fn finish(shared: &Shared) {
         tokio::time::sleep(STOP_LOOK).await;
     }
     // A journal that is just being written is waited for whatever the time.
-    let last = Instant::now() + Duration::from_millis(shared.house.limits.stop_ms());
+    let last = Instant::now() + Duration::from_millis(shared.house.limits.borrow().stop_ms());
     while Instant::now() < last && !is_written() {
         tokio::time::sleep(STOP_LOOK).await;
     }
     tracing::info!(unfinished = shared.house.pump.connections(), "stopped");
+}
+
+fn open_entrances(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
+    let place = |listener| Entrance { addr: Some(addr.clone()), listener, door: Door::Everybody };
+    Ok(addr.open(backlog)?.into_iter().map(place).collect())
+}
+
+impl Entrance {
+    fn accept(self, shared: &Rc<Shared>) -> Accepting {
+        let task = tokio::task::spawn_local(accept(self.listener, self.door, shared.clone()));
+        Accepting { addr: self.addr, task }
+    }
+}
+
+impl Accepting {
+    /// Waits until the listener is closed: another server may have its port.
+    async fn close(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+impl Shared {
+    /// Everything that can fail comes first; then nothing can.
+    async fn change(
+        self: &Rc<Self>,
+        change: Change,
+        accepting: &mut Vec<Accepting>,
+        tls_folder: &Path,
+        names: &[String],
+    ) -> Result<(), ServeError> {
+        let tls = tls::load(change.tls.as_ref(), tls_folder, names)?;
+        let mut opened = Vec::new();
+        for addr in &change.listen {
+            if !accepting.iter().any(|place| place.addr.as_ref() == Some(addr)) {
+                opened.extend(open_entrances(addr, change.backlog)?);
+            }
+        }
+        let is_kept = |place: &Accepting| place.addr.as_ref().is_none_or(|addr| change.listen.contains(addr));
+        for at in (0..accepting.len()).rev() {
+            if !is_kept(&accepting[at]) {
+                let gone = accepting.swap_remove(at);
+                tracing::info!(addr = ?gone.addr, "no longer listening");
+                gone.close().await;
+            }
+        }
+        for place in opened {
+            tracing::info!(addr = %place.listener, "listening");
+            accepting.push(place.accept(self));
+        }
+        let house = &self.house;
+        let connections_max = change.limits.connections(raise_open_files());
+        self.connections_max.set(connections_max);
+        house.pump.set_rules(change.limits.inline_bytes(), change.guests);
+        house.pump.watch.connections_max.set(connections_max);
+        house.pump.watch.free_min.set(change.limits.ready_free_bytes());
+        house.pump.watch.lag_max.set(change.limits.ready_lag());
+        house.limits.replace(change.limits);
+        house.tls.replace(tls.config);
+        house.metrics.set(change.metrics);
+        house.lines.set(change.lines);
+        Ok(())
+    }
 }
 
 async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
@@ -369,10 +499,10 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
     let refused = if door == Door::Operator {
         // Whoever looks after a full server must get in.
         None
-    } else if counts.all >= shared.connections_max {
-        Some(too_many("this server", shared.connections_max as u64))
-    } else if counted.is_some() && same >= shared.house.limits.per_address() {
-        Some(too_many("your address", u64::from(shared.house.limits.per_address())))
+    } else if counts.all >= shared.connections_max.get() {
+        Some(too_many("this server", shared.connections_max.get() as u64))
+    } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
+        Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
     } else {
         None
     };

@@ -35,6 +35,7 @@ pub(crate) struct Args {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     Serve(ServeArgs),
+    Config(ConfigArgs),
     Send(SendArgs),
     Tail(TailArgs),
     Find(FindArgs),
@@ -46,6 +47,27 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     Admin(AdminArgs),
     Status(StatusArgs),
+}
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  vang config show                          what a server started without flags would use
+  vang config show --config vang.toml       the same with a file
+  vang config show --limit idle=5m > vang.toml";
+
+/// Show the settings of a server and where each comes from
+#[derive(ClapArgs, Debug)]
+#[command(before_help = CONFIG_EXAMPLES)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigCommand {
+    /// Every setting as a file would say it, and its origin: flag, environment, file or default
+    #[command(before_help = CONFIG_EXAMPLES)]
+    Show(Box<ServeArgs>),
 }
 
 /// Which server, as whom, for how long: of every client command.

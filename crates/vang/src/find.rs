@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn nobody_can_forge_a_line_or_reach_the_terminal() {
         let hit = r#"{"address": "a\u001b#1", "time": "2026-05-01T14:03:59.123Z", "from": "x\ny",
-            "text": "one\ngeneral#2 14:04 bob: \u001b[2Jtwo", "marks": [[30, 31], [2, 1], [99, 100], "x"]}"#;
+            "text": "one\ngeneral#2 14:04 bob: \u001b[2Jtwo", "marks": [[29, 30], [2, 1], [99, 100], "x"]}"#;
         let expected = "a\\u{1b}#1 14:03 x y: one\n    general#2 14:04 bob: \\u{1b}[2J<t>wo";
         assert_eq!(
             shown(hit, ("<", ">")),

@@ -4,6 +4,8 @@
 
 mod args; // what can be typed
 mod say; // what is answered: stdout, stderr, exit codes
+mod config; // where settings come from; vang config show
+mod notify; // a word to the service manager
 mod serve; // vang serve
 mod admin; // vang admin
 mod status; // vang status
@@ -15,7 +17,7 @@ mod request; // vang rooms, create, join, leave, request: one question, one answ
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Args, Command};
 
@@ -33,8 +35,15 @@ fn main() -> ExitCode {
             met.file.display()
         ));
     });
-    let outcome = match Args::parse().command {
-        Command::Serve(args) => serve::run(args),
+    let typed = Args::command().get_matches();
+    // What clap has let through is what the tree of commands describes.
+    let args = Args::from_arg_matches(&typed).unwrap_or_else(|error| error.exit());
+    let outcome = match args.command {
+        Command::Serve(_) => typed.subcommand().map_or(Ok(()), |(_, typed)| serve::run(typed)),
+        Command::Config(_) => {
+            let show = typed.subcommand().and_then(|(_, config)| config.subcommand());
+            show.map_or(Ok(()), |(_, typed)| config::show(typed))
+        }
         Command::Send(args) => send::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Find(args) => find::run(args),

@@ -1,18 +1,23 @@
 //! `vang serve`: turns flags into a server's configuration, signals into its end. The log goes to stderr
-//! (`VANG_LOG` filters it, as `debug` or `vang_server=debug`), where it listens to stdout.
+//! (`--log` or `VANG_LOG` filters it, as `debug` or `vang_server=debug`), where it listens to stdout.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use vang_client::trouble::plain;
 use vang_client::{Doing, explain};
 use vang_journal::{DataFolder, FolderError};
 use vang_server::{
-    Config, Guests, Limits, ListenAddr, ListenError, Reach, ServeError, Server, StartError, Stopper, TlsFiles,
+    Change, Changer, Config, Guests, Limits, ListenAddr, ListenError, Reach, ServeError, Server, StartError,
+    Stopper, TlsFiles,
 };
 
+use crate::config::Settings;
+use crate::notify;
 use crate::say::Failure;
 
 const EXAMPLES: &str = "\
@@ -35,6 +40,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
+    /// A file with settings, in TOML; its keys are the names of these flags, and [limits]
+    ///
+    /// Flags go over the environment (VANG_LISTEN, VANG_LIMIT_IDLE), that over the file. HUP reads it again.
+    #[arg(long, value_name = "FILE", env = "VANG_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Connections that the system lets wait until they are accepted
     #[arg(long, value_name = "N", default_value_t = 1_024)]
     pub(crate) backlog: u32,
@@ -42,6 +53,10 @@ pub(crate) struct ServeArgs {
     /// Sets a limit; several times for several limits
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     pub(crate) limits: Vec<String>,
+
+    /// What is logged: error, warn, info, debug, trace, or as vang_server=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log: String,
 
     /// How the log is written to stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -103,28 +118,11 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    start_log(args.log_format)?;
-    let mut limits = Limits::default();
-    for given in &args.limits {
-        limits.set(given).map_err(usage)?;
-    }
-    let config = Config {
-        listen: args.listen,
-        data: data_folder(args.data)?,
-        backlog: args.backlog,
-        limits,
-        confirm_time: args.confirm_time,
-        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
-        names: args.names,
-        guests: match args.guests {
-            FromWhere::Local => Guests::Local,
-            FromWhere::Everywhere => Guests::Everywhere,
-        },
-        metrics: args.metrics.into(),
-        lines: args.lines.into(),
-        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
-    };
+pub(crate) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
+    let settings = Settings::gather(typed)?;
+    let args = settings.args()?;
+    let log = start_log(&args)?;
+    let config = configuration(&args)?;
     let data = config.data.clone();
     // A log for programs is nothing but objects: whoever reads it needs no greeting.
     let greets = args.log_format == LogFormat::Text;
@@ -135,10 +133,14 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let server = Server::open(config).map_err(|error| explained(&error))?;
         tokio::spawn(stop_on(stop_signals, server.stopper()));
+        let again = signal(SignalKind::hangup())?;
+        let reading = Reading { typed: typed.clone(), settings, log, changer: server.changer() };
+        tokio::spawn(reading.again_on(again));
         let addresses = server.addresses().to_vec();
         let key = server.is_beyond_this_machine().then(|| server.fingerprint().to_owned());
         let ready = || {
             announce(&addresses);
+            notify::ready();
             if greets {
                 greet(&addresses, &data, key.as_deref());
             }
@@ -146,6 +148,72 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         server.run(ready).await.map_err(|error| explained(&error))?;
         Ok(())
     })
+}
+
+fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
+    let mut limits = Limits::default();
+    for given in &args.limits {
+        limits.set(given).map_err(usage)?;
+    }
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    Ok(Config {
+        listen: args.listen.clone(),
+        data: data_folder(args.data.clone())?,
+        backlog: args.backlog,
+        limits,
+        confirm_time: args.confirm_time,
+        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+        names: args.names.clone(),
+        guests: match args.guests {
+            FromWhere::Local => Guests::Local,
+            FromWhere::Everywhere => Guests::Everywhere,
+        },
+        metrics: args.metrics.into(),
+        lines: args.lines.into(),
+        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+/// What cannot change while the server runs.
+const FIXED: [&str; 3] = ["data", "name", "log-format"];
+
+/// Reads the settings again when it is told to, and hands on what has changed.
+struct Reading {
+    typed: ArgMatches,
+    settings: Settings,
+    log: LogFilter,
+    changer: Changer,
+}
+
+impl Reading {
+    async fn again_on(mut self, mut hup: Signal) {
+        while hup.recv().await.is_some() {
+            notify::reloading();
+            match self.again().await {
+                Ok(()) => tracing::info!("configuration read again"),
+                Err(error) => tracing::error!("{error:#}; the configuration stays as it was"),
+            }
+            notify::ready();
+        }
+    }
+
+    async fn again(&mut self) -> anyhow::Result<()> {
+        let settings = Settings::gather(&self.typed)?;
+        let args = settings.args()?;
+        let filter = log_filter(&args.log)?;
+        let Config { listen, backlog, limits, tls, guests, metrics, lines, .. } = configuration(&args)?;
+        let change = Change { listen, backlog, limits, tls, guests, metrics, lines };
+        self.changer.change(change).await.map_err(|error| explained(&error))?;
+        for (key, before, now) in settings.differences(&self.settings) {
+            match FIXED.contains(&key) {
+                true => tracing::warn!(key, before, now, "this changes when the server is started again"),
+                false => tracing::info!(key, before, now, "changed"),
+            }
+        }
+        self.log.reload(filter)?;
+        self.settings = settings;
+        Ok(())
+    }
 }
 
 /// A runtime of one thread: everything that decides runs on it.
@@ -166,6 +234,7 @@ async fn stop_on((mut terminate, mut interrupt): (Signal, Signal), stopper: Stop
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    notify::stopping();
     stopper.stop();
     // Who asks twice does not want to wait for slow clients. Nothing that was acknowledged is lost.
     tokio::select! {
@@ -175,17 +244,23 @@ async fn stop_on((mut terminate, mut interrupt): (Signal, Signal), stopper: Stop
     std::process::exit(1);
 }
 
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
-    let wanted = std::env::var("VANG_LOG").unwrap_or_else(|_| "info".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
-        .map_err(|error| usage(format!("VANG_LOG is '{wanted}': {error}; give a level as info or debug")))?;
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+type LogFilter =
+    tracing_subscriber::reload::Handle<tracing_subscriber::EnvFilter, tracing_subscriber::Registry>;
+
+fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, Failure> {
+    tracing_subscriber::EnvFilter::try_new(wanted)
+        .map_err(|error| usage(format!("log is '{wanted}': {error}; give a level as info or debug")))
+}
+
+fn start_log(args: &ServeArgs) -> anyhow::Result<LogFilter> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(&args.log)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    match args.log_format {
+        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
-    Ok(())
+    Ok(handle)
 }
 
 /// Tells programs where it listens, on stdout.

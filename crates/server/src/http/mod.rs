@@ -181,7 +181,7 @@ impl Asker {
 
     fn asking(&self) -> Asking {
         let about = About { door: Door::Http, tls: self.peer == Peer::RemoteTls, from: self.from };
-        Asking::new(&self.house.pump, self.house.limits.session(), self.peer, about)
+        Asking::new(&self.house.pump, self.house.limits.borrow().session(), self.peer, about)
     }
 
     /// The result of a native request, which is JSON.

@@ -18,6 +18,7 @@ mod http; // for those who look after the server
 mod web; // WebSocket, rooms and events by HTTP; strangers' pages
 mod status; // vang status, /readyz, /metrics
 mod lines; // people who type
+mod config; // where settings come from, and what HUP does with them
 
 mod tls; // the same doors inside TLS; what is refused without it; who the server is
 mod interop; // the examples, against us and among each other
