@@ -1,20 +1,23 @@
 //! Is this the server that we know? As ssh does it: its key is remembered at the first visit, and another one is
-//! refused later. A certificate that the system's own authorities vouch for needs no remembering.
+//! refused later. A certificate that the system's own authorities vouch for may change its key.
 //!
 //! ```text
 //! chat.example:65432 SHA256:…        a line each in $XDG_CONFIG_HOME/vang/known_servers
+//! chat.example:443 authority         an authority vouched for it: from then on, one always must
 //! ```
 //!
 //! It never asks: who runs a script gets the same answer as a person. The first visit is the one that must be
 //! trusted; whoever wants more compares the key with what the server's operator says.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -26,6 +29,9 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// How long another program may hold the file of known servers.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// A server that we see for the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,24 +91,51 @@ enum Known {
     Other { known: String, line: usize },
 }
 
+/// Stands for the key of a server that an authority vouched for.
+const AUTHORITY: &str = "authority";
+
+fn find(text: &str, place: &str, key: &str) -> Known {
+    for (index, line) in text.lines().enumerate() {
+        let mut words = line.split_whitespace();
+        if words.next() == Some(place) {
+            let known = match words.next().unwrap_or_default() {
+                same if same == key => return Known::Same,
+                AUTHORITY => "vouched for by an authority",
+                other => other,
+            };
+            return Known::Other { known: known.to_owned(), line: index + 1 };
+        }
+    }
+    Known::New
+}
+
 fn look_up(file: &Path, place: &str, key: &str) -> io::Result<Known> {
+    // Most often there is nothing to write: then it may be somebody else's file.
+    match fs::read_to_string(file) {
+        Ok(text) => match find(&text, place, key) {
+            Known::New => {}
+            known => return Ok(known),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     if let Some(folder) = file.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(file)?;
-    // Two programs that meet a server at once write one line.
-    File::lock(&opened)?;
+    // Two programs that meet a server at once write one line. It takes them no time.
+    let until = Instant::now() + LOCK_WAIT;
+    while let Err(TryLockError::WouldBlock) = File::try_lock(&opened) {
+        if Instant::now() >= until {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "somebody holds its lock"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     let mut text = String::new();
     opened.read_to_string(&mut text)?;
-    for (index, line) in text.lines().enumerate() {
-        let mut words = line.split_whitespace();
-        if words.next() == Some(place) {
-            let known = words.next().unwrap_or_default();
-            return Ok(match known == key {
-                true => Known::Same,
-                false => Known::Other { known: known.to_owned(), line: index + 1 },
-            });
-        }
+    match find(&text, place, key) {
+        Known::New => {}
+        known => return Ok(known),
     }
     opened.seek(SeekFrom::End(0))?;
     let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -146,6 +179,11 @@ impl Witness {
     /// After the handshake: is it who we think?
     pub(crate) fn judge(&self, place: &str) -> Result<(), Distrust> {
         if self.vouched.load(Ordering::Relaxed) {
+            // From here on a server without that is another one. Where this cannot be remembered it is as safe as
+            // with any browser.
+            if let Some(file) = known_servers() {
+                let _ = look_up(&file, place, AUTHORITY);
+            }
             return Ok(());
         }
         let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -211,6 +249,27 @@ mod tests {
         let other = Known::Other { known: "SHA256:y".to_owned(), line: 2 };
         assert_eq!(look_up(&file, "a:11", "SHA256:z").unwrap(), other);
         assert_eq!(fs::read_to_string(&file).unwrap(), "a:1 SHA256:x\na:11 SHA256:y\n");
+    }
+
+    #[test]
+    fn who_was_vouched_for_once_must_be_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("known_servers");
+        assert_eq!(look_up(&file, "a:1", AUTHORITY).unwrap(), Known::New);
+        assert_eq!(look_up(&file, "a:1", AUTHORITY).unwrap(), Known::Same);
+        let other = Known::Other { known: "vouched for by an authority".to_owned(), line: 1 };
+        assert_eq!(look_up(&file, "a:1", "SHA256:x").unwrap(), other);
+    }
+
+    #[test]
+    fn a_file_that_can_only_be_read_is_enough_for_who_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("known_servers");
+        fs::write(&file, "a:1 SHA256:x\n").unwrap();
+        let held = File::open(&file).unwrap();
+        held.lock().unwrap();
+        assert_eq!(look_up(&file, "a:1", "SHA256:x").unwrap(), Known::Same);
+        assert_eq!(look_up(&file, "b:1", "SHA256:x").unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Connection {
         }
         let Connection { house, socket, from, peer, refused } = self;
         let refused = refused.map(|error| error.detail);
-        let asker = http::Asker { house: house.clone(), from, peer, refused };
+        let asker = http::Asker { house: house.clone(), from, peer, tls: socket.is_tls(), refused };
         let Some((socket, rest)) = Box::pin(http::serve(socket, &first[..len], asker)).await else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let talk = Talk { house, wire: Wire::web_socket(socket), peer, about };
@@ -215,10 +215,11 @@ impl Talk {
             self.read(slot)?;
             let mut blocked = false;
             loop {
-                let asked = self.ask(slot);
                 if self.wire.is_over() {
                     slot.session.borrow_mut().hang_up();
+                    self.wire.give_up();
                 }
+                let asked = self.ask(slot);
                 if slot.session.borrow().takes_events() {
                     self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();

@@ -183,6 +183,8 @@ impl Socket {
 
     /// Writes what there is room for.
     pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // Nothing would be written for ever.
+        debug_assert!(slices.iter().any(|slice| !slice.is_empty()), "there is something to write");
         loop {
             let Some(tls) = &mut self.tls else { return self.stream.try_write(slices) };
             let taken = tls.writer().write_vectored(slices)?;

@@ -106,6 +106,8 @@ fn pem_error(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {
 fn make(folder: &Path, own: &TlsFiles, names: &[String]) -> Result<(), TlsError> {
     let library = |error: rcgen::Error| TlsError::Library(error.to_string());
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(library)?;
+    // A name in other letters has no place in a certificate; browsers ask for it in ASCII (punycode) anyway.
+    let names: Vec<String> = names.iter().filter(|name| name.is_ascii()).cloned().collect();
     let mut params = CertificateParams::new(names).map_err(library)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "vang");
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     fn names() -> Vec<String> {
-        vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "chat.example".to_owned()]
+        ["localhost", "127.0.0.1", "chat.example", "bücher.example"].map(str::to_owned).to_vec()
     }
 
     #[test]

@@ -54,6 +54,8 @@ struct Framed {
     head_left: usize,
     /// What is left of the message's payload: the first bytes of what the session has.
     left: usize,
+    /// The peer has closed, or broke the rules, before we said goodbye: it is told nothing more.
+    over: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,15 +90,21 @@ impl Wire {
         match &mut self.dress {
             Dress::Native => session.handle_bytes(now, bytes),
             Dress::WebSocket(framed) => {
-                let mut text = false;
+                let (mut text, mut closed) = (false, false);
                 framed.incoming.handle_bytes(bytes, &mut |heard| match heard {
                     Heard::Payload(Kind::Binary, payload) => session.handle_bytes(now, payload),
                     Heard::Payload(Kind::Text, _) | Heard::End(Kind::Text) => text = true,
                     Heard::End(Kind::Binary) => {}
-                    Heard::Closed => {}
+                    Heard::Closed => closed = true,
                 });
                 if text {
                     framed.incoming.close(CloseCode::UnsupportedData, "messages here are binary");
+                }
+                match self.ending {
+                    Ending::No => framed.over |= closed || text,
+                    // The answer to our goodbye.
+                    Ending::Wanted | Ending::Said | Ending::Shut if closed => session.handle_end(now),
+                    Ending::Wanted | Ending::Said | Ending::Shut => {}
                 }
             }
             Dress::Lines(typed) => {
@@ -127,7 +135,11 @@ impl Wire {
         match &mut self.dress {
             Dress::Native => session.handle_end(now),
             // Without a goodbye: it is gone. A WebSocket has no half.
-            Dress::WebSocket(framed) => framed.incoming.close(CloseCode::Normal, ""),
+            Dress::WebSocket(framed) => {
+                framed.over |= self.ending == Ending::No;
+                framed.incoming.close(CloseCode::Normal, "");
+                session.handle_end(now);
+            }
             // Lines end as if it had said so.
             Dress::Lines(typed) => {
                 typed.lines.handle_end();
@@ -136,12 +148,25 @@ impl Wire {
         }
     }
 
-    /// Has the peer closed, or broken the rules of what is around its messages? Then it is told nothing more.
+    /// Has the peer closed, or broken the rules of what is around its messages?
     pub(crate) fn is_over(&self) -> bool {
         match &self.dress {
             Dress::Native => false,
-            Dress::WebSocket(framed) => self.ending == Ending::No && framed.incoming.is_close_sent(),
+            Dress::WebSocket(framed) => framed.over,
             Dress::Lines(typed) => self.ending == Ending::No && typed.lines.wants_close(),
+        }
+    }
+
+    /// The session is told nothing more: a frame that was begun is not ended. Inside it no goodbye can be said, so
+    /// then the connection just ends.
+    pub(crate) fn give_up(&mut self) {
+        if let Dress::WebSocket(framed) = &mut self.dress
+            && (framed.left > 0 || framed.head_left > 0)
+        {
+            framed.left = 0;
+            framed.head_left = 0;
+            framed.control = Bytes::new();
+            let _ = framed.incoming.take_answer();
         }
     }
 
@@ -232,7 +257,7 @@ impl Framed {
             return true;
         }
         let waiting = session.output_len();
-        if waiting == 0 {
+        if waiting == 0 || self.over {
             return false;
         }
         // Everything that waits is whole messages: it is one payload, and no byte of it is moved.

@@ -147,10 +147,13 @@ impl ServerSession {
         self.peer_ended = true;
     }
 
-    /// The peer has said that it reads no more: nothing is owed to it. What it asked still happens.
+    /// The peer has said that it reads no more: it is told nothing from here on, but what it asked still happens.
+    /// To be said again whenever there may be output.
     pub fn hang_up(&mut self) {
-        self.phase = Phase::Done;
+        self.peer_ended = true;
+        self.follows = false;
         self.out = VecDeque::new();
+        self.unsent_replies = 0;
     }
 
     /// The next request that is not of the guide's kind; `None` until more bytes, replies or room come.
@@ -319,6 +322,9 @@ impl ServerSession {
     }
 
     fn put(&mut self, now: Millis, bytes: Bytes, sort: Sort) {
+        if bytes.is_empty() {
+            return;
+        }
         if self.out.is_empty() {
             self.written_at = now;
         }

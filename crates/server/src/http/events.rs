@@ -16,7 +16,8 @@ use vang_proto::vang::{Event, FollowFrom, Incoming, Reply, json_line};
 
 use super::ask::Asking;
 
-/// Silence after which a comment is sent, so that proxies keep the connection: they give up after 30 s or more.
+/// Silence after which something without meaning is sent (a comment; a space before the next object), so that proxies
+/// keep the connection, which give up after 30 s or more, and so that a reader who has gone is noticed.
 const COMMENT_AFTER: Duration = Duration::from_secs(20);
 
 /// In which form events are written.
@@ -93,18 +94,17 @@ impl Body for Events {
                     Poll::Ready(Some(Incoming::Event(event))) => break self.write(&event),
                     Poll::Ready(Some(Incoming::Reply(_))) => {}
                     Poll::Ready(None) => return Poll::Ready(None),
-                    Poll::Pending
-                        if self.form == Form::EventStream && self.comment.as_mut().poll(cx).is_ready() =>
-                    {
-                        break ":\n\n".to_owned();
+                    Poll::Pending if self.comment.as_mut().poll(cx).is_ready() => {
+                        break match self.form {
+                            Form::EventStream => ":\n\n".to_owned(),
+                            Form::Lines => " ".to_owned(),
+                        };
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
         };
-        if self.form == Form::EventStream {
-            self.comment.as_mut().reset(Instant::now() + COMMENT_AFTER);
-        }
+        self.comment.as_mut().reset(Instant::now() + COMMENT_AFTER);
         Poll::Ready(Some(Ok(Frame::data(text.into()))))
     }
 }

@@ -33,6 +33,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -68,6 +69,7 @@ pub(crate) struct Asker {
     pub(crate) house: Rc<House>,
     pub(crate) from: From,
     pub(crate) peer: Peer,
+    pub(crate) tls: bool,
     /// It is one connection too many, and why: then it is answered once.
     pub(crate) refused: Option<String>,
 }
@@ -130,9 +132,17 @@ impl Asker {
             return text(StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n"));
         }
         let headers = request.headers();
-        let said = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        // What cannot be read is no name of ours.
+        let said = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+        if headers.get_all(header::HOST).iter().count() > 1 {
+            return text(StatusCode::BAD_REQUEST, "there is more than one Host\n");
+        }
+        let host = match request.uri().authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => said(header::HOST),
+        };
         let names = self.house.names.borrow().clone();
-        match hosts::check(said(header::HOST), said(header::ORIGIN), &names) {
+        match hosts::check(host, said(header::ORIGIN), &names) {
             Err(Stranger::Host(host)) => {
                 let why = format!(
                     "this server does not go by the name {host:?}; use its address, or start it with --name\n"
@@ -148,10 +158,15 @@ impl Asker {
             Ok(()) => {}
         }
         if self.peer == Peer::RemotePlain {
-            return redirect(said(header::HOST).unwrap_or_default(), request.uri());
+            return redirect(host.unwrap_or_default(), request.uri());
         }
         if let Some(page) = page::answer(request.method(), path, headers) {
             return page.map(Answer::Whole);
+        }
+        // A page may be linked to; what it asks for may be asked by itself only, also where a browser sends no Origin.
+        let site = said(HeaderName::from_static("sec-fetch-site")).unwrap_or("none");
+        if !matches!(site, "same-origin" | "none") {
+            return text(StatusCode::FORBIDDEN, "pages of other sites may not talk to this server\n");
         }
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts[..] {
@@ -180,7 +195,7 @@ impl Asker {
     }
 
     fn asking(&self) -> Asking {
-        let about = About { door: Door::Http, tls: self.peer == Peer::RemoteTls, from: self.from };
+        let about = About { door: Door::Http, tls: self.tls, from: self.from };
         Asking::new(&self.house.pump, self.house.limits.borrow().session(), self.peer, about)
     }
 
@@ -276,7 +291,7 @@ impl Asker {
 }
 
 fn upgrade(request: &Request<Incoming>, upgraded: &Cell<bool>) -> Response<Answer> {
-    match upgrade::accept(request.method(), request.headers()) {
+    match upgrade::accept(request.method(), request.version(), request.headers()) {
         Ok(lines) => {
             upgraded.set(true);
             let mut response = Response::new(Answer::Whole(Full::default()));
@@ -301,7 +316,8 @@ fn upgrade(request: &Request<Incoming>, upgraded: &Cell<bool>) -> Response<Answe
 
 /// To the same place by TLS: it is the same port. `host` was checked to be ours.
 fn redirect(host: &str, uri: &hyper::Uri) -> Response<Answer> {
-    let to = format!("https://{host}{}", uri.path_and_query().map_or("/", |path| path.as_str()));
+    let path = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
+    let to = format!("https://{host}{}", path.unwrap_or("/"));
     let mut response =
         text(StatusCode::PERMANENT_REDIRECT, format!("beyond this machine TLS is needed: {to}\n"));
     if let Ok(to) = HeaderValue::from_str(&to) {

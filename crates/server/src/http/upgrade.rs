@@ -7,7 +7,7 @@ use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Version};
 
 /// What the standard puts behind the client's key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -22,6 +22,7 @@ pub(crate) struct NoHandshake(pub(crate) StatusCode, pub(crate) &'static str);
 /// The header lines of the answer `101 Switching Protocols`.
 pub(crate) fn accept(
     method: &Method,
+    version: Version,
     headers: &HeaderMap,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, NoHandshake> {
     let has = |name: HeaderName, wanted: &str| {
@@ -31,7 +32,8 @@ pub(crate) fn accept(
     if method != Method::GET {
         return Err(NoHandshake(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET"));
     }
-    if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
+    // An older version's Upgrade is ignored (RFC 9110, 7.8).
+    if version != Version::HTTP_11 || !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
         return Err(NoHandshake(
             StatusCode::UPGRADE_REQUIRED,
             "this is a WebSocket: ask with 'Upgrade: websocket'",
@@ -72,7 +74,7 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         change(&mut headers);
-        accept(&Method::GET, &headers)
+        accept(&Method::GET, Version::HTTP_11, &headers)
     }
 
     #[test]
@@ -103,6 +105,6 @@ mod tests {
             status(|headers| drop(headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("c2hvcnQ=")))),
             400
         );
-        assert_eq!(accept(&Method::POST, &HeaderMap::new()).unwrap_err().0.as_u16(), 405);
+        assert_eq!(accept(&Method::POST, Version::HTTP_11, &HeaderMap::new()).unwrap_err().0.as_u16(), 405);
     }
 }

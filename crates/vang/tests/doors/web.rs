@@ -170,6 +170,20 @@ fn pages_of_strangers_reach_nothing() {
         assert_eq!(status, "HTTP/1.1 403 Forbidden");
         assert_eq!(body, "pages of \"http://evil.example\" may not talk to this server\n");
     }
+    // Asked for without an Origin, as by an image; with one that cannot be read; with two names.
+    for (more, expected) in [
+        ("Sec-Fetch-Site: cross-site\r\n", "403 Forbidden"),
+        ("Sec-Fetch-Site: same-site\r\n", "403 Forbidden"),
+        ("Sec-Fetch-Site: same-origin\r\n", "200 OK"),
+        ("Host: localhost\r\n", "400 Bad Request"),
+    ] {
+        assert_eq!(get(&server, "/rooms", more).0, format!("HTTP/1.1 {expected}"), "{more}");
+    }
+    let unreadable = ask(
+        &server.addr,
+        b"GET /rooms HTTP/1.1\r\nHost: localhost\r\nOrigin: http://x\xff\r\nConnection: close\r\n\r\n",
+    );
+    assert!(unreadable.starts_with(b"HTTP/1.1 403"));
     let (status, body) = get(&server, "/ws", "");
     assert_eq!(status, "HTTP/1.1 426 Upgrade Required");
     assert_eq!(body, "this is a WebSocket: ask with 'Upgrade: websocket'\n");
@@ -325,4 +339,80 @@ fn a_body_that_nobody_reads_costs_no_memory() {
     let grown = server.status_kib("VmRSS").saturating_sub(before);
     assert!(grown < 24 << 10, "12 MB past 50 readers that do not read cost {grown} KiB");
     drop(readers);
+}
+
+#[test]
+fn who_closes_while_much_is_on_its_way_stops_nobody() {
+    let (_dir, server) = serve(&[]);
+    let mut witness = Witness::new(&server);
+    let mut sender = server.connect();
+    let text = "z".repeat(100_000);
+    for _ in 0..40 {
+        assert_eq!(exchange(&mut sender, &request("send", &[GENERAL], &text)).0["status"], "ok");
+    }
+    for goodbye in [&b"\x88\x82\x00\x00\x00\x00\x03\xe8"[..], b"\x81\x81\x00\x00\x00\x00x", b"\xff\xff", b""]
+    {
+        // Each asks for more than its socket takes, reads nothing, and leaves in its own way.
+        let leaving: Vec<TcpStream> = (0..12)
+            .map(|_| {
+                let mut stream = server.connect();
+                socket2::SockRef::from(&stream).set_recv_buffer_size(64 << 10).unwrap();
+                let follow = request("follow", &[GENERAL, ("since", "0")], "");
+                let mut bytes = handshake("localhost", "").into_bytes();
+                bytes.extend([0x82, 0x80 | 126]);
+                bytes.extend((follow.len() as u16).to_be_bytes());
+                bytes.extend([0; 4]);
+                bytes.extend(&follow);
+                stream.write_all(&bytes).unwrap();
+                head(&mut stream);
+                stream
+            })
+            .collect();
+        witness_sees_all(&mut witness, 40, &text);
+        for mut stream in leaving {
+            stream.write_all(goodbye).unwrap();
+            if goodbye.is_empty() {
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            // What was on its way comes, and then the end.
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+        }
+        assert_eq!(get(&server, "/healthz", "").0, "HTTP/1.1 200 OK");
+    }
+    witness.is_unharmed(&server);
+}
+
+/// Once: the witness has read what was said before.
+fn witness_sees_all(witness: &mut Witness, count: usize, text: &str) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| (0..count).for_each(|_| witness.hears(text)));
+}
+
+#[test]
+fn everything_that_was_asked_before_a_goodbye_happens() {
+    let (_dir, server) = serve(&[]);
+    let mut web = open(&server);
+    let sends: Vec<u8> = (0..3_000).flat_map(|n| request("send", &[GENERAL], &n.to_string())).collect();
+    web.write(0x82, &sends);
+    web.write(0x88, b"");
+    while web.read().is_some() {}
+    crate::wire::comes_true("all 3000 are there", || {
+        server.ok(&["rooms", "--json"]).contains("\"n\": 3000")
+            || server.ok(&["rooms", "--json"]).contains("\"n\":3000")
+    });
+}
+
+#[test]
+fn a_stop_does_not_wait_for_who_has_said_goodbye() {
+    let (_dir, mut server) = serve(&[]);
+    let mut web = open(&server);
+    // Refused, and so closed by the server; the answer to its goodbye ends the connection at once.
+    web.write(0x82, b"\x00\x05[1,2]");
+    while web.read().is_some_and(|frame| frame.first != 0x88) {}
+    web.write(0x88, b"\x03\xf0");
+    assert_eq!(web.read(), None);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert!(server.log().contains("stopping connections=0"), "{}", server.log());
 }
