@@ -13,7 +13,10 @@ use common::{decode, take_output};
 use vang_proto::encoding::{self, ByteOrder};
 use vang_proto::frame::Part;
 use vang_proto::limits::{DRAIN_MS, IDLE_MS, JSON_DEPTH_MAX, KIND_BYTES_MAX, STALL_MS};
-use vang_proto::vang::{ServerLimits, ServerSession, Step, write_closing, write_ok};
+use vang_proto::lines::Lines;
+use vang_proto::vang::{
+    Code, ErrorReply, ServerLimits, ServerSession, Step, write_closing, write_error, write_ok,
+};
 use vang_proto::ws::{Heard, WebSocket};
 use vang_proto::{Decoder, Limits, Millis, kind, python};
 
@@ -283,6 +286,62 @@ fn fuzz_ws() {
                     answer = &rest[usize::from(*len)..];
                 }
                 assert_eq!(answer, b"");
+            }
+        },
+    );
+}
+
+/// What a server is asked and a screen shows when these bytes are typed. Every request is refused in the same words.
+fn typed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>, bool) {
+    let mut lines = Lines::new(64);
+    let (mut asked, mut shown) = (Vec::new(), Vec::new());
+    let mut decoder = Decoder::default();
+    let mut turn = |lines: &mut Lines| {
+        loop {
+            let (native, text) = (lines.poll_native(), lines.poll_text());
+            if native.is_none() && text.is_none() {
+                return;
+            }
+            shown.extend(text.into_iter().flatten());
+            let Some(native) = native else { continue };
+            asked.extend_from_slice(&native);
+            decoder.feed(&native);
+            // Whatever is typed becomes whole requests, and none that a server would not understand.
+            while let Some(frame) = decoder.poll_frame().expect("our own message") {
+                let re = frame.header.raw("re").map(str::to_owned);
+                let error = ErrorReply::new(Code::Busy, "no\u{1b}[2J");
+                lines.handle_frames(&write_error(re.as_deref(), &error));
+            }
+            assert_eq!(decoder.buffered(), 0);
+        }
+    };
+    for piece in pieces {
+        lines.handle_bytes(piece);
+        turn(&mut lines);
+    }
+    lines.handle_end();
+    turn(&mut lines);
+    (asked, shown, lines.wants_close())
+}
+
+#[test]
+fn fuzz_lines() {
+    let (inputs, time) = effort();
+    bolero::check!(name = "fuzz_lines").with_iterations(inputs).with_test_time(time).for_each(
+        |bytes: &[u8]| {
+            let pieces = pieces(bytes);
+            // Behind a good name there is more to find.
+            for name in [&b""[..], b"ada\n"] {
+                let whole = [name, &pieces.concat()].concat();
+                let outcome = typed(whole.chunks(1));
+                assert_eq!(typed(whole.chunks(7)), outcome);
+                let shown = std::str::from_utf8(&outcome.1).expect("what is shown is UTF-8");
+                // Who types with a carriage return is answered with one.
+                let shown = shown.replace("\r\n", "\n");
+                assert!(
+                    !shown.chars().any(|c| c.is_control() && c != '\n'),
+                    "nothing speaks to the terminal: {shown:?}"
+                );
             }
         },
     );

@@ -2,6 +2,7 @@
 //! (`--log` or `VANG_LOG` filters it, as `debug` or `vang_server=debug`), where it listens to stdout.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, ValueEnum};
@@ -276,9 +277,14 @@ fn announce(addresses: &[String]) {
 fn greet(addresses: &[String], data: &Path, key: Option<&str>) {
     let Some(first) = addresses.first() else { return };
     let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {first}") };
+    let page = match first.parse::<SocketAddr>() {
+        Ok(addr) if addr.ip().is_unspecified() => format!("    http://localhost:{}/\n", addr.port()),
+        Ok(addr) => format!("    http://{addr}/\n"),
+        Err(_) => String::new(),
+    };
     let _ = write!(
         std::io::stderr(),
-        "\n  Talk to it from another terminal (messages are kept in {}):\n\n    \
+        "\n  Talk to it in a browser or from another terminal (messages are kept in {}):\n\n{page}    \
          vang tail general --since 0{server}\n    \
          vang send general \"hello\"{server}\n    \
          vang request {first} search morpheus\n\n  Ctrl-C stops it.\n\n",

@@ -21,8 +21,12 @@ use crate::query::{self, LastWord, Phrase, Query};
 use crate::tables::{self, key, number};
 use crate::{ViewError, ViewReader};
 
-/// Entries taken from a stream at once: a page of hits in one go.
-const CHUNK: usize = 32;
+/// Entries taken at once from a stream beside others, at first: of many streams few give more than that to a page.
+/// Each time twice as many.
+const CHUNK: usize = 4;
+
+/// And at the most: 8 KiB of positions.
+const CHUNK_MAX: usize = 1_024;
 
 /// What the asker may see, as of one entry of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -239,6 +243,8 @@ struct Stream {
     most: Seq,
     /// Taken from the index and not given yet, the oldest first.
     taken: Vec<Seq>,
+    /// How many it takes next.
+    chunk: usize,
     is_drained: bool,
 }
 
@@ -251,6 +257,7 @@ impl Walk {
             least,
             most,
             taken: Vec::new(),
+            chunk: CHUNK,
             is_drained: least > most,
         };
         for stretch in stretches.iter().filter(|stretch| !find.not_rooms.contains(&stretch.room)) {
@@ -263,6 +270,10 @@ impl Walk {
             later.push(stream(&tags.join(" OR "), least, upto));
         }
         later.retain(|stream| !stream.is_drained);
+        if let [only] = &mut later[..] {
+            // A page in one go, and whether there is more.
+            only.chunk = find.limit + 1;
+        }
         later.sort_by_key(|stream| stream.most);
         Walk { open: Vec::new(), later }
     }
@@ -298,12 +309,13 @@ impl Stream {
                    ORDER BY rowid DESC LIMIT ?4";
         let mut select = conn.prepare_cached(sql)?;
         let mut rows =
-            select.query((&self.question, key(self.least.0), key(self.most.0), key(CHUNK as u64)))?;
+            select.query((&self.question, key(self.least.0), key(self.most.0), key(self.chunk as u64)))?;
         while let Some(row) = rows.next()? {
             self.taken.push(Seq(number(row.get(0)?)?));
         }
         self.taken.reverse();
-        self.is_drained = self.taken.len() < CHUNK;
+        self.is_drained = self.taken.len() < self.chunk;
+        self.chunk = (2 * self.chunk).min(CHUNK_MAX);
         if let Some(oldest) = self.taken.first() {
             self.is_drained |= *oldest <= self.least;
             self.most = Seq(oldest.0 - 1);

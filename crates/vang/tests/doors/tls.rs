@@ -173,6 +173,42 @@ fn given_files_are_used_and_a_wrong_pair_is_named() {
     assert!(text(&output.stderr).contains("key.pem: keys may not be consistent"), "{output:?}");
 }
 
+#[test]
+fn hup_takes_a_renewed_certificate_and_drops_nobody() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["old", "new"] {
+        Server::start(&at(name)).stop();
+    }
+    let files = ["certificate.pem", "key.pem"];
+    let renew = |from: &str| {
+        for file in files {
+            fs::copy(at(from).join("tls").join(file), at(file)).unwrap();
+        }
+    };
+    renew("old");
+    let [certificate, key] = files.map(|file| at(file).display().to_string());
+    let server =
+        Server::start_with(&at("data"), "127.0.0.1:0", &["--tls-cert", &certificate, "--tls-key", &key]);
+    let mut before = dial(&server, &at("old"), "localhost", &[]);
+    assert_eq!(exchange(&mut before, &request("ping", &[], "")).0["status"], "ok");
+    // A pair that does not fit is told, and the old one stays.
+    fs::copy(at("new/tls/key.pem"), at("key.pem")).unwrap();
+    server.signal("HUP");
+    comes_true("the mistake is logged", || server.log().contains("keys may not be consistent"));
+    assert_eq!(
+        exchange(&mut dial(&server, &at("old"), "localhost", &[]), &request("ping", &[], "")).0["status"],
+        "ok"
+    );
+    renew("new");
+    server.signal("HUP");
+    comes_true("the new certificate is shown", || {
+        let mut tls = dial(&server, &at("new"), "localhost", &[]);
+        tls.write_all(&request("ping", &[], "")).is_ok() && read_message(&mut tls).is_ok()
+    });
+    assert_eq!(exchange(&mut before, &request("ping", &[], "")).0["status"], "ok");
+}
+
 /// Two network namespaces with a cable between them; ended by `Drop`.
 struct TwoHosts {
     holders: [std::process::Child; 2],
