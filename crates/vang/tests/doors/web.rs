@@ -396,7 +396,8 @@ fn everything_that_was_asked_before_a_goodbye_happens() {
     let sends: Vec<u8> = (0..3_000).flat_map(|n| request("send", &[GENERAL], &n.to_string())).collect();
     web.write(0x82, &sends);
     web.write(0x88, b"");
-    while web.read().is_some() {}
+    // A frame that was on its way then is cut: nobody reads it any more.
+    web.drain();
     crate::wire::comes_true("all 3000 are there", || {
         server.ok(&["rooms", "--json"]).contains("\"n\": 3000")
             || server.ok(&["rooms", "--json"]).contains("\"n\":3000")

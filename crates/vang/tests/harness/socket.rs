@@ -97,6 +97,11 @@ impl<S: Read + Write> WebSocket<S> {
         Some(Frame { first: head[0], payload })
     }
 
+    /// Reads to the end, wherever that cuts a frame.
+    pub fn drain(mut self) {
+        let _ = self.stream.read_to_end(&mut Vec::new());
+    }
+
     /// Asks in a frame of its own, and reads one native message: its header and content.
     pub fn exchange(&mut self, native: &[u8]) -> (serde_json::Value, Vec<u8>) {
         self.write(0x82, native);
