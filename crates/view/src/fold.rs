@@ -82,11 +82,12 @@ fn folded(text: &str, each: &mut dyn FnMut(char, usize, usize)) {
     }
 }
 
-/// A character and what joins it: no normal form reaches across the end of this.
+/// A character, what joins it, and what is dropped behind it: no normal form reaches across the end of this, neither
+/// before nor after the dropping.
 fn cluster_len(text: &str) -> usize {
     let mut chars = text.char_indices();
     let hangul = chars.next().is_some_and(|(_, first)| is_hangul(first));
-    let end = chars.find(|&(_, c)| !(joins(c) || hangul && is_jamo(c)));
+    let end = chars.find(|&(_, c)| !(joins(c) || is_dropped(c) || hangul && is_jamo(c)));
     end.map_or(text.len(), |(at, _)| at)
 }
 

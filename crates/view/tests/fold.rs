@@ -23,7 +23,7 @@ fn all(text: &str) -> Vec<(String, Kind)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn composed_and_decomposed_are_the_same_words(text in text()) {
