@@ -183,8 +183,10 @@ impl Socket {
 
     /// Writes what there is room for.
     pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // Nothing would be written for ever.
-        debug_assert!(slices.iter().any(|slice| !slice.is_empty()), "there is something to write");
+        // It would be tried for ever, on the thread of everybody: a mistake here ends this connection alone.
+        if slices.iter().all(|slice| slice.is_empty()) {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         loop {
             let Some(tls) = &mut self.tls else { return self.stream.try_write(slices) };
             let taken = tls.writer().write_vectored(slices)?;

@@ -1,6 +1,5 @@
 //! Between a socket and a `proto` session: nothing for native messages, frames for a WebSocket, a translator for
-//! typed lines. Bytes that
-//! all readers share are not copied here (TLS must, to encrypt them).
+//! typed lines. Bytes that all readers share are not copied here (TLS must, to encrypt them).
 //!
 //! ```text
 //! socket ──bytes──▶ undress ──native bytes──▶ session          session ──slices──▶ dress ──▶ socket

@@ -169,22 +169,22 @@ fn date(days: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use vang_proto::Decoder;
-    use vang_proto::vang::{Incoming, incoming};
+    use vang_proto::vang::{
+        EventHead, Incoming, Speaker, incoming, write_hole, write_message, write_room_event,
+    };
 
     use super::*;
 
-    /// An event with these keys, as its bytes come.
-    fn event(kind: (&str, &str), keys: &str, content: &[u8]) -> Event {
-        let (content_type, encoding) = kind;
-        let header = format!(
-            r#"{{"byteorder": "little", "content-type": "{content_type}", "content-encoding": "{encoding}", "content-length": {}, {keys}}}"#,
-            content.len()
-        );
+    const HEAD: EventHead<'static> = EventHead { seq: 31, room: "general", time: "2026-05-01T14:03:59.123Z" };
+
+    /// What a server writes, as a client reads it.
+    fn event(write: impl FnOnce(&mut BytesMut)) -> Event {
+        let mut bytes = BytesMut::new();
+        write(&mut bytes);
         let mut decoder = Decoder::default();
-        decoder.feed(&(header.len() as u16).to_be_bytes());
-        decoder.feed(header.as_bytes());
-        decoder.feed(content);
+        decoder.feed(&bytes);
         match incoming(decoder.poll_frame().unwrap().unwrap()).unwrap() {
             Incoming::Event(event) => event,
             Incoming::Reply(reply) => panic!("{reply:?}"),
@@ -193,9 +193,8 @@ mod tests {
 
     const TEXT: (&str, &str) = ("text/plain", "utf-8");
 
-    fn message(kind: (&str, &str), content: &[u8]) -> Event {
-        let keys = r#""event": "message", "seq": 31, "room": "general", "n": 12, "from": "guest:ada", "time": "2026-05-01T14:03:59.123Z""#;
-        event(kind, keys, content)
+    fn message((kind, encoding): (&str, &str), content: &[u8]) -> Event {
+        event(|out| write_message(out, HEAD, 12, Speaker::Guest("ada"), (kind, encoding, content)))
     }
 
     fn line(event: &Event) -> String {
@@ -218,8 +217,8 @@ mod tests {
             line(&forged),
             "general#12 14:03 guest:ada: hi\n    general#13 14:04 bob: I quit\\u{1b}[1A"
         );
-        let keys = r#""event": "joined", "room": "general", "from": "a\nb\u001b", "time": "2026-05-01T14:03:59.123Z""#;
-        assert_eq!(line(&event(TEXT, keys, b"")), "general 14:03 a b\\u{1b} joined");
+        let joined = event(|out| write_room_event(out, "joined", HEAD, Speaker::Account("a\nb\u{1b}")));
+        assert_eq!(line(&joined), "general 14:03 a b\\u{1b} joined");
     }
 
     #[test]
@@ -227,10 +226,7 @@ mod tests {
         let bytes = message(("image/png", "binary"), b"\x89PNG");
         assert_eq!(line(&bytes), "general#12 14:03 guest:ada: (4 bytes of image/png)");
         let hole = |from: u64, to: u64, why: &str| {
-            let keys = format!(
-                r#""event": "hole", "seq": 9, "room": "general", "from": {from}, "to": {to}, "why": "{why}""#
-            );
-            line(&event(TEXT, &keys, b""))
+            line(&event(|out| write_hole(out, 9, "general", (from, to), why)))
         };
         assert_eq!(hole(5, 9, "not-member"), "general#5-9 (not shown: you were not a member)");
         assert_eq!(hole(5, 5, "erased"), "general#5 (not shown: erased)");

@@ -17,16 +17,16 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::{Access, Command, NameKey, Principal, RoomId, Seq};
 use vang_journal::{Chain, Envelope, Fault, Reader, Said};
 
+use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
 use crate::fold::{self, Kind};
-use crate::tables::{self, Opened, Place, Why, create_private, damaged, key, remove};
+use crate::tables::{self, Opened, Place, Why, damaged, key, remove};
 use crate::{ViewError, ViewReader};
 
 /// The layout of the file and the way of folding, kept as its `user_version`: a change of either makes
@@ -38,17 +38,8 @@ const FORMAT: u64 = 1;
 const BATCH_ENTRIES_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// How long to wait for another connection's lock, ms.
-const BUSY_MS: u64 = 5_000;
-
 /// Pages of WAL before it is copied back: 16 MiB. Each copying syncs, on the journal's disk.
 const WAL_PAGES: u64 = 4_096;
-
-/// To this many bytes SQLite cuts the WAL when it starts it again.
-const WAL_BYTES_MAX: i64 = 64 << 20;
-
-/// Pages in memory, in KiB: 16 MiB.
-const CACHE_KIB: i64 = 16 << 10;
 
 /// Of rooms, whether they are public, in memory.
 const ROOMS_KNOWN_MAX: usize = 65_536;
@@ -258,37 +249,16 @@ pub(crate) fn character_tag(c: char) -> String {
 }
 
 fn connect(path: &Path) -> Result<Connection, ViewError> {
-    create_private(path)
-        .map_err(|error| ViewError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
-    conn.pragma_update(None, "mmap_size", 0)?;
-    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(ViewError::Unavailable(format!("SQLite keeps it in mode '{mode}' instead of 'wal'")));
-    }
-    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    let conn = connect::to_write(path)?;
     conn.pragma_update_and_check(None, "wal_autocheckpoint", key(WAL_PAGES), |_| Ok(()))?;
-    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     Ok(conn)
 }
 
 /// A connection for questions.
 pub(crate) fn connect_to_read(path: &Path) -> Result<Connection, ViewError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
-    conn.pragma_update(None, "mmap_size", 0)?;
-    conn.pragma_update(None, "query_only", true)?;
+    let conn = connect::to_read(path, FORMAT, "index")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    match tables::format(&conn)? {
-        FORMAT => Ok(conn),
-        0 => Err(ViewError::Unavailable(format!("{} holds no index yet", path.display()))),
-        found => Err(ViewError::OtherFormat { found, expected: FORMAT }),
-    }
+    Ok(conn)
 }
 
 /// What is wrong with the index, at a glance; `None`: it is of this journal.

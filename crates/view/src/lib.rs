@@ -2,11 +2,12 @@
 //! one [`View`], asked through any number of [`ViewReader`]s, in this process or another.
 //!
 //! Disposable: everything here can be made again from the journal, so what is damaged, or of another
-//! journal or format, is thrown away without asking. Nothing here decides anything, and no text of a
-//! message is kept here; it is in the journal.
+//! journal or format, is thrown away without asking. Nothing here decides anything, and of a
+//! message's text only its folded words are kept here, in the index; it is in the journal.
 
 mod error; // what can be the matter, by what to do next
-mod tables; // the file: its layout, its connections, its making and its end
+mod connect; // connections to the files
+mod tables; // the tables' file: its layout, its making and its end
 mod writer; // `View`: rows in, with the cursor, in one transaction
 mod reader; // `ViewReader`: questions
 mod fold; // which spellings are the same word

@@ -23,25 +23,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::Seq;
 
 use crate::ViewError;
+use crate::connect::{self, BUSY_MS};
 
 /// The layout of the tables, kept as the file's `user_version`.
 pub(crate) const FORMAT: u64 = 2;
-
-/// How long to wait for another connection's lock, in ms: 5 s. Readers never hold up the writer, nor
-/// it them; this is for the moments of opening, closing and truncating.
-const BUSY_MS: u64 = 5_000;
-
-/// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
-/// It copies the WAL back every 1,000 pages, its default; eight times as many measured little faster.
-const WAL_BYTES_MAX: i64 = 64 << 20;
-
-/// Pages that the writer keeps in memory, in KiB: 16 MiB. Each room's newest rows have a page of
-/// their own, so this is what about 4,000 rooms that are being talked in need.
-const CACHE_KIB: i64 = 16 << 10;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -236,37 +225,15 @@ pub(crate) fn make_again(conn: &mut Connection, journal: &[u8; 16]) -> Result<()
 }
 
 fn connect(path: &Path) -> Result<Connection, ViewError> {
-    create_private(path)
-        .map_err(|error| ViewError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
-    conn.pragma_update(None, "mmap_size", 0)?;
-    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(ViewError::Unavailable(format!("SQLite keeps it in mode '{mode}' instead of 'wal'")));
-    }
-    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    let conn = connect::to_write(path)?;
     // A name that is erased or replaced is gone from the disk (P11).
     conn.pragma_update(None, "secure_delete", true)?;
-    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
-    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(conn)
 }
 
 /// A connection that can only read.
 pub(crate) fn connect_to_read(path: &Path) -> Result<Connection, ViewError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
-    conn.pragma_update(None, "query_only", true)?;
-    conn.pragma_update(None, "mmap_size", 0)?;
-    match format(&conn)? {
-        FORMAT => Ok(conn),
-        0 => Err(ViewError::Unavailable(format!("{} holds no view yet", path.display()))),
-        found => Err(ViewError::OtherFormat { found, expected: FORMAT }),
-    }
+    connect::to_read(path, FORMAT, "view")
 }
 
 /// Truncates the WAL if nobody reads just now; does not wait for those who do.
