@@ -22,7 +22,7 @@ use crate::cursor::Cursor;
 use crate::door::{Guests, Peer, Salts, Speaking};
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
-use crate::order::{Asker, Order, Waiting};
+use crate::order::{Asker, Order, Ordered, Waiting};
 use crate::replay::Recovered;
 use crate::tail::Tails;
 
@@ -154,7 +154,12 @@ pub struct Hub {
     retry_at: Option<vang_proto::Millis>,
     /// What those are told whose commands turn out not to be written, after a doubt.
     lost: Option<ErrorReply>,
+    /// Of the batch that was written last, where it begins and what is in it, until it is applied.
+    written: Option<(Seq, VecDeque<Ordered>)>,
+    /// Hashes of the state that are to be written.
     checkpoints: Vec<(Seq, [u8; 32])>,
+    /// The first so many of them are in the batch that is being written.
+    checkpoints_in_flight: usize,
     snapshot_at: Seq,
     encoder: Encoder,
     tails: Tails,
@@ -207,7 +212,9 @@ impl Hub {
             order: Order::new(node),
             retry_at: None,
             lost: None,
+            written: None,
             checkpoints: Vec::new(),
+            checkpoints_in_flight: 0,
             snapshot_at,
             encoder: Encoder::default(),
             tails: Tails::default(),
@@ -308,8 +315,11 @@ impl Hub {
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
 
-    /// The next thing to do.
+    /// The next thing to do. When there is nothing, what was written is applied, and there may be.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.apply_written();
+        }
         self.outputs.pop_front()
     }
 
@@ -320,7 +330,10 @@ impl Hub {
 
     /// Is everything written that was asked?
     pub fn is_quiet(&self) -> bool {
-        self.order.is_idle() && !self.order.has_waiting() && self.checkpoints.is_empty()
+        self.order.is_idle()
+            && !self.order.has_waiting()
+            && self.written.is_none()
+            && self.checkpoints.is_empty()
     }
 
     /// Has this process opened the journal? Before that nothing of clients is ordered before it.

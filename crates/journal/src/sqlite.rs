@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, ffi};
 use vang_chat::Seq;
@@ -402,6 +403,7 @@ impl SqliteReader {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+        keep_plans(&conn)?;
         conn.pragma_update(None, "query_only", true)?;
         conn.pragma_update(None, "mmap_size", 0)?;
         if is_empty(&conn)? {
@@ -638,6 +640,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    keep_plans(&conn)?;
     conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -653,6 +656,13 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
     conn.pragma_update(None, "secure_delete", true)?;
     conn.pragma_update(None, "journal_size_limit", i64::try_from(WAL_BYTES_MAX).unwrap_or(i64::MAX))?;
     Ok(conn)
+}
+
+/// Otherwise SQLite, as it is built here, plans a statement anew for each other value of a bound
+/// (sqlite.org/queryplanner-ng.html, "QPSG").
+fn keep_plans(conn: &Connection) -> Result<(), Trouble> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn is_empty(conn: &Connection) -> Result<bool, Trouble> {

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 
 use crate::encoding::ByteOrder;
-use crate::python::write_json_string;
+use crate::python::{write_json_pieces, write_json_string};
 
 /// A header under construction, appended to a buffer together with its content.
 ///
@@ -24,14 +24,40 @@ impl<'a> Composer<'a> {
     ) -> Self {
         let start = out.len();
         out.extend_from_slice(match ByteOrder::NATIVE {
-            ByteOrder::Little => b"\0\0{\"byteorder\": \"little\", \"content-type\": ",
-            ByteOrder::Big => b"\0\0{\"byteorder\": \"big\", \"content-type\": ",
+            ByteOrder::Little => b"\0\0{\"byteorder\": \"little\"",
+            ByteOrder::Big => b"\0\0{\"byteorder\": \"big\"",
         });
-        write_json_string(out, content_type);
         let mut composer = Composer { out, start };
-        composer.text("content-encoding", content_encoding);
-        composer.number("content-length", content_length as u64);
+        composer.key_text(r#", "content-type": "#, content_type);
+        composer.key_text(r#", "content-encoding": "#, content_encoding);
+        composer.key_number(r#", "content-length": "#, content_length as u64);
         composer
+    }
+
+    /// Adds a key that stands here as it is written, and a string: for messages that are written by the million.
+    pub(crate) fn key_text(&mut self, key: &'static str, value: &str) -> &mut Self {
+        self.key_pieces(key, &[value])
+    }
+
+    /// The same with a string in pieces.
+    pub(crate) fn key_pieces(&mut self, key: &'static str, value: &[&str]) -> &mut Self {
+        self.out.extend_from_slice(key.as_bytes());
+        write_json_pieces(self.out, value);
+        self
+    }
+
+    /// The same with a number.
+    pub(crate) fn key_number(&mut self, key: &'static str, value: u64) -> &mut Self {
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(itoa(value, &mut [0; 20]));
+        self
+    }
+
+    /// The same with what is JSON already.
+    pub(crate) fn key_raw(&mut self, key: &'static str, json: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(json);
+        self
     }
 
     /// Adds a key with a string.
@@ -74,7 +100,8 @@ impl<'a> Composer<'a> {
     }
 }
 
-fn itoa(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
+/// In decimal digits.
+pub(crate) fn itoa(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;

@@ -53,14 +53,21 @@ pub fn str_of(raw_json: &str) -> Result<String, TooDeep> {
 
 /// Appends `s` as a JSON string, exactly as Python's `json.dumps(s, ensure_ascii=False)` writes it.
 pub fn write_json_string(out: &mut impl BufMut, s: &str) {
-    let bytes = s.as_bytes();
+    write_json_pieces(out, &[s]);
+}
+
+/// The same, with the string in pieces.
+pub(crate) fn write_json_pieces(out: &mut impl BufMut, pieces: &[&str]) {
     out.put_u8(b'"');
-    // Without a branch in the loop the compiler looks at many bytes at once.
-    let is_plain = bytes.iter().fold(true, |plain, byte| plain & !is_escaped(*byte));
-    if is_plain {
-        out.put_slice(bytes);
-    } else {
-        write_escaped(out, bytes);
+    for piece in pieces {
+        let bytes = piece.as_bytes();
+        // Without a branch in the loop the compiler looks at many bytes at once.
+        let is_plain = bytes.iter().fold(true, |plain, byte| plain & !is_escaped(*byte));
+        if is_plain {
+            out.put_slice(bytes);
+        } else {
+            write_escaped(out, bytes);
+        }
     }
     out.put_u8(b'"');
 }

@@ -29,6 +29,9 @@ const GATHER: Duration = Duration::from_millis(100);
 /// A pause after a failure.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
+/// While somebody sends and nobody asks, it rests so many times as long as it worked.
+const REST: u32 = 4;
+
 /// Silence after which the index tidies up.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -110,6 +113,7 @@ impl Indexer {
             tracing::info!(entries = lag, "the index for find is behind; it catches up");
             self.catching_up = Some((Instant::now(), open.index.cursor()));
         }
+        let (told, began) = (self.tables.cursor(), Instant::now());
         let taken = open.index.feed(&mut open.journal, &mut open.view)?;
         let cursor = open.index.cursor();
         self.reached.set(cursor);
@@ -126,6 +130,8 @@ impl Indexer {
             } else if !self.tables.wait_past(cursor, IDLE) {
                 open.index.idle();
             }
+        } else if taken > 0 && self.tables.cursor() > told {
+            self.reached.wait_until_asked(began.elapsed() * REST);
         } else if taken == 0 {
             // The tables say that there is more, but do not have it just now: they are being made anew.
             self.reached.wait_until_asked(GATHER);
@@ -213,6 +219,8 @@ impl Finder {
         if job.need == Seq(0) {
             return Ok(ReadAnswer::Found(Found::default()));
         }
+        // The index follows the tables.
+        self.told.ask(job.need);
         // Those that waited in the queue have waited already.
         if self.reached.wait_for(job.need, came + VIEW_WAIT) < job.need {
             return Err(ReadFault::ViewBehind);

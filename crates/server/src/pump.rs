@@ -269,7 +269,12 @@ impl Pump {
 
     fn perform(&self) {
         loop {
-            let Some(output) = self.hub.borrow_mut().poll_output() else { return };
+            let output = match self.decide(Hub::poll_output) {
+                Some(Some(output)) => output,
+                Some(None) => return,
+                // Who waited is told.
+                None => continue,
+            };
             match output {
                 Output::Reply { session, ticket, bytes } => {
                     if let Some(slot) = self.slots.borrow().get(&session) {
@@ -320,13 +325,13 @@ impl Pump {
                     }
                 };
                 self.note_trouble(trouble);
-                self.decide(|hub| hub.appended(now(), appended));
+                let _ = self.decide(|hub| hub.appended(now(), appended));
             }
             Answer::Settled(settled) => {
                 if let Err(fault) = &settled {
                     self.note_trouble(Some(fault.to_string()));
                 }
-                self.decide(|hub| hub.settled(now(), settled));
+                let _ = self.decide(|hub| hub.settled(now(), settled));
             }
             Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
             Answer::Read(id, answer) => self.hub.borrow_mut().answer_read(id, answer),
@@ -339,12 +344,13 @@ impl Pump {
 
     /// Lets the hub apply what was written. A panic in there is a defect of the rules: it ends the
     /// ordering, since the state cannot be trusted any more, but not the reading.
-    fn decide(&self, decide: impl FnOnce(&mut Hub)) {
+    fn decide<T>(&self, decide: impl FnOnce(&mut Hub) -> T) -> Option<T> {
         let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut self.hub.borrow_mut())));
         if decided.is_err() {
             tracing::error!("an entry could not be decided; nothing is ordered any more");
             self.hub.borrow_mut().halt("an entry could not be decided");
         }
+        decided.ok()
     }
 
     /// The thread that ended although none should.

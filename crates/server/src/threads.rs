@@ -36,6 +36,10 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Rows that the tables take in one transaction.
 const DELTA_ROWS: usize = 8_192;
 
+/// Between two transactions of the tables while nobody asks: what comes meanwhile is taken at once, and
+/// whoever sends has the processor.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// For the journal's thread.
 pub(crate) enum WriteJob {
     Append(Batch),
@@ -218,12 +222,17 @@ impl Progress {
     /// Waits until they are complete up to `need`; answers how far they are. While they are stuck there
     /// is nothing to wait for.
     pub(crate) fn wait_for(&self, need: Seq, until: Instant) -> Seq {
+        self.ask(need);
+        self.wait(self.reached(), until, |reached| reached.cursor >= need || reached.stuck).cursor
+    }
+
+    /// Somebody will wait until they are complete up to `need`.
+    pub(crate) fn ask(&self, need: Seq) {
         let mut reached = self.reached();
         if reached.cursor < need && reached.wanted < need {
             reached.wanted = need;
             self.moved.notify_all();
         }
-        self.wait(reached, until, |reached| reached.cursor >= need || reached.stuck).cursor
     }
 
     /// For who follows them: waits until they are past this entry, or the server ends, or it was told to
@@ -299,6 +308,9 @@ pub(crate) fn tables(
                 tracing::info!("the tables can be written again");
             }
             progress.set(view.cursor());
+            if batch.iter().map(|delta| delta.rows.len()).sum::<usize>() < DELTA_ROWS {
+                progress.wait_until_asked(GATHER);
+            }
         }
         view.idle();
     };

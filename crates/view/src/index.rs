@@ -16,6 +16,7 @@
 //! file is made anew (`reset`): whoever erases does that.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -207,9 +208,9 @@ fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>)
         out.push_str(PUBLIC_TAG);
         out.push(' ');
     }
-    out.push_str(&room_tag(room));
+    write_room_tag(&mut out, room);
     out.push(' ');
-    out.push_str(&author_tag(from));
+    write_author_tag(&mut out, from);
     let mut characters = Vec::new();
     fold::words(text.unwrap_or_default(), &mut |word| {
         out.push(' ');
@@ -221,8 +222,8 @@ fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>)
     characters.sort_unstable();
     characters.dedup();
     for c in characters {
-        out.push(' ');
-        out.push_str(&character_tag(c));
+        out.push_str(" #");
+        out.push(c);
     }
     out
 }
@@ -230,18 +231,28 @@ fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>)
 pub(crate) const PUBLIC_TAG: &str = "#p";
 
 pub(crate) fn room_tag(room: RoomId) -> String {
-    format!("#r{}", room.0)
+    let mut tag = String::new();
+    write_room_tag(&mut tag, room);
+    tag
+}
+
+fn write_room_tag(out: &mut String, room: RoomId) {
+    let _ = write!(out, "#r{}", room.0);
 }
 
 pub(crate) fn author_tag(from: &Principal) -> String {
-    match from {
-        Principal::Account(account) => format!("#a{}", account.0),
-        Principal::Guest(NameKey(name)) => {
-            let digits: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("#g{digits}")
-        }
-        Principal::Operator => "#o".to_owned(),
-    }
+    let mut tag = String::new();
+    write_author_tag(&mut tag, from);
+    tag
+}
+
+fn write_author_tag(out: &mut String, from: &Principal) {
+    // Writing to a string cannot fail.
+    let _ = match from {
+        Principal::Account(account) => write!(out, "#a{}", account.0),
+        Principal::Guest(NameKey(name)) => write!(out, "#g{:032x}", u128::from_be_bytes(*name)),
+        Principal::Operator => write!(out, "#o"),
+    };
 }
 
 pub(crate) fn character_tag(c: char) -> String {

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
-use vang_chat::{Command, Event, RoomId, Seq};
+use bytes::{Bytes, BytesMut};
+use vang_chat::{Command, Event, RoomId, Seq, Time};
 use vang_journal::{Appended, Envelope, Fault, Payload, decode_name};
 use vang_proto::vang::{Code, ErrorReply, Value};
 
@@ -17,6 +17,9 @@ use crate::tail::Run;
 use crate::{Delta, Row};
 
 use super::{Hub, Output, Trouble};
+
+/// Bytes of an event that are not what was said, about.
+const EVENT_HEADER_BYTES: usize = 256;
 
 impl Hub {
     /// Time to write? Call after requests, and when `deadline` is over.
@@ -40,9 +43,10 @@ impl Hub {
         if !self.order.is_idle() || !(self.order.has_waiting() || checkpoints_alone) {
             return;
         }
-        match self.clock.stamp(now, self.state.time()) {
+        match self.clock.stamp(now, self.newest_time()) {
             Ok(time) => {
                 self.trouble = None;
+                self.checkpoints_in_flight = self.checkpoints.len();
                 let batch = self.order.batch(time, self.checkpoints.clone());
                 self.outputs.push_back(Output::Append(batch));
             }
@@ -51,6 +55,12 @@ impl Hub {
                 self.trouble = Some(Trouble::Clock(ahead.to_string()));
             }
         }
+    }
+
+    /// Of the journal's newest entry, applied or not.
+    fn newest_time(&self) -> Time {
+        let written = self.written.as_ref().and_then(|(_, batch)| batch.back());
+        written.map_or(self.state.time(), |newest| newest.envelope.time.max(self.state.time()))
     }
 
     /// When to call `poll`, if nothing else happens before.
@@ -81,19 +91,18 @@ impl Hub {
         }
     }
 
-    /// What became of the batch.
+    /// What became of the batch. What was written is applied by `poll_output`, when nothing else is to be
+    /// performed: call `poll` before, and the next batch is on its way to the disk meanwhile.
     pub fn appended(&mut self, now: Now, appended: Appended) {
+        self.apply_written();
+        if self.is_halted() {
+            return;
+        }
         match appended {
             Appended::Appended { first } if first == self.state.seq().next() => {
-                // Made before this batch, so they were in it; after a failure they go with the next.
-                self.checkpoints.clear();
-                let ours = self.order.take_appended();
-                let mut growth = Growth::default();
-                for (index, ordered) in ours.into_iter().enumerate() {
-                    let seq = Seq(first.0 + index as u64);
-                    self.apply(&mut growth, seq, &ordered.envelope, Some(&ordered.payload), ordered.asker);
-                }
-                self.grow(growth);
+                // After a failure they go with the next batch.
+                self.checkpoints.drain(..std::mem::take(&mut self.checkpoints_in_flight));
+                self.written = Some((first, self.order.take_appended()));
             }
             // Another process wrote in between: read back what the order really is.
             Appended::Appended { .. } => self.begin_settling(),
@@ -108,6 +117,21 @@ impl Hub {
                 self.begin_settling();
             }
         }
+    }
+
+    /// Applies the batch that was written last, if it was not yet.
+    pub(super) fn apply_written(&mut self) {
+        let Some((first, ours)) = self.written.take() else { return };
+        let mut growth = Growth::of(&ours);
+        for (index, ordered) in ours.into_iter().enumerate() {
+            let seq = Seq(first.0 + index as u64);
+            self.apply(&mut growth, seq, &ordered.envelope, Some(&ordered.payload), ordered.asker);
+        }
+        self.grow(growth);
+    }
+
+    fn is_halted(&self) -> bool {
+        matches!(self.trouble, Some(Trouble::Halted(_)))
     }
 
     fn begin_settling(&mut self) {
@@ -133,6 +157,10 @@ impl Hub {
 
     /// What the journal really holds after the last entry applied, or why that cannot be told yet.
     pub fn settled(&mut self, now: Now, settled: Result<Settled, Fault>) {
+        self.apply_written();
+        if self.is_halted() {
+            return;
+        }
         let entries = match settled {
             Ok(settled) => settled.entries,
             Err(fault) => {
@@ -254,7 +282,10 @@ impl Hub {
     /// A batch was applied: its runs go to the tails, the tables are told, sessions are woken.
     fn grow(&mut self, growth: Growth) {
         for RoomGrowth { room, before, out, marks } in growth.rooms {
-            self.tails.push(room, before, Run { bytes: out.freeze(), marks });
+            // What was guessed too large does not stay in memory.
+            let bytes =
+                if out.capacity() > 2 * out.len() { Bytes::copy_from_slice(&out) } else { out.freeze() };
+            self.tails.push(room, before, Run { bytes, marks });
             let Some(followers) = self.followers.get(&room) else { continue };
             for &(id, index) in followers {
                 let slot = self.sessions.get_mut(id.slot as usize);
@@ -289,6 +320,8 @@ struct Growth {
     rows: Vec<Row>,
     /// The newest event, before this entry, of the room that the entry is about.
     before: Seq,
+    /// Bytes that the events of its first room will have, about: nearly always all of them are there.
+    bytes: usize,
 }
 
 struct RoomGrowth {
@@ -299,13 +332,19 @@ struct RoomGrowth {
 }
 
 impl Growth {
+    fn of(batch: &VecDeque<Ordered>) -> Growth {
+        let bytes = batch.iter().map(|ordered| ordered.payload.bytes.len() + EVENT_HEADER_BYTES).sum();
+        Growth { rows: Vec::with_capacity(batch.len()), bytes, ..Growth::default() }
+    }
+
     pub(super) fn room(&mut self, room: RoomId) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
         // Nearly always the room of the entry before, or one of a few.
         let at = match self.rooms.iter().rposition(|one| one.room == room) {
             Some(at) => at,
             None => {
                 let before = self.before;
-                self.rooms.push(RoomGrowth { room, before, out: BytesMut::new(), marks: Vec::new() });
+                let out = BytesMut::with_capacity(std::mem::take(&mut self.bytes));
+                self.rooms.push(RoomGrowth { room, before, out, marks: Vec::new() });
                 self.rooms.len() - 1
             }
         };

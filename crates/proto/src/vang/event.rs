@@ -37,9 +37,10 @@ pub fn write_message(
 ) {
     out.reserve(content.len() + 256);
     let mut composer = Composer::new(out, content_type, content_encoding, content.len());
-    composer.text("event", "message").number("seq", head.seq).text("room", head.room).number("n", n);
+    composer.key_number(r#", "event": "message", "seq": "#, head.seq);
+    composer.key_text(r#", "room": "#, head.room).key_number(r#", "n": "#, n);
     write_speaker(&mut composer, from);
-    composer.text("time", head.time);
+    composer.key_text(r#", "time": "#, head.time);
     composer.finish(content);
 }
 
@@ -71,9 +72,9 @@ pub fn write_closing(why: &str) -> Bytes {
 
 fn write_speaker(composer: &mut Composer<'_>, from: Speaker<'_>) {
     match from {
-        Speaker::Account(name) => composer.text("from", name),
-        Speaker::Guest(name) => composer.text("from", &["guest:", name].concat()),
-        Speaker::Operator => composer.text("from", "server"),
+        Speaker::Account(name) => composer.key_text(r#", "from": "#, name),
+        Speaker::Guest(name) => composer.key_pieces(r#", "from": "#, &["guest:", name]),
+        Speaker::Operator => composer.key_raw(r#", "from": "#, br#""server""#),
     };
 }
 

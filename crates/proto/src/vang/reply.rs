@@ -1,13 +1,12 @@
 //! Replies: what the server answers. `incoming` tells them from events on the client's side.
 
-use std::fmt::Write;
-
 use bytes::{Bytes, BytesMut};
 
 use super::event::Event;
 use super::{ErrorReply, Value};
-use crate::compose::result_content;
+use crate::compose::{itoa, result_content};
 use crate::guide::Arguments;
+use crate::python::write_json_pieces;
 use crate::{Composer, Frame, Header, guide};
 
 /// A reply that says yes; `result` becomes the content `{"result": …}`.
@@ -17,19 +16,25 @@ pub fn write_ok(re: Option<&str>, keys: &[(&str, Value)], result: &str) -> Bytes
 
 /// The reply to `send`, which is written more often than all others together.
 pub fn write_sent(re: Option<&str>, room: &str, n: u64, seq: u64) -> Bytes {
-    let mut address = String::with_capacity(room.len() + 21);
-    address.push_str(room);
-    address.push('#');
-    let _ = write!(address, "{n}");
-    let content = result_content(&address);
-    let mut out = BytesMut::with_capacity(256 + 3 * address.len());
-    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content.len());
+    let mut digits = [0; 20];
+    let digits = std::str::from_utf8(itoa(n, &mut digits)).unwrap_or_default();
+    let mut address = Vec::with_capacity(room.len() + 32);
+    write_json_pieces(&mut address, &[room, "#", digits]);
+    let (before, after) = (b"{\"result\": ", b"}");
+    let content_length = before.len() + address.len() + after.len();
+    let mut out = BytesMut::with_capacity(256 + 3 * address.len() + re.map_or(0, str::len));
+    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content_length);
     if let Some(re) = re {
-        composer.raw("re", re);
+        composer.key_raw(r#", "re": "#, re.as_bytes());
     }
-    composer.text("status", "ok").text("room", room).number("n", n).number("seq", seq);
-    composer.text("address", &address);
-    composer.finish(&content);
+    composer.key_text(r#", "status": "ok", "room": "#, room);
+    composer.key_number(r#", "n": "#, n).key_number(r#", "seq": "#, seq);
+    composer.key_raw(r#", "address": "#, &address);
+    // The content stands in pieces.
+    composer.finish(&[]);
+    for piece in [&before[..], &address, after] {
+        out.extend_from_slice(piece);
+    }
     out.freeze()
 }
 

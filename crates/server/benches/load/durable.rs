@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use vang_journal::{Reader, SqliteReader};
-use vang_view::ViewReader;
+use vang_view::{IndexReader, ViewReader};
 
 use crate::Plan;
 use crate::child::Running;
@@ -67,31 +67,38 @@ fn measure(connections: usize, in_flight: usize, time: Duration) {
         }
     }
     let (took, cpu) = (began.elapsed().as_secs_f64(), server.cpu() - cpu);
-    let (lag, caught_up) = lag(&server.data);
+    let [tables, index] = lag(&server.data);
     println!(
         "  {connections} × {in_flight:>2}: {:>7.0}/s, {:.2} µs of server CPU each, p50 {:.2} ms, p99 {:.2} ms; \
-         tables {lag} behind, caught up after {:.0} ms; fdatasync of 4 KiB {:.0} µs",
+         fdatasync of 4 KiB {:.0} µs",
         acked as f64 / took,
         cpu * 1e6 / acked as f64,
         waits.value_at_quantile(0.5) as f64 / 1e3,
         waits.value_at_quantile(0.99) as f64 / 1e3,
-        caught_up.as_secs_f64() * 1e3,
         sync * 1e6,
     );
+    for (name, (lag, time)) in [("tables", tables), ("index", index)] {
+        println!("            {name} {lag} entries behind, there after {:.0} ms", time.as_secs_f64() * 1e3);
+    }
 }
 
-/// Entries that the tables are behind, and how long until they are not.
-fn lag(data: &Path) -> (u64, Duration) {
+/// Of the tables and of the index: how many entries they are behind, and how long until they are not.
+fn lag(data: &Path) -> [(u64, Duration); 2] {
     let began = Instant::now();
     let end = SqliteReader::open(data.join("journal.db")).and_then(|mut journal| journal.end());
     let end = end.expect("a journal").0;
     let mut view = ViewReader::open(&data.join("view.db")).expect("tables");
-    let mut cursor = || view.cursor().expect("a cursor").0;
-    let lag = end.saturating_sub(cursor());
-    while cursor() < end {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    (lag, began.elapsed())
+    let mut index = IndexReader::open(&data.join("find.db")).expect("an index");
+    let mut cursors: [&mut dyn FnMut() -> u64; 2] =
+        [&mut || view.cursor().expect("a cursor").0, &mut || index.cursor().expect("a cursor").0];
+    let behind = cursors.each_mut().map(|cursor| end.saturating_sub(cursor()));
+    let mut times = cursors.iter_mut().map(|cursor| {
+        while cursor() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        began.elapsed()
+    });
+    behind.map(|behind| (behind, times.next().expect("one for each")))
 }
 
 /// Appending 4 KiB and syncing it, s: the median of 500.
