@@ -7,15 +7,31 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digest([u64; 4]);
 
+/// An item's hash, in lanes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part([u64; 4]);
+
+impl Part {
+    pub(crate) fn of(item: &[u8]) -> Part {
+        let hash = blake3::hash(item);
+        let bytes = hash.as_bytes();
+        Part(std::array::from_fn(|lane| {
+            let mut part = [0; 8];
+            part.copy_from_slice(&bytes[lane * 8..lane * 8 + 8]);
+            u64::from_le_bytes(part)
+        }))
+    }
+}
+
 impl Digest {
-    pub(crate) fn add(&mut self, item: &[u8]) {
-        for (lane, part) in self.0.iter_mut().zip(lanes(item)) {
+    pub(crate) fn add(&mut self, item: &Part) {
+        for (lane, part) in self.0.iter_mut().zip(item.0) {
             *lane = lane.wrapping_add(part);
         }
     }
 
-    pub(crate) fn take_away(&mut self, item: &[u8]) {
-        for (lane, part) in self.0.iter_mut().zip(lanes(item)) {
+    pub(crate) fn take_away(&mut self, item: &Part) {
+        for (lane, part) in self.0.iter_mut().zip(item.0) {
             *lane = lane.wrapping_sub(part);
         }
     }
@@ -25,14 +41,4 @@ impl Digest {
             hasher.update(&lane.to_le_bytes());
         }
     }
-}
-
-fn lanes(item: &[u8]) -> [u64; 4] {
-    let hash = blake3::hash(item);
-    let bytes = hash.as_bytes();
-    std::array::from_fn(|lane| {
-        let mut part = [0; 8];
-        part.copy_from_slice(&bytes[lane * 8..lane * 8 + 8]);
-        u64::from_le_bytes(part)
-    })
 }

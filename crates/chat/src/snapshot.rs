@@ -7,7 +7,7 @@ use minicbor::{Decoder, Encoder};
 
 use crate::membership::{Interval, Mark};
 use crate::sent::{First, Key};
-use crate::state::{Room, State, stay_item};
+use crate::state::{Room, State, stay_part};
 use crate::{Access, AccountId, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 
 const FORMAT: u16 = 1;
@@ -137,7 +137,7 @@ fn read_room(d: &mut Decoder<'_>, state: &mut State) -> Result<(), BadSnapshot> 
             let from = Mark { seq: Seq(d.u64()?), n: d.u64()? };
             let to = Mark { seq: Seq(d.u64()?), n: d.u64()? };
             let stay = Interval { from, to: (to.seq != Seq(0)).then_some(to) };
-            state.stays.add(&stay_item(id, who, &stay));
+            state.stays.add(&stay_part(id, who, &stay));
             room.stays.entry(who).or_default().push(stay);
         }
     }

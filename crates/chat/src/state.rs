@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Part};
 use crate::limits::{OPENINGS_MAX, ROOMS_MAX, STAYS_MAX};
 use crate::membership::{self, Hole, Interval, Mark};
 use crate::sent::{First, Key, Sent};
@@ -223,7 +223,7 @@ impl State {
         let Some(there) = self.rooms.get_mut(&room) else { return };
         there.seq = seq;
         let stay = Interval { from: Mark { seq, n: there.n }, to: None };
-        self.stays.add(&stay_item(room, who, &stay));
+        self.stays.add(&stay_part(room, who, &stay));
         there.stays.entry(who).or_default().push(stay);
     }
 
@@ -231,9 +231,9 @@ impl State {
         let Some(there) = self.rooms.get_mut(&room) else { return };
         there.seq = seq;
         let Some(stay) = there.stays.get_mut(&who).and_then(|stays| stays.last_mut()) else { return };
-        self.stays.take_away(&stay_item(room, who, stay));
+        self.stays.take_away(&stay_part(room, who, stay));
         stay.to = Some(Mark { seq, n: there.n });
-        self.stays.add(&stay_item(room, who, stay));
+        self.stays.add(&stay_part(room, who, stay));
     }
 
     fn known(&self, who: AccountId) -> Result<(), Refusal> {
@@ -438,7 +438,7 @@ impl Room {
     }
 }
 
-pub(crate) fn stay_item(room: RoomId, who: AccountId, stay: &Interval) -> [u8; 50] {
+pub(crate) fn stay_part(room: RoomId, who: AccountId, stay: &Interval) -> Part {
     let mut bytes = [0; 50];
     bytes[0] = b'm';
     bytes[1..9].copy_from_slice(&room.0.to_le_bytes());
@@ -450,5 +450,5 @@ pub(crate) fn stay_item(room: RoomId, who: AccountId, stay: &Interval) -> [u8; 5
         bytes[34..42].copy_from_slice(&to.seq.0.to_le_bytes());
         bytes[42..50].copy_from_slice(&to.n.to_le_bytes());
     }
-    bytes
+    Part::of(&bytes)
 }

@@ -128,7 +128,7 @@ impl Checkpoints {
 }
 
 fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, Fault> {
-    let entry = reader.get(&[seq])?.pop();
+    let entry = reader.get(&[seq], usize::MAX)?.pop();
     match entry.and_then(|entry| entry.payload) {
         Some(payload) => match decode_name(&payload.bytes) {
             Ok(name) => Ok(Some(name)),

@@ -156,8 +156,9 @@ pub trait Reader {
     /// once their payloads exceed `bytes_max`.
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault>;
 
-    /// The entries at these places, in the order asked. Missing ones are `Damaged`.
-    fn get(&mut self, seqs: &[Seq]) -> Result<Vec<Entry>, Fault>;
+    /// The entries at these places, in the order asked: at least the first; stops early once their
+    /// payloads exceed `bytes_max`. Missing ones are `Damaged`.
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Entry>, Fault>;
 
     /// Envelopes and chain after `after`, in order: at most `limit`. Reads no payload.
     fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault>;

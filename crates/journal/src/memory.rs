@@ -130,11 +130,20 @@ impl Reader for MemoryJournal {
         Ok(entries)
     }
 
-    fn get(&mut self, seqs: &[Seq]) -> Result<Vec<Entry>, Fault> {
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Entry>, Fault> {
         let kept = self.kept();
-        seqs.iter()
-            .map(|seq| kept.slot(*seq).map(|slot| slot.entry(*seq)).ok_or_else(|| missing_entry(*seq)))
-            .collect()
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for &seq in seqs {
+            let slot = kept.slot(seq).ok_or_else(|| missing_entry(seq))?;
+            let entry = slot.entry(seq);
+            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            entries.push(entry);
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        Ok(entries)
     }
 
     fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {

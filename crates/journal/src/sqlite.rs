@@ -470,10 +470,11 @@ impl Reader for SqliteReader {
         })
     }
 
-    fn get(&mut self, seqs: &[Seq]) -> Result<Vec<Entry>, Fault> {
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Entry>, Fault> {
         // One transaction: one look at the WAL's index instead of one for each.
         let tx = self.conn.transaction().map_err(Trouble::from)?;
         let mut entries = Vec::with_capacity(seqs.len());
+        let mut bytes = 0_usize;
         {
             let mut select = tx
                 .prepare_cached("SELECT seq, envelope, salt, payload FROM entry WHERE seq = ?1")
@@ -481,9 +482,16 @@ impl Reader for SqliteReader {
             for seq in seqs {
                 let found = select.query_row([key(*seq)], |row| Ok(entry_in(*seq, row))).optional();
                 match found {
-                    Ok(Some(entry)) => entries.push(entry.map_err(|trouble| trouble.at(*seq))?),
+                    Ok(Some(entry)) => {
+                        let entry = entry.map_err(|trouble| trouble.at(*seq))?;
+                        bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+                        entries.push(entry);
+                    }
                     Ok(None) => return Err(damaged(*seq, "it is missing")),
                     Err(error) => return Err(Trouble::from(error).at(*seq)),
+                }
+                if bytes > bytes_max {
+                    break;
                 }
             }
         }

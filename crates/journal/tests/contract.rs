@@ -311,7 +311,7 @@ mod promises {
             let erased = journal.erase(&[Seq(1), Seq(missing)]);
             assert!(matches!(erased, Err(Fault::Damaged { seq, .. }) if seq == missing), "{erased:?}");
         }
-        let entries = backend.reader().get(&[Seq(1)]).expect("readable");
+        let entries = backend.reader().get(&[Seq(1)], usize::MAX).expect("readable");
         assert!(entries[0].payload.is_some(), "all are erased or none");
     }
 
@@ -341,13 +341,24 @@ mod promises {
         append(&mut journal, &drafts(ADA, 1, 300));
         let mut reader = backend.reader();
         let asked: Vec<Seq> = (0..256).map(|i| Seq(1 + i * 77 % 300)).collect();
-        let got = reader.get(&asked).expect("readable");
+        let got = reader.get(&asked, usize::MAX).expect("readable");
         assert_eq!(got.iter().map(|entry| entry.seq).collect::<Vec<_>>(), asked);
-        assert_eq!(reader.get(&[]).expect("readable"), []);
+        assert_eq!(reader.get(&[], usize::MAX).expect("readable"), []);
+        let three = [Seq(7), Seq(300), Seq(2)];
+        let bytes: Vec<usize> = got_bytes(&reader.get(&three, usize::MAX).expect("readable"));
+        for (bytes_max, entries) in
+            [(0, 1), (bytes[0], 2), (bytes[0] + bytes[1] - 1, 2), (bytes[0] + bytes[1], 3)]
+        {
+            assert_eq!(got_bytes(&reader.get(&three, bytes_max).expect("readable")), bytes[..entries]);
+        }
         for missing in [0, 301, u64::MAX] {
-            let got = reader.get(&[Seq(1), Seq(missing)]);
+            let got = reader.get(&[Seq(1), Seq(missing)], usize::MAX);
             assert!(matches!(got, Err(Fault::Damaged { seq, .. }) if seq == missing), "{got:?}");
         }
+    }
+
+    fn got_bytes(entries: &[vang_journal::Entry]) -> Vec<usize> {
+        entries.iter().map(|entry| entry.payload.as_ref().map_or(0, |payload| payload.bytes.len())).collect()
     }
 
     pub(crate) fn checkpoints_are_kept_beside_the_entries<B: Backend>() {
@@ -373,7 +384,8 @@ mod promises {
         for counter in 1..=3 {
             append(&mut journal, &drafts(ADA, counter, counter));
             assert_eq!(reader.end().expect("readable"), Seq(counter));
-            let time = Envelope::decode(&reader.get(&[Seq(counter)]).expect("readable")[0].envelope);
+            let time =
+                Envelope::decode(&reader.get(&[Seq(counter)], usize::MAX).expect("readable")[0].envelope);
             assert_eq!(time.expect("decodes").time, Time(1_700_000_000_000 + counter));
         }
     }

@@ -489,9 +489,6 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
     }
 }
 
-/// Entries read at once, so that large ones stop a page early.
-const CHUNK: usize = 32;
-
 /// The entries of these events, until there are bytes enough.
 fn page(
     journal: &mut SqliteReader,
@@ -501,19 +498,20 @@ fn page(
 ) -> Result<Page, Fault> {
     let mut page = Page { events: Vec::with_capacity(found.len()), upto };
     let mut bytes = 0;
-    for chunk in found.chunks(CHUNK) {
-        let seqs: Vec<Seq> = chunk.iter().map(|&(seq, _, _)| seq).collect();
-        let entries = journal.get(&seqs)?;
-        for (entry, &(seq, room, n)) in entries.into_iter().zip(chunk) {
-            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-            if bytes > bytes_max && !page.events.is_empty() {
-                return Ok(page);
-            }
-            page.upto = seq;
-            page.events.push(ColdEvent { room, n, entry });
+    let seqs: Vec<Seq> = found.iter().map(|&(seq, _, _)| seq).collect();
+    let entries = journal.get(&seqs, bytes_max)?;
+    let is_cut = entries.len() < found.len();
+    for (entry, &(seq, room, n)) in entries.into_iter().zip(found) {
+        bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+        if bytes > bytes_max && !page.events.is_empty() {
+            return Ok(page);
         }
+        page.upto = seq;
+        page.events.push(ColdEvent { room, n, entry });
     }
-    page.upto = upto;
+    if !is_cut {
+        page.upto = upto;
+    }
     Ok(page)
 }
 

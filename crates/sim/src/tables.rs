@@ -260,7 +260,7 @@ impl Tables {
     ) -> Page {
         let (mut events, mut bytes) = (Vec::new(), 0);
         for &(room, row) in found {
-            let entry = journal.get(&[row.seq]).expect("the tables are never ahead").remove(0);
+            let entry = journal.get(&[row.seq], usize::MAX).expect("the tables are never ahead").remove(0);
             bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
             if events.len() == events_max || (!events.is_empty() && bytes > bytes_max) {
                 let upto = events.last().map_or(Seq(0), |event: &ColdEvent| event.entry.seq);

@@ -198,7 +198,7 @@ impl IndexReader {
         let mut walk = Walk::new(find, (least, upto));
         let mut found = Found::default();
         while let Some(seq) = walk.next(&tx).map_err(FindError::Index)? {
-            let Some(entry) = journal.get(&[seq])?.pop() else { continue };
+            let Some(entry) = journal.get(&[seq], usize::MAX)?.pop() else { continue };
             // What was erased since is there no more.
             if entry.payload.is_none() {
                 continue;
@@ -366,7 +366,7 @@ fn hit(
     let mut neighbour = |event: Option<crate::RoomEvent>| -> Result<Option<Shown>, FindError> {
         let is_seen = |seq| seq <= find.end && find.sight.sees_beside(room, seq);
         let Some(event) = event.filter(|event| is_seen(event.seq)) else { return Ok(None) };
-        let entry = journal.get(&[event.seq])?.pop();
+        let entry = journal.get(&[event.seq], usize::MAX)?.pop();
         Ok(entry.and_then(|entry| shown(&entry, event.n, &[], CONTEXT_CHARS_MAX)))
     };
     let (before, after) = (neighbour(around.before)?, neighbour(around.after)?);

@@ -169,7 +169,7 @@ impl Index {
         if let Some(&known) = self.public.get(&room) {
             return Ok(known);
         }
-        let entry = journal.get(&[Seq(room.0)])?.pop();
+        let entry = journal.get(&[Seq(room.0)], usize::MAX)?.pop();
         let made = entry.and_then(|entry| Envelope::decode(&entry.envelope).ok());
         let is_public = made
             .is_some_and(|made| matches!(made.command, Command::CreateRoom { access: Access::Public, .. }));

@@ -87,7 +87,7 @@ impl Reader for Stream {
         Ok(self.window(limit).map(|(entry, _)| entry.clone()).collect())
     }
 
-    fn get(&mut self, seqs: &[Seq]) -> Result<Vec<Entry>, Fault> {
+    fn get(&mut self, seqs: &[Seq], _: usize) -> Result<Vec<Entry>, Fault> {
         let find = |seq: &Seq| self.window.iter().find(|(entry, _)| entry.seq == *seq);
         let missing = |seq: &Seq| Fault::Damaged { seq: seq.0, why: "it was read already".into() };
         seqs.iter().map(|seq| find(seq).map(|(entry, _)| entry.clone()).ok_or_else(|| missing(seq))).collect()
