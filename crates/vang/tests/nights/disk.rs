@@ -273,6 +273,8 @@ fn on_a_full_disk_senders_are_told_readers_read_on_and_it_heals_by_itself() {
     let mut talk = Talk::default();
     let mut raw = Raw::connect(&*server.addr);
     talk.send_some(&mut raw, 60);
+    // The tables gather before they write, unless somebody asks.
+    assert!(history(&server.addr) == talk.kept);
     for _ in 0..2 {
         disk.fill();
         assert_told_full(&server, &mut raw, &mut talk);
