@@ -26,7 +26,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, ffi};
@@ -461,9 +461,10 @@ impl Reader for SqliteReader {
 
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
         let mut bytes = 0_usize;
+        let mut room = BytesMut::with_capacity(limit.saturating_mul(ENTRY_BYTES).min(ENTRY_ROOM_BYTES));
         let sql = "SELECT seq, envelope, salt, payload FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         self.rows(sql, after, limit, |seq, row, entries| {
-            let entry = entry_in(seq, row)?;
+            let entry = entry_in(seq, row, &mut room)?;
             bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
             entries.push(entry);
             Ok(if bytes > bytes_max { More::No } else { More::Yes })
@@ -475,12 +476,14 @@ impl Reader for SqliteReader {
         let tx = self.conn.transaction().map_err(Trouble::from)?;
         let mut entries = Vec::with_capacity(seqs.len());
         let mut bytes = 0_usize;
+        let mut room = BytesMut::with_capacity((seqs.len() * ENTRY_BYTES).min(ENTRY_ROOM_BYTES));
         {
             let mut select = tx
                 .prepare_cached("SELECT seq, envelope, salt, payload FROM entry WHERE seq = ?1")
                 .map_err(Trouble::from)?;
             for seq in seqs {
-                let found = select.query_row([key(*seq)], |row| Ok(entry_in(*seq, row))).optional();
+                let found =
+                    select.query_row([key(*seq)], |row| Ok(entry_in(*seq, row, &mut room))).optional();
                 match found {
                     Ok(Some(entry)) => {
                         let entry = entry.map_err(|trouble| trouble.at(*seq))?;
@@ -833,16 +836,30 @@ fn seq_in(row: &Row<'_>) -> Result<Seq, Trouble> {
     }
 }
 
-fn entry_in(seq: Seq, row: &Row<'_>) -> Result<Entry, Trouble> {
-    let envelope = Bytes::copy_from_slice(blob(seq, row, 1, "envelope")?);
-    let erased = |column| -> Result<bool, Trouble> { Ok(row.get_ref(column)? == ValueRef::Null) };
-    let payload = match (erased(2)?, erased(3)?) {
-        (true, true) => None,
-        (false, false) => {
-            let salt = fixed_blob(seq, row, 2, "salt")?;
-            Some(Payload { salt, bytes: Bytes::copy_from_slice(blob(seq, row, 3, "payload")?) })
+/// An entry of talk, bytes, about; and how many bytes entries that are read together share at the most:
+/// one allocation for all of them.
+const ENTRY_BYTES: usize = 512;
+const ENTRY_ROOM_BYTES: usize = 16 << 10;
+
+/// The entry in this row; its bytes come to lie in `room`.
+fn entry_in(seq: Seq, row: &Row<'_>, room: &mut BytesMut) -> Result<Entry, Trouble> {
+    let mut keep = |bytes: &[u8]| {
+        if room.capacity() < bytes.len() {
+            room.reserve(bytes.len().max(ENTRY_ROOM_BYTES));
         }
-        _ => return Err(damaged(seq, "of salt and payload, one is missing").into()),
+        room.extend_from_slice(bytes);
+        room.split().freeze()
+    };
+    let envelope = keep(blob(seq, row, 1, "envelope")?);
+    let payload = match (row.get_ref(2)?, row.get_ref(3)?) {
+        (ValueRef::Null, ValueRef::Null) => None,
+        (ValueRef::Blob(_), ValueRef::Blob(bytes)) => {
+            Some(Payload { salt: fixed_blob(seq, row, 2, "salt")?, bytes: keep(bytes) })
+        }
+        (ValueRef::Null, _) | (_, ValueRef::Null) => {
+            return Err(damaged(seq, "of salt and payload, one is missing").into());
+        }
+        _ => return Err(damaged(seq, "the salt or the payload is not bytes").into()),
     };
     Ok(Entry { seq, envelope, payload })
 }
