@@ -12,6 +12,7 @@ use vang_client::{BadPlace, Place};
 
 use crate::admin::AdminArgs;
 use crate::bench::BenchArgs;
+use crate::net::NetArgs;
 use crate::serve::ServeArgs;
 use crate::status::StatusArgs;
 
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     Admin(AdminArgs),
     Status(StatusArgs),
+    Net(NetArgs),
 }
 
 const CONFIG_EXAMPLES: &str = "\

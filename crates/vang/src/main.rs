@@ -13,6 +13,7 @@ mod send; // vang send
 mod tail; // vang tail
 mod find; // vang find
 mod bench; // vang bench
+mod net; // vang net: the socket workbench
 mod request; // vang rooms, create, join, leave, request: one question, one answer
 
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Admin(args) => admin::run(args),
         Command::Status(args) => status::run(args),
+        Command::Net(args) => net::run(args),
     };
     say::exit(outcome)
 }

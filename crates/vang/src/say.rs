@@ -99,11 +99,16 @@ fn write_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Nobody is there to read stdout any more: ends the command, and all is well.
+pub(crate) fn nobody_reads() -> Failure {
+    Failure { code: 0, ..Failure::new("") }
+}
+
 /// Prints bytes on stdout, now. Nobody there to read them any more: ends the command, and all is well.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure { code: 0, ..Failure::new("") },
+        io::ErrorKind::BrokenPipe => nobody_reads(),
         _ => Failure::new(format!("cannot write to stdout: {}", plain(&error))),
     })
 }

@@ -1,0 +1,45 @@
+//! Why a tool could not do its work: what it was doing, the error's name, its likely cause, what to do about it. The
+//! names and causes are the client's table (`vang_client::trouble`): one for all of vang.
+
+use std::io;
+
+use vang_client::trouble::{Doing, Trouble, explain};
+
+use crate::Verdict;
+
+/// Ends a tool.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The system said no.
+    #[error("{doing}: {trouble}")]
+    System {
+        /// `cannot listen at 127.0.0.1:80`.
+        doing: String,
+        /// What it said, and why.
+        trouble: Trouble,
+    },
+    /// What was asked for does not go together, or nothing here can do it.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody reads what is told any more, or it cannot be written.
+    #[error("cannot tell what was found: {0}")]
+    Untold(#[from] io::Error),
+}
+
+impl Failure {
+    /// An error of the system's in the middle of something: `what` begins small, as in `cannot connect to [::1]:80`.
+    pub fn of(what: impl Into<String>, error: &io::Error, doing: Doing) -> Failure {
+        Failure::System { doing: what.into(), trouble: explain(error, doing) }
+    }
+
+    /// What to do about it, where anybody knows.
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            Failure::System { trouble, .. } => Some(trouble.advice).filter(|advice| !advice.is_empty()),
+            Failure::Usage(_) | Failure::Untold(_) => None,
+        }
+    }
+}
+
+/// What came of a tool.
+pub type Outcome = Result<Verdict, Failure>;

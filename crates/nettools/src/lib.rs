@@ -1,0 +1,35 @@
+//! vang-nettools: the socket workbench behind `vang net`. A leaf: it knows `proto` to decode what is on a wire, and
+//! nothing of chat and its server; of the client, its words for errors and its TLS. One file a tool.
+//!
+//! ```text
+//!   arguments ─▶ a tool ─▶ records ─▶ `Report` ─▶ lines for people, or an object a line for programs
+//!                  ▲
+//!                `Stop`: Ctrl-C, SIGTERM and --timeout, as something that can be waited for beside sockets
+//! ```
+//!
+//! No tool prints, exits or reads the environment itself; none needs root unless the kernel says so, and then
+//! its error does (`failure`). Nothing here leaves this machine but what the user named.
+
+mod report; // what a tool tells, and to whom
+mod stop; // when a tool must end
+mod failure; // why a tool could not do its work
+mod quote; // bytes, sizes and times as people read them
+mod target; // HOST:PORT as it is typed, and what it stands for
+pub mod resolve; // what a name stands for, and which address answers
+
+pub use failure::{Failure, Outcome};
+pub use quote::{duration, quoted, size};
+pub use report::{Record, Report};
+pub use stop::{Stop, Stopped};
+pub use target::{BadTarget, Target};
+
+/// What a tool found, when it could do its work: the exit code of `vang net`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is as it should be.
+    Good,
+    /// What was looked at is not as it should be; the records say how.
+    Bad,
+    /// The time given was over before there was an answer.
+    TimedOut,
+}

@@ -1,0 +1,76 @@
+//! vang net: the socket workbench. Parses what was typed, gives the tool its `Report` and `Stop`, turns what came of it
+//! into an exit code: 0 good, 1 not as it should be or failed, 2 wrong usage, 124 timed out.
+
+mod resolve; // vang net resolve
+
+use std::io;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Subcommand};
+use vang_nettools::{Failure as Cause, Outcome, Report, Stop, Verdict};
+
+use crate::args::parse_time;
+use crate::say::{self, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  vang net resolve localhost 65432     what the name stands for, and which address answers";
+
+/// See what sockets do: echo, full queues, states, names, pings, captures
+#[derive(ClapArgs, Debug)]
+#[command(before_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct NetArgs {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Tool {
+    Resolve(resolve::Args),
+}
+
+/// Of every tool.
+#[derive(ClapArgs, Debug, Clone)]
+pub(crate) struct Common {
+    /// An object a line instead of text
+    #[arg(long)]
+    json: bool,
+    /// End after this time, as 500ms, 5s or 2m; the summary is still told
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// Narrate what the sockets do
+    #[arg(long)]
+    explain: bool,
+}
+
+pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
+    match args.tool {
+        Tool::Resolve(args) => resolve::run(args),
+    }
+}
+
+/// Runs a tool with what every tool needs.
+pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
+    let report = Report::new(io::stdout(), io::stderr(), common.json, common.explain);
+    let stop = Stop::after(common.timeout).and_then(Stop::on_signals);
+    let stop = stop.map_err(|error| Failure::new(format!("cannot wait for Ctrl-C: {error}")))?;
+    match tool(&report, &stop) {
+        Ok(Verdict::Good) => Ok(()),
+        // The records have said what is the matter.
+        Ok(Verdict::Bad) => Err(Failure::new("").into()),
+        Ok(Verdict::TimedOut) => Err(Failure::timed_out("timed out").into()),
+        Err(cause) => Err(failure(&cause).into()),
+    }
+}
+
+fn failure(cause: &Cause) -> Failure {
+    match cause {
+        Cause::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
+        Cause::Usage(text) => Failure::usage(text),
+        Cause::System { trouble, .. } if trouble.name == "timed out" => {
+            Failure::timed_out(cause.to_string()).advise(trouble.advice)
+        }
+        Cause::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
+        Cause::Untold(_) => Failure::new(cause.to_string()),
+    }
+}
