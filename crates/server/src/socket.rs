@@ -1,6 +1,7 @@
 //! A connection's socket, whatever its family and whether TLS is around it: reads and writes that never wait,
 //! readiness to wait for, and the options that every connection has.
 
+use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,7 @@ use rustls::{ServerConfig, ServerConnection};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
 
 /// Unsent bytes in the kernel beyond which a socket is not writable: what is sent late can still be
 /// chosen late. 16 KiB keeps a gigabit link busy between two rounds.
@@ -257,10 +259,30 @@ impl Socket {
     }
 }
 
-/// A socket with the bytes that were read to tell its kind, as a stream again.
+/// A socket with the bytes that were read to tell its kind, as a stream again. A peer that takes no bytes for as long as
+/// `stall` loses it: between hosts the kernel sees to that (`prepare`), on a Unix socket nobody does.
 pub(crate) struct Rewound {
-    pub(crate) first: Bytes,
+    first: Bytes,
     pub(crate) socket: Socket,
+    stall: Duration,
+    /// While bytes wait for the peer.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Rewound {
+    pub(crate) fn new(first: Bytes, socket: Socket, stall: Duration) -> Rewound {
+        Rewound { first, socket, stall, stalled: None }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(ready) = self.socket.poll_write_ready(cx) {
+            self.stalled = None;
+            return Poll::Ready(ready);
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.stall)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Rewound {
@@ -302,7 +324,7 @@ impl AsyncWrite for Rewound {
         loop {
             match self.socket.try_write(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_write_ready(cx))?;
+                    ready!(self.poll_room(cx))?;
                 }
                 written => return Poll::Ready(written),
             }
@@ -315,7 +337,7 @@ impl AsyncWrite for Rewound {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.socket.try_flush()? {
-            ready!(self.socket.poll_write_ready(cx))?;
+            ready!(self.poll_room(cx))?;
         }
         Poll::Ready(Ok(()))
     }

@@ -84,7 +84,8 @@ enum Answer {
 pub(crate) async fn serve(socket: Socket, first: &[u8], asker: Asker) -> Option<(Socket, Bytes)> {
     let keeps_alive = asker.refused.is_none();
     let from = asker.from;
-    let io = TokioIo::new(Rewound { first: Bytes::copy_from_slice(first), socket });
+    let stall = Duration::from_millis(asker.house.limits.borrow().session().stall_ms);
+    let io = TokioIo::new(Rewound::new(Bytes::copy_from_slice(first), socket, stall));
     let asker = Rc::new(asker);
     let upgraded = Rc::new(Cell::new(false));
     let service = service_fn(|request| {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use crate::harness::{Server, exchange, folder, request};
-use crate::wire::{Witness, ask, dial, rest, serve};
+use crate::wire::{Witness, ask, comes_true, dial, rest, serve};
 
 /// One response: its first line, its other header lines in lower case, its body.
 fn response(stream: &mut impl BufRead, has_body: bool) -> (String, Vec<String>, String) {
@@ -123,4 +123,47 @@ fn http_tells_nothing_about_people_and_disturbs_nobody() {
         assert!(!["general", "somebody", "words", "vang"].iter().any(|word| all.contains(word)), "{all}");
     }
     witness.is_unharmed(&server);
+}
+
+/// What the server counts: connections that have a session.
+fn sessions(server: &Server) -> u64 {
+    let mut stream = open(server);
+    say(&mut stream, "GET /metrics HTTP/1.1");
+    let (_, _, body) = response(&mut stream, true);
+    let of_door = |line: &str| {
+        line.starts_with("vang_connections{").then(|| line.rsplit_once(' '))?.map(|(_, n)| n.to_owned())
+    };
+    body.lines().filter_map(of_door).map(|n| n.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_stream_whose_reader_takes_nothing_ends_also_on_a_unix_socket() {
+    let dir = folder();
+    let unix = format!("unix:{}", dir.path().join("door").display());
+    let more = ["--listen", &unix, "--limit", "stall=1s"];
+    let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &more);
+    let mut sender = server.connect();
+    let text = "x".repeat(200_000);
+    for _ in 0..20 {
+        let send = request("send", &[("room", "\"general\"")], &text);
+        assert_eq!(exchange(&mut sender, &send).0["status"], "ok");
+    }
+    drop(sender);
+    comes_true("only those who ask are there", || sessions(&server) == 0);
+    let mut stream = dial(&unix);
+    stream.write_all(b"GET /rooms/general/events?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    comes_true("it is being told", || sessions(&server) == 1);
+    comes_true("it is given up", || sessions(&server) == 0);
+    let told = rest(&mut stream);
+    assert!(told.starts_with(b"HTTP/1.1 200 OK\r\n") && told.len() < 20 * text.len(), "{}", told.len());
+}
+
+#[test]
+fn who_reads_lines_of_json_and_is_gone_is_noticed_though_nothing_is_said() {
+    let (_dir, server) = serve(&[]);
+    let mut stream = open(&server);
+    say(&mut stream, "GET /rooms/general/events HTTP/1.1");
+    comes_true("it is being told", || sessions(&server) == 1);
+    drop(stream);
+    comes_true("it is noticed", || sessions(&server) == 0);
 }

@@ -298,11 +298,25 @@ impl TwoHosts {
 
     /// What the first answers to bytes from the second.
     fn ask(&self, bytes: &[u8]) -> Vec<u8> {
-        let program = "import socket,sys; s=socket.create_connection(('10.9.0.1',65432)); s.sendall(sys.stdin.buffer.read()); s.shutdown(1)\n\
-                       while b := s.recv(65536): sys.stdout.buffer.write(b)";
+        self.ask_by("s.sendall(sys.stdin.buffer.read()); s.shutdown(1)", bytes)
+    }
+
+    /// The same inside TLS, whoever the server is.
+    fn ask_in_tls(&self, bytes: &[u8]) -> Vec<u8> {
+        self.ask_by(
+            "s=ssl._create_unverified_context().wrap_socket(s); s.sendall(sys.stdin.buffer.read())",
+            bytes,
+        )
+    }
+
+    fn ask_by(&self, how: &str, bytes: &[u8]) -> Vec<u8> {
+        let program = format!(
+            "import socket,ssl,sys; s=socket.create_connection(('10.9.0.1',65432)); {how}\n\
+             while b := s.recv(65536): sys.stdout.buffer.write(b)"
+        );
         let mut child = self
             .on(1, "python3")
-            .args(["-c", program])
+            .args(["-c", &program])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -380,5 +394,42 @@ fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
         .client(&home, &["tail", "general", "--since", "0", "--no-follow", "--json", "--server", "10.9.0.1"]);
     let event: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!((&event["from"], &event["text"]), (&json!("guest:eve"), &json!("from afar")));
+    comes_true("nothing panicked", || !server.log().contains("panicked"));
+}
+
+#[test]
+fn lines_and_metrics_are_for_this_machine_unless_the_server_says_everywhere() {
+    let hosts = TwoHosts::new();
+    let dir = folder();
+    let metrics = b"GET /metrics HTTP/1.1\r\nHost: 10.9.0.1:65432\r\nConnection: close\r\n\r\n";
+    let typed = b"ada\ntyped from afar\n/quit\n";
+    let server = hosts.serve(&dir.path().join("closed"), &["--guests", "everywhere"]);
+    let refused = text(&hosts.ask_in_tls(metrics));
+    assert!(
+        refused.starts_with("HTTP/1.1 403 Forbidden")
+            && refused.ends_with("metrics are for this machine, unless --metrics says everywhere\n"),
+        "{refused}"
+    );
+    let refused = text(&hosts.ask_in_tls(typed));
+    assert!(
+        refused.contains("lines are typed on this machine, unless the server has --lines everywhere"),
+        "{refused}"
+    );
+    drop(server);
+
+    let open = ["--guests", "everywhere", "--lines", "everywhere", "--metrics", "everywhere"];
+    let server = hosts.serve(&dir.path().join("open"), &open);
+    let numbers = text(&hosts.ask_in_tls(metrics));
+    assert!(numbers.starts_with("HTTP/1.1 200 OK") && numbers.contains("\nvang_"), "{numbers}");
+    let said = text(&hosts.ask_in_tls(typed));
+    assert!(!said.contains("refused"), "{said}");
+    let tail = ["tail", "general", "--since", "0", "--no-follow", "--server", "10.9.0.1"];
+    let told = hosts.client(&dir.path().join("home"), &tail);
+    assert!(text(&told.stdout).contains("guest:ada: typed from afar"), "{told:?}");
+    // Without TLS neither is there, whatever the server allows.
+    let plain = text(&hosts.ask(metrics));
+    assert!(plain.starts_with("HTTP/1.1 308 Permanent Redirect"), "{plain}");
+    let plain = text(&hosts.ask(typed));
+    assert!(plain.contains("by TLS, if the server has --lines everywhere"), "{plain}");
     comes_true("nothing panicked", || !server.log().contains("panicked"));
 }
