@@ -20,7 +20,7 @@ static size_t result(void) /* goes into `content`; its length */
 }
 static bool answer(FILE *out)
 {
-	if (header_is(&request, "content-type", "\"text/json\""))
+	if (strncmp(json_find(request.header, "content-type"), "\"text/json\"", 11) == 0) /* case counts, as in the guide */
 		return header_is(&request, "content-encoding", "\"utf-8\"") && write_message(out, TEXT_JSON, content, result());
 	size_t before = (size_t)sprintf(content, "First 10 bytes of request: "), first = request.length < 10 ? request.length : 10;
 	memcpy(content + before, request.content, first);

@@ -15,6 +15,7 @@ mod stop; // when a tool must end
 mod failure; // why a tool could not do its work
 mod quote; // bytes, sizes and times as people read them
 mod target; // HOST:PORT as it is typed, and what it stands for
+pub mod conform; // does a server, or a client, speak the protocol?
 pub mod resolve; // what a name stands for, and which address answers
 
 pub use failure::{Failure, Outcome};

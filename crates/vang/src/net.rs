@@ -1,6 +1,7 @@
 //! vang net: the socket workbench. Parses what was typed, gives the tool its `Report` and `Stop`, turns what came of it
 //! into an exit code: 0 good, 1 not as it should be or failed, 2 wrong usage, 124 timed out.
 
+mod conform; // vang net conform
 mod resolve; // vang net resolve
 
 use std::io;
@@ -14,7 +15,8 @@ use crate::say::{self, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net resolve localhost 65432     what the name stands for, and which address answers";
+  vang net resolve localhost 65432     what the name stands for, and which address answers
+  vang net conform localhost:65432     does a server speak the protocol?";
 
 /// See what sockets do: echo, full queues, states, names, pings, captures
 #[derive(ClapArgs, Debug)]
@@ -26,6 +28,7 @@ pub(crate) struct NetArgs {
 
 #[derive(Subcommand, Debug)]
 enum Tool {
+    Conform(conform::Args),
     Resolve(resolve::Args),
 }
 
@@ -45,6 +48,7 @@ pub(crate) struct Common {
 
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
+        Tool::Conform(args) => conform::run(args),
         Tool::Resolve(args) => resolve::run(args),
     }
 }

@@ -1,13 +1,14 @@
 //! The programs in `examples/`: each language against us, and among each other. What is missing is to be
 //! installed: a test that is skipped tests nothing.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::harness::{Tail, folder, guide, succeeded, wait};
+use crate::harness::{Tail, folder, guide, succeeded, vang, wait};
 use crate::wire::{answer, ask, python, python_message, serve, stderr, tool};
 
 fn examples() -> PathBuf {
@@ -221,7 +222,7 @@ fn every_language_shows_a_hole_and_what_is_no_text_and_no_control_characters() {
     let (dir, server) = serve(&[]);
     let data = dir.path().join("data");
     for name in ["ada", "bob"] {
-        let mut add = crate::harness::vang();
+        let mut add = vang();
         add.args(["admin", "account", "add", name, "--data"]).arg(&data);
         assert!(add.output().unwrap().status.success());
     }
@@ -362,4 +363,130 @@ fn a_text_in_another_encoding_reaches_every_reader_that_claims_it() {
     }
     let shown = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
     assert!(shown.contains(": café\n") && shown.contains(": xin chào 🐶\n"), "{shown}");
+}
+
+/// What the servers of `examples/README.md` do not claim.
+const NOT_CLAIMED: [(&str, &[&str]); 4] = [
+    ("python", &[]),
+    // Node's `TextDecoder` knows no UTF-32, and Latin-1 as its cp1252; other spellings of a name are Python's own.
+    (
+        "node",
+        &["values/", "utf-32", "utf-8-sig", "mark-wins", "encoding-U8", "encoding-Utf_8", "cp1252-euro"],
+    ),
+    ("c", &["values/", "encodings/", "escape", "twice", "nul"]),
+    ("bash", &["values/", "encodings/", "escape", "nul", "no-match-long"]),
+];
+
+/// Judges a server; the last line of the verdict, and all of it.
+fn judged(address: &str, more: &[&str]) -> (bool, String) {
+    let output = vang().args(["net", "conform", address]).args(more).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(!output.status.success())),
+        "{}",
+        stderr_of(&output.stderr)
+    );
+    (output.status.success(), said)
+}
+
+fn stderr_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn our_server_conforms_and_so_do_those_in_other_languages() {
+    let (dir, server) = serve(&[]);
+    let (good, said) = judged(&server.addr, &[]);
+    assert!(good && said.contains(" as a vang server: ") && said.ends_with(", 0 failed\n"), "{said}");
+    let passed = said.lines().last().unwrap().split(": ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(passed.parse::<u64>().unwrap() > 400, "{said}");
+    let history = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
+    assert_eq!(history, "", "nothing is posted by judging");
+    // Over a Unix socket as well, and as a server of the guide.
+    let admin = format!("unix:{}", dir.path().join("data/admin.sock").display());
+    let (good, said) = judged(&admin, &["--as", "guide"]);
+    assert!(good && said.contains(" as a server of the guide: "), "{said}");
+    for (language, skip) in NOT_CLAIMED {
+        let (_running, address) = app_server(language);
+        let skip: Vec<&str> = skip.iter().flat_map(|case| ["--skip", case]).collect();
+        let (good, said) = judged(&address, &skip);
+        assert!(good && said.contains(" as a server of the guide: "), "{language}: {said}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_conform_is_told_where() {
+    // It escapes what is not ASCII, drops nothing behind a request, and dies of a bad one.
+    let program = r#"
+import json, socket, struct, sys
+listener = socket.create_server(("127.0.0.1", 0)); print("listening on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
+answers = {"morpheus": "Follow the white rabbit. \U0001f430", "ring": "In the caves beneath the Misty Mountains. \U0001f48d"}
+def read(stream, count):
+    data = stream.read(count)
+    if len(data) < count: raise EOFError
+    return data
+while True:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        try:
+            header = json.loads(read(stream, struct.unpack(">H", read(stream, 2))[0]))
+            content = read(stream, int(header["content-length"]))
+            value = json.loads(content)["value"]
+            result = json.dumps({"result": answers.get(value, "No match for '%s'." % value)}).encode()
+        except Exception as error:
+            result = b"oops"
+        head = json.dumps({"byteorder": sys.byteorder, "content-type": "text/json", "content-encoding": "utf-8", "content-length": len(result)}).encode()
+        connection.sendall(struct.pack(">H", len(head)) + head + result)
+"#;
+    let mut command = python();
+    command.args(["-c", program]);
+    let mut running = Tail::start(command);
+    let address = running.line().strip_prefix("listening on ").unwrap().to_owned();
+    let (good, said) = judged(&address, &["--only", "search-"]);
+    assert!(!good, "{said}");
+    assert!(
+        said.contains("FAILED guide/search-morpheus (whole)\n  JSON goes out unescaped; this is escaped: "),
+        "{said}"
+    );
+    assert!(said.contains("FAILED guide/search-dog (byte by byte)\n  content should be "), "{said}");
+    // No server at all, and no case of that name.
+    let output = vang().args(["net", "conform", "127.0.0.1:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output.stderr).starts_with("vang: cannot reach 127.0.0.1:1: connection refused ("));
+    let output = vang().args(["net", "conform", &address, "--only", "nonesuch"]).output().unwrap();
+    assert_eq!(
+        (output.status.code(), stderr_of(&output.stderr).as_str()),
+        (Some(2), "vang: no case has that in its name\n")
+    );
+}
+
+#[test]
+fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
+    const CASES: usize = 12;
+    let judge = || {
+        let mut command = vang();
+        command.args(["net", "conform", "--listen", "127.0.0.1:0"]);
+        let mut running = Tail::start(command);
+        let address =
+            running.line().strip_prefix("listening on ").unwrap().split(": ").next().unwrap().to_owned();
+        (running, address)
+    };
+    for language in LANGUAGES {
+        let (mut running, address) = judge();
+        for case in 0..CASES {
+            let output = run(language, "app_client", &address, &["search", "ring"]);
+            // UTF-16, which not all of them claim.
+            if case != 4 {
+                assert_eq!(output.status.success(), case < 6, "{language} {case}: {output:?}");
+            }
+            let verdict = running.line();
+            assert!(verdict.starts_with("ok     "), "{language} {verdict}");
+        }
+        assert_eq!(running.line(), format!("{CASES} passed, 0 failed"), "{language}");
+    }
+    let (mut running, address) = judge();
+    drop(TcpStream::connect(&address).unwrap());
+    assert_eq!(running.line(), "FAILED usual: an answer in one piece, then the end");
+    assert_eq!(running.line(), "  it closed before its request was whole: \"\"");
 }

@@ -16,8 +16,8 @@ use vang_journal::{
 
 use crate::harness::{PATIENCE, Server, exchange, folder, request};
 use crate::raw::{
-    Follower, Heard, Place, Raw, Told, assert_kept, assert_one_history, check, copy_folder, follow, history,
-    page, send, tail, told_of,
+    Follower, Heard, Place, Raw, Told, assert_kept, assert_one_history, check, follow, history, page, send,
+    tail, told_of,
 };
 
 /// What a sender was told until the server ended the connection.

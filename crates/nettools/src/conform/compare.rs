@@ -1,0 +1,214 @@
+//! Is this the message that was expected? What an implementation may choose is not compared: its byte order, the order
+//! of its keys and the spaces between them, further keys, and the sentence in which it says what is wrong.
+
+use serde_json::{Map, Value};
+use vang_proto::{Decoder, Frame};
+
+use super::vectors::Case;
+use crate::quote::quoted;
+
+/// How much of an answer is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// Types, encodings and the result.
+    Guide,
+    /// All keys but the sentence.
+    Vang,
+    /// One refusal, whatever it says.
+    Refused,
+    /// Nothing: the connection ends.
+    EndsOnly,
+}
+
+/// It is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// Byte for byte.
+    Exact,
+    /// In other bytes that mean the same.
+    InOtherWords,
+}
+
+/// All that came, beside all that was expected; or why it is not that.
+pub(super) fn answers(came: &[u8], case: &Case) -> Result<Judged, String> {
+    let found = frames(came)?;
+    match case.strictness {
+        Strictness::EndsOnly => Ok(Judged::Exact),
+        Strictness::Refused => match found.as_slice() {
+            [one] => refusal(one).map(|()| Judged::Exact),
+            others => Err(format!("one refusal should have come; {} messages did", others.len())),
+        },
+        Strictness::Guide | Strictness::Vang => {
+            if came == case.expected {
+                return Ok(Judged::Exact);
+            }
+            let expected = frames(&case.expected)?;
+            if found.len() != expected.len() {
+                let came = if came.is_empty() { "nothing".to_owned() } else { quoted(came, 200) };
+                return Err(format!(
+                    "{} messages should have come; {} did: {came}",
+                    expected.len(),
+                    found.len()
+                ));
+            }
+            for (found, expected) in found.iter().zip(&expected) {
+                same(found, expected, case.strictness)?;
+            }
+            Ok(Judged::InOtherWords)
+        }
+    }
+}
+
+fn frames(bytes: &[u8]) -> Result<Vec<Frame>, String> {
+    let mut decoder = Decoder::default();
+    decoder.feed(bytes);
+    let mut frames = Vec::new();
+    loop {
+        match decoder.poll_frame() {
+            Ok(Some(frame)) => frames.push(frame),
+            Ok(None) => break,
+            Err(malformed) => {
+                return Err(format!("the answer is no message: {malformed}: {}", quoted(bytes, 200)));
+            }
+        }
+    }
+    let whole: usize = frames.iter().map(|frame| 2 + frame.header.json().len() + frame.content.len()).sum();
+    match whole == bytes.len() {
+        true => Ok(frames),
+        false => Err(format!("the answer ends in the middle of a message: {}", quoted(&bytes[whole..], 200))),
+    }
+}
+
+fn header(frame: &Frame) -> Result<Map<String, Value>, String> {
+    serde_json::from_slice(frame.header.json()).map_err(|error| format!("the header is not JSON: {error}"))
+}
+
+fn same(found: &Frame, expected: &Frame, strictness: Strictness) -> Result<(), String> {
+    let (has, wants) = (header(found)?, header(expected)?);
+    let is_error = wants.get("status").is_some_and(|status| status == "error");
+    for (key, wanted) in &wants {
+        let free = match key.as_str() {
+            "byteorder" => true,
+            "content-length" | "detail" => is_error,
+            "content-encoding" => {
+                let lower =
+                    |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_ascii_lowercase);
+                lower(has.get(key)) == lower(Some(wanted))
+            }
+            // JSON may have other spaces.
+            _ => strictness == Strictness::Guide && key == "content-length",
+        };
+        if !free && key != "content-length" && has.get(key) != Some(wanted) {
+            let found = has.get(key).map_or("nothing".to_owned(), Value::to_string);
+            return Err(format!("header '{key}' should be {wanted}, is {found}"));
+        }
+    }
+    if is_error {
+        return refusal(found);
+    }
+    if found.content == expected.content {
+        return Ok(());
+    }
+    let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+    let is_json = wants.get("content-type").is_some_and(|kind| kind == "text/json");
+    let means_the_same =
+        is_json && json(&found.content).is_some() && json(&found.content) == json(&expected.content);
+    let escapes = |bytes: &[u8]| bytes.windows(2).any(|pair| pair == b"\\u");
+    match means_the_same {
+        true if escapes(&found.content) && !escapes(&expected.content) => {
+            Err(format!("JSON goes out unescaped; this is escaped: {}", quoted(&found.content, 200)))
+        }
+        true => Ok(()),
+        false => Err(format!(
+            "content should be {}, is {}",
+            quoted(&expected.content, 200),
+            quoted(&found.content, 200)
+        )),
+    }
+}
+
+/// An error reply as section 4 of the protocol has it.
+fn refusal(frame: &Frame) -> Result<(), String> {
+    let header = header(frame)?;
+    let text = |key: &str| header.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if text("status") != Some("error") {
+        return Err("a refusal should have come: 'status' is not \"error\"".to_owned());
+    }
+    if text("code").is_none() {
+        return Err("a refusal has no 'code'".to_owned());
+    }
+    let Some(detail) = text("detail") else { return Err("a refusal has no 'detail'".to_owned()) };
+    let content: Option<Value> = serde_json::from_slice(&frame.content).ok();
+    let result = content.as_ref().and_then(|content| content.get("result")).and_then(Value::as_str);
+    match result.and_then(|result| result.strip_prefix("Error: ")) {
+        Some(said) if said == detail => Ok(()),
+        _ => Err(format!(
+            "a refusal's result should be \"Error: {detail}\", is {}",
+            quoted(&frame.content, 200)
+        )),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn message(header: &str, content: &str) -> Vec<u8> {
+        let header = format!(
+            r#"{{"content-length": {}, "byteorder": "big", "content-encoding": "UTF-8", {header}}}"#,
+            content.len()
+        );
+        let mut out = u16::try_from(header.len()).unwrap().to_be_bytes().to_vec();
+        out.extend([header.as_bytes(), content.as_bytes()].concat());
+        out
+    }
+
+    fn case(expected: Vec<u8>, strictness: Strictness) -> Case {
+        Case { name: String::new(), sent: vec![], expected, strictness, ends: true, is_abuse: false }
+    }
+
+    #[test]
+    fn what_means_the_same_passes_and_what_does_not_is_named() {
+        let dog = super::super::vectors::guide().into_iter().find(|case| case.name == "search-dog").unwrap();
+        assert_eq!(answers(&dog.expected, &dog), Ok(Judged::Exact));
+        let other = message(r#""content-type": "text/json", "x": 1"#, "{\"result\":\"🐾 Playing ball! 🏐\"}");
+        assert_eq!(answers(&other, &dog), Ok(Judged::InOtherWords));
+        for (header, content, why) in [
+            (r#""content-type": "text/json""#, "{\"result\":\"🐾\"}", "content should be"),
+            (
+                r#""content-type": "text/plain""#,
+                "{\"result\":\"🐾 Playing ball! 🏐\"}",
+                "header 'content-type' should be \"text/json\", is \"text/plain\"",
+            ),
+            (
+                r#""content-type": "text/json""#,
+                "{\"result\":\"\\ud83d\\udc3e Playing ball! \\ud83c\\udfd0\"}",
+                "goes out unescaped",
+            ),
+        ] {
+            let said = answers(&message(header, content), &dog).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+        assert!(answers(&other[..other.len() - 1], &dog).unwrap_err().contains("in the middle"));
+        assert!(answers(b"", &dog).unwrap_err().contains("0 did: nothing"));
+        assert!(answers(b"HTTP/1.1 400 Bad Request\r\n\r\n", &dog).is_err());
+    }
+
+    #[test]
+    fn a_refusal_has_a_code_and_says_the_same_twice() {
+        let case = case(vec![], Strictness::Refused);
+        let header = r#""content-type": "text/json", "status": "error", "code": "malformed", "detail": "no""#;
+        assert_eq!(answers(&message(header, r#"{"result": "Error: no"}"#), &case), Ok(Judged::Exact));
+        for (header, content) in [
+            (header, r#"{"result": "Error: yes"}"#),
+            (r#""content-type": "text/json", "status": "ok""#, r#"{"result": "Error: no"}"#),
+            (
+                r#""content-type": "text/json", "status": "error", "detail": "no""#,
+                r#"{"result": "Error: no"}"#,
+            ),
+        ] {
+            assert!(answers(&message(header, content), &case).is_err(), "{header}");
+        }
+    }
+}
