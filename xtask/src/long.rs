@@ -53,7 +53,8 @@ fn settings(round: u64) -> [(&'static str, String); 4] {
 }
 
 /// Package and name of every bench.
-const BENCHES: &[(&str, &str)] = &[("vang-proto", "codec"), ("vang-server", "load"), ("vang-view", "find")];
+const BENCHES: &[(&str, &str)] =
+    &[("vang-proto", "codec"), ("vang-server", "load"), ("vang-view", "find"), ("vang-nettools", "decode")];
 
 /// Builds in release and measures; `passed_on` goes to each bench.
 pub(crate) fn bench(passed_on: &[String]) -> Result<()> {

@@ -17,6 +17,9 @@ mod quote; // bytes, sizes and times as people read them
 mod target; // HOST:PORT as it is typed, and what it stands for
 pub mod conform; // does a server, or a client, speak the protocol?
 pub mod resolve; // what a name stands for, and which address answers
+pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
+pub mod capture; // captures as conversations
+pub mod decode; // what a capture holds
 
 pub use failure::{Failure, Outcome};
 pub use quote::{duration, quoted, size};

@@ -2,6 +2,7 @@
 //! into an exit code: 0 good, 1 not as it should be or failed, 2 wrong usage, 124 timed out.
 
 mod conform; // vang net conform
+mod decode; // vang net decode
 mod resolve; // vang net resolve
 
 use std::io;
@@ -16,7 +17,8 @@ use crate::say::{self, Failure};
 const EXAMPLES: &str = "\
 Examples:
   vang net resolve localhost 65432     what the name stands for, and which address answers
-  vang net conform localhost:65432     does a server speak the protocol?";
+  vang net conform localhost:65432     does a server speak the protocol?
+  vang net decode talk.pcapng          the conversations and messages in a capture";
 
 /// See what sockets do: echo, full queues, states, names, pings, captures
 #[derive(ClapArgs, Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct NetArgs {
 #[derive(Subcommand, Debug)]
 enum Tool {
     Conform(conform::Args),
+    Decode(decode::Args),
     Resolve(resolve::Args),
 }
 
@@ -49,6 +52,7 @@ pub(crate) struct Common {
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
         Tool::Conform(args) => conform::run(args),
+        Tool::Decode(args) => decode::run(args),
         Tool::Resolve(args) => resolve::run(args),
     }
 }

@@ -1,0 +1,350 @@
+//! Conversations: who opened, what each side said, who closed or reset, how long it took. One table; a conversation's
+//! row stays until all is read, so that late packets find it, unless the table is full.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::packet::Segment;
+use super::stream::{Oddities, Part, Stream};
+use crate::wire::{Heard, Reader};
+
+/// Rows of the table: 65,536, some tens of MiB. When it is full the oldest quarter is told and forgotten.
+pub const CONVERSATIONS_MAX: usize = 1 << 16;
+
+/// Bytes held for all streams together: 256 MiB. Then too the oldest quarter goes.
+pub const HELD_BYTES_MAX: usize = 256 << 20;
+
+/// A side of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Who opened it; where that was not seen, who has the higher port.
+    Client,
+    /// The other.
+    Server,
+}
+
+impl Side {
+    /// The one that it talks to.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        }
+    }
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Client => "client",
+            Side::Server => "server",
+        }
+    }
+}
+
+/// One direction in the summary.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Way {
+    /// Packets, those without payload among them.
+    pub packets: u64,
+    /// All bytes of these packets as they were on the wire.
+    pub packet_bytes: u64,
+    /// Bytes of the stream, the missing ones among them.
+    pub bytes: u64,
+    /// Messages heard in it.
+    pub messages: u64,
+    /// What it speaks, in a word.
+    pub speaks: &'static str,
+    /// What was unusual.
+    pub odd: Oddities,
+}
+
+/// A conversation in a few words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Its number, from 1 in the order in which they began.
+    pub conversation: u64,
+    /// Who opened it; where that was not seen, who has the higher port.
+    pub client: SocketAddr,
+    /// The other.
+    pub server: SocketAddr,
+    /// Was its opening seen?
+    pub opening_seen: bool,
+    /// Who ended it, and how, in words.
+    pub ending: String,
+    /// Who reset it.
+    pub reset_by: Option<Side>,
+    /// Its first packet, ns since 1970.
+    pub began_ns: u64,
+    /// From its first packet to its last, ns.
+    pub took_ns: u64,
+    /// What the client sent.
+    pub from_client: Way,
+    /// What the server sent.
+    pub from_server: Way,
+}
+
+/// What is told while packets are read.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// One of them said something whole.
+    Message {
+        /// The number of its conversation.
+        conversation: u64,
+        /// Who said it.
+        side: Side,
+        /// When its last packet was captured, ns since 1970.
+        time_ns: u64,
+        /// What.
+        heard: Heard<'a>,
+    },
+    /// A conversation that nothing more is expected of.
+    Over(Summary),
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    stream: Stream,
+    reader: Reader,
+    way: Way,
+    held: usize,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    number: u64,
+    client: SocketAddr,
+    server: SocketAddr,
+    opening_seen: bool,
+    /// The client's SYN: another one is another conversation.
+    syn: Option<u32>,
+    answered: bool,
+    /// Who sent a FIN, in order.
+    closed: [Option<Side>; 2],
+    reset_by: Option<Side>,
+    began_ns: u64,
+    last_ns: u64,
+    halves: [Half; 2],
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Conversations {
+    table: HashMap<(SocketAddr, SocketAddr), Box<Conversation>>,
+    begun: u64,
+    held: usize,
+}
+
+impl Conversations {
+    /// Takes a segment as it was captured; `packet_bytes` is its packet's length on the wire.
+    pub fn push(
+        &mut self,
+        time_ns: u64,
+        packet_bytes: u64,
+        segment: &Segment<'_>,
+        tell: &mut dyn FnMut(Told<'_>),
+    ) {
+        let Segment { from, to, flags, .. } = *segment;
+        let key = if from <= to { (from, to) } else { (to, from) };
+        let opens = flags.syn && !flags.ack;
+        if opens && self.table.get(&key).is_some_and(|old| old.is_followed_by(segment.seq, from)) {
+            // The same ports again.
+            if let Some(old) = self.table.remove(&key) {
+                self.finish(old, tell);
+            }
+        }
+        if !self.table.contains_key(&key) {
+            if self.table.len() >= CONVERSATIONS_MAX || self.held > HELD_BYTES_MAX {
+                self.forget_oldest(tell);
+            }
+            self.begun += 1;
+            let new = Conversation::new(self.begun, time_ns, segment);
+            self.table.insert(key, Box::new(new));
+        }
+        let Some(conversation) = self.table.get_mut(&key) else { return };
+        self.held = conversation.push(time_ns, packet_bytes, segment, self.held, tell);
+    }
+
+    fn finish(&mut self, mut conversation: Box<Conversation>, tell: &mut dyn FnMut(Told<'_>)) {
+        self.held -= conversation.halves.iter().map(|half| half.held).sum::<usize>();
+        conversation.end(tell);
+        tell(Told::Over(conversation.summary()));
+    }
+
+    fn forget_oldest(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
+        let mut numbers: Vec<u64> = self.table.values().map(|conversation| conversation.number).collect();
+        numbers.sort_unstable();
+        let until = numbers.get(numbers.len() / 4).copied().unwrap_or(u64::MAX);
+        self.take_until(until, tell);
+    }
+
+    fn take_until(&mut self, until: u64, tell: &mut dyn FnMut(Told<'_>)) {
+        let mut oldest: Vec<_> = self
+            .table
+            .extract_if(|_, conversation| conversation.number <= until)
+            .map(|(_, old)| old)
+            .collect();
+        oldest.sort_unstable_by_key(|conversation| conversation.number);
+        for conversation in oldest {
+            self.finish(conversation, tell);
+        }
+    }
+
+    /// All is read.
+    pub fn end(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
+        self.take_until(u64::MAX, tell);
+    }
+
+    /// Bytes of memory held for streams.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+}
+
+impl Conversation {
+    fn new(number: u64, time_ns: u64, segment: &Segment<'_>) -> Conversation {
+        let Segment { from, to, flags, .. } = *segment;
+        let from_client = match (flags.syn, flags.ack) {
+            (true, acknowledges) => !acknowledges,
+            (false, _) => from.port() >= to.port(),
+        };
+        let (client, server) = if from_client { (from, to) } else { (to, from) };
+        Conversation {
+            number,
+            client,
+            server,
+            opening_seen: flags.syn,
+            syn: None,
+            answered: false,
+            closed: [None; 2],
+            reset_by: None,
+            began_ns: time_ns,
+            last_ns: time_ns,
+            halves: Default::default(),
+        }
+    }
+
+    /// Is this SYN the beginning of another one?
+    fn is_followed_by(&self, syn: u32, from: SocketAddr) -> bool {
+        match self.syn {
+            Some(own) => own != syn || self.client != from,
+            None => !self.halves[0].stream.is_empty() || self.closed[0].is_some(),
+        }
+    }
+
+    fn push(
+        &mut self,
+        time_ns: u64,
+        packet_bytes: u64,
+        segment: &Segment<'_>,
+        mut held: usize,
+        tell: &mut dyn FnMut(Told<'_>),
+    ) -> usize {
+        let side = if segment.from == self.client { Side::Client } else { Side::Server };
+        let conversation = self.number;
+        self.last_ns = self.last_ns.max(time_ns);
+        self.began_ns = self.began_ns.min(time_ns);
+        let half = &mut self.halves[side as usize];
+        half.way.packets += 1;
+        half.way.packet_bytes += packet_bytes;
+        let mut seq = segment.seq;
+        if segment.flags.syn {
+            half.stream.begin(seq);
+            seq = seq.wrapping_add(1);
+            match side {
+                Side::Client => self.syn = Some(segment.seq),
+                Side::Server => self.answered = true,
+            }
+        }
+        let Half { stream, reader, way, .. } = half;
+        let mut hear = |heard: Heard<'_>| {
+            way.messages += 1;
+            tell(Told::Message { conversation, side, time_ns, heard });
+        };
+        if !segment.bytes.is_empty() || segment.cut > 0 {
+            stream.push(seq, segment.bytes, segment.cut, &mut |part| match part {
+                Part::Bytes(bytes) => reader.feed(bytes, &mut hear),
+                Part::Missing(missing) => reader.skip(missing, &mut hear),
+            });
+        }
+        if segment.flags.fin {
+            stream.end_at(seq.wrapping_add((segment.bytes.len() + segment.cut) as u32));
+            if !self.closed.contains(&Some(side)) {
+                let place = usize::from(self.closed[0].is_some());
+                self.closed[place] = Some(side);
+            }
+        }
+        if stream.is_ended() && !half.ended {
+            reader.end(&mut hear);
+            half.ended = true;
+        }
+        let now = stream.held() + reader.held();
+        held = held + now - half.held;
+        half.held = now;
+        if segment.flags.rst && self.reset_by.is_none() {
+            self.reset_by = Some(side);
+        }
+        held
+    }
+
+    /// What waits is given out, and what is cut is said.
+    fn end(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
+        let (conversation, time_ns) = (self.number, self.last_ns);
+        for (half, side) in self.halves.iter_mut().zip([Side::Client, Side::Server]) {
+            let Half { stream, reader, way, ended, .. } = half;
+            let mut hear = |heard: Heard<'_>| {
+                way.messages += 1;
+                tell(Told::Message { conversation, side, time_ns, heard });
+            };
+            stream.finish(&mut |part| match part {
+                Part::Bytes(bytes) => reader.feed(bytes, &mut hear),
+                Part::Missing(missing) => reader.skip(missing, &mut hear),
+            });
+            way.speaks = reader.speaks();
+            if !*ended {
+                reader.end(&mut hear);
+            }
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let way = |side: Side| {
+            let half = &self.halves[side as usize];
+            Way { bytes: half.stream.len(), odd: half.stream.odd, ..half.way.clone() }
+        };
+        Summary {
+            conversation: self.number,
+            client: self.client,
+            server: self.server,
+            opening_seen: self.opening_seen,
+            ending: self.ending(),
+            reset_by: self.reset_by,
+            began_ns: self.began_ns,
+            took_ns: self.last_ns - self.began_ns,
+            from_client: way(Side::Client),
+            from_server: way(Side::Server),
+        }
+    }
+
+    fn ending(&self) -> String {
+        let silent = self.halves[1].way.packets == 0;
+        match (self.reset_by, self.closed) {
+            (Some(Side::Server), [None, _]) if self.syn.is_some() && !self.answered => "refused".to_owned(),
+            (Some(who), [None, _]) => format!("reset by {}", who.name()),
+            (Some(who), [Some(first), _]) => {
+                format!("{} closed its sending half, then {} reset", first.name(), who.name())
+            }
+            (None, [Some(first), Some(second)]) => {
+                format!("{} closed, then {}", first.name(), second.name())
+            }
+            (None, [Some(first), None]) => {
+                format!("{} closed its sending half, {} not its own", first.name(), first.other().name())
+            }
+            (None, [None, _]) if self.syn.is_some() && silent => "never answered".to_owned(),
+            (None, [None, _]) => "open at the end".to_owned(),
+        }
+    }
+}

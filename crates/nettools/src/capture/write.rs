@@ -1,0 +1,187 @@
+//! What a proxy has seen, as a capture that Wireshark opens (pcapng, raw IP): each conversation as the TCP segments that
+//! it may have been: handshake, bytes with their right numbers, acknowledgements, FIN or RST. Window sizes and options
+//! are made up, the rest is not.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, ip_number};
+
+use super::conversations::Side;
+
+/// Longest payload of a segment: what fits an IPv4 packet with room for headers.
+const PAYLOAD_BYTES_MAX: usize = 60_000;
+
+/// `LINKTYPE_RAW`.
+const LINK_RAW: u16 = 101;
+
+/// A capture under construction.
+#[derive(Debug)]
+pub struct Writer<W> {
+    out: W,
+    packet: Vec<u8>,
+}
+
+/// A conversation being recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    ends: [SocketAddr; 2],
+    /// The number of the next byte of each.
+    next: [u32; 2],
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a capture; `program` is named in it.
+    pub fn new(mut out: W, program: &str) -> io::Result<Writer<W>> {
+        let mut section = Vec::from(0x1a2b_3c4d_u32.to_le_bytes());
+        section.extend(1_u16.to_le_bytes());
+        section.extend(0_u16.to_le_bytes());
+        section.extend(u64::MAX.to_le_bytes()); // a section of unknown length
+        option(&mut section, 4, program.as_bytes()); // shb_userappl
+        option(&mut section, 0, &[]);
+        block(&mut out, 0x0a0d_0d0a, &section)?;
+        let mut interface = Vec::from(LINK_RAW.to_le_bytes());
+        interface.extend(0_u16.to_le_bytes());
+        interface.extend(0_u32.to_le_bytes()); // no limit
+        option(&mut interface, 2, b"vang net tap"); // if_name
+        option(&mut interface, 9, &[9]); // if_tsresol: nanoseconds
+        option(&mut interface, 0, &[]);
+        block(&mut out, 1, &interface)?;
+        out.flush()?;
+        Ok(Writer { out, packet: Vec::new() })
+    }
+
+    /// A conversation begins. A packet has one family of addresses: where the two differ, both are written as IPv6.
+    pub fn open(&mut self, time_ns: u64, client: SocketAddr, server: SocketAddr) -> io::Result<Recorded> {
+        let ends = match (client.ip(), server.ip()) {
+            (IpAddr::V4(_), IpAddr::V4(_)) => [client, server],
+            _ => [as_v6(client), as_v6(server)],
+        };
+        // Two numbers that cannot be mistaken for each other, and need no randomness.
+        let mut recorded = Recorded { ends, next: [1_000, 2_000_000_000] };
+        self.packet(time_ns, &mut recorded, Side::Client, "S", &[])?;
+        self.packet(time_ns, &mut recorded, Side::Server, "SA", &[])?;
+        self.packet(time_ns, &mut recorded, Side::Client, "A", &[])?;
+        Ok(recorded)
+    }
+
+    /// One side said these bytes.
+    pub fn say(&mut self, time_ns: u64, recorded: &mut Recorded, side: Side, bytes: &[u8]) -> io::Result<()> {
+        for part in bytes.chunks(PAYLOAD_BYTES_MAX) {
+            self.packet(time_ns, recorded, side, "PA", part)?;
+            self.packet(time_ns, recorded, side.other(), "A", &[])?;
+        }
+        Ok(())
+    }
+
+    /// One side closed its sending half.
+    pub fn close(&mut self, time_ns: u64, recorded: &mut Recorded, side: Side) -> io::Result<()> {
+        self.packet(time_ns, recorded, side, "FA", &[])?;
+        self.packet(time_ns, recorded, side.other(), "A", &[])
+    }
+
+    /// One side reset it.
+    pub fn reset(&mut self, time_ns: u64, recorded: &mut Recorded, side: Side) -> io::Result<()> {
+        self.packet(time_ns, recorded, side, "RA", &[])
+    }
+
+    fn packet(
+        &mut self,
+        time_ns: u64,
+        recorded: &mut Recorded,
+        side: Side,
+        flags: &str,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let [from, to] = [recorded.ends[side as usize], recorded.ends[side.other() as usize]];
+        let mut tcp = TcpHeader::new(from.port(), to.port(), recorded.next[side as usize], u16::MAX);
+        tcp.syn = flags.contains('S');
+        tcp.fin = flags.contains('F');
+        tcp.rst = flags.contains('R');
+        tcp.psh = flags.contains('P');
+        if flags.contains('A') {
+            tcp.ack = true;
+            tcp.acknowledgment_number = recorded.next[side.other() as usize];
+        }
+        let counted = payload.len() as u32 + u32::from(tcp.syn) + u32::from(tcp.fin);
+        recorded.next[side as usize] = recorded.next[side as usize].wrapping_add(counted);
+        let ip = match (from.ip(), to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => IpHeaders::Ipv4(
+                Ipv4Header {
+                    dont_fragment: true,
+                    ..Ipv4Header::new(0, 64, ip_number::TCP, from.octets(), to.octets())
+                        .map_err(io::Error::other)?
+                },
+                Default::default(),
+            ),
+            (from, to) => IpHeaders::Ipv6(
+                Ipv6Header {
+                    next_header: ip_number::TCP,
+                    hop_limit: 64,
+                    source: octets(from),
+                    destination: octets(to),
+                    ..Ipv6Header::default()
+                },
+                Default::default(),
+            ),
+        };
+        let builder = PacketBuilder::ip(ip).tcp_header(tcp);
+        self.packet.clear();
+        builder.write(&mut self.packet, payload).map_err(io::Error::other)?;
+        let mut body = Vec::with_capacity(self.packet.len() + 20);
+        body.extend(0_u32.to_le_bytes());
+        body.extend(((time_ns >> 32) as u32).to_le_bytes());
+        body.extend((time_ns as u32).to_le_bytes());
+        body.extend((self.packet.len() as u32).to_le_bytes());
+        body.extend((self.packet.len() as u32).to_le_bytes());
+        body.extend_from_slice(&self.packet);
+        block(&mut self.out, 6, &body)
+    }
+
+    /// Gives what was written on to the file.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// For tests and benches that lose, repeat and mix packets.
+impl<W> Writer<W> {
+    /// What it wrote to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+}
+
+fn as_v6(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// The address that stands for a Unix socket in a capture: it has none.
+pub const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
+    block.extend(code.to_le_bytes());
+    block.extend((value.len() as u16).to_le_bytes());
+    block.extend_from_slice(value);
+    block.resize(block.len().next_multiple_of(4), 0);
+}
+
+fn block(out: &mut impl Write, kind: u32, body: &[u8]) -> io::Result<()> {
+    let padded = body.len().next_multiple_of(4);
+    let len = (padded + 12) as u32;
+    out.write_all(&kind.to_le_bytes())?;
+    out.write_all(&len.to_le_bytes())?;
+    out.write_all(body)?;
+    out.write_all(&[0; 3][..padded - body.len()])?;
+    out.write_all(&len.to_le_bytes())
+}

@@ -1,0 +1,317 @@
+//! What a capture holds: every TCP conversation, who opened it, what each side sent, who closed or reset it, how long
+//! it took; and the messages in them, native ones above all, broken ones explained at the byte. A file that is no
+//! capture is read as the raw bytes of one direction of a stream.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use serde::Serialize;
+use vang_client::trouble::Doing;
+
+use crate::capture::conversations::{Conversations, Side, Summary, Told, Way};
+use crate::capture::file::{self, Broken};
+use crate::capture::packet::{self, Other};
+use crate::failure::{Failure, Outcome};
+use crate::stop::Stopped;
+use crate::wire::{Message, Reader, Said};
+use crate::{Record, Report, Stop, Verdict, duration, size};
+
+/// Raw bytes are read in pieces of this size.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// A file; `None`: stdin.
+    pub file: Option<PathBuf>,
+    /// Only the conversations, not what was said in them.
+    pub only_conversations: bool,
+}
+
+/// What was in a capture beside TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Packets in all.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub packet_bytes: u64,
+    /// Of other protocols.
+    pub not_tcp: u64,
+    /// Fragments of IP packets, which are not put together.
+    pub fragments: u64,
+    /// With headers that are cut or wrong.
+    pub unreadable: u64,
+    /// Of a link type that is not known here.
+    pub unknown_links: u64,
+}
+
+/// The summary of all.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Summed {
+    #[serde(flatten)]
+    counted: Counted,
+    conversations: u64,
+    messages: u64,
+    broken: u64,
+    missing_bytes: u64,
+    resets: u64,
+    stopped: bool,
+}
+
+impl Record for Summed {
+    const EVENT: &'static str = "summary";
+}
+
+impl fmt::Display for Summed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counted { packets, packet_bytes, not_tcp, fragments, unreadable, unknown_links } = self.counted;
+        if packets > 0 {
+            write!(f, "{packets} packets of {}, {} conversations, ", size(packet_bytes), self.conversations)?;
+        }
+        write!(f, "{} messages, {} broken", self.messages, self.broken)?;
+        for (count, what) in [
+            (not_tcp, "packets of other protocols"),
+            (fragments, "fragments not put together"),
+            (unreadable, "packets unreadable"),
+            (unknown_links, "packets of an unknown link type"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        if self.stopped { f.write_str("; stopped before the end") } else { Ok(()) }
+    }
+}
+
+impl Record for Summary {
+    const EVENT: &'static str = "conversation";
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let took = duration(Duration::from_nanos(self.took_ns));
+        write!(f, "#{} {} → {}, {}, {took}", self.conversation, self.client, self.server, self.ending)?;
+        if !self.opening_seen {
+            f.write_str(" (it began before the capture, so who opened it is a guess)")?;
+        }
+        for (side, way) in [(Side::Client, &self.from_client), (Side::Server, &self.from_server)] {
+            let Way { packets, packet_bytes, bytes, messages, speaks, odd } = way;
+            write!(
+                f,
+                "\n{} sent {} in {packets} packets ({} with headers)",
+                side.name(),
+                size(*bytes),
+                size(*packet_bytes)
+            )?;
+            if *bytes > 0 {
+                write!(f, ": {speaks}, {messages} messages")?;
+            }
+            for (count, what) in [
+                (odd.out_of_order, "segments out of order"),
+                (odd.retransmitted, "retransmitted"),
+                (odd.overlapping, "overlapping"),
+                (odd.missing_bytes, "bytes missing"),
+            ] {
+                if count > 0 {
+                    write!(f, ", {count} {what}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a capture whose first four bytes were read already, and tells what is in it; `goes_on` is asked after each
+/// packet.
+pub fn read_capture(
+    first: [u8; 4],
+    rest: impl Read + Send,
+    counted: &mut Counted,
+    tell: &mut dyn FnMut(Told<'_>),
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<(), Broken> {
+    let mut conversations = Conversations::default();
+    let outcome = file::read(first, rest, &mut |captured| {
+        counted.packets += 1;
+        counted.packet_bytes += captured.wire_bytes;
+        match packet::read(captured.link, captured.bytes) {
+            Ok(segment) => conversations.push(captured.time_ns, captured.wire_bytes, &segment, tell),
+            Err(Other::NotTcp) => counted.not_tcp += 1,
+            Err(Other::Fragment) => counted.fragments += 1,
+            Err(Other::Unreadable) => counted.unreadable += 1,
+            Err(Other::Link(_)) => counted.unknown_links += 1,
+        }
+        goes_on()
+    });
+    conversations.end(tell);
+    outcome
+}
+
+/// See the module's head.
+pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
+    let name = asked.file.as_ref().map_or("stdin".to_owned(), |file| format!("'{}'", file.display()));
+    let failed = |error: &io::Error| Failure::of(format!("cannot read {name}"), error, Doing::Read);
+    let source = match &asked.file {
+        Some(file) => File::open(file).map_err(|error| failed(&error))?,
+        // Without the buffer of `io::stdin`, whose bytes no descriptor shows.
+        None => File::from(io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?),
+    };
+    let mut source = Stoppable { source, stop, stopped: None };
+    let mut first = Vec::new();
+    (&mut source).take(4).read_to_end(&mut first).map_err(|error| failed(&error))?;
+    let mut summed = Summed::default();
+    match <[u8; 4]>::try_from(first.as_slice()) {
+        Ok(first) if file::is_capture(first) => {
+            report.explain(|| format!("{name} is a capture: its packets are put together as TCP did"))?;
+            let outcome = of_capture(first, &mut source, asked, report, &mut summed)?;
+            let stopped = source.stopped;
+            end(outcome, &name, stopped, summed, report)
+        }
+        _ => {
+            report.explain(|| format!("{name} is no capture: it is read as one direction of a stream"))?;
+            let outcome = of_bytes(&first, &mut source, asked, report, &mut summed)?;
+            let stopped = source.stopped;
+            end(outcome.map_err(Broken::Read), &name, stopped, summed, report)
+        }
+    }
+}
+
+fn of_capture(
+    first: [u8; 4],
+    source: &mut Stoppable<'_>,
+    asked: &Asked,
+    report: &Report,
+    summed: &mut Summed,
+) -> Result<Result<(), Broken>, Failure> {
+    let (mut counted, mut began, mut untold) = (Counted::default(), None, None);
+    let mut tell = |told: Told<'_>| {
+        if untold.is_some() {
+            return;
+        }
+        let outcome = match told {
+            Told::Message { conversation, side, time_ns, heard } => {
+                summed.messages += 1;
+                summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));
+                let at = Duration::from_nanos(time_ns.saturating_sub(*began.get_or_insert(time_ns)));
+                let is_shown = !asked.only_conversations || matches!(heard.message, Message::Broken(_));
+                if is_shown { report.tell(&Said::of(at, Some((conversation, side)), &heard)) } else { Ok(()) }
+            }
+            Told::Over(summary) => {
+                summed.conversations += 1;
+                summed.resets += u64::from(summary.reset_by.is_some());
+                summed.missing_bytes +=
+                    summary.from_client.odd.missing_bytes + summary.from_server.odd.missing_bytes;
+                report.tell(&summary)
+            }
+        };
+        untold = outcome.err();
+    };
+    let outcome = read_capture(first, source, &mut counted, &mut tell, &mut || true);
+    summed.counted = counted;
+    match untold {
+        Some(error) => Err(error.into()),
+        None => Ok(outcome),
+    }
+}
+
+fn of_bytes(
+    first: &[u8],
+    source: &mut Stoppable<'_>,
+    asked: &Asked,
+    report: &Report,
+    summed: &mut Summed,
+) -> Result<io::Result<()>, Failure> {
+    let mut reader = Reader::default();
+    let mut untold = None;
+    let mut tell = |heard: crate::wire::Heard<'_>| {
+        summed.messages += 1;
+        summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));
+        if untold.is_none() && (!asked.only_conversations || matches!(heard.message, Message::Broken(_))) {
+            untold = report.tell(&Said::of(Duration::ZERO, None, &heard)).err();
+        }
+    };
+    reader.feed(first, &mut tell);
+    let mut piece = vec![0; PIECE_BYTES];
+    let outcome = loop {
+        match source.read(&mut piece) {
+            Ok(0) => break Ok(()),
+            Ok(len) => reader.feed(&piece[..len], &mut tell),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    reader.end(&mut tell);
+    match untold {
+        Some(error) => Err(error.into()),
+        None => Ok(outcome),
+    }
+}
+
+fn end(
+    outcome: Result<(), Broken>,
+    name: &str,
+    stopped: Option<Stopped>,
+    mut summed: Summed,
+    report: &Report,
+) -> Outcome {
+    summed.stopped = stopped.is_some();
+    report.tell(&summed)?;
+    let mut verdict = if summed.broken > 0 { Verdict::Bad } else { Verdict::Good };
+    if summed.broken > 0 {
+        report.means(
+            "whoever sent a broken message does not follow docs/PROTOCOL.md, section 1; a receiver ends the \
+             connection there, because after a wrong length no boundary can be trusted",
+        )?;
+    }
+    if summed.missing_bytes > 0 {
+        report.means(&format!(
+            "{} were acknowledged or overtaken, but the capture does not have them: the capturing program was too \
+             slow, began late, or kept only the beginning of each packet",
+            size(summed.missing_bytes)
+        ))?;
+    }
+    if summed.resets > 0 {
+        report.means(
+            "a reset throws away what was not read yet: its sender crashed, closed without reading everything, or \
+             nobody listened there",
+        )?;
+    }
+    match outcome {
+        Ok(()) => {}
+        // Cut because it was told to stop.
+        Err(Broken::Cut { .. }) if stopped.is_some() => {}
+        Err(Broken::Read(error)) => {
+            return Err(Failure::of(format!("cannot read {name}"), &error, Doing::Read));
+        }
+        Err(broken) => {
+            report.means(&format!("{name} is damaged: {broken}; what stands before was read"))?;
+            verdict = Verdict::Bad;
+        }
+    }
+    match stopped {
+        Some(Stopped::TimedOut) => Ok(Verdict::TimedOut),
+        Some(Stopped::Asked) | None => Ok(verdict),
+    }
+}
+
+/// Ends when the tool must, also while it waits for a pipe.
+struct Stoppable<'a> {
+    source: File,
+    stop: &'a Stop,
+    stopped: Option<Stopped>,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.is_none() {
+            let fd: BorrowedFd<'_> = self.source.as_fd();
+            self.stopped = self.stop.wait(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
+        }
+        if self.stopped.is_some() { Ok(0) } else { self.source.read(into) }
+    }
+}

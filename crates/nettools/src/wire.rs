@@ -1,0 +1,327 @@
+//! What goes over a wire, as messages: the bytes of one direction of a stream in, in any pieces; out, as soon as each is
+//! whole, native messages, HTTP heads and bodies, WebSocket frames with the messages inside, lines that people and IRC
+//! clients type, TLS records; of what is nothing known, the bytes.
+//!
+//! ```text
+//! bytes ─▶ `Reader` ─ which kind? ─▶ native │ http ─▶ websocket ─▶ native │ lines │ tls │ bytes ─▶ `Heard`
+//! ```
+//!
+//! No I/O, no clock. Memory is bounded whatever comes: a header or a line is held while it is cut, of content only its
+//! beginning. However the bytes are cut the messages are the same; only bytes of no known kind are told as they come.
+
+mod http; // heads, bodies, and the way to WebSocket
+mod lines; // lines of text
+mod native; // vang's messages; what is wrong with one, at the byte
+mod tls; // records, and the name that a client asks for
+mod websocket; // frames of either side
+mod said; // what was heard as a record
+
+pub use said::Said;
+use vang_proto::Header;
+use vang_proto::kind::{self, Kind};
+
+/// Of content and the like so many bytes are kept for showing: 4 KiB.
+pub const SHOWN_BYTES_MAX: usize = 4 << 10;
+
+/// Something whole that was heard, and where in its direction's bytes it stands.
+#[derive(Debug)]
+pub struct Heard<'a> {
+    /// Offset of its first byte.
+    pub from: u64,
+    /// Offset behind its last.
+    pub to: u64,
+    /// What it is.
+    pub message: Message<'a>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// A message of `docs/PROTOCOL.md`, section 1.
+    Native {
+        /// Its header.
+        header: &'a Header,
+        /// The beginning of its content.
+        content: &'a [u8],
+        /// Came in a WebSocket's payload, where its offsets count.
+        in_websocket: bool,
+    },
+    /// An HTTP request's or response's head.
+    Http {
+        /// Its first line.
+        line: &'a [u8],
+        /// The lines behind it.
+        fields: &'a [u8],
+    },
+    /// A body of HTTP, or one chunk of it.
+    Body {
+        /// All of it.
+        len: u64,
+        /// Its beginning.
+        shown: &'a [u8],
+    },
+    /// A WebSocket frame (RFC 6455).
+    Frame {
+        /// By the standard's name.
+        opcode: &'static str,
+        /// The last of its message.
+        last: bool,
+        /// From a client.
+        masked: bool,
+        /// Of its payload.
+        len: u64,
+        /// The payload's beginning, unmasked; of binary frames nothing, their messages follow.
+        shown: &'a [u8],
+    },
+    /// A line of text, without its end.
+    Line {
+        /// `irc` or `line`.
+        kind: &'static str,
+        /// What it says.
+        text: &'a [u8],
+    },
+    /// A TLS record: its content is its two ends' alone.
+    Tls {
+        /// By the standard's name.
+        kind: &'static str,
+        /// Of its payload.
+        len: u64,
+        /// Whom a ClientHello asks for (RFC 6066).
+        server_name: Option<&'a str>,
+    },
+    /// Bytes of no known kind, as they came.
+    Bytes(&'a [u8]),
+    /// The bytes break a rule of their kind. Of native ones nothing behind can be trusted.
+    Broken(Broken),
+    /// Bytes that this reader was not given.
+    Lost,
+    /// The end came before the end of a message: what was still awaited.
+    Cut(&'static str),
+    /// Bytes behind a broken message, not looked at.
+    Unread,
+}
+
+/// What is wrong, at which byte, and what may stand there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Offset of the byte in its direction.
+    pub at: u64,
+    /// In the protocol's words.
+    pub why: String,
+    /// What stands there.
+    pub found: String,
+    /// What may stand there.
+    pub allowed: String,
+}
+
+/// Where messages go.
+pub type Sink<'s> = &'s mut dyn FnMut(Heard<'_>);
+
+/// One direction of a stream. See the module's head.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Offset of the next byte that will be fed.
+    at: u64,
+    speaks: Speaks,
+}
+
+#[derive(Debug)]
+enum Speaks {
+    /// The first bytes, until they say.
+    Undecided(Vec<u8>),
+    Native(native::Native),
+    Http(http::Http),
+    WebSocket(Box<websocket::Frames>),
+    Lines(lines::Lines),
+    Tls(tls::Records),
+    Bytes,
+    /// Behind a broken message; from where.
+    Unread(u64),
+}
+
+impl Default for Speaks {
+    fn default() -> Speaks {
+        Speaks::Undecided(Vec::new())
+    }
+}
+
+/// What a reader of one kind wants next.
+enum Next {
+    /// More.
+    Stay,
+    /// After so many of the bytes another kind begins.
+    WebSocket(usize),
+    /// Nothing more can be understood.
+    Unread(usize),
+    /// It is none of this kind after all.
+    Bytes(usize),
+}
+
+impl Reader {
+    /// Takes bytes as they came.
+    pub fn feed(&mut self, mut bytes: &[u8], sink: Sink<'_>) {
+        while !bytes.is_empty() {
+            let at = self.at;
+            let next = match &mut self.speaks {
+                Speaks::Undecided(begun) if begun.is_empty() && kind_of(bytes).is_some() => {
+                    // The usual case: told by one piece, and nothing is copied.
+                    self.speaks = kind_of(bytes).unwrap_or(Speaks::Bytes);
+                    continue;
+                }
+                Speaks::Undecided(begun) => {
+                    begun.extend_from_slice(bytes);
+                    self.at += bytes.len() as u64;
+                    let Some(speaks) = kind_of(begun) else { return };
+                    let begun = std::mem::take(begun);
+                    self.at -= begun.len() as u64;
+                    self.speaks = speaks;
+                    self.feed(&begun, sink);
+                    return;
+                }
+                Speaks::Native(native) => native.feed(at, bytes, sink),
+                Speaks::Http(http) => http.feed(at, bytes, sink),
+                Speaks::WebSocket(frames) => frames.feed(at, bytes, sink),
+                Speaks::Lines(lines) => lines.feed(at, bytes, sink),
+                Speaks::Tls(records) => records.feed(at, bytes, sink),
+                Speaks::Bytes => {
+                    sink(Heard { from: at, to: at + bytes.len() as u64, message: Message::Bytes(bytes) });
+                    Next::Stay
+                }
+                Speaks::Unread(_) => Next::Stay,
+            };
+            let used = match next {
+                Next::Stay => bytes.len(),
+                Next::WebSocket(used) | Next::Unread(used) | Next::Bytes(used) => used,
+            };
+            self.at += used as u64;
+            bytes = &bytes[used..];
+            match next {
+                Next::Stay => {}
+                Next::WebSocket(_) => self.speaks = Speaks::WebSocket(Box::default()),
+                Next::Unread(_) => self.speaks = Speaks::Unread(self.at),
+                Next::Bytes(_) => self.speaks = Speaks::Bytes,
+            }
+        }
+    }
+
+    /// So many bytes came by unseen. Inside a content they are counted; elsewhere the next bytes that come say anew
+    /// what they are.
+    pub fn skip(&mut self, lost: u64, sink: Sink<'_>) {
+        let from = self.at;
+        let inside = match &mut self.speaks {
+            Speaks::Native(native) => native.skip(lost),
+            Speaks::Unread(_) => true,
+            _ => false,
+        };
+        if !inside {
+            self.cut(sink);
+            self.speaks = Speaks::default();
+        }
+        self.at += lost;
+        sink(Heard { from, to: self.at, message: Message::Lost });
+    }
+
+    /// Nothing came for a while: what is held because more of its line may come is told as it stands.
+    pub fn flush(&mut self, sink: Sink<'_>) {
+        match &mut self.speaks {
+            Speaks::Undecided(begun) if begun.len() > 2 => {
+                let begun = std::mem::take(begun);
+                self.tell_bytes(&begun, sink);
+                self.speaks = Speaks::Bytes;
+            }
+            Speaks::Lines(lines) => lines.flush(self.at, sink),
+            _ => {}
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn end(&mut self, sink: Sink<'_>) {
+        self.cut(sink);
+        if let Speaks::Unread(from) = self.speaks
+            && from < self.at
+        {
+            sink(Heard { from, to: self.at, message: Message::Unread });
+        }
+        self.speaks = Speaks::Bytes;
+    }
+
+    fn cut(&mut self, sink: Sink<'_>) {
+        let at = self.at;
+        match &mut self.speaks {
+            Speaks::Undecided(begun) if !begun.is_empty() => {
+                let begun = std::mem::take(begun);
+                self.tell_bytes(&begun, sink);
+            }
+            Speaks::Lines(lines) => lines.flush(at, sink),
+            Speaks::Native(native) => native.end(at, sink),
+            Speaks::Http(http) => http.end(at, sink),
+            Speaks::WebSocket(frames) => frames.end(at, sink),
+            Speaks::Tls(records) => records.end(at, sink),
+            Speaks::Undecided(_) | Speaks::Bytes | Speaks::Unread(_) => {}
+        }
+    }
+
+    fn tell_bytes(&self, begun: &[u8], sink: Sink<'_>) {
+        let from = self.at - begun.len() as u64;
+        sink(Heard { from, to: self.at, message: Message::Bytes(begun) });
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn held(&self) -> usize {
+        match &self.speaks {
+            Speaks::Undecided(begun) => begun.capacity(),
+            Speaks::Native(native) => native.held(),
+            Speaks::Http(http) => http.held(),
+            Speaks::WebSocket(frames) => frames.held(),
+            Speaks::Lines(lines) => lines.held(),
+            Speaks::Tls(records) => records.held(),
+            Speaks::Bytes | Speaks::Unread(_) => 0,
+        }
+    }
+
+    /// What this direction speaks, in a word.
+    pub fn speaks(&self) -> &'static str {
+        match &self.speaks {
+            Speaks::Undecided(_) => "nothing yet",
+            Speaks::Native(_) | Speaks::Unread(_) => "native",
+            Speaks::Http(_) => "http",
+            Speaks::WebSocket(_) => "websocket",
+            Speaks::Lines(lines) => lines.kind(),
+            Speaks::Tls(_) => "tls",
+            Speaks::Bytes => "bytes",
+        }
+    }
+}
+
+/// What the first bytes say: clients as the server tells them apart, servers by how theirs begin.
+fn kind_of(begun: &[u8]) -> Option<Speaks> {
+    const HTTP: &[u8] = b"HTTP/1.";
+    const NOTE: &[u8] = b"-- ";
+    let common = begun.len().min(HTTP.len());
+    if begun[..common] == HTTP[..common] && common > 2 {
+        return (common == HTTP.len()).then(|| Speaks::Http(http::Http::default()));
+    }
+    if begun.starts_with(NOTE) {
+        return Some(Speaks::Lines(lines::Lines::new("line")));
+    }
+    if begun.first() == Some(&b':') && begun.len() > 2 && begun[2] != b'{' {
+        return Some(Speaks::Lines(lines::Lines::new("irc")));
+    }
+    Some(match kind::tell(begun)? {
+        Kind::Native => Speaks::Native(native::Native::default()),
+        Kind::Http => Speaks::Http(http::Http::default()),
+        Kind::Tls => Speaks::Tls(tls::Records::default()),
+        Kind::Irc => Speaks::Lines(lines::Lines::new("irc")),
+        Kind::Lines => Speaks::Lines(lines::Lines::new("line")),
+        Kind::Unknown { .. } => Speaks::Bytes,
+    })
+}
+
+/// Adds to what is kept for showing, up to its limit.
+fn keep(shown: &mut Vec<u8>, bytes: &[u8]) {
+    let room = SHOWN_BYTES_MAX.saturating_sub(shown.len());
+    shown.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+#[cfg(test)]
+mod tests;

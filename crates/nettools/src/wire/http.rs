@@ -1,0 +1,239 @@
+//! HTTP/1.x: heads, and bodies by their length, by chunks, or up to the end (RFC 9112). Each direction by itself: the
+//! answer to a HEAD, which claims a body that does not come, is not known as such.
+
+use super::{Heard, Message, Next, SHOWN_BYTES_MAX, Sink, keep};
+
+/// Longest head that is put together: 64 KiB, more than servers take. A longer one is told as bytes.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Longest line before a chunk.
+const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Http {
+    state: State,
+    /// A head or a chunk's line while it comes.
+    held: Vec<u8>,
+    shown: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Head,
+    /// A body of this length, of which so much is to come.
+    Body {
+        len: u64,
+        left: u64,
+        chunked: bool,
+    },
+    ChunkLine,
+    /// The line's end behind a chunk, and fields behind the last.
+    Trailer {
+        last: bool,
+    },
+    /// Up to the end.
+    Rest,
+}
+
+impl Http {
+    pub(super) fn feed(&mut self, at: u64, bytes: &[u8], sink: Sink<'_>) -> Next {
+        let mut used = 0;
+        while used < bytes.len() {
+            let rest = &bytes[used..];
+            match self.state {
+                State::Head => match self.feed_head(at + used as u64, rest, sink) {
+                    Ok((taken, after)) => {
+                        used += taken;
+                        match after {
+                            After::Stays => {}
+                            After::WebSocket => return Next::WebSocket(used),
+                        }
+                    }
+                    Err(held) => {
+                        let from = at + used as u64 - held.len() as u64;
+                        sink(Heard { from, to: at + used as u64, message: Message::Bytes(&held) });
+                        return Next::Bytes(used);
+                    }
+                },
+                State::Body { len, left, chunked } => {
+                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    keep(&mut self.shown, &rest[..here]);
+                    used += here;
+                    let left = left - here as u64;
+                    self.state = State::Body { len, left, chunked };
+                    if left == 0 {
+                        let to = at + used as u64;
+                        sink(Heard {
+                            from: to - len,
+                            to,
+                            message: Message::Body { len, shown: &self.shown },
+                        });
+                        self.shown.clear();
+                        self.state = if chunked { State::Trailer { last: false } } else { State::Head };
+                    }
+                }
+                State::ChunkLine | State::Trailer { .. } => {
+                    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                        if self.held.len() + rest.len() > CHUNK_LINE_BYTES_MAX {
+                            self.held.clear();
+                            return Next::Bytes(used);
+                        }
+                        self.held.extend_from_slice(rest);
+                        return Next::Stay;
+                    };
+                    self.held.extend_from_slice(&rest[..=end]);
+                    used += end + 1;
+                    if !self.take_line() {
+                        return Next::Bytes(used);
+                    }
+                }
+                State::Rest => {
+                    sink(Heard {
+                        from: at + used as u64,
+                        to: at + bytes.len() as u64,
+                        message: Message::Bytes(rest),
+                    });
+                    used = bytes.len();
+                }
+            }
+        }
+        Next::Stay
+    }
+
+    /// A chunk's line or a trailer's; `false`: it is none.
+    fn take_line(&mut self) -> bool {
+        let line = std::mem::take(&mut self.held);
+        let line = line.trim_ascii();
+        self.state = match self.state {
+            State::Trailer { last: false } => State::ChunkLine,
+            State::Trailer { last: true } if line.is_empty() => State::Head,
+            State::Trailer { last: true } => self.state,
+            _ => {
+                let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+                let digits = std::str::from_utf8(digits).unwrap_or_default().trim();
+                match u64::from_str_radix(digits, 16) {
+                    Ok(0) => State::Trailer { last: true },
+                    Ok(len) if len < 1 << 62 => State::Body { len, left: len, chunked: true },
+                    _ => return false,
+                }
+            }
+        };
+        true
+    }
+
+    /// How many bytes it took; what was held, if this is no head.
+    fn feed_head(&mut self, at: u64, bytes: &[u8], sink: Sink<'_>) -> Result<(usize, After), Vec<u8>> {
+        let before = self.held.len();
+        let end = if before == 0 {
+            end_of_head(bytes)
+        } else {
+            // Its end may lie across the cut.
+            let room = bytes.len().min(HEAD_BYTES_MAX);
+            self.held.extend_from_slice(&bytes[..room]);
+            let end = end_of_head(&self.held);
+            self.held.truncate(end.unwrap_or(self.held.len()));
+            end.map(|end| end - before)
+        };
+        let Some(end) = end else {
+            if before == 0 {
+                self.held.extend_from_slice(&bytes[..bytes.len().min(HEAD_BYTES_MAX + 1)]);
+            }
+            return match self.held.len() {
+                0..=HEAD_BYTES_MAX => Ok((bytes.len(), After::Stays)),
+                _ => {
+                    self.held.truncate(before);
+                    Err(std::mem::take(&mut self.held))
+                }
+            };
+        };
+        let held = std::mem::take(&mut self.held);
+        let head = if before == 0 { &bytes[..end] } else { &held[..] };
+        let (line, fields) = split_line(head);
+        let from = at - before as u64;
+        sink(Heard { from, to: at + end as u64, message: Message::Http { line, fields } });
+        let (state, after) = what_follows(line, fields);
+        self.state = state;
+        Ok((end, after))
+    }
+
+    pub(super) fn end(&mut self, at: u64, sink: Sink<'_>) {
+        match self.state {
+            State::Head if self.held.is_empty() => {}
+            State::Head => {
+                let from = at - self.held.len() as u64;
+                sink(Heard { from, to: at, message: Message::Cut("the rest of an HTTP head") });
+            }
+            State::Body { len, left, .. } => {
+                let message = Message::Cut("the rest of an HTTP body");
+                sink(Heard { from: at - (len - left), to: at, message });
+            }
+            State::ChunkLine | State::Trailer { .. } => {
+                sink(Heard { from: at, to: at, message: Message::Cut("the last chunk of an HTTP body") });
+            }
+            State::Rest => {}
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.capacity() + self.shown.capacity().min(SHOWN_BYTES_MAX)
+    }
+}
+
+enum After {
+    Stays,
+    WebSocket,
+}
+
+/// Behind the empty line.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += bytes[at..].iter().position(|byte| *byte == b'\n')? + 1;
+        match bytes[at..] {
+            [b'\n', ..] => return Some(at + 1),
+            [b'\r', b'\n', ..] => return Some(at + 2),
+            _ => {}
+        }
+    }
+}
+
+fn split_line(head: &[u8]) -> (&[u8], &[u8]) {
+    let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let (line, fields) = head.split_at(end);
+    (line.trim_ascii_end(), fields.trim_ascii())
+}
+
+/// A field's value; names are the same in any case.
+fn field<'a>(fields: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    fields.split(|byte| *byte == b'\n').find_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
+    })
+}
+
+fn what_follows(line: &[u8], fields: &[u8]) -> (State, After) {
+    let status = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
+    let upgrades = field(fields, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
+    if upgrades && status.is_none_or(|status| status == b"101") {
+        return (State::Head, After::WebSocket);
+    }
+    let state = match status {
+        Some([b'1', ..] | b"204" | b"304") => State::Head,
+        _ if field(fields, "transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) =>
+        {
+            State::ChunkLine
+        }
+        _ => match field(fields, "content-length").map(|len| std::str::from_utf8(len).unwrap_or("")) {
+            Some(len) => match len.parse::<u64>() {
+                Ok(0) => State::Head,
+                Ok(len) if len < 1 << 62 => State::Body { len, left: len, chunked: false },
+                _ => State::Rest,
+            },
+            None if status.is_some() => State::Rest,
+            None => State::Head,
+        },
+    };
+    (state, After::Stays)
+}

@@ -1,0 +1,222 @@
+//! What was heard as a record: a line for people, an object for programs. Shared by every tool that shows a wire.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Heard, Message};
+use crate::capture::conversations::Side;
+use crate::{Record, duration, quoted, size};
+
+/// Bytes shown in a line for people; programs get all that was kept.
+const LINE_BYTES: usize = 160;
+
+/// Bytes shown in hexadecimal: one screen line.
+const HEX_BYTES: usize = 24;
+
+/// Something whole that somebody said.
+#[derive(Clone, Debug, Serialize)]
+pub struct Said {
+    /// From the beginning of what is shown, ns.
+    at_ns: u64,
+    /// The number of its conversation, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<u64>,
+    /// Who said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<Side>,
+    /// What kind of thing it is, in a word.
+    kind: &'static str,
+    /// Offset of its first byte in its direction.
+    from: u64,
+    /// How many bytes.
+    bytes: u64,
+    /// A native message's header, or an HTTP head as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<Value>,
+    /// The beginning of its content, where that is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// The same, where it is none, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+    /// Of what breaks the rules, the byte that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken_at: Option<u64>,
+    /// The line for people, without time and side.
+    #[serde(rename = "line")]
+    what: String,
+}
+
+impl Record for Said {
+    const EVENT: &'static str = "message";
+}
+
+impl Said {
+    /// `at` is the time since the beginning.
+    pub fn of(at: Duration, conversation: Option<(u64, Side)>, heard: &Heard<'_>) -> Said {
+        let mut said = Said {
+            at_ns: at.as_nanos() as u64,
+            conversation: conversation.map(|(number, _)| number),
+            side: conversation.map(|(_, side)| side),
+            kind: kind(&heard.message),
+            from: heard.from,
+            bytes: heard.to - heard.from,
+            header: None,
+            text: None,
+            hex: None,
+            broken_at: None,
+            what: what(heard),
+        };
+        match &heard.message {
+            Message::Native { header, content, .. } => {
+                let json = std::str::from_utf8(header.json()).unwrap_or_default();
+                said.header = serde_json::from_str::<Box<RawValue>>(json)
+                    .ok()
+                    .and_then(|raw| serde_json::to_value(raw).ok());
+                said.show(content);
+            }
+            Message::Http { line, fields } => {
+                said.header = Some(Value::from(String::from_utf8_lossy(fields)));
+                said.show(line);
+            }
+            Message::Body { shown, .. } | Message::Frame { shown, .. } => said.show(shown),
+            Message::Line { text, .. } => said.show(text),
+            Message::Bytes(bytes) => said.show(&bytes[..bytes.len().min(super::SHOWN_BYTES_MAX)]),
+            Message::Broken(broken) => said.broken_at = Some(broken.at),
+            Message::Tls { server_name, .. } => said.text = server_name.map(str::to_owned),
+            Message::Lost | Message::Cut(_) | Message::Unread => {}
+        }
+        said
+    }
+
+    fn show(&mut self, bytes: &[u8]) {
+        match as_text(bytes) {
+            Some(text) => self.text = Some(text.to_owned()),
+            None => self.hex = Some(hex(bytes, bytes.len())),
+        }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(number), Some(side)) = (self.conversation, self.side) {
+            let arrow = if side == Side::Client { "client →" } else { "server ←" };
+            write!(f, "{:>9}  #{number} {arrow} ", duration(Duration::from_nanos(self.at_ns)))?;
+        } else {
+            write!(f, "byte {:<8} ", self.from)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// In a word.
+pub(crate) fn kind(message: &Message<'_>) -> &'static str {
+    match message {
+        Message::Native { .. } => "native",
+        Message::Http { .. } => "http",
+        Message::Body { .. } => "body",
+        Message::Frame { .. } => "websocket",
+        Message::Line { kind, .. } => kind,
+        Message::Tls { .. } => "tls",
+        Message::Bytes(_) => "bytes",
+        Message::Broken(_) => "broken",
+        Message::Lost => "lost",
+        Message::Cut(_) => "cut",
+        Message::Unread => "unread",
+    }
+}
+
+fn what(heard: &Heard<'_>) -> String {
+    let all = heard.to - heard.from;
+    match &heard.message {
+        Message::Native { header, content, in_websocket } => {
+            let mut line = format!("{}message, {}", if *in_websocket { "  " } else { "" }, size(all));
+            for (key, value) in header.iter() {
+                if !matches!(key, "byteorder" | "content-length" | "content-encoding") {
+                    let _ = write!(line, ", {key} {value}");
+                }
+            }
+            if header.content_length() > 0 {
+                let _ = write!(line, ": {}", shown(content, header.content_length()));
+            }
+            line
+        }
+        Message::Http { line, fields } => {
+            let fields = fields.split(|byte| *byte == b'\n').filter(|field| !field.is_empty()).count();
+            format!("http {}, {fields} fields", quoted(line, LINE_BYTES))
+        }
+        Message::Body { len, shown: bytes } => format!("  body: {}", shown(bytes, *len)),
+        Message::Frame { opcode, last, masked, len, shown: bytes } => {
+            let mut line = format!("websocket {opcode}, {}", size(*len));
+            if !last {
+                line.push_str(", more of its message follows");
+            }
+            if *masked {
+                line.push_str(", masked");
+            }
+            if !bytes.is_empty() {
+                let _ = write!(line, ": {}", shown(bytes, *len));
+            }
+            line
+        }
+        Message::Line { kind, text } => format!("{kind} {}", quoted(text, LINE_BYTES)),
+        Message::Tls { kind, len, server_name } => match server_name {
+            Some(name) => format!("tls {kind}, {}, asks for {}", size(*len), quoted(name.as_bytes(), 255)),
+            None => format!("tls {kind}, {}", size(*len)),
+        },
+        Message::Bytes(bytes) => format!("{}: {}", size(all), shown(bytes, all)),
+        Message::Broken(broken) => format!(
+            "BROKEN at byte {}: {}\nfound: {}\nallowed: {}",
+            broken.at, broken.why, broken.found, broken.allowed
+        ),
+        Message::Lost => format!("{} are missing here: not in the capture", size(all)),
+        Message::Cut(waited) => format!("ends after {} of a message; missing: {waited}", size(all)),
+        Message::Unread => {
+            format!("{} more, not looked at: behind a broken message no boundary can be trusted", size(all))
+        }
+    }
+}
+
+/// Of bytes that are so many the beginning: as text, or in hexadecimal.
+fn shown(bytes: &[u8], all: u64) -> String {
+    match as_text(bytes) {
+        Some(_) => {
+            let more = if all > bytes.len().min(LINE_BYTES) as u64 {
+                format!("… ({} in all)", size(all))
+            } else {
+                String::new()
+            };
+            format!("{}{more}", quoted(&bytes[..bytes.len().min(LINE_BYTES)], LINE_BYTES))
+        }
+        None => {
+            let more =
+                if all > HEX_BYTES as u64 { format!("… ({} in all)", size(all)) } else { String::new() };
+            format!("{}{more}", hex(bytes, HEX_BYTES))
+        }
+    }
+}
+
+/// Text, if it is; a character that was cut at the end does not count.
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    let is_text = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    text.chars().all(is_text).then_some(text)
+}
+
+fn hex(bytes: &[u8], max: usize) -> String {
+    let mut out = String::with_capacity(3 * bytes.len().min(max));
+    for (at, byte) in bytes.iter().take(max).enumerate() {
+        let _ = write!(out, "{}{byte:02x}", if at == 0 { "" } else { " " });
+    }
+    out
+}

@@ -1,0 +1,235 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+use proptest::prelude::*;
+use vang_proto::{Decoder, Limits};
+
+use super::*;
+
+/// What was heard, as text; bytes of no known kind that follow each other are one.
+fn hear(pieces: &[&[u8]]) -> Vec<String> {
+    let mut reader = Reader::default();
+    let (mut said, mut bytes): (Vec<String>, Vec<u8>) = (Vec::new(), Vec::new());
+    let mut tell = |heard: Heard<'_>| {
+        if let Message::Bytes(more) = heard.message {
+            bytes.extend_from_slice(more);
+            return;
+        }
+        if !bytes.is_empty() {
+            said.push(format!("bytes {}", crate::quoted(&std::mem::take(&mut bytes), 1 << 20)));
+        }
+        said.push(format!("{}..{} {:?}", heard.from, heard.to, heard.message));
+    };
+    for piece in pieces {
+        reader.feed(piece, &mut tell);
+    }
+    reader.end(&mut tell);
+    if !bytes.is_empty() {
+        said.push(format!("bytes {}", crate::quoted(&bytes, 1 << 20)));
+    }
+    said
+}
+
+fn message(keys: &str, content: &[u8]) -> Vec<u8> {
+    let header = format!(
+        r#"{{"byteorder": "little", "content-type": "text/plain", "content-encoding": "utf-8", "content-length": {}{keys}}}"#,
+        content.len()
+    );
+    let mut bytes = (header.len() as u16).to_be_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+fn frame(first: u8, payload: &[u8], masked: bool) -> Vec<u8> {
+    let mut bytes = vec![first, payload.len() as u8 | if masked { 0x80 } else { 0 }];
+    let mask = if masked { [1, 2, 3, 4] } else { [0; 4] };
+    if masked {
+        bytes.extend(mask);
+    }
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes
+}
+
+fn streams() -> Vec<Vec<u8>> {
+    let native = [message("", b"hello"), message(", \"x\": 1", b""), message("", &[b'x'; 5_000])].concat();
+    let upgrade = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n".to_vec();
+    let agreed = b"HTTP/1.1 101 Switching\r\nupgrade: websocket\r\n\r\n".to_vec();
+    let short = message("", b"hi");
+    let (one, two) = short.split_at(100);
+    let websocket = [
+        upgrade,
+        frame(0x02, one, true),
+        frame(0x89, b"ping", true),
+        frame(0x80, two, true),
+        frame(0x81, b"text", true),
+        frame(0x88, b"", true),
+    ]
+    .concat();
+    let answers = [agreed, frame(0x82, &short, false), frame(0x82, b"", false)].concat();
+    vec![
+        native.clone(),
+        [native, b"\x00\x05{nope and more".to_vec()].concat(),
+        websocket,
+        answers,
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x\r\nabc\r\n0\r\nA: b\r\n\r\nHTTP/1.1 204 No\r\n\r\nHTTP/1.0 200 OK\n\nrest of it".to_vec(),
+        b"ada\r\nhello, all\n/quit".to_vec(),
+        b"NICK ada\r\nUSER ada 0 * :Ada\r\nPRIVMSG #general :hi\r\n".to_vec(),
+        b":srv 001 ada :Welcome\r\nPING :x\r\n".to_vec(),
+        b"-- you are guest:ada\n".to_vec(),
+        b"\x16\x03\x01\x00\x04\x01\x00\x00\x00\x17\x03\x03\x00\x02ab\x16\x03".to_vec(),
+        b"\xff\xfe\xfd\x00".to_vec(),
+        b"Hello, world".to_vec(),
+    ]
+}
+
+#[test]
+fn every_cut_of_every_stream_gives_the_same_messages() {
+    for stream in streams() {
+        let whole = hear(&[&stream]);
+        assert_eq!(hear(&stream.chunks(1).collect::<Vec<_>>()), whole, "byte by byte");
+        for cut in 0..=stream.len() {
+            let (one, two) = stream.split_at(cut);
+            assert_eq!(hear(&[one, two]), whole, "cut at {cut}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_any_bytes_gives_the_same_messages(
+        which in 0..13_usize,
+        noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let mut stream = streams().swap_remove(which);
+        for (at, byte) in noise {
+            let at = at.index(stream.len());
+            stream[at] = byte;
+        }
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
+        prop_assert_eq!(hear(&pieces), hear(&[&stream]));
+    }
+
+    /// The one decoder of the protocol and this reader agree on what is a message.
+    #[test]
+    fn native_messages_are_those_of_the_decoder(
+        noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        piece in 1..300_usize,
+    ) {
+        let mut stream = [message("", b"hello"), message(", \"x\": 1", b""), message("", b"more")].concat();
+        for (at, byte) in noise {
+            let at = 2 + at.index(stream.len() - 2);
+            stream[at] = byte;
+        }
+        let mut decoder = Decoder::new(Limits { header: 65_535, content: 16 << 20 });
+        decoder.feed(&stream);
+        let mut expected = Vec::new();
+        loop {
+            match decoder.poll_frame() {
+                Ok(Some(frame)) => expected.push(format!("{:?} {:?}", frame.header, &frame.content[..])),
+                Ok(None) => break,
+                Err(malformed) => {
+                    expected.push(malformed.to_string());
+                    break;
+                }
+            }
+        }
+        let mut native = native::Native::default();
+        let mut found = Vec::new();
+        let mut at = 0;
+        for piece in stream.chunks(piece) {
+            let next = native.feed(at, piece, &mut |heard| match heard.message {
+                Message::Native { header, content, .. } => found.push(format!("{header:?} {content:?}")),
+                Message::Broken(broken) => {
+                    assert!((heard.from..=heard.to).contains(&broken.at), "{broken:?}");
+                    found.push(broken.why);
+                }
+                other => panic!("{other:?}"),
+            });
+            if matches!(next, Next::Unread(_)) {
+                break;
+            }
+            at += piece.len() as u64;
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_at_its_byte() {
+    let good = message("", b"hello");
+    let at_start = good.len() as u64;
+    let header = |json: &str| {
+        let mut bytes = good.clone();
+        bytes.extend((json.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(json.as_bytes());
+        bytes
+    };
+    let keys = r#"{"byteorder": "little", "content-type": "a", "content-encoding": "b", "content-length": "#;
+    for (bytes, at, found, allowed) in [
+        ([&good[..], b"\x00\x01x"].concat(), 0, "a header's length of 1", "2 to 65535"),
+        ([&good[..], b"\x00\x04{\"\xff}"].concat(), 4, "\"\\xff}\" (0xff)", "UTF-8"),
+        (header(r#"{"a": nope}"#), 2 + 7, "\"ope}\" (0x6f)", "JSON that goes on"),
+        (header("[1]"), 2, "[1]", "'{'"),
+        (header("{}"), 2, "an object without 'byteorder'", "the keys byteorder"),
+        (header(&format!("{keys}-1}}")), 2 + keys.len() as u64, "-1", "an integer from 0"),
+        (
+            header(&format!("{keys}99999999}}")),
+            2 + keys.len() as u64,
+            "99999999 bytes of content",
+            "at most 16777216",
+        ),
+    ] {
+        let mut reader = Reader::default();
+        let mut broken = None;
+        reader.feed(&bytes, &mut |heard| {
+            if let Message::Broken(what) = heard.message {
+                broken = Some(what);
+            }
+        });
+        let broken = broken.unwrap();
+        assert_eq!((broken.at, broken.found.as_str()), (at_start + at, found), "{}", broken.why);
+        assert!(broken.allowed.contains(allowed), "{broken:?}");
+    }
+}
+
+#[test]
+fn a_claimed_length_costs_nothing_and_a_hole_in_a_content_is_counted() {
+    let header = r#"{"byteorder":"big","content-type":"a","content-encoding":"b","content-length":16000000}"#;
+    let mut reader = Reader::default();
+    let mut said = Vec::new();
+    let mut tell = |heard: Heard<'_>| {
+        said.push(format!("{}..{} {:?}", heard.from, heard.to, std::mem::discriminant(&heard.message)))
+    };
+    reader.feed(&[&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), b"begin"].concat(), &mut tell);
+    assert!(reader.held() < 16 << 10, "{}", reader.held());
+    reader.skip(15_999_990, &mut tell);
+    reader.feed(b"ended", &mut tell);
+    reader.feed(&message("", b"next"), &mut tell);
+    assert_eq!(said.len(), 3, "{said:?}");
+}
+
+#[test]
+fn the_name_that_a_client_asks_for_is_read() {
+    let name = b"chat.example";
+    let mut list = vec![0, 0, name.len() as u8];
+    list.extend(name);
+    let mut extensions = vec![0, 5, 0, 1, 7, 0, 0];
+    extensions.extend((list.len() as u16 + 2).to_be_bytes());
+    extensions.extend((list.len() as u16).to_be_bytes());
+    extensions.extend(list);
+    let mut hello = vec![3, 3];
+    hello.extend([0; 32]);
+    hello.extend([0, 0, 2, 0x13, 1, 1, 0]);
+    hello.extend((extensions.len() as u16).to_be_bytes());
+    hello.extend(extensions);
+    let mut record = vec![0x16, 3, 1];
+    record.extend((hello.len() as u16 + 4).to_be_bytes());
+    record.extend([1, 0, 0, hello.len() as u8]);
+    record.extend(hello);
+    let said = hear(&[&record]);
+    assert!(said[0].contains("client hello") && said[0].contains("Some(\"chat.example\")"), "{said:?}");
+}
