@@ -202,7 +202,7 @@ fn a_claimed_length_costs_nothing_and_a_hole_in_a_content_is_counted() {
     let mut reader = Reader::default();
     let mut said = Vec::new();
     let mut tell = |heard: Heard<'_>| {
-        said.push(format!("{}..{} {:?}", heard.from, heard.to, std::mem::discriminant(&heard.message)))
+        said.push(format!("{}..{} {:?}", heard.from, heard.to, std::mem::discriminant(&heard.message)));
     };
     reader.feed(&[&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), b"begin"].concat(), &mut tell);
     assert!(reader.held() < 16 << 10, "{}", reader.held());
