@@ -104,6 +104,12 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["iproute2"]),
     },
     Tool {
+        name: "ss",
+        starts: ("ss", &["-Version"]),
+        why: "`vang net sockets` is compared with it",
+        from: Source::Packages(&["iproute2"]),
+    },
+    Tool {
         name: "git",
         starts: ("git", VERSION),
         why: "tests look at the files of the repository",

@@ -4,6 +4,7 @@
 mod conform; // vang net conform
 mod decode; // vang net decode
 mod resolve; // vang net resolve
+mod sockets; // vang net sockets
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   vang net resolve localhost 65432     what the name stands for, and which address answers
   vang net conform localhost:65432     does a server speak the protocol?
-  vang net decode talk.pcapng          the conversations and messages in a capture";
+  vang net decode talk.pcapng          the conversations and messages in a capture
+  vang net sockets                     every socket, whose it is, what is wrong with it";
 
 /// See what sockets do: echo, full queues, states, names, pings, captures
 #[derive(ClapArgs, Debug)]
@@ -33,6 +35,7 @@ enum Tool {
     Conform(conform::Args),
     Decode(decode::Args),
     Resolve(resolve::Args),
+    Sockets(sockets::Args),
 }
 
 /// Of every tool.
@@ -54,6 +57,7 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Conform(args) => conform::run(args),
         Tool::Decode(args) => decode::run(args),
         Tool::Resolve(args) => resolve::run(args),
+        Tool::Sockets(args) => sockets::run(args),
     }
 }
 

@@ -1,0 +1,369 @@
+//! What the kernel knows of sockets: asked by netlink `sock_diag(7)`, as `ss` asks. Needs no root: every user may see
+//! every socket of this network namespace, only not whose it is (`owners`).
+//!
+//! ```text
+//!   request ─▶ netlink ─▶ `inet_diag_msg` + attributes (tcp_info, memory) ─▶ `Socket`
+//! ```
+//!
+//! Sockets of other network namespaces (containers) are not in it, and nothing here changes a socket.
+
+mod read; // the kernel's answers, as `Socket`
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::unix::{ShowFlags, StateFlags as UnixStates, UnixRequest};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto};
+use serde::{Serialize, Serializer};
+
+/// One netlink datagram: the kernel makes its dumps in pieces of at most 32 KiB.
+const ANSWER_BYTES: usize = 64 << 10;
+/// The kernel answers at once; whoever waits longer waits for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP over IPv4 and IPv6.
+    Tcp,
+    /// UDP over both.
+    Udp,
+    /// Unix-domain sockets: stream, datagram and seqpacket.
+    Unix,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Unix => "unix",
+        })
+    }
+}
+
+/// The states of RFC 9293, section 3.3.2; UDP and Unix sockets use three of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Takes connections.
+    Listen,
+    /// Has asked for a connection; no answer yet.
+    SynSent,
+    /// Was asked for one; the last of three segments is missing.
+    SynReceived,
+    /// Connected.
+    Established,
+    /// Has said that it sends no more; that is not acknowledged yet.
+    FinWait1,
+    /// Has said that it sends no more; the other side still may.
+    FinWait2,
+    /// The other side sends no more; this one has not closed.
+    CloseWait,
+    /// Both closed at once.
+    Closing,
+    /// Closed last; the acknowledgement of that is missing.
+    LastAck,
+    /// Closed first; waits until no late segment can reach a successor.
+    TimeWait,
+    /// Not connected: the usual state of a UDP socket.
+    Unconnected,
+}
+
+impl State {
+    /// Every state, as filters know them.
+    pub const ALL: [State; 11] = [
+        State::Listen,
+        State::SynSent,
+        State::SynReceived,
+        State::Established,
+        State::FinWait1,
+        State::FinWait2,
+        State::CloseWait,
+        State::Closing,
+        State::LastAck,
+        State::TimeWait,
+        State::Unconnected,
+    ];
+
+    /// As RFC 9293 spells it, in small letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Listen => "listen",
+            State::SynSent => "syn-sent",
+            State::SynReceived => "syn-received",
+            State::Established => "established",
+            State::FinWait1 => "fin-wait-1",
+            State::FinWait2 => "fin-wait-2",
+            State::CloseWait => "close-wait",
+            State::Closing => "closing",
+            State::LastAck => "last-ack",
+            State::TimeWait => "time-wait",
+            State::Unconnected => "unconnected",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Where a socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An address and a port; port 0: any.
+    Net(SocketAddr),
+    /// A path, `@name` for an abstract one; `None`: it has no name. With the number of its inode, by which the two
+    /// ends of a pair find each other; 0: not known.
+    Unix(Option<String>, u32),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Net(address) if address.port() == 0 => match address {
+                SocketAddr::V4(address) => f.pad(&format!("{}:*", address.ip())),
+                SocketAddr::V6(address) => f.pad(&format!("[{}]:*", address.ip())),
+            },
+            Address::Net(address) => f.pad(&address.to_string()),
+            Address::Unix(None, 0) => f.pad("*"),
+            Address::Unix(None, inode) => f.pad(&format!("* {inode}")),
+            Address::Unix(Some(name), _) => f.pad(name),
+        }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What a TCP socket waits for, and how long still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Timer {
+    /// `retransmit`, `keepalive`, `time-wait` or `zero-window probe`.
+    pub kind: &'static str,
+    /// Milliseconds until it fires.
+    pub in_ms: u64,
+    /// How often it has fired in vain.
+    pub fired: u8,
+}
+
+/// What `tcp_info` says of a connection, as far as it is used here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tcp {
+    /// Round trip, smoothed, in microseconds; 0: not measured.
+    pub rtt_us: u32,
+    /// Segments sent again since the beginning.
+    pub retransmitted: u32,
+    /// Segments sent.
+    pub segments_sent: u32,
+    /// Times the retransmission timer fired for what is unacknowledged now.
+    pub timeouts: u8,
+    /// Probes of a closed window, or of a silent peer, without progress.
+    pub probes: u8,
+    /// Bytes that the peer's kernel has acknowledged.
+    pub bytes_acked: u64,
+    /// Bytes that came.
+    pub bytes_received: u64,
+    /// Bytes written by the program that have not been sent even once.
+    pub not_sent: u32,
+    /// The window that the peer allows, in bytes; 0: it takes nothing now.
+    pub peer_window: u32,
+    /// Milliseconds since data came.
+    pub last_data_ms: u32,
+    /// Milliseconds since anything was acknowledged.
+    pub last_ack_ms: u32,
+    /// Milliseconds in which nothing could be sent because the peer's window was closed.
+    pub window_closed_ms: u64,
+}
+
+/// What a socket holds in the kernel's memory, its overhead included: this is what limits are about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Bytes of memory of the receive queue, and its limit (`SO_RCVBUF`).
+    pub receive: u32,
+    /// See `receive`.
+    pub receive_max: u32,
+    /// Bytes of memory of the send queue, and its limit (`SO_SNDBUF`).
+    pub send: u32,
+    /// See `send`.
+    pub send_max: u32,
+    /// Segments or datagrams thrown away, most often because the receive queue was full.
+    pub drops: u32,
+}
+
+/// A socket as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its kind.
+    pub protocol: Protocol,
+    /// Its state.
+    pub state: State,
+    /// Its own address.
+    pub local: Address,
+    /// The other end's.
+    pub peer: Address,
+    /// Listening: connections that wait for `accept(2)`. Else: bytes that came and that its program has not read.
+    pub recv_q: u32,
+    /// Listening: as many may wait (the backlog). Else: bytes written that the other side's kernel has not acknowledged.
+    pub send_q: u32,
+    /// Whose it is; `None`: the kernel does not say.
+    pub uid: Option<u32>,
+    /// Its number in `/proc/PID/fd`; 0: it belongs to no process (not accepted yet, or closed already).
+    pub inode: u32,
+    /// The kernel's name for it, never used twice.
+    pub cookie: [u8; 8],
+    /// What it waits for.
+    pub timer: Option<Timer>,
+    /// TCP, not listening.
+    pub tcp: Option<Tcp>,
+    /// Its memory.
+    pub memory: Option<Memory>,
+}
+
+/// A connection to the kernel.
+#[derive(Debug)]
+pub struct Diag {
+    netlink: OwnedFd,
+    answer: Vec<u8>,
+}
+
+impl Diag {
+    /// Opens one.
+    pub fn open() -> io::Result<Diag> {
+        let netlink = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(netlink::SOCK_DIAG),
+        )?;
+        set_socket_timeout(&netlink, Timeout::Recv, Some(PATIENCE))?;
+        Ok(Diag { netlink, answer: vec![0; ANSWER_BYTES] })
+    }
+
+    /// Every socket of a protocol.
+    pub fn all(&mut self, protocol: Protocol) -> io::Result<Vec<Socket>> {
+        let mut found = Vec::new();
+        match protocol {
+            Protocol::Unix => {
+                // UNIX_STATES is all of them: the crate names two, and a datagram socket has a third.
+                let request = UnixRequest {
+                    state_flags: UnixStates::from_bits_retain(u32::MAX),
+                    inode: 0,
+                    show_flags: ShowFlags::NAME | ShowFlags::PEER | ShowFlags::RQLEN,
+                    cookie: [0; 8],
+                };
+                self.ask(SockDiagMessage::UnixRequest(request), Protocol::Unix, true, &mut found)?;
+                read::name_peers(&mut found);
+            }
+            Protocol::Tcp | Protocol::Udp => {
+                for id in [SocketId::new_v4(), SocketId::new_v6()] {
+                    self.ask(inet(protocol, id), protocol, true, &mut found)?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The TCP connection whose own end is `local`: `None` if it is not of this machine (or not in this network
+    /// namespace).
+    pub fn connection(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
+        let scope = |address: SocketAddr| match address {
+            SocketAddr::V6(address) => address.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let id = SocketId {
+            source_address: local.ip(),
+            source_port: local.port(),
+            destination_address: peer.ip(),
+            destination_port: peer.port(),
+            interface_id: scope(local).max(scope(peer)),
+            // Any: it is found by its addresses.
+            cookie: [0xff; 8],
+        };
+        let mut found = Vec::new();
+        match self.ask(inet(Protocol::Tcp, id), Protocol::Tcp, false, &mut found) {
+            Ok(()) => Ok(found.pop()),
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        request: SockDiagMessage,
+        protocol: Protocol,
+        dump: bool,
+        found: &mut Vec<Socket>,
+    ) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let kernel = netlink::SocketAddrNetlink::new(0, 0);
+        sendto(&self.netlink, &bytes, SendFlags::empty(), &kernel)?;
+        loop {
+            let (got, _) = match recv(&self.netlink, &mut self.answer[..], RecvFlags::empty()) {
+                Ok(got) => got,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let mut rest = &self.answer[..got];
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+                // Each begins at a multiple of four.
+                let len = (message.header.length as usize).next_multiple_of(4).clamp(4, rest.len());
+                let (raw, next) = rest.split_at(len);
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(answer) => {
+                        found.extend(read::socket(answer, raw, protocol));
+                        if !dump {
+                            return Ok(());
+                        }
+                    }
+                    _ => {}
+                }
+                rest = next;
+            }
+        }
+    }
+}
+
+fn inet(protocol: Protocol, socket_id: SocketId) -> SockDiagMessage {
+    SockDiagMessage::InetRequest(InetRequest {
+        family: if socket_id.source_address.is_ipv4() { AF_INET } else { AF_INET6 },
+        protocol: if protocol == Protocol::Udp { IPPROTO_UDP } else { IPPROTO_TCP },
+        extensions: ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
+        // The twelfth is NEW_SYN_RECV, which the crate does not name: connections that are half open.
+        states: StateFlags::from_bits_retain(0xfff | 1 << 12),
+        socket_id,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

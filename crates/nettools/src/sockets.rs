@@ -1,0 +1,376 @@
+//! Every socket of this machine (of this network namespace): what `ss -tanp` and `lsof -i -n` show, sorted by what is
+//! wrong with it, and that in words. TCP and UDP over IPv4 and IPv6, Unix sockets where asked for.
+//!
+//! Nothing is sent and no socket is touched: the kernel is asked (`diag`), and `/proc` (`owners`).
+
+mod trouble; // what is wrong with a socket
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use serde::Serialize;
+use vang_client::trouble::Doing;
+
+pub use self::trouble::Trouble;
+use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer};
+use crate::failure::{Failure, Outcome};
+pub use crate::owners::Owner;
+use crate::owners::Owners;
+use crate::{Record, Report, Stop, Verdict, duration};
+
+/// Looking costs: all of /proc is read each time.
+const WATCH_MIN: Duration = Duration::from_millis(50);
+/// So many sockets of a kind of trouble are named where it is explained.
+const NAMED_MAX: usize = 3;
+
+/// Which sockets are shown.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Of these kinds; none: TCP and UDP.
+    pub protocols: Vec<Protocol>,
+    /// In one of these states; none: in any.
+    pub states: Vec<State>,
+    /// With one of these ports, their own or the other side's; none: with any.
+    pub ports: Vec<u16>,
+    /// Of one of these processes, by number or name; none: of any.
+    pub processes: Vec<String>,
+    /// Only those with which something is wrong.
+    pub only_trouble: bool,
+    /// Goes on, and after each such time tells what has changed.
+    pub watch: Option<Duration>,
+}
+
+impl Asked {
+    fn wants(&self, row: &Row) -> bool {
+        let port = |address: &Address| match address {
+            Address::Net(address) => self.ports.contains(&address.port()),
+            Address::Unix(..) => false,
+        };
+        let process = |wanted: &String| {
+            row.owners.iter().any(|owner| owner.process == *wanted || owner.pid.to_string() == *wanted)
+        };
+        (self.states.is_empty() || self.states.contains(&row.state))
+            && (self.ports.is_empty() || port(&row.local) || port(&row.peer))
+            && (self.processes.is_empty() || self.processes.iter().any(process))
+            && (!self.only_trouble || !row.trouble.is_empty())
+    }
+}
+
+/// A socket, as it is shown.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    protocol: Protocol,
+    state: State,
+    /// Bytes that its program has not read, or, listening, connections that wait for accept.
+    recv_q: u32,
+    /// Bytes that are not acknowledged, or, listening, how many connections may wait.
+    send_q: u32,
+    /// What the two count.
+    queues: &'static str,
+    local: Address,
+    peer: Address,
+    owners: Vec<Owner>,
+    user: Option<String>,
+    uid: Option<u32>,
+    /// 0: it belongs to no process.
+    inode: u32,
+    timer: Option<Timer>,
+    tcp: Option<Tcp>,
+    drops: Option<u32>,
+    trouble: Vec<Trouble>,
+    #[serde(skip)]
+    cookie: [u8; 8],
+    /// What has changed, under `watch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+}
+
+impl Row {
+    fn of(socket: Socket, owners: &Owners) -> Row {
+        let holders = owners.of(socket.inode).to_vec();
+        let uid = socket.uid.or_else(|| holders.first().map(|owner| owner.uid));
+        Row {
+            trouble: trouble::of(&socket),
+            protocol: socket.protocol,
+            state: socket.state,
+            recv_q: socket.recv_q,
+            send_q: socket.send_q,
+            queues: if socket.state == State::Listen { "connections" } else { "bytes" },
+            local: socket.local,
+            peer: socket.peer,
+            user: uid.map(|uid| owners.user(uid)),
+            uid,
+            inode: socket.inode,
+            owners: holders,
+            timer: socket.timer,
+            drops: socket.memory.map(|memory| memory.drops).filter(|drops| *drops > 0),
+            tcp: socket.tcp,
+            cookie: socket.cookie,
+            change: None,
+        }
+    }
+
+    /// What a person watches for: a round trip that is a microsecond longer is no change.
+    fn face(&self) -> (State, u32, u32, &[Trouble], Option<u32>) {
+        (self.state, self.recv_q, self.send_q, &self.trouble, self.drops)
+    }
+
+    fn held_by(&self) -> String {
+        match self.owners.as_slice() {
+            [] => "-".to_owned(),
+            [owner] => format!("{} ({})", owner.process, owner.pid),
+            [owner, others @ ..] => format!("{} ({}) +{}", owner.process, owner.pid, others.len()),
+        }
+    }
+}
+
+impl Record for Row {
+    const EVENT: &'static str = "socket";
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match self.change {
+            Some("opened") => "+ ",
+            Some("closed") => "- ",
+            Some(_) => "~ ",
+            None => "",
+        };
+        let (recv, send) = match self.state {
+            State::Listen => (format!("{} waiting", self.recv_q), format!("of {}", self.send_q)),
+            _ => (self.recv_q.to_string(), self.send_q.to_string()),
+        };
+        write!(
+            f,
+            "{mark}{:6}{:12} {recv:>9} {send:>9}  {:22} {:22} {:18} {}",
+            self.protocol,
+            self.state,
+            self.local,
+            self.peer,
+            self.held_by(),
+            self.user.as_deref().unwrap_or("-"),
+        )?;
+        if let Some(tcp) = &self.tcp {
+            if tcp.rtt_us > 0 {
+                write!(f, "  rtt {}", duration(Duration::from_micros(u64::from(tcp.rtt_us))))?;
+            }
+            if tcp.retransmitted > 0 {
+                write!(f, "  resent {}", tcp.retransmitted)?;
+            }
+        }
+        if let Some(Timer { kind, in_ms, fired }) = &self.timer {
+            write!(f, "  {kind} in {}", duration(Duration::from_millis(*in_ms)))?;
+            if *fired > 0 {
+                write!(f, " (after {fired})")?;
+            }
+        }
+        // Of a TCP connection it counts segments outside the window too, which is nothing.
+        if let Some(drops) = self.drops
+            && (self.protocol == Protocol::Udp || self.state == State::Listen)
+        {
+            write!(f, "  dropped {drops}")?;
+        }
+        for (index, trouble) in self.trouble.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "  ! " } else { ", " }, trouble.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// What was shown, and what could not be.
+#[derive(Clone, Debug, Serialize)]
+struct Summary {
+    shown: usize,
+    in_trouble: usize,
+    states: BTreeMap<&'static str, usize>,
+    /// Sockets of processes into which only root may look.
+    owner_hidden: usize,
+}
+
+impl Record for Summary {
+    const EVENT: &'static str = "summary";
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} socket{}", self.shown, if self.shown == 1 { "" } else { "s" })?;
+        for (index, (state, count)) in self.states.iter().enumerate() {
+            write!(f, "{}{count} {state}", if index == 0 { ": " } else { ", " })?;
+        }
+        if self.in_trouble > 0 {
+            write!(f, "; {} in trouble", self.in_trouble)?;
+        }
+        match self.owner_hidden {
+            0 => Ok(()),
+            hidden => write!(
+                f,
+                "\nwhose {hidden} of them are cannot be seen: only root may look into other users' processes"
+            ),
+        }
+    }
+}
+
+/// See the module's head.
+pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
+    let mut look = Look::new(asked)?;
+    report.explain(|| {
+        "asking the kernel by netlink sock_diag for the sockets of this network namespace; other containers' are not \
+         among them. /proc/PID/fd says whose each is"
+            .to_owned()
+    })?;
+    let mut rows = look.rows()?;
+    if !rows.is_empty() {
+        report.draw(&heading(asked.watch.is_some()))?;
+    }
+    let mut known = HashMap::new();
+    for row in &mut rows {
+        row.change = asked.watch.map(|_| "opened");
+        report.tell(row)?;
+        known.insert(row.cookie, row.clone());
+    }
+    look.explain_news(&rows, report)?;
+    let Some(every) = asked.watch else { return summary(&rows, look.hidden, report) };
+    while stop.wait(&mut [], Some(every.max(WATCH_MIN))).map_err(Failure::from)?.is_none() {
+        rows = look.rows()?;
+        let mut gone = std::mem::take(&mut known);
+        let mut changed = Vec::new();
+        for row in &mut rows {
+            row.change = match gone.remove(&row.cookie) {
+                None => Some("opened"),
+                Some(before) if before.face() != row.face() => Some("changed"),
+                Some(_) => None,
+            };
+            if row.change.is_some() {
+                report.tell(row)?;
+                changed.push(row.clone());
+            }
+            known.insert(row.cookie, row.clone());
+        }
+        for mut row in gone.into_values() {
+            row.change = Some("closed");
+            report.tell(&row)?;
+        }
+        look.explain_news(&changed, report)?;
+    }
+    summary(&rows, look.hidden, report)
+}
+
+/// One look after the other.
+struct Look<'a> {
+    asked: &'a Asked,
+    diag: Diag,
+    protocols: Vec<Protocol>,
+    hidden: usize,
+    explained: Vec<Trouble>,
+}
+
+impl Look<'_> {
+    fn new(asked: &Asked) -> Result<Look<'_>, Failure> {
+        let diag = Diag::open().map_err(|error| cannot("ask the kernel for its sockets", &error))?;
+        let protocols = match asked.protocols.as_slice() {
+            [] => vec![Protocol::Tcp, Protocol::Udp],
+            some => some.to_vec(),
+        };
+        Ok(Look { asked, diag, protocols, hidden: 0, explained: Vec::new() })
+    }
+
+    fn rows(&mut self) -> Result<Vec<Row>, Failure> {
+        let mut sockets = Vec::new();
+        for protocol in &self.protocols {
+            let doing = || format!("ask the kernel for its {protocol} sockets");
+            sockets.extend(self.diag.all(*protocol).map_err(|error| cannot(&doing(), &error))?);
+        }
+        // After the sockets: whose process has ended meanwhile, that socket is nobody's.
+        let owners = Owners::read().map_err(|error| cannot("read /proc", &error))?;
+        let mut rows: Vec<Row> = sockets.into_iter().map(|socket| Row::of(socket, &owners)).collect();
+        forgive_short_waits(&mut rows);
+        rows.retain(|row| self.asked.wants(row));
+        let hidden = |row: &&Row| row.inode != 0 && row.owners.is_empty() && owners.hidden > 0;
+        self.hidden = rows.iter().filter(hidden).count();
+        rows.sort_by_cached_key(|row| {
+            let worst = row.trouble.first().copied();
+            (worst.is_none(), worst, row.protocol, row.state, row.local.to_string())
+        });
+        Ok(rows)
+    }
+
+    /// Under `watch`: each kind of trouble is explained when it is met first.
+    fn explain_news(&mut self, rows: &[Row], report: &Report) -> io::Result<()> {
+        let mut news = rows.to_vec();
+        for row in &mut news {
+            row.trouble.retain(|trouble| !self.explained.contains(trouble));
+        }
+        explain_trouble(&news, report)?;
+        self.explained.extend(news.iter().flat_map(|row| row.trouble.iter().copied()));
+        Ok(())
+    }
+}
+
+/// Connections that wait for accept are trouble when one of them is old; the listening socket itself does not know.
+/// Of a Unix socket nothing says how old they are: there it stays.
+fn forgive_short_waits(rows: &mut [Row]) {
+    let port = |address: &Address| match address {
+        Address::Net(address) => Some(address.port()),
+        Address::Unix(..) => None,
+    };
+    let old: HashSet<Option<u16>> = rows
+        .iter()
+        .filter(|row| row.trouble.contains(&Trouble::NotAccepted))
+        .map(|row| port(&row.local))
+        .collect();
+    for row in rows.iter_mut().filter(|row| row.protocol == Protocol::Tcp) {
+        let forgiven = !old.contains(&port(&row.local));
+        row.trouble.retain(|trouble| *trouble != Trouble::AcceptQueueWaiting || !forgiven);
+    }
+}
+
+/// Each kind of trouble once, with the first sockets that have it.
+fn explain_trouble(rows: &[Row], report: &Report) -> io::Result<()> {
+    let mut kinds: BTreeMap<Trouble, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        for trouble in &row.trouble {
+            kinds.entry(*trouble).or_default().push(row);
+        }
+    }
+    for (trouble, rows) in kinds {
+        let named: Vec<String> = rows.iter().take(NAMED_MAX).map(|row| row.local.to_string()).collect();
+        let more = match rows.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        report.means(&format!("{} ({}{more}): {}", trouble.name(), named.join(", "), trouble.means()))?;
+    }
+    Ok(())
+}
+
+fn summary(rows: &[Row], owner_hidden: usize, report: &Report) -> Outcome {
+    let mut states = BTreeMap::new();
+    for row in rows {
+        *states.entry(row.state.name()).or_default() += 1;
+    }
+    let in_trouble = rows.iter().filter(|row| !row.trouble.is_empty()).count();
+    report.tell(&Summary { shown: rows.len(), in_trouble, states, owner_hidden })?;
+    Ok(if in_trouble > 0 { Verdict::Bad } else { Verdict::Good })
+}
+
+fn heading(watch: bool) -> String {
+    let mark = if watch { "  " } else { "" };
+    format!(
+        "{mark}{:6}{:12} {:>9} {:>9}  {:22} {:22} {:18} {}",
+        "proto", "state", "Recv-Q", "Send-Q", "local", "peer", "process (pid)", "user"
+    )
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::Usage(format!(
+            "cannot {what}: this kernel has no sock_diag for them (as root: `modprobe tcp_diag udp_diag unix_diag`)"
+        ));
+    }
+    Failure::of(format!("cannot {what}"), error, Doing::Read)
+}
+
+#[cfg(test)]
+mod tests;

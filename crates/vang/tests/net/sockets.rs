@@ -1,0 +1,335 @@
+//! `vang net sockets` beside `ss`: the same sockets, made here, of every family and in every state that matters.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::{PATIENCE, Tail, folder, vang};
+
+const HOSTS: [&str; 2] = ["127.0.0.1", "::1"];
+
+/// The objects of one look.
+fn look(args: &[&str]) -> Vec<Value> {
+    let Output { stdout, stderr, status } =
+        vang().args(["net", "sockets", "--json"]).args(args).output().unwrap();
+    assert!(matches!(status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Looks until it sees what it waits for.
+fn wait_for(args: &[&str], seen: impl Fn(&Value) -> bool) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let all = look(args);
+        if let Some(found) = all.iter().find(|object| object["event"] == "socket" && seen(object)) {
+            return found.clone();
+        }
+        assert!(Instant::now() < until, "never seen among {all:#?}");
+    }
+}
+
+fn has(object: &Value, trouble: &str) -> bool {
+    object["trouble"].as_array().unwrap().contains(&Value::from(trouble))
+}
+
+/// Protocol, state, Recv-Q, Send-Q, local and peer of every socket at this port, as we and as `ss` tell it.
+type Lines = Vec<String>;
+
+fn ours(port: u16) -> Lines {
+    let all = look(&["--tcp", "--udp", "--port", &port.to_string()]);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut lines: Lines = all
+        .iter()
+        .filter(|object| object["event"] == "socket")
+        .map(|o| {
+            let timer = o["timer"].as_object().map_or("-", |timer| match timer["kind"].as_str().unwrap() {
+                "retransmit" => "on",
+                "zero-window probe" => "persist",
+                "time-wait" => "timewait",
+                kind => panic!("{kind}"),
+            });
+            let pids: Vec<String> =
+                o["owners"].as_array().unwrap().iter().map(|owner| owner["pid"].to_string()).collect();
+            let words = [
+                text(&o["protocol"]),
+                text(&o["state"]),
+                o["recv_q"].to_string(),
+                o["send_q"].to_string(),
+                text(&o["local"]),
+                text(&o["peer"]),
+                timer.to_owned(),
+                pids.join(","),
+            ];
+            words.join(" ")
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn theirs(port: u16) -> Lines {
+    let filter = format!("sport = :{port} or dport = :{port}");
+    let output = Command::new("ss").args(["-Htuanpo", &filter]).output().expect("ss (package iproute2)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines: Lines = text.lines().map(their_line).collect();
+    lines.sort();
+    lines
+}
+
+fn their_line(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let state = match words[1] {
+        "ESTAB" => "established",
+        "UNCONN" => "unconnected",
+        "LISTEN" => "listen",
+        "SYN-SENT" => "syn-sent",
+        "TIME-WAIT" => "time-wait",
+        "CLOSE-WAIT" => "close-wait",
+        "FIN-WAIT-2" => "fin-wait-2",
+        other => panic!("{other} in {line}"),
+    };
+    let rest = words[6..].join(" ");
+    let timer = rest.split("timer:(").nth(1).map_or("-", |timer| timer.split(',').next().unwrap());
+    let pids: Vec<&str> = rest.split("pid=").skip(1).map(|pid| pid.split(',').next().unwrap()).collect();
+    [words[0], state, words[2], words[3], words[4], words[5], timer, &pids.join(",")].join(" ")
+}
+
+/// Both say the same, once acknowledgements that are under way have come.
+fn agree(port: u16, expected: usize) -> Lines {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (we, they) = (ours(port), theirs(port));
+        if we == they {
+            assert_eq!(we.len(), expected, "{we:#?}");
+            return we;
+        }
+        assert!(Instant::now() < until, "ours: {we:#?}\ntheirs: {they:#?}");
+    }
+}
+
+fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+fn listen(host: &str) -> (TcpListener, u16) {
+    let listener = TcpListener::bind((host, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[test]
+fn unread_bytes_and_half_closed_and_time_wait_are_told_as_ss_tells_them() {
+    for host in HOSTS {
+        let (listener, port) = listen(host);
+        let (mut writes, _unread) = pair(&listener);
+        writes.write_all(&[1; 4_321]).unwrap();
+        let (half, _other) = pair(&listener);
+        half.shutdown(Shutdown::Write).unwrap();
+        let (first, mut second) = pair(&listener);
+        drop(first);
+        assert_eq!(second.read(&mut [0]).unwrap(), 0);
+        drop(second);
+        let lines = agree(port, 6).join("\n");
+        for said in ["established 4321 0", "fin-wait-2 0 0", "close-wait 1 0", "time-wait 0 0", "listen 0 "] {
+            assert!(lines.contains(said), "{host}: no {said} in\n{lines}");
+        }
+        assert!(lines.contains(&std::process::id().to_string()), "{lines}");
+    }
+}
+
+#[test]
+fn a_full_accept_queue_is_told_apart_from_bytes_and_named() {
+    for (host, domain) in HOSTS.into_iter().zip([Domain::IPV4, Domain::IPV6]) {
+        let listener = Socket::new(domain, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::new(host.parse().unwrap(), 0).into()).unwrap();
+        listener.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let port = address.as_socket().unwrap().port();
+        // One more than the backlog fits; the third waits for an answer.
+        let clients: Vec<Socket> = (0..3)
+            .map(|_| {
+                let client = Socket::new(domain, Type::STREAM, None).unwrap();
+                client.set_nonblocking(true).unwrap();
+                let _ = client.connect(&address);
+                client
+            })
+            .collect();
+        let port_text = port.to_string();
+        let full = wait_for(&["--port", &port_text], |o| has(o, "accept-queue-full"));
+        assert_eq!(
+            (&full["state"], &full["recv_q"], &full["send_q"], &full["queues"]),
+            (&Value::from("listen"), &Value::from(2), &Value::from(1), &Value::from("connections"))
+        );
+        // Two at each end, the one that nobody answers, the listener.
+        let lines = agree(port, 6);
+        assert!(lines.iter().any(|line| line.starts_with("tcp listen 2 1 ")), "{lines:#?}");
+        wait_for(&["--port", &port_text, "--state", "syn-sent"], |o| has(o, "no-answer"));
+        wait_for(&["--port", &port_text], |o| has(o, "not-accepted") && o["inode"] == 0);
+        let people = vang().args(["net", "sockets", "--port", &port_text]).output().unwrap();
+        let text = String::from_utf8(people.stdout).unwrap();
+        assert_eq!(people.status.code(), Some(1), "{text}");
+        assert!(text.contains("2 waiting      of 1"), "{text}");
+        assert!(text.contains("what this means: accept queue full ("), "{text}");
+        drop(clients);
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_named_at_both_ends() {
+    let (listener, port) = listen("127.0.0.1");
+    let (mut writer, _reader) = pair(&listener);
+    writer.set_nonblocking(true).unwrap();
+    let port = port.to_string();
+    let filled = |writer: &mut TcpStream| while writer.write(&[0; 65_536]).is_ok() {};
+    let blocked = {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            filled(&mut writer);
+            let all = look(&["--port", &port, "--trouble"]);
+            if let Some(found) = all.iter().find(|o| o["event"] == "socket" && has(o, "peer-does-not-read")) {
+                break found.clone();
+            }
+            assert!(Instant::now() < until, "{all:#?}");
+        }
+    };
+    assert_eq!(blocked["timer"]["kind"], "zero-window probe");
+    assert!(blocked["send_q"].as_u64().unwrap() > 0 && blocked["tcp"]["rtt_us"].as_u64().unwrap() > 0);
+    let unread = wait_for(&["--port", &port], |o| has(o, "not-read"));
+    assert_eq!(unread["local"], blocked["peer"]);
+    agree(port.parse().unwrap(), 3);
+}
+
+#[test]
+fn datagrams_that_wait_and_that_were_dropped_are_told() {
+    for host in HOSTS {
+        let reader = UdpSocket::bind((host, 0)).unwrap();
+        let port = reader.local_addr().unwrap().port();
+        socket2::SockRef::from(&reader).set_recv_buffer_size(4_096).unwrap();
+        let writer = UdpSocket::bind((host, 0)).unwrap();
+        writer.connect(reader.local_addr().unwrap()).unwrap();
+        for _ in 0..40 {
+            writer.send(&[0; 1_000]).unwrap();
+        }
+        let lines = agree(port, 2);
+        assert!(lines.iter().any(|line| line.starts_with("udp established 0 0 ")), "{lines:#?}");
+        let all = look(&["--udp", "--port", &port.to_string()]);
+        let full = all.iter().find(|o| o["event"] == "socket" && has(o, "dropped")).unwrap();
+        assert!(full["recv_q"].as_u64().unwrap() > 0 && full["drops"].as_u64().unwrap() > 0, "{full}");
+    }
+}
+
+#[test]
+fn unix_sockets_are_told_as_ss_tells_them() {
+    let (mut one, other) = UnixStream::pair().unwrap();
+    one.write_all(b"unread").unwrap();
+    let inode = rustix::fs::fstat(&other).unwrap().st_ino;
+    let pid = std::process::id().to_string();
+    let all = look(&["--unix", "--process", &pid]);
+    let found = all.iter().find(|o| o["event"] == "socket" && o["inode"] == inode).unwrap();
+    assert_eq!((&found["recv_q"], &found["state"]), (&Value::from(6), &Value::from("established")));
+    let output = Command::new("ss").args(["-Hxap"]).output().expect("ss (package iproute2)");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = line.into_iter().find(|words| words[5] == inode.to_string()).unwrap();
+    assert_eq!((line[1], line[2]), ("ESTAB", "6"));
+    assert_eq!(found["peer"], format!("{} {}", line[6], line[7]));
+}
+
+#[test]
+fn what_changes_is_told_until_somebody_says_stop() {
+    let (listener, port) = listen("127.0.0.1");
+    let port = port.to_string();
+    let mut command = vang();
+    command.args(["net", "sockets", "--json", "--watch", "50ms", "--port", &port]);
+    let mut watch = Tail::start(command);
+    let mut next = |change: &str, state: &str| loop {
+        let object = watch.json();
+        if object["change"] == change && object["state"] == state {
+            return object;
+        }
+    };
+    assert_eq!(next("opened", "listen")["owners"][0]["pid"], std::process::id());
+    let (mut client, mut server) = pair(&listener);
+    next("opened", "established");
+    client.write_all(b"four").unwrap();
+    while next("changed", "established")["recv_q"] != 4 {}
+    server.read_exact(&mut [0; 4]).unwrap();
+    while next("changed", "established")["recv_q"] != 0 {}
+    drop((client, server));
+    next("closed", "established");
+    let stopped = Command::new("kill").args(["-INT", &watch.pid().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    let summary = loop {
+        let object = watch.json();
+        if object["event"] == "summary" {
+            break object;
+        }
+    };
+    assert_eq!(summary["states"]["listen"], 1);
+    assert!(watch.wait().code().is_some_and(|code| code < 2));
+}
+
+#[test]
+fn filters_that_nobody_could_mean_are_refused() {
+    for (args, said) in [
+        (["--port", "65536"], "65536"),
+        (["--state", "open"], "no such state; there are listen, syn-sent"),
+        (["--watch", "often"], "often"),
+    ] {
+        let output = vang().args(["net", "sockets"]).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+    let (_listener, port) = listen("127.0.0.1");
+    for state in ["LISTEN", "listening"] {
+        assert_eq!(
+            look(&["--port", &port.to_string(), "--state", state]).len(),
+            2,
+            "{state}: and the summary"
+        );
+    }
+    assert_eq!(look(&["--port", &port.to_string(), "--process", "nobody-has-this-name"]).len(), 1);
+}
+
+/// Only root may become somebody else: to others, root's sockets are the ones they may not look into.
+#[test]
+fn whose_a_socket_is_stays_unsaid_where_only_root_may_know() {
+    let (_listener, port) = listen("127.0.0.1");
+    let port = port.to_string();
+    let args = ["net", "sockets", "--json", "--port", &port];
+    // The target folder may be in somebody's home.
+    let dir = folder();
+    let binary = dir.path().join("vang");
+    std::fs::copy(env!("CARGO_BIN_EXE_vang"), &binary).unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut command, hidden) = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]);
+        command.arg("--inh-caps=-all").arg(&binary);
+        (command, 1)
+    } else {
+        (vang(), 0)
+    };
+    let output = command.args(args).output().expect("setpriv (package util-linux)");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["shown"], &last["owner_hidden"]), (&Value::from(1), &Value::from(hidden)), "{text}");
+}
+
+#[test]
+fn the_time_given_ends_a_watch() {
+    let output =
+        vang().args(["net", "sockets", "--watch", "10s", "--timeout", "1ms", "--port", "1"]).output();
+    let output = output.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().last(), Some("0 sockets"));
+    assert!(output.status.success());
+}
