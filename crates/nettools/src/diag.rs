@@ -24,6 +24,9 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto};
 use serde::{Serialize, Serializer};
+use vang_client::trouble::Doing;
+
+use crate::Failure;
 
 /// One netlink datagram: the kernel makes its dumps in pieces of at most 32 KiB.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -351,6 +354,16 @@ impl Diag {
             }
         }
     }
+}
+
+/// Why the kernel did not tell.
+pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::Usage(format!(
+            "cannot {what}: this kernel has no sock_diag for them (as root: `modprobe tcp_diag udp_diag unix_diag`)"
+        ));
+    }
+    Failure::of(format!("cannot {what}"), error, Doing::Read)
 }
 
 fn inet(protocol: Protocol, socket_id: SocketId) -> SockDiagMessage {

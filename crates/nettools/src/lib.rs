@@ -18,6 +18,7 @@ mod target; // HOST:PORT as it is typed, and what it stands for
 pub mod conform; // does a server, or a client, speak the protocol?
 pub mod diag; // what the kernel knows of sockets
 mod owners; // whose sockets they are
+pub mod stall; // full queues, made on purpose
 pub mod sockets; // every socket, its queues, its owner, what is wrong with it
 pub mod resolve; // what a name stands for, and which address answers
 pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS

@@ -11,10 +11,9 @@ use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
-use vang_client::trouble::Doing;
 
 pub use self::trouble::Trouble;
-use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer};
+use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot};
 use crate::failure::{Failure, Outcome};
 pub use crate::owners::Owner;
 use crate::owners::Owners;
@@ -361,15 +360,6 @@ fn heading(watch: bool) -> String {
         "{mark}{:6}{:12} {:>9} {:>9}  {:22} {:22} {:18} {}",
         "proto", "state", "Recv-Q", "Send-Q", "local", "peer", "process (pid)", "user"
     )
-}
-
-fn cannot(what: &str, error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::NotFound {
-        return Failure::Usage(format!(
-            "cannot {what}: this kernel has no sock_diag for them (as root: `modprobe tcp_diag udp_diag unix_diag`)"
-        ));
-    }
-    Failure::of(format!("cannot {what}"), error, Doing::Read)
 }
 
 #[cfg(test)]

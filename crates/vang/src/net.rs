@@ -5,6 +5,7 @@ mod conform; // vang net conform
 mod decode; // vang net decode
 mod resolve; // vang net resolve
 mod sockets; // vang net sockets
+mod stall; // vang net stall
 
 use std::io;
 use std::time::Duration;
@@ -20,6 +21,7 @@ Examples:
   vang net resolve localhost 65432     what the name stands for, and which address answers
   vang net conform localhost:65432     does a server speak the protocol?
   vang net decode talk.pcapng          the conversations and messages in a capture
+  vang net stall send --fix            fills both queues of a connection, then drains them
   vang net sockets                     every socket, whose it is, what is wrong with it";
 
 /// See what sockets do: echo, full queues, states, names, pings, captures
@@ -36,6 +38,7 @@ enum Tool {
     Decode(decode::Args),
     Resolve(resolve::Args),
     Sockets(sockets::Args),
+    Stall(stall::Args),
 }
 
 /// Of every tool.
@@ -58,6 +61,7 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Decode(args) => decode::run(args),
         Tool::Resolve(args) => resolve::run(args),
         Tool::Sockets(args) => sockets::run(args),
+        Tool::Stall(args) => stall::run(args),
     }
 }
 

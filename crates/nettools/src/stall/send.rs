@@ -1,0 +1,380 @@
+//! The writer: writes until the kernel refuses, says at which byte, and what lies where. With `fix` it then watches the
+//! reader read. Without a place it is both: its own reader, in this process, does not read.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use serde::Serialize;
+use vang_client::trouble::Doing;
+
+use super::ends::{Ends, connect, listen, send_buffer};
+use super::{LOOK_EVERY, Queues, SETTLED, heading};
+use crate::failure::{Failure, Outcome};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
+
+/// What one `write` is given: more than some of them take, so that partial writes are seen.
+const CHUNK: [u8; 64 << 10] = [b'v'; 64 << 10];
+/// The picture's lines are no farther apart than this, in bytes, and no closer than the first.
+const LINE_EVERY: (u64, u64) = (64 << 10, 512 << 10);
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct SendAsked {
+    /// The reader; `None`, or port 0: one of our own, that does not read.
+    pub to: Option<Target>,
+    /// Once the kernel has refused: the reader reads, and the queues are watched.
+    pub fix: bool,
+    /// Bytes after which a reader that reads everything is believed.
+    pub bytes_max: u64,
+    /// `SO_SNDBUF` of the writer; `None`: the kernel lets it grow.
+    pub send_buffer: Option<usize>,
+    /// `SO_RCVBUF` of a reader of our own.
+    pub receive_buffer: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Connected {
+    writer: String,
+    reader: String,
+    reader_is_here: bool,
+}
+
+impl Record for Connected {
+    const EVENT: &'static str = "connected";
+}
+
+impl fmt::Display for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place =
+            if self.reader_is_here { "" } else { " (on another machine: only our queue can be seen)" };
+        write!(f, "connected from {} to {}{place}", self.writer, self.reader)
+    }
+}
+
+/// The kernel refused, and nothing moves.
+#[derive(Debug, Serialize)]
+struct Blocked {
+    at_byte: u64,
+    /// The first refusal; after it the queues still grew a little.
+    first_at_byte: u64,
+    refusals: u64,
+    partial_writes: u64,
+    error: &'static str,
+    send_q: Option<u64>,
+    recv_q: Option<u64>,
+    window: Option<u64>,
+}
+
+impl Record for Blocked {
+    const EVENT: &'static str = "blocked";
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "write would block (EWOULDBLOCK) at byte {}, {}", self.at_byte, size(self.at_byte))?;
+        if self.first_at_byte < self.at_byte {
+            write!(f, "; for a moment also at byte {}", self.first_at_byte)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Drained {
+    took_us: u64,
+    send_q: Option<u64>,
+    recv_q: Option<u64>,
+}
+
+impl Record for Drained {
+    const EVENT: &'static str = "drained";
+}
+
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "drained in {}: write would work again", duration(Duration::from_micros(self.took_us)))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    written: u64,
+    blocked_at: Option<u64>,
+    drained: bool,
+    took_us: u64,
+}
+
+impl Record for Summary {
+    const EVENT: &'static str = "summary";
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes written in {}", self.written, duration(Duration::from_micros(self.took_us)))?;
+        match self.blocked_at {
+            Some(byte) => write!(f, "; refused at byte {byte}")?,
+            None => f.write_str("; never refused")?,
+        }
+        if self.drained { f.write_str("; drained") } else { Ok(()) }
+    }
+}
+
+/// See the module's head.
+pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
+    let mut writer = Writer::start(asked, report, stop)?;
+    let began = Instant::now();
+    let ended = writer.fill()?;
+    let mut drained = false;
+    let verdict = match ended {
+        Filled::Refused => {
+            writer.tell_blocked()?;
+            if asked.fix { writer.drain(&mut drained)? } else { Verdict::Good }
+        }
+        Filled::Never => {
+            report.means(&format!(
+                "the reader took {} and more was not tried (--bytes): it reads, so its queue does not fill. Start one \
+                 that does not: `vang net stall serve`",
+                size(writer.written)
+            ))?;
+            Verdict::Bad
+        }
+        Filled::Stopped(Stopped::TimedOut) => Verdict::TimedOut,
+        Filled::Stopped(Stopped::Asked) => Verdict::Good,
+    };
+    let blocked_at = matches!(ended, Filled::Refused).then_some(writer.blocked_at);
+    let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    report.tell(&Summary { written: writer.written, blocked_at, drained, took_us })?;
+    report.explain(|| {
+        "close: what is still in Send-Q the kernel goes on sending, until the reader takes it or resets"
+            .into()
+    })?;
+    Ok(verdict)
+}
+
+/// How writing ended.
+#[derive(Clone, Copy)]
+enum Filled {
+    /// The kernel takes nothing more, and nothing moves.
+    Refused,
+    /// The reader reads.
+    Never,
+    Stopped(Stopped),
+}
+
+struct Writer<'a> {
+    report: &'a Report,
+    stop: &'a Stop,
+    stream: TcpStream,
+    /// A reader of our own.
+    own: Option<(TcpListener, TcpStream)>,
+    ends: Ends,
+    bytes_max: u64,
+    written: u64,
+    first_refusal: Option<u64>,
+    blocked_at: u64,
+    refusals: u64,
+    partial: u64,
+}
+
+impl<'a> Writer<'a> {
+    fn start(asked: &SendAsked, report: &'a Report, stop: &'a Stop) -> Result<Writer<'a>, Failure> {
+        let alone = match &asked.to {
+            None => Some(Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) }),
+            Some(target @ Target::Net { port: Some(0), .. }) => Some(target.clone()),
+            Some(_) => None,
+        };
+        let listener = match &alone {
+            Some(at) => Some(listen(at, asked.receive_buffer)?),
+            None => None,
+        };
+        let to = match (&listener, &asked.to) {
+            (Some(listener), _) => {
+                let at = listener.local_addr()?;
+                report.explain(|| format!("socket, bind, listen at {at}: a reader of our own"))?;
+                Target::Net { host: at.ip().to_string(), port: Some(at.port()) }
+            }
+            (None, Some(to)) => to.clone(),
+            (None, None) => return Err(Failure::Usage("there is no reader to write to".to_owned())),
+        };
+        let stream = connect(&to, asked.send_buffer, stop)?;
+        let own = match listener {
+            Some(listener) => {
+                let (reader, _) = listener.accept()?;
+                reader.set_nonblocking(true)?;
+                report.explain(|| "accept: the reader has the connection, and does not read".to_owned())?;
+                Some((listener, reader))
+            }
+            None => None,
+        };
+        let lost = |error| Failure::of(format!("lost the connection to {to}"), &error, Doing::Write);
+        let (here, there) = (stream.local_addr().map_err(lost)?, stream.peer_addr().map_err(lost)?);
+        let chosen = asked.send_buffer.and_then(|_| send_buffer(&stream));
+        let mut ends = Ends::of(here, there, chosen)?;
+        let reader_is_here = ends.look(None, None)?.recv_q.is_some();
+        report.tell(&Connected { writer: here.to_string(), reader: there.to_string(), reader_is_here })?;
+        report.draw(&heading())?;
+        Ok(Writer {
+            report,
+            stop,
+            stream,
+            own,
+            ends,
+            bytes_max: asked.bytes_max,
+            written: 0,
+            first_refusal: None,
+            blocked_at: 0,
+            refusals: 0,
+            partial: 0,
+        })
+    }
+
+    fn lost(&self, error: &std::io::Error) -> Failure {
+        Failure::of(format!("lost the connection to {}", self.ends.reader), error, Doing::Write)
+    }
+
+    /// Writes until nothing moves any more.
+    fn fill(&mut self) -> Result<Filled, Failure> {
+        let (mut step, most) = LINE_EVERY;
+        let mut told = 0;
+        loop {
+            if let Some(stopped) = self.stop.now() {
+                return Ok(Filled::Stopped(stopped));
+            }
+            if self.written >= self.bytes_max {
+                return Ok(Filled::Never);
+            }
+            let room = usize::try_from(self.bytes_max - self.written).unwrap_or(usize::MAX);
+            let chunk = &CHUNK[..CHUNK.len().min(room)];
+            match self.stream.write(chunk) {
+                Ok(took) => {
+                    self.written += took as u64;
+                    if took < chunk.len() {
+                        self.partial += 1;
+                        let (given, so_far) = (chunk.len(), self.written);
+                        self.report.explain(|| {
+                            format!("partial write: {took} of {given} bytes taken, {so_far} so far; the rest is ours to keep")
+                        })?;
+                    }
+                    if self.written - told >= step {
+                        self.look()?;
+                        (told, step) = (self.written, (step * 2).min(most));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.refusals += 1;
+                    self.first_refusal.get_or_insert(self.written);
+                    let at = self.written;
+                    self.report.explain(|| {
+                        format!(
+                            "would block: at byte {at} Send-Q is full; poll tells when there is room again"
+                        )
+                    })?;
+                    let mut room = [PollFd::new(&self.stream, PollFlags::OUT)];
+                    if let Some(stopped) = self.stop.wait(&mut room, Some(SETTLED))? {
+                        return Ok(Filled::Stopped(stopped));
+                    }
+                    if room[0].revents().is_empty() {
+                        return Ok(Filled::Refused);
+                    }
+                }
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<Queues, Failure> {
+        let queues = self.ends.look(Some(self.written), None)?;
+        self.report.tell(&queues)?;
+        Ok(queues)
+    }
+
+    fn tell_blocked(&mut self) -> Result<(), Failure> {
+        let Queues { send_q, recv_q, window, .. } = self.look()?;
+        self.blocked_at = self.written;
+        self.report.tell(&Blocked {
+            at_byte: self.written,
+            first_at_byte: self.first_refusal.unwrap_or(self.written),
+            refusals: self.refusals,
+            partial_writes: self.partial,
+            error: "EWOULDBLOCK",
+            send_q,
+            recv_q,
+            window,
+        })?;
+        let written = self.written;
+        let text = match (send_q, recv_q) {
+            (Some(send), Some(recv)) => format!(
+                "of {written} bytes written, {recv} lie in the reader's Recv-Q: its kernel has acknowledged them, its \
+                 program has not read them. {send} lie in the writer's Send-Q: not acknowledged, because the reader's \
+                 window is {}. Both queues are full, so write has nowhere to put byte {written}: a blocking socket \
+                 would sleep there, a non-blocking one is told EWOULDBLOCK. Nothing is lost; it goes on when the reader \
+                 reads{}",
+                window.map_or_else(|| "closed".to_owned(), |bytes| format!("{bytes} bytes")),
+                if self.own.is_some() { " (--fix lets it)" } else { "" },
+            ),
+            (Some(send), None) => format!(
+                "of {written} bytes written, {send} lie in Send-Q here, not acknowledged. The other {} are with the \
+                 reader's kernel on the other machine, in its Recv-Q as far as its program has not read them",
+                written.saturating_sub(send)
+            ),
+            _ => "the kernel does not tell of this connection any more".to_owned(),
+        };
+        Ok(self.report.means(&text)?)
+    }
+
+    /// Lets the reader read, and looks on.
+    fn drain(&mut self, drained: &mut bool) -> Result<Verdict, Failure> {
+        let began = Instant::now();
+        self.report.explain(|| match &self.own {
+            Some(_) => {
+                "the reader reads now; each read makes room, the window opens, Send-Q flows".to_owned()
+            }
+            None => "waiting until the reader reads (`vang net stall serve --fix` does)".to_owned(),
+        })?;
+        let mut last = self.ends.look(Some(self.written), None)?;
+        let mut read = 0;
+        let mut told = 0;
+        loop {
+            if let Some(stopped) = self.stop.now() {
+                return Ok(if stopped == Stopped::TimedOut { Verdict::TimedOut } else { Verdict::Good });
+            }
+            match &mut self.own {
+                Some((_, reader)) => match reader.read(&mut vec![0; CHUNK.len()]) {
+                    Ok(got) => read += got as u64,
+                    // Its kernel has told the writer's that there is room, and the bytes are on their way.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        self.stop.wait(&mut [PollFd::new(reader, PollFlags::IN)], Some(LOOK_EVERY))?;
+                    }
+                    Err(error) => return Err(self.lost(&error)),
+                },
+                None => drop(self.stop.wait(&mut [], Some(LOOK_EVERY))?),
+            }
+            let ours = self.own.as_ref().map(|_| read);
+            let queues = self.ends.look(Some(self.written), ours)?;
+            let Some(send_q) = queues.send_q else {
+                let reset = std::io::Error::from(ErrorKind::ConnectionReset);
+                return Err(self.lost(&reset));
+            };
+            let empty = send_q == 0 && queues.recv_q.unwrap_or(0) == 0;
+            let moved = match ours {
+                Some(read) => read - told >= LINE_EVERY.1,
+                None => (queues.send_q, queues.recv_q) != (last.send_q, last.recv_q),
+            };
+            if moved || empty {
+                self.report.tell(&queues)?;
+                told = read;
+            }
+            if empty {
+                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.report.tell(&Drained { took_us, send_q: queues.send_q, recv_q: queues.recv_q })?;
+                *drained = true;
+                return Ok(Verdict::Good);
+            }
+            last = queues;
+        }
+    }
+}

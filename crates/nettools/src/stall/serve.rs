@@ -1,0 +1,363 @@
+//! The reader that does not read: accepts whoever comes, and leaves what they send in the kernel. With `fix` it reads
+//! once a queue is full, and shows it drain.
+
+use std::fmt;
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use serde::Serialize;
+
+use super::ends::{Ends, listen};
+use super::{LOOK_EVERY, SETTLED, heading};
+use crate::failure::{Failure, Outcome};
+use crate::{Record, Report, Stop, Target, Verdict, duration, size};
+
+/// Connections that are held; whoever comes then waits in the accept queue, which is an experiment too.
+const CONNECTIONS_MAX: usize = 64;
+/// One read.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes that are read of a connection between two looks at its queues, so that it can be seen to drain.
+const READ_A_LOOK: usize = 512 << 10;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct ServeAsked {
+    /// Where; an empty host is every interface, port 0 any.
+    pub listen: Target,
+    /// Read, once a queue is full.
+    pub fix: bool,
+    /// `SO_RCVBUF` of each connection; `None`: the kernel lets it grow.
+    pub receive_buffer: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listening {
+    address: SocketAddr,
+}
+
+impl Record for Listening {
+    const EVENT: &'static str = "listening";
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listening on {}", self.address)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Accepted {
+    peer: SocketAddr,
+    connections: usize,
+}
+
+impl Record for Accepted {
+    const EVENT: &'static str = "accepted";
+}
+
+impl fmt::Display for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "accepted {}, and do not read; {} held", self.peer, self.connections)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Full {
+    peer: SocketAddr,
+    recv_q: u64,
+    send_q: Option<u64>,
+}
+
+impl Record for Full {
+    const EVENT: &'static str = "full";
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of {} lie unread, and no more come", self.recv_q, self.peer)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Drained {
+    peer: SocketAddr,
+    read: u64,
+    took_us: u64,
+}
+
+impl Record for Drained {
+    const EVENT: &'static str = "drained";
+}
+
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let took = duration(Duration::from_micros(self.took_us));
+        write!(f, "read {} of {} in {took}: its queue is empty", size(self.read), self.peer)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Closed {
+    peer: SocketAddr,
+    read: u64,
+    unread: u64,
+    /// The peer's kernel broke it off, rather than closing it.
+    reset: bool,
+}
+
+impl Record for Closed {
+    const EVENT: &'static str = "closed";
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.reset { "reset the connection" } else { "closed" };
+        write!(f, "{} {how}: {} bytes read, {} unread", self.peer, self.read, self.unread)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    connections: u64,
+    read: u64,
+    unread: u64,
+}
+
+impl Record for Summary {
+    const EVENT: &'static str = "summary";
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.connections == 1 { "" } else { "s" };
+        write!(f, "{} connection{s}; {} bytes read, {} never read", self.connections, self.read, self.unread)
+    }
+}
+
+/// A connection that is held.
+struct Held {
+    stream: TcpStream,
+    peer: SocketAddr,
+    ends: Ends,
+    queues: (Option<u64>, Option<u64>),
+    moved: Instant,
+    read: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Filling,
+    /// Told, and left alone.
+    Full,
+    Reading(Instant),
+}
+
+/// See the module's head.
+pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
+    let listener = listen(&asked.listen, asked.receive_buffer)?;
+    report.tell(&Listening { address: listener.local_addr()? })?;
+    report.explain(|| {
+        "socket, SO_REUSEADDR, bind, listen: the kernel makes connections from here on".to_owned()
+    })?;
+    let mut held: Vec<Held> = Vec::new();
+    let mut summary = Summary { connections: 0, read: 0, unread: 0 };
+    loop {
+        // The listener is readable when somebody waits; the queues of the held ones have to be looked at. What is held
+        // is not polled: unread bytes would make it readable for ever.
+        let mut door = [PollFd::new(&listener, PollFlags::IN)];
+        let polled = if held.len() < CONNECTIONS_MAX { &mut door[..] } else { &mut [] };
+        let every = (!held.is_empty()).then_some(LOOK_EVERY);
+        if stop.wait(polled, every)?.is_some() {
+            break;
+        }
+        if held.len() < CONNECTIONS_MAX
+            && let Some(new) = accept(&listener)?
+        {
+            summary.connections += 1;
+            report.tell(&Accepted { peer: new.peer, connections: held.len() + 1 })?;
+            report.draw(&heading())?;
+            held.push(new);
+        }
+        let mut still = Vec::new();
+        for mut connection in held {
+            if connection.attend(asked.fix, report)? {
+                still.push(connection);
+            } else {
+                summary.count(&mut connection)?;
+            }
+        }
+        held = still;
+    }
+    for connection in &mut held {
+        summary.count(connection)?;
+    }
+    if summary.unread > 0 {
+        report.explain(|| {
+            "close with unread bytes: the kernel answers with RST instead of FIN, and the writer is told `connection \
+             reset by peer`"
+                .to_owned()
+        })?;
+    }
+    report.tell(&summary)?;
+    Ok(Verdict::Good)
+}
+
+impl Summary {
+    fn count(&mut self, connection: &mut Held) -> Result<(), Failure> {
+        self.read += connection.read;
+        self.unread += connection.unread();
+        Ok(())
+    }
+}
+
+fn accept(listener: &TcpListener) -> Result<Option<Held>, Failure> {
+    let (stream, peer) = match listener.accept() {
+        Ok(accepted) => accepted,
+        // Whoever was there has gone again, or nobody was.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(Failure::of("cannot accept", &error, vang_client::trouble::Doing::Read)),
+    };
+    stream.set_nonblocking(true)?;
+    let local = stream.local_addr()?;
+    let ends = Ends::of(peer, local, None)?;
+    Ok(Some(Held {
+        stream,
+        peer,
+        ends,
+        queues: (None, None),
+        moved: Instant::now(),
+        read: 0,
+        phase: Phase::Filling,
+    }))
+}
+
+impl Held {
+    /// Bytes that came and were not read.
+    fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.stream).unwrap_or(0)
+    }
+
+    /// Looks at it, and reads where that is wanted. `false`: it is over.
+    fn attend(&mut self, fix: bool, report: &Report) -> Result<bool, Failure> {
+        if let Phase::Reading(began) = self.phase {
+            match self.read_some() {
+                Ok(Reading::More) => {}
+                Ok(Reading::Empty) => {
+                    self.look(report)?;
+                    // Nothing to read, and nothing on its way.
+                    if self.queues.0.unwrap_or(0) == 0 && self.read > 0 {
+                        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        report.tell(&Drained { peer: self.peer, read: self.read, took_us })?;
+                        self.phase = Phase::Filling;
+                        self.moved = Instant::now();
+                    }
+                }
+                Ok(Reading::End) => {
+                    report.explain(|| "read gave nothing: end of file, the peer has closed".to_owned())?;
+                    return self.over(false, report);
+                }
+                Err(_) => return self.over(true, report),
+            }
+        }
+        let queues = self.look(report)?;
+        if let Some(reset) = self.gone() {
+            // With `fix` what still lies there is read first, up to the end of file.
+            if !fix || reset {
+                return self.over(reset, report);
+            }
+            self.phase = Phase::Reading(Instant::now());
+        }
+        let settled = self.phase == Phase::Filling && self.moved.elapsed() >= SETTLED;
+        let recv_q = queues.1.unwrap_or_else(|| self.unread());
+        if settled && recv_q > 0 {
+            report.tell(&Full { peer: self.peer, recv_q, send_q: queues.0 })?;
+            let more = match queues.0 {
+                Some(0) => " The writer's Send-Q is empty: it could write more".to_owned(),
+                Some(send_q) => {
+                    format!(" Another {send_q} wait in the writer's Send-Q for a window that is closed")
+                }
+                None => String::new(),
+            };
+            report.means(&format!(
+                "{recv_q} bytes lie in Recv-Q: acknowledged by this kernel, read by nobody.{more}{}",
+                if fix { "; now they are read" } else { "" }
+            ))?;
+            self.phase = if fix { Phase::Reading(Instant::now()) } else { Phase::Full };
+        }
+        Ok(true)
+    }
+
+    fn over(&mut self, reset: bool, report: &Report) -> Result<bool, Failure> {
+        let unread = if reset { 0 } else { self.unread() };
+        report.tell(&Closed { peer: self.peer, read: self.read, unread, reset })?;
+        Ok(false)
+    }
+
+    /// Tells the queues when they have changed.
+    fn look(&mut self, report: &Report) -> Result<(Option<u64>, Option<u64>), Failure> {
+        let read = matches!(self.phase, Phase::Reading(_)).then_some(self.read);
+        let found = self.ends.look(None, read)?;
+        let queues = (found.send_q, found.recv_q);
+        if queues != self.queues {
+            if queues != (Some(0), Some(0)) || self.queues != (None, None) {
+                report.tell(&found)?;
+            }
+            self.queues = queues;
+            self.moved = Instant::now();
+            if self.phase == Phase::Full {
+                self.phase = Phase::Filling;
+            }
+        }
+        Ok(queues)
+    }
+
+    /// Has the peer gone, and by a reset?
+    fn gone(&self) -> Option<bool> {
+        let mut ends = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut ends, Some(&at_once)).ok()?;
+        let what = ends[0].revents();
+        match what.intersects(PollFlags::HUP | PollFlags::ERR) {
+            true => Some(true),
+            false => what.contains(PollFlags::RDHUP).then_some(false),
+        }
+    }
+
+    fn read_some(&mut self) -> std::io::Result<Reading> {
+        let mut buf = vec![0; READ_BYTES];
+        let mut rest = READ_A_LOOK;
+        while rest > 0 {
+            match self.stream.read(&mut buf) {
+                Ok(0) => return Ok(Reading::End),
+                Ok(got) => {
+                    self.read += got as u64;
+                    rest = rest.saturating_sub(got);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Reading::Empty),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Reading::More)
+    }
+}
+
+/// What reading came to.
+enum Reading {
+    /// There is more.
+    More,
+    /// Nothing is there now.
+    Empty,
+    /// The peer has closed.
+    End,
+}

@@ -1,0 +1,99 @@
+//! vang net stall: full queues, made on purpose and shown.
+
+use clap::{Args as ClapArgs, Subcommand};
+use vang_nettools::Target;
+use vang_nettools::stall::{self, SendAsked, ServeAsked};
+
+use super::Common;
+
+const EXAMPLES: &str = "\
+Examples:
+  vang net stall send                          the whole experiment, with a reader of its own
+  vang net stall send --fix                    the same, then the reader reads and the queues drain
+  vang net stall serve --listen 127.0.0.1:65432
+  vang net stall send 127.0.0.1:65432          the two ends in two terminals";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  vang net stall serve                              accepts and never reads
+  vang net stall serve --listen [::1]:0 --fix       reads once a queue is full";
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  vang net stall send                               to a reader of its own
+  vang net stall send --fix '[::1]:0'               the same over IPv6; then the reader reads
+  vang net stall send 127.0.0.1:65432               to `vang net stall serve`, or to anybody's server";
+
+/// Fill both queues of a connection until write would block, and see where the bytes lie
+#[derive(ClapArgs, Debug)]
+#[command(before_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand, Debug)]
+enum Part {
+    Serve(ServeArgs),
+    Send(SendArgs),
+}
+
+/// Accept, and never read
+#[derive(ClapArgs, Debug)]
+#[command(before_help = SERVE_EXAMPLES)]
+struct ServeArgs {
+    /// Where; port 0 is any, an empty host every interface
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:65432")]
+    listen: Target,
+    /// Read once a queue is full, and show it drain
+    #[arg(long)]
+    fix: bool,
+    /// SO_RCVBUF of each connection, in bytes; without it the kernel lets it grow
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    receive_buffer: Option<u32>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Write until the kernel refuses
+#[derive(ClapArgs, Debug)]
+#[command(before_help = SEND_EXAMPLES)]
+struct SendArgs {
+    /// The reader; without it, or with port 0, one of our own that does not read
+    #[arg(value_name = "HOST:PORT")]
+    to: Option<Target>,
+    /// When the kernel has refused, let the reader read and show the queues drain
+    #[arg(long)]
+    fix: bool,
+    /// After so many bytes a reader that takes everything is believed to read
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1..))]
+    bytes: u64,
+    /// SO_SNDBUF of the writer, in bytes; without it the kernel lets it grow
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    send_buffer: Option<u32>,
+    /// SO_RCVBUF of a reader of our own, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    receive_buffer: Option<u32>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    match args.part {
+        Part::Serve(args) => {
+            let receive_buffer = args.receive_buffer.map(|bytes| bytes as usize);
+            let asked = ServeAsked { listen: args.listen, fix: args.fix, receive_buffer };
+            super::with(&args.common, |report, stop| stall::serve(&asked, report, stop))
+        }
+        Part::Send(args) => {
+            let asked = SendAsked {
+                to: args.to,
+                fix: args.fix,
+                bytes_max: args.bytes,
+                send_buffer: args.send_buffer.map(|bytes| bytes as usize),
+                receive_buffer: args.receive_buffer.map(|bytes| bytes as usize),
+            };
+            super::with(&args.common, |report, stop| stall::send(&asked, report, stop))
+        }
+    }
+}
