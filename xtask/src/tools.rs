@@ -110,6 +110,12 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["iproute2"]),
     },
     Tool {
+        name: "tshark",
+        starts: ("tshark", VERSION),
+        why: "Wireshark's own view of a recording, and our dissector in it, are compared with `vang net`",
+        from: Source::Packages(&["tshark"]),
+    },
+    Tool {
         name: "git",
         starts: ("git", VERSION),
         why: "tests look at the files of the repository",

@@ -194,6 +194,7 @@ fn of_capture(
             return;
         }
         let outcome = match told {
+            Told::Bytes { .. } => Ok(()),
             Told::Message { conversation, side, time_ns, heard } => {
                 summed.messages += 1;
                 summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));

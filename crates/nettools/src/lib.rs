@@ -24,6 +24,7 @@ pub mod resolve; // what a name stands for, and which address answers
 pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
 pub mod capture; // captures as conversations
 pub mod decode; // what a capture holds
+pub mod tap; // a proxy that shows, records and disturbs what passes
 
 pub use failure::{Failure, Outcome};
 pub use quote::{duration, quoted, size};

@@ -3,6 +3,7 @@
 
 mod conform; // vang net conform
 mod decode; // vang net decode
+mod tap; // vang net tap
 mod resolve; // vang net resolve
 mod sockets; // vang net sockets
 mod stall; // vang net stall
@@ -22,7 +23,8 @@ Examples:
   vang net conform localhost:65432     does a server speak the protocol?
   vang net decode talk.pcapng          the conversations and messages in a capture
   vang net stall send --fix            fills both queues of a connection, then drains them
-  vang net sockets                     every socket, whose it is, what is wrong with it";
+  vang net sockets                     every socket, whose it is, what is wrong with it
+  vang net tap --listen :7000 --to localhost:65432    every message as it passes";
 
 /// See what sockets do: echo, full queues, states, names, pings, captures
 #[derive(ClapArgs, Debug)]
@@ -36,6 +38,7 @@ pub(crate) struct NetArgs {
 enum Tool {
     Conform(conform::Args),
     Decode(decode::Args),
+    Tap(Box<tap::Args>),
     Resolve(resolve::Args),
     Sockets(sockets::Args),
     Stall(stall::Args),
@@ -59,6 +62,7 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
         Tool::Conform(args) => conform::run(args),
         Tool::Decode(args) => decode::run(args),
+        Tool::Tap(args) => tap::run(*args),
         Tool::Resolve(args) => resolve::run(args),
         Tool::Sockets(args) => sockets::run(args),
         Tool::Stall(args) => stall::run(args),

@@ -100,6 +100,15 @@ pub enum Told<'a> {
         /// What.
         heard: Heard<'a>,
     },
+    /// The next bytes of a stream, before what is heard in them.
+    Bytes {
+        /// The number of its conversation.
+        conversation: u64,
+        /// Who said them.
+        side: Side,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
     /// A conversation that nothing more is expected of.
     Over(Summary),
 }
@@ -260,14 +269,9 @@ impl Conversation {
             }
         }
         let Half { stream, reader, way, .. } = half;
-        let mut hear = |heard: Heard<'_>| {
-            way.messages += 1;
-            tell(Told::Message { conversation, side, time_ns, heard });
-        };
         if !segment.bytes.is_empty() || segment.cut > 0 {
-            stream.push(seq, segment.bytes, segment.cut, &mut |part| match part {
-                Part::Bytes(bytes) => reader.feed(bytes, &mut hear),
-                Part::Missing(missing) => reader.skip(missing, &mut hear),
+            stream.push(seq, segment.bytes, segment.cut, &mut |part| {
+                hear(part, reader, way, (conversation, side, time_ns), tell);
             });
         }
         if segment.flags.fin {
@@ -278,7 +282,10 @@ impl Conversation {
             }
         }
         if stream.is_ended() && !half.ended {
-            reader.end(&mut hear);
+            reader.end(&mut |heard| {
+                way.messages += 1;
+                tell(Told::Message { conversation, side, time_ns, heard });
+            });
             half.ended = true;
         }
         let now = stream.held() + reader.held();
@@ -295,17 +302,13 @@ impl Conversation {
         let (conversation, time_ns) = (self.number, self.last_ns);
         for (half, side) in self.halves.iter_mut().zip([Side::Client, Side::Server]) {
             let Half { stream, reader, way, ended, .. } = half;
-            let mut hear = |heard: Heard<'_>| {
-                way.messages += 1;
-                tell(Told::Message { conversation, side, time_ns, heard });
-            };
-            stream.finish(&mut |part| match part {
-                Part::Bytes(bytes) => reader.feed(bytes, &mut hear),
-                Part::Missing(missing) => reader.skip(missing, &mut hear),
-            });
+            stream.finish(&mut |part| hear(part, reader, way, (conversation, side, time_ns), tell));
             way.speaks = reader.speaks();
             if !*ended {
-                reader.end(&mut hear);
+                reader.end(&mut |heard| {
+                    way.messages += 1;
+                    tell(Told::Message { conversation, side, time_ns, heard });
+                });
             }
         }
     }
@@ -346,5 +349,26 @@ impl Conversation {
             (None, [None, _]) if self.syn.is_some() && silent => "never answered".to_owned(),
             (None, [None, _]) => "open at the end".to_owned(),
         }
+    }
+}
+
+/// Gives a part of a stream to its reader, and tells it and what was heard in it.
+fn hear(
+    part: Part<'_>,
+    reader: &mut Reader,
+    way: &mut Way,
+    (conversation, side, time_ns): (u64, Side, u64),
+    tell: &mut dyn FnMut(Told<'_>),
+) {
+    if let Part::Bytes(bytes) = part {
+        tell(Told::Bytes { conversation, side, bytes });
+    }
+    let mut heard = |heard: Heard<'_>| {
+        way.messages += 1;
+        tell(Told::Message { conversation, side, time_ns, heard });
+    };
+    match part {
+        Part::Bytes(bytes) => reader.feed(bytes, &mut heard),
+        Part::Missing(missing) => reader.skip(missing, &mut heard),
     }
 }

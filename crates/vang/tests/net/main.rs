@@ -10,3 +10,4 @@ mod harness;
 
 mod decode; // vang net decode
 mod sockets; // every socket, as `ss` shows it, and what is wrong with it
+mod tap; // vang net tap, and tshark on its recordings

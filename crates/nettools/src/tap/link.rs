@@ -1,0 +1,369 @@
+//! One connection through the tap: what a side does, the other meets. One `poll` waits for both sockets and for the
+//! weather; a side that does not read is felt by the one that writes, within the weather's limit.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use serde::Serialize;
+use socket2::Socket;
+
+use super::weather::{Chance, Way};
+use super::{Shared, connect, ends};
+use crate::capture::conversations::Side;
+use crate::capture::write::{NO_ADDRESS, Recorded, Writer};
+use crate::wire::Reader;
+use crate::{Record, Stopped, Target, duration, size};
+
+/// Read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What is held because its line may go on is shown after this silence.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A connection came in.
+#[derive(Serialize)]
+struct Opened {
+    conversation: u64,
+    from: String,
+}
+
+impl Record for Opened {
+    const EVENT: &'static str = "opened";
+}
+
+impl fmt::Display for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "           #{} opened by {}", self.conversation, self.from)
+    }
+}
+
+/// A connection is over.
+#[derive(Serialize)]
+pub(super) struct Closed {
+    pub(super) conversation: u64,
+    pub(super) ending: String,
+    pub(super) client_bytes: u64,
+    pub(super) server_bytes: u64,
+    pub(super) took_ns: u64,
+}
+
+impl Record for Closed {
+    const EVENT: &'static str = "closed";
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Closed { conversation, ending, client_bytes, server_bytes, took_ns } = self;
+        let took = duration(Duration::from_nanos(*took_ns));
+        let (client, server) = (size(*client_bytes), size(*server_bytes));
+        write!(f, "           #{conversation} {ending}, {took}; client sent {client}, server {server}")
+    }
+}
+
+/// One side of it.
+struct End<'a> {
+    side: Side,
+    socket: &'a Socket,
+    reader: Reader,
+    bytes: u64,
+    /// It has closed its sending half.
+    ended: bool,
+    /// The other's end was passed on to it.
+    shut: bool,
+    /// Nothing more can happen here: poll would say so again and again.
+    gone: bool,
+    /// The way of what it sends.
+    way: Way,
+    /// Bytes were shown since the last silence.
+    fresh: bool,
+}
+
+pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Target) {
+    let (client_address, own_address) = ends(client);
+    let from = match client_address {
+        address if address == NO_ADDRESS => "a Unix socket".to_owned(),
+        address => address.to_string(),
+    };
+    shared.tell(&Opened { conversation: connection, from });
+    shared.explain(|| "accept: a connection that waited in the kernel's queue is ours".to_owned());
+    let server = match connect(to) {
+        Ok(server) => server,
+        Err(failure) => {
+            shared.totals().not_connected += 1;
+            let advice = failure.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+            shared.means(&format!(
+                "#{connection}: {failure}; its client is reset, as the server would{advice}"
+            ));
+            reset(client);
+            return;
+        }
+    };
+    let mut recorded = None;
+    shared.record(|writer, now| {
+        recorded = Some(writer.open(now, client_address, own_address)?);
+        Ok(())
+    });
+    for socket in [client, &server] {
+        let _ = socket.set_nonblocking(true);
+        // What is passed on is not gathered first: pieces stay pieces.
+        let _ = socket.set_tcp_nodelay(true);
+    }
+    let end = |side: Side, socket| End {
+        side,
+        socket,
+        reader: Reader::default(),
+        bytes: 0,
+        ended: false,
+        shut: false,
+        gone: false,
+        way: Way::new(&shared.weather, Chance::new(shared.weather.seed, connection, side as u64)),
+        fresh: false,
+    };
+    let mut ends = [end(Side::Client, client), end(Side::Server, &server)];
+    let began = Instant::now();
+    let ending =
+        Link { shared, connection, ends: &mut ends, recorded: &mut recorded, closed: Vec::new() }.pass();
+    let [client, server] = &mut ends;
+    for end in [&mut *client, &mut *server] {
+        end.reader.end(&mut |heard| shared.hear(connection, end.side, &heard));
+    }
+    let mut totals = shared.totals();
+    totals.client_bytes += client.bytes;
+    totals.server_bytes += server.bytes;
+    drop(totals);
+    let took_ns = began.elapsed().as_nanos() as u64;
+    let (client_bytes, server_bytes) = (client.bytes, server.bytes);
+    shared.tell(&Closed { conversation: connection, ending, client_bytes, server_bytes, took_ns });
+}
+
+struct Link<'a, 'b> {
+    shared: &'a Shared<'a>,
+    connection: u64,
+    ends: &'a mut [End<'b>; 2],
+    recorded: &'a mut Option<Recorded>,
+    closed: Vec<Side>,
+}
+
+/// How it ended before both had closed.
+enum Over {
+    Reset(Side),
+    Cut,
+}
+
+impl Link<'_, '_> {
+    /// Passes on until it is over; says how it ended.
+    fn pass(mut self) -> String {
+        loop {
+            let now = Instant::now();
+            for at in 0..2 {
+                if let Err(over) = self.write(at, now) {
+                    return self.over(&over);
+                }
+            }
+            if self.ends.iter().all(|end| end.shut) {
+                return format!("{} closed, then {}", self.closed[0].name(), self.closed[1].name());
+            }
+            let ready = match self.wait(now) {
+                Ok(ready) => ready,
+                Err(ending) => return ending,
+            };
+            for (at, flags) in ready.into_iter().enumerate() {
+                let end = &mut self.ends[at];
+                if end.ended && flags.contains(PollFlags::HUP) {
+                    end.gone = true;
+                }
+                let fails = flags.contains(PollFlags::ERR);
+                let speaks = !end.ended && flags.intersects(PollFlags::IN | PollFlags::HUP);
+                if (fails || speaks)
+                    && let Err(over) = self.read(at)
+                {
+                    return self.over(&over);
+                }
+            }
+        }
+    }
+
+    /// Waits until something can be done; an ending if the tool was told to stop.
+    fn wait(&mut self, now: Instant) -> Result<[PollFlags; 2], String> {
+        let mut wait: Option<Duration> = None;
+        let mut wants = [PollFlags::empty(); 2];
+        for (at, want) in wants.iter_mut().enumerate() {
+            if !self.ends[at].ended && !self.ends[at].way.is_full() {
+                *want |= PollFlags::IN;
+            }
+            let coming = &self.ends[1 - at].way;
+            if !self.ends[at].shut
+                && let Some(next_at) = coming.next_at()
+            {
+                let left = next_at.saturating_duration_since(now);
+                if left.is_zero() && !coming.is_empty() {
+                    *want |= PollFlags::OUT;
+                } else {
+                    wait = Some(wait.unwrap_or(left).min(left));
+                }
+            }
+            if self.ends[at].fresh {
+                wait = Some(wait.unwrap_or(QUIET).min(QUIET));
+            }
+        }
+        let sockets = [self.ends[0].socket, self.ends[1].socket];
+        let watched: Vec<usize> =
+            (0..2).filter(|at| !self.ends[*at].gone || !wants[*at].is_empty()).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            watched.iter().map(|at| PollFd::new(sockets[*at], wants[*at])).collect();
+        let wait = wait.map(|wait| wait.max(Duration::from_micros(100)));
+        match self.shared.stop.wait(&mut fds, wait) {
+            Ok(None) => {}
+            Ok(Some(Stopped::Asked)) => return Err("still open when tap was stopped".to_owned()),
+            Ok(Some(Stopped::TimedOut)) => return Err("still open when the time was over".to_owned()),
+            Err(error) => return Err(format!("given up: {error}")),
+        }
+        let mut ready = [PollFlags::empty(); 2];
+        for (fd, at) in fds.iter().zip(&watched) {
+            ready[*at] = fd.revents();
+        }
+        if fds.iter().all(|fd| fd.revents().is_empty()) {
+            for end in self.ends.iter_mut().filter(|end| end.fresh) {
+                end.fresh = false;
+                end.reader.flush(&mut |heard| self.shared.hear(self.connection, end.side, &heard));
+            }
+        }
+        Ok(ready)
+    }
+
+    fn read(&mut self, at: usize) -> Result<(), Over> {
+        let (shared, connection) = (self.shared, self.connection);
+        let end = &mut self.ends[at];
+        let side = end.side;
+        let mut piece = [0; PIECE_BYTES];
+        match (&mut &*end.socket).read(&mut piece) {
+            Ok(0) if end.ended => end.gone = true,
+            Ok(0) => {
+                shared.explain(|| {
+                    format!(
+                        "#{connection}: read from the {} gives 0 bytes: it closed its sending half, and may still \
+                         receive",
+                        side.name()
+                    )
+                });
+                end.ended = true;
+                end.reader.end(&mut |heard| shared.hear(connection, side, &heard));
+                end.way.end(Instant::now());
+                self.closed.push(side);
+                self.record(|writer, now, recorded| writer.close(now, recorded, side));
+            }
+            Ok(len) => {
+                let bytes = &piece[..len];
+                shared.explain(|| {
+                    format!("#{connection}: the {} is readable: read gives {}", side.name(), size(len as u64))
+                });
+                end.bytes += len as u64;
+                end.fresh = true;
+                end.reader.feed(bytes, &mut |heard| shared.hear(connection, side, &heard));
+                let cut = end.way.push(Instant::now(), bytes);
+                self.record(|writer, now, recorded| writer.say(now, recorded, side, bytes));
+                if cut.is_some() {
+                    return Err(Over::Cut);
+                }
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(_) => return Err(Over::Reset(side)),
+        }
+        Ok(())
+    }
+
+    /// Gives to one side what the weather lets through to it.
+    fn write(&mut self, at: usize, now: Instant) -> Result<(), Over> {
+        let (shared, connection) = (self.shared, self.connection);
+        let (first, second) = self.ends.split_at_mut(1);
+        let (end, from) =
+            if at == 0 { (&mut first[0], &mut second[0]) } else { (&mut second[0], &mut first[0]) };
+        let side = end.side;
+        loop {
+            let ready = from.way.ready(now);
+            if ready.is_empty() {
+                break;
+            }
+            match (&mut &*end.socket).write(ready) {
+                Ok(len) => {
+                    let left = ready.len() - len;
+                    from.way.went(now, len);
+                    if left > 0 {
+                        shared.explain(|| {
+                            format!(
+                                "#{connection}: write to the {} took {len} bytes, {left} wait",
+                                side.name()
+                            )
+                        });
+                    }
+                    if shared.weather.split.is_some() {
+                        // One piece a turn, so that the other side can be quicker than we are.
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    shared.explain(|| {
+                        format!("#{connection}: write to the {} would block: it does not read", side.name())
+                    });
+                    break;
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(_) => return Err(Over::Reset(side)),
+            }
+        }
+        if !end.shut && from.way.is_over(now) {
+            end.shut = true;
+            shared.explain(|| {
+                format!("#{connection}: shutdown(SHUT_WR) passes the end on to the {}", side.name())
+            });
+            let _ = end.socket.shutdown(Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    fn over(&mut self, over: &Over) -> String {
+        // What the weather still held was on its way: the cut comes behind it.
+        for at in 0..2 {
+            let _ = self.write(at, Instant::now());
+        }
+        for end in self.ends.iter() {
+            reset(end.socket);
+        }
+        let by = match over {
+            Over::Reset(side) => *side,
+            Over::Cut => Side::Server,
+        };
+        self.record(|writer, now, recorded| writer.reset(now, recorded, by));
+        let mut totals = self.shared.totals();
+        totals.resets += 1;
+        match over {
+            Over::Reset(side) => format!("reset by {}, passed on to {}", side.name(), side.other().name()),
+            Over::Cut => {
+                totals.cut += 1;
+                "cut by --cut: both sides are reset".to_owned()
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        write: impl FnOnce(&mut Writer<BufWriter<File>>, u64, &mut Recorded) -> io::Result<()>,
+    ) {
+        if let Some(recorded) = self.recorded {
+            self.shared.record(|writer, now| write(writer, now, recorded));
+        }
+    }
+}
+
+/// Closing will send a reset instead of an end; what waits in the kernel is dropped.
+pub(super) fn reset(socket: &Socket) {
+    let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

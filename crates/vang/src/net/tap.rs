@@ -1,0 +1,115 @@
+//! vang net tap: a proxy that shows every message as it passes.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args as ClapArgs;
+use vang_nettools::Target;
+use vang_nettools::tap::{self, Asked, Weather};
+
+use super::Common;
+use crate::args::parse_time;
+
+const EXAMPLES: &str = "\
+Examples:
+  vang net tap --listen localhost:7000 --to localhost:65432
+  vang net tap --listen :7000 --to unix:/run/vang.sock --record talk.pcapng
+  vang net tap --listen :7000 --to localhost:65432 --delay 200ms --jitter --rate 64k --cut 1% --split 1
+  vang net tap --replay talk.pcapng --to localhost:65432          the clients of a recording, again
+  vang net tap --replay talk.pcapng --listen localhost:7000       its server, for clients of yours";
+
+/// Show every message between clients and a server as it passes; record it, play it again, make the network bad
+#[derive(ClapArgs, Debug)]
+#[command(before_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where clients come in: HOST:PORT or unix:PATH; port 0 is any that is free
+    #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
+    listen: Option<Target>,
+    /// Where the server is: HOST:PORT or unix:PATH
+    #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
+    to: Option<Target>,
+    /// Record what passes as pcapng, which Wireshark opens
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    record: Option<PathBuf>,
+    /// Play the clients of this capture (with --to) or its server (with --listen); it keeps turns, not pauses
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Everything comes so much later
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    delay: Option<Duration>,
+    /// Each delay is another one, from nothing to twice --delay; order is kept
+    #[arg(long, requires = "delay")]
+    jitter: bool,
+    /// Bytes a second in each direction, as 64k or 2m (k is 1,000)
+    #[arg(long, value_name = "BYTES", value_parser = parse_rate)]
+    rate: Option<u64>,
+    /// How likely a connection is reset at each piece that comes, as 1%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "0%", hide_default_value = true)]
+    cut: f64,
+    /// Pass on so many bytes at a time
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    split: Option<u32>,
+    /// For the same --jitter and --cut again
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// End after the first connection
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let by_clock =
+        || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_nanos()));
+    let weather = Weather {
+        delay: args.delay,
+        jitter: args.jitter,
+        rate: args.rate,
+        cut: args.cut,
+        split: args.split.map(|split| split as usize),
+        seed: args.seed.unwrap_or_else(by_clock),
+    };
+    let Args { listen, to, record, replay, once, .. } = args;
+    let asked = Asked { listen, to, record, replay, weather, once };
+    super::with(&args.common, |report, stop| tap::run(&asked, report, stop))
+}
+
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(rate) if rate > 0 => Ok(rate),
+        _ => Err("not a rate; write bytes a second, as in 500, 64k, 2m".to_owned()),
+    }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("not a share; write 0% to 100%, as in 1% or 0.5%".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_shares_are_read_as_they_are_written() {
+        assert_eq!(parse_rate("64k"), Ok(64_000));
+        assert_eq!(parse_rate("500"), Ok(500));
+        assert_eq!(parse_rate("2M"), Ok(2_000_000));
+        assert_eq!(parse_percent("1%"), Ok(0.01));
+        assert_eq!(parse_percent("0.5"), Ok(0.005));
+        for wrong in ["", "k", "0", "-1", "1x", "99999999999999999999m"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "%", "101%", "-1%", "NaN"] {
+            assert!(parse_percent(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! `vang net tap` between real clients and servers, and what Wireshark's own program says of its recordings.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Server, Tail, exchange, folder, guide, read_message, request, vang};
+
+/// A tap, and where it listens.
+struct Tap {
+    tail: Tail,
+    address: String,
+}
+
+impl Tap {
+    fn start(to: &str, more: &[&str]) -> Tap {
+        let mut command = vang();
+        command.args(["net", "tap", "--json", "--listen", "127.0.0.1:0", "--to", to]).args(more);
+        let mut tail = Tail::start(command);
+        // Narration may stand before it.
+        let mut listening = tail.json();
+        while listening["event"] != "listening" {
+            listening = tail.json();
+        }
+        Tap { tail, address: listening["address"].as_str().unwrap().to_owned() }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// The next record of this kind.
+    fn next(&mut self, event: &str) -> Value {
+        loop {
+            let object = self.tail.json();
+            if object["event"] == event {
+                return object;
+            }
+            assert_ne!(object["event"], "summary", "no {event} came");
+        }
+    }
+
+    fn interrupt(&mut self) -> (Value, Option<i32>) {
+        let pid = self.tail.pid().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let summary = self.summary();
+        (summary, self.tail.wait().code())
+    }
+
+    fn summary(&mut self) -> Value {
+        loop {
+            let object = self.tail.json();
+            if object["event"] == "summary" {
+                return object;
+            }
+        }
+    }
+}
+
+const SEARCH: &str = r#"{"action": "search", "value": "ring"}"#;
+
+#[test]
+fn every_message_is_shown_as_it_passes_and_who_closed() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"));
+    let mut tap = Tap::start(&server.addr, &[]);
+    let mut stream = tap.connect();
+    let (header, content) = exchange(&mut stream, &guide(SEARCH));
+    assert_eq!(header["content-type"], "text/json");
+    let asked = tap.next("message");
+    assert_eq!(
+        (&asked["side"], &asked["kind"], &asked["text"]),
+        (&"client".into(), &"native".into(), &SEARCH.into())
+    );
+    let answered = tap.next("message");
+    assert_eq!(answered["side"], "server");
+    assert_eq!(answered["text"], String::from_utf8(content).unwrap());
+    // The guide's server closes first, and the client sees it through the tap.
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    drop(stream);
+    assert_eq!(tap.next("closed")["ending"], "server closed, then client");
+
+    let mut http = tap.connect();
+    http.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    http.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(tap.next("message")["text"], "GET /healthz HTTP/1.1");
+    drop(http);
+    tap.next("closed");
+    let (summary, code) = tap.interrupt();
+    assert_eq!((&summary["connections"], code), (&2.into(), Some(0)), "{summary}");
+}
+
+/// An echo that ends when its client has ended.
+fn echo() -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let echo = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(&all).unwrap();
+    });
+    (address, echo)
+}
+
+#[test]
+fn a_half_close_is_passed_on_and_bad_weather_loses_nothing() {
+    let (address, echo) = echo();
+    let weather = ["--once", "--delay", "5ms", "--jitter", "--rate", "200k", "--split", "7"];
+    let mut tap = Tap::start(&address, &weather);
+    let mut stream = tap.connect();
+    let sent: Vec<u8> = (0..20_000_u32).map(|at| (at * 7) as u8).collect();
+    stream.write_all(&sent).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    assert!(back == sent);
+    echo.join().unwrap();
+    assert_eq!(tap.next("closed")["ending"], "client closed, then server");
+    let summary = tap.summary();
+    assert_eq!((&summary["client_bytes"], &summary["server_bytes"]), (&20_000.into(), &20_000.into()));
+    assert_eq!(tap.tail.wait().code(), Some(0));
+}
+
+#[test]
+fn one_byte_at_a_time_is_enough_for_the_server() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"));
+    let tap = Tap::start(&server.addr, &["--split", "1"]);
+    let (header, _) = exchange(&mut tap.connect(), &request("send", &[("room", "\"general\"")], "hello"));
+    assert_eq!(header["status"], "ok");
+}
+
+#[test]
+fn a_reset_is_passed_on_and_a_cut_is_a_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut tap = Tap::start(&listener.local_addr().unwrap().to_string(), &[]);
+    let mut stream = tap.connect();
+    stream.write_all(b"never read").unwrap();
+    let (taken, _) = listener.accept().unwrap();
+    // Closed with bytes unread: the kernel sends a reset.
+    taken.peek(&mut [0]).unwrap();
+    drop(taken);
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(tap.next("closed")["ending"], "reset by server, passed on to client");
+
+    let mut cut = Tap::start(&listener.local_addr().unwrap().to_string(), &["--cut", "100%", "--seed", "1"]);
+    let mut stream = cut.connect();
+    stream.write_all(b"lost").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(cut.next("closed")["ending"], "cut by --cut: both sides are reset");
+    assert_eq!(cut.interrupt().0["cut"], 1);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_with_advice() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut tap = Tap::start(&address, &["--once"]);
+    let mut stream = tap.connect();
+    assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+    let means = tap.next("means")["text"].as_str().unwrap().to_owned();
+    assert!(means.contains("connection refused"), "{means}");
+    assert_eq!(tap.summary()["not_connected"], 1);
+    assert_eq!(tap.tail.wait().code(), Some(1));
+}
+
+#[test]
+fn a_unix_socket_is_reached_through_a_tcp_port() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let socket = format!("unix:{}", folder.path().join("s").display());
+    let _server = Server::start_with(&data, &socket, &[]);
+    let tap = Tap::start(&socket, &[]);
+    let (header, _) = exchange(&mut tap.connect(), &guide(SEARCH));
+    assert_eq!(header["content-type"], "text/json");
+}
+
+/// A talk of several segments through a tap, recorded.
+fn recording(folder: &Path) -> (std::path::PathBuf, Server) {
+    let server = Server::start(&folder.join("data"));
+    let file = folder.join("talk.pcapng");
+    let mut tap = Tap::start(&server.addr, &["--explain", "--record", file.to_str().unwrap()]);
+    // Two messages in one write, then one in two writes that the tap reads one after the other.
+    let mut stream = tap.connect();
+    let hello = request("send", &[("room", "\"general\""), ("re", "1")], "hello");
+    let again = request("send", &[("room", "\"general\""), ("re", "2")], "again");
+    stream.write_all(&[&hello[..], &again].concat()).unwrap();
+    for re in [1, 2] {
+        assert_eq!(read_message(&mut stream).unwrap().0["re"], re);
+    }
+    let long =
+        request("send", &[("room", "\"general\""), ("re", "3"), ("colour", "\"red\"")], &"x".repeat(3_000));
+    let (one, two) = long.split_at(40);
+    stream.write_all(one).unwrap();
+    // Read means recorded: the second part is another segment.
+    while !tap.next("explain")["text"].as_str().unwrap().contains("read gives 40 bytes") {}
+    stream.write_all(two).unwrap();
+    assert_eq!(read_message(&mut stream).unwrap().0["re"], 3);
+    drop(stream);
+    tap.next("closed");
+    let mut http = tap.connect();
+    http.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    http.read_to_end(&mut Vec::new()).unwrap();
+    drop(http);
+    tap.next("closed");
+    tap.interrupt();
+    (file, server)
+}
+
+fn tshark(args: &[&str], file: &Path) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/wireshark/vang.lua");
+    let output = Command::new("tshark")
+        .args(["-X", &format!("lua_script:{script}"), "-r"])
+        .arg(file)
+        .args(args)
+        .output()
+        .expect("tshark is installed by `cargo xtask step tools`");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !stderr.contains("Lua:"), "{args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn tshark_opens_a_recording_and_its_dissector_reads_the_messages() {
+    let folder = folder();
+    let (file, _server) = recording(folder.path());
+    let fields = |filter: &str, names: &[&str]| -> Vec<Vec<String>> {
+        let mut args = vec!["-Y", filter, "-T", "fields", "-E", "separator=|"];
+        for name in names {
+            args.extend(["-e", name]);
+        }
+        let lines = tshark(&args, &file);
+        lines.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
+    };
+    let asked = fields("vang.action", &["vang.action", "vang.room", "vang.text", "vang.re", "vang.key"]);
+    assert_eq!(asked[0], ["send,send", "general,general", "hello,again", "1,2", ""], "{asked:?}");
+    assert_eq!((asked[1][2].len(), asked[1][3].as_str(), asked[1][4].as_str()), (3_000, "3", "colour: red"));
+    assert_eq!(asked.len(), 2);
+    assert_eq!(
+        fields("vang.status", &["vang.status"]).iter().flatten().flat_map(|it| it.split(',')).count(),
+        3
+    );
+    assert_eq!(fields("http.request", &["http.request.uri"]), [["/healthz"]]);
+    // Nothing is wrong with our packets: checksums, numbers, lengths.
+    let wrong = tshark(
+        &[
+            "-o",
+            "tcp.check_checksum:TRUE",
+            "-o",
+            "ip.check_checksum:TRUE",
+            "-Y",
+            "_ws.malformed || tcp.analysis.flags && !tcp.analysis.window_update || tcp.checksum.status == 0 || vang.malformed",
+        ],
+        &file,
+    );
+    assert_eq!(wrong, "");
+}
+
+#[test]
+fn tshark_counts_the_conversations_as_decode_does() {
+    let folder = folder();
+    let (file, _server) = recording(folder.path());
+    let output = vang().args(["net", "decode", "--json", "--conversations"]).arg(&file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let ours: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|object| object["event"] == "conversation")
+        .collect();
+    assert_eq!(ours.len(), 2, "{text}");
+    let table = tshark(&["-q", "-z", "conv,tcp"], &file);
+    for conversation in &ours {
+        let (client, server) =
+            (conversation["client"].as_str().unwrap(), conversation["server"].as_str().unwrap());
+        let row =
+            table.lines().find(|line| line.contains(client)).unwrap_or_else(|| panic!("{client}: {table}"));
+        // A <-> B, frames and bytes from B, from A, in all; start; duration.
+        let words: Vec<&str> = row.split_whitespace().filter(|word| *word != "bytes").collect();
+        assert_eq!((words[0], words[2]), (client, server), "{row}");
+        let number = |key: &str, what: &str| conversation[key][what].as_u64().unwrap().to_string();
+        let ours =
+            ["from_server", "from_client"].map(|key| (number(key, "packets"), number(key, "packet_bytes")));
+        assert_eq!(
+            [(words[3], words[4]), (words[5], words[6])],
+            [(&*ours[0].0, &*ours[0].1), (&*ours[1].0, &*ours[1].1)],
+            "{row}"
+        );
+        let took: f64 = words[10].parse().unwrap();
+        let said = conversation["took_ns"].as_u64().unwrap() as f64 / 1e9;
+        assert!((took - said).abs() < 0.0002, "{row}: {said}");
+    }
+}
+
+#[test]
+fn the_clients_of_a_recording_are_played_again() {
+    let folder = folder();
+    let (file, server) = recording(folder.path());
+    let output =
+        vang().args(["net", "tap", "--json", "--to", &server.addr, "--replay"]).arg(&file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ok = said.iter().filter(|object| object["header"]["status"] == "ok").count();
+    assert_eq!(ok, 3, "{text}");
+    assert_eq!(said.last().unwrap()["connections"], 2);
+    let lines = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
+    assert_eq!(lines.matches("hello").count(), 2, "{lines}");
+}
+
+#[test]
+fn the_server_of_a_recording_is_played_to_clients() {
+    let folder = folder();
+    let (file, server) = recording(folder.path());
+    drop(server);
+    let mut command = vang();
+    command.args(["net", "tap", "--json", "--once", "--listen", "127.0.0.1:0", "--replay"]).arg(&file);
+    let mut tail = Tail::start(command);
+    let mut stream = TcpStream::connect(tail.json()["address"].as_str().unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = request("send", &[("room", "\"general\""), ("re", "1")], "hello");
+    let again = request("send", &[("room", "\"general\""), ("re", "2")], "again");
+    stream.write_all(&[hello, again].concat()).unwrap();
+    assert_eq!(read_message(&mut stream).unwrap().0["re"], 1);
+}
