@@ -130,7 +130,7 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     let mut drained = false;
     let verdict = match ended {
         Filled::Refused => {
-            writer.tell_blocked()?;
+            writer.tell_blocked(asked.fix)?;
             if asked.fix { writer.drain(&mut drained)? } else { Verdict::Good }
         }
         Filled::Never => {
@@ -292,7 +292,7 @@ impl<'a> Writer<'a> {
         Ok(queues)
     }
 
-    fn tell_blocked(&mut self) -> Result<(), Failure> {
+    fn tell_blocked(&mut self, fix: bool) -> Result<(), Failure> {
         let Queues { send_q, recv_q, window, .. } = self.look()?;
         self.blocked_at = self.written;
         self.report.tell(&Blocked {
@@ -314,7 +314,12 @@ impl<'a> Writer<'a> {
                  would sleep there, a non-blocking one is told EWOULDBLOCK. Nothing is lost; it goes on when the reader \
                  reads{}",
                 window.map_or_else(|| "closed".to_owned(), |bytes| format!("{bytes} bytes")),
-                if self.own.is_some() { " (--fix lets it)" } else { "" },
+                match (&self.own, fix) {
+                    (Some(_), false) => " (--fix lets it)",
+                    (Some(_), true) => ", which it does now",
+                    (None, true) => "; waiting for that (`vang net stall serve --fix` does it)",
+                    (None, false) => "",
+                },
             ),
             (Some(send), None) => format!(
                 "of {written} bytes written, {send} lie in Send-Q here, not acknowledged. The other {} are with the \

@@ -307,9 +307,11 @@ impl Held {
     fn look(&mut self, report: &Report) -> Result<(Option<u64>, Option<u64>), Failure> {
         let read = matches!(self.phase, Phase::Reading(_)).then_some(self.read);
         let found = self.ends.look(None, read)?;
-        let queues = (found.send_q, found.recv_q);
+        // The end of file counts as a byte on either side; nobody wrote it.
+        let only_end = found.recv_q == Some(1) && self.unread() == 0;
+        let queues = if only_end { (Some(0), Some(0)) } else { (found.send_q, found.recv_q) };
         if queues != self.queues {
-            if queues != (Some(0), Some(0)) || self.queues != (None, None) {
+            if !only_end && (queues != (Some(0), Some(0)) || self.queues != (None, None)) {
                 report.tell(&found)?;
             }
             self.queues = queues;

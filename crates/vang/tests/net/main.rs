@@ -1,5 +1,3 @@
-//! `vang net`: each tool as its user runs it, against real peers.
-#![allow(clippy::unwrap_used, clippy::panic)]
 //! `vang net` at work: the real binary against real sockets and real peers, compared with the tools that people know.
 //! A test's name is the rule; it waits for facts, never for time to pass.
 
@@ -11,3 +9,4 @@ mod harness;
 mod decode; // vang net decode
 mod sockets; // every socket, as `ss` shows it, and what is wrong with it
 mod tap; // vang net tap, and tshark on its recordings
+mod stall; // full queues, made on purpose

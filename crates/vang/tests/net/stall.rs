@@ -1,0 +1,255 @@
+//! `vang net stall`: the kernel refuses at the byte that is told, both queues are what `ss` says they are, and a reader
+//! that reads empties them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Tail, vang};
+
+const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
+
+fn stall(args: &[&str]) -> Command {
+    let mut command = vang();
+    command.args(["net", "stall"]).args(args);
+    command
+}
+
+fn run(args: &[&str]) -> (Vec<Value>, Output) {
+    let output = stall(args).arg("--json").output().unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), output)
+}
+
+fn of<'a>(all: &'a [Value], event: &str) -> Vec<&'a Value> {
+    all.iter().filter(|object| object["event"] == event).collect()
+}
+
+fn number(object: &Value, key: &str) -> u64 {
+    object[key].as_u64().unwrap_or_else(|| panic!("no {key} in {object}"))
+}
+
+/// The next object of this kind.
+fn next(tail: &mut Tail, event: &str) -> Value {
+    loop {
+        let object = tail.json();
+        if object["event"] == event {
+            return object;
+        }
+    }
+}
+
+/// `stall serve` at any port of this host, and its address.
+fn serve(host: &str, more: &[&str]) -> (Tail, String) {
+    let mut command = stall(&["serve", "--json", "--listen", &format!("{host}:0")]);
+    command.args(more);
+    let mut server = Tail::start(command);
+    let address = next(&mut server, "listening")["address"].as_str().unwrap().to_owned();
+    (server, address)
+}
+
+fn interrupt(tail: &Tail) {
+    assert!(Command::new("kill").args(["-INT", &tail.pid().to_string()]).status().unwrap().success());
+}
+
+/// Writes until the kernel refuses; how much that was.
+fn fill(stream: &mut TcpStream) -> u64 {
+    stream.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    loop {
+        match stream.write(&[7; 65_536]) {
+            Ok(took) => written += took as u64,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return written;
+            }
+        }
+    }
+}
+
+/// Recv-Q and Send-Q of the connection whose own end is `local`, as `ss` has them.
+fn ss(local: &str, peer: &str) -> (u64, u64) {
+    let output = Command::new("ss").arg("-Htan").output().expect("ss (package iproute2)");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let words = line.into_iter().find(|words| words[3] == local && words[4] == peer).unwrap();
+    (words[1].parse().unwrap(), words[2].parse().unwrap())
+}
+
+#[test]
+fn alone_it_fills_both_queues_says_where_each_byte_lies_and_drains_them() {
+    for host in HOSTS {
+        let (all, output) = run(&["send", "--fix", &format!("{host}:0")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let blocked = of(&all, "blocked")[0];
+        let at = number(blocked, "at_byte");
+        assert_eq!(blocked["error"], "EWOULDBLOCK");
+        assert_eq!(number(blocked, "send_q") + number(blocked, "recv_q"), at, "{blocked}");
+        assert!(number(blocked, "send_q") > 0 && number(blocked, "recv_q") > 0, "{blocked}");
+        let filling: Vec<u64> = of(&all, "queues")
+            .iter()
+            .filter(|queues| queues["read"].is_null())
+            .map(|q| number(q, "send_q"))
+            .collect();
+        assert!(filling.len() > 2 && filling.first() < filling.last(), "{host}: {filling:?}");
+        let reading: Vec<&Value> = of(&all, "queues").into_iter().filter(|q| q["read"].is_u64()).collect();
+        let last = reading.last().unwrap();
+        assert_eq!((number(last, "read"), number(last, "send_q"), number(last, "recv_q")), (at, 0, 0));
+        assert_eq!(of(&all, "drained").len(), 1);
+        assert_eq!(number(of(&all, "summary")[0], "blocked_at"), at);
+        assert!(of(&all, "means")[0]["text"].as_str().unwrap().contains("told EWOULDBLOCK"));
+    }
+}
+
+#[test]
+fn what_was_taken_up_to_the_refused_byte_arrives_whole() {
+    for host in HOSTS {
+        let listener = TcpListener::bind(format!("{host}:0")).unwrap();
+        let to = listener.local_addr().unwrap().to_string();
+        let (all, output) = run(&["send", &to, "--send-buffer", "30000"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let blocked = of(&all, "blocked")[0];
+        assert!(number(blocked, "partial_writes") > 0, "{blocked}");
+        // It has gone; what lay in its Send-Q comes all the same, and then the end of file.
+        let (mut reader, _) = listener.accept().unwrap();
+        reader.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, number(blocked, "at_byte"));
+    }
+}
+
+#[test]
+fn the_server_never_reads_and_its_numbers_are_those_of_ss() {
+    for host in HOSTS {
+        let (mut server, address) = serve(host, &[]);
+        let mut writer = TcpStream::connect(&address).unwrap();
+        let me = writer.local_addr().unwrap().to_string();
+        assert_eq!(next(&mut server, "accepted")["peer"], me);
+        let mut written = fill(&mut writer);
+        let full = next(&mut server, "full");
+        // The kernel may have taken a little more while its buffers settled.
+        written += fill(&mut writer);
+        let (recv_q, send_q) = (ss(&address, &me).0, ss(&me, &address).1);
+        assert_eq!(recv_q + send_q, written);
+        assert!(number(&full, "recv_q") > 0 && number(&full, "send_q") > 0, "{full}");
+        let told = loop {
+            let looked = Command::new(env!("CARGO_BIN_EXE_vang"))
+                .args(["net", "sockets", "--json", "--process", &server.pid().to_string()])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(looked.stdout).unwrap();
+            let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if let Some(row) = rows.iter().find(|row| row["peer"] == me) {
+                break row["recv_q"].as_u64().unwrap();
+            }
+        };
+        assert_eq!(told, recv_q);
+        interrupt(&server);
+        let summary = next(&mut server, "summary");
+        assert_eq!((number(&summary, "connections"), number(&summary, "unread")), (1, recv_q));
+        assert!(server.wait().success());
+    }
+}
+
+#[test]
+fn two_programs_see_it_drain_when_the_reader_is_fixed() {
+    for host in HOSTS {
+        let (mut server, address) = serve(host, &["--fix"]);
+        let (all, output) = run(&["send", &address, "--fix"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let written = number(of(&all, "summary")[0], "written");
+        assert!(number(&next(&mut server, "full"), "recv_q") > 0);
+        let closed = next(&mut server, "closed");
+        assert_eq!((number(&closed, "read"), number(&closed, "unread")), (written, 0));
+        assert_eq!(closed["reset"], false);
+        interrupt(&server);
+        assert_eq!(number(&next(&mut server, "summary"), "read"), written);
+    }
+}
+
+#[test]
+fn a_peer_that_closes_is_told_with_what_nobody_read_and_one_that_resets_as_such() {
+    let (mut server, address) = serve("127.0.0.1", &[]);
+    let mut writer = TcpStream::connect(&address).unwrap();
+    writer.write_all(&[7; 1_000]).unwrap();
+    next(&mut server, "queues");
+    drop(writer);
+    let closed = next(&mut server, "closed");
+    assert_eq!((number(&closed, "unread"), closed["reset"].clone()), (1_000, Value::from(false)));
+    let writer = TcpStream::connect(&address).unwrap();
+    next(&mut server, "accepted");
+    socket2::SockRef::from(&writer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(writer);
+    assert_eq!(next(&mut server, "closed")["reset"], true);
+}
+
+#[test]
+fn a_reader_that_reads_is_not_taken_for_one_that_does_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+    });
+    let output = stall(&["send", &to, "--bytes", "20000000"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("what this means: the reader took 19.1 MiB"), "{text}");
+    assert!(text.lines().last().unwrap().ends_with("; never refused"), "{text}");
+    assert_eq!(reader.join().unwrap(), 20_000_000);
+}
+
+#[test]
+fn waiting_for_a_reader_ends_with_ctrl_c_or_the_time_given_and_a_summary() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let mut waiting = Tail::start(stall(&["send", &to, "--fix", "--json"]));
+    next(&mut waiting, "blocked");
+    interrupt(&waiting);
+    assert_eq!(next(&mut waiting, "summary")["drained"], false);
+    assert!(waiting.wait().success());
+    let (all, output) = run(&["send", &to, "--fix", "--timeout", "2s"]);
+    assert_eq!(output.status.code(), Some(124), "{all:#?}");
+    assert_eq!(of(&all, "summary").len(), 1);
+}
+
+#[test]
+fn the_picture_and_the_narration_are_for_people() {
+    let output = stall(&["send", "--fix", "--explain", "--send-buffer", "30000"]).output().unwrap();
+    let (text, aside) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    for said in
+        ["Send-Q of the writer", "▕█", " ═▶ ", "write would block (EWOULDBLOCK) at byte ", "drained in "]
+    {
+        assert!(text.contains(said), "no {said} in\n{text}");
+    }
+    for said in ["listen", "accept", "partial write: ", "would block: at byte ", "the window opens", "close"]
+    {
+        assert!(aside.contains(said), "no {said} in\n{aside}");
+    }
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let closed = {
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+        gone.local_addr().unwrap().to_string()
+    };
+    for (args, code, said) in [
+        (vec!["serve", "--listen", &taken], 1, "address in use"),
+        (vec!["send", &closed], 1, "connection refused"),
+        (vec!["send", "unix:/tmp/s"], 2, "this experiment is about TCP"),
+        (vec!["send", "::1:80:x"], 2, "stands in brackets"),
+        (vec!["send", "--bytes", "0"], 2, "--bytes"),
+    ] {
+        let output = stall(&args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(said), "{args:?}: {text}");
+    }
+}
