@@ -21,6 +21,8 @@ use crate::{Record, Report, Stop, Verdict, duration};
 
 /// Looking costs: all of /proc is read each time.
 const WATCH_MIN: Duration = Duration::from_millis(50);
+/// Columns are no narrower than their headings, and a long path makes its own line long, not every line.
+const COLUMN: (usize, usize) = (16, 46);
 /// So many sockets of a kind of trouble are named where it is explained.
 const NAMED_MAX: usize = 3;
 
@@ -84,6 +86,30 @@ struct Row {
     /// What has changed, under `watch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<&'static str>,
+    #[serde(skip)]
+    widths: Widths,
+}
+
+/// As wide as the columns that differ most have to be, in characters: of one look, so that its lines are a table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Widths {
+    local: usize,
+    peer: usize,
+    holder: usize,
+}
+
+impl Widths {
+    fn of(rows: &[Row]) -> Widths {
+        let widest = |text: &dyn Fn(&Row) -> String| {
+            let widths = rows.iter().map(|row| text(row).chars().count());
+            widths.max().unwrap_or(0).clamp(COLUMN.0, COLUMN.1)
+        };
+        Widths {
+            local: widest(&|row| row.local.to_string()),
+            peer: widest(&|row| row.peer.to_string()),
+            holder: widest(&Row::held_by),
+        }
+    }
 }
 
 impl Row {
@@ -108,6 +134,7 @@ impl Row {
             tcp: socket.tcp,
             cookie: socket.cookie,
             change: None,
+            widths: Widths::default(),
         }
     }
 
@@ -119,8 +146,10 @@ impl Row {
     fn held_by(&self) -> String {
         match self.owners.as_slice() {
             [] => "-".to_owned(),
-            [owner] => format!("{} ({})", owner.process, owner.pid),
-            [owner, others @ ..] => format!("{} ({}) +{}", owner.process, owner.pid, others.len()),
+            [owner] => format!("{} ({}:{})", owner.process, owner.pid, owner.fd),
+            [owner, others @ ..] => {
+                format!("{} ({}:{}) +{}", owner.process, owner.pid, owner.fd, others.len())
+            }
         }
     }
 }
@@ -141,16 +170,12 @@ impl fmt::Display for Row {
             State::Listen => (format!("{} waiting", self.recv_q), format!("of {}", self.send_q)),
             _ => (self.recv_q.to_string(), self.send_q.to_string()),
         };
-        write!(
-            f,
-            "{mark}{:6}{:12} {recv:>9} {send:>9}  {:22} {:22} {:18} {}",
-            self.protocol,
-            self.state,
-            self.local,
-            self.peer,
-            self.held_by(),
-            self.user.as_deref().unwrap_or("-"),
-        )?;
+        let user = self.user.as_deref().unwrap_or("-");
+        let (protocol, state) = (self.protocol, self.state);
+        let (local, peer, holder) = (&self.local, &self.peer, self.held_by());
+        write!(f, "{mark}{protocol:6}{state:12} {recv:>9} {send:>9}  ")?;
+        let Widths { local: wide, peer: peer_wide, holder: holder_wide } = self.widths;
+        write!(f, "{local:wide$}  {peer:peer_wide$}  {holder:holder_wide$}  {user}")?;
         if let Some(tcp) = &self.tcp {
             if tcp.rtt_us > 0 {
                 write!(f, "  rtt {}", duration(Duration::from_micros(u64::from(tcp.rtt_us))))?;
@@ -220,8 +245,8 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
             .to_owned()
     })?;
     let mut rows = look.rows()?;
-    if !rows.is_empty() {
-        report.draw(&heading(asked.watch.is_some()))?;
+    if let Some(row) = rows.first() {
+        report.draw(&heading(asked.watch.is_some(), row.widths))?;
     }
     let mut known = HashMap::new();
     for row in &mut rows {
@@ -292,6 +317,8 @@ impl Look<'_> {
             let worst = row.trouble.first().copied();
             (worst.is_none(), worst, row.protocol, row.state, row.local.to_string())
         });
+        let widths = Widths::of(&rows);
+        rows.iter_mut().for_each(|row| row.widths = widths);
         Ok(rows)
     }
 
@@ -354,11 +381,12 @@ fn summary(rows: &[Row], owner_hidden: usize, report: &Report) -> Outcome {
     Ok(if in_trouble > 0 { Verdict::Bad } else { Verdict::Good })
 }
 
-fn heading(watch: bool) -> String {
+fn heading(watch: bool, widths: Widths) -> String {
     let mark = if watch { "  " } else { "" };
+    let Widths { local, peer, holder } = widths;
     format!(
-        "{mark}{:6}{:12} {:>9} {:>9}  {:22} {:22} {:18} {}",
-        "proto", "state", "Recv-Q", "Send-Q", "local", "peer", "process (pid)", "user"
+        "{mark}{:6}{:12} {:>9} {:>9}  {:local$}  {:peer$}  {:holder$}  user",
+        "proto", "state", "Recv-Q", "Send-Q", "local", "peer", "process (pid:fd)"
     )
 }
 

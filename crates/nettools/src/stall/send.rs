@@ -16,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
 
 /// What one `write` is given: more than some of them take, so that partial writes are seen.
-const CHUNK: [u8; 64 << 10] = [b'v'; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [b'v'; 64 << 10];
 /// The picture's lines are no farther apart than this, in bytes, and no closer than the first.
 const LINE_EVERY: (u64, u64) = (64 << 10, 512 << 10);
 
