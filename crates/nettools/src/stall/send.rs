@@ -306,28 +306,30 @@ impl<'a> Writer<'a> {
             window,
         })?;
         let written = self.written;
-        let text = match (send_q, recv_q) {
+        let lie = match (send_q, recv_q) {
             (Some(send), Some(recv)) => format!(
-                "of {written} bytes written, {recv} lie in the reader's Recv-Q: its kernel has acknowledged them, its \
-                 program has not read them. {send} lie in the writer's Send-Q: not acknowledged, because the reader's \
-                 window is {}. Both queues are full, so write has nowhere to put byte {written}: a blocking socket \
-                 would sleep there, a non-blocking one is told EWOULDBLOCK. Nothing is lost; it goes on when the reader \
-                 reads{}",
+                "{recv} lie in the reader's Recv-Q: its kernel has acknowledged them, its program has not read them. \
+                 {send} lie in the writer's Send-Q: not acknowledged, because the reader's window is {}",
                 window.map_or_else(|| "closed".to_owned(), |bytes| format!("{bytes} bytes")),
-                match (&self.own, fix) {
-                    (Some(_), false) => " (--fix lets it)",
-                    (Some(_), true) => ", which it does now",
-                    (None, true) => "; waiting for that (`vang net stall serve --fix` does it)",
-                    (None, false) => "",
-                },
             ),
             (Some(send), None) => format!(
-                "of {written} bytes written, {send} lie in Send-Q here, not acknowledged. The other {} are with the \
-                 reader's kernel on the other machine, in its Recv-Q as far as its program has not read them",
+                "{send} lie in Send-Q here, not acknowledged. The other {} are with the kernel of the reader's \
+                 machine: in its Recv-Q, as far as its program has not read them",
                 written.saturating_sub(send)
             ),
-            _ => "the kernel does not tell of this connection any more".to_owned(),
+            _ => "the kernel does not tell where they lie: the connection is gone".to_owned(),
         };
+        let then = match (&self.own, fix) {
+            (Some(_), false) => " (--fix lets it)",
+            (Some(_), true) => ", which it does now",
+            (None, true) => "; waiting for that (`vang net stall serve --fix` does it)",
+            (None, false) => "",
+        };
+        let text = format!(
+            "of {written} bytes written, {lie}. Both queues are full, so write has nowhere to put the next byte: a \
+             blocking socket would sleep there, a non-blocking one is told EWOULDBLOCK. Nothing is lost; it goes on \
+             when the reader reads{then}"
+        );
         Ok(self.report.means(&text)?)
     }
 

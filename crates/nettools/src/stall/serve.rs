@@ -282,15 +282,15 @@ impl Held {
         if settled && recv_q > 0 {
             report.tell(&Full { peer: self.peer, recv_q, send_q: queues.0 })?;
             let more = match queues.0 {
-                Some(0) => " The writer's Send-Q is empty: it could write more".to_owned(),
+                Some(0) => " The writer's Send-Q is empty: it could write more.".to_owned(),
                 Some(send_q) => {
-                    format!(" Another {send_q} wait in the writer's Send-Q for a window that is closed")
+                    format!(" Another {send_q} wait in the writer's Send-Q until there is room here.")
                 }
                 None => String::new(),
             };
             report.means(&format!(
                 "{recv_q} bytes lie in Recv-Q: acknowledged by this kernel, read by nobody.{more}{}",
-                if fix { "; now they are read" } else { "" }
+                if fix { " Now they are read" } else { "" }
             ))?;
             self.phase = if fix { Phase::Reading(Instant::now()) } else { Phase::Full };
         }
