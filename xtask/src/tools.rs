@@ -104,6 +104,18 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["iproute2"]),
     },
     Tool {
+        name: "nft",
+        starts: ("nft", VERSION),
+        why: "a firewall in a test's network refuses and swallows what it is told to",
+        from: Source::Packages(&["nftables"]),
+    },
+    Tool {
+        name: "ping",
+        starts: ("ping", &["-V"]),
+        why: "vang net ping is compared with it",
+        from: Source::Packages(&["iputils-ping"]),
+    },
+    Tool {
         name: "ss",
         starts: ("ss", &["-Version"]),
         why: "`vang net sockets` is compared with it",

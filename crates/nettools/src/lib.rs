@@ -15,19 +15,22 @@ mod stop; // when a tool must end
 mod failure; // why a tool could not do its work
 mod quote; // bytes, sizes and times as people read them
 mod target; // HOST:PORT as it is typed, and what it stands for
+mod lookup; // names to addresses, with an end
+mod connect; // one TCP connection, waited for with `Stop`
 pub mod conform; // does a server, or a client, speak the protocol?
 pub mod diag; // what the kernel knows of sockets
 mod owners; // whose sockets they are
 pub mod stall; // full queues, made on purpose
 pub mod sockets; // every socket, its queues, its owner, what is wrong with it
 pub mod resolve; // what a name stands for, and which address answers
+pub mod ping; // is it there, how far is it, and where does the way end
 pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
 pub mod capture; // captures as conversations
 pub mod decode; // what a capture holds
 pub mod tap; // a proxy that shows, records and disturbs what passes
 
 pub use failure::{Failure, Outcome};
-pub use quote::{duration, quoted, size};
+pub use quote::{counted, duration, quoted, size};
 pub use report::{Record, Report};
 pub use stop::{Stop, Stopped};
 pub use target::{BadTarget, Target};

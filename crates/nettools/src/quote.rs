@@ -44,6 +44,11 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `1 address`, `2 addresses`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// `830 ns`, `41 µs`, `1.24 ms`, `0.35 s`, `12 s`, `3 min 5 s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();

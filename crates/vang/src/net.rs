@@ -7,6 +7,7 @@ mod tap; // vang net tap
 mod resolve; // vang net resolve
 mod sockets; // vang net sockets
 mod stall; // vang net stall
+mod ping; // vang net ping
 
 use std::io;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::say::{self, Failure};
 const EXAMPLES: &str = "\
 Examples:
   vang net resolve localhost 65432     what the name stands for, and which address answers
+  vang net ping localhost              is it there, and how far is it
   vang net conform localhost:65432     does a server speak the protocol?
   vang net decode talk.pcapng          the conversations and messages in a capture
   vang net stall send --fix            fills both queues of a connection, then drains them
@@ -42,6 +44,7 @@ enum Tool {
     Resolve(resolve::Args),
     Sockets(sockets::Args),
     Stall(stall::Args),
+    Ping(ping::Args),
 }
 
 /// Of every tool.
@@ -66,6 +69,15 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Resolve(args) => resolve::run(args),
         Tool::Sockets(args) => sockets::run(args),
         Tool::Stall(args) => stall::run(args),
+        Tool::Ping(args) => ping::run(args),
+    }
+}
+
+/// A port to connect to.
+fn parse_port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("not a port; ports are 1 to 65535".to_owned()),
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct Args {
     /// A name or an address; '' is what an empty host stands for
     host: String,
     /// Connect to each address at this port
+    #[arg(value_parser = super::parse_port)]
     port: Option<u16>,
     #[command(flatten)]
     common: Common,

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
+pub mod hosts; // network namespaces with cables between them
 pub mod socket; // a WebSocket client
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -237,6 +238,11 @@ impl Tail {
     /// Every line of stdout that is there now.
     pub fn rest(&mut self) -> Vec<String> {
         self.lines.try_iter().collect()
+    }
+
+    /// Every line of stdout up to its end.
+    pub fn until_end(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok()).collect()
     }
 
     pub fn wait(&mut self) -> ExitStatus {

@@ -10,3 +10,7 @@ mod decode; // vang net decode
 mod sockets; // every socket, as `ss` shows it, and what is wrong with it
 mod tap; // vang net tap, and tshark on its recordings
 mod stall; // full queues, made on purpose
+mod resolve; // vang net resolve
+mod ping; // vang net ping: ICMP, in networks with routers
+mod layers; // vang net ping --tcp, --tls, --vang
+mod errors; // every socket error that a person meets, provoked

@@ -1,0 +1,123 @@
+//! Network namespaces in a row, with a cable between each and the next: hosts of a test's own, with routers between
+//! them where it wants. Made by root, or by anybody where user namespaces are allowed; gone when dropped.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+/// See the module's head.
+pub struct Hosts {
+    holders: Vec<Child>,
+}
+
+impl Hosts {
+    /// Cable `k`, from 1, is between host `k - 1`, who has 10.9.k.1 and fd09:k::1, and host `k` with 10.9.k.2 and
+    /// fd09:k::2. All but the first and the last pass packets on; those two send all to their neighbour.
+    pub fn in_a_row(count: usize) -> Hosts {
+        let mut hosts = Hosts { holders: Vec::new() };
+        for _ in 0..count {
+            let holder = hosts.hold();
+            hosts.holders.push(holder);
+        }
+        for host in 0..count {
+            hosts.sh(host, "ip link set lo up");
+            // Link-local addresses serve at once, without a second's look for others who have them.
+            hosts.sh(
+                host,
+                "cd /proc/sys/net/ipv6/conf/default && echo 0 > accept_dad && echo 0 > dad_transmits",
+            );
+            // Errors of ICMP's come at once, however many there were; only those of routes keep to five in a row.
+            hosts.sh(
+                host,
+                "echo 0 > /proc/sys/net/ipv4/icmp_ratemask; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit",
+            );
+            if host > 0 && host + 1 < count {
+                hosts.sh(
+                    host,
+                    "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+                );
+            }
+        }
+        for k in 1..count {
+            let peer = hosts.holders[k].id();
+            hosts.sh(
+                k - 1,
+                &format!("ip link add up{k} type veth peer name down{k} && ip link set down{k} netns {peer}"),
+            );
+            for (host, name, n) in [(k - 1, "up", 1), (k, "down", 2)] {
+                hosts.sh(
+                    host,
+                    &format!(
+                        "ip link set {name}{k} up && ip addr add 10.9.{k}.{n}/24 dev {name}{k} && \
+                         ip addr add fd09:{k}::{n}/64 dev {name}{k} nodad"
+                    ),
+                );
+            }
+        }
+        if count > 2 {
+            let last = count - 1;
+            hosts.sh(0, "ip route add default via 10.9.1.2 && ip route add default via fd09:1::2");
+            hosts.sh(
+                last,
+                &format!("ip route add default via 10.9.{last}.1 && ip route add default via fd09:{last}::1"),
+            );
+        }
+        hosts
+    }
+
+    /// A namespace lives as long as a process in it.
+    fn hold(&self) -> Child {
+        let is_root = rustix::process::geteuid().is_root();
+        // The others belong to the first's user namespace, or a cable could not reach them.
+        let user = self.holders.first().map(|first| format!("--user=/proc/{}/ns/user", first.id()));
+        let words: Vec<&str> = match (&user, is_root) {
+            (_, true) => vec!["unshare", "--net"],
+            (None, false) => vec!["unshare", "--user", "--map-root-user", "--net"],
+            (Some(user), false) => vec!["nsenter", user, "--preserve-credentials", "unshare", "--net"],
+        };
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(["sh", "-c", "echo ready; exec sleep 600"]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut ready = [0; 6];
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut ready).expect("a network of its own (root, or user namespaces)");
+        child
+    }
+
+    /// A command on one of them, without this machine's settings for vang.
+    pub fn on(&self, host: usize, program: &str) -> Command {
+        let pid = self.holders[host].id();
+        let mut command = Command::new("nsenter");
+        if !rustix::process::geteuid().is_root() {
+            command.args([&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"]);
+        }
+        command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
+        for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
+            command.env_remove(key);
+        }
+        command
+    }
+
+    /// The binary under test on one of them.
+    pub fn vang(&self, host: usize, args: &[&str]) -> Command {
+        let mut command = self.on(host, env!("CARGO_BIN_EXE_vang"));
+        command.args(args);
+        command
+    }
+
+    /// A shell's line that must succeed on one of them; gives its stdout. `/proc/sys/net` is that host's.
+    pub fn sh(&self, host: usize, script: &str) -> String {
+        let output = self.on(host, "sh").args(["-c", script]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for holder in &mut self.holders {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! vang net resolve, beside what Python's `socket.getaddrinfo` gives on this machine.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::hosts::Hosts;
+use crate::harness::vang;
+
+fn resolve(args: &[&str]) -> Command {
+    let mut command = vang();
+    command.args(["net", "resolve"]).args(args);
+    command
+}
+
+/// Its exit code, and its objects.
+fn objects(mut command: Command) -> (i32, Vec<Value>) {
+    let output = command.arg("--json").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn of<'a>(objects: &'a [Value], event: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["event"] == event).collect()
+}
+
+/// What people read, and what it says on stderr.
+fn said(mut command: Command) -> (String, String) {
+    let output = command.output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_answers_are_getaddrinfos_in_its_order() {
+    for host in ["localhost", "127.0.0.1", "::1", "fe80::1%lo", ""] {
+        let program = "import json, socket, sys\n\
+             for f, t, p, c, a in socket.getaddrinfo(sys.argv[1] or None, 7000, type=socket.SOCK_STREAM):\n  \
+             a = (a[0].split('%')[0],) + a[1:]\n  \
+             print(json.dumps([{socket.AF_INET: 'IPv4', socket.AF_INET6: 'IPv6'}[f], *a]))";
+        let output = Command::new("python3").args(["-c", program, host]).output().unwrap();
+        let pythons: Vec<Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let (_, objects) = objects(resolve(&[host, "7000"]));
+        let ours: Vec<Value> = of(&objects, "address")
+            .into_iter()
+            .filter(|address| address["purpose"] != "listen")
+            .map(|address| {
+                let mut tuple = vec![&address["family"], &address["address"], &address["port"]];
+                tuple.extend(address.get("flow_info").into_iter().chain(address.get("scope")));
+                Value::from_iter(tuple.into_iter().cloned())
+            })
+            .collect();
+        assert!(!ours.is_empty());
+        assert_eq!(ours, pythons, "'{host}'");
+        assert!(of(&objects, "address").iter().all(|address| address["type"] == "stream"));
+    }
+}
+
+#[test]
+fn loopback_and_the_empty_host_are_explained() {
+    let (lines, _) = said(resolve(&["127.0.0.1"]));
+    assert!(lines.contains("1. IPv4  stream  127.0.0.1  (loopback: this machine only)"), "{lines}");
+    assert!(lines.contains("what this means: '127.0.0.1' is loopback: this machine itself."), "{lines}");
+    assert!(lines.contains("127.0.0.1: 1 address, resolved in "), "{lines}");
+    let (lines, _) = said(resolve(&[""]));
+    for (address, purpose) in
+        [("127.0.0.1", "connect to"), ("::1", "connect to"), ("0.0.0.0", "listen at"), ("::", "listen at")]
+    {
+        let is_there =
+            lines.lines().any(|line| line.contains(&format!("  {address}  ")) && line.ends_with(purpose));
+        assert!(is_there, "{address}: {lines}");
+    }
+    assert!(lines.contains("what this means: an empty host is loopback to whoever connects"), "{lines}");
+    assert!(lines.contains("the empty host: 2 addresses, resolved in "), "{lines}");
+}
+
+#[test]
+fn each_address_is_connected_to_and_the_winner_told_with_its_reason() {
+    // The empty host has both families here, in the resolver's order; only one of them is served.
+    for served in ["127.0.0.1", "[::1]"] {
+        let listener = TcpListener::bind(format!("{served}:0")).unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let (code, objects) = objects(resolve(&["", &port]));
+        let tried = of(&objects, "tried");
+        assert_eq!((code, tried.len()), (0, 2), "{objects:?}");
+        for one in &tried {
+            let is_served = one["address"] == format!("{served}:{port}");
+            assert_eq!(one["connected"], is_served, "{objects:?}");
+            assert!(one["took_us"].as_f64().unwrap() > 0.0);
+            assert!(is_served || one["error"].as_str().unwrap().starts_with("connection refused ("));
+        }
+        let summary = of(&objects, "summary")[0];
+        assert_eq!(summary["won"], format!("{served}:{port}"));
+        assert_eq!(summary["family"], if served == "[::1]" { "IPv6" } else { "IPv4" });
+        assert_eq!((&summary["tried"], &summary["connected"]), (&Value::from(2), &Value::from(1)));
+        let is_first = tried[0]["connected"] == true;
+        let reason = if is_first { "is what the resolver put first" } else { "is the first that answered" };
+        assert!(summary["why"].as_str().unwrap().contains(reason), "{summary}");
+        let means = of(&objects, "means");
+        let has_happy = means.iter().any(|means| means["text"].as_str().unwrap().contains("Happy Eyeballs"));
+        assert_eq!(has_happy, !is_first, "{objects:?}");
+    }
+}
+
+#[test]
+fn when_none_answers_it_says_so_and_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    let mut command = resolve(&["127.0.0.1", &port]);
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    let (lines, _) = said(command);
+    assert!(lines.contains("connection refused (is the server running there?)"), "{lines}");
+    assert!(lines.contains("; 0 of 1 connected\n"), "{lines}");
+    assert!(
+        lines.contains("what this means: the name stands for an address, and it does not take"),
+        "{lines}"
+    );
+}
+
+#[test]
+fn a_link_local_address_without_its_scope_is_explained() {
+    let (lines, _) = said(resolve(&["fe80::1", "7000"]));
+    assert!(lines.contains("scope missing (a link-local address is valid on one cable"), "{lines}");
+    assert!(lines.contains("as in fe80::1%eth0"), "{lines}");
+}
+
+#[test]
+fn the_timeout_holds_while_a_name_is_looked_up() {
+    // A name server that takes every question and answers none; the resolver alone would wait for many seconds.
+    let hosts = Hosts::in_a_row(2);
+    let dir = crate::harness::folder();
+    let conf = dir.path().join("resolv.conf");
+    std::fs::write(&conf, "nameserver 10.9.1.2\noptions timeout:30 attempts:5\n").unwrap();
+    let server = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.9.1.2', 53)); print('ready', flush=True)\n\
+                  while True: s.recv(512); print('asked', flush=True)";
+    let mut command = hosts.on(1, "python3");
+    command.args(["-c", server]);
+    let mut silent = crate::harness::Tail::start(command);
+    assert_eq!(silent.line(), "ready");
+    let script = format!(
+        "mount --bind {} /etc/resolv.conf && exec {} net resolve nobody.example --timeout 300ms",
+        conf.display(),
+        env!("CARGO_BIN_EXE_vang")
+    );
+    let mut command = hosts.on(0, "unshare");
+    let output = command.args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(124), "{stderr}");
+    let expected = "vang: cannot resolve 'nobody.example': timed out (no name server answered in time)\n  use the host's address";
+    assert!(stderr.starts_with(expected), "{stderr}");
+    assert_eq!(silent.line(), "asked", "it was the resolver that was waited for");
+}
