@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use vang_client::trouble::{Doing, Trouble, explain};
@@ -327,7 +327,8 @@ impl Ping<'_> {
 
 /// What came of one echo request.
 pub(super) enum Once {
-    Answered,
+    /// In this time.
+    Answered(Duration),
     Silent,
     /// Who said what, as people read it.
     Refused(String),
@@ -338,9 +339,10 @@ pub(super) enum Once {
 pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, Failure> {
     let family = family(to.ip());
     let mut socket = IcmpSocket::open(family, asked.ttl)?;
-    let began = Instant::now();
+    let data = vec![0; asked.size as usize];
     let cannot = |error: io::Error| Failure::of(format!("cannot ping {}", to.ip()), &error, Doing::Connect);
-    if let Err(error) = socket.send(to, 1, &vec![0; asked.size as usize]) {
+    let began = Instant::now();
+    if let Err(error) = socket.send(to, 1, &data) {
         return Ok(Once::Refused(format!("this machine: {}", explain(&error, Doing::Connect).name)));
     }
     loop {
@@ -352,7 +354,7 @@ pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, F
             None => {}
         }
         match socket.receive().map_err(cannot)? {
-            Some(Came::Reply { .. }) => return Ok(Once::Answered),
+            Some(Came::Reply { .. }) => return Ok(Once::Answered(began.elapsed())),
             Some(Came::Error(refused)) => {
                 let from = refused.from.map_or_else(|| "this machine".to_owned(), |from| from.to_string());
                 let said = match refused.kind {

@@ -291,18 +291,18 @@ impl Ladder<'_> {
                 return Ok(Ok(()));
             }
         };
-        let error = match came {
+        let (time, error) = match came {
             Once::Stopped(stopped) => return Ok(Err(stopped)),
-            Once::Answered => None,
-            Once::Silent => Some("no answer".to_owned()),
-            Once::Refused(said) => Some(said),
+            Once::Answered(time) => (time, None),
+            Once::Silent => (self.asked.wait, Some("no answer".to_owned())),
+            Once::Refused(said) => (began.elapsed(), Some(said)),
         };
         self.below = match &error {
             None => Below::Answers,
             Some(said) if said == "no answer" => Below::Silent,
             Some(said) => Below::Refuses(said.clone()),
         };
-        self.took(Step::Icmp, steps, began.elapsed(), error);
+        self.took(Step::Icmp, steps, time, error);
         Ok(Ok(()))
     }
 

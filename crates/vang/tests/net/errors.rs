@@ -1,11 +1,14 @@
 //! Row 16 of the checklist: every error that a person meets on a socket, met on purpose with the tools of `vang net`:
 //! its name, its likely cause, what to do. (`doors/errors.rs` meets them with `vang serve` and its clients.)
 
-use std::net::TcpListener;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::vang;
+use crate::harness::{Tail, folder, vang};
 
 /// Everything that it says, on both ways; it must end with this exit code.
 fn says(mut command: Command, code: i32) -> String {
@@ -42,6 +45,74 @@ fn connection_refused() {
     ] {
         has(&said, "connection refused", "is the server running there?", "check the host and the port");
     }
+}
+
+#[test]
+fn connection_reset_by_peer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // Something has come: the reset cannot be taken for one of the connecting.
+            stream.read_exact(&mut [0; 1]).unwrap();
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    });
+    for flag in ["--tls", "--vang"] {
+        let said = says(net(&["ping", "127.0.0.1", flag, &port, "--count", "1"]), 1);
+        let cause = "the other side crashed, or closed without reading everything";
+        has(&said, "connection reset by peer", cause, "try again; the server's log may say why");
+    }
+}
+
+#[test]
+fn address_in_use_by_a_listener_but_not_by_time_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for tool in [&["stall", "serve"][..], &["conform"]] {
+        let said = says(net(&[tool, &["--listen", &address]].concat()), 1);
+        assert!(said.starts_with(&format!("vang: cannot listen at {address}: ")), "{said}");
+        let cause = "does another program, or another vang, listen there already?";
+        has(&said, "address in use", cause, "`ss -ltnp` shows who has it");
+    }
+    // The side that closes first keeps the port in TIME_WAIT; SO_REUSEADDR is set, so that it can listen again at once.
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    drop(listener.accept().unwrap());
+    client.read_to_end(&mut Vec::new()).unwrap();
+    drop((client, listener));
+    let waiting = Command::new("ss").args(["-tanH", "state", "time-wait", "src", &address]).output().unwrap();
+    assert!(!waiting.stdout.is_empty(), "TIME_WAIT at {address}");
+    let mut again = Tail::start(net(&["stall", "serve", "--listen", &address]));
+    let line = again.line();
+    assert!(line.contains(&address), "{line}");
+}
+
+#[test]
+fn would_block() {
+    let said = says(net(&["stall", "send", "--send-buffer", "16384", "--receive-buffer", "16384"]), 0);
+    assert!(said.contains("write would block (EWOULDBLOCK) at byte "), "{said}");
+    assert!(said.contains("what this means: ") && said.contains("Both queues are full"), "{said}");
+    assert!(said.contains("it goes on when the reader reads"), "{said}");
+}
+
+#[test]
+fn permission_for_a_port_under_1024() {
+    let dir = folder();
+    let copy = dir.path().join("vang");
+    std::fs::copy(env!("CARGO_BIN_EXE_vang"), &copy).unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // In a network of its own such ports are the administrator's, whatever this machine's are.
+    let hosts = Hosts::in_a_row(1);
+    let mut command = hosts.on(0, "setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(&copy);
+    command.args(["net", "stall", "serve", "--listen", "127.0.0.1:80"]);
+    let said = says(command, 1);
+    let advice = "choose a port from 1024 up, or allow it: `setcap cap_net_bind_service=+ep`";
+    has(&said, "permission denied", "ports under 1024 are the administrator's", advice);
 }
 
 #[test]
@@ -86,7 +157,7 @@ fn timed_out() {
     listener.bind(&any.into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
-    let first = std::net::TcpStream::connect(address).unwrap();
+    let first = TcpStream::connect(address).unwrap();
     let port = address.port().to_string();
     let cause = "is the host on, and does a firewall let this port through?";
     let said = says(net(&["resolve", "127.0.0.1", &port, "--timeout", "200ms"]), 124);
