@@ -1,15 +1,14 @@
 //! Ping up the layers: every probe begins at the bottom (ICMP, TCP, TLS, vang) with a connection of its own and goes up
 //! as far as was asked, each step with its time, so that the one that fails is named and those below it have been tried.
 
-use std::fmt;
-use std::io::{self, Read, Write};
+mod channel; // a connection of whatever layer
+mod probe; // what a probe tells
+
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use vang_client::trouble::{Doing, Trouble, explain};
-use vang_proto::vang::{Incoming, RequestWriter, incoming};
-use vang_proto::{Decoder, Limits};
 
 use super::echo::{Once, once, verdict};
 use super::handshake::{Speaks, config, shake};
@@ -18,102 +17,10 @@ use super::told::{Layer, us};
 use super::{Asked, family};
 use crate::connect::{NotConnected, Patient, trouble};
 use crate::failure::Outcome;
-use crate::{Failure, Record, Report, Stop, Stopped, duration, quoted};
+use crate::{Failure, Report, Stop, Stopped};
 
-/// What a server may answer to a ping: it is one short message.
-const LIMITS: Limits = Limits { header: 4_096, content: 4_096 };
-
-/// From the bottom up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-enum Step {
-    #[serde(rename = "ICMP")]
-    Icmp,
-    #[serde(rename = "TCP")]
-    Tcp,
-    #[serde(rename = "TLS")]
-    Tls,
-    #[serde(rename = "vang")]
-    Vang,
-}
-
-impl Step {
-    const fn name(self) -> &'static str {
-        match self {
-            Step::Icmp => "ICMP",
-            Step::Tcp => "TCP",
-            Step::Tls => "TLS",
-            Step::Vang => "vang",
-        }
-    }
-}
-
-/// What came of one step.
-#[derive(Clone, Debug, Serialize)]
-struct Took {
-    layer: Step,
-    time_us: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip)]
-    time: Duration,
-}
-
-/// What came of a probe.
-#[derive(Clone, Debug, Serialize)]
-struct Probed {
-    seq: u64,
-    to: SocketAddr,
-    steps: Vec<Took>,
-    /// The layer at which it ended; none: it reached the top.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<Step>,
-}
-
-impl Record for Probed {
-    const EVENT: &'static str = "probe";
-}
-
-impl fmt::Display for Probed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, seq {}: ", self.to, self.seq)?;
-        for (n, step) in self.steps.iter().enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{} ", step.layer.name())?;
-            match &step.error {
-                None => f.write_str(&duration(step.time))?,
-                Some(error) => write!(f, "failed after {}: {error}", duration(step.time))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The beginning.
-#[derive(Clone, Debug, Serialize)]
-struct Begins {
-    host: String,
-    to: SocketAddr,
-    family: &'static str,
-    layers: Vec<Step>,
-}
-
-impl Record for Begins {
-    const EVENT: &'static str = "ping";
-}
-
-impl fmt::Display for Begins {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layers: Vec<&str> = self.layers.iter().map(|step| step.name()).collect();
-        write!(
-            f,
-            "{} is {} ({}); probes go up by {}",
-            self.host,
-            self.to.ip(),
-            self.family,
-            layers.join(", ")
-        )
-    }
-}
+use channel::{Channel, Ended, ask, ended, no_tls};
+use probe::{Begins, Probed, Step, Took};
 
 /// What is known of the way below TCP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,18 +30,6 @@ enum Below {
     Silent,
     /// An error of a router's, or this machine's own.
     Refuses(String),
-}
-
-/// Why a step ended a probe.
-enum Ended {
-    Failed(Trouble),
-    Stopped(Stopped),
-}
-
-impl From<Trouble> for Ended {
-    fn from(trouble: Trouble) -> Ended {
-        Ended::Failed(trouble)
-    }
 }
 
 struct Ladder<'a> {
@@ -410,105 +305,5 @@ impl Ladder<'_> {
             ),
         };
         Some(format!("{layer}{advice}"))
-    }
-}
-
-/// A connection of whatever layer.
-trait Channel: Read + Write {
-    /// From now on reading and writing end then.
-    fn until(&mut self, until: Instant);
-    /// Did the tool's end interrupt it?
-    fn stopped(&self) -> Option<Stopped>;
-}
-
-impl Channel for Patient<'_> {
-    fn until(&mut self, until: Instant) {
-        self.ends_at(until);
-    }
-
-    fn stopped(&self) -> Option<Stopped> {
-        Patient::stopped(self)
-    }
-}
-
-impl<C: Channel + ?Sized> Channel for Box<C> {
-    fn until(&mut self, until: Instant) {
-        (**self).until(until);
-    }
-
-    fn stopped(&self) -> Option<Stopped> {
-        (**self).stopped()
-    }
-}
-
-impl<C: Channel> Channel for rustls::StreamOwned<rustls::ClientConnection, C> {
-    fn until(&mut self, until: Instant) {
-        self.sock.until(until);
-    }
-
-    fn stopped(&self) -> Option<Stopped> {
-        self.sock.stopped()
-    }
-}
-
-/// Asks a vang server for its pong.
-fn ask(channel: &mut dyn Channel) -> Result<(), Ended> {
-    let exchange = |channel: &mut dyn Channel| -> io::Result<Result<(), Trouble>> {
-        channel.write_all(&RequestWriter { name: None }.write(1, "ping", &[]))?;
-        channel.flush()?;
-        let mut decoder = Decoder::new(LIMITS);
-        let mut head = Vec::new();
-        let mut buffer = [0; 4_096];
-        loop {
-            let n = match channel.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => n,
-            };
-            head.extend_from_slice(&buffer[..n.min(40_usize.saturating_sub(head.len()))]);
-            // Behind the length every message begins so; told before a wrong length is waited for.
-            if head.get(2).is_some_and(|third| *third != b'{') {
-                return Ok(Err(foreign(&format!("it says {}", quoted(&head, 40)))));
-            }
-            decoder.feed(&buffer[..n]);
-            match decoder.poll_frame() {
-                Ok(None) => {}
-                Ok(Some(frame)) => {
-                    return Ok(match incoming(frame) {
-                        // Also when it wants to know who asks: it has answered in vang's own words.
-                        Ok(Incoming::Reply(_)) => Ok(()),
-                        Ok(Incoming::Event(_)) | Err(_) => {
-                            Err(foreign("it answers in the guide's way, but not to a ping"))
-                        }
-                    });
-                }
-                Err(malformed) => return Ok(Err(foreign(&malformed.to_string()))),
-            }
-        }
-    };
-    match exchange(channel) {
-        Ok(answer) => answer.map_err(Ended::Failed),
-        Err(error) => Err(ended(channel.stopped(), &error, |error| explain(error, Doing::Read))),
-    }
-}
-
-fn ended(stopped: Option<Stopped>, error: &io::Error, name: impl FnOnce(&io::Error) -> Trouble) -> Ended {
-    stopped.map_or_else(|| Ended::Failed(name(error)), Ended::Stopped)
-}
-
-fn no_tls(why: &str) -> Trouble {
-    Trouble {
-        name: format!("no TLS: {why}").into(),
-        likely: "another protocol is spoken at this port, or another TLS than ours",
-        advice: "check the port; --tcp PORT leaves TLS out",
-        passing: false,
-    }
-}
-
-fn foreign(why: &str) -> Trouble {
-    Trouble {
-        name: format!("no vang server: {why}").into(),
-        likely: "another kind of server listens there",
-        advice: "check the port",
-        passing: false,
     }
 }
