@@ -51,6 +51,7 @@ fn ours(port: u16) -> Lines {
             let timer = o["timer"].as_object().map_or("-", |timer| match timer["kind"].as_str().unwrap() {
                 "retransmit" => "on",
                 "zero-window probe" => "persist",
+                "keepalive" => "keepalive",
                 "time-wait" => "timewait",
                 kind => panic!("{kind}"),
             });
@@ -92,7 +93,11 @@ fn their_line(line: &str) -> String {
         "SYN-SENT" => "syn-sent",
         "TIME-WAIT" => "time-wait",
         "CLOSE-WAIT" => "close-wait",
+        "FIN-WAIT-1" => "fin-wait-1",
         "FIN-WAIT-2" => "fin-wait-2",
+        "SYN-RECV" => "syn-received",
+        "LAST-ACK" => "last-ack",
+        "CLOSING" => "closing",
         other => panic!("{other} in {line}"),
     };
     let rest = words[6..].join(" ");
@@ -120,9 +125,27 @@ fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
 }
 
 fn listen(host: &str) -> (TcpListener, u16) {
-    let listener = TcpListener::bind((host, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    (listener, port)
+    fresh(|| {
+        let listener = TcpListener::bind((host, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    })
+}
+
+/// What is opened, at a port that nothing else has: the kernel also gives ones of which a TIME-WAIT of somebody's is
+/// left.
+fn fresh<S>(open: impl Fn() -> (S, u16)) -> (S, u16) {
+    let until = Instant::now() + PATIENCE;
+    // Those that will not do are kept, or they would be given again.
+    let mut others = Vec::new();
+    loop {
+        let (socket, port) = open();
+        if theirs(port).len() == 1 {
+            return (socket, port);
+        }
+        others.push(socket);
+        assert!(Instant::now() < until, "no port is free of TIME-WAIT");
+    }
 }
 
 #[test]
@@ -148,11 +171,14 @@ fn unread_bytes_and_half_closed_and_time_wait_are_told_as_ss_tells_them() {
 #[test]
 fn a_full_accept_queue_is_told_apart_from_bytes_and_named() {
     for (host, domain) in HOSTS.into_iter().zip([Domain::IPV4, Domain::IPV6]) {
-        let listener = Socket::new(domain, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::new(host.parse().unwrap(), 0).into()).unwrap();
-        listener.listen(1).unwrap();
+        let (listener, port) = fresh(|| {
+            let listener = Socket::new(domain, Type::STREAM, None).unwrap();
+            listener.bind(&SocketAddr::new(host.parse().unwrap(), 0).into()).unwrap();
+            listener.listen(1).unwrap();
+            let port = listener.local_addr().unwrap().as_socket().unwrap().port();
+            (listener, port)
+        });
         let address = listener.local_addr().unwrap();
-        let port = address.as_socket().unwrap().port();
         // One more than the backlog fits; the third waits for an answer.
         let clients: Vec<Socket> = (0..3)
             .map(|_| {
@@ -210,8 +236,11 @@ fn a_reader_that_does_not_read_is_named_at_both_ends() {
 #[test]
 fn datagrams_that_wait_and_that_were_dropped_are_told() {
     for host in HOSTS {
-        let reader = UdpSocket::bind((host, 0)).unwrap();
-        let port = reader.local_addr().unwrap().port();
+        let (reader, port) = fresh(|| {
+            let reader = UdpSocket::bind((host, 0)).unwrap();
+            let port = reader.local_addr().unwrap().port();
+            (reader, port)
+        });
         socket2::SockRef::from(&reader).set_recv_buffer_size(4_096).unwrap();
         let writer = UdpSocket::bind((host, 0)).unwrap();
         writer.connect(reader.local_addr().unwrap()).unwrap();
@@ -306,10 +335,12 @@ fn whose_a_socket_is_stays_unsaid_where_only_root_may_know() {
     let (_listener, port) = listen("127.0.0.1");
     let port = port.to_string();
     let args = ["net", "sockets", "--json", "--port", &port];
-    // The target folder may be in somebody's home.
+    // The target folder may be in somebody's home. Copied by another program: a child that another test starts while
+    // this one writes would hold the copy open, and who runs it then is told `text file busy`.
     let dir = folder();
     let binary = dir.path().join("vang");
-    std::fs::copy(env!("CARGO_BIN_EXE_vang"), &binary).unwrap();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_vang")).arg(&binary).status().unwrap();
+    assert!(copied.success());
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let (mut command, hidden) = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
@@ -321,6 +352,7 @@ fn whose_a_socket_is_stays_unsaid_where_only_root_may_know() {
     };
     let output = command.args(args).output().expect("setpriv (package util-linux)");
     let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&last["shown"], &last["owner_hidden"]), (&Value::from(1), &Value::from(hidden)), "{text}");
 }
