@@ -1,6 +1,5 @@
 //! Every error that a person meets on sockets, provoked: its name, its likely cause, what to do, the exit
-//! code. (Network and host unreachable need a network that is not there: their words are tested in
-//! `crates/client/src/trouble.rs`.)
+//! code. (Network and host unreachable need routers: `net/errors.rs` meets them, and the others with `vang net`.)
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
