@@ -2,7 +2,8 @@
 //! row stays until all is read, so that late packets find it, unless the table is full.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
@@ -139,10 +140,36 @@ struct Conversation {
     halves: [Half; 2],
 }
 
+/// Both ends, the lesser first, so that both directions have one. Bytes in a row are looked up quickest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key([u8; 36]);
+
+impl Key {
+    fn of(from: SocketAddr, to: SocketAddr) -> Key {
+        let (one, other) = if from <= to { (from, to) } else { (to, from) };
+        let mut bytes = [0; 36];
+        for (end, place) in [one, other].into_iter().zip(bytes.chunks_exact_mut(18)) {
+            let ip = match end.ip() {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            };
+            place[..16].copy_from_slice(&ip.octets());
+            place[16..].copy_from_slice(&end.port().to_be_bytes());
+        }
+        Key(bytes)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Conversations {
-    table: HashMap<(SocketAddr, SocketAddr), Box<Conversation>>,
+    table: HashMap<Key, Box<Conversation>>,
     begun: u64,
     held: usize,
 }
@@ -156,25 +183,25 @@ impl Conversations {
         segment: &Segment<'_>,
         tell: &mut dyn FnMut(Told<'_>),
     ) {
-        let Segment { from, to, flags, .. } = *segment;
-        let key = if from <= to { (from, to) } else { (to, from) };
-        let opens = flags.syn && !flags.ack;
-        if opens && self.table.get(&key).is_some_and(|old| old.is_followed_by(segment.seq, from)) {
-            // The same ports again.
-            if let Some(old) = self.table.remove(&key) {
-                self.finish(old, tell);
-            }
+        let key = Key::of(segment.from, segment.to);
+        let opens = segment.flags.syn && !segment.flags.ack;
+        if let Some(conversation) = self.table.get_mut(&key)
+            && !(opens && conversation.is_followed_by(segment.seq, segment.from))
+        {
+            self.held = conversation.push(time_ns, packet_bytes, segment, self.held, tell);
+            return;
         }
-        if !self.table.contains_key(&key) {
-            if self.table.len() >= CONVERSATIONS_MAX || self.held > HELD_BYTES_MAX {
-                self.forget_oldest(tell);
-            }
-            self.begun += 1;
-            let new = Conversation::new(self.begun, time_ns, segment);
-            self.table.insert(key, Box::new(new));
+        // The same ports may be there again.
+        if let Some(old) = self.table.remove(&key) {
+            self.finish(old, tell);
         }
-        let Some(conversation) = self.table.get_mut(&key) else { return };
-        self.held = conversation.push(time_ns, packet_bytes, segment, self.held, tell);
+        if self.table.len() >= CONVERSATIONS_MAX || self.held > HELD_BYTES_MAX {
+            self.forget_oldest(tell);
+        }
+        self.begun += 1;
+        let mut new = Box::new(Conversation::new(self.begun, time_ns, segment));
+        self.held = new.push(time_ns, packet_bytes, segment, self.held, tell);
+        self.table.insert(key, new);
     }
 
     fn finish(&mut self, mut conversation: Box<Conversation>, tell: &mut dyn FnMut(Told<'_>)) {
@@ -282,6 +309,7 @@ impl Conversation {
             }
         }
         if stream.is_ended() && !half.ended {
+            way.speaks = reader.speaks();
             reader.end(&mut |heard| {
                 way.messages += 1;
                 tell(Told::Message { conversation, side, time_ns, heard });
@@ -303,8 +331,8 @@ impl Conversation {
         for (half, side) in self.halves.iter_mut().zip([Side::Client, Side::Server]) {
             let Half { stream, reader, way, ended, .. } = half;
             stream.finish(&mut |part| hear(part, reader, way, (conversation, side, time_ns), tell));
-            way.speaks = reader.speaks();
             if !*ended {
+                way.speaks = reader.speaks();
                 reader.end(&mut |heard| {
                     way.messages += 1;
                     tell(Told::Message { conversation, side, time_ns, heard });

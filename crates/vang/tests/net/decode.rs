@@ -65,6 +65,7 @@ fn a_capture_is_told_as_conversations_and_messages() {
     assert_eq!(conversations[0]["client"], "10.0.0.7:51512");
     assert_eq!(conversations[0]["ending"], "server closed, then client");
     assert_eq!(conversations[0]["took_ns"], 500_000_000);
+    assert_eq!(conversations[0]["from_client"]["speaks"], "native");
     assert_eq!(conversations[1]["server"], "[2001:db8::1]:80");
     assert_eq!(conversations[1]["ending"], "reset by server");
     let summary = events(&objects, "summary");
