@@ -26,6 +26,7 @@ pub mod resolve; // what a name stands for, and which address answers
 pub mod ping; // is it there, how far is it, and where does the way end
 pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
 pub mod capture; // captures as conversations
+pub mod doctor; // what is the matter with a server, step by step
 pub mod decode; // what a capture holds
 pub mod tap; // a proxy that shows, records and disturbs what passes
 

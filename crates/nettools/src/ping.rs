@@ -7,7 +7,7 @@ mod socket; // an ICMP socket, whichever we may have, and its error queue
 mod tally; // loss, min/avg/max/stddev, percentiles
 mod told; // the records
 mod echo; // ping by ICMP
-mod handshake; // TLS to measure it
+pub(crate) mod handshake; // TLS to measure it
 mod layers; // ping by what is above ICMP
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +17,7 @@ use crate::failure::Outcome;
 use crate::lookup::{Purpose, look_up};
 use crate::{Failure, Report, Stop, Verdict};
 
+pub(crate) use echo::Once as Reached;
 use icmp::Family;
 pub use told::Layer;
 
@@ -75,6 +76,13 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         return Ok(Verdict::Bad);
     };
     layers::run(asked, address, report, stop)
+}
+
+/// One echo request, for whoever looks at more than pings. An error: no socket for it is allowed here.
+pub(crate) fn reach(to: SocketAddr, wait: Duration, stop: &Stop) -> Result<Reached, Failure> {
+    let (host, only, layer) = (String::new(), Only::Any, Layer::Icmp);
+    let asked = Asked { host, only, count: Some(1), interval: INTERVAL, wait, size: SIZE, ttl: None, layer };
+    echo::once(&asked, SocketAddr::new(to.ip(), 0), stop)
 }
 
 /// The address to ping; with port 0.

@@ -2,6 +2,7 @@
 //! into an exit code: 0 good, 1 not as it should be or failed, 2 wrong usage, 124 timed out.
 
 mod conform; // vang net conform
+mod doctor; // vang net doctor
 mod decode; // vang net decode
 mod tap; // vang net tap
 mod resolve; // vang net resolve
@@ -39,6 +40,7 @@ pub(crate) struct NetArgs {
 #[derive(Subcommand, Debug)]
 enum Tool {
     Conform(conform::Args),
+    Doctor(doctor::Args),
     Decode(decode::Args),
     Tap(Box<tap::Args>),
     Resolve(resolve::Args),
@@ -64,6 +66,7 @@ pub(crate) struct Common {
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
         Tool::Conform(args) => conform::run(args),
+        Tool::Doctor(args) => doctor::run(args),
         Tool::Decode(args) => decode::run(args),
         Tool::Tap(args) => tap::run(*args),
         Tool::Resolve(args) => resolve::run(args),

@@ -326,7 +326,7 @@ impl Ping<'_> {
 }
 
 /// What came of one echo request.
-pub(super) enum Once {
+pub(crate) enum Once {
     /// In this time.
     Answered(Duration),
     Silent,

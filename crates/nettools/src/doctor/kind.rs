@@ -1,0 +1,145 @@
+//! What a server is, by what it answers: a vang server, a server of the guide, an echo, HTTP, or one that speaks first. Two
+//! questions at the most, each on a connection of its own; nobody is told a name.
+
+use std::io::{Read, Write};
+
+use vang_proto::vang::RequestWriter;
+use vang_proto::{Decoder, Frame};
+
+use crate::quote::quoted;
+
+/// Bytes both ways, in TLS or not.
+pub(super) trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
+
+/// What answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Its name and version.
+    Vang { server: String, journal: String },
+    /// vang's protocol, but not on this connection: why.
+    VangRefuses { code: String, detail: String },
+    /// One exchange, then close.
+    Guide,
+    /// It sends back what it was sent.
+    Echo,
+    /// Its first line.
+    Http { status: String },
+    /// It speaks first, or speaks something else: how that begins.
+    Other { says: String },
+    /// It closed without a word.
+    Mute,
+    /// Nothing came in time.
+    Silent,
+}
+
+/// What is read of an answer, bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// The request by which a vang server is known.
+pub(super) fn hello() -> Vec<u8> {
+    RequestWriter { name: None }.write(1, "hello", &[]).to_vec()
+}
+
+/// The request by which an HTTP server is known.
+pub(super) fn http(host: &str) -> Vec<u8> {
+    format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+/// Asks, and tells by the answer.
+pub(super) fn ask(stream: &mut dyn Wire, question: &[u8]) -> Kind {
+    // A peer that speaks first or closes early may be heard all the same.
+    let _ = stream.write_all(question).and_then(|()| stream.flush());
+    let (mut came, mut buffer) = (Vec::new(), [0; 4_096]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return tell(&came, question).unwrap_or(Kind::Mute),
+            Ok(n) => came.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && came.is_empty() => {
+                return Kind::Silent;
+            }
+            Err(_) => return tell(&came, question).unwrap_or(Kind::Mute),
+        }
+        if is_enough(&came, question) || came.len() > ANSWER_BYTES_MAX {
+            return tell(&came, question).unwrap_or(Kind::Mute);
+        }
+    }
+}
+
+fn is_enough(came: &[u8], question: &[u8]) -> bool {
+    came.starts_with(question)
+        || first_frame(came).is_some()
+        || !could_be_a_frame(came) && came.contains(&b'\n')
+}
+
+fn could_be_a_frame(came: &[u8]) -> bool {
+    came.get(2).is_none_or(|third| *third == b'{')
+}
+
+fn first_frame(came: &[u8]) -> Option<Frame> {
+    let mut decoder = Decoder::default();
+    decoder.feed(came);
+    decoder.poll_frame().ok().flatten()
+}
+
+fn tell(came: &[u8], question: &[u8]) -> Option<Kind> {
+    if came.is_empty() {
+        return None;
+    }
+    if came.starts_with(question) {
+        return Some(Kind::Echo);
+    }
+    let line = String::from_utf8_lossy(came.split(|byte| *byte == b'\n').next().unwrap_or_default());
+    if line.starts_with("HTTP/") {
+        return Some(Kind::Http { status: line.trim_end().chars().take(100).collect() });
+    }
+    let Some(frame) = first_frame(came) else { return Some(Kind::Other { says: quoted(came, 60) }) };
+    let text = |key: &str| frame.header.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default();
+    Some(match (frame.header.number("protocol"), text("code").as_str()) {
+        (Some(_), _) => Kind::Vang { server: text("server"), journal: text("journal") },
+        (None, "") => Kind::Guide,
+        (None, code) => Kind::VangRefuses { code: code.to_owned(), detail: text("detail") },
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_known_by_its_answer() {
+        let message = |keys: &str| {
+            let header = format!(
+                r#"{{"byteorder": "little", "content-type": "text/json", "content-encoding": "utf-8", "content-length": 2{keys}}}"#
+            );
+            [&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), b"{}"].concat()
+        };
+        for (answer, kind) in [
+            (
+                message(r#", "protocol": 1, "server": "vang/1", "journal": "ab""#),
+                Kind::Vang { server: "vang/1".to_owned(), journal: "ab".to_owned() },
+            ),
+            (
+                message(r#", "code": "tls-required", "detail": "no""#),
+                Kind::VangRefuses { code: "tls-required".to_owned(), detail: "no".to_owned() },
+            ),
+            (message(""), Kind::Guide),
+            (hello(), Kind::Echo),
+            (
+                b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n".to_vec(),
+                Kind::Http { status: "HTTP/1.1 400 Bad Request".to_owned() },
+            ),
+            (
+                b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+                Kind::Other { says: "\"SSH-2.0-OpenSSH_9.2\\r\\n\"".to_owned() },
+            ),
+        ] {
+            assert_eq!(tell(&answer, &hello()), Some(kind));
+            assert!(is_enough(&answer, &hello()));
+        }
+        assert_eq!(tell(b"", &hello()), None);
+        assert!(!is_enough(&message("")[..40], &hello()));
+    }
+}
