@@ -22,6 +22,7 @@ pub mod diag; // what the kernel knows of sockets
 mod owners; // whose sockets they are
 pub mod stall; // full queues, made on purpose
 pub mod sockets; // every socket, its queues, its owner, what is wrong with it
+pub mod echo; // a server that gives every byte back, and a client that checks it
 pub mod resolve; // what a name stands for, and which address answers
 pub mod ping; // is it there, how far is it, and where does the way end
 pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,13 +16,16 @@ pub trait Record: fmt::Display + Serialize {
     const EVENT: &'static str;
 }
 
-/// Where records go. Threads share one: each record is written whole.
+/// Where records go. Threads share one, and clones write to the same place: each record is written whole.
+#[derive(Clone)]
 pub struct Report {
-    out: Mutex<Box<dyn Write + Send>>,
-    aside: Mutex<Box<dyn Write + Send>>,
+    out: Shared,
+    aside: Shared,
     json: bool,
     explains: bool,
 }
+
+type Shared = Arc<Mutex<Box<dyn Write + Send>>>;
 
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +44,8 @@ impl Report {
         json: bool,
         explains: bool,
     ) -> Report {
-        Report { out: Mutex::new(Box::new(out)), aside: Mutex::new(Box::new(aside)), json, explains }
+        let shared = |to: Box<dyn Write + Send>| Arc::new(Mutex::new(to));
+        Report { out: shared(Box::new(out)), aside: shared(Box::new(aside)), json, explains }
     }
 
     /// Are objects wanted? Then nothing is drawn: no progress, no picture.
@@ -91,7 +95,7 @@ impl Report {
     }
 }
 
-fn write_line(to: &Mutex<Box<dyn Write + Send>>, line: &str) -> io::Result<()> {
+fn write_line(to: &Shared, line: &str) -> io::Result<()> {
     let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
     to.write_all(format!("{line}\n").as_bytes())?;
     to.flush()
@@ -100,8 +104,6 @@ fn write_line(to: &Mutex<Box<dyn Write + Send>>, line: &str) -> io::Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[derive(Clone, Default)]

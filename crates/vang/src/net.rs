@@ -5,6 +5,7 @@ mod conform; // vang net conform
 mod doctor; // vang net doctor
 mod decode; // vang net decode
 mod tap; // vang net tap
+mod echo; // vang net echo
 mod resolve; // vang net resolve
 mod sockets; // vang net sockets
 mod stall; // vang net stall
@@ -21,6 +22,7 @@ use crate::say::{self, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
+  vang net echo serve                  a server that gives every byte back; `vang net echo send` checks it
   vang net resolve localhost 65432     what the name stands for, and which address answers
   vang net ping localhost              is it there, and how far is it
   vang net conform localhost:65432     does a server speak the protocol?
@@ -43,6 +45,7 @@ enum Tool {
     Doctor(doctor::Args),
     Decode(decode::Args),
     Tap(Box<tap::Args>),
+    Echo(echo::Args),
     Resolve(resolve::Args),
     Sockets(sockets::Args),
     Stall(stall::Args),
@@ -69,6 +72,7 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Doctor(args) => doctor::run(args),
         Tool::Decode(args) => decode::run(args),
         Tool::Tap(args) => tap::run(*args),
+        Tool::Echo(args) => echo::run(args),
         Tool::Resolve(args) => resolve::run(args),
         Tool::Sockets(args) => sockets::run(args),
         Tool::Stall(args) => stall::run(args),

@@ -1,0 +1,590 @@
+//! `vang net echo`: the checklist's echo programs, each against ours and against Python's standard library.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Tail, folder, vang};
+
+const MODELS: [&str; 4] = ["sequential", "threads", "selector", "async"];
+
+/// `vang net echo serve`, whose records are read as they come.
+struct Echo {
+    tail: Tail,
+    address: String,
+    listening: Value,
+}
+
+impl Echo {
+    fn serve(args: &[&str]) -> Echo {
+        let mut command = vang();
+        command.args(["net", "echo", "serve", "--json"]).args(args);
+        if !args.iter().any(|arg| ["--listen", "--unix"].contains(arg)) {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut tail = Tail::start(command);
+        let listening = tail.json();
+        assert_eq!(listening["event"], "listening", "{listening}");
+        Echo { tail, address: listening["address"].as_str().unwrap().to_owned(), listening }
+    }
+
+    /// The next record of this kind.
+    fn next(&mut self, event: &str) -> Value {
+        loop {
+            let record = self.tail.json();
+            if record["event"] == event {
+                return record;
+            }
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// SIGINT, as Ctrl-C sends it; gives the summary.
+    fn interrupt(mut self) -> Value {
+        let status = Command::new("kill").args(["-INT", &self.tail.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+        let summary = self.next("summary");
+        assert!(self.tail.wait().success());
+        summary
+    }
+}
+
+fn send(args: &[&str]) -> Output {
+    vang().args(["net", "echo", "send"]).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The records of a client with this exit code.
+fn records(args: &[&str], code: i32) -> Vec<Value> {
+    let output = send(&[args, &["--json"]].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}{errors}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of<'a>(records: &'a [Value], event: &str) -> Vec<&'a Value> {
+    records.iter().filter(|record| record["event"] == event).collect()
+}
+
+fn summary(records: &[Value]) -> &Value {
+    of(records, "summary")[0]
+}
+
+/// A Python program on whose first line stands the port at which it listens; it ends with the test.
+fn python(program: &str) -> (Tail, String) {
+    let mut command = Command::new("python3");
+    command.args(["-S", "-E", "-B", "-u", "-c", program]);
+    let mut tail = Tail::start(command);
+    let port = tail.line();
+    (tail, format!("127.0.0.1:{port}"))
+}
+
+fn python_client(program: &str, address: &str) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let host = host.trim_matches(['[', ']']);
+    let output =
+        Command::new("python3").args(["-S", "-E", "-B", "-c", program, host, port]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn one_client_is_served_and_the_server_exits_in_every_model_and_family() {
+    let dir = folder();
+    let path = dir.path().join("echo.sock").display().to_string();
+    for model in MODELS {
+        for at in [["--listen", "127.0.0.1:0"], ["--listen", "[::1]:0"], ["--unix", &path]] {
+            let mut server = Echo::serve(&[&at[..], &["--model", model, "--once"]].concat());
+            let output = send(&[&server.address]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{model} {at:?}: {text}");
+            assert!(text.starts_with("\"Hello, world\" came back: 12 bytes in "), "{text}");
+            assert_eq!(server.next("connected")["connection"], 1);
+            let echoed = server.next("echoed");
+            assert_eq!((&echoed["text"], &echoed["bytes"]), (&"\"Hello, world\"".into(), &12.into()));
+            let closed = server.next("closed");
+            assert_eq!((&closed["by"], &closed["bytes"]), (&"peer".into(), &12.into()), "{model}: {closed}");
+            assert_eq!(server.next("summary")["bytes"], 12);
+            assert!(server.tail.wait().success());
+        }
+    }
+    assert!(!dir.path().join("echo.sock").exists(), "the socket's file goes with its server");
+}
+
+#[test]
+fn the_guides_client_in_python_is_served_by_every_model() {
+    let client = "import socket, sys\n\
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:\n\
+        \x20   s.connect((sys.argv[1], int(sys.argv[2])))\n\
+        \x20   s.sendall(b'Hello, world')\n\
+        \x20   data = s.recv(1024)\n\
+        print(f'Received {data!r}')";
+    for model in MODELS {
+        let server = Echo::serve(&["--model", model, "--once"]);
+        assert_eq!(python_client(client, &server.address), "Received b'Hello, world'\n", "{model}");
+    }
+}
+
+#[test]
+fn the_guides_server_in_python_serves_our_client_and_exits() {
+    let (mut server, address) = python(
+        "import socket\n\
+         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:\n\
+         \x20   s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1])\n\
+         \x20   conn, addr = s.accept()\n\
+         \x20   with conn:\n\
+         \x20       while True:\n\
+         \x20           data = conn.recv(1024)\n\
+         \x20           if not data: break\n\
+         \x20           conn.sendall(data)",
+    );
+    let told = records(&[&address], 0);
+    assert_eq!(of(&told, "back")[0]["text"], "\"Hello, world\"");
+    assert_eq!(summary(&told)["messages"], 1);
+    assert!(server.wait().success(), "our client closed, so theirs ended");
+}
+
+#[test]
+fn many_connections_at_once_send_two_messages_each_and_all_come_back() {
+    let texts = ["--message", "Message 1 from client.", "--message", "Message 2 from client."];
+    for model in ["threads", "selector", "async"] {
+        let server = Echo::serve(&["--model", model]);
+        let told = records(&[&[server.address.as_str(), "--connections", "50"], &texts[..]].concat(), 0);
+        assert_eq!(of(&told, "back").len(), 100);
+        let all = summary(&told);
+        assert_eq!(
+            (&all["connections"], &all["messages"], &all["bytes"]),
+            (&50.into(), &100.into(), &2_200.into())
+        );
+        let served = server.interrupt();
+        assert_eq!((&served["connections"], &served["bytes"]), (&50.into(), &2_200.into()), "{model}");
+    }
+}
+
+#[test]
+fn pythons_selector_server_serves_our_many_connections() {
+    let (_server, address) = python(
+        "import selectors, socket, types\n\
+         sel = selectors.DefaultSelector()\n\
+         l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(); print(l.getsockname()[1])\n\
+         l.setblocking(False); sel.register(l, selectors.EVENT_READ, None)\n\
+         while True:\n\
+         \x20 for key, mask in sel.select():\n\
+         \x20  if key.data is None:\n\
+         \x20   c, a = key.fileobj.accept(); c.setblocking(False)\n\
+         \x20   sel.register(c, selectors.EVENT_READ | selectors.EVENT_WRITE, types.SimpleNamespace(out=b''))\n\
+         \x20   continue\n\
+         \x20  s, d = key.fileobj, key.data\n\
+         \x20  if mask & selectors.EVENT_READ:\n\
+         \x20   data = s.recv(1024)\n\
+         \x20   if data: d.out += data\n\
+         \x20   else: sel.unregister(s); s.close(); continue\n\
+         \x20  if mask & selectors.EVENT_WRITE and d.out:\n\
+         \x20   d.out = d.out[s.send(d.out):]",
+    );
+    let texts = ["--message", "Message 1 from client.", "--message", "Message 2 from client."];
+    let told = records(&[&[address.as_str(), "--connections", "20"], &texts[..]].concat(), 0);
+    assert_eq!((&summary(&told)["messages"], &summary(&told)["bytes"]), (&40.into(), &880.into()));
+}
+
+#[test]
+fn the_greeting_server_counts_reads_everything_answers_twice_and_closes() {
+    for model in ["sequential", "threads"] {
+        let mut server = Echo::serve(&["--model", model, "--greet"]);
+        for n in 1..=2 {
+            let mut stream = server.connect();
+            stream.write_all(b"first line\nsecond line\n").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(
+                answer,
+                "I have read everything you sent: 23 bytes.\nNow I close this connection. Goodbye.\n"
+            );
+            assert_eq!(server.next("connected")["connection"], n);
+            let closed = server.next("closed");
+            assert_eq!((&closed["by"], &closed["how"]), (&"we".into(), &"answered".into()));
+        }
+    }
+    // Whoever does not close its half is answered too, when it falls silent.
+    let server = Echo::serve(&["--model", "sequential", "--greet"]);
+    let client = "import socket, sys\n\
+        s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+        s.sendall(b'hi')\n\
+        while data := s.recv(1024): print(data.decode(), end='')";
+    assert!(
+        python_client(client, &server.address).starts_with("I have read everything you sent: 2 bytes.\n")
+    );
+}
+
+#[test]
+fn one_by_one_the_second_waits_until_the_first_has_gone() {
+    let mut server = Echo::serve(&["--model", "sequential"]);
+    let mut first = server.connect();
+    first.write_all(b"one").unwrap();
+    first.read_exact(&mut [0; 3]).unwrap();
+    // The kernel accepts it, and takes its bytes.
+    let mut second = server.connect();
+    second.write_all(b"two").unwrap();
+    assert_eq!(server.next("connected")["connection"], 1);
+    drop(first);
+    let mut bytes = [0; 3];
+    second.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"two");
+    // In this order: the first had closed before the second was accepted.
+    assert_eq!(server.next("closed")["connection"], 1);
+    assert_eq!(server.next("connected")["connection"], 2);
+}
+
+#[test]
+fn a_connection_that_waits_for_ever_disturbs_nobody_but_in_the_sequential_model() {
+    for model in ["threads", "selector", "async"] {
+        let server = Echo::serve(&["--model", model]);
+        let _silent = server.connect();
+        let mut greedy = server.connect();
+        // Sends and never reads: its server must stop reading, and keep serving.
+        greedy.set_nonblocking(true).unwrap();
+        while greedy.write(&[b'x'; 1 << 16]).is_ok() {}
+        assert_eq!(summary(&records(&[&server.address], 0))["messages"], 1, "{model}");
+    }
+}
+
+#[test]
+fn how_a_connection_ended_is_told() {
+    for model in MODELS {
+        let mut server = Echo::serve(&["--model", model, "--idle", "300ms"]);
+        // Reset: it closes with something unread.
+        let mut reset = server.connect();
+        reset.write_all(b"x").unwrap();
+        assert_eq!(server.next("echoed")["bytes"], 1);
+        socket2::SockRef::from(&reset).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(reset);
+        assert_eq!(server.next("closed")["how"], "reset", "{model}");
+        // Sends, closes its half, and still receives.
+        let mut half = server.connect();
+        half.write_all(&vec![b'y'; 100_000]).unwrap();
+        half.shutdown(Shutdown::Write).unwrap();
+        let mut back = Vec::new();
+        half.read_to_end(&mut back).unwrap();
+        assert_eq!(back.len(), 100_000, "{model}");
+        let closed = server.next("closed");
+        assert!(["half-close", "end of stream"].contains(&closed["how"].as_str().unwrap()), "{closed}");
+        assert_eq!(closed["bytes"], 100_000);
+        // Does nothing at all.
+        let mut idle = server.connect();
+        assert_eq!(idle.read(&mut [0]).unwrap(), 0, "the server closes it");
+        let closed = server.next("closed");
+        assert_eq!((&closed["by"], &closed["how"]), (&"we".into(), &"idle".into()), "{model}");
+        // Stopped in the middle.
+        let mut open = server.connect();
+        open.write_all(b"z").unwrap();
+        open.read_exact(&mut [0]).unwrap();
+        let served = server.interrupt();
+        assert_eq!((&served["broken"], &served["idle"]), (&1.into(), &1.into()), "{model}: {served}");
+        assert_eq!(open.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_half_close_with_bytes_under_way_is_named() {
+    let mut server = Echo::serve(&["--model", "selector"]);
+    let stopped = |name: &str| {
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &server.tail.pid().to_string()]).status();
+        assert!(status.unwrap().success());
+    };
+    // While the server stands still both bytes and end arrive.
+    let mut stream = server.connect();
+    stopped("STOP");
+    stream.write_all(b"bye").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    stopped("CONT");
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    assert_eq!((back.as_slice(), &server.next("closed")["how"]), (&b"bye"[..], &"half-close".into()));
+}
+
+#[test]
+fn large_messages_come_back_whole_in_every_model_plain_and_in_tls() {
+    for model in MODELS {
+        for tls in [false, true] {
+            let mut args = vec!["--model", model, "--quiet"];
+            args.extend(tls.then_some("--tls"));
+            let server = Echo::serve(&args);
+            let mut args =
+                vec![server.address.as_str(), "--bytes", "3m", "--connections", "1", "--count", "2"];
+            args.extend(tls.then_some("--tls"));
+            let told = records(&args, 0);
+            assert_eq!(summary(&told)["bytes"], 6 << 20, "{model} {tls}");
+            assert_eq!(server.interrupt()["bytes"], 6 << 20, "{model} {tls}");
+        }
+    }
+}
+
+#[test]
+fn tls_says_who_answered_and_believes_only_whom_it_should() {
+    let dir = folder();
+    let pem = dir.path().join("cert.pem").display().to_string();
+    let server = Echo::serve(&["--tls", "--certificate-out", &pem]);
+    let key = server.listening["key"].as_str().unwrap().to_owned();
+    let to = server.address.as_str();
+    let told = records(&[to, "--tls"], 0);
+    assert_eq!(
+        (&of(&told, "tls")[0]["key"], &of(&told, "tls")[0]["verified"]),
+        (&key.clone().into(), &false.into())
+    );
+    assert!(of(&told, "means")[0]["text"].as_str().unwrap().contains("whoever answers is believed"));
+    for pin in [["--fingerprint", key.as_str()], ["--ca", pem.as_str()]] {
+        let told = records(&[&[to, "--tls"], &pin[..]].concat(), 0);
+        assert_eq!(
+            (&of(&told, "tls")[0]["verified"], of(&told, "means").len()),
+            (&true.into(), 0),
+            "{pin:?}"
+        );
+    }
+    let other = format!("SHA256:{}", "A".repeat(43));
+    let told = records(&[to, "--tls", "--fingerprint", &other], 1);
+    let why = of(&told, "broken")[0]["why"].as_str().unwrap().to_owned();
+    assert!(why.contains(&format!("the server's key is {key}, not {other}")), "{why}");
+    assert_eq!(summary(&told)["bytes"], 0, "nothing was said to it");
+    // Another's certificate vouches for nobody here.
+    let other_pem = dir.path().join("other.pem").display().to_string();
+    let _other = Echo::serve(&["--tls", "--certificate-out", &other_pem]);
+    assert!(!of(&records(&[to, "--tls", "--ca", &other_pem], 1), "broken").is_empty());
+    // Python's TLS, which checks the certificate and the name.
+    let client = format!(
+        "import socket, ssl, sys\n\
+         c = ssl.create_default_context(cafile='{pem}')\n\
+         with c.wrap_socket(socket.create_connection((sys.argv[1], int(sys.argv[2]))), server_hostname='localhost') as s:\n\
+         \x20   s.sendall(b'Hello, world'); print(s.recv(1024))"
+    );
+    assert_eq!(python_client(&client, to), "b'Hello, world'\n");
+}
+
+#[test]
+fn datagrams_are_echoed_to_ours_and_to_python_by_both_families() {
+    for at in ["127.0.0.1:0", "[::1]:0"] {
+        let mut server = Echo::serve(&["--udp", "--listen", at]);
+        let told = records(&[&server.address, "--udp", "--message", "Hello, world", "--message", ""], 0);
+        assert_eq!((&summary(&told)["sent"], &summary(&told)["back"]), (&2.into(), &2.into()));
+        assert_eq!(server.next("echoed")["text"], "\"Hello, world\"");
+        let client = "import socket, sys\n\
+            f = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n\
+            s = socket.socket(f, socket.SOCK_DGRAM); s.settimeout(30)\n\
+            s.sendto(b'Hello, world', (sys.argv[1], int(sys.argv[2]))); print(s.recv(1024))";
+        assert_eq!(python_client(client, &server.address), "b'Hello, world'\n");
+        let told =
+            records(&[&server.address, "--udp", "--bytes", "1200", "--count", "50", "--rate", "1000"], 0);
+        let all = summary(&told);
+        assert_eq!((&all["sent"], &all["back"], &all["lost"]), (&50.into(), &50.into(), &0.into()));
+        assert!(all["jitter_us"].as_f64().unwrap() > 0.0);
+        assert_eq!(server.interrupt()["reads"], 53);
+    }
+    let mut once = Echo::serve(&["--udp", "--once"]);
+    assert_eq!(summary(&records(&[&once.address, "--udp"], 0))["back"], 1);
+    assert!(once.tail.wait().success());
+}
+
+#[test]
+fn what_a_network_does_to_datagrams_is_counted() {
+    // Loses each number that ends in 4, doubles those that end in 6, lets 9 overtake 8.
+    let (_server, address) = python(
+        "import socket\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])\n\
+         held = None\n\
+         while True:\n\
+         \x20 d, a = s.recvfrom(65536); n = int.from_bytes(d[:8], 'big') % 10\n\
+         \x20 if n == 4: continue\n\
+         \x20 if n == 8: held = d; continue\n\
+         \x20 s.sendto(d, a)\n\
+         \x20 if n == 6: s.sendto(d, a)\n\
+         \x20 if n == 9: s.sendto(held, a)",
+    );
+    let output = send(&[&address, "--udp", "--rate", "500", "--count", "100", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let all = summary(&told);
+    assert_eq!((&all["sent"], &all["back"], &all["lost"]), (&100.into(), &90.into(), &10.into()), "{all}");
+    assert_eq!((&all["duplicated"], &all["reordered"]), (&10.into(), &10.into()), "{all}");
+    assert_eq!(of(&told, "means").len(), 3);
+    // Nobody there: ICMP says so.
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = records(&[&port.to_string(), "--udp"], 1);
+    assert!(of(&told, "broken")[0]["why"].as_str().unwrap().contains("port unreachable"), "{told:?}");
+}
+
+#[test]
+fn what_comes_back_otherwise_is_told_at_its_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || {
+        let mut buffer = [0; 64];
+        // Wrong in the middle; more than was sent; less, then the end.
+        for answer in [&b"Hello, World"[..], b"Hello, world!", b"Hello"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert_eq!(stream.read(&mut buffer).unwrap(), 12);
+            stream.write_all(answer).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = stream.read(&mut buffer);
+        }
+    });
+    let told = records(&[&address], 1);
+    let wrong = of(&told, "wrong")[0];
+    assert_eq!(
+        (&wrong["byte"], &wrong["sent"], &wrong["came"]),
+        (&7.into(), &"\"world\"".into(), &"\"World\"".into())
+    );
+    assert!(of(&told, "means")[0]["text"].as_str().unwrap().contains("no echo server"));
+    let told = records(&[&address], 1);
+    assert_eq!(
+        (&of(&told, "wrong")[0]["byte"], &of(&told, "wrong")[0]["came"]),
+        (&12.into(), &"\"!\"".into())
+    );
+    let told = records(&[&address], 1);
+    assert_eq!(of(&told, "broken")[0]["why"], "the server closed after 5 of 12 bytes of message 1");
+    server.join().unwrap();
+}
+
+#[test]
+fn a_timetable_waits_for_nobody_and_both_waits_are_told() {
+    let server = Echo::serve(&["--quiet"]);
+    let told = records(&[&server.address, "--rate", "2000", "--duration", "1s", "--connections", "4"], 0);
+    let all = summary(&told);
+    assert_eq!((&all["messages"], &all["of"]), (&all["of"], &2_000.into()), "{all}");
+    assert!(all["wait"]["p50_us"].as_f64().unwrap() > 0.0 && all["since_sent"]["p50_us"].is_number());
+    // A server that stands still shows in the wait from when each was due, not in that from when it was sent.
+    let (_slow, address) = python(
+        "import socket, time\n\
+         l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(); print(l.getsockname()[1])\n\
+         c, _ = l.accept(); c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1); n = 0\n\
+         while d := c.recv(65536):\n\
+         \x20 n += 1\n\
+         \x20 if n == 10: time.sleep(0.5)\n\
+         \x20 c.sendall(d)",
+    );
+    let told = records(&[&address, "--rate", "100", "--count", "40"], 0);
+    let (due, sent) = (&summary(&told)["wait"]["p90_us"], &summary(&told)["since_sent"]["p90_us"]);
+    assert!(due.as_f64().unwrap() > sent.as_f64().unwrap(), "{due} {sent}");
+}
+
+#[test]
+fn stdin_is_echoed_line_by_line_to_its_end() {
+    let server = Echo::serve(&[]);
+    let mut command = vang();
+    command.args(["net", "echo", "send", &server.address, "--stdin", "--json"]);
+    let (mut client, mut stdin) = Tail::start_with_stdin(command);
+    for line in ["hello", "🐶"] {
+        writeln!(stdin, "{line}").unwrap();
+        assert_eq!(client.json()["text"], format!("\"{line}\\n\""), "each as soon as it is typed");
+    }
+    stdin.write_all(b"no end of line").unwrap();
+    drop(stdin);
+    assert_eq!(client.json()["text"], "\"no end of line\"");
+    let all = client.json();
+    assert_eq!((&all["event"], &all["messages"], &all["of"]), (&"summary".into(), &3.into(), &3.into()));
+    assert!(client.wait().success());
+}
+
+#[test]
+fn every_model_is_compared_in_one_table() {
+    let told = records(&["--compare", "--connections", "4", "--duration", "200ms"], 0);
+    let rows = of(&told, "model");
+    let models: Vec<_> = rows.iter().map(|row| row["model"].as_str().unwrap()).collect();
+    assert_eq!(models, MODELS);
+    assert_eq!((&rows[0]["served"], &rows[0]["connections"]), (&1.into(), &4.into()), "one by one");
+    for row in &rows[1..] {
+        assert_eq!(row["served"], 4, "{row}");
+        assert!(
+            row["messages"].as_u64().unwrap() > 0 && row["cpu_us_per_message"].as_f64().unwrap() > 0.0,
+            "{row}"
+        );
+    }
+    let table = send(&["--compare", "--connections", "2", "--duration", "100ms"]);
+    let text = String::from_utf8(table.stdout).unwrap();
+    assert!(text.starts_with("model       served  messages/s"), "{text}");
+    assert_eq!(
+        MODELS.iter().filter(|model| text.lines().any(|line| line.starts_with(*model))).count(),
+        4,
+        "{text}"
+    );
+}
+
+#[test]
+fn who_waits_in_vain_is_timed_out_and_errors_have_their_cause() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // The kernel accepts, nobody reads.
+    let told = records(&[&address, "--timeout", "300ms"], 124);
+    assert_eq!((&summary(&told)["messages"], &summary(&told)["unserved"]), (&0.into(), &1.into()));
+    let once = vang()
+        .args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--once", "--timeout", "100ms"])
+        .output();
+    assert_eq!(once.unwrap().status.code(), Some(124));
+    let said = |args: &[&str], code: i32| {
+        let output = vang().args(["net", "echo"]).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?} {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(
+        said(&["serve", "--listen", &address], 1)
+            .contains(&format!("cannot listen at {address}: address in use ("))
+    );
+    drop(listener);
+    assert!(
+        said(&["send", &address], 1).contains(&format!("cannot connect to {address}: connection refused ("))
+    );
+    assert!(
+        said(&["send", "does-not-exist.invalid"], 1)
+            .contains("cannot resolve 'does-not-exist.invalid': name ")
+    );
+    assert!(said(&["send", "localhost:65536"], 2).contains("'65536' is no port"));
+    assert!(said(&["send", "unix:/nonexistent/echo.sock"], 1).contains("no such socket"));
+    assert!(said(&["serve", "--greet"], 2).contains("add --model sequential"));
+    assert!(said(&["serve", "--udp", "--tls"], 2).contains("DTLS"));
+    assert!(
+        said(&["send", "localhost", "--udp", "--connections", "2"], 2).contains("UDP has no connections")
+    );
+}
+
+#[test]
+fn a_restarted_server_gets_its_port_despite_time_wait() {
+    let mut server = Echo::serve(&["--model", "sequential", "--greet", "--once"]);
+    let address = server.address.clone();
+    // The server closes first, so that TIME_WAIT is its own.
+    let mut stream = server.connect();
+    stream.write_all(b"x").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    drop(stream);
+    assert!(server.tail.wait().success());
+    let again = Echo::serve(&["--listen", &address]);
+    assert_eq!(summary(&records(&[&again.address], 0))["messages"], 1);
+}
+
+#[test]
+fn what_the_sockets_do_is_narrated() {
+    let mut command = vang();
+    command.args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--once", "--explain"]);
+    let mut server = Tail::start(command);
+    let line = server.line();
+    let address = line.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
+    let output = send(&[&address, "--explain"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    for step in ["SYN out", "it stands", "readable: 12 bytes", "half-close", "TIME_WAIT is ours"] {
+        assert!(said.contains(step), "{step}: {said}");
+    }
+    for step in ["bind, listen", "accept: ", "readable: read 12 bytes", "end of stream"] {
+        server.said(step);
+    }
+}
