@@ -57,7 +57,7 @@ pub(crate) fn to_read(path: &Path, layout: u64, what: &str) -> Result<Connection
 }
 
 /// Otherwise SQLite, as it is built here, plans a statement anew for each other value of a bound: that took a
-/// third of the time of small questions (sqlite.org/queryplanner-ng.html, "QPSG").
+/// fifth of the tables' time (sqlite.org/queryplanner-ng.html, "QPSG").
 fn keep_plans(conn: &Connection) -> Result<(), ViewError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
