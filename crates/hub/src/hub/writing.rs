@@ -130,7 +130,7 @@ impl Hub {
         self.grow(growth);
     }
 
-    fn is_halted(&self) -> bool {
+    pub(super) fn is_halted(&self) -> bool {
         matches!(self.trouble, Some(Trouble::Halted(_)))
     }
 
