@@ -326,7 +326,11 @@ impl AsyncWrite for Rewound {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.poll_room(cx))?;
                 }
-                written => return Poll::Ready(written),
+                written => {
+                    // Something was taken: the time begins anew.
+                    self.stalled = None;
+                    return Poll::Ready(written);
+                }
             }
         }
     }
@@ -346,5 +350,44 @@ impl AsyncWrite for Rewound {
         self.socket.say_goodbye();
         ready!(self.as_mut().poll_flush(cx))?;
         Poll::Ready(self.socket.shut_down_writing())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_something_has_the_whole_time_again() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let socket = Socket { stream: Stream::Unix(ours), tls: None };
+        let mut rewound = Rewound::new(Bytes::new(), socket, Duration::from_secs(3_600));
+        let full = |rewound: &mut Rewound, cx: &mut Context<'_>| {
+            while Pin::new(&mut *rewound).poll_write(cx, &[7; 4_096]).is_ready() {}
+            Poll::Ready(())
+        };
+        for _ in 0..3 {
+            poll_fn(|cx| full(&mut rewound, cx)).await;
+            assert!(rewound.stalled.is_some(), "it waits for its reader");
+            let taken = theirs.read(&mut [0; 1 << 20]).await.unwrap();
+            assert!(taken > 0);
+            poll_fn(|cx| Pin::new(&mut rewound).poll_write(cx, &[7])).await.unwrap();
+            assert!(rewound.stalled.is_none(), "its time begins anew");
+        }
+        let mut rewound = Rewound::new(Bytes::new(), rewound.socket, Duration::ZERO);
+        let refused = poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut rewound).poll_write(cx, &[7; 4_096]) {
+                    Poll::Ready(Ok(_)) => {}
+                    other => return other,
+                }
+            }
+        });
+        assert_eq!(refused.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
