@@ -193,7 +193,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
 /// One case on a connection of its own; then, where it was abuse, whether the server still serves others.
 fn judge(case: &Case, piece: usize, target: &Target, patience: &Patience) -> Result<Judged, String> {
     let came = wire::exchange(target, &case.sent, piece, case, patience)
-        .map_err(|error| format!("no connection: {}", vang_client::explain(&error, Doing::Connect)))?;
+        .map_err(|error| format!("no connection: {}", crate::failure::explain(&error, Doing::Connect)))?;
     let judged = compare::answers(&came.bytes, case)?;
     match (case.ends, came.end) {
         (true, End::Closed) | (false, End::Open) => {}

@@ -1,9 +1,10 @@
 //! Why a tool could not do its work: what it was doing, the error's name, its likely cause, what to do about it. The
-//! names and causes are the client's table (`vang_client::trouble`): one for all of vang.
+//! names and causes are the client's table (`vang_client::trouble`): one for all of vang; the advice is for whoever
+//! looks at a server of any kind, where the client's is for whoever runs vang's.
 
 use std::io;
 
-use vang_client::trouble::{Doing, Trouble, explain};
+use vang_client::trouble::{self, Doing, Trouble};
 
 use crate::Verdict;
 
@@ -39,6 +40,26 @@ impl Failure {
             Failure::Usage(_) | Failure::Untold(_) => None,
         }
     }
+}
+
+/// Names an error, with its likely cause and what to do.
+pub(crate) fn explain(error: &io::Error, doing: Doing) -> Trouble {
+    let named = trouble::explain(error, doing);
+    let advice = match (error.kind(), doing) {
+        (io::ErrorKind::ConnectionRefused, _) => {
+            "check host and port; `vang net sockets --state listen` on that machine shows who listens there"
+        }
+        (io::ErrorKind::WouldBlock, Doing::Connect) => {
+            "its program accepts too slowly; a longer queue (--backlog) helps against bursts"
+        }
+        (io::ErrorKind::NotFound, Doing::Connect) => "start the program that makes it, or check the path",
+        _ => named.advice,
+    };
+    let likely = match (error.kind(), doing) {
+        (io::ErrorKind::NotFound, Doing::Connect) => "does the program run that makes it?",
+        _ => named.likely,
+    };
+    Trouble { advice, likely, ..named }
 }
 
 /// What came of a tool.

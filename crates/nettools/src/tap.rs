@@ -19,10 +19,11 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
-use vang_client::trouble::{Doing, explain};
+use vang_client::trouble::Doing;
 
 use crate::capture::conversations::Side;
 use crate::capture::write::{NO_ADDRESS, Writer};

@@ -222,7 +222,7 @@ pub fn run(listen: &Target, report: &Report, stop: &Stop) -> Outcome {
 fn play(case: &Case, mut stream: Stream) -> Result<(), String> {
     read_request(&mut stream)?;
     stream.write_in_pieces(&case.bytes, case.piece);
-    let said = |error: io::Error| vang_client::explain(&error, Doing::Read).to_string();
+    let said = |error: io::Error| crate::failure::explain(&error, Doing::Read).to_string();
     match case.then {
         Then::Close => stream.end_writing().map_err(said)?,
         Then::Wait => {}
@@ -276,7 +276,7 @@ fn read_request(stream: &mut Stream) -> Result<(), String> {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                let what = vang_client::explain(&error, Doing::Read);
+                let what = crate::failure::explain(&error, Doing::Read);
                 return Err(format!("waiting for its request: {what}; so far: {}", quoted(&all, 120)));
             }
         }

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use vang_client::trouble::{Doing, Trouble, explain};
+use crate::failure::explain;
+use vang_client::trouble::{Doing, Trouble};
 use vang_proto::vang::RequestWriter;
 
 use super::certificate::Certificate;

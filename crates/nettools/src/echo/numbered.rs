@@ -7,9 +7,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
-use vang_client::trouble::{Doing, explain};
+use vang_client::trouble::Doing;
 
 use super::content::Content;
 use super::measure::{Percentiles, Standing, Tally};

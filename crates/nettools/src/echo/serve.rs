@@ -239,7 +239,7 @@ impl Works {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if is_full(&error) => {
-                    let why = vang_client::trouble::explain(&error, Doing::Read);
+                    let why = crate::failure::explain(&error, Doing::Read);
                     self.teller.means(&format!("{why}: whoever connects waits; {}", why.advice));
                     return Ok(Accepted::Full);
                 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::failure::explain;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -17,7 +18,7 @@ use rustix::time::{timerfd_create, timerfd_settime};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::Socket;
-use vang_client::trouble::{Doing, explain};
+use vang_client::trouble::Doing;
 
 use super::certificate::{Trust, refused};
 use super::content::Content;

@@ -11,8 +11,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
-use vang_client::trouble::{Doing, Trouble, explain};
+use vang_client::trouble::{Doing, Trouble};
 
 use super::icmp::{Family, Kind};
 use super::socket::{Came, IcmpSocket, Refused, Way};

@@ -8,7 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use vang_client::trouble::{Doing, Trouble, explain};
+use crate::failure::explain;
+use vang_client::trouble::{Doing, Trouble};
 
 use super::echo::{Once, once, verdict};
 use super::handshake::{Speaks, config, shake};

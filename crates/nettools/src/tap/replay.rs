@@ -8,9 +8,10 @@ use std::net::Shutdown;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
-use vang_client::trouble::{Doing, explain};
+use vang_client::trouble::Doing;
 
 use super::Shared;
 use super::link::{Closed, is_passing};

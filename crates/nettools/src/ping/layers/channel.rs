@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use vang_client::trouble::{Doing, Trouble, explain};
+use crate::failure::explain;
+use vang_client::trouble::{Doing, Trouble};
 use vang_proto::vang::{Incoming, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
 
