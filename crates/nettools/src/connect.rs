@@ -5,10 +5,11 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
-use vang_client::trouble::{Doing, Trouble, explain};
+use vang_client::trouble::{Doing, Trouble};
 
 use crate::{Stop, Stopped};
 
@@ -172,9 +173,10 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_way_is_named() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let closed = listener.local_addr().unwrap();
-        drop(listener);
+        // Bound, and not listened on: it refuses, and is nobody else's meanwhile.
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let closed = bound.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(trouble(closed, &failed(closed, LONG)).name, "connection refused");
         let adrift = "[fe80::1]:7".parse().unwrap();
         assert_eq!(trouble(adrift, &failed(adrift, LONG)).name, "scope missing");

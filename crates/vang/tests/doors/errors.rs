@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{folder, read_message, vang};
+use crate::harness::{folder, read_message, refusing, vang};
 use crate::wire::{as_nobody, dial, everybodys_vang, fails, serve};
 
 /// What stderr says, line by line: the error with its name and cause, then the advice.
@@ -49,9 +49,8 @@ fn rooms(server: &str) -> Command {
 
 #[test]
 fn connection_refused() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let nobody = refusing();
+    let address = nobody.addr.to_string();
     for command in [ask(&address), rooms(&address)] {
         let line =
             format!("vang: cannot reach {address}: connection refused (is the server running there?)\n");

@@ -33,6 +33,20 @@ pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("vang-").tempdir_in("/tmp").unwrap()
 }
 
+/// A port of 127.0.0.1 where nobody listens, and where nobody will while this lives: it is bound. (One that was merely
+/// let go may be another test's a moment later.)
+pub struct Refusing {
+    _bound: socket2::Socket,
+    pub addr: SocketAddr,
+}
+
+pub fn refusing() -> Refusing {
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let addr = bound.local_addr().unwrap().as_socket().unwrap();
+    Refusing { _bound: bound, addr }
+}
+
 /// A server process.
 pub struct Server {
     child: Child,

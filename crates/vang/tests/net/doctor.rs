@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use serde_json::Value;
 
-use crate::harness::{Server, folder, vang};
+use crate::harness::{Server, folder, refusing, vang};
 
 /// Its exit code, and all that it tells as objects.
 fn doctor(place: &str, more: &[&str]) -> (i32, Vec<Value>) {
@@ -89,7 +89,8 @@ fn other_servers_are_told_by_what_they_answer() {
 
 #[test]
 fn the_first_step_that_fails_says_what_to_try_and_is_the_last() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = refusing();
+    let closed = nobody.addr.to_string();
     let (code, told) = doctor(&closed, &[]);
     assert_eq!((code, &step(&told, "tcp")["found"]), (1, &"bad".into()), "{told:?}");
     assert!(

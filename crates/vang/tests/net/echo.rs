@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Tail, folder, vang};
+use crate::harness::{PATIENCE, Tail, folder, refusing, vang};
 
 const MODELS: [&str; 4] = ["sequential", "threads", "selector", "async"];
 
@@ -540,9 +540,10 @@ fn who_waits_in_vain_is_timed_out_and_errors_have_their_cause() {
         said(&["serve", "--listen", &address], 1)
             .contains(&format!("cannot listen at {address}: address in use ("))
     );
-    drop(listener);
+    let nobody = refusing();
+    let closed = nobody.addr.to_string();
     assert!(
-        said(&["send", &address], 1).contains(&format!("cannot connect to {address}: connection refused ("))
+        said(&["send", &closed], 1).contains(&format!("cannot connect to {closed}: connection refused ("))
     );
     assert!(
         said(&["send", "does-not-exist.invalid"], 1)

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{Tail, folder, vang};
+use crate::harness::{Tail, folder, refusing, vang};
 
 /// Everything that it says, on both ways; it must end with this exit code.
 fn says(mut command: Command, code: i32) -> String {
@@ -31,19 +31,15 @@ fn net(args: &[&str]) -> Command {
     command
 }
 
-fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port().to_string()
-}
-
 #[test]
 fn connection_refused() {
-    let port = closed_port();
+    let nobody = refusing();
+    let port = nobody.addr.port().to_string();
     for said in [
         says(net(&["resolve", "127.0.0.1", &port]), 1),
         says(net(&["ping", "127.0.0.1", "--tcp", &port, "--count", "1"]), 1),
     ] {
-        has(&said, "connection refused", "is the server running there?", "check the host and the port");
+        has(&said, "connection refused", "is the server running there?", "check host and port");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{Server, folder, vang};
+use crate::harness::{Server, folder, refusing, vang};
 
 fn ping(args: &[&str]) -> Command {
     let mut command = vang();
@@ -102,9 +102,8 @@ fn beyond_this_machine_vang_is_asked_inside_tls_on_both_families() {
 
 #[test]
 fn the_failing_layer_is_named_with_those_below_it_tried() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = listener.local_addr().unwrap().port().to_string();
-    drop(listener);
+    let nobody = refusing();
+    let closed = nobody.addr.port().to_string();
     let answers = |bytes: &'static [u8]| {
         move |mut stream: TcpStream| {
             let _ = stream.read(&mut [0; 1_000]);

@@ -15,5 +15,4 @@ mod stall; // full queues, made on purpose
 mod resolve; // vang net resolve
 mod ping; // vang net ping: ICMP, in networks with routers
 mod layers; // vang net ping --tcp, --tls, --vang
-mod workbench; // docs/WORKBENCH.md: every command does what the page shows
 mod errors; // every socket error that a person meets, provoked

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::vang;
+use crate::harness::{refusing, vang};
 
 fn resolve(args: &[&str]) -> Command {
     let mut command = vang();
@@ -108,9 +108,8 @@ fn each_address_is_connected_to_and_the_winner_told_with_its_reason() {
 
 #[test]
 fn when_none_answers_it_says_so_and_what_to_do() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    drop(listener);
+    let nobody = refusing();
+    let port = nobody.addr.port().to_string();
     let mut command = resolve(&["127.0.0.1", &port]);
     assert_eq!(command.output().unwrap().status.code(), Some(1));
     let (lines, _) = said(command);

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Tail, vang};
+use crate::harness::{PATIENCE, Tail, refusing, vang};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 
@@ -236,10 +236,8 @@ fn the_picture_and_the_narration_are_for_people() {
 fn mistakes_are_told_with_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
-    let closed = {
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-        gone.local_addr().unwrap().to_string()
-    };
+    let nobody = refusing();
+    let closed = nobody.addr.to_string();
     for (args, code, said) in [
         (vec!["serve", "--listen", &taken], 1, "address in use"),
         (vec!["send", &closed], 1, "connection refused"),

@@ -7,7 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Server, Tail, exchange, folder, guide, read_message, request, vang};
+use crate::harness::{
+    PATIENCE, Server, Tail, exchange, folder, guide, read_message, refusing, request, vang,
+};
 
 /// A tap, and where it listens.
 struct Tap {
@@ -161,9 +163,8 @@ fn a_reset_is_passed_on_and_a_cut_is_a_reset() {
 
 #[test]
 fn a_server_that_is_not_there_is_said_with_advice() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let nobody = refusing();
+    let address = nobody.addr.to_string();
     let mut tap = Tap::start(&address, &["--once"]);
     let mut stream = tap.connect();
     assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
