@@ -1,0 +1,156 @@
+//! The blocks marked `console` in a page of ours, as a reader would run them: every command as it stands, in bash, in a
+//! network namespace of its own, so that its ports are free and nobody is disturbed. What the page shows must come:
+//!
+//!     $ command                    its stdout and stderr are compared, line by line, with what follows
+//!     $ command  # exits with 1    without it, 0
+//!     $ command &                  runs on until the page kills it, or its session ends; what follows needs what it says
+//!     wrote … bytes                `…` stands for anything in a line, and alone for any lines
+//!
+//! Nothing here waits for time to pass: a command in the background is waited for until it has said something.
+
+#![allow(unreachable_pub)] // its only reader is a test
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A command of a page, and what it should print.
+#[derive(Debug)]
+pub struct Step {
+    pub line: usize,
+    pub command: String,
+    pub code: i32,
+    pub in_background: bool,
+    pub expected: Vec<String>,
+}
+
+/// The blocks marked `console`, in their order.
+pub fn blocks(page: &str) -> Vec<Vec<Step>> {
+    let mut blocks: Vec<Vec<Step>> = Vec::new();
+    let mut inside = false;
+    for (at, line) in page.lines().enumerate() {
+        match line.strip_prefix("$ ") {
+            _ if line == "```console" => {
+                inside = true;
+                blocks.push(Vec::new());
+            }
+            _ if line.starts_with("```") => inside = false,
+            _ if !inside => {}
+            Some(typed) => blocks.last_mut().unwrap().push(step(at + 1, typed)),
+            None => {
+                let steps = blocks.last_mut().unwrap();
+                steps.last_mut().expect("a command comes first").expected.push(line.to_owned());
+            }
+        }
+    }
+    blocks
+}
+
+fn step(line: usize, typed: &str) -> Step {
+    let (command, code) = match typed.split_once("  # exits with ") {
+        Some((command, code)) => (command, code.trim().parse().unwrap()),
+        None => (typed, 0),
+    };
+    let command = command.trim_end();
+    // `&&` at the end would be no command at all.
+    let in_background = command.ends_with('&');
+    let command = command.trim_end_matches('&').trim_end().to_owned();
+    Step { line, command, code, in_background, expected: Vec::new() }
+}
+
+/// Runs these steps of `page` in one session in `dir`, with `vang` in its path, and compares.
+pub fn run(page: &str, steps: &[Step], dir: &Path) {
+    let mut script = String::from("set -um\nip link set lo up || exit 99\n");
+    for (n, Step { command, in_background, .. }) in steps.iter().enumerate() {
+        let out = format!(".{n}.out");
+        if *in_background {
+            // `exec`, so that its number is the command's own, and a signal reaches it.
+            writeln!(script, "( exec {command} ) > {out} 2>&1 & pid{n}=$!").unwrap();
+            writeln!(script, "until [ -s {out} ]; do kill -0 $pid{n} || break; sleep 0.02; done").unwrap();
+        } else {
+            // In this shell, which knows the jobs.
+            writeln!(script, "{{ {command}\n}} > {out} 2>&1; echo $? > .{n}.code").unwrap();
+        }
+    }
+    for (n, _) in steps.iter().enumerate().filter(|(_, step)| step.in_background) {
+        writeln!(script, "kill -TERM $pid{n} 2>/dev/null; wait $pid{n} 2>/dev/null; echo $? > .{n}.code")
+            .unwrap();
+    }
+    let said = in_its_own_network(&script, dir);
+    for (n, step) in steps.iter().enumerate() {
+        let read = |what: &str| std::fs::read_to_string(dir.join(format!(".{n}.{what}"))).unwrap_or_default();
+        let (printed, code) = (read("out"), read("code"));
+        let what = format!("{page}:{}: {}\n{printed}", step.line, step.command);
+        let killed_by_the_page = step.in_background && ["127", "137"].contains(&code.trim());
+        assert!(killed_by_the_page || code.trim() == step.code.to_string(), "{what}exit code {code}\n{said}");
+        // Bash says that a job was killed, as it would at a prompt: nothing that the page must show.
+        let lines: Vec<&str> = printed.lines().filter(|line| !line.starts_with("bash: line ")).collect();
+        assert!(shows(&lines, &step.expected), "{what}\nthe page shows:\n{}", step.expected.join("\n"));
+    }
+}
+
+/// Runs a script in a network of its own; what bash itself said.
+fn in_its_own_network(script: &str, dir: &Path) -> String {
+    let alone: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["--net"],
+        false => &["--user", "--map-root-user", "--net"],
+    };
+    let binary = Path::new(env!("CARGO_BIN_EXE_vang")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("unshare")
+        .args(alone)
+        .args(["bash", "-c", script])
+        .current_dir(dir)
+        .env("PATH", path)
+        .env("USER", "ada")
+        .env("HOME", dir)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("XDG_DATA_HOME")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("VANG_SERVER")
+        .env_remove("VANG_AS")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_ne!(output.status.code(), Some(99), "a network of its own (root, or user namespaces) with ip(8)");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Is this line as the page has it?
+fn is_like(line: &str, expected: &str) -> bool {
+    let Some((start, rest)) = expected.split_once('…') else { return line == expected };
+    let Some(line) = line.strip_prefix(start) else { return false };
+    let ends = std::iter::once(line.len()).chain(line.char_indices().map(|(at, _)| at));
+    ends.into_iter().any(|at| is_like(&line[at..], rest))
+}
+
+/// Do these lines come, with nothing between them but where the page says so?
+fn shows(lines: &[&str], expected: &[String]) -> bool {
+    match expected.split_first() {
+        None => lines.is_empty(),
+        Some((wild, rest)) if wild.trim() == "…" => {
+            (0..=lines.len()).any(|skip| shows(&lines[skip..], rest))
+        }
+        Some((first, rest)) => {
+            lines.split_first().is_some_and(|(line, others)| is_like(line, first) && shows(others, rest))
+        }
+    }
+}
+
+#[test]
+fn a_page_is_compared_line_by_line() {
+    assert!(is_like("wrote 12 bytes in 3 ms", "wrote … bytes in …"));
+    assert!(is_like("ok", "ok") && is_like("a b c", "a…c") && is_like("", "…") && is_like("ab ab", "a…ab"));
+    assert!(
+        !is_like("wrote 12 bytes", "wrote … bytes in …")
+            && !is_like("ok then", "ok")
+            && !is_like("not ok", "ok")
+    );
+    let expected = ["one", "…", "four"].map(str::to_owned);
+    assert!(shows(&["one", "two", "three", "four"], &expected) && shows(&["one", "four"], &expected));
+    assert!(!shows(&["one", "two"], &expected) && !shows(&["one", "four", "five"], &expected));
+    let page = "text\n```console\n$ first &\nready\n$ second  # exits with 1\n```\n```sh\nnot this\n```\n";
+    let found = blocks(page);
+    assert_eq!((found.len(), found[0].len(), found[0][0].line), (1, 2, 3));
+    assert!(found[0][0].in_background && found[0][0].command == "first" && found[0][1].code == 1);
+}
