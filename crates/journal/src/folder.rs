@@ -19,7 +19,8 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -342,16 +343,28 @@ fn create_parents(path: &Path) -> Result<(), FolderError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
 }
 
+/// How long a start waits for the lock of a holder that may be dying: 1 s. `kill -9` returns before the kernel has taken
+/// the process down, which on a busy machine takes a while; whoever starts the next one at once, as supervisors do,
+/// must not be told that the first still runs.
+const HOLDER_DIES_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it looks meanwhile: every 10 ms, which nobody notices at a start.
+const HOLDER_LOOK: Duration = Duration::from_millis(10);
+
 fn take_lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join("lock");
     create_private(&path).map_err(io_error("create", &path))?;
     let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(io_error("open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            return Err(FolderError::Held { by: holder_named_in(&mut file), path: folder.to_owned() });
+    let asked = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) if asked.elapsed() < HOLDER_DIES_WITHIN => sleep(HOLDER_LOOK),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(FolderError::Held { by: holder_named_in(&mut file), path: folder.to_owned() });
+            }
+            Err(errno) => return Err(io_error("lock", &path)(errno.into())),
         }
-        Err(errno) => return Err(io_error("lock", &path)(errno.into())),
     }
     // The lock is what counts; its text is a courtesy, and a full disk must not keep a server away.
     let _ = name_holder(&mut file);

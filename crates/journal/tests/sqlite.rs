@@ -72,6 +72,25 @@ fn the_lock_names_its_holder_and_ends_with_it() {
 }
 
 #[test]
+fn a_holder_that_is_dying_is_waited_for() {
+    let dir = folder();
+    let path = dir.path().join("vang");
+    let held = DataFolder::open(&path).expect("opens");
+    let lock = path.join("lock");
+    let opened = || {
+        let all = fs::read_dir("/proc/self/fd").expect("Linux");
+        all.filter(|fd| fd.as_ref().is_ok_and(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == lock)))
+            .count()
+    };
+    let next = std::thread::spawn(move || DataFolder::open(&path).map(drop));
+    while opened() < 2 {
+        std::thread::yield_now();
+    }
+    drop(held);
+    next.join().expect("no panic").expect("it waited");
+}
+
+#[test]
 fn everything_in_the_folder_is_for_its_owner_only() {
     let dir = folder();
     let path = dir.path().join("vang");
