@@ -1,15 +1,15 @@
 //! vang net: the socket workbench. Parses what was typed, gives the tool its `Report` and `Stop`, turns what came of it
 //! into an exit code: 0 good, 1 not as it should be or failed, 2 wrong usage, 124 timed out.
 
-mod conform; // vang net conform
-mod doctor; // vang net doctor
-mod decode; // vang net decode
-mod tap; // vang net tap
 mod echo; // vang net echo
-mod resolve; // vang net resolve
-mod sockets; // vang net sockets
 mod stall; // vang net stall
+mod sockets; // vang net sockets
+mod resolve; // vang net resolve
 mod ping; // vang net ping
+mod tap; // vang net tap
+mod decode; // vang net decode
+mod doctor; // vang net doctor
+mod conform; // vang net conform
 
 use std::io;
 use std::time::Duration;
@@ -22,18 +22,26 @@ use crate::say::{self, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net echo serve                  a server that gives every byte back; `vang net echo send` checks it
-  vang net resolve localhost 65432     what the name stands for, and which address answers
-  vang net ping localhost              is it there, and how far is it
-  vang net conform localhost:65432     does a server speak the protocol?
-  vang net decode talk.pcapng          the conversations and messages in a capture
-  vang net stall send --fix            fills both queues of a connection, then drains them
-  vang net sockets                     every socket, whose it is, what is wrong with it
-  vang net tap --listen :7000 --to localhost:65432    every message as it passes";
+  vang net echo serve --once         give one client every byte back; `vang net echo send` is one
+  vang net stall send --fix          fill both queues of a connection, then let them drain
+  vang net sockets                   every socket, whose it is, what is wrong with it
+  vang net resolve localhost 65432   what the name stands for, and which address answers
+  vang net ping localhost            is it there, and how far is it
+  vang net tap --listen :7000 --to localhost:65432
+                                     every message as it passes
+  vang net decode talk.pcapng        the conversations and messages in a capture
+  vang net doctor localhost:65432    what is the matter with a server
+  vang net conform localhost:65432   does it speak the protocol?";
+
+const AFTER: &str = "\
+Each tool has examples of its own: `vang net echo serve --help`. docs/WORKBENCH.md is a course of all of them, a \
+section for each thing that sockets do.
+
+Exit codes: 0 all is well, 1 something is not or failed, 2 wrong usage, 124 timed out.";
 
 /// See what sockets do: echo, full queues, states, names, pings, captures
 #[derive(ClapArgs, Debug)]
-#[command(before_help = EXAMPLES, arg_required_else_help = true)]
+#[command(before_help = EXAMPLES, after_help = AFTER, arg_required_else_help = true)]
 pub(crate) struct NetArgs {
     #[command(subcommand)]
     tool: Tool,
@@ -41,15 +49,15 @@ pub(crate) struct NetArgs {
 
 #[derive(Subcommand, Debug)]
 enum Tool {
-    Conform(conform::Args),
-    Doctor(doctor::Args),
-    Decode(decode::Args),
-    Tap(Box<tap::Args>),
     Echo(echo::Args),
-    Resolve(resolve::Args),
-    Sockets(sockets::Args),
     Stall(stall::Args),
+    Sockets(sockets::Args),
+    Resolve(resolve::Args),
     Ping(ping::Args),
+    Tap(Box<tap::Args>),
+    Decode(decode::Args),
+    Doctor(doctor::Args),
+    Conform(conform::Args),
 }
 
 /// Of every tool.
@@ -68,15 +76,15 @@ pub(crate) struct Common {
 
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
-        Tool::Conform(args) => conform::run(args),
-        Tool::Doctor(args) => doctor::run(args),
-        Tool::Decode(args) => decode::run(args),
-        Tool::Tap(args) => tap::run(*args),
         Tool::Echo(args) => echo::run(args),
-        Tool::Resolve(args) => resolve::run(args),
-        Tool::Sockets(args) => sockets::run(args),
         Tool::Stall(args) => stall::run(args),
+        Tool::Sockets(args) => sockets::run(args),
+        Tool::Resolve(args) => resolve::run(args),
         Tool::Ping(args) => ping::run(args),
+        Tool::Tap(args) => tap::run(*args),
+        Tool::Decode(args) => decode::run(args),
+        Tool::Doctor(args) => doctor::run(args),
+        Tool::Conform(args) => conform::run(args),
     }
 }
 
