@@ -53,8 +53,13 @@ fn settings(round: u64) -> [(&'static str, String); 4] {
 }
 
 /// Package and name of every bench.
-const BENCHES: &[(&str, &str)] =
-    &[("vang-proto", "codec"), ("vang-server", "load"), ("vang-view", "find"), ("vang-nettools", "decode")];
+const BENCHES: &[(&str, &str)] = &[
+    ("vang-proto", "codec"),
+    ("vang-server", "load"),
+    ("vang-view", "find"),
+    ("vang-nettools", "decode"),
+    ("vang-nettools", "echo"),
+];
 
 /// Builds in release and measures; `passed_on` goes to each bench.
 pub(crate) fn bench(passed_on: &[String]) -> Result<()> {

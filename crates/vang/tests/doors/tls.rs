@@ -1,10 +1,10 @@
 //! The same doors inside TLS; what is refused without it beyond this machine; and how a client knows the server.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -12,9 +12,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
+use crate::harness::hosts::Hosts;
 use crate::harness::socket::{WebSocket, head};
 use crate::harness::{Server, exchange, folder, guide, read_message, request, result_of, vang};
-use crate::wire::{Witness, comes_true, is_gone, serve, tool};
+use crate::wire::{Witness, comes_true, is_gone, serve};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
@@ -209,90 +210,24 @@ fn hup_takes_a_renewed_certificate_and_drops_nobody() {
     assert_eq!(exchange(&mut before, &request("ping", &[], "")).0["status"], "ok");
 }
 
-/// Two network namespaces with a cable between them; ended by `Drop`.
-struct TwoHosts {
-    holders: [std::process::Child; 2],
-}
+/// Two hosts with a cable between them: 10.9.1.1 and fd09:1::1 serves, 10.9.1.2 and fd09:1::2 asks.
+struct TwoHosts(Hosts);
 
 impl TwoHosts {
-    /// The first has 10.9.0.1 and fd09::1, the second 10.9.0.2 and fd09::2.
     fn new() -> TwoHosts {
-        tool("unshare", "util-linux");
-        tool("nsenter", "util-linux");
-        tool("ip", "iproute2");
-        let is_root = rustix::process::geteuid().is_root();
-        let hold = |words: &[&str]| {
-            let mut child = Command::new(words[0])
-                .args(&words[1..])
-                .args(["sh", "-c", "echo ready; exec sleep 600"])
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut ready = [0; 6];
-            child
-                .stdout
-                .take()
-                .unwrap()
-                .read_exact(&mut ready)
-                .expect("a network of its own (root, or user namespaces)");
-            child
-        };
-        let alone: &[&str] =
-            if is_root { &["unshare", "--net"] } else { &["unshare", "--user", "--map-root-user", "--net"] };
-        let first = hold(alone);
-        let pid = first.id().to_string();
-        // The second belongs to the same user namespace, or the cable could not reach it.
-        let user = format!("--user=/proc/{pid}/ns/user");
-        let inside: Vec<&str> = match is_root {
-            true => vec!["unshare", "--net"],
-            false => vec!["nsenter", &user, "--preserve-credentials", "unshare", "--net"],
-        };
-        let second = hold(&inside);
-        let hosts = TwoHosts { holders: [first, second] };
-        let peer = hosts.holders[1].id().to_string();
-        hosts.sh(0, &format!("ip link add v1 type veth peer name v2 && ip link set v2 netns {peer}"));
-        for host in 0..2 {
-            let n = host + 1;
-            hosts.sh(
-                host,
-                &format!(
-                    "ip link set lo up && ip link set v{n} up && ip addr add 10.9.0.{n}/24 dev v{n} && \
-                     ip addr add fd09::{n}/64 dev v{n} nodad"
-                ),
-            );
-        }
-        hosts
-    }
-
-    /// A command on one of them.
-    fn on(&self, host: usize, program: &str) -> Command {
-        let pid = self.holders[host].id();
-        let mut command = Command::new("nsenter");
-        if !rustix::process::geteuid().is_root() {
-            command.args([&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"]);
-        }
-        command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
-        for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
-            command.env_remove(key);
-        }
-        command
-    }
-
-    fn sh(&self, host: usize, script: &str) {
-        let output = self.on(host, "sh").args(["-c", script]).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+        TwoHosts(Hosts::in_a_row(2))
     }
 
     /// A server on the first, at every interface.
     fn serve(&self, data: &Path, more: &[&str]) -> Server {
-        let mut command = self.on(0, env!("CARGO_BIN_EXE_vang"));
+        let mut command = self.0.on(0, env!("CARGO_BIN_EXE_vang"));
         command.args(["serve", "--listen", ":65432"]).args(more).arg("--data").arg(data);
         Server::spawn(command, data)
     }
 
     /// A client command on the second, with what it remembers in this folder.
     fn client(&self, home: &Path, args: &[&str]) -> Output {
-        let mut command = self.on(1, env!("CARGO_BIN_EXE_vang"));
+        let mut command = self.0.on(1, env!("CARGO_BIN_EXE_vang"));
         command.args(args).env("XDG_CONFIG_HOME", home).output().unwrap()
     }
 
@@ -311,10 +246,11 @@ impl TwoHosts {
 
     fn ask_by(&self, how: &str, bytes: &[u8]) -> Vec<u8> {
         let program = format!(
-            "import socket,ssl,sys; s=socket.create_connection(('10.9.0.1',65432)); {how}\n\
+            "import socket,ssl,sys; s=socket.create_connection(('10.9.1.1',65432)); {how}\n\
              while b := s.recv(65536): sys.stdout.buffer.write(b)"
         );
         let mut child = self
+            .0
             .on(1, "python3")
             .args(["-c", &program])
             .stdin(Stdio::piped())
@@ -323,15 +259,6 @@ impl TwoHosts {
             .unwrap();
         child.stdin.take().unwrap().write_all(bytes).unwrap();
         child.wait_with_output().unwrap().stdout
-    }
-}
-
-impl Drop for TwoHosts {
-    fn drop(&mut self) {
-        for holder in &mut self.holders {
-            let _ = holder.kill();
-            let _ = holder.wait();
-        }
     }
 }
 
@@ -352,17 +279,17 @@ fn beyond_this_machine_nothing_with_a_name_goes_without_tls() {
         "the guide's needs no name"
     );
     let get = |target: &str| {
-        text(&hosts.ask(format!("GET {target} HTTP/1.1\r\nHost: 10.9.0.1:65432\r\n\r\n").as_bytes()))
+        text(&hosts.ask(format!("GET {target} HTTP/1.1\r\nHost: 10.9.1.1:65432\r\n\r\n").as_bytes()))
     };
     assert!(get("/healthz").starts_with("HTTP/1.1 200 OK"));
     let moved = get("/rooms/general/events?since=0");
     assert!(moved.starts_with("HTTP/1.1 308 Permanent Redirect"), "{moved}");
     assert!(
-        moved.contains("\r\nlocation: https://10.9.0.1:65432/rooms/general/events?since=0\r\n"),
+        moved.contains("\r\nlocation: https://10.9.1.1:65432/rooms/general/events?since=0\r\n"),
         "{moved}"
     );
     // By TLS, which our client speaks by itself: guests only where they were let in.
-    for address in ["10.9.0.1", "[fd09::1]:65432"] {
+    for address in ["10.9.1.1", "[fd09:1::1]:65432"] {
         let refused = hosts.client(&home, &["send", "general", "hi", "--server", address]);
         assert_eq!(refused.status.code(), Some(1));
         let said = text(&refused.stderr);
@@ -382,16 +309,16 @@ fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
     let server = hosts.serve(&data, &["--guests", "everywhere"]);
     let mut add = vang();
     assert!(add.args(["admin", "account", "add", "ada", "--data"]).arg(&data).status().unwrap().success());
-    let sent = hosts.client(&home, &["send", "general", "from afar", "--as", "eve", "--server", "10.9.0.1"]);
+    let sent = hosts.client(&home, &["send", "general", "from afar", "--as", "eve", "--server", "10.9.1.1"]);
     assert_eq!(text(&sent.stdout), "general#1\n", "{sent:?}");
     // A name that is an account's proves nothing from elsewhere.
-    let forged = hosts.client(&home, &["send", "general", "I am ada", "--as", "ada", "--server", "10.9.0.1"]);
+    let forged = hosts.client(&home, &["send", "general", "I am ada", "--as", "ada", "--server", "10.9.1.1"]);
     assert!(text(&forged.stderr).contains("sign-in-needed: this name is an account's"), "{forged:?}");
     // Without TLS it is refused all the same; the page and the WebSocket are beyond the redirect.
     let (reply, _) = read_message(&mut hosts.ask(&request("send", &[GENERAL], "plain")).as_slice()).unwrap();
     assert_eq!(reply["code"], "tls-required");
     let told = hosts
-        .client(&home, &["tail", "general", "--since", "0", "--no-follow", "--json", "--server", "10.9.0.1"]);
+        .client(&home, &["tail", "general", "--since", "0", "--no-follow", "--json", "--server", "10.9.1.1"]);
     let event: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!((&event["from"], &event["text"]), (&json!("guest:eve"), &json!("from afar")));
     comes_true("nothing panicked", || !server.log().contains("panicked"));
@@ -401,7 +328,7 @@ fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
 fn lines_and_metrics_are_for_this_machine_unless_the_server_says_everywhere() {
     let hosts = TwoHosts::new();
     let dir = folder();
-    let metrics = b"GET /metrics HTTP/1.1\r\nHost: 10.9.0.1:65432\r\nConnection: close\r\n\r\n";
+    let metrics = b"GET /metrics HTTP/1.1\r\nHost: 10.9.1.1:65432\r\nConnection: close\r\n\r\n";
     let typed = b"ada\ntyped from afar\n/quit\n";
     let server = hosts.serve(&dir.path().join("closed"), &["--guests", "everywhere"]);
     let refused = text(&hosts.ask_in_tls(metrics));
@@ -423,7 +350,7 @@ fn lines_and_metrics_are_for_this_machine_unless_the_server_says_everywhere() {
     assert!(numbers.starts_with("HTTP/1.1 200 OK") && numbers.contains("\nvang_"), "{numbers}");
     let said = text(&hosts.ask_in_tls(typed));
     assert!(!said.contains("refused"), "{said}");
-    let tail = ["tail", "general", "--since", "0", "--no-follow", "--server", "10.9.0.1"];
+    let tail = ["tail", "general", "--since", "0", "--no-follow", "--server", "10.9.1.1"];
     let told = hosts.client(&dir.path().join("home"), &tail);
     assert!(text(&told.stdout).contains("guest:ada: typed from afar"), "{told:?}");
     // Without TLS neither is there, whatever the server allows.
