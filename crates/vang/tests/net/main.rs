@@ -15,4 +15,5 @@ mod stall; // full queues, made on purpose
 mod resolve; // vang net resolve
 mod ping; // vang net ping: ICMP, in networks with routers
 mod layers; // vang net ping --tcp, --tls, --vang
+mod manners; // what every tool owes whoever uses it
 mod errors; // every socket error that a person meets, provoked
