@@ -2,6 +2,7 @@
 //! it took; and the messages in them, native ones above all, broken ones explained at the byte. A file that is no
 //! capture is read as the raw bytes of one direction of a stream.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,7 +19,7 @@ use crate::capture::file::{self, Broken};
 use crate::capture::packet::{self, Other};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stopped;
-use crate::wire::{Message, Reader, Said};
+use crate::wire::{Awaited, Message, Reader, Said};
 use crate::{Record, Report, Stop, Verdict, duration, size};
 
 /// Raw bytes are read in pieces of this size.
@@ -154,6 +155,14 @@ pub fn read_capture(
 
 /// See the module's head.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
+    // A file is told in large pieces; of a pipe, what came is told before more is waited for.
+    let report = &report.gathering();
+    let outcome = decode(asked, report, stop);
+    report.flush()?;
+    outcome
+}
+
+fn decode(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     let name = asked.file.as_ref().map_or("stdin".to_owned(), |file| format!("'{}'", file.display()));
     let failed = |error: &io::Error| Failure::of(format!("cannot read {name}"), error, Doing::Read);
     let source = match &asked.file {
@@ -161,24 +170,24 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         // Without the buffer of `io::stdin`, whose bytes no descriptor shows.
         None => File::from(io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?),
     };
-    let mut source = Stoppable { source, stop, stopped: None };
+    let mut source = Stoppable { source, report, stop, stopped: None, untold: None };
     let mut first = Vec::new();
     (&mut source).take(4).read_to_end(&mut first).map_err(|error| failed(&error))?;
     let mut summed = Summed::default();
-    match <[u8; 4]>::try_from(first.as_slice()) {
+    let outcome = match <[u8; 4]>::try_from(first.as_slice()) {
         Ok(first) if file::is_capture(first) => {
             report.explain(|| format!("{name} is a capture: its packets are put together as TCP did"))?;
-            let outcome = of_capture(first, &mut source, asked, report, &mut summed)?;
-            let stopped = source.stopped;
-            end(outcome, &name, stopped, summed, report)
+            of_capture(first, &mut source, asked, report, &mut summed)?
         }
         _ => {
             report.explain(|| format!("{name} is no capture: it is read as one direction of a stream"))?;
-            let outcome = of_bytes(&first, &mut source, asked, report, &mut summed)?;
-            let stopped = source.stopped;
-            end(outcome.map_err(Broken::Read), &name, stopped, summed, report)
+            of_bytes(&first, &mut source, asked, report, &mut summed)?.map_err(Broken::Read)
         }
+    };
+    if let Some(error) = source.untold {
+        return Err(error.into());
     }
+    end(outcome, &name, source.stopped, summed, report)
 }
 
 fn of_capture(
@@ -188,9 +197,10 @@ fn of_capture(
     report: &Report,
     summed: &mut Summed,
 ) -> Result<Result<(), Broken>, Failure> {
-    let (mut counted, mut began, mut untold) = (Counted::default(), None, None);
+    let (mut counted, mut began) = (Counted::default(), None);
+    let untold = RefCell::new(None);
     let mut tell = |told: Told<'_>| {
-        if untold.is_some() {
+        if untold.borrow().is_some() {
             return;
         }
         let outcome = match told {
@@ -210,11 +220,12 @@ fn of_capture(
                 report.tell(&summary)
             }
         };
-        untold = outcome.err();
+        untold.replace(outcome.err());
     };
-    let outcome = read_capture(first, source, &mut counted, &mut tell, &mut || true);
+    // Who reads no more is not read for.
+    let outcome = read_capture(first, source, &mut counted, &mut tell, &mut || untold.borrow().is_none());
     summed.counted = counted;
-    match untold {
+    match untold.into_inner() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
     }
@@ -227,27 +238,30 @@ fn of_bytes(
     report: &Report,
     summed: &mut Summed,
 ) -> Result<io::Result<()>, Failure> {
-    let mut reader = Reader::default();
-    let mut untold = None;
+    let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
+    let untold = RefCell::new(None);
     let mut tell = |heard: crate::wire::Heard<'_>| {
         summed.messages += 1;
         summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));
-        if untold.is_none() && (!asked.only_conversations || matches!(heard.message, Message::Broken(_))) {
-            untold = report.tell(&Said::of(Duration::ZERO, None, &heard)).err();
+        if untold.borrow().is_none()
+            && (!asked.only_conversations || matches!(heard.message, Message::Broken(_)))
+        {
+            untold.replace(report.tell(&Said::of(Duration::ZERO, None, &heard)).err());
         }
     };
-    reader.feed(first, &mut tell);
+    reader.feed(first, &mut awaited, &mut tell);
     let mut piece = vec![0; PIECE_BYTES];
     let outcome = loop {
         match source.read(&mut piece) {
+            Ok(_) if untold.borrow().is_some() => break Ok(()),
             Ok(0) => break Ok(()),
-            Ok(len) => reader.feed(&piece[..len], &mut tell),
+            Ok(len) => reader.feed(&piece[..len], &mut awaited, &mut tell),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => break Err(error),
         }
     };
     reader.end(&mut tell);
-    match untold {
+    match untold.into_inner() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
     }
@@ -300,19 +314,27 @@ fn end(
     }
 }
 
-/// Ends when the tool must, also while it waits for a pipe.
+/// Ends when the tool must, also while it waits for a pipe; what was gathered is told first.
 struct Stoppable<'a> {
     source: File,
+    report: &'a Report,
     stop: &'a Stop,
     stopped: Option<Stopped>,
+    /// Why nobody can be told any more.
+    untold: Option<io::Error>,
 }
 
 impl Read for Stoppable<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.stopped.is_none() {
-            let fd: BorrowedFd<'_> = self.source.as_fd();
-            self.stopped = self.stop.wait(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
+        if self.stopped.is_some() || self.untold.is_some() {
+            return Ok(0);
         }
+        if let Err(error) = self.report.flush() {
+            self.untold = Some(error);
+            return Ok(0);
+        }
+        let fd: BorrowedFd<'_> = self.source.as_fd();
+        self.stopped = self.stop.wait(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
         if self.stopped.is_some() { Ok(0) } else { self.source.read(into) }
     }
 }

@@ -16,16 +16,27 @@ pub trait Record: fmt::Display + Serialize {
     const EVENT: &'static str;
 }
 
-/// Where records go. Threads share one, and clones write to the same place: each record is written whole.
+/// Lines that are gathered are written when they are so long: 64 KiB.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
+
+/// Where records go. Threads share one, and clones write to the same place: each record is written whole, and at once
+/// unless the tool gathers them.
 #[derive(Clone)]
 pub struct Report {
     out: Shared,
     aside: Shared,
     json: bool,
     explains: bool,
+    gathers: bool,
 }
 
-type Shared = Arc<Mutex<Box<dyn Write + Send>>>;
+type Shared = Arc<Mutex<Place>>;
+
+/// A place, and the lines that are not written yet.
+struct Place {
+    to: Box<dyn Write + Send>,
+    lines: Vec<u8>,
+}
 
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,8 +55,19 @@ impl Report {
         json: bool,
         explains: bool,
     ) -> Report {
-        let shared = |to: Box<dyn Write + Send>| Arc::new(Mutex::new(to));
-        Report { out: shared(Box::new(out)), aside: shared(Box::new(aside)), json, explains }
+        let shared = |to: Box<dyn Write + Send>| Arc::new(Mutex::new(Place { to, lines: Vec::new() }));
+        Report { out: shared(Box::new(out)), aside: shared(Box::new(aside)), json, explains, gathers: false }
+    }
+
+    /// The same for a tool that has much to tell between two waits: lines are gathered, and the tool says `flush` before
+    /// it waits and at its end, so that nobody waits for a line that is there.
+    pub fn gathering(&self) -> Report {
+        Report { gathers: true, ..self.clone() }
+    }
+
+    /// Writes what was gathered.
+    pub fn flush(&self) -> io::Result<()> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
 
     /// Are objects wanted? Then nothing is drawn: no progress, no picture.
@@ -56,7 +78,7 @@ impl Report {
     /// Tells a record. An error is stdout's: a closed pipe ends a tool.
     pub fn tell<R: Record>(&self, record: &R) -> io::Result<()> {
         if !self.json {
-            return write_line(&self.out, &indented(&harmless(&record.to_string()), "  "));
+            return self.write_line(&indented(&harmless(&record.to_string()), "  "));
         }
         self.tell_object(R::EVENT, serde_json::to_value(record).map_err(io::Error::other)?)
     }
@@ -66,7 +88,7 @@ impl Report {
         if self.json {
             return self.tell_object("means", json!({ "text": text }));
         }
-        write_line(&self.out, &format!("what this means: {}", indented(&harmless(text), "  ")))
+        self.write_line(&format!("what this means: {}", indented(&harmless(text), "  ")))
     }
 
     /// Narrates what a socket does, if that is wanted. The text is made only then.
@@ -75,14 +97,18 @@ impl Report {
             (false, _) => Ok(()),
             (true, true) => self.tell_object("explain", json!({ "text": text() })),
             (true, false) => {
-                write_line(&self.aside, &format!("  · {}", indented(&harmless(&text()), "    ")))
+                // A terminal shows both: each in its turn.
+                self.flush()?;
+                let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+                aside.add(&format!("  · {}", indented(&harmless(&text()), "    ")));
+                aside.flush()
             }
         }
     }
 
     /// A picture or a table for people, line by line as it is; programs have the records.
     pub fn draw(&self, lines: &str) -> io::Result<()> {
-        if self.json { Ok(()) } else { write_line(&self.out, &harmless(lines)) }
+        if self.json { Ok(()) } else { self.write_line(&harmless(lines)) }
     }
 
     fn tell_object(&self, event: &str, value: Value) -> io::Result<()> {
@@ -91,14 +117,28 @@ impl Report {
             Value::Object(fields) => object.extend(fields),
             other => drop(object.insert("value".to_owned(), other)),
         }
-        write_line(&self.out, &one_line(&Value::Object(object).to_string()))
+        self.write_line(&one_line(&Value::Object(object).to_string()))
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.add(line);
+        if self.gathers && out.lines.len() < GATHERED_BYTES_MAX { Ok(()) } else { out.flush() }
     }
 }
 
-fn write_line(to: &Shared, line: &str) -> io::Result<()> {
-    let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
-    to.write_all(format!("{line}\n").as_bytes())?;
-    to.flush()
+impl Place {
+    fn add(&mut self, line: &str) {
+        self.lines.extend_from_slice(line.as_bytes());
+        self.lines.push(b'\n');
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Also lines that could not be written are not tried again: the error ends the tool.
+        let outcome = self.to.write_all(&self.lines);
+        self.lines.clear();
+        outcome.and_then(|()| self.to.flush())
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +189,23 @@ mod tests {
         report.means("nobody is there any more").unwrap();
         report.draw("▁▂▃").unwrap();
         (out.text(), aside.text())
+    }
+
+    #[test]
+    fn lines_are_gathered_until_they_are_many_or_somebody_waits() {
+        let page = Page::default();
+        let report = Report::new(page.clone(), io::sink(), false, false).gathering();
+        let line = Closed { by: "a peer", bytes: 7 };
+        report.tell(&line).unwrap();
+        assert_eq!(page.text(), "");
+        report.flush().unwrap();
+        assert_eq!(page.text(), "a peer closed after 7 bytes\n");
+        for _ in 0..3_000 {
+            report.tell(&line).unwrap();
+        }
+        // 28 bytes each: the first 2,341 made 64 KiB, and the line that did so is whole.
+        assert_eq!(page.text().lines().count(), 1 + 2_341);
+        assert!(page.text().ends_with("7 bytes\n"));
     }
 
     #[test]

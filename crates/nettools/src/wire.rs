@@ -16,6 +16,7 @@ mod tls; // records, and the name that a client asks for
 mod websocket; // frames of either side
 mod said; // what was heard as a record
 
+pub use http::Awaited;
 pub use said::Said;
 use vang_proto::Header;
 use vang_proto::kind::{self, Kind};
@@ -41,10 +42,10 @@ pub enum Message<'a> {
     Native {
         /// Its header.
         header: &'a Header,
-        /// The beginning of its content.
+        /// The beginning of its content; where that is events nothing, they follow.
         content: &'a [u8],
-        /// Came in a WebSocket's payload, where its offsets count.
-        in_websocket: bool,
+        /// Where it came, and where its offsets count.
+        within: Within,
     },
     /// An HTTP request's or response's head.
     Http {
@@ -101,6 +102,18 @@ pub enum Message<'a> {
     Unread,
 }
 
+/// Where a native message stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Within {
+    /// In the stream itself.
+    #[default]
+    Stream,
+    /// In the payload of a WebSocket.
+    WebSocket,
+    /// Among the events that are another one's content.
+    Events,
+}
+
 /// What is wrong, at which byte, and what may stand there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
@@ -151,6 +164,8 @@ enum Next {
     Stay,
     /// After so many of the bytes another kind begins.
     WebSocket(usize),
+    /// After so many of them the next ones say anew what they are.
+    Anew(usize),
     /// Nothing more can be understood.
     Unread(usize),
     /// It is none of this kind after all.
@@ -158,8 +173,8 @@ enum Next {
 }
 
 impl Reader {
-    /// Takes bytes as they came.
-    pub fn feed(&mut self, mut bytes: &[u8], sink: Sink<'_>) {
+    /// Takes bytes as they came. Both directions of a conversation are given the same `awaited`.
+    pub fn feed(&mut self, mut bytes: &[u8], awaited: &mut Awaited, sink: Sink<'_>) {
         while !bytes.is_empty() {
             let at = self.at;
             let next = match &mut self.speaks {
@@ -175,11 +190,11 @@ impl Reader {
                     let begun = std::mem::take(begun);
                     self.at -= begun.len() as u64;
                     self.speaks = speaks;
-                    self.feed(&begun, sink);
+                    self.feed(&begun, awaited, sink);
                     return;
                 }
                 Speaks::Native(native) => native.feed(at, bytes, sink),
-                Speaks::Http(http) => http.feed(at, bytes, sink),
+                Speaks::Http(http) => http.feed(at, bytes, awaited, sink),
                 Speaks::WebSocket(frames) => frames.feed(at, bytes, sink),
                 Speaks::Lines(lines) => lines.feed(at, bytes, sink),
                 Speaks::Tls(records) => records.feed(at, bytes, sink),
@@ -191,13 +206,14 @@ impl Reader {
             };
             let used = match next {
                 Next::Stay => bytes.len(),
-                Next::WebSocket(used) | Next::Unread(used) | Next::Bytes(used) => used,
+                Next::WebSocket(used) | Next::Anew(used) | Next::Unread(used) | Next::Bytes(used) => used,
             };
             self.at += used as u64;
             bytes = &bytes[used..];
             match next {
                 Next::Stay => {}
                 Next::WebSocket(_) => self.speaks = Speaks::WebSocket(Box::default()),
+                Next::Anew(_) => self.speaks = Speaks::default(),
                 Next::Unread(_) => self.speaks = Speaks::Unread(self.at),
                 Next::Bytes(_) => self.speaks = Speaks::Bytes,
             }
@@ -206,8 +222,9 @@ impl Reader {
 
     /// So many bytes came by unseen. Inside a content they are counted; elsewhere the next bytes that come say anew
     /// what they are.
-    pub fn skip(&mut self, lost: u64, sink: Sink<'_>) {
+    pub fn skip(&mut self, lost: u64, awaited: &mut Awaited, sink: Sink<'_>) {
         let from = self.at;
+        awaited.lost();
         let inside = match &mut self.speaks {
             Speaks::Native(native) => native.skip(lost),
             Speaks::Unread(_) => true,

@@ -12,7 +12,7 @@ use vang_nettools::capture::conversations::{HELD_BYTES_MAX, Side, Told};
 use vang_nettools::capture::packet;
 use vang_nettools::capture::write::Writer;
 use vang_nettools::decode::{Counted, read_capture};
-use vang_nettools::wire::Reader;
+use vang_nettools::wire::{Awaited, Reader};
 
 /// How many inputs, and for how long at most.
 fn effort() -> (usize, Duration) {
@@ -87,17 +87,17 @@ fn fuzz_stream() {
                 b"ada\n",
             ];
             let stream = [begins[usize::from(*kind) % 8], bytes].concat();
-            let mut reader = Reader::default();
+            let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
             let (mut heard_to, mut fed) = (0, 0);
             for piece in stream.chunks(usize::from(*kind).max(1)) {
                 fed += piece.len() as u64;
-                reader.feed(piece, &mut |heard| {
+                reader.feed(piece, &mut awaited, &mut |heard| {
                     assert!(heard.from <= heard.to, "{heard:?}");
                     heard_to = heard.to;
                 });
                 assert!(reader.held() < 256 << 10 && reader.held() < HELD_BYTES_MAX);
                 if *kind % 5 == 0 {
-                    reader.skip(u64::from(*kind), &mut |_| {});
+                    reader.skip(u64::from(*kind), &mut awaited, &mut |_| {});
                     fed += u64::from(*kind);
                 }
                 if *kind % 7 == 0 {

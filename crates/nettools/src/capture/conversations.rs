@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::packet::Segment;
 use super::stream::{Oddities, Part, Stream};
-use crate::wire::{Heard, Reader};
+use crate::wire::{Awaited, Heard, Reader};
 
 /// Rows of the table: 65,536, some tens of MiB. When it is full the oldest quarter is told and forgotten.
 pub const CONVERSATIONS_MAX: usize = 1 << 16;
@@ -137,6 +137,7 @@ struct Conversation {
     reset_by: Option<Side>,
     began_ns: u64,
     last_ns: u64,
+    awaited: Awaited,
     halves: [Half; 2],
 }
 
@@ -259,6 +260,7 @@ impl Conversation {
             reset_by: None,
             began_ns: time_ns,
             last_ns: time_ns,
+            awaited: Awaited::default(),
             halves: Default::default(),
         }
     }
@@ -298,7 +300,7 @@ impl Conversation {
         let Half { stream, reader, way, .. } = half;
         if !segment.bytes.is_empty() || segment.cut > 0 {
             stream.push(seq, segment.bytes, segment.cut, &mut |part| {
-                hear(part, reader, way, (conversation, side, time_ns), tell);
+                hear(part, reader, way, &mut self.awaited, (conversation, side, time_ns), tell);
             });
         }
         if segment.flags.fin {
@@ -330,7 +332,9 @@ impl Conversation {
         let (conversation, time_ns) = (self.number, self.last_ns);
         for (half, side) in self.halves.iter_mut().zip([Side::Client, Side::Server]) {
             let Half { stream, reader, way, ended, .. } = half;
-            stream.finish(&mut |part| hear(part, reader, way, (conversation, side, time_ns), tell));
+            stream.finish(&mut |part| {
+                hear(part, reader, way, &mut self.awaited, (conversation, side, time_ns), tell);
+            });
             if !*ended {
                 way.speaks = reader.speaks();
                 reader.end(&mut |heard| {
@@ -385,6 +389,7 @@ fn hear(
     part: Part<'_>,
     reader: &mut Reader,
     way: &mut Way,
+    awaited: &mut Awaited,
     (conversation, side, time_ns): (u64, Side, u64),
     tell: &mut dyn FnMut(Told<'_>),
 ) {
@@ -396,7 +401,7 @@ fn hear(
         tell(Told::Message { conversation, side, time_ns, heard });
     };
     match part {
-        Part::Bytes(bytes) => reader.feed(bytes, &mut heard),
-        Part::Missing(missing) => reader.skip(missing, &mut heard),
+        Part::Bytes(bytes) => reader.feed(bytes, awaited, &mut heard),
+        Part::Missing(missing) => reader.skip(missing, awaited, &mut heard),
     }
 }

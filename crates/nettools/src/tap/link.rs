@@ -15,7 +15,7 @@ use super::weather::{Chance, Way};
 use super::{Shared, connect, ends};
 use crate::capture::conversations::Side;
 use crate::capture::write::{NO_ADDRESS, Recorded, Writer};
-use crate::wire::Reader;
+use crate::wire::{Awaited, Reader};
 use crate::{Record, Stopped, Target, duration, size};
 
 /// Read at once.
@@ -125,8 +125,10 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Ta
     };
     let mut ends = [end(Side::Client, client), end(Side::Server, &server)];
     let began = Instant::now();
+    let awaited = Awaited::default();
     let ending =
-        Link { shared, connection, ends: &mut ends, recorded: &mut recorded, closed: Vec::new() }.pass();
+        Link { shared, connection, ends: &mut ends, awaited, recorded: &mut recorded, closed: Vec::new() }
+            .pass();
     let [client, server] = &mut ends;
     for end in [&mut *client, &mut *server] {
         end.reader.end(&mut |heard| shared.hear(connection, end.side, &heard));
@@ -144,6 +146,7 @@ struct Link<'a, 'b> {
     shared: &'a Shared<'a>,
     connection: u64,
     ends: &'a mut [End<'b>; 2],
+    awaited: Awaited,
     recorded: &'a mut Option<Recorded>,
     closed: Vec<Side>,
 }
@@ -263,7 +266,7 @@ impl Link<'_, '_> {
                 });
                 end.bytes += len as u64;
                 end.fresh = true;
-                end.reader.feed(bytes, &mut |heard| shared.hear(connection, side, &heard));
+                end.reader.feed(bytes, &mut self.awaited, &mut |heard| shared.hear(connection, side, &heard));
                 let cut = end.way.push(Instant::now(), bytes);
                 self.record(|writer, now, recorded| writer.say(now, recorded, side, bytes));
                 if cut.is_some() {

@@ -19,7 +19,7 @@ use crate::capture::conversations::{Side, Told};
 use crate::capture::file;
 use crate::decode::{Counted, read_capture};
 use crate::failure::Failure;
-use crate::wire::Reader;
+use crate::wire::{Awaited, Reader};
 
 /// Bytes of a recording that are held to be played: 64 MiB.
 const SCRIPTS_BYTES_MAX: usize = 64 << 20;
@@ -79,8 +79,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<Script>, Failure> {
 /// Plays one side over a connection.
 pub(super) fn play(shared: &Shared<'_>, connection: u64, script: &Script, own: Side, socket: &Socket) {
     let began = Instant::now();
-    let mut stage =
-        Stage { shared, connection, own, socket, readers: Default::default(), bytes: [0; 2], ended: false };
+    let mut stage = Stage {
+        shared,
+        connection,
+        own,
+        socket,
+        readers: Default::default(),
+        awaited: Awaited::default(),
+        bytes: [0; 2],
+        ended: false,
+    };
     let ending = match socket.set_nonblocking(true).and_then(|()| stage.play(script)) {
         Ok(ending) => ending,
         Err(error) => {
@@ -106,6 +114,7 @@ struct Stage<'a> {
     own: Side,
     socket: &'a Socket,
     readers: [Reader; 2],
+    awaited: Awaited,
     bytes: [u64; 2],
     /// The other side has closed.
     ended: bool,
@@ -182,6 +191,7 @@ impl Stage<'_> {
     fn hear(&mut self, side: Side, bytes: &[u8]) {
         self.bytes[side as usize] += bytes.len() as u64;
         let (shared, connection) = (self.shared, self.connection);
-        self.readers[side as usize].feed(bytes, &mut |heard| shared.hear(connection, side, &heard));
+        self.readers[side as usize]
+            .feed(bytes, &mut self.awaited, &mut |heard| shared.hear(connection, side, &heard));
     }
 }

@@ -1,13 +1,77 @@
-//! HTTP/1.x: heads, and bodies by their length, by chunks, or up to the end (RFC 9112). Each direction by itself: the
-//! answer to a HEAD, which claims a body that does not come, is not known as such.
+//! HTTP/1.x: heads, and bodies by their length, by chunks, or up to the end (RFC 9112). What an answer's head says is not
+//! enough: one to a HEAD claims a body that does not come, one to a CONNECT is followed by another protocol. So the
+//! two directions of a conversation share what is `Awaited`.
+
+use std::collections::VecDeque;
 
 use super::{Heard, Message, Next, SHOWN_BYTES_MAX, Sink, keep};
 
 /// Longest head that is put together: 64 KiB, more than servers take. A longer one is told as bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// HEADs and CONNECTs of which no answer came yet: 1,024, 16 KiB. With more nothing is counted any more.
+const AWAITED_MAX: usize = 1 << 10;
+
 /// Longest line before a chunk.
 const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+
+/// Which answers of a conversation do not follow from their own heads: answers come in the order of their requests (RFC
+/// 9112, 9.3.2), so they are counted. Where bytes were lost, or an answer came whose request was not seen, nothing can be
+/// counted any more: then each answer is taken for one to a GET.
+#[derive(Debug, Default)]
+pub struct Awaited {
+    requests: u64,
+    answers: u64,
+    /// HEADs and CONNECTs, by the number of the request.
+    special: VecDeque<(u64, Special)>,
+    unsure: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Special {
+    Head,
+    Connect,
+}
+
+impl Awaited {
+    /// A request was heard.
+    fn request(&mut self, line: &[u8]) -> Option<Special> {
+        let special = match line {
+            _ if line.starts_with(b"HEAD ") => Some(Special::Head),
+            _ if line.starts_with(b"CONNECT ") => Some(Special::Connect),
+            _ => None,
+        };
+        if let Some(special) = special.filter(|_| !self.unsure) {
+            self.special.push_back((self.requests, special));
+            if self.special.len() > AWAITED_MAX {
+                self.lost();
+            }
+        }
+        self.requests += 1;
+        special
+    }
+
+    /// An answer was heard: what its request was, if that matters.
+    fn answer(&mut self, status: &[u8]) -> Option<Special> {
+        // Others that begin with 1 are about an answer that is still to come.
+        if status != b"101" && status.starts_with(b"1") {
+            return None;
+        }
+        if self.answers >= self.requests {
+            self.lost();
+            return None;
+        }
+        let number = self.answers;
+        self.answers += 1;
+        self.special.pop_front_if(|(of, _)| *of == number).map(|(_, special)| special)
+    }
+
+    /// Bytes went by unseen.
+    pub(super) fn lost(&mut self) {
+        self.unsure = true;
+        self.special = VecDeque::new();
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Http {
@@ -37,17 +101,18 @@ enum State {
 }
 
 impl Http {
-    pub(super) fn feed(&mut self, at: u64, bytes: &[u8], sink: Sink<'_>) -> Next {
+    pub(super) fn feed(&mut self, at: u64, bytes: &[u8], awaited: &mut Awaited, sink: Sink<'_>) -> Next {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
             match self.state {
-                State::Head => match self.feed_head(at + used as u64, rest, sink) {
+                State::Head => match self.feed_head(at + used as u64, rest, awaited, sink) {
                     Ok((taken, after)) => {
                         used += taken;
                         match after {
                             After::Stays => {}
                             After::WebSocket => return Next::WebSocket(used),
+                            After::Tunnel => return Next::Anew(used),
                         }
                     }
                     Err(held) => {
@@ -123,7 +188,13 @@ impl Http {
     }
 
     /// How many bytes it took; what was held, if this is no head.
-    fn feed_head(&mut self, at: u64, bytes: &[u8], sink: Sink<'_>) -> Result<(usize, After), Vec<u8>> {
+    fn feed_head(
+        &mut self,
+        at: u64,
+        bytes: &[u8],
+        awaited: &mut Awaited,
+        sink: Sink<'_>,
+    ) -> Result<(usize, After), Vec<u8>> {
         let before = self.held.len();
         let end = if before == 0 {
             end_of_head(bytes)
@@ -152,7 +223,7 @@ impl Http {
         let (line, fields) = split_line(head);
         let from = at - before as u64;
         sink(Heard { from, to: at + end as u64, message: Message::Http { line, fields } });
-        let (state, after) = what_follows(line, fields);
+        let (state, after) = what_follows(line, fields, awaited);
         self.state = state;
         Ok((end, after))
     }
@@ -183,6 +254,8 @@ impl Http {
 enum After {
     Stays,
     WebSocket,
+    /// Whatever its two ends speak.
+    Tunnel,
 }
 
 /// Behind the empty line.
@@ -212,8 +285,18 @@ fn field<'a>(fields: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
-fn what_follows(line: &[u8], fields: &[u8]) -> (State, After) {
+fn what_follows(line: &[u8], fields: &[u8], awaited: &mut Awaited) -> (State, After) {
     let status = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
+    let special = match status {
+        None => awaited.request(line),
+        Some(status) => awaited.answer(status),
+    };
+    match (special, status) {
+        // Whoever was refused asks again, by HTTP: the next bytes say so.
+        (Some(Special::Connect), None | Some([b'2', ..])) => return (State::Head, After::Tunnel),
+        (Some(Special::Head), Some(_)) => return (State::Head, After::Stays),
+        _ => {}
+    }
     let upgrades = field(fields, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
     if upgrades && status.is_none_or(|status| status == b"101") {
         return (State::Head, After::WebSocket);

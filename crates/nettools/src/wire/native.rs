@@ -1,11 +1,15 @@
 //! Native messages, one after the other. As `vang_proto::Decoder` takes them, which a test holds it to; but content is
-//! not held, only counted, and what is wrong is said at its byte.
+//! not held, only counted, and what is wrong is said at its byte. Where a content is events (docs/PROTOCOL.md, section
+//! 6), they are told one by one behind the message that brings them; events within events are not opened.
 
 use bytes::Bytes;
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 use vang_proto::{Header, MalformedFrame};
 
-use super::{Broken, Heard, Message, Next, SHOWN_BYTES_MAX, Sink, keep};
+use super::{Broken, Heard, Message, Next, SHOWN_BYTES_MAX, Sink, Within, keep};
+
+/// The type of a content that is messages itself, as it stands in a header.
+const EVENTS: &str = "\"application/vang-events\"";
 
 #[derive(Debug, Default)]
 pub(super) struct Native {
@@ -14,7 +18,7 @@ pub(super) struct Native {
     message: Option<Begun>,
     /// Of the message whose content comes; used again.
     shown: Vec<u8>,
-    in_websocket: bool,
+    within: Within,
 }
 
 #[derive(Debug)]
@@ -22,12 +26,24 @@ struct Begun {
     header: Header,
     from: u64,
     left: u64,
+    content: Content,
+}
+
+/// What is done with a content as it comes.
+#[derive(Debug)]
+enum Content {
+    /// Its beginning is kept, and told with the message.
+    Shown,
+    /// The message was told; its content is read as messages.
+    Events(Box<Native>),
+    /// Of these, what cannot be understood: counted.
+    Unread,
 }
 
 impl Native {
-    /// For the payload of a WebSocket's binary frames.
-    pub(super) fn in_websocket() -> Native {
-        Native { in_websocket: true, ..Native::default() }
+    /// For messages that stand there.
+    pub(super) fn within(within: Within) -> Native {
+        Native { within, ..Native::default() }
     }
 
     /// `at` is the offset of the first of these bytes.
@@ -37,7 +53,17 @@ impl Native {
             let rest = &bytes[used..];
             if let Some(begun) = &mut self.message {
                 let here = usize::try_from(begun.left).unwrap_or(usize::MAX).min(rest.len());
-                keep(&mut self.shown, &rest[..here]);
+                let part = &rest[..here];
+                match &mut begun.content {
+                    Content::Shown => keep(&mut self.shown, part),
+                    Content::Unread => {}
+                    Content::Events(events) => {
+                        let events_at = begun.header.content_length() - begun.left;
+                        if let Next::Unread(_) = events.feed(events_at, part, sink) {
+                            begun.content = Content::Unread;
+                        }
+                    }
+                }
                 begun.left -= here as u64;
                 used += here;
                 if begun.left == 0 {
@@ -74,27 +100,35 @@ impl Native {
             };
             let left = header.content_length();
             let rest = &bytes[used..];
-            if left <= rest.len() as u64 {
+            if left > 0 && self.within != Within::Events && header.raw("content-type") == Some(EVENTS) {
+                let to = at + used as u64 + left;
+                let message = Message::Native { header: &header, content: &[], within: self.within };
+                sink(Heard { from, to, message });
+                let content = Content::Events(Box::new(Native::within(Within::Events)));
+                self.message = Some(Begun { header, from, left, content });
+            } else if left <= rest.len() as u64 {
                 // All of it is here: nothing is copied.
                 used += left as usize;
                 let content = &rest[..(left as usize).min(SHOWN_BYTES_MAX)];
-                let message = Message::Native { header: &header, content, in_websocket: self.in_websocket };
+                let message = Message::Native { header: &header, content, within: self.within };
                 sink(Heard { from, to: at + used as u64, message });
             } else {
-                self.message = Some(Begun { header, from, left });
+                self.message = Some(Begun { header, from, left, content: Content::Shown });
             }
         }
         Next::Stay
     }
 
     fn tell(&mut self, to: u64, sink: Sink<'_>) {
-        if let Some(begun) = self.message.take() {
-            let message = Message::Native {
-                header: &begun.header,
-                content: &self.shown,
-                in_websocket: self.in_websocket,
-            };
-            sink(Heard { from: begun.from, to, message });
+        let Some(begun) = self.message.take() else { return };
+        match begun.content {
+            Content::Shown => {
+                let message =
+                    Message::Native { header: &begun.header, content: &self.shown, within: self.within };
+                sink(Heard { from: begun.from, to, message });
+            }
+            Content::Events(events) => events.end(begun.header.content_length(), sink),
+            Content::Unread => {}
         }
         self.shown.clear();
     }
@@ -104,19 +138,22 @@ impl Native {
         match &mut self.message {
             Some(begun) if lost < begun.left => {
                 begun.left -= lost;
+                if let Content::Events(_) = begun.content {
+                    begun.content = Content::Unread;
+                }
                 true
             }
             _ => false,
         }
     }
 
-    pub(super) fn end(&mut self, at: u64, sink: Sink<'_>) {
+    pub(super) fn end(&self, at: u64, sink: Sink<'_>) {
         if let Some(begun) = &self.message {
-            sink(Heard {
-                from: begun.from,
-                to: at,
-                message: Message::Cut("the rest of a message's content"),
-            });
+            if let Content::Events(events) = &begun.content {
+                events.end(begun.header.content_length() - begun.left, sink);
+            }
+            let message = Message::Cut("the rest of a message's content");
+            sink(Heard { from: begun.from, to: at, message });
         } else if !self.head.is_empty() {
             let from = at - self.head.len() as u64;
             sink(Heard { from, to: at, message: Message::Cut("the rest of a message's header") });
@@ -125,15 +162,20 @@ impl Native {
 
     fn broken(&self, from: u64, to: u64, malformed: &MalformedFrame, json: &[u8]) -> Heard<'static> {
         let mut broken = explain(from, malformed, json);
-        if self.in_websocket {
-            broken.why.insert_str(0, "in the WebSocket's payload: ");
+        match self.within {
+            Within::Stream => {}
+            Within::WebSocket => broken.why.insert_str(0, "in the WebSocket's payload: "),
+            Within::Events => broken.why.insert_str(0, "among the events of a content: "),
         }
         Heard { from, to, message: Message::Broken(broken) }
     }
 
     pub(super) fn held(&self) -> usize {
-        let header = self.message.as_ref().map_or(0, |begun| begun.header.json().len());
-        self.head.capacity() + self.shown.capacity() + header
+        let message = self.message.as_ref().map_or(0, |begun| {
+            let inside = if let Content::Events(events) = &begun.content { events.held() } else { 0 };
+            begun.header.json().len() + inside
+        });
+        self.head.capacity() + self.shown.capacity() + message
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use vang_proto::Header;
 
-use super::{Heard, Message};
+use super::{Heard, Message, Within};
 use crate::capture::conversations::Side;
 use crate::{Record, duration, quoted, size};
 
@@ -34,6 +35,9 @@ pub struct Said {
     from: u64,
     /// How many bytes.
     bytes: u64,
+    /// Of a native message that does not stand in the stream itself: where it does, and `from` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<&'static str>,
     /// A native message's header, or an HTTP head as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     header: Option<Value>,
@@ -65,6 +69,7 @@ impl Said {
             kind: kind(&heard.message),
             from: heard.from,
             bytes: heard.to - heard.from,
+            within: None,
             header: None,
             text: None,
             hex: None,
@@ -72,12 +77,19 @@ impl Said {
             what: what(heard),
         };
         match &heard.message {
-            Message::Native { header, content, .. } => {
+            Message::Native { header, content, within } => {
                 let json = std::str::from_utf8(header.json()).unwrap_or_default();
                 said.header = serde_json::from_str::<Box<RawValue>>(json)
                     .ok()
                     .and_then(|raw| serde_json::to_value(raw).ok());
-                said.show(content);
+                said.within = match within {
+                    Within::Stream => None,
+                    Within::WebSocket => Some("websocket"),
+                    Within::Events => Some("events"),
+                };
+                if !brings_events(header, content) {
+                    said.show(content);
+                }
             }
             Message::Http { line, fields } => {
                 said.header = Some(Value::from(String::from_utf8_lossy(fields)));
@@ -133,14 +145,21 @@ pub(crate) fn kind(message: &Message<'_>) -> &'static str {
 fn what(heard: &Heard<'_>) -> String {
     let all = heard.to - heard.from;
     match &heard.message {
-        Message::Native { header, content, in_websocket } => {
-            let mut line = format!("{}message, {}", if *in_websocket { "  " } else { "" }, size(all));
+        Message::Native { header, content, within } => {
+            let mut line = match within {
+                Within::Stream => "message, ".to_owned(),
+                Within::WebSocket => "  message, ".to_owned(),
+                Within::Events => "  event, ".to_owned(),
+            };
+            line.push_str(&size(all));
             for (key, value) in header.iter() {
                 if !matches!(key, "byteorder" | "content-length" | "content-encoding") {
                     let _ = write!(line, ", {key} {value}");
                 }
             }
-            if header.content_length() > 0 {
+            if brings_events(header, content) {
+                line.push_str(": its events follow");
+            } else if header.content_length() > 0 {
                 let _ = write!(line, ": {}", shown(content, header.content_length()));
             }
             line
@@ -179,6 +198,11 @@ fn what(heard: &Heard<'_>) -> String {
             format!("{} more, not looked at: behind a broken message no boundary can be trusted", size(all))
         }
     }
+}
+
+/// Is there a content that is told as messages of its own?
+fn brings_events(header: &Header, content: &[u8]) -> bool {
+    header.content_length() > 0 && content.is_empty()
 }
 
 /// Of bytes that are so many the beginning: as text, or in hexadecimal.

@@ -6,7 +6,7 @@ use super::*;
 
 /// What was heard, as text; bytes of no known kind that follow each other are one.
 fn hear(pieces: &[&[u8]]) -> Vec<String> {
-    let mut reader = Reader::default();
+    let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
     let (mut said, mut bytes): (Vec<String>, Vec<u8>) = (Vec::new(), Vec::new());
     let mut tell = |heard: Heard<'_>| {
         if let Message::Bytes(more) = heard.message {
@@ -19,7 +19,7 @@ fn hear(pieces: &[&[u8]]) -> Vec<String> {
         said.push(format!("{}..{} {:?}", heard.from, heard.to, heard.message));
     };
     for piece in pieces {
-        reader.feed(piece, &mut tell);
+        reader.feed(piece, &mut awaited, &mut tell);
     }
     reader.end(&mut tell);
     if !bytes.is_empty() {
@@ -185,7 +185,7 @@ fn what_is_wrong_is_said_at_its_byte() {
     ] {
         let mut reader = Reader::default();
         let mut broken = None;
-        reader.feed(&bytes, &mut |heard| {
+        reader.feed(&bytes, &mut Awaited::default(), &mut |heard| {
             if let Message::Broken(what) = heard.message {
                 broken = Some(what);
             }
@@ -199,17 +199,117 @@ fn what_is_wrong_is_said_at_its_byte() {
 #[test]
 fn a_claimed_length_costs_nothing_and_a_hole_in_a_content_is_counted() {
     let header = r#"{"byteorder":"big","content-type":"a","content-encoding":"b","content-length":16000000}"#;
-    let mut reader = Reader::default();
+    let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
     let mut said = Vec::new();
     let mut tell = |heard: Heard<'_>| {
         said.push(format!("{}..{} {:?}", heard.from, heard.to, std::mem::discriminant(&heard.message)));
     };
-    reader.feed(&[&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), b"begin"].concat(), &mut tell);
+    reader.feed(
+        &[&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), b"begin"].concat(),
+        &mut awaited,
+        &mut tell,
+    );
     assert!(reader.held() < 16 << 10, "{}", reader.held());
-    reader.skip(15_999_990, &mut tell);
-    reader.feed(b"ended", &mut tell);
-    reader.feed(&message("", b"next"), &mut tell);
+    reader.skip(15_999_990, &mut awaited, &mut tell);
+    reader.feed(b"ended", &mut awaited, &mut tell);
+    reader.feed(&message("", b"next"), &mut awaited, &mut tell);
     assert_eq!(said.len(), 3, "{said:?}");
+}
+
+/// Who says what, in turns: what was heard, in a word each.
+fn talk(turns: &[(usize, &[u8])]) -> Vec<String> {
+    let (mut readers, mut awaited) = (<[Reader; 2]>::default(), Awaited::default());
+    let mut said = Vec::new();
+    let mut tell = |heard: Heard<'_>| {
+        said.push(match heard.message {
+            Message::Http { line, .. } => String::from_utf8_lossy(line).into_owned(),
+            Message::Body { len, .. } => format!("body of {len}"),
+            other => said::kind(&other).to_owned(),
+        });
+    };
+    for (side, bytes) in turns {
+        readers[*side].feed(bytes, &mut awaited, &mut tell);
+    }
+    for reader in &mut readers {
+        reader.end(&mut tell);
+    }
+    said
+}
+
+#[test]
+fn an_answer_s_body_follows_from_its_request() {
+    let ask = b"HEAD /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nHEAD /c HTTP/1.1\r\n\r\n";
+    let answer = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\
+                   HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\
+                   HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (early, ok, no) = ("HTTP/1.1 103 Early Hints", "HTTP/1.1 200 OK", "HTTP/1.1 404 No");
+    let asked = ["HEAD /a HTTP/1.1", "GET /b HTTP/1.1", "HEAD /c HTTP/1.1"];
+    let answered = [early, ok, ok, "body of 5", no];
+    assert_eq!(talk(&[(0, ask), (1, answer)]), [&asked[..], &answered[..]].concat());
+    // An answer whose request was not seen: what is behind it cannot be matched any more.
+    let late = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(
+        talk(&[(1, late), (0, b"HEAD /a HTTP/1.1\r\n\r\n"), (1, late)]),
+        [ok, "body of 5", "HEAD /a HTTP/1.1", ok, "body of 5"]
+    );
+}
+
+#[test]
+fn behind_a_connect_its_two_ends_speak() {
+    let connect = b"CONNECT a:443 HTTP/1.1\r\n\r\n";
+    let hello = b"\x16\x03\x01\x00\x01\x01";
+    let refused = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno";
+    let agreed = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let line = "CONNECT a:443 HTTP/1.1";
+    assert_eq!(
+        talk(&[(0, connect), (1, refused), (0, connect), (1, agreed), (0, hello), (1, hello)]),
+        [line, "HTTP/1.1 407 No", "body of 2", line, "HTTP/1.1 200 OK", "tls", "tls"]
+    );
+}
+
+#[test]
+fn heads_without_an_answer_are_bounded() {
+    let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
+    for _ in 0..100_000 {
+        reader.feed(b"HEAD / HTTP/1.1\r\n\r\n", &mut awaited, &mut |_| {});
+    }
+    let kept = format!("{awaited:?}");
+    assert!(kept.len() < 200, "{kept}");
+}
+
+/// A message whose content is others.
+fn page(events: &[u8]) -> Vec<u8> {
+    let header = format!(
+        r#"{{"byteorder": "big", "content-type": "application/vang-events", "content-encoding": "binary", "content-length": {}}}"#,
+        events.len()
+    );
+    [&(header.len() as u16).to_be_bytes(), header.as_bytes(), events].concat()
+}
+
+#[test]
+fn events_in_a_content_are_told_one_by_one_and_never_deeper() {
+    let events: Vec<u8> = (0..50).flat_map(|n| message(&format!(", \"n\": {n}"), &[b'x'; 200])).collect();
+    let stream = [page(&events), page(b""), message("", b"behind")].concat();
+    let whole = hear(&[&stream]);
+    assert_eq!(whole.len(), 1 + 50 + 1 + 1, "{whole:?}");
+    assert!(whole[50].contains("\"n\": 49") || whole[50].contains("Events"), "{}", whole[50]);
+    assert!(whole[1].starts_with("0..") && whole[52].contains("Stream"), "{whole:?}");
+    for piece in [1, 7, 1_000] {
+        assert_eq!(hear(&stream.chunks(piece).collect::<Vec<_>>()), whole, "in pieces of {piece}");
+    }
+    // What is wrong among them does not touch the messages around.
+    let broken = [page(&[&message("", b"good")[..], b"\x00\x01"].concat()), message("", b"behind")].concat();
+    let said = hear(&[&broken]);
+    assert!(said[2].contains("among the events of a content: "), "{said:?}");
+    assert!(said[3].contains("Stream"), "{said:?}");
+    let cut = hear(&[&page(&message("", b"hello")[..20])]);
+    assert!(cut[1].contains("Cut"), "{cut:?}");
+    // Hostile: pages within pages.
+    let mut deep = page(b"x");
+    for _ in 0..200 {
+        deep = page(&deep);
+    }
+    assert_eq!(hear(&[&deep]).len(), 2);
 }
 
 #[test]

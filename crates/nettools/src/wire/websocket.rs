@@ -2,7 +2,7 @@
 //! server's ear, which hears masked frames only and keeps pings to itself; here every frame is told.
 
 use super::native::Native;
-use super::{Broken, Heard, Message, Next, Sink, keep};
+use super::{Broken, Heard, Message, Next, Sink, Within, keep};
 
 /// Longest head: two bytes, eight of length, four of mask.
 const HEAD_BYTES_MAX: usize = 14;
@@ -171,7 +171,7 @@ impl Frames {
                     return;
                 }
                 let begun = std::mem::take(begun);
-                let mut native = Native::in_websocket();
+                let mut native = Native::within(Within::WebSocket);
                 self.inside = match native.feed(0, &begun, sink) {
                     Next::Unread(_) => Inside::Other,
                     _ => Inside::Native(Box::new(native)),
