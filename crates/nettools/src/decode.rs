@@ -16,6 +16,7 @@ use vang_client::trouble::Doing;
 
 use crate::capture::conversations::{Conversations, Side, Summary, Told, Way};
 use crate::capture::file::{self, Broken};
+use crate::capture::fragments::Fragments;
 use crate::capture::packet::{self, Other};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stopped;
@@ -43,8 +44,10 @@ pub struct Counted {
     pub packet_bytes: u64,
     /// Of other protocols.
     pub not_tcp: u64,
-    /// Fragments of IP packets, which are not put together.
+    /// Fragments of IP packets.
     pub fragments: u64,
+    /// Of these, those whose packet could not be joined: others are missing, cut, or do not fit.
+    pub not_joined: u64,
     /// With headers that are cut or wrong.
     pub unreadable: u64,
     /// Of a link type that is not known here.
@@ -70,14 +73,16 @@ impl Record for Summed {
 
 impl fmt::Display for Summed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counted { packets, packet_bytes, not_tcp, fragments, unreadable, unknown_links } = self.counted;
+        let Counted { packets, packet_bytes, not_tcp, fragments, not_joined, unreadable, unknown_links } =
+            self.counted;
         if packets > 0 {
             write!(f, "{packets} packets of {}, {} conversations, ", size(packet_bytes), self.conversations)?;
         }
         write!(f, "{} messages, {} broken", self.messages, self.broken)?;
         for (count, what) in [
             (not_tcp, "packets of other protocols"),
-            (fragments, "fragments not put together"),
+            (fragments, "fragments of IP packets"),
+            (not_joined, "of them not joined"),
             (unreadable, "packets unreadable"),
             (unknown_links, "packets of an unknown link type"),
         ] {
@@ -136,14 +141,31 @@ pub fn read_capture(
     tell: &mut dyn FnMut(Told<'_>),
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<(), Broken> {
-    let mut conversations = Conversations::default();
+    let (mut conversations, mut fragments) = (Conversations::default(), Fragments::default());
     let outcome = file::read(first, rest, &mut |captured| {
+        let (time_ns, mut wire_bytes) = (captured.time_ns, captured.wire_bytes);
         counted.packets += 1;
-        counted.packet_bytes += captured.wire_bytes;
-        match packet::read(captured.link, captured.bytes) {
-            Ok(segment) => conversations.push(captured.time_ns, captured.wire_bytes, &segment, tell),
+        counted.packet_bytes += wire_bytes;
+        let mut read = packet::read(captured.link, captured.bytes);
+        let joined;
+        if let Err(Other::Fragment(fragment)) = read {
+            counted.fragments += 1;
+            counted.not_joined += 1;
+            joined = fragment.and_then(|fragment| fragments.push(time_ns, wire_bytes, &fragment));
+            if let Some(joined) = &joined {
+                counted.not_joined -= joined.fragments;
+                wire_bytes = joined.wire_bytes;
+                read = match packet::read_ip(&joined.packet) {
+                    // Nobody fragments a fragment but to be looked at again and again.
+                    Err(Other::Fragment(_)) => Err(Other::Unreadable),
+                    read => read,
+                };
+            }
+        }
+        match read {
+            Ok(segment) => conversations.push(time_ns, wire_bytes, &segment, tell),
             Err(Other::NotTcp) => counted.not_tcp += 1,
-            Err(Other::Fragment) => counted.fragments += 1,
+            Err(Other::Fragment(_)) => {}
             Err(Other::Unreadable) => counted.unreadable += 1,
             Err(Other::Link(_)) => counted.unknown_links += 1,
         }

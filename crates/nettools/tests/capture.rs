@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use vang_nettools::capture::conversations::{Side, Summary, Told};
+use vang_nettools::capture::fragments::{self, Fragment, Fragments};
 use vang_nettools::capture::write::Writer;
 use vang_nettools::decode::{Counted, read_capture};
 
@@ -124,14 +125,137 @@ fn what_is_no_tcp_is_counted_and_what_was_not_captured_is_missing() {
     fragment[6] = 0x20;
     let arp = [&[2; 12][..], &[8, 6], &[0; 28]].concat();
     let found = decode(&pcap(false, 101, 65_535, &[udp, fragment, vec![0x45, 0]]));
-    let Counted { not_tcp, fragments, unreadable, .. } = found.counted;
-    assert_eq!((not_tcp, fragments, unreadable), (1, 1, 1));
+    let Counted { not_tcp, fragments, not_joined, unreadable, .. } = found.counted;
+    assert_eq!((not_tcp, fragments, not_joined, unreadable), (1, 1, 1, 1));
     assert_eq!(decode(&pcap(false, 1, 65_535, &[arp])).counted.not_tcp, 1);
     assert_eq!(decode(&pcap(false, 147, 65_535, &raw)).counted.unknown_links, raw.len() as u64);
     // 40 bytes of headers and 20 of payload.
     let found = decode(&pcap(false, 101, 60, &raw));
     let way = &found.over[0].from_client;
     assert_eq!((way.bytes, way.odd.missing_bytes), (message("x").len() as u64, 60), "{way:?}");
+}
+
+/// A packet of IPv4 or IPv6 in fragments whose payloads are so long, in eights.
+fn fragmented(packet: &[u8], eights: usize, number: u16) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(if packet[0] >> 4 == 4 { 20 } else { 40 });
+    let count = payload.len().div_ceil(eights * 8);
+    let parts = payload.chunks(eights * 8).enumerate();
+    parts
+        .map(|(at, part)| {
+            let place = (at * eights) as u16;
+            let more = u16::from(at + 1 < count);
+            let mut header = header.to_vec();
+            if header.len() == 20 {
+                header[2..4].copy_from_slice(&(20 + part.len() as u16).to_be_bytes());
+                header[4..6].copy_from_slice(&number.to_be_bytes());
+                header[6..8].copy_from_slice(&(place | more << 13).to_be_bytes());
+            } else {
+                header[4..6].copy_from_slice(&(8 + part.len() as u16).to_be_bytes());
+                let [a, b] = (place << 3 | more).to_be_bytes();
+                let [c, d] = number.to_be_bytes();
+                let next = std::mem::replace(&mut header[6], 44);
+                header.extend([next, 0, a, b, 0, 0, c, d]);
+            }
+            [header, part.to_vec()].concat()
+        })
+        .collect()
+}
+
+#[test]
+fn fragments_are_joined_in_any_order_and_twice() {
+    for v6 in [false, true] {
+        let raw = packets(v6, 500);
+        let whole = decode(&pcap(false, 101, 65_535, &raw));
+        for eights in [1, 3, 10] {
+            let in_pieces: Vec<Vec<Vec<u8>>> =
+                raw.iter().enumerate().map(|(at, packet)| fragmented(packet, eights, at as u16)).collect();
+            let count: usize = in_pieces.iter().filter(|pieces| pieces.len() > 1).map(Vec::len).sum();
+            let forwards = in_pieces.concat();
+            let backwards: Vec<Vec<u8>> =
+                in_pieces.iter().flat_map(|pieces| pieces.iter().rev().cloned()).collect();
+            // All but the last twice: that one completes its packet.
+            let twice: Vec<Vec<u8>> = in_pieces
+                .iter()
+                .flat_map(|pieces| {
+                    let (last, others) = pieces.split_last().unwrap();
+                    others.iter().flat_map(|piece| [piece, piece]).chain([last]).cloned()
+                })
+                .collect();
+            for (times, order) in [(1, forwards), (1, backwards), (2, twice)] {
+                let found = decode(&pcap(false, 101, 65_535, &order));
+                assert_eq!(found.said, whole.said, "{eights}, IPv6 {v6}");
+                assert_eq!((found.counted.not_joined, found.counted.unreadable), (0, 0));
+                assert!(found.counted.fragments >= count as u64 * times / 2, "{:?}", found.counted);
+                let (ours, theirs) = (&found.over[0].from_client, &whole.over[0].from_client);
+                assert_eq!((ours.packets, ours.bytes), (theirs.packets, theirs.bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn fragments_that_overlap_or_do_not_fit_are_refused_and_never_pass_for_another_packet() {
+    for v6 in [false, true] {
+        let raw = packets(v6, 500);
+        let said = &raw[3];
+        assert!(said.len() > 100);
+        let header = if v6 { 48 } else { 20 };
+        let pieces = fragmented(said, 5, 7);
+        let mut other = pieces[1].clone();
+        other[header] ^= 1;
+        let mut odd = pieces[1].clone();
+        odd.pop();
+        let at = if v6 { 4 } else { 2 };
+        odd[at + 1] -= 1;
+        let mut second_end = pieces[1].clone();
+        let place = if v6 { 42 } else { 6 };
+        second_end[place] &= !0x20;
+        second_end[place + 1] &= if v6 { !1 } else { 0xff };
+        let mut beyond = pieces[1].clone();
+        beyond[place] |= if v6 { 0xff } else { 0x1f };
+        beyond[place + 1] |= 0xf8;
+        let whole = decode(&pcap(false, 101, 65_535, &raw)).said.len();
+        for (kind, wrong) in [("other", other), ("odd", odd), ("second end", second_end), ("beyond", beyond)]
+        {
+            let mut order = raw[..3].to_vec();
+            order.push(pieces[1].clone());
+            order.push(wrong);
+            // The rest of it comes, and the one that was there comes again.
+            order.extend(pieces.iter().cloned());
+            order.extend(raw[4..].iter().cloned());
+            let found = decode(&pcap(false, 101, 65_535, &order));
+            assert!(
+                found.said.len() <= whole && found.over[0].from_client.odd.missing_bytes > 0,
+                "{kind}, IPv6 {v6}: {:?} {:?}",
+                found.over[0],
+                found.counted
+            );
+            assert_eq!(found.counted.not_joined, found.counted.fragments);
+        }
+    }
+}
+
+#[test]
+fn fragments_that_wait_are_bounded_and_do_not_wait_for_ever() {
+    let raw = packets(false, 500);
+    let mut fragments = Fragments::default();
+    let pieces = fragmented(&raw[3], 5, 7);
+    let first = |number: u16, from: u8| {
+        let mut piece = pieces[0].clone();
+        piece[4..6].copy_from_slice(&number.to_be_bytes());
+        piece[12] = from;
+        piece
+    };
+    for n in 0..200_000_u32 {
+        let piece = first(n as u16, (n >> 16) as u8);
+        assert_eq!(fragments.push(0, 60, &Fragment::of(&piece).unwrap()), None);
+        assert!(fragments.held() <= fragments::WAITING_BYTES_MAX + (64 << 10), "{}", fragments.held());
+    }
+    let mut late = Fragments::default();
+    for (at, piece) in pieces.iter().enumerate() {
+        let joined = late.push(at as u64 * 40_000_000_000, 60, &Fragment::of(piece).unwrap());
+        assert_eq!(joined, None, "the number may be another packet's by now");
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use vang_nettools::capture::conversations::{HELD_BYTES_MAX, Side, Told};
-use vang_nettools::capture::packet;
+use vang_nettools::capture::fragments::{self, Fragment, Fragments};
+use vang_nettools::capture::packet::{self, Other};
 use vang_nettools::capture::write::Writer;
 use vang_nettools::decode::{Counted, read_capture};
 use vang_nettools::wire::{Awaited, Reader};
@@ -61,9 +62,24 @@ fn fuzz_capture() {
                 assert!(counted.packets <= bytes.len() as u64);
             }
             decode(&disturbed(bytes));
+            // Fragments of one packet, each with a place of the input's.
+            let mut fragments = Fragments::default();
+            for part in bytes.chunks(11) {
+                let ip = [&[0x45, 0, 0, 0, 0, 7][..], &part[..part.len().min(2)], &[9, 6], &[7; 10], part]
+                    .concat();
+                let joined = Fragment::of(&ip).and_then(|fragment| fragments.push(7, 7, &fragment));
+                if let Some(joined) = joined {
+                    let _ = packet::read_ip(&joined.packet);
+                }
+            }
+            assert!(fragments.held() <= fragments::WAITING_BYTES_MAX);
             for link in [0, 1, 12, 101, 113, 228, 276] {
-                if let Ok(segment) = packet::read(link, bytes) {
-                    assert!(segment.bytes.len() <= bytes.len() && segment.cut <= 1 << 17);
+                match packet::read(link, bytes) {
+                    Ok(segment) => assert!(segment.bytes.len() <= bytes.len() && segment.cut <= 1 << 17),
+                    Err(Other::Fragment(Some(fragment))) => {
+                        fragments.push(7, 7, &fragment);
+                    }
+                    Err(_) => {}
                 }
             }
         },

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
+use super::fragments::Fragment;
+
 /// What TCP says in a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -34,11 +36,11 @@ pub struct Flags {
 
 /// A packet that is no TCP segment, or none that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Other {
+pub enum Other<'a> {
     /// UDP, ICMP, ARP and whatever else.
     NotTcp,
-    /// A fragment of an IP packet: not put together.
-    Fragment,
+    /// A fragment of an IP packet; `None`: only its beginning was captured.
+    Fragment(Option<Fragment<'a>>),
     /// Its headers are cut or wrong.
     Unreadable,
     /// A link of this type (`LINKTYPE_`) is not known here.
@@ -60,7 +62,7 @@ mod link {
 }
 
 /// Reads a packet of this link type.
-pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other> {
+pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
     let behind = |len: usize| bytes.get(len..).ok_or(Other::Unreadable);
     let typed = |at: usize, len: usize| {
         let kind = bytes.get(at..at + 2).ok_or(Other::Unreadable)?;
@@ -72,10 +74,19 @@ pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other> {
         link::LINUX_SLL => typed(14, 16)?,
         link::LINUX_SLL2 => typed(0, 20)?,
         // A family in the capturing machine's order; the IP header's version says the same.
-        link::NULL | link::LOOP => of_ip(behind(4)?)?,
-        link::RAW | link::RAW_BSD | link::RAW_OPENBSD | link::IPV4 | link::IPV6 => of_ip(bytes)?,
+        link::NULL | link::LOOP => return read_ip(behind(4)?),
+        link::RAW | link::RAW_BSD | link::RAW_OPENBSD | link::IPV4 | link::IPV6 => return read_ip(bytes),
         other => return Err(Other::Link(other)),
     };
+    segment(&packet, bytes)
+}
+
+/// Reads a packet of IP, as it is without a link.
+pub fn read_ip(bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
+    segment(&LaxSlicedPacket::from_ip(bytes).map_err(|_| Other::Unreadable)?, bytes)
+}
+
+fn segment<'a>(packet: &LaxSlicedPacket<'a>, bytes: &'a [u8]) -> Result<Segment<'a>, Other<'a>> {
     // Where the IP header says that its packet ends, counted from where that header begins.
     let (from, to, payload, header, said) = match &packet.net {
         Some(LaxNetSlice::Ipv4(ip)) => {
@@ -92,15 +103,21 @@ pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other> {
         None if packet.stop_err.is_some() => return Err(Other::Unreadable),
         None => return Err(Other::NotTcp),
     };
+    let end = payload.payload.as_ptr() as usize + payload.payload.len();
     if payload.fragmented {
-        return Err(Other::Fragment);
+        let from = |place: usize| place - bytes.as_ptr() as usize;
+        let ip = bytes.get(from(header as usize)..from(end)).filter(|_| !payload.incomplete);
+        return match ip.map(Fragment::of) {
+            Some(None) => Err(Other::Unreadable),
+            fragment => Err(Other::Fragment(fragment.flatten())),
+        };
     }
     let tcp = match &packet.transport {
         Some(TransportSlice::Tcp(tcp)) => tcp,
         None if packet.stop_err.is_some() => return Err(Other::Unreadable),
         _ => return Err(Other::NotTcp),
     };
-    let there = payload.payload.as_ptr() as usize + payload.payload.len() - header as usize;
+    let there = end - header as usize;
     let cut = if payload.incomplete { said.saturating_sub(there) } else { 0 };
     Ok(Segment {
         from: SocketAddr::new(from, tcp.source_port()),
@@ -110,8 +127,4 @@ pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other> {
         bytes: tcp.payload(),
         cut,
     })
-}
-
-fn of_ip(bytes: &[u8]) -> Result<LaxSlicedPacket<'_>, Other> {
-    LaxSlicedPacket::from_ip(bytes).map_err(|_| Other::Unreadable)
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use vang_nettools::capture::conversations::Side;
 use vang_nettools::capture::write::Writer;
 
-use crate::harness::{Tail, folder, guide, request, vang};
+use super::tap::tshark;
+use crate::harness::{Server, Tail, exchange, folder, guide, read_message, request, vang};
 
 fn decode(args: &[&str], input: &[u8]) -> Output {
     let mut child = vang()
@@ -110,6 +111,160 @@ fn a_pipe_is_read_as_it_comes_and_ends_with_a_summary_when_it_is_told_to() {
     while tail.json()["event"] != "summary" {}
     assert_eq!(tail.wait().code(), Some(0));
     drop(stdin);
+}
+
+#[test]
+fn who_reads_no_more_is_not_read_for() {
+    for begin in [talk(), guide("{}")] {
+        let mut child =
+            vang().args(["net", "decode", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut stdin = child.stdin.take().unwrap();
+        // It ends while more comes, or this would fill the machine.
+        let refused = (0..100_000).find_map(|_| stdin.write_all(&begin).err()).unwrap();
+        assert_eq!(refused.kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_page_of_history_is_told_event_by_event() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"));
+    let mut stream = server.connect();
+    for text in ["hello", "again"] {
+        assert_eq!(
+            exchange(&mut stream, &request("send", &[("room", "\"general\"")], text)).0["status"],
+            "ok"
+        );
+    }
+    stream
+        .write_all(&request("history", &[("room", "\"general\""), ("since", "0"), ("limit", "9")], ""))
+        .unwrap();
+    let (header, content) = read_message(&mut stream).unwrap();
+    assert_eq!(header["content-type"], "application/vang-events", "{header}");
+    let json = header.to_string();
+    let page = [&(json.len() as u16).to_be_bytes(), json.as_bytes(), &content].concat();
+    let objects = objects(&decode(&["--json"], &page));
+    let messages = events(&objects, "message");
+    let texts: Vec<&str> = messages.iter().filter_map(|message| message["text"].as_str()).collect();
+    assert_eq!(texts, ["hello", "again"], "{messages:?}");
+    assert_eq!((&messages[0]["within"], &messages[1]["within"]), (&Value::Null, &"events".into()));
+    let lines = String::from_utf8(decode(&[], &page).stdout).unwrap();
+    assert!(lines.contains(": its events follow\n") && lines.contains("  event, "), "{lines}");
+}
+
+/// The packets of a capture of ours, each in fragments of at most so many bytes of payload: IPv4 by the router's way,
+/// IPv6 by the sender's.
+fn in_fragments(capture: &[u8], payload_max: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < capture.len() {
+        let word = |at: usize| u32::from_le_bytes(capture[at..at + 4].try_into().unwrap()) as usize;
+        let (kind, len) = (word(at), word(at + 4));
+        if kind == 6 {
+            let packet = &capture[at + 28..at + 28 + word(at + 20)];
+            for fragment in fragments_of(packet, payload_max / 8 * 8, at as u16) {
+                let padded = fragment.len().next_multiple_of(4);
+                let total = ((padded + 32) as u32).to_le_bytes();
+                out.extend(6_u32.to_le_bytes());
+                out.extend(total);
+                out.extend(&capture[at + 8..at + 20]);
+                out.extend([(fragment.len() as u32).to_le_bytes(); 2].concat());
+                out.extend(&fragment);
+                out.resize(out.len() + padded - fragment.len(), 0);
+                out.extend(total);
+            }
+        } else {
+            out.extend(&capture[at..at + len]);
+        }
+        at += len;
+    }
+    out
+}
+
+fn fragments_of(packet: &[u8], payload_max: usize, number: u16) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(if packet[0] >> 4 == 4 { 20 } else { 40 });
+    if payload.len() <= payload_max {
+        return vec![packet.to_vec()];
+    }
+    let one = |(at, part): (usize, &[u8])| {
+        let more = u16::from(at * payload_max + part.len() < payload.len());
+        let (mut header, place) = (header.to_vec(), (at * payload_max) as u16);
+        if header.len() == 20 {
+            header[2..4].copy_from_slice(&(20 + part.len() as u16).to_be_bytes());
+            header[4..6].copy_from_slice(&number.to_be_bytes());
+            header[6..8].copy_from_slice(&(place / 8 | more << 13).to_be_bytes());
+        } else {
+            header[4..6].copy_from_slice(&(8 + part.len() as u16).to_be_bytes());
+            let next = std::mem::replace(&mut header[6], 44);
+            header.extend([next, 0]);
+            header.extend((place | more).to_be_bytes());
+            header.extend(u32::from(number).to_be_bytes());
+        }
+        [&header, part].concat()
+    };
+    payload.chunks(payload_max).enumerate().map(one).collect()
+}
+
+#[test]
+fn fragments_are_joined_as_tshark_joins_them() {
+    let folder = folder();
+    let mut writer = Writer::new(Vec::new(), "test").unwrap();
+    let long = "x".repeat(3_000);
+    for (n, client, server) in
+        [(1, "10.0.0.7:4711", "10.0.0.1:65432"), (2, "[2001:db8::7]:4711", "[2001:db8::1]:65432")]
+    {
+        let [client, server]: [SocketAddr; 2] = [client, server].map(|address| address.parse().unwrap());
+        let mut one = writer.open(n, client, server).unwrap();
+        writer.say(n, &mut one, Side::Client, &request("send", &[("room", "\"general\"")], &long)).unwrap();
+        writer.say(n, &mut one, Side::Server, &guide("{\"a\": 1}")).unwrap();
+        writer.close(n, &mut one, Side::Client).unwrap();
+        writer.close(n, &mut one, Side::Server).unwrap();
+    }
+    let whole = writer.into_inner();
+    let pieces = in_fragments(&whole, 576);
+    let file = folder.path().join("fragments.pcapng");
+    std::fs::write(&file, &pieces).unwrap();
+
+    let told = objects(&decode(&["--json"], &pieces));
+    let said = |told: &[Value]| -> Vec<Value> {
+        events(told, "message").into_iter().map(|message| message["text"].clone()).collect()
+    };
+    assert_eq!(said(&told), said(&objects(&decode(&["--json"], &whole))));
+    let summary = events(&told, "summary")[0];
+    assert_eq!((&summary["messages"], &summary["not_joined"]), (&4.into(), &0.into()), "{summary}");
+    let fields = tshark(
+        &[
+            "-Y",
+            "tcp.len > 0",
+            "-T",
+            "fields",
+            "-e",
+            "tcp.len",
+            "-e",
+            "ip.fragment.count",
+            "-e",
+            "ipv6.fragment.count",
+        ],
+        &file,
+    );
+    // A packet of IPv4 and one of IPv6 came in so many pieces, and each side's bytes are ours.
+    let rows: Vec<Vec<&str>> = fields.lines().map(|line| line.split('\t').collect()).collect();
+    let conversations = events(&told, "conversation");
+    let fragments: u64 = rows
+        .iter()
+        .flatten()
+        .skip(1)
+        .filter_map(|field| field.parse::<u64>().ok().filter(|count| *count < 20))
+        .sum();
+    assert_eq!(summary["fragments"].as_u64(), Some(fragments), "{fields}");
+    for (at, conversation) in conversations.iter().enumerate() {
+        for (row, way) in rows[2 * at..].iter().zip(["from_client", "from_server"]) {
+            assert_eq!(conversation[way]["bytes"].to_string(), row[0], "{fields}");
+        }
+    }
+    assert_eq!((rows.len(), conversations.len()), (4, 2), "{fields}");
 }
 
 #[test]

@@ -217,7 +217,8 @@ fn recording(folder: &Path) -> (std::path::PathBuf, Server) {
     (file, server)
 }
 
-fn tshark(args: &[&str], file: &Path) -> String {
+/// What Wireshark's own program says of a capture, with our dissector.
+pub(super) fn tshark(args: &[&str], file: &Path) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/wireshark/vang.lua");
     let output = Command::new("tshark")
         .args(["-X", &format!("lua_script:{script}"), "-r"])
