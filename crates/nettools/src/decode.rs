@@ -312,6 +312,12 @@ fn end(
             size(summed.missing_bytes)
         ))?;
     }
+    if summed.counted.not_joined > 0 {
+        report.means(
+            "of a fragmented packet nothing is read unless all of it is there: the others are not in the capture, were \
+             cut by its length limit, or overlap, which hosts refuse too",
+        )?;
+    }
     if summed.resets > 0 {
         report.means(
             "a reset throws away what was not read yet: its sender crashed, closed without reading everything, or \

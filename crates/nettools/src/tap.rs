@@ -14,20 +14,20 @@ mod weather; // what a bad network does to bytes
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::failure::explain;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use vang_client::trouble::Doing;
 
 use crate::capture::conversations::Side;
-use crate::capture::write::{NO_ADDRESS, Writer};
-use crate::failure::{Failure, Outcome};
+use crate::capture::write::Writer;
+use crate::failure::{Failure, Outcome, explain};
 use crate::wire::{Heard, Message, Said};
 use crate::{Record, Report, Stop, Target, Verdict, duration, size};
 pub use weather::Weather;
@@ -382,9 +382,23 @@ fn addresses(place: &Target, to_listen: bool) -> Result<Vec<SockAddr>, Failure> 
     }
 }
 
-/// Both ends of a socket for a capture; a Unix socket has no addresses.
-fn ends(socket: &Socket) -> (SocketAddr, SocketAddr) {
-    let address =
-        |found: io::Result<SockAddr>| found.ok().and_then(|it| it.as_socket()).unwrap_or(NO_ADDRESS);
-    (address(socket.peer_addr()), address(socket.local_addr()))
+/// An end of a connection; a Unix socket has no address. IPv4 through a socket of IPv6 is IPv4.
+fn address(found: io::Result<SockAddr>) -> Option<SocketAddr> {
+    let address = found.ok()?.as_socket()?;
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => Some(SocketAddr::new(ip, address.port())),
+        IpAddr::V6(_) => Some(address),
+    }
+}
+
+/// Who is on the other side, in words.
+fn peer(socket: &Socket) -> String {
+    match address(socket.peer_addr()) {
+        Some(address) => address.to_string(),
+        // 0 is a process that cannot be seen from here (another namespace).
+        None => match getsockopt(socket, PeerCredentials) {
+            Ok(peer) if peer.pid() > 0 => format!("process {} through a Unix socket", peer.pid()),
+            Ok(_) | Err(_) => "somebody through a Unix socket".to_owned(),
+        },
+    }
 }

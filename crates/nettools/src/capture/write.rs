@@ -12,6 +12,9 @@ use super::conversations::Side;
 /// Longest payload of a segment: what fits an IPv4 packet with room for headers.
 const PAYLOAD_BYTES_MAX: usize = 60_000;
 
+/// Longest comment: what its length field can say, and more than anybody reads.
+const COMMENT_BYTES_MAX: usize = 1_024;
+
 /// `LINKTYPE_RAW`.
 const LINK_RAW: u16 = 101;
 
@@ -20,6 +23,8 @@ const LINK_RAW: u16 = 101;
 pub struct Writer<W> {
     out: W,
     packet: Vec<u8>,
+    /// Of the next packet.
+    comment: Option<String>,
 }
 
 /// A conversation being recorded.
@@ -48,7 +53,12 @@ impl<W: Write> Writer<W> {
         option(&mut interface, 0, &[]);
         block(&mut out, 1, &interface)?;
         out.flush()?;
-        Ok(Writer { out, packet: Vec::new() })
+        Ok(Writer { out, packet: Vec::new(), comment: None })
+    }
+
+    /// What Wireshark shows beside the next packet; of a long text the beginning.
+    pub fn comment(&mut self, text: String) {
+        self.comment = Some(text);
     }
 
     /// A conversation begins. A packet has one family of addresses: where the two differ, both are written as IPv6.
@@ -135,6 +145,11 @@ impl<W: Write> Writer<W> {
         body.extend((self.packet.len() as u32).to_le_bytes());
         body.extend((self.packet.len() as u32).to_le_bytes());
         body.extend_from_slice(&self.packet);
+        if let Some(comment) = self.comment.take() {
+            body.resize(body.len().next_multiple_of(4), 0);
+            option(&mut body, 1, &comment.as_bytes()[..comment.floor_char_boundary(COMMENT_BYTES_MAX)]); // opt_comment
+            option(&mut body, 0, &[]);
+        }
         block(&mut self.out, 6, &body)
     }
 
@@ -166,8 +181,16 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The address that stands for a Unix socket in a capture: it has none.
-pub const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// A Unix socket has no address, but a packet needs two. What stands for the client of one: TEST-NET-1, which is nobody's
+/// (RFC 5737), with the connection's number as its port, so that two are told apart; then the next address.
+pub fn unix_client(connection: u64) -> SocketAddr {
+    let at = connection.saturating_sub(1);
+    let host = 1 + (at / u64::from(u16::MAX) % 250) as u8;
+    SocketAddr::new(Ipv4Addr::new(192, 0, 2, host).into(), 1 + (at % u64::from(u16::MAX)) as u16)
+}
+
+/// What stands for a server behind a Unix socket: TEST-NET-2, with vang's port, by which Wireshark knows its dissector.
+pub const UNIX_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 65_432);
 
 fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
     block.extend(code.to_le_bytes());

@@ -12,9 +12,9 @@ use serde::Serialize;
 use socket2::Socket;
 
 use super::weather::{Chance, Way};
-use super::{Shared, connect, ends};
+use super::{Shared, address, connect, peer};
 use crate::capture::conversations::Side;
-use crate::capture::write::{NO_ADDRESS, Recorded, Writer};
+use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
 use crate::wire::{Awaited, Reader};
 use crate::{Record, Stopped, Target, duration, size};
 
@@ -83,12 +83,8 @@ struct End<'a> {
 }
 
 pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Target) {
-    let (client_address, own_address) = ends(client);
-    let from = match client_address {
-        address if address == NO_ADDRESS => "a Unix socket".to_owned(),
-        address => address.to_string(),
-    };
-    shared.tell(&Opened { conversation: connection, from });
+    let from = peer(client);
+    shared.tell(&Opened { conversation: connection, from: from.clone() });
     shared.explain(|| "accept: a connection that waited in the kernel's queue is ours".to_owned());
     let server = match connect(to) {
         Ok(server) => server,
@@ -104,7 +100,15 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Ta
     };
     let mut recorded = None;
     shared.record(|writer, now| {
-        recorded = Some(writer.open(now, client_address, own_address)?);
+        let [from_end, to_end] = match (address(client.peer_addr()), address(client.local_addr())) {
+            (Some(from), Some(to)) => [from, to],
+            _ => {
+                let stands = unix_client(connection);
+                writer.comment(format!("connection {connection}, opened by {from}; {stands} stands for it"));
+                [stands, address(server.peer_addr()).unwrap_or(UNIX_SERVER)]
+            }
+        };
+        recorded = Some(writer.open(now, from_end, to_end)?);
         Ok(())
     });
     for socket in [client, &server] {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -265,6 +266,46 @@ fn tshark_opens_a_recording_and_its_dissector_reads_the_messages() {
         &file,
     );
     assert_eq!(wrong, "");
+}
+
+#[test]
+fn clients_of_a_unix_socket_are_told_apart_in_a_recording() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"));
+    let (file, socket) = (folder.path().join("talk.pcapng"), folder.path().join("s"));
+    let place = format!("unix:{}", socket.display());
+    let mut command = vang();
+    command.args(["net", "tap", "--json", "--listen", &place, "--to", &server.addr, "--record"]).arg(&file);
+    let mut tap = Tap { tail: Tail::start(command), address: place };
+    assert_eq!(tap.next("listening")["address"], tap.address);
+    for text in ["one", "two"] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&request("send", &[("room", "\"general\"")], text)).unwrap();
+        assert_eq!(read_message(&mut stream).unwrap().0["status"], "ok");
+        drop(stream);
+        let from = tap.next("opened")["from"].as_str().unwrap().to_owned();
+        assert_eq!(from, format!("process {} through a Unix socket", std::process::id()));
+        tap.next("closed");
+    }
+    tap.interrupt();
+    assert!(!socket.exists(), "the socket's file goes with the tap");
+    let fields =
+        ["-T", "fields", "-e", "tcp.stream", "-e", "ip.src", "-e", "tcp.srcport", "-e", "tcp.dstport"];
+    let asked = tshark(&[&["-Y", "vang.action"], &fields[..], &["-e", "vang.text"]].concat(), &file);
+    let port = server.addr.rsplit(':').next().unwrap();
+    let row = |n: u32, text: &str| format!("{}\t192.0.2.1\t{n}\t{port}\t{text}\n", n - 1);
+    assert_eq!(asked, row(1, "one") + &row(2, "two"));
+    let said = tshark(&["-Y", "frame.comment", "-T", "fields", "-e", "frame.comment"], &file);
+    let id = std::process::id();
+    let comment = |n: u32| {
+        format!("connection {n}, opened by process {id} through a Unix socket; 192.0.2.1:{n} stands for it\n")
+    };
+    assert_eq!(said, comment(1) + &comment(2));
+    // And decode reads what it wrote.
+    let output = vang().args(["net", "decode", "--conversations"]).arg(&file).output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(lines.contains("#2 192.0.2.1:2 → 127.0.0.1:"), "{lines}");
 }
 
 #[test]
