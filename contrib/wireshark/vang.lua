@@ -6,14 +6,17 @@
 --
 --   tshark -X lua_script:vang.lua -r talk.pcapng -Y vang -O vang
 --
--- TCP port 65432 is vang's; on any other port a segment that begins as a message does is taken for one. Messages are put
--- together over segments, and several in one segment are told apart. Fields: vang.header, vang.content, one for each key
--- that vang sends (vang.action, vang.room, ...), and vang.key for all others. Other clients of the port (HTTP, typed
--- lines) are left to Wireshark's own dissectors.
+-- TCP port 65432 is vang's; on any other port a segment that begins as a message does is taken for one, and "Decode As"
+-- (-d tcp.port==7000,vang) says so of a port whose segments do not. Messages are put together over segments, several in
+-- one segment are told apart, and the events that are a message's content are shown within it. Fields: vang.header,
+-- vang.content, one for each key that vang sends (vang.action, vang.room, ...), and vang.key for all others. Other
+-- clients of the port (HTTP, typed lines) are left to Wireshark's own dissectors.
 
 local vang = Proto("vang", "vang message")
 
 local PORT = 65432
+-- A content of this type is messages itself: events, back to back.
+local EVENTS = "application/vang-events"
 local REQUIRED = { "byteorder", "content-type", "content-encoding", "content-length" }
 local KEYS = {
   "byteorder", "content-type", "content-encoding", "content-length", "action", "as", "room", "id", "re", "status",
@@ -39,6 +42,13 @@ end
 
 local malformed = ProtoExpert.new("vang.malformed", "Malformed message", expert.group.MALFORMED, expert.severity.ERROR)
 vang.experts = { malformed }
+
+-- Conversations in which a message was seen: what follows there is vang's, too, or broken.
+local stream_number = Field.new("tcp.stream")
+local is_vang = {}
+function vang.init()
+  is_vang = {}
+end
 
 -- JSON as far as a header needs it: the members of one object, each value as its text stands.
 -- Gives a list of { key, value, from, to } with places in `json` (from 1), or nil and the place of what is wrong.
@@ -125,12 +135,14 @@ local function content_length(found)
   return length and length:match("^%d+$") and tonumber(length)
 end
 
--- How long the message at `offset` is; nil while more bytes must tell; 0 if it is none.
-local function message_length(tvb, offset)
+-- How long the message at `offset` is; nil while more bytes must tell; 0 if it is none. A conversation's first message
+-- has its brace at the third byte, by which the server, too, knows it from other protocols.
+local function message_length(tvb, offset, is_first)
   local left = tvb:len() - offset
   if left < 2 then return nil end
   local header = tvb(offset, 2):uint()
   if header < 2 then return 0 end
+  if is_first and left > 2 and tvb(offset + 2, 1):uint() ~= 0x7b then return 0 end
   if left < 2 + header then return nil end
   local found = members(tvb:raw(offset + 2, header))
   local content = found and content_length(found)
@@ -151,7 +163,9 @@ local function show_malformed(tvb, tree, at, why)
   tree:add(vang, place, "Malformed: " .. why):add_proto_expert_info(malformed, why)
 end
 
-local function show_message(tvb, pinfo, tree, length)
+-- `tvb` is the message. Events are opened, what is within them is not.
+local function show_message(tvb, tree, is_event)
+  local length = tvb:len()
   local header = tvb(0, 2):uint()
   local json = tvb:raw(2, header)
   local found = members(json)
@@ -178,6 +192,16 @@ local function show_message(tvb, pinfo, tree, length)
   if content > 0 then
     local place = tvb(2 + header, content)
     node:add(f.content, place)
+    local offset = 2 + header
+    while not is_event and unquoted(values["content-type"] or "") == EVENTS and offset < length do
+      local event = message_length(tvb, offset, true)
+      if not event or event == 0 or offset + event > length then
+        show_malformed(tvb, node, offset, "no event begins here")
+        break
+      end
+      show_message(tvb(offset, event):tvb(), node, true)
+      offset = offset + event
+    end
     local encoding = unquoted(values["content-encoding"] or ""):lower()
     if encoding == "utf-8" or encoding == "utf8" or encoding == "ascii" then
       node:add(f.text, place, place:string(ENC_UTF_8))
@@ -190,10 +214,12 @@ end
 
 function vang.dissector(tvb, pinfo, tree)
   local offset, said = 0, {}
+  local number = stream_number()
+  local stream = number and number.value
   while offset < tvb:len() do
-    local length = message_length(tvb, offset)
+    local length = message_length(tvb, offset, not is_vang[stream])
     if length == 0 then
-      if offset == 0 then return 0 end
+      if not is_vang[stream] then return 0 end
       pinfo.cols.protocol = "vang"
       show_malformed(tvb, tree, offset, "no message begins here")
       return tvb:len()
@@ -205,7 +231,8 @@ function vang.dissector(tvb, pinfo, tree)
       pinfo.cols.protocol = "vang"
       return tvb:len()
     end
-    table.insert(said, show_message(tvb(offset, length):tvb(), pinfo, tree, length))
+    if stream then is_vang[stream] = true end
+    table.insert(said, show_message(tvb(offset, length):tvb(), tree, false))
     offset = offset + length
   end
   pinfo.cols.protocol = "vang"

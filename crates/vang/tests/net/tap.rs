@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use vang_nettools::capture::conversations::Side;
+use vang_nettools::capture::write::Writer;
 
 use crate::harness::{
-    PATIENCE, Server, Tail, exchange, folder, guide, read_message, refusing, request, vang,
+    PATIENCE, Server, Tail, exchange, folder, guide, message, read_message, refusing, request, vang,
 };
 
 /// A tap, and where it listens.
@@ -306,6 +308,83 @@ fn clients_of_a_unix_socket_are_told_apart_in_a_recording() {
     let output = vang().args(["net", "decode", "--conversations"]).arg(&file).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     assert!(lines.contains("#2 192.0.2.1:2 → 127.0.0.1:"), "{lines}");
+}
+
+/// Who says what to this port, in segments as they are given.
+fn capture(folder: &Path, talks: &[(u16, &[(Side, &[u8])])]) -> std::path::PathBuf {
+    let file = folder.join("made.pcapng");
+    let mut writer = Writer::new(std::fs::File::create(&file).unwrap(), "test").unwrap();
+    for (n, (port, said)) in talks.iter().enumerate() {
+        let [client, server] =
+            [(7, 4_000 + n as u16), (1, *port)].map(|(host, port)| ([10, 0, 0, host], port).into());
+        let mut one = writer.open(n as u64, client, server).unwrap();
+        for (side, bytes) in *said {
+            writer.say(n as u64, &mut one, *side, bytes).unwrap();
+        }
+        writer.close(n as u64, &mut one, Side::Client).unwrap();
+        writer.close(n as u64, &mut one, Side::Server).unwrap();
+    }
+    file
+}
+
+#[test]
+fn the_dissector_knows_its_port_and_any_that_is_decoded_as_it() {
+    let folder = folder();
+    let hello = request("send", &[("room", "\"general\"")], "hello");
+    // A first segment of one byte tells no heuristic anything.
+    let (first, rest) = hello.split_at(1);
+    let native = [(Side::Client, first), (Side::Client, rest)];
+    let http: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
+    let file = capture(
+        folder.path(),
+        &[
+            (65_432, &native),
+            (65_432, &[(Side::Client, http), (Side::Server, answer)]),
+            (
+                65_432,
+                &[
+                    (Side::Client, b"ada\r\n"),
+                    (Side::Server, b"-- you are guest:ada\n"),
+                    (Side::Client, b"x"),
+                ],
+            ),
+            (50_123, &native),
+            (
+                50_123,
+                &[(Side::Client, &hello[..40]), (Side::Client, &hello[40..]), (Side::Client, b"\x00\x01")],
+            ),
+        ],
+    );
+    let streams = |more: &[&str], filter: &str| {
+        let fields = ["-T", "fields", "-e", "tcp.stream", "-E", "occurrence=f"];
+        tshark(&[more, &["-Y", filter], &fields].concat(), &file).lines().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(streams(&[], "vang.text == \"hello\""), "0 4");
+    assert_eq!(streams(&["-d", "tcp.port==50123,vang"], "vang.text == \"hello\""), "0 3 4");
+    assert_eq!(streams(&[], "http"), "1 1");
+    assert_eq!(streams(&[], "vang.malformed"), "4");
+    assert_eq!(streams(&[], "vang && (tcp.stream == 1 || tcp.stream == 2)"), "");
+}
+
+#[test]
+fn the_dissector_shows_the_events_of_a_page() {
+    let folder = folder();
+    let made = |keys: &[(&str, &str)], content: &[u8]| {
+        let len = content.len().to_string();
+        message(&[&[("byteorder", "\"big\""), ("content-length", len.as_str())], keys].concat(), content)
+    };
+    let event = |text: &str| {
+        let keys =
+            [("event", "\"message\""), ("content-type", "\"text/plain\""), ("content-encoding", "\"utf-8\"")];
+        made(&keys, text.as_bytes())
+    };
+    let page_type = ("content-type", "\"application/vang-events\"");
+    let keys = [("status", "\"ok\""), page_type, ("content-encoding", "\"binary\"")];
+    let page = made(&keys, &[event("one"), event("two")].concat());
+    let file = capture(folder.path(), &[(65_432, &[(Side::Server, &page)])]);
+    let said = tshark(&["-Y", "vang.status", "-T", "fields", "-e", "vang.event", "-e", "vang.text"], &file);
+    assert_eq!(said, "message,message\tone,two\n");
 }
 
 #[test]
