@@ -14,13 +14,16 @@ mod weather; // what a bad network does to bytes
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use vang_client::trouble::Doing;
@@ -28,8 +31,9 @@ use vang_client::trouble::Doing;
 use crate::capture::conversations::Side;
 use crate::capture::write::Writer;
 use crate::failure::{Failure, Outcome, explain};
+use crate::lookup::{Purpose, look_up};
 use crate::wire::{Heard, Message, Said};
-use crate::{Record, Report, Stop, Target, Verdict, duration, size};
+use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
 pub use weather::Weather;
 
 /// Connections at once; more wait in the kernel's queue.
@@ -37,6 +41,9 @@ const CONNECTIONS_MAX: usize = 1_024;
 
 /// How long the server has to take a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a Unix server whose queue is full is asked again.
+const FULL_QUEUE_WAIT: Duration = Duration::from_millis(20);
 
 /// Connections that the kernel lets wait for us.
 const BACKLOG: i32 = 128;
@@ -96,14 +103,14 @@ impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} connections in {}: clients sent {}, servers {}; {} messages, {} broken, {} resets",
-            self.connections,
+            "{} in {}: clients sent {}, servers {}; {}, {} broken, {}",
+            counted(self.connections, "connection", "connections"),
             duration(Duration::from_nanos(self.took_ns)),
             size(self.client_bytes),
             size(self.server_bytes),
-            self.messages,
+            counted(self.messages, "message", "messages"),
             self.broken,
-            self.resets
+            counted(self.resets, "reset", "resets")
         )?;
         for (count, what) in [(self.cut, "cut by --cut"), (self.not_connected, "not connected to the server")]
         {
@@ -229,7 +236,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
                 if stop.now().is_some() {
                     break;
                 }
-                let server = connect(to)?;
+                let Some(server) = connect(to, stop)? else { break };
                 shared.totals().connections += 1;
                 replay::play(&shared, at as u64 + 1, script, Side::Client, &server);
             }
@@ -251,7 +258,13 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     if let Some(failure) = shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(failure);
     }
-    Ok(if totals.broken > 0 || totals.not_connected > 0 { Verdict::Bad } else { Verdict::Good })
+    // What was to end by itself, and did not.
+    let is_late = (asked.once || asked.listen.is_none()) && stop.left() == Some(Duration::ZERO);
+    Ok(match totals.broken > 0 || totals.not_connected > 0 {
+        true => Verdict::Bad,
+        false if is_late => Verdict::TimedOut,
+        false => Verdict::Good,
+    })
 }
 
 /// Takes connections until the end, each on a thread of its own.
@@ -261,7 +274,7 @@ fn serve(
     asked: &Asked,
     serve_one: &(dyn Fn(u64, &Socket) + Sync),
 ) -> Result<(), Failure> {
-    let (listener, address) = listen(listen_at)?;
+    let Some((listener, address)) = listen(listen_at, shared.stop)? else { return Ok(()) };
     shared.explain(|| {
         format!(
             "socket, bind, listen at {address}: the kernel takes connections now, {BACKLOG} may wait for us"
@@ -301,10 +314,15 @@ fn serve(
             shared.totals().connections += 1;
             *busy.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let busy = &busy;
-            scope.spawn(move || {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, move || {
                 serve_one(connections, &client);
                 *busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             });
+            if let Err(error) = thread {
+                // The connection went with the thread that is not there.
+                *busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+                shared.means(&format!("#{connections} is closed: no thread for it: {error}"));
+            }
             if asked.once {
                 break;
             }
@@ -317,10 +335,15 @@ fn serve(
     Ok(())
 }
 
-/// A listening socket that does not block, and where it listens.
-fn listen(at: &Target) -> Result<(Socket, String), Failure> {
+/// A listening socket that does not block, and where it listens. `None`: the tool ends before there is one.
+fn listen(at: &Target, stop: &Stop) -> Result<Option<(Socket, String)>, Failure> {
     let cannot = |error: &io::Error| Failure::of(format!("cannot listen at {at}"), error, Doing::Bind);
-    let address = addresses(at, true)?.swap_remove(0);
+    let Some(address) = addresses(at, Purpose::Listen, stop)?.into_iter().next() else { return Ok(None) };
+    if let Target::Unix(path) = at
+        && is_left_over(path)
+    {
+        std::fs::remove_file(path).map_err(|error| cannot(&error))?;
+    }
     let socket = Socket::new(address.domain(), Type::STREAM, None).map_err(|error| cannot(&error))?;
     let begin = || {
         if address.domain() != Domain::UNIX {
@@ -333,34 +356,63 @@ fn listen(at: &Target) -> Result<(Socket, String), Failure> {
         socket.local_addr()
     };
     let local = begin().map_err(|error| cannot(&error))?;
-    Ok((socket, local.as_socket().map_or_else(|| at.to_string(), |address| address.to_string())))
+    let said = local.as_socket().map_or_else(|| at.to_string(), |address| address.to_string());
+    Ok(Some((socket, said)))
 }
 
-/// A connection, which blocks.
-fn connect(to: &Target) -> Result<Socket, Failure> {
-    let mut last = None;
-    for address in addresses(to, false)? {
-        let connected = Socket::new(address.domain(), Type::STREAM, None).and_then(|socket| {
-            match address.is_unix() {
-                true => socket.connect(&address),
-                false => socket.connect_timeout(&address, CONNECT_WAIT),
-            }
-            .map(|()| socket)
-        });
-        match connected {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = Some(error),
+/// Is this the socket of a program that is gone? No other file is touched.
+fn is_left_over(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixStream::connect(path).is_err_and(refused)
+}
+
+/// A connection that does not block. `None`: the tool ends before there is one.
+fn connect(to: &Target, stop: &Stop) -> Result<Option<Socket>, Failure> {
+    let mut last = io::ErrorKind::NotFound.into();
+    for address in addresses(to, Purpose::Connect, stop)? {
+        match connect_at(&address, stop) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = error,
         }
     }
-    let error = last.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Err(Failure::of(format!("cannot connect to {to}"), &error, Doing::Connect))
+    Err(Failure::of(format!("cannot connect to {to}"), &last, Doing::Connect))
 }
 
-/// What a place stands for; at least one.
-fn addresses(place: &Target, to_listen: bool) -> Result<Vec<SockAddr>, Failure> {
+fn connect_at(address: &SockAddr, stop: &Stop) -> io::Result<Option<Socket>> {
+    let began = Instant::now();
+    let socket = Socket::new(address.domain(), Type::STREAM.nonblocking(), None)?;
+    loop {
+        match socket.connect(address) {
+            Ok(()) => return Ok(Some(socket)),
+            // A Unix server's queue is full, and nothing says when it is not any more.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && began.elapsed() < CONNECT_WAIT => {
+                if stop.wait(&mut [], Some(FULL_QUEUE_WAIT))?.is_some() {
+                    return Ok(None);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+    if stop.wait(&mut fds, Some(CONNECT_WAIT))?.is_some() {
+        return Ok(None);
+    }
+    if fds[0].revents().is_empty() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(Some(socket)),
+    }
+}
+
+/// What a place stands for; none only if the tool ends first.
+fn addresses(place: &Target, purpose: Purpose, stop: &Stop) -> Result<Vec<SockAddr>, Failure> {
     match place {
         Target::Unix(path) => {
-            let doing = if to_listen { Doing::Bind } else { Doing::Connect };
+            let doing = if purpose == Purpose::Listen { Doing::Bind } else { Doing::Connect };
             let address = SockAddr::unix(path);
             Ok(vec![address.map_err(|error| Failure::of(format!("cannot use {place}"), &error, doing))?])
         }
@@ -368,16 +420,10 @@ fn addresses(place: &Target, to_listen: bool) -> Result<Vec<SockAddr>, Failure> 
             Err(Failure::Usage(format!("'{place}' has no port: write HOST:PORT, as in localhost:65432")))
         }
         Target::Net { host, port: Some(port) } => {
-            let host = match (host.as_str(), to_listen) {
-                ("", true) => "::",
-                ("", false) => "localhost",
-                (host, _) => host,
-            };
-            let cannot =
-                |error: &io::Error| Failure::of(format!("cannot resolve '{host}'"), error, Doing::Resolve);
-            let found = (host, *port).to_socket_addrs().map_err(|error| cannot(&error))?;
-            let found: Vec<SockAddr> = found.map(SockAddr::from).collect();
-            if found.is_empty() { Err(cannot(&io::ErrorKind::NotFound.into())) } else { Ok(found) }
+            // To listen, an address of IPv6 is every interface of both kinds, and the resolver names IPv4's first.
+            let host = if host.is_empty() && purpose == Purpose::Listen { "::" } else { host };
+            let found = look_up(host, *port, purpose, stop)?;
+            Ok(found.into_iter().flat_map(|found| found.addresses).map(SockAddr::from).collect())
         }
     }
 }

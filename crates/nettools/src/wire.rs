@@ -69,6 +69,8 @@ pub enum Message<'a> {
         last: bool,
         /// From a client.
         masked: bool,
+        /// Of a compressed message (RFC 7692), which is shown as it is.
+        compressed: bool,
         /// Of its payload.
         len: u64,
         /// The payload's beginning, unmasked; of binary frames nothing, their messages follow.
@@ -162,8 +164,8 @@ impl Default for Speaks {
 enum Next {
     /// More.
     Stay,
-    /// After so many of the bytes another kind begins.
-    WebSocket(usize),
+    /// After so many of the bytes WebSocket begins, whose messages may be compressed.
+    WebSocket { used: usize, compresses: bool },
     /// After so many of them the next ones say anew what they are.
     Anew(usize),
     /// Nothing more can be understood.
@@ -206,13 +208,17 @@ impl Reader {
             };
             let used = match next {
                 Next::Stay => bytes.len(),
-                Next::WebSocket(used) | Next::Anew(used) | Next::Unread(used) | Next::Bytes(used) => used,
+                Next::WebSocket { used, .. } | Next::Anew(used) | Next::Unread(used) | Next::Bytes(used) => {
+                    used
+                }
             };
             self.at += used as u64;
             bytes = &bytes[used..];
             match next {
                 Next::Stay => {}
-                Next::WebSocket(_) => self.speaks = Speaks::WebSocket(Box::default()),
+                Next::WebSocket { compresses, .. } => {
+                    self.speaks = Speaks::WebSocket(Box::new(websocket::Frames::new(compresses)));
+                }
                 Next::Anew(_) => self.speaks = Speaks::default(),
                 Next::Unread(_) => self.speaks = Speaks::Unread(self.at),
                 Next::Bytes(_) => self.speaks = Speaks::Bytes,

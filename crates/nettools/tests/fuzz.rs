@@ -92,7 +92,9 @@ fn fuzz_stream() {
     bolero::check!(name = "fuzz_stream").with_iterations(inputs).with_test_time(time).for_each(
         |bytes: &[u8]| {
             let Some((kind, bytes)) = bytes.split_first() else { return };
-            let begins: [&[u8]; 8] = [
+            let begins: [&[u8]; 10] = [
+                b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n\x82\x7f",
+                b"HTTP/1.1 200 OK\r\nContent-Length: 4611686018427387903\r\n\r\n",
                 b"",
                 b"\x00\x20{",
                 b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
@@ -102,7 +104,7 @@ fn fuzz_stream() {
                 b"NICK a\r\n",
                 b"ada\n",
             ];
-            let stream = [begins[usize::from(*kind) % 8], bytes].concat();
+            let stream = [begins[usize::from(*kind) % 10], bytes].concat();
             let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
             let (mut heard_to, mut fed) = (0, 0);
             for piece in stream.chunks(usize::from(*kind).max(1)) {

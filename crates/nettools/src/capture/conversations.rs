@@ -168,11 +168,18 @@ impl Hash for Key {
 }
 
 /// See the module's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conversations {
     table: HashMap<Key, Box<Conversation>>,
     begun: u64,
     held: usize,
+    held_max: usize,
+}
+
+impl Default for Conversations {
+    fn default() -> Conversations {
+        Conversations { table: HashMap::new(), begun: 0, held: 0, held_max: HELD_BYTES_MAX }
+    }
 }
 
 impl Conversations {
@@ -190,13 +197,16 @@ impl Conversations {
             && !(opens && conversation.is_followed_by(segment.seq, segment.from))
         {
             self.held = conversation.push(time_ns, packet_bytes, segment, self.held, tell);
+            while self.held > self.held_max {
+                self.forget_oldest(tell);
+            }
             return;
         }
         // The same ports may be there again.
         if let Some(old) = self.table.remove(&key) {
             self.finish(old, tell);
         }
-        if self.table.len() >= CONVERSATIONS_MAX || self.held > HELD_BYTES_MAX {
+        if self.table.len() >= CONVERSATIONS_MAX {
             self.forget_oldest(tell);
         }
         self.begun += 1;
@@ -403,5 +413,34 @@ fn hear(
     match part {
         Part::Bytes(bytes) => reader.feed(bytes, awaited, &mut heard),
         Part::Missing(missing) => reader.skip(missing, awaited, &mut heard),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::packet::Flags;
+    use super::*;
+
+    #[test]
+    fn conversations_that_go_on_are_held_to_the_limit_too() {
+        let mut conversations = Conversations { held_max: 1 << 20, ..Conversations::default() };
+        let to = "10.0.0.1:80".parse().unwrap();
+        let (mut over, mut most) = (0, 0);
+        // All have begun; then each waits for a first byte that never comes.
+        for at in 0..40_u32 {
+            for port in 1..=100 {
+                let from = SocketAddr::new("10.0.0.2".parse().unwrap(), port);
+                let flags = Flags { syn: at == 0, ..Flags::default() };
+                let bytes: &[u8] = if at == 0 { &[] } else { &[b'x'; 1_000] };
+                let segment = Segment { from, to, seq: at * 2_000, flags, bytes, cut: 0 };
+                conversations
+                    .push(1, 1, &segment, &mut |told| over += u64::from(matches!(told, Told::Over(_))));
+                most = most.max(conversations.held());
+            }
+        }
+        assert!(over > 0 && most <= (1 << 20) + 2_000, "{over}, {most}");
+        conversations.end(&mut |_| {});
+        assert_eq!(conversations.held(), 0);
     }
 }

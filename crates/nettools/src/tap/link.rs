@@ -70,8 +70,10 @@ struct End<'a> {
     socket: &'a Socket,
     reader: Reader,
     bytes: u64,
-    /// It has closed its sending half.
+    /// It has closed its sending half, or what follows is cut.
     ended: bool,
+    /// --cut has its turn once what came before has gone on.
+    cut: bool,
     /// The other's end was passed on to it.
     shut: bool,
     /// Nothing more can happen here: poll would say so again and again.
@@ -86,8 +88,12 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Ta
     let from = peer(client);
     shared.tell(&Opened { conversation: connection, from: from.clone() });
     shared.explain(|| "accept: a connection that waited in the kernel's queue is ours".to_owned());
-    let server = match connect(to) {
-        Ok(server) => server,
+    let server = match connect(to, shared.stop) {
+        Ok(Some(server)) => server,
+        Ok(None) => {
+            reset(client);
+            return;
+        }
         Err(failure) => {
             shared.totals().not_connected += 1;
             let advice = failure.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -122,6 +128,7 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Ta
         reader: Reader::default(),
         bytes: 0,
         ended: false,
+        cut: false,
         shut: false,
         gone: false,
         way: Way::new(&shared.weather, Chance::new(shared.weather.seed, connection, side as u64)),
@@ -172,7 +179,15 @@ impl Link<'_, '_> {
                 }
             }
             if self.ends.iter().all(|end| end.shut) {
-                return format!("{} closed, then {}", self.closed[0].name(), self.closed[1].name());
+                let [first, second] = [self.closed[0].name(), self.closed[1].name()];
+                self.shared.explain(|| {
+                    format!(
+                        "#{}: both halves are closed; over TCP the {first}, who closed first, keeps TIME_WAIT for a minute, \
+                         and so do we towards the {second}",
+                        self.connection
+                    )
+                });
+                return format!("{first} closed, then {second}");
             }
             let ready = match self.wait(now) {
                 Ok(ready) => ready,
@@ -274,7 +289,9 @@ impl Link<'_, '_> {
                 let cut = end.way.push(Instant::now(), bytes);
                 self.record(|writer, now, recorded| writer.say(now, recorded, side, bytes));
                 if cut.is_some() {
-                    return Err(Over::Cut);
+                    let end = &mut self.ends[at];
+                    (end.ended, end.cut) = (true, true);
+                    end.way.end(Instant::now());
                 }
             }
             Err(error) if is_passing(&error) => {}
@@ -323,6 +340,9 @@ impl Link<'_, '_> {
             }
         }
         if !end.shut && from.way.is_over(now) {
+            if from.cut {
+                return Err(Over::Cut);
+            }
             end.shut = true;
             shared.explain(|| {
                 format!("#{connection}: shutdown(SHUT_WR) passes the end on to the {}", side.name())
@@ -333,10 +353,6 @@ impl Link<'_, '_> {
     }
 
     fn over(&mut self, over: &Over) -> String {
-        // What the weather still held was on its way: the cut comes behind it.
-        for at in 0..2 {
-            let _ = self.write(at, Instant::now());
-        }
         for end in self.ends.iter() {
             reset(end.socket);
         }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// Bytes of one direction that wait here: 1 MiB. Beyond it the sender is not read, and feels it.
 pub(super) const WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// Pieces of one direction that wait here: so many that small ones, too, are bounded.
+const WAITING_PIECES_MAX: usize = 1 << 14;
+
 /// How bad the network is. The default is none of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weather {
@@ -115,7 +118,7 @@ impl Way {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.waiting >= WAITING_BYTES_MAX
+        self.waiting >= WAITING_BYTES_MAX || self.pieces.len() >= WAITING_PIECES_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {

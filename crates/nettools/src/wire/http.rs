@@ -9,8 +9,11 @@ use super::{Heard, Message, Next, SHOWN_BYTES_MAX, Sink, keep};
 /// Longest head that is put together: 64 KiB, more than servers take. A longer one is told as bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// HEADs and CONNECTs of which no answer came yet: 1,024, 16 KiB. With more nothing is counted any more.
-const AWAITED_MAX: usize = 1 << 10;
+/// HEADs and CONNECTs of which no answer came yet: 64, 1 KiB a conversation. With more nothing is counted any more.
+const AWAITED_MAX: usize = 64;
+
+/// The extension of WebSocket that compresses messages (RFC 7692).
+const DEFLATE: &[u8] = b"permessage-deflate";
 
 /// Longest line before a chunk.
 const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
@@ -111,7 +114,7 @@ impl Http {
                         used += taken;
                         match after {
                             After::Stays => {}
-                            After::WebSocket => return Next::WebSocket(used),
+                            After::WebSocket { compresses } => return Next::WebSocket { used, compresses },
                             After::Tunnel => return Next::Anew(used),
                         }
                     }
@@ -202,7 +205,9 @@ impl Http {
             // Its end may lie across the cut.
             let room = bytes.len().min(HEAD_BYTES_MAX);
             self.held.extend_from_slice(&bytes[..room]);
-            let end = end_of_head(&self.held);
+            // What was looked through is not looked through again but for the end of a line.
+            let known = before.saturating_sub(2);
+            let end = end_of_head(&self.held[known..]).map(|end| known + end);
             self.held.truncate(end.unwrap_or(self.held.len()));
             end.map(|end| end - before)
         };
@@ -253,7 +258,10 @@ impl Http {
 
 enum After {
     Stays,
-    WebSocket,
+    /// Its messages may be compressed (RFC 7692).
+    WebSocket {
+        compresses: bool,
+    },
     /// Whatever its two ends speak.
     Tunnel,
 }
@@ -285,6 +293,12 @@ fn field<'a>(fields: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
+/// Chunks are the last of the codings, if they are one.
+fn is_chunked(codings: &[u8]) -> bool {
+    let last = codings.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+    last.trim_ascii().eq_ignore_ascii_case(b"chunked")
+}
+
 fn what_follows(line: &[u8], fields: &[u8], awaited: &mut Awaited) -> (State, After) {
     let status = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
     let special = match status {
@@ -299,15 +313,13 @@ fn what_follows(line: &[u8], fields: &[u8], awaited: &mut Awaited) -> (State, Af
     }
     let upgrades = field(fields, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
     if upgrades && status.is_none_or(|status| status == b"101") {
-        return (State::Head, After::WebSocket);
+        let compresses = field(fields, "sec-websocket-extensions")
+            .is_some_and(|list| list.windows(DEFLATE.len()).any(|part| part.eq_ignore_ascii_case(DEFLATE)));
+        return (State::Head, After::WebSocket { compresses });
     }
     let state = match status {
         Some([b'1', ..] | b"204" | b"304") => State::Head,
-        _ if field(fields, "transfer-encoding")
-            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) =>
-        {
-            State::ChunkLine
-        }
+        _ if field(fields, "transfer-encoding").is_some_and(is_chunked) => State::ChunkLine,
         _ => match field(fields, "content-length").map(|len| std::str::from_utf8(len).unwrap_or("")) {
             Some(len) => match len.parse::<u64>() {
                 Ok(0) => State::Head,

@@ -10,7 +10,7 @@ use vang_proto::Header;
 
 use super::{Heard, Message, Within};
 use crate::capture::conversations::Side;
-use crate::{Record, duration, quoted, size};
+use crate::{Record, counted, duration, quoted, size};
 
 /// Bytes shown in a line for people; programs get all that was kept.
 const LINE_BYTES: usize = 160;
@@ -166,16 +166,18 @@ fn what(heard: &Heard<'_>) -> String {
         }
         Message::Http { line, fields } => {
             let fields = fields.split(|byte| *byte == b'\n').filter(|field| !field.is_empty()).count();
-            format!("http {}, {fields} fields", quoted(line, LINE_BYTES))
+            format!("http {}, {}", quoted(line, LINE_BYTES), counted(fields as u64, "field", "fields"))
         }
         Message::Body { len, shown: bytes } => format!("  body: {}", shown(bytes, *len)),
-        Message::Frame { opcode, last, masked, len, shown: bytes } => {
+        Message::Frame { opcode, last, masked, compressed, len, shown: bytes } => {
             let mut line = format!("websocket {opcode}, {}", size(*len));
             if !last {
                 line.push_str(", more of its message follows");
             }
-            if *masked {
-                line.push_str(", masked");
+            for (is_so, what) in [(*masked, ", masked"), (*compressed, ", compressed")] {
+                if is_so {
+                    line.push_str(what);
+                }
             }
             if !bytes.is_empty() {
                 let _ = write!(line, ": {}", shown(bytes, *len));
@@ -208,13 +210,12 @@ fn brings_events(header: &Header, content: &[u8]) -> bool {
 /// Of bytes that are so many the beginning: as text, or in hexadecimal.
 fn shown(bytes: &[u8], all: u64) -> String {
     match as_text(bytes) {
-        Some(_) => {
-            let more = if all > bytes.len().min(LINE_BYTES) as u64 {
-                format!("… ({} in all)", size(all))
-            } else {
-                String::new()
-            };
-            format!("{}{more}", quoted(&bytes[..bytes.len().min(LINE_BYTES)], LINE_BYTES))
+        Some(text) => {
+            // No character is cut in two.
+            let text = &text[..text.floor_char_boundary(LINE_BYTES)];
+            let more =
+                if all > text.len() as u64 { format!("… ({} in all)", size(all)) } else { String::new() };
+            format!("{}{more}", quoted(text.as_bytes(), LINE_BYTES))
         }
         None => {
             let more =

@@ -71,7 +71,7 @@ fn streams() -> Vec<Vec<u8>> {
         websocket,
         answers,
         b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.0\r\n\r\n".to_vec(),
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x\r\nabc\r\n0\r\nA: b\r\n\r\nHTTP/1.1 204 No\r\n\r\nHTTP/1.0 200 OK\n\nrest of it".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x\r\nabc\r\n0\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n0\r\n\r\nHTTP/1.1 204 No\r\n\r\nHTTP/1.0 200 OK\n\nrest of it".to_vec(),
         b"ada\r\nhello, all\n/quit".to_vec(),
         b"NICK ada\r\nUSER ada 0 * :Ada\r\nPRIVMSG #general :hi\r\n".to_vec(),
         b":srv 001 ada :Welcome\r\nPING :x\r\n".to_vec(),
@@ -275,6 +275,46 @@ fn heads_without_an_answer_are_bounded() {
     }
     let kept = format!("{awaited:?}");
     assert!(kept.len() < 200, "{kept}");
+}
+
+#[test]
+fn a_long_head_that_comes_byte_by_byte_is_one_head() {
+    let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
+    let mut heard = 0;
+    let mut stream = b"GET / HTTP/1.1\r\n".to_vec();
+    stream.resize(60_000, b'x');
+    stream.extend(b"\r\n\r\n");
+    for byte in stream.chunks(1) {
+        reader.feed(byte, &mut awaited, &mut |_| heard += 1);
+    }
+    assert_eq!(heard, 1);
+}
+
+#[test]
+fn frames_of_websocket_that_no_standard_allows_are_broken() {
+    let upgraded = |extensions: &str, frame: &[u8]| {
+        let head = format!("HTTP/1.1 101 x\r\nUpgrade: websocket\r\n{extensions}\r\n");
+        hear(&[head.as_bytes(), frame]).swap_remove(1)
+    };
+    let deflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    for (frame, why) in [
+        (&[0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..], "highest bit"),
+        (&[0x09, 0], "a control frame is in pieces"),
+        (&[0x89, 126, 0, 126], "a control frame is too long"),
+        (&[0xa1, 0], "reserved bits"),
+        (&[0xc9, 0], "reserved bits"),
+        (&[0x83, 0], "no such opcode"),
+    ] {
+        let said = upgraded(deflate, frame);
+        assert!(said.contains("Broken") && said.contains(why), "{said}");
+    }
+    // What was spoken of is no mistake, and what was not is one.
+    let said = upgraded(deflate, &[0xc1, 2, 0xf2, 0x00]);
+    assert!(said.contains("compressed: true"), "{said}");
+    assert!(upgraded("", &[0xc1, 2, 0xf2, 0x00]).contains("Broken"));
+    // The longest that is allowed: its end is beyond what will ever come.
+    let said = upgraded("", &[0x82, 127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    assert!(said.contains("len: 9223372036854775807"), "{said}");
 }
 
 /// A message whose content is others.

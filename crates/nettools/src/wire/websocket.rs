@@ -10,6 +10,10 @@ const HEAD_BYTES_MAX: usize = 14;
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     head: Vec<u8>,
+    /// Was compression spoken of?
+    compresses: bool,
+    /// Is the present message compressed? Its first frame says.
+    compressed: bool,
     frame: Option<Frame>,
     shown: Vec<u8>,
     /// Is the present message binary? Its later frames are called continuation.
@@ -39,6 +43,7 @@ struct Frame {
     head_len: u64,
     opcode: &'static str,
     last: bool,
+    compressed: bool,
     mask: Option<[u8; 4]>,
     turned: usize,
     len: u64,
@@ -49,11 +54,16 @@ struct Frame {
 impl Frame {
     fn message<'a>(&self, shown: &'a [u8]) -> Message<'a> {
         let masked = self.mask.is_some();
-        Message::Frame { opcode: self.opcode, last: self.last, masked, len: self.len, shown }
+        let Frame { opcode, last, compressed, len, .. } = *self;
+        Message::Frame { opcode, last, masked, compressed, len, shown }
     }
 }
 
 impl Frames {
+    pub(super) fn new(compresses: bool) -> Frames {
+        Frames { compresses, ..Frames::default() }
+    }
+
     pub(super) fn feed(&mut self, at: u64, bytes: &[u8], sink: Sink<'_>) -> Next {
         let mut used = 0;
         while used < bytes.len() {
@@ -113,28 +123,58 @@ impl Frames {
                 });
             }
         };
-        if first & 0x70 != 0 {
-            return Err(Broken {
-                at: from,
-                why: "reserved bits are set".to_owned(),
-                found: format!("{first:#04x}"),
-                allowed: "none without an extension, and none is read here".to_owned(),
-            });
-        }
         let masked = second & 0x80 != 0;
         let mut len = u64::from(second & 0x7f);
         if len >= 126 {
             let bytes = &head[2..if len == 126 { 4 } else { 10 }];
             len = bytes.iter().fold(0, |len, byte| len << 8 | u64::from(*byte));
         }
+        let last = first & 0x80 != 0;
+        let is_control = first & 0x08 != 0;
+        let reserved = first & 0x70;
+        let wrong = |why: &str, found: String, allowed: &str| {
+            Err(Broken { at: from, why: why.to_owned(), found, allowed: allowed.to_owned() })
+        };
+        if reserved != 0 && !(reserved == 0x40 && self.compresses && matches!(opcode, "text" | "binary")) {
+            return wrong(
+                "reserved bits are set",
+                format!("{first:#04x}"),
+                "none that no extension gives a meaning",
+            );
+        }
+        if is_control && !last {
+            return wrong("a control frame is in pieces", format!("{opcode} that goes on"), "one frame");
+        }
+        if is_control && len > 125 {
+            return wrong("a control frame is too long", format!("{len} bytes"), "at most 125");
+        }
+        if len > i64::MAX as u64 {
+            return wrong(
+                "a length has its highest bit set",
+                format!("{len} bytes"),
+                "at most 9223372036854775807",
+            );
+        }
         let mask = if masked { head.last_chunk::<4>().copied() } else { None };
         if matches!(opcode, "text" | "binary") {
-            self.binary = opcode == "binary";
+            self.compressed = reserved != 0;
+            self.binary = opcode == "binary" && !self.compressed;
         }
-        let is_binary = opcode == "binary" || opcode == "continuation" && self.binary;
-        let last = first & 0x80 != 0;
+        let is_binary = !is_control && self.binary;
+        let compressed = !is_control && self.compressed;
         let head_len = head.len() as u64;
-        self.frame = Some(Frame { from, head_len, opcode, last, mask, turned: 0, len, left: len, is_binary });
+        self.frame = Some(Frame {
+            from,
+            head_len,
+            opcode,
+            last,
+            compressed,
+            mask,
+            turned: 0,
+            len,
+            left: len,
+            is_binary,
+        });
         Ok(())
     }
 
