@@ -221,7 +221,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
             link::run(&shared, connection, client, to);
         })?,
         (Some(file), Some(listen), None) => {
-            let scripts = replay::read(file)?;
+            let scripts = scripts(&shared, file)?;
             let next = Mutex::new(0_usize);
             serve(&shared, listen, asked, &|connection, client| {
                 let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,7 +232,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
             })?;
         }
         (Some(file), None, Some(to)) => {
-            for (at, script) in replay::read(file)?.iter().enumerate() {
+            for (at, script) in scripts(&shared, file)?.iter().enumerate() {
                 if stop.now().is_some() {
                     break;
                 }
@@ -265,6 +265,16 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         false if is_late => Verdict::TimedOut,
         false => Verdict::Good,
     })
+}
+
+/// What there is to play; what is wrong with the recording is said.
+fn scripts(shared: &Shared<'_>, file: &Path) -> Result<Vec<replay::Script>, Failure> {
+    let (scripts, broken) = replay::read(file)?;
+    if let Some(broken) = broken {
+        let text = format!("'{}' is damaged: {broken}; what stands before is played", file.display());
+        shared.means(&text);
+    }
+    Ok(scripts)
 }
 
 /// Takes connections until the end, each on a thread of its own.

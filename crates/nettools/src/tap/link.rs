@@ -18,8 +18,8 @@ use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
 use crate::wire::{Awaited, Reader};
 use crate::{Record, Stopped, Target, duration, size};
 
-/// Read at once.
-const PIECE_BYTES: usize = 64 << 10;
+/// Read at once, and played at once.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// What is held because its line may go on is shown after this silence.
 const QUIET: Duration = Duration::from_millis(100);

@@ -1,7 +1,8 @@
 //! A recording, played again: what its clients sent, to a server; or what its server sent, to clients. Each conversation
 //! gets a connection of its own, one after the other as they were recorded. Turns are kept: before the played side goes
 //! on, the other must have said as many bytes as it had in the recording, or have been silent for a while, for its
-//! answers may have another length now. The recorded pauses are not kept: use --delay for that.
+//! answers may have another length now. The recorded pauses are not kept: --delay makes some, and what is played goes
+//! through the weather as all that passes does. Of a recording that was cut short or damaged, what stands before is played.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -14,9 +15,10 @@ use socket2::Socket;
 use vang_client::trouble::Doing;
 
 use super::Shared;
-use super::link::{Closed, is_passing};
+use super::link::{Closed, PIECE_BYTES, is_passing, reset};
+use super::weather::{Chance, Way};
 use crate::capture::conversations::{Side, Told};
-use crate::capture::file;
+use crate::capture::file::{self, Broken};
 use crate::decode::{Counted, read_capture};
 use crate::failure::Failure;
 use crate::wire::{Awaited, Reader};
@@ -30,14 +32,16 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// What was said, in turns.
 pub(super) type Script = Vec<(Side, Vec<u8>)>;
 
-/// Reads the conversations of a capture; at least one.
-pub(super) fn read(path: &Path) -> Result<Vec<Script>, Failure> {
+/// Reads the conversations of a capture: at least one, and what is wrong behind them.
+pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure> {
     let what = || format!("cannot replay '{}'", path.display());
     let failed = |error: &io::Error| Failure::of(what(), error, Doing::Read);
     let mut source = std::fs::File::open(path).map_err(|error| failed(&error))?;
     let mut first = [0; 4];
-    source.read_exact(&mut first).map_err(|error| failed(&error))?;
-    if !file::is_capture(first) {
+    let is_read = source.read_exact(&mut first);
+    if is_read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof) {
+        is_read.map_err(|error| failed(&error))?;
+    } else if is_read.is_err() || !file::is_capture(first) {
         return Err(Failure::Usage(format!("{}: it is no pcap or pcapng file", what())));
     }
     let (mut scripts, mut held): (Vec<Script>, usize) = (Vec::new(), 0);
@@ -68,17 +72,22 @@ pub(super) fn read(path: &Path) -> Result<Vec<Script>, Failure> {
         let text = format!("{}: it holds more than {}", what(), crate::size(SCRIPTS_BYTES_MAX as u64));
         return Err(Failure::Usage(text));
     }
-    outcome.map_err(|broken| Failure::Usage(format!("{}: {broken}", what())))?;
+    let broken = match outcome {
+        Err(Broken::Read(error)) => return Err(failed(&error)),
+        outcome => outcome.err(),
+    };
     scripts.retain(|script| !script.is_empty());
-    if scripts.is_empty() {
-        return Err(Failure::Usage(format!("{}: nobody says anything in it", what())));
+    match broken {
+        Some(broken) if scripts.is_empty() => Err(Failure::Usage(format!("{}: {broken}", what()))),
+        None if scripts.is_empty() => Err(Failure::Usage(format!("{}: nobody says anything in it", what()))),
+        broken => Ok((scripts, broken)),
     }
-    Ok(scripts)
 }
 
 /// Plays one side over a connection.
 pub(super) fn play(shared: &Shared<'_>, connection: u64, script: &Script, own: Side, socket: &Socket) {
     let began = Instant::now();
+    let way = Way::new(&shared.weather, Chance::new(shared.weather.seed, connection, own as u64));
     let mut stage = Stage {
         shared,
         connection,
@@ -86,6 +95,7 @@ pub(super) fn play(shared: &Shared<'_>, connection: u64, script: &Script, own: S
         socket,
         readers: Default::default(),
         awaited: Awaited::default(),
+        way,
         bytes: [0; 2],
         ended: false,
     };
@@ -115,6 +125,8 @@ struct Stage<'a> {
     socket: &'a Socket,
     readers: [Reader; 2],
     awaited: Awaited,
+    /// Of what is played.
+    way: Way,
     bytes: [u64; 2],
     /// The other side has closed.
     ended: bool,
@@ -131,7 +143,11 @@ impl Stage<'_> {
                     return Ok("stopped".to_owned());
                 }
             } else {
-                self.say(said)?;
+                for piece in said.chunks(PIECE_BYTES) {
+                    if let Some(ending) = self.say(piece)? {
+                        return Ok(ending);
+                    }
+                }
             }
         }
         let _ = self.socket.shutdown(Shutdown::Write);
@@ -157,24 +173,50 @@ impl Stage<'_> {
         Ok(true)
     }
 
-    fn say(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// How saying it ended the talk, if it did.
+    fn say(&mut self, bytes: &[u8]) -> io::Result<Option<String>> {
         self.hear(self.own, bytes);
-        while !bytes.is_empty() {
-            let mut fds = [PollFd::new(self.socket, PollFlags::OUT | PollFlags::IN)];
-            if self.shared.stop.wait(&mut fds, None)?.is_some() {
-                return Ok(());
-            }
+        let is_cut = self.way.push(Instant::now(), bytes).is_some();
+        while let Some(next_at) = self.way.next_at() {
+            let now = Instant::now();
             // Whoever does not read while it writes may wait for ever.
-            if fds[0].revents().contains(PollFlags::IN) && !self.ended {
+            let mut wants = if self.ended { PollFlags::empty() } else { PollFlags::IN };
+            let late = next_at.saturating_duration_since(now);
+            if late.is_zero() {
+                wants |= PollFlags::OUT;
+            }
+            let mut fds = [PollFd::new(self.socket, wants)];
+            let time = (!late.is_zero()).then(|| late.max(Duration::from_micros(100)));
+            if self.shared.stop.wait(&mut fds, time)?.is_some() {
+                return Ok(Some("stopped".to_owned()));
+            }
+            let ready = fds[0].revents();
+            if ready.intersects(PollFlags::ERR | PollFlags::HUP)
+                && let Some(error) = self.socket.take_error()?
+            {
+                return Err(error);
+            }
+            if ready.contains(PollFlags::IN) && !self.ended {
                 self.read()?;
             }
-            match (&mut &*self.socket).write(bytes) {
-                Ok(len) => bytes = &bytes[len..],
+            let part = self.way.ready(Instant::now());
+            if part.is_empty() {
+                continue;
+            }
+            match (&mut &*self.socket).write(part) {
+                Ok(len) => self.way.went(Instant::now(), len),
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        if !is_cut {
+            return Ok(None);
+        }
+        reset(self.socket);
+        let mut totals = self.shared.totals();
+        totals.resets += 1;
+        totals.cut += 1;
+        Ok(Some("cut by --cut: the connection is reset".to_owned()))
     }
 
     fn read(&mut self) -> io::Result<()> {

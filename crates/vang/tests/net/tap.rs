@@ -452,3 +452,96 @@ fn the_server_of_a_recording_is_played_to_clients() {
     stream.write_all(&[hello, again].concat()).unwrap();
     assert_eq!(read_message(&mut stream).unwrap().0["re"], 1);
 }
+
+#[test]
+fn what_is_played_meets_the_weather_and_a_damaged_recording_is_played_as_far_as_it_goes() {
+    let folder = folder();
+    let (file, server) = recording(folder.path());
+    let played = |more: &[&str]| {
+        let mut command = vang();
+        let output =
+            command.args(["net", "tap", "--json", "--to", &server.addr, "--replay"]).arg(&file).args(more);
+        let text = String::from_utf8(output.output().unwrap().stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let cut = played(&["--cut", "100%", "--seed", "1"]);
+    assert_eq!((&cut.last().unwrap()["cut"], &cut.last().unwrap()["connections"]), (&2.into(), &2.into()));
+    let pieces = played(&["--split", "1", "--delay", "3ms", "--jitter", "--rate", "100k"]);
+    assert_eq!(pieces.iter().filter(|object| object["header"]["status"] == "ok").count(), 3, "{pieces:?}");
+
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+    let damaged = played(&[]);
+    assert!(
+        damaged[0]["text"].as_str().unwrap().contains("is damaged: it ends inside a block"),
+        "{damaged:?}"
+    );
+    assert_eq!(damaged.last().unwrap()["connections"], 2);
+    for (content, why) in
+        [(&b""[..], "it is no pcap or pcapng file"), (&bytes[..40], "it ends inside a block")]
+    {
+        std::fs::write(&file, content).unwrap();
+        let output =
+            vang().args(["net", "tap", "--to", &server.addr, "--replay"]).arg(&file).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(why), "{said}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_tap_that_waits_for_its_server_is_told_to_end() {
+    let folder = folder();
+    let path = folder.path().join("full");
+    // Its queue is full with the first, and nobody takes from it.
+    let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    full.listen(0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let mut tap = Tap::start(&format!("unix:{}", path.display()), &[]);
+    let mut client = tap.connect();
+    tap.next("opened");
+    let (summary, code) = tap.interrupt();
+    assert_eq!((&summary["connections"], code), (&1.into(), Some(0)));
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn a_recording_that_cannot_be_written_ends_the_tap_and_says_why() {
+    let output = vang()
+        .args(["net", "tap", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1", "--record", "/dev/full"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot record in '/dev/full': ") && said.contains("no space"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_socket_file_of_a_tap_that_was_killed_is_replaced_and_no_other_file_is() {
+    let folder = folder();
+    let path = folder.path().join("s");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let place = format!("unix:{}", path.display());
+    let mut command = vang();
+    command.args(["net", "tap", "--json", "--once", "--listen", &place, "--to", "127.0.0.1:1"]);
+    let mut tail = Tail::start(command);
+    assert_eq!(tail.json()["event"], "listening");
+    drop(UnixStream::connect(&path).unwrap());
+    tail.wait();
+    std::fs::write(&path, "precious").unwrap();
+    let output = vang().args(["net", "tap", "--listen", &place, "--to", "127.0.0.1:1"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("address in use"), "{output:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn what_was_to_end_by_itself_and_did_not_is_timed_out() {
+    for (more, code) in [(&["--once"][..], 124), (&[], 0)] {
+        let mut command = vang();
+        command.args(["net", "tap", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1", "--timeout", "50ms"]);
+        let output = command.args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("0 connections in "), "{output:?}");
+    }
+}
