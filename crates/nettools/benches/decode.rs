@@ -75,7 +75,7 @@ fn decode(capture: &[u8]) -> Duration {
                 black_box(&heard);
                 messages += 1;
             }
-            Told::Bytes { .. } => {}
+            Told::Bytes { .. } | Told::Step { .. } => {}
             Told::Over(_) => over += 1,
         },
         &mut || true,

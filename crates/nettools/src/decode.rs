@@ -14,17 +14,23 @@ use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use vang_client::trouble::Doing;
 
-use crate::capture::conversations::{Conversations, Side, Summary, Told, Way};
+use crate::capture::conversations::{Conversations, Side, Step, Summary, Told, Way};
 use crate::capture::file::{self, Broken};
 use crate::capture::fragments::Fragments;
 use crate::capture::packet::{self, Other};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stopped;
 use crate::wire::{Awaited, Message, Reader, Said};
-use crate::{Record, Report, Stop, Verdict, duration, size};
+use crate::{Record, Report, Stop, Verdict, counted, duration, quoted, size};
 
 /// Raw bytes are read in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// How compressed files begin: gzip, zstd.
+const COMPRESSED: [&[u8]; 2] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd]];
+
+/// Bytes that the narration shows.
+const EXPLAINED_BYTES: usize = 24;
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +82,11 @@ impl fmt::Display for Summed {
         let Counted { packets, packet_bytes, not_tcp, fragments, not_joined, unreadable, unknown_links } =
             self.counted;
         if packets > 0 {
-            write!(f, "{packets} packets of {}, {} conversations, ", size(packet_bytes), self.conversations)?;
+            let packets = counted(packets, "packet", "packets");
+            let conversations = counted(self.conversations, "conversation", "conversations");
+            write!(f, "{packets} of {}, {conversations}, ", size(packet_bytes))?;
         }
-        write!(f, "{} messages, {} broken", self.messages, self.broken)?;
+        write!(f, "{}, {} broken", counted(self.messages, "message", "messages"), self.broken)?;
         for (count, what) in [
             (not_tcp, "packets of other protocols"),
             (fragments, "fragments of IP packets"),
@@ -109,13 +117,14 @@ impl fmt::Display for Summary {
             let Way { packets, packet_bytes, bytes, messages, speaks, odd } = way;
             write!(
                 f,
-                "\n{} sent {} in {packets} packets ({} with headers)",
+                "\n{} sent {} in {} ({} with headers)",
                 side.name(),
                 size(*bytes),
+                counted(*packets, "packet", "packets"),
                 size(*packet_bytes)
             )?;
             if *bytes > 0 {
-                write!(f, ": {speaks}, {messages} messages")?;
+                write!(f, ": {speaks}, {}", counted(*messages, "message", "messages"))?;
             }
             for (count, what) in [
                 (odd.out_of_order, "segments out of order"),
@@ -193,28 +202,53 @@ fn decode(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         None => File::from(io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?),
     };
     let mut source = Stoppable { source, report, stop, stopped: None, untold: None };
-    let mut first = Vec::new();
-    (&mut source).take(4).read_to_end(&mut first).map_err(|error| failed(&error))?;
+    let begun = begin(&mut source).map_err(|error| failed(&error))?;
     let mut summed = Summed::default();
-    let outcome = match <[u8; 4]>::try_from(first.as_slice()) {
-        Ok(first) if file::is_capture(first) => {
+    let outcome = match begun.split_first_chunk() {
+        Some((first, rest)) if file::is_capture(*first) => {
             report.explain(|| format!("{name} is a capture: its packets are put together as TCP did"))?;
-            of_capture(first, &mut source, asked, report, &mut summed)?
+            of_capture(*first, rest.chain(&mut source), asked, report, &mut summed)?
         }
         _ => {
             report.explain(|| format!("{name} is no capture: it is read as one direction of a stream"))?;
-            of_bytes(&first, &mut source, asked, report, &mut summed)?.map_err(Broken::Read)
+            of_bytes(&begun, &mut source, asked, report, &mut summed)?.map_err(Broken::Read)
         }
     };
     if let Some(error) = source.untold {
         return Err(error.into());
     }
-    end(outcome, &name, source.stopped, summed, report)
+    let verdict = end(outcome, &name, source.stopped, summed, report)?;
+    if begun.is_empty() && source.stopped.is_none() {
+        report.means(&format!(
+            "{name} is empty: a capturing program keeps back what it has unless told to (tcpdump -U)"
+        ))?;
+    }
+    if COMPRESSED.iter().any(|begin| begun.starts_with(begin)) {
+        report.means(&format!(
+            "{name} is compressed: unpack it first, as in `gunzip -c FILE | vang net decode -`"
+        ))?;
+    }
+    Ok(verdict)
+}
+
+/// The first piece: enough to tell a capture by, if so much comes.
+fn begin(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let (mut begun, mut len) = (vec![0; PIECE_BYTES], 0);
+    while len < 4 {
+        match source.read(&mut begun[len..]) {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    begun.truncate(len);
+    Ok(begun)
 }
 
 fn of_capture(
     first: [u8; 4],
-    source: &mut Stoppable<'_>,
+    source: impl Read + Send,
     asked: &Asked,
     report: &Report,
     summed: &mut Summed,
@@ -226,7 +260,17 @@ fn of_capture(
             return;
         }
         let outcome = match told {
-            Told::Bytes { .. } => Ok(()),
+            Told::Bytes { conversation, side, bytes } => report.explain(|| {
+                let side = side.name();
+                format!(
+                    "#{conversation}: the {side}'s next {}, which one read of the other side may give, or several: {}",
+                    size(bytes.len() as u64),
+                    quoted(bytes, EXPLAINED_BYTES)
+                )
+            }),
+            Told::Step { conversation, side, step } => {
+                report.explain(|| format!("#{conversation}: {}", narrated(step, side)))
+            }
             Told::Message { conversation, side, time_ns, heard } => {
                 summed.messages += 1;
                 summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));
@@ -250,6 +294,35 @@ fn of_capture(
     match untold.into_inner() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
+    }
+}
+
+/// What a step of TCP's is to the programs at both ends.
+fn narrated(step: Step, side: Side) -> String {
+    let (side, other) = (side.name(), side.other().name());
+    match step {
+        Step::Opens => format!("SYN from the {side}: a program there called connect"),
+        Step::Agrees => {
+            format!("SYN, ACK from the {side}: its kernel agreed; the connection waits there until accept")
+        }
+        Step::Early => {
+            format!(
+                "a segment of the {side}'s came before an earlier one: it waits for it, as in the {other}'s kernel"
+            )
+        }
+        Step::Again => {
+            format!(
+                "a segment of the {side}'s had come before: sent again, for no acknowledgement came in time"
+            )
+        }
+        Step::Closes => format!(
+            "FIN from the {side}: it closed its sending half; once all before is read, read gives the {other} 0 bytes. \
+             Who closed first keeps TIME_WAIT for a minute when both have"
+        ),
+        Step::Resets => format!(
+            "RST from the {side}: the connection is gone, and what was not read with it; the {other}'s next read or \
+             write fails with 'connection reset'"
+        ),
     }
 }
 
@@ -316,6 +389,12 @@ fn end(
         report.means(
             "of a fragmented packet nothing is read unless all of it is there: the others are not in the capture, were \
              cut by its length limit, or overlap, which hosts refuse too",
+        )?;
+    }
+    if summed.counted.unknown_links > 0 {
+        report.means(
+            "packets are read as Ethernet, Linux cooked (-i any), raw IP and loopback; of other links, such as USB or \
+             802.11 in monitor mode, nothing is known here",
         )?;
     }
     if summed.resets > 0 {

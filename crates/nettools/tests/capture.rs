@@ -73,7 +73,7 @@ fn decode(capture: &[u8]) -> Found {
     let (first, rest) = capture.split_first_chunk::<4>().unwrap();
     let tell = &mut |told: Told<'_>| match told {
         Told::Message { side, heard, .. } => found.said.push(format!("{side:?} {heard:?}")),
-        Told::Bytes { .. } => {}
+        Told::Bytes { .. } | Told::Step { .. } => {}
         Told::Over(summary) => found.over.push(summary),
     };
     read_capture(*first, rest, &mut found.counted, tell, &mut || true).unwrap();

@@ -110,8 +110,34 @@ pub enum Told<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// What TCP did, beside carrying bytes in their order.
+    Step {
+        /// The number of its conversation.
+        conversation: u64,
+        /// Whose kernel did it.
+        side: Side,
+        /// What.
+        step: Step,
+    },
     /// A conversation that nothing more is expected of.
     Over(Summary),
+}
+
+/// What a packet of TCP does beside carrying bytes in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A SYN: one side wants to connect.
+    Opens,
+    /// A SYN with an ACK: the other's kernel agrees.
+    Agrees,
+    /// A segment came before an earlier one.
+    Early,
+    /// All or a part of it had come before.
+    Again,
+    /// A FIN: no more bytes from here.
+    Closes,
+    /// A RST: it is over, and what was not read is lost.
+    Resets,
 }
 
 #[derive(Debug, Default)]
@@ -299,6 +325,7 @@ impl Conversation {
         half.way.packets += 1;
         half.way.packet_bytes += packet_bytes;
         let mut seq = segment.seq;
+        let step = |step: Step| Told::Step { conversation, side, step };
         if segment.flags.syn {
             half.stream.begin(seq);
             seq = seq.wrapping_add(1);
@@ -306,14 +333,22 @@ impl Conversation {
                 Side::Client => self.syn = Some(segment.seq),
                 Side::Server => self.answered = true,
             }
+            tell(step(if segment.flags.ack { Step::Agrees } else { Step::Opens }));
         }
         let Half { stream, reader, way, .. } = half;
+        let odd = stream.odd;
         if !segment.bytes.is_empty() || segment.cut > 0 {
             stream.push(seq, segment.bytes, segment.cut, &mut |part| {
                 hear(part, reader, way, &mut self.awaited, (conversation, side, time_ns), tell);
             });
         }
+        if stream.odd.out_of_order > odd.out_of_order {
+            tell(step(Step::Early));
+        } else if stream.odd.retransmitted > odd.retransmitted || stream.odd.overlapping > odd.overlapping {
+            tell(step(Step::Again));
+        }
         if segment.flags.fin {
+            tell(step(Step::Closes));
             stream.end_at(seq.wrapping_add((segment.bytes.len() + segment.cut) as u32));
             if !self.closed.contains(&Some(side)) {
                 let place = usize::from(self.closed[0].is_some());
@@ -332,6 +367,7 @@ impl Conversation {
         held = held + now - half.held;
         half.held = now;
         if segment.flags.rst && self.reset_by.is_none() {
+            tell(step(Step::Resets));
             self.reset_by = Some(side);
         }
         held

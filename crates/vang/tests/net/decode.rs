@@ -154,6 +154,39 @@ fn a_page_of_history_is_told_event_by_event() {
     assert!(lines.contains(": its events follow\n") && lines.contains("  event, "), "{lines}");
 }
 
+#[test]
+fn what_tcp_does_is_narrated_in_its_order() {
+    let output = decode(&["--explain", "--json"], &talk());
+    let objects = objects(&output);
+    let said: Vec<&str> =
+        events(&objects, "explain").iter().map(|told| told["text"].as_str().unwrap()).collect();
+    let one: Vec<&str> = said.iter().filter_map(|text| text.strip_prefix("#1: ")).collect();
+    let begins = [
+        "SYN from the client",
+        "SYN, ACK from the server",
+        "the client's next ",
+        "the server's next ",
+        "FIN from the server",
+        "FIN from the client",
+    ];
+    assert_eq!(one.len(), begins.len(), "{said:?}");
+    for (text, begin) in one.iter().zip(begins) {
+        assert!(text.starts_with(begin), "{text}");
+    }
+    assert!(said.last().unwrap().starts_with("#2: RST from the server"), "{said:?}");
+    // In the terminal's order, too: what is narrated stands before what it leads to.
+    let first = |event: &str| objects.iter().position(|object| object["event"] == event).unwrap();
+    assert!(first("explain") < first("message") && first("message") < first("conversation"));
+}
+
+#[test]
+fn what_is_nothing_to_decode_is_said() {
+    for (input, part) in [(&b""[..], "stdin is empty"), (b"\x1f\x8b\x08\0\0", "stdin is compressed")] {
+        let lines = String::from_utf8(decode(&[], input).stdout).unwrap();
+        assert!(lines.contains(&format!("what this means: {part}")), "{lines}");
+    }
+}
+
 /// The packets of a capture of ours, each in fragments of at most so many bytes of payload: IPv4 by the router's way,
 /// IPv6 by the sender's.
 fn in_fragments(capture: &[u8], payload_max: usize) -> Vec<u8> {
