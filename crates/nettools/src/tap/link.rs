@@ -16,10 +16,13 @@ use super::{Shared, address, connect, peer};
 use crate::capture::conversations::Side;
 use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
 use crate::wire::{Awaited, Reader};
-use crate::{Record, Stopped, Target, duration, size};
+use crate::{Record, Stopped, Target, duration, quoted, size};
 
 /// Read at once, and played at once.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
+
+/// Bytes that the narration shows.
+const EXPLAINED_BYTES: usize = 24;
 
 /// What is held because its line may go on is shown after this silence.
 const QUIET: Duration = Duration::from_millis(100);
@@ -45,6 +48,7 @@ impl fmt::Display for Opened {
 #[derive(Serialize)]
 pub(super) struct Closed {
     pub(super) conversation: u64,
+    pub(super) opened_by: String,
     pub(super) ending: String,
     pub(super) client_bytes: u64,
     pub(super) server_bytes: u64,
@@ -57,10 +61,13 @@ impl Record for Closed {
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Closed { conversation, ending, client_bytes, server_bytes, took_ns } = self;
+        let Closed { conversation, opened_by, ending, client_bytes, server_bytes, took_ns } = self;
         let took = duration(Duration::from_nanos(*took_ns));
         let (client, server) = (size(*client_bytes), size(*server_bytes));
-        write!(f, "           #{conversation} {ending}, {took}; client sent {client}, server {server}")
+        write!(
+            f,
+            "           #{conversation} opened by {opened_by}: {ending}, {took}; client sent {client}, server {server}"
+        )
     }
 }
 
@@ -80,8 +87,8 @@ struct End<'a> {
     gone: bool,
     /// The way of what it sends.
     way: Way,
-    /// Bytes were shown since the last silence.
-    fresh: bool,
+    /// When bytes came that may be held for showing.
+    fresh: Option<Instant>,
 }
 
 pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Target) {
@@ -132,7 +139,7 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Ta
         shut: false,
         gone: false,
         way: Way::new(&shared.weather, Chance::new(shared.weather.seed, connection, side as u64)),
-        fresh: false,
+        fresh: None,
     };
     let mut ends = [end(Side::Client, client), end(Side::Server, &server)];
     let began = Instant::now();
@@ -150,7 +157,14 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Ta
     drop(totals);
     let took_ns = began.elapsed().as_nanos() as u64;
     let (client_bytes, server_bytes) = (client.bytes, server.bytes);
-    shared.tell(&Closed { conversation: connection, ending, client_bytes, server_bytes, took_ns });
+    shared.tell(&Closed {
+        conversation: connection,
+        opened_by: from,
+        ending,
+        client_bytes,
+        server_bytes,
+        took_ns,
+    });
 }
 
 struct Link<'a, 'b> {
@@ -228,8 +242,9 @@ impl Link<'_, '_> {
                     wait = Some(wait.unwrap_or(left).min(left));
                 }
             }
-            if self.ends[at].fresh {
-                wait = Some(wait.unwrap_or(QUIET).min(QUIET));
+            if let Some(fresh) = self.ends[at].fresh {
+                let left = QUIET.saturating_sub(now.saturating_duration_since(fresh));
+                wait = Some(wait.unwrap_or(left).min(left));
             }
         }
         let sockets = [self.ends[0].socket, self.ends[1].socket];
@@ -248,9 +263,11 @@ impl Link<'_, '_> {
         for (fd, at) in fds.iter().zip(&watched) {
             ready[*at] = fd.revents();
         }
-        if fds.iter().all(|fd| fd.revents().is_empty()) {
-            for end in self.ends.iter_mut().filter(|end| end.fresh) {
-                end.fresh = false;
+        for end in self.ends.iter_mut() {
+            // The weather wakes us, too: only a silence of its own tells that no more comes.
+            if ready[end.side as usize].is_empty() && end.fresh.is_some_and(|fresh| fresh.elapsed() >= QUIET)
+            {
+                end.fresh = None;
                 end.reader.flush(&mut |heard| self.shared.hear(self.connection, end.side, &heard));
             }
         }
@@ -281,10 +298,15 @@ impl Link<'_, '_> {
             Ok(len) => {
                 let bytes = &piece[..len];
                 shared.explain(|| {
-                    format!("#{connection}: the {} is readable: read gives {}", side.name(), size(len as u64))
+                    format!(
+                        "#{connection}: the {} is readable: read gives {}: {}",
+                        side.name(),
+                        size(len as u64),
+                        quoted(bytes, EXPLAINED_BYTES)
+                    )
                 });
                 end.bytes += len as u64;
-                end.fresh = true;
+                end.fresh = Some(Instant::now());
                 end.reader.feed(bytes, &mut self.awaited, &mut |heard| shared.hear(connection, side, &heard));
                 let cut = end.way.push(Instant::now(), bytes);
                 self.record(|writer, now, recorded| writer.say(now, recorded, side, bytes));

@@ -14,9 +14,9 @@ use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 use vang_client::trouble::Doing;
 
-use super::Shared;
 use super::link::{Closed, PIECE_BYTES, is_passing, reset};
 use super::weather::{Chance, Way};
+use super::{Shared, peer};
 use crate::capture::conversations::{Side, Told};
 use crate::capture::file::{self, Broken};
 use crate::decode::{Counted, read_capture};
@@ -115,7 +115,8 @@ pub(super) fn play(shared: &Shared<'_>, connection: u64, script: &Script, own: S
     totals.server_bytes += server_bytes;
     drop(totals);
     let took_ns = began.elapsed().as_nanos() as u64;
-    shared.tell(&Closed { conversation: connection, ending, client_bytes, server_bytes, took_ns });
+    let opened_by = if own == Side::Client { "this tap".to_owned() } else { peer(socket) };
+    shared.tell(&Closed { conversation: connection, opened_by, ending, client_bytes, server_bytes, took_ns });
 }
 
 struct Stage<'a> {

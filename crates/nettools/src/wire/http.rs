@@ -119,8 +119,7 @@ impl Http {
                         }
                     }
                     Err(held) => {
-                        let from = at + used as u64 - held.len() as u64;
-                        sink(Heard { from, to: at + used as u64, message: Message::Bytes(&held) });
+                        tell_bytes(at + used as u64, &held, sink);
                         return Next::Bytes(used);
                     }
                 },
@@ -144,7 +143,8 @@ impl Http {
                 State::ChunkLine | State::Trailer { .. } => {
                     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
                         if self.held.len() + rest.len() > CHUNK_LINE_BYTES_MAX {
-                            self.held.clear();
+                            let held = std::mem::take(&mut self.held);
+                            tell_bytes(at + used as u64, &held, sink);
                             return Next::Bytes(used);
                         }
                         self.held.extend_from_slice(rest);
@@ -152,7 +152,8 @@ impl Http {
                     };
                     self.held.extend_from_slice(&rest[..=end]);
                     used += end + 1;
-                    if !self.take_line() {
+                    if let Err(line) = self.take_line() {
+                        tell_bytes(at + used as u64, &line, sink);
                         return Next::Bytes(used);
                     }
                 }
@@ -169,10 +170,10 @@ impl Http {
         Next::Stay
     }
 
-    /// A chunk's line or a trailer's; `false`: it is none.
-    fn take_line(&mut self) -> bool {
-        let line = std::mem::take(&mut self.held);
-        let line = line.trim_ascii();
+    /// A chunk's line or a trailer's, or what is none.
+    fn take_line(&mut self) -> Result<(), Vec<u8>> {
+        let held = std::mem::take(&mut self.held);
+        let line = held.trim_ascii();
         self.state = match self.state {
             State::Trailer { last: false } => State::ChunkLine,
             State::Trailer { last: true } if line.is_empty() => State::Head,
@@ -183,11 +184,11 @@ impl Http {
                 match u64::from_str_radix(digits, 16) {
                     Ok(0) => State::Trailer { last: true },
                     Ok(len) if len < 1 << 62 => State::Body { len, left: len, chunked: true },
-                    _ => return false,
+                    _ => return Err(held),
                 }
             }
         };
-        true
+        Ok(())
     }
 
     /// How many bytes it took; what was held, if this is no head.
@@ -245,7 +246,8 @@ impl Http {
                 sink(Heard { from: at - (len - left), to: at, message });
             }
             State::ChunkLine | State::Trailer { .. } => {
-                sink(Heard { from: at, to: at, message: Message::Cut("the last chunk of an HTTP body") });
+                let from = at - self.held.len() as u64;
+                sink(Heard { from, to: at, message: Message::Cut("the last chunk of an HTTP body") });
             }
             State::Rest => {}
         }
@@ -253,6 +255,13 @@ impl Http {
 
     pub(super) fn held(&self) -> usize {
         self.held.capacity() + self.shown.capacity().min(SHOWN_BYTES_MAX)
+    }
+}
+
+/// Of what turned out to be no HTTP; `to` is behind it.
+fn tell_bytes(to: u64, bytes: &[u8], sink: Sink<'_>) {
+    if !bytes.is_empty() {
+        sink(Heard { from: to - bytes.len() as u64, to, message: Message::Bytes(bytes) });
     }
 }
 

@@ -291,6 +291,20 @@ fn a_long_head_that_comes_byte_by_byte_is_one_head() {
 }
 
 #[test]
+fn what_is_no_chunk_is_told_as_bytes_and_where_a_record_was_cut() {
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for wrong in [&b"no length\r\nbehind"[..], &[b'x'; 5_000]] {
+        for piece in [1, 100_000] {
+            let stream = [&head[..], wrong].concat();
+            let said = hear(&stream.chunks(piece).collect::<Vec<_>>());
+            assert_eq!(said[1], format!("bytes {}", crate::quoted(wrong, 1 << 20)), "in pieces of {piece}");
+        }
+    }
+    let cut = hear(&[b"\x16\x03\x01\x00\x04\x01\x00\x00\x00\x17\x03\x03\x00\x09abc"]);
+    assert!(cut[1].starts_with("9..17 Cut"), "{cut:?}");
+}
+
+#[test]
 fn frames_of_websocket_that_no_standard_allows_are_broken() {
     let upgraded = |extensions: &str, frame: &[u8]| {
         let head = format!("HTTP/1.1 101 x\r\nUpgrade: websocket\r\n{extensions}\r\n");

@@ -64,7 +64,10 @@ impl Records {
 
     pub(super) fn end(&mut self, at: u64, sink: Sink<'_>) {
         if !self.head.is_empty() {
-            sink(Heard { from: at, to: at, message: Message::Cut("the rest of a TLS record") });
+            let claimed = self.head.last_chunk().map_or(0, |len| u64::from(u16::from_be_bytes(*len)));
+            let came = if self.head.len() < HEAD_BYTES { 0 } else { claimed - self.left };
+            let from = at - self.head.len() as u64 - came;
+            sink(Heard { from, to: at, message: Message::Cut("the rest of a TLS record") });
         }
     }
 

@@ -87,8 +87,13 @@ fn every_message_is_shown_as_it_passes_and_who_closed() {
     assert_eq!(answered["text"], String::from_utf8(content).unwrap());
     // The guide's server closes first, and the client sees it through the tap.
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    let own = stream.local_addr().unwrap().to_string();
     drop(stream);
-    assert_eq!(tap.next("closed")["ending"], "server closed, then client");
+    let closed = tap.next("closed");
+    assert_eq!(
+        (&closed["ending"], &closed["opened_by"]),
+        (&"server closed, then client".into(), &own.into())
+    );
 
     let mut http = tap.connect();
     http.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
