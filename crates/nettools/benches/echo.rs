@@ -158,6 +158,7 @@ fn serve(server: &str) -> Outcome<()> {
     let report = Report::new(io::sink(), io::sink(), false, false);
     let stop = Stop::after(None)?;
     let server = Server::open(&Asked { model, quiet: true, ..Asked::default() }, &report, &stop)?;
+    let server = server.ok_or("stopped before it began")?;
     println!("{}", server.address());
     server.serve()?;
     Ok(())

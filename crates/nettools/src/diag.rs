@@ -311,6 +311,23 @@ impl Diag {
         }
     }
 
+    /// The Unix socket with this inode, with its memory: `None` if it is not of this network namespace.
+    pub fn unix(&mut self, inode: u32) -> io::Result<Option<Socket>> {
+        let request = UnixRequest {
+            state_flags: UnixStates::from_bits_retain(u32::MAX),
+            inode,
+            show_flags: ShowFlags::NAME | ShowFlags::PEER | ShowFlags::RQLEN | ShowFlags::MEMINFO,
+            // Any: it is found by its inode.
+            cookie: [0xff; 8],
+        };
+        let mut found = Vec::new();
+        match self.ask(SockDiagMessage::UnixRequest(request), Protocol::Unix, false, &mut found) {
+            Ok(()) => Ok(found.pop()),
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn ask(
         &mut self,
         request: SockDiagMessage,

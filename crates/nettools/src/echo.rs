@@ -8,7 +8,6 @@
 //!
 //! Memory is bounded: a loop has one buffer, and a peer that does not read is not read from. Nothing is interpreted.
 
-mod place; // where: names to addresses, listening, connecting
 mod certificate; // TLS: a certificate for the run, and what a client makes of the other's
 mod wire; // a connection's bytes, plain or in TLS
 mod tell; // what the server tells, and how much of it

@@ -17,6 +17,7 @@ mod quote; // bytes, sizes and times as people read them
 mod target; // HOST:PORT as it is typed, and what it stands for
 mod lookup; // names to addresses, with an end
 mod connect; // one TCP connection, waited for with `Stop`
+mod place; // a place that was typed, as a socket that listens or is connected
 pub mod conform; // does a server, or a client, speak the protocol?
 pub mod diag; // what the kernel knows of sockets
 mod owners; // whose sockets they are

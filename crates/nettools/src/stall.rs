@@ -6,12 +6,16 @@
 //! ```
 //!
 //! Recv-Q fills first; then the reader's kernel says "no more" (its window is zero) and Send-Q fills; then `write` would
-//! block. Both numbers are the kernel's own (`diag`), of both ends where both are on this machine. TCP only: a UDP
-//! sender is never refused for its reader's sake.
+//! block. Both numbers are the kernel's own (`diag`), of both ends where both are on this machine.
+//!
+//! A Unix socket has no Send-Q: `write` puts the bytes into Recv-Q itself, and the memory that they take is charged to
+//! the writer until they are read. A UDP sender is never refused for its reader's sake: what does not fit is thrown away
+//! (`datagrams`).
 
-mod ends; // the sockets of the experiment, and a look at both queues
+mod ends; // both queues of a connection, as the kernel has them
 mod send; // the writer
 mod serve; // the reader that does not read
+mod datagrams; // the same over UDP, where nobody is refused
 
 use std::fmt;
 use std::time::Duration;
@@ -20,10 +24,10 @@ use serde::Serialize;
 
 pub use self::send::{SendAsked, send};
 pub use self::serve::{ServeAsked, serve};
-use crate::{Record, size};
+use crate::{Failure, Record, size};
 
-/// The guide's port.
-const PORT: u16 = 65_432;
+/// Waiting connections that the kernel keeps for the reader.
+const BACKLOG: u32 = 128;
 /// What has not moved for so long is full: on any network a reader that reads is heard of earlier.
 const SETTLED: Duration = Duration::from_millis(500);
 /// How often a queue that changes by another program's doing is looked at.
@@ -52,6 +56,24 @@ struct Queues {
     recv_q_max: u64,
     /// What the reader's kernel still takes, as the writer knows it.
     window: Option<u64>,
+    /// A Unix socket's, in place of a Send-Q.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charged: Option<Charged>,
+}
+
+/// Memory of the kernel's that what is unread takes, charged to the writer; more than the bytes themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Charged {
+    bytes: u64,
+    /// `SO_SNDBUF`: when it is used up, write would block.
+    max: u64,
+}
+
+impl Queues {
+    /// What the writer's kernel keeps for it.
+    fn kept(&self) -> Option<u64> {
+        self.send_q.or(self.charged.map(|charged| charged.bytes))
+    }
 }
 
 impl Record for Queues {
@@ -69,18 +91,26 @@ impl fmt::Display for Queues {
         write!(
             f,
             "{done:5} {said:>10}  {} ═▶ {}",
-            bar(self.send_q, self.send_q_max),
+            match self.charged {
+                Some(charged) => bar(Some(charged.bytes), charged.max),
+                None => bar(self.send_q, self.send_q_max),
+            },
             bar(self.recv_q, self.recv_q_max)
         )
     }
 }
 
+/// Why waiting failed: the system's fault, if ever.
+fn cannot_wait(error: &std::io::Error) -> Failure {
+    Failure::of("cannot wait for sockets", error, vang_client::trouble::Doing::Read)
+}
+
 /// The line above the bars.
-fn heading() -> String {
+fn heading(is_unix: bool) -> String {
     format!(
         "{:18}{:cells$}    {}",
         "",
-        "Send-Q of the writer",
+        if is_unix { "charged to the writer" } else { "Send-Q of the writer" },
         "Recv-Q of the reader",
         cells = BAR_CELLS as usize + 13
     )
@@ -129,6 +159,7 @@ mod tests {
             recv_q: Some(128_512),
             recv_q_max: 131_072,
             window: Some(0),
+            charged: None,
         };
         let line = queues.to_string();
         assert!(
@@ -136,6 +167,6 @@ mod tests {
             "{line}"
         );
         assert!(line.chars().count() <= 80, "{line}");
-        assert!(heading().chars().count() <= 80);
+        assert!([true, false].into_iter().all(|is_unix| heading(is_unix).chars().count() <= 80));
     }
 }

@@ -145,6 +145,17 @@ fn unix(answer: &UnixResponse) -> Option<Socket> {
             _ => None,
         })
         .unwrap_or_default();
+    // What is written is charged to its writer until it is read: the second number of the queue, up to SO_SNDBUF.
+    let memory = answer.nlas.iter().find_map(|nla| match nla {
+        UnixNla::MemInfo(memory) => Some(Memory {
+            receive: 0,
+            receive_max: memory.so_rcvbuf,
+            send: send_q,
+            send_max: memory.max_datagram_size,
+            drops: 0,
+        }),
+        _ => None,
+    });
     Some(Socket {
         protocol: Protocol::Unix,
         state: state(number)?,
@@ -157,7 +168,7 @@ fn unix(answer: &UnixResponse) -> Option<Socket> {
         cookie,
         timer: None,
         tcp: None,
-        memory: None,
+        memory,
     })
 }
 

@@ -15,10 +15,10 @@ use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 
 use super::peer::{BUFFER, Peer, Step};
-use super::place::Door;
 use super::serve::{Accepted, Works};
 use super::tell::How;
 use crate::Stopped;
+use crate::place::Door;
 
 /// A client that does not close its sending half waits for our answer: after this silence, what came is everything.
 const GREET_SILENCE: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ fn attend(mut peer: Peer, number: u64, crew: &Crew, works: &Works, scratch: &mut
                 }
                 match peer.step(scratch) {
                     Step::Moved { .. } => silent = Duration::ZERO,
-                    Step::NoRead if works.greet && peer.counts.bytes > 0 => match peer.answer() {
+                    Step::NoRead if works.greet && peer.counts.bytes > 0 => match peer.answer(false) {
                         Step::Gone(how) => break how,
                         _ => break How::Answered,
                     },
@@ -147,14 +147,19 @@ pub(super) fn sequential(door: &Door, works: &Works) -> io::Result<Option<Stoppe
 pub(super) fn threads(door: &Door, works: &Works) -> io::Result<Option<Stopped>> {
     watched(works, |crew| {
         thread::scope(|scope| {
-            let outcome = accept_all(door, works, |number, peer| {
+            let outcome = accept_all(door, works, |number, mut peer| {
+                peer.unless_turned(How::NoThread);
                 let work = move || {
                     attend(peer, number, crew, works, &mut vec![0; BUFFER]);
                     works.teller.thread_ends(Duration::ZERO);
                 };
                 // Without a thread the connection is dropped, which is told; the others go on.
                 if let Err(error) = thread::Builder::new().name("echo".to_owned()).spawn_scoped(scope, work) {
-                    works.teller.means(&format!("there is no thread for another connection: {error}"));
+                    let why = vang_client::trouble::plain(&error);
+                    works.teller.means(&format!(
+                        "no thread for another connection: {why}. The models selector and async need none; \
+                         `ulimit -u` and the container's pids limit say how many there may be"
+                    ));
                 }
             });
             if outcome.is_err() {

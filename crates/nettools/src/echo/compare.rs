@@ -101,7 +101,8 @@ fn measure(
     let halt = Stop::after(None).map_err(cannot)?;
     let backlog = asked.connections.max(128);
     let served = serve::Asked { model, quiet: true, backlog, ..serve::Asked::default() };
-    let server = Server::open(&served, &silent, &halt)?;
+    let server = Server::open(&served, &silent, &halt)?
+        .ok_or_else(|| Failure::Usage("the server was stopped before it began".to_owned()))?;
     let to: Target = server.address().parse().map_err(|error| Failure::Usage(format!("{error}")))?;
     let serving =
         thread::Builder::new().name(model.to_string()).spawn(move || server.serve()).map_err(cannot)?;

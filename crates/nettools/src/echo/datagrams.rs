@@ -6,9 +6,9 @@ use std::net::UdpSocket;
 use rustix::event::{PollFd, PollFlags};
 
 use super::peer::BUFFER;
-use super::place::Door;
 use super::serve::Works;
 use crate::Stopped;
+use crate::place::Door;
 
 /// Datagrams before the end is looked for.
 const AT_ONCE: usize = 64;

@@ -189,6 +189,8 @@ pub struct Summary {
     pub broken: u64,
     /// Messages that did not come back, on connections that stood to the end.
     pub unanswered: u64,
+    /// Messages that were due, and could not be sent because their connections still waited for earlier ones.
+    pub unsent: u64,
     /// Connections on which nothing came back at all.
     pub unserved: u64,
 }
@@ -217,8 +219,12 @@ impl fmt::Display for Summary {
                 write!(f, "\n{count} connection{} {what}", plural(count))?;
             }
         }
-        if self.unanswered > 0 {
-            write!(f, "\n{} message{} unanswered", self.unanswered, plural(self.unanswered))?;
+        for (count, what) in
+            [(self.unanswered, "unanswered"), (self.unsent, "due and never sent, behind an earlier one")]
+        {
+            if count > 0 {
+                write!(f, "\n{count} message{} {what}", plural(count))?;
+            }
         }
         if let Some(wait) = self.wait.filter(|_| self.messages > 1) {
             write!(f, "\nwait: {wait}")?;

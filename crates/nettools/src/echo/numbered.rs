@@ -2,23 +2,23 @@
 //! a network does to them: lost, doubled, overtaken, and how evenly they come (jitter of RFC 3550, 6.4.1 and A.8, over
 //! the way there and back). Texts go out as they are, each after the answer to the one before.
 
-use std::fmt;
+mod track; // which numbers came back
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
-use serde::Serialize;
 use vang_client::trouble::Doing;
 
+use self::track::{Summary, Track};
 use super::content::Content;
-use super::measure::{Percentiles, Standing, Tally};
-use super::peer::BUFFER;
-use super::place::Address;
+use super::measure::{Standing, Tally};
+use super::peer::{BUFFER, NARRATED_MAX};
 use super::send::{Asked, Back, Broken, Plan, Wrong};
-use crate::failure::{Failure, Outcome};
-use crate::{Record, Report, Stop, Stopped, Verdict, duration, quoted, size};
+use crate::failure::{Failure, Outcome, explain};
+use crate::place::Address;
+use crate::{Report, Stop, Stopped, Verdict, quoted};
 
 /// Datagrams a second, unless somebody says how many.
 const USUAL_RATE: f64 = 100.0;
@@ -38,104 +38,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// When everything is back, for what comes twice.
 const TWICE_WAIT: Duration = Duration::from_millis(50);
 
-/// Numbers that are remembered: what is older than these counts as lost.
-const WINDOW: u64 = 1 << 16;
-
 /// Sent one after the other before looking at what came.
 const BURST: usize = 32;
-
-/// What came of datagrams: each once and in order, or not.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Summary {
-    sent: u64,
-    back: u64,
-    lost: u64,
-    lost_percent: f64,
-    duplicated: u64,
-    reordered: u64,
-    /// Came, and was none of ours.
-    wrong: u64,
-    /// The kernel did not take them: its queue was full.
-    unsent: u64,
-    jitter_us: f64,
-    bytes: u64,
-    took_us: u64,
-    wait: Option<Percentiles>,
-}
-
-impl Record for Summary {
-    const EVENT: &'static str = "summary";
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.sent == 1 { "" } else { "s" };
-        write!(f, "{} datagram{plural} sent, {} came back: {}", self.sent, self.back, size(self.bytes))?;
-        write!(f, " in {}; ", duration(Duration::from_micros(self.took_us)))?;
-        write!(f, "{} lost ({:.1} %), {} duplicated, ", self.lost, self.lost_percent, self.duplicated)?;
-        write!(f, "{} reordered", self.reordered)?;
-        for (count, what) in
-            [(self.wrong, "changed on the way"), (self.unsent, "not taken by our own kernel")]
-        {
-            if count > 0 {
-                write!(f, ", {count} {what}")?;
-            }
-        }
-        let Some(wait) = self.wait.filter(|_| self.back > 1) else { return Ok(()) };
-        write!(f, "; jitter {}\nwait: {wait}", duration(Duration::from_nanos((self.jitter_us * 1e3) as u64)))
-    }
-}
-
-/// Who came, by number.
-struct Track {
-    /// The number after the greatest that came.
-    next: u64,
-    /// Of the last `WINDOW` numbers: when each was sent, and whether it came.
-    sent_at: Vec<Option<Instant>>,
-    came: Vec<bool>,
-    last_transit: Option<f64>,
-    /// Seconds.
-    jitter: f64,
-    summary: Summary,
-}
-
-impl Track {
-    fn new() -> Track {
-        let (sent_at, came) = (vec![None; WINDOW as usize], vec![false; WINDOW as usize]);
-        Track { next: 0, sent_at, came, last_transit: None, jitter: 0.0, summary: Summary::default() }
-    }
-
-    fn sent(&mut self, number: u64, now: Instant) {
-        let slot = (number % WINDOW) as usize;
-        (self.sent_at[slot], self.came[slot]) = (Some(now), false);
-        self.summary.sent += 1;
-    }
-
-    /// One came; `Some`: for the first time, after this wait.
-    fn came(&mut self, number: u64, now: Instant) -> Option<Duration> {
-        if number >= self.summary.sent || number + WINDOW < self.summary.sent {
-            self.summary.wrong += u64::from(number >= self.summary.sent);
-            return None;
-        }
-        let slot = (number % WINDOW) as usize;
-        let wait = now.saturating_duration_since(self.sent_at[slot]?);
-        if std::mem::replace(&mut self.came[slot], true) {
-            self.summary.duplicated += 1;
-            return None;
-        }
-        self.summary.back += 1;
-        // RFC 4737: overtaken is what comes after one that was sent later.
-        if number < self.next {
-            self.summary.reordered += 1;
-        }
-        self.next = self.next.max(number + 1);
-        let transit = wait.as_secs_f64();
-        if let Some(last) = self.last_transit.replace(transit) {
-            self.jitter += ((transit - last).abs() - self.jitter) / 16.0;
-        }
-        Some(wait)
-    }
-}
 
 pub(super) fn run(
     asked: &Asked,
@@ -152,15 +56,17 @@ pub(super) fn run(
             "a numbered datagram has from {NUMBER} bytes, its number, to {BYTES_MAX}, what IP carries; not {len}"
         )));
     }
-    let found = Address::of_all(&asked.to)?;
-    let address = found.first().and_then(|found| found.address.as_socket());
+    let Some(found) = Address::of_all(&asked.to, stop)? else { return Ok(Verdict::Good) };
+    let mut addresses = found.iter().filter_map(|found| found.address.as_socket());
+    let address = addresses.next();
     let address = address.ok_or_else(|| Failure::Usage(format!("{} has no address", asked.to)))?;
+    let other = addresses.next();
     let socket = open(address)
         .map_err(|error| Failure::of(format!("cannot send to {address}"), &error, Doing::Connect))?;
     report.explain(|| {
         format!("socket, connect to {address}: for UDP only a note whom we mean; nothing is sent yet")
     })?;
-    let client = Client { address, socket, report, stop };
+    let client = Client { address, other, socket, report, stop };
     let outcome = match numbers {
         true => client.numbers(plan, len, watch),
         false => client.texts(plan),
@@ -184,6 +90,8 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
 
 struct Client<'a> {
     address: SocketAddr,
+    /// Another that the name stands for. It is not tried: only a connection would tell which of them serves.
+    other: Option<SocketAddr>,
     socket: UdpSocket,
     report: &'a Report,
     stop: &'a Stop,
@@ -208,6 +116,7 @@ impl Client<'_> {
         for (number, content) in (1..).zip(&plan.contents) {
             let sent_at = Instant::now();
             self.socket.send(content.from(0))?;
+            self.narrate("send", content.from(0))?;
             summary.sent += 1;
             match self.answer(number, content, &mut buffer, &mut summary)? {
                 Err(why) => {
@@ -256,6 +165,7 @@ impl Client<'_> {
             }
             match self.socket.recv(buffer) {
                 Ok(len) if len as u64 == content.len && content.differs(0, &buffer[..len]).is_none() => {
+                    self.narrate("readable: recv", &buffer[..len])?;
                     return Ok(Ok(true));
                 }
                 Ok(len) => {
@@ -272,6 +182,12 @@ impl Client<'_> {
         }
     }
 
+    fn narrate(&self, what: &str, bytes: &[u8]) -> io::Result<()> {
+        self.report.explain(|| {
+            format!("{what}: a datagram of {} bytes, whole: {}", bytes.len(), quoted(bytes, NARRATED_MAX))
+        })
+    }
+
     fn broke(&self, error: &io::Error) -> io::Result<()> {
         let trouble = explain(error, Doing::Read);
         let why = match error.kind() {
@@ -283,7 +199,14 @@ impl Client<'_> {
             }
             _ => trouble.to_string(),
         };
-        self.report.tell(&Broken { connection: 1, why, advice: trouble.advice.to_owned() })
+        self.report.tell(&Broken { connection: 1, why, advice: trouble.advice.to_owned() })?;
+        match self.other {
+            Some(other) => self.report.means(&format!(
+                "the name stands for {other} too, and a server may listen at one of them only: nobody tries the next \
+                 where nothing is connected. Give the address itself"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Numbered ones on a timetable.
@@ -311,7 +234,7 @@ impl Client<'_> {
                 track.sent(number, now);
                 last = now;
                 match self.socket.send(&datagram) {
-                    Ok(_) => {}
+                    Ok(_) => self.narrate("send", &datagram)?,
                     // It stands for an earlier one; this one was not sent.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused = true,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => track.summary.unsent += 1,
@@ -341,8 +264,13 @@ impl Client<'_> {
                 match self.socket.recv(&mut buffer) {
                     Ok(read) => {
                         let now = Instant::now();
-                        last = now;
-                        take(&mut track, &mut tally, &content, &buffer[..read], now);
+                        self.narrate("readable: recv", &buffer[..read])?;
+                        // Whoever repeats himself keeps nobody waiting.
+                        if let Some((number, wait)) = take(&mut track, &content, &buffer[..read], now) {
+                            last = now;
+                            tally.bytes(read as u64, now);
+                            tally.message(due(number), now.checked_sub(wait).unwrap_or(now), now);
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused = true,
@@ -403,68 +331,15 @@ impl Client<'_> {
     }
 }
 
-fn take(track: &mut Track, tally: &mut Tally, content: &Content, came: &[u8], now: Instant) {
+/// The number of what came for the first time, and how long that took since it was sent.
+fn take(track: &mut Track, content: &Content, came: &[u8], now: Instant) -> Option<(u64, Duration)> {
     let number = came.first_chunk::<NUMBER>().map(|number| u64::from_be_bytes(*number));
     let is_whole = came.len() as u64 == content.len;
     let Some(number) =
         number.filter(|_| is_whole && content.differs(NUMBER as u64, &came[NUMBER..]).is_none())
     else {
         track.summary.wrong += 1;
-        return;
+        return None;
     };
-    if let Some(wait) = track.came(number, now) {
-        tally.bytes(came.len() as u64, now);
-        let sent = now.checked_sub(wait).unwrap_or(now);
-        tally.message(sent, sent, now);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_tell_what_was_lost_doubled_and_overtaken() {
-        let mut track = Track::new();
-        let began = Instant::now();
-        let at = |ms| began + Duration::from_millis(ms);
-        for number in 0..6 {
-            track.sent(number, at(number));
-        }
-        // 3 is lost, 1 comes twice, 2 after 4.
-        for (number, ms) in [(0, 10), (1, 11), (1, 11), (4, 14), (2, 15), (5, 16)] {
-            track.came(number, at(ms));
-        }
-        let summary = &track.summary;
-        assert_eq!((summary.back, summary.duplicated, summary.reordered, summary.wrong), (5, 1, 1, 0));
-        // One that was never sent.
-        assert_eq!(track.came(6, at(20)), None);
-        assert_eq!(track.summary.wrong, 1);
-    }
-
-    #[test]
-    fn jitter_is_that_of_rfc_3550() {
-        let mut track = Track::new();
-        let began = Instant::now();
-        // Transits of 10, 26, 10 ms: J = 16/16 = 1 ms, then 1 + (16 - 1)/16.
-        for (number, transit) in [(0, 10), (1, 26), (2, 10)] {
-            let sent = began + Duration::from_millis(number * 100);
-            track.sent(number, sent);
-            track.came(number, sent + Duration::from_millis(transit));
-        }
-        assert!((track.jitter - 0.001_937_5).abs() < 1e-9, "{}", track.jitter);
-    }
-
-    #[test]
-    fn an_even_stream_has_no_jitter_and_many_numbers_take_no_more_memory() {
-        let mut track = Track::new();
-        let began = Instant::now();
-        for number in 0..3 * WINDOW {
-            let sent = began + Duration::from_micros(number);
-            track.sent(number, sent);
-            track.came(number, sent + Duration::from_micros(40));
-        }
-        assert_eq!((track.summary.back, track.summary.duplicated), (3 * WINDOW, 0));
-        assert!(track.jitter < 1e-9);
-    }
+    track.came(number, now).map(|wait| (number, wait))
 }

@@ -11,9 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::tell::{Counts, How, Teller};
 use super::wire::Wire;
+use crate::place::Who;
+use crate::quoted;
 
 /// Read at once, and kept of what a peer does not take: 64 KiB, what a pipe holds. More makes bulk no faster.
 pub(super) const BUFFER: usize = 1 << 16;
+
+/// Bytes that narration shows of a read or a write.
+pub(super) const NARRATED_MAX: usize = 32;
 
 /// Steps for one peer before the others have a turn.
 const STEPS: usize = 16;
@@ -45,6 +50,8 @@ pub(super) enum Turn {
 pub(super) struct Peer {
     pub(super) wire: Wire,
     who: String,
+    /// Over a network, where closing first has a price: TIME_WAIT.
+    is_net: bool,
     number: u64,
     began: Instant,
     /// What was read and not taken, from `from` on.
@@ -60,7 +67,8 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(wire: Wire, who: String, greets: bool, teller: Arc<Teller>) -> Peer {
+    pub(super) fn new(wire: Wire, who: Who, greets: bool, teller: Arc<Teller>) -> Peer {
+        let (is_net, who) = (matches!(who, Who::Net(_)), who.to_string());
         teller.explain(|| {
             format!("accept: the kernel hands over the connection of {who}; it has a socket of its own now")
         });
@@ -69,6 +77,7 @@ impl Peer {
         Peer {
             wire,
             who,
+            is_net,
             number,
             began,
             kept: Vec::new(),
@@ -86,6 +95,11 @@ impl Peer {
         self.counts.bytes + self.from as u64
     }
 
+    /// So it has ended if nobody comes to turn it.
+    pub(super) fn unless_turned(&mut self, how: How) {
+        self.how = Some(how);
+    }
+
     /// Ends it so.
     pub(super) fn end(mut self, how: How) {
         self.how = Some(how);
@@ -97,7 +111,7 @@ impl Peer {
             return stuck;
         }
         let read = match self.wire.read(scratch) {
-            Ok(0) if self.greets => return self.answer(),
+            Ok(0) if self.greets => return self.answer(true),
             Ok(0) => return self.ended(),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -108,7 +122,11 @@ impl Peer {
         let bytes = &scratch[..read];
         self.counts.reads += 1;
         self.counts.bytes += read as u64;
-        self.teller.explain(|| format!("{}: readable: read {read} bytes", self.who));
+        self.teller.explain(|| {
+            let (who, shown, room) = (&self.who, quoted(bytes, NARRATED_MAX), scratch.len());
+            let more = if read < room { "" } else { " (partial read: more may be there)" };
+            format!("{who}: readable: read {read} bytes of at most {room}{more}: {shown}")
+        });
         let done = if self.greets { "read" } else { "echoed" };
         if self.teller.echoed(Some(self.number), &self.who, bytes, done) {
             self.counts.told += 1;
@@ -121,15 +139,15 @@ impl Peer {
                 Ok(taken) if taken < read => {
                     self.teller.explain(|| {
                         format!(
-                            "{}: partial write: the kernel took {taken} of {read} bytes, its send queue is full; the \
-                             rest is kept and nothing is read until it is writable",
+                            "{}: partial write: the kernel took {taken} of {read} bytes; the next would block: its \
+                             send queue is full. The rest is kept, and nothing is read until it is writable",
                             self.who
                         )
                     });
                     self.kept.extend_from_slice(&bytes[taken..]);
                     return Step::NoWrite;
                 }
-                Ok(_) => {}
+                Ok(_) => self.teller.explain(|| format!("{}: write: all {read} bytes taken", self.who)),
                 Err(error) => return self.broke(&error),
             }
         }
@@ -160,6 +178,11 @@ impl Peer {
                 Err(error) => return Some(self.broke(&error)),
             }
         }
+        if self.from > 0 {
+            self.teller.explain(|| {
+                format!("{}: writable again: write: the rest of {} bytes taken", self.who, self.from)
+            });
+        }
         // Given back to the allocator: most peers never need it again.
         self.kept = Vec::new();
         self.from = 0;
@@ -170,8 +193,21 @@ impl Peer {
         }
     }
 
-    /// Everything was read, or the peer waits: the two answers of row 3, and the end.
-    pub(super) fn answer(&mut self) -> Step {
+    /// Everything was read (`ended`), or the peer waits: the two answers of row 3, and the end.
+    pub(super) fn answer(&mut self, ended: bool) -> Step {
+        self.teller.explain(|| {
+            let told = if ended { "end of stream" } else { "silence: it waits for us" };
+            let who = &self.who;
+            match (ended, self.is_net) {
+                (_, false) => format!("{who}: {told}; write the answers, then close"),
+                (true, true) => format!(
+                    "{who}: {told}; write the answers, then close: FIN out after its own; TIME_WAIT is the other side's"
+                ),
+                (false, true) => {
+                    format!("{who}: {told}; write the answers, then close: FIN out first; TIME_WAIT is ours")
+                }
+            }
+        });
         let read = self.counts.bytes;
         let answers = format!(
             "I have read everything you sent: {read} bytes.\nNow I close this connection. Goodbye.\n"
@@ -184,10 +220,12 @@ impl Peer {
 
     fn ended(&mut self) -> Step {
         self.teller.explain(|| {
-            format!(
-                "{}: read 0 bytes: end of stream. We close our half too; TIME_WAIT is the other side's, which closed first",
-                self.who
-            )
+            let time_wait = match self.is_net {
+                true => "TIME_WAIT is the other side's, which closed first",
+                false => "there is no TIME_WAIT, for nothing can come late",
+            };
+            let half = if self.half { " (half-close: it still receives)" } else { "" };
+            format!("{}: read 0 bytes: end of stream{half}. We close our half too; {time_wait}", self.who)
         });
         // Fails where the other side is gone altogether: then there is nobody to tell.
         let _ = self.wire.end_writing();
@@ -206,7 +244,10 @@ impl Peer {
                 // What comes later makes the socket ready again; an end that was seen does not.
                 Step::Moved { drained: true } if !ended => return Turn::Read,
                 Step::Moved { .. } => {}
-                Step::NoRead => return Turn::Read,
+                Step::NoRead => {
+                    self.teller.explain(|| format!("{}: read would block: nothing is there now", self.who));
+                    return Turn::Read;
+                }
                 Step::NoWrite => return Turn::Write,
                 Step::Gone(how) => return Turn::Gone(how),
             }
@@ -218,6 +259,14 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         let how = self.how.take().unwrap_or(How::Stopped);
+        if self.is_net && how.is_first() {
+            self.teller.explain(|| {
+                format!(
+                    "{}: close: FIN out, and TIME_WAIT is ours, for we close first (RST if something is unread)",
+                    self.who
+                )
+            });
+        }
         self.teller.closed(self.number, &self.who, &how, self.counts, self.began);
     }
 }

@@ -10,10 +10,10 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::peer::{BUFFER, Peer, Turn};
-use super::place::Door;
 use super::serve::{Accepted, Works};
 use super::tell::How;
 use crate::Stopped;
+use crate::place::Door;
 
 const DOOR: Token = Token(usize::MAX - 1);
 const STOP: Token = Token(usize::MAX - 2);
@@ -125,7 +125,10 @@ impl Loop<'_> {
             let key = self.seats.insert(Seat { peer, moved: 0, still: 0 });
             // Writable is told only after the kernel has refused bytes, so asking for both costs nothing.
             let both = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut SourceFd(&fd), Token(key), both)?;
+            if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), Token(key), both) {
+                // epoll has its limits too: this one is given up, the others go on.
+                self.seats.remove(key).peer.end(How::of(&error));
+            }
         }
         Ok(())
     }

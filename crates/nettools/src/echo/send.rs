@@ -5,17 +5,16 @@ use std::fmt;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use vang_client::trouble::Doing;
-
 use super::certificate::Trust;
 use super::content::Content;
 use super::measure::Tally;
 pub use super::measure::{Percentiles, Standing, Summary};
+use super::numbered;
 use super::streams::Streams;
-use super::{numbered, place};
 use crate::failure::{Failure, Outcome};
+use crate::place;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, quoted, size};
+use serde::Serialize;
 
 /// A run with a rate and nothing that ends it.
 const USUAL_DURATION: Duration = Duration::from_secs(10);
@@ -196,8 +195,8 @@ fn check(asked: &Asked, has_input: bool) -> Result<(), Failure> {
         }
         () if asked.udp && has_input => wrong("stdin is a stream, and UDP sends datagrams; use --message"),
         () if has_input && asked.connections > 1 => wrong("stdin is read once: it goes to one connection"),
-        () if asked.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 10_000_000.0)) => {
-            wrong("a rate is a number of messages a second, from more than 0 to 10000000")
+        () if asked.rate.is_some_and(|rate| !(0.001..=10_000_000.0).contains(&rate)) => {
+            wrong("a rate is a number of messages a second, from 0.001 to 10000000")
         }
         () if asked.bytes == Some(0) || asked.messages.iter().any(Vec::is_empty) && !asked.udp => {
             wrong("nothing comes back of nothing: a message on a stream has at least one byte")
@@ -232,6 +231,11 @@ pub fn run(
              fewer at once, one after the other or too slowly",
             summary.unserved, summary.connections
         ))?;
+    } else if summary.unsent > 0 {
+        report.means(
+            "the server is slower than the timetable: what was due waited behind messages that were not back yet, to the \
+             end. Those have no wait in the percentiles. A lower --rate or more --connections shows where it keeps up",
+        )?;
     } else if summary.unanswered > 0 && stopped.is_none() {
         report.means(
             "the connection stands and nothing comes back: the server does not read, or does not answer",
@@ -240,7 +244,7 @@ pub fn run(
     Ok(match stopped {
         Some(Stopped::TimedOut) => Verdict::TimedOut,
         _ if summary.wrong + summary.broken > 0 => Verdict::Bad,
-        None if summary.unanswered + summary.unserved > 0 => Verdict::Bad,
+        None if summary.unanswered + summary.unserved + summary.unsent > 0 => Verdict::Bad,
         _ => Verdict::Good,
     })
 }
@@ -254,24 +258,11 @@ pub(super) fn streams(
     stop: &Stop,
     watch: &mut dyn FnMut(&Standing),
 ) -> Result<(Summary, Option<Stopped>, Tally), Failure> {
-    /// How long one address has to take a connection.
-    const CONNECT_WAIT: Duration = Duration::from_secs(5);
-    let mut refused = None;
-    for address in place::Address::of_all(&asked.to)? {
-        report.explain(|| {
-            format!("connect to {}: SYN out, SYN+ACK back, ACK out; then both sides may write", address.said)
-        })?;
-        match address.connect(CONNECT_WAIT, stop) {
-            Ok(Ok(socket)) => {
-                return Streams::new(asked, plan, address, report, stop)?.run(socket, input, watch);
-            }
-            Ok(Err(stopped)) => return Ok((Summary::default(), Some(stopped), Tally::new(Instant::now()))),
-            Err(error) => {
-                let failure =
-                    Failure::of(format!("cannot connect to {}", address.said), &error, Doing::Connect);
-                refused.get_or_insert(failure);
-            }
+    place::may_open_many();
+    match place::connect(&asked.to, report, stop, |_| Ok(()))? {
+        Some((address, socket)) => {
+            Streams::new(asked, plan, address, report, stop)?.run(socket, input, watch)
         }
+        None => Ok((Summary::default(), Some(Stopped::Asked), Tally::new(Instant::now()))),
     }
-    Err(refused.unwrap_or_else(|| Failure::Usage(format!("{} has no address", asked.to))))
 }

@@ -13,12 +13,12 @@ use vang_client::trouble::Doing;
 
 use super::certificate::Own;
 use super::peer::Peer;
-use super::place::{Door, Who};
 pub use super::tell::Summary;
 use super::tell::{Listening, Teller, thread_time};
 use super::wire::Wire;
 use super::{blocking, datagrams, selector, tasks};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, explain};
+use crate::place::{self, Door, Listen, Who};
 use crate::{Report, Stop, Stopped, Target, Verdict};
 
 /// How many connections are served at once, and by what.
@@ -133,13 +133,15 @@ pub(super) enum Accepted {
 }
 
 impl Server {
-    /// Listens, and says so.
-    pub fn open(asked: &Asked, report: &Report, stop: &Stop) -> Result<Server, Failure> {
+    /// Listens, and says so. `None`: somebody said stop before a name was looked up.
+    pub fn open(asked: &Asked, report: &Report, stop: &Stop) -> Result<Option<Server>, Failure> {
         check(asked)?;
+        place::may_open_many();
         let kind = if asked.udp { Type::DGRAM } else { Type::STREAM };
         let own = |asked: &Asked| Own::make(names(&asked.listen), asked.certificate.as_deref());
         let tls = if asked.tls { Some(own(asked)?) } else { None };
-        let door = Door::open(&asked.listen, kind, asked.backlog, report)?;
+        let how = Listen { kind, backlog: asked.backlog, receive_buffer: None };
+        let Some(door) = Door::open(&asked.listen, how, report, stop)? else { return Ok(None) };
         report.tell(&Listening {
             address: &door.address,
             kind: match (&asked.listen, asked.udp, asked.tls) {
@@ -161,7 +163,7 @@ impl Server {
                 "other machines reach it; 127.0.0.1 is for this machine alone"
             })?;
         }
-        Ok(Server { asked: asked.clone(), door, tls, report: report.clone(), stop: stop.clone() })
+        Ok(Some(Server { asked: asked.clone(), door, tls, report: report.clone(), stop: stop.clone() }))
     }
 
     /// As a client types it.
@@ -231,48 +233,36 @@ fn names(listen: &Target) -> Vec<String> {
 impl Works {
     /// The next one that waits. `blocking` is how its socket shall be.
     pub(super) fn accept(&self, door: &Door, blocking: bool) -> io::Result<Accepted> {
-        loop {
-            let (socket, address) = match door.socket.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Accepted::Nobody),
-                // Gave up while it waited.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if is_full(&error) => {
-                    let why = crate::failure::explain(&error, Doing::Read);
-                    self.teller.means(&format!("{why}: whoever connects waits; {}", why.advice));
-                    return Ok(Accepted::Full);
-                }
-                Err(error) => return Err(error),
-            };
-            let who = Who::behind(&socket, &address);
-            socket.set_nonblocking(!blocking)?;
-            if matches!(who, Who::Net(_)) {
-                // Small answers go out at once. It fails where the peer is gone already, which the first read tells.
-                let _ = socket.set_tcp_nodelay(true);
+        let (socket, who) = match door.accept()? {
+            place::Accepted::Connection(socket, who) => (socket, who),
+            place::Accepted::Nobody => return Ok(Accepted::Nobody),
+            place::Accepted::Full(error) => {
+                let why = explain(&error, Doing::Read);
+                self.teller.full(&format!("{why}: whoever connects waits; {}", why.advice));
+                return Ok(Accepted::Full);
             }
-            let wire = match &self.tls {
-                None => Wire::plain(socket),
-                Some(config) => {
-                    let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
-                    Wire::server(socket, tls)
-                }
-            };
-            let peer = Peer::new(wire, who.to_string(), self.greet, self.teller.clone());
-            return Ok(Accepted::Peer(Box::new(peer)));
+        };
+        socket.set_nonblocking(!blocking)?;
+        if matches!(who, Who::Net(_)) {
+            // Small answers go out at once. It fails where the peer is gone already, which the first read tells.
+            let _ = socket.set_tcp_nodelay(true);
         }
+        let wire = match &self.tls {
+            None => Wire::plain(socket),
+            Some(config) => {
+                let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+                Wire::server(socket, tls)
+            }
+        };
+        let peer = Peer::new(wire, who, self.greet, self.teller.clone());
+        Ok(Accepted::Peer(Box::new(peer)))
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let full = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    full.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Serves, and tells what it came to.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let (summary, stopped) = Server::open(asked, report, stop)?.serve()?;
+    let Some(server) = Server::open(asked, report, stop)? else { return Ok(Verdict::Good) };
+    let (summary, stopped) = server.serve()?;
     report.tell(&summary)?;
     Ok(match stopped {
         // A server's time is its length; only who waits for one client may wait in vain.

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::peer::{BUFFER, Peer, Turn};
-use super::place::Door;
 use super::selector::LOOKS;
 use super::serve::{Accepted, Works};
 use super::tell::How;
 use crate::Stopped;
+use crate::place::Door;
 
 /// Before the next try, when the system has nothing left for another connection.
 const FULL_WAIT: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,8 @@ pub(super) enum How {
     Idle(Duration),
     /// The server ends.
     Stopped,
+    /// The system has no thread for it.
+    NoThread,
     /// Greeted: the server closes when it has answered.
     Answered,
     /// Another error, with its name.
@@ -122,13 +124,19 @@ impl How {
             How::Reset => "reset",
             How::Idle(_) => "idle",
             How::Stopped => "stopped",
+            How::NoThread => "no thread",
             How::Answered => "answered",
             How::Failed(_) => "failed",
         }
     }
 
     fn is_peers(&self) -> bool {
-        !matches!(self, How::Idle(_) | How::Stopped | How::Answered)
+        !matches!(self, How::Idle(_) | How::Stopped | How::NoThread | How::Answered)
+    }
+
+    /// Have we closed before the peer did?
+    pub(super) fn is_first(&self) -> bool {
+        matches!(self, How::Idle(_) | How::Stopped | How::NoThread)
     }
 }
 
@@ -143,6 +151,7 @@ impl fmt::Display for How {
             How::Reset => f.write_str("it broke the connection off (reset)"),
             How::Idle(time) => write!(f, "we closed: nothing moved for {}", duration(*time)),
             How::Stopped => f.write_str("we closed: the server ends"),
+            How::NoThread => f.write_str("we closed: the system has no thread for it"),
             How::Answered => f.write_str("we closed after our answer"),
             How::Failed(why) => write!(f, "it failed: {why}"),
         }
@@ -242,6 +251,8 @@ pub(super) struct Teller {
     stop: Stop,
     began: Instant,
     budget: Mutex<(Instant, u32)>,
+    /// It was told that there is no room for another connection, and none was taken since.
+    is_full: AtomicBool,
     /// What a thread could not tell; the server ends with it.
     untold: Mutex<Option<io::Error>>,
     accepted: AtomicU64,
@@ -263,6 +274,7 @@ impl Teller {
             stop,
             began: now,
             budget: Mutex::new((now, 0)),
+            is_full: AtomicBool::default(),
             untold: Mutex::default(),
             accepted: AtomicU64::default(),
             open: AtomicU64::default(),
@@ -298,8 +310,16 @@ impl Teller {
         }
     }
 
+    /// There is no room for another connection; told once, until there was.
+    pub(super) fn full(&self, text: &str) {
+        if !self.is_full.swap(true, Relaxed) {
+            self.keep(self.report.means(text));
+        }
+    }
+
     /// Somebody is there: the number of the connection.
     pub(super) fn connected(&self, peer: &str) -> u64 {
+        self.is_full.store(false, Relaxed);
         let connection = self.accepted.fetch_add(1, Relaxed) + 1;
         self.at_once.fetch_max(self.open.fetch_add(1, Relaxed) + 1, Relaxed);
         if !self.quiet {
@@ -338,9 +358,13 @@ impl Teller {
         self.bytes.fetch_add(counts.bytes, Relaxed);
         self.reads.fetch_add(counts.reads, Relaxed);
         match how {
-            How::Reset | How::Truncated | How::Failed(_) => drop(self.broken.fetch_add(1, Relaxed)),
-            How::Idle(_) => drop(self.idle.fetch_add(1, Relaxed)),
-            _ => {}
+            How::Reset | How::Truncated | How::NoThread | How::Failed(_) => {
+                self.broken.fetch_add(1, Relaxed);
+            }
+            How::Idle(_) => {
+                self.idle.fetch_add(1, Relaxed);
+            }
+            How::EndOfStream | How::HalfClose | How::Stopped | How::Answered => {}
         }
         if !self.quiet {
             self.keep(self.report.tell(&Closed {

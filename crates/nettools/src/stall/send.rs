@@ -2,17 +2,20 @@
 //! reader read. Without a place it is both: its own reader, in this process, does not read.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
+use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
 
-use super::ends::{Ends, connect, listen, send_buffer};
-use super::{LOOK_EVERY, Queues, SETTLED, heading};
-use crate::failure::{Failure, Outcome};
+use super::ends::{Ends, Pair, diag};
+use super::{BACKLOG, Charged, LOOK_EVERY, Queues, SETTLED, cannot_wait, datagrams, heading};
+use crate::connect::NotConnected;
+use crate::diag::Diag;
+use crate::failure::{Failure, Outcome, explain};
+use crate::place::{self, Accepted, Address, Door, Listen, Who};
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
 
 /// What one `write` is given: more than some of them take, so that partial writes are seen.
@@ -25,6 +28,8 @@ const LINE_EVERY: (u64, u64) = (64 << 10, 512 << 10);
 pub struct SendAsked {
     /// The reader; `None`, or port 0: one of our own, that does not read.
     pub to: Option<Target>,
+    /// Datagrams, to a reader of our own.
+    pub udp: bool,
     /// Once the kernel has refused: the reader reads, and the queues are watched.
     pub fix: bool,
     /// Bytes after which a reader that reads everything is believed.
@@ -48,8 +53,11 @@ impl Record for Connected {
 
 impl fmt::Display for Connected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place =
-            if self.reader_is_here { "" } else { " (on another machine: only our queue can be seen)" };
+        let place = match (self.reader_is_here, self.reader.starts_with("unix:")) {
+            (true, _) => "",
+            (false, false) => " (on another machine: only our queue can be seen)",
+            (false, true) => " (not accepted yet: its queue cannot be seen)",
+        };
         write!(f, "connected from {} to {}{place}", self.writer, self.reader)
     }
 }
@@ -66,6 +74,8 @@ struct Blocked {
     send_q: Option<u64>,
     recv_q: Option<u64>,
     window: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charged: Option<Charged>,
 }
 
 impl Record for Blocked {
@@ -124,7 +134,10 @@ impl fmt::Display for Summary {
 
 /// See the module's head.
 pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
-    let mut writer = Writer::start(asked, report, stop)?;
+    if asked.udp {
+        return datagrams::send(asked, report, stop);
+    }
+    let Some(mut writer) = Writer::start(asked, report, stop)? else { return Ok(Verdict::Good) };
     let began = Instant::now();
     let ended = writer.fill()?;
     let mut drained = false;
@@ -147,9 +160,12 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     let blocked_at = matches!(ended, Filled::Refused).then_some(writer.blocked_at);
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     report.tell(&Summary { written: writer.written, blocked_at, drained, took_us })?;
-    report.explain(|| {
-        "close: what is still in Send-Q the kernel goes on sending, until the reader takes it or resets"
-            .into()
+    report.explain(|| match writer.ends.is_unix() {
+        true => "close: what is still in Recv-Q stays there, until the reader takes it or closes".to_owned(),
+        false => {
+            "close: what is still in Send-Q the kernel goes on sending, until the reader takes it or resets"
+                .to_owned()
+        }
     })?;
     Ok(verdict)
 }
@@ -167,10 +183,13 @@ enum Filled {
 struct Writer<'a> {
     report: &'a Report,
     stop: &'a Stop,
-    stream: TcpStream,
+    stream: Socket,
     /// A reader of our own.
-    own: Option<(TcpListener, TcpStream)>,
+    own: Option<Socket>,
+    /// The reader, as it is said.
+    reader: String,
     ends: Ends,
+    diag: Diag,
     bytes_max: u64,
     written: u64,
     first_refusal: Option<u64>,
@@ -180,59 +199,57 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn start(asked: &SendAsked, report: &'a Report, stop: &'a Stop) -> Result<Writer<'a>, Failure> {
-        let alone = match &asked.to {
-            None => Some(Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) }),
-            Some(target @ Target::Net { port: Some(0), .. }) => Some(target.clone()),
-            Some(_) => None,
+    /// Connects. `None`: somebody said stop.
+    fn start(asked: &SendAsked, report: &'a Report, stop: &'a Stop) -> Result<Option<Writer<'a>>, Failure> {
+        let to = asked.to.clone().unwrap_or(Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) });
+        let alone = matches!(to, Target::Net { port: Some(0), .. });
+        if asked.receive_buffer.is_some() && !alone {
+            return Err(Failure::Usage(
+                "--receive-buffer is of a reader of our own; this one's is chosen where it listens"
+                    .to_owned(),
+            ));
+        }
+        let connected = match alone {
+            true => to_our_own(&to, asked, report, stop)?,
+            false => place::connect(&to, report, stop, |socket| choose(socket, asked))?
+                .map(|(address, stream)| Connection { stream, to: address.said, own: None }),
         };
-        let listener = match &alone {
-            Some(at) => Some(listen(at, asked.receive_buffer)?),
-            None => None,
-        };
-        let to = match (&listener, &asked.to) {
-            (Some(listener), _) => {
-                let at = listener.local_addr()?;
-                report.explain(|| format!("socket, bind, listen at {at}: a reader of our own"))?;
-                Target::Net { host: at.ip().to_string(), port: Some(at.port()) }
-            }
-            (None, Some(to)) => to.clone(),
-            (None, None) => return Err(Failure::Usage("there is no reader to write to".to_owned())),
-        };
-        let stream = connect(&to, asked.send_buffer, stop)?;
-        let own = match listener {
-            Some(listener) => {
-                let (reader, _) = listener.accept()?;
-                reader.set_nonblocking(true)?;
-                report.explain(|| "accept: the reader has the connection, and does not read".to_owned())?;
-                Some((listener, reader))
-            }
-            None => None,
-        };
-        let lost = |error| Failure::of(format!("lost the connection to {to}"), &error, Doing::Write);
+        let Some(Connection { stream, to, own }) = connected else { return Ok(None) };
+        let lost =
+            |error: io::Error| Failure::of(format!("lost the connection to {to}"), &error, Doing::Write);
         let (here, there) = (stream.local_addr().map_err(lost)?, stream.peer_addr().map_err(lost)?);
-        let chosen = asked.send_buffer.and_then(|_| send_buffer(&stream));
-        let mut ends = Ends::of(here, there, chosen)?;
-        let reader_is_here = ends.look(None, None)?.recv_q.is_some();
-        report.tell(&Connected { writer: here.to_string(), reader: there.to_string(), reader_is_here })?;
-        report.draw(&heading())?;
-        Ok(Writer {
+        let (pair, writer, reader) = match (here.as_socket(), there.as_socket()) {
+            (Some(writer), Some(reader)) => {
+                (Pair::Net { writer, reader }, writer.to_string(), reader.to_string())
+            }
+            _ => (Pair::unix(&stream, true).map_err(lost)?, format!("process {}", std::process::id()), to),
+        };
+        // What was asked for twice, says `socket(7)`.
+        let chosen = asked.send_buffer.and_then(|_| stream.send_buffer_size().ok());
+        let ends = Ends::of(pair, chosen.map(|bytes| bytes as u64));
+        let mut diag = diag()?;
+        let reader_is_here = ends.look(&mut diag, None, None)?.recv_q.is_some();
+        report.tell(&Connected { writer, reader: reader.clone(), reader_is_here })?;
+        report.draw(&heading(ends.is_unix()))?;
+        Ok(Some(Writer {
             report,
             stop,
             stream,
             own,
+            reader,
             ends,
+            diag,
             bytes_max: asked.bytes_max,
             written: 0,
             first_refusal: None,
             blocked_at: 0,
             refusals: 0,
             partial: 0,
-        })
+        }))
     }
 
-    fn lost(&self, error: &std::io::Error) -> Failure {
-        Failure::of(format!("lost the connection to {}", self.ends.reader), error, Doing::Write)
+    fn lost(&self, error: &io::Error) -> Failure {
+        Failure::of(format!("lost the connection to {}", self.reader), error, Doing::Write)
     }
 
     /// Writes until nothing moves any more.
@@ -248,7 +265,7 @@ impl<'a> Writer<'a> {
             }
             let room = usize::try_from(self.bytes_max - self.written).unwrap_or(usize::MAX);
             let chunk = &CHUNK[..CHUNK.len().min(room)];
-            match self.stream.write(chunk) {
+            match (&self.stream).write(chunk) {
                 Ok(took) => {
                     self.written += took as u64;
                     if took < chunk.len() {
@@ -269,12 +286,11 @@ impl<'a> Writer<'a> {
                     self.first_refusal.get_or_insert(self.written);
                     let at = self.written;
                     self.report.explain(|| {
-                        format!(
-                            "would block: at byte {at} Send-Q is full; poll tells when there is room again"
-                        )
+                        format!("would block: at byte {at} there is no room; poll tells when there is again")
                     })?;
                     let mut room = [PollFd::new(&self.stream, PollFlags::OUT)];
-                    if let Some(stopped) = self.stop.wait(&mut room, Some(SETTLED))? {
+                    let stopped = self.stop.wait(&mut room, Some(SETTLED));
+                    if let Some(stopped) = stopped.map_err(|error| cannot_wait(&error))? {
                         return Ok(Filled::Stopped(stopped));
                     }
                     if room[0].revents().is_empty() {
@@ -287,13 +303,13 @@ impl<'a> Writer<'a> {
     }
 
     fn look(&mut self) -> Result<Queues, Failure> {
-        let queues = self.ends.look(Some(self.written), None)?;
+        let queues = self.ends.look(&mut self.diag, Some(self.written), None)?;
         self.report.tell(&queues)?;
         Ok(queues)
     }
 
     fn tell_blocked(&mut self, fix: bool) -> Result<(), Failure> {
-        let Queues { send_q, recv_q, window, .. } = self.look()?;
+        let queues = self.look()?;
         self.blocked_at = self.written;
         self.report.tell(&Blocked {
             at_byte: self.written,
@@ -301,24 +317,12 @@ impl<'a> Writer<'a> {
             refusals: self.refusals,
             partial_writes: self.partial,
             error: "EWOULDBLOCK",
-            send_q,
-            recv_q,
-            window,
+            send_q: queues.send_q,
+            recv_q: queues.recv_q,
+            window: queues.window,
+            charged: queues.charged,
         })?;
-        let written = self.written;
-        let lie = match (send_q, recv_q) {
-            (Some(send), Some(recv)) => format!(
-                "{recv} lie in the reader's Recv-Q: its kernel has acknowledged them, its program has not read them. \
-                 {send} lie in the writer's Send-Q: not acknowledged, because the reader's window is {}",
-                window.map_or_else(|| "closed".to_owned(), |bytes| format!("{bytes} bytes")),
-            ),
-            (Some(send), None) => format!(
-                "{send} lie in Send-Q here, not acknowledged. The other {} are with the kernel of the reader's \
-                 machine: in its Recv-Q, as far as its program has not read them",
-                written.saturating_sub(send)
-            ),
-            _ => "the kernel does not tell where they lie: the connection is gone".to_owned(),
-        };
+        let trouble = explain(&ErrorKind::WouldBlock.into(), Doing::Write);
         let then = match (&self.own, fix) {
             (Some(_), false) => " (--fix lets it)",
             (Some(_), true) => ", which it does now",
@@ -326,9 +330,11 @@ impl<'a> Writer<'a> {
             (None, false) => "",
         };
         let text = format!(
-            "of {written} bytes written, {lie}. Both queues are full, so write has nowhere to put the next byte: a \
-             blocking socket would sleep there, a non-blocking one is told EWOULDBLOCK. Nothing is lost; it goes on \
-             when the reader reads{then}"
+            "of {} bytes written, {}. So write has nowhere to put the next byte: a blocking socket would sleep there, a \
+             non-blocking one is told EWOULDBLOCK: {}. Nothing is lost; it goes on when the reader reads{then}",
+            self.written,
+            lie(self.written, &queues),
+            trouble.likely
         );
         Ok(self.report.means(&text)?)
     }
@@ -342,7 +348,7 @@ impl<'a> Writer<'a> {
             }
             None => "waiting until the reader reads (`vang net stall serve --fix` does)".to_owned(),
         })?;
-        let mut last = self.ends.look(Some(self.written), None)?;
+        let mut last = self.ends.look(&mut self.diag, Some(self.written), None)?;
         let mut read = 0;
         let mut told = 0;
         loop {
@@ -350,26 +356,30 @@ impl<'a> Writer<'a> {
                 return Ok(if stopped == Stopped::TimedOut { Verdict::TimedOut } else { Verdict::Good });
             }
             match &mut self.own {
-                Some((_, reader)) => match reader.read(&mut vec![0; CHUNK.len()]) {
+                Some(reader) => match reader.read(&mut vec![0; CHUNK.len()]) {
                     Ok(got) => read += got as u64,
                     // Its kernel has told the writer's that there is room, and the bytes are on their way.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        self.stop.wait(&mut [PollFd::new(reader, PollFlags::IN)], Some(LOOK_EVERY))?;
+                        let more = &mut [PollFd::new(reader, PollFlags::IN)];
+                        self.stop.wait(more, Some(LOOK_EVERY)).map_err(|error| cannot_wait(&error))?;
                     }
                     Err(error) => return Err(self.lost(&error)),
                 },
-                None => drop(self.stop.wait(&mut [], Some(LOOK_EVERY))?),
+                None => {
+                    let waited = self.stop.wait(&mut [], Some(LOOK_EVERY));
+                    waited.map_err(|error| cannot_wait(&error))?;
+                }
             }
             let ours = self.own.as_ref().map(|_| read);
-            let queues = self.ends.look(Some(self.written), ours)?;
-            let Some(send_q) = queues.send_q else {
-                let reset = std::io::Error::from(ErrorKind::ConnectionReset);
-                return Err(self.lost(&reset));
-            };
-            let empty = send_q == 0 && queues.recv_q.unwrap_or(0) == 0;
+            let queues = self.ends.look(&mut self.diag, Some(self.written), ours)?;
+            if is_over(&self.stream) {
+                let error = self.stream.take_error().ok().flatten();
+                return Err(self.lost(&error.unwrap_or(ErrorKind::ConnectionReset.into())));
+            }
+            let empty = queues.kept() == Some(0) && queues.recv_q.unwrap_or(0) == 0;
             let moved = match ours {
                 Some(read) => read - told >= LINE_EVERY.1,
-                None => (queues.send_q, queues.recv_q) != (last.send_q, last.recv_q),
+                None => (queues.kept(), queues.recv_q) != (last.kept(), last.recv_q),
             };
             if moved || empty {
                 self.report.tell(&queues)?;
@@ -384,4 +394,90 @@ impl<'a> Writer<'a> {
             last = queues;
         }
     }
+}
+
+/// What the writer's socket shall be.
+fn choose(socket: &Socket, asked: &SendAsked) -> io::Result<()> {
+    asked.send_buffer.map_or(Ok(()), |bytes| socket.set_send_buffer_size(bytes))
+}
+
+/// A connection that the writer writes to.
+struct Connection {
+    stream: Socket,
+    /// The reader, as it was typed or found.
+    to: String,
+    /// Its end, where it is ours.
+    own: Option<Socket>,
+}
+
+/// To a reader of our own. `None`: somebody said stop.
+fn to_our_own(
+    at: &Target,
+    asked: &SendAsked,
+    report: &Report,
+    stop: &Stop,
+) -> Result<Option<Connection>, Failure> {
+    let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: asked.receive_buffer };
+    let Some(door) = Door::open(at, how, report, stop)? else { return Ok(None) };
+    let cannot = |error: &io::Error| Failure::of("cannot accept", error, Doing::Read);
+    let address = Address::of(&door).map_err(|error| cannot(&error))?;
+    let socket = address.socket().and_then(|socket| choose(&socket, asked).map(|()| socket));
+    let stream = match address.connect(socket.map_err(|error| address.failure(&error))?, stop) {
+        Ok(stream) => stream,
+        Err(NotConnected::Stopped(_)) => return Ok(None),
+        Err(NotConnected::Failed(error)) => return Err(address.failure(&error)),
+    };
+    let here = stream.local_addr().map_err(|error| cannot(&error))?.as_socket();
+    loop {
+        let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
+        if stop.wait(&mut fds, None).map_err(|error| cannot_wait(&error))?.is_some() {
+            return Ok(None);
+        }
+        match door.accept().map_err(|error| cannot(&error))? {
+            Accepted::Connection(reader, Who::Net(from)) if Some(from) == here => {
+                reader.set_nonblocking(true).map_err(|error| cannot(&error))?;
+                report.explain(|| "accept: the reader has the connection, and does not read".to_owned())?;
+                return Ok(Some(Connection { stream, to: address.said, own: Some(reader) }));
+            }
+            // Anybody of this machine may have been quicker.
+            Accepted::Connection(..) | Accepted::Nobody => {}
+            Accepted::Full(error) => return Err(cannot(&error)),
+        }
+    }
+}
+
+/// Where the bytes lie that were written.
+fn lie(written: u64, queues: &Queues) -> String {
+    if let Some(Charged { bytes, max }) = queues.charged {
+        let where_ = match queues.recv_q {
+            Some(recv) => format!("{recv} lie in the reader's Recv-Q"),
+            None => "all lie in the Recv-Q of a reader that is not seen".to_owned(),
+        };
+        return format!(
+            "{where_}: between Unix sockets there is no Send-Q, write puts them there itself. The memory that they take \
+             is charged to the writer until they are read: {bytes} bytes, and nothing is added once that is {max} \
+             (SO_SNDBUF)"
+        );
+    }
+    match (queues.send_q, queues.recv_q) {
+        (Some(send), Some(recv)) => format!(
+            "{recv} lie in the reader's Recv-Q: its kernel has acknowledged them, its program has not read them. \
+             {send} lie in the writer's Send-Q: not acknowledged, because the reader's window is {}. Both queues are full",
+            queues.window.map_or_else(|| "closed".to_owned(), |bytes| format!("{bytes} bytes")),
+        ),
+        (Some(send), None) => format!(
+            "{send} lie in Send-Q here, not acknowledged. The other {} are with the kernel of the reader's machine: in \
+             its Recv-Q, as far as its program has not read them. Both queues are full",
+            written.saturating_sub(send)
+        ),
+        _ => "the kernel does not tell where they lie: the connection is gone".to_owned(),
+    }
+}
+
+/// Has the reader gone altogether?
+fn is_over(stream: &Socket) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let polled = poll(&mut fds, Some(&at_once)).is_ok();
+    polled && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }

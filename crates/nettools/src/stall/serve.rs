@@ -2,20 +2,25 @@
 //! once a queue is full, and shows it drain.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
+use socket2::{Socket, Type};
+use vang_client::trouble::Doing;
 
-use super::ends::{Ends, listen};
-use super::{LOOK_EVERY, SETTLED, heading};
-use crate::failure::{Failure, Outcome};
+use super::ends::{Ends, Pair, diag};
+use super::{BACKLOG, LOOK_EVERY, SETTLED, cannot_wait, heading};
+use crate::diag::Diag;
+use crate::failure::{Failure, Outcome, explain};
+use crate::place::{Accepted, Door, Listen, Who};
 use crate::{Record, Report, Stop, Target, Verdict, duration, size};
 
 /// Connections that are held; whoever comes then waits in the accept queue, which is an experiment too.
 const CONNECTIONS_MAX: usize = 64;
+/// Before the next try, when the system has nothing left for another connection.
+const FULL_WAIT: Duration = Duration::from_millis(200);
 /// One read.
 const READ_BYTES: usize = 64 << 10;
 /// Bytes that are read of a connection between two looks at its queues, so that it can be seen to drain.
@@ -34,7 +39,7 @@ pub struct ServeAsked {
 
 #[derive(Debug, Serialize)]
 struct Listening {
-    address: SocketAddr,
+    address: String,
 }
 
 impl Record for Listening {
@@ -48,16 +53,16 @@ impl fmt::Display for Listening {
 }
 
 #[derive(Debug, Serialize)]
-struct Accepted {
-    peer: SocketAddr,
+struct Taken {
+    peer: String,
     connections: usize,
 }
 
-impl Record for Accepted {
+impl Record for Taken {
     const EVENT: &'static str = "accepted";
 }
 
-impl fmt::Display for Accepted {
+impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "accepted {}, and do not read; {} held", self.peer, self.connections)
     }
@@ -65,7 +70,7 @@ impl fmt::Display for Accepted {
 
 #[derive(Debug, Serialize)]
 struct Full {
-    peer: SocketAddr,
+    peer: String,
     recv_q: u64,
     send_q: Option<u64>,
 }
@@ -82,7 +87,7 @@ impl fmt::Display for Full {
 
 #[derive(Debug, Serialize)]
 struct Drained {
-    peer: SocketAddr,
+    peer: String,
     read: u64,
     took_us: u64,
 }
@@ -100,7 +105,7 @@ impl fmt::Display for Drained {
 
 #[derive(Debug, Serialize)]
 struct Closed {
-    peer: SocketAddr,
+    peer: String,
     read: u64,
     unread: u64,
     /// The peer's kernel broke it off, rather than closing it.
@@ -138,8 +143,8 @@ impl fmt::Display for Summary {
 
 /// A connection that is held.
 struct Held {
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Socket,
+    peer: String,
     ends: Ends,
     queues: (Option<u64>, Option<u64>),
     moved: Instant,
@@ -157,48 +162,58 @@ enum Phase {
 
 /// See the module's head.
 pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
-    let listener = listen(&asked.listen, asked.receive_buffer)?;
-    report.tell(&Listening { address: listener.local_addr()? })?;
-    report.explain(|| {
-        "socket, SO_REUSEADDR, bind, listen: the kernel makes connections from here on".to_owned()
-    })?;
+    if asked.receive_buffer.is_some() && matches!(asked.listen, Target::Unix(_)) {
+        return Err(Failure::Usage(
+            "SO_RCVBUF does nothing on a Unix socket: what is unread is charged to the writer (its --send-buffer)"
+                .to_owned(),
+        ));
+    }
+    let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: asked.receive_buffer };
+    let Some(door) = Door::open(&asked.listen, how, report, stop)? else { return Ok(Verdict::Good) };
+    report.tell(&Listening { address: door.address.clone() })?;
     let mut held: Vec<Held> = Vec::new();
     let mut summary = Summary { connections: 0, read: 0, unread: 0 };
+    let mut full = Fullness::default();
+    let mut diag = diag()?;
     loop {
         // The listener is readable when somebody waits; the queues of the held ones have to be looked at. What is held
         // is not polled: unread bytes would make it readable for ever.
-        let mut door = [PollFd::new(&listener, PollFlags::IN)];
-        let polled = if held.len() < CONNECTIONS_MAX { &mut door[..] } else { &mut [] };
-        let every = (!held.is_empty()).then_some(LOOK_EVERY);
-        if stop.wait(polled, every)?.is_some() {
+        let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
+        let has_room = held.len() < CONNECTIONS_MAX && !full.is_full();
+        let polled = if has_room { &mut fds[..] } else { &mut [] };
+        let every = if full.is_full() { Some(FULL_WAIT) } else { None };
+        let every = (!held.is_empty()).then_some(LOOK_EVERY).or(every);
+        if stop.wait(polled, every).map_err(|error| cannot_wait(&error))?.is_some() {
             break;
         }
         if held.len() < CONNECTIONS_MAX
-            && let Some(new) = accept(&listener)?
+            && let Some(new) = accept(&door, &mut full, report)?
         {
             summary.connections += 1;
-            report.tell(&Accepted { peer: new.peer, connections: held.len() + 1 })?;
-            report.draw(&heading())?;
+            report.tell(&Taken { peer: new.peer.clone(), connections: held.len() + 1 })?;
+            report.draw(&heading(new.ends.is_unix()))?;
             held.push(new);
         }
         let mut still = Vec::new();
         for mut connection in held {
-            if connection.attend(asked.fix, report)? {
+            if connection.attend(&mut diag, asked.fix, report)? {
                 still.push(connection);
             } else {
-                summary.count(&mut connection)?;
+                summary.count(&connection);
             }
         }
         held = still;
     }
-    for connection in &mut held {
-        summary.count(connection)?;
+    for connection in &held {
+        summary.count(connection);
     }
     if summary.unread > 0 {
         report.explain(|| {
-            "close with unread bytes: the kernel answers with RST instead of FIN, and the writer is told `connection \
-             reset by peer`"
-                .to_owned()
+            let how = match asked.listen {
+                Target::Unix(_) => "the kernel throws them away, and the writer",
+                Target::Net { .. } => "the kernel answers with RST instead of FIN, and the writer",
+            };
+            format!("close with unread bytes: {how} is told `connection reset by peer`")
         })?;
     }
     report.tell(&summary)?;
@@ -206,39 +221,50 @@ pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
 }
 
 impl Summary {
-    fn count(&mut self, connection: &mut Held) -> Result<(), Failure> {
+    fn count(&mut self, connection: &Held) {
         self.read += connection.read;
         self.unread += connection.unread();
-        Ok(())
     }
 }
 
-fn accept(listener: &TcpListener) -> Result<Option<Held>, Failure> {
-    let (stream, peer) = match listener.accept() {
-        Ok(accepted) => accepted,
-        // Whoever was there has gone again, or nobody was.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-            ) =>
-        {
+/// Has the system nothing left for another connection? Told once, until it has.
+#[derive(Default)]
+struct Fullness(Option<Instant>);
+
+impl Fullness {
+    fn is_full(&self) -> bool {
+        self.0.is_some_and(|since| since.elapsed() < FULL_WAIT)
+    }
+
+    fn met(&mut self, error: &io::Error, report: &Report) -> io::Result<()> {
+        let before = self.0.replace(Instant::now());
+        let why = explain(error, Doing::Read);
+        match before {
+            None => report.means(&format!("{why}: whoever connects waits; {}", why.advice)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn accept(door: &Door, full: &mut Fullness, report: &Report) -> Result<Option<Held>, Failure> {
+    let cannot = |error: io::Error| Failure::of("cannot accept", &error, Doing::Read);
+    let (stream, who) = match door.accept().map_err(cannot)? {
+        Accepted::Connection(stream, who) => (stream, who),
+        Accepted::Nobody => return Ok(None),
+        Accepted::Full(error) => {
+            full.met(&error, report)?;
             return Ok(None);
         }
-        Err(error) => return Err(Failure::of("cannot accept", &error, vang_client::trouble::Doing::Read)),
     };
-    stream.set_nonblocking(true)?;
-    let local = stream.local_addr()?;
-    let ends = Ends::of(peer, local, None)?;
-    Ok(Some(Held {
-        stream,
-        peer,
-        ends,
-        queues: (None, None),
-        moved: Instant::now(),
-        read: 0,
-        phase: Phase::Filling,
-    }))
+    full.0 = None;
+    stream.set_nonblocking(true).map_err(cannot)?;
+    let local = stream.local_addr().map_err(cannot)?.as_socket();
+    let pair = match (&who, local) {
+        (Who::Net(writer), Some(reader)) => Pair::Net { writer: *writer, reader },
+        _ => Pair::unix(&stream, false).map_err(cannot)?,
+    };
+    let (peer, queues, ends) = (who.to_string(), (None, None), Ends::of(pair, None));
+    Ok(Some(Held { stream, peer, ends, queues, moved: Instant::now(), read: 0, phase: Phase::Filling }))
 }
 
 impl Held {
@@ -248,16 +274,16 @@ impl Held {
     }
 
     /// Looks at it, and reads where that is wanted. `false`: it is over.
-    fn attend(&mut self, fix: bool, report: &Report) -> Result<bool, Failure> {
+    fn attend(&mut self, diag: &mut Diag, fix: bool, report: &Report) -> Result<bool, Failure> {
         if let Phase::Reading(began) = self.phase {
             match self.read_some() {
                 Ok(Reading::More) => {}
                 Ok(Reading::Empty) => {
-                    self.look(report)?;
+                    self.look(diag, report)?;
                     // Nothing to read, and nothing on its way.
                     if self.queues.0.unwrap_or(0) == 0 && self.read > 0 {
                         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                        report.tell(&Drained { peer: self.peer, read: self.read, took_us })?;
+                        report.tell(&Drained { peer: self.peer.clone(), read: self.read, took_us })?;
                         self.phase = Phase::Filling;
                         self.moved = Instant::now();
                     }
@@ -269,7 +295,7 @@ impl Held {
                 Err(_) => return self.over(true, report),
             }
         }
-        let queues = self.look(report)?;
+        let queues = self.look(diag, report)?;
         if let Some(reset) = self.gone() {
             // With `fix` what still lies there is read first, up to the end of file.
             if !fix || reset {
@@ -279,17 +305,24 @@ impl Held {
         }
         let settled = self.phase == Phase::Filling && self.moved.elapsed() >= SETTLED;
         let recv_q = queues.1.unwrap_or_else(|| self.unread());
+        let is_unix = self.ends.is_unix();
         if settled && recv_q > 0 {
-            report.tell(&Full { peer: self.peer, recv_q, send_q: queues.0 })?;
+            let send_q = queues.0.filter(|_| !is_unix);
+            report.tell(&Full { peer: self.peer.clone(), recv_q, send_q })?;
             let more = match queues.0 {
+                Some(bytes) if is_unix => format!(
+                    " The memory that they take, {bytes} bytes, is charged to the writer, whose write blocks when its \
+                     SO_SNDBUF is used up."
+                ),
                 Some(0) => " The writer's Send-Q is empty: it could write more.".to_owned(),
                 Some(send_q) => {
                     format!(" Another {send_q} wait in the writer's Send-Q until there is room here.")
                 }
                 None => String::new(),
             };
+            let acknowledged = if is_unix { "" } else { "acknowledged by this kernel, " };
             report.means(&format!(
-                "{recv_q} bytes lie in Recv-Q: acknowledged by this kernel, read by nobody.{more}{}",
+                "{recv_q} bytes lie in Recv-Q: {acknowledged}read by nobody.{more}{}",
                 if fix { " Now they are read" } else { "" }
             ))?;
             self.phase = if fix { Phase::Reading(Instant::now()) } else { Phase::Full };
@@ -299,19 +332,21 @@ impl Held {
 
     fn over(&mut self, reset: bool, report: &Report) -> Result<bool, Failure> {
         let unread = if reset { 0 } else { self.unread() };
-        report.tell(&Closed { peer: self.peer, read: self.read, unread, reset })?;
+        report.tell(&Closed { peer: self.peer.clone(), read: self.read, unread, reset })?;
         Ok(false)
     }
 
     /// Tells the queues when they have changed.
-    fn look(&mut self, report: &Report) -> Result<(Option<u64>, Option<u64>), Failure> {
+    fn look(&mut self, diag: &mut Diag, report: &Report) -> Result<(Option<u64>, Option<u64>), Failure> {
         let read = matches!(self.phase, Phase::Reading(_)).then_some(self.read);
-        let found = self.ends.look(None, read)?;
+        let found = self.ends.look(diag, None, read)?;
         // The end of file counts as a byte on either side; nobody wrote it.
         let only_end = found.recv_q == Some(1) && self.unread() == 0;
-        let queues = if only_end { (Some(0), Some(0)) } else { (found.send_q, found.recv_q) };
+        let queues = if only_end { (Some(0), Some(0)) } else { (found.kept(), found.recv_q) };
         if queues != self.queues {
-            if !only_end && (queues != (Some(0), Some(0)) || self.queues != (None, None)) {
+            // Of a Unix socket whose peer has closed the kernel shows one end: nothing new.
+            let is_half_seen = self.ends.is_unix() && queues.0.is_none();
+            if !only_end && !is_half_seen && (queues != (Some(0), Some(0)) || self.queues != (None, None)) {
                 report.tell(&found)?;
             }
             self.queues = queues;
@@ -326,20 +361,22 @@ impl Held {
     /// Has the peer gone, and by a reset?
     fn gone(&self) -> Option<bool> {
         let mut ends = [PollFd::new(&self.stream, PollFlags::RDHUP)];
-        let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut ends, Some(&at_once)).ok()?;
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut ends, Some(&at_once)).ok()?;
         let what = ends[0].revents();
-        match what.intersects(PollFlags::HUP | PollFlags::ERR) {
+        // A Unix socket whose peer has closed in good order is hung up as well.
+        let reset = if self.ends.is_unix() { PollFlags::ERR } else { PollFlags::HUP | PollFlags::ERR };
+        match what.intersects(reset) {
             true => Some(true),
             false => what.contains(PollFlags::RDHUP).then_some(false),
         }
     }
 
-    fn read_some(&mut self) -> std::io::Result<Reading> {
+    fn read_some(&mut self) -> io::Result<Reading> {
         let mut buf = vec![0; READ_BYTES];
         let mut rest = READ_A_LOOK;
         while rest > 0 {
-            match self.stream.read(&mut buf) {
+            match (&self.stream).read(&mut buf) {
                 Ok(0) => return Ok(Reading::End),
                 Ok(got) => {
                     self.read += got as u64;

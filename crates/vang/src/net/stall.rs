@@ -11,18 +11,22 @@ Examples:
   vang net stall send                          the whole experiment, with a reader of its own
   vang net stall send --fix                    the same, then the reader reads and the queues drain
   vang net stall serve --listen 127.0.0.1:65432
-  vang net stall send 127.0.0.1:65432          the two ends in two terminals";
+  vang net stall send 127.0.0.1:65432          the two ends in two terminals
+  vang net stall send --udp                    datagrams: nobody is refused, the reader's kernel throws them away";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
   vang net stall serve                              accepts and never reads
-  vang net stall serve --listen [::1]:0 --fix       reads once a queue is full";
+  vang net stall serve --listen [::1]:0 --fix       reads once a queue is full
+  vang net stall serve --listen unix:/tmp/stall.sock";
 
 const SEND_EXAMPLES: &str = "\
 Examples:
   vang net stall send                               to a reader of its own
   vang net stall send --fix '[::1]:0'               the same over IPv6; then the reader reads
-  vang net stall send 127.0.0.1:65432               to `vang net stall serve`, or to anybody's server";
+  vang net stall send 127.0.0.1:65432               to `vang net stall serve`, or to anybody's server
+  vang net stall send unix:/tmp/stall.sock          Unix sockets have one queue, the reader's
+  vang net stall send --udp --fix                   what UDP does instead of refusing";
 
 /// Fill both queues of a connection until write would block, and see where the bytes lie
 #[derive(ClapArgs, Debug)]
@@ -42,7 +46,7 @@ enum Part {
 #[derive(ClapArgs, Debug)]
 #[command(before_help = SERVE_EXAMPLES)]
 struct ServeArgs {
-    /// Where; port 0 is any, an empty host every interface
+    /// Where: HOST:PORT, [IPV6]:PORT or unix:PATH; port 0 is any, an empty host every interface
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:65432")]
     listen: Target,
     /// Read once a queue is full, and show it drain
@@ -59,9 +63,12 @@ struct ServeArgs {
 #[derive(ClapArgs, Debug)]
 #[command(before_help = SEND_EXAMPLES)]
 struct SendArgs {
-    /// The reader; without it, or with port 0, one of our own that does not read
+    /// The reader: HOST:PORT, [IPV6]:PORT or unix:PATH; without it, or with port 0, one of our own that does not read
     #[arg(value_name = "HOST:PORT")]
     to: Option<Target>,
+    /// Datagrams, to a reader of our own
+    #[arg(long)]
+    udp: bool,
     /// When the kernel has refused, let the reader read and show the queues drain
     #[arg(long)]
     fix: bool,
@@ -88,6 +95,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Part::Send(args) => {
             let asked = SendAsked {
                 to: args.to,
+                udp: args.udp,
                 fix: args.fix,
                 bytes_max: args.bytes,
                 send_buffer: args.send_buffer.map(|bytes| bytes as usize),

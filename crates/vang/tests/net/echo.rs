@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use crate::harness::{PATIENCE, Tail, folder, refusing, vang};
 
-const MODELS: [&str; 4] = ["sequential", "threads", "selector", "async"];
+pub(crate) const MODELS: [&str; 4] = ["sequential", "threads", "selector", "async"];
 
 /// `vang net echo serve`, whose records are read as they come.
-struct Echo {
-    tail: Tail,
-    address: String,
+pub(crate) struct Echo {
+    pub(crate) tail: Tail,
+    pub(crate) address: String,
     listening: Value,
 }
 
 impl Echo {
-    fn serve(args: &[&str]) -> Echo {
+    pub(crate) fn serve(args: &[&str]) -> Echo {
         let mut command = vang();
         command.args(["net", "echo", "serve", "--json"]).args(args);
         if !args.iter().any(|arg| ["--listen", "--unix"].contains(arg)) {
@@ -32,7 +32,7 @@ impl Echo {
     }
 
     /// The next record of this kind.
-    fn next(&mut self, event: &str) -> Value {
+    pub(crate) fn next(&mut self, event: &str) -> Value {
         loop {
             let record = self.tail.json();
             if record["event"] == event {
@@ -41,14 +41,14 @@ impl Echo {
         }
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     /// SIGINT, as Ctrl-C sends it; gives the summary.
-    fn interrupt(mut self) -> Value {
+    pub(crate) fn interrupt(mut self) -> Value {
         let status = Command::new("kill").args(["-INT", &self.tail.pid().to_string()]).status().unwrap();
         assert!(status.success());
         let summary = self.next("summary");
@@ -57,12 +57,12 @@ impl Echo {
     }
 }
 
-fn send(args: &[&str]) -> Output {
+pub(crate) fn send(args: &[&str]) -> Output {
     vang().args(["net", "echo", "send"]).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
 /// The records of a client with this exit code.
-fn records(args: &[&str], code: i32) -> Vec<Value> {
+pub(crate) fn records(args: &[&str], code: i32) -> Vec<Value> {
     let output = send(&[args, &["--json"]].concat());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -70,16 +70,16 @@ fn records(args: &[&str], code: i32) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn of<'a>(records: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(records: &'a [Value], event: &str) -> Vec<&'a Value> {
     records.iter().filter(|record| record["event"] == event).collect()
 }
 
-fn summary(records: &[Value]) -> &Value {
+pub(crate) fn summary(records: &[Value]) -> &Value {
     of(records, "summary")[0]
 }
 
 /// A Python program on whose first line stands the port at which it listens; it ends with the test.
-fn python(program: &str) -> (Tail, String) {
+pub(crate) fn python(program: &str) -> (Tail, String) {
     let mut command = Command::new("python3");
     command.args(["-S", "-E", "-B", "-u", "-c", program]);
     let mut tail = Tail::start(command);
@@ -87,7 +87,7 @@ fn python(program: &str) -> (Tail, String) {
     (tail, format!("127.0.0.1:{port}"))
 }
 
-fn python_client(program: &str, address: &str) -> String {
+pub(crate) fn python_client(program: &str, address: &str) -> String {
     let (host, port) = address.rsplit_once(':').unwrap();
     let host = host.trim_matches(['[', ']']);
     let output =
@@ -582,10 +582,19 @@ fn what_the_sockets_do_is_narrated() {
     let address = line.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
     let output = send(&[&address, "--explain"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    for step in ["SYN out", "it stands", "readable: 12 bytes", "half-close", "TIME_WAIT is ours"] {
+    for step in [
+        "SYN out",
+        "it stands",
+        "write: 12 of 12 bytes taken: \"Hello, world\"",
+        "readable: read 12 bytes, 12 of 12 back: \"Hello, world\"",
+        "half-close",
+        "TIME_WAIT is ours",
+    ] {
         assert!(said.contains(step), "{step}: {said}");
     }
-    for step in ["bind, listen", "accept: ", "readable: read 12 bytes", "end of stream"] {
+    for step in
+        ["bind, listen", "accept: ", "readable: read 12 bytes", "write: all 12 bytes taken", "end of stream"]
+    {
         server.said(step);
     }
 }

@@ -9,6 +9,7 @@ mod harness;
 mod decode; // vang net decode
 mod doctor; // vang net doctor
 mod echo; // a server that gives every byte back, in four models, and a client that checks it
+mod exercises; // the guide's five exercises, end to end
 mod sockets; // every socket, as `ss` shows it, and what is wrong with it
 mod tap; // vang net tap, and tshark on its recordings
 mod stall; // full queues, made on purpose

@@ -7,32 +7,33 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Tail, refusing, vang};
+use crate::harness::hosts::Hosts;
+use crate::harness::{PATIENCE, Tail, folder, refusing, vang};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 
-fn stall(args: &[&str]) -> Command {
+pub(crate) fn stall(args: &[&str]) -> Command {
     let mut command = vang();
     command.args(["net", "stall"]).args(args);
     command
 }
 
-fn run(args: &[&str]) -> (Vec<Value>, Output) {
+pub(crate) fn run(args: &[&str]) -> (Vec<Value>, Output) {
     let output = stall(args).arg("--json").output().unwrap();
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), output)
 }
 
-fn of<'a>(all: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(all: &'a [Value], event: &str) -> Vec<&'a Value> {
     all.iter().filter(|object| object["event"] == event).collect()
 }
 
-fn number(object: &Value, key: &str) -> u64 {
+pub(crate) fn number(object: &Value, key: &str) -> u64 {
     object[key].as_u64().unwrap_or_else(|| panic!("no {key} in {object}"))
 }
 
 /// The next object of this kind.
-fn next(tail: &mut Tail, event: &str) -> Value {
+pub(crate) fn next(tail: &mut Tail, event: &str) -> Value {
     loop {
         let object = tail.json();
         if object["event"] == event {
@@ -241,7 +242,10 @@ fn mistakes_are_told_with_what_to_do() {
     for (args, code, said) in [
         (vec!["serve", "--listen", &taken], 1, "address in use"),
         (vec!["send", &closed], 1, "connection refused"),
-        (vec!["send", "unix:/tmp/s"], 2, "this experiment is about TCP"),
+        (vec!["send", "unix:/nonexistent/s"], 1, "no such socket (does the program run that makes it?)"),
+        (vec!["serve", "--listen", "unix:/tmp/s", "--receive-buffer", "1000"], 2, "SO_RCVBUF does nothing"),
+        (vec!["send", &closed, "--receive-buffer", "1000"], 2, "--receive-buffer is of a reader of our own"),
+        (vec!["send", "--udp", &closed], 2, "nobody tells what a reader elsewhere throws away"),
         (vec!["send", "::1:80:x"], 2, "stands in brackets"),
         (vec!["send", "--bytes", "0"], 2, "--bytes"),
     ] {
@@ -250,4 +254,72 @@ fn mistakes_are_told_with_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
         assert!(text.contains(said), "{args:?}: {text}");
     }
+}
+
+#[test]
+fn across_two_hosts_each_side_sees_its_own_queue_and_together_they_hold_every_byte() {
+    let hosts = Hosts::in_a_row(2);
+    let local = hosts.sh(1, "ip -6 -o addr show dev down1 scope link | awk '{print $4}' | cut -d/ -f1");
+    let (v4, v6, scoped) =
+        ("10.9.1.2".to_owned(), "[fd09:1::2]".to_owned(), format!("[{}%up1]", local.trim()));
+    for place in [v4, v6, scoped] {
+        let mut server = Tail::start(hosts.vang(1, &["net", "stall", "serve", "--json", "--listen", ":0"]));
+        let listening = next(&mut server, "listening");
+        let port = listening["address"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        let mut writer = Tail::start(
+            hosts.vang(0, &["net", "stall", "send", "--json", &format!("{place}:{port}"), "--fix"]),
+        );
+        let connected = next(&mut writer, "connected");
+        assert_eq!(connected["reader_is_here"], false, "{connected}");
+        let blocked = next(&mut writer, "blocked");
+        assert!(blocked["recv_q"].is_null(), "{blocked}");
+        let text = next(&mut writer, "means")["text"].as_str().unwrap().to_owned();
+        assert!(text.contains("are with the kernel of the reader's machine"), "{text}");
+        // The reader's side sees its own queue only, and the rest lies at the writer's.
+        let at = number(&blocked, "at_byte");
+        let full = next(&mut server, "full");
+        assert!(full["send_q"].is_null(), "{full}");
+        assert_eq!(number(&full, "recv_q") + number(&blocked, "send_q"), at, "{place}");
+        interrupt(&writer);
+        assert_eq!(number(&next(&mut writer, "summary"), "written"), at);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_while_it_is_waited_for_is_a_reset() {
+    let dir = folder();
+    let unix = format!("unix:{}", dir.path().join("s").display());
+    for place in ["127.0.0.1:0", &unix] {
+        let mut server = Tail::start(stall(&["serve", "--json", "--listen", place]));
+        let address = next(&mut server, "listening")["address"].as_str().unwrap().to_owned();
+        let mut writer = Tail::start(stall(&["send", "--json", "--fix", &address]));
+        next(&mut writer, "blocked");
+        next(&mut server, "full");
+        interrupt(&server);
+        assert!(number(&next(&mut server, "summary"), "unread") > 0);
+        writer.said(&format!("lost the connection to {address}: connection reset by peer ("));
+        assert_eq!(writer.wait().code(), Some(1), "{place}");
+    }
+}
+
+#[test]
+fn a_reader_without_room_for_another_says_so_and_goes_on() {
+    let mut command = Command::new("sh");
+    // Enough to begin with, and for a few connections.
+    command.args(["-c", "ulimit -n 24; exec \"$0\" net stall serve --json --listen 127.0.0.1:0"]);
+    let mut server = Tail::start({
+        command.arg(env!("CARGO_BIN_EXE_vang"));
+        command
+    });
+    let address = next(&mut server, "listening")["address"].as_str().unwrap().to_owned();
+    let many: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let text = next(&mut server, "means")["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("too many open files ("), "{text}");
+    // Room again: whoever waited is accepted.
+    let me: Vec<String> = many.iter().map(|stream| stream.local_addr().unwrap().to_string()).collect();
+    drop(many);
+    let last = me.last().unwrap();
+    while next(&mut server, "accepted")["peer"] != **last {}
+    interrupt(&server);
+    assert_eq!(number(&next(&mut server, "summary"), "connections"), 16);
 }
