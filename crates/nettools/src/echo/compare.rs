@@ -12,6 +12,7 @@ use super::measure::Standing;
 use super::send::{self, Plan};
 use super::serve::{self, Model, Server};
 use crate::failure::{Failure, Outcome};
+use crate::quote::counted;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
 
 /// The load.
@@ -68,26 +69,92 @@ impl fmt::Display for Row {
     }
 }
 
+/// The last record.
+#[derive(Debug, Serialize)]
+struct Summary {
+    models: usize,
+    of: usize,
+    connections: u32,
+    bytes: u64,
+    duration_us: u64,
+    /// The most messages a second, of those that served every connection.
+    quickest: Option<Model>,
+}
+
+impl Record for Summary {
+    const EVENT: &'static str = "summary";
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = duration(Duration::from_micros(self.duration_us));
+        let connections = counted(self.connections.into(), "connection", "connections");
+        write!(f, "{} of {} models, each {each} with {connections} and ", self.models, self.of)?;
+        write!(f, "messages of {}", size(self.bytes))?;
+        self.quickest.map_or(Ok(()), |model| write!(f, "; {model} served all of them quickest"))
+    }
+}
+
 /// See the module's head.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop, watch: &mut dyn FnMut(&Standing)) -> Outcome {
     report.draw(HEAD)?;
     let mut rows = Vec::new();
+    let mut stopped = None;
     for model in Model::ALL {
-        let (row, stopped) = measure(model, asked, stop, watch)?;
-        if let Some(stopped) = stopped {
-            return Ok(if stopped == Stopped::TimedOut { Verdict::TimedOut } else { Verdict::Good });
+        let (row, ended) = measure(model, asked, stop, watch)?;
+        if ended.is_some() {
+            stopped = ended;
+            break;
         }
         report.tell(&row)?;
         rows.push(row);
     }
-    if rows.iter().any(|row| row.model == Model::Sequential && row.served < row.connections) {
-        report.means(
-            "the sequential server is quick, for one connection: the others waited in the kernel's queue the whole \
-             time. Threads switch between connections at the kernel's cost, a stack each; selector and async serve \
-             all of them on one thread",
-        )?;
+    if stopped.is_none() {
+        report.means(&meaning(&rows))?;
     }
-    Ok(Verdict::Good)
+    let served_all = rows.iter().filter(|row| row.served > 0 && row.served == row.connections);
+    report.tell(&Summary {
+        models: rows.len(),
+        of: Model::ALL.len(),
+        connections: asked.connections,
+        bytes: asked.bytes,
+        duration_us: asked.duration.as_micros() as u64,
+        quickest: served_all
+            .max_by(|one, other| one.per_second.total_cmp(&other.per_second))
+            .map(|row| row.model),
+    })?;
+    Ok(match stopped {
+        Some(Stopped::TimedOut) => Verdict::TimedOut,
+        _ => Verdict::Good,
+    })
+}
+
+/// How the table is read.
+fn meaning(rows: &[Row]) -> String {
+    let cost = |model: Model| {
+        let row = rows.iter().find(|row| row.model == model);
+        duration(Duration::from_nanos(row.map_or(0.0, |row| row.cpu_us_per_message * 1e3) as u64))
+    };
+    let starved = rows.iter().find(|row| row.model == Model::Sequential && row.served < row.connections);
+    let sequential = match starved {
+        Some(row) => format!(
+            "`served` comes first: sequential answered {} of {} connections, and the others stood in the kernel's queue \
+             the whole time; its short waits are of that one alone. ",
+            row.served, row.connections
+        ),
+        None => {
+            "with one connection at a time all models do the same; --connections shows what they are for. "
+                .to_owned()
+        }
+    };
+    format!(
+        "{sequential}threads serves all at once, with a stack and the kernel's switching for each ({} of the server's \
+         processor time for a message); selector ({}) and async ({}) serve them on one thread, which asks the kernel who \
+         is ready. Client and server share this machine: compare the rows with each other, and run it twice",
+        cost(Model::Threads),
+        cost(Model::Selector),
+        cost(Model::Async)
+    )
 }
 
 fn measure(

@@ -88,6 +88,10 @@ pub(super) struct Streams<'a> {
     connected: u64,
     wrong: u64,
     broken: u64,
+    /// Why the last broke, how many one after the other for that, and how many of all were not told.
+    last_cause: String,
+    alike: u64,
+    untold: u64,
 }
 
 impl<'a> Streams<'a> {
@@ -144,6 +148,9 @@ impl<'a> Streams<'a> {
             connected: 0,
             wrong: 0,
             broken: 0,
+            last_cause: String::new(),
+            alike: 0,
+            untold: 0,
         })
     }
 

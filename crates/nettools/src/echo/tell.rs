@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::{Record, Report, Stop, duration, quoted, size};
 
 /// Echoes told in a second. More lines nobody reads, and a terminal would be what is measured.
 const ECHOES_A_SECOND: u32 = 100;
+
+/// That nobody more can be served is told no oftener.
+const FULL_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Bytes of an echo that are shown.
 const SHOWN_MAX: usize = 64;
@@ -251,8 +254,8 @@ pub(super) struct Teller {
     stop: Stop,
     began: Instant,
     budget: Mutex<(Instant, u32)>,
-    /// It was told that there is no room for another connection, and none was taken since.
-    is_full: AtomicBool,
+    /// When it was told last that there is no room for another connection.
+    full_told: Mutex<Option<Instant>>,
     /// What a thread could not tell; the server ends with it.
     untold: Mutex<Option<io::Error>>,
     accepted: AtomicU64,
@@ -274,7 +277,7 @@ impl Teller {
             stop,
             began: now,
             budget: Mutex::new((now, 0)),
-            is_full: AtomicBool::default(),
+            full_told: Mutex::default(),
             untold: Mutex::default(),
             accepted: AtomicU64::default(),
             open: AtomicU64::default(),
@@ -310,16 +313,17 @@ impl Teller {
         }
     }
 
-    /// There is no room for another connection; told once, until there was.
+    /// There is no room for another connection. That comes and goes many times a second, and is told seldom.
     pub(super) fn full(&self, text: &str) {
-        if !self.is_full.swap(true, Relaxed) {
+        let mut last = self.full_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= FULL_TOLD_EVERY) {
+            *last = Some(Instant::now());
             self.keep(self.report.means(text));
         }
     }
 
     /// Somebody is there: the number of the connection.
     pub(super) fn connected(&self, peer: &str) -> u64 {
-        self.is_full.store(false, Relaxed);
         let connection = self.accepted.fetch_add(1, Relaxed) + 1;
         self.at_once.fetch_max(self.open.fetch_add(1, Relaxed) + 1, Relaxed);
         if !self.quiet {

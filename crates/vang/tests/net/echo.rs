@@ -518,6 +518,146 @@ fn every_model_is_compared_in_one_table() {
         4,
         "{text}"
     );
+    assert!(text.contains("what this means: `served` comes first: sequential answered 1 of 2"), "{text}");
+    assert!(
+        text.lines().last().unwrap().starts_with("4 of 4 models, each 0.10 s with 2 connections"),
+        "{text}"
+    );
+    // Stopped in the middle: what was measured until then is summed up.
+    let mut command = vang();
+    command.args(["net", "echo", "send", "--compare", "--duration", "1h", "--json"]);
+    let mut long = Tail::start(command);
+    let began = std::time::Instant::now();
+    while std::fs::read_dir(format!("/proc/{}/task", long.pid())).unwrap().count() < 2 {
+        assert!(began.elapsed() < PATIENCE, "its server has a thread of its own");
+    }
+    assert!(Command::new("kill").args(["-INT", &long.pid().to_string()]).status().unwrap().success());
+    let all = long.json();
+    assert_eq!((&all["event"], &all["models"], &all["of"]), (&"summary".into(), &0.into(), &4.into()));
+    assert!(long.wait().success());
+}
+
+#[test]
+fn what_was_due_while_a_server_stood_still_is_sent_late_or_counted() {
+    // Stands still for a while, near the end of the timetable: everything goes out all the same, and shows in the wait.
+    let stands_still = |python_code: &str| {
+        python(&format!(
+            "import socket, time\n\
+             l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(); print(l.getsockname()[1])\n\
+             c, _ = l.accept(); n = 0\n\
+             while d := c.recv(65536):\n\
+             \x20 n += 1\n\
+             \x20 if n == 50: {python_code}\n\
+             \x20 c.sendall(d)"
+        ))
+    };
+    let (_slow, address) = stands_still("time.sleep(0.6)");
+    let told = records(&[&address, "--rate", "100", "--duration", "1s"], 0);
+    let all = summary(&told);
+    assert_eq!(
+        (&all["of"], &all["messages"], &all["unsent"]),
+        (&100.into(), &100.into(), &0.into()),
+        "{all}"
+    );
+    assert!(all["wait"]["p90_us"].as_f64().unwrap() > all["since_sent"]["p90_us"].as_f64().unwrap(), "{all}");
+    // To the end: what was never sent is counted, and said.
+    let (_stuck, address) = stands_still("time.sleep(600)");
+    let told = records(&[&address, "--rate", "100", "--duration", "1s"], 1);
+    let all = summary(&told);
+    assert_eq!((&all["of"], &all["messages"]), (&100.into(), &49.into()), "{all}");
+    assert_eq!((&all["unanswered"], &all["unsent"]), (&1.into(), &50.into()), "{all}");
+    assert!(
+        of(&told, "means")[0]["text"].as_str().unwrap().contains("slower than the timetable"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn whoever_answers_for_ever_keeps_nobody_waiting() {
+    let (_flood, address) = python(
+        "import socket\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])\n\
+         d, a = s.recvfrom(65536)\n\
+         while True:\n\
+         \x20 try: s.sendto(d, a)\n\
+         \x20 except OSError: pass",
+    );
+    let told = records(&[&address, "--udp", "--count", "2", "--rate", "1000"], 1);
+    let all = summary(&told);
+    assert_eq!((&all["sent"], &all["back"], &all["lost"]), (&2.into(), &1.into(), &1.into()), "{all}");
+    assert!(all["duplicated"].as_u64().unwrap() > 0, "{all}");
+}
+
+/// A tool under a limit of open files.
+fn with_files(limit: u32, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+    command.arg(env!("CARGO_BIN_EXE_vang")).args(args);
+    command
+}
+
+#[test]
+fn without_files_for_all_a_server_serves_them_in_turn_and_a_client_says_why_some_broke() {
+    for model in MODELS {
+        let args = ["net", "echo", "serve", "--json", "--listen", "127.0.0.1:0", "--model", model];
+        let mut tail = Tail::start(with_files(20, &args));
+        let address = tail.json()["address"].as_str().unwrap().to_owned();
+        let told = records(&[&address, "--connections", "60"], 0);
+        assert_eq!(summary(&told)["messages"], 60, "{model}");
+        assert!(Command::new("kill").args(["-INT", &tail.pid().to_string()]).status().unwrap().success());
+        let told: Vec<Value> =
+            tail.until_end().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(tail.wait().success());
+        let full = of(&told, "means");
+        // Not once for each of the many times.
+        assert!(full.len() <= usize::from(model != "sequential"), "{model}: {full:?}");
+        assert!(full.iter().all(|full| full["text"].as_str().unwrap().starts_with("too many open files (")));
+    }
+    let server = Echo::serve(&[]);
+    let output = with_files(20, &["net", "echo", "send", &server.address, "-c", "60"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let broke: Vec<&str> = text.lines().filter(|line| line.contains(": too many open files (")).collect();
+    assert_eq!(broke.len(), 3, "{text}");
+    assert!(text.contains("connections more broke, as the last that are told"), "{text}");
+}
+
+#[test]
+fn a_unix_sockets_queue_that_is_full_is_waited_for() {
+    let dir = folder();
+    let path = dir.path().join("echo.sock").display().to_string();
+    let server = Echo::serve(&["--unix", &path, "--backlog", "1"]);
+    let told = records(&[&server.address, "--connections", "200"], 0);
+    assert_eq!((&summary(&told)["connections"], &summary(&told)["messages"]), (&200.into(), &200.into()));
+}
+
+#[test]
+fn nobody_who_reads_ends_a_server_and_a_client() {
+    let server = Echo::serve(&[]);
+    let to = server.address.as_str();
+    for (args, code) in
+        [(vec!["serve", "--listen", "127.0.0.1:0"], None), (vec!["send", to, "--count", "3000000"], Some(to))]
+    {
+        let mut command = vang();
+        command.args(["net", "echo"]).args(&args).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        if code.is_none() {
+            let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stdout));
+            let first = lines.next().unwrap().unwrap();
+            let address = first.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
+            drop(lines);
+            // What it would tell of this nobody hears.
+            drop(TcpStream::connect(address).unwrap());
+        } else {
+            drop(stdout);
+            assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        }
+        crate::harness::wait(&mut child);
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!said.contains("panicked"), "{said}");
+    }
 }
 
 #[test]

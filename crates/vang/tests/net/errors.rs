@@ -38,6 +38,8 @@ fn connection_refused() {
     for said in [
         says(net(&["resolve", "127.0.0.1", &port]), 1),
         says(net(&["ping", "127.0.0.1", "--tcp", &port, "--count", "1"]), 1),
+        says(net(&["echo", "send", &nobody.addr.to_string()]), 1),
+        says(net(&["stall", "send", &nobody.addr.to_string()]), 1),
     ] {
         has(&said, "connection refused", "is the server running there?", "check host and port");
     }
@@ -55,8 +57,14 @@ fn connection_reset_by_peer() {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     });
-    for flag in ["--tls", "--vang"] {
-        let said = says(net(&["ping", "127.0.0.1", flag, &port, "--count", "1"]), 1);
+    let address = format!("127.0.0.1:{port}");
+    for tool in [
+        &["ping", "127.0.0.1", "--tls", &port, "--count", "1"][..],
+        &["ping", "127.0.0.1", "--vang", &port, "--count", "1"],
+        &["echo", "send", &address, "--message", "x"],
+        &["stall", "send", &address, "--fix"],
+    ] {
+        let said = says(net(tool), 1);
         let cause = "the other side crashed, or closed without reading everything";
         has(&said, "connection reset by peer", cause, "try again; the server's log may say why");
     }
@@ -66,7 +74,7 @@ fn connection_reset_by_peer() {
 fn address_in_use_by_a_listener_but_not_by_time_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    for tool in [&["stall", "serve"][..], &["conform"]] {
+    for tool in [&["stall", "serve"][..], &["echo", "serve"], &["conform"]] {
         let said = says(net(&[tool, &["--listen", &address]].concat()), 1);
         assert!(said.starts_with(&format!("vang: cannot listen at {address}: ")), "{said}");
         let cause = "does another program, or another vang, listen there already?";
@@ -89,7 +97,21 @@ fn would_block() {
     let said = says(net(&["stall", "send", "--send-buffer", "16384", "--receive-buffer", "16384"]), 0);
     assert!(said.contains("write would block (EWOULDBLOCK) at byte "), "{said}");
     assert!(said.contains("what this means: ") && said.contains("Both queues are full"), "{said}");
+    assert!(said.contains("the other side does not read, and what may wait for it is full"), "{said}");
     assert!(said.contains("it goes on when the reader reads"), "{said}");
+    // A Unix socket does not let anybody wait for room in the queue of those who wait to be accepted.
+    let dir = folder();
+    let path = dir.path().join("s");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let place = format!("unix:{}", path.display());
+    for tool in ["echo", "stall"] {
+        let said = says(net(&[tool, "send", &place]), 1);
+        let cause = "the server's queue of waiting connections is full";
+        has(&said, "would block", cause, "a longer queue (--backlog) helps against bursts");
+    }
 }
 
 #[test]
@@ -100,15 +122,17 @@ fn permission_for_a_port_under_1024() {
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     // In a network of its own such ports are the administrator's, whatever this machine's are.
     let hosts = Hosts::in_a_row(1);
-    let mut command = hosts.on(0, "setpriv");
-    if rustix::process::geteuid().is_root() {
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    for tool in ["stall", "echo"] {
+        let mut command = hosts.on(0, "setpriv");
+        if rustix::process::geteuid().is_root() {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(&copy);
+        command.args(["net", tool, "serve", "--listen", "127.0.0.1:80"]);
+        let said = says(command, 1);
+        let advice = "choose a port from 1024 up, or allow it: `setcap cap_net_bind_service=+ep`";
+        has(&said, "permission denied", "ports under 1024 are the administrator's", advice);
     }
-    command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(&copy);
-    command.args(["net", "stall", "serve", "--listen", "127.0.0.1:80"]);
-    let said = says(command, 1);
-    let advice = "choose a port from 1024 up, or allow it: `setcap cap_net_bind_service=+ep`";
-    has(&said, "permission denied", "ports under 1024 are the administrator's", advice);
 }
 
 #[test]
@@ -119,6 +143,10 @@ fn network_unreachable_by_this_machines_own_routes_or_by_a_routers_word() {
         let cause = "has this machine a network, and a way to that address?";
         let said = says(hosts.vang(0, &["net", "resolve", host, "80"]), 1);
         has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
+        for tool in ["echo", "stall"] {
+            let said = says(hosts.vang(0, &["net", tool, "send", &format!("[{host}]:80")]), 1);
+            has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
+        }
         let said = says(hosts.vang(0, &["net", "ping", host, "--count", "1"]), 1);
         assert!(said.contains("this machine: network unreachable, seq 1\n"), "{said}");
         has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
@@ -132,13 +160,15 @@ fn network_unreachable_by_this_machines_own_routes_or_by_a_routers_word() {
 fn host_unreachable() {
     let hosts = Hosts::in_a_row(3);
     hosts.sh(1, "ip route add unreachable 10.98.0.0/16");
-    let said = says(hosts.vang(0, &["net", "resolve", "10.98.0.1", "80"]), 1);
-    has(
-        &said,
-        "host unreachable",
-        "is the host on, and in a network that this machine reaches?",
-        "check the address",
-    );
+    for tool in [
+        &["resolve", "10.98.0.1", "80"][..],
+        &["echo", "send", "10.98.0.1:80"],
+        &["stall", "send", "10.98.0.1:80"],
+    ] {
+        let said = says(hosts.vang(0, &[&["net"], tool].concat()), 1);
+        let cause = "is the host on, and in a network that this machine reaches?";
+        has(&said, "host unreachable", cause, "check the address");
+    }
     // Nobody on the cable answers to the address: the kernel itself gives up, after three questions.
     let said = says(hosts.vang(0, &["net", "ping", "10.9.1.99", "--count", "1", "--wait", "60s"]), 1);
     assert!(said.contains("10.9.1.1: host unreachable (3/1), seq 1"), "{said}");
@@ -160,16 +190,58 @@ fn timed_out() {
     has(&said, "timed out", cause, "timed out");
     let said = says(net(&["ping", "127.0.0.1", "--tcp", &port, "--count", "1", "--wait", "200ms"]), 1);
     has(&said, "timed out", cause, "give it longer with --timeout");
+    for tool in ["echo", "stall"] {
+        let said = says(net(&[tool, "send", &address.to_string(), "--timeout", "200ms"]), 124);
+        has(&said, "timed out", cause, "give it longer with --timeout");
+    }
     drop(first);
+}
+
+#[test]
+fn timed_out_while_a_name_is_looked_up() {
+    // A name server that takes every question and answers none; the resolver alone would wait for many seconds.
+    let hosts = Hosts::in_a_row(2);
+    let dir = folder();
+    let conf = dir.path().join("resolv.conf");
+    std::fs::write(&conf, "nameserver 10.9.1.2\noptions timeout:30 attempts:5\n").unwrap();
+    let mut command = hosts.on(1, "python3");
+    command.args([
+        "-c",
+        "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.9.1.2', 53))\n\
+         print('ready', flush=True)\n\
+         while True: s.recv(512); print('asked', flush=True)",
+    ]);
+    let mut silent = Tail::start(command);
+    assert_eq!(silent.line(), "ready");
+    for tool in ["echo send", "echo send --udp", "echo serve --listen", "stall send", "stall serve --listen"]
+    {
+        let script = format!(
+            "mount --bind {} /etc/resolv.conf && exec {} net {tool} nobody.example:7 --timeout 300ms",
+            conf.display(),
+            env!("CARGO_BIN_EXE_vang")
+        );
+        let mut command = hosts.on(0, "unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        let said = says(command, 124);
+        assert!(said.starts_with("vang: cannot resolve 'nobody.example': timed out"), "{tool}: {said}");
+        has(&said, "timed out", "no name server answered in time", "use the host's address instead");
+        assert_eq!(silent.line(), "asked", "{tool}");
+    }
 }
 
 #[test]
 fn permission_denied_by_a_firewall_of_this_machine() {
     let hosts = Hosts::in_a_row(2);
     hosts.sh(0, "ip route add prohibit 10.97.0.0/16");
-    let said = says(hosts.vang(0, &["net", "resolve", "10.97.0.1", "80"]), 1);
-    let cause = "is the socket another user's, or does a firewall of this machine forbid it?";
-    has(&said, "permission denied", cause, "look at the firewall's rules");
+    for tool in [
+        &["resolve", "10.97.0.1", "80"][..],
+        &["echo", "send", "10.97.0.1:80"],
+        &["stall", "send", "10.97.0.1:80"],
+    ] {
+        let said = says(hosts.vang(0, &[&["net"], tool].concat()), 1);
+        let cause = "is the socket another user's, or does a firewall of this machine forbid it?";
+        has(&said, "permission denied", cause, "look at the firewall's rules");
+    }
 }
 
 #[test]
@@ -177,6 +249,16 @@ fn a_port_that_is_none() {
     for port in ["65536", "-1", "http", ""] {
         let said = says(net(&["resolve", "localhost", "--", port]), 2);
         assert!(said.contains("port"), "{said}");
+    }
+    for tool in ["echo", "stall"] {
+        for (place, why) in [
+            ("localhost:65536", "'65536' is no port: ports are numbers from 0 to 65535"),
+            ("localhost:http", "'http' is no port: ports are numbers from 0 to 65535"),
+            ("::1:65432:7", "an IPv6 address before a port stands in brackets"),
+        ] {
+            assert!(says(net(&[tool, "send", place]), 2).contains(why), "{tool} {place}");
+            assert!(says(net(&[tool, "serve", "--listen", place]), 2).contains(why), "{tool} {place}");
+        }
     }
     for port in ["0", "65536", "http"] {
         let said = says(net(&["ping", "localhost", "--tcp", port]), 2);
@@ -186,7 +268,14 @@ fn a_port_that_is_none() {
 
 #[test]
 fn name_not_found() {
-    for args in [&["resolve", "does-not-exist.invalid"][..], &["ping", "does-not-exist.invalid"]] {
+    for args in [
+        &["resolve", "does-not-exist.invalid"][..],
+        &["ping", "does-not-exist.invalid"],
+        &["echo", "send", "does-not-exist.invalid"],
+        &["echo", "serve", "--listen", "does-not-exist.invalid:7"],
+        &["stall", "send", "does-not-exist.invalid"],
+        &["stall", "serve", "--listen", "does-not-exist.invalid:7"],
+    ] {
         let said = says(net(args), 1);
         assert!(said.starts_with("vang: cannot resolve 'does-not-exist.invalid': name "), "{said}");
         // Without a name server the system cannot tell that nobody has it.
@@ -194,5 +283,14 @@ fn name_not_found() {
             ["name not found (no host has this name", "name cannot be looked up now (no name server answers"];
         assert!(known.iter().any(|name| said.contains(name)), "{said}");
         assert!(said.contains("use the host's address"), "{said}");
+    }
+}
+
+#[test]
+fn a_link_local_address_without_its_scope() {
+    for tool in ["echo", "stall"] {
+        let said = says(net(&[tool, "send", "[fe80::1]:7"]), 1);
+        let cause = "a link-local address is valid on one cable, and nobody said which";
+        has(&said, "scope missing", cause, "name the interface behind it, as in fe80::1%eth0");
     }
 }

@@ -376,7 +376,8 @@ fn exercise_5_full_queues() {
         // Python writes until the kernel refuses; our server holds it, does not read, and says what lies where.
         let mut server = Tail::start(stall::stall(&["serve", "--json", "--listen", place]));
         let address = stall::next(&mut server, "listening")["address"].as_str().unwrap().to_owned();
-        let mut writer = Tail::start(python(
+        // Stays until its stdin ends.
+        let (mut writer, stdin) = Tail::start_with_stdin(python(
             &format!(
                 "{DIAL}import select\n\
                  s = dial(sys.argv[1]); s.setblocking(False); n = 0\n\
@@ -403,7 +404,7 @@ fn exercise_5_full_queues() {
             ss(false, |words| words[3] == address && words[0] == "ESTAB")
         };
         assert_eq!(seen.0, recv_q, "{place}: {full}");
-        drop((writer, server));
+        drop((stdin, writer, server));
         // Both ends ours, and the reader is let read.
         let mut server = Tail::start(stall::stall(&["serve", "--json", "--fix", "--listen", place]));
         let address = stall::next(&mut server, "listening")["address"].as_str().unwrap().to_owned();

@@ -12,10 +12,12 @@ use crate::echo::peer::NARRATED_MAX;
 use crate::echo::send::{Back, Broken, Secured, Wrong};
 use crate::echo::wire::Wire;
 use crate::failure::explain;
+use crate::quote::counted;
 use crate::{place, quoted};
 
-/// Connections that broke, each on a line of its own; the rest is counted, for hundreds break alike.
-const BROKEN_TOLD_MAX: u64 = 20;
+/// Connections that broke are told each on a line of its own, but not more than so many one after the other for the same
+/// cause, for hundreds break alike.
+const ALIKE_TOLD_MAX: u64 = 3;
 
 /// Reads of one connection before the others have a turn.
 const STEPS: usize = 16;
@@ -214,8 +216,11 @@ impl Streams<'_> {
                 sent: quoted(&sent[..sent.len().min(16)], 16),
                 came: quoted(&bytes[at..], 16),
             };
-            self.report.tell(&wrong)?;
             self.wrong += 1;
+            if self.told < TOLD_MAX {
+                self.told += 1;
+                self.report.tell(&wrong)?;
+            }
             self.lines[number].broke = true;
             self.done(number);
             return Ok(Came::Nothing);
@@ -327,19 +332,24 @@ impl Streams<'_> {
         self.broken += 1;
         self.lines[number].broke = true;
         self.done(number);
-        if self.broken <= BROKEN_TOLD_MAX {
-            self.report.tell(&Broken { connection: number + 1, why, advice: advice.to_owned() })?;
+        self.alike = if why == self.last_cause { self.alike + 1 } else { 1 };
+        self.last_cause.clone_from(&why);
+        if self.alike > ALIKE_TOLD_MAX || self.told >= TOLD_MAX {
+            self.untold += 1;
+            return Ok(());
         }
-        Ok(())
+        self.told += 1;
+        self.report.tell(&Broken { connection: number + 1, why, advice: advice.to_owned() })
     }
 
     /// Says how many broke that were not told each.
     pub(super) fn tell_untold(&self) -> io::Result<()> {
-        match self.broken.checked_sub(BROKEN_TOLD_MAX) {
-            Some(more @ 1..) => self.report.means(&format!(
-                "{more} more connections broke; the first {BROKEN_TOLD_MAX} are told, each with its cause"
+        match self.untold {
+            0 => Ok(()),
+            untold => self.report.means(&format!(
+                "{} more broke, as the last that are told",
+                counted(untold, "connection", "connections")
             )),
-            _ => Ok(()),
         }
     }
 }
