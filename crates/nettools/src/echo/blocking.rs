@@ -23,6 +23,10 @@ use crate::place::Door;
 /// A client that does not close its sending half waits for our answer: after this silence, what came is everything.
 const GREET_SILENCE: Duration = Duration::from_secs(1);
 
+/// The stack of a thread: TLS needs a tenth of it. Those that the system gives are larger, and where it uses huge pages
+/// each of them takes 2 MiB at once.
+const STACK_BYTES: usize = 256 << 10;
+
 /// Before the next try, when the system has nothing left for another connection.
 const FULL_WAIT: Duration = Duration::from_millis(100);
 
@@ -153,8 +157,9 @@ pub(super) fn threads(door: &Door, works: &Works) -> io::Result<Option<Stopped>>
                     attend(peer, number, crew, works, &mut vec![0; BUFFER]);
                     works.teller.thread_ends(Duration::ZERO);
                 };
+                let builder = thread::Builder::new().name("echo".to_owned()).stack_size(STACK_BYTES);
                 // Without a thread the connection is dropped, which is told; the others go on.
-                if let Err(error) = thread::Builder::new().name("echo".to_owned()).spawn_scoped(scope, work) {
+                if let Err(error) = builder.spawn_scoped(scope, work) {
                     let why = vang_client::trouble::plain(&error);
                     works.teller.means(&format!(
                         "no thread for another connection: {why}. The models selector and async need none; \

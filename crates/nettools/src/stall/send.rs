@@ -157,7 +157,11 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
         Filled::Stopped(Stopped::TimedOut) => Verdict::TimedOut,
         Filled::Stopped(Stopped::Asked) => Verdict::Good,
     };
-    let blocked_at = matches!(ended, Filled::Refused).then_some(writer.blocked_at);
+    let blocked_at = match ended {
+        Filled::Refused => Some(writer.blocked_at),
+        // Stopped before it was known whether that was the last.
+        Filled::Never | Filled::Stopped(_) => writer.first_refusal,
+    };
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     report.tell(&Summary { written: writer.written, blocked_at, drained, took_us })?;
     report.explain(|| match writer.ends.is_unix() {

@@ -388,6 +388,13 @@ fn datagrams_are_echoed_to_ours_and_to_python_by_both_families() {
         assert!(all["jitter_us"].as_f64().unwrap() > 0.0);
         assert_eq!(server.interrupt()["reads"], 53);
     }
+    // At every interface: the answer comes from the address that was asked, or its client would not take it.
+    let server = Echo::serve(&["--udp", "--listen", ":0"]);
+    let port = server.address.rsplit_once(':').unwrap().1;
+    for host in ["127.0.0.1", "127.0.0.2", "[::1]"] {
+        let told = records(&[&format!("{host}:{port}"), "--udp"], 0);
+        assert_eq!(summary(&told)["back"], 1, "{host}");
+    }
     let mut once = Echo::serve(&["--udp", "--once"]);
     assert_eq!(summary(&records(&[&once.address, "--udp"], 0))["back"], 1);
     assert!(once.tail.wait().success());
