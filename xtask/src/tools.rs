@@ -122,6 +122,12 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["iproute2"]),
     },
     Tool {
+        name: "lsof",
+        starts: ("lsof", &["-v"]),
+        why: "`vang net sockets` is compared with it",
+        from: Source::Packages(&["lsof"]),
+    },
+    Tool {
         name: "tshark",
         starts: ("tshark", VERSION),
         why: "Wireshark's own view of a recording, and our dissector in it, are compared with `vang net`",

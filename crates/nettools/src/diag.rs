@@ -3,11 +3,13 @@
 //!
 //! ```text
 //!   request ─▶ netlink ─▶ `inet_diag_msg` + attributes (tcp_info, memory) ─▶ `Socket`
+//!                 └─ none for us ─▶ `/proc/net` (`table`), which holds less: `Diag::without` says why
 //! ```
 //!
 //! Sockets of other network namespaces (containers) are not in it, and nothing here changes a socket.
 
 mod read; // the kernel's answers, as `Socket`
+mod table; // the tables in /proc/net, where there are no answers
 
 use std::fmt;
 use std::io;
@@ -27,6 +29,7 @@ use serde::{Serialize, Serializer};
 use vang_client::trouble::Doing;
 
 use crate::Failure;
+use crate::failure::explain;
 
 /// One netlink datagram: the kernel makes its dumps in pieces of at most 32 KiB.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -226,45 +229,100 @@ pub struct Socket {
     /// The other end's.
     pub peer: Address,
     /// Listening: connections that wait for `accept(2)`. Else: bytes that came and that its program has not read.
-    pub recv_q: u32,
+    /// `None`: the kernel does not say.
+    pub recv_q: Option<u32>,
     /// Listening: as many may wait (the backlog). Else: bytes written that the other side's kernel has not acknowledged.
-    pub send_q: u32,
-    /// Whose it is; `None`: the kernel does not say.
+    /// `None`: the kernel does not say.
+    pub send_q: Option<u32>,
+    /// Whose it is; `None`: nobody's any more, or nobody's yet, or the kernel does not say.
     pub uid: Option<u32>,
     /// Its number in `/proc/PID/fd`; 0: it belongs to no process (not accepted yet, or closed already).
     pub inode: u32,
-    /// The kernel's name for it, never used twice.
+    /// The kernel's name for it, never used twice; without sock_diag, one made of what it is.
     pub cookie: [u8; 8],
     /// What it waits for.
     pub timer: Option<Timer>,
-    /// TCP, not listening.
+    /// TCP, not listening, by sock_diag.
     pub tcp: Option<Tcp>,
-    /// Its memory.
+    /// Its memory; without sock_diag, of UDP what was dropped.
     pub memory: Option<Memory>,
 }
 
-/// A connection to the kernel.
+/// A connection to the kernel, or its tables where it takes none.
 #[derive(Debug)]
 pub struct Diag {
-    netlink: OwnedFd,
+    /// `None`: there is none for us.
+    netlink: Option<OwnedFd>,
     answer: Vec<u8>,
+    /// It has answered a question about TCP: so "not found" is about a socket, and not about the module that answers.
+    answers_tcp: bool,
+    without: Option<String>,
 }
 
 impl Diag {
     /// Opens one.
-    pub fn open() -> io::Result<Diag> {
-        let netlink = rustix::net::socket_with(
+    pub fn open() -> Diag {
+        let opened = rustix::net::socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
             Some(netlink::SOCK_DIAG),
-        )?;
-        set_socket_timeout(&netlink, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Diag { netlink, answer: vec![0; ANSWER_BYTES] })
+        );
+        let opened = opened.and_then(|netlink| {
+            set_socket_timeout(&netlink, Timeout::Recv, Some(PATIENCE))?;
+            Ok(netlink)
+        });
+        let without = opened.as_ref().err().map(|error| why_without(&io::Error::from(*error)));
+        Diag { netlink: opened.ok(), answer: vec![0; ANSWER_BYTES], answers_tcp: false, without }
+    }
+
+    /// Why sock_diag was not what answered, if it was not: `/proc/net` did, which holds less.
+    pub fn without(&self) -> Option<&str> {
+        self.without.as_deref()
     }
 
     /// Every socket of a protocol.
     pub fn all(&mut self, protocol: Protocol) -> io::Result<Vec<Socket>> {
+        match self.dump(protocol) {
+            Ok(found) => Ok(found),
+            Err(error) => self.read_table(protocol, error),
+        }
+    }
+
+    /// The TCP connection whose own end is `local`: `None` if it is not of this machine (or not in this network
+    /// namespace).
+    pub fn connection(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
+        let asked = self.ask_for_one(local, peer);
+        let is_missing = |error: &io::Error| error.raw_os_error() == Some(Errno::NOENT.raw_os_error());
+        let error = match asked {
+            Ok(found) => return Ok(found),
+            Err(error) if is_missing(&error) => match self.is_answered_about_tcp() {
+                Ok(()) => return Ok(None),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        // A table knows no scope.
+        let is = |address: &Address, other: SocketAddr| matches!(address, Address::Net(found) if (found.ip(), found.port()) == (other.ip(), other.port()));
+        let all = self.read_table(Protocol::Tcp, error)?;
+        Ok(all.into_iter().find(|socket| is(&socket.local, local) && is(&socket.peer, peer)))
+    }
+
+    /// What the tables in /proc hold, where sock_diag has failed so. If there are none either, that is what is told.
+    fn read_table(&mut self, protocol: Protocol, error: io::Error) -> io::Result<Vec<Socket>> {
+        let Ok(found) = table::all(protocol) else { return Err(error) };
+        if self.without.is_none() {
+            self.without = Some(why_without(&error));
+        }
+        // One protocol's module may be missing and another's be there. Whatever else it was may leave an answer behind,
+        // which would be taken for the next question's.
+        if error.kind() != io::ErrorKind::NotFound {
+            self.netlink = None;
+        }
+        Ok(found)
+    }
+
+    fn dump(&mut self, protocol: Protocol) -> io::Result<Vec<Socket>> {
         let mut found = Vec::new();
         match protocol {
             Protocol::Unix => {
@@ -280,16 +338,14 @@ impl Diag {
             }
             Protocol::Tcp | Protocol::Udp => {
                 for id in [SocketId::new_v4(), SocketId::new_v6()] {
-                    self.ask(inet(protocol, id), protocol, true, &mut found)?;
+                    self.ask(inet(protocol, id, any_state()), protocol, true, &mut found)?;
                 }
             }
         }
         Ok(found)
     }
 
-    /// The TCP connection whose own end is `local`: `None` if it is not of this machine (or not in this network
-    /// namespace).
-    pub fn connection(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
+    fn ask_for_one(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
         let scope = |address: SocketAddr| match address {
             SocketAddr::V6(address) => address.scope_id(),
             SocketAddr::V4(_) => 0,
@@ -304,11 +360,19 @@ impl Diag {
             cookie: [0xff; 8],
         };
         let mut found = Vec::new();
-        match self.ask(inet(Protocol::Tcp, id), Protocol::Tcp, false, &mut found) {
-            Ok(()) => Ok(found.pop()),
-            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(None),
-            Err(error) => Err(error),
+        self.ask(inet(Protocol::Tcp, id, any_state()), Protocol::Tcp, false, &mut found)?;
+        self.answers_tcp = true;
+        Ok(found.pop())
+    }
+
+    /// Asks for the sockets in none of the states: an error says that nobody answers such questions.
+    fn is_answered_about_tcp(&mut self) -> io::Result<()> {
+        if !self.answers_tcp {
+            let nothing = inet(Protocol::Tcp, SocketId::new_v4(), StateFlags::empty());
+            self.ask(nothing, Protocol::Tcp, true, &mut Vec::new())?;
+            self.answers_tcp = true;
         }
+        Ok(())
     }
 
     /// The Unix socket with this inode, with its memory: `None` if it is not of this network namespace.
@@ -335,6 +399,8 @@ impl Diag {
         dump: bool,
         found: &mut Vec<Socket>,
     ) -> io::Result<()> {
+        // Why there is none was said when it was opened, or given up.
+        let Some(netlink) = &self.netlink else { return Err(Errno::NOENT.into()) };
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
@@ -342,9 +408,9 @@ impl Diag {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         let kernel = netlink::SocketAddrNetlink::new(0, 0);
-        sendto(&self.netlink, &bytes, SendFlags::empty(), &kernel)?;
+        sendto(netlink, &bytes, SendFlags::empty(), &kernel)?;
         loop {
-            let (got, _) = match recv(&self.netlink, &mut self.answer[..], RecvFlags::empty()) {
+            let (got, _) = match recv(netlink, &mut self.answer[..], RecvFlags::empty()) {
                 Ok(got) => got,
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -373,23 +439,32 @@ impl Diag {
     }
 }
 
+fn why_without(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "this kernel has no sock_diag for them (as root: `modprobe tcp_diag udp_diag unix_diag`)"
+                .to_owned()
+        }
+        _ => format!("this kernel gives no sock_diag here: {}", explain(error, Doing::Read).name),
+    }
+}
+
 /// Why the kernel did not tell.
 pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::NotFound {
-        return Failure::Usage(format!(
-            "cannot {what}: this kernel has no sock_diag for them (as root: `modprobe tcp_diag udp_diag unix_diag`)"
-        ));
-    }
     Failure::of(format!("cannot {what}"), error, Doing::Read)
 }
 
-fn inet(protocol: Protocol, socket_id: SocketId) -> SockDiagMessage {
+/// The twelfth is NEW_SYN_RECV, which the crate does not name: connections that are half open.
+fn any_state() -> StateFlags {
+    StateFlags::from_bits_retain(0xfff | 1 << 12)
+}
+
+fn inet(protocol: Protocol, socket_id: SocketId, states: StateFlags) -> SockDiagMessage {
     SockDiagMessage::InetRequest(InetRequest {
         family: if socket_id.source_address.is_ipv4() { AF_INET } else { AF_INET6 },
         protocol: if protocol == Protocol::Udp { IPPROTO_UDP } else { IPPROTO_TCP },
         extensions: ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
-        // The twelfth is NEW_SYN_RECV, which the crate does not name: connections that are half open.
-        states: StateFlags::from_bits_retain(0xfff | 1 << 12),
+        states,
         socket_id,
     })
 }

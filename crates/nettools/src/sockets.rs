@@ -64,10 +64,10 @@ impl Asked {
 struct Row {
     protocol: Protocol,
     state: State,
-    /// Bytes that its program has not read, or, listening, connections that wait for accept.
-    recv_q: u32,
-    /// Bytes that are not acknowledged, or, listening, how many connections may wait.
-    send_q: u32,
+    /// Bytes that its program has not read, or, listening, connections that wait for accept; `None`: not known.
+    recv_q: Option<u32>,
+    /// Bytes that are not acknowledged, or, listening, how many connections may wait; `None`: not known.
+    send_q: Option<u32>,
     /// What the two count.
     queues: &'static str,
     local: Address,
@@ -139,7 +139,7 @@ impl Row {
     }
 
     /// What a person watches for: a round trip that is a microsecond longer is no change.
-    fn face(&self) -> (State, u32, u32, &[Trouble], Option<u32>) {
+    fn face(&self) -> (State, Option<u32>, Option<u32>, &[Trouble], Option<u32>) {
         (self.state, self.recv_q, self.send_q, &self.trouble, self.drops)
     }
 
@@ -166,9 +166,12 @@ impl fmt::Display for Row {
             Some(_) => "~ ",
             None => "",
         };
+        let number = |queue: Option<u32>| queue.map_or("?".to_owned(), |queue| queue.to_string());
         let (recv, send) = match self.state {
-            State::Listen => (format!("{} waiting", self.recv_q), format!("of {}", self.send_q)),
-            _ => (self.recv_q.to_string(), self.send_q.to_string()),
+            State::Listen => {
+                (format!("{} waiting", number(self.recv_q)), format!("of {}", number(self.send_q)))
+            }
+            _ => (number(self.recv_q), number(self.send_q)),
         };
         let user = self.user.as_deref().unwrap_or("-");
         let (protocol, state) = (self.protocol, self.state);
@@ -209,6 +212,8 @@ struct Summary {
     shown: usize,
     in_trouble: usize,
     states: BTreeMap<&'static str, usize>,
+    /// Who told: `sock_diag`, or `proc`, which knows less.
+    by: &'static str,
     /// Sockets of processes into which only root may look.
     owner_hidden: usize,
 }
@@ -238,7 +243,7 @@ impl fmt::Display for Summary {
 
 /// See the module's head.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let mut look = Look::new(asked)?;
+    let mut look = Look::new(asked);
     report.explain(|| {
         "asking the kernel by netlink sock_diag for the sockets of this network namespace; other containers' are not \
          among them. /proc/PID/fd says whose each is"
@@ -255,7 +260,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         known.insert(row.cookie, row.clone());
     }
     look.explain_news(&rows, report)?;
-    let Some(every) = asked.watch else { return summary(&rows, look.hidden, report) };
+    let Some(every) = asked.watch else { return summary(&rows, &look, report) };
     while stop.wait(&mut [], Some(every.max(WATCH_MIN))).map_err(Failure::from)?.is_none() {
         rows = look.rows()?;
         let mut gone = std::mem::take(&mut known);
@@ -278,7 +283,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         }
         look.explain_news(&changed, report)?;
     }
-    summary(&rows, look.hidden, report)
+    summary(&rows, &look, report)
 }
 
 /// One look after the other.
@@ -291,13 +296,12 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn new(asked: &Asked) -> Result<Look<'_>, Failure> {
-        let diag = Diag::open().map_err(|error| cannot("ask the kernel for its sockets", &error))?;
+    fn new(asked: &Asked) -> Look<'_> {
         let protocols = match asked.protocols.as_slice() {
             [] => vec![Protocol::Tcp, Protocol::Udp],
             some => some.to_vec(),
         };
-        Ok(Look { asked, diag, protocols, hidden: 0, explained: Vec::new() })
+        Look { asked, diag: Diag::open(), protocols, hidden: 0, explained: Vec::new() }
     }
 
     fn rows(&mut self) -> Result<Vec<Row>, Failure> {
@@ -371,13 +375,21 @@ fn explain_trouble(rows: &[Row], report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-fn summary(rows: &[Row], owner_hidden: usize, report: &Report) -> Outcome {
+fn summary(rows: &[Row], look: &Look<'_>, report: &Report) -> Outcome {
     let mut states = BTreeMap::new();
     for row in rows {
         *states.entry(row.state.name()).or_default() += 1;
     }
     let in_trouble = rows.iter().filter(|row| !row.trouble.is_empty()).count();
-    report.tell(&Summary { shown: rows.len(), in_trouble, states, owner_hidden })?;
+    let by = if look.diag.without().is_some() { "proc" } else { "sock_diag" };
+    report.tell(&Summary { shown: rows.len(), in_trouble, states, by, owner_hidden: look.hidden })?;
+    if let Some(why) = look.diag.without() {
+        report.means(&format!(
+            "{why}, so that the tables in /proc/net were read. What they do not hold is not known: round trips, \
+             segments sent again, how long bytes and connections wait (so that only timers show trouble), how many \
+             may wait to be accepted, and of Unix sockets the queues and the other end"
+        ))?;
+    }
     Ok(if in_trouble > 0 { Verdict::Bad } else { Verdict::Good })
 }
 

@@ -29,7 +29,7 @@ pub(super) fn socket(answer: SockDiagMessage, raw: &[u8], protocol: Protocol) ->
     }
 }
 
-fn state(number: u8) -> Option<State> {
+pub(super) fn state(number: u8) -> Option<State> {
     Some(match number {
         TCP_ESTABLISHED => State::Established,
         TCP_SYN_SENT => State::SynSent,
@@ -69,10 +69,10 @@ fn inet(answer: &InetResponse, raw: &[u8], protocol: Protocol) -> Option<Socket>
         state,
         local: Address::Net(local),
         peer: Address::Net(peer),
-        recv_q: header.recv_queue,
-        send_q: header.send_queue,
-        // Of TIME-WAIT nothing is left but its addresses; of what is half open nobody owns anything.
-        uid: (state != State::TimeWait && state != State::SynReceived).then_some(header.uid),
+        recv_q: Some(header.recv_queue),
+        send_q: Some(header.send_queue),
+        // What belongs to no process is root's there, because 0 is.
+        uid: (header.inode != 0).then_some(header.uid),
         inode: header.inode,
         cookie: header.socket_id.cookie,
         timer: header.timer.as_ref().map(|timer| self::timer(timer, raw)),
@@ -144,13 +144,13 @@ fn unix(answer: &UnixResponse) -> Option<Socket> {
             UnixNla::ReceiveQueueLength(recv, send) => Some((*recv, *send)),
             _ => None,
         })
-        .unwrap_or_default();
+        .unzip();
     // What is written is charged to its writer until it is read: the second number of the queue, up to SO_SNDBUF.
     let memory = answer.nlas.iter().find_map(|nla| match nla {
         UnixNla::MemInfo(memory) => Some(Memory {
             receive: 0,
             receive_max: memory.so_rcvbuf,
-            send: send_q,
+            send: send_q.unwrap_or_default(),
             send_max: memory.max_datagram_size,
             drops: 0,
         }),

@@ -8,8 +8,8 @@ fn socket(state: State) -> Socket {
         state,
         local: place("127.0.0.1:80"),
         peer: place("127.0.0.1:50000"),
-        recv_q: 0,
-        send_q: 0,
+        recv_q: Some(0),
+        send_q: Some(0),
         uid: Some(0),
         inode: 7,
         cookie: [0; 8],
@@ -45,20 +45,22 @@ fn timer(kind: &'static str, fired: u8) -> Option<Timer> {
 #[test]
 fn every_trouble_is_named_by_what_proves_it() {
     use Trouble as T;
-    let listen =
-        |waiting, backlog| with(State::Listen, |s| (s.recv_q, s.send_q, s.tcp) = (waiting, backlog, None));
-    assert_eq!(listen(0, 5), []);
-    assert_eq!(listen(5, 5), [T::AcceptQueueWaiting]);
-    assert_eq!(listen(6, 5), [T::AcceptQueueFull]);
+    let listen = |waiting, backlog| {
+        with(State::Listen, |s| (s.recv_q, s.send_q, s.tcp) = (Some(waiting), backlog, None))
+    };
+    assert_eq!(listen(0, Some(5)), []);
+    assert_eq!(listen(5, Some(5)), [T::AcceptQueueWaiting]);
+    assert_eq!(listen(6, Some(5)), [T::AcceptQueueFull]);
+    assert_eq!(listen(6, None), [T::AcceptQueueWaiting], "how many may wait is not told");
     assert_eq!(with(State::SynSent, |s| s.timer = timer("retransmit", 0)), []);
     assert_eq!(with(State::SynSent, |s| s.timer = timer("retransmit", 2)), [T::NoAnswer]);
     assert_eq!(with(State::Established, |s| s.timer = timer("retransmit", 2)), [T::NothingAcknowledged]);
     assert_eq!(with(State::Established, |s| s.timer = timer("zero-window probe", 0)), [T::PeerDoesNotRead]);
     assert_eq!(with(State::Established, |s| s.inode = 0), [T::NotAccepted]);
-    assert_eq!(with(State::Established, |s| s.recv_q = 9), [T::NotRead]);
-    assert_eq!(with(State::CloseWait, |s| s.recv_q = 2), [T::NotRead, T::NotClosed]);
+    assert_eq!(with(State::Established, |s| s.recv_q = Some(9)), [T::NotRead]);
+    assert_eq!(with(State::CloseWait, |s| s.recv_q = Some(2)), [T::NotRead, T::NotClosed]);
     // The end of file.
-    assert_eq!(with(State::CloseWait, |s| s.recv_q = 1), [T::NotClosed]);
+    assert_eq!(with(State::CloseWait, |s| s.recv_q = Some(1)), [T::NotClosed]);
     assert_eq!(with(State::FinWait2, |_| ()), [T::HalfClosed]);
     let lossy = |resent| {
         with(State::Established, |s| {
@@ -79,13 +81,28 @@ fn every_trouble_is_named_by_what_proves_it() {
 fn what_came_just_now_is_no_trouble() {
     for state in [State::Established, State::CloseWait, State::FinWait2] {
         let found = with(state, |socket| {
-            socket.recv_q = 9;
+            socket.recv_q = Some(9);
             if let Some(tcp) = &mut socket.tcp {
                 (tcp.last_data_ms, tcp.last_ack_ms) = (LONG_MS - 1, LONG_MS - 1);
             }
         });
         assert_eq!(found, [], "{state}");
     }
+}
+
+#[test]
+fn without_tcp_info_only_timers_prove_anything() {
+    let without = |state, kind, fired| {
+        with(state, |s| (s.tcp, s.timer, s.recv_q, s.inode) = (None, timer(kind, fired), Some(9), 0))
+    };
+    assert_eq!(without(State::SynSent, "retransmit", 2), [Trouble::NoAnswer]);
+    assert_eq!(without(State::Established, "retransmit", 2), [Trouble::NothingAcknowledged]);
+    assert_eq!(without(State::Established, "zero-window probe", 0), [Trouble::PeerDoesNotRead]);
+    for state in [State::Established, State::CloseWait, State::FinWait2, State::SynReceived] {
+        assert_eq!(without(state, "retransmit", 0), [], "{state}");
+    }
+    // Its last of three segments may have come, and found no room.
+    assert_eq!(without(State::SynReceived, "retransmit", 2), []);
 }
 
 #[test]

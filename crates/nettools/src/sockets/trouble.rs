@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::diag::{Protocol, Socket, State};
+use crate::diag::{Protocol, Socket, State, Tcp};
 
 /// What a program should have dealt with long since, in milliseconds: a busy one is quicker, a stuck one is not.
 pub(super) const LONG_MS: u32 = 500;
@@ -130,28 +130,33 @@ pub(super) fn of(socket: &Socket) -> Vec<Trouble> {
 
 /// The kernel lets one more wait than the backlog says; Unix sockets likewise.
 fn listening(socket: &Socket) -> Vec<Trouble> {
-    match socket.recv_q {
-        0 => Vec::new(),
-        waiting if waiting > socket.send_q => vec![Trouble::AcceptQueueFull],
+    match (socket.recv_q, socket.send_q) {
+        (None | Some(0), _) => Vec::new(),
+        (Some(waiting), Some(backlog)) if waiting > backlog => vec![Trouble::AcceptQueueFull],
         _ => vec![Trouble::AcceptQueueWaiting],
     }
 }
 
 fn connection(socket: &Socket) -> Vec<Trouble> {
     let mut found = Vec::new();
+    if socket.state == State::SynReceived {
+        return found;
+    }
     let timer = socket.timer.as_ref();
-    let Some(tcp) = &socket.tcp else { return found };
-    let quiet = tcp.last_data_ms >= LONG_MS && tcp.last_ack_ms >= LONG_MS;
+    let window_is_shut = |tcp: &Tcp| socket.send_q > Some(0) && tcp.peer_window == 0 && tcp.not_sent > 0;
     let retransmits = timer.is_some_and(|timer| timer.kind == "retransmit" && timer.fired > 0);
     if retransmits && socket.state == State::SynSent {
         found.push(Trouble::NoAnswer);
     } else if timer.is_some_and(|timer| timer.kind == "zero-window probe")
-        || (socket.send_q > 0 && tcp.peer_window == 0 && tcp.not_sent > 0)
+        || socket.tcp.as_ref().is_some_and(window_is_shut)
     {
         found.push(Trouble::PeerDoesNotRead);
     } else if retransmits {
         found.push(Trouble::NothingAcknowledged);
     }
+    // Without it the kernel does not say since when, and what came just now is no trouble.
+    let Some(tcp) = &socket.tcp else { return found };
+    let quiet = tcp.last_data_ms >= LONG_MS && tcp.last_ack_ms >= LONG_MS;
     let old = tcp.last_data_ms >= LONG_MS;
     if matches!(socket.state, State::Established | State::CloseWait) && socket.inode == 0 && old {
         found.push(Trouble::NotAccepted);
@@ -175,8 +180,8 @@ fn connection(socket: &Socket) -> Vec<Trouble> {
 /// Once the peer has closed, its end of file counts as a byte of Recv-Q.
 fn unread(socket: &Socket) -> bool {
     match socket.state {
-        State::Established | State::FinWait1 | State::FinWait2 => socket.recv_q > 0,
-        State::CloseWait => socket.recv_q > 1,
+        State::Established | State::FinWait1 | State::FinWait2 => socket.recv_q > Some(0),
+        State::CloseWait => socket.recv_q > Some(1),
         _ => false,
     }
 }

@@ -11,7 +11,6 @@ use serde::Serialize;
 use socket2::Type;
 use vang_client::trouble::Doing;
 
-use super::ends::diag;
 use super::send::SendAsked;
 use crate::diag::{Address, Diag, Protocol, cannot};
 use crate::failure::{Failure, Outcome};
@@ -143,7 +142,7 @@ pub(super) fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     report.explain(|| {
         "send: the kernel takes each datagram, whether or not its reader has room: it asks nobody".to_owned()
     })?;
-    let mut diag = diag()?;
+    let mut diag = Diag::open();
     let local = door.net_address();
     let (mut sent, mut refusals) = (0, 0);
     let mut last = None;
@@ -246,7 +245,7 @@ fn look(diag: &mut Diag, local: Option<SocketAddr>, sent: u64) -> Result<Option<
         let memory = ours.memory?;
         Some(Queue {
             sent,
-            recv_q: ours.recv_q.into(),
+            recv_q: ours.recv_q?.into(),
             recv_q_max: memory.receive_max.into(),
             dropped: memory.drops.into(),
         })

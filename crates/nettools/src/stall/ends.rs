@@ -78,17 +78,17 @@ impl Ends {
             }
         };
         let limit = |memory: Option<&diag::Memory>| memory.map_or(0, |memory| u64::from(memory.receive_max));
-        let charged = writer.as_ref().filter(|_| self.is_unix()).map(|end| Charged {
-            bytes: u64::from(end.send_q),
-            max: end.memory.as_ref().map_or(0, |memory| u64::from(memory.send_max)),
+        let charged = writer.as_ref().filter(|_| self.is_unix()).and_then(|end| {
+            let max = end.memory.as_ref().map_or(0, |memory| u64::from(memory.send_max));
+            end.send_q.map(|bytes| Charged { bytes: u64::from(bytes), max })
         });
         Ok(Queues {
             after_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             written,
             read,
-            send_q: writer.as_ref().filter(|_| !self.is_unix()).map(|end| u64::from(end.send_q)),
+            send_q: writer.as_ref().filter(|_| !self.is_unix()).and_then(|end| end.send_q).map(u64::from),
             send_q_max: if self.is_unix() { 0 } else { self.send_q_max },
-            recv_q: reader.as_ref().map(|end| u64::from(end.recv_q)),
+            recv_q: reader.as_ref().and_then(|end| end.recv_q).map(u64::from),
             // Between Unix sockets only the charge has a limit, and the bytes stay below it.
             recv_q_max: charged.map_or_else(
                 || limit(reader.as_ref().and_then(|end| end.memory.as_ref())),
@@ -104,9 +104,4 @@ impl Ends {
 fn send_limit() -> u64 {
     let text = fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
     text.split_whitespace().nth(2).and_then(|max| max.parse().ok()).unwrap_or(SEND_MAX)
-}
-
-/// What tells both queues.
-pub(super) fn diag() -> Result<Diag, Failure> {
-    Diag::open().map_err(|error| diag::cannot("ask the kernel for its sockets", &error))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
 
-use super::ends::{Ends, Pair, diag};
+use super::ends::{Ends, Pair};
 use super::{BACKLOG, Charged, LOOK_EVERY, Queues, SETTLED, cannot_wait, datagrams, heading};
 use crate::connect::NotConnected;
 use crate::diag::Diag;
@@ -231,7 +231,7 @@ impl<'a> Writer<'a> {
         // What was asked for twice, says `socket(7)`.
         let chosen = asked.send_buffer.and_then(|_| stream.send_buffer_size().ok());
         let ends = Ends::of(pair, chosen.map(|bytes| bytes as u64));
-        let mut diag = diag()?;
+        let mut diag = Diag::open();
         let reader_is_here = ends.look(&mut diag, None, None)?.recv_q.is_some();
         report.tell(&Connected { writer, reader: reader.clone(), reader_is_here })?;
         report.draw(&heading(ends.is_unix()))?;

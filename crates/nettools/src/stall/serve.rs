@@ -10,7 +10,7 @@ use serde::Serialize;
 use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
 
-use super::ends::{Ends, Pair, diag};
+use super::ends::{Ends, Pair};
 use super::{BACKLOG, LOOK_EVERY, SETTLED, cannot_wait, heading};
 use crate::diag::Diag;
 use crate::failure::{Failure, Outcome, explain};
@@ -174,7 +174,7 @@ pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
     let mut held: Vec<Held> = Vec::new();
     let mut summary = Summary { connections: 0, read: 0, unread: 0 };
     let mut full = Fullness::default();
-    let mut diag = diag()?;
+    let mut diag = Diag::open();
     loop {
         // The listener is readable when somebody waits; the queues of the held ones have to be looked at. What is held
         // is not polled: unread bytes would make it readable for ever.

@@ -1,4 +1,4 @@
-//! `vang net sockets` beside `ss`: the same sockets, made here, of every family and in every state that matters.
+//! `vang net sockets` beside `ss` and `lsof`: the same sockets, made here, of every family and in every state that matters.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -145,6 +145,166 @@ fn fresh<S>(open: impl Fn() -> (S, u16)) -> (S, u16) {
         }
         others.push(socket);
         assert!(Instant::now() < until, "no port is free of TIME-WAIT");
+    }
+}
+
+/// Process, PID, user, descriptor, family, protocol, addresses, state and queues of every socket at this port that a
+/// process has, as `lsof -i -n -P` tells it: `-F` gives a field a line.
+fn of_lsof(port: u16) -> Lines {
+    let output = Command::new("lsof")
+        .args(["-n", "-P", "-Tqs", "-FpcLftPnT", &format!("-i:{port}")])
+        .output()
+        .expect("lsof (package lsof)");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (mut lines, mut process, mut file) = (Lines::new(), Vec::new(), Vec::<String>::new());
+    let mut end = |process: &[String], file: &mut Vec<String>| {
+        if !file.is_empty() {
+            lines.push([process, file].concat().join(" "));
+            file.clear();
+        }
+    };
+    for line in text.lines() {
+        let (field, value) = line.split_at(1);
+        match field {
+            "p" | "f" => end(&process, &mut file),
+            _ => {}
+        }
+        match field {
+            "p" => process = vec![format!("p{value}")],
+            "c" | "L" => process.push(line.to_owned()),
+            _ => file.push(line.to_owned()),
+        }
+    }
+    end(&process, &mut file);
+    lines.sort();
+    lines
+}
+
+/// The same lines, as we tell it.
+fn as_lsof(port: u16) -> Lines {
+    let mut lines = Lines::new();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    for o in look(&["--tcp", "--udp", "--port", &port.to_string()]) {
+        if o["event"] != "socket" {
+            continue;
+        }
+        let (local, peer) = (text(&o["local"]), text(&o["peer"]));
+        let family = if local.starts_with('[') { "IPv6" } else { "IPv4" };
+        let name = if peer.ends_with(":*") { local } else { format!("{local}->{peer}") };
+        let state = match o["state"].as_str().unwrap() {
+            "listen" => "LISTEN",
+            "established" => "ESTABLISHED",
+            "close-wait" => "CLOSE_WAIT",
+            "fin-wait-2" => "FIN_WAIT2",
+            "unconnected" => "",
+            other => panic!("{other}"),
+        };
+        let protocol = text(&o["protocol"]).to_uppercase();
+        for owner in o["owners"].as_array().unwrap() {
+            let mut words = vec![
+                format!("p{}", owner["pid"]),
+                format!("c{}", owner["process"].as_str().unwrap()),
+                format!("L{}", o["user"].as_str().unwrap()),
+                format!("f{}", owner["fd"]),
+                format!("t{family}"),
+                format!("P{protocol}"),
+                format!("n{name}"),
+            ];
+            // It tells no state of UDP, and of who listens no backlog.
+            if protocol == "TCP" {
+                words.push(format!("TST={state}"));
+            }
+            words.push(format!("TQR={}", o["recv_q"]));
+            let send_q = if state == "LISTEN" { Value::from(0) } else { o["send_q"].clone() };
+            words.push(format!("TQS={send_q}"));
+            lines.push(words.join(" "));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn whose_sockets_they_are_is_told_as_lsof_tells_it() {
+    for host in HOSTS {
+        let (listener, port) = listen(host);
+        let (mut client, server) = pair(&listener);
+        client.write_all(b"unread").unwrap();
+        let (half, _other) = pair(&listener);
+        half.shutdown(Shutdown::Write).unwrap();
+        let udp = UdpSocket::bind((host, port)).unwrap();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (we, they) = (as_lsof(port), of_lsof(port));
+            if we == they {
+                assert_eq!(we.len(), 6, "{we:#?}");
+                break;
+            }
+            assert!(Instant::now() < until, "ours: {we:#?}\nlsof's: {they:#?}");
+        }
+        drop((server, udp));
+    }
+}
+
+/// Runs the rest of its arguments where no netlink socket may be made: a filter of the kernel's says "not permitted".
+const WITHOUT_NETLINK: &str = "
+import ctypes, os, struct, sys
+AUDIT_ARCH, SOCKET = {'x86_64': (0xc000003e, 41), 'aarch64': (0xc00000b7, 198)}[os.uname().machine]
+NETLINK, ALLOW, NOT_PERMITTED = 16, 0x7fff0000, 0x00050001
+step = lambda code, yes, no, k: struct.pack('HBBI', code, yes, no, k)
+program = b''.join([
+    step(0x20, 0, 0, 4), step(0x15, 0, 5, AUDIT_ARCH),
+    step(0x20, 0, 0, 0), step(0x15, 0, 3, SOCKET),
+    step(0x20, 0, 0, 16), step(0x15, 0, 1, NETLINK),
+    step(0x06, 0, 0, NOT_PERMITTED), step(0x06, 0, 0, ALLOW)])
+kept = ctypes.create_string_buffer(program)
+filter = struct.pack('HxxxxxxP', len(program) // 8, ctypes.addressof(kept))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[test]
+fn where_netlink_is_forbidden_the_tables_in_proc_tell_and_what_is_not_known_is_said() {
+    let without = |args: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-c", WITHOUT_NETLINK, env!("CARGO_BIN_EXE_vang"), "net", "sockets"]).args(args);
+        let output = command.output().expect("python3 (package python3)");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), output.stderr)
+    };
+    for host in HOSTS {
+        let (listener, port) = listen(host);
+        let (mut client, _server) = pair(&listener);
+        client.write_all(b"unread").unwrap();
+        let port = port.to_string();
+        let (code, text, stderr) = without(&["--json", "--port", &port]);
+        assert_eq!(code, Some(0), "{text}{}", String::from_utf8_lossy(&stderr));
+        let all: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let sockets: Vec<&Value> = all.iter().filter(|object| object["event"] == "socket").collect();
+        let usual = look(&["--port", &port]);
+        assert_eq!(sockets.len(), 3, "{text}");
+        for socket in sockets {
+            let same = usual.iter().find(|o| o["inode"] == socket["inode"]).unwrap();
+            for key in ["protocol", "state", "recv_q", "local", "peer", "user", "queues"] {
+                assert_eq!(socket[key], same[key], "{key}");
+            }
+            // A child of another test's that has not become its program yet holds them too.
+            let us = |o: &Value| {
+                let owners = o["owners"].as_array().unwrap().clone();
+                owners.into_iter().find(|owner| owner["pid"] == std::process::id()).unwrap()
+            };
+            assert_eq!(us(socket), us(same));
+            assert_eq!((&socket["tcp"], &socket["drops"]), (&Value::Null, &Value::Null));
+            assert_eq!(socket["send_q"].is_null(), socket["state"] == "listen");
+        }
+        assert_eq!((&all[3]["event"], &all[3]["by"]), (&Value::from("summary"), &Value::from("proc")));
+        assert_eq!(usual.last().unwrap()["by"], "sock_diag");
+        let (_, text, _) = without(&["--port", &port]);
+        assert!(text.contains(" 0 waiting      of ?  "), "{text}");
+        let means = "what this means: this kernel gives no sock_diag here: permission denied, so that the \
+                     tables in /proc/net were read. What they do not hold is not known: round trips, segments sent \
+                     again, ";
+        assert!(text.contains(means), "{text}");
     }
 }
 
