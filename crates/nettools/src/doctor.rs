@@ -5,7 +5,9 @@
 //!   name ▸ route ▸ icmp ▸ tcp ▸ tls ▸ kind ▸ echo ▸ queues
 //! ```
 //!
-//! ICMP may go unanswered and the doctor goes on: many hosts answer no ping. So may TLS: many servers have none. Nothing is
+//! Of several addresses each is tried up to TCP, as clients do; the first that connects is looked into, and those that
+//! fail beside it are named. ICMP may go unanswered and the doctor goes on: many hosts answer no ping. So may TLS: many
+//! servers have none. Nothing is
 //! posted anywhere; the server sees a few connections, on which it is asked what it is.
 
 mod certificate; // what a certificate says: for whom, until when, by whom
@@ -13,6 +15,7 @@ mod kind; // what a server is, by what it answers
 mod steps; // each step, and what to try when it fails
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -102,6 +105,8 @@ struct Summary {
     target: Target,
     /// The first step that failed.
     failed: Option<Step>,
+    /// Addresses that take no connection, beside the one that does.
+    broken: Vec<SocketAddr>,
     complete: bool,
 }
 
@@ -113,7 +118,11 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.failed, self.complete) {
             (Some(step), _) => write!(f, "{} fails at {}", self.target, step.name()),
-            (None, true) => write!(f, "{} is well", self.target),
+            (None, true) if self.broken.is_empty() => write!(f, "{} is well", self.target),
+            (None, true) => {
+                let broken: Vec<String> = self.broken.iter().map(ToString::to_string).collect();
+                write!(f, "{} is well, but not at {}", self.target, broken.join(", "))
+            }
             (None, false) => write!(f, "{}: stopped before the end; nothing is wrong so far", self.target),
         }
     }
@@ -122,12 +131,13 @@ impl fmt::Display for Summary {
 /// See the module's head. `Bad`: a step failed.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     let ended = steps::all(asked, report, stop)?;
-    let (failed, stopped) = match ended {
-        steps::Ended::Well => (None, None),
-        steps::Ended::At(step) => (Some(step), None),
-        steps::Ended::Stopped(stopped) => (None, Some(stopped)),
+    let (failed, broken, stopped) = match ended {
+        steps::Ended::Well(broken) => (None, broken, None),
+        steps::Ended::At(step) => (Some(step), Vec::new(), None),
+        steps::Ended::Stopped(stopped) => (None, Vec::new(), Some(stopped)),
     };
-    report.tell(&Summary { target: asked.target.clone(), failed, complete: stopped.is_none() })?;
+    let (target, complete) = (asked.target.clone(), stopped.is_none());
+    report.tell(&Summary { target, failed, broken, complete })?;
     Ok(match (failed, stopped) {
         (Some(_), _) => Verdict::Bad,
         (None, Some(Stopped::TimedOut)) => Verdict::TimedOut,

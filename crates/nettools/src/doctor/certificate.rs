@@ -1,10 +1,14 @@
 //! What a certificate says (RFC 5280): for whom it is, until when, by whom. Whether it is to be trusted is not judged here:
 //! clients of vang pin keys, browsers ask authorities.
 
+use crate::quote::counted;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
+
+/// So many names of a certificate are shown; it may hold thousands.
+const NAMES_MAX: usize = 8;
 
 /// See the module's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +17,8 @@ pub(super) struct Certificate {
     pub(super) names: Vec<String>,
     /// Who vouches; `None`: itself.
     pub(super) issuer: Option<String>,
-    /// Days until its end; negative: since it.
-    pub(super) days_left: i64,
-    /// It has an end that anybody will live to see.
-    pub(super) ends: bool,
+    /// Seconds until its end; negative: since it. `None`: it has no end that anybody will live to see.
+    left: Option<i64>,
     /// It begins later than now.
     pub(super) is_early: bool,
 }
@@ -34,15 +36,44 @@ impl Certificate {
         Some(Certificate {
             names,
             issuer: (!is_own).then(|| certificate.issuer().to_string()),
-            days_left: (end - now).div_euclid(DAY),
             // 9999-12-31: "no well-defined expiration date" (RFC 5280, 4.1.2.5).
-            ends: end < 253_402_214_400,
+            left: Some(end - now).filter(|_| end < 253_402_214_400),
             is_early: validity.not_before.timestamp() > now,
         })
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.left.is_some_and(|left| left < 0)
+    }
+
+    pub(super) fn ends_within(&self, days: i64) -> bool {
+        self.left.is_some_and(|left| left < days * DAY)
+    }
+
+    /// `13 days left`, `ended 3 days ago`, `without end`.
+    pub(super) fn end(&self) -> String {
+        let Some(left) = self.left else { return "without end".to_owned() };
+        let days = match left.unsigned_abs() / DAY.unsigned_abs() {
+            0 => "less than a day".to_owned(),
+            days => counted(days, "day", "days"),
+        };
+        if left < 0 { format!("ended {days} ago") } else { format!("{days} left") }
+    }
+
+    /// Its names, as many as a line takes.
+    pub(super) fn for_whom(&self) -> String {
+        let shown: Vec<&str> = self.names.iter().take(NAMES_MAX).map(String::as_str).collect();
+        match (self.names.len(), self.names.len().saturating_sub(NAMES_MAX)) {
+            (0, _) => "nobody".to_owned(),
+            (_, 0) => shown.join(", "),
+            (_, more) => format!("{} and {more} more", shown.join(", ")),
+        }
+    }
+
     /// Is it for this host?
     pub(super) fn is_for(&self, host: &str) -> bool {
+        // A name with a dot at its end is the same, looked up as it stands.
+        let host = host.strip_suffix('.').unwrap_or(host);
         self.names.iter().any(|name| match name.strip_prefix("*.") {
             Some(domain) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(domain)),
             None => name.eq_ignore_ascii_case(host),

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use vang_proto::vang::RequestWriter;
 use vang_proto::{Decoder, Frame};
 
+use crate::Target;
 use crate::quote::quoted;
 
 /// Bytes both ways, in TLS or not.
@@ -34,6 +35,9 @@ pub(super) enum Kind {
     Silent,
 }
 
+/// As much of what it says is shown.
+const TEXT_CHARS_MAX: usize = 100;
+
 /// What is read of an answer, bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
@@ -43,7 +47,10 @@ pub(super) fn hello() -> Vec<u8> {
 }
 
 /// The request by which an HTTP server is known.
-pub(super) fn http(host: &str) -> Vec<u8> {
+pub(super) fn http(host: &str, port: u16) -> Vec<u8> {
+    // A scope is this machine's word for one of its own interfaces.
+    let host = host.split('%').next().map(str::to_owned);
+    let host = Target::Net { host: host.unwrap_or_default(), port: Some(port) };
     format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
@@ -92,10 +99,12 @@ fn tell(came: &[u8], question: &[u8]) -> Option<Kind> {
     }
     let line = String::from_utf8_lossy(came.split(|byte| *byte == b'\n').next().unwrap_or_default());
     if line.starts_with("HTTP/") {
-        return Some(Kind::Http { status: line.trim_end().chars().take(100).collect() });
+        return Some(Kind::Http { status: line.trim_end().chars().take(TEXT_CHARS_MAX).collect() });
     }
     let Some(frame) = first_frame(came) else { return Some(Kind::Other { says: quoted(came, 60) }) };
-    let text = |key: &str| frame.header.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default();
+    let text = |key: &str| -> String {
+        frame.header.text(key).unwrap_or_default().chars().take(TEXT_CHARS_MAX).collect()
+    };
     Some(match (frame.header.number("protocol"), text("code").as_str()) {
         (Some(_), _) => Kind::Vang { server: text("server"), journal: text("journal") },
         (None, "") => Kind::Guide,

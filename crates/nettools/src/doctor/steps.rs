@@ -16,18 +16,24 @@ use crate::failure::Failure;
 use crate::lookup::{Purpose, look_up};
 use crate::ping::handshake::{Speaks, config, shake};
 use crate::ping::{Reached, reach};
-use crate::quote::size;
+use crate::quote::{duration, size};
 use crate::{Report, Stop, Stopped, Target};
 
 /// Days before a certificate's end from which on it is told.
 const DAYS_FEW: i64 = 14;
+
+const ACCEPTS_TOO_SLOWLY: &str = "the program accepts too slowly or not at all: is it stopped or busy? A longer queue \
+                                  (--backlog) only helps against bursts";
+
+const LOG: &str = "the server's log may say why";
 
 /// How long a server has to answer what may not be its protocol.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// How it ended.
 pub(super) enum Ended {
-    Well,
+    /// At one address; these others fail.
+    Well(Vec<SocketAddr>),
     At(Step),
     Stopped(Stopped),
 }
@@ -61,6 +67,30 @@ fn bad(text: impl Into<String>, advice: impl Into<String>) -> NoFurther {
     NoFurther::Bad { text: text.into(), advice: advice.into() }
 }
 
+/// What it means that one address fails where another works.
+fn beside(broken: SocketAddr, works: SocketAddr, took: Duration) -> String {
+    let family = |address: SocketAddr| if address.is_ipv6() { "IPv6" } else { "IPv4" };
+    format!(
+        "{} is broken at {broken}, {} works at {works}. A client that tries {broken} first needs {} to find out; one that \
+         knows no other fails. Let the server listen there too, or take that address from the name",
+        family(broken),
+        family(works),
+        duration(took)
+    )
+}
+
+/// The kernel lets one more wait than the backlog says.
+fn is_full(listener: &Socket) -> bool {
+    listener.send_q.is_some_and(|backlog| listener.recv_q > Some(backlog))
+}
+
+fn waiting(listener: &Socket) -> String {
+    let number = |queue: Option<u32>| queue.map_or("?".to_owned(), |queue| queue.to_string());
+    let full = if is_full(listener) { ", which is full" } else { "" };
+    let (waiting, backlog) = (number(listener.recv_q), number(listener.send_q));
+    format!("{waiting} of {backlog} wait to be accepted{full}")
+}
+
 /// What a step answers when it goes on.
 type Went<T> = Result<(T, Found, String), NoFurther>;
 
@@ -71,6 +101,14 @@ struct Doctor<'a> {
     report: &'a Report,
     stop: &'a Stop,
     at: Step,
+    /// The address that is looked at is one of this machine's own, so that the server's queues can be seen.
+    is_here: bool,
+    /// The name stands for several addresses.
+    are_several: bool,
+    /// No other address is left to try: what fails now is what the server fails at.
+    is_only_hope: bool,
+    /// Addresses that fail beside the one that works.
+    broken: Vec<SocketAddr>,
 }
 
 /// Every step until one fails.
@@ -81,9 +119,20 @@ pub(super) fn all(asked: &Asked, report: &Report, stop: &Stop) -> Result<Ended, 
             asked.target
         )));
     };
-    let mut doctor = Doctor { asked, host: host.clone(), port: *port, report, stop, at: Step::Name };
+    let mut doctor = Doctor {
+        asked,
+        host: host.clone(),
+        port: *port,
+        report,
+        stop,
+        at: Step::Name,
+        is_here: false,
+        are_several: false,
+        is_only_hope: true,
+        broken: Vec::new(),
+    };
     match doctor.go() {
-        Ok(()) => Ok(Ended::Well),
+        Ok(()) => Ok(Ended::Well(doctor.broken)),
         Err(NoFurther::Stopped(stopped)) => Ok(Ended::Stopped(stopped)),
         Err(NoFurther::Failure(failure)) => Err(failure),
         Err(NoFurther::Bad { advice, .. }) => {
@@ -96,9 +145,7 @@ pub(super) fn all(asked: &Asked, report: &Report, stop: &Stop) -> Result<Ended, 
 impl<'a> Doctor<'a> {
     fn go(&mut self) -> Result<(), NoFurther> {
         let addresses = self.step(Step::Name, Doctor::name)?;
-        let (address, stream) = self.reach(&addresses)?;
-        // One connection at a time: a server may serve its clients one by one.
-        drop(stream);
+        let address = self.reach(&addresses)?;
         let tls = self.step(Step::Tls, |doctor| doctor.tls(address))?;
         let (kind, mut talk) = self.step(Step::Kind, |doctor| doctor.kind(address, tls))?;
         self.step(Step::Echo, |doctor| doctor.echo(&mut *talk.stream, &kind))?;
@@ -117,7 +164,8 @@ impl<'a> Doctor<'a> {
         let took_us = began.elapsed().as_micros() as u64;
         let (found, text) = match &went {
             Ok((_, found, text)) => (*found, text.clone()),
-            Err(NoFurther::Bad { text, .. }) => (Found::Bad, text.clone()),
+            Err(NoFurther::Bad { text, .. }) if self.is_only_hope => (Found::Bad, text.clone()),
+            Err(NoFurther::Bad { text, .. }) => (Found::Unknown, text.clone()),
             Err(NoFurther::Stopped(_) | NoFurther::Failure(_)) => return went.map(|(value, ..)| value),
         };
         self.report.tell(&Checked { step, found, text, took_us })?;
@@ -144,21 +192,50 @@ impl<'a> Doctor<'a> {
         }
     }
 
-    /// Route, ICMP and TCP for each address in turn, until one connects.
-    fn reach(&mut self, addresses: &[SocketAddr]) -> Result<(SocketAddr, Patient<'a>), NoFurther> {
-        let mut last = None;
-        for &address in addresses {
-            let tried = self.step(Step::Route, |doctor| doctor.route(address)).and_then(|()| {
-                let answers = self.step(Step::Icmp, |doctor| doctor.icmp(address))?;
-                self.step(Step::Tcp, |doctor| doctor.tcp(address, answers))
-            });
-            match tried {
-                Ok(stream) => return Ok((address, stream)),
-                Err(NoFurther::Bad { text, advice }) => last = Some(bad(text, advice)),
+    /// Route, ICMP and TCP for each address in the resolver's order, as a client tries them; the first that connects is
+    /// looked into. The others are tried all the same: what fails there is met by clients that prefer it.
+    fn reach(&mut self, addresses: &[SocketAddr]) -> Result<SocketAddr, NoFurther> {
+        self.are_several = addresses.len() > 1;
+        let mut works = None;
+        let mut broken = Vec::new();
+        for (place, &address) in addresses.iter().enumerate() {
+            let began = Instant::now();
+            // Where another works, or may, this one is not what the server fails at.
+            self.is_only_hope = works.is_none() && place + 1 == addresses.len();
+            // One connection at a time: a server may serve its clients one by one.
+            match self.connects(address, works.is_some()).map(drop) {
+                Ok(()) if works.is_none() => works = Some((address, self.is_here)),
+                Ok(()) => {}
+                Err(NoFurther::Bad { .. }) if !self.is_only_hope => {
+                    broken.push((address, began.elapsed()));
+                }
                 Err(other) => return Err(other),
             }
         }
-        Err(last.unwrap_or_else(|| bad("there is no address", "check the name")))
+        let Some((address, is_here)) = works else {
+            return Err(bad("there is no address", "check the name"));
+        };
+        self.is_here = is_here;
+        self.is_only_hope = true;
+        for (broken, took) in &broken {
+            self.report.means(&beside(*broken, address, *took))?;
+        }
+        self.broken = broken.into_iter().map(|(address, _)| address).collect();
+        Ok(address)
+    }
+
+    fn connects(&mut self, address: SocketAddr, another_does: bool) -> Result<Patient<'a>, NoFurther> {
+        self.step(Step::Route, |doctor| doctor.route(address))?;
+        let answers = match another_does {
+            true => false,
+            false => self.step(Step::Icmp, |doctor| doctor.icmp(address))?,
+        };
+        self.step(Step::Tcp, |doctor| doctor.tcp(address, answers))
+    }
+
+    /// What is wrong, and at which of several addresses.
+    fn of(&self, address: SocketAddr, wrong: &str) -> String {
+        if self.are_several { format!("{address}: {wrong}") } else { wrong.to_owned() }
     }
 
     /// A datagram socket that is connected sends nothing; the kernel looks up the way all the same.
@@ -172,8 +249,14 @@ impl<'a> Doctor<'a> {
             socket.local_addr()
         });
         match looked {
-            Ok(from) => Ok(((), Found::Good, format!("{} goes out from {}", address.ip(), from.ip()))),
-            Err(error) => Err(trouble(address, &error).into()),
+            Ok(from) => {
+                self.is_here = address.ip().to_canonical().is_loopback() || from.ip() == address.ip();
+                Ok(((), Found::Good, format!("{} goes out from {}", address.ip(), from.ip())))
+            }
+            Err(error) => {
+                let found = trouble(address, &error);
+                Err(bad(self.of(address, &found.to_string()), found.advice))
+            }
         }
     }
 
@@ -199,20 +282,24 @@ impl<'a> Doctor<'a> {
             Err(NotConnected::Stopped(stopped)) => Err(NoFurther::Stopped(stopped)),
             Err(NotConnected::Failed(error)) => {
                 let found = trouble(address, &error);
+                if let Some(full) = self.is_full_at(address, &error) {
+                    return Err(full);
+                }
                 let advice = match (error.kind(), answers) {
                     (std::io::ErrorKind::ConnectionRefused, true) => {
                         "the host is there and nobody listens at this port: start the server, or look for its port with \
                          `vang net sockets` on that host"
                     }
                     (std::io::ErrorKind::TimedOut, true) => {
-                        "the host answers pings but not this port: a firewall drops what goes there"
+                        "the host answers pings but not this port: a firewall drops what goes there, or as many \
+                         connections wait there as may (`vang net sockets --state listen` on that host)"
                     }
                     (std::io::ErrorKind::TimedOut, false) => {
                         "neither pings nor connections are answered: the host is off, or a firewall drops both"
                     }
                     _ => found.advice,
                 };
-                Err(bad(found.to_string(), advice))
+                Err(bad(self.of(address, &found.to_string()), advice))
             }
         }
     }
@@ -237,15 +324,14 @@ impl<'a> Doctor<'a> {
                     .issuer
                     .clone()
                     .map_or("vouched for by itself".to_owned(), |issuer| format!("issued by {issuer}"));
-                let end = match (read.ends, read.days_left) {
-                    (false, _) => "without end".to_owned(),
-                    (true, days) => format!("{days} day{} left", if days == 1 { "" } else { "s" }),
-                };
-                let text = format!("{version}; certificate for {}, {issuer}, {end}", read.names.join(", "));
-                if read.is_early || read.ends && read.days_left < 0 {
-                    let clock = "renew it, and look whether this machine's clock and the server's are right";
-                    let what = if read.is_early { "is not valid yet" } else { "has ended" };
-                    return Err(bad(format!("{text}: it {what}"), clock));
+                let end = read.end();
+                let text = format!("{version}; certificate for {}, {issuer}, {end}", read.for_whom());
+                let clock = "renew it, and look whether this machine's clock and the server's are right";
+                if read.is_early {
+                    return Err(bad(format!("{text}: it is not valid yet"), clock));
+                }
+                if read.has_ended() {
+                    return Err(bad(text, clock));
                 }
                 if !self.host.is_empty()
                     && !read.is_for(&self.host)
@@ -263,7 +349,7 @@ impl<'a> Doctor<'a> {
                     })?;
                     self.report.means(&advice)?;
                 }
-                if read.ends && read.days_left < DAYS_FEW {
+                if read.ends_within(DAYS_FEW) {
                     self.report.means("its certificate ends soon: renew it before clients are refused")?;
                 }
                 Ok((true, Found::Good, text))
@@ -287,7 +373,10 @@ impl<'a> Doctor<'a> {
         let mut stream =
             Patient::connect(address, self.asked.wait, self.stop).map_err(|error| match error {
                 NotConnected::Stopped(stopped) => NoFurther::Stopped(stopped),
-                NotConnected::Failed(error) => trouble(address, &error).into(),
+                NotConnected::Failed(error) => {
+                    let full = self.is_full_at(address, &error);
+                    full.unwrap_or_else(|| trouble(address, &error).into())
+                }
             })?;
         stream.ends_at(Instant::now() + self.asked.wait);
         Ok(stream)
@@ -319,7 +408,7 @@ impl<'a> Doctor<'a> {
                 .explain(|| "no answer to that: HEAD / goes out on a connection of its own".to_owned())?;
             drop(talk);
             talk = self.talk(address, tls)?;
-            found = kind::ask(&mut *talk.stream, &kind::http(&self.host));
+            found = kind::ask(&mut *talk.stream, &kind::http(&self.host, self.port));
         }
         let text = match &found {
             Kind::Vang { server, journal } => format!("{server}, journal {journal}"),
@@ -340,11 +429,16 @@ impl<'a> Doctor<'a> {
                 return Err(bad(text, "look at the server's log; perhaps it speaks to known addresses only"));
             }
             Kind::Silent => {
-                return Err(bad(
-                    "it takes connections and says nothing",
-                    "the program is busy or stopped, or waits for another protocol; if its accept queue fills \
-                     (`vang net sockets` there), it hangs",
-                ));
+                let text = "it takes connections and says nothing";
+                // Ours is still open: whoever accepts has accepted it by now.
+                return Err(match self.listener(address).filter(|listener| listener.recv_q > Some(0)) {
+                    Some(listener) => bad(format!("{text}; {}", waiting(&listener)), ACCEPTS_TOO_SLOWLY),
+                    None => bad(
+                        text,
+                        "the program is busy or stopped, or waits for another protocol; if its accept queue fills \
+                         (`vang net sockets` there), it hangs",
+                    ),
+                });
             }
         };
         Ok(((found, talk), Found::Good, text))
@@ -359,9 +453,15 @@ impl<'a> Doctor<'a> {
                 match kind::ask(stream, &ping) {
                     // A reply that is no hello's.
                     Kind::Guide => answered("its answer to a ping came"),
-                    other => {
-                        Err(bad(format!("no answer to a ping: {other:?}"), "the server's log may say why"))
+                    Kind::Mute => Err(bad("it closed instead of answering a ping", LOG)),
+                    Kind::VangRefuses { code, detail } => {
+                        Err(bad(format!("it refuses a ping: {code}: {detail}"), LOG))
                     }
+                    Kind::Silent
+                    | Kind::Vang { .. }
+                    | Kind::Echo
+                    | Kind::Http { .. }
+                    | Kind::Other { .. } => Err(bad("no answer to a ping came", LOG)),
                 }
             }
             Kind::Guide => answered("it answered a request"),
@@ -373,20 +473,38 @@ impl<'a> Doctor<'a> {
         }
     }
 
+    /// The socket that listens at this address, where that is on this machine; of several the one where most wait.
+    fn listener(&self, address: SocketAddr) -> Option<Socket> {
+        let listens = |socket: &Socket| {
+            let Address::Net(local) = socket.local else { return false };
+            let takes_any = local.ip().is_unspecified() && (local.is_ipv6() || address.is_ipv4());
+            socket.state == State::Listen
+                && local.port() == address.port()
+                && (takes_any || local.ip() == address.ip())
+        };
+        let all = self.is_here.then(|| Diag::open().all(Protocol::Tcp).ok()).flatten()?;
+        all.into_iter().filter(listens).max_by_key(|socket| socket.recv_q)
+    }
+
+    /// No answer came, and as many connections wait at this address as may: the kernel drops whoever comes then.
+    fn is_full_at(&self, address: SocketAddr, error: &std::io::Error) -> Option<NoFurther> {
+        let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
+        let listener = timed_out.then(|| self.listener(address)).flatten().filter(is_full)?;
+        let text = format!("{}; {}", trouble(address, error), waiting(&listener));
+        Some(bad(self.of(address, &text), ACCEPTS_TOO_SLOWLY))
+    }
+
     /// What waits in this connection, and, where the server is on this machine, who waits to be accepted.
     fn queues(&mut self, ends: Option<(SocketAddr, SocketAddr)>, address: SocketAddr) -> Went<()> {
         let left_out = |why: String| Ok(((), Found::Unknown, format!("left out: {why}")));
-        let mut diag = match Diag::open() {
-            Ok(diag) => diag,
-            Err(error) => return left_out(error.to_string()),
-        };
+        let mut diag = Diag::open();
         let own = match ends.map(|(local, peer)| diag.connection(local, peer)) {
             Some(Ok(own)) => own,
             Some(Err(error)) => return left_out(error.to_string()),
             None => None,
         };
         let mut said = Vec::new();
-        if let Some(Socket { recv_q, send_q, tcp, .. }) = &own {
+        if let Some(Socket { recv_q: Some(recv_q), send_q: Some(send_q), tcp, .. }) = &own {
             said.push(format!("{} to read, {} to send", size((*recv_q).into()), size((*send_q).into())));
             if let Some(tcp) = tcp {
                 said.push(format!(
@@ -396,19 +514,10 @@ impl<'a> Doctor<'a> {
                 ));
             }
         }
-        let listening = diag.all(Protocol::Tcp).unwrap_or_default();
-        let listens = |socket: &&Socket| {
-            socket.state == State::Listen
-                && matches!(socket.local, Address::Net(local) if local.port() == address.port())
-        };
-        if address.ip().to_canonical().is_loopback()
-            && let Some(listener) = listening.iter().find(listens)
-        {
-            said.push(format!("{} of {} wait to be accepted", listener.recv_q, listener.send_q));
-            if listener.recv_q > listener.send_q {
-                let advice = "the program accepts too slowly or not at all: is it stopped or busy? A longer queue \
-                              (--backlog) only helps against bursts";
-                return Err(bad(said.join("; "), advice));
+        if let Some(listener) = self.listener(address) {
+            said.push(waiting(&listener));
+            if is_full(&listener) {
+                return Err(bad(said.join("; "), ACCEPTS_TOO_SLOWLY));
             }
         }
         match said.is_empty() {

@@ -2,14 +2,23 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Server, folder, refusing, vang};
+use crate::harness::hosts::Hosts;
+use crate::harness::{Server, Tail, folder, refusing, vang};
 
 /// Its exit code, and all that it tells as objects.
 fn doctor(place: &str, more: &[&str]) -> (i32, Vec<Value>) {
-    let output = vang().args(["net", "doctor", place, "--json"]).args(more).output().unwrap();
+    let mut command = vang();
+    command.args(["net", "doctor", place]).args(more);
+    told(command)
+}
+
+/// The same, of a doctor wherever it is.
+fn told(mut command: Command) -> (i32, Vec<Value>) {
+    let output = command.arg("--json").output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     (output.status.code().unwrap(), told.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
@@ -114,4 +123,102 @@ fn the_first_step_that_fails_says_what_to_try_and_is_the_last() {
     let output = vang().args(["net", "doctor", "localhost"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("'localhost' has none"));
+}
+
+/// All that was told of a step, one after the other: how it was found, and the text.
+fn every(told: &[Value], step: &str) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of_step = told.iter().filter(|object| object["step"] == step);
+    of_step.map(|object| (text(&object["found"]), text(&object["text"]))).collect()
+}
+
+#[test]
+fn every_address_is_tried_as_clients_do_and_a_broken_one_beside_one_that_works_is_named() {
+    let dir = folder();
+    // The empty host stands for both families' loopback, IPv6 first.
+    for (n, listens, works, broken) in [
+        (0, "127.0.0.1:65432", "127.0.0.1:65432", Some("[::1]:65432")),
+        (1, "[::1]:65432", "[::1]:65432", Some("127.0.0.1:65432")),
+        (2, ":65432", "[::1]:65432", None),
+    ] {
+        let hosts = Hosts::in_a_row(1);
+        let data = dir.path().join(n.to_string());
+        let mut command = hosts.vang(0, &["serve", "--listen", listens, "--data"]);
+        command.arg(&data);
+        let _server = Server::spawn(command, &data);
+        let (code, told) = told(hosts.vang(0, &["net", "doctor", ":65432"]));
+        let tcp = every(&told, "tcp");
+        assert_eq!((code, tcp.len()), (0, 2), "{told:?}");
+        assert!(tcp.contains(&("good".to_owned(), format!("{works} takes connections"))), "{tcp:?}");
+        let end = told.last().unwrap();
+        assert_eq!((&end["failed"], &end["complete"]), (&Value::Null, &true.into()), "{told:?}");
+        assert_eq!(end["broken"].as_array().unwrap().len(), usize::from(broken.is_some()), "{end}");
+        let Some(broken) = broken else { continue };
+        assert_eq!(end["broken"][0], broken);
+        let (found, why) = tcp.iter().find(|(_, text)| text.starts_with(broken)).unwrap();
+        assert!(found == "unknown" && why.contains(": connection refused"), "{why}");
+        let (one, other) = if broken.starts_with('[') { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+        let means = means(&told);
+        assert!(
+            means.starts_with(&format!("{one} is broken at {broken}, {other} works at {works}. ")),
+            "{means}"
+        );
+        let people = hosts.vang(0, &["net", "doctor", ":65432"]).output().unwrap();
+        let text = String::from_utf8(people.stdout).unwrap();
+        assert!(text.ends_with(&format!(":65432 is well, but not at {broken}\n")), "{text}");
+        if n == 0 {
+            // IPv6 that swallows is worse: whoever prefers it waits. Then nothing is left that works.
+            hosts.sh(0, "nft -f - <<'END'\ntable inet t {\nchain in {\ntype filter hook input priority 0\nip6 daddr ::1 drop\n}\n}\nEND");
+            let look = || crate::doctor::told(hosts.vang(0, &["net", "doctor", ":65432", "--wait", "200ms"]));
+            let (code, told) = look();
+            assert_eq!((code, every(&told, "icmp")[0].0.as_str()), (0, "unknown"), "{told:?}");
+            assert!(every(&told, "tcp")[0].1.starts_with("[::1]:65432: timed out"), "{told:?}");
+            hosts.sh(0, "nft add rule inet t in ip daddr 127.0.0.1 drop");
+            let (code, told) = look();
+            let tcp = every(&told, "tcp");
+            assert_eq!((code, &told.last().unwrap()["failed"]), (1, &"tcp".into()), "{told:?}");
+            assert_eq!((tcp[0].0.as_str(), tcp[1].0.as_str()), ("unknown", "bad"), "{tcp:?}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_does_not_accept_is_told_by_its_queue() {
+    let hosts = Hosts::in_a_row(2);
+    let mut command = hosts.on(1, "python3");
+    command.args([
+        "-c",
+        "import socket, sys\nlistener = socket.create_server(('10.9.1.2', 65432), backlog=1)\n\
+         print('ready', flush=True)\nsys.stdin.read()",
+    ]);
+    let (mut server, _stdin) = Tail::start_with_stdin(command);
+    assert_eq!(server.line(), "ready");
+    let look = |from: usize| told(hosts.vang(from, &["net", "doctor", "10.9.1.2:65432", "--wait", "300ms"]));
+    // What the first steps connect stays in the queue, until that is full.
+    let (code, told) = look(1);
+    assert_eq!((code, &told.last().unwrap()["failed"]), (1, &"kind".into()), "{told:?}");
+    let text = step(&told, "kind")["text"].as_str().unwrap();
+    assert!(text.starts_with("timed out"), "{text}");
+    assert!(text.ends_with("; 2 of 1 wait to be accepted, which is full"), "{text}");
+    assert!(means(&told).starts_with("the program accepts too slowly or not at all"), "{told:?}");
+    let (code, told) = look(1);
+    assert_eq!((code, &told.last().unwrap()["failed"]), (1, &"tcp".into()), "{told:?}");
+    let text = step(&told, "tcp")["text"].as_str().unwrap();
+    assert!(text.starts_with("timed out"), "{text}");
+    assert!(text.ends_with("; 2 of 1 wait to be accepted, which is full"), "{text}");
+    // From elsewhere its queues cannot be seen, and that it is possible is said.
+    let (code, told) = look(0);
+    assert_eq!((code, &told.last().unwrap()["failed"]), (1, &"tcp".into()), "{told:?}");
+    assert!(means(&told).contains("as many connections wait there as may"), "{told:?}");
+}
+
+#[test]
+fn one_that_accepts_nobody_and_has_room_is_told_by_who_waits() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, told) = doctor(&listener.local_addr().unwrap().to_string(), &["--wait", "300ms"]);
+    assert_eq!((code, &told.last().unwrap()["failed"]), (1, &"kind".into()), "{told:?}");
+    let text = step(&told, "kind")["text"].as_str().unwrap();
+    assert!(text.starts_with("it takes connections and says nothing; "), "{text}");
+    assert!(text.ends_with(" wait to be accepted"), "{text}");
+    assert!(means(&told).starts_with("the program accepts too slowly or not at all"), "{told:?}");
 }

@@ -1,0 +1,125 @@
+//! The doctor's look at certificates: servers here show ones that began too late, have ended, or end soon. Made for each
+//! test, so that none of them ends by itself one day.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+use vang_nettools::doctor::{self, Asked};
+use vang_nettools::{Report, Stop, Target, Verdict};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A server with such a certificate; it answers each connection with a line in TLS.
+fn serving(names: &[&str], from: SystemTime, to: SystemTime) -> SocketAddr {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) = (from.into(), to.into());
+    let certificate = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+            // Somebody who speaks without TLS is answered too, as it were on a port for both.
+            if tls.read(&mut [0; 1_000]).is_err() {
+                let _ = tls.sock.write_all(b"220 mail\r\n");
+            }
+        }
+    });
+    address
+}
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The verdict, what was told of TLS, and what it means.
+fn looked_at(address: SocketAddr) -> (Verdict, Value, Vec<String>) {
+    let page = Page::default();
+    let report = Report::new(page.clone(), io::sink(), true, false);
+    let target: Target = address.to_string().parse().unwrap();
+    let asked = Asked { target, wait: Duration::from_secs(60) };
+    let verdict = doctor::run(&asked, &report, &Stop::after(None).unwrap()).unwrap();
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let tls = told.iter().find(|o| o["step"] == "tls" && o["found"] != "unknown").unwrap().clone();
+    let means = told.iter().filter(|o| o["event"] == "means").map(|o| o["text"].as_str().unwrap().to_owned());
+    (verdict, tls, means.collect())
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_or_has_ended_is_what_fails() {
+    let now = SystemTime::now();
+    for (from, to, said, left) in [
+        (now + DAY, now + 3 * DAY, "it is not valid yet", "2 days left"),
+        (now - 9 * DAY, now - 3 * DAY, "ended 3 days ago", ", vouched for by itself, ended"),
+        (now - 9 * DAY, now - DAY / 2, "ended less than a day ago", ", vouched for by itself, ended"),
+    ] {
+        let (verdict, tls, means) = looked_at(serving(&["127.0.0.1"], from, to));
+        let text = tls["text"].as_str().unwrap();
+        assert_eq!((verdict, &tls["found"]), (Verdict::Bad, &Value::from("bad")), "{text}");
+        assert!(text.ends_with(said) && text.contains(left), "{text}");
+        assert_eq!(means, ["renew it, and look whether this machine's clock and the server's are right"]);
+    }
+}
+
+#[test]
+fn one_that_ends_soon_is_good_and_warned_of() {
+    let now = SystemTime::now();
+    const SOON: &str = "its certificate ends soon: renew it before clients are refused";
+    // An hour is for the test itself.
+    for (days, left, warned) in [
+        (0, "less than a day left", &[SOON][..]),
+        (1, "1 day left", &[SOON]),
+        (13, "13 days left", &[SOON]),
+        (14, "14 days left", &[]),
+        (90, "90 days left", &[]),
+    ] {
+        let to = now + days * DAY + Duration::from_secs(3_600);
+        let (verdict, tls, means) = looked_at(serving(&["127.0.0.1"], now - DAY, to));
+        let text = tls["text"].as_str().unwrap();
+        assert_eq!((verdict, &tls["found"]), (Verdict::Good, &Value::from("good")), "{text}");
+        assert!(text.ends_with(left), "{text}");
+        assert_eq!(means, warned, "{text}");
+    }
+}
+
+#[test]
+fn one_for_somebody_else_is_named_and_of_many_names_some() {
+    let now = SystemTime::now();
+    let names: Vec<String> = (0..50).map(|n| format!("host-{n}.example")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (verdict, tls, means) = looked_at(serving(&names, now - DAY, now + 90 * DAY));
+    let text = tls["text"].as_str().unwrap();
+    assert_eq!(verdict, Verdict::Good, "{text}");
+    assert!(text.contains("certificate for host-0.example, host-1.example, "), "{text}");
+    assert!(text.contains("host-7.example and 42 more, vouched for by itself"), "{text}");
+    assert!(means[0].starts_with("browsers will refuse it for '127.0.0.1'"), "{means:?}");
+}
