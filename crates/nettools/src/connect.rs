@@ -123,15 +123,18 @@ impl Write for Patient<'_> {
 
 /// Names what went wrong while connecting to this address.
 pub(crate) fn trouble(address: SocketAddr, error: &io::Error) -> Trouble {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Trouble {
-            name: "scope missing".into(),
-            likely: "a link-local address is valid on one cable, and nobody said which",
-            advice: "name the interface behind it, as in fe80::1%eth0; `ip link` lists them",
-            passing: false,
-        },
-        _ => explain(error, Doing::Connect),
-    }
+    scope_missing(address).unwrap_or_else(|| explain(error, Doing::Connect))
+}
+
+/// What is wrong with an address that does not say on which cable it is.
+pub(crate) fn scope_missing(address: SocketAddr) -> Option<Trouble> {
+    let SocketAddr::V6(v6) = address else { return None };
+    (v6.ip().is_unicast_link_local() && v6.scope_id() == 0).then(|| Trouble {
+        name: "scope missing".into(),
+        likely: "a link-local address is valid on one cable, and nobody said which",
+        advice: "name the interface behind it, as in fe80::1%eth0; `ip link` lists them",
+        passing: false,
+    })
 }
 
 #[cfg(test)]

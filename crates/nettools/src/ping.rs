@@ -13,6 +13,7 @@ mod layers; // ping by what is above ICMP
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::connect::scope_missing;
 use crate::failure::Outcome;
 use crate::lookup::{Purpose, look_up};
 use crate::{Failure, Report, Stop, Verdict};
@@ -94,6 +95,10 @@ fn choose(asked: &Asked, stop: &Stop) -> Result<Option<SocketAddr>, Failure> {
         Only::V6 => address.is_ipv6(),
     };
     match found.addresses.into_iter().find(fits) {
+        // Sent all the same, it would go out by whichever interface comes first, and nobody would answer.
+        Some(address) if let Some(trouble) = scope_missing(address) => {
+            Err(Failure::System { doing: format!("cannot ping {}", address.ip()), trouble })
+        }
         Some(address) => Ok(Some(address)),
         None => Err(Failure::Usage(format!("'{}' has no address of that family", asked.host))),
     }

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::failure::explain;
@@ -26,6 +26,9 @@ use crate::{Failure, Report, Stop, Stopped, Verdict};
 /// Probes that are remembered after they were sent, so that a late answer and a duplicate are known for what they are:
 /// 8192, eight seconds of the quickest ping. At most half of what a sequence number tells apart.
 const REMEMBERED_MAX: usize = 1 << 13;
+
+/// Answers and errors that are taken in one go.
+const TAKEN_MAX: usize = 256;
 
 /// A probe that was sent.
 #[derive(Debug)]
@@ -75,6 +78,13 @@ pub(super) fn run(asked: &Asked, to: SocketAddr, report: &Report, stop: &Stop) -
                      raw one; it sees all ICMP of this machine, and we choose ours by the identifier"
                 .to_owned()
         }
+    })?;
+    report.explain(|| {
+        match socket.stamps {
+            true => "SO_TIMESTAMPNS is set: the kernel notes when an answer comes, and our own time is in no round trip",
+            false => "no SO_TIMESTAMPNS: round trips end when this program reads the answer, a little late",
+        }
+        .to_owned()
     })?;
     report.explain(|| {
         "IP_RECVERR is set: what routers say about our packets waits in the socket's error queue".to_owned()
@@ -173,17 +183,19 @@ impl Ping<'_> {
         Ok(())
     }
 
-    /// Everything that has come.
+    /// What has come, as far as one go takes it: a flood ends neither the sending nor the tool's end.
     fn take(&mut self) -> Result<(), Failure> {
-        let error = loop {
+        for _ in 0..TAKEN_MAX {
             match self.socket.receive() {
-                Ok(None) => return Ok(()),
-                Ok(Some(Came::Reply { seq, from, ttl, data })) => self.replied(seq, from, ttl, &data)?,
+                Ok(None) => break,
+                Ok(Some(Came::Reply { seq, from, ttl, data, waited })) => {
+                    self.replied(seq, from, ttl, &data, waited)?;
+                }
                 Ok(Some(Came::Error(refused))) => self.refused(&refused)?,
-                Err(error) => break error,
+                Err(error) => return Err(self.cannot("receive from", &error)),
             }
-        };
-        Err(self.cannot("receive from", &error))
+        }
+        Ok(())
     }
 
     /// Which probe has this number on the wire: its number, and its place in `probes`.
@@ -193,10 +205,17 @@ impl Ping<'_> {
         Some((self.tally.sent - back as u64, place))
     }
 
-    fn replied(&mut self, wire: u16, from: std::net::IpAddr, ttl: Option<u8>, data: &[u8]) -> io::Result<()> {
+    fn replied(
+        &mut self,
+        wire: u16,
+        from: IpAddr,
+        ttl: Option<u8>,
+        data: &[u8],
+        waited: Duration,
+    ) -> io::Result<()> {
         let Some((seq, place)) = self.find(wire) else { return Ok(()) };
         let Some(probe) = self.probes.get_mut(place) else { return Ok(()) };
-        let time = probe.sent.elapsed();
+        let time = flight(probe.sent, waited);
         let before = std::mem::replace(&mut probe.state, State::Answered);
         match before {
             State::Answered => self.tally.duplicates += 1,
@@ -223,6 +242,7 @@ impl Ping<'_> {
             time_us: us(time),
             duplicate: before == State::Answered,
             late: before == State::Lost,
+            elsewhere: from.to_canonical() != self.to.ip().to_canonical(),
             damaged_at: differs,
             time,
         })
@@ -232,7 +252,7 @@ impl Ping<'_> {
         let found = refused.seq.and_then(|wire| self.find(wire));
         let mut time = None;
         if let Some(probe) = found.and_then(|(_, place)| self.probes.get_mut(place)) {
-            time = Some(probe.sent.elapsed());
+            time = Some(flight(probe.sent, refused.waited));
             match probe.state {
                 State::Waiting => self.tally.errors += 1,
                 State::Lost => {
@@ -326,6 +346,13 @@ impl Ping<'_> {
     }
 }
 
+/// From sending to the kernel's note of the answer. Flight is measured by the clock that nobody sets; only what lay in the
+/// queue meanwhile is the other's, and cannot be longer than all of it.
+fn flight(sent: Instant, waited: Duration) -> Duration {
+    let all = sent.elapsed();
+    all.checked_sub(waited).unwrap_or(all)
+}
+
 /// What came of one echo request.
 pub(crate) enum Once {
     /// In this time.
@@ -355,7 +382,7 @@ pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, F
             None => {}
         }
         match socket.receive().map_err(cannot)? {
-            Some(Came::Reply { .. }) => return Ok(Once::Answered(began.elapsed())),
+            Some(Came::Reply { waited, .. }) => return Ok(Once::Answered(flight(began, waited))),
             Some(Came::Error(refused)) => {
                 let from = refused.from.map_or_else(|| "this machine".to_owned(), |from| from.to_string());
                 let said = match refused.kind {

@@ -1,11 +1,15 @@
 //! An ICMP socket: unprivileged where this machine lets our group have one, raw where we may, else a word on what to
 //! do. Echo requests out; echo replies in; and from the kernel's error queue (`IP_RECVERR`, `IPV6_RECVERR`; ip(7)) what
 //! routers and hosts said about our packets, which needs no root.
+//!
+//! The kernel notes when each packet came (`SO_TIMESTAMPNS`; socket(7)), so that what this program did meanwhile is in no
+//! round trip: the time in which a packet lay in the queue is told with it. Of a kernel that notes nothing it is no time.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
@@ -24,6 +28,10 @@ const RECEIVE_BYTES: usize = 1 << 16;
 
 /// Room for what the kernel tells beside a packet: an error with the address of who sent it, and a TTL.
 const CONTROL_BYTES: usize = 512;
+
+/// Packets that are not ours and are looked at in one go. A raw socket sees all ICMP of this machine, and whoever floods
+/// it keeps us neither from sending nor from ending.
+const OTHERS_MAX: usize = 256;
 
 /// `ee_origin` of `linux/errqueue.h`: the error came as ICMP from somebody, or is this machine's own.
 const ORIGIN_ICMP: u8 = 2;
@@ -54,6 +62,8 @@ pub(crate) struct IcmpSocket {
     socket: Socket,
     family: Family,
     pub(crate) way: Way,
+    /// The kernel notes when packets come.
+    pub(crate) stamps: bool,
     /// In every echo of ours. Unused by datagram sockets, whose identifier is the kernel's.
     id: u16,
     buffer: Vec<u8>,
@@ -62,8 +72,8 @@ pub(crate) struct IcmpSocket {
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
-    /// An answer to one of ours.
-    Reply { seq: u16, from: IpAddr, ttl: Option<u8>, data: Vec<u8> },
+    /// An answer to one of ours, and how long ago the kernel got it.
+    Reply { seq: u16, from: IpAddr, ttl: Option<u8>, data: Vec<u8>, waited: Duration },
     /// Somebody could not send one of ours on, or this machine could not send it at all.
     Error(Refused),
 }
@@ -81,6 +91,8 @@ pub(crate) struct Refused {
     pub(crate) errno: i32,
     /// The longest packet that the next cable takes, where the error says so.
     pub(crate) mtu: Option<u32>,
+    /// How long ago the kernel got it.
+    pub(crate) waited: Duration,
 }
 
 impl IcmpSocket {
@@ -113,9 +125,11 @@ impl IcmpSocket {
             }
         };
         set().map_err(|error| cannot_open(&error))?;
+        // Without it times are a little longer, and nothing else is worse.
+        let stamps = setsockopt(&socket, sockopt::ReceiveTimestampns, &true).is_ok();
         // Two pings of one machine differ by it, whatever else they have in common.
         let id = std::process::id() as u16;
-        Ok(IcmpSocket { socket, family, way, id, buffer: vec![0; RECEIVE_BYTES] })
+        Ok(IcmpSocket { socket, family, way, stamps, id, buffer: vec![0; RECEIVE_BYTES] })
     }
 
     /// Sends an echo request. An error of ICMP's that came for an earlier one is not this one's: it stays in the queue.
@@ -133,16 +147,15 @@ impl IcmpSocket {
         }
     }
 
-    /// What has come, if anything has: errors first, since a reply may have overtaken nothing.
+    /// What has come, if anything of ours is among the first of it: errors first, since a reply may have overtaken nothing.
     pub(crate) fn receive(&mut self) -> io::Result<Option<Came>> {
-        while let Some(came) = self.one(MsgFlags::MSG_ERRQUEUE)? {
-            if came.is_some() {
-                return Ok(came);
-            }
-        }
-        while let Some(came) = self.one(MsgFlags::empty())? {
-            if came.is_some() {
-                return Ok(came);
+        for queue in [MsgFlags::MSG_ERRQUEUE, MsgFlags::empty()] {
+            for _ in 0..OTHERS_MAX {
+                match self.one(queue)? {
+                    None => break,
+                    Some(None) => {}
+                    Some(Some(came)) => return Ok(Some(came)),
+                }
             }
         }
         Ok(None)
@@ -185,7 +198,8 @@ impl IcmpSocket {
             }
             _ => None,
         });
-        Some(Came::Reply { seq: echo.seq, from, ttl, data: echo.data.to_vec() })
+        let waited = waited(controls);
+        Some(Came::Reply { seq: echo.seq, from, ttl, data: echo.data.to_vec(), waited })
     }
 
     /// Behind an error the kernel gives our packet as far as the router sent it back, from ICMP's first byte on.
@@ -200,11 +214,16 @@ impl IcmpSocket {
             }
             _ => None,
         })?;
+        let is_icmp = [ORIGIN_ICMP, ORIGIN_ICMP6].contains(&error.ee_origin);
         let echo = Echo::read(packet);
-        if echo.is_some_and(|echo| echo.kind != self.family.echo_request() || !self.is_ours(&echo)) {
+        let is_ours = match &echo {
+            Some(echo) => echo.kind == self.family.echo_request() && self.is_ours(echo),
+            // Too short to tell; a raw socket is told of everybody's.
+            None => self.way == Way::Datagram || !is_icmp,
+        };
+        if !is_ours {
             return None;
         }
-        let is_icmp = [ORIGIN_ICMP, ORIGIN_ICMP6].contains(&error.ee_origin);
         let errno = error.ee_errno as i32;
         Some(Came::Error(Refused {
             seq: echo.map(|echo| echo.seq),
@@ -212,6 +231,7 @@ impl IcmpSocket {
             kind: is_icmp.then_some(Kind { kind: error.ee_type, code: error.ee_code }),
             errno,
             mtu: (Errno::from_raw(errno) == Errno::EMSGSIZE).then_some(error.ee_info),
+            waited: waited(controls),
         }))
     }
 
@@ -224,6 +244,17 @@ impl AsFd for IcmpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// How long ago the kernel got a packet. Its note is of the clock that people set; a clock that was set since then makes
+/// it no time.
+fn waited(controls: &[ControlMessageOwned]) -> Duration {
+    let came = controls.iter().find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(came) => Some(Duration::from(*came)),
+        _ => None,
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    came.zip(now).and_then(|(came, now)| now.checked_sub(came)).unwrap_or_default()
 }
 
 fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
@@ -248,4 +279,49 @@ fn cannot_open(error: &io::Error) -> Failure {
         passing: false,
     };
     Failure::System { doing, trouble }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    /// The next answer, waited for.
+    fn reply(socket: &mut IcmpSocket) -> (u16, Duration) {
+        loop {
+            poll(&mut [PollFd::new(&*socket, PollFlags::IN)], None).unwrap();
+            if let Some(Came::Reply { seq, waited, .. }) = socket.receive().unwrap() {
+                return (seq, waited);
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_says_how_long_an_answer_lay_in_the_queue() {
+        for (family, to) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
+            // Who may have no ICMP socket is told so; the tests in networks of their own have them.
+            let Ok(mut socket) = IcmpSocket::open(family, None) else { return };
+            assert!(socket.stamps);
+            let began = Instant::now();
+            for seq in 1..=2 {
+                socket.send(to.parse().unwrap(), seq, b"data").unwrap();
+            }
+            let (first, second) = (reply(&mut socket), reply(&mut socket));
+            assert_eq!((first.0, second.0), (1, 2));
+            for (_, waited) in [first, second] {
+                assert!(waited > Duration::ZERO && waited <= began.elapsed(), "{waited:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_note_of_the_future_is_no_time() {
+        let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(3_600);
+        assert_eq!(waited(&[ControlMessageOwned::ScmTimestampns(later.into())]), Duration::ZERO);
+        assert_eq!(waited(&[]), Duration::ZERO);
+    }
 }

@@ -42,6 +42,7 @@ impl Record for Begins {
 impl fmt::Display for Begins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Begins { host, address, family, socket, .. } = self;
+        let host = if host.is_empty() { "the empty host" } else { host };
         write!(f, "{host} is {address} ({family}); ICMP echo by {socket}, ")?;
         write!(f, "{} of data", size(self.size.into()))?;
         self.ttl.map_or(Ok(()), |ttl| write!(f, ", TTL {ttl}"))
@@ -64,6 +65,8 @@ pub(crate) struct Answered {
     pub(crate) duplicate: bool,
     /// Came after it was told to be lost.
     pub(crate) late: bool,
+    /// Came from another address than was asked: of a host with several, of a group, or forged.
+    pub(crate) elsewhere: bool,
     /// Its data is not what was sent: the first byte that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) damaged_at: Option<usize>,
@@ -82,6 +85,9 @@ impl fmt::Display for Answered {
             write!(f, ", TTL {ttl}")?;
         }
         write!(f, ", {}", duration(self.time))?;
+        if self.elsewhere {
+            f.write_str(", not from the address that was asked")?;
+        }
         if self.duplicate {
             f.write_str(", a duplicate")?;
         }

@@ -269,6 +269,49 @@ fn duplicates_damage_and_late_answers_are_told() {
 }
 
 #[test]
+fn an_answer_from_elsewhere_and_a_forged_or_short_packet_are_told_apart() {
+    let hosts = routed();
+    // What is short, of another's, or answers what was never asked is nobody's; then the answer, from another address.
+    let lines = "other = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); \
+                 other.bind(('10.9.2.12', 0)); \
+                 [s.sendto(p, who) for p in (b'\\0' * 2, b'\\0' * 7, b'\\3\\1\\0\\0' * 4, b'\\0' * 8)]; \
+                 real = s; s = other; send(packet); s = real";
+    for way in ["datagram", "raw"] {
+        if way == "datagram" {
+            allow_datagrams(&hosts);
+        } else {
+            hosts.sh(0, "echo '1 0' > /proc/sys/net/ipv4/ping_group_range");
+        }
+        let responder = answers(&hosts, lines);
+        let (code, objects) = objects(ping(&hosts, &[FAR[0], "-c", "2", "-i", "50ms"]));
+        assert_eq!((code, &objects[0]["socket"]), (0, &json!(way)), "{objects:?}");
+        let replies = of(&objects, "reply");
+        assert_eq!(replies.len(), 2, "{objects:?}");
+        for reply in replies {
+            assert_eq!((&reply["from"], &reply["elsewhere"]), (&json!("10.9.2.12"), &json!(true)));
+        }
+        assert_eq!(of(&objects, "error").len(), 0, "{objects:?}");
+        drop(responder);
+    }
+    let (_, objects) = objects(ping(&hosts, &["10.9.1.2", "-c", "1"]));
+    assert_eq!(of(&objects, "reply")[0]["elsewhere"], false);
+}
+
+#[test]
+fn a_link_local_address_needs_its_scope_and_with_it_is_reached() {
+    let hosts = Hosts::in_a_row(2);
+    let output = ping(&hosts, &["fe80::1", "-c", "1"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.starts_with("vang: cannot ping fe80::1: scope missing ("), "{stderr}");
+    let far = hosts.sh(1, "ip -6 -o addr show dev down1 scope link");
+    let far = far.split_whitespace().find(|word| word.starts_with("fe80::")).unwrap();
+    let far = format!("{}%up1", far.split('/').next().unwrap());
+    let (code, objects) = objects(ping(&hosts, &[&far, "-c", "1"]));
+    assert_eq!((code, &of(&objects, "reply")[0]["elsewhere"]), (0, &json!(false)), "{objects:?}");
+}
+
+#[test]
 fn ctrl_c_ends_it_with_its_summary() {
     let hosts = routed();
     let mut tail = Tail::start(ping(&hosts, &[FAR[0], "--interval", "20ms"]));

@@ -92,7 +92,7 @@ impl fmt::Display for Begins {
         write!(
             f,
             "{} is {} ({}); probes go up by {}",
-            self.host,
+            if self.host.is_empty() { "the empty host" } else { &self.host },
             self.to.ip(),
             self.family,
             layers.join(", ")
