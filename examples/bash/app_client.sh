@@ -3,6 +3,7 @@
 #     bash app_client.sh HOST PORT ACTION VALUE
 # `search` asks in JSON and prints the result; any other action is sent as bytes, and the answer's bytes are printed.
 source "$(dirname "$0")/vang.sh"
+silence=5
 
 if (($# != 4)); then
   echo "usage: $0 HOST PORT ACTION VALUE" >&2
@@ -24,7 +25,8 @@ if ! read_header <&3; then
 fi
 json_get "$header" content-type
 if [[ $value == text/json ]]; then
-  take "$length" <&3 && json_get "$taken" result && printf '%s\n' "$value"
+  take "$length" <&3 && json_get "$taken" result || { echo "app_client: no whole answer" >&2; exit 1; }
+  printf '%s\n' "$value"
 else
   head -c "$length" <&3
 fi

@@ -2,6 +2,8 @@
 # JSON is matched, not parsed: a key counts at any depth, and of the escapes \u and \/ stay (UTF-8 needs neither).
 export LC_ALL=C # lengths are bytes, and UTF-8 passes through
 content_bytes_max=1048576 # a vang server's default
+silence=0 # seconds in which the peer must have said what is waited for; 0: any
+head() { timeout "$silence" head "$@"; }
 
 take() { # COUNT: so many bytes of stdin into $taken, in whatever pieces they come; head never reads ahead
   { taken=$(head -c "$1"; printf .); } 2>/dev/null # the dot saves newlines at the end

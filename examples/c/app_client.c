@@ -26,7 +26,7 @@ int main(int count, char **words)
 {
 	FILE *in, *out;
 	if (count != 5) return fprintf(stderr, "usage: %s HOST PORT ACTION VALUE\n", words[0]), 2;
-	if (!open_streams(open_socket(words[1], words[2], connect), 0, &in, &out)) return 1;
+	if (!open_streams(open_socket(words[1], words[2], connect), 5, &in, &out)) return 1;
 	if (!ask(out, words[3], words[4]) || !read_message(in, &response)) return fputs("no answer\n", stderr), 1;
 	if (header_is(&response, "content-type", "\"text/json\"")) json_print(stdout, response.content, "result", "\n");
 	else fwrite(response.content, 1, response.length, stdout);

@@ -7,6 +7,7 @@ import { messages, text, write } from "./vang.mjs";
 
 async function main(host, port, action, value) {
   const socket = connect({ host, port: Number(port), allowHalfOpen: true });
+  socket.setTimeout(5_000, () => socket.destroy(new Error("the server says nothing"))); // of silence
   if (action === "search") write(socket, Buffer.from(JSON.stringify({ action, value })));
   else write(socket, Buffer.from(action + value), "binary/custom-client-binary-type", "binary");
   const { value: response } = await messages(socket).next();

@@ -6,7 +6,7 @@ import json, sys
 import vang
 
 def main(host, port, action, value):
-    with vang.connect(host, port) as stream:
+    with vang.connect(host, port, silence=5) as stream:
         if action == "search":
             request = json.dumps({"action": action, "value": value}, ensure_ascii=False)
             vang.write_message(stream, request.encode("utf-8"))

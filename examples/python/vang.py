@@ -4,8 +4,8 @@ import codecs, json, socket, sys
 
 CONTENT_BYTES_MAX = 1 << 20  # a vang server's default: no peer makes us keep more
 
-def connect(host, port):
-    return socket.create_connection((host, int(port))).makefile("rwb")
+def connect(host, port, silence=None):  # seconds that the peer may say nothing; None: any
+    return socket.create_connection((host, int(port)), silence).makefile("rwb")
 
 def read_exactly(stream, count):
     data = stream.read(count)  # waits, in whatever pieces they come

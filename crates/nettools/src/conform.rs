@@ -8,12 +8,14 @@
 //!   encodings  guide.txt          content in other encodings than UTF-8, by Python's names
 //!   frames     frames.txt         what is no message ends its own connection, and nothing else
 //!   session    session.txt        what a vang server answers by itself (not of a server of the guide)
+//!   post       `post`             sending, ids, following, resuming, in a room that was named for it
 //! ```
 //!
-//! Nothing is posted: no vector sends what a room would keep. What an implementation may choose (the order of keys, its own
+//! Nothing is posted but by the last, which runs only where a room is named: no vector sends what a room would keep. What an implementation may choose (the order of keys, its own
 //! words for what a JSON parser found) is not compared. With a listener it is a client that is judged: see `client`.
 
 pub mod client; // judging a client: what it sends, and whether it survives the answers
+mod post; // judging what posts and follows, where messages may be left
 mod compare; // is this the message that was expected?
 mod vectors; // the files, as cases
 mod wire; // one exchange on one connection
@@ -26,7 +28,7 @@ use vang_client::trouble::Doing;
 
 use self::compare::{Judged, Strictness};
 use self::vectors::Case;
-use self::wire::{End, Patience};
+use self::wire::{End, Patience, Place};
 use crate::failure::{Failure, Outcome};
 use crate::{Record, Report, Stop, Target, Verdict};
 
@@ -50,18 +52,30 @@ pub struct Asked {
     pub target: Target,
     /// `None`: found out by saying hello.
     pub profile: Option<Profile>,
-    /// Only cases whose name, as in `guide/search-dog`, has one of these in it; none: all.
+    /// Which cases.
+    pub choice: Choice,
+    /// A room in which messages may be left: then posting and following are judged as well.
+    pub post: Option<String>,
+}
+
+/// Some of the cases, by their names, as in `guide/search-dog`.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Only those whose name has one of these in it; none: all.
     pub only: Vec<String>,
-    /// Not those whose name has one of these in it: what a server does not claim.
+    /// Not those whose name has one of these in it: what is not claimed.
     pub skip: Vec<String>,
 }
 
-impl Asked {
-    fn wants(&self, suite: &str, case: &Case) -> bool {
-        let name = format!("{suite}/{}", case.name);
+impl Choice {
+    fn takes(&self, name: &str) -> bool {
         let has = |parts: &[String]| parts.iter().any(|part| name.contains(part.as_str()));
         (self.only.is_empty() || has(&self.only)) && !has(&self.skip)
     }
+}
+
+fn no_such_case() -> Failure {
+    Failure::Usage("no case has that in its name".to_owned())
 }
 
 /// What came of a case. Told to people when it failed; to programs always.
@@ -138,15 +152,25 @@ impl fmt::Display for Summary<'_> {
 
 /// Judges a server. `Bad`: a case failed.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let patience = Patience { answer: ANSWER_WAIT, stop: stop.clone() };
+    let patience = Patience { answer: ANSWER_WAIT, stop };
+    let Some(place) = Place::of(&asked.target, stop)? else {
+        report.means("stopped while the resolver had not answered yet")?;
+        return Ok(Verdict::Bad);
+    };
     let cannot = |error| Failure::of(format!("cannot reach {}", asked.target), &error, Doing::Connect);
     let profile = match asked.profile {
         Some(profile) => profile,
-        None => wire::profile(&asked.target, &patience).map_err(cannot)?,
+        None => wire::profile(&place, &patience).map_err(cannot)?,
     };
+    if let Some(room) = &asked.post {
+        let no = |why: &str| Failure::Usage(format!("cannot judge posting in '{room}': {why}"));
+        match profile {
+            Profile::Guide => return Err(no("a server of the guide has no rooms")),
+            Profile::Vang => post::is_open(room, &place, &patience).map_err(|why| no(&why))?,
+        }
+    }
     report.explain(|| format!("{} is judged as {profile:?}", asked.target).to_lowercase())?;
-    let mut all = Suite::default();
-    let mut complete = true;
+    let mut judging = Judging { asked, report, stop, all: Suite::default(), complete: true };
     for (suite, cases) in [
         ("guide", vectors::of_guide("guide")),
         ("values", vectors::of_guide("values")),
@@ -154,33 +178,18 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         ("frames", vectors::frames(profile)),
         ("session", if profile == Profile::Vang { vectors::session() } else { Vec::new() }),
     ] {
-        let mut sum = Suite { suite, ..Suite::default() };
-        for case in cases.iter().filter(|case| asked.wants(suite, case)) {
-            for (how, piece) in [("whole", usize::MAX), ("byte by byte", 1)] {
-                if stop.now().is_some() {
-                    complete = false;
-                    break;
-                }
-                let judged = judge(case, piece, &asked.target, &patience);
-                let why = judged.as_ref().err().cloned();
-                let tried = Tried { suite, case: &case.name, how, passed: why.is_none(), why };
-                if !tried.passed || report.is_json() {
-                    report.tell(&tried)?;
-                }
-                sum.passed += u64::from(tried.passed);
-                sum.failed += u64::from(!tried.passed);
-                sum.in_other_words += u64::from(judged == Ok(Judged::InOtherWords));
-            }
-        }
-        if sum.passed + sum.failed > 0 {
-            report.tell(&sum)?;
-        }
-        all.passed += sum.passed;
-        all.failed += sum.failed;
+        let cases = cases.iter().map(|case| (case.name.as_str(), case));
+        judging.suite(suite, cases, |case, piece| judge(case, piece, &place, &patience))?;
     }
-    let (passed, failed) = (all.passed, all.failed);
+    if let Some(room) = &asked.post {
+        let cases = post::CASES.iter().map(|case| (case.name, case));
+        judging.suite("post", cases, |case, piece| {
+            case.run(room, piece, &place, &patience).map(|()| Judged::Exact)
+        })?;
+    }
+    let Judging { all: Suite { passed, failed, .. }, complete, .. } = judging;
     if passed + failed == 0 && complete {
-        return Err(Failure::Usage("no case has that in its name".to_owned()));
+        return Err(no_such_case());
     }
     report.tell(&Summary { target: &asked.target, profile, passed, failed, complete })?;
     Ok(match (complete, failed) {
@@ -190,9 +199,55 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     })
 }
 
+/// One suite after the other.
+struct Judging<'a> {
+    asked: &'a Asked,
+    report: &'a Report,
+    stop: &'a Stop,
+    all: Suite,
+    complete: bool,
+}
+
+impl Judging<'_> {
+    /// Each case whole and byte by byte, unless the tool ends.
+    fn suite<'c, C: Copy>(
+        &mut self,
+        suite: &'static str,
+        cases: impl Iterator<Item = (&'c str, C)>,
+        judge: impl Fn(C, usize) -> Result<Judged, String>,
+    ) -> Result<(), Failure> {
+        let mut sum = Suite { suite, ..Suite::default() };
+        for (case, judged) in cases.filter(|(name, _)| self.asked.choice.takes(&format!("{suite}/{name}"))) {
+            for (how, piece) in [("whole", usize::MAX), ("byte by byte", 1)] {
+                let came = if self.complete { judge(judged, piece) } else { break };
+                // What the end of this tool cut off is no fault of the server's.
+                if came.is_err() && self.stop.now().is_some() {
+                    self.complete = false;
+                    break;
+                }
+                let why = came.as_ref().err().cloned();
+                let tried = Tried { suite, case, how, passed: why.is_none(), why };
+                if !tried.passed || self.report.is_json() {
+                    self.report.tell(&tried)?;
+                }
+                sum.passed += u64::from(tried.passed);
+                sum.failed += u64::from(!tried.passed);
+                sum.in_other_words += u64::from(came == Ok(Judged::InOtherWords));
+                self.complete = self.stop.now().is_none();
+            }
+        }
+        if sum.passed + sum.failed > 0 {
+            self.report.tell(&sum)?;
+        }
+        self.all.passed += sum.passed;
+        self.all.failed += sum.failed;
+        Ok(())
+    }
+}
+
 /// One case on a connection of its own; then, where it was abuse, whether the server still serves others.
-fn judge(case: &Case, piece: usize, target: &Target, patience: &Patience) -> Result<Judged, String> {
-    let came = wire::exchange(target, &case.sent, piece, case, patience)
+fn judge(case: &Case, piece: usize, place: &Place, patience: &Patience<'_>) -> Result<Judged, String> {
+    let came = wire::exchange(place, &case.sent, piece, case, patience)
         .map_err(|error| format!("no connection: {}", crate::failure::explain(&error, Doing::Connect)))?;
     let judged = compare::answers(&came.bytes, case)?;
     match (case.ends, came.end) {
@@ -206,7 +261,7 @@ fn judge(case: &Case, piece: usize, target: &Target, patience: &Patience) -> Res
     }
     if case.is_abuse {
         let fine = vectors::plain_exchange();
-        let others = wire::exchange(target, &fine.sent, usize::MAX, &fine, patience);
+        let others = wire::exchange(place, &fine.sent, usize::MAX, &fine, patience);
         let others = others.map_err(|error| format!("afterwards nobody is served: {error}"))?;
         compare::answers(&others.bytes, &fine)
             .map_err(|why| format!("afterwards others are answered wrong: {why}"))?;

@@ -2,7 +2,7 @@
 //! non-blocking socket, waited for with `Stop`.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::failure::explain;
@@ -66,6 +66,22 @@ impl<'a> Patient<'a> {
         }
         patient.socket.set_tcp_nodelay(true)?;
         Ok(patient)
+    }
+
+    /// One that stands already. Nothing is read or written before it is said until when.
+    pub(crate) fn over(socket: Socket, stop: &'a Stop) -> io::Result<Patient<'a>> {
+        socket.set_nonblocking(true)?;
+        Ok(Patient { socket, until: Instant::now(), stop, stopped: None })
+    }
+
+    /// Nothing more is sent; receiving goes on.
+    pub(crate) fn end_writing(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Write)
+    }
+
+    /// Ends it without order: what was not sent yet is lost, and the peer is told so.
+    pub(crate) fn reset(self) -> io::Result<()> {
+        self.socket.set_linger(Some(Duration::ZERO))
     }
 
     /// Why the last read or write was given up, if the tool ends.

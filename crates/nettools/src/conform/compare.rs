@@ -129,7 +129,11 @@ fn same(found: &Frame, expected: &Frame, strictness: Strictness) -> Result<(), S
 
 /// An error reply as section 4 of the protocol has it.
 fn refusal(frame: &Frame) -> Result<(), String> {
-    let header = header(frame)?;
+    refusal_of(&header(frame)?, &frame.content)
+}
+
+/// The same, of a header and a content.
+pub(super) fn refusal_of(header: &Map<String, Value>, content: &[u8]) -> Result<(), String> {
     let text = |key: &str| header.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     if text("status") != Some("error") {
         return Err("a refusal should have come: 'status' is not \"error\"".to_owned());
@@ -138,14 +142,11 @@ fn refusal(frame: &Frame) -> Result<(), String> {
         return Err("a refusal has no 'code'".to_owned());
     }
     let Some(detail) = text("detail") else { return Err("a refusal has no 'detail'".to_owned()) };
-    let content: Option<Value> = serde_json::from_slice(&frame.content).ok();
-    let result = content.as_ref().and_then(|content| content.get("result")).and_then(Value::as_str);
+    let parsed: Option<Value> = serde_json::from_slice(content).ok();
+    let result = parsed.as_ref().and_then(|content| content.get("result")).and_then(Value::as_str);
     match result.and_then(|result| result.strip_prefix("Error: ")) {
         Some(said) if said == detail => Ok(()),
-        _ => Err(format!(
-            "a refusal's result should be \"Error: {detail}\", is {}",
-            quoted(&frame.content, 200)
-        )),
+        _ => Err(format!("a refusal's result should be \"Error: {detail}\", is {}", quoted(content, 200))),
     }
 }
 

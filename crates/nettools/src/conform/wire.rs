@@ -1,31 +1,34 @@
 //! One exchange on one connection: bytes out in pieces, bytes in until it is clear what becomes of it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use vang_proto::Decoder;
 use vang_proto::vang::RequestWriter;
 
 use super::vectors::Case;
 use super::{Profile, Target};
-use crate::Stop;
+use crate::connect::{NotConnected, Patient};
+use crate::lookup::{Purpose, look_up};
+use crate::{Failure, Stop};
 
 /// What comes back beyond this is not read: 4 MiB, far more than any answer.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// How long to wait.
-#[derive(Clone, Debug)]
-pub(super) struct Patience {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience<'a> {
     pub(super) answer: Duration,
-    pub(super) stop: Stop,
+    /// Ends all waiting; what was under way then is nobody's fault.
+    pub(super) stop: &'a Stop,
 }
 
-impl Patience {
-    fn until(&self) -> Instant {
-        let wait = self.stop.left().map_or(self.answer, |left| left.min(self.answer));
-        Instant::now() + wait
+impl Patience<'_> {
+    pub(super) fn until(&self) -> Instant {
+        Instant::now() + self.answer
     }
 }
 
@@ -46,86 +49,78 @@ pub(super) struct Came {
     pub(super) end: End,
 }
 
-/// A connected socket.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// Where a server is, looked up once.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// In the resolver's order.
+    Net(Vec<SocketAddr>),
+    Unix(PathBuf),
 }
 
-impl Stream {
-    pub(super) fn connect(target: &Target, patience: &Patience) -> io::Result<Stream> {
+impl Place {
+    /// `None`: somebody said stop before the resolver had answered.
+    pub(super) fn of(target: &Target, stop: &Stop) -> Result<Option<Place>, Failure> {
         match target {
-            Target::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
-            Target::Net { host, port } => {
-                let host = if host.is_empty() { "localhost" } else { host };
-                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-                for address in (host, port.unwrap_or(0)).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, patience.answer) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            return Ok(Stream::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+            Target::Unix(path) => Ok(Some(Place::Unix(path.clone()))),
+            Target::Net { port: None, .. } => {
+                Err(Failure::Usage(format!("a place with a port, as localhost:65432; '{target}' has none")))
+            }
+            Target::Net { host, port: Some(port) } => {
+                let found = look_up(host, *port, Purpose::Connect, stop)?;
+                Ok(found.map(|found| Place::Net(found.addresses)))
             }
         }
     }
 
-    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.write_all(bytes),
-            Stream::Unix(stream) => stream.write_all(bytes),
-        }
-    }
-
-    pub(super) fn end_writing(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-
-    /// Some bytes; none at the end. `TimedOut` when there was nothing until then.
-    pub(super) fn read(&mut self, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let read = match self {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer)),
-            Stream::Unix(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(buffer)),
+    pub(super) fn connect<'a>(&self, patience: &Patience<'a>) -> io::Result<Patient<'a>> {
+        let mut stream = match self {
+            Place::Unix(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                // With a full accept queue this would wait as long as that is full.
+                socket.set_nonblocking(true)?;
+                socket.connect(&SockAddr::unix(path)?)?;
+                Patient::over(socket, patience.stop)?
+            }
+            Place::Net(addresses) => first(addresses, patience)?,
         };
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-            _ => error,
-        })
+        stream.ends_at(patience.until());
+        Ok(stream)
     }
+}
 
-    /// All of it, unless the peer stops reading.
-    pub(super) fn write_in_pieces(&mut self, bytes: &[u8], piece: usize) {
-        for piece in bytes.chunks(piece.max(1)) {
-            // A peer that refuses does not read on: what it says is read all the same.
-            if self.write_all(piece).is_err() {
-                return;
-            }
+fn first<'a>(addresses: &[SocketAddr], patience: &Patience<'a>) -> io::Result<Patient<'a>> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match Patient::connect(*address, patience.answer, patience.stop) {
+            Ok(stream) => return Ok(stream),
+            Err(NotConnected::Failed(error)) => last = error,
+            Err(NotConnected::Stopped(_)) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+    Err(last)
+}
+
+/// All of it, unless the peer stops reading. A peer that refuses does not read on: what it says is read all the same.
+pub(super) fn write_in_pieces(stream: &mut Patient<'_>, bytes: &[u8], piece: usize) {
+    for piece in bytes.chunks(piece.max(1)) {
+        if stream.write_all(piece).is_err() {
+            return;
         }
     }
 }
 
 /// Sends a case's bytes in pieces of this many. Where the connection should stay open, one more request shows that it does.
 pub(super) fn exchange(
-    target: &Target,
+    place: &Place,
     sent: &[u8],
     piece: usize,
     case: &Case,
-    patience: &Patience,
+    patience: &Patience<'_>,
 ) -> io::Result<Came> {
-    let mut stream = Stream::connect(target, patience)?;
+    let mut stream = place.connect(patience)?;
     // What is long is not sent byte by byte: that would take longer than a server has to wait.
     let piece = if sent.len() > 4_096 { piece.max(97) } else { piece };
-    stream.write_in_pieces(sent, piece);
+    write_in_pieces(&mut stream, sent, piece);
     if case.ends {
         let (bytes, end) = read_until(&mut stream, patience, |_| false);
         return Ok(Came { bytes, end });
@@ -143,11 +138,15 @@ pub(super) fn exchange(
     Ok(Came { bytes, end })
 }
 
-fn read_until(stream: &mut Stream, patience: &Patience, is_enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, End) {
-    let until = patience.until();
+fn read_until(
+    stream: &mut Patient<'_>,
+    patience: &Patience<'_>,
+    is_enough: impl Fn(&[u8]) -> bool,
+) -> (Vec<u8>, End) {
+    stream.ends_at(patience.until());
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {
-        match stream.read(&mut buffer, until) {
+        match stream.read(&mut buffer) {
             Ok(0) => return (bytes, End::Closed),
             Ok(n) => bytes.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -178,8 +177,8 @@ fn last_frame(bytes: &[u8]) -> usize {
 }
 
 /// What this server is: one that knows `hello` is vang's.
-pub(super) fn profile(target: &Target, patience: &Patience) -> io::Result<Profile> {
-    let mut stream = Stream::connect(target, patience)?;
+pub(super) fn profile(place: &Place, patience: &Patience<'_>) -> io::Result<Profile> {
+    let mut stream = place.connect(patience)?;
     stream.write_all(&RequestWriter { name: None }.write(1, "hello", &[]))?;
     let (bytes, _) = read_until(&mut stream, patience, |bytes| count(bytes) > 0);
     let mut decoder = Decoder::default();

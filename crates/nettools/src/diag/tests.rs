@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Instant;
 
 use super::*;
 
@@ -113,7 +114,7 @@ fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
         inodes.extend([inode(&listener), inode(&waiting), inode(&client), inode(&server), inode(&udp)]);
         kept.push(Box::new((listener, waiting, client, server, udp)));
     }
-    let unix = std::os::unix::net::UnixListener::bind(dir.join("a socket")).unwrap();
+    let unix = UnixListener::bind(dir.join("a socket")).unwrap();
     let connected = UnixStream::connect(dir.join("a socket")).unwrap();
     inodes.extend([inode(&unix), inode(&connected)]);
     let told = |all: Vec<Socket>| {
@@ -122,7 +123,7 @@ fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
         told.sort();
         told
     };
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let both = [Protocol::Tcp, Protocol::Udp, Protocol::Unix]
             .map(|protocol| (told(Diag::open().all(protocol).unwrap()), told(table::all(protocol).unwrap())));
@@ -131,7 +132,7 @@ fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
             assert_eq!(both.map(|(diag, _)| diag.len()), [8, 2, 2]);
             break;
         }
-        assert!(std::time::Instant::now() < until, "{both:#?}");
+        assert!(Instant::now() < until, "{both:#?}");
     }
     std::fs::remove_dir_all(dir).unwrap();
 }

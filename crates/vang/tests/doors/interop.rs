@@ -462,31 +462,181 @@ while True:
 }
 
 #[test]
-fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
-    const CASES: usize = 12;
-    let judge = || {
-        let mut command = vang();
-        command.args(["net", "conform", "--listen", "127.0.0.1:0"]);
-        let mut running = Tail::start(command);
-        let address =
-            running.line().strip_prefix("listening on ").unwrap().split(": ").next().unwrap().to_owned();
-        (running, address)
-    };
-    for language in LANGUAGES {
-        let (mut running, address) = judge();
-        for case in 0..CASES {
-            let output = run(language, "app_client", &address, &["search", "ring"]);
-            // UTF-16, which not all of them claim.
-            if case != 4 {
-                assert_eq!(output.status.success(), case < 6, "{language} {case}: {output:?}");
-            }
-            let verdict = running.line();
-            assert!(verdict.starts_with("ok     "), "{language} {verdict}");
-        }
-        assert_eq!(running.line(), format!("{CASES} passed, 0 failed"), "{language}");
+fn posting_and_following_are_judged_in_the_room_that_was_named() {
+    let (dir, server) = serve(&[]);
+    // In a room that has a history, of others too, and twice: what the first run left is in nobody's way.
+    server.ok(&["send", "general", "before it"]);
+    for _ in 0..2 {
+        let (good, said) = judged(&server.addr, &["--post", "general"]);
+        assert!(good && said.contains("\npost      28 passed, 0 failed\n"), "{said}");
     }
-    let (mut running, address) = judge();
+    let history = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
+    assert!(history.lines().count() > 2 * 28 && history.contains(": said once\n"), "{history}");
+    let (good, said) = judged(&server.addr, &["--post", "general", "--only", "post/same-id"]);
+    assert!(good && said.starts_with("post      2 passed, 0 failed\n"), "{said}");
+    let data = dir.path().join("data").join("admin.sock");
+    let (good, said) = judged(&format!("unix:{}", data.display()), &["--post", "general", "--only", "post/"]);
+    assert!(good, "{said}");
+    // Nothing is posted where it cannot be.
+    let (_running, guides) = app_server("python");
+    for (address, room, why) in [
+        (&server.addr, "nowhere", "cannot judge posting in 'nowhere': 'who' was refused: no-room: "),
+        (&guides, "general", "cannot judge posting in 'general': a server of the guide has no rooms"),
+    ] {
+        let output = vang().args(["net", "conform", address, "--post", room]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).starts_with(&format!("vang: {why}")), "{}", stderr(&output));
+    }
+}
+
+/// A vang server with a fault, as far as posting goes; what it does wrong is its first argument.
+const FAULTY: &str = r#"
+import json, socket, struct, sys, threading
+fault, lock, posted, ids, followers = sys.argv[1], threading.Lock(), [], {}, []
+listener = socket.create_server(("127.0.0.1", 0)); print("listening on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
+def message(content=b"", **keys):
+    head = {"byteorder": "little", "content-type": "text/json", "content-encoding": "utf-8", "content-length": len(content)} | keys
+    head = json.dumps(head).encode()
+    return struct.pack(">H", len(head)) + head + content
+def reply(header, result, **keys):
+    re = header.get("re", header.get("id"))
+    return message(json.dumps({"result": result}).encode(), status="ok", **keys, **({} if re is None else {"re": re}))
+def refusal(header, code):
+    keys = {"status": "error", "code": code, "detail": "no", "content-type": "text/json"}
+    re = header.get("re", header.get("id"))
+    return message(b'{"result": "Error: no"}', **keys, **({} if re is None else {"re": re}))
+def event(n, header, content):
+    return message(content, **{"content-type": header["content-type"], "content-encoding": header["content-encoding"], "byteorder": header["byteorder"]},
+                   event="message", seq=n, room="r", n=n, time="2026-05-01T14:03:59.123Z" if fault != "time" else "now", **{"from": "guest:anon"})
+def send(header, content, out):
+    known = ids.get(header["id"])
+    if known and fault != "forgets-ids":
+        n, before = known
+        return out(reply(header, "r#%d" % n, room="r", n=n, seq=n, address="r#%d" % n) if before == content or fault == "takes-anything" else refusal(header, "id-reused"))
+    n = len(posted) + 1
+    ids[header["id"]] = n, content
+    posted.append(event(n, header, content))
+    answer = reply(header, "r#%d" % n, room="r", n=n, seq=n, address="r#%d" % n)
+    if fault != "event-first": out(answer)
+    for follower in followers: follower(posted[-1] * (2 if fault == "twice" else 1))
+    if fault == "event-first": out(answer)
+def serve(connection):
+    out, stream, follows = connection.sendall, connection.makefile("rb"), False
+    def quietly(data):
+        try: out(data)
+        except OSError: pass
+    while head := stream.read(2):
+        header = json.loads(stream.read(struct.unpack(">H", head)[0]))
+        content = stream.read(header["content-length"])
+        with lock:
+            if header["action"] == "hello": out(reply(header, "x", protocol=1))
+            elif header["action"] in ("ping", "who"): out(reply(header, "pong"))
+            elif header["action"] == "send": send(header, content, out)
+            elif follows and ("since" in header or "seq" in header): out(refusal(header, "already-following"))
+            elif header.get("journal", "j") != "j": out(refusal(header, "journal-changed"))
+            elif header.get("seq", 0) > len(posted): out(refusal(header, "seq-ahead"))
+            else:
+                out(reply(header, ["r"], journal="j", epoch="e", seq=len(posted)))
+                start = header.get("since", header.get("seq", len(posted)))
+                for old in posted[start + (fault == "loses"):]: out(old)
+                if not follows: followers.append(quietly)
+                follows = True
+while True:
+    connection, _ = listener.accept()
+    threading.Thread(target=lambda c=connection: serve(c), daemon=True).start()
+"#;
+
+#[test]
+fn a_server_that_posts_or_follows_wrong_is_told_where() {
+    for (fault, case, why) in [
+        ("none", "", ""),
+        (
+            "forgets-ids",
+            "same-id-same-address",
+            "the same id again should be Sent { address: \"r#1\", n: 1, seq: 1 }",
+        ),
+        ("takes-anything", "id-reused", "a refusal should have come"),
+        ("event-first", "reply-before-own-event", "an own message was shown before its reply"),
+        ("twice", "reply-before-own-event", "a message was shown twice"),
+        ("loses", "resume-what-was-missed-once", "after number 1 comes 3, and no hole between them"),
+        ("loses", "follow-from-a-number", "after number 1 comes 3, and no hole between them"),
+        ("time", "follow-from-a-number", "'time' should be RFC 3339 in UTC with milliseconds, is \"now\""),
+    ] {
+        let mut command = python();
+        command.args(["-c", FAULTY, fault]);
+        let mut running = Tail::start(command);
+        let address = running.line().strip_prefix("listening on ").unwrap().to_owned();
+        let only = if case.is_empty() { "post/".to_owned() } else { format!("post/{case}") };
+        // Pages of history are beyond it.
+        let (good, said) = judged(&address, &["--post", "r", "--only", &only, "--skip", "history"]);
+        assert_eq!(good, fault == "none", "{fault}: {said}");
+        assert!(good || said.contains(&format!("FAILED post/{case} (whole)\n  {why}")), "{fault}: {said}");
+    }
+}
+
+#[test]
+fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
+    // Those whose answer not every client claims to read, and those of which bash sees no fault.
+    const NOT_CLAIMED: [&str; 5] = ["utf-16", "latin-1", "unknown-encoding", "not-utf-8", "short-length"];
+    let judge = |more: &[&str]| {
+        let mut command = vang();
+        command.args(["net", "conform", "--listen", "127.0.0.1:0"]).args(more);
+        let mut running = Tail::start(command);
+        let first = running.line();
+        let (address, cases) =
+            first.strip_prefix("listening on ").unwrap().split_once(": run your client ").unwrap();
+        let cases: usize = cases.split(' ').next().unwrap().parse().unwrap();
+        (running, address.to_owned(), cases)
+    };
+    // Each beside the others: what they do about silence takes its time.
+    std::thread::scope(|scope| {
+        for language in LANGUAGES.into_iter().chain(["vang"]) {
+            scope.spawn(move || {
+                let (mut running, address, cases) = judge(&[]);
+                assert!(cases >= 22);
+                for _ in 0..cases {
+                    let output = match language {
+                        "vang" => {
+                            let args = ["request", &address, "search", "ring", "--timeout", "5s"];
+                            vang().args(args).output().unwrap()
+                        }
+                        _ => run(language, "app_client", &address, &["search", "ring"]),
+                    };
+                    let verdict = running.line();
+                    assert!(verdict.starts_with("ok     "), "{language} {verdict}");
+                    let case = verdict[7..].split(':').next().unwrap().to_owned();
+                    let fails = verdict.ends_with("(it should have said what is wrong, and failed)");
+                    if ["python", "vang"].contains(&language) || !NOT_CLAIMED.contains(&case.as_str()) {
+                        assert_eq!(output.status.success(), !fails, "{language} {case}: {output:?}");
+                        assert_eq!(output.stderr.is_empty(), !fails, "{language} {case}: {output:?}");
+                        let shown = String::from_utf8_lossy(&output.stdout);
+                        let text = verdict.split("(it should have printed \"").nth(1);
+                        let text = text.map(|text| text.trim_end_matches("\")"));
+                        assert!(
+                            text.is_none_or(|text| shown == format!("{text}\n")),
+                            "{language} {case}: {shown}"
+                        );
+                    }
+                }
+                assert_eq!(running.line(), format!("{cases} passed, 0 failed"), "{language}");
+            });
+        }
+    });
+    let (mut running, address, _) = judge(&[]);
     drop(TcpStream::connect(&address).unwrap());
     assert_eq!(running.line(), "FAILED usual: an answer in one piece, then the end");
     assert_eq!(running.line(), "  it closed before its request was whole: \"\"");
+    // The end of the judge is no fault of the client's, in the middle of whatever.
+    let _silent = TcpStream::connect(&address).unwrap();
+    Command::new("kill").args(["-INT", &running.pid().to_string()]).status().unwrap();
+    assert_eq!(running.line(), "0 passed, 1 failed; 21 not run");
+    assert_eq!(running.wait().code(), Some(1));
+    // One case alone.
+    let (mut running, address, cases) = judge(&["--only", "reset"]);
+    assert_eq!(cases, 1);
+    run("python", "app_client", &address, &["search", "ring"]);
+    assert!(running.line().starts_with("ok     reset: "));
+    let output =
+        vang().args(["net", "conform", "--listen", "127.0.0.1:0", "--only", "nonesuch"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
