@@ -151,15 +151,28 @@ impl fmt::Display for Address {
             Address::Net(address) => f.pad(&address.to_string()),
             Address::Unix(None, 0) => f.pad("*"),
             Address::Unix(None, inode) => f.pad(&format!("* {inode}")),
-            Address::Unix(Some(name), _) => f.pad(name),
+            Address::Unix(Some(name), _) => f.pad(&spelled(name)),
         }
     }
 }
 
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            // JSON has its own way with line ends.
+            Address::Unix(Some(name), _) => serializer.serialize_str(name),
+            Address::Net(_) | Address::Unix(None, _) => serializer.collect_str(self),
+        }
     }
+}
+
+/// A name of anybody's as part of one line: a path and a process's name may have line ends in them.
+pub(crate) fn spelled(name: &str) -> String {
+    let spell = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    name.chars().map(spell).collect()
 }
 
 /// What a TCP socket waits for, and how long still.

@@ -58,11 +58,11 @@ impl Owners {
             let Ok(link) = fs::read_link(file.path()) else { continue };
             let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'));
             let Some(inode) = inode.and_then(|inode| inode.parse().ok()) else { continue };
-            let (process, uid) = process.get_or_insert_with(|| {
-                let name = fs::read(at.join("comm")).unwrap_or_default();
-                let uid = fs::metadata(at).map_or(0, |about| about.uid());
-                (String::from_utf8_lossy(&name).trim_end().to_owned(), uid)
-            });
+            if process.is_none() {
+                process = of_process(at);
+            }
+            // It has ended meanwhile, and its sockets are nobody's.
+            let Some((process, uid)) = &process else { return };
             let fd = file.file_name().to_str().and_then(|fd| fd.parse().ok()).unwrap_or_default();
             let owner = Owner { pid, process: process.clone(), fd, uid: *uid };
             self.by_inode.entry(inode).or_default().push(owner);
@@ -78,6 +78,13 @@ impl Owners {
     pub(crate) fn user(&self, uid: u32) -> String {
         self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
     }
+}
+
+/// A process's name and user.
+fn of_process(at: &Path) -> Option<(String, u32)> {
+    let name = fs::read(at.join("comm")).ok()?;
+    let uid = fs::metadata(at).ok()?.uid();
+    Some((String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(&name)).into_owned(), uid))
 }
 
 fn users() -> HashMap<u32, String> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use self::trouble::Trouble;
-use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot};
+use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot, spelled};
 use crate::failure::{Failure, Outcome};
 pub use crate::owners::Owner;
 use crate::owners::Owners;
@@ -144,13 +144,9 @@ impl Row {
     }
 
     fn held_by(&self) -> String {
-        match self.owners.as_slice() {
-            [] => "-".to_owned(),
-            [owner] => format!("{} ({}:{})", owner.process, owner.pid, owner.fd),
-            [owner, others @ ..] => {
-                format!("{} ({}:{}) +{}", owner.process, owner.pid, owner.fd, others.len())
-            }
-        }
+        let [owner, others @ ..] = self.owners.as_slice() else { return "-".to_owned() };
+        let more = if others.is_empty() { String::new() } else { format!(" +{}", others.len()) };
+        format!("{} ({}:{}){more}", spelled(&owner.process), owner.pid, owner.fd)
     }
 }
 
@@ -173,7 +169,7 @@ impl fmt::Display for Row {
             }
             _ => (number(self.recv_q), number(self.send_q)),
         };
-        let user = self.user.as_deref().unwrap_or("-");
+        let user = self.user.as_deref().map_or("-".to_owned(), spelled);
         let (protocol, state) = (self.protocol, self.state);
         let (local, peer, holder) = (&self.local, &self.peer, self.held_by());
         write!(f, "{mark}{protocol:6}{state:12} {recv:>9} {send:>9}  ")?;

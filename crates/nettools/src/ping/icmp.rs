@@ -205,6 +205,11 @@ impl Echo<'_> {
         bytes
     }
 
+    /// Is this whole, by its checksum? Of IPv4; of IPv6 the checksum covers more, and the kernel has looked at it.
+    pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+        checksum(bytes) == 0
+    }
+
     /// From ICMP's first byte on. `None`: too short to be one.
     pub(crate) fn read(bytes: &[u8]) -> Option<Echo<'_>> {
         let (header, data) = bytes.split_first_chunk::<ECHO_HEADER_BYTES>()?;
@@ -276,7 +281,10 @@ mod tests {
             let echo = Echo { kind: Family::V4.echo_request(), id: 0x1234, seq: 0xffff, data: &data };
             let bytes = echo.write();
             assert_eq!(Echo::read(&bytes), Some(echo));
-            assert_eq!(checksum(&bytes), 0, "a right sum makes the whole zero; {len}");
+            assert!(Echo::is_whole(&bytes), "a right sum makes the whole zero; {len}");
+            let mut broken = bytes;
+            broken[5] ^= 1;
+            assert!(!Echo::is_whole(&broken));
         }
         // RFC 1071's own example.
         assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);

@@ -187,8 +187,12 @@ impl IcmpSocket {
     }
 
     fn reply(&self, packet: &[u8], from: IpAddr, controls: &[ControlMessageOwned]) -> Option<Came> {
-        let with_header = self.way == Way::Raw && self.family == Family::V4;
-        let echo = Echo::read(if with_header { behind_ipv4(packet)? } else { packet })?;
+        let packet = match (self.way, self.family) {
+            // A raw socket gets packets before the kernel has looked at their sums.
+            (Way::Raw, Family::V4) => behind_ipv4(packet).filter(|icmp| Echo::is_whole(icmp))?,
+            _ => packet,
+        };
+        let echo = Echo::read(packet)?;
         if echo.kind != self.family.echo_reply() || !self.is_ours(&echo) {
             return None;
         }

@@ -44,7 +44,13 @@ pub(crate) struct Args {
     )]
     size: u32,
     /// How many routers a packet may pass; the one that drops it says so
-    #[arg(long, short = 't', value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(
+        long,
+        short = 't',
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..),
+        conflicts_with_all = ["tcp", "tls", "vang"]
+    )]
     ttl: Option<u8>,
     /// IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]

@@ -271,10 +271,10 @@ fn duplicates_damage_and_late_answers_are_told() {
 #[test]
 fn an_answer_from_elsewhere_and_a_forged_or_short_packet_are_told_apart() {
     let hosts = routed();
-    // What is short, of another's, or answers what was never asked is nobody's; then the answer, from another address.
+    // What is broken, short, of another's, or answers what was never asked is nobody's; then the answer, from another address.
     let lines = "other = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); \
                  other.bind(('10.9.2.12', 0)); \
-                 [s.sendto(p, who) for p in (b'\\0' * 2, b'\\0' * 7, b'\\3\\1\\0\\0' * 4, b'\\0' * 8)]; \
+                 [s.sendto(p, who) for p in (b'\\0\\0ab' + packet[4:], b'\\0' * 2, b'\\0' * 7, b'\\3\\1\\0\\0' * 4, b'\\0' * 8)]; \
                  real = s; s = other; send(packet); s = real";
     for way in ["datagram", "raw"] {
         if way == "datagram" {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
+use crate::harness::hosts::Hosts;
 use crate::harness::{PATIENCE, Tail, folder, vang};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "::1"];
@@ -515,6 +516,75 @@ fn whose_a_socket_is_stays_unsaid_where_only_root_may_know() {
     assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&last["shown"], &last["owner_hidden"]), (&Value::from(1), &Value::from(hidden)), "{text}");
+}
+
+#[test]
+fn names_with_line_ends_and_escapes_in_them_make_no_lines_of_their_own() {
+    let dir = folder();
+    let program = "import ctypes, socket, sys\n\
+                   ctypes.CDLL(None).prctl(15, b'a\\n\\x1b[31mb', 0, 0, 0)\n\
+                   s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1] + '/x\\ntcp \\x1b[31m'); s.listen()\n\
+                   print('ready', flush=True); sys.stdin.read()";
+    let mut command = Command::new("python3");
+    command.args(["-c", program]).arg(dir.path());
+    let (mut child, _stdin) = Tail::start_with_stdin(command);
+    assert_eq!(child.line(), "ready");
+    let pid = child.pid().to_string();
+    for forbids in [false, true] {
+        let mut command = vang();
+        if forbids {
+            command = Command::new("python3");
+            command.args(["-c", WITHOUT_NETLINK, env!("CARGO_BIN_EXE_vang")]);
+        }
+        command.args(["net", "sockets", "--unix", "--process", &pid]);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let socket = lines[1];
+        assert!(socket.contains(&format!(r"  a\n\u{{1b}}[31mb ({pid}:3)")), "{text}");
+        match forbids {
+            // The table is lines: what is behind the line's end is lost.
+            true => assert!(socket.contains(&format!("{}/x ", dir.path().display())), "{text}"),
+            false => assert!(socket.contains(r"/x\ntcp \u{1b}[31m "), "{text}"),
+        }
+        assert_eq!(lines[2], "1 socket: 1 listen", "{text}");
+    }
+    let all = look(&["--unix", "--process", &pid]);
+    assert!(all[0]["local"].as_str().unwrap().ends_with("/x\ntcp \u{1b}[31m"), "{all:?}");
+}
+
+#[test]
+fn link_local_sockets_have_their_scope() {
+    let hosts = Hosts::in_a_row(2);
+    let far = hosts.sh(1, "ip -6 -o addr show dev down1 scope link");
+    let far = far
+        .split_whitespace()
+        .find(|word| word.starts_with("fe80::"))
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let index = hosts.sh(1, "ip -o link show dev down1").split(':').next().unwrap().to_owned();
+    let mut command = hosts.vang(1, &["net", "echo", "serve", "--listen", &format!("[{far}%down1]:7000")]);
+    command.stderr(std::process::Stdio::null());
+    let mut serving = Tail::start(command);
+    assert!(serving.line().starts_with("listening on "));
+    let told = |host: usize, args: &[&str]| {
+        let output = hosts.vang(host, args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, text) = told(1, &["net", "sockets", "--port", "7000"]);
+    assert!(text.contains(&format!("[{far}%{index}]:7000")), "{text}");
+    let place = format!("[{far}%up1]:7000");
+    let (code, text) = told(0, &["net", "doctor", &place]);
+    assert!(code == Some(0) && text.contains("ok     icmp "), "{text}");
+    let (code, text) = told(0, &["net", "resolve", &format!("{far}%up1"), "7000"]);
+    assert!(code == Some(0) && text.contains("  flow info 0, scope "), "{text}");
+    let (code, text) = told(0, &["net", "ping", &format!("{far}%up1"), "--tcp", "7000", "--count", "1"]);
+    assert!(code == Some(0) && text.contains("TCP: 1 sent, 1 answer"), "{text}");
+    // Told by a machine that does not say which cable, it is nobody's.
+    let (code, text) = told(0, &["net", "doctor", &format!("[{far}]:7000")]);
+    assert!(code == Some(1) && text.contains("FAILED route  scope missing ("), "{text}");
 }
 
 #[test]
