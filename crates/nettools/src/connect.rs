@@ -139,7 +139,12 @@ impl Write for Patient<'_> {
 
 /// Names what went wrong while connecting to this address.
 pub(crate) fn trouble(address: SocketAddr, error: &io::Error) -> Trouble {
-    scope_missing(address).unwrap_or_else(|| explain(error, Doing::Connect))
+    trouble_at(address, error, Doing::Connect)
+}
+
+/// Names what went wrong while doing something with this address.
+pub(crate) fn trouble_at(address: SocketAddr, error: &io::Error, doing: Doing) -> Trouble {
+    scope_missing(address).unwrap_or_else(|| explain(error, doing))
 }
 
 /// What is wrong with an address that does not say on which cable it is.

@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use vang_client::trouble::Doing;
 
-use crate::connect::{NotConnected, trouble};
+use crate::connect::{NotConnected, trouble, trouble_at};
 use crate::lookup::{Purpose, look_up};
 use crate::{Failure, Report, Stop, Stopped, Target};
 
@@ -110,7 +110,10 @@ impl Door {
                     report
                         .explain(|| format!("{host} is also {other}; the server listens at {first} only"))?;
                 }
-                Door::net(first, how).map_err(|error| cannot(&error))?
+                Door::net(first, how).map_err(|error| Failure::System {
+                    doing: format!("cannot listen at {at}"),
+                    trouble: trouble_at(first, &error, Doing::Bind),
+                })?
             }
         };
         report.explain(|| match (how.kind, at) {

@@ -63,7 +63,7 @@ impl FromStr for Target {
             _ => Err(BadTarget::Port(text.to_owned())),
         };
         if let Some(rest) = typed.strip_prefix('[') {
-            let Some((host, rest)) = rest.split_once(']') else {
+            let Some((host, rest)) = rest.split_once(']').filter(|(host, _)| is_ipv6(host)) else {
                 return Err(BadTarget::Brackets(typed.to_owned()));
             };
             let port = match rest.strip_prefix(':') {
@@ -80,16 +80,16 @@ impl FromStr for Target {
                 Ok(Target::Net { host: host.to_owned(), port: port(text)? })
             }
             // An address alone; with a port behind it nobody could tell the two apart.
-            _ if typed
-                .split('%')
-                .next()
-                .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()) =>
-            {
-                Ok(Target::Net { host: typed.to_owned(), port: None })
-            }
+            _ if is_ipv6(typed) => Ok(Target::Net { host: typed.to_owned(), port: None }),
             _ => Err(BadTarget::Brackets(typed.to_owned())),
         }
     }
+}
+
+/// An IPv6 address, with a scope behind it or without.
+fn is_ipv6(text: &str) -> bool {
+    let address = text.split('%').next().unwrap_or(text);
+    address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 impl fmt::Display for Target {
@@ -144,6 +144,8 @@ mod tests {
             ("::1:x", "stands in brackets"),
             ("[::1", "stands in brackets"),
             ("[::1]80", "stands in brackets"),
+            ("[]:80", "stands in brackets"),
+            ("[localhost]:80", "stands in brackets"),
             ("", "nothing was given"),
             ("unix:", "nothing was given"),
         ] {

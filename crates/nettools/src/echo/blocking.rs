@@ -153,8 +153,10 @@ pub(super) fn threads(door: &Door, works: &Works) -> io::Result<Option<Stopped>>
         thread::scope(|scope| {
             let outcome = accept_all(door, works, |number, mut peer| {
                 peer.unless_turned(How::NoThread);
+                // Made here: allocators give each thread that asks a share of its own, much larger than this.
+                let mut scratch = vec![0; BUFFER];
                 let work = move || {
-                    attend(peer, number, crew, works, &mut vec![0; BUFFER]);
+                    attend(peer, number, crew, works, &mut scratch);
                     works.teller.thread_ends(Duration::ZERO);
                 };
                 let builder = thread::Builder::new().name("echo".to_owned()).stack_size(STACK_BYTES);

@@ -16,6 +16,7 @@ use super::content::Content;
 use super::measure::{Standing, Tally};
 use super::peer::{BUFFER, NARRATED_MAX};
 use super::send::{Asked, Back, Broken, Plan, Wrong};
+use crate::connect::trouble;
 use crate::failure::{Failure, Outcome, explain};
 use crate::place::Address;
 use crate::{Report, Stop, Stopped, Verdict, quoted};
@@ -61,8 +62,10 @@ pub(super) fn run(
     let address = addresses.next();
     let address = address.ok_or_else(|| Failure::Usage(format!("{} has no address", asked.to)))?;
     let other = addresses.next();
-    let socket = open(address)
-        .map_err(|error| Failure::of(format!("cannot send to {address}"), &error, Doing::Connect))?;
+    let socket = open(address).map_err(|error| Failure::System {
+        doing: format!("cannot send to {address}"),
+        trouble: trouble(address, &error),
+    })?;
     report.explain(|| {
         format!("socket, connect to {address}: for UDP only a note whom we mean; nothing is sent yet")
     })?;

@@ -88,9 +88,10 @@ pub(super) struct Streams<'a> {
     connected: u64,
     wrong: u64,
     broken: u64,
-    /// Why the last broke, how many one after the other for that, and how many of all were not told.
+    /// Why the last broke, how many one after the other for that; how many faults were told, and how many not.
     last_cause: String,
     alike: u64,
+    faults_told: u64,
     untold: u64,
 }
 
@@ -150,6 +151,7 @@ impl<'a> Streams<'a> {
             broken: 0,
             last_cause: String::new(),
             alike: 0,
+            faults_told: 0,
             untold: 0,
         })
     }

@@ -160,7 +160,8 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     let blocked_at = match ended {
         Filled::Refused => Some(writer.blocked_at),
         // Stopped before it was known whether that was the last.
-        Filled::Never | Filled::Stopped(_) => writer.first_refusal,
+        Filled::Stopped(_) => writer.first_refusal,
+        Filled::Never => None,
     };
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     report.tell(&Summary { written: writer.written, blocked_at, drained, took_us })?;

@@ -193,6 +193,12 @@ pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
             report.tell(&Taken { peer: new.peer.clone(), connections: held.len() + 1 })?;
             report.draw(&heading(new.ends.is_unix()))?;
             held.push(new);
+            if held.len() == CONNECTIONS_MAX {
+                report.means(&format!(
+                    "{CONNECTIONS_MAX} connections are held, and no more are accepted until one closes: whoever comes waits \
+                     in the accept queue, which is an experiment too (`vang net sockets --state listen`)"
+                ))?;
+            }
         }
         let mut still = Vec::new();
         for mut connection in held {

@@ -143,8 +143,9 @@ fn network_unreachable_by_this_machines_own_routes_or_by_a_routers_word() {
         let cause = "has this machine a network, and a way to that address?";
         let said = says(hosts.vang(0, &["net", "resolve", host, "80"]), 1);
         has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
+        let place = if host.contains(':') { format!("[{host}]:80") } else { format!("{host}:80") };
         for tool in ["echo", "stall"] {
-            let said = says(hosts.vang(0, &["net", tool, "send", &format!("[{host}]:80")]), 1);
+            let said = says(hosts.vang(0, &["net", tool, "send", &place]), 1);
             has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
         }
         let said = says(hosts.vang(0, &["net", "ping", host, "--count", "1"]), 1);
@@ -288,8 +289,14 @@ fn name_not_found() {
 
 #[test]
 fn a_link_local_address_without_its_scope() {
-    for tool in ["echo", "stall"] {
-        let said = says(net(&[tool, "send", "[fe80::1]:7"]), 1);
+    for tool in [
+        &["echo", "send"][..],
+        &["echo", "send", "--udp"],
+        &["echo", "serve", "--listen"],
+        &["stall", "send"],
+        &["stall", "serve", "--listen"],
+    ] {
+        let said = says(net(&[tool, &["[fe80::1]:7"]].concat()), 1);
         let cause = "a link-local address is valid on one cable, and nobody said which";
         has(&said, "scope missing", cause, "name the interface behind it, as in fe80::1%eth0");
     }

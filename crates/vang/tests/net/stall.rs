@@ -303,6 +303,17 @@ fn a_reader_that_goes_while_it_is_waited_for_is_a_reset() {
 }
 
 #[test]
+fn more_than_it_holds_wait_in_the_accept_queue() {
+    let (mut server, address) = serve("127.0.0.1", &[]);
+    let mut held: Vec<TcpStream> = (0..65).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert!(next(&mut server, "means")["text"].as_str().unwrap().starts_with("64 connections are held"));
+    // One goes, and the last has its turn.
+    let last = held[64].local_addr().unwrap().to_string();
+    drop(held.remove(0));
+    assert_eq!(next(&mut server, "accepted")["peer"], *last);
+}
+
+#[test]
 fn a_reader_without_room_for_another_says_so_and_goes_on() {
     let mut command = Command::new("sh");
     // Enough to begin with, and for a few connections.

@@ -19,6 +19,9 @@ use crate::{place, quoted};
 /// cause, for hundreds break alike.
 const ALIKE_TOLD_MAX: u64 = 3;
 
+/// Of all that went wrong so many are told; the rest is counted.
+const FAULTS_TOLD_MAX: u64 = 100;
+
 /// Reads of one connection before the others have a turn.
 const STEPS: usize = 16;
 
@@ -217,8 +220,8 @@ impl Streams<'_> {
                 came: quoted(&bytes[at..], 16),
             };
             self.wrong += 1;
-            if self.told < TOLD_MAX {
-                self.told += 1;
+            if self.faults_told < FAULTS_TOLD_MAX {
+                self.faults_told += 1;
                 self.report.tell(&wrong)?;
             }
             self.lines[number].broke = true;
@@ -334,11 +337,11 @@ impl Streams<'_> {
         self.done(number);
         self.alike = if why == self.last_cause { self.alike + 1 } else { 1 };
         self.last_cause.clone_from(&why);
-        if self.alike > ALIKE_TOLD_MAX || self.told >= TOLD_MAX {
+        if self.alike > ALIKE_TOLD_MAX || self.faults_told >= FAULTS_TOLD_MAX {
             self.untold += 1;
             return Ok(());
         }
-        self.told += 1;
+        self.faults_told += 1;
         self.report.tell(&Broken { connection: number + 1, why, advice: advice.to_owned() })
     }
 
