@@ -30,7 +30,7 @@ use self::compare::{Judged, Strictness};
 use self::vectors::Case;
 use self::wire::{End, Patience, Place};
 use crate::failure::{Failure, Outcome};
-use crate::{Record, Report, Stop, Target, Verdict};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// How long an answer, or the end of a connection, may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -160,7 +160,14 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     let cannot = |error| Failure::of(format!("cannot reach {}", asked.target), &error, Doing::Connect);
     let profile = match asked.profile {
         Some(profile) => profile,
-        None => wire::profile(&place, &patience).map_err(cannot)?,
+        None => match wire::profile(&place, &patience) {
+            Ok(profile) => profile,
+            Err(_) if stop.now() == Some(Stopped::Asked) => {
+                report.means("stopped before there was a connection")?;
+                return Ok(Verdict::Bad);
+            }
+            Err(error) => return Err(cannot(error)),
+        },
     };
     if let Some(room) = &asked.post {
         let no = |why: &str| Failure::Usage(format!("cannot judge posting in '{room}': {why}"));
@@ -192,11 +199,16 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         return Err(no_such_case());
     }
     report.tell(&Summary { target: &asked.target, profile, passed, failed, complete })?;
-    Ok(match (complete, failed) {
-        (_, 1..) => Verdict::Bad,
+    Ok(verdict(complete, failed, stop))
+}
+
+/// What has not been looked at is not good.
+fn verdict(complete: bool, failed: u64, stop: &Stop) -> Verdict {
+    match (complete, failed) {
         (true, 0) => Verdict::Good,
-        (false, 0) => Verdict::TimedOut,
-    })
+        (false, 0) if stop.now() == Some(Stopped::TimedOut) => Verdict::TimedOut,
+        _ => Verdict::Bad,
+    }
 }
 
 /// One suite after the other.

@@ -141,6 +141,8 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     Ok(match (failed, stopped) {
         (Some(_), _) => Verdict::Bad,
         (None, Some(Stopped::TimedOut)) => Verdict::TimedOut,
-        (None, Some(Stopped::Asked) | None) => Verdict::Good,
+        // What has not been looked at is not well.
+        (None, Some(Stopped::Asked)) => Verdict::Bad,
+        (None, None) => Verdict::Good,
     })
 }

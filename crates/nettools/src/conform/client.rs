@@ -14,11 +14,11 @@ use vang_client::trouble::Doing;
 use vang_proto::Decoder;
 
 use super::wire::write_in_pieces;
-use super::{Choice, no_such_case};
+use super::{Choice, no_such_case, verdict};
 use crate::connect::Patient;
 use crate::failure::{Failure, Outcome};
 use crate::quote::quoted;
-use crate::{Record, Report, Stop, Target, Verdict};
+use crate::{Record, Report, Stop, Target};
 
 /// How long a client may take for its request, and to go away after the answer.
 const CLIENT_WAIT: Duration = Duration::from_secs(10);
@@ -269,11 +269,7 @@ pub fn run(listen: &Target, choice: &Choice, report: &Report, stop: &Stop) -> Ou
         sum.failed += usize::from(!passed);
     }
     report.tell(&sum)?;
-    Ok(match (sum.failed, sum.not_run) {
-        (1.., _) => Verdict::Bad,
-        (0, 0) => Verdict::Good,
-        (0, _) => Verdict::TimedOut,
-    })
+    Ok(verdict(sum.not_run == 0, sum.failed as u64, stop))
 }
 
 /// The next client; `None`: the tool ends.

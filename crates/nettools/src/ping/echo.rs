@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::failure::explain;
@@ -363,14 +364,19 @@ pub(crate) enum Once {
     Stopped(Stopped),
 }
 
+/// The number of the next single echo request.
+static ONCE: AtomicU16 = AtomicU16::new(1);
+
 /// One echo request and what comes of it, for who measures the layers above. Nothing is told.
 pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, Failure> {
     let family = family(to.ip());
     let mut socket = IcmpSocket::open(family, asked.ttl)?;
     let data = vec![0; asked.size as usize];
+    // A raw socket hears late answers to the one before it as well.
+    let seq = ONCE.fetch_add(1, Ordering::Relaxed);
     let cannot = |error: io::Error| Failure::of(format!("cannot ping {}", to.ip()), &error, Doing::Connect);
     let began = Instant::now();
-    if let Err(error) = socket.send(to, 1, &data) {
+    if let Err(error) = socket.send(to, seq, &data) {
         return Ok(Once::Refused(format!("this machine: {}", explain(&error, Doing::Connect).name)));
     }
     loop {
@@ -382,6 +388,8 @@ pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, F
             None => {}
         }
         match socket.receive().map_err(cannot)? {
+            Some(Came::Reply { seq: of, .. }) if of != seq => {}
+            Some(Came::Error(Refused { seq: Some(of), .. })) if of != seq => {}
             Some(Came::Reply { waited, .. }) => return Ok(Once::Answered(flight(began, waited))),
             Some(Came::Error(refused)) => {
                 let from = refused.from.map_or_else(|| "this machine".to_owned(), |from| from.to_string());

@@ -222,3 +222,32 @@ fn one_that_accepts_nobody_and_has_room_is_told_by_who_waits() {
     assert!(text.ends_with(" wait to be accepted"), "{text}");
     assert!(means(&told).starts_with("the program accepts too slowly or not at all"), "{told:?}");
 }
+
+#[test]
+fn whoever_stops_it_is_told_how_far_it_came() {
+    for (tool, said) in [
+        ("doctor", "stopped before the end; nothing is wrong so far"),
+        ("conform", "; stopped before the end"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        for (args, code) in [(&[][..], 1), (&["--timeout", "300ms"], 124)] {
+            let mut command = vang();
+            command.args(["net", tool, &address]).args(args);
+            let mut running = Tail::start(command);
+            // It waits for an answer, or is about to.
+            let waits = listener.accept().unwrap();
+            if args.is_empty() {
+                Command::new("kill").args(["-INT", &running.pid().to_string()]).status().unwrap();
+            }
+            assert_eq!(running.wait().code(), Some(code), "{tool}");
+            let lines = running.until_end();
+            assert!(lines.last().unwrap().ends_with(said), "{tool}: {lines:?}");
+            drop(waits);
+            // What it left in the queue is the next one's, else.
+            listener.set_nonblocking(true).unwrap();
+            while listener.accept().is_ok() {}
+            listener.set_nonblocking(false).unwrap();
+        }
+    }
+}

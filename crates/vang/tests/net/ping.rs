@@ -269,6 +269,23 @@ fn duplicates_damage_and_late_answers_are_told() {
 }
 
 #[test]
+fn an_old_answer_is_not_the_next_ones() {
+    let hosts = routed();
+    // To whatever is asked the first answer comes again; a raw socket hears it.
+    let responder = answers(&hosts, "held.append(packet); send(held[0])");
+    let args = [FAR[0], "--tcp", "9", "--count", "2", "--interval", "10ms", "--wait", "300ms"];
+    let (code, objects) = objects(ping(&hosts, &args));
+    drop(responder);
+    assert_eq!(code, 1, "nobody listens there");
+    let icmp = of(&objects, "summary").into_iter().find(|summary| summary["layer"] == "ICMP").unwrap();
+    assert_eq!(
+        (&icmp["sent"], &icmp["received"], &icmp["lost"]),
+        (&json!(2), &json!(1), &json!(1)),
+        "{icmp}"
+    );
+}
+
+#[test]
 fn an_answer_from_elsewhere_and_a_forged_or_short_packet_are_told_apart() {
     let hosts = routed();
     // What is broken, short, of another's, or answers what was never asked is nobody's; then the answer, from another address.
