@@ -343,13 +343,13 @@ fn create_parents(path: &Path) -> Result<(), FolderError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
 }
 
-/// How long a start waits for the lock of a holder that may be dying: 1 s. `kill -9` returns before the kernel has taken
-/// the process down, which on a busy machine takes a while; whoever starts the next one at once, as supervisors do,
-/// must not be told that the first still runs.
-const HOLDER_DIES_WITHIN: Duration = Duration::from_secs(1);
+/// How long a start waits for what the one before it may still hold, such as the folder's lock: 1 s. `kill -9` returns
+/// before the kernel has taken a process down, which on a busy machine takes a while; whoever starts the next one at
+/// once, as scripts do, must not be told that the first still runs.
+pub const HOLDER_DIES_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often it looks meanwhile: every 10 ms, which nobody notices at a start.
-const HOLDER_LOOK: Duration = Duration::from_millis(10);
+/// How often a start looks meanwhile: every 10 ms, which nobody notices.
+pub const HOLDER_LOOK: Duration = Duration::from_millis(10);
 
 fn take_lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join("lock");

@@ -23,7 +23,7 @@ pub use backup::{BackupError, BackupReport, Made, write_backup};
 pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem, check};
 pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
-pub use folder::{DataFolder, FolderError, Reserve, Restoring};
+pub use folder::{DataFolder, FolderError, HOLDER_DIES_WITHIN, HOLDER_LOOK, Reserve, Restoring};
 pub use format::{BadEntry, ENVELOPE_BYTES, Envelope, Origin, Said, SaidView, decode_name, encode_name};
 pub use hash::hash;
 pub use memory::MemoryJournal;

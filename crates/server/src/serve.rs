@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use vang_chat::Node;
 use vang_hub::{Guests, Hub, Peer, Salts};
-use vang_journal::Journal;
+use vang_journal::{HOLDER_DIES_WITHIN, HOLDER_LOOK, Journal};
 use vang_proto::vang::{Code, ErrorReply};
 
 use crate::drive::{Connection, House};
@@ -226,7 +226,7 @@ impl Server {
         // First what fails for a person's mistake: an address in use, a folder in use.
         let mut listeners = Vec::new();
         for addr in &config.listen {
-            listeners.extend(open_entrances(addr, config.backlog)?);
+            listeners.extend(open_when_free(addr, config.backlog)?);
         }
         let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
         let opening = start::open(&config.data)?;
@@ -415,6 +415,21 @@ async fn finish(shared: &Shared) {
         tokio::time::sleep(STOP_LOOK).await;
     }
     tracing::info!(unfinished = shared.house.pump.connections(), "stopped");
+}
+
+/// At a start the server before it may be dying still, and its port is not free until it is dead.
+fn open_when_free(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
+    let asked = Instant::now();
+    loop {
+        match open_entrances(addr, backlog) {
+            Err(ListenError::Io { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && asked.elapsed() < HOLDER_DIES_WITHIN =>
+            {
+                std::thread::sleep(HOLDER_LOOK);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn open_entrances(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {

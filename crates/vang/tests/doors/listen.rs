@@ -171,6 +171,21 @@ fn a_restarted_server_has_its_port_at_once() {
 }
 
 #[test]
+fn who_kills_a_server_may_start_the_next_in_the_same_breath() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let mut server = Server::start(&data);
+    let address = server.addr.clone();
+    for _ in 0..10 {
+        // Not waited for: it may still hold the folder and the port.
+        server.signal("KILL");
+        let next = Server::start_with(&data, &address, &[]);
+        assert_eq!(ask(&address, &ring()), found());
+        server = next;
+    }
+}
+
+#[test]
 fn the_backlog_is_what_the_kernel_lets_wait_while_the_server_does_not_accept() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
