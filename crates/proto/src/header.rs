@@ -123,6 +123,11 @@ impl Header {
         Some(utf8(&self.json[self.fields.find(key, &self.json)?]))
     }
 
+    /// Is this a key's value, as JSON text that stands there to the byte?
+    pub fn is(&self, key: &str, raw: &str) -> bool {
+        self.fields.find(key, &self.json).is_some_and(|place| self.json[place] == *raw.as_bytes())
+    }
+
     /// A key's value, if it is a string.
     pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
         text_of(self.raw(key)?)

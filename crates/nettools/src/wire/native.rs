@@ -100,7 +100,7 @@ impl Native {
             };
             let left = header.content_length();
             let rest = &bytes[used..];
-            if left > 0 && self.within != Within::Events && header.raw("content-type") == Some(EVENTS) {
+            if left > 0 && self.within != Within::Events && header.is("content-type", EVENTS) {
                 let to = at + used as u64 + left;
                 let message = Message::Native { header: &header, content: &[], within: self.within };
                 sink(Heard { from, to, message });

@@ -227,7 +227,7 @@ fn fragments_of(packet: &[u8], payload_max: usize, number: u16) -> Vec<Vec<u8>> 
         if header.len() == 20 {
             header[2..4].copy_from_slice(&(20 + part.len() as u16).to_be_bytes());
             header[4..6].copy_from_slice(&number.to_be_bytes());
-            header[6..8].copy_from_slice(&(place / 8 | more << 13).to_be_bytes());
+            header[6..8].copy_from_slice(&((place / 8) | (more << 13)).to_be_bytes());
         } else {
             header[4..6].copy_from_slice(&(8 + part.len() as u16).to_be_bytes());
             let next = std::mem::replace(&mut header[6], 44);

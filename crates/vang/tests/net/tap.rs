@@ -315,8 +315,10 @@ fn clients_of_a_unix_socket_are_told_apart_in_a_recording() {
     assert!(lines.contains("#2 192.0.2.1:2 → 127.0.0.1:"), "{lines}");
 }
 
-/// Who says what to this port, in segments as they are given.
-fn capture(folder: &Path, talks: &[(u16, &[(Side, &[u8])])]) -> std::path::PathBuf {
+/// To which port, and who says what, in segments as they are given.
+type Talk<'a> = (u16, &'a [(Side, &'a [u8])]);
+
+fn capture(folder: &Path, talks: &[Talk<'_>]) -> std::path::PathBuf {
     let file = folder.join("made.pcapng");
     let mut writer = Writer::new(std::fs::File::create(&file).unwrap(), "test").unwrap();
     for (n, (port, said)) in talks.iter().enumerate() {
