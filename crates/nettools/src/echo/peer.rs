@@ -242,7 +242,12 @@ impl Peer {
         for _ in 0..STEPS {
             match self.step(scratch) {
                 // What comes later makes the socket ready again; an end that was seen does not.
-                Step::Moved { drained: true } if !ended => return Turn::Read,
+                Step::Moved { drained: true } if !ended => {
+                    self.teller.explain(|| {
+                        format!("{}: another read would block: we wait until it is readable", self.who)
+                    });
+                    return Turn::Read;
+                }
                 Step::Moved { .. } => {}
                 Step::NoRead => {
                     self.teller.explain(|| format!("{}: read would block: nothing is there now", self.who));

@@ -745,3 +745,49 @@ fn what_the_sockets_do_is_narrated() {
         server.said(step);
     }
 }
+
+#[test]
+fn a_peer_that_is_slow_to_read_shows_every_word_of_the_narration() {
+    for model in ["selector", "async"] {
+        let mut command = vang();
+        command.args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--explain", "--model", model]);
+        let mut server = Tail::start(command);
+        let line = server.line();
+        let address = line.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
+        server.said("bind, listen: the kernel makes connections");
+        let mut stream = TcpStream::connect(&address).unwrap();
+        server.said("accept: the kernel hands over the connection");
+        stream.write_all(b"Hello, world").unwrap();
+        server.said("readable: read 12 bytes of at most 65536: \"Hello, world\"");
+        server.said("write: all 12 bytes taken");
+        server.said("another read would block: we wait until it is readable");
+        // It sends until nothing more fits anywhere, and reads only then.
+        let mut sending = stream.try_clone().unwrap();
+        let sending = thread::spawn(move || while sending.write(&[b'x'; 1 << 16]).is_ok() {});
+        server.said("(partial read: more may be there): \"xxxxxxxx");
+        server.said("partial write: the kernel took ");
+        stream.shutdown(Shutdown::Write).unwrap();
+        sending.join().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        server.said("writable again: write: the rest of ");
+        let end = server.said("end of stream");
+        assert!(end.contains("(half-close: it still receives)"), "{end}");
+        assert!(end.contains("TIME_WAIT is the other side's, which closed first"), "{end}");
+    }
+    let server = Echo::serve(&[]);
+    let output = send(&[&server.address, "--bytes", "20m", "--explain"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    for step in
+        ["partial write: ", "write would block: the kernel has ", "(partial read: the rest is on its way)"]
+    {
+        assert!(said.contains(step), "{step}: {}", &said[..said.len().min(3_000)]);
+    }
+    // Between Unix sockets nothing of TCP's happens, and none is told.
+    let dir = folder();
+    let path = dir.path().join("echo.sock").display().to_string();
+    let server = Echo::serve(&["--unix", &path]);
+    let said = String::from_utf8(send(&[&server.address, "--explain"]).stderr).unwrap();
+    assert!(!said.contains("SYN") && !said.contains("FIN"), "{said}");
+    assert!(said.contains("no handshake") && said.contains("there is no TIME_WAIT"), "{said}");
+}
