@@ -216,7 +216,7 @@ impl<'a> Streams<'a> {
                 return Ok(Some(Stopped::TimedOut));
             }
             if now >= self.gives_up(now) {
-                self.give_up_the_unbegun()?;
+                self.give_up_the_unmade()?;
                 return Ok(None);
             }
             if now >= next_watch {
@@ -259,8 +259,13 @@ impl<'a> Streams<'a> {
         Ok(())
     }
 
-    /// The server's queue stayed full.
-    fn give_up_the_unbegun(&mut self) -> io::Result<()> {
+    /// Waiting is over for connections that never came to stand: nobody answered, or the server's queue stayed full.
+    fn give_up_the_unmade(&mut self) -> io::Result<()> {
+        for number in 0..self.lines.len() {
+            if self.lines[number].state == State::Connecting {
+                self.breaks(number, &io::ErrorKind::TimedOut.into(), Doing::Connect)?;
+            }
+        }
         for _ in 0..std::mem::take(&mut self.unbegun) {
             self.open(Err(io::ErrorKind::WouldBlock.into()))?;
         }

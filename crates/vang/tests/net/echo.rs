@@ -630,6 +630,29 @@ fn without_files_for_all_a_server_serves_them_in_turn_and_a_client_says_why_some
 }
 
 #[test]
+fn connections_that_never_come_to_stand_are_broken_and_not_forgotten() {
+    // Room for one in its queue, and nobody who accepts.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
+    let told = records(&[&address, "--connections", "5", "--duration", "100ms"], 1);
+    let all = summary(&told);
+    assert_eq!((&all["connections"], &all["broken"]), (&1.into(), &4.into()), "{all}");
+    assert!(of(&told, "broken")[0]["why"].as_str().unwrap().starts_with("timed out ("), "{told:?}");
+    let dir = folder();
+    let path = dir.path().join("s");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let address = format!("unix:{}", path.display());
+    let told = records(&[&address, "--connections", "5", "--duration", "100ms"], 1);
+    let all = summary(&told);
+    assert_eq!((&all["connections"], &all["broken"]), (&1.into(), &4.into()), "{all}");
+    assert!(of(&told, "broken")[0]["why"].as_str().unwrap().starts_with("would block ("), "{told:?}");
+}
+
+#[test]
 fn a_unix_sockets_queue_that_is_full_is_waited_for() {
     let dir = folder();
     let path = dir.path().join("echo.sock").display().to_string();

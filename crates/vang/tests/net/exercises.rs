@@ -105,7 +105,7 @@ fn exercise_1_an_echo_server_for_one_client_and_its_client() {
         assert_eq!(server.next("echoed")["text"], "\"Hello, world\"");
         assert!(server.tail.wait().success(), "{place}");
         // The guide's client, and ours to the guide's server.
-        let server = Echo::serve(&["--listen", place, "--once"]);
+        let mut server = Echo::serve(&["--listen", place, "--once"]);
         let said = dialling(
             "with dial(sys.argv[1]) as s:\n\
              \x20   s.sendall(b'Hello, world')\n\
@@ -113,7 +113,8 @@ fn exercise_1_an_echo_server_for_one_client_and_its_client() {
             &server.address,
         );
         assert_eq!(said, "Received b'Hello, world'\n", "{place}");
-        drop(server);
+        // Gone in good order, and its file with it.
+        assert!(server.tail.wait().success(), "{place}");
         let (mut server, address) = listening(
             "conn, addr = listen(sys.argv[1]).accept()\n\
              with conn:\n\
