@@ -161,6 +161,10 @@ impl<'a> Doctor<'a> {
         }
         let began = Instant::now();
         let went = does(self);
+        // What the end of this tool cut off is no fault of the server's.
+        if let (Err(NoFurther::Bad { .. }), Some(stopped)) = (&went, self.stop.now()) {
+            return Err(NoFurther::Stopped(stopped));
+        }
         let took_us = began.elapsed().as_micros() as u64;
         let (found, text) = match &went {
             Ok((_, found, text)) => (*found, text.clone()),

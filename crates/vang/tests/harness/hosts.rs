@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 /// See the module's head.
 pub struct Hosts {
@@ -110,6 +111,19 @@ impl Hosts {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{script}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A host's own address on a cable, without its scope, once it serves: the kernel gives it a moment after the link.
+    pub fn link_local(&self, host: usize, device: &str) -> String {
+        let until = Instant::now() + super::PATIENCE;
+        loop {
+            let shown = self.sh(host, &format!("ip -6 -o addr show dev {device} scope link"));
+            let address = shown.split_whitespace().find(|word| word.starts_with("fe80::"));
+            if let Some(address) = address.filter(|_| !shown.contains("tentative")) {
+                return address.split('/').next().unwrap_or(address).to_owned();
+            }
+            assert!(Instant::now() < until, "no address of its own on {device}: {shown}");
+        }
     }
 }
 

@@ -235,8 +235,11 @@ fn whoever_stops_it_is_told_how_far_it_came() {
             let mut command = vang();
             command.args(["net", tool, &address]).args(args);
             let mut running = Tail::start(command);
-            // It waits for an answer, or is about to.
-            let waits = listener.accept().unwrap();
+            // It waits for an answer, or is about to. The judge has its connection when its question is there.
+            let mut waits = listener.accept().unwrap();
+            if tool == "conform" {
+                waits.0.read_exact(&mut [0]).unwrap();
+            }
             if args.is_empty() {
                 Command::new("kill").args(["-INT", &running.pid().to_string()]).status().unwrap();
             }

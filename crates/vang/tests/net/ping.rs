@@ -321,9 +321,7 @@ fn a_link_local_address_needs_its_scope_and_with_it_is_reached() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.starts_with("vang: cannot ping fe80::1: scope missing ("), "{stderr}");
-    let far = hosts.sh(1, "ip -6 -o addr show dev down1 scope link");
-    let far = far.split_whitespace().find(|word| word.starts_with("fe80::")).unwrap();
-    let far = format!("{}%up1", far.split('/').next().unwrap());
+    let far = format!("{}%up1", hosts.link_local(1, "down1"));
     let (code, objects) = objects(ping(&hosts, &[&far, "-c", "1"]));
     assert_eq!((code, &of(&objects, "reply")[0]["elsewhere"]), (0, &json!(false)), "{objects:?}");
 }
