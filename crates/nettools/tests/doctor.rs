@@ -78,8 +78,8 @@ fn looked_at(address: SocketAddr) -> (Verdict, Value, Vec<String>) {
 fn a_certificate_that_is_not_valid_yet_or_has_ended_is_what_fails() {
     let now = SystemTime::now();
     for (from, to, said, left) in [
-        (now + DAY, now + 3 * DAY, "it is not valid yet", "2 days left"),
-        (now - 9 * DAY, now - 3 * DAY, "ended 3 days ago", ", vouched for by itself, ended"),
+        (now + DAY, now + 5 * DAY / 2, "it is not valid yet", "2 days left"),
+        (now - 9 * DAY, now - 7 * DAY / 2, "ended 3 days ago", ", vouched for by itself, ended"),
         (now - 9 * DAY, now - DAY / 2, "ended less than a day ago", ", vouched for by itself, ended"),
     ] {
         let (verdict, tls, means) = looked_at(serving(&["127.0.0.1"], from, to));
