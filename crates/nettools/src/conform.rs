@@ -129,7 +129,8 @@ impl fmt::Display for Suite {
 #[derive(Clone, Debug, Serialize)]
 struct Summary<'a> {
     target: &'a Target,
-    profile: Profile,
+    /// `None`: stopped before that was found out.
+    profile: Option<Profile>,
     passed: u64,
     failed: u64,
     complete: bool,
@@ -142,8 +143,9 @@ impl Record for Summary<'_> {
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.profile {
-            Profile::Guide => "a server of the guide",
-            Profile::Vang => "a vang server",
+            Some(Profile::Guide) => "a server of the guide",
+            Some(Profile::Vang) => "a vang server",
+            None => "a server",
         };
         let cut = if self.complete { "" } else { "; stopped before the end" };
         write!(f, "{} as {what}: {} passed, {} failed{cut}", self.target, self.passed, self.failed)
@@ -153,18 +155,22 @@ impl fmt::Display for Summary<'_> {
 /// Judges a server. `Bad`: a case failed.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     let patience = Patience { answer: ANSWER_WAIT, stop };
+    let stopped_by = |when: &str| {
+        let (target, profile) = (&asked.target, asked.profile);
+        report.tell(&Summary { target, profile, passed: 0, failed: 0, complete: false })?;
+        report.means(when)?;
+        Ok(verdict(false, 0, stop))
+    };
     let Some(place) = Place::of(&asked.target, stop)? else {
-        report.means("stopped while the resolver had not answered yet")?;
-        return Ok(Verdict::Bad);
+        return stopped_by("stopped while the resolver had not answered yet");
     };
     let cannot = |error| Failure::of(format!("cannot reach {}", asked.target), &error, Doing::Connect);
     let profile = match asked.profile {
         Some(profile) => profile,
         None => match wire::profile(&place, &patience) {
             Ok(profile) => profile,
-            Err(_) if stop.now() == Some(Stopped::Asked) => {
-                report.means("stopped before there was a connection")?;
-                return Ok(Verdict::Bad);
+            Err(_) if stop.now().is_some() => {
+                return stopped_by("stopped before it was known what the server is");
             }
             Err(error) => return Err(cannot(error)),
         },
@@ -198,7 +204,8 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     if passed + failed == 0 && complete {
         return Err(no_such_case());
     }
-    report.tell(&Summary { target: &asked.target, profile, passed, failed, complete })?;
+    let (target, profile) = (&asked.target, Some(profile));
+    report.tell(&Summary { target, profile, passed, failed, complete })?;
     Ok(verdict(complete, failed, stop))
 }
 

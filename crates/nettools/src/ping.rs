@@ -73,6 +73,13 @@ pub const SIZE_MAX: u32 = socket::DATA_BYTES_MAX;
 /// timeout, when all of them were sent in time.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     let Some(address) = choose(asked, stop)? else {
+        let asked_for = match asked.layer {
+            Layer::Icmp => "ICMP",
+            Layer::Tcp(_) => "TCP",
+            Layer::Tls(_) => "TLS",
+            Layer::Vang(_) => "vang",
+        };
+        report.tell(&tally::Tally::new(asked_for).summary())?;
         report.means("stopped while the resolver had not answered yet")?;
         return Ok(Verdict::Bad);
     };

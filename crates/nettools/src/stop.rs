@@ -44,9 +44,10 @@ impl Stop {
     pub fn on_signals(self) -> io::Result<Stop> {
         for signal in [SIGINT, SIGTERM] {
             let once = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            // In this order: from the first of them on no signal is lost, and none counts as the second.
+            signal_hook::low_level::pipe::register(signal, self.ask.try_clone()?)?;
             signal_hook::flag::register_conditional_default(signal, once.clone())?;
             signal_hook::flag::register(signal, once)?;
-            signal_hook::low_level::pipe::register(signal, self.ask.try_clone()?)?;
         }
         Ok(self)
     }

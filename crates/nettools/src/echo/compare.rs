@@ -125,7 +125,8 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop, watch: &mut dyn FnMut(&S
     })?;
     Ok(match stopped {
         Some(Stopped::TimedOut) => Verdict::TimedOut,
-        _ => Verdict::Good,
+        Some(Stopped::Asked) => Verdict::Bad,
+        None => Verdict::Good,
     })
 }
 

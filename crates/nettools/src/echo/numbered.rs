@@ -57,7 +57,10 @@ pub(super) fn run(
             "a numbered datagram has from {NUMBER} bytes, its number, to {BYTES_MAX}, what IP carries; not {len}"
         )));
     }
-    let Some(found) = Address::of_all(&asked.to, stop)? else { return Ok(Verdict::Good) };
+    let Some(found) = Address::of_all(&asked.to, stop)? else {
+        report.tell(&Summary::default())?;
+        return Ok(Verdict::Bad);
+    };
     let mut addresses = found.iter().filter_map(|found| found.address.as_socket());
     let address = addresses.next();
     let address = address.ok_or_else(|| Failure::Usage(format!("{} has no address", asked.to)))?;

@@ -244,6 +244,8 @@ pub fn run(
     Ok(match stopped {
         Some(Stopped::TimedOut) => Verdict::TimedOut,
         _ if summary.wrong + summary.broken > 0 => Verdict::Bad,
+        // Ctrl-C is how a long run ends; one that had brought nothing back yet has shown nothing.
+        Some(Stopped::Asked) if summary.messages == 0 => Verdict::Bad,
         None if summary.unanswered + summary.unserved + summary.unsent > 0 => Verdict::Bad,
         _ => Verdict::Good,
     })

@@ -261,8 +261,10 @@ impl Works {
 
 /// Serves, and tells what it came to.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let Some(server) = Server::open(asked, report, stop)? else { return Ok(Verdict::Good) };
-    let (summary, stopped) = server.serve()?;
+    let (summary, stopped) = match Server::open(asked, report, stop)? {
+        Some(server) => server.serve()?,
+        None => (Summary { is_udp: asked.udp, ..Summary::default() }, Some(Stopped::Asked)),
+    };
     report.tell(&summary)?;
     Ok(match stopped {
         // A server's time is its length; only who waits for one client may wait in vain.

@@ -70,10 +70,11 @@ pub(super) fn run(asked: &Asked, mut to: SocketAddr, report: &Report, stop: &Sto
     let mut top = None;
     for (step, tally) in &ladder.tallies {
         let summary = tally.summary();
-        if summary.sent > 0 {
+        let is_top = Some(step) == ladder.steps.last();
+        if summary.sent > 0 || is_top {
             report.tell(&summary)?;
         }
-        if Some(step) == ladder.steps.last() {
+        if is_top {
             top = Some(summary);
         }
     }

@@ -137,7 +137,10 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     if asked.udp {
         return datagrams::send(asked, report, stop);
     }
-    let Some(mut writer) = Writer::start(asked, report, stop)? else { return Ok(Verdict::Good) };
+    let Some(mut writer) = Writer::start(asked, report, stop)? else {
+        report.tell(&Summary { written: 0, blocked_at: None, drained: false, took_us: 0 })?;
+        return Ok(Verdict::Bad);
+    };
     let began = Instant::now();
     let ended = writer.fill()?;
     let mut drained = false;
@@ -155,7 +158,9 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
             Verdict::Bad
         }
         Filled::Stopped(Stopped::TimedOut) => Verdict::TimedOut,
-        Filled::Stopped(Stopped::Asked) => Verdict::Good,
+        // Whether it would have been the last refusal nobody knows; that there was one is what was asked.
+        Filled::Stopped(Stopped::Asked) if writer.first_refusal.is_some() => Verdict::Good,
+        Filled::Stopped(Stopped::Asked) => Verdict::Bad,
     };
     let blocked_at = match ended {
         Filled::Refused => Some(writer.blocked_at),

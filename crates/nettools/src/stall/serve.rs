@@ -123,7 +123,7 @@ impl fmt::Display for Closed {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Summary {
     connections: u64,
     read: u64,
@@ -169,10 +169,13 @@ pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
         ));
     }
     let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: asked.receive_buffer };
-    let Some(door) = Door::open(&asked.listen, how, report, stop)? else { return Ok(Verdict::Good) };
+    let Some(door) = Door::open(&asked.listen, how, report, stop)? else {
+        report.tell(&Summary::default())?;
+        return Ok(Verdict::Good);
+    };
     report.tell(&Listening { address: door.address.clone() })?;
     let mut held: Vec<Held> = Vec::new();
-    let mut summary = Summary { connections: 0, read: 0, unread: 0 };
+    let mut summary = Summary::default();
     let mut full = Fullness::default();
     let mut diag = Diag::open();
     loop {
