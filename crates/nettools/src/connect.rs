@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use vang_client::trouble::{Doing, Trouble};
 
+use crate::failure::explain;
 use crate::{Stop, Stopped};
 
 /// A connection, read and written until a deadline. The end of the tool ends a read or write as that deadline does:

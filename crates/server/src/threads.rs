@@ -57,7 +57,8 @@ pub(crate) enum Answer {
     Ended(&'static str),
 }
 
-/// Starts the journal's thread; it ends when its jobs' sender is dropped.
+/// Starts the journal's thread; it ends when the last sender of its jobs is dropped, and not before though nobody hears
+/// its answers any more: readers have the file open as long as they hold one, and who may write must close last.
 pub(crate) fn journal(
     mut journal: SqliteJournal,
     reserve: Reserve,
@@ -77,9 +78,7 @@ pub(crate) fn journal(
                 if tried.is_none() {
                     reserve.keep();
                 }
-                if answers.send(Answer::Probed(probed)).is_err() {
-                    break;
-                }
+                let _ = answers.send(Answer::Probed(probed));
             }
             let job = match inbox.recv_timeout(if tried.is_some() { PROBE_PAUSE } else { IDLE }) {
                 Ok(job) => job,
@@ -107,9 +106,7 @@ pub(crate) fn journal(
                 Answer::Appended(_) | Answer::Settled(Err(_)) => tried = tried.or(Some(Instant::now())),
                 Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) | Answer::Ended(_) => {}
             }
-            if answers.send(answer).is_err() {
-                break;
-            }
+            let _ = answers.send(answer);
             if journal.wal_bytes() > WAL_BYTES_MAX
                 && let Err(fault) = journal.idle()
             {

@@ -18,7 +18,7 @@ use super::{Choice, no_such_case, verdict};
 use crate::connect::Patient;
 use crate::failure::{Failure, Outcome};
 use crate::quote::quoted;
-use crate::{Record, Report, Stop, Target};
+use crate::{Record, Report, Stop, Target, counted};
 
 /// How long a client may take for its request, and to go away after the answer.
 const CLIENT_WAIT: Duration = Duration::from_secs(10);
@@ -45,7 +45,8 @@ impl Record for Listening {
 
 impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listening on {}: run your client {} times, once for each case", self.address, self.cases)
+        let times = counted(self.cases as u64, "time", "times");
+        write!(f, "listening on {}: run your client {times}, once for each case", self.address)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::failure::explain;
 use vang_client::trouble::{Doing, Trouble};
 use vang_proto::vang::RequestWriter;
 
@@ -13,6 +12,7 @@ use super::{Asked, Checked, Found, Step};
 use crate::connect::{NotConnected, Patient, trouble};
 use crate::diag::{Address, Diag, Protocol, Socket, State};
 use crate::failure::Failure;
+use crate::failure::explain;
 use crate::lookup::{Purpose, look_up};
 use crate::ping::handshake::{Speaks, config, shake};
 use crate::ping::{Reached, reach};

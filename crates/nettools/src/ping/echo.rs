@@ -12,7 +12,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use vang_client::trouble::{Doing, Trouble};
 
@@ -22,6 +21,7 @@ use super::tally::{Summary, Tally};
 use super::told::{Answered, Begins, Lost, Unreached, us};
 use super::{Asked, family};
 use crate::failure::Outcome;
+use crate::failure::explain;
 use crate::{Failure, Report, Stop, Stopped, Verdict};
 
 /// Probes that are remembered after they were sent, so that a late answer and a duplicate are known for what they are:

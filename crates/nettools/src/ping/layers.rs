@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::failure::explain;
 use vang_client::trouble::{Doing, Trouble};
 
 use super::echo::{Once, once, verdict};
@@ -18,6 +17,7 @@ use super::told::{Layer, us};
 use super::{Asked, family};
 use crate::connect::{NotConnected, Patient, trouble};
 use crate::failure::Outcome;
+use crate::failure::explain;
 use crate::{Failure, Report, Stop, Stopped};
 
 use channel::{Channel, Ended, ask, ended, no_tls};

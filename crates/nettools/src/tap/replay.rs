@@ -9,7 +9,6 @@ use std::net::Shutdown;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::failure::explain;
 use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 use vang_client::trouble::Doing;
@@ -21,6 +20,7 @@ use crate::capture::conversations::{Side, Told};
 use crate::capture::file::{self, Broken};
 use crate::decode::{Counted, read_capture};
 use crate::failure::Failure;
+use crate::failure::explain;
 use crate::wire::{Awaited, Reader};
 
 /// Bytes of a recording that are held to be played: 64 MiB.

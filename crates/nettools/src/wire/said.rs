@@ -1,5 +1,6 @@
 //! What was heard as a record: a line for people, an object for programs. Shared by every tool that shows a wire.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use vang_proto::Header;
+use vang_proto::encoding::{self, NotDecodable};
 
 use super::{Heard, Message, Within};
 use crate::capture::conversations::Side;
@@ -88,7 +90,7 @@ impl Said {
                     Within::Events => Some("events"),
                 };
                 if !brings_events(header, content) {
-                    said.show(content);
+                    said.show(&in_utf8(header, content));
                 }
             }
             Message::Http { line, fields } => {
@@ -153,14 +155,22 @@ fn what(heard: &Heard<'_>) -> String {
             };
             line.push_str(&size(all));
             for (key, value) in header.iter() {
-                if !matches!(key, "byteorder" | "content-length" | "content-encoding") {
+                let is_usual = match key {
+                    "byteorder" | "content-length" => true,
+                    "content-encoding" => matches!(value, "\"utf-8\"" | "\"binary\""),
+                    _ => false,
+                };
+                if !is_usual {
                     let _ = write!(line, ", {key} {value}");
                 }
             }
             if brings_events(header, content) {
                 line.push_str(": its events follow");
             } else if header.content_length() > 0 {
-                let _ = write!(line, ": {}", shown(content, header.content_length()));
+                let text = in_utf8(header, content);
+                let is_whole = content.len() as u64 == header.content_length();
+                let all = if is_whole { text.len() as u64 } else { header.content_length() };
+                let _ = write!(line, ": {}", shown(&text, all));
             }
             line
         }
@@ -207,6 +217,29 @@ fn brings_events(header: &Header, content: &[u8]) -> bool {
     header.content_length() > 0 && content.is_empty()
 }
 
+/// The beginning of a content as people read it: text comes in any encoding, and is shown in one.
+fn in_utf8<'a>(header: &Header, content: &'a [u8]) -> Cow<'a, [u8]> {
+    let as_it_is = Cow::Borrowed(content);
+    if header.is("content-encoding", "\"utf-8\"") {
+        return as_it_is;
+    }
+    let Some(encoding) = encoding::find(&header.content_encoding()) else { return as_it_is };
+    let decoded = |bytes: &'a [u8]| encoding::decode(encoding, header.byteorder(), bytes);
+    let is_cut = (content.len() as u64) < header.content_length();
+    let text = match decoded(content) {
+        // The character at the cut does not count; none has more than four bytes.
+        Err(NotDecodable { at, .. }) if is_cut && content.len().saturating_sub(at) < 4 => {
+            decoded(&content[..at.min(content.len())])
+        }
+        text => text,
+    };
+    match text {
+        Ok(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        Err(_) => as_it_is,
+    }
+}
+
 /// Of bytes that are so many the beginning: as text, or in hexadecimal.
 fn shown(bytes: &[u8], all: u64) -> String {
     match as_text(bytes) {
@@ -244,4 +277,33 @@ fn hex(bytes: &[u8], max: usize) -> String {
         let _ = write!(out, "{}{byte:02x}", if at == 0 { "" } else { " " });
     }
     out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What is shown of a content that begins so and has so many bytes in all.
+    fn text(encoding: &str, byteorder: &str, begins: &[u8], len: usize) -> Vec<u8> {
+        let json = format!(
+            r#"{{"byteorder": "{byteorder}", "content-type": "text/plain", "content-encoding": "{encoding}", "content-length": {len}}}"#
+        );
+        let header = Header::parse(json.into_bytes().into()).unwrap();
+        in_utf8(&header, begins).into_owned()
+    }
+
+    #[test]
+    fn text_in_any_encoding_is_shown_in_one() {
+        assert_eq!(text("Latin-1", "little", b"caf\xe9", 4), "café".as_bytes());
+        assert_eq!(text("utf-16", "big", b"\0h\0i", 4), b"hi");
+        assert_eq!(text("utf-16", "little", b"h\0i\0", 4), b"hi");
+        // Cut inside the second half of a pair of surrogates, and inside its first.
+        assert_eq!(text("utf-16-le", "little", b"h\0\x3d\xd8\x36", 600), b"h");
+        assert_eq!(text("utf-16-le", "little", b"h\0\x3d", 600), b"h");
+        // What is none stays as it is, and so does what nobody can read.
+        assert_eq!(text("utf-16-le", "little", b"h\0i", 3), b"h\0i");
+        assert_eq!(text("binary", "little", b"\xff\0", 2), b"\xff\0");
+        assert_eq!(text("klingon", "little", b"caf\xe9", 4), b"caf\xe9");
+    }
 }

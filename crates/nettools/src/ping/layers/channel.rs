@@ -3,12 +3,12 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use crate::failure::explain;
 use vang_client::trouble::{Doing, Trouble};
 use vang_proto::vang::{Incoming, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::connect::Patient;
+use crate::failure::explain;
 use crate::{Stopped, quoted};
 
 /// What a server may answer to a ping: it is one short message.
