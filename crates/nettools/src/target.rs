@@ -28,6 +28,8 @@ pub enum BadTarget {
     Port(String),
     /// An IPv6 address before a port stands in brackets.
     Brackets(String),
+    /// A number without a colon: `getaddrinfo` would take it for an IPv4 address (80 is 0.0.0.80), which nobody means.
+    Alone(String),
     /// Nothing was typed.
     Empty,
 }
@@ -38,6 +40,12 @@ impl fmt::Display for BadTarget {
             BadTarget::Port(found) => write!(f, "'{found}' is no port: ports are numbers from 0 to 65535"),
             BadTarget::Brackets(typed) => {
                 write!(f, "'{typed}': an IPv6 address before a port stands in brackets, as in [::1]:65432")
+            }
+            BadTarget::Alone(typed) => {
+                write!(
+                    f,
+                    "'{typed}' is a number alone: a port is localhost:{typed}, or :{typed} for every interface"
+                )
             }
             BadTarget::Empty => {
                 f.write_str("a place is HOST:PORT, [IPV6]:PORT or unix:PATH; nothing was given")
@@ -74,6 +82,7 @@ impl FromStr for Target {
             return Ok(Target::Net { host: host.to_owned(), port });
         }
         match typed.matches(':').count() {
+            0 if typed.bytes().all(|byte| byte.is_ascii_digit()) => Err(BadTarget::Alone(typed.to_owned())),
             0 => Ok(Target::Net { host: typed.to_owned(), port: None }),
             1 => {
                 let (host, text) = typed.split_once(':').unwrap_or((typed, ""));
@@ -146,6 +155,7 @@ mod tests {
             ("[::1]80", "stands in brackets"),
             ("[]:80", "stands in brackets"),
             ("[localhost]:80", "stands in brackets"),
+            ("80", "a port is localhost:80, or :80 for every interface"),
             ("", "nothing was given"),
             ("unix:", "nothing was given"),
         ] {
