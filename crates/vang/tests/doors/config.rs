@@ -151,7 +151,7 @@ fn the_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
     };
     let mut command = vang();
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).env("NOTIFY_SOCKET", &path);
-    let server = Server::spawn(command, &data);
+    let mut server = Server::spawn(command, &data);
     assert_eq!(told(), "READY=1");
     server.signal("HUP");
     let reloading = told();
@@ -160,5 +160,5 @@ fn the_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
     assert_eq!(told(), "READY=1");
     server.signal("TERM");
     assert_eq!(told(), "STOPPING=1");
-    assert!(server.stop().success());
+    assert!(server.wait().success());
 }
