@@ -7,8 +7,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -24,6 +25,9 @@ pub(crate) const PORT: u16 = 65_432;
 
 /// How long one address has to take a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a Unix server whose queue is full is asked again: nothing says when it is not any more.
+const FULL_QUEUE_WAIT: Duration = Duration::from_millis(20);
 
 /// Lets this process open as many connections as its administrator allows: shells begin with far fewer.
 pub(crate) fn may_open_many() {
@@ -258,12 +262,15 @@ impl Who {
         address.as_socket().map_or(Who::Unnamed, Who::Net)
     }
 
-    /// Whose connection this is.
-    fn behind(socket: &Socket, address: &SockAddr) -> Who {
-        match Who::of(address) {
+    /// Whose connection this is: it came from this address.
+    pub(crate) fn behind(socket: &Socket, from: &SockAddr) -> Who {
+        match Who::of(from) {
             Who::Net(address) => Who::Net(address),
-            _ => rustix::net::sockopt::socket_peercred(socket)
-                .map_or(Who::Unnamed, |them| Who::Process(them.pid.as_raw_nonzero().get())),
+            // 0 is a process that cannot be seen from here (another namespace).
+            _ => match getsockopt(socket, PeerCredentials) {
+                Ok(them) if them.pid() > 0 => Who::Process(them.pid()),
+                Ok(_) | Err(_) => Who::Unnamed,
+            },
         }
     }
 }
@@ -271,7 +278,8 @@ impl Who {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Who::Net(address) => address.fmt(f),
+            // IPv4 through a socket of IPv6 is IPv4.
+            Who::Net(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f),
             Who::Process(pid) => write!(f, "process {pid}"),
             Who::Unnamed => f.write_str("somebody"),
         }
@@ -328,16 +336,25 @@ impl Address {
     }
 
     /// Begins to connect; the socket is writable when that is over, and `stands` says what came of it.
-    pub(crate) fn begin(&self, socket: Socket) -> io::Result<Socket> {
+    pub(crate) fn begin(&self, socket: &Socket) -> io::Result<()> {
         match socket.connect(&self.address) {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-            _ => Ok(socket),
+            _ => Ok(()),
         }
     }
 
     /// Connects, for as long as that may take.
     pub(crate) fn connect(&self, socket: Socket, stop: &Stop) -> Result<Socket, NotConnected> {
-        let socket = self.begin(socket)?;
+        let began = Instant::now();
+        while let Err(error) = self.begin(&socket) {
+            let is_full = error.kind() == io::ErrorKind::WouldBlock && began.elapsed() < CONNECT_WAIT;
+            if !is_full {
+                return Err(NotConnected::Failed(error));
+            }
+            if let Some(stopped) = stop.wait(&mut [], Some(FULL_QUEUE_WAIT))? {
+                return Err(NotConnected::Stopped(stopped));
+            }
+        }
         let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
         if let Some(stopped) = stop.wait(&mut fds, Some(CONNECT_WAIT))? {
             return Err(NotConnected::Stopped(stopped));

@@ -15,23 +15,19 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 use serde::Serialize;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket, Type};
 use vang_client::trouble::Doing;
 
 use crate::capture::conversations::Side;
 use crate::capture::write::Writer;
 use crate::failure::{Failure, Outcome, explain};
-use crate::lookup::{Purpose, look_up};
+use crate::place::{Accepted, Door, Listen, Who, connect};
 use crate::wire::{Heard, Message, Said};
 use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
 pub use weather::Weather;
@@ -39,14 +35,8 @@ pub use weather::Weather;
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1_024;
 
-/// How long the server has to take a connection.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
-
-/// How often a Unix server whose queue is full is asked again.
-const FULL_QUEUE_WAIT: Duration = Duration::from_millis(20);
-
 /// Connections that the kernel lets wait for us.
-const BACKLOG: i32 = 128;
+const BACKLOG: u32 = 128;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -197,6 +187,13 @@ impl Shared<'_> {
 
 /// See the module's head.
 pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
+    for place in asked.listen.iter().chain(&asked.to) {
+        // No port is the usual one elsewhere; here two places would then be the same.
+        if let Target::Net { port: None, .. } = place {
+            let text = format!("'{place}' has no port: write HOST:PORT, as in localhost:65432");
+            return Err(Failure::Usage(text));
+        }
+    }
     let recorder = match &asked.record {
         None => None,
         Some(path) => {
@@ -217,18 +214,18 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         failed: Mutex::default(),
     };
     match (&asked.replay, &asked.listen, &asked.to) {
-        (None, Some(listen), Some(to)) => serve(&shared, listen, asked, &|connection, client| {
-            link::run(&shared, connection, client, to);
+        (None, Some(listen), Some(to)) => serve(&shared, listen, asked, &|connection, client, from| {
+            link::run(&shared, connection, client, from, to);
         })?,
         (Some(file), Some(listen), None) => {
             let scripts = scripts(&shared, file)?;
             let next = Mutex::new(0_usize);
-            serve(&shared, listen, asked, &|connection, client| {
+            serve(&shared, listen, asked, &|connection, client, from| {
                 let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
                 let script = &scripts[*next % scripts.len()];
                 *next += 1;
                 drop(next);
-                replay::play(&shared, connection, script, Side::Server, client);
+                replay::play(&shared, connection, script, Side::Server, client, from);
             })?;
         }
         (Some(file), None, Some(to)) => {
@@ -236,9 +233,9 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
                 if stop.now().is_some() {
                     break;
                 }
-                let Some(server) = connect(to, stop)? else { break };
+                let Some((_, server)) = connect(to, report, stop, |_| Ok(()))? else { break };
                 shared.totals().connections += 1;
-                replay::play(&shared, at as u64 + 1, script, Side::Client, &server);
+                replay::play(&shared, at as u64 + 1, script, Side::Client, &server, "this tap".to_owned());
             }
         }
         (None, _, _) => return Err(Failure::Usage("tap needs --listen and --to".to_owned())),
@@ -282,22 +279,18 @@ fn serve(
     shared: &Shared<'_>,
     listen_at: &Target,
     asked: &Asked,
-    serve_one: &(dyn Fn(u64, &Socket) + Sync),
+    serve_one: &(dyn Fn(u64, &Socket, String) + Sync),
 ) -> Result<(), Failure> {
-    let Some((listener, address)) = listen(listen_at, shared.stop)? else { return Ok(()) };
-    shared.explain(|| {
-        format!(
-            "socket, bind, listen at {address}: the kernel takes connections now, {BACKLOG} may wait for us"
-        )
-    });
+    let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
+    let Some(door) = Door::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
     let seed = asked.weather.is_random().then_some(asked.weather.seed);
-    shared.tell(&Listening { address, to: asked.to.clone(), seed });
+    shared.tell(&Listening { address: door.address.clone(), to: asked.to.clone(), seed });
     let busy = Mutex::new(0_usize);
     std::thread::scope(|scope| {
         let mut connections = 0;
         loop {
             let is_full = *busy.lock().unwrap_or_else(PoisonError::into_inner) >= CONNECTIONS_MAX;
-            let mut fds = [PollFd::new(&listener, PollFlags::IN)];
+            let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
             let (fds, time) =
                 if is_full { (&mut fds[..0], Some(Duration::from_millis(20))) } else { (&mut fds[..], None) };
             match shared.stop.wait(fds, time) {
@@ -309,11 +302,11 @@ fn serve(
                     break;
                 }
             }
-            let client = match listener.accept() {
-                Ok((client, _)) => client,
+            let (client, from) = match door.accept() {
+                Ok(Accepted::Connection(client, who)) => (client, opened_by(&who)),
                 // It went away before we came.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => {
+                Ok(Accepted::Nobody) => continue,
+                Ok(Accepted::Full(error)) | Err(error) => {
                     shared
                         .means(&format!("a connection could not be taken: {}", explain(&error, Doing::Read)));
                     let _ = shared.stop.wait(&mut [], Some(Duration::from_millis(100)));
@@ -325,7 +318,7 @@ fn serve(
             *busy.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let busy = &busy;
             let thread = std::thread::Builder::new().spawn_scoped(scope, move || {
-                serve_one(connections, &client);
+                serve_one(connections, &client, from);
                 *busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             });
             if let Err(error) = thread {
@@ -338,103 +331,14 @@ fn serve(
             }
         }
     });
-    if let Target::Unix(path) = listen_at {
-        // The socket file that bind made.
-        let _ = std::fs::remove_file(path);
-    }
     Ok(())
 }
 
-/// A listening socket that does not block, and where it listens. `None`: the tool ends before there is one.
-fn listen(at: &Target, stop: &Stop) -> Result<Option<(Socket, String)>, Failure> {
-    let cannot = |error: &io::Error| Failure::of(format!("cannot listen at {at}"), error, Doing::Bind);
-    let Some(address) = addresses(at, Purpose::Listen, stop)?.into_iter().next() else { return Ok(None) };
-    if let Target::Unix(path) = at
-        && is_left_over(path)
-    {
-        std::fs::remove_file(path).map_err(|error| cannot(&error))?;
-    }
-    let socket = Socket::new(address.domain(), Type::STREAM, None).map_err(|error| cannot(&error))?;
-    let begin = || {
-        if address.domain() != Domain::UNIX {
-            // So that connections of an earlier run in TIME_WAIT do not hold the port.
-            socket.set_reuse_address(true)?;
-        }
-        socket.bind(&address)?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        socket.local_addr()
-    };
-    let local = begin().map_err(|error| cannot(&error))?;
-    let said = local.as_socket().map_or_else(|| at.to_string(), |address| address.to_string());
-    Ok(Some((socket, said)))
-}
-
-/// Is this the socket of a program that is gone? No other file is touched.
-fn is_left_over(path: &Path) -> bool {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
-}
-
-/// A connection that does not block. `None`: the tool ends before there is one.
-fn connect(to: &Target, stop: &Stop) -> Result<Option<Socket>, Failure> {
-    let mut last = io::ErrorKind::NotFound.into();
-    for address in addresses(to, Purpose::Connect, stop)? {
-        match connect_at(&address, stop) {
-            Ok(connected) => return Ok(connected),
-            Err(error) => last = error,
-        }
-    }
-    Err(Failure::of(format!("cannot connect to {to}"), &last, Doing::Connect))
-}
-
-fn connect_at(address: &SockAddr, stop: &Stop) -> io::Result<Option<Socket>> {
-    let began = Instant::now();
-    let socket = Socket::new(address.domain(), Type::STREAM.nonblocking(), None)?;
-    loop {
-        match socket.connect(address) {
-            Ok(()) => return Ok(Some(socket)),
-            // A Unix server's queue is full, and nothing says when it is not any more.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && began.elapsed() < CONNECT_WAIT => {
-                if stop.wait(&mut [], Some(FULL_QUEUE_WAIT))?.is_some() {
-                    return Ok(None);
-                }
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => break,
-            Err(error) => return Err(error),
-        }
-    }
-    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
-    if stop.wait(&mut fds, Some(CONNECT_WAIT))?.is_some() {
-        return Ok(None);
-    }
-    if fds[0].revents().is_empty() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    match socket.take_error()? {
-        Some(error) => Err(error),
-        None => Ok(Some(socket)),
-    }
-}
-
-/// What a place stands for; none only if the tool ends first.
-fn addresses(place: &Target, purpose: Purpose, stop: &Stop) -> Result<Vec<SockAddr>, Failure> {
-    match place {
-        Target::Unix(path) => {
-            let doing = if purpose == Purpose::Listen { Doing::Bind } else { Doing::Connect };
-            let address = SockAddr::unix(path);
-            Ok(vec![address.map_err(|error| Failure::of(format!("cannot use {place}"), &error, doing))?])
-        }
-        Target::Net { port: None, .. } => {
-            Err(Failure::Usage(format!("'{place}' has no port: write HOST:PORT, as in localhost:65432")))
-        }
-        Target::Net { host, port: Some(port) } => {
-            // To listen, an address of IPv6 is every interface of both kinds, and the resolver names IPv4's first.
-            let host = if host.is_empty() && purpose == Purpose::Listen { "::" } else { host };
-            let found = look_up(host, *port, purpose, stop)?;
-            Ok(found.into_iter().flat_map(|found| found.addresses).map(SockAddr::from).collect())
-        }
+/// Who opened a connection, in words.
+fn opened_by(who: &Who) -> String {
+    match who {
+        Who::Net(_) => who.to_string(),
+        Who::Process(_) | Who::Unnamed => format!("{who} through a Unix socket"),
     }
 }
 
@@ -444,17 +348,5 @@ fn address(found: io::Result<SockAddr>) -> Option<SocketAddr> {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => Some(SocketAddr::new(ip, address.port())),
         IpAddr::V6(_) => Some(address),
-    }
-}
-
-/// Who is on the other side, in words.
-fn peer(socket: &Socket) -> String {
-    match address(socket.peer_addr()) {
-        Some(address) => address.to_string(),
-        // 0 is a process that cannot be seen from here (another namespace).
-        None => match getsockopt(socket, PeerCredentials) {
-            Ok(peer) if peer.pid() > 0 => format!("process {} through a Unix socket", peer.pid()),
-            Ok(_) | Err(_) => "somebody through a Unix socket".to_owned(),
-        },
     }
 }

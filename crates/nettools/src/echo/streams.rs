@@ -247,7 +247,8 @@ impl<'a> Streams<'a> {
         }
         self.begin_at = None;
         for _ in 0..self.unbegun.min(BEGUN_AT_ONCE) {
-            let socket = self.address.socket().and_then(|socket| self.address.begin(socket));
+            let socket =
+                self.address.socket().and_then(|socket| self.address.begin(&socket).map(|()| socket));
             if socket.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                 self.begin_at = Some(Instant::now() + QUEUE_WAIT);
                 return Ok(());

@@ -20,8 +20,7 @@ use super::socket::{Came, IcmpSocket, Refused, Way};
 use super::tally::{Summary, Tally};
 use super::told::{Answered, Begins, Lost, Unreached, us};
 use super::{Asked, family};
-use crate::failure::Outcome;
-use crate::failure::explain;
+use crate::failure::{Outcome, explain};
 use crate::{Failure, Report, Stop, Stopped, Verdict};
 
 /// Probes that are remembered after they were sent, so that a late answer and a duplicate are known for what they are:

@@ -16,8 +16,7 @@ use super::tally::Tally;
 use super::told::{Layer, us};
 use super::{Asked, family};
 use crate::connect::{NotConnected, Patient, trouble};
-use crate::failure::Outcome;
-use crate::failure::explain;
+use crate::failure::{Outcome, explain};
 use crate::{Failure, Report, Stop, Stopped};
 
 use channel::{Channel, Ended, ask, ended, no_tls};

@@ -85,7 +85,7 @@ impl fmt::Display for Dropped {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Summary {
     sent: u64,
     bytes: u64,
@@ -129,7 +129,10 @@ pub(super) fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
         }
     };
     let how = Listen { kind: Type::DGRAM, backlog: 0, receive_buffer: asked.receive_buffer };
-    let Some(door) = Door::open(&at, how, report, stop)? else { return Ok(Verdict::Good) };
+    let Some(door) = Door::open(&at, how, report, stop)? else {
+        report.tell(&Summary::default())?;
+        return Ok(Verdict::Bad);
+    };
     let began = Instant::now();
     let failed =
         |error: &io::Error| Failure::of(format!("cannot send to {}", door.address), error, Doing::Write);
@@ -212,9 +215,8 @@ pub(super) fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     })?;
     Ok(match stopped {
         Some(Stopped::TimedOut) => Verdict::TimedOut,
-        Some(Stopped::Asked) => Verdict::Good,
-        None if queue.dropped == 0 => Verdict::Bad,
-        None => Verdict::Good,
+        _ if queue.dropped == 0 => Verdict::Bad,
+        _ => Verdict::Good,
     })
 }
 

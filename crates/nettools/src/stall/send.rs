@@ -363,7 +363,7 @@ impl<'a> Writer<'a> {
         let mut told = 0;
         loop {
             if let Some(stopped) = self.stop.now() {
-                return Ok(if stopped == Stopped::TimedOut { Verdict::TimedOut } else { Verdict::Good });
+                return Ok(if stopped == Stopped::TimedOut { Verdict::TimedOut } else { Verdict::Bad });
             }
             match &mut self.own {
                 Some(reader) => match reader.read(&mut vec![0; CHUNK.len()]) {

@@ -12,9 +12,10 @@ use serde::Serialize;
 use socket2::Socket;
 
 use super::weather::{Chance, Way};
-use super::{Shared, address, connect, peer};
+use super::{Shared, address};
 use crate::capture::conversations::Side;
 use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
+use crate::place::connect;
 use crate::wire::{Awaited, Reader};
 use crate::{Record, Stopped, Target, duration, quoted, size};
 
@@ -91,12 +92,11 @@ struct End<'a> {
     fresh: Option<Instant>,
 }
 
-pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, to: &Target) {
-    let from = peer(client);
+pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, from: String, to: &Target) {
     shared.tell(&Opened { conversation: connection, from: from.clone() });
     shared.explain(|| "accept: a connection that waited in the kernel's queue is ours".to_owned());
-    let server = match connect(to, shared.stop) {
-        Ok(Some(server)) => server,
+    let server = match connect(to, shared.report, shared.stop, |_| Ok(())) {
+        Ok(Some((_, server))) => server,
         Ok(None) => {
             reset(client);
             return;

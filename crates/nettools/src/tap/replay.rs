@@ -13,14 +13,13 @@ use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 use vang_client::trouble::Doing;
 
+use super::Shared;
 use super::link::{Closed, PIECE_BYTES, is_passing, reset};
 use super::weather::{Chance, Way};
-use super::{Shared, peer};
 use crate::capture::conversations::{Side, Told};
 use crate::capture::file::{self, Broken};
 use crate::decode::{Counted, read_capture};
-use crate::failure::Failure;
-use crate::failure::explain;
+use crate::failure::{Failure, explain};
 use crate::wire::{Awaited, Reader};
 
 /// Bytes of a recording that are held to be played: 64 MiB.
@@ -85,7 +84,14 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure
 }
 
 /// Plays one side over a connection.
-pub(super) fn play(shared: &Shared<'_>, connection: u64, script: &Script, own: Side, socket: &Socket) {
+pub(super) fn play(
+    shared: &Shared<'_>,
+    connection: u64,
+    script: &Script,
+    own: Side,
+    socket: &Socket,
+    opened_by: String,
+) {
     let began = Instant::now();
     let way = Way::new(&shared.weather, Chance::new(shared.weather.seed, connection, own as u64));
     let mut stage = Stage {
@@ -115,7 +121,6 @@ pub(super) fn play(shared: &Shared<'_>, connection: u64, script: &Script, own: S
     totals.server_bytes += server_bytes;
     drop(totals);
     let took_ns = began.elapsed().as_nanos() as u64;
-    let opened_by = if own == Side::Client { "this tap".to_owned() } else { peer(socket) };
     shared.tell(&Closed { conversation: connection, opened_by, ending, client_bytes, server_bytes, took_ns });
 }
 

@@ -27,7 +27,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
     let port = port.to_string();
-    let typed: [(Codes, &str); 18] = [
+    let typed: [(Codes, &str); 19] = [
         (ENDLESS, "echo serve --listen FREE"),
         (ENDLESS, "echo serve --listen FREE --model sequential"),
         (ENDLESS, "echo serve --listen FREE --model threads"),
@@ -37,6 +37,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
         (ASKED, "echo send ADDRESS --udp --duration 1h --rate 1"),
         (ASKED, "echo send --compare --duration 1h"),
         (ENDLESS, "stall serve --listen FREE"),
+        (ASKED, "stall send ADDRESS --fix"),
         (ENDLESS, "sockets --watch --port PORT --state listen"),
         (ASKED, "ping HOST --tls PORT --wait 1h"),
         (ASKED, "ping HOST --vang PORT --wait 1h"),

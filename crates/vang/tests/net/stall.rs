@@ -211,7 +211,7 @@ fn waiting_for_a_reader_ends_with_ctrl_c_or_the_time_given_and_a_summary() {
     next(&mut waiting, "blocked");
     interrupt(&waiting);
     assert_eq!(next(&mut waiting, "summary")["drained"], false);
-    assert!(waiting.wait().success());
+    assert_eq!(waiting.wait().code(), Some(1), "it was to drain, and did not");
     let (all, output) = run(&["send", &to, "--fix", "--timeout", "2s"]);
     assert_eq!(output.status.code(), Some(124), "{all:#?}");
     assert_eq!(of(&all, "summary").len(), 1);
