@@ -106,11 +106,12 @@ impl fmt::Display for Tried {
 }
 
 /// The end: what was found, and who won.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Summary {
     host: String,
     addresses: usize,
-    resolved_us: f64,
+    /// How long that took; `None`: stopped before the resolver had answered.
+    resolved_us: Option<f64>,
     /// How many addresses were tried, and how many of them took the connection.
     tried: usize,
     connected: usize,
@@ -120,8 +121,6 @@ struct Summary {
     family: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
-    #[serde(skip)]
-    resolved: Duration,
 }
 
 impl Record for Summary {
@@ -131,8 +130,15 @@ impl Record for Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = if self.host.is_empty() { "the empty host" } else { &self.host };
+        let Some(resolved_us) = self.resolved_us else {
+            return write!(f, "{named}: stopped while the resolver had not answered yet");
+        };
         let addresses = counted(self.addresses as u64, "address", "addresses");
-        write!(f, "{named}: {addresses}, resolved in {}", duration(self.resolved))?;
+        write!(
+            f,
+            "{named}: {addresses}, resolved in {}",
+            duration(Duration::from_secs_f64(resolved_us / 1e6))
+        )?;
         if self.tried > 0 {
             write!(f, "; {} of {} connected", self.connected, self.tried)?;
         }
@@ -155,7 +161,7 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     })?;
     let began = Instant::now();
     let Some(found) = look_up(&asked.host, port, Purpose::Connect, stop)? else {
-        report.means("stopped while the resolver had not answered yet")?;
+        report.tell(&Summary { host: asked.host.clone(), ..Summary::default() })?;
         return Ok(Verdict::Bad);
     };
     let resolved = began.elapsed();
@@ -181,13 +187,12 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     report.tell(&Summary {
         host: asked.host.clone(),
         addresses: found.addresses.len(),
-        resolved_us: resolved.as_secs_f64() * 1e6,
+        resolved_us: Some(resolved.as_secs_f64() * 1e6),
         tried: tries.len(),
         connected: tries.iter().filter(|tried| tried.connected).count(),
         won: won.map(|won| tries[won].address),
         family: won.map(|won| family(tries[won].address)),
         why: won.map(|won| why_it_won(won, &tries)),
-        resolved,
     })?;
     if found.addresses.is_empty() {
         report.means("the resolver knows the name and has no address for it")?;

@@ -142,6 +142,7 @@ fn page(report: &Value) -> String {
             let state = match (number(&follower["behind"]), follower["stuck"] == true) {
                 (_, true) => "cannot be written".to_owned(),
                 (0, false) => "up to date".to_owned(),
+                (1, false) => "1 entry behind".to_owned(),
                 (behind, false) => format!("{} entries behind", count(behind)),
             };
             line(name, state);

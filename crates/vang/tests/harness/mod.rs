@@ -47,6 +47,17 @@ pub fn refusing() -> Refusing {
     Refusing { _bound: bound, addr }
 }
 
+/// Is this process the binary under test by now, and Ctrl-C its own? Before, that ends it as it ends any; shells that
+/// become it may catch it as well.
+pub fn listens_for_ctrl_c(pid: u32) -> bool {
+    let is_ours = std::fs::read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|exe| exe == Path::new(env!("CARGO_BIN_EXE_vang")));
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    let bit = 1 << (rustix::process::Signal::INT.as_raw() - 1);
+    is_ours && u64::from_str_radix(caught, 16).unwrap() & bit != 0
+}
+
 /// A server process.
 pub struct Server {
     child: Child,

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{lines_of, vang, wait};
+use crate::harness::{lines_of, listens_for_ctrl_c, vang, wait};
 
 /// The exit codes of a tool that was stopped: by Ctrl-C, and by its timeout.
 type Codes = (i32, i32);
@@ -56,13 +56,6 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
         other => other.to_owned(),
     };
     typed.into_iter().map(|(codes, line)| (codes, line.split(' ').map(word).collect())).collect()
-}
-
-/// Is Ctrl-C this process's own by now? Before, it ends it as it ends any.
-fn listens_for_ctrl_c(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
-    u64::from_str_radix(caught, 16).unwrap() & 1 << (Signal::INT.as_raw() - 1) != 0
 }
 
 /// Runs it until it ends, by Ctrl-C if it is given no time; gives its exit code and the last of its objects.

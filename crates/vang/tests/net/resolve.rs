@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{refusing, vang};
+use crate::harness::{listens_for_ctrl_c, refusing, vang};
 
 fn resolve(args: &[&str]) -> Command {
     let mut command = vang();
@@ -129,7 +129,7 @@ fn a_link_local_address_without_its_scope_is_explained() {
 }
 
 #[test]
-fn the_timeout_holds_while_a_name_is_looked_up() {
+fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
     // A name server that takes every question and answers none; the resolver alone would wait for many seconds.
     let hosts = Hosts::in_a_row(2);
     let dir = crate::harness::folder();
@@ -141,16 +141,30 @@ fn the_timeout_holds_while_a_name_is_looked_up() {
     command.args(["-c", server]);
     let mut silent = crate::harness::Tail::start(command);
     assert_eq!(silent.line(), "ready");
-    let script = format!(
-        "mount --bind {} /etc/resolv.conf && exec {} net resolve nobody.example --timeout 300ms",
-        conf.display(),
-        env!("CARGO_BIN_EXE_vang")
-    );
-    let mut command = hosts.on(0, "unshare");
-    let output = command.args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let asking = |how: &str| {
+        let script = format!(
+            "mount --bind {} /etc/resolv.conf && exec {} net resolve nobody.example {how}",
+            conf.display(),
+            env!("CARGO_BIN_EXE_vang")
+        );
+        let mut command = hosts.on(0, "unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        command
+    };
+    let output = asking("--timeout 300ms").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{stderr}");
     let expected = "vang: cannot resolve 'nobody.example': timed out (no name server answered in time)\n  use the host's address";
     assert!(stderr.starts_with(expected), "{stderr}");
     assert_eq!(silent.line(), "asked", "it was the resolver that was waited for");
+
+    // Whoever loses patience has a summary; nothing waits for the resolver any more.
+    let mut waits = crate::harness::Tail::start(asking("--json"));
+    while !listens_for_ctrl_c(waits.pid()) {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &waits.pid().to_string()]).status().unwrap().success());
+    let all = waits.json();
+    assert_eq!((&all["event"], &all["resolved_us"]), (&"summary".into(), &Value::Null));
+    assert_eq!(waits.wait().code(), Some(1));
 }
