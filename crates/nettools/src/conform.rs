@@ -30,7 +30,7 @@ use self::compare::{Judged, Strictness};
 use self::vectors::Case;
 use self::wire::{End, Patience, Place};
 use crate::failure::{Failure, Outcome};
-use crate::{Record, Report, Stop, Stopped, Target, Verdict};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration};
 
 /// How long an answer, or the end of a connection, may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -274,7 +274,9 @@ fn judge(case: &Case, piece: usize, place: &Place, patience: &Patience<'_>) -> R
         // A reset is an end, but may have taken the answer with it.
         (true, End::Reset) if case.strictness == Strictness::EndsOnly => {}
         (true, End::Reset) => return Err("the connection was reset instead of closed in order".to_owned()),
-        (true, End::Open) => return Err(format!("the connection is still open after {ANSWER_WAIT:?}")),
+        (true, End::Open) => {
+            return Err(format!("the connection is still open after {}", duration(ANSWER_WAIT)));
+        }
         (_, End::Silent) => return Err("one more request on the connection got no answer".to_owned()),
         (false, _) => return Err("the connection was closed; it should take more requests".to_owned()),
     }

@@ -5,6 +5,7 @@
 //! speak there meanwhile: what is not ours is passed over, but its number counts.
 
 use std::cell::Cell;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 
@@ -16,7 +17,7 @@ use super::compare;
 use super::wire::{Patience, Place, write_in_pieces};
 use crate::connect::Patient;
 use crate::failure::explain;
-use crate::quote::quoted;
+use crate::quote::{duration, quoted};
 
 /// Messages of others that are passed over while one of ours is waited for.
 const OTHERS_MAX: usize = 10_000;
@@ -85,6 +86,12 @@ struct Sent {
     address: String,
     n: u64,
     seq: u64,
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (seq {})", self.address, self.seq)
+    }
 }
 
 /// What came.
@@ -176,7 +183,7 @@ impl Talk<'_> {
                 Ok(n) => self.decoder.feed(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     let waited = self.patience.answer;
-                    return Err(format!("{what} should have come; nothing did in {waited:?}"));
+                    return Err(format!("{what} should have come; nothing did in {}", duration(waited)));
                 }
                 Err(error) => {
                     return Err(format!("{what} should have come; {}", explain(&error, Doing::Read).name));
@@ -376,7 +383,7 @@ fn send_has_an_address(judge: &Judge<'_>) -> Result<(), String> {
     let second = judge.post(&mut talk, "the second, on the same connection")?;
     match (second.n > first.n, second.seq > first.seq) {
         (true, true) => Ok(()),
-        _ => Err(format!("numbers should rise: {first:?}, then {second:?}")),
+        _ => Err(format!("numbers should rise: {first}, then {second}")),
     }
 }
 
@@ -394,7 +401,7 @@ fn same_id_same_address(judge: &Judge<'_>) -> Result<(), String> {
     }
     match sent.iter().find(|other| **other != sent[0]) {
         None => Ok(()),
-        Some(other) => Err(format!("the same id again should be {:?}, is {other:?}", sent[0])),
+        Some(other) => Err(format!("the same id again should be {}, is {other}", sent[0])),
     }
 }
 
@@ -531,7 +538,8 @@ fn content_as_sent(judge: &Judge<'_>) -> Result<(), String> {
         let found = (event.text("content-type")?, event.text("content-encoding")?);
         if found.0 != kind || (text.is_none() && found.1 != encoding) {
             return Err(format!(
-                "type and encoding should be the sender's, {kind} in {encoding}, are {found:?}"
+                "type and encoding should be the sender's, {kind} in {encoding}, are {} in {}",
+                found.0, found.1
             ));
         }
         if event.content != content {

@@ -1,8 +1,9 @@
 //! What a certificate says (RFC 5280): for whom it is, until when, by whom. Whether it is to be trusted is not judged here:
 //! clients of vang pin keys, browsers ask authorities.
 
-use crate::quote::counted;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::quote::counted;
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;

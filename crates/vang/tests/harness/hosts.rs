@@ -2,7 +2,10 @@
 //! them where it wants. Made by root, or by anybody where user namespaces are allowed; gone when dropped.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use super::Tail;
 use std::time::Instant;
 
 /// See the module's head.
@@ -102,6 +105,32 @@ impl Hosts {
     pub fn vang(&self, host: usize, args: &[&str]) -> Command {
         let mut command = self.on(host, env!("CARGO_BIN_EXE_vang"));
         command.args(args);
+        command
+    }
+
+    /// A name server on host 1 that takes every question and answers none; it tells each: `asked`.
+    pub fn silent_name_server(&self) -> Tail {
+        let mut command = self.on(1, "python3");
+        command.args([
+            "-c",
+            "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.9.1.2', 53))\n\
+             print('ready', flush=True)\n\
+             while True: s.recv(512); print('asked', flush=True)",
+        ]);
+        let mut silent = Tail::start(command);
+        assert_eq!(silent.line(), "ready");
+        silent
+    }
+
+    /// The binary under test on host 0 where names are asked of host 1, and the resolver alone would wait for many seconds;
+    /// `dir` holds what says so.
+    pub fn vang_asking(&self, dir: &Path, args: &str) -> Command {
+        let conf = dir.join("resolv.conf");
+        std::fs::write(&conf, "nameserver 10.9.1.2\noptions timeout:30 attempts:5\n").unwrap();
+        let binary = env!("CARGO_BIN_EXE_vang");
+        let script = format!("mount --bind {} /etc/resolv.conf && exec {binary} {args}", conf.display());
+        let mut command = self.on(0, "unshare");
+        command.args(["--mount", "sh", "-c", &script]);
         command
     }
 

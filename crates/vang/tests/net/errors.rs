@@ -200,29 +200,12 @@ fn timed_out() {
 
 #[test]
 fn timed_out_while_a_name_is_looked_up() {
-    // A name server that takes every question and answers none; the resolver alone would wait for many seconds.
     let hosts = Hosts::in_a_row(2);
     let dir = folder();
-    let conf = dir.path().join("resolv.conf");
-    std::fs::write(&conf, "nameserver 10.9.1.2\noptions timeout:30 attempts:5\n").unwrap();
-    let mut command = hosts.on(1, "python3");
-    command.args([
-        "-c",
-        "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.9.1.2', 53))\n\
-         print('ready', flush=True)\n\
-         while True: s.recv(512); print('asked', flush=True)",
-    ]);
-    let mut silent = Tail::start(command);
-    assert_eq!(silent.line(), "ready");
+    let mut silent = hosts.silent_name_server();
     for tool in ["echo send", "echo send --udp", "echo serve --listen", "stall send", "stall serve --listen"]
     {
-        let script = format!(
-            "mount --bind {} /etc/resolv.conf && exec {} net {tool} nobody.example:7 --timeout 300ms",
-            conf.display(),
-            env!("CARGO_BIN_EXE_vang")
-        );
-        let mut command = hosts.on(0, "unshare");
-        command.args(["--mount", "sh", "-c", &script]);
+        let command = hosts.vang_asking(dir.path(), &format!("net {tool} nobody.example:7 --timeout 300ms"));
         let said = says(command, 124);
         assert!(said.starts_with("vang: cannot resolve 'nobody.example': timed out"), "{tool}: {said}");
         has(&said, "timed out", "no name server answered in time", "use the host's address instead");

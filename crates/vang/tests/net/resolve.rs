@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{listens_for_ctrl_c, refusing, vang};
+use crate::harness::{Tail, folder, listens_for_ctrl_c, refusing, vang};
 
 fn resolve(args: &[&str]) -> Command {
     let mut command = vang();
@@ -130,27 +130,10 @@ fn a_link_local_address_without_its_scope_is_explained() {
 
 #[test]
 fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
-    // A name server that takes every question and answers none; the resolver alone would wait for many seconds.
     let hosts = Hosts::in_a_row(2);
-    let dir = crate::harness::folder();
-    let conf = dir.path().join("resolv.conf");
-    std::fs::write(&conf, "nameserver 10.9.1.2\noptions timeout:30 attempts:5\n").unwrap();
-    let server = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.9.1.2', 53)); print('ready', flush=True)\n\
-                  while True: s.recv(512); print('asked', flush=True)";
-    let mut command = hosts.on(1, "python3");
-    command.args(["-c", server]);
-    let mut silent = crate::harness::Tail::start(command);
-    assert_eq!(silent.line(), "ready");
-    let asking = |how: &str| {
-        let script = format!(
-            "mount --bind {} /etc/resolv.conf && exec {} net resolve nobody.example {how}",
-            conf.display(),
-            env!("CARGO_BIN_EXE_vang")
-        );
-        let mut command = hosts.on(0, "unshare");
-        command.args(["--mount", "sh", "-c", &script]);
-        command
-    };
+    let dir = folder();
+    let mut silent = hosts.silent_name_server();
+    let asking = |how: &str| hosts.vang_asking(dir.path(), &format!("net resolve nobody.example {how}"));
     let output = asking("--timeout 300ms").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{stderr}");
@@ -159,7 +142,7 @@ fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
     assert_eq!(silent.line(), "asked", "it was the resolver that was waited for");
 
     // Whoever loses patience has a summary; nothing waits for the resolver any more.
-    let mut waits = crate::harness::Tail::start(asking("--json"));
+    let mut waits = Tail::start(asking("--json"));
     while !listens_for_ctrl_c(waits.pid()) {
         std::thread::yield_now();
     }
