@@ -91,7 +91,9 @@ impl State {
             State { rules: Rules(rules), seq: Seq(d.u64()?), time: Time(d.u64()?), ..State::default() };
         for _ in 0..count(&mut d)? {
             shape(&mut d, 2)?;
-            state.openings.insert(Seq(d.u64()?), Node(d.u64()?));
+            let (seq, node) = (Seq(d.u64()?), Node(d.u64()?));
+            state.openings.insert(seq, node);
+            state.opened_by.insert(node, seq);
         }
         for _ in 0..count(&mut d)? {
             shape(&mut d, 2)?;

@@ -18,6 +18,8 @@ pub struct State {
     pub(crate) seq: Seq,
     pub(crate) time: Time,
     pub(crate) openings: BTreeMap<Seq, Node>,
+    /// The same by process: follows from `openings`, so it is neither hashed nor written.
+    pub(crate) opened_by: BTreeMap<Node, Seq>,
     pub(crate) accounts: BTreeMap<NameKey, AccountId>,
     pub(crate) account_ids: BTreeMap<AccountId, NameKey>,
     pub(crate) rooms: BTreeMap<RoomId, Room>,
@@ -56,6 +58,7 @@ impl Default for State {
             seq: Seq(0),
             time: Time(0),
             openings: BTreeMap::new(),
+            opened_by: BTreeMap::new(),
             accounts: BTreeMap::new(),
             account_ids: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -184,8 +187,12 @@ impl State {
             Event::AlreadySent { .. } | Event::Ticked => {}
             Event::Opened { node } => {
                 self.openings.insert(at.seq, node);
-                if self.openings.len() > OPENINGS_MAX {
-                    self.openings.pop_first();
+                self.opened_by.insert(node, at.seq);
+                if self.openings.len() > OPENINGS_MAX
+                    && let Some((seq, node)) = self.openings.pop_first()
+                    && self.opened_by.get(&node) == Some(&seq)
+                {
+                    self.opened_by.remove(&node);
                 }
             }
             Event::RulesSwitched { to } => self.rules = to,
@@ -291,7 +298,7 @@ impl State {
     /// copy that was put back has lost what `epoch` ordered after the copy was made. `None`: that
     /// process never ordered here, as far as is remembered.
     pub fn common_with(&self, epoch: Node, seq: Seq) -> Option<Seq> {
-        let (&opened, _) = self.openings.iter().rev().find(|&(_, &node)| node == epoch)?;
+        let opened = *self.opened_by.get(&epoch)?;
         let after = (std::ops::Bound::Excluded(opened), std::ops::Bound::Unbounded);
         let end = match self.openings.range(after).next() {
             Some((&next, _)) => Seq(next.0 - 1),

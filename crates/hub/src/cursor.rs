@@ -1,6 +1,13 @@
 //! Where a session stands, and what lies before it: events in rising `seq` across all its rooms.
 //! Public rooms cost one slice for each run; private ones are looked at entry by entry, since what a
 //! reader may see there follows from its stays.
+//!
+//! The rooms with something to come stand in a heap by where that is at the earliest. A pull costs its events, and one
+//! step in the heap for each time that a room turns out to go on later than it was thought to.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Principal, RoomId, Seq, State};
@@ -16,8 +23,8 @@ pub(crate) struct Cursor {
     /// Everything up to here was given.
     pub(crate) seq: Seq,
     pub(crate) rooms: Vec<Followed>,
-    /// Indices of rooms that have, or may have, something after `seq`.
-    pub(crate) grown: Vec<u32>,
+    /// Indices of rooms that have, or may have, something after `seq`; it is nowhere before the position beside each.
+    grown: BinaryHeap<Reverse<(Seq, u32)>>,
 }
 
 /// A followed room.
@@ -51,12 +58,17 @@ pub(crate) struct Sight<'a> {
 }
 
 impl Cursor {
+    /// Before the first room is followed.
+    pub(crate) fn at(seq: Seq) -> Cursor {
+        Cursor { seq, rooms: Vec::new(), grown: BinaryHeap::new() }
+    }
+
     pub(crate) fn mark_grown(&mut self, index: u32) {
         if let Some(followed) = self.rooms.get_mut(index as usize)
             && !followed.is_grown
         {
             followed.is_grown = true;
-            self.grown.push(index);
+            self.grown.push(Reverse((self.seq.max(followed.from).next(), index)));
         }
     }
 
@@ -79,40 +91,43 @@ impl Cursor {
         }
     }
 
-    /// The room whose next event comes first, and the position of the first event of any other.
+    /// The room whose next event comes first, and a position before which no other room has one.
     fn next_room(&mut self, sight: &Sight<'_>) -> Next {
-        let (mut first, mut second): (Option<(Seq, u32)>, Seq) = (None, Seq(u64::MAX));
-        let mut cold = false;
         let (rooms, seq) = (&mut self.rooms, self.seq);
-        self.grown.retain(|&index| {
-            let Some(followed) = rooms.get_mut(index as usize) else { return false };
+        loop {
+            let Some(mut top) = self.grown.peek_mut() else { return Next::Nothing };
+            let Reverse((earliest, index)) = *top;
+            let Some(followed) = rooms.get_mut(index as usize) else {
+                PeekMut::pop(top);
+                continue;
+            };
             let at = seq.max(followed.from);
             if sight.state.room(followed.room).is_none_or(|room| room.seq <= at) {
                 followed.is_grown = false;
-                return false;
+                PeekMut::pop(top);
+                continue;
             }
             let tail = sight.tails.get(followed.room).filter(|tail| tail.before <= at);
             let event = tail.and_then(|tail| {
                 let (run, mark) = tail.after(at)?;
                 Some(tail.runs[run].marks[mark].0)
             });
-            match (event, first) {
-                (None, _) => cold = true,
-                (Some(event), Some((earlier, _))) if event > earlier => second = second.min(event),
-                (Some(event), earlier) => {
-                    second = earlier.map_or(second, |(earlier, _)| earlier);
-                    first = Some((event, index));
+            match event {
+                Some(event) if event > earliest => *top = Reverse((event, index)),
+                Some(_) => {
+                    drop(top);
+                    // The two below the top are the only ones that can come next.
+                    let others = self.grown.as_slice().iter().skip(1).take(2);
+                    let until = others.map(|Reverse((seq, _))| *seq).min();
+                    return Next::Room { index, until: until.unwrap_or(Seq(u64::MAX)) };
+                }
+                None => {
+                    drop(top);
+                    let grown = self.grown.iter().filter_map(|Reverse((_, at))| rooms.get(*at as usize));
+                    let after = grown.map(|followed| (followed.room, seq.max(followed.from)));
+                    return Next::Disk(after.collect());
                 }
             }
-            true
-        });
-        if cold {
-            let grown = self.grown.iter().filter_map(|&index| self.rooms.get(index as usize));
-            return Next::Disk(grown.map(|followed| (followed.room, seq.max(followed.from))).collect());
-        }
-        match first {
-            Some((_, index)) => Next::Room { index, until: second },
-            None => Next::Nothing,
         }
     }
 

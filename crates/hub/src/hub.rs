@@ -45,6 +45,13 @@ pub enum Output {
         /// The reply, as it is written.
         bytes: Bytes,
     },
+    /// The session was told `busy`: take no request of it before so much time is over.
+    Pause {
+        /// Which.
+        session: SessionId,
+        /// As it was told, ms.
+        ms: u64,
+    },
     /// The session follows rooms from here on.
     Follows {
         /// Which.
@@ -246,6 +253,28 @@ impl Hub {
         self.inline_max = bytes;
     }
 
+    /// Sets how many bytes of encoded events stay in memory over all rooms, and how many bytes of commands may wait
+    /// to be written.
+    pub fn set_memory(&mut self, tails: usize, queue: usize) {
+        self.tails.set_max(tails);
+        self.order.set_queue_max(queue);
+    }
+
+    /// Who speaks on a connection; nobody has said yet: a guest.
+    pub fn principal(&self, id: SessionId) -> Principal {
+        let session = self.session(id);
+        match session.and_then(|session| session.speaking.as_ref()) {
+            Some(speaking) => speaking.principal,
+            None if session.is_some_and(|session| session.peer == Peer::Operator) => Principal::Operator,
+            None => Principal::Guest(self.anon),
+        }
+    }
+
+    /// Where a connection comes from.
+    pub fn peer(&self, id: SessionId) -> Option<Peer> {
+        self.session(id).map(|session| session.peer)
+    }
+
     /// Sets from where guests are admitted. Who was admitted stays.
     pub fn set_guests(&mut self, guests: Guests) {
         self.guests = guests;
@@ -308,6 +337,11 @@ impl Hub {
         }
         let bytes = write_error(asker.re.as_deref(), error);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+        if error.code == Code::Busy
+            && let Some(ms) = error.retry_after()
+        {
+            self.outputs.push_back(Output::Pause { session: asker.session, ms });
+        }
     }
 
     fn accept(&mut self, asker: &Asker, keys: &[(&str, Value)], result: &str) {

@@ -19,8 +19,8 @@ pub const ORDER_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Bytes in one batch: 1 MiB, so that one sync never waits for much writing.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Entries in one batch.
-pub const BATCH_ENTRIES_MAX: usize = 4_096;
+/// Entries in one batch: applying it keeps everybody else waiting for a few milliseconds at the most.
+pub const BATCH_ENTRIES_MAX: usize = 1_024;
 
 /// Bytes given to a session at once: 64 KiB. A session that stops reading holds no more than this.
 pub const PULL_BYTES_MAX: usize = 1 << 16;
@@ -69,3 +69,6 @@ pub const CLOCK_ABSENCE_MS: u64 = 400 * 24 * 60 * 60 * 1_000;
 /// Openings of the journal named in an epoch: a copy put back may be this many starts old and the
 /// point up to which a client agrees with it is still told exactly.
 pub const EPOCH_OPENINGS: usize = 4;
+
+/// Openings that are read from an epoch: those that a server names, and its own when that is not written yet.
+pub const EPOCH_PARTS_MAX: usize = EPOCH_OPENINGS + 1;

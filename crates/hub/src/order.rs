@@ -76,6 +76,7 @@ pub(crate) struct Order {
     phase: Phase,
     queue: VecDeque<Waiting>,
     queue_bytes: usize,
+    queue_max: usize,
     in_flight: VecDeque<Ordered>,
 }
 
@@ -87,6 +88,7 @@ impl Order {
             phase: Phase::Idle,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            queue_max: ORDER_QUEUE_BYTES_MAX,
             in_flight: VecDeque::new(),
         }
     }
@@ -95,9 +97,14 @@ impl Order {
         self.node
     }
 
+    /// Sets how many bytes of commands may wait.
+    pub(crate) fn set_queue_max(&mut self, bytes: usize) {
+        self.queue_max = bytes;
+    }
+
     /// Puts a command into the queue, if there is room.
     pub(crate) fn push(&mut self, waiting: Waiting) -> Result<(), QueueFull> {
-        if self.queue_bytes + waiting.weight() > ORDER_QUEUE_BYTES_MAX && !self.queue.is_empty() {
+        if self.queue_bytes + waiting.weight() > self.queue_max && !self.queue.is_empty() {
             return Err(QueueFull);
         }
         self.queue_bytes += waiting.weight();

@@ -60,14 +60,26 @@ impl Tail {
 }
 
 /// The tails of all rooms, within one budget.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tails {
     rooms: HashMap<RoomId, Tail>,
     by_age: BTreeMap<Seq, RoomId>,
     weight: usize,
+    max: usize,
+}
+
+impl Default for Tails {
+    fn default() -> Tails {
+        Tails { rooms: HashMap::new(), by_age: BTreeMap::new(), weight: 0, max: TAILS_BYTES_MAX }
+    }
 }
 
 impl Tails {
+    /// Sets how many bytes all of them have together. Takes effect with the next run.
+    pub(crate) fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     pub(crate) fn get(&self, room: RoomId) -> Option<&Tail> {
         self.rooms.get(&room)
     }
@@ -91,7 +103,7 @@ impl Tails {
         {
             self.drop_oldest_run(room);
         }
-        while self.weight > TAILS_BYTES_MAX {
+        while self.weight > self.max {
             let Some((_, &oldest)) = self.by_age.first_key_value() else { break };
             self.drop_oldest_run(oldest);
         }

@@ -83,7 +83,10 @@ impl World {
                         assert!(matches!(incoming(frame), Ok(Incoming::Reply(_))));
                         self.replies.push((header, content["result"].clone()));
                     }
-                    Output::Settle { .. } | Output::Follows { .. } | Output::Wake { .. } => {}
+                    Output::Settle { .. }
+                    | Output::Follows { .. }
+                    | Output::Pause { .. }
+                    | Output::Wake { .. } => {}
                 }
             }
             if !any {

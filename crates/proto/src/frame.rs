@@ -202,8 +202,23 @@ impl Decoder {
         }
     }
 
+    /// Is a whole frame here, or a refusal, that `poll_frame` would give without another byte?
+    pub fn has_whole(&self) -> bool {
+        let needed = match (&self.header, self.buffer.first_chunk::<2>()) {
+            (Some(header), _) => header.content_length(),
+            (None, Some(prefix)) => 2 + u64::from(u16::from_be_bytes(*prefix)),
+            (None, None) => return self.refused.is_some(),
+        };
+        self.refused.is_some() || self.buffer.len() as u64 >= needed
+    }
+
     /// Bytes that came and are not yet part of a frame.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Bytes of memory for them.
+    pub fn held_bytes(&self) -> usize {
+        if self.buffer.is_empty() { 0 } else { self.buffer.capacity() }
     }
 }

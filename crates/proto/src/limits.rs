@@ -48,6 +48,9 @@ pub const IDLE_MS: u64 = 600_000;
 /// With bytes waiting of which the peer takes none, ms: 10 min. Then closed; its cursor is its own.
 pub const STALL_MS: u64 = 600_000;
 
+/// With events waiting of which the peer takes none, ms: then they are copied out of the buffers that all readers share.
+pub const DETACH_MS: u64 = 1_000;
+
 /// Reading and dropping after our last byte, ms: so that the peer reads it before a reset can come.
 pub const DRAIN_MS: u64 = 2_000;
 

@@ -122,6 +122,13 @@ impl Lines {
         self.translate();
     }
 
+    /// The typed bytes were cut off: somebody between may have dropped the rest of the last line, so it is not taken.
+    pub fn handle_cut(&mut self) {
+        let whole = self.typed.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        self.typed.truncate(whole);
+        self.handle_end();
+    }
+
     /// The server's replies and events came, in any pieces. Then poll.
     pub fn handle_frames(&mut self, native: &[u8]) {
         self.frames.feed(native);

@@ -5,7 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::{frame, requests, take_output};
 use vang_proto::limits::{
-    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, FOLLOWED_ROOMS_MAX, HEADER_MS, ID_BYTES_MAX, IDLE_MS,
+    CONTENT_MS, DETACH_MS, DRAIN_BYTES_MAX, DRAIN_MS, FOLLOWED_ROOMS_MAX, HEADER_MS, ID_BYTES_MAX, IDLE_MS,
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use vang_proto::vang::{
@@ -181,8 +181,88 @@ fn a_connection_with_too_many_pending_bytes_is_not_read_until_they_are_answered(
     assert_eq!(tickets.len(), 2);
     assert!(!s.wants_input());
     s.reply(T0, tickets[0], pong(1));
-    assert!(s.wants_input());
+    assert!(!s.wants_input(), "a whole message waits to be taken first");
     assert_eq!(requests(&mut s, T0).len(), 1);
+}
+
+#[test]
+fn nothing_is_read_while_a_whole_message_waits() {
+    let mut s = session();
+    let two = [ping(1), ping(2)].concat();
+    for cut in 0..=two.len() {
+        let mut s = session();
+        s.handle_bytes(T0, &two[..cut]);
+        let whole = cut / ping(1).len();
+        assert_eq!(s.wants_input(), whole == 0, "{cut} bytes");
+        assert_eq!(requests(&mut s, T0).len(), whole, "{cut} bytes");
+        assert!(s.wants_input(), "{cut} bytes");
+    }
+    // A header of a byte is refused: that waits to be told.
+    s.handle_bytes(T0, b"\0\x01{");
+    assert!(!s.wants_input());
+}
+
+#[test]
+fn a_paused_connection_is_not_read_but_told_everything_and_nobody_is_late() {
+    let mut s = session();
+    s.set_follows();
+    let tickets = asked(&mut s, T0, &ping(1));
+    // Half a message, then the pause, longer than a header may take.
+    s.handle_bytes(T0, &ping(2)[..10]);
+    assert!(s.poll_request(T0).is_none());
+    let until = T0 + 3 * HEADER_MS;
+    s.pause(T0 + 1);
+    s.pause(until);
+    s.pause(T0 + 2);
+    s.reply(T0, tickets[0], pong(1));
+    assert_eq!(told(&mut s, T0), "1");
+    s.push_event(T0, event(1));
+    assert!(s.has_output());
+    s.wrote(T0, s.output_len());
+    assert!(!s.wants_input() && s.poll_request(T0).is_none());
+    assert_eq!((s.deadline(), s.paused_until()), (Some(until), Some(until)));
+    s.handle_time(until);
+    assert!(s.wants_input(), "the pause is over");
+    assert_eq!(s.step(until), Step::Wait);
+    assert_eq!(s.deadline(), Some(until + HEADER_MS), "the header's time begins anew");
+    s.handle_bytes(until, &ping(2)[10..]);
+    assert_eq!(requests(&mut s, until).len(), 1);
+}
+
+#[test]
+fn what_there_is_no_memory_for_is_given_up_and_the_peer_is_told_if_it_can_be() {
+    let busy = ErrorReply::new(Code::Busy, "no memory");
+    let mut s = session();
+    s.handle_bytes(T0, &send(1, &[b'x'; 100_000])[..90_000]);
+    assert!(s.poll_request(T0).is_none() && s.held_bytes() >= 90_000 - 512);
+    s.shed(T0, &busy);
+    assert_eq!(told(&mut s, T0), "busy");
+    assert_eq!((s.held_bytes(), s.refusal_code()), (0, Some(Code::Busy)));
+    assert_eq!(s.step(T0), Step::ShutDown);
+
+    // Replies that are not taken: there is nothing that could be said behind them.
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &ping(1));
+    s.reply(T0, tickets[0], write_ok(None, &[], &"x".repeat(100_000)));
+    s.wrote(T0, 10);
+    s.shed(T0, &busy);
+    assert_eq!((s.held_bytes(), s.step(T0)), (0, Step::Close));
+}
+
+#[test]
+fn a_reader_that_takes_nothing_holds_a_copy_and_not_the_rooms_buffer() {
+    let mut s = session();
+    s.set_follows();
+    let run = Bytes::from(vec![b'x'; 100_000]);
+    s.push_event(T0, run.slice(..1_000));
+    assert_eq!(s.held_bytes(), 0, "shared");
+    s.wrote(T0, 100);
+    assert_eq!(s.deadline(), Some(T0 + DETACH_MS));
+    s.handle_time(T0 + DETACH_MS);
+    assert_eq!(s.held_bytes(), 900);
+    assert!(run.is_unique(), "the run is free");
+    assert_eq!(s.output().next().map(<[u8]>::len), Some(900));
+    assert_eq!(s.deadline(), Some(T0 + STALL_MS));
 }
 
 #[test]
@@ -227,7 +307,7 @@ fn a_connection_with_too_many_unsent_replies_is_not_read_until_it_takes_them() {
     s.wrote(T0, unsent - UNSENT_REPLY_BYTES_MAX - 1);
     assert!(!s.wants_input());
     s.wrote(T0, 1);
-    assert!(s.wants_input() && s.poll_request(T0).is_some());
+    assert!(s.poll_request(T0).is_some() && s.wants_input());
 }
 
 #[test]
@@ -550,6 +630,7 @@ fn a_peer_that_takes_no_byte_is_closed_at_once() {
     s.push_event(T0, event(1));
     s.wrote(T0 + 5_000, 1);
     s.push_event(T0 + 6_000, event(2));
+    s.handle_time(T0 + (5_000 + DETACH_MS));
     assert_eq!(s.deadline(), Some(T0 + (5_000 + STALL_MS)));
     s.handle_time(T0 + (4_999 + STALL_MS));
     assert_eq!(s.step(T0), Step::Wait);

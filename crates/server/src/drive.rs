@@ -19,16 +19,18 @@ use crate::door::Door;
 use crate::limits::Limits;
 use crate::listen::From;
 use crate::pump::{About, Pump, Slot, steady_now};
+use crate::quota::Buckets;
 use crate::serve::Reach;
 use crate::socket::Socket;
+use crate::turns::{Turn, Turns, yield_turn};
 use crate::wire::Wire;
 use crate::{http, tls};
 
 /// What one read takes at the most: 64 KiB, shared by all connections of the thread.
 const READ_BYTES: usize = 1 << 16;
 
-/// Reads in a row before others have their turn.
-const READS_PER_TURN: usize = 4;
+/// How long a connection is not read when the memory for clients is used up, ms.
+const MEMORY_PAUSE_MS: u64 = 100;
 
 /// How often a peer that only listens is looked after, ms.
 const GONE_CHECK_MS: u64 = 15_000;
@@ -40,6 +42,7 @@ thread_local! {
 /// What every connection of a server shares.
 pub(crate) struct House {
     pub(crate) pump: Rc<Pump>,
+    pub(crate) turns: Rc<Turns>,
     pub(crate) limits: RefCell<Limits>,
     /// What TLS begins with; replaced when the certificate is.
     pub(crate) tls: RefCell<Arc<ServerConfig>>,
@@ -57,7 +60,9 @@ pub(crate) struct Connection {
     pub(crate) socket: Socket,
     pub(crate) from: From,
     pub(crate) peer: Peer,
-    /// It is one too many: it is told so, once it is known in what language.
+    /// Its quotas.
+    pub(crate) own: Rc<Buckets>,
+    /// Over a limit: it is told so, once its protocol is known.
     pub(crate) refused: Option<ErrorReply>,
 }
 
@@ -79,7 +84,7 @@ impl Connection {
             };
         }
         if kind != Kind::Http {
-            let Connection { house, socket, from, peer, refused } = self;
+            let Connection { house, socket, from, peer, own, refused } = self;
             let (door, wire, refused) = match kind {
                 Kind::Lines => {
                     let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
@@ -88,15 +93,16 @@ impl Connection {
                 _ => (Door::Native, Wire::native(socket), refused),
             };
             let about = About { door, tls: wire.socket.is_tls(), from };
-            let talk = Talk { house, wire, peer, about };
+            let talk = Talk { house, wire, peer, own, about };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
-        let Connection { house, socket, from, peer, refused } = self;
+        let Connection { house, socket, from, peer, own, refused } = self;
         let refused = refused.map(|error| error.detail);
-        let asker = http::Asker { house: house.clone(), from, peer, tls: socket.is_tls(), refused };
+        let asker =
+            http::Asker { house: house.clone(), from, peer, own: own.clone(), tls: socket.is_tls(), refused };
         let Some((socket, rest)) = Box::pin(http::serve(socket, &first[..len], asker)).await else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
-        let talk = Talk { house, wire: Wire::web_socket(socket), peer, about };
+        let talk = Talk { house, wire: Wire::web_socket(socket), peer, own, about };
         // A copy: the bytes stand in a buffer of HTTP's, which is large.
         let first = rest.to_vec();
         drop(rest);
@@ -173,6 +179,7 @@ struct Talk {
     house: Rc<House>,
     wire: Wire,
     peer: Peer,
+    own: Rc<Buckets>,
     about: About,
 }
 
@@ -195,7 +202,7 @@ impl Talk {
         }
         drop((first, refused));
         let pump = self.house.pump.clone();
-        let slot = pump.connect(self.peer, self.about, session);
+        let slot = pump.connect(self.peer, self.about, self.own.clone(), session);
         let ended = self.turn(&slot).await;
         pump.disconnect(slot.id);
         let session = slot.session.borrow();
@@ -212,14 +219,16 @@ impl Talk {
         let mut pulled = Vec::new();
         loop {
             slot.session.borrow_mut().handle_time(steady_now());
-            self.read(slot)?;
-            let mut blocked = false;
-            loop {
+            let mut turn = Turn::begin();
+            let (mut blocked, mut may_read) = (false, true);
+            // `true`: the time of this turn is over before the work is.
+            let is_cut = loop {
+                may_read = may_read && self.read(slot, &mut turn)?;
                 if self.wire.is_over() {
                     slot.session.borrow_mut().hang_up();
                     self.wire.give_up();
                 }
-                let asked = self.ask(slot);
+                let asked = self.ask(slot, &turn);
                 if slot.session.borrow().takes_events() {
                     self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();
@@ -240,11 +249,19 @@ impl Talk {
                 if self.wire.has_output(&session) {
                     blocked = !self.wire.write(&mut session, steady_now())?;
                     if blocked {
-                        break;
+                        break asked && turn.is_over();
                     }
-                } else if !asked {
-                    break;
+                } else if !asked && !may_read {
+                    break false;
                 }
+                if turn.is_over() {
+                    break true;
+                }
+            };
+            self.house.pump.note_held(slot);
+            if is_cut {
+                yield_turn().await;
+                continue;
             }
             if let Some(deadline) = slot.session.borrow().deadline() {
                 self.house.pump.schedule_deadline(slot, deadline);
@@ -261,45 +278,44 @@ impl Talk {
         }
     }
 
-    /// Reads what is there, within a turn.
-    fn read(&mut self, slot: &Slot) -> io::Result<()> {
+    /// Reads what is there, once. `true`: there may be more.
+    fn read(&mut self, slot: &Slot, turn: &mut Turn) -> io::Result<bool> {
         SCRATCH.with_borrow_mut(|scratch| {
-            for _ in 0..READS_PER_TURN {
-                let mut session = slot.session.borrow_mut();
-                if !(session.wants_input() && self.wire.wants_input()) {
-                    return Ok(());
-                }
-                match self.wire.socket.try_read(scratch) {
-                    Ok(0) => {
-                        self.wire.hand_in_end(&mut session, steady_now());
-                        return Ok(());
-                    }
-                    Ok(n) => {
-                        self.wire.hand_in(&mut scratch[..n], &mut session, steady_now());
-                        if n < scratch.len() {
-                            return Ok(());
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                    Err(error) => return Err(error),
-                }
+            let mut session = slot.session.borrow_mut();
+            if !(session.wants_input() && self.wire.wants_input()) {
+                return Ok(false);
             }
-            // There may be more: come back after the others.
-            slot.wake();
-            Ok(())
+            if !self.house.pump.has_memory(slot) {
+                session.pause(steady_now() + MEMORY_PAUSE_MS);
+                return Ok(false);
+            }
+            match self.wire.socket.try_read(scratch) {
+                Ok(0) => {
+                    self.wire.hand_in_end(&mut session, steady_now());
+                    Ok(false)
+                }
+                Ok(n) => {
+                    turn.note_read(n);
+                    self.wire.hand_in(&mut scratch[..n], &mut session, steady_now());
+                    Ok(n == scratch.len())
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                Err(error) => Err(error),
+            }
         })
     }
 
-    /// Hands the session's requests to the hub. `true`: there was one.
-    fn ask(&self, slot: &Slot) -> bool {
+    /// Hands the session's requests to the hub, while the turn lasts. `true`: there was one.
+    fn ask(&self, slot: &Slot, turn: &Turn) -> bool {
         let mut any = false;
-        loop {
+        while !turn.is_over() {
             let Some((ticket, request)) = slot.session.borrow_mut().poll_request(steady_now()) else {
                 return any;
             };
             any = true;
-            self.house.pump.request(slot.id, ticket, request);
+            self.house.pump.request(slot, ticket, request);
         }
+        true
     }
 
     /// Waits for the socket, the hub, or the wheel.

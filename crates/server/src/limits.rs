@@ -9,6 +9,9 @@ use vang_proto::limits::{
 };
 use vang_proto::vang::ServerLimits;
 
+use crate::memory::{self, BUDGET_BYTES_MIN};
+use crate::quota::Rates;
+
 /// Connections from one address, unless it is this machine's own.
 const PER_ADDRESS_MAX: u64 = 1_024;
 
@@ -22,6 +25,29 @@ const READY_FREE_BYTES: u64 = 128 << 20;
 /// Entries that the tables may be behind before the server says that it is not ready: a tenth of where
 /// senders are slowed.
 const READY_LAG: u64 = 100_000;
+
+/// Messages that one account, or one guest's connection, may send in a second, a minute's worth at once: a sensor that
+/// reports every 10 ms is half of it. Beyond it the client is read later.
+const MESSAGES_PER_SECOND: u64 = 200;
+
+/// Bytes of those messages: 512 KiB/s; 30 MiB at once.
+const BYTES_PER_SECOND: u64 = 512 << 10;
+
+/// Questions likewise: somebody who scrolls through history fast asks 5.
+const QUESTIONS_PER_SECOND: u64 = 50;
+
+/// Joins and leaves likewise.
+const JOINS_PER_SECOND: u64 = 20;
+
+/// New rooms of one account in a day: a hundredth of what a server may have. Beyond it `busy`.
+const ROOMS_PER_DAY: u64 = 1_000;
+
+/// New connections of one address in a second, a minute's worth at once: a class that comes back after a restart is far
+/// below.
+const CONNECTIONS_PER_SECOND: u64 = 50;
+
+/// No quota, practically.
+const QUOTA_MAX: u64 = 1 << 40;
 
 /// How long a stop waits for clients to take what they are owed, ms.
 const STOP_MS: u64 = 5_000;
@@ -59,7 +85,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 14] = rows![
+const TABLE: [Row; 21] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "a message's header; two length bytes can say no more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "any message's content; refused by its claimed length";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: kept for ever, sent to all";
@@ -72,6 +98,13 @@ const TABLE: [Row; 14] = rows![
     "stop-time" Time STOP_MS, 0 => DAY_MS, "for clients to take what they are owed when the server stops";
     "connections" Count 0, 1 => 10_000_000, "in all; by default the open-file limit less 256";
     "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; this machine is exempt";
+    "memory" Bytes 0, BUDGET_BYTES_MIN => 1 << 50, "for what clients make the server hold; by default an eighth of what there is";
+    "messages-per-second" Count MESSAGES_PER_SECOND, 1 => QUOTA_MAX, "of an account, or a guest's connection; a minute's worth at once";
+    "bytes-per-second" Bytes BYTES_PER_SECOND, 1 => QUOTA_MAX, "of messages, likewise";
+    "questions-per-second" Count QUESTIONS_PER_SECOND, 1 => QUOTA_MAX, "history, find, rooms, who and follow, likewise";
+    "joins-per-second" Count JOINS_PER_SECOND, 1 => QUOTA_MAX, "joining and leaving rooms, likewise";
+    "rooms-per-day" Count ROOMS_PER_DAY, 1 => QUOTA_MAX, "new rooms of one account";
+    "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new ones of one address, likewise; this machine is exempt";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free on the data folder's disk; with less /readyz says no";
     "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that history may be behind; with more /readyz says no";
 ];
@@ -174,6 +207,26 @@ impl Limits {
         self.get("stop-time")
     }
 
+    /// The budget for what clients make the server hold, bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        match self.get("memory") {
+            0 => memory::default_budget(),
+            set => set,
+        }
+    }
+
+    /// How much one account or guest may ask.
+    pub(crate) fn rates(&self) -> Rates {
+        Rates {
+            messages: self.get("messages-per-second"),
+            bytes: self.get("bytes-per-second"),
+            questions: self.get("questions-per-second"),
+            joins: self.get("joins-per-second"),
+            rooms_a_day: self.get("rooms-per-day"),
+            connections: self.get("connections-per-second"),
+        }
+    }
+
     /// Connections in all, on a process that may open so many files.
     pub fn connections(&self, open_files: u64) -> usize {
         match self.get("connections") {
@@ -208,7 +261,7 @@ impl Limits {
         let mut text = String::from("Limits (--limit NAME=VALUE):\n");
         for row in &TABLE {
             let default = if row.default == 0 { "-".to_owned() } else { show(row.default, row.unit) };
-            let _ = writeln!(text, "  {:<13} {:>9}  {}", row.name, default, row.why);
+            let _ = writeln!(text, "  {:<22} {:>7}  {}", row.name, default, row.why);
         }
         text
     }
@@ -270,6 +323,6 @@ mod tests {
         assert_eq!(told("idle"), "'idle' is not NAME=VALUE");
         assert_eq!(told("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
         assert_eq!(told("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");
-        assert!(Limits::help().contains("  idle                10m  without a request"));
+        assert!(Limits::help().contains("  idle                       10m  without a request"));
     }
 }

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::socket::{Socket, Stream};
+use crate::socket::Stream;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,15 +205,15 @@ impl Listener {
         matches!(self, Listener::Tcp(_, addr) if !addr.ip().to_canonical().is_loopback())
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<(Socket, From)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, From)> {
         match self {
             Listener::Tcp(listener, _) => {
                 let (stream, addr) = listener.accept().await?;
-                Ok((Socket::new(Stream::Tcp(stream)), From::Address(addr)))
+                Ok((Stream::Tcp(stream), From::Address(addr)))
             }
             Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Socket::new(Stream::Unix(stream)), From::Unix))
+                Ok((Stream::Unix(stream), From::Unix))
             }
         }
     }

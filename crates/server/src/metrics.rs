@@ -55,6 +55,7 @@ impl Collector for Scrape {
         out.gauge("vang_connections_most", "Open connections allowed", snapshot.connections_max)?;
         out.counter("vang_accepted", "Connections accepted since the start", snapshot.accepted)?;
         out.counter("vang_turned_away", "Connections over a limit since the start", snapshot.turned_away)?;
+        out.counter("vang_shed", "Connections ended for want of memory since the start", snapshot.shed)?;
         let refusals = snapshot.refusals.iter().map(|&(code, count)| (vec![("code", code.as_str())], count));
         out.counters("vang_refusals", "Requests refused since the start, by code", refusals)?;
         out.gauge(
@@ -69,6 +70,12 @@ impl Collector for Scrape {
             "Bytes that wait to be written to the journal",
             hub.queue_bytes as u64,
         )?;
+        out.gauge(
+            "vang_held_bytes",
+            "Bytes of memory that clients make the server hold",
+            snapshot.held_bytes,
+        )?;
+        out.gauge("vang_held_bytes_max", "How many those may be (limit memory)", snapshot.memory_max)?;
         out.gauge("vang_tail_bytes", "Bytes of recent messages in memory", hub.tail_bytes as u64)?;
         let buckets: Vec<(f64, u64)> = BUCKETS.into_iter().zip(snapshot.appends.buckets).collect();
         let appends = out.0.encode_descriptor(

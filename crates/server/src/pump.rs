@@ -13,22 +13,34 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
-use vang_chat::Time;
+use vang_chat::{Principal, Time};
+use vang_hub::limits::{ORDER_QUEUE_BYTES_MAX, TAILS_BYTES_MAX};
 use vang_hub::{Delta, Guests, Hub, Now, Output, Peer, Read, ReadFault, ReadJob, SessionId};
 use vang_proto::Millis;
-use vang_proto::vang::{Action, Request, ServerSession, Ticket, write_json};
+use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error, write_json};
 
 use crate::door::Door;
 use crate::indexer::FindJob;
+use crate::limits::Limits;
 use crate::listen::From;
+use crate::memory::{Memory, STRANGER_BYTES};
+use crate::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas, Who};
 use crate::status::{Follower, Snapshot, Waiting, Way};
 use crate::threads::{Answer, Progress, WriteJob};
+use crate::turns::{Turn, yield_turn};
 use crate::watch::{Refusals, Watch};
 use crate::wheel::{Rings, TICK_MS, Wheel};
 use crate::{machine, metrics};
 
 /// Entries that the tables may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
+
+/// After how long a client whose data there is no memory for may try again, ms.
+const SHED_RETRY_MS: u64 = 1_000;
+
+/// The ends of rooms have one part in so many of the memory budget, and what waits to be written one in so many.
+const TAILS_SHARE: u64 = 4;
+const QUEUE_SHARE: u64 = 8;
 
 /// What is known of a connection beside what it says.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +55,10 @@ pub(crate) struct Slot {
     pub(crate) id: SessionId,
     pub(crate) about: About,
     pub(crate) session: RefCell<ServerSession>,
+    /// The connection's own quotas.
+    own: Rc<Buckets>,
+    /// What was counted of the memory that it holds, bytes.
+    held: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     rings: Cell<Rings>,
@@ -92,13 +108,17 @@ pub(crate) struct Pump {
     trouble: RefCell<Option<String>>,
     stopping: Cell<bool>,
     ended: Cell<Option<&'static str>>,
+    /// The budget for what clients make the server hold.
+    pub(crate) memory: Rc<Memory>,
+    /// What each of them may ask.
+    pub(crate) quotas: Quotas,
     /// What is counted beside what the hub counts.
     pub(crate) watch: Watch,
 }
 
 impl Pump {
-    pub(crate) fn new(hub: Hub, threads: Threads, watch: Watch) -> Pump {
-        Pump {
+    pub(crate) fn new(hub: Hub, threads: Threads, watch: Watch, limits: &Limits) -> Pump {
+        let pump = Pump {
             hub: RefCell::new(hub),
             slots: RefCell::default(),
             threads,
@@ -108,16 +128,28 @@ impl Pump {
             trouble: RefCell::default(),
             stopping: Cell::new(false),
             ended: Cell::new(None),
+            memory: Rc::new(Memory::new(0)),
+            quotas: Quotas::new(limits.rates()),
             watch,
-        }
+        };
+        pump.set_limits(limits);
+        pump
     }
 
-    pub(crate) fn connect(&self, peer: Peer, about: About, session: ServerSession) -> Rc<Slot> {
+    pub(crate) fn connect(
+        &self,
+        peer: Peer,
+        about: About,
+        own: Rc<Buckets>,
+        session: ServerSession,
+    ) -> Rc<Slot> {
         let id = self.hub.borrow_mut().connect(peer);
         let slot = Rc::new(Slot {
             id,
             about,
             session: RefCell::new(session),
+            own,
+            held: Cell::new(0),
             waker: RefCell::default(),
             woken: Cell::new(false),
             rings: Cell::new(None),
@@ -134,6 +166,7 @@ impl Pump {
             for &(code, count) in slot.session.borrow().refusals() {
                 self.watch.refusals.add(code, count);
             }
+            self.memory.change(id, slot.held.take(), 0);
         }
         self.hub.borrow_mut().disconnect(id);
     }
@@ -144,11 +177,21 @@ impl Pump {
     }
 
     /// A session's request. What comes of it is in its slot now or later.
-    pub(crate) fn request(self: &Rc<Self>, id: SessionId, ticket: Ticket, request: Request) {
+    pub(crate) fn request(self: &Rc<Self>, slot: &Slot, ticket: Ticket, request: Request) {
+        let id = slot.id;
         if request.action == Action::Status && self.is_operator(id) {
             return self.tell_status(id, ticket, request.re);
         }
+        let ask = Ask::of(&request.action);
+        if let Some(wait_ms) = self.over_quota(slot, ask) {
+            let error = ErrorReply::new(Code::Busy, ask.refusal(wait_ms)).with("retry-after", wait_ms);
+            self.watch.refusals.add(error.code, 1);
+            let reply = write_error(request.re.as_deref(), &error);
+            slot.session.borrow_mut().reply(steady_now(), ticket, reply);
+            return;
+        }
         self.hub.borrow_mut().request(id, ticket, request);
+        self.spend(slot, ask);
         self.perform();
         // The batch is written when every ready socket has been read: the pump's own turn comes
         // after theirs.
@@ -156,10 +199,98 @@ impl Pump {
     }
 
     /// For what is asked from here on.
-    pub(crate) fn set_rules(&self, inline_max: u64, guests: Guests) {
+    pub(crate) fn set_rules(&self, limits: &Limits, guests: Guests) {
+        self.set_limits(limits);
+        self.hub.borrow_mut().set_guests(guests);
+    }
+
+    fn set_limits(&self, limits: &Limits) {
+        let budget = limits.memory_bytes();
+        self.memory.set_max(budget);
+        self.quotas.set(limits.rates());
+        let part = |share: u64, most: usize| usize::try_from(budget / share).unwrap_or(most).min(most);
         let mut hub = self.hub.borrow_mut();
-        hub.set_inline_max(inline_max);
-        hub.set_guests(guests);
+        hub.set_inline_max(limits.inline_bytes());
+        hub.set_memory(part(TAILS_SHARE, TAILS_BYTES_MAX), part(QUEUE_SHARE, ORDER_QUEUE_BYTES_MAX));
+    }
+
+    fn who<'a>(&self, slot: &'a Slot) -> Who<'a> {
+        Who {
+            principal: self.hub.borrow().principal(slot.id),
+            own: &slot.own,
+            address: slot.about.from.counted(),
+        }
+    }
+
+    /// How long this must not be asked yet, ms, where that is too long to be read later.
+    fn over_quota(&self, slot: &Slot, ask: Ask) -> Option<u64> {
+        let wait_ms = self.quotas.wait_ms(steady_now(), self.who(slot), ask);
+        (wait_ms > DELAY_MS_MAX).then_some(wait_ms)
+    }
+
+    /// Who asks faster than the quotas allow is read later.
+    fn spend(&self, slot: &Slot, ask: Ask) {
+        let now = steady_now();
+        let wait_ms = self.quotas.spend(now, self.who(slot), ask);
+        if wait_ms > 0 && ask.is_paced() {
+            slot.session.borrow_mut().pause(now + wait_ms.min(DELAY_MS_MAX));
+        }
+    }
+
+    /// What is in memory for clients beside what their connections hold, bytes.
+    fn held_beside(&self) -> u64 {
+        let stats = self.hub.borrow().stats();
+        (stats.tail_bytes + stats.queue_bytes) as u64
+    }
+
+    /// May this connection be read, as far as memory goes?
+    pub(crate) fn has_memory(&self, slot: &Slot) -> bool {
+        !self.memory.is_full(self.held_beside()) || self.is_operator(slot.id)
+    }
+
+    /// Counts what a session holds now; no session may be borrowed. Where that is more than there is, whoever holds
+    /// most gives it up.
+    pub(crate) fn note_held(&self, slot: &Slot) {
+        let held = slot.session.borrow().held_bytes();
+        self.set_held(slot, held);
+        if held == 0 {
+            return;
+        }
+        let beside = self.held_beside();
+        if held > STRANGER_BYTES && self.memory.is_scarce(beside) && self.is_stranger(slot.id) {
+            self.shed(slot, "this server's memory for clients who have not signed in is used up");
+        }
+        while self.memory.is_full(self.held_beside()) {
+            let Some(largest) = self.memory.largest() else { break };
+            let Some(slot) = self.slots.borrow().get(&largest).cloned() else { break };
+            self.shed(
+                &slot,
+                "this server's memory for clients is used up, and this connection held most of it",
+            );
+        }
+    }
+
+    fn set_held(&self, slot: &Slot, held: usize) {
+        self.memory.change(slot.id, slot.held.replace(held), held);
+    }
+
+    fn is_stranger(&self, id: SessionId) -> bool {
+        let hub = self.hub.borrow();
+        let is_remote = matches!(hub.peer(id), Some(Peer::RemotePlain | Peer::RemoteTls));
+        is_remote && !matches!(hub.principal(id), Principal::Account(_))
+    }
+
+    fn shed(&self, slot: &Slot, why: &str) {
+        let error =
+            ErrorReply::new(Code::Busy, format!("{why}; try again")).with("retry-after", SHED_RETRY_MS);
+        let held = {
+            let mut session = slot.session.borrow_mut();
+            session.shed(steady_now(), &error);
+            session.held_bytes()
+        };
+        self.watch.shed.add(1);
+        self.set_held(slot, held);
+        slot.wake();
     }
 
     fn is_operator(&self, id: SessionId) -> bool {
@@ -193,6 +324,9 @@ impl Pump {
             hub: hub.stats(),
             view: Follower { position: progress.cursor().0, stuck: progress.is_stuck() },
             find: Follower { position: self.threads.index.cursor().0, stuck: self.threads.index.is_stuck() },
+            shed: watch.shed.get(),
+            held_bytes: self.memory.used() + self.held_beside(),
+            memory_max: self.memory.max(),
             connections_max: watch.connections_max.get() as u64,
             accepted: watch.accepted.get(),
             turned_away: watch.turned_away.get(),
@@ -280,6 +414,11 @@ impl Pump {
                     if let Some(slot) = self.slots.borrow().get(&session) {
                         slot.session.borrow_mut().reply(steady_now(), ticket, bytes);
                         slot.wake();
+                    }
+                }
+                Output::Pause { session, ms } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.session.borrow_mut().pause(steady_now() + ms);
                     }
                 }
                 Output::Follows { session } => {
@@ -394,9 +533,16 @@ impl Pump {
         loop {
             poll_fn(|cx| {
                 let mut ready = self.due.replace(false);
+                let turn = Turn::begin();
                 while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
                     self.take(answer);
                     ready = true;
+                    if turn.is_over() {
+                        // The others come first; there may be more.
+                        self.due.set(true);
+                        cx.waker().wake_by_ref();
+                        break;
+                    }
                 }
                 if tick.poll_tick(cx).is_ready() {
                     self.ring();
@@ -419,6 +565,9 @@ impl Pump {
             self.perform();
             if self.ended.get().is_some() {
                 return;
+            }
+            if self.due.get() || !answers.is_empty() {
+                yield_turn().await;
             }
         }
     }

@@ -24,11 +24,12 @@ use crate::drive::{Connection, House};
 use crate::indexer;
 use crate::limits::Limits;
 use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
-use crate::pump::{Pump, Threads};
-use crate::socket::Socket;
+use crate::pump::{Pump, Threads, steady_now};
+use crate::socket::{Socket, Stream};
 use crate::start::{self, StartError};
 use crate::threads::{self, Progress};
 use crate::tls::{self, TlsError, TlsFiles};
+use crate::turns::{Credit, Fair};
 use crate::watch::Watch;
 
 /// A pause after an accept that failed: the process is out of files, and will be for a moment.
@@ -248,7 +249,6 @@ impl Server {
         let identity = opening.journal.identity();
         let server = config.name.clone();
         let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
-        hub.set_inline_max(config.limits.inline_bytes());
         hub.set_guests(config.guests);
 
         let (sender, answers) = unbounded_channel();
@@ -282,11 +282,13 @@ impl Server {
         watch.connections_max.set(connections_max);
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
-        let pump = Rc::new(Pump::new(hub, Threads { journal, tables, reads, finds, progress, index }, watch));
+        let threads = Threads { journal, tables, reads, finds, progress, index };
+        let pump = Rc::new(Pump::new(hub, threads, watch, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {
                     pump,
+                    turns: Rc::default(),
                     limits: RefCell::new(config.limits),
                     tls: RefCell::new(tls.config),
                     metrics: Cell::new(config.metrics),
@@ -343,6 +345,8 @@ impl Server {
         let pump = shared.house.pump.clone();
         let outcome = local
             .run_until(async {
+                let turns = shared.house.turns.clone();
+                tokio::task::spawn_local(async move { turns.serve().await });
                 let mut turning = tokio::task::spawn_local({
                     let pump = pump.clone();
                     async move { pump.run(answers).await }
@@ -483,7 +487,7 @@ impl Shared {
         let house = &self.house;
         let connections_max = change.limits.connections(raise_open_files());
         self.connections_max.set(connections_max);
-        house.pump.set_rules(change.limits.inline_bytes(), change.guests);
+        house.pump.set_rules(&change.limits, change.guests);
         house.pump.watch.connections_max.set(connections_max);
         house.pump.watch.free_min.set(change.limits.ready_free_bytes());
         house.pump.watch.lag_max.set(change.limits.ready_lag());
@@ -498,7 +502,7 @@ impl Shared {
 async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((socket, from)) => admit(socket, from, door, &shared),
+            Ok((stream, from)) => admit(stream, from, door, &shared),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -507,7 +511,7 @@ async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
     }
 }
 
-fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
+fn admit(stream: Stream, from: From, door: Door, shared: &Rc<Shared>) {
     let mut counts = shared.counts.borrow_mut();
     let counted = from.counted();
     let same = counted.map_or(0, |ip| counts.by_address.get(&ip).copied().unwrap_or(0));
@@ -518,6 +522,11 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
         Some(too_many("this server", shared.connections_max.get() as u64))
     } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
         Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
+    } else if let Some(ip) = counted
+        && !shared.house.pump.quotas.admits(steady_now(), ip)
+    {
+        let detail = "your address opens connections too fast (limit connections-per-second); try again";
+        Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
     } else {
         None
     };
@@ -540,12 +549,16 @@ fn admit(socket: Socket, from: From, door: Door, shared: &Rc<Shared>) {
         (Door::Everybody, true) => Peer::Local,
         (Door::Everybody, false) => Peer::RemotePlain,
     };
-    let connection = Connection { house: shared.house.clone(), socket, from, peer, refused };
+    let credit = Rc::new(Credit::new(Instant::now()));
+    let socket = Socket::new(stream, credit.clone());
+    let (house, own) = (shared.house.clone(), Rc::default());
+    let connection = Connection { house, socket, from, peer, own, refused };
     let counted = Counted { shared: shared.clone(), place };
-    tokio::task::spawn_local(async move {
+    let run = async move {
         connection.run().await;
         drop(counted);
-    });
+    };
+    tokio::task::spawn_local(Fair::new(shared.house.turns.clone(), credit, run));
 }
 
 fn too_many(whose: &str, limit: u64) -> ErrorReply {

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,9 +15,11 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
 use rustls::{ServerConfig, ServerConnection};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
+
+use crate::turns::Credit;
 
 /// Unsent bytes in the kernel beyond which a socket is not writable: what is sent late can still be
 /// chosen late. 16 KiB keeps a gigabit link busy between two rounds.
@@ -38,14 +41,28 @@ pub(crate) enum Stream {
 pub(crate) struct Socket {
     stream: Stream,
     tls: Option<Box<ServerConnection>>,
+    /// What is moved is charged.
+    credit: Rc<Credit>,
+    /// TLS ended without its goodbye: somebody between may have cut off what was still to come.
+    cut_off: bool,
 }
 
 impl Stream {
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
+        let read = match self {
             Stream::Tcp(stream) => stream.try_read(buffer),
             Stream::Unix(stream) => stream.try_read(buffer),
+        };
+        if read.as_ref().is_ok_and(|&n| 0 < n && n < buffer.len()) {
+            // With edge-triggered epoll(7) a short read of a stream means that there is nothing more, so that no
+            // second read needs to find out.
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = match self {
+                Stream::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+                Stream::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
+            };
         }
+        read
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -63,22 +80,22 @@ impl Stream {
     }
 }
 
-/// As TLS reads and writes it: an error says that nothing is there, or no room.
-struct Raw<'a>(&'a Stream);
+/// As TLS reads and writes it: an error says that nothing is there, or no room. What is moved is charged.
+struct Raw<'a>(&'a Stream, &'a Credit);
 
 impl Read for Raw<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        self.0.try_read(buffer).inspect(|&n| self.1.note_bytes(n))
     }
 }
 
 impl Write for Raw<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(&[IoSlice::new(bytes)])
+        self.write_vectored(&[IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write(slices)
+        self.0.try_write(slices).inspect(|&n| self.1.note_bytes(n))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -87,8 +104,8 @@ impl Write for Raw<'_> {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: Stream) -> Socket {
-        Socket { stream, tls: None }
+    pub(crate) fn new(stream: Stream, credit: Rc<Credit>) -> Socket {
+        Socket { stream, tls: None, credit, cut_off: false }
     }
 
     /// Sets what every connection has; a peer that is gone already is found out later.
@@ -132,7 +149,7 @@ impl Socket {
                 if !tls.is_handshaking() {
                     return Poll::Ready(Ok(()));
                 }
-                match tls.read_tls(&mut Raw(&self.stream)) {
+                match tls.read_tls(&mut Raw(&self.stream, &self.credit)) {
                     Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -153,7 +170,7 @@ impl Socket {
 
     /// Reads what is there. Fewer bytes than there is room for: there is no more now.
     pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return self.stream.try_read(buffer) };
+        let Some(tls) = &mut self.tls else { return Raw(&self.stream, &self.credit).read(buffer) };
         let mut read = 0;
         loop {
             match tls.reader().read(&mut buffer[read..]) {
@@ -166,14 +183,16 @@ impl Socket {
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Ended without TLS's goodbye. A message that was cut is found out by its length.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(read),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.cut_off = true;
+                    return Ok(read);
+                }
                 Err(error) => return Err(error),
             }
-            match tls.read_tls(&mut Raw(&self.stream)) {
+            match tls.read_tls(&mut Raw(&self.stream, &self.credit)) {
                 Ok(_) => {
                     if let Err(error) = tls.process_new_packets() {
-                        let _ = tls.write_tls(&mut Raw(&self.stream));
+                        let _ = tls.write_tls(&mut Raw(&self.stream, &self.credit));
                         return Err(io::Error::other(error));
                     }
                 }
@@ -183,6 +202,12 @@ impl Socket {
         }
     }
 
+    /// Did its bytes end without the peer's having said so? A message that was cut is found out by its length; what
+    /// only an end completes is not complete.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off
+    }
+
     /// Writes what there is room for.
     pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // It would be tried for ever, on the thread of everybody: a mistake here ends this connection alone.
@@ -190,7 +215,9 @@ impl Socket {
             return Err(io::ErrorKind::WriteZero.into());
         }
         loop {
-            let Some(tls) = &mut self.tls else { return self.stream.try_write(slices) };
+            let Some(tls) = &mut self.tls else {
+                return Raw(&self.stream, &self.credit).write_vectored(slices);
+            };
             let taken = tls.writer().write_vectored(slices)?;
             let flushed = self.try_flush()?;
             match taken {
@@ -205,7 +232,7 @@ impl Socket {
     pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
         while tls.wants_write() {
-            match tls.write_tls(&mut Raw(&self.stream)) {
+            match tls.write_tls(&mut Raw(&self.stream, &self.credit)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -357,6 +384,7 @@ impl AsyncWrite for Rewound {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::future::poll_fn;
+    use std::time::Instant;
 
     use tokio::io::AsyncReadExt;
 
@@ -365,7 +393,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_takes_something_has_the_whole_time_again() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let socket = Socket { stream: Stream::Unix(ours), tls: None };
+        let socket = Socket::new(Stream::Unix(ours), Rc::new(Credit::new(Instant::now())));
         let mut rewound = Rewound::new(Bytes::new(), socket, Duration::from_secs(3_600));
         let full = |rewound: &mut Rewound, cx: &mut Context<'_>| {
             while Pin::new(&mut *rewound).poll_write(cx, &[7; 4_096]).is_ready() {}

@@ -61,6 +61,11 @@ pub(crate) struct Snapshot {
     pub(crate) connections_max: u64,
     pub(crate) accepted: u64,
     pub(crate) turned_away: u64,
+    /// In memory for clients, bytes, and how much that may be.
+    pub(crate) held_bytes: u64,
+    pub(crate) memory_max: u64,
+    /// Connections that had to give up what they held.
+    pub(crate) shed: u64,
     /// In memory, for all connections.
     pub(crate) unsent_bytes: u64,
     pub(crate) waiting: Vec<Waiting>,
@@ -142,6 +147,13 @@ impl Snapshot {
                 bytes(waiting.bytes as u64)
             ));
         }
+        if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
+            told.push(format!(
+                "clients make the server hold {} of at most {} (limit memory): beyond it nothing new is read, and whoever holds most is refused",
+                bytes(self.held_bytes),
+                bytes(self.memory_max)
+            ));
+        }
         let open: u64 = self.ways.values().sum();
         if self.connections_max > 0 && open * 10 >= self.connections_max * 9 {
             told.push(format!(
@@ -201,7 +213,8 @@ impl Snapshot {
             "refusals": refusals,
             "memory": {
                 "resident_bytes": machine.resident_bytes, "tail_bytes": self.hub.tail_bytes,
-                "queue_bytes": self.hub.queue_bytes,
+                "queue_bytes": self.hub.queue_bytes, "held_bytes": self.held_bytes,
+                "held_bytes_max": self.memory_max, "shed": self.shed,
             },
             "open_files": {"now": machine.open_files, "most": machine.open_files_max},
             "cpu_seconds": machine.cpu_seconds,

@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     pub(crate) lag_max: Cell<u64>,
     pub(crate) accepted: Count,
     pub(crate) turned_away: Count,
+    /// Connections that had to give up what they held, for want of memory.
+    pub(crate) shed: Count,
     pub(crate) appends: Histogram,
     append_began: Cell<Option<Instant>>,
     pub(crate) refusals: Refusals,
@@ -36,6 +38,7 @@ impl Watch {
             lag_max: Cell::new(u64::MAX),
             accepted: Count::default(),
             turned_away: Count::default(),
+            shed: Count::default(),
             appends: Histogram::default(),
             append_began: Cell::new(None),
             refusals: Refusals::default(),

@@ -141,7 +141,10 @@ impl Wire {
             }
             // Lines end as if it had said so.
             Dress::Lines(typed) => {
-                typed.lines.handle_end();
+                match self.socket.is_cut_off() {
+                    false => typed.lines.handle_end(),
+                    true => typed.lines.handle_cut(),
+                }
                 typed.pass_on(session, now);
             }
         }

@@ -237,6 +237,12 @@ impl Process {
                     conn.session.reply(fate.millis(), ticket, bytes);
                 }
             }
+            Output::Pause { session, ms } => {
+                if let Some(conn) = self.conns.get_mut(&session) {
+                    fate.count("told busy and read later");
+                    conn.session.pause(fate.millis() + ms);
+                }
+            }
             Output::Follows { session } => {
                 if let Some(conn) = self.conns.get_mut(&session) {
                     conn.session.set_follows();

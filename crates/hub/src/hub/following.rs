@@ -9,7 +9,7 @@ use vang_proto::vang::{Code, ErrorReply, FollowFrom, Page as PageReply, Value, w
 
 use crate::cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
 use crate::cursor::{Cursor, Followed, Pulled, Sight};
-use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, JOURNAL_RETRY_MS, READS_MAX};
+use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, EPOCH_PARTS_MAX, JOURNAL_RETRY_MS, READS_MAX};
 use crate::order::Asker;
 
 use super::{Cold, Hub, Output, Reading, SessionId};
@@ -67,7 +67,9 @@ impl Hub {
     /// Where a client that was here before goes on; refuses a position that is not this journal's.
     fn resume_point(&self, journal: &str, epoch: Option<&str>, seq: Seq) -> Result<Seq, ErrorReply> {
         let known = epoch.map(|epoch| {
-            let nodes = epoch.split('.').filter_map(|node| u64::from_str_radix(node, 16).ok());
+            // No server gives more of them, and each is looked up.
+            let nodes = epoch.split('.').take(EPOCH_PARTS_MAX);
+            let nodes = nodes.filter_map(|node| u64::from_str_radix(node, 16).ok());
             nodes.map(Node).find_map(|node| self.state.common_with(node, seq))
         });
         let ours = self.identity.id_hex();
@@ -134,8 +136,7 @@ impl Hub {
         }
         let first = starts.iter().map(|&(_, seq, _)| seq).min().unwrap_or_default();
         let Some(session) = self.session_mut(id) else { return };
-        let cursor =
-            session.cursor.get_or_insert_with(|| Cursor { seq: first, rooms: vec![], grown: vec![] });
+        let cursor = session.cursor.get_or_insert_with(|| Cursor::at(first));
         let seq = cursor.seq;
         let mut added = Vec::new();
         for (room, from, since) in starts {

@@ -155,4 +155,12 @@ impl ErrorReply {
         self.keys.push((key, value.into()));
         self
     }
+
+    /// After how long it may be tried again, ms, if it says so.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.keys.iter().find_map(|(key, value)| match value {
+            Value::Number(ms) if *key == "retry-after" => Some(*ms),
+            _ => None,
+        })
+    }
 }

@@ -15,7 +15,7 @@ use super::{Code, ErrorReply, event, reply};
 use crate::frame::{Limits, Part};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::limits::{
-    CONTENT_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX,
+    CONTENT_MS, DETACH_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX,
     PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use crate::{Decoder, Frame, MalformedFrame, Millis};
@@ -95,7 +95,9 @@ pub struct ServerSession {
     part: Part,
     active_at: Millis,
     written_at: Millis,
-    refused: Option<String>,
+    /// No request is taken before this time.
+    paused_until: Option<Millis>,
+    refused: Option<(Code, String)>,
     /// Codes said without anybody's asking the hub, and how often.
     refusals: Vec<(Code, u64)>,
     /// The last event, written when nothing is pending any more.
@@ -105,7 +107,10 @@ pub struct ServerSession {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Reply,
+    /// Shared with the room's other readers.
     Event,
+    /// A copy of this session's own.
+    OwnEvent,
 }
 
 impl ServerSession {
@@ -127,6 +132,7 @@ impl ServerSession {
             part: Part::Nothing,
             active_at: now,
             written_at: now,
+            paused_until: None,
             refused: None,
             refusals: Vec::new(),
             goodbye: None,
@@ -183,8 +189,9 @@ impl ServerSession {
                     return None;
                 }
                 Err(malformed) => {
-                    self.fail(now, &frame_error(&malformed));
-                    self.refused = Some(frame_cause(&malformed));
+                    let error = frame_error(&malformed);
+                    self.fail(now, &error);
+                    self.refused = Some((error.code, frame_cause(&malformed)));
                     return None;
                 }
             }
@@ -204,6 +211,7 @@ impl ServerSession {
 
     fn takes_requests(&self) -> bool {
         self.phase == Phase::Open
+            && self.paused_until.is_none()
             && self.pending.len() < PENDING_REQUESTS_MAX
             && self.pending_weight < PENDING_REQUEST_BYTES_MAX
             && self.unsent_replies <= UNSENT_REPLY_BYTES_MAX
@@ -233,8 +241,9 @@ impl ServerSession {
                 None
             }
             Err(Fault::Malformed(malformed)) => {
-                self.fail(now, &content_error(&malformed));
-                self.refused = Some(content_cause(&malformed));
+                let error = content_error(&malformed);
+                self.fail(now, &error);
+                self.refused = Some((error.code, content_cause(&malformed)));
                 None
             }
         }
@@ -268,8 +277,21 @@ impl ServerSession {
         self.pending.push_back(Pending { weight, last, reply: None });
         if last {
             self.phase = Phase::Finishing;
+            // What follows the last request is dropped.
+            self.decoder = Decoder::new(self.limits.frame);
         }
         ticket
+    }
+
+    /// Takes no request before `until`, and asks for no bytes: the peer was told to come back later, or asks more
+    /// than its share. What it asked before is answered, what it follows is told.
+    pub fn pause(&mut self, until: Millis) {
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// Until when no request is taken, if it was paused.
+    pub fn paused_until(&self) -> Option<Millis> {
+        self.paused_until
     }
 
     /// Answers a request. The reply waits for those of earlier requests.
@@ -341,10 +363,24 @@ impl ServerSession {
         if self.phase != Phase::Open {
             return;
         }
-        self.refused = Some(error.detail.clone());
+        self.refused = Some((error.code, error.detail.clone()));
         self.count(error.code);
         let ticket = self.admit(0, true);
         self.reply(now, ticket, reply::write_error(None, error));
+    }
+
+    /// Gives up what this session holds: there is no memory for it. A peer that was told everything so far reads
+    /// why; one that has not taken its replies is cut off.
+    pub fn shed(&mut self, now: Millis, error: &ErrorReply) {
+        self.decoder = Decoder::new(self.limits.frame);
+        if self.out.is_empty() && self.pending.is_empty() && self.phase == Phase::Open {
+            return self.fail(now, error);
+        }
+        self.refused = Some((error.code, error.detail.clone()));
+        self.count(error.code);
+        self.out = VecDeque::new();
+        self.unsent_replies = 0;
+        self.phase = Phase::Done;
     }
 
     /// The server ends the connection, after what is pending. Says so where somebody listens for it.
@@ -399,7 +435,8 @@ impl ServerSession {
     /// Should the socket be read?
     pub fn wants_input(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.peer_ended && self.takes_requests(),
+            // Nothing is read while a whole message waits to be taken.
+            Phase::Open => !self.peer_ended && self.takes_requests() && !self.decoder.has_whole(),
             // Also while it finishes: a peer that still sends must get to read what it is told.
             // After so much it is left to wait: closing at once would reset the connection, and the reset
             // could overtake what the peer has not read yet.
@@ -419,7 +456,7 @@ impl ServerSession {
             && self.pending.is_empty()
             && let Some(goodbye) = self.goodbye.take()
         {
-            self.put(now, goodbye, Sort::Event);
+            self.put(now, goodbye, Sort::OwnEvent);
         }
         match self.phase {
             Phase::Finishing if self.pending.is_empty() && self.out.is_empty() => {
@@ -445,8 +482,10 @@ impl ServerSession {
     /// When to call `handle_time`, if nothing else happens before.
     pub fn deadline(&self) -> Option<Millis> {
         let stalled = self.has_output().then(|| self.written_at + self.limits.stall_ms);
+        let stalled = self.detach_at().or(stalled);
         let own = match self.phase {
             Phase::HalfClosed { until, .. } => Some(until),
+            Phase::Open if self.paused_until.is_some() => self.paused_until,
             Phase::Open if !self.takes_requests() || self.peer_ended => None,
             Phase::Open => match self.part {
                 Part::Header => Some(self.part_since + self.limits.header_ms),
@@ -466,11 +505,20 @@ impl ServerSession {
 
     /// Time passed: what is over is ended.
     pub fn handle_time(&mut self, now: Millis) {
+        if self.paused_until.is_some_and(|until| now >= until) {
+            self.paused_until = None;
+            // Nobody was late meanwhile.
+            self.part_since = now;
+        }
+        if self.detach_at().is_some_and(|at| now >= at) {
+            self.detach();
+        }
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         if self.has_output() && now >= self.written_at + self.limits.stall_ms {
-            self.refused = Some(format!("took nothing for {} ms", self.limits.stall_ms));
+            let why = format!("took nothing for {} ms", self.limits.stall_ms);
+            self.refused = Some((Code::TimedOut, why));
             self.phase = Phase::Done;
         } else if self.phase == Phase::Open && self.part != Part::Nothing {
             let (part, limit) = match self.part {
@@ -486,7 +534,28 @@ impl ServerSession {
 
     /// Why the session refused the peer's bytes, for the log: quotes nothing that the peer sent.
     pub fn refusal(&self) -> Option<&str> {
-        self.refused.as_deref()
+        self.refused.as_ref().map(|(_, why)| &**why)
+    }
+
+    /// The code of that refusal, to count by.
+    pub fn refusal_code(&self) -> Option<Code> {
+        self.refused.as_ref().map(|(code, _)| *code)
+    }
+
+    /// When events that the peer does not take are copied out of the buffers that all readers share.
+    fn detach_at(&self) -> Option<Millis> {
+        let shares = self.out.iter().any(|(_, sort)| *sort == Sort::Event);
+        shares.then(|| self.written_at + DETACH_MS)
+    }
+
+    /// A reader that takes nothing must not keep whole runs of a room in memory: what waits for it becomes its own.
+    fn detach(&mut self) {
+        for (bytes, sort) in &mut self.out {
+            if *sort == Sort::Event {
+                *bytes = Bytes::copy_from_slice(bytes);
+                *sort = Sort::OwnEvent;
+            }
+        }
     }
 
     fn count(&mut self, code: Code) {
@@ -507,11 +576,11 @@ impl ServerSession {
         (bytes > 0).then_some((bytes, self.written_at))
     }
 
-    /// Bytes that this session holds for its peer: for measuring, not for deciding.
+    /// Bytes of memory that this session alone holds for its peer: unfinished messages, requests and replies, and
+    /// events that are not shared with other readers any more.
     pub fn held_bytes(&self) -> usize {
-        self.decoder.buffered()
-            + self.out.iter().map(|(bytes, _)| bytes.len()).sum::<usize>()
-            + self.pending_weight
+        let own = self.out.iter().filter(|(_, sort)| *sort != Sort::Event);
+        self.decoder.held_bytes() + own.map(|(bytes, _)| bytes.len()).sum::<usize>() + self.pending_weight
     }
 }
 

@@ -4,12 +4,14 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use vang_hub::Peer;
 use vang_proto::vang::{Incoming, Reply, ServerLimits, ServerSession, Step, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::pump::{About, Pump, Slot, steady_now};
+use crate::quota::Buckets;
 
 /// What our own hub writes: a page of history is the longest.
 const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
@@ -22,8 +24,14 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    pub(crate) fn new(pump: &Rc<Pump>, limits: ServerLimits, peer: Peer, about: About) -> Asking {
-        let slot = pump.connect(peer, about, ServerSession::new(steady_now(), limits));
+    pub(crate) fn new(
+        pump: &Rc<Pump>,
+        limits: ServerLimits,
+        peer: Peer,
+        about: About,
+        own: Rc<Buckets>,
+    ) -> Asking {
+        let slot = pump.connect(peer, about, own, ServerSession::new(steady_now(), limits));
         let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
         Asking { pump: pump.clone(), slot, decoder: Decoder::new(limits) }
     }
@@ -41,6 +49,7 @@ impl Asking {
             }
             self.hand_on_requests();
             self.pull();
+            self.pump.note_held(&self.slot);
             let ended = self.slot.session.borrow_mut().step(steady_now()) != Step::Wait;
             let fed = self.take_output();
             if !fed && ended {
@@ -56,7 +65,7 @@ impl Asking {
         loop {
             let request = self.slot.session.borrow_mut().poll_request(steady_now());
             let Some((ticket, request)) = request else { return };
-            self.pump.request(self.slot.id, ticket, request);
+            self.pump.request(&self.slot, ticket, request);
         }
     }
 
@@ -82,14 +91,20 @@ impl Asking {
         len > 0
     }
 
-    /// The reply to the one question that was asked.
+    /// The reply to the one question that was asked. Who asks too fast has it later.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
-        loop {
+        let reply = loop {
             match poll_fn(|cx| self.poll_next(cx)).await? {
-                Incoming::Reply(reply) => return Some(reply),
+                Incoming::Reply(reply) => break reply,
                 Incoming::Event(_) => {}
             }
+        };
+        let paused = self.slot.session.borrow().paused_until();
+        if let Some(until) = paused {
+            let ms = until.0.saturating_sub(steady_now().0);
+            tokio::time::sleep(Duration::from_millis(ms)).await;
         }
+        Some(reply)
     }
 }
 

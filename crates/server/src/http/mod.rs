@@ -49,8 +49,10 @@ use self::upgrade::NoHandshake;
 use crate::door::Door;
 use crate::drive::House;
 use crate::listen::From;
+use crate::memory::Holding;
 use crate::metrics;
 use crate::pump::About;
+use crate::quota::Buckets;
 use crate::serve::Reach;
 use crate::socket::{Rewound, Socket};
 
@@ -69,6 +71,8 @@ pub(crate) struct Asker {
     pub(crate) house: Rc<House>,
     pub(crate) from: From,
     pub(crate) peer: Peer,
+    /// The connection's quotas.
+    pub(crate) own: Rc<Buckets>,
     pub(crate) tls: bool,
     /// It is one connection too many, and why: then it is answered once.
     pub(crate) refused: Option<String>,
@@ -77,6 +81,11 @@ pub(crate) struct Asker {
 /// A response's body.
 enum Answer {
     Whole(Full<Bytes>),
+    /// Made for this asker, and counted until it is written.
+    Own {
+        body: Full<Bytes>,
+        _held: Holding,
+    },
     Events(Box<Events>),
 }
 
@@ -197,7 +206,8 @@ impl Asker {
 
     fn asking(&self) -> Asking {
         let about = About { door: Door::Http, tls: self.tls, from: self.from };
-        Asking::new(&self.house.pump, self.house.limits.borrow().session(), self.peer, about)
+        let limits = self.house.limits.borrow().session();
+        Asking::new(&self.house.pump, limits, self.peer, about, self.own.clone())
     }
 
     /// The result of a native request, which is JSON.
@@ -210,7 +220,12 @@ impl Asker {
             Some(reply) => {
                 let mut body = reply.content.to_vec();
                 body.push(b'\n');
-                whole(StatusCode::OK, "application/json", body.into())
+                let held = self.house.pump.memory.hold(body.len());
+                with_head(
+                    StatusCode::OK,
+                    "application/json",
+                    Answer::Own { body: Full::new(body.into()), _held: held },
+                )
             }
         }
     }
@@ -419,21 +434,21 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Answer::Whole(body) => Pin::new(body).poll_frame(cx),
+            Answer::Whole(body) | Answer::Own { body, .. } => Pin::new(body).poll_frame(cx),
             Answer::Events(events) => Pin::new(&mut **events).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Whole(body) => body.is_end_stream(),
+            Answer::Whole(body) | Answer::Own { body, .. } => body.is_end_stream(),
             Answer::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Whole(body) => body.size_hint(),
+            Answer::Whole(body) | Answer::Own { body, .. } => body.size_hint(),
             Answer::Events(_) => SizeHint::default(),
         }
     }

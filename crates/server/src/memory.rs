@@ -1,0 +1,202 @@
+//! One budget for what clients make the server hold: unfinished messages, requests and replies that wait, and the ends
+//! of rooms. Beyond it nothing new is read, and whoever holds most is refused `busy`.
+//!
+//! Who comes from elsewhere and has not signed in gets 64 KiB of it at once; more only while half of it is free.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::process::{Resource, getrlimit};
+use vang_hub::SessionId;
+
+/// What a stranger from elsewhere may hold whatever the others do: 64 KiB.
+pub(crate) const STRANGER_BYTES: usize = 64 << 10;
+
+/// Less than this is not looked at when somebody must give up what it holds: 4 KiB.
+const LARGE_BYTES: usize = 4 << 10;
+
+/// The budget is one part in so many of the machine's memory, or of what this process may use of it.
+const SHARE: u64 = 8;
+
+/// The smallest budget: 16 MiB. With less nothing could be served.
+pub(crate) const BUDGET_BYTES_MIN: u64 = 16 << 20;
+
+/// Where nothing says how much memory there is: 128 MiB.
+const BUDGET_BYTES_UNKNOWN: u64 = 128 << 20;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    max: Cell<u64>,
+    used: Cell<u64>,
+    /// Who holds much, the largest last.
+    large: RefCell<BTreeSet<(usize, SessionId)>>,
+}
+
+impl Memory {
+    pub(crate) fn new(max: u64) -> Memory {
+        Memory { max: Cell::new(max), used: Cell::new(0), large: RefCell::default() }
+    }
+
+    pub(crate) fn set_max(&self, max: u64) {
+        self.max.set(max);
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.max.get()
+    }
+
+    /// What connections hold.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.get()
+    }
+
+    /// Is it used up, with so many bytes held beside connections?
+    pub(crate) fn is_full(&self, beside: u64) -> bool {
+        self.used.get() + beside > self.max.get()
+    }
+
+    /// Is less than half of it free?
+    pub(crate) fn is_scarce(&self, beside: u64) -> bool {
+        self.used.get() + beside > self.max.get() / 2
+    }
+
+    /// A session that held `before` now holds `after`.
+    pub(crate) fn change(&self, session: SessionId, before: usize, after: usize) {
+        if before == after {
+            return;
+        }
+        self.used.set(self.used.get() + after as u64 - before as u64);
+        if before.max(after) >= LARGE_BYTES {
+            let mut large = self.large.borrow_mut();
+            large.remove(&(before, session));
+            if after >= LARGE_BYTES {
+                large.insert((after, session));
+            }
+        }
+    }
+
+    /// Who holds most, if anybody holds much.
+    pub(crate) fn largest(&self) -> Option<SessionId> {
+        self.large.borrow().last().map(|&(_, session)| session)
+    }
+
+    /// Counts bytes that no session holds, until it is dropped.
+    pub(crate) fn hold(self: &Rc<Memory>, bytes: usize) -> Holding {
+        self.used.set(self.used.get() + bytes as u64);
+        Holding { memory: self.clone(), bytes }
+    }
+}
+
+/// Bytes that are counted as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    memory: Rc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.memory.used.set(self.memory.used.get() - self.bytes as u64);
+    }
+}
+
+/// The budget on this machine, bytes: an eighth of its memory, of what its control group allows, or of what the
+/// process's limits allow, whichever is least.
+pub(crate) fn default_budget() -> u64 {
+    let limits = [getrlimit(Resource::As).current, getrlimit(Resource::Data).current];
+    let known = [machine_bytes(), group_bytes()].into_iter().chain(limits).flatten().min();
+    known.map_or(BUDGET_BYTES_UNKNOWN, |bytes| (bytes / SHARE).max(BUDGET_BYTES_MIN))
+}
+
+/// The machine's memory: `MemTotal` in proc_meminfo(5).
+fn machine_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
+}
+
+/// What the control group allows, and those above it: cgroups(7), version 2 `memory.max`, version 1
+/// `memory.limit_in_bytes`.
+fn group_bytes() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().filter_map(group_files).flatten().filter_map(|file| read_limit(&file)).min()
+}
+
+/// The files that may limit the memory of a group, from a line of `/proc/self/cgroup`.
+fn group_files(line: &str) -> Option<Vec<PathBuf>> {
+    let mut fields = line.splitn(3, ':');
+    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let (root, name) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|one| one == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return None,
+    };
+    // In a container the path may be the host's, and the group's own files stand at the root.
+    let inside = Path::new(root).join(path.trim_start_matches('/'));
+    let mut folders: Vec<PathBuf> = inside.ancestors().map(Path::to_owned).collect();
+    folders.retain(|folder| folder.starts_with(root));
+    Some(folders.into_iter().map(|folder| folder.join(name)).collect())
+}
+
+/// `max`, and version 1's largest number, are no limit.
+fn read_limit(file: &Path) -> Option<u64> {
+    let limit: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (limit < 1 << 60).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_limited_by_those_above_it_too() {
+        let files =
+            |line| group_files(line).map(|files| files.iter().map(|f| f.display().to_string()).collect());
+        let expected: Vec<String> = ["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max"]
+            .into_iter()
+            .chain(["/sys/fs/cgroup/memory.max"])
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(files("0::/a/b"), Some(expected));
+        let expected = ["/sys/fs/cgroup/memory/x/memory.limit_in_bytes".to_owned()]
+            .into_iter()
+            .chain(["/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned()])
+            .collect::<Vec<_>>();
+        assert_eq!(files("7:cpu,memory:/x"), Some(expected));
+        assert_eq!(files("3:cpuset:/x"), None);
+        assert_eq!(files("nonsense"), None);
+    }
+
+    #[test]
+    fn limits_are_read_and_no_limit_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory.max");
+        for (text, limit) in
+            [("536870912\n", Some(512 << 20)), ("max\n", None), ("9223372036854771712\n", None), ("", None)]
+        {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read_limit(&file), limit, "{text:?}");
+        }
+        assert_eq!(read_limit(&folder.path().join("missing")), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_budget() {
+        assert!(machine_bytes().unwrap() > 64 << 20);
+        assert!(default_budget() >= BUDGET_BYTES_MIN);
+    }
+
+    #[test]
+    fn held_bytes_are_given_back() {
+        let memory = Rc::new(Memory::new(1_000));
+        let held = memory.hold(900);
+        assert!(!memory.is_full(100) && memory.is_full(101) && memory.is_scarce(0));
+        drop(held);
+        assert_eq!(memory.used(), 0);
+    }
+}
