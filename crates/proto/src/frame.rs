@@ -124,7 +124,54 @@ pub struct Decoder {
     limits: Limits,
     buffer: BytesMut,
     header: Option<Header>,
+    /// Content too long for one buffer, while it comes.
+    long: Option<LongContent>,
     refused: Option<MalformedFrame>,
+}
+
+/// Content that comes in many pieces. Chunks of one size, so that a thousand of them take no more memory than the bytes
+/// that came: a growing buffer takes up to twice that, and leaves holes of every size.
+#[derive(Debug)]
+struct LongContent {
+    chunks: Vec<BytesMut>,
+    len: usize,
+    missing: usize,
+}
+
+/// One chunk: what one read gives at the most, 64 KiB. Content up to this long stays where it came.
+const CHUNK_BYTES: usize = 1 << 16;
+
+impl LongContent {
+    fn begin(first: BytesMut, len: usize) -> LongContent {
+        LongContent { missing: len - first.len(), chunks: vec![first], len }
+    }
+
+    /// Takes what belongs to it; gives back the rest.
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (mut mine, rest) = bytes.split_at(bytes.len().min(self.missing));
+        self.missing -= mine.len();
+        while !mine.is_empty() {
+            let room = self.chunks.last().map_or(0, |last| last.capacity() - last.len());
+            if room == 0 {
+                self.chunks.push(BytesMut::with_capacity(CHUNK_BYTES));
+                continue;
+            }
+            let (here, later) = mine.split_at(mine.len().min(room));
+            if let Some(last) = self.chunks.last_mut() {
+                last.extend_from_slice(here);
+            }
+            mine = later;
+        }
+        rest
+    }
+
+    fn join(self) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.len);
+        for chunk in self.chunks {
+            whole.extend_from_slice(&chunk);
+        }
+        whole.freeze()
+    }
 }
 
 impl Decoder {
@@ -136,6 +183,10 @@ impl Decoder {
     /// Takes bytes as they came; after a refusal it drops them.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.refused.is_none() {
+            let bytes = match &mut self.long {
+                Some(long) => long.take(bytes),
+                None => bytes,
+            };
             self.buffer.extend_from_slice(bytes);
         }
     }
@@ -148,6 +199,7 @@ impl Decoder {
         self.poll_next().inspect_err(|malformed| {
             self.refused = Some(malformed.clone());
             self.buffer = BytesMut::new();
+            self.long = None;
         })
     }
 
@@ -160,11 +212,22 @@ impl Decoder {
             },
         };
         let len = header.content_length();
-        if (self.buffer.len() as u64) < len {
-            self.header = Some(header);
-            return Ok(None);
-        }
-        let content = self.buffer.split_to(len as usize).freeze();
+        let content = match self.long.take() {
+            Some(long) if long.missing > 0 => {
+                self.long = Some(long);
+                self.header = Some(header);
+                return Ok(None);
+            }
+            Some(long) => long.join(),
+            None if (self.buffer.len() as u64) < len => {
+                if len > CHUNK_BYTES as u64 {
+                    self.long = Some(LongContent::begin(std::mem::take(&mut self.buffer), len as usize));
+                }
+                self.header = Some(header);
+                return Ok(None);
+            }
+            None => self.buffer.split_to(len as usize).freeze(),
+        };
         if self.buffer.is_empty() {
             // A connection between two messages holds no buffer.
             self.buffer = BytesMut::new();
@@ -204,6 +267,9 @@ impl Decoder {
 
     /// Is a whole frame here, or a refusal, that `poll_frame` would give without another byte?
     pub fn has_whole(&self) -> bool {
+        if let Some(long) = &self.long {
+            return long.missing == 0;
+        }
         let needed = match (&self.header, self.buffer.first_chunk::<2>()) {
             (Some(header), _) => header.content_length(),
             (None, Some(prefix)) => 2 + u64::from(u16::from_be_bytes(*prefix)),
@@ -214,11 +280,12 @@ impl Decoder {
 
     /// Bytes that came and are not yet part of a frame.
     pub fn buffered(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.long.as_ref().map_or(0, |long| long.len - long.missing)
     }
 
     /// Bytes of memory for them.
     pub fn held_bytes(&self) -> usize {
-        if self.buffer.is_empty() { 0 } else { self.buffer.capacity() }
+        let chunks = self.long.iter().flat_map(|long| &long.chunks).map(BytesMut::capacity).sum::<usize>();
+        chunks + if self.buffer.is_empty() { 0 } else { self.buffer.capacity() }
     }
 }

@@ -123,6 +123,33 @@ proptest! {
     }
 
     #[test]
+    fn long_content_is_the_same_however_it_is_cut_and_holds_little_more_than_came(
+        sizes in proptest::collection::vec(60_000_usize..300_000, 1..4),
+        cuts in proptest::collection::vec(1_usize..100_000, 1..20),
+    ) {
+        let contents: Vec<Vec<u8>> =
+            sizes.iter().map(|&size| (0..size).map(|i| (i * 31 + size) as u8).collect()).collect();
+        let frame = |content: &Vec<u8>| RequestWriter::default().write_with(1, "send", &[], ("a/b", "binary", content));
+        let stream: Vec<u8> = contents.iter().flat_map(|content| frame(content).to_vec()).collect();
+        let (mut decoder, mut came, mut cuts) = (Decoder::default(), Vec::new(), cuts.iter().cycle());
+        let mut rest = stream.as_slice();
+        while !rest.is_empty() {
+            let (piece, later) = rest.split_at(rest.len().min(*cuts.next().expect("they go round")));
+            decoder.feed(piece);
+            prop_assert!(decoder.held_bytes() <= decoder.buffered() + 3 * 100_000, "{}", decoder.held_bytes());
+            loop {
+                match decoder.poll_frame().expect("it is well formed") {
+                    Some(frame) => came.push(frame.content.to_vec()),
+                    None => break prop_assert!(!decoder.has_whole()),
+                }
+            }
+            rest = later;
+        }
+        prop_assert!(came == contents);
+        prop_assert_eq!((decoder.buffered(), decoder.held_bytes()), (0, 0));
+    }
+
+    #[test]
     fn a_written_request_is_read_as_the_same(
         name in proptest::option::of(text()),
         re: u64,

@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use vang_hub::Peer;
@@ -34,6 +34,9 @@ const MEMORY_PAUSE_MS: u64 = 100;
 
 /// How often a peer that only listens is looked after, ms.
 const GONE_CHECK_MS: u64 = 15_000;
+
+/// The kind, in the log, of what is no native refusal: bytes that a door takes for another protocol's.
+const WIRE_REFUSED: &str = "other-protocol";
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -208,8 +211,12 @@ impl Talk {
         let session = slot.session.borrow();
         let About { door, tls, from } = slot.about;
         let door = door.name();
+        let kind = session.refusal_code().map_or(WIRE_REFUSED, Code::as_str);
         match (session.refusal().or(self.wire.refusal()), ended) {
-            (Some(cause), _) => tracing::warn!(peer = %from, door, tls, cause, "session closed"),
+            (Some(cause), _) if pump.watch.reports.admit(kind, Instant::now()) => {
+                tracing::warn!(peer = %from, door, tls, cause, "session closed");
+            }
+            (Some(cause), _) => tracing::debug!(peer = %from, door, tls, cause, "session closed"),
             (None, Err(error)) => tracing::debug!(peer = %from, door, tls, %error, "session lost"),
             (None, Ok(())) => tracing::debug!(peer = %from, door, tls, "session closed"),
         }

@@ -20,6 +20,7 @@ mod threads; // the journal's thread, the tables' thread, the readers
 mod indexer; // find: the index's thread, and the one that answers from it
 mod wheel; // deadlines, coarsely
 mod watch; // what is counted for whoever looks after the server
+mod reports; // what the log says of refused connections: the first of a kind, then counts
 mod machine; // what the machine says of the process and its disk
 mod status; // how the server is: one picture, and what it means
 pub mod words; // numbers as a person says them

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use rustix::process::{Resource, getrlimit};
 use vang_hub::SessionId;
+use vang_proto::Millis;
 
 /// What a stranger from elsewhere may hold whatever the others do: 64 KiB.
 pub(crate) const STRANGER_BYTES: usize = 64 << 10;
@@ -19,6 +20,13 @@ const LARGE_BYTES: usize = 4 << 10;
 
 /// The budget is one part in so many of the machine's memory, or of what this process may use of it.
 const SHARE: u64 = 8;
+
+/// A peak is worth tidying up behind when so much less is in use: 8 MiB.
+const TIDY_BYTES: u64 = 8 << 20;
+
+/// How often that is looked at, ms, and how often the allocator is reminded after a peak.
+const TIDY_MS: u64 = 1_000;
+const REMINDERS: u32 = 5;
 
 /// The smallest budget: 16 MiB. With less nothing could be served.
 pub(crate) const BUDGET_BYTES_MIN: u64 = 16 << 20;
@@ -33,11 +41,23 @@ pub(crate) struct Memory {
     used: Cell<u64>,
     /// Who holds much, the largest last.
     large: RefCell<BTreeSet<(usize, SessionId)>>,
+    /// The most that was in use since it was last given back, when that was last looked at, and how often the
+    /// allocator is still reminded.
+    peak: Cell<u64>,
+    tidied: Cell<Millis>,
+    reminders: Cell<u32>,
 }
 
 impl Memory {
     pub(crate) fn new(max: u64) -> Memory {
-        Memory { max: Cell::new(max), used: Cell::new(0), large: RefCell::default() }
+        Memory {
+            max: Cell::new(max),
+            used: Cell::new(0),
+            large: RefCell::default(),
+            peak: Cell::new(0),
+            tidied: Cell::new(Millis(0)),
+            reminders: Cell::new(0),
+        }
     }
 
     pub(crate) fn set_max(&self, max: u64) {
@@ -68,13 +88,40 @@ impl Memory {
         if before == after {
             return;
         }
-        self.used.set(self.used.get() + after as u64 - before as u64);
+        self.set_used(self.used.get() + after as u64 - before as u64);
         if before.max(after) >= LARGE_BYTES {
             let mut large = self.large.borrow_mut();
             large.remove(&(before, session));
             if after >= LARGE_BYTES {
                 large.insert((after, session));
             }
+        }
+    }
+
+    fn set_used(&self, used: u64) {
+        self.used.set(used);
+        self.peak.set(self.peak.get().max(used));
+    }
+
+    /// After a peak, sees to it that the system has its memory back. The allocator keeps what was freed for a second,
+    /// and then gives it back when the next large block is freed: without an occasion it would keep it for ever. Called
+    /// often; `beside` is what is in use beside what connections hold, bytes.
+    pub(crate) fn tidy(&self, now: Millis, beside: u64) {
+        if now.0 < self.tidied.get().0 + TIDY_MS {
+            return;
+        }
+        self.tidied.set(now);
+        let in_use = self.used.get() + beside;
+        let peak = self.peak.get().max(in_use);
+        if peak - in_use > TIDY_BYTES {
+            self.peak.set(in_use);
+            self.reminders.set(REMINDERS);
+        } else {
+            self.peak.set(peak);
+        }
+        if let Some(left) = self.reminders.get().checked_sub(1) {
+            self.reminders.set(left);
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(TIDY_BYTES as usize)));
         }
     }
 
@@ -85,7 +132,7 @@ impl Memory {
 
     /// Counts bytes that no session holds, until it is dropped.
     pub(crate) fn hold(self: &Rc<Memory>, bytes: usize) -> Holding {
-        self.used.set(self.used.get() + bytes as u64);
+        self.set_used(self.used.get() + bytes as u64);
         Holding { memory: self.clone(), bytes }
     }
 }
@@ -189,6 +236,22 @@ mod tests {
     fn this_machine_has_a_budget() {
         assert!(machine_bytes().unwrap() > 64 << 20);
         assert!(default_budget() >= BUDGET_BYTES_MIN);
+    }
+
+    #[test]
+    fn the_allocator_is_reminded_a_few_times_after_a_peak() {
+        let memory = Rc::new(Memory::new(1 << 30));
+        let held = memory.hold(20 << 20);
+        let reminded = |ms| {
+            let before = memory.reminders.get();
+            memory.tidy(Millis(ms), 0);
+            memory.reminders.get() < before || before == 0 && memory.reminders.get() > 0
+        };
+        assert!(!reminded(1_000));
+        drop(held);
+        assert!(!reminded(1_999), "once a second");
+        let count = (2..60).filter(|second| reminded(second * 1_000)).count();
+        assert_eq!(count, REMINDERS as usize);
     }
 
     #[test]

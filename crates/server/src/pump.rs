@@ -35,6 +35,9 @@ use crate::{machine, metrics};
 /// Entries that the tables may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
 
+/// What a connection takes that holds nothing, about: 8 KiB.
+const CONNECTION_BYTES: u64 = 8 << 10;
+
 /// After how long a client whose data there is no memory for may try again, ms.
 const SHED_RETRY_MS: u64 = 1_000;
 
@@ -215,11 +218,13 @@ impl Pump {
     }
 
     fn who<'a>(&self, slot: &'a Slot) -> Who<'a> {
-        Who {
-            principal: self.hub.borrow().principal(slot.id),
-            own: &slot.own,
-            address: slot.about.from.counted(),
-        }
+        let hub = self.hub.borrow();
+        let principal = match hub.peer(slot.id) {
+            // Whoever has the folder has everything, also under an account's name.
+            Some(Peer::Operator) | None => Principal::Operator,
+            Some(Peer::Local | Peer::RemoteTls | Peer::RemotePlain) => hub.principal(slot.id),
+        };
+        Who { principal, own: &slot.own, address: slot.about.from.counted() }
     }
 
     /// How long this must not be asked yet, ms, where that is too long to be read later.
@@ -585,6 +590,8 @@ impl Pump {
     }
 
     fn ring(&self) {
+        tell_left_out(self.watch.reports.due(Instant::now()));
+        self.memory.tidy(steady_now(), self.connections() as u64 * CONNECTION_BYTES + self.held_beside());
         let due = self.wheel.borrow_mut().due(steady_now());
         let slots = self.slots.borrow();
         for (tick, id) in due {
@@ -627,12 +634,19 @@ impl Pump {
         self.threads.index.set_serving();
     }
 
-    /// The last word to the tables.
+    /// The last word to the tables, and to the log.
     pub(crate) fn farewell(&self) {
+        tell_left_out(self.watch.reports.rest());
         let delta = self.hub.borrow_mut().farewell();
         let _ = self.threads.tables.send(delta);
         self.threads.progress.set_ending();
         self.threads.index.set_ending();
+    }
+}
+
+fn tell_left_out(kinds: Vec<(&'static str, u64)>) {
+    for (kind, count) in kinds {
+        tracing::warn!(kind, count, "more of the same was left out of the log");
     }
 }
 

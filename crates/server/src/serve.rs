@@ -504,7 +504,9 @@ async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
         match listener.accept().await {
             Ok((stream, from)) => admit(stream, from, door, &shared),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if shared.house.pump.watch.reports.admit("accept", Instant::now()) {
+                    tracing::warn!(%error, "cannot accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

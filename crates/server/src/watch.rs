@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use vang_proto::vang::Code;
 
+use crate::reports::Reports;
+
 /// Counters and the few settings that tell when something is off.
 pub(crate) struct Watch {
     pub(crate) data: PathBuf,
@@ -25,6 +27,7 @@ pub(crate) struct Watch {
     pub(crate) appends: Histogram,
     append_began: Cell<Option<Instant>>,
     pub(crate) refusals: Refusals,
+    pub(crate) reports: Reports,
 }
 
 impl Watch {
@@ -42,6 +45,7 @@ impl Watch {
             appends: Histogram::default(),
             append_began: Cell::new(None),
             refusals: Refusals::default(),
+            reports: Reports::default(),
         }
     }
 

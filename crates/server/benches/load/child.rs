@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use vang_server::{Config, Server};
+use vang_server::{Config, Limits, Server};
 
 use crate::floor;
 
@@ -104,8 +104,14 @@ fn announce(addr: &str) {
 }
 
 fn serve(folder: &Path) {
+    let mut limits = Limits::default();
+    // What is measured is the server, not its quotas.
+    for quota in ["messages-per-second", "bytes-per-second", "questions-per-second"] {
+        limits.set(&format!("{quota}=1000000000")).expect("a limit");
+    }
     let config = Config {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
+        limits,
         ..Config::new(folder.join("data"), "bench".to_owned())
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -23,3 +23,4 @@ mod config; // where settings come from, and what HUP does with them
 mod tls; // the same doors inside TLS; what is refused without it; who the server is
 mod interop; // the examples, against us and among each other
 mod errors; // every error that a person meets: name, likely cause, advice, exit code
+mod fair; // one client does not hold up the others
