@@ -19,7 +19,7 @@ use crate::scene::{Scene, SetBack};
 use crate::server::Process;
 use crate::tables::{Rows, Tables};
 use crate::weather::Weather;
-use crate::wire::Lines;
+use crate::wire::{LineId, Lines};
 
 /// See the module's head.
 pub struct World {
@@ -30,7 +30,13 @@ pub struct World {
     tables: Tables,
     start_at: u64,
     keeps_down: bool,
+    /// Connections that always have these bytes ready, whatever comes back.
+    floods: Vec<(LineId, Vec<u8>)>,
+    rounds: u64,
 }
+
+/// Bytes that a flood keeps ready: more than the server reads in one round.
+const FLOOD_BYTES: usize = 1 << 18;
 
 /// How long a world may take to become quiet, ms of its own time.
 const HEALING_MS: u64 = 240_000;
@@ -95,6 +101,8 @@ impl World {
             tables: Tables::default(),
             start_at: 0,
             keeps_down: false,
+            floods: Vec::new(),
+            rounds: 0,
         };
         world.until("the server is open", |world| world.process.as_ref().is_some_and(|p| p.hub().is_open()));
         world
@@ -125,8 +133,10 @@ impl World {
         self.scene.fate.pass(ms);
         self.misfortunes();
         self.start_if_due();
+        self.flood_on();
         let scene = &mut self.scene;
         if let Some(process) = &mut self.process {
+            self.rounds += 1;
             process.turn(&mut scene.fate, &mut scene.lines, &mut self.disk, &mut self.tables);
             scene.applied = process.hub().state().seq().0;
         }
@@ -212,6 +222,16 @@ impl World {
                 let ms = self.scene.fate.rng.between(1, ms);
                 client.pause(&mut self.scene, ms);
             }
+        }
+    }
+
+    fn flood_on(&mut self) {
+        for (line, block) in &self.floods {
+            let Some(line) = self.scene.lines.get(*line) else { continue };
+            while line.up.len() < FLOOD_BYTES {
+                line.up.extend_from_slice(block);
+            }
+            line.down.clear();
         }
     }
 
@@ -466,6 +486,28 @@ impl World {
             client.send(scene, room, (text.to_owned(), len), Some(text.to_owned()), ("text/plain", "utf-8"))
         });
         self.until("it is answered", |world| !world.person(who).sends[index].acks.is_empty());
+    }
+
+    /// Says something, which must succeed; answers how many rounds of the server it took.
+    pub fn rounds_to_say(&mut self, who: &str, room: &str, text: &str) -> u64 {
+        let before = self.rounds;
+        self.say(who, room, text).expect("it is posted");
+        self.rounds - before
+    }
+
+    /// From now on so many connections have these bytes ready again and again, and take whatever comes back.
+    pub fn flood(&mut self, connections: usize, block: &[u8]) {
+        for _ in 0..connections {
+            let line = self.scene.lines.call(Peer::Local);
+            self.floods.push((line, block.to_vec()));
+        }
+    }
+
+    /// Every flood is over; its connections are cut.
+    pub fn end_floods(&mut self) {
+        for (line, _) in std::mem::take(&mut self.floods) {
+            self.scene.lines.cut(line, &mut self.scene.fate);
+        }
     }
 
     /// Asks for something once, and waits for the answer.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use vang_proto::vang::{RequestWriter, Value};
 use vang_sim::{AppendFate, Since, World, whereabouts};
 
 fn number(name: &str, default: u64) -> u64 {
@@ -283,4 +284,45 @@ fn story_many_pages_asked_for_at_once_cost_a_few() {
     world.heal();
     world.assert_one_history();
     assert_eq!(world.tally().get("page of history"), Some(&60));
+}
+
+/// While these bytes come without end from so many connections, people are answered and heard in a bounded number of
+/// rounds of the server.
+fn nobody_waits_for_a_flood(seed: u64, connections: usize, block: &[u8]) -> World {
+    let mut world = World::calm(seed);
+    world.account("ada");
+    world.guest("bob");
+    world.follow("bob", &["general"], Since::Now);
+    let usual = (0..10).map(|i| world.rounds_to_say("ada", "general", &format!("usual{i}"))).max();
+    world.flood(connections, block);
+    world.wait(200);
+    for i in 0..20 {
+        let rounds = world.rounds_to_say("ada", "general", &format!("word{i}"));
+        // Who was told that the queue is full comes again after its time.
+        assert!(rounds <= 3 * usual.unwrap_or_default() + 100, "word{i} took {rounds} rounds");
+    }
+    world.end_floods();
+    world.heal();
+    world.assert_one_history();
+    let heard = world.heard("bob");
+    assert!(heard.iter().any(|line| line.ends_with("ada: word19")), "{heard:?}");
+    world
+}
+
+#[test]
+fn story_whoever_always_has_bytes_ready_holds_nobody_up() {
+    let writer = RequestWriter { name: Some("flood".to_owned()) };
+    let room = [("room", Value::from("general"))];
+    nobody_waits_for_a_flood(10, 3, &writer.write(1, "ping", &[]));
+    nobody_waits_for_a_flood(11, 3, &writer.write(1, "history", &room));
+    nobody_waits_for_a_flood(12, 3, &writer.write(1, "who", &room));
+}
+
+#[test]
+fn story_uploads_that_fill_the_queue_hold_nobody_up() {
+    let writer = RequestWriter { name: Some("flood".to_owned()) };
+    let room = [("room", Value::from("general"))];
+    let upload = writer.write_with(1, "send", &room, ("text/plain", "utf-8", &[b'x'; 200_000]));
+    let world = nobody_waits_for_a_flood(13, 20, &upload);
+    assert!(world.tally().contains_key("told busy and read later"), "the queue was never full");
 }
