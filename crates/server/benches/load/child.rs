@@ -1,25 +1,14 @@
-//! Servers as processes of their own: this same program in another role. Each prints its address and
-//! runs until its standard input ends, so that none outlives the bench.
+//! The servers that are compared, and what each does as a process of its own.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 
 use vang_server::{Config, Limits, Server};
 
+use crate::common::process::{Running, announce};
 use crate::floor;
 
-/// A running server.
-pub(crate) struct Running {
-    pub(crate) addr: String,
-    /// Of vang's server: where its data lie.
-    pub(crate) data: PathBuf,
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
 impl Running {
-    /// vang's server with a new data folder beside the build: on a disk, not in memory.
+    /// vang's server with a new data folder.
     pub(crate) fn vang() -> Running {
         Running::start("serve", &[])
     }
@@ -33,48 +22,6 @@ impl Running {
     /// A bare tokio echo.
     pub(crate) fn echo() -> Running {
         Running::start("echo", &[])
-    }
-
-    fn start(role: &str, args: &[&str]) -> Running {
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-        let folder = tempfile::tempdir_in(beside).expect("a folder");
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .arg(format!("--role={role}"))
-            .arg(folder.path())
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a child");
-        let mut addr = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut addr).expect("its address");
-        let data = folder.path().join("data");
-        Running { addr: addr.trim().to_owned(), data, child, _folder: folder }
-    }
-
-    /// CPU time of all its threads so far, s.
-    pub(crate) fn cpu(&self) -> f64 {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let nanoseconds = threads.flatten().filter_map(|thread| {
-            // "time on a CPU, time waiting for one, slices", in ns.
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        nanoseconds.sum::<u64>() as f64 / 1e9
-    }
-
-    /// Its resident memory, bytes.
-    pub(crate) fn rss(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line for RSS");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1_024
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
     }
 }
 
@@ -91,16 +38,6 @@ pub(crate) fn play(role: &str, args: &[String]) {
         "echo" => echo(),
         other => panic!("no role {other}"),
     }
-}
-
-/// Tells the address, and ends the process when the bench has ended.
-fn announce(addr: &str) {
-    println!("{addr}");
-    let _ = std::io::stdout().flush();
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(0);
-    });
 }
 
 fn serve(folder: &Path) {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{RecvFlags, recv};
 
-use crate::wire::{HANDSHAKE, Heard, Wire, frame_header, framed};
+use crate::common::wire::HANDSHAKE;
+use crate::wire::{Heard, Wire, frame_header, framed};
 
 /// One connection.
 pub(crate) struct Client {

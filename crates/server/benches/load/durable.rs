@@ -12,9 +12,11 @@ use vang_journal::{Reader, SqliteReader};
 use vang_view::{IndexReader, ViewReader};
 
 use crate::Plan;
-use crate::child::Running;
 use crate::clients::Clients;
-use crate::wire::{CONTENT, Heard, Send, Wire, request};
+use crate::common::figures::median;
+use crate::common::process::Running;
+use crate::common::wire::request;
+use crate::wire::{CONTENT, Heard, Send, Wire};
 
 pub(crate) fn run(plan: &Plan) {
     println!("durable sends of {CONTENT} bytes, each with an id, for {:?}", plan.round);
@@ -112,5 +114,5 @@ fn fdatasync(folder: &Path) -> f64 {
             began.elapsed().as_secs_f64()
         })
         .collect();
-    crate::median(&times)
+    median(&times)
 }

@@ -10,10 +10,12 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::child::Running;
+use crate::Plan;
 use crate::clients::Clients;
-use crate::wire::{Heard, Send, Wire, floor_frame, note, request};
-use crate::{Plan, median};
+use crate::common::figures::median;
+use crate::common::process::Running;
+use crate::common::wire::request;
+use crate::wire::{Heard, Send, Wire, floor_frame, note};
 
 const MEMBERS: usize = 100;
 const PERIOD: Duration = Duration::from_millis(5);

@@ -10,9 +10,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::Plan;
-use crate::child::Running;
 use crate::clients::Clients;
-use crate::wire::{Wire, request};
+use crate::common::process::Running;
+use crate::common::wire::request;
+use crate::wire::Wire;
 
 const CONNECTIONS: usize = 10_000;
 

@@ -11,7 +11,9 @@
 //! `cargo xtask bench`, or `cargo bench -p vang-server --bench load -- [SCENARIO]… [--rounds N]
 //! [--seconds S]`; a scenario is one of `fanout`, `fixed`, `idle`, `durable`, `ping`; all by default.
 
-mod child; // servers as processes: starting them, what they cost
+#[path = "../common/mod.rs"]
+mod common; // what the abuse bench needs as well
+mod child; // the servers, each as a process
 mod clients; // the load generator: cheap connections on one epoll
 mod durable; // acknowledged sends
 mod fanout; // a large room
@@ -69,10 +71,3 @@ const SCENARIOS: &[Scenario] = &[
     ("durable", durable::run, 1, 10.0),
     ("ping", ping::run, 7, 1.0),
 ];
-
-/// The one in the middle.
-pub(crate) fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::child::Running;
+use crate::Plan;
 use crate::clients::Clients;
-use crate::wire::{Heard, Wire, floor_frame, request};
-use crate::{Plan, median};
+use crate::common::figures::median;
+use crate::common::process::Running;
+use crate::common::wire::request;
+use crate::wire::{Heard, Wire, floor_frame};
 
 const CONNECTIONS: usize = 64;
 

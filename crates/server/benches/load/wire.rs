@@ -65,10 +65,6 @@ impl Wire {
     }
 }
 
-/// What begins a WebSocket.
-pub(crate) const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
 /// Messages in one frame of a WebSocket, as a client sends it: masked, with a mask of zeros.
 pub(crate) fn framed(messages: &[u8]) -> Vec<u8> {
     let len = u16::try_from(messages.len()).expect("less than 64 KiB at once").to_be_bytes();
@@ -98,11 +94,6 @@ pub(crate) fn floor_frame(letter: u8, bytes: usize) -> Vec<u8> {
     frame[..2].copy_from_slice(&((bytes - 2) as u16).to_be_bytes());
     frame[2] = letter;
     frame
-}
-
-/// A request without content.
-pub(crate) fn request(action: &str, name: Option<String>, arguments: &[(&str, Value)]) -> Vec<u8> {
-    RequestWriter { name }.write(1, action, arguments).to_vec()
 }
 
 /// Marks where the id of a send stands in its frame.
