@@ -20,6 +20,8 @@ const HEALTH_PERIOD: Duration = Duration::from_millis(100);
 /// What is asked before the time is over is waited for so much longer, under the same flood. Who watches
 /// a server by `/healthz` waits as long.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a server may take to answer before the flood: it is not attacked, but may be busy with the one before.
+const CONNECTS: Duration = Duration::from_secs(10);
 /// A pause before a connection that was lost is made again.
 const RETRY: Duration = Duration::from_millis(10);
 /// Content of a durable send, bytes.
@@ -65,20 +67,42 @@ pub(crate) struct Met {
     pub(crate) health: Option<Waits>,
 }
 
-/// Asks for so long.
-pub(crate) fn beside(target: Target, time: Duration) -> Met {
-    let until = Instant::now() + time;
-    let sends = matches!(target.kind, Kind::Vang | Kind::Floor);
-    std::thread::scope(|scope| {
-        let ping = scope.spawn(move || Client::new(target, Ask::Ping).ask_until(until));
-        let send = sends.then(|| scope.spawn(move || Client::new(target, Ask::Send).ask_until(until)));
-        let health = (target.kind == Kind::Vang).then(|| scope.spawn(move || health(target.addr, until)));
-        Met {
-            ping: ping.join().expect("it does not panic"),
-            send: send.map(|thread| thread.join().expect("it does not panic")),
-            health: health.map(|thread| thread.join().expect("it does not panic")),
-        }
-    })
+/// The honest client, connected.
+pub(crate) struct Honest {
+    target: Target,
+    ping: Client,
+    /// A peer is asked for pings alone.
+    send: Option<Client>,
+}
+
+impl Honest {
+    /// Connects, and asks each once: it is there before the attackers come.
+    pub(crate) fn connect(target: Target) -> Honest {
+        let connected = |ask| {
+            let mut client = Client::new(target, ask);
+            // A server that does not answer now will be seen not to answer later.
+            client.exchange(Instant::now() + CONNECTS);
+            client
+        };
+        let sends = matches!(target.kind, Kind::Vang | Kind::Floor);
+        Honest { target, ping: connected(Ask::Ping), send: sends.then(|| connected(Ask::Send)) }
+    }
+
+    /// Asks for so long.
+    pub(crate) fn ask(self, time: Duration) -> Met {
+        let Honest { target, ping, send } = self;
+        let until = Instant::now() + time;
+        std::thread::scope(|scope| {
+            let ping = scope.spawn(move || ping.ask_until(until));
+            let send = send.map(|send| scope.spawn(move || send.ask_until(until)));
+            let health = (target.kind == Kind::Vang).then(|| scope.spawn(move || health(target.addr, until)));
+            Met {
+                ping: ping.join().expect("it does not panic"),
+                send: send.map(|thread| thread.join().expect("it does not panic")),
+                health: health.map(|thread| thread.join().expect("it does not panic")),
+            }
+        })
+    }
 }
 
 /// Whether the server answers a ping on a new connection, within this time.
@@ -123,9 +147,7 @@ enum Tried {
 impl Client {
     fn new(target: Target, ask: Ask) -> Client {
         let decoder = Decoder::new(Limits::default());
-        let mut client = Client { target, ask, stream: None, decoder, waits: Waits::new() };
-        let _ = client.connect(Instant::now() + GRACE);
-        client
+        Client { target, ask, stream: None, decoder, waits: Waits::new() }
     }
 
     fn ask_until(mut self, until: Instant) -> Waits {

@@ -11,7 +11,7 @@ use crate::child::{Attack, Peer, memory_limit, peer_name};
 use crate::common::figures::median;
 use crate::common::process::Running;
 use crate::floods::Flood;
-use crate::honest::{Kind, Met, Target, Waits, answers, beside};
+use crate::honest::{Honest, Kind, Met, Target, Waits, answers};
 use crate::seed::Seed;
 use crate::{MEMORY, Plan};
 
@@ -166,8 +166,9 @@ impl Bench {
     }
 
     fn under(&self, flood: &Flood, attackers: usize, target: Target) -> Round {
+        let honest = Honest::connect(target);
         let attack = Attack::begin(flood, target, attackers, &self.seed.facts);
-        let met = beside(target, self.plan.round);
+        let met = honest.ask(self.plan.round);
         Round { met, done: attack.end(), cpu: 0.0 }
     }
 }
