@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
-use vang_server::{Config, Limits, Server};
+use vang_server::{Config, Server};
 
 use crate::attack::{self, Done};
 use crate::common::process::{Running, announce, cpu};
@@ -158,12 +158,6 @@ fn serve(folder: &Path, seed: &str, limits: &[String]) {
         });
         server.run(|| announce(&addr)).await.expect("a good end");
     });
-}
-
-/// The limit that bounds a server's memory, when this server has it.
-pub(crate) fn memory_limit() -> Option<String> {
-    const MEMORY_MIB: u64 = crate::MEMORY >> 20;
-    Limits::defaults().any(|(name, _)| name == "memory").then(|| format!("memory={MEMORY_MIB}MiB"))
 }
 
 /// A server that others wrote.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::attack::Done;
-use crate::child::{Attack, Peer, memory_limit, peer_name};
+use crate::child::{Attack, Peer, peer_name};
 use crate::common::figures::median;
 use crate::common::process::Running;
 use crate::floods::Flood;
@@ -46,8 +46,6 @@ struct Memory {
     peak: u64,
     /// A minute after.
     after: Option<u64>,
-    /// What the peak is held to: start and the limit `memory`, where the server has that.
-    allowed: Option<u64>,
 }
 
 /// Everything that was measured.
@@ -108,8 +106,8 @@ impl Bench {
     }
 
     fn row<'a>(&self, flood: &'a Flood, attackers: usize) -> Row<'a> {
-        let limit = memory_limit();
-        let limits: Vec<&str> = flood.limits.iter().copied().chain(limit.as_deref()).collect();
+        let memory_limit = format!("memory={MEMORY}");
+        let limits: Vec<&str> = flood.limits.iter().copied().chain([memory_limit.as_str()]).collect();
         let start = || Running::vang(Some(&self.seed), &limits);
         let (mut server, floor) = (start(), Running::floor());
         let mut peers: Vec<(Kind, Option<(Peer, Rounds)>)> = Vec::new();
@@ -118,13 +116,7 @@ impl Bench {
             peers.extend([Kind::Redis, Kind::Nats].map(started));
         }
         answers(server.target(Kind::Vang), RECOVERS);
-        let start_rss = server.rss();
-        let mut memory = Memory {
-            start: start_rss,
-            peak: 0,
-            after: None,
-            allowed: limit.is_some().then_some(start_rss + MEMORY),
-        };
+        let mut memory = Memory { start: server.rss(), peak: 0, after: None };
         let (mut vang, mut floors, mut troubles) = (Rounds::default(), Rounds::default(), Vec::new());
         for _ in 0..self.plan.rounds {
             let target = server.target(Kind::Vang);
@@ -272,8 +264,8 @@ impl Row<'_> {
             Some(took) => faults.push(format!("SIGTERM took {:.1} s", took.as_secs_f64())),
             None => faults.push(format!("SIGTERM did nothing for {} s", STOP_WAITED.as_secs())),
         }
-        let Memory { start, peak, after, allowed } = self.memory;
-        if allowed.is_some_and(|allowed| peak > allowed) {
+        let Memory { start, peak, after } = self.memory;
+        if peak > start + MEMORY {
             faults.push(format!("memory {} MiB above the start", (peak - start) >> 20));
         }
         if after.is_some_and(|after| after as f64 > start as f64 * RSS_AFTER) {
@@ -360,7 +352,7 @@ impl Row<'_> {
             "vang": self.vang.to_json(), "floor": self.floor.to_json(), "peers": peers,
             "ping-above": self.above(PING), "send-above": self.above(SEND), "allowed": self.allowed(),
             "stop": self.stop.map(|took| took.as_secs_f64()),
-            "memory": {"start": self.memory.start, "peak": self.memory.peak, "after": self.memory.after, "allowed": self.memory.allowed},
+            "memory": {"start": self.memory.start, "peak": self.memory.peak, "after": self.memory.after },
             "beyond": faults,
         })
     }
