@@ -35,7 +35,7 @@ pub mod tap; // a proxy that shows, records and disturbs what passes
 pub use failure::{Failure, Outcome};
 pub use quote::{counted, duration, quoted, size};
 pub use report::{Record, Report};
-pub use stop::{Stop, Stopped};
+pub use stop::{Stop, Stopped, is_ignored};
 pub use target::{BadTarget, Target};
 
 /// What a tool found, when it could do its work: the exit code of `vang net`.

@@ -1,5 +1,5 @@
 //! When a tool must end: Ctrl-C, SIGTERM or the end of `--timeout`, as a file descriptor that can be waited for beside
-//! sockets. A tool that was stopped still tells its summary.
+//! sockets. A tool that was stopped still tells its summary. A SIGINT that was ignored when we were started stays so.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -43,6 +43,9 @@ impl Stop {
     /// Also by Ctrl-C and SIGTERM of this process. A second one ends it at once, as it would without us.
     pub fn on_signals(self) -> io::Result<Stop> {
         for signal in [SIGINT, SIGTERM] {
+            if signal == SIGINT && is_ignored(signal) {
+                continue;
+            }
             let once = Arc::new(std::sync::atomic::AtomicBool::new(false));
             // In this order: from the first of them on no signal is lost, and none counts as the second.
             signal_hook::low_level::pipe::register(signal, self.ask.try_clone()?)?;
@@ -106,6 +109,17 @@ impl Stop {
             }
         }
     }
+}
+
+/// Was this signal ignored by who started us? Shells start a script's background jobs so (SIGINT), and `nohup` its command
+/// (SIGHUP): the Ctrl-C of the terminal is then meant for others. To be asked before a handler is set.
+pub fn is_ignored(signal: i32) -> bool {
+    // The kernel's own list: a mask in hexadecimal, the lowest bit for signal 1 (proc_pid_status(5)).
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let bit = u32::try_from(signal - 1).ok().and_then(|at| 1_u64.checked_shl(at));
+    bit.is_some_and(|bit| mask & bit != 0)
 }
 
 impl AsFd for Stop {

@@ -21,7 +21,7 @@ use vang_hub::{Delta, Read, ReadAnswer, ReadFault, ReadJob};
 use vang_journal::SqliteReader;
 use vang_view::{FeedError, Find, FindError, Found, Index, IndexReader, Opened, ViewError, ViewReader, Why};
 
-use crate::threads::{Answer, Progress, VIEW_WAIT, WriteJob, spawn};
+use crate::threads::{Answer, Progress, VIEW_WAIT, spawn};
 
 /// Between two transactions while nobody asks: what comes meanwhile is taken at once.
 const GATHER: Duration = Duration::from_millis(100);
@@ -51,11 +51,9 @@ pub(crate) struct Paths {
 }
 
 /// Starts the indexer; it ends when the tables' progress says that the server does. `reached` is how
-/// far the index is. The journal's thread outlives it: the last to close the journal's file must be
-/// one that may tidy up behind itself.
+/// far the index is.
 pub(crate) fn indexer(
     paths: Paths,
-    journal: Sender<WriteJob>,
     tables: Arc<Progress>,
     reached: Arc<Progress>,
     answers: UnboundedSender<Answer>,
@@ -75,8 +73,6 @@ pub(crate) fn indexer(
         if let Some(Open { index, .. }) = &mut indexer.open {
             index.idle();
         }
-        drop(indexer);
-        drop(journal);
     })
 }
 
@@ -178,10 +174,9 @@ fn open_all(paths: &Paths) -> Result<Open, FeedError> {
 /// A question, and when it came.
 pub(crate) type FindJob = (ReadJob, Instant);
 
-/// Starts the finder; it ends when the jobs' sender is dropped. The journal's thread outlives it.
+/// Starts the finder; it ends when the jobs' sender is dropped.
 pub(crate) fn finder(
     paths: Paths,
-    journal: Sender<WriteJob>,
     (tables, told): (Sender<Delta>, Arc<Progress>),
     reached: Arc<Progress>,
     answers: UnboundedSender<Answer>,
@@ -196,8 +191,6 @@ pub(crate) fn finder(
                 break;
             }
         }
-        drop(finder);
-        drop(journal);
     };
     (jobs, spawn("finder", watch, work))
 }

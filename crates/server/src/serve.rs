@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,7 +26,7 @@ use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
 use crate::pump::{Pump, Threads, steady_now};
 use crate::socket::{Socket, Stream};
 use crate::start::{self, StartError};
-use crate::threads::{self, Progress};
+use crate::threads::{self, Progress, Workers};
 use crate::tls::{self, TlsError, TlsFiles};
 use crate::turns::{Credit, Fair};
 use crate::watch::Watch;
@@ -180,7 +179,7 @@ pub struct Server {
     addresses: Vec<String>,
     fingerprint: String,
     answers: UnboundedReceiver<threads::Answer>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Workers,
     stop: (Stopper, watch::Receiver<bool>),
     // Dropped last: the lock is held until everything is written.
     folder: vang_journal::DataFolder,
@@ -261,7 +260,7 @@ impl Server {
         let paths = (opening.folder.journal_db(), opening.folder.view_db());
         let (journal, journal_thread) =
             threads::journal(opening.journal, opening.folder.reserve(), sender.clone());
-        let (reads, mut workers) = threads::readers(paths, (&tables, &progress, &journal), &sender);
+        let (reads, mut readers) = threads::readers(paths, (&tables, &progress), &sender);
         let paths = indexer::Paths {
             journal: opening.folder.journal_db(),
             view: opening.folder.view_db(),
@@ -269,11 +268,14 @@ impl Server {
         };
         let index = Arc::new(Progress::default());
         let told = (tables.clone(), progress.clone());
-        let (finds, finder) =
-            indexer::finder(paths.clone(), journal.clone(), told, index.clone(), sender.clone());
-        let indexer = indexer::indexer(paths, journal.clone(), progress.clone(), index.clone(), sender);
-        workers.extend([finder, indexer]);
-        workers.extend([tables_thread, journal_thread]);
+        let (finds, finder) = indexer::finder(paths.clone(), told, index.clone(), sender.clone());
+        let indexer = indexer::indexer(paths, progress.clone(), index.clone(), sender);
+        readers.extend([finder, indexer]);
+        let workers = Workers {
+            readers,
+            tables: (tables.clone(), tables_thread),
+            journal: (journal.clone(), journal_thread),
+        };
 
         let (stop, stopped) = watch::channel(false);
         let (changer, changes) = unbounded_channel();
@@ -392,11 +394,8 @@ impl Server {
         drop(local);
         pump.farewell();
         drop((pump, shared));
-        // Their senders are gone: they finish what they have and end.
-        for worker in workers {
-            if worker.join().is_err() {
-                return Err(ServeError::ThreadEnded("working"));
-            }
+        if !workers.join() {
+            return Err(ServeError::ThreadEnded("working"));
         }
         // Closed files have left some room, if there was none: the next start will need it.
         folder.reserve().keep();

@@ -58,7 +58,7 @@ pub(crate) enum Answer {
 }
 
 /// Starts the journal's thread; it ends when the last sender of its jobs is dropped, and not before though nobody hears
-/// its answers any more: readers have the file open as long as they hold one, and who may write must close last.
+/// its answers any more (see `Workers`).
 pub(crate) fn journal(
     mut journal: SqliteJournal,
     reserve: Reserve,
@@ -351,7 +351,7 @@ fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
 /// Starts the readers; they end when the jobs' sender is dropped.
 pub(crate) fn readers(
     (journal, view): (PathBuf, PathBuf),
-    (tables, progress, writer): (&Sender<Delta>, &Arc<Progress>, &Sender<WriteJob>),
+    (tables, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
 ) -> (Sender<ReadJob>, Vec<JoinHandle<()>>) {
     let (jobs, inbox) = channel();
@@ -360,8 +360,7 @@ pub(crate) fn readers(
         .map(|_| {
             let (inbox, progress, answers) = (inbox.clone(), progress.clone(), answers.clone());
             let paths = (journal.clone(), view.clone());
-            let (tables, writer) = (tables.clone(), writer.clone());
-            let mut disk = Disk { paths, open: None, tables, progress, _writer: writer };
+            let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
             spawn("reader", answers.clone(), move || {
                 loop {
                     let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -383,9 +382,6 @@ struct Disk {
     open: Option<(SqliteReader, ViewReader)>,
     tables: Sender<Delta>,
     progress: Arc<Progress>,
-    /// Keeps the journal's thread until this reader has closed the file (fields end in their order): only
-    /// who may write and closes last puts everything into one file.
-    _writer: Sender<WriteJob>,
 }
 
 impl Disk {
@@ -510,6 +506,31 @@ fn page(
         page.upto = upto;
     }
     Ok(page)
+}
+
+/// The threads of a server, to be ended in order. SQLite puts everything into one file when the last of those who have
+/// it open closes it, and only if that one may write. So who reads a file ends before its writer is let go; the tables'
+/// writer reads the journal.
+pub(crate) struct Workers {
+    pub(crate) readers: Vec<JoinHandle<()>>,
+    /// A writer ends when the last sender of its jobs is dropped: this is the last one.
+    pub(crate) tables: (Sender<Delta>, JoinHandle<()>),
+    pub(crate) journal: (Sender<WriteJob>, JoinHandle<()>),
+}
+
+impl Workers {
+    /// Waits until they have finished what they have, and ended. Nobody else holds a sender any more. `false`: one ended
+    /// in a panic.
+    pub(crate) fn join(self) -> bool {
+        let mut is_well = true;
+        let mut end = |thread: JoinHandle<()>| is_well &= thread.join().is_ok();
+        self.readers.into_iter().for_each(&mut end);
+        drop(self.tables.0);
+        end(self.tables.1);
+        drop(self.journal.0);
+        end(self.journal.1);
+        is_well
+    }
 }
 
 /// Why a question could not be answered.

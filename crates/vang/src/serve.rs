@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use vang_client::trouble::plain;
 use vang_client::{Doing, explain};
 use vang_journal::{DataFolder, FolderError};
+use vang_nettools::is_ignored;
 use vang_server::{
     Change, Changer, Config, Guests, Limits, ListenAddr, ListenError, Reach, ServeError, Server, StartError,
     Stopper, TlsFiles,
@@ -129,7 +130,8 @@ pub(crate) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
     let greets = args.log_format == LogFormat::Text;
     let runtime = runtime()?;
     runtime.block_on(async {
-        let stop_signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stop_signals = (signal(SignalKind::terminate())?, interrupts()?);
+        let is_stopped_by_ctrl_c = stop_signals.1.is_some();
         // A file size limit is an error to be told to senders, not the end of the process.
         let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let server = Server::open(config).map_err(|error| explained(&error))?;
@@ -143,7 +145,7 @@ pub(crate) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
             announce(&addresses);
             notify::ready();
             if greets {
-                greet(&addresses, &data, key.as_deref());
+                greet(&addresses, &data, key.as_deref(), is_stopped_by_ctrl_c);
             }
         };
         server.run(ready).await.map_err(|error| explained(&error))?;
@@ -230,17 +232,31 @@ pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     }
 }
 
-async fn stop_on((mut terminate, mut interrupt): (Signal, Signal), stopper: Stopper) {
+/// Ctrl-C, unless who started us ignores it: then it is meant for others (see `is_ignored`).
+pub(crate) fn interrupts() -> std::io::Result<Option<Signal>> {
+    let interrupt = SignalKind::interrupt();
+    if is_ignored(interrupt.as_raw_value()) { Ok(None) } else { signal(interrupt).map(Some) }
+}
+
+/// The next of these signals; one that is left ignored never comes.
+pub(crate) async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn stop_on((mut terminate, mut interrupt): (Signal, Option<Signal>), stopper: Stopper) {
     tokio::select! {
         _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = next(&mut interrupt) => {}
     }
     notify::stopping();
     stopper.stop();
     // Who asks twice does not want to wait for slow clients. Nothing that was acknowledged is lost.
     tokio::select! {
         _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = next(&mut interrupt) => {}
     }
     std::process::exit(1);
 }
@@ -274,7 +290,7 @@ fn announce(addresses: &[String]) {
 }
 
 /// Tells people how to talk to it, on stderr.
-fn greet(addresses: &[String], data: &Path, key: Option<&str>) {
+fn greet(addresses: &[String], data: &Path, key: Option<&str>, is_stopped_by_ctrl_c: bool) {
     let Some(first) = addresses.first() else { return };
     let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {first}") };
     let page = match first.parse::<SocketAddr>() {
@@ -282,12 +298,16 @@ fn greet(addresses: &[String], data: &Path, key: Option<&str>) {
         Ok(addr) => format!("    http://{addr}/\n"),
         Err(_) => String::new(),
     };
+    let stop = match is_stopped_by_ctrl_c {
+        true => "Ctrl-C stops it.".to_owned(),
+        false => format!("`kill {}` stops it.", std::process::id()),
+    };
     let _ = write!(
         std::io::stderr(),
         "\n  Talk to it in a browser or from another terminal (messages are kept in {}):\n\n{page}    \
          vang tail general --since 0{server}\n    \
          vang send general \"hello\"{server}\n    \
-         vang request {first} search morpheus\n\n  Ctrl-C stops it.\n\n",
+         vang request {first} search morpheus\n\n  {stop}\n\n",
         data.display(),
     );
     if let Some(key) = key {

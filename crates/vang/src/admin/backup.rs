@@ -16,11 +16,12 @@ use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use vang_client::trouble::plain;
 use vang_journal::{BackupError, BackupReport, DataFolder, Identity, Made, SqliteReader, write_backup};
+use vang_nettools::is_ignored;
 
 use super::progress::Progress;
 use super::{hex, size};
 use crate::say::{Failure, note, print_line};
-use crate::serve::runtime;
+use crate::serve::{interrupts, next, runtime};
 
 /// Bytes that are written at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -199,20 +200,22 @@ fn cannot(what: &str, file: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("cannot {what} {}: {}", file.display(), plain(error)))
 }
 
-/// Ctrl-C leaves nothing behind.
+/// Ctrl-C leaves nothing behind, nor does a terminal that is closed; under `nohup` it goes on.
 fn remove_on_signal(part: PathBuf) -> anyhow::Result<()> {
     take_file_size_signal()?;
     let runtime = runtime()?;
     let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+        let hangup = SignalKind::hangup();
+        let hangup = if is_ignored(hangup.as_raw_value()) { None } else { Some(signal(hangup)?) };
+        (interrupts()?, signal(SignalKind::terminate())?, hangup)
     };
     std::thread::spawn(move || {
         let number = runtime.block_on(async {
             tokio::select! {
-                _ = interrupt.recv() => SignalKind::interrupt(),
+                () = next(&mut interrupt) => SignalKind::interrupt(),
                 _ = terminate.recv() => SignalKind::terminate(),
-                _ = hangup.recv() => SignalKind::hangup(),
+                () = next(&mut hangup) => SignalKind::hangup(),
             }
         });
         let _ = fs::remove_file(&part);

@@ -87,14 +87,14 @@ impl Hosts {
         child
     }
 
-    /// A command on one of them, without this machine's settings for vang.
+    /// A command on one of them, without this machine's settings for vang and with every signal as usual.
     pub fn on(&self, host: usize, program: &str) -> Command {
         let pid = self.holders[host].id();
         let mut command = Command::new("nsenter");
         if !rustix::process::geteuid().is_root() {
             command.args([&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"]);
         }
-        command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
+        command.arg(format!("--net=/proc/{pid}/ns/net")).args(["env", "--default-signal", program]);
         for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
             command.env_remove(key);
         }

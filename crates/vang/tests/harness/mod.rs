@@ -14,14 +14,32 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// After this long something hangs, and the test says what. Never part of what is tested.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A program with every signal as usual, whatever who runs the tests ignores: a script's background job has no SIGINT.
+pub fn program(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(program);
+    command
+}
+
 /// The binary under test.
 pub fn vang() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vang"));
+    without_settings(program(env!("CARGO_BIN_EXE_vang")))
+}
+
+/// The same, started as shells start a script's background job: SIGINT ignored.
+pub fn ignoring_ctrl_c() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal", "--ignore-signal=INT", env!("CARGO_BIN_EXE_vang")]);
+    without_settings(command)
+}
+
+fn without_settings(mut command: Command) -> Command {
     for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
         command.env_remove(key);
     }
@@ -47,15 +65,23 @@ pub fn refusing() -> Refusing {
     Refusing { _bound: bound, addr }
 }
 
-/// Is this process the binary under test by now, and Ctrl-C its own? Before, that ends it as it ends any; shells that
+/// Is this process the binary under test by now, and this signal its own? Before, that ends it as it ends any; shells that
 /// become it may catch it as well.
-pub fn listens_for_ctrl_c(pid: u32) -> bool {
+pub fn catches(pid: u32, signal: Signal) -> bool {
     let is_ours = std::fs::read_link(format!("/proc/{pid}/exe"))
         .is_ok_and(|exe| exe == Path::new(env!("CARGO_BIN_EXE_vang")));
+    is_ours && has_signal(pid, "SigCgt", signal)
+}
+
+/// Does the kernel drop this signal for it?
+pub fn ignores(pid: u32, signal: Signal) -> bool {
+    has_signal(pid, "SigIgn", signal)
+}
+
+fn has_signal(pid: u32, mask: &str, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
-    let bit = 1 << (rustix::process::Signal::INT.as_raw() - 1);
-    is_ours && u64::from_str_radix(caught, 16).unwrap() & bit != 0
+    let mask = status.lines().find_map(|line| line.strip_prefix(mask)?.strip_prefix(':')).unwrap().trim();
+    u64::from_str_radix(mask, 16).unwrap() & 1 << (signal.as_raw() - 1) != 0
 }
 
 /// A server process.

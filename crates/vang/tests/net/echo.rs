@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Tail, folder, refusing, vang};
+use crate::harness::{PATIENCE, Tail, folder, program, refusing, vang};
 
 pub(crate) const MODELS: [&str; 4] = ["sequential", "threads", "selector", "async"];
 
@@ -597,7 +597,7 @@ fn whoever_answers_for_ever_keeps_nobody_waiting() {
 
 /// A tool under a limit of open files.
 fn with_files(limit: u32, args: &[&str]) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = program("sh");
     command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
     command.arg(env!("CARGO_BIN_EXE_vang")).args(args);
     command

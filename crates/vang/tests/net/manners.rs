@@ -3,12 +3,12 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{lines_of, listens_for_ctrl_c, vang, wait};
+use crate::harness::{catches, ignores, ignoring_ctrl_c, lines_of, vang, wait};
 
 /// The exit codes of a tool that was stopped: by Ctrl-C, and by its timeout.
 type Codes = (i32, i32);
@@ -58,22 +58,40 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     typed.into_iter().map(|(codes, line)| (codes, line.split(' ').map(word).collect())).collect()
 }
 
-/// Runs it until it ends, by Ctrl-C if it is given no time; gives its exit code and the last of its objects.
-fn ends(args: &[String], timeout: Option<&str>) -> (i32, Value) {
-    let mut command: Command = vang();
+/// How a tool is told to end.
+#[derive(Clone, Copy)]
+enum By {
+    CtrlC,
+    Timeout(&'static str),
+    /// Started as the background job of a script, which is not meant by the script's Ctrl-C.
+    TermIgnoringCtrlC,
+}
+
+/// Runs it until it ends; gives its exit code and the last of its objects.
+fn ends(args: &[String], by: By) -> (i32, Value) {
+    let mut command = match by {
+        By::TermIgnoringCtrlC => ignoring_ctrl_c(),
+        By::CtrlC | By::Timeout(_) => vang(),
+    };
     command.arg("net").args(args).arg("--json");
-    if let Some(timeout) = timeout {
+    if let By::Timeout(timeout) = by {
         command.args(["--timeout", timeout]);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let lines = lines_of(child.stdout.take().unwrap());
-    if timeout.is_none() {
-        while !listens_for_ctrl_c(child.id()) {
+    let signal = match by {
+        By::CtrlC => Some(Signal::INT),
+        By::TermIgnoringCtrlC => Some(Signal::TERM),
+        By::Timeout(_) => None,
+    };
+    if let Some(signal) = signal {
+        while !catches(child.id(), signal) {
             assert!(child.try_wait().unwrap().is_none(), "{args:?} ended by itself");
             std::thread::yield_now();
         }
-        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert_eq!(ignores(child.id(), Signal::INT), matches!(by, By::TermIgnoringCtrlC), "{args:?}");
+        kill_process(Pid::from_child(&child), signal).unwrap();
     }
     // Shown if it does not end.
     eprintln!("waiting for {args:?}");
@@ -110,7 +128,15 @@ fn each(judge: impl Fn(Codes, &[String])) {
 #[test]
 fn ctrl_c_ends_every_tool_with_its_summary() {
     each(|(expected, _), args| {
-        let (code, last) = ends(args, None);
+        let (code, last) = ends(args, By::CtrlC);
+        assert_eq!(code, expected, "{args:?}: {last}");
+    });
+}
+
+#[test]
+fn a_tool_that_was_started_with_ctrl_c_ignored_leaves_it_so_and_ends_by_sigterm() {
+    each(|(expected, _), args| {
+        let (code, last) = ends(args, By::TermIgnoringCtrlC);
         assert_eq!(code, expected, "{args:?}: {last}");
     });
 }
@@ -118,7 +144,7 @@ fn ctrl_c_ends_every_tool_with_its_summary() {
 #[test]
 fn a_timeout_ends_every_tool_with_its_summary() {
     each(|(_, expected), args| {
-        let (code, last) = ends(args, Some("50ms"));
+        let (code, last) = ends(args, By::Timeout("50ms"));
         assert_eq!(code, expected, "{args:?}: {last}");
     });
 }

@@ -3,10 +3,11 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{Tail, folder, listens_for_ctrl_c, refusing, vang};
+use crate::harness::{Tail, catches, folder, refusing, vang};
 
 fn resolve(args: &[&str]) -> Command {
     let mut command = vang();
@@ -143,7 +144,7 @@ fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
 
     // Whoever loses patience has a summary; nothing waits for the resolver any more.
     let mut waits = Tail::start(asking("--json"));
-    while !listens_for_ctrl_c(waits.pid()) {
+    while !catches(waits.pid(), Signal::INT) {
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &waits.pid().to_string()]).status().unwrap().success());

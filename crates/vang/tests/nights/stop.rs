@@ -8,13 +8,14 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use vang_chat::{Command, Node, Principal, Rules, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
     Appended, Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal,
 };
 
-use crate::harness::{PATIENCE, Server, exchange, folder, request};
+use crate::harness::{PATIENCE, Server, exchange, folder, ignores, ignoring_ctrl_c, request};
 use crate::raw::{
     Follower, Heard, Place, Raw, Told, assert_kept, assert_one_history, check, follow, history, page, send,
     tail, told_of,
@@ -103,7 +104,9 @@ fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
     }
     tail.said("the server ends this connection: stopping");
     assert!(!unix.exists() && !data.join("admin.sock").exists(), "the sockets are gone");
-    assert!(!data.join("journal.db-wal").exists(), "everything is in one file");
+    for file in ["journal.db-wal", "view.db-wal"] {
+        assert!(!data.join(file).exists(), "{file}: everything is in one file");
+    }
 
     check(&data);
     let server = Server::start(&data);
@@ -136,6 +139,23 @@ fn ctrl_c_is_a_stop_and_a_second_one_does_not_wait_for_slow_clients() {
     check(&data);
     let server = Server::start(&data);
     assert_eq!(history(&server.addr).len(), 301);
+}
+
+#[test]
+fn a_server_that_was_started_with_ctrl_c_ignored_leaves_it_so_and_stops_by_sigterm() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let mut command = ignoring_ctrl_c();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
+    let mut server = Server::spawn(command, &data);
+    // What is ignored is dropped by the kernel, so there is nothing to wait for.
+    assert!(ignores(server.pid(), Signal::INT));
+    server.signal("INT");
+    assert_eq!(Raw::connect(&*server.addr).send("ada", "1", "hi")["n"], 1);
+    let kill = format!("`kill {}` stops it", server.pid());
+    assert!(server.log().contains(&kill) && !server.log().contains("Ctrl-C"), "{}", server.log());
+    server.signal("TERM");
+    assert!(server.wait().success());
 }
 
 /// Posts so much that a follower which reads nothing has to make the server wait.
