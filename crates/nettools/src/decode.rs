@@ -3,6 +3,7 @@
 //! capture is read as the raw bytes of one direction of a stream.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,8 +16,10 @@ use serde::Serialize;
 use vang_client::trouble::Doing;
 
 use crate::capture::conversations::{Conversations, Side, Step, Summary, Told, Way};
-use crate::capture::file::{self, Broken};
+use crate::capture::file::{self, Broken, Found};
+use crate::capture::formats;
 use crate::capture::fragments::Fragments;
+use crate::capture::link::Unopened;
 use crate::capture::packet::{self, Other};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stopped;
@@ -26,8 +29,8 @@ use crate::{Record, Report, Stop, Verdict, counted, duration, quoted, size};
 /// Raw bytes are read in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// How compressed files begin: gzip, zstd.
-const COMPRESSED: [&[u8]; 2] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd]];
+/// Of the layers that are not opened here, so many are named.
+const NAMED_MAX: usize = 3;
 
 /// Bytes that the narration shows.
 const EXPLAINED_BYTES: usize = 24;
@@ -42,7 +45,7 @@ pub struct Asked {
 }
 
 /// What was in a capture beside TCP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counted {
     /// Packets in all.
     pub packets: u64,
@@ -56,8 +59,18 @@ pub struct Counted {
     pub not_joined: u64,
     /// With headers that are cut or wrong.
     pub unreadable: u64,
+    /// Of these, those of which the capture kept only the beginning.
+    pub headers_cut: u64,
+    /// The most that was kept of one of those, bytes.
+    pub headers_cut_at: u64,
+    /// In which TCP may be, behind a layer that is not opened here.
+    pub not_looked_into: u64,
     /// Of a link type that is not known here.
     pub unknown_links: u64,
+    /// Packets by the layer that is not opened here.
+    pub unopened: BTreeMap<Unopened, u64>,
+    /// Blocks of the file whose type is not known here.
+    pub unknown_blocks: u64,
 }
 
 /// The summary of all.
@@ -65,6 +78,9 @@ pub struct Counted {
 struct Summed {
     #[serde(flatten)]
     counted: Counted,
+    /// Not the bytes of a stream as they are.
+    #[serde(skip)]
+    is_capture: bool,
     conversations: u64,
     messages: u64,
     broken: u64,
@@ -79,20 +95,21 @@ impl Record for Summed {
 
 impl fmt::Display for Summed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counted { packets, packet_bytes, not_tcp, fragments, not_joined, unreadable, unknown_links } =
-            self.counted;
-        if packets > 0 {
-            let packets = counted(packets, "packet", "packets");
+        let these = &self.counted;
+        if self.is_capture {
+            let packets = counted(these.packets, "packet", "packets");
             let conversations = counted(self.conversations, "conversation", "conversations");
-            write!(f, "{packets} of {}, {conversations}, ", size(packet_bytes))?;
+            write!(f, "{packets} of {}, {conversations}, ", size(these.packet_bytes))?;
         }
         write!(f, "{}, {} broken", counted(self.messages, "message", "messages"), self.broken)?;
         for (count, what) in [
-            (not_tcp, "packets of other protocols"),
-            (fragments, "fragments of IP packets"),
-            (not_joined, "of them not joined"),
-            (unreadable, "packets unreadable"),
-            (unknown_links, "packets of an unknown link type"),
+            (these.not_tcp, "packets of other protocols"),
+            (these.fragments, "fragments of IP packets"),
+            (these.not_joined, "of them not joined"),
+            (these.unreadable, "packets unreadable"),
+            (these.not_looked_into, "packets not looked into"),
+            (these.unknown_links, "packets of an unknown link type"),
+            (these.unknown_blocks, "blocks of an unknown type"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
@@ -123,7 +140,9 @@ impl fmt::Display for Summary {
                 counted(*packets, "packet", "packets"),
                 size(*packet_bytes)
             )?;
-            if *bytes > 0 {
+            if *bytes > 0 && *bytes == odd.missing_bytes {
+                f.write_str(": none of them captured")?;
+            } else if *bytes > 0 {
                 write!(f, ": {speaks}, {}", counted(*messages, "message", "messages"))?;
             }
             for (count, what) in [
@@ -151,7 +170,14 @@ pub fn read_capture(
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<(), Broken> {
     let (mut conversations, mut fragments) = (Conversations::default(), Fragments::default());
-    let outcome = file::read(first, rest, &mut |captured| {
+    let outcome = file::read(first, rest, &mut |found| {
+        let captured = match found {
+            Found::Packet(packet) => packet,
+            Found::UnknownBlock(_) => {
+                counted.unknown_blocks += 1;
+                return goes_on();
+            }
+        };
         let (time_ns, mut wire_bytes) = (captured.time_ns, captured.wire_bytes);
         counted.packets += 1;
         counted.packet_bytes += wire_bytes;
@@ -175,8 +201,21 @@ pub fn read_capture(
             Ok(segment) => conversations.push(time_ns, wire_bytes, &segment, tell),
             Err(Other::NotTcp) => counted.not_tcp += 1,
             Err(Other::Fragment(_)) => {}
-            Err(Other::Unreadable) => counted.unreadable += 1,
-            Err(Other::Link(_)) => counted.unknown_links += 1,
+            Err(Other::Unreadable) => {
+                counted.unreadable += 1;
+                let kept = captured.bytes.len() as u64;
+                if kept < captured.wire_bytes {
+                    counted.headers_cut += 1;
+                    counted.headers_cut_at = counted.headers_cut_at.max(kept);
+                }
+            }
+            Err(Other::Unopened(layer)) => {
+                match layer {
+                    Unopened::Link(_) => counted.unknown_links += 1,
+                    _ => counted.not_looked_into += 1,
+                }
+                *counted.unopened.entry(layer).or_default() += 1;
+            }
         }
         goes_on()
     });
@@ -203,9 +242,18 @@ fn decode(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     };
     let mut source = Stoppable { source, report, stop, stopped: None, untold: None };
     let begun = begin(&mut source).map_err(|error| failed(&error))?;
+    if let Some(format) = formats::tell(&begun) {
+        report.tell(&Summed::default())?;
+        report.means(&format!(
+            "{name} is {}, which is not read as it is: `{} | vang net decode -`",
+            format.what, format.command
+        ))?;
+        return Ok(Verdict::Bad);
+    }
     let mut summed = Summed::default();
     let outcome = match begun.split_first_chunk() {
         Some((first, rest)) if file::is_capture(*first) => {
+            summed.is_capture = true;
             report.explain(|| format!("{name} is a capture: its packets are put together as TCP did"))?;
             of_capture(*first, rest.chain(&mut source), asked, report, &mut summed)?
         }
@@ -223,18 +271,13 @@ fn decode(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
             "{name} is empty: a capturing program keeps back what it has unless told to (tcpdump -U)"
         ))?;
     }
-    if COMPRESSED.iter().any(|begin| begun.starts_with(begin)) {
-        report.means(&format!(
-            "{name} is compressed: unpack it first, as in `gunzip -c FILE | vang net decode -`"
-        ))?;
-    }
     Ok(verdict)
 }
 
-/// The first piece: enough to tell a capture by, if so much comes.
+/// The first piece: enough to tell what the file is, if so much comes.
 fn begin(source: &mut impl Read) -> io::Result<Vec<u8>> {
     let (mut begun, mut len) = (vec![0; PIECE_BYTES], 0);
-    while len < 4 {
+    while len < 4 || formats::may_become(&begun[..len]) {
         match source.read(&mut begun[len..]) {
             Ok(0) => break,
             Ok(more) => len += more,
@@ -391,11 +434,15 @@ fn end(
              cut by its length limit, or overlap, which hosts refuse too",
         )?;
     }
-    if summed.counted.unknown_links > 0 {
-        report.means(
-            "packets are read as Ethernet, Linux cooked (-i any), raw IP and loopback; of other links, such as USB or \
-             802.11 in monitor mode, nothing is known here",
-        )?;
+    of_what_was_not_read(&summed.counted, report)?;
+    if summed.is_capture && summed.counted.packets == 0 && outcome.is_ok() && stopped.is_none() {
+        report.means(&format!(
+            "no packet was read from {name}: nothing passed while it was made, or its filter let nothing through{}",
+            match summed.counted.unknown_blocks {
+                0 => "",
+                _ => "; what is in its blocks of an unknown type is not known here either",
+            }
+        ))?;
     }
     if summed.resets > 0 {
         report.means(
@@ -419,6 +466,48 @@ fn end(
         Some(Stopped::TimedOut) => Ok(Verdict::TimedOut),
         Some(Stopped::Asked) | None => Ok(verdict),
     }
+}
+
+/// Why packets say nothing: each kind in its own words, so that nothing broken passes for nothing there.
+fn of_what_was_not_read(these: &Counted, report: &Report) -> io::Result<()> {
+    if these.headers_cut > 0 {
+        report.means(&format!(
+            "of {} the capture kept at most {} bytes, and not all headers are in them: those of Ethernet, IP and TCP \
+             take from 54 to 114. Capture again with a longer limit, as in `tcpdump -s 0`",
+            counted(these.headers_cut, "packet", "packets"),
+            these.headers_cut_at
+        ))?;
+    }
+    if these.unreadable > these.headers_cut {
+        report.means(&format!(
+            "{} whole and cannot be read: damaged on the way, or not of the link type that the file claims",
+            counted(these.unreadable - these.headers_cut, "packet is", "packets are")
+        ))?;
+    }
+    let named = |of_links: bool| {
+        let is_asked = |layer: &Unopened| matches!(layer, Unopened::Link(_)) == of_links;
+        let mut layers: Vec<_> = these.unopened.iter().filter(|(layer, _)| is_asked(layer)).collect();
+        layers.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let more = layers.len().saturating_sub(NAMED_MAX);
+        let named: Vec<String> = layers.iter().take(NAMED_MAX).map(|(layer, _)| layer.to_string()).collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", named.join(", "))
+    };
+    if these.not_looked_into > 0 {
+        report.means(&format!(
+            "{} not looked into: {}. TCP may be in it; tshark opens more of these layers",
+            counted(these.not_looked_into, "packet was", "packets were"),
+            named(false)
+        ))?;
+    }
+    if these.unknown_links > 0 {
+        report.means(&format!(
+            "{} is not known here: packets are read as Ethernet, Linux cooked (-i any), raw IP, loopback, PPP, HDLC, \
+             MPLS and the logs of packet filters; tshark knows more links, such as USB or 802.11 in monitor mode",
+            named(true)
+        ))?;
+    }
+    Ok(())
 }
 
 /// Ends when the tool must, also while it waits for a pipe; what was gathered is told first.

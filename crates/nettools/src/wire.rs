@@ -138,6 +138,8 @@ pub struct Reader {
     /// Offset of the next byte that will be fed.
     at: u64,
     speaks: Speaks,
+    /// What it has spoken last, in a word: what comes behind lost bytes may say nothing yet.
+    spoke: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -182,7 +184,7 @@ impl Reader {
             let next = match &mut self.speaks {
                 Speaks::Undecided(begun) if begun.is_empty() && kind_of(bytes).is_some() => {
                     // The usual case: told by one piece, and nothing is copied.
-                    self.speaks = kind_of(bytes).unwrap_or(Speaks::Bytes);
+                    self.become_one(kind_of(bytes).unwrap_or(Speaks::Bytes));
                     continue;
                 }
                 Speaks::Undecided(begun) => {
@@ -191,7 +193,7 @@ impl Reader {
                     let Some(speaks) = kind_of(begun) else { return };
                     let begun = std::mem::take(begun);
                     self.at -= begun.len() as u64;
-                    self.speaks = speaks;
+                    self.become_one(speaks);
                     self.feed(&begun, awaited, sink);
                     return;
                 }
@@ -217,13 +219,27 @@ impl Reader {
             match next {
                 Next::Stay => {}
                 Next::WebSocket { compresses, .. } => {
-                    self.speaks = Speaks::WebSocket(Box::new(websocket::Frames::new(compresses)));
+                    self.become_one(Speaks::WebSocket(Box::new(websocket::Frames::new(compresses))));
                 }
-                Next::Anew(_) => self.speaks = Speaks::default(),
-                Next::Unread(_) => self.speaks = Speaks::Unread(self.at),
-                Next::Bytes(_) => self.speaks = Speaks::Bytes,
+                Next::Anew(_) => self.become_one(Speaks::default()),
+                Next::Unread(_) => self.become_one(Speaks::Unread(self.at)),
+                Next::Bytes(_) => self.become_one(Speaks::Bytes),
             }
         }
+    }
+
+    fn become_one(&mut self, speaks: Speaks) {
+        self.spoke = match &speaks {
+            // Behind a broken message it has spoken what the message was.
+            Speaks::Undecided(_) | Speaks::Unread(_) => self.spoke,
+            Speaks::Native(_) => Some("native"),
+            Speaks::Http(_) => Some("http"),
+            Speaks::WebSocket(_) => Some("websocket"),
+            Speaks::Lines(lines) => Some(lines.kind()),
+            Speaks::Tls(_) => Some("tls"),
+            Speaks::Bytes => Some("bytes"),
+        };
+        self.speaks = speaks;
     }
 
     /// So many bytes came by unseen. Inside a content they are counted; elsewhere the next bytes that come say anew
@@ -238,7 +254,7 @@ impl Reader {
         };
         if !inside {
             self.cut(sink);
-            self.speaks = Speaks::default();
+            self.become_one(Speaks::default());
         }
         self.at += lost;
         sink(Heard { from, to: self.at, message: Message::Lost });
@@ -250,7 +266,7 @@ impl Reader {
             Speaks::Undecided(begun) if begun.len() > 2 => {
                 let begun = std::mem::take(begun);
                 self.tell_bytes(&begun, sink);
-                self.speaks = Speaks::Bytes;
+                self.become_one(Speaks::Bytes);
             }
             Speaks::Lines(lines) => lines.flush(self.at, sink),
             _ => {}
@@ -273,6 +289,7 @@ impl Reader {
         match &mut self.speaks {
             Speaks::Undecided(begun) if !begun.is_empty() => {
                 let begun = std::mem::take(begun);
+                self.spoke.get_or_insert("bytes");
                 self.tell_bytes(&begun, sink);
             }
             Speaks::Lines(lines) => lines.flush(at, sink),
@@ -302,17 +319,9 @@ impl Reader {
         }
     }
 
-    /// What this direction speaks, in a word.
+    /// What this direction speaks, in a word; before its end what has said nothing whole yet counts as nothing.
     pub fn speaks(&self) -> &'static str {
-        match &self.speaks {
-            Speaks::Undecided(_) => "nothing yet",
-            Speaks::Native(_) | Speaks::Unread(_) => "native",
-            Speaks::Http(_) => "http",
-            Speaks::WebSocket(_) => "websocket",
-            Speaks::Lines(lines) => lines.kind(),
-            Speaks::Tls(_) => "tls",
-            Speaks::Bytes => "bytes",
-        }
+        self.spoke.unwrap_or("nothing")
     }
 }
 

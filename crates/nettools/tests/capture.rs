@@ -92,7 +92,8 @@ fn every_link_and_every_file_gives_the_same_conversation() {
         let two_vlans = [&[2; 12][..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6], &kind.to_be_bytes()].concat();
         let cooked = [&[0; 14][..], &kind.to_be_bytes()].concat();
         let cooked_2 = [&kind.to_be_bytes()[..], &[0; 18]].concat();
-        for (link, before) in [
+        let family: u8 = if v6 { 24 } else { 2 };
+        let plain = [
             (1, ethernet),
             (1, vlan),
             (1, two_vlans),
@@ -101,17 +102,256 @@ fn every_link_and_every_file_gives_the_same_conversation() {
             (0, vec![2, 0, 0, 0]),
             (108, vec![0, 0, 0, 2]),
             (12, vec![]),
-        ] {
+            // OpenBSD's logs of IPsec and of its packet filter; Linux's log has the packet as one of its fields.
+            (109, vec![family; 12]),
+            (117, [&[61, family][..], &[0; 62]].concat()),
+        ];
+        // What an EtherType leads to, whatever stands before it.
+        let ppp: u8 = if v6 { 0x57 } else { 0x21 };
+        let inner = |kind: u16, more: &[u8]| [&kind.to_be_bytes()[..], more].concat();
+        let own = kind.to_be_bytes();
+        let of_ether_type = [
+            inner(0x8100, &[&[0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3, 0x81, 0, 0, 4][..], &own].concat()),
+            inner(0x9100, &[&[0, 1][..], &own].concat()),
+            inner(0x8864, &[0x11, 0, 0, 1, 5, 0xdc, 0, ppp]),
+            inner(0x8864, &[0x11, 0, 0, 1, 5, 0xdc, ppp]),
+            inner(0x8847, &[0, 1, 1, 63]),
+            inner(0x8847, &[0, 1, 0, 63, 0, 2, 0, 63, 0, 3, 1, 63]),
+            inner(0x8864, &[0x11, 0, 0, 1, 5, 0xdc, 2, 0x81, 0, 1, 1, 63]),
+            inner(0x05dc, &[&[0xaa, 0xaa, 3, 0, 0, 0][..], &own].concat()),
+            inner(0x05dc, &[&[0xaa, 0xaa, 3, 0, 0, 0xf8][..], &own].concat()),
+            inner(0x88e7, &[&[0, 0, 0, 9][..], &[2; 12], &own].concat()),
+            inner(0x8909, &[&[1, 1, 0, 1, 0, 7][..], &own].concat()),
+            // MACsec without encryption, with its number of the secure channel and without.
+            inner(0x88e5, &[&[0, 0, 0, 0, 0, 1][..], &own].concat()),
+            inner(0x88e5, &[&[0x20, 0, 0, 0, 0, 1][..], &[1; 8], &own].concat()),
+        ];
+        let tunnels: [(u8, Vec<u8>); 8] = [
+            (if v6 { 41 } else { 4 }, vec![]),
+            (47, [&[0, 0][..], &own].concat()),
+            (47, [&[0xb0, 0][..], &own, &[0; 12]].concat()),
+            (47, [&[0, 0, 0x65, 0x58][..], &[2; 12], &own].concat()),
+            (47, [&[0x30, 0x81, 0x88, 0x0b, 5, 0xdc, 0, 1][..], &[0; 8], &[0xff, 3, 0, ppp]].concat()),
+            (137, vec![0, 1, 1, 63]),
+            (17, [&[1, 2, 0x12, 0xb5, 5, 0xdc, 0, 0, 8, 0, 0, 0, 0, 0, 1, 0][..], &[2; 12], &own].concat()),
+            (17, [&[1, 2, 0x17, 0xc1, 5, 0xdc, 0, 0, 1, 0][..], &own, &[0, 0, 1, 0, 9, 9, 9, 9]].concat()),
+        ];
+        let ip_around = |protocol: u8, more: &[u8]| {
+            let mut header = vec![0x45, 0, 5, 0xdc, 0, 0, 0, 0, 64, protocol, 0, 0];
+            header.extend([192, 0, 2, 1, 192, 0, 2, 2]);
+            [&header, more].concat()
+        };
+        let behind_ethernet = of_ether_type
+            .iter()
+            .map(|more| (1, [&[2; 12][..], more].concat()))
+            .chain(tunnels.iter().map(|(protocol, more)| (101, ip_around(*protocol, more))));
+        let behind_cooked = of_ether_type[..6].iter().map(|more| {
+            let (kind, rest) = more.split_at(2);
+            (113, [&[0; 14][..], kind, rest].concat())
+        });
+        let serial = [
+            (9, vec![0, ppp]),
+            (9, vec![0xff, 3, 0, ppp]),
+            (50, vec![0xff, 3, ppp]),
+            (50, [&[0x0f, 0][..], &own].concat()),
+            (51, vec![0x11, 0, 0, 1, 5, 0xdc, 0, ppp]),
+            (104, [&[0x8f, 0][..], &own].concat()),
+            (100, [&[0xaa, 0xaa, 3, 0, 0, 0][..], &own].concat()),
+            (166, vec![1, 3, 0, ppp]),
+            (204, vec![1, 0xff, 3, 0, ppp]),
+            (205, [&[1, 0x0f, 0][..], &own].concat()),
+            (219, vec![0, 1, 1, 63]),
+            // Ethernet's checksum behind each packet, as the upper bits of the link's number say.
+            (0x1000_0001, [&[2; 12][..], &own].concat()),
+            (0x4400_0001, [&[2; 12][..], &own].concat()),
+        ];
+        for (link, before) in plain.into_iter().chain(behind_ethernet).chain(behind_cooked).chain(serial) {
             for big in [false, true] {
                 // Ethernet pads short packets: that is no payload.
-                let padding = if link == 1 { &[0xee; 6][..] } else { &[] };
+                let padding = if link & 0xffff == 1 { &[0xee; 6][..] } else { &[] };
                 let framed: Vec<Vec<u8>> =
                     raw.iter().map(|packet| [&before[..], packet, padding].concat()).collect();
                 let found = decode(&pcap(big, link, 65_535, &framed));
-                assert_eq!(found.said, expected, "link {link}, IPv6 {v6}");
+                assert_eq!(
+                    found.said, expected,
+                    "link {link}, IPv6 {v6}, {before:02x?}: {:?}",
+                    found.counted
+                );
                 assert_eq!(found.over[0].ending, "client closed, then server");
                 assert_eq!(found.counted.packets, raw.len() as u64);
             }
+        }
+    }
+}
+
+#[test]
+fn a_log_of_linux_has_its_packets_among_its_fields_in_either_order_of_bytes() {
+    let raw = packets(false, 50);
+    let expected = decode(&pcap(false, 101, 65_535, &raw)).said;
+    for half in [u16::to_le_bytes, u16::to_be_bytes] {
+        let field = |kind: u16, content: &[u8]| {
+            let mut field = [&half(4 + content.len() as u16)[..], &half(kind), content].concat();
+            field.resize(field.len().next_multiple_of(4), 0);
+            field
+        };
+        let framed: Vec<Vec<u8>> =
+            raw.iter().map(|ip| [&[2, 0, 0, 0][..], &field(10, b"a\0"), &field(9, ip)].concat()).collect();
+        assert_eq!(decode(&pcap(false, 239, 65_535, &framed)).said, expected);
+    }
+}
+
+#[test]
+fn a_layer_that_is_not_opened_is_told_apart_from_other_protocols_and_from_damage() {
+    let ethernet = |kind: u16, more: &[u8]| [&[2; 12][..], &kind.to_be_bytes(), more].concat();
+    let ip = |protocol: u8, more: &[u8]| {
+        let len = 20 + more.len() as u8;
+        let mut packet = vec![0x45, 0, 0, len, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        packet.extend(more);
+        ethernet(0x0800, &packet)
+    };
+    let closed = [
+        ethernet(0x1234, &[0; 40]),
+        ethernet(0x8864, &[0x11, 0, 0, 1, 0, 9, 0, 0x2d, 1, 2, 3]),
+        ethernet(0x8847, &[0, 1, 1, 63, 0, 0, 0, 0, 2, 2, 2, 2]),
+        ethernet(0x88e5, &[0x0c, 0, 0, 0, 0, 1, 1, 2, 3, 4]),
+        ip(50, &[0; 16]),
+        ip(17, &[1, 2, 8, 0x68, 0, 9, 0, 0, 0x30]),
+        ip(47, &[0x40, 0, 8, 0, 0, 0, 0, 0]),
+    ];
+    let others = [
+        ethernet(0x0806, &[0; 28]),
+        ethernet(0x88cc, &[0; 3]),
+        ethernet(0x8863, &[0x11, 9, 0, 0, 0, 0]),
+        ethernet(0x0026, &[0x42, 0x42, 3, 0]),
+        ethernet(0x0026, &[0xff, 0xff, 0, 0x1e]),
+        ethernet(0x8864, &[0x11, 0, 0, 1, 0, 9, 0xc0, 0x21, 1, 2, 3]),
+        ip(1, &[8, 0]),
+        ip(17, &[0, 53, 0, 53]),
+        ip(132, &[]),
+    ];
+    let damaged = [
+        ethernet(0x0800, &[0x45]),
+        ethernet(0x0800, &[0x25; 40]),
+        ethernet(0x8100, &[0, 1, 8]),
+        ethernet(0x8847, &[0, 1, 0, 63, 0, 2]),
+        ethernet(0x8864, &[0x11]),
+        ip(6, &[0; 13]),
+        // A header of TCP that says it is shorter than one can be, and one that is longer than its packet.
+        ip(6, &[1; 20]),
+        ip(6, &[&[1; 12][..], &[0xf0, 2, 0, 0, 0, 0, 0, 0]].concat()),
+    ];
+    for (packets, [not_looked_into, not_tcp, unreadable]) in [
+        (&closed[..], [closed.len() as u64, 0, 0]),
+        (&others[..], [0, others.len() as u64, 0]),
+        (&damaged[..], [0, 0, damaged.len() as u64]),
+    ] {
+        for packet in packets {
+            let found = decode(&pcap(false, 1, 65_535, std::slice::from_ref(packet))).counted;
+            let counted = [found.not_looked_into, found.not_tcp, found.unreadable];
+            assert_eq!(
+                counted,
+                [not_looked_into, not_tcp, unreadable].map(|all| all.min(1)),
+                "{packet:02x?}"
+            );
+        }
+        let found = decode(&pcap(false, 1, 65_535, packets)).counted;
+        assert_eq!(
+            [found.not_looked_into, found.not_tcp, found.unreadable],
+            [not_looked_into, not_tcp, unreadable]
+        );
+        assert_eq!((found.headers_cut, found.unopened.values().sum::<u64>()), (0, not_looked_into));
+    }
+}
+
+#[test]
+fn a_capture_of_beginnings_is_read_as_far_as_its_headers_go() {
+    for v6 in [false, true] {
+        let raw = packets(v6, 50);
+        let header = if v6 { 40 } else { 20 };
+        let whole = decode(&pcap(false, 101, 65_535, &raw));
+        for kept in 0..header + 60 {
+            let found = decode(&pcap(false, 101, kept, &raw));
+            // Ports, numbers, length and flags are TCP's first 14 bytes.
+            if kept < header + 14 {
+                let Counted { unreadable, headers_cut, headers_cut_at, .. } = found.counted;
+                let all = raw.len() as u64;
+                assert_eq!((unreadable, headers_cut, headers_cut_at), (all, all, kept as u64));
+                continue;
+            }
+            let (ours, all) = (&found.over[0], &whole.over[0]);
+            assert_eq!((found.counted.unreadable, &ours.ending), (0, &all.ending), "{kept}");
+            for (ours, all) in [(&ours.from_client, &all.from_client), (&ours.from_server, &all.from_server)]
+            {
+                assert_eq!((ours.packets, ours.bytes), (all.packets, all.bytes), "{kept}");
+                assert!(
+                    ours.odd.missing_bytes <= all.bytes && ours.odd.out_of_order == 0,
+                    "{kept}: {ours:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A pcapng file: in which byte order, its blocks after the section's header.
+fn pcapng(big: bool, blocks: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let word = |value: u32| if big { value.to_be_bytes() } else { value.to_le_bytes() };
+    let mut file = Vec::new();
+    let version: &[u8] = if big { &[0, 1, 0, 0] } else { &[1, 0, 0, 0] };
+    let header = [&word(0x1a2b_3c4d)[..], version, &[0xff; 8]].concat();
+    for (kind, body) in [(0x0a0d_0d0a, header)].iter().chain(blocks) {
+        let padded = body.len().next_multiple_of(4);
+        file.extend(word(*kind));
+        file.extend(word(padded as u32 + 12));
+        file.extend_from_slice(body);
+        file.resize(file.len() + padded - body.len(), 0);
+        file.extend(word(padded as u32 + 12));
+    }
+    file
+}
+
+#[test]
+fn every_block_that_holds_a_packet_gives_the_same_conversation() {
+    let raw = packets(false, 50);
+    let expected = decode(&pcap(false, 101, 65_535, &raw));
+    for big in [false, true] {
+        let word = |value: u32| if big { value.to_be_bytes() } else { value.to_le_bytes() };
+        let half = |value: u16| if big { value.to_be_bytes() } else { value.to_le_bytes() };
+        let interface = (1, [&half(101)[..], &[0; 6]].concat());
+        let lengths = |ip: &[u8]| [word(ip.len() as u32), word(ip.len() as u32)].concat();
+        // An option stands behind a packet where its block says how long the packet is.
+        let comment = [&half(1)[..], &half(4), b"note", &[0; 4]].concat();
+        let padded = |ip: &[u8]| {
+            let mut ip = ip.to_vec();
+            ip.resize(ip.len().next_multiple_of(4), 0);
+            ip
+        };
+        type Blocks<'a> = &'a dyn Fn(usize, &[u8]) -> (u32, Vec<u8>);
+        let enhanced: Blocks<'_> = &|at, ip| {
+            let head = [word(0), word(0), word(at as u32)].concat();
+            (6, [&head[..], &lengths(ip), &padded(ip), &comment].concat())
+        };
+        let simple: Blocks<'_> = &|_, ip| (3, [&word(ip.len() as u32)[..], &padded(ip)].concat());
+        // Obsolete; its counter of drops is not known.
+        let obsolete: Blocks<'_> = &|at, ip| {
+            let head = [&half(0)[..], &[0xff, 0xff], &word(0), &word(at as u32)].concat();
+            (2, [&head[..], &lengths(ip), &padded(ip), &comment].concat())
+        };
+        for block in [enhanced, simple, obsolete] {
+            let mut blocks = vec![interface.clone(), (0x0bad_cafe, vec![1; 8])];
+            blocks.extend(raw.iter().enumerate().map(|(at, ip)| block(at, ip)));
+            let found = decode(&pcapng(big, &blocks));
+            assert_eq!(found.said, expected.said, "block {}, big {big}", blocks[2].0);
+            assert_eq!(found.counted.packets, raw.len() as u64);
+            assert_eq!(found.counted.unknown_blocks, 1);
+        }
+        // One of an interface that is not there, and one that claims more than its block holds.
+        for (interfaces, claimed) in [(vec![], 4), (vec![interface.clone()], 400)] {
+            let wrong = [&[0; 12][..], &word(claimed), &word(claimed), &[0x45; 4]].concat();
+            let blocks = [interfaces, vec![(2, wrong)]].concat();
+            let capture = pcapng(big, &blocks);
+            let (first, rest) = capture.split_first_chunk::<4>().unwrap();
+            let outcome = read_capture(*first, rest, &mut Counted::default(), &mut |_| {}, &mut || true);
+            assert!(outcome.is_err());
         }
     }
 }
@@ -288,6 +528,122 @@ fn who_ended_it_is_said() {
     assert_eq!((found.over.len(), found.said.len()), (2, 4));
     let middle = decode(&pcap(false, 101, 65_535, &raw[3..]));
     assert_eq!((middle.over.len(), middle.over[0].opening_seen, middle.said.len()), (1, false, 2));
+}
+
+/// A segment between the two, as raw IP.
+fn segment(from_client: bool, flags: u8, seq: u32, ack: u32, payload: &[u8], ports: [u16; 2]) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, 40 + payload.len() as u8, 0, 0, 0, 0, 64, 6, 0, 0];
+    let [client, server] = [[10, 0, 0, 7], [10, 0, 0, 1]];
+    let (ends, ports) =
+        if from_client { ([client, server], ports) } else { ([server, client], [ports[1], ports[0]]) };
+    ip.extend(ends.concat());
+    ip.extend(ports.map(u16::to_be_bytes).concat());
+    ip.extend(seq.to_be_bytes());
+    ip.extend(ack.to_be_bytes());
+    ip.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+    ip.extend(payload);
+    ip
+}
+
+#[test]
+fn a_packet_of_the_opening_that_comes_late_belongs_to_its_conversation() {
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    for ports in [[4_711, 80], [80, 4_711]] {
+        for begin in [1, u32::MAX, u32::MAX - 1] {
+            let client = |flags, at: u32, payload: &[u8]| {
+                segment(true, flags, begin.wrapping_add(at), 10, payload, ports)
+            };
+            let server = |flags, seq, payload: &[u8]| {
+                segment(false, flags, seq, begin.wrapping_add(1), payload, ports)
+            };
+            let syn = client(SYN, 0, b"");
+            let opening = [syn.clone(), server(SYN | ACK, 9, b"")];
+            let rest = [
+                client(ACK, 1, b"hi\n"),
+                server(ACK, 10, b"back\n"),
+                client(ACK | FIN, 4, b""),
+                server(ACK | FIN, 15, b""),
+            ];
+            let whole = decode(&pcap(false, 101, 65_535, &[&opening[..], &rest].concat()));
+            // Each of the opening's two at every later place.
+            for late in 0..2 {
+                for place in 1..=rest.len() {
+                    let mut order = vec![opening[1 - late].clone()];
+                    order.extend(rest.iter().cloned());
+                    order.insert(place.max(1), opening[late].clone());
+                    let found = decode(&pcap(false, 101, 65_535, &order));
+                    let [over] = found.over.as_slice() else { panic!("{:?}", found.over) };
+                    let context = format!("{late} at {place}, ports {ports:?}: {over:?}");
+                    assert_eq!((over.client, over.opening_seen), (whole.over[0].client, true), "{context}");
+                    assert_eq!(over.ending, whole.over[0].ending, "{context}");
+                    for (ours, all) in [
+                        (&over.from_client, &whole.over[0].from_client),
+                        (&over.from_server, &whole.over[0].from_server),
+                    ] {
+                        assert_eq!((ours.bytes, ours.messages), (all.bytes, all.messages), "{context}");
+                        assert_eq!(ours.odd.missing_bytes, 0, "{context}");
+                    }
+                }
+            }
+            // Refused, with both in the wrong order.
+            let refusal = server(RST | ACK, 0, b"");
+            let found = decode(&pcap(false, 101, 65_535, &[refusal, syn.clone()]));
+            assert_eq!((found.over.len(), found.over[0].ending.as_str()), (1, "refused"), "{ports:?}");
+            // Of a middle that is followed by the same ports' next connection, two.
+            let next = client(SYN, 4_000_000, b"");
+            for middle in [&rest[..], &rest[..1]] {
+                let found = decode(&pcap(false, 101, 65_535, &[middle, &[next.clone()]].concat()));
+                assert_eq!(found.over.len(), 2, "{ports:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_direction_speaks_agrees_with_what_was_heard_of_it() {
+    let message = message("x");
+    let broken = [&message[..], b"\0\x0d{\"a\": nothing}more"].concat();
+    let upgraded = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n\x82\x01\0";
+    let cases: [(&[u8], &str); 12] = [
+        (b"hello", "bytes"),
+        (b"h", "bytes"),
+        (b"\0", "bytes"),
+        (b"hello\n", "line"),
+        (b"hello\nand", "line"),
+        (b"NICK ada", "irc"),
+        (b"GET / HT", "http"),
+        (b"\x16\x03\x01", "tls"),
+        (b"\xff\xfe\xfd\xfc", "bytes"),
+        (&message, "native"),
+        (&broken, "native"),
+        (upgraded, "websocket"),
+    ];
+    let said = |parts: &[(u32, &[u8])], end: Option<u32>| {
+        let ports = [4_711, 80];
+        let mut packets = vec![segment(true, 2, 0, 0, b"", ports)];
+        packets.extend(parts.iter().map(|(at, bytes)| segment(true, 16, 1 + at, 1, bytes, ports)));
+        packets.extend(end.map(|end| segment(true, 17, 1 + end, 1, b"", ports)));
+        let found = decode(&pcap(false, 101, 65_535, &packets));
+        let way = found.over[0].from_client.clone();
+        assert_eq!(way.messages, found.said.len() as u64);
+        (way.speaks, way.bytes, way.odd.missing_bytes)
+    };
+    for (bytes, speaks) in cases {
+        let len = bytes.len() as u32;
+        for end in [None, Some(len)] {
+            assert_eq!(said(&[(0, bytes)], end), (speaks, len.into(), 0), "{bytes:?}");
+        }
+        // Behind a hole, and before one.
+        assert_eq!(said(&[(9, bytes)], None), (speaks, u64::from(len) + 9, 9), "{bytes:?}");
+        assert_eq!(said(&[(0, bytes)], Some(len + 9)), (speaks, u64::from(len) + 9, 9), "{bytes:?}");
+    }
+    // What came before a hole says more than a few bytes behind it.
+    assert_eq!(said(&[(0, b"hello\n"), (9, b"x")], None), ("line", 10, 3));
+    assert_eq!(said(&[], Some(9)), ("nothing", 9, 9));
+    assert_eq!(said(&[], None), ("nothing", 0, 0));
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::packet::Segment;
-use super::stream::{Oddities, Part, Stream};
+use super::stream::{Oddities, Part, Stream, WAITING_BYTES_MAX};
 use crate::wire::{Awaited, Heard, Reader};
 
 /// Rows of the table: 65,536, some tens of MiB. When it is full the oldest quarter is told and forgotten.
@@ -147,6 +147,8 @@ struct Half {
     way: Way,
     held: usize,
     ended: bool,
+    /// The first of its numbers that is known: of its own packets, or what the other side agreed to.
+    first: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -301,12 +303,31 @@ impl Conversation {
         }
     }
 
-    /// Is this SYN the beginning of another one?
+    /// Is this SYN the beginning of another one? Its own may come late: captures of several queues or interfaces have
+    /// packets out of order. Then its number is just before the first that is known of that side.
     fn is_followed_by(&self, syn: u32, from: SocketAddr) -> bool {
-        match self.syn {
-            Some(own) => own != syn || self.client != from,
-            None => !self.halves[0].stream.is_empty() || self.closed[0].is_some(),
+        match (self.syn, self.halves[self.side(from) as usize].first) {
+            (Some(own), _) => own != syn || self.client != from,
+            (None, Some(first)) => first.wrapping_sub(syn.wrapping_add(1)) as usize > WAITING_BYTES_MAX,
+            (None, None) => self.closed[0].is_some(),
         }
+    }
+
+    fn side(&self, from: SocketAddr) -> Side {
+        if from == self.client { Side::Client } else { Side::Server }
+    }
+
+    /// A SYN says who opened it; a guess that was wrong is put right while nobody has been told of it.
+    fn open(&mut self, segment: &Segment<'_>) {
+        let guessed = (self.side(segment.from) == Side::Client) != segment.flags.ack;
+        let is_told = self.halves.iter().any(|half| half.way.messages > 0);
+        if !guessed && !self.opening_seen && !is_told {
+            (self.client, self.server) = (self.server, self.client);
+            self.halves.swap(0, 1);
+            self.closed = self.closed.map(|side| side.map(Side::other));
+            self.reset_by = self.reset_by.map(Side::other);
+        }
+        self.opening_seen |= guessed || !is_told;
     }
 
     fn push(
@@ -317,14 +338,26 @@ impl Conversation {
         mut held: usize,
         tell: &mut dyn FnMut(Told<'_>),
     ) -> usize {
-        let side = if segment.from == self.client { Side::Client } else { Side::Server };
+        if segment.flags.syn {
+            self.open(segment);
+        }
+        let side = self.side(segment.from);
         let conversation = self.number;
         self.last_ns = self.last_ns.max(time_ns);
         self.began_ns = self.began_ns.min(time_ns);
+        let mut seq = segment.seq;
+        if segment.flags.syn && segment.flags.ack {
+            // What it agrees to is where the other side's bytes begin, whether its SYN was captured or not.
+            let other = &mut self.halves[side.other() as usize];
+            other.stream.begin(segment.ack.wrapping_sub(1));
+            other.first.get_or_insert(segment.ack);
+        }
         let half = &mut self.halves[side as usize];
         half.way.packets += 1;
         half.way.packet_bytes += packet_bytes;
-        let mut seq = segment.seq;
+        if !segment.flags.rst {
+            half.first.get_or_insert(seq.wrapping_add(segment.flags.syn.into()));
+        }
         let step = |step: Step| Told::Step { conversation, side, step };
         if segment.flags.syn {
             half.stream.begin(seq);
@@ -356,11 +389,11 @@ impl Conversation {
             }
         }
         if stream.is_ended() && !half.ended {
-            way.speaks = reader.speaks();
             reader.end(&mut |heard| {
                 way.messages += 1;
                 tell(Told::Message { conversation, side, time_ns, heard });
             });
+            way.speaks = reader.speaks();
             half.ended = true;
         }
         let now = stream.held() + reader.held();
@@ -382,11 +415,11 @@ impl Conversation {
                 hear(part, reader, way, &mut self.awaited, (conversation, side, time_ns), tell);
             });
             if !*ended {
-                way.speaks = reader.speaks();
                 reader.end(&mut |heard| {
                     way.messages += 1;
                     tell(Told::Message { conversation, side, time_ns, heard });
                 });
+                way.speaks = reader.speaks();
             }
         }
     }
@@ -469,7 +502,7 @@ mod tests {
                 let from = SocketAddr::new("10.0.0.2".parse().unwrap(), port);
                 let flags = Flags { syn: at == 0, ..Flags::default() };
                 let bytes: &[u8] = if at == 0 { &[] } else { &[b'x'; 1_000] };
-                let segment = Segment { from, to, seq: at * 2_000, flags, bytes, cut: 0 };
+                let segment = Segment { from, to, seq: at * 2_000, ack: 0, flags, bytes, cut: 0 };
                 conversations
                     .push(1, 1, &segment, &mut |told| over += u64::from(matches!(told, Told::Over(_))));
                 most = most.max(conversations.held());

@@ -1,11 +1,12 @@
-//! A packet as a TCP segment: Ethernet with or without VLAN tags, Linux cooked (both versions), raw IP, loopback; IPv4
-//! and IPv6. Nothing is copied. Checksums are not looked at: captures of a sender's own machine often have none yet.
+//! A packet as a TCP segment: what stands before IP is `link`'s; IPv4 and IPv6, also one in the other. Nothing is copied.
+//! Checksums are not looked at: captures of a sender's own machine often have none yet.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use etherparse::{IpNumber, LaxIpPayloadSlice, LaxIpSlice};
 
 use super::fragments::Fragment;
+use super::link::{self, Layer, Unopened};
 
 /// What TCP says in a packet.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub struct Segment<'a> {
     pub to: SocketAddr,
     /// The number of its first byte.
     pub seq: u32,
+    /// The number of the byte that is expected from the other side; it means something with the flag only.
+    pub ack: u32,
     /// Its flags.
     pub flags: Flags,
     /// Its payload, as far as it was captured.
@@ -39,92 +42,98 @@ pub struct Flags {
 pub enum Other<'a> {
     /// UDP, ICMP, ARP and whatever else.
     NotTcp,
+    /// TCP may be in it, behind a layer that is not opened here.
+    Unopened(Unopened),
     /// A fragment of an IP packet; `None`: only its beginning was captured.
     Fragment(Option<Fragment<'a>>),
     /// Its headers are cut or wrong.
     Unreadable,
-    /// A link of this type (`LINKTYPE_`) is not known here.
-    Link(i32),
-}
-
-/// `LINKTYPE_` numbers, as tcpdump.org lists them.
-mod link {
-    pub(super) const NULL: i32 = 0;
-    pub(super) const ETHERNET: i32 = 1;
-    pub(super) const RAW_BSD: i32 = 12;
-    pub(super) const RAW_OPENBSD: i32 = 14;
-    pub(super) const RAW: i32 = 101;
-    pub(super) const LOOP: i32 = 108;
-    pub(super) const LINUX_SLL: i32 = 113;
-    pub(super) const IPV4: i32 = 228;
-    pub(super) const IPV6: i32 = 229;
-    pub(super) const LINUX_SLL2: i32 = 276;
 }
 
 /// Reads a packet of this link type.
 pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
-    let behind = |len: usize| bytes.get(len..).ok_or(Other::Unreadable);
-    let typed = |at: usize, len: usize| {
-        let kind = bytes.get(at..at + 2).ok_or(Other::Unreadable)?;
-        let kind = EtherType(u16::from_be_bytes([kind[0], kind[1]]));
-        Ok(LaxSlicedPacket::from_ether_type(kind, behind(len)?))
-    };
-    let packet = match link {
-        link::ETHERNET => LaxSlicedPacket::from_ethernet(bytes).map_err(|_| Other::Unreadable)?,
-        link::LINUX_SLL => typed(14, 16)?,
-        link::LINUX_SLL2 => typed(0, 20)?,
-        // A family in the capturing machine's order; the IP header's version says the same.
-        link::NULL | link::LOOP => return read_ip(behind(4)?),
-        link::RAW | link::RAW_BSD | link::RAW_OPENBSD | link::IPV4 | link::IPV6 => return read_ip(bytes),
-        other => return Err(Other::Link(other)),
-    };
-    segment(&packet, bytes)
+    read_ip(link::ip(link, bytes)?)
 }
 
-/// Reads a packet of IP, as it is without a link.
-pub fn read_ip(bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
-    segment(&LaxSlicedPacket::from_ip(bytes).map_err(|_| Other::Unreadable)?, bytes)
-}
-
-fn segment<'a>(packet: &LaxSlicedPacket<'a>, bytes: &'a [u8]) -> Result<Segment<'a>, Other<'a>> {
-    // Where the IP header says that its packet ends, counted from where that header begins.
-    let (from, to, payload, header, said) = match &packet.net {
-        Some(LaxNetSlice::Ipv4(ip)) => {
-            let (header, payload) = (ip.header(), ip.payload());
-            let (from, to) = (header.source_addr().into(), header.destination_addr().into());
-            (from, to, payload, header.slice().as_ptr(), usize::from(header.total_len()))
-        }
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            let (header, payload) = (ip.header(), ip.payload());
-            let (from, to) = (header.source_addr().into(), header.destination_addr().into());
-            (from, to, payload, header.slice().as_ptr(), 40 + usize::from(header.payload_length()))
-        }
-        Some(LaxNetSlice::Arp(_)) => return Err(Other::NotTcp),
-        None if packet.stop_err.is_some() => return Err(Other::Unreadable),
-        None => return Err(Other::NotTcp),
-    };
-    let end = payload.payload.as_ptr() as usize + payload.payload.len();
-    if payload.fragmented {
-        let from = |place: usize| place - bytes.as_ptr() as usize;
-        let ip = bytes.get(from(header as usize)..from(end)).filter(|_| !payload.incomplete);
-        return match ip.map(Fragment::of) {
-            Some(None) => Err(Other::Unreadable),
-            fragment => Err(Other::Fragment(fragment.flatten())),
+/// Reads a packet of IP, as it is without a link; of an IP packet in a tunnel the inner one.
+pub fn read_ip(mut bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
+    loop {
+        let (ip, stop) = LaxIpSlice::from_slice(bytes).map_err(|_| Other::Unreadable)?;
+        // Where the IP header says that its packet ends, counted from where that header begins.
+        let (header, payload, said) = match &ip {
+            LaxIpSlice::Ipv4(ip) => {
+                (ip.header().slice(), ip.payload().clone(), usize::from(ip.header().total_len()))
+            }
+            LaxIpSlice::Ipv6(ip) => {
+                (ip.header().slice(), ip.payload().clone(), 40 + usize::from(ip.header().payload_length()))
+            }
         };
+        let end = payload.payload.as_ptr() as usize + payload.payload.len() - header.as_ptr() as usize;
+        if payload.fragmented {
+            let packet = bytes.get(..end).filter(|_| !payload.incomplete);
+            return match packet.map(Fragment::of) {
+                Some(None) => Err(Other::Unreadable),
+                fragment => Err(Other::Fragment(fragment.flatten())),
+            };
+        }
+        if stop.is_some() {
+            return Err(Other::Unreadable);
+        }
+        let cut = if payload.incomplete { said.saturating_sub(end) } else { 0 };
+        let layer = match payload.ip_number {
+            IpNumber::TCP => return segment(ip.source_addr(), ip.destination_addr(), &payload, cut),
+            IpNumber::IPV4 | IpNumber::IPV6 => Layer::Ip(payload.payload),
+            IpNumber::GRE => Layer::Gre(payload.payload),
+            IpNumber::MPLS_IN_IP => Layer::Mpls(payload.payload),
+            IpNumber::ENCAPSULATING_SECURITY_PAYLOAD => {
+                return Err(Other::Unopened(Unopened::Encrypted("ESP")));
+            }
+            IpNumber::UDP => match link::in_datagram(payload.payload) {
+                Some(layer) => layer?,
+                None => return Err(Other::NotTcp),
+            },
+            _ => return Err(Other::NotTcp),
+        };
+        bytes = link::down_to_ip(layer)?;
     }
-    let tcp = match &packet.transport {
-        Some(TransportSlice::Tcp(tcp)) => tcp,
-        None if packet.stop_err.is_some() => return Err(Other::Unreadable),
-        _ => return Err(Other::NotTcp),
+}
+
+/// Bytes of a TCP header that say all that is asked here: ports, both numbers, length and flags. Captures that keep
+/// only the beginning of each packet often end among its options.
+const TCP_BYTES_MIN: usize = 14;
+
+fn segment<'a>(
+    from: IpAddr,
+    to: IpAddr,
+    payload: &LaxIpPayloadSlice<'a>,
+    mut cut: usize,
+) -> Result<Segment<'a>, Other<'a>> {
+    let tcp = payload.payload;
+    let head = tcp.first_chunk::<TCP_BYTES_MIN>().ok_or(Other::Unreadable)?;
+    let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let header = usize::from(head[12] >> 4) * 4;
+    if header < 20 {
+        return Err(Other::Unreadable);
+    }
+    let bytes = match tcp.get(header..) {
+        Some(bytes) => bytes,
+        // Cut inside the header: what was to come of it is no payload.
+        None if payload.incomplete => {
+            let missing = header - tcp.len();
+            cut = cut.checked_sub(missing).ok_or(Other::Unreadable)?;
+            &[]
+        }
+        None => return Err(Other::Unreadable),
     };
-    let there = end - header as usize;
-    let cut = if payload.incomplete { said.saturating_sub(there) } else { 0 };
+    let flag = |bit: u8| head[13] & bit != 0;
     Ok(Segment {
-        from: SocketAddr::new(from, tcp.source_port()),
-        to: SocketAddr::new(to, tcp.destination_port()),
-        seq: tcp.sequence_number(),
-        flags: Flags { syn: tcp.syn(), ack: tcp.ack(), fin: tcp.fin(), rst: tcp.rst() },
-        bytes: tcp.payload(),
+        from: SocketAddr::new(from, half(0)),
+        to: SocketAddr::new(to, half(2)),
+        seq: word(4),
+        ack: word(8),
+        flags: Flags { syn: flag(0x02), ack: flag(0x10), fin: flag(0x01), rst: flag(0x04) },
+        bytes,
         cut,
     })
 }

@@ -18,6 +18,7 @@ use super::link::{Closed, PIECE_BYTES, is_passing, reset};
 use super::weather::{Chance, Way};
 use crate::capture::conversations::{Side, Told};
 use crate::capture::file::{self, Broken};
+use crate::capture::formats;
 use crate::decode::{Counted, read_capture};
 use crate::failure::{Failure, explain};
 use crate::wire::{Awaited, Reader};
@@ -41,7 +42,14 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure
     if is_read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof) {
         is_read.map_err(|error| failed(&error))?;
     } else if is_read.is_err() || !file::is_capture(first) {
-        return Err(Failure::Usage(format!("{}: it is no pcap or pcapng file", what())));
+        let mut begun = first.to_vec();
+        source.take(formats::BYTES_MAX as u64).read_to_end(&mut begun).map_err(|error| failed(&error))?;
+        return Err(Failure::Usage(match formats::tell(&begun) {
+            Some(format) => {
+                format!("{}: it is {}: `{} > capture.pcap` first", what(), format.what, format.command)
+            }
+            None => format!("{}: it is no pcap or pcapng file", what()),
+        }));
     }
     let (mut scripts, mut held): (Vec<Script>, usize) = (Vec::new(), 0);
     let mut counted = Counted::default();

@@ -179,12 +179,74 @@ fn what_tcp_does_is_narrated_in_its_order() {
     assert!(first("explain") < first("message") && first("message") < first("conversation"));
 }
 
-#[test]
-fn what_is_nothing_to_decode_is_said() {
-    for (input, part) in [(&b""[..], "stdin is empty"), (b"\x1f\x8b\x08\0\0", "stdin is compressed")] {
-        let lines = String::from_utf8(decode(&[], input).stdout).unwrap();
-        assert!(lines.contains(&format!("what this means: {part}")), "{lines}");
+/// A pcap file of Ethernet with this packet, of which so much was kept.
+fn pcap(packet: &[u8], kept: usize) -> Vec<u8> {
+    let mut file = Vec::new();
+    for value in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, kept as u32, 1, 7, 0, kept as u32, packet.len() as u32]
+    {
+        file.extend(value.to_le_bytes());
     }
+    file.extend_from_slice(&packet[..kept]);
+    file
+}
+
+#[test]
+fn what_is_nothing_to_decode_is_said_and_nothing_else() {
+    let ethernet = |kind: [u8; 2]| [&[2; 12][..], &kind, &[0x45; 60]].concat();
+    let mut only_header = talk();
+    only_header.truncate(u32::from_le_bytes(only_header[4..8].try_into().unwrap()) as usize);
+    let unknown_block = [&only_header[..], &[9, 9, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0]].concat();
+    // What is not read as a capture is not well either: nothing was looked at.
+    let cases: [(&[u8], i32, &str); 12] = [
+        (b"", 0, "stdin is empty"),
+        (
+            b"\x1f\x8b\x08\0\0",
+            1,
+            "stdin is compressed (gzip), which is not read as it is: `gunzip -c FILE | ",
+        ),
+        (
+            b"\x28\xb5\x2f\xfd\0",
+            1,
+            "stdin is compressed (Zstandard), which is not read as it is: `zstdcat FILE | ",
+        ),
+        (b"\xfd7zXZ\0", 1, "stdin is compressed (xz), which is not read as it is: `xzcat FILE | "),
+        (b"BZh91AY", 1, "stdin is compressed (bzip2), which is not read as it is: `bzcat FILE | "),
+        (b"\x04\x22\x4d\x18", 1, "stdin is compressed (LZ4), which is not read as it is: `lz4cat FILE | "),
+        (
+            b"snoop\0\0\0",
+            1,
+            "stdin is a capture of snoop, which is not read as it is: `editcap -F pcap FILE - | ",
+        ),
+        (&only_header, 0, "no packet was read from stdin"),
+        (
+            &unknown_block,
+            0,
+            "no packet was read from stdin: nothing passed while it was made, or its filter let nothing \
+                             through; what is in its blocks of an unknown type",
+        ),
+        (
+            &pcap(&ethernet([8, 0]), 40),
+            0,
+            "of 1 packet the capture kept at most 40 bytes, and not all headers",
+        ),
+        (&pcap(&ethernet([8, 0]), 74), 0, "1 packet is whole and cannot be read: damaged on the way"),
+        (
+            &pcap(&ethernet([0x12, 0x34]), 74),
+            0,
+            "1 packet was not looked into: EtherType 0x1234. TCP may be in it",
+        ),
+    ];
+    for (input, code, part) in cases {
+        let output = decode(&[], input);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        assert!(lines.contains(&format!("what this means: {part}")), "{part}: {lines}");
+        assert!(lines.contains("0 messages, 0 broken"), "{lines}");
+        assert_eq!(output.status.code(), Some(code), "{lines}");
+        assert_eq!(lines.matches("what this means: ").count(), 1, "{lines}");
+    }
+    // Somebody's name is none of these.
+    let lines = String::from_utf8(decode(&[], b"BZhang\n").stdout).unwrap();
+    assert!(lines.contains("line \"BZhang\""), "{lines}");
 }
 
 /// The packets of a capture of ours, each in fragments of at most so many bytes of payload: IPv4 by the router's way,
