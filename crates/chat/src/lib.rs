@@ -7,6 +7,7 @@ mod ids; // what things are called: Seq, Time, RoomId, AccountId, NameKey, Princ
 mod command; // what somebody asked (imperative), as it stands in the journal
 mod event; // what came of it (past tense), and the refusals: the rule that said no
 mod state; // apply = decide, then evolve
+mod known; // which rooms somebody may know of, without a walk over all
 mod membership; // who was in a room when: what a reader may see, and the holes
 mod sent; // which send ids are remembered, and for how long (P4)
 mod digest; // the state's hash, kept up as the state changes
@@ -16,6 +17,7 @@ pub mod limits;
 pub use command::{Access, Command, SendId};
 pub use event::{Event, Refusal};
 pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq, Time};
+pub use known::KnownRooms;
 pub use membership::{Hole, Interval, Mark};
 pub use snapshot::BadSnapshot;
 pub use state::{Room, StartAfter, State};

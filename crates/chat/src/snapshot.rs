@@ -130,7 +130,8 @@ fn read_room(d: &mut Decoder<'_>, state: &mut State) -> Result<(), BadSnapshot> 
     shape(d, 6)?;
     let (id, name) = (RoomId(d.u64()?), NameKey(fixed(d)?));
     let access = if d.bool()? { Access::Private } else { Access::Public };
-    let mut room = Room { name, access, n: d.u64()?, seq: Seq(d.u64()?), stays: Default::default() };
+    let n = d.u64()?;
+    let mut room = Room { n, ..Room::new(name, access, Seq(d.u64()?)) };
     for _ in 0..count(d)? {
         shape(d, 2)?;
         let who = AccountId(d.u64()?);
@@ -140,11 +141,11 @@ fn read_room(d: &mut Decoder<'_>, state: &mut State) -> Result<(), BadSnapshot> 
             let to = Mark { seq: Seq(d.u64()?), n: d.u64()? };
             let stay = Interval { from, to: (to.seq != Seq(0)).then_some(to) };
             state.stays.add(&stay_part(id, who, &stay));
-            room.stays.entry(who).or_default().push(stay);
+            room.add_stay(who, stay);
         }
     }
     state.room_names.insert(name, id);
-    state.rooms.insert(id, room);
+    state.add_room(id, room);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! The state and the only way to change it: `apply` = `decide` (may refuse, changes nothing), then
 //! `evolve` (changes, refuses nothing).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::{Digest, Part};
+use crate::known::{Known, KnownRooms};
 use crate::limits::{OPENINGS_MAX, ROOMS_MAX, STAYS_MAX};
 use crate::membership::{self, Hole, Interval, Mark};
 use crate::sent::{First, Key, Sent};
@@ -26,6 +27,8 @@ pub struct State {
     pub(crate) room_names: BTreeMap<NameKey, RoomId>,
     pub(crate) sent: Sent,
     pub(crate) stays: Digest,
+    /// Follows from `rooms`: neither in the hash nor in the snapshot.
+    pub(crate) known: Known,
 }
 
 /// Where somebody goes on in a room.
@@ -49,6 +52,8 @@ pub struct Room {
     /// The newest entry that readers of the room see.
     pub seq: Seq,
     pub(crate) stays: BTreeMap<AccountId, Vec<Interval>>,
+    /// Whose last stay lasts: follows from `stays`.
+    pub(crate) members: BTreeSet<AccountId>,
 }
 
 impl Default for State {
@@ -65,6 +70,7 @@ impl Default for State {
             room_names: BTreeMap::new(),
             sent: Sent::default(),
             stays: Digest::default(),
+            known: Known::default(),
         }
     }
 }
@@ -205,7 +211,7 @@ impl State {
             Event::RoomCreated { room, access, by } => {
                 if let Command::CreateRoom { name, .. } = *command {
                     self.room_names.insert(name, room);
-                    self.rooms.insert(room, Room { name, access, n: 0, seq: at.seq, stays: BTreeMap::new() });
+                    self.add_room(room, Room::new(name, access, at.seq));
                 }
                 if let Principal::Account(who) = by {
                     self.open_stay(room, who, at.seq);
@@ -226,12 +232,22 @@ impl State {
         }
     }
 
+    /// A room with its stays.
+    pub(crate) fn add_room(&mut self, id: RoomId, room: Room) {
+        self.known.add_room(id, room.access);
+        for &who in room.stays.keys() {
+            self.known.add_stay(id, room.access, who);
+        }
+        self.rooms.insert(id, room);
+    }
+
     fn open_stay(&mut self, room: RoomId, who: AccountId, seq: Seq) {
         let Some(there) = self.rooms.get_mut(&room) else { return };
         there.seq = seq;
         let stay = Interval { from: Mark { seq, n: there.n }, to: None };
         self.stays.add(&stay_part(room, who, &stay));
-        there.stays.entry(who).or_default().push(stay);
+        there.add_stay(who, stay);
+        self.known.add_stay(room, there.access, who);
     }
 
     fn close_stay(&mut self, room: RoomId, who: AccountId, seq: Seq) {
@@ -241,6 +257,7 @@ impl State {
         self.stays.take_away(&stay_part(room, who, stay));
         stay.to = Some(Mark { seq, n: there.n });
         self.stays.add(&stay_part(room, who, stay));
+        there.members.remove(&who);
     }
 
     fn known(&self, who: AccountId) -> Result<(), Refusal> {
@@ -282,6 +299,11 @@ impl State {
     /// Every room, oldest first.
     pub fn rooms(&self) -> impl Iterator<Item = (RoomId, &Room)> {
         self.rooms.iter().map(|(&id, room)| (id, room))
+    }
+
+    /// The rooms that this reader may know of, newest first.
+    pub fn known_rooms(&self, reader: &Principal) -> KnownRooms<'_> {
+        self.known.of(reader)
     }
 
     /// The process that orders now: the last one that opened the journal.
@@ -345,14 +367,28 @@ impl State {
 }
 
 impl Room {
-    /// Is this account in the room now?
-    pub fn is_member(&self, who: AccountId) -> bool {
-        self.stays.get(&who).and_then(|stays| stays.last()).is_some_and(|stay| stay.to.is_none())
+    /// A room in which nobody was yet.
+    pub(crate) fn new(name: NameKey, access: Access, seq: Seq) -> Room {
+        Room { name, access, n: 0, seq, stays: BTreeMap::new(), members: BTreeSet::new() }
     }
 
-    /// Who is in the room now.
-    pub fn members(&self) -> impl Iterator<Item = AccountId> {
-        self.stays.keys().copied().filter(|&who| self.is_member(who))
+    /// The newest stay of an account.
+    pub(crate) fn add_stay(&mut self, who: AccountId, stay: Interval) {
+        match stay.to {
+            None => self.members.insert(who),
+            Some(_) => self.members.remove(&who),
+        };
+        self.stays.entry(who).or_default().push(stay);
+    }
+
+    /// Is this account in the room now?
+    pub fn is_member(&self, who: AccountId) -> bool {
+        self.members.contains(&who)
+    }
+
+    /// Who is in the room now. Their number is known without a walk; those who have left cost no step.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = AccountId> {
+        self.members.iter().copied()
     }
 
     /// May this reader know who is there? Whoever has left a private room knows of it, but no more.

@@ -344,6 +344,35 @@ proptest! {
     }
 
     #[test]
+    fn known_rooms_and_members_are_what_a_walk_over_all_rooms_finds(steps in steps()) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| drop(world.step(step)));
+        let loaded = State::from_snapshot(&world.state.to_snapshot()).unwrap();
+        for state in [&world.state, &loaded] {
+            let whos = [Who::Operator, Who::Guest(0)].into_iter().chain((0..4).map(Who::Account));
+            for reader in whos.map(|who| principal(state, who)) {
+                let walk = |private: bool| -> Vec<RoomId> {
+                    let is_known = |room: &vang_chat::Room| {
+                        room.knows(&reader) && (!private || room.access == Access::Private)
+                    };
+                    let known = state.rooms().filter(|(_, room)| is_known(room)).map(|(id, _)| id);
+                    known.collect::<Vec<_>>().into_iter().rev().collect()
+                };
+                let known = state.known_rooms(&reader);
+                prop_assert_eq!(known.newest().collect::<Vec<_>>(), walk(false));
+                prop_assert_eq!(known.private_newest().collect::<Vec<_>>(), walk(true));
+                prop_assert_eq!((known.count(), known.private_count()), (walk(false).len(), walk(true).len()));
+            }
+            for (_, room) in state.rooms() {
+                let stays = |who: AccountId| room.stays_of(&Principal::Account(who));
+                let lasts = |who: &AccountId| stays(*who).last().is_some_and(|stay| stay.to.is_none());
+                let walk: Vec<_> = (0..=state.seq().0).map(AccountId).filter(lasts).collect();
+                prop_assert_eq!(room.members().collect::<Vec<_>>(), walk);
+            }
+        }
+    }
+
+    #[test]
     fn only_accounts_that_exist_do_anything(steps in steps()) {
         let mut world = World::new();
         let nobody = AccountId(NOT_THERE);
