@@ -257,8 +257,8 @@ def session_cases():
     yield "who-without-room", vang(action="who"), missing("room"), "open"
     yield "account-add-without-name", vang(action="account-add"), missing("name"), "open"
     yield "follow-rooms-text", vang(action="follow", rooms="general"), wrong("rooms", '"general"', "a list of room names"), "open"
-    yield "follow-no-rooms", vang(action="follow", rooms=[]), error(
-        "too-many", "0 rooms; one follow takes 1 to 1024", limit=1024), "open"
+    yield "follow-no-rooms", vang(action="follow", rooms=[]), wrong(
+        "rooms", "[]", "a list of at least one room name"), "open"
     yield "follow-1025-rooms", vang(action="follow", rooms=["r"] * 1025), error(
         "too-many", "1025 rooms; one follow takes 1 to 1024", limit=1024), "open"
     yield "follow-since-text", vang(action="follow", room="r", since="1"), wrong(
@@ -267,7 +267,9 @@ def session_cases():
         "since", "[1, 2]", "one number for each room"), "open"
     yield "follow-seq-without-journal", vang(action="follow", room="r", seq=1), missing("journal"), "open"
     yield "follow-seq-negative", vang(action="follow", room="r", seq=-1), wrong("seq", "-1", "an integer from 0"), "open"
-    yield "history-limit-float", vang(action="history", room="r", limit=1.0), wrong("limit", "1.0", "an integer from 0"), "open"
+    yield "history-limit-float", vang(action="history", room="r", limit=1.0), wrong("limit", "1.0", "an integer from 1"), "open"
+    yield "history-limit-zero", vang(action="history", room="r", limit=0), wrong("limit", "0", "an integer from 1"), "open"
+    yield "find-limit-zero", vang(action="find", query="x", limit=0), wrong("limit", "0", "an integer from 1"), "open"
     yield "create-access", vang(action="create", room="r", access="secret"), wrong(
         "access", '"secret"', '"public" or "private"'), "open"
     yield "as-number", vang(action="ping", **{"as": 1}), wrong("as", "1", "a string"), "open"

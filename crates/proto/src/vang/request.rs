@@ -135,6 +135,15 @@ impl Source<'_> {
         }
     }
 
+    /// How many are asked for: at least one, and no more than there ever are in one reply.
+    fn limit(&self, default: u64, most: u64) -> Result<u64, ErrorReply> {
+        match self.raw("limit").map(|raw| (raw, raw.parse::<u64>())) {
+            None => Ok(default),
+            Some((_, Ok(number @ 1..))) => Ok(number.min(most)),
+            Some((raw, _)) => Err(wrong("limit", raw, "an integer from 1")),
+        }
+    }
+
     /// The `id` to give back: however long its escapes are, it is short as text.
     fn id_as_json(&self) -> Option<String> {
         let raw = self.raw("id")?;
@@ -276,7 +285,7 @@ fn read_action(source: &Source<'_>, form: Form, name: &str) -> Result<Action, Er
         "history" => Action::History {
             room: source.text("room")?,
             since: source.number("since")?.unwrap_or(0),
-            limit: source.number("limit")?.unwrap_or(HISTORY_PAGE_MAX).clamp(1, HISTORY_PAGE_MAX),
+            limit: source.limit(HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?,
         },
         "find" => read_find(source)?,
         "follow" => read_follow(source)?,
@@ -293,7 +302,7 @@ fn read_find(source: &Source<'_>) -> Result<Action, ErrorReply> {
         let detail = format!("query of {} bytes; it must be at most {QUERY_BYTES_MAX}", query.len());
         return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "query"));
     }
-    let limit = source.number("limit")?.unwrap_or(FIND_LIMIT).clamp(1, FIND_LIMIT_MAX);
+    let limit = source.limit(FIND_LIMIT, FIND_LIMIT_MAX)?;
     Ok(Action::Find { query, limit, before: source.number("before")? })
 }
 
@@ -302,7 +311,10 @@ fn read_follow(source: &Source<'_>) -> Result<Action, ErrorReply> {
         Some(raw) => serde_json::from_str(raw).map_err(|_| wrong("rooms", raw, "a list of room names"))?,
         None => vec![source.text("room")?],
     };
-    if rooms.is_empty() || rooms.len() > FOLLOWED_ROOMS_MAX {
+    if rooms.is_empty() {
+        return Err(wrong("rooms", "[]", "a list of at least one room name"));
+    }
+    if rooms.len() > FOLLOWED_ROOMS_MAX {
         let detail = format!("{} rooms; one follow takes 1 to {FOLLOWED_ROOMS_MAX}", rooms.len());
         return Err(ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64));
     }

@@ -238,12 +238,15 @@ impl Asker {
             return text(StatusCode::BAD_REQUEST, why);
         };
         let mut arguments = vec![("query", Value::from(query))];
-        for key in ["limit", "before"] {
+        for (key, least) in [("limit", 1), ("before", 0)] {
             match argument(request, key).map(|value| value.parse::<u64>()) {
                 None => {}
-                Some(Ok(number)) => arguments.push((key, number.into())),
-                Some(Err(_)) => {
-                    return text(StatusCode::BAD_REQUEST, format!("'{key}' must be an integer from 0\n"));
+                Some(Ok(number)) if number >= least => arguments.push((key, number.into())),
+                Some(_) => {
+                    return text(
+                        StatusCode::BAD_REQUEST,
+                        format!("'{key}' must be an integer from {least}\n"),
+                    );
                 }
             }
         }

@@ -244,7 +244,12 @@ fn a_wrong_vang_request_in_the_header_is_refused_and_the_connection_stays() {
             "bad-request",
             "'since' is -1; it must be an integer from 0",
         ),
-        ("follow", &[("rooms", "[]")], "too-many", "0 rooms; one follow takes 1 to 1024"),
+        (
+            "follow",
+            &[("rooms", "[]")],
+            "bad-request",
+            "'rooms' is []; it must be a list of at least one room name",
+        ),
         (
             "follow",
             &[("room", "\"general\""), ("since", "[1, 2]")],
