@@ -595,7 +595,8 @@ fn a_packet_of_the_opening_that_comes_late_belongs_to_its_conversation() {
             // Of a middle that is followed by the same ports' next connection, two.
             let next = client(SYN, 4_000_000, b"");
             for middle in [&rest[..], &rest[..1]] {
-                let found = decode(&pcap(false, 101, 65_535, &[middle, std::slice::from_ref(&next)].concat()));
+                let found =
+                    decode(&pcap(false, 101, 65_535, &[middle, std::slice::from_ref(&next)].concat()));
                 assert_eq!(found.over.len(), 2, "{ports:?}");
             }
         }

@@ -63,6 +63,9 @@ pub const UNSENT_REPLY_BYTES_MAX: usize = 1 << 16;
 /// Requests of a connection whose replies are not ready yet. Beyond it is not read.
 pub const PENDING_REQUESTS_MAX: usize = 1_024;
 
+/// Requests that a session answers by itself in one call: then its owner looks whether others should come first.
+pub const ANSWERED_AT_ONCE: usize = 8;
+
 /// Content of those requests: 1 MiB, or one request. Beyond it is not read.
 pub const PENDING_REQUEST_BYTES_MAX: usize = 1 << 20;
 

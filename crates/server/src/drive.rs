@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use vang_hub::Peer;
 use vang_proto::kind::{self, Kind};
-use vang_proto::limits::KIND_BYTES_MAX;
+use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX};
 use vang_proto::vang::{Code, ErrorReply, ServerSession, Step};
 
 use crate::door::Door;
@@ -226,7 +226,7 @@ impl Talk {
         let mut pulled = Vec::new();
         loop {
             slot.session.borrow_mut().handle_time(steady_now());
-            let mut turn = Turn::begin();
+            let mut turn = Turn::default();
             let (mut blocked, mut may_read) = (false, true);
             // `true`: the time of this turn is over before the work is.
             let is_cut = loop {
@@ -235,7 +235,7 @@ impl Talk {
                     slot.session.borrow_mut().hang_up();
                     self.wire.give_up();
                 }
-                let asked = self.ask(slot, &turn);
+                let asked = self.ask(slot, &mut turn);
                 if slot.session.borrow().takes_events() {
                     self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();
@@ -254,6 +254,7 @@ impl Talk {
                     }
                 }
                 if self.wire.has_output(&session) {
+                    turn.note_unit();
                     blocked = !self.wire.write(&mut session, steady_now())?;
                     if blocked {
                         break asked && turn.is_over();
@@ -313,14 +314,21 @@ impl Talk {
     }
 
     /// Hands the session's requests to the hub, while the turn lasts. `true`: there was one.
-    fn ask(&self, slot: &Slot, turn: &Turn) -> bool {
+    fn ask(&self, slot: &Slot, turn: &mut Turn) -> bool {
         let mut any = false;
         while !turn.is_over() {
-            let Some((ticket, request)) = slot.session.borrow_mut().poll_request(steady_now()) else {
-                return any;
-            };
+            let mut session = slot.session.borrow_mut();
+            let request = session.poll_request(steady_now());
+            let has_more = session.wants_poll();
+            drop(session);
+            turn.note_unit();
+            match request {
+                Some((ticket, request)) => self.house.pump.request(slot, ticket, request),
+                // It answered many by itself.
+                None if has_more => turn.note_units(ANSWERED_AT_ONCE),
+                None => return any,
+            }
             any = true;
-            self.house.pump.request(slot, ticket, request);
         }
         true
     }

@@ -538,9 +538,10 @@ impl Pump {
         loop {
             poll_fn(|cx| {
                 let mut ready = self.due.replace(false);
-                let turn = Turn::begin();
+                let mut turn = Turn::default();
                 while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
                     self.take(answer);
+                    turn.note_unit();
                     ready = true;
                     if turn.is_over() {
                         // The others come first; there may be more.

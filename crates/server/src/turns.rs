@@ -193,25 +193,49 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
     }
 }
 
-/// What a connection has done since others had their turn.
+/// What a connection has done since others had their turn. The clock is looked at after every few units of work only:
+/// most turns are over before.
+#[derive(Default)]
 pub(crate) struct Turn {
-    began: Instant,
+    /// Since the clock was looked at first.
+    began: Option<Instant>,
+    units: usize,
     bytes: usize,
 }
 
-impl Turn {
-    pub(crate) fn begin() -> Turn {
-        Turn { began: Instant::now(), bytes: 0 }
-    }
+/// A request, or so many bytes, are a unit of work; after so many of them the clock is looked at.
+const UNIT_BYTES: usize = 8 << 10;
+const UNITS_PER_LOOK: usize = 8;
 
+impl Turn {
     /// Bytes were read.
     pub(crate) fn note_read(&mut self, n: usize) {
         self.bytes += n;
+        self.units += n / UNIT_BYTES;
+    }
+
+    /// Something was done that costs little: a request, an answer.
+    pub(crate) fn note_unit(&mut self) {
+        self.note_units(1);
+    }
+
+    /// The same so many times.
+    pub(crate) fn note_units(&mut self, n: usize) {
+        self.units += n;
     }
 
     /// Do others come now?
-    pub(crate) fn is_over(&self) -> bool {
-        self.bytes >= TURN_BYTES || self.began.elapsed() >= TURN
+    pub(crate) fn is_over(&mut self) -> bool {
+        if self.bytes >= TURN_BYTES {
+            return true;
+        }
+        if self.units < UNITS_PER_LOOK {
+            return false;
+        }
+        self.units = 0;
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        now.saturating_duration_since(began) >= TURN
     }
 }
 
@@ -314,6 +338,21 @@ mod tests {
         // A ping that was interrupted for 10 ms.
         assert_eq!(credit.charge(start, start + Duration::from_millis(10)), 60);
         assert!(!credit.is_spent(start + Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn a_turn_ends_after_its_time_or_its_bytes() {
+        let mut turn = Turn::default();
+        while !turn.is_over() {
+            turn.note_unit();
+        }
+        assert!(turn.began.is_some_and(|began| began.elapsed() >= TURN));
+        let mut turn = Turn::default();
+        turn.note_read(TURN_BYTES - 1);
+        turn.units = 0;
+        assert!(!turn.is_over());
+        turn.note_read(1);
+        assert!(turn.is_over());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::{Code, ErrorReply, event, reply};
 use crate::frame::{Limits, Part};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::limits::{
-    CONTENT_MS, DETACH_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS, PENDING_REQUEST_BYTES_MAX,
-    PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
+    ANSWERED_AT_ONCE, CONTENT_MS, DETACH_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS,
+    PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use crate::{Decoder, Frame, MalformedFrame, Millis};
 
@@ -162,9 +162,15 @@ impl ServerSession {
         self.unsent_replies = 0;
     }
 
-    /// The next request that is not of the guide's kind; `None` until more bytes, replies or room come.
+    /// Would `poll_request` have something to do without another byte?
+    pub fn wants_poll(&self) -> bool {
+        self.takes_requests() && self.decoder.has_whole()
+    }
+
+    /// The next request that is not of the guide's kind; `None` until more bytes, replies or room come, or when many
+    /// were answered here already: then `wants_poll` says so.
     pub fn poll_request(&mut self, now: Millis) -> Option<(Ticket, Request)> {
-        loop {
+        for _ in 0..ANSWERED_AT_ONCE {
             if !self.takes_requests() {
                 return None;
             }
@@ -196,6 +202,7 @@ impl ServerSession {
                 }
             }
         }
+        None
     }
 
     fn handle_truncation(&mut self, now: Millis, part: Part) {
