@@ -152,6 +152,8 @@ impl Connection {
                 Ok(n) => len += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
+                    // Also a peer whose bytes amount to nothing, as empty TLS records, lets others go first.
+                    yield_turn().await;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -224,9 +226,9 @@ impl Talk {
 
     async fn turn(&mut self, slot: &Slot) -> io::Result<()> {
         let mut pulled = Vec::new();
+        let mut turn = self.house.turns.begin();
         loop {
             slot.session.borrow_mut().handle_time(steady_now());
-            let mut turn = Turn::default();
             let (mut blocked, mut may_read) = (false, true);
             // `true`: the time of this turn is over before the work is.
             let is_cut = loop {
@@ -253,8 +255,8 @@ impl Talk {
                         return self.wire.write(&mut session, steady_now()).map(|_| ());
                     }
                 }
+                turn.note_unit();
                 if self.wire.has_output(&session) {
-                    turn.note_unit();
                     blocked = !self.wire.write(&mut session, steady_now())?;
                     if blocked {
                         break asked && turn.is_over();
@@ -269,6 +271,7 @@ impl Talk {
             self.house.pump.note_held(slot);
             if is_cut {
                 yield_turn().await;
+                turn = self.house.turns.begin();
                 continue;
             }
             if let Some(deadline) = slot.session.borrow().deadline() {
@@ -282,7 +285,14 @@ impl Talk {
                 self.house.pump.only_tells(slot.id);
                 self.house.pump.schedule_deadline(slot, steady_now() + GONE_CHECK_MS);
             }
-            self.wait(slot, blocked).await?;
+            let has_waited = self.wait(slot, blocked).await?;
+            // A peer that always has a little more ready extends no turn.
+            if !has_waited && turn.is_over() {
+                yield_turn().await;
+                turn = self.house.turns.begin();
+            } else if has_waited {
+                turn = self.house.turns.begin();
+            }
         }
     }
 
@@ -333,19 +343,21 @@ impl Talk {
         true
     }
 
-    /// Waits for the socket, the hub, or the wheel.
-    async fn wait(&self, slot: &Slot, blocked: bool) -> io::Result<()> {
+    /// Waits for the socket, the hub, or the wheel. `false`: there was nothing to wait for.
+    async fn wait(&self, slot: &Slot, blocked: bool) -> io::Result<bool> {
         let wants_input = slot.session.borrow().wants_input() && self.wire.wants_input();
+        let mut has_waited = false;
         poll_fn(|cx| {
             if slot.poll_woken(cx).is_ready() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(has_waited));
             }
             if wants_input && let Poll::Ready(ready) = self.wire.socket.poll_read_ready(cx) {
-                return Poll::Ready(ready);
+                return Poll::Ready(ready.map(|()| has_waited));
             }
             if blocked && let Poll::Ready(ready) = self.wire.socket.poll_write_ready(cx) {
-                return Poll::Ready(ready);
+                return Poll::Ready(ready.map(|()| has_waited));
             }
+            has_waited = true;
             Poll::Pending
         })
         .await

@@ -538,7 +538,7 @@ impl Pump {
         loop {
             poll_fn(|cx| {
                 let mut ready = self.due.replace(false);
-                let mut turn = Turn::default();
+                let mut turn = Turn::of_the_pump();
                 while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
                     self.take(answer);
                     turn.note_unit();

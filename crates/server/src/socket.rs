@@ -28,6 +28,9 @@ const NOTSENT_LOWAT_BYTES: u32 = 16 << 10;
 /// Encrypted bytes that may wait for the kernel: two TLS records. What is not encrypted yet is shared.
 const TLS_WAITING_BYTES_MAX: usize = 32 << 10;
 
+/// Reads of encrypted bytes in a row, each of 4 KiB at the most: a record may hold a single byte of what was sent.
+const TLS_READS_AT_ONCE: usize = 16;
+
 /// Silence after which the kernel asks whether the peer's host is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -135,7 +138,7 @@ impl Socket {
     /// Turns the handshake until both sides agree; gives the protocol that the client asked for by ALPN.
     pub(crate) async fn shake_hands(&mut self) -> io::Result<Option<Vec<u8>>> {
         std::future::poll_fn(|cx| {
-            loop {
+            for _ in 0..TLS_READS_AT_ONCE {
                 let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
                 let processed = tls.process_new_packets();
                 // Also when it failed: the peer is told why.
@@ -158,6 +161,9 @@ impl Socket {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
+            // Records may be as small as the peer likes: others come first, then the rest of them.
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await?;
         Ok(self.tls.as_ref().and_then(|tls| tls.alpn_protocol()).map(<[u8]>::to_vec))
@@ -168,11 +174,12 @@ impl Socket {
         self.tls.is_some()
     }
 
-    /// Reads what is there. Fewer bytes than there is room for: there is no more now.
+    /// Reads what is there. Fewer bytes than there is room for: there is no more now, or with TLS that it was so much
+    /// work for so few that others should come first; then the socket is still ready.
     pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return Raw(&self.stream, &self.credit).read(buffer) };
         let mut read = 0;
-        loop {
+        for _ in 0..TLS_READS_AT_ONCE {
             match tls.reader().read(&mut buffer[read..]) {
                 Ok(0) => return Ok(read),
                 Ok(n) => {
@@ -199,6 +206,16 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && read > 0 => return Ok(read),
                 Err(error) => return Err(error),
             }
+        }
+        // What was decrypted last must not stay behind: nobody would come back for it.
+        match tls.reader().read(&mut buffer[read..]) {
+            Ok(n) => Ok(read + n),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.cut_off = true;
+                Ok(read)
+            }
+            Err(error) if read == 0 => Err(error),
+            Err(_) => Ok(read),
         }
     }
 
@@ -323,7 +340,7 @@ impl AsyncRead for Rewound {
             buffer.put_slice(&self.first.split_to(n));
             return Poll::Ready(Ok(()));
         }
-        loop {
+        for _ in 0..2 {
             match self.socket.try_read(buffer.initialize_unfilled()) {
                 Ok(n) => {
                     buffer.advance(n);
@@ -335,6 +352,9 @@ impl AsyncRead for Rewound {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        // Bytes come that amount to nothing, as empty TLS records do: others come first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

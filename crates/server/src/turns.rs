@@ -1,14 +1,15 @@
 //! Whose turn it is: no connection takes the thread's time from the others, whatever it sends.
 //!
 //! ```text
-//! little used lately ───────────────▶ polled when it is ready
-//! much used lately ──▶ busy queue ──▶ polled in its turn: the queue gets a millisecond, then everybody else
+//! short turns ──────────────▶ polled when it is ready
+//! long turns ──▶ busy queue ──▶ polled in its turn: the queue gets a millisecond, then everybody else
 //! ```
 //!
-//! A connection has credit for processor time; it grows with the clock and is spent by being polled. With credit left
-//! it is polled as soon as its socket is ready. Without, it waits in one queue with all others that have none. So who
-//! says a word now and then waits for one turn of the busy ones, not for all of them; and when nobody else wants the
-//! thread the busy ones have all of it. A poll itself ends after `TURN` (`Turn`), so no turn is long.
+//! What everybody may use in one turn is `ROUND` divided by all who are active, so that a round of a thousand takes
+//! little longer than one of ten. A turn ends there (`Turn`). Who keeps to it is polled as soon as its socket is ready;
+//! who does not (more is there, or one request costs more) loses credit, and without credit waits in one queue with
+//! all others that have none. So who says a word now and then waits for a round of short turns and a millisecond of
+//! long ones, not for a thousand long ones; and when nobody else wants the thread the busy ones have all of it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,26 +19,32 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How long a connection works before others have their turn: 1 ms. Also how long the busy queue is served
-/// before everybody else is.
-const TURN: Duration = Duration::from_millis(1);
+/// How long the turns of all who are active take together, about, µs: 20 ms.
+const ROUND_US: u64 = 20_000;
 
-/// Bytes that a connection reads in one turn: 256 KiB. Bytes that cost nothing to handle are bounded too.
-const TURN_BYTES: usize = 1 << 18;
+/// The shortest and the longest turn, µs. A ping costs 5, a page of history that is written 100.
+const TURN_US_MIN: u64 = 50;
+const TURN_US_MAX: u64 = 1_000;
 
-/// Most credit, and what a connection begins with, in µs: one turn.
-const CREDIT_US: i64 = 1_000;
+/// How long the busy queue is served before everybody else is looked at.
+const BUSY_SLICE: Duration = Duration::from_millis(1);
+
+/// Who was polled in this time is active.
+const ACTIVE: Duration = Duration::from_millis(100);
 
 /// Least credit, µs: who has used up this much waits 5 s at the most until it counts as quiet again.
 const DEBT_US: i64 = -50_000;
 
-/// Credit grows by one part in so many of the time that passes: 1 %, so that ninety busy talkers are none of them busy.
+/// Credit grows by one part in so many of the time that passes, 1 %, beside what each turn brings.
 const CREDIT_SHARE: i64 = 100;
 
 /// What one poll may be charged beside its bytes, µs, and what a byte may, in ns. Time in which the system gave the
 /// processor to another process is nobody's fault; what was really done is bounded by this.
 const CHARGE_US: i64 = 50;
 const CHARGE_PER_BYTE_NS: i64 = 100;
+
+/// What a byte is charged at least, in ns: what it costs when it is looked at, which may be in the next turn.
+const COST_PER_BYTE_NS: i64 = 10;
 
 /// Turns of the busy queue that may begin at once, when they are short.
 const TURNS_AT_ONCE: u64 = 16;
@@ -49,11 +56,14 @@ pub(crate) struct Credit {
     counted: Cell<Instant>,
     /// Bytes that went in and out since the last charge.
     bytes: Cell<usize>,
+    /// The period in which it was last counted as active.
+    period: Cell<u64>,
 }
 
 impl Credit {
     pub(crate) fn new(now: Instant) -> Credit {
-        Credit { left_us: Cell::new(CREDIT_US), counted: Cell::new(now), bytes: Cell::new(0) }
+        let left_us = Cell::new(TURN_US_MIN as i64);
+        Credit { left_us, counted: Cell::new(now), bytes: Cell::new(0), period: Cell::new(0) }
     }
 
     /// Bytes that the connection read or wrote.
@@ -61,22 +71,24 @@ impl Credit {
         self.bytes.set(self.bytes.get() + n);
     }
 
-    fn is_spent(&self, now: Instant) -> bool {
-        let left = self.left_us.get();
-        if left > 0 {
-            return false;
-        }
-        let grown = now.saturating_duration_since(self.counted.get()).as_micros() as i64 / CREDIT_SHARE;
-        left + grown <= 0
+    fn grown(&self, now: Instant) -> i64 {
+        now.saturating_duration_since(self.counted.get()).as_micros() as i64 / CREDIT_SHARE
     }
 
-    /// Charges a poll; answers how much, in µs.
-    fn charge(&self, began: Instant, now: Instant) -> u64 {
-        let grown = began.saturating_duration_since(self.counted.get()).as_micros() as i64 / CREDIT_SHARE;
+    fn is_spent(&self, now: Instant) -> bool {
+        let left = self.left_us.get();
+        left <= 0 && left + self.grown(now) <= 0
+    }
+
+    /// Charges a poll in which `allowance` was free, µs; answers how much it cost, in µs.
+    fn charge(&self, began: Instant, now: Instant, allowance: u64) -> u64 {
         let bytes = self.bytes.take() as i64;
+        let least = bytes.saturating_mul(COST_PER_BYTE_NS) / 1_000;
         let most = CHARGE_US + bytes.saturating_mul(CHARGE_PER_BYTE_NS) / 1_000;
-        let used = (now.saturating_duration_since(began).as_micros() as i64).min(most);
-        self.left_us.set(((self.left_us.get() + grown).min(CREDIT_US) - used).max(DEBT_US));
+        let used = (now.saturating_duration_since(began).as_micros() as i64).clamp(least, most);
+        let allowance = allowance as i64;
+        let left = (self.left_us.get() + self.grown(began) + allowance).min(2 * allowance);
+        self.left_us.set((left - used).max(DEBT_US));
         self.counted.set(now);
         used as u64
     }
@@ -92,6 +104,11 @@ pub(crate) struct Turns {
     keeper: RefCell<Option<Waker>>,
     /// What a turn cost lately, µs.
     usual_us: Cell<u64>,
+    /// How many were polled in this period of time, and in the one before.
+    active: Cell<u64>,
+    were_active: Cell<u64>,
+    period: Cell<u64>,
+    period_began: Cell<Option<Instant>>,
 }
 
 impl Turns {
@@ -126,7 +143,32 @@ impl Turns {
 
     /// How many turns begin before everybody else is looked at.
     fn at_once(&self) -> u64 {
-        (TURN.as_micros() as u64 / self.usual_us.get().max(1)).clamp(1, TURNS_AT_ONCE)
+        (BUSY_SLICE.as_micros() as u64 / self.usual_us.get().max(1)).clamp(1, TURNS_AT_ONCE)
+    }
+
+    /// Somebody is polled.
+    fn count(&self, credit: &Credit, now: Instant) {
+        if self.period_began.get().is_none_or(|began| now.saturating_duration_since(began) >= ACTIVE) {
+            self.period_began.set(Some(now));
+            self.period.set(self.period.get() + 1);
+            self.were_active.set(self.active.replace(0));
+        }
+        if credit.period.replace(self.period.get()) != self.period.get() {
+            self.active.set(self.active.get() + 1);
+        }
+    }
+
+    /// What one turn may cost, µs.
+    fn turn_us(&self) -> u64 {
+        (ROUND_US / self.active.get().max(self.were_active.get()).max(1)).clamp(TURN_US_MIN, TURN_US_MAX)
+    }
+
+    /// A connection's turn begins.
+    pub(crate) fn begin(&self) -> Turn {
+        let limit_us = self.turn_us();
+        // As many bytes as are charged so much.
+        let bytes_max = (limit_us * 1_000 / COST_PER_BYTE_NS as u64) as usize;
+        Turn { began: None, limit: Duration::from_micros(limit_us), bytes_max, units: 0, bytes: 0 }
     }
 
     /// Serves the queue, for ever: a few turns, then everybody who is ready, then again.
@@ -184,8 +226,9 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
             }
             None => false,
         };
+        self.turns.count(&self.credit, began);
         let outcome = self.future.as_mut().poll(cx);
-        let used = self.credit.charge(began, Instant::now());
+        let used = self.credit.charge(began, Instant::now(), self.turns.turn_us());
         if is_busy {
             self.turns.note(used);
         }
@@ -195,10 +238,11 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
 
 /// What a connection has done since others had their turn. The clock is looked at after every few units of work only:
 /// most turns are over before.
-#[derive(Default)]
 pub(crate) struct Turn {
     /// Since the clock was looked at first.
     began: Option<Instant>,
+    limit: Duration,
+    bytes_max: usize,
     units: usize,
     bytes: usize,
 }
@@ -208,6 +252,12 @@ const UNIT_BYTES: usize = 8 << 10;
 const UNITS_PER_LOOK: usize = 8;
 
 impl Turn {
+    /// Of what all connections wait for: the longest.
+    pub(crate) fn of_the_pump() -> Turn {
+        let limit = Duration::from_micros(TURN_US_MAX);
+        Turn { began: None, limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
+    }
+
     /// Bytes were read.
     pub(crate) fn note_read(&mut self, n: usize) {
         self.bytes += n;
@@ -226,7 +276,7 @@ impl Turn {
 
     /// Do others come now?
     pub(crate) fn is_over(&mut self) -> bool {
-        if self.bytes >= TURN_BYTES {
+        if self.bytes >= self.bytes_max {
             return true;
         }
         if self.units < UNITS_PER_LOOK {
@@ -235,7 +285,7 @@ impl Turn {
         self.units = 0;
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
-        now.saturating_duration_since(began) >= TURN
+        now.saturating_duration_since(began) >= self.limit
     }
 }
 
@@ -258,47 +308,43 @@ mod tests {
 
     use super::*;
 
-    /// A future that is always ready for more, and counts its polls; each is said to cost so many bytes.
+    /// A future that always has more to do, and counts its polls.
     async fn always_busy(credit: Rc<Credit>, polls: Rc<Cell<u64>>) {
         loop {
             polls.set(polls.get() + 1);
+            // As if so much had been read: it is charged whatever the clock does.
             credit.note_bytes(1 << 20);
-            // Something to charge, whatever the clock does.
-            let began = Instant::now();
-            while began.elapsed() < Duration::from_micros(20) {}
             yield_turn().await;
         }
     }
 
-    fn spent() -> Rc<Credit> {
-        let credit = Credit::new(Instant::now());
-        credit.left_us.set(DEBT_US);
-        Rc::new(credit)
+    fn fair(turns: &Rc<Turns>, polls: &Rc<Cell<u64>>) -> Fair<impl Future<Output = ()> + use<>> {
+        let credit = Rc::new(Credit::new(Instant::now()));
+        Fair::new(turns.clone(), credit.clone(), always_busy(credit, polls.clone()))
     }
 
     #[tokio::test]
     async fn a_quiet_connection_waits_for_a_few_turns_of_the_busy_ones_not_for_all() {
         let turns = Rc::new(Turns::default());
-        let polls: Vec<Rc<Cell<u64>>> = (0..500).map(|_| Rc::default()).collect();
+        let polls: Vec<Rc<Cell<u64>>> = (0..1_000).map(|_| Rc::default()).collect();
         let local = LocalSet::new();
         for polls in &polls {
-            let credit = spent();
-            local.spawn_local(Fair::new(turns.clone(), credit.clone(), always_busy(credit, polls.clone())));
+            local.spawn_local(fair(&turns, polls));
         }
         let keeper = turns.clone();
         local.spawn_local(async move { keeper.serve().await });
         let all = || polls.iter().map(|polls| polls.get()).sum::<u64>();
         local
             .run_until(async {
-                // Until the queue is full.
-                while turns.came.get() < 500 {
+                // Until all of them have had a turn, and wait for the next.
+                while turns.came.get() < 1_000 {
                     tokio::task::yield_now().await;
                 }
-                for _ in 0..50 {
+                let credit = Rc::new(Credit::new(Instant::now()));
+                for _ in 0..200 {
                     let before = all();
-                    let credit = Rc::new(Credit::new(Instant::now()));
-                    let asked = Fair::new(turns.clone(), credit, async {
-                        // Asks, is woken by the socket, answers.
+                    // Asks, is woken by the socket, answers: the same connection again and again.
+                    let asked = Fair::new(turns.clone(), credit.clone(), async {
                         tokio::task::yield_now().await;
                         tokio::task::yield_now().await;
                     });
@@ -315,19 +361,38 @@ mod tests {
     }
 
     #[test]
-    fn credit_is_spent_by_work_and_grows_with_the_clock() {
-        let start = Instant::now();
+    fn the_more_are_active_the_shorter_is_a_turn() {
+        let (turns, now) = (Turns::default(), Instant::now());
+        assert_eq!(turns.turn_us(), TURN_US_MAX);
+        let credits: Vec<Credit> = (0..1_000).map(|_| Credit::new(now)).collect();
+        for credit in &credits[..100] {
+            turns.count(credit, now);
+            turns.count(credit, now);
+        }
+        assert_eq!(turns.turn_us(), ROUND_US / 100);
+        credits.iter().for_each(|credit| turns.count(credit, now));
+        assert_eq!(turns.turn_us(), TURN_US_MIN);
+        // In the next period the one before still counts, then no more.
+        turns.count(&credits[0], now + ACTIVE);
+        assert_eq!(turns.turn_us(), TURN_US_MIN);
+        turns.count(&credits[0], now + 2 * ACTIVE);
+        assert_eq!(turns.turn_us(), TURN_US_MAX);
+    }
+
+    #[test]
+    fn who_keeps_to_its_turns_never_becomes_busy_and_who_does_not_does() {
+        let (start, us) = (Instant::now(), Duration::from_micros);
         let credit = Credit::new(start);
-        credit.note_bytes(1 << 20);
-        assert_eq!(credit.charge(start, start + Duration::from_millis(3)), 3_000);
-        let later = start + Duration::from_millis(3);
-        assert!(credit.is_spent(later));
-        assert!(credit.is_spent(later + Duration::from_millis(200)), "2,000 us are owed");
-        assert!(!credit.is_spent(later + Duration::from_millis(201)));
-        // It does not grow beyond one turn.
-        let much_later = later + Duration::from_secs(60);
-        credit.charge(much_later, much_later);
-        assert_eq!(credit.left_us.get(), CREDIT_US);
+        let mut now = start;
+        for _ in 0..10_000 {
+            assert!(!credit.is_spent(now), "without a pause between them");
+            assert_eq!(credit.charge(now, now + us(40), 50), 40);
+            now += us(40);
+        }
+        credit.note_bytes(100_000);
+        credit.charge(now, now + us(10), 50);
+        assert!(credit.is_spent(now), "100,000 bytes cost more than the time that it took to read them");
+        assert!(credit.is_spent(now + us(80_000)) && !credit.is_spent(now + us(100_000)), "1 % of the time");
     }
 
     #[test]
@@ -336,19 +401,20 @@ mod tests {
         let credit = Credit::new(start);
         credit.note_bytes(100);
         // A ping that was interrupted for 10 ms.
-        assert_eq!(credit.charge(start, start + Duration::from_millis(10)), 60);
+        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50), 60);
         assert!(!credit.is_spent(start + Duration::from_millis(10)));
     }
 
     #[test]
     fn a_turn_ends_after_its_time_or_its_bytes() {
-        let mut turn = Turn::default();
+        let turns = Turns::default();
+        let mut turn = turns.begin();
         while !turn.is_over() {
             turn.note_unit();
         }
-        assert!(turn.began.is_some_and(|began| began.elapsed() >= TURN));
-        let mut turn = Turn::default();
-        turn.note_read(TURN_BYTES - 1);
+        assert!(turn.began.is_some_and(|began| began.elapsed() >= turn.limit));
+        let mut turn = turns.begin();
+        turn.note_read(turn.bytes_max - 1);
         turn.units = 0;
         assert!(!turn.is_over());
         turn.note_read(1);

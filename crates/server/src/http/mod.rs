@@ -55,6 +55,7 @@ use crate::pump::About;
 use crate::quota::Buckets;
 use crate::serve::Reach;
 use crate::socket::{Rewound, Socket};
+use crate::turns::yield_turn;
 
 /// For a whole head, and between two requests on one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,7 +100,11 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], asker: Asker) -> Option<
     let upgraded = Rc::new(Cell::new(false));
     let service = service_fn(|request| {
         let (asker, upgraded) = (asker.clone(), upgraded.clone());
-        Box::pin(async move { Ok::<_, Infallible>(asker.answer(&request, &upgraded).await) })
+        Box::pin(async move {
+            // Each request is a turn of its own, however many come at once.
+            yield_turn().await;
+            Ok::<_, Infallible>(asker.answer(&request, &upgraded).await)
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
