@@ -21,6 +21,14 @@ pub struct ReadJob {
     pub read: Read,
 }
 
+impl ReadJob {
+    /// Must it be answered with what was read? A session that follows has one such question at most, and would ask
+    /// again at once; the others may be refused.
+    pub fn is_owed(&self) -> bool {
+        matches!(self.read, Read::Events { .. })
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -87,6 +95,17 @@ pub enum ReadFault {
     /// The tables did not come up in time.
     #[error("the tables that answer this are not up to date yet")]
     ViewBehind,
+    /// More wait than can be answered.
+    #[error("too many questions wait for the disk; try again")]
+    Full,
+    /// It was stopped when its time was over.
+    #[error(
+        "looking for it took longer than {ms} ms and was stopped; ask for more or longer words, or add in:ROOM or after:DATE"
+    )]
+    OverTime {
+        /// How much time it had, ms.
+        ms: u64,
+    },
     /// The disk, or what is on it.
     #[error("the journal cannot be read: {0}")]
     Unreadable(String),

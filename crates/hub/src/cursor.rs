@@ -35,6 +35,8 @@ pub(crate) struct Followed {
     pub(crate) from: Seq,
     /// Its messages begin after this one: a hole begins no earlier.
     pub(crate) since: u64,
+    /// This session's place among the room's followers.
+    pub(crate) place: u32,
     pub(crate) is_grown: bool,
 }
 

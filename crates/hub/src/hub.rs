@@ -69,7 +69,8 @@ pub enum Output {
         /// The last entry applied.
         after: Seq,
     },
-    /// Read on another thread, then call `answer`.
+    /// Read on another thread, then call `answer_read`. How many may wait is bounded by whoever drives the hub: those of
+    /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadFault::Full`.
     Read(ReadJob),
     /// Tell the tables.
     Tell(Delta),
@@ -111,6 +112,8 @@ struct Session {
     /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
     placing: Option<Vec<(Asker, Vec<RoomId>)>>,
     woken: bool,
+    /// A `find` is under way.
+    is_finding: bool,
     /// A read for the cursor is under way, or has come back and was not pulled yet.
     cold: Cold,
 }
@@ -142,6 +145,18 @@ enum Reading {
         asker: Asker,
         left_out: u64,
     },
+}
+
+impl Reading {
+    /// Whose question it is.
+    fn session(&self) -> SessionId {
+        match self {
+            Reading::Cursor { session, .. } => *session,
+            Reading::Follow { asker, .. } | Reading::History { asker, .. } | Reading::Find { asker, .. } => {
+                asker.session
+            }
+        }
+    }
 }
 
 /// See the module's head.
@@ -292,6 +307,7 @@ impl Hub {
             cursor: None,
             placing: None,
             woken: false,
+            is_finding: false,
             cold: Cold::No,
         });
         SessionId { slot: slot as u32, generation }
@@ -303,14 +319,23 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(id.slot as usize);
+        // One step for each room that it follows, however many others follow it.
         for followed in session.cursor.iter().flat_map(|cursor| &cursor.rooms) {
-            if let Some(followers) = self.followers.get_mut(&followed.room) {
-                if let Some(at) = followers.iter().position(|&(follower, _)| follower == id) {
-                    followers.swap_remove(at);
-                }
-                if followers.is_empty() {
-                    self.followers.remove(&followed.room);
-                }
+            let Some(followers) = self.followers.get_mut(&followed.room) else { continue };
+            let at = followed.place as usize;
+            debug_assert_eq!(followers.get(at).map(|&(follower, _)| follower), Some(id));
+            if at < followers.len() {
+                followers.swap_remove(at);
+            }
+            let moved = followers.get(at).copied();
+            if followers.is_empty() {
+                self.followers.remove(&followed.room);
+            }
+            if let Some((other, index)) = moved
+                && let Some(cursor) = self.session_mut(other).and_then(|session| session.cursor.as_mut())
+                && let Some(followed) = cursor.rooms.get_mut(index as usize)
+            {
+                followed.place = at as u32;
             }
         }
     }

@@ -34,12 +34,8 @@ pub const COLD_BYTES_MAX: usize = 1 << 16;
 /// Bytes of payload in one page of history: 256 KiB, or one message.
 pub const HISTORY_BYTES_MAX: usize = 1 << 18;
 
-/// Questions that wait for the disk, over all connections. More are answered `busy`; a session that
-/// follows has one of its own besides.
-pub const READS_MAX: usize = 1_024;
-
-/// Private rooms that one `find` looks into, and stays in rooms that were seen in part: the newest.
-/// Each costs a list to walk. How many are left out is said.
+/// Private rooms that one `find` looks into, and stays in them: the newest. Each costs a list to walk. How many are left
+/// out is said.
 pub const SEARCHED_ROOMS_MAX: usize = 1_000;
 
 /// Rooms that `rooms` lists: the newest. How many are left out is said.

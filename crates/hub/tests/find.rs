@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use vang_chat::{Event, Node, Principal, Seq, State, Time};
@@ -11,7 +13,7 @@ use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId,
 use vang_journal::{Envelope, Identity, Journal, MemoryJournal, Reader, Said};
 use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
-use vang_view::{Index, IndexReader, Query, View, ViewReader, searched_text};
+use vang_view::{Index, IndexReader, IsOver, Query, View, ViewReader, searched_text};
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
@@ -71,7 +73,8 @@ impl World {
                         while self.index.feed(&mut self.journal, &mut view).unwrap() > 0 {}
                         assert!(self.index.cursor() >= job.need);
                         let mut index = IndexReader::open(&path("find.db")).unwrap();
-                        let found = index.find(&mut view, &mut self.journal, find).unwrap();
+                        let never: IsOver = Arc::new(|| false);
+                        let found = index.find(&mut view, &mut self.journal, find, &never).unwrap();
                         self.hub.answer_read(job.id, Ok(ReadAnswer::Found(found)));
                     }
                     Output::Reply { bytes, .. } => {

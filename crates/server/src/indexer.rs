@@ -7,21 +7,26 @@
 //!
 //! The indexer follows the journal as far as the tables know what came of it. It is the last to get
 //! the processor, and gathers while nobody asks: a sender never waits for it, nor does the start. The
-//! finder has a queue of its own, so that a question that takes long holds up no history.
+//! finder has a queue of its own (`jobs.rs`), so that a question that takes long holds up no history, and each question
+//! has a limit of time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
-use vang_hub::{Delta, Read, ReadAnswer, ReadFault, ReadJob};
+use vang_hub::{Delta, Read, ReadAnswer, ReadFault};
 use vang_journal::SqliteReader;
-use vang_view::{FeedError, Find, FindError, Found, Index, IndexReader, Opened, ViewError, ViewReader, Why};
+use vang_view::{
+    FeedError, Find, FindError, Found, Index, IndexReader, IsOver, Opened, ViewError, ViewReader, Why,
+};
 
-use crate::threads::{Answer, Progress, VIEW_WAIT, spawn};
+use crate::jobs::{Asking, Question};
+use crate::threads::{ASKER_WAITS, Answer, Progress, VIEW_WAIT, spawn};
 
 /// Between two transactions while nobody asks: what comes meanwhile is taken at once.
 const GATHER: Duration = Duration::from_millis(100);
@@ -171,28 +176,30 @@ fn open_all(paths: &Paths) -> Result<Open, FeedError> {
     Ok(Open { index, journal, view })
 }
 
-/// A question, and when it came.
-pub(crate) type FindJob = (ReadJob, Instant);
+/// How much time a question has, ms: 1 s. Of a million messages the slowest kind takes 20 ms; what takes longer holds up
+/// everybody else's, and is answered `busy` with what to narrow. Default of `find-time`.
+pub(crate) const FIND_MS: u64 = 1_000;
 
-/// Starts the finder; it ends when the jobs' sender is dropped.
+/// Questions that may wait for the finder: each may hold 24 KiB of what its asker may see. More are answered `busy`, those
+/// of the address that has most waiting first.
+const FINDS_MAX: usize = 512;
+
+/// Starts the finder; it ends when the end where questions are put in is dropped. A question gets `time_ms`, as it is
+/// when its turn comes.
 pub(crate) fn finder(
     paths: Paths,
     (tables, told): (Sender<Delta>, Arc<Progress>),
     reached: Arc<Progress>,
+    time_ms: Arc<AtomicU64>,
     answers: UnboundedSender<Answer>,
-) -> (Sender<FindJob>, JoinHandle<()>) {
-    let (jobs, inbox): (_, Receiver<FindJob>) = channel();
+) -> (Asking, JoinHandle<()>) {
+    let (asking, queue) = Asking::new(FINDS_MAX, ASKER_WAITS);
     let watch = answers.clone();
-    let mut finder = Finder { paths, open: None, tables, told, reached };
+    let mut finder = Finder { paths, open: None, tables, told, reached, time_ms };
     let work = move || {
-        while let Ok((job, came)) = inbox.recv() {
-            let answer = finder.answer(&job, came);
-            if answers.send(Answer::Read(job.id, answer)).is_err() {
-                break;
-            }
-        }
+        queue.work(&answers, |question| finder.answer(question));
     };
-    (jobs, spawn("finder", watch, work))
+    (asking, spawn("finder", watch, work))
 }
 
 /// The finder's connections; opened when first needed, and again after a failure.
@@ -202,10 +209,12 @@ struct Finder {
     tables: Sender<Delta>,
     told: Arc<Progress>,
     reached: Arc<Progress>,
+    time_ms: Arc<AtomicU64>,
 }
 
 impl Finder {
-    fn answer(&mut self, job: &ReadJob, came: Instant) -> Result<ReadAnswer, ReadFault> {
+    fn answer(&mut self, question: &Question) -> Result<ReadAnswer, ReadFault> {
+        let job = &question.job;
         let Read::Find(find) = &job.read else {
             return Err(ReadFault::Unreadable("this was asked of the wrong thread".to_owned()));
         };
@@ -215,17 +224,27 @@ impl Finder {
         // The index follows the tables.
         self.told.ask(job.need);
         // Those that waited in the queue have waited already.
-        if self.reached.wait_for(job.need, came + VIEW_WAIT) < job.need {
+        if self.reached.wait_for(job.need, question.came + VIEW_WAIT) < job.need {
             return Err(ReadFault::ViewBehind);
         }
-        self.find(find).map(ReadAnswer::Found).map_err(|error| {
-            tracing::warn!(%error, "could not look something up");
-            self.open = None;
-            self.fault(error)
-        })
+        let ms = self.time_ms.load(Ordering::Relaxed);
+        let (until, is_gone) = (Instant::now() + Duration::from_millis(ms), question.is_gone.clone());
+        let is_over: IsOver = Arc::new(move || Instant::now() >= until || is_gone.load(Ordering::Relaxed));
+        match self.find(find, &is_over) {
+            Ok(found) => Ok(ReadAnswer::Found(found)),
+            // Nothing is the matter with the files.
+            Err(FindError::OverTime) => Err(ReadFault::OverTime { ms }),
+            Err(FindError::Index(error)) => Err(self.fault(Part::Index, error)),
+            Err(FindError::Tables(error)) => Err(self.fault(Part::Tables, error)),
+            Err(FindError::Journal(fault)) => {
+                tracing::warn!(%fault, "could not look something up");
+                self.open = None;
+                Err(ReadFault::Unreadable(fault.to_string()))
+            }
+        }
     }
 
-    fn find(&mut self, find: &Find) -> Result<Found, FindError> {
+    fn find(&mut self, find: &Find, is_over: &IsOver) -> Result<Found, FindError> {
         let (journal, view, index) = match &mut self.open {
             Some(open) => open,
             closed => {
@@ -235,24 +254,30 @@ impl Finder {
                 closed.insert((journal, view, index))
             }
         };
-        index.find(view, journal, find)
+        index.find(view, journal, find, is_over)
     }
 
     /// What is damaged is made anew by its own thread; whoever asked may ask again.
-    fn fault(&self, error: FindError) -> ReadFault {
-        match error {
-            FindError::Index(ViewError::Corrupt(_)) => {
+    fn fault(&mut self, part: Part, error: ViewError) -> ReadFault {
+        tracing::warn!(%error, "could not look something up");
+        self.open = None;
+        let ViewError::Corrupt(_) = error else { return ReadFault::Unreadable(error.to_string()) };
+        match part {
+            Part::Index => {
                 self.reached.set_damaged();
                 self.told.nudge();
-                ReadFault::ViewBehind
             }
-            FindError::Tables(ViewError::Corrupt(_)) => {
+            Part::Tables => {
                 self.told.set_damaged();
                 let _ = self.tables.send(Delta::default());
-                ReadFault::ViewBehind
             }
-            FindError::Index(error) | FindError::Tables(error) => ReadFault::Unreadable(error.to_string()),
-            FindError::Journal(fault) => ReadFault::Unreadable(fault.to_string()),
         }
+        ReadFault::ViewBehind
     }
+}
+
+/// Which of the files that can be made again.
+enum Part {
+    Index,
+    Tables,
 }

@@ -16,6 +16,7 @@ mod wire; // between a socket and a `proto` session: nothing, or WebSocket frame
 mod drive; // one task per connection, turning a `proto` session: bytes <-> requests
 mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // turns the hub: requests in, replies and wake-ups out
+mod jobs; // what waits for the readers and the finder: whose turn it is
 mod threads; // the journal's thread, the tables' thread, the readers
 mod indexer; // find: the index's thread, and the one that answers from it
 mod wheel; // deadlines, coarsely

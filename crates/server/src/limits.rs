@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::indexer::FIND_MS;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
     LINE_BYTES_MAX, STALL_MS, TYPED_BYTES_MAX,
@@ -85,7 +86,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 21] = rows![
+const TABLE: [Row; 22] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "a message's header; two length bytes can say no more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "any message's content; refused by its claimed length";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: kept for ever, sent to all";
@@ -105,6 +106,7 @@ const TABLE: [Row; 21] = rows![
     "joins-per-second" Count JOINS_PER_SECOND, 1 => QUOTA_MAX, "joining and leaving rooms, likewise";
     "rooms-per-day" Count ROOMS_PER_DAY, 1 => QUOTA_MAX, "new rooms of one account";
     "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new ones of one address, likewise; this machine is exempt";
+    "find-time" Time FIND_MS, 0 => DAY_MS, "for one find to look; then it is answered busy; 0 answers none";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free on the data folder's disk; with less /readyz says no";
     "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that history may be behind; with more /readyz says no";
 ];
@@ -233,6 +235,11 @@ impl Limits {
             0 => open_files.saturating_sub(FILES_RESERVED).max(16) as usize,
             set => set as usize,
         }
+    }
+
+    /// For one `find` to look, ms.
+    pub fn find_ms(&self) -> u64 {
+        self.get("find-time")
     }
 
     /// Free room on the disk below which the server is not ready, bytes.

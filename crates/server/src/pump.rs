@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,12 +16,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_chat::{Principal, Time};
 use vang_hub::limits::{ORDER_QUEUE_BYTES_MAX, TAILS_BYTES_MAX};
-use vang_hub::{Delta, Guests, Hub, Now, Output, Peer, Read, ReadFault, ReadJob, SessionId};
+use vang_hub::{Delta, Guests, Hub, Now, Output, Peer, Read, ReadFault, SessionId};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error, write_json};
 
 use crate::door::Door;
-use crate::indexer::FindJob;
+use crate::jobs::Asking;
 use crate::limits::Limits;
 use crate::listen::From;
 use crate::memory::{Memory, STRANGER_BYTES};
@@ -93,8 +94,10 @@ impl Slot {
 pub(crate) struct Threads {
     pub(crate) journal: Sender<WriteJob>,
     pub(crate) tables: Sender<Delta>,
-    pub(crate) reads: Sender<ReadJob>,
-    pub(crate) finds: Sender<FindJob>,
+    pub(crate) reads: Asking,
+    pub(crate) finds: Asking,
+    /// Time for one `find`, ms: the finder looks here.
+    pub(crate) find_ms: Arc<AtomicU64>,
     pub(crate) progress: Arc<Progress>,
     /// How far the index for `find` is.
     pub(crate) index: Arc<Progress>,
@@ -165,13 +168,20 @@ impl Pump {
     }
 
     pub(crate) fn disconnect(&self, id: SessionId) {
-        if let Some(slot) = self.slots.borrow_mut().remove(&id) {
+        let slot = self.slots.borrow_mut().remove(&id);
+        if let Some(slot) = slot {
             for &(code, count) in slot.session.borrow().refusals() {
                 self.watch.refusals.add(code, count);
             }
             self.memory.change(id, slot.held.take(), 0);
+            self.hub.borrow_mut().disconnect(id);
+            // Nobody is there to be told: what it asked is forgotten without being run.
+            let from = &slot.about.from;
+            let asked = [&self.threads.reads, &self.threads.finds].map(|queue| queue.cancel(from, id));
+            for job in asked.into_iter().flatten() {
+                self.hub.borrow_mut().answer_read(job.id, Err(ReadFault::Full));
+            }
         }
-        self.hub.borrow_mut().disconnect(id);
     }
 
     /// A session's peer says nothing any more: it may read on, but nobody is there to ask.
@@ -211,6 +221,7 @@ impl Pump {
         let budget = limits.memory_bytes();
         self.memory.set_max(budget);
         self.quotas.set(limits.rates());
+        self.threads.find_ms.store(limits.find_ms(), Ordering::Relaxed);
         let part = |share: u64, most: usize| usize::try_from(budget / share).unwrap_or(most).min(most);
         let mut hub = self.hub.borrow_mut();
         hub.set_inline_max(limits.inline_bytes());
@@ -443,14 +454,18 @@ impl Pump {
                 }
                 Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
                 Output::Read(job) => {
-                    let id = job.id;
-                    let sent = match job.read {
-                        Read::Find(_) => self.threads.finds.send((job, Instant::now())).is_ok(),
-                        _ => self.threads.reads.send(job).is_ok(),
+                    let from = self.slots.borrow().get(&job.session).map(|slot| slot.about.from);
+                    let queue = match job.read {
+                        Read::Find(_) => &self.threads.finds,
+                        _ => &self.threads.reads,
                     };
-                    if !sent {
-                        let fault = ReadFault::Unreadable("the reader is gone".to_owned());
-                        self.hub.borrow_mut().answer_read(id, Err(fault));
+                    let refused = match from {
+                        Some(from) => queue.push(&from, job),
+                        // Its session is gone already.
+                        None => Some(job),
+                    };
+                    if let Some(job) = refused {
+                        self.hub.borrow_mut().answer_read(job.id, Err(ReadFault::Full));
                     }
                 }
                 Output::Tell(delta) => drop(self.threads.tables.send(delta)),

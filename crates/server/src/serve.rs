@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -268,7 +269,9 @@ impl Server {
         };
         let index = Arc::new(Progress::default());
         let told = (tables.clone(), progress.clone());
-        let (finds, finder) = indexer::finder(paths.clone(), told, index.clone(), sender.clone());
+        let find_ms = Arc::new(AtomicU64::new(config.limits.find_ms()));
+        let (finds, finder) =
+            indexer::finder(paths.clone(), told, index.clone(), find_ms.clone(), sender.clone());
         let indexer = indexer::indexer(paths, progress.clone(), index.clone(), sender);
         readers.extend([finder, indexer]);
         let workers = Workers {
@@ -284,7 +287,7 @@ impl Server {
         watch.connections_max.set(connections_max);
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
-        let threads = Threads { journal, tables, reads, finds, progress, index };
+        let threads = Threads { journal, tables, reads, finds, find_ms, progress, index };
         let pump = Rc::new(Pump::new(hub, threads, watch, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {

@@ -15,8 +15,18 @@ use vang_hub::{
 use vang_journal::{Appended, Batch, Fault, Journal, Reader, Reserve, SqliteJournal, SqliteReader};
 use vang_view::{View, ViewError, ViewReader};
 
+use crate::jobs::Asking;
+
 /// Readers: enough that one slow question does not hold up the next.
 const READERS: usize = 3;
+
+/// Questions that may wait for the readers: each has its reply of at most 256 KiB still before it. More are answered
+/// `busy`, those of the address that has most waiting first.
+const READS_MAX: usize = 1_024;
+
+/// How long a question may wait for its turn: 10 s, what people and programs wait for an answer. One that waited for
+/// longer is answered `busy` and not run: nobody may be there any more, and the others wait for it.
+pub(crate) const ASKER_WAITS: Duration = Duration::from_secs(10);
 
 /// How long a reader waits for the tables.
 pub(crate) const VIEW_WAIT: Duration = Duration::from_secs(2);
@@ -348,32 +358,24 @@ fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
     Some(batch)
 }
 
-/// Starts the readers; they end when the jobs' sender is dropped.
+/// Starts the readers; they end when the end where questions are put in is dropped.
 pub(crate) fn readers(
     (journal, view): (PathBuf, PathBuf),
     (tables, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
-) -> (Sender<ReadJob>, Vec<JoinHandle<()>>) {
-    let (jobs, inbox) = channel();
-    let inbox: Arc<Mutex<Receiver<ReadJob>>> = Arc::new(Mutex::new(inbox));
+) -> (Asking, Vec<JoinHandle<()>>) {
+    let (asking, queue) = Asking::new(READS_MAX, ASKER_WAITS);
     let handles = (0..READERS)
         .map(|_| {
-            let (inbox, progress, answers) = (inbox.clone(), progress.clone(), answers.clone());
+            let (queue, progress, answers) = (queue.clone(), progress.clone(), answers.clone());
             let paths = (journal.clone(), view.clone());
             let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
             spawn("reader", answers.clone(), move || {
-                loop {
-                    let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(job) = job else { break };
-                    let answer = disk.answer(&job);
-                    if answers.send(Answer::Read(job.id, answer)).is_err() {
-                        break;
-                    }
-                }
+                queue.work(&answers, |question| disk.answer(&question.job))
             })
         })
         .collect();
-    (jobs, handles)
+    (asking, handles)
 }
 
 /// A reader's two connections; opened when first needed, and again after a failure.

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)] // a failure here ends a measurement
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, T
 use vang_journal::{
     Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal, SqliteReader,
 };
-use vang_view::{Delta, Find, Index, IndexReader, Query, Row, Sight, Stretch, View, ViewReader};
+use vang_view::{Delta, Find, Index, IndexReader, IsOver, Query, Row, Sight, Stretch, View, ViewReader};
 
 const ROOMS: u64 = 100;
 /// Every fifth room is private.
@@ -78,18 +80,14 @@ fn main() {
     let messages = std::env::args().skip(1).find_map(|arg| arg.parse::<u64>().ok()).unwrap_or(1_000_000);
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").unwrap();
     let path = |name: &str| folder.path().join(name);
-    let mut journal = SqliteJournal::open(path("journal.db"), Durability::Crash).unwrap();
-    let id = journal.identity().id;
-    let mut chains = SqliteReader::open(path("journal.db")).unwrap();
-    let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
-    let (mut view, _) = View::open(&path("view.db"), id, chains).unwrap();
-    write(&mut journal, &mut view, messages);
-
-    let mut reader = SqliteReader::open(path("journal.db")).unwrap();
-    let mut tables = ViewReader::open(&path("view.db")).unwrap();
-    let (mut index, _) = Index::open(&path("find.db"), id, &mut reader).unwrap();
+    let mut store = Store::new(folder.path());
+    let mut said = Random(1);
+    store.write(messages, |_| {
+        let room = 1 + said.below(ROOMS);
+        (room, text(&mut said))
+    });
     let began = Instant::now();
-    while index.feed(&mut reader, &mut tables).unwrap() > 0 {}
+    let (mut reader, mut tables, mut index) = store.fed();
     let took = began.elapsed();
     index.idle();
     let size = |name: &str| path(name).metadata().unwrap().len() >> 20;
@@ -117,11 +115,15 @@ fn main() {
             let from = query.from.iter().map(|name| person(name.parse().unwrap())).collect();
             let mut sight = sight.clone();
             if let Some(room) = query.rooms.first() {
-                sight = Sight { whole: vec![RoomId(room.parse().unwrap())], ..Sight::default() };
+                let room: u64 = room.parse().unwrap();
+                sight = match room % PRIVATE_EVERY {
+                    0 => Sight { stretches: vec![stretch(room, Seq(1), end)], ..Sight::default() },
+                    _ => Sight { public_rooms: vec![RoomId(room)], ..Sight::default() },
+                };
             }
             let find = Find { query, from, sight, end, upto: end, limit: 20, ..Find::default() };
             let began = Spent::now();
-            hits += questions.find(&mut tables, &mut reader, &find).unwrap().hits.len();
+            hits += questions.find(&mut tables, &mut reader, &find, &never()).unwrap().hits.len();
             times.push(began.until_now());
         }
         row(what, &times, hits as f64 / QUESTIONS as f64);
@@ -134,7 +136,7 @@ fn main() {
     let mut pages: Vec<Spent> = Vec::new();
     for _ in 0..2_000 {
         let room = RoomId(1 + random.below(ROOMS));
-        let since = random.below((messages / ROOMS).saturating_sub(400).max(1));
+        let since = random.below((messages / ROOMS).saturating_sub(1_000).max(1));
         let began = Spent::now();
         let after = tables.seq_of(room, since).unwrap().unwrap();
         let events = tables.events(room, after, 256).unwrap();
@@ -145,6 +147,66 @@ fn main() {
     }
     println!();
     row("a page of history: 256 messages", &pages, 256.0);
+    secrets();
+}
+
+fn never() -> IsOver {
+    Arc::new(|| false)
+}
+
+fn stretch(room: u64, from: Seq, to: Seq) -> Stretch {
+    Stretch { room: RoomId(room), from, to }
+}
+
+/// What a question costs whose words stand in private rooms that the asker is not in: it must not tell that they do.
+fn secrets() {
+    const PUBLIC: u64 = 20_000;
+    const SECRETS: u64 = 100_000;
+    println!(
+        "\n{PUBLIC} public messages, 20 of them with the word, and among them {SECRETS} in private rooms that the asker is not in"
+    );
+    for (what, said) in
+        [("without the word there", "nothing of it"), ("with the word in each of them", "needle")]
+    {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").unwrap();
+        let mut store = Store::new(folder.path());
+        let mut random = Random(5);
+        let mut public = 0;
+        store.write(PUBLIC + SECRETS, |at| {
+            if at % (PUBLIC + SECRETS).div_ceil(PUBLIC) != 0 {
+                return (
+                    PRIVATE_EVERY * (1 + at % (ROOMS / PRIVATE_EVERY)),
+                    format!("{said} {}", text(&mut random)),
+                );
+            }
+            public += 1;
+            let needle = if public % (PUBLIC / 20) == 0 { "needle" } else { "hay" };
+            (1, format!("{needle} {}", text(&mut random)))
+        });
+        let (mut reader, mut tables, mut index) = store.fed();
+        let end = Seq(ROOMS + PUBLIC + SECRETS);
+        let mut questions = IndexReader::open(&folder.path().join("find.db")).unwrap();
+        index.idle();
+        for (who, query, stretches) in [
+            ("a guest", "needle", vec![]),
+            ("a guest, nothing", "needle nowhere", vec![]),
+            ("a guest, a beginning", "needl*", vec![]),
+            ("who left such a room early", "needle", vec![stretch(PRIVATE_EVERY, Seq(1), Seq(ROOMS + 100))]),
+        ] {
+            let sight = Sight { public: true, stretches, ..Sight::default() };
+            let query = Query::parse(query).unwrap();
+            let find = Find { query, sight, end, upto: end, limit: 20, ..Find::default() };
+            let mut hits = 0;
+            let times: Vec<Spent> = (0..QUESTIONS)
+                .map(|_| {
+                    let began = Spent::now();
+                    hits = questions.find(&mut tables, &mut reader, &find, &never()).unwrap().hits.len();
+                    began.until_now()
+                })
+                .collect();
+            row(&format!("{who}, {what}"), &times, hits as f64);
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -196,13 +258,9 @@ fn kinds() -> [(&'static str, Sees, Ask); 14] {
 /// Who came late into each private room, left, and came back.
 fn in_part(end: Seq) -> Sight {
     let rooms = (1..=ROOMS).filter(|room| room % PRIVATE_EVERY == 0);
-    let stay = |room: u64, from: u64, to: u64| Stretch {
-        room: RoomId(room),
-        from: Seq(end.0 * from / 100),
-        to: Seq(end.0 * to / 100),
-    };
+    let stay = |room, from, to| stretch(room, Seq(end.0 * from / 100), Seq(end.0 * to / 100));
     let stretches = rooms.flat_map(|room| [stay(room, 20 + room / 5, 30), stay(room, 70 + room / 5, 100)]);
-    Sight { public: true, whole: Vec::new(), stretches: stretches.collect() }
+    Sight { public: true, stretches: stretches.collect(), ..Sight::default() }
 }
 
 /// Time by the clock, and what this thread had of a processor: the same on a quiet machine, and on a
@@ -243,49 +301,76 @@ fn row(what: &str, times: &[Spent], hits: f64) {
     );
 }
 
-/// Rooms, then messages, a second apart.
-fn write(journal: &mut SqliteJournal, view: &mut View, messages: u64) {
-    let mut random = Random(1);
-    let mut counts = vec![0; ROOMS as usize + 1];
-    let mut seq = 0;
-    while seq < ROOMS + messages {
-        let (mut drafts, mut deltas) = (Vec::new(), Vec::new());
-        while seq < ROOMS + messages && (drafts.len() as u64) < BATCH {
-            seq += 1;
-            let mut salt = [0; 16];
-            salt[..8].copy_from_slice(&seq.to_le_bytes());
-            let (command, payload, rows) = if seq <= ROOMS {
-                let access = if seq % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
-                let name = NameKey(salt);
-                (Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), vec![])
-            } else {
-                let room = 1 + random.below(ROOMS);
-                counts[room as usize] += 1;
-                let n = counts[room as usize];
-                let said = Said {
-                    guest: Some("somebody".to_owned()),
-                    content_type: "text/plain".to_owned(),
-                    content_encoding: "utf-8".to_owned(),
-                    content: text(&mut random).into(),
-                };
-                let from = person(random.below(PEOPLE));
-                let row = Row::RoomEvent { room: RoomId(room), seq: Seq(seq), n, message: true };
-                (Command::Send { room: RoomId(room), from, id: None }, said.encode(), vec![row])
-            };
-            let payload = Payload { salt, bytes: payload };
-            let envelope = Envelope {
-                rules: Rules::NEWEST,
-                origin: Origin { node: Node(1), counter: seq },
-                time: Time(seq * 1_000),
-                digest: payload.digest(),
-                command,
-            };
-            drafts.push(Draft { envelope: envelope.encode(), payload });
-            deltas.push(Delta { upto: Seq(seq), rows, snapshot: None });
-        }
-        journal.append(&Batch { drafts, checkpoints: Vec::new() });
-        view.apply(&deltas).unwrap();
+/// Journal and tables in a folder.
+struct Store {
+    folder: PathBuf,
+    journal: SqliteJournal,
+    view: View,
+}
+
+impl Store {
+    fn new(folder: &Path) -> Store {
+        let journal = SqliteJournal::open(folder.join("journal.db"), Durability::Crash).unwrap();
+        let mut chains = SqliteReader::open(folder.join("journal.db")).unwrap();
+        let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
+        let (view, _) = View::open(&folder.join("view.db"), journal.identity().id, chains).unwrap();
+        Store { folder: folder.to_owned(), journal, view }
     }
-    journal.idle().unwrap();
-    view.idle();
+
+    /// The index, fed, and what feeds it.
+    fn fed(&self) -> (SqliteReader, ViewReader, Index) {
+        let mut reader = SqliteReader::open(self.folder.join("journal.db")).unwrap();
+        let mut tables = ViewReader::open(&self.folder.join("view.db")).unwrap();
+        let id = self.journal.identity().id;
+        let (mut index, _) = Index::open(&self.folder.join("find.db"), id, &mut reader).unwrap();
+        while index.feed(&mut reader, &mut tables).unwrap() > 0 {}
+        (reader, tables, index)
+    }
+
+    /// Rooms, then messages, a second apart; `say` gives each one's room and text.
+    fn write(&mut self, messages: u64, mut say: impl FnMut(u64) -> (u64, String)) {
+        let mut random = Random(2);
+        let mut counts = vec![0; ROOMS as usize + 1];
+        let mut seq = 0;
+        while seq < ROOMS + messages {
+            let (mut drafts, mut deltas) = (Vec::new(), Vec::new());
+            while seq < ROOMS + messages && (drafts.len() as u64) < BATCH {
+                seq += 1;
+                let mut salt = [0; 16];
+                salt[..8].copy_from_slice(&seq.to_le_bytes());
+                let (command, payload, rows) = if seq <= ROOMS {
+                    let access = if seq % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
+                    let name = NameKey(salt);
+                    (Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), vec![])
+                } else {
+                    let (room, text) = say(seq - ROOMS - 1);
+                    counts[room as usize] += 1;
+                    let n = counts[room as usize];
+                    let said = Said {
+                        guest: Some("somebody".to_owned()),
+                        content_type: "text/plain".to_owned(),
+                        content_encoding: "utf-8".to_owned(),
+                        content: text.into(),
+                    };
+                    let from = person(random.below(PEOPLE));
+                    let row = Row::RoomEvent { room: RoomId(room), seq: Seq(seq), n, message: true };
+                    (Command::Send { room: RoomId(room), from, id: None }, said.encode(), vec![row])
+                };
+                let payload = Payload { salt, bytes: payload };
+                let envelope = Envelope {
+                    rules: Rules::NEWEST,
+                    origin: Origin { node: Node(1), counter: seq },
+                    time: Time(seq * 1_000),
+                    digest: payload.digest(),
+                    command,
+                };
+                drafts.push(Draft { envelope: envelope.encode(), payload });
+                deltas.push(Delta { upto: Seq(seq), rows, snapshot: None });
+            }
+            self.journal.append(&Batch { drafts, checkpoints: Vec::new() });
+            self.view.apply(&deltas).unwrap();
+        }
+        self.journal.idle().unwrap();
+        self.view.idle();
+    }
 }

@@ -2,21 +2,23 @@
 //!
 //! ```text
 //! what may be seen ──▶ streams ──▶ merged, newest first ──▶ the journal: is it still there? ──▶ hits
-//!     public rooms, rooms seen whole     one stream
-//!     a stay in a room seen in part      one stream each, opened when the walk comes there
+//!     public rooms                       one stream
+//!     a stay in a private room           one stream each, opened when the walk comes there
 //! ```
 //!
 //! What the asker may not see is no part of any stream: nothing of it can change what is found, in
-//! which order, how much, or whether there is more.
+//! which order, how much, or whether there is more. Nor how long it takes: the words of each private room
+//! are words of their own in the index (`Scope`), so that no list is walked in which others' messages stand.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use vang_chat::{Principal, RoomId, Seq, Time};
 use vang_journal::{Entry, Envelope, Fault, Reader, Said};
 
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
-use crate::index::{self, PUBLIC_TAG, author_tag, character_tag, room_tag};
+use crate::index::{self, Scope, author_tag, character_tag, room_tag};
 use crate::query::{self, LastWord, Phrase, Query};
 use crate::tables::{self, key, number};
 use crate::{ViewError, ViewReader};
@@ -28,18 +30,25 @@ const CHUNK: usize = 4;
 /// And at the most: 8 KiB of positions.
 const CHUNK_MAX: usize = 1_024;
 
+/// SQLite's steps between two looks at whether a question's time is over. A page of the index that is read takes three,
+/// so this is a look at every page or two, 20 to 50 µs apart.
+const STEPS_BETWEEN_LOOKS: i32 = 8;
+
+/// Is a question's time over? Whoever asks brings the clock.
+pub type IsOver = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What the asker may see, as of one entry of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
     /// Every public room.
     pub public: bool,
-    /// These rooms, whole.
-    pub whole: Vec<RoomId>,
-    /// Of these rooms, these stretches; a room may have several, but is none of those above.
+    /// These public rooms, if it is not every one.
+    pub public_rooms: Vec<RoomId>,
+    /// Of private rooms, these stretches; a room may have several.
     pub stretches: Vec<Stretch>,
 }
 
-/// A part of a room, both ends included.
+/// A part of a private room, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
     /// The room.
@@ -124,36 +133,12 @@ pub enum FindError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] Fault),
-}
-
-impl Find {
-    /// Is this message among what is asked for? Looks at the message alone: for whoever has no index.
-    pub fn wants(&self, entry: &Entry, is_public: bool) -> bool {
-        let Ok(envelope) = Envelope::decode(&entry.envelope) else { return false };
-        let vang_chat::Command::Send { room, from, .. } = envelope.command else { return false };
-        let Some(said) = entry.payload.as_ref().and_then(|payload| Said::decode(&payload.bytes).ok()) else {
-            return false;
-        };
-        entry.seq <= self.upto.min(self.end)
-            && self.sight.sees(room, is_public, entry.seq)
-            && !self.not_rooms.contains(&room)
-            && (self.from.is_empty() || self.from.contains(&from))
-            && !self.not_from.contains(&from)
-            && self.query.after.is_none_or(|after| envelope.time >= after)
-            && self.query.before.is_none_or(|before| envelope.time < before)
-            && self.query.matches(&searched_text(&said).unwrap_or_default())
-    }
+    /// Its time was over.
+    #[error("the question took too long")]
+    OverTime,
 }
 
 impl Sight {
-    /// May the asker see this entry of the room?
-    pub fn sees(&self, room: RoomId, is_public: bool, seq: Seq) -> bool {
-        let mut stretches = self.stretches.iter().filter(|stretch| stretch.room == room);
-        self.public && is_public
-            || self.whole.contains(&room)
-            || stretches.any(|stretch| stretch.from <= seq && seq <= stretch.to)
-    }
-
     /// May an asker who sees one entry of the room see this one of it too?
     fn sees_beside(&self, room: RoomId, seq: Seq) -> bool {
         let mut stretches = self.stretches.iter().filter(|stretch| stretch.room == room).peekable();
@@ -178,26 +163,42 @@ impl IndexReader {
         Ok(tables::place(&self.conn)?.cursor)
     }
 
-    /// Answers a question.
+    /// Answers a question, unless its time is over before: then nothing is answered. `is_over` is asked at every step
+    /// that may cost something, and within SQLite's.
     pub fn find(
         &mut self,
         view: &mut ViewReader,
         journal: &mut dyn Reader,
         find: &Find,
+        is_over: &IsOver,
+    ) -> Result<Found, FindError> {
+        let asked = is_over.clone();
+        self.conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked())).map_err(index_fault)?;
+        let found = self.walk(view, journal, find, is_over);
+        self.conn.progress_handler(0, None::<fn() -> bool>).map_err(index_fault)?;
+        found
+    }
+
+    fn walk(
+        &mut self,
+        view: &mut ViewReader,
+        journal: &mut dyn Reader,
+        find: &Find,
+        is_over: &IsOver,
     ) -> Result<Found, FindError> {
         let mut upto = find.upto.min(find.end).min(journal.end()?);
         let mut least = Seq(1);
         if let Some(after) = find.query.after {
-            least = first_at(journal, after, upto)?;
+            least = first_at(journal, after, upto, is_over)?;
         }
         if let Some(before) = find.query.before {
-            upto = Seq(first_at(journal, before, upto)?.0.saturating_sub(1));
+            upto = Seq(first_at(journal, before, upto, is_over)?.0.saturating_sub(1));
         }
         // One moment's content for all streams.
-        let tx = self.conn.transaction().map_err(|error| FindError::Index(error.into()))?;
+        let tx = self.conn.transaction().map_err(index_fault)?;
         let mut walk = Walk::new(find, (least, upto));
         let mut found = Found::default();
-        while let Some(seq) = walk.next(&tx).map_err(FindError::Index)? {
+        while let Some(seq) = walk.next(&tx, is_over)? {
             let Some(entry) = journal.get(&[seq], usize::MAX)?.pop() else { continue };
             // What was erased since is there no more.
             if entry.payload.is_none() {
@@ -213,10 +214,21 @@ impl IndexReader {
     }
 }
 
+/// What SQLite says of the index.
+fn index_fault(error: rusqlite::Error) -> FindError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => FindError::OverTime,
+        _ => FindError::Index(error.into()),
+    }
+}
+
 /// The first entry of this time or later; behind `end` if there is none. Time never falls in a journal.
-fn first_at(journal: &mut dyn Reader, time: Time, end: Seq) -> Result<Seq, Fault> {
+fn first_at(journal: &mut dyn Reader, time: Time, end: Seq, is_over: &IsOver) -> Result<Seq, FindError> {
     let (mut low, mut high) = (1, end.0 + 1);
     while low < high {
+        if is_over() {
+            return Err(FindError::OverTime);
+        }
         let middle = low + (high - low) / 2;
         let sealed = journal.sealed(Seq(middle - 1), 1)?;
         let envelope = sealed.first().and_then(|sealed| Envelope::decode(&sealed.envelope).ok());
@@ -230,14 +242,15 @@ fn first_at(journal: &mut dyn Reader, time: Time, end: Seq) -> Result<Seq, Fault
 }
 
 /// All streams of a question, walked from the newest entry to the oldest.
-struct Walk {
+struct Walk<'a> {
+    find: &'a Find,
     open: Vec<Stream>,
     /// Those whose newest entry lies farther down, the newest last.
     later: Vec<Stream>,
 }
 
 struct Stream {
-    question: String,
+    scope: Scope,
     least: Seq,
     /// The newest entry that may come next.
     most: Seq,
@@ -248,26 +261,25 @@ struct Stream {
     is_drained: bool,
 }
 
-impl Walk {
-    fn new(find: &Find, (least, upto): (Seq, Seq)) -> Walk {
-        let Sight { public, whole, stretches } = &find.sight;
-        let mut later = Vec::new();
-        let stream = |seen: &str, least: Seq, most: Seq| Stream {
-            question: question(find, seen),
+impl<'a> Walk<'a> {
+    fn new(find: &'a Find, (least, upto): (Seq, Seq)) -> Walk<'a> {
+        let Sight { public, public_rooms, stretches } = &find.sight;
+        let stream = |scope, least: Seq, most: Seq| Stream {
+            scope,
             least,
             most,
             taken: Vec::new(),
             chunk: CHUNK,
             is_drained: least > most,
         };
-        for stretch in stretches.iter().filter(|stretch| !find.not_rooms.contains(&stretch.room)) {
-            let seen = quoted(&room_tag(stretch.room));
-            later.push(stream(&seen, stretch.from.max(least), stretch.to.min(upto)));
-        }
-        let tags = whole.iter().map(|room| quoted(&room_tag(*room)));
-        let tags: Vec<String> = public.then(|| quoted(PUBLIC_TAG)).into_iter().chain(tags).collect();
-        if !tags.is_empty() {
-            later.push(stream(&tags.join(" OR "), least, upto));
+        let wanted = stretches.iter().filter(|stretch| !find.not_rooms.contains(&stretch.room));
+        let mut later: Vec<Stream> = wanted
+            .map(|stretch| {
+                stream(Scope::Private(stretch.room), stretch.from.max(least), stretch.to.min(upto))
+            })
+            .collect();
+        if *public || !public_rooms.is_empty() {
+            later.push(stream(Scope::Public, least, upto));
         }
         later.retain(|stream| !stream.is_drained);
         if let [only] = &mut later[..] {
@@ -275,16 +287,19 @@ impl Walk {
             only.chunk = find.limit + 1;
         }
         later.sort_by_key(|stream| stream.most);
-        Walk { open: Vec::new(), later }
+        Walk { find, open: Vec::new(), later }
     }
 
     /// The next entry, always older than the one before.
-    fn next(&mut self, conn: &Connection) -> Result<Option<Seq>, ViewError> {
+    fn next(&mut self, conn: &Connection, is_over: &IsOver) -> Result<Option<Seq>, FindError> {
         loop {
             let mut newest = None;
             for stream in &mut self.open {
+                if is_over() {
+                    return Err(FindError::OverTime);
+                }
                 if stream.taken.is_empty() && !stream.is_drained {
-                    stream.take(conn)?;
+                    stream.take(conn, self.find)?;
                 }
                 newest = newest.max(stream.taken.last().copied());
             }
@@ -304,14 +319,10 @@ impl Walk {
 }
 
 impl Stream {
-    fn take(&mut self, conn: &Connection) -> Result<(), ViewError> {
-        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3 \
-                   ORDER BY rowid DESC LIMIT ?4";
-        let mut select = conn.prepare_cached(sql)?;
-        let mut rows =
-            select.query((&self.question, key(self.least.0), key(self.most.0), key(self.chunk as u64)))?;
-        while let Some(row) = rows.next()? {
-            self.taken.push(Seq(number(row.get(0)?)?));
+    fn take(&mut self, conn: &Connection, find: &Find) -> Result<(), FindError> {
+        let taken = self.rows(conn, &question(find, self.scope)).map_err(index_fault)?;
+        for row in taken {
+            self.taken.push(Seq(number(row).map_err(FindError::Index)?));
         }
         self.taken.reverse();
         self.is_drained = self.taken.len() < self.chunk;
@@ -322,34 +333,58 @@ impl Stream {
         }
         Ok(())
     }
+
+    fn rows(&self, conn: &Connection, question: &str) -> rusqlite::Result<Vec<i64>> {
+        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3 \
+                   ORDER BY rowid DESC LIMIT ?4";
+        let mut select = conn.prepare_cached(sql)?;
+        let bounds = (question, key(self.least.0), key(self.most.0), key(self.chunk as u64));
+        select.query_map(bounds, |row| row.get(0))?.collect()
+    }
 }
 
-/// The question in FTS5's language. Only what is quoted here comes from outside, and no word has a
-/// quotation mark.
-fn question(find: &Find, seen: &str) -> String {
+/// The question in FTS5's language, to what was said in one scope. Only what is quoted here comes from outside, and
+/// no word has a quotation mark.
+fn question(find: &Find, scope: Scope) -> String {
+    let any = |tags: Vec<String>| format!("({})", tags.join(" OR "));
+    let authors = |who: &[Principal]| -> Vec<String> {
+        who.iter().map(|from| quoted(scope, [author_tag(from)])).collect()
+    };
+    let rooms =
+        |ids: &[RoomId]| -> Vec<String> { ids.iter().map(|room| quoted(scope, [room_tag(*room)])).collect() };
+    let matching = |phrase: &Phrase| matching(phrase, scope);
     let mut all: Vec<String> = find.query.phrases.iter().map(matching).collect();
-    if !find.from.is_empty() {
-        let authors: Vec<String> = find.from.iter().map(|from| quoted(&author_tag(from))).collect();
-        all.push(format!("({})", authors.join(" OR ")));
-    }
-    all.push(format!("({seen})"));
     let mut none: Vec<String> = find.query.without.iter().map(matching).collect();
-    none.extend(find.not_from.iter().map(|from| quoted(&author_tag(from))));
-    none.extend(find.not_rooms.iter().map(|room| quoted(&room_tag(*room))));
+    if !find.from.is_empty() {
+        all.push(any(authors(&find.from)));
+    }
+    none.extend(authors(&find.not_from));
+    if scope == Scope::Public {
+        if !find.sight.public {
+            all.push(any(rooms(&find.sight.public_rooms)));
+        }
+        none.extend(rooms(&find.not_rooms));
+    }
+    if all.is_empty() {
+        all.push(format!("\"{}\"", scope.tag()));
+    }
     let all = all.join(" AND ");
     if none.is_empty() { all } else { format!("({all}) NOT ({})", none.join(" OR ")) }
 }
 
-fn matching(phrase: &Phrase) -> String {
+fn matching(phrase: &Phrase, scope: Scope) -> String {
     match (phrase.last, phrase.words.first().and_then(|word| word.chars().next())) {
-        (LastWord::Character, Some(c)) => quoted(&character_tag(c)),
-        (LastWord::Prefix, _) => format!("{} *", quoted(&phrase.words.join(" "))),
-        _ => quoted(&phrase.words.join(" ")),
+        (LastWord::Character, Some(c)) => quoted(scope, [character_tag(c)]),
+        (LastWord::Prefix, _) => format!("{} *", quoted(scope, &phrase.words)),
+        _ => quoted(scope, &phrase.words),
     }
 }
 
-fn quoted(words: &str) -> String {
-    format!("\"{words}\"")
+/// Words one behind the other, as the index has them in this scope.
+fn quoted(scope: Scope, words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let prefix = scope.prefix();
+    let words: Vec<String> = words.into_iter().map(|word| format!("{prefix}{}", word.as_ref())).collect();
+    format!("\"{}\"", words.join(" "))
 }
 
 /// A message with its neighbours; `None`: the tables do not have it (any more).

@@ -4,12 +4,15 @@
 //! about(one, journal, cursor, chain)   everything up to the cursor is in; the chain's hash there
 //! words (FTS5, without content)        rowid: the message's entry; its folded words, and its tags:
 //!     #p        said in a public room          #a5   by account 5       #o   by the server
-//!     #r12      said in room 12                #g…   by a guest         #京  this character is in it
+//!     #r12      said in the public room 12     #g…   by a guest         #京  this character is in it
+//! of a message in the private room 12, each word and tag begins with the room:
+//!     #12#      said there                     #12##a5, #12##京, …      #12#word
 //! ```
 //!
 //! No text is stored here, only where words are; hits are read from the journal. Tags stand among the
 //! words, so that one walk through sorted lists answers who may see what, newest first: nothing is
-//! found first and hidden afterwards. No word has a `#`.
+//! found first and hidden afterwards. A private room's words stand in lists of their own: whoever may not see them
+//! walks through none of them, and so learns nothing from how long it took. No word has a `#`.
 //!
 //! Disposable, and bound to its journal: by id, and by the chain's hash at the cursor, which tells a
 //! copy of the journal that went its own way. What an erased message said stays in the lists until the
@@ -32,7 +35,7 @@ use crate::{ViewError, ViewReader};
 
 /// The layout of the file and the way of folding, kept as its `user_version`: a change of either makes
 /// the index anew.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Entries in one transaction, and bytes of their payloads: short enough to be interrupted by the end
 /// of the server, long enough that a million messages are taken in well under a minute.
@@ -201,19 +204,50 @@ impl Index {
     }
 }
 
+/// Which words are looked at: each scope has its own, even where they are spelt alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those that were said in public rooms.
+    Public,
+    /// Those of one private room.
+    Private(RoomId),
+}
+
+impl Scope {
+    /// What each word and tag begins with.
+    pub(crate) fn prefix(self) -> String {
+        match self {
+            Scope::Public => String::new(),
+            Scope::Private(room) => format!("#{}#", room.0),
+        }
+    }
+
+    /// The tag that every message of the scope has.
+    pub(crate) fn tag(self) -> String {
+        match self {
+            Scope::Public => PUBLIC_TAG.to_owned(),
+            Scope::Private(_) => self.prefix(),
+        }
+    }
+}
+
 /// What the index is given of a message: its tags, then its words.
 fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>) -> String {
-    let mut out = String::with_capacity(64 + text.map_or(0, |text| text.len() * 5 / 4));
+    let scope = if is_public { Scope::Public } else { Scope::Private(room) };
+    let prefix = scope.prefix();
+    let mut out = String::with_capacity(64 + text.map_or(0, |text| text.len() * 2));
+    out.push_str(&scope.tag());
     if is_public {
-        out.push_str(PUBLIC_TAG);
         out.push(' ');
+        write_room_tag(&mut out, room);
     }
-    write_room_tag(&mut out, room);
     out.push(' ');
+    out.push_str(&prefix);
     write_author_tag(&mut out, from);
     let mut characters = Vec::new();
     fold::words(text.unwrap_or_default(), &mut |word| {
         out.push(' ');
+        out.push_str(&prefix);
         out.push_str(word.text);
         if word.kind != Kind::Whole {
             characters.extend(word.text.chars().next());
@@ -222,13 +256,15 @@ fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>)
     characters.sort_unstable();
     characters.dedup();
     for c in characters {
-        out.push_str(" #");
+        out.push(' ');
+        out.push_str(&prefix);
+        out.push('#');
         out.push(c);
     }
     out
 }
 
-pub(crate) const PUBLIC_TAG: &str = "#p";
+const PUBLIC_TAG: &str = "#p";
 
 pub(crate) fn room_tag(room: RoomId) -> String {
     let mut tag = String::new();
@@ -279,16 +315,22 @@ fn look(conn: &Connection, id: &[u8; 16], journal: &mut dyn Reader) -> Result<Op
         return Ok(Some(Why::Missing));
     }
     if found != FORMAT {
-        return Ok(Some(Why::OtherFormat { found }));
+        return Ok(Some(Why::OtherFormat { found, expected: FORMAT }));
     }
     let (stored, place) = binding(conn).map_err(FeedError::Index)?;
-    conn.query_row("SELECT rowid FROM words LIMIT 1", [], |_| Ok(()))
-        .optional()
-        .map_err(|error| FeedError::Index(damaged(&error)))?;
+    ask(conn).map_err(FeedError::Index)?;
     if stored != id {
         return Ok(Some(Why::OtherJournal));
     }
     Ok((!is_at(journal, place)?).then_some(Why::OtherHistory { cursor: place.cursor }))
+}
+
+/// Asks the words something, as a question does. A table without content cannot be walked: SQLite refuses that of every
+/// one, sound or not.
+fn ask(conn: &Connection) -> Result<(), ViewError> {
+    let sql = "SELECT rowid FROM words WHERE words MATCH ?1 LIMIT 1";
+    let asked = conn.query_row(sql, [format!("\"{PUBLIC_TAG}\"")], |_| Ok(())).optional();
+    asked.map(drop).map_err(|error| damaged(&error))
 }
 
 fn binding(conn: &Connection) -> Result<(Vec<u8>, Place), ViewError> {
@@ -301,11 +343,12 @@ fn is_at(journal: &mut dyn Reader, place: Place) -> Result<bool, Fault> {
     Ok(place.cursor == Seq(0) || journal.chain_at(place.cursor)? == Some(Chain(place.chain)))
 }
 
-/// Looks at the index beside its writer: how far it is, and whether it belongs to the journal up to
-/// there. For `vang admin check`.
+/// Looks at the index beside its writer: whether it can be asked, how far it is, and whether it belongs to the journal
+/// up to there. For `vang admin check`.
 pub fn check_index(path: &Path, id: [u8; 16], journal: &mut dyn Reader) -> Result<(Seq, bool), FeedError> {
     let conn = connect_to_read(path).map_err(FeedError::Index)?;
     let (stored, place) = binding(&conn).map_err(FeedError::Index)?;
+    ask(&conn).map_err(FeedError::Index)?;
     Ok((place.cursor, stored == id && is_at(journal, place)?))
 }
 

@@ -18,7 +18,7 @@ mod find; // `IndexReader`: hits, newest first, of what the asker may see
 
 pub use error::ViewError;
 pub use excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, SEARCHED_BYTES_MAX, searched_text};
-pub use find::{Find, FindError, Found, Hit, IndexReader, Shown, Sight, Stretch};
+pub use find::{Find, FindError, Found, Hit, IndexReader, IsOver, Shown, Sight, Stretch};
 pub use fold::{Kind, WORD_CHARS_MAX, Word, fold, words};
 pub use index::{FeedError, Index, check_index};
 pub use query::{BadQuery, CONDITIONS_MAX, LastWord, PREFIX_CHARS_MIN, Phrase, Query};

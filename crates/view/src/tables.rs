@@ -100,6 +100,8 @@ pub enum Why {
     OtherFormat {
         /// Its format.
         found: u64,
+        /// The one of this program.
+        expected: u64,
     },
     /// SQLite could not make sense of it.
     Corrupt(String),
@@ -113,7 +115,7 @@ impl fmt::Display for Why {
             Why::OtherHistory { cursor } => {
                 write!(f, "it was of another history of this journal, up to entry {cursor}")
             }
-            Why::OtherFormat { found } => write!(f, "it had format {found}, not {FORMAT}"),
+            Why::OtherFormat { found, expected } => write!(f, "it had format {found}, not {expected}"),
             Why::Corrupt(why) => write!(f, "it was damaged: {why}"),
         }
     }
@@ -156,7 +158,7 @@ fn look(conn: &Connection, journal: &[u8; 16], chains: &mut dyn Chains) -> Resul
         return Ok(Some(Why::Missing));
     }
     if found != FORMAT {
-        return Ok(Some(Why::OtherFormat { found }));
+        return Ok(Some(Why::OtherFormat { found, expected: FORMAT }));
     }
     // Preparing these finds a table that is missing or has other columns.
     for sql in [

@@ -197,7 +197,7 @@ fn a_view_of_another_format_is_made_anew_and_is_not_read() {
     let error = ViewReader::open(&folder.path()).unwrap_err();
     assert_eq!(error.to_string(), "the view has format 99; this program reads format 2");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
-    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherFormat { found: 99 }), Seq(0)));
+    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherFormat { found: 99, expected: 2 }), Seq(0)));
     folder.reader();
 }
 
@@ -227,6 +227,29 @@ fn a_damaged_file_is_made_anew() {
         assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{what}: {opened:?}");
         view.apply(&story()).unwrap();
         assert_eq!(content(&folder.path()).1.len(), 8, "{what}");
+    }
+}
+
+/// A look at the tables that finds nothing wrong is worth as much as one that finds what is.
+#[test]
+fn tables_that_lack_something_are_made_anew_and_whole_ones_are_kept() {
+    let folder = Folder::new();
+    let open = || View::open(&folder.path(), JOURNAL, one_history).unwrap().1;
+    assert_eq!((open(), open()), (Opened::Fresh(Why::Missing), Opened::Kept));
+    for damage in [
+        "DROP TABLE event",
+        "DROP TABLE room_name",
+        "DROP TABLE account_name",
+        "DROP TABLE snapshot",
+        "DROP TABLE about",
+        "DELETE FROM about",
+        "UPDATE about SET cursor = -1",
+        "ALTER TABLE event RENAME COLUMN n TO m",
+    ] {
+        rusqlite::Connection::open(folder.path()).unwrap().execute_batch(damage).unwrap();
+        let opened = open();
+        assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{damage}: {opened:?}");
+        assert_eq!(open(), Opened::Kept, "{damage}");
     }
 }
 

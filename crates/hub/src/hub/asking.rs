@@ -49,7 +49,6 @@ impl Hub {
             }
             Action::Follow { rooms, from } => return self.follow(asker, &who, &rooms, from),
             Action::History { room, since, limit } => {
-                self.may_read()?;
                 let room = self.room(&room, &who)?;
                 let read =
                     Read::Messages { room, since, limit: limit as usize, bytes_max: HISTORY_BYTES_MAX };
@@ -189,10 +188,15 @@ impl Hub {
         self.accept(asker, &keys, &server);
     }
 
+    /// The newest rooms that somebody may know of. At most `LISTED_ROOMS_MAX` are looked at, and none that may not be
+    /// known of; the number of the others is kept.
     fn list_rooms(&mut self, asker: &Asker, who: &Principal) {
-        let known: Vec<_> = self.state.rooms().filter(|(_, room)| room.knows(who)).collect();
-        let left_out = known.len().saturating_sub(LISTED_ROOMS_MAX);
-        let list: Vec<serde_json::Value> = known[left_out..]
+        let known = self.state.known_rooms(who);
+        let left_out = known.count().saturating_sub(LISTED_ROOMS_MAX);
+        let mut rooms: Vec<_> =
+            known.newest().take(LISTED_ROOMS_MAX).filter_map(|id| Some((id, self.state.room(id)?))).collect();
+        rooms.reverse();
+        let list: Vec<serde_json::Value> = rooms
             .iter()
             .map(|(id, room)| {
                 let member = matches!(who, Principal::Account(account) if room.is_member(*account));
@@ -211,20 +215,18 @@ impl Hub {
     }
 
     /// Who is in a room: its members, and whoever follows it at this moment and can still speak. Nobody is asked or noted for it.
+    /// At most `LISTED_PEOPLE_MAX` of either are looked at; the numbers of the others are kept.
     fn list_people(&mut self, asker: &Asker, who: &Principal, room: &str) -> Result<(), ErrorReply> {
         let id = self.room(room, who)?;
         let shown = self.book.room(id).into_owned();
         let there = self.state.room(id).filter(|there| there.shows_people(who));
         let there = there.ok_or_else(|| refused(&Refusal::NotMember))?;
-        let mut left_out = 0;
+        let members = there.members();
+        let mut left_out = members.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
         // Accounts first, each once however many connections it has: by name, member, connections.
         let mut people: BTreeMap<(bool, String), (bool, u64)> = BTreeMap::new();
-        for account in there.members() {
-            if people.len() < LISTED_PEOPLE_MAX {
-                people.insert((false, self.book.account(account).into_owned()), (true, 0));
-            } else {
-                left_out += 1;
-            }
+        for account in members.take(LISTED_PEOPLE_MAX) {
+            people.insert((false, self.book.account(account).into_owned()), (true, 0));
         }
         let followers = self.followers.get(&id).map_or(&[][..], Vec::as_slice);
         left_out += followers.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;

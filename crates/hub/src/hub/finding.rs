@@ -2,17 +2,17 @@
 //! asker may see is worked out here, from the state, before anything is looked for.
 
 use serde_json::{Map, Value as Json};
-use vang_chat::{Access, Principal, Room, RoomId, Seq};
+use vang_chat::{Access, Interval, Principal, Room, RoomId, Seq};
 use vang_proto::vang::{Code, ErrorReply, Value, write_json};
 use vang_view::{Excerpt, Find, Found, Hit, Query, Shown, Sight, Stretch};
 
 use crate::cold::Read;
 use crate::door::bad_name;
 use crate::encode::rfc3339;
-use crate::limits::SEARCHED_ROOMS_MAX;
+use crate::limits::{JOURNAL_RETRY_MS, SEARCHED_ROOMS_MAX};
 use crate::order::Asker;
 
-use super::{Hub, Output, Reading};
+use super::{Hub, Output, Reading, SessionId};
 
 impl Hub {
     pub(super) fn find(
@@ -23,22 +23,36 @@ impl Hub {
         limit: u64,
         before: Option<u64>,
     ) -> Result<(), ErrorReply> {
-        self.may_read()?;
+        self.may_find(asker.session)?;
         let query = Query::parse(typed).map_err(|bad| {
             ErrorReply::new(Code::BadRequest, format!("argument 'query': {bad}")).with("key", "query")
         })?;
         let rooms = |names: &[String]| -> Result<Vec<RoomId>, ErrorReply> {
             names.iter().map(|name| self.room(name, who)).collect()
         };
-        let (chosen, not_rooms) = (rooms(&query.rooms)?, rooms(&query.not_rooms)?);
+        let (mut chosen, not_rooms) = (rooms(&query.rooms)?, rooms(&query.not_rooms)?);
+        chosen.sort_unstable();
+        chosen.dedup();
         let (from, not_from) = (self.authors(&query.from)?, self.authors(&query.not_from)?);
         let end = self.state.seq();
         // Of what comes after this moment the state says nothing yet.
         let upto = before.map_or(end, |before| end.min(Seq(before.saturating_sub(1))));
-        let (sight, left_out) = self.sight(who, &chosen, end);
+        let (sight, left_out) = self.sight(who, &chosen);
         let find = Find { query, from, not_from, not_rooms, sight, end, upto, limit: limit as usize };
         self.read(upto, Read::Find(Box::new(find)), Reading::Find { asker: asker.clone(), left_out });
+        if let Some(session) = self.session_mut(asker.session) {
+            session.is_finding = true;
+        }
         Ok(())
+    }
+
+    /// One question a connection at a time: each may take all the time that a question has.
+    fn may_find(&self, id: SessionId) -> Result<(), ErrorReply> {
+        if self.session(id).is_none_or(|session| !session.is_finding) {
+            return Ok(());
+        }
+        let detail = "this connection's last find is not answered yet; ask one at a time";
+        Err(ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS))
     }
 
     /// Who may be meant by these names: an account, and any guest who uses the name.
@@ -55,27 +69,34 @@ impl Hub {
         Ok(authors)
     }
 
-    /// What somebody may see, in all rooms or only in these; and of how many rooms it is too much to
-    /// look at everything.
-    fn sight(&self, who: &Principal, chosen: &[RoomId], end: Seq) -> (Sight, u64) {
+    /// What somebody may see, in all rooms or only in these; and of how many rooms and stays it is too much to look
+    /// at everything. At most `SEARCHED_ROOMS_MAX` rooms and as many stays in them are looked at, the newest of those in which
+    /// the asker is or was; the number of the others is kept. What others have costs no step.
+    fn sight(&self, who: &Principal, chosen: &[RoomId]) -> (Sight, u64) {
         let mut sight = Sight { public: chosen.is_empty(), ..Sight::default() };
+        let (mut private, mut left_out) = (Vec::new(), 0);
         if chosen.is_empty() {
-            let private = self.state.rooms().filter(|(_, room)| room.access == Access::Private);
-            private.for_each(|(id, room)| look(&mut sight, id, room, who, end));
-        } else {
-            let mut chosen = chosen.to_vec();
-            chosen.sort_unstable();
-            chosen.dedup();
-            let rooms = chosen.iter().filter_map(|&id| Some((id, self.state.room(id)?)));
-            rooms.for_each(|(id, room)| look(&mut sight, id, room, who, end));
+            let known = self.state.known_rooms(who);
+            private.extend(known.private_newest().take(SEARCHED_ROOMS_MAX));
+            left_out = known.private_count() - private.len();
         }
-        // The newest rooms and stays are kept.
-        let too_many = sight.whole.len().saturating_sub(SEARCHED_ROOMS_MAX);
-        sight.whole.drain(..too_many);
-        sight.stretches.sort_by_key(|stretch| (stretch.to, stretch.from));
-        let too_many_stretches = sight.stretches.len().saturating_sub(SEARCHED_ROOMS_MAX);
-        sight.stretches.drain(..too_many_stretches);
-        (sight, (too_many + too_many_stretches) as u64)
+        for &id in chosen {
+            match self.state.room(id).map(|room| room.access) {
+                Some(Access::Public) => sight.public_rooms.push(id),
+                Some(Access::Private) => private.push(id),
+                None => {}
+            }
+        }
+        let mut stays_max = SEARCHED_ROOMS_MAX;
+        for id in private {
+            let Some(room) = self.state.room(id) else { continue };
+            let stays = room.stays_of(who);
+            let (too_many, newest) = stays.split_at(stays.len().saturating_sub(stays_max));
+            look(&mut sight.stretches, id, room, newest);
+            left_out += too_many.len();
+            stays_max -= newest.len();
+        }
+        (sight, left_out as u64)
     }
 
     pub(super) fn answer_found(&mut self, asker: &Asker, found: &Found, left_out: u64) {
@@ -128,26 +149,20 @@ impl Hub {
     }
 }
 
-/// Adds what a reader may see of a room.
-fn look(sight: &mut Sight, id: RoomId, room: &Room, who: &Principal, end: Seq) {
-    if room.sees_all(who) {
-        sight.whole.push(id);
-        return;
-    }
-    let mut stretches: Vec<(Stretch, u64)> = Vec::new();
-    let mut since = None;
-    for stay in room.stays_of(who) {
-        let stretch = Stretch { room: id, from: stay.from.seq, to: stay.to.map_or(end, |to| to.seq) };
-        since.get_or_insert(stay.from.n);
-        let newest = stay.to.map_or(room.n, |to| to.n);
-        match stretches.last_mut() {
+/// Adds the stretches of a private room that are seen by who had these stays there, newest first. A step for each stay.
+fn look(stretches: &mut Vec<Stretch>, id: RoomId, room: &Room, stays: &[Interval]) {
+    // The stretch under way, and how many messages there were before it.
+    let mut open: Option<(Stretch, u64)> = None;
+    for stay in stays.iter().rev() {
+        let (newest, to) = stay.to.map_or((room.n, room.seq), |to| (to.n, to.seq));
+        match &mut open {
             // Nothing was said in the absence: one stretch.
-            Some((before, n)) if *n == stay.from.n => (before.to, *n) = (stretch.to, newest),
-            _ => stretches.push((stretch, newest)),
+            Some((stretch, n)) if *n == newest => (stretch.from, *n) = (stay.from.seq, stay.from.n),
+            _ => {
+                stretches.extend(open.take().map(|(stretch, _)| stretch));
+                open = Some((Stretch { room: id, from: stay.from.seq, to }, stay.from.n));
+            }
         }
     }
-    match &stretches[..] {
-        [(only, newest)] if since == Some(0) && *newest == room.n && only.to == end => sight.whole.push(id),
-        _ => sight.stretches.extend(stretches.into_iter().map(|(stretch, _)| stretch)),
-    }
+    stretches.extend(open.map(|(stretch, _)| stretch));
 }

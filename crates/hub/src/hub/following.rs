@@ -1,6 +1,8 @@
 //! Sessions as cursors: where following begins and resumes, what a session is given next, and what
 //! comes from the disk for those who fell behind.
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Node, Principal, RoomId, Seq, StartAfter};
 use vang_journal::Envelope;
@@ -9,7 +11,7 @@ use vang_proto::vang::{Code, ErrorReply, FollowFrom, Page as PageReply, Value, w
 
 use crate::cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
 use crate::cursor::{Cursor, Followed, Pulled, Sight};
-use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, EPOCH_PARTS_MAX, JOURNAL_RETRY_MS, READS_MAX};
+use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, EPOCH_PARTS_MAX, JOURNAL_RETRY_MS};
 use crate::order::Asker;
 
 use super::{Cold, Hub, Output, Reading, SessionId};
@@ -44,11 +46,13 @@ impl Hub {
                 self.begin_following(asker, starts);
             }
             FollowFrom::Numbers(numbers) => {
-                self.may_read()?;
                 let need = ids.iter().filter_map(|&room| self.state.room(room)).map(|room| room.seq).max();
                 let starts = ids.iter().copied().zip(numbers.iter().copied());
-                let starts =
-                    starts.map(|(room, n)| (room, n, self.start_after(room, who, n))).collect::<Vec<_>>();
+                // Who has more than there is, as far as it may know, has all of it: what is hidden later is told as a hole.
+                let newest = |room| self.state.room(room).map_or(0, |there| there.newest_for(who));
+                let starts = starts
+                    .map(|(room, n)| (room, n.min(newest(room)), self.start_after(room, who, n)))
+                    .collect::<Vec<_>>();
                 let find = |&(room, n, start): &(RoomId, u64, StartAfter)| match start {
                     StartAfter::Message => Some((room, n)),
                     StartAfter::Entry(_) => None,
@@ -107,15 +111,6 @@ impl Hub {
         }
     }
 
-    /// Is there room for another question to the disk?
-    pub(super) fn may_read(&self) -> Result<(), ErrorReply> {
-        if self.reads.len() < READS_MAX {
-            return Ok(());
-        }
-        let detail = "too many questions wait for the disk; try again";
-        Err(ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS))
-    }
-
     /// What came behind a `follow` that had to be placed first.
     fn follow_behind(&mut self, id: SessionId) {
         let behind = self.session_mut(id).and_then(|session| session.placing.take());
@@ -135,21 +130,29 @@ impl Hub {
             return self.refuse(asker.clone(), &error);
         }
         let first = starts.iter().map(|&(_, seq, _)| seq).min().unwrap_or_default();
-        let Some(session) = self.session_mut(id) else { return };
+        let Some(session) =
+            self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
+        else {
+            return;
+        };
         let cursor = session.cursor.get_or_insert_with(|| Cursor::at(first));
         let seq = cursor.seq;
-        let mut added = Vec::new();
+        // A room that is followed already stays as it is, and of one that is named twice the first counts. One step
+        // for each room that is followed or named: both are at most `FOLLOWED_ROOMS_MAX`.
+        let mut fresh: HashSet<RoomId> = starts.iter().map(|&(room, _, _)| room).collect();
+        for followed in &cursor.rooms {
+            fresh.remove(&followed.room);
+        }
         for (room, from, since) in starts {
-            if cursor.rooms.iter().any(|followed| followed.room == room) {
+            if !fresh.remove(&room) {
                 continue;
             }
+            let followers = self.followers.entry(room).or_default();
             let index = cursor.rooms.len() as u32;
-            cursor.rooms.push(Followed { room, from, since, is_grown: false });
+            let place = followers.len() as u32;
+            followers.push((id, index));
+            cursor.rooms.push(Followed { room, from, since, place, is_grown: false });
             cursor.mark_grown(index);
-            added.push((room, index));
-        }
-        for (room, index) in added {
-            self.followers.entry(room).or_default().push((id, index));
         }
         let keys = [
             ("journal", Value::Text(self.identity.id_hex())),
@@ -222,19 +225,20 @@ impl Hub {
     pub(super) fn read(&mut self, need: Seq, read: Read, reading: Reading) {
         self.next_read += 1;
         let id = self.next_read;
-        let session = match &reading {
-            Reading::Cursor { session, .. } => *session,
-            Reading::Follow { asker, .. } | Reading::History { asker, .. } | Reading::Find { asker, .. } => {
-                asker.session
-            }
-        };
+        let session = reading.session();
         self.reads.insert(id, reading);
         self.outputs.push_back(Output::Read(ReadJob { id, session, need, read }));
     }
 
-    /// An answer from the disk.
+    /// An answer from the disk. Every question must get one, also when its session is gone: it is forgotten then.
     pub fn answer_read(&mut self, id: u64, answer: Result<ReadAnswer, ReadFault>) {
-        match (self.reads.remove(&id), answer) {
+        let reading = self.reads.remove(&id);
+        if let Some(reading) = &reading {
+            let finds = matches!(reading, Reading::Find { .. });
+            let Some(session) = self.session_mut(reading.session()) else { return };
+            session.is_finding &= !finds;
+        }
+        match (reading, answer) {
             (Some(Reading::Cursor { session, until }), Ok(ReadAnswer::Page(mut page))) => {
                 // The tables may know more by now, also of rooms that were not asked for: going on to
                 // their end would leave those out.
@@ -274,13 +278,22 @@ impl Hub {
                 ),
                 answer,
             ) => {
-                let (code, detail) = match answer {
-                    Err(fault @ ReadFault::ViewBehind) => (Code::ViewBehind, fault.to_string()),
-                    Err(fault) => (Code::Unavailable, fault.to_string()),
-                    Ok(_) => (Code::Unavailable, "the answer from the disk was of another kind".to_owned()),
+                let code = match &answer {
+                    Err(ReadFault::ViewBehind) => Code::ViewBehind,
+                    Err(ReadFault::Full | ReadFault::OverTime { .. }) => Code::Busy,
+                    Err(ReadFault::Unreadable(_)) | Ok(_) => Code::Unavailable,
+                };
+                let detail = match &answer {
+                    Err(fault) => fault.to_string(),
+                    Ok(_) => "the answer from the disk was of another kind".to_owned(),
                 };
                 let session = asker.session;
-                self.refuse(asker, &ErrorReply::new(code, detail).with("retry-after", JOURNAL_RETRY_MS));
+                let error = match answer {
+                    // The same question would take as long again.
+                    Err(ReadFault::OverTime { .. }) => ErrorReply::new(code, detail),
+                    _ => ErrorReply::new(code, detail).with("retry-after", JOURNAL_RETRY_MS),
+                };
+                self.refuse(asker, &error);
                 self.follow_behind(session);
             }
             (None, _) => {}
@@ -318,8 +331,9 @@ impl Hub {
         let who = self.session(asker.session).and_then(|session| session.speaking.as_ref());
         let who = who.map_or(Principal::Operator, |speaking| speaking.principal);
         let name = self.book.room(room).into_owned();
-        let Some(there) = self.state.room(room).cloned() else { return };
+        let Some(there) = self.state.room(room) else { return };
         let end = there.newest_for(&who);
+        let seen: Vec<bool> = page.events.iter().map(|event| there.sees(&who, event.entry.seq)).collect();
         let (mut frames, mut last) = (Vec::with_capacity(page.events.len()), since);
         let mut hidden: Option<(u64, u64, Seq)> = None;
         let hole = |(from, to, seq): (u64, u64, Seq)| {
@@ -327,10 +341,10 @@ impl Hub {
             write_hole(&mut out, seq.0, &name, (from, to), "not-member");
             out.freeze()
         };
-        for event in page.events.iter().take_while(|event| event.n <= end) {
+        for (event, seen) in page.events.iter().zip(seen).take_while(|(event, _)| event.n <= end) {
             let seq = event.entry.seq;
             last = event.n;
-            if !there.sees(&who, seq) {
+            if !seen {
                 hidden = Some((hidden.map_or(event.n, |(from, _, _)| from), event.n, seq));
                 continue;
             }

@@ -203,7 +203,9 @@ fn http_finds_the_same_by_the_same_rules() {
     for (path, status, said) in [
         ("/find", "400", "'q' must be what to look for"),
         ("/find?q=", "400", "there is nothing to look for"),
-        ("/find?q=x&limit=many", "400", "'limit' must be an integer"),
+        ("/find?q=x&limit=many", "400", "'limit' must be an integer from 1"),
+        ("/find?q=x&limit=0", "400", "'limit' must be an integer from 1"),
+        ("/find?q=x&before=-1", "400", "'before' must be an integer from 0"),
         ("/find?q=x+in:lab&as=eve", "404", "there is no room 'lab'"),
         ("/find?q=x&as=a+b", "400", "bad-name"),
     ] {
@@ -269,6 +271,41 @@ fn nobody_finds_what_they_may_not_see() {
     server.ok(&["join", "lab", "--who", "bob", "--as", "ada"]);
     assert_eq!(find("bob", "secret"), "lab#3 general#1");
     assert_eq!(find("ada", "secret"), "lab#4 lab#3 general#1 lab#2 lab#1");
+}
+
+#[test]
+fn a_clean_stop_leaves_an_index_that_is_kept() {
+    let (dir, server) = serve();
+    server.ok(&["send", "general", "chó", "--as", "ada"]);
+    assert_eq!(found(&server, "cho"), ["general#1"]);
+    assert!(server.stop().success());
+    let data = dir.path().join("data");
+    let before = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    let server = Server::start(&data);
+    // What the index is made of is looked at before the first answer comes from it.
+    assert_eq!(found(&server, "cho"), ["general#1"]);
+    let log = server.log();
+    let second = log.strip_prefix(&before).unwrap();
+    assert!(second.contains("journal open"), "the second start is in the log: {second}");
+    assert!(!second.contains("WARN") && !second.contains("anew"), "{second}");
+}
+
+#[test]
+fn a_question_whose_time_is_over_is_busy_and_says_what_to_narrow() {
+    let dir = folder();
+    let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--limit", "find-time=0"]);
+    server.ok(&["send", "general", "xin chào", "--as", "ada"]);
+    let output = server.run(&["find", "chao", "--as", "ada"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let expected = "busy: looking for it took longer than 0 ms and was stopped; ask for more or longer words, or \
+                    add in:ROOM or after:DATE";
+    assert!(said.contains(expected), "{said}");
+    let (status, body) = get(&server, "/find?q=chao");
+    assert!(status.contains("503") && body.contains("took longer"), "{status}\n{body}");
+    // History has a queue and threads of its own, and the files are as they were.
+    assert!(server.ok(&["tail", "general", "--since", "0", "--no-follow"]).contains("xin chào"));
+    assert!(!server.log().contains("WARN"), "{}", server.log());
 }
 
 #[test]

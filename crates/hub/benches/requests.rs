@@ -1,0 +1,141 @@
+//! What requests cost the one thread that decides, in a large server: `cargo bench -p vang-hub --bench requests`.
+//!
+//! Half of `ROOMS` rooms are private, and the asker is in `OWN` of them; `PEOPLE` connections follow one room, in which as
+//! many accounts are members. Each request is asked `TIMES` times; the hub alone, without threads and sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a failure here ends a measurement
+
+use std::time::{Duration, Instant};
+
+use vang_chat::{Node, Seq, State, Time};
+use vang_hub::{Book, Hub, Now, Output, Peer, ReadFault, Salts, SessionId, replay};
+use vang_journal::{Identity, Journal, MemoryJournal};
+use vang_proto::Millis;
+use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
+
+const ROOMS: usize = 99_000;
+const OWN: usize = 900;
+const PEOPLE: usize = 10_000;
+const TIMES: usize = 200;
+
+const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
+
+struct World {
+    hub: Hub,
+    journal: MemoryJournal,
+}
+
+impl World {
+    fn turn(&mut self) {
+        let now = Now { wall: Time(1_777_593_600_000), steady: Millis(0) };
+        loop {
+            self.hub.poll(now);
+            let mut any = false;
+            while let Some(output) = self.hub.poll_output() {
+                any = true;
+                match output {
+                    Output::Append(batch) => {
+                        let appended = self.journal.append(&batch);
+                        self.hub.appended(now, appended);
+                    }
+                    Output::Read(job) => self.hub.answer_read(job.id, Err(ReadFault::Full)),
+                    _ => {}
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    fn request(&mut self, session: SessionId, name: Option<&str>, action: Action) {
+        let request = Request { form: Form::Header, re: None, name: name.map(str::to_owned), action };
+        self.hub.request(session, Ticket(0), request);
+    }
+
+    /// How long the hub takes for a request, without what comes after it.
+    fn timed(&mut self, what: &str, session: SessionId, action: &Action) {
+        let mut times: Vec<Duration> = (0..TIMES)
+            .map(|_| {
+                let began = Instant::now();
+                self.request(session, Some("ada"), action.clone());
+                let took = began.elapsed();
+                self.turn();
+                took
+            })
+            .collect();
+        times.sort_unstable();
+        row(what, times[TIMES / 2], times[TIMES * 19 / 20]);
+    }
+}
+
+fn row(what: &str, p50: Duration, p95: Duration) {
+    println!("{what:<60} {:>9.1} {:>9.1}", p50.as_secs_f64() * 1e6, p95.as_secs_f64() * 1e6);
+}
+
+fn main() {
+    let mut journal = MemoryJournal::new(IDENTITY);
+    let begin = (State::default(), Book::default());
+    let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
+    let hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "bench".to_owned(), true);
+    let mut world = World { hub, journal };
+    let operator = world.hub.connect(Peer::Operator);
+    world.turn();
+    world.request(operator, None, Action::AddAccount { name: "ada".to_owned() });
+    for number in 0..PEOPLE {
+        world.request(operator, None, Action::AddAccount { name: format!("p{number}") });
+    }
+    world.turn();
+    let (ada, other) = (world.hub.connect(Peer::Local), world.hub.connect(Peer::Local));
+    for number in 0..ROOMS {
+        let private = number % 2 == 1;
+        let (session, name) = if private && number < 2 * OWN { (ada, "ada") } else { (other, "p0") };
+        world.request(session, Some(name), Action::Create { room: format!("r{number}"), private });
+        if number % 1_000 == 0 {
+            world.turn();
+        }
+    }
+    for number in 0..PEOPLE {
+        let who = Some(format!("p{number}"));
+        world.request(operator, None, Action::Join { room: "general".to_owned(), who });
+    }
+    world.turn();
+    let follow = |rooms: Vec<String>| Action::Follow { rooms, from: FollowFrom::Now };
+    let followers: Vec<SessionId> = (0..PEOPLE).map(|_| world.hub.connect(Peer::Local)).collect();
+    for &session in &followers {
+        world.request(session, None, follow(vec!["general".to_owned()]));
+    }
+    world.turn();
+
+    println!(
+        "{ROOMS} rooms, half of them private, {OWN} of these the asker's; {PEOPLE} people in one room\n"
+    );
+    println!("{:<60} {:>9} {:>9}", "on the deciding thread, µs", "p50", "p95");
+    world.timed("rooms: the newest 1,000 of those known", ada, &Action::Rooms);
+    world.timed("who: 1,000 of the people", ada, &Action::Who { room: "general".to_owned() });
+    let find = |query: &str| Action::Find { query: query.to_owned(), limit: 20, before: None };
+    world.timed("find: what may be looked at", ada, &find("word"));
+    world.timed("find in: one room", ada, &find("word in:general"));
+    let mut times: Vec<Duration> = Vec::new();
+    for at in 0..50 {
+        let session = world.hub.connect(Peer::Local);
+        let rooms = (0..1_024).map(|number| format!("r{}", 2 * (at * 16 + number))).collect();
+        let began = Instant::now();
+        world.request(session, Some("ada"), follow(rooms));
+        times.push(began.elapsed());
+        world.turn();
+    }
+    times.sort_unstable();
+    row("follow 1,024 rooms", times[25], times[47]);
+    let mut times: Vec<Duration> = Vec::new();
+    // The oldest first: they stand at the front.
+    for &session in &followers {
+        let began = Instant::now();
+        world.hub.disconnect(session);
+        times.push(began.elapsed());
+    }
+    let all: Duration = times.iter().sum();
+    times.sort_unstable();
+    row("one of 10,000 followers leaves", times[PEOPLE / 2], times[PEOPLE * 19 / 20]);
+    println!("all of them: {:.1} ms", all.as_secs_f64() * 1e3);
+}

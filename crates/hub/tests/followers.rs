@@ -1,0 +1,254 @@
+//! Who is told of what is said: followers that come and go in any order, and numbers at their ends. The real hub on
+//! a journal in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::Value as Json;
+use vang_chat::{Node, Seq, State, Time};
+use vang_hub::{Book, Hub, Now, Output, Page, Peer, Read, ReadAnswer, ReadFault, Salts, SessionId, replay};
+use vang_journal::{Identity, Journal, MemoryJournal};
+use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
+use vang_proto::{Decoder, Millis};
+
+const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
+
+struct World {
+    hub: Hub,
+    journal: MemoryJournal,
+    now: u64,
+    replies: Vec<(SessionId, Json)>,
+    woken: BTreeSet<SessionId>,
+    /// Kept back: what the disk was asked.
+    reads: Vec<u64>,
+    answers_reads: bool,
+    operator: SessionId,
+}
+
+impl World {
+    fn new() -> World {
+        let mut journal = MemoryJournal::new(IDENTITY);
+        let begin = (State::default(), Book::default());
+        let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
+        let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "test".to_owned(), true);
+        let operator = hub.connect(Peer::Operator);
+        let (replies, woken, reads) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let mut world = World { hub, journal, now: 0, replies, woken, reads, answers_reads: true, operator };
+        world.turn();
+        world
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: Time(1_777_593_600_000 + self.now), steady: Millis(self.now) }
+    }
+
+    fn turn(&mut self) {
+        loop {
+            self.now += 1;
+            self.hub.poll(self.now());
+            let mut any = false;
+            while let Some(output) = self.hub.poll_output() {
+                any = true;
+                match output {
+                    Output::Append(batch) => {
+                        let appended = self.journal.append(&batch);
+                        self.hub.appended(self.now(), appended);
+                    }
+                    Output::Read(job) if self.answers_reads => {
+                        let answer = match &job.read {
+                            Read::Locate(asked) => ReadAnswer::Located(vec![None; asked.len()]),
+                            _ => ReadAnswer::Page(Page { upto: self.hub.state().seq(), ..Page::default() }),
+                        };
+                        self.hub.answer_read(job.id, Ok(answer));
+                    }
+                    Output::Read(job) => self.reads.push(job.id),
+                    Output::Reply { session, bytes, .. } => {
+                        let mut decoder = Decoder::default();
+                        decoder.feed(&bytes);
+                        let frame = decoder.poll_frame().unwrap().unwrap();
+                        self.replies.push((session, serde_json::from_slice(frame.header.json()).unwrap()));
+                    }
+                    Output::Wake { session } => drop(self.woken.insert(session)),
+                    _ => {}
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    fn ask(&mut self, session: SessionId, name: Option<&str>, action: Action) -> Json {
+        let request = Request { form: Form::Header, re: None, name: name.map(str::to_owned), action };
+        self.hub.request(session, Ticket(0), request);
+        self.turn();
+        self.replies.pop().map(|(_, header)| header).unwrap_or_default()
+    }
+
+    fn once(&mut self, name: &str, action: Action) -> Json {
+        let session = self.hub.connect(Peer::Local);
+        let header = self.ask(session, Some(name), action);
+        self.hub.disconnect(session);
+        header
+    }
+
+    fn pull(&mut self, session: SessionId) -> Vec<Json> {
+        let mut out = Vec::new();
+        while self.hub.pull(session, &mut out) {}
+        self.turn();
+        self.woken.remove(&session);
+        let mut decoder = Decoder::default();
+        out.iter().for_each(|bytes| decoder.feed(bytes));
+        let frames = std::iter::from_fn(|| decoder.poll_frame().unwrap());
+        frames.map(|frame| serde_json::from_slice(frame.header.json()).unwrap()).collect()
+    }
+}
+
+fn room(number: usize) -> String {
+    format!("room{number}")
+}
+
+fn say(room: &str) -> Action {
+    Action::Send {
+        room: room.to_owned(),
+        id: None,
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: "x".into(),
+    }
+}
+
+fn follow(rooms: Vec<String>, from: FollowFrom) -> Action {
+    Action::Follow { rooms, from }
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Follow(Index, Vec<usize>),
+    Come,
+    Go(Index),
+    Say(usize),
+}
+
+const ROOMS: usize = 4;
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        // Rooms may be named twice, and be followed already.
+        4 => (any::<Index>(), prop::collection::vec(0..ROOMS, 1..6)).prop_map(|(who, rooms)| Deed::Follow(who, rooms)),
+        2 => Just(Deed::Come),
+        2 => any::<Index>().prop_map(Deed::Go),
+        3 => (0..ROOMS).prop_map(Deed::Say),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whoever_follows_a_room_is_told_once_and_nobody_else(deeds in prop::collection::vec(deed(), 1..60)) {
+        let mut world = World::new();
+        for number in 0..ROOMS {
+            let action = Action::Create { room: room(number), private: false };
+            prop_assert_eq!(&world.ask(world.operator, None, action)["status"], "ok");
+        }
+        let mut sessions: Vec<SessionId> = Vec::new();
+        let mut follows: BTreeMap<SessionId, BTreeSet<usize>> = BTreeMap::new();
+        for deed in deeds {
+            match deed {
+                Deed::Come => sessions.push(world.hub.connect(Peer::Local)),
+                Deed::Go(_) | Deed::Follow(..) if sessions.is_empty() => {}
+                Deed::Go(who) => {
+                    let session = sessions.remove(who.index(sessions.len()));
+                    follows.remove(&session);
+                    world.hub.disconnect(session);
+                }
+                Deed::Follow(who, rooms) => {
+                    let session = sessions[who.index(sessions.len())];
+                    let names = rooms.iter().map(|&number| room(number)).collect();
+                    prop_assert_eq!(&world.ask(session, None, follow(names, FollowFrom::Now))["status"], "ok");
+                    follows.entry(session).or_default().extend(rooms);
+                    prop_assert_eq!(world.pull(session), Vec::<Json>::new());
+                }
+                Deed::Say(number) => {
+                    world.woken.clear();
+                    prop_assert_eq!(&world.ask(world.operator, None, say(&room(number)))["status"], "ok");
+                    let expected: BTreeSet<SessionId> =
+                        follows.iter().filter(|(_, rooms)| rooms.contains(&number)).map(|(&who, _)| who).collect();
+                    prop_assert_eq!(&world.woken, &expected);
+                    for session in expected {
+                        let told = world.pull(session);
+                        prop_assert_eq!(told.len(), 1, "{:?}", told);
+                        prop_assert_eq!(&told[0]["room"], &room(number));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_at_its_end_is_a_number_as_any_other() {
+    let mut world = World::new();
+    for name in ["ada", "bob"] {
+        world.ask(world.operator, None, Action::AddAccount { name: name.to_owned() });
+    }
+    world.once("ada", Action::Create { room: "lab".to_owned(), private: true });
+    let join = |who: &str| Action::Join { room: "lab".to_owned(), who: Some(who.to_owned()) };
+    world.once("ada", join("bob"));
+    let bob = world.hub.connect(Peer::Local);
+    let from = FollowFrom::Numbers(vec![u64::MAX]);
+    assert_eq!(world.ask(bob, Some("bob"), follow(vec!["lab".to_owned()], from))["status"], "ok");
+    world.once("ada", say("lab"));
+    assert_eq!(world.pull(bob).len(), 1);
+    // What is said in an absence is a hole, whatever was claimed before.
+    world.once("bob", Action::Leave { room: "lab".to_owned() });
+    world.once("ada", say("lab"));
+    world.once("ada", join("bob"));
+    let told = world.pull(bob);
+    let hole = told.iter().find(|header| header["event"] == "hole").unwrap_or_else(|| panic!("{told:?}"));
+    assert_eq!((&hole["from"], &hole["to"]), (&2.into(), &2.into()));
+    let page = world.ask(bob, None, Action::History { room: "lab".to_owned(), since: u64::MAX, limit: 1 });
+    assert_eq!((&page["count"], &page["last"], &page["end"]), (&0.into(), &u64::MAX.into(), &2.into()));
+    let session = world.hub.connect(Peer::Local);
+    let seq = FollowFrom::Position { journal: IDENTITY.id_hex(), epoch: None, seq: u64::MAX };
+    let refused = world.ask(session, Some("bob"), follow(vec!["lab".to_owned()], seq));
+    assert_eq!(refused["code"], "seq-ahead");
+    world.answers_reads = false;
+    for before in [0, 1, u64::MAX] {
+        let session = world.hub.connect(Peer::Local);
+        world.ask(
+            session,
+            Some("bob"),
+            Action::Find { query: "x".to_owned(), limit: u64::MAX, before: Some(before) },
+        );
+    }
+    assert_eq!(world.reads.len(), 3);
+}
+
+#[test]
+fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
+    let mut world = World::new();
+    world.answers_reads = false;
+    let find = || Action::Find { query: "x".to_owned(), limit: 1, before: None };
+    let [ada, bob] = [world.hub.connect(Peer::Local), world.hub.connect(Peer::Local)];
+    assert_eq!(world.ask(ada, None, find()), Json::Null);
+    assert_eq!(world.ask(bob, None, find()), Json::Null);
+    let refused = world.ask(ada, None, find());
+    assert_eq!((&refused["code"], refused["retry-after"].is_u64()), (&"busy".into(), true));
+    // Answered in whatever way, it may ask again.
+    let [of_ada, of_bob] = world.reads[..] else { panic!("{:?}", world.reads) };
+    world.hub.answer_read(of_ada, Err(ReadFault::OverTime { ms: 1_000 }));
+    world.turn();
+    let (_, told) = world.replies.pop().unwrap();
+    assert_eq!((&told["code"], told.get("retry-after")), (&"busy".into(), None));
+    assert!(told["detail"].as_str().unwrap().contains("add in:ROOM or after:DATE"), "{told}");
+    assert_eq!(world.ask(ada, None, find()), Json::Null);
+    // Nobody is told what a gone one asked.
+    world.hub.disconnect(bob);
+    let refusals = world.hub.refusals().to_vec();
+    world.hub.answer_read(of_bob, Err(ReadFault::Full));
+    world.turn();
+    assert_eq!((world.replies.len(), world.hub.refusals()), (0, &refusals[..]));
+}

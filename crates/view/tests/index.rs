@@ -1,0 +1,237 @@
+//! The index of words: what opening finds, what a question costs, and what ends one.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
+use vang_journal::{Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said};
+use vang_view::{
+    Delta, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query, Row, Sight, Stretch, View,
+    ViewReader, Why, check_index,
+};
+
+const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
+
+/// Made first: each room's id is its entry.
+const PUBLIC: RoomId = RoomId(1);
+const PRIVATE: RoomId = RoomId(2);
+const OTHER_PRIVATE: RoomId = RoomId(3);
+
+struct World {
+    folder: tempfile::TempDir,
+    journal: MemoryJournal,
+    view: View,
+    index: Index,
+    seq: u64,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = MemoryJournal::new(IDENTITY);
+        let mut chains = journal.clone();
+        let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
+        let (view, _) = View::open(&folder.path().join("view.db"), IDENTITY.id, chains).unwrap();
+        let (index, opened) = Index::open(&folder.path().join("find.db"), IDENTITY.id, &mut journal).unwrap();
+        assert_eq!(opened, Opened::Fresh(Why::Missing));
+        let mut world = World { folder, journal, view, index, seq: 0 };
+        for access in [Access::Public, Access::Private, Access::Private] {
+            let name = NameKey([world.seq as u8; 16]);
+            world.append(Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), None);
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn append(&mut self, command: Command, payload: Bytes, said_in: Option<RoomId>) {
+        self.seq += 1;
+        let payload = Payload { salt: [0; 16], bytes: payload };
+        let envelope = Envelope {
+            rules: Rules::NEWEST,
+            origin: Origin { node: Node(1), counter: self.seq },
+            time: Time(self.seq * 1_000),
+            digest: payload.digest(),
+            command,
+        };
+        let draft = Draft { envelope: envelope.encode(), payload };
+        self.journal.append(&Batch { drafts: vec![draft], checkpoints: Vec::new() });
+        let seq = Seq(self.seq);
+        let rows = said_in.map(|room| Row::RoomEvent { room, seq, n: self.seq, message: true });
+        self.view.apply(&[Delta { upto: seq, rows: rows.into_iter().collect(), snapshot: None }]).unwrap();
+    }
+
+    fn say(&mut self, room: RoomId, text: &str) {
+        let said = Said {
+            guest: Some("ada".to_owned()),
+            content_type: "text/plain".to_owned(),
+            content_encoding: "utf-8".to_owned(),
+            content: text.to_owned().into(),
+        };
+        let from = Principal::Guest(NameKey([9; 16]));
+        self.append(Command::Send { room, from, id: None }, said.encode(), Some(room));
+    }
+
+    fn feed(&mut self) {
+        let mut view = ViewReader::open(&self.path("view.db")).unwrap();
+        while self.index.feed(&mut self.journal, &mut view).unwrap() > 0 {}
+        assert_eq!(self.index.cursor(), Seq(self.seq));
+    }
+
+    /// Closes the index and opens it again.
+    fn reopened(mut self) -> (World, Opened) {
+        let (index, opened) = Index::open(&self.path("find.db"), IDENTITY.id, &mut self.journal).unwrap();
+        self.index = index;
+        (self, opened)
+    }
+
+    /// What somebody finds who sees public rooms, and these stretches of private ones.
+    fn find(&mut self, query: &str, stretches: &[Stretch], is_over: &IsOver) -> Result<Found, FindError> {
+        let end = Seq(self.seq);
+        let sight = Sight { public: true, stretches: stretches.to_vec(), ..Sight::default() };
+        let query = Query::parse(query).unwrap();
+        let find = Find { query, sight, end, upto: end, limit: 20, ..Find::default() };
+        let mut view = ViewReader::open(&self.path("view.db")).unwrap();
+        let mut index = IndexReader::open(&self.path("find.db")).unwrap();
+        index.find(&mut view, &mut self.journal, &find, is_over)
+    }
+
+    /// The entries found, and how often a question looked whether its time was over: what it cost, in steps.
+    fn steps(&mut self, query: &str, stretches: &[Stretch]) -> (Vec<u64>, usize) {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = looks.clone();
+        let is_over: IsOver = Arc::new(move || {
+            counted.fetch_add(1, Relaxed);
+            false
+        });
+        let found = self.find(query, stretches, &is_over).unwrap();
+        (found.hits.iter().map(|hit| hit.message.seq.0).collect(), looks.load(Relaxed))
+    }
+}
+
+#[test]
+fn an_index_that_was_closed_is_kept_with_what_it_knows() {
+    let mut world = World::new();
+    // Empty as well: nothing is wrong with an index without words.
+    let opened;
+    (world, opened) = world.reopened();
+    assert_eq!(opened, Opened::Kept);
+    world.say(PUBLIC, "con chó");
+    world.feed();
+    let checked = check_index(&world.path("find.db"), IDENTITY.id, &mut world.journal).unwrap();
+    assert_eq!(checked, (Seq(4), true));
+    assert!(!check_index(&world.path("find.db"), [7; 16], &mut world.journal).unwrap().1);
+    let (mut world, opened) = world.reopened();
+    assert_eq!((opened, world.index.cursor()), (Opened::Kept, Seq(4)));
+    assert_eq!(world.steps("cho", &[]).0, [4]);
+}
+
+#[test]
+fn an_index_that_cannot_be_asked_is_made_anew() {
+    let damages = [
+        ("its words are missing", "DROP TABLE words"),
+        ("their lists are missing", "DELETE FROM words_data"),
+        ("their lists are damaged", "UPDATE words_data SET block = x'ffffffffffffffff'"),
+        ("its place is missing", "DELETE FROM about"),
+        ("its place has another layout", "DROP TABLE about; CREATE TABLE about(one INTEGER) STRICT"),
+    ];
+    for (what, damage) in damages {
+        let mut world = World::new();
+        world.say(PUBLIC, "con chó");
+        world.feed();
+        Connection::open(world.path("find.db")).unwrap().execute_batch(damage).unwrap();
+        let checked = check_index(&world.path("find.db"), IDENTITY.id, &mut world.journal);
+        assert!(checked.is_err(), "{what}: {checked:?}");
+        let (mut world, opened) = world.reopened();
+        assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{what}: {opened:?}");
+        world.feed();
+        assert_eq!(world.steps("cho", &[]).0, [4], "{what}");
+    }
+}
+
+#[test]
+fn a_question_can_be_stopped_at_every_step_and_harms_nothing() {
+    let mut world = World::new();
+    for room in [PUBLIC, PRIVATE, OTHER_PRIVATE] {
+        for i in 0..400 {
+            world.say(room, &format!("chó mèo beginning{i} begin"));
+            // Small transactions, so that the index has several parts.
+            if i % 40 == 0 {
+                world.feed();
+            }
+        }
+    }
+    world.feed();
+    let stays = [PRIVATE, OTHER_PRIVATE].map(|room| Stretch { room, from: Seq(1), to: Seq(world.seq) });
+    for query in ["cho -nothing", "beg* cho", "\"cho meo\" after:1970-01-01 before:2000-01-01", "beg* bgn"] {
+        let (whole, steps) = world.steps(query, &stays);
+        assert!(steps > 10, "{query}: {steps}");
+        for stop_at in 0..=steps {
+            let left = Arc::new(AtomicUsize::new(stop_at));
+            let is_over: IsOver =
+                Arc::new(move || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err());
+            match world.find(query, &stays, &is_over) {
+                Err(FindError::OverTime) if stop_at < steps => {}
+                Ok(found) if stop_at == steps => assert_eq!(found.hits.len(), whole.len()),
+                other => panic!("{query}, stopped at step {stop_at} of {steps}: {other:?}"),
+            }
+        }
+        assert_eq!(world.steps(query, &stays), (whole, steps));
+    }
+}
+
+#[test]
+fn the_same_connection_answers_after_a_question_was_stopped() {
+    let mut world = World::new();
+    world.say(PUBLIC, "con chó");
+    world.feed();
+    let mut view = ViewReader::open(&world.path("view.db")).unwrap();
+    let mut index = IndexReader::open(&world.path("find.db")).unwrap();
+    let find = Find {
+        query: Query::parse("cho").unwrap(),
+        sight: Sight { public: true, ..Sight::default() },
+        end: Seq(world.seq),
+        upto: Seq(world.seq),
+        limit: 20,
+        ..Find::default()
+    };
+    let mut ask = |is_over: IsOver| index.find(&mut view, &mut world.journal, &find, &is_over);
+    for _ in 0..3 {
+        assert!(matches!(ask(Arc::new(|| true)), Err(FindError::OverTime)));
+        assert_eq!(ask(Arc::new(|| false)).unwrap().hits.len(), 1);
+    }
+}
+
+/// What others say where somebody may not be must not be told by how long an answer takes.
+#[test]
+fn what_is_said_in_private_rooms_costs_others_no_step() {
+    let queries = ["cho", "cho meo", "\"cho meo\"", "cho*", "cho -meo", "nowhere", "from:eve", "cho OR meo"];
+    let mut costs = Vec::new();
+    for secrets in [0, 300, 3_000] {
+        let mut world = World::new();
+        // Who was in the private room at its beginning, and has left before what follows was said.
+        world.say(PRIVATE, "chó");
+        let stay = [Stretch { room: PRIVATE, from: Seq(1), to: Seq(world.seq) }];
+        for i in 0..300 {
+            world.say(PUBLIC, if i % 100 == 0 { "một con chó mèo" } else { "and now to something else" });
+            for _ in 0..secrets / 300 {
+                world.say(OTHER_PRIVATE, "chó mèo nowhere");
+            }
+        }
+        world.feed();
+        let cost = |world: &mut World, stays: &[Stretch]| -> Vec<(usize, usize)> {
+            let asked = queries.iter().map(|query| world.steps(query, stays));
+            asked.map(|(hits, steps)| (hits.len(), steps)).collect()
+        };
+        costs.push((cost(&mut world, &[]), cost(&mut world, &stay)));
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert_eq!(costs[0], costs[2]);
+}
