@@ -371,7 +371,7 @@ pub(crate) fn readers(
             let paths = (journal.clone(), view.clone());
             let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
             spawn("reader", answers.clone(), move || {
-                queue.work(&answers, |question| disk.answer(&question.job))
+                queue.work(&answers, |question| disk.answer(&question.job));
             })
         })
         .collect();
