@@ -1,5 +1,5 @@
-//! What a server is, by what it answers: a vang server, a server of the guide, an echo, HTTP, or one that speaks first. Two
-//! questions at the most, each on a connection of its own; nobody is told a name.
+//! What a server is, by what it answers: a vang server, a server of the guide, an echo, HTTP, or one that speaks first.
+//! Three questions at the most, each on a connection of its own; nobody is told a name.
 
 use std::io::{Read, Write};
 
@@ -44,6 +44,17 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The request by which a vang server is known.
 pub(super) fn hello() -> Vec<u8> {
     RequestWriter { name: None }.write(1, "hello", &[]).to_vec()
+}
+
+/// The request by which a server of the guide is known: one with a content, for the guide's own programs wait for ever
+/// for a content of no bytes.
+pub(super) fn search() -> Vec<u8> {
+    const CONTENT: &str = r#"{"action": "search", "value": "vang"}"#;
+    let header = format!(
+        r#"{{"byteorder": "little", "content-type": "text/json", "content-encoding": "utf-8", "content-length": {}}}"#,
+        CONTENT.len()
+    );
+    [&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), CONTENT.as_bytes()].concat()
 }
 
 /// The request by which an HTTP server is known.

@@ -385,13 +385,13 @@ impl<'a> Doctor<'a> {
         Ok(stream)
     }
 
-    /// A fresh connection; in TLS where there is TLS and the way leads beyond this machine, as our clients do it.
+    /// A fresh connection, in TLS where the step before found that: a server may take nothing else.
     fn talk(&self, address: SocketAddr, tls: bool) -> Result<Talk<'a>, NoFurther> {
         let mut stream = self.dial(address)?;
         // A server of another kind may wait for more of what it takes for its own protocol.
         stream.ends_at(Instant::now() + self.asked.wait.min(ANSWER_WAIT));
         let local = stream.local();
-        if !tls || address.ip().to_canonical().is_loopback() {
+        if !tls {
             return Ok(Talk { stream: Box::new(stream), local });
         }
         let config = config(Speaks::Anything).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -406,12 +406,17 @@ impl<'a> Doctor<'a> {
             .explain(|| "a vang request goes out, action hello: what answers tells what it is".to_owned())?;
         let mut talk = self.talk(address, tls)?;
         let mut found = kind::ask(&mut *talk.stream, &kind::hello());
-        if matches!(found, Kind::Mute | Kind::Silent) {
+        for (question, said) in
+            [(kind::search(), "the guide's search"), (kind::http(&self.host, self.port), "HEAD /")]
+        {
+            if !matches!(found, Kind::Mute | Kind::Silent) {
+                break;
+            }
             self.report
-                .explain(|| "no answer to that: HEAD / goes out on a connection of its own".to_owned())?;
+                .explain(|| format!("no answer to that: {said} goes out on a connection of its own"))?;
             drop(talk);
             talk = self.talk(address, tls)?;
-            found = kind::ask(&mut *talk.stream, &kind::http(&self.host, self.port));
+            found = kind::ask(&mut *talk.stream, &question);
         }
         let text = match &found {
             Kind::Vang { server, journal } => format!("{server}, journal {journal}"),

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{Server, Tail, folder, refusing, vang};
+use crate::harness::{Server, Tail, folder, guide, read_message, refusing, vang};
 
 /// Its exit code, and all that it tells as objects.
 fn doctor(place: &str, more: &[&str]) -> (i32, Vec<Value>) {
@@ -94,6 +94,39 @@ fn other_servers_are_told_by_what_they_answer() {
         let (code, told) = doctor(&address, &["--wait", "1s"]);
         assert_eq!((code, step(&told, "kind")["text"].as_str().unwrap()), (0, said), "{told:?}");
     }
+}
+
+/// The guide's own server: it reads on until a content of at least one byte is there.
+#[test]
+fn a_server_that_answers_only_requests_with_a_content_is_known() {
+    let guides = serving(|mut stream| {
+        std::thread::spawn(move || {
+            while let Ok((_, content)) = read_message(&mut stream) {
+                if !content.is_empty() {
+                    let _ = stream.write_all(&guide(r#"{"result": "No match for 'vang'."}"#));
+                    return;
+                }
+            }
+        });
+    });
+    let (code, told) = doctor(&guides, &["--wait", "1s"]);
+    let text = |name| step(&told, name)["text"].as_str().unwrap();
+    assert_eq!((code, text("kind")), (0, "a server of the guide: one request, one response"), "{told:?}");
+    assert_eq!(text("echo"), "it answered a request");
+}
+
+#[test]
+fn a_server_that_speaks_tls_only_is_asked_in_tls() {
+    let mut command = vang();
+    command.args(["net", "echo", "serve", "--tls", "--listen", "127.0.0.1:0", "--json"]);
+    let mut serves = Tail::start(command);
+    let address = serves.json()["address"].as_str().unwrap().to_owned();
+    let (code, told) = doctor(&address, &[]);
+    assert_eq!(
+        (code, step(&told, "kind")["text"].as_str().unwrap()),
+        (0, "an echo: it sends back what it is sent"),
+        "{told:?}"
+    );
 }
 
 #[test]
