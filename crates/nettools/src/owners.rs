@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -19,9 +19,66 @@ pub struct Owner {
     pub process: String,
     /// Its descriptor of the socket.
     pub fd: u32,
+    /// The name of its executable, which may be longer; `None`: that is not for us to see.
+    #[serde(skip)]
+    pub(crate) executable: Option<String>,
     /// Its user's number.
     #[serde(skip)]
     pub(crate) uid: u32,
+}
+
+/// A name as the kernel keeps it: 15 bytes.
+const COMM_BYTES: usize = 15;
+
+impl Owner {
+    /// Is this its number, or its name? One longer than the kernel keeps them is the executable's, or, of a script or of
+    /// a process that has renamed itself, one that begins so.
+    pub(crate) fn is_called(&self, wanted: &str) -> bool {
+        self.pid.to_string() == wanted || is_name(wanted, &self.process, self.executable.as_deref())
+    }
+}
+
+fn is_name(wanted: &str, process: &str, executable: Option<&str>) -> bool {
+    if process == wanted || executable == Some(wanted) {
+        return true;
+    }
+    let cut =
+        |name: &str| name.as_bytes().get(..COMM_BYTES).map(|cut| String::from_utf8_lossy(cut).into_owned());
+    // Where the kernel's name is the executable's own, that one is known in full.
+    let is_known = executable.is_some_and(|executable| cut(executable).as_deref() == Some(process));
+    wanted.len() > COMM_BYTES && !is_known && cut(wanted).as_deref() == Some(process)
+}
+
+/// Does a process run, by its number or name?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// No process is called so.
+    Nowhere,
+    /// This one, and we may not look into it.
+    Hidden(u32),
+    /// This one.
+    Seen(u32),
+}
+
+/// See `Running`; of several one that may be looked into.
+pub(crate) fn running(wanted: &str) -> io::Result<Running> {
+    let mut found = Running::Nowhere;
+    for (pid, at) in processes()? {
+        let named = of_process(&at).is_some_and(|(process, executable, _)| {
+            pid.to_string() == wanted || is_name(wanted, &process, executable.as_deref())
+        });
+        match fs::read_dir(at.join("fd")) {
+            _ if !named => {}
+            Ok(_) => return Ok(Running::Seen(pid)),
+            Err(_) => found = Running::Hidden(pid),
+        }
+    }
+    Ok(found)
+}
+
+fn processes() -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
+    let process = |entry: fs::DirEntry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()));
+    Ok(fs::read_dir("/proc")?.flatten().filter_map(process))
 }
 
 /// See the module's head.
@@ -37,10 +94,8 @@ impl Owners {
     /// As it is now. A process that ends meanwhile is left out.
     pub(crate) fn read() -> io::Result<Owners> {
         let mut owners = Owners { users: users(), ..Owners::default() };
-        for entry in fs::read_dir("/proc")?.flatten() {
-            if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-                owners.look_into(pid, &entry.path());
-            }
+        for (pid, at) in processes()? {
+            owners.look_into(pid, &at);
         }
         Ok(owners)
     }
@@ -62,9 +117,10 @@ impl Owners {
                 process = of_process(at);
             }
             // It has ended meanwhile, and its sockets are nobody's.
-            let Some((process, uid)) = &process else { return };
+            let Some((process, executable, uid)) = &process else { return };
             let fd = file.file_name().to_str().and_then(|fd| fd.parse().ok()).unwrap_or_default();
-            let owner = Owner { pid, process: process.clone(), fd, uid: *uid };
+            let owner =
+                Owner { pid, process: process.clone(), fd, executable: executable.clone(), uid: *uid };
             self.by_inode.entry(inode).or_default().push(owner);
         }
     }
@@ -80,11 +136,17 @@ impl Owners {
     }
 }
 
-/// A process's name and user.
-fn of_process(at: &Path) -> Option<(String, u32)> {
+/// A process's name, its executable's, and its user.
+fn of_process(at: &Path) -> Option<(String, Option<String>, u32)> {
     let name = fs::read(at.join("comm")).ok()?;
     let uid = fs::metadata(at).ok()?.uid();
-    Some((String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(&name)).into_owned(), uid))
+    let executable = fs::read_link(at.join("exe")).ok();
+    let executable = executable.as_ref().and_then(|path| path.file_name()).map(|name| {
+        let name = name.to_string_lossy();
+        // The kernel says so of one that was replaced meanwhile.
+        name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned()
+    });
+    Some((String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(&name)).into_owned(), executable, uid))
 }
 
 fn users() -> HashMap<u32, String> {
@@ -102,6 +164,34 @@ fn users() -> HashMap<u32, String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_compared_as_far_as_it_is_known() {
+        let telegram = Some("telegram-desktop-server");
+        for (wanted, process, executable, is_it) in [
+            ("nc", "nc", Some("nc.openbsd"), true),
+            ("nc.openbsd", "nc", Some("nc.openbsd"), true),
+            ("nc.open", "nc", Some("nc.openbsd"), false),
+            ("telegram-desktop-server", "telegram-deskto", telegram, true),
+            ("telegram-deskto", "telegram-deskto", telegram, true),
+            ("telegram-desktop", "telegram-deskto", telegram, false),
+            ("telegram-desktop", "telegram-deskto", None, true),
+            ("telegram-des", "telegram-deskto", None, false),
+            // A script has its own name, and its interpreter's executable.
+            ("a-script-with-a-long-name.py", "a-script-with-a", Some("python3.13"), true),
+            ("python3.13", "a-script-with-a", Some("python3.13"), true),
+            ("tên-rất-dài-của-ta", "tên-rất-dài", None, true),
+            ("", "x", None, false),
+        ] {
+            assert_eq!(is_name(wanted, process, executable), is_it, "{wanted} {process} {executable:?}");
+        }
+        // Cut in the middle of a character, as the kernel cuts.
+        let long = "ứng-dụng-nhắn-tin";
+        let cut = String::from_utf8_lossy(&long.as_bytes()[..COMM_BYTES]).into_owned();
+        assert!(is_name(long, &cut, None), "{cut}");
+        assert_eq!(running(&std::process::id().to_string()).unwrap(), Running::Seen(std::process::id()));
+        assert_eq!(running("nobody-has-this-name").unwrap(), Running::Nowhere);
+    }
 
     #[test]
     fn a_socket_of_ours_is_ours() {

@@ -16,7 +16,7 @@ pub use self::trouble::Trouble;
 use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot, spelled};
 use crate::failure::{Failure, Outcome};
 pub use crate::owners::Owner;
-use crate::owners::Owners;
+use crate::owners::{self, Owners, Running};
 use crate::{Record, Report, Stop, Verdict, duration};
 
 /// Looking costs: all of /proc is read each time.
@@ -49,9 +49,7 @@ impl Asked {
             Address::Net(address) => self.ports.contains(&address.port()),
             Address::Unix(..) => false,
         };
-        let process = |wanted: &String| {
-            row.owners.iter().any(|owner| owner.process == *wanted || owner.pid.to_string() == *wanted)
-        };
+        let process = |wanted: &String| row.owners.iter().any(|owner| owner.is_called(wanted));
         (self.states.is_empty() || self.states.contains(&row.state))
             && (self.ports.is_empty() || port(&row.local) || port(&row.peer))
             && (self.processes.is_empty() || self.processes.iter().any(process))
@@ -184,7 +182,10 @@ impl fmt::Display for Row {
             }
         }
         if let Some(Timer { kind, in_ms, fired }) = &self.timer {
-            write!(f, "  {kind} in {}", duration(Duration::from_millis(*in_ms)))?;
+            match in_ms {
+                0 => write!(f, "  {kind} due")?,
+                in_ms => write!(f, "  {kind} in {}", duration(Duration::from_millis(*in_ms)))?,
+            }
             if *fired > 0 {
                 write!(f, " (after {fired})")?;
             }
@@ -386,7 +387,37 @@ fn summary(rows: &[Row], look: &Look<'_>, report: &Report) -> Outcome {
              may wait to be accepted, and of Unix sockets the queues and the other end"
         ))?;
     }
-    Ok(if in_trouble > 0 { Verdict::Bad } else { Verdict::Good })
+    let is_checked = explain_missing(rows, &look.asked.processes, report)?;
+    Ok(if in_trouble > 0 || !is_checked { Verdict::Bad } else { Verdict::Good })
+}
+
+/// Why a process that was asked for has no socket here. `false`: of one of them nothing can be said.
+fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<bool, Failure> {
+    let mut is_checked = true;
+    let has_none =
+        |wanted: &&String| !rows.iter().flat_map(|row| &row.owners).any(|owner| owner.is_called(wanted));
+    for wanted in wanted.iter().filter(has_none) {
+        match owners::running(wanted).map_err(|error| cannot("read /proc", &error))? {
+            Running::Nowhere => {
+                is_checked = false;
+                report.means(&format!(
+                    "no process has the name or the number '{wanted}'; `ps -e -o pid,comm` lists all that there are"
+                ))?;
+            }
+            Running::Hidden(pid) => {
+                is_checked = false;
+                report.means(&format!(
+                    "'{wanted}' is process {pid}, into which only root may look: whether a socket is its own cannot be seen"
+                ))?;
+            }
+            Running::Seen(pid) => {
+                report.means(&format!(
+                    "'{wanted}' is process {pid}, and it has no socket of those asked for"
+                ))?;
+            }
+        }
+    }
+    Ok(is_checked)
 }
 
 fn heading(watch: bool, widths: Widths) -> String {

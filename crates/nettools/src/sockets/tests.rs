@@ -108,7 +108,7 @@ fn without_tcp_info_only_timers_prove_anything() {
 #[test]
 fn filters_take_either_end_and_name_or_number() {
     let mut row = Row::of(socket(State::Established), &Owners::default());
-    row.owners.push(Owner { pid: 42, process: "vang".to_owned(), fd: 3, uid: 0 });
+    row.owners.push(Owner { pid: 42, process: "vang".to_owned(), fd: 3, executable: None, uid: 0 });
     let wants = |asked: Asked| asked.wants(&row);
     assert!(wants(Asked::default()));
     assert!(wants(Asked { ports: vec![50_000], ..Asked::default() }));
