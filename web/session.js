@@ -213,8 +213,8 @@ function greeted(model, re, header, trouble, effects, now, random) {
   if (PASSING.includes(trouble.code)) {
     model.trouble = trouble;
     hangUp(model, effects, now, random);
-  } else if (re === "follow" && model.place && trouble.code === "seq-ahead") {
-    setBack(model, header.number("seq"), header.text("epoch"));
+  } else if (re === "follow" && model.place && isSetBack(trouble.code, header)) {
+    setBack(model, header.text("journal") ?? model.place.journal, header.number("seq"), header.text("epoch"));
     follow(model, effects);
   } else if (re === "follow" && model.place && trouble.code === "journal-changed") {
     forget(model);
@@ -234,12 +234,17 @@ function followed(model, header, effects) {
   if (model.past.low === null) askEnd(model, effects);
 }
 
-/** An older copy of the journal was put back: what came after `seq` is told again as it is now. */
-function setBack(model, seq, epoch) {
+/** Is there a position in common? A journal that was restored from a backup of ours says so by its `seq`. */
+function isSetBack(code, header) {
+  return code === "seq-ahead" || (code === "journal-changed" && header.text("journal") !== null && header.number("seq") !== null);
+}
+
+/** An older copy of the journal was put back, or restored from a backup: what came after `seq` is told again as it is now. */
+function setBack(model, journal, seq, epoch) {
   const kept = seq === null ? [] : model.items.filter((item) => item.seq <= seq);
   if (kept.some(isNumbered)) {
     model.items = kept;
-    model.place = { journal: model.place.journal, ...(epoch === null ? {} : { epoch }), seq };
+    model.place = { journal, ...(epoch === null ? {} : { epoch }), seq };
   } else {
     forget(model);
   }

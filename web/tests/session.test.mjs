@@ -24,6 +24,7 @@ class Server {
   entries = []; // of the room: { seq, n, from, text, id }
   seq = 2;
   busy = 0; // how many sends are refused from now on
+  common = null; // the last position in common with the journal of which it was restored
 
   say(from, text, id) {
     const earlier = id && this.entries.find((entry) => entry.id === id && entry.from === from);
@@ -68,7 +69,10 @@ class Connection {
           break;
         case "follow": {
           const [seq, journal] = [header.number("seq"), header.text("journal")];
-          if (seq !== null && journal !== server.journal) this.reply(header, { status: "error", code: "journal-changed", detail: "another" });
+          if (seq !== null && journal !== server.journal) {
+            const common = server.common === null ? {} : { journal: server.journal, epoch: "e", seq: server.common };
+            this.reply(header, { status: "error", code: "journal-changed", detail: "another", ...common });
+          }
           else if (seq > server.seq) this.reply(header, { status: "error", code: "seq-ahead", detail: "ahead", seq: server.seq, epoch: "e" });
           else {
             this.cursor = seq ?? server.seq;
@@ -306,6 +310,22 @@ test("another journal is shown from its own beginning, and what waits is sent to
   world.settle();
   assert.deepEqual(world.texts(), ["1 new", "2 mine"]);
   assert.equal(world.model.notice, "other-journal");
+});
+
+test("a journal that was restored from a backup is gone on with from what both have", () => {
+  const world = entered();
+  world.settle();
+  for (const text of ["a", "b", "lost"]) world.server.say("guest:bob", text);
+  world.settle();
+  world.cut();
+  Object.assign(world.server, { journal: "j2", entries: world.server.entries.slice(0, 2), seq: 4, common: 4 });
+  world.server.say("guest:bob", "c");
+  world.settle();
+  world.post("d");
+  world.settle();
+  assert.deepEqual(world.texts(), ["1 a", "2 b", "3 c", "4 d"]);
+  assert.equal(world.model.notice, "set-back");
+  assert.equal(world.model.place.journal, "j2");
 });
 
 test("an older copy that was put back is told again from what both have, and own messages with it", () => {

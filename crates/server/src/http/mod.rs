@@ -290,11 +290,13 @@ impl Asker {
             };
             match (reply.code.as_deref(), from) {
                 (Some(code @ ("journal-changed" | "seq-ahead")), FollowFrom::Position { journal, .. }) => {
-                    // The last position that we have in common, if there is one.
-                    let epoch = reply.header.text("epoch").map(Cow::into_owned);
-                    from = match reply.header.number("seq") {
-                        Some(seq) if code == "seq-ahead" && reset.is_none() => {
-                            FollowFrom::Position { journal, epoch, seq }
+                    // The last position that we have in common, if there is one (docs/PROTOCOL.md, section 4): of a
+                    // journal that was restored from a backup of the browser's, its own.
+                    let text = |key| reply.header.text(key).map(Cow::into_owned);
+                    let journal = if code == "seq-ahead" { Some(journal) } else { text("journal") };
+                    from = match (journal, reply.header.number("seq")) {
+                        (Some(journal), Some(seq)) if reset.is_none() => {
+                            FollowFrom::Position { journal, epoch: text("epoch"), seq }
                         }
                         _ => since.clone(),
                     };

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::harness::socket::{Frame, WebSocket, handshake, head};
-use crate::harness::{Server, exchange, folder, request};
+use crate::harness::{Server, exchange, folder, request, vang};
 use crate::wire::{Witness, ask, serve};
 
 const GENERAL: (&str, &str) = ("room", "\"general\"");
@@ -325,6 +325,34 @@ fn a_browser_that_comes_back_gets_what_it_missed_once() {
     let mut events =
         Lines::open(&other, "/rooms/general/events?since=0", &format!("{stream}Last-Event-ID: x\r\n"));
     assert_eq!(events.message()["text"], "another");
+}
+
+#[test]
+fn a_browser_that_comes_back_to_a_restored_journal_goes_on_from_what_both_have() {
+    let dir = folder();
+    let [data, again, backup] = ["data", "again", "backup"].map(|name| dir.path().join(name));
+    let server = Server::start(&data);
+    say(&server, "one");
+    let stream = "Accept: text/event-stream\r\n";
+    let mut events = Lines::open(&server, "/rooms/general/events?since=0", stream);
+    let mut id = String::new();
+    while !events.next().expect("the message").contains("\"one\"") {}
+    say(&server, "two");
+    while !id.contains('@') {
+        id = events.field("id: ");
+    }
+    let made = vang().args(["admin", "backup"]).arg(&backup).arg("--data").arg(&data).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    server.kill();
+    let restored = vang().args(["admin", "restore"]).arg(&backup).arg("--data").arg(&again).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    let server = Server::start(&again);
+    say(&server, "three");
+    let mut events =
+        Lines::open(&server, "/rooms/general/events?since=0", &format!("{stream}Last-Event-ID: {id}\r\n"));
+    assert_eq!(events.field("event: "), "reset");
+    assert_eq!(events.field("data: "), "{\"code\": \"journal-changed\"}");
+    assert_eq!(events.message()["text"], "three", "what both have is not told again");
 }
 
 #[test]
