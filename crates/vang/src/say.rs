@@ -77,7 +77,10 @@ impl std::error::Error for Failure {}
 pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let Some(failure) = error.downcast_ref::<Failure>() else {
-        note(&format!("{error:#}"));
+        note(&words(&error));
+        if system(&error).is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            write_stderr("  run it as the user whose files these are\n");
+        }
         return FAILED.into();
     };
     if !failure.text.is_empty() {
@@ -87,6 +90,22 @@ pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
         write_stderr(&format!("  {}\n", harmless(advice)));
     }
     failure.code.into()
+}
+
+/// An error with its causes, each said once, and the system's in our spelling.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Most of our errors say their cause themselves.
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    system(error).map_or(text.clone(), |error| text.replace(&error.to_string(), &plain(error)))
+}
+
+fn system(error: &anyhow::Error) -> Option<&io::Error> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// A line for the person: `vang: …`.

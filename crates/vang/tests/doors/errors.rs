@@ -183,6 +183,28 @@ fn permission_for_a_port_under_1024() {
 }
 
 #[test]
+fn a_data_folder_of_another_user_is_told_once_and_with_advice() {
+    let dir = folder();
+    let (own, server) = serve(&[]);
+    let data = own.path().join("data");
+    for args in [&["status"][..], &["admin", "check"]] {
+        let mut command = everybodys_vang(dir.path());
+        command.args(args).arg("--data").arg(&data);
+        let mut command = as_nobody(&command);
+        if !rustix::process::geteuid().is_root() {
+            // Nobody else to be: the folder is closed to its owner instead.
+            std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+        }
+        let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        assert_eq!(said.matches("ermission denied").count(), 1, "{said}");
+        assert!(said.contains(": permission denied\n  run it as the user whose files these are\n"), "{said}");
+        assert!(!said.contains("os error"), "{said}");
+    }
+    drop(server);
+}
+
+#[test]
 fn reset_by_peer() {
     let resets = |mut stream: TcpStream| {
         // Something has come: the reset cannot be taken for one of the connecting.
