@@ -8,15 +8,17 @@
 //! It reads no configuration and connects to nothing. A name is looked up on a thread of its own, because
 //! the system's resolver knows no deadline.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::mpsc;
 use std::thread;
 
-use socket2::SockAddr;
+use rustix::net::netdevice::index_to_name;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::patience::Deadline;
 
@@ -90,6 +92,16 @@ pub enum BadPlace {
     OnlyNumber {
         /// As written.
         number: String,
+    },
+    /// An IPv4 address as only some programs read it.
+    #[error(
+        "'{host}' is {means} to some programs, and to others another address or none; write {means}, if that is meant"
+    )]
+    LooseIpv4 {
+        /// As written.
+        host: String,
+        /// As `inet_aton(3)` reads it.
+        means: Ipv4Addr,
     },
     /// Several colons, but no IPv6 address, or brackets around something else.
     #[error("'{text}' is not an IPv6 address; with a port it stands in brackets, as in [::1]:65432")]
@@ -198,11 +210,18 @@ fn parse(text: &str, purpose: For) -> Result<Place, BadPlace> {
         return Err(BadPlace::Extra { found, text: text.to_owned() });
     }
     let (host, port) = split(rest)?;
+    // In a URL the sign before a scope is written so (RFC 6874).
+    let is_url = text.len() > rest.len();
+    let unescaped = host.split_once("%25").filter(|(ip, _)| is_url && is_ipv6(ip));
+    let host = &*unescaped.map_or(Cow::from(host), |(ip, scope)| format!("{ip}%{scope}").into());
     if host.is_empty() && purpose == For::Connecting {
         return Err(BadPlace::Missing { missing: "host", text: text.to_owned() });
     }
     if !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BadPlace::OnlyNumber { number: host.to_owned() });
+    }
+    if let Some(means) = loose_ipv4(host) {
+        return Err(BadPlace::LooseIpv4 { host: host.to_owned(), means });
     }
     let port = port.map_or(Ok(PORT), |port| parse_port(port, purpose))?;
     Ok(Place::Tcp { host: host.to_owned(), port, security })
@@ -229,6 +248,54 @@ fn split(rest: &str) -> Result<(&str, Option<&str>), BadPlace> {
     }
 }
 
+/// What `inet_aton(3)`, and so the system's resolver, makes of an IPv4 address that is not written as four decimal
+/// numbers: a part with a leading zero is octal, one with `0x` hexadecimal, and of fewer than four parts the last fills
+/// the rest. Other programs read another address in it or refuse it (RFC 6943, 3.1.1). `None`: it is none of these.
+pub fn loose_ipv4(host: &str) -> Option<Ipv4Addr> {
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return None;
+    }
+    let number = |part: &str| -> Option<u32> {
+        let (digits, radix) = match part.as_bytes() {
+            [b'0', b'x' | b'X', ..] => (&part[2..], 16),
+            [b'0', _, ..] => (&part[1..], 8),
+            _ => (part, 10),
+        };
+        let are_digits = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+        are_digits.then(|| u32::from_str_radix(digits, radix).ok()).flatten()
+    };
+    let parts: Vec<u32> = host.split('.').map(number).collect::<Option<_>>()?;
+    let (last, first) = parts.split_last()?;
+    if first.len() > 3 || first.iter().any(|part| *part > 255) {
+        return None;
+    }
+    let room = 8 * (4 - first.len() as u32);
+    if u64::from(*last) >= 1 << room {
+        return None;
+    }
+    let begins = first.iter().fold(0_u64, |all, part| all << 8 | u64::from(*part));
+    u32::try_from(begins << room | u64::from(*last)).ok().map(Ipv4Addr::from)
+}
+
+/// An address as people type it: the scope of a link-local one by its interface's name, as `ss` and `ip` have it.
+pub fn shown(address: SocketAddr) -> String {
+    let SocketAddr::V6(v6) = address else { return address.to_string() };
+    match scoped(v6.ip(), v6.scope_id()) {
+        Some(ip) => format!("[{ip}]:{}", v6.port()),
+        None => address.to_string(),
+    }
+}
+
+/// The same without a port. `None`: it has no scope, or one without a name.
+pub fn scoped(ip: &Ipv6Addr, scope: u32) -> Option<String> {
+    let name = (scope != 0).then(|| {
+        // Any socket will do for asking.
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).ok()?;
+        index_to_name(&socket, scope).ok()
+    });
+    name.flatten().map(|name| format!("{ip}%{name}"))
+}
+
 /// With or without the scope that link-local addresses need (`fe80::1%eth0`).
 fn is_ipv6(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
@@ -247,6 +314,7 @@ fn parse_port(text: &str, purpose: For) -> Result<u16, BadPlace> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
@@ -297,6 +365,69 @@ mod tests {
         assert!(error("[x]:1").contains("is not an IPv6 address"));
         assert!(error("ada@x:1").contains("has a '@'"));
         assert!(error("a b").contains("has a ' '"));
+    }
+
+    #[test]
+    fn an_ipv4_address_that_programs_read_differently_is_refused_with_what_it_may_mean() {
+        for (host, means) in [
+            ("010.0.0.1", "8.0.0.1"),
+            ("127.1", "127.0.0.1"),
+            ("10.1.2", "10.1.0.2"),
+            ("0x7f.0.0.1", "127.0.0.1"),
+            ("0X7f000001", "127.0.0.1"),
+            ("0177.0.0.01", "127.0.0.1"),
+            ("192.168.1.010", "192.168.1.8"),
+            ("2130706433", "127.0.0.1"),
+            ("017700000001", "127.0.0.1"),
+        ] {
+            assert_eq!(loose_ipv4(host), Some(means.parse().unwrap()), "{host}");
+        }
+        for host in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "08.0.0.1",
+            "1.2.3.256",
+            "1.2.3.4.5",
+            "256.1",
+            "1.2.65536",
+            "4294967296",
+            "1.",
+            ".1",
+            "",
+            "a.1",
+            "::1",
+            "0x",
+            "0xg",
+            "1.2.3.+4",
+            "-1",
+        ] {
+            assert_eq!(loose_ipv4(host), None, "{host}");
+        }
+        for text in ["010.0.0.1:7", "vang://127.1", "0x7f.1:7"] {
+            let error = Place::parse(text).unwrap_err().to_string();
+            assert!(error.contains("to some programs") && error.contains("write "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_read_in_both_spellings_and_shown_by_its_name() {
+        for text in
+            ["vang://[fe80::a%25va]:7", "vang://[fe80::a%va]:7", "vangs://[fe80::a%25va]:7", "[fe80::a%va]:7"]
+        {
+            let Ok(Place::Tcp { host, port, .. }) = Place::parse(text) else { panic!("{text}") };
+            assert_eq!((host.as_str(), port), ("fe80::a%va", 7), "{text}");
+        }
+        // No URL: an interface may have that name.
+        assert_eq!(Place::parse("[fe80::a%25va]:7"), tcp("fe80::a%25va", 7));
+        // Loopback has the first number on every Linux.
+        let mut address: SocketAddr = "[fe80::a]:7".parse().unwrap();
+        assert_eq!(shown(address), "[fe80::a]:7");
+        for (scope, said) in [(1, "[fe80::a%lo]:7"), (4_000_000, "[fe80::a%4000000]:7")] {
+            let SocketAddr::V6(v6) = &mut address else { panic!() };
+            v6.set_scope_id(scope);
+            assert_eq!(shown(address), said);
+        }
+        assert_eq!(shown("127.0.0.1:7".parse().unwrap()), "127.0.0.1:7");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use vang_proto::{Decoder, Frame, Limits};
 use crate::address::{Place, Security};
 use crate::channel::Channel;
 use crate::patience::Deadline;
-use crate::trouble::{Doing, Fault, explain, plain};
+use crate::trouble::{At, Doing, Fault, Trouble, explain, explain_at, plain};
 use crate::trust::{Distrust, Witness};
 
 /// Silence until the first question whether the peer is still there; NATs forget after minutes.
@@ -71,15 +71,12 @@ impl Connection {
     }
 
     fn open_to(place: &Place, beyond: Beyond, deadline: Deadline) -> Result<Connection, Fault> {
-        let unreachable = |error: &io::Error, doing| Fault::Unreachable {
-            place: place.to_string(),
-            trouble: explain(error, doing),
-        };
+        let unreachable = |trouble: Trouble| Fault::Unreachable { place: place.to_string(), trouble };
         let addresses = place.resolve(deadline).map_err(|error| match place {
-            Place::Tcp { .. } => unreachable(&error, Doing::Resolve),
-            Place::Unix(_) => unreachable(&error, Doing::Connect),
+            Place::Tcp { .. } => unreachable(explain(&error, Doing::Resolve)),
+            Place::Unix(_) => unreachable(explain(&error, Doing::Connect)),
         })?;
-        let mut last = io::Error::from(io::ErrorKind::TimedOut);
+        let mut last = explain(&io::ErrorKind::TimedOut.into(), Doing::Connect);
         for (tried, address) in addresses.iter().enumerate() {
             // One that swallows our packets must leave time for the others.
             let share = (addresses.len() - tried) as u32;
@@ -96,17 +93,27 @@ impl Connection {
                         _ => Ok(Connection::new(Channel::Plain(socket), place)),
                     };
                 }
-                Err(error) => last = error,
+                Err(error) => last = explain_at(&error, Doing::Connect, At::of(address)),
             }
         }
-        Err(unreachable(&last, Doing::Connect))
+        Err(unreachable(last))
     }
 
     /// TLS around a fresh socket, with a server whose key is known or met now.
     fn secure(socket: Socket, place: &Place, host: &str, deadline: Deadline) -> Result<Connection, Fault> {
         let foreign = |why: String| Fault::Foreign { place: place.to_string(), why };
         let (config, witness) = Witness::config().map_err(|error| foreign(error.to_string()))?;
-        let mut connection = Connection::new(Channel::tls(socket, config, host).map_err(foreign)?, place);
+        // No other kind of server: it was not asked anything.
+        let no_name = |why: String| Fault::Unreachable {
+            place: place.to_string(),
+            trouble: Trouble {
+                name: format!("TLS cannot ask for '{host}': {why}").into(),
+                likely: "names have letters, digits, hyphens and dots",
+                advice: "use a name as its certificate has it, or its address",
+                passing: false,
+            },
+        };
+        let mut connection = Connection::new(Channel::tls(socket, config, host).map_err(no_name)?, place);
         loop {
             let shaken = deadline.left().and_then(|left| {
                 connection.channel.socket().set_read_timeout(left.map(settable))?;

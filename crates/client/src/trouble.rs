@@ -4,9 +4,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use socket2::SockAddr;
 use vang_proto::vang::{Code, Reply};
 
 /// What was being done when it went wrong: the same error has other causes then.
@@ -22,6 +24,22 @@ pub enum Doing {
     Read,
     /// Getting rid of bytes.
     Write,
+}
+
+/// What was connected to, or listened at: one error has other causes at an address than at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// An address and a port.
+    Net(SocketAddr),
+    /// A socket in the file system.
+    Unix,
+}
+
+impl At {
+    /// Of a socket's address.
+    pub fn of(address: &SockAddr) -> At {
+        address.as_socket().map_or(At::Unix, At::Net)
+    }
 }
 
 /// An error in a person's words. Shown as `connection refused (is the server running there?)`.
@@ -44,6 +62,131 @@ impl fmt::Display for Trouble {
             likely => write!(f, "{} ({likely})", self.name),
         }
     }
+}
+
+/// Names an error of which is known where it was met; see `explain`.
+pub fn explain_at(error: &io::Error, doing: Doing, at: At) -> Trouble {
+    let known = match at {
+        At::Net(address) => scope_missing(address).or_else(|| at_address(error, doing, address)),
+        At::Unix => at_path(error, doing),
+    };
+    known.unwrap_or_else(|| explain(error, doing))
+}
+
+/// What is wrong with an address that does not say on which cable it is.
+pub fn scope_missing(address: SocketAddr) -> Option<Trouble> {
+    let SocketAddr::V6(v6) = address else { return None };
+    (v6.ip().is_unicast_link_local() && v6.scope_id() == 0).then(|| {
+        fixed(
+            "scope missing",
+            "a link-local address is valid on one cable, and nobody said which",
+            "name the interface behind it, as in fe80::1%eth0; `ip link` lists them",
+        )
+    })
+}
+
+fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Errors that have other causes, or other advice, at an address than elsewhere.
+fn at_address(error: &io::Error, doing: Doing, address: SocketAddr) -> Option<Trouble> {
+    let ip = address.ip().to_canonical();
+    let is = |errno: Errno| is_errno(error, errno);
+    let is_sending = matches!(doing, Doing::Connect | Doing::Write);
+    Some(match ip {
+        IpAddr::V4(v4) if is(Errno::ACCESS) && is_sending && v4.is_broadcast() => fixed(
+            "permission denied",
+            "it is a broadcast address: a socket must ask for it first (SO_BROADCAST), and TCP cannot have it",
+            "use the address of one host",
+        ),
+        _ if is(Errno::ACCESS) && is_sending => fixed(
+            "permission denied",
+            "is it a broadcast address, which a socket must ask for (SO_BROADCAST), or does a route or a firewall of \
+             this machine forbid it?",
+            "`ip route get ADDRESS` says `broadcast`, or shows what forbids it",
+        ),
+        _ if is(Errno::PERM) && is_sending => fixed(
+            "permission denied",
+            "does a firewall of this machine forbid it?",
+            "look at its rules, as in `nft list ruleset`",
+        ),
+        // So the kernel refuses TCP to more than one host.
+        ip if doing == Doing::Connect && is(Errno::NETUNREACH) && is_for_several(ip) => fixed(
+            "network unreachable",
+            "it is a multicast or broadcast address: to several hosts at once nobody can connect",
+            "use the address of one host",
+        ),
+        _ if error.kind() == io::ErrorKind::PermissionDenied
+            && doing == Doing::Bind
+            && (address.port() == 0 || address.port() >= 1_024) =>
+        {
+            fixed(
+                "permission denied",
+                "does a rule of this machine, such as SELinux's or the service's own, keep it from that port?",
+                "look at the rules, or choose another port",
+            )
+        }
+        _ if is(Errno::INVAL) && is_sending => fixed(
+            "address not possible",
+            "is its route a blackhole, or is it no address that can be sent to?",
+            "`ip route get ADDRESS` shows its route",
+        ),
+        _ if is(Errno::ADDRINUSE) && is_sending => passing(
+            "address in use",
+            "a connection between this pair of addresses is there already, or waits in TIME_WAIT",
+            "try again from another port, or in a minute",
+        ),
+        _ => return None,
+    })
+}
+
+fn is_for_several(ip: IpAddr) -> bool {
+    ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
+}
+
+/// The same at a path, where no port and no host has anything to do with it.
+fn at_path(error: &io::Error, doing: Doing) -> Option<Trouble> {
+    use io::ErrorKind as Kind;
+    Some(match (error.kind(), doing) {
+        (Kind::ConnectionRefused, _) => passing(
+            "connection refused",
+            "is the server running? nobody listens at that path",
+            "start it with `vang serve`, or check the path",
+        ),
+        (Kind::AddrInUse, _) => fixed(
+            "address in use",
+            "does another program, or another vang, listen at that path already?",
+            "stop it, or name another path; `ss -lxp` shows who has it",
+        ),
+        (Kind::AlreadyExists, Doing::Bind) => fixed(
+            "file exists",
+            "what is at that path is no socket, and is not replaced",
+            "name another path, or remove the file",
+        ),
+        (Kind::PermissionDenied, Doing::Bind) => fixed(
+            "permission denied",
+            "may this user make files in that folder?",
+            "name a path in a folder of this user's, such as $XDG_RUNTIME_DIR",
+        ),
+        (Kind::PermissionDenied, _) => fixed(
+            "permission denied",
+            "is the socket another user's? who may not write to its file may not connect",
+            "run it as the user who runs the server, or let that user change the file's mode",
+        ),
+        (Kind::TimedOut, _) => passing(
+            "timed out",
+            "its program accepts too slowly: is it stopped or busy?",
+            "try again; `ss -lxp` shows how many wait for it",
+        ),
+        (Kind::NotADirectory, _) => fixed("not a folder", "a part of the path is a file", "check the path"),
+        _ if is_errno(error, Errno::PROTOTYPE) => fixed(
+            "socket of another kind",
+            "it takes datagrams, and this is a connection",
+            "check the path; `ss -ax` shows the kind of each socket",
+        ),
+        _ => return None,
+    })
 }
 
 /// Names an error, with its likely cause and what to do.
@@ -189,11 +332,20 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
             "the other side ended it, or its program stopped",
             "try again; the server's log may say why",
         ),
-        (Kind::InvalidInput, Doing::Connect | Doing::Bind) => fixed(
+        (Kind::NotConnected, _) => passing(
+            "not connected",
+            "the other side was gone before",
+            "look at what it does: it closed or reset the connection at once",
+        ),
+        // Without a number it is not the system's, but of whoever makes an address of a path.
+        (Kind::InvalidInput, Doing::Connect | Doing::Bind) if raw.is_none() => fixed(
             "address not possible",
             "the path of a Unix socket has at most 107 bytes",
             "choose a shorter path",
         ),
+        (Kind::InvalidInput, Doing::Connect | Doing::Bind) => {
+            fixed("address not possible", "the system takes no such address here", "check the address")
+        }
         _ => Trouble { name: plain(error).into(), likely: "", advice: "", passing: false },
     }
 }
@@ -352,6 +504,9 @@ impl Fault {
                 Some(trouble.advice).filter(|advice| !advice.is_empty())
             }
             Fault::Silent { .. } => Some("try again; give it longer with --timeout"),
+            Fault::Foreign { place, .. } if place.starts_with("unix:") => {
+                Some("check the path: another kind of server listens there")
+            }
             Fault::Foreign { .. } => Some("check the port: another kind of server listens there"),
             Fault::OtherKey { .. } => Some(
                 "somebody may stand between you and the server. If its key was changed on purpose, compare it with \
@@ -437,6 +592,48 @@ mod tests {
             assert_eq!(named(&error, doing), name, "{errno:?} {doing:?}");
         }
         assert!(explain(&io::Error::from_raw_os_error(13), Doing::Bind).likely.contains("under 1024"));
+    }
+
+    #[test]
+    fn one_error_has_other_causes_at_an_address_than_at_a_path() {
+        let net = |address: &str| At::Net(address.parse().unwrap());
+        let of_ports = ["port", "host", "--listen"];
+        for (errno, doing, at, name, cause) in [
+            (Errno::ACCESS, Doing::Connect, net("255.255.255.255:0"), "permission denied", "SO_BROADCAST"),
+            (Errno::ACCESS, Doing::Write, net("192.0.2.255:7"), "permission denied", "SO_BROADCAST"),
+            (Errno::PERM, Doing::Write, net("192.0.2.1:7"), "permission denied", "firewall"),
+            (Errno::ACCESS, Doing::Bind, net("192.0.2.1:80"), "permission denied", "under 1024"),
+            (Errno::ACCESS, Doing::Bind, net("192.0.2.1:8080"), "permission denied", "SELinux"),
+            (Errno::INVAL, Doing::Connect, net("192.0.2.1:7"), "address not possible", "blackhole"),
+            (Errno::INVAL, Doing::Connect, net("[fe80::1]:7"), "scope missing", "on one cable"),
+            (Errno::INVAL, Doing::Bind, net("[fe80::1]:7"), "scope missing", "on one cable"),
+            (Errno::INVAL, Doing::Bind, net("[2001:db8::1]:7"), "address not possible", "no such address"),
+            (Errno::NETUNREACH, Doing::Connect, net("224.0.0.1:7"), "network unreachable", "multicast"),
+            (Errno::NETUNREACH, Doing::Connect, net("255.255.255.255:7"), "network unreachable", "broadcast"),
+            (Errno::NETUNREACH, Doing::Connect, net("192.0.2.1:7"), "network unreachable", "a way to"),
+            (Errno::ADDRINUSE, Doing::Connect, net("192.0.2.1:7"), "address in use", "TIME_WAIT"),
+            (Errno::ADDRINUSE, Doing::Bind, net("192.0.2.1:7"), "address in use", "listen there"),
+            (Errno::ADDRINUSE, Doing::Bind, At::Unix, "address in use", "at that path"),
+            (Errno::EXIST, Doing::Bind, At::Unix, "file exists", "no socket"),
+            (Errno::CONNREFUSED, Doing::Connect, At::Unix, "connection refused", "at that path"),
+            (Errno::ACCESS, Doing::Bind, At::Unix, "permission denied", "in that folder"),
+            (Errno::ACCESS, Doing::Connect, At::Unix, "permission denied", "file"),
+            (Errno::PROTOTYPE, Doing::Connect, At::Unix, "socket of another kind", "datagrams"),
+            (Errno::NOTDIR, Doing::Bind, At::Unix, "not a folder", "is a file"),
+            (Errno::NOENT, Doing::Connect, At::Unix, "no such socket", "running there"),
+            (Errno::NOTCONN, Doing::Write, net("192.0.2.1:7"), "not connected", "gone"),
+        ] {
+            let trouble = explain_at(&io::Error::from_raw_os_error(errno.raw_os_error()), doing, at);
+            assert_eq!(trouble.name, name, "{errno:?} {doing:?} {at:?}");
+            assert!(trouble.likely.contains(cause) && !trouble.advice.is_empty(), "{trouble:?}");
+            let about_ports = |text: &str| of_ports.iter().any(|word| text.contains(word));
+            assert!(
+                at != At::Unix || !about_ports(trouble.likely) && !about_ports(trouble.advice),
+                "{trouble:?}"
+            );
+        }
+        let too_long = SockAddr::unix("x".repeat(200)).unwrap_err();
+        assert!(explain(&too_long, Doing::Bind).likely.contains("107 bytes"), "{too_long:?}");
     }
 
     #[test]

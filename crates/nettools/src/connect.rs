@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
-use vang_client::trouble::{Doing, Trouble};
+use vang_client::trouble::{At, Doing, Trouble};
 
-use crate::failure::explain;
+use crate::failure::explain_at;
 use crate::{Stop, Stopped};
 
 /// A connection, read and written until a deadline. The end of the tool ends a read or write as that deadline does:
@@ -144,18 +144,7 @@ pub(crate) fn trouble(address: SocketAddr, error: &io::Error) -> Trouble {
 
 /// Names what went wrong while doing something with this address.
 pub(crate) fn trouble_at(address: SocketAddr, error: &io::Error, doing: Doing) -> Trouble {
-    scope_missing(address).unwrap_or_else(|| explain(error, doing))
-}
-
-/// What is wrong with an address that does not say on which cable it is.
-pub(crate) fn scope_missing(address: SocketAddr) -> Option<Trouble> {
-    let SocketAddr::V6(v6) = address else { return None };
-    (v6.ip().is_unicast_link_local() && v6.scope_id() == 0).then(|| Trouble {
-        name: "scope missing".into(),
-        likely: "a link-local address is valid on one cable, and nobody said which",
-        advice: "name the interface behind it, as in fe80::1%eth0; `ip link` lists them",
-        passing: false,
-    })
+    explain_at(error, doing, At::Net(address))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto};
 use serde::{Serialize, Serializer};
+use vang_client::address::{scoped, shown};
 use vang_client::trouble::Doing;
 
 use crate::Failure;
@@ -146,9 +147,12 @@ impl fmt::Display for Address {
         match self {
             Address::Net(address) if address.port() == 0 => match address {
                 SocketAddr::V4(address) => f.pad(&format!("{}:*", address.ip())),
-                SocketAddr::V6(address) => f.pad(&format!("[{}]:*", address.ip())),
+                SocketAddr::V6(address) => {
+                    let (ip, scope) = (address.ip(), address.scope_id());
+                    f.pad(&format!("[{}]:*", scoped(ip, scope).unwrap_or_else(|| ip.to_string())))
+                }
             },
-            Address::Net(address) => f.pad(&address.to_string()),
+            Address::Net(address) => f.pad(&shown(*address)),
             Address::Unix(None, 0) => f.pad("*"),
             Address::Unix(None, inode) => f.pad(&format!("* {inode}")),
             Address::Unix(Some(name), _) => f.pad(&spelled(name)),

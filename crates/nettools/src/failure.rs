@@ -4,7 +4,7 @@
 
 use std::io;
 
-use vang_client::trouble::{self, Doing, Trouble};
+use vang_client::trouble::{self, At, Doing, Trouble};
 
 use crate::Verdict;
 
@@ -33,6 +33,11 @@ impl Failure {
         Failure::System { doing: what.into(), trouble: explain(error, doing) }
     }
 
+    /// The same, met at this address or path.
+    pub(crate) fn at(what: impl Into<String>, error: &io::Error, doing: Doing, at: At) -> Failure {
+        Failure::System { doing: what.into(), trouble: explain_at(error, doing, at) }
+    }
+
     /// What to do about it, where anybody knows.
     pub fn advice(&self) -> Option<&str> {
         match self {
@@ -40,6 +45,20 @@ impl Failure {
             Failure::Usage(_) | Failure::Untold(_) => None,
         }
     }
+}
+
+/// Names an error that was met at this address or path.
+pub(crate) fn explain_at(error: &io::Error, doing: Doing, at: At) -> Trouble {
+    let named = trouble::explain_at(error, doing, at);
+    if at == At::Unix && error.kind() == io::ErrorKind::ConnectionRefused {
+        return Trouble {
+            likely: "nobody listens at that path: has the program that made it ended, or is it no socket?",
+            advice: "start the program that makes it, or check the path; `ss -lx` lists those that are listened at",
+            ..named
+        };
+    }
+    // What is special about the place stays; the rest is said for servers of any kind.
+    if named == trouble::explain(error, doing) { explain(error, doing) } else { named }
 }
 
 /// Names an error, with its likely cause and what to do.

@@ -9,6 +9,7 @@ use std::thread;
 
 use dns_lookup::{AddrInfoHints, SockType, getaddrinfo};
 use rustix::event::{PollFd, PollFlags};
+use vang_client::address::loose_ipv4;
 use vang_client::trouble::Doing;
 
 use crate::{Failure, Stop, Stopped};
@@ -60,6 +61,28 @@ pub(crate) fn look_up(
             Err(gone) => Err(cannot(io::Error::other(gone))),
         },
     }
+}
+
+/// What to say of an IPv4 address that only some programs take, and not all of them for the same.
+pub(crate) fn loose(host: &str) -> Option<String> {
+    let means = loose_ipv4(host)?;
+    let parts: Vec<&str> = host.split('.').collect();
+    let is_hexadecimal = |part: &&str| part.starts_with("0x") || part.starts_with("0X");
+    let mut rules = Vec::new();
+    if parts.iter().any(|part| part.len() > 1 && part.starts_with('0') && !is_hexadecimal(part)) {
+        rules.push("a number that begins with 0 is read as octal");
+    }
+    if parts.iter().any(is_hexadecimal) {
+        rules.push("one that begins with 0x as hexadecimal");
+    }
+    if parts.len() < 4 {
+        rules.push("of fewer than four numbers the last fills the rest");
+    }
+    Some(format!(
+        "'{host}' is {means} to this system's resolver: {}. Many programs refuse such an address, or read another in it \
+         (RFC 6943, 3.1.1): write {means}, if that is meant",
+        rules.join(", ")
+    ))
 }
 
 fn ask(host: &str, port: u16, purpose: Purpose) -> io::Result<Found> {

@@ -13,9 +13,10 @@ mod layers; // ping by what is above ICMP
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::connect::scope_missing;
+use vang_client::trouble::scope_missing;
+
 use crate::failure::Outcome;
-use crate::lookup::{Purpose, look_up};
+use crate::lookup::{Purpose, look_up, loose};
 use crate::{Failure, Report, Stop, Verdict};
 
 pub(crate) use echo::Once as Reached;
@@ -83,6 +84,9 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         report.means("stopped while the resolver had not answered yet")?;
         return Ok(Verdict::Bad);
     };
+    if let Some(text) = loose(&asked.host) {
+        report.means(&text)?;
+    }
     layers::run(asked, address, report, stop)
 }
 

@@ -14,9 +14,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use vang_client::trouble::Doing;
+use vang_client::address::shown;
+use vang_client::trouble::{At, Doing};
 
-use crate::connect::{NotConnected, trouble, trouble_at};
+use crate::connect::{NotConnected, trouble};
 use crate::lookup::{Purpose, look_up};
 use crate::{Failure, Report, Stop, Stopped, Target};
 
@@ -66,6 +67,8 @@ pub(crate) struct Door {
     pub(crate) socket: Socket,
     /// As a client types it: `127.0.0.1:65432`, `unix:/run/echo.sock`.
     pub(crate) address: String,
+    /// Connections that may wait: as many as were asked for, or as the system allows.
+    pub(crate) backlog: u32,
     file: Option<(PathBuf, FileId)>,
 }
 
@@ -94,18 +97,20 @@ impl Door {
         report: &Report,
         stop: &Stop,
     ) -> Result<Option<Door>, Failure> {
-        let cannot = |error: &io::Error| Failure::of(format!("cannot listen at {at}"), error, Doing::Bind);
+        let cannot = |error: &io::Error, place: At| {
+            Failure::at(format!("cannot listen at {at}"), error, Doing::Bind, place)
+        };
         let door = match at {
-            Target::Unix(path) => Door::unix(path, how).map_err(|error| cannot(&error))?,
+            Target::Unix(path) => Door::unix(path, how).map_err(|error| cannot(&error, At::Unix))?,
             Target::Net { host, port } if host.is_empty() => {
-                let port = port.unwrap_or(PORT);
-                Door::net((Ipv6Addr::UNSPECIFIED, port).into(), how)
+                let every: SocketAddr = (Ipv6Addr::UNSPECIFIED, port.unwrap_or(PORT)).into();
+                Door::net(every, how)
                     .or_else(|error| match lacks_family(&error) {
                         // A machine without IPv6 still has every interface of the other kind.
-                        true => Door::net((Ipv4Addr::UNSPECIFIED, port).into(), how),
+                        true => Door::net((Ipv4Addr::UNSPECIFIED, every.port()).into(), how),
                         false => Err(error),
                     })
-                    .map_err(|error| cannot(&error))?
+                    .map_err(|error| cannot(&error, At::Net(every)))?
             }
             Target::Net { host, port } => {
                 let Some(found) = addresses(host, *port, Purpose::Listen, stop)? else { return Ok(None) };
@@ -114,10 +119,7 @@ impl Door {
                     report
                         .explain(|| format!("{host} is also {other}; the server listens at {first} only"))?;
                 }
-                Door::net(first, how).map_err(|error| Failure::System {
-                    doing: format!("cannot listen at {at}"),
-                    trouble: trouble_at(first, &error, Doing::Bind),
-                })?
+                Door::net(first, how).map_err(|error| cannot(&error, At::Net(first)))?
             }
         };
         report.explain(|| match (how.kind, at) {
@@ -126,16 +128,27 @@ impl Door {
             }
             (_, Target::Unix(_)) => format!(
                 "socket, bind (it makes the file), listen: the kernel makes connections to {} by itself from here on; \
-                 up to {} wait until they are accepted",
-                door.address, how.backlog
+                 {} until they are accepted",
+                door.address,
+                door.may_wait(how)
             ),
             _ => format!(
                 "socket, SO_REUSEADDR (no TIME_WAIT of an earlier run keeps us out), bind, listen: the kernel makes \
-                 connections to {} by itself from here on; up to {} wait until they are accepted",
-                door.address, how.backlog
+                 connections to {} by itself from here on; {} until they are accepted",
+                door.address,
+                door.may_wait(how)
             ),
         })?;
         Ok(Some(door))
+    }
+
+    fn may_wait(&self, how: Listen) -> String {
+        match self.backlog < how.backlog {
+            true => {
+                format!("up to {} wait (net.core.somaxconn; {} was asked for)", self.backlog, how.backlog)
+            }
+            false => format!("up to {} wait", self.backlog),
+        }
     }
 
     fn net(address: SocketAddr, how: Listen) -> io::Result<Door> {
@@ -156,14 +169,17 @@ impl Door {
             socket.listen(i32::try_from(how.backlog).unwrap_or(i32::MAX))?;
         }
         let address = Who::of(&socket.local_addr()?).to_string();
-        Ok(Door { socket, address, file: None })
+        Ok(Door { socket, address, backlog: allowed(how.backlog), file: None })
     }
 
     /// A socket file that nobody answers on any more is replaced; no other file is.
     fn unix(path: &Path, how: Listen) -> io::Result<Door> {
         let address = SockAddr::unix(path)?;
         if let Ok(about) = std::fs::symlink_metadata(path) {
-            if !about.file_type().is_socket() || !is_abandoned(&address)? {
+            if !about.file_type().is_socket() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            if !is_abandoned(&address)? {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             std::fs::remove_file(path)?;
@@ -171,7 +187,8 @@ impl Door {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.bind(&address)?;
         let file = file_id(path).map(|id| (path.to_owned(), id));
-        let door = Door { socket, address: format!("unix:{}", path.display()), file };
+        let address = format!("unix:{}", path.display());
+        let door = Door { socket, address, backlog: allowed(how.backlog), file };
         door.socket.listen(i32::try_from(how.backlog).unwrap_or(i32::MAX))?;
         Ok(door)
     }
@@ -184,6 +201,26 @@ impl Door {
     /// Can programs of other machines reach it?
     pub(crate) fn is_beyond_this_machine(&self) -> bool {
         self.net_address().is_some_and(|address| !address.ip().to_canonical().is_loopback())
+    }
+
+    /// Does who connects there come in here? The first address that does, as it is said.
+    pub(crate) fn is_reached_by(&self, to: &Target, stop: &Stop) -> Option<String> {
+        match (to, &self.file) {
+            (Target::Unix(path), Some((_, own))) => {
+                let there = std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+                (there == Some(*own)).then(|| to.to_string())
+            }
+            (Target::Net { .. }, None) => {
+                let own = self.net_address()?;
+                // What cannot be looked up now is told when a client comes.
+                let found = Address::of_all(to, stop).ok().flatten()?;
+                let leads_here = |there: &Address| {
+                    there.address.as_socket().is_some_and(|there| leads_to(canonical(there), canonical(own)))
+                };
+                found.into_iter().find(leads_here).map(|there| there.said)
+            }
+            _ => None,
+        }
     }
 
     /// The next one that waits.
@@ -200,6 +237,39 @@ impl Door {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Of a queue that was asked for, as much as the kernel keeps.
+fn allowed(backlog: u32) -> u32 {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    most.and_then(|most| most.trim().parse().ok()).map_or(backlog, |most: u32| backlog.min(most))
+}
+
+/// Does a connection to `there` reach a listener at `own`?
+fn leads_to(there: SocketAddr, own: SocketAddr) -> bool {
+    let (to, at) = (there.ip(), own.ip());
+    if there.port() != own.port() {
+        return false;
+    }
+    // To whoever connects, no address is loopback.
+    let to = match to {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    match at.is_unspecified() {
+        // Every interface: of both families where it is IPv6's. An address can be bound where it is this machine's.
+        true => (at.is_ipv6() || to.is_ipv4()) && std::net::UdpSocket::bind((to, 0)).is_ok(),
+        false => to == at,
+    }
+}
+
+/// IPv4 through a socket of IPv6 is IPv4; an address of IPv6 keeps its scope.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -278,8 +348,7 @@ impl Who {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // IPv4 through a socket of IPv6 is IPv4.
-            Who::Net(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f),
+            Who::Net(address) => f.pad(&shown(canonical(*address))),
             Who::Process(pid) => write!(f, "process {pid}"),
             Who::Unnamed => f.write_str("somebody"),
         }
@@ -313,8 +382,7 @@ impl Address {
                 // To whoever connects it is this machine, by its name: so is the file of hosts asked.
                 let host = if host.is_empty() { "localhost" } else { host };
                 let found = addresses(host, *port, Purpose::Connect, stop)?;
-                let named =
-                    |address: SocketAddr| Address { address: address.into(), said: address.to_string() };
+                let named = |address: SocketAddr| Address { address: address.into(), said: shown(address) };
                 Ok(found.map(|found| found.into_iter().map(named).collect()))
             }
         }
@@ -371,7 +439,7 @@ impl Address {
         let doing = format!("cannot connect to {}", self.said);
         match self.address.as_socket() {
             Some(address) => Failure::System { doing, trouble: trouble(address, error) },
-            None => Failure::of(doing, error, Doing::Connect),
+            None => Failure::at(doing, error, Doing::Connect, At::Unix),
         }
     }
 }
@@ -460,8 +528,50 @@ mod tests {
         drop(other);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "text").unwrap();
-        assert_eq!(open().unwrap_err().kind(), io::ErrorKind::AddrInUse, "no socket at all");
+        assert_eq!(open().unwrap_err().kind(), io::ErrorKind::AlreadyExists, "no socket at all");
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_would_come_in_again_is_known() {
+        for (listens, reached, not) in [
+            (
+                "127.0.0.1:7",
+                &["127.0.0.1:7", "0.0.0.0:7"][..],
+                &["127.0.0.1:8", "127.0.0.2:7", "[::1]:7"][..],
+            ),
+            ("[::1]:7", &["[::1]:7", "[::]:7"], &["127.0.0.1:7", "[::1]:8"]),
+            ("0.0.0.0:7", &["127.0.0.1:7", "127.0.0.2:7", "0.0.0.0:7"], &["[::1]:7", "192.0.2.1:7"]),
+            (
+                "[::]:7",
+                &["127.0.0.1:7", "[::1]:7", "[::]:7", "0.0.0.0:7"],
+                &["192.0.2.1:7", "[2001:db8::1]:7"],
+            ),
+        ] {
+            let own = listens.parse().unwrap();
+            let leads = |to: &&&str| leads_to(to.parse().unwrap(), own);
+            assert_eq!(reached.iter().filter(leads).count(), reached.len(), "{listens}");
+            assert_eq!(not.iter().filter(leads).count(), 0, "{listens}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_keeps_no_more_than_it_allows() {
+        let door = |backlog| {
+            let how = Listen { backlog, ..STREAM };
+            Door::net(SocketAddr::from(([127, 0, 0, 1], 0)), how).unwrap()
+        };
+        let huge = door(u32::MAX);
+        let kept = crate::diag::Diag::open()
+            .all(crate::diag::Protocol::Tcp)
+            .unwrap()
+            .into_iter()
+            .find(|socket| socket.local == crate::diag::Address::Net(huge.net_address().unwrap()));
+        // Without sock_diag the kernel does not tell.
+        if let Some(kept) = kept.unwrap().send_q {
+            assert_eq!(kept, huge.backlog);
+        }
+        assert!(huge.backlog < u32::MAX && door(1).backlog == 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::connect::{NotConnected, Patient, trouble};
 use crate::failure::Outcome;
-use crate::lookup::{Found, Purpose, look_up};
+use crate::lookup::{Found, Purpose, look_up, loose};
 use crate::quote::counted;
 use crate::{Record, Report, Stop, Stopped, Verdict, duration};
 
@@ -240,6 +240,9 @@ fn tell_addresses(
     }
     if let Some(canonical) = &found.canonical {
         report.means(&format!("'{}' is another name of {canonical}", asked.host))?;
+    }
+    if let Some(text) = loose(&asked.host) {
+        report.means(&text)?;
     }
     if asked.host.is_empty() {
         report.means(

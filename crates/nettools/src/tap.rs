@@ -14,7 +14,7 @@ mod weather; // what a bad network does to bytes
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -27,7 +27,7 @@ use vang_client::trouble::Doing;
 use crate::capture::conversations::Side;
 use crate::capture::write::Writer;
 use crate::failure::{Failure, Outcome, explain};
-use crate::place::{Accepted, Door, Listen, Who, connect};
+use crate::place::{Accepted, Door, Listen, Who, canonical, connect};
 use crate::wire::{Heard, Message, Said};
 use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
 pub use weather::Weather;
@@ -214,18 +214,18 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
         failed: Mutex::default(),
     };
     match (&asked.replay, &asked.listen, &asked.to) {
-        (None, Some(listen), Some(to)) => serve(&shared, listen, asked, &|connection, client, from| {
-            link::run(&shared, connection, client, from, to);
+        (None, Some(listen), Some(to)) => serve(&shared, listen, asked, &|connection, client, who| {
+            link::run(&shared, connection, client, &who, to);
         })?,
         (Some(file), Some(listen), None) => {
             let scripts = scripts(&shared, file)?;
             let next = Mutex::new(0_usize);
-            serve(&shared, listen, asked, &|connection, client, from| {
+            serve(&shared, listen, asked, &|connection, client, who| {
                 let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
                 let script = &scripts[*next % scripts.len()];
                 *next += 1;
                 drop(next);
-                replay::play(&shared, connection, script, Side::Server, client, from);
+                replay::play(&shared, connection, script, Side::Server, client, opened_by(&who));
             })?;
         }
         (Some(file), None, Some(to)) => {
@@ -279,10 +279,11 @@ fn serve(
     shared: &Shared<'_>,
     listen_at: &Target,
     asked: &Asked,
-    serve_one: &(dyn Fn(u64, &Socket, String) + Sync),
+    serve_one: &(dyn Fn(u64, &Socket, Who) + Sync),
 ) -> Result<(), Failure> {
     let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
     let Some(door) = Door::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
+    refuse_a_loop(&door, asked.to.as_ref(), shared.stop)?;
     let seed = asked.weather.is_random().then_some(asked.weather.seed);
     shared.tell(&Listening { address: door.address.clone(), to: asked.to.clone(), seed });
     let busy = Mutex::new(0_usize);
@@ -302,8 +303,8 @@ fn serve(
                     break;
                 }
             }
-            let (client, from) = match door.accept() {
-                Ok(Accepted::Connection(client, who)) => (client, opened_by(&who)),
+            let (client, who) = match door.accept() {
+                Ok(Accepted::Connection(client, who)) => (client, who),
                 // It went away before we came.
                 Ok(Accepted::Nobody) => continue,
                 Ok(Accepted::Full(error)) | Err(error) => {
@@ -318,7 +319,7 @@ fn serve(
             *busy.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let busy = &busy;
             let thread = std::thread::Builder::new().spawn_scoped(scope, move || {
-                serve_one(connections, &client, from);
+                serve_one(connections, &client, who);
                 *busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             });
             if let Err(error) = thread {
@@ -334,6 +335,17 @@ fn serve(
     Ok(())
 }
 
+/// What a tap passes on to itself comes in again, and never ends.
+fn refuse_a_loop(door: &Door, to: Option<&Target>, stop: &Stop) -> Result<(), Failure> {
+    match to.and_then(|to| door.is_reached_by(to, stop).map(|there| (to, there))) {
+        Some((to, there)) => Err(Failure::Usage(format!(
+            "'{to}' leads to {there}, where this tap listens itself ({}): name the server's own address",
+            door.address
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Who opened a connection, in words.
 fn opened_by(who: &Who) -> String {
     match who {
@@ -344,9 +356,5 @@ fn opened_by(who: &Who) -> String {
 
 /// An end of a connection; a Unix socket has no address. IPv4 through a socket of IPv6 is IPv4.
 fn address(found: io::Result<SockAddr>) -> Option<SocketAddr> {
-    let address = found.ok()?.as_socket()?;
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => Some(SocketAddr::new(ip, address.port())),
-        IpAddr::V6(_) => Some(address),
-    }
+    found.ok()?.as_socket().map(canonical)
 }

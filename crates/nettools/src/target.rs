@@ -2,10 +2,12 @@
 //! anything is asked of the network.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use vang_client::address::loose_ipv4;
 
 /// A place as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum BadTarget {
     Brackets(String),
     /// A number without a colon: `getaddrinfo` would take it for an IPv4 address (80 is 0.0.0.80), which nobody means.
     Alone(String),
+    /// An IPv4 address as only some programs read it, and as this system's resolver does.
+    Loose(String, Ipv4Addr),
     /// Nothing was typed.
     Empty,
 }
@@ -45,6 +49,13 @@ impl fmt::Display for BadTarget {
                 write!(
                     f,
                     "'{typed}' is a number alone: a port is localhost:{typed}, or :{typed} for every interface"
+                )
+            }
+            BadTarget::Loose(host, means) => {
+                write!(
+                    f,
+                    "'{host}' is {means} to some programs, and to others another address or none; write {means}, if \
+                     that is meant"
                 )
             }
             BadTarget::Empty => {
@@ -80,6 +91,11 @@ impl FromStr for Target {
                 None => return Err(BadTarget::Brackets(typed.to_owned())),
             };
             return Ok(Target::Net { host: host.to_owned(), port });
+        }
+        let host = typed.split(':').next().unwrap_or(typed);
+        let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(means) = loose_ipv4(host).filter(|_| !is_number || typed.len() > host.len()) {
+            return Err(BadTarget::Loose(host.to_owned(), means));
         }
         match typed.matches(':').count() {
             0 if typed.bytes().all(|byte| byte.is_ascii_digit()) => Err(BadTarget::Alone(typed.to_owned())),
@@ -156,6 +172,9 @@ mod tests {
             ("[]:80", "stands in brackets"),
             ("[localhost]:80", "stands in brackets"),
             ("80", "a port is localhost:80, or :80 for every interface"),
+            ("010.0.0.1:7", "'010.0.0.1' is 8.0.0.1 to some programs"),
+            ("127.1", "'127.1' is 127.0.0.1 to some programs"),
+            ("2130706433:7", "'2130706433' is 127.0.0.1 to some programs"),
             ("", "nothing was given"),
             ("unix:", "nothing was given"),
         ] {

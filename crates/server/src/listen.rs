@@ -151,7 +151,8 @@ impl ListenAddr {
                 Ok(vec![opened.map_err(io)?])
             }
             ListenAddr::Tcp { host, port } => {
-                let name = format!("{host}:{port}");
+                let brackets = host.contains(':');
+                let name = if brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
                 let io = |source| ListenError::Io { addr: name.clone(), source };
                 let resolve = |source| ListenError::Resolve { addr: name.clone(), source };
                 let addrs: Vec<SocketAddr> =

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::net::Ipv6Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,7 +108,8 @@ fn make(folder: &Path, own: &TlsFiles, names: &[String]) -> Result<(), TlsError>
     let library = |error: rcgen::Error| TlsError::Library(error.to_string());
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(library)?;
     // A name in other letters has no place in a certificate; browsers ask for it in ASCII (punycode) anyway.
-    let names: Vec<String> = names.iter().filter(|name| name.is_ascii()).cloned().collect();
+    let names: Vec<String> =
+        names.iter().filter(|name| name.is_ascii()).map(|name| without_scope(name).to_owned()).collect();
     let mut params = CertificateParams::new(names).map_err(library)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "vang");
@@ -125,6 +127,15 @@ fn make(folder: &Path, own: &TlsFiles, names: &[String]) -> Result<(), TlsError>
         write_whole(path, pem.as_bytes()).map_err(|source| io("write", path, source))?;
     }
     Ok(())
+}
+
+/// An address goes into a certificate as its bytes (RFC 5280, 4.2.1.6), which have no place for the scope that is this
+/// machine's own word for a cable.
+fn without_scope(name: &str) -> &str {
+    match name.split_once('%') {
+        Some((ip, _)) if ip.parse::<Ipv6Addr>().is_ok() => ip,
+        _ => name,
+    }
 }
 
 /// The file is there whole or not at all, and for its owner only.
@@ -167,6 +178,18 @@ mod tests {
         // A start that was cut before the key: both are made again.
         fs::remove_file(folder.join("key.pem")).unwrap();
         assert_ne!(load(None, &folder, &names()).unwrap().fingerprint, first.fingerprint);
+    }
+
+    #[test]
+    fn an_address_stands_in_the_own_certificate_as_its_bytes_without_a_scope() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("tls");
+        load(None, &folder, &["fe80::a%va".to_owned(), "x%y.example".to_owned()]).unwrap();
+        let pem = CertificateDer::from_pem_file(folder.join("certificate.pem")).unwrap();
+        let has = |part: &[u8]| pem.windows(part.len()).any(|bytes| bytes == part);
+        let address = "fe80::a".parse::<Ipv6Addr>().unwrap().octets();
+        // Context tag 7, iPAddress, of 16 bytes.
+        assert!(has(&[&[0x87, 16][..], &address].concat()) && !has(b"%va") && has(b"x%y.example"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use clap::{ArgMatches, Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use vang_client::trouble::plain;
+use vang_client::address::{BadPlace, loose_ipv4, shown};
+use vang_client::trouble::{At, explain_at, plain};
 use vang_client::{Doing, explain};
 use vang_journal::{DataFolder, FolderError};
 use vang_nettools::is_ignored;
@@ -158,6 +159,13 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     for given in &args.limits {
         limits.set(given).map_err(usage)?;
     }
+    for addr in &args.listen {
+        if let ListenAddr::Tcp { host, .. } = addr
+            && let Some(means) = loose_ipv4(host)
+        {
+            return Err(usage(BadPlace::LooseIpv4 { host: host.clone(), means }).into());
+        }
+    }
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     Ok(Config {
         listen: args.listen.clone(),
@@ -284,7 +292,7 @@ fn start_log(args: &ServeArgs) -> anyhow::Result<LogFilter> {
 fn announce(addresses: &[String]) {
     for address in addresses {
         // A closed stdout is no reason not to serve.
-        let _ = writeln!(std::io::stdout(), "listening on {address}");
+        let _ = writeln!(std::io::stdout(), "listening on {}", typed(address));
     }
     let _ = std::io::stdout().flush();
 }
@@ -292,27 +300,42 @@ fn announce(addresses: &[String]) {
 /// Tells people how to talk to it, on stderr.
 fn greet(addresses: &[String], data: &Path, key: Option<&str>, is_stopped_by_ctrl_c: bool) {
     let Some(first) = addresses.first() else { return };
-    let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {first}") };
-    let page = match first.parse::<SocketAddr>() {
-        Ok(addr) if addr.ip().is_unspecified() => format!("    http://localhost:{}/\n", addr.port()),
-        Ok(addr) => format!("    http://{addr}/\n"),
-        Err(_) => String::new(),
-    };
+    let typed = typed(first);
+    let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {typed}") };
+    let page = page(first);
+    let browser = if page.is_some() { "in a browser or " } else { "" };
+    let page = page.map_or(String::new(), |url| format!("    {url}\n"));
     let stop = match is_stopped_by_ctrl_c {
         true => "Ctrl-C stops it.".to_owned(),
         false => format!("`kill {}` stops it.", std::process::id()),
     };
     let _ = write!(
         std::io::stderr(),
-        "\n  Talk to it in a browser or from another terminal (messages are kept in {}):\n\n{page}    \
+        "\n  Talk to it {browser}from another terminal (messages are kept in {}):\n\n{page}    \
          vang tail general --since 0{server}\n    \
          vang send general \"hello\"{server}\n    \
-         vang request {first} search morpheus\n\n  {stop}\n\n",
+         vang request {typed} search morpheus\n\n  {stop}\n\n",
         data.display(),
     );
     if let Some(key) = key {
         let _ = writeln!(std::io::stderr(), "  From other machines by TLS; its key is {key}\n");
     }
+}
+
+/// The page's URL, where a browser can have one: none takes the scope that a link-local address needs, and none knows
+/// Unix sockets.
+fn page(listens: &str) -> Option<String> {
+    let addr: SocketAddr = listens.parse().ok()?;
+    match addr {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => None,
+        addr if addr.ip().is_unspecified() => Some(format!("http://localhost:{}/", addr.port())),
+        addr => Some(format!("http://{addr}/")),
+    }
+}
+
+/// A place as people type it: the scope of an address by its interface's name.
+fn typed(listens: &str) -> String {
+    listens.parse().map_or(listens.to_owned(), shown)
 }
 
 /// A mistake in what was typed: exit code 2.
@@ -324,7 +347,11 @@ fn usage(error: impl std::fmt::Display) -> Failure {
 pub(crate) fn explained(error: &ServeError) -> Failure {
     match error {
         ServeError::Listen(ListenError::Io { addr, source }) => {
-            let trouble = explain(source, Doing::Bind);
+            let trouble = match (addr.strip_prefix("unix:"), addr.parse()) {
+                (Some(_), _) => explain_at(source, Doing::Bind, At::Unix),
+                (None, Ok(address)) => explain_at(source, Doing::Bind, At::Net(address)),
+                (None, Err(_)) => explain(source, Doing::Bind),
+            };
             Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
         ServeError::Listen(ListenError::Resolve { addr, source }) => {

@@ -214,6 +214,10 @@ impl Peer {
         );
         match self.give(answers.as_bytes()).and_then(|_| self.wire.end_writing()) {
             Ok(()) => Step::Gone(How::Answered),
+            // It was reset before; what was reading did not notice it.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                self.broke(&io::ErrorKind::ConnectionReset.into())
+            }
             Err(error) => self.broke(&error),
         }
     }

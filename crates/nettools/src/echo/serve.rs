@@ -153,6 +153,7 @@ impl Server {
             },
             model: Some(asked.model).filter(|_| !asked.udp),
             backlog: Some(asked.backlog).filter(|_| !asked.udp),
+            may_wait: Some(door.backlog).filter(|_| !asked.udp),
             key: tls.as_ref().map(|own| own.fingerprint.as_str()),
         })?;
         if door.is_beyond_this_machine() {

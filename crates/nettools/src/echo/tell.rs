@@ -28,6 +28,8 @@ pub(super) struct Listening<'a> {
     pub(super) kind: &'static str,
     pub(super) model: Option<Model>,
     pub(super) backlog: Option<u32>,
+    /// Of that, as many as the system allows.
+    pub(super) may_wait: Option<u32>,
     pub(super) key: Option<&'a str>,
 }
 
@@ -38,8 +40,11 @@ impl Record for Listening<'_> {
 impl fmt::Display for Listening<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "listening on {} ({}", self.address, self.kind)?;
-        if let (Some(model), Some(backlog)) = (self.model, self.backlog) {
-            write!(f, ", model {model}, backlog {backlog}")?;
+        if let (Some(model), Some(backlog), Some(may_wait)) = (self.model, self.backlog, self.may_wait) {
+            write!(f, ", model {model}, backlog {may_wait}")?;
+            if may_wait < backlog {
+                write!(f, ": the system allows no more (net.core.somaxconn); {backlog} was asked for")?;
+            }
         }
         f.write_str(")")?;
         self.key

@@ -20,7 +20,8 @@ use super::socket::{Came, IcmpSocket, Refused, Way};
 use super::tally::{Summary, Tally};
 use super::told::{Answered, Begins, Lost, Unreached, us};
 use super::{Asked, family};
-use crate::failure::{Outcome, explain};
+use crate::connect::trouble;
+use crate::failure::Outcome;
 use crate::{Failure, Report, Stop, Stopped, Verdict};
 
 /// Probes that are remembered after they were sent, so that a late answer and a duplicate are known for what they are:
@@ -175,7 +176,7 @@ impl Ping<'_> {
             probe.state = State::Failed;
         }
         self.tally.errors += 1;
-        let trouble = explain(&error, Doing::Connect);
+        let trouble = trouble(self.to, &error);
         let name = trouble.name.clone().into_owned();
         self.own = Some(trouble);
         let (seq, kind) = (Some(seq), None);
@@ -271,7 +272,7 @@ impl Ping<'_> {
                 self.family.name_of(kind).to_owned()
             }
             None => {
-                let trouble = explain(&io::Error::from_raw_os_error(refused.errno), Doing::Connect);
+                let trouble = trouble(self.to, &io::Error::from_raw_os_error(refused.errno));
                 let name = trouble.name.clone().into_owned();
                 self.own = Some(trouble);
                 name
@@ -376,7 +377,7 @@ pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, F
     let cannot = |error: io::Error| Failure::of(format!("cannot ping {}", to.ip()), &error, Doing::Connect);
     let began = Instant::now();
     if let Err(error) = socket.send(to, seq, &data) {
-        return Ok(Once::Refused(format!("this machine: {}", explain(&error, Doing::Connect).name)));
+        return Ok(Once::Refused(format!("this machine: {}", trouble(to, &error).name)));
     }
     loop {
         let left = asked.wait.saturating_sub(began.elapsed());
@@ -394,9 +395,7 @@ pub(super) fn once(asked: &Asked, to: SocketAddr, stop: &Stop) -> Result<Once, F
                 let from = refused.from.map_or_else(|| "this machine".to_owned(), |from| from.to_string());
                 let said = match refused.kind {
                     Some(kind) => format!("{} ({kind})", family.name_of(kind)),
-                    None => explain(&io::Error::from_raw_os_error(refused.errno), Doing::Connect)
-                        .name
-                        .into_owned(),
+                    None => trouble(to, &io::Error::from_raw_os_error(refused.errno)).name.into_owned(),
                 };
                 return Ok(Once::Refused(format!("{from}: {said}")));
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::icmp::Kind;
-use crate::{Record, duration, size};
+use crate::{Record, counted, duration};
 
 /// What is measured, from ICMP up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl fmt::Display for Begins {
         let Begins { host, address, family, socket, .. } = self;
         let host = if host.is_empty() { "the empty host" } else { host };
         write!(f, "{host} is {address} ({family}); ICMP echo by {socket}, ")?;
-        write!(f, "{} of data", size(self.size.into()))?;
+        // Exact: who looks for the longest packet that passes counts bytes.
+        write!(f, "{} of data", counted(self.size.into(), "byte", "bytes"))?;
         self.ttl.map_or(Ok(()), |ttl| write!(f, ", TTL {ttl}"))
     }
 }
@@ -134,7 +135,7 @@ impl fmt::Display for Unreached {
             write!(f, ", seq {seq}")?;
         }
         if let Some(mtu) = self.mtu {
-            write!(f, ", packets of at most {} go on there", size(mtu.into()))?;
+            write!(f, ", packets of at most {mtu} bytes go on there")?;
         }
         self.time.map_or(Ok(()), |time| write!(f, ", {}", duration(time)))
     }
@@ -162,4 +163,22 @@ impl fmt::Display for Lost {
 /// As objects have times: microseconds.
 pub(crate) fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_by_which_a_path_is_measured_are_exact() {
+        let (name, from) = ("fragmentation required and DF set".to_owned(), "192.0.2.1".parse().ok());
+        let (kind, time_us, time) = (None, None, None);
+        let refused = Unreached { seq: Some(1), from, kind, name, mtu: Some(1_400), time_us, time };
+        assert!(refused.to_string().ends_with(", packets of at most 1400 bytes go on there"), "{refused}");
+        let ip = "192.0.2.1".parse().unwrap();
+        let (host, socket) = ("x".to_owned(), super::super::socket::Way::Raw);
+        let begins = Begins { host, address: ip, family: "IPv4", socket, size: 1_472, ttl: None };
+        assert!(begins.to_string().ends_with(", 1472 bytes of data"), "{begins}");
+    }
 }

@@ -159,6 +159,7 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
         }
         Filled::Stopped(Stopped::TimedOut) => Verdict::TimedOut,
         // Whether it would have been the last refusal nobody knows; that there was one is what was asked.
+        // With --fix more was asked than whether write would block.
         Filled::Stopped(Stopped::Asked) if writer.first_refusal.is_some() && !asked.fix => Verdict::Good,
         Filled::Stopped(Stopped::Asked) => Verdict::Bad,
     };

@@ -12,10 +12,10 @@ use serde::Serialize;
 use socket2::Socket;
 
 use super::weather::{Chance, Way};
-use super::{Shared, address};
+use super::{Shared, address, opened_by};
 use crate::capture::conversations::Side;
 use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
-use crate::place::connect;
+use crate::place::{Who, canonical, connect};
 use crate::wire::{Awaited, Reader};
 use crate::{Record, Stopped, Target, duration, quoted, size};
 
@@ -92,7 +92,8 @@ struct End<'a> {
     fresh: Option<Instant>,
 }
 
-pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, from: String, to: &Target) {
+pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, who: &Who, to: &Target) {
+    let from = opened_by(who);
     shared.tell(&Opened { conversation: connection, from: from.clone() });
     shared.explain(|| "accept: a connection that waited in the kernel's queue is ours".to_owned());
     let server = match connect(to, shared.report, shared.stop, |_| Ok(())) {
@@ -113,8 +114,9 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, from: S
     };
     let mut recorded = None;
     shared.record(|writer, now| {
-        let [from_end, to_end] = match (address(client.peer_addr()), address(client.local_addr())) {
-            (Some(from), Some(to)) => [from, to],
+        // As accept said: whoever has reset the connection since then has no address any more.
+        let [from_end, to_end] = match (who, address(client.local_addr())) {
+            (Who::Net(from), Some(to)) => [canonical(*from), to],
             _ => {
                 let stands = unix_client(connection);
                 writer.comment(format!("connection {connection}, opened by {from}; {stands} stands for it"));

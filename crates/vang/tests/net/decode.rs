@@ -192,7 +192,9 @@ fn pcap(packet: &[u8], kept: usize) -> Vec<u8> {
 
 #[test]
 fn what_is_nothing_to_decode_is_said_and_nothing_else() {
-    let ethernet = |kind: [u8; 2]| [&[2; 12][..], &kind, &[0x45; 60]].concat();
+    // TCP without a header's length.
+    let ip = [&[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6][..], &[0; 50]].concat();
+    let ethernet = |kind: [u8; 2]| [&[2; 12][..], &kind, &ip].concat();
     let mut only_header = talk();
     only_header.truncate(u32::from_le_bytes(only_header[4..8].try_into().unwrap()) as usize);
     let unknown_block = [&only_header[..], &[9, 9, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0]].concat();

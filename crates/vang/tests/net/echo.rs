@@ -245,6 +245,57 @@ fn one_by_one_the_second_waits_until_the_first_has_gone() {
 }
 
 #[test]
+fn a_queue_that_is_longer_than_the_system_allows_is_told_as_what_it_is() {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let (most, more) = (most.trim().to_owned(), (most.trim().parse::<u32>().unwrap() + 1).to_string());
+    for listen in [&["--listen", "127.0.0.1:0"][..], &["--unix", "s"]] {
+        let dir = folder();
+        let said = |backlog: &str| {
+            let mut command = vang();
+            command.current_dir(dir.path()).args(["net", "echo", "serve", "--explain", "--backlog", backlog]);
+            let mut tail = Tail::start({
+                command.args(listen);
+                command
+            });
+            [tail.said("until they are accepted"), tail.line()].concat()
+        };
+        let usual = said(&most);
+        assert!(
+            usual.contains(&format!("up to {most} wait until"))
+                && usual.contains(&format!("backlog {most})")),
+            "{usual}"
+        );
+        let capped = said(&more);
+        assert!(
+            capped.contains(&format!("up to {most} wait (net.core.somaxconn; {more} was asked for)")),
+            "{capped}"
+        );
+        assert!(capped.contains(&format!("backlog {most}: the system allows no more")), "{capped}");
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_before_its_answer_has_broken_it_off_in_every_model() {
+    for model in MODELS {
+        let greets = if ["sequential", "threads"].contains(&model) { &["--greet"][..] } else { &[] };
+        let mut server = Echo::serve(&[&["--model", model], greets].concat());
+        for _ in 0..3 {
+            let client = TcpStream::connect(&server.address).unwrap();
+            socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            drop(client);
+            let closed = server.next("closed");
+            assert_eq!(closed["how"], "reset", "{model}: {closed}");
+            // It closes in order, but reads no answer: its kernel resets what comes then, sooner or later.
+            let mut client = TcpStream::connect(&server.address).unwrap();
+            client.write_all(b"x").unwrap();
+            drop(client);
+            let closed = server.next("closed");
+            assert_ne!(closed["how"], "failed", "{model}: {closed}");
+        }
+    }
+}
+
+#[test]
 fn a_connection_that_waits_for_ever_disturbs_nobody_but_in_the_sequential_model() {
     for model in ["threads", "selector", "async"] {
         let server = Echo::serve(&["--model", model]);

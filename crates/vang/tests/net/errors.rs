@@ -223,8 +223,14 @@ fn permission_denied_by_a_firewall_of_this_machine() {
         &["stall", "send", "10.97.0.1:80"],
     ] {
         let said = says(hosts.vang(0, &[&["net"], tool].concat()), 1);
-        let cause = "is the socket another user's, or does a firewall of this machine forbid it?";
-        has(&said, "permission denied", cause, "look at the firewall's rules");
+        let cause = "is it a broadcast address, which a socket must ask for (SO_BROADCAST), or does a route or a firewall \
+                     of this machine forbid it?";
+        has(
+            &said,
+            "permission denied",
+            cause,
+            "`ip route get ADDRESS` says `broadcast`, or shows what forbids it",
+        );
     }
 }
 
@@ -283,4 +289,84 @@ fn a_link_local_address_without_its_scope() {
         let cause = "a link-local address is valid on one cable, and nobody said which";
         has(&said, "scope missing", cause, "name the interface behind it, as in fe80::1%eth0");
     }
+}
+
+#[test]
+fn what_is_wrong_at_a_path_has_nothing_to_do_with_ports() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("file"), "text").unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(at("taken")).unwrap();
+    let _datagrams = std::os::unix::net::UnixDatagram::bind(at("datagrams")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(at("left")).unwrap());
+    let listen = |name: &str| format!("unix:{}", at(name).display());
+    let data = at("data");
+    for (place, name, cause, advice) in [
+        (
+            listen("file"),
+            "file exists",
+            "what is at that path is no socket, and is not replaced",
+            "remove the file",
+        ),
+        (
+            listen("taken"),
+            "address in use",
+            "does another program, or another vang, listen at that path already?",
+            "stop it, or name another path",
+        ),
+        (
+            listen("none/s"),
+            "no such folder",
+            "the folder in which the socket shall be is not there",
+            "mkdir -p",
+        ),
+        (listen("file/s"), "not a folder", "a part of the path is a file", "check the path"),
+    ] {
+        for tool in [
+            &["net", "echo", "serve"][..],
+            &["net", "stall", "serve"],
+            &["serve", "--data", data.to_str().unwrap()],
+        ] {
+            let mut command = vang();
+            command.args(tool).args(["--listen", &place]);
+            let said = says(command, 1);
+            has(&said, name, cause, advice);
+            assert!(!said.contains("port"), "{said}");
+        }
+    }
+    for (place, name, cause) in [
+        (listen("left"), "connection refused", "nobody listens at that path"),
+        (listen("file"), "connection refused", "nobody listens at that path"),
+        (listen("datagrams"), "socket of another kind", "it takes datagrams, and this is a connection"),
+    ] {
+        for tool in [
+            &["net", "echo", "send", &place][..],
+            &["net", "stall", "send", &place],
+            &["rooms", "--server", &place],
+        ] {
+            let mut command = vang();
+            command.args(tool);
+            let said = says(command, 1);
+            assert!(said.contains(&format!("{name} (")) && said.contains(cause), "{said}");
+            assert!(!said.contains("port") && !said.contains("host"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_broadcast_address_is_told_as_one_and_a_blackhole_has_nothing_to_do_with_paths() {
+    let hosts = Hosts::in_a_row(2);
+    hosts.sh(0, "ip route add blackhole 192.0.2.0/24");
+    for args in [
+        &["net", "ping", "10.9.1.255", "-c", "1", "--interval", "10ms"][..],
+        &["net", "echo", "send", "10.9.1.255:7", "--udp"],
+    ] {
+        let said = says(hosts.vang(0, args), 1);
+        assert!(
+            said.contains("is it a broadcast address, which a socket must ask for (SO_BROADCAST)"),
+            "{said}"
+        );
+    }
+    let said = says(hosts.vang(0, &["net", "echo", "send", "192.0.2.1:7"]), 1);
+    assert!(!said.contains("path") && said.contains("is its route a blackhole"), "{said}");
 }

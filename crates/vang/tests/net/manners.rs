@@ -2,7 +2,7 @@
 //! summary; with `--json` each line is an object and nothing else; its exit code can be relied on. By both families.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -114,12 +114,13 @@ fn ends(args: &[String], by: By) -> (i32, Value) {
 }
 
 fn each(judge: impl Fn(Codes, &[String])) {
-    let hosts: [(&str, TcpListener); 2] = [
-        ("127.0.0.1", TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()),
-        ("::1", TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap()),
-    ];
-    for (host, mute) in &hosts {
-        for (codes, args) in tools(host, mute.local_addr().unwrap().port()) {
+    for (host, ip) in [("127.0.0.1", IpAddr::from(Ipv4Addr::LOCALHOST)), ("::1", Ipv6Addr::LOCALHOST.into())]
+    {
+        let count = tools(host, 0).len();
+        for at in 0..count {
+            // Each has one of its own: what an earlier tool left in the queue of those who wait is no trouble of this one's.
+            let mute = TcpListener::bind((ip, 0)).unwrap();
+            let (codes, args) = tools(host, mute.local_addr().unwrap().port()).swap_remove(at);
             judge(codes, &args);
         }
     }

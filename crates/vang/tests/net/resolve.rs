@@ -152,3 +152,38 @@ fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
     assert_eq!((&all["event"], &all["resolved_us"]), (&"summary".into(), &Value::Null));
     assert_eq!(waits.wait().code(), Some(1));
 }
+
+#[test]
+fn an_ipv4_address_that_programs_read_differently_does_not_pass_without_a_word() {
+    for (host, word, rule) in [
+        (
+            "010.0.0.1",
+            "'010.0.0.1' is 8.0.0.1 to this system's resolver",
+            "a number that begins with 0 is read as octal",
+        ),
+        ("0x7f.0.0.1", "'0x7f.0.0.1' is 127.0.0.1 to", "one that begins with 0x as hexadecimal"),
+        ("127.1", "'127.1' is 127.0.0.1 to", "of fewer than four numbers the last fills the rest"),
+    ] {
+        let (lines, stderr) = said(resolve(&[host]));
+        assert!(
+            lines.contains(word) && lines.contains(rule) && lines.contains("RFC 6943"),
+            "{lines} {stderr}"
+        );
+        // Where it is not explained it is not taken, with what to write instead.
+        let means = word.split_whitespace().nth(2).unwrap();
+        let place = format!("{host}:7441");
+        for args in [
+            &["net", "doctor", &place][..],
+            &["net", "echo", "send", &place],
+            &["rooms", "--server", &place],
+            &["serve", "--data", "/nonexistent", "--listen", &place],
+        ] {
+            let output = vang().args(args).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            assert!(stderr.contains(&format!("write {means}, if that is meant")), "{stderr}");
+        }
+    }
+    let (lines, _) = said(resolve(&["127.0.0.1"]));
+    assert!(!lines.contains("octal") && !lines.contains("RFC 6943"), "{lines}");
+}

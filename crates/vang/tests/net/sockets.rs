@@ -11,7 +11,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{PATIENCE, Tail, folder, vang};
+use crate::harness::{PATIENCE, Server, Tail, folder, vang};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "::1"];
 
@@ -497,7 +497,69 @@ fn filters_that_nobody_could_mean_are_refused() {
             "{state}: and the summary"
         );
     }
-    assert_eq!(look(&["--port", &port.to_string(), "--process", "nobody-has-this-name"]).len(), 1);
+}
+
+#[test]
+fn a_process_is_found_by_its_whole_name_and_one_that_is_not_there_is_told_so() {
+    let dir = folder();
+    let copy = dir.path().join("telegram-desktop-server");
+    std::fs::copy(env!("CARGO_BIN_EXE_vang"), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    command.args(["net", "stall", "serve", "--listen", "127.0.0.1:0", "--json"]);
+    let mut serves = Tail::start(command);
+    let address = serves.json()["address"].clone();
+    for name in ["telegram-desktop-server", "telegram-deskto", &serves.pid().to_string()] {
+        let found = look(&["--process", name, "--state", "listen"]);
+        assert_eq!((found.len(), &found[0]["local"]), (2, &address), "{name}: {found:?}");
+    }
+    for (name, code, text) in [
+        ("telegram-desktop-client", 1, "no process has the name or the number 'telegram-desktop-client'"),
+        ("nobody-has-this-name", 1, "no process has the name or the number 'nobody-has-this-name'"),
+        ("telegram-desktop-server", 0, "is process "),
+    ] {
+        let output =
+            vang().args(["net", "sockets", "--process", name, "--state", "closing"]).output().unwrap();
+        let lines = String::from_utf8_lossy(&output.stdout);
+        assert!(lines.contains("0 sockets") && lines.contains(text), "{lines}");
+        assert_eq!(output.status.code(), Some(code), "{lines}");
+    }
+}
+
+/// As `ss` shows it, and as it can be typed again.
+#[test]
+fn the_scope_of_an_address_is_its_interfaces_name_wherever_it_is_shown() {
+    let hosts = Hosts::in_a_row(2);
+    let dir = folder();
+    let address = hosts.link_local(0, "up1");
+    let place = format!("[{address}%up1]:0");
+    let mut serves = Tail::start(hosts.vang(0, &["net", "echo", "serve", "--json", "--listen", &place]));
+    let listens = serves.json()["address"].as_str().unwrap().to_owned();
+    assert!(listens.starts_with(&format!("[{address}%up1]:")), "{listens}");
+    let output = hosts.vang(0, &["net", "echo", "send", &listens]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let mut connected = serves.json();
+    while connected["event"] != "connected" {
+        connected = serves.json();
+    }
+    let peer = connected["peer"].as_str().unwrap().to_owned();
+    assert!(peer.starts_with(&format!("[{address}%up1]:")), "{peer}");
+    let output = hosts.vang(0, &["net", "sockets", "--json", "--state", "listen"]).output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(lines.contains(&format!("\"local\":\"{listens}\"")), "{lines}");
+
+    let data = dir.path().join("data");
+    let mut command = hosts.vang(0, &["serve", "--listen", &place, "--data"]);
+    command.arg(&data);
+    let server = Server::spawn(command, &data);
+    assert!(server.addr.starts_with(&format!("[{address}%up1]:")), "{}", server.addr);
+    // No browser takes a scope.
+    let log = server.log();
+    assert!(!log.contains("http://") && !log.contains("in a browser"), "{log}");
+
+    let mut command = hosts.vang(0, &["serve", "--listen", "[2001:db8::7]:7009", "--data"]);
+    let output = command.arg(dir.path().join("other")).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("cannot listen on [2001:db8::7]:7009: address not available"), "{stderr}");
 }
 
 /// Only root may become somebody else: to others, root's sockets are the ones they may not look into.
@@ -566,7 +628,6 @@ fn names_with_line_ends_and_escapes_in_them_make_no_lines_of_their_own() {
 fn link_local_sockets_have_their_scope() {
     let hosts = Hosts::in_a_row(2);
     let far = hosts.link_local(1, "down1");
-    let index = hosts.sh(1, "ip -o link show dev down1").split(':').next().unwrap().to_owned();
     let mut command = hosts.vang(1, &["net", "echo", "serve", "--listen", &format!("[{far}%down1]:7000")]);
     command.stderr(std::process::Stdio::null());
     let mut serving = Tail::start(command);
@@ -576,7 +637,7 @@ fn link_local_sockets_have_their_scope() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (_, text) = told(1, &["net", "sockets", "--port", "7000"]);
-    assert!(text.contains(&format!("[{far}%{index}]:7000")), "{text}");
+    assert!(text.contains(&format!("[{far}%down1]:7000")), "{text}");
     let place = format!("[{far}%up1]:7000");
     let (code, text) = told(0, &["net", "doctor", &place]);
     assert!(code == Some(0) && text.contains("ok     icmp "), "{text}");

@@ -10,6 +10,7 @@ use serde_json::Value;
 use vang_nettools::capture::conversations::Side;
 use vang_nettools::capture::write::Writer;
 
+use crate::harness::hosts::Hosts;
 use crate::harness::{
     PATIENCE, Server, Tail, exchange, folder, guide, message, read_message, refusing, request, vang,
 };
@@ -538,7 +539,7 @@ fn a_socket_file_of_a_tap_that_was_killed_is_replaced_and_no_other_file_is() {
     tail.wait();
     std::fs::write(&path, "precious").unwrap();
     let output = vang().args(["net", "tap", "--listen", &place, "--to", "127.0.0.1:1"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("address in use"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("file exists"), "{output:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }
 
@@ -551,4 +552,59 @@ fn what_was_to_end_by_itself_and_did_not_is_timed_out() {
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("0 connections in "), "{output:?}");
     }
+}
+
+#[test]
+fn a_tap_that_would_talk_to_itself_is_refused() {
+    // In a network of its own, where nobody else has this port.
+    let (hosts, port) = (Hosts::in_a_row(1), 7_618);
+    let folder = folder();
+    let socket = format!("unix:{}", folder.path().join("s").display());
+    for (listen, to) in [
+        (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
+        (format!("127.0.0.1:{port}"), format!("localhost:{port}")),
+        (format!("127.0.0.1:{port}"), format!(":{port}")),
+        (format!(":{port}"), format!("[::1]:{port}")),
+        (format!("0.0.0.0:{port}"), format!("127.0.0.2:{port}")),
+        (socket.clone(), socket),
+    ] {
+        let output = hosts.vang(0, &["net", "tap", "--listen", &listen, "--to", &to]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{listen} {to}: {output:?}");
+        assert!(
+            stderr.contains("where this tap listens itself") && stderr.contains("the server's own address"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn who_resets_at_once_is_recorded_by_its_address() {
+    let folder = folder();
+    let file = folder.path().join("reset.pcapng");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            // Until it is reset.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let mut tap = Tap::start(&address, &["--record", file.to_str().unwrap()]);
+    let mut own = Vec::new();
+    for _ in 0..5 {
+        let client = TcpStream::connect(&tap.address).unwrap();
+        own.push(client.local_addr().unwrap().to_string());
+        socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        tap.next("closed");
+    }
+    let output = vang().args(["net", "decode", "--json"]).arg(&file).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let objects = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let clients: Vec<String> = objects
+        .filter(|object| object["event"] == "conversation")
+        .map(|object| object["client"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(clients, own);
 }
