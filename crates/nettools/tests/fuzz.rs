@@ -73,7 +73,7 @@ fn fuzz_capture() {
                 }
             }
             assert!(fragments.held() <= fragments::WAITING_BYTES_MAX);
-            for link in [0, 1, 12, 101, 113, 228, 276] {
+            for link in [0, 1, 9, 12, 51, 100, 101, 104, 109, 113, 117, 166, 219, 228, 239, 276] {
                 match packet::read(link, bytes) {
                     Ok(segment) => assert!(segment.bytes.len() <= bytes.len() && segment.cut <= 1 << 17),
                     Err(Other::Fragment(Some(fragment))) => {
