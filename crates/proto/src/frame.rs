@@ -123,6 +123,8 @@ pub enum Part {
 pub struct Decoder {
     limits: Limits,
     buffer: BytesMut,
+    /// Bytes of memory behind `buffer`, of which a part may be used up.
+    allocated: usize,
     header: Option<Header>,
     /// Content too long for one buffer, while it comes.
     long: Option<LongContent>,
@@ -138,8 +140,12 @@ struct LongContent {
     missing: usize,
 }
 
-/// One chunk: what one read gives at the most, 64 KiB. Content up to this long stays where it came.
-const CHUNK_BYTES: usize = 1 << 16;
+/// One chunk: 60 KiB, so that allocators, which keep a little for themselves, fit many of them into their pages. Content
+/// up to this long stays where it came.
+const CHUNK_BYTES: usize = 60 << 10;
+
+/// What a chunk takes of memory, about.
+const CHUNK_MEMORY_BYTES: usize = 68 << 10;
 
 impl LongContent {
     fn begin(first: BytesMut, len: usize) -> LongContent {
@@ -187,7 +193,9 @@ impl Decoder {
                 Some(long) => long.take(bytes),
                 None => bytes,
             };
+            self.allocated = if self.buffer.is_empty() { 0 } else { self.allocated };
             self.buffer.extend_from_slice(bytes);
+            self.allocated = self.allocated.max(self.buffer.capacity());
         }
     }
 
@@ -285,7 +293,7 @@ impl Decoder {
 
     /// Bytes of memory for them.
     pub fn held_bytes(&self) -> usize {
-        let chunks = self.long.iter().flat_map(|long| &long.chunks).map(BytesMut::capacity).sum::<usize>();
-        chunks + if self.buffer.is_empty() { 0 } else { self.buffer.capacity() }
+        let chunks = self.long.as_ref().map_or(0, |long| long.chunks.len() * CHUNK_MEMORY_BYTES);
+        chunks + if self.buffer.is_empty() { 0 } else { self.allocated }
     }
 }

@@ -307,6 +307,8 @@ impl Talk {
                 session.pause(steady_now() + MEMORY_PAUSE_MS);
                 return Ok(false);
             }
+            let room = turn.read_max().min(scratch.len());
+            let scratch = &mut scratch[..room];
             match self.wire.socket.try_read(scratch) {
                 Ok(0) => {
                     self.wire.hand_in_end(&mut session, steady_now());

@@ -253,10 +253,15 @@ impl Pump {
         }
     }
 
-    /// What is in memory for clients beside what their connections hold, bytes.
+    /// What is in memory for clients beside what their sessions hold: connections, tails, the order's queue; bytes.
     fn held_beside(&self) -> u64 {
         let stats = self.hub.borrow().stats();
-        (stats.tail_bytes + stats.queue_bytes) as u64
+        (stats.tail_bytes + stats.queue_bytes) as u64 + stats.sessions as u64 * CONNECTION_BYTES
+    }
+
+    /// Is there memory for another connection?
+    pub(crate) fn may_admit(&self) -> bool {
+        !self.memory.is_full(self.held_beside())
     }
 
     /// May this connection be read, as far as memory goes?
@@ -607,7 +612,7 @@ impl Pump {
 
     fn ring(&self) {
         tell_left_out(self.watch.reports.due(Instant::now()));
-        self.memory.tidy(steady_now(), self.connections() as u64 * CONNECTION_BYTES + self.held_beside());
+        self.memory.tidy(steady_now(), self.held_beside());
         let due = self.wheel.borrow_mut().due(steady_now());
         let slots = self.slots.borrow();
         for (tick, id) in due {

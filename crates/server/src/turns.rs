@@ -35,8 +35,10 @@ const ACTIVE: Duration = Duration::from_millis(100);
 /// Least credit, µs: who has used up this much waits 5 s at the most until it counts as quiet again.
 const DEBT_US: i64 = -50_000;
 
-/// Credit grows by one part in so many of the time that passes, 1 %, beside what each turn brings.
-const CREDIT_SHARE: i64 = 100;
+/// Beside what each turn brings, credit grows with the time that passes: by one part in so many, 1 %; of more than
+/// twenty who are active each by its part of 20 %, or a round of all of them would pay for itself.
+const CREDIT_SHARE: u64 = 100;
+const CREDIT_SHARE_OF_ALL: u64 = 5;
 
 /// What one poll may be charged beside its bytes, µs, and what a byte may, in ns. Time in which the system gave the
 /// processor to another process is nobody's fault; what was really done is bounded by this.
@@ -71,23 +73,24 @@ impl Credit {
         self.bytes.set(self.bytes.get() + n);
     }
 
-    fn grown(&self, now: Instant) -> i64 {
-        now.saturating_duration_since(self.counted.get()).as_micros() as i64 / CREDIT_SHARE
+    fn grown(&self, now: Instant, active: u64) -> i64 {
+        let passed = now.saturating_duration_since(self.counted.get()).as_micros() as u64;
+        (passed / CREDIT_SHARE.max(CREDIT_SHARE_OF_ALL * active)) as i64
     }
 
-    fn is_spent(&self, now: Instant) -> bool {
+    fn is_spent(&self, now: Instant, active: u64) -> bool {
         let left = self.left_us.get();
-        left <= 0 && left + self.grown(now) <= 0
+        left <= 0 && left + self.grown(now, active) <= 0
     }
 
     /// Charges a poll in which `allowance` was free, µs; answers how much it cost, in µs.
-    fn charge(&self, began: Instant, now: Instant, allowance: u64) -> u64 {
+    fn charge(&self, began: Instant, now: Instant, allowance: u64, active: u64) -> u64 {
         let bytes = self.bytes.take() as i64;
         let least = bytes.saturating_mul(COST_PER_BYTE_NS) / 1_000;
         let most = CHARGE_US + bytes.saturating_mul(CHARGE_PER_BYTE_NS) / 1_000;
         let used = (now.saturating_duration_since(began).as_micros() as i64).clamp(least, most);
         let allowance = allowance as i64;
-        let left = (self.left_us.get() + self.grown(began) + allowance).min(2 * allowance);
+        let left = (self.left_us.get() + self.grown(began, active) + allowance).min(2 * allowance);
         self.left_us.set((left - used).max(DEBT_US));
         self.counted.set(now);
         used as u64
@@ -158,9 +161,14 @@ impl Turns {
         }
     }
 
+    /// How many are active.
+    fn active(&self) -> u64 {
+        self.active.get().max(self.were_active.get()).max(1)
+    }
+
     /// What one turn may cost, µs.
     fn turn_us(&self) -> u64 {
-        (ROUND_US / self.active.get().max(self.were_active.get()).max(1)).clamp(TURN_US_MIN, TURN_US_MAX)
+        (ROUND_US / self.active()).clamp(TURN_US_MIN, TURN_US_MAX)
     }
 
     /// A connection's turn begins.
@@ -220,7 +228,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
                 self.ticket = None;
                 true
             }
-            None if self.credit.is_spent(began) => {
+            None if self.credit.is_spent(began, self.turns.active()) => {
                 self.ticket = Some(self.turns.enter(cx.waker().clone()));
                 return Poll::Pending;
             }
@@ -228,7 +236,8 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
         };
         self.turns.count(&self.credit, began);
         let outcome = self.future.as_mut().poll(cx);
-        let used = self.credit.charge(began, Instant::now(), self.turns.turn_us());
+        let turns = &self.turns;
+        let used = self.credit.charge(began, Instant::now(), turns.turn_us(), turns.active());
         if is_busy {
             self.turns.note(used);
         }
@@ -251,11 +260,19 @@ pub(crate) struct Turn {
 const UNIT_BYTES: usize = 8 << 10;
 const UNITS_PER_LOOK: usize = 8;
 
+/// A read of less costs more than its bytes.
+const READ_BYTES_MIN: usize = 4 << 10;
+
 impl Turn {
     /// Of what all connections wait for: the longest.
     pub(crate) fn of_the_pump() -> Turn {
         let limit = Duration::from_micros(TURN_US_MAX);
         Turn { began: None, limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
+    }
+
+    /// How many bytes it may read at once: no more than it may handle.
+    pub(crate) fn read_max(&self) -> usize {
+        self.bytes_max.max(READ_BYTES_MIN)
     }
 
     /// Bytes were read.
@@ -385,14 +402,18 @@ mod tests {
         let credit = Credit::new(start);
         let mut now = start;
         for _ in 0..10_000 {
-            assert!(!credit.is_spent(now), "without a pause between them");
-            assert_eq!(credit.charge(now, now + us(40), 50), 40);
+            assert!(!credit.is_spent(now, 1_000), "without a pause between them");
+            assert_eq!(credit.charge(now, now + us(40), 50, 1_000), 40);
             now += us(40);
         }
         credit.note_bytes(100_000);
-        credit.charge(now, now + us(10), 50);
-        assert!(credit.is_spent(now), "100,000 bytes cost more than the time that it took to read them");
-        assert!(credit.is_spent(now + us(80_000)) && !credit.is_spent(now + us(100_000)), "1 % of the time");
+        credit.charge(now, now + us(10), 50, 1_000);
+        assert!(
+            credit.is_spent(now, 1_000),
+            "100,000 bytes cost more than the time that it took to read them"
+        );
+        assert!(credit.is_spent(now + us(80_000), 1) && !credit.is_spent(now + us(100_000), 20), "1 %");
+        assert!(credit.is_spent(now + us(4_000_000), 1_000), "a thousand share 20 %");
     }
 
     #[test]
@@ -401,8 +422,8 @@ mod tests {
         let credit = Credit::new(start);
         credit.note_bytes(100);
         // A ping that was interrupted for 10 ms.
-        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50), 60);
-        assert!(!credit.is_spent(start + Duration::from_millis(10)));
+        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50, 1), 60);
+        assert!(!credit.is_spent(start + Duration::from_millis(10), 1));
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub enum Step {
     Close,
 }
 
+/// What a reply or event that waits takes beside its bytes: its place, and what the allocator needs.
+const QUEUED_BYTES: usize = 64;
+
 struct Pending {
     /// Bytes that it holds: the request's, and the reply's while that waits for an earlier one.
     weight: usize,
@@ -587,7 +590,9 @@ impl ServerSession {
     /// events that are not shared with other readers any more.
     pub fn held_bytes(&self) -> usize {
         let own = self.out.iter().filter(|(_, sort)| *sort != Sort::Event);
-        self.decoder.held_bytes() + own.map(|(bytes, _)| bytes.len()).sum::<usize>() + self.pending_weight
+        self.decoder.held_bytes()
+            + own.map(|(bytes, _)| bytes.len() + QUEUED_BYTES).sum::<usize>()
+            + self.pending_weight
     }
 }
 
