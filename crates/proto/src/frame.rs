@@ -144,9 +144,6 @@ struct LongContent {
 /// up to this long stays where it came.
 const CHUNK_BYTES: usize = 60 << 10;
 
-/// What a chunk takes of memory, about.
-const CHUNK_MEMORY_BYTES: usize = 68 << 10;
-
 impl LongContent {
     fn begin(first: BytesMut, len: usize) -> LongContent {
         LongContent { missing: len - first.len(), chunks: vec![first], len }
@@ -293,7 +290,9 @@ impl Decoder {
 
     /// Bytes of memory for them.
     pub fn held_bytes(&self) -> usize {
-        let chunks = self.long.as_ref().map_or(0, |long| long.chunks.len() * CHUNK_MEMORY_BYTES);
+        let chunks = self.long.iter().flat_map(|long| &long.chunks).map(BytesMut::capacity).sum::<usize>();
+        // An allocator keeps an eighth for itself, about.
+        let chunks = chunks + chunks / 8;
         chunks + if self.buffer.is_empty() { 0 } else { self.allocated }
     }
 }
