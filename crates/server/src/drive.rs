@@ -32,6 +32,9 @@ const READ_BYTES: usize = 1 << 16;
 /// How long a connection is not read when the memory for clients is used up, ms.
 const MEMORY_PAUSE_MS: u64 = 100;
 
+/// How long a connection over a limit has to say in which protocol it wants to be told so.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+
 /// How often a peer that only listens is looked after, ms.
 const GONE_CHECK_MS: u64 = 15_000;
 
@@ -138,7 +141,11 @@ impl Connection {
 
     /// Reads until the kind is known; `None`: it never will be.
     async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<(usize, Kind)> {
-        let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        let mut wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        if self.refused.is_some() {
+            // There are few places in which to be told so.
+            wait = wait.min(REFUSED_WAIT);
+        }
         tokio::time::timeout(wait, self.read_kind(first)).await.ok()?.ok()
     }
 

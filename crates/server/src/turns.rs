@@ -41,8 +41,9 @@ const CREDIT_SHARE: u64 = 100;
 const CREDIT_SHARE_OF_ALL: u64 = 5;
 
 /// What one poll may be charged beside its bytes, µs, and what a byte may, in ns. Time in which the system gave the
-/// processor to another process is nobody's fault; what was really done is bounded by this.
-const CHARGE_US: i64 = 50;
+/// processor to another process is nobody's fault; what was really done is bounded by this. A short request and its
+/// reply are below the shortest turn, however often they are interrupted.
+const CHARGE_US: i64 = 25;
 const CHARGE_PER_BYTE_NS: i64 = 100;
 
 /// What a byte is charged at least, in ns: what it costs when it is looked at, which may be in the next turn.
@@ -403,8 +404,9 @@ mod tests {
         let mut now = start;
         for _ in 0..10_000 {
             assert!(!credit.is_spent(now, 1_000), "without a pause between them");
-            assert_eq!(credit.charge(now, now + us(40), 50, 1_000), 40);
-            now += us(40);
+            credit.note_bytes(240);
+            assert_eq!(credit.charge(now, now + us(60), 50, 1_000), 49);
+            now += us(60);
         }
         credit.note_bytes(100_000);
         credit.charge(now, now + us(10), 50, 1_000);
@@ -422,7 +424,7 @@ mod tests {
         let credit = Credit::new(start);
         credit.note_bytes(100);
         // A ping that was interrupted for 10 ms.
-        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50, 1), 60);
+        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50, 1), 35);
         assert!(!credit.is_spent(start + Duration::from_millis(10), 1));
     }
 
