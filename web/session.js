@@ -20,6 +20,7 @@ const PONG_MS = 20_000; // and waits so long for the answer
 const GIVE_UP_MS = 3_600_000; // after that the outcome of a send is unknown
 const BACKOFF_MS = 250;
 const BACKOFF_MS_MAX = 15_000;
+const SETTLED_MS = 5_000; // so long live, and the waits begin again with the shortest
 
 /** Worth asking again, later. */
 const PASSING = ["busy", "disk-full", "unavailable", "unknown", "clock-ahead", "view-behind", "stopping", "too-many"];
@@ -33,6 +34,7 @@ export function begin(room, unsent = []) {
     link: "out", // out | connecting | greeting | live | waiting
     until: null, // of what the link's state is, at the latest
     failures: 0,
+    since: 0, // when we were let in
     trouble: null, // { code, detail }: why we are out or waiting, in the server's words
     decoder: null,
     place: null, // { journal, epoch, seq }: where we stand
@@ -129,6 +131,8 @@ function write(effects, keys, content) {
 
 function closed(model, effects, now, random) {
   if (model.link === "out" || model.link === "waiting") return;
+  // One that lets us in and ends at once is a failure more.
+  if (model.link === "live" && now - model.since >= SETTLED_MS) model.failures = 0;
   const full = Math.min(BACKOFF_MS * 2 ** Math.min(model.failures, 6), BACKOFF_MS_MAX);
   model.failures += 1;
   // Jitter down to half of it, so that all pages of a restarted server do not come in one instant.
@@ -229,7 +233,7 @@ function greeted(model, re, header, trouble, effects, now, random) {
 function followed(model, header, effects) {
   const [journal, epoch, seq] = [header.text("journal"), header.text("epoch"), header.number("seq")];
   model.place = { journal, ...(epoch === null ? {} : { epoch }), seq };
-  Object.assign(model, { link: "live", until: null, failures: 0, trouble: null });
+  Object.assign(model, { link: "live", until: null, since: model.heard, trouble: null });
   // What was said before: the newest page first. Asked after `follow`, so that nothing falls between the two.
   if (model.past.low === null) askEnd(model, effects);
 }

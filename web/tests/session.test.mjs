@@ -262,7 +262,7 @@ test("a cut after the server posted it and before we knew does not post it twice
   assert.deepEqual([world.said(), world.texts(), world.model.pending], [["1 once"], ["1 once"], []]);
 });
 
-test("waits double from 250 ms to 15 s, with jitter down to half, and start over after a success", () => {
+test("waits double from 250 ms to 15 s, with jitter down to half, and start over after five seconds that held", () => {
   for (const [random, factor] of [[0, 0.5], [1, 1]]) {
     const world = new World(() => random);
     world.input({ type: "enter", name: "ada" });
@@ -276,6 +276,12 @@ test("waits double from 250 ms to 15 s, with jitter down to half, and start over
     }
     assert.deepEqual(waits, [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
     world.settle();
+    world.cut();
+    assert.equal(deadline(world.model) - world.now, 15_000 * factor, "let in, and out at once");
+    world.now = deadline(world.model);
+    world.input({ type: "tick" });
+    world.settle();
+    world.now += 5_000;
     world.cut();
     assert.equal(deadline(world.model) - world.now, 250 * factor);
   }

@@ -110,6 +110,18 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["nftables"]),
     },
     Tool {
+        name: "nginx",
+        starts: ("/usr/sbin/nginx", &["-v"]),
+        why: "a proxy in front of the server, in a test",
+        from: Source::Packages(&["nginx-light"]),
+    },
+    Tool {
+        name: "haproxy",
+        starts: ("/usr/sbin/haproxy", &["-v"]),
+        why: "another one, which passes on bytes",
+        from: Source::Packages(&["haproxy"]),
+    },
+    Tool {
         name: "ping",
         starts: ("ping", &["-V"]),
         why: "vang net ping is compared with it",

@@ -8,7 +8,7 @@
 //! Where it stands and how it resumes is `vang_proto::vang::Follower`'s; here are the socket and the waits.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vang_proto::vang::{self, Advice, Backoff, Code, Event, Follower, Incoming, Value};
 
@@ -19,6 +19,10 @@ use crate::trouble::Fault;
 
 /// Connecting again and getting an answer: 15 s, the longest wait between two attempts. Then it is tried anew.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// After so long a connection counts as one that works, and the waits begin again with the shortest. One that is lost
+/// sooner is a failure more: a server that takes connections and closes them is not called without pause.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// Beginnings from another place on one connection. A server that asks for more is not to be believed.
 const BEGINNINGS_MAX: u32 = 4;
@@ -61,6 +65,8 @@ pub struct Follow {
     /// Numbers up to these were seen before we began, in the journal that it was then.
     seen_before: Vec<(String, u64)>,
     connection: Option<Connection>,
+    /// Since when it follows there.
+    since: Instant,
     backoff: Backoff,
     told: VecDeque<Told>,
 }
@@ -84,6 +90,7 @@ impl Follow {
             follower: Follower::new(name, rooms, since),
             seen_before,
             connection: None,
+            since: Instant::now(),
             backoff: Backoff::default(),
             told: VecDeque::new(),
         };
@@ -133,21 +140,25 @@ impl Follow {
 
     fn lost(&mut self, fault: Fault) {
         self.connection = None;
+        if self.since.elapsed() >= SETTLED {
+            self.backoff.reset();
+        }
         self.told.push_back(Told::Notice(Notice::Lost(fault)));
     }
 
     fn attach_again(&mut self) -> Result<(), Fault> {
+        let mut told = Duration::ZERO;
         loop {
-            let mut wait = backoff_wait(&mut self.backoff);
+            // Also before the first attempt: when a server ends, all of its clients are here at once.
+            std::thread::sleep(backoff_wait(&mut self.backoff).max(told));
             match self.attach(Deadline::after(ATTACH_TIMEOUT)) {
                 Ok(()) => {
                     self.told.push_back(Told::Notice(Notice::Again));
                     return Ok(());
                 }
                 Err(fault @ Fault::Refused { .. }) if !fault.is_passing() => return Err(fault),
-                Err(fault) => wait = wait.max(fault.retry_after().unwrap_or_default()),
+                Err(fault) => told = fault.retry_after().unwrap_or_default(),
             }
-            std::thread::sleep(wait);
         }
     }
 
@@ -163,7 +174,7 @@ impl Follow {
             match self.follower.handle_reply(&reply) {
                 Advice::Follows => {
                     self.connection = Some(connection);
-                    self.backoff.reset();
+                    self.since = Instant::now();
                     return Ok(());
                 }
                 Advice::Send(opening, notice) => {
@@ -241,6 +252,17 @@ mod tests {
         assert_eq!(asked(&server.request()), [None, None, None]);
         let resumed = asked(&server.request());
         assert_eq!(resumed, [None, Some("\"j\"".to_owned()), Some("12".to_owned())]);
+    }
+
+    #[test]
+    fn a_server_that_takes_connections_and_closes_them_is_called_more_and_more_seldom() {
+        let once = || vec![Step::Request, follows("j", 10)];
+        let server = Server::start(vec![once(), once(), once(), once(), vec![Step::Request, Step::Stay]]);
+        let mut follow = start(&server, None);
+        let heard = ["<lost>", "<Again>", "<lost>", "<Again>", "<lost>", "<Again>", "<lost>"];
+        assert_eq!(hear(&mut follow, 7), heard);
+        // Three waits, none of which was forgotten: the next is of 2 s, spread over its second half.
+        assert!((1_000..=2_000).contains(&follow.backoff.next_ms(0)), "the waits double");
     }
 
     #[test]

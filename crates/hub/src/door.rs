@@ -12,11 +12,11 @@ use crate::names::{BadName, NameMaker};
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// The data folder's own socket: whoever may open that file runs the server.
+    /// The data folder's own socket: whoever may open that file runs the server, and speaks as any account.
     Operator,
     /// Loopback or a Unix socket: this machine.
     Local,
-    /// Anywhere else, with TLS.
+    /// Anywhere else, with TLS; or a proxy on this machine that says for whom it asks.
     RemoteTls,
     /// Anywhere else, without.
     RemotePlain,
@@ -30,6 +30,36 @@ pub enum Guests {
     Local,
     /// From everywhere, by TLS.
     Everywhere,
+}
+
+/// Where an account's name alone is enough to speak as this account. Until accounts have secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// On the data folder's own socket: whoever may open that file has everything anyway.
+    #[default]
+    Folder,
+    /// On this machine: loopback and Unix sockets. Every program of every user, and every proxy.
+    Local,
+}
+
+/// May this one speak on a connection from there?
+pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Guests) -> Result<(), ErrorReply> {
+    let why = match (peer, who) {
+        (Peer::Operator, _) | (Peer::Local, Principal::Guest(_)) => return Ok(()),
+        (Peer::Local, Principal::Account(_)) if trust == Trust::Local => return Ok(()),
+        (Peer::RemoteTls, Principal::Guest(_)) if guests == Guests::Everywhere => return Ok(()),
+        (Peer::RemoteTls | Peer::RemotePlain, Principal::Guest(_)) => {
+            "this server admits guests from its own machine only"
+        }
+        (Peer::Local, Principal::Account(_) | Principal::Operator) => {
+            "this name is an account's; until accounts have secrets it is valid on the data folder's own socket only \
+             (vang --data DIR), or with vang serve --trust local"
+        }
+        (Peer::RemoteTls | Peer::RemotePlain, Principal::Account(_) | Principal::Operator) => {
+            "this name is an account's; until accounts have secrets nobody from another machine can use it"
+        }
+    };
+    Err(ErrorReply::new(Code::SignInNeeded, why))
 }
 
 /// Who speaks on a connection.

@@ -19,7 +19,7 @@ use crate::Delta;
 use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::cursor::Cursor;
-use crate::door::{Guests, Peer, Salts, Speaking};
+use crate::door::{Guests, Peer, Salts, Speaking, Trust};
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
 use crate::order::{Asker, Order, Ordered, Waiting};
@@ -165,6 +165,7 @@ pub struct Hub {
     server: String,
     inline_max: u64,
     guests: Guests,
+    trust: Trust,
     state: State,
     book: Book,
     names: NameMaker,
@@ -225,6 +226,7 @@ impl Hub {
             server,
             inline_max: INLINE_BYTES_MAX,
             guests: Guests::default(),
+            trust: Trust::default(),
             state: recovered.state,
             book: recovered.book,
             anon: NameKey(names.hash("name", b"anon")),
@@ -251,6 +253,7 @@ impl Hub {
             refusals: Vec::new(),
             trouble: None,
         };
+        hub.book.find_old_keys(&hub.names, &hub.state);
         if hub.state.rooms().next().is_none()
             && let Ok((shown, key)) = hub.names.make("general")
         {
@@ -290,9 +293,14 @@ impl Hub {
         self.session(id).map(|session| session.peer)
     }
 
-    /// Sets from where guests are admitted. Who was admitted stays.
+    /// Sets from where guests are admitted. It holds from the next request of everybody.
     pub fn set_guests(&mut self, guests: Guests) {
         self.guests = guests;
+    }
+
+    /// Sets where an account's name alone is enough. It holds from the next request of everybody.
+    pub fn set_trust(&mut self, trust: Trust) {
+        self.trust = trust;
     }
 
     /// A connection came.

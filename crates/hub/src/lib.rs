@@ -21,7 +21,7 @@ pub mod limits;
 
 pub use clock::Now;
 pub use cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
-pub use door::{Guests, Peer, Salts};
+pub use door::{Guests, Peer, Salts, Trust};
 pub use hub::{About, Hub, Output, SessionId, Stats};
 pub use names::{BadName, Book, NameMaker};
 pub use order::Settled;

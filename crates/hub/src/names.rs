@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
-use vang_chat::{AccountId, NameKey, RoomId};
+use vang_chat::{AccountId, NameKey, Principal, RoomId, State};
 use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
 
@@ -28,6 +29,62 @@ pub enum BadName {
         /// Where.
         at: usize,
     },
+    /// Something that nobody sees (Unicode's Default_Ignorable_Code_Point): two names would look like one.
+    #[error("a name with the invisible character U+{:04X} at byte {at}", u32::from(*found))]
+    Invisible {
+        /// Which.
+        found: char,
+        /// Where.
+        at: usize,
+    },
+    /// An account of this name would pass for the server itself or for those without an account.
+    #[error("a name that no account can have: 'server', 'anon' and 'guest' stand for others")]
+    Reserved,
+}
+
+/// How the server shows itself, who gives no name, and what stands before a guest's.
+const RESERVED: [&str; 3] = ["server", "anon", "guest"];
+
+/// Default_Ignorable_Code_Point of Unicode 16.0 (DerivedCoreProperties.txt): first and last of each range. Unassigned
+/// places are in it already, so it hardly grows.
+const INVISIBLE: [(char, char); 17] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+fn is_invisible(found: char) -> bool {
+    INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&found))
+}
+
+/// What is equal for names that are one name: NFKC, its case folded (Unicode 16.0, 3.13, D146). Folding a letter may give
+/// one that has another normal form, therefore twice.
+fn folded(typed: &str) -> String {
+    // ASCII is what it is in every normal form, and nearly every name is ASCII.
+    if typed.is_ascii() {
+        return typed.to_ascii_lowercase();
+    }
+    typed.nfd().default_case_fold().nfkc().default_case_fold().nfkc().collect()
+}
+
+/// What `folded` was before vang folded case: letters in lower case one by one, so that `ΣΑΣ` and `σας` were two names.
+/// Keys of that time stand in journals for ever.
+fn lowered(typed: &str) -> String {
+    typed.nfkc().flat_map(char::to_lowercase).nfkc().collect()
 }
 
 /// Makes the keys of names and ids. Keyed with the journal's own key.
@@ -42,8 +99,7 @@ impl NameMaker {
         NameMaker { key }
     }
 
-    /// A name as it is shown (NFC), and its key: equal for names that are equal after NFKC and
-    /// lower case.
+    /// A name as it is shown (NFC), and its key: equal for names that are equal after NFKC and folding of case.
     pub fn make(&self, typed: &str) -> Result<(String, NameKey), BadName> {
         // Looked at before normalising: that can make text much longer.
         if typed.is_empty() || typed.len() > NAME_BYTES_MAX {
@@ -53,21 +109,36 @@ impl NameMaker {
             let inside =
                 found.is_alphanumeric() || is_combining_mark(found) || matches!(found, '-' | '_' | '.');
             let allowed = if at == 0 { found.is_alphanumeric() } else { inside };
+            if is_invisible(found) {
+                return Err(BadName::Invisible { found, at });
+            }
             if !allowed {
                 return Err(BadName::Character { found, at });
             }
         }
-        // ASCII is what it is in every normal form, and nearly every name is ASCII.
-        let (shown, canonical) = if typed.is_ascii() {
-            (typed.to_owned(), typed.to_ascii_lowercase())
-        } else {
-            (typed.nfc().collect(), typed.nfkc().flat_map(char::to_lowercase).nfkc().collect())
-        };
+        let shown = if typed.is_ascii() { typed.to_owned() } else { typed.nfc().collect() };
         // A few characters become longer when they are normalised; what is shown must be a name too.
         if shown.len() > NAME_BYTES_MAX {
             return Err(BadName::Length { len: shown.len() });
         }
-        Ok((shown, NameKey(self.hash("name", canonical.as_bytes()))))
+        let key = self.key(&shown);
+        Ok((shown, key))
+    }
+
+    /// The same for a new account.
+    pub(crate) fn make_account(&self, typed: &str) -> Result<(String, NameKey), BadName> {
+        if RESERVED.contains(&folded(typed).as_str()) { Err(BadName::Reserved) } else { self.make(typed) }
+    }
+
+    /// The key of a name that may be older than today's rules.
+    pub(crate) fn key(&self, name: &str) -> NameKey {
+        NameKey(self.hash("name", folded(name).as_bytes()))
+    }
+
+    /// The key that this name had before case was folded, where that is another.
+    pub(crate) fn old_key(&self, name: &str) -> Option<NameKey> {
+        let old = lowered(name);
+        (old != folded(name)).then(|| NameKey(self.hash("name", old.as_bytes())))
     }
 
     /// A keyed hash of anything that must not be readable in the journal.
@@ -97,13 +168,51 @@ pub struct Book {
     /// The same the other way round: a name typed as it is shown needs no key to be found.
     rooms_by_name: HashMap<String, RoomId>,
     accounts: HashMap<AccountId, String>,
+    accounts_by_name: HashMap<String, AccountId>,
+    /// By today's key, those that the journal knows by an older one.
+    old_rooms: HashMap<NameKey, RoomId>,
+    old_accounts: HashMap<NameKey, AccountId>,
 }
 
 impl Book {
     /// With the names that the tables know.
     pub fn new(rooms: Vec<(RoomId, String)>, accounts: Vec<(AccountId, String)>) -> Book {
         let rooms_by_name = rooms.iter().map(|(room, name)| (name.clone(), *room)).collect();
-        Book { rooms: rooms.into_iter().collect(), rooms_by_name, accounts: accounts.into_iter().collect() }
+        let accounts_by_name = accounts.iter().map(|(account, name)| (name.clone(), *account)).collect();
+        Book {
+            rooms: rooms.into_iter().collect(),
+            rooms_by_name,
+            accounts: accounts.into_iter().collect(),
+            accounts_by_name,
+            ..Book::default()
+        }
+    }
+
+    /// Looks for names whose keys in the journal are older than today's rules, so that they are still reached: by exactly
+    /// the name that is shown, and by every spelling of it that no other name has. Of several the oldest.
+    pub(crate) fn find_old_keys(&mut self, names: &NameMaker, state: &State) {
+        for (&room, name) in self.rooms.iter().filter(|(_, name)| !name.is_ascii()) {
+            let key = names.key(name);
+            if state.room_named(&key, &Principal::Operator) != Ok(room) {
+                self.old_rooms.entry(key).and_modify(|old| *old = room.min(*old)).or_insert(room);
+            }
+        }
+        for (&account, name) in self.accounts.iter().filter(|(_, name)| !name.is_ascii()) {
+            let key = names.key(name);
+            if state.account(&key) != Some(account) {
+                self.old_accounts.entry(key).and_modify(|old| *old = account.min(*old)).or_insert(account);
+            }
+        }
+    }
+
+    /// The room that this key means, where the journal has another for it.
+    pub(crate) fn old_room(&self, key: &NameKey) -> Option<RoomId> {
+        self.old_rooms.get(key).copied()
+    }
+
+    /// The account that this key means, where the journal has another for it.
+    pub(crate) fn old_account(&self, key: &NameKey) -> Option<AccountId> {
+        self.old_accounts.get(key).copied()
     }
 
     pub(crate) fn add_room(&mut self, room: RoomId, name: String) {
@@ -114,7 +223,15 @@ impl Book {
     }
 
     pub(crate) fn add_account(&mut self, account: AccountId, name: String) {
-        self.accounts.insert(account, name);
+        if let Some(old) = self.accounts.insert(account, name.clone()) {
+            self.accounts_by_name.remove(&old);
+        }
+        self.accounts_by_name.insert(name, account);
+    }
+
+    /// The account that is shown by exactly this name.
+    pub(crate) fn account_shown_as(&self, name: &str) -> Option<AccountId> {
+        self.accounts_by_name.get(name).copied()
     }
 
     /// The room that is shown by exactly this name.
@@ -151,7 +268,35 @@ mod tests {
         assert_eq!(key("cho\u{301}"), key("chó"));
         assert_eq!(key("ＡＤＡ"), key("ada"));
         assert_ne!(key("ada"), key("adá"));
+        assert_eq!(key("ΣΑΣ"), key("σας"));
+        assert_eq!(key("STRASSE"), key("Straße"));
         assert_eq!(maker.make("cho\u{301}").unwrap().0, "chó");
+    }
+
+    #[test]
+    fn a_name_with_an_older_key_is_still_reached() {
+        use vang_chat::{Command, Node, Position, Seq, Time};
+
+        let maker = NameMaker::new([7; 32]);
+        let mut state = State::default();
+        let shown = ["σας", "ΣΑΣ", "Straße", "đồng"];
+        for (seq, name) in (1..).zip(shown) {
+            let name = maker.old_key(name).unwrap_or_else(|| maker.key(name));
+            let at = Position { seq: Seq(seq), time: Time(0), node: Node(1) };
+            state.apply(at, &Command::AddAccount { name }).unwrap();
+        }
+        let names = (1..).zip(shown).map(|(seq, name)| (AccountId(seq), name.to_owned()));
+        let mut book = Book::new(Vec::new(), names.collect());
+        book.find_old_keys(&maker, &state);
+        let found = |typed: &str| {
+            let key = maker.key(typed);
+            book.account_shown_as(typed).or_else(|| state.account(&key)).or_else(|| book.old_account(&key))
+        };
+        // Both are one name today; each is still itself.
+        assert_eq!((found("σας"), found("ΣΑΣ")), (Some(AccountId(1)), Some(AccountId(2))));
+        assert_eq!((found("strasse"), found("STRASSE")), (Some(AccountId(3)), Some(AccountId(3))));
+        assert_eq!(found("ĐỒNG"), Some(AccountId(4)));
+        assert_eq!(book.old_account(&maker.key("đồng")), None, "its key is today's");
     }
 
     #[test]
@@ -162,6 +307,20 @@ mod tests {
         assert_eq!(maker.make(&"\u{958}".repeat(21)).unwrap_err(), BadName::Length { len: 126 });
         for (bad, found, at) in [("a b", ' ', 1), ("-a", '-', 0), ("a\u{7}", '\u{7}', 1), ("a#b", '#', 1)] {
             assert_eq!(maker.make(bad).unwrap_err(), BadName::Character { found, at });
+        }
+        // One of each range, those that count as letters or marks among them.
+        for (first, last) in INVISIBLE {
+            for found in [first, last] {
+                let bad = format!("ada{found}");
+                assert_eq!(maker.make(&bad).unwrap_err(), BadName::Invisible { found, at: 3 });
+            }
+        }
+        let told = maker.make("ada\u{34f}").unwrap_err().to_string();
+        assert_eq!(told, "a name with the invisible character U+034F at byte 3");
+        for reserved in ["server", "Anon", "ＧＵＥＳＴ"] {
+            assert_eq!(maker.make_account(reserved).unwrap_err(), BadName::Reserved);
+            // Guests are shown as guests.
+            assert!(maker.make(reserved).is_ok());
         }
     }
 }

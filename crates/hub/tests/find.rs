@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use vang_chat::{Event, Node, Principal, Seq, State, Time};
-use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, replay};
+use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
 use vang_journal::{Envelope, Identity, Journal, MemoryJournal, Reader, Said};
 use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
@@ -35,6 +35,8 @@ impl World {
         let begin = (State::default(), Book::default());
         let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
         let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "test".to_owned(), true);
+        // Its people need no data folder.
+        hub.set_trust(Trust::Local);
         let mut chains = journal.clone();
         let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
         let (view, _) = View::open(&folder.path().join("view.db"), IDENTITY.id, chains).unwrap();

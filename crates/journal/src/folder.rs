@@ -148,6 +148,9 @@ impl DataFolder {
         default_path_in(std::env::var_os("XDG_DATA_HOME").as_deref(), std::env::var_os("HOME").as_deref())
     }
 
+    /// Its server's own socket, inside the folder.
+    pub const SOCKET: &str = "admin.sock";
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -175,7 +178,7 @@ impl DataFolder {
 
     /// Where `vang admin` talks to the server.
     pub fn socket(&self) -> PathBuf {
-        self.path.join("admin.sock")
+        self.path.join(DataFolder::SOCKET)
     }
 }
 

@@ -27,7 +27,8 @@ use vang_client::trouble::Doing;
 use crate::capture::conversations::Side;
 use crate::capture::write::Writer;
 use crate::failure::{Failure, Outcome, explain};
-use crate::place::{Accepted, Door, Listen, Who, canonical, connect};
+use crate::lookup::Purpose;
+use crate::place::{Accepted, Door, Listen, Who, addresses, canonical, connect};
 use crate::wire::{Heard, Message, Said};
 use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
 pub use weather::Weather;
@@ -53,6 +54,8 @@ pub struct Asked {
     pub weather: Weather,
     /// Ends after the first connection.
     pub once: bool,
+    /// Listens also where more can come in than reach the server by themselves.
+    pub expose: bool,
 }
 
 /// What every connection needs.
@@ -284,6 +287,11 @@ fn serve(
     let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
     let Some(door) = Door::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
     refuse_a_loop(&door, asked.to.as_ref(), shared.stop)?;
+    if let Some(to) = &asked.to
+        && !asked.expose
+    {
+        refuse_wider(&door, to, shared.stop)?;
+    }
     let seed = asked.weather.is_random().then_some(asked.weather.seed);
     shared.tell(&Listening { address: door.address.clone(), to: asked.to.clone(), seed });
     let busy = Mutex::new(0_usize);
@@ -344,6 +352,44 @@ fn refuse_a_loop(door: &Door, to: Option<&Target>, stop: &Stop) -> Result<(), Fa
         ))),
         None => Ok(()),
     }
+}
+
+/// Who can reach a place; those that come later reach more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    /// By a Unix socket: whom its file lets in.
+    ByFile,
+    /// By every program on this machine.
+    ByMachine,
+    /// By others as well.
+    FromElsewhere,
+}
+
+/// To the server, whoever comes through the tap is a program on this machine. So a tap that lets in more than the server
+/// does opens it, and nobody wants that by mistake.
+fn refuse_wider(door: &Door, to: &Target, stop: &Stop) -> Result<(), Failure> {
+    let server = match to {
+        Target::Unix(_) => Reached::ByFile,
+        Target::Net { host, port } => match addresses(host, *port, Purpose::Connect, stop) {
+            Ok(Some(found)) if found.iter().any(|addr| addr.ip().to_canonical().is_loopback()) => {
+                Reached::ByMachine
+            }
+            // Told when somebody is to be passed on there.
+            Ok(_) | Err(_) => Reached::FromElsewhere,
+        },
+    };
+    let (tap, who) = match door.net_address() {
+        None => (Reached::ByFile, ""),
+        Some(_) if door.is_beyond_this_machine() => (Reached::FromElsewhere, "programs of other machines"),
+        Some(_) => (Reached::ByMachine, "every program on this machine"),
+    };
+    if tap <= server {
+        return Ok(());
+    }
+    let from = door.address.as_str();
+    Err(Failure::Usage(format!(
+        "{who} would reach {to} through {from}, as if they were you: listen where the server does, or add --expose"
+    )))
 }
 
 /// Who opened a connection, in words.

@@ -345,7 +345,7 @@ fn kind_of(begun: &[u8]) -> Option<Speaks> {
         Kind::Tls => Speaks::Tls(tls::Records::default()),
         Kind::Irc => Speaks::Lines(lines::Lines::new("irc")),
         Kind::Lines => Speaks::Lines(lines::Lines::new("line")),
-        Kind::Unknown { .. } => Speaks::Bytes,
+        Kind::Proxy | Kind::Unknown { .. } => Speaks::Bytes,
     })
 }
 

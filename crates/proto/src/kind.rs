@@ -9,12 +9,14 @@ use crate::terminal::speaks_to_terminal;
 pub enum Kind {
     /// Messages of `frame.rs`: `{` behind two length bytes, or lengths that cannot be anything else.
     Native,
-    /// HTTP/1.x: a method and a space.
+    /// HTTP/1.x: a method that everybody knows and a space, or a whole request line (RFC 9112, 3).
     Http,
     /// A TLS record with a handshake.
     Tls,
     /// An IRC client: its first command and a space.
     Irc,
+    /// A proxy that says for whom it connects before it passes anything on (the PROXY protocol, 1 and 2).
+    Proxy,
     /// A person who types: a whole first line of readable text that could be a name or begins with `/`.
     Lines,
     /// Nothing that is known here; the third byte is where a native header would begin.
@@ -27,6 +29,11 @@ pub enum Kind {
 // HTTP/2's preface `PRI * HTTP/2.0` is none of them: it is not spoken here, and is told so.
 const HTTP_METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE "];
+/// How the PROXY protocol begins: version 1 is a line, version 2 has a signature that was chosen so that protocols of
+/// lines fail on it (haproxy.org/download/2.8/doc/proxy-protocol.txt, 2.1 and 2.2).
+const PROXY_LINES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN"];
+const PROXY_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
 const IRC_COMMANDS: [&[u8]; 4] = [b"NICK ", b"USER ", b"PASS ", b"CAP "];
 
 /// How others' protocols of lines begin: a banner or a health check is nobody's name. SSH, HTTP/2, a
@@ -60,29 +67,57 @@ pub fn tell(bytes: &[u8]) -> Option<Kind> {
         _ => {}
     }
     let unknown = Kind::Unknown { third: bytes[2] };
-    for (tokens, kind) in
-        [(&HTTP_METHODS[..], Kind::Http), (&IRC_COMMANDS[..], Kind::Irc), (&OTHER_LINES[..], unknown)]
-    {
+    let is_full = bytes.len() == KIND_BYTES_MAX;
+    if bytes.starts_with(PROXY_SIGNATURE) {
+        return Some(Kind::Proxy);
+    }
+    if PROXY_SIGNATURE.starts_with(bytes) {
+        return None;
+    }
+    // Empty lines say nothing: a person presses Enter, and some programs of HTTP send one (RFC 9112, 2.2).
+    let rest = without_empty_lines(bytes);
+    if matches!(rest, [] | [b'\r']) {
+        return is_full.then_some(unknown);
+    }
+    for (tokens, kind) in [
+        (&HTTP_METHODS[..], Kind::Http),
+        (&PROXY_LINES[..], Kind::Proxy),
+        (&IRC_COMMANDS[..], Kind::Irc),
+        (&OTHER_LINES[..], unknown),
+    ] {
         for token in tokens {
-            let common = token.len().min(bytes.len());
+            let common = token.len().min(rest.len());
             let matches = if kind == Kind::Irc {
-                bytes[..common].eq_ignore_ascii_case(&token[..common])
+                rest[..common].eq_ignore_ascii_case(&token[..common])
             } else {
-                bytes[..common] == token[..common]
+                rest[..common] == token[..common]
             };
             if matches && common == token.len() {
                 return Some(kind);
             }
-            if matches && bytes.len() < KIND_BYTES_MAX {
+            if matches && !is_full {
                 return None;
             }
         }
     }
-    match first_line(bytes) {
+    match first_line(rest) {
+        Line::Whole if is_http_request(rest.split(|byte| *byte == b'\n').next().unwrap_or_default()) => {
+            Some(Kind::Http)
+        }
         Line::Whole => Some(Kind::Lines),
-        Line::Begun if bytes.len() < KIND_BYTES_MAX => None,
+        Line::Begun if !is_full => None,
+        // Too long for a name, and so far a request with a long target.
+        Line::Begun if begins_request(rest) => Some(Kind::Http),
         Line::Begun | Line::No => Some(unknown),
     }
+}
+
+fn without_empty_lines(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let Some(behind) = rest.strip_prefix(b"\n").or_else(|| rest.strip_prefix(b"\r\n")) {
+        rest = behind;
+    }
+    rest
 }
 
 enum Line {
@@ -113,7 +148,7 @@ fn first_line(bytes: &[u8]) -> Line {
     }
     match text.chars().next() {
         Some(first) if first == '/' || first.is_alphanumeric() => {}
-        // An empty line: the name may come with the next.
+        // A return alone, so far.
         None => {}
         Some(_) => return Line::No,
     }
@@ -123,7 +158,41 @@ fn first_line(bytes: &[u8]) -> Line {
 /// Is this line the beginning of an HTTP request? A web page can make a browser send one anywhere, so
 /// typed lines end there.
 pub fn is_http_request(line: &[u8]) -> bool {
-    HTTP_METHODS.iter().any(|method| line.starts_with(method)) && line.windows(5).any(|part| part == b"HTTP/")
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if HTTP_METHODS.iter().any(|method| line.starts_with(method))
+        && line.windows(5).any(|part| part == b"HTTP/")
+    {
+        return true;
+    }
+    // A method that we do not know: any token. What is asked for tells a request from a sentence about one.
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
+    let is_version = |version: &[u8]| matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit());
+    parts.next().is_none()
+        && method.is_some_and(is_token)
+        && target.is_some_and(begins_target)
+        && version.is_some_and(is_version)
+}
+
+/// The same of a line whose end has not come.
+fn begins_request(begun: &[u8]) -> bool {
+    let mut parts = begun.split(|byte| *byte == b' ');
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
+    parts.next().is_none()
+        && method.is_some_and(is_token)
+        && target.is_some_and(begins_target)
+        && version.is_none_or(|version| b"HTTP/".starts_with(version) || version.starts_with(b"HTTP/"))
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(bytes: &[u8]) -> bool {
+    let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_inside)
+}
+
+/// A path, a whole address, or `*` (RFC 9112, 3.2).
+fn begins_target(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"/") || bytes == b"*" || bytes.windows(3).any(|part| part == b"://")
 }
 
 #[cfg(test)]
@@ -135,7 +204,8 @@ mod tests {
         let unknown = |third| Kind::Unknown { third };
         let long = "x".repeat(62) + "\n";
         let too_long = "x".repeat(64) + "\n";
-        let firsts: [(&[u8], Kind); 47] = [
+        let long_target = format!("REPORT /{} HTTP/1.1\r\n", "x".repeat(64));
+        let firsts: [(&[u8], Kind); 58] = [
             (b"\x00\x65{\"byteorder\"", Kind::Native),
             (b"PU{}", Kind::Native),
             (b"a\n{", Kind::Native),
@@ -154,7 +224,21 @@ mod tests {
             (b"b\r\n", Kind::Lines),
             (b"b\nh", Kind::Lines),
             (b"\nada\n", Kind::Lines),
-            (b"\r\n\r\n", Kind::Lines),
+            (b"\r\n\r\nada\r\n", Kind::Lines),
+            // An empty line first, as some programs send it.
+            (b"\r\nGET / HTTP/1.1\r\n", Kind::Http),
+            (b"\nHEAD / HTTP/1.1\r\n", Kind::Http),
+            (b"\r\nNICK ada\r\n", Kind::Irc),
+            // Methods that not everybody knows.
+            (b"PROPFIND / HTTP/1.1\r\n", Kind::Http),
+            (b"M-SEARCH * HTTP/1.1\r\n", Kind::Http),
+            (long_target.as_bytes(), Kind::Http),
+            // The PROXY protocol, 1 and 2.
+            (b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\nada\n", Kind::Proxy),
+            (b"PROXY UNKNOWN\r\n", Kind::Proxy),
+            (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", Kind::Proxy),
+            (b"\r\n\r\n\0\r\nQUIT\r\n", unknown(b'\r')),
+            (b"PROXY hello\n", Kind::Lines),
             (b"nick\n", Kind::Lines),
             (b"GETA\nGET / HTTP/1.1\r\n", Kind::Lines),
             (b"/help\n", Kind::Lines),
@@ -200,10 +284,23 @@ mod tests {
 
     #[test]
     fn a_request_line_is_told_from_a_sentence() {
-        for line in ["GET / HTTP/1.1", "POST /rooms HTTP/1.0", "OPTIONS * HTTP/1.1"] {
+        for line in [
+            "GET / HTTP/1.1",
+            "POST /rooms HTTP/1.0",
+            "OPTIONS * HTTP/1.1",
+            "PROPFIND / HTTP/1.1\r",
+            "REPORT http://a/ HTTP/1.0",
+        ] {
             assert!(is_http_request(line.as_bytes()), "{line}");
         }
-        for line in ["GET me a coffee", "I said GET / HTTP/1.1", "get / http/1.1", "POSTER HTTP/"] {
+        for line in [
+            "GET me a coffee",
+            "I said GET / HTTP/1.1",
+            "get / http/1.1",
+            "POSTER HTTP/",
+            "I like HTTP/1.1",
+            "try /rooms HTTP/1.1 please",
+        ] {
             assert!(!is_http_request(line.as_bytes()), "{line}");
         }
     }

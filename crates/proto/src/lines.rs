@@ -27,6 +27,9 @@ use crate::terminal::{harmless, indented};
 use crate::vang::{Code, Event, FollowFrom, Incoming, Reply, RequestWriter, Value, incoming};
 use crate::{Decoder, Limits};
 
+/// Names in a row that are none before the connection ends: a person mistypes one, a program goes on for ever.
+const BAD_NAMES_MAX: u8 = 5;
+
 /// The room that everybody begins in.
 const FIRST_ROOM: &str = "general";
 
@@ -45,6 +48,7 @@ pub struct Lines {
     skips: bool,
     peer_ended: bool,
     phase: Phase,
+    bad_names: u8,
     /// Lines end as the peer's do.
     line_end: &'static str,
     writer: RequestWriter,
@@ -94,6 +98,7 @@ impl Lines {
             skips: false,
             peer_ended: false,
             phase: Phase::Unnamed,
+            bad_names: 0,
             line_end: "\n",
             writer: RequestWriter::default(),
             next_re: 0,
@@ -240,9 +245,15 @@ impl Lines {
             }
             Typed::Line(line) => line,
         };
-        if is_http_request(&line) {
+        // What no person types.
+        let machine = match () {
+            () if is_http_request(&line) => Some("an HTTP request among typed lines"),
+            () if line.contains(&0) => Some("a NUL among typed lines"),
+            () => None,
+        };
+        if machine.is_some() {
             self.typed = BytesMut::new();
-            self.refused = Some("an HTTP request among typed lines");
+            self.refused = machine;
             self.phase = Phase::Over;
             return;
         }
@@ -368,7 +379,15 @@ impl Lines {
             Some(Asked::Name) if reply.code.as_deref() == Some(Code::BadName.as_str()) => {
                 let why = reply.text.strip_prefix("'as' is ").unwrap_or(&reply.text);
                 self.writer.name = None;
-                self.show(&format!("-- this is {why}; type another name"));
+                self.bad_names += 1;
+                if self.bad_names < BAD_NAMES_MAX {
+                    self.show(&format!("-- this is {why}; type another name"));
+                } else {
+                    self.show(&format!("-- this is {why}; {BAD_NAMES_MAX} lines were no name"));
+                    self.typed = BytesMut::new();
+                    self.refused = Some("lines that are no name");
+                    self.phase = Phase::Over;
+                }
             }
             Some(Asked::Name) if refused => {
                 self.show(&format!("-- {}", reply.text));

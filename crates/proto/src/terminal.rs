@@ -17,6 +17,11 @@ pub fn harmless(text: &str) -> String {
     out
 }
 
+/// The same in one line, for what stands in a line of ours: a name, an address.
+pub fn harmless_line(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], " ")
+}
+
 /// Control characters (of which some begin escape sequences), other line ends, and what turns the direction of
 /// writing for all that follows.
 pub fn speaks_to_terminal(c: char) -> bool {
@@ -52,5 +57,9 @@ mod tests {
         assert_eq!(harmless("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
         assert_eq!(harmless("one\r\ntwo\tthree\rfour"), "one\ntwo\tthree\\u{d}four");
         assert_eq!(harmless("xin chào 🐰"), "xin chào 🐰");
+        assert_eq!(
+            harmless_line("general#1\r\nada: hi\u{1b}\ttab\u{2028}"),
+            "general#1 ada: hi\\u{1b} tab\\u{2028}"
+        );
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct House {
     /// From where lines may be typed.
     pub(crate) lines: Cell<Reach>,
     /// The names that browsers may know this server by.
-    pub(crate) names: RefCell<Rc<[String]>>,
+    pub(crate) names: http::Names,
 }
 
 /// A connection from its accepting to its close.
@@ -106,7 +106,8 @@ impl Connection {
         let refused = refused.map(|error| error.detail);
         let asker =
             http::Asker { house: house.clone(), from, peer, own: own.clone(), tls: socket.is_tls(), refused };
-        let Some((socket, rest)) = Box::pin(http::serve(socket, &first[..len], asker)).await else { return };
+        let served = Box::pin(http::serve(socket, &first[..len], asker)).await;
+        let Some((socket, rest, peer)) = served else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let talk = Talk { house, wire: Wire::web_socket(socket), peer, own, about };
         // A copy: the bytes stand in a buffer of HTTP's, which is large.
@@ -209,6 +210,12 @@ impl Talk {
             Kind::Native | Kind::Lines => self.wire.hand_in(&mut first, &mut session, steady_now()),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
             Kind::Tls => other(&mut session, "TLS inside TLS"),
+            Kind::Proxy => {
+                let detail = "the proxy in front sends the PROXY protocol, which is not spoken here; switch it off there \
+                              (nginx: proxy_protocol, HAProxy: send-proxy, send-proxy-v2)";
+                session
+                    .fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
+            }
             Kind::Irc => other(&mut session, "IRC"),
             Kind::Http => other(&mut session, "HTTP"),
         }

@@ -26,11 +26,13 @@ mod machine; // what the machine says of the process and its disk
 mod status; // how the server is: one picture, and what it means
 pub mod words; // numbers as a person says them
 mod metrics; // the picture as numbers for Prometheus
+mod files; // files that settings name
 mod serve; // all of it together, from the first socket to the last byte
 
+pub use files::read_file;
 pub use limits::{LimitError, Limits};
 pub use listen::{ListenAddr, ListenError};
 pub use serve::{Change, Changer, Config, Reach, ServeError, Server, Stopper};
 pub use start::{Opening, StartError, chains, open, recover};
 pub use tls::{TlsError, TlsFiles};
-pub use vang_hub::Guests;
+pub use vang_hub::{Guests, Trust};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_chat::{Principal, Time};
 use vang_hub::limits::{ORDER_QUEUE_BYTES_MAX, TAILS_BYTES_MAX};
-use vang_hub::{Delta, Guests, Hub, Now, Output, Peer, Read, ReadFault, SessionId};
+use vang_hub::{Delta, Guests, Hub, Now, Output, Peer, Read, ReadFault, SessionId, Trust};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error, write_json};
 
@@ -212,9 +212,11 @@ impl Pump {
     }
 
     /// For what is asked from here on.
-    pub(crate) fn set_rules(&self, limits: &Limits, guests: Guests) {
+    pub(crate) fn set_rules(&self, limits: &Limits, guests: Guests, trust: Trust) {
         self.set_limits(limits);
-        self.hub.borrow_mut().set_guests(guests);
+        let mut hub = self.hub.borrow_mut();
+        hub.set_guests(guests);
+        hub.set_trust(trust);
     }
 
     fn set_limits(&self, limits: &Limits) {

@@ -16,11 +16,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use vang_chat::Node;
-use vang_hub::{Guests, Hub, Peer, Salts};
+use vang_hub::{Guests, Hub, Peer, Salts, Trust};
 use vang_journal::{HOLDER_DIES_WITHIN, HOLDER_LOOK, Journal};
 use vang_proto::vang::{Code, ErrorReply};
 
 use crate::drive::{Connection, House};
+use crate::http::{Authority, Names};
 use crate::indexer;
 use crate::limits::Limits;
 use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
@@ -60,6 +61,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// From where guests are admitted.
     pub guests: Guests,
+    /// Where an account's name alone is enough.
+    pub trust: Trust,
     /// From where `/metrics` may be read.
     pub metrics: Reach,
     /// From where lines may be typed.
@@ -80,6 +83,7 @@ impl Config {
             tls: None,
             names: Vec::new(),
             guests: Guests::default(),
+            trust: Trust::default(),
             metrics: Reach::default(),
             lines: Reach::default(),
             name,
@@ -117,6 +121,14 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Everybody who can reach this listener would speak as any account.
+    #[error(
+        "--trust local lets every program on this machine speak as any account, and {addr} is reached from other machines"
+    )]
+    TrustBeyond {
+        /// Where it would listen.
+        addr: String,
+    },
     /// A thread of the server ended, which none does by itself.
     #[error("the server's {0} thread ended; see the log above")]
     ThreadEnded(&'static str),
@@ -135,6 +147,8 @@ pub struct Change {
     pub tls: Option<TlsFiles>,
     /// From where guests are admitted.
     pub guests: Guests,
+    /// Where an account's name alone is enough.
+    pub trust: Trust,
     /// From where `/metrics` may be read.
     pub metrics: Reach,
     /// From where lines may be typed.
@@ -177,6 +191,7 @@ pub struct Server {
     changes: UnboundedReceiver<Asked>,
     /// For a certificate that is loaded again.
     names: Vec<String>,
+    trust: Trust,
     addresses: Vec<String>,
     fingerprint: String,
     answers: UnboundedReceiver<threads::Answer>,
@@ -196,6 +211,9 @@ struct Entrance {
 /// A listener whose connections are accepted.
 struct Accepting {
     addr: Option<ListenAddr>,
+    /// As it is shown.
+    shown: String,
+    is_beyond_this_machine: bool,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -229,9 +247,10 @@ impl Server {
         for addr in &config.listen {
             listeners.extend(open_when_free(addr, config.backlog)?);
         }
+        refuse_trust(config.trust, listeners.iter().map(Entrance::reach))?;
         let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
         let opening = start::open(&config.data)?;
-        let names = names(&config);
+        let (names, page_names) = names(&config);
         let tls = tls::load(config.tls.as_ref(), &opening.folder.path().join("tls"), &names)?;
         let socket = opening.folder.socket();
         let operators = open_unix(&socket, 16, Some(0o600))
@@ -250,6 +269,7 @@ impl Server {
         let server = config.name.clone();
         let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
         hub.set_guests(config.guests);
+        hub.set_trust(config.trust);
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
@@ -298,7 +318,7 @@ impl Server {
                     tls: RefCell::new(tls.config),
                     metrics: Cell::new(config.metrics),
                     lines: Cell::new(config.lines),
-                    names: RefCell::new(names.clone().into()),
+                    names: page_names,
                 }),
                 connections_max: Cell::new(connections_max),
                 counts: RefCell::default(),
@@ -307,6 +327,7 @@ impl Server {
             changer: Changer(changer),
             changes,
             names,
+            trust: config.trust,
             addresses,
             fingerprint: tls.fingerprint,
             answers,
@@ -329,6 +350,11 @@ impl Server {
     /// Is it reached from other machines?
     pub fn is_beyond_this_machine(&self) -> bool {
         self.listeners.iter().any(|place| place.listener.is_beyond_this_machine())
+    }
+
+    /// Where an account's name alone is enough.
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// Tells it to stop.
@@ -445,8 +471,14 @@ fn open_entrances(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, List
 
 impl Entrance {
     fn accept(self, shared: &Rc<Shared>) -> Accepting {
+        let (shown, is_beyond_this_machine) = self.reach();
         let task = tokio::task::spawn_local(accept(self.listener, self.door, shared.clone()));
-        Accepting { addr: self.addr, task }
+        Accepting { addr: self.addr, shown, is_beyond_this_machine, task }
+    }
+
+    /// What it is called, and whether other machines reach it.
+    fn reach(&self) -> (String, bool) {
+        (self.listener.to_string(), self.listener.is_beyond_this_machine())
     }
 }
 
@@ -475,6 +507,9 @@ impl Shared {
             }
         }
         let is_kept = |place: &Accepting| place.addr.as_ref().is_none_or(|addr| change.listen.contains(addr));
+        let kept = accepting.iter().filter(|place| is_kept(place));
+        let kept = kept.map(|place| (place.shown.clone(), place.is_beyond_this_machine));
+        refuse_trust(change.trust, kept.chain(opened.iter().map(Entrance::reach)))?;
         for at in (0..accepting.len()).rev() {
             if !is_kept(&accepting[at]) {
                 let gone = accepting.swap_remove(at);
@@ -489,7 +524,7 @@ impl Shared {
         let house = &self.house;
         let connections_max = change.limits.connections(raise_open_files());
         self.connections_max.set(connections_max);
-        house.pump.set_rules(&change.limits, change.guests);
+        house.pump.set_rules(&change.limits, change.guests, change.trust);
         house.pump.watch.connections_max.set(connections_max);
         house.pump.watch.free_min.set(change.limits.ready_free_bytes());
         house.pump.watch.lag_max.set(change.limits.ready_lag());
@@ -498,6 +533,14 @@ impl Shared {
         house.metrics.set(change.metrics);
         house.lines.set(change.lines);
         Ok(())
+    }
+}
+
+/// What this machine's programs may say of themselves, others may not.
+fn refuse_trust(trust: Trust, mut places: impl Iterator<Item = (String, bool)>) -> Result<(), ServeError> {
+    match places.find(|(_, is_beyond)| *is_beyond) {
+        Some((addr, _)) if trust == Trust::Local => Err(ServeError::TrustBeyond { addr }),
+        _ => Ok(()),
     }
 }
 
@@ -623,20 +666,23 @@ impl Drop for Counted {
     }
 }
 
-/// The names that this server goes by: those it was told, this machine's, and those it listens at.
-fn names(config: &Config) -> Vec<String> {
+/// The names that this server goes by: those it was told, this machine's, and those it listens at; for a certificate, and
+/// for what browsers say.
+fn names(config: &Config) -> (Vec<String>, Names) {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let listened = config.listen.iter().filter_map(|addr| match addr {
         ListenAddr::Tcp { host, .. } if !host.is_empty() => Some(host.clone()),
         ListenAddr::Tcp { .. } | ListenAddr::Unix(_) => None,
     });
+    let told: Vec<Authority> = config.names.iter().filter_map(|name| Authority::read(name)).collect();
     let usual = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut names: Vec<String> =
-        usual.into_iter().chain([hostname]).chain(listened).chain(config.names.clone()).collect();
+        usual.into_iter().chain([hostname]).chain(listened).chain(told.iter().map(Authority::host)).collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
     names.dedup();
-    names
+    let all = names.iter().filter_map(|name| Authority::read(name)).collect();
+    (names, Names { all, told })
 }
 
 /// Takes all the open files that the system allows this process; answers how many those are.

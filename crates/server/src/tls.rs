@@ -17,6 +17,8 @@ use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::files::read_file;
+
 /// What a client may ask for inside TLS by ALPN; without it the first bytes tell.
 pub(crate) const ALPN_NATIVE: &[u8] = b"vang";
 pub(crate) const ALPN_HTTP: &[u8] = b"http/1.1";
@@ -69,14 +71,18 @@ pub(crate) fn load(given: Option<&TlsFiles>, folder: &Path, names: &[String]) ->
         make(folder, &own, names)?;
     }
     let files = given.unwrap_or(&own);
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let read = |path: &Path| {
+        read_file(path).map_err(|source| TlsError::Io { what: "read", path: path.to_owned(), source })
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| pem_error(&files.certificate, error))?;
     let Some(first) = chain.first().cloned() else {
         let why = "there is no certificate in it (a PEM file has one between BEGIN and END CERTIFICATE)";
         return Err(TlsError::Content { path: files.certificate.clone(), why: why.to_owned() });
     };
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem_error(&files.key, error))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| pem_error(&files.key, error))?;
     let fingerprint =
         fingerprint(&first).map_err(|why| TlsError::Content { path: files.certificate.clone(), why })?;
     let library = |error: rustls::Error| TlsError::Library(error.to_string());
@@ -94,12 +100,7 @@ pub(crate) fn load(given: Option<&TlsFiles>, folder: &Path, names: &[String]) ->
 }
 
 fn pem_error(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {
-    match error {
-        rustls::pki_types::pem::Error::Io(source) => {
-            TlsError::Io { what: "read", path: path.to_owned(), source }
-        }
-        other => TlsError::Content { path: path.to_owned(), why: other.to_string() },
-    }
+    TlsError::Content { path: path.to_owned(), why: error.to_string() }
 }
 
 /// Makes a key and a certificate for it. The key is written first: a start that was cut makes both again only

@@ -8,7 +8,7 @@ use vang_hub::limits::{
     BATCH_BYTES_MAX, COLD_BYTES_MAX, COLD_EVENTS_MAX, HISTORY_BYTES_MAX, PULL_BYTES_MAX, ROOM_TAIL_BYTES_MAX,
     TAILS_BYTES_MAX,
 };
-use vang_hub::{Book, Hub, Output, Salts, SessionId, replay};
+use vang_hub::{Book, Hub, Output, Salts, SessionId, Trust, replay};
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, HEADER_BYTES_MAX, INLINE_BYTES_MAX, PENDING_REQUEST_BYTES_MAX, UNSENT_REPLY_BYTES_MAX,
 };
@@ -104,7 +104,9 @@ impl Process {
             recovered.state.seq(),
             recovered.replayed
         ));
-        let hub = Hub::new(identity, recovered, node, Salts::new(seed), "vang-sim".to_owned(), false);
+        let mut hub = Hub::new(identity, recovered, node, Salts::new(seed), "vang-sim".to_owned(), false);
+        // The people of these stories need no data folder.
+        hub.set_trust(Trust::Local);
         Process { hub, conns: BTreeMap::new(), settling_after: Seq(0), stopping: false }
     }
 

@@ -17,7 +17,8 @@ use vang_proto::vang::{Reply, Value};
 use vang_server::{Config, ServeError, Server, StartError};
 
 use crate::say::{Failure, print_line};
-use crate::serve::{data_folder, explained, runtime};
+use crate::serve::{explained, runtime};
+use crate::which::data_folder;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use vang_client::address::DEFAULT_URL;
-use vang_client::{BadPlace, Place};
+use vang_client::Place;
 
 use crate::admin::AdminArgs;
 use crate::bench::BenchArgs;
 use crate::net::NetArgs;
+use crate::say::Failure;
 use crate::serve::ServeArgs;
 use crate::status::StatusArgs;
+use crate::which;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,8 +77,15 @@ pub(crate) enum ConfigCommand {
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct Reach {
     /// The server: vang://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH
-    #[arg(long, value_name = "URL", env = "VANG_SERVER", default_value = DEFAULT_URL, value_parser = parse_server)]
-    pub(crate) server: Place,
+    ///
+    /// Looked for in this order: --server, --data, $VANG_SERVER, $VANG_DATA, the default data folder if its server runs,
+    /// 127.0.0.1:65432.
+    #[arg(long, value_name = "URL", value_parser = Place::parse)]
+    pub(crate) server: Option<Place>,
+
+    /// The server of this data folder, by its own socket: there an account needs its name only
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 
     /// Who speaks [default: $USER, else anon]
     #[arg(long = "as", value_name = "NAME", env = "VANG_AS")]
@@ -218,7 +226,7 @@ pub(crate) struct RoomsArgs {
 const CREATE_EXAMPLES: &str = "\
 Examples:
   vang create garden --as ada
-  vang create cellar --private --as ada";
+  vang create cellar --private --as ada --data ./chat";
 
 /// Create a room; its creator is its first member
 #[derive(ClapArgs, Debug)]
@@ -296,11 +304,6 @@ pub(crate) struct RequestArgs {
     pub(crate) timeout: Duration,
 }
 
-/// An empty variable is as good as none.
-fn parse_server(url: &str) -> Result<Place, BadPlace> {
-    if url.is_empty() { Ok(Place::default()) } else { Place::parse(url) }
-}
-
 /// `200ms`, `5s`, `2m`, `1h`; a plain number is seconds.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -327,6 +330,11 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
 const _: () = assert!(vang_client::send::SEND_MAX.as_millis() == 3_600_000);
 
 impl Reach {
+    /// The server that is meant.
+    pub(crate) fn server(&self) -> Result<Place, Failure> {
+        which::server(self.server.as_ref(), self.data.as_deref())
+    }
+
     /// Who speaks, always somebody: an account's name would be that account.
     pub(crate) fn speaker(&self) -> String {
         match &self.name {

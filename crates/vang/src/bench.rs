@@ -14,7 +14,7 @@ use std::{collections::VecDeque, sync::Arc};
 use clap::{Args as ClapArgs, Subcommand};
 use hdrhistogram::Histogram;
 use vang_client::send::fresh_id;
-use vang_client::{Connection, Deadline, Fault};
+use vang_client::{Connection, Deadline, Fault, Place};
 use vang_proto::vang::{Incoming, Reply, RequestWriter, Value};
 
 use crate::args::{Reach, parse_time};
@@ -96,12 +96,12 @@ struct Run {
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.what {
         What::Ping { connections, run } => {
-            let stage = Stage::new(run);
+            let stage = Stage::new(run)?;
             let workers = (0..connections).map(|_| stage.spawn(Stage::ping)).collect();
             stage.report("ping", workers)
         }
         What::Send { room, connections, in_flight, size, run } => {
-            let stage = Stage::new(run);
+            let stage = Stage::new(run)?;
             stage.warn(&room);
             let post = Post::new(&room, size)?;
             let workers = (0..connections)
@@ -113,7 +113,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
             stage.report("send", workers)
         }
         What::Fanout { room, members, rate, size, run } => {
-            let stage = Stage::new(run);
+            let stage = Stage::new(run)?;
             stage.warn(&room);
             let post = Post::new(&room, size)?;
             // Everybody listens before the first message is due.
@@ -134,6 +134,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
 #[derive(Clone)]
 struct Stage {
     run: Arc<Run>,
+    server: Place,
     began: Instant,
     done: Arc<AtomicU64>,
     /// Somebody has failed: nobody goes on.
@@ -177,13 +178,14 @@ fn record(waits: &mut Histogram<u64>, since: Instant) {
 }
 
 impl Stage {
-    fn new(run: Run) -> Stage {
+    fn new(run: Run) -> Result<Stage, Failure> {
         let (done, failed, first_due) = Default::default();
-        Stage { run: Arc::new(run), began: Instant::now(), done, failed, first_due }
+        let server = run.reach.server()?;
+        Ok(Stage { run: Arc::new(run), server, began: Instant::now(), done, failed, first_due })
     }
 
     fn warn(&self, room: &str) {
-        let server = &self.run.reach.server;
+        let server = &self.server;
         note(&format!("posting real messages to #{room} at {server}; they stay in its history"));
     }
 
@@ -207,7 +209,7 @@ impl Stage {
     }
 
     fn connect(&self) -> Result<(Connection, RequestWriter), Fault> {
-        let mut connection = Connection::open(&self.run.reach.server, self.deadline())?;
+        let mut connection = Connection::open(&self.server, self.deadline())?;
         let name = self.run.reach.speaker();
         connection.ask(Some(&name), "hello", &[], self.deadline())?;
         Ok((connection, RequestWriter { name: None }))

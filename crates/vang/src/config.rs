@@ -185,9 +185,11 @@ struct File {
 impl File {
     fn read(path: &Path) -> Result<File, Failure> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = vang_server::read_file(path).map_err(|error| {
             Failure::usage(format!("cannot read {shown}: {}", vang_client::trouble::plain(&error)))
         })?;
+        let text = String::from_utf8(text)
+            .map_err(|error| Failure::usage(format!("{shown} is not TOML: {}", error.utf8_error())))?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             Failure::usage(format!("{shown} is not TOML: {}", error.to_string().trim()))
         })?;

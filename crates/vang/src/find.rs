@@ -9,7 +9,7 @@
 use serde_json::Value as Json;
 use vang_client::patience::written;
 use vang_client::{Fault, Search};
-use vang_proto::terminal::{harmless, one_line};
+use vang_proto::terminal::{harmless, harmless_line, one_line};
 
 use crate::args::FindArgs;
 use crate::say::{Failure, indented, note, print_line, to_terminal};
@@ -27,8 +27,8 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
         }
     };
     let query = args.query.join(" ");
-    let speaker = Some(args.reach.speaker());
-    let mut search = Search::new(args.reach.server, speaker, query, args.limit, timeout);
+    let (server, speaker) = (args.reach.server()?, Some(args.reach.speaker()));
+    let mut search = Search::new(server, speaker, query, args.limit, timeout);
     let is_colored = to_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let shown = Shown { today: today(), mark: if is_colored { MARK } else { ("", "") } };
     let (mut count, mut left_out, mut parted) = (0_u64, 0, false);
@@ -83,7 +83,7 @@ impl Shown {
     }
 
     fn line(&self, message: &Json) -> String {
-        let text = |key: &str| harmless(message[key].as_str().unwrap_or_default()).replace('\n', " ");
+        let text = |key: &str| harmless_line(message[key].as_str().unwrap_or_default());
         let said = match message["text"].as_str() {
             Some(said) => indented(&self.marked(said, &message["marks"]), "    "),
             None => format!("({})", text("content-type")),

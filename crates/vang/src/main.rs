@@ -4,6 +4,7 @@
 
 mod args; // what can be typed
 mod say; // what is answered: stdout, stderr, exit codes
+mod which; // which server a command talks to
 mod config; // where settings come from; vang config show
 mod notify; // a word to the service manager
 mod serve; // vang serve

@@ -3,6 +3,7 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The server is ready.
 pub(crate) fn ready() {
@@ -19,6 +20,30 @@ pub(crate) fn reloading() {
 /// It finishes what is in flight.
 pub(crate) fn stopping() {
     say("STOPPING=1");
+}
+
+/// It is alive: whoever says so is the thread that serves everybody.
+pub(crate) fn alive() {
+    say("WATCHDOG=1");
+}
+
+/// How often the manager wants to hear that, if at all: at half of the time after which it would kill us
+/// (sd_watchdog_enabled(3)).
+pub(crate) fn watchdog() -> Option<Duration> {
+    let us = std::env::var("WATCHDOG_USEC").ok()?.parse::<u64>().ok().filter(|us| *us > 0)?;
+    is_meant("WATCHDOG_PID", true).then(|| Duration::from_micros((us / 2).max(1)))
+}
+
+/// Sockets that the manager has opened for us (sd_listen_fds(3)), and that we do not take: how many.
+pub(crate) fn sockets_left() -> Option<u32> {
+    let count = std::env::var("LISTEN_FDS").ok()?.parse::<u32>().ok().filter(|count| *count > 0)?;
+    is_meant("LISTEN_PID", false).then_some(count)
+}
+
+/// Is this process the one that the variable names?
+fn is_meant(variable: &str, without_one: bool) -> bool {
+    let pid = std::env::var(variable).ok().filter(|pid| !pid.is_empty());
+    pid.map_or(without_one, |pid| pid == std::process::id().to_string())
 }
 
 fn say(word: &str) {

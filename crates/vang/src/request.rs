@@ -7,7 +7,7 @@ use vang_client::{Connection, Deadline};
 use vang_proto::vang::{Reply, Value};
 
 use crate::args::{CreateArgs, JoinArgs, LeaveArgs, Reach, RequestArgs, RoomsArgs};
-use vang_proto::terminal::{harmless, one_line};
+use vang_proto::terminal::{harmless, harmless_line, one_line};
 
 use crate::say::{Failure, print, print_line, to_terminal};
 
@@ -53,13 +53,13 @@ pub(crate) fn guide(args: &RequestArgs) -> anyhow::Result<()> {
 /// Asks, and prints the answer: the room's name.
 fn tell(reach: &Reach, action: &str, arguments: &[(&str, Value)]) -> anyhow::Result<()> {
     let reply = ask(reach, action, arguments)?;
-    Ok(print_line(&harmless(&reply.text))?)
+    Ok(print_line(&harmless_line(&reply.text))?)
 }
 
 /// Once: who creates a room twice would be told that it is taken.
 fn ask(reach: &Reach, action: &str, arguments: &[(&str, Value)]) -> Result<Reply, Failure> {
     let deadline = Deadline::after(reach.timeout);
-    let mut connection = Connection::open(&reach.server, deadline)?;
+    let mut connection = Connection::open(&reach.server()?, deadline)?;
     Ok(connection.ask(Some(&reach.speaker()), action, arguments, deadline)?)
 }
 
@@ -68,7 +68,7 @@ const NOT_ROOMS: &str = "the server's answer to 'rooms' is no list of rooms";
 /// `general  public, member, 12 messages`
 fn room_line(room: &str) -> Result<String, Failure> {
     let room: Json = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
-    let text = |key: &str| harmless(room[key].as_str().unwrap_or_default());
+    let text = |key: &str| harmless_line(room[key].as_str().unwrap_or_default());
     let member = if room["member"] == Json::Bool(true) { ", member" } else { "" };
     let messages = match room["n"].as_u64().unwrap_or(0) {
         0 => "no messages".to_owned(),
@@ -89,5 +89,7 @@ mod tests {
         assert_eq!(line(member), "cellar  private, member, 12 messages");
         let other = r#"{"room": "general", "access": "public", "n": 0, "member": false}"#;
         assert_eq!(line(other), "general  public, no messages");
+        let hostile = r#"{"room": "general  public\nlab", "access": "a\r\nb", "n": 1}"#;
+        assert_eq!(line(hostile), "general  public lab  a b, 1 message");
     }
 }

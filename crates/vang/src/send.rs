@@ -12,7 +12,7 @@ use vang_client::{Fault, Message, NotSent};
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 
 use crate::args::SendArgs;
-use vang_proto::terminal::harmless;
+use vang_proto::terminal::harmless_line;
 
 use crate::say::{Failure, note, print_line};
 
@@ -37,9 +37,9 @@ pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
             note(&trying_again(fault, timeout));
         }
     };
-    let speaker = args.reach.speaker();
-    match vang_client::send::send(&args.reach.server, Some(&speaker), message, timeout, &mut watch) {
-        Ok(posted) => Ok(print_line(&harmless(&posted.address))?),
+    let (server, speaker) = (args.reach.server()?, args.reach.speaker());
+    match vang_client::send::send(&server, Some(&speaker), message, timeout, &mut watch) {
+        Ok(posted) => Ok(print_line(&harmless_line(&posted.address))?),
         Err(NotSent::NotPosted(fault)) => Err(Failure::from(fault).into()),
         Err(NotSent::Unknown(fault)) => Err(unknown(&fault, &id).into()),
     }

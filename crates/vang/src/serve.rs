@@ -16,12 +16,13 @@ use vang_journal::{DataFolder, FolderError};
 use vang_nettools::is_ignored;
 use vang_server::{
     Change, Changer, Config, Guests, Limits, ListenAddr, ListenError, Reach, ServeError, Server, StartError,
-    Stopper, TlsFiles,
+    Stopper, TlsFiles, Trust,
 };
 
 use crate::config::Settings;
 use crate::notify;
 use crate::say::Failure;
+use crate::which::data_folder;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,6 +82,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FROM", default_value = "local")]
     pub(crate) guests: FromWhere,
 
+    /// Where an account's name alone is enough to speak as this account, until accounts have secrets
+    ///
+    /// `local` is refused together with a place to listen that other machines reach.
+    #[arg(long, value_name = "WHERE", default_value = "folder")]
+    pub(crate) trust: TrustWhere,
+
     /// From where lines may be typed, as with nc
     #[arg(long, value_name = "FROM", default_value = "local")]
     pub(crate) lines: FromWhere,
@@ -112,6 +119,24 @@ impl From<FromWhere> for Reach {
     }
 }
 
+/// See `--trust`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrustWhere {
+    /// On the data folder's own socket: `vang --data DIR`
+    Folder,
+    /// On this machine: every program on it, and whatever a proxy or tunnel on it passes on
+    Local,
+}
+
+impl From<TrustWhere> for Trust {
+    fn from(given: TrustWhere) -> Trust {
+        match given {
+            TrustWhere::Folder => Trust::Folder,
+            TrustWhere::Local => Trust::Local,
+        }
+    }
+}
+
 /// See `--log-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -137,14 +162,32 @@ pub(crate) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
         let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let server = Server::open(config).map_err(|error| explained(&error))?;
         tokio::spawn(stop_on(stop_signals, server.stopper()));
+        if let Some(count) = notify::sockets_left() {
+            tracing::warn!(
+                count,
+                "LISTEN_FDS: sockets of the service manager are not taken, and whoever connects to them waits for ever; \
+                 use --listen and no .socket unit"
+            );
+        }
+        if let Some(period) = notify::watchdog() {
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(period);
+                loop {
+                    ticks.tick().await;
+                    notify::alive();
+                }
+            });
+        }
         let again = signal(SignalKind::hangup())?;
         let reading = Reading { typed: typed.clone(), settings, log, changer: server.changer() };
         tokio::spawn(reading.again_on(again));
         let addresses = server.addresses().to_vec();
         let key = server.is_beyond_this_machine().then(|| server.fingerprint().to_owned());
+        let trust = server.trust();
         let ready = || {
             announce(&addresses);
             notify::ready();
+            tracing::info!("{}", accounts_by(trust));
             if greets {
                 greet(&addresses, &data, key.as_deref(), is_stopped_by_ctrl_c);
             }
@@ -179,6 +222,7 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
             FromWhere::Local => Guests::Local,
             FromWhere::Everywhere => Guests::Everywhere,
         },
+        trust: args.trust.into(),
         metrics: args.metrics.into(),
         lines: args.lines.into(),
         name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
@@ -212,8 +256,9 @@ impl Reading {
         let settings = Settings::gather(&self.typed)?;
         let args = settings.args()?;
         let filter = log_filter(&args.log)?;
-        let Config { listen, backlog, limits, tls, guests, metrics, lines, .. } = configuration(&args)?;
-        let change = Change { listen, backlog, limits, tls, guests, metrics, lines };
+        let Config { listen, backlog, limits, tls, guests, trust, metrics, lines, .. } =
+            configuration(&args)?;
+        let change = Change { listen, backlog, limits, tls, guests, trust, metrics, lines };
         self.changer.change(change).await.map_err(|error| explained(&error))?;
         for (key, before, now) in settings.differences(&self.settings) {
             match FIXED.contains(&key) {
@@ -230,14 +275,6 @@ impl Reading {
 /// A runtime of one thread: everything that decides runs on it.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-/// The data folder that was named, or the usual one.
-pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    match named {
-        Some(path) => Ok(path),
-        None => Ok(DataFolder::default_path()?),
-    }
 }
 
 /// Ctrl-C, unless who started us ignores it: then it is meant for others (see `is_ignored`).
@@ -297,11 +334,28 @@ fn announce(addresses: &[String]) {
     let _ = std::io::stdout().flush();
 }
 
+/// Where an account's name is enough, for the log.
+fn accounts_by(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Folder => {
+            "trust: folder: an account's name is enough on the data folder's own socket, and nowhere else"
+        }
+        Trust::Local => {
+            "trust: local: every program on this machine may speak as any account, and so may whoever a proxy or a tunnel \
+             on it lets in"
+        }
+    }
+}
+
 /// Tells people how to talk to it, on stderr.
 fn greet(addresses: &[String], data: &Path, key: Option<&str>, is_stopped_by_ctrl_c: bool) {
     let Some(first) = addresses.first() else { return };
     let typed = typed(first);
-    let server = if first == "127.0.0.1:65432" { String::new() } else { format!(" --server {typed}") };
+    // The default folder's server is found without being named.
+    let server = match DataFolder::default_path() {
+        Ok(usual) if usual == data => String::new(),
+        Ok(_) | Err(_) => format!(" --data {}", quoted(data)),
+    };
     let page = page(first);
     let browser = if page.is_some() { "in a browser or " } else { "" };
     let page = page.map_or(String::new(), |url| format!("    {url}\n"));
@@ -338,6 +392,13 @@ fn typed(listens: &str) -> String {
     listens.parse().map_or(listens.to_owned(), shown)
 }
 
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// A mistake in what was typed: exit code 2.
 fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::usage(error.to_string())
@@ -359,6 +420,8 @@ pub(crate) fn explained(error: &ServeError) -> Failure {
             Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
         ServeError::Listen(ListenError::Address { .. }) => Failure::usage(error.to_string()),
+        ServeError::TrustBeyond { .. } => Failure::usage(error.to_string())
+            .advise("leave --trust away, or listen on this machine only, as with --listen 127.0.0.1:65432"),
         ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => {
             Failure::new(held.to_string()).advise("stop it, or choose another data folder with --data")
         }

@@ -14,7 +14,7 @@ use vang_server::words::{bytes, count, time};
 
 use crate::args::parse_time;
 use crate::say::{Failure, print, print_line, to_terminal};
-use crate::serve::data_folder;
+use crate::which::data_folder;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vang_client::patience::written;
 use vang_client::{Fault, Follow, History, Notice, Told, outlet};
-use vang_proto::terminal::harmless;
+use vang_proto::terminal::{harmless, harmless_line};
 use vang_proto::vang::{Event, json_line};
 
 use crate::args::TailArgs;
@@ -25,10 +25,10 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
         }
     };
     let shown = Shown { json: args.json, events: args.events };
-    let speaker = Some(args.reach.speaker());
+    let (server, speaker) = (args.reach.server()?, Some(args.reach.speaker()));
     if args.no_follow {
         let since = args.since.unwrap_or(0);
-        let mut history = History::new(args.reach.server, speaker, args.room, since, timeout);
+        let mut history = History::new(server, speaker, args.room, since, timeout);
         if args.since.is_none() {
             // Nothing new, then; but a room that is not there is an error.
             history.check(&mut watch).map_err(Failure::from)?;
@@ -42,8 +42,8 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let since = args.since.map(|since| vec![since]);
-    let mut follow = Follow::start(args.reach.server, speaker, vec![args.room], since, timeout, &mut watch)
-        .map_err(Failure::from)?;
+    let mut follow =
+        Follow::start(server, speaker, vec![args.room], since, timeout, &mut watch).map_err(Failure::from)?;
     end_with_reader();
     loop {
         match follow.next().map_err(Failure::from)? {
@@ -100,7 +100,7 @@ fn notice_text(notice: &Notice) -> String {
 
 /// For people.
 fn person_line(event: &Event, today: &str) -> String {
-    let text = |key: &str| harmless(&event.header.text(key).unwrap_or_default()).replace('\n', " ");
+    let text = |key: &str| harmless_line(&event.header.text(key).unwrap_or_default());
     let number = |key: &str| event.header.number(key).unwrap_or(0);
     let room = text("room");
     let from = text("from");
@@ -123,7 +123,7 @@ fn said(event: &Event) -> String {
     match event.text() {
         Some(text) => indented(&harmless(&text), "    "),
         None => {
-            let kind = harmless(&event.header.content_type()).replace('\n', " ");
+            let kind = harmless_line(&event.header.content_type());
             format!("({} bytes of {kind})", event.content.len())
         }
     }

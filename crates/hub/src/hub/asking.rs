@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use vang_chat::{Access, AccountId, Command, Event, Position, Principal, Refusal, RoomId, Seq};
+use vang_chat::{Access, AccountId, Command, Event, NameKey, Position, Principal, Refusal, RoomId, Seq};
 use vang_journal::{SaidView, encode_name};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json, write_sent};
 
 use crate::cold::Read;
-use crate::door::{Guests, Peer, Speaking, bad_name, refused, send_id};
+use crate::door::{Peer, Speaking, admit, bad_name, refused, send_id};
 use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_PEOPLE_MAX, LISTED_ROOMS_MAX};
+use crate::names::BadName;
 use crate::order::{Asker, QueueFull, Waiting};
 
 use super::{Hub, Output, Reading, SessionId};
@@ -58,6 +59,9 @@ impl Hub {
             Action::Find { query, limit, before } => return self.find(asker, &who, &query, limit, before),
             Action::Create { room, private } => {
                 let (shown, name) = self.names.make(&room).map_err(|bad| bad_name("room", &bad))?;
+                if matches!(who, Principal::Account(_)) && self.book.old_room(&name).is_some() {
+                    return Err(refused(&Refusal::NameTaken));
+                }
                 let access = if private { Access::Private } else { Access::Public };
                 let command = Command::CreateRoom { name, access, by: who };
                 return self.enqueue(asker, command, encode_name(&shown));
@@ -65,7 +69,7 @@ impl Hub {
             Action::Join { room, who: other } => {
                 let room = self.room(&room, &who)?;
                 let joins = match &other {
-                    Some(name) => self.account(name)?,
+                    Some(name) => self.account_to_bring(room, &who, name)?,
                     None => own_account(&who)?,
                 };
                 return self.enqueue(asker, Command::Join { room, who: joins, by: who }, Bytes::new());
@@ -81,7 +85,11 @@ impl Hub {
                 if peer != Peer::Operator {
                     return Err(refused(&Refusal::NotAllowed));
                 }
-                let (shown, name) = self.names.make(&name).map_err(|bad| bad_name("name", &bad))?;
+                let made = self.names.make_account(&name);
+                let (shown, name) = made.map_err(|bad| bad_name("name", &bad))?;
+                if self.book.old_account(&name).is_some() {
+                    return Err(refused(&Refusal::NameTaken));
+                }
                 return self.enqueue(asker, Command::AddAccount { name }, encode_name(&shown));
             }
         }
@@ -90,48 +98,47 @@ impl Hub {
 
     /// Who speaks: the first name on a connection counts.
     fn speaking(&mut self, id: SessionId, name: Option<&str>) -> Result<Speaking, ErrorReply> {
-        let made = name.map(|name| self.names.make(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
-        let account = made.as_ref().and_then(|(_, key)| self.state.account(key));
-        let guests = self.guests;
+        let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
+        let (guests, trust, anon) = (self.guests, self.trust, self.anon);
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
         };
-        let operator = session.peer == Peer::Operator;
-        if session.peer == Peer::RemoteTls {
-            // Until one can sign in from elsewhere, a name from there proves nothing.
-            let why = match account {
-                Some(_) => "this name is an account's; from another machine it needs its owner to sign in",
-                None if guests == Guests::Local => "this server admits guests from its own machine only",
-                None => "",
-            };
-            if !why.is_empty() {
-                return Err(ErrorReply::new(Code::SignInNeeded, why));
+        let speaking = match (&session.speaking, made) {
+            (Some(speaking), Some((_, key, _))) if speaking.key != Some(key) => {
+                let why = "this connection already speaks under another name";
+                return Err(ErrorReply::new(Code::NameSet, why));
             }
-        }
-        match (&session.speaking, made) {
-            (Some(speaking), Some((_, key))) if speaking.key != Some(key) => {
-                Err(ErrorReply::new(Code::NameSet, "this connection already speaks under another name"))
+            (Some(speaking), _) => speaking.clone(),
+            (None, Some((_, key, Some(account)))) => {
+                Speaking { principal: Principal::Account(account), key: Some(key), guest: None }
             }
-            (Some(speaking), _) => Ok(speaking.clone()),
-            (None, Some((shown, key))) => {
-                let speaking = match account {
-                    Some(account) => {
-                        Speaking { principal: Principal::Account(account), key: Some(key), guest: None }
-                    }
-                    None => Speaking { principal: Principal::Guest(key), key: Some(key), guest: Some(shown) },
-                };
-                session.speaking = Some(speaking.clone());
-                Ok(speaking)
+            (None, Some((shown, key, None))) => {
+                Speaking { principal: Principal::Guest(key), key: Some(key), guest: Some(shown) }
             }
-            (None, None) if operator => {
-                Ok(Speaking { principal: Principal::Operator, key: None, guest: None })
+            (None, None) if session.peer == Peer::Operator => {
+                Speaking { principal: Principal::Operator, key: None, guest: None }
             }
-            // Not kept: the name may still come with a later request.
             (None, None) => {
-                let principal = Principal::Guest(self.anon);
-                Ok(Speaking { principal, key: None, guest: Some("anon".to_owned()) })
+                Speaking { principal: Principal::Guest(anon), key: None, guest: Some("anon".to_owned()) }
             }
+        };
+        admit(session.peer, &speaking.principal, trust, guests)?;
+        // Who has given no name may still do so with a later request.
+        if speaking.key.is_some() {
+            session.speaking.get_or_insert_with(|| speaking.clone());
         }
+        Ok(speaking)
+    }
+
+    /// A name, its key, and the account that it means, if there is one.
+    pub(super) fn named(&self, typed: &str) -> Result<(String, NameKey, Option<AccountId>), BadName> {
+        if let Some(account) = self.book.account_shown_as(typed) {
+            return Ok((typed.to_owned(), self.names.key(typed), Some(account)));
+        }
+        let (shown, key) = self.names.make(typed)?;
+        let exactly = self.book.account_shown_as(&shown);
+        let account = exactly.or_else(|| self.state.account(&key)).or_else(|| self.book.old_account(&key));
+        Ok((shown, key, account))
     }
 
     pub(super) fn room(&self, name: &str, reader: &Principal) -> Result<RoomId, ErrorReply> {
@@ -142,19 +149,28 @@ impl Hub {
             return Ok(id);
         }
         let (shown, key) = self.names.make(name).map_err(|bad| bad_name("room", &bad))?;
-        match self.state.room_named(&key, reader) {
-            Ok(room) => Ok(room),
-            Err(refusal) => {
-                let mut error = refused(&refusal);
-                error.detail = format!("there is no room '{shown}'");
-                Err(error)
-            }
-        }
+        let by_key = self.state.room_named(&key, reader).ok().or_else(|| self.book.old_room(&key));
+        by_key.filter(|id| self.state.room(*id).is_some_and(|room| room.knows(reader))).ok_or_else(|| {
+            let mut error = refused(&Refusal::NoRoom);
+            error.detail = format!("there is no room '{shown}'");
+            error
+        })
     }
 
-    pub(super) fn account(&self, name: &str) -> Result<AccountId, ErrorReply> {
-        let (shown, key) = self.names.make(name).map_err(|bad| bad_name("who", &bad))?;
-        self.state.account(&key).ok_or_else(|| {
+    /// The account that somebody brings into a room that they know of. Who may bring nobody is told so whatever the name:
+    /// which accounts there are is not for everybody.
+    fn account_to_bring(&self, room: RoomId, who: &Principal, name: &str) -> Result<AccountId, ErrorReply> {
+        if let Principal::Guest(_) = who {
+            return Err(refused(&Refusal::AccountNeeded));
+        }
+        let (shown, _, account) = self.named(name).map_err(|bad| bad_name("who", &bad))?;
+        if let Principal::Account(asker) = who
+            && account != Some(*asker)
+            && !self.state.room(room).is_some_and(|room| room.is_member(*asker))
+        {
+            return Err(refused(&Refusal::NotMember));
+        }
+        account.ok_or_else(|| {
             let mut error = refused(&Refusal::NoAccount);
             error.detail = format!("there is no account '{shown}'");
             error

@@ -60,10 +60,12 @@ impl Hub {
         let mut authors = Vec::new();
         for name in names {
             let guest = name.strip_prefix("guest:");
-            let (_, key) = self.names.make(guest.unwrap_or(name)).map_err(|bad| bad_name("from", &bad))?;
+            let (shown, key, account) =
+                self.named(guest.unwrap_or(name)).map_err(|bad| bad_name("from", &bad))?;
             authors.push(Principal::Guest(key));
+            authors.extend(self.names.old_key(&shown).map(Principal::Guest));
             if guest.is_none() {
-                authors.extend(self.state.account(&key).map(Principal::Account));
+                authors.extend(account.map(Principal::Account));
             }
         }
         Ok(authors)

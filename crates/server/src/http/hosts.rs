@@ -2,7 +2,10 @@
 //! from using a browser to reach a server that only the browser's machine can reach.
 //!
 //! A `Host` that is an address or `localhost` cannot have been made by somebody's DNS; any other must be one that
-//! the server was told (DNS rebinding). An `Origin` must be this very server.
+//! the server was told (DNS rebinding). An `Origin` must be this very server: the `Host` of the request, or a name
+//! that the server was told. Both are compared as what they mean (RFC 6454, 4): a scheme's default port is as good as
+//! none, a name's case and last dot mean nothing. A `Host` without a port comes from a proxy that left it out, so names
+//! alone are compared then.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,55 +18,107 @@ pub(crate) enum Stranger {
     Origin(String),
 }
 
-/// Is this authority (`name`, `name:port`, `[::1]:port`) one of ours?
-pub(crate) fn is_ours(authority: &str, names: &[String]) -> bool {
-    let Some(host) = host_of(authority) else { return false };
-    if host.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    if let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inside.parse::<Ipv6Addr>().is_ok();
-    }
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || names.iter().any(|name| name.eq_ignore_ascii_case(&host))
+/// `name`, `name:port`, `[::1]:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Authority {
+    host: Host,
+    port: Option<u16>,
 }
 
-/// Without the port; `None`: it has one that is no number.
-fn host_of(authority: &str) -> Option<&str> {
-    let is_port =
-        |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    (port.is_none_or(is_port) && !host.is_empty()).then_some(host)
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Address(IpAddr),
+    /// In lower case, without a last dot.
+    Name(String),
+}
+
+impl Authority {
+    /// `None`: it has no host, or a port that is no number.
+    pub(crate) fn read(text: &str) -> Option<Authority> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Authority { host: Host::Address(address), port: None });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let port = match port {
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+            Some(_) => return None,
+            None => None,
+        };
+        let host = match host.strip_prefix('[') {
+            Some(inside) => Host::Address(inside.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into()),
+            None => match host.parse::<IpAddr>() {
+                Ok(address) => Host::Address(address),
+                Err(_) => Host::Name(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()),
+            },
+        };
+        (host != Host::Name(String::new())).then_some(Authority { host, port })
+    }
+
+    /// The name alone, for a certificate.
+    pub(crate) fn host(&self) -> String {
+        match &self.host {
+            Host::Address(address) => address.to_string(),
+            Host::Name(name) => name.clone(),
+        }
+    }
+
+    fn is_ours(&self, names: &[Authority]) -> bool {
+        match &self.host {
+            Host::Address(_) => true,
+            Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => true,
+            Host::Name(_) => names.iter().any(|name| name.host == self.host),
+        }
+    }
+}
+
+/// What a server goes by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    /// Every name, of which the port does not matter.
+    pub(crate) all: Vec<Authority>,
+    /// Those that the operator told, as `--name`: pages of theirs are the server's own, also behind a proxy.
+    pub(crate) told: Vec<Authority>,
 }
 
 /// May this request be answered? `origin` is what a browser says of the page that asks.
-pub(crate) fn check(host: Option<&str>, origin: Option<&str>, names: &[String]) -> Result<(), Stranger> {
-    let host = host.unwrap_or_default();
-    if !is_ours(host, names) {
-        return Err(Stranger::Host(host.to_owned()));
-    }
-    let same = |origin: &str| {
-        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        rest.is_some_and(|rest| rest.eq_ignore_ascii_case(host))
-    };
+pub(crate) fn check(host: Option<&str>, origin: Option<&str>, names: &Names) -> Result<(), Stranger> {
+    let text = host.unwrap_or_default();
+    let host = Authority::read(text).filter(|host| host.is_ours(&names.all));
+    let host = host.ok_or_else(|| Stranger::Host(text.to_owned()))?;
     match origin {
-        Some(origin) if !same(origin) => Err(Stranger::Origin(origin.to_owned())),
+        Some(origin) if !is_same(origin, &host, &names.told) => Err(Stranger::Origin(origin.to_owned())),
         _ => Ok(()),
     }
+}
+
+fn is_same(origin: &str, host: &Authority, told: &[Authority]) -> bool {
+    let Some((scheme, page)) = origin.split_once("://") else { return false };
+    let usual = match scheme.to_ascii_lowercase().as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    let Some(page) = Authority::read(page) else { return false };
+    let port = page.port.unwrap_or(usual);
+    let is_host = page.host == host.host && host.port.is_none_or(|asked| asked == port);
+    is_host || told.iter().any(|name| name.host == page.host && name.port.unwrap_or(usual) == port)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(told: &[&str]) -> Names {
+        let told: Vec<Authority> = told.iter().map(|name| Authority::read(name).unwrap()).collect();
+        Names { all: told.clone(), told }
+    }
+
     #[test]
     fn addresses_localhost_and_told_names_are_ours() {
-        let names = ["Chat.example".to_owned()];
+        let names = names(&["Chat.example"]);
         for ours in [
             "127.0.0.1",
             "127.0.0.1:65432",
@@ -77,7 +132,7 @@ mod tests {
             "chat.example",
             "CHAT.example:65432",
         ] {
-            assert!(is_ours(ours, &names), "{ours}");
+            assert_eq!(check(Some(ours), None, &names), Ok(()), "{ours}");
         }
         for other in [
             "",
@@ -92,29 +147,53 @@ mod tests {
             "[evil]",
             "user@localhost",
             "localhost:123456",
+            "localhost:65536",
             "chat.example@evil",
         ] {
-            assert!(!is_ours(other, &names), "{other}");
+            assert_eq!(check(Some(other), None, &names), Err(Stranger::Host(other.to_owned())), "{other}");
         }
+        assert_eq!(check(None, None, &names), Err(Stranger::Host(String::new())));
     }
 
     #[test]
-    fn a_page_of_another_server_is_a_stranger() {
-        let checked = |host, origin| check(Some(host), origin, &[]);
-        assert_eq!(checked("localhost:65432", None), Ok(()));
-        for ours in ["http://localhost:65432", "https://localhost:65432", "http://LOCALHOST:65432"] {
-            assert_eq!(checked("localhost:65432", Some(ours)), Ok(()), "{ours}");
-        }
-        for other in [
-            "http://localhost",
-            "http://localhost:1",
-            "null",
-            "",
-            "https://evil.example",
-            "file://localhost:65432",
+    fn a_page_is_ours_by_what_its_origin_means() {
+        let told = names(&["chat.example", "talk.example:8443"]);
+        for (host, origin) in [
+            ("localhost:65432", "http://localhost:65432"),
+            ("localhost:65432", "https://localhost:65432"),
+            ("localhost:65432", "http://LOCALHOST:65432"),
+            ("localhost.:65432", "http://localhost:65432"),
+            ("[::1]:7", "http://[0:0::1]:7"),
+            // Default ports.
+            ("127.0.0.1:80", "http://127.0.0.1"),
+            ("chat.example:443", "https://chat.example"),
+            ("chat.example", "http://chat.example:80"),
+            // A proxy that leaves the port out (nginx's $host).
+            ("localhost", "http://localhost:8443"),
+            // A proxy that asks by another name (nginx's $proxy_host): a name that we were told.
+            ("127.0.0.1:65432", "https://chat.example"),
+            ("127.0.0.1:65432", "http://chat.example:80"),
+            ("127.0.0.1:65432", "https://talk.example:8443"),
         ] {
-            assert_eq!(checked("localhost:65432", Some(other)), Err(Stranger::Origin(other.to_owned())));
+            assert_eq!(check(Some(host), Some(origin), &told), Ok(()), "{host} {origin}");
         }
-        assert_eq!(check(None, None, &[]), Err(Stranger::Host(String::new())));
+        for (host, origin) in [
+            ("localhost:65432", "http://localhost"),
+            ("localhost:65432", "http://localhost:1"),
+            ("localhost:65432", "http://127.0.0.1:65432"),
+            ("localhost:80", "https://localhost"),
+            ("127.0.0.1:65432", "https://chat.example:1"),
+            ("127.0.0.1:65432", "https://talk.example"),
+            ("localhost:65432", "null"),
+            ("localhost:65432", ""),
+            ("localhost:65432", "https://evil.example"),
+            ("localhost", "https://evil.example"),
+            ("localhost:65432", "file://localhost:65432"),
+            ("localhost", "http://localhost/"),
+            ("localhost", "http://user@localhost"),
+        ] {
+            let stranger = Err(Stranger::Origin(origin.to_owned()));
+            assert_eq!(check(Some(host), Some(origin), &told), stranger, "{host} {origin}");
+        }
     }
 }

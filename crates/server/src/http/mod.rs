@@ -13,7 +13,8 @@
 //! ```
 //!
 //! It knows no rules of chat: it asks the hub in native messages (`ask.rs`). Beyond this machine nothing but health
-//! is answered without TLS: the rest is redirected.
+//! is answered without TLS: the rest is redirected. A request that a proxy has passed on, and says so, comes from
+//! elsewhere, whatever machine the proxy is on.
 
 mod hosts; // our own names, and pages of strangers
 mod page; // the files of the page, and what a browser may do with them
@@ -36,7 +37,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use vang_hub::Peer;
 use vang_proto::limits::QUERY_BYTES_MAX;
@@ -45,6 +46,7 @@ use vang_proto::vang::{Code, FollowFrom, Reply, RequestWriter, Value};
 use self::ask::Asking;
 use self::events::{Events, Form};
 use self::hosts::Stranger;
+pub(crate) use self::hosts::{Authority, Names};
 use self::upgrade::NoHandshake;
 use crate::door::Door;
 use crate::drive::House;
@@ -66,6 +68,10 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Longest name of a room or a person in a request, bytes: far above what is a name, far below what fits into a
 /// message's header.
 const NAME_BYTES_MAX: usize = 1_024;
+
+/// Headers that a request has once. Of two, one program would read the first and another the second.
+const ONCE: [&str; 6] =
+    ["host", "origin", "sec-fetch-site", "sec-websocket-key", "sec-websocket-version", "last-event-id"];
 
 /// Who asks.
 pub(crate) struct Asker {
@@ -90,14 +96,15 @@ enum Answer {
     Events(Box<Events>),
 }
 
-/// Serves one connection. When it became a WebSocket, gives back the socket and the bytes read beyond the request.
-pub(crate) async fn serve(socket: Socket, first: &[u8], asker: Asker) -> Option<(Socket, Bytes)> {
+/// Serves one connection. When it became a WebSocket, gives back the socket, the bytes read beyond the request, and who
+/// the peer is by its headers.
+pub(crate) async fn serve(socket: Socket, first: &[u8], asker: Asker) -> Option<(Socket, Bytes, Peer)> {
     let keeps_alive = asker.refused.is_none();
     let from = asker.from;
     let stall = Duration::from_millis(asker.house.limits.borrow().session().stall_ms);
     let io = TokioIo::new(Rewound::new(Bytes::copy_from_slice(first), socket, stall));
     let asker = Rc::new(asker);
-    let upgraded = Rc::new(Cell::new(false));
+    let upgraded = Rc::new(Cell::new(None));
     let service = service_fn(|request| {
         let (asker, upgraded) = (asker.clone(), upgraded.clone());
         Box::pin(async move {
@@ -120,19 +127,32 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], asker: Asker) -> Option<
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    if !upgraded.get() {
+    let Some(peer) = upgraded.get() else {
         let goodbye =
             std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut stream), cx));
         let _ = tokio::time::timeout(HEADER_TIMEOUT, goodbye).await;
         return None;
-    }
-    Some((stream.socket, parts.read_buf))
+    };
+    Some((stream.socket, parts.read_buf, peer))
 }
 
 impl Asker {
-    async fn answer(&self, request: &Request<Incoming>, upgraded: &Cell<bool>) -> Response<Answer> {
+    async fn answer(&self, request: &Request<Incoming>, upgraded: &Cell<Option<Peer>>) -> Response<Answer> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
+        let headers = request.headers();
+        if !is_known(request.method()) {
+            return text(
+                StatusCode::NOT_IMPLEMENTED,
+                "this method is not known here; only GET and HEAD are used\n",
+            );
+        }
+        if let Some(name) = ONCE.iter().find(|name| headers.get_all(**name).iter().count() > 1) {
+            return text(StatusCode::BAD_REQUEST, format!("there is more than one header {name}\n"));
+        }
+        if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
+            return text(StatusCode::BAD_REQUEST, "there is no header host, which HTTP/1.1 needs\n");
+        }
         if matches!(path, "/healthz" | "/readyz") {
             return match (is_read, path) {
                 (false, _) => not_allowed(),
@@ -146,18 +166,14 @@ impl Asker {
         if let Some(refused) = &self.refused {
             return text(StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n"));
         }
-        let headers = request.headers();
         // What cannot be read is no name of ours.
         let said = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        if headers.get_all(header::HOST).iter().count() > 1 {
-            return text(StatusCode::BAD_REQUEST, "there is more than one Host\n");
-        }
+        let peer = self.peer_by(headers);
         let host = match request.uri().authority() {
             Some(authority) => Some(authority.as_str()),
             None => said(header::HOST),
         };
-        let names = self.house.names.borrow().clone();
-        match hosts::check(host, said(header::ORIGIN), &names) {
+        match hosts::check(host, said(header::ORIGIN), &self.house.names) {
             Err(Stranger::Host(host)) => {
                 let why = format!(
                     "this server does not go by the name {host:?}; use its address, or start it with --name\n"
@@ -165,14 +181,16 @@ impl Asker {
                 return text(StatusCode::MISDIRECTED_REQUEST, why);
             }
             Err(Stranger::Origin(origin)) => {
-                return text(
-                    StatusCode::FORBIDDEN,
-                    format!("pages of {origin:?} may not talk to this server\n"),
+                let asked = host.unwrap_or_default();
+                let why = format!(
+                    "pages of {origin:?} may not talk to this server, which was asked for as {asked:?}; a proxy must keep the \
+                     browser's Host, or start the server with --name\n"
                 );
+                return text(StatusCode::FORBIDDEN, why);
             }
             Ok(()) => {}
         }
-        if self.peer == Peer::RemotePlain {
+        if peer == Peer::RemotePlain {
             return redirect(host.unwrap_or_default(), request.uri());
         }
         if let Some(page) = page::answer(request.method(), path, headers) {
@@ -185,16 +203,16 @@ impl Asker {
         }
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts[..] {
-            ["ws"] => upgrade(request, upgraded),
+            ["ws"] => upgrade(request, peer, upgraded),
             _ if !is_read => not_allowed(),
             ["rooms"] => {
                 let Ok(name) = name_of(request) else { return bad_name() };
                 let asked = RequestWriter { name }.write(1, "rooms", &[]);
-                self.json(&asked).await
+                self.json(peer, &asked).await
             }
-            ["find"] => self.find(request).await,
-            ["rooms", room, "events"] => self.events(request, room).await,
-            ["metrics"] if self.is_local() || self.house.metrics.get() == Reach::Everywhere => {
+            ["find"] => self.find(peer, request).await,
+            ["rooms", room, "events"] => self.events(peer, request, room).await,
+            ["metrics"] if is_local(peer) || self.house.metrics.get() == Reach::Everywhere => {
                 whole(StatusCode::OK, metrics::CONTENT_TYPE, self.house.pump.metrics().await.into())
             }
             ["metrics"] => text(
@@ -205,19 +223,24 @@ impl Asker {
         }
     }
 
-    fn is_local(&self) -> bool {
-        matches!(self.peer, Peer::Operator | Peer::Local)
+    /// Where a request comes from: as its connection, unless a proxy on this machine says that it asks for another. Such
+    /// a header never makes anybody local: everybody can write one.
+    fn peer_by(&self, headers: &HeaderMap) -> Peer {
+        match self.peer {
+            Peer::Operator | Peer::Local if is_passed_on(headers) => Peer::RemoteTls,
+            peer => peer,
+        }
     }
 
-    fn asking(&self) -> Asking {
+    fn asking(&self, peer: Peer) -> Asking {
         let about = About { door: Door::Http, tls: self.tls, from: self.from };
         let limits = self.house.limits.borrow().session();
-        Asking::new(&self.house.pump, limits, self.peer, about, self.own.clone())
+        Asking::new(&self.house.pump, limits, peer, about, self.own.clone())
     }
 
     /// The result of a native request, which is JSON.
-    async fn json(&self, asked: &[u8]) -> Response<Answer> {
-        let mut asking = self.asking();
+    async fn json(&self, peer: Peer, asked: &[u8]) -> Response<Answer> {
+        let mut asking = self.asking(peer);
         asking.ask(asked);
         match asking.reply().await {
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n"),
@@ -235,7 +258,7 @@ impl Asker {
         }
     }
 
-    async fn find(&self, request: &Request<Incoming>) -> Response<Answer> {
+    async fn find(&self, peer: Peer, request: &Request<Incoming>) -> Response<Answer> {
         let Ok(name) = name_of(request) else { return bad_name() };
         // How long it may be is said natively; here only that it fits into a header.
         let Some(query) = argument(request, "q").filter(|query| query.len() <= 2 * QUERY_BYTES_MAX) else {
@@ -255,10 +278,10 @@ impl Asker {
                 }
             }
         }
-        self.json(&RequestWriter { name }.write(1, "find", &arguments)).await
+        self.json(peer, &RequestWriter { name }.write(1, "find", &arguments)).await
     }
 
-    async fn events(&self, request: &Request<Incoming>, room: &str) -> Response<Answer> {
+    async fn events(&self, peer: Peer, request: &Request<Incoming>, room: &str) -> Response<Answer> {
         let Ok(name) = name_of(request) else { return bad_name() };
         let room = percent_encoding::percent_decode_str(room).decode_utf8_lossy().into_owned();
         if room.len() > NAME_BYTES_MAX {
@@ -279,11 +302,14 @@ impl Asker {
             false => (Form::Lines, "application/jsonl"),
         };
         let writer = RequestWriter { name };
-        let mut reset = None;
-        let mut from = events::last_event(said("last-event-id")).unwrap_or_else(|| since.clone());
+        let id = said("last-event-id");
+        let place = events::last_event(id);
+        // An id that we never wrote is a place of another journal.
+        let mut reset = (place.is_none() && !id.is_empty()).then(|| Code::JournalChanged.to_string());
+        let mut from = place.unwrap_or_else(|| since.clone());
         // Asked again at most twice: a place of another journal, or beyond this one's end, is another beginning.
         loop {
-            let mut asking = self.asking();
+            let mut asking = self.asking(peer);
             asking.ask(&writer.follow(1, std::slice::from_ref(&room), &from));
             let Some(reply) = asking.reply().await else {
                 return text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
@@ -309,17 +335,47 @@ impl Asker {
                         Method::HEAD => Answer::Whole(Full::default()),
                         _ => Answer::Events(Box::new(events)),
                     };
-                    return with_head(StatusCode::OK, kind, body);
+                    let mut response = with_head(StatusCode::OK, kind, body);
+                    // A proxy that collects a body before it passes it on would keep this one for ever (nginx).
+                    let unbuffered = HeaderName::from_static("x-accel-buffering");
+                    response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
+                    return response;
                 }
             }
         }
     }
 }
 
-fn upgrade(request: &Request<Incoming>, upgraded: &Cell<bool>) -> Response<Answer> {
+/// The methods of RFC 9110, 9.3, and PATCH. They are not allowed; others are not known (9.1).
+fn is_known(method: &Method) -> bool {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    known.contains(method)
+}
+
+fn is_local(peer: Peer) -> bool {
+    matches!(peer, Peer::Operator | Peer::Local)
+}
+
+/// Does a proxy say that it asks for another (RFC 7239, RFC 9110 7.6.3, and what nginx and others write)?
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys().map(HeaderName::as_str);
+    names.any(|name| matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-"))
+}
+
+fn upgrade(request: &Request<Incoming>, peer: Peer, upgraded: &Cell<Option<Peer>>) -> Response<Answer> {
     match upgrade::accept(request.method(), request.version(), request.headers()) {
         Ok(lines) => {
-            upgraded.set(true);
+            upgraded.set(Some(peer));
             let mut response = Response::new(Answer::Whole(Full::default()));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             response.headers_mut().extend(lines);
@@ -432,6 +488,9 @@ fn with_head(status: StatusCode, kind: &'static str, body: Answer) -> Response<A
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No page of another site has it as an image or a script.
+    let own = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(own, HeaderValue::from_static("same-origin"));
     response
 }
 

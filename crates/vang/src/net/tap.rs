@@ -13,8 +13,8 @@ use crate::args::parse_time;
 const EXAMPLES: &str = "\
 Examples:
   vang net tap --listen localhost:7000 --to localhost:65432
-  vang net tap --listen :7000 --to unix:/run/vang.sock --record talk.pcapng
-  vang net tap --listen :7000 --to localhost:65432 --delay 200ms --jitter --rate 64k --cut 1% --split 1
+  vang net tap --listen unix:/tmp/tap.sock --to unix:/run/vang.sock --record talk.pcapng
+  vang net tap --listen localhost:7000 --to localhost:65432 --delay 200ms --jitter --rate 64k --cut 1% --split 1
   vang net tap --replay talk.pcapng --to localhost:65432          the clients of a recording, again
   vang net tap --replay talk.pcapng --listen localhost:7000       its server, for clients of yours";
 
@@ -55,6 +55,12 @@ pub(crate) struct Args {
     /// End after the first connection
     #[arg(long)]
     once: bool,
+    /// Let in more than the server does: to it, whoever comes through the tap is a program on this machine
+    ///
+    /// Needed where --listen is reached from other machines and --to is not, or where --to is a Unix socket and --listen is
+    /// none.
+    #[arg(long, conflicts_with = "replay")]
+    expose: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -70,8 +76,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         split: args.split.map(|split| split as usize),
         seed: args.seed.unwrap_or_else(by_clock),
     };
-    let Args { listen, to, record, replay, once, .. } = args;
-    let asked = Asked { listen, to, record, replay, weather, once };
+    let Args { listen, to, record, replay, once, expose, .. } = args;
+    let asked = Asked { listen, to, record, replay, weather, once, expose };
     super::with(&args.common, |report, stop| tap::run(&asked, report, stop))
 }
 

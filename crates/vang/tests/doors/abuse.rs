@@ -569,3 +569,41 @@ fn nobodys_words_are_in_the_log_even_when_they_are_refused() {
     refusal(&server, &message(&keys, SECRET.as_bytes()));
     witness.is_unharmed(&server);
 }
+
+#[test]
+fn a_proxy_that_announces_itself_is_told_so_once_and_nobody_is_made_of_it() {
+    let says = "the proxy in front sends the PROXY protocol, which is not spoken here; switch it off there";
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    // What HAProxy's `check send-proxy-v2` sends; one in front of a request; version 1 in front of typed lines.
+    let local = [&signature[..], b"\x20\0\0\0"].concat();
+    let http = [
+        &signature[..],
+        b"\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\xdc\x04\x01\xbb",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ];
+    let http = http.concat();
+    let first = b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\nada\nhi\n";
+    are_refused(&[
+        (&local, "malformed", "protocol", says),
+        (&http, "malformed", "protocol", says),
+        (first, "malformed", "protocol", says),
+    ]);
+}
+
+#[test]
+fn a_machine_among_typed_lines_is_not_asked_for_a_name_for_ever() {
+    let (_dir, server) = serve(&[]);
+    let mut witness = Witness::new(&server);
+    let seen = String::from_utf8(ask(&server.addr, &b"a: b\r\n".repeat(50))).unwrap();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(lines.len(), 5, "{seen}");
+    assert!(
+        lines[3].ends_with("; type another name") && lines[4].ends_with("; 5 lines were no name"),
+        "{seen}"
+    );
+    // Nobody types a NUL.
+    let seen = String::from_utf8(ask(&server.addr, b"ada\n\0\0\0\nhi\n")).unwrap();
+    assert!(!seen.contains("hi"), "{seen}");
+    assert_eq!(server.ok(&["tail", "general", "--since", "0", "--no-follow"]).matches("ada").count(), 0);
+    witness.is_served();
+}

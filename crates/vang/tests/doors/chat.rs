@@ -66,7 +66,7 @@ fn who_sends_is_told_the_address_and_who_follows_sees_the_message() {
 
 #[test]
 fn an_account_speaks_under_its_name_and_anybody_else_is_a_guest() {
-    let (dir, server) = serve(&[]);
+    let (dir, server) = serve(&["--trust", "local"]);
     let data = dir.path().join("data");
     assert_eq!(ok(admin(&data, &["account", "add", "Ada"])), "Ada\n");
     for name in ["Ada", "ada", "ＡＤＡ", "bob"] {
@@ -98,7 +98,7 @@ fn accounts_are_added_once_whether_the_server_runs_or_not() {
     assert_eq!(ok(admin(&data, &["account", "add", "ada"])), "ada\n");
     let again = "vang: refused: name-taken: ";
     assert!(fails(admin(&data, &["account", "add", "ada"]), 1).starts_with(again));
-    let server = Server::start(&data);
+    let server = Server::start_trusting(&data);
     assert!(fails(admin(&data, &["account", "add", "ADA"]), 1).starts_with(again));
     assert_eq!(ok(admin(&data, &["account", "add", "bob"])), "bob\n");
     server.ok(&["create", "garden", "--as", "bob"]);
@@ -106,7 +106,7 @@ fn accounts_are_added_once_whether_the_server_runs_or_not() {
     assert!(fails(admin(&data, &["account", "add", "bob"]), 1).starts_with(again));
     assert!(fails(admin(&data, &["account", "add", "a b"]), 1).starts_with("vang: refused: bad-name: "));
     assert_eq!(ok(admin(&data, &["account", "add", "eve"])), "eve\n");
-    let server = Server::start(&data);
+    let server = Server::start_trusting(&data);
     for name in ["ada", "eve"] {
         assert_eq!(server.ok(&["join", "garden", "--as", name]), "garden\n");
     }

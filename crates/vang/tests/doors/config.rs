@@ -162,3 +162,30 @@ fn the_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
     assert_eq!(told(), "STOPPING=1");
     assert!(server.wait().success());
 }
+
+#[test]
+fn a_watchdog_is_told_again_and_again_and_sockets_that_are_not_taken_are_named() {
+    let dir = folder();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let data = dir.path().join("data");
+    let mut command = Command::new("sh");
+    let script = "LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_vang")]).arg(&data).env("NOTIFY_SOCKET", &path);
+    command.env("WATCHDOG_USEC", "100000").env("LISTEN_FDS", "2");
+    let server = Server::spawn(command, &data);
+    let mut alive = 0;
+    while alive < 3 {
+        let mut bytes = [0; 256];
+        let n = manager.recv(&mut bytes).unwrap();
+        alive += u32::from(&bytes[..n] == b"WATCHDOG=1");
+    }
+    assert!(
+        server.log().contains("LISTEN_FDS: sockets of the service manager are not taken"),
+        "{}",
+        server.log()
+    );
+    assert!(server.log().contains("count=2"), "{}", server.log());
+    assert!(server.stop().success());
+}

@@ -10,6 +10,8 @@ mod wire; // sockets of any family, a witness that others are not disturbed, Pyt
 mod origin; // the guide's exchange, byte for byte
 mod abuse; // what is no request, and what must not come of it
 mod listen; // addresses, limits, the data folder
+mod who; // which account a connection speaks as, and which server a command means
+mod proxies; // nginx and HAProxy in front
 mod chat; // rooms by the commands, and what clients write themselves
 mod find; // full-text search: what people type finds what people said, and P9
 mod cursor; // what a session passes over, and what it is never told

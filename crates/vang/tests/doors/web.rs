@@ -168,7 +168,12 @@ fn pages_of_strangers_reach_nothing() {
     for target in ["/rooms", "/rooms/general/events"] {
         let (status, body) = get(&server, target, "Origin: http://evil.example\r\n");
         assert_eq!(status, "HTTP/1.1 403 Forbidden");
-        assert_eq!(body, "pages of \"http://evil.example\" may not talk to this server\n");
+        let why = format!(
+            "pages of \"http://evil.example\" may not talk to this server, which was asked for as {:?}; a proxy must keep the \
+             browser's Host, or start the server with --name\n",
+            server.addr
+        );
+        assert_eq!(body, why);
     }
     // Asked for without an Origin, as by an image; with one that cannot be read; with two names.
     for (more, expected) in [
@@ -187,6 +192,147 @@ fn pages_of_strangers_reach_nothing() {
     let (status, body) = get(&server, "/ws", "");
     assert_eq!(status, "HTTP/1.1 426 Upgrade Required");
     assert_eq!(body, "this is a WebSocket: ask with 'Upgrade: websocket'\n");
+}
+
+/// Status line, header lines in lower case.
+fn answered(server: &Server, request: &str) -> (String, Vec<String>) {
+    let mut stream = server.connect();
+    stream.write_all(request.as_bytes()).unwrap();
+    let (status, lines) = head(&mut stream);
+    (status.split_once(' ').unwrap().1.to_owned(), lines)
+}
+
+#[test]
+fn a_header_that_a_request_has_once_is_refused_when_it_comes_twice_whatever_is_asked() {
+    let (_dir, server) = serve(&[]);
+    let host = server.addr.as_str();
+    let own = format!("http://{host}");
+    for (name, value) in [
+        ("Host", host),
+        ("Origin", &own),
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Version", "13"),
+        ("Last-Event-ID", "1@a@b"),
+    ] {
+        for target in ["/", "/healthz", "/readyz", "/rooms", "/ws", "/rooms/general/events"] {
+            let first = if name == "Host" { String::new() } else { format!("Host: {host}\r\n") };
+            let twice = format!("{name}: {value}\r\n{name}: {value}\r\n");
+            let (status, _) = answered(&server, &format!("GET {target} HTTP/1.1\r\n{first}{twice}\r\n"));
+            assert_eq!(status, "400 Bad Request", "{name} {target}");
+        }
+    }
+    for target in ["/", "/healthz", "/readyz", "/rooms"] {
+        assert_eq!(
+            answered(&server, &format!("GET {target} HTTP/1.1\r\n\r\n")).0,
+            "400 Bad Request",
+            "{target}"
+        );
+    }
+    // HTTP/1.0 knows no Host.
+    assert_eq!(answered(&server, "GET /healthz HTTP/1.0\r\n\r\n").0, "200 OK");
+}
+
+#[test]
+fn every_answer_is_for_this_servers_pages_only() {
+    let (_dir, server) = serve(&[]);
+    for target in [
+        "/",
+        "/app.js",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/rooms",
+        "/find?q=x",
+        "/nowhere",
+        "/rooms/x/events",
+    ] {
+        let (status, lines) = answered(&server, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert!(
+            lines.contains(&"cross-origin-resource-policy: same-origin".to_owned()),
+            "{target} {status} {lines:?}"
+        );
+    }
+    for accept in ["text/event-stream", "*/*"] {
+        let asked =
+            format!("GET /rooms/general/events HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+        let (_, lines) = answered(&server, &asked);
+        for line in ["cross-origin-resource-policy: same-origin", "x-accel-buffering: no"] {
+            assert!(lines.contains(&line.to_owned()), "{accept} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn any_method_is_http_and_an_empty_line_before_the_request_means_nothing() {
+    let (_dir, server) = serve(&[]);
+    let long = "x".repeat(100);
+    for (line, status) in [
+        ("PROPFIND / HTTP/1.1", "501 Not Implemented"),
+        ("M-SEARCH * HTTP/1.1", "501 Not Implemented"),
+        (&format!("REPORT /{long} HTTP/1.1"), "501 Not Implemented"),
+        ("POST / HTTP/1.1", "405 Method Not Allowed"),
+        ("PATCH /rooms HTTP/1.1", "405 Method Not Allowed"),
+        ("\r\nGET /healthz HTTP/1.1", "200 OK"),
+        ("\r\n\r\nHEAD /healthz HTTP/1.1", "200 OK"),
+    ] {
+        assert_eq!(answered(&server, &format!("{line}\r\nHost: localhost\r\n\r\n")).0, status, "{line:?}");
+    }
+}
+
+#[test]
+fn a_place_that_is_not_ours_is_told_as_a_new_beginning() {
+    let (_dir, server) = serve(&[]);
+    say(&server, "one");
+    for id in ["hello", "1", "@@"] {
+        let mut stream = server.connect();
+        let asked = format!(
+            "GET /rooms/general/events?since=0 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
+             Last-Event-ID: {id}\r\n\r\n"
+        );
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut came = String::new();
+        while !came.contains("\"text\": \"one\"") {
+            let mut bytes = [0; 512];
+            let n = stream.read(&mut bytes).unwrap();
+            assert!(n > 0, "{came}");
+            came.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+        }
+        assert!(came.contains("event: reset\ndata: {\"code\": \"journal-changed\"}\n"), "{id}: {came}");
+    }
+}
+
+#[test]
+fn a_proxy_that_says_whom_it_asks_for_makes_a_request_come_from_elsewhere_and_never_from_here() {
+    let marks = [
+        "Forwarded: for=127.0.0.1",
+        "Via: 1.1 proxy",
+        "X-Real-IP: 127.0.0.1",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: localhost",
+    ];
+    // Trust of this machine's programs is not for those behind a proxy.
+    let (dir, server) = serve(&["--trust", "local"]);
+    let mut add = crate::harness::vang();
+    add.args(["admin", "account", "add", "ada", "--data"]).arg(dir.path().join("data"));
+    assert!(add.output().unwrap().status.success());
+    assert_eq!(get(&server, "/rooms?as=ada", "").0, "HTTP/1.1 200 OK");
+    for mark in marks {
+        let more = format!("{mark}\r\n");
+        for target in ["/rooms?as=ada", "/rooms?as=eve", "/find?q=x", "/rooms/general/events"] {
+            let (status, body) = get(&server, target, &more);
+            assert_eq!(status, "HTTP/1.1 403 Forbidden", "{mark} {target}");
+            assert!(body.contains("sign-in-needed"), "{mark} {target} {body}");
+        }
+        assert_eq!(get(&server, "/metrics", &more).0, "HTTP/1.1 403 Forbidden", "{mark}");
+        assert_eq!(get(&server, "/", &more).0, "HTTP/1.1 200 OK", "{mark}");
+        let mut stream = server.connect();
+        stream.write_all(handshake("localhost", &more).as_bytes()).unwrap();
+        assert!(head(&mut stream).0.contains(" 101 "));
+        let (hello, _) = WebSocket::begun(stream).exchange(&request("hello", &[("as", "\"ada\"")], ""));
+        assert_eq!(hello["code"], "sign-in-needed", "{mark}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(crate) fn serve(more: &[&str]) -> (TempDir, Server) {
 
 /// A server with the accounts ada and these, and ada's private room `cellar`.
 pub(crate) fn member_of_cellar(others: &[&str]) -> (TempDir, Server) {
-    let (dir, server) = serve(&[]);
+    let (dir, server) = serve(&["--trust", "local"]);
     for name in [&["ada"], others].concat() {
         let mut command = crate::harness::vang();
         let output =

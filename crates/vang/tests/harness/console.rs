@@ -119,6 +119,7 @@ fn in_its_own_network(script: &str, dir: &Path) -> String {
         .env_remove("XDG_DATA_HOME")
         .env_remove("XDG_CONFIG_HOME")
         .env_remove("VANG_SERVER")
+        .env_remove("VANG_DATA")
         .env_remove("VANG_AS")
         .stdin(Stdio::null())
         .output()

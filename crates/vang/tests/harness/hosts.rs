@@ -95,7 +95,7 @@ impl Hosts {
             command.args([&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"]);
         }
         command.arg(format!("--net=/proc/{pid}/ns/net")).args(["env", "--default-signal", program]);
-        for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
+        for key in ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG"] {
             command.env_remove(key);
         }
         command

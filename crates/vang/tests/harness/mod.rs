@@ -40,7 +40,7 @@ pub fn ignoring_ctrl_c() -> Command {
 }
 
 fn without_settings(mut command: Command) -> Command {
-    for key in ["VANG_SERVER", "VANG_AS", "VANG_LOG"] {
+    for key in ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG"] {
         command.env_remove(key);
     }
     command
@@ -97,6 +97,11 @@ impl Server {
     /// Starts one on this data folder, on any port of 127.0.0.1.
     pub fn start(data: &Path) -> Server {
         Server::start_with(data, "127.0.0.1:0", &[])
+    }
+
+    /// Starts one where an account's name is enough over TCP as well: for tests of what accounts do, not of who they are.
+    pub fn start_trusting(data: &Path) -> Server {
+        Server::start_with(data, "127.0.0.1:0", &["--trust", "local"])
     }
 
     /// Starts one that listens at `listen` first, with more flags.

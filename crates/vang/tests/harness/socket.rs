@@ -48,6 +48,11 @@ impl<S: Read + Write> WebSocket<S> {
             lines.contains(&"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=".to_owned()),
             "{lines:?}"
         );
+        WebSocket::begun(stream)
+    }
+
+    /// Behind a handshake.
+    pub fn begun(stream: S) -> WebSocket<S> {
         WebSocket { stream, native: Vec::new() }
     }
 

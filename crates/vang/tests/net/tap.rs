@@ -608,3 +608,40 @@ fn who_resets_at_once_is_recorded_by_its_address() {
         .collect();
     assert_eq!(clients, own);
 }
+
+#[test]
+fn a_tap_that_lets_in_more_than_its_server_does_needs_to_be_told_so() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data);
+    let socket = format!("unix:{}", data.join("admin.sock").display());
+    for (listen, to, who) in [
+        (":0", server.addr.as_str(), "programs of other machines"),
+        ("0.0.0.0:0", "localhost:1", "programs of other machines"),
+        (":0", &socket, "programs of other machines"),
+        ("127.0.0.1:0", &socket, "every program on this machine"),
+    ] {
+        let mut command = vang();
+        command.args(["net", "tap", "--listen", listen, "--to", to, "--timeout", "20s"]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{listen} {to}: {said}");
+        assert!(said.contains(who) && said.contains("add --expose"), "{listen} {to}: {said}");
+        let mut command = vang();
+        command.args(["net", "tap", "--json", "--expose", "--listen", listen, "--to", to]);
+        let mut tap = Tail::start(command);
+        assert_eq!(tap.json()["event"], "listening");
+    }
+    // As wide as its server, or less.
+    let place = format!("unix:{}", folder.path().join("s").display());
+    for (listen, to) in [
+        ("127.0.0.1:0", server.addr.as_str()),
+        (&place, &socket),
+        (&place, &server.addr),
+        (":0", "192.0.2.1:1"),
+    ] {
+        let mut command = vang();
+        command.args(["net", "tap", "--json", "--listen", listen, "--to", to]);
+        assert_eq!(Tail::start(command).json()["event"], "listening", "{listen} {to}");
+    }
+}

@@ -80,7 +80,7 @@ fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identi
     let folder = folder();
     let (data, again, file) =
         (folder.path().join("data"), folder.path().join("again"), folder.path().join("chat.vang"));
-    let server = Server::start(&data);
+    let server = Server::start_trusting(&data);
     let at = data.to_str().unwrap();
     server.ok(&["admin", "account", "add", "ada", "--data", at]);
     server.ok(&["create", "lab", "--private", "--as", "ada"]);
@@ -113,7 +113,7 @@ fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identi
     for name in names_in(&again) {
         assert_eq!(fs::metadata(again.join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
-    let server = Server::start(&again);
+    let server = Server::start_trusting(&again);
     // The tables were made with it: nothing is replayed but what comes after them.
     assert!(!server.log().contains("made anew"), "{}", server.log());
     assert!(server.log().contains("replayed=0"), "{}", server.log());

@@ -1,0 +1,81 @@
+//! Which server a command talks to. The first of these that is there:
+//!
+//! ```text
+//! --server URL   --data DIR   VANG_SERVER   VANG_DATA   the default data folder's socket   127.0.0.1:65432
+//! ```
+//!
+//! A data folder means its own socket, where an account's name is enough. The default folder's socket is taken only when
+//! no other server answers at the default port: who gave neither may mean that one.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vang_client::{Connection, Deadline, Place};
+use vang_journal::DataFolder;
+
+use crate::say::Failure;
+
+/// How long a server at the default port has to say who it is. Something else that listens there may never answer.
+const HELLO_WAIT: Duration = Duration::from_secs(1);
+
+/// See the module's head. `server` and `data` are what was typed.
+pub(crate) fn server(server: Option<&Place>, data: Option<&Path>) -> Result<Place, Failure> {
+    if let Some(place) = server {
+        return Ok(place.clone());
+    }
+    if let Some(data) = data {
+        return Ok(socket_of(data));
+    }
+    if let Some(url) = variable("VANG_SERVER") {
+        return Place::parse(&url).map_err(|bad| Failure::usage(format!("VANG_SERVER: {bad}")));
+    }
+    if let Some(data) = variable("VANG_DATA") {
+        return Ok(socket_of(Path::new(&data)));
+    }
+    let by_port = Place::default();
+    match DataFolder::default_path() {
+        // What nobody answers on any more is left of a server that was killed.
+        Ok(folder) if UnixStream::connect(folder.join(DataFolder::SOCKET)).is_ok() => {
+            one_of_two(socket_of(&folder), by_port)
+        }
+        Ok(_) | Err(_) => Ok(by_port),
+    }
+}
+
+/// The data folder that was named, by a flag or `VANG_DATA`, or the usual one.
+pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match named.or_else(|| variable("VANG_DATA").map(PathBuf::from)) {
+        Some(path) => Ok(path),
+        None => Ok(DataFolder::default_path()?),
+    }
+}
+
+/// An empty variable is as good as none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn socket_of(data: &Path) -> Place {
+    Place::Unix(data.join(DataFolder::SOCKET))
+}
+
+fn one_of_two(by_folder: Place, by_port: Place) -> Result<Place, Failure> {
+    match (journal_of(&by_folder), journal_of(&by_port)) {
+        (Some(ours), Some(other)) if ours != other => {
+            let what = format!(
+                "there are two servers: {by_folder} (journal {ours}) and {by_port} (journal {other})"
+            );
+            Err(Failure::new(what)
+                .advise("say which: --server URL or --data DIR, or set VANG_SERVER or VANG_DATA"))
+        }
+        _ => Ok(by_folder),
+    }
+}
+
+/// Which journal the server at this place has; `None`: no server of ours answers.
+fn journal_of(place: &Place) -> Option<String> {
+    let deadline = Deadline::after(HELLO_WAIT);
+    let hello = Connection::open(place, deadline).ok()?.ask(None, "hello", &[], deadline).ok()?;
+    hello.header.text("journal").map(std::borrow::Cow::into_owned)
+}
