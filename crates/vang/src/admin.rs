@@ -130,7 +130,7 @@ pub(crate) enum AccountCommand {
 /// Which data folder.
 #[derive(Args, Debug)]
 pub(crate) struct Folder {
-    /// The data folder [default: $XDG_DATA_HOME/vang]
+    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }

@@ -40,7 +40,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:65432")]
     pub(crate) listen: Vec<ListenAddr>,
 
-    /// The data folder [default: $XDG_DATA_HOME/vang]
+    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 

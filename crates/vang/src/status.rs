@@ -29,7 +29,7 @@ Exit codes: 0 a server runs, 1 none does, 2 wrong usage. For load balancers ther
 #[derive(Args, Debug)]
 #[command(before_help = EXAMPLES, after_help = AFTER)]
 pub(crate) struct StatusArgs {
-    /// The data folder [default: $XDG_DATA_HOME/vang]
+    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
