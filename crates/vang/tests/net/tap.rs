@@ -189,7 +189,7 @@ fn a_unix_socket_is_reached_through_a_tcp_port() {
     let data = folder.path().join("data");
     let socket = format!("unix:{}", folder.path().join("s").display());
     let _server = Server::start_with(&data, &socket, &[]);
-    let tap = Tap::start(&socket, &[]);
+    let tap = Tap::start(&socket, &["--expose"]);
     let (header, _) = exchange(&mut tap.connect(), &guide(SEARCH));
     assert_eq!(header["content-type"], "text/json");
 }
@@ -506,7 +506,7 @@ fn a_tap_that_waits_for_its_server_is_told_to_end() {
     full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     full.listen(0).unwrap();
     let _first = UnixStream::connect(&path).unwrap();
-    let mut tap = Tap::start(&format!("unix:{}", path.display()), &[]);
+    let mut tap = Tap::start(&format!("unix:{}", path.display()), &["--expose"]);
     let mut client = tap.connect();
     tap.next("opened");
     let (summary, code) = tap.interrupt();
