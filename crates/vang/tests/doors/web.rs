@@ -314,7 +314,7 @@ fn a_proxy_that_says_whom_it_asks_for_makes_a_request_come_from_elsewhere_and_ne
     ];
     // Trust of this machine's programs is not for those behind a proxy.
     let (dir, server) = serve(&["--trust", "local"]);
-    let mut add = crate::harness::vang();
+    let mut add = vang();
     add.args(["admin", "account", "add", "ada", "--data"]).arg(dir.path().join("data"));
     assert!(add.output().unwrap().status.success());
     assert_eq!(get(&server, "/rooms?as=ada", "").0, "HTTP/1.1 200 OK");
