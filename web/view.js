@@ -239,7 +239,7 @@ class Aside extends Painted {
 
 function aside(item, say) {
   if (item.event !== "hole") return say(item.event, { from: plain(item.from) });
-  const known = ["not-member", "erased", "retention"].includes(item.why);
+  const known = ["not-member", "erased", "retention", "damaged"].includes(item.why);
   return say(known ? `hole-${item.why}` : "hole-other", { count: item.to - item.n + 1, why: item.why });
 }
 

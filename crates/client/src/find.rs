@@ -35,6 +35,8 @@ pub struct Hits {
     pub hits: Vec<Box<RawValue>>,
     /// Rooms and stays that the server did not look into: too many.
     pub left_out: u64,
+    /// Found, but damaged on the server's disk, so that they are not shown.
+    pub damaged: u64,
 }
 
 impl Search {
@@ -78,8 +80,9 @@ impl Search {
 fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), Fault> {
     let hits = serde_json::from_str(&reply.text);
     let hits = hits.map_err(|_| connection.foreign("its answer to 'find' is no list of hits".to_owned()))?;
-    let left_out = reply.header.number("left-out").unwrap_or(0);
-    Ok((Hits { hits, left_out }, reply.header.number("next")))
+    let number = |key| reply.header.number(key).unwrap_or(0);
+    let (left_out, damaged) = (number("left-out"), number("damaged"));
+    Ok((Hits { hits, left_out, damaged }, reply.header.number("next")))
 }
 
 #[cfg(test)]

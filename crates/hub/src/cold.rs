@@ -2,7 +2,7 @@
 //! back. Whoever drives the hub reads, on another thread; answers may come in any order.
 
 use vang_chat::{RoomId, Seq};
-use vang_journal::Entry;
+use vang_journal::{Checked, place};
 use vang_view::{Find, Found};
 
 use crate::hub::SessionId;
@@ -65,8 +65,17 @@ pub struct ColdEvent {
     pub room: RoomId,
     /// A message's number; of another event, the room's newest then.
     pub n: u64,
-    /// The entry.
-    pub entry: Entry,
+    /// Is it a message?
+    pub message: bool,
+    /// The entry, or what is wrong with it.
+    pub entry: Checked,
+}
+
+impl ColdEvent {
+    /// The entry's place.
+    pub fn seq(&self) -> Seq {
+        place(&self.entry)
+    }
 }
 
 /// A part of what was asked for.

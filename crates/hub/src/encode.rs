@@ -7,6 +7,9 @@ use vang_proto::vang::{EventHead, Speaker, write_hole, write_message, write_room
 
 use crate::names::Book;
 
+/// Why a message is not shown that was written otherwise than it is read, or by a newer program.
+const DAMAGED: &str = "damaged";
+
 /// Encodes events; remembers the last time it wrote, since a batch shares one stamp.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
@@ -32,31 +35,35 @@ impl Encoder {
             Principal::Operator | Principal::Guest(_) => write_room_event(out, kind, head, Speaker::Operator),
         };
         match &envelope.command {
-            Command::Send { from, .. } => {
-                match payload.and_then(|payload| SaidView::decode(&payload.bytes).ok()) {
-                    Some(said) => {
-                        let name;
-                        let speaker = match (from, said.guest) {
-                            (Principal::Account(account), _) => {
-                                name = book.account(*account);
-                                Speaker::Account(&name)
-                            }
-                            (Principal::Guest(_), Some(guest)) => Speaker::Guest(guest),
-                            (Principal::Guest(_), None) => Speaker::Guest("anon"),
-                            (Principal::Operator, _) => Speaker::Operator,
-                        };
-                        let content = (said.content_type, said.content_encoding, said.content);
-                        write_message(out, head, n, speaker, content);
-                    }
-                    None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
+            Command::Send { from, .. } => match payload.map(|payload| SaidView::decode(&payload.bytes)) {
+                Some(Ok(said)) => {
+                    let name;
+                    let speaker = match (from, said.guest) {
+                        (Principal::Account(account), _) => {
+                            name = book.account(*account);
+                            Speaker::Account(&name)
+                        }
+                        (Principal::Guest(_), Some(guest)) => Speaker::Guest(guest),
+                        (Principal::Guest(_), None) => Speaker::Guest("anon"),
+                        (Principal::Operator, _) => Speaker::Operator,
+                    };
+                    let content = (said.content_type, said.content_encoding, said.content);
+                    write_message(out, head, n, speaker, content);
                 }
-            }
+                Some(Err(_)) => write_hole(out, seq.0, &room_name, (n, n), DAMAGED),
+                None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
+            },
             Command::CreateRoom { by, .. } => who(out, "room-created", by),
             Command::Join { who: account, .. } => who(out, "joined", &Principal::Account(*account)),
             Command::Leave { who: account, .. } => who(out, "left", &Principal::Account(*account)),
             // Nothing that a room's readers see.
             Command::Open | Command::SwitchRules { .. } | Command::AddAccount { .. } | Command::Tick => {}
         }
+    }
+
+    /// Appends what stands for a message whose entry is damaged.
+    pub(crate) fn write_damaged(out: &mut BytesMut, book: &Book, (room, seq, n): (RoomId, Seq, u64)) {
+        write_hole(out, seq.0, &book.room(room), (n, n), DAMAGED);
     }
 
     fn time(&mut self, time: Time) -> &str {

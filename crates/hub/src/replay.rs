@@ -128,7 +128,8 @@ impl Checkpoints {
 }
 
 fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, Fault> {
-    let entry = reader.get(&[seq], usize::MAX)?.pop();
+    // A name that is damaged is as one that was erased: the room or the account goes by its id.
+    let entry = reader.get(&[seq], usize::MAX)?.pop().and_then(Result::ok);
     match entry.and_then(|entry| entry.payload) {
         Some(payload) => match decode_name(&payload.bytes) {
             Ok(name) => Ok(Some(name)),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 use vang_chat::{Event, Node, Principal, Seq, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
-use vang_journal::{Envelope, Identity, Journal, MemoryJournal, Reader, Said};
+use vang_journal::{Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
 use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
 use vang_view::{Index, IndexReader, IsOver, Query, View, ViewReader, searched_text};
@@ -124,7 +124,7 @@ impl World {
     fn fold(&mut self) -> (State, Vec<Message>) {
         let mut state = State::default();
         let mut messages = Vec::new();
-        for entry in self.journal.read(Seq(0), usize::MAX, usize::MAX).unwrap() {
+        for entry in self.journal.read(Seq(0), usize::MAX, usize::MAX).and_then(Entry::all).unwrap() {
             let envelope = Envelope::decode(&entry.envelope).unwrap();
             for event in state.apply(envelope.position(entry.seq), &envelope.command).iter().flatten() {
                 let &Event::MessageSent { room, n, from } = event else { continue };

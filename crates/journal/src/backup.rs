@@ -1,11 +1,12 @@
-//! Backup format 1: a journal as one stream of bytes, which can go through a pipe and tells whether it
+//! Backup formats 1 and 2: a journal as one stream of bytes, which can go through a pipe and tells whether it
 //! is whole.
 //!
 //! ```text
-//! "vang backup 1\n"
+//! "vang backup 1\n", or 2 where the server's TLS key is in it
 //! block …        | length of the body: u32 big-endian | body: CBOR | seal: 16 bytes |
 //!
 //! [0, id, key, born, end, chain there, time (ms), made by]     the first: what it will have
+//! [4, certificate, key]                                        in format 2 the second: as in the files, PEM
 //! [1, [seq, hash of the state] …]                              before all entries
 //! [2, seq of the first, [envelope, salt, payload] …]           salt and payload null where erased
 //! [3, entries, erased, chain]                                  the last; nothing follows
@@ -22,6 +23,7 @@
 //! again at every write from elsewhere. What is copied is checked on the way: a damaged journal is not
 //! backed up in silence.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,8 +35,9 @@ use crate::contract::{Entry, Fault, Identity, Reader};
 use crate::folder::rfc3339;
 use crate::format::Envelope;
 
-/// The format that this program writes and reads.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest format that this program reads. It writes the oldest that has what is to be written.
+pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT_WITHOUT_KEY: u32 = 1;
 
 /// What a backup of any format begins with; then come its number and a line end.
 pub(crate) const MAGIC: &[u8] = b"vang backup ";
@@ -47,6 +50,7 @@ pub(crate) const HEAD: u8 = 0;
 pub(crate) const STATES: u8 = 1;
 pub(crate) const ENTRIES: u8 = 2;
 pub(crate) const END: u8 = 3;
+pub(crate) const SERVER_KEY: u8 = 4;
 
 /// Entries in a block, and read at once.
 const BLOCK_ENTRIES: usize = 256;
@@ -56,6 +60,21 @@ const BLOCK_BYTES: usize = 256 << 10;
 
 /// Hashes of the state in a block.
 const BLOCK_STATES: usize = 1_024;
+
+/// The server's own TLS key and its certificate, as their files have them. Clients know the server by this key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerKey {
+    /// The certificate, PEM.
+    pub certificate: Vec<u8>,
+    /// The private key, PEM.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerKey")
+    }
+}
 
 /// When and by what a backup was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,12 +130,12 @@ pub enum BackupError {
     },
 }
 
-/// Writes everything that is in the journal now. `progress` hears how many entries are done, and of how
+/// Writes everything that is in the journal now, and the server's key where there is one. `progress` hears how many entries are done, and of how
 /// many. What was written when this fails has no last block, and nobody takes it for a backup.
 pub fn write_backup(
     reader: &mut dyn Reader,
     identity: &Identity,
-    made: &Made,
+    (made, server_key): (&Made, Option<&ServerKey>),
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BackupReport, BackupError> {
@@ -126,8 +145,12 @@ pub fn write_backup(
         end => reader.chain_at(end)?.ok_or_else(|| damaged(end, "it is missing"))?,
     };
     let mut out = Sealing { out, hasher: blake3::Hasher::new(), bytes: 0 };
-    out.write(&[MAGIC, format!("{FORMAT}\n").as_bytes()].concat())?;
+    let format = server_key.map_or(FORMAT_WITHOUT_KEY, |_| FORMAT);
+    out.write(&[MAGIC, format!("{format}\n").as_bytes()].concat())?;
     out.block(&head(identity, end, promised, made))?;
+    if let Some(server_key) = server_key {
+        out.block(&server_key_block(server_key))?;
+    }
 
     let mut after = Seq(0);
     loop {
@@ -141,14 +164,13 @@ pub fn write_backup(
     let (mut at, mut chain, mut erased) = (Seq(0), genesis(identity), 0);
     while at < end {
         let most = usize::try_from(end.0 - at.0).map_or(BLOCK_ENTRIES, |left| left.min(BLOCK_ENTRIES));
-        let entries = reader.read(at, most, BLOCK_BYTES)?;
+        let entries = Entry::all(reader.read(at, most, BLOCK_BYTES)?)?;
         let sealed = reader.sealed(at, entries.len().max(1))?;
         for (entry, sealed) in entries.iter().zip(&sealed) {
             chain = chain.after(&entry.envelope);
             if chain.0 != sealed.chain {
                 return Err(damaged(entry.seq, "the envelope does not match the chain").into());
             }
-            check_payload(entry)?;
             erased += u64::from(entry.payload.is_none());
         }
         let Some(last) = entries.last() else { return Err(damaged(at.next(), "it is missing").into()) };
@@ -225,6 +247,13 @@ fn head(identity: &Identity, end: Seq, chain: Chain, made: &Made) -> Vec<u8> {
     body(|e| {
         e.array(8)?.u8(HEAD)?.bytes(&identity.id)?.bytes(&identity.key)?.bytes(&identity.born)?;
         e.u64(end.0)?.bytes(&chain.0)?.u64(made.time)?.str(&made.by)?;
+        Ok(())
+    })
+}
+
+fn server_key_block(ServerKey { certificate, key }: &ServerKey) -> Vec<u8> {
+    body(|e| {
+        e.array(3)?.u8(SERVER_KEY)?.bytes(certificate)?.bytes(key)?;
         Ok(())
     })
 }

@@ -14,7 +14,7 @@ use vang_chat::Seq;
 use crate::chain::{Chain, genesis};
 use crate::contract::Payload;
 use crate::format::Envelope;
-use crate::sqlite::SqliteReader;
+use crate::reader::SqliteReader;
 
 /// Problems that are listed one by one. More are counted: a list of a million helps nobody.
 const PROBLEMS_MAX: usize = 100;

@@ -5,6 +5,8 @@
 //! - `Appended` is said only of what survives a power cut.
 //! - After `Unknown` nothing more is appended until `settle` has told what is really there.
 //! - A reader sees every entry up to the end, each the same each time, but for payloads erased since.
+//! - What `read`, `get` and `envelope` give was compared with the chain and with its digest. What does
+//!   not fit is a `Damage` in its place: it hides no other entry, and nobody takes it for the entry.
 
 use bytes::Bytes;
 use vang_chat::Seq;
@@ -79,7 +81,45 @@ pub struct Entry {
     pub payload: Option<Payload>,
 }
 
-/// An entry without its payload, with the chain beside it: what replay and proof need.
+/// An entry that is not as it was written, and what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq} of the journal is damaged: {why}")]
+pub struct Damage {
+    /// Its place.
+    pub seq: Seq,
+    /// What is wrong with it.
+    pub why: String,
+    /// Its envelope's bytes, where the chain proves them.
+    pub envelope: Option<Bytes>,
+}
+
+/// An entry that was compared with the chain and its digest, or what is wrong with it.
+pub type Checked = Result<Entry, Damage>;
+
+/// The place of an entry, damaged or not.
+pub fn place(checked: &Checked) -> Seq {
+    match checked {
+        Ok(entry) => entry.seq,
+        Err(damage) => damage.seq,
+    }
+}
+
+impl Damage {
+    /// There is no such entry.
+    pub(crate) fn missing(seq: Seq) -> Damage {
+        Damage { seq, why: "it is missing".into(), envelope: None }
+    }
+}
+
+impl Entry {
+    /// All of them, or the first that is damaged: for whoever cannot go on without one.
+    pub fn all(checked: Vec<Checked>) -> Result<Vec<Entry>, Fault> {
+        Ok(checked.into_iter().collect::<Result<_, Damage>>()?)
+    }
+}
+
+/// An entry without its payload, with the chain beside it: what replay and proof need. Whoever reads it
+/// compares it with the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
     /// Its place.
@@ -131,6 +171,12 @@ pub enum Fault {
     },
 }
 
+impl From<Damage> for Fault {
+    fn from(Damage { seq, why, .. }: Damage) -> Fault {
+        Fault::Damaged { seq: seq.0, why }
+    }
+}
+
 /// Appends. There is one such handle for each server process.
 pub trait Journal {
     /// Which journal this is.
@@ -154,11 +200,21 @@ pub trait Reader {
 
     /// Entries after `after`, in order: at most `limit`, at least one if there is one; stops early
     /// once their payloads exceed `bytes_max`.
-    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault>;
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, Fault>;
 
     /// The entries at these places, in the order asked: at least the first; stops early once their
-    /// payloads exceed `bytes_max`. Missing ones are `Damaged`.
-    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Entry>, Fault>;
+    /// payloads exceed `bytes_max`. Missing ones are damaged.
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, Fault>;
+
+    /// The envelope at this place, which the chain proves; whether it still has its payload does not matter.
+    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, Fault> {
+        let checked = self.get(&[seq], 0)?.pop();
+        Ok(match checked.unwrap_or_else(|| Err(Damage::missing(seq))) {
+            Ok(entry) => Ok(entry.envelope),
+            Err(Damage { envelope: Some(envelope), .. }) => Ok(envelope),
+            Err(damage) => Err(damage),
+        })
+    }
 
     /// Envelopes and chain after `after`, in order: at most `limit`. Reads no payload.
     fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault>;

@@ -8,6 +8,7 @@
 //!   view.db        rebuilt from the journal at any time
 //!   find.db        the index of words, likewise
 //!   reserve        room for a start on a full disk: see `Reserve`
+//!   tls/           the server's own key.pem and certificate.pem
 //!   admin.sock     where `vang admin` talks to the server
 //! ```
 //!
@@ -19,17 +20,27 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::backup::ServerKey;
+use crate::contract::Fault;
+use crate::file_watch::FileWatch;
+
 /// The layout that this program writes and reads.
 const FORMAT: u32 = 1;
 
 /// What stands in the place of the layout while a restore fills the folder: no program starts on it.
 const RESTORING: &str = "restoring";
+
+/// Where the server's own key and certificate lie, and what they are called there.
+const TLS: &str = "tls";
+const KEY: &str = "key.pem";
+const CERTIFICATE: &str = "certificate.pem";
 
 /// What is set aside: 256 KiB. Two databases share 32 KiB each among their connections, and more when their
 /// WALs are long.
@@ -39,8 +50,67 @@ const RESERVE_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    /// The lock is held as long as this is open.
-    _lock: Option<File>,
+    lock: Option<FolderLock>,
+}
+
+/// The folder's lock, held as long as a clone of this lives.
+#[derive(Clone, Debug)]
+pub struct FolderLock(Arc<HeldLock>);
+
+#[derive(Debug)]
+struct HeldLock {
+    folder: PathBuf,
+    held: Mutex<(File, FileWatch)>,
+}
+
+/// What `FolderLock::hold` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// It was held all the time.
+    Held,
+    /// Its file was gone, or another; it was taken again.
+    TakenAgain,
+}
+
+impl FolderLock {
+    fn new(folder: &Path, file: File) -> Result<FolderLock, FolderError> {
+        let path = folder.join("lock");
+        let watch = FileWatch::hold(&path).map_err(io_error("look at", &path))?;
+        Ok(FolderLock(Arc::new(HeldLock { folder: folder.to_owned(), held: Mutex::new((file, watch)) })))
+    }
+
+    /// Makes sure that nobody else can take the folder: somebody may have removed the lock's file, and then a
+    /// second server would start beside this one.
+    pub fn hold(&self) -> Result<Lock, Fault> {
+        let HeldLock { folder, held } = &*self.0;
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.1.look().is_ok() {
+            return Ok(Lock::Held);
+        }
+        let path = folder.join("lock");
+        let again = || -> io::Result<Option<(File, FileWatch)>> {
+            create_private(&path)?;
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some((file, FileWatch::hold(&path)?))),
+                Err(Errno::WOULDBLOCK) => Ok(None),
+                Err(errno) => Err(errno.into()),
+            }
+        };
+        match again() {
+            Ok(Some((mut file, watch))) => {
+                let _ = name_holder(&mut file);
+                *held = (file, watch);
+                Ok(Lock::TakenAgain)
+            }
+            Ok(None) => Err(Fault::Unavailable(
+                "the data folder's lock file was removed, and another process has taken the folder; stop one of the two"
+                    .to_owned(),
+            )),
+            // Where the folder is gone, so is the journal, and that is told.
+            Err(_) => Ok(Lock::Held),
+        }
+    }
 }
 
 /// Why a data folder cannot be used.
@@ -124,7 +194,7 @@ impl DataFolder {
             }
             write_format(path, &FORMAT.to_string())?;
         }
-        let folder = DataFolder { path: path.to_owned(), _lock: Some(lock) };
+        let folder = DataFolder { path: path.to_owned(), lock: Some(FolderLock::new(path, lock)?) };
         // SQLite gives its -wal and -shm the mode of the database that they belong to.
         create_private(&folder.journal_db()).map_err(io_error("create", &folder.journal_db()))?;
         create_private(&folder.view_db()).map_err(io_error("create", &folder.view_db()))?;
@@ -139,7 +209,7 @@ impl DataFolder {
         match has_known_format(path)? {
             _ if !has_journal => Err(FolderError::NoJournal { path: path.to_owned() }),
             false => Err(FolderError::NoFormat { path: path.to_owned() }),
-            true => Ok(DataFolder { path: path.to_owned(), _lock: None }),
+            true => Ok(DataFolder { path: path.to_owned(), lock: None }),
         }
     }
 
@@ -154,6 +224,27 @@ impl DataFolder {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The lock, if it was opened and not only looked into.
+    pub fn lock(&self) -> Option<FolderLock> {
+        self.lock.clone()
+    }
+
+    /// Where the server's own key and certificate lie.
+    pub fn tls(&self) -> PathBuf {
+        self.path.join(TLS)
+    }
+
+    /// The server's own TLS key; `None` where it has none, as one that never ran or was given files.
+    pub fn server_key(&self) -> Result<Option<ServerKey>, FolderError> {
+        let read = |name: &str| match fs::read(self.tls().join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error("read", &self.tls().join(name))(source)),
+        };
+        let (certificate, key) = (read(CERTIFICATE)?, read(KEY)?);
+        Ok(certificate.zip(key).map(|(certificate, key)| ServerKey { certificate, key }))
     }
 
     /// The journal.
@@ -190,6 +281,8 @@ pub struct Restoring {
     /// The lock; `None` once it is finished.
     lock: Option<File>,
     is_new: bool,
+    /// A restore that was cut off left it.
+    is_unfinished: bool,
 }
 
 impl Restoring {
@@ -211,7 +304,7 @@ impl Restoring {
         if has_journal && !is_unfinished {
             return Err(FolderError::HoldsJournal { path: path.to_owned() });
         }
-        let restoring = Restoring { path: path.to_owned(), lock: Some(lock), is_new };
+        let restoring = Restoring { path: path.to_owned(), lock: Some(lock), is_new, is_unfinished };
         // The mark first: from here on until `finish` nobody may take this for a journal.
         write_format(path, RESTORING)?;
         restoring.remove_made()?;
@@ -227,6 +320,34 @@ impl Restoring {
     /// Where the tables may be made.
     pub fn view_db(&self) -> PathBuf {
         self.path.join("view.db")
+    }
+
+    /// Puts the server's key there. `false`: the folder has one already, which stays.
+    pub fn put_server_key(&self, server_key: &ServerKey) -> Result<bool, FolderError> {
+        let folder = self.path.join(TLS);
+        if folder.join(KEY).exists() && !self.is_unfinished {
+            return Ok(false);
+        }
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io_error("create", &folder)(error));
+            }
+            _ => {}
+        }
+        // The key last: where it is, both are.
+        for (name, bytes) in [(CERTIFICATE, &server_key.certificate), (KEY, &server_key.key)] {
+            let path = folder.join(name);
+            let write = || -> io::Result<()> {
+                let mut file =
+                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+                file.set_permissions(Permissions::from_mode(0o600))?;
+                file.write_all(bytes)?;
+                file.sync_all()
+            };
+            write().map_err(io_error("write", &path))?;
+        }
+        sync_folder(&folder).map_err(io_error("sync", &folder))?;
+        Ok(true)
     }
 
     /// Makes the journal survive a power cut and then the folder usable, in one step: the format's file is
@@ -263,6 +384,7 @@ impl Drop for Restoring {
         if self.lock.is_some() && self.remove_made().is_ok() {
             let _ = fs::remove_file(self.path.join("format"));
             if self.is_new {
+                let _ = fs::remove_dir_all(self.path.join(TLS));
                 let _ = fs::remove_file(self.path.join("lock"));
                 let _ = fs::remove_dir(&self.path);
             }
@@ -290,6 +412,12 @@ impl Reserve {
         if written.is_err() {
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    /// Are so many bytes free on its disk? If that cannot be told, yes: whoever writes will find out.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        rustix::fs::statvfs(folder).map_or(true, |found| found.f_bavail * found.f_frsize >= bytes)
     }
 
     /// Gives the room free. `false`: there was none.

@@ -13,20 +13,30 @@ mod format; // format 1: envelopes and payloads as bytes and back
 mod chain; // the hash that binds every envelope to all before it
 mod memory; // a journal in memory: for tests and the simulation
 mod folder; // the data folder: its lock, its format, its permissions
+mod file_watch; // are the files that are open still those in the folder?
 mod sqlite; // a journal in SQLite: one file, group commit, synchronous=FULL
+mod reader; // reads it, and proves what it reads
+mod damages; // the damaged entries that readers have met, each told once
 mod backup; // everything as one stream of bytes that tells whether it is whole
 mod unpack; // such a stream, block by block, believed only when it was compared
 mod restore; // a new journal in SQLite from such a stream
 mod check; // reads everything again and names the entry where something is wrong
 
-pub use backup::{BackupError, BackupReport, Made, write_backup};
+pub use backup::{BackupError, BackupReport, Made, ServerKey, write_backup};
 pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem, check};
-pub use contract::{Appended, Batch, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
-pub use folder::{DataFolder, FolderError, HOLDER_DIES_WITHIN, HOLDER_LOOK, Reserve, Restoring};
+pub use contract::{
+    Appended, Batch, Checked, Damage, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed, place,
+};
+pub use damages::{Damages, JournalFile};
+pub use file_watch::{DatabaseWatch, Displaced, FileWatch, How};
+pub use folder::{
+    DataFolder, FolderError, FolderLock, HOLDER_DIES_WITHIN, HOLDER_LOOK, Lock, Reserve, Restoring,
+};
 pub use format::{BadEntry, ENVELOPE_BYTES, Envelope, Origin, Said, SaidView, decode_name, encode_name};
 pub use hash::hash;
 pub use memory::MemoryJournal;
+pub use reader::SqliteReader;
 pub use restore::{RestoreError, restore};
-pub use sqlite::{Durability, SqliteJournal, SqliteReader};
+pub use sqlite::{Durability, SqliteJournal};
 pub use unpack::{About, Backup, BadBackup, Piece};

@@ -1,8 +1,9 @@
 //! A journal in memory: the contract and nothing else, for tests and the simulation. Clones share
 //! one journal: a second writer, or a reader beside the writer, is a clone.
 //!
-//! It never fails and what it has is "durable" at once. What a disk can do to it (lose a tail that
-//! was not synced, land and report failure) is done from outside, with `truncate` and a wrapper.
+//! It never fails, and what it has is "durable" at once and as it was written. What a disk can do to it
+//! (lose a tail that was not synced, land and report failure) is done from outside, with `truncate` and a
+//! wrapper.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,9 @@ use bytes::Bytes;
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Appended, Batch, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
+use crate::contract::{
+    Appended, Batch, Checked, Damage, Entry, Fault, Identity, Journal, Payload, Reader, Sealed,
+};
 
 /// A journal in memory. Cloning gives another handle on the same journal.
 #[derive(Clone, Debug)]
@@ -102,7 +105,7 @@ impl Journal for MemoryJournal {
     fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
         let mut kept = self.kept();
         if let Some(missing) = seqs.iter().find(|seq| kept.slot(**seq).is_none()) {
-            return Err(missing_entry(*missing));
+            return Err(Damage::missing(*missing).into());
         }
         for seq in seqs {
             // Checked above, and 0 is no place.
@@ -117,12 +120,12 @@ impl Reader for MemoryJournal {
         Ok(self.kept().end())
     }
 
-    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, Fault> {
         let kept = self.kept();
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
         for (seq, slot) in kept.after(after).take(limit) {
             bytes += slot.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-            entries.push(slot.entry(seq));
+            entries.push(Ok(slot.entry(seq)));
             if bytes > bytes_max {
                 break;
             }
@@ -130,15 +133,14 @@ impl Reader for MemoryJournal {
         Ok(entries)
     }
 
-    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Entry>, Fault> {
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, Fault> {
         let kept = self.kept();
         let mut bytes = 0;
         let mut entries = Vec::new();
         for &seq in seqs {
-            let slot = kept.slot(seq).ok_or_else(|| missing_entry(seq))?;
-            let entry = slot.entry(seq);
-            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-            entries.push(entry);
+            let slot = kept.slot(seq);
+            bytes += slot.and_then(|slot| slot.payload.as_ref()).map_or(0, |payload| payload.bytes.len());
+            entries.push(slot.map(|slot| slot.entry(seq)).ok_or_else(|| Damage::missing(seq)));
             if bytes > bytes_max {
                 break;
             }
@@ -158,10 +160,6 @@ impl Reader for MemoryJournal {
         let later = kept.checkpoints.range(Seq(after.0.saturating_add(1))..);
         Ok(later.take(limit).map(|(seq, state)| (*seq, *state)).collect())
     }
-}
-
-fn missing_entry(seq: Seq) -> Fault {
-    Fault::Damaged { seq: seq.0, why: "it is missing".into() }
 }
 
 #[cfg(test)]

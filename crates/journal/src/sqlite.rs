@@ -26,21 +26,22 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, ffi};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Appended, Batch, Entry, Fault, Identity, Journal, Payload, Reader, Sealed};
+use crate::contract::{Appended, Batch, Fault, Identity, Journal, Payload};
+use crate::file_watch::{DatabaseWatch, Displaced, FileWatch, How};
 use crate::folder::{create_private, sync_folder};
+use crate::reader::SqliteReader;
 
 /// The layout of the tables.
 const FORMAT: u64 = 1;
 
 /// How long to wait for another writer, in ms; only a second process can be one.
-const BUSY_MS: u64 = 5_000;
+pub(crate) const BUSY_MS: u64 = 5_000;
 
 /// How long to wait for readers before the WAL is truncated, in ms: ours hold it for one query. While
 /// a backup holds it longer, the truncation waits for another occasion; appending must not.
@@ -90,13 +91,12 @@ pub struct SqliteJournal {
     /// An append's outcome is unknown, or was when `settle` last tried, and why. Nothing is appended
     /// before it succeeds.
     doubt: Option<Doubt>,
-}
-
-/// Reads a journal in SQLite, beside its writer or without one, in this process or another.
-#[derive(Debug)]
-pub struct SqliteReader {
-    identity: Identity,
-    pub(crate) conn: Connection,
+    /// The database's file since the beginning: no other is ever opened.
+    file: FileWatch,
+    /// The files of this connection; none before `make_sure` has succeeded.
+    files: DatabaseWatch,
+    /// One of them does not lie where it was, and what to do. Nothing is appended before it does.
+    displaced: Option<String>,
 }
 
 impl SqliteJournal {
@@ -125,13 +125,24 @@ impl SqliteJournal {
     ) -> Result<SqliteJournal, Fault> {
         create_private(path)
             .map_err(|error| Fault::Unavailable(format!("cannot create {}: {error}", path.display())))?;
+        let file = FileWatch::hold(path)
+            .map_err(|error| Fault::Unavailable(format!("cannot look at {}: {error}", path.display())))?;
         let mut conn = connect(path, durability)?;
         if is_empty(&conn)? {
             create_tables(&mut conn, &new_identity()?)?;
         }
         let identity = read_identity(&conn)?;
-        let (path, end) = (path.to_owned(), (Seq(0), genesis(&identity)));
-        let mut journal = SqliteJournal { path, durability, identity, conn: Some(conn), end, doubt: None };
+        let mut journal = SqliteJournal {
+            path: path.to_owned(),
+            durability,
+            identity,
+            conn: Some(conn),
+            end: (Seq(0), genesis(&identity)),
+            doubt: None,
+            file,
+            files: DatabaseWatch::default(),
+            displaced: None,
+        };
         journal.make_sure(None).map_err(|trouble| journal.explain(trouble))?;
         Ok(journal)
     }
@@ -150,9 +161,27 @@ impl SqliteJournal {
         self.copy_wal().map(|_| ()).map_err(|trouble| self.explain(trouble))
     }
 
+    /// Do its files still lie where they were? To be called about once a second. While they do not, nothing is
+    /// appended; what was acknowledged is copied into the database, of which the fault says where it is.
+    pub fn look(&mut self) -> Result<(), Fault> {
+        match self.file.look().and_then(|()| self.files.look()) {
+            Ok(()) => self.displaced = None,
+            Err(displaced) => {
+                // Into the file that is open: whoever saves that one has everything.
+                let is_new = self.displaced.is_none();
+                let copied = if is_new && self.doubt.is_none() { self.copy_wal().map(drop) } else { Ok(()) };
+                if is_new || copied.is_err() {
+                    self.displaced = Some(what_to_do(&displaced, copied.is_ok()));
+                }
+            }
+        }
+        self.displaced.clone().map_or(Ok(()), |why| Err(Fault::Unavailable(why)))
+    }
+
     /// Can it be written again? To be called after a failure, when nobody appends who would find out.
     /// Writes and keeps a row that means nothing, as long as a few messages.
     pub fn probe(&mut self) -> Result<(), Fault> {
+        self.look()?;
         if self.doubt.is_some() {
             self.settle()?;
         }
@@ -198,6 +227,9 @@ impl SqliteJournal {
     }
 
     fn settle_or_say_why(&mut self) -> Result<Seq, Trouble> {
+        // Another file that lies there now must not meet what is left of this one's WAL.
+        self.look()?;
+        self.files = DatabaseWatch::default();
         self.conn = None;
         let conn = connect(&self.path, self.durability)?;
         if is_empty(&conn)? || read_identity(&conn)? != self.identity {
@@ -227,6 +259,8 @@ impl SqliteJournal {
                 self.lay_ghosts()?;
             }
         }
+        self.files = DatabaseWatch::hold(&self.path)
+            .map_err(|error| Fault::Unavailable(format!("its files cannot be looked at: {error}")))?;
         self.end = seen;
         self.doubt = None;
         Ok(seen.0)
@@ -343,6 +377,9 @@ impl Journal for SqliteJournal {
     }
 
     fn append(&mut self, batch: &Batch) -> Appended {
+        if let Some(why) = &self.displaced {
+            return Appended::NotAppended(Fault::Unavailable(why.clone()));
+        }
         if let Some(doubt) = &self.doubt {
             return Appended::NotAppended(doubt.fault());
         }
@@ -376,6 +413,7 @@ impl Journal for SqliteJournal {
     }
 
     fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
+        self.look()?;
         if let Some(doubt) = &self.doubt {
             return Err(doubt.fault());
         }
@@ -391,141 +429,29 @@ impl Journal for SqliteJournal {
     }
 }
 
-impl SqliteReader {
-    /// Opens the journal at `path` to read it, also while a server is writing it.
-    pub fn open(path: impl AsRef<Path>) -> Result<SqliteReader, Fault> {
-        SqliteReader::open_or_say_why(path.as_ref()).map_err(Fault::from)
-    }
-
-    fn open_or_say_why(path: &Path) -> Result<SqliteReader, Trouble> {
-        let conn = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
-        keep_plans(&conn)?;
-        conn.pragma_update(None, "query_only", true)?;
-        conn.pragma_update(None, "mmap_size", 0)?;
-        if is_empty(&conn)? {
-            return Err(Fault::Unavailable(format!("{} holds no journal", path.display())).into());
+/// What was found, and what to do. Told to clients too: it names no folder.
+fn what_to_do(displaced: &Displaced, is_copied: bool) -> String {
+    let Displaced { name, how, held_at } = displaced;
+    let is_database = !(name.ends_with("-wal") || name.ends_with("-shm"));
+    let advice = match how {
+        How::Removed if is_database && is_copied => format!(
+            "everything is still in {held_at}: copy that before the server is stopped, stop it, put the copy back as {name}, and start it"
+        ),
+        How::Removed if is_database => format!(
+            "what the server still has is in {held_at}; stop it, put a backup in the place of {name}, and start it"
+        ),
+        How::Moved => "put it back, and the server goes on".to_owned(),
+        How::Replaced if is_database => {
+            "put the first one back, and the server goes on, or restart it on the one that is there"
+                .to_owned()
         }
-        Ok(SqliteReader { identity: read_identity(&conn)?, conn })
-    }
-
-    /// Which journal this is.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Rows after `after`, in order and without a gap, until there are no more or `take` says so.
-    fn rows<T>(
-        &mut self,
-        sql: &str,
-        after: Seq,
-        limit: usize,
-        mut take: impl FnMut(Seq, &Row<'_>, &mut Vec<T>) -> Result<More, Trouble>,
-    ) -> Result<Vec<T>, Fault> {
-        let mut taken = Vec::new();
-        let mut last = after;
-        let mut walk = || -> Result<(), Trouble> {
-            let mut select = self.conn.prepare_cached(sql)?;
-            let mut rows = select.query((key(after), i64::try_from(limit).unwrap_or(i64::MAX)))?;
-            while let Some(row) = rows.next()? {
-                let seq = seq_in(row)?;
-                if seq != last.next() {
-                    return Err(damaged(last.next(), "it is missing").into());
-                }
-                let more = take(seq, row, &mut taken)?;
-                last = seq;
-                if let More::No = more {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let walked = walk();
-        walked.map_err(|trouble| trouble.at(last.next()))?;
-        Ok(taken)
-    }
-}
-
-enum More {
-    Yes,
-    No,
-}
-
-impl Reader for SqliteReader {
-    fn end(&mut self) -> Result<Seq, Fault> {
-        Ok(last_row(&self.conn)?.map_or(Seq(0), |(seq, _)| seq))
-    }
-
-    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
-        let mut bytes = 0_usize;
-        let mut room = BytesMut::with_capacity(limit.saturating_mul(ENTRY_BYTES).min(ENTRY_ROOM_BYTES));
-        let sql = "SELECT seq, envelope, salt, payload FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        self.rows(sql, after, limit, |seq, row, entries| {
-            let entry = entry_in(seq, row, &mut room)?;
-            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-            entries.push(entry);
-            Ok(if bytes > bytes_max { More::No } else { More::Yes })
-        })
-    }
-
-    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Entry>, Fault> {
-        // One transaction: one look at the WAL's index instead of one for each.
-        let tx = self.conn.transaction().map_err(Trouble::from)?;
-        let mut entries = Vec::with_capacity(seqs.len());
-        let mut bytes = 0_usize;
-        let mut room = BytesMut::with_capacity((seqs.len() * ENTRY_BYTES).min(ENTRY_ROOM_BYTES));
-        {
-            let mut select = tx
-                .prepare_cached("SELECT seq, envelope, salt, payload FROM entry WHERE seq = ?1")
-                .map_err(Trouble::from)?;
-            for seq in seqs {
-                let found =
-                    select.query_row([key(*seq)], |row| Ok(entry_in(*seq, row, &mut room))).optional();
-                match found {
-                    Ok(Some(entry)) => {
-                        let entry = entry.map_err(|trouble| trouble.at(*seq))?;
-                        bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-                        entries.push(entry);
-                    }
-                    Ok(None) => return Err(damaged(*seq, "it is missing")),
-                    Err(error) => return Err(Trouble::from(error).at(*seq)),
-                }
-                if bytes > bytes_max {
-                    break;
-                }
-            }
+        How::Removed | How::Replaced if is_copied => {
+            "everything is in the database: restart the server".to_owned()
         }
-        tx.finish().map_err(Trouble::from)?;
-        Ok(entries)
-    }
-
-    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {
-        let sql = "SELECT seq, envelope, chain FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-        self.rows(sql, after, limit, |seq, row, sealed| {
-            let envelope = Bytes::copy_from_slice(blob(seq, row, 1, "envelope")?);
-            sealed.push(Sealed { seq, envelope, chain: fixed_blob(seq, row, 2, "chain")? });
-            Ok(More::Yes)
-        })
-    }
-
-    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault> {
-        let walk = || -> Result<Vec<(Seq, [u8; 32])>, Trouble> {
-            let mut select = self
-                .conn
-                .prepare_cached("SELECT seq, state FROM checkpoint WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-            let mut rows = select.query((key(after), i64::try_from(limit).unwrap_or(i64::MAX)))?;
-            let mut checkpoints = Vec::new();
-            while let Some(row) = rows.next()? {
-                let seq = seq_in(row)?;
-                checkpoints.push((seq, fixed_blob(seq, row, 1, "hash of the state")?));
-            }
-            Ok(checkpoints)
-        };
-        walk().map_err(|trouble| trouble.at(after.next()))
-    }
+        How::Removed | How::Replaced => "restart the server, and check the journal".to_owned(),
+        How::Unknown(_) => "the server goes on when it can be looked at".to_owned(),
+    };
+    format!("{displaced}; nothing more is written; {advice}")
 }
 
 /// What a checkpoint of the WAL left of it.
@@ -594,9 +520,40 @@ impl From<Trouble> for Fault {
     }
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Sqlite(error) => error.fmt(f),
+            Trouble::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
 impl Trouble {
+    /// Is what stands in the file wrong? Otherwise it could not be read for another reason, which may pass.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Trouble::Sqlite(error) => is_damage(error),
+            Trouble::Fault(fault) => matches!(fault, Fault::Damaged { .. } | Fault::Unreadable { .. }),
+        }
+    }
+
+    /// Is there no room, not even for what connections share?
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Trouble::Sqlite(error) => {
+                error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+                    || matches!(
+                        error.sqlite_extended_error_code(),
+                        Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_CANTOPEN)
+                    )
+            }
+            Trouble::Fault(fault) => matches!(fault, Fault::Full(_)),
+        }
+    }
+
     /// The fault, if it was met at this entry.
-    fn at(self, seq: Seq) -> Fault {
+    pub(crate) fn at(self, seq: Seq) -> Fault {
         let error = match self {
             Trouble::Sqlite(error) => error,
             Trouble::Fault(fault) => return fault,
@@ -605,14 +562,8 @@ impl Trouble {
             (Some(ErrorCode::DiskFull), _) | (_, Some(ffi::SQLITE_IOERR_SHMSIZE)) => {
                 Fault::Full(error.to_string())
             }
-            (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _) => {
-                damaged(seq, error.to_string())
-            }
-            (_, Some(ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS)) => {
-                damaged(seq, error.to_string())
-            }
-            (None, _) => damaged(seq, error.to_string()),
-            (Some(_), code) => {
+            _ if is_damage(&error) => damaged(seq, error.to_string()),
+            (_, code) => {
                 let code = code.unwrap_or_default();
                 Fault::Unavailable(format!("{error} (SQLite's code {code})"))
             }
@@ -620,7 +571,14 @@ impl Trouble {
     }
 }
 
-fn damaged(seq: Seq, why: impl Into<String>) -> Fault {
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match (error.sqlite_error_code(), error.sqlite_extended_error_code()) {
+        (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None, _) => true,
+        (_, code) => matches!(code, Some(ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS)),
+    }
+}
+
+pub(crate) fn damaged(seq: Seq, why: impl Into<String>) -> Fault {
     Fault::Damaged { seq: seq.0, why: why.into() }
 }
 
@@ -671,12 +629,12 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
 
 /// Otherwise SQLite, as it is built here, plans a statement anew for each other value of a bound
 /// (sqlite.org/queryplanner-ng.html, "QPSG").
-fn keep_plans(conn: &Connection) -> Result<(), Trouble> {
+pub(crate) fn keep_plans(conn: &Connection) -> Result<(), Trouble> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-fn is_empty(conn: &Connection) -> Result<bool, Trouble> {
+pub(crate) fn is_empty(conn: &Connection) -> Result<bool, Trouble> {
     Ok(conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0)
 }
 
@@ -698,7 +656,7 @@ pub(crate) fn create_tables(conn: &mut Connection, identity: &Identity) -> Resul
     Ok(())
 }
 
-fn read_identity(conn: &Connection) -> Result<Identity, Trouble> {
+pub(crate) fn read_identity(conn: &Connection) -> Result<Identity, Trouble> {
     let format = u64::from_le_bytes(read_meta(conn, "format")?);
     if format > FORMAT {
         let why = format!("made by a newer vang: format {format}; this program reads {FORMAT}");
@@ -828,7 +786,7 @@ pub(crate) fn key(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
 
-fn seq_in(row: &Row<'_>) -> Result<Seq, Trouble> {
+pub(crate) fn seq_in(row: &Row<'_>) -> Result<Seq, Trouble> {
     let found: i64 = row.get(0)?;
     match u64::try_from(found) {
         Ok(seq) if seq > 0 => Ok(Seq(seq)),
@@ -836,42 +794,19 @@ fn seq_in(row: &Row<'_>) -> Result<Seq, Trouble> {
     }
 }
 
-/// An entry of talk, bytes, about; and how many bytes entries that are read together share at the most:
-/// one allocation for all of them.
-const ENTRY_BYTES: usize = 512;
-const ENTRY_ROOM_BYTES: usize = 16 << 10;
-
-/// The entry in this row; its bytes come to lie in `room`.
-fn entry_in(seq: Seq, row: &Row<'_>, room: &mut BytesMut) -> Result<Entry, Trouble> {
-    let mut keep = |bytes: &[u8]| {
-        if room.capacity() < bytes.len() {
-            room.reserve(bytes.len().max(ENTRY_ROOM_BYTES));
-        }
-        room.extend_from_slice(bytes);
-        room.split().freeze()
-    };
-    let envelope = keep(blob(seq, row, 1, "envelope")?);
-    let payload = match (row.get_ref(2)?, row.get_ref(3)?) {
-        (ValueRef::Null, ValueRef::Null) => None,
-        (ValueRef::Blob(_), ValueRef::Blob(bytes)) => {
-            Some(Payload { salt: fixed_blob(seq, row, 2, "salt")?, bytes: keep(bytes) })
-        }
-        (ValueRef::Null, _) | (_, ValueRef::Null) => {
-            return Err(damaged(seq, "of salt and payload, one is missing").into());
-        }
-        _ => return Err(damaged(seq, "the salt or the payload is not bytes").into()),
-    };
-    Ok(Entry { seq, envelope, payload })
-}
-
-fn blob<'row>(seq: Seq, row: &'row Row<'_>, column: usize, what: &str) -> Result<&'row [u8], Trouble> {
+pub(crate) fn blob<'row>(
+    seq: Seq,
+    row: &'row Row<'_>,
+    column: usize,
+    what: &str,
+) -> Result<&'row [u8], Trouble> {
     match row.get_ref(column)? {
         ValueRef::Blob(bytes) => Ok(bytes),
         _ => Err(damaged(seq, format!("the {what} is not bytes")).into()),
     }
 }
 
-fn fixed_blob<const N: usize>(
+pub(crate) fn fixed_blob<const N: usize>(
     seq: Seq,
     row: &Row<'_>,
     column: usize,

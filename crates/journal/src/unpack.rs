@@ -1,4 +1,4 @@
-//! Reads a backup, block by block, and believes nothing before its seal was compared. Its format stands
+//! Reads a backup, block by block, and believes nothing before its seal was compared. Its formats stand
 //! in `backup.rs`. Memory grows with bytes that came, never with a length that was claimed.
 
 use std::io::{self, Read};
@@ -7,7 +7,10 @@ use bytes::Bytes;
 use minicbor::{Decoder, data::Type};
 use vang_chat::Seq;
 
-use crate::backup::{END, ENTRIES, FORMAT, HEAD, MAGIC, Made, SEAL_BYTES, STATES, check_payload, seal};
+use crate::backup::{
+    END, ENTRIES, FORMAT, FORMAT_WITHOUT_KEY, HEAD, MAGIC, Made, SEAL_BYTES, SERVER_KEY, STATES, ServerKey,
+    check_payload, seal,
+};
 use crate::chain::{Chain, genesis};
 use crate::contract::{Entry, Identity, Payload};
 use crate::format::{BadEntry, fixed, nothing_more};
@@ -22,7 +25,9 @@ pub enum BadBackup {
     #[error("it is not a backup of vang's: {0}")]
     Foreign(&'static str),
     /// From a newer program.
-    #[error("it was made by a newer vang: backup format {found}; this program reads {FORMAT}")]
+    #[error(
+        "it was made by a newer vang: backup format {found}; this program reads {FORMAT_WITHOUT_KEY} to {FORMAT}"
+    )]
     Newer {
         /// Its format, as it stands there.
         found: String,
@@ -63,6 +68,8 @@ pub struct About {
     pub chain: Chain,
     /// When and by what.
     pub made: Made,
+    /// The server's own TLS key, if it is in there.
+    pub server_key: Option<ServerKey>,
 }
 
 /// A part of a backup.
@@ -90,9 +97,14 @@ impl<R: Read> Backup<R> {
     /// Looks at the beginning, and says what it is where it is something else.
     pub fn open(input: R) -> Result<Backup<R>, BadBackup> {
         let mut source = Source { input, hasher: blake3::Hasher::new(), bytes: 0 };
-        source.begin()?;
+        let format = source.begin()?;
         let block = source.block().map_err(|trouble| trouble.at(Seq(0), Seq(0)))?;
-        let about = read_head(&block.body).map_err(|why| block.damaged(why.to_string()))?;
+        let mut about = read_head(&block.body).map_err(|why| block.damaged(why.to_string()))?;
+        if format > FORMAT_WITHOUT_KEY {
+            let block = source.block().map_err(|trouble| trouble.at(Seq(0), about.end))?;
+            let read = read_server_key(&block.body).map_err(|why| block.damaged(why.to_string()))?;
+            about.server_key = Some(read);
+        }
         let at = (Seq(0), genesis(&about.identity));
         Ok(Backup { source, about, at, last_state: Seq(0), erased: 0, is_whole: false })
     }
@@ -204,8 +216,8 @@ impl NoBlock {
 }
 
 impl<R: Read> Source<R> {
-    /// The first line.
-    fn begin(&mut self) -> Result<(), BadBackup> {
+    /// The first line: which format it is.
+    fn begin(&mut self) -> Result<u32, BadBackup> {
         let mut found = self.some(MAGIC.len())?;
         if found != MAGIC {
             return Err(BadBackup::Foreign(what_begins(&found)));
@@ -218,11 +230,14 @@ impl<R: Read> Source<R> {
             }
             found.extend(byte);
         }
-        match std::str::from_utf8(&found[MAGIC.len()..]).ok().and_then(|number| number.strip_suffix('\n')) {
-            Some(number) if number == FORMAT.to_string() => Ok(()),
-            Some(number) if number.parse::<u32>().is_ok_and(|found| found > FORMAT) => {
-                Err(BadBackup::Newer { found: number.to_owned() })
+        let number = std::str::from_utf8(&found[MAGIC.len()..]).ok().and_then(|line| line.strip_suffix('\n'));
+        match number.and_then(|number| Some((number, number.parse::<u32>().ok()?))) {
+            Some((number, found))
+                if (FORMAT_WITHOUT_KEY..=FORMAT).contains(&found) && number == found.to_string() =>
+            {
+                Ok(found)
             }
+            Some((number, found)) if found > FORMAT => Err(BadBackup::Newer { found: number.to_owned() }),
             _ => Err(BadBackup::Foreign("its first line is damaged")),
         }
     }
@@ -304,7 +319,17 @@ fn read_head(body: &Bytes) -> Result<About, BadEntry> {
     let (end, chain) = (Seq(d.u64()?), Chain(fixed(&mut d)?));
     let made = Made { time: d.u64()?, by: d.str()?.to_owned() };
     nothing_more(&d, body)?;
-    Ok(About { identity: Identity { id, key, born }, end, chain, made })
+    Ok(About { identity: Identity { id, key, born }, end, chain, made, server_key: None })
+}
+
+fn read_server_key(body: &Bytes) -> Result<ServerKey, BadEntry> {
+    let mut d = Decoder::new(body);
+    if (fields(&mut d)?, d.u8()?) != (3, SERVER_KEY) {
+        return Err(BadEntry::Malformed("the server's key does not come next".into()));
+    }
+    let (certificate, key) = (d.bytes()?.to_vec(), d.bytes()?.to_vec());
+    nothing_more(&d, body)?;
+    Ok(ServerKey { certificate, key })
 }
 
 fn read_block(body: &Bytes) -> Result<Body, BadEntry> {

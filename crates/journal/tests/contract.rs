@@ -5,11 +5,11 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use common::{ADA, BOB, append, batch, draft, drafts, identity, origins, said};
+use common::{ADA, BOB, append, batch, draft, drafts, holding, identity, origins, said, whole};
 use vang_chat::{Seq, Time};
 use vang_journal::{
-    Appended, Batch, Chain, Draft, Durability, Envelope, Fault, Identity, Journal, MemoryJournal, Payload,
-    Reader, SqliteJournal, SqliteReader, genesis,
+    Appended, Batch, Chain, Durability, Envelope, Fault, Identity, Journal, MemoryJournal, Payload, Reader,
+    SqliteJournal, SqliteReader, genesis,
 };
 
 macro_rules! journal_contract {
@@ -164,7 +164,7 @@ mod promises {
         let mut journal = backend.open();
         let mut reader = backend.reader();
         assert_eq!(reader.end().expect("readable"), Seq(0));
-        assert_eq!(reader.read(Seq(0), 10, 1_000).expect("readable"), []);
+        assert_eq!(whole(reader.read(Seq(0), 10, 1_000)), []);
         assert_eq!(reader.sealed(Seq(0), 10).expect("readable"), []);
         assert_eq!(journal.settle().expect("settles"), Seq(0));
     }
@@ -189,7 +189,7 @@ mod promises {
         let mut journal = backend.open();
         assert_eq!(journal.identity(), identity);
         assert_eq!(append(&mut journal, &drafts(ADA, 6, 6)), Seq(6));
-        let entries = backend.reader().read(Seq(4), 10, 1_000).expect("readable");
+        let entries = whole(backend.reader().read(Seq(4), 10, 1_000));
         assert_eq!(entries[0].envelope, draft(ADA, 5, "text 5").envelope);
         assert_eq!(entries[0].payload, Some(draft(ADA, 5, "text 5").payload));
         assert_eq!(
@@ -224,7 +224,7 @@ mod promises {
             scope.spawn(move || {
                 let mut last = Seq(0);
                 while last < Seq(500) {
-                    for entry in reader.read(last, 16, 1_000).expect("readable") {
+                    for entry in whole(reader.read(last, 16, 1_000)) {
                         assert_eq!(entry.seq, last.next());
                         let origin = Envelope::decode(&entry.envelope).expect("decodes").origin;
                         assert_eq!(origin.counter, entry.seq.0);
@@ -287,7 +287,7 @@ mod promises {
         let mut reader = backend.reader();
         walk_chain(&journal.identity(), &mut reader);
         assert_eq!(reader.sealed(Seq(0), 30).expect("readable"), before);
-        let entries = reader.read(Seq(0), 100, 1_000_000).expect("readable");
+        let entries = whole(reader.read(Seq(0), 100, 1_000_000));
         let erased = entries.iter().filter(|entry| entry.payload.is_none()).map(|entry| entry.seq.0);
         assert_eq!(erased.collect::<Vec<_>>(), [1, 3, 30]);
         assert_eq!(entries[1].payload, Some(draft(ADA, 2, "text 2").payload));
@@ -297,9 +297,8 @@ mod promises {
         let backend = B::new();
         let mut journal = backend.open();
         let payload = Payload { salt: [5; 16], bytes: Bytes::new() };
-        let envelope = draft(ADA, 1, "").envelope;
-        append(&mut journal, &batch([Draft { envelope, payload: payload.clone() }]));
-        let entries = backend.reader().read(Seq(0), 1, 0).expect("readable");
+        append(&mut journal, &batch([holding(ADA, 1, payload.clone())]));
+        let entries = whole(backend.reader().read(Seq(0), 1, 0));
         assert_eq!(entries[0].payload, Some(payload));
     }
 
@@ -311,7 +310,7 @@ mod promises {
             let erased = journal.erase(&[Seq(1), Seq(missing)]);
             assert!(matches!(erased, Err(Fault::Damaged { seq, .. }) if seq == missing), "{erased:?}");
         }
-        let entries = backend.reader().get(&[Seq(1)], usize::MAX).expect("readable");
+        let entries = whole(backend.reader().get(&[Seq(1)], usize::MAX));
         assert!(entries[0].payload.is_some(), "all are erased or none");
     }
 
@@ -322,7 +321,7 @@ mod promises {
         append(&mut journal, &batch((1..).zip(&texts).map(|(counter, text)| draft(ADA, counter, text))));
         let mut reader = backend.reader();
         let mut read = |after, limit, bytes_max| {
-            let entries = reader.read(Seq(after), limit, bytes_max).expect("readable");
+            let entries = whole(reader.read(Seq(after), limit, bytes_max));
             entries.iter().map(|entry| entry.seq.0).collect::<Vec<_>>()
         };
         assert_eq!(read(0, 10, usize::MAX), [1, 2, 3]);
@@ -341,19 +340,25 @@ mod promises {
         append(&mut journal, &drafts(ADA, 1, 300));
         let mut reader = backend.reader();
         let asked: Vec<Seq> = (0..256).map(|i| Seq(1 + i * 77 % 300)).collect();
-        let got = reader.get(&asked, usize::MAX).expect("readable");
+        let got = whole(reader.get(&asked, usize::MAX));
         assert_eq!(got.iter().map(|entry| entry.seq).collect::<Vec<_>>(), asked);
-        assert_eq!(reader.get(&[], usize::MAX).expect("readable"), []);
+        assert_eq!(whole(reader.get(&[], usize::MAX)), []);
         let three = [Seq(7), Seq(300), Seq(2)];
-        let bytes: Vec<usize> = got_bytes(&reader.get(&three, usize::MAX).expect("readable"));
+        let bytes: Vec<usize> = got_bytes(&whole(reader.get(&three, usize::MAX)));
         for (bytes_max, entries) in
             [(0, 1), (bytes[0], 2), (bytes[0] + bytes[1] - 1, 2), (bytes[0] + bytes[1], 3)]
         {
-            assert_eq!(got_bytes(&reader.get(&three, bytes_max).expect("readable")), bytes[..entries]);
+            assert_eq!(got_bytes(&whole(reader.get(&three, bytes_max))), bytes[..entries]);
         }
         for missing in [0, 301, u64::MAX] {
-            let got = reader.get(&[Seq(1), Seq(missing)], usize::MAX);
-            assert!(matches!(got, Err(Fault::Damaged { seq, .. }) if seq == missing), "{got:?}");
+            let got = reader.get(&[Seq(1), Seq(missing), Seq(2)], usize::MAX).expect("readable");
+            let found: Vec<_> = got
+                .iter()
+                .map(|checked| checked.as_ref().map_or_else(|damage| damage.seq, |one| one.seq))
+                .collect();
+            assert_eq!(found, [Seq(1), Seq(missing), Seq(2)]);
+            assert!(got[0].is_ok() && got[1].is_err() && got[2].is_ok(), "{got:?}");
+            assert!(reader.envelope(Seq(missing)).expect("readable").is_err());
         }
     }
 
@@ -384,8 +389,7 @@ mod promises {
         for counter in 1..=3 {
             append(&mut journal, &drafts(ADA, counter, counter));
             assert_eq!(reader.end().expect("readable"), Seq(counter));
-            let time =
-                Envelope::decode(&reader.get(&[Seq(counter)], usize::MAX).expect("readable")[0].envelope);
+            let time = Envelope::decode(&whole(reader.get(&[Seq(counter)], usize::MAX))[0].envelope);
             assert_eq!(time.expect("decodes").time, Time(1_700_000_000_000 + counter));
         }
     }

@@ -92,7 +92,8 @@ fn small_backup() -> Vec<u8> {
     batch.checkpoints = vec![(Seq(1), [1; 32]), (Seq(2), [2; 32])];
     common::append(&mut journal, &batch);
     let (mut whole, made) = (Vec::new(), Made { time: 1, by: "vang/test".to_owned() });
-    write_backup(&mut journal, &common::identity(), &made, &mut whole, &mut |_, _| {}).expect("backed up");
+    write_backup(&mut journal, &common::identity(), (&made, None), &mut whole, &mut |_, _| {})
+        .expect("backed up");
     whole
 }
 
@@ -142,7 +143,8 @@ fn entries_that_stand_at_another_place_under_seals_that_fit_are_refused() {
     let mut journal = MemoryJournal::new(common::identity());
     common::append(&mut journal, &common::drafts(common::ADA, 1, 300));
     let (mut whole, made) = (Vec::new(), Made { time: 1, by: "vang/test".to_owned() });
-    write_backup(&mut journal, &common::identity(), &made, &mut whole, &mut |_, _| {}).expect("backed up");
+    write_backup(&mut journal, &common::identity(), (&made, None), &mut whole, &mut |_, _| {})
+        .expect("backed up");
     let mut moved = bodies(&whole);
     // An array of 258, the kind, and the place of the first entry.
     assert_eq!(moved[1][..5], [0x99, 1, 2, 2, 1]);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
 use vang_hub::{Delta, Read, ReadAnswer, ReadFault};
-use vang_journal::SqliteReader;
+use vang_journal::{JournalFile, SqliteReader};
 use vang_view::{
     FeedError, Find, FindError, Found, Index, IndexReader, IsOver, Opened, ViewError, ViewReader, Why,
 };
@@ -50,7 +50,7 @@ const NICENESS: i32 = 10;
 /// The three files.
 #[derive(Clone)]
 pub(crate) struct Paths {
-    pub(crate) journal: PathBuf,
+    pub(crate) journal: JournalFile,
     pub(crate) view: PathBuf,
     pub(crate) index: PathBuf,
 }
@@ -100,6 +100,15 @@ struct Open {
 impl Indexer {
     /// One transaction, or a wait.
     fn work(&mut self) -> Result<(), FeedError> {
+        // Where the whole folder is away, it may come back.
+        if self.open.as_ref().is_some_and(|open| !(open.index.is_in_place() && open.view.is_in_place()))
+            && self.paths.journal.look().is_ok()
+        {
+            tracing::warn!(
+                "the index for find, or the tables, are not where they were; they are opened again"
+            );
+            self.open = None;
+        }
         let open = match &mut self.open {
             Some(open) => open,
             closed => closed.insert(open_all(&self.paths)?),
@@ -152,7 +161,7 @@ impl Indexer {
             // The index stays open: whoever asks has the same file open.
             (FeedError::Tables(_) | FeedError::Journal(_), Some(open)) => {
                 if let (Ok(journal), Ok(view)) =
-                    (SqliteReader::open(&self.paths.journal), ViewReader::open(&self.paths.view))
+                    (self.paths.journal.reader(), ViewReader::open(&self.paths.view))
                 {
                     (open.journal, open.view) = (journal, view);
                 }
@@ -164,7 +173,7 @@ impl Indexer {
 }
 
 fn open_all(paths: &Paths) -> Result<Open, FeedError> {
-    let mut journal = SqliteReader::open(&paths.journal)?;
+    let mut journal = paths.journal.reader()?;
     let view = ViewReader::open(&paths.view).map_err(FeedError::Tables)?;
     let id = journal.identity().id;
     let (index, opened) = Index::open(&paths.index, id, &mut journal)?;
@@ -245,10 +254,15 @@ impl Finder {
     }
 
     fn find(&mut self, find: &Find, is_over: &IsOver) -> Result<Found, FindError> {
+        if self.open.as_ref().is_some_and(|(_, view, index)| !(view.is_in_place() && index.is_in_place()))
+            && self.paths.journal.look().is_ok()
+        {
+            self.open = None;
+        }
         let (journal, view, index) = match &mut self.open {
             Some(open) => open,
             closed => {
-                let journal = SqliteReader::open(&self.paths.journal)?;
+                let journal = self.paths.journal.reader()?;
                 let view = ViewReader::open(&self.paths.view).map_err(FindError::Tables)?;
                 let index = IndexReader::open(&self.paths.index).map_err(FindError::Index)?;
                 closed.insert((journal, view, index))
@@ -261,7 +275,14 @@ impl Finder {
     fn fault(&mut self, part: Part, error: ViewError) -> ReadFault {
         tracing::warn!(%error, "could not look something up");
         self.open = None;
-        let ViewError::Corrupt(_) = error else { return ReadFault::Unreadable(error.to_string()) };
+        let file = match part {
+            Part::Index => &self.paths.index,
+            Part::Tables => &self.paths.view,
+        };
+        // One that was removed is made anew as well.
+        if !matches!(error, ViewError::Corrupt(_)) && file.exists() {
+            return ReadFault::Unreadable(error.to_string());
+        }
         match part {
             Part::Index => {
                 self.reached.set_damaged();

@@ -42,6 +42,8 @@ impl Collector for Scrape {
         out.gauge("vang_ready", "1 when /readyz says so", u64::from(ready))?;
         out.counter("vang_messages", "Messages posted since the start", hub.messages)?;
         out.gauge("vang_journal_seq", "The last entry of the journal", hub.seq)?;
+        let damaged = "Entries of the journal that were found damaged since the start";
+        out.gauge("vang_damaged_entries", damaged, snapshot.damaged)?;
         let lag = snapshot.lag(snapshot.view);
         out.gauge("vang_view_lag_entries", "Entries that the tables for history are behind", lag)?;
         let lag = snapshot.lag(snapshot.find);

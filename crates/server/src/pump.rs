@@ -26,7 +26,7 @@ use crate::limits::Limits;
 use crate::listen::From;
 use crate::memory::{Memory, STRANGER_BYTES};
 use crate::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas, Who};
-use crate::status::{Follower, Snapshot, Waiting, Way};
+use crate::status::{DAMAGED_NAMED, Follower, Snapshot, Waiting, Way};
 use crate::threads::{Answer, Progress, WriteJob};
 use crate::turns::{Turn, yield_turn};
 use crate::watch::{Refusals, Watch};
@@ -344,6 +344,9 @@ impl Pump {
             journal: hub.identity().id_hex(),
             open: hub.is_open(),
             trouble: self.trouble.borrow().clone().or_else(|| hub.trouble().map(str::to_owned)),
+            damaged: watch.damages.count(),
+            damaged_first: watch.damages.first(DAMAGED_NAMED).into_iter().map(|seq| seq.0).collect(),
+            ahead_ms: hub.state().time().0.saturating_sub(now().wall.0),
             hub: hub.stats(),
             view: Follower { position: progress.cursor().0, stuck: progress.is_stuck() },
             find: Follower { position: self.threads.index.cursor().0, stuck: self.threads.index.is_stuck() },
@@ -396,6 +399,11 @@ impl Pump {
     pub(crate) async fn not_ready(&self) -> Option<String> {
         let disk = machine::look_at_disk(self.watch.data.clone()).await;
         self.outline().not_ready(disk)
+    }
+
+    /// What is damaged in the journal, if anything.
+    pub(crate) fn damage(&self) -> Option<String> {
+        self.outline().damage()
     }
 
     /// The server's numbers, for Prometheus.

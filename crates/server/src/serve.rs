@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use vang_chat::Node;
 use vang_hub::{Guests, Hub, Peer, Salts, Trust};
-use vang_journal::{HOLDER_DIES_WITHIN, HOLDER_LOOK, Journal};
+use vang_journal::{HOLDER_DIES_WITHIN, HOLDER_LOOK, Journal, JournalFile};
 use vang_proto::vang::{Code, ErrorReply};
 
 use crate::drive::{Connection, House};
@@ -25,9 +25,10 @@ use crate::http::{Authority, Names};
 use crate::indexer;
 use crate::limits::Limits;
 use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
-use crate::pump::{Pump, Threads, steady_now};
+use crate::pump::{Pump, Threads, now, steady_now};
 use crate::socket::{Socket, Stream};
 use crate::start::{self, StartError};
+use crate::status::{AHEAD_TOLD_MS, ahead};
 use crate::threads::{self, Progress, Workers};
 use crate::tls::{self, TlsError, TlsFiles};
 use crate::turns::{Credit, Fair};
@@ -38,6 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a stop looks whether everything is written.
 const STOP_LOOK: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether the operator's socket is still there.
+const SOCKET_LOOK: Duration = Duration::from_secs(1);
 
 /// Connections beyond the limit that are told so at once; more are closed without a word.
 const REFUSALS_MAX: usize = 128;
@@ -197,6 +201,8 @@ pub struct Server {
     answers: UnboundedReceiver<threads::Answer>,
     workers: Workers,
     stop: (Stopper, watch::Receiver<bool>),
+    /// Whether the folder is still ours shows by this.
+    file: JournalFile,
     // Dropped last: the lock is held until everything is written.
     folder: vang_journal::DataFolder,
 }
@@ -251,11 +257,9 @@ impl Server {
         let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
         let opening = start::open(&config.data)?;
         let (names, page_names) = names(&config);
-        let tls = tls::load(config.tls.as_ref(), &opening.folder.path().join("tls"), &names)?;
+        let tls = tls::load(config.tls.as_ref(), &opening.folder.tls(), &names)?;
         let socket = opening.folder.socket();
-        let operators = open_unix(&socket, 16, Some(0o600))
-            .map_err(|source| ListenError::Io { addr: format!("unix:{}", socket.display()), source })?;
-        listeners.push(Entrance { addr: None, listener: operators, door: Door::Operator });
+        listeners.push(open_operators(&socket)?);
 
         let mut seed = [0; 40];
         getrandom::fill(&mut seed).map_err(|error| ServeError::Io {
@@ -267,6 +271,10 @@ impl Server {
         let node = Node(u64::from_le_bytes(node.try_into().expect("8 of 40 bytes")));
         let identity = opening.journal.identity();
         let server = config.name.clone();
+        let ahead_ms = opening.recovered.state.time().0.saturating_sub(now().wall.0);
+        if ahead_ms >= AHEAD_TOLD_MS {
+            tracing::warn!("{}", ahead(ahead_ms));
+        }
         let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
@@ -274,16 +282,16 @@ impl Server {
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
         let (tables, tables_thread) =
-            threads::tables(opening.view, opening.folder.journal_db(), progress.clone(), sender.clone());
+            threads::tables(opening.view, opening.file.clone(), progress.clone(), sender.clone());
         for delta in opening.untold {
             let _ = tables.send(delta);
         }
-        let paths = (opening.folder.journal_db(), opening.folder.view_db());
-        let (journal, journal_thread) =
-            threads::journal(opening.journal, opening.folder.reserve(), sender.clone());
-        let (reads, mut readers) = threads::readers(paths, (&tables, &progress), &sender);
+        let files = (opening.file.clone(), opening.folder.view_db());
+        let alone = (opening.folder.lock(), opening.folder.reserve());
+        let (journal, journal_thread) = threads::journal(opening.journal, alone, sender.clone());
+        let (reads, mut readers) = threads::readers(files, (&tables, &progress), &sender);
         let paths = indexer::Paths {
-            journal: opening.folder.journal_db(),
+            journal: opening.file.clone(),
             view: opening.folder.view_db(),
             index: opening.folder.find_db(),
         };
@@ -303,7 +311,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (changer, changes) = unbounded_channel();
         let connections_max = config.limits.connections(open_files);
-        let watch = Watch::new(config.data, server);
+        let watch = Watch::new(config.data, server, opening.file.damages().clone());
         watch.connections_max.set(connections_max);
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
@@ -333,6 +341,7 @@ impl Server {
             answers,
             workers,
             stop: (Stopper(stop), stopped),
+            file: opening.file,
             folder: opening.folder,
         })
     }
@@ -370,8 +379,19 @@ impl Server {
     /// Serves until it is told to stop, and everything is finished. `ready` is called once, when the
     /// journal is open and connections are accepted.
     pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
-        let Server { shared, listeners, answers, workers, stop, folder, mut changes, changer, names, .. } =
-            self;
+        let Server {
+            shared,
+            listeners,
+            answers,
+            workers,
+            stop,
+            file,
+            folder,
+            mut changes,
+            changer,
+            names,
+            ..
+        } = self;
         let local = LocalSet::new();
         let pump = shared.house.pump.clone();
         let outcome = local
@@ -393,6 +413,7 @@ impl Server {
                     listeners.into_iter().map(|place| place.accept(&shared)).collect();
                 ready();
                 pump.set_serving();
+                let mut looks = tokio::time::interval(SOCKET_LOOK);
                 loop {
                     // The senders live in `stop.0` and `changer`, so waiting ends only for a reason.
                     tokio::select! {
@@ -401,8 +422,14 @@ impl Server {
                             return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding")));
                         }
                         Some((change, outcome)) = changes.recv() => {
-                            let tls = folder.path().join("tls");
+                            let tls = folder.tls();
                             let _ = outcome.send(shared.change(change, &mut accepting, &tls, &names).await);
+                        }
+                        _ = looks.tick() => {
+                            let socket = folder.socket();
+                            if !socket.exists() && file.look().is_ok() {
+                                shared.listen_again(&socket, &mut accepting).await;
+                            }
                         }
                     }
                 }
@@ -464,6 +491,13 @@ fn open_when_free(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, List
     }
 }
 
+/// Where the operator comes in.
+fn open_operators(socket: &Path) -> Result<Entrance, ListenError> {
+    let listener = open_unix(socket, 16, Some(0o600))
+        .map_err(|source| ListenError::Io { addr: format!("unix:{}", socket.display()), source })?;
+    Ok(Entrance { addr: None, listener, door: Door::Operator })
+}
+
 fn open_entrances(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
     let place = |listener| Entrance { addr: Some(addr.clone()), listener, door: Door::Everybody };
     Ok(addr.open(backlog)?.into_iter().map(place).collect())
@@ -491,6 +525,20 @@ impl Accepting {
 }
 
 impl Shared {
+    /// Somebody has removed the operator's socket: without it nobody can look after the server.
+    async fn listen_again(self: &Rc<Self>, socket: &Path, accepting: &mut Vec<Accepting>) {
+        if let Some(at) = accepting.iter().position(|place| place.addr.is_none()) {
+            accepting.swap_remove(at).close().await;
+        }
+        match open_operators(socket) {
+            Ok(operators) => {
+                tracing::warn!("the operator's socket was gone; it is made again");
+                accepting.push(operators.accept(self));
+            }
+            Err(error) => tracing::warn!(%error, "the operator's socket is gone and cannot be made again"),
+        }
+    }
+
     /// Everything that can fail comes first; then nothing can.
     async fn change(
         self: &Rc<Self>,

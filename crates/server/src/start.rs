@@ -2,12 +2,14 @@
 //! the whole chain from the newest snapshot on has been looked at.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, ReplayError, replay};
 use vang_journal::{
-    DataFolder, Durability, Fault, FolderError, Identity, Journal, Reader, SqliteJournal, SqliteReader,
+    Damages, DataFolder, Durability, Fault, FolderError, Identity, Journal, JournalFile, Reader,
+    SqliteJournal, SqliteReader,
 };
 use vang_view::{Chains, Opened, View, ViewError, Why};
 
@@ -42,6 +44,8 @@ pub struct Opening {
     pub folder: DataFolder,
     /// For the journal's thread.
     pub journal: SqliteJournal,
+    /// For all that read it.
+    pub file: JournalFile,
     /// For the tables' thread.
     pub view: View,
     /// For the hub.
@@ -65,15 +69,15 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
         }
         outcome => outcome,
     };
-    let (journal, view, recovered, untold) = opening?;
+    let (journal, file, view, recovered, untold) = opening?;
     folder.reserve().keep();
     let (id, seq) = (journal.identity().id_hex(), recovered.state.seq());
     let took_ms = began.elapsed().as_millis() as u64;
     tracing::info!(journal = id, seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
-    Ok(Opening { folder, journal, view, recovered, untold })
+    Ok(Opening { folder, journal, file, view, recovered, untold })
 }
 
-type Files = (SqliteJournal, View, Recovered, Vec<Delta>);
+type Files = (SqliteJournal, JournalFile, View, Recovered, Vec<Delta>);
 
 fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     let path = folder.journal_db();
@@ -86,10 +90,15 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     {
         tracing::warn!(%why, "the tables are made anew from the journal");
     }
-    let mut reader = journal.reader()?;
+    let damages = Damages::new(|damage| {
+        let (seq, why) = (damage.seq.0, &damage.why);
+        tracing::error!(seq, why, "an entry of the journal is damaged; vang admin check tells more");
+    });
+    let file = JournalFile::new(&folder.journal_db(), Arc::new(damages))?;
+    let mut reader = file.reader()?;
     let mut untold = Vec::new();
     let recovered = recover(&mut reader, &identity, &mut view, &mut untold)?;
-    Ok((journal, view, recovered, untold))
+    Ok((journal, file, view, recovered, untold))
 }
 
 /// What binds tables to the journal in this file: how far they are, and its chain there. Reads with a

@@ -21,6 +21,12 @@ const STALLED_MS: u64 = 60_000;
 /// Entries behind from which on the tables are worth a word: a second's work.
 const LAG_TOLD: u64 = 10_000;
 
+/// Damaged entries named one by one.
+pub(crate) const DAMAGED_NAMED: usize = 10;
+
+/// A journal so far ahead of the clock is worth a word: 1 min. Clocks that are set by the network differ by less.
+pub(crate) const AHEAD_TOLD_MS: u64 = 60_000;
+
 /// Free room is worth a word below so many times what makes the server not ready.
 const FREE_TOLD: u64 = 4;
 
@@ -54,6 +60,11 @@ pub(crate) struct Snapshot {
     pub(crate) open: bool,
     /// Why nothing can be written.
     pub(crate) trouble: Option<String>,
+    /// Damaged entries that readers have met, and the first of them.
+    pub(crate) damaged: u64,
+    pub(crate) damaged_first: Vec<u64>,
+    /// The newest entry's time is so far ahead of this machine's clock, ms.
+    pub(crate) ahead_ms: u64,
     pub(crate) hub: Stats,
     pub(crate) view: Follower,
     pub(crate) find: Follower,
@@ -108,6 +119,18 @@ impl Snapshot {
         })
     }
 
+    /// What is damaged in the journal, if anything. It does not keep the server from being ready: everything else is
+    /// served, and no other server has what is lost.
+    pub(crate) fn damage(&self) -> Option<String> {
+        if self.damaged == 0 {
+            return None;
+        }
+        let named: Vec<String> = self.damaged_first.iter().map(u64::to_string).collect();
+        let more = if self.damaged > named.len() as u64 { ", …" } else { "" };
+        let (entries, are) = if self.damaged == 1 { ("entry", "is") } else { ("entries", "are") };
+        Some(format!("{} {entries} of the journal {are} damaged ({}{more})", self.damaged, named.join(", ")))
+    }
+
     /// What is off and what it means, in words; nothing when all is well.
     pub(crate) fn meaning(&self, machine: &Machine) -> Vec<String> {
         let mut told = Vec::new();
@@ -115,6 +138,15 @@ impl Snapshot {
             told.push(format!(
                 "nothing can be posted now: {trouble}; readers read on, and it is tried again"
             ));
+        }
+        if let Some(damage) = self.damage() {
+            told.push(format!(
+                "{damage}: readers get a hole in the place of what cannot be proven; the disk or the memory may be failing: \
+                 run `vang admin check`, keep the folder as it is, and restore the newest backup that checks well"
+            ));
+        }
+        if self.ahead_ms >= AHEAD_TOLD_MS {
+            told.push(ahead(self.ahead_ms));
         }
         match machine.disk {
             Some(Space { free, .. }) if free < self.free_min => told.push(format!(
@@ -197,6 +229,8 @@ impl Snapshot {
                 "id": self.journal, "position": self.hub.seq, "open": self.open, "trouble": self.trouble,
                 "appends": self.appends.count(),
                 "last_append_us": (self.appends.count() > 0).then_some(self.appends.last_us),
+                "damaged": {"count": self.damaged, "first": self.damaged_first},
+                "ahead_ms": self.ahead_ms,
             },
             "view": {
                 "position": self.view.position, "behind": self.lag(self.view), "stuck": self.view.stuck,
@@ -226,6 +260,18 @@ impl Snapshot {
             "meaning": self.meaning(machine),
         })
     }
+}
+
+/// What it means that the newest entry is from a time that is not yet.
+pub(crate) fn ahead(ms: u64) -> String {
+    let how_far = match ms / 86_400_000 {
+        0 | 1 => time(ms),
+        days => format!("{days} days"),
+    };
+    format!(
+        "the newest entry is {how_far} ahead of this machine's clock: all that is posted gets that entry's time until \
+         the clock has passed it; if the clock is wrong, set it right"
+    )
 }
 
 impl Way {
@@ -280,6 +326,32 @@ mod tests {
         // What keeps everybody from posting comes before all else.
         snapshot.trouble = Some("no space left for the journal".to_owned());
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "no space left for the journal");
+    }
+
+    #[test]
+    fn damage_is_told_and_counted_and_does_not_take_the_rest_away() {
+        let (mut snapshot, machine) = healthy();
+        (snapshot.damaged, snapshot.damaged_first) = (1, vec![57]);
+        assert_eq!(snapshot.damage().unwrap(), "1 entry of the journal is damaged (57)");
+        (snapshot.damaged, snapshot.damaged_first) = (12, vec![57, 90]);
+        assert_eq!(snapshot.damage().unwrap(), "12 entries of the journal are damaged (57, 90, …)");
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert!(snapshot.meaning(&machine)[0].contains("are damaged (57, 90, …): readers get a hole"));
+        let report = snapshot.report(&machine);
+        assert_eq!(report["journal"]["damaged"], json!({"count": 12, "first": [57, 90]}));
+    }
+
+    #[test]
+    fn a_journal_ahead_of_the_clock_is_told_in_days() {
+        let (mut snapshot, machine) = healthy();
+        snapshot.ahead_ms = AHEAD_TOLD_MS - 1;
+        assert_eq!(snapshot.meaning(&machine), Vec::<String>::new());
+        snapshot.ahead_ms = 4_500 * 86_400_000;
+        let meaning = snapshot.meaning(&machine);
+        assert!(
+            meaning[0].starts_with("the newest entry is 4500 days ahead of this machine's clock: "),
+            "{meaning:?}"
+        );
     }
 
     #[test]

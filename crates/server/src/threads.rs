@@ -1,19 +1,22 @@
 //! The threads beside the one that decides: the journal's writer, the tables' writer, and readers.
 //! Each owns its connection to the disk; they are told by channels and answer by one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use vang_chat::{Seq, State};
+use vang_chat::{RoomId, Seq, State};
 use vang_hub::{
     Book, ColdEvent, Delta, Page, Read, ReadAnswer, ReadFault, ReadJob, ReplayError, Settled, replay,
 };
-use vang_journal::{Appended, Batch, Fault, Journal, Reader, Reserve, SqliteJournal, SqliteReader};
-use vang_view::{View, ViewError, ViewReader};
+use vang_journal::{
+    Appended, Batch, Entry, Fault, FolderLock, Journal, JournalFile, Lock, Reader, Reserve, SqliteJournal,
+    SqliteReader,
+};
+use vang_view::{RoomEvent, View, ViewError, ViewReader};
 
 use crate::jobs::Asking;
 
@@ -36,6 +39,14 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
 /// After a failure the journal is tried this often, whether somebody sends or not.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the files that are open are compared with those in the folder. What is sent meanwhile into one that
+/// somebody has just removed is kept there, but is gone with the process.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// After the disk was full, so much must be free before that is over: 512 KiB. With less a retry succeeds now and
+/// then, in what the last failure has left, and the next one fails again.
+const ROOM_AGAIN: u64 = 512 << 10;
 
 /// Silence after which the journal tidies up.
 const IDLE: Duration = Duration::from_secs(5);
@@ -70,64 +81,136 @@ pub(crate) enum Answer {
 /// Starts the journal's thread; it ends when the last sender of its jobs is dropped, and not before though nobody hears
 /// its answers any more (see `Workers`).
 pub(crate) fn journal(
-    mut journal: SqliteJournal,
-    reserve: Reserve,
+    journal: SqliteJournal,
+    (lock, reserve): (Option<FolderLock>, Reserve),
     answers: UnboundedSender<Answer>,
 ) -> (Sender<WriteJob>, JoinHandle<()>) {
     let (jobs, inbox) = channel();
     let watch = answers.clone();
+    let mut writer = Writer {
+        journal,
+        lock,
+        reserve,
+        answers,
+        looked: Instant::now(),
+        failing: None,
+        used: Instant::now(),
+    };
     let work = move || {
-        let mut idle = false;
-        // Since the journal failed: when it was last tried.
-        let mut tried: Option<Instant> = None;
         loop {
-            if tried.is_some_and(|at| at.elapsed() >= PROBE_PAUSE) {
-                // Somebody looks whether it works again, also when nobody sends.
-                let probed = journal.probe();
-                tried = probed.is_err().then(Instant::now);
-                if tried.is_none() {
-                    reserve.keep();
-                }
-                let _ = answers.send(Answer::Probed(probed));
+            if writer.looked.elapsed() >= LOOK_PAUSE {
+                writer.look();
             }
-            let job = match inbox.recv_timeout(if tried.is_some() { PROBE_PAUSE } else { IDLE }) {
-                Ok(job) => job,
-                Err(RecvTimeoutError::Timeout) if tried.is_some() => continue,
-                Err(RecvTimeoutError::Timeout) => {
-                    if !idle && let Err(fault) = journal.idle() {
-                        tracing::warn!(%fault, "the journal could not tidy up");
-                    }
-                    idle = true;
-                    continue;
-                }
+            match inbox.recv_timeout(LOOK_PAUSE) {
+                Ok(job) => writer.perform(job),
+                Err(RecvTimeoutError::Timeout) => writer.tidy_up(),
                 Err(RecvTimeoutError::Disconnected) => break,
-            };
-            idle = false;
-            let answer = match job {
-                WriteJob::Append(batch) => Answer::Appended(journal.append(&batch)),
-                WriteJob::Settle { after } => Answer::Settled(settle(&mut journal, after)),
-            };
-            match &answer {
-                Answer::Appended(Appended::Appended { .. }) if tried.is_some() => {
-                    tried = None;
-                    reserve.keep();
-                }
-                Answer::Appended(Appended::Appended { .. }) => {}
-                Answer::Appended(_) | Answer::Settled(Err(_)) => tried = tried.or(Some(Instant::now())),
-                Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) | Answer::Ended(_) => {}
-            }
-            let _ = answers.send(answer);
-            if journal.wal_bytes() > WAL_BYTES_MAX
-                && let Err(fault) = journal.idle()
-            {
-                tracing::warn!(%fault, "the journal could not shorten its log");
             }
         }
-        if let Err(fault) = journal.idle() {
+        if let Err(fault) = writer.journal.idle() {
             tracing::warn!(%fault, "the journal could not tidy up at the end");
         }
     };
     (jobs, spawn("journal", watch, work))
+}
+
+/// The journal's thread.
+struct Writer {
+    journal: SqliteJournal,
+    lock: Option<FolderLock>,
+    reserve: Reserve,
+    answers: UnboundedSender<Answer>,
+    looked: Instant,
+    failing: Option<Failing>,
+    /// When there was something to do.
+    used: Instant,
+}
+
+/// The journal failed, and has not been seen to work since.
+struct Failing {
+    /// When it was last tried.
+    tried: Instant,
+    /// There was no room: what is asked meanwhile is not tried.
+    full: Option<String>,
+}
+
+impl Failing {
+    fn because(fault: &Fault) -> Failing {
+        let full = match fault {
+            Fault::Full(why) => Some(why.clone()),
+            Fault::Unavailable(_) | Fault::Damaged { .. } | Fault::Unreadable { .. } => None,
+        };
+        Failing { tried: Instant::now(), full }
+    }
+}
+
+impl Writer {
+    /// Is everything in its place? And after a failure, does it work again? Somebody looks, also when nobody sends.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let in_place = self.journal.look().and_then(|()| self.hold_lock());
+        let probed = match &self.failing {
+            None if in_place.is_ok() => return,
+            Some(failing) if failing.tried.elapsed() < PROBE_PAUSE => return,
+            Some(Failing { full: Some(why), .. }) if !self.reserve.has_room(ROOM_AGAIN) => {
+                in_place.and(Err(Fault::Full(why.clone())))
+            }
+            _ => in_place.and_then(|()| self.journal.probe()),
+        };
+        self.failing = probed.as_ref().err().map(Failing::because);
+        if self.failing.is_none() {
+            self.reserve.keep();
+        }
+        let _ = self.answers.send(Answer::Probed(probed));
+    }
+
+    fn hold_lock(&self) -> Result<(), Fault> {
+        if let Some(lock) = &self.lock
+            && lock.hold()? == Lock::TakenAgain
+        {
+            tracing::warn!("the data folder's lock file was gone; it was made and taken again");
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, job: WriteJob) {
+        self.used = Instant::now();
+        let answer = match (job, &self.failing) {
+            (WriteJob::Append(_), Some(Failing { full: Some(why), .. })) => {
+                Answer::Appended(Appended::NotAppended(Fault::Full(why.clone())))
+            }
+            (WriteJob::Append(batch), _) => Answer::Appended(self.journal.append(&batch)),
+            (WriteJob::Settle { after }, _) => Answer::Settled(settle(&mut self.journal, after)),
+        };
+        match &answer {
+            Answer::Appended(Appended::Appended { .. }) => {
+                if self.failing.take().is_some() {
+                    self.reserve.keep();
+                }
+            }
+            Answer::Appended(Appended::NotAppended(fault) | Appended::Unknown(fault))
+            | Answer::Settled(Err(fault)) => {
+                self.failing.get_or_insert_with(|| Failing::because(fault));
+            }
+            Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) | Answer::Ended(_) => {}
+        }
+        let _ = self.answers.send(answer);
+        if self.journal.wal_bytes() > WAL_BYTES_MAX
+            && let Err(fault) = self.journal.idle()
+        {
+            tracing::warn!(%fault, "the journal could not shorten its log");
+        }
+    }
+
+    fn tidy_up(&mut self) {
+        // Once after each silence.
+        if self.failing.is_none() && self.used.elapsed() >= IDLE && self.journal.wal_bytes() > 0 {
+            self.used = Instant::now();
+            if let Err(fault) = self.journal.idle() {
+                tracing::warn!(%fault, "the journal could not tidy up");
+            }
+        }
+    }
 }
 
 fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, Fault> {
@@ -136,7 +219,7 @@ fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, Fault> {
     let mut entries = Vec::new();
     let mut at = after;
     while at < end {
-        let chunk = reader.read(at, 1_024, 8 << 20)?;
+        let chunk = Entry::all(reader.read(at, 1_024, 8 << 20)?)?;
         let Some(last) = chunk.last() else { break };
         at = last.seq;
         entries.extend(chunk);
@@ -281,7 +364,7 @@ impl Progress {
 /// Starts the tables' thread; it ends when the deltas' senders are dropped.
 pub(crate) fn tables(
     mut view: View,
-    journal: PathBuf,
+    journal: JournalFile,
     progress: Arc<Progress>,
     answers: UnboundedSender<Answer>,
 ) -> (Sender<Delta>, JoinHandle<()>) {
@@ -289,12 +372,21 @@ pub(crate) fn tables(
     progress.set(view.cursor());
     let work = move || {
         let (mut stuck, mut damaged) = (false, false);
+        let mut looked = Instant::now();
         while let Some(batch) = gather(&inbox) {
-            while let Err(error) = if damaged || progress.take_damaged() {
-                make_anew(&mut view, &journal, &progress)
-            } else {
-                view.apply(&batch)
-            } {
+            loop {
+                if looked.elapsed() >= LOOK_PAUSE {
+                    looked = Instant::now();
+                    // Where the whole folder is away, it may come back.
+                    damaged |= journal.look().is_ok() && view.look().is_err();
+                }
+                damaged |= progress.take_damaged();
+                let done = match damaged {
+                    true => make_anew(&mut view, &journal, &progress),
+                    false if batch.is_empty() => Ok(()),
+                    false => view.apply(&batch),
+                };
+                let Err(error) = done else { break };
                 // They are only tables: the journal has it all, and they will have it later.
                 progress.set_stuck();
                 if let ViewError::Corrupt(_) = error {
@@ -314,6 +406,9 @@ pub(crate) fn tables(
             if std::mem::take(&mut stuck) {
                 tracing::info!("the tables can be written again");
             }
+            if batch.is_empty() {
+                continue;
+            }
             progress.set(view.cursor());
             if batch.iter().map(|delta| delta.rows.len()).sum::<usize>() < DELTA_ROWS {
                 progress.wait_until_asked(GATHER);
@@ -324,13 +419,17 @@ pub(crate) fn tables(
     (deltas, spawn("tables", answers, work))
 }
 
-/// Empties the tables and feeds them from the journal's beginning to its end.
-fn make_anew(view: &mut View, journal: &Path, progress: &Progress) -> Result<(), ViewError> {
-    tracing::warn!("the tables are damaged; they are made anew from the journal");
+/// Empties the tables, wherever they are, and feeds them from the journal's beginning to its end.
+fn make_anew(view: &mut View, journal: &JournalFile, progress: &Progress) -> Result<(), ViewError> {
+    let unreadable = |fault: &dyn std::fmt::Display| ViewError::Unavailable(fault.to_string());
+    // First, since it says whether this is still our folder: nothing of another one is touched.
+    let mut reader = journal.reader().map_err(|fault| unreadable(&fault))?;
+    match view.look() {
+        Ok(()) => tracing::warn!("the tables are damaged; they are made anew from the journal"),
+        Err(displaced) => tracing::warn!(%displaced, "the tables are made anew from the journal"),
+    }
     view.reset()?;
     progress.set(view.cursor());
-    let unreadable = |fault: &dyn std::fmt::Display| ViewError::Unavailable(fault.to_string());
-    let mut reader = SqliteReader::open(journal).map_err(|fault| unreadable(&fault))?;
     let identity = reader.identity();
     let mut tell = |delta| {
         view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()))?;
@@ -341,12 +440,18 @@ fn make_anew(view: &mut View, journal: &Path, progress: &Progress) -> Result<(),
     let recovered =
         replay(&mut reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
     let snapshot = Some(recovered.state.to_snapshot());
-    view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])
+    view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
+    progress.set(view.cursor());
+    Ok(())
 }
 
-/// Waits for a delta and takes what came with it.
+/// Waits for a delta and takes what came with it. Nothing came for a while: an empty list. `None`: nothing will.
 fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
-    let first = inbox.recv().ok()?;
+    let first = match inbox.recv_timeout(LOOK_PAUSE) {
+        Ok(first) => first,
+        Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+        Err(RecvTimeoutError::Disconnected) => return None,
+    };
     let mut rows = first.rows.len();
     let mut batch = vec![first];
     while rows < DELTA_ROWS
@@ -360,7 +465,7 @@ fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
 
 /// Starts the readers; they end when the end where questions are put in is dropped.
 pub(crate) fn readers(
-    (journal, view): (PathBuf, PathBuf),
+    (journal, view): (JournalFile, PathBuf),
     (tables, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
 ) -> (Asking, Vec<JoinHandle<()>>) {
@@ -368,9 +473,11 @@ pub(crate) fn readers(
     let handles = (0..READERS)
         .map(|_| {
             let (queue, progress, answers) = (queue.clone(), progress.clone(), answers.clone());
-            let paths = (journal.clone(), view.clone());
-            let mut disk = Disk { paths, open: None, tables: tables.clone(), progress };
+            let files = (journal.clone(), view.clone());
+            let mut disk = Disk { files, open: None, tables: tables.clone(), progress };
             spawn("reader", answers.clone(), move || {
+                // Before anybody asks: who reads reads on when the files are moved away.
+                disk.open = connect(&disk.files).ok();
                 queue.work(&answers, |question| disk.answer(&question.job));
             })
         })
@@ -378,9 +485,9 @@ pub(crate) fn readers(
     (asking, handles)
 }
 
-/// A reader's two connections; opened when first needed, and again after a failure.
+/// A reader's two connections; opened again after a failure.
 struct Disk {
-    paths: (PathBuf, PathBuf),
+    files: (JournalFile, PathBuf),
     open: Option<(SqliteReader, ViewReader)>,
     tables: Sender<Delta>,
     progress: Arc<Progress>,
@@ -389,7 +496,11 @@ struct Disk {
 impl Disk {
     fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
         let told = self.progress.wait_for(job.need, Instant::now() + VIEW_WAIT);
-        let answer = self.try_answer(&job.read, told).map_err(|trouble| self.fault(trouble));
+        // Where the whole folder is away, who reads reads on.
+        if self.open.as_ref().is_some_and(|(_, view)| !view.is_in_place()) && self.files.0.look().is_ok() {
+            self.open = None;
+        }
+        let answer = self.try_answer(job, told).map_err(|trouble| self.fault(trouble));
         if told < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
             if let Read::Events { .. } = job.read {
                 // It will be asked again at once.
@@ -421,18 +532,20 @@ impl Disk {
         }
     }
 
-    fn try_answer(&mut self, read: &Read, told: Seq) -> Result<ReadAnswer, Trouble> {
+    fn try_answer(&mut self, job: &ReadJob, told: Seq) -> Result<ReadAnswer, Trouble> {
         let (journal, view) = match &mut self.open {
             Some(open) => open,
-            closed => {
-                let journal = SqliteReader::open(&self.paths.0)?;
-                closed.insert((journal, ViewReader::open(&self.paths.1)?))
-            }
+            closed => closed.insert(connect(&self.files)?),
         };
-        match read {
+        match &job.read {
             Read::Locate(asked) => {
                 let found = asked.iter().map(|&(room, n)| view.seq_of(room, n));
-                Ok(ReadAnswer::Located(found.collect::<Result<_, _>>()?))
+                let found = found.collect::<Result<Vec<_>, _>>()?;
+                // Only messages that there are is asked for.
+                if told >= job.need && found.contains(&None) {
+                    return Err(lost("a message is missing in them"));
+                }
+                Ok(ReadAnswer::Located(found))
             }
             Read::Events { rooms, events_max, bytes_max } => {
                 let mut found = Vec::new();
@@ -442,17 +555,20 @@ impl Disk {
                     if events.len() == *events_max {
                         upto = upto.min(events.last().map_or(upto, |event| event.seq));
                     }
-                    found.extend(events.into_iter().map(|event| (event.seq, room, event.n)));
+                    found.extend(events.into_iter().map(|event| (event, room)));
                 }
-                found.sort_unstable();
-                found.retain(|&(seq, _, _)| seq <= upto);
+                found.sort_unstable_by_key(|(event, _)| event.seq);
+                found.retain(|(event, _)| event.seq <= upto);
                 if found.len() > *events_max {
                     found.truncate(*events_max);
-                    upto = found.last().map_or(upto, |&(seq, _, _)| seq);
+                    upto = found.last().map_or(upto, |(event, _)| event.seq);
                 }
                 Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, upto)?))
             }
             Read::Messages { room, since, limit, bytes_max } => {
+                if told >= job.need && job.need > Seq(0) && !view.has(*room, job.need)? {
+                    return Err(lost("a room's newest event is missing in them"));
+                }
                 let Some(mut after) = view.seq_of(*room, *since)? else {
                     return Ok(ReadAnswer::Page(Page::default()));
                 };
@@ -462,8 +578,8 @@ impl Disk {
                     let events = view.events(*room, after, *limit)?;
                     let Some(last) = events.last() else { break };
                     after = last.seq;
-                    let messages = events.iter().filter(|event| event.message);
-                    found.extend(messages.map(|event| (event.seq, *room, event.n)));
+                    found
+                        .extend(events.into_iter().filter(|event| event.message).map(|event| (event, *room)));
                 }
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, told)?))
@@ -487,22 +603,23 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
 /// The entries of these events, until there are bytes enough.
 fn page(
     journal: &mut SqliteReader,
-    found: &[(Seq, vang_chat::RoomId, u64)],
+    found: &[(RoomEvent, RoomId)],
     bytes_max: usize,
     upto: Seq,
 ) -> Result<Page, Fault> {
     let mut page = Page { events: Vec::with_capacity(found.len()), upto };
     let mut bytes = 0;
-    let seqs: Vec<Seq> = found.iter().map(|&(seq, _, _)| seq).collect();
+    let seqs: Vec<Seq> = found.iter().map(|(event, _)| event.seq).collect();
     let entries = journal.get(&seqs, bytes_max)?;
     let is_cut = entries.len() < found.len();
-    for (entry, &(seq, room, n)) in entries.into_iter().zip(found) {
-        bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+    for (entry, &(RoomEvent { seq, n, message }, room)) in entries.into_iter().zip(found) {
+        let payload = entry.as_ref().ok().and_then(|entry| entry.payload.as_ref());
+        bytes += payload.map_or(0, |payload| payload.bytes.len());
         if bytes > bytes_max && !page.events.is_empty() {
             return Ok(page);
         }
         page.upto = seq;
-        page.events.push(ColdEvent { room, n, entry });
+        page.events.push(ColdEvent { room, n, message, entry });
     }
     if !is_cut {
         page.upto = upto;
@@ -533,6 +650,20 @@ impl Workers {
         end(self.journal.1);
         is_well
     }
+}
+
+/// A reader's connections.
+fn connect((journal, view): &(JournalFile, PathBuf)) -> Result<(SqliteReader, ViewReader), Trouble> {
+    let journal = journal.reader()?;
+    if !view.exists() {
+        return Err(lost("they were removed"));
+    }
+    Ok((journal, ViewReader::open(view)?))
+}
+
+/// The tables lack what must be there: they are made anew.
+fn lost(what: &str) -> Trouble {
+    Trouble::Tables(ViewError::Corrupt(what.to_owned()))
 }
 
 /// Why a question could not be answered.
@@ -579,3 +710,6 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod damage; // one flipped bit, read by everybody

@@ -3,8 +3,10 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vang_journal::Damages;
 use vang_proto::vang::Code;
 
 use crate::reports::Reports;
@@ -28,10 +30,12 @@ pub(crate) struct Watch {
     append_began: Cell<Option<Instant>>,
     pub(crate) refusals: Refusals,
     pub(crate) reports: Reports,
+    /// The damaged entries that readers have met.
+    pub(crate) damages: Arc<Damages>,
 }
 
 impl Watch {
-    pub(crate) fn new(data: PathBuf, server: String) -> Watch {
+    pub(crate) fn new(data: PathBuf, server: String, damages: Arc<Damages>) -> Watch {
         Watch {
             data,
             server,
@@ -46,6 +50,7 @@ impl Watch {
             append_began: Cell::new(None),
             refusals: Refusals::default(),
             reports: Reports::default(),
+            damages,
         }
     }
 

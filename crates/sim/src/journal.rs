@@ -8,7 +8,7 @@ use bytes::Bytes;
 use vang_chat::{Command, Node, Principal, Rules, Seq};
 use vang_hub::Settled;
 use vang_journal::{
-    Appended, Batch, Draft, Envelope, Fault, Identity, Journal, MemoryJournal, Origin, Payload, Reader,
+    Appended, Batch, Draft, Entry, Envelope, Fault, Identity, Journal, MemoryJournal, Origin, Payload, Reader,
 };
 
 use crate::fate::Fate;
@@ -223,7 +223,8 @@ impl Disk {
         if let Some((batch, true)) = self.doubt.take() {
             self.land(&batch);
         }
-        let entries = self.kept.read(after, usize::MAX, usize::MAX).expect("memory does not fail");
+        let entries = self.kept.read(after, usize::MAX, usize::MAX).and_then(Entry::all);
+        let entries = entries.expect("memory does not fail");
         fate.note(format_args!("settled: {} entries after {after}", entries.len()));
         Some(Ok(Settled { entries }))
     }

@@ -260,13 +260,14 @@ impl Tables {
     ) -> Page {
         let (mut events, mut bytes) = (Vec::new(), 0);
         for &(room, row) in found {
-            let entry = journal.get(&[row.seq], usize::MAX).expect("the tables are never ahead").remove(0);
-            bytes += entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            let entry = journal.get(&[row.seq], usize::MAX).expect("memory does not fail").remove(0);
+            let payload = entry.as_ref().expect("the tables are never ahead").payload.as_ref();
+            bytes += payload.map_or(0, |payload| payload.bytes.len());
             if events.len() == events_max || (!events.is_empty() && bytes > bytes_max) {
-                let upto = events.last().map_or(Seq(0), |event: &ColdEvent| event.entry.seq);
+                let upto = events.last().map_or(Seq(0), ColdEvent::seq);
                 return Page { events, upto };
             }
-            events.push(ColdEvent { room, n: row.n, entry });
+            events.push(ColdEvent { room, n: row.n, message: row.message, entry });
         }
         Page { events, upto: self.rows.cursor }
     }

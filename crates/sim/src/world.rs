@@ -165,7 +165,7 @@ impl World {
         let after = self.scene.model.seq();
         let entries = self.disk.reader().read(after, usize::MAX, usize::MAX).expect("memory does not fail");
         for entry in entries {
-            self.scene.model.take(&entry);
+            self.scene.model.take(&entry.expect("memory does not damage"));
         }
     }
 

@@ -76,7 +76,7 @@ pub(crate) enum AdminCommand {
     /// Write everything that is in the journal to one file or stream; also while the server runs
     ///
     /// Nobody waits for it: what is said meanwhile is not in it, what was acknowledged before it began is.
-    /// It keeps what is erased later, and the journal's key: keep it as safe as the data folder.
+    /// It keeps what is erased later, the journal's key, and the server's own TLS key: keep it as safe as the data folder.
     #[command(before_help = BACKUP_EXAMPLES)]
     Backup {
         /// The new file, or `-` for stdout
@@ -235,6 +235,11 @@ fn with_own_server<T: Send>(
         runtime.block_on(server.run(move || ready.send(()).unwrap_or_default()))?;
         asking.join().map_err(|_| anyhow::anyhow!("the question to the server failed"))?
     })
+}
+
+/// Whether the server's TLS key is in a backup: without it clients refuse the restored server.
+fn tls_key(is_there: bool) -> &'static str {
+    if is_there { "with the TLS key" } else { "without a TLS key" }
 }
 
 fn hex(bytes: &[u8]) -> String {

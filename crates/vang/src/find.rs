@@ -31,9 +31,10 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
     let mut search = Search::new(server, speaker, query, args.limit, timeout);
     let is_colored = to_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let shown = Shown { today: today(), mark: if is_colored { MARK } else { ("", "") } };
-    let (mut count, mut left_out, mut parted) = (0_u64, 0, false);
+    let (mut count, mut left_out, mut damaged, mut parted) = (0_u64, 0, 0_u64, false);
     while let Some(page) = search.next_page(&mut watch).map_err(Failure::from)? {
         left_out = page.left_out;
+        damaged = damaged.saturating_add(page.damaged);
         for hit in &page.hits {
             count += 1;
             if args.json {
@@ -56,6 +57,9 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
         note(&format!(
             "{left_out} of your older rooms and stays were not looked into; name one with in:ROOM"
         ));
+    }
+    if damaged > 0 {
+        note(&format!("{damaged} that were found are damaged on the server's disk and cannot be shown"));
     }
     if count == 0 {
         return Err(Failure::new("nothing was found").into());

@@ -129,10 +129,14 @@ fn page(report: &Value) -> String {
         None => String::new(),
     };
     let messages = count(number(&report["messages"]));
+    let damaged = match number(&journal["damaged"]["count"]) {
+        0 => String::new(),
+        some => format!("; {} DAMAGED", count(some)),
+    };
     line(
         "journal",
         format!(
-            "{}, {} entries; {messages} messages since the start{last}",
+            "{}, {} entries{damaged}; {messages} messages since the start{last}",
             text(&journal["id"]),
             count(number(&journal["position"]))
         ),
@@ -239,7 +243,7 @@ mod tests {
     fn a_page_tells_what_is_off_and_nothing_drives_the_terminal() {
         let report = json!({
             "server": "vang/0.1.0", "up_ms": 11_520_000, "not_ready": "the disk has 3.0 MiB free",
-            "journal": {"id": "a1b2", "position": 10_482, "last_append_us": 312}, "messages": 9_310,
+            "journal": {"id": "a1b2", "position": 10_482, "last_append_us": 312, "damaged": {"count": 2, "first": [7, 9]}}, "messages": 9_310,
             "view": {"behind": 1_204, "stuck": false},
             "connections": {"open": 12, "most": 65_280, "accepted": 1_204, "turned_away": 3, "doors": [
                 {"door": "native", "tls": false, "local": true, "open": 9},
@@ -257,7 +261,7 @@ mod tests {
         });
         let expected = "\
 server    vang/0.1.0, up 3 h 12 min, NOT READY: the disk has 3.0 MiB free
-journal   a1b2, 10,482 entries; 9,310 messages since the start; the last write took 0.312 ms
+journal   a1b2, 10,482 entries; 2 DAMAGED; 9,310 messages since the start; the last write took 0.312 ms
 history   1,204 entries behind
 sessions  12 of 65,280 at the most; 1,204 came since the start, 3 turned away
                9 native from this machine

@@ -134,6 +134,7 @@ fn why_not_shown(why: &str) -> &str {
         "not-member" => "you were not a member",
         "erased" => "erased",
         "retention" => "not kept that long",
+        "damaged" => "damaged on the server's disk",
         other => other,
     }
 }
@@ -229,6 +230,7 @@ mod tests {
             line(&event(|out| write_hole(out, 9, "general", (from, to), why)))
         };
         assert_eq!(hole(5, 9, "not-member"), "general#5-9 (not shown: you were not a member)");
+        assert_eq!(hole(5, 5, "damaged"), "general#5 (not shown: damaged on the server's disk)");
         assert_eq!(hole(5, 5, "erased"), "general#5 (not shown: erased)");
         assert_eq!(hole(1, 2, "other"), "general#1-2 (not shown: other)");
     }

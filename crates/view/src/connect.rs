@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use vang_journal::DatabaseWatch;
 
 use crate::ViewError;
 use crate::tables::{create_private, format};
@@ -39,6 +40,12 @@ pub(crate) fn to_write(path: &Path) -> Result<Connection, ViewError> {
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(conn)
+}
+
+/// Holds the files of a connection that has read something.
+pub(crate) fn hold(path: &Path) -> Result<DatabaseWatch, ViewError> {
+    DatabaseWatch::hold(path)
+        .map_err(|error| ViewError::Unavailable(format!("{} cannot be looked at: {error}", path.display())))
 }
 
 /// For one that can only read a file of this layout; `what` is what it should hold.

@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 use vang_chat::{Principal, RoomId, Seq, Time};
-use vang_journal::{Entry, Envelope, Fault, Reader, Said};
+use vang_journal::{DatabaseWatch, Entry, Envelope, Fault, Reader, Said};
 
+use crate::connect::hold;
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
 use crate::index::{self, Scope, author_tag, character_tag, room_tag};
 use crate::query::{self, LastWord, Phrase, Query};
@@ -87,6 +88,8 @@ pub struct Found {
     pub hits: Vec<Hit>,
     /// Are there older ones?
     pub more: bool,
+    /// Found, but damaged in the journal, so that they cannot be shown.
+    pub damaged: u64,
 }
 
 /// A message that was found, and its neighbours in the room as far as they may be seen.
@@ -150,12 +153,18 @@ impl Sight {
 #[derive(Debug)]
 pub struct IndexReader {
     conn: Connection,
+    files: DatabaseWatch,
 }
 
 impl IndexReader {
     /// Opens the index at `path`, also while a server writes it.
     pub fn open(path: &Path) -> Result<IndexReader, ViewError> {
-        Ok(IndexReader { conn: index::connect_to_read(path)? })
+        Ok(IndexReader { conn: index::connect_to_read(path)?, files: hold(path)? })
+    }
+
+    /// Are the files that it reads still those that lie there? Otherwise open again.
+    pub fn is_in_place(&self) -> bool {
+        self.files.look().is_ok()
     }
 
     /// Everything up to here is in the index.
@@ -199,15 +208,19 @@ impl IndexReader {
         let mut walk = Walk::new(find, (least, upto));
         let mut found = Found::default();
         while let Some(seq) = walk.next(&tx, is_over)? {
-            let Some(entry) = journal.get(&[seq], usize::MAX)?.pop() else { continue };
+            let Some(checked) = journal.get(&[seq], usize::MAX)?.pop() else { continue };
             // What was erased since is there no more.
-            if entry.payload.is_none() {
+            if checked.as_ref().is_ok_and(|entry| entry.payload.is_none()) {
                 continue;
             }
             if found.hits.len() == find.limit {
                 found.more = true;
                 break;
             }
+            let Ok(entry) = checked else {
+                found.damaged += 1;
+                continue;
+            };
             found.hits.extend(hit(view, journal, find, &entry)?);
         }
         Ok(found)
@@ -230,10 +243,17 @@ fn first_at(journal: &mut dyn Reader, time: Time, end: Seq, is_over: &IsOver) ->
             return Err(FindError::OverTime);
         }
         let middle = low + (high - low) / 2;
-        let sealed = journal.sealed(Seq(middle - 1), 1)?;
-        let envelope = sealed.first().and_then(|sealed| Envelope::decode(&sealed.envelope).ok());
-        if envelope.is_some_and(|envelope| envelope.time < time) {
-            low = middle + 1;
+        // Of one that is damaged the time is not known: the next one tells.
+        let mut at = middle;
+        let mut is_before = None;
+        while at < high && is_before.is_none() {
+            let envelope = journal.envelope(Seq(at))?.ok();
+            let envelope = envelope.and_then(|envelope| Envelope::decode(&envelope).ok());
+            is_before = envelope.map(|envelope| envelope.time < time);
+            at += 1;
+        }
+        if is_before == Some(true) {
+            low = at;
         } else {
             high = middle;
         }
@@ -401,7 +421,7 @@ fn hit(
     let mut neighbour = |event: Option<crate::RoomEvent>| -> Result<Option<Shown>, FindError> {
         let is_seen = |seq| seq <= find.end && find.sight.sees_beside(room, seq);
         let Some(event) = event.filter(|event| is_seen(event.seq)) else { return Ok(None) };
-        let entry = journal.get(&[event.seq], usize::MAX)?.pop();
+        let entry = journal.get(&[event.seq], usize::MAX)?.pop().and_then(Result::ok);
         Ok(entry.and_then(|entry| shown(&entry, event.n, &[], CONTEXT_CHARS_MAX)))
     };
     let (before, after) = (neighbour(around.before)?, neighbour(around.after)?);

@@ -25,7 +25,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::{Access, Command, NameKey, Principal, RoomId, Seq};
-use vang_journal::{Chain, Envelope, Fault, Reader, Said};
+use vang_journal::{Chain, DatabaseWatch, Envelope, Fault, Reader, Said, place};
 
 use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
@@ -76,6 +76,7 @@ pub enum FeedError {
 #[derive(Debug)]
 pub struct Index {
     conn: Connection,
+    files: DatabaseWatch,
     journal: [u8; 16],
     cursor: Seq,
     public: HashMap<RoomId, bool>,
@@ -87,7 +88,7 @@ impl Index {
     pub fn open(path: &Path, id: [u8; 16], journal: &mut dyn Reader) -> Result<(Index, Opened), FeedError> {
         let found = match connect(path) {
             Ok(conn) => match look(&conn, &id, journal) {
-                Ok(None) => return Index::on(conn, id, Opened::Kept),
+                Ok(None) => return Index::on(conn, path, id, Opened::Kept),
                 Ok(Some(why)) => why,
                 Err(FeedError::Index(ViewError::Corrupt(why))) => Why::Corrupt(why),
                 Err(other) => return Err(other),
@@ -101,17 +102,28 @@ impl Index {
         })?;
         let mut conn = connect(path).map_err(FeedError::Index)?;
         make(&mut conn, &id).map_err(FeedError::Index)?;
-        Index::on(conn, id, Opened::Fresh(found))
+        Index::on(conn, path, id, Opened::Fresh(found))
     }
 
-    fn on(conn: Connection, journal: [u8; 16], opened: Opened) -> Result<(Index, Opened), FeedError> {
+    fn on(
+        conn: Connection,
+        path: &Path,
+        journal: [u8; 16],
+        opened: Opened,
+    ) -> Result<(Index, Opened), FeedError> {
         let cursor = tables::place(&conn).map_err(FeedError::Index)?.cursor;
-        Ok((Index { conn, journal, cursor, public: HashMap::new() }, opened))
+        let files = connect::hold(path).map_err(FeedError::Index)?;
+        Ok((Index { conn, files, journal, cursor, public: HashMap::new() }, opened))
     }
 
     /// Everything up to here is in the index.
     pub fn cursor(&self) -> Seq {
         self.cursor
+    }
+
+    /// Do its files still lie where they were? Otherwise open again.
+    pub fn is_in_place(&self) -> bool {
+        self.files.look().is_ok()
     }
 
     /// Takes in some of what the journal has after the cursor, as far as the tables know what came of
@@ -122,9 +134,12 @@ impl Index {
         if upto <= self.cursor {
             return Ok(0);
         }
-        let mut entries = journal.read(self.cursor, BATCH_ENTRIES_MAX, BATCH_BYTES_MAX)?;
-        entries.retain(|entry| entry.seq <= upto);
-        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(0) };
+        let mut read = journal.read(self.cursor, BATCH_ENTRIES_MAX, BATCH_BYTES_MAX)?;
+        read.retain(|checked| place(checked) <= upto);
+        let Some(last) = read.last().map(place) else { return Ok(0) };
+        let taken = read.len();
+        // What is damaged has no words that could be believed.
+        let entries: Vec<_> = read.into_iter().flatten().collect();
         let sends: Vec<_> = entries
             .iter()
             .filter_map(|entry| {
@@ -151,7 +166,7 @@ impl Index {
         }
         self.write(&documents, last, &chain).map_err(FeedError::Index)?;
         self.cursor = last;
-        Ok(entries.len())
+        Ok(taken)
     }
 
     fn write(&mut self, documents: &[(Seq, String)], last: Seq, chain: &[u8; 32]) -> Result<(), ViewError> {
@@ -172,8 +187,8 @@ impl Index {
         if let Some(&known) = self.public.get(&room) {
             return Ok(known);
         }
-        let entry = journal.get(&[Seq(room.0)], usize::MAX)?.pop();
-        let made = entry.and_then(|entry| Envelope::decode(&entry.envelope).ok());
+        let made = journal.envelope(Seq(room.0))?.ok();
+        let made = made.and_then(|envelope| Envelope::decode(&envelope).ok());
         let is_public = made
             .is_some_and(|made| matches!(made.command, Command::CreateRoom { access: Access::Public, .. }));
         if self.public.len() >= ROOMS_KNOWN_MAX {
@@ -192,6 +207,7 @@ impl Index {
         self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)?;
         emptied?;
         make(&mut self.conn, &self.journal)?;
+        self.files.renew();
         self.cursor = Seq(0);
         self.idle();
         Ok(())

@@ -7,6 +7,7 @@
 
 mod error; // what can be the matter, by what to do next
 mod connect; // connections to the files
+mod seal; // what shows that a row is not as it was written
 mod tables; // the tables' file: its layout, its making and its end
 mod writer; // `View`: rows in, with the cursor, in one transaction
 mod reader; // `ViewReader`: questions

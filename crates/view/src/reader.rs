@@ -6,10 +6,13 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use vang_chat::{RoomId, Seq};
+use vang_journal::DatabaseWatch;
 
 use crate::ViewError;
+use crate::connect::hold;
+use crate::seal;
 use crate::tables::{self, Place, key, number};
-use crate::writer::names;
+use crate::writer::{Row, names};
 
 /// An entry that readers of a room see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +43,15 @@ const OTHERS_BETWEEN_MAX: usize = 64;
 #[derive(Debug)]
 pub struct ViewReader {
     conn: Connection,
+    files: DatabaseWatch,
 }
 
 impl ViewReader {
     /// Opens the view at `path`, also while a server is writing it. A writer that opened it later may
     /// have made a new file (`Opened::Fresh`): then open again.
     pub fn open(path: &Path) -> Result<ViewReader, ViewError> {
-        Ok(ViewReader { conn: tables::connect_to_read(path)? })
+        let conn = tables::connect_to_read(path)?;
+        Ok(ViewReader { conn, files: hold(path)? })
     }
 
     /// Everything up to here is in the tables.
@@ -56,15 +61,39 @@ impl ViewReader {
 
     /// Events of a room after `after`, in order, at most `limit`.
     pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, ViewError> {
-        let sql = "SELECT seq, n, message FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-        let mut select = self.conn.prepare_cached(sql)?;
+        let tx = self.conn.transaction()?;
+        let before = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq <= ?2 \
+                      ORDER BY seq DESC LIMIT 1";
+        let mut before = tx.prepare_cached(before)?;
+        let mut last = probe(&mut before, room, Some(after))?.map_or(0, |event| event.n);
+        let sql = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 \
+                   ORDER BY seq LIMIT ?3";
+        let mut select = tx.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = select.query((key(room.0), key(after.0), limit))?;
         let mut events = Vec::new();
         while let Some(row) = rows.next()? {
-            events.push(event(row)?);
+            let found = event(row)?;
+            // Numbers are dense: where one is missing, so is its row.
+            if found.n != last + u64::from(found.message) {
+                let what = format!("message {} of room {} is missing", last + 1, room.0);
+                return Err(ViewError::Corrupt(what));
+            }
+            last = found.n;
+            events.push(found);
         }
         Ok(events)
+    }
+
+    /// Is this entry one that readers of the room see? For whoever knows that it must be.
+    pub fn has(&mut self, room: RoomId, seq: Seq) -> Result<bool, ViewError> {
+        let sql = "SELECT 1 FROM event WHERE room = ?1 AND seq = ?2";
+        Ok(self.conn.prepare_cached(sql)?.exists((key(room.0), key(seq.0)))?)
+    }
+
+    /// Are the files that it reads still those that lie there? Otherwise open again.
+    pub fn is_in_place(&self) -> bool {
+        self.files.look().is_ok()
     }
 
     /// The entry that is message `n` of the room; for 0 the place before everything. `None`: the
@@ -75,8 +104,9 @@ impl ViewReader {
         }
         // One moment's content for all probes.
         let tx = self.conn.transaction()?;
-        let mut last =
-            tx.prepare_cached("SELECT seq, n, message FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1")?;
+        let mut last = tx.prepare_cached(
+            "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
+        )?;
         let Some(newest) = probe(&mut last, room, None)? else { return Ok(None) };
         if newest.n < n {
             return Ok(None);
@@ -84,7 +114,7 @@ impl ViewReader {
         // Look for the first event whose number is not below n: the message itself, which brought the
         // number. Events before `low` are below; `found` is the first at or after `high`, and is not.
         let mut probes = tx.prepare_cached(
-            "SELECT seq, n, message FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+            "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
         )?;
         let mut found = newest;
         let (mut low, mut high) = (0, newest.seq.0);
@@ -111,13 +141,16 @@ impl ViewReader {
         if tables::place(&tx)?.cursor < upto {
             return Ok(None);
         }
-        let sql = "SELECT seq FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3 AND message";
+        let sql = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
         let mut select = tx.prepare_cached(sql)?;
         let mut posted = HashSet::new();
         for room in rooms {
             let mut rows = select.query((key(room.0), key(after.0), key(upto.0)))?;
             while let Some(row) = rows.next()? {
-                posted.insert(Seq(number(row.get(0)?)?));
+                let event = event(row)?;
+                if event.message {
+                    posted.insert(event.seq);
+                }
             }
         }
         Ok(Some(posted))
@@ -140,13 +173,18 @@ impl ViewReader {
             Ok(None)
         };
         let Some(RoomEvent { n, .. }) =
-            look("SELECT seq, n, message FROM event WHERE room = ?1 AND seq = ?2")?
+            look("SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq = ?2")?
         else {
             return Ok(None);
         };
-        let before = "SELECT seq, n, message FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
-        let after = "SELECT seq, n, message FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
-        Ok(Some(Around { n, before: look(before)?, after: look(after)? }))
+        let before =
+            "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
+        let after = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        let (before, after) = (look(before)?, look(after)?);
+        if before.is_some_and(|event| event.n + 1 != n) || after.is_some_and(|event| event.n != n + 1) {
+            return Err(ViewError::Corrupt(format!("a message beside {n} of room {} is missing", room.0)));
+        }
+        Ok(Some(Around { n, before, after }))
     }
 
     /// Everything that the tables say, a line each, in an order that depends on nothing else: to be
@@ -155,18 +193,13 @@ impl ViewReader {
         let tx = self.conn.transaction()?;
         let place = tables::place(&tx)?;
         let (rooms, accounts) = names(&tx)?;
-        for (room, name) in rooms {
-            line(format!("room {} {name:?}", room.0));
-        }
-        for (account, name) in accounts {
-            line(format!("account {} {name:?}", account.0));
-        }
-        let mut select = tx.prepare("SELECT seq, n, message, room FROM event ORDER BY room, seq")?;
+        rooms.into_iter().for_each(|(room, name)| line(Row::RoomName { room, name }.to_string()));
+        accounts.into_iter().for_each(|(account, name)| line(Row::AccountName { account, name }.to_string()));
+        let mut select = tx.prepare("SELECT room, seq, n, message, seal FROM event ORDER BY room, seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let (RoomEvent { seq, n, message }, room) = (event(row)?, row.get::<_, i64>(3)?);
-            let kind = if message { "message" } else { "other" };
-            line(format!("event {room} {seq} {n} {kind}"));
+            let (RoomEvent { seq, n, message }, room) = (event(row)?, RoomId(number(row.get(0)?)?));
+            line(Row::RoomEvent { room, seq, n, message }.to_string());
         }
         Ok(place)
     }
@@ -185,5 +218,11 @@ fn probe(
 }
 
 fn event(row: &rusqlite::Row<'_>) -> Result<RoomEvent, ViewError> {
-    Ok(RoomEvent { seq: Seq(number(row.get(0)?)?), n: number(row.get(1)?)?, message: row.get(2)? })
+    let room = RoomId(number(row.get(0)?)?);
+    let event = RoomEvent { seq: Seq(number(row.get(1)?)?), n: number(row.get(2)?)?, message: row.get(3)? };
+    if row.get::<_, i64>(4)? != seal::of_event(room, event.seq, event.n, event.message) {
+        let what = format!("a row of room {}, entry {}, is not as it was written", room.0, event.seq);
+        return Err(ViewError::Corrupt(what));
+    }
+    Ok(event)
 }

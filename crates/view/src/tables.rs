@@ -3,14 +3,17 @@
 //! ```text
 //! about(one, journal, cursor, chain)      one row; everything up to the cursor is in the other tables;
 //!                                         the chain is the journal's there
-//! event(room, seq, n, message)            what readers of a room see; n never falls as seq rises
-//! room_name(room, name)
-//! account_name(account, name)
+//! event(room, seq, n, message, seal)      what readers of a room see; n counts the messages as seq rises
+//! room_name(room, name, seal)
+//! account_name(account, name, seal)
 //! snapshot(seq, state)                    the chat state there; the newest two
 //! ```
 //!
 //! No sync but at checkpoints: after a power cut the tables and their cursor stand together at an
 //! earlier place. Never `mmap_size`: an I/O error would be a SIGBUS.
+//!
+//! A row's seal is a hash of what stands in it (`seal.rs`): a bit that a disk has turned shows when the row is
+//! read. A snapshot has a hash of its own.
 //!
 //! The chain binds them to what the journal was when they were fed: a copy of it that went its own way
 //! has the same id and, after a while, an entry at the cursor, but never this chain.
@@ -30,7 +33,7 @@ use crate::ViewError;
 use crate::connect::{self, BUSY_MS};
 
 /// The layout of the tables, kept as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 2;
+pub(crate) const FORMAT: u64 = 3;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -39,10 +42,10 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE event(
         room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, message INTEGER NOT NULL,
-        PRIMARY KEY (room, seq)
+        seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE room_name(room INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
-    CREATE TABLE account_name(account INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+    CREATE TABLE room_name(room INTEGER PRIMARY KEY, name TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
+    CREATE TABLE account_name(account INTEGER PRIMARY KEY, name TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
     CREATE TABLE snapshot(seq INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT;
 ";
 
@@ -162,9 +165,9 @@ fn look(conn: &Connection, journal: &[u8; 16], chains: &mut dyn Chains) -> Resul
     }
     // Preparing these finds a table that is missing or has other columns.
     for sql in [
-        "SELECT room, seq, n, message FROM event LIMIT 1",
-        "SELECT room, name FROM room_name LIMIT 1",
-        "SELECT account, name FROM account_name LIMIT 1",
+        "SELECT room, seq, n, message, seal FROM event LIMIT 1",
+        "SELECT room, name, seal FROM room_name LIMIT 1",
+        "SELECT account, name, seal FROM account_name LIMIT 1",
         "SELECT seq FROM snapshot LIMIT 1",
     ] {
         conn.query_row(sql, [], |_| Ok(())).optional().map_err(|error| damaged(&error))?;

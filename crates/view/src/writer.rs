@@ -2,11 +2,14 @@
 //! the same transaction. Feeding it something again changes nothing.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use vang_chat::{AccountId, RoomId, Seq};
+use vang_journal::{DatabaseWatch, Displaced};
 
+use crate::connect::hold;
+use crate::seal;
 use crate::tables::{self, Chains, Opened, key, number};
 use crate::{RoomEvent, ViewError};
 
@@ -46,6 +49,20 @@ pub enum Row {
     },
 }
 
+impl fmt::Display for Row {
+    /// A line that says everything, to be compared.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Row::RoomEvent { room, seq, n, message } => {
+                let kind = if *message { "message" } else { "other" };
+                write!(f, "event {} {seq} {n} {kind}", room.0)
+            }
+            Row::RoomName { room, name } => write!(f, "room {} {name:?}", room.0),
+            Row::AccountName { account, name } => write!(f, "account {} {name:?}", account.0),
+        }
+    }
+}
+
 /// What came of the entries after the previous delta, up to one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
@@ -62,7 +79,9 @@ pub type Names = (Vec<(RoomId, String)>, Vec<(AccountId, String)>);
 
 /// The tables, for writing. There is one of these for a file.
 pub struct View {
+    path: PathBuf,
     conn: Connection,
+    files: DatabaseWatch,
     journal: [u8; 16],
     chains: Box<dyn Chains>,
     cursor: Seq,
@@ -84,7 +103,8 @@ impl View {
     ) -> Result<(View, Opened), ViewError> {
         let (conn, opened) = tables::open(path, &journal, &mut chains)?;
         let cursor = tables::place(&conn)?.cursor;
-        Ok((View { conn, journal, chains: Box::new(chains), cursor }, opened))
+        let (path, files) = (path.to_owned(), hold(path)?);
+        Ok((View { path, conn, files, journal, chains: Box::new(chains), cursor }, opened))
     }
 
     /// Everything up to here is in the tables.
@@ -109,14 +129,14 @@ impl View {
                             events.push((*room, RoomEvent { seq: *seq, n: *n, message: *message }));
                         }
                         Row::RoomName { room, name } => tx
-                            .prepare_cached("INSERT OR REPLACE INTO room_name(room, name) VALUES (?1, ?2)")?
-                            .execute((key(room.0), name))
+                            .prepare_cached("INSERT OR REPLACE INTO room_name(room, name, seal) VALUES (?1, ?2, ?3)")?
+                            .execute((key(room.0), name, seal::of_name(room.0, name)))
                             .map(drop)?,
                         Row::AccountName { account, name } => tx
                             .prepare_cached(
-                                "INSERT OR REPLACE INTO account_name(account, name) VALUES (?1, ?2)",
+                                "INSERT OR REPLACE INTO account_name(account, name, seal) VALUES (?1, ?2, ?3)",
                             )?
-                            .execute((key(account.0), name))
+                            .execute((key(account.0), name, seal::of_name(account.0, name)))
                             .map(drop)?,
                     }
                 }
@@ -164,10 +184,24 @@ impl View {
         names(&self.conn)
     }
 
-    /// Empties everything: to be fed again from the journal's beginning. Works on a damaged file too.
+    /// Do its files still lie where they were? What is written into others nobody would read.
+    pub fn look(&self) -> Result<(), Displaced> {
+        self.files.look()
+    }
+
+    /// Empties everything: to be fed again from the journal's beginning. Works on a damaged file too, and on
+    /// one that is gone.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         self.conn.flush_prepared_statement_cache();
+        if self.look().is_err() {
+            // What is left of them belongs to no database any more.
+            tables::remove(&self.path).map_err(|error| {
+                ViewError::Unavailable(format!("cannot remove {}: {error}", self.path.display()))
+            })?;
+            self.conn = tables::open(&self.path, &self.journal, &mut *self.chains)?.0;
+        }
         tables::make_again(&mut self.conn, &self.journal)?;
+        self.files = hold(&self.path)?;
         self.cursor = tables::place(&self.conn)?.cursor;
         self.idle();
         Ok(())
@@ -186,14 +220,14 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, RoomEvent)>) -> 
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
     if events.len() >= ROWS_PER_INSERT {
         let sql = format!(
-            "INSERT OR REPLACE INTO event(room, seq, n, message) VALUES (?, ?, ?, ?){}",
-            ", (?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1)
+            "INSERT OR REPLACE INTO event(room, seq, n, message, seal) VALUES (?, ?, ?, ?, ?){}",
+            ", (?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1)
         );
         let mut insert = tx.prepare_cached(&sql)?;
         for chunk in &mut chunks {
             let mut column = 0;
             for (room, event) in chunk {
-                for value in [key(room.0), key(event.seq.0), key(event.n), i64::from(event.message)] {
+                for value in row_of(*room, event) {
                     column += 1;
                     insert.raw_bind_parameter(column, value)?;
                 }
@@ -201,12 +235,17 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, RoomEvent)>) -> 
             insert.raw_execute()?;
         }
     }
-    let sql = "INSERT OR REPLACE INTO event(room, seq, n, message) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT OR REPLACE INTO event(room, seq, n, message, seal) VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut insert = tx.prepare_cached(sql)?;
     for (room, event) in chunks.remainder() {
-        insert.execute((key(room.0), key(event.seq.0), key(event.n), event.message))?;
+        insert.execute(row_of(*room, event))?;
     }
     Ok(())
+}
+
+fn row_of(room: RoomId, &RoomEvent { seq, n, message }: &RoomEvent) -> [i64; 5] {
+    let seal = seal::of_event(room, seq, n, message);
+    [key(room.0), key(seq.0), key(n), i64::from(message), seal]
 }
 
 fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), ViewError> {
@@ -224,11 +263,21 @@ fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), Vie
 pub(crate) fn names(conn: &Connection) -> Result<Names, ViewError> {
     let list = |sql: &str| -> Result<Vec<(u64, String)>, ViewError> {
         let mut select = conn.prepare(sql)?;
-        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.map(|row| row.map_err(ViewError::from).and_then(|(id, name)| Ok((number(id)?, name)))).collect()
+        let mut rows = select.query([])?;
+        let mut names = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (id, name) = (number(row.get(0)?)?, row.get::<_, String>(1)?);
+            if row.get::<_, i64>(2)? != seal::of_name(id, &name) {
+                return Err(ViewError::Corrupt(format!(
+                    "the row of the name of {id} is not as it was written"
+                )));
+            }
+            names.push((id, name));
+        }
+        Ok(names)
     };
-    let rooms = list("SELECT room, name FROM room_name ORDER BY room")?;
-    let accounts = list("SELECT account, name FROM account_name ORDER BY account")?;
+    let rooms = list("SELECT room, name, seal FROM room_name ORDER BY room")?;
+    let accounts = list("SELECT account, name, seal FROM account_name ORDER BY account")?;
     Ok((
         rooms.into_iter().map(|(id, name)| (RoomId(id), name)).collect(),
         accounts.into_iter().map(|(id, name)| (AccountId(id), name)).collect(),

@@ -195,7 +195,7 @@ fn a_view_of_another_format_is_made_anew_and_is_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 2");
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 3");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherFormat { found: 99, expected: 2 }), Seq(0)));
     folder.reader();

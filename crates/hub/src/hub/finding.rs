@@ -107,6 +107,9 @@ impl Hub {
         if let Some(last) = found.hits.last().filter(|_| found.more) {
             keys.push(("next", last.message.seq.0.into()));
         }
+        if found.damaged > 0 {
+            keys.push(("damaged", found.damaged.into()));
+        }
         if left_out > 0 {
             keys.push(("left-out", left_out.into()));
         }

@@ -4,13 +4,14 @@
 use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Node, Principal, RoomId, Seq, StartAfter};
+use vang_chat::{Command, Node, Principal, RoomId, Seq, StartAfter};
 use vang_journal::Envelope;
 use vang_proto::limits::FOLLOWED_ROOMS_MAX;
 use vang_proto::vang::{Code, ErrorReply, FollowFrom, Page as PageReply, Value, write_hole, write_page};
 
 use crate::cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
 use crate::cursor::{Cursor, Followed, Pulled, Sight};
+use crate::encode::Encoder;
 use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, EPOCH_PARTS_MAX, JOURNAL_RETRY_MS};
 use crate::order::Asker;
 
@@ -242,7 +243,7 @@ impl Hub {
             (Some(Reading::Cursor { session, until }), Ok(ReadAnswer::Page(mut page))) => {
                 // The tables may know more by now, also of rooms that were not asked for: going on to
                 // their end would leave those out.
-                page.events.retain(|event| event.entry.seq <= until);
+                page.events.retain(|event| event.seq() <= until);
                 page.upto = page.upto.min(until);
                 self.take_cold(session, page);
             }
@@ -300,26 +301,36 @@ impl Hub {
         }
     }
 
-    fn encode_cold(&mut self, event: &ColdEvent) -> Option<Bytes> {
-        let envelope = Envelope::decode(&event.entry.envelope).ok()?;
+    /// The event as its readers get it. Empty where there is nothing to tell: what is damaged was no message, and
+    /// a hole names messages.
+    fn encode_cold(&mut self, event: &ColdEvent) -> Bytes {
         let mut out = BytesMut::new();
-        let at = (event.room, event.entry.seq, event.n);
-        self.encoder.write(&mut out, &self.book, at, &envelope, event.entry.payload.as_ref());
-        (!out.is_empty()).then(|| out.freeze())
+        let at = (event.room, event.seq(), event.n);
+        let (envelope, payload) = match &event.entry {
+            Ok(entry) => (Some(&entry.envelope), entry.payload.as_ref()),
+            // Without what was said: what else happened is told by the envelope alone.
+            Err(damage) => (damage.envelope.as_ref().filter(|_| !event.message), None),
+        };
+        match envelope.and_then(|envelope| Envelope::decode(envelope).ok()) {
+            Some(envelope) if is_of(&envelope.command, event) => {
+                self.encoder.write(&mut out, &self.book, at, &envelope, payload);
+            }
+            _ if event.message => Encoder::write_damaged(&mut out, &self.book, at),
+            _ => {}
+        }
+        out.freeze()
     }
 
     fn take_cold(&mut self, id: SessionId, page: Page) {
         let mut slices = Vec::with_capacity(page.events.len());
         for event in &page.events {
-            let Some(bytes) = self.encode_cold(event) else { continue };
+            let bytes = self.encode_cold(event);
             let Some(session) = self.session(id) else { return };
             let reader = session.speaking.as_ref().map_or(Principal::Operator, |speaking| speaking.principal);
             let sight = Sight { state: &self.state, tails: &self.tails, book: &self.book, reader: &reader };
-            let seen = session
-                .cursor
-                .as_ref()
-                .and_then(|cursor| cursor.see(&sight, event.room, event.entry.seq, bytes));
-            slices.extend(seen);
+            let seen =
+                session.cursor.as_ref().and_then(|cursor| cursor.see(&sight, event.room, event.seq(), bytes));
+            slices.extend(seen.filter(|bytes| !bytes.is_empty()));
         }
         if let Some(session) = self.session_mut(id) {
             session.cold = Cold::Ready { slices, upto: page.upto };
@@ -333,7 +344,7 @@ impl Hub {
         let name = self.book.room(room).into_owned();
         let Some(there) = self.state.room(room) else { return };
         let end = there.newest_for(&who);
-        let seen: Vec<bool> = page.events.iter().map(|event| there.sees(&who, event.entry.seq)).collect();
+        let seen: Vec<bool> = page.events.iter().map(|event| there.sees(&who, event.seq())).collect();
         let (mut frames, mut last) = (Vec::with_capacity(page.events.len()), since);
         let mut hidden: Option<(u64, u64, Seq)> = None;
         let hole = |(from, to, seq): (u64, u64, Seq)| {
@@ -342,18 +353,28 @@ impl Hub {
             out.freeze()
         };
         for (event, seen) in page.events.iter().zip(seen).take_while(|(event, _)| event.n <= end) {
-            let seq = event.entry.seq;
+            let seq = event.seq();
             last = event.n;
             if !seen {
                 hidden = Some((hidden.map_or(event.n, |(from, _, _)| from), event.n, seq));
                 continue;
             }
             frames.extend(hidden.take().map(hole));
-            frames.extend(self.encode_cold(event));
+            frames.push(self.encode_cold(event));
         }
         frames.extend(hidden.map(hole));
         let reply = PageReply { room: name.clone(), count: frames.len() as u64, last, end };
         let bytes = write_page(asker.re.as_deref(), &reply, &frames);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+    }
+}
+
+/// Is the entry what the tables say of it? Another room's must never be shown in its place.
+fn is_of(command: &Command, event: &ColdEvent) -> bool {
+    match command {
+        Command::Send { room, .. } => event.message && *room == event.room,
+        Command::Join { room, .. } | Command::Leave { room, .. } => !event.message && *room == event.room,
+        Command::CreateRoom { .. } => !event.message && event.room.0 == event.seq().0,
+        Command::Open | Command::SwitchRules { .. } | Command::AddAccount { .. } | Command::Tick => false,
     }
 }

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use vang_chat::{Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
-use vang_journal::{Appended, Batch, Draft, Envelope, Identity, Journal, Origin, Payload, Reader, Said};
+use vang_journal::{
+    Appended, Batch, Checked, Draft, Entry, Envelope, Fault, Identity, Journal, Origin, Payload, Reader, Said,
+};
 
 pub(crate) const ADA: Node = Node(0xada);
 pub(crate) const BOB: Node = Node(0xb0b);
@@ -23,7 +25,11 @@ pub(crate) fn draft(node: Node, counter: u64, text: &str) -> Draft {
     let mut salt = [0; 16];
     salt[..8].copy_from_slice(&counter.to_be_bytes());
     salt[8..].copy_from_slice(&node.0.to_be_bytes());
-    let payload = Payload { salt, bytes: said(text) };
+    holding(node, counter, Payload { salt, bytes: said(text) })
+}
+
+/// The draft of an entry with this payload.
+pub(crate) fn holding(node: Node, counter: u64, payload: Payload) -> Draft {
     let envelope = Envelope {
         rules: Rules(1),
         origin: Origin { node, counter },
@@ -51,12 +57,17 @@ pub(crate) fn append(journal: &mut dyn Journal, batch: &Batch) -> Seq {
     }
 }
 
+/// Entries that are all as they were written.
+pub(crate) fn whole(read: Result<Vec<Checked>, Fault>) -> Vec<Entry> {
+    Entry::all(read.expect("readable")).expect("undamaged")
+}
+
 /// Who ordered what, from the first entry to the last.
 pub(crate) fn origins(reader: &mut dyn Reader) -> Vec<(Node, u64)> {
     let mut origins = Vec::new();
     loop {
         let after = Seq(origins.len() as u64);
-        let entries = reader.read(after, 100, usize::MAX).expect("readable");
+        let entries = whole(reader.read(after, 100, usize::MAX));
         if entries.is_empty() {
             return origins;
         }

@@ -158,7 +158,10 @@ impl Asker {
                 (false, _) => not_allowed(),
                 (true, "/healthz") => text(StatusCode::OK, "ok\n"),
                 (true, _) => match self.refused.clone().or(self.house.pump.not_ready().await) {
-                    None => text(StatusCode::OK, "ready\n"),
+                    None => match self.house.pump.damage() {
+                        None => text(StatusCode::OK, "ready\n"),
+                        Some(damage) => text(StatusCode::OK, format!("ready; {damage}\n")),
+                    },
                     Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")),
                 },
             };

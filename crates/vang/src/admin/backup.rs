@@ -19,7 +19,7 @@ use vang_journal::{BackupError, BackupReport, DataFolder, Identity, Made, Sqlite
 use vang_nettools::is_ignored;
 
 use super::progress::Progress;
-use super::{hex, size};
+use super::{hex, size, tls_key};
 use crate::say::{Failure, note, print_line};
 use crate::serve::{interrupts, next, runtime};
 
@@ -33,11 +33,13 @@ pub(super) fn run(data: &Path, file: &Path, force: bool, json: bool) -> anyhow::
     let folder = DataFolder::look(data)?;
     let mut reader = SqliteReader::open(folder.journal_db())?;
     let identity = reader.identity();
+    let server_key = folder.server_key()?;
     let mut progress = Progress::new("backing up");
     let mut write = |out: &mut dyn Write| {
         let made = Made::now(concat!("vang/", env!("CARGO_PKG_VERSION")));
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
-        write_backup(&mut reader, &identity, &made, &mut out, &mut |done, end| progress.show(done, end))
+        let with = (&made, server_key.as_ref());
+        write_backup(&mut reader, &identity, with, &mut out, &mut |done, end| progress.show(done, end))
     };
     let written = if to_stdout {
         if io::stdout().is_terminal() {
@@ -57,9 +59,9 @@ pub(super) fn run(data: &Path, file: &Path, force: bool, json: bool) -> anyhow::
     let report = written?;
     let took = began.elapsed().as_secs_f64();
     let said = if json {
-        as_json(&name, &identity, &report, took)
+        as_json(&name, &identity, &report, server_key.is_some(), took)
     } else {
-        as_line(&name, &identity, &report, took)
+        as_line(&name, &identity, &report, server_key.is_some(), took)
     };
     // What goes to stdout is the backup, and nothing else.
     match to_stdout {
@@ -68,25 +70,26 @@ pub(super) fn run(data: &Path, file: &Path, force: bool, json: bool) -> anyhow::
     }
     if !json {
         note(
-            "a backup keeps what is erased later, and the journal's key: keep it as safe as the data folder",
+            "a backup keeps what is erased later, and the keys of journal and server: keep it as safe as the data folder",
         );
     }
     Ok(())
 }
 
-fn as_line(file: &str, identity: &Identity, report: &BackupReport, took: f64) -> String {
+fn as_line(file: &str, identity: &Identity, report: &BackupReport, has_key: bool, took: f64) -> String {
     format!(
-        "{file}: journal {}, {} entries ({} erased), last seq {}, chain {}, {} in {took:.1} s",
+        "{file}: journal {}, {} entries ({} erased), last seq {}, chain {}, {}, {} in {took:.1} s",
         identity.id_hex(),
         report.end.0,
         report.erased,
         report.end.0,
         hex(&report.chain.0[..8]),
+        tls_key(has_key),
         size(report.bytes),
     )
 }
 
-fn as_json(file: &str, identity: &Identity, report: &BackupReport, took: f64) -> String {
+fn as_json(file: &str, identity: &Identity, report: &BackupReport, has_key: bool, took: f64) -> String {
     serde_json::json!({
         "file": file,
         "journal": identity.id_hex(),
@@ -94,6 +97,7 @@ fn as_json(file: &str, identity: &Identity, report: &BackupReport, took: f64) ->
         "erased": report.erased,
         "seq": report.end.0,
         "chain": hex(&report.chain.0),
+        "tls_key": has_key,
         "bytes": report.bytes,
         "seconds": took,
     })

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, replay};
-use vang_journal::{Backup, BadBackup, Chain, Entry, Fault, Piece, Reader, Sealed};
+use vang_journal::{Backup, BadBackup, Chain, Checked, Entry, Fault, Piece, Reader, Sealed};
 
 use super::progress::Progress;
 use super::restore::{open, unusable};
-use super::{hex, size};
+use super::{hex, size, tls_key};
 use crate::say::{Failure, print_line};
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
@@ -28,12 +28,13 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         .map_err(|error| Failure::new(format!("the journal in the backup does not replay: {error}")))?;
     let about = stream.backup.about();
     print_line(&format!(
-        "ok: backup of journal {}, {} entries ({} erased), chain {}, state {}, made {} by {}, {}",
+        "ok: backup of journal {}, {} entries ({} erased), chain {}, state {}, {}, made {} by {}, {}",
         identity.id_hex(),
         about.end.0,
         stream.backup.erased(),
         hex(&about.chain.0[..8]),
         hex(&recovered.state.hash()[..8]),
+        tls_key(about.server_key.is_some()),
         about.made.when(),
         about.made.by,
         size(stream.backup.bytes()),
@@ -82,15 +83,17 @@ impl Reader for Stream {
         Ok(self.backup.about().end)
     }
 
-    fn read(&mut self, after: Seq, limit: usize, _bytes_max: usize) -> Result<Vec<Entry>, Fault> {
+    fn read(&mut self, after: Seq, limit: usize, _bytes_max: usize) -> Result<Vec<Checked>, Fault> {
         self.advance(after)?;
-        Ok(self.window(limit).map(|(entry, _)| entry.clone()).collect())
+        Ok(self.window(limit).map(|(entry, _)| Ok(entry.clone())).collect())
     }
 
-    fn get(&mut self, seqs: &[Seq], _: usize) -> Result<Vec<Entry>, Fault> {
+    fn get(&mut self, seqs: &[Seq], _: usize) -> Result<Vec<Checked>, Fault> {
         let find = |seq: &Seq| self.window.iter().find(|(entry, _)| entry.seq == *seq);
         let missing = |seq: &Seq| Fault::Damaged { seq: seq.0, why: "it was read already".into() };
-        seqs.iter().map(|seq| find(seq).map(|(entry, _)| entry.clone()).ok_or_else(|| missing(seq))).collect()
+        seqs.iter()
+            .map(|seq| find(seq).map(|(entry, _)| Ok(entry.clone())).ok_or_else(|| missing(seq)))
+            .collect()
     }
 
     fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {

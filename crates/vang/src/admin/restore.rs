@@ -18,8 +18,8 @@ use vang_server::chains;
 use vang_view::View;
 
 use super::backup::take_file_size_signal;
-use super::hex;
 use super::progress::Progress;
+use super::{hex, tls_key};
 use crate::say::{Failure, note, print_line};
 
 pub(super) fn run(file: &Path, data: &Path, json: bool) -> anyhow::Result<()> {
@@ -38,6 +38,12 @@ pub(super) fn run(file: &Path, data: &Path, json: bool) -> anyhow::Result<()> {
         }
     })?;
     check(&restoring, &identity)?;
+    let server_key = backup.about().server_key.as_ref();
+    let key = match server_key.map(|server_key| restoring.put_server_key(server_key)).transpose()? {
+        Some(true) => Key::Restored,
+        Some(false) => Key::Stayed,
+        None => Key::Missing,
+    };
     restoring.finish()?;
 
     let (about, took) = (backup.about(), began.elapsed().as_secs_f64());
@@ -50,6 +56,7 @@ pub(super) fn run(file: &Path, data: &Path, json: bool) -> anyhow::Result<()> {
             "erased": backup.erased(),
             "seq": about.end.0,
             "chain": hex(&about.chain.0),
+            "tls_key": key == Key::Restored,
             "made": about.made.when(),
             "seconds": took,
         });
@@ -57,7 +64,7 @@ pub(super) fn run(file: &Path, data: &Path, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     print_line(&format!(
-        "{}: journal {} (was {}), {} entries ({} erased), last seq {}, chain {}, made {} by {}, in {took:.1} s",
+        "{}: journal {} (was {}), {} entries ({} erased), last seq {}, chain {}, {}, made {} by {}, in {took:.1} s",
         data.display(),
         identity.id_hex(),
         about.identity.id_hex(),
@@ -65,13 +72,32 @@ pub(super) fn run(file: &Path, data: &Path, json: bool) -> anyhow::Result<()> {
         backup.erased(),
         about.end.0,
         hex(&about.chain.0[..8]),
+        tls_key(about.server_key.is_some()),
         about.made.when(),
         about.made.by,
     ))?;
     note(
         "it is a journal of its own now: clients of the old one are told so, and go on from what both have in common",
     );
+    match key {
+        Key::Restored => note("the server's TLS key is restored: clients know it again"),
+        Key::Stayed => {
+            note("the folder has a TLS key already, which stays; the one in the backup is not used");
+        }
+        Key::Missing => note(
+            "the backup has no TLS key: the server makes a new one, or is given one with --tls-cert and --tls-key; \
+             clients that know the old one refuse another",
+        ),
+    }
     Ok(())
+}
+
+/// What became of the server's TLS key.
+#[derive(PartialEq, Eq)]
+enum Key {
+    Restored,
+    Stayed,
+    Missing,
 }
 
 /// The beginning of a backup in a file or on stdin.

@@ -107,10 +107,18 @@ fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identi
     for key in ["entries", "erased", "seq", "chain"] {
         assert_eq!(restored[key], made[key], "{key}");
     }
-    assert_eq!(names_in(&again), ["format", "journal.db", "lock", "view.db"]);
+    assert_eq!(names_in(&again), ["format", "journal.db", "lock", "tls", "view.db"]);
     let said = check(&again);
     assert!(said.contains(restored["journal"].as_str().unwrap()), "{said}");
-    for name in names_in(&again) {
+    // Clients know the server by its key.
+    assert_eq!((&made["tls_key"], &restored["tls_key"]), (&true.into(), &true.into()));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&again.join("tls")), 0o700);
+    for name in ["tls/key.pem", "tls/certificate.pem"] {
+        assert!(fs::read(again.join(name)).unwrap() == fs::read(data.join(name)).unwrap(), "{name}");
+        assert_eq!(mode(&again.join(name)), 0o600);
+    }
+    for name in names_in(&again).into_iter().filter(|name| name != "tls") {
         assert_eq!(fs::metadata(again.join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
     let server = Server::start_trusting(&again);

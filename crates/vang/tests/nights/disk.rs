@@ -276,10 +276,20 @@ fn on_a_full_disk_senders_are_told_readers_read_on_and_it_heals_by_itself() {
     talk.send_some(&mut raw, 60);
     // The tables gather before they write, unless somebody asks.
     assert!(history(&server.addr) == talk.kept);
-    for _ in 0..2 {
+    for round in 0..2 {
         disk.fill();
         assert_told_full(&server, &mut raw, &mut talk);
         assert_readable(&server, &talk.kept);
+        // Nobody is told that it works again before it does.
+        let log = server.log();
+        assert_eq!(log.matches("the journal can be written again").count(), round, "{log}");
+        assert_eq!(
+            log.matches("the journal cannot be written; senders are told").count(),
+            round + 1,
+            "{log}"
+        );
+        // The journal is only read: nothing keeps a check from that.
+        disk.check();
         disk.make_room();
         assert_healed(&server, &mut talk);
     }
@@ -321,6 +331,9 @@ fn a_server_started_on_a_full_disk_serves_readers_and_heals() {
         end(server);
         // What it took away when it ended left room for the one that comes.
         disk.fill();
+        if how == "stopped" {
+            disk.check();
+        }
         let server = disk.start();
         assert_readable(&server, &talk.kept);
         disk.make_room();

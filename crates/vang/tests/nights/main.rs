@@ -16,3 +16,4 @@ mod disk; // no room left
 mod older_copy; // an older copy put back under those who follow
 mod backup; // vang admin backup and restore: under load, cut, killed, without room
 mod damage; // files that are not as they were left
+mod files; // files that are moved, removed or replaced while a server runs

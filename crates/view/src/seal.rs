@@ -1,0 +1,36 @@
+//! A row's seal: 32 bits of a hash over what stands in it. It is no secret and keeps nobody from anything; it
+//! shows what a disk has changed, before that leads to another entry, room or name.
+
+use vang_chat::{RoomId, Seq};
+
+/// Of a row of the table of events.
+pub(crate) fn of_event(room: RoomId, seq: Seq, n: u64, message: bool) -> i64 {
+    [room.0, seq.0, n, u64::from(message)].into_iter().fold(SplitMix(0), SplitMix::and).seal()
+}
+
+/// Of a row of a table of names.
+pub(crate) fn of_name(id: u64, name: &str) -> i64 {
+    let mut mixed = SplitMix(1).and(id).and(name.len() as u64);
+    for chunk in name.as_bytes().chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        mixed = mixed.and(u64::from_le_bytes(word));
+    }
+    mixed.seal()
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), word by word: each bit of each word changes half of all.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn and(self, word: u64) -> SplitMix {
+        let mut z = (self.0 ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        SplitMix(z ^ (z >> 31))
+    }
+
+    fn seal(self) -> i64 {
+        i64::from(self.0 as u32)
+    }
+}
