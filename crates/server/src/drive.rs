@@ -109,7 +109,9 @@ impl Connection {
         let served = Box::pin(http::serve(socket, &first[..len], asker)).await;
         let Some((socket, rest, peer)) = served else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
-        let talk = Talk { house, wire: Wire::web_socket(socket), peer, own, about };
+        let ping_after_ms = house.limits.borrow().ping_after_ms();
+        let talk =
+            Talk { house, wire: Wire::web_socket(socket, ping_after_ms, steady_now()), peer, own, about };
         // A copy: the bytes stand in a buffer of HTTP's, which is large.
         let first = rest.to_vec();
         drop(rest);
@@ -243,6 +245,7 @@ impl Talk {
         let mut turn = self.house.turns.begin();
         loop {
             slot.session.borrow_mut().handle_time(steady_now());
+            self.wire.ping(&slot.session.borrow(), steady_now());
             let (mut blocked, mut may_read) = (false, true);
             // `true`: the time of this turn is over before the work is.
             let is_cut = loop {
@@ -290,6 +293,9 @@ impl Talk {
             }
             if let Some(deadline) = slot.session.borrow().deadline() {
                 self.house.pump.schedule_deadline(slot, deadline);
+            }
+            if let Some(at) = self.wire.ping_at().filter(|_| !blocked) {
+                self.house.pump.schedule_deadline(slot, at);
             }
             if slot.session.borrow().only_tells() {
                 // Nobody reads this socket any more, so nobody would be told that its peer is gone.

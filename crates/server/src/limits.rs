@@ -50,6 +50,9 @@ const CONNECTIONS_PER_SECOND: u64 = 50;
 /// No quota, practically.
 const QUOTA_MAX: u64 = 1 << 40;
 
+/// Silence after which a WebSocket is sent a ping, ms: proxies give up after 60 s (nginx), some after 30.
+const PING_AFTER_MS: u64 = 25_000;
+
 /// How long a stop waits for clients to take what they are owed, ms.
 const STOP_MS: u64 = 5_000;
 
@@ -86,7 +89,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 22] = rows![
+const TABLE: [Row; 23] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "a message's header; two length bytes can say no more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "any message's content; refused by its claimed length";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: kept for ever, sent to all";
@@ -96,6 +99,7 @@ const TABLE: [Row; 22] = rows![
     "content-time" Time CONTENT_MS, 10 => DAY_MS, "from a header's end to its content's";
     "idle" Time IDLE_MS, 10 => 365 * DAY_MS, "without a request, on a connection that follows nothing";
     "stall" Time STALL_MS, 10 => 365 * DAY_MS, "with bytes waiting of which the client takes none";
+    "ping-after" Time PING_AFTER_MS, 10 => DAY_MS, "of silence a WebSocket is sent a ping, so that proxies keep it";
     "stop-time" Time STOP_MS, 0 => DAY_MS, "for clients to take what they are owed when the server stops";
     "connections" Count 0, 1 => 10_000_000, "in all; by default the open-file limit less 256";
     "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; this machine is exempt";
@@ -202,6 +206,11 @@ impl Limits {
     /// Until the kind of client is known, ms.
     pub fn first_byte_ms(&self) -> u64 {
         self.get("first-byte")
+    }
+
+    /// Silence after which a WebSocket is sent a ping, ms.
+    pub fn ping_after_ms(&self) -> u64 {
+        self.get("ping-after")
     }
 
     /// For clients to take what they are owed at a stop, ms.

@@ -21,6 +21,9 @@ const SLICES_PER_WRITE: usize = 32;
 /// Bytes of messages that are turned into lines at once: then those are written first.
 const TRANSLATED_BYTES: usize = 16 << 10;
 
+/// A ping without content, from the server: FIN, opcode 9, no mask.
+const PING_FRAME: &[u8] = &[0x89, 0];
+
 /// See the module's head.
 pub(crate) struct Wire {
     pub(crate) socket: Socket,
@@ -55,6 +58,9 @@ struct Framed {
     left: usize,
     /// The peer has closed, or broke the rules, before we said goodbye: it is told nothing more.
     over: bool,
+    /// Silence after which a ping is sent, ms, and when something was last written.
+    ping_after_ms: u64,
+    wrote_at: Millis,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,9 +79,31 @@ impl Wire {
         Wire { socket, dress: Dress::Native, ending: Ending::No }
     }
 
-    /// A WebSocket whose handshake is over.
-    pub(crate) fn web_socket(socket: Socket) -> Wire {
-        Wire { socket, dress: Dress::WebSocket(Box::default()), ending: Ending::No }
+    /// A WebSocket whose handshake is over; it is sent a ping after so much silence.
+    pub(crate) fn web_socket(socket: Socket, ping_after_ms: u64, now: Millis) -> Wire {
+        let framed = Framed { ping_after_ms, wrote_at: now, ..Framed::default() };
+        Wire { socket, dress: Dress::WebSocket(Box::new(framed)), ending: Ending::No }
+    }
+
+    /// When the silence is long enough for a ping, if there will be one.
+    pub(crate) fn ping_at(&self) -> Option<Millis> {
+        match &self.dress {
+            Dress::WebSocket(framed) if self.ending == Ending::No && !framed.over => {
+                Some(framed.wrote_at + framed.ping_after_ms)
+            }
+            Dress::Native | Dress::WebSocket(_) | Dress::Lines(_) => None,
+        }
+    }
+
+    /// Sends a ping when it is time: a proxy in between keeps the connection, and one whose client is gone ends it
+    /// (RFC 6455, 5.5.2). While something waits to be written, that is sign enough.
+    pub(crate) fn ping(&mut self, session: &ServerSession, now: Millis) {
+        let is_due = self.ping_at().is_some_and(|at| now >= at) && !self.has_output(session);
+        if let Dress::WebSocket(framed) = &mut self.dress
+            && is_due
+        {
+            framed.control = Bytes::from_static(PING_FRAME);
+        }
     }
 
     /// Lines of at most so many bytes.
@@ -291,6 +319,7 @@ impl Framed {
             true => self.head_left -= of_head,
         }
         self.left -= written - of_head;
+        self.wrote_at = now;
         session.wrote(now, written - of_head);
         Ok(())
     }

@@ -90,7 +90,7 @@ impl Scene {
                     }
                     Output::Tell(delta) => view.apply(&[delta]).unwrap(),
                     Output::Reply { bytes, .. } => {
-                        assert!(!bytes.windows(7).any(|part| part == b"\"error\""))
+                        assert!(!bytes.windows(7).any(|part| part == b"\"error\""));
                     }
                     Output::Settle { .. }
                     | Output::Read(_)

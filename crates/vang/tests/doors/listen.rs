@@ -93,7 +93,9 @@ fn a_file_that_is_no_socket_is_never_replaced() {
     let said = fails(serving(&dir.path().join("data"), &["--listen", &listen]), 1);
     assert_eq!(
         said.lines().next().unwrap(),
-        format!("vang: cannot listen on {listen}: there is a file of that name that is no socket")
+        format!(
+            "vang: cannot listen on {listen}: file exists (what is at that path is no socket, and is not replaced)"
+        )
     );
     assert!(!said.lines().any(|line| line.trim().is_empty()), "{said:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear ada");
@@ -106,14 +108,17 @@ fn an_address_in_use_is_named_with_its_cause_and_advice() {
     let taken = listener.local_addr().unwrap().to_string();
     let door = dir.path().join("door");
     let unix_listener = UnixListener::bind(&door).unwrap();
-    for listen in [taken, format!("unix:{}", door.display())] {
+    for (listen, place, advice) in [
+        (taken, "there", "--listen"),
+        (format!("unix:{}", door.display()), "at that path", "name another path"),
+    ] {
         let said = fails(serving(&dir.path().join("data"), &["--listen", &listen]), 1);
         let mut lines = said.lines();
         let expected = format!(
-            "vang: cannot listen on {listen}: address in use (does another program, or another vang, listen there already?)"
+            "vang: cannot listen on {listen}: address in use (does another program, or another vang, listen {place} already?)"
         );
         assert_eq!(lines.next(), Some(expected.as_str()));
-        assert!(lines.next().is_some_and(|line| line.contains("--listen")), "{said}");
+        assert!(lines.next().is_some_and(|line| line.contains(advice)), "{said}");
     }
     drop(unix_listener);
 }

@@ -129,6 +129,24 @@ fn goodbyes_are_answered_and_broken_rules_named() {
 }
 
 #[test]
+fn a_silent_websocket_gets_pings_so_that_proxies_keep_it() {
+    let (_dir, server) = serve(&["--limit", "ping-after=50ms"]);
+    let mut socket = open(&server);
+    assert_eq!(socket.exchange(&request("follow", &[GENERAL], "")).0["status"], "ok");
+    let ping = || Some(Frame { first: 0x89, payload: vec![] });
+    for round in 0..3 {
+        assert_eq!(socket.read(), ping(), "round {round}");
+        socket.write(0x8a, b"");
+    }
+    // What is said comes between them, and a message is never cut by one.
+    say(&server, "still here");
+    let mut frames = std::iter::from_fn(|| socket.read()).skip_while(|frame| frame.first == 0x89);
+    let said = frames.next().unwrap();
+    assert!(said.first == 0x82 && said.payload.ends_with(b"still here"), "{said:?}");
+    assert_eq!(frames.next(), ping());
+}
+
+#[test]
 fn a_stop_says_closing_then_goodbye() {
     let (_dir, mut server) = serve(&[]);
     let mut web = open(&server);
