@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,6 +29,8 @@ struct World {
     view: View,
     index: Index,
     seq: u64,
+    /// Messages of each room.
+    counts: HashMap<RoomId, u64>,
 }
 
 impl World {
@@ -39,7 +42,7 @@ impl World {
         let (view, _) = View::open(&folder.path().join("view.db"), IDENTITY.id, chains).unwrap();
         let (index, opened) = Index::open(&folder.path().join("find.db"), IDENTITY.id, &mut journal).unwrap();
         assert_eq!(opened, Opened::Fresh(Why::Missing));
-        let mut world = World { folder, journal, view, index, seq: 0 };
+        let mut world = World { folder, journal, view, index, seq: 0, counts: HashMap::new() };
         for access in [Access::Public, Access::Private, Access::Private] {
             let name = NameKey([world.seq as u8; 16]);
             world.append(Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), None);
@@ -64,7 +67,11 @@ impl World {
         let draft = Draft { envelope: envelope.encode(), payload };
         self.journal.append(&Batch { drafts: vec![draft], checkpoints: Vec::new() });
         let seq = Seq(self.seq);
-        let rows = said_in.map(|room| Row::RoomEvent { room, seq, n: self.seq, message: true });
+        let rows = said_in.map(|room| {
+            let n = self.counts.entry(room).or_default();
+            *n += 1;
+            Row::RoomEvent { room, seq, n: *n, message: true }
+        });
         self.view.apply(&[Delta { upto: seq, rows: rows.into_iter().collect(), snapshot: None }]).unwrap();
     }
 
