@@ -206,6 +206,15 @@ fn page(report: &Value) -> String {
             bytes(number(&memory["queue_bytes"]))
         ),
     );
+    line(
+        "",
+        format!(
+            "for clients {} of {} at the most; {} refused for want of it",
+            bytes(number(&memory["held_bytes"])),
+            bytes(number(&memory["held_bytes_max"])),
+            count(number(&memory["shed"]))
+        ),
+    );
     let files = &report["open_files"];
     line("files", format!("{} open of {}", count(number(&files["now"])), count(number(&files["most"]))));
 
@@ -254,7 +263,8 @@ mod tests {
                 "local": false, "bytes": 12_390, "for_ms": 240_000, "behind": 1_302,
             }]},
             "refusals": {"no-room": 3},
-            "memory": {"resident_bytes": 24_200_000, "tail_bytes": 1_300_000, "queue_bytes": 0},
+            "memory": {"resident_bytes": 24_200_000, "tail_bytes": 1_300_000, "queue_bytes": 0,
+                "held_bytes": 1_400_000, "held_bytes_max": 3_000_000_000_u64, "shed": 2},
             "open_files": {"now": 31, "most": 65_536},
             "disk": {"free_bytes": 3 << 20, "size_bytes": 1u64 << 30, "files": {"journal.db": 4_096}},
             "meaning": ["the disk is nearly full"],
@@ -270,6 +280,7 @@ waiting   12.1 KiB for 1 of them
            12.1 KiB for guest:\\u{1b}[2Jbob at 192.0.2.7:51512, websocket in TLS from elsewhere: took nothing for 4 min, 1,302 entries behind
 refused   3 no-room
 memory    23.1 MiB; 1.2 MiB of recent messages, 0 B to be written
+          for clients 1.3 MiB of 2.8 GiB at the most; 2 refused for want of it
 files     31 open of 65,536
 disk      3.0 MiB free of 1.0 GiB
           journal.db 4.0 KiB
