@@ -325,6 +325,38 @@ fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
 }
 
 #[test]
+fn strangers_hold_little_each_and_more_only_while_half_of_the_memory_is_free() {
+    let hosts = TwoHosts::new();
+    let dir = folder();
+    let server = hosts.serve(&dir.path().join("data"), &["--limit", "memory=16MiB"]);
+    // Messages of the guide without their last byte: 100 short ones, then 40 long ones; then all of them are ended.
+    let program = "import json, socket, struct\n\
+                   def begin(n):\n\
+                   \x20   s = socket.create_connection(('10.9.1.1', 65432))\n\
+                   \x20   h = json.dumps({'byteorder': 'little', 'content-type': 'text/json', 'content-encoding': 'utf-8', 'content-length': n}).encode()\n\
+                   \x20   try: s.sendall(struct.pack('>H', len(h)) + h + b' ' * (n - 1))\n\
+                   \x20   except OSError: pass\n\
+                   \x20   return s\n\
+                   def end(s):\n\
+                   \x20   try:\n\
+                   \x20       s.sendall(b' ')\n\
+                   \x20       return s.recv(65536).decode('latin-1')\n\
+                   \x20   except OSError: return 'reset'\n\
+                   short = [begin(40_000) for _ in range(100)]\n\
+                   long = [begin(300_000) for _ in range(40)]\n\
+                   print(json.dumps([[end(s) for s in long], [end(s) for s in short]]))\n";
+    let output = hosts.0.on(1, "python3").args(["-c", program]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let [long, short]: [Vec<String>; 2] = serde_json::from_slice(&output.stdout).unwrap();
+    let taken = |replies: &[String]| replies.iter().filter(|reply| reply.contains("malformed")).count();
+    assert_eq!(taken(&short), 100, "64 KiB are everybody's: {short:?}");
+    assert!((5..35).contains(&taken(&long)), "{} of 40 long ones were taken", taken(&long));
+    let why = "this server's memory for clients who have not signed in is used up";
+    assert!(long.iter().any(|reply| reply.contains(why)), "{long:?}");
+    assert!(server.log().contains("memory for clients who have not signed in"), "{}", server.log());
+}
+
+#[test]
 fn lines_and_metrics_are_for_this_machine_unless_the_server_says_everywhere() {
     let hosts = TwoHosts::new();
     let dir = folder();
