@@ -143,6 +143,8 @@ enum Reading {
     },
     Find {
         asker: Asker,
+        /// Who asked: the name of the connection may come later.
+        who: Principal,
         left_out: u64,
     },
 }

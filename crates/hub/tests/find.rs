@@ -13,7 +13,7 @@ use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId,
 use vang_journal::{Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
 use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
-use vang_view::{Index, IndexReader, IsOver, Query, View, ViewReader, searched_text};
+use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
@@ -26,6 +26,8 @@ struct World {
     minutes: u64,
     replies: Vec<(Json, Json)>,
     operator: SessionId,
+    /// What a damaged index gives beside what was asked.
+    strays: Vec<Hit>,
 }
 
 impl World {
@@ -43,7 +45,17 @@ impl World {
         let (index, _) =
             Index::open(&folder.path().join("find.db"), IDENTITY.id, &mut journal.clone()).unwrap();
         let operator = hub.connect(Peer::Operator);
-        let mut world = World { folder, hub, journal, view, index, minutes: 0, replies: vec![], operator };
+        let mut world = World {
+            folder,
+            hub,
+            journal,
+            view,
+            index,
+            minutes: 0,
+            replies: vec![],
+            operator,
+            strays: vec![],
+        };
         world.turn();
         for name in ["ada", "bob"] {
             let action = Action::AddAccount { name: name.to_owned() };
@@ -76,7 +88,8 @@ impl World {
                         assert!(self.index.cursor() >= job.need);
                         let mut index = IndexReader::open(&path("find.db")).unwrap();
                         let never: IsOver = Arc::new(|| false);
-                        let found = index.find(&mut view, &mut self.journal, find, &never).unwrap();
+                        let mut found = index.find(&mut view, &mut self.journal, find, &never).unwrap();
+                        found.hits.extend(self.strays.clone());
                         self.hub.answer_read(job.id, Ok(ReadAnswer::Found(found)));
                     }
                     Output::Reply { bytes, .. } => {
@@ -406,4 +419,42 @@ fn an_erased_message_is_no_hit_and_counts_for_nothing() {
     world.index.reset().unwrap();
     let (header, _) = world.find("ada", "hai", 20, None);
     assert_eq!(header["count"], 0);
+}
+
+#[test]
+fn what_a_damaged_index_gives_is_shown_only_to_those_who_may_see_it() {
+    let mut world = World::new();
+    let said = |room: &str, text: &str| Action::Send {
+        room: room.to_owned(),
+        id: None,
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: text.to_owned().into(),
+    };
+    world.once("ada", Action::Create { room: "lab".to_owned(), private: true });
+    world.once("ada", said("lab", "secret"));
+    world.once("ada", said("general", "word"));
+    let (_, messages) = world.fold();
+    let shown = |message: &Message| Shown {
+        seq: message.seq,
+        room: message.room,
+        n: message.n,
+        time: message.time,
+        from: Principal::Operator,
+        guest: None,
+        content_type: "text/plain".to_owned(),
+        text: None,
+    };
+    let (secret, word) = (shown(&messages[0]), shown(&messages[1]));
+    // A hit in the private room; and a hit that may be seen, with a neighbour that may not.
+    let stray = Hit { message: secret.clone(), before: None, after: None };
+    world.strays = vec![stray, Hit { message: word, before: Some(secret.clone()), after: Some(secret) }];
+    for (who, rooms) in [("ada", vec!["general", "lab", "general"]), ("eve", vec!["general", "general"])] {
+        let (header, hits) = world.find(who, "word", 20, None);
+        let hits = hits.as_array().unwrap();
+        let found: Vec<&str> = hits.iter().map(|hit| hit["room"].as_str().unwrap()).collect();
+        assert_eq!((found, header["count"].as_u64()), (rooms.clone(), Some(rooms.len() as u64)), "{who}");
+        let beside = hits.iter().filter(|hit| hit.get("before").is_some()).count();
+        assert_eq!(beside, usize::from(who == "ada"), "{who}: {hits:?}");
+    }
 }

@@ -97,7 +97,7 @@ impl ViewReader {
     }
 
     /// The entry that is message `n` of the room; for 0 the place before everything. `None`: the
-    /// message is not there.
+    /// room has no such number yet.
     pub fn seq_of(&mut self, room: RoomId, n: u64) -> Result<Option<Seq>, ViewError> {
         if n == 0 {
             return Ok(Some(Seq(0)));
@@ -126,7 +126,11 @@ impl ViewReader {
                 None => high = middle,
             }
         }
-        Ok((found.n == n && found.message).then_some(found.seq))
+        if found.n != n || !found.message {
+            // Numbers are dense, and a newer one is there.
+            return Err(ViewError::Corrupt(format!("message {n} of room {} is missing", room.0)));
+        }
+        Ok(Some(found.seq))
     }
 
     /// Which entries after `after` and up to `upto` are messages of these rooms; `None`: the tables are

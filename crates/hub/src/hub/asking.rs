@@ -59,7 +59,7 @@ impl Hub {
             Action::Find { query, limit, before } => return self.find(asker, &who, &query, limit, before),
             Action::Create { room, private } => {
                 let (shown, name) = self.names.make(&room).map_err(|bad| bad_name("room", &bad))?;
-                if matches!(who, Principal::Account(_)) && self.book.old_room(&name).is_some() {
+                if !matches!(who, Principal::Guest(_)) && self.book.old_room(&name).is_some() {
                     return Err(refused(&Refusal::NameTaken));
                 }
                 let access = if private { Access::Private } else { Access::Public };
@@ -104,7 +104,11 @@ impl Hub {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
         };
         let speaking = match (&session.speaking, made) {
-            (Some(speaking), Some((_, key, _))) if speaking.key != Some(key) => {
+            // Two accounts of an old journal may have one key by now: they are two all the same.
+            (Some(speaking), Some((_, key, account)))
+                if speaking.key != Some(key)
+                    || matches!(speaking.principal, Principal::Account(known) if account != Some(known)) =>
+            {
                 let why = "this connection already speaks under another name";
                 return Err(ErrorReply::new(Code::NameSet, why));
             }

@@ -39,7 +39,11 @@ impl Hub {
         let upto = before.map_or(end, |before| end.min(Seq(before.saturating_sub(1))));
         let (sight, left_out) = self.sight(who, &chosen);
         let find = Find { query, from, not_from, not_rooms, sight, end, upto, limit: limit as usize };
-        self.read(upto, Read::Find(Box::new(find)), Reading::Find { asker: asker.clone(), left_out });
+        self.read(
+            upto,
+            Read::Find(Box::new(find)),
+            Reading::Find { asker: asker.clone(), who: *who, left_out },
+        );
         if let Some(session) = self.session_mut(asker.session) {
             session.is_finding = true;
         }
@@ -101,8 +105,11 @@ impl Hub {
         (sight, left_out as u64)
     }
 
-    pub(super) fn answer_found(&mut self, asker: &Asker, found: &Found, left_out: u64) {
-        let list: Vec<Json> = found.hits.iter().map(|hit| self.hit(hit)).collect();
+    pub(super) fn answer_found(&mut self, asker: &Asker, who: &Principal, found: &Found, left_out: u64) {
+        // The index may be damaged on its disk: what it gives is shown only as far as the rules let this asker see it.
+        let sees = |shown: &Shown| self.state.room(shown.room).is_some_and(|room| room.sees(who, shown.seq));
+        let seen = found.hits.iter().filter(|hit| sees(&hit.message));
+        let list: Vec<Json> = seen.map(|hit| self.hit(hit, &sees)).collect();
         let mut keys = vec![("count", Value::Number(list.len() as u64))];
         if let Some(last) = found.hits.last().filter(|_| found.more) {
             keys.push(("next", last.message.seq.0.into()));
@@ -117,7 +124,7 @@ impl Hub {
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
 
-    fn hit(&self, hit: &Hit) -> Json {
+    fn hit(&self, hit: &Hit, sees: &dyn Fn(&Shown) -> bool) -> Json {
         let room = self.book.room(hit.message.room).into_owned();
         let mut message = self.shown(&room, &hit.message);
         message.insert("room".to_owned(), room.as_str().into());
@@ -126,7 +133,7 @@ impl Hub {
             message.insert("marks".to_owned(), marks.collect());
         }
         for (key, beside) in [("before", &hit.before), ("after", &hit.after)] {
-            if let Some(beside) = beside {
+            if let Some(beside) = beside.as_ref().filter(|beside| sees(beside)) {
                 message.insert(key.to_owned(), self.shown(&room, beside).into());
             }
         }

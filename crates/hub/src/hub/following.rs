@@ -268,8 +268,8 @@ impl Hub {
             (Some(Reading::History { asker, room, since }), Ok(ReadAnswer::Page(page))) => {
                 self.answer_history(&asker, room, since, page);
             }
-            (Some(Reading::Find { asker, left_out }), Ok(ReadAnswer::Found(found))) => {
-                self.answer_found(&asker, &found, left_out);
+            (Some(Reading::Find { asker, who, left_out }), Ok(ReadAnswer::Found(found))) => {
+                self.answer_found(&asker, &who, &found, left_out);
             }
             (
                 Some(
