@@ -325,7 +325,7 @@ const isNumbered = (item) => item.event === "message" || item.event === "hole";
 
 function askEnd(model, effects) {
   model.until = null;
-  write(effects, { action: "history", room: model.room, limit: 0, re: "end" });
+  write(effects, { action: "history", room: model.room, limit: 1, re: "end" });
 }
 
 function older(model, effects) {

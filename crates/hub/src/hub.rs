@@ -280,13 +280,19 @@ impl Hub {
         self.order.set_queue_max(queue);
     }
 
-    /// Who speaks on a connection; nobody has said yet: a guest.
-    pub fn principal(&self, id: SessionId) -> Principal {
+    /// Who speaks on a connection, or would with a first request under this name; without any a guest.
+    pub fn principal(&self, id: SessionId, name: Option<&str>) -> Principal {
         let session = self.session(id);
-        match session.and_then(|session| session.speaking.as_ref()) {
-            Some(speaking) => speaking.principal,
-            None if session.is_some_and(|session| session.peer == Peer::Operator) => Principal::Operator,
-            None => Principal::Guest(self.anon),
+        if let Some(speaking) = session.and_then(|session| session.speaking.as_ref()) {
+            return speaking.principal;
+        }
+        match name.map(|name| self.named(name)) {
+            Some(Ok((_, _, Some(account)))) => Principal::Account(account),
+            Some(Ok((_, key, None))) => Principal::Guest(key),
+            Some(Err(_)) | None => match session.is_some_and(|session| session.peer == Peer::Operator) {
+                true => Principal::Operator,
+                false => Principal::Guest(self.anon),
+            },
         }
     }
 

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
 use vang_chat::{Node, Seq, State, Time};
-use vang_hub::{Book, Hub, Now, Output, Page, Peer, Read, ReadAnswer, ReadFault, Salts, SessionId, replay};
+use vang_hub::{
+    Book, Hub, Now, Output, Page, Peer, Read, ReadAnswer, ReadFault, Salts, SessionId, Trust, replay,
+};
 use vang_journal::{Identity, Journal, MemoryJournal};
 use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
 use vang_proto::{Decoder, Millis};
@@ -34,6 +36,8 @@ impl World {
         let begin = (State::default(), Book::default());
         let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
         let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "test".to_owned(), true);
+        // Its people need no data folder.
+        hub.set_trust(Trust::Local);
         let operator = hub.connect(Peer::Operator);
         let (replies, woken, reads) = (Vec::new(), BTreeSet::new(), Vec::new());
         let mut world = World { hub, journal, now: 0, replies, woken, reads, answers_reads: true, operator };

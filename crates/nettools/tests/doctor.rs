@@ -39,9 +39,10 @@ fn serving(names: &[&str], from: SystemTime, to: SystemTime) -> SocketAddr {
         for stream in listener.incoming().flatten() {
             let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
             // Somebody who speaks without TLS is answered too, as it were on a port for both.
-            if tls.read(&mut [0; 1_000]).is_err() {
-                let _ = tls.sock.write_all(b"220 mail\r\n");
-            }
+            let _ = match tls.read(&mut [0; 1_000]) {
+                Ok(_) => tls.write_all(b"220 mail\r\n"),
+                Err(_) => tls.sock.write_all(b"220 mail\r\n"),
+            };
         }
     });
     address

@@ -123,8 +123,10 @@ pub enum Part {
 pub struct Decoder {
     limits: Limits,
     buffer: BytesMut,
-    /// Bytes of memory behind `buffer`, of which a part may be used up.
-    allocated: usize,
+    /// Bytes of the block of memory behind `buffer`, of which a part may be used up, and of another block that only the
+    /// header still keeps.
+    block: usize,
+    header_block: usize,
     header: Option<Header>,
     /// Content too long for one buffer, while it comes.
     long: Option<LongContent>,
@@ -190,9 +192,18 @@ impl Decoder {
                 Some(long) => long.take(bytes),
                 None => bytes,
             };
-            self.allocated = if self.buffer.is_empty() { 0 } else { self.allocated };
+            if self.buffer.is_empty() && self.header.is_none() {
+                (self.block, self.header_block) = (0, 0);
+            }
+            let before = self.buffer.capacity();
             self.buffer.extend_from_slice(bytes);
-            self.allocated = self.allocated.max(self.buffer.capacity());
+            let now = self.buffer.capacity();
+            if now > before || self.block == 0 {
+                if self.header.is_some() && self.header_block == 0 {
+                    self.header_block = self.block;
+                }
+                self.block = now;
+            }
         }
     }
 
@@ -290,9 +301,11 @@ impl Decoder {
 
     /// Bytes of memory for them.
     pub fn held_bytes(&self) -> usize {
-        let chunks = self.long.iter().flat_map(|long| &long.chunks).map(BytesMut::capacity).sum::<usize>();
+        // The first chunk is the buffer that was there before.
+        let chunks = self.long.as_ref().map_or(0, |long| (long.chunks.len() - 1) * CHUNK_BYTES);
         // An allocator keeps an eighth for itself, about.
         let chunks = chunks + chunks / 8;
-        chunks + if self.buffer.is_empty() { 0 } else { self.allocated }
+        chunks
+            + if self.buffer.is_empty() && self.header.is_none() { 0 } else { self.block + self.header_block }
     }
 }

@@ -29,6 +29,9 @@ use crate::{http, tls};
 /// What one read takes at the most: 64 KiB, shared by all connections of the thread.
 const READ_BYTES: usize = 1 << 16;
 
+/// What writing a good part of a long output counts as, in units of a turn.
+const WRITTEN_UNITS: usize = 8;
+
 /// How long a connection is not read when the memory for clients is used up, ms.
 const MEMORY_PAUSE_MS: u64 = 100;
 
@@ -99,7 +102,7 @@ impl Connection {
                 _ => (Door::Native, Wire::native(socket), refused),
             };
             let about = About { door, tls: wire.socket.is_tls(), from };
-            let talk = Talk { house, wire, peer, own, about };
+            let talk = Talk { house, wire, peer, own, about, waits_for_memory: false };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
         let Connection { house, socket, from, peer, own, refused } = self;
@@ -110,8 +113,8 @@ impl Connection {
         let Some((socket, rest, peer)) = served else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let ping_after_ms = house.limits.borrow().ping_after_ms();
-        let talk =
-            Talk { house, wire: Wire::web_socket(socket, ping_after_ms, steady_now()), peer, own, about };
+        let wire = Wire::web_socket(socket, ping_after_ms, steady_now());
+        let talk = Talk { house, wire, peer, own, about, waits_for_memory: false };
         // A copy: the bytes stand in a buffer of HTTP's, which is large.
         let first = rest.to_vec();
         drop(rest);
@@ -196,6 +199,8 @@ struct Talk {
     peer: Peer,
     own: Rc<Buckets>,
     about: About,
+    /// It is not read: the memory for clients is used up.
+    waits_for_memory: bool,
 }
 
 impl Talk {
@@ -278,6 +283,10 @@ impl Talk {
                     if blocked {
                         break asked && turn.is_over();
                     }
+                    if self.wire.has_output(&session) {
+                        // So much that it was not written in one go.
+                        turn.note_units(WRITTEN_UNITS);
+                    }
                 } else if !asked && !may_read {
                     break false;
                 }
@@ -293,6 +302,9 @@ impl Talk {
             }
             if let Some(deadline) = slot.session.borrow().deadline() {
                 self.house.pump.schedule_deadline(slot, deadline);
+            }
+            if self.waits_for_memory {
+                self.house.pump.schedule_deadline(slot, steady_now() + MEMORY_PAUSE_MS);
             }
             if let Some(at) = self.wire.ping_at().filter(|_| !blocked) {
                 self.house.pump.schedule_deadline(slot, at);
@@ -323,8 +335,9 @@ impl Talk {
             if !(session.wants_input() && self.wire.wants_input()) {
                 return Ok(false);
             }
-            if !self.house.pump.has_memory(slot) {
-                session.pause(steady_now() + MEMORY_PAUSE_MS);
+            // Whose message is late is late all the same.
+            self.waits_for_memory = !self.house.pump.has_memory(slot);
+            if self.waits_for_memory {
                 return Ok(false);
             }
             let room = turn.read_max().min(scratch.len());
@@ -367,7 +380,8 @@ impl Talk {
 
     /// Waits for the socket, the hub, or the wheel. `false`: there was nothing to wait for.
     async fn wait(&self, slot: &Slot, blocked: bool) -> io::Result<bool> {
-        let wants_input = slot.session.borrow().wants_input() && self.wire.wants_input();
+        let wants_input =
+            !self.waits_for_memory && slot.session.borrow().wants_input() && self.wire.wants_input();
         let mut has_waited = false;
         poll_fn(|cx| {
             if slot.poll_woken(cx).is_ready() {

@@ -6,8 +6,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
 use vang_hub::SessionId;
 use vang_proto::Millis;
@@ -39,6 +41,8 @@ const BUDGET_BYTES_UNKNOWN: u64 = 128 << 20;
 pub(crate) struct Memory {
     max: Cell<u64>,
     used: Cell<u64>,
+    /// Bytes that no session holds: replies on their way out by HTTP, which may be dropped anywhere.
+    elsewhere: Arc<AtomicU64>,
     /// Who holds much, the largest last.
     large: RefCell<BTreeSet<(usize, SessionId)>>,
     /// The most that was in use since it was last given back, when that was last looked at, and how often the
@@ -53,6 +57,7 @@ impl Memory {
         Memory {
             max: Cell::new(max),
             used: Cell::new(0),
+            elsewhere: Arc::default(),
             large: RefCell::default(),
             peak: Cell::new(0),
             tidied: Cell::new(Millis(0)),
@@ -70,17 +75,17 @@ impl Memory {
 
     /// What connections hold.
     pub(crate) fn used(&self) -> u64 {
-        self.used.get()
+        self.used.get() + self.elsewhere.load(Relaxed)
     }
 
     /// Is it used up, with so many bytes held beside connections?
     pub(crate) fn is_full(&self, beside: u64) -> bool {
-        self.used.get() + beside > self.max.get()
+        self.used() + beside > self.max.get()
     }
 
     /// Is less than half of it free?
     pub(crate) fn is_scarce(&self, beside: u64) -> bool {
-        self.used.get() + beside > self.max.get() / 2
+        self.used() + beside > self.max.get() / 2
     }
 
     /// A session that held `before` now holds `after`.
@@ -88,7 +93,8 @@ impl Memory {
         if before == after {
             return;
         }
-        self.set_used(self.used.get() + after as u64 - before as u64);
+        self.used.set(self.used.get() + after as u64 - before as u64);
+        self.peak.set(self.peak.get().max(self.used()));
         if before.max(after) >= LARGE_BYTES {
             let mut large = self.large.borrow_mut();
             large.remove(&(before, session));
@@ -96,11 +102,6 @@ impl Memory {
                 large.insert((after, session));
             }
         }
-    }
-
-    fn set_used(&self, used: u64) {
-        self.used.set(used);
-        self.peak.set(self.peak.get().max(used));
     }
 
     /// After a peak, sees to it that the system has its memory back. The allocator keeps what was freed for a second,
@@ -111,7 +112,7 @@ impl Memory {
             return;
         }
         self.tidied.set(now);
-        let in_use = self.used.get() + beside;
+        let in_use = self.used() + beside;
         let peak = self.peak.get().max(in_use);
         if peak - in_use > TIDY_BYTES {
             self.peak.set(in_use);
@@ -130,23 +131,28 @@ impl Memory {
         self.large.borrow().last().map(|&(_, session)| session)
     }
 
-    /// Counts bytes that no session holds, until it is dropped.
-    pub(crate) fn hold(self: &Rc<Memory>, bytes: usize) -> Holding {
-        self.set_used(self.used.get() + bytes as u64);
-        Holding { memory: self.clone(), bytes }
+    /// Bytes that are counted until the last reference to them is dropped.
+    pub(crate) fn hold(&self, bytes: Vec<u8>) -> Bytes {
+        self.elsewhere.fetch_add(bytes.len() as u64, Relaxed);
+        self.peak.set(self.peak.get().max(self.used()));
+        Bytes::from_owner(Held { bytes, counter: self.elsewhere.clone() })
     }
 }
 
-/// Bytes that are counted as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Holding {
-    memory: Rc<Memory>,
-    bytes: usize,
+struct Held {
+    bytes: Vec<u8>,
+    counter: Arc<AtomicU64>,
 }
 
-impl Drop for Holding {
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.memory.used.set(self.memory.used.get() - self.bytes as u64);
+        self.counter.fetch_sub(self.bytes.len() as u64, Relaxed);
     }
 }
 
@@ -240,8 +246,8 @@ mod tests {
 
     #[test]
     fn the_allocator_is_reminded_a_few_times_after_a_peak() {
-        let memory = Rc::new(Memory::new(1 << 30));
-        let held = memory.hold(20 << 20);
+        let memory = Memory::new(1 << 30);
+        let held = memory.hold(vec![0; 20 << 20]);
         let reminded = |ms| {
             let before = memory.reminders.get();
             memory.tidy(Millis(ms), 0);
@@ -256,10 +262,13 @@ mod tests {
 
     #[test]
     fn held_bytes_are_given_back() {
-        let memory = Rc::new(Memory::new(1_000));
-        let held = memory.hold(900);
+        let memory = Memory::new(1_000);
+        let held = memory.hold(vec![0; 900]);
+        let part = held.slice(..10);
         assert!(!memory.is_full(100) && memory.is_full(101) && memory.is_scarce(0));
         drop(held);
+        assert_eq!(memory.used(), 900, "a part of it keeps it all");
+        drop(part);
         assert_eq!(memory.used(), 0);
     }
 }

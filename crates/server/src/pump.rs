@@ -36,8 +36,11 @@ use crate::{machine, metrics};
 /// Entries that the tables may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
 
-/// What a connection takes that holds nothing, about: 8 KiB.
-const CONNECTION_BYTES: u64 = 8 << 10;
+/// What a connection takes that holds nothing, at the most, about: 16 KiB, as one with TLS or HTTP does.
+const CONNECTION_BYTES: u64 = 16 << 10;
+
+/// How long a client is not read that was refused more rooms or joins, ms: it may go on talking.
+const REFUSED_PAUSE_MS: u64 = 100;
 
 /// After how long a client whose data there is no memory for may try again, ms.
 const SHED_RETRY_MS: u64 = 1_000;
@@ -63,6 +66,9 @@ pub(crate) struct Slot {
     own: Rc<Buckets>,
     /// What was counted of the memory that it holds, bytes.
     held: Cell<usize>,
+    /// What HTTP has still to write of an event, and how many bytes it has taken out of the session for the next.
+    pub(crate) text: RefCell<Bytes>,
+    pub(crate) read: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     rings: Cell<Rings>,
@@ -115,7 +121,7 @@ pub(crate) struct Pump {
     stopping: Cell<bool>,
     ended: Cell<Option<&'static str>>,
     /// The budget for what clients make the server hold.
-    pub(crate) memory: Rc<Memory>,
+    pub(crate) memory: Memory,
     /// What each of them may ask.
     pub(crate) quotas: Quotas,
     /// What is counted beside what the hub counts.
@@ -134,7 +140,7 @@ impl Pump {
             trouble: RefCell::default(),
             stopping: Cell::new(false),
             ended: Cell::new(None),
-            memory: Rc::new(Memory::new(0)),
+            memory: Memory::new(0),
             quotas: Quotas::new(limits.rates()),
             watch,
         };
@@ -156,6 +162,8 @@ impl Pump {
             session: RefCell::new(session),
             own,
             held: Cell::new(0),
+            text: RefCell::default(),
+            read: Cell::new(0),
             waker: RefCell::default(),
             woken: Cell::new(false),
             rings: Cell::new(None),
@@ -196,11 +204,16 @@ impl Pump {
             return self.tell_status(id, ticket, request.re);
         }
         let ask = Ask::of(&request.action);
-        if let Some(wait_ms) = self.over_quota(slot, ask) {
+        if let Some(wait_ms) = self.over_quota(slot, request.name.as_deref(), ask) {
             let error = ErrorReply::new(Code::Busy, ask.refusal(wait_ms)).with("retry-after", wait_ms);
             self.watch.refusals.add(error.code, 1);
             let reply = write_error(request.re.as_deref(), &error);
-            slot.session.borrow_mut().reply(steady_now(), ticket, reply);
+            let pause_ms = if ask.is_paced() { DELAY_MS_MAX } else { REFUSED_PAUSE_MS };
+            let mut session = slot.session.borrow_mut();
+            session.reply(steady_now(), ticket, reply);
+            session.pause(steady_now() + pause_ms);
+            drop(session);
+            slot.wake();
             return;
         }
         self.hub.borrow_mut().request(id, ticket, request);
@@ -230,51 +243,58 @@ impl Pump {
         hub.set_memory(part(TAILS_SHARE, TAILS_BYTES_MAX), part(QUEUE_SHARE, ORDER_QUEUE_BYTES_MAX));
     }
 
-    fn who<'a>(&self, slot: &'a Slot) -> Who<'a> {
+    /// Who asks; `name` is what a first request says.
+    fn who<'a>(&self, slot: &'a Slot, name: Option<&str>) -> Who<'a> {
         let hub = self.hub.borrow();
         let principal = match hub.peer(slot.id) {
             // Whoever has the folder has everything, also under an account's name.
             Some(Peer::Operator) | None => Principal::Operator,
-            Some(Peer::Local | Peer::RemoteTls | Peer::RemotePlain) => hub.principal(slot.id),
+            Some(Peer::Local | Peer::RemoteTls | Peer::RemotePlain) => hub.principal(slot.id, name),
         };
         Who { principal, own: &slot.own, address: slot.about.from.counted() }
     }
 
     /// How long this must not be asked yet, ms, where that is too long to be read later.
-    fn over_quota(&self, slot: &Slot, ask: Ask) -> Option<u64> {
-        let wait_ms = self.quotas.wait_ms(steady_now(), self.who(slot), ask);
+    fn over_quota(&self, slot: &Slot, name: Option<&str>, ask: Ask) -> Option<u64> {
+        let wait_ms = self.quotas.wait_ms(steady_now(), self.who(slot, name), ask);
         (wait_ms > DELAY_MS_MAX).then_some(wait_ms)
     }
 
     /// Who asks faster than the quotas allow is read later.
     fn spend(&self, slot: &Slot, ask: Ask) {
         let now = steady_now();
-        let wait_ms = self.quotas.spend(now, self.who(slot), ask);
+        let wait_ms = self.quotas.spend(now, self.who(slot, None), ask);
         if wait_ms > 0 && ask.is_paced() {
             slot.session.borrow_mut().pause(now + wait_ms.min(DELAY_MS_MAX));
         }
     }
 
-    /// What is in memory for clients beside what their sessions hold: connections, tails, the order's queue; bytes.
+    /// What is in memory for clients beside what their sessions hold: tails and the order's queue; bytes.
     fn held_beside(&self) -> u64 {
         let stats = self.hub.borrow().stats();
-        (stats.tail_bytes + stats.queue_bytes) as u64 + stats.sessions as u64 * CONNECTION_BYTES
+        (stats.tail_bytes + stats.queue_bytes) as u64
     }
 
-    /// Is there memory for another connection?
-    pub(crate) fn may_admit(&self) -> bool {
-        !self.memory.is_full(self.held_beside())
+    /// Is there memory for one more connection beside so many? A quarter of it is kept for those who are in.
+    pub(crate) fn may_admit(&self, open: usize) -> bool {
+        let bare = open as u64 * CONNECTION_BYTES + self.memory.max() / 4;
+        !self.memory.is_full(self.held_beside() + bare)
     }
 
     /// May this connection be read, as far as memory goes?
     pub(crate) fn has_memory(&self, slot: &Slot) -> bool {
-        !self.memory.is_full(self.held_beside()) || self.is_operator(slot.id)
+        !self.is_full() || self.is_operator(slot.id)
     }
 
-    /// Counts what a session holds now; no session may be borrowed. Where that is more than there is, whoever holds
-    /// most gives it up.
+    /// Is the memory for clients used up?
+    pub(crate) fn is_full(&self) -> bool {
+        self.memory.is_full(self.held_beside())
+    }
+
+    /// Counts what a session holds now, and what stands beside it for HTTP; no session may be borrowed. Where that is
+    /// more than there is, whoever holds most gives it up.
     pub(crate) fn note_held(&self, slot: &Slot) {
-        let held = slot.session.borrow().held_bytes();
+        let held = slot.session.borrow().held_bytes() + slot.text.borrow().len() + slot.read.get();
         self.set_held(slot, held);
         if held == 0 {
             return;
@@ -286,10 +306,12 @@ impl Pump {
         while self.memory.is_full(self.held_beside()) {
             let Some(largest) = self.memory.largest() else { break };
             let Some(slot) = self.slots.borrow().get(&largest).cloned() else { break };
-            self.shed(
+            if !self.shed(
                 &slot,
                 "this server's memory for clients is used up, and this connection held most of it",
-            );
+            ) {
+                break;
+            }
         }
     }
 
@@ -300,20 +322,24 @@ impl Pump {
     fn is_stranger(&self, id: SessionId) -> bool {
         let hub = self.hub.borrow();
         let is_remote = matches!(hub.peer(id), Some(Peer::RemotePlain | Peer::RemoteTls));
-        is_remote && !matches!(hub.principal(id), Principal::Account(_))
+        is_remote && !matches!(hub.principal(id, None), Principal::Account(_))
     }
 
-    fn shed(&self, slot: &Slot, why: &str) {
+    /// A session gives up what it holds. `false`: there was nothing that it could give up.
+    fn shed(&self, slot: &Slot, why: &str) -> bool {
         let error =
             ErrorReply::new(Code::Busy, format!("{why}; try again")).with("retry-after", SHED_RETRY_MS);
+        let before = slot.held.get();
+        slot.text.take();
         let held = {
             let mut session = slot.session.borrow_mut();
             session.shed(steady_now(), &error);
-            session.held_bytes()
+            session.held_bytes() + slot.read.get()
         };
         self.watch.shed.add(1);
         self.set_held(slot, held);
         slot.wake();
+        held < before
     }
 
     fn is_operator(&self, id: SessionId) -> bool {
@@ -571,7 +597,8 @@ impl Pump {
                 let mut turn = Turn::of_the_pump();
                 while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
                     self.take(answer);
-                    turn.note_unit();
+                    // A page from the disk may be long.
+                    turn.note_units(4);
                     ready = true;
                     if turn.is_over() {
                         // The others come first; there may be more.

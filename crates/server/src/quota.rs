@@ -262,6 +262,10 @@ impl Quotas {
 fn forget<K: Eq + Hash>(map: &mut HashMap<K, Buckets>, new: K, is_full: impl Fn(&Buckets) -> bool) {
     if map.len() >= KEPT && map.len() == map.capacity() && !map.contains_key(&new) {
         map.retain(|_, buckets| !is_full(buckets));
+        if map.len() > map.capacity() / 2 {
+            // Looking again for each of the next few would be for nothing.
+            map.reserve(map.len());
+        }
     }
 }
 

@@ -617,7 +617,7 @@ fn admit(stream: Stream, from: From, door: Door, shared: &Rc<Shared>) {
         Some(too_many("this server", shared.connections_max.get() as u64))
     } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
         Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
-    } else if !shared.house.pump.may_admit() {
+    } else if !shared.house.pump.may_admit(counts.all) {
         let detail = "this server's memory for clients is used up (limit memory); try again";
         Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
     } else if let Some(ip) = counted

@@ -48,6 +48,8 @@ pub(crate) struct Socket {
     credit: Rc<Credit>,
     /// TLS ended without its goodbye: somebody between may have cut off what was still to come.
     cut_off: bool,
+    /// TLS may have more that it has read already, so the kernel does not tell of it: bytes, or the end.
+    has_more: bool,
 }
 
 impl Stream {
@@ -108,7 +110,7 @@ impl Write for Raw<'_> {
 
 impl Socket {
     pub(crate) fn new(stream: Stream, credit: Rc<Credit>) -> Socket {
-        Socket { stream, tls: None, credit, cut_off: false }
+        Socket { stream, tls: None, credit, cut_off: false, has_more: false }
     }
 
     /// Sets what every connection has; a peer that is gone already is found out later.
@@ -179,12 +181,17 @@ impl Socket {
     pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return Raw(&self.stream, &self.credit).read(buffer) };
         let mut read = 0;
+        self.has_more = false;
         for _ in 0..TLS_READS_AT_ONCE {
             match tls.reader().read(&mut buffer[read..]) {
-                Ok(0) => return Ok(read),
+                Ok(0) => {
+                    self.has_more = read > 0;
+                    return Ok(read);
+                }
                 Ok(n) => {
                     read += n;
                     if read == buffer.len() {
+                        self.has_more = true;
                         return Ok(read);
                     }
                     continue;
@@ -192,6 +199,7 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     self.cut_off = true;
+                    self.has_more = read > 0;
                     return Ok(read);
                 }
                 Err(error) => return Err(error),
@@ -209,7 +217,10 @@ impl Socket {
         }
         // What was decrypted last must not stay behind: nobody would come back for it.
         match tls.reader().read(&mut buffer[read..]) {
-            Ok(n) => Ok(read + n),
+            Ok(n) => {
+                self.has_more = read + n > 0;
+                Ok(read + n)
+            }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 self.cut_off = true;
                 Ok(read)
@@ -272,6 +283,9 @@ impl Socket {
     }
 
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_more {
+            return Poll::Ready(Ok(()));
+        }
         match &self.stream {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),

@@ -268,7 +268,7 @@ impl Turn {
     /// Of what all connections wait for: the longest.
     pub(crate) fn of_the_pump() -> Turn {
         let limit = Duration::from_micros(TURN_US_MAX);
-        Turn { began: None, limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
+        Turn { began: Some(Instant::now()), limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
     }
 
     /// How many bytes it may read at once: no more than it may handle.

@@ -18,6 +18,9 @@ use crate::socket::Socket;
 /// Pieces in one write: more only cost.
 const SLICES_PER_WRITE: usize = 32;
 
+/// Writes in a row before others may have their turn: a reader may take as fast as we write.
+const WRITES_AT_ONCE: usize = 16;
+
 /// Bytes of messages that are turned into lines at once: then those are written first.
 const TRANSLATED_BYTES: usize = 16 << 10;
 
@@ -211,9 +214,12 @@ impl Wire {
         own || ending || session.has_output() || self.socket.wants_flush()
     }
 
-    /// Writes what waits. `false`: the socket takes no more now.
+    /// Writes what waits, or a good part of it. `false`: the socket takes no more now.
     pub(crate) fn write(&mut self, session: &mut ServerSession, now: Millis) -> io::Result<bool> {
-        loop {
+        for writes in 0.. {
+            if writes == WRITES_AT_ONCE {
+                return Ok(true);
+            }
             let written = match &mut self.dress {
                 Dress::Native if !session.has_output() => break,
                 Dress::Native => {

@@ -90,6 +90,8 @@ pub struct ServerSession {
     pending: VecDeque<Pending>,
     first_pending: u64,
     pending_weight: usize,
+    /// Bytes of replies that wait for earlier ones.
+    ready_bytes: usize,
     answered_early: usize,
     out: VecDeque<(Bytes, Sort)>,
     unsent_replies: usize,
@@ -128,6 +130,7 @@ impl ServerSession {
             pending: VecDeque::new(),
             first_pending: 0,
             pending_weight: 0,
+            ready_bytes: 0,
             answered_early: 0,
             out: VecDeque::new(),
             unsent_replies: 0,
@@ -314,12 +317,14 @@ impl ServerSession {
         }
         pending.weight += reply.len();
         self.pending_weight += reply.len();
+        self.ready_bytes += reply.len();
         pending.reply = Some(reply);
         self.answered_early += 1;
         while let Some(Pending { reply: Some(_), .. }) = self.pending.front() {
             let Some(Pending { weight, last, reply: Some(reply) }) = self.pending.pop_front() else { break };
             self.first_pending += 1;
             self.pending_weight -= weight;
+            self.ready_bytes -= reply.len();
             self.answered_early -= 1;
             self.active_at = now;
             self.unsent_replies += reply.len();
@@ -390,6 +395,10 @@ impl ServerSession {
         self.count(error.code);
         self.out = VecDeque::new();
         self.unsent_replies = 0;
+        // What is answered later finds nobody.
+        self.first_pending += self.pending.len() as u64;
+        self.pending = VecDeque::new();
+        (self.pending_weight, self.ready_bytes, self.answered_early) = (0, 0, 0);
         self.phase = Phase::Done;
     }
 
@@ -586,13 +595,13 @@ impl ServerSession {
         (bytes > 0).then_some((bytes, self.written_at))
     }
 
-    /// Bytes of memory that this session alone holds for its peer: unfinished messages, requests and replies, and
-    /// events that are not shared with other readers any more.
+    /// Bytes of memory that this session alone holds for its peer: unfinished messages, replies, and events that are
+    /// not shared with other readers any more. What a request holds until it is answered is its answerer's.
     pub fn held_bytes(&self) -> usize {
         let own = self.out.iter().filter(|(_, sort)| *sort != Sort::Event);
         self.decoder.held_bytes()
             + own.map(|(bytes, _)| bytes.len() + QUEUED_BYTES).sum::<usize>()
-            + self.pending_weight
+            + self.ready_bytes
     }
 }
 

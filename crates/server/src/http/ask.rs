@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use vang_hub::Peer;
 use vang_proto::vang::{Incoming, Reply, ServerLimits, ServerSession, Step, incoming};
 use vang_proto::{Decoder, Limits};
@@ -15,6 +16,9 @@ use crate::quota::Buckets;
 
 /// What our own hub writes: a page of history is the longest.
 const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
+
+/// Bytes of an event that are handed to HTTP at once: 16 KiB.
+const TEXT_BYTES_AT_ONCE: usize = 16 << 10;
 
 /// See the module's head.
 pub(crate) struct Asking {
@@ -81,14 +85,34 @@ impl Asking {
         }
     }
 
+    /// Takes one piece: what waits stays in the session, where it is counted and can be given up.
     fn take_output(&mut self) -> bool {
         let mut session = self.slot.session.borrow_mut();
-        let len = session.output_len();
-        for bytes in session.output() {
+        let len = session.output().next().map_or(0, |bytes| {
             self.decoder.feed(bytes);
-        }
+            bytes.len()
+        });
         session.wrote(steady_now(), len);
+        self.slot.read.set(self.decoder.held_bytes());
         len > 0
+    }
+
+    /// What is still to be written of an event: a part of it, and the whole is counted until it is.
+    pub(crate) fn put_text(&self, text: String) {
+        *self.slot.text.borrow_mut() = text.into();
+        self.pump.note_held(&self.slot);
+    }
+
+    /// The next part.
+    pub(crate) fn take_text(&self) -> Option<Bytes> {
+        let mut text = self.slot.text.borrow_mut();
+        let len = text.len().min(TEXT_BYTES_AT_ONCE);
+        // A copy, so that what was written does not keep the whole.
+        let part = Bytes::copy_from_slice(&text.split_to(len));
+        if text.is_empty() {
+            *text = Bytes::new();
+        }
+        (len > 0).then_some(part)
     }
 
     /// The reply to the one question that was asked. Who asks too fast has it later.

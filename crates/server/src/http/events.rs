@@ -86,26 +86,26 @@ impl Body for Events {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let text = if let Some(first) = self.first.take() {
-            first
-        } else {
-            loop {
-                match self.asking.poll_next(cx) {
-                    Poll::Ready(Some(Incoming::Event(event))) => break self.write(&event),
-                    Poll::Ready(Some(Incoming::Reply(_))) => {}
-                    Poll::Ready(None) => return Poll::Ready(None),
-                    Poll::Pending if self.comment.as_mut().poll(cx).is_ready() => {
-                        break match self.form {
-                            Form::EventStream => ":\n\n".to_owned(),
-                            Form::Lines => " ".to_owned(),
-                        };
-                    }
-                    Poll::Pending => return Poll::Pending,
-                }
+        loop {
+            if let Some(part) = self.asking.take_text() {
+                self.comment.as_mut().reset(Instant::now() + COMMENT_AFTER);
+                return Poll::Ready(Some(Ok(Frame::data(part))));
             }
-        };
-        self.comment.as_mut().reset(Instant::now() + COMMENT_AFTER);
-        Poll::Ready(Some(Ok(Frame::data(text.into()))))
+            let text = match self.first.take() {
+                Some(first) => first,
+                None => match self.asking.poll_next(cx) {
+                    Poll::Ready(Some(Incoming::Event(event))) => self.write(&event),
+                    Poll::Ready(Some(Incoming::Reply(_))) => continue,
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending if self.comment.as_mut().poll(cx).is_ready() => match self.form {
+                        Form::EventStream => ":\n\n".to_owned(),
+                        Form::Lines => " ".to_owned(),
+                    },
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            self.asking.put_text(text);
+        }
     }
 }
 

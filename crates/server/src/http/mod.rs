@@ -51,7 +51,6 @@ use self::upgrade::NoHandshake;
 use crate::door::Door;
 use crate::drive::House;
 use crate::listen::From;
-use crate::memory::Holding;
 use crate::metrics;
 use crate::pump::About;
 use crate::quota::Buckets;
@@ -88,11 +87,6 @@ pub(crate) struct Asker {
 /// A response's body.
 enum Answer {
     Whole(Full<Bytes>),
-    /// Made for this asker, and counted until it is written.
-    Own {
-        body: Full<Bytes>,
-        _held: Holding,
-    },
     Events(Box<Events>),
 }
 
@@ -165,6 +159,12 @@ impl Asker {
                     Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {trouble}\n")),
                 },
             };
+        }
+        if self.refused.is_none() && self.house.pump.is_full() {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this server's memory for clients is used up; try again\n",
+            );
         }
         if let Some(refused) = &self.refused {
             return text(StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n"));
@@ -251,12 +251,8 @@ impl Asker {
             Some(reply) => {
                 let mut body = reply.content.to_vec();
                 body.push(b'\n');
-                let held = self.house.pump.memory.hold(body.len());
-                with_head(
-                    StatusCode::OK,
-                    "application/json",
-                    Answer::Own { body: Full::new(body.into()), _held: held },
-                )
+                // Counted until it is written.
+                whole(StatusCode::OK, "application/json", self.house.pump.memory.hold(body))
             }
         }
     }
@@ -506,21 +502,21 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Answer::Whole(body) | Answer::Own { body, .. } => Pin::new(body).poll_frame(cx),
+            Answer::Whole(body) => Pin::new(body).poll_frame(cx),
             Answer::Events(events) => Pin::new(&mut **events).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Whole(body) | Answer::Own { body, .. } => body.is_end_stream(),
+            Answer::Whole(body) => body.is_end_stream(),
             Answer::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Whole(body) | Answer::Own { body, .. } => body.size_hint(),
+            Answer::Whole(body) => body.size_hint(),
             Answer::Events(_) => SizeHint::default(),
         }
     }

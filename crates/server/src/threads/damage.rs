@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use vang_chat::{Node, Time};
-use vang_hub::{Hub, Now, Output, Peer, Salts, SessionId};
+use vang_hub::{Hub, Now, Output, Peer, Salts, SessionId, Trust};
 use vang_journal::{Damages, Durability};
 use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
 use vang_proto::{Decoder, Millis};
@@ -77,6 +77,8 @@ impl Scene {
         drop(journal);
         let (mut journal, found) = recovered(folder.path(), &mut view);
         let mut hub = Hub::new(identity, found, Node(7), Salts::new([3; 32]), "test".to_owned(), true);
+        // Its people need no data folder.
+        hub.set_trust(Trust::Local);
         let mut ask = |peer: Peer, name: Option<&str>, action: Action| {
             let session = hub.connect(peer);
             hub.request(session, Ticket(0), request(name, action));
@@ -119,7 +121,8 @@ impl Scene {
         let (mut index, _) = Index::open(&path("find.db"), identity.id, &mut reader).unwrap();
         let mut view = ViewReader::open(&path("view.db")).unwrap();
         while index.feed(&mut reader, &mut view).unwrap() > 0 {}
-        let hub = Hub::new(identity, found, Node(8), Salts::new([4; 32]), "test".to_owned(), true);
+        let mut hub = Hub::new(identity, found, Node(8), Salts::new([4; 32]), "test".to_owned(), true);
+        hub.set_trust(Trust::Local);
         drop((fresh, reader, view, index, journal));
         // All is in one file each.
         for name in ["journal.db", "view.db"] {

@@ -68,6 +68,10 @@ fn check_rules_and_tables(
             Some(at)
         }
         Err(ViewError::Corrupt(why)) => return Err(differ(&format!("they are damaged: {why}"))?),
+        Err(_) if !folder.view_db().exists() => {
+            note("there are no tables to check: they are made anew when the server starts");
+            None
+        }
         Err(error) => {
             note(&format!("the tables were not checked: {error}"));
             None
