@@ -9,7 +9,9 @@
 //! little longer than one of ten. A turn ends there (`Turn`). Who keeps to it is polled as soon as its socket is ready;
 //! who does not (more is there, or one request costs more) loses credit, and without credit waits in one queue with
 //! all others that have none. So who says a word now and then waits for a round of short turns and a millisecond of
-//! long ones, not for a thousand long ones; and when nobody else wants the thread the busy ones have all of it.
+//! long ones, not for a thousand long ones; and when nobody else wants the thread the busy ones have all of it. Of a new
+//! connection nobody knows which it is: until its first bytes were handled it waits in a queue of new ones, which is
+//! served in the same slices.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -49,6 +51,9 @@ const CHARGE_PER_BYTE_NS: i64 = 100;
 /// What a byte is charged at least, in ns: what it costs when it is looked at, which may be in the next turn.
 const COST_PER_BYTE_NS: i64 = 10;
 
+/// So many new connections have their first turn for one turn of a busy one, while there are both.
+const NEW_FOR_ONE_BUSY: u64 = 3;
+
 /// Turns of the busy queue that may begin at once, when they are short.
 const TURNS_AT_ONCE: u64 = 16;
 
@@ -59,14 +64,21 @@ pub(crate) struct Credit {
     counted: Cell<Instant>,
     /// Bytes that went in and out since the last charge.
     bytes: Cell<usize>,
+    /// Nothing of it was handled yet.
+    is_new: Cell<bool>,
     /// The period in which it was last counted as active.
     period: Cell<u64>,
 }
 
 impl Credit {
     pub(crate) fn new(now: Instant) -> Credit {
-        let left_us = Cell::new(TURN_US_MIN as i64);
-        Credit { left_us, counted: Cell::new(now), bytes: Cell::new(0), period: Cell::new(0) }
+        Credit {
+            left_us: Cell::new(0),
+            counted: Cell::new(now),
+            bytes: Cell::new(0),
+            is_new: Cell::new(true),
+            period: Cell::new(0),
+        }
     }
 
     /// Bytes that the connection read or wrote.
@@ -81,12 +93,15 @@ impl Credit {
 
     fn is_spent(&self, now: Instant, active: u64) -> bool {
         let left = self.left_us.get();
-        left <= 0 && left + self.grown(now, active) <= 0
+        self.is_new.get() || left <= 0 && left + self.grown(now, active) <= 0
     }
 
     /// Charges a poll in which `allowance` was free, µs; answers how much it cost, in µs.
     fn charge(&self, began: Instant, now: Instant, allowance: u64, active: u64) -> u64 {
         let bytes = self.bytes.take() as i64;
+        if bytes > 0 {
+            self.is_new.set(false);
+        }
         let least = bytes.saturating_mul(COST_PER_BYTE_NS) / 1_000;
         let most = CHARGE_US + bytes.saturating_mul(CHARGE_PER_BYTE_NS) / 1_000;
         let used = (now.saturating_duration_since(began).as_micros() as i64).clamp(least, most);
@@ -98,13 +113,50 @@ impl Credit {
     }
 }
 
-/// The queue of those whose credit is spent.
+/// Those who wait, first come, first served.
 #[derive(Default)]
-pub(crate) struct Turns {
+struct Queue {
     waiting: RefCell<VecDeque<Waker>>,
     /// Number of the next who comes, and of the next who goes.
     came: Cell<u64>,
     served: Cell<u64>,
+}
+
+impl Queue {
+    fn enter(&self, waker: Waker) -> u64 {
+        let ticket = self.came.get();
+        self.came.set(ticket + 1);
+        self.waiting.borrow_mut().push_back(waker);
+        ticket
+    }
+
+    /// Lets the next one go. `false`: nobody waits.
+    fn call(&self) -> bool {
+        let Some(next) = self.waiting.borrow_mut().pop_front() else { return false };
+        self.served.set(self.served.get() + 1);
+        next.wake();
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+}
+
+/// A place in one of the two queues.
+#[derive(Clone, Copy)]
+struct Ticket {
+    is_new: bool,
+    number: u64,
+}
+
+/// The queues of those whose credit is spent, and of those who are new.
+#[derive(Default)]
+pub(crate) struct Turns {
+    busy: Queue,
+    new: Queue,
+    /// How many were called.
+    called: Cell<u64>,
     keeper: RefCell<Option<Waker>>,
     /// What a turn cost lately, µs.
     usual_us: Cell<u64>,
@@ -116,27 +168,28 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Takes a place at the end of the queue.
-    fn enter(&self, waker: Waker) -> u64 {
-        let ticket = self.came.get();
-        self.came.set(ticket + 1);
-        self.waiting.borrow_mut().push_back(waker);
+    fn queue(&self, is_new: bool) -> &Queue {
+        if is_new { &self.new } else { &self.busy }
+    }
+
+    /// Takes a place at the end of a queue.
+    fn enter(&self, is_new: bool, waker: Waker) -> Ticket {
+        let number = self.queue(is_new).enter(waker);
         if let Some(keeper) = self.keeper.borrow_mut().take() {
             keeper.wake();
         }
-        ticket
+        Ticket { is_new, number }
     }
 
-    fn is_called(&self, ticket: u64) -> bool {
-        ticket < self.served.get()
+    fn is_called(&self, ticket: Ticket) -> bool {
+        ticket.number < self.queue(ticket.is_new).served.get()
     }
 
-    /// Lets the next one go. `false`: nobody waits.
+    /// Lets the next one go: three who are new for one who is busy. `false`: nobody waits.
     fn call(&self) -> bool {
-        let Some(next) = self.waiting.borrow_mut().pop_front() else { return false };
-        self.served.set(self.served.get() + 1);
-        next.wake();
-        true
+        self.called.set(self.called.get() + 1);
+        let is_new = !self.called.get().is_multiple_of(NEW_FOR_ONE_BUSY + 1);
+        self.queue(is_new).call() || self.queue(!is_new).call()
     }
 
     fn note(&self, used_us: u64) {
@@ -193,7 +246,7 @@ impl Turns {
                 continue;
             }
             poll_fn(|cx| {
-                if !self.waiting.borrow().is_empty() {
+                if !(self.busy.is_empty() && self.new.is_empty()) {
                     return Poll::Ready(());
                 }
                 *self.keeper.borrow_mut() = Some(cx.waker().clone());
@@ -208,7 +261,7 @@ impl Turns {
 pub(crate) struct Fair<F> {
     turns: Rc<Turns>,
     credit: Rc<Credit>,
-    ticket: Option<u64>,
+    ticket: Option<Ticket>,
     future: Pin<Box<F>>,
 }
 
@@ -230,7 +283,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
                 true
             }
             None if self.credit.is_spent(began, self.turns.active()) => {
-                self.ticket = Some(self.turns.enter(cx.waker().clone()));
+                self.ticket = Some(self.turns.enter(self.credit.is_new.get(), cx.waker().clone()));
                 return Poll::Pending;
             }
             None => false,
@@ -355,11 +408,13 @@ mod tests {
         local
             .run_until(async {
                 // Until all of them have had a turn, and wait for the next.
-                while turns.came.get() < 1_000 {
+                while polls.iter().any(|polls| polls.get() == 0) {
                     tokio::task::yield_now().await;
                 }
+                let first: Vec<u64> = polls.iter().map(|polls| polls.get()).collect();
                 let credit = Rc::new(Credit::new(Instant::now()));
                 for _ in 0..200 {
+                    credit.note_bytes(100);
                     let before = all();
                     // Asks, is woken by the socket, answers: the same connection again and again.
                     let asked = Fair::new(turns.clone(), credit.clone(), async {
@@ -371,8 +426,8 @@ mod tests {
                     assert!(between <= 4 * TURNS_AT_ONCE, "{between} turns of the busy ones came between");
                 }
                 // Each of the busy ones has as many turns as the others, give or take those under way.
-                let (least, most) =
-                    (polls.iter().map(|p| p.get()).min(), polls.iter().map(|p| p.get()).max());
+                let since = || polls.iter().zip(&first).map(|(polls, first)| polls.get() - first);
+                let (least, most) = (since().min(), since().max());
                 assert!(most.unwrap() - least.unwrap() <= 2, "{least:?} to {most:?}");
             })
             .await;
@@ -401,6 +456,11 @@ mod tests {
     fn who_keeps_to_its_turns_never_becomes_busy_and_who_does_not_does() {
         let (start, us) = (Instant::now(), Duration::from_micros);
         let credit = Credit::new(start);
+        assert!(credit.is_spent(start, 1), "nobody knows it yet");
+        credit.charge(start, start, 50, 1);
+        assert!(credit.is_spent(start, 1), "it said nothing");
+        credit.note_bytes(10);
+        credit.charge(start, start, 50, 1);
         let mut now = start;
         for _ in 0..10_000 {
             assert!(!credit.is_spent(now, 1_000), "without a pause between them");
