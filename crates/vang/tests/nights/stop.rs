@@ -85,6 +85,8 @@ fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
     for _ in 0..2_000 {
         acks.recv_timeout(PATIENCE).unwrap();
     }
+    // It follows by now: a process that is still starting is told nothing.
+    tail.line();
     server.signal("TERM");
     assert!(server.wait().success(), "a stop that was asked for is no failure");
     drop(server);
