@@ -386,7 +386,7 @@ impl Room {
         self.members.contains(&who)
     }
 
-    /// Who is in the room now. Their number is known without a walk; those who have left cost no step.
+    /// The room's current members. Former members are not iterated; the length is known in constant time.
     pub fn members(&self) -> impl ExactSizeIterator<Item = AccountId> {
         self.members.iter().copied()
     }

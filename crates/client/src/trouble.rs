@@ -337,7 +337,7 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
             "the other side was gone before",
             "look at what it does: it closed or reset the connection at once",
         ),
-        // Without a number it is not the system's, but of whoever makes an address of a path.
+        // An error without an OS number comes from building the socket address, not from the kernel.
         (Kind::InvalidInput, Doing::Connect | Doing::Bind) if raw.is_none() => fixed(
             "address not possible",
             "the path of a Unix socket has at most 107 bytes",
