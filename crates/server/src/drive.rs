@@ -332,6 +332,7 @@ impl Talk {
     fn read(&mut self, slot: &Slot, turn: &mut Turn) -> io::Result<bool> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut session = slot.session.borrow_mut();
+            self.waits_for_memory = false;
             if !(session.wants_input() && self.wire.wants_input()) {
                 return Ok(false);
             }
