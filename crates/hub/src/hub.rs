@@ -149,6 +149,13 @@ enum Reading {
     },
 }
 
+/// What a followed room costs beside its events, bytes: an entry in the cursor and its heap, and one among the room's
+/// followers.
+const FOLLOWED_BYTES: usize = 96;
+
+/// What an event that was read from the disk costs beside its bytes: its place, and what the allocator needs.
+const SLICE_BYTES: usize = 64;
+
 impl Reading {
     /// Whose question it is.
     fn session(&self) -> SessionId {
@@ -438,6 +445,24 @@ impl Hub {
     /// Which journal this is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Bytes of memory that is held for a session alone: the rooms that it follows, and what was read from the disk for
+    /// it. It is given back when the session disconnects.
+    pub fn held_bytes(&self, id: SessionId) -> usize {
+        self.session(id).map_or(0, |session| {
+            let rooms = session.cursor.as_ref().map_or(0, |cursor| cursor.rooms.len()) * FOLLOWED_BYTES;
+            let cold = match &session.cold {
+                Cold::No | Cold::Reading => 0,
+                Cold::Ready { slices, .. } => slices.iter().map(|bytes| bytes.len() + SLICE_BYTES).sum(),
+            };
+            rooms + cold
+        })
+    }
+
+    /// The session that a read from the disk is for.
+    pub fn reader(&self, read: u64) -> Option<SessionId> {
+        self.reads.get(&read).map(Reading::session)
     }
 
     /// A session, as the operator may see it.

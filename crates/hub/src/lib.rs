@@ -10,6 +10,7 @@
 mod hub; // all of it together: inputs in, outputs out
 mod door; // who is this, may they ask; hashes, salts and names are made here, before the journal
 mod order; // what waits, what is being written, and what its senders are told
+mod queue; // what waits to be written, fair to all who wait
 mod clock; // the stamp, and clocks that jump
 mod encode; // an entry as the event that every reader of the room gets
 mod tail; // the hot end of each room, already encoded

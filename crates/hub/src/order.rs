@@ -15,9 +15,7 @@ use vang_proto::vang::Ticket;
 
 use crate::hub::SessionId;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
-
-/// Places that an empty queue keeps: what is needed again and again is not made anew each time.
-const QUEUE_KEPT: usize = 1_024;
+use crate::queue::{Queue, QueueFull};
 
 /// Who waits for what comes of a command.
 #[derive(Clone, Debug)]
@@ -51,10 +49,6 @@ pub(crate) struct Ordered {
     pub(crate) own: bool,
 }
 
-/// Too much waits to be written.
-#[derive(Debug)]
-pub(crate) struct QueueFull;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
@@ -74,9 +68,7 @@ pub(crate) struct Order {
     node: Node,
     counter: u64,
     phase: Phase,
-    queue: VecDeque<Waiting>,
-    queue_bytes: usize,
-    queue_max: usize,
+    queue: Queue<SessionId, Waiting>,
     in_flight: VecDeque<Ordered>,
 }
 
@@ -86,9 +78,7 @@ impl Order {
             node,
             counter: 0,
             phase: Phase::Idle,
-            queue: VecDeque::new(),
-            queue_bytes: 0,
-            queue_max: ORDER_QUEUE_BYTES_MAX,
+            queue: Queue::new(ORDER_QUEUE_BYTES_MAX),
             in_flight: VecDeque::new(),
         }
     }
@@ -99,23 +89,19 @@ impl Order {
 
     /// Sets how many bytes of commands may wait.
     pub(crate) fn set_queue_max(&mut self, bytes: usize) {
-        self.queue_max = bytes;
+        self.queue.set_max(bytes);
     }
 
-    /// Puts a command into the queue, if there is room.
-    pub(crate) fn push(&mut self, waiting: Waiting) -> Result<(), QueueFull> {
-        if self.queue_bytes + waiting.weight() > self.queue_max && !self.queue.is_empty() {
-            return Err(QueueFull);
-        }
-        self.queue_bytes += waiting.weight();
-        self.queue.push_back(waiting);
-        Ok(())
+    /// Puts a session's command into the queue, if there is room.
+    pub(crate) fn push(&mut self, command: Command, payload: Payload, asker: Asker) -> Result<(), QueueFull> {
+        let session = asker.session;
+        let waiting = Waiting { command, payload, asker: Some(asker) };
+        self.queue.push(session, waiting.weight(), waiting)
     }
 
     /// Puts one of the server's own commands before all others, whatever the queue holds.
     pub(crate) fn push_first(&mut self, waiting: Waiting) {
-        self.queue_bytes += waiting.weight();
-        self.queue.push_front(waiting);
+        self.queue.push_first(waiting.weight(), waiting);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -131,15 +117,14 @@ impl Order {
         debug_assert!(self.in_flight.is_empty(), "one batch at a time");
         let mut batch = Batch { drafts: Vec::new(), checkpoints };
         let mut bytes = 0;
-        let mut envelopes = Vec::with_capacity(self.queue.len().min(BATCH_ENTRIES_MAX) * ENVELOPE_BYTES);
-        let mut ends = Vec::with_capacity(self.queue.len().min(BATCH_ENTRIES_MAX));
-        while let Some(waiting) = self.queue.front() {
-            bytes += waiting.weight();
-            if !ends.is_empty() && (bytes > BATCH_BYTES_MAX || ends.len() == BATCH_ENTRIES_MAX) {
-                break;
-            }
-            let Some(waiting) = self.queue.pop_front() else { break };
-            self.queue_bytes -= waiting.weight();
+        let places = self.queue.next_len().min(BATCH_ENTRIES_MAX);
+        let mut envelopes = Vec::with_capacity(places * ENVELOPE_BYTES);
+        let mut ends = Vec::with_capacity(places);
+        while ends.len() < BATCH_ENTRIES_MAX {
+            // One that is too large comes alone.
+            let room = if ends.is_empty() { usize::MAX } else { BATCH_BYTES_MAX.saturating_sub(bytes) };
+            let Some((weight, waiting)) = self.queue.pop(room) else { break };
+            bytes += weight;
             self.counter += 1;
             let envelope = Envelope {
                 rules: Rules::NEWEST,
@@ -162,9 +147,7 @@ impl Order {
             batch.drafts.push(Draft { envelope: envelopes.slice(start..end), payload });
             start = end;
         }
-        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
-            self.queue = VecDeque::new();
-        }
+        self.queue.gather();
         self.phase = Phase::Writing;
         batch
     }
@@ -199,14 +182,11 @@ impl Order {
 
     /// Forgets the waiting commands of sessions; the server's own stay. Gives back who waited.
     pub(crate) fn drop_waiting(&mut self) -> Vec<Asker> {
-        let (own, others): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.queue).into_iter().partition(|waiting| waiting.asker.is_none());
-        self.queue_bytes = own.iter().map(Waiting::weight).sum();
-        self.queue = own;
-        others.into_iter().filter_map(|waiting| waiting.asker).collect()
+        let dropped = self.queue.take_unless(|waiting| waiting.asker.is_none());
+        dropped.into_iter().filter_map(|waiting| waiting.asker).collect()
     }
 
     pub(crate) fn queue_bytes(&self) -> usize {
-        self.queue_bytes
+        self.queue.bytes()
     }
 }

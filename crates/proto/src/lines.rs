@@ -44,6 +44,8 @@ pub struct Lines {
     line_max: usize,
     /// Typed and not yet translated.
     typed: BytesMut,
+    /// There are whole lines among it that cannot be translated yet.
+    is_blocked: bool,
     /// Inside a line that is too long: it is dropped up to its end.
     skips: bool,
     peer_ended: bool,
@@ -95,6 +97,7 @@ impl Lines {
         Lines {
             line_max,
             typed: BytesMut::new(),
+            is_blocked: false,
             skips: false,
             peer_ended: false,
             phase: Phase::Unnamed,
@@ -161,9 +164,22 @@ impl Lines {
         text
     }
 
-    /// Should the socket be read?
+    /// Should the socket be read? Not while a whole line waits.
     pub fn wants_input(&self) -> bool {
-        self.phase != Phase::Over && !self.peer_ended && self.typed.len() < TYPED_BYTES_MAX
+        let has_room = !self.is_blocked && self.typed.len() < TYPED_BYTES_MAX;
+        self.phase != Phase::Over && !self.peer_ended && has_room
+    }
+
+    /// Bytes of memory that it holds: what was typed and is not translated, what was asked and is not answered, lines
+    /// that wait to be written.
+    pub fn held_bytes(&self) -> usize {
+        let told = self.asked.iter().map(|asked| match asked {
+            Asked::Told(line) => line.len(),
+            Asked::Who { room } => room.len(),
+            Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms => 0,
+        });
+        let asked = told.map(|len| len + size_of::<Asked>()).sum::<usize>();
+        self.typed.len() + self.native.len() + self.text.len() + self.frames.held_bytes() + asked
     }
 
     /// Should the connection end, when the lines polled are written?
@@ -185,6 +201,7 @@ impl Lines {
             self.take(line);
             self.tell();
         }
+        self.is_blocked = !self.takes_lines() && self.typed.contains(&b'\n');
         if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() {
             self.phase = Phase::Over;
         }

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use vang_hub::Peer;
 use vang_proto::kind::{self, Kind};
 use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX};
-use vang_proto::vang::{Code, ErrorReply, ServerSession, Step};
+use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Step, Ticket};
 
 use crate::door::Door;
 use crate::limits::Limits;
@@ -102,19 +102,27 @@ impl Connection {
                 _ => (Door::Native, Wire::native(socket), refused),
             };
             let about = About { door, tls: wire.socket.is_tls(), from };
-            let talk = Talk { house, wire, peer, own, about, waits_for_memory: false };
+            let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
         let Connection { house, socket, from, peer, own, refused } = self;
         let refused = refused.map(|error| error.detail);
-        let asker =
-            http::Asker { house: house.clone(), from, peer, own: own.clone(), tls: socket.is_tls(), refused };
+        let credit = socket.credit().clone();
+        let asker = http::Asker {
+            house: house.clone(),
+            from,
+            peer,
+            own: own.clone(),
+            credit,
+            tls: socket.is_tls(),
+            refused,
+        };
         let served = Box::pin(http::serve(socket, &first[..len], asker)).await;
         let Some((socket, rest, peer)) = served else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let ping_after_ms = house.limits.borrow().ping_after_ms();
         let wire = Wire::web_socket(socket, ping_after_ms, steady_now());
-        let talk = Talk { house, wire, peer, own, about, waits_for_memory: false };
+        let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
         // A copy: the bytes stand in a buffer of HTTP's, which is large.
         let first = rest.to_vec();
         drop(rest);
@@ -178,6 +186,22 @@ impl Connection {
     }
 }
 
+/// What a request may cost on this thread beside its bytes, µs; 0: no more than a short turn.
+pub(crate) fn work_us(action: &Action) -> u64 {
+    match action {
+        Action::Ping | Action::Hello | Action::Send { .. } | Action::Status => 0,
+        // As many as are listed cost 1 ms.
+        Action::Rooms | Action::Who { .. } => 500,
+        Action::Follow { rooms, .. } => 20 + rooms.len() as u64,
+        Action::History { .. }
+        | Action::Find { .. }
+        | Action::Create { .. }
+        | Action::Join { .. }
+        | Action::Leave { .. }
+        | Action::AddAccount { .. } => 20,
+    }
+}
+
 /// Lines are typed on this machine; from elsewhere where the operator wants it, and never without TLS.
 fn no_lines(peer: Peer, reach: Reach) -> Option<ErrorReply> {
     let detail = match (peer, reach) {
@@ -201,6 +225,8 @@ struct Talk {
     about: About,
     /// It is not read: the memory for clients is used up.
     waits_for_memory: bool,
+    /// A request that costs more than there is credit for: it waits for the next turn.
+    asked: Option<(Ticket, Request)>,
 }
 
 impl Talk {
@@ -247,7 +273,7 @@ impl Talk {
 
     async fn turn(&mut self, slot: &Slot) -> io::Result<()> {
         let mut pulled = Vec::new();
-        let mut turn = self.house.turns.begin();
+        let mut turn = self.house.turns.begin_first();
         loop {
             slot.session.borrow_mut().handle_time(steady_now());
             self.wire.ping(&slot.session.borrow(), steady_now());
@@ -279,6 +305,8 @@ impl Talk {
                 }
                 turn.note_unit();
                 if self.wire.has_output(&session) {
+                    // Something was asked, and here is the answer.
+                    self.wire.socket.credit().note_asked();
                     blocked = !self.wire.write(&mut session, steady_now())?;
                     if blocked {
                         break asked && turn.is_over();
@@ -294,6 +322,7 @@ impl Talk {
                     break true;
                 }
             };
+            slot.beside.set(self.wire.held_bytes());
             self.house.pump.note_held(slot);
             if is_cut {
                 yield_turn().await;
@@ -360,16 +389,27 @@ impl Talk {
     }
 
     /// Hands the session's requests to the hub, while the turn lasts. `true`: there was one.
-    fn ask(&self, slot: &Slot, turn: &mut Turn) -> bool {
+    fn ask(&mut self, slot: &Slot, turn: &mut Turn) -> bool {
         let mut any = false;
         while !turn.is_over() {
             let mut session = slot.session.borrow_mut();
-            let request = session.poll_request(steady_now());
+            let request = self.asked.take().or_else(|| session.poll_request(steady_now()));
             let has_more = session.wants_poll();
             drop(session);
             turn.note_unit();
             match request {
-                Some((ticket, request)) => self.house.pump.request(slot, ticket, request),
+                Some((ticket, request)) => {
+                    let work_us = work_us(&request.action);
+                    if work_us > 0 {
+                        if !self.house.turns.may_begin(self.wire.socket.credit(), work_us) {
+                            self.asked = Some((ticket, request));
+                            turn.end();
+                            return true;
+                        }
+                        turn.note_work();
+                    }
+                    self.house.pump.request(slot, ticket, request);
+                }
                 // It answered many by itself.
                 None if has_more => turn.note_units(ANSWERED_AT_ONCE),
                 None => return any,

@@ -26,7 +26,7 @@ use vang_view::{
 };
 
 use crate::jobs::{Asking, Question};
-use crate::threads::{ASKER_WAITS, Answer, Progress, VIEW_WAIT, spawn};
+use crate::threads::{ASKER_WAITS, Answer, Progress, READERS_NICENESS, VIEW_WAIT, spawn, stand_back};
 
 /// Between two transactions while nobody asks: what comes meanwhile is taken at once.
 const GATHER: Duration = Duration::from_millis(100);
@@ -66,9 +66,7 @@ pub(crate) fn indexer(
     spawn("indexer", answers, move || {
         // A start is not shared with anything that can wait.
         reached.wait_until_serving();
-        // Linux takes 0 for the calling thread. Without the right to it nothing is lost but politeness.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::process::setpriority_process(None, NICENESS);
+        stand_back(NICENESS);
         let mut indexer = Indexer { paths, tables, reached, open: None, failing: false, catching_up: None };
         while !indexer.tables.is_ending() {
             if let Err(error) = indexer.work() {
@@ -206,6 +204,7 @@ pub(crate) fn finder(
     let watch = answers.clone();
     let mut finder = Finder { paths, open: None, tables, told, reached, time_ms };
     let work = move || {
+        stand_back(READERS_NICENESS);
         queue.work(&answers, |question| finder.answer(question));
     };
     (asking, spawn("finder", watch, work))

@@ -52,6 +52,9 @@ impl Address {
     }
 }
 
+/// Answers that may wait until the pump takes them: one may be a page of 256 KiB, and readers may be faster than it.
+const ANSWERS_WAITING_MAX: usize = 8;
+
 /// Jobs `J` of sessions `S` at addresses `A`.
 ///
 /// `pop` and `charge` cost steps in proportion to the logarithm of the number of addresses; `push` and `cancel` also to
@@ -245,6 +248,42 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     waits_max: Duration,
+    waiting: Arc<Waiting>,
+}
+
+/// Answers that were given and not taken.
+#[derive(Debug, Default)]
+struct Waiting {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+/// Of an answer that waits; dropped when it was taken.
+#[derive(Debug)]
+pub(crate) struct Receipt(Arc<Waiting>);
+
+impl Waiting {
+    fn count(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For one more answer.
+    fn receipt(self: &Arc<Waiting>) -> Receipt {
+        *self.count() += 1;
+        Receipt(self.clone())
+    }
+
+    fn wait_for_room(&self) {
+        let is_full = |count: &mut usize| *count >= ANSWERS_WAITING_MAX;
+        drop(self.changed.wait_while(self.count(), is_full).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        *self.0.count() -= 1;
+        self.0.changed.notify_one();
+    }
 }
 
 struct State {
@@ -280,7 +319,8 @@ impl Asking {
             halved: Instant::now(),
             ended: false,
         };
-        let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new(), waits_max });
+        let changed = Condvar::new();
+        let queue = Arc::new(Queue { state: Mutex::new(state), changed, waits_max, waiting: Arc::default() });
         (Asking(queue.clone()), queue)
     }
 
@@ -327,9 +367,11 @@ impl Queue {
             let is_late = !question.job.is_owed() && question.came.elapsed() >= self.waits_max;
             let answered = if is_late { Err(ReadFault::Full) } else { answer(&question) };
             self.done(&question);
-            if answers.send(Answer::Read(question.job.id, answered)).is_err() {
+            let receipt = self.waiting.receipt();
+            if answers.send(Answer::Read(question.job.id, answered, receipt)).is_err() {
                 break;
             }
+            self.waiting.wait_for_room();
         }
     }
 
@@ -517,7 +559,7 @@ mod tests {
             Err(ReadFault::ViewBehind)
         });
         let mut answered = Vec::new();
-        while let Ok(Answer::Read(id, _)) = answers.try_recv() {
+        while let Ok(Answer::Read(id, ..)) = answers.try_recv() {
             answered.push(id);
         }
         (run, answered)
@@ -544,6 +586,26 @@ mod tests {
     }
 
     #[test]
+    fn readers_wait_until_their_answers_are_taken() {
+        let [ada, _] = sessions();
+        let (asking, queue) = Asking::new(100, Duration::MAX);
+        for id in 0..20 {
+            assert_eq!(asking.push(&From::Unix, job(id, ada)), None);
+        }
+        let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
+        let worker = queue.clone();
+        let worker = std::thread::spawn(move || worker.work(&sender, |_| Err(ReadFault::ViewBehind)));
+        for _ in 0..20 {
+            let answer = answers.blocking_recv().unwrap();
+            assert!(*queue.waiting.count() <= ANSWERS_WAITING_MAX);
+            drop(answer);
+        }
+        drop(asking);
+        worker.join().unwrap();
+        assert_eq!(*queue.waiting.count(), 0);
+    }
+
+    #[test]
     fn what_waited_too_long_is_not_run_but_answered() {
         let [ada, bob] = sessions();
         let (asking, queue) = Asking::new(100, Duration::ZERO);
@@ -562,7 +624,7 @@ mod tests {
             asking = None;
             Err(ReadFault::ViewBehind)
         });
-        while let Ok(Answer::Read(id, answer)) = answers.try_recv() {
+        while let Ok(Answer::Read(id, answer, _)) = answers.try_recv() {
             told.push((id, answer));
         }
         assert_eq!(run, [3]);

@@ -9,6 +9,7 @@ mod listen; // sockets in: TCP, Unix, the operator's
 mod tls; // the server's key and certificate
 mod socket; // a connection's socket, whatever its family, with or without TLS
 mod turns; // whose turn it is: nobody takes the thread's time from the others
+mod opening; // connections that have not asked anything yet make room for others
 mod memory; // one budget for what clients make the server hold
 mod quota; // how much one account, guest or address may ask
 mod door; // by which door somebody came: what is counted and shown apart

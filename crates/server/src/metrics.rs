@@ -77,7 +77,11 @@ impl Collector for Scrape {
             "Bytes of memory that clients make the server hold",
             snapshot.held_bytes,
         )?;
-        out.gauge("vang_held_bytes_max", "How many those may be (limit memory)", snapshot.memory_max)?;
+        out.gauge(
+            "vang_held_bytes_max",
+            "How many those may be: half of the limit memory",
+            snapshot.memory_max,
+        )?;
         out.gauge("vang_tail_bytes", "Bytes of recent messages in memory", hub.tail_bytes as u64)?;
         let buckets: Vec<(f64, u64)> = BUCKETS.into_iter().zip(snapshot.appends.buckets).collect();
         let appends = out.0.encode_descriptor(

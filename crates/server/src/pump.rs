@@ -36,8 +36,18 @@ use crate::{machine, metrics};
 /// Entries that the tables may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
 
-/// What a connection takes that holds nothing, at the most, about: 16 KiB, as one with TLS or HTTP does.
-const CONNECTION_BYTES: u64 = 16 << 10;
+/// What a connection takes that holds nothing, about: 8 KiB.
+const CONNECTION_BYTES: u64 = 8 << 10;
+
+/// What clients make the server hold is counted up to one part in so many of the limit `memory`: what the allocator
+/// keeps for the next, and what is under way between threads, take as much again.
+const COUNTED_SHARE: u64 = 2;
+
+/// Who holds less than this is read also when the memory is used up: 4 KiB, a request and its reply.
+const LITTLE_BYTES: usize = 4 << 10;
+
+/// Connections that hold nothing have one part in so many of it, whatever the others hold.
+const CONNECTIONS_SHARE: u64 = 2;
 
 /// How long a client is not read that was refused more rooms or joins, ms: it may go on talking.
 const REFUSED_PAUSE_MS: u64 = 100;
@@ -45,9 +55,9 @@ const REFUSED_PAUSE_MS: u64 = 100;
 /// After how long a client whose data there is no memory for may try again, ms.
 const SHED_RETRY_MS: u64 = 1_000;
 
-/// The ends of rooms have one part in so many of the memory budget, and what waits to be written one in so many.
+/// The ends of rooms have one part in so many of what is counted, and what waits to be written one in so many.
 const TAILS_SHARE: u64 = 4;
-const QUEUE_SHARE: u64 = 8;
+const QUEUE_SHARE: u64 = 16;
 
 /// What is known of a connection beside what it says.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +76,10 @@ pub(crate) struct Slot {
     own: Rc<Buckets>,
     /// What was counted of the memory that it holds, bytes.
     held: Cell<usize>,
-    /// What HTTP has still to write of an event, and how many bytes it has taken out of the session for the next.
+    /// What HTTP has still to write of an event.
     pub(crate) text: RefCell<Bytes>,
-    pub(crate) read: Cell<usize>,
+    /// Bytes that stand between the socket and the session.
+    pub(crate) beside: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     rings: Cell<Rings>,
@@ -163,7 +174,7 @@ impl Pump {
             own,
             held: Cell::new(0),
             text: RefCell::default(),
-            read: Cell::new(0),
+            beside: Cell::new(0),
             waker: RefCell::default(),
             woken: Cell::new(false),
             rings: Cell::new(None),
@@ -233,7 +244,7 @@ impl Pump {
     }
 
     fn set_limits(&self, limits: &Limits) {
-        let budget = limits.memory_bytes();
+        let budget = limits.memory_bytes() / COUNTED_SHARE;
         self.memory.set_max(budget);
         self.quotas.set(limits.rates());
         self.threads.find_ms.store(limits.find_ms(), Ordering::Relaxed);
@@ -269,21 +280,22 @@ impl Pump {
         }
     }
 
-    /// What is in memory for clients beside what their sessions hold: tails and the order's queue; bytes.
+    /// What is in memory for clients beside what their sessions hold: tails, the order's queue, and the bare connections;
+    /// bytes.
     fn held_beside(&self) -> u64 {
         let stats = self.hub.borrow().stats();
-        (stats.tail_bytes + stats.queue_bytes) as u64
+        let connections = self.slots.borrow().len() as u64 * CONNECTION_BYTES;
+        (stats.tail_bytes + stats.queue_bytes) as u64 + connections
     }
 
-    /// Is there memory for one more connection beside so many? A quarter of it is kept for those who are in.
+    /// Is there memory for one more connection beside so many? What others hold does not matter: they give it up.
     pub(crate) fn may_admit(&self, open: usize) -> bool {
-        let bare = open as u64 * CONNECTION_BYTES + self.memory.max() / 4;
-        !self.memory.is_full(self.held_beside() + bare)
+        (open as u64 + 1) * CONNECTION_BYTES <= self.memory.max() / CONNECTIONS_SHARE
     }
 
-    /// May this connection be read, as far as memory goes?
+    /// May this connection be read, as far as memory goes? Who holds little may: whoever holds most makes room for it.
     pub(crate) fn has_memory(&self, slot: &Slot) -> bool {
-        !self.is_full() || self.is_operator(slot.id)
+        slot.held.get() < LITTLE_BYTES || !self.is_full() || self.is_operator(slot.id)
     }
 
     /// Is the memory for clients used up?
@@ -294,16 +306,23 @@ impl Pump {
     /// Counts what a session holds now, and what stands beside it for HTTP; no session may be borrowed. Where that is
     /// more than there is, whoever holds most gives it up.
     pub(crate) fn note_held(&self, slot: &Slot) {
-        let held = slot.session.borrow().held_bytes() + slot.text.borrow().len() + slot.read.get();
+        let in_hub = self.hub.borrow().held_bytes(slot.id);
+        let held = slot.session.borrow().held_bytes() + slot.text.borrow().len() + slot.beside.get() + in_hub;
         self.set_held(slot, held);
         if held == 0 {
             return;
         }
         let beside = self.held_beside();
-        if held > STRANGER_BYTES && self.memory.is_scarce(beside) && self.is_stranger(slot.id) {
+        if held > STRANGER_BYTES + LITTLE_BYTES && self.memory.is_scarce(beside) && self.is_stranger(slot.id)
+        {
             self.shed(slot, "this server's memory for clients who have not signed in is used up");
         }
-        while self.memory.is_full(self.held_beside()) {
+        self.shed_beyond();
+    }
+
+    /// While more is held than there is, whoever holds most gives it up.
+    fn shed_beyond(&self) {
+        while self.is_full() {
             let Some(largest) = self.memory.largest() else { break };
             let Some(slot) = self.slots.borrow().get(&largest).cloned() else { break };
             if !self.shed(
@@ -334,7 +353,7 @@ impl Pump {
         let held = {
             let mut session = slot.session.borrow_mut();
             session.shed(steady_now(), &error);
-            session.held_bytes() + slot.read.get()
+            session.held_bytes() + slot.beside.get()
         };
         self.watch.shed.add(1);
         self.set_held(slot, held);
@@ -468,9 +487,14 @@ impl Pump {
             };
             match output {
                 Output::Reply { session, ticket, bytes } => {
-                    if let Some(slot) = self.slots.borrow().get(&session) {
+                    let slot = self.slots.borrow().get(&session).cloned();
+                    if let Some(slot) = slot {
+                        // Counted from now on: its own turn may be far away.
+                        let held = slot.held.get() + bytes.len();
                         slot.session.borrow_mut().reply(steady_now(), ticket, bytes);
+                        self.set_held(&slot, held);
                         slot.wake();
+                        self.shed_beyond();
                     }
                 }
                 Output::Pause { session, ms } => {
@@ -501,6 +525,8 @@ impl Pump {
                         _ => &self.threads.reads,
                     };
                     let refused = match from {
+                        // Its reply would have to be given up.
+                        Some(_) if self.is_full() => Some(job),
                         Some(from) => queue.push(&from, job),
                         // Its session is gone already.
                         None => Some(job),
@@ -534,7 +560,15 @@ impl Pump {
                 let _ = self.decide(|hub| hub.settled(now(), settled));
             }
             Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
-            Answer::Read(id, answer) => self.hub.borrow_mut().answer_read(id, answer),
+            Answer::Read(id, answer, _receipt) => {
+                let session = self.hub.borrow().reader(id);
+                self.hub.borrow_mut().answer_read(id, answer);
+                self.perform();
+                let slot = session.and_then(|session| self.slots.borrow().get(&session).cloned());
+                if let Some(slot) = slot {
+                    self.note_held(&slot);
+                }
+            }
             Answer::Ended(thread) => {
                 tracing::error!(thread, "a thread of the server ended");
                 self.ended.set(Some(thread));

@@ -25,6 +25,7 @@ use crate::http::{Authority, Names};
 use crate::indexer;
 use crate::limits::Limits;
 use crate::listen::{From, ListenAddr, ListenError, Listener, open_unix};
+use crate::opening::Opening;
 use crate::pump::{Pump, Threads, now, steady_now};
 use crate::socket::{Socket, Stream};
 use crate::start::{self, StartError};
@@ -81,7 +82,7 @@ impl Config {
         Config {
             listen: Vec::new(),
             data,
-            backlog: 1_024,
+            backlog: 4_096,
             limits: Limits::default(),
             confirm_time: false,
             tls: None,
@@ -235,6 +236,7 @@ struct Shared {
     house: Rc<House>,
     connections_max: Cell<usize>,
     counts: RefCell<Counts>,
+    opening: Opening,
 }
 
 #[derive(Default)]
@@ -330,6 +332,7 @@ impl Server {
                 }),
                 connections_max: Cell::new(connections_max),
                 counts: RefCell::default(),
+                opening: Opening::default(),
             }),
             listeners,
             changer: Changer(changer),
@@ -594,6 +597,9 @@ fn refuse_trust(trust: Trust, mut places: impl Iterator<Item = (String, bool)>) 
 
 async fn accept(listener: Listener, door: Door, shared: Rc<Shared>) {
     loop {
+        if door == Door::Everybody {
+            shared.house.turns.have_room().await;
+        }
         match listener.accept().await {
             Ok((stream, from)) => admit(stream, from, door, &shared),
             Err(error) => {
@@ -613,11 +619,11 @@ fn admit(stream: Stream, from: From, door: Door, shared: &Rc<Shared>) {
     let refused = if door == Door::Operator {
         // Whoever looks after a full server must get in.
         None
-    } else if counts.all >= shared.connections_max.get() {
+    } else if counts.all >= shared.connections_max.get() && !shared.opening.end_oldest() {
         Some(too_many("this server", shared.connections_max.get() as u64))
     } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
         Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
-    } else if !shared.house.pump.may_admit(counts.all) {
+    } else if !shared.house.pump.may_admit(counts.all) && !shared.opening.end_oldest() {
         let detail = "this server's memory for clients is used up (limit memory); try again";
         Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
     } else if let Some(ip) = counted
@@ -647,6 +653,8 @@ fn admit(stream: Stream, from: From, door: Door, shared: &Rc<Shared>) {
         (Door::Everybody, true) => Peer::Local,
         (Door::Everybody, false) => Peer::RemotePlain,
     };
+    let open = counts.all;
+    drop(counts);
     let credit = Rc::new(Credit::new(Instant::now()));
     let socket = Socket::new(stream, credit.clone());
     let (house, own) = (shared.house.clone(), Rc::default());
@@ -656,7 +664,10 @@ fn admit(stream: Stream, from: From, door: Door, shared: &Rc<Shared>) {
         connection.run().await;
         drop(counted);
     };
-    tokio::task::spawn_local(Fair::new(shared.house.turns.clone(), credit, run));
+    let task = tokio::task::spawn_local(Fair::new(shared.house.turns.clone(), credit.clone(), run));
+    if matches!(place, Place::Taken(_)) && door == Door::Everybody {
+        shared.opening.push(credit, task.abort_handle(), open);
+    }
 }
 
 fn too_many(whose: &str, limit: u64) -> ErrorReply {

@@ -28,8 +28,19 @@ const NOTSENT_LOWAT_BYTES: u32 = 16 << 10;
 /// Encrypted bytes that may wait for the kernel: two TLS records. What is not encrypted yet is shared.
 const TLS_WAITING_BYTES_MAX: usize = 32 << 10;
 
-/// Reads of encrypted bytes in a row, each of 4 KiB at the most: a record may hold a single byte of what was sent.
+/// Reads of encrypted bytes in a row, each of 4 KiB at the most: a record may hold a single byte of what was sent. A
+/// first message of a handshake is shorter than one.
 const TLS_READS_AT_ONCE: usize = 16;
+const TLS_HANDSHAKE_READS_AT_ONCE: usize = 2;
+
+/// Bytes of a handshake from the peer: 16 KiB. With the longest keys it has two. Until it is over they are kept.
+const TLS_HANDSHAKE_BYTES_MAX: usize = 16 << 10;
+
+/// What TLS holds for a connection, about, bytes: a record that is read, its keys.
+const TLS_BYTES: usize = 16 << 10;
+
+/// What TLS reads at once of a socket, bytes.
+const TLS_READ_BYTES: usize = 4 << 10;
 
 /// Silence after which the kernel asks whether the peer's host is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -90,7 +101,7 @@ struct Raw<'a>(&'a Stream, &'a Credit);
 
 impl Read for Raw<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer).inspect(|&n| self.1.note_bytes(n))
+        self.0.try_read(buffer).inspect(|&n| self.1.note_read(n))
     }
 }
 
@@ -100,7 +111,7 @@ impl Write for Raw<'_> {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write(slices).inspect(|&n| self.1.note_bytes(n))
+        self.0.try_write(slices).inspect(|&n| self.1.note_written(n))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -139,8 +150,9 @@ impl Socket {
 
     /// Turns the handshake until both sides agree; gives the protocol that the client asked for by ALPN.
     pub(crate) async fn shake_hands(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut left = TLS_HANDSHAKE_BYTES_MAX;
         std::future::poll_fn(|cx| {
-            for _ in 0..TLS_READS_AT_ONCE {
+            for _ in 0..TLS_HANDSHAKE_READS_AT_ONCE {
                 let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
                 let processed = tls.process_new_packets();
                 // Also when it failed: the peer is told why.
@@ -156,7 +168,10 @@ impl Socket {
                 }
                 match tls.read_tls(&mut Raw(&self.stream, &self.credit)) {
                     Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                    Ok(_) => {}
+                    Ok(read) if read > left => {
+                        return Poll::Ready(Err(io::Error::other("a TLS handshake of more than 16 KiB")));
+                    }
+                    Ok(read) => left -= read,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         ready!(self.poll_read_ready(cx))?;
                     }
@@ -171,6 +186,16 @@ impl Socket {
         Ok(self.tls.as_ref().and_then(|tls| tls.alpn_protocol()).map(<[u8]>::to_vec))
     }
 
+    /// The time that it may still use.
+    pub(crate) fn credit(&self) -> &Rc<Credit> {
+        &self.credit
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        if self.tls.is_some() { TLS_BYTES } else { 0 }
+    }
+
     /// Is TLS around it?
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
@@ -182,7 +207,9 @@ impl Socket {
         let Some(tls) = &mut self.tls else { return Raw(&self.stream, &self.credit).read(buffer) };
         let mut read = 0;
         self.has_more = false;
-        for _ in 0..TLS_READS_AT_ONCE {
+        // Two for a whole record, and one for each 4 KiB that there is room for.
+        let reads = (2 + buffer.len().div_ceil(TLS_READ_BYTES)).min(TLS_READS_AT_ONCE);
+        for _ in 0..reads {
             match tls.reader().read(&mut buffer[read..]) {
                 Ok(0) => {
                     self.has_more = read > 0;

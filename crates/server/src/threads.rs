@@ -18,10 +18,13 @@ use vang_journal::{
 };
 use vang_view::{RoomEvent, View, ViewError, ViewReader};
 
-use crate::jobs::Asking;
+use crate::jobs::{Asking, Receipt};
 
 /// Readers: enough that one slow question does not hold up the next.
 const READERS: usize = 3;
+
+/// How much readers stand back, as `nice` counts: what is asked never keeps what is said from the disk.
+pub(crate) const READERS_NICENESS: i32 = 5;
 
 /// Questions that may wait for the readers: each has its reply of at most 256 KiB still before it. More are answered
 /// `busy`, those of the address that has most waiting first.
@@ -73,7 +76,7 @@ pub(crate) enum Answer {
     Settled(Result<Settled, Fault>),
     /// The journal, which had failed, was tried by its own thread.
     Probed(Result<(), Fault>),
-    Read(u64, Result<ReadAnswer, ReadFault>),
+    Read(u64, Result<ReadAnswer, ReadFault>, Receipt),
     /// This thread ended in a panic, which is a defect: without it nothing goes on.
     Ended(&'static str),
 }
@@ -476,6 +479,7 @@ pub(crate) fn readers(
             let files = (journal.clone(), view.clone());
             let mut disk = Disk { files, open: None, tables: tables.clone(), progress };
             spawn("reader", answers.clone(), move || {
+                stand_back(READERS_NICENESS);
                 // Before anybody asks: who reads reads on when the files are moved away.
                 disk.open = connect(&disk.files).ok();
                 queue.work(&answers, |question| disk.answer(&question.job));
@@ -682,6 +686,13 @@ impl From<ViewError> for Trouble {
     fn from(error: ViewError) -> Trouble {
         Trouble::Tables(error)
     }
+}
+
+/// Lets the other threads go before the calling one, as nice(1) says.
+pub(crate) fn stand_back(niceness: i32) {
+    // Linux takes 0 for the calling thread. Without the right to it nothing is lost but politeness.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, niceness);
 }
 
 pub(crate) fn spawn(

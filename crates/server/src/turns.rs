@@ -42,17 +42,23 @@ const DEBT_US: i64 = -50_000;
 const CREDIT_SHARE: u64 = 100;
 const CREDIT_SHARE_OF_ALL: u64 = 5;
 
-/// What one poll may be charged beside its bytes, µs, and what a byte may, in ns. Time in which the system gave the
-/// processor to another process is nobody's fault; what was really done is bounded by this. A short request and its
-/// reply are below the shortest turn, however often they are interrupted.
+/// What one poll may be charged beside its bytes, µs, and what a byte that was read or written may, in ns. Time in which
+/// the system gave the processor to another process is nobody's fault; what was really done is bounded by this. A short
+/// request and its reply are below the shortest turn, however often they are interrupted, and so is a delivery.
 const CHARGE_US: i64 = 25;
-const CHARGE_PER_BYTE_NS: i64 = 100;
+const CHARGE_PER_READ_NS: i64 = 100;
+const CHARGE_PER_WRITTEN_NS: i64 = 20;
 
-/// What a byte is charged at least, in ns: what it costs when it is looked at, which may be in the next turn.
-const COST_PER_BYTE_NS: i64 = 10;
+/// What a byte that was read is charged at least, in ns: what it costs when it is looked at, which may be in the next
+/// turn. A byte that was written has cost what it costs: those of a room are written as they are.
+const COST_PER_READ_NS: i64 = 10;
 
 /// So many new connections have their first turn for one turn of a busy one, while there are both.
 const NEW_FOR_ONE_BUSY: u64 = 3;
+
+/// So many new connections may wait for their first turn before no more are accepted: the others wait in the system's
+/// queue, where they hold no memory.
+const NEW_WAITING_MAX: usize = 256;
 
 /// Turns of the busy queue that may begin at once, when they are short.
 const TURNS_AT_ONCE: u64 = 16;
@@ -63,9 +69,16 @@ pub(crate) struct Credit {
     left_us: Cell<i64>,
     counted: Cell<Instant>,
     /// Bytes that went in and out since the last charge.
-    bytes: Cell<usize>,
+    read: Cell<usize>,
+    written: Cell<usize>,
     /// Nothing of it was handled yet.
     is_new: Cell<bool>,
+    /// It has asked something, and was answered.
+    has_asked: Cell<bool>,
+    /// What it does next waits for its turn among the busy ones.
+    is_deferred: Cell<bool>,
+    /// What was done for it beside its bytes may have cost so much, µs.
+    work_us: Cell<u64>,
     /// The period in which it was last counted as active.
     period: Cell<u64>,
 }
@@ -75,15 +88,33 @@ impl Credit {
         Credit {
             left_us: Cell::new(0),
             counted: Cell::new(now),
-            bytes: Cell::new(0),
+            read: Cell::new(0),
+            written: Cell::new(0),
             is_new: Cell::new(true),
+            has_asked: Cell::new(false),
+            is_deferred: Cell::new(false),
+            work_us: Cell::new(0),
             period: Cell::new(0),
         }
     }
 
-    /// Bytes that the connection read or wrote.
-    pub(crate) fn note_bytes(&self, n: usize) {
-        self.bytes.set(self.bytes.get() + n);
+    /// It has asked something whole.
+    pub(crate) fn note_asked(&self) {
+        self.has_asked.set(true);
+    }
+
+    pub(crate) fn has_asked(&self) -> bool {
+        self.has_asked.get()
+    }
+
+    /// Bytes that came from the connection's peer.
+    pub(crate) fn note_read(&self, n: usize) {
+        self.read.set(self.read.get() + n);
+    }
+
+    /// Bytes that the system took for the peer.
+    pub(crate) fn note_written(&self, n: usize) {
+        self.written.set(self.written.get() + n);
     }
 
     fn grown(&self, now: Instant, active: u64) -> i64 {
@@ -93,17 +124,19 @@ impl Credit {
 
     fn is_spent(&self, now: Instant, active: u64) -> bool {
         let left = self.left_us.get();
-        self.is_new.get() || left <= 0 && left + self.grown(now, active) <= 0
+        self.is_new.get() || self.is_deferred.get() || left <= 0 && left + self.grown(now, active) <= 0
     }
 
-    /// Charges a poll in which `allowance` was free, µs; answers how much it cost, in µs.
+    /// Charges a poll in which `allowance` was free, µs; answers how much was charged, in µs.
     fn charge(&self, began: Instant, now: Instant, allowance: u64, active: u64) -> u64 {
-        let bytes = self.bytes.take() as i64;
-        if bytes > 0 {
+        let (read, written) = (self.read.take() as i64, self.written.take() as i64);
+        if read + written > 0 {
             self.is_new.set(false);
         }
-        let least = bytes.saturating_mul(COST_PER_BYTE_NS) / 1_000;
-        let most = CHARGE_US + bytes.saturating_mul(CHARGE_PER_BYTE_NS) / 1_000;
+        let least = read.saturating_mul(COST_PER_READ_NS) / 1_000;
+        let most = CHARGE_US
+            + self.work_us.take() as i64
+            + (read * CHARGE_PER_READ_NS + written * CHARGE_PER_WRITTEN_NS) / 1_000;
         let used = (now.saturating_duration_since(began).as_micros() as i64).clamp(least, most);
         let allowance = allowance as i64;
         let left = (self.left_us.get() + self.grown(began, active) + allowance).min(2 * allowance);
@@ -141,6 +174,10 @@ impl Queue {
     fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }
+
+    fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
 }
 
 /// A place in one of the two queues.
@@ -158,6 +195,11 @@ pub(crate) struct Turns {
     /// How many were called.
     called: Cell<u64>,
     keeper: RefCell<Option<Waker>>,
+    /// Who accepts connections, and waits until there are fewer new ones.
+    accepting: RefCell<Vec<Waker>>,
+    /// When the connection that is polled now was, and whether it was called from the busy queue.
+    polled: Cell<Option<Instant>>,
+    is_called: Cell<bool>,
     /// What a turn cost lately, µs.
     usual_us: Cell<u64>,
     /// How many were polled in this period of time, and in the one before.
@@ -189,7 +231,23 @@ impl Turns {
     fn call(&self) -> bool {
         self.called.set(self.called.get() + 1);
         let is_new = !self.called.get().is_multiple_of(NEW_FOR_ONE_BUSY + 1);
-        self.queue(is_new).call() || self.queue(!is_new).call()
+        let called = self.queue(is_new).call() || self.queue(!is_new).call();
+        if self.new.len() <= NEW_WAITING_MAX / 2 {
+            self.accepting.borrow_mut().drain(..).for_each(Waker::wake);
+        }
+        called
+    }
+
+    /// Ends when there is room for one more new connection.
+    pub(crate) async fn have_room(&self) {
+        poll_fn(|cx| {
+            if self.new.len() < NEW_WAITING_MAX {
+                return Poll::Ready(());
+            }
+            self.accepting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn note(&self, used_us: u64) {
@@ -225,12 +283,42 @@ impl Turns {
         (ROUND_US / self.active()).clamp(TURN_US_MIN, TURN_US_MAX)
     }
 
+    /// May something be done now that costs so much, µs? `false`: the connection gives its turn up, and asks again in the
+    /// next, which comes from the busy queue. Who has credit for it does it at once.
+    pub(crate) fn may_begin(&self, credit: &Credit, work_us: u64) -> bool {
+        if self.is_called.replace(false) || credit.left_us.get() >= work_us as i64 {
+            credit.work_us.set(credit.work_us.get() + work_us);
+            return true;
+        }
+        credit.is_deferred.set(true);
+        false
+    }
+
+    /// Is the time of the turn that is under way over?
+    pub(crate) fn is_over(&self) -> bool {
+        self.polled.get().is_some_and(|began| began.elapsed().as_micros() as u64 >= self.turn_us())
+    }
+
+    /// When the turn that is under way began.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.polled.get()
+    }
+
     /// A connection's turn begins.
     pub(crate) fn begin(&self) -> Turn {
-        let limit_us = self.turn_us();
+        self.turn_of(self.turn_us())
+    }
+
+    /// A connection's first turn begins: the shortest, since a thousand may come at once.
+    pub(crate) fn begin_first(&self) -> Turn {
+        self.turn_of(TURN_US_MIN)
+    }
+
+    fn turn_of(&self, limit_us: u64) -> Turn {
         // As many bytes as are charged so much.
-        let bytes_max = (limit_us * 1_000 / COST_PER_BYTE_NS as u64) as usize;
-        Turn { began: None, limit: Duration::from_micros(limit_us), bytes_max, units: 0, bytes: 0 }
+        let bytes_max = (limit_us * 1_000 / COST_PER_READ_NS as u64) as usize;
+        let began = self.polled.get().unwrap_or_else(Instant::now);
+        Turn { began, limit: Duration::from_micros(limit_us), bytes_max, units: 0, bytes: 0 }
     }
 
     /// Serves the queue, for ever: a few turns, then everybody who is ready, then again.
@@ -289,11 +377,15 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
             None => false,
         };
         self.turns.count(&self.credit, began);
+        self.turns.polled.set(Some(began));
+        self.turns.is_called.set(is_busy && !self.credit.is_new.get());
+        self.credit.is_deferred.set(false);
         let outcome = self.future.as_mut().poll(cx);
         let turns = &self.turns;
-        let used = self.credit.charge(began, Instant::now(), turns.turn_us(), turns.active());
+        let ended = Instant::now();
+        self.credit.charge(began, ended, turns.turn_us(), turns.active());
         if is_busy {
-            self.turns.note(used);
+            turns.note(ended.saturating_duration_since(began).as_micros() as u64);
         }
         outcome
     }
@@ -302,8 +394,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
 /// What a connection has done since others had their turn. The clock is looked at after every few units of work only:
 /// most turns are over before.
 pub(crate) struct Turn {
-    /// Since the clock was looked at first.
-    began: Option<Instant>,
+    began: Instant,
     limit: Duration,
     bytes_max: usize,
     units: usize,
@@ -321,7 +412,7 @@ impl Turn {
     /// Of what all connections wait for: the longest.
     pub(crate) fn of_the_pump() -> Turn {
         let limit = Duration::from_micros(TURN_US_MAX);
-        Turn { began: Some(Instant::now()), limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
+        Turn { began: Instant::now(), limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
     }
 
     /// How many bytes it may read at once: no more than it may handle.
@@ -335,14 +426,24 @@ impl Turn {
         self.units += n / UNIT_BYTES;
     }
 
-    /// Something was done that costs little: a request, an answer.
+    /// Something was done that costs little: a short request, an answer.
     pub(crate) fn note_unit(&mut self) {
         self.note_units(1);
+    }
+
+    /// Something was done that may have cost much: the clock is looked at now.
+    pub(crate) fn note_work(&mut self) {
+        self.note_units(UNITS_PER_LOOK);
     }
 
     /// The same so many times.
     pub(crate) fn note_units(&mut self, n: usize) {
         self.units += n;
+    }
+
+    /// Others come now.
+    pub(crate) fn end(&mut self) {
+        self.bytes = self.bytes_max;
     }
 
     /// Do others come now?
@@ -354,9 +455,7 @@ impl Turn {
             return false;
         }
         self.units = 0;
-        let now = Instant::now();
-        let began = *self.began.get_or_insert(now);
-        now.saturating_duration_since(began) >= self.limit
+        self.began.elapsed() >= self.limit
     }
 }
 
@@ -384,7 +483,7 @@ mod tests {
         loop {
             polls.set(polls.get() + 1);
             // As if so much had been read: it is charged whatever the clock does.
-            credit.note_bytes(1 << 20);
+            credit.note_read(1 << 20);
             yield_turn().await;
         }
     }
@@ -414,7 +513,7 @@ mod tests {
                 let first: Vec<u64> = polls.iter().map(|polls| polls.get()).collect();
                 let credit = Rc::new(Credit::new(Instant::now()));
                 for _ in 0..200 {
-                    credit.note_bytes(100);
+                    credit.note_read(100);
                     let before = all();
                     // Asks, is woken by the socket, answers: the same connection again and again.
                     let asked = Fair::new(turns.clone(), credit.clone(), async {
@@ -459,16 +558,16 @@ mod tests {
         assert!(credit.is_spent(start, 1), "nobody knows it yet");
         credit.charge(start, start, 50, 1);
         assert!(credit.is_spent(start, 1), "it said nothing");
-        credit.note_bytes(10);
+        credit.note_read(10);
         credit.charge(start, start, 50, 1);
         let mut now = start;
         for _ in 0..10_000 {
             assert!(!credit.is_spent(now, 1_000), "without a pause between them");
-            credit.note_bytes(240);
+            credit.note_read(240);
             assert_eq!(credit.charge(now, now + us(60), 50, 1_000), 49);
             now += us(60);
         }
-        credit.note_bytes(100_000);
+        credit.note_read(100_000);
         credit.charge(now, now + us(10), 50, 1_000);
         assert!(
             credit.is_spent(now, 1_000),
@@ -482,7 +581,7 @@ mod tests {
     fn what_the_system_took_is_not_charged() {
         let start = Instant::now();
         let credit = Credit::new(start);
-        credit.note_bytes(100);
+        credit.note_read(100);
         // A ping that was interrupted for 10 ms.
         assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50, 1), 35);
         assert!(!credit.is_spent(start + Duration::from_millis(10), 1));
@@ -495,7 +594,7 @@ mod tests {
         while !turn.is_over() {
             turn.note_unit();
         }
-        assert!(turn.began.is_some_and(|began| began.elapsed() >= turn.limit));
+        assert!(turn.began.elapsed() >= turn.limit);
         let mut turn = turns.begin();
         turn.note_read(turn.bytes_max - 1);
         turn.units = 0;

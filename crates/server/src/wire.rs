@@ -18,8 +18,10 @@ use crate::socket::Socket;
 /// Pieces in one write: more only cost.
 const SLICES_PER_WRITE: usize = 32;
 
-/// Writes in a row before others may have their turn: a reader may take as fast as we write.
-const WRITES_AT_ONCE: usize = 16;
+/// Writes in a row before the turn's time is looked at: a reader may take as fast as we write. One write of lines makes
+/// room for the next, which must be translated.
+const WRITES_AT_ONCE: usize = 4;
+const WRITES_OF_LINES_AT_ONCE: usize = 1;
 
 /// Bytes of messages that are turned into lines at once: then those are written first.
 const TRANSLATED_BYTES: usize = 16 << 10;
@@ -152,6 +154,15 @@ impl Wire {
         }
     }
 
+    /// Bytes of memory that stand between socket and session.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let dress = match &self.dress {
+            Dress::Native | Dress::WebSocket(_) => 0,
+            Dress::Lines(typed) => typed.lines.held_bytes() + typed.text.len(),
+        };
+        dress + self.socket.held_bytes()
+    }
+
     /// Why the peer's bytes were refused, for the log, where the session does not know of it.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         match &self.dress {
@@ -216,8 +227,12 @@ impl Wire {
 
     /// Writes what waits, or a good part of it. `false`: the socket takes no more now.
     pub(crate) fn write(&mut self, session: &mut ServerSession, now: Millis) -> io::Result<bool> {
+        let most = match self.dress {
+            Dress::Native | Dress::WebSocket(_) => WRITES_AT_ONCE,
+            Dress::Lines(_) => WRITES_OF_LINES_AT_ONCE,
+        };
         for writes in 0.. {
-            if writes == WRITES_AT_ONCE {
+            if writes == most {
                 return Ok(true);
             }
             let written = match &mut self.dress {

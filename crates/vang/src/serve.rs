@@ -51,7 +51,7 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
 
     /// Connections that the system lets wait until they are accepted
-    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    #[arg(long, value_name = "N", default_value_t = 4_096)]
     pub(crate) backlog: u32,
 
     /// Sets a limit; several times for several limits

@@ -18,9 +18,9 @@ pub(crate) const BUSY_MS: u64 = 5_000;
 /// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
 const WAL_BYTES_MAX: i64 = 64 << 20;
 
-/// Pages that a connection keeps in memory, in KiB: 16 MiB. Each room's newest rows have a page of
-/// their own, so this is what about 4,000 rooms that are being talked in need.
-pub(crate) const CACHE_KIB: i64 = 16 << 10;
+/// Pages that a connection keeps in memory, in KiB: 8 MiB. Each room's newest rows have a page of
+/// their own, so this is what about 2,000 rooms that are being talked in need.
+pub(crate) const CACHE_KIB: i64 = 8 << 10;
 
 /// For the one that writes; makes an empty file where there is none.
 pub(crate) fn to_write(path: &Path) -> Result<Connection, ViewError> {

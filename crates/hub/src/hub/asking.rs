@@ -11,7 +11,8 @@ use crate::cold::Read;
 use crate::door::{Peer, Speaking, admit, bad_name, refused, send_id};
 use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_PEOPLE_MAX, LISTED_ROOMS_MAX};
 use crate::names::BadName;
-use crate::order::{Asker, QueueFull, Waiting};
+use crate::order::Asker;
+use crate::queue::QueueFull;
 
 use super::{Hub, Output, Reading, SessionId};
 
@@ -330,8 +331,7 @@ impl Hub {
             }
         }
         let payload = self.salts.payload(payload);
-        let waiting = Waiting { command, payload, asker: Some(asker.clone()) };
-        self.order.push(waiting).map_err(|QueueFull| {
+        self.order.push(command, payload, asker.clone()).map_err(|QueueFull| {
             ErrorReply::new(Code::Busy, "too much waits to be written; try again").with("retry-after", 200)
         })
     }

@@ -62,7 +62,7 @@ pub enum Step {
     Close,
 }
 
-/// What a reply or event that waits takes beside its bytes: its place, and what the allocator needs.
+/// What a request, reply or event that waits takes beside its bytes: its place, and what the allocator needs.
 const QUEUED_BYTES: usize = 64;
 
 struct Pending {
@@ -602,6 +602,7 @@ impl ServerSession {
         self.decoder.held_bytes()
             + own.map(|(bytes, _)| bytes.len() + QUEUED_BYTES).sum::<usize>()
             + self.ready_bytes
+            + self.pending.len() * QUEUED_BYTES
     }
 }
 

@@ -33,8 +33,8 @@ use crate::row::Bench;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a server's limit `memory` is set to, bytes: so small that the floods reach it.
-pub(crate) const MEMORY: u64 = 64 << 20;
+/// What a server's limit `memory` is set to, bytes: as on a machine of 1 GiB, and so small that the floods reach it.
+pub(crate) const MEMORY: u64 = 128 << 20;
 
 /// How long, how often, and what else.
 pub(crate) struct Plan {

@@ -12,7 +12,7 @@ use crate::common::figures::median;
 use crate::common::process::Running;
 use crate::floods::Flood;
 use crate::honest::{Honest, Kind, Met, Target, Waits, answers};
-use crate::seed::Seed;
+use crate::seed::{self, Seed};
 use crate::{MEMORY, Plan};
 
 /// What an honest client may wait above the floor beside one attacker, and beside more, ms (p99).
@@ -116,6 +116,7 @@ impl Bench {
             peers.extend([Kind::Redis, Kind::Nats].map(started));
         }
         answers(server.target(Kind::Vang), RECOVERS);
+        seed::warm(&server);
         let mut memory = Memory { start: server.rss(), peak: 0, after: None };
         let (mut vang, mut floors, mut troubles) = (Rounds::default(), Rounds::default(), Vec::new());
         for _ in 0..self.plan.rounds {

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use vang_proto::vang::{Incoming, Reply, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
@@ -14,6 +15,10 @@ use crate::common::wire::request;
 
 /// Rooms beside `general`: more than one follow may name.
 pub(crate) const ROOMS: usize = 1_100;
+/// What is said before a flood, and how long the server is left alone then.
+const WARM_MESSAGES: usize = 20_000;
+const WARM: Duration = Duration::from_secs(2);
+
 /// Messages in `general`.
 const MESSAGES: usize = 2_000;
 /// Each makes half of the rooms.
@@ -82,16 +87,27 @@ impl Seed {
         let said = |key: &str| hello.header.text(key).expect("a key of every hello").into_owned();
         let certificate = server.data.join("tls/certificate.pem").display().to_string();
         let facts = Facts { journal: said("journal"), epoch: said("epoch"), certificate };
-        assert!(
-            server.terminate(std::time::Duration::from_secs(30)).is_some(),
-            "a server that nobody attacks ends"
-        );
+        assert!(server.terminate(Duration::from_secs(30)).is_some(), "a server that nobody attacks ends");
         Seed { filled: server, facts }
     }
 
     pub(crate) fn folder(&self) -> &Path {
         &self.filled.data
     }
+}
+
+/// A server that has worked: its caches are full, and the index has read what was said. What an attack adds to its memory
+/// is then the attack's.
+pub(crate) fn warm(server: &Running) {
+    let socket = UnixStream::connect(server.data.join("admin.sock")).expect("the operator's socket");
+    let send = |at: usize| {
+        let text = format!("{at} {}", WORDS.join(" "));
+        let content = ("text/plain", "utf-8", text.as_bytes());
+        let writer = RequestWriter { name: Some("bob".to_owned()) };
+        writer.write_with(1, "send", &[("room", room(at % ROOMS).into())], content).to_vec()
+    };
+    ask_all(socket, &(0..WARM_MESSAGES).map(send).collect::<Vec<_>>());
+    std::thread::sleep(WARM);
 }
 
 /// Copies a data folder; its sockets are left out.

@@ -4,15 +4,17 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vang_hub::Peer;
-use vang_proto::vang::{Incoming, Reply, ServerLimits, ServerSession, Step, incoming};
+use vang_proto::vang::{Incoming, Reply, Request, ServerLimits, ServerSession, Step, Ticket, incoming};
 use vang_proto::{Decoder, Limits};
 
+use crate::drive::{House, work_us};
 use crate::pump::{About, Pump, Slot, steady_now};
 use crate::quota::Buckets;
+use crate::turns::{Credit, Turns};
 
 /// What our own hub writes: a page of history is the longest.
 const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
@@ -25,19 +27,26 @@ pub(crate) struct Asking {
     pump: Rc<Pump>,
     slot: Rc<Slot>,
     decoder: Decoder,
+    /// Whose turn it is, and a request that waits for its own.
+    turns: Rc<Turns>,
+    credit: Rc<Credit>,
+    asked: Option<(Ticket, Request)>,
 }
 
 impl Asking {
     pub(crate) fn new(
-        pump: &Rc<Pump>,
+        house: &House,
+        credit: Rc<Credit>,
         limits: ServerLimits,
         peer: Peer,
         about: About,
         own: Rc<Buckets>,
     ) -> Asking {
+        let pump = house.pump.clone();
         let slot = pump.connect(peer, about, own, ServerSession::new(steady_now(), limits));
         let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
-        Asking { pump: pump.clone(), slot, decoder: Decoder::new(limits) }
+        let turns = house.turns.clone();
+        Asking { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None }
     }
 
     /// Asks: native messages.
@@ -51,7 +60,10 @@ impl Asking {
             if let Ok(Some(frame)) = self.decoder.poll_frame() {
                 return Poll::Ready(incoming(frame).ok());
             }
-            self.hand_on_requests();
+            if !self.hand_on_requests() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.pull();
             self.pump.note_held(&self.slot);
             let ended = self.slot.session.borrow_mut().step(steady_now()) != Step::Wait;
@@ -65,10 +77,16 @@ impl Asking {
         }
     }
 
-    fn hand_on_requests(&self) {
+    /// `false`: there is one more, in the next turn.
+    fn hand_on_requests(&mut self) -> bool {
         loop {
-            let request = self.slot.session.borrow_mut().poll_request(steady_now());
-            let Some((ticket, request)) = request else { return };
+            let asked = self.asked.take();
+            let request = asked.or_else(|| self.slot.session.borrow_mut().poll_request(steady_now()));
+            let Some((ticket, request)) = request else { return true };
+            if !self.turns.may_begin(&self.credit, work_us(&request.action)) {
+                self.asked = Some((ticket, request));
+                return false;
+            }
             self.pump.request(&self.slot, ticket, request);
         }
     }
@@ -85,6 +103,16 @@ impl Asking {
         }
     }
 
+    /// Is the time of this turn over? Then others come first.
+    pub(crate) fn is_turn_over(&self) -> bool {
+        self.turns.is_over()
+    }
+
+    /// When it began.
+    pub(crate) fn turn_began(&self) -> Option<Instant> {
+        self.turns.began()
+    }
+
     /// Takes one piece: what waits stays in the session, where it is counted and can be given up.
     fn take_output(&mut self) -> bool {
         let mut session = self.slot.session.borrow_mut();
@@ -93,7 +121,7 @@ impl Asking {
             bytes.len()
         });
         session.wrote(steady_now(), len);
-        self.slot.read.set(self.decoder.held_bytes());
+        self.slot.beside.set(self.decoder.held_bytes());
         len > 0
     }
 
@@ -107,8 +135,8 @@ impl Asking {
     pub(crate) fn take_text(&self) -> Option<Bytes> {
         let mut text = self.slot.text.borrow_mut();
         let len = text.len().min(TEXT_BYTES_AT_ONCE);
-        // A copy, so that what was written does not keep the whole.
-        let part = Bytes::copy_from_slice(&text.split_to(len));
+        // A copy, so that what was written does not keep the whole; counted until it is.
+        let part = self.pump.memory.hold(text.split_to(len).to_vec());
         if text.is_empty() {
             *text = Bytes::new();
         }

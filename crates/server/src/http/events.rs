@@ -47,6 +47,8 @@ pub(crate) struct Events {
     /// What goes out first.
     first: Option<String>,
     comment: Pin<Box<Sleep>>,
+    /// The turn in which something was written last.
+    turn: Option<std::time::Instant>,
 }
 
 impl Events {
@@ -62,7 +64,7 @@ impl Events {
             }
         }
         let first = Some(first).filter(|first| !first.is_empty());
-        Events { asking, form, place, first, comment: Box::pin(sleep(COMMENT_AFTER)) }
+        Events { asking, form, place, first, comment: Box::pin(sleep(COMMENT_AFTER)), turn: None }
     }
 
     fn write(&self, event: &Event) -> String {
@@ -86,8 +88,15 @@ impl Body for Events {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // HTTP asks again as long as the socket takes something; once in each turn it gets it.
+        let turn = self.asking.turn_began();
+        if self.turn == turn && self.asking.is_turn_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if let Some(part) = self.asking.take_text() {
+                self.turn = turn;
                 self.comment.as_mut().reset(Instant::now() + COMMENT_AFTER);
                 return Poll::Ready(Some(Ok(Frame::data(part))));
             }

@@ -56,7 +56,7 @@ use crate::pump::About;
 use crate::quota::Buckets;
 use crate::serve::Reach;
 use crate::socket::{Rewound, Socket};
-use crate::turns::yield_turn;
+use crate::turns::{Credit, yield_turn};
 
 /// For a whole head, and between two requests on one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,6 +79,8 @@ pub(crate) struct Asker {
     pub(crate) peer: Peer,
     /// The connection's quotas.
     pub(crate) own: Rc<Buckets>,
+    /// The time that it may still use.
+    pub(crate) credit: Rc<Credit>,
     pub(crate) tls: bool,
     /// It is one connection too many, and why: then it is answered once.
     pub(crate) refused: Option<String>,
@@ -160,6 +162,7 @@ impl Asker {
                 },
             };
         }
+        self.credit.note_asked();
         if self.refused.is_none() && self.house.pump.is_full() {
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -238,7 +241,7 @@ impl Asker {
     fn asking(&self, peer: Peer) -> Asking {
         let about = About { door: Door::Http, tls: self.tls, from: self.from };
         let limits = self.house.limits.borrow().session();
-        Asking::new(&self.house.pump, limits, peer, about, self.own.clone())
+        Asking::new(&self.house, self.credit.clone(), limits, peer, about, self.own.clone())
     }
 
     /// The result of a native request, which is JSON.

@@ -265,3 +265,27 @@ fn a_typed_line_that_tls_cuts_off_is_not_posted() {
     nothing_more.shutdown(Shutdown::Write).unwrap();
     assert!(rest(&mut nothing_more).is_empty());
 }
+
+#[test]
+fn connections_that_ask_nothing_make_room_for_those_that_do() {
+    let (_dir, server) = serve(&["--limit", "connections=20"]);
+    let ping = request("ping", &[], "");
+    let mut talks = TcpStream::connect(&server.addr).unwrap();
+    assert_eq!(exchange(&mut talks, &ping).0["status"], "ok");
+    // Half of a message, half of HTTP's head, nothing: more of each than there are places.
+    let connect = |at: usize| {
+        let mut stream = TcpStream::connect(&server.addr).unwrap();
+        stream.write_all([&b"\0\x40{"[..], b"GET / HTTP/1.1\r\n", b""][at % 3]).unwrap();
+        stream
+    };
+    let mut silent: Vec<_> = (0..60).map(connect).collect();
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(&server.addr).unwrap();
+        let asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(asked).unwrap();
+        let answer = rest(&mut stream);
+        assert!(answer.ends_with(b"ok\n"), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(exchange(&mut talks, &ping).0["status"], "ok", "who has asked keeps its place");
+    assert_eq!(silent[0].read(&mut [0; 16]).unwrap_or(0), 0, "the oldest had to go");
+}

@@ -328,7 +328,7 @@ fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
 fn strangers_hold_little_each_and_more_only_while_half_of_the_memory_is_free() {
     let hosts = TwoHosts::new();
     let dir = folder();
-    let server = hosts.serve(&dir.path().join("data"), &["--limit", "memory=24MiB"]);
+    let server = hosts.serve(&dir.path().join("data"), &["--limit", "memory=48MiB"]);
     // Messages of the guide without their last byte: 100 short ones, then 40 long ones; then all of them are ended.
     let program = "import json, socket, struct\n\
                    def begin(n):\n\
