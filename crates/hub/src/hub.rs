@@ -447,6 +447,11 @@ impl Hub {
         &self.identity
     }
 
+    /// Bytes of memory of the rooms' tails and of commands that wait to be written.
+    pub fn memory_bytes(&self) -> usize {
+        self.tails.weight() + self.order.queue_bytes()
+    }
+
     /// Bytes of memory that is held for a session alone: the rooms that it follows, and what was read from the disk for
     /// it. It is given back when the session disconnects.
     pub fn held_bytes(&self, id: SessionId) -> usize {

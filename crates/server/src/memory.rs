@@ -126,9 +126,13 @@ impl Memory {
         }
     }
 
-    /// Who holds most, if anybody holds much.
-    pub(crate) fn largest(&self) -> Option<SessionId> {
-        self.large.borrow().last().map(|&(_, session)| session)
+    /// The session that holds most, with how much, bytes; below another one, if given. `None`: no other holds much.
+    pub(crate) fn largest(&self, below: Option<(usize, SessionId)>) -> Option<(usize, SessionId)> {
+        let large = self.large.borrow();
+        match below {
+            None => large.last().copied(),
+            Some(below) => large.range(..below).next_back().copied(),
+        }
     }
 
     /// Bytes that are counted until the last reference to them is dropped.

@@ -283,9 +283,8 @@ impl Pump {
     /// What is in memory for clients beside what their sessions hold: tails, the order's queue, and the bare connections;
     /// bytes.
     fn held_beside(&self) -> u64 {
-        let stats = self.hub.borrow().stats();
         let connections = self.slots.borrow().len() as u64 * CONNECTION_BYTES;
-        (stats.tail_bytes + stats.queue_bytes) as u64 + connections
+        self.hub.borrow().memory_bytes() as u64 + connections
     }
 
     /// Is there memory for one more connection beside so many? What others hold does not matter: they give it up.
@@ -320,16 +319,18 @@ impl Pump {
         self.shed_beyond();
     }
 
-    /// While more is held than there is, whoever holds most gives it up.
+    /// While more is held than there is, the sessions that hold most give it up, the largest first. One that can give
+    /// nothing up is passed over.
     fn shed_beyond(&self) {
+        let mut last = None;
         while self.is_full() {
-            let Some(largest) = self.memory.largest() else { break };
-            let Some(slot) = self.slots.borrow().get(&largest).cloned() else { break };
-            if !self.shed(
-                &slot,
-                "this server's memory for clients is used up, and this connection held most of it",
-            ) {
-                break;
+            let Some(largest) = self.memory.largest(last) else { break };
+            last = Some(largest);
+            if let Some(slot) = self.slots.borrow().get(&largest.1).cloned() {
+                self.shed(
+                    &slot,
+                    "this server's memory for clients is used up, and this connection held most of it",
+                );
             }
         }
     }
@@ -344,11 +345,10 @@ impl Pump {
         is_remote && !matches!(hub.principal(id, None), Principal::Account(_))
     }
 
-    /// A session gives up what it holds. `false`: there was nothing that it could give up.
-    fn shed(&self, slot: &Slot, why: &str) -> bool {
+    /// A session gives up what it holds.
+    fn shed(&self, slot: &Slot, why: &str) {
         let error =
             ErrorReply::new(Code::Busy, format!("{why}; try again")).with("retry-after", SHED_RETRY_MS);
-        let before = slot.held.get();
         slot.text.take();
         let held = {
             let mut session = slot.session.borrow_mut();
@@ -358,7 +358,6 @@ impl Pump {
         self.watch.shed.add(1);
         self.set_held(slot, held);
         slot.wake();
-        held < before
     }
 
     fn is_operator(&self, id: SessionId) -> bool {
@@ -494,7 +493,9 @@ impl Pump {
                         slot.session.borrow_mut().reply(steady_now(), ticket, bytes);
                         self.set_held(&slot, held);
                         slot.wake();
-                        self.shed_beyond();
+                        if held > LITTLE_BYTES {
+                            self.shed_beyond();
+                        }
                     }
                 }
                 Output::Pause { session, ms } => {

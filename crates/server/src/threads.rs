@@ -552,6 +552,16 @@ impl Disk {
                 Ok(ReadAnswer::Located(found))
             }
             Read::Events { rooms, events_max, bytes_max } => {
+                // What is needed is an event of one of these rooms.
+                if told >= job.need && job.need > Seq(0) {
+                    let mut has = false;
+                    for &(room, _) in rooms {
+                        has = has || view.has(room, job.need)?;
+                    }
+                    if !has {
+                        return Err(lost("a room's newest event is missing in them"));
+                    }
+                }
                 let mut found = Vec::new();
                 let mut upto = told;
                 for &(room, after) in rooms {

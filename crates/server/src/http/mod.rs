@@ -214,7 +214,7 @@ impl Asker {
             ["rooms"] => {
                 let Ok(name) = name_of(request) else { return bad_name() };
                 let asked = RequestWriter { name }.write(1, "rooms", &[]);
-                self.json(peer, &asked).await
+                self.json(peer, &asked, &["left-out"]).await
             }
             ["find"] => self.find(peer, request).await,
             ["rooms", room, "events"] => self.events(peer, request, room).await,
@@ -244,8 +244,9 @@ impl Asker {
         Asking::new(&self.house, self.credit.clone(), limits, peer, about, self.own.clone())
     }
 
-    /// The result of a native request, which is JSON.
-    async fn json(&self, peer: Peer, asked: &[u8]) -> Response<Answer> {
+    /// The result of a native request, which is a JSON object, with these numbers of the reply's header, where it has
+    /// them.
+    async fn json(&self, peer: Peer, asked: &[u8], keys: &[&str]) -> Response<Answer> {
         let mut asking = self.asking(peer);
         asking.ask(asked);
         match asking.reply().await {
@@ -253,6 +254,12 @@ impl Asker {
             Some(reply) if reply.code.is_some() => refusal(&reply),
             Some(reply) => {
                 let mut body = reply.content.to_vec();
+                for key in keys {
+                    let Some(number) = reply.header.number(key) else { continue };
+                    if body.pop_if(|last| *last == b'}').is_some() {
+                        body.extend_from_slice(format!(", \"{key}\": {number}}}").as_bytes());
+                    }
+                }
                 body.push(b'\n');
                 // Counted until it is written.
                 whole(StatusCode::OK, "application/json", self.house.pump.memory.hold(body))
@@ -280,7 +287,8 @@ impl Asker {
                 }
             }
         }
-        self.json(peer, &RequestWriter { name }.write(1, "find", &arguments)).await
+        let asked = RequestWriter { name }.write(1, "find", &arguments);
+        self.json(peer, &asked, &["next", "damaged", "left-out"]).await
     }
 
     async fn events(&self, peer: Peer, request: &Request<Incoming>, room: &str) -> Response<Answer> {

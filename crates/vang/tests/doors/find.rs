@@ -199,6 +199,8 @@ fn http_finds_the_same_by_the_same_rules() {
     assert_eq!(addresses("/find?q=chao&limit=1"), ["general#2"]);
     let (_, body) = get(&server, "/find?q=chao&limit=1");
     let seq = &result_of(body.as_bytes())[0]["seq"];
+    let whole: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(&whole["next"], seq, "{body}");
     assert_eq!(addresses(&format!("/find?q=chao&limit=1&before={seq}")), ["general#1"]);
     for (path, status, said) in [
         ("/find", "400", "'q' must be what to look for"),
