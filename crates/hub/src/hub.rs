@@ -151,7 +151,7 @@ enum Reading {
 
 /// What a followed room costs beside its events, bytes: an entry in the cursor and its heap, and one among the room's
 /// followers.
-const FOLLOWED_BYTES: usize = 96;
+const FOLLOWED_BYTES: usize = 128;
 
 /// What an event that was read from the disk costs beside its bytes: its place, and what the allocator needs.
 const SLICE_BYTES: usize = 64;

@@ -32,6 +32,9 @@ const READ_BYTES: usize = 1 << 16;
 /// What writing a good part of a long output counts as, in units of a turn.
 const WRITTEN_UNITS: usize = 8;
 
+/// What a TLS handshake costs, µs: a signature, two key exchanges.
+const HANDSHAKE_US: u64 = 300;
+
 /// How long a connection is not read when the memory for clients is used up, ms.
 const MEMORY_PAUSE_MS: u64 = 100;
 
@@ -133,6 +136,7 @@ impl Connection {
     async fn secure(&mut self, first: &[u8]) -> Option<Option<Kind>> {
         let config = self.house.tls.borrow().clone();
         let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        self.house.turns.begin_work(self.socket.credit(), HANDSHAKE_US).await;
         let begun = self.socket.begin_tls(config, first);
         let shaken = async { begun.map(|()| self.socket.shake_hands())?.await };
         let asked = match tokio::time::timeout(wait, shaken).await {
@@ -164,7 +168,7 @@ impl Connection {
     }
 
     async fn read_kind(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> io::Result<(usize, Kind)> {
-        let mut len = 0;
+        let (mut len, mut has_waited) = (0, false);
         loop {
             match self.socket.try_read(&mut first[len..]) {
                 Ok(0) if len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -173,8 +177,10 @@ impl Connection {
                 Ok(n) => len += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
-                    // Also a peer whose bytes amount to nothing, as empty TLS records, lets others go first.
-                    yield_turn().await;
+                    // A peer whose bytes amount to nothing, as empty TLS records, lets others go first.
+                    if std::mem::replace(&mut has_waited, true) {
+                        yield_turn().await;
+                    }
                     continue;
                 }
                 Err(error) => return Err(error),

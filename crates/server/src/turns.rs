@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! short turns ──────────────▶ polled when it is ready
-//! long turns ──▶ busy queue ──▶ polled in its turn: the queue gets a millisecond, then everybody else
+//! long turns ──▶ busy queue ──▶ polled in its turn: the queue is served as long as everybody else, 1 ms at least
 //! ```
 //!
 //! What everybody may use in one turn is `ROUND` divided by all who are active, so that a round of a thousand takes
 //! little longer than one of ten. A turn ends there (`Turn`). Who keeps to it is polled as soon as its socket is ready;
 //! who does not (more is there, or one request costs more) loses credit, and without credit waits in one queue with
-//! all others that have none. So who says a word now and then waits for a round of short turns and a millisecond of
+//! all others that have none. So who says a word now and then waits for a round of short turns and as much time for
 //! long ones, not for a thousand long ones; and when nobody else wants the thread the busy ones have all of it. Of a new
-//! connection nobody knows which it is: until its first bytes were handled it waits in a queue of new ones, which is
-//! served in the same slices.
+//! connection nobody knows which it is: until its first short request is answered it waits in a queue of new ones, which
+//! is served in the same slices.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,17 +25,23 @@ use std::time::{Duration, Instant};
 const ROUND_US: u64 = 20_000;
 
 /// The shortest and the longest turn, µs. A ping costs 5, a page of history that is written 100.
-const TURN_US_MIN: u64 = 50;
+const TURN_US_MIN: u64 = 25;
 const TURN_US_MAX: u64 = 1_000;
 
-/// How long the busy queue is served before everybody else is looked at.
-const BUSY_SLICE: Duration = Duration::from_millis(1);
+/// How long the queues are served before everybody else is looked at, µs: as long as the others took since they were
+/// served last, within these bounds.
+const SLICE_US_MIN: u64 = 1_000;
+const SLICE_US_MAX: u64 = 8_000;
 
 /// A connection that asked something in this time is active, and one that needed long for what it was sent, µs. A
 /// follower that is sent what a room says is not: the senders, of whose batches it gets each as a whole, would be cut
 /// short for it.
 const ACTIVE: Duration = Duration::from_millis(100);
 const ACTIVE_US: u64 = 40;
+
+/// The credit that a connection begins with, and the most that it may save, where two turns are not more, µs: an HTTP
+/// request on a new connection costs as much.
+const CREDIT_US: i64 = 100;
 
 /// Least credit, µs: who has used up this much waits 5 s at the most until it counts as quiet again.
 const DEBT_US: i64 = -50_000;
@@ -52,6 +58,9 @@ const CHARGE_US: i64 = 25;
 const CHARGE_PER_READ_NS: i64 = 100;
 const CHARGE_PER_WRITTEN_NS: i64 = 20;
 
+/// A short request, bytes. Whoever read no more is forgiven one long poll, and stays new until it is answered.
+const FORGIVEN_READ: i64 = 1 << 10;
+
 /// What a byte that was read is charged at least, in ns: what it costs when it is looked at, which may be in the next
 /// turn. A byte that was written has cost what it costs: those of a room are written as they are.
 const COST_PER_READ_NS: i64 = 10;
@@ -63,7 +72,7 @@ const NEW_FOR_ONE_BUSY: u64 = 3;
 /// queue, where they hold no memory.
 const NEW_WAITING_MAX: usize = 256;
 
-/// Turns of the busy queue that may begin at once, when they are short.
+/// Turns of the queues that may begin at once in each millisecond, when they are short.
 const TURNS_AT_ONCE: u64 = 16;
 
 /// The processor time that a connection may still use before it counts as busy.
@@ -74,7 +83,7 @@ pub(crate) struct Credit {
     /// Bytes that went in and out since the last charge.
     read: Cell<usize>,
     written: Cell<usize>,
-    /// Nothing of it was handled yet.
+    /// It was sent nothing yet, and has said little.
     is_new: Cell<bool>,
     /// It has asked something, and was answered.
     has_asked: Cell<bool>,
@@ -91,7 +100,7 @@ pub(crate) struct Credit {
 impl Credit {
     pub(crate) fn new(now: Instant) -> Credit {
         Credit {
-            left_us: Cell::new(0),
+            left_us: Cell::new(CREDIT_US),
             counted: Cell::new(now),
             read: Cell::new(0),
             written: Cell::new(0),
@@ -136,22 +145,23 @@ impl Credit {
     /// Charges a poll in which `allowance` was free, µs; answers how much was charged, in µs.
     fn charge(&self, began: Instant, now: Instant, allowance: u64, active: u64) -> u64 {
         let (read, written) = (self.read.take() as i64, self.written.take() as i64);
-        if read + written > 0 {
+        if written > 0 || read > FORGIVEN_READ {
             self.is_new.set(false);
         }
         let least = read.saturating_mul(COST_PER_READ_NS) / 1_000;
-        let most = CHARGE_US
-            + self.work_us.take() as i64
-            + (read * CHARGE_PER_READ_NS + written * CHARGE_PER_WRITTEN_NS) / 1_000;
+        let work = self.work_us.take() as i64;
+        let most = CHARGE_US + work + (read * CHARGE_PER_READ_NS + written * CHARGE_PER_WRITTEN_NS) / 1_000;
         let mut used = (now.saturating_duration_since(began).as_micros() as i64).clamp(least, most);
         let allowance = allowance as i64;
-        // One long poll may be one in which the system ran somebody else; who is busy has one after the other.
+        // One long poll in which little was read may be one in which the system ran somebody else; who is busy has one
+        // after the other.
         let is_long = used > allowance;
-        if is_long && !self.was_long.get() {
+        if is_long && !self.was_long.get() && work == 0 && read <= FORGIVEN_READ {
             used = least.max(allowance);
         }
         self.was_long.set(is_long);
-        let left = (self.left_us.get() + self.grown(began, active) + allowance).min(2 * allowance);
+        let saved_max = CREDIT_US.max(2 * allowance);
+        let left = (self.left_us.get() + self.grown(began, active) + allowance).min(saved_max);
         self.left_us.set((left - used).max(DEBT_US));
         self.counted.set(now);
         used as u64
@@ -212,6 +222,8 @@ pub(crate) struct Turns {
     /// When the connection that is polled now was, and whether it was called from the busy queue.
     polled: Cell<Option<Instant>>,
     is_called: Cell<bool>,
+    /// What turns from the queues took since they were served last, µs.
+    called_us: Cell<u64>,
     /// What a turn cost lately, µs.
     usual_us: Cell<u64>,
     /// How many were polled in this period of time, and in the one before.
@@ -263,14 +275,16 @@ impl Turns {
     }
 
     fn note(&self, used_us: u64) {
+        self.called_us.set(self.called_us.get() + used_us);
         // Rises at once, falls slowly: one long turn makes the next ones come singly.
         let usual = self.usual_us.get();
         self.usual_us.set(used_us.max(usual - usual / 8));
     }
 
-    /// How many turns begin before everybody else is looked at.
-    fn at_once(&self) -> u64 {
-        (BUSY_SLICE.as_micros() as u64 / self.usual_us.get().max(1)).clamp(1, TURNS_AT_ONCE)
+    /// How many turns begin before everybody else is looked at, who took so long since the last ones, µs.
+    fn at_once(&self, others_us: u64) -> u64 {
+        let slice_us = others_us.clamp(SLICE_US_MIN, SLICE_US_MAX);
+        (slice_us / self.usual_us.get().max(1)).clamp(1, TURNS_AT_ONCE * slice_us / 1_000)
     }
 
     /// Somebody is polled.
@@ -303,6 +317,7 @@ impl Turns {
             return true;
         }
         credit.is_deferred.set(true);
+        credit.is_new.set(false);
         false
     }
 
@@ -314,6 +329,13 @@ impl Turns {
     /// When the turn that is under way began.
     pub(crate) fn began(&self) -> Option<Instant> {
         self.polled.get()
+    }
+
+    /// Waits until something may be done that costs so much, µs.
+    pub(crate) async fn begin_work(&self, credit: &Credit, work_us: u64) {
+        while !self.may_begin(credit, work_us) {
+            yield_turn().await;
+        }
     }
 
     /// A connection's turn begins.
@@ -335,16 +357,21 @@ impl Turns {
 
     /// Serves the queue, for ever: a few turns, then everybody who is ready, then again.
     pub(crate) async fn serve(&self) {
+        let mut others_us = 0;
         loop {
-            let mut called = 0;
-            while called < self.at_once() && self.call() {
+            let (mut called, began) = (0, Instant::now());
+            let most = self.at_once(others_us);
+            while called < most && self.call() {
                 called += 1;
             }
             if called > 0 {
+                self.called_us.set(0);
                 // Comes back when the sockets and timers were looked at, behind all who are ready then.
                 tokio::task::yield_now().await;
+                others_us = (began.elapsed().as_micros() as u64).saturating_sub(self.called_us.get());
                 continue;
             }
+            others_us = 0;
             poll_fn(|cx| {
                 if !(self.busy.is_empty() && self.new.is_empty()) {
                     return Poll::Ready(());
@@ -362,12 +389,14 @@ pub(crate) struct Fair<F> {
     turns: Rc<Turns>,
     credit: Rc<Credit>,
     ticket: Option<Ticket>,
+    /// It was polled: until then it has registered for nothing that could wake it.
+    has_begun: bool,
     future: Pin<Box<F>>,
 }
 
 impl<F: Future<Output = ()>> Fair<F> {
     pub(crate) fn new(turns: Rc<Turns>, credit: Rc<Credit>, future: F) -> Fair<F> {
-        Fair { turns, credit, ticket: None, future: Box::pin(future) }
+        Fair { turns, credit, ticket: None, has_begun: false, future: Box::pin(future) }
     }
 }
 
@@ -382,12 +411,13 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
                 self.ticket = None;
                 true
             }
-            None if self.credit.is_spent(began, self.turns.active()) => {
+            None if self.has_begun && self.credit.is_spent(began, self.turns.active()) => {
                 self.ticket = Some(self.turns.enter(self.credit.is_new.get(), cx.waker().clone()));
                 return Poll::Pending;
             }
             None => false,
         };
+        self.has_begun = true;
         self.turns.polled.set(Some(began));
         self.turns.is_called.set(is_busy && !self.credit.is_new.get());
         self.credit.is_deferred.set(false);
@@ -575,6 +605,9 @@ mod tests {
         assert!(credit.is_spent(start, 1), "it said nothing");
         credit.note_read(10);
         credit.charge(start, start, 50, 1);
+        assert!(credit.is_spent(start, 1), "it was answered nothing");
+        credit.note_written(10);
+        credit.charge(start, start, 50, 1);
         let mut now = start;
         for _ in 0..10_000 {
             assert!(!credit.is_spent(now, 1_000), "without a pause between them");
@@ -611,8 +644,9 @@ mod tests {
         let start = Instant::now();
         let credit = Credit::new(start);
         credit.note_read(100);
+        credit.note_written(100);
         // A ping that was interrupted for 10 ms.
-        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50, 1), 35);
+        assert_eq!(credit.charge(start, start + Duration::from_millis(10), 50, 1), 37);
         assert!(!credit.is_spent(start + Duration::from_millis(10), 1));
     }
 
@@ -636,12 +670,14 @@ mod tests {
     fn short_turns_begin_together_and_one_long_turn_makes_them_single() {
         let turns = Turns::default();
         turns.note(50);
-        assert_eq!(turns.at_once(), TURNS_AT_ONCE);
+        assert_eq!(turns.at_once(0), TURNS_AT_ONCE);
         turns.note(1_000);
-        assert_eq!(turns.at_once(), 1);
+        assert_eq!(turns.at_once(0), 1);
         for _ in 0..100 {
             turns.note(50);
         }
-        assert_eq!(turns.at_once(), TURNS_AT_ONCE);
+        assert_eq!(turns.at_once(0), TURNS_AT_ONCE);
+        assert_eq!(turns.at_once(5_000), 5 * TURNS_AT_ONCE, "as long as the others took");
+        assert_eq!(turns.at_once(1_000_000), 8 * TURNS_AT_ONCE);
     }
 }
