@@ -541,7 +541,7 @@ mod tests {
     #[tokio::test]
     async fn a_quiet_connection_waits_for_a_few_turns_of_the_busy_ones_not_for_all() {
         let turns = Rc::new(Turns::default());
-        let polls: Vec<Rc<Cell<u64>>> = (0..1_000).map(|_| Rc::default()).collect();
+        let polls: Vec<Rc<Cell<u64>>> = (0..4_000).map(|_| Rc::default()).collect();
         let local = LocalSet::new();
         for polls in &polls {
             local.spawn_local(fair(&turns, polls));
@@ -567,7 +567,9 @@ mod tests {
                     });
                     tokio::task::spawn_local(asked).await.unwrap();
                     let between = all() - before;
-                    assert!(between <= 4 * TURNS_AT_ONCE, "{between} turns of the busy ones came between");
+                    // Two slices, each as long as it may be on a machine that runs something else.
+                    let most = 2 * SLICE_US_MAX / 1_000 * TURNS_AT_ONCE + TURNS_AT_ONCE;
+                    assert!(between <= most, "{between} turns of the busy ones came between");
                 }
                 // Each of the busy ones has as many turns as the others, give or take those under way.
                 let since = || polls.iter().zip(&first).map(|(polls, first)| polls.get() - first);
