@@ -23,7 +23,7 @@ const BACKOFF_MS_MAX = 15_000;
 const SETTLED_MS = 5_000; // so long live, and the waits begin again with the shortest
 
 /** Worth asking again, later. */
-const PASSING = ["busy", "disk-full", "unavailable", "unknown", "clock-ahead", "view-behind", "stopping", "too-many"];
+const RETRYABLE = ["busy", "disk-full", "unavailable", "unknown", "clock-ahead", "view-behind", "stopping", "too-many"];
 
 /** A stay that has not begun; `unsent` are messages left over from an earlier life of this page. */
 export function begin(room, unsent = []) {
@@ -214,7 +214,7 @@ function greeted(model, re, header, trouble, effects, now, random) {
     if (re === "follow") followed(model, header, effects);
     return;
   }
-  if (PASSING.includes(trouble.code)) {
+  if (RETRYABLE.includes(trouble.code)) {
     model.trouble = trouble;
     hangUp(model, effects, now, random);
   } else if (re === "follow" && model.place && isSetBack(trouble.code, header)) {
@@ -427,7 +427,7 @@ function sent(model, header, trouble, wait, now) {
     Object.assign(own, { state: "posted", trouble: null, n: header.number("n") });
     // Its event may have been seen before a cut took the answer away.
     if (header.number("seq") <= model.place.seq) settle(model, own.n);
-  } else if (PASSING.includes(trouble.code)) {
+  } else if (RETRYABLE.includes(trouble.code)) {
     own.trouble = trouble;
     model.notBefore = now + (wait ?? 1_000);
   } else {

@@ -174,7 +174,7 @@ pub(crate) fn check() -> Result<Outcome> {
 
 /// What drives Chromium, as the lock file beside the page's test has it, into the folder where that test looks.
 fn playwright() -> Result<()> {
-    let from = "crates/vang/tests/page";
+    let from = "crates/vang/tests/browser";
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let to = format!("{target}/tmp/page");
     let lock = fs::read(format!("{from}/package-lock.json"))?;

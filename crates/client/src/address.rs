@@ -1,4 +1,4 @@
-//! Where a server is: what a person writes in, a `Place` out, and the socket addresses behind it.
+//! Where a server is: what a person writes in, a `ServerAddr` out, and the socket addresses behind it.
 //!
 //! ```text
 //! vang://HOST:PORT   HOST:PORT   HOST   [IPV6]:PORT   IPV6   unix:PATH   vang+unix:PATH
@@ -40,7 +40,7 @@ pub enum Security {
 
 /// Where a server is, or shall listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ServerAddr {
     /// A host, by name or address, and a port.
     Tcp {
         /// Without brackets. Empty only in a place to listen at: every interface.
@@ -56,7 +56,7 @@ pub enum Place {
 
 /// Not a place, with what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPlace {
+pub enum BadServerAddr {
     /// Nothing written, or nothing before the port or after `unix:`.
     #[error("there is no {missing} in '{text}'; {ALLOWED}")]
     Missing {
@@ -128,22 +128,22 @@ enum For {
     Listening,
 }
 
-impl Place {
+impl ServerAddr {
     /// A server to connect to.
-    pub fn parse(text: &str) -> Result<Place, BadPlace> {
+    pub fn parse(text: &str) -> Result<ServerAddr, BadServerAddr> {
         parse(text, For::Connecting)
     }
 
     /// Where to listen: an empty host is every interface, port 0 any free one.
-    pub fn parse_listen(text: &str) -> Result<Place, BadPlace> {
+    pub fn parse_listen(text: &str) -> Result<ServerAddr, BadServerAddr> {
         parse(text, For::Listening)
     }
 
     /// The addresses to try, in the order in which the system prefers them.
     pub fn resolve(&self, deadline: Deadline) -> io::Result<Vec<SockAddr>> {
         let (host, port) = match self {
-            Place::Unix(path) => return Ok(vec![SockAddr::unix(path)?]),
-            Place::Tcp { host, port, .. } => (host.clone(), *port),
+            ServerAddr::Unix(path) => return Ok(vec![SockAddr::unix(path)?]),
+            ServerAddr::Tcp { host, port, .. } => (host.clone(), *port),
         };
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port).into()]);
@@ -167,47 +167,47 @@ impl Place {
     }
 }
 
-impl Default for Place {
-    fn default() -> Place {
-        Place::Tcp { host: "127.0.0.1".to_owned(), port: PORT, security: Security::Usual }
+impl Default for ServerAddr {
+    fn default() -> ServerAddr {
+        ServerAddr::Tcp { host: "127.0.0.1".to_owned(), port: PORT, security: Security::Usual }
     }
 }
 
-impl FromStr for Place {
-    type Err = BadPlace;
-    fn from_str(text: &str) -> Result<Place, BadPlace> {
-        Place::parse(text)
+impl FromStr for ServerAddr {
+    type Err = BadServerAddr;
+    fn from_str(text: &str) -> Result<ServerAddr, BadServerAddr> {
+        ServerAddr::parse(text)
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ServerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
-            Place::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Place::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            ServerAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+            ServerAddr::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            ServerAddr::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
         }
     }
 }
 
-fn parse(text: &str, purpose: For) -> Result<Place, BadPlace> {
+fn parse(text: &str, purpose: For) -> Result<ServerAddr, BadServerAddr> {
     if let Some(path) = text.strip_prefix("vang+unix:").or_else(|| text.strip_prefix("unix:")) {
         // `unix:///run/x` is the URL of `/run/x`.
         let path = if path.starts_with("///") { &path[2..] } else { path };
         return match path.is_empty() {
-            true => Err(BadPlace::Missing { missing: "path", text: text.to_owned() }),
-            false => Ok(Place::Unix(path.into())),
+            true => Err(BadServerAddr::Missing { missing: "path", text: text.to_owned() }),
+            false => Ok(ServerAddr::Unix(path.into())),
         };
     }
     let security = if text.starts_with("vangs://") { Security::Tls } else { Security::Usual };
     let rest = match text.split_once("://") {
         Some(("vang" | "vangs", rest)) => rest.strip_suffix('/').unwrap_or(rest),
-        Some((scheme, _)) => return Err(BadPlace::Scheme { scheme: scheme.to_owned() }),
+        Some((scheme, _)) => return Err(BadServerAddr::Scheme { scheme: scheme.to_owned() }),
         None => text,
     };
     let wrong = |c: &char| c.is_whitespace() || c.is_control() || "/?#@\"'\\".contains(*c);
     if let Some(found) = rest.chars().find(wrong) {
-        return Err(BadPlace::Extra { found, text: text.to_owned() });
+        return Err(BadServerAddr::Extra { found, text: text.to_owned() });
     }
     let (host, port) = split(rest)?;
     // In a URL the sign before a scope is written so (RFC 6874).
@@ -215,20 +215,20 @@ fn parse(text: &str, purpose: For) -> Result<Place, BadPlace> {
     let unescaped = host.split_once("%25").filter(|(ip, _)| is_url && is_ipv6(ip));
     let host = &*unescaped.map_or(Cow::from(host), |(ip, scope)| format!("{ip}%{scope}").into());
     if host.is_empty() && purpose == For::Connecting {
-        return Err(BadPlace::Missing { missing: "host", text: text.to_owned() });
+        return Err(BadServerAddr::Missing { missing: "host", text: text.to_owned() });
     }
     if !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(BadPlace::OnlyNumber { number: host.to_owned() });
+        return Err(BadServerAddr::OnlyNumber { number: host.to_owned() });
     }
     if let Some(means) = loose_ipv4(host) {
-        return Err(BadPlace::LooseIpv4 { host: host.to_owned(), means });
+        return Err(BadServerAddr::LooseIpv4 { host: host.to_owned(), means });
     }
     let port = port.map_or(Ok(PORT), |port| parse_port(port, purpose))?;
-    Ok(Place::Tcp { host: host.to_owned(), port, security })
+    Ok(ServerAddr::Tcp { host: host.to_owned(), port, security })
 }
 
-fn split(rest: &str) -> Result<(&str, Option<&str>), BadPlace> {
-    let not_ipv6 = || BadPlace::NotIpv6 { text: rest.to_owned() };
+fn split(rest: &str) -> Result<(&str, Option<&str>), BadServerAddr> {
+    let not_ipv6 = || BadServerAddr::NotIpv6 { text: rest.to_owned() };
     if let Some(inner) = rest.strip_prefix('[') {
         let (host, after) = inner.split_once(']').ok_or_else(not_ipv6)?;
         if !is_ipv6(host) {
@@ -301,15 +301,15 @@ fn is_ipv6(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-fn parse_port(text: &str, purpose: For) -> Result<u16, BadPlace> {
+fn parse_port(text: &str, purpose: For) -> Result<u16, BadServerAddr> {
     let from = u16::from(purpose == For::Connecting);
     let port = text.to_owned();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(BadPlace::PortNotNumber { port, from });
+        return Err(BadServerAddr::PortNotNumber { port, from });
     }
     match text.parse() {
         Ok(number) if number >= from => Ok(number),
-        _ => Err(BadPlace::PortOutOfRange { port, from }),
+        _ => Err(BadServerAddr::PortOutOfRange { port, from }),
     }
 }
 
@@ -318,41 +318,41 @@ fn parse_port(text: &str, purpose: For) -> Result<u16, BadPlace> {
 mod tests {
     use super::*;
 
-    fn tcp(host: &str, port: u16) -> Result<Place, BadPlace> {
-        Ok(Place::Tcp { host: host.to_owned(), port, security: Security::Usual })
+    fn tcp(host: &str, port: u16) -> Result<ServerAddr, BadServerAddr> {
+        Ok(ServerAddr::Tcp { host: host.to_owned(), port, security: Security::Usual })
     }
 
     #[test]
     fn every_form_is_read() {
         for text in ["vang://chat.example:7", "vang://chat.example:7/", "chat.example:7"] {
-            assert_eq!(Place::parse(text), tcp("chat.example", 7), "{text}");
+            assert_eq!(ServerAddr::parse(text), tcp("chat.example", 7), "{text}");
         }
         for text in ["vang://chat.example", "chat.example"] {
-            assert_eq!(Place::parse(text), tcp("chat.example", PORT), "{text}");
+            assert_eq!(ServerAddr::parse(text), tcp("chat.example", PORT), "{text}");
         }
         for text in ["[::1]:7", "vang://[::1]:7"] {
-            assert_eq!(Place::parse(text), tcp("::1", 7), "{text}");
+            assert_eq!(ServerAddr::parse(text), tcp("::1", 7), "{text}");
         }
         for text in ["[::1]", "::1"] {
-            assert_eq!(Place::parse(text), tcp("::1", PORT), "{text}");
+            assert_eq!(ServerAddr::parse(text), tcp("::1", PORT), "{text}");
         }
-        assert_eq!(Place::parse("[fe80::1%eth0]:7"), tcp("fe80::1%eth0", 7));
+        assert_eq!(ServerAddr::parse("[fe80::1%eth0]:7"), tcp("fe80::1%eth0", 7));
         for text in ["unix:/run/x y", "unix:///run/x y", "vang+unix:/run/x y", "vang+unix:///run/x y"] {
-            assert_eq!(Place::parse(text), Ok(Place::Unix("/run/x y".into())), "{text}");
+            assert_eq!(ServerAddr::parse(text), Ok(ServerAddr::Unix("/run/x y".into())), "{text}");
         }
-        assert_eq!(Place::parse(DEFAULT_URL), Ok(Place::default()));
+        assert_eq!(ServerAddr::parse(DEFAULT_URL), Ok(ServerAddr::default()));
     }
 
     #[test]
     fn what_is_shown_reads_back() {
         for text in ["chat.example:7", "[::1]:7", "127.0.0.1:65432", "unix:/run/x"] {
-            assert_eq!(Place::parse(text).unwrap().to_string(), text);
+            assert_eq!(ServerAddr::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn a_wrong_one_is_named_with_what_is_allowed() {
-        let error = |text: &str| Place::parse(text).unwrap_err().to_string();
+        let error = |text: &str| ServerAddr::parse(text).unwrap_err().to_string();
         assert_eq!(error("x:99999"), "port 99999 is out of range; ports are 1 to 65535");
         assert_eq!(error("x:0"), "port 0 is out of range; ports are 1 to 65535");
         assert_eq!(error("x:http"), "port 'http' is not a number; ports are 1 to 65535");
@@ -404,7 +404,7 @@ mod tests {
             assert_eq!(loose_ipv4(host), None, "{host}");
         }
         for text in ["010.0.0.1:7", "vang://127.1", "0x7f.1:7"] {
-            let error = Place::parse(text).unwrap_err().to_string();
+            let error = ServerAddr::parse(text).unwrap_err().to_string();
             assert!(error.contains("to some programs") && error.contains("write "), "{error}");
         }
     }
@@ -414,11 +414,11 @@ mod tests {
         for text in
             ["vang://[fe80::a%25va]:7", "vang://[fe80::a%va]:7", "vangs://[fe80::a%25va]:7", "[fe80::a%va]:7"]
         {
-            let Ok(Place::Tcp { host, port, .. }) = Place::parse(text) else { panic!("{text}") };
+            let Ok(ServerAddr::Tcp { host, port, .. }) = ServerAddr::parse(text) else { panic!("{text}") };
             assert_eq!((host.as_str(), port), ("fe80::a%va", 7), "{text}");
         }
         // No URL: an interface may have that name.
-        assert_eq!(Place::parse("[fe80::a%25va]:7"), tcp("fe80::a%25va", 7));
+        assert_eq!(ServerAddr::parse("[fe80::a%25va]:7"), tcp("fe80::a%25va", 7));
         // Loopback has the first number on every Linux.
         let mut address: SocketAddr = "[fe80::a]:7".parse().unwrap();
         assert_eq!(shown(address), "[fe80::a]:7");
@@ -432,9 +432,9 @@ mod tests {
 
     #[test]
     fn a_place_to_listen_at_may_leave_host_and_port_open() {
-        assert_eq!(Place::parse_listen(":7"), tcp("", 7));
-        assert_eq!(Place::parse_listen("127.0.0.1:0"), tcp("127.0.0.1", 0));
-        let error = Place::parse_listen("127.0.0.1:99999").unwrap_err().to_string();
+        assert_eq!(ServerAddr::parse_listen(":7"), tcp("", 7));
+        assert_eq!(ServerAddr::parse_listen("127.0.0.1:0"), tcp("127.0.0.1", 0));
+        let error = ServerAddr::parse_listen("127.0.0.1:99999").unwrap_err().to_string();
         assert_eq!(error, "port 99999 is out of range; ports are 0 to 65535");
     }
 }

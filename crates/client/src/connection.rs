@@ -13,11 +13,11 @@ use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{Incoming, NotVang, Reply, RequestWriter, Value, incoming};
 use vang_proto::{Decoder, Frame, Limits};
 
-use crate::address::{Place, Security};
+use crate::address::{Security, ServerAddr};
 use crate::channel::Channel;
 use crate::patience::Deadline;
-use crate::trouble::{At, Doing, Fault, Trouble, explain, explain_at, plain};
-use crate::trust::{Distrust, Witness};
+use crate::trouble::{At, ClientError, Doing, Trouble, explain, explain_at, plain};
+use crate::trust::{PinError, PinVerifier};
 
 /// Silence until the first question whether the peer is still there; NATs forget after minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -61,20 +61,20 @@ enum Beyond {
 
 impl Connection {
     /// Connects, to each address of the place in turn; beyond this machine by TLS.
-    pub fn open(place: &Place, deadline: Deadline) -> Result<Connection, Fault> {
+    pub fn open(place: &ServerAddr, deadline: Deadline) -> Result<Connection, ClientError> {
         Connection::open_to(place, Beyond::Tls, deadline)
     }
 
     /// The same, but without TLS beyond this machine: a server of the guide does not know it.
-    pub(crate) fn open_plain(place: &Place, deadline: Deadline) -> Result<Connection, Fault> {
+    pub(crate) fn open_plain(place: &ServerAddr, deadline: Deadline) -> Result<Connection, ClientError> {
         Connection::open_to(place, Beyond::Plain, deadline)
     }
 
-    fn open_to(place: &Place, beyond: Beyond, deadline: Deadline) -> Result<Connection, Fault> {
-        let unreachable = |trouble: Trouble| Fault::Unreachable { place: place.to_string(), trouble };
+    fn open_to(place: &ServerAddr, beyond: Beyond, deadline: Deadline) -> Result<Connection, ClientError> {
+        let unreachable = |trouble: Trouble| ClientError::Unreachable { place: place.to_string(), trouble };
         let addresses = place.resolve(deadline).map_err(|error| match place {
-            Place::Tcp { .. } => unreachable(explain(&error, Doing::Resolve)),
-            Place::Unix(_) => unreachable(explain(&error, Doing::Connect)),
+            ServerAddr::Tcp { .. } => unreachable(explain(&error, Doing::Resolve)),
+            ServerAddr::Unix(_) => unreachable(explain(&error, Doing::Connect)),
         })?;
         let mut last = explain(&io::ErrorKind::TimedOut.into(), Doing::Connect);
         for (tried, address) in addresses.iter().enumerate() {
@@ -85,7 +85,7 @@ impl Connection {
                     let is_near =
                         address.as_socket().is_none_or(|addr| addr.ip().to_canonical().is_loopback());
                     return match place {
-                        Place::Tcp { host, security, .. }
+                        ServerAddr::Tcp { host, security, .. }
                             if *security == Security::Tls || beyond == Beyond::Tls && !is_near =>
                         {
                             Connection::secure(socket, place, host, deadline)
@@ -100,11 +100,16 @@ impl Connection {
     }
 
     /// TLS around a fresh socket, with a server whose key is known or met now.
-    fn secure(socket: Socket, place: &Place, host: &str, deadline: Deadline) -> Result<Connection, Fault> {
-        let foreign = |why: String| Fault::Foreign { place: place.to_string(), why };
-        let (config, witness) = Witness::config().map_err(|error| foreign(error.to_string()))?;
+    fn secure(
+        socket: Socket,
+        place: &ServerAddr,
+        host: &str,
+        deadline: Deadline,
+    ) -> Result<Connection, ClientError> {
+        let foreign = |why: String| ClientError::Foreign { place: place.to_string(), why };
+        let (config, witness) = PinVerifier::config().map_err(|error| foreign(error.to_string()))?;
         // No other kind of server: it was not asked anything.
-        let no_name = |why: String| Fault::Unreachable {
+        let no_name = |why: String| ClientError::Unreachable {
             place: place.to_string(),
             trouble: Trouble {
                 name: format!("TLS cannot ask for '{host}': {why}").into(),
@@ -127,7 +132,7 @@ impl Connection {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock if deadline.left().is_ok() => {}
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        return Err(Fault::Silent { place: place.to_string() });
+                        return Err(ClientError::Silent { place: place.to_string() });
                     }
                     io::ErrorKind::InvalidData => return Err(foreign(format!("no TLS: {error}"))),
                     _ => return Err(connection.broken(&error, Doing::Read)),
@@ -137,19 +142,19 @@ impl Connection {
         let place = place.to_string();
         match witness.judge(&place) {
             Ok(()) => Ok(connection),
-            Err(Distrust::Other { key, known, file, line }) => {
-                Err(Fault::OtherKey { place, key, known, file: file.display().to_string(), line })
+            Err(PinError::Other { key, known, file, line }) => {
+                Err(ClientError::OtherKey { place, key, known, file: file.display().to_string(), line })
             }
-            Err(Distrust::Forgetful { file, why }) => {
-                Err(Fault::NotRemembered { place, why: format!("{}: {}", file.display(), plain(&why)) })
+            Err(PinError::CannotStore { file, why }) => {
+                Err(ClientError::NotRemembered { place, why: format!("{}: {}", file.display(), plain(&why)) })
             }
-            Err(Distrust::Homeless) => {
-                Err(Fault::NotRemembered { place, why: "there is no folder for it".to_owned() })
+            Err(PinError::NoStore) => {
+                Err(ClientError::NotRemembered { place, why: "there is no folder for it".to_owned() })
             }
         }
     }
 
-    fn new(channel: Channel, place: &Place) -> Connection {
+    fn new(channel: Channel, place: &ServerAddr) -> Connection {
         Connection {
             channel,
             decoder: Decoder::new(LIMITS),
@@ -161,7 +166,7 @@ impl Connection {
     }
 
     /// Writes all of these bytes.
-    pub fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Fault> {
+    pub fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), ClientError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = deadline.left().and_then(|left| {
@@ -176,7 +181,7 @@ impl Connection {
                     // The timeout was ours, so that is what ran out; the loop asks the clock.
                     io::ErrorKind::WouldBlock if deadline.left().is_ok() => {}
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.left().is_err() => {
-                        return Err(Fault::Silent { place: self.place.clone() });
+                        return Err(ClientError::Silent { place: self.place.clone() });
                     }
                     _ => return Err(self.broken(&error, Doing::Write)),
                 },
@@ -186,7 +191,7 @@ impl Connection {
     }
 
     /// The next message, of whatever kind.
-    pub fn read_frame(&mut self, deadline: Deadline) -> Result<Frame, Fault> {
+    pub fn read_frame(&mut self, deadline: Deadline) -> Result<Frame, ClientError> {
         loop {
             match self.decoder.poll_frame() {
                 Ok(Some(frame)) => return Ok(frame),
@@ -196,7 +201,7 @@ impl Connection {
         }
     }
 
-    fn fill(&mut self, deadline: Deadline) -> Result<(), Fault> {
+    fn fill(&mut self, deadline: Deadline) -> Result<(), ClientError> {
         let read = deadline.left().and_then(|left| {
             self.channel.socket().set_read_timeout(left.map(settable))?;
             self.channel.read(&mut self.buffer)
@@ -219,7 +224,7 @@ impl Connection {
                 io::ErrorKind::Interrupted => Ok(()),
                 io::ErrorKind::WouldBlock if deadline.left().is_ok() => Ok(()),
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.left().is_err() => {
-                    Err(Fault::Silent { place: self.place.clone() })
+                    Err(ClientError::Silent { place: self.place.clone() })
                 }
                 _ => Err(self.broken(&error, Doing::Read)),
             },
@@ -227,14 +232,14 @@ impl Connection {
     }
 
     /// The next reply or event.
-    pub fn read(&mut self, deadline: Deadline) -> Result<Incoming, Fault> {
+    pub fn read(&mut self, deadline: Deadline) -> Result<Incoming, ClientError> {
         let frame = self.read_frame(deadline)?;
         incoming(frame)
             .map_err(|NotVang| self.foreign("its message is neither a reply nor an event".to_owned()))
     }
 
     /// The reply to the request with this number, or the error with which the server ends the connection.
-    pub(crate) fn read_reply(&mut self, re: u64, deadline: Deadline) -> Result<Reply, Fault> {
+    pub(crate) fn read_reply(&mut self, re: u64, deadline: Deadline) -> Result<Reply, ClientError> {
         loop {
             match self.read(deadline)? {
                 Incoming::Reply(reply) if reply.re == Some(re) || reply.re.is_none() => return Ok(reply),
@@ -245,7 +250,12 @@ impl Connection {
     }
 
     /// Writes bytes that end in the request with this number, and waits for its reply.
-    pub(crate) fn exchange(&mut self, re: u64, bytes: &[u8], deadline: Deadline) -> Result<Reply, Fault> {
+    pub(crate) fn exchange(
+        &mut self,
+        re: u64,
+        bytes: &[u8],
+        deadline: Deadline,
+    ) -> Result<Reply, ClientError> {
         let written = self.write(bytes, deadline);
         let reply = match (written, self.read_reply(re, deadline)) {
             // A server that refuses does not read on: its answer is here although we could not write all.
@@ -254,18 +264,18 @@ impl Connection {
         };
         match reply.code {
             None => Ok(reply),
-            Some(_) => Err(Fault::refused(&reply)),
+            Some(_) => Err(ClientError::refused(&reply)),
         }
     }
 
-    /// Asks something that has no content, and waits for the reply. An error reply is `Fault::Refused`.
+    /// Asks something that has no content, and waits for the reply. An error reply is `ClientError::Refused`.
     pub fn ask(
         &mut self,
         name: Option<&str>,
         action: &str,
         arguments: &[(&str, Value)],
         deadline: Deadline,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Reply, ClientError> {
         check_arguments(name, arguments)?;
         self.asked += 1;
         let writer = RequestWriter { name: name.map(str::to_owned) };
@@ -274,24 +284,24 @@ impl Connection {
     }
 
     /// This peer does not speak what it should.
-    pub(crate) fn foreign(&self, why: String) -> Fault {
-        Fault::Foreign { place: self.place.clone(), why }
+    pub(crate) fn foreign(&self, why: String) -> ClientError {
+        ClientError::Foreign { place: self.place.clone(), why }
     }
 
-    fn broken(&self, error: &io::Error, doing: Doing) -> Fault {
-        Fault::Broken { place: self.place.clone(), trouble: explain(error, doing) }
+    fn broken(&self, error: &io::Error, doing: Doing) -> ClientError {
+        ClientError::Broken { place: self.place.clone(), trouble: explain(error, doing) }
     }
 }
 
 /// Do they fit into a header?
-pub(crate) fn check_arguments(name: Option<&str>, arguments: &[(&str, Value)]) -> Result<(), Fault> {
+pub(crate) fn check_arguments(name: Option<&str>, arguments: &[(&str, Value)]) -> Result<(), ClientError> {
     let len = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Number(_) => 20,
     };
     let found = name.map_or(0, str::len) + arguments.iter().map(|(_, value)| len(value)).sum::<usize>();
     match found > ARGUMENT_BYTES_MAX {
-        true => Err(Fault::ArgumentsTooLong { found, max: ARGUMENT_BYTES_MAX }),
+        true => Err(ClientError::ArgumentsTooLong { found, max: ARGUMENT_BYTES_MAX }),
         false => Ok(()),
     }
 }
@@ -339,12 +349,12 @@ mod tests {
         let fault = Connection::open(&place, soon()).unwrap_err();
         let expected = format!("cannot reach {place}: connection refused (is the server running there?)");
         assert_eq!(fault.to_string(), expected);
-        assert!(fault.is_passing());
+        assert!(fault.is_retryable());
     }
 
     #[test]
     fn a_name_that_nobody_has_is_named() {
-        let place = Place::parse("does-not-exist.invalid").unwrap();
+        let place = ServerAddr::parse("does-not-exist.invalid").unwrap();
         let fault = Connection::open(&place, soon()).unwrap_err().to_string();
         assert!(fault.starts_with("cannot reach does-not-exist.invalid:65432: name "), "{fault}");
     }
@@ -370,7 +380,7 @@ mod tests {
             fault.to_string().ends_with("does not speak the vang protocol: it says \"SSH-2.0-x\""),
             "{fault}"
         );
-        assert!(!fault.is_passing());
+        assert!(!fault.is_retryable());
     }
 
     #[test]
@@ -379,7 +389,7 @@ mod tests {
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let brief = Deadline::after(Duration::from_millis(30));
         let fault = connection.ask(None, "ping", &[], brief).unwrap_err();
-        assert!(matches!(fault, Fault::Silent { .. }) && fault.timed_out(), "{fault:?}");
+        assert!(matches!(fault, ClientError::Silent { .. }) && fault.timed_out(), "{fault:?}");
         drop(connection);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
@@ -392,7 +402,10 @@ mod tests {
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let long = "\u{1}".repeat(ARGUMENT_BYTES_MAX);
         let fault = connection.ask(None, "join", &[("room", Value::Text(long.clone() + "x"))], soon());
-        assert!(matches!(fault, Err(Fault::ArgumentsTooLong { found: 8_193, max: 8_192 })), "{fault:?}");
+        assert!(
+            matches!(fault, Err(ClientError::ArgumentsTooLong { found: 8_193, max: 8_192 })),
+            "{fault:?}"
+        );
         // The longest that is let through can be written.
         RequestWriter { name: None }.write(1, "join", &[("room", Value::Text(long))]);
     }
@@ -401,7 +414,7 @@ mod tests {
     fn a_unix_socket_serves_too_and_a_missing_one_is_named() {
         let folder = std::env::temp_dir().join(format!("vang-client-{}", std::process::id()));
         let _ = std::fs::remove_file(&folder);
-        let place = Place::Unix(folder.clone());
+        let place = ServerAddr::Unix(folder.clone());
         let fault = Connection::open(&place, soon()).unwrap_err().to_string();
         assert!(fault.contains("no such socket (is the server running there"), "{fault}");
         let listener = UnixListener::bind(&folder).unwrap();

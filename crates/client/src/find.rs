@@ -8,15 +8,15 @@ use serde_json::value::RawValue;
 use vang_proto::limits::FIND_LIMIT_MAX;
 use vang_proto::vang::{Reply, Value};
 
-use crate::address::Place;
+use crate::address::ServerAddr;
 use crate::connection::Connection;
 use crate::patience::{Deadline, persist};
-use crate::trouble::Fault;
+use crate::trouble::ClientError;
 
 /// One search.
 #[derive(Debug)]
 pub struct Search {
-    place: Place,
+    place: ServerAddr,
     name: Option<String>,
     query: String,
     timeout: Duration,
@@ -41,12 +41,18 @@ pub struct Hits {
 
 impl Search {
     /// At most so many hits; every page may take `timeout`.
-    pub fn new(place: Place, name: Option<String>, query: String, limit: u64, timeout: Duration) -> Search {
+    pub fn new(
+        place: ServerAddr,
+        name: Option<String>,
+        query: String,
+        limit: u64,
+        timeout: Duration,
+    ) -> Search {
         Search { place, name, query, timeout, connection: None, wanted: limit, before: None, is_over: false }
     }
 
     /// The next hits; `None` after the last.
-    pub fn next_page(&mut self, watch: &mut dyn FnMut(&Fault)) -> Result<Option<Hits>, Fault> {
+    pub fn next_page(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<Option<Hits>, ClientError> {
         if self.is_over || self.wanted == 0 {
             return Ok(None);
         }
@@ -77,7 +83,7 @@ impl Search {
     }
 }
 
-fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), Fault> {
+fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), ClientError> {
     let hits = serde_json::from_str(&reply.text);
     let hits = hits.map_err(|_| connection.foreign("its answer to 'find' is no list of hits".to_owned()))?;
     let number = |key| reply.header.number(key).unwrap_or(0);

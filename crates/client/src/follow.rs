@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use vang_proto::vang::{self, Advice, Backoff, Code, Event, Follower, Incoming, Value};
 
-use crate::address::Place;
+use crate::address::ServerAddr;
 use crate::connection::{Connection, check_arguments};
 use crate::patience::{Deadline, backoff_wait, persist};
-use crate::trouble::Fault;
+use crate::trouble::ClientError;
 
 /// Connecting again and getting an answer: 15 s, the longest wait between two attempts. Then it is tried anew.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ const BEGINNINGS_MAX: u32 = 4;
 
 /// What a follower hears.
 #[derive(Debug)]
-pub enum Told {
+pub enum Update {
     /// From the server. Kinds that nobody knows come too.
     Event(Event),
     /// From here.
@@ -40,7 +40,7 @@ pub enum Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// It is lost; it is tried again until it works.
-    Lost(Fault),
+    Lost(ClientError),
     /// It works again, and nothing was missed.
     Again,
     /// An older copy of the journal was put back.
@@ -60,7 +60,7 @@ pub enum Notice {
 /// A following of rooms.
 #[derive(Debug)]
 pub struct Follow {
-    place: Place,
+    place: ServerAddr,
     follower: Follower,
     /// Numbers up to these were seen before we began, in the journal that it was then.
     seen_before: Vec<(String, u64)>,
@@ -68,20 +68,20 @@ pub struct Follow {
     /// Since when it follows there.
     since: Instant,
     backoff: Backoff,
-    told: VecDeque<Told>,
+    told: VecDeque<Update>,
 }
 
 impl Follow {
     /// Follows these rooms, after message `since` of each or from now on. Has to work within `timeout`;
     /// `watch` hears of failures until then.
     pub fn start(
-        place: Place,
+        place: ServerAddr,
         name: Option<String>,
         rooms: Vec<String>,
         since: Option<Vec<u64>>,
         timeout: Duration,
-        watch: &mut dyn FnMut(&Fault),
-    ) -> Result<Follow, Fault> {
+        watch: &mut dyn FnMut(&ClientError),
+    ) -> Result<Follow, ClientError> {
         let names: Vec<_> = rooms.iter().map(|room| ("", Value::from(&**room))).collect();
         check_arguments(name.as_deref(), &names)?;
         let seen_before = rooms.iter().cloned().zip(since.iter().flatten().copied()).collect();
@@ -101,7 +101,7 @@ impl Follow {
 
     /// The next thing to hear of; waits for it as long as it takes. A fault is the server's last word.
     #[allow(clippy::should_implement_trait)] // it has no end, and the fault is one
-    pub fn next(&mut self) -> Result<Told, Fault> {
+    pub fn next(&mut self) -> Result<Update, ClientError> {
         loop {
             if let Some(told) = self.told.pop_front() {
                 return Ok(told);
@@ -113,7 +113,7 @@ impl Follow {
             match connection.read(Deadline::NEVER) {
                 Ok(Incoming::Event(event)) => self.handle_event(event),
                 // Nothing was asked: this is why the server ends the connection.
-                Ok(Incoming::Reply(reply)) => self.lost(Fault::refused(&reply)),
+                Ok(Incoming::Reply(reply)) => self.lost(ClientError::refused(&reply)),
                 Err(fault) => self.lost(fault),
             }
         }
@@ -122,9 +122,9 @@ impl Follow {
     fn handle_event(&mut self, event: Event) {
         if event.kind == "closing" {
             let why = event.header.text("why").unwrap_or_default().into_owned();
-            self.told.push_back(Told::Notice(Notice::Closing { why }));
+            self.told.push_back(Update::Notice(Notice::Closing { why }));
         } else if self.follower.handle_event(&event) && !self.was_seen_before(&event) {
-            self.told.push_back(Told::Event(event));
+            self.told.push_back(Update::Event(event));
         }
     }
 
@@ -138,38 +138,38 @@ impl Follow {
         self.seen_before.iter().any(|(written, since)| n <= *since && same(written))
     }
 
-    fn lost(&mut self, fault: Fault) {
+    fn lost(&mut self, fault: ClientError) {
         self.connection = None;
         if self.since.elapsed() >= SETTLED {
             self.backoff.reset();
         }
-        self.told.push_back(Told::Notice(Notice::Lost(fault)));
+        self.told.push_back(Update::Notice(Notice::Lost(fault)));
     }
 
-    fn attach_again(&mut self) -> Result<(), Fault> {
+    fn attach_again(&mut self) -> Result<(), ClientError> {
         let mut told = Duration::ZERO;
         loop {
             // Also before the first attempt: when a server ends, all of its clients are here at once.
             std::thread::sleep(backoff_wait(&mut self.backoff).max(told));
             match self.attach(Deadline::after(ATTACH_TIMEOUT)) {
                 Ok(()) => {
-                    self.told.push_back(Told::Notice(Notice::Again));
+                    self.told.push_back(Update::Notice(Notice::Again));
                     return Ok(());
                 }
-                Err(fault @ Fault::Refused { .. }) if !fault.is_passing() => return Err(fault),
+                Err(fault @ ClientError::Refused { .. }) if !fault.is_retryable() => return Err(fault),
                 Err(fault) => told = fault.retry_after().unwrap_or_default(),
             }
         }
     }
 
     /// Connects, says what it follows and from where, and waits for the yes.
-    fn attach(&mut self, deadline: Deadline) -> Result<(), Fault> {
+    fn attach(&mut self, deadline: Deadline) -> Result<(), ClientError> {
         let mut connection = Connection::open(&self.place, deadline)?;
         connection.write(&self.follower.opening(), deadline)?;
         for _ in 0..BEGINNINGS_MAX {
             let reply = connection.read_reply(OPENING, deadline)?;
             if reply.code.is_some() && reply.re.is_none() {
-                return Err(Fault::refused(&reply));
+                return Err(ClientError::refused(&reply));
             }
             match self.follower.handle_reply(&reply) {
                 Advice::Follows => {
@@ -181,20 +181,20 @@ impl Follow {
                     self.begin_elsewhere(notice);
                     connection.write(&opening, deadline)?;
                 }
-                Advice::Retry(_) | Advice::GiveUp { .. } => return Err(Fault::refused(&reply)),
+                Advice::Retry(_) | Advice::GiveUp { .. } => return Err(ClientError::refused(&reply)),
             }
         }
         // Passing: whatever is wrong with that server may be mended.
         let detail = "the server does not settle on a place to follow from".to_owned();
-        Err(Fault::Refused { code: Code::Unavailable.to_string(), detail, retry_after: None })
+        Err(ClientError::Refused { code: Code::Unavailable.to_string(), detail, retry_after: None })
     }
 
-    fn begin_elsewhere(&mut self, notice: vang::Notice) {
+    fn begin_elsewhere(&mut self, notice: vang::NewStart) {
         // Numbers of what was there before say nothing about what is there now.
         self.seen_before.clear();
-        self.told.push_back(Told::Notice(match notice {
-            vang::Notice::SetBack { seq } => Notice::SetBack { seq },
-            vang::Notice::OtherJournal => Notice::OtherJournal,
+        self.told.push_back(Update::Notice(match notice {
+            vang::NewStart::SetBack { seq } => Notice::SetBack { seq },
+            vang::NewStart::OtherJournal => Notice::OtherJournal,
         }));
     }
 }
@@ -228,10 +228,10 @@ mod tests {
 
     /// The next events as their texts, and notices as what they are.
     fn hear(follow: &mut Follow, count: usize) -> Vec<String> {
-        let word = |told: Told| match told {
-            Told::Event(event) => event.text().unwrap_or(event.kind),
-            Told::Notice(Notice::Lost(_)) => "<lost>".to_owned(),
-            Told::Notice(notice) => format!("<{notice:?}>"),
+        let word = |told: Update| match told {
+            Update::Event(event) => event.text().unwrap_or(event.kind),
+            Update::Notice(Notice::Lost(_)) => "<lost>".to_owned(),
+            Update::Notice(notice) => format!("<{notice:?}>"),
         };
         (0..count).map(|_| follow.next().map_or_else(|fault| format!("<{fault}>"), word)).collect()
     }

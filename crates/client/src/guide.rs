@@ -6,10 +6,10 @@ use vang_proto::guide::{Arguments, text_content};
 use vang_proto::python::write_json_string;
 use vang_proto::{Composer, Frame};
 
-use crate::address::Place;
+use crate::address::ServerAddr;
 use crate::connection::Connection;
 use crate::patience::Deadline;
-use crate::trouble::Fault;
+use crate::trouble::ClientError;
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,12 @@ pub fn request_bytes(action: &str, value: &str) -> Bytes {
 }
 
 /// Asks a server of the guide, whoever wrote it.
-pub fn request(place: &Place, action: &str, value: &str, deadline: Deadline) -> Result<Response, Fault> {
+pub fn request(
+    place: &ServerAddr,
+    action: &str,
+    value: &str,
+    deadline: Deadline,
+) -> Result<Response, ClientError> {
     let mut connection = Connection::open_plain(place, deadline)?;
     let written = connection.write(&request_bytes(action, value), deadline);
     // A server that refuses a long request answers before it has read it all.
@@ -47,7 +52,7 @@ pub fn request(place: &Place, action: &str, value: &str, deadline: Deadline) -> 
         (Err(fault), Err(_)) | (Ok(()), Err(fault)) => return Err(fault),
     };
     read(&frame).map_err(|why| match why {
-        NotRead::Refused { code, detail } => Fault::Refused { code, detail, retry_after: None },
+        NotRead::Refused { code, detail } => ClientError::Refused { code, detail, retry_after: None },
         NotRead::Malformed(why) => connection.foreign(why),
     })
 }

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use vang_proto::Decoder;
 use vang_proto::vang::{Event, Incoming, Page, Reply, Value, incoming};
 
-use crate::address::Place;
+use crate::address::ServerAddr;
 use crate::connection::{Connection, LIMITS};
 use crate::patience::{Deadline, persist};
-use crate::trouble::Fault;
+use crate::trouble::ClientError;
 
 /// A reading of one room's history.
 #[derive(Debug)]
 pub struct History {
-    place: Place,
+    place: ServerAddr,
     name: Option<String>,
     room: String,
     timeout: Duration,
@@ -28,12 +28,21 @@ pub struct History {
 
 impl History {
     /// Begins after message `since`; every page may take `timeout`.
-    pub fn new(place: Place, name: Option<String>, room: String, since: u64, timeout: Duration) -> History {
+    pub fn new(
+        place: ServerAddr,
+        name: Option<String>,
+        room: String,
+        since: u64,
+        timeout: Duration,
+    ) -> History {
         History { place, name, room, timeout, connection: None, since, end: None }
     }
 
     /// The next messages and holes; `None` after the last.
-    pub fn next_page(&mut self, watch: &mut dyn FnMut(&Fault)) -> Result<Option<Vec<Event>>, Fault> {
+    pub fn next_page(
+        &mut self,
+        watch: &mut dyn FnMut(&ClientError),
+    ) -> Result<Option<Vec<Event>>, ClientError> {
         if self.end.is_some_and(|end| self.since >= end) {
             return Ok(None);
         }
@@ -48,15 +57,15 @@ impl History {
     }
 
     /// Asks whether there is such a room, and nothing else: its newest number.
-    pub fn check(&mut self, watch: &mut dyn FnMut(&Fault)) -> Result<u64, Fault> {
+    pub fn check(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<u64, ClientError> {
         self.ask(Some(1), watch).map(|(page, _)| page.end)
     }
 
     fn ask(
         &mut self,
         limit: Option<u64>,
-        watch: &mut dyn FnMut(&Fault),
-    ) -> Result<(Page, Vec<Event>), Fault> {
+        watch: &mut dyn FnMut(&ClientError),
+    ) -> Result<(Page, Vec<Event>), ClientError> {
         let deadline = Deadline::after(self.timeout);
         persist(deadline, watch, || {
             let mut connection = match self.connection.take() {
@@ -73,7 +82,7 @@ impl History {
     }
 }
 
-fn read(reply: &Reply, connection: &Connection) -> Result<(Page, Vec<Event>), Fault> {
+fn read(reply: &Reply, connection: &Connection) -> Result<(Page, Vec<Event>), ClientError> {
     let wrong = |why: &str| connection.foreign(format!("its page of history {why}"));
     let page = Page::read(&reply.header).ok_or_else(|| wrong("has no 'count', 'last' or 'end'"))?;
     let events = read_events(&reply.content).ok_or_else(|| wrong("is not made of events"))?;
@@ -105,7 +114,7 @@ mod tests {
         Step::Play(write_page(Some(&re.to_string()), &page, frames).to_vec())
     }
 
-    fn read_all(server: &Server, since: u64) -> Result<Vec<(String, Option<u64>)>, Fault> {
+    fn read_all(server: &Server, since: u64) -> Result<Vec<(String, Option<u64>)>, ClientError> {
         let timeout = Duration::from_secs(20);
         let mut history = History::new(server.place(), None, "general".to_owned(), since, timeout);
         let mut all = Vec::new();

@@ -17,11 +17,11 @@ pub mod outlet; // is anybody still reading what we print?
 #[cfg(test)]
 mod scripted; // a server for the tests that plays what it is told
 
-pub use address::{BadPlace, Place};
+pub use address::{BadServerAddr, ServerAddr};
 pub use connection::Connection;
 pub use find::{Hits, Search};
-pub use follow::{Follow, Notice, Told};
+pub use follow::{Follow, Notice, Update};
 pub use history::History;
 pub use patience::Deadline;
 pub use send::{Message, NotSent, Posted};
-pub use trouble::{Doing, Fault, Trouble, explain};
+pub use trouble::{ClientError, Doing, Trouble, explain};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vang_proto::vang::Backoff;
 
-use crate::trouble::Fault;
+use crate::trouble::ClientError;
 
 /// Until when; or for ever.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,9 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(20);
 /// Tries until it works, until a fault that will not pass, or until the deadline; gives the last fault.
 pub(crate) fn persist<T>(
     deadline: Deadline,
-    watch: &mut dyn FnMut(&Fault),
-    mut attempt: impl FnMut() -> Result<T, Fault>,
-) -> Result<T, Fault> {
+    watch: &mut dyn FnMut(&ClientError),
+    mut attempt: impl FnMut() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
     let mut backoff = Backoff::default();
     loop {
         let fault = match attempt() {
@@ -56,7 +56,7 @@ pub(crate) fn persist<T>(
             Err(_) => return Err(fault),
         };
         let told = fault.retry_after().unwrap_or_default();
-        if !fault.is_passing() || left < LAST_ATTEMPT || told >= left {
+        if !fault.is_retryable() || left < LAST_ATTEMPT || told >= left {
             return Err(fault);
         }
         watch(&fault);

@@ -14,7 +14,7 @@ use vang_proto::vang::{
 };
 use vang_proto::{Decoder, Frame};
 
-use crate::address::Place;
+use crate::address::ServerAddr;
 use crate::patience::Deadline;
 
 /// What the server does next. At the end of its steps it closes the connection.
@@ -33,14 +33,14 @@ pub(crate) enum Step {
 }
 
 pub(crate) struct Server {
-    place: Place,
+    place: ServerAddr,
     requests: Receiver<Frame>,
 }
 
 impl Server {
     pub(crate) fn start(scripts: Vec<Vec<Step>>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = Place::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let place = ServerAddr::parse(&listener.local_addr().unwrap().to_string()).unwrap();
         let (sender, requests) = channel();
         thread::spawn(move || {
             for script in scripts {
@@ -52,15 +52,15 @@ impl Server {
     }
 
     /// A port at which nobody listens: taken until the tests end, so that nobody else gets it.
-    pub(crate) fn closed_port() -> Place {
+    pub(crate) fn closed_port() -> ServerAddr {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         std::mem::forget(socket);
-        Place::parse(&address.to_string()).unwrap()
+        ServerAddr::parse(&address.to_string()).unwrap()
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> ServerAddr {
         self.place.clone()
     }
 

@@ -14,10 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use vang_proto::vang::{Code, Reply, RequestWriter, Value};
 
-use crate::address::Place;
+use crate::address::ServerAddr;
 use crate::connection::{Connection, check_arguments};
 use crate::patience::{Deadline, persist};
-use crate::trouble::Fault;
+use crate::trouble::ClientError;
 
 /// The longest that a send is tried: 1 h. A server remembers ids longer than that, but not for ever; who
 /// repeats a send later may post it twice.
@@ -54,10 +54,10 @@ pub struct Posted {
 pub enum NotSent {
     /// Certainly not posted: the server was not reached, or said no.
     #[error("{0}")]
-    NotPosted(Fault),
+    NotPosted(ClientError),
     /// It was written, and no answer came. Send again with the same id.
     #[error("{0}")]
-    Unknown(Fault),
+    Unknown(ClientError),
 }
 
 /// An id that nobody else makes: 128 random bits.
@@ -70,11 +70,11 @@ pub fn fresh_id() -> io::Result<String> {
 /// Sends until it is durable, for at most this time. `watch` hears of every failure after which it is
 /// tried again.
 pub fn send(
-    place: &Place,
+    place: &ServerAddr,
     name: Option<&str>,
     message: Message<'_>,
     timeout: Duration,
-    watch: &mut dyn FnMut(&Fault),
+    watch: &mut dyn FnMut(&ClientError),
 ) -> Result<Posted, NotSent> {
     let request = request_bytes(name, message).map_err(NotSent::NotPosted)?;
     let deadline = Deadline::after(timeout.min(SEND_MAX));
@@ -84,8 +84,8 @@ pub fn send(
         let reply = connection.exchange(RE, &request, deadline);
         perhaps_posted |= match &reply {
             Ok(_) => true,
-            Err(Fault::Refused { code, .. }) => code == Code::Unknown.as_str(),
-            Err(Fault::Foreign { .. }) => false,
+            Err(ClientError::Refused { code, .. }) => code == Code::Unknown.as_str(),
+            Err(ClientError::Foreign { .. }) => false,
             // Also what broke in the middle of writing: rare, and repeating it with the id is safe.
             Err(_) => true,
         };
@@ -93,7 +93,7 @@ pub fn send(
     });
     outcome.map_err(|fault| match fault {
         // A lasting refusal holds for every repetition: the same id would have got the first result.
-        Fault::Refused { .. } if !fault.is_passing() => NotSent::NotPosted(fault),
+        ClientError::Refused { .. } if !fault.is_retryable() => NotSent::NotPosted(fault),
         _ if perhaps_posted => NotSent::Unknown(fault),
         _ => NotSent::NotPosted(fault),
     })
@@ -102,7 +102,7 @@ pub fn send(
 /// The `re` of the only request on its connection.
 const RE: u64 = 1;
 
-fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, Fault> {
+fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, ClientError> {
     let arguments = [("room", Value::from(message.room)), ("id", Value::from(message.id))];
     let types = [("", Value::from(message.content_type)), ("", Value::from(message.content_encoding))];
     check_arguments(name, &[arguments.clone(), types].concat())?;
@@ -111,7 +111,7 @@ fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, Faul
     Ok(writer.write_with(RE, "send", &arguments, content))
 }
 
-fn posted(reply: &Reply, connection: &Connection) -> Result<Posted, Fault> {
+fn posted(reply: &Reply, connection: &Connection) -> Result<Posted, ClientError> {
     let address = reply.header.text("address").map(std::borrow::Cow::into_owned);
     match address {
         Some(address) => Ok(Posted { address, n: reply.header.number("n"), seq: reply.header.number("seq") }),
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(request.content, "hi");
     }
 
-    fn send_hi(place: &Place, timeout: Duration) -> (Result<Posted, NotSent>, Vec<Fault>) {
+    fn send_hi(place: &ServerAddr, timeout: Duration) -> (Result<Posted, NotSent>, Vec<ClientError>) {
         let mut faults = Vec::new();
         let outcome = send(place, Some("ada"), HI, timeout, &mut |fault| faults.push(fault.clone()));
         (outcome, faults)
@@ -173,7 +173,7 @@ mod tests {
         let server = Server::start(vec![vec![Step::Request], vec![Step::Request, answer()]]);
         let (outcome, faults) = send_hi(&server.place(), SECONDS);
         assert_eq!(outcome.map(|posted| posted.address), Ok("general#7".to_owned()));
-        assert!(matches!(faults[..], [Fault::Broken { .. }]), "{faults:?}");
+        assert!(matches!(faults[..], [ClientError::Broken { .. }]), "{faults:?}");
         says_hi(&server.request());
         says_hi(&server.request());
     }
@@ -194,19 +194,19 @@ mod tests {
         let busy = Step::Play(error(RE, Code::Busy, "too much waits", &[("retry-after", 60_000.into())]));
         let server = Server::start(vec![vec![Step::Request, busy]]);
         let (outcome, _) = send_hi(&server.place(), SECONDS);
-        assert!(matches!(outcome, Err(NotSent::NotPosted(Fault::Refused { .. }))), "{outcome:?}");
+        assert!(matches!(outcome, Err(NotSent::NotPosted(ClientError::Refused { .. }))), "{outcome:?}");
     }
 
     #[test]
     fn written_without_an_answer_is_unknown() {
         let server = Server::start(vec![vec![Step::Request, Step::Stay]]);
         let (outcome, _) = send_hi(&server.place(), Duration::from_millis(50));
-        assert!(matches!(outcome, Err(NotSent::Unknown(Fault::Silent { .. }))), "{outcome:?}");
+        assert!(matches!(outcome, Err(NotSent::Unknown(ClientError::Silent { .. }))), "{outcome:?}");
         // Also when the server itself does not know.
         let unknown = Step::Play(error(RE, Code::Unknown, "ask again", &[("retry-after", 60_000.into())]));
         let server = Server::start(vec![vec![Step::Request, unknown]]);
         let (outcome, _) = send_hi(&server.place(), SECONDS);
-        assert!(matches!(outcome, Err(NotSent::Unknown(Fault::Refused { .. }))), "{outcome:?}");
+        assert!(matches!(outcome, Err(NotSent::Unknown(ClientError::Refused { .. }))), "{outcome:?}");
     }
 
     #[test]

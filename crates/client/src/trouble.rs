@@ -1,5 +1,5 @@
 //! Every error that a person meets on a socket: its name, its likely cause, what to do. One table for the
-//! client and for `vang serve`; nothing here is an answer of the server's (see `Fault::Refused`).
+//! client and for `vang serve`; nothing here is an answer of the server's (see `ClientError::Refused`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -387,7 +387,7 @@ pub fn plain(error: &io::Error) -> String {
 
 /// Why a request has no answer, or not the one that was wanted. What follows depends on the kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ClientError {
     /// No connection came about: nothing was asked.
     #[error("cannot reach {place}: {trouble}")]
     Unreachable {
@@ -460,10 +460,10 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl ClientError {
     /// From an error reply.
-    pub(crate) fn refused(reply: &Reply) -> Fault {
-        Fault::Refused {
+    pub(crate) fn refused(reply: &Reply) -> ClientError {
+        ClientError::Refused {
             code: reply.code.clone().unwrap_or_default(),
             detail: reply.text.clone(),
             retry_after: reply.header.number("retry-after").map(Duration::from_millis),
@@ -471,58 +471,60 @@ impl Fault {
     }
 
     /// May the same work a little later?
-    pub fn is_passing(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
-            Fault::Unreachable { trouble, .. } => trouble.passing,
-            Fault::Broken { .. } | Fault::Silent { .. } => true,
+            ClientError::Unreachable { trouble, .. } => trouble.passing,
+            ClientError::Broken { .. } | ClientError::Silent { .. } => true,
             // Ours came too slowly: the network's fault.
-            Fault::Refused { code, .. } => Code::is_passing(code) || code == Code::TimedOut.as_str(),
-            Fault::Foreign { .. }
-            | Fault::OtherKey { .. }
-            | Fault::NotRemembered { .. }
-            | Fault::ArgumentsTooLong { .. } => false,
+            ClientError::Refused { code, .. } => Code::is_retryable(code) || code == Code::TimedOut.as_str(),
+            ClientError::Foreign { .. }
+            | ClientError::OtherKey { .. }
+            | ClientError::NotRemembered { .. }
+            | ClientError::ArgumentsTooLong { .. } => false,
         }
     }
 
     /// Was it only the time that ran out?
     pub fn timed_out(&self) -> bool {
         match self {
-            Fault::Unreachable { trouble, .. } | Fault::Broken { trouble, .. } => trouble.name == "timed out",
-            Fault::Silent { .. } => true,
-            Fault::Refused { .. }
-            | Fault::Foreign { .. }
-            | Fault::OtherKey { .. }
-            | Fault::NotRemembered { .. }
-            | Fault::ArgumentsTooLong { .. } => false,
+            ClientError::Unreachable { trouble, .. } | ClientError::Broken { trouble, .. } => {
+                trouble.name == "timed out"
+            }
+            ClientError::Silent { .. } => true,
+            ClientError::Refused { .. }
+            | ClientError::Foreign { .. }
+            | ClientError::OtherKey { .. }
+            | ClientError::NotRemembered { .. }
+            | ClientError::ArgumentsTooLong { .. } => false,
         }
     }
 
     /// What a person can do about it.
     pub fn advice(&self) -> Option<&str> {
         match self {
-            Fault::Unreachable { trouble, .. } | Fault::Broken { trouble, .. } => {
+            ClientError::Unreachable { trouble, .. } | ClientError::Broken { trouble, .. } => {
                 Some(trouble.advice).filter(|advice| !advice.is_empty())
             }
-            Fault::Silent { .. } => Some("try again; give it longer with --timeout"),
-            Fault::Foreign { place, .. } if place.starts_with("unix:") => {
+            ClientError::Silent { .. } => Some("try again; give it longer with --timeout"),
+            ClientError::Foreign { place, .. } if place.starts_with("unix:") => {
                 Some("check the path: another kind of server listens there")
             }
-            Fault::Foreign { .. } => Some("check the port: another kind of server listens there"),
-            Fault::OtherKey { .. } => Some(
+            ClientError::Foreign { .. } => Some("check the port: another kind of server listens there"),
+            ClientError::OtherKey { .. } => Some(
                 "somebody may stand between you and the server. If its key was changed on purpose, compare it with \
                  what its operator says, then delete that line",
             ),
-            Fault::NotRemembered { .. } => {
+            ClientError::NotRemembered { .. } => {
                 Some("set HOME or XDG_CONFIG_HOME to a folder that can be written")
             }
-            Fault::Refused { .. } | Fault::ArgumentsTooLong { .. } => None,
+            ClientError::Refused { .. } | ClientError::ArgumentsTooLong { .. } => None,
         }
     }
 
     /// When the server wants to be asked again.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Fault::Refused { retry_after, .. } => *retry_after,
+            ClientError::Refused { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

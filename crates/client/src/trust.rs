@@ -44,37 +44,37 @@ pub struct Meeting {
     pub file: PathBuf,
 }
 
-static HERALD: OnceLock<fn(&Meeting)> = OnceLock::new();
+static FIRST_USE_HOOK: OnceLock<fn(&Meeting)> = OnceLock::new();
 
 /// Calls this whenever a server was met for the first time. Of several callers the first counts.
 pub fn on_first_meeting(herald: fn(&Meeting)) {
-    let _ = HERALD.set(herald);
+    let _ = FIRST_USE_HOOK.set(herald);
 }
 
 /// Why a key is not accepted.
 #[derive(Debug)]
-pub(crate) enum Distrust {
+pub(crate) enum PinError {
     /// Another key is known.
     Other { key: String, known: String, file: PathBuf, line: usize },
     /// Keys cannot be remembered.
-    Forgetful { file: PathBuf, why: io::Error },
+    CannotStore { file: PathBuf, why: io::Error },
     /// There is no folder to remember them in.
-    Homeless,
+    NoStore,
 }
 
 /// Looks the key up; remembers it when the place is new.
-pub(crate) fn recognise(place: &str, key: &str) -> Result<(), Distrust> {
-    let file = known_servers().ok_or(Distrust::Homeless)?;
+pub(crate) fn recognise(place: &str, key: &str) -> Result<(), PinError> {
+    let file = known_servers().ok_or(PinError::NoStore)?;
     match look_up(&file, place, key) {
         Ok(Known::Same) => Ok(()),
         Ok(Known::New) => {
-            if let Some(herald) = HERALD.get() {
+            if let Some(herald) = FIRST_USE_HOOK.get() {
                 herald(&Meeting { place: place.to_owned(), key: key.to_owned(), file });
             }
             Ok(())
         }
-        Ok(Known::Other { known, line }) => Err(Distrust::Other { key: key.to_owned(), known, file, line }),
-        Err(why) => Err(Distrust::Forgetful { file, why }),
+        Ok(Known::Other { known, line }) => Err(PinError::Other { key: key.to_owned(), known, file, line }),
+        Err(why) => Err(PinError::CannotStore { file, why }),
     }
 }
 
@@ -145,23 +145,23 @@ fn look_up(file: &Path, place: &str, key: &str) -> io::Result<Known> {
 
 /// Takes any certificate and remembers what to make of it: whether an authority vouches for it, and its key.
 #[derive(Debug)]
-pub(crate) struct Witness {
+pub(crate) struct PinVerifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
     vouched: AtomicBool,
     key: Mutex<String>,
 }
 
-impl Witness {
+impl PinVerifier {
     /// What TLS begins with, and who tells afterwards what was seen.
-    pub(crate) fn config() -> Result<(Arc<ClientConfig>, Arc<Witness>), rustls::Error> {
+    pub(crate) fn config() -> Result<(Arc<ClientConfig>, Arc<PinVerifier>), rustls::Error> {
         let provider = Arc::new(default_provider());
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         // A machine without any authorities still knows the keys that it has seen.
         let authorities =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok();
-        let witness = Arc::new(Witness {
+        let witness = Arc::new(PinVerifier {
             authorities,
             provider: provider.clone(),
             vouched: AtomicBool::new(false),
@@ -177,7 +177,7 @@ impl Witness {
     }
 
     /// After the handshake: is it who we think?
-    pub(crate) fn judge(&self, place: &str) -> Result<(), Distrust> {
+    pub(crate) fn judge(&self, place: &str) -> Result<(), PinError> {
         if self.vouched.load(Ordering::Relaxed) {
             // From here on a server without that is another one. Where this cannot be remembered it is as safe as
             // with any browser.
@@ -191,7 +191,7 @@ impl Witness {
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for PinVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -80,7 +80,7 @@ impl ColdEvent {
 
 /// A part of what was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct ColdPage {
     /// In rising order of their entries.
     pub events: Vec<ColdEvent>,
     /// Nothing is missing up to here.
@@ -93,7 +93,7 @@ pub enum ReadAnswer {
     /// For `Locate`: in the order asked; `None` where there is no such message.
     Located(Vec<Option<Seq>>),
     /// For `Events` and `Messages`.
-    Page(Page),
+    Page(ColdPage),
     /// For `Find`.
     Found(Found),
 }

@@ -16,10 +16,10 @@ use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, Ticket, Value, write_error, write_ok};
 
 use crate::Delta;
+use crate::admission::{Peer, Salts, Scope, Speaking, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::cursor::Cursor;
-use crate::door::{Guests, Peer, Salts, Speaking, Trust};
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
 use crate::order::{Asker, Order, Ordered, Waiting};
@@ -73,7 +73,7 @@ pub enum Output {
     /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadFault::Full`.
     Read(ReadJob),
     /// Tell the tables.
-    Tell(Delta),
+    UpdateView(Delta),
 }
 
 /// Counts, for status and tests.
@@ -173,7 +173,7 @@ pub struct Hub {
     identity: Identity,
     server: String,
     inline_max: u64,
-    guests: Guests,
+    guests: Scope,
     trust: Trust,
     state: State,
     book: Book,
@@ -234,7 +234,7 @@ impl Hub {
             identity,
             server,
             inline_max: INLINE_BYTES_MAX,
-            guests: Guests::default(),
+            guests: Scope::default(),
             trust: Trust::default(),
             state: recovered.state,
             book: recovered.book,
@@ -309,7 +309,7 @@ impl Hub {
     }
 
     /// Sets from where guests are admitted. It holds from the next request of everybody.
-    pub fn set_guests(&mut self, guests: Guests) {
+    pub fn set_guests(&mut self, guests: Scope) {
         self.guests = guests;
     }
 

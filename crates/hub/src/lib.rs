@@ -8,7 +8,7 @@
 //! ```
 
 mod hub; // all of it together: inputs in, outputs out
-mod door; // who is this, may they ask; hashes, salts and names are made here, before the journal
+mod admission; // who is this, may they ask; hashes, salts and names are made here, before the journal
 mod order; // what waits, what is being written, and what its senders are told
 mod queue; // what waits to be written, fair to all who wait
 mod clock; // the stamp, and clocks that jump
@@ -20,9 +20,9 @@ mod names; // what a name is, and who has which
 mod replay; // from the journal to the state, at a start
 pub mod limits;
 
+pub use admission::{Peer, Salts, Scope, Trust};
 pub use clock::Now;
-pub use cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
-pub use door::{Guests, Peer, Salts, Trust};
+pub use cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadFault, ReadJob};
 pub use hub::{About, Hub, Output, SessionId, Stats};
 pub use names::{BadName, Book, NameMaker};
 pub use order::Settled;

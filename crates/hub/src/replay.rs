@@ -3,7 +3,7 @@
 //! replay and names the entry.
 
 use vang_chat::{AccountId, Command, Event, RoomId, Seq, State};
-use vang_journal::{Chain, Envelope, Fault, Identity, Reader, decode_name, genesis};
+use vang_journal::{Chain, Envelope, Identity, JournalError, Reader, decode_name, genesis};
 
 use crate::limits::CHECKPOINT_EVERY;
 use crate::names::Book;
@@ -17,7 +17,7 @@ const CHUNK: usize = 4_096;
 pub enum ReplayError {
     /// The journal cannot be read, or is damaged.
     #[error(transparent)]
-    Journal(#[from] Fault),
+    Journal(#[from] JournalError),
     /// An entry's envelope does not follow from the ones before it.
     #[error("entry {seq}: the chain is broken: the envelope or its hash was changed")]
     Chain {
@@ -84,7 +84,7 @@ pub fn replay(
                 return Err(ReplayError::Chain { seq: sealed.seq.0 });
             }
             let envelope = Envelope::decode(&sealed.envelope)
-                .map_err(|bad| Fault::Unreadable { seq: sealed.seq.0, bad })?;
+                .map_err(|bad| JournalError::Unreadable { seq: sealed.seq.0, bad })?;
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
             for event in outcome.iter().flatten() {
                 let mut name = || read_name(reader, sealed.seq);
@@ -118,7 +118,7 @@ struct Checkpoints {
 }
 
 impl Checkpoints {
-    fn at(&mut self, reader: &mut dyn Reader, seq: Seq) -> Result<Option<[u8; 32]>, Fault> {
+    fn at(&mut self, reader: &mut dyn Reader, seq: Seq) -> Result<Option<[u8; 32]>, JournalError> {
         if self.after < seq {
             self.ahead = reader.checkpoints(Seq(seq.0 - 1), 256)?;
             self.after = self.ahead.last().map_or(Seq(u64::MAX), |&(last, _)| last);
@@ -127,13 +127,13 @@ impl Checkpoints {
     }
 }
 
-fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, Fault> {
+fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, JournalError> {
     // A name that is damaged is as one that was erased: the room or the account goes by its id.
     let entry = reader.get(&[seq], usize::MAX)?.pop().and_then(Result::ok);
     match entry.and_then(|entry| entry.payload) {
         Some(payload) => match decode_name(&payload.bytes) {
             Ok(name) => Ok(Some(name)),
-            Err(bad) => Err(Fault::Unreadable { seq: seq.0, bad }),
+            Err(bad) => Err(JournalError::Unreadable { seq: seq.0, bad }),
         },
         None => Ok(None),
     }
@@ -144,9 +144,9 @@ pub(crate) fn rows_of(
     state: &State,
     seq: Seq,
     event: &Event,
-    name: &mut dyn FnMut() -> Result<Option<String>, Fault>,
+    name: &mut dyn FnMut() -> Result<Option<String>, JournalError>,
     rows: &mut Vec<Row>,
-) -> Result<(), Fault> {
+) -> Result<(), JournalError> {
     let seen = |room: RoomId, n: Option<u64>| {
         let newest = state.room(room).map_or(0, |room| room.n);
         Row::RoomEvent { room, seq, n: n.unwrap_or(newest), message: n.is_some() }

@@ -79,7 +79,7 @@ impl World {
                         let appended = self.journal.append(&batch);
                         self.hub.appended(self.now(), appended);
                     }
-                    Output::Tell(delta) => self.view.apply(&[delta]).unwrap(),
+                    Output::UpdateView(delta) => self.view.apply(&[delta]).unwrap(),
                     Output::Read(job) => {
                         let Read::Find(find) = &job.read else { panic!("{job:?}") };
                         let path = |name| self.folder.path().join(name);

@@ -10,7 +10,7 @@ use proptest::sample::Index;
 use serde_json::Value as Json;
 use vang_chat::{Node, Seq, State, Time};
 use vang_hub::{
-    Book, Hub, Now, Output, Page, Peer, Read, ReadAnswer, ReadFault, Salts, SessionId, Trust, replay,
+    Book, ColdPage, Hub, Now, Output, Peer, Read, ReadAnswer, ReadFault, Salts, SessionId, Trust, replay,
 };
 use vang_journal::{Identity, Journal, MemoryJournal};
 use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
@@ -64,7 +64,10 @@ impl World {
                     Output::Read(job) if self.answers_reads => {
                         let answer = match &job.read {
                             Read::Locate(asked) => ReadAnswer::Located(vec![None; asked.len()]),
-                            _ => ReadAnswer::Page(Page { upto: self.hub.state().seq(), ..Page::default() }),
+                            _ => ReadAnswer::Page(ColdPage {
+                                upto: self.hub.state().seq(),
+                                ..ColdPage::default()
+                            }),
                         };
                         self.hub.answer_read(job.id, Ok(answer));
                     }

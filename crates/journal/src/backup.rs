@@ -31,7 +31,7 @@ use minicbor::Encoder;
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Entry, Fault, Identity, Reader};
+use crate::contract::{Entry, Identity, JournalError, Reader};
 use crate::folder::rfc3339;
 use crate::format::Envelope;
 
@@ -119,7 +119,7 @@ pub struct BackupReport {
 pub enum BackupError {
     /// The journal cannot be read, or is damaged.
     #[error(transparent)]
-    Journal(#[from] Fault),
+    Journal(#[from] JournalError),
     /// The bytes cannot be written.
     #[error("after {bytes} bytes: {source}")]
     Write {
@@ -187,18 +187,18 @@ pub fn write_backup(
 }
 
 /// Does the payload belong to its envelope?
-pub(crate) fn check_payload(entry: &Entry) -> Result<(), Fault> {
+pub(crate) fn check_payload(entry: &Entry) -> Result<(), JournalError> {
     let Some(payload) = &entry.payload else { return Ok(()) };
-    let envelope =
-        Envelope::decode(&entry.envelope).map_err(|bad| Fault::Unreadable { seq: entry.seq.0, bad })?;
+    let envelope = Envelope::decode(&entry.envelope)
+        .map_err(|bad| JournalError::Unreadable { seq: entry.seq.0, bad })?;
     if payload.digest() != envelope.digest {
         return Err(damaged(entry.seq, "the payload does not match its digest"));
     }
     Ok(())
 }
 
-fn damaged(seq: Seq, why: &str) -> Fault {
-    Fault::Damaged { seq: seq.0, why: why.into() }
+fn damaged(seq: Seq, why: &str) -> JournalError {
+    JournalError::Damaged { seq: seq.0, why: why.into() }
 }
 
 /// Blocks out, each with its seal.

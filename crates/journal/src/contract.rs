@@ -113,7 +113,7 @@ impl Damage {
 
 impl Entry {
     /// All of them, or the first that is damaged: for whoever cannot go on without one.
-    pub fn all(checked: Vec<Checked>) -> Result<Vec<Entry>, Fault> {
+    pub fn all(checked: Vec<Checked>) -> Result<Vec<Entry>, JournalError> {
         Ok(checked.into_iter().collect::<Result<_, Damage>>()?)
     }
 }
@@ -139,14 +139,14 @@ pub enum Appended {
         first: Seq,
     },
     /// Nothing of the batch is in the journal, nor will be.
-    NotAppended(Fault),
+    NotAppended(JournalError),
     /// It may be there or not. `settle` finds out.
-    Unknown(Fault),
+    Unknown(JournalError),
 }
 
 /// Why a journal did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum JournalError {
     /// The disk, a quota or a file size limit leaves no room.
     #[error("no space left for the journal: {0}")]
     Full(String),
@@ -171,9 +171,9 @@ pub enum Fault {
     },
 }
 
-impl From<Damage> for Fault {
-    fn from(Damage { seq, why, .. }: Damage) -> Fault {
-        Fault::Damaged { seq: seq.0, why }
+impl From<Damage> for JournalError {
+    fn from(Damage { seq, why, .. }: Damage) -> JournalError {
+        JournalError::Damaged { seq: seq.0, why }
     }
 }
 
@@ -187,27 +187,27 @@ pub trait Journal {
 
     /// Makes sure of what is there: called after `Unknown`, until it succeeds. Answers the end;
     /// everything up to it is durable.
-    fn settle(&mut self) -> Result<Seq, Fault>;
+    fn settle(&mut self) -> Result<Seq, JournalError>;
 
     /// Forgets the payloads and salts of these entries, on the disk too. The envelopes stay.
-    fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault>;
+    fn erase(&mut self, seqs: &[Seq]) -> Result<(), JournalError>;
 }
 
 /// Reads. Any number of these may be open beside the writer.
 pub trait Reader {
     /// The last durable entry; 0 when there is none.
-    fn end(&mut self) -> Result<Seq, Fault>;
+    fn end(&mut self) -> Result<Seq, JournalError>;
 
     /// Entries after `after`, in order: at most `limit`, at least one if there is one; stops early
     /// once their payloads exceed `bytes_max`.
-    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, Fault>;
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
     /// The entries at these places, in the order asked: at least the first; stops early once their
     /// payloads exceed `bytes_max`. Missing ones are damaged.
-    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, Fault>;
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
     /// The envelope at this place, which the chain proves; whether it still has its payload does not matter.
-    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, Fault> {
+    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, JournalError> {
         let checked = self.get(&[seq], 0)?.pop();
         Ok(match checked.unwrap_or_else(|| Err(Damage::missing(seq))) {
             Ok(entry) => Ok(entry.envelope),
@@ -217,11 +217,11 @@ pub trait Reader {
     }
 
     /// Envelopes and chain after `after`, in order: at most `limit`. Reads no payload.
-    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault>;
+    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, JournalError>;
 
     /// The chain after this entry: what a table that was fed up to here stores, to know later that the
     /// journal is still the one that it was fed from. `None`: there is no such entry.
-    fn chain_at(&mut self, seq: Seq) -> Result<Option<Chain>, Fault> {
+    fn chain_at(&mut self, seq: Seq) -> Result<Option<Chain>, JournalError> {
         let Some(before) = seq.0.checked_sub(1) else { return Ok(None) };
         match self.sealed(Seq(before), 1) {
             Ok(found) => Ok(found.first().map(|sealed| Chain(sealed.chain))),
@@ -230,5 +230,5 @@ pub trait Reader {
     }
 
     /// The stored hashes of the state after `after`, in order: at most `limit`.
-    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault>;
+    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, JournalError>;
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vang_chat::Seq;
 
-use crate::contract::{Damage, Fault};
+use crate::contract::{Damage, JournalError};
 use crate::file_watch::FileWatch;
 use crate::reader::SqliteReader;
 
@@ -73,19 +73,20 @@ pub struct JournalFile {
 
 impl JournalFile {
     /// The file that lies there now.
-    pub fn new(path: &Path, damages: Arc<Damages>) -> Result<JournalFile, Fault> {
-        let watch = FileWatch::hold(path)
-            .map_err(|error| Fault::Unavailable(format!("cannot look at {}: {error}", path.display())))?;
+    pub fn new(path: &Path, damages: Arc<Damages>) -> Result<JournalFile, JournalError> {
+        let watch = FileWatch::hold(path).map_err(|error| {
+            JournalError::Unavailable(format!("cannot look at {}: {error}", path.display()))
+        })?;
         Ok(JournalFile { path: path.to_owned(), watch: Arc::new(watch), damages })
     }
 
     /// Does it still lie where it was?
-    pub fn look(&self) -> Result<(), Fault> {
-        self.watch.look().map_err(|displaced| Fault::Unavailable(displaced.to_string()))
+    pub fn look(&self) -> Result<(), JournalError> {
+        self.watch.look().map_err(|displaced| JournalError::Unavailable(displaced.to_string()))
     }
 
     /// A reader of it, with a connection of its own.
-    pub fn reader(&self) -> Result<SqliteReader, Fault> {
+    pub fn reader(&self) -> Result<SqliteReader, JournalError> {
         self.look()?;
         Ok(SqliteReader::open(&self.path)?.with_damages(self.damages.clone()))
     }

@@ -28,7 +28,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::backup::ServerKey;
-use crate::contract::Fault;
+use crate::contract::JournalError;
 use crate::file_watch::FileWatch;
 
 /// The layout that this program writes and reads.
@@ -81,7 +81,7 @@ impl FolderLock {
 
     /// Makes sure that nobody else can take the folder: somebody may have removed the lock's file, and then a
     /// second server would start beside this one.
-    pub fn hold(&self) -> Result<Lock, Fault> {
+    pub fn hold(&self) -> Result<Lock, JournalError> {
         let HeldLock { folder, held } = &*self.0;
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.1.look().is_ok() {
@@ -103,7 +103,7 @@ impl FolderLock {
                 *held = (file, watch);
                 Ok(Lock::TakenAgain)
             }
-            Ok(None) => Err(Fault::Unavailable(
+            Ok(None) => Err(JournalError::Unavailable(
                 "the data folder's lock file was removed, and another process has taken the folder; stop one of the two"
                     .to_owned(),
             )),

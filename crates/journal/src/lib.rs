@@ -26,7 +26,8 @@ pub use backup::{BackupError, BackupReport, Made, ServerKey, write_backup};
 pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem, check};
 pub use contract::{
-    Appended, Batch, Checked, Damage, Draft, Entry, Fault, Identity, Journal, Payload, Reader, Sealed, place,
+    Appended, Batch, Checked, Damage, Draft, Entry, Identity, Journal, JournalError, Payload, Reader, Sealed,
+    place,
 };
 pub use damages::{Damages, JournalFile};
 pub use file_watch::{DatabaseWatch, Displaced, FileWatch, How};

@@ -13,7 +13,7 @@ use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
 use crate::contract::{
-    Appended, Batch, Checked, Damage, Entry, Fault, Identity, Journal, Payload, Reader, Sealed,
+    Appended, Batch, Checked, Damage, Entry, Identity, Journal, JournalError, Payload, Reader, Sealed,
 };
 
 /// A journal in memory. Cloning gives another handle on the same journal.
@@ -98,11 +98,11 @@ impl Journal for MemoryJournal {
         Appended::Appended { first }
     }
 
-    fn settle(&mut self) -> Result<Seq, Fault> {
+    fn settle(&mut self) -> Result<Seq, JournalError> {
         Ok(self.kept().end())
     }
 
-    fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
+    fn erase(&mut self, seqs: &[Seq]) -> Result<(), JournalError> {
         let mut kept = self.kept();
         if let Some(missing) = seqs.iter().find(|seq| kept.slot(**seq).is_none()) {
             return Err(Damage::missing(*missing).into());
@@ -116,11 +116,11 @@ impl Journal for MemoryJournal {
 }
 
 impl Reader for MemoryJournal {
-    fn end(&mut self) -> Result<Seq, Fault> {
+    fn end(&mut self) -> Result<Seq, JournalError> {
         Ok(self.kept().end())
     }
 
-    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, Fault> {
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         let kept = self.kept();
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
         for (seq, slot) in kept.after(after).take(limit) {
@@ -133,7 +133,7 @@ impl Reader for MemoryJournal {
         Ok(entries)
     }
 
-    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, Fault> {
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         let kept = self.kept();
         let mut bytes = 0;
         let mut entries = Vec::new();
@@ -148,14 +148,14 @@ impl Reader for MemoryJournal {
         Ok(entries)
     }
 
-    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {
+    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, JournalError> {
         let kept = self.kept();
         let sealed =
             |(seq, slot): (Seq, &Slot)| Sealed { seq, envelope: slot.envelope.clone(), chain: slot.chain.0 };
         Ok(kept.after(after).take(limit).map(sealed).collect())
     }
 
-    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault> {
+    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, JournalError> {
         let kept = self.kept();
         let later = kept.checkpoints.range(Seq(after.0.saturating_add(1))..);
         Ok(later.take(limit).map(|(seq, state)| (*seq, *state)).collect())

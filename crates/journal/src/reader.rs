@@ -23,7 +23,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Checked, Damage, Entry, Fault, Identity, Payload, Reader, Sealed};
+use crate::contract::{Checked, Damage, Entry, Identity, JournalError, Payload, Reader, Sealed};
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
 use crate::sqlite::{
@@ -49,8 +49,8 @@ pub struct SqliteReader {
 
 impl SqliteReader {
     /// Opens the journal at `path` to read it, also while a server is writing it.
-    pub fn open(path: impl AsRef<Path>) -> Result<SqliteReader, Fault> {
-        SqliteReader::open_or_say_why(path.as_ref()).map_err(Fault::from)
+    pub fn open(path: impl AsRef<Path>) -> Result<SqliteReader, JournalError> {
+        SqliteReader::open_or_say_why(path.as_ref()).map_err(JournalError::from)
     }
 
     fn open_or_say_why(path: &Path) -> Result<SqliteReader, Trouble> {
@@ -72,7 +72,7 @@ impl SqliteReader {
         conn.pragma_update(None, "query_only", true)?;
         conn.pragma_update(None, "mmap_size", 0)?;
         if is_empty(&conn)? {
-            return Err(Fault::Unavailable(format!("{} holds no journal", path.display())).into());
+            return Err(JournalError::Unavailable(format!("{} holds no journal", path.display())).into());
         }
         Ok(SqliteReader { identity: read_identity(&conn)?, conn, damages: Arc::default() })
     }
@@ -95,7 +95,7 @@ impl SqliteReader {
         after: Seq,
         limit: usize,
         mut take: impl FnMut(Seq, &Row<'_>, &mut Vec<T>) -> Result<(), Trouble>,
-    ) -> Result<Vec<T>, Fault> {
+    ) -> Result<Vec<T>, JournalError> {
         let mut taken = Vec::new();
         let mut last = after;
         let mut walk = || -> Result<(), Trouble> {
@@ -127,13 +127,13 @@ impl SqliteReader {
 }
 
 impl Reader for SqliteReader {
-    fn end(&mut self) -> Result<Seq, Fault> {
+    fn end(&mut self) -> Result<Seq, JournalError> {
         let mut select = self.conn.prepare_cached("SELECT max(seq) FROM entry").map_err(Trouble::from)?;
         let end: Option<i64> = select.query_row([], |row| row.get(0)).map_err(Trouble::from)?;
         Ok(Seq(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0)))
     }
 
-    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, Fault> {
+    fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         let end = self.end()?;
         // One transaction: one look at the WAL's index instead of one for each.
         let tx = self.conn.transaction().map_err(Trouble::from)?;
@@ -156,7 +156,7 @@ impl Reader for SqliteReader {
         Ok(taken)
     }
 
-    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, Fault> {
+    fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         let tx = self.conn.transaction().map_err(Trouble::from)?;
         let mut look = Look::new(&tx, &self.identity, seqs.len(), bytes_max);
         for &seq in seqs {
@@ -178,7 +178,7 @@ impl Reader for SqliteReader {
         Ok(taken)
     }
 
-    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, Fault> {
+    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, JournalError> {
         let proven = || -> Result<Option<Bytes>, Trouble> {
             let Some(before) = chain_before(&self.conn, &self.identity, seq)? else { return Ok(None) };
             let mut select =
@@ -202,7 +202,7 @@ impl Reader for SqliteReader {
         })
     }
 
-    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {
+    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, JournalError> {
         let sql = "SELECT seq, envelope, chain FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         self.rows(sql, after, limit, |seq, row, sealed| {
             let envelope = Bytes::copy_from_slice(blob(seq, row, 1, "envelope")?);
@@ -211,7 +211,7 @@ impl Reader for SqliteReader {
         })
     }
 
-    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault> {
+    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, JournalError> {
         let walk = || -> Result<Vec<(Seq, [u8; 32])>, Trouble> {
             let mut select = self
                 .conn

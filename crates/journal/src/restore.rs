@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::contract::{Fault, Identity};
+use crate::contract::{Identity, JournalError};
 use crate::folder::create_private;
 use crate::sqlite::{PAGE_BYTES, Trouble, create_tables, key, random_id};
 use crate::unpack::{Backup, BadBackup, Piece};
@@ -23,7 +23,7 @@ pub enum RestoreError {
     Backup(#[from] BadBackup),
     /// The new file cannot be written.
     #[error(transparent)]
-    Journal(#[from] Fault),
+    Journal(#[from] JournalError),
 }
 
 /// Makes the file at `path`, which must be missing or empty, and answers which journal it is. `progress`
@@ -34,13 +34,13 @@ pub fn restore<R: Read>(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Identity, RestoreError> {
     if path.metadata().is_ok_and(|about| about.len() > 0) {
-        return Err(Fault::Unavailable(format!("{} exists already", path.display())).into());
+        return Err(JournalError::Unavailable(format!("{} exists already", path.display())).into());
     }
     create_private(path)
-        .map_err(|error| Fault::Unavailable(format!("cannot create {}: {error}", path.display())))?;
+        .map_err(|error| JournalError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
     let identity = Identity { id: random_id()?, ..backup.about().identity };
-    let mut conn = connect(path).map_err(Fault::from)?;
-    create_tables(&mut conn, &identity).map_err(Fault::from)?;
+    let mut conn = connect(path).map_err(JournalError::from)?;
+    create_tables(&mut conn, &identity).map_err(JournalError::from)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
     while let Some(piece) = backup.next()? {
         insert(&tx, piece).map_err(fault)?;
@@ -88,6 +88,6 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     Ok(conn)
 }
 
-fn fault(error: rusqlite::Error) -> Fault {
+fn fault(error: rusqlite::Error) -> JournalError {
     Trouble::from(error).into()
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! meta(key, value)                              format, id, key; born: the id of a restored journal's
 //!                                               first beginning, where it is another; settled: see
-//!                                               `overwrite_ghosts`; probe: zeros, see `probe`
+//!                                               `overwrite_next_frames`; probe: zeros, see `probe`
 //! entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
 //! checkpoint(seq, state)                        hashes of the state, by replay's reckoning
 //! ```
@@ -32,7 +32,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Appended, Batch, Fault, Identity, Journal, Payload};
+use crate::contract::{Appended, Batch, Identity, Journal, JournalError, Payload};
 use crate::file_watch::{DatabaseWatch, Displaced, FileWatch, How};
 use crate::folder::{create_private, sync_folder};
 use crate::reader::SqliteReader;
@@ -101,7 +101,7 @@ pub struct SqliteJournal {
 
 impl SqliteJournal {
     /// Opens the journal at `path`; an empty or missing file becomes a new one with a random identity.
-    pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<SqliteJournal, Fault> {
+    pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<SqliteJournal, JournalError> {
         SqliteJournal::open_or_create(path.as_ref(), durability, random_identity)
     }
 
@@ -110,10 +110,10 @@ impl SqliteJournal {
         path: impl AsRef<Path>,
         durability: Durability,
         identity: Identity,
-    ) -> Result<SqliteJournal, Fault> {
+    ) -> Result<SqliteJournal, JournalError> {
         let path = path.as_ref();
         if path.metadata().is_ok_and(|about| about.len() > 0) {
-            return Err(Fault::Unavailable(format!("{} exists already", path.display())));
+            return Err(JournalError::Unavailable(format!("{} exists already", path.display())));
         }
         SqliteJournal::open_or_create(path, durability, || Ok(identity))
     }
@@ -121,12 +121,14 @@ impl SqliteJournal {
     fn open_or_create(
         path: &Path,
         durability: Durability,
-        new_identity: impl FnOnce() -> Result<Identity, Fault>,
-    ) -> Result<SqliteJournal, Fault> {
-        create_private(path)
-            .map_err(|error| Fault::Unavailable(format!("cannot create {}: {error}", path.display())))?;
-        let file = FileWatch::hold(path)
-            .map_err(|error| Fault::Unavailable(format!("cannot look at {}: {error}", path.display())))?;
+        new_identity: impl FnOnce() -> Result<Identity, JournalError>,
+    ) -> Result<SqliteJournal, JournalError> {
+        create_private(path).map_err(|error| {
+            JournalError::Unavailable(format!("cannot create {}: {error}", path.display()))
+        })?;
+        let file = FileWatch::hold(path).map_err(|error| {
+            JournalError::Unavailable(format!("cannot look at {}: {error}", path.display()))
+        })?;
         let mut conn = connect(path, durability)?;
         if is_empty(&conn)? {
             create_tables(&mut conn, &new_identity()?)?;
@@ -148,13 +150,13 @@ impl SqliteJournal {
     }
 
     /// A reader of this journal, with a connection of its own.
-    pub fn reader(&self) -> Result<SqliteReader, Fault> {
+    pub fn reader(&self) -> Result<SqliteReader, JournalError> {
         SqliteReader::open(&self.path)
     }
 
     /// Copies the WAL into the database and truncates it, if nobody reads just now. To be called when
     /// there is nothing else to do, and when `wal_bytes` has grown past 64 MiB.
-    pub fn idle(&mut self) -> Result<(), Fault> {
+    pub fn idle(&mut self) -> Result<(), JournalError> {
         if self.doubt.is_some() || self.wal_bytes() == 0 {
             return Ok(());
         }
@@ -163,7 +165,7 @@ impl SqliteJournal {
 
     /// Do its files still lie where they were? To be called about once a second. While they do not, nothing is
     /// appended; what was acknowledged is copied into the database, of which the fault says where it is.
-    pub fn look(&mut self) -> Result<(), Fault> {
+    pub fn look(&mut self) -> Result<(), JournalError> {
         match self.file.look().and_then(|()| self.files.look()) {
             Ok(()) => self.displaced = None,
             Err(displaced) => {
@@ -175,12 +177,12 @@ impl SqliteJournal {
                 }
             }
         }
-        self.displaced.clone().map_or(Ok(()), |why| Err(Fault::Unavailable(why)))
+        self.displaced.clone().map_or(Ok(()), |why| Err(JournalError::Unavailable(why)))
     }
 
     /// Can it be written again? To be called after a failure, when nobody appends who would find out.
     /// Writes and keeps a row that means nothing, as long as a few messages.
-    pub fn probe(&mut self) -> Result<(), Fault> {
+    pub fn probe(&mut self) -> Result<(), JournalError> {
         self.look()?;
         if self.doubt.is_some() {
             self.settle()?;
@@ -234,7 +236,7 @@ impl SqliteJournal {
         let conn = connect(&self.path, self.durability)?;
         if is_empty(&conn)? || read_identity(&conn)? != self.identity {
             let why = format!("{} is another journal now", self.path.display());
-            return Err(Fault::Unavailable(why).into());
+            return Err(JournalError::Unavailable(why).into());
         }
         self.conn = Some(conn);
         self.make_sure(Some(self.end))
@@ -252,15 +254,15 @@ impl SqliteJournal {
             Ok(Wal::Empty) => {}
             // Everything seen is in the database and synced. What cannot be seen may still lie behind
             // it in the WAL.
-            Ok(Wal::Copied) => self.lay_ghosts()?,
+            Ok(Wal::Copied) => self.invalidate_unseen_wal_frames()?,
             // No room to copy, or a reader in an old part of the WAL.
             Err(trouble) => {
                 self.rewrite_wal().map_err(|_| trouble)?;
-                self.lay_ghosts()?;
+                self.invalidate_unseen_wal_frames()?;
             }
         }
         self.files = DatabaseWatch::hold(&self.path)
-            .map_err(|error| Fault::Unavailable(format!("its files cannot be looked at: {error}")))?;
+            .map_err(|error| JournalError::Unavailable(format!("its files cannot be looked at: {error}")))?;
         self.end = seen;
         self.doubt = None;
         Ok(seen.0)
@@ -279,11 +281,11 @@ impl SqliteJournal {
             (0, ..) => {
                 // SQLite does not sync the truncation: a power cut could bring back what was in there.
                 self.sync_wal()
-                    .map_err(|error| Fault::Unavailable(format!("cannot sync the WAL: {error}")))?;
+                    .map_err(|error| JournalError::Unavailable(format!("cannot sync the WAL: {error}")))?;
                 Ok(Wal::Empty)
             }
             (_, frames, copied) if frames >= 0 && frames == copied => Ok(Wal::Copied),
-            _ => Err(Fault::Unavailable("another connection is using the WAL".into()).into()),
+            _ => Err(JournalError::Unavailable("another connection is using the WAL".into()).into()),
         }
     }
 
@@ -321,12 +323,12 @@ impl SqliteJournal {
             }
         })();
         conn.execute_batch("ROLLBACK")?;
-        rewritten.map_err(|error| Fault::Unavailable(format!("cannot sync the WAL: {error}")).into())
+        rewritten.map_err(|error| JournalError::Unavailable(format!("cannot sync the WAL: {error}")).into())
     }
 
     /// Makes sure that no commit lies behind the last one that can be seen.
-    fn lay_ghosts(&self) -> Result<(), Trouble> {
-        self.overwrite_ghosts().or_else(|trouble| match self.has_room_for_ghosts() {
+    fn invalidate_unseen_wal_frames(&self) -> Result<(), Trouble> {
+        self.overwrite_next_frames().or_else(|trouble| match self.has_room_to_overwrite() {
             // The disk is full, so full that not even one more frame fits into the WAL.
             Ok(false) => Ok(()),
             Ok(true) | Err(_) => Err(trouble),
@@ -336,7 +338,7 @@ impl SqliteJournal {
     /// Commits one page that means nothing. It comes to lie where the frames of a failed commit begin,
     /// in space that the file already has if they were written whole; the checksums of all frames
     /// behind it depend on it, so that recovery stops there.
-    fn overwrite_ghosts(&self) -> Result<(), Trouble> {
+    fn overwrite_next_frames(&self) -> Result<(), Trouble> {
         let conn = self.conn()?;
         // Made with the journal, and always 8 bytes: no other page changes.
         let times = u64::from_le_bytes(read_meta(conn, "settled")?).wrapping_add(1);
@@ -346,7 +348,7 @@ impl SqliteJournal {
     }
 
     /// Whether the WAL is long enough for a whole frame behind those that can be seen.
-    fn has_room_for_ghosts(&self) -> Result<bool, Trouble> {
+    fn has_room_to_overwrite(&self) -> Result<bool, Trouble> {
         let noop = "PRAGMA wal_checkpoint(NOOP)";
         let frames: i64 = self.conn()?.query_row(noop, [], |row| row.get(1))?;
         match u64::try_from(frames) {
@@ -356,7 +358,7 @@ impl SqliteJournal {
     }
 
     /// What an operator can do something about.
-    fn explain(&self, trouble: Trouble) -> Fault {
+    fn explain(&self, trouble: Trouble) -> JournalError {
         // SQLite does not tell EFBIG from a broken disk, so look whether a file has reached the limit.
         if let Trouble::Sqlite(error) = &trouble
             && error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_WRITE)
@@ -364,7 +366,7 @@ impl SqliteJournal {
         {
             let largest = self.path.metadata().map_or(0, |about| about.len()).max(self.wal_bytes());
             if largest + WAL_FRAME_BYTES > limit {
-                return Fault::Full(format!("no file may have more than {limit} bytes (ulimit -f)"));
+                return JournalError::Full(format!("no file may have more than {limit} bytes (ulimit -f)"));
             }
         }
         trouble.into()
@@ -378,7 +380,7 @@ impl Journal for SqliteJournal {
 
     fn append(&mut self, batch: &Batch) -> Appended {
         if let Some(why) = &self.displaced {
-            return Appended::NotAppended(Fault::Unavailable(why.clone()));
+            return Appended::NotAppended(JournalError::Unavailable(why.clone()));
         }
         if let Some(doubt) = &self.doubt {
             return Appended::NotAppended(doubt.fault());
@@ -403,7 +405,7 @@ impl Journal for SqliteJournal {
         }
     }
 
-    fn settle(&mut self) -> Result<Seq, Fault> {
+    fn settle(&mut self) -> Result<Seq, JournalError> {
         let settled = self.settle_or_say_why().map_err(|trouble| self.explain(trouble));
         if let Err(fault) = &settled {
             // Also when it was called without need: the connection may be gone.
@@ -412,7 +414,7 @@ impl Journal for SqliteJournal {
         settled
     }
 
-    fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
+    fn erase(&mut self, seqs: &[Seq]) -> Result<(), JournalError> {
         self.look()?;
         if let Some(doubt) = &self.doubt {
             return Err(doubt.fault());
@@ -423,7 +425,7 @@ impl Journal for SqliteJournal {
             Wal::Empty => Ok(()),
             Wal::Copied => {
                 let why = "what was erased is still in the WAL, which somebody is reading; erase it again";
-                Err(Fault::Unavailable(why.into()))
+                Err(JournalError::Unavailable(why.into()))
             }
         }
     }
@@ -469,18 +471,18 @@ enum Doubt {
 }
 
 impl Doubt {
-    fn because(fault: &Fault) -> Doubt {
+    fn because(fault: &JournalError) -> Doubt {
         match fault {
-            Fault::Full(why) => Doubt::Full(why.clone()),
-            Fault::Unavailable(why) => Doubt::Other(why.clone()),
-            Fault::Damaged { .. } | Fault::Unreadable { .. } => Doubt::Other(fault.to_string()),
+            JournalError::Full(why) => Doubt::Full(why.clone()),
+            JournalError::Unavailable(why) => Doubt::Other(why.clone()),
+            JournalError::Damaged { .. } | JournalError::Unreadable { .. } => Doubt::Other(fault.to_string()),
         }
     }
 
-    fn fault(&self) -> Fault {
+    fn fault(&self) -> JournalError {
         match self {
-            Doubt::Full(why) => Fault::Full(why.clone()),
-            Doubt::Other(why) => Fault::Unavailable(why.clone()),
+            Doubt::Full(why) => JournalError::Full(why.clone()),
+            Doubt::Other(why) => JournalError::Unavailable(why.clone()),
         }
     }
 }
@@ -495,11 +497,11 @@ enum Failed {
     InCommit(Trouble),
 }
 
-/// An error on its way to becoming a `Fault`.
+/// An error on its way to becoming a `JournalError`.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     Sqlite(rusqlite::Error),
-    Fault(Fault),
+    Fault(JournalError),
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -508,14 +510,14 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Trouble {
+impl From<JournalError> for Trouble {
+    fn from(fault: JournalError) -> Trouble {
         Trouble::Fault(fault)
     }
 }
 
-impl From<Trouble> for Fault {
-    fn from(trouble: Trouble) -> Fault {
+impl From<Trouble> for JournalError {
+    fn from(trouble: Trouble) -> JournalError {
         trouble.at(Seq(1))
     }
 }
@@ -534,7 +536,9 @@ impl Trouble {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Trouble::Sqlite(error) => is_damage(error),
-            Trouble::Fault(fault) => matches!(fault, Fault::Damaged { .. } | Fault::Unreadable { .. }),
+            Trouble::Fault(fault) => {
+                matches!(fault, JournalError::Damaged { .. } | JournalError::Unreadable { .. })
+            }
         }
     }
 
@@ -548,24 +552,24 @@ impl Trouble {
                         Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_CANTOPEN)
                     )
             }
-            Trouble::Fault(fault) => matches!(fault, Fault::Full(_)),
+            Trouble::Fault(fault) => matches!(fault, JournalError::Full(_)),
         }
     }
 
     /// The fault, if it was met at this entry.
-    pub(crate) fn at(self, seq: Seq) -> Fault {
+    pub(crate) fn at(self, seq: Seq) -> JournalError {
         let error = match self {
             Trouble::Sqlite(error) => error,
             Trouble::Fault(fault) => return fault,
         };
         match (error.sqlite_error_code(), error.sqlite_extended_error_code()) {
             (Some(ErrorCode::DiskFull), _) | (_, Some(ffi::SQLITE_IOERR_SHMSIZE)) => {
-                Fault::Full(error.to_string())
+                JournalError::Full(error.to_string())
             }
             _ if is_damage(&error) => damaged(seq, error.to_string()),
             (_, code) => {
                 let code = code.unwrap_or_default();
-                Fault::Unavailable(format!("{error} (SQLite's code {code})"))
+                JournalError::Unavailable(format!("{error} (SQLite's code {code})"))
             }
         }
     }
@@ -578,29 +582,29 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-pub(crate) fn damaged(seq: Seq, why: impl Into<String>) -> Fault {
-    Fault::Damaged { seq: seq.0, why: why.into() }
+pub(crate) fn damaged(seq: Seq, why: impl Into<String>) -> JournalError {
+    JournalError::Damaged { seq: seq.0, why: why.into() }
 }
 
-fn not_open() -> Fault {
-    Fault::Unavailable("it is not open".into())
+fn not_open() -> JournalError {
+    JournalError::Unavailable("it is not open".into())
 }
 
-fn random_identity() -> Result<Identity, Fault> {
+fn random_identity() -> Result<Identity, JournalError> {
     let mut key = [0; 32];
     let id = random_id()?;
     getrandom::fill(&mut key).map_err(|error| no_randomness(&error))?;
     Ok(Identity::new(id, key))
 }
 
-pub(crate) fn random_id() -> Result<[u8; 16], Fault> {
+pub(crate) fn random_id() -> Result<[u8; 16], JournalError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| no_randomness(&error))?;
     Ok(id)
 }
 
-fn no_randomness(error: &getrandom::Error) -> Fault {
-    Fault::Unavailable(format!("no randomness for a new journal: {error}"))
+fn no_randomness(error: &getrandom::Error) -> JournalError {
+    JournalError::Unavailable(format!("no randomness for a new journal: {error}"))
 }
 
 fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
@@ -615,7 +619,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let why = format!("{} is on a file system without shared memory", path.display());
-        return Err(Fault::Unavailable(why).into());
+        return Err(JournalError::Unavailable(why).into());
     }
     let synchronous = match durability {
         Durability::PowerCut => "FULL",
@@ -660,17 +664,17 @@ pub(crate) fn read_identity(conn: &Connection) -> Result<Identity, Trouble> {
     let format = u64::from_le_bytes(read_meta(conn, "format")?);
     if format > FORMAT {
         let why = format!("made by a newer vang: format {format}; this program reads {FORMAT}");
-        return Err(Fault::Unavailable(why).into());
+        return Err(JournalError::Unavailable(why).into());
     }
     if format != FORMAT {
-        return Err(Fault::Unavailable(format!("format {format} is none of vang's")).into());
+        return Err(JournalError::Unavailable(format!("format {format} is none of vang's")).into());
     }
     let (id, key) = (read_meta(conn, "id")?, read_meta(conn, "key")?);
     Ok(Identity { id, key, born: find_meta(conn, "born")?.unwrap_or(id) })
 }
 
 fn read_meta<const N: usize>(conn: &Connection, key: &str) -> Result<[u8; N], Trouble> {
-    find_meta(conn, key)?.ok_or_else(|| Fault::Unavailable(format!("it has no `{key}`")).into())
+    find_meta(conn, key)?.ok_or_else(|| JournalError::Unavailable(format!("it has no `{key}`")).into())
 }
 
 fn find_meta<const N: usize>(conn: &Connection, key: &str) -> Result<Option<[u8; N]>, Trouble> {
@@ -678,7 +682,7 @@ fn find_meta<const N: usize>(conn: &Connection, key: &str) -> Result<Option<[u8;
     let found = select.query_row([key], |row| row.get::<_, Vec<u8>>(0)).optional()?;
     let Some(found) = found else { return Ok(None) };
     <[u8; N]>::try_from(found).map(Some).map_err(|found| {
-        Fault::Unavailable(format!("its `{key}` has {} bytes instead of {N}", found.len())).into()
+        JournalError::Unavailable(format!("its `{key}` has {} bytes instead of {N}", found.len())).into()
     })
 }
 

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vang_chat::Seq;
 use vang_journal::{
-    Backup, BackupError, BackupReport, BadBackup, DataFolder, Durability, Fault, FolderError, Identity,
-    Journal, Made, MemoryJournal, Reader, RestoreError, Restoring, SqliteJournal, SqliteReader, check,
+    Backup, BackupError, BackupReport, BadBackup, DataFolder, Durability, FolderError, Identity, Journal,
+    JournalError, Made, MemoryJournal, Reader, RestoreError, Restoring, SqliteJournal, SqliteReader, check,
     restore, write_backup,
 };
 
@@ -356,7 +356,7 @@ fn a_file_that_is_there_is_not_restored_over() {
     let path = folder.path().join("journal.db");
     std::fs::write(&path, "precious").expect("written");
     let outcome = restore(&mut Backup::open(&bytes[..]).expect("opens"), &path, &mut |_, _| {});
-    assert!(matches!(outcome, Err(RestoreError::Journal(Fault::Unavailable(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(RestoreError::Journal(JournalError::Unavailable(_)))), "{outcome:?}");
     assert_eq!(std::fs::read(&path).expect("readable"), Bytes::from("precious"));
 }
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use common::{ADA, BOB, append, batch, draft, drafts, holding, identity, origins, said, whole};
 use vang_chat::{Seq, Time};
 use vang_journal::{
-    Appended, Batch, Chain, Durability, Envelope, Fault, Identity, Journal, MemoryJournal, Payload, Reader,
-    SqliteJournal, SqliteReader, genesis,
+    Appended, Batch, Chain, Durability, Envelope, Identity, Journal, JournalError, MemoryJournal, Payload,
+    Reader, SqliteJournal, SqliteReader, genesis,
 };
 
 macro_rules! journal_contract {
@@ -126,14 +126,14 @@ impl<J: Journal> Journal for Faulty<J> {
             }
             Some(Lands::No) => {}
         }
-        Appended::Unknown(Fault::Unavailable("the cable was cut".into()))
+        Appended::Unknown(JournalError::Unavailable("the cable was cut".into()))
     }
 
-    fn settle(&mut self) -> Result<Seq, Fault> {
+    fn settle(&mut self) -> Result<Seq, JournalError> {
         self.inner.settle()
     }
 
-    fn erase(&mut self, seqs: &[Seq]) -> Result<(), Fault> {
+    fn erase(&mut self, seqs: &[Seq]) -> Result<(), JournalError> {
         self.inner.erase(seqs)
     }
 }
@@ -308,7 +308,7 @@ mod promises {
         append(&mut journal, &drafts(ADA, 1, 3));
         for missing in [0, 4, u64::MAX] {
             let erased = journal.erase(&[Seq(1), Seq(missing)]);
-            assert!(matches!(erased, Err(Fault::Damaged { seq, .. }) if seq == missing), "{erased:?}");
+            assert!(matches!(erased, Err(JournalError::Damaged { seq, .. }) if seq == missing), "{erased:?}");
         }
         let entries = whole(backend.reader().get(&[Seq(1)], usize::MAX));
         assert!(entries[0].payload.is_some(), "all are erased or none");

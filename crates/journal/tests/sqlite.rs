@@ -16,8 +16,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use vang_chat::Seq;
 use vang_journal::{
-    Appended, Batch, CheckReport, DataFolder, Durability, Entry, Fault, FolderError, Journal, Reader, Sealed,
-    SqliteJournal, SqliteReader, check,
+    Appended, Batch, CheckReport, DataFolder, Durability, Entry, FolderError, Journal, JournalError, Reader,
+    Sealed, SqliteJournal, SqliteReader, check,
 };
 
 fn folder() -> TempDir {
@@ -203,8 +203,8 @@ fn nothing_is_appended_to_a_journal_that_lost_its_end() {
     let raw = Connection::open(&path).expect("opens");
     raw.execute("DELETE FROM entry WHERE seq > 3", []).expect("deleted");
     let refused = journal.append(&drafts(ADA, 6, 6));
-    assert!(matches!(refused, Appended::NotAppended(Fault::Damaged { seq: 5, .. })), "{refused:?}");
-    assert!(matches!(journal.settle(), Err(Fault::Damaged { seq: 5, .. })));
+    assert!(matches!(refused, Appended::NotAppended(JournalError::Damaged { seq: 5, .. })), "{refused:?}");
+    assert!(matches!(journal.settle(), Err(JournalError::Damaged { seq: 5, .. })));
 }
 
 // Damage.
@@ -285,7 +285,7 @@ fn a_problem_list_stays_short() {
 /// Everything but the hashes of the state, which only a replay can judge.
 type Content = ([u8; 16], [u8; 32], Vec<Entry>, Vec<Sealed>);
 
-fn content(path: &Path) -> Result<Content, Fault> {
+fn content(path: &Path) -> Result<Content, JournalError> {
     let mut reader = SqliteReader::open(path)?;
     let identity = reader.identity();
     let entries = Entry::all(reader.read(Seq(0), 1_000, usize::MAX)?)?;
@@ -580,11 +580,11 @@ fn fill_and_heal(path: &Path, make_room: impl FnOnce()) {
                 assert_eq!(first.0, there.len() as u64);
             }
             Appended::NotAppended(fault) => {
-                assert!(matches!(fault, Fault::Full(_)), "{fault:?}");
+                assert!(matches!(fault, JournalError::Full(_)), "{fault:?}");
                 refused += 1;
             }
             Appended::Unknown(fault) => {
-                assert!(matches!(fault, Fault::Full(_)), "{fault:?}");
+                assert!(matches!(fault, JournalError::Full(_)), "{fault:?}");
                 doubtful = Some(counter);
                 refused += 1;
                 doubts += 1;
@@ -597,7 +597,7 @@ fn fill_and_heal(path: &Path, make_room: impl FnOnce()) {
                     doubtful = None;
                 }
                 Err(fault) => {
-                    assert!(matches!(fault, Fault::Full(_)), "{fault:?}");
+                    assert!(matches!(fault, JournalError::Full(_)), "{fault:?}");
                     unsettled += 1;
                 }
             }

@@ -339,7 +339,7 @@ fn kind_of(begun: &[u8]) -> Option<Speaks> {
     if begun.first() == Some(&b':') && begun.len() > 2 && begun[2] != b'{' {
         return Some(Speaks::Lines(lines::Lines::new("irc")));
     }
-    Some(match kind::tell(begun)? {
+    Some(match kind::detect(begun)? {
         Kind::Native => Speaks::Native(native::Native::default()),
         Kind::Http => Speaks::Http(http::Http::default()),
         Kind::Tls => Speaks::Tls(tls::Records::default()),

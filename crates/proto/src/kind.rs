@@ -55,7 +55,7 @@ const OTHER_LINES: [&[u8]; 13] = [
 ];
 
 /// Tells the kind from the bytes so far; `None` while more are needed.
-pub fn tell(bytes: &[u8]) -> Option<Kind> {
+pub fn detect(bytes: &[u8]) -> Option<Kind> {
     let bytes = &bytes[..bytes.len().min(KIND_BYTES_MAX)];
     match *bytes {
         [] | [_] => return None,
@@ -272,12 +272,12 @@ mod tests {
             (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Kind::Native),
         ];
         for (bytes, kind) in firsts {
-            let first_told = (0..=bytes.len()).find_map(|cut| tell(&bytes[..cut]));
+            let first_told = (0..=bytes.len()).find_map(|cut| detect(&bytes[..cut]));
             assert_eq!(first_told, Some(kind), "{bytes:?}");
             // Once told it stays so, whatever comes with it.
-            let told_at = (0..=bytes.len()).find(|&cut| tell(&bytes[..cut]).is_some()).unwrap_or_default();
+            let told_at = (0..=bytes.len()).find(|&cut| detect(&bytes[..cut]).is_some()).unwrap_or_default();
             for cut in told_at..=bytes.len() {
-                assert_eq!(tell(&bytes[..cut]), Some(kind), "{bytes:?} up to {cut}");
+                assert_eq!(detect(&bytes[..cut]), Some(kind), "{bytes:?} up to {cut}");
             }
         }
     }

@@ -5,16 +5,16 @@ mod code; // every error code, and the error reply
 mod request; // what a client asks: read by the server, written by the client
 mod reply; // what the server answers: written and read
 mod event; // what the server tells: written and read
-mod line; // an event as one line of JSON
-mod server; // the server's side of a connection, as a machine
+mod json_line; // an event as one line of JSON
+mod session; // the server's side of a connection, as a machine
 mod follower; // the client's side of following: resume, rewind, reconnect
 
 pub use code::{Code, ErrorReply, Value};
 pub use event::{Event, EventHead, Speaker, write_closing, write_hole, write_message, write_room_event};
-pub use follower::{Advice, Backoff, Follower, Notice};
-pub use line::json_line;
+pub use follower::{Advice, Backoff, Follower, NewStart};
+pub use json_line::json_line;
 pub use reply::{
     Incoming, NotVang, Page, Reply, incoming, write_error, write_json, write_ok, write_page, write_sent,
 };
 pub use request::{Action, FollowFrom, Form, Request, RequestWriter};
-pub use server::{ServerLimits, ServerSession, Step, Ticket};
+pub use session::{ServerLimits, ServerSession, Step, Ticket};

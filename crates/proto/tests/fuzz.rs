@@ -13,11 +13,11 @@ use common::{decode, take_output};
 use vang_proto::encoding::{self, ByteOrder};
 use vang_proto::frame::Part;
 use vang_proto::limits::{DRAIN_MS, IDLE_MS, JSON_DEPTH_MAX, KIND_BYTES_MAX, STALL_MS};
-use vang_proto::lines::Lines;
+use vang_proto::typed::TypedLines;
 use vang_proto::vang::{
     Code, ErrorReply, ServerLimits, ServerSession, Step, write_closing, write_error, write_ok,
 };
-use vang_proto::ws::{Heard, WebSocket};
+use vang_proto::websocket::{Heard, WebSocket};
 use vang_proto::{Decoder, Limits, Millis, kind, python};
 
 /// How many inputs, and for how long at most.
@@ -161,7 +161,7 @@ fn fuzz_kind() {
         |bytes: &[u8]| {
             let mut told = None;
             for len in 0..=bytes.len() {
-                let now = kind::tell(&bytes[..len]);
+                let now = kind::detect(&bytes[..len]);
                 assert!(told.is_none() || told == now, "told {told:?}, then {now:?}");
                 assert!(now.is_some() || len < KIND_BYTES_MAX, "undecided after {len} bytes");
                 told = now;
@@ -293,10 +293,10 @@ fn fuzz_ws() {
 
 /// What a server is asked and a screen shows when these bytes are typed. Every request is refused in the same words.
 fn typed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>, bool) {
-    let mut lines = Lines::new(64);
+    let mut lines = TypedLines::new(64);
     let (mut asked, mut shown) = (Vec::new(), Vec::new());
     let mut decoder = Decoder::default();
-    let mut turn = |lines: &mut Lines| {
+    let mut turn = |lines: &mut TypedLines| {
         loop {
             let (native, text) = (lines.poll_native(), lines.poll_text());
             if native.is_none() && text.is_none() {

@@ -9,7 +9,7 @@ use vang_proto::limits::{
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use vang_proto::vang::{
-    Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, Notice, Request, RequestWriter,
+    Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, NewStart, Request, RequestWriter,
     ServerLimits, ServerSession, Step, Ticket, Value, incoming, write_error, write_hole, write_ok,
     write_room_event,
 };
@@ -726,7 +726,7 @@ fn a_journal_set_back_is_resumed_from_what_is_common() {
     assert!(follower.handle_event(&heard(&event(20))));
     let error = ErrorReply::new(Code::SeqAhead, "ahead").with("seq", 15).with("epoch", "f");
     let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error)) else { panic!("not sent") };
-    assert_eq!((from(&bytes), notice), (at("j", Some("f"), 15), Notice::SetBack { seq: 15 }));
+    assert_eq!((from(&bytes), notice), (at("j", Some("f"), 15), NewStart::SetBack { seq: 15 }));
     // What came after it is told again as it is now.
     assert!(matches!(follower.handle_reply(&ok("j", "f", 15)), Advice::Follows));
     assert!(!follower.handle_event(&heard(&event(15))));
@@ -740,7 +740,7 @@ fn a_restored_journal_is_resumed_from_what_is_common_under_its_new_name() {
     let error = ErrorReply::new(Code::JournalChanged, "restored").with("journal", "k");
     let error = error.with("seq", 15).with("epoch", "f");
     let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error)) else { panic!("not sent") };
-    assert_eq!((from(&bytes), notice), (at("k", Some("f"), 15), Notice::SetBack { seq: 15 }));
+    assert_eq!((from(&bytes), notice), (at("k", Some("f"), 15), NewStart::SetBack { seq: 15 }));
     assert!(matches!(follower.handle_reply(&ok("k", "f", 15)), Advice::Follows));
     assert!(!follower.handle_event(&heard(&event(15))));
     assert!(follower.handle_event(&heard(&event(16))));
@@ -754,7 +754,7 @@ fn without_anything_in_common_it_goes_on_from_room_numbers() {
         assert!(follower.handle_event(&hole(11, "a", 7)));
         assert!(follower.handle_event(&hole(12, "b", 3)));
         let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error.clone())) else { panic!() };
-        assert_eq!((from(&bytes), notice), (FollowFrom::Numbers(vec![7, 3]), Notice::OtherJournal));
+        assert_eq!((from(&bytes), notice), (FollowFrom::Numbers(vec![7, 3]), NewStart::OtherJournal));
         assert_eq!(follower.seq(), None);
         // A position of another journal says nothing: its small numbers are new.
         assert!(matches!(follower.handle_reply(&ok("k", "g", 2)), Advice::Follows));

@@ -3,15 +3,15 @@
 
 use std::fmt::Write as _;
 
-use crate::indexer::FIND_MS;
+use crate::disk::index::FIND_MS;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
     LINE_BYTES_MAX, STALL_MS, TYPED_BYTES_MAX,
 };
 use vang_proto::vang::ServerLimits;
 
-use crate::memory::{self, BUDGET_BYTES_MIN};
-use crate::quota::Rates;
+use crate::fairness::memory::{self, BUDGET_BYTES_MIN};
+use crate::fairness::quota::Rates;
 
 /// Connections from one address, unless it is this machine's own.
 const PER_ADDRESS_MAX: u64 = 1_024;

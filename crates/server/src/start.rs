@@ -8,7 +8,7 @@ use std::time::Instant;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, ReplayError, replay};
 use vang_journal::{
-    Damages, DataFolder, Durability, Fault, FolderError, Identity, Journal, JournalFile, Reader,
+    Damages, DataFolder, Durability, FolderError, Identity, Journal, JournalError, JournalFile, Reader,
     SqliteJournal, SqliteReader,
 };
 use vang_view::{Chains, Opened, View, ViewError, Why};
@@ -25,11 +25,11 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        fault: Fault,
+        fault: JournalError,
     },
     /// The journal cannot be read.
     #[error(transparent)]
-    Journal(#[from] Fault),
+    Journal(#[from] JournalError),
     /// The tables cannot be opened.
     #[error(transparent)]
     Tables(#[from] ViewError),
@@ -60,8 +60,8 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
     let folder = DataFolder::open(path)?;
     let opening = match open_files(&folder) {
         Err(
-            StartError::Open { fault: Fault::Full(_), .. }
-            | StartError::Journal(Fault::Full(_))
+            StartError::Open { fault: JournalError::Full(_), .. }
+            | StartError::Journal(JournalError::Full(_))
             | StartError::Tables(ViewError::Unavailable(_)),
         ) if folder.reserve().give_up() => {
             tracing::warn!("there is no room to open the journal; using the room that was set aside");

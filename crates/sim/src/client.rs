@@ -92,9 +92,9 @@ pub(crate) enum Role {
     /// Talks.
     Person,
     /// Talks in private rooms only, and must be known to nobody outside them.
-    Veiled,
+    PrivateOnly,
     /// Looks for what it may not see.
-    Pries,
+    Prober,
     /// Adds accounts.
     Operator,
 }

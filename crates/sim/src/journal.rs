@@ -8,7 +8,8 @@ use bytes::Bytes;
 use vang_chat::{Command, Node, Principal, Rules, Seq};
 use vang_hub::Settled;
 use vang_journal::{
-    Appended, Batch, Draft, Entry, Envelope, Fault, Identity, Journal, MemoryJournal, Origin, Payload, Reader,
+    Appended, Batch, Draft, Entry, Envelope, Identity, Journal, JournalError, MemoryJournal, Origin, Payload,
+    Reader,
 };
 
 use crate::fate::Fate;
@@ -164,20 +165,20 @@ impl Disk {
             AppendFate::UnknownButThere => {
                 fate.count("append landed and reported unknown");
                 self.doubt = Some((batch, true));
-                Appended::Unknown(Fault::Unavailable("the sync was interrupted".to_owned()))
+                Appended::Unknown(JournalError::Unavailable("the sync was interrupted".to_owned()))
             }
             AppendFate::UnknownAndLost => {
                 fate.count("append lost and reported unknown");
                 self.doubt = Some((batch, false));
-                Appended::Unknown(Fault::Unavailable("the sync was interrupted".to_owned()))
+                Appended::Unknown(JournalError::Unavailable("the sync was interrupted".to_owned()))
             }
             AppendFate::Full => {
                 fate.count("disk full");
-                Appended::NotAppended(Fault::Full("no space left on device".to_owned()))
+                Appended::NotAppended(JournalError::Full("no space left on device".to_owned()))
             }
             AppendFate::Unavailable => {
                 fate.count("disk unavailable");
-                Appended::NotAppended(Fault::Unavailable("input/output error".to_owned()))
+                Appended::NotAppended(JournalError::Unavailable("input/output error".to_owned()))
             }
         })
     }
@@ -211,14 +212,14 @@ impl Disk {
     }
 
     /// What is there after `after`, or why that cannot be told yet.
-    pub(crate) fn settle(&mut self, fate: &mut Fate, after: Seq) -> Option<Result<Settled, Fault>> {
+    pub(crate) fn settle(&mut self, fate: &mut Fate, after: Seq) -> Option<Result<Settled, JournalError>> {
         if self.settle_at.is_none_or(|due| fate.now() < due) {
             return None;
         }
         self.settle_at = None;
         if fate.rng.happens(fate.weather.settle_fails) {
             fate.count("settle failed");
-            return Some(Err(Fault::Unavailable("input/output error".to_owned())));
+            return Some(Err(JournalError::Unavailable("input/output error".to_owned())));
         }
         if let Some((batch, true)) = self.doubt.take() {
             self.land(&batch);

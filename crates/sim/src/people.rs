@@ -14,8 +14,8 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
         return;
     }
     match client.role {
-        Role::Person | Role::Veiled => talk_or_walk(client, scene),
-        Role::Pries => {
+        Role::Person | Role::PrivateOnly => talk_or_walk(client, scene),
+        Role::Prober => {
             let rooms: Vec<_> = scene.private.values().cloned().collect();
             let there: Vec<_> = rooms.into_iter().filter(|room| scene.model.has_room(room)).collect();
             match scene.fate.rng.pick(&there).cloned() {
@@ -38,7 +38,7 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
 
 fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
     let account = client.account(scene);
-    let veiled = client.role == Role::Veiled;
+    let veiled = client.role == Role::PrivateOnly;
     match scene.fate.rng.below(100) {
         0..48 => drop(say(client, scene)),
         48..53 => {
@@ -94,7 +94,7 @@ fn some_room(client: &Client, scene: &mut Scene, to_speak: bool) -> Option<Strin
     };
     let private: Vec<String> = scene.private.values().filter(fits).cloned().collect();
     let among = match client.role {
-        Role::Veiled => private,
+        Role::PrivateOnly => private,
         _ if !private.is_empty() && scene.fate.rng.happens(500) => private,
         _ => scene.public.iter().filter(|room| scene.model.has_room(room)).cloned().collect(),
     };
@@ -106,7 +106,7 @@ fn word(scene: &mut Scene, client: &Client, private: bool) -> String {
     if private {
         private_word(mark)
     } else {
-        format!("{}-{mark}", if client.role == Role::Veiled { "v" } else { &client.label })
+        format!("{}-{mark}", if client.role == Role::PrivateOnly { "v" } else { &client.label })
     }
 }
 
@@ -129,7 +129,7 @@ fn create(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
         return;
     }
     let mark = scene.mark();
-    if client.role == Role::Veiled || scene.fate.rng.happens(600) {
+    if client.role == Role::PrivateOnly || scene.fate.rng.happens(600) {
         let name = private_room(mark);
         if client.act(scene, "create", &name, &[("access", "private".into())]) {
             scene.private.insert(mark, name);
@@ -173,7 +173,7 @@ fn come_or_go(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
 pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let known = |room: &&String| scene.model.knows(account, room);
     let mut rooms: Vec<String> = scene.private.values().filter(known).cloned().collect();
-    if client.role != Role::Veiled {
+    if client.role != Role::PrivateOnly {
         rooms.extend(scene.public.iter().filter(known).cloned());
     }
     let leave_out = scene.fate.rng.below(600) as u32;

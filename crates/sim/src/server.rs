@@ -264,7 +264,7 @@ impl Process {
                 assert!(job.need <= self.hub.state().seq(), "waits for entries that nobody has told of");
                 tables.ask(fate, job);
             }
-            Output::Tell(delta) => tables.tell(delta),
+            Output::UpdateView(delta) => tables.tell(delta),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_hub::{ColdEvent, Delta, Page, Read, ReadAnswer, ReadFault, ReadJob, Row};
+use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadFault, ReadJob, Row};
 use vang_journal::{MemoryJournal, Reader};
 
 use crate::fate::Fate;
@@ -257,7 +257,7 @@ impl Tables {
         found: &[(RoomId, EventRow)],
         events_max: usize,
         bytes_max: usize,
-    ) -> Page {
+    ) -> ColdPage {
         let (mut events, mut bytes) = (Vec::new(), 0);
         for &(room, row) in found {
             let entry = journal.get(&[row.seq], usize::MAX).expect("memory does not fail").remove(0);
@@ -265,10 +265,10 @@ impl Tables {
             bytes += payload.map_or(0, |payload| payload.bytes.len());
             if events.len() == events_max || (!events.is_empty() && bytes > bytes_max) {
                 let upto = events.last().map_or(Seq(0), ColdEvent::seq);
-                return Page { events, upto };
+                return ColdPage { events, upto };
             }
             events.push(ColdEvent { room, n: row.n, message: row.message, entry });
         }
-        Page { events, upto: self.rows.cursor }
+        ColdPage { events, upto: self.rows.cursor }
     }
 }

@@ -65,10 +65,10 @@ impl World {
             world.follow(&label, &["general"], Since::Beginning);
         }
         world.account("mallory");
-        world.person_mut("mallory").role = Role::Pries;
+        world.person_mut("mallory").role = Role::Prober;
         world.scene.guests_of_rooms.retain(|name| name != "mallory");
-        world.clients.push(Client::new("eve", Some("eve"), Role::Pries, Peer::Local));
-        world.clients.push(Client::new("far", Some("far"), Role::Pries, Peer::RemotePlain));
+        world.clients.push(Client::new("eve", Some("eve"), Role::Prober, Peer::Local));
+        world.clients.push(Client::new("far", Some("far"), Role::Prober, Peer::RemotePlain));
         world.scene.fate.note(format_args!("{weather:?}"));
         world.scene.fate.weather = weather;
         world
@@ -181,7 +181,7 @@ impl World {
         }
         for name in added {
             self.scene.fate.count("account added while running");
-            let role = if name.starts_with("zq") { Role::Veiled } else { Role::Person };
+            let role = if name.starts_with("zq") { Role::PrivateOnly } else { Role::Person };
             let mut client = Client::new(&name, Some(&name), role, Peer::Local);
             self.scene.guests_of_rooms.push(name);
             if role == Role::Person {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use vang_client::{Connection, Deadline, Fault, Place};
+use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_journal::{DataFolder, FolderError};
 use vang_proto::vang::{Reply, Value};
 use vang_server::{Config, ServeError, Server, StartError};
@@ -158,7 +158,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(20);
 
 /// What a server calls itself that runs for one question of the operator's: no other may rely on it.
-const PASSING: &str = "vang-admin/";
+const ONE_SHOT_NAME: &str = "vang-admin/";
 
 fn add_account(data: &Path, name: &str) -> anyhow::Result<()> {
     let reply = ask_operator(data, "account-add", &[("name", Value::from(name))])?;
@@ -188,15 +188,15 @@ fn ask_operator(data: &Path, action: &str, arguments: &[(&str, Value)]) -> anyho
     }
 }
 
-fn open(folder: &DataFolder, deadline: Deadline) -> Result<Connection, Fault> {
-    Connection::open(&Place::Unix(folder.socket()), deadline)
+fn open(folder: &DataFolder, deadline: Deadline) -> Result<Connection, ClientError> {
+    Connection::open(&ServerAddr::Unix(folder.socket()), deadline)
 }
 
 /// A connection to the server that has this folder, unless it is one that leaves in a moment.
 fn resident(data: &Path, deadline: Deadline) -> Option<Connection> {
     let mut connection = open(&DataFolder::look(data).ok()?, deadline).ok()?;
     let hello = connection.ask(None, "hello", &[], deadline).ok()?;
-    (!hello.text.starts_with(PASSING)).then_some(connection)
+    (!hello.text.starts_with(ONE_SHOT_NAME)).then_some(connection)
 }
 
 fn explained_error(error: anyhow::Error) -> anyhow::Error {
@@ -218,7 +218,7 @@ fn with_own_server<T: Send>(
     data: &Path,
     ask: impl FnOnce(&DataFolder) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
-    let config = Config::new(data.to_owned(), format!("{PASSING}{}", env!("CARGO_PKG_VERSION")));
+    let config = Config::new(data.to_owned(), format!("{ONE_SHOT_NAME}{}", env!("CARGO_PKG_VERSION")));
     let runtime = runtime()?;
     let server = runtime.block_on(async { Server::open(config) })?;
     let stopper = server.stopper();

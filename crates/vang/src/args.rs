@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use vang_client::Place;
+use vang_client::ServerAddr;
 
 use crate::admin::AdminArgs;
 use crate::bench::BenchArgs;
@@ -75,13 +75,13 @@ pub(crate) enum ConfigCommand {
 
 /// Which server, as whom, for how long: of every client command.
 #[derive(ClapArgs, Debug, Clone)]
-pub(crate) struct Reach {
+pub(crate) struct ClientArgs {
     /// The server: vang://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH
     ///
     /// Looked for in this order: --server, --data, $VANG_SERVER, $VANG_DATA, the default data folder if its server runs,
     /// 127.0.0.1:65432.
-    #[arg(long, value_name = "URL", value_parser = Place::parse)]
-    pub(crate) server: Option<Place>,
+    #[arg(long, value_name = "URL", value_parser = ServerAddr::parse)]
+    pub(crate) server: Option<ServerAddr>,
 
     /// The server of this data folder, by its own socket: there an account needs its name only
     #[arg(long, value_name = "DIR")]
@@ -130,7 +130,7 @@ pub(crate) struct SendArgs {
     pub(crate) id: Option<String>,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const TAIL_EXAMPLES: &str = "\
@@ -167,7 +167,7 @@ pub(crate) struct TailArgs {
     pub(crate) events: bool,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const FIND_EXAMPLES: &str = "\
@@ -203,7 +203,7 @@ pub(crate) struct FindArgs {
     pub(crate) json: bool,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const ROOMS_EXAMPLES: &str = "\
@@ -220,7 +220,7 @@ pub(crate) struct RoomsArgs {
     pub(crate) json: bool,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const CREATE_EXAMPLES: &str = "\
@@ -240,7 +240,7 @@ pub(crate) struct CreateArgs {
     pub(crate) private: bool,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const JOIN_EXAMPLES: &str = "\
@@ -260,7 +260,7 @@ pub(crate) struct JoinArgs {
     pub(crate) who: Option<String>,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const LEAVE_EXAMPLES: &str = "\
@@ -276,7 +276,7 @@ pub(crate) struct LeaveArgs {
     pub(crate) room: String,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) reach: ClientArgs,
 }
 
 const REQUEST_EXAMPLES: &str = "\
@@ -289,8 +289,8 @@ Examples:
 #[command(before_help = REQUEST_EXAMPLES)]
 pub(crate) struct RequestArgs {
     /// The server
-    #[arg(value_name = "HOST:PORT", value_parser = Place::parse)]
-    pub(crate) place: Place,
+    #[arg(value_name = "HOST:PORT", value_parser = ServerAddr::parse)]
+    pub(crate) place: ServerAddr,
 
     /// `search` is asked in JSON, any other action in bytes
     pub(crate) action: String,
@@ -329,9 +329,9 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
 
 const _: () = assert!(vang_client::send::SEND_MAX.as_millis() == 3_600_000);
 
-impl Reach {
+impl ClientArgs {
     /// The server that is meant.
-    pub(crate) fn server(&self) -> Result<Place, Failure> {
+    pub(crate) fn server(&self) -> Result<ServerAddr, Failure> {
         which::server(self.server.as_ref(), self.data.as_deref())
     }
 

@@ -14,10 +14,10 @@ use std::{collections::VecDeque, sync::Arc};
 use clap::{Args as ClapArgs, Subcommand};
 use hdrhistogram::Histogram;
 use vang_client::send::fresh_id;
-use vang_client::{Connection, Deadline, Fault, Place};
+use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_proto::vang::{Incoming, Reply, RequestWriter, Value};
 
-use crate::args::{Reach, parse_time};
+use crate::args::{ClientArgs, parse_time};
 use crate::say::{Failure, note, print};
 
 const EXAMPLES: &str = "\
@@ -90,7 +90,7 @@ struct Run {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ClientArgs,
 }
 
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
@@ -134,7 +134,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
 #[derive(Clone)]
 struct Stage {
     run: Arc<Run>,
-    server: Place,
+    server: ServerAddr,
     began: Instant,
     done: Arc<AtomicU64>,
     /// Somebody has failed: nobody goes on.
@@ -166,7 +166,7 @@ impl Post {
     }
 }
 
-type Waits = Result<Histogram<u64>, Fault>;
+type Waits = Result<Histogram<u64>, ClientError>;
 
 fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are allowed")
@@ -208,7 +208,7 @@ impl Stage {
         Deadline::after(self.run.reach.timeout)
     }
 
-    fn connect(&self) -> Result<(Connection, RequestWriter), Fault> {
+    fn connect(&self) -> Result<(Connection, RequestWriter), ClientError> {
         let mut connection = Connection::open(&self.server, self.deadline())?;
         let name = self.run.reach.speaker();
         connection.ask(Some(&name), "hello", &[], self.deadline())?;
@@ -321,10 +321,10 @@ impl Stage {
 }
 
 /// A yes, or the server's refusal.
-fn accepted(incoming: Incoming) -> Result<(), Fault> {
+fn accepted(incoming: Incoming) -> Result<(), ClientError> {
     match incoming {
         Incoming::Reply(Reply { code: Some(code), text, .. }) => {
-            Err(Fault::Refused { code, detail: text, retry_after: None })
+            Err(ClientError::Refused { code, detail: text, retry_after: None })
         }
         Incoming::Reply(_) | Incoming::Event(_) => Ok(()),
     }

@@ -8,7 +8,7 @@
 
 use serde_json::Value as Json;
 use vang_client::patience::written;
-use vang_client::{Fault, Search};
+use vang_client::{ClientError, Search};
 use vang_proto::terminal::{harmless, harmless_line, one_line};
 
 use crate::args::FindArgs;
@@ -21,7 +21,7 @@ const MARK: (&str, &str) = ("\x1b[1;31m", "\x1b[0m");
 pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
     let timeout = args.reach.timeout;
     let mut said = false;
-    let mut watch = |fault: &Fault| {
+    let mut watch = |fault: &ClientError| {
         if !std::mem::replace(&mut said, true) {
             note(&format!("{fault}; trying again for {}", written(timeout)));
         }

@@ -6,7 +6,7 @@ use vang_client::guide::Response;
 use vang_client::{Connection, Deadline};
 use vang_proto::vang::{Reply, Value};
 
-use crate::args::{CreateArgs, JoinArgs, LeaveArgs, Reach, RequestArgs, RoomsArgs};
+use crate::args::{ClientArgs, CreateArgs, JoinArgs, LeaveArgs, RequestArgs, RoomsArgs};
 use vang_proto::terminal::{harmless, harmless_line, one_line};
 
 use crate::say::{Failure, print, print_line, to_terminal};
@@ -51,13 +51,13 @@ pub(crate) fn guide(args: &RequestArgs) -> anyhow::Result<()> {
 }
 
 /// Asks, and prints the answer: the room's name.
-fn tell(reach: &Reach, action: &str, arguments: &[(&str, Value)]) -> anyhow::Result<()> {
+fn tell(reach: &ClientArgs, action: &str, arguments: &[(&str, Value)]) -> anyhow::Result<()> {
     let reply = ask(reach, action, arguments)?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 
 /// Once: who creates a room twice would be told that it is taken.
-fn ask(reach: &Reach, action: &str, arguments: &[(&str, Value)]) -> Result<Reply, Failure> {
+fn ask(reach: &ClientArgs, action: &str, arguments: &[(&str, Value)]) -> Result<Reply, Failure> {
     let deadline = Deadline::after(reach.timeout);
     let mut connection = Connection::open(&reach.server()?, deadline)?;
     Ok(connection.ask(Some(&reach.speaker()), action, arguments, deadline)?)

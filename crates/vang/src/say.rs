@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use vang_client::Fault;
+use vang_client::ClientError;
 use vang_client::trouble::plain;
 pub(crate) use vang_proto::terminal::{harmless, indented};
 
@@ -55,8 +55,8 @@ impl Failure {
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Failure {
+impl From<ClientError> for Failure {
+    fn from(fault: ClientError) -> Failure {
         let failure = match fault.timed_out() {
             true => Failure::timed_out(fault.to_string()),
             false => Failure::new(fault.to_string()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vang_client::patience::written;
 use vang_client::send::fresh_id;
 use vang_client::trouble::plain;
-use vang_client::{Fault, Message, NotSent};
+use vang_client::{ClientError, Message, NotSent};
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 
 use crate::args::SendArgs;
@@ -32,7 +32,7 @@ pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
     };
     let timeout = args.reach.timeout;
     let mut said = false;
-    let mut watch = |fault: &Fault| {
+    let mut watch = |fault: &ClientError| {
         if !std::mem::replace(&mut said, true) {
             note(&trying_again(fault, timeout));
         }
@@ -93,11 +93,11 @@ fn kind(told: Option<String>, content: &[u8]) -> Result<(String, &'static str), 
 
 const FROM_TERMINAL: &str = "type what to say; Ctrl-D at the beginning of a line ends it";
 
-fn trying_again(fault: &Fault, timeout: Duration) -> String {
+fn trying_again(fault: &ClientError, timeout: Duration) -> String {
     format!("{fault}; trying again for {}", written(timeout))
 }
 
-fn unknown(fault: &Fault, id: &str) -> Failure {
+fn unknown(fault: &ClientError, id: &str) -> Failure {
     Failure::timed_out(format!("unknown whether it was posted: {fault}"))
         .advise(format!("send the same again with --id {id}: it is posted once, however often it comes"))
 }

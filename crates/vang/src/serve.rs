@@ -9,14 +9,14 @@ use clap::{ArgMatches, Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use vang_client::address::{BadPlace, loose_ipv4, shown};
+use vang_client::address::{BadServerAddr, loose_ipv4, shown};
 use vang_client::trouble::{At, explain_at, plain};
 use vang_client::{Doing, explain};
 use vang_journal::{DataFolder, FolderError};
 use vang_nettools::is_ignored;
 use vang_server::{
-    Change, Changer, Config, Guests, Limits, ListenAddr, ListenError, Reach, ServeError, Server, StartError,
-    Stopper, TlsFiles, Trust,
+    Change, Changer, Config, Limits, ListenAddr, ListenError, Scope, ServeError, Server, StartError, Stopper,
+    TlsFiles, Trust,
 };
 
 use crate::config::Settings;
@@ -80,7 +80,7 @@ pub(crate) struct ServeArgs {
 
     /// From where people without an account are admitted
     #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) guests: FromWhere,
+    pub(crate) guests: ScopeArg,
 
     /// Where an account's name alone is enough to speak as this account, until accounts have secrets
     ///
@@ -90,11 +90,11 @@ pub(crate) struct ServeArgs {
 
     /// From where lines may be typed, as with nc
     #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) lines: FromWhere,
+    pub(crate) lines: ScopeArg,
 
     /// From where /metrics may be read
     #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) metrics: FromWhere,
+    pub(crate) metrics: ScopeArg,
 
     /// Accept this machine's clock although it jumped ahead of the journal's
     #[arg(long)]
@@ -103,18 +103,18 @@ pub(crate) struct ServeArgs {
 
 /// See `--guests`, `--lines`, `--metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FromWhere {
+pub(crate) enum ScopeArg {
     /// This machine: loopback and Unix sockets
     Local,
     /// Everywhere, by TLS
     Everywhere,
 }
 
-impl From<FromWhere> for Reach {
-    fn from(given: FromWhere) -> Reach {
+impl From<ScopeArg> for Scope {
+    fn from(given: ScopeArg) -> Scope {
         match given {
-            FromWhere::Local => Reach::Local,
-            FromWhere::Everywhere => Reach::Everywhere,
+            ScopeArg::Local => Scope::Local,
+            ScopeArg::Everywhere => Scope::Everywhere,
         }
     }
 }
@@ -206,7 +206,7 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
         if let ListenAddr::Tcp { host, .. } = addr
             && let Some(means) = loose_ipv4(host)
         {
-            return Err(usage(BadPlace::LooseIpv4 { host: host.clone(), means }).into());
+            return Err(usage(BadServerAddr::LooseIpv4 { host: host.clone(), means }).into());
         }
     }
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
@@ -218,10 +218,7 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
         confirm_time: args.confirm_time,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         names: args.names.clone(),
-        guests: match args.guests {
-            FromWhere::Local => Guests::Local,
-            FromWhere::Everywhere => Guests::Everywhere,
-        },
+        guests: args.guests.into(),
         trust: args.trust.into(),
         metrics: args.metrics.into(),
         lines: args.lines.into(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vang_client::{Connection, Deadline, Fault, Place};
+use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_journal::{DataFolder, Reader, SqliteReader};
 use vang_proto::terminal::harmless;
 use vang_server::words::{bytes, count, time};
@@ -75,11 +75,11 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
 fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
     let Ok(folder) = DataFolder::look(data) else { return Ok(None) };
     let deadline = Deadline::after(PATIENCE);
-    let asked = Connection::open(&Place::Unix(folder.socket()), deadline)
+    let asked = Connection::open(&ServerAddr::Unix(folder.socket()), deadline)
         .and_then(|mut connection| connection.ask(None, "status", &[], deadline));
     match asked {
         Ok(reply) => Ok(Some(serde_json::from_str(&reply.text)?)),
-        Err(Fault::Unreachable { .. }) => Ok(None),
+        Err(ClientError::Unreachable { .. }) => Ok(None),
         Err(fault) => Err(Failure::from(fault).into()),
     }
 }

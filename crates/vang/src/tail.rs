@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vang_client::patience::written;
-use vang_client::{Fault, Follow, History, Notice, Told, outlet};
+use vang_client::{ClientError, Follow, History, Notice, Update, outlet};
 use vang_proto::terminal::{harmless, harmless_line};
 use vang_proto::vang::{Event, json_line};
 
@@ -19,7 +19,7 @@ use crate::say::{Failure, indented, note, print_line};
 pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     let timeout = args.reach.timeout;
     let mut said = false;
-    let mut watch = |fault: &Fault| {
+    let mut watch = |fault: &ClientError| {
         if !std::mem::replace(&mut said, true) {
             note(&format!("{fault}; trying again for {}", written(timeout)));
         }
@@ -47,8 +47,8 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     end_with_reader();
     loop {
         match follow.next().map_err(Failure::from)? {
-            Told::Event(event) => shown.print(&event)?,
-            Told::Notice(notice) => note(&notice_text(&notice)),
+            Update::Event(event) => shown.print(&event)?,
+            Update::Notice(notice) => note(&notice_text(&notice)),
         }
     }
 }

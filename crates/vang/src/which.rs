@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vang_client::{Connection, Deadline, Place};
+use vang_client::{Connection, Deadline, ServerAddr};
 use vang_journal::DataFolder;
 
 use crate::say::Failure;
@@ -20,7 +20,7 @@ use crate::say::Failure;
 const HELLO_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module's head. `server` and `data` are what was typed.
-pub(crate) fn server(server: Option<&Place>, data: Option<&Path>) -> Result<Place, Failure> {
+pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result<ServerAddr, Failure> {
     if let Some(place) = server {
         return Ok(place.clone());
     }
@@ -28,12 +28,12 @@ pub(crate) fn server(server: Option<&Place>, data: Option<&Path>) -> Result<Plac
         return Ok(socket_of(data));
     }
     if let Some(url) = variable("VANG_SERVER") {
-        return Place::parse(&url).map_err(|bad| Failure::usage(format!("VANG_SERVER: {bad}")));
+        return ServerAddr::parse(&url).map_err(|bad| Failure::usage(format!("VANG_SERVER: {bad}")));
     }
     if let Some(data) = variable("VANG_DATA") {
         return Ok(socket_of(Path::new(&data)));
     }
-    let by_port = Place::default();
+    let by_port = ServerAddr::default();
     match DataFolder::default_path() {
         // What nobody answers on any more is left of a server that was killed.
         Ok(folder) if UnixStream::connect(folder.join(DataFolder::SOCKET)).is_ok() => {
@@ -56,11 +56,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn socket_of(data: &Path) -> Place {
-    Place::Unix(data.join(DataFolder::SOCKET))
+fn socket_of(data: &Path) -> ServerAddr {
+    ServerAddr::Unix(data.join(DataFolder::SOCKET))
 }
 
-fn one_of_two(by_folder: Place, by_port: Place) -> Result<Place, Failure> {
+fn one_of_two(by_folder: ServerAddr, by_port: ServerAddr) -> Result<ServerAddr, Failure> {
     match (journal_of(&by_folder), journal_of(&by_port)) {
         (Some(ours), Some(other)) if ours != other => {
             let what = format!(
@@ -74,7 +74,7 @@ fn one_of_two(by_folder: Place, by_port: Place) -> Result<Place, Failure> {
 }
 
 /// Which journal the server at this place has; `None`: no server of ours answers.
-fn journal_of(place: &Place) -> Option<String> {
+fn journal_of(place: &ServerAddr) -> Option<String> {
     let deadline = Deadline::after(HELLO_WAIT);
     let hello = Connection::open(place, deadline).ok()?.ask(None, "hello", &[], deadline).ok()?;
     hello.header.text("journal").map(std::borrow::Cow::into_owned)

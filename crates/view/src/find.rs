@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 use vang_chat::{Principal, RoomId, Seq, Time};
-use vang_journal::{DatabaseWatch, Entry, Envelope, Fault, Reader, Said};
+use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, Said};
 
 use crate::connect::hold;
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
@@ -135,7 +135,7 @@ pub enum FindError {
     Tables(ViewError),
     /// The journal.
     #[error(transparent)]
-    Journal(#[from] Fault),
+    Journal(#[from] JournalError),
     /// Its time was over.
     #[error("the question took too long")]
     OverTime,

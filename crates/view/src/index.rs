@@ -25,7 +25,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::{Access, Command, NameKey, Principal, RoomId, Seq};
-use vang_journal::{Chain, DatabaseWatch, Envelope, Fault, Reader, Said, place};
+use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, Said, place};
 
 use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
@@ -69,7 +69,7 @@ pub enum FeedError {
     Tables(ViewError),
     /// The journal.
     #[error(transparent)]
-    Journal(#[from] Fault),
+    Journal(#[from] JournalError),
 }
 
 /// The index, for writing. There is one of these for a file.
@@ -183,7 +183,7 @@ impl Index {
     }
 
     /// A room's id is the entry that made it, which says so.
-    fn is_public(&mut self, journal: &mut dyn Reader, room: RoomId) -> Result<bool, Fault> {
+    fn is_public(&mut self, journal: &mut dyn Reader, room: RoomId) -> Result<bool, JournalError> {
         if let Some(&known) = self.public.get(&room) {
             return Ok(known);
         }
@@ -355,7 +355,7 @@ fn binding(conn: &Connection) -> Result<(Vec<u8>, Place), ViewError> {
 }
 
 /// Is this a place in the journal?
-fn is_at(journal: &mut dyn Reader, place: Place) -> Result<bool, Fault> {
+fn is_at(journal: &mut dyn Reader, place: Place) -> Result<bool, JournalError> {
     Ok(place.cursor == Seq(0) || journal.chain_at(place.cursor)? == Some(Chain(place.chain)))
 }
 

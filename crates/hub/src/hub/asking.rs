@@ -7,8 +7,8 @@ use vang_chat::{Access, AccountId, Command, Event, NameKey, Position, Principal,
 use vang_journal::{SaidView, encode_name};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json, write_sent};
 
+use crate::admission::{Peer, Speaking, admit, bad_name, refused, send_id};
 use crate::cold::Read;
-use crate::door::{Peer, Speaking, admit, bad_name, refused, send_id};
 use crate::limits::{EPOCH_OPENINGS, HISTORY_BYTES_MAX, LISTED_PEOPLE_MAX, LISTED_ROOMS_MAX};
 use crate::names::BadName;
 use crate::order::Asker;

@@ -6,8 +6,8 @@ use vang_chat::{Access, Interval, Principal, Room, RoomId, Seq};
 use vang_proto::vang::{Code, ErrorReply, Value, write_json};
 use vang_view::{Excerpt, Find, Found, Hit, Query, Shown, Sight, Stretch};
 
+use crate::admission::bad_name;
 use crate::cold::Read;
-use crate::door::bad_name;
 use crate::encode::rfc3339;
 use crate::limits::{JOURNAL_RETRY_MS, SEARCHED_ROOMS_MAX};
 use crate::order::Asker;

@@ -9,7 +9,7 @@ use vang_journal::Envelope;
 use vang_proto::limits::FOLLOWED_ROOMS_MAX;
 use vang_proto::vang::{Code, ErrorReply, FollowFrom, Page as PageReply, Value, write_hole, write_page};
 
-use crate::cold::{ColdEvent, Page, Read, ReadAnswer, ReadFault, ReadJob};
+use crate::cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadFault, ReadJob};
 use crate::cursor::{Cursor, Followed, Pulled, Sight};
 use crate::encode::Encoder;
 use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, EPOCH_PARTS_MAX, JOURNAL_RETRY_MS};
@@ -321,7 +321,7 @@ impl Hub {
         out.freeze()
     }
 
-    fn take_cold(&mut self, id: SessionId, page: Page) {
+    fn take_cold(&mut self, id: SessionId, page: ColdPage) {
         let mut slices = Vec::with_capacity(page.events.len());
         for event in &page.events {
             let bytes = self.encode_cold(event);
@@ -338,7 +338,7 @@ impl Hub {
         self.wake(id);
     }
 
-    fn answer_history(&mut self, asker: &Asker, room: RoomId, since: u64, page: Page) {
+    fn answer_history(&mut self, asker: &Asker, room: RoomId, since: u64, page: ColdPage) {
         let who = self.session(asker.session).and_then(|session| session.speaking.as_ref());
         let who = who.map_or(Principal::Operator, |speaking| speaking.principal);
         let name = self.book.room(room).into_owned();

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Command, Event, RoomId, Seq, Time};
-use vang_journal::{Appended, Envelope, Fault, Payload, decode_name};
+use vang_journal::{Appended, Envelope, JournalError, Payload, decode_name};
 use vang_proto::vang::{Code, ErrorReply, Value};
 
+use crate::admission::refused;
 use crate::clock::Now;
-use crate::door::refused;
 use crate::limits::{CHECKPOINT_EVERY, JOURNAL_RETRY_MS, SNAPSHOT_EVERY};
 use crate::order::{Asker, Ordered, Settled, Waiting};
 use crate::replay::{has_name, note_name, rows_of};
@@ -156,7 +156,7 @@ impl Hub {
     }
 
     /// What the journal really holds after the last entry applied, or why that cannot be told yet.
-    pub fn settled(&mut self, now: Now, settled: Result<Settled, Fault>) {
+    pub fn settled(&mut self, now: Now, settled: Result<Settled, JournalError>) {
         self.apply_written();
         if self.is_halted() {
             return;
@@ -304,7 +304,7 @@ impl Hub {
         let seq = self.state.seq();
         let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
         let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
-        self.outputs.push_back(Output::Tell(Delta { upto: seq, rows: growth.rows, snapshot }));
+        self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot }));
     }
 
     pub(super) fn snapshot(&mut self) -> Vec<u8> {
@@ -353,10 +353,12 @@ impl Growth {
     }
 }
 
-fn journal_error(fault: &Fault) -> ErrorReply {
+fn journal_error(fault: &JournalError) -> ErrorReply {
     let code = match fault {
-        Fault::Full(_) => Code::DiskFull,
-        Fault::Unavailable(_) | Fault::Damaged { .. } | Fault::Unreadable { .. } => Code::Unavailable,
+        JournalError::Full(_) => Code::DiskFull,
+        JournalError::Unavailable(_) | JournalError::Damaged { .. } | JournalError::Unreadable { .. } => {
+            Code::Unavailable
+        }
     };
     ErrorReply::new(code, format!("{fault}; nothing was posted")).with("retry-after", JOURNAL_RETRY_MS)
 }

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use vang_chat::{Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{
-    Appended, Batch, Checked, Draft, Entry, Envelope, Fault, Identity, Journal, Origin, Payload, Reader, Said,
+    Appended, Batch, Checked, Draft, Entry, Envelope, Identity, Journal, JournalError, Origin, Payload,
+    Reader, Said,
 };
 
 pub(crate) const ADA: Node = Node(0xada);
@@ -58,7 +59,7 @@ pub(crate) fn append(journal: &mut dyn Journal, batch: &Batch) -> Seq {
 }
 
 /// Entries that are all as they were written.
-pub(crate) fn whole(read: Result<Vec<Checked>, Fault>) -> Vec<Entry> {
+pub(crate) fn whole(read: Result<Vec<Checked>, JournalError>) -> Vec<Entry> {
     Entry::all(read.expect("readable")).expect("undamaged")
 }
 

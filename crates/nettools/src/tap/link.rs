@@ -318,7 +318,7 @@ impl Link<'_, '_> {
                     end.way.end(Instant::now());
                 }
             }
-            Err(error) if is_passing(&error) => {}
+            Err(error) if is_interruption(&error) => {}
             Err(_) => return Err(Over::Reset(side)),
         }
         Ok(())
@@ -359,7 +359,7 @@ impl Link<'_, '_> {
                     });
                     break;
                 }
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_interruption(&error) => {}
                 Err(_) => return Err(Over::Reset(side)),
             }
         }
@@ -411,6 +411,6 @@ pub(super) fn reset(socket: &Socket) {
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
-pub(super) fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_interruption(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

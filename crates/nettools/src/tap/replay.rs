@@ -14,7 +14,7 @@ use socket2::Socket;
 use vang_client::trouble::Doing;
 
 use super::Shared;
-use super::link::{Closed, PIECE_BYTES, is_passing, reset};
+use super::link::{Closed, PIECE_BYTES, is_interruption, reset};
 use super::weather::{Chance, Way};
 use crate::capture::conversations::{Side, Told};
 use crate::capture::file::{self, Broken};
@@ -219,7 +219,7 @@ impl Stage<'_> {
             }
             match (&mut &*self.socket).write(part) {
                 Ok(len) => self.way.went(Instant::now(), len),
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_interruption(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -238,7 +238,7 @@ impl Stage<'_> {
         match (&mut &*self.socket).read(&mut piece) {
             Ok(0) => self.ended = true,
             Ok(len) => self.hear(self.own.other(), &piece[..len]),
-            Err(error) if is_passing(&error) => {}
+            Err(error) if is_interruption(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! WebSocket frames of either side (RFC 6455), and the native messages in their payload. `vang_proto::ws` is the
+//! WebSocket frames of either side (RFC 6455), and the native messages in their payload. `vang_proto::websocket` is the
 //! server's ear, which hears masked frames only and keeps pings to itself; here every frame is told.
 
 use super::native::Native;

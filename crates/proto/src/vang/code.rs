@@ -83,7 +83,7 @@ codes! {
 
 impl Code {
     /// Is it worth asking the same again, later?
-    pub fn is_passing(word: &str) -> bool {
+    pub fn is_retryable(word: &str) -> bool {
         [
             Code::Busy,
             Code::DiskFull,

@@ -18,7 +18,7 @@ pub enum Advice {
     /// Nothing: it follows now.
     Follows,
     /// Write these bytes: it begins again from another place.
-    Send(Bytes, Notice),
+    Send(Bytes, NewStart),
     /// Wait, connect again, and try again.
     Retry(String),
     /// The server says no for good.
@@ -32,7 +32,7 @@ pub enum Advice {
 
 /// What a person should know about a beginning from another place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum NewStart {
     /// An older copy of the journal was put back. What came after `seq` is told again as it is now.
     SetBack {
         /// The last position in common.
@@ -101,7 +101,7 @@ impl Follower {
                 *seq = common;
                 // What the server gave belongs to the common part: no need to be told again.
                 *epoch = text("epoch");
-                return Advice::Send(self.opening(), Notice::SetBack { seq: common });
+                return Advice::Send(self.opening(), NewStart::SetBack { seq: common });
             }
             return self.restart();
         }
@@ -109,11 +109,11 @@ impl Follower {
             // Restored from a backup of the one that we know: they have a beginning in common.
             if let (Some(journal), Some(seq)) = (text("journal"), reply.header.number("seq")) {
                 self.place = Place::At { journal, epoch: text("epoch"), seq };
-                return Advice::Send(self.opening(), Notice::SetBack { seq });
+                return Advice::Send(self.opening(), NewStart::SetBack { seq });
             }
             return self.restart();
         }
-        if Code::is_passing(code) {
+        if Code::is_retryable(code) {
             return Advice::Retry(reply.text.clone());
         }
         Advice::GiveUp { code: code.to_owned(), detail: reply.text.clone() }
@@ -124,7 +124,7 @@ impl Follower {
         let numbers =
             self.rooms.iter().map(|room| self.seen.get(room).copied()).collect::<Option<Vec<u64>>>();
         self.place = Place::Fresh(numbers.map_or(FollowFrom::Now, FollowFrom::Numbers));
-        Advice::Send(self.opening(), Notice::OtherJournal)
+        Advice::Send(self.opening(), NewStart::OtherJournal)
     }
 
     /// An event came. `false`: it was seen before and is not to be shown.

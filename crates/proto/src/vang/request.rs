@@ -170,37 +170,37 @@ fn wrong(key: &'static str, raw: &str, expected: &str) -> ErrorReply {
 }
 
 /// What went wrong with a request: an answer, and whether the connection can go on.
-pub(super) enum Fault {
+pub(super) enum RequestError {
     /// The bytes are not what they say they are: the connection ends.
     Malformed(MalformedContent),
     /// An answer, and the connection goes on.
     Refused { re: Option<String>, error: ErrorReply },
 }
 
-impl From<MalformedContent> for Fault {
-    fn from(malformed: MalformedContent) -> Fault {
-        Fault::Malformed(malformed)
+impl From<MalformedContent> for RequestError {
+    fn from(malformed: MalformedContent) -> RequestError {
+        RequestError::Malformed(malformed)
     }
 }
 
 impl Request {
     /// Reads a request whose action stands in the header.
-    pub(super) fn from_header(frame: &Frame) -> Result<Request, Fault> {
+    pub(super) fn from_header(frame: &Frame) -> Result<Request, RequestError> {
         let source = Source::Header(&frame.header);
         Request::read(&source, Form::Header, frame)
     }
 
     /// Reads a request whose action stands in the content.
-    pub(super) fn from_content(frame: &Frame, arguments: &Arguments) -> Result<Request, Fault> {
+    pub(super) fn from_content(frame: &Frame, arguments: &Arguments) -> Result<Request, RequestError> {
         Request::read(&Source::Content(arguments), Form::Content, frame)
     }
 
-    fn read(source: &Source<'_>, form: Form, frame: &Frame) -> Result<Request, Fault> {
+    fn read(source: &Source<'_>, form: Form, frame: &Frame) -> Result<Request, RequestError> {
         let re = match source.raw("re") {
             Some(raw) => Some(raw.to_owned()).filter(|raw| raw.len() <= ID_BYTES_MAX),
             None => source.id_as_json(),
         };
-        let refuse = |error| Fault::Refused { re: re.clone(), error };
+        let refuse = |error| RequestError::Refused { re: re.clone(), error };
         if let Some(raw) = source.raw("re").filter(|raw| raw.len() > ID_BYTES_MAX) {
             return Err(refuse(wrong("re", raw, "at most 128 bytes of JSON")));
         }
@@ -216,8 +216,8 @@ impl Request {
         source: &Source<'_>,
         form: Form,
         frame: &Frame,
-        refuse: &dyn Fn(ErrorReply) -> Fault,
-    ) -> Result<Action, Fault> {
+        refuse: &dyn Fn(ErrorReply) -> RequestError,
+    ) -> Result<Action, RequestError> {
         let room = source.text("room").map_err(refuse)?;
         let id = source.id("id").map_err(refuse)?;
         if form == Form::Content {

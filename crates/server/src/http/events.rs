@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 use vang_proto::vang::{Event, FollowFrom, Incoming, Reply, json_line};
 
-use super::ask::Asking;
+use super::session::HubSession;
 
 /// Silence after which something without meaning is sent (a comment; a space before the next object), so that proxies
 /// keep the connection, which give up after 30 s or more, and so that a reader who has gone is noticed.
@@ -40,7 +40,7 @@ pub(crate) fn last_event(id: &str) -> Option<FollowFrom> {
 
 /// Events as they happen.
 pub(crate) struct Events {
-    asking: Asking,
+    asking: HubSession,
     form: Form,
     /// `@JOURNAL@EPOCH`.
     place: String,
@@ -53,7 +53,7 @@ pub(crate) struct Events {
 
 impl Events {
     /// After the reply to `follow`; `reset` is why the browser's place could not be found.
-    pub(crate) fn new(asking: Asking, form: Form, followed: &Reply, reset: Option<&str>) -> Events {
+    pub(crate) fn new(asking: HubSession, form: Form, followed: &Reply, reset: Option<&str>) -> Events {
         let key = |key: &str| followed.header.text(key).unwrap_or_default().into_owned();
         let place = format!("@{}@{}", key("journal"), key("epoch"));
         let mut first = String::new();

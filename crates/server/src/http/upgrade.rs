@@ -1,13 +1,45 @@
-//! The WebSocket's handshake (RFC 6455, 4.2). Frames are `vang_proto::ws`; extensions are not agreed on.
+//! The WebSocket's handshake (RFC 6455, 4.2). Frames are `vang_proto::websocket`; extensions are not agreed on.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http_body_util::Full;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::{Method, StatusCode, Version};
+use hyper::{Method, Response, StatusCode, Version};
+
+use super::reply::{Answer, text};
+use super::routes::{Answering, Asked};
+
+/// `GET /ws`: native messages in binary frames. The connection is handed on when the answer is written.
+pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move {
+        let request = asked.request;
+        match accept(request.method(), request.version(), request.headers()) {
+            Ok(lines) => {
+                asked.upgraded.set(Some(asked.peer));
+                let mut response = Response::new(Answer::Whole(Full::default()));
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                response.headers_mut().extend(lines);
+                response
+            }
+            Err(NoHandshake(status, why)) => {
+                let mut response = text(status, format!("{why}\n"));
+                let headers = response.headers_mut();
+                if status == StatusCode::UPGRADE_REQUIRED {
+                    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                } else if status == StatusCode::METHOD_NOT_ALLOWED {
+                    headers.insert(ALLOW, HeaderValue::from_static("GET"));
+                }
+                response
+            }
+        }
+    })
+}
 
 /// What the standard puts behind the client's key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use vang_hub::Peer;
 use vang_proto::frame::Limits;
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Advice, Code, Event, Incoming, Notice, Page, Reply, incoming};
+use vang_proto::vang::{Advice, Code, Event, Incoming, NewStart, Page, Reply, incoming};
 use vang_proto::{Decoder, Frame};
 
 use super::{Asked, Client, Link, put};
@@ -184,11 +184,11 @@ impl Client {
                 self.backoff.reset();
                 return true;
             }
-            Advice::Send(opening, Notice::SetBack { seq }) => {
+            Advice::Send(opening, NewStart::SetBack { seq }) => {
                 following.set_back(scene, &self.label, link.run, before.unwrap_or_default(), seq);
                 opening
             }
-            Advice::Send(opening, Notice::OtherJournal) => {
+            Advice::Send(opening, NewStart::OtherJournal) => {
                 following.start_again(scene, &self.label);
                 opening
             }

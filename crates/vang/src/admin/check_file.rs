@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, replay};
-use vang_journal::{Backup, BadBackup, Chain, Checked, Entry, Fault, Piece, Reader, Sealed};
+use vang_journal::{Backup, BadBackup, Chain, Checked, Entry, JournalError, Piece, Reader, Sealed};
 
 use super::progress::Progress;
 use super::restore::{open, unusable};
@@ -55,7 +55,7 @@ struct Stream {
 
 impl Stream {
     /// Brings what comes after this entry into the window; forgets what comes before.
-    fn advance(&mut self, after: Seq) -> Result<(), Fault> {
+    fn advance(&mut self, after: Seq) -> Result<(), JournalError> {
         self.window.retain(|(entry, _)| entry.seq > after);
         while self.window.is_empty() {
             match self.backup.next() {
@@ -63,7 +63,7 @@ impl Stream {
                 Ok(Some(Piece::States(states))) => self.states.extend(states),
                 Ok(Some(Piece::Entries(entries))) => self.window = entries,
                 Err(bad) => {
-                    let fault = Fault::Unavailable(bad.to_string());
+                    let fault = JournalError::Unavailable(bad.to_string());
                     self.bad = Some(bad);
                     return Err(fault);
                 }
@@ -79,24 +79,24 @@ impl Stream {
 }
 
 impl Reader for Stream {
-    fn end(&mut self) -> Result<Seq, Fault> {
+    fn end(&mut self) -> Result<Seq, JournalError> {
         Ok(self.backup.about().end)
     }
 
-    fn read(&mut self, after: Seq, limit: usize, _bytes_max: usize) -> Result<Vec<Checked>, Fault> {
+    fn read(&mut self, after: Seq, limit: usize, _bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         self.advance(after)?;
         Ok(self.window(limit).map(|(entry, _)| Ok(entry.clone())).collect())
     }
 
-    fn get(&mut self, seqs: &[Seq], _: usize) -> Result<Vec<Checked>, Fault> {
+    fn get(&mut self, seqs: &[Seq], _: usize) -> Result<Vec<Checked>, JournalError> {
         let find = |seq: &Seq| self.window.iter().find(|(entry, _)| entry.seq == *seq);
-        let missing = |seq: &Seq| Fault::Damaged { seq: seq.0, why: "it was read already".into() };
+        let missing = |seq: &Seq| JournalError::Damaged { seq: seq.0, why: "it was read already".into() };
         seqs.iter()
             .map(|seq| find(seq).map(|(entry, _)| Ok(entry.clone())).ok_or_else(|| missing(seq)))
             .collect()
     }
 
-    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, Fault> {
+    fn sealed(&mut self, after: Seq, limit: usize) -> Result<Vec<Sealed>, JournalError> {
         self.advance(after)?;
         let sealed = |(entry, chain): &(Entry, Chain)| Sealed {
             seq: entry.seq,
@@ -106,7 +106,7 @@ impl Reader for Stream {
         Ok(self.window(limit).map(sealed).collect())
     }
 
-    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, Fault> {
+    fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, JournalError> {
         let later = self.states.iter().skip_while(|(seq, _)| *seq <= after);
         Ok(later.take(limit).copied().collect())
     }

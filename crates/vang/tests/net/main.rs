@@ -16,5 +16,5 @@ mod stall; // full queues, made on purpose
 mod resolve; // vang net resolve
 mod ping; // vang net ping: ICMP, in networks with routers
 mod layers; // vang net ping --tcp, --tls, --vang
-mod manners; // what every tool owes whoever uses it
+mod common_contract; // what every tool owes whoever uses it
 mod errors; // every socket error that a person meets, provoked

@@ -1,0 +1,139 @@
+//! The door: who is this, may they ask now, and everything that must be made before the journal:
+//! names' keys, ids' hashes, salts. What the rules would refuse is refused here already, as a
+//! courtesy; only the answer at the journal's place counts.
+
+use bytes::Bytes;
+use vang_chat::{NameKey, Principal, Refusal, SendId};
+use vang_journal::Payload;
+use vang_proto::vang::{Code, ErrorReply};
+
+use crate::names::{BadName, NameMaker};
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The data folder's own socket: whoever may open that file runs the server, and speaks as any account.
+    Operator,
+    /// Loopback or a Unix socket: this machine.
+    Local,
+    /// Anywhere else, with TLS; or a proxy on this machine that says for whom it asks.
+    RemoteTls,
+    /// Anywhere else, without.
+    RemotePlain,
+}
+
+/// From where something may be used: by guests, metrics, typed lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// From this machine: loopback and Unix sockets.
+    #[default]
+    Local,
+    /// From everywhere, by TLS.
+    Everywhere,
+}
+
+/// Where an account's name alone is enough to speak as this account. Until accounts have secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// On the data folder's own socket: whoever may open that file has everything anyway.
+    #[default]
+    Folder,
+    /// On this machine: loopback and Unix sockets. Every program of every user, and every proxy.
+    Local,
+}
+
+/// May this one speak on a connection from there?
+pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) -> Result<(), ErrorReply> {
+    let why = match (peer, who) {
+        (Peer::Operator, _) | (Peer::Local, Principal::Guest(_)) => return Ok(()),
+        (Peer::Local, Principal::Account(_)) if trust == Trust::Local => return Ok(()),
+        (Peer::RemoteTls, Principal::Guest(_)) if guests == Scope::Everywhere => return Ok(()),
+        (Peer::RemoteTls | Peer::RemotePlain, Principal::Guest(_)) => {
+            "this server admits guests from its own machine only"
+        }
+        (Peer::Local, Principal::Account(_) | Principal::Operator) => {
+            "this name is an account's; until accounts have secrets it is valid on the data folder's own socket only \
+             (vang --data DIR), or with vang serve --trust local"
+        }
+        (Peer::RemoteTls | Peer::RemotePlain, Principal::Account(_) | Principal::Operator) => {
+            "this name is an account's; until accounts have secrets nobody from another machine can use it"
+        }
+    };
+    Err(ErrorReply::new(Code::SignInNeeded, why))
+}
+
+/// Who speaks on a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Speaking {
+    pub(crate) principal: Principal,
+    pub(crate) key: Option<NameKey>,
+    /// A guest's name as typed; accounts are known by their id.
+    pub(crate) guest: Option<String>,
+}
+
+/// Makes salts: a keyed stream from one random seed, so that a message costs no system call and a
+/// simulation is the same each time.
+pub struct Salts {
+    key: [u8; 32],
+    counter: u64,
+    /// Made many at a time, which costs a tenth.
+    made: [[u8; 16]; SALTS_AT_ONCE],
+    used: usize,
+}
+
+const SALTS_AT_ONCE: usize = 64;
+
+impl Salts {
+    /// From 32 random bytes.
+    pub fn new(seed: [u8; 32]) -> Salts {
+        Salts { key: seed, counter: 0, made: [[0; 16]; SALTS_AT_ONCE], used: SALTS_AT_ONCE }
+    }
+
+    fn next(&mut self) -> [u8; 16] {
+        if self.used == SALTS_AT_ONCE {
+            self.counter += 1;
+            let mut hasher = blake3::Hasher::new_keyed(&self.key);
+            hasher.update(&self.counter.to_le_bytes());
+            hasher.finalize_xof().fill(self.made.as_flattened_mut());
+            self.used = 0;
+        }
+        self.used += 1;
+        // Nothing keeps a salt that was given out: erasing a payload must erase its salt.
+        std::mem::take(&mut self.made[self.used - 1])
+    }
+
+    /// A payload with a fresh salt.
+    pub(crate) fn payload(&mut self, bytes: Bytes) -> Payload {
+        Payload { salt: self.next(), bytes }
+    }
+}
+
+/// The two hashes of a send's id.
+pub(crate) fn send_id(names: &NameMaker, id: &str, parts: [&[u8]; 3]) -> SendId {
+    SendId { key: names.hash("id", id.as_bytes()), print: names.print(id, parts) }
+}
+
+pub(crate) fn bad_name(key: &'static str, bad: &BadName) -> ErrorReply {
+    ErrorReply::new(Code::BadName, format!("'{key}' is {bad}")).with("key", key)
+}
+
+/// What the peer sees of a refusal.
+pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
+    let code = match refusal {
+        Refusal::NoRoom => Code::NoRoom,
+        Refusal::NoAccount => Code::NoAccount,
+        Refusal::NameTaken => Code::NameTaken,
+        Refusal::AccountNeeded => Code::AccountNeeded,
+        Refusal::NotAllowed => Code::NotAllowed,
+        Refusal::AlreadyMember => Code::AlreadyMember,
+        Refusal::NotMember => Code::NotMember,
+        Refusal::IdReused => Code::IdReused,
+        Refusal::TooManyRooms { .. } | Refusal::TooManyStays { .. } => Code::TooMany,
+        Refusal::UnknownRules { .. } => Code::BadRequest,
+    };
+    let error = ErrorReply::new(code, refusal.to_string());
+    match refusal {
+        Refusal::TooManyRooms { max } | Refusal::TooManyStays { max } => error.with("limit", *max as u64),
+        _ => error,
+    }
+}

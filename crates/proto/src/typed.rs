@@ -1,0 +1,560 @@
+//! Typed lines: a person at `nc` among clients. The first line is a name, then lines are messages, and
+//! what others say comes as lines.
+//!
+//! ```text
+//! ada                      → hello as ada, follow general
+//! hello, all               → send general "hello, all"
+//! -- you are guest:ada …   ← the reply to hello
+//! guest:bob: hi            ← message from guest:bob
+//! ```
+//!
+//! A translator and nothing more: typed bytes in, native requests out; native replies and events in,
+//! lines out. Who may do what is decided where it is for every client. Lines of the server's own begin
+//! with `-- `, which no name does; what others said is made harmless, and its further lines are
+//! indented, so nobody speaks with another's name or drives another's terminal. Own messages are not
+//! shown again: they stand on the screen already.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::kind::is_http_request;
+use crate::limits::{
+    CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX, LINES_PENDING_MAX, NAME_BYTES_MAX, OWN_SAID_MAX,
+    SHOWN_BYTES_MAX, TYPED_BYTES_MAX, UNREAD_LINES_BYTES_MAX,
+};
+use crate::terminal::{harmless, indented};
+use crate::vang::{Code, Event, FollowFrom, Incoming, Reply, RequestWriter, Value, incoming};
+use crate::{Decoder, Limits};
+
+/// Names in a row that are none before the connection ends: a person mistypes one, a program goes on for ever.
+const BAD_NAMES_MAX: u8 = 5;
+
+/// The room that everybody begins in.
+const FIRST_ROOM: &str = "general";
+
+const HELP: [&str; 3] = [
+    "type a line and everybody in the room can read it; // at its beginning stands for one /",
+    "/join ROOM talks in another room as well   /who [ROOM] who is there   /rooms which there are",
+    "/quit leaves   /help shows this",
+];
+
+/// See the module's head.
+pub struct TypedLines {
+    line_max: usize,
+    /// Typed and not yet translated.
+    typed: BytesMut,
+    /// There are whole lines among it that cannot be translated yet.
+    is_blocked: bool,
+    /// Inside a line that is too long: it is dropped up to its end.
+    skips: bool,
+    peer_ended: bool,
+    phase: Phase,
+    bad_names: u8,
+    /// Lines end as the peer's do.
+    line_end: &'static str,
+    writer: RequestWriter,
+    next_re: u64,
+    asked: VecDeque<Asked>,
+    /// `seq` of own messages whose events have not come yet.
+    own: VecDeque<u64>,
+    /// Followed, by the names that events carry. The room that is talked in is one of them.
+    rooms: Vec<String>,
+    talks_in: String,
+    frames: Decoder,
+    native: BytesMut,
+    text: BytesMut,
+    refused: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The next line is a name.
+    Unnamed,
+    Named,
+    /// Nothing more is said or heard.
+    Over,
+}
+
+/// What was asked, in order; beside it what is to be said in between.
+enum Asked {
+    /// Who one is. Nothing is translated before it is known.
+    Name,
+    /// A room. Nothing is translated before it is known where the next line goes.
+    Follow,
+    Say,
+    Rooms,
+    Who {
+        room: String,
+    },
+    /// Nothing: a line of our own that waits for what was asked before it.
+    Told(String),
+}
+
+impl TypedLines {
+    /// At the beginning of a connection; a typed line has at most so many bytes.
+    pub fn new(line_max: usize) -> TypedLines {
+        TypedLines {
+            line_max,
+            typed: BytesMut::new(),
+            is_blocked: false,
+            skips: false,
+            peer_ended: false,
+            phase: Phase::Unnamed,
+            bad_names: 0,
+            line_end: "\n",
+            writer: RequestWriter::default(),
+            next_re: 0,
+            asked: VecDeque::new(),
+            own: VecDeque::new(),
+            rooms: Vec::new(),
+            talks_in: FIRST_ROOM.to_owned(),
+            frames: Decoder::new(Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX }),
+            native: BytesMut::new(),
+            text: BytesMut::new(),
+            refused: None,
+        }
+    }
+
+    /// Typed bytes came, in any pieces. Then poll.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        if self.phase != Phase::Over && !self.peer_ended {
+            self.typed.extend_from_slice(bytes);
+            self.translate();
+        }
+    }
+
+    /// Nothing more will be typed: as `/quit` behind the last line. Then poll.
+    pub fn handle_end(&mut self) {
+        self.peer_ended = true;
+        self.translate();
+    }
+
+    /// The typed bytes were cut off: somebody between may have dropped the rest of the last line, so it is not taken.
+    pub fn handle_cut(&mut self) {
+        let whole = self.typed.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        self.typed.truncate(whole);
+        self.handle_end();
+    }
+
+    /// The server's replies and events came, in any pieces. Then poll.
+    pub fn handle_frames(&mut self, native: &[u8]) {
+        self.frames.feed(native);
+        while self.phase != Phase::Over {
+            let Ok(Some(frame)) = self.frames.poll_frame() else { break };
+            match incoming(frame) {
+                Ok(Incoming::Reply(reply)) => self.hear_reply(&reply),
+                Ok(Incoming::Event(event)) => self.hear_event(&event),
+                // Our own server says nothing else.
+                Err(_) => {}
+            }
+        }
+        self.translate();
+    }
+
+    /// Native requests for the session.
+    pub fn poll_native(&mut self) -> Option<Bytes> {
+        (!self.native.is_empty()).then(|| self.native.split().freeze())
+    }
+
+    /// Lines for the peer. There is room for more then: poll for requests behind it.
+    pub fn poll_text(&mut self) -> Option<Bytes> {
+        let text = (!self.text.is_empty()).then(|| self.text.split().freeze());
+        self.translate();
+        text
+    }
+
+    /// Should the socket be read? Not while a whole line waits.
+    pub fn wants_input(&self) -> bool {
+        let has_room = !self.is_blocked && self.typed.len() < TYPED_BYTES_MAX;
+        self.phase != Phase::Over && !self.peer_ended && has_room
+    }
+
+    /// Bytes of memory that it holds: what was typed and is not translated, what was asked and is not answered, lines
+    /// that wait to be written.
+    pub fn held_bytes(&self) -> usize {
+        let told = self.asked.iter().map(|asked| match asked {
+            Asked::Told(line) => line.len(),
+            Asked::Who { room } => room.len(),
+            Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms => 0,
+        });
+        let asked = told.map(|len| len + size_of::<Asked>()).sum::<usize>();
+        self.typed.len() + self.native.len() + self.text.len() + self.frames.held_bytes() + asked
+    }
+
+    /// Should the connection end, when the lines polled are written?
+    pub fn wants_close(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Why it was ended, for the log, if not by the peer's wish.
+    pub fn refusal(&self) -> Option<&'static str> {
+        self.refused
+    }
+
+    // ---- what is typed ----
+
+    fn translate(&mut self) {
+        while self.takes_lines()
+            && let Some(line) = self.next_line()
+        {
+            self.take(line);
+            self.tell();
+        }
+        self.is_blocked = !self.takes_lines() && self.typed.contains(&b'\n');
+        if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() {
+            self.phase = Phase::Over;
+        }
+    }
+
+    fn takes_lines(&self) -> bool {
+        self.phase != Phase::Over
+            && self.asked.len() < LINES_PENDING_MAX
+            && self.own.len() < OWN_SAID_MAX
+            && self.text.len() < UNREAD_LINES_BYTES_MAX
+            && !matches!(self.asked.back(), Some(Asked::Name | Asked::Follow))
+    }
+
+    fn next_line(&mut self) -> Option<Typed> {
+        loop {
+            let end = self.typed.iter().position(|&byte| byte == b'\n');
+            let whole = match end {
+                Some(end) => Some(self.typed.split_to(end + 1)),
+                // The last line may lack its end.
+                None if self.peer_ended && !self.typed.is_empty() => Some(self.typed.split()),
+                None => None,
+            };
+            let Some(line) = whole else {
+                if self.typed.is_empty() {
+                    // Between two lines a connection holds no buffer.
+                    self.typed = BytesMut::new();
+                } else if self.skips || self.typed.len() > self.line_max + b"\r\n".len() {
+                    self.typed.clear();
+                    return (!std::mem::replace(&mut self.skips, true)).then_some(Typed::TooLong);
+                }
+                return None;
+            };
+            if std::mem::take(&mut self.skips) {
+                continue;
+            }
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            let line = match line.strip_suffix(b"\r") {
+                Some(line) => {
+                    self.line_end = "\r\n";
+                    line
+                }
+                None => line,
+            };
+            if line.len() > self.line_max {
+                return Some(Typed::TooLong);
+            }
+            return Some(Typed::Line(Bytes::copy_from_slice(line)));
+        }
+    }
+
+    fn take(&mut self, line: Typed) {
+        let line = match line {
+            Typed::TooLong => {
+                return self.say(format!(
+                    "not taken: a line of more than {} bytes, which is the limit",
+                    self.line_max
+                ));
+            }
+            Typed::Line(line) => line,
+        };
+        // What no person types.
+        let machine = match () {
+            () if is_http_request(&line) => Some("an HTTP request among typed lines"),
+            () if line.contains(&0) => Some("a NUL among typed lines"),
+            () => None,
+        };
+        if machine.is_some() {
+            self.typed = BytesMut::new();
+            self.refused = machine;
+            self.phase = Phase::Over;
+            return;
+        }
+        let text = match std::str::from_utf8(&line) {
+            Ok(text) => text,
+            Err(error) => {
+                return self
+                    .say(format!("not taken: the line is not UTF-8 from byte {}", error.valid_up_to()));
+            }
+        };
+        match text.strip_prefix('/') {
+            _ if text.trim().is_empty() => {}
+            Some(command) if !command.starts_with('/') => self.obey(command),
+            _ if self.phase == Phase::Unnamed => self.name(text.trim()),
+            Some(spoken) => self.send(spoken),
+            None => self.send(text),
+        }
+    }
+
+    fn obey(&mut self, command: &str) {
+        let (word, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let argument = argument.trim();
+        match word {
+            "quit" => {
+                self.say("bye".to_owned());
+                // What was typed before is still answered, what stands behind it dropped.
+                self.peer_ended = true;
+                self.typed = BytesMut::new();
+            }
+            "help" => self.help(),
+            "join" | "who" | "rooms" if self.phase == Phase::Unnamed => {
+                self.say("first type your name".to_owned());
+            }
+            "join" => self.with_room(argument, |lines, room| lines.follow(&room)),
+            "who" => {
+                let room = if argument.is_empty() { self.talks_in.clone() } else { argument.to_owned() };
+                self.with_room(&room, |lines, room| {
+                    lines.ask("who", &[("room", room.as_str().into())], Asked::Who { room });
+                });
+            }
+            "rooms" => self.ask("rooms", &[], Asked::Rooms),
+            other => {
+                let other: String = other.chars().take(NAME_BYTES_MAX).collect();
+                self.say(format!("there is no /{other}"));
+                self.help();
+            }
+        }
+    }
+
+    fn help(&mut self) {
+        for line in HELP {
+            self.say(line.to_owned());
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        if name.len() > NAME_BYTES_MAX {
+            return self.say(long_name(name));
+        }
+        self.writer.name = Some(name.to_owned());
+        self.ask("hello", &[], Asked::Name);
+    }
+
+    fn with_room(&mut self, room: &str, then: impl FnOnce(&mut TypedLines, String)) {
+        let room = room.strip_prefix('#').unwrap_or(room);
+        if room.is_empty() {
+            self.say("which room? as /join general".to_owned());
+        } else if room.len() > NAME_BYTES_MAX {
+            self.say(long_name(room));
+        } else {
+            then(self, room.to_owned());
+        }
+    }
+
+    fn follow(&mut self, room: &str) {
+        let re = self.next_re();
+        let request = self.writer.follow(re, &[room.to_owned()], &FollowFrom::Now);
+        self.native.extend_from_slice(&request);
+        self.asked.push_back(Asked::Follow);
+    }
+
+    fn send(&mut self, text: &str) {
+        let re = self.next_re();
+        let room = [("room", Value::from(&*self.talks_in))];
+        let request = self.writer.write_with(re, "send", &room, ("text/plain", "utf-8", text.as_bytes()));
+        self.native.extend_from_slice(&request);
+        self.asked.push_back(Asked::Say);
+    }
+
+    fn ask(&mut self, action: &str, arguments: &[(&str, Value)], asked: Asked) {
+        let re = self.next_re();
+        self.native.extend_from_slice(&self.writer.write(re, action, arguments));
+        self.asked.push_back(asked);
+    }
+
+    fn next_re(&mut self) -> u64 {
+        self.next_re += 1;
+        self.next_re
+    }
+
+    /// A line of our own, behind the answers to what was asked before.
+    fn say(&mut self, line: String) {
+        self.asked.push_back(Asked::Told(line));
+    }
+
+    /// Tells what waited for answers that have come.
+    fn tell(&mut self) {
+        while let Some(Asked::Told(_)) = self.asked.front() {
+            let Some(Asked::Told(line)) = self.asked.pop_front() else { break };
+            self.show(&format!("-- {line}"));
+        }
+    }
+
+    // ---- what the server says ----
+
+    fn hear_reply(&mut self, reply: &Reply) {
+        // Not an answer: the connection as a whole is refused, or ends.
+        if reply.re.is_none() {
+            return self.show(&format!("-- {}", reply.text));
+        }
+        let refused = reply.code.is_some();
+        match self.asked.pop_front() {
+            Some(Asked::Name) if reply.code.as_deref() == Some(Code::BadName.as_str()) => {
+                let why = reply.text.strip_prefix("'as' is ").unwrap_or(&reply.text);
+                self.writer.name = None;
+                self.bad_names += 1;
+                if self.bad_names < BAD_NAMES_MAX {
+                    self.show(&format!("-- this is {why}; type another name"));
+                } else {
+                    self.show(&format!("-- this is {why}; {BAD_NAMES_MAX} lines were no name"));
+                    self.typed = BytesMut::new();
+                    self.refused = Some("lines that are no name");
+                    self.phase = Phase::Over;
+                }
+            }
+            Some(Asked::Name) if refused => {
+                self.show(&format!("-- {}", reply.text));
+                self.phase = Phase::Over;
+            }
+            Some(Asked::Name) => {
+                self.phase = Phase::Named;
+                let name = reply.header.text("name").unwrap_or_default();
+                self.show(&format!("-- you are {name}; /help shows what can be typed"));
+                self.follow(FIRST_ROOM);
+            }
+            Some(Asked::Follow) if refused => self.show(&format!("-- not joined: {}", reply.text)),
+            Some(Asked::Follow) => {
+                if !self.rooms.contains(&reply.text) {
+                    self.rooms.push(reply.text.clone());
+                }
+                self.talks_in = reply.text.clone();
+                self.show(&format!("-- you talk in #{}", reply.text));
+            }
+            Some(Asked::Say) if refused => self.show(&format!("-- not sent: {}", reply.text)),
+            Some(Asked::Say) => {
+                let room = reply.header.text("room").unwrap_or_default();
+                if self.rooms.iter().any(|followed| *followed == room) {
+                    self.own.extend(reply.header.number("seq"));
+                }
+            }
+            Some(Asked::Rooms | Asked::Who { .. }) if refused => self.show(&format!("-- {}", reply.text)),
+            Some(Asked::Rooms) => self.show_rooms(reply),
+            Some(Asked::Who { room }) => self.show_people(&room, reply),
+            Some(Asked::Told(_)) | None => {}
+        }
+        self.tell();
+    }
+
+    fn show_rooms(&mut self, reply: &Reply) {
+        let rooms: Vec<serde_json::Value> = serde_json::from_str(&reply.text).unwrap_or_default();
+        for room in &rooms {
+            let name = room["room"].as_str().unwrap_or_default();
+            let private = if room["access"] == "private" { ", private" } else { "" };
+            let n = room["n"].as_u64().unwrap_or_default();
+            let followed = self.rooms.iter().any(|followed| followed == name);
+            let here = match (name == self.talks_in, followed) {
+                (true, _) => ", you talk here",
+                (false, true) => ", you read it",
+                (false, false) => "",
+            };
+            self.show(&format!("-- #{name} ({}{private}{here})", count(n, "message")));
+        }
+        if let Some(left_out) = reply.header.number("left-out") {
+            self.show(&format!("-- older rooms left out: {left_out}"));
+        }
+    }
+
+    fn show_people(&mut self, room: &str, reply: &Reply) {
+        let people: Vec<serde_json::Value> = serde_json::from_str(&reply.text).unwrap_or_default();
+        let (mut here, mut away) = (Vec::new(), Vec::new());
+        for person in &people {
+            let name = person["name"].as_str().unwrap_or_default().to_owned();
+            match person["present"].as_u64().unwrap_or_default() {
+                0 => away.push(name),
+                1 => here.push(name),
+                several => here.push(format!("{name} ({several} times)")),
+            }
+        }
+        let list = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+        self.show(&format!("-- in #{room} now: {}", list(&here)));
+        if !away.is_empty() {
+            self.show(&format!("-- members who are away: {}", list(&away)));
+        }
+        if let Some(left_out) = reply.header.number("left-out") {
+            self.show(&format!("-- and {left_out} more"));
+        }
+    }
+
+    fn hear_event(&mut self, event: &Event) {
+        if let Some(seq) = event.seq {
+            while self.own.front().is_some_and(|&own| own < seq) {
+                self.own.pop_front();
+            }
+            if self.own.front() == Some(&seq) {
+                self.own.pop_front();
+                return;
+            }
+        }
+        let text = |key| event.header.text(key).unwrap_or_default();
+        let room = event.room.as_deref().unwrap_or_default();
+        let line = match &*event.kind {
+            "message" => {
+                let place =
+                    if self.rooms.len() > 1 { format!("#{} ", one_line(room)) } else { String::new() };
+                format!("{place}{}: {}", one_line(&text("from")), said(event))
+            }
+            "hole" => {
+                let (from, to) = (event.header.number("from"), event.header.number("to"));
+                let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+                let numbers = if from == to { format!("{from}") } else { format!("{from}-{to}") };
+                format!("-- #{room} {numbers} is not shown: {}", text("why"))
+            }
+            "joined" => format!("-- {} joined #{room}", text("from")),
+            "left" => format!("-- {} left #{room}", text("from")),
+            "room-created" => format!("-- {} created #{room}", text("from")),
+            "closing" => format!("-- the server ends this connection: {}", text("why")),
+            _ => return,
+        };
+        self.show(&line);
+    }
+
+    fn show(&mut self, line: &str) {
+        let line = indented(&harmless(line), "    ");
+        for part in line.split_inclusive('\n') {
+            self.text.extend_from_slice(part.trim_end_matches('\n').as_bytes());
+            self.text.extend_from_slice(if part.ends_with('\n') { self.line_end } else { "" }.as_bytes());
+        }
+        self.text.extend_from_slice(self.line_end.as_bytes());
+    }
+}
+
+enum Typed {
+    Line(Bytes),
+    TooLong,
+}
+
+fn long_name(name: &str) -> String {
+    format!("this is a name of {} bytes; it must be 1 to {NAME_BYTES_MAX}", name.len())
+}
+
+/// A name that came over the wire, where a line end would begin a line of its own.
+fn one_line(name: &str) -> String {
+    name.replace(['\n', '\r'], " ")
+}
+
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What was said, as far as a screen is the place for it.
+fn said(event: &Event) -> String {
+    let Some(mut text) = event.text() else {
+        let kind = event.header.content_type();
+        return format!("({} of {})", count(event.content.len() as u64, "byte"), one_line(&kind));
+    };
+    // A message's own last line end is no line.
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    if text.len() > SHOWN_BYTES_MAX {
+        let cut = text.floor_char_boundary(SHOWN_BYTES_MAX);
+        let rest = text.len() - cut;
+        text.truncate(cut);
+        text.push_str(&format!("… (and {} more)", count(rest as u64, "byte")));
+    }
+    text
+}
+
+const _: () = assert!(NAME_BYTES_MAX * 6 + 1_024 < HEADER_BYTES_MAX as usize);

@@ -1,0 +1,420 @@
+//! One task per connection: tells the kind of client, unwraps TLS and tells again, then turns a `proto` session.
+//! Between two messages it holds no buffer and no timer.
+
+mod framing; // between a socket and a `proto` session: nothing, WebSocket frames, or typed lines
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use vang_hub::Peer;
+use vang_hub::Scope;
+use vang_proto::kind::{self, Kind};
+use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX};
+use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, Step, Ticket};
+
+use self::framing::Wire;
+use crate::clock::steady_now;
+use crate::door::Door;
+use crate::fairness::cost::work_us;
+use crate::fairness::quota::Buckets;
+use crate::fairness::turns::{Turn, yield_turn};
+use crate::http;
+use crate::net::listen::PeerAddr;
+use crate::net::socket::Socket;
+use crate::net::tls;
+use crate::pump::{About, Slot};
+use crate::shared::House;
+
+/// What one read takes at the most: 64 KiB, shared by all connections of the thread.
+const READ_BYTES: usize = 1 << 16;
+
+/// What writing a good part of a long output counts as, in units of a turn.
+const WRITTEN_UNITS: usize = 8;
+
+/// What a TLS handshake costs, µs: a signature, two key exchanges.
+const HANDSHAKE_US: u64 = 300;
+
+/// How long a connection is not read when the memory for clients is used up, ms.
+const MEMORY_PAUSE_MS: u64 = 100;
+
+/// How long a connection over a limit has to say in which protocol it wants to be told so.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a peer that only listens is looked after, ms.
+const GONE_CHECK_MS: u64 = 15_000;
+
+/// The kind, in the log, of what is no native refusal: bytes that a door takes for another protocol's.
+const WIRE_REFUSED: &str = "other-protocol";
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// A connection from its accepting to its close.
+pub(crate) struct Connection {
+    pub(crate) house: Rc<House>,
+    pub(crate) socket: Socket,
+    pub(crate) from: PeerAddr,
+    pub(crate) peer: Peer,
+    /// Its quotas.
+    pub(crate) own: Rc<Buckets>,
+    /// Over a limit: it is told so, once its protocol is known.
+    pub(crate) refused: Option<ErrorReply>,
+}
+
+impl Connection {
+    pub(crate) async fn run(mut self) {
+        self.socket.prepare(Duration::from_millis(self.house.limits.borrow().session().stall_ms));
+        let mut first = [0; KIND_BYTES_MAX];
+        // A silent connection ends without a byte: nobody knows what it would understand.
+        let Some((mut len, mut kind)) = self.tell(&mut first).await else { return };
+        if kind == Kind::Tls {
+            // In a box: a handshake is long, and over soon.
+            let Some(asked) = Box::pin(self.secure(&first[..len])).await else { return };
+            (len, kind) = match asked {
+                Some(kind) => (0, kind),
+                None => match self.tell(&mut first).await {
+                    Some(told) => told,
+                    None => return,
+                },
+            };
+        }
+        if kind != Kind::Http {
+            let Connection { house, socket, from, peer, own, refused } = self;
+            let (door, wire, refused) = match kind {
+                Kind::Lines => {
+                    let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
+                    (Door::Lines, Wire::lines(socket, house.limits.borrow().line_bytes()), refused)
+                }
+                _ => (Door::Native, Wire::native(socket), refused),
+            };
+            let about = About { door, tls: wire.socket.is_tls(), from };
+            let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
+            return talk.run(first[..len].to_vec(), kind, refused).await;
+        }
+        let Connection { house, socket, from, peer, own, refused } = self;
+        let refused = refused.map(|error| error.detail);
+        let credit = socket.credit().clone();
+        let visitor = http::Visitor {
+            house: house.clone(),
+            from,
+            peer,
+            own: own.clone(),
+            credit,
+            tls: socket.is_tls(),
+            refused,
+        };
+        let served = Box::pin(http::serve(socket, &first[..len], visitor)).await;
+        let Some((socket, rest, peer)) = served else { return };
+        let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
+        let ping_after_ms = house.limits.borrow().ping_after_ms();
+        let wire = Wire::web_socket(socket, ping_after_ms, steady_now());
+        let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
+        // A copy: the bytes stand in a buffer of HTTP's, which is large.
+        let first = rest.to_vec();
+        drop(rest);
+        talk.run(first, Kind::Native, None).await;
+    }
+
+    /// Agrees on TLS; the kind that was asked for with it, if any.
+    async fn secure(&mut self, first: &[u8]) -> Option<Option<Kind>> {
+        let config = self.house.tls.borrow().clone();
+        let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        self.house.turns.begin_work(self.socket.credit(), HANDSHAKE_US).await;
+        let begun = self.socket.begin_tls(config, first);
+        let shaken = async { begun.map(|()| self.socket.shake_hands())?.await };
+        let asked = match tokio::time::timeout(wait, shaken).await {
+            Ok(Ok(asked)) => asked,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %self.from, %error, "no TLS");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        if self.peer == Peer::RemotePlain {
+            self.peer = Peer::RemoteTls;
+        }
+        Some(match asked.as_deref() {
+            Some(tls::ALPN_HTTP) => Some(Kind::Http),
+            Some(tls::ALPN_NATIVE) => Some(Kind::Native),
+            _ => None,
+        })
+    }
+
+    /// Reads until the kind is known; `None`: it never will be.
+    async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<(usize, Kind)> {
+        let mut wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        if self.refused.is_some() {
+            // There are few places in which to be told so.
+            wait = wait.min(REFUSED_WAIT);
+        }
+        tokio::time::timeout(wait, self.read_kind(first)).await.ok()?.ok()
+    }
+
+    async fn read_kind(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> io::Result<(usize, Kind)> {
+        let (mut len, mut has_waited) = (0, false);
+        loop {
+            match self.socket.try_read(&mut first[len..]) {
+                Ok(0) if len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // The stream ended in the middle of a token: the session will say of what.
+                Ok(0) => return Ok((len, Kind::Native)),
+                Ok(n) => len += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
+                    // A peer whose bytes amount to nothing, as empty TLS records, lets others go first.
+                    if std::mem::replace(&mut has_waited, true) {
+                        yield_turn().await;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(kind) = kind::detect(&first[..len]) {
+                return Ok((len, kind));
+            }
+        }
+    }
+}
+
+/// Lines are typed on this machine; from elsewhere where the operator wants it, and never without TLS.
+fn no_lines(peer: Peer, reach: Scope) -> Option<ErrorReply> {
+    let detail = match (peer, reach) {
+        (Peer::Operator | Peer::Local, _) | (Peer::RemoteTls, Scope::Everywhere) => return None,
+        (Peer::RemotePlain, _) => {
+            "lines are typed on this machine; from elsewhere by TLS, if the server has --lines everywhere"
+        }
+        (Peer::RemoteTls, Scope::Local) => {
+            "lines are typed on this machine, unless the server has --lines everywhere"
+        }
+    };
+    Some(ErrorReply::new(Code::TlsRequired, detail))
+}
+
+/// A connection that talks in native messages, whatever is around them.
+struct Talk {
+    house: Rc<House>,
+    wire: Wire,
+    peer: Peer,
+    own: Rc<Buckets>,
+    about: About,
+    /// It is not read: the memory for clients is used up.
+    waits_for_memory: bool,
+    /// A request that costs more than there is credit for: it waits for the next turn.
+    asked: Option<(Ticket, Request)>,
+}
+
+impl Talk {
+    async fn run(mut self, mut first: Vec<u8>, kind: Kind, refused: Option<ErrorReply>) {
+        let mut session = ServerSession::new(steady_now(), self.house.limits.borrow().session());
+        if let Some(error) = &refused {
+            session.fail(steady_now(), error);
+        }
+        let other = |session: &mut ServerSession, name: &str| {
+            let detail = format!("{name} is not spoken here; this port speaks vang messages and HTTP/1.1");
+            session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
+        };
+        match kind {
+            Kind::Native | Kind::Lines => self.wire.hand_in(&mut first, &mut session, steady_now()),
+            Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
+            Kind::Tls => other(&mut session, "TLS inside TLS"),
+            Kind::Proxy => {
+                let detail = "the proxy in front sends the PROXY protocol, which is not spoken here; switch it off there \
+                              (nginx: proxy_protocol, HAProxy: send-proxy, send-proxy-v2)";
+                session
+                    .fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
+            }
+            Kind::Irc => other(&mut session, "IRC"),
+            Kind::Http => other(&mut session, "HTTP"),
+        }
+        drop((first, refused));
+        let pump = self.house.pump.clone();
+        let slot = pump.connect(self.peer, self.about, self.own.clone(), session);
+        let ended = self.turn(&slot).await;
+        pump.disconnect(slot.id);
+        let session = slot.session.borrow();
+        let About { door, tls, from } = slot.about;
+        let door = door.name();
+        let kind = session.refusal_code().map_or(WIRE_REFUSED, Code::as_str);
+        match (session.refusal().or(self.wire.refusal()), ended) {
+            (Some(cause), _) if pump.watch.reports.admit(kind, Instant::now()) => {
+                tracing::warn!(peer = %from, door, tls, cause, "session closed");
+            }
+            (Some(cause), _) => tracing::debug!(peer = %from, door, tls, cause, "session closed"),
+            (None, Err(error)) => tracing::debug!(peer = %from, door, tls, %error, "session lost"),
+            (None, Ok(())) => tracing::debug!(peer = %from, door, tls, "session closed"),
+        }
+    }
+
+    async fn turn(&mut self, slot: &Slot) -> io::Result<()> {
+        let mut pulled = Vec::new();
+        let mut turn = self.house.turns.begin_first();
+        loop {
+            slot.session.borrow_mut().handle_time(steady_now());
+            self.wire.ping(&slot.session.borrow(), steady_now());
+            let (mut blocked, mut may_read) = (false, true);
+            // `true`: the time of this turn is over before the work is.
+            let is_cut = loop {
+                may_read = may_read && self.read(slot, &mut turn)?;
+                if self.wire.is_over() {
+                    slot.session.borrow_mut().hang_up();
+                    self.wire.give_up();
+                }
+                let asked = self.ask(slot, &mut turn);
+                if slot.session.borrow().takes_events() {
+                    self.house.pump.pull(slot.id, &mut pulled);
+                    let mut session = slot.session.borrow_mut();
+                    for bytes in pulled.drain(..) {
+                        session.push_event(steady_now(), bytes);
+                    }
+                }
+                let mut session = slot.session.borrow_mut();
+                match session.step(steady_now()) {
+                    Step::Wait => {}
+                    Step::ShutDown => self.wire.finish(&session),
+                    Step::Close => {
+                        self.wire.finish(&session);
+                        // What there is no room for now is not waited for.
+                        return self.wire.write(&mut session, steady_now()).map(|_| ());
+                    }
+                }
+                turn.note_unit();
+                if self.wire.has_output(&session) {
+                    // Something was asked, and here is the answer.
+                    self.wire.socket.credit().note_asked();
+                    blocked = !self.wire.write(&mut session, steady_now())?;
+                    if blocked {
+                        break asked && turn.is_over();
+                    }
+                    if self.wire.has_output(&session) {
+                        // So much that it was not written in one go.
+                        turn.note_units(WRITTEN_UNITS);
+                    }
+                } else if !asked && !may_read {
+                    break false;
+                }
+                if turn.is_over() {
+                    break true;
+                }
+            };
+            slot.beside.set(self.wire.held_bytes());
+            self.house.pump.note_held(slot);
+            if is_cut {
+                yield_turn().await;
+                turn = self.house.turns.begin();
+                continue;
+            }
+            if let Some(deadline) = slot.session.borrow().deadline() {
+                self.house.pump.schedule_deadline(slot, deadline);
+            }
+            if self.waits_for_memory {
+                self.house.pump.schedule_deadline(slot, steady_now() + MEMORY_PAUSE_MS);
+            }
+            if let Some(at) = self.wire.ping_at().filter(|_| !blocked) {
+                self.house.pump.schedule_deadline(slot, at);
+            }
+            if slot.session.borrow().is_half_closed_reader() {
+                // Nobody reads this socket any more, so nobody would be told that its peer is gone.
+                if self.wire.socket.is_gone() {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+                self.house.pump.note_half_closed(slot.id);
+                self.house.pump.schedule_deadline(slot, steady_now() + GONE_CHECK_MS);
+            }
+            let has_waited = self.wait(slot, blocked).await?;
+            // A peer that always has a little more ready extends no turn.
+            if !has_waited && turn.is_over() {
+                yield_turn().await;
+                turn = self.house.turns.begin();
+            } else if has_waited {
+                turn = self.house.turns.begin();
+            }
+        }
+    }
+
+    /// Reads what is there, once. `true`: there may be more.
+    fn read(&mut self, slot: &Slot, turn: &mut Turn) -> io::Result<bool> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut session = slot.session.borrow_mut();
+            self.waits_for_memory = false;
+            if !(session.wants_input() && self.wire.wants_input()) {
+                return Ok(false);
+            }
+            // Whose message is late is late all the same.
+            self.waits_for_memory = !self.house.pump.has_memory(slot);
+            if self.waits_for_memory {
+                return Ok(false);
+            }
+            let room = turn.read_max().min(scratch.len());
+            let scratch = &mut scratch[..room];
+            match self.wire.socket.try_read(scratch) {
+                Ok(0) => {
+                    self.wire.hand_in_end(&mut session, steady_now());
+                    Ok(false)
+                }
+                Ok(n) => {
+                    turn.note_read(n);
+                    self.wire.hand_in(&mut scratch[..n], &mut session, steady_now());
+                    Ok(n == scratch.len())
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Hands the session's requests to the hub, while the turn lasts. `true`: there was one.
+    fn ask(&mut self, slot: &Slot, turn: &mut Turn) -> bool {
+        let mut any = false;
+        while !turn.is_over() {
+            let mut session = slot.session.borrow_mut();
+            let request = self.asked.take().or_else(|| session.poll_request(steady_now()));
+            let has_more = session.wants_poll();
+            drop(session);
+            turn.note_unit();
+            match request {
+                Some((ticket, request)) => {
+                    let work_us = work_us(&request.action);
+                    if work_us > 0 {
+                        if !self.house.turns.may_begin(self.wire.socket.credit(), work_us) {
+                            self.asked = Some((ticket, request));
+                            turn.end();
+                            return true;
+                        }
+                        turn.note_work();
+                    }
+                    self.house.pump.request(slot, ticket, request);
+                }
+                // It answered many by itself.
+                None if has_more => turn.note_units(ANSWERED_AT_ONCE),
+                None => return any,
+            }
+            any = true;
+        }
+        true
+    }
+
+    /// Waits for the socket, the hub, or the wheel. `false`: there was nothing to wait for.
+    async fn wait(&self, slot: &Slot, blocked: bool) -> io::Result<bool> {
+        let wants_input =
+            !self.waits_for_memory && slot.session.borrow().wants_input() && self.wire.wants_input();
+        let mut has_waited = false;
+        poll_fn(|cx| {
+            if slot.poll_woken(cx).is_ready() {
+                return Poll::Ready(Ok(has_waited));
+            }
+            if wants_input && let Poll::Ready(ready) = self.wire.socket.poll_read_ready(cx) {
+                return Poll::Ready(ready.map(|()| has_waited));
+            }
+            if blocked && let Poll::Ready(ready) = self.wire.socket.poll_write_ready(cx) {
+                return Poll::Ready(ready.map(|()| has_waited));
+            }
+            has_waited = true;
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,124 @@
+//! The thread that writes the view: takes deltas, and rebuilds a damaged view from the journal.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use vang_chat::{Seq, State};
+use vang_hub::{Book, Delta, ReplayError, replay};
+use vang_journal::JournalFile;
+use vang_view::{View, ViewError};
+
+use super::progress::Progress;
+use super::{Answer, FAILURE_PAUSE, LOOK_PAUSE, spawn};
+
+/// Rows that the tables take in one transaction.
+const DELTA_ROWS: usize = 8_192;
+
+/// Between two transactions of the tables while nobody asks: what comes meanwhile is taken at once, and
+/// whoever sends has the processor.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Starts the tables' thread; it ends when the deltas' senders are dropped.
+pub(crate) fn view_writer(
+    mut view: View,
+    journal: JournalFile,
+    progress: Arc<Progress>,
+    answers: UnboundedSender<Answer>,
+) -> (Sender<Delta>, JoinHandle<()>) {
+    let (deltas, inbox) = channel::<Delta>();
+    progress.set(view.cursor());
+    let work = move || {
+        let (mut stuck, mut damaged) = (false, false);
+        let mut looked = Instant::now();
+        while let Some(batch) = gather(&inbox) {
+            loop {
+                if looked.elapsed() >= LOOK_PAUSE {
+                    looked = Instant::now();
+                    // Where the whole folder is away, it may come back.
+                    damaged |= journal.look().is_ok() && view.look().is_err();
+                }
+                damaged |= progress.take_damaged();
+                let done = match damaged {
+                    true => make_anew(&mut view, &journal, &progress),
+                    false if batch.is_empty() => Ok(()),
+                    false => view.apply(&batch),
+                };
+                let Err(error) = done else { break };
+                // They are only tables: the journal has it all, and they will have it later.
+                progress.set_stuck();
+                if let ViewError::Corrupt(_) = error {
+                    damaged = true;
+                }
+                if !std::mem::replace(&mut stuck, true) {
+                    tracing::warn!(%error, "the tables cannot be written; it is tried until it works");
+                }
+                if progress.is_ending() {
+                    return;
+                }
+                thread::sleep(FAILURE_PAUSE);
+                // Perhaps it is only their log that may grow no more: what is in it has room in fewer pages.
+                view.idle();
+            }
+            damaged = false;
+            if std::mem::take(&mut stuck) {
+                tracing::info!("the tables can be written again");
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            progress.set(view.cursor());
+            if batch.iter().map(|delta| delta.rows.len()).sum::<usize>() < DELTA_ROWS {
+                progress.wait_until_asked(GATHER);
+            }
+        }
+        view.idle();
+    };
+    (deltas, spawn("tables", answers, work))
+}
+
+/// Empties the tables, wherever they are, and feeds them from the journal's beginning to its end.
+fn make_anew(view: &mut View, journal: &JournalFile, progress: &Progress) -> Result<(), ViewError> {
+    let unreadable = |fault: &dyn std::fmt::Display| ViewError::Unavailable(fault.to_string());
+    // First, since it says whether this is still our folder: nothing of another one is touched.
+    let mut reader = journal.reader().map_err(|fault| unreadable(&fault))?;
+    match view.look() {
+        Ok(()) => tracing::warn!("the tables are damaged; they are made anew from the journal"),
+        Err(displaced) => tracing::warn!(%displaced, "the tables are made anew from the journal"),
+    }
+    view.reset()?;
+    progress.set(view.cursor());
+    let identity = reader.identity();
+    let mut tell = |delta| {
+        view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()))?;
+        progress.set(view.cursor());
+        Ok(())
+    };
+    let begin = (State::default(), Book::default());
+    let recovered =
+        replay(&mut reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
+    let snapshot = Some(recovered.state.to_snapshot());
+    view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
+    progress.set(view.cursor());
+    Ok(())
+}
+
+/// Waits for a delta and takes what came with it. Nothing came for a while: an empty list. `None`: nothing will.
+fn gather(inbox: &Receiver<Delta>) -> Option<Vec<Delta>> {
+    let first = match inbox.recv_timeout(LOOK_PAUSE) {
+        Ok(first) => first,
+        Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+        Err(RecvTimeoutError::Disconnected) => return None,
+    };
+    let mut rows = first.rows.len();
+    let mut batch = vec![first];
+    while rows < DELTA_ROWS
+        && let Ok(delta) = inbox.try_recv()
+    {
+        rows += delta.rows.len();
+        batch.push(delta);
+    }
+    Some(batch)
+}

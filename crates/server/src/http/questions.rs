@@ -1,0 +1,66 @@
+//! Questions that the hub answers with JSON: the rooms, and what was found in them.
+
+use hyper::{Response, StatusCode};
+use vang_proto::limits::QUERY_BYTES_MAX;
+use vang_proto::vang::{RequestWriter, Value};
+
+use super::reply::{Answer, refusal, text, whole};
+use super::routes::{Answering, Asked, bad_name};
+
+/// `GET /rooms`: the rooms that the asker may see.
+pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move {
+        let Ok(name) = asked.name() else { return bad_name() };
+        json(&asked, &RequestWriter { name }.write(1, "rooms", &[]), &["left-out"]).await
+    })
+}
+
+/// `GET /find?q=QUERY`: messages that have these words; `limit` and `before` as natively.
+pub(super) fn find(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move {
+        let Ok(name) = asked.name() else { return bad_name() };
+        // How long it may be is said natively; here only that it fits into a header.
+        let Some(query) = asked.argument("q").filter(|query| query.len() <= 2 * QUERY_BYTES_MAX) else {
+            let why = format!("'q' must be what to look for, at most {QUERY_BYTES_MAX} bytes\n");
+            return text(StatusCode::BAD_REQUEST, why);
+        };
+        let mut arguments = vec![("query", Value::from(query))];
+        for (key, least) in [("limit", 1), ("before", 0)] {
+            match asked.argument(key).map(|value| value.parse::<u64>()) {
+                None => {}
+                Some(Ok(number)) if number >= least => arguments.push((key, number.into())),
+                Some(_) => {
+                    return text(
+                        StatusCode::BAD_REQUEST,
+                        format!("'{key}' must be an integer from {least}\n"),
+                    );
+                }
+            }
+        }
+        let asks = RequestWriter { name }.write(1, "find", &arguments);
+        json(&asked, &asks, &["next", "damaged", "left-out"]).await
+    })
+}
+
+/// The result of a native request, which is a JSON object, with these numbers of the reply's header, where it has
+/// them.
+async fn json(asked: &Asked<'_>, native: &[u8], keys: &[&str]) -> Response<Answer> {
+    let mut session = asked.session();
+    session.ask(native);
+    match session.reply().await {
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n"),
+        Some(reply) if reply.code.is_some() => refusal(&reply),
+        Some(reply) => {
+            let mut body = reply.content.to_vec();
+            for key in keys {
+                let Some(number) = reply.header.number(key) else { continue };
+                if body.pop_if(|last| *last == b'}').is_some() {
+                    body.extend_from_slice(format!(", \"{key}\": {number}}}").as_bytes());
+                }
+            }
+            body.push(b'\n');
+            // Counted until it is written.
+            whole(StatusCode::OK, "application/json", asked.visitor.house.pump.memory.hold(body))
+        }
+    }
+}

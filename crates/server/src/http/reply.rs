@@ -1,0 +1,130 @@
+//! What HTTP answers: a whole body, or events without end.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Response, StatusCode};
+use vang_proto::vang::{Code, Reply};
+
+use super::events::Events;
+
+/// A response's body.
+pub(super) enum Answer {
+    Whole(Full<Bytes>),
+    Events(Box<Events>),
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Answer::Whole(body) => Pin::new(body).poll_frame(cx),
+            Answer::Events(events) => Pin::new(&mut **events).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Whole(body) => body.is_end_stream(),
+            Answer::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Whole(body) => body.size_hint(),
+            Answer::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// To the same place by TLS: it is the same port. `host` was checked to be ours.
+pub(super) fn redirect(host: &str, uri: &hyper::Uri) -> Response<Answer> {
+    let path = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
+    let to = format!("https://{host}{}", path.unwrap_or("/"));
+    let mut response =
+        text(StatusCode::PERMANENT_REDIRECT, format!("beyond this machine TLS is needed: {to}\n"));
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response
+}
+
+/// An error of the hub, as HTTP says it; the code goes along for programs.
+pub(super) fn refusal(reply: &Reply) -> Response<Answer> {
+    let word = reply.code.as_deref().unwrap_or_default();
+    let status = Code::ALL
+        .iter()
+        .find(|code| code.as_str() == word)
+        .map_or(StatusCode::BAD_REQUEST, |code| status(*code));
+    let body = serde_json::json!({"error": {"code": word, "detail": reply.text}});
+    let mut response = whole(status, "application/json", format!("{body}\n").into());
+    if let Some(after) = reply.header.number("retry-after") {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.div_ceil(1_000)));
+    }
+    response
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Malformed | Code::UnknownEncoding | Code::BadRequest | Code::UnknownAction | Code::BadName => {
+            StatusCode::BAD_REQUEST
+        }
+        Code::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        Code::AccountNeeded | Code::NotAllowed | Code::NotMember | Code::TlsRequired | Code::SignInNeeded => {
+            StatusCode::FORBIDDEN
+        }
+        Code::NoRoom | Code::NoAccount => StatusCode::NOT_FOUND,
+        Code::NameSet | Code::NameTaken | Code::AlreadyMember | Code::IdReused | Code::AlreadyFollowing => {
+            StatusCode::CONFLICT
+        }
+        Code::JournalChanged | Code::SeqAhead => StatusCode::CONFLICT,
+        Code::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Code::Busy
+        | Code::Unavailable
+        | Code::Unknown
+        | Code::ClockAhead
+        | Code::ViewBehind
+        | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+pub(super) fn not_allowed() -> Response<Answer> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+    whole(status, "text/plain; charset=utf-8", text.into())
+}
+
+pub(super) fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Answer> {
+    with_head(status, kind, Answer::Whole(Full::new(body)))
+}
+
+pub(super) fn with_head(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No page of another site has it as an image or a script.
+    let own = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(own, HeaderValue::from_static("same-origin"));
+    response
+}

@@ -1,0 +1,169 @@
+//! A session in the hub that speaks for one HTTP request: it asks as any client does, in native messages, so that
+//! no rule is written twice.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use vang_hub::Peer;
+use vang_proto::vang::{Incoming, Reply, Request, ServerLimits, ServerSession, Step, Ticket, incoming};
+use vang_proto::{Decoder, Limits};
+
+use crate::clock::steady_now;
+use crate::fairness::cost::work_us;
+use crate::fairness::quota::Buckets;
+use crate::fairness::turns::{Credit, Turns};
+use crate::pump::{About, Pump, Slot};
+use crate::shared::House;
+
+/// What our own hub writes: a page of history is the longest.
+const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
+
+/// Bytes of an event that are handed to HTTP at once: 16 KiB.
+const TEXT_BYTES_AT_ONCE: usize = 16 << 10;
+
+/// See the module's head.
+pub(crate) struct HubSession {
+    pump: Rc<Pump>,
+    slot: Rc<Slot>,
+    decoder: Decoder,
+    /// Whose turn it is, and a request that waits for its own.
+    turns: Rc<Turns>,
+    credit: Rc<Credit>,
+    asked: Option<(Ticket, Request)>,
+}
+
+impl HubSession {
+    pub(crate) fn new(
+        house: &House,
+        credit: Rc<Credit>,
+        limits: ServerLimits,
+        peer: Peer,
+        about: About,
+        own: Rc<Buckets>,
+    ) -> HubSession {
+        let pump = house.pump.clone();
+        let slot = pump.connect(peer, about, own, ServerSession::new(steady_now(), limits));
+        let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
+        let turns = house.turns.clone();
+        HubSession { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None }
+    }
+
+    /// Asks: native messages.
+    pub(crate) fn ask(&self, native: &[u8]) {
+        self.slot.session.borrow_mut().handle_bytes(steady_now(), native);
+    }
+
+    /// The next reply or event; `None`: there will be none.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        loop {
+            if let Ok(Some(frame)) = self.decoder.poll_frame() {
+                return Poll::Ready(incoming(frame).ok());
+            }
+            if !self.hand_on_requests() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.pull();
+            self.pump.note_held(&self.slot);
+            let ended = self.slot.session.borrow_mut().step(steady_now()) != Step::Wait;
+            let fed = self.take_output();
+            if !fed && ended {
+                return Poll::Ready(None);
+            }
+            if !fed && self.slot.poll_woken(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// `false`: there is one more, in the next turn.
+    fn hand_on_requests(&mut self) -> bool {
+        loop {
+            let asked = self.asked.take();
+            let request = asked.or_else(|| self.slot.session.borrow_mut().poll_request(steady_now()));
+            let Some((ticket, request)) = request else { return true };
+            if !self.turns.may_begin(&self.credit, work_us(&request.action)) {
+                self.asked = Some((ticket, request));
+                return false;
+            }
+            self.pump.request(&self.slot, ticket, request);
+        }
+    }
+
+    fn pull(&self) {
+        if !self.slot.session.borrow().takes_events() {
+            return;
+        }
+        let mut pulled = Vec::new();
+        self.pump.pull(self.slot.id, &mut pulled);
+        let mut session = self.slot.session.borrow_mut();
+        for bytes in pulled {
+            session.push_event(steady_now(), bytes);
+        }
+    }
+
+    /// Is the time of this turn over? Then others come first.
+    pub(crate) fn is_turn_over(&self) -> bool {
+        self.turns.is_over()
+    }
+
+    /// When it began.
+    pub(crate) fn turn_began(&self) -> Option<Instant> {
+        self.turns.began()
+    }
+
+    /// Takes one piece: what waits stays in the session, where it is counted and can be given up.
+    fn take_output(&mut self) -> bool {
+        let mut session = self.slot.session.borrow_mut();
+        let len = session.output().next().map_or(0, |bytes| {
+            self.decoder.feed(bytes);
+            bytes.len()
+        });
+        session.wrote(steady_now(), len);
+        self.slot.beside.set(self.decoder.held_bytes());
+        len > 0
+    }
+
+    /// What is still to be written of an event: a part of it, and the whole is counted until it is.
+    pub(crate) fn put_text(&self, text: String) {
+        *self.slot.text.borrow_mut() = text.into();
+        self.pump.note_held(&self.slot);
+    }
+
+    /// The next part.
+    pub(crate) fn take_text(&self) -> Option<Bytes> {
+        let mut text = self.slot.text.borrow_mut();
+        let len = text.len().min(TEXT_BYTES_AT_ONCE);
+        // A copy, so that what was written does not keep the whole; counted until it is.
+        let part = self.pump.memory.hold(text.split_to(len).to_vec());
+        if text.is_empty() {
+            *text = Bytes::new();
+        }
+        (len > 0).then_some(part)
+    }
+
+    /// The reply to the one question that was asked. Who asks too fast has it later.
+    pub(crate) async fn reply(&mut self) -> Option<Reply> {
+        let reply = loop {
+            match poll_fn(|cx| self.poll_next(cx)).await? {
+                Incoming::Reply(reply) => break reply,
+                Incoming::Event(_) => {}
+            }
+        };
+        let paused = self.slot.session.borrow().paused_until();
+        if let Some(until) = paused {
+            let ms = until.0.saturating_sub(steady_now().0);
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        Some(reply)
+    }
+}
+
+impl Drop for HubSession {
+    fn drop(&mut self) {
+        self.pump.disconnect(self.slot.id);
+    }
+}

@@ -1,0 +1,262 @@
+//! Sockets in. An address is `HOST:PORT`, `[IPV6]:PORT`, `:PORT` for every interface, or `unix:PATH`;
+//! a host name listens on each of its addresses. `SO_REUSEADDR` is set, so that connections in
+//! TIME_WAIT do not keep a restarted server from its port.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use socket2::{Domain, Protocol, SockAddr, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::net::socket::Stream;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// A host, empty for every interface, and a port, 0 for any.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// It cannot be listened there.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Not an address.
+    #[error(
+        "'{given}' is not an address to listen on: {why}; give HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"
+    )]
+    Address {
+        /// As given.
+        given: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The host's name has no address, or cannot be looked up.
+    #[error("cannot listen on {addr}: {source}")]
+    Resolve {
+        /// Where.
+        addr: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The system said no.
+    #[error("cannot listen on {addr}: {source}")]
+    Io {
+        /// Where.
+        addr: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FromStr for ListenAddr {
+    type Err = ListenError;
+
+    fn from_str(given: &str) -> Result<ListenAddr, ListenError> {
+        let wrong = |why| ListenError::Address { given: given.to_owned(), why };
+        if let Some(path) = given.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err(wrong("the path is missing"));
+            }
+            return Ok(ListenAddr::Unix(PathBuf::from(path)));
+        }
+        let (host, port) = given.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+        let host = match host.strip_prefix('[') {
+            Some(inside) => inside.strip_suffix(']').ok_or_else(|| wrong("']' is missing"))?,
+            None if host.contains(':') => return Err(wrong("an IPv6 address stands in [ ]")),
+            None => host,
+        };
+        let port: u32 = port.parse().map_err(|_| wrong("the port is no number"))?;
+        let port = u16::try_from(port).map_err(|_| wrong("ports go from 0 to 65535"))?;
+        Ok(ListenAddr::Tcp { host: host.to_owned(), port })
+    }
+}
+
+/// An open listener.
+pub(crate) enum Listener {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, PathBuf),
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listener::Tcp(_, addr) => addr.fmt(f),
+            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerAddr {
+    Unix,
+    Address(SocketAddr),
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddr::Unix => f.write_str("unix"),
+            PeerAddr::Address(addr) => addr.fmt(f),
+        }
+    }
+}
+
+impl PeerAddr {
+    /// This machine itself?
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            PeerAddr::Unix => true,
+            PeerAddr::Address(addr) => addr.ip().to_canonical().is_loopback(),
+        }
+    }
+
+    /// What a limit per address counts: an IPv4 address, or the /64 that one IPv6 host has to itself.
+    pub(crate) fn counted(&self) -> Option<IpAddr> {
+        match self {
+            PeerAddr::Address(addr) if !self.is_local() => Some(match addr.ip().to_canonical() {
+                IpAddr::V4(ip) => IpAddr::V4(ip),
+                IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
+            }),
+            PeerAddr::Address(_) | PeerAddr::Unix => None,
+        }
+    }
+}
+
+impl ListenAddr {
+    /// Opens the listeners of this address: one for each address that a name has.
+    pub(crate) fn open(&self, backlog: u32) -> Result<Vec<Listener>, ListenError> {
+        match self {
+            ListenAddr::Unix(path) => {
+                let io = |source| ListenError::Io { addr: format!("unix:{}", path.display()), source };
+                Ok(vec![open_unix(path, backlog, None).map_err(io)?])
+            }
+            ListenAddr::Tcp { host, port } if host.is_empty() => {
+                let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+                // A machine without IPv6 still has every interface of the other kind.
+                let opened = open_tcp(both, backlog)
+                    .or_else(|_| open_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)), backlog));
+                let io = |source| ListenError::Io { addr: format!(":{port}"), source };
+                Ok(vec![opened.map_err(io)?])
+            }
+            ListenAddr::Tcp { host, port } => {
+                let brackets = host.contains(':');
+                let name = if brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+                let io = |source| ListenError::Io { addr: name.clone(), source };
+                let resolve = |source| ListenError::Resolve { addr: name.clone(), source };
+                let addrs: Vec<SocketAddr> =
+                    (host.as_str(), *port).to_socket_addrs().map_err(resolve)?.collect();
+                addrs.into_iter().map(|addr| open_tcp(addr, backlog).map_err(io)).collect()
+            }
+        }
+    }
+}
+
+fn open_tcp(addr: SocketAddr, backlog: u32) -> io::Result<Listener> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(addr.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
+    }
+    socket.bind(&SockAddr::from(addr))?;
+    socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let addr = listener.local_addr()?;
+    Ok(Listener::Tcp(listener, addr))
+}
+
+/// Opens a Unix socket; one that nobody answers on any more is replaced.
+pub(crate) fn open_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Result<Listener> {
+    if let Ok(about) = std::fs::symlink_metadata(path) {
+        if !about.file_type().is_socket() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is a file of that name that is no socket",
+            ));
+        }
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),
+            Err(_) => std::fs::remove_file(path)?,
+        }
+    }
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+    Ok(Listener::Unix(UnixListener::from_std(socket.into())?, path.to_owned()))
+}
+
+impl Listener {
+    /// May others than this machine's own programs reach it?
+    pub(crate) fn is_beyond_this_machine(&self) -> bool {
+        matches!(self, Listener::Tcp(_, addr) if !addr.ip().to_canonical().is_loopback())
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, PeerAddr)> {
+        match self {
+            Listener::Tcp(listener, _) => {
+                let (stream, addr) = listener.accept().await?;
+                Ok((Stream::Tcp(stream), PeerAddr::Address(addr)))
+            }
+            Listener::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), PeerAddr::Unix))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_wrong_ones_explained() {
+        let tcp = |host: &str, port| Ok(ListenAddr::Tcp { host: host.to_owned(), port });
+        let parse = |given: &str| given.parse::<ListenAddr>().map_err(|error| error.to_string());
+        assert_eq!(parse("127.0.0.1:65432"), tcp("127.0.0.1", 65_432));
+        assert_eq!(parse(":0"), tcp("", 0));
+        assert_eq!(parse("[::1]:7"), tcp("::1", 7));
+        assert_eq!(parse("unix:/tmp/x"), Ok(ListenAddr::Unix("/tmp/x".into())));
+        for (given, why) in [
+            ("localhost", "the port is missing"),
+            ("::1:7", "an IPv6 address stands in [ ]"),
+            ("x:65536", "ports go from 0 to 65535"),
+            ("x:http", "the port is no number"),
+            ("unix:", "the path is missing"),
+        ] {
+            assert!(parse(given).unwrap_err().contains(why), "{given}");
+        }
+    }
+
+    #[test]
+    fn one_host_of_ipv6_counts_as_one_address() {
+        let from = |addr: &str| PeerAddr::Address(addr.parse().unwrap()).counted();
+        assert_eq!(from("[2001:db8::1]:5"), from("[2001:db8::ffff]:6"));
+        assert_ne!(from("[2001:db8::1]:5"), from("[2001:db8:0:1::1]:5"));
+        assert_eq!(from("[::ffff:10.0.0.1]:5"), from("10.0.0.1:9"));
+        assert_eq!(from("127.0.0.1:5"), None);
+    }
+}

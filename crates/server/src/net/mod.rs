@@ -1,0 +1,5 @@
+//! Sockets: where a server listens, what a connection reads and writes, TLS.
+
+pub(crate) mod listen; // listeners: TCP, Unix, the operator's
+pub(crate) mod socket; // a connection's socket, whatever its family, with or without TLS
+pub(crate) mod tls; // the server's key and certificate

@@ -1,0 +1,464 @@
+//! Turns the hub: requests in, replies and wake-ups out. One `Pump` for all connections, on the one
+//! thread that decides; a connection's task and the pump's own meet in its `Slot`.
+
+mod slot; // where a connection and the pump meet
+mod budget; // what a connection may ask and hold
+mod report; // the server at this moment
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
+use vang_hub::{Delta, Hub, Output, Peer, Read, ReadFault, Scope, SessionId, Trust};
+use vang_proto::Millis;
+use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
+
+use self::budget::LITTLE_BYTES;
+pub(crate) use self::slot::{About, Slot};
+use crate::clock::{now, steady_now};
+use crate::disk::Answer;
+use crate::disk::jobs::Asking;
+use crate::disk::journal::WriteJob;
+use crate::disk::progress::Progress;
+use crate::fairness::memory::Memory;
+use crate::fairness::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas};
+use crate::fairness::turns::{Turn, yield_turn};
+use crate::limits::Limits;
+use crate::status::watch::Watch;
+use crate::wheel::{TICK_MS, Wheel};
+
+/// Entries that the tables may be behind before senders are slowed.
+const LAG_MAX: u64 = 1_000_000;
+
+/// How long a client is not read that was refused more rooms or joins, ms: it may go on talking.
+const REFUSED_PAUSE_MS: u64 = 100;
+
+/// The threads that the pump talks to.
+pub(crate) struct Threads {
+    pub(crate) journal: Sender<WriteJob>,
+    pub(crate) tables: Sender<Delta>,
+    pub(crate) reads: Asking,
+    pub(crate) finds: Asking,
+    /// Time for one `find`, ms: the finder looks here.
+    pub(crate) find_ms: Arc<AtomicU64>,
+    pub(crate) progress: Arc<Progress>,
+    /// How far the index for `find` is.
+    pub(crate) index: Arc<Progress>,
+}
+
+/// See the module's head.
+pub(crate) struct Pump {
+    hub: RefCell<Hub>,
+    slots: RefCell<HashMap<SessionId, Rc<Slot>>>,
+    threads: Threads,
+    wheel: RefCell<Wheel>,
+    waker: RefCell<Option<Waker>>,
+    due: Cell<bool>,
+    trouble: RefCell<Option<String>>,
+    stopping: Cell<bool>,
+    ended: Cell<Option<&'static str>>,
+    /// The budget for what clients make the server hold.
+    pub(crate) memory: Memory,
+    /// What each of them may ask.
+    pub(crate) quotas: Quotas,
+    /// What is counted beside what the hub counts.
+    pub(crate) watch: Watch,
+}
+
+impl Pump {
+    pub(crate) fn new(hub: Hub, threads: Threads, watch: Watch, limits: &Limits) -> Pump {
+        let pump = Pump {
+            hub: RefCell::new(hub),
+            slots: RefCell::default(),
+            threads,
+            wheel: RefCell::default(),
+            waker: RefCell::default(),
+            due: Cell::new(true),
+            trouble: RefCell::default(),
+            stopping: Cell::new(false),
+            ended: Cell::new(None),
+            memory: Memory::new(0),
+            quotas: Quotas::new(limits.rates()),
+            watch,
+        };
+        pump.set_limits(limits);
+        pump
+    }
+
+    pub(crate) fn connect(
+        &self,
+        peer: Peer,
+        about: About,
+        own: Rc<Buckets>,
+        session: ServerSession,
+    ) -> Rc<Slot> {
+        let id = self.hub.borrow_mut().connect(peer);
+        let slot = Rc::new(Slot {
+            id,
+            about,
+            session: RefCell::new(session),
+            own,
+            held: Cell::new(0),
+            text: RefCell::default(),
+            beside: Cell::new(0),
+            waker: RefCell::default(),
+            woken: Cell::new(false),
+            rings: Cell::new(None),
+        });
+        self.slots.borrow_mut().insert(id, slot.clone());
+        if self.stopping.get() {
+            slot.session.borrow_mut().close("stopping");
+        }
+        slot
+    }
+
+    pub(crate) fn disconnect(&self, id: SessionId) {
+        let slot = self.slots.borrow_mut().remove(&id);
+        if let Some(slot) = slot {
+            for &(code, count) in slot.session.borrow().refusals() {
+                self.watch.refusals.add(code, count);
+            }
+            self.memory.change(id, slot.held.take(), 0);
+            self.hub.borrow_mut().disconnect(id);
+            // Nobody is there to be told: what it asked is forgotten without being run.
+            let from = &slot.about.from;
+            let asked = [&self.threads.reads, &self.threads.finds].map(|queue| queue.cancel(from, id));
+            for job in asked.into_iter().flatten() {
+                self.hub.borrow_mut().answer_read(job.id, Err(ReadFault::Full));
+            }
+        }
+    }
+
+    /// A session's peer says nothing any more: it may read on, but nobody is there to ask.
+    pub(crate) fn note_half_closed(&self, id: SessionId) {
+        self.hub.borrow_mut().peer_ended(id);
+    }
+
+    /// A session's request. What comes of it is in its slot now or later.
+    pub(crate) fn request(self: &Rc<Self>, slot: &Slot, ticket: Ticket, request: Request) {
+        let id = slot.id;
+        if request.action == Action::Status && self.is_operator(id) {
+            return self.tell_status(id, ticket, request.re);
+        }
+        let ask = Ask::of(&request.action);
+        if let Some(wait_ms) = self.over_quota(slot, request.name.as_deref(), ask) {
+            let error = ErrorReply::new(Code::Busy, ask.refusal(wait_ms)).with("retry-after", wait_ms);
+            self.watch.refusals.add(error.code, 1);
+            let reply = write_error(request.re.as_deref(), &error);
+            let pause_ms = if ask.is_paced() { DELAY_MS_MAX } else { REFUSED_PAUSE_MS };
+            let mut session = slot.session.borrow_mut();
+            session.reply(steady_now(), ticket, reply);
+            session.pause(steady_now() + pause_ms);
+            drop(session);
+            slot.wake();
+            return;
+        }
+        self.hub.borrow_mut().request(id, ticket, request);
+        self.spend(slot, ask);
+        self.perform();
+        // The batch is written when every ready socket has been read: the pump's own turn comes
+        // after theirs.
+        self.schedule();
+    }
+
+    /// For what is asked from here on.
+    pub(crate) fn set_rules(&self, limits: &Limits, guests: Scope, trust: Trust) {
+        self.set_limits(limits);
+        let mut hub = self.hub.borrow_mut();
+        hub.set_guests(guests);
+        hub.set_trust(trust);
+    }
+
+    fn is_operator(&self, id: SessionId) -> bool {
+        self.hub.borrow().about(id).is_some_and(|about| about.peer == Peer::Operator)
+    }
+
+    /// What comes next for a session; `true` when there may be more at once.
+    pub(crate) fn pull(&self, id: SessionId, out: &mut Vec<Bytes>) -> bool {
+        let more = self.hub.borrow_mut().pull(id, out);
+        self.perform();
+        more
+    }
+
+    pub(crate) fn schedule_deadline(&self, slot: &Slot, deadline: Millis) {
+        let mut rings = slot.rings.get();
+        self.wheel.borrow_mut().schedule(slot.id, deadline, &mut rings);
+        slot.rings.set(rings);
+    }
+
+    fn schedule(&self) {
+        self.due.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn perform(&self) {
+        loop {
+            let output = match self.decide(Hub::poll_output) {
+                Some(Some(output)) => output,
+                Some(None) => return,
+                // Who waited is told.
+                None => continue,
+            };
+            match output {
+                Output::Reply { session, ticket, bytes } => {
+                    let slot = self.slots.borrow().get(&session).cloned();
+                    if let Some(slot) = slot {
+                        // Counted from now on: its own turn may be far away.
+                        let held = slot.held.get() + bytes.len();
+                        slot.session.borrow_mut().reply(steady_now(), ticket, bytes);
+                        self.set_held(&slot, held);
+                        slot.wake();
+                        if held > LITTLE_BYTES {
+                            self.shed_beyond();
+                        }
+                    }
+                }
+                Output::Pause { session, ms } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.session.borrow_mut().pause(steady_now() + ms);
+                    }
+                }
+                Output::Follows { session } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.session.borrow_mut().set_follows();
+                    }
+                }
+                Output::Wake { session } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.wake();
+                    }
+                }
+                // A thread that is gone takes the process with it at its end; see `serve.rs`.
+                Output::Append(batch) => {
+                    self.watch.append_begins();
+                    drop(self.threads.journal.send(WriteJob::Append(batch)));
+                }
+                Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
+                Output::Read(job) => {
+                    let from = self.slots.borrow().get(&job.session).map(|slot| slot.about.from);
+                    let queue = match job.read {
+                        Read::Find(_) => &self.threads.finds,
+                        _ => &self.threads.reads,
+                    };
+                    let refused = match from {
+                        // Its reply would have to be given up.
+                        Some(_) if self.is_full() => Some(job),
+                        Some(from) => queue.push(&from, job),
+                        // Its session is gone already.
+                        None => Some(job),
+                    };
+                    if let Some(job) = refused {
+                        self.hub.borrow_mut().answer_read(job.id, Err(ReadFault::Full));
+                    }
+                }
+                Output::UpdateView(delta) => drop(self.threads.tables.send(delta)),
+            }
+        }
+    }
+
+    fn take(&self, answer: Answer) {
+        match answer {
+            Answer::Appended(appended) => {
+                self.watch.append_ends();
+                let trouble = match &appended {
+                    vang_journal::Appended::Appended { .. } => None,
+                    vang_journal::Appended::NotAppended(fault) | vang_journal::Appended::Unknown(fault) => {
+                        Some(fault.to_string())
+                    }
+                };
+                self.note_trouble(trouble);
+                let _ = self.decide(|hub| hub.appended(now(), appended));
+            }
+            Answer::Settled(settled) => {
+                if let Err(fault) = &settled {
+                    self.note_trouble(Some(fault.to_string()));
+                }
+                let _ = self.decide(|hub| hub.settled(now(), settled));
+            }
+            Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
+            Answer::Read(id, answer, _receipt) => {
+                let session = self.hub.borrow().reader(id);
+                self.hub.borrow_mut().answer_read(id, answer);
+                self.perform();
+                let slot = session.and_then(|session| self.slots.borrow().get(&session).cloned());
+                if let Some(slot) = slot {
+                    self.note_held(&slot);
+                }
+            }
+            Answer::Ended(thread) => {
+                tracing::error!(thread, "a thread of the server ended");
+                self.ended.set(Some(thread));
+            }
+        }
+    }
+
+    /// Lets the hub apply what was written. A panic in there is a defect of the rules: it ends the
+    /// ordering, since the state cannot be trusted any more, but not the reading.
+    fn decide<T>(&self, decide: impl FnOnce(&mut Hub) -> T) -> Option<T> {
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut self.hub.borrow_mut())));
+        if decided.is_err() {
+            tracing::error!("an entry could not be decided; nothing is ordered any more");
+            self.hub.borrow_mut().halt("an entry could not be decided");
+        }
+        decided.ok()
+    }
+
+    /// The thread that ended although none should.
+    pub(crate) fn ended(&self) -> Option<&'static str> {
+        self.ended.get()
+    }
+
+    /// Says so once when the journal begins to fail, and once when it works again.
+    fn note_trouble(&self, trouble: Option<String>) {
+        let before = self.trouble.replace(trouble.clone());
+        match (before, trouble) {
+            (None, Some(cause)) => tracing::error!(%cause, "the journal cannot be written; senders are told"),
+            (Some(_), None) => tracing::info!("the journal can be written again"),
+            _ => {}
+        }
+    }
+
+    /// Is nothing ordered at present: because of the journal, the rules, or a view that is too far behind? Whether the
+    /// server is ready is another question (`Snapshot::not_ready`).
+    pub(crate) fn cannot_order(&self) -> bool {
+        self.trouble.borrow().is_some()
+            || self.hub.borrow().trouble().is_some()
+            || self.threads.progress.is_stuck()
+            || self.lag() > LAG_MAX
+    }
+
+    fn lag(&self) -> u64 {
+        self.hub.borrow().stats().seq.saturating_sub(self.threads.progress.cursor().0)
+    }
+
+    /// The pump's own task: answers of the threads, deadlines, batches. Ends only when a thread did.
+    pub(crate) async fn run(&self, mut answers: UnboundedReceiver<Answer>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            poll_fn(|cx| {
+                let mut ready = self.due.replace(false);
+                let mut turn = Turn::of_the_pump();
+                while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
+                    self.take(answer);
+                    // A page from the disk may be long.
+                    turn.note_units(4);
+                    ready = true;
+                    if turn.is_over() {
+                        // The others come first; there may be more.
+                        self.due.set(true);
+                        cx.waker().wake_by_ref();
+                        break;
+                    }
+                }
+                if tick.poll_tick(cx).is_ready() {
+                    self.ring();
+                    ready = true;
+                    // Ask again, so that the next tick wakes this task.
+                    let _ = tick.poll_tick(cx);
+                }
+                if ready {
+                    return Poll::Ready(());
+                }
+                *self.waker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            if self.lag() < LAG_MAX {
+                self.order();
+            } else if self.threads.progress.is_stuck() {
+                self.hub.borrow_mut().refuse_busy();
+            }
+            self.perform();
+            if self.ended.get().is_some() {
+                return;
+            }
+            if self.due.get() || !answers.is_empty() {
+                yield_turn().await;
+            }
+        }
+    }
+
+    /// Lets the hub order what waits; says so once when it does not, and once when it does again.
+    fn order(&self) {
+        let mut hub = self.hub.borrow_mut();
+        let before = hub.trouble().is_some();
+        hub.poll(now());
+        match (before, hub.trouble()) {
+            (false, Some(cause)) => tracing::error!(cause, "nothing is ordered; senders are told"),
+            (true, None) => tracing::info!("messages are ordered again"),
+            _ => {}
+        }
+    }
+
+    fn ring(&self) {
+        tell_left_out(self.watch.reports.due(Instant::now()));
+        self.memory.tidy(steady_now(), self.held_beside());
+        let due = self.wheel.borrow_mut().due(steady_now());
+        let slots = self.slots.borrow();
+        for (tick, id) in due {
+            if let Some(slot) = slots.get(&id)
+                && slot.rings.get() == Some(tick)
+            {
+                slot.rings.set(None);
+                slot.wake();
+            }
+        }
+    }
+
+    /// Begins the end: nothing more is taken, everybody is told.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.hub.borrow_mut().stop();
+        for slot in self.slots.borrow().values() {
+            slot.session.borrow_mut().close("stopping");
+            slot.wake();
+        }
+        self.schedule();
+    }
+
+    /// Has everything been written that was asked?
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.hub.borrow().is_quiet()
+    }
+
+    /// Does this server order yet?
+    pub(crate) fn is_open(&self) -> bool {
+        self.hub.borrow().is_open()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// The server serves from now on: what could wait begins.
+    pub(crate) fn set_serving(&self) {
+        self.threads.index.set_serving();
+    }
+
+    /// The last word to the tables, and to the log.
+    pub(crate) fn farewell(&self) {
+        tell_left_out(self.watch.reports.rest());
+        let delta = self.hub.borrow_mut().farewell();
+        let _ = self.threads.tables.send(delta);
+        self.threads.progress.set_ending();
+        self.threads.index.set_ending();
+    }
+}
+
+fn tell_left_out(kinds: Vec<(&'static str, u64)>) {
+    for (kind, count) in kinds {
+        tracing::warn!(kind, count, "more of the same was left out of the log");
+    }
+}

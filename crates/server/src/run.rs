@@ -1,0 +1,323 @@
+//! A server from its first socket to its last byte: open the data folder, replay, listen, accept; then, when told to stop:
+//! take nothing more, finish what was asked, tell everybody, leave.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use vang_chat::Node;
+use vang_hub::{Hub, Salts, Trust};
+use vang_journal::{Journal, JournalFile};
+
+use crate::accept::{Entrance, Shared, open_operators, open_when_free, raise_open_files};
+use crate::clock::now;
+use crate::config::Config;
+use crate::disk::progress::Progress;
+use crate::disk::{Answer, Workers};
+use crate::disk::{index, journal, readers, view_writer};
+use crate::error::ServeError;
+use crate::fairness::opening::Opening;
+use crate::http::hosts::{Authority, Names};
+use crate::net::listen::ListenAddr;
+use crate::net::tls::{self};
+use crate::pump::{Pump, Threads};
+use crate::reload::{Asked, Changer, refuse_trust};
+use crate::shared::House;
+use crate::start::{self};
+use crate::status::snapshot::{AHEAD_TOLD_MS, ahead};
+use crate::status::watch::Watch;
+
+/// How often a stop looks whether everything is written.
+const STOP_LOOK: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether the operator's socket is still there.
+const SOCKET_LOOK: Duration = Duration::from_secs(1);
+
+/// Tells a server to stop; as often as one likes, from anywhere.
+#[derive(Clone, Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// Stops it.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A server that listens, and is not yet turned.
+pub struct Server {
+    shared: Rc<Shared>,
+    listeners: Vec<Entrance>,
+    changer: Changer,
+    changes: UnboundedReceiver<Asked>,
+    /// For a certificate that is loaded again.
+    names: Vec<String>,
+    trust: Trust,
+    addresses: Vec<String>,
+    fingerprint: String,
+    answers: UnboundedReceiver<Answer>,
+    workers: Workers,
+    stop: (Stopper, watch::Receiver<bool>),
+    /// Whether the folder is still ours shows by this.
+    file: JournalFile,
+    // Dropped last: the lock is held until everything is written.
+    folder: vang_journal::DataFolder,
+}
+
+impl Server {
+    /// Opens everything. Must be called inside a tokio runtime of one thread, in a `LocalSet`.
+    pub fn open(config: Config) -> Result<Server, ServeError> {
+        let open_files = raise_open_files();
+        // First what fails for a person's mistake: an address in use, a folder in use.
+        let mut listeners = Vec::new();
+        for addr in &config.listen {
+            listeners.extend(open_when_free(addr, config.backlog)?);
+        }
+        refuse_trust(config.trust, listeners.iter().map(Entrance::reach))?;
+        let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
+        let opening = start::open(&config.data)?;
+        let (names, page_names) = names(&config);
+        let tls = tls::load(config.tls.as_ref(), &opening.folder.tls(), &names)?;
+        let socket = opening.folder.socket();
+        listeners.push(open_operators(&socket)?);
+
+        let mut seed = [0; 40];
+        getrandom::fill(&mut seed).map_err(|error| ServeError::Io {
+            what: "get random bytes",
+            source: io::Error::other(error.to_string()),
+        })?;
+        let (salt, node) = seed.split_at(32);
+        let salts = Salts::new(salt.try_into().expect("32 of 40 bytes"));
+        let node = Node(u64::from_le_bytes(node.try_into().expect("8 of 40 bytes")));
+        let identity = opening.journal.identity();
+        let server = config.name.clone();
+        let ahead_ms = opening.recovered.state.time().0.saturating_sub(now().wall.0);
+        if ahead_ms >= AHEAD_TOLD_MS {
+            tracing::warn!("{}", ahead(ahead_ms));
+        }
+        let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
+        hub.set_guests(config.guests);
+        hub.set_trust(config.trust);
+
+        let (sender, answers) = unbounded_channel();
+        let progress = Arc::new(Progress::default());
+        let (tables, tables_thread) =
+            view_writer::view_writer(opening.view, opening.file.clone(), progress.clone(), sender.clone());
+        for delta in opening.untold {
+            let _ = tables.send(delta);
+        }
+        let files = (opening.file.clone(), opening.folder.view_db());
+        let alone = (opening.folder.lock(), opening.folder.reserve());
+        let (journal, journal_thread) = journal::journal(opening.journal, alone, sender.clone());
+        let (reads, mut readers) = readers::readers(files, (&tables, &progress), &sender);
+        let paths = index::Paths {
+            journal: opening.file.clone(),
+            view: opening.folder.view_db(),
+            index: opening.folder.find_db(),
+        };
+        let index = Arc::new(Progress::default());
+        let told = (tables.clone(), progress.clone());
+        let find_ms = Arc::new(AtomicU64::new(config.limits.find_ms()));
+        let (finds, finder) =
+            index::finder(paths.clone(), told, index.clone(), find_ms.clone(), sender.clone());
+        let indexer = index::indexer(paths, progress.clone(), index.clone(), sender);
+        readers.extend([finder, indexer]);
+        let workers = Workers {
+            readers,
+            tables: (tables.clone(), tables_thread),
+            journal: (journal.clone(), journal_thread),
+        };
+
+        let (stop, stopped) = watch::channel(false);
+        let (changer, changes) = unbounded_channel();
+        let connections_max = config.limits.connections(open_files);
+        let watch = Watch::new(config.data, server, opening.file.damages().clone());
+        watch.connections_max.set(connections_max);
+        watch.free_min.set(config.limits.ready_free_bytes());
+        watch.lag_max.set(config.limits.ready_lag());
+        let threads = Threads { journal, tables, reads, finds, find_ms, progress, index };
+        let pump = Rc::new(Pump::new(hub, threads, watch, &config.limits));
+        Ok(Server {
+            shared: Rc::new(Shared {
+                house: Rc::new(House {
+                    pump,
+                    turns: Rc::default(),
+                    limits: RefCell::new(config.limits),
+                    tls: RefCell::new(tls.config),
+                    metrics: Cell::new(config.metrics),
+                    lines: Cell::new(config.lines),
+                    names: page_names,
+                }),
+                connections_max: Cell::new(connections_max),
+                counts: RefCell::default(),
+                opening: Opening::default(),
+            }),
+            listeners,
+            changer: Changer(changer),
+            changes,
+            names,
+            trust: config.trust,
+            addresses,
+            fingerprint: tls.fingerprint,
+            answers,
+            workers,
+            stop: (Stopper(stop), stopped),
+            file: opening.file,
+            folder: opening.folder,
+        })
+    }
+
+    /// Where it listens, as a client would be told.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The key that clients pin, as `SHA256:…`.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Is it reached from other machines?
+    pub fn is_beyond_this_machine(&self) -> bool {
+        self.listeners.iter().any(|place| place.listener.is_beyond_this_machine())
+    }
+
+    /// Where an account's name alone is enough.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// Tells it to stop.
+    pub fn stopper(&self) -> Stopper {
+        self.stop.0.clone()
+    }
+
+    /// Tells it, while it runs, what has changed.
+    pub fn changer(&self) -> Changer {
+        self.changer.clone()
+    }
+
+    /// Serves until it is told to stop, and everything is finished. `ready` is called once, when the
+    /// journal is open and connections are accepted.
+    pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
+        let Server {
+            shared,
+            listeners,
+            answers,
+            workers,
+            stop,
+            file,
+            folder,
+            mut changes,
+            changer,
+            names,
+            ..
+        } = self;
+        let local = LocalSet::new();
+        let pump = shared.house.pump.clone();
+        let outcome = local
+            .run_until(async {
+                let turns = shared.house.turns.clone();
+                tokio::task::spawn_local(async move { turns.serve().await });
+                let mut turning = tokio::task::spawn_local({
+                    let pump = pump.clone();
+                    async move { pump.run(answers).await }
+                });
+                let mut told = stop.1;
+                // The first entry says that this process orders from here on. A journal that cannot be
+                // written now still serves readers, and writes when it heals.
+                let is_begun = || pump.is_open() || pump.cannot_order() || turning.is_finished();
+                while !is_begun() && !*told.borrow() {
+                    tokio::time::sleep(STOP_LOOK).await;
+                }
+                let mut accepting: Vec<_> =
+                    listeners.into_iter().map(|place| place.accept(&shared)).collect();
+                ready();
+                pump.set_serving();
+                let mut looks = tokio::time::interval(SOCKET_LOOK);
+                loop {
+                    // The senders live in `stop.0` and `changer`, so waiting ends only for a reason.
+                    tokio::select! {
+                        _ = told.wait_for(|stop| *stop) => break,
+                        _ = &mut turning => {
+                            return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding")));
+                        }
+                        Some((change, outcome)) = changes.recv() => {
+                            let tls = folder.tls();
+                            let _ = outcome.send(shared.change(change, &mut accepting, &tls, &names).await);
+                        }
+                        _ = looks.tick() => {
+                            let socket = folder.socket();
+                            if !socket.exists() && file.look().is_ok() {
+                                shared.listen_again(&socket, &mut accepting).await;
+                            }
+                        }
+                    }
+                }
+                drop(changer);
+                tracing::info!(connections = pump.connections(), "stopping");
+                for place in accepting {
+                    place.close().await;
+                }
+                finish(&shared).await;
+                if turning.is_finished() {
+                    return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding")));
+                }
+                turning.abort();
+                let _ = turning.await;
+                Ok(())
+            })
+            .await;
+        drop(local);
+        pump.farewell();
+        drop((pump, shared));
+        if !workers.join() {
+            return Err(ServeError::ThreadEnded("working"));
+        }
+        // Closed files have left some room, if there was none: the next start will need it.
+        folder.reserve().keep();
+        outcome
+    }
+}
+
+/// Finishes what was asked and tells everybody, within the time that a stop has.
+async fn finish(shared: &Shared) {
+    let until = Instant::now() + Duration::from_millis(shared.house.limits.borrow().stop_ms());
+    shared.house.pump.stop();
+    // What cannot be ordered at present is not waited for: who asked has been told.
+    let is_written = || shared.house.pump.is_quiet() || shared.house.pump.cannot_order();
+    while Instant::now() < until && !(is_written() && shared.house.pump.connections() == 0) {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+    // A journal that is just being written is waited for whatever the time.
+    let last = Instant::now() + Duration::from_millis(shared.house.limits.borrow().stop_ms());
+    while Instant::now() < last && !is_written() {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+    tracing::info!(unfinished = shared.house.pump.connections(), "stopped");
+}
+
+/// The names that this server goes by: those it was told, this machine's, and those it listens at; for a certificate, and
+/// for what browsers say.
+fn names(config: &Config) -> (Vec<String>, Names) {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let listened = config.listen.iter().filter_map(|addr| match addr {
+        ListenAddr::Tcp { host, .. } if !host.is_empty() => Some(host.clone()),
+        ListenAddr::Tcp { .. } | ListenAddr::Unix(_) => None,
+    });
+    let told: Vec<Authority> = config.names.iter().filter_map(|name| Authority::read(name)).collect();
+    let usual = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut names: Vec<String> =
+        usual.into_iter().chain([hostname]).chain(listened).chain(told.iter().map(Authority::host)).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.dedup();
+    let all = names.iter().filter_map(|name| Authority::read(name)).collect();
+    (names, Names { all, told })
+}

@@ -1,0 +1,28 @@
+//! What every connection of a server shares.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use vang_hub::Scope;
+
+use crate::fairness::turns::Turns;
+use crate::http::hosts::Names;
+use crate::limits::Limits;
+use crate::pump::Pump;
+
+/// What every connection of a server shares.
+pub(crate) struct House {
+    pub(crate) pump: Rc<Pump>,
+    pub(crate) turns: Rc<Turns>,
+    pub(crate) limits: RefCell<Limits>,
+    /// What TLS begins with; replaced when the certificate is.
+    pub(crate) tls: RefCell<Arc<ServerConfig>>,
+    /// From where `/metrics` may be read.
+    pub(crate) metrics: Cell<Scope>,
+    /// From where lines may be typed.
+    pub(crate) lines: Cell<Scope>,
+    /// The names that browsers may know this server by.
+    pub(crate) names: Names,
+}

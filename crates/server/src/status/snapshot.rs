@@ -1,0 +1,385 @@
+//! How the server is: one picture, for `vang status`, `/readyz` and `/metrics` alike, and what it means in
+//! words. Only numbers, but for the names of those for whom bytes wait: those the operator sees, and
+//! nobody else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vang_hub::{Peer, Stats};
+use vang_proto::vang::Code;
+
+use crate::status::machine::{Machine, Space};
+use crate::status::watch::Times;
+use crate::status::words::{bytes, time};
+
+/// Connections named for whom most bytes wait.
+const NAMED_MAX: usize = 10;
+
+/// With bytes waiting of which none was taken for so long, somebody has stopped reading: 1 min.
+const STALLED_MS: u64 = 60_000;
+
+/// Entries behind from which on the tables are worth a word: a second's work.
+const LAG_TOLD: u64 = 10_000;
+
+/// Damaged entries named one by one.
+pub(crate) const DAMAGED_NAMED: usize = 10;
+
+/// A journal so far ahead of the clock is worth a word: 1 min. Clocks that are set by the network differ by less.
+pub(crate) const AHEAD_TOLD_MS: u64 = 60_000;
+
+/// Free room is worth a word below so many times what makes the server not ready.
+const FREE_TOLD: u64 = 4;
+
+/// By which door, how wrapped, and from where: what connections are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    pub(crate) door: &'static str,
+    pub(crate) tls: bool,
+    pub(crate) local: bool,
+}
+
+/// Somebody for whom bytes wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) bytes: usize,
+    /// Since it took something, ms.
+    pub(crate) for_ms: u64,
+    /// Entries that it has still to be told, or pass over.
+    pub(crate) behind: u64,
+    pub(crate) name: String,
+    pub(crate) from: String,
+    pub(crate) way: Way,
+}
+
+/// The server at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) server: String,
+    pub(crate) up_ms: u64,
+    pub(crate) journal: String,
+    pub(crate) open: bool,
+    /// Why nothing can be written.
+    pub(crate) trouble: Option<String>,
+    /// Damaged entries that readers have met, and the first of them.
+    pub(crate) damaged: u64,
+    pub(crate) damaged_first: Vec<u64>,
+    /// The newest entry's time is so far ahead of this machine's clock, ms.
+    pub(crate) ahead_ms: u64,
+    pub(crate) hub: Stats,
+    pub(crate) view: Follower,
+    pub(crate) find: Follower,
+    pub(crate) ways: BTreeMap<Way, u64>,
+    pub(crate) connections_max: u64,
+    pub(crate) accepted: u64,
+    pub(crate) turned_away: u64,
+    /// In memory for clients, bytes, and how much that may be.
+    pub(crate) held_bytes: u64,
+    pub(crate) memory_max: u64,
+    /// Connections that had to give up what they held.
+    pub(crate) shed: u64,
+    /// In memory, for all connections.
+    pub(crate) unsent_bytes: u64,
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) appends: Times,
+    pub(crate) refusals: Vec<(Code, u64)>,
+    pub(crate) free_min: u64,
+    pub(crate) lag_max: u64,
+}
+
+/// A reader of the journal: how far it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Follower {
+    pub(crate) position: u64,
+    pub(crate) stuck: bool,
+}
+
+impl Snapshot {
+    /// Entries that a reader of the journal is behind.
+    pub(crate) fn lag(&self, follower: Follower) -> u64 {
+        self.hub.seq.saturating_sub(follower.position)
+    }
+
+    /// What keeps the server from being ready, the worst first.
+    pub(crate) fn not_ready(&self, disk: Option<Space>) -> Option<String> {
+        if let Some(trouble) = &self.trouble {
+            return Some(trouble.clone());
+        }
+        if let Some(Space { free, .. }) = disk
+            && free < self.free_min
+        {
+            let (free, least) = (bytes(free), bytes(self.free_min));
+            return Some(format!("the disk has {free} free, less than the {least} of limit ready-free"));
+        }
+        if self.view.stuck {
+            return Some("the tables for history cannot be written".to_owned());
+        }
+        let lag = self.lag(self.view);
+        (lag > self.lag_max).then(|| {
+            format!("the tables are {lag} entries behind, more than the {} of limit ready-lag", self.lag_max)
+        })
+    }
+
+    /// What is damaged in the journal, if anything. It does not keep the server from being ready: everything else is
+    /// served, and no other server has what is lost.
+    pub(crate) fn damage(&self) -> Option<String> {
+        if self.damaged == 0 {
+            return None;
+        }
+        let named: Vec<String> = self.damaged_first.iter().map(u64::to_string).collect();
+        let more = if self.damaged > named.len() as u64 { ", …" } else { "" };
+        let (entries, are) = if self.damaged == 1 { ("entry", "is") } else { ("entries", "are") };
+        Some(format!("{} {entries} of the journal {are} damaged ({}{more})", self.damaged, named.join(", ")))
+    }
+
+    /// What is off and what it means, in words; nothing when all is well.
+    pub(crate) fn meaning(&self, machine: &Machine) -> Vec<String> {
+        let mut told = Vec::new();
+        if let Some(trouble) = &self.trouble {
+            told.push(format!(
+                "nothing can be posted now: {trouble}; readers read on, and it is tried again"
+            ));
+        }
+        if let Some(damage) = self.damage() {
+            told.push(format!(
+                "{damage}: readers get a hole in the place of what cannot be proven; the disk or the memory may be failing: \
+                 run `vang admin check`, keep the folder as it is, and restore the newest backup that checks well"
+            ));
+        }
+        if self.ahead_ms >= AHEAD_TOLD_MS {
+            told.push(ahead(self.ahead_ms));
+        }
+        match machine.disk {
+            Some(Space { free, .. }) if free < self.free_min => told.push(format!(
+                "the disk is nearly full ({} free): soon nothing can be posted; make room, or move the data folder",
+                bytes(free)
+            )),
+            Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_TOLD) => {
+                told.push(format!("the disk has only {} left", bytes(free)));
+            }
+            _ => {}
+        }
+        let lag = self.lag(self.view);
+        if self.view.stuck {
+            told.push(
+                "the tables for history cannot be written: who asks for old messages is told to come back; \
+                       nothing is lost"
+                    .to_owned(),
+            );
+        } else if lag > LAG_TOLD {
+            told.push(format!(
+                "history is {lag} entries behind: who asks for the newest of it waits; senders are slowed at 1,000,000"
+            ));
+        }
+        for waiting in self.waiting.iter().filter(|waiting| waiting.for_ms >= STALLED_MS) {
+            told.push(format!(
+                "{} ({}) has read nothing for {}: it costs {} here, loses nothing, and is closed after limit stall",
+                waiting.name,
+                waiting.from,
+                time(waiting.for_ms),
+                bytes(waiting.bytes as u64)
+            ));
+        }
+        if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
+            told.push(format!(
+                "clients make the server hold {} of at most {} (limit memory): beyond it nothing new is read, and whoever holds most is refused",
+                bytes(self.held_bytes),
+                bytes(self.memory_max)
+            ));
+        }
+        let open: u64 = self.ways.values().sum();
+        if self.connections_max > 0 && open * 10 >= self.connections_max * 9 {
+            told.push(format!(
+                "{open} of {} connections are taken: whoever comes beyond is turned away (limit connections)",
+                self.connections_max
+            ));
+        }
+        told
+    }
+
+    /// For programs: what `vang status --json` prints.
+    pub(crate) fn report(&self, machine: &Machine) -> Value {
+        let doors: Vec<Value> = self
+            .ways
+            .iter()
+            .map(|(way, &open)| json!({"door": way.door, "tls": way.tls, "local": way.local, "open": open}))
+            .collect();
+        let mut waiting: Vec<&Waiting> = self.waiting.iter().collect();
+        waiting.sort_by_key(|waiting| std::cmp::Reverse((waiting.bytes, waiting.for_ms)));
+        let named: Vec<Value> = waiting
+            .iter()
+            .take(NAMED_MAX)
+            .map(|waiting| {
+                json!({
+                    "name": waiting.name, "from": waiting.from,
+                    "door": waiting.way.door, "tls": waiting.way.tls, "local": waiting.way.local,
+                    "bytes": waiting.bytes, "for_ms": waiting.for_ms, "behind": waiting.behind,
+                })
+            })
+            .collect();
+        let files: serde_json::Map<String, Value> =
+            machine.files.iter().map(|&(name, size)| (name.to_owned(), size.into())).collect();
+        let refusals: serde_json::Map<String, Value> =
+            self.refusals.iter().map(|&(code, count)| (code.as_str().to_owned(), count.into())).collect();
+        json!({
+            "server": self.server,
+            "up_ms": self.up_ms,
+            "ready": self.not_ready(machine.disk).is_none(),
+            "not_ready": self.not_ready(machine.disk),
+            "journal": {
+                "id": self.journal, "position": self.hub.seq, "open": self.open, "trouble": self.trouble,
+                "appends": self.appends.count(),
+                "last_append_us": (self.appends.count() > 0).then_some(self.appends.last_us),
+                "damaged": {"count": self.damaged, "first": self.damaged_first},
+                "ahead_ms": self.ahead_ms,
+            },
+            "view": {
+                "position": self.view.position, "behind": self.lag(self.view), "stuck": self.view.stuck,
+            },
+            "find": {
+                "position": self.find.position, "behind": self.lag(self.find), "stuck": self.find.stuck,
+            },
+            "messages": self.hub.messages,
+            "connections": {
+                "open": self.ways.values().sum::<u64>(), "most": self.connections_max, "doors": doors,
+                "accepted": self.accepted, "turned_away": self.turned_away,
+            },
+            "waiting": {"bytes": self.unsent_bytes, "connections": self.waiting.len(), "most": named},
+            "refusals": refusals,
+            "memory": {
+                "resident_bytes": machine.resident_bytes, "tail_bytes": self.hub.tail_bytes,
+                "queue_bytes": self.hub.queue_bytes, "held_bytes": self.held_bytes,
+                "held_bytes_max": self.memory_max, "shed": self.shed,
+            },
+            "open_files": {"now": machine.open_files, "most": machine.open_files_max},
+            "cpu_seconds": machine.cpu_seconds,
+            "disk": {
+                "free_bytes": machine.disk.map(|space| space.free),
+                "size_bytes": machine.disk.map(|space| space.size),
+                "ready_free_bytes": self.free_min, "files": files,
+            },
+            "meaning": self.meaning(machine),
+        })
+    }
+}
+
+/// What it means that the newest entry is from a time that is not yet.
+pub(crate) fn ahead(ms: u64) -> String {
+    let how_far = match ms / 86_400_000 {
+        0 | 1 => time(ms),
+        days => format!("{days} days"),
+    };
+    format!(
+        "the newest entry is {how_far} ahead of this machine's clock: all that is posted gets that entry's time until \
+         the clock has passed it; if the clock is wrong, set it right"
+    )
+}
+
+impl Way {
+    pub(crate) fn new(door: &'static str, tls: bool, peer: Peer) -> Way {
+        Way { door, tls, local: matches!(peer, Peer::Operator | Peer::Local) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> (Snapshot, Machine) {
+        let snapshot =
+            Snapshot { free_min: 64 << 20, lag_max: 100_000, connections_max: 100, ..Snapshot::default() };
+        let machine = Machine { disk: Some(Space { free: 1 << 40, size: 1 << 41 }), ..Machine::default() };
+        (snapshot, machine)
+    }
+
+    #[test]
+    fn a_server_that_is_well_has_nothing_to_say() {
+        let (snapshot, machine) = healthy();
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert_eq!(snapshot.meaning(&machine), Vec::<String>::new());
+        // A disk that cannot be looked at is no reason not to serve.
+        assert_eq!(snapshot.not_ready(None), None);
+    }
+
+    #[test]
+    fn a_full_disk_and_lagging_tables_are_told_before_they_hurt() {
+        let (mut snapshot, mut machine) = healthy();
+        machine.disk = Some(Space { free: (64 << 20) - 1, size: 1 << 40 });
+        let why = snapshot.not_ready(machine.disk).unwrap();
+        assert_eq!(why, "the disk has 64.0 MiB free, less than the 64.0 MiB of limit ready-free");
+        assert!(
+            snapshot.meaning(&machine)[0]
+                .starts_with("the disk is nearly full (64.0 MiB free): soon nothing")
+        );
+        machine.disk = Some(Space { free: 64 << 20, size: 1 << 40 });
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert_eq!(snapshot.meaning(&machine), ["the disk has only 64.0 MiB left"]);
+
+        (snapshot, machine) = healthy();
+        snapshot.hub.seq = 100_000;
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert!(snapshot.meaning(&machine)[0].starts_with("history is 100000 entries behind"));
+        snapshot.hub.seq = 100_001;
+        let why = "the tables are 100001 entries behind, more than the 100000 of limit ready-lag";
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), why);
+        snapshot.view = Follower { position: 100_001, stuck: true };
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "the tables for history cannot be written");
+        // What keeps everybody from posting comes before all else.
+        snapshot.trouble = Some("no space left for the journal".to_owned());
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "no space left for the journal");
+    }
+
+    #[test]
+    fn damage_is_told_and_counted_and_does_not_take_the_rest_away() {
+        let (mut snapshot, machine) = healthy();
+        (snapshot.damaged, snapshot.damaged_first) = (1, vec![57]);
+        assert_eq!(snapshot.damage().unwrap(), "1 entry of the journal is damaged (57)");
+        (snapshot.damaged, snapshot.damaged_first) = (12, vec![57, 90]);
+        assert_eq!(snapshot.damage().unwrap(), "12 entries of the journal are damaged (57, 90, …)");
+        assert_eq!(snapshot.not_ready(machine.disk), None);
+        assert!(snapshot.meaning(&machine)[0].contains("are damaged (57, 90, …): readers get a hole"));
+        let report = snapshot.report(&machine);
+        assert_eq!(report["journal"]["damaged"], json!({"count": 12, "first": [57, 90]}));
+    }
+
+    #[test]
+    fn a_journal_ahead_of_the_clock_is_told_in_days() {
+        let (mut snapshot, machine) = healthy();
+        snapshot.ahead_ms = AHEAD_TOLD_MS - 1;
+        assert_eq!(snapshot.meaning(&machine), Vec::<String>::new());
+        snapshot.ahead_ms = 4_500 * 86_400_000;
+        let meaning = snapshot.meaning(&machine);
+        assert!(
+            meaning[0].starts_with("the newest entry is 4500 days ahead of this machine's clock: "),
+            "{meaning:?}"
+        );
+    }
+
+    #[test]
+    fn those_for_whom_most_waits_are_named_and_no_more_than_ten() {
+        let (mut snapshot, machine) = healthy();
+        let way = Way::new("native", false, Peer::Local);
+        let waiting = |n: usize| Waiting {
+            bytes: n * 1_000,
+            for_ms: 59_000 + n as u64 * 100,
+            behind: 7,
+            name: format!("guest:slow{n}"),
+            from: "127.0.0.1:9".to_owned(),
+            way,
+        };
+        snapshot.ways.insert(way, 95);
+        snapshot.waiting = (1..=12).map(waiting).collect();
+        let report = snapshot.report(&machine);
+        let named = report["waiting"]["most"].as_array().unwrap();
+        assert_eq!(
+            (named.len(), &named[0]["name"], &named[9]["name"]),
+            (10, &"guest:slow12".into(), &"guest:slow3".into())
+        );
+        let meaning = snapshot.meaning(&machine);
+        assert_eq!(meaning.len(), 4, "{meaning:?}");
+        assert!(
+            meaning[0]
+                .starts_with("guest:slow10 (127.0.0.1:9) has read nothing for 60 s: it costs 9.8 KiB here")
+        );
+        assert!(meaning[3].starts_with("95 of 100 connections are taken"), "{meaning:?}");
+    }
+}

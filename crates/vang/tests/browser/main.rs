@@ -1,0 +1,185 @@
+//! The page: its modules in Node, and all of it in the system's Chromium against the real server. What is on the
+//! screen is looked at: what a person could read, where it stands, in which colours.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command};
+
+use harness::{Server, Tail, exchange, folder, message, request};
+
+fn web() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web").canonicalize().unwrap()
+}
+
+/// Node, with nothing of the caller's in its way.
+fn node() -> Command {
+    let mut command = Command::new("node");
+    for key in ["NODE_PATH", "NODE_OPTIONS"] {
+        command.env_remove(key);
+    }
+    command
+}
+
+#[test]
+fn the_pages_modules_pass_the_vectors_and_their_own_tests() {
+    let mut command = node();
+    command.arg("--test");
+    let tests = std::fs::read_dir(web().join("tests")).unwrap().map(|file| file.unwrap().path());
+    let tests: Vec<PathBuf> = tests.filter(|path| path.to_str().unwrap().ends_with(".test.mjs")).collect();
+    assert_eq!(tests.len(), 3);
+    let output = command.args(tests).output().expect("node (20 or later) is there: `cargo xtask step tools`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// What look.mjs prints, a line at a time; it goes on when it is told to.
+struct Play {
+    tail: Tail,
+    stdin: ChildStdin,
+}
+
+impl Play {
+    fn start(url: &str, pictures: &Path) -> Play {
+        let modules = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+        assert!(
+            modules.join("node_modules/playwright-core").is_dir(),
+            "what drives Chromium is missing: `cargo xtask step tools` installs it"
+        );
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/look.mjs");
+        let mut command = node();
+        command.arg(script).arg(url).arg(modules).arg(pictures);
+        let (tail, stdin) = Tail::start_with_stdin(command);
+        Play { tail, stdin }
+    }
+
+    /// Waits for this act; `go` lets it go on.
+    fn comes_to(&mut self, act: &str) {
+        assert_eq!(self.tail.line(), act);
+    }
+
+    fn go(&mut self) {
+        self.stdin.write_all(b"go\n").unwrap();
+    }
+}
+
+#[test]
+fn two_people_in_chromium_see_every_message_once_while_the_server_dies_and_comes_back() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    let addr = server.addr.clone();
+    say(&server, "before", 250);
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page/pictures");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let mut play = Play::start(&format!("http://{addr}/"), &pictures);
+
+    play.comes_to("talked");
+    let keys = |kind, encoding, length| {
+        [
+            ("byteorder", "\"big\""),
+            ("content-type", kind),
+            ("content-encoding", encoding),
+            ("content-length", length),
+            ("action", "\"send\""),
+            ("room", "\"general\""),
+        ]
+    };
+    let mut raw = server.connect();
+    for (keys, content) in [
+        (keys("\"text/plain\"", "\"latin-1\"", "4"), b"caf\xe9"),
+        (keys("\"image/png\"", "\"binary\"", "4"), b"\x89PNG"),
+    ] {
+        assert_eq!(exchange(&mut raw, &message(&keys, content)).0["status"], "ok");
+    }
+    server.ok(&["send", "general", "from the shell"]);
+    play.go();
+
+    play.comes_to("kill");
+    server.kill();
+    play.go();
+    play.comes_to("restart");
+    let server = Server::start_with(&data, &addr, &[]);
+    say(&server, "after the restart", 2);
+    play.go();
+    play.comes_to("back");
+    server.ok(&["send", "general", "after the restart 3"]);
+    play.go();
+
+    let end = play.tail.json();
+    let all = server.ok(&["tail", "general", "--since", "0", "--no-follow", "--json"]);
+    let texts: Vec<String> = all
+        .lines()
+        .map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["text"].as_str().unwrap_or("image/png, 4 bytes").to_owned()
+        })
+        .collect();
+    let shown = |whose: &str| -> Vec<String> { serde_json::from_value(end[whose].clone()).unwrap() };
+    let count = |text: &str| texts.iter().filter(|found| *found == text).count();
+    assert_eq!((count("written while it was down"), count("viết khi mất kết nối")), (1, 1), "{texts:?}");
+    assert_eq!(shown("hers"), texts, "every message once, in order");
+    // He did not go up to the beginning; and in his language a size is written in another way.
+    let his: Vec<String> = shown("his").iter().map(|text| text.replace("4 byte", "4 bytes")).collect();
+    assert_eq!(his, texts[texts.len() - his.len()..]);
+    assert!(his.len() > 100);
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
+
+    // Python's encodings as this Chromium reads them.
+    let read = &end["read"];
+    let faults: Vec<String> = serde_json::from_value(read["faults"].clone()).unwrap();
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(read["read"].as_u64().unwrap() > 7_000, "{read}");
+}
+
+#[test]
+fn the_page_comes_with_its_policy_and_is_not_sent_twice() {
+    let dir = folder();
+    let server = Server::start(&dir.path().join("data"));
+    let get = |method: &str, path: &str, more: &str| {
+        let mut stream = server.connect();
+        let host = &server.addr;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    };
+    let header = |head: &str, name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {name} in {head}"))
+    };
+    for (path, file) in [("/", "index.html"), ("/session.js", "session.js"), ("/?from=x", "index.html")] {
+        let (head, body) = get("GET", path, "");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(body, std::fs::read_to_string(web().join(file)).unwrap());
+        let policy = header(&head, "content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
+        let etag = header(&head, "etag");
+        let (head, body) = get("GET", path, &format!("If-None-Match: {etag}\r\n"));
+        assert!(head.starts_with("HTTP/1.1 304 ") && body.is_empty(), "{head}");
+        assert_eq!(header(&head, "etag"), etag);
+        let (head, body) = get("HEAD", path, "");
+        assert!(head.starts_with("HTTP/1.1 200 ") && body.is_empty(), "{head}");
+    }
+    assert!(get("POST", "/", "").0.starts_with("HTTP/1.1 405 "));
+    for path in ["/index.html", "/vendor/", "/tests/proto.test.mjs", "/%2e%2e/Cargo.toml"] {
+        assert!(get("GET", path, "").0.starts_with("HTTP/1.1 404 "), "{path}");
+    }
+    let stranger = get("GET", "/", "Origin: http://elsewhere.example\r\n").0;
+    assert!(stranger.starts_with("HTTP/1.1 403 "), "{stranger}");
+}
+
+/// So many messages, numbered from 1.
+fn say(server: &Server, text: &str, count: usize) {
+    let mut stream = server.connect();
+    for n in 1..=count {
+        let send = request("send", &[("room", "\"general\""), ("as", "\"carol\"")], &format!("{text} {n}"));
+        assert_eq!(exchange(&mut stream, &send).0["status"], "ok");
+    }
+}

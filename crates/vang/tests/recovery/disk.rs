@@ -1,0 +1,463 @@
+//! No room left: senders are told, readers read on, and when there is room again it heals by itself. The
+//! small disk is a tmpfs in a mount namespace of its own, so nothing of the machine is filled.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::{
+    Follower, Raw, Told, assert_kept, assert_one_history, check, get, history, page, shown_until, tail,
+};
+use crate::harness::{PATIENCE, Server, folder, succeeded, vang};
+
+/// Until something has become so that nobody tells us of.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A tmpfs that only processes inside see, as long as this lives.
+struct SmallDisk {
+    holder: Child,
+    is_root: bool,
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// Fails the test where nobody may mount anything: what is not tried is not shown.
+    fn new(size: &str) -> SmallDisk {
+        let folder = folder();
+        let point = folder.path().join("disk");
+        std::fs::create_dir(&point).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        // It ends when our end of its stdin does, whatever becomes of us.
+        let script =
+            format!("mount -t tmpfs -o size={size} tmpfs '{}' && echo mounted && exec cat", point.display());
+        let mut holder = Command::new("unshare")
+            .args(if is_root { ["-m", "--", "sh", "-c"].as_slice() } else { &["-rm", "--", "sh", "-c"] })
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare is there: it comes with util-linux");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line != "mounted\n" {
+            let _ = holder.wait();
+            panic!("this machine lets nobody mount a small disk: run as root, or allow user namespaces");
+        }
+        SmallDisk { holder, is_root, folder }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("disk/data")
+    }
+
+    /// Runs this inside.
+    fn inside(&self, command: &Command) -> Command {
+        let mut inside = Command::new("nsenter");
+        inside.args(["-t", &self.holder.id().to_string(), "-m"]);
+        if !self.is_root {
+            inside.args(["-U", "--preserve-credentials"]);
+        }
+        inside.arg("--").arg(command.get_program()).args(command.get_args());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(key, value),
+                None => inside.env_remove(key),
+            };
+        }
+        inside
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = vang();
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        // As small as the disk: only what cannot be posted makes it not ready.
+        command.args(["--limit", "ready-free=0", "--data"]).arg(self.data());
+        self.inside(&command)
+    }
+
+    fn start(&self) -> Server {
+        Server::spawn(self.serve(), &self.data())
+    }
+
+    fn check(&self) {
+        let mut command = vang();
+        command.args(["admin", "check", "--data"]).arg(self.data());
+        let said = succeeded(&["admin", "check"], self.inside(&command).output().unwrap());
+        assert!(said.starts_with("ok: journal "), "{said}");
+    }
+
+    fn filler(&self) -> PathBuf {
+        let path = self.folder.path().join("disk/filler");
+        Path::new(&format!("/proc/{}/root", self.holder.id())).join(path.strip_prefix("/").unwrap())
+    }
+
+    /// Takes all the room that there is.
+    fn fill(&self) {
+        let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
+        for size in [64 << 10, 4 << 10, 1] {
+            let chunk = vec![0; size];
+            let full = loop {
+                if let Err(error) = filler.write_all(&chunk) {
+                    break error;
+                }
+            };
+            assert_eq!(full.kind(), ErrorKind::StorageFull);
+        }
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// The text of message `i`: as long as a page, so that few of them fill what is left.
+fn text(i: usize) -> String {
+    format!("{i:<4000}")
+}
+
+/// A sender that goes on until there is no room, and keeps what it was told.
+#[derive(Default)]
+struct Talk {
+    kept: Vec<Told>,
+    tried: usize,
+}
+
+impl Talk {
+    /// Sends the next message: the same id again if it was refused before.
+    fn send(&mut self, raw: &mut Raw) -> Value {
+        let (i, id) = (self.tried, format!("m{}", self.tried));
+        let reply = raw.send("ada", &id, &text(i));
+        if reply["status"] == "ok" {
+            self.tried += 1;
+            self.kept.push(crate::common::told_of(&reply, text(i).as_bytes()));
+        }
+        reply
+    }
+
+    fn send_some(&mut self, raw: &mut Raw, count: usize) {
+        for _ in 0..count {
+            let reply = self.send(raw);
+            assert_eq!(reply["status"], "ok", "{reply}");
+        }
+    }
+
+    /// Until there is no room.
+    fn send_until_full(&mut self, raw: &mut Raw) -> Value {
+        for _ in 0..4_000 {
+            let reply = self.send(raw);
+            if reply["status"] != "ok" {
+                return reply;
+            }
+        }
+        panic!("there was always room");
+    }
+
+    /// Until it works again: who is refused tries again.
+    fn send_until_it_works(&mut self, raw: &mut Raw) {
+        until("it works again", || self.send(raw)["status"] == "ok");
+    }
+
+    fn last(&self) -> String {
+        self.kept.last().unwrap().text.clone()
+    }
+}
+
+/// Senders are told, in words and by a code, and so are those who look after the server.
+/// Now and then a retry succeeds: what failed may leave a little room.
+fn assert_told_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
+    for _ in 0..4 {
+        let reply = talk.send_until_full(raw);
+        assert_eq!((&reply["status"], &reply["code"]), (&"error".into(), &"disk-full".into()), "{reply}");
+        let detail = reply["detail"].as_str().unwrap();
+        assert!(detail.starts_with("no space left for the journal: "), "{detail}");
+        assert!(detail.ends_with("; nothing was posted"), "{detail}");
+        assert!(reply["retry-after"].as_u64().unwrap() > 0);
+    }
+    // It looks by itself whether it works again, and now and then that succeeds as well.
+    until("it says that it is not ready", || {
+        talk.send_until_full(raw);
+        let (status, body) = get(server, "/readyz");
+        status == 503 && body.starts_with("not ready: no space left for the journal: ")
+    });
+    assert_eq!(get(server, "/healthz").0, 200);
+}
+
+/// Readers go on: whoever comes now reads what was acknowledged, by following and by history. History may
+/// lack the newest, of which the tables have no room to tell; then it says so.
+fn assert_readable(server: &Server, kept: &[Told]) {
+    let fresh = Follower::start(&server.addr).until(&kept.last().unwrap().text);
+    assert!(fresh == kept, "a new follower is told something else");
+    let mut raw = Raw::connect(&*server.addr);
+    let mut read = Vec::new();
+    loop {
+        let (reply, page) = page(&mut raw, read.len() as u64);
+        if reply["status"] != "ok" {
+            assert_eq!(reply["code"], "view-behind", "{reply}");
+            break;
+        }
+        assert!(!page.is_empty());
+        read.extend(page);
+        if reply["last"] == reply["end"] {
+            break;
+        }
+    }
+    assert!(read == kept[..read.len()], "history is something else");
+    assert!(read.len() * 2 > kept.len(), "of {} messages, history shows {}", kept.len(), read.len());
+}
+
+/// It is ready again before anybody sends, and then everything works as if nothing had been.
+fn assert_healed(server: &Server, talk: &mut Talk) {
+    until("ready again", || get(server, "/readyz").0 == 200);
+    let mut raw = Raw::connect(&*server.addr);
+    talk.send_some(&mut raw, 20);
+    let history = history(&server.addr);
+    assert_one_history(&history);
+    assert!(history == talk.kept, "something else than what was acknowledged");
+}
+
+#[test]
+fn a_disk_that_gets_full_is_told_by_readyz_before_anything_fails() {
+    let disk = SmallDisk::new("16m");
+    let mut command = disk.serve();
+    command.args(["--limit", "ready-free=8MiB"]);
+    let server = Server::spawn(command, &disk.data());
+    until("ready", || get(&server, "/readyz").0 == 200);
+    let mut filler = File::create(disk.filler()).unwrap();
+    filler.write_all(&vec![0; 10 << 20]).unwrap();
+    drop(filler);
+    let (code, body) = get(&server, "/readyz");
+    assert!(
+        code == 503 && body.ends_with(" free, less than the 8.0 MiB of limit ready-free\n"),
+        "{code} {body}"
+    );
+    // Whoever looks after it has time: everything works.
+    let mut talk = Talk::default();
+    let mut raw = Raw::connect(&*server.addr);
+    talk.send_some(&mut raw, 20);
+    let mut status = vang();
+    status.args(["status", "--data"]).arg(disk.data());
+    let said = succeeded(&["status"], disk.inside(&status).output().unwrap());
+    assert!(
+        said.contains(", NOT READY: the disk has ")
+            && said.contains("\nwhat this means\n  - the disk is nearly full ("),
+        "{said}"
+    );
+    disk.make_room();
+    until("ready again", || get(&server, "/readyz").0 == 200);
+    assert!(history(&server.addr) == talk.kept);
+}
+
+#[test]
+fn on_a_full_disk_senders_are_told_readers_read_on_and_it_heals_by_itself() {
+    let disk = SmallDisk::new("4m");
+    let server = disk.start();
+    let mut tail = tail(&server, Some(0));
+    let mut follower = Follower::start(&server.addr);
+    let mut talk = Talk::default();
+    let mut raw = Raw::connect(&*server.addr);
+    talk.send_some(&mut raw, 60);
+    // The tables gather before they write, unless somebody asks.
+    assert!(history(&server.addr) == talk.kept);
+    for round in 0..2 {
+        disk.fill();
+        assert_told_full(&server, &mut raw, &mut talk);
+        assert_readable(&server, &talk.kept);
+        // Nobody is told that it works again before it does.
+        let log = server.log();
+        assert_eq!(log.matches("the journal can be written again").count(), round, "{log}");
+        assert_eq!(
+            log.matches("the journal cannot be written; senders are told").count(),
+            round + 1,
+            "{log}"
+        );
+        // The journal is only read: nothing keeps a check from that.
+        disk.check();
+        disk.make_room();
+        assert_healed(&server, &mut talk);
+    }
+    assert!(follower.until(&talk.last()) == talk.kept);
+    assert!(shown_until(&mut tail, &talk.last()) == talk.kept);
+    disk.check();
+    // Killed with no room: nothing is lost by that either.
+    disk.fill();
+    talk.send_until_full(&mut raw);
+    server.kill();
+    disk.make_room();
+    let server = disk.start();
+    assert_healed(&server, &mut talk);
+    disk.check();
+    assert!(server.stop().success());
+    disk.check();
+}
+
+#[test]
+fn a_server_started_on_a_full_disk_serves_readers_and_heals() {
+    let disk = SmallDisk::new("4m");
+    let mut talk = Talk::default();
+    let server = disk.start();
+    talk.send_some(&mut Raw::connect(&*server.addr), 100);
+    assert!(server.stop().success());
+    let stop: fn(Server) = |server| assert!(server.stop().success());
+    for (how, end) in [("stopped", stop), ("killed", Server::kill)] {
+        eprintln!("started on a full disk after it was {how}");
+        disk.fill();
+        let server = disk.start();
+        let mut raw = Raw::connect(&*server.addr);
+        assert_told_full(&server, &mut raw, &mut talk);
+        assert_readable(&server, &talk.kept);
+        disk.make_room();
+        assert_healed(&server, &mut talk);
+        disk.check();
+        disk.fill();
+        talk.send_until_full(&mut raw);
+        end(server);
+        // What it took away when it ended left room for the one that comes.
+        disk.fill();
+        if how == "stopped" {
+            disk.check();
+        }
+        let server = disk.start();
+        assert_readable(&server, &talk.kept);
+        disk.make_room();
+        assert_healed(&server, &mut talk);
+        end(server);
+        disk.check();
+    }
+}
+
+#[test]
+fn a_file_that_may_grow_no_more_is_a_full_disk() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let mut command = Command::new("prlimit");
+    command.args([
+        "--fsize=2000000:unlimited",
+        env!("CARGO_BIN_EXE_vang"),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let server = Server::spawn(
+        {
+            command.arg("--data").arg(&data);
+            command
+        },
+        &data,
+    );
+    let mut tail = tail(&server, Some(0));
+    let mut talk = Talk::default();
+    let mut raw = Raw::connect(&*server.addr);
+    assert_told_full(&server, &mut raw, &mut talk);
+    assert_readable(&server, &talk.kept);
+    let raised = Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), "--fsize=unlimited"])
+        .status()
+        .unwrap();
+    assert!(raised.success());
+    talk.send_until_it_works(&mut raw);
+    assert_healed(&server, &mut talk);
+    assert!(shown_until(&mut tail, &talk.last()) == talk.kept);
+    check(&data);
+    server.kill();
+    let server = Server::start(&data);
+    assert_kept(&history(&server.addr), &talk.kept);
+    assert_healed(&server, &mut talk);
+}
+
+#[test]
+fn a_folder_that_may_only_be_read_is_refused_with_its_name() {
+    let disk = SmallDisk::new("4m");
+    let server = disk.start();
+    let mut talk = Talk::default();
+    talk.send_some(&mut Raw::connect(&*server.addr), 10);
+    assert!(server.stop().success());
+    let remount = |how: &str| {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{how}")]).arg(disk.data().parent().unwrap());
+        assert!(disk.inside(&mount).status().unwrap().success());
+    };
+    remount("ro");
+    let output = disk.serve().stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(disk.data().to_str().unwrap()) && said.to_lowercase().contains("read-only"),
+        "{said}"
+    );
+    remount("rw");
+    let server = disk.start();
+    assert_healed(&server, &mut talk);
+}
+
+#[test]
+fn a_backup_or_a_restore_for_which_there_is_no_room_leaves_nothing_and_the_server_goes_on() {
+    let disk = SmallDisk::new("8m");
+    let server = disk.start();
+    let mut raw = Raw::connect(&*server.addr);
+    let mut talk = Talk::default();
+    talk.send_some(&mut raw, 250);
+    let point = disk.data().parent().unwrap().to_owned();
+    let (near, far) = (point.join("chat.vang"), disk.folder.path().join("chat.vang"));
+    let admin = |args: &[&str], file: &Path, data: &Path| {
+        let mut command = vang();
+        command.arg("admin").args(args).arg(file).arg("--data").arg(data);
+        disk.inside(&command).output().unwrap()
+    };
+    // Some room, but not for a megabyte of messages again.
+    let leave_little = || {
+        let room = rustix::fs::statvfs(disk.filler().parent().unwrap()).unwrap();
+        let taken = room.f_bavail * room.f_frsize - (600 << 10);
+        std::fs::write(disk.filler(), vec![0; taken as usize]).unwrap();
+    };
+    leave_little();
+    let output = admin(&["backup"], &near, &disk.data());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains(&format!("cannot write {} after ", near.display())), "{said}");
+    assert!(said.contains("no space left on device") && said.contains("more room"), "{said}");
+    let left = || -> Vec<String> {
+        let files = std::fs::read_dir(disk.filler().parent().unwrap()).unwrap();
+        let mut names: Vec<_> =
+            files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left(), ["data", "filler"]);
+    // The server has gone on, or does now that what was written is gone.
+    talk.send_until_it_works(&mut raw);
+    disk.make_room();
+    assert_healed(&server, &mut talk);
+    leave_little();
+    // Elsewhere there is room for it; but not here for a second journal.
+    succeeded(&["backup"], admin(&["backup"], &far, &disk.data()));
+    let output = admin(&["restore"], &far, &point.join("again"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(
+        said.contains("cannot restore into ") && said.contains("no space left for the journal"),
+        "{said}"
+    );
+    assert_eq!(left(), ["data", "filler"]);
+    talk.send_until_it_works(&mut raw);
+    disk.make_room();
+    assert_healed(&server, &mut talk);
+    disk.check();
+}

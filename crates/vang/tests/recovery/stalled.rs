@@ -1,0 +1,125 @@
+//! Who connects and says next to nothing, and who follows and does not read: the others do not notice, and
+//! the server's memory does not grow with them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::common::{Follower, Place, Raw, follow, send};
+use crate::harness::{Server, folder};
+
+/// Connections that send one byte, and that send half a header.
+const SILENT: usize = 500;
+const HALF: usize = 100;
+
+/// Followers that do not read: half of them from the beginning, so that what they are given comes from
+/// memory; half of them when most is posted, so that theirs comes from the disk.
+const SLOW: usize = 200;
+
+/// What is posted meanwhile: 6 MiB in all, where a connection's buffers hold some hundred KiB.
+const MESSAGES: u64 = 3_000;
+const MESSAGE_BYTES: usize = 2_048;
+
+/// Requests that the honest client has under way.
+const WINDOW: u64 = 32;
+
+/// What the server's memory may grow by: 64 MiB. The tails of rooms may hold 0.5 MiB each, the queue 8, a
+/// batch 1; each slow follower at most the 64 KiB that it was given and has not taken, 13 MiB in all, or
+/// their share of a run of 1 MiB that all of them hold together.
+const GROWTH_KIB: u64 = 64 << 10;
+
+fn text(i: u64) -> String {
+    format!("{i:<width$}", width = MESSAGE_BYTES)
+}
+
+#[test]
+fn the_silent_and_the_slow_cost_others_nothing_and_lose_nothing() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    // Longer than the test: nobody is rid of them by waiting.
+    let limits = ["--limit", "first-byte=1h", "--limit", "header-time=1h"];
+    let server = Server::start_with(&data, "127.0.0.1:0", &limits);
+    let fresh = server.status_kib("VmRSS");
+
+    let stalled = |bytes: &[u8]| {
+        let mut raw = Raw::new(server.connect());
+        raw.write(bytes).unwrap();
+        raw
+    };
+    let whole = send("mallory", "1", "never said");
+    let half = &whole[..whole.len() / 2];
+    let mut silent: Vec<_> = (0..SILENT).map(|_| stalled(&whole[..1])).collect();
+    silent.extend((0..HALF).map(|_| stalled(half)));
+    let slow_one = |_| {
+        let mut raw = Raw::with_small_buffer(&server);
+        raw.write(&follow(&Place::Number(0))).unwrap();
+        assert_eq!(raw.read().unwrap().0["status"], "ok");
+        raw
+    };
+    let mut slow: Vec<_> = (0..SLOW / 2).map(slow_one).collect();
+    let before = server.status_kib("VmRSS");
+
+    let mut follower = Follower::start(&server.addr);
+    let mut honest = Raw::new(server.connect());
+    let began = Instant::now();
+    for i in 1..=MESSAGES + WINDOW {
+        if i <= MESSAGES {
+            honest.write(&send("ada", &format!("m{i}"), &text(i))).unwrap();
+        }
+        if let Some(answered) = i.checked_sub(WINDOW).filter(|&n| n > 0) {
+            let (reply, _) = honest.read().unwrap();
+            assert_eq!((&reply["status"], reply["n"].as_u64()), (&"ok".into(), Some(answered)), "{reply}");
+            // And it is followed at once, whoever does not read.
+            let told = follower.told();
+            assert_eq!((told.n, told.text), (answered, text(answered)));
+        }
+        if i == MESSAGES * 2 / 3 {
+            slow.extend((0..SLOW / 2).map(slow_one));
+        }
+    }
+    let posted = began.elapsed();
+    let after = server.status_kib("VmRSS");
+    let new = stalled(&whole);
+    assert_eq!({ new }.read().unwrap().0["status"], "ok", "a new client is served as well");
+
+    let began = Instant::now();
+    let (next, server_is) = (AtomicU64::new(0), &server);
+    let chunks = slow.chunks_mut(SLOW / 4);
+    std::thread::scope(|scope| {
+        for chunk in chunks {
+            let next = &next;
+            scope.spawn(move || {
+                for raw in chunk {
+                    read_all(raw);
+                    next.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(next.into_inner(), SLOW as u64);
+    let read = server_is.status_kib("VmRSS");
+    let peak = server.status_kib("VmHWM");
+    eprintln!(
+        "server's memory: {fresh} KiB fresh, {before} with {} stalled, {after} when {MESSAGES} were posted, \
+         {read} when all was read, {peak} at most; posting {:.1} s, reading {:.1} s",
+        SILENT + HALF + SLOW / 2,
+        posted.as_secs_f64(),
+        began.elapsed().as_secs_f64(),
+    );
+    assert!(before - fresh < 16 << 10, "700 connections took {} KiB", before - fresh);
+    assert!(peak - fresh < GROWTH_KIB, "it grew by {} KiB", peak - fresh);
+    drop(silent);
+}
+
+/// Everything, once and in order.
+fn read_all(raw: &mut Raw) {
+    let mut n = 0;
+    while n < MESSAGES {
+        let (header, content) = raw.read().unwrap();
+        if header["event"] != "message" {
+            continue;
+        }
+        n += 1;
+        assert_eq!(header["n"].as_u64(), Some(n));
+        assert!(content == text(n).as_bytes(), "message {n} has another content");
+    }
+}

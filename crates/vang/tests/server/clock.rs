@@ -1,0 +1,66 @@
+//! A clock that cannot be right: the server says so and still serves readers, until the operator says
+//! that it is right after all.
+
+use std::path::Path;
+use std::process::Command;
+
+use vang_chat::{Access, Command as Asked, NameKey, Node, Principal, Rules, Time};
+use vang_journal::{
+    Appended, Batch, DataFolder, Draft, Durability, Envelope, Journal, Origin, Payload, SqliteJournal,
+};
+
+use crate::common::{ask, fails};
+use crate::harness::{Server, folder};
+
+/// A journal whose newest entry is of 1970.
+fn write_old_journal(data: &Path) {
+    let folder = DataFolder::open(data).unwrap();
+    let mut journal = SqliteJournal::open(folder.journal_db(), Durability::default()).unwrap();
+    let name = vang_hub::NameMaker::new(journal.identity().key).make("general").unwrap().1;
+    let room = Asked::CreateRoom { name, access: Access::Public, by: Principal::Operator };
+    let other = Asked::AddAccount { name: NameKey([7; 16]) };
+    let drafts = [
+        (Asked::Open, Vec::new()),
+        (room, vang_journal::encode_name("general").to_vec()),
+        (other, vang_journal::encode_name("ada").to_vec()),
+    ];
+    let drafts = drafts.into_iter().enumerate().map(|(index, (command, bytes))| {
+        let payload = Payload { salt: [1; 16], bytes: bytes.into() };
+        let origin = Origin { node: Node(5), counter: index as u64 + 1 };
+        let digest = payload.digest();
+        let envelope = Envelope { rules: Rules(1), origin, time: Time(1_000), digest, command };
+        Draft { envelope: envelope.encode(), payload }
+    });
+    let batch = Batch { drafts: drafts.collect(), checkpoints: Vec::new() };
+    assert!(matches!(journal.append(&batch), Appended::Appended { .. }));
+}
+
+fn ready(server: &Server) -> String {
+    String::from_utf8(ask(&server.addr, b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+        .unwrap()
+}
+
+#[test]
+fn a_clock_far_ahead_of_the_journal_is_not_believed_until_the_operator_confirms_it() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    write_old_journal(&data);
+    let server = Server::start(&data);
+    assert!(server.ok(&["rooms"]).starts_with("general"), "readers are served");
+    let said = fails(server.client(&["send", "general", "hi", "--timeout", "1s"]), 1);
+    assert!(said.contains("clock") && said.contains("--confirm-time"), "{said}");
+    let answer = ready(&server);
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("clock"), "{answer}");
+    assert!(server.log().contains("nothing is ordered"), "{}", server.log());
+    assert!(server.stop().success());
+
+    let mut command: Command = crate::harness::vang();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--confirm-time", "--data"]).arg(&data);
+    let server = Server::spawn(command, &data);
+    assert_eq!(server.ok(&["send", "general", "hi"]), "general#1\n");
+    assert!(ready(&server).starts_with("HTTP/1.1 200"));
+    assert!(server.stop().success());
+    // From now on the journal is of today.
+    let server = Server::start(&data);
+    assert_eq!(server.ok(&["send", "general", "again"]), "general#2\n");
+}

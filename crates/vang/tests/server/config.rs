@@ -1,0 +1,191 @@
+//! Where settings come from, and what HUP does with them.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::{comes_true, dial, fails};
+use crate::harness::{PATIENCE, Server, exchange, folder, request, result_of, succeeded, vang};
+
+fn show(file: &Path, more: &[&str]) -> Command {
+    let mut command = vang();
+    command.args(["config", "show", "--config"]).arg(file).args(more);
+    command
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file_over_the_default() {
+    let dir = folder();
+    let file = dir.path().join("vang.toml");
+    fs::write(&file, "listen = [\"127.0.0.1:1\", \":2\"]\nbacklog = 7\nguests = 'everywhere'\n[limits]\nidle = '5m'\nline = 100\ncontent = '2MiB'\n").unwrap();
+    let mut command = show(&file, &["--limit", "idle=7m", "--lines", "everywhere", "--data", "/srv/chat"]);
+    command.env("VANG_LIMIT_LINE", "200").env("VANG_BACKLOG", "9").env("VANG_LINES", "local");
+    let said = succeeded(&["config", "show"], command.output().unwrap());
+    let origin = |key: &str| {
+        let line = said
+            .lines()
+            .find(|line| line.starts_with(&format!("{key} = ")))
+            .unwrap_or_else(|| panic!("{key}: {said}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let in_file = format!("# file {}", file.display());
+    assert_eq!(origin("listen"), format!("listen = [\"127.0.0.1:1\", \":2\"] {in_file}"));
+    assert_eq!(origin("guests"), format!("guests = \"everywhere\" {in_file}"));
+    assert_eq!(origin("content"), format!("content = \"2MiB\" {in_file}"));
+    assert_eq!(origin("backlog"), "backlog = \"9\" # environment VANG_BACKLOG");
+    assert_eq!(origin("line"), "line = \"200\" # environment VANG_LIMIT_LINE");
+    assert_eq!(origin("lines"), "lines = \"everywhere\" # flag");
+    assert_eq!(origin("idle"), "idle = \"7m\" # flag");
+    assert_eq!(origin("data"), "data = \"/srv/chat\" # flag");
+    assert_eq!(origin("stall"), "stall = \"10m\" # default");
+    assert_eq!(origin("metrics"), "metrics = \"local\" # default");
+    // What it prints is a file that says the same.
+    let again = dir.path().join("again.toml");
+    fs::write(&again, &said).unwrap();
+    let twice = succeeded(&["config", "show"], show(&again, &[]).output().unwrap());
+    let values = |said: &str| {
+        said.lines().map(|line| line.split(" # ").next().unwrap().trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&twice), values(&said));
+}
+
+#[test]
+fn a_mistake_in_the_file_says_where_it_is_and_what_is_possible() {
+    let dir = folder();
+    let file = dir.path().join("vang.toml");
+    let shown = file.display().to_string();
+    for (text, expected) in [
+        (
+            "listn = ['x']",
+            format!("vang: {shown}: there is no key 'listn' (did you mean 'listen'?); there are listen, "),
+        ),
+        (
+            "[limits]\ncontnet = 1",
+            format!("vang: {shown}: there is no key 'limits.contnet' (did you mean 'limits.content'?)"),
+        ),
+        ("backlog = 'many'", format!("vang: file {shown}: invalid value 'many' for '--backlog <N>': ")),
+        ("guests = 'nobody'", format!("vang: file {shown}: invalid value 'nobody' for '--guests <FROM>'")),
+        (
+            "listen = ['localhost']",
+            format!("vang: file {shown}: invalid value 'localhost' for '--listen <ADDR>': "),
+        ),
+        (
+            "[limits]\nidle = 'soon'",
+            format!("vang: file {shown}: limit 'idle' is soon; it must be 10ms to 365d"),
+        ),
+        ("backlog = [1, 2]", format!("vang: {shown}: 'backlog' has one value, not a list")),
+        ("backlog = 1.5", format!("vang: {shown}: 'backlog' is a float; ")),
+        ("backlog = ", format!("vang: {shown} is not TOML: ")),
+    ] {
+        fs::write(&file, text).unwrap();
+        let said = fails(show(&file, &[]), 2);
+        assert!(said.starts_with(&expected), "{text}\n{said}\n{expected}");
+    }
+    let said = fails(show(&dir.path().join("none.toml"), &[]), 2);
+    assert!(said.contains("cannot read") && said.contains("none.toml"), "{said}");
+}
+
+#[test]
+fn hup_takes_the_file_again_and_drops_nobody() {
+    let dir = folder();
+    let (data, file) = (dir.path().join("data"), dir.path().join("vang.toml"));
+    let door = |n: u32| dir.path().join(format!("door{n}"));
+    let listen = |n: u32, more: &str| {
+        fs::write(&file, format!("listen = ['127.0.0.1:0', 'unix:{}']\n{more}", door(n).display())).unwrap();
+    };
+    listen(1, "");
+    let mut command = vang();
+    command.args(["serve", "--config"]).arg(&file).arg("--data").arg(&data);
+    let mut server = Server::spawn(command, &data);
+    server.listening();
+    let say = |stream: &mut (dyn crate::common::Wire + '_), text: &str| {
+        let mut stream = stream;
+        exchange(&mut stream, &request("send", &[("room", "\"general\""), ("as", "\"ada\"")], text)).0
+    };
+    let mut old = dial(&format!("unix:{}", door(1).display()));
+    assert_eq!(say(&mut *old, "one")["status"], "ok");
+
+    listen(2, "log = 'debug'\n[limits]\ninline = 3\n");
+    server.signal("HUP");
+    comes_true("it listens at the new place", || {
+        door(2).exists() && server.log().contains("configuration read again")
+    });
+    let log = server.log();
+    assert!(log.contains("limits.inline") && log.contains("256KiB"), "{log}");
+    // Who was there stays, and what is new holds for what is asked from here on.
+    assert_eq!(say(&mut *old, "two")["status"], "ok");
+    assert_eq!(say(&mut *old, "three")["code"], "too-long");
+    let mut new = dial(&format!("unix:{}", door(2).display()));
+    assert_eq!(say(&mut *new, "new")["status"], "ok");
+    assert!(std::os::unix::net::UnixStream::connect(door(1)).is_err(), "the old door is closed");
+    // The one that stayed has its port still.
+    assert_eq!(exchange(&mut server.connect(), &request("ping", &[], "")).0["status"], "ok");
+
+    // A mistake changes nothing.
+    listen(3, "[limits]\ninline = 'much'\n");
+    server.signal("HUP");
+    comes_true("the mistake is told", || server.log().contains("limit 'inline' is much"));
+    assert!(!door(3).exists());
+    assert_eq!(say(&mut *new, "still")["code"], "too-long");
+    // Nor does a place where nobody can listen.
+    fs::write(&file, "listen = ['127.0.0.1:0', 'unix:/nonexistent/door']\n").unwrap();
+    server.signal("HUP");
+    comes_true("that is told as well", || server.log().contains("/nonexistent/door"));
+    assert_eq!(say(&mut *new, "still")["code"], "too-long");
+    assert_eq!(result_of(&exchange(&mut new, &request("ping", &[], "")).1), "pong");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut bytes = [0; 256];
+        let n = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..n].to_vec()).unwrap()
+    };
+    let mut command = vang();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).env("NOTIFY_SOCKET", &path);
+    let mut server = Server::spawn(command, &data);
+    assert_eq!(told(), "READY=1");
+    server.signal("HUP");
+    let reloading = told();
+    let us = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+    assert!(us.parse::<u64>().unwrap() > 0);
+    assert_eq!(told(), "READY=1");
+    server.signal("TERM");
+    assert_eq!(told(), "STOPPING=1");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn a_watchdog_is_told_again_and_again_and_sockets_that_are_not_taken_are_named() {
+    let dir = folder();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let data = dir.path().join("data");
+    let mut command = Command::new("sh");
+    let script = "LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_vang")]).arg(&data).env("NOTIFY_SOCKET", &path);
+    command.env("WATCHDOG_USEC", "100000").env("LISTEN_FDS", "2");
+    let server = Server::spawn(command, &data);
+    let mut alive = 0;
+    while alive < 3 {
+        let mut bytes = [0; 256];
+        let n = manager.recv(&mut bytes).unwrap();
+        alive += u32::from(&bytes[..n] == b"WATCHDOG=1");
+    }
+    assert!(
+        server.log().contains("LISTEN_FDS: sockets of the service manager are not taken"),
+        "{}",
+        server.log()
+    );
+    assert!(server.log().contains("count=2"), "{}", server.log());
+    assert!(server.stop().success());
+}

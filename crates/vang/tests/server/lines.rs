@@ -1,0 +1,234 @@
+//! People who type: with `nc`, with bash, and among other clients.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::Receiver;
+
+use serde_json::Value;
+
+use crate::common::{Witness, comes_true, dial, member_of_cellar, rest, serve, tool};
+use crate::harness::{PATIENCE, Server, Tail, exchange, folder, lines_of, request, wait};
+
+/// Somebody at a terminal.
+struct Person {
+    child: Child,
+    keys: Option<ChildStdin>,
+    screen: Receiver<String>,
+}
+
+impl Person {
+    fn at(mut command: Command) -> Person {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let screen = lines_of(child.stdout.take().unwrap());
+        Person { keys: child.stdin.take(), child, screen }
+    }
+
+    /// With `nc`, as the README says it.
+    fn nc(server: &Server) -> Person {
+        let mut nc = tool("nc", "netcat-openbsd");
+        let addr = server.socket_addr();
+        nc.args([addr.ip().to_string(), addr.port().to_string()]);
+        Person::at(nc)
+    }
+
+    /// With nothing but bash.
+    fn bash(server: &Server) -> Person {
+        let addr = server.socket_addr();
+        let script = format!(
+            "exec 3<>/dev/tcp/{}/{}; cat <&3 & while IFS= read -r line; do printf '%s\\n' \"$line\" >&3; done; kill %1",
+            addr.ip(),
+            addr.port()
+        );
+        let mut bash = tool("bash", "bash");
+        bash.args(["-c", &script]);
+        Person::at(bash)
+    }
+
+    fn types(&mut self, line: &str) {
+        self.keys.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn sees(&self, line: &str) {
+        assert_eq!(self.screen.recv_timeout(PATIENCE).expect(line), line);
+    }
+
+    /// Types a name and sees that it is taken.
+    fn comes_in(mut self, name: &str) -> Person {
+        self.types(name);
+        self.sees(&format!("-- you are guest:{name}; /help shows what can be typed"));
+        self.sees("-- you talk in #general");
+        self
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Types all of this, ends the input, and gives what was shown.
+fn typed(address: &str, lines: &[u8]) -> String {
+    let mut stream = dial(address);
+    stream.write_all(lines).unwrap();
+    stream.end_writing();
+    String::from_utf8(rest(&mut stream)).unwrap()
+}
+
+#[test]
+fn people_with_nc_and_bash_talk_with_each_other_and_with_every_other_client() {
+    let (_dir, server) = serve(&[]);
+    let mut tail = Tail::start(server.client(&["tail", "general", "--since", "0", "--json"]));
+    let mut ada = Person::nc(&server).comes_in("ada");
+    let mut bob = Person::bash(&server).comes_in("bob");
+    ada.types("xin chào 🐰");
+    bob.sees("guest:ada: xin chào 🐰");
+    bob.types("hi ada");
+    // Her own line is on her screen already.
+    ada.sees("guest:bob: hi ada");
+    server.ok(&["send", "general", "from the command line", "--as", "cy"]);
+    for person in [&ada, &bob] {
+        person.sees("guest:cy: from the command line");
+    }
+    let told = [("guest:ada", "xin chào 🐰"), ("guest:bob", "hi ada"), ("guest:cy", "from the command line")];
+    for (from, text) in told {
+        let event = tail.json();
+        assert_eq!((&event["from"], &event["text"]), (&from.into(), &text.into()));
+        assert_eq!(
+            (&event["content-type"], &event["content-encoding"]),
+            (&"text/plain".into(), &"utf-8".into())
+        );
+    }
+    ada.types("/who");
+    ada.sees("-- in #general now: guest:ada, guest:anon, guest:bob");
+    bob.types("/rooms");
+    bob.sees("-- #general (3 messages, you talk here)");
+    ada.types("/quit");
+    ada.sees("-- bye");
+    // nc itself waits for its own input's end.
+    ada.keys = None;
+    assert!(wait(&mut ada.child).success());
+    comes_true("she is not there any more", || {
+        bob.types("/who");
+        bob.screen.recv_timeout(PATIENCE).unwrap() == "-- in #general now: guest:anon, guest:bob"
+    });
+}
+
+#[test]
+fn an_account_talks_in_its_private_room_and_nobody_else_learns_of_it() {
+    let (_dir, server) = member_of_cellar(&["bob"]);
+    let mut ada = Person::nc(&server);
+    ada.types("ada");
+    ada.sees("-- you are ada; /help shows what can be typed");
+    ada.sees("-- you talk in #general");
+    ada.types("/join cellar");
+    ada.sees("-- you talk in #cellar");
+    ada.types("/rooms");
+    ada.sees("-- #general (0 messages, you read it)");
+    ada.sees("-- #cellar (0 messages, private, you talk here)");
+    ada.types("down here");
+    let mut eve = Person::nc(&server).comes_in("eve");
+    for (typed, seen) in [
+        ("/join cellar", "-- not joined: there is no room 'cellar'"),
+        ("/who cellar", "-- there is no room 'cellar'"),
+        ("/rooms", "-- #general (0 messages, you talk here)"),
+    ] {
+        eve.types(typed);
+        eve.sees(seen);
+    }
+    server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
+    ada.sees("-- bob joined #cellar");
+    ada.types("/who");
+    ada.sees("-- in #cellar now: ada");
+    ada.sees("-- members who are away: bob");
+    eve.types("hello up here");
+    ada.sees("#general guest:eve: hello up here");
+}
+
+#[test]
+fn a_script_may_end_its_input_and_is_let_go_when_everything_is_said() {
+    let dir = folder();
+    let unix = format!("unix:{}", dir.path().join("door").display());
+    let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--listen", &unix]);
+    let seen = typed(&server.addr, b"clock\nit is noon\nand a half");
+    let expected = "-- you are guest:clock; /help shows what can be typed\n-- you talk in #general\n";
+    assert_eq!(seen, expected);
+    assert_eq!(typed(&unix, b"clock\r\nit is one\r\n"), expected.replace('\n', "\r\n"));
+    let said = server.ok(&["tail", "general", "--since", "0", "--no-follow", "--json"]);
+    let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = said.iter().filter_map(|event| event["text"].as_str()).collect();
+    assert_eq!(texts, ["it is noon", "and a half", "it is one"]);
+}
+
+#[test]
+fn nothing_is_said_before_the_first_line_and_a_bad_name_is_explained() {
+    let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
+    // Silence, and a line that never ends: closed without a byte.
+    assert_eq!(rest(&mut server.connect()), b"");
+    let mut stream = server.connect();
+    stream.write_all(b"ad").unwrap();
+    assert_eq!(rest(&mut stream), b"");
+    let seen = typed(&server.addr, b"a b\n/who\nx\xff\nada\n");
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(
+        lines[0].starts_with("-- this is a name with ' ' at byte 1; ")
+            && lines[0].ends_with("; type another name")
+    );
+    assert_eq!(lines[1], "-- first type your name");
+    assert_eq!(lines[2], "-- not taken: the line is not UTF-8 from byte 1");
+    assert_eq!(lines[3], "-- you are guest:ada; /help shows what can be typed");
+}
+
+#[test]
+fn a_web_page_that_posts_to_the_port_says_nothing_among_the_lines() {
+    let (_dir, server) = serve(&[]);
+    let mut stream = server.connect();
+    let posted = b"ada\nhello\nPOST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nI was he\n";
+    stream.write_all(posted).unwrap();
+    let seen = String::from_utf8(rest(&mut stream)).unwrap();
+    assert!(!seen.contains("HTTP"), "{seen}");
+    // Whether what stood before it was still said depends on how it came; what stands behind it was not.
+    let said = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
+    assert!(!said.contains("I was he") && !said.contains("POST") && !said.contains("Host"), "{said}");
+    comes_true("the log says why", || server.log().contains("an HTTP request among typed lines"));
+    assert_eq!(exchange(&mut server.connect(), &request("ping", &[], "")).0["status"], "ok");
+}
+
+#[test]
+fn nobody_drives_the_terminal_of_somebody_who_uses_nc() {
+    let (_dir, server) = serve(&[]);
+    let ada = Person::nc(&server).comes_in("ada");
+    let evil = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}6n\nguest:bob: I quit\r\u{8}\u{202e}";
+    let send = request("send", &[("room", "\"general\""), ("as", "\"mallory\"")], evil);
+    assert_eq!(exchange(&mut server.connect(), &send).0["status"], "ok");
+    ada.sees("guest:mallory: \\u{1b}[2J\\u{1b}]0;title\\u{7}\\u{9b}6n");
+    ada.sees("    guest:bob: I quit\\u{d}\\u{8}\\u{202e}");
+}
+
+#[test]
+fn who_types_much_without_reading_costs_little_and_loses_nothing_that_was_taken() {
+    let (dir, server) = serve(&[]);
+    let mut witness = Witness::new(&server);
+    let mut stream: TcpStream = server.connect();
+    stream.write_all(b"ada\n").unwrap();
+    let before = server.status_kib("VmRSS");
+    // Every /help is answered by three lines; nobody reads them.
+    let mut helps = stream.try_clone().unwrap();
+    helps.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let typed = "/help\n".repeat(10_000);
+    let mut rounds = 0;
+    while rounds < 2_000 && helps.write_all(typed.as_bytes()).is_ok() {
+        rounds += 1;
+    }
+    assert!(rounds < 2_000, "the server read 120 MB of lines whose answers nobody takes");
+    let grown = server.status_kib("VmRSS").saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB");
+    witness.is_unharmed(&server);
+    let mut screen = vec![0; 100];
+    stream.read_exact(&mut screen).unwrap();
+    assert!(screen.starts_with(b"-- you are guest:ada;"));
+    drop((stream, helps, dir));
+}

@@ -1,0 +1,28 @@
+//! vang at its doors: everything that a stranger, a client or an operator does from outside, with the
+//! real binary on real sockets. A test's name is the rule; it waits for facts, never for time to pass.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod common; // sockets of any family, a witness that others are not disturbed, Python as the judge
+
+mod origin; // the guide's exchange, byte for byte
+mod abuse; // what is no request, and what must not come of it
+mod listen; // addresses, limits, the data folder
+mod who; // which account a connection speaks as, and which server a command means
+mod proxies; // nginx and HAProxy in front
+mod chat; // rooms by the commands, and what clients write themselves
+mod find; // full-text search: what people type finds what people said, and P9
+mod cursor; // what a session passes over, and what it is never told
+mod clock; // a clock that cannot be right
+mod http; // for those who look after the server
+mod web; // WebSocket, rooms and events by HTTP; strangers' pages
+mod status; // vang status, /readyz, /metrics
+mod lines; // people who type
+mod config; // where settings come from, and what HUP does with them
+
+mod tls; // the same doors inside TLS; what is refused without it; who the server is
+mod interop; // the examples, against us and among each other
+mod errors; // every error that a person meets: name, likely cause, advice, exit code
+mod fair; // one client does not hold up the others

@@ -1,0 +1,276 @@
+//! Who speaks: an account's name alone is enough where the data folder is, and nowhere else; and which server our own
+//! commands mean when nobody says which.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{ask, comes_true, fails, member_of_cellar};
+use crate::harness::hosts::Hosts;
+use crate::harness::socket::WebSocket;
+use crate::harness::{PATIENCE, Server, exchange, folder, program, request, succeeded, vang};
+
+/// A server with the account ada, and a Unix socket beside its folder's.
+fn with_ada(dir: &Path, more: &[&str]) -> (Server, String) {
+    let data = dir.join("data");
+    let unix = format!("unix:{}", dir.join("vang.sock").display());
+    let mut server = Server::start_with(&data, "127.0.0.1:0", &[&["--listen", &unix], more].concat());
+    assert_eq!(server.listening(), unix);
+    let mut add = vang();
+    add.args(["admin", "account", "add", "ada", "--data"]).arg(&data);
+    succeeded(&["account add"], add.output().unwrap());
+    (server, unix)
+}
+
+/// What `hello` is answered: the code, or the name.
+fn hello(stream: &mut (impl std::io::Read + Write), name: &str) -> String {
+    let said = exchange(stream, &request("hello", &[("as", &format!("{name:?}"))], "")).0;
+    word(&said)
+}
+
+fn word(header: &Value) -> String {
+    let value = if header["code"].is_null() { &header["name"] } else { &header["code"] };
+    value.as_str().unwrap().to_owned()
+}
+
+fn unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Whom each door but the data folder's takes these for: native over TCP and a Unix socket, WebSocket, HTTP, typed lines.
+fn by_every_door(server: &Server, dir: &Path, name: &str) -> Vec<String> {
+    let mut said = vec![hello(&mut server.connect(), name), hello(&mut unix(&dir.join("vang.sock")), name)];
+    let mut web = WebSocket::open(server.connect());
+    said.push(word(&web.exchange(&request("hello", &[("as", &format!("{name:?}"))], "")).0));
+    let get = format!("GET /rooms?as={name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let answer = String::from_utf8(ask(&server.addr, get.as_bytes())).unwrap();
+    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    said.push(match body["error"]["code"].as_str() {
+        Some(code) => code.to_owned(),
+        None => "admitted".to_owned(),
+    });
+    let typed = String::from_utf8(ask(&server.addr, format!("{name}\n/quit\n").as_bytes())).unwrap();
+    said.push(typed.lines().next().unwrap().to_owned());
+    said
+}
+
+#[test]
+fn an_accounts_name_alone_is_enough_on_the_folders_own_socket_and_nowhere_else() {
+    let dir = folder();
+    let (server, place) = with_ada(dir.path(), &[]);
+    let doors = by_every_door(&server, dir.path(), "ada");
+    assert_eq!(doors[..4], ["sign-in-needed"; 4]);
+    assert!(doors[4].starts_with("-- this name is an account's; "), "{doors:?}");
+    // Whatever spelling. Who has no account is a guest, as always.
+    assert_eq!(hello(&mut server.connect(), "ＡＤＡ"), "sign-in-needed");
+    let guest = ["guest:bob", "guest:bob", "guest:bob", "admitted"];
+    assert_eq!(by_every_door(&server, dir.path(), "bob")[..4], guest);
+    // A name that was refused is not kept.
+    let mut stream = server.connect();
+    assert_eq!(hello(&mut stream, "ada"), "sign-in-needed");
+    assert_eq!(hello(&mut stream, "eve"), "guest:eve");
+
+    let data = dir.path().join("data");
+    assert_eq!(hello(&mut unix(&data.join("admin.sock")), "ada"), "ada");
+    let operator = exchange(&mut unix(&data.join("admin.sock")), &request("hello", &[], "")).0;
+    assert_eq!(operator["name"], "server");
+    let mut create = vang();
+    create.args(["create", "lab", "--private", "--as", "ada", "--data"]).arg(&data);
+    assert_eq!(succeeded(&["create"], create.output().unwrap()), "lab\n");
+    for server in [server.addr.as_str(), &place] {
+        let mut send = vang();
+        send.args(["send", "lab", "hi", "--as", "ada", "--server", server]);
+        let said = fails(send, 1);
+        assert!(said.contains("sign-in-needed: ") && said.contains("--data DIR"), "{said}");
+    }
+    assert!(server.log().contains("trust: folder: "), "{}", server.log());
+}
+
+#[test]
+fn trust_local_takes_an_accounts_name_from_this_machine_and_says_so() {
+    let dir = folder();
+    let (server, _) = with_ada(dir.path(), &["--trust", "local"]);
+    let doors = by_every_door(&server, dir.path(), "ada");
+    assert_eq!(doors[..4], ["ada", "ada", "ada", "admitted"]);
+    assert_eq!(doors[4], "-- you are ada; /help shows what can be typed");
+    assert!(server.log().contains("trust: local: every program on this machine"), "{}", server.log());
+}
+
+#[test]
+fn trust_local_is_refused_together_with_a_place_that_other_machines_reach() {
+    let dir = folder();
+    for listen in [":0", "0.0.0.0:0", "[::]:0"] {
+        let mut serve = vang();
+        serve.args(["serve", "--trust", "local", "--listen", "127.0.0.1:0", "--listen", listen, "--data"]);
+        serve.arg(dir.path().join(format!("data{}", listen.len())));
+        let said = fails(serve, 2);
+        assert!(
+            said.contains("--trust local lets every program on this machine speak as any account"),
+            "{said}"
+        );
+    }
+    // By a configuration that is read again, both ways round; then everything stays as it was.
+    let (data, file) = (dir.path().join("data"), dir.path().join("vang.toml"));
+    for (first, then) in [
+        ("trust = 'local'\n", "trust = 'local'\nlisten = ['127.0.0.1:0', ':0']\n"),
+        ("listen = ['127.0.0.1:0', ':0']\n", "trust = 'local'\nlisten = ['127.0.0.1:0', ':0']\n"),
+    ] {
+        let first = if first.contains("listen") {
+            first.to_owned()
+        } else {
+            format!("{first}listen = ['127.0.0.1:0']\n")
+        };
+        fs::write(&file, first).unwrap();
+        let mut serve = vang();
+        serve.args(["serve", "--config"]).arg(&file).arg("--data").arg(&data);
+        let server = Server::spawn(serve, &data);
+        fs::write(&file, then).unwrap();
+        let before = server.log().len();
+        server.signal("HUP");
+        comes_true("it says why not", || {
+            let log = server.log();
+            log[before..].contains("--trust local lets every program")
+                && log[before..].contains("the configuration stays as it was")
+        });
+        assert_eq!(hello(&mut server.connect(), "bob"), "guest:bob");
+        assert!(server.stop().success());
+    }
+}
+
+/// A command on a host of its own, where the usual port is free; `home` has the default data folder.
+fn alone(hosts: &Hosts, home: &Path, args: &[&str]) -> Command {
+    let mut command = hosts.vang(0, args);
+    command.env("HOME", home).env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env("USER", "ada");
+    command
+}
+
+#[test]
+fn a_command_finds_its_server_in_the_documented_order_and_refuses_to_guess_between_two() {
+    let hosts = Hosts::in_a_row(1);
+    let dir = folder();
+    let home = dir.path().join("home");
+    let usual = home.join(".local/share/vang");
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    fs::create_dir_all(usual.parent().unwrap()).unwrap();
+    let started = |data: &Path, listen: &str| {
+        let mut serve = alone(&hosts, &home, &["serve", "--listen", listen, "--data"]);
+        serve.arg(data);
+        Server::spawn(serve, data)
+    };
+    let run = |args: &[&str], variables: &[(&str, &Path)]| {
+        let mut command = alone(&hosts, &home, args);
+        for (key, value) in variables {
+            command.env(key, value);
+        }
+        command
+    };
+    let rooms = |more: &[&str], variables: &[(&str, &Path)]| {
+        let listed = run(&[&["rooms", "--as", "bob"], more].concat(), variables).output().unwrap();
+        let listed = succeeded(more, listed);
+        listed.lines().last().unwrap().split(' ').next().unwrap().to_owned()
+    };
+    // Each server has a room that tells it from the others.
+    let marked = |data: &Path, listen: &str, room: &str| {
+        let server = started(data, listen);
+        let add = ["admin", "account", "add", "ada"];
+        succeeded(&add, run(&add, &[("VANG_DATA", data)]).output().unwrap());
+        succeeded(&["create"], run(&["create", room], &[("VANG_DATA", data)]).output().unwrap());
+        server
+    };
+    let at_port = marked(&one, "127.0.0.1:65432", "by-port");
+    let second = marked(&two, "127.0.0.1:7002", "second");
+    assert_eq!(rooms(&[], &[]), "by-port", "without a default folder: the usual port");
+    let (url, other) = (Path::new("127.0.0.1:7002"), one.to_str().unwrap());
+    assert_eq!(rooms(&[], &[("VANG_DATA", &two)]), "second");
+    assert_eq!(rooms(&[], &[("VANG_DATA", &one), ("VANG_SERVER", url)]), "second");
+    assert_eq!(rooms(&["--data", other], &[("VANG_SERVER", url)]), "by-port");
+    assert_eq!(rooms(&["--server", "127.0.0.1:7002", "--data", other], &[]), "second");
+    assert_eq!(rooms(&[], &[("VANG_DATA", Path::new("")), ("VANG_SERVER", Path::new(""))]), "by-port");
+
+    let folders = marked(&usual, "127.0.0.1:7001", "by-folder");
+    let said = fails(run(&["rooms"], &[]), 1);
+    assert!(said.starts_with("vang: there are two servers: unix:"), "{said}");
+    for part in [usual.to_str().unwrap(), "127.0.0.1:65432", "--server URL or --data DIR"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // What was said is not asked about.
+    assert_eq!(rooms(&[], &[("VANG_DATA", &two)]), "second");
+    assert!(at_port.stop().success());
+    assert_eq!(rooms(&[], &[]), "by-folder", "nobody else answers");
+    // Its own server at the usual port is no other, and what is left of one that was killed is nobody.
+    assert!(folders.stop().success());
+    let folders = started(&usual, "127.0.0.1:65432");
+    assert_eq!(rooms(&[], &[]), "by-folder");
+    folders.kill();
+    let _at_port = started(&one, "127.0.0.1:65432");
+    assert!(usual.join("admin.sock").exists());
+    assert_eq!(rooms(&[], &[]), "by-port");
+    drop(second);
+}
+
+#[test]
+fn whether_an_account_exists_is_not_told_to_who_may_bring_nobody_into_a_room() {
+    let (_dir, server) = member_of_cellar(&["bob"]);
+    server.ok(&["create", "garden", "--as", "ada"]);
+    let refused = |who: &str, room: &str, other: &str| {
+        fails(server.client(&["join", room, "--who", other, "--as", who]), 1)
+    };
+    for (who, room, code) in [
+        ("eve", "garden", "account-needed"),
+        ("bob", "garden", "not-member"),
+        ("bob", "cellar", "no-room"),
+        ("eve", "cellar", "no-room"),
+    ] {
+        let there = refused(who, room, "ada");
+        assert!(there.starts_with(&format!("vang: refused: {code}: ")), "{there}");
+        assert_eq!(refused(who, room, "nobody"), there, "{who} {room}");
+    }
+    // Who may bring somebody learns that there is nobody to bring; and everybody may come by themselves.
+    assert!(refused("ada", "garden", "nobody").contains("no-account"));
+    assert_eq!(server.ok(&["join", "garden", "--who", "bob", "--as", "bob"]), "garden\n");
+}
+
+#[test]
+fn what_settings_name_is_a_file_and_a_pipe_in_its_place_stops_nobody() {
+    let dir = folder();
+    let (data, file) = (dir.path().join("data"), dir.path().join("vang.toml"));
+    let mut make = program("mkfifo");
+    let pipe = dir.path().join("pipe");
+    assert!(make.arg(&pipe).status().unwrap().success());
+    let pipe_named = pipe.to_str().unwrap();
+    for flags in [
+        vec!["--config", pipe_named],
+        vec!["--tls-cert", pipe_named, "--tls-key", pipe_named],
+        vec!["--config", "/dev/zero"],
+    ] {
+        let mut serve = vang();
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).args(&flags).arg("--data").arg(&data);
+        let output = serve.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("it is a pipe, a socket or a device"), "{said}");
+    }
+    fs::write(&file, "listen = ['127.0.0.1:0']\n").unwrap();
+    let mut serve = vang();
+    serve.args(["serve", "--config"]).arg(&file).arg("--data").arg(&data);
+    let server = Server::spawn(serve, &data);
+    let with_tls = format!("tls-cert = {pipe_named:?}\ntls-key = {pipe_named:?}\n");
+    for replace in [&(|| fs::write(&file, &with_tls).unwrap()) as &dyn Fn(), &|| {
+        fs::remove_file(&file).unwrap();
+        fs::rename(&pipe, &file).unwrap();
+    }] {
+        replace();
+        let before = server.log().len();
+        server.signal("HUP");
+        comes_true("it says why not", || {
+            server.log()[before..].contains("it is a pipe, a socket or a device")
+        });
+        assert_eq!(hello(&mut server.connect(), "bob"), "guest:bob");
+    }
+    assert!(server.stop().success());
+}
