@@ -267,6 +267,11 @@ function forget(model) {
 }
 
 function live(model, message, effects) {
+  if (message.header.text("event") === "epoch") {
+    // Another process of the server orders as well from here on: by this we are known when we come back.
+    if (model.place !== null) model.place.epoch = message.header.text("epoch");
+    return;
+  }
   if (message.header.text("event") === "closing") {
     model.trouble = { code: "closing", detail: message.header.text("why") };
     return;

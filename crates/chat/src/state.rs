@@ -306,9 +306,14 @@ impl State {
         self.known.of(reader)
     }
 
-    /// The process that orders now: the last one that opened the journal.
+    /// The last process that opened the journal.
     pub fn epoch(&self) -> Option<Node> {
         self.openings.last_key_value().map(|(_, &node)| node)
+    }
+
+    /// Has this process opened the journal, as far as is remembered? Others may have opened it since.
+    pub fn has_opened(&self, node: Node) -> bool {
+        self.opened_by.contains_key(&node)
     }
 
     /// Every process that opened the journal, in order, as far as they are remembered.

@@ -109,6 +109,8 @@ struct Session {
     peer_ended: bool,
     speaking: Option<Speaking>,
     cursor: Option<Cursor>,
+    /// The opening that it was told last: in the reply to `follow`, or by the event `epoch`.
+    opening: Option<Node>,
     /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
     placing: Option<Vec<(Asker, Vec<RoomId>)>>,
     woken: bool,
@@ -328,6 +330,7 @@ impl Hub {
             peer_ended: false,
             speaking: None,
             cursor: None,
+            opening: None,
             placing: None,
             woken: false,
             is_finding: false,
@@ -374,6 +377,12 @@ impl Hub {
         self.sessions.get(id.slot as usize).filter(|session| session.generation == id.generation)
     }
 
+    /// Sessions of which this is true.
+    fn session_ids(&self, is_meant: impl Fn(&Session) -> bool) -> impl Iterator<Item = SessionId> {
+        let meant = self.sessions.iter().filter(move |(_, session)| is_meant(session));
+        meant.map(|(slot, session)| SessionId { slot: slot as u32, generation: session.generation })
+    }
+
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
     }
@@ -418,9 +427,10 @@ impl Hub {
             && self.checkpoints.is_empty()
     }
 
-    /// Has this process opened the journal? Before that nothing of clients is ordered before it.
+    /// Has this process opened the journal? Before that nothing of clients is ordered. It stays open when another process
+    /// opens the journal as well.
     pub fn is_open(&self) -> bool {
-        self.state.epoch() == Some(self.order.node())
+        self.state.has_opened(self.order.node())
     }
 
     /// A last word to the tables, so that the next start replays nothing.

@@ -10,7 +10,9 @@ mod session; // the server's side of a connection, as a machine
 mod follower; // the client's side of following: resume, rewind, reconnect
 
 pub use code::{Code, ErrorReply, Value};
-pub use event::{Event, EventHead, Speaker, write_closing, write_hole, write_message, write_room_event};
+pub use event::{
+    Event, EventHead, Speaker, write_closing, write_epoch, write_hole, write_message, write_room_event,
+};
 pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;
 pub use reply::{

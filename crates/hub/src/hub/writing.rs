@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Command, Event, RoomId, Seq, Time};
-use vang_journal::{Appended, Envelope, JournalError, Payload, decode_name};
+use vang_journal::{Appended, Entry, Envelope, JournalError, Payload, decode_name};
 use vang_proto::vang::{Code, ErrorReply, Value};
 
 use crate::admission::refused;
@@ -174,25 +174,43 @@ impl Hub {
                 return;
             }
         };
-        let mut growth = Growth::default();
-        for entry in entries {
-            if entry.seq != self.state.seq().next() {
-                continue;
-            }
-            // What cannot be decoded here was written by a newer program: nothing after it can be
-            // decided, so nothing after it is.
-            let Ok(envelope) = Envelope::decode(&entry.envelope) else { break };
-            let ours = self.order.take_own(envelope.origin);
-            let asker = ours.and_then(|ordered| ordered.asker);
-            self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
-        }
-        self.grow(growth);
+        self.take_entries(&entries);
         let lost = self.order.take_appended();
         let error = self.lost.take().unwrap_or_else(|| {
             ErrorReply::new(Code::Unavailable, "the journal did not take it; nothing was posted")
                 .with("retry-after", JOURNAL_RETRY_MS)
         });
         self.put_back(lost, &error);
+    }
+
+    /// Entries that stand in the journal after the last one applied, in order: of this process, known by their origin, and
+    /// of any other alike. Call it where another process orders as well; entries that are applied already are skipped.
+    pub fn arrived(&mut self, entries: &[Entry]) {
+        self.apply_written();
+        if !self.is_halted() {
+            self.take_entries(entries);
+        }
+    }
+
+    fn take_entries(&mut self, entries: &[Entry]) {
+        let mut growth = Growth::default();
+        for entry in entries {
+            if entry.seq != self.state.seq().next() {
+                continue;
+            }
+            let envelope = match Envelope::decode(&entry.envelope) {
+                Ok(envelope) => envelope,
+                // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
+                Err(bad) => {
+                    self.halt(&format!("entry {} cannot be read ({bad}); a newer vang wrote it", entry.seq));
+                    break;
+                }
+            };
+            let ours = self.order.take_own(envelope.origin);
+            let asker = ours.and_then(|ordered| ordered.asker);
+            self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
+        }
+        self.grow(growth);
     }
 
     /// Decides an entry at its place; what comes of it is gathered in `growth`.
@@ -218,6 +236,7 @@ impl Hub {
             Ok(events) => {
                 for event in &events {
                     self.messages += u64::from(matches!(event, Event::MessageSent { .. }));
+                    growth.opened |= matches!(event, Event::Opened { .. });
                     self.take_note(growth, seq, event, envelope, payload);
                     if let Some(asker) = &asker {
                         self.answer(asker, seq, event, payload);
@@ -301,6 +320,9 @@ impl Hub {
                 }
             }
         }
+        if growth.opened {
+            self.wake_followers();
+        }
         let seq = self.state.seq();
         let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
         let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
@@ -318,6 +340,8 @@ impl Hub {
 struct Growth {
     rooms: Vec<RoomGrowth>,
     rows: Vec<Row>,
+    /// A process opened the journal.
+    opened: bool,
     /// The newest event, before this entry, of the room that the entry is about.
     before: Seq,
     /// Bytes that the events of its first room will have, about: nearly always all of them are there.

@@ -61,6 +61,15 @@ pub fn write_hole(out: &mut BytesMut, seq: u64, room: &str, (from, to): (u64, u6
     composer.finish(&[]);
 }
 
+/// An `epoch`: another process orders as well from here on. A client keeps it in place of the one that it had.
+pub fn write_epoch(epoch: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(200);
+    let mut composer = Composer::new(&mut out, "text/plain", "utf-8", 0);
+    composer.text("event", "epoch").text("epoch", epoch);
+    composer.finish(&[]);
+    out.freeze()
+}
+
 /// A `closing`: the server ends this connection.
 pub fn write_closing(why: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(160);

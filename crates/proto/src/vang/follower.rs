@@ -127,8 +127,14 @@ impl Follower {
         Advice::Send(self.opening(), NewStart::OtherJournal)
     }
 
-    /// An event came. `false`: it was seen before and is not to be shown.
+    /// An event came. `false`: it was seen before, or is for this machine, and is not to be shown.
     pub fn handle_event(&mut self, event: &Event) -> bool {
+        if event.kind == "epoch" {
+            if let (Some(new), Place::At { epoch, .. }) = (event.header.text("epoch"), &mut self.place) {
+                *epoch = Some(new.into_owned());
+            }
+            return false;
+        }
         let Some(new) = event.seq else { return true };
         if let Place::At { seq, .. } = &mut self.place {
             if new <= *seq {

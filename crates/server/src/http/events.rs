@@ -38,10 +38,15 @@ pub(crate) fn last_event(id: &str) -> Option<FollowFrom> {
     Some(FollowFrom::Position { journal, epoch, seq })
 }
 
+fn place(journal: &str, epoch: &str) -> String {
+    format!("@{journal}@{epoch}")
+}
+
 /// Events as they happen.
 pub(crate) struct Events {
     asking: HubSession,
     form: Form,
+    journal: String,
     /// `@JOURNAL@EPOCH`.
     place: String,
     /// What goes out first.
@@ -55,7 +60,8 @@ impl Events {
     /// After the reply to `follow`; `reset` is why the browser's place could not be found.
     pub(crate) fn new(asking: HubSession, form: Form, followed: &Reply, reset: Option<&str>) -> Events {
         let key = |key: &str| followed.header.text(key).unwrap_or_default().into_owned();
-        let place = format!("@{}@{}", key("journal"), key("epoch"));
+        let journal = key("journal");
+        let place = place(&journal, &key("epoch"));
         let mut first = String::new();
         if form == Form::EventStream {
             first.push_str("retry: 1000\n\n");
@@ -64,7 +70,7 @@ impl Events {
             }
         }
         let first = Some(first).filter(|first| !first.is_empty());
-        Events { asking, form, place, first, comment: Box::pin(sleep(COMMENT_AFTER)), turn: None }
+        Events { asking, form, journal, place, first, comment: Box::pin(sleep(COMMENT_AFTER)), turn: None }
     }
 
     fn write(&self, event: &Event) -> String {
@@ -103,6 +109,10 @@ impl Body for Events {
             let text = match self.first.take() {
                 Some(first) => first,
                 None => match self.asking.poll_next(cx) {
+                    Poll::Ready(Some(Incoming::Event(event))) if event.kind == "epoch" => {
+                        self.place = place(&self.journal, &event.header.text("epoch").unwrap_or_default());
+                        continue;
+                    }
                     Poll::Ready(Some(Incoming::Event(event))) => self.write(&event),
                     Poll::Ready(Some(Incoming::Reply(_))) => continue,
                     Poll::Ready(None) => return Poll::Ready(None),

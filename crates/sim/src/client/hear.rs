@@ -72,6 +72,11 @@ impl Client {
     }
 
     pub(super) fn take_event(&mut self, scene: &mut Scene, link: &mut Link, event: &Event) {
+        if event.kind == "epoch" {
+            let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
+            assert!(!following.follower.handle_event(event), "an epoch is for the machine");
+            return;
+        }
         let Some(told) = read(event) else {
             link.may_end = true;
             return;

@@ -368,6 +368,12 @@ fn listen(raw: &mut Raw, place: &mut Place, last: &mut u64, tell: &Sender<Heard>
                 Heard::Told(said)
             }
             (Some("closing"), _) => Heard::Closing,
+            (Some("epoch"), _) => {
+                if let Place::At { epoch, .. } = &mut *place {
+                    *epoch = text(&header["epoch"]);
+                }
+                continue;
+            }
             (Some(_), _) => Heard::Lost,
             (None, None) => {
                 let (journal, epoch) = (text(&header["journal"]), text(&header["epoch"]));
