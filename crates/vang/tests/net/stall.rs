@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::harness::hosts::Hosts;
-use crate::harness::{PATIENCE, Tail, folder, refusing, vang};
+use crate::harness::{PATIENCE, Tail, folder, program, refusing, vang};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 
@@ -315,7 +315,7 @@ fn more_than_it_holds_wait_in_the_accept_queue() {
 
 #[test]
 fn a_reader_without_room_for_another_says_so_and_goes_on() {
-    let mut command = Command::new("sh");
+    let mut command = program("sh");
     // Enough to begin with, and for a few connections; more connections than that, however few files it began with.
     command.args(["-c", "ulimit -n 24; exec \"$0\" net stall serve --json --listen 127.0.0.1:0"]);
     let mut server = Tail::start({

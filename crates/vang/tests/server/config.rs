@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{comes_true, dial, fails};
-use crate::harness::{PATIENCE, Server, exchange, folder, request, result_of, succeeded, vang};
+use crate::harness::{PATIENCE, Server, exchange, folder, program, request, result_of, succeeded, vang};
 
 fn show(file: &Path, more: &[&str]) -> Command {
     let mut command = vang();
@@ -170,7 +170,7 @@ fn a_watchdog_is_told_again_and_again_and_sockets_that_are_not_taken_are_named()
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let data = dir.path().join("data");
-    let mut command = Command::new("sh");
+    let mut command = program("sh");
     let script = "LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_vang")]).arg(&data).env("NOTIFY_SOCKET", &path);
     command.env("WATCHDOG_USEC", "100000").env("LISTEN_FDS", "2");

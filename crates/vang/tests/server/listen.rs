@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::common::{Witness, answer, as_nobody, ask, comes_true, dial, everybodys_vang, fails, rest, serve};
-use crate::harness::{Server, exchange, folder, guide, read_message, request, vang};
+use crate::harness::{Server, exchange, folder, guide, program, read_message, request, vang};
 
 fn ring() -> Vec<u8> {
     guide("{\"action\": \"search\", \"value\": \"ring\"}")
@@ -322,7 +322,7 @@ fn a_full_server_tells_a_health_check_so_in_http() {
 fn only_its_owner_may_look_into_the_data_folder() {
     let dir = folder();
     // Whatever the umask would give everybody.
-    let mut command = Command::new("sh");
+    let mut command = program("sh");
     let data = dir.path().join("deep/er/data");
     let script = "umask 000; exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_vang")]).arg(&data);
