@@ -109,8 +109,8 @@ struct Session {
     peer_ended: bool,
     speaking: Option<Speaking>,
     cursor: Option<Cursor>,
-    /// The opening that it was told last: in the reply to `follow`, or by the event `epoch`.
-    opening: Option<Node>,
+    /// Another process has opened the journal since the session was sent an epoch.
+    epoch_due: bool,
     /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
     placing: Option<Vec<(Asker, Vec<RoomId>)>>,
     woken: bool,
@@ -330,7 +330,7 @@ impl Hub {
             peer_ended: false,
             speaking: None,
             cursor: None,
-            opening: None,
+            epoch_due: false,
             placing: None,
             woken: false,
             is_finding: false,

@@ -168,17 +168,17 @@ fn admit(stream: Stream, from: PeerAddr, audience: Audience, shared: &Rc<Shared>
     let refused = if audience == Audience::Operator {
         // Whoever looks after a full server must get in.
         None
-    } else if counts.all >= shared.connections_max.get() && !shared.opening.end_oldest() {
-        Some(too_many("this server", shared.connections_max.get() as u64))
     } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
         Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
-    } else if !shared.house.pump.may_admit(counts.all) && !shared.opening.end_oldest() {
-        let detail = "this server's memory for clients is used up (limit memory); try again";
-        Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
     } else if let Some(ip) = counted
         && !shared.house.pump.quotas.admits(steady_now(), ip)
     {
         let detail = "your address opens connections too fast (limit connections-per-second); try again";
+        Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
+    } else if counts.all >= shared.connections_max.get() && !shared.opening.end_oldest() {
+        Some(too_many("this server", shared.connections_max.get() as u64))
+    } else if !shared.house.pump.may_admit(counts.all) && !shared.opening.end_oldest() {
+        let detail = "this server's memory for clients is used up (limit memory); try again";
         Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
     } else {
         None

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use vang_chat::{
-    Access, AccountId, Command, Event, NameKey, Node, Position, Principal, Refusal, RoomId, Seq,
-};
+use vang_chat::{Access, AccountId, Command, Event, NameKey, Position, Principal, Refusal, RoomId, Seq};
 use vang_journal::{SaidView, encode_name};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json, write_sent};
 
@@ -182,14 +180,6 @@ impl Hub {
             error.detail = format!("there is no account '{shown}'");
             error
         })
-    }
-
-    /// The process that opened the journal last; before this one's opening is written, this one.
-    pub(super) fn opening(&self) -> Node {
-        match self.state.epoch() {
-            Some(newest) if self.is_open() => newest,
-            _ => self.order.node(),
-        }
     }
 
     pub(super) fn epoch(&self) -> String {

@@ -17,7 +17,7 @@ use crate::encode::Encoder;
 use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX, EPOCH_PARTS_MAX, JOURNAL_RETRY_MS};
 use crate::order::Asker;
 
-use super::{Cold, Hub, Output, Reading, Session, SessionId};
+use super::{Cold, Hub, Output, Reading, SessionId};
 
 impl Hub {
     pub(super) fn follow(
@@ -133,13 +133,12 @@ impl Hub {
             return self.refuse(asker.clone(), &error);
         }
         let first = starts.iter().map(|&(_, seq, _)| seq).min().unwrap_or_default();
-        let opening = self.opening();
         let Some(session) =
             self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
         else {
             return;
         };
-        session.opening = Some(opening);
+        session.epoch_due = false;
         let cursor = session.cursor.get_or_insert_with(|| Cursor::at(first));
         let seq = cursor.seq;
         // A room that is followed already stays as it is, and of one that is named twice the first counts. One step
@@ -169,23 +168,16 @@ impl Hub {
         self.wake(id);
     }
 
-    /// Tells a session that another process has opened the journal, before anything that came after the opening. From
-    /// then on the client resumes with this epoch, and is told nothing twice.
-    fn tell_epoch(&mut self, id: SessionId, out: &mut Vec<Bytes>) {
-        let opening = self.opening();
-        let is_due = |session: &&mut Session| session.cursor.is_some() && session.opening != Some(opening);
-        if let Some(session) = self.session_mut(id).filter(is_due) {
-            session.opening = Some(opening);
-            out.push(write_epoch(&self.epoch()));
+    /// Another process has opened the journal: sends each follower the event `epoch`, before anything that came after the
+    /// opening. The client resumes with this epoch, and gets no event twice.
+    pub(super) fn announce_epoch(&mut self) {
+        let due: Vec<SessionId> = self.session_ids(|session| session.cursor.is_some()).collect();
+        for id in due {
+            if let Some(session) = self.session_mut(id) {
+                session.epoch_due = true;
+            }
+            self.wake(id);
         }
-    }
-
-    /// Another process has opened the journal: whoever follows is to be told.
-    pub(super) fn wake_followers(&mut self) {
-        let opening = self.opening();
-        let is_due = |session: &Session| session.cursor.is_some() && session.opening != Some(opening);
-        let due: Vec<SessionId> = self.session_ids(is_due).collect();
-        due.into_iter().for_each(|id| self.wake(id));
     }
 
     pub(super) fn wake(&mut self, id: SessionId) {
@@ -200,13 +192,16 @@ impl Hub {
     /// Gives a session what comes next for it. `true`: there may be more at once. Call it when the
     /// session was woken, and again whenever what it gave is written.
     pub fn pull(&mut self, id: SessionId, out: &mut Vec<Bytes>) -> bool {
-        self.tell_epoch(id, out);
+        if self.session(id).is_some_and(|session| session.epoch_due) {
+            out.push(write_epoch(&self.epoch()));
+        }
         let Some(session) =
             self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
         else {
             return false;
         };
         session.woken = false;
+        session.epoch_due = false;
         let Some(cursor) = &mut session.cursor else { return false };
         match std::mem::replace(&mut session.cold, Cold::No) {
             Cold::No => {}

@@ -236,7 +236,7 @@ impl Hub {
             Ok(events) => {
                 for event in &events {
                     self.messages += u64::from(matches!(event, Event::MessageSent { .. }));
-                    growth.opened |= matches!(event, Event::Opened { .. });
+                    growth.opened |= matches!(event, Event::Opened { node } if *node != self.order.node());
                     self.take_note(growth, seq, event, envelope, payload);
                     if let Some(asker) = &asker {
                         self.answer(asker, seq, event, payload);
@@ -321,7 +321,7 @@ impl Hub {
             }
         }
         if growth.opened {
-            self.wake_followers();
+            self.announce_epoch();
         }
         let seq = self.state.seq();
         let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
@@ -340,7 +340,7 @@ impl Hub {
 struct Growth {
     rooms: Vec<RoomGrowth>,
     rows: Vec<Row>,
-    /// A process opened the journal.
+    /// Another process opened the journal.
     opened: bool,
     /// The newest event, before this entry, of the room that the entry is about.
     before: Seq,

@@ -10,8 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use vang_hub::Peer;
-use vang_hub::Scope;
+use vang_hub::{Peer, Scope, SessionId};
 use vang_proto::kind::{self, Kind};
 use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX};
 use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, Step, Ticket};
@@ -26,7 +25,7 @@ use crate::http;
 use crate::net::listen::PeerAddr;
 use crate::net::socket::Socket;
 use crate::net::tls;
-use crate::pump::{About, Slot};
+use crate::pump::{About, Pump, Slot};
 use crate::shared::House;
 
 /// What one read takes at the most: 64 KiB, shared by all connections of the thread.
@@ -207,6 +206,18 @@ struct Talk {
     asked: Option<(Ticket, Request)>,
 }
 
+/// A session that the pump knows. Dropping it disconnects the session, also where its task is ended from outside.
+struct Attached {
+    pump: Rc<Pump>,
+    id: SessionId,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.pump.disconnect(self.id);
+    }
+}
+
 impl Talk {
     async fn run(mut self, mut first: Vec<u8>, kind: Kind, refused: Option<ErrorReply>) {
         let mut session = ServerSession::new(steady_now(), self.house.limits.borrow().session());
@@ -233,8 +244,9 @@ impl Talk {
         drop((first, refused));
         let pump = self.house.pump.clone();
         let slot = pump.connect(self.peer, self.about, self.own.clone(), session);
+        let attached = Attached { pump: pump.clone(), id: slot.id };
         let ended = self.turn(&slot).await;
-        pump.disconnect(slot.id);
+        drop(attached);
         let session = slot.session.borrow();
         let About { door, tls, from } = slot.about;
         let door = door.name();

@@ -3,12 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use crate::common::{Witness, ask, comes_true, python, rest, serve};
-use crate::harness::{Server, exchange, guide, read_message, request};
+use crate::harness::{Server, exchange, guide, read_message, request, vang};
 
 /// Clients that keep their sockets full; a thread of each takes what comes back.
 struct Flood {
@@ -268,7 +269,7 @@ fn a_typed_line_that_tls_cuts_off_is_not_posted() {
 
 #[test]
 fn connections_that_ask_nothing_make_room_for_those_that_do() {
-    let (_dir, server) = serve(&["--limit", "connections=20"]);
+    let (dir, server) = serve(&["--limit", "connections=20"]);
     let ping = request("ping", &[], "");
     let mut talks = TcpStream::connect(&server.addr).unwrap();
     assert_eq!(exchange(&mut talks, &ping).0["status"], "ok");
@@ -288,4 +289,14 @@ fn connections_that_ask_nothing_make_room_for_those_that_do() {
     }
     assert_eq!(exchange(&mut talks, &ping).0["status"], "ok", "who has asked keeps its place");
     assert_eq!(silent[0].read(&mut [0; 16]).unwrap_or(0), 0, "the oldest had to go");
+    // Their sessions went with them: who is gone holds nothing.
+    drop(silent);
+    comes_true("only who has asked is left", || sessions(&dir.path().join("data")) <= 2);
+}
+
+/// Open sessions, as the operator sees them; its own is one of them.
+fn sessions(data: &Path) -> u64 {
+    let told = vang().args(["status", "--json", "--data"]).arg(data).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    all["connections"]["open"].as_u64().unwrap()
 }
