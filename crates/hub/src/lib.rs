@@ -8,7 +8,7 @@
 //! ```
 
 mod hub; // all of it together: inputs in, outputs out
-mod admission; // who is this, may they ask; hashes, salts and names are made here, before the journal
+mod admission; // identity and permission to ask; hashes, salts and names, computed before the journal
 mod order; // what waits, what is being written, and what its senders are told
 mod queue; // what waits to be written, fair to all who wait
 mod clock; // the stamp, and clocks that jump

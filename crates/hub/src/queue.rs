@@ -11,7 +11,7 @@ use std::hash::Hash;
 
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 
-/// Places that an empty queue keeps: what is needed again and again is not made anew each time.
+/// Capacity that an empty queue keeps, so that it is not allocated again for each batch.
 const PLACES_KEPT: usize = 1_024;
 
 /// The part of the queue that is kept for those of whom nothing waits: one in four.

@@ -1,4 +1,4 @@
-//! Two processes that order one journal: whoever follows at one of them may go on at the other.
+//! Two processes that order one journal: a client of the first can resume at the second.
 
 #![allow(clippy::unwrap_used)] // a world that cannot be made ends the test
 

@@ -24,7 +24,7 @@ use crate::shared::House;
 /// A pause after an accept that failed: the process is out of files, and will be for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections beyond the limit that are told so at once; more are closed without a word.
+/// Refused connections that get an error reply at the same time; further ones are closed without a reply.
 const REFUSALS_MAX: usize = 128;
 
 /// A listener, and by which address it was asked for; the operator's by none.
