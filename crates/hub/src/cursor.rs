@@ -10,12 +10,12 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Principal, RoomId, Seq, State};
+use vang_chat::{Principal, Room, RoomId, Seq, State};
 use vang_proto::vang::write_hole;
 
 use crate::limits::PULL_BYTES_MAX;
 use crate::names::Book;
-use crate::tail::Tails;
+use crate::tail::{Run, Tails};
 
 /// A session's one position, and the rooms that it is a position in.
 #[derive(Debug)]
@@ -78,24 +78,21 @@ impl Cursor {
     pub(crate) fn pull(&mut self, sight: &Sight<'_>, out: &mut Vec<Bytes>) -> Pulled {
         let mut budget = PULL_BYTES_MAX;
         loop {
-            let (next, until) = match self.next_room(sight) {
+            match self.next_room(sight) {
                 Next::Nothing => {
                     self.seq = self.seq.max(sight.state.seq());
                     return Pulled::CaughtUp;
                 }
                 Next::Disk(rooms) => return Pulled::NeedsDisk(rooms),
-                Next::Room { index, until } => (index, until),
-            };
-            if budget == 0 {
-                return Pulled::More;
+                Next::Room(_) if budget == 0 => return Pulled::More,
+                Next::Room(next) => self.take(sight, &next, &mut budget, out),
             }
-            self.take(sight, next, until, &mut budget, out);
         }
     }
 
     /// The room whose next event comes first, and a position before which no other room has one.
-    fn next_room(&mut self, sight: &Sight<'_>) -> Next {
-        let (rooms, seq) = (&mut self.rooms, self.seq);
+    fn next_room<'a>(&mut self, sight: &Sight<'a>) -> Next<'a> {
+        let (rooms, seq, is_only) = (&mut self.rooms, self.seq, self.grown.len() == 1);
         loop {
             let Some(mut top) = self.grown.peek_mut() else { return Next::Nothing };
             let Reverse((earliest, index)) = *top;
@@ -104,24 +101,25 @@ impl Cursor {
                 continue;
             };
             let at = seq.max(followed.from);
-            if sight.state.room(followed.room).is_none_or(|room| room.seq <= at) {
+            let Some(room) = sight.state.room(followed.room).filter(|room| room.seq > at) else {
                 followed.is_grown = false;
                 PeekMut::pop(top);
                 continue;
-            }
+            };
             let tail = sight.tails.get(followed.room).filter(|tail| tail.before <= at);
             let event = tail.and_then(|tail| {
-                let (run, mark) = tail.after(at)?;
-                Some(tail.runs[run].marks[mark].0)
+                let (run, first) = tail.after(at)?;
+                let run = &tail.runs[run];
+                Some((run, first, run.marks[first].0))
             });
             match event {
-                Some(event) if event > earliest => *top = Reverse((event, index)),
-                Some(_) => {
+                Some((.., event)) if event > earliest && !is_only => *top = Reverse((event, index)),
+                Some((run, first, _)) => {
                     drop(top);
                     // The two below the top are the only ones that can come next.
                     let others = self.grown.as_slice().iter().skip(1).take(2);
-                    let until = others.map(|Reverse((seq, _))| *seq).min();
-                    return Next::Room { index, until: until.unwrap_or(Seq(u64::MAX)) };
+                    let until = others.map(|Reverse((seq, _))| *seq).min().unwrap_or(Seq(u64::MAX));
+                    return Next::Room(NextRun { index, room, run, first, until });
                 }
                 None => {
                     drop(top);
@@ -133,21 +131,17 @@ impl Cursor {
         }
     }
 
-    /// Takes events of one room's next run, before `until`.
-    fn take(&mut self, sight: &Sight<'_>, index: u32, until: Seq, budget: &mut usize, out: &mut Vec<Bytes>) {
-        let followed = &self.rooms[index as usize];
-        let at = self.seq.max(followed.from);
-        let Some(tail) = sight.tails.get(followed.room) else { return };
-        let Some((run, first)) = tail.after(at) else { return };
-        let run = &tail.runs[run];
+    /// Takes events of one room's next run.
+    fn take(&mut self, sight: &Sight<'_>, next: &NextRun<'_>, budget: &mut usize, out: &mut Vec<Bytes>) {
+        let &NextRun { index, room, run, first, until } = next;
         let start = run.start_of(first);
         let fits = run.marks.partition_point(|&(seq, end)| seq < until && end as usize <= start + *budget);
         let end = fits.max(first + 1);
         *budget = budget.saturating_sub(run.start_of(end) - start);
-        let all_visible = sight.state.room(followed.room).is_some_and(|room| room.sees_all(sight.reader));
-        if all_visible {
+        if room.sees_all(sight.reader) {
             out.push(run.bytes.slice(start..run.start_of(end)));
         } else {
+            let followed = &self.rooms[index as usize];
             for mark in first..end {
                 let bytes = || run.bytes.slice(run.start_of(mark)..run.start_of(mark + 1));
                 if let Some(bytes) = visible(sight, followed, run.marks[mark].0, bytes) {
@@ -165,10 +159,19 @@ impl Cursor {
     }
 }
 
-enum Next {
+enum Next<'a> {
     Nothing,
     Disk(Vec<(RoomId, Seq)>),
-    Room { index: u32, until: Seq },
+    Room(NextRun<'a>),
+}
+
+/// Events of a followed room in memory: those of `run` from the index `first` on, before `until`.
+struct NextRun<'a> {
+    index: u32,
+    room: &'a Room,
+    run: &'a Run,
+    first: usize,
+    until: Seq,
 }
 
 /// The event at `seq` for this reader: itself, the hole that its own join ended, or nothing.

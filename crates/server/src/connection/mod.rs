@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use vang_hub::{Peer, Scope, SessionId};
+use vang_proto::Millis;
 use vang_proto::kind::{self, Kind};
 use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX};
 use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, Step, Ticket};
@@ -265,39 +266,41 @@ impl Talk {
         let mut pulled = Vec::new();
         let mut turn = self.house.turns.begin_first();
         loop {
-            slot.session.borrow_mut().handle_time(steady_now());
-            self.wire.ping(&slot.session.borrow(), steady_now());
+            // One look at the clock for the whole turn, which is over in a millisecond.
+            let now = steady_now();
+            slot.session.borrow_mut().handle_time(now);
+            self.wire.ping(&slot.session.borrow(), now);
             let (mut blocked, mut may_read) = (false, true);
             // `true`: the time of this turn is over before the work is.
             let is_cut = loop {
-                may_read = may_read && self.read(slot, &mut turn)?;
+                may_read = may_read && self.read(slot, now, &mut turn)?;
                 if self.wire.is_over() {
                     slot.session.borrow_mut().hang_up();
                     self.wire.give_up();
                 }
-                let asked = self.ask(slot, &mut turn);
+                let asked = self.ask(slot, now, &mut turn);
                 if slot.session.borrow().takes_events() {
                     self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();
                     for bytes in pulled.drain(..) {
-                        session.push_event(steady_now(), bytes);
+                        session.push_event(now, bytes);
                     }
                 }
                 let mut session = slot.session.borrow_mut();
-                match session.step(steady_now()) {
+                match session.step(now) {
                     Step::Wait => {}
                     Step::ShutDown => self.wire.finish(&session),
                     Step::Close => {
                         self.wire.finish(&session);
                         // What there is no room for now is not waited for.
-                        return self.wire.write(&mut session, steady_now()).map(|_| ());
+                        return self.wire.write(&mut session, now).map(|_| ());
                     }
                 }
                 turn.note_unit();
                 if self.wire.has_output(&session) {
                     // Something was asked, and here is the answer.
                     self.wire.socket.credit().note_asked();
-                    blocked = !self.wire.write(&mut session, steady_now())?;
+                    blocked = !self.wire.write(&mut session, now)?;
                     if blocked {
                         break asked && turn.is_over();
                     }
@@ -323,7 +326,7 @@ impl Talk {
                 self.house.pump.schedule_deadline(slot, deadline);
             }
             if self.waits_for_memory {
-                self.house.pump.schedule_deadline(slot, steady_now() + MEMORY_PAUSE_MS);
+                self.house.pump.schedule_deadline(slot, now + MEMORY_PAUSE_MS);
             }
             if let Some(at) = self.wire.ping_at().filter(|_| !blocked) {
                 self.house.pump.schedule_deadline(slot, at);
@@ -334,7 +337,7 @@ impl Talk {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
                 self.house.pump.note_half_closed(slot.id);
-                self.house.pump.schedule_deadline(slot, steady_now() + GONE_CHECK_MS);
+                self.house.pump.schedule_deadline(slot, now + GONE_CHECK_MS);
             }
             let has_waited = self.wait(slot, blocked).await?;
             // A peer that always has a little more ready extends no turn.
@@ -348,7 +351,7 @@ impl Talk {
     }
 
     /// Reads what is there, once. `true`: there may be more.
-    fn read(&mut self, slot: &Slot, turn: &mut Turn) -> io::Result<bool> {
+    fn read(&mut self, slot: &Slot, now: Millis, turn: &mut Turn) -> io::Result<bool> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut session = slot.session.borrow_mut();
             self.waits_for_memory = false;
@@ -364,12 +367,12 @@ impl Talk {
             let scratch = &mut scratch[..room];
             match self.wire.socket.try_read(scratch) {
                 Ok(0) => {
-                    self.wire.hand_in_end(&mut session, steady_now());
+                    self.wire.hand_in_end(&mut session, now);
                     Ok(false)
                 }
                 Ok(n) => {
                     turn.note_read(n);
-                    self.wire.hand_in(&mut scratch[..n], &mut session, steady_now());
+                    self.wire.hand_in(&mut scratch[..n], &mut session, now);
                     Ok(n == scratch.len())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -379,11 +382,11 @@ impl Talk {
     }
 
     /// Hands the session's requests to the hub, while the turn lasts. `true`: there was one.
-    fn ask(&mut self, slot: &Slot, turn: &mut Turn) -> bool {
+    fn ask(&mut self, slot: &Slot, now: Millis, turn: &mut Turn) -> bool {
         let mut any = false;
         while !turn.is_over() {
             let mut session = slot.session.borrow_mut();
-            let request = self.asked.take().or_else(|| session.poll_request(steady_now()));
+            let request = self.asked.take().or_else(|| session.poll_request(now));
             let has_more = session.wants_poll();
             drop(session);
             turn.note_unit();

@@ -21,6 +21,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
+
 /// How long the turns of all who are active take together, about, µs: 20 ms.
 const ROUND_US: u64 = 20_000;
 
@@ -161,7 +163,10 @@ impl Credit {
         }
         self.was_long.set(is_long);
         let saved_max = CREDIT_US.max(2 * allowance);
-        let left = (self.left_us.get() + self.grown(began, active) + allowance).min(saved_max);
+        let left = self.left_us.get() + allowance;
+        // Who has saved so much needs no division: nearly everybody, nearly always.
+        let left =
+            if left < saved_max { (left + self.grown(began, active)).min(saved_max) } else { saved_max };
         self.left_us.set((left - used).max(DEBT_US));
         self.counted.set(now);
         used as u64
@@ -231,6 +236,8 @@ pub(crate) struct Turns {
     were_active: Cell<u64>,
     period: Cell<u64>,
     period_began: Cell<Option<Instant>>,
+    /// What one turn may cost while so many are active, µs; 0: nobody was yet.
+    turn_us: Cell<u64>,
 }
 
 impl Turns {
@@ -296,6 +303,7 @@ impl Turns {
         }
         if credit.period.replace(self.period.get()) != self.period.get() {
             self.active.set(self.active.get() + 1);
+            self.turn_us.set((ROUND_US / self.active()).clamp(TURN_US_MIN, TURN_US_MAX));
         }
     }
 
@@ -306,7 +314,10 @@ impl Turns {
 
     /// What one turn may cost, µs.
     fn turn_us(&self) -> u64 {
-        (ROUND_US / self.active()).clamp(TURN_US_MIN, TURN_US_MAX)
+        match self.turn_us.get() {
+            0 => TURN_US_MAX,
+            us => us,
+        }
     }
 
     /// May something be done now that costs so much, µs? `false`: the connection gives its turn up, and asks again in the
@@ -384,50 +395,54 @@ impl Turns {
     }
 }
 
-/// Turns a connection's future fairly. See the module's head.
-pub(crate) struct Fair<F> {
-    turns: Rc<Turns>,
-    credit: Rc<Credit>,
-    ticket: Option<Ticket>,
-    /// It was polled: until then it has registered for nothing that could wake it.
-    has_begun: bool,
-    future: Pin<Box<F>>,
+pin_project! {
+    /// Turns a connection's future fairly. See the module's head.
+    pub(crate) struct Fair<F> {
+        turns: Rc<Turns>,
+        credit: Rc<Credit>,
+        ticket: Option<Ticket>,
+        // It was polled: until then it has registered for nothing that could wake it.
+        has_begun: bool,
+        #[pin]
+        future: F,
+    }
 }
 
 impl<F: Future<Output = ()>> Fair<F> {
     pub(crate) fn new(turns: Rc<Turns>, credit: Rc<Credit>, future: F) -> Fair<F> {
-        Fair { turns, credit, ticket: None, has_begun: false, future: Box::pin(future) }
+        Fair { turns, credit, ticket: None, has_begun: false, future }
     }
 }
 
 impl<F: Future<Output = ()>> Future for Fair<F> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let (turns, credit) = (&**this.turns, &**this.credit);
         let began = Instant::now();
-        let is_busy = match self.ticket {
-            Some(ticket) if !self.turns.is_called(ticket) => return Poll::Pending,
+        let is_busy = match *this.ticket {
+            Some(ticket) if !turns.is_called(ticket) => return Poll::Pending,
             Some(_) => {
-                self.ticket = None;
+                *this.ticket = None;
                 true
             }
-            None if self.has_begun && self.credit.is_spent(began, self.turns.active()) => {
-                self.ticket = Some(self.turns.enter(self.credit.is_new.get(), cx.waker().clone()));
+            None if *this.has_begun && credit.is_spent(began, turns.active()) => {
+                *this.ticket = Some(turns.enter(credit.is_new.get(), cx.waker().clone()));
                 return Poll::Pending;
             }
             None => false,
         };
-        self.has_begun = true;
-        self.turns.polled.set(Some(began));
-        self.turns.is_called.set(is_busy && !self.credit.is_new.get());
-        self.credit.is_deferred.set(false);
-        let outcome = self.future.as_mut().poll(cx);
-        let turns = &self.turns;
+        *this.has_begun = true;
+        turns.polled.set(Some(began));
+        turns.is_called.set(is_busy && !credit.is_new.get());
+        credit.is_deferred.set(false);
+        let outcome = this.future.poll(cx);
         let ended = Instant::now();
-        let has_read = self.credit.read.get() > 0;
-        let used = self.credit.charge(began, ended, turns.turn_us(), turns.active());
+        let has_read = credit.read.get() > 0;
+        let used = credit.charge(began, ended, turns.turn_us(), turns.active());
         if has_read || used >= ACTIVE_US {
-            turns.count(&self.credit, began);
+            turns.count(credit, began);
         }
         if is_busy {
             turns.note(ended.saturating_duration_since(began).as_micros() as u64);

@@ -100,10 +100,10 @@ impl Pump {
     pub(crate) fn note_held(&self, slot: &Slot) {
         let in_hub = self.hub.borrow().held_bytes(slot.id);
         let held = slot.session.borrow().held_bytes() + slot.text.borrow().len() + slot.beside.get() + in_hub;
-        self.set_held(slot, held);
-        if held == 0 {
+        if held == slot.held.get() && held <= STRANGER_BYTES + LITTLE_BYTES {
             return;
         }
+        self.set_held(slot, held);
         let beside = self.held_beside();
         if held > STRANGER_BYTES + LITTLE_BYTES && self.memory.is_scarce(beside) && self.is_stranger(slot.id)
         {
