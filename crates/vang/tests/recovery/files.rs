@@ -188,7 +188,8 @@ fn one_flipped_bit_is_a_hole_that_everybody_is_told_of() {
     assert!(server.stop().success());
     let journal = data.join("journal.db");
     let mut bytes = fs::read(&journal).unwrap();
-    let at = bytes.windows(2).position(|window| window == b"m7").unwrap();
+    let text = b"utf-8\x42m7";
+    let at = bytes.windows(text.len()).position(|window| window == text).unwrap() + text.len() - 2;
     bytes[at + 1] ^= 1;
     fs::write(&journal, &bytes).unwrap();
     let server = Server::start(&data);
