@@ -1,4 +1,5 @@
-// The page's edge: the machine in session.js between a socket, a clock, the browser's storage and the screen.
+// The page's I/O: connects the state machine in session.js with a socket, a clock, the browser's storage and
+// the screen.
 //
 //     person, socket, clock ──▶ update(model, input) ──▶ effects: connect, write, hang-up, say
 //                                      └──▶ draw(model)
@@ -32,7 +33,7 @@ let timer = null;
 function wake() {
   clearTimeout(timer);
   const due = deadline(model);
-  // Not longer than timers can count; waking too early does nothing.
+  // At most what timers can count; an early wake-up does nothing.
   if (due !== null) timer = setTimeout(() => input({ type: "tick" }), Math.min(Math.max(due - Date.now(), 0) + 1, 1e9));
 }
 
@@ -59,12 +60,12 @@ const person = {
   },
 };
 
-/** Not `crypto.randomUUID`, which browsers keep from pages that came over plain HTTP from another machine. */
+/** Not `crypto.randomUUID`, which browsers do not offer to pages from other machines over plain HTTP. */
 function freshId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// One painting for all that came in one turn: before the next frame where there are frames.
+// One repaint for all input of one turn: before the next frame if there are frames.
 let isDue = false;
 function drawSoon() {
   if (isDue) return;
@@ -78,7 +79,7 @@ function drawSoon() {
   if (document.hidden) setTimeout(paint, 100);
 }
 
-// While a wait is shown in seconds, they are counted down.
+// The page shows the remaining seconds of a wait.
 setInterval(() => model.link === "waiting" && drawSoon(), 1_000);
 addEventListener("online", () => input({ type: "nudge" }));
 document.addEventListener("visibilitychange", () => !document.hidden && input({ type: "nudge" }));

@@ -1,9 +1,9 @@
-// Messages as docs/PROTOCOL.md frames them: bytes in any pieces go in, whole messages come out.
+// Messages of docs/PROTOCOL.md: bytes in any pieces in, whole messages out.
 //
 //     | header length: u16 big-endian | header: a JSON object in UTF-8 | content: `content-length` bytes |
 //
-// No socket and no clock. A header keeps every value as it came (a number its digits); bytes that are no
-// message end the stream: after one bad length there is no boundary left to trust.
+// No socket and no clock. A header keeps every value's text (a number its digits). Malformed bytes end the
+// stream: after one bad length no message boundary can be trusted.
 
 const HEADER_BYTES_MAX = 65_535; // what two length bytes can say
 const CONTENT_BYTES_MAX = 1 << 20; // a server's default
@@ -17,7 +17,7 @@ export class Malformed extends Error {}
 export class Header {
   #raws;
 
-  /** From its bytes; what is wrong with them is thrown. */
+  /** Parses a header's bytes; throws `Malformed`. */
   constructor(bytes) {
     const json = utf8(bytes);
     try {
@@ -29,7 +29,7 @@ export class Header {
       throw new Malformed(`header must be a JSON object, not ${excerpt(json.trim())}`);
     }
     this.#raws = members(json);
-    // In the guide's order, so that the same one of several missing keys is named.
+    // In the tutorial's order, so that all implementations name the same missing key.
     for (const key of ["byteorder", "content-length", "content-type", "content-encoding"]) {
       if (!this.#raws.has(key)) throw new Malformed(`missing required header '${key}'`);
     }
@@ -44,12 +44,12 @@ export class Header {
     }
   }
 
-  /** A key's value as JSON text, as it came; of a key that stands twice, the last. */
+  /** A key's value as JSON text; the last one of a repeated key. */
   raw(key) {
     return this.#raws.get(key) ?? null;
   }
 
-  /** A key's value, if it is a string; null for anything else, and for escapes that are no character. */
+  /** A key's value if it is a string; null for anything else, and for escapes that are not characters. */
   text(key) {
     const raw = this.raw(key);
     if (!raw?.startsWith('"')) return null;
@@ -57,7 +57,7 @@ export class Header {
     return /\p{Surrogate}/u.test(text) ? null : text;
   }
 
-  /** A key's value, if it is an integer from 0 that a JavaScript number can hold. */
+  /** A key's value if it is an integer from 0 that a JavaScript number can hold; otherwise null. */
   number(key) {
     const raw = this.raw(key);
     return /^\d+$/.test(raw ?? "") && Number.isSafeInteger(Number(raw)) ? Number(raw) : null;
@@ -78,7 +78,7 @@ export class Header {
 export class Decoder {
   #limit;
   #buffer = new Uint8Array(0);
-  #from = 0; // what came and was not yet taken lies between these two
+  #from = 0; // unread bytes are between these two
   #to = 0;
   #header = null;
   #refused = null;
@@ -87,12 +87,12 @@ export class Decoder {
     this.#limit = BigInt(limit);
   }
 
-  /** Takes bytes as they came; after a refusal it drops them. */
+  /** Adds received bytes; drops them after a refusal. */
   feed(bytes) {
     if (this.#refused) return;
     const held = this.#to - this.#from;
     if (this.#to + bytes.length > this.#buffer.length) {
-      // Twice what is needed, so that a long content in small pieces is not copied for each of them.
+      // Twice the needed size, so that a long content in small pieces is not copied for each of them.
       const room = held + bytes.length > this.#buffer.length / 2 ? 2 * (held + bytes.length) : this.#buffer.length;
       const larger = new Uint8Array(room);
       larger.set(this.#buffer.subarray(this.#from, this.#to));
@@ -102,7 +102,7 @@ export class Decoder {
     this.#to += bytes.length;
   }
 
-  /** The next whole message; null while bytes are missing. What was refused once stays refused. */
+  /** The next whole message; null while bytes are missing. After a refusal it always throws. */
   poll() {
     if (this.#refused) throw this.#refused;
     try {
@@ -148,14 +148,14 @@ export class Decoder {
     return this.#buffer.slice(this.#from - count, this.#from);
   }
 
-  /** Which part is being waited for: nothing (between two messages), header or content. */
+  /** The incomplete part: nothing (between two messages), header or content. */
   get awaits() {
     if (this.#header) return "content";
     return this.#from < this.#to ? "header" : "nothing";
   }
 }
 
-/** A message's bytes: these keys behind the four that every header has, this content. */
+/** A message's bytes: the four required keys, then `keys`, and the content. */
 export function encode(keys, content = new Uint8Array(0), type = "text/plain", encoding = "utf-8") {
   const four = {
     byteorder: "little",
@@ -182,7 +182,7 @@ function utf8(bytes) {
   }
 }
 
-/** Where the first character begins that is none: there the replacement did not stand in the bytes. */
+/** The first byte of invalid UTF-8: there the decoder's replacement differs from the bytes. */
 function firstFault(bytes) {
   let at = 0;
   for (const character of new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes)) {
@@ -193,13 +193,13 @@ function firstFault(bytes) {
   return at;
 }
 
-/** At most 40 characters of what was found. */
+/** At most 40 characters of a text. */
 function excerpt(found) {
   const characters = [...found.slice(0, 100)];
   return characters.length > 40 ? `${characters.slice(0, 40).join("")}...` : found;
 }
 
-/** The values of a JSON object's keys as they stand in its text, which is known to be JSON. */
+/** The texts of the values in a JSON object, which is known to be valid. */
 function members(json) {
   const token = /\s*("(?:[^"\\]+|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+)/y;
   const next = () => token.exec(json)[1];

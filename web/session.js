@@ -1,58 +1,58 @@
-// One person's stay in one room, as a state machine: what came in goes into `update`, what to do comes out.
-// No socket, no clock, no randomness, no DOM: they come with the input (`now` in ms, `random` from 0 to 1).
+// One person in one room, as a state machine: `update` takes input and returns effects. No socket, no clock, no
+// randomness, no DOM: they come with the input (`now` in ms, `random` from 0 to 1).
 //
-//     enter ──▶ connect ──▶ opened: hello, follow, what waits to be sent ──▶ live ──▶ closed ──▶ wait ──▶ connect …
+//     enter ──▶ connect ──▶ opened: hello, follow, unsent messages ──▶ live ──▶ closed ──▶ wait ──▶ connect …
 //
-// Nothing is lost: after a cut it follows again from the `seq` it stood at, and sends again what was not
-// acknowledged, with the same id. Nothing is doubled: an event at or before that `seq` is dropped, and the server
-// posts an id once. Own messages go out one at a time, so they stand in the order in which they were written.
+// Nothing is lost: after a lost connection it follows again from its last `seq`, and repeats unacknowledged
+// messages with the same id. Nothing is doubled: it drops events at or before that `seq`, and the server posts
+// an id once. Own messages are sent one at a time, to keep their order.
 
 import { Decoder, encode } from "./proto.js";
 import { textOf } from "./text.js";
 
-const CONTENT_BYTES_MAX = 64 << 20; // it is our own server: a limit against nonsense only
-const PAGE = 100; // messages asked for at once
-const ITEMS_KEPT = 1_000; // of those on the screen, when the newest are being read
-const ITEMS_MAX = 20_000; // when older ones are being read
+const CONTENT_BYTES_MAX = 64 << 20; // only against garbage: the server is our own
+const PAGE = 100; // messages per request
+const ITEMS_KEPT = 1_000; // on the screen while the newest are read
+const ITEMS_MAX = 20_000; // while older ones are read
 const GREETING_MS = 15_000; // from connecting to following
-const SILENCE_MS = 25_000; // then it asks whether the server is still there
-const PONG_MS = 20_000; // and waits so long for the answer
+const SILENCE_MS = 25_000; // then it sends a ping
+const PONG_MS = 20_000; // to wait for the reply
 const GIVE_UP_MS = 3_600_000; // after that the outcome of a send is unknown
 const BACKOFF_MS = 250;
 const BACKOFF_MS_MAX = 15_000;
-const SETTLED_MS = 5_000; // so long live, and the waits begin again with the shortest
+const SETTLED_MS = 5_000; // a connection that lives this long resets the backoff
 
-/** Worth asking again, later. */
+/** Codes that can be retried later; `Code::is_retryable` in the server. */
 const RETRYABLE = ["busy", "disk-full", "unavailable", "unknown", "clock-ahead", "view-behind", "stopping", "too-many"];
 
-/** A stay that has not begun; `unsent` are messages left over from an earlier life of this page. */
+/** The initial state; `unsent` are messages from before a reload. */
 export function begin(room, unsent = []) {
   return {
     room,
     name: null, // as chosen
-    known: null, // as the server calls us
+    known: null, // our name from the server
     link: "out", // out | connecting | greeting | live | waiting
-    until: null, // of what the link's state is, at the latest
+    until: null, // the deadline of the link's state
     failures: 0,
-    since: 0, // when we were let in
-    trouble: null, // { code, detail }: why we are out or waiting, in the server's words
+    since: 0, // when the link became live
+    trouble: null, // { code, detail }: why the link is out or waiting, from the server
     decoder: null,
-    place: null, // { journal, epoch, seq }: where we stand
-    items: [], // what happened, in order: messages, holes, joined, left, room-created
-    notice: null, // set-back | other-journal: what a person should know about the items
-    past: { low: null, asked: null, got: [] }, // n of the oldest item; the page under way
+    place: null, // { journal, epoch, seq }: the resume position
+    items: [], // in order: messages, holes, joined, left, room-created
+    notice: null, // set-back | other-journal: a note about the items
+    past: { low: null, asked: null, got: [] }, // n of the oldest item; the requested page
     pending: unsent.map((own) => (own.state === "failed" ? own : { ...own, state: "waiting", trouble: null })),
-    flying: null, // id of the one that is on its way
+    sending: null, // id of the message without a reply yet
     notBefore: 0, // no send before this time
-    heard: 0, // when bytes last came
+    heard: 0, // when the last bytes came
     pinged: false,
-    atEnd: true, // the newest are being read
+    atEnd: true, // the newest are visible
     unread: 0,
     mark: null, // seq of the first unread
   };
 }
 
-/** Takes one input into the model; gives back what to do: connect, write, hang-up, say (to a listener). */
+/** Applies one input to the model; returns effects: connect, write, hang-up, say (to a screen reader). */
 export function update(model, input, now, random = 0) {
   const effects = [];
   const act = {
@@ -65,7 +65,7 @@ export function update(model, input, now, random = 0) {
     nudge: () => nudge(model, effects, now),
     post: () => post(model, input, now),
     again: () => again(model, input.id, now),
-    discard: () => (model.pending = model.pending.filter((own) => own.id !== input.id || own.id === model.flying)),
+    discard: () => (model.pending = model.pending.filter((own) => own.id !== input.id || own.id === model.sending)),
     older: () => older(model, effects),
     scrolled: () => scrolled(model, input.atEnd),
     dismiss: () => (model.notice = null),
@@ -75,12 +75,12 @@ export function update(model, input, now, random = 0) {
   return effects;
 }
 
-/** When `update` wants a tick, at the latest; null: never. */
+/** The time of the next tick; null: none. */
 export function deadline(model) {
   const times = [model.until];
   if (model.link === "live") {
     times.push(model.heard + (model.pinged ? SILENCE_MS + PONG_MS : SILENCE_MS));
-    if (model.flying === null && model.notBefore && model.pending.some(isWaiting)) times.push(model.notBefore);
+    if (model.sending === null && model.notBefore && model.pending.some(isWaiting)) times.push(model.notBefore);
   }
   times.push(...model.pending.filter((own) => isWaiting(own) && own.tried).map((own) => own.tried + GIVE_UP_MS));
   const due = times.filter((time) => time !== null);
@@ -98,16 +98,16 @@ function enter(model, name, effects, now) {
   connect(model, effects, now);
 }
 
-/** Not while something of this name waits to be sent: under another name its id would post it twice. */
+/** Not while a message is unsent: under another name its id would post it twice. */
 function leave(model, effects) {
   if (model.pending.some(isWaiting)) return;
   if (model.link !== "out") effects.push({ type: "hang-up" });
   forget(model);
-  Object.assign(model, { link: "out", until: null, name: null, known: null, trouble: null, notice: null, flying: null, pending: [] });
+  Object.assign(model, { link: "out", until: null, name: null, known: null, trouble: null, notice: null, sending: null, pending: [] });
 }
 
 function connect(model, effects, now) {
-  Object.assign(model, { link: "connecting", until: now + GREETING_MS, decoder: new Decoder(CONTENT_BYTES_MAX), flying: null });
+  Object.assign(model, { link: "connecting", until: now + GREETING_MS, decoder: new Decoder(CONTENT_BYTES_MAX), sending: null });
   model.past.asked = null;
   model.past.got = [];
   effects.push({ type: "connect" });
@@ -131,27 +131,27 @@ function write(effects, keys, content) {
 
 function closed(model, effects, now, random) {
   if (model.link === "out" || model.link === "waiting") return;
-  // One that lets us in and ends at once is a failure more.
+  // A connection that is accepted and closed at once counts as a failure.
   if (model.link === "live" && now - model.since >= SETTLED_MS) model.failures = 0;
   const full = Math.min(BACKOFF_MS * 2 ** Math.min(model.failures, 6), BACKOFF_MS_MAX);
   model.failures += 1;
-  // Jitter down to half of it, so that all pages of a restarted server do not come in one instant.
-  Object.assign(model, { link: "waiting", until: now + full / 2 + (random * full) / 2, decoder: null, flying: null });
+  // Jitter down to half, so that not all pages of a restarted server connect at the same time.
+  Object.assign(model, { link: "waiting", until: now + full / 2 + (random * full) / 2, decoder: null, sending: null });
 }
 
-/** The server says no for good, or the person leaves. */
+/** The server refuses finally, or the person leaves. */
 function refuse(model, trouble, effects) {
-  Object.assign(model, { link: "out", until: null, trouble, decoder: null, flying: null });
+  Object.assign(model, { link: "out", until: null, trouble, decoder: null, sending: null });
   effects.push({ type: "hang-up" });
 }
 
-/** Ends this connection; another follows. */
+/** Closes this connection; another follows. */
 function hangUp(model, effects, now, random) {
   effects.push({ type: "hang-up" });
   closed(model, effects, now, random);
 }
 
-/** The network changed, or somebody looks at the page again. */
+/** The network changed, or the page is visible again. */
 function nudge(model, effects, now) {
   if (model.link === "waiting") connect(model, effects, now);
   else if (model.link === "live" && !model.pinged) ping(model, effects, now - SILENCE_MS);
@@ -166,7 +166,7 @@ function tick(model, effects, now, random) {
   for (const own of model.pending) {
     if (isWaiting(own) && own.tried && now >= own.tried + GIVE_UP_MS) {
       Object.assign(own, { state: "failed", trouble: { code: "unknown", detail: null } });
-      if (model.flying === own.id) model.flying = null;
+      if (model.sending === own.id) model.sending = null;
     }
   }
   if (model.link === "waiting" && now >= model.until) connect(model, effects, now);
@@ -191,19 +191,20 @@ function bytes(model, pieces, effects, now, random) {
   }
 }
 
-/** What a reply is about stands in its `re`, which is the id for a send. */
+/** A reply's `re` names its request; for a send it is the id. */
 function reply(model, { header, content }, effects, now, random) {
   const re = header.text("re");
   const isOk = header.text("status") === "ok";
   const trouble = isOk ? null : { code: header.text("code"), detail: header.text("detail") };
   const wait = header.number("retry-after");
-  if (re !== null && re === model.flying) sent(model, header, trouble, wait, now);
+  if (re !== null && re === model.sending) sent(model, header, trouble, wait, now);
   else if (re === "hello" || re === "follow") greeted(model, re, header, trouble, effects, now, random);
   else if (re === "end" || re === "page") turned(model, re, header, content, trouble, wait, effects, now);
   else if (re === null && trouble) {
-    // It is about the connection, which ends. If it is about what is being sent, another try would end the next.
+    // An error about the connection, which closes. If it is about the message being sent, a retry would close
+    // the next connection, too.
     model.trouble = trouble;
-    const own = model.pending.find((own) => own.id === model.flying);
+    const own = model.pending.find((own) => own.id === model.sending);
     if (own && (header.text("part") === "content" || header.text("part") === "header")) fail(model, own, trouble);
   }
 }
@@ -234,16 +235,17 @@ function followed(model, header, effects) {
   const [journal, epoch, seq] = [header.text("journal"), header.text("epoch"), header.number("seq")];
   model.place = { journal, ...(epoch === null ? {} : { epoch }), seq };
   Object.assign(model, { link: "live", until: null, since: model.heard, trouble: null });
-  // What was said before: the newest page first. Asked after `follow`, so that nothing falls between the two.
+  // Earlier messages, the newest page first. Requested after `follow`, so that no message falls between the
+  // two.
   if (model.past.low === null) askEnd(model, effects);
 }
 
-/** Is there a position in common? A journal that was restored from a backup of ours says so by its `seq`. */
+/** Is there a common position? A journal restored from a backup of the known one sends it as `seq`. */
 function isSetBack(code, header) {
   return code === "seq-ahead" || (code === "journal-changed" && header.text("journal") !== null && header.number("seq") !== null);
 }
 
-/** An older copy of the journal was put back, or restored from a backup: what came after `seq` is told again as it is now. */
+/** An older copy of the journal was put back, or restored from a backup: events after `seq` come again. */
 function setBack(model, journal, seq, epoch) {
   const kept = seq === null ? [] : model.items.filter((item) => item.seq <= seq);
   if (kept.some(isNumbered)) {
@@ -256,12 +258,12 @@ function setBack(model, journal, seq, epoch) {
   model.notice = "set-back";
 }
 
-/** What was acknowledged may be gone: with the same id it is posted if it is, and not doubled if it is not. */
+/** Acknowledged messages may be lost: with the same id they are posted if they are, and not doubled if not. */
 function sendAgain(model) {
   for (const own of model.pending) if (own.state === "posted") own.state = "waiting";
 }
 
-/** Begins again from what the room has now. */
+/** Starts again with the room's current content. */
 function forget(model) {
   Object.assign(model, { place: null, items: [], past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
 }
@@ -281,11 +283,11 @@ function live(model, message, effects) {
   model.place.seq = item.seq;
   if (item.room !== model.room) return;
   if (isNumbered(item)) {
-    // A page of history may have told it already.
+    // A page of history can contain it already.
     const last = model.items.findLast(isNumbered);
-    const told = last ? (last.to ?? last.n) : 0;
-    if ((item.to ?? item.n) <= told) return;
-    if (item.event === "hole") item.n = Math.max(item.n, told + 1);
+    const known = last ? (last.to ?? last.n) : 0;
+    if ((item.to ?? item.n) <= known) return;
+    if (item.event === "hole") item.n = Math.max(item.n, known + 1);
   }
   model.items.push(item);
   if (item.event === "message") {
@@ -299,7 +301,7 @@ function live(model, message, effects) {
   trim(model);
 }
 
-/** What is kept of an event; null for those that this page does not know. */
+/** The item of an event; null for unknown events. */
 function itemOf({ header, content }) {
   const event = header.text("event");
   const seq = header.number("seq");
@@ -325,8 +327,8 @@ function itemOf({ header, content }) {
 
 const isNumbered = (item) => item.event === "message" || item.event === "hole";
 
-// Older messages: `past.asked` is { since, upto }: the numbers since < n <= upto are under way. They join the items
-// only when all have come, so that a cut in the middle leaves no gap.
+// Older messages: `past.asked` is { since, upto }: numbers since < n <= upto are requested. They join the items
+// only when all have come, so that a lost connection leaves no gap.
 
 function askEnd(model, effects) {
   model.until = null;
@@ -352,7 +354,7 @@ function askFrom(model, since, effects) {
 function turned(model, re, header, content, trouble, wait, effects, now) {
   const { past } = model;
   if (trouble) {
-    past.asked = null; // older ones are asked for by the next reach for them, the newest page by the next tick
+    past.asked = null; // older ones are requested by the next scroll, the newest page by the next tick
     if (past.low === null) model.until = now + (wait ?? BACKOFF_MS_MAX);
     return;
   }
@@ -370,10 +372,10 @@ function turned(model, re, header, content, trouble, wait, effects, now) {
   }
   const last = header.number("last");
   if (last < past.asked.upto && header.number("count") > 0) {
-    askFrom(model, last, effects); // there was more than one answer holds
+    askFrom(model, last, effects); // more than one reply holds
     return;
   }
-  // What came live meanwhile stands in both.
+  // Messages that came live meanwhile are in both.
   const first = model.items.find(isNumbered)?.n ?? Infinity;
   model.items = [...past.got.filter((item) => item.n < first), ...model.items];
   past.low = past.asked.since + 1;
@@ -384,7 +386,7 @@ function turned(model, re, header, content, trouble, wait, effects, now) {
 
 function trim(model) {
   const max = model.atEnd ? 1.5 * ITEMS_KEPT : ITEMS_MAX;
-  // Never while a page of older ones is under way, which must join the oldest that is here.
+  // Not while a page of older ones is requested, which must join the oldest item.
   if (model.items.length <= max || model.past.asked || model.past.low === null) return;
   const kept = model.items.slice(-(model.atEnd ? ITEMS_KEPT : ITEMS_MAX / 2));
   const first = kept.find(isNumbered);
@@ -396,12 +398,12 @@ function trim(model) {
 function scrolled(model, atEnd) {
   model.atEnd = atEnd;
   if (atEnd) model.unread = 0;
-  // The mark stays until something new comes after the end was seen, so that an eye finds where it was.
+  // The mark stays until something new comes after the end was visible, so that the reader finds it.
   if (!atEnd && model.unread === 0) model.mark = null;
   trim(model);
 }
 
-// Own messages: waiting -> (acknowledged, its event seen) gone, or failed.
+// Own messages: waiting -> removed (acknowledged and its event received), or failed.
 
 const isWaiting = (own) => own.state === "waiting";
 
@@ -414,23 +416,23 @@ function again(model, id) {
   if (own) Object.assign(own, { state: "waiting", trouble: null, tried: null });
 }
 
-/** One at a time: the next goes when the outcome of the one before is known. */
+/** One at a time: the next is sent when the outcome of the previous one is known. */
 function sendNext(model, effects, now) {
-  if (model.link !== "live" || model.flying !== null || now < model.notBefore) return;
+  if (model.link !== "live" || model.sending !== null || now < model.notBefore) return;
   const own = model.pending.find(isWaiting);
   if (!own) return;
-  model.flying = own.id;
+  model.sending = own.id;
   own.tried ??= now;
   write(effects, { action: "send", room: model.room, id: own.id }, new TextEncoder().encode(own.text));
 }
 
 function sent(model, header, trouble, wait, now) {
-  const own = model.pending.find((own) => own.id === model.flying);
-  model.flying = null;
+  const own = model.pending.find((own) => own.id === model.sending);
+  model.sending = null;
   if (!own) return;
   if (trouble === null) {
     Object.assign(own, { state: "posted", trouble: null, n: header.number("n") });
-    // Its event may have been seen before a cut took the answer away.
+    // Its event may have come before the connection was lost.
     if (header.number("seq") <= model.place.seq) settle(model, own.n);
   } else if (RETRYABLE.includes(trouble.code)) {
     own.trouble = trouble;
@@ -442,10 +444,10 @@ function sent(model, header, trouble, wait, now) {
 
 function fail(model, own, trouble) {
   Object.assign(own, { state: "failed", trouble });
-  if (model.flying === own.id) model.flying = null;
+  if (model.sending === own.id) model.sending = null;
 }
 
-/** The message is among the items: it needs no line of its own any more. */
+/** The message is among the items: remove it from the pending ones. */
 function settle(model, n) {
   model.pending = model.pending.filter((own) => own.state !== "posted" || own.n !== n);
 }

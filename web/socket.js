@@ -1,6 +1,6 @@
-// The edge to the network: one WebSocket at a time, which carries whole native messages as binary messages.
+// The network: one WebSocket at a time, with whole native messages as binary messages.
 
-/** `heard({ type: opened | bytes | closed })`; nothing is heard of a connection that was hung up. */
+/** Calls `heard({ type: opened | bytes | closed })`, but not for a connection that was hung up. */
 export function socket(heard) {
   let current = null;
   return {
@@ -9,14 +9,14 @@ export function socket(heard) {
       url.protocol = url.protocol.replace("http", "ws");
       const mine = new WebSocket(url, "vang");
       mine.binaryType = "arraybuffer";
-      const tell = (input) => mine === current && heard(input);
-      mine.addEventListener("open", () => tell({ type: "opened" }));
-      mine.addEventListener("message", ({ data }) => tell({ type: "bytes", bytes: new Uint8Array(data) }));
-      mine.addEventListener("close", () => tell({ type: "closed" }));
+      const report = (input) => mine === current && heard(input);
+      mine.addEventListener("open", () => report({ type: "opened" }));
+      mine.addEventListener("message", ({ data }) => report({ type: "bytes", bytes: new Uint8Array(data) }));
+      mine.addEventListener("close", () => report({ type: "closed" }));
       current = mine;
     },
     write(bytes) {
-      if (current?.readyState === WebSocket.OPEN) current.send(bytes); // else `closed` is about to be heard
+      if (current?.readyState === WebSocket.OPEN) current.send(bytes); // otherwise `closed` comes soon
     },
     hangUp() {
       const mine = current;

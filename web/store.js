@@ -1,5 +1,5 @@
-// What outlives a reload: name and language in this browser, unsent messages in this tab. A browser that keeps
-// nothing (storage switched off) is no reason not to work.
+// What survives a reload: name and language in this browser, unsent messages in this tab. Without storage the
+// page works, too.
 
 const kept = (storage, key) => {
   try {
@@ -14,7 +14,7 @@ const keep = (storage, key, value) => {
     if (value === null) globalThis[storage].removeItem(`vang.${key}`);
     else globalThis[storage].setItem(`vang.${key}`, value);
   } catch {
-    // Full or forbidden: then it does not outlive the reload.
+    // Full or forbidden: then it does not survive the reload.
   }
 };
 
@@ -26,7 +26,7 @@ export const store = {
     return language === "en" || language === "vi" ? language : null;
   },
   keepLanguage: (language) => keep("localStorage", "language", language),
-  /** Sent again under their ids, so that none of them is posted twice. */
+  /** Sent again with the same ids, so that none of them is posted twice. */
   unsent() {
     try {
       return JSON.parse(kept("sessionStorage", "unsent")) ?? [];

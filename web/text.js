@@ -1,8 +1,9 @@
-// What a content says, as text, or why it cannot be shown as text. Nothing is guessed, replaced or skipped.
+// A message's content as text, or why it cannot be shown. Nothing is guessed, replaced or skipped.
 //
-// A server passes an encoding on by Python's canonical name; the browser's TextDecoder knows most of them under
-// another one. koi8-u is left out, for browsers read two letters of another language in it: not shown beats shown
-// wrong. In Big5 eleven signs have their twins' shapes (a wider slash); crates/proto/src/encoding.rs lists them.
+// The server sends an encoding's name as Python's canonical name; the browser's TextDecoder knows most of them
+// under another name. koi8-u is left out because browsers decode two letters differently: not shown is better
+// than wrong. In Big5 eleven characters have similar but different code points (a wider slash);
+// crates/proto/src/encoding.rs lists them.
 
 /** Python's name to TextDecoder's. */
 const LABELS = {
@@ -15,7 +16,7 @@ const LABELS = {
 for (const n of [0, 1, 2, 3, 4, 5, 6, 7, 8]) LABELS[`cp125${n}`] = `windows-125${n}`;
 for (const n of [2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16]) LABELS[`iso8859-${n}`] = `iso-8859-${n}`;
 
-/** Where browsers have another character than Python, and so than the sender. */
+/** Characters that browsers decode differently than Python, and so than the sender. */
 const JIS = { "∥": "‖", "－": "−", "～": "〜", "￠": "¢", "￡": "£", "￢": "¬" };
 const EXCHANGED = {
   shift_jis: JIS, euc_jp: JIS, iso2022_jp: JIS,
@@ -46,7 +47,7 @@ function decoder(encoding, byteorder, content) {
     let isLittle = order ? order === "-le" : byteorder === "little";
     let skip = 0;
     if (!order) {
-      // Without an order in the name, a mark decides, and is no text.
+      // Without an order in the name, a byte order mark decides; it is not part of the text.
       const mark = size === 2 ? [0xff, 0xfe] : [0xff, 0xfe, 0, 0];
       const marked = (expected) => expected.every((byte, i) => content[i] === byte);
       if (marked(mark)) [isLittle, skip] = [true, size];

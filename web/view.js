@@ -1,4 +1,4 @@
-// Paints the model; decides nothing. Everything that a person typed is a text node, whatever it looks like.
+// Draws the model; decides nothing. Everything that a person typed is a text node, whatever it looks like.
 
 import { Component, h, render } from "./vendor/preact.mjs";
 import htm from "./vendor/htm.mjs";
@@ -7,13 +7,13 @@ import { LANGUAGES, speaker } from "./words.js";
 import { writer } from "./write.js";
 
 const html = htm.bind(h);
-const TOGETHER_MS = 5 * 60_000; // lines of one person within this time share a heading
-const OLDER_PX = 400; // so near to the top older messages are asked for
-const END_PX = 40; // so near to the end it counts as the end
-const SPOKEN = 3; // messages read out at once, when many come
+const TOGETHER_MS = 5 * 60_000; // messages of one person within this time share a heading
+const OLDER_PX = 400; // from the top; nearer than this older messages are requested
+const END_PX = 40; // from the end; nearer than this it counts as the end
+const SPOKEN = 3; // messages read out at once when many come
 const HUES = 12; // as many as app.css has
 
-/** Paints all of it. */
+/** Draws the page. */
 export function draw(model, screen, person, now) {
   const say = speaker(screen.language);
   const room = `#${model.room}`;
@@ -23,17 +23,17 @@ export function draw(model, screen, person, now) {
   render(html`<${model.link === "out" ? Door : Room} ...${props} />`, document.body);
 }
 
-/** Dates as the reader's own region writes them, when it speaks the page's language. */
+/** The reader's regional variant of the page's language, for dates. */
 const regional = (language) => navigator.languages.find((tag) => tag.split("-")[0] === language) ?? language;
 
-/** A way to every other language, in its own words. */
+/** A button for every other language, in that language. */
 function Languages({ screen, person }) {
   const others = Object.keys(LANGUAGES).filter((language) => language !== screen.language);
   return others.map((language) => html`
     <button type="button" class="quiet" lang=${language} onClick=${() => person.speak(language)}>${LANGUAGES[language].language}</button>`);
 }
 
-// Before: who are you?
+// Before entering: choose a name.
 
 class Door extends Component {
   componentDidMount() {
@@ -63,7 +63,7 @@ class Door extends Component {
   }
 }
 
-// Inside: who we are, what was said, what we say.
+// Inside: own name, messages, composer.
 
 function Room(props) {
   return html`<div class="room"><${Bar} ...${props} /><${Notice} ...${props} /><${Log} ...${props} /><${Composer} ...${props} /></div>`;
@@ -83,7 +83,7 @@ function Bar({ model, screen, person, now, say, room }) {
     </header>`;
 }
 
-/** The connection, in words. Its seconds are for eyes only: read out, they would never end. */
+/** The connection's state as text. A screen reader gets it without the seconds, which change all the time. */
 function Link({ model, person, now, say }) {
   const isWaiting = model.link === "waiting";
   const seconds = isWaiting ? Math.max(1, Math.ceil((model.until - now) / 1_000)) : 0;
@@ -105,7 +105,7 @@ function Notice({ model, person, say }) {
 
 class Log extends Component {
   componentDidMount() {
-    // A keyboard that opens on a phone, a window that is made narrower: the end stays the end.
+    // A phone's keyboard or a narrower window must not move the end out of view.
     this.sizes = new ResizeObserver(() => this.settle(null));
     this.sizes.observe(this.list);
     this.settle(null);
@@ -115,7 +115,7 @@ class Log extends Component {
     this.sizes.disconnect();
   }
 
-  /** What is first on the screen stays where it is, whatever comes above it or goes. */
+  /** The first visible line keeps its place when lines above it come or go. */
   getSnapshotBeforeUpdate() {
     const top = this.list.scrollTop;
     const line = [...this.list.firstElementChild.children].find((line) => line.dataset.seq && line.offsetTop + line.offsetHeight > top);
@@ -168,7 +168,7 @@ function Past({ model, person, say, room }) {
   return model.items.length || model.pending.length ? say("beginning", { room }) : say("empty", { room });
 }
 
-/** The items with what stands between them: days, and where the unread begins. */
+/** The items, with separators for days and for the first unread message. */
 function rows(model, say, write) {
   const rows = [];
   let before = null;
@@ -181,14 +181,14 @@ function rows(model, say, write) {
       before.from === item.from && Date.parse(item.time) - before.at < TOGETHER_MS;
     const row = item.event === "message" ? Message : Aside;
     rows.push(html`<${row} key=${item.seq} ...${{ item, isTogether, say, write }} />`);
-    // Counted from the heading: the one above a long monologue is never far away.
+    // Counted from the heading, so that a long monologue repeats it.
     if (isTogether) before = { ...before };
     else before = { event: item.event, from: item.from, at: Date.parse(item.time), day: day ?? before?.day };
   }
   return rows;
 }
 
-/** Painted again only when something about it changed: a thousand lines cost nothing while one comes. */
+/** Drawn again only when its properties change: a new line costs nothing for a thousand old ones. */
 class Painted extends Component {
   shouldComponentUpdate(next) {
     return Object.keys(next).some((key) => next[key] !== this.props[key] && key !== "children");
@@ -247,7 +247,7 @@ const unreadable = (item, say, write) => say(item.why, { type: item.type, encodi
 
 const plain = (from) => from.replace(/^guest:/, "");
 
-/** A guest's name is nobody's: it says so beside it. */
+/** A guest's name belongs to nobody: the page says so next to it. */
 function Name({ from, say }) {
   const isGuest = from.startsWith("guest:");
   return html`<bdi class=${`hue-${hue(from)}`}>${plain(from)}</bdi>${isGuest && html` <small>${say("guest")}</small>`}`;
@@ -262,7 +262,7 @@ function hue(name) {
 
 class Composer extends Component {
   componentDidMount() {
-    if (!isTouch()) this.field.focus(); // there a keyboard would cover the room
+    if (!isTouch()) this.field.focus(); // a touch keyboard would cover the room
   }
 
   post = (event) => {
@@ -276,7 +276,8 @@ class Composer extends Component {
     this.field.focus();
   };
 
-  // Not while an input method composes: there Enter ends a syllable. On a touch keyboard it starts a new line.
+  // Not while an input method composes, where Enter ends a syllable. On a touch keyboard Enter starts a new
+  // line.
   pressed = (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229 && !isTouch()) this.post(event);
   };

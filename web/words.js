@@ -1,16 +1,16 @@
-// Everything that the page says to a person, in each of its languages. What the server says stays as it said it.
+// All texts of the page, in each language. Texts from the server stay as they are.
 
 const en = {
   language: "English",
   chooseTitle: "Come in",
   chooseName: "Your name",
-  nameHint: "Others see it beside what you say. No account is needed.",
+  nameHint: "Others see it next to your messages. You need no account.",
   enter: "Enter",
   refused: "The server refused: {detail}",
   room: "Room {room}",
   speakingAs: "You are {name}.",
   changeName: "Change name",
-  changeNameWaits: "Something you wrote is still on its way.",
+  changeNameWaits: "A message of yours is still being sent.",
   log: "Messages in {room}",
   write: "Message to {room}",
   writeHint: "Enter sends, Shift+Enter starts a new line",
@@ -23,9 +23,9 @@ const en = {
   now: "Try now",
   guest: "guest",
   older: "Show older messages",
-  olderComing: "Older messages are coming …",
+  olderComing: "Loading older messages …",
   beginning: "This is where {room} begins.",
-  empty: "Nobody has said anything in {room} yet.",
+  empty: "No messages in {room} yet.",
   unread: { one: "{count} new message", other: "{count} new messages" },
   mark: "New",
   sending: "sending …",
@@ -37,7 +37,7 @@ const en = {
   discard: "Discard",
   "hole-not-member": { one: "{count} message is not shown: you were not a member.", other: "{count} messages are not shown: you were not a member." },
   "hole-erased": { one: "{count} message was erased.", other: "{count} messages were erased." },
-  "hole-retention": { one: "{count} message was kept no longer.", other: "{count} messages were kept no longer." },
+  "hole-retention": { one: "{count} message has expired.", other: "{count} messages have expired." },
   "hole-damaged": { one: "{count} message is damaged on the server's disk.", other: "{count} messages are damaged on the server's disk." },
   "hole-other": { one: "{count} message is not shown ({why}).", other: "{count} messages are not shown ({why})." },
   joined: "{from} joined.",
@@ -45,10 +45,10 @@ const en = {
   "room-created": "{from} created the room.",
   "not-text": "{type}, {size}",
   "unknown-encoding": "text in {encoding}, which this browser cannot read ({size})",
-  damaged: "{size} that are not the {encoding} text they claim to be",
+  damaged: "Cannot read this message: not valid {encoding} ({size})",
   blank: "(empty message)",
-  "other-journal": "The server came back with another journal. Shown is what it has now.",
-  "set-back": "An older copy of the server's data was put back. Shown is what it has now.",
+  "other-journal": "The server now has another journal. You see its current messages.",
+  "set-back": "The server's data was restored from an older copy. You see its current messages.",
   dismiss: "Understood",
   said: "{from} says: {text}",
 };
@@ -98,7 +98,7 @@ const vi = {
   "room-created": "{from} đã tạo phòng.",
   "not-text": "{type}, {size}",
   "unknown-encoding": "văn bản mã {encoding} mà trình duyệt này không đọc được ({size})",
-  damaged: "{size} không phải văn bản {encoding} như đã ghi",
+  damaged: "Không đọc được tin này: không phải {encoding} hợp lệ ({size})",
   blank: "(tin trống)",
   "other-journal": "Máy chủ trở lại với một nhật ký khác. Đây là những gì nó có bây giờ.",
   "set-back": "Máy chủ đã được khôi phục từ một bản cũ hơn. Đây là những gì nó có bây giờ.",
@@ -108,7 +108,7 @@ const vi = {
 
 export const LANGUAGES = { en, vi };
 
-/** The first language that the browser asks for and we have. */
+/** The first language of the browser that the page has. */
 export function choose(wanted) {
   return wanted.map((tag) => tag.split("-")[0].toLowerCase()).find((tag) => Object.hasOwn(LANGUAGES, tag)) ?? "en";
 }

@@ -1,8 +1,8 @@
-// Times and sizes as a language writes them, in the zone of whoever reads.
+// Times and sizes in a language, in the reader's time zone.
 
 const made = {};
 
-/** The formats of this language; made once, for making one is slow. */
+/** The formats of a language, cached because making them is slow. */
 export function writer(language) {
   return (made[language] ??= make(language));
 }

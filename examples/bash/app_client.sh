@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The guide's application client: one request, one response. Run it as
+# The tutorial's application client: one request, one response. Run it as
 #     bash app_client.sh HOST PORT ACTION VALUE
-# `search` asks in JSON and prints the result; any other action is sent as bytes, and the answer's bytes are printed.
+# `search` sends JSON and prints the result; any other action sends bytes and prints the response's bytes.
 source "$(dirname "$0")/vang.sh"
 silence=5
 

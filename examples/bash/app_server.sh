@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The guide's application server, for one connection on its stdin and stdout. Bash cannot listen: something else does,
-# as inetd would. listen.py beside it is ten lines that do:
+# The tutorial's application server, for one connection on its stdin and stdout. Bash cannot listen; another program does,
+# like inetd. listen.py in this folder does it in ten lines:
 #     python3 listen.py HOST PORT timeout 10 bash app_server.sh        (port 0: any free one; it is printed)
 source "$(dirname "$0")/vang.sh"
-# It claims text in UTF-8 only, and keys that stand once.
+# It supports text in UTF-8 only, and keys that occur once.
 declare -A answers=(
   [morpheus]='Follow the white rabbit. 🐰'
   [ring]='In the caves beneath the Misty Mountains. 💍'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Speak and listen in a room of a vang server. Run it as
+# Send and follow in a room of a vang server. Run it as
 #     bash chat.sh HOST PORT send ROOM TEXT [AS]          prints the message's address, as general#7
-#     bash chat.sh HOST PORT follow ROOM [AS] [SINCE]     prints what is said, from message SINCE + 1 on
+#     bash chat.sh HOST PORT follow ROOM [AS] [SINCE]     prints messages, from SINCE + 1 on
 source "$(dirname "$0")/vang.sh"
 
 request() { # ACTION ROOM TEXT AS SINCE
@@ -10,7 +10,7 @@ request() { # ACTION ROOM TEXT AS SINCE
   keys="\"action\": \"$1\", \"room\": $string, "
   json_string "$4"
   keys+=${4:+"\"as\": $string, "}${5:+"\"since\": $5, "}
-  # The id makes it safe to send again after a lost connection: the server posts it once.
+  # The id makes a retry after a lost connection safe: the server posts the message once.
   keys+="\"id\": \"$(head -c 16 /dev/urandom | od -An -v -tx1 | tr -d ' \n')\", "
   write_header ${#3} text/plain utf-8 "$keys" && printf %s "$3"
 }
@@ -28,7 +28,7 @@ json_get "$header" status
 while read_header; do
   json_get "$header" content-encoding && encoding=${value,,}
   json_get "$header" event || value=
-  case $value/$encoding in # control characters would speak to the terminal
+  case $value/$encoding in # control characters would control the terminal
     message/utf-8) show n ' ' && show from ': ' && head -c "$length" | tr '\000-\037\177' ' ' && echo ;;
     message/*) show n ' ' && show from ': ' && echo '(not in UTF-8)' && head -c "$length" >/dev/null ;;
     hole/*) printf 'hole ' && show from - && show to ' ' && show why $'\n' ;;

@@ -1,4 +1,4 @@
-"""Listens for a program that serves one connection on its stdin and stdout, as inetd does. Run it as
+"""Listens for a program that serves one connection on its stdin and stdout, like inetd. Run it as
     python3 listen.py HOST PORT COMMAND...        (port 0: any free one; it is printed)"""
 import socket, subprocess, sys
 

@@ -1,4 +1,4 @@
-# The origin protocol for bash and coreutils. The programs beside it source it; messages are read from stdin.
+# The message format for bash and coreutils. The other programs source it; messages are read from stdin.
 # JSON is matched, not parsed: a key counts at any depth, and of the escapes \u and \/ stay (UTF-8 needs neither).
 export LC_ALL=C # lengths are bytes, and UTF-8 passes through
 content_bytes_max=1048576 # a vang server's default

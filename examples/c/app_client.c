@@ -1,6 +1,6 @@
-/* The guide's application client: one request, one response. Build and run it as
+/* The tutorial's application client: one request, one response. Build and run it as
  *     cc -o app_client app_client.c && ./app_client HOST PORT ACTION VALUE
- * `search` asks in JSON and prints the result; any other action is sent as bytes, and the answer's bytes are printed. */
+ * `search` sends JSON and prints the result; any other action sends bytes and prints the response's bytes. */
 #include "vang.h"
 
 static struct message response;

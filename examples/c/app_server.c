@@ -1,4 +1,4 @@
-/* The guide's application server: one request a connection, one connection at a time, JSON in UTF-8 only. Run it as
+/* The tutorial's application server: one request per connection, one connection at a time, JSON in UTF-8 only. Run it as
  *     cc -o app_server app_server.c && ./app_server HOST PORT        (port 0: any free one; it is printed) */
 #include "vang.h"
 #include <signal.h>
@@ -20,7 +20,7 @@ static size_t result(void) /* goes into `content`; its length */
 }
 static bool answer(FILE *out)
 {
-	if (strncmp(json_find(request.header, "content-type"), "\"text/json\"", 11) == 0) /* case counts, as in the guide */
+	if (strncmp(json_find(request.header, "content-type"), "\"text/json\"", 11) == 0) /* case-sensitive, as in the tutorial */
 		return header_is(&request, "content-encoding", "\"utf-8\"") && write_message(out, TEXT_JSON, content, result());
 	size_t before = (size_t)sprintf(content, "First 10 bytes of request: "), first = request.length < 10 ? request.length : 10;
 	memcpy(content + before, request.content, first);

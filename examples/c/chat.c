@@ -1,6 +1,6 @@
-/* Speak and listen in a room of a vang server; build it with cc -o chat chat.c and run it as
+/* Send and follow in a room of a vang server; build it with cc -o chat chat.c and run it as
  *     ./chat HOST PORT send ROOM TEXT [AS]          prints the message's address, as general#7
- *     ./chat HOST PORT follow ROOM [AS] [SINCE]     prints what is said, from message SINCE + 1 on */
+ *     ./chat HOST PORT follow ROOM [AS] [SINCE]     prints messages, from SINCE + 1 on */
 #include "vang.h"
 static struct message m;
 

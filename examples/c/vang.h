@@ -1,4 +1,4 @@
-/* The origin protocol for C: whole messages out of a stream, and into it. Include it; it runs nothing. */
+/* The message format for C: reads whole messages from a stream and writes them. Include it; it does nothing by itself. */
 #include "json.h"
 #include <stdbool.h>
 #include "net.h"

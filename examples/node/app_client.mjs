@@ -1,13 +1,13 @@
 #!/usr/bin/env node
-// The guide's application client: one request, one response. Run it as
+// The tutorial's application client: one request, one response. Run it as
 //     node app_client.mjs HOST PORT ACTION VALUE
-// `search` asks in JSON and prints the result; any other action is sent as bytes, and the answer's bytes are printed.
+// `search` sends JSON and prints the result; any other action sends bytes and prints the response's bytes.
 import { connect } from "node:net";
 import { messages, text, write } from "./vang.mjs";
 
 async function main(host, port, action, value) {
   const socket = connect({ host, port: Number(port), allowHalfOpen: true });
-  socket.setTimeout(5_000, () => socket.destroy(new Error("the server says nothing"))); // of silence
+  socket.setTimeout(5_000, () => socket.destroy(new Error("the server does not answer"))); // of silence
   if (action === "search") write(socket, Buffer.from(JSON.stringify({ action, value })));
   else write(socket, Buffer.from(action + value), "binary/custom-client-binary-type", "binary");
   const { value: response } = await messages(socket).next();

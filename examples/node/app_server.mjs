@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The guide's application server: one request a connection, any number at once. Run it as
+// The tutorial's application server: one request per connection, many at once. Run it as
 //     node app_server.mjs HOST PORT        (port 0: any free one; it is printed)
 import { createServer } from "node:net";
 import { messages, text, write } from "./vang.mjs";

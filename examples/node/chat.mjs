@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Speak and listen in a room of a vang server. Run it as
+// Send and follow in a room of a vang server. Run it as
 //     node chat.mjs HOST PORT send ROOM TEXT [AS]          prints the message's address, as general#7
-//     node chat.mjs HOST PORT follow ROOM [AS] [SINCE]     prints what is said, from message SINCE + 1 on
+//     node chat.mjs HOST PORT follow ROOM [AS] [SINCE]     prints messages, from SINCE + 1 on
 import { connect } from "node:net";
 import { randomUUID } from "node:crypto";
 import { messages, text, write } from "./vang.mjs";
@@ -12,7 +12,7 @@ async function reply(incoming) {
   return value.header;
 }
 function shown(message) {
-  try { // control characters would speak to the terminal
+  try { // control characters would control the terminal
     return text(message).replace(/[\x00-\x1f\x7f]/g, " ");
   } catch {
     return `(${message.content.length} bytes of ${message.header["content-type"]})`;

@@ -1,13 +1,13 @@
-// The origin protocol for Node: whole messages out of a socket, and into it. Import it; it runs nothing.
+// The message format for Node: reads whole messages from a socket and writes them. Import it; it does nothing by itself.
 // Open sockets with allowHalfOpen: the other side may close its half first.
 import { endianness } from "node:os";
-const CONTENT_BYTES_MAX = 1 << 20; // a vang server's default: no peer makes us keep more
+const CONTENT_BYTES_MAX = 1 << 20; // a vang server's default; a peer cannot make us keep more
 
 /** Yields every { header, content } until the peer closes. */
 export async function* messages(socket) {
   const pieces = socket.on("error", () => {}).iterator({ destroyOnReturn: false }); // `next` throws the error
   let rest = Buffer.alloc(0);
-  async function take(count, part) { // exactly `count` bytes, in whatever pieces they come
+  async function take(count, part) { // exactly `count` bytes, in any pieces
     const held = [rest];
     for (let size = rest.length; size < count; size += held.at(-1).length) {
       const { value, done } = await pieces.next();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The guide's application client: one request, one response. Run it as
+"""The tutorial's application client: one request, one response. Run it as
     python3 app_client.py HOST PORT ACTION VALUE
-`search` asks in JSON and prints the result; any other action is sent as bytes, and the answer's bytes are printed."""
+`search` sends JSON and prints the result; any other action sends bytes and prints the response's bytes."""
 import json, sys
 import vang
 

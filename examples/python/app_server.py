@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The guide's application server: one request a connection, a thread each. Run it as
+"""The tutorial's application server: one request per connection, a thread for each. Run it as
     python3 app_server.py HOST PORT        (port 0: any free one; it is printed)"""
 import json, socket, socketserver, sys
 import vang

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Speak and listen in a room of a vang server. Run it as
+"""Send and follow in a room of a vang server. Run it as
     python3 chat.py HOST PORT send ROOM TEXT [AS]          prints the message's address, as general#7
-    python3 chat.py HOST PORT follow ROOM [AS] [SINCE]     prints what is said, from message SINCE + 1 on"""
+    python3 chat.py HOST PORT follow ROOM [AS] [SINCE]     prints messages, from SINCE + 1 on"""
 import sys, uuid
 import vang
 
 def send(stream, room, text, name=""):
     keys = {"as": name} if name else {}
-    # The id makes it safe to send again after a lost connection: the server posts it once.
+    # The id makes a retry after a lost connection safe: the server posts the message once.
     vang.write_message(stream, text.encode("utf-8"), "text/plain", action="send", room=room, id=str(uuid.uuid4()), **keys)
     print(reply(*vang.read_message(stream))["address"])
 
@@ -26,7 +26,7 @@ def reply(header, content):
     return header if header["status"] == "ok" else sys.exit(header["detail"])
 
 def shown(header, content):
-    try:  # control characters would speak to the terminal
+    try:  # control characters would control the terminal
         return "".join(" " if char < " " or char == "\x7f" else char for char in vang.text(header, content))
     except (LookupError, ValueError):
         return f"({len(content)} bytes of {header['content-type']})"

@@ -1,14 +1,14 @@
-"""The origin protocol for Python: whole messages out of a byte stream, and into it. Import it; it runs nothing.
+"""The message format for Python: reads whole messages from a byte stream and writes them. Import it; it does nothing by itself.
 A stream is a binary file on a socket: `connect` makes one, `socketserver` hands out two (rfile and wfile)."""
 import codecs, json, socket, sys
 
-CONTENT_BYTES_MAX = 1 << 20  # a vang server's default: no peer makes us keep more
+CONTENT_BYTES_MAX = 1 << 20  # a vang server's default; a peer cannot make us keep more
 
-def connect(host, port, silence=None):  # seconds that the peer may say nothing; None: any
+def connect(host, port, silence=None):  # maximum silence of the peer in seconds; None: no limit
     return socket.create_connection((host, int(port)), silence).makefile("rwb")
 
 def read_exactly(stream, count):
-    data = stream.read(count)  # waits, in whatever pieces they come
+    data = stream.read(count)  # waits for all bytes
     if len(data) < count:
         raise EOFError(f"the peer closed after {len(data)} of {count} bytes")
     return data

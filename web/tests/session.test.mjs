@@ -1,4 +1,4 @@
-// The page's session against a server of thirty lines, over connections that are cut anywhere.
+// The page's session with a server of thirty lines, over connections that break anywhere.
 // One case of these: VANG_FIRST_SEED=17 VANG_SEEDS=1 node --test web/tests/session.test.mjs
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -194,7 +194,7 @@ function entered() {
   return world;
 }
 
-test("a page that is cut anywhere shows every message once, in order, and loses none of its own", () => {
+test("a page with broken connections shows every message once and loses none of its own", () => {
   const [first, count] = [Number(process.env.VANG_FIRST_SEED ?? 0), Number(process.env.VANG_SEEDS ?? 100)];
   const seeds = Array.from({ length: count }, (_, i) => first + i);
   let cuts = 0;
@@ -225,7 +225,7 @@ test("a page that is cut anywhere shows every message once, in order, and loses 
   assert(cuts > 5 * count, `${cuts}`);
 });
 
-test("the newest page comes first, older ones when they are asked for, and then there are no more", () => {
+test("the newest page comes first, older ones on request", () => {
   const world = new World(() => 0.5);
   for (let i = 1; i <= 250; i += 1) world.server.say("guest:bob", `m${i}`);
   world.input({ type: "enter", name: "ada" });
@@ -239,7 +239,7 @@ test("the newest page comes first, older ones when they are asked for, and then 
   }
 });
 
-test("a message that a page of history told is not told again by its event", () => {
+test("a message of a page of history is not shown again by its event", () => {
   const world = entered();
   world.server.say("guest:bob", "between");
   const held = world.connection.cursor;
@@ -251,7 +251,7 @@ test("a message that a page of history told is not told again by its event", () 
   assert.deepEqual(world.texts(), ["1 between"]);
 });
 
-test("a cut after the server posted it and before we knew does not post it twice", () => {
+test("a lost reply does not post a message twice", () => {
   const world = entered();
   world.settle();
   world.post("once");
@@ -262,7 +262,7 @@ test("a cut after the server posted it and before we knew does not post it twice
   assert.deepEqual([world.said(), world.texts(), world.model.pending], [["1 once"], ["1 once"], []]);
 });
 
-test("waits double from 250 ms to 15 s, with jitter down to half, and start over after five seconds that held", () => {
+test("waits double from 250 ms to 15 s with jitter, and reset after five seconds live", () => {
   for (const [random, factor] of [[0, 0.5], [1, 1]]) {
     const world = new World(() => random);
     world.input({ type: "enter", name: "ada" });
@@ -287,7 +287,7 @@ test("waits double from 250 ms to 15 s, with jitter down to half, and start over
   }
 });
 
-test("a server that says nothing is asked, and left when it does not answer", () => {
+test("a silent server gets a ping, then the connection is closed", () => {
   const world = entered();
   world.settle();
   world.now = deadline(world.model);
@@ -305,7 +305,7 @@ test("a server that says nothing is asked, and left when it does not answer", ()
   assert.equal(world.model.link, "waiting");
 });
 
-test("another journal is shown from its own beginning, and what waits is sent to it", () => {
+test("another journal is shown from its start and gets the unsent messages", () => {
   const world = entered();
   world.server.say("guest:bob", "old");
   world.settle();
@@ -318,7 +318,7 @@ test("another journal is shown from its own beginning, and what waits is sent to
   assert.equal(world.model.notice, "other-journal");
 });
 
-test("a journal that was restored from a backup is gone on with from what both have", () => {
+test("a journal restored from a backup continues at the common position", () => {
   const world = entered();
   world.settle();
   for (const text of ["a", "b", "lost"]) world.server.say("guest:bob", text);
@@ -334,7 +334,7 @@ test("a journal that was restored from a backup is gone on with from what both h
   assert.equal(world.model.place.journal, "j2");
 });
 
-test("an older copy that was put back is told again from what both have, and own messages with it", () => {
+test("an older copy is shown from the common position, own messages are sent again", () => {
   const world = entered();
   world.settle();
   for (const text of ["a", "b", "c"]) world.server.say("guest:bob", text);
@@ -348,7 +348,7 @@ test("an older copy that was put back is told again from what both have, and own
   assert.equal(world.model.notice, "set-back");
 });
 
-test("what the server refuses for good is kept with its words, tried again or discarded", () => {
+test("a final refusal is kept with its text, retried or discarded", () => {
   const world = entered();
   world.settle();
   for (const text of ["forbidden", "fine", "forbidden"]) world.post(text);
@@ -376,7 +376,7 @@ test("after an hour without an answer the outcome of a send is unknown", () => {
   assert.equal(world.model.pending[0].trouble.code, "unknown");
 });
 
-test("a name that the server refuses is asked for again, with its words", () => {
+test("a refused name is asked for again, with the server's text", () => {
   const world = entered();
   const refusal = encode({ re: "hello", status: "error", code: "bad-name", detail: "not a name" }, json("Error"));
   world.input({ type: "bytes", bytes: refusal });
@@ -384,7 +384,7 @@ test("a name that the server refuses is asked for again, with its words", () => 
   assert.equal(world.model.trouble.detail, "not a name");
 });
 
-test("a message that ends the connection is not sent for ever", () => {
+test("a message that closes the connection is not sent forever", () => {
   const world = entered();
   world.settle();
   world.connection.take = () => {};
@@ -395,7 +395,7 @@ test("a message that ends the connection is not sent for ever", () => {
   assert.equal(world.model.pending[0].state, "failed");
 });
 
-test("bytes that are no message end the connection, and it begins anew", () => {
+test("malformed bytes close the connection, and the page reconnects", () => {
   const world = entered();
   world.settle();
   world.input({ type: "bytes", bytes: new Uint8Array([0, 0]) });
@@ -405,7 +405,7 @@ test("bytes that are no message end the connection, and it begins anew", () => {
   assert.deepEqual(world.texts(), ["1 after"]);
 });
 
-test("a hole, a joining and what this page does not know stand where they happened, or nowhere", () => {
+test("holes and joins are shown in order, unknown events are not shown", () => {
   const world = entered();
   world.settle();
   const seqs = [10, 11, 12, 13];
@@ -420,7 +420,7 @@ test("a hole, a joining and what this page does not know stand where they happen
   assert.equal(world.model.place.seq, 13);
 });
 
-test("what comes while older ones are read is counted, and the oldest are let go at the end only", () => {
+test("new messages are counted while older ones are read, and items are dropped only at the end", () => {
   const world = entered();
   world.settle();
   world.input({ type: "scrolled", atEnd: false });

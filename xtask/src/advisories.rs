@@ -1,15 +1,15 @@
 //! Step `advisories`: known vulnerabilities and withdrawn versions among the dependencies.
 //!
-//! The one step that may end without an answer: it needs a tool that few machines have and a
-//! database from the network. It then says so, why, and what gives the answer. A found advisory fails.
+//! The only step that can end without a result: it needs a tool that few machines have, and a database from the
+//! network. It then says why, and which command gives the result. An advisory fails the step.
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use crate::outcome::Outcome;
 use crate::run;
-use crate::steps::Outcome;
 
-/// Asks cargo-deny, else cargo-audit, else says that nobody was asked.
+/// Uses cargo-deny, else cargo-audit, else says that nothing was checked.
 pub(crate) fn check() -> Result<Outcome> {
     if run::first_line("cargo-deny", &["--version"]).is_some() {
         deny()
@@ -25,7 +25,7 @@ pub(crate) fn check() -> Result<Outcome> {
 }
 
 fn deny() -> Result<Outcome> {
-    // Fetched by itself, because `check` ends alike for no database and for an advisory.
+    // A separate fetch, because `check` has the same exit code for a missing database and for an advisory.
     let fetched = run::answer(run::command("cargo").args(["deny", "fetch", "db"]))?;
     if !fetched.status.success() {
         return Ok(unfetched("cargo-deny", &fetched.stderr, "cargo deny check advisories"));
@@ -35,7 +35,7 @@ fn deny() -> Result<Outcome> {
 }
 
 fn audit() -> Result<Outcome> {
-    // Ends alike for no database and for an advisory, but only with a database does it print JSON.
+    // The exit code is the same for a missing database and for an advisory, but it prints JSON only with a database.
     let output = run::answer(run::command("cargo").args(["audit", "--json"]))?;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     let Some(found) = report["vulnerabilities"]["list"].as_array() else {

@@ -1,24 +1,22 @@
-//! The command line: what was asked, or the mistake in it.
+//! The command line.
 //!
-//! Everything behind a bare `--` goes on to cargo as it is, a second `--` included.
+//! Everything after a bare `--` is passed on to cargo unchanged, also a second `--`.
 
 use crate::steps::{STEPS, Step};
 
-/// What was asked.
+/// A command with its arguments.
 pub(crate) enum Request {
-    /// Say what there is.
     Help,
-    /// Every step in order.
     Test { passed_on: Vec<String> },
-    /// One step alone.
     Step { step: &'static Step, passed_on: Vec<String> },
-    /// The tests with larger numbers.
+    Fix,
+    Bless,
+    Sim { seed: Option<u64> },
     Soak { minutes: Option<u64> },
-    /// The measurements.
     Bench { passed_on: Vec<String> },
 }
 
-/// Reads the arguments behind the program's name. The error is a sentence about the mistake.
+/// Reads the arguments after the program's name. The error is a sentence about the mistake.
 pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, String> {
     let mut words = words.into_iter();
     let mut own: Vec<String> = words.by_ref().take_while(|word| word != "--").collect();
@@ -42,38 +40,42 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, 
             }
             Request::Step { step, passed_on }
         }
-        "soak" => {
-            if !passed_on.is_empty() {
-                return Err("`soak` passes nothing on to cargo".to_owned());
-            }
-            Request::Soak { minutes: take_minutes(&mut own)? }
+        "fix" | "bless" | "sim" | "soak" if !passed_on.is_empty() => {
+            return Err(format!("`{command}` passes nothing on to cargo"));
         }
-        _ => return Err(format!("no command `{command}`; there are: test, step, soak, bench")),
+        "fix" => Request::Fix,
+        "bless" => Request::Bless,
+        "sim" => Request::Sim { seed: take_number("--seed", &mut own)? },
+        "soak" => match take_number("--minutes", &mut own)? {
+            Some(0) => return Err("`--minutes 0`: not a whole number above 0".to_owned()),
+            minutes => Request::Soak { minutes },
+        },
+        _ => {
+            let known = "test, step, fix, bless, sim, soak, bench";
+            return Err(format!("no command `{command}`; there are: {known}"));
+        }
     };
     match own.first() {
         Some(word) => {
-            Err(format!("`{command}` does not understand `{word}`; words for cargo go behind `--`"))
+            Err(format!("`{command}` does not understand `{word}`; arguments for cargo go after `--`"))
         }
         None => Ok(request),
     }
 }
 
-fn take_minutes(own: &mut Vec<String>) -> Result<Option<u64>, String> {
+/// Takes `--flag N` or `--flag=N` from the front.
+fn take_number(flag: &str, own: &mut Vec<String>) -> Result<Option<u64>, String> {
     let Some(first) = own.first().cloned() else { return Ok(None) };
-    let value = if let Some(value) = first.strip_prefix("--minutes=") {
-        own.drain(..1);
-        value.to_owned()
-    } else if first == "--minutes" && own.len() > 1 {
-        own.drain(..2).next_back().unwrap_or_default()
-    } else if first == "--minutes" {
-        return Err("`--minutes` needs a number".to_owned());
-    } else {
-        return Ok(None);
+    let value = match first.strip_prefix(flag) {
+        Some("") if own.len() > 1 => own.drain(..2).next_back().unwrap_or_default(),
+        Some("") => return Err(format!("`{flag}` needs a number")),
+        Some(value) if value.starts_with('=') => {
+            own.remove(0);
+            value[1..].to_owned()
+        }
+        Some(_) | None => return Ok(None),
     };
-    match value.parse() {
-        Ok(minutes) if minutes > 0 => Ok(Some(minutes)),
-        _ => Err(format!("`--minutes {value}`: not a whole number above 0")),
-    }
+    value.parse().map(Some).map_err(|_| format!("`{flag} {value}`: not a whole number"))
 }
 
 fn step_names() -> String {
@@ -91,11 +93,14 @@ pub(crate) fn help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask test                       all that must hold, cheapest first; what CI runs
+  cargo xtask test                       all checks and tests, cheapest first; CI runs the same
   cargo xtask test -- kick               the same, but only the tests whose name contains `kick`
   cargo xtask test -- -p vang-proto      the same, but only the tests of one crate
   cargo xtask step clippy                one step alone
   cargo xtask step test -- kick          the tests alone, filtered
+  cargo xtask fix                        format the code, and apply clippy's suggestions
+  cargo xtask bless                      write new golden files; review their diff
+  cargo xtask sim --seed 8841            one simulated history, with its trace
   cargo xtask soak                       one long round: more seeds, more kills, a minute per fuzz target
   cargo xtask soak --minutes 60          rounds with fresh seeds until an hour has passed
   cargo xtask bench                      the measurements, in release
@@ -103,15 +108,17 @@ Examples:
 Usage:
   cargo xtask test [-- ARGUMENTS OF cargo test]
   cargo xtask step NAME [-- ARGUMENTS OF cargo test]
+  cargo xtask fix
+  cargo xtask bless
+  cargo xtask sim [--seed N]
   cargo xtask soak [--minutes N]
   cargo xtask bench [-- ARGUMENTS OF THE BENCHES]
 ";
 
 const REST: &str = "
 Environment:
-  CI=true                     end the tests with one line `N passed, N failed, N ignored`
-  VANG_SEEDS, VANG_FIRST_SEED, VANG_KILLS, VANG_FUZZ_SECONDS
-                              how long the tests try; `soak` sets them, without it they are short
+  CI=true          end the tests with one line `N passed, N failed, N ignored`
+  VANG_…           variables of the tests; CONTRIBUTING.md lists them. `soak`, `bless` and `sim` set them
 
 Exit status: 0 done, 1 something failed, 2 a mistake in the command line.
 ";
@@ -125,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_dashes_goes_on_to_cargo_as_it_is() {
+    fn arguments_after_the_dashes_are_passed_on_unchanged() {
         let Ok(Request::Test { passed_on }) = asked("test -- kick -- --nocapture") else { panic!() };
         assert_eq!(passed_on, ["kick", "--", "--nocapture"]);
         let Ok(Request::Step { step, passed_on }) = asked("step test -- kick") else { panic!() };
@@ -143,8 +150,28 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_is_a_mistake_never_ignored() {
-        for mistake in ["tset", "test --quick", "step", "step nothing", "step fmt -- kick", "bench codec"] {
+    fn a_seed_can_be_any_number() {
+        assert!(matches!(asked("sim"), Ok(Request::Sim { seed: None })));
+        assert!(matches!(asked("sim --seed 0"), Ok(Request::Sim { seed: Some(0) })));
+        assert!(matches!(asked("sim --seed=8841"), Ok(Request::Sim { seed: Some(8_841) })));
+        for mistake in ["sim --seed", "sim --seed -1", "sim --seeds 3", "sim 5", "sim -- x"] {
+            assert!(asked(mistake).is_err(), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_argument_is_an_error() {
+        let mistakes = [
+            "tset",
+            "test --quick",
+            "step",
+            "step nothing",
+            "step fmt -- kick",
+            "bench codec",
+            "fix x",
+            "bless -- x",
+        ];
+        for mistake in mistakes {
             assert!(asked(mistake).is_err(), "{mistake}");
         }
     }

@@ -1,8 +1,8 @@
-//! Autobahn's fuzzing client against our WebSocket codec: every case but those of compression, which we refuse.
+//! Autobahn's fuzzing client against our WebSocket codec: all cases except those of compression, which we refuse.
 //!
-//! The door `/ws` carries messages and echoes nothing, so `crates/server/examples/ws_echo.rs` stands in for it: the
-//! same codec, a socket, nothing else. A case passes when it is OK, NON-STRICT or INFORMATIONAL in the suite's own
-//! words; of the last two each is named.
+//! The server's `/ws` does not echo, so the client tests `crates/server/examples/ws_echo.rs`: the same codec, a
+//! socket, nothing else. A case passes if its result is OK, NON-STRICT or INFORMATIONAL; the last two are named in
+//! the output.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,11 +15,11 @@ use crate::run;
 
 /// Framing, pings, reserved bits, opcodes, fragments, UTF-8, closing, limits, cuts. 12 and 13 are compression.
 const CASES: &[&str] = &["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
-/// As many as those are: a suite that lost some must not pass unseen.
+/// The number of these cases, so that missing ones are noticed.
 const COUNT: usize = 301;
 const FOLDER: &str = "target/autobahn";
 
-/// Installs the client into a folder of its own, runs it, sums up.
+/// Installs the client into its own folder, runs it, sums up.
 pub(crate) fn check() -> Result<()> {
     eprintln!("\n== autobahn: a fuzzing client against our WebSocket codec");
     let client = install()?;
@@ -39,7 +39,7 @@ pub(crate) fn check() -> Result<()> {
     ran.context("the fuzzing client is not content")
 }
 
-/// The client's path. A second run finds it there.
+/// Installs the client; returns its path. A second run finds it there.
 fn install() -> Result<String> {
     let bin = format!("{FOLDER}/python/bin");
     if !fs::exists(format!("{bin}/pip"))? {
@@ -53,7 +53,7 @@ fn install() -> Result<String> {
     Ok(format!("{bin}/kosoku"))
 }
 
-/// The echo server; it ends with us, whose end of its stdin goes.
+/// The echo server; it ends with us, because its stdin closes.
 struct Echo {
     child: Child,
     address: String,
@@ -79,7 +79,7 @@ impl Drop for Echo {
     }
 }
 
-/// What came of the cases; an error names those that did not pass.
+/// The results of the cases; an error names those that did not pass.
 fn summary(index: &str) -> Result<String> {
     let index: Value = serde_json::from_str(index).context("the report is not JSON")?;
     let agent = index.as_object().and_then(|agents| agents.values().next()).and_then(Value::as_object);

@@ -1,4 +1,4 @@
-//! Step `house`: which crate may know which, and where dependencies may come from.
+//! Step `house`: which crate may depend on which, where dependencies come from, and no new circles of files.
 //!
 //! ```text
 //! vang ─ server ─ hub ─ view ─ journal ─ chat        arrows point down only;
@@ -6,26 +6,27 @@
 //!   └─── client ─────────────────────── proto
 //! ```
 //!
-//! The table below is the picture in `docs/ARCHITECTURE.md` as a rule. A new crate starts by taking
-//! its row here. Licences are the next step's.
+//! The table below is the picture in `docs/ARCHITECTURE.md` as a rule. A new crate starts with a row in it.
+//! Licences are checked in the next step, circles of files in `circles.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::{Result, bail};
 
+use crate::circles;
 use crate::metadata::{Metadata, Package};
-use crate::steps::Outcome;
+use crate::outcome::Outcome;
 
-/// One crate of ours: which others of ours it may know, and what must not be in a build of it.
+/// One of our crates: which others it may depend on, and which dependencies it must not have.
 struct Row {
     name: &'static str,
     knows: &'static [&'static str],
     never: &'static [&'static str],
 }
 
-/// A crate without I/O, clock or randomness has no use for these.
+/// For crates without I/O, clock and randomness.
 const PURE: &[&str] = &["getrandom", "rusqlite", "socket2", "tokio", "tracing"];
-/// Only the server pumps sockets; what others can do without a runtime they can do in a test.
+/// For crates that work without an async runtime, so that a test can drive them.
 const NO_RUNTIME: &[&str] = &["tokio"];
 
 const HOUSE: &[Row] = &[
@@ -63,18 +64,19 @@ const HOUSE: &[Row] = &[
     Row { name: "xtask", knows: &[], never: &[] },
 ];
 
-/// How cargo names crates.io in Cargo.lock, also where a mirror stands in for it.
+/// The names of crates.io in Cargo.lock; a mirror does not change them.
 const CRATES_IO: &[&str] =
     &["registry+https://github.com/rust-lang/crates.io-index", "sparse+https://index.crates.io/"];
 
-/// Reads the workspace and fails with every breach of the rules.
+/// Reads the workspace and fails with every violation of the rules.
 pub(crate) fn check() -> Result<Outcome> {
     let metadata = Metadata::load()?;
     let mut breaches = arrows(&metadata);
     breaches.extend(origins(&metadata));
     breaches.extend(compilers(&metadata));
+    breaches.extend(circles::problems()?);
     if !breaches.is_empty() {
-        bail!("the house rules (xtask/src/house.rs) are broken\n  {}", breaches.join("\n  "));
+        bail!("the rules in xtask/src/house.rs and circles.rs are violated\n  {}", breaches.join("\n  "));
     }
     eprintln!("   {} crates of ours, {} packages in all", metadata.ours().count(), metadata.packages.len());
     Ok(Outcome::Passed)
@@ -110,9 +112,8 @@ fn arrows(metadata: &Metadata) -> Vec<String> {
     breaches
 }
 
-/// Paths to what must never be in a build of this crate, each two steps long or longer. They do not
-/// go through other crates of ours: those answer for themselves (the hub knows the journal's
-/// contract, and the journal has its SQLite).
+/// Paths to forbidden dependencies of this crate, each of two steps or more. They do not go through our
+/// other crates, which have their own rows (the hub depends on the journal, and the journal may use SQLite).
 fn buried(metadata: &Metadata, id: &str, never: &[&str]) -> Vec<Vec<String>> {
     let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut waiting = VecDeque::from([id]);
@@ -173,7 +174,7 @@ fn compilers(metadata: &Metadata) -> Vec<String> {
 
 type Version = (u32, u32, u32);
 
-/// The oldest compiler a package asks for. Outer `None`: it does not say; inner: unreadable.
+/// The oldest compiler that a package supports. Outer `None`: not stated; inner `None`: unreadable.
 fn minimum(package: &Package) -> Option<Option<Version>> {
     package.rust_version.as_deref().map(|text| {
         let mut parts = text.split('.').map(str::parse::<u32>);

@@ -1,7 +1,7 @@
 //! `soak`: the same tests with larger numbers. `bench`: the measurements.
 //!
-//! There is no second set of slow tests: each test reads from the environment how long to try, and
-//! is short without it. So what soaks is what is tested every day.
+//! There is no second set of slow tests: each test reads its size from the environment, and its default is
+//! small. So `soak` runs the same tests as every day.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use anyhow::{Context, Result};
 use crate::steps::human;
 use crate::{autobahn, run, suite};
 
-/// Simulated histories in a round; about seventeen times the tests' own.
+/// Simulated histories per round; about seventeen times the default of the tests.
 const SEEDS: u64 = 5_000;
-/// How often a round kills a server in the middle of its work.
+/// How often a round kills a working server.
 const KILLS: u64 = 100;
-/// How long a round feeds each fuzz target.
+/// Time for each fuzz target per round.
 const FUZZ_SECONDS: u64 = 60;
 
-/// One round, or with `minutes` as many as begin before these have passed. Every round has seeds of
-/// its own; a failing test names its seed.
+/// One round, or with `minutes` as many as begin before this time has passed. Each round has different seeds;
+/// a failing test names its seed.
 pub(crate) fn soak(minutes: Option<u64>) -> Result<()> {
     let started = Instant::now();
     autobahn::check()?;
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_seed_is_in_two_rounds() {
+    fn soak_rounds_use_disjoint_seeds() {
         assert_eq!(settings(0)[0], ("VANG_FIRST_SEED", "0".to_owned()));
         assert_eq!(settings(2)[0], ("VANG_FIRST_SEED", "10000".to_owned()));
     }

@@ -1,20 +1,22 @@
-//! `cargo xtask`: everything one does to vang that is not writing it: test, soak, bench.
+//! `cargo xtask`: the project's commands: test, fix, bless, sim, soak, bench.
 //!
-//! `cargo xtask test` is the project's one test command; continuous integration runs nothing else.
-//! It is a row of steps (`steps.rs`), cheapest first, each of which also runs alone. A step passes,
-//! fails, or says in the last line that it could not look. There is no flag that leaves one out.
+//! `cargo xtask test` is the one test command; continuous integration runs nothing else. It is a row of
+//! steps (`steps.rs`), cheapest first; each can run alone. A step passes, fails, or says in the last line why
+//! it could not check. No flag omits a step.
 
-mod args; // what was asked: the command line, its help, its mistakes
-mod steps; // the row of steps of `test`: their order, headings, durations, the verdict
-mod run; // other programs: started at the workspace's root, their answers or their failure
+mod args; // the command line, its help, its errors
+mod steps; // the steps of `test` in their order, with headings, durations and results
+mod outcome; // the result of a step
+mod run; // starts other programs at the workspace's root
 mod tools; // step `tools`: what the tests need on this machine, installed or named
-mod metadata; // what `cargo metadata` knows of our crates and everything below them
-mod house; // step `house`: which crate may know which, and where dependencies may come from
-mod spdx; // licence expressions: `(MIT OR Apache-2.0) AND Unicode-3.0`
-mod licences; // step `licences`: every expression against the list in `deny.toml`
-mod advisories; // step `advisories`: known vulnerabilities, where a tool and its database are at hand
+mod metadata; // the output of `cargo metadata`: our crates and all their dependencies
+mod house; // step `house`: which crate may depend on which, and where dependencies come from
+mod circles; // of `house`: no file uses a file that uses it
+mod licences; // step `licences`: every licence expression against the list in `deny.toml`
+mod advisories; // step `advisories`: known vulnerabilities, if a tool and its database are available
 mod suite; // step `test`: `cargo test`, passed through and counted
 mod autobahn; // of `soak`: a fuzzing client against our WebSockets
+mod upkeep; // `fix`, `bless`, `sim`: small commands for daily work
 mod long; // `soak` and `bench`: the same tests for longer, and the measurements
 
 use std::env;
@@ -47,8 +49,8 @@ fn perform(request: &Request) -> Result<()> {
         print!("{}", args::help());
         return Ok(());
     }
-    // Cargo says where this package lies: the caller may stand in any folder of the workspace, or in
-    // a nested one with a workspace of its own.
+    // Cargo tells where this package is: the caller's folder can be any folder of the workspace, or a nested
+    // workspace.
     let here = env::var_os("CARGO_MANIFEST_DIR").context("not started by cargo: run it as `cargo xtask`")?;
     let root = Path::new(&here).parent().context("the xtask package has no folder above it")?;
     env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))?;
@@ -57,6 +59,9 @@ fn perform(request: &Request) -> Result<()> {
         Request::Help => Ok(()),
         Request::Test { passed_on } => steps::all(passed_on),
         Request::Step { step, passed_on } => steps::one(step, passed_on),
+        Request::Fix => upkeep::fix(),
+        Request::Bless => upkeep::bless(),
+        Request::Sim { seed } => upkeep::sim(*seed),
         Request::Soak { minutes } => long::soak(*minutes),
         Request::Bench { passed_on } => long::bench(passed_on),
     }

@@ -1,4 +1,4 @@
-//! What `cargo metadata` knows: our crates, and everything below them for every target.
+//! The output of `cargo metadata`: our crates and all their dependencies, for every target.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,26 @@ use serde_json::Value;
 
 use crate::run;
 
-/// Every package that Cargo.lock can bring into a build, by cargo's id.
+/// All packages in Cargo.lock, by cargo's id.
 pub(crate) struct Metadata {
     pub(crate) packages: BTreeMap<String, Package>,
 }
 
-/// One package.
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// Part of this workspace.
     pub(crate) ours: bool,
-    /// Where it came from; `None` is a folder on this machine.
+    /// The registry or repository; `None` for a folder on this machine.
     pub(crate) source: Option<String>,
     pub(crate) licence: Option<String>,
     pub(crate) rust_version: Option<String>,
-    /// What its manifest names, optional ones included.
+    /// The dependencies in its manifest, also optional ones.
     pub(crate) declared: Vec<Declared>,
-    /// Ids of what is linked into it: neither what only its tests use, nor the tools that build it.
+    /// Ids of the dependencies that are linked into it: not those for tests or builds.
     pub(crate) linked_with: Vec<String>,
 }
 
-/// A dependency as a manifest names it.
+/// A dependency in a manifest.
 pub(crate) struct Declared {
     pub(crate) name: String,
     /// `normal`, `dev` or `build`.
@@ -36,7 +34,7 @@ pub(crate) struct Declared {
 }
 
 impl Metadata {
-    /// Asks cargo. Refused by cargo if Cargo.lock does not fit the manifests.
+    /// Runs cargo. Cargo fails if Cargo.lock does not match the manifests.
     pub(crate) fn load() -> Result<Metadata> {
         let mut cargo = run::command("cargo");
         cargo.args(["metadata", "--format-version", "1", "--locked"]);
@@ -49,7 +47,7 @@ impl Metadata {
         Metadata::from_json(&json).context("cargo metadata has an unknown shape")
     }
 
-    /// Reads what cargo printed.
+    /// Reads cargo's output.
     pub(crate) fn from_json(json: &Value) -> Result<Metadata> {
         let ours: Vec<&str> = list(json, "workspace_members")?.iter().filter_map(Value::as_str).collect();
         let mut packages = BTreeMap::new();

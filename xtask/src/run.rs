@@ -1,7 +1,7 @@
-//! Other programs: how they are started, and what came of it.
+//! Starts other programs.
 //!
-//! They run in the workspace's root (`main` went there) with the environment the caller typed in:
-//! what cargo told *us* about the xtask package is taken out, or it would leak into builds.
+//! They run in the workspace's root (`main` changes to it) with the caller's environment. Variables that cargo sets
+//! for the xtask package are removed, because builds would see them.
 
 use std::env;
 use std::process::{Command, Output, Stdio};
@@ -22,12 +22,12 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// Runs cargo with its output going where ours goes.
+/// Runs cargo; its output goes to ours.
 pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<()> {
     through(command("cargo").args(args))
 }
 
-/// Runs a command with its output going where ours goes; fails unless it succeeds.
+/// Runs a command; its output goes to ours. Fails unless it succeeds.
 pub(crate) fn through(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
     if !status.success() {
@@ -36,7 +36,7 @@ pub(crate) fn through(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command for its answer. Not succeeding is an answer too.
+/// Runs a command and returns its output, also if it fails.
 pub(crate) fn answer(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", line(command)))
 }
@@ -47,7 +47,7 @@ pub(crate) fn first_line(program: &str, args: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
-/// The command as one would type it.
+/// The command as typed in a shell.
 pub(crate) fn line(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for arg in command.get_args() {

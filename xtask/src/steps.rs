@@ -1,25 +1,18 @@
-//! The row of steps of `cargo xtask test`: cheapest first, stopping at the first that fails.
+//! The steps of `cargo xtask test`: cheapest first; the first failure ends it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::outcome::Outcome;
 use crate::{advisories, house, licences, run, suite, tools};
 
-/// One thing that must hold.
+/// One check.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
-    /// Only the step `test` looks at the words for cargo; `args.rs` refuses them for the others.
+    /// Only the step `test` uses the arguments for cargo; `args.rs` refuses them for the others.
     run: fn(&[String]) -> Result<Outcome>,
-}
-
-/// How a step ended that did not fail.
-pub(crate) enum Outcome {
-    /// It looked, and all is well.
-    Passed,
-    /// It could not look: why, and what to do about it. Repeated in the last line.
-    NotChecked(String),
 }
 
 /// Every step, in order.
@@ -28,7 +21,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", what: "the code is formatted", run: |_| fmt() },
     Step {
         name: "house",
-        what: "our crates know only what is below them; dependencies come from crates.io",
+        what: "crates depend only on crates below them, no two files use each other, dependencies are from crates.io",
         run: |_| house::check(),
     },
     Step {
@@ -97,7 +90,7 @@ fn clippy() -> Result<Outcome> {
 }
 
 fn doc() -> Result<Outcome> {
-    // After clippy: both check the dependencies without generating code, and share what they made.
+    // After clippy: both check the dependencies without generating code, and share the results.
     let mut cargo = run::command("cargo");
     cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-Dwarnings");
     run::through(&mut cargo)?;

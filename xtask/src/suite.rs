@@ -1,7 +1,7 @@
 //! Step `test`: `cargo test` over the whole workspace in one build, passed through and counted.
 //!
-//! An ignored test is believed to hold and never run, so there are none: one fails the step. So does
-//! a filter that fits no test, which would otherwise pass without having looked at anything.
+//! An ignored test looks like a passed one, so an ignored test fails the step. So does a filter that matches no test,
+//! which would otherwise pass without a check.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,19 +9,19 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use crate::outcome::Outcome;
 use crate::run;
-use crate::steps::Outcome;
 
-/// Runs the tests; `passed_on` goes to `cargo test` as it is.
+/// Runs the tests; `passed_on` goes to `cargo test` unchanged.
 pub(crate) fn check(passed_on: &[String]) -> Result<Outcome> {
     cargo_test(passed_on, &[])?;
     Ok(Outcome::Passed)
 }
 
-/// Runs the tests in an environment with these additions.
+/// Runs the tests with these environment variables in addition.
 pub(crate) fn cargo_test(passed_on: &[String], settings: &[(&str, String)]) -> Result<()> {
     let mut cargo = run::command("cargo");
-    // Every failure in one run: the next would cost another build to find.
+    // All failures in one run.
     cargo.args(["test", "--locked", "--no-fail-fast"]);
     if !chooses_packages(passed_on) {
         cargo.arg("--workspace");
@@ -54,13 +54,13 @@ pub(crate) fn cargo_test(passed_on: &[String], settings: &[(&str, String)]) -> R
     Ok(())
 }
 
-/// Cargo would take `--workspace -p one` for all of them.
+/// For cargo, `--workspace -p one` means all packages.
 fn chooses_packages(passed_on: &[String]) -> bool {
     let mut for_cargo = passed_on.iter().take_while(|word| *word != "--");
     for_cargo.any(|word| word.starts_with("-p") || word.starts_with("--package"))
 }
 
-/// What the lines of all test programs add up to.
+/// The sums over all test programs.
 #[derive(Debug, Default, PartialEq)]
 struct Tally {
     passed: u64,

@@ -1,15 +1,15 @@
 //! Step `tools`: what the tests need on this machine.
 //!
-//! A test without its tool would have to be left out, and what is left out is believed to hold. So
-//! what is missing is installed with apt-get where we may, and otherwise named in a line that says
-//! what, why, and how to get it. A tool counts when it starts, not when a file of its name exists.
+//! A test is never skipped for a missing tool, because a skipped test looks like a passed one. So missing tools are
+//! installed with apt-get if that is allowed, and otherwise named with the reason and the command that installs
+//! them. A tool counts if it starts, not if a file of its name exists.
 
 use std::fs;
 
 use anyhow::{Context, Result, bail};
 
+use crate::outcome::Outcome;
 use crate::run;
-use crate::steps::Outcome;
 
 struct Tool {
     name: &'static str,
@@ -19,9 +19,9 @@ struct Tool {
 }
 
 enum Source {
-    /// A component of the Rust toolchain. Left to its owner: a toolchain is shared between projects.
+    /// A component of the Rust toolchain. Not installed here: other projects share the toolchain.
     Rustup(&'static str),
-    /// Packages of the system, named as Debian does.
+    /// Debian packages.
     Packages(&'static [&'static str]),
 }
 
@@ -67,13 +67,13 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "npm",
         starts: ("npm", VERSION),
-        why: "installs what drives Chromium in the page's test",
+        why: "installs the driver of Chromium for the page's test",
         from: Source::Packages(&["npm"]),
     },
     Tool {
         name: "chromium",
         starts: ("chromium", VERSION),
-        why: "the page is tried in it",
+        why: "runs the page in a test",
         from: Source::Packages(&["chromium"]),
     },
     Tool {
@@ -88,25 +88,25 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "nc",
         starts: ("nc", &["-h"]),
-        why: "people talk to the server with it, and so do tests",
+        why: "tests talk to the server with it, as people do",
         from: Source::Packages(&["netcat-openbsd"]),
     },
     Tool {
         name: "unshare",
         starts: ("unshare", VERSION),
-        why: "gives a test a small disk or a network of its own",
+        why: "gives a test its own small disk or network",
         from: Source::Packages(&["util-linux"]),
     },
     Tool {
         name: "ip",
         starts: ("ip", &["-Version"]),
-        why: "lays a cable between two networks of a test",
+        why: "connects two networks of a test",
         from: Source::Packages(&["iproute2"]),
     },
     Tool {
         name: "nft",
         starts: ("nft", VERSION),
-        why: "a firewall in a test's network refuses and swallows what it is told to",
+        why: "is the firewall in a test's network",
         from: Source::Packages(&["nftables"]),
     },
     Tool {
@@ -118,7 +118,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "haproxy",
         starts: ("/usr/sbin/haproxy", &["-v"]),
-        why: "another one, which passes on bytes",
+        why: "another proxy, in TCP mode, in a test",
         from: Source::Packages(&["haproxy"]),
     },
     Tool {
@@ -142,7 +142,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "tshark",
         starts: ("tshark", VERSION),
-        why: "Wireshark's own view of a recording, and our dissector in it, are compared with `vang net`",
+        why: "`vang net` and our dissector are compared with it",
         from: Source::Packages(&["tshark"]),
     },
     Tool {
@@ -153,7 +153,7 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Says which tools there are, installs what it may, and fails naming what is still missing.
+/// Lists the tools, installs missing ones if it can, and fails with the names of those still missing.
 pub(crate) fn check() -> Result<Outcome> {
     let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !report(tool)).collect();
     let wanted: Vec<&str> = missing.iter().flat_map(|tool| packages(tool)).copied().collect();
@@ -172,7 +172,7 @@ pub(crate) fn check() -> Result<Outcome> {
     bail!("tools are missing\n  {}", lines.join("\n  "))
 }
 
-/// What drives Chromium, as the lock file beside the page's test has it, into the folder where that test looks.
+/// Installs the driver of Chromium, by the lock file of the page's test, into the folder where that test looks.
 fn playwright() -> Result<()> {
     let from = "crates/vang/tests/browser";
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
@@ -210,7 +210,7 @@ fn packages(tool: &Tool) -> &'static [&'static str] {
     }
 }
 
-/// What is missing, why it is needed, how to get it.
+/// A missing tool, why it is needed, and how to install it.
 fn lack(tool: &Tool) -> String {
     let how = match tool.from {
         Source::Rustup(component) => format!("`rustup component add {component}`"),
@@ -221,7 +221,7 @@ fn lack(tool: &Tool) -> String {
     format!("{} is missing ({}): {how}", tool.name, tool.why)
 }
 
-/// The words in front of apt-get's own, if this system has it and lets us use it without asking.
+/// The command for apt-get (with sudo if needed), if it can run without a password.
 fn apt_get() -> Option<Vec<&'static str>> {
     run::first_line("apt-get", VERSION)?;
     let unasked = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
@@ -233,7 +233,7 @@ fn apt_get() -> Option<Vec<&'static str>> {
     }
 }
 
-/// Tries; the next look at the tools, not apt-get's word, tells whether it worked.
+/// Tries to install; errors only get printed, because the tools are checked again afterwards.
 fn install(apt_get: &[&str], packages: &[&str]) {
     let update = [apt_get, &["update"]].concat();
     let install = [apt_get, &["install", "--yes", "--no-install-recommends"], packages].concat();

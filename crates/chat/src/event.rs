@@ -78,7 +78,7 @@ pub enum Refusal {
     #[error("the name is taken")]
     NameTaken,
     /// Only accounts do this.
-    #[error("guests may not do this; it needs an account")]
+    #[error("guests cannot do this; ask the operator for an account (vang admin account add NAME)")]
     AccountNeeded,
     /// Only the operator does this.
     #[error("only the operator of the server may do this")]
@@ -105,7 +105,9 @@ pub enum Refusal {
         max: usize,
     },
     /// Switching to rules that this program does not know, or back.
-    #[error("rules version {to} is not one after {now} that is known here")]
+    #[error(
+        "cannot switch from rules {now} to {to}: rules can only move forward, to a version that this program knows"
+    )]
     UnknownRules {
         /// As asked.
         to: u16,

@@ -1,4 +1,4 @@
-//! A socket with TLS around it, or without: bytes in and out with the socket's own timeouts.
+//! A socket with or without TLS. Reads and writes use the socket's own timeouts.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::Socket;
 
-/// See the module's head.
 #[derive(Debug)]
 pub(crate) enum Channel {
     Plain(Socket),
@@ -15,16 +14,15 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    /// TLS around a socket; nothing is said yet.
+    /// Prepares TLS on a socket; sends nothing yet. The error says why `host` is not a valid TLS name.
     pub(crate) fn tls(socket: Socket, config: Arc<ClientConfig>, host: &str) -> Result<Channel, String> {
-        // Without the scope of a link-local address, which is no part of a name.
+        // A TLS name has no IPv6 scope.
         let host = host.split('%').next().unwrap_or_default().to_owned();
         let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
         let tls = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
         Ok(Channel::Tls(Box::new(StreamOwned::new(tls, socket))))
     }
 
-    /// The socket beneath.
     pub(crate) fn socket(&self) -> &Socket {
         match self {
             Channel::Plain(socket) => socket,
@@ -32,8 +30,8 @@ impl Channel {
         }
     }
 
-    /// Goes on with the handshake. `true`: it is over. What stops it is the socket's error, or `InvalidData` when the
-    /// other side does not speak TLS as it should.
+    /// Continues the handshake; `true` once it is complete. Errors: the socket's, or `InvalidData` when the
+    /// peer violates TLS.
     pub(crate) fn shake_hands(&mut self) -> io::Result<bool> {
         let Channel::Tls(stream) = self else { return Ok(true) };
         if stream.conn.is_handshaking() {

@@ -1,10 +1,10 @@
-//! One connection: bytes out, messages in, each until a deadline.
+//! One connection: bytes out, messages in, each with a deadline.
 //!
-//! Blocking, with the socket's own timeouts. A peer that is gone without a word is noticed: keep-alive
-//! while nothing is under way, `TCP_USER_TIMEOUT` while our bytes are. It never connects again by itself
-//! (see `send.rs`, `follow.rs`).
+//! Blocking, with the socket's own timeouts. A dead peer is detected by keep-alive on an idle connection and by
+//! `TCP_USER_TIMEOUT` while sent bytes are unacknowledged. It does not reconnect (see `send.rs`, `follow.rs`).
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,62 +15,62 @@ use vang_proto::{Decoder, Frame, Limits};
 
 use crate::address::{Security, ServerAddr};
 use crate::channel::Channel;
-use crate::patience::Deadline;
+use crate::retry::Deadline;
 use crate::trouble::{At, ClientError, Doing, Trouble, explain, explain_at, plain};
-use crate::trust::{PinError, PinVerifier};
+use crate::trust::{PinError, check_pin};
+use crate::verifier::Verifier;
 
-/// Silence until the first question whether the peer is still there; NATs forget after minutes.
+/// Idle time before the first keep-alive probe: 15 s. NATs drop idle connections after minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 
-/// Between such questions. After three without an answer the connection is lost.
+/// Time between keep-alive probes: 5 s. After three without an answer the connection is lost.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// With bytes under way that nobody acknowledges: as long as keep-alive takes.
+/// Maximum time for sent bytes to stay unacknowledged: 30 s, as long as keep-alive takes.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes taken from the socket at once: a page of history in few calls.
+/// Bytes per read: 64 KiB, so that a page of history needs few calls.
 const READ_BYTES: usize = 1 << 16;
 
-/// All arguments of a request together: 8 KiB. JSON writes a byte as six at the most, so they fit into a
-/// header with room to spare. Longer: refused here; no name or id that a server takes is near it.
+/// All arguments of a request together: 8 KiB. JSON needs at most six bytes for one, so they always fit into a
+/// header. No valid name or id is near this limit; longer arguments are refused here.
 pub(crate) const ARGUMENT_BYTES_MAX: usize = 8_192;
 
 const _: () = assert!(ARGUMENT_BYTES_MAX * 6 + 1_024 < HEADER_BYTES_MAX as usize);
 
-/// What the client takes from a server, and in a page of history.
+/// Limits for a server's messages, and for those inside a page of history.
 pub(crate) const LIMITS: Limits = Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX };
 
-/// See the module's head.
+/// A blocking connection to one server.
 #[derive(Debug)]
 pub struct Connection {
     channel: Channel,
     decoder: Decoder,
     place: String,
     buffer: Vec<u8>,
-    /// The first bytes that came: they tell whether this is a vang server.
+    /// The first three bytes received: they show whether this is a vang server.
     head: Vec<u8>,
     asked: u64,
 }
 
-/// What is spoken beyond this machine.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Beyond {
+enum Remote {
     Tls,
     Plain,
 }
 
 impl Connection {
-    /// Connects, to each address of the place in turn; beyond this machine by TLS.
+    /// Connects to the addresses of `place` in turn. Connections to other machines use TLS.
     pub fn open(place: &ServerAddr, deadline: Deadline) -> Result<Connection, ClientError> {
-        Connection::open_to(place, Beyond::Tls, deadline)
+        Connection::open_to(place, Remote::Tls, deadline)
     }
 
-    /// The same, but without TLS beyond this machine: a server of the guide does not know it.
+    /// Connects without TLS also to other machines: a server of the tutorial has none.
     pub(crate) fn open_plain(place: &ServerAddr, deadline: Deadline) -> Result<Connection, ClientError> {
-        Connection::open_to(place, Beyond::Plain, deadline)
+        Connection::open_to(place, Remote::Plain, deadline)
     }
 
-    fn open_to(place: &ServerAddr, beyond: Beyond, deadline: Deadline) -> Result<Connection, ClientError> {
+    fn open_to(place: &ServerAddr, remote: Remote, deadline: Deadline) -> Result<Connection, ClientError> {
         let unreachable = |trouble: Trouble| ClientError::Unreachable { place: place.to_string(), trouble };
         let addresses = place.resolve(deadline).map_err(|error| match place {
             ServerAddr::Tcp { .. } => unreachable(explain(&error, Doing::Resolve)),
@@ -78,7 +78,7 @@ impl Connection {
         })?;
         let mut last = explain(&io::ErrorKind::TimedOut.into(), Doing::Connect);
         for (tried, address) in addresses.iter().enumerate() {
-            // One that swallows our packets must leave time for the others.
+            // An address that drops our packets must leave time for the others.
             let share = (addresses.len() - tried) as u32;
             match connect(address, deadline, share) {
                 Ok(socket) => {
@@ -86,7 +86,7 @@ impl Connection {
                         address.as_socket().is_none_or(|addr| addr.ip().to_canonical().is_loopback());
                     return match place {
                         ServerAddr::Tcp { host, security, .. }
-                            if *security == Security::Tls || beyond == Beyond::Tls && !is_near =>
+                            if *security == Security::Tls || remote == Remote::Tls && !is_near =>
                         {
                             Connection::secure(socket, place, host, deadline)
                         }
@@ -99,7 +99,7 @@ impl Connection {
         Err(unreachable(last))
     }
 
-    /// TLS around a fresh socket, with a server whose key is known or met now.
+    /// The TLS handshake, and the check of the server's key.
     fn secure(
         socket: Socket,
         place: &ServerAddr,
@@ -107,18 +107,21 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<Connection, ClientError> {
         let foreign = |why: String| ClientError::Foreign { place: place.to_string(), why };
-        let (config, witness) = PinVerifier::config().map_err(|error| foreign(error.to_string()))?;
-        // No other kind of server: it was not asked anything.
+        let verifier = Verifier::record();
+        let mut config = verifier.config().map_err(|error| foreign(error.to_string()))?;
+        config.alpn_protocols = vec![b"vang".to_vec()];
+        // Nothing was sent, so this says nothing about the server.
         let no_name = |why: String| ClientError::Unreachable {
             place: place.to_string(),
             trouble: Trouble {
-                name: format!("TLS cannot ask for '{host}': {why}").into(),
+                name: format!("'{host}' is not a valid name for TLS: {why}").into(),
                 likely: "names have letters, digits, hyphens and dots",
                 advice: "use a name as its certificate has it, or its address",
-                passing: false,
+                retryable: false,
             },
         };
-        let mut connection = Connection::new(Channel::tls(socket, config, host).map_err(no_name)?, place);
+        let mut connection =
+            Connection::new(Channel::tls(socket, Arc::new(config), host).map_err(no_name)?, place);
         loop {
             let shaken = deadline.left().and_then(|left| {
                 connection.channel.socket().set_read_timeout(left.map(settable))?;
@@ -139,8 +142,9 @@ impl Connection {
                 },
             }
         }
+        let seen = verifier.seen().ok_or_else(|| foreign("no TLS: no certificate".to_owned()))?;
         let place = place.to_string();
-        match witness.judge(&place) {
+        match check_pin(&place, &seen) {
             Ok(()) => Ok(connection),
             Err(PinError::Other { key, known, file, line }) => {
                 Err(ClientError::OtherKey { place, key, known, file: file.display().to_string(), line })
@@ -148,9 +152,10 @@ impl Connection {
             Err(PinError::CannotStore { file, why }) => {
                 Err(ClientError::NotRemembered { place, why: format!("{}: {}", file.display(), plain(&why)) })
             }
-            Err(PinError::NoStore) => {
-                Err(ClientError::NotRemembered { place, why: "there is no folder for it".to_owned() })
-            }
+            Err(PinError::NoStore) => Err(ClientError::NotRemembered {
+                place,
+                why: "neither HOME nor XDG_CONFIG_HOME is set".to_owned(),
+            }),
         }
     }
 
@@ -165,7 +170,7 @@ impl Connection {
         }
     }
 
-    /// Writes all of these bytes.
+    /// Writes all `bytes`.
     pub fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), ClientError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -178,7 +183,7 @@ impl Connection {
                 Ok(n) => rest = &rest[n..],
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    // The timeout was ours, so that is what ran out; the loop asks the clock.
+                    // The timeout was set from the deadline; the loop compares it with the clock.
                     io::ErrorKind::WouldBlock if deadline.left().is_ok() => {}
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.left().is_err() => {
                         return Err(ClientError::Silent { place: self.place.clone() });
@@ -190,7 +195,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The next message, of whatever kind.
+    /// Reads the next message of any kind.
     pub fn read_frame(&mut self, deadline: Deadline) -> Result<Frame, ClientError> {
         loop {
             match self.decoder.poll_frame() {
@@ -231,25 +236,28 @@ impl Connection {
         }
     }
 
-    /// The next reply or event.
+    /// Reads the next reply or event.
     pub fn read(&mut self, deadline: Deadline) -> Result<Incoming, ClientError> {
         let frame = self.read_frame(deadline)?;
         incoming(frame)
             .map_err(|NotVang| self.foreign("its message is neither a reply nor an event".to_owned()))
     }
 
-    /// The reply to the request with this number, or the error with which the server ends the connection.
+    /// Reads the reply to request `re`, or the error reply with which the server closes the connection. Skips
+    /// events.
     pub(crate) fn read_reply(&mut self, re: u64, deadline: Deadline) -> Result<Reply, ClientError> {
         loop {
             match self.read(deadline)? {
                 Incoming::Reply(reply) if reply.re == Some(re) || reply.re.is_none() => return Ok(reply),
-                Incoming::Reply(_) => return Err(self.foreign("it answers what was not asked".to_owned())),
+                Incoming::Reply(_) => {
+                    return Err(self.foreign("it sent a reply without a request".to_owned()));
+                }
                 Incoming::Event(_) => {}
             }
         }
     }
 
-    /// Writes bytes that end in the request with this number, and waits for its reply.
+    /// Writes `bytes`, which end with request `re`, and reads its reply.
     pub(crate) fn exchange(
         &mut self,
         re: u64,
@@ -258,7 +266,7 @@ impl Connection {
     ) -> Result<Reply, ClientError> {
         let written = self.write(bytes, deadline);
         let reply = match (written, self.read_reply(re, deadline)) {
-            // A server that refuses does not read on: its answer is here although we could not write all.
+            // A refusing server stops reading: its reply can be here although not all bytes were written.
             (_, Ok(reply)) => reply,
             (Err(fault), Err(_)) | (Ok(()), Err(fault)) => return Err(fault),
         };
@@ -268,7 +276,7 @@ impl Connection {
         }
     }
 
-    /// Asks something that has no content, and waits for the reply. An error reply is `ClientError::Refused`.
+    /// Sends a request without content and reads its reply. An error reply is `ClientError::Refused`.
     pub fn ask(
         &mut self,
         name: Option<&str>,
@@ -283,7 +291,6 @@ impl Connection {
         self.exchange(self.asked, &request, deadline)
     }
 
-    /// This peer does not speak what it should.
     pub(crate) fn foreign(&self, why: String) -> ClientError {
         ClientError::Foreign { place: self.place.clone(), why }
     }
@@ -293,7 +300,7 @@ impl Connection {
     }
 }
 
-/// Do they fit into a header?
+/// Refuses arguments that could exceed a header.
 pub(crate) fn check_arguments(name: Option<&str>, arguments: &[(&str, Value)]) -> Result<(), ClientError> {
     let len = |value: &Value| match value {
         Value::Text(text) => text.len(),
@@ -310,7 +317,7 @@ fn connect(address: &SockAddr, deadline: Deadline, share: u32) -> io::Result<Soc
     let left = deadline.left()?;
     let socket = Socket::new(address.domain(), Type::STREAM, None)?;
     if address.domain() == Domain::UNIX {
-        // Such a connect waits only for room in the server's queue, and this timeout holds for it.
+        // Such a connect waits only for space in the server's backlog; the write timeout applies to it.
         socket.set_write_timeout(left.map(settable))?;
         socket.connect(address)?;
         return Ok(socket);
@@ -319,7 +326,7 @@ fn connect(address: &SockAddr, deadline: Deadline, share: u32) -> io::Result<Soc
         Some(left) => socket.connect_timeout(address, settable(left / share))?,
         None => socket.connect(address)?,
     }
-    // Nobody listens, and the system happened to give us that very port: we would talk to ourselves.
+    // TCP self-connect: nobody listens, and the kernel chose the target port as our source port.
     if socket.local_addr()?.as_socket() == address.as_socket() {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -331,7 +338,7 @@ fn connect(address: &SockAddr, deadline: Deadline, share: u32) -> io::Result<Soc
     Ok(socket)
 }
 
-/// A timeout of zero would mean none.
+/// A zero timeout would disable the timeout.
 fn settable(left: Duration) -> Duration {
     left.max(Duration::from_millis(1))
 }
@@ -344,7 +351,7 @@ mod tests {
     use crate::scripted::{Server, Step, ok, soon};
 
     #[test]
-    fn a_closed_port_is_named_as_a_person_reads_it() {
+    fn a_closed_port_is_connection_refused() {
         let place = Server::closed_port();
         let fault = Connection::open(&place, soon()).unwrap_err();
         let expected = format!("cannot reach {place}: connection refused (is the server running there?)");
@@ -353,16 +360,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_has_is_named() {
+    fn an_unknown_host_name_is_named() {
         let place = ServerAddr::parse("does-not-exist.invalid").unwrap();
         let fault = Connection::open(&place, soon()).unwrap_err().to_string();
         assert!(fault.starts_with("cannot reach does-not-exist.invalid:65432: name "), "{fault}");
     }
 
     #[test]
-    fn one_message_arrives_whole_however_it_was_split() {
+    fn one_reply_survives_every_split() {
         let reply = ok(1, &[], "pong");
-        let pieces = reply.iter().map(|byte| Step::Play(vec![*byte])).collect::<Vec<_>>();
+        let pieces = reply.iter().map(|byte| Step::Write(vec![*byte])).collect::<Vec<_>>();
         let server = Server::start(vec![[vec![Step::Request], pieces].concat()]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         assert_eq!(connection.ask(Some("ada"), "ping", &[], soon()).unwrap().text, "pong");
@@ -372,8 +379,8 @@ mod tests {
     }
 
     #[test]
-    fn another_protocol_is_told_from_a_lost_connection() {
-        let server = Server::start(vec![vec![Step::Request, Step::Play(b"SSH-2.0-x\r\n".to_vec())]]);
+    fn another_protocol_is_not_a_lost_connection() {
+        let server = Server::start(vec![vec![Step::Request, Step::Write(b"SSH-2.0-x\r\n".to_vec())]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
         assert!(
@@ -384,8 +391,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_says_nothing_is_silent_and_one_that_ends_is_lost() {
-        let server = Server::start(vec![vec![Step::Request, Step::Stay], vec![Step::Request]]);
+    fn a_silent_server_times_out_and_a_closing_one_is_lost() {
+        let server = Server::start(vec![vec![Step::Request, Step::Hold], vec![Step::Request]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let brief = Deadline::after(Duration::from_millis(30));
         let fault = connection.ask(None, "ping", &[], brief).unwrap_err();
@@ -397,8 +404,8 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_fit_into_no_header_are_refused_before_they_are_written() {
-        let server = Server::start(vec![vec![Step::Stay]]);
+    fn arguments_too_long_for_a_header_are_refused_before_writing() {
+        let server = Server::start(vec![vec![Step::Hold]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let long = "\u{1}".repeat(ARGUMENT_BYTES_MAX);
         let fault = connection.ask(None, "join", &[("room", Value::Text(long.clone() + "x"))], soon());
@@ -406,12 +413,12 @@ mod tests {
             matches!(fault, Err(ClientError::ArgumentsTooLong { found: 8_193, max: 8_192 })),
             "{fault:?}"
         );
-        // The longest that is let through can be written.
+        // The longest allowed arguments fit into a header.
         RequestWriter { name: None }.write(1, "join", &[("room", Value::Text(long))]);
     }
 
     #[test]
-    fn a_unix_socket_serves_too_and_a_missing_one_is_named() {
+    fn a_unix_socket_works_and_a_missing_one_is_named() {
         let folder = std::env::temp_dir().join(format!("vang-client-{}", std::process::id()));
         let _ = std::fs::remove_file(&folder);
         let place = ServerAddr::Unix(folder.clone());

@@ -1,6 +1,6 @@
-//! What was said that has these words: hits page by page, newest first.
+//! Search: hits page by page, newest first.
 //!
-//! A page is one request. One that breaks, or whose index is behind, is asked again.
+//! A page is one request. It is repeated when the connection breaks or the index is behind.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use vang_proto::vang::{Reply, Value};
 
 use crate::address::ServerAddr;
 use crate::connection::Connection;
-use crate::patience::{Deadline, persist};
+use crate::retry::{Deadline, retry_until};
 use crate::trouble::ClientError;
 
-/// One search.
+/// One search in progress.
 #[derive(Debug)]
 pub struct Search {
     place: ServerAddr,
@@ -21,26 +21,26 @@ pub struct Search {
     query: String,
     timeout: Duration,
     connection: Option<Connection>,
-    /// How many hits are still wanted.
+    /// Hits still to fetch.
     wanted: u64,
-    /// Where the next page begins, after the first.
+    /// The server's position for the next page.
     before: Option<u64>,
     is_over: bool,
 }
 
-/// Some hits.
+/// One page of hits.
 #[derive(Debug)]
 pub struct Hits {
-    /// As they came: JSON objects, newest first.
+    /// JSON objects from the server, newest first.
     pub hits: Vec<Box<RawValue>>,
-    /// Rooms and stays that the server did not look into: too many.
+    /// Rooms and stays that the server skipped because there were too many.
     pub left_out: u64,
-    /// Found, but damaged on the server's disk, so that they are not shown.
+    /// Hits that the server cannot show because they are damaged on its disk.
     pub damaged: u64,
 }
 
 impl Search {
-    /// At most so many hits; every page may take `timeout`.
+    /// A search for at most `limit` hits; each page has `timeout`.
     pub fn new(
         place: ServerAddr,
         name: Option<String>,
@@ -51,13 +51,13 @@ impl Search {
         Search { place, name, query, timeout, connection: None, wanted: limit, before: None, is_over: false }
     }
 
-    /// The next hits; `None` after the last.
+    /// Fetches the next page; `None` after the last. `watch` sees each error before a retry.
     pub fn next_page(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<Option<Hits>, ClientError> {
         if self.is_over || self.wanted == 0 {
             return Ok(None);
         }
         let deadline = Deadline::after(self.timeout);
-        let (hits, next) = persist(deadline, watch, || {
+        let (hits, next) = retry_until(deadline, watch, || {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => Connection::open(&self.place, deadline)?,
@@ -71,13 +71,13 @@ impl Search {
             Ok(page)
         })?;
         self.wanted = self.wanted.saturating_sub(hits.hits.len() as u64);
-        // A server that gave no hits and a place to go on from would be asked for ever.
+        // A page without hits but with a next position would loop forever.
         self.is_over = next.is_none() || hits.hits.is_empty();
         self.before = next;
         Ok(Some(hits))
     }
 
-    /// Are there hits beyond those that were given?
+    /// Are there more hits than were fetched?
     pub fn has_more(&self) -> bool {
         !self.is_over
     }
@@ -85,7 +85,8 @@ impl Search {
 
 fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), ClientError> {
     let hits = serde_json::from_str(&reply.text);
-    let hits = hits.map_err(|_| connection.foreign("its answer to 'find' is no list of hits".to_owned()))?;
+    let hits =
+        hits.map_err(|_| connection.foreign("its answer to 'find' is not a list of hits".to_owned()))?;
     let number = |key| reply.header.number(key).unwrap_or(0);
     let (left_out, damaged) = (number("left-out"), number("damaged"));
     Ok((Hits { hits, left_out, damaged }, reply.header.number("next")))
@@ -101,12 +102,12 @@ mod tests {
     fn page(re: u64, next: Option<u64>, hits: &str) -> Step {
         let mut keys = vec![("count", Value::Number(2))];
         keys.extend(next.map(|next| ("next", next.into())));
-        Step::Play(write_json(Some(&re.to_string()), &keys, hits).to_vec())
+        Step::Write(write_json(Some(&re.to_string()), &keys, hits).to_vec())
     }
 
     #[test]
     fn pages_are_asked_until_there_is_enough_and_a_late_index_is_asked_again() {
-        let behind = Step::Play(error(1, Code::ViewBehind, "not yet", &[]));
+        let behind = Step::Write(error(1, Code::ViewBehind, "not yet", &[]));
         let server = Server::start(vec![
             vec![Step::Request, behind],
             vec![

@@ -1,11 +1,11 @@
-//! What comes in rooms, across reconnects, once.
+//! Follow rooms: each event once, across reconnects.
 //!
 //! ```text
 //! start ──▶ following ──▶ event, event, … ──▶ lost ──▶ wait ──▶ connect, resume by seq ──▶ following …
-//!   └ not within its time: a fault                └ the server says no for good: a fault
+//!   └ not in time: an error                       └ the server refuses: an error
 //! ```
 //!
-//! Where it stands and how it resumes is `vang_proto::vang::Follower`'s; here are the socket and the waits.
+//! The position and the resume logic are in `vang_proto::vang::Follower`; the socket and the waits are here.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,66 +14,62 @@ use vang_proto::vang::{self, Advice, Backoff, Code, Event, Follower, Incoming, V
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, check_arguments};
-use crate::patience::{Deadline, backoff_wait, persist};
+use crate::retry::{Deadline, backoff_wait, retry_until};
 use crate::trouble::ClientError;
 
-/// Connecting again and getting an answer: 15 s, the longest wait between two attempts. Then it is tried anew.
+/// Time for one reconnect and its reply: 15 s, the longest wait between two attempts.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// After so long a connection counts as one that works, and the waits begin again with the shortest. One that is lost
-/// sooner is a failure more: a server that takes connections and closes them is not called without pause.
+/// A connection that lived this long resets the backoff: 5 s. A shorter one counts as a failure, so that a
+/// server that accepts and closes at once is not called in a loop.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Beginnings from another place on one connection. A server that asks for more is not to be believed.
-const BEGINNINGS_MAX: u32 = 4;
+/// How often a server can ask for another start position on one connection.
+const STARTS_MAX: u32 = 4;
 
-/// What a follower hears.
+/// What a follower receives.
 #[derive(Debug)]
 pub enum Update {
-    /// From the server. Kinds that nobody knows come too.
+    /// From the server, unknown kinds included.
     Event(Event),
-    /// From here.
     Notice(Notice),
 }
 
 /// What happened to the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// It is lost; it is tried again until it works.
+    /// The connection is lost; it is retried until it works.
     Lost(ClientError),
-    /// It works again, and nothing was missed.
+    /// The connection works again, and no event was missed.
     Again,
     /// An older copy of the journal was put back.
     SetBack {
-        /// The last position in common.
+        /// The last common position.
         seq: u64,
     },
-    /// It is another journal: what was said between is not known.
+    /// The server has another journal: events in between are unknown.
     OtherJournal,
-    /// The server says that it ends the connection.
-    Closing {
-        /// Its word for it.
-        why: String,
-    },
+    /// The server closes the connection.
+    Closing { why: String },
 }
 
-/// A following of rooms.
+/// Rooms being followed.
 #[derive(Debug)]
 pub struct Follow {
     place: ServerAddr,
     follower: Follower,
-    /// Numbers up to these were seen before we began, in the journal that it was then.
+    /// Message numbers seen before the start, per room, in the journal of that time.
     seen_before: Vec<(String, u64)>,
     connection: Option<Connection>,
-    /// Since when it follows there.
+    /// When following began on this connection.
     since: Instant,
     backoff: Backoff,
-    told: VecDeque<Update>,
+    updates: VecDeque<Update>,
 }
 
 impl Follow {
-    /// Follows these rooms, after message `since` of each or from now on. Has to work within `timeout`;
-    /// `watch` hears of failures until then.
+    /// Follows `rooms`, each after its message number in `since`, or from now on. The first connection has
+    /// `timeout`; `watch` sees each error before a retry.
     pub fn start(
         place: ServerAddr,
         name: Option<String>,
@@ -92,19 +88,19 @@ impl Follow {
             connection: None,
             since: Instant::now(),
             backoff: Backoff::default(),
-            told: VecDeque::new(),
+            updates: VecDeque::new(),
         };
         let deadline = Deadline::after(timeout);
-        persist(deadline, watch, || follow.attach(deadline))?;
+        retry_until(deadline, watch, || follow.attach(deadline))?;
         Ok(follow)
     }
 
-    /// The next thing to hear of; waits for it as long as it takes. A fault is the server's last word.
-    #[allow(clippy::should_implement_trait)] // it has no end, and the fault is one
+    /// Waits for the next update, without a limit. An error means that the server refused: no retry helps.
+    #[allow(clippy::should_implement_trait)] // it never ends, and an error is final
     pub fn next(&mut self) -> Result<Update, ClientError> {
         loop {
-            if let Some(told) = self.told.pop_front() {
-                return Ok(told);
+            if let Some(update) = self.updates.pop_front() {
+                return Ok(update);
             }
             let Some(connection) = &mut self.connection else {
                 self.attach_again()?;
@@ -112,7 +108,7 @@ impl Follow {
             };
             match connection.read(Deadline::NEVER) {
                 Ok(Incoming::Event(event)) => self.handle_event(event),
-                // Nothing was asked: this is why the server ends the connection.
+                // There was no request: this is why the server closes the connection.
                 Ok(Incoming::Reply(reply)) => self.lost(ClientError::refused(&reply)),
                 Err(fault) => self.lost(fault),
             }
@@ -122,17 +118,17 @@ impl Follow {
     fn handle_event(&mut self, event: Event) {
         if event.kind == "closing" {
             let why = event.header.text("why").unwrap_or_default().into_owned();
-            self.told.push_back(Update::Notice(Notice::Closing { why }));
+            self.updates.push_back(Update::Notice(Notice::Closing { why }));
         } else if self.follower.handle_event(&event) && !self.was_seen_before(&event) {
-            self.told.push_back(Update::Event(event));
+            self.updates.push_back(Update::Event(event));
         }
     }
 
-    /// A server whose room ends before `since` goes on from its end.
+    /// A room that ends before `since` is followed from its end, so old numbers can come.
     fn was_seen_before(&self, event: &Event) -> bool {
         let (Some(room), Some(n)) = (&event.room, event.n) else { return false };
-        // The server tells a room's name as it was created; we may have written it otherwise. With one
-        // room there is no doubt.
+        // The server sends a room's name as it was created, we may have typed another case. With one room there
+        // is no doubt.
         let only = self.seen_before.len() == 1;
         let same = |written: &str| only || written.to_lowercase() == room.to_lowercase();
         self.seen_before.iter().any(|(written, since)| n <= *since && same(written))
@@ -143,30 +139,30 @@ impl Follow {
         if self.since.elapsed() >= SETTLED {
             self.backoff.reset();
         }
-        self.told.push_back(Update::Notice(Notice::Lost(fault)));
+        self.updates.push_back(Update::Notice(Notice::Lost(fault)));
     }
 
     fn attach_again(&mut self) -> Result<(), ClientError> {
-        let mut told = Duration::ZERO;
+        let mut retry_after = Duration::ZERO;
         loop {
-            // Also before the first attempt: when a server ends, all of its clients are here at once.
-            std::thread::sleep(backoff_wait(&mut self.backoff).max(told));
+            // Also before the first attempt: when a server stops, all its clients reconnect at once.
+            std::thread::sleep(backoff_wait(&mut self.backoff).max(retry_after));
             match self.attach(Deadline::after(ATTACH_TIMEOUT)) {
                 Ok(()) => {
-                    self.told.push_back(Update::Notice(Notice::Again));
+                    self.updates.push_back(Update::Notice(Notice::Again));
                     return Ok(());
                 }
                 Err(fault @ ClientError::Refused { .. }) if !fault.is_retryable() => return Err(fault),
-                Err(fault) => told = fault.retry_after().unwrap_or_default(),
+                Err(fault) => retry_after = fault.retry_after().unwrap_or_default(),
             }
         }
     }
 
-    /// Connects, says what it follows and from where, and waits for the yes.
+    /// Connects, asks to follow from the current position, and waits for the reply.
     fn attach(&mut self, deadline: Deadline) -> Result<(), ClientError> {
         let mut connection = Connection::open(&self.place, deadline)?;
         connection.write(&self.follower.opening(), deadline)?;
-        for _ in 0..BEGINNINGS_MAX {
+        for _ in 0..STARTS_MAX {
             let reply = connection.read_reply(OPENING, deadline)?;
             if reply.code.is_some() && reply.re.is_none() {
                 return Err(ClientError::refused(&reply));
@@ -178,28 +174,28 @@ impl Follow {
                     return Ok(());
                 }
                 Advice::Send(opening, notice) => {
-                    self.begin_elsewhere(notice);
+                    self.start_elsewhere(notice);
                     connection.write(&opening, deadline)?;
                 }
                 Advice::Retry(_) | Advice::GiveUp { .. } => return Err(ClientError::refused(&reply)),
             }
         }
-        // Passing: whatever is wrong with that server may be mended.
-        let detail = "the server does not settle on a place to follow from".to_owned();
+        // Retryable: the server may be repaired.
+        let detail = "the server names no position to follow from".to_owned();
         Err(ClientError::Refused { code: Code::Unavailable.to_string(), detail, retry_after: None })
     }
 
-    fn begin_elsewhere(&mut self, notice: vang::NewStart) {
-        // Numbers of what was there before say nothing about what is there now.
+    fn start_elsewhere(&mut self, notice: vang::NewStart) {
+        // Message numbers of the old journal mean nothing in the new one.
         self.seen_before.clear();
-        self.told.push_back(Update::Notice(match notice {
+        self.updates.push_back(Update::Notice(match notice {
             vang::NewStart::SetBack { seq } => Notice::SetBack { seq },
             vang::NewStart::OtherJournal => Notice::OtherJournal,
         }));
     }
 }
 
-/// The `re` of what a `Follower` writes.
+/// The `re` of a `Follower`'s requests.
 const OPENING: u64 = 0;
 
 #[cfg(test)]
@@ -213,11 +209,11 @@ mod tests {
 
     fn follows(journal: &str, seq: u64) -> Step {
         let keys = [("journal", Value::from(journal)), ("epoch", "e1".into()), ("seq", seq.into())];
-        Step::Play(ok(OPENING, &keys, "general"))
+        Step::Write(ok(OPENING, &keys, "general"))
     }
 
     fn says(seq: u64, n: u64, text: &str) -> Step {
-        Step::Play(message(seq, n, text).to_vec())
+        Step::Write(message(seq, n, text).to_vec())
     }
 
     fn start(server: &Server, since: Option<u64>) -> Follow {
@@ -228,7 +224,7 @@ mod tests {
 
     /// The next events as their texts, and notices as what they are.
     fn hear(follow: &mut Follow, count: usize) -> Vec<String> {
-        let word = |told: Update| match told {
+        let word = |update: Update| match update {
             Update::Event(event) => event.text().unwrap_or(event.kind),
             Update::Notice(Notice::Lost(_)) => "<lost>".to_owned(),
             Update::Notice(notice) => format!("<{notice:?}>"),
@@ -245,7 +241,7 @@ mod tests {
         let server = Server::start(vec![
             vec![Step::Request, follows("j", 10), says(11, 1, "one"), says(12, 2, "two")],
             // Not even a server that repeats itself makes us.
-            vec![Step::Request, follows("j", 12), says(12, 2, "two"), says(13, 3, "three"), Step::Stay],
+            vec![Step::Request, follows("j", 12), says(12, 2, "two"), says(13, 3, "three"), Step::Hold],
         ]);
         let mut follow = start(&server, None);
         assert_eq!(hear(&mut follow, 5), ["one", "two", "<lost>", "<Again>", "three"]);
@@ -255,19 +251,19 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_takes_connections_and_closes_them_is_called_more_and_more_seldom() {
+    fn a_server_that_closes_at_once_is_retried_with_doubling_waits() {
         let once = || vec![Step::Request, follows("j", 10)];
-        let server = Server::start(vec![once(), once(), once(), once(), vec![Step::Request, Step::Stay]]);
+        let server = Server::start(vec![once(), once(), once(), once(), vec![Step::Request, Step::Hold]]);
         let mut follow = start(&server, None);
         let heard = ["<lost>", "<Again>", "<lost>", "<Again>", "<lost>", "<Again>", "<lost>"];
         assert_eq!(hear(&mut follow, 7), heard);
-        // Three waits, none of which was forgotten: the next is of 2 s, spread over its second half.
+        // Three waits, none of them reset: the next is of 2 s, spread over its second half.
         assert!((1_000..=2_000).contains(&follow.backoff.next_ms(0)), "the waits double");
     }
 
     #[test]
-    fn a_journal_that_was_set_back_is_resumed_from_what_is_common() {
-        let ahead = Step::Play(error(
+    fn a_journal_that_was_set_back_resumes_at_the_common_position() {
+        let ahead = Step::Write(error(
             OPENING,
             Code::SeqAhead,
             "set back",
@@ -275,7 +271,7 @@ mod tests {
         ));
         let server = Server::start(vec![
             vec![Step::Request, follows("j", 10), says(11, 1, "one"), says(12, 2, "two")],
-            vec![Step::Request, ahead, Step::Request, follows("j", 11), says(12, 2, "other two"), Step::Stay],
+            vec![Step::Request, ahead, Step::Request, follows("j", 11), says(12, 2, "other two"), Step::Hold],
         ]);
         let mut follow = start(&server, Some(0));
         let heard = ["one", "two", "<lost>", "<SetBack { seq: 11 }>", "<Again>", "other two"];
@@ -284,10 +280,10 @@ mod tests {
 
     #[test]
     fn another_journal_is_followed_from_the_room_numbers() {
-        let other = Step::Play(error(OPENING, Code::JournalChanged, "another", &[("journal", "k".into())]));
+        let other = Step::Write(error(OPENING, Code::JournalChanged, "another", &[("journal", "k".into())]));
         let server = Server::start(vec![
             vec![Step::Request, follows("j", 10), says(11, 7, "seven")],
-            vec![Step::Request, other, Step::Request, follows("k", 2), says(3, 1, "new one"), Step::Stay],
+            vec![Step::Request, other, Step::Request, follows("k", 2), says(3, 1, "new one"), Step::Hold],
         ]);
         let mut follow = start(&server, Some(6));
         assert_eq!(hear(&mut follow, 5), ["seven", "<lost>", "<OtherJournal>", "<Again>", "new one"]);
@@ -296,22 +292,22 @@ mod tests {
     }
 
     #[test]
-    fn numbers_up_to_since_are_not_told_even_when_the_room_ends_before_it() {
+    fn numbers_up_to_since_are_dropped_even_if_the_room_ends_earlier() {
         let server = Server::start(vec![vec![
             Step::Request,
             follows("j", 10),
             says(11, 4, "four"),
             says(12, 5, "five"),
             says(13, 6, "six"),
-            Step::Stay,
+            Step::Hold,
         ]]);
         let mut follow = start(&server, Some(5));
         assert_eq!(hear(&mut follow, 1), ["six"]);
     }
 
     #[test]
-    fn the_first_connection_has_its_time_and_a_later_refusal_is_the_last_word() {
-        let no_room = || Step::Play(error(OPENING, Code::NoRoom, "there is no such room", &[]));
+    fn the_first_connection_has_a_timeout_and_a_later_refusal_is_final() {
+        let no_room = || Step::Write(error(OPENING, Code::NoRoom, "there is no such room", &[]));
         let server = Server::start(vec![vec![Step::Request, no_room()]]);
         let rooms = vec!["general".to_owned()];
         let fault =
@@ -322,8 +318,8 @@ mod tests {
         let fault = Follow::start(Server::closed_port(), None, rooms, None, brief, &mut |_| {}).unwrap_err();
         assert!(fault.to_string().contains("connection refused"), "{fault}");
 
-        let closing = Step::Play(vang::write_closing("stopping").to_vec());
-        let busy = Step::Play(error(OPENING, Code::Busy, "later", &[("retry-after", 1.into())]));
+        let closing = Step::Write(vang::write_closing("stopping").to_vec());
+        let busy = Step::Write(error(OPENING, Code::Busy, "later", &[("retry-after", 1.into())]));
         let server = Server::start(vec![
             vec![Step::Request, follows("j", 10), closing],
             vec![Step::Request, busy],

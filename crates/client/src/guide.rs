@@ -1,5 +1,5 @@
-//! The guide's client (`docs/PROTOCOL.md` section 2): one request, one response, close. Byte for byte what
-//! its example client sends, so that any server written from the guide understands it.
+//! The tutorial's client (`docs/PROTOCOL.md` section 2): one request, one response, close. It sends the same
+//! bytes as the tutorial's example client, so any server written from the tutorial understands it.
 
 use bytes::{Bytes, BytesMut};
 use vang_proto::guide::{Arguments, text_content};
@@ -8,19 +8,19 @@ use vang_proto::{Composer, Frame};
 
 use crate::address::ServerAddr;
 use crate::connection::Connection;
-use crate::patience::Deadline;
+use crate::retry::Deadline;
 use crate::trouble::ClientError;
 
-/// What came back.
+/// The server's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// The result of a JSON response, as Python prints it.
+    /// The result of a JSON response, printed as Python prints it.
     Result(String),
-    /// The content of any other.
+    /// The content of any other response.
     Binary(Bytes),
 }
 
-/// The request: `search` is JSON, every other action is bytes.
+/// The request's bytes: `search` is JSON, every other action is binary.
 pub fn request_bytes(action: &str, value: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(256 + action.len() + value.len());
     if action == "search" {
@@ -37,7 +37,7 @@ pub fn request_bytes(action: &str, value: &str) -> Bytes {
     out.freeze()
 }
 
-/// Asks a server of the guide, whoever wrote it.
+/// Sends one request to a server of the tutorial's protocol and reads the response.
 pub fn request(
     place: &ServerAddr,
     action: &str,
@@ -46,7 +46,7 @@ pub fn request(
 ) -> Result<Response, ClientError> {
     let mut connection = Connection::open_plain(place, deadline)?;
     let written = connection.write(&request_bytes(action, value), deadline);
-    // A server that refuses a long request answers before it has read it all.
+    // A server can refuse a long request before it has read it all.
     let frame = match (written, connection.read_frame(deadline)) {
         (_, Ok(frame)) => frame,
         (Err(fault), Err(_)) | (Ok(()), Err(fault)) => return Err(fault),
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn search_is_asked_in_json_and_its_result_is_text() {
         let answer = json_response("\u{1f43e} Playing ball! \u{1f3d0}");
-        let server = Server::start(vec![vec![Step::Request, Step::Play(answer.to_vec())]]);
+        let server = Server::start(vec![vec![Step::Request, Step::Write(answer.to_vec())]]);
         let response = request(&server.place(), "search", "\u{1f436}", soon());
         assert_eq!(response, Ok(Response::Result("\u{1f43e} Playing ball! \u{1f3d0}".to_owned())));
         let asked = server.request();
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn any_other_action_is_bytes_and_so_is_its_answer() {
         let answer = binary_response(b"doublehello");
-        let server = Server::start(vec![vec![Step::Request, Step::Play(answer.to_vec())]]);
+        let server = Server::start(vec![vec![Step::Request, Step::Write(answer.to_vec())]]);
         let response = request(&server.place(), "double", "hello", soon());
         let expected = Bytes::from_static(b"First 10 bytes of request: doublehell");
         assert_eq!(response, Ok(Response::Binary(expected)));

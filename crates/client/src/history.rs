@@ -1,6 +1,7 @@
-//! What a room has, page by page: messages and holes after a number, up to the room's newest.
+//! A room's history, page by page: messages and holes after a number, up to the room's newest message.
 //!
-//! A page is one request. One that breaks is asked again from the same number, so each message comes once.
+//! A page is one request. After a broken connection it is repeated from the same number, so each message comes
+//! once.
 
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use vang_proto::vang::{Event, Incoming, Page, Reply, Value, incoming};
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, LIMITS};
-use crate::patience::{Deadline, persist};
+use crate::retry::{Deadline, retry_until};
 use crate::trouble::ClientError;
 
-/// A reading of one room's history.
+/// One pass over a room's history.
 #[derive(Debug)]
 pub struct History {
     place: ServerAddr,
@@ -22,12 +23,12 @@ pub struct History {
     timeout: Duration,
     connection: Option<Connection>,
     since: u64,
-    /// The room's newest number when the reading began: what comes later belongs to followers.
+    /// The room's newest number at the start. Later messages are for followers.
     end: Option<u64>,
 }
 
 impl History {
-    /// Begins after message `since`; every page may take `timeout`.
+    /// Starts after message `since`; each page has `timeout`.
     pub fn new(
         place: ServerAddr,
         name: Option<String>,
@@ -38,7 +39,7 @@ impl History {
         History { place, name, room, timeout, connection: None, since, end: None }
     }
 
-    /// The next messages and holes; `None` after the last.
+    /// Fetches the next messages and holes; `None` after the last. `watch` sees each error before a retry.
     pub fn next_page(
         &mut self,
         watch: &mut dyn FnMut(&ClientError),
@@ -49,14 +50,14 @@ impl History {
         let (page, events) = self.ask(None, watch)?;
         self.end.get_or_insert(page.end);
         if page.last <= self.since {
-            // Nothing after `since`, whatever the reason: asking again would give the same.
+            // Nothing after `since`: the same question would give the same answer.
             self.end = Some(self.since);
         }
         self.since = self.since.max(page.last);
         Ok(Some(events))
     }
 
-    /// Asks whether there is such a room, and nothing else: its newest number.
+    /// Checks that the room exists; returns its newest number.
     pub fn check(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<u64, ClientError> {
         self.ask(Some(1), watch).map(|(page, _)| page.end)
     }
@@ -67,7 +68,7 @@ impl History {
         watch: &mut dyn FnMut(&ClientError),
     ) -> Result<(Page, Vec<Event>), ClientError> {
         let deadline = Deadline::after(self.timeout);
-        persist(deadline, watch, || {
+        retry_until(deadline, watch, || {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => Connection::open(&self.place, deadline)?,
@@ -85,7 +86,7 @@ impl History {
 fn read(reply: &Reply, connection: &Connection) -> Result<(Page, Vec<Event>), ClientError> {
     let wrong = |why: &str| connection.foreign(format!("its page of history {why}"));
     let page = Page::read(&reply.header).ok_or_else(|| wrong("has no 'count', 'last' or 'end'"))?;
-    let events = read_events(&reply.content).ok_or_else(|| wrong("is not made of events"))?;
+    let events = read_events(&reply.content).ok_or_else(|| wrong("does not consist of events"))?;
     Ok((page, events))
 }
 
@@ -111,7 +112,7 @@ mod tests {
 
     fn page(re: u64, (last, end): (u64, u64), frames: &[Bytes]) -> Step {
         let page = Page { room: "general".to_owned(), count: frames.len() as u64, last, end };
-        Step::Play(write_page(Some(&re.to_string()), &page, frames).to_vec())
+        Step::Write(write_page(Some(&re.to_string()), &page, frames).to_vec())
     }
 
     fn read_all(server: &Server, since: u64) -> Result<Vec<(String, Option<u64>)>, ClientError> {
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_read_to_the_end_and_a_lost_one_is_asked_again() {
+    fn pages_are_read_to_the_end_and_a_lost_one_is_repeated() {
         let first = page(1, (3, 4), &[hole(30, 1, 2), message(31, 3, "three")]);
         let second = page(1, (4, 4), &[message(32, 4, "four")]);
         let server =
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_beyond_the_end_has_nothing() {
+    fn a_start_beyond_the_end_gives_nothing() {
         let server = Server::start(vec![vec![Step::Request, page(1, (9, 4), &[])]]);
         assert_eq!(read_all(&server, 9), Ok(vec![]));
         let server = Server::start(vec![vec![Step::Request, page(1, (4, 4), &[])]]);
@@ -145,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_is_not_there_is_refused() {
-        let refusal = Step::Play(error(1, Code::NoRoom, "there is no such room", &[]));
+    fn an_unknown_room_is_refused() {
+        let refusal = Step::Write(error(1, Code::NoRoom, "there is no such room", &[]));
         let server = Server::start(vec![vec![Step::Request, refusal]]);
         let fault = read_all(&server, 0).unwrap_err();
         assert_eq!(fault.to_string(), "refused: no-room: there is no such room");

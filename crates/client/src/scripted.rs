@@ -1,5 +1,5 @@
-//! A server for the tests: plays to each connection, in turn, what it is told, and hands out what it was
-//! asked. After its last script it is gone, and so is its port.
+//! A scripted server for the tests: each connection gets the next script; requests can be inspected. After the
+//! last script the server and its port are gone.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,20 +15,17 @@ use vang_proto::vang::{
 use vang_proto::{Decoder, Frame};
 
 use crate::address::ServerAddr;
-use crate::patience::Deadline;
+use crate::retry::Deadline;
 
-/// What the server does next. At the end of its steps it closes the connection.
+/// One step of a script. After the last step the server closes the connection.
 #[derive(Clone)]
 pub(crate) enum Step {
-    /// Reads one request.
     Request,
-    /// Reads so many bytes of one.
     Bytes(usize),
-    /// Writes these bytes.
-    Play(Vec<u8>),
-    /// Waits, silently, until the client goes.
-    Stay,
-    /// Shuts the sending half, and reads until the client goes.
+    Write(Vec<u8>),
+    /// Waits until the client closes.
+    Hold,
+    /// Shuts the sending half and reads until the client closes.
     Drain,
 }
 
@@ -51,7 +48,7 @@ impl Server {
         Server { place, requests }
     }
 
-    /// A port at which nobody listens: taken until the tests end, so that nobody else gets it.
+    /// A port without a listener, reserved until the tests end.
     pub(crate) fn closed_port() -> ServerAddr {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -64,9 +61,9 @@ impl Server {
         self.place.clone()
     }
 
-    /// The next request that came.
+    /// The next request received.
     pub(crate) fn request(&self) -> Frame {
-        self.requests.recv_timeout(Duration::from_secs(20)).expect("a request was to come")
+        self.requests.recv_timeout(Duration::from_secs(20)).expect("a request comes")
     }
 }
 
@@ -85,12 +82,12 @@ fn play(mut stream: TcpStream, script: &[Step], requests: &Sender<Frame>) {
                         _ => return,
                     }
                 };
-                // A test that looks at no request has dropped its end.
+                // A test that inspects no request has dropped the receiver.
                 let _ = requests.send(frame);
             }
             Step::Bytes(n) => stream.read_exact(&mut buffer[..*n]).unwrap(),
-            Step::Play(bytes) => stream.write_all(bytes).unwrap(),
-            Step::Stay | Step::Drain => {
+            Step::Write(bytes) => stream.write_all(bytes).unwrap(),
+            Step::Hold | Step::Drain => {
                 if matches!(step, Step::Drain) {
                     stream.shutdown(std::net::Shutdown::Write).unwrap();
                 }
@@ -100,7 +97,7 @@ fn play(mut stream: TcpStream, script: &[Step], requests: &Sender<Frame>) {
     }
 }
 
-/// Long enough for anything that happens at all.
+/// A deadline that no passing test reaches.
 pub(crate) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }

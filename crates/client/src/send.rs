@@ -1,4 +1,4 @@
-//! One message, until it is durable or known not to be.
+//! Sends one message until it is durable or refused.
 //!
 //! ```text
 //! connect ──▶ write, with an id ──▶ reply: the address
@@ -6,7 +6,7 @@
 //!    └──────────── the same id, until the deadline ◀───────┘
 //! ```
 //!
-//! The id makes it safe: the server posts it once, however often it comes.
+//! The id makes retries safe: the server posts the message once, however often it is sent.
 
 use std::io;
 use std::time::Duration;
@@ -16,90 +16,86 @@ use vang_proto::vang::{Code, Reply, RequestWriter, Value};
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, check_arguments};
-use crate::patience::{Deadline, persist};
+use crate::retry::{Deadline, retry_until};
 use crate::trouble::ClientError;
 
-/// The longest that a send is tried: 1 h. A server remembers ids longer than that, but not for ever; who
-/// repeats a send later may post it twice.
+/// The longest time for retries: 1 h. A server remembers ids longer than that, but not forever: a later
+/// repetition may be posted twice.
 pub const SEND_MAX: Duration = Duration::from_secs(3_600);
 
-/// What to post, and where.
+/// A message to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// The room's name.
     pub room: &'a str,
-    /// The same for every repetition of this message, and for no other.
+    /// The same for every repetition of this message, and for no other message.
     pub id: &'a str,
-    /// Such as `text/plain`.
+    /// For example `text/plain`.
     pub content_type: &'a str,
-    /// Such as `utf-8`; `binary` for what is no text.
+    /// For example `utf-8`; `binary` for anything but text.
     pub content_encoding: &'a str,
-    /// What is said.
     pub content: &'a [u8],
 }
 
-/// It is durable.
+/// The message is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
-    /// Such as `general#4812`.
+    /// For example `general#4812`.
     pub address: String,
-    /// Its number in the room.
     pub n: Option<u64>,
-    /// Its place in the journal.
+    /// Its position in the journal.
     pub seq: Option<u64>,
 }
 
-/// It was not posted, or nobody can tell.
+/// The message was not posted, or its outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSent {
-    /// Certainly not posted: the server was not reached, or said no.
+pub enum SendError {
+    /// Not posted: the server was unreachable or refused.
     #[error("{0}")]
     NotPosted(ClientError),
-    /// It was written, and no answer came. Send again with the same id.
+    /// Sent without an answer. Send it again with the same id.
     #[error("{0}")]
     Unknown(ClientError),
 }
 
-/// An id that nobody else makes: 128 random bits.
+/// A unique id: 128 random bits as 32 hexadecimal digits.
 pub fn fresh_id() -> io::Result<String> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Sends until it is durable, for at most this time. `watch` hears of every failure after which it is
-/// tried again.
+/// Sends `message` until it is durable, for at most `timeout`. `watch` sees each error before a retry.
 pub fn send(
     place: &ServerAddr,
     name: Option<&str>,
     message: Message<'_>,
     timeout: Duration,
     watch: &mut dyn FnMut(&ClientError),
-) -> Result<Posted, NotSent> {
-    let request = request_bytes(name, message).map_err(NotSent::NotPosted)?;
+) -> Result<Posted, SendError> {
+    let request = request_bytes(name, message).map_err(SendError::NotPosted)?;
     let deadline = Deadline::after(timeout.min(SEND_MAX));
-    let mut perhaps_posted = false;
-    let outcome = persist(deadline, watch, || {
+    let mut may_be_posted = false;
+    let outcome = retry_until(deadline, watch, || {
         let mut connection = Connection::open(place, deadline)?;
         let reply = connection.exchange(RE, &request, deadline);
-        perhaps_posted |= match &reply {
+        may_be_posted |= match &reply {
             Ok(_) => true,
             Err(ClientError::Refused { code, .. }) => code == Code::Unknown.as_str(),
             Err(ClientError::Foreign { .. }) => false,
-            // Also what broke in the middle of writing: rare, and repeating it with the id is safe.
+            // Also after a partial write: rare, and a repetition with the id is safe.
             Err(_) => true,
         };
         posted(&reply?, &connection)
     });
     outcome.map_err(|fault| match fault {
-        // A lasting refusal holds for every repetition: the same id would have got the first result.
-        ClientError::Refused { .. } if !fault.is_retryable() => NotSent::NotPosted(fault),
-        _ if perhaps_posted => NotSent::Unknown(fault),
-        _ => NotSent::NotPosted(fault),
+        // A refusal that is not retryable applies to every repetition: the same id would have got the first
+        // result.
+        ClientError::Refused { .. } if !fault.is_retryable() => SendError::NotPosted(fault),
+        _ if may_be_posted => SendError::Unknown(fault),
+        _ => SendError::NotPosted(fault),
     })
 }
 
-/// The `re` of the only request on its connection.
 const RE: u64 = 1;
 
 fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, ClientError> {
@@ -142,7 +138,7 @@ mod tests {
             ("seq", 90.into()),
             ("address", "general#7".into()),
         ];
-        Step::Play(ok(RE, &keys, "general#7"))
+        Step::Write(ok(RE, &keys, "general#7"))
     }
 
     fn says_hi(request: &Frame) {
@@ -152,7 +148,7 @@ mod tests {
         assert_eq!(request.content, "hi");
     }
 
-    fn send_hi(place: &ServerAddr, timeout: Duration) -> (Result<Posted, NotSent>, Vec<ClientError>) {
+    fn send_hi(place: &ServerAddr, timeout: Duration) -> (Result<Posted, SendError>, Vec<ClientError>) {
         let mut faults = Vec::new();
         let outcome = send(place, Some("ada"), HI, timeout, &mut |fault| faults.push(fault.clone()));
         (outcome, faults)
@@ -169,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_dies_before_the_reply_is_followed_by_the_same_id() {
+    fn a_connection_lost_before_the_reply_is_retried_with_the_same_id() {
         let server = Server::start(vec![vec![Step::Request], vec![Step::Request, answer()]]);
         let (outcome, faults) = send_hi(&server.place(), SECONDS);
         assert_eq!(outcome.map(|posted| posted.address), Ok("general#7".to_owned()));
@@ -179,46 +175,45 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_refusal_is_repeated_and_a_lasting_one_is_not() {
-        let busy = Step::Play(error(RE, Code::Busy, "too much waits", &[("retry-after", 1.into())]));
-        let no_room = Step::Play(error(RE, Code::NoRoom, "there is no such room", &[]));
+    fn only_a_retryable_refusal_is_retried() {
+        let busy = Step::Write(error(RE, Code::Busy, "too much waits", &[("retry-after", 1.into())]));
+        let no_room = Step::Write(error(RE, Code::NoRoom, "there is no such room", &[]));
         let server = Server::start(vec![vec![Step::Request, busy], vec![Step::Request, no_room]]);
         let (outcome, faults) = send_hi(&server.place(), SECONDS);
-        let Err(NotSent::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
+        let Err(SendError::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(fault.to_string(), "refused: no-room: there is no such room");
         assert_eq!(faults.len(), 1);
     }
 
     #[test]
-    fn who_is_told_to_come_back_after_the_deadline_gives_up() {
-        let busy = Step::Play(error(RE, Code::Busy, "too much waits", &[("retry-after", 60_000.into())]));
+    fn a_retry_after_beyond_the_deadline_gives_up() {
+        let busy = Step::Write(error(RE, Code::Busy, "too much waits", &[("retry-after", 60_000.into())]));
         let server = Server::start(vec![vec![Step::Request, busy]]);
         let (outcome, _) = send_hi(&server.place(), SECONDS);
-        assert!(matches!(outcome, Err(NotSent::NotPosted(ClientError::Refused { .. }))), "{outcome:?}");
+        assert!(matches!(outcome, Err(SendError::NotPosted(ClientError::Refused { .. }))), "{outcome:?}");
     }
 
     #[test]
-    fn written_without_an_answer_is_unknown() {
-        let server = Server::start(vec![vec![Step::Request, Step::Stay]]);
+    fn sent_without_an_answer_is_unknown() {
+        let server = Server::start(vec![vec![Step::Request, Step::Hold]]);
         let (outcome, _) = send_hi(&server.place(), Duration::from_millis(50));
-        assert!(matches!(outcome, Err(NotSent::Unknown(ClientError::Silent { .. }))), "{outcome:?}");
-        // Also when the server itself does not know.
-        let unknown = Step::Play(error(RE, Code::Unknown, "ask again", &[("retry-after", 60_000.into())]));
+        assert!(matches!(outcome, Err(SendError::Unknown(ClientError::Silent { .. }))), "{outcome:?}");
+        let unknown = Step::Write(error(RE, Code::Unknown, "ask again", &[("retry-after", 60_000.into())]));
         let server = Server::start(vec![vec![Step::Request, unknown]]);
         let (outcome, _) = send_hi(&server.place(), SECONDS);
-        assert!(matches!(outcome, Err(NotSent::Unknown(ClientError::Refused { .. }))), "{outcome:?}");
+        assert!(matches!(outcome, Err(SendError::Unknown(ClientError::Refused { .. }))), "{outcome:?}");
     }
 
     #[test]
-    fn a_server_that_is_never_there_got_nothing() {
+    fn an_unreachable_server_means_not_posted() {
         let (outcome, faults) = send_hi(&Server::closed_port(), Duration::from_millis(100));
-        let Err(NotSent::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
+        let Err(SendError::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
         assert!(!fault.timed_out() && fault.to_string().contains("connection refused"), "{fault}");
         assert!(!faults.is_empty());
     }
 
     #[test]
-    fn a_refusal_of_the_bytes_themselves_is_read_although_not_all_could_be_written() {
+    fn a_refusal_is_read_although_not_all_bytes_could_be_written() {
         let content = vec![b'x'; 8 << 20];
         let long = Message { content: &content, ..HI };
         let refusal = vang_proto::vang::write_error(
@@ -228,9 +223,9 @@ mod tests {
                 "content of 8388608 bytes exceeds the limit of 9",
             ),
         );
-        let server = Server::start(vec![vec![Step::Bytes(100), Step::Play(refusal.to_vec()), Step::Drain]]);
+        let server = Server::start(vec![vec![Step::Bytes(100), Step::Write(refusal.to_vec()), Step::Drain]]);
         let outcome = send(&server.place(), None, long, SECONDS, &mut |_| {});
-        let Err(NotSent::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
+        let Err(SendError::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
         assert!(fault.to_string().starts_with("refused: too-long: content of 8388608"), "{fault}");
     }
 

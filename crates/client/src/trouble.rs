@@ -1,5 +1,5 @@
-//! Every error that a person meets on a socket: its name, its likely cause, what to do. One table for the
-//! client and for `vang serve`; nothing here is an answer of the server's (see `ClientError::Refused`).
+//! Socket errors for people: name, likely cause, advice. One table for the client, `vang serve` and `vang net`;
+//! a server's refusals are not in it (see `ClientError::Refused`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,48 +11,41 @@ use rustix::io::Errno;
 use socket2::SockAddr;
 use vang_proto::vang::{Code, Reply};
 
-/// What was being done when it went wrong: the same error has other causes then.
+/// The operation that failed. The same error has different causes in different operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
-    /// Looking up a host's addresses.
     Resolve,
-    /// Connecting to a server.
     Connect,
-    /// Taking an address to listen at.
+    /// Binding an address to listen on.
     Bind,
-    /// Waiting for bytes.
+    /// Receiving.
     Read,
-    /// Getting rid of bytes.
+    /// Sending.
     Write,
 }
 
-/// What was connected to, or listened at: one error has other causes at an address than at a path.
+/// The kind of address in use. The same error has different causes at a network address and at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// An address and a port.
     Net(SocketAddr),
-    /// A socket in the file system.
     Unix,
 }
 
 impl At {
-    /// Of a socket's address.
+    /// The kind of a socket's address.
     pub fn of(address: &SockAddr) -> At {
         address.as_socket().map_or(At::Unix, At::Net)
     }
 }
 
-/// An error in a person's words. Shown as `connection refused (is the server running there?)`.
+/// An explained error. Shown as `connection refused (is the server running there?)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What it is called.
     pub name: Cow<'static, str>,
-    /// Why, most likely.
     pub likely: &'static str,
-    /// What to do about it.
     pub advice: &'static str,
-    /// May the same work a little later, without anybody doing anything here?
-    pub passing: bool,
+    /// Can the same attempt succeed later without a change on this side?
+    pub retryable: bool,
 }
 
 impl fmt::Display for Trouble {
@@ -64,7 +57,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Names an error of which is known where it was met; see `explain`.
+/// Explains an error at a known address or path; see `explain`.
 pub fn explain_at(error: &io::Error, doing: Doing, at: At) -> Trouble {
     let known = match at {
         At::Net(address) => scope_missing(address).or_else(|| at_address(error, doing, address)),
@@ -73,14 +66,14 @@ pub fn explain_at(error: &io::Error, doing: Doing, at: At) -> Trouble {
     known.unwrap_or_else(|| explain(error, doing))
 }
 
-/// What is wrong with an address that does not say on which cable it is.
+/// Explains a link-local IPv6 address without a scope; `None` for any other address.
 pub fn scope_missing(address: SocketAddr) -> Option<Trouble> {
     let SocketAddr::V6(v6) = address else { return None };
     (v6.ip().is_unicast_link_local() && v6.scope_id() == 0).then(|| {
         fixed(
             "scope missing",
-            "a link-local address is valid on one cable, and nobody said which",
-            "name the interface behind it, as in fe80::1%eth0; `ip link` lists them",
+            "a link-local address needs the name of its interface",
+            "write the interface after it, as in fe80::1%eth0; `ip link` lists them",
         )
     })
 }
@@ -89,7 +82,7 @@ fn is_errno(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
 
-/// Errors that have other causes, or other advice, at an address than elsewhere.
+/// Errors with a special cause or advice at a network address.
 fn at_address(error: &io::Error, doing: Doing, address: SocketAddr) -> Option<Trouble> {
     let ip = address.ip().to_canonical();
     let is = |errno: Errno| is_errno(error, errno);
@@ -97,12 +90,12 @@ fn at_address(error: &io::Error, doing: Doing, address: SocketAddr) -> Option<Tr
     Some(match ip {
         IpAddr::V4(v4) if is(Errno::ACCESS) && is_sending && v4.is_broadcast() => fixed(
             "permission denied",
-            "it is a broadcast address: a socket must ask for it first (SO_BROADCAST), and TCP cannot have it",
+            "it is a broadcast address: a socket needs SO_BROADCAST for it, and TCP cannot use it",
             "use the address of one host",
         ),
         _ if is(Errno::ACCESS) && is_sending => fixed(
             "permission denied",
-            "is it a broadcast address, which a socket must ask for (SO_BROADCAST), or does a route or a firewall of \
+            "is it a broadcast address, which needs SO_BROADCAST, or does a route or a firewall of \
              this machine forbid it?",
             "`ip route get ADDRESS` says `broadcast`, or shows what forbids it",
         ),
@@ -111,10 +104,10 @@ fn at_address(error: &io::Error, doing: Doing, address: SocketAddr) -> Option<Tr
             "does a firewall of this machine forbid it?",
             "look at its rules, as in `nft list ruleset`",
         ),
-        // So the kernel refuses TCP to more than one host.
+        // The kernel's error for TCP to more than one host.
         ip if doing == Doing::Connect && is(Errno::NETUNREACH) && is_for_several(ip) => fixed(
             "network unreachable",
-            "it is a multicast or broadcast address: to several hosts at once nobody can connect",
+            "it is a multicast or broadcast address, and TCP connects to one host only",
             "use the address of one host",
         ),
         _ if error.kind() == io::ErrorKind::PermissionDenied
@@ -123,18 +116,18 @@ fn at_address(error: &io::Error, doing: Doing, address: SocketAddr) -> Option<Tr
         {
             fixed(
                 "permission denied",
-                "does a rule of this machine, such as SELinux's or the service's own, keep it from that port?",
+                "does a rule of this machine, such as SELinux or the service's own, forbid that port?",
                 "look at the rules, or choose another port",
             )
         }
         _ if is(Errno::INVAL) && is_sending => fixed(
-            "address not possible",
-            "is its route a blackhole, or is it no address that can be sent to?",
+            "invalid address",
+            "is its route a blackhole, or can this address not receive data?",
             "`ip route get ADDRESS` shows its route",
         ),
-        _ if is(Errno::ADDRINUSE) && is_sending => passing(
+        _ if is(Errno::ADDRINUSE) && is_sending => retryable(
             "address in use",
-            "a connection between this pair of addresses is there already, or waits in TIME_WAIT",
+            "a connection between these two addresses already exists, or is in TIME_WAIT",
             "try again from another port, or in a minute",
         ),
         _ => return None,
@@ -145,51 +138,51 @@ fn is_for_several(ip: IpAddr) -> bool {
     ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
 }
 
-/// The same at a path, where no port and no host has anything to do with it.
+/// Errors with a special cause or advice at a Unix socket's path, where advice about ports does not help.
 fn at_path(error: &io::Error, doing: Doing) -> Option<Trouble> {
     use io::ErrorKind as Kind;
     Some(match (error.kind(), doing) {
-        (Kind::ConnectionRefused, _) => passing(
+        (Kind::ConnectionRefused, _) => retryable(
             "connection refused",
             "is the server running? nobody listens at that path",
             "start it with `vang serve`, or check the path",
         ),
         (Kind::AddrInUse, _) => fixed(
             "address in use",
-            "does another program, or another vang, listen at that path already?",
+            "is another program, or another vang, already listening at that path?",
             "stop it, or name another path; `ss -lxp` shows who has it",
         ),
         (Kind::AlreadyExists, Doing::Bind) => fixed(
             "file exists",
-            "what is at that path is no socket, and is not replaced",
+            "the file at that path is not a socket, and is not replaced",
             "name another path, or remove the file",
         ),
         (Kind::PermissionDenied, Doing::Bind) => fixed(
             "permission denied",
-            "may this user make files in that folder?",
+            "can this user create files in that folder?",
             "name a path in a folder of this user's, such as $XDG_RUNTIME_DIR",
         ),
         (Kind::PermissionDenied, _) => fixed(
             "permission denied",
-            "is the socket another user's? who may not write to its file may not connect",
+            "does the socket belong to another user? a client needs write permission on its file",
             "run it as the user who runs the server, or let that user change the file's mode",
         ),
-        (Kind::TimedOut, _) => passing(
+        (Kind::TimedOut, _) => retryable(
             "timed out",
             "its program accepts too slowly: is it stopped or busy?",
             "try again; `ss -lxp` shows how many wait for it",
         ),
         (Kind::NotADirectory, _) => fixed("not a folder", "a part of the path is a file", "check the path"),
         _ if is_errno(error, Errno::PROTOTYPE) => fixed(
-            "socket of another kind",
-            "it takes datagrams, and this is a connection",
+            "wrong kind of socket",
+            "it is a datagram socket, and this program needs a stream socket",
             "check the path; `ss -ax` shows the kind of each socket",
         ),
         _ => return None,
     })
 }
 
-/// Names an error, with its likely cause and what to do.
+/// Explains an error: name, likely cause, advice.
 pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
     use io::ErrorKind as Kind;
     if doing == Doing::Resolve && error.kind() != Kind::TimedOut {
@@ -200,14 +193,14 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
     if is(Errno::MFILE) {
         return fixed(
             "too many open files",
-            "this program has as many files and connections open as it may",
+            "this program has reached its limit of open files and connections",
             "raise the limit with `ulimit -n`, or in the service's unit with LimitNOFILE=",
         );
     }
     if is(Errno::NFILE) {
         return fixed(
             "too many open files in the system",
-            "all programs together have as many files open as this machine allows",
+            "this machine has reached its limit of open files",
             "close some, or raise it: `sysctl fs.file-max`",
         );
     }
@@ -219,162 +212,164 @@ pub fn explain(error: &io::Error, doing: Doing) -> Trouble {
         );
     }
     if is(Errno::NOBUFS) {
-        return passing(
+        return retryable(
             "no buffer space",
             "the system has no memory left for sockets",
             "close connections or programs, then try again",
         );
     }
     match (error.kind(), doing) {
-        (Kind::ConnectionRefused, _) => passing(
+        (Kind::ConnectionRefused, _) => retryable(
             "connection refused",
             "is the server running there?",
             "start it with `vang serve`, or check the host and the port",
         ),
-        (Kind::ConnectionReset, Doing::Connect) => passing(
+        (Kind::ConnectionReset, Doing::Connect) => retryable(
             "connection reset by peer",
-            "the server, or something between, cut it off at once",
+            "the server, or a device on the way, reset it at once",
             "try again; the server's log may say why",
         ),
-        (Kind::ConnectionReset, _) => passing(
+        (Kind::ConnectionReset, _) => retryable(
             "connection reset by peer",
             "the other side crashed, or closed without reading everything",
             "try again; the server's log may say why",
         ),
-        (Kind::ConnectionAborted, _) => passing(
+        (Kind::ConnectionAborted, _) => retryable(
             "connection aborted",
-            "this machine's system gave the connection up",
+            "the operating system of this machine ended the connection",
             "try again; look whether the network changed",
         ),
-        (Kind::TimedOut, Doing::Resolve) => passing(
+        (Kind::TimedOut, Doing::Resolve) => retryable(
             "timed out",
-            "no name server answered in time",
+            "no DNS server answered in time",
             "use the host's address instead of its name, or look at /etc/resolv.conf",
         ),
-        (Kind::TimedOut, Doing::Connect) => passing(
+        (Kind::TimedOut, Doing::Connect) => retryable(
             "timed out",
             "is the host on, and does a firewall let this port through?",
-            "check host and port; give it longer with --timeout",
+            "check host and port; allow more time with --timeout",
         ),
-        (Kind::TimedOut, _) => passing(
+        (Kind::TimedOut, _) => retryable(
             "timed out",
-            "the other side, or the network between, went silent",
-            "try again; give it longer with --timeout",
+            "the other side, or the network, stopped answering",
+            "try again; allow more time with --timeout",
         ),
-        (Kind::WouldBlock, Doing::Connect) => passing(
+        (Kind::WouldBlock, Doing::Connect) => retryable(
             "would block",
             "the server's queue of waiting connections is full",
             "try again; `vang serve --backlog N` makes the queue longer",
         ),
-        (Kind::WouldBlock, Doing::Write) => passing(
+        (Kind::WouldBlock, Doing::Write) => retryable(
             "would block",
-            "the other side does not read, and what may wait for it is full",
+            "the other side does not read, and the send buffer is full",
             "try again when it reads; it may be busy, stopped or gone",
         ),
         (Kind::WouldBlock, _) => {
-            passing("would block", "nothing has come yet", "try again when there is something to read")
+            retryable("would block", "nothing has come yet", "try again when there is something to read")
         }
-        (Kind::HostUnreachable, _) => passing(
+        (Kind::HostUnreachable, _) => retryable(
             "host unreachable",
-            "is the host on, and in a network that this machine reaches?",
+            "is the host on, and can this machine reach its network?",
             "check the address; `ping` shows whether anything answers there",
         ),
-        (Kind::NetworkUnreachable, _) => passing(
+        (Kind::NetworkUnreachable, _) => retryable(
             "network unreachable",
-            "has this machine a network, and a way to that address?",
-            "check the network; `ip route get ADDRESS` shows the way it would take",
+            "does this machine have a network, and a route to that address?",
+            "check the network; `ip route get ADDRESS` shows the route",
         ),
-        (Kind::NetworkDown, _) => {
-            passing("network down", "this machine's network is switched off", "switch it on, then try again")
-        }
+        (Kind::NetworkDown, _) => retryable(
+            "network down",
+            "this machine's network is switched off",
+            "switch it on, then try again",
+        ),
         (Kind::PermissionDenied, Doing::Bind) => fixed(
             "permission denied",
-            "ports under 1024 are the administrator's, and so are other people's folders",
+            "ports below 1024 need root or a capability",
             "choose a port from 1024 up, or allow it: `setcap cap_net_bind_service=+ep` on the program",
         ),
         (Kind::PermissionDenied, _) => fixed(
             "permission denied",
-            "is the socket another user's, or does a firewall of this machine forbid it?",
+            "does the socket belong to another user, or does a firewall rule of this machine forbid it?",
             "run it as the user who runs the server, or look at the firewall's rules",
         ),
         (Kind::AddrInUse, _) => fixed(
             "address in use",
-            "does another program, or another vang, listen there already?",
+            "is another program, or another vang, already listening there?",
             "stop it, or choose another port with --listen; `ss -ltnp` shows who has it",
         ),
         (Kind::AddrNotAvailable, Doing::Bind) => fixed(
             "address not available",
             "does this machine have that address?",
-            "`ip address` shows which it has; an empty host, as in :65432, means every one",
+            "`ip address` lists its addresses; an empty host, as in :65432, means all of them",
         ),
-        (Kind::AddrNotAvailable, _) => passing(
+        (Kind::AddrNotAvailable, _) => retryable(
             "address not available",
             "every local port is in use, or this machine has no address of that kind",
             "close connections, or use another address of the server",
         ),
-        (Kind::NotFound, Doing::Connect) => passing(
+        (Kind::NotFound, Doing::Connect) => retryable(
             "no such socket",
             "is the server running there, with this data folder?",
             "start it with `vang serve`, or check the path",
         ),
         (Kind::NotFound, Doing::Bind) => fixed(
             "no such folder",
-            "the folder in which the socket shall be is not there",
+            "the folder for the socket does not exist",
             "make it with `mkdir -p`, or name another path",
         ),
-        (Kind::BrokenPipe, _) => passing(
+        (Kind::BrokenPipe, _) => retryable(
             "broken pipe",
             "the other side has closed the connection already",
             "try again; the server's log may say why it closed",
         ),
-        (Kind::UnexpectedEof, _) => passing(
+        (Kind::UnexpectedEof, _) => retryable(
             "connection closed",
-            "the other side ended it, or its program stopped",
+            "the other side closed it, or its program stopped",
             "try again; the server's log may say why",
         ),
-        (Kind::NotConnected, _) => passing(
+        (Kind::NotConnected, _) => retryable(
             "not connected",
-            "the other side was gone before",
-            "look at what it does: it closed or reset the connection at once",
+            "the other side had already closed the connection",
+            "look at the other side: it closed or reset the connection at once",
         ),
-        // An error without an OS number comes from building the socket address, not from the kernel.
+        // An error without errno comes from building the socket address, not from the kernel.
         (Kind::InvalidInput, Doing::Connect | Doing::Bind) if raw.is_none() => fixed(
-            "address not possible",
+            "invalid address",
             "the path of a Unix socket has at most 107 bytes",
             "choose a shorter path",
         ),
         (Kind::InvalidInput, Doing::Connect | Doing::Bind) => {
-            fixed("address not possible", "the system takes no such address here", "check the address")
+            fixed("invalid address", "the system does not accept this address here", "check the address")
         }
-        _ => Trouble { name: plain(error).into(), likely: "", advice: "", passing: false },
+        _ => Trouble { name: plain(error).into(), likely: "", advice: "", retryable: false },
     }
 }
 
-/// The resolver's errors have no kind and no number, only their text.
+/// The resolver's errors have no kind and no errno, only a text.
 fn explain_resolving(error: &io::Error) -> Trouble {
     if error.to_string().contains("Temporary failure") {
-        return passing(
-            "name cannot be looked up now",
-            "no name server answers: is this machine's network on?",
+        return retryable(
+            "cannot look up the name",
+            "no DNS server answers: is the network up?",
             "use the host's address instead of its name, or look at /etc/resolv.conf",
         );
     }
     fixed(
         "name not found",
         "no host has this name: is it spelled right?",
-        "check the name, or use the host's address; `getent hosts NAME` asks as we do",
+        "check the name, or use the host's address; `getent hosts NAME` does the same lookup",
     )
 }
 
-fn passing(name: &'static str, likely: &'static str, advice: &'static str) -> Trouble {
-    Trouble { name: name.into(), likely, advice, passing: true }
+fn retryable(name: &'static str, likely: &'static str, advice: &'static str) -> Trouble {
+    Trouble { name: name.into(), likely, advice, retryable: true }
 }
 
 fn fixed(name: &'static str, likely: &'static str, advice: &'static str) -> Trouble {
-    Trouble { name: name.into(), likely, advice, passing: false }
+    Trouble { name: name.into(), likely, advice, retryable: false }
 }
 
-/// The system's words, without its number, beginning small: for errors that are no socket's.
+/// The system's text for an error, without the number and in lower case.
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
@@ -385,83 +380,40 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
-/// Why a request has no answer, or not the one that was wanted. What follows depends on the kind.
+/// Why a request failed. What happens next depends on the variant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// No connection came about: nothing was asked.
+    /// No connection: nothing was sent.
     #[error("cannot reach {place}: {trouble}")]
-    Unreachable {
-        /// The server.
-        place: String,
-        /// Why.
-        trouble: Trouble,
-    },
-    /// The connection broke.
+    Unreachable { place: String, trouble: Trouble },
     #[error("lost the connection to {place}: {trouble}")]
-    Broken {
-        /// The server.
-        place: String,
-        /// Why.
-        trouble: Trouble,
-    },
-    /// The connection stands, and nothing came in time.
+    Broken { place: String, trouble: Trouble },
+    /// Connected, but no answer in time.
     #[error("timed out: {place} did not answer in time (is it busy or stopped, or another kind of server?)")]
-    Silent {
-        /// The server.
-        place: String,
-    },
-    /// Something answered that is no vang server.
+    Silent { place: String },
+    /// The peer is not a vang server.
     #[error("{place} does not speak the vang protocol: {why}")]
-    Foreign {
-        /// The server.
-        place: String,
-        /// What it said instead.
-        why: String,
-    },
-    /// Its key is not the one that is known.
-    #[error("the key of {place} is {key}, but it was {known} when we met (line {line} of {file})")]
-    OtherKey {
-        /// The server.
-        place: String,
-        /// Now.
-        key: String,
-        /// Then.
-        known: String,
-        /// Where that is written.
-        file: String,
-        /// In which line.
-        line: usize,
-    },
-    /// Its key can be neither looked up nor remembered.
-    #[error("cannot remember the key of {place}: {why}")]
-    NotRemembered {
-        /// The server.
-        place: String,
-        /// Why not.
-        why: String,
-    },
-    /// The server said no.
+    Foreign { place: String, why: String },
+    /// The server's key is not the known one.
+    #[error("the key of {place} is {key}, but line {line} of {file} expects {known}")]
+    OtherKey { place: String, key: String, known: String, file: String, line: usize },
+    /// The server's key can be neither looked up nor stored.
+    #[error("cannot store the key of {place}: {why}")]
+    NotRemembered { place: String, why: String },
     #[error("refused: {code}: {detail}")]
     Refused {
-        /// A word of `docs/PROTOCOL.md` section 4.
+        /// One of the codes in `docs/PROTOCOL.md`, section 4.
         code: String,
-        /// What is wrong.
         detail: String,
-        /// When to ask again.
+        /// When to try again.
         retry_after: Option<Duration>,
     },
-    /// Ours: it was not even sent.
+    /// Refused on this side; nothing was sent.
     #[error("arguments of {found} bytes exceed the limit of {max}")]
-    ArgumentsTooLong {
-        /// As given.
-        found: usize,
-        /// As allowed.
-        max: usize,
-    },
+    ArgumentsTooLong { found: usize, max: usize },
 }
 
 impl ClientError {
-    /// From an error reply.
     pub(crate) fn refused(reply: &Reply) -> ClientError {
         ClientError::Refused {
             code: reply.code.clone().unwrap_or_default(),
@@ -470,12 +422,12 @@ impl ClientError {
         }
     }
 
-    /// May the same work a little later?
+    /// Can the same request succeed later?
     pub fn is_retryable(&self) -> bool {
         match self {
-            ClientError::Unreachable { trouble, .. } => trouble.passing,
+            ClientError::Unreachable { trouble, .. } => trouble.retryable,
             ClientError::Broken { .. } | ClientError::Silent { .. } => true,
-            // Ours came too slowly: the network's fault.
+            // Our request arrived too slowly: a network problem.
             ClientError::Refused { code, .. } => Code::is_retryable(code) || code == Code::TimedOut.as_str(),
             ClientError::Foreign { .. }
             | ClientError::OtherKey { .. }
@@ -484,7 +436,7 @@ impl ClientError {
         }
     }
 
-    /// Was it only the time that ran out?
+    /// Did only the time run out?
     pub fn timed_out(&self) -> bool {
         match self {
             ClientError::Unreachable { trouble, .. } | ClientError::Broken { trouble, .. } => {
@@ -499,20 +451,20 @@ impl ClientError {
         }
     }
 
-    /// What a person can do about it.
+    /// Advice for a person.
     pub fn advice(&self) -> Option<&str> {
         match self {
             ClientError::Unreachable { trouble, .. } | ClientError::Broken { trouble, .. } => {
                 Some(trouble.advice).filter(|advice| !advice.is_empty())
             }
-            ClientError::Silent { .. } => Some("try again; give it longer with --timeout"),
+            ClientError::Silent { .. } => Some("try again; allow more time with --timeout"),
             ClientError::Foreign { place, .. } if place.starts_with("unix:") => {
                 Some("check the path: another kind of server listens there")
             }
             ClientError::Foreign { .. } => Some("check the port: another kind of server listens there"),
             ClientError::OtherKey { .. } => Some(
-                "somebody may stand between you and the server. If its key was changed on purpose, compare it with \
-                 what its operator says, then delete that line",
+                "somebody may intercept this connection. If the operator changed the key on purpose, compare it with \
+                 what the operator says, then delete that line",
             ),
             ClientError::NotRemembered { .. } => {
                 Some("set HOME or XDG_CONFIG_HOME to a folder that can be written")
@@ -521,7 +473,6 @@ impl ClientError {
         }
     }
 
-    /// When the server wants to be asked again.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             ClientError::Refused { retry_after, .. } => *retry_after,
@@ -550,21 +501,21 @@ mod tests {
         let closed = crate::scripted::Server::closed_port().to_string();
         let refused = explain(&TcpStream::connect(closed).unwrap_err(), Doing::Connect);
         assert_eq!(refused.to_string(), "connection refused (is the server running there?)");
-        assert!(refused.passing);
+        assert!(refused.retryable);
         let error = TcpListener::bind("192.0.2.1:0").unwrap_err();
         assert_eq!(named(&error, Doing::Bind), "address not available");
     }
 
     #[test]
-    fn a_name_that_nobody_has_is_not_found_or_cannot_be_looked_up() {
+    fn an_unknown_name_is_not_found_or_cannot_be_looked_up() {
         let error = ("does-not-exist.invalid", 1).to_socket_addrs().unwrap_err();
         let name = named(&error, Doing::Resolve);
-        // Without a name server the system cannot tell that nobody has it.
-        assert!(["name not found", "name cannot be looked up now"].contains(&&*name), "{name}: {error}");
+        // Without a DNS server the system cannot tell that the name is unknown.
+        assert!(["name not found", "cannot look up the name"].contains(&&*name), "{name}: {error}");
     }
 
     #[test]
-    fn every_error_of_the_checklist_has_a_name_a_cause_and_advice() {
+    fn every_known_error_has_a_name_a_cause_and_advice() {
         for (errno, doing, name) in [
             (Errno::ADDRINUSE, Doing::Bind, "address in use"),
             (Errno::CONNREFUSED, Doing::Connect, "connection refused"),
@@ -593,37 +544,37 @@ mod tests {
             let error = io::Error::from_raw_os_error(errno.raw_os_error());
             assert_eq!(named(&error, doing), name, "{errno:?} {doing:?}");
         }
-        assert!(explain(&io::Error::from_raw_os_error(13), Doing::Bind).likely.contains("under 1024"));
+        assert!(explain(&io::Error::from_raw_os_error(13), Doing::Bind).likely.contains("below 1024"));
     }
 
     #[test]
-    fn one_error_has_other_causes_at_an_address_than_at_a_path() {
+    fn causes_at_an_address_differ_from_causes_at_a_path() {
         let net = |address: &str| At::Net(address.parse().unwrap());
         let of_ports = ["port", "host", "--listen"];
         for (errno, doing, at, name, cause) in [
             (Errno::ACCESS, Doing::Connect, net("255.255.255.255:0"), "permission denied", "SO_BROADCAST"),
             (Errno::ACCESS, Doing::Write, net("192.0.2.255:7"), "permission denied", "SO_BROADCAST"),
             (Errno::PERM, Doing::Write, net("192.0.2.1:7"), "permission denied", "firewall"),
-            (Errno::ACCESS, Doing::Bind, net("192.0.2.1:80"), "permission denied", "under 1024"),
+            (Errno::ACCESS, Doing::Bind, net("192.0.2.1:80"), "permission denied", "below 1024"),
             (Errno::ACCESS, Doing::Bind, net("192.0.2.1:8080"), "permission denied", "SELinux"),
-            (Errno::INVAL, Doing::Connect, net("192.0.2.1:7"), "address not possible", "blackhole"),
-            (Errno::INVAL, Doing::Connect, net("[fe80::1]:7"), "scope missing", "on one cable"),
-            (Errno::INVAL, Doing::Bind, net("[fe80::1]:7"), "scope missing", "on one cable"),
-            (Errno::INVAL, Doing::Bind, net("[2001:db8::1]:7"), "address not possible", "no such address"),
+            (Errno::INVAL, Doing::Connect, net("192.0.2.1:7"), "invalid address", "blackhole"),
+            (Errno::INVAL, Doing::Connect, net("[fe80::1]:7"), "scope missing", "name of its interface"),
+            (Errno::INVAL, Doing::Bind, net("[fe80::1]:7"), "scope missing", "name of its interface"),
+            (Errno::INVAL, Doing::Bind, net("[2001:db8::1]:7"), "invalid address", "does not accept"),
             (Errno::NETUNREACH, Doing::Connect, net("224.0.0.1:7"), "network unreachable", "multicast"),
             (Errno::NETUNREACH, Doing::Connect, net("255.255.255.255:7"), "network unreachable", "broadcast"),
-            (Errno::NETUNREACH, Doing::Connect, net("192.0.2.1:7"), "network unreachable", "a way to"),
+            (Errno::NETUNREACH, Doing::Connect, net("192.0.2.1:7"), "network unreachable", "a route to"),
             (Errno::ADDRINUSE, Doing::Connect, net("192.0.2.1:7"), "address in use", "TIME_WAIT"),
-            (Errno::ADDRINUSE, Doing::Bind, net("192.0.2.1:7"), "address in use", "listen there"),
+            (Errno::ADDRINUSE, Doing::Bind, net("192.0.2.1:7"), "address in use", "listening there"),
             (Errno::ADDRINUSE, Doing::Bind, At::Unix, "address in use", "at that path"),
-            (Errno::EXIST, Doing::Bind, At::Unix, "file exists", "no socket"),
+            (Errno::EXIST, Doing::Bind, At::Unix, "file exists", "not a socket"),
             (Errno::CONNREFUSED, Doing::Connect, At::Unix, "connection refused", "at that path"),
             (Errno::ACCESS, Doing::Bind, At::Unix, "permission denied", "in that folder"),
             (Errno::ACCESS, Doing::Connect, At::Unix, "permission denied", "file"),
-            (Errno::PROTOTYPE, Doing::Connect, At::Unix, "socket of another kind", "datagrams"),
+            (Errno::PROTOTYPE, Doing::Connect, At::Unix, "wrong kind of socket", "datagram socket"),
             (Errno::NOTDIR, Doing::Bind, At::Unix, "not a folder", "is a file"),
             (Errno::NOENT, Doing::Connect, At::Unix, "no such socket", "running there"),
-            (Errno::NOTCONN, Doing::Write, net("192.0.2.1:7"), "not connected", "gone"),
+            (Errno::NOTCONN, Doing::Write, net("192.0.2.1:7"), "not connected", "already closed"),
         ] {
             let trouble = explain_at(&io::Error::from_raw_os_error(errno.raw_os_error()), doing, at);
             assert_eq!(trouble.name, name, "{errno:?} {doing:?} {at:?}");
@@ -639,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_nobody_expected_keeps_the_systems_words() {
+    fn an_unexpected_error_keeps_the_systems_text() {
         let error = io::Error::from_raw_os_error(Errno::ISDIR.raw_os_error());
         assert_eq!(explain(&error, Doing::Read).to_string(), "is a directory");
     }

@@ -1,79 +1,84 @@
-//! Is this the server that we know? As ssh does it: its key is remembered at the first visit, and another one is
-//! refused later. A certificate that the system's own authorities vouch for may change its key.
+//! Known servers, as ssh knows its hosts: a server's key is stored at the first connection, and another key is refused
+//! later. A server with a certificate from one of the system's trusted authorities can change its key.
 //!
 //! ```text
 //! chat.example:65432 SHA256:…        a line each in $XDG_CONFIG_HOME/vang/known_servers
-//! chat.example:443 authority         an authority vouched for it: from then on, one always must
+//! chat.example:443 authority         it had a certificate from an authority: from then on it must have one
 //! ```
 //!
-//! It never asks: who runs a script gets the same answer as a person. The first visit is the one that must be
-//! trusted; whoever wants more compares the key with what the server's operator says.
+//! It never asks, so a script gets the same answer as a person. The first connection must be trusted; for more safety
+//! compare the key with the one that the server's operator gives you.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use crate::verifier::Seen;
 
-/// How long another program may hold the file of known servers.
+/// Maximum wait for another program's lock on the file of known servers: 1 s.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// A server that we see for the first time.
+/// The first connection to a server, whose key is now stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meeting {
-    /// Where it is.
+pub struct FirstUse {
     pub place: String,
     /// Its key, as `SHA256:…`.
     pub key: String,
-    /// Where that is remembered.
+    /// The file of known servers.
     pub file: PathBuf,
 }
 
-static FIRST_USE_HOOK: OnceLock<fn(&Meeting)> = OnceLock::new();
+static FIRST_USE_HOOK: OnceLock<fn(&FirstUse)> = OnceLock::new();
 
-/// Calls this whenever a server was met for the first time. Of several callers the first counts.
-pub fn on_first_meeting(herald: fn(&Meeting)) {
-    let _ = FIRST_USE_HOOK.set(herald);
+/// Calls `hook` after every first connection to a server. Only the first call of this function counts.
+pub fn on_first_use(hook: fn(&FirstUse)) {
+    let _ = FIRST_USE_HOOK.set(hook);
 }
 
-/// Why a key is not accepted.
+/// Why a server's key is not accepted.
 #[derive(Debug)]
 pub(crate) enum PinError {
     /// Another key is known.
-    Other { key: String, known: String, file: PathBuf, line: usize },
-    /// Keys cannot be remembered.
-    CannotStore { file: PathBuf, why: io::Error },
-    /// There is no folder to remember them in.
+    Other {
+        key: String,
+        known: String,
+        file: PathBuf,
+        line: usize,
+    },
+    CannotStore {
+        file: PathBuf,
+        why: io::Error,
+    },
+    /// Without HOME and XDG_CONFIG_HOME there is no file of known servers.
     NoStore,
 }
 
-/// Looks the key up; remembers it when the place is new.
-pub(crate) fn recognise(place: &str, key: &str) -> Result<(), PinError> {
+/// Compares the certificate of a handshake with the known key of `place`; stores it for a new place.
+pub(crate) fn check_pin(place: &str, seen: &Seen) -> Result<(), PinError> {
+    if seen.is_issued_by_root {
+        // From now on a certificate without an authority is another server's. If this cannot be stored, the connection
+        // is still as safe as a browser's.
+        if let Some(file) = known_servers() {
+            let _ = look_up(&file, place, AUTHORITY);
+        }
+        return Ok(());
+    }
+    let key = &seen.key;
     let file = known_servers().ok_or(PinError::NoStore)?;
     match look_up(&file, place, key) {
         Ok(Known::Same) => Ok(()),
         Ok(Known::New) => {
-            if let Some(herald) = FIRST_USE_HOOK.get() {
-                herald(&Meeting { place: place.to_owned(), key: key.to_owned(), file });
+            if let Some(hook) = FIRST_USE_HOOK.get() {
+                hook(&FirstUse { place: place.to_owned(), key: key.clone(), file });
             }
             Ok(())
         }
-        Ok(Known::Other { known, line }) => Err(PinError::Other { key: key.to_owned(), known, file, line }),
+        Ok(Known::Other { known, line }) => Err(PinError::Other { key: key.clone(), known, file, line }),
         Err(why) => Err(PinError::CannotStore { file, why }),
     }
 }
@@ -91,7 +96,7 @@ enum Known {
     Other { known: String, line: usize },
 }
 
-/// Stands for the key of a server that an authority vouched for.
+/// Instead of a key: the server had a certificate from a trusted authority.
 const AUTHORITY: &str = "authority";
 
 fn find(text: &str, place: &str, key: &str) -> Known {
@@ -100,7 +105,7 @@ fn find(text: &str, place: &str, key: &str) -> Known {
         if words.next() == Some(place) {
             let known = match words.next().unwrap_or_default() {
                 same if same == key => return Known::Same,
-                AUTHORITY => "vouched for by an authority",
+                AUTHORITY => "a certificate from a trusted authority",
                 other => other,
             };
             return Known::Other { known: known.to_owned(), line: index + 1 };
@@ -110,7 +115,7 @@ fn find(text: &str, place: &str, key: &str) -> Known {
 }
 
 fn look_up(file: &Path, place: &str, key: &str) -> io::Result<Known> {
-    // Most often there is nothing to write: then it may be somebody else's file.
+    // Usually there is nothing to write; then read permission is enough.
     match fs::read_to_string(file) {
         Ok(text) => match find(&text, place, key) {
             Known::New => {}
@@ -123,11 +128,11 @@ fn look_up(file: &Path, place: &str, key: &str) -> io::Result<Known> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(file)?;
-    // Two programs that meet a server at once write one line. It takes them no time.
+    // Two programs that connect at once to a new server write one line; they hold the lock only briefly.
     let until = Instant::now() + LOCK_WAIT;
     while let Err(TryLockError::WouldBlock) = File::try_lock(&opened) {
         if Instant::now() >= until {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "somebody holds its lock"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "another program holds its lock"));
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -143,104 +148,12 @@ fn look_up(file: &Path, place: &str, key: &str) -> io::Result<Known> {
     Ok(Known::New)
 }
 
-/// Takes any certificate and remembers what to make of it: whether an authority vouches for it, and its key.
-#[derive(Debug)]
-pub(crate) struct PinVerifier {
-    authorities: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
-    vouched: AtomicBool,
-    key: Mutex<String>,
-}
-
-impl PinVerifier {
-    /// What TLS begins with, and who tells afterwards what was seen.
-    pub(crate) fn config() -> Result<(Arc<ClientConfig>, Arc<PinVerifier>), rustls::Error> {
-        let provider = Arc::new(default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        // A machine without any authorities still knows the keys that it has seen.
-        let authorities =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok();
-        let witness = Arc::new(PinVerifier {
-            authorities,
-            provider: provider.clone(),
-            vouched: AtomicBool::new(false),
-            key: Mutex::default(),
-        });
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(witness.clone())
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"vang".to_vec()];
-        Ok((Arc::new(config), witness))
-    }
-
-    /// After the handshake: is it who we think?
-    pub(crate) fn judge(&self, place: &str) -> Result<(), PinError> {
-        if self.vouched.load(Ordering::Relaxed) {
-            // From here on a server without that is another one. Where this cannot be remembered it is as safe as
-            // with any browser.
-            if let Some(file) = known_servers() {
-                let _ = look_up(&file, place, AUTHORITY);
-            }
-            return Ok(());
-        }
-        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        recognise(place, &key)
-    }
-}
-
-impl ServerCertVerifier for PinVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let vouched = self.authorities.as_ref().is_some_and(|authorities| {
-            authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).is_ok()
-        });
-        self.vouched.store(vouched, Ordering::Relaxed);
-        let parsed = webpki::EndEntityCert::try_from(end_entity)
-            .map_err(|_| rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
-        let key = digest(&SHA256, &parsed.subject_public_key_info());
-        *self.key.lock().unwrap_or_else(PoisonError::into_inner) =
-            format!("SHA256:{}", STANDARD_NO_PAD.encode(key));
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_remembered_once_and_another_is_told_with_its_line() {
+    fn a_key_is_stored_once_and_another_key_is_reported_with_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("deep/known_servers");
         assert_eq!(look_up(&file, "a:1", "SHA256:x").unwrap(), Known::New);
@@ -252,17 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn who_was_vouched_for_once_must_be_again() {
+    fn a_server_of_an_authority_must_stay_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("known_servers");
         assert_eq!(look_up(&file, "a:1", AUTHORITY).unwrap(), Known::New);
         assert_eq!(look_up(&file, "a:1", AUTHORITY).unwrap(), Known::Same);
-        let other = Known::Other { known: "vouched for by an authority".to_owned(), line: 1 };
+        let other = Known::Other { known: "a certificate from a trusted authority".to_owned(), line: 1 };
         assert_eq!(look_up(&file, "a:1", "SHA256:x").unwrap(), other);
     }
 
     #[test]
-    fn a_file_that_can_only_be_read_is_enough_for_who_is_known() {
+    fn a_read_only_file_is_enough_for_a_known_server() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("known_servers");
         fs::write(&file, "a:1 SHA256:x\n").unwrap();
@@ -273,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_person_wrote_without_a_last_line_end_stays_readable() {
+    fn a_file_without_a_final_newline_stays_readable() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("known_servers");
         fs::write(&file, "# mine\na:1 SHA256:x").unwrap();

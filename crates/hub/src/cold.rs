@@ -2,7 +2,7 @@
 //! back. Whoever drives the hub reads, on another thread; answers may come in any order.
 
 use vang_chat::{RoomId, Seq};
-use vang_journal::{Checked, place};
+use vang_journal::{Checked, seq_of};
 use vang_view::{Find, Found};
 
 use crate::hub::SessionId;
@@ -74,7 +74,7 @@ pub struct ColdEvent {
 impl ColdEvent {
     /// The entry's place.
     pub fn seq(&self) -> Seq {
-        place(&self.entry)
+        seq_of(&self.entry)
     }
 }
 

@@ -14,14 +14,14 @@ use vang_proto::limits::NAME_BYTES_MAX;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// Nothing, or too much.
-    #[error("a name of {len} bytes; it must be 1 to {NAME_BYTES_MAX}")]
+    #[error("not a name: it has {len} bytes; 1 to {NAME_BYTES_MAX} are allowed")]
     Length {
         /// Bytes of UTF-8.
         len: usize,
     },
     /// Something that no name has.
     #[error(
-        "a name with {found:?} at byte {at}; it may have letters, digits, marks, '-', '_' and '.', and begins with a letter or digit"
+        "not a name: {found:?} at byte {at} is not allowed; use letters, digits, - _ . and start with a letter or digit"
     )]
     Character {
         /// Which.
@@ -30,7 +30,7 @@ pub enum BadName {
         at: usize,
     },
     /// Something that nobody sees (Unicode's Default_Ignorable_Code_Point): two names would look like one.
-    #[error("a name with the invisible character U+{:04X} at byte {at}", u32::from(*found))]
+    #[error("not a name: the invisible character U+{:04X} at byte {at} is not allowed", u32::from(*found))]
     Invisible {
         /// Which.
         found: char,
@@ -38,7 +38,7 @@ pub enum BadName {
         at: usize,
     },
     /// An account of this name would pass for the server itself or for those without an account.
-    #[error("a name that no account can have: 'server', 'anon' and 'guest' stand for others")]
+    #[error("not available: 'server', 'anon' and 'guest' are reserved")]
     Reserved,
 }
 
@@ -316,7 +316,7 @@ mod tests {
             }
         }
         let told = maker.make("ada\u{34f}").unwrap_err().to_string();
-        assert_eq!(told, "a name with the invisible character U+034F at byte 3");
+        assert_eq!(told, "not a name: the invisible character U+034F at byte 3 is not allowed");
         for reserved in ["server", "Anon", "ＧＵＥＳＴ"] {
             assert_eq!(maker.make_account(reserved).unwrap_err(), BadName::Reserved);
             // Guests are shown as guests.

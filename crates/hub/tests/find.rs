@@ -393,12 +393,12 @@ fn what_cannot_be_asked_is_named() {
         let (header, _) = world.find("bob", query, 20, None);
         format!("{} {}", header["code"].as_str().unwrap(), header["detail"].as_str().unwrap())
     };
-    assert!(told("").starts_with("bad-request argument 'query': there is nothing to look for"));
-    assert!(told("after:soon").starts_with("bad-request argument 'query': 'soon' behind after: is no date"));
+    assert!(told("").starts_with("bad-request argument 'query': there is nothing to search for"));
+    assert!(told("after:soon").starts_with("bad-request argument 'query': 'after:soon' is not a date"));
     // A room that bob may not know of is none.
     assert_eq!(told("x in:lab"), "no-room there is no room 'lab'");
     assert_eq!(told("x in:nowhere"), "no-room there is no room 'nowhere'");
-    assert!(told("x from:\"a b\"").starts_with("bad-name 'from' is a name with ' ' at byte 1"));
+    assert!(told("x from:\"a b\"").starts_with("bad-name 'from' is not a name: ' ' at byte 1"));
 }
 
 #[test]

@@ -1,27 +1,26 @@
-//! Backup formats 1 and 2: a journal as one stream of bytes, which can go through a pipe and tells whether it
-//! is whole.
+//! Backup formats 1 and 2: a journal as one stream of bytes, which can go through a pipe and proves its
+//! completeness.
 //!
 //! ```text
 //! "vang backup 1\n", or 2 where the server's TLS key is in it
 //! block …        | length of the body: u32 big-endian | body: CBOR | seal: 16 bytes |
 //!
-//! [0, id, key, born, end, chain there, time (ms), made by]     the first: what it will have
-//! [4, certificate, key]                                        in format 2 the second: as in the files, PEM
+//! [0, id, key, born, end, chain there, time (ms), made by]     the first block: the header
+//! [4, certificate, key]                                        the second block of format 2: PEM
 //! [1, [seq, hash of the state] …]                              before all entries
 //! [2, seq of the first, [envelope, salt, payload] …]           salt and payload null where erased
-//! [3, entries, erased, chain]                                  the last; nothing follows
+//! [3, entries, erased, chain]                                  the last block; nothing follows
 //! ```
 //!
-//! A seal is the beginning of BLAKE3 over everything before it, from the first byte on: what is cut,
-//! changed, left out or put together from two backups shows at the block where it begins. Entries are
-//! the journal's own format 1 (`format.rs`); what their SQLite file looks like is not in here.
+//! A seal is the beginning of BLAKE3 over all earlier bytes of the stream: a block that is cut, changed, left
+//! out or taken from another backup is detected where it begins. Entries have the journal's format 1
+//! (`format.rs`); the SQLite file's layout is not part of a backup.
 //!
-//! The entries up to the end as it was at the beginning are read some at a time, in transactions as
-//! short as any reader's: a backup that takes hours holds up no writer, and lets the WAL be truncated.
-//! That is safe because entries only ever come behind the end. SQLite's own ways do not have this: one
-//! long read (`VACUUM INTO`) makes the WAL grow as long as it takes, and the page by page copy begins
-//! again at every write from elsewhere. What is copied is checked on the way: a damaged journal is not
-//! backed up in silence.
+//! The entries up to the end at the start of the backup are read in short transactions: a backup that takes
+//! hours blocks no writer, and the WAL can be truncated. This is safe because entries are only added at the
+//! end. SQLite's own ways do not allow this: one long read (`VACUUM INTO`) lets the WAL grow, and the page copy
+//! restarts after every write from elsewhere. Entries are verified on the way: a damaged journal is not backed
+//! up silently.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -31,42 +30,39 @@ use minicbor::Encoder;
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Entry, Identity, JournalError, Reader};
-use crate::folder::rfc3339;
+use crate::contract::{Entry, JournalError, Reader};
 use crate::format::Envelope;
+use crate::identity::Identity;
+use crate::time::rfc3339;
 
-/// The newest format that this program reads. It writes the oldest that has what is to be written.
+/// The newest format that this program reads. It writes the oldest format that can hold the content.
 pub(crate) const FORMAT: u32 = 2;
 pub(crate) const FORMAT_WITHOUT_KEY: u32 = 1;
 
-/// What a backup of any format begins with; then come its number and a line end.
+/// The first bytes of every format; the format's number and a newline follow.
 pub(crate) const MAGIC: &[u8] = b"vang backup ";
 
-/// A seal, in bytes. Nobody who does not want to comes upon 128 bits by accident.
+/// A seal, in bytes: 128 bits do not match by accident.
 pub(crate) const SEAL_BYTES: usize = 16;
 
-/// The kinds of blocks.
 pub(crate) const HEAD: u8 = 0;
 pub(crate) const STATES: u8 = 1;
 pub(crate) const ENTRIES: u8 = 2;
 pub(crate) const END: u8 = 3;
 pub(crate) const SERVER_KEY: u8 = 4;
 
-/// Entries in a block, and read at once.
+/// Entries in a block, and per read.
 const BLOCK_ENTRIES: usize = 256;
 
-/// Bytes of payloads after which a block ends: 256 KiB, and one message more.
+/// A block ends after this many bytes of payloads: 256 KiB, plus one message.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// Hashes of the state in a block.
 const BLOCK_STATES: usize = 1_024;
 
-/// The server's own TLS key and its certificate, as their files have them. Clients know the server by this key.
+/// The server's own TLS key and certificate, as in their files (PEM). Clients know the server by this key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerKey {
-    /// The certificate, PEM.
     pub certificate: Vec<u8>,
-    /// The private key, PEM.
     pub key: Vec<u8>,
 }
 
@@ -76,23 +72,23 @@ impl fmt::Debug for ServerKey {
     }
 }
 
-/// When and by what a backup was made.
+/// The time and the program of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// Milliseconds since 1970, by the clock of whoever made it.
+pub struct BackupOrigin {
+    /// Milliseconds since 1970, by the clock of the backup's machine.
     pub time: u64,
-    /// The program, as `vang/0.1.0`.
+    /// The program, for example `vang/0.1.0`.
     pub by: String,
 }
 
-impl Made {
-    /// By this program, now.
-    pub fn now(by: impl Into<String>) -> Made {
+impl BackupOrigin {
+    /// `by` now.
+    pub fn now(by: impl Into<String>) -> BackupOrigin {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Made { time: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), by: by.into() }
+        BackupOrigin { time: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), by: by.into() }
     }
 
-    /// When, as people and programs read it: UTC, to the second.
+    /// The time as RFC 3339 text: UTC, to the second.
     pub fn when(&self) -> String {
         match UNIX_EPOCH.checked_add(Duration::from_millis(self.time)) {
             Some(time) => rfc3339(time),
@@ -101,41 +97,33 @@ impl Made {
     }
 }
 
-/// What a backup has.
+/// The content of a written backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackupReport {
-    /// How many entries, and the place of the last.
+    /// The position of the last entry, which is the number of entries.
     pub end: Seq,
-    /// How many of them had no payload any more.
     pub erased: u64,
-    /// The chain there: the same as the journal's.
+    /// The journal's chain at the last entry.
     pub chain: Chain,
-    /// How long the stream is.
+    /// The stream's length.
     pub bytes: u64,
 }
 
-/// Why there is no backup.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The journal cannot be read, or is damaged.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The bytes cannot be written.
     #[error("after {bytes} bytes: {source}")]
-    Write {
-        /// How many had been written.
-        bytes: u64,
-        /// What came of the next.
-        source: io::Error,
-    },
+    Write { bytes: u64, source: io::Error },
 }
 
-/// Writes everything that is in the journal now, and the server's key where there is one. `progress` hears how many entries are done, and of how
-/// many. What was written when this fails has no last block, and nobody takes it for a backup.
+/// Writes the journal's current content, and the server's key if there is one. `progress` gets the number of
+/// entries done and in total. After an error the stream has no last block, so it is not taken for a backup.
 pub fn write_backup(
     reader: &mut dyn Reader,
     identity: &Identity,
-    (made, server_key): (&Made, Option<&ServerKey>),
+    (made, server_key): (&BackupOrigin, Option<&ServerKey>),
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BackupReport, BackupError> {
@@ -186,7 +174,6 @@ pub fn write_backup(
     Ok(BackupReport { end, erased, chain, bytes: out.bytes })
 }
 
-/// Does the payload belong to its envelope?
 pub(crate) fn check_payload(entry: &Entry) -> Result<(), JournalError> {
     let Some(payload) = &entry.payload else { return Ok(()) };
     let envelope = Envelope::decode(&entry.envelope)
@@ -201,7 +188,7 @@ fn damaged(seq: Seq, why: &str) -> JournalError {
     JournalError::Damaged { seq: seq.0, why: why.into() }
 }
 
-/// Blocks out, each with its seal.
+/// Writes blocks with their seals.
 struct Sealing<'a> {
     out: &'a mut dyn Write,
     hasher: blake3::Hasher,
@@ -228,7 +215,7 @@ impl Sealing<'_> {
     }
 }
 
-/// The seal of everything that was hashed so far.
+/// The seal of all bytes hashed so far.
 pub(crate) fn seal(hasher: &blake3::Hasher) -> [u8; SEAL_BYTES] {
     let mut seal = [0; SEAL_BYTES];
     hasher.finalize_xof().fill(&mut seal);
@@ -243,7 +230,7 @@ fn body(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), Never>) -> 
 
 type Never = minicbor::encode::Error<std::convert::Infallible>;
 
-fn head(identity: &Identity, end: Seq, chain: Chain, made: &Made) -> Vec<u8> {
+fn head(identity: &Identity, end: Seq, chain: Chain, made: &BackupOrigin) -> Vec<u8> {
     body(|e| {
         e.array(8)?.u8(HEAD)?.bytes(&identity.id)?.bytes(&identity.key)?.bytes(&identity.born)?;
         e.u64(end.0)?.bytes(&chain.0)?.u64(made.time)?.str(&made.by)?;

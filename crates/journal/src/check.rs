@@ -1,9 +1,9 @@
-//! Reads a journal again from its first entry to its last and says what is not as it was written:
-//! the chain from genesis, every payload against its digest, every page of the file.
+//! Reads a journal from its first entry to its last and reports everything that is not as it was written: the
+//! chain from genesis, every payload's digest, every page of the file.
 //!
-//! It goes on after a fault, so that one bad page does not hide another, and it names entries even
-//! where SQLite only says that the file is corrupt. It may run beside a server: it looks at what was
-//! there when it began. Whether the stored hashes of the state are right only a replay can tell.
+//! It continues after a problem, so that one bad page does not hide another, and it names entries even where
+//! SQLite only reports corruption. A server can be running: the check covers what existed at its start. Only a
+//! replay can verify the stored hashes of the state.
 
 use std::fmt;
 
@@ -16,35 +16,33 @@ use crate::contract::Payload;
 use crate::format::Envelope;
 use crate::reader::SqliteReader;
 
-/// Problems that are listed one by one. More are counted: a list of a million helps nobody.
+/// Problems to list; more are only counted.
 const PROBLEMS_MAX: usize = 100;
 
-/// Entries read between two calls of `progress`, and under one read lock.
+/// Entries per call of `progress`, and per read lock.
 const CHUNK: i64 = 256;
 
-/// Unreadable places in a row after which the rest is given up: at some µs each, a second's work. A
-/// damaged page may name a row so far away that no walk would get there.
+/// Unreadable positions in a row after which the check gives up: at some µs each, one second. A damaged page
+/// can name a row so far away that no walk would reach it.
 const UNREADABLE_RUN_MAX: u64 = 100_000;
 
-/// What `check` found.
+/// The result of `check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
-    /// Entries that could be read.
+    /// Readable entries.
     pub entries: u64,
-    /// How many of them have no payload any more.
     pub erased: u64,
-    /// The chain at the last entry that could be read: whoever noted it elsewhere can compare.
+    /// The chain at the last readable entry, to compare with a value noted elsewhere.
     pub end_chain: Chain,
-    /// Everything that is wrong; empty when all is well.
+    /// Empty for a sound journal.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong with a journal.
+/// One problem of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which entry it concerns, where it concerns one.
     pub seq: Option<Seq>,
-    /// The whole sentence: "entry 57: the payload does not match its digest".
+    /// A whole sentence: "entry 57: the payload does not match its digest".
     pub what: String,
 }
 
@@ -54,7 +52,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks everything. `progress` hears how many entries are done, and of how many.
+/// Checks everything. `progress` gets the number of entries done and in total.
 pub fn check(reader: &mut SqliteReader, progress: &mut dyn FnMut(u64, u64)) -> CheckReport {
     let identity = reader.identity();
     let end =
@@ -83,10 +81,10 @@ pub fn check(reader: &mut SqliteReader, progress: &mut dyn FnMut(u64, u64)) -> C
 
 struct Walk<'a> {
     reader: &'a SqliteReader,
-    /// The place of the next entry.
+    /// The position of the next entry.
     expected: u64,
-    /// What the chain was before the next entry. After a mismatch both what was stored and what was
-    /// computed, as either may be the one that is wrong; none after a gap.
+    /// The possible chain before the next entry. After a mismatch both the stored and the computed one, as
+    /// either can be wrong; none after a gap.
     bases: Vec<Chain>,
     entries: u64,
     erased: u64,
@@ -106,12 +104,12 @@ impl Walk<'_> {
             match read {
                 Ok(0) => break,
                 Ok(_) => {}
-                // A page on the way to the next entry, or its own: ask for that entry alone.
+                // A page on the way to the next entry, or the entry's own page, is bad: read that entry alone.
                 Err(_) if unreadable < UNREADABLE_RUN_MAX => {
                     let seq = self.expected;
                     match self.probe() {
-                        Ok(Found::Entry) => unreadable = 0,
-                        Ok(Found::Nothing) => {
+                        Ok(Probed::Entry) => unreadable = 0,
+                        Ok(Probed::Nothing) => {
                             unreadable += 1;
                             self.skip_to(seq + 1);
                         }
@@ -123,7 +121,7 @@ impl Walk<'_> {
                     }
                 }
                 Err(why) => {
-                    let what = format!("nothing from entry {} on can be read: {why}", self.expected);
+                    let what = format!("no entry from {} on can be read: {why}", self.expected);
                     self.problems.add(Some(Seq(self.expected)), what);
                     break;
                 }
@@ -132,7 +130,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The next entries, as many as can be read in one go.
+    /// Reads the next entries, as many as one statement can.
     fn chunk(&mut self, end: Option<u64>) -> rusqlite::Result<usize> {
         let mut select = self.reader.conn.prepare_cached(
             "SELECT seq, envelope, chain, salt, payload FROM entry
@@ -152,18 +150,18 @@ impl Walk<'_> {
         Ok(read)
     }
 
-    /// The next entry alone.
-    fn probe(&mut self) -> rusqlite::Result<Found> {
+    /// Reads the next entry alone.
+    fn probe(&mut self) -> rusqlite::Result<Probed> {
         let mut select = self
             .reader
             .conn
             .prepare_cached("SELECT seq, envelope, chain, salt, payload FROM entry WHERE seq = ?1")?;
         let mut rows = select.query([row_id(self.expected)])?;
         match rows.next()? {
-            Some(row) => self.entry(self.expected, row).map(|()| Found::Entry),
+            Some(row) => self.entry(self.expected, row).map(|()| Probed::Entry),
             None => {
                 self.problems.missing(self.expected, self.expected + 1);
-                Ok(Found::Nothing)
+                Ok(Probed::Nothing)
             }
         }
     }
@@ -233,7 +231,7 @@ impl Walk<'_> {
                 let (seq, kind, len) =
                     (row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?);
                 let fault = if seq < 1 || seq.unsigned_abs() > end && self.grown_beyond(seq)? {
-                    "is of no entry"
+                    "belongs to no entry"
                 } else if kind != "blob" || len != Some(32) {
                     "is not 32 bytes"
                 } else {
@@ -259,20 +257,20 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether there is still no entry at `seq`: a server may have appended some meanwhile.
+    /// Is there still no entry at `seq`? A server may have appended some meanwhile.
     fn grown_beyond(&self, seq: i64) -> rusqlite::Result<bool> {
         let mut select = self.reader.conn.prepare_cached("SELECT 1 FROM entry WHERE seq = ?1")?;
         select.exists([seq]).map(|exists| !exists)
     }
 
-    /// What SQLite itself finds: damage that no entry shows, such as rows below 1 and lost pages.
+    /// SQLite's own check: damage that no entry shows, such as rows below 1 and lost pages.
     fn pages(&mut self) {
         let walk = || -> rusqlite::Result<Vec<String>> {
             let mut found = Vec::new();
             let before_first = "SELECT count(*) FROM entry WHERE seq < 1";
             let rows: i64 = self.reader.conn.query_row(before_first, [], |row| row.get(0))?;
             if rows > 0 {
-                found.push(format!("{rows} rows stand before entry 1"));
+                found.push(format!("{rows} rows lie before entry 1"));
             }
             let mut check = self.reader.conn.prepare("PRAGMA integrity_check(100)")?;
             let mut rows = check.query([])?;
@@ -286,7 +284,7 @@ impl Walk<'_> {
         };
         match walk() {
             Ok(found) => found.into_iter().for_each(|what| self.problems.add(None, what)),
-            Err(error) => self.problems.add(None, format!("the file cannot be read whole: {error}")),
+            Err(error) => self.problems.add(None, format!("the whole file cannot be read: {error}")),
         }
     }
 
@@ -295,7 +293,7 @@ impl Walk<'_> {
     }
 }
 
-enum Found {
+enum Probed {
     Entry,
     Nothing,
 }

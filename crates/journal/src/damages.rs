@@ -1,4 +1,4 @@
-//! The damaged entries that the readers of a process have met: each is told once, however often it is read.
+//! The damaged entries that the readers of a process found. Each is reported once, however often it is read.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,13 +11,13 @@ use crate::contract::{Damage, JournalError};
 use crate::file_watch::FileWatch;
 use crate::reader::SqliteReader;
 
-/// Entries that are remembered one by one: some 100 KiB. Where more are damaged nobody reads a list of them.
+/// Damaged entries to remember: about 100 KiB. Nobody reads a longer list.
 const ENTRIES_MAX: usize = 10_000;
 
-/// See the module's head.
+/// The damaged entries found by a process, with a function that is called once for each.
 pub struct Damages {
     met: Mutex<BTreeSet<Seq>>,
-    tell: Box<dyn Fn(&Damage) + Send + Sync>,
+    report: Box<dyn Fn(&Damage) + Send + Sync>,
 }
 
 impl fmt::Debug for Damages {
@@ -33,26 +33,25 @@ impl Default for Damages {
 }
 
 impl Damages {
-    /// None were met. `tell` hears of each once.
-    pub fn new(tell: impl Fn(&Damage) + Send + Sync + 'static) -> Damages {
-        Damages { met: Mutex::default(), tell: Box::new(tell) }
+    /// `report` is called once for each damaged entry.
+    pub fn new(report: impl Fn(&Damage) + Send + Sync + 'static) -> Damages {
+        Damages { met: Mutex::default(), report: Box::new(report) }
     }
 
-    /// A reader has met this one.
     pub(crate) fn note(&self, damage: &Damage) {
         let mut met = self.met();
         if met.len() < ENTRIES_MAX && met.insert(damage.seq) {
             drop(met);
-            (self.tell)(damage);
+            (self.report)(damage);
         }
     }
 
-    /// How many were met; beyond 10,000 they are not counted.
+    /// The number of damaged entries found, at most 10,000.
     pub fn count(&self) -> u64 {
         self.met().len() as u64
     }
 
-    /// The first so many of them, in order.
+    /// The first `most` damaged entries, in order.
     pub fn first(&self, most: usize) -> Vec<Seq> {
         self.met().iter().take(most).copied().collect()
     }
@@ -62,8 +61,8 @@ impl Damages {
     }
 }
 
-/// The journal's file, for those who open readers of it again and again: they share what they know of damage,
-/// and never open another file that somebody has put in its place.
+/// The journal's file, for opening readers repeatedly. They share the known damage, and no reader opens another
+/// file that was put at the same path.
 #[derive(Clone, Debug)]
 pub struct JournalFile {
     path: PathBuf,
@@ -72,31 +71,30 @@ pub struct JournalFile {
 }
 
 impl JournalFile {
-    /// The file that lies there now.
+    /// Holds the file that is at `path` now.
     pub fn new(path: &Path, damages: Arc<Damages>) -> Result<JournalFile, JournalError> {
-        let watch = FileWatch::hold(path).map_err(|error| {
-            JournalError::Unavailable(format!("cannot look at {}: {error}", path.display()))
-        })?;
+        let watch = FileWatch::hold(path)
+            .map_err(|error| JournalError::Unavailable(format!("cannot open {}: {error}", path.display())))?;
         Ok(JournalFile { path: path.to_owned(), watch: Arc::new(watch), damages })
     }
 
-    /// Does it still lie where it was?
+    /// Is the file still at its path?
     pub fn look(&self) -> Result<(), JournalError> {
         self.watch.look().map_err(|displaced| JournalError::Unavailable(displaced.to_string()))
     }
 
-    /// A reader of it, with a connection of its own.
+    /// Opens a reader with its own connection.
     pub fn reader(&self) -> Result<SqliteReader, JournalError> {
         self.look()?;
         Ok(SqliteReader::open(&self.path)?.with_damages(self.damages.clone()))
     }
 
-    /// Where it lies.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The damaged entries that its readers have met.
+    /// The damaged entries that its readers found.
     pub fn damages(&self) -> &Arc<Damages> {
         &self.damages
     }

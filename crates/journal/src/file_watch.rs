@@ -1,9 +1,8 @@
-//! Are the files that this process has open still those that lie in the folder? SQLite does not look: it
-//! goes on writing into a file that somebody has removed or moved, and what was acknowledged is gone with
-//! the process.
+//! Are the open files still the ones in the folder? SQLite does not check: it continues to write into a file
+//! that was removed or moved, and acknowledged entries are lost with the process.
 //!
-//! A file is held by a descriptor that can neither read nor write (`O_PATH`): unlike any other descriptor,
-//! closing it does not drop the locks that SQLite has on the file (open(2), fcntl(2)).
+//! A file is held with a descriptor that can neither read nor write (`O_PATH`). Closing it, unlike any other
+//! descriptor, does not drop SQLite's locks on the file (open(2), fcntl(2)).
 
 use std::fs;
 use std::io;
@@ -13,34 +12,33 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, fstat, open};
 
-/// A file that this process has open, and where it must lie.
+/// An open file, and the path where it must be.
 #[derive(Debug)]
 pub struct FileWatch {
     path: PathBuf,
     held: OwnedFd,
 }
 
-/// A file does not lie where it was.
+/// A file that is not at its path any more.
 #[derive(Debug)]
 pub struct Displaced {
     /// The file's name, without its folder.
     pub name: String,
-    /// What became of it.
-    pub how: How,
-    /// By this it can still be read, while this process lives: `/proc/PID/fd/N`.
+    pub how: Displacement,
+    /// It can still be read here while this process lives: `/proc/PID/fd/N`.
     pub held_at: String,
 }
 
-/// What became of a file.
+/// What happened to a file.
 #[derive(Debug)]
-pub enum How {
-    /// It has no name any more: it is gone when the last process that has it open ends.
+pub enum Displacement {
+    /// It has no name any more and is gone when the last process that has it open ends.
     Removed,
-    /// It has a name elsewhere, or its folder has.
+    /// It, or its folder, has another name.
     Moved,
     /// Another file has its name.
     Replaced,
-    /// The system does not say.
+    /// The system call failed.
     Unknown(io::Error),
 }
 
@@ -48,36 +46,36 @@ impl std::fmt::Display for Displaced {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = &self.name;
         match &self.how {
-            How::Removed => write!(f, "{name} was removed while it is open here"),
-            How::Moved => {
+            Displacement::Removed => write!(f, "{name} was removed while the server has it open"),
+            Displacement::Moved => {
                 write!(f, "{name} is not in the data folder any more: it, or the folder, was moved")
             }
-            How::Replaced => write!(f, "{name} is another file than the one that is open here"),
-            How::Unknown(error) => write!(f, "{name} cannot be looked at: {error}"),
+            Displacement::Replaced => write!(f, "{name} is not the file that the server has open"),
+            Displacement::Unknown(error) => write!(f, "{name} cannot be checked: {error}"),
         }
     }
 }
 
 impl FileWatch {
-    /// Holds the file that lies there now.
+    /// Holds the file that is at `path` now.
     pub fn hold(path: &Path) -> io::Result<FileWatch> {
         let held = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         Ok(FileWatch { path: path.to_owned(), held })
     }
 
-    /// Is it still there?
+    /// Is the file still at its path?
     pub fn look(&self) -> Result<(), Displaced> {
         let how = match (fs::metadata(&self.path), fstat(&self.held)) {
             (Ok(there), Ok(held)) if (there.dev(), there.ino()) == (held.st_dev, held.st_ino) => {
                 return Ok(());
             }
-            (Ok(_), Ok(_)) => How::Replaced,
+            (Ok(_), Ok(_)) => Displacement::Replaced,
             (Err(error), Ok(held)) if error.kind() == io::ErrorKind::NotFound => match held.st_nlink {
-                0 => How::Removed,
-                _ => How::Moved,
+                0 => Displacement::Removed,
+                _ => Displacement::Moved,
             },
-            (Err(error), _) => How::Unknown(error),
-            (_, Err(errno)) => How::Unknown(errno.into()),
+            (Err(error), _) => Displacement::Unknown(error),
+            (_, Err(errno)) => Displacement::Unknown(errno.into()),
         };
         let name = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let held_at = format!("/proc/{}/fd/{}", std::process::id(), self.held.as_raw_fd());
@@ -85,13 +83,13 @@ impl FileWatch {
     }
 }
 
-/// The files of a SQLite database in WAL mode, as a connection has them open.
+/// The files of a SQLite database in WAL mode that a connection has open.
 #[derive(Debug, Default)]
 pub struct DatabaseWatch(Vec<FileWatch>);
 
 impl DatabaseWatch {
-    /// Holds those of them that are there. To be called when a connection has read something, and so has
-    /// opened all three.
+    /// Holds the database, its `-wal` and `-shm`, if they exist. Call it after the connection's first read,
+    /// which opens all three.
     pub fn hold(path: &Path) -> io::Result<DatabaseWatch> {
         let mut held = vec![FileWatch::hold(path)?];
         for end in ["-wal", "-shm"] {
@@ -106,7 +104,7 @@ impl DatabaseWatch {
         Ok(DatabaseWatch(held))
     }
 
-    /// Holds what lies there now instead: for whoever made them anew.
+    /// Holds the files that are there now: for a caller that has rebuilt them.
     pub fn renew(&mut self) {
         if let Some(database) = self.0.first()
             && let Ok(again) = DatabaseWatch::hold(&database.path)
@@ -115,7 +113,7 @@ impl DatabaseWatch {
         }
     }
 
-    /// Are they still there? Names the first that is not; the database itself comes first.
+    /// Are all files still at their paths? The error is the first missing one; the database comes first.
     pub fn look(&self) -> Result<(), Displaced> {
         self.0.iter().try_for_each(FileWatch::look)
     }
@@ -126,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_became_of_a_file_is_told_and_it_may_come_back() {
+    fn a_removed_or_moved_file_is_noticed_and_can_come_back() {
         let dir = tempfile::tempdir().expect("a folder");
         let (folder, elsewhere) = (dir.path().join("data"), dir.path().join("elsewhere"));
         let (path, other) = (folder.join("journal.db"), folder.join("other.db"));
@@ -146,13 +144,13 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         assert!(how().contains("was moved"), "it has another name: {}", how());
         fs::write(&path, "second").expect("written");
-        assert_eq!(how(), "journal.db is another file than the one that is open here");
+        assert_eq!(how(), "journal.db is not the file that the server has open");
         fs::rename(&other, &path).expect("put back");
         assert_eq!(how(), "there");
         fs::remove_file(&path).expect("removed");
         let displaced = watch.look().expect_err("removed");
-        assert!(matches!(displaced.how, How::Removed), "{displaced}");
-        // What was in it can still be had.
+        assert!(matches!(displaced.how, Displacement::Removed), "{displaced}");
+        // Its content is still readable.
         assert_eq!(fs::read(&displaced.held_at).expect("readable"), b"first");
     }
 }

@@ -1,19 +1,19 @@
-//! The data folder: everything that a server keeps, in one place that nobody else may look into.
+//! The data folder: all files of a server, private to its user.
 //!
 //! ```text
 //! vang/            0700
 //!   format         "1\n": which program may open it; "restoring\n" while a restore fills the folder
 //!   lock           held by flock while a server runs; its text names the holder
-//!   journal.db     the truth; beside it SQLite's -wal and -shm
-//!   view.db        rebuilt from the journal at any time
-//!   find.db        the index of words, likewise
-//!   reserve        room for a start on a full disk: see `Reserve`
+//!   journal.db     the journal; with SQLite's -wal and -shm
+//!   view.db        the view; rebuilt from the journal at any time
+//!   find.db        the index for find; likewise
+//!   reserve        space for a start on a full disk: see `Reserve`
 //!   tls/           the server's own key.pem and certificate.pem
 //!   admin.sock     where `vang admin` talks to the server
 //! ```
 //!
-//! The kernel drops the lock with its holder, however that died: a lock is never stale, and nobody
-//! need ever delete one. The names here are the only ones in the program.
+//! The kernel releases the lock when its holder ends, however that happens: a lock is never stale and never
+//! needs to be deleted. The file names are defined only here.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -22,7 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -30,30 +30,29 @@ use rustix::io::Errno;
 use crate::backup::ServerKey;
 use crate::contract::JournalError;
 use crate::file_watch::FileWatch;
+use crate::time::rfc3339;
 
-/// The layout that this program writes and reads.
 const FORMAT: u32 = 1;
 
-/// What stands in the place of the layout while a restore fills the folder: no program starts on it.
+/// The content of `format` while a restore fills the folder: no program starts on it.
 const RESTORING: &str = "restoring";
 
-/// Where the server's own key and certificate lie, and what they are called there.
 const TLS: &str = "tls";
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "certificate.pem";
 
-/// What is set aside: 256 KiB. Two databases share 32 KiB each among their connections, and more when their
-/// WALs are long.
+/// 256 KiB. Two databases need 32 KiB each of memory shared by their connections, and more when their WALs are
+/// long.
 const RESERVE_BYTES: usize = 256 << 10;
 
-/// The data folder, locked (`open`) or only looked into (`look`).
+/// The data folder, locked (`open`) or only read (`look`).
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
     lock: Option<FolderLock>,
 }
 
-/// The folder's lock, held as long as a clone of this lives.
+/// The folder's lock, held while any clone of this exists.
 #[derive(Clone, Debug)]
 pub struct FolderLock(Arc<HeldLock>);
 
@@ -63,12 +62,11 @@ struct HeldLock {
     held: Mutex<(File, FileWatch)>,
 }
 
-/// What `FolderLock::hold` found.
+/// The result of `FolderLock::hold`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lock {
-    /// It was held all the time.
+pub enum LockState {
     Held,
-    /// Its file was gone, or another; it was taken again.
+    /// The lock file was removed or replaced; the lock was taken again.
     TakenAgain,
 }
 
@@ -79,13 +77,13 @@ impl FolderLock {
         Ok(FolderLock(Arc::new(HeldLock { folder: folder.to_owned(), held: Mutex::new((file, watch)) })))
     }
 
-    /// Makes sure that nobody else can take the folder: somebody may have removed the lock's file, and then a
-    /// second server would start beside this one.
-    pub fn hold(&self) -> Result<Lock, JournalError> {
+    /// Makes sure that no other process can lock the folder. If the lock file was removed, a second server
+    /// could start; then the lock is taken again.
+    pub fn hold(&self) -> Result<LockState, JournalError> {
         let HeldLock { folder, held } = &*self.0;
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.1.look().is_ok() {
-            return Ok(Lock::Held);
+            return Ok(LockState::Held);
         }
         let path = folder.join("lock");
         let again = || -> io::Result<Option<(File, FileWatch)>> {
@@ -99,16 +97,16 @@ impl FolderLock {
         };
         match again() {
             Ok(Some((mut file, watch))) => {
-                let _ = name_holder(&mut file);
+                let _ = write_holder(&mut file);
                 *held = (file, watch);
-                Ok(Lock::TakenAgain)
+                Ok(LockState::TakenAgain)
             }
             Ok(None) => Err(JournalError::Unavailable(
                 "the data folder's lock file was removed, and another process has taken the folder; stop one of the two"
                     .to_owned(),
             )),
-            // Where the folder is gone, so is the journal, and that is told.
-            Err(_) => Ok(Lock::Held),
+            // Without the folder there is no journal, which is reported elsewhere.
+            Err(_) => Ok(LockState::Held),
         }
     }
 }
@@ -116,74 +114,38 @@ impl FolderLock {
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// A server, or a command that needs to be alone, has it.
+    /// A server, or a command that needs exclusive use, holds the lock.
     #[error("the data folder {} is in use by {by}", path.display())]
     Held {
-        /// Program, pid, since when, on which host: as the holder wrote it.
+        /// Program, pid, start time and host, as the holder wrote it.
         by: String,
-        /// The folder.
         path: PathBuf,
     },
-    /// From a newer program.
     #[error(
         "the data folder {} was made by a newer vang: format {found}; this program reads {FORMAT}",
         path.display()
     )]
-    Newer {
-        /// The folder.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// Half of a data folder: not ours to guess what it is.
+    Newer { path: PathBuf, found: u32 },
+    /// A journal without a format file.
     #[error("{} has a journal.db but no format file; if it is a vang journal of format {FORMAT}, write `{FORMAT}` into {}", path.display(), path.join("format").display())]
-    NoFormat {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The `format` file does not hold a number.
-    #[error("{} holds {found:?} where the number of a format stands", path.display())]
-    BadFormat {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        found: String,
-    },
-    /// A restore is filling it, or was cut off: what is in it is not a whole journal.
-    #[error("a restore into {} has not come to its end: run it again, or remove the folder", path.display())]
-    Unfinished {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A restore would replace a journal.
+    NoFormat { path: PathBuf },
+    #[error("{} contains {found:?} instead of a format number", path.display())]
+    BadFormat { path: PathBuf, found: String },
+    /// A restore is running or was interrupted: the journal is incomplete.
+    #[error("the restore into {} is incomplete: run it again, or remove the folder", path.display())]
+    Unfinished { path: PathBuf },
     #[error("there is a journal in {} already", path.display())]
-    HoldsJournal {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Nothing to look at.
+    HoldsJournal { path: PathBuf },
     #[error("there is no journal in {}", path.display())]
-    NoJournal {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// No environment to find the default folder from.
+    NoJournal { path: PathBuf },
     #[error("neither XDG_DATA_HOME nor HOME is set: name the data folder")]
     NoHome,
-    /// The file system said no.
     #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// What came of it.
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl DataFolder {
-    /// Makes the folder if there is none, locks it, and makes sure that this program may use it.
+    /// Creates the folder if it is missing, locks it, and checks its format.
     pub fn open(path: impl AsRef<Path>) -> Result<DataFolder, FolderError> {
         let path = path.as_ref();
         create_folder(path)?;
@@ -195,14 +157,13 @@ impl DataFolder {
             write_format(path, &FORMAT.to_string())?;
         }
         let folder = DataFolder { path: path.to_owned(), lock: Some(FolderLock::new(path, lock)?) };
-        // SQLite gives its -wal and -shm the mode of the database that they belong to.
+        // SQLite gives -wal and -shm the database's mode.
         create_private(&folder.journal_db()).map_err(io_error("create", &folder.journal_db()))?;
         create_private(&folder.view_db()).map_err(io_error("create", &folder.view_db()))?;
         Ok(folder)
     }
 
-    /// A folder that a server may be using right now: to read its journal only. Takes no lock and
-    /// writes nothing.
+    /// Opens a folder that a server may be using, to read its journal only. Takes no lock and writes nothing.
     pub fn look(path: impl AsRef<Path>) -> Result<DataFolder, FolderError> {
         let path = path.as_ref();
         let has_journal = file_has_content(&path.join("journal.db"));
@@ -218,7 +179,7 @@ impl DataFolder {
         default_path_in(std::env::var_os("XDG_DATA_HOME").as_deref(), std::env::var_os("HOME").as_deref())
     }
 
-    /// Its server's own socket, inside the folder.
+    /// The name of the server's own socket in the folder.
     pub const SOCKET: &str = "admin.sock";
 
     /// The folder itself.
@@ -226,17 +187,17 @@ impl DataFolder {
         &self.path
     }
 
-    /// The lock, if it was opened and not only looked into.
+    /// The lock, if the folder was opened with `open`.
     pub fn lock(&self) -> Option<FolderLock> {
         self.lock.clone()
     }
 
-    /// Where the server's own key and certificate lie.
+    /// The folder of the server's own key and certificate.
     pub fn tls(&self) -> PathBuf {
         self.path.join(TLS)
     }
 
-    /// The server's own TLS key; `None` where it has none, as one that never ran or was given files.
+    /// The server's own TLS key; `None` if it has none: it never ran, or uses given files.
     pub fn server_key(&self) -> Result<Option<ServerKey>, FolderError> {
         let read = |name: &str| match fs::read(self.tls().join(name)) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -252,42 +213,42 @@ impl DataFolder {
         self.path.join("journal.db")
     }
 
-    /// The tables that answer questions; disposable.
+    /// The view; disposable.
     pub fn view_db(&self) -> PathBuf {
         self.path.join("view.db")
     }
 
-    /// The index of words; disposable.
+    /// The index for find; disposable.
     pub fn find_db(&self) -> PathBuf {
         self.path.join("find.db")
     }
 
-    /// Room that is set aside for a start on a full disk.
+    /// Space reserved for a start on a full disk.
     pub fn reserve(&self) -> Reserve {
         Reserve { path: self.path.join("reserve") }
     }
 
-    /// Where `vang admin` talks to the server.
+    /// The socket on which `vang admin` talks to the server.
     pub fn socket(&self) -> PathBuf {
         self.path.join(DataFolder::SOCKET)
     }
 }
 
-/// A data folder that a restore is filling, locked. No server starts on it before `finish`; when this is
-/// dropped before, what it made is taken away again.
+/// A locked data folder that a restore is filling. No server starts on it before `finish`; dropping it earlier
+/// removes everything it made.
 #[derive(Debug)]
 pub struct Restoring {
     path: PathBuf,
-    /// The lock; `None` once it is finished.
+    /// `None` after `finish`.
     lock: Option<File>,
     is_new: bool,
-    /// A restore that was cut off left it.
+    /// An interrupted restore left the folder.
     is_unfinished: bool,
 }
 
 impl Restoring {
-    /// Makes the folder if there is none, locks it, and marks it. What a restore that was cut off left in
-    /// it goes; a journal stays, and is refused.
+    /// Creates the folder if it is missing, locks it, and marks it as incomplete. Removes what an interrupted
+    /// restore left; a folder with a journal is refused.
     pub fn begin(path: impl AsRef<Path>) -> Result<Restoring, FolderError> {
         let path = path.as_ref();
         let is_new = !path.exists();
@@ -298,31 +259,31 @@ impl Restoring {
             Err(FolderError::Unfinished { .. }) => true,
             Err(error) => return Err(error),
         };
-        // Its log alone is a journal too: what was appended last.
+        // A WAL alone is a journal too: it has the newest entries.
         let has_journal =
             ["journal.db", "journal.db-wal"].iter().any(|name| file_has_content(&path.join(name)));
         if has_journal && !is_unfinished {
             return Err(FolderError::HoldsJournal { path: path.to_owned() });
         }
         let restoring = Restoring { path: path.to_owned(), lock: Some(lock), is_new, is_unfinished };
-        // The mark first: from here on until `finish` nobody may take this for a journal.
+        // The mark first: from here until `finish` this is not a journal.
         write_format(path, RESTORING)?;
         restoring.remove_made()?;
         create_private(&restoring.view_db()).map_err(io_error("create", &restoring.view_db()))?;
         Ok(restoring)
     }
 
-    /// Where the journal is to be made.
+    /// The path for the journal.
     pub fn journal_db(&self) -> PathBuf {
         self.path.join("journal.db")
     }
 
-    /// Where the tables may be made.
+    /// The path for the view.
     pub fn view_db(&self) -> PathBuf {
         self.path.join("view.db")
     }
 
-    /// Puts the server's key there. `false`: the folder has one already, which stays.
+    /// Writes the server's key. `false`: the folder already has one, which stays.
     pub fn put_server_key(&self, server_key: &ServerKey) -> Result<bool, FolderError> {
         let folder = self.path.join(TLS);
         if folder.join(KEY).exists() && !self.is_unfinished {
@@ -334,7 +295,7 @@ impl Restoring {
             }
             _ => {}
         }
-        // The key last: where it is, both are.
+        // The key last: if it is there, both are.
         for (name, bytes) in [(CERTIFICATE, &server_key.certificate), (KEY, &server_key.key)] {
             let path = folder.join(name);
             let write = || -> io::Result<()> {
@@ -350,8 +311,7 @@ impl Restoring {
         Ok(true)
     }
 
-    /// Makes the journal survive a power cut and then the folder usable, in one step: the format's file is
-    /// replaced by a rename.
+    /// Syncs the journal, then makes the folder usable in one step: the format file is replaced by a rename.
     pub fn finish(mut self) -> Result<(), FolderError> {
         let journal = self.journal_db();
         let sync = || File::open(&journal)?.sync_all();
@@ -380,7 +340,7 @@ impl Restoring {
 
 impl Drop for Restoring {
     fn drop(&mut self) {
-        // The mark last: what could not be removed is still no journal.
+        // The mark last: a partly removed restore is still not a journal.
         if self.lock.is_some() && self.remove_made().is_ok() {
             let _ = fs::remove_file(self.path.join("format"));
             if self.is_new {
@@ -392,15 +352,15 @@ impl Drop for Restoring {
     }
 }
 
-/// Even to read, SQLite needs some room, for what its connections share: on a full disk there is none
-/// but this.
+/// Reserved disk space. Even to read, SQLite needs space for memory that its connections share; on a full disk
+/// this is the only space.
 #[derive(Clone, Debug)]
 pub struct Reserve {
     path: PathBuf,
 }
 
 impl Reserve {
-    /// Sets the room aside, unless that was done. If there is none, that is how it is.
+    /// Reserves the space if it is not reserved yet. Without free space it does nothing.
     pub fn keep(&self) {
         if file_has_content(&self.path) {
             return;
@@ -414,20 +374,20 @@ impl Reserve {
         }
     }
 
-    /// Are so many bytes free on its disk? If that cannot be told, yes: whoever writes will find out.
+    /// Are `bytes` free on the disk? `true` if unknown: the write will show it.
     pub fn has_room(&self, bytes: u64) -> bool {
         let folder = self.path.parent().unwrap_or(&self.path);
         rustix::fs::statvfs(folder).map_or(true, |found| found.f_bavail * found.f_frsize >= bytes)
     }
 
-    /// Gives the room free. `false`: there was none.
+    /// Frees the reserved space. `false`: there was none.
     pub fn give_up(&self) -> bool {
         fs::remove_file(&self.path).is_ok()
     }
 }
 
-/// Makes an empty file that only its owner may read, whatever the umask. A file that is there stays.
-/// It is not even opened: to close any descriptor of a database drops SQLite's locks on it.
+/// Creates an empty file with mode 0600 whatever the umask. An existing file stays and is not even opened:
+/// closing any descriptor of a database drops SQLite's locks on it.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
@@ -436,7 +396,7 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes what was created or removed in a folder survive a power cut.
+/// Syncs a folder, so that created and removed names survive a power cut.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -444,8 +404,8 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 fn create_folder(path: &Path) -> Result<(), FolderError> {
     match fs::read_dir(path) {
         Ok(mut files) => {
-            // Somebody made it for us, perhaps just now with mkdir. One with other things in it may be
-            // somebody's home: its mode is not ours to change, and our files are 0600 anyway.
+            // An empty folder was made for us and is closed for others. A folder with other files may be a home
+            // folder: its mode stays, and our files are 0600 anyway.
             if files.next().is_none() {
                 let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
             }
@@ -470,16 +430,16 @@ fn create_folder(path: &Path) -> Result<(), FolderError> {
 }
 
 fn create_parents(path: &Path) -> Result<(), FolderError> {
-    // As the XDG specification wants it: folders on the way are made 0700, too.
+    // The XDG specification wants 0700 for missing parents, too.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
 }
 
-/// How long a start waits for what the one before it may still hold, such as the folder's lock: 1 s. `kill -9` returns
-/// before the kernel has taken a process down, which on a busy machine takes a while; whoever starts the next one at
-/// once, as scripts do, must not be told that the first still runs.
+/// How long a start waits for the folder's lock, and for other resources of an earlier process: 1 s. `kill -9`
+/// returns before the kernel has ended the process, which takes time on a busy machine; a script that restarts
+/// at once must not be told that the first server is running.
 pub const HOLDER_DIES_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often a start looks meanwhile: every 10 ms, which nobody notices.
+/// How often a start tries again meanwhile: every 10 ms.
 pub const HOLDER_LOOK: Duration = Duration::from_millis(10);
 
 fn take_lock(folder: &Path) -> Result<File, FolderError> {
@@ -492,32 +452,32 @@ fn take_lock(folder: &Path) -> Result<File, FolderError> {
             Ok(()) => break,
             Err(Errno::WOULDBLOCK) if asked.elapsed() < HOLDER_DIES_WITHIN => sleep(HOLDER_LOOK),
             Err(Errno::WOULDBLOCK) => {
-                return Err(FolderError::Held { by: holder_named_in(&mut file), path: folder.to_owned() });
+                return Err(FolderError::Held { by: read_holder(&mut file), path: folder.to_owned() });
             }
             Err(errno) => return Err(io_error("lock", &path)(errno.into())),
         }
     }
-    // The lock is what counts; its text is a courtesy, and a full disk must not keep a server away.
-    let _ = name_holder(&mut file);
+    // Only the lock matters. Its text is for people, and a full disk must not prevent a start.
+    let _ = write_holder(&mut file);
     Ok(file)
 }
 
-fn name_holder(file: &mut File) -> io::Result<()> {
+fn write_holder(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(this_process().as_bytes())
 }
 
-fn holder_named_in(file: &mut File) -> String {
+fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
-    // Empty in the instant between its being locked and being written.
+    // The file is empty for an instant between locking and writing.
     match file.take(1_000).read_to_string(&mut text) {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "another process".to_owned(),
     }
 }
 
-/// Such as "vang serve, pid 4711, since 2026-05-01T09:30:00Z, on chat.example".
+/// For example "vang serve, pid 4711, since 2026-05-01T09:30:00Z, on chat.example".
 fn this_process() -> String {
     let mut args = std::env::args_os();
     let program = args.next().map(PathBuf::from);
@@ -525,7 +485,7 @@ fn this_process() -> String {
         .as_deref()
         .and_then(Path::file_name)
         .map_or_else(|| "vang".to_owned(), |name| name.to_string_lossy().into_owned());
-    // The subcommand, never an option: what follows one may be a secret.
+    // The subcommand, never an option: an option's value may be a secret.
     if let Some(subcommand) = args.next().filter(|arg| !arg.to_string_lossy().starts_with('-')) {
         name = format!("{name} {}", subcommand.to_string_lossy());
     }
@@ -533,23 +493,7 @@ fn this_process() -> String {
     format!("{name}, pid {}, since {}, on {host}\n", std::process::id(), rfc3339(SystemTime::now()))
 }
 
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Days are counted from 0000-03-01, so that the leap day is a year's last.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// False: there is no `format` file.
+/// `false`: there is no `format` file.
 fn has_known_format(folder: &Path) -> Result<bool, FolderError> {
     let path = folder.join("format");
     let text = match fs::read(&path) {
@@ -566,7 +510,7 @@ fn has_known_format(folder: &Path) -> Result<bool, FolderError> {
 }
 
 fn write_format(folder: &Path, format: &str) -> Result<(), FolderError> {
-    // Renamed into place, so that a crash cannot leave half a number.
+    // A rename, so that a crash cannot leave half a number.
     let (path, fresh) = (folder.join("format"), folder.join("format.new"));
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
@@ -584,7 +528,7 @@ fn file_has_content(path: &Path) -> bool {
 }
 
 fn default_path_in(xdg_data_home: Option<&OsStr>, home: Option<&OsStr>) -> Result<PathBuf, FolderError> {
-    // The XDG specification: a relative path is invalid and ignored.
+    // XDG specification: a relative path is invalid and ignored.
     let absolute = |path: &OsStr| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
     let data = xdg_data_home
         .and_then(absolute)
@@ -599,25 +543,10 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Folder
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn since_when_is_said_in_utc() {
-        for (seconds, said) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), said);
-        }
-    }
-
-    #[test]
-    fn the_default_is_where_xdg_says() {
+    fn the_default_path_follows_xdg() {
         let path = |xdg: Option<&str>, home: Option<&str>| {
             default_path_in(xdg.map(OsStr::new), home.map(OsStr::new)).ok()
         };

@@ -1,5 +1,5 @@
-//! Format 1: an entry as bytes and back. CBOR (RFC 8949), definite lengths, shortest integers, so
-//! that anybody can read a journal in ten years with any CBOR library:
+//! Format 1: entries as CBOR (RFC 8949) with definite lengths and shortest integers, so that any CBOR library
+//! can read a journal in ten years:
 //!
 //! ```text
 //! envelope = [1, rules, node, counter, time (ms), digest (32 bytes), kind, ...its numbers and hashes]
@@ -8,8 +8,7 @@
 //! name     = text (of a room or an account)
 //! ```
 //!
-//! These types are the journal's own; converting to `vang-chat`'s is the price of being free to
-//! change either. The number of a kind is never used again for another.
+//! These types belong to the journal; converting them to `vang-chat`'s types allows either to change.
 
 use bytes::Bytes;
 use minicbor::encode::Error as EncodeError;
@@ -18,51 +17,74 @@ use vang_chat::{
     Access, AccountId, Command, NameKey, Node, Position, Principal, RoomId, Rules, SendId, Seq, Time,
 };
 
+use crate::hash::hash;
+
 const FORMAT: u16 = 1;
 
-/// Bytes that an envelope takes, about: what to make room for.
+/// The kinds of commands as numbers on the disk. A number is never used again for another kind.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum CommandKind {
+    Open = 0,
+    SwitchRules = 1,
+    AddAccount = 2,
+    CreateRoom = 3,
+    Join = 4,
+    Leave = 5,
+    Send = 6,
+    Tick = 7,
+}
+
+impl TryFrom<u8> for CommandKind {
+    type Error = EntryError;
+
+    fn try_from(found: u8) -> Result<CommandKind, EntryError> {
+        use CommandKind::{AddAccount, CreateRoom, Join, Leave, Open, Send, SwitchRules, Tick};
+        [Open, SwitchRules, AddAccount, CreateRoom, Join, Leave, Send, Tick]
+            .into_iter()
+            .find(|kind| *kind as u8 == found)
+            .ok_or(EntryError::OtherKind { found })
+    }
+}
+
+/// Approximate size of an envelope in bytes, for allocations.
 pub const ENVELOPE_BYTES: usize = 160;
 
-/// Who ordered an entry: by this a process knows its own when it reads them back.
+/// The process that wrote an entry: it recognises its own entries with this when it reads them back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// The process.
     pub node: Node,
-    /// Its commands, counted from 1.
+    /// The number of the process's command, from 1.
     pub counter: u64,
 }
 
-/// An entry without what somebody typed.
+/// An entry without its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The newest rules that the process that wrote it knew.
+    /// The newest rules that the writing process knew.
     pub rules: Rules,
-    /// Who ordered it.
     pub origin: Origin,
-    /// The orderer's stamp.
+    /// The writing process's time stamp.
     pub time: Time,
     /// BLAKE3 of the salt and the payload.
     pub digest: [u8; 32],
-    /// What was asked.
     pub command: Command,
 }
 
 /// The payload of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The name of a guest; accounts are known by their id.
+    /// A guest's name; an account is known by its id.
     pub guest: Option<String>,
-    /// As the sender said.
+    /// As the sender declared it.
     pub content_type: String,
-    /// As the sender said, made independent of the sender's byte order.
+    /// As the sender declared it, independent of the sender's byte order.
     pub content_encoding: String,
-    /// The content, as sent.
     pub content: Bytes,
 }
 
-/// The payload of a message where it stands: nothing is copied.
+/// A borrowed `Said`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // as above
 pub struct SaidView<'a> {
     pub guest: Option<&'a str>,
     pub content_type: &'a str,
@@ -70,134 +92,119 @@ pub struct SaidView<'a> {
     pub content: &'a [u8],
 }
 
-/// Bytes in a journal that are no entry of a format that this program knows.
+/// Bytes that are not an entry of a format that this program knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadEntry {
-    /// Not the CBOR that this format has.
+pub enum EntryError {
+    /// Not the CBOR of this format.
     #[error("not an entry: {0}")]
     Malformed(String),
-    /// From a newer program.
     #[error("format {found}; this program knows format {FORMAT}")]
-    OtherFormat {
-        /// As found.
-        found: u16,
-    },
-    /// From a newer program.
+    OtherFormat { found: u16 },
     #[error("kind {found} is not known to this program")]
-    OtherKind {
-        /// As found.
-        found: u8,
-    },
+    OtherKind { found: u8 },
 }
 
-impl From<minicbor::decode::Error> for BadEntry {
-    fn from(error: minicbor::decode::Error) -> BadEntry {
-        BadEntry::Malformed(error.to_string())
+impl From<minicbor::decode::Error> for EntryError {
+    fn from(error: minicbor::decode::Error) -> EntryError {
+        EntryError::Malformed(error.to_string())
     }
 }
 
 type Encoded = Result<(), EncodeError<std::convert::Infallible>>;
 
-/// BLAKE3 of the salt and the payload, as it stands in the envelope.
+/// BLAKE3 of the salt and the payload, as the envelope contains it.
 pub(crate) fn digest(salt: &[u8; 16], payload: &[u8]) -> [u8; 32] {
-    crate::hash(None, &[salt, payload])
-}
-
-impl crate::Payload {
-    /// The digest that binds this payload to its envelope.
-    pub fn digest(&self) -> [u8; 32] {
-        digest(&self.salt, &self.bytes)
-    }
+    hash(None, &[salt, payload])
 }
 
 impl Envelope {
-    /// As it stands in the journal.
+    /// The envelope's bytes in the journal.
     pub fn encode(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(ENVELOPE_BYTES);
         self.encode_into(&mut bytes);
         Bytes::from(bytes)
     }
 
-    /// Behind what stands there already: the envelopes of a batch share one buffer.
+    /// Appends to `bytes`: the envelopes of a batch share one buffer.
     pub fn encode_into(&self, bytes: &mut Vec<u8>) {
         self.write(&mut Encoder::new(bytes)).expect("writing to a Vec cannot fail");
     }
 
-    /// The place at which the rules decide this entry.
+    /// The position at which the rules decide this entry.
     pub fn position(&self, seq: Seq) -> Position {
         Position { seq, time: self.time, node: self.origin.node }
     }
 
     fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> Encoded {
-        let head = |e: &mut Encoder<&mut Vec<u8>>, kind: u8, fields: u64| -> Encoded {
+        let head = |e: &mut Encoder<&mut Vec<u8>>, kind: CommandKind, fields: u64| -> Encoded {
             e.array(7 + fields)?.u16(FORMAT)?.u16(self.rules.0)?.u64(self.origin.node.0)?;
-            e.u64(self.origin.counter)?.u64(self.time.0)?.bytes(&self.digest)?.u8(kind)?;
+            e.u64(self.origin.counter)?.u64(self.time.0)?.bytes(&self.digest)?.u8(kind as u8)?;
             Ok(())
         };
         match &self.command {
-            Command::Open => head(e, 0, 0)?,
+            Command::Open => head(e, CommandKind::Open, 0)?,
             Command::SwitchRules { to } => {
-                head(e, 1, 1)?;
+                head(e, CommandKind::SwitchRules, 1)?;
                 e.u16(to.0)?;
             }
             Command::AddAccount { name } => {
-                head(e, 2, 1)?;
+                head(e, CommandKind::AddAccount, 1)?;
                 e.bytes(&name.0)?;
             }
             Command::CreateRoom { name, access, by } => {
-                head(e, 3, 3)?;
+                head(e, CommandKind::CreateRoom, 3)?;
                 e.bytes(&name.0)?.bool(*access == Access::Private)?;
                 write_principal(e, by)?;
             }
             Command::Join { room, who, by } => {
-                head(e, 4, 3)?;
+                head(e, CommandKind::Join, 3)?;
                 e.u64(room.0)?.u64(who.0)?;
                 write_principal(e, by)?;
             }
             Command::Leave { room, who } => {
-                head(e, 5, 2)?;
+                head(e, CommandKind::Leave, 2)?;
                 e.u64(room.0)?.u64(who.0)?;
             }
             Command::Send { room, from, id } => {
-                head(e, 6, if id.is_some() { 4 } else { 2 })?;
+                head(e, CommandKind::Send, if id.is_some() { 4 } else { 2 })?;
                 e.u64(room.0)?;
                 write_principal(e, from)?;
                 if let Some(id) = id {
                     e.bytes(&id.key)?.bytes(&id.print)?;
                 }
             }
-            Command::Tick => head(e, 7, 0)?,
+            Command::Tick => head(e, CommandKind::Tick, 0)?,
         }
         Ok(())
     }
 
-    /// From the journal's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Envelope, BadEntry> {
+    /// Reads an envelope from the journal's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Envelope, EntryError> {
         let mut d = Decoder::new(bytes);
-        let fields = d.array()?.ok_or_else(|| BadEntry::Malformed("an array without a length".into()))?;
+        let fields = d.array()?.ok_or_else(|| EntryError::Malformed("an array without a length".into()))?;
         let found = d.u16()?;
         if found != FORMAT {
-            return Err(BadEntry::OtherFormat { found });
+            return Err(EntryError::OtherFormat { found });
         }
         let rules = Rules(d.u16()?);
         let origin = Origin { node: Node(d.u64()?), counter: d.u64()? };
         let time = Time(d.u64()?);
         let digest = fixed(&mut d)?;
-        let (command, its_own) = match d.u8()? {
-            0 => (Command::Open, 0),
-            1 => (Command::SwitchRules { to: Rules(d.u16()?) }, 1),
-            2 => (Command::AddAccount { name: NameKey(fixed(&mut d)?) }, 1),
-            3 => {
+        let (command, its_own) = match CommandKind::try_from(d.u8()?)? {
+            CommandKind::Open => (Command::Open, 0),
+            CommandKind::SwitchRules => (Command::SwitchRules { to: Rules(d.u16()?) }, 1),
+            CommandKind::AddAccount => (Command::AddAccount { name: NameKey(fixed(&mut d)?) }, 1),
+            CommandKind::CreateRoom => {
                 let name = NameKey(fixed(&mut d)?);
                 let access = if d.bool()? { Access::Private } else { Access::Public };
                 (Command::CreateRoom { name, access, by: read_principal(&mut d)? }, 3)
             }
-            4 => {
+            CommandKind::Join => {
                 let (room, who) = (RoomId(d.u64()?), AccountId(d.u64()?));
                 (Command::Join { room, who, by: read_principal(&mut d)? }, 3)
             }
-            5 => (Command::Leave { room: RoomId(d.u64()?), who: AccountId(d.u64()?) }, 2),
-            6 => {
+            CommandKind::Leave => (Command::Leave { room: RoomId(d.u64()?), who: AccountId(d.u64()?) }, 2),
+            CommandKind::Send => {
                 let (room, from) = (RoomId(d.u64()?), read_principal(&mut d)?);
                 if fields == 11 {
                     let id = SendId { key: fixed(&mut d)?, print: fixed(&mut d)? };
@@ -206,12 +213,11 @@ impl Envelope {
                     (Command::Send { room, from, id: None }, 2)
                 }
             }
-            7 => (Command::Tick, 0),
-            found => return Err(BadEntry::OtherKind { found }),
+            CommandKind::Tick => (Command::Tick, 0),
         };
         if fields != 7 + its_own || d.position() != bytes.len() {
-            return Err(BadEntry::Malformed(format!(
-                "{fields} fields in {} bytes, of which {} were expected",
+            return Err(EntryError::Malformed(format!(
+                "{fields} fields in {} bytes; expected {} fields",
                 bytes.len(),
                 7 + its_own
             )));
@@ -221,7 +227,7 @@ impl Envelope {
 }
 
 impl SaidView<'_> {
-    /// As it stands beside its envelope.
+    /// The payload's bytes.
     pub fn encode(&self) -> Bytes {
         let parts = self.guest.map_or(0, str::len) + self.content_type.len() + self.content_encoding.len();
         let mut bytes = Vec::with_capacity(32 + parts + self.content.len());
@@ -241,11 +247,11 @@ impl SaidView<'_> {
 }
 
 impl<'a> SaidView<'a> {
-    /// From the bytes beside an envelope.
-    pub fn decode(bytes: &'a [u8]) -> Result<SaidView<'a>, BadEntry> {
+    /// Reads a message's payload.
+    pub fn decode(bytes: &'a [u8]) -> Result<SaidView<'a>, EntryError> {
         let mut d = Decoder::new(bytes);
         if d.array()? != Some(4) {
-            return Err(BadEntry::Malformed("a message's payload has four fields".into()));
+            return Err(EntryError::Malformed("a message's payload has four fields".into()));
         }
         let guest = if d.datatype()? == Type::Null {
             d.null()?;
@@ -260,14 +266,14 @@ impl<'a> SaidView<'a> {
 }
 
 impl Said {
-    /// As it stands beside its envelope.
+    /// The payload's bytes.
     pub fn encode(&self) -> Bytes {
         let Said { guest, content_type, content_encoding, content } = self;
         SaidView { guest: guest.as_deref(), content_type, content_encoding, content }.encode()
     }
 
-    /// From the bytes beside an envelope; the content is not copied.
-    pub fn decode(bytes: &Bytes) -> Result<Said, BadEntry> {
+    /// Reads a message's payload; the content is not copied.
+    pub fn decode(bytes: &Bytes) -> Result<Said, EntryError> {
         let view = SaidView::decode(bytes)?;
         Ok(Said {
             guest: view.guest.map(str::to_owned),
@@ -278,15 +284,15 @@ impl Said {
     }
 }
 
-/// A name as it stands beside the entry of a new room or account.
+/// The payload of a new room or account: its name.
 pub fn encode_name(name: &str) -> Bytes {
     let mut bytes = Vec::with_capacity(name.len() + 2);
     Encoder::new(&mut bytes).str(name).expect("writing to a Vec cannot fail");
     Bytes::from(bytes)
 }
 
-/// The name beside the entry of a new room or account.
-pub fn decode_name(bytes: &[u8]) -> Result<String, BadEntry> {
+/// Reads the name from the payload of a new room or account.
+pub fn decode_name(bytes: &[u8]) -> Result<String, EntryError> {
     let mut d = Decoder::new(bytes);
     let name = d.str()?.to_owned();
     nothing_more(&d, bytes)?;
@@ -302,7 +308,7 @@ fn write_principal(e: &mut Encoder<&mut Vec<u8>>, principal: &Principal) -> Enco
     Ok(())
 }
 
-fn read_principal(d: &mut Decoder<'_>) -> Result<Principal, BadEntry> {
+fn read_principal(d: &mut Decoder<'_>) -> Result<Principal, EntryError> {
     Ok(match d.datatype()? {
         Type::Null => {
             d.null()?;
@@ -313,14 +319,14 @@ fn read_principal(d: &mut Decoder<'_>) -> Result<Principal, BadEntry> {
     })
 }
 
-pub(crate) fn nothing_more(d: &Decoder<'_>, bytes: &[u8]) -> Result<(), BadEntry> {
+pub(crate) fn nothing_more(d: &Decoder<'_>, bytes: &[u8]) -> Result<(), EntryError> {
     match bytes.len() - d.position() {
         0 => Ok(()),
-        more => Err(BadEntry::Malformed(format!("{more} bytes more than were expected"))),
+        more => Err(EntryError::Malformed(format!("{more} unexpected bytes at the end"))),
     }
 }
 
-pub(crate) fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], BadEntry> {
+pub(crate) fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], EntryError> {
     let found = d.bytes()?;
-    found.try_into().map_err(|_| BadEntry::Malformed(format!("{} bytes where {N} stand", found.len())))
+    found.try_into().map_err(|_| EntryError::Malformed(format!("{} bytes instead of {N}", found.len())))
 }

@@ -1,9 +1,8 @@
-//! A journal in memory: the contract and nothing else, for tests and the simulation. Clones share
-//! one journal: a second writer, or a reader beside the writer, is a clone.
+//! A journal in memory, for tests and the simulation. Clones share one journal: a clone is a second writer, or
+//! a reader.
 //!
-//! It never fails, and what it has is "durable" at once and as it was written. What a disk can do to it
-//! (lose a tail that was not synced, land and report failure) is done from outside, with `truncate` and a
-//! wrapper.
+//! It never fails, and its entries are "durable" at once. Disk failures (a lost unsynced tail, an append that
+//! lands and reports failure) are simulated from outside, with `truncate` and a wrapper.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +12,11 @@ use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
 use crate::contract::{
-    Appended, Batch, Checked, Damage, Entry, Identity, Journal, JournalError, Payload, Reader, Sealed,
+    Appended, Batch, Checked, Damage, Entry, Journal, JournalError, Payload, Reader, Sealed,
 };
+use crate::identity::Identity;
 
-/// A journal in memory. Cloning gives another handle on the same journal.
+/// A journal in memory. A clone is another handle on the same journal.
 #[derive(Clone, Debug)]
 pub struct MemoryJournal {
     identity: Identity,
@@ -42,8 +42,8 @@ impl MemoryJournal {
         MemoryJournal { identity, kept: Arc::default() }
     }
 
-    /// Loses every entry after `to`, and their checkpoints: what a power cut does to entries that
-    /// were not synced. For the simulation; a journal never does this by itself.
+    /// Drops every entry after `to`, and their checkpoints, as a power cut drops unsynced entries. Only for the
+    /// simulation.
     pub fn truncate(&self, to: Seq) {
         let mut kept = self.kept();
         let len = usize::try_from(to.0).unwrap_or(usize::MAX);
@@ -52,7 +52,7 @@ impl MemoryJournal {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Nothing panics while holding it but for want of memory; what is there is whole anyway.
+        // Only an allocation can panic under this lock; the data is complete anyway.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +108,7 @@ impl Journal for MemoryJournal {
             return Err(Damage::missing(*missing).into());
         }
         for seq in seqs {
-            // Checked above, and 0 is no place.
+            // Checked above; position 0 does not exist.
             kept.entries[seq.0 as usize - 1].payload = None;
         }
         Ok(())
@@ -168,7 +168,7 @@ mod tests {
     use crate::contract::Draft;
 
     #[test]
-    fn a_lost_tail_takes_its_checkpoints_with_it_and_leaves_no_gap() {
+    fn a_lost_tail_takes_its_checkpoints_and_leaves_no_gap() {
         let mut journal = MemoryJournal::new(Identity::new([1; 16], [2; 32]));
         let draft = |byte: u8| Draft {
             envelope: Bytes::from(vec![byte]),

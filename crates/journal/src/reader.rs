@@ -1,16 +1,15 @@
-//! Reads a journal in SQLite, beside its writer or without one, in this process or another, and believes
-//! nothing that it reads:
+//! Reads a journal in SQLite, while a server writes it or not, and verifies everything:
 //!
 //! ```text
 //! an envelope   chain(seq) = BLAKE3(chain(seq - 1) ‖ envelope): two rows prove it
-//! a payload     BLAKE3(salt ‖ payload) stands in the envelope
-//! its place     rows lie in the file in the order of the chain, whatever numbers they bear
+//! a payload     the envelope contains BLAKE3(salt ‖ payload)
+//! its position  rows are stored in the order of the chain, whatever their numbers
 //! ```
 //!
-//! Where that does not hold, or a row is not found, or SQLite calls a page corrupt, `walk` looks at the rows
-//! around as they lie there. What is wrong beside an entry (the chain, the row's number, a neighbour) does
-//! not hide it; what cannot be proven is a `Damage`. So is an entry behind a row that cannot be made out at all:
-//! the chain before it is lost.
+//! If that fails, a row is missing, or SQLite calls a page corrupt, `walk` inspects the rows around in their
+//! stored order. A fault next to an entry (its chain hash, its row's number, a neighbour) does not hide the
+//! entry; an entry that cannot be proven is a `Damage`. So is the entry after an unreadable row: the chain
+//! before it is lost.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -23,23 +22,24 @@ use rusqlite::{Connection, OpenFlags, Row};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Checked, Damage, Entry, Identity, JournalError, Payload, Reader, Sealed};
+use crate::contract::{Checked, Damage, Entry, JournalError, Payload, Reader, Sealed};
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
+use crate::identity::Identity;
 use crate::sqlite::{
-    BUSY_MS, Trouble, blob, damaged, fixed_blob, is_empty, keep_plans, key, read_identity, seq_in,
+    BUSY_MS, SqliteError, blob, damaged, fixed_blob, is_empty, keep_plans, key, read_identity, seq_in,
 };
 
-/// An entry of talk, bytes, about; and how many bytes entries that are read together share at the most:
-/// one allocation for all of them.
+/// The approximate size of a chat entry, and the maximum that entries read together share: one allocation for
+/// all of them.
 const ENTRY_BYTES: usize = 512;
 const ENTRY_ROOM_BYTES: usize = 16 << 10;
 
-/// How far `walk` looks to each side of a place, entries. A page holds some 20: the row that the walk begins
-/// at lies in another page than what is damaged.
+/// How many entries `walk` inspects on each side. A page has about 20, so the first row is in another page than
+/// the damage.
 const REACH: u64 = 64;
 
-/// See the module's head.
+/// A verifying reader of a journal in SQLite.
 #[derive(Debug)]
 pub struct SqliteReader {
     identity: Identity,
@@ -48,17 +48,17 @@ pub struct SqliteReader {
 }
 
 impl SqliteReader {
-    /// Opens the journal at `path` to read it, also while a server is writing it.
+    /// Opens the journal at `path`, also while a server writes it.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteReader, JournalError> {
         SqliteReader::open_or_say_why(path.as_ref()).map_err(JournalError::from)
     }
 
-    fn open_or_say_why(path: &Path) -> Result<SqliteReader, Trouble> {
+    fn open_or_say_why(path: &Path) -> Result<SqliteReader, SqliteError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         match SqliteReader::on(Connection::open_with_flags(path, flags)?, path) {
-            // Even to read, SQLite needs room for what connections share. Where none has the file open, and all is
-            // in one file, nothing is shared.
-            Err(trouble) if trouble.is_for_want_of_room() && is_alone(path) => {
+            // Even to read, SQLite needs space for memory shared by connections. If no process has the file
+            // open and it has no WAL, nothing needs to be shared.
+            Err(error) if error.is_for_want_of_room() && is_alone(path) => {
                 let flags = flags | OpenFlags::SQLITE_OPEN_URI;
                 SqliteReader::on(Connection::open_with_flags(immutable_uri(path), flags)?, path)
             }
@@ -66,18 +66,18 @@ impl SqliteReader {
         }
     }
 
-    fn on(conn: Connection, path: &Path) -> Result<SqliteReader, Trouble> {
+    fn on(conn: Connection, path: &Path) -> Result<SqliteReader, SqliteError> {
         conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
         keep_plans(&conn)?;
         conn.pragma_update(None, "query_only", true)?;
         conn.pragma_update(None, "mmap_size", 0)?;
         if is_empty(&conn)? {
-            return Err(JournalError::Unavailable(format!("{} holds no journal", path.display())).into());
+            return Err(JournalError::Unavailable(format!("{} contains no journal", path.display())).into());
         }
         Ok(SqliteReader { identity: read_identity(&conn)?, conn, damages: Arc::default() })
     }
 
-    /// What it finds damaged is noted there.
+    /// Reports damage to `damages`.
     #[must_use]
     pub fn with_damages(self, damages: Arc<Damages>) -> SqliteReader {
         SqliteReader { damages, ..self }
@@ -88,17 +88,17 @@ impl SqliteReader {
         self.identity
     }
 
-    /// Rows after `after`, in order and without a gap, until there are no more or `take` says so.
+    /// Rows after `after`, in order and without a gap, at most `limit`.
     fn rows<T>(
         &mut self,
         sql: &str,
         after: Seq,
         limit: usize,
-        mut take: impl FnMut(Seq, &Row<'_>, &mut Vec<T>) -> Result<(), Trouble>,
+        mut take: impl FnMut(Seq, &Row<'_>, &mut Vec<T>) -> Result<(), SqliteError>,
     ) -> Result<Vec<T>, JournalError> {
         let mut taken = Vec::new();
         let mut last = after;
-        let mut walk = || -> Result<(), Trouble> {
+        let mut walk = || -> Result<(), SqliteError> {
             let mut select = self.conn.prepare_cached(sql)?;
             let mut rows = select.query((key(after), i64::try_from(limit).unwrap_or(i64::MAX)))?;
             while let Some(row) = rows.next()? {
@@ -112,11 +112,11 @@ impl SqliteReader {
             Ok(())
         };
         let walked = walk();
-        walked.map_err(|trouble| trouble.at(last.next()))?;
+        walked.map_err(|error| error.at(last.next()))?;
         Ok(taken)
     }
 
-    /// Whoever looks after the server hears of what is damaged; not of what never was there.
+    /// Reports damage, but not a position beyond the end.
     fn note(&mut self, checked: &[Checked], beside: &[Damage]) {
         let found: Vec<&Damage> = checked.iter().filter_map(|one| one.as_ref().err()).chain(beside).collect();
         if !found.is_empty() {
@@ -128,58 +128,58 @@ impl SqliteReader {
 
 impl Reader for SqliteReader {
     fn end(&mut self) -> Result<Seq, JournalError> {
-        let mut select = self.conn.prepare_cached("SELECT max(seq) FROM entry").map_err(Trouble::from)?;
-        let end: Option<i64> = select.query_row([], |row| row.get(0)).map_err(Trouble::from)?;
+        let mut select = self.conn.prepare_cached("SELECT max(seq) FROM entry").map_err(SqliteError::from)?;
+        let end: Option<i64> = select.query_row([], |row| row.get(0)).map_err(SqliteError::from)?;
         Ok(Seq(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0)))
     }
 
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         let end = self.end()?;
-        // One transaction: one look at the WAL's index instead of one for each.
-        let tx = self.conn.transaction().map_err(Trouble::from)?;
+        // One transaction, so that the WAL's index is read once.
+        let tx = self.conn.transaction().map_err(SqliteError::from)?;
         let mut look = Look::new(&tx, &self.identity, limit, bytes_max);
         let mut last = after;
         while last < end && !look.is_full(limit) {
             match look.run(&mut last, limit) {
                 Ok(()) => {}
-                Err(trouble) if trouble.is_damage() => {}
-                Err(trouble) => return Err(trouble.at(last.next())),
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error.at(last.next())),
             }
             if last < end && !look.is_full(limit) {
                 last = last.next();
-                look.walk(last).map_err(|trouble| trouble.at(last))?;
+                look.walk(last).map_err(|error| error.at(last))?;
             }
         }
         let Look { taken, beside, .. } = look;
-        tx.finish().map_err(Trouble::from)?;
+        tx.finish().map_err(SqliteError::from)?;
         self.note(&taken, &beside);
         Ok(taken)
     }
 
     fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
-        let tx = self.conn.transaction().map_err(Trouble::from)?;
+        let tx = self.conn.transaction().map_err(SqliteError::from)?;
         let mut look = Look::new(&tx, &self.identity, seqs.len(), bytes_max);
         for &seq in seqs {
             let found = match look.row(seq) {
                 Ok(found) => found,
-                Err(trouble) if trouble.is_damage() => false,
-                Err(trouble) => return Err(trouble.at(seq)),
+                Err(error) if error.is_damage() => false,
+                Err(error) => return Err(error.at(seq)),
             };
             if !found {
-                look.walk(seq).map_err(|trouble| trouble.at(seq))?;
+                look.walk(seq).map_err(|error| error.at(seq))?;
             }
             if look.is_full(seqs.len()) {
                 break;
             }
         }
         let Look { taken, beside, .. } = look;
-        tx.finish().map_err(Trouble::from)?;
+        tx.finish().map_err(SqliteError::from)?;
         self.note(&taken, &beside);
         Ok(taken)
     }
 
     fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, JournalError> {
-        let proven = || -> Result<Option<Bytes>, Trouble> {
+        let proven = || -> Result<Option<Bytes>, SqliteError> {
             let Some(before) = chain_before(&self.conn, &self.identity, seq)? else { return Ok(None) };
             let mut select =
                 self.conn.prepare_cached("SELECT seq, envelope, chain FROM entry WHERE seq = ?1")?;
@@ -192,8 +192,8 @@ impl Reader for SqliteReader {
         match proven() {
             Ok(Some(envelope)) => return Ok(Ok(envelope)),
             Ok(None) => {}
-            Err(trouble) if trouble.is_damage() => {}
-            Err(trouble) => return Err(trouble.at(seq)),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error.at(seq)),
         }
         Ok(match self.get(&[seq], 0)?.pop().unwrap_or_else(|| Err(Damage::missing(seq))) {
             Ok(entry) => Ok(entry.envelope),
@@ -212,7 +212,7 @@ impl Reader for SqliteReader {
     }
 
     fn checkpoints(&mut self, after: Seq, limit: usize) -> Result<Vec<(Seq, [u8; 32])>, JournalError> {
-        let walk = || -> Result<Vec<(Seq, [u8; 32])>, Trouble> {
+        let walk = || -> Result<Vec<(Seq, [u8; 32])>, SqliteError> {
             let mut select = self
                 .conn
                 .prepare_cached("SELECT seq, state FROM checkpoint WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
@@ -224,11 +224,11 @@ impl Reader for SqliteReader {
             }
             Ok(checkpoints)
         };
-        walk().map_err(|trouble| trouble.at(after.next()))
+        walk().map_err(|error| error.at(after.next()))
     }
 }
 
-/// Is there nothing beside the file that belongs to it?
+/// Has the database neither `-wal` nor `-shm`?
 fn is_alone(path: &Path) -> bool {
     let is_empty = |end: &str| {
         let mut name = path.to_owned().into_os_string();
@@ -238,7 +238,7 @@ fn is_alone(path: &Path) -> bool {
     is_empty("-wal") && is_empty("-shm")
 }
 
-/// The file as one that nobody changes (sqlite.org/uri.html).
+/// The URI of a file that nobody changes (sqlite.org/uri.html).
 fn immutable_uri(path: &Path) -> std::ffi::OsString {
     let mut uri = b"file:".to_vec();
     for &byte in path.as_os_str().as_bytes() {
@@ -251,17 +251,17 @@ fn immutable_uri(path: &Path) -> std::ffi::OsString {
     std::ffi::OsString::from_vec(uri)
 }
 
-/// One look at entries, within one transaction.
+/// Reads entries within one transaction.
 struct Look<'a> {
     conn: &'a Connection,
     identity: &'a Identity,
     taken: Vec<Checked>,
-    /// What is wrong beside entries that are whole themselves.
+    /// Faults next to entries that are whole.
     beside: Vec<Damage>,
     bytes: usize,
     bytes_max: usize,
     room: BytesMut,
-    /// The entry that was proven last, and the chain there.
+    /// The entry proven last, and the chain there.
     proven: Option<(Seq, Chain)>,
 }
 
@@ -276,8 +276,8 @@ impl<'a> Look<'a> {
         self.taken.len() >= limit || self.bytes > self.bytes_max
     }
 
-    /// Entries behind `last`, as long as each follows from the one before it.
-    fn run(&mut self, last: &mut Seq, limit: usize) -> Result<(), Trouble> {
+    /// Takes entries after `last` while each follows from the previous one.
+    fn run(&mut self, last: &mut Seq, limit: usize) -> Result<(), SqliteError> {
         let Some(mut chain) = self.chain_before(last.next())? else { return Ok(()) };
         let mut select = self.conn.prepare_cached(
             "SELECT seq, envelope, chain, salt, payload FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
@@ -297,8 +297,8 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// The entry in its row. `false`: it is not there, or does not follow from the one before it.
-    fn row(&mut self, seq: Seq) -> Result<bool, Trouble> {
+    /// Takes the entry from its row. `false`: it is missing or does not follow from the previous one.
+    fn row(&mut self, seq: Seq) -> Result<bool, SqliteError> {
         let Some(mut chain) = self.chain_before(seq)? else { return Ok(false) };
         let mut select = self
             .conn
@@ -310,15 +310,15 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn chain_before(&self, seq: Seq) -> Result<Option<Chain>, Trouble> {
+    fn chain_before(&self, seq: Seq) -> Result<Option<Chain>, SqliteError> {
         match self.proven {
             Some((proven, chain)) if proven.next() == seq => Ok(Some(chain)),
             _ => chain_before(self.conn, self.identity, seq),
         }
     }
 
-    /// Takes the entry in this row, if it follows from the chain; moves the chain on.
-    fn take(&mut self, seq: Seq, row: &Row<'_>, chain: &mut Chain) -> Result<bool, Trouble> {
+    /// Takes the entry of this row if it follows from `chain`, and advances `chain`.
+    fn take(&mut self, seq: Seq, row: &Row<'_>, chain: &mut Chain) -> Result<bool, SqliteError> {
         let envelope = blob(seq, row, 1, "envelope")?;
         let stored = Chain(fixed_blob(seq, row, 2, "chain")?);
         if chain.after(envelope) != stored {
@@ -331,7 +331,7 @@ impl<'a> Look<'a> {
         Ok(true)
     }
 
-    /// Takes an entry whose envelope is proven, if its payload is the one that belongs to it.
+    /// Takes an entry with a proven envelope, if its payload matches the digest.
     fn take_content(&mut self, seq: Seq, envelope: Bytes, salt: ValueRef<'_>, payload: ValueRef<'_>) {
         let checked = match content(&envelope, salt, payload) {
             Err(why) => Err(Damage { seq, why, envelope: Some(envelope) }),
@@ -353,8 +353,8 @@ impl<'a> Look<'a> {
         self.room.split().freeze()
     }
 
-    /// Takes the entry at this place, or what is wrong with it, from the rows around as they lie in the file.
-    fn walk(&mut self, seq: Seq) -> Result<(), Trouble> {
+    /// Takes the entry at `seq`, or its damage, from the rows around in their stored order.
+    fn walk(&mut self, seq: Seq) -> Result<(), SqliteError> {
         let found = match find_around(self.conn, self.identity, seq)? {
             Ok(found) => found,
             Err(why) => {
@@ -367,7 +367,7 @@ impl<'a> Look<'a> {
         if let Some(why) = beside {
             self.beside.push(Damage { seq, why, envelope: Some(envelope.clone()) });
         }
-        // By its place: the number may be wrong. What comes before it is passed over unread.
+        // By its offset: the row's number may be wrong. Rows before it are skipped unread.
         let mut select = self.conn.prepare_cached(
             "SELECT salt, payload FROM entry WHERE seq > ?1 ORDER BY seq LIMIT 1 OFFSET ?2",
         )?;
@@ -381,11 +381,11 @@ impl<'a> Look<'a> {
             }
             Ok(None) => "it is missing".to_owned(),
             Err(error) => {
-                let trouble = Trouble::from(error);
-                if !trouble.is_damage() {
-                    return Err(trouble);
+                let error = SqliteError::from(error);
+                if !error.is_damage() {
+                    return Err(error);
                 }
-                trouble.at(seq).to_string()
+                error.at(seq).to_string()
             }
         };
         self.taken.push(Err(Damage { seq, why, envelope: Some(envelope) }));
@@ -393,8 +393,8 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The chain before this entry, as it is stored. `None`: there is no such place.
-fn chain_before(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Option<Chain>, Trouble> {
+/// The stored chain before this entry. `None`: no such row.
+fn chain_before(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Option<Chain>, SqliteError> {
     match seq.0.checked_sub(1) {
         None => Ok(None),
         Some(0) => Ok(Some(genesis(identity))),
@@ -410,7 +410,7 @@ fn chain_before(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Opti
 /// Salt and payload.
 type Content<'row> = ([u8; 16], &'row [u8]);
 
-/// `None` where it was erased; or what is wrong with it.
+/// The verified salt and payload; `None` if erased; the error says what is wrong.
 fn content<'row>(
     envelope: &[u8],
     salt: ValueRef<'row>,
@@ -420,12 +420,12 @@ fn content<'row>(
         (ValueRef::Null, ValueRef::Null) => return Ok(None),
         (ValueRef::Blob(salt), ValueRef::Blob(bytes)) => (salt, bytes),
         (ValueRef::Null, _) | (_, ValueRef::Null) => {
-            return Err("of salt and payload, one is missing".to_owned());
+            return Err("the salt or the payload is missing".to_owned());
         }
         _ => return Err("the salt or the payload is not bytes".to_owned()),
     };
     let found = salt.len();
-    let salt = salt.try_into().map_err(|_| format!("the salt has {found} bytes where 16 stand"))?;
+    let salt = salt.try_into().map_err(|_| format!("the salt has {found} bytes instead of 16"))?;
     let envelope = Envelope::decode(envelope).map_err(|bad| format!("the envelope cannot be read: {bad}"))?;
     if digest(&salt, bytes) != envelope.digest {
         return Err("the payload does not match its digest".to_owned());
@@ -433,41 +433,44 @@ fn content<'row>(
     Ok(Some((salt, bytes)))
 }
 
-/// An envelope that was found by its place, and is proven.
+/// A proven envelope, found by its stored order.
 struct Found {
     envelope: Bytes,
     chain: Chain,
-    /// Rows between the walk's beginning and it.
+    /// Rows from the start of the walk to it.
     offset: usize,
-    /// What is wrong beside it.
+    /// A fault next to it.
     beside: Option<String>,
 }
 
-/// The place behind which a walk to this one begins.
 fn walk_begin(seq: Seq) -> Seq {
     Seq(seq.0.saturating_sub(REACH))
 }
 
-/// Follows the chain to this place through the rows around, counting them: entries are dense, and rows lie in
-/// their order. The inner error says why the envelope there cannot be proven.
-fn find_around(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Result<Found, String>, Trouble> {
+/// Follows the chain through the rows around to `seq`. Entries are dense and rows are stored in their order, so
+/// counting rows gives positions. The inner error says why the envelope cannot be proven.
+fn find_around(
+    conn: &Connection,
+    identity: &Identity,
+    seq: Seq,
+) -> Result<Result<Found, String>, SqliteError> {
     let begin = walk_begin(seq);
     let mut place = begin.next();
-    // What the chain may be before the next row: as it is stored, and as it was computed where that differs.
+    // The possible chain before the next row: as stored, and as computed if that differs.
     let mut bases: Vec<Chain> = match chain_before(conn, identity, place) {
         Ok(chain) => chain.into_iter().collect(),
-        Err(trouble) if trouble.is_damage() => Vec::new(),
-        Err(trouble) => return Err(trouble),
+        Err(error) if error.is_damage() => Vec::new(),
+        Err(error) => return Err(error),
     };
     let (rows, mut why) = rows_after(conn, begin)?;
-    // The row at the place, when it does not follow from the one before it as both are stored: the row behind
-    // it tells whether only its chain is wrong.
+    // The row at `seq` if it does not follow from the previous one as both are stored: the next row shows
+    // whether only its chain hash is wrong.
     let mut doubtful: Option<(Bytes, usize, Vec<Chain>)> = None;
     for (offset, Around { number, envelope, chain }) in rows.iter().enumerate() {
         let after = |base: &Chain| envelope.as_ref().map(|envelope| base.after(envelope));
         let mut computed: Vec<Chain> = bases.iter().filter_map(after).collect();
         let is_linked = chain.is_some_and(|chain| computed.contains(&chain));
-        // Where rows before this one are lost, those behind it count on from its number.
+        // If rows before this one are lost, later rows continue from its number.
         let counts_on = rows.get(offset + 1).is_none_or(|next| Some(next.number) == number.checked_add(1));
         if !is_linked && *number > key(place) && counts_on {
             place = Seq(number.unsigned_abs());
@@ -483,7 +486,7 @@ fn find_around(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Resul
             let (Some((found, offset, bases)), true) = (doubtful, place == seq.next()) else { break };
             let proven = bases.into_iter().find(|base| chain.is_some() && after(base) == *chain);
             if let Some(chain) = proven {
-                let beside = Some("the chain beside it is wrong".to_owned());
+                let beside = Some("the chain stored with it is wrong".to_owned());
                 return Ok(Ok(Found { envelope: found, chain, offset, beside }));
             }
             break;
@@ -491,7 +494,7 @@ fn find_around(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Resul
         if place == seq {
             why = match (envelope, computed.is_empty()) {
                 (None, _) => "the envelope is not bytes".to_owned(),
-                (Some(_), true) => "the entry before it is missing, so that nothing proves it".to_owned(),
+                (Some(_), true) => "the entry before it is missing, so it cannot be verified".to_owned(),
                 (Some(_), false) => "the envelope does not match the chain".to_owned(),
             };
             doubtful = Some((envelope.clone().unwrap_or_default(), offset, computed.clone()));
@@ -505,27 +508,27 @@ fn find_around(conn: &Connection, identity: &Identity, seq: Seq) -> Result<Resul
     Ok(Err(why))
 }
 
-/// A row around a place: what is not of its kind is `None`.
+/// A row near a position; a column of a wrong type is `None`.
 struct Around {
     number: i64,
     envelope: Option<Bytes>,
     chain: Option<Chain>,
 }
 
-/// The rows behind this one, in the order in which they lie, without their payloads; and why there are no more.
-fn rows_after(conn: &Connection, begin: Seq) -> Result<(Vec<Around>, String), Trouble> {
+/// The rows after `begin` in stored order, without payloads, and why there are no more.
+fn rows_after(conn: &Connection, begin: Seq) -> Result<(Vec<Around>, String), SqliteError> {
     let mut found = Vec::new();
     let mut select =
         conn.prepare_cached("SELECT seq, envelope, chain FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
     let mut rows = select.query((key(begin), key(Seq(2 * REACH))))?;
     loop {
-        let row = match rows.next().map_err(Trouble::from) {
+        let row = match rows.next().map_err(SqliteError::from) {
             Ok(Some(row)) => row,
             Ok(None) => return Ok((found, "it is missing".to_owned())),
-            Err(trouble) if trouble.is_damage() => {
-                return Ok((found, format!("it cannot be read: {trouble}")));
+            Err(error) if error.is_damage() => {
+                return Ok((found, format!("it cannot be read: {error}")));
             }
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         };
         let chain = row.get_ref(2)?.as_blob().ok().and_then(|bytes| bytes.try_into().ok());
         found.push(Around {

@@ -1,33 +1,32 @@
-//! A new journal in SQLite from a backup. What stands in the backup goes in as it is, erased payloads
-//! as erased, beside a new id: a position in the old journal means nothing in this one once both are
-//! written on. Birth and key stay, since the chain begins with both and names are hashed with the key.
+//! Makes a new journal in SQLite from a backup. The content is copied unchanged, erased payloads as erased, but
+//! with a new id: once both journals have new entries, a position in one means nothing in the other. Birth and
+//! key stay, because the chain begins with both and names are hashed with the key.
 //!
-//! Without a rollback journal and without a sync: a file that was not finished is thrown away. Whoever
-//! calls this lets nobody use the file before it is synced.
+//! SQLite runs without a rollback journal and without sync, because an incomplete file is thrown away. The
+//! caller must sync the file before anybody uses it.
 
 use std::io::Read;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::contract::{Identity, JournalError};
+use crate::contract::JournalError;
 use crate::folder::create_private;
-use crate::sqlite::{PAGE_BYTES, Trouble, create_tables, key, random_id};
-use crate::unpack::{Backup, BadBackup, Piece};
+use crate::identity::Identity;
+use crate::sqlite::{PAGE_BYTES, SqliteError, create_tables, key, no_random_bytes};
+use crate::unpack::{Backup, BackupReadError, Piece};
 
-/// Why there is no journal.
+/// Why a restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The backup is no good.
     #[error(transparent)]
-    Backup(#[from] BadBackup),
-    /// The new file cannot be written.
+    Backup(#[from] BackupReadError),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
-/// Makes the file at `path`, which must be missing or empty, and answers which journal it is. `progress`
-/// hears how many entries are in, and of how many.
+/// Creates the journal at `path`, which must be missing or empty, and returns its identity. `progress` gets the
+/// number of entries done and in total.
 pub fn restore<R: Read>(
     backup: &mut Backup<R>,
     path: &Path,
@@ -38,13 +37,13 @@ pub fn restore<R: Read>(
     }
     create_private(path)
         .map_err(|error| JournalError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
-    let identity = Identity { id: random_id()?, ..backup.about().identity };
+    let identity = backup.header().identity.with_random_id().map_err(no_random_bytes)?;
     let mut conn = connect(path).map_err(JournalError::from)?;
     create_tables(&mut conn, &identity).map_err(JournalError::from)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
     while let Some(piece) = backup.next()? {
         insert(&tx, piece).map_err(fault)?;
-        progress(last_entry(&tx).map_err(fault)?, backup.about().end.0);
+        progress(last_entry(&tx).map_err(fault)?, backup.header().end.0);
     }
     tx.commit().map_err(fault)?;
     conn.close().map_err(|(_, error)| fault(error))?;
@@ -78,7 +77,7 @@ fn last_entry(conn: &Connection) -> rusqlite::Result<u64> {
     select.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+fn connect(path: &Path) -> Result<Connection, SqliteError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
@@ -89,5 +88,5 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
 }
 
 fn fault(error: rusqlite::Error) -> JournalError {
-    Trouble::from(error).into()
+    SqliteError::from(error).into()
 }

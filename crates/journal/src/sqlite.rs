@@ -2,21 +2,21 @@
 //!
 //! ```text
 //! meta(key, value)                              format, id, key; born: the id of a restored journal's
-//!                                               first beginning, where it is another; settled: see
+//!                                               birth, if it differs; settled: see
 //!                                               `overwrite_next_frames`; probe: zeros, see `probe`
-//! entry(seq, envelope, chain, salt, payload)    payload last: who reads envelopes skips its pages
-//! checkpoint(seq, state)                        hashes of the state, by replay's reckoning
+//! entry(seq, envelope, chain, salt, payload)    payload last: reading envelopes skips its pages
+//! checkpoint(seq, state)                        hashes of the state, to verify a replay
 //! ```
 //!
-//! What SQLite leaves open, and what is done about it here:
+//! What SQLite does not guarantee, and what this file does about it:
 //!
-//! - COMMIT may fail after its frames have reached the WAL. Nobody sees them then, but they are
-//!   valid: after a crash, recovery would find them. `settle` makes an end of such ghosts.
-//! - What stands in the WAL after a process died was perhaps never synced, and after a failed fsync
-//!   Linux takes lost pages for clean, so that the next fsync succeeds and proves nothing. Therefore
-//!   opening and settling copy all of the WAL into the database (written anew, synced anew) or, for
-//!   want of room, over itself, and vouch for nothing that was not.
-//! - A connection that has seen an error is not trusted further: `settle` opens another.
+//! - COMMIT can fail after its frames have reached the WAL. They are invisible then but valid: recovery after a
+//!   crash would find them. `settle` invalidates such unseen frames.
+//! - After a process died, its last bytes in the WAL may never have been synced; and after a failed fsync Linux
+//!   marks lost pages as clean, so that the next fsync succeeds and proves nothing. Therefore opening and
+//!   settling copy the whole WAL into the database (a new write, a new sync) or, without space, over itself,
+//!   and report as durable only what was copied.
+//! - After an error a connection is not used again: `settle` opens another.
 //!
 //! Never `mmap_size`: an I/O error would be a SIGBUS.
 
@@ -32,32 +32,32 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Appended, Batch, Identity, Journal, JournalError, Payload};
-use crate::file_watch::{DatabaseWatch, Displaced, FileWatch, How};
+use crate::contract::{Appended, Batch, Journal, JournalError, Payload};
+use crate::file_watch::{DatabaseWatch, Displaced, Displacement, FileWatch};
 use crate::folder::{create_private, sync_folder};
+use crate::identity::Identity;
 use crate::reader::SqliteReader;
 
-/// The layout of the tables.
 const FORMAT: u64 = 1;
 
-/// How long to wait for another writer, in ms; only a second process can be one.
+/// Wait for another writer's lock, in ms; only a second process can hold it.
 pub(crate) const BUSY_MS: u64 = 5_000;
 
-/// How long to wait for readers before the WAL is truncated, in ms: ours hold it for one query. While
-/// a backup holds it longer, the truncation waits for another occasion; appending must not.
+/// Wait for readers before the WAL is truncated, in ms. Our readers hold it for one query; while a backup holds
+/// it longer, the truncation waits for another occasion, because appending must not wait.
 const TRUNCATE_BUSY_MS: u64 = 200;
 
-/// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
+/// SQLite truncates the WAL to this many bytes when it restarts it: 64 MiB.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
-/// The head of a WAL; then come frames of 24 bytes and a page (sqlite.org/fileformat2.html, 4.1).
+/// The header of a WAL; frames of 24 bytes and a page follow (sqlite.org/fileformat2.html, 4.1).
 const WAL_HEAD_BYTES: u64 = 32;
 const WAL_FRAME_BYTES: u64 = 24 + PAGE_BYTES;
 
-/// What `probe` writes, in bytes: 64 KiB. Where there is room for that, a batch of talk has room too.
+/// What `probe` writes, in bytes: 64 KiB. If that fits, a batch of chat fits too.
 const PROBE_BYTES: u32 = 64 << 10;
 
-/// A page: what every disk writes at once.
+/// The page size: every disk writes this much at once.
 pub(crate) const PAGE_BYTES: u64 = 4_096;
 
 const SCHEMA: &str = "
@@ -68,44 +68,45 @@ const SCHEMA: &str = "
     CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT;
 ";
 
-/// When an append counts as done.
+/// When an append counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// When it survives a power cut.
+    /// It survives a power cut.
     #[default]
     PowerCut,
-    /// When it survives the end of this process. Faster on slow disks; the last second may be lost.
+    /// It survives the end of this process. Faster on slow disks; a power cut can lose the last second.
     Crash,
 }
 
-/// A journal in SQLite, for appending. Whoever opens one holds the data folder's lock.
+/// A journal in SQLite, for appending. The caller holds the data folder's lock.
 #[derive(Debug)]
 pub struct SqliteJournal {
     path: PathBuf,
     durability: Durability,
     identity: Identity,
-    /// `None`: it could not be opened again; `settle` goes on trying.
+    /// `None`: it could not be reopened; `settle` tries again.
     conn: Option<Connection>,
-    /// The last entry known to be durable, and the chain there.
+    /// The last durable entry, and the chain there.
     end: (Seq, Chain),
-    /// An append's outcome is unknown, or was when `settle` last tried, and why. Nothing is appended
-    /// before it succeeds.
+    /// The outcome of an append is unknown. Nothing is appended before `settle` succeeds.
     doubt: Option<Doubt>,
-    /// The database's file since the beginning: no other is ever opened.
+    /// The database's file since `open`: no other file is ever opened.
     file: FileWatch,
     /// The files of this connection; none before `make_sure` has succeeded.
     files: DatabaseWatch,
-    /// One of them does not lie where it was, and what to do. Nothing is appended before it does.
+    /// Set while a file is not at its path: what happened and what to do. Nothing is appended meanwhile.
     displaced: Option<String>,
 }
 
 impl SqliteJournal {
-    /// Opens the journal at `path`; an empty or missing file becomes a new one with a random identity.
+    /// Opens the journal at `path`; a missing or empty file becomes a new journal with a random identity.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<SqliteJournal, JournalError> {
-        SqliteJournal::open_or_create(path.as_ref(), durability, random_identity)
+        SqliteJournal::open_or_create(path.as_ref(), durability, || {
+            Identity::random().map_err(no_random_bytes)
+        })
     }
 
-    /// Makes a new journal with this identity. `path` must be missing or empty.
+    /// Creates a journal with this identity. `path` must be missing or empty.
     pub fn create(
         path: impl AsRef<Path>,
         durability: Durability,
@@ -126,9 +127,8 @@ impl SqliteJournal {
         create_private(path).map_err(|error| {
             JournalError::Unavailable(format!("cannot create {}: {error}", path.display()))
         })?;
-        let file = FileWatch::hold(path).map_err(|error| {
-            JournalError::Unavailable(format!("cannot look at {}: {error}", path.display()))
-        })?;
+        let file = FileWatch::hold(path)
+            .map_err(|error| JournalError::Unavailable(format!("cannot open {}: {error}", path.display())))?;
         let mut conn = connect(path, durability)?;
         if is_empty(&conn)? {
             create_tables(&mut conn, &new_identity()?)?;
@@ -145,31 +145,31 @@ impl SqliteJournal {
             files: DatabaseWatch::default(),
             displaced: None,
         };
-        journal.make_sure(None).map_err(|trouble| journal.explain(trouble))?;
+        journal.make_sure(None).map_err(|error| journal.explain(error))?;
         Ok(journal)
     }
 
-    /// A reader of this journal, with a connection of its own.
+    /// Opens a reader with its own connection.
     pub fn reader(&self) -> Result<SqliteReader, JournalError> {
         SqliteReader::open(&self.path)
     }
 
-    /// Copies the WAL into the database and truncates it, if nobody reads just now. To be called when
-    /// there is nothing else to do, and when `wal_bytes` has grown past 64 MiB.
+    /// Copies the WAL into the database and truncates it, unless a reader uses it. For idle moments, and for
+    /// when `wal_bytes` exceeds 64 MiB.
     pub fn idle(&mut self) -> Result<(), JournalError> {
         if self.doubt.is_some() || self.wal_bytes() == 0 {
             return Ok(());
         }
-        self.copy_wal().map(|_| ()).map_err(|trouble| self.explain(trouble))
+        self.copy_wal().map(|_| ()).map_err(|error| self.explain(error))
     }
 
-    /// Do its files still lie where they were? To be called about once a second. While they do not, nothing is
-    /// appended; what was acknowledged is copied into the database, of which the fault says where it is.
+    /// Checks that the files are still at their paths; call it about once a second. While they are not, nothing
+    /// is appended; acknowledged entries are copied into the database, and the error says where that is.
     pub fn look(&mut self) -> Result<(), JournalError> {
         match self.file.look().and_then(|()| self.files.look()) {
             Ok(()) => self.displaced = None,
             Err(displaced) => {
-                // Into the file that is open: whoever saves that one has everything.
+                // Into the open file: saving that one saves everything.
                 let is_new = self.displaced.is_none();
                 let copied = if is_new && self.doubt.is_none() { self.copy_wal().map(drop) } else { Ok(()) };
                 if is_new || copied.is_err() {
@@ -180,8 +180,8 @@ impl SqliteJournal {
         self.displaced.clone().map_or(Ok(()), |why| Err(JournalError::Unavailable(why)))
     }
 
-    /// Can it be written again? To be called after a failure, when nobody appends who would find out.
-    /// Writes and keeps a row that means nothing, as long as a few messages.
+    /// Checks whether writing works again, after a failure and while nothing is appended. Writes a meaningless
+    /// row as long as a few messages.
     pub fn probe(&mut self) -> Result<(), JournalError> {
         self.look()?;
         if self.doubt.is_some() {
@@ -192,8 +192,8 @@ impl SqliteJournal {
             let sql = "INSERT OR REPLACE INTO meta(key, value) VALUES ('probe', zeroblob(?1))";
             Ok(conn.execute(sql, [PROBE_BYTES])?)
         });
-        probed.map(drop).map_err(|trouble| {
-            let fault = self.explain(trouble);
+        probed.map(drop).map_err(|error| {
+            let fault = self.explain(error);
             // The commit may have left frames in the WAL.
             self.doubt = Some(Doubt::because(&fault));
             let _ = self.settle();
@@ -201,7 +201,7 @@ impl SqliteJournal {
         })
     }
 
-    /// How large the WAL is.
+    /// The WAL's size in bytes.
     pub fn wal_bytes(&self) -> u64 {
         self.wal().metadata().map_or(0, |about| about.len())
     }
@@ -212,39 +212,39 @@ impl SqliteJournal {
         name.into()
     }
 
-    fn conn(&self) -> Result<&Connection, Trouble> {
-        self.conn.as_ref().ok_or_else(|| Trouble::Fault(not_open()))
+    fn conn(&self) -> Result<&Connection, SqliteError> {
+        self.conn.as_ref().ok_or_else(|| SqliteError::Journal(not_open()))
     }
 
-    /// The transaction of one batch, without what its failure means.
-    fn write(&mut self, batch: &Batch) -> Result<Written, Failed> {
+    /// The transaction of one batch.
+    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
         let (identity, known) = (self.identity, self.end);
-        let conn = self.conn.as_mut().ok_or_else(|| Failed::Before(not_open().into()))?;
+        let conn = self.conn.as_mut().ok_or_else(|| WriteError::Before(not_open().into()))?;
         let tx = conn
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| Failed::Before(error.into()))?;
-        let written = write_rows(&tx, &identity, known, batch).map_err(Failed::Before)?;
-        tx.commit().map_err(|error| Failed::InCommit(error.into()))?;
+            .map_err(|error| WriteError::Before(error.into()))?;
+        let written = write_rows(&tx, &identity, known, batch).map_err(WriteError::Before)?;
+        tx.commit().map_err(|error| WriteError::InCommit(error.into()))?;
         Ok(written)
     }
 
-    fn settle_or_say_why(&mut self) -> Result<Seq, Trouble> {
-        // Another file that lies there now must not meet what is left of this one's WAL.
+    fn try_settle(&mut self) -> Result<Seq, SqliteError> {
+        // Another file at this path must not be used with the old WAL.
         self.look()?;
         self.files = DatabaseWatch::default();
         self.conn = None;
         let conn = connect(&self.path, self.durability)?;
         if is_empty(&conn)? || read_identity(&conn)? != self.identity {
-            let why = format!("{} is another journal now", self.path.display());
+            let why = format!("{} is a different journal now", self.path.display());
             return Err(JournalError::Unavailable(why).into());
         }
         self.conn = Some(conn);
         self.make_sure(Some(self.end))
     }
 
-    /// Afterwards everything that can be seen is durable, and nothing that cannot be seen will be.
-    /// `known`: what was durable before.
-    fn make_sure(&mut self, known: Option<(Seq, Chain)>) -> Result<Seq, Trouble> {
+    /// Afterwards everything visible is durable, and nothing invisible will appear. `known`: what was durable
+    /// before.
+    fn make_sure(&mut self, known: Option<(Seq, Chain)>) -> Result<Seq, SqliteError> {
         let copied = self.copy_wal();
         let seen = proven_end(self.conn()?, &self.identity)?;
         if let Some(known) = known {
@@ -252,24 +252,23 @@ impl SqliteJournal {
         }
         match copied {
             Ok(Wal::Empty) => {}
-            // Everything seen is in the database and synced. What cannot be seen may still lie behind
-            // it in the WAL.
+            // Everything visible is in the database and synced. Unseen frames may follow it in the WAL.
             Ok(Wal::Copied) => self.invalidate_unseen_wal_frames()?,
-            // No room to copy, or a reader in an old part of the WAL.
-            Err(trouble) => {
-                self.rewrite_wal().map_err(|_| trouble)?;
+            // No space for the copy, or a reader uses an old part of the WAL.
+            Err(error) => {
+                self.rewrite_wal().map_err(|_| error)?;
                 self.invalidate_unseen_wal_frames()?;
             }
         }
         self.files = DatabaseWatch::hold(&self.path)
-            .map_err(|error| JournalError::Unavailable(format!("its files cannot be looked at: {error}")))?;
+            .map_err(|error| JournalError::Unavailable(format!("its files cannot be checked: {error}")))?;
         self.end = seen;
         self.doubt = None;
         Ok(seen.0)
     }
 
-    /// Copies what is in the WAL into the database, synced, and truncates the WAL.
-    fn copy_wal(&self) -> Result<Wal, Trouble> {
+    /// Copies the WAL into the database, syncs, and truncates the WAL.
+    fn copy_wal(&self) -> Result<Wal, SqliteError> {
         let counts = |row: &Row<'_>| -> rusqlite::Result<(i64, i64, i64)> {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         };
@@ -279,7 +278,7 @@ impl SqliteJournal {
         conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
         match done? {
             (0, ..) => {
-                // SQLite does not sync the truncation: a power cut could bring back what was in there.
+                // SQLite does not sync the truncation: a power cut could bring the old content back.
                 self.sync_wal()
                     .map_err(|error| JournalError::Unavailable(format!("cannot sync the WAL: {error}")))?;
                 Ok(Wal::Empty)
@@ -290,7 +289,7 @@ impl SqliteJournal {
     }
 
     fn sync_wal(&self) -> io::Result<()> {
-        // Unlike the database, the WAL carries no locks that closing a second descriptor would drop.
+        // Unlike the database, the WAL has no locks that closing a second descriptor would drop.
         match File::open(self.wal()) {
             Ok(wal) => wal.sync_all()?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -302,10 +301,10 @@ impl SqliteJournal {
         }
     }
 
-    /// Writes the WAL's bytes over themselves and syncs them, which needs no room: a page that a failed
-    /// fsync left in memory, taken for clean, is dirty again, and this fsync does tell.
-    fn rewrite_wal(&self) -> Result<(), Trouble> {
-        // Nobody else writes meanwhile.
+    /// Writes the WAL's bytes over themselves and syncs them, which needs no space: a page that a failed fsync
+    /// left marked as clean becomes dirty again, and this fsync reports its errors.
+    fn rewrite_wal(&self) -> Result<(), SqliteError> {
+        // Keeps other writers out.
         let conn = self.conn()?;
         conn.execute_batch("BEGIN IMMEDIATE")?;
         let rewritten = (|| -> io::Result<()> {
@@ -326,29 +325,29 @@ impl SqliteJournal {
         rewritten.map_err(|error| JournalError::Unavailable(format!("cannot sync the WAL: {error}")).into())
     }
 
-    /// Makes sure that no commit lies behind the last one that can be seen.
-    fn invalidate_unseen_wal_frames(&self) -> Result<(), Trouble> {
-        self.overwrite_next_frames().or_else(|trouble| match self.has_room_to_overwrite() {
-            // The disk is full, so full that not even one more frame fits into the WAL.
+    /// Makes sure that no valid commit follows the last visible one in the WAL.
+    fn invalidate_unseen_wal_frames(&self) -> Result<(), SqliteError> {
+        self.overwrite_next_frames().or_else(|error| match self.has_room_to_overwrite() {
+            // The disk is so full that not even one more frame fits into the WAL.
             Ok(false) => Ok(()),
-            Ok(true) | Err(_) => Err(trouble),
+            Ok(true) | Err(_) => Err(error),
         })
     }
 
-    /// Commits one page that means nothing. It comes to lie where the frames of a failed commit begin,
-    /// in space that the file already has if they were written whole; the checksums of all frames
-    /// behind it depend on it, so that recovery stops there.
-    fn overwrite_next_frames(&self) -> Result<(), Trouble> {
+    /// Commits one meaningless page. It overwrites the first frames of a failed commit, in space that the file
+    /// already has if they were written completely. The checksums of all later frames depend on it, so recovery
+    /// stops there.
+    fn overwrite_next_frames(&self) -> Result<(), SqliteError> {
         let conn = self.conn()?;
-        // Made with the journal, and always 8 bytes: no other page changes.
+        // The row exists since the journal's creation and always has 8 bytes: no other page changes.
         let times = u64::from_le_bytes(read_meta(conn, "settled")?).wrapping_add(1);
         let mut update = conn.prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'settled'")?;
         update.execute([&times.to_le_bytes()[..]])?;
         Ok(())
     }
 
-    /// Whether the WAL is long enough for a whole frame behind those that can be seen.
-    fn has_room_to_overwrite(&self) -> Result<bool, Trouble> {
+    /// Is the WAL long enough for a whole frame after the visible ones?
+    fn has_room_to_overwrite(&self) -> Result<bool, SqliteError> {
         let noop = "PRAGMA wal_checkpoint(NOOP)";
         let frames: i64 = self.conn()?.query_row(noop, [], |row| row.get(1))?;
         match u64::try_from(frames) {
@@ -357,19 +356,19 @@ impl SqliteJournal {
         }
     }
 
-    /// What an operator can do something about.
-    fn explain(&self, trouble: Trouble) -> JournalError {
-        // SQLite does not tell EFBIG from a broken disk, so look whether a file has reached the limit.
-        if let Trouble::Sqlite(error) = &trouble
+    /// Converts an error for the operator.
+    fn explain(&self, error: SqliteError) -> JournalError {
+        // SQLite does not distinguish EFBIG from a broken disk, so check whether a file has reached the limit.
+        if let SqliteError::Sqlite(error) = &error
             && error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_WRITE)
             && let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
         {
             let largest = self.path.metadata().map_or(0, |about| about.len()).max(self.wal_bytes());
             if largest + WAL_FRAME_BYTES > limit {
-                return JournalError::Full(format!("no file may have more than {limit} bytes (ulimit -f)"));
+                return JournalError::Full(format!("files are limited to {limit} bytes (ulimit -f)"));
             }
         }
-        trouble.into()
+        error.into()
     }
 }
 
@@ -394,11 +393,11 @@ impl Journal for SqliteJournal {
                 Appended::Appended { first }
             }
             // Rolled back when the transaction was dropped.
-            Err(Failed::Before(trouble)) if self.conn.as_ref().is_none_or(Connection::is_autocommit) => {
-                Appended::NotAppended(self.explain(trouble))
+            Err(WriteError::Before(error)) if self.conn.as_ref().is_none_or(Connection::is_autocommit) => {
+                Appended::NotAppended(self.explain(error))
             }
-            Err(Failed::Before(trouble) | Failed::InCommit(trouble)) => {
-                let fault = self.explain(trouble);
+            Err(WriteError::Before(error) | WriteError::InCommit(error)) => {
+                let fault = self.explain(error);
                 self.doubt = Some(Doubt::because(&fault));
                 Appended::Unknown(fault)
             }
@@ -406,9 +405,9 @@ impl Journal for SqliteJournal {
     }
 
     fn settle(&mut self) -> Result<Seq, JournalError> {
-        let settled = self.settle_or_say_why().map_err(|trouble| self.explain(trouble));
+        let settled = self.try_settle().map_err(|error| self.explain(error));
         if let Err(fault) = &settled {
-            // Also when it was called without need: the connection may be gone.
+            // Also if it was called without need: the connection may be lost.
             self.doubt = Some(Doubt::because(fault));
         }
         settled
@@ -421,49 +420,52 @@ impl Journal for SqliteJournal {
         }
         let conn = self.conn.as_mut().ok_or_else(not_open)?;
         let copied = erase_rows(conn, seqs).and_then(|()| self.copy_wal());
-        match copied.map_err(|trouble| self.explain(trouble))? {
+        match copied.map_err(|error| self.explain(error))? {
             Wal::Empty => Ok(()),
             Wal::Copied => {
-                let why = "what was erased is still in the WAL, which somebody is reading; erase it again";
+                let why =
+                    "the WAL still contains the erased bytes, because a reader uses it; erase them again";
                 Err(JournalError::Unavailable(why.into()))
             }
         }
     }
 }
 
-/// What was found, and what to do. Told to clients too: it names no folder.
+/// What happened to a file, and what to do. Clients see it too, so it names no folder.
 fn what_to_do(displaced: &Displaced, is_copied: bool) -> String {
     let Displaced { name, how, held_at } = displaced;
     let is_database = !(name.ends_with("-wal") || name.ends_with("-shm"));
     let advice = match how {
-        How::Removed if is_database && is_copied => format!(
+        Displacement::Removed if is_database && is_copied => format!(
             "everything is still in {held_at}: copy that before the server is stopped, stop it, put the copy back as {name}, and start it"
         ),
-        How::Removed if is_database => format!(
-            "what the server still has is in {held_at}; stop it, put a backup in the place of {name}, and start it"
-        ),
-        How::Moved => "put it back, and the server goes on".to_owned(),
-        How::Replaced if is_database => {
-            "put the first one back, and the server goes on, or restart it on the one that is there"
+        Displacement::Removed if is_database => {
+            format!("the server's copy is in {held_at}; stop it, replace {name} with a backup, and start it")
+        }
+        Displacement::Moved => "put it back, and the server continues".to_owned(),
+        Displacement::Replaced if is_database => {
+            "put the first one back, and the server continues, or restart it with the file that is there"
                 .to_owned()
         }
-        How::Removed | How::Replaced if is_copied => {
+        Displacement::Removed | Displacement::Replaced if is_copied => {
             "everything is in the database: restart the server".to_owned()
         }
-        How::Removed | How::Replaced => "restart the server, and check the journal".to_owned(),
-        How::Unknown(_) => "the server goes on when it can be looked at".to_owned(),
+        Displacement::Removed | Displacement::Replaced => {
+            "restart the server, and check the journal".to_owned()
+        }
+        Displacement::Unknown(_) => "the server continues when it can be checked".to_owned(),
     };
     format!("{displaced}; nothing more is written; {advice}")
 }
 
-/// What a checkpoint of the WAL left of it.
+/// The result of a WAL checkpoint.
 enum Wal {
     Empty,
-    /// Somebody is reading it, so that it could not be truncated; but all of it is copied.
+    /// All of it is copied, but a reader prevents the truncation.
     Copied,
 }
 
-/// Why the outcome of an append is not known yet.
+/// Why the outcome of an append is unknown.
 #[derive(Debug)]
 enum Doubt {
     Full(String),
@@ -492,75 +494,75 @@ struct Written {
     end: (Seq, Chain),
 }
 
-enum Failed {
-    Before(Trouble),
-    InCommit(Trouble),
+enum WriteError {
+    Before(SqliteError),
+    InCommit(SqliteError),
 }
 
-/// An error on its way to becoming a `JournalError`.
+/// An error before it is converted to a `JournalError`.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum SqliteError {
     Sqlite(rusqlite::Error),
-    Fault(JournalError),
+    Journal(JournalError),
 }
 
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Trouble {
-        Trouble::Sqlite(error)
+impl From<rusqlite::Error> for SqliteError {
+    fn from(error: rusqlite::Error) -> SqliteError {
+        SqliteError::Sqlite(error)
     }
 }
 
-impl From<JournalError> for Trouble {
-    fn from(fault: JournalError) -> Trouble {
-        Trouble::Fault(fault)
+impl From<JournalError> for SqliteError {
+    fn from(fault: JournalError) -> SqliteError {
+        SqliteError::Journal(fault)
     }
 }
 
-impl From<Trouble> for JournalError {
-    fn from(trouble: Trouble) -> JournalError {
-        trouble.at(Seq(1))
+impl From<SqliteError> for JournalError {
+    fn from(error: SqliteError) -> JournalError {
+        error.at(Seq(1))
     }
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for SqliteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Trouble::Sqlite(error) => error.fmt(f),
-            Trouble::Fault(fault) => fault.fmt(f),
+            SqliteError::Sqlite(error) => error.fmt(f),
+            SqliteError::Journal(fault) => fault.fmt(f),
         }
     }
 }
 
-impl Trouble {
-    /// Is what stands in the file wrong? Otherwise it could not be read for another reason, which may pass.
+impl SqliteError {
+    /// Is the file's content wrong? Other errors can pass.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Trouble::Sqlite(error) => is_damage(error),
-            Trouble::Fault(fault) => {
+            SqliteError::Sqlite(error) => is_damage(error),
+            SqliteError::Journal(fault) => {
                 matches!(fault, JournalError::Damaged { .. } | JournalError::Unreadable { .. })
             }
         }
     }
 
-    /// Is there no room, not even for what connections share?
+    /// Is there no space, not even for the memory that connections share?
     pub(crate) fn is_for_want_of_room(&self) -> bool {
         match self {
-            Trouble::Sqlite(error) => {
+            SqliteError::Sqlite(error) => {
                 error.sqlite_error_code() == Some(ErrorCode::DiskFull)
                     || matches!(
                         error.sqlite_extended_error_code(),
                         Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_CANTOPEN)
                     )
             }
-            Trouble::Fault(fault) => matches!(fault, JournalError::Full(_)),
+            SqliteError::Journal(fault) => matches!(fault, JournalError::Full(_)),
         }
     }
 
-    /// The fault, if it was met at this entry.
+    /// Converts to a `JournalError` about this entry.
     pub(crate) fn at(self, seq: Seq) -> JournalError {
         let error = match self {
-            Trouble::Sqlite(error) => error,
-            Trouble::Fault(fault) => return fault,
+            SqliteError::Sqlite(error) => error,
+            SqliteError::Journal(fault) => return fault,
         };
         match (error.sqlite_error_code(), error.sqlite_extended_error_code()) {
             (Some(ErrorCode::DiskFull), _) | (_, Some(ffi::SQLITE_IOERR_SHMSIZE)) => {
@@ -590,24 +592,11 @@ fn not_open() -> JournalError {
     JournalError::Unavailable("it is not open".into())
 }
 
-fn random_identity() -> Result<Identity, JournalError> {
-    let mut key = [0; 32];
-    let id = random_id()?;
-    getrandom::fill(&mut key).map_err(|error| no_randomness(&error))?;
-    Ok(Identity::new(id, key))
+pub(crate) fn no_random_bytes(error: getrandom::Error) -> JournalError {
+    JournalError::Unavailable(format!("no random bytes for a new journal: {error}"))
 }
 
-pub(crate) fn random_id() -> Result<[u8; 16], JournalError> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| no_randomness(&error))?;
-    Ok(id)
-}
-
-fn no_randomness(error: &getrandom::Error) -> JournalError {
-    JournalError::Unavailable(format!("no randomness for a new journal: {error}"))
-}
-
-fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
+fn connect(path: &Path, durability: Durability) -> Result<Connection, SqliteError> {
     let conn = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -618,7 +607,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
     conn.pragma_update(None, "mmap_size", 0)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        let why = format!("{} is on a file system without shared memory", path.display());
+        let why = format!("{} is on a file system that does not support shared memory", path.display());
         return Err(JournalError::Unavailable(why).into());
     }
     let synchronous = match durability {
@@ -631,20 +620,20 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Trouble> {
     Ok(conn)
 }
 
-/// Otherwise SQLite, as it is built here, plans a statement anew for each other value of a bound
+/// Otherwise SQLite, as built here, plans a statement again for every other bound value
 /// (sqlite.org/queryplanner-ng.html, "QPSG").
-pub(crate) fn keep_plans(conn: &Connection) -> Result<(), Trouble> {
+pub(crate) fn keep_plans(conn: &Connection) -> Result<(), SqliteError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-pub(crate) fn is_empty(conn: &Connection) -> Result<bool, Trouble> {
+pub(crate) fn is_empty(conn: &Connection) -> Result<bool, SqliteError> {
     Ok(conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0)
 }
 
-pub(crate) fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), Trouble> {
+pub(crate) fn create_tables(conn: &mut Connection, identity: &Identity) -> Result<(), SqliteError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been quicker.
+    // Another process may have created them first.
     if is_empty(&tx)? {
         tx.execute_batch(SCHEMA)?;
         let mut insert = tx.prepare("INSERT INTO meta(key, value) VALUES (?1, ?2)")?;
@@ -660,24 +649,24 @@ pub(crate) fn create_tables(conn: &mut Connection, identity: &Identity) -> Resul
     Ok(())
 }
 
-pub(crate) fn read_identity(conn: &Connection) -> Result<Identity, Trouble> {
+pub(crate) fn read_identity(conn: &Connection) -> Result<Identity, SqliteError> {
     let format = u64::from_le_bytes(read_meta(conn, "format")?);
     if format > FORMAT {
         let why = format!("made by a newer vang: format {format}; this program reads {FORMAT}");
         return Err(JournalError::Unavailable(why).into());
     }
     if format != FORMAT {
-        return Err(JournalError::Unavailable(format!("format {format} is none of vang's")).into());
+        return Err(JournalError::Unavailable(format!("format {format} is not a vang journal format")).into());
     }
     let (id, key) = (read_meta(conn, "id")?, read_meta(conn, "key")?);
     Ok(Identity { id, key, born: find_meta(conn, "born")?.unwrap_or(id) })
 }
 
-fn read_meta<const N: usize>(conn: &Connection, key: &str) -> Result<[u8; N], Trouble> {
+fn read_meta<const N: usize>(conn: &Connection, key: &str) -> Result<[u8; N], SqliteError> {
     find_meta(conn, key)?.ok_or_else(|| JournalError::Unavailable(format!("it has no `{key}`")).into())
 }
 
-fn find_meta<const N: usize>(conn: &Connection, key: &str) -> Result<Option<[u8; N]>, Trouble> {
+fn find_meta<const N: usize>(conn: &Connection, key: &str) -> Result<Option<[u8; N]>, SqliteError> {
     let mut select = conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
     let found = select.query_row([key], |row| row.get::<_, Vec<u8>>(0)).optional()?;
     let Some(found) = found else { return Ok(None) };
@@ -691,7 +680,7 @@ fn write_rows(
     identity: &Identity,
     known: (Seq, Chain),
     batch: &Batch,
-) -> Result<Written, Trouble> {
+) -> Result<Written, SqliteError> {
     let (end, mut chain) = end_beyond(conn, identity, known)?;
     let mut seq = end;
     let mut insert = conn.prepare_cached(
@@ -710,11 +699,11 @@ fn write_rows(
     Ok(Written { first: end.next(), end: (seq, chain) })
 }
 
-fn erase_rows(conn: &mut Connection, seqs: &[Seq]) -> Result<(), Trouble> {
+fn erase_rows(conn: &mut Connection, seqs: &[Seq]) -> Result<(), SqliteError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
-        // A row that shrinks is rewritten in its page. A DELETE, or a row that grows, would make SQLite
-        // share out several pages' rows anew, and leave copies of them in the gaps.
+        // A row that shrinks is rewritten in its page. A DELETE, or a row that grows, could make SQLite
+        // redistribute the rows of several pages and leave copies in the gaps.
         let mut update = tx.prepare_cached("UPDATE entry SET salt = NULL, payload = NULL WHERE seq = ?1")?;
         for seq in seqs {
             if update.execute([key(*seq)])? == 0 {
@@ -726,13 +715,13 @@ fn erase_rows(conn: &mut Connection, seqs: &[Seq]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The end in the file, if what is known to be durable is still there: a file that has become
-/// shorter, or another, must not be appended to. Another writer may have made it longer.
+/// The end in the file, if the known durable entries are still there: a shorter or different file must not be
+/// appended to. Another writer may have added entries.
 fn end_beyond(
     conn: &Connection,
     identity: &Identity,
     (known, chain): (Seq, Chain),
-) -> Result<(Seq, Chain), Trouble> {
+) -> Result<(Seq, Chain), SqliteError> {
     let end = last_row(conn)?.unwrap_or((Seq(0), genesis(identity)));
     if end == (known, chain) {
         return Ok(end);
@@ -744,12 +733,12 @@ fn end_beyond(
     if known == Seq(0) || there.as_deref() == Some(&chain.0[..]) {
         return proven_end(conn, identity);
     }
-    Err(damaged(known, "it is not what was appended here").into())
+    Err(damaged(known, "it differs from what this process appended").into())
 }
 
-/// The last entry, if its chain follows from the entry before it. Looks at two rows, however many
-/// there are: `check` looks at all.
-fn proven_end(conn: &Connection, identity: &Identity) -> Result<(Seq, Chain), Trouble> {
+/// The last entry, if its chain follows from the previous entry. Reads two rows however long the journal is;
+/// `check` reads all.
+fn proven_end(conn: &Connection, identity: &Identity) -> Result<(Seq, Chain), SqliteError> {
     let mut select =
         conn.prepare_cached("SELECT seq, envelope, chain FROM entry ORDER BY seq DESC LIMIT 2")?;
     let mut rows = select.query([])?;
@@ -773,7 +762,7 @@ fn proven_end(conn: &Connection, identity: &Identity) -> Result<(Seq, Chain), Tr
     Ok((seq, chain))
 }
 
-fn last_row(conn: &Connection) -> Result<Option<(Seq, Chain)>, Trouble> {
+fn last_row(conn: &Connection) -> Result<Option<(Seq, Chain)>, SqliteError> {
     let mut select = conn.prepare_cached("SELECT seq, chain FROM entry ORDER BY seq DESC LIMIT 1")?;
     let mut rows = select.query([])?;
     match rows.next()? {
@@ -790,11 +779,11 @@ pub(crate) fn key(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn seq_in(row: &Row<'_>) -> Result<Seq, Trouble> {
+pub(crate) fn seq_in(row: &Row<'_>) -> Result<Seq, SqliteError> {
     let found: i64 = row.get(0)?;
     match u64::try_from(found) {
         Ok(seq) if seq > 0 => Ok(Seq(seq)),
-        _ => Err(damaged(Seq(1), format!("a row stands before it, at {found}")).into()),
+        _ => Err(damaged(Seq(1), format!("row {found} lies before it")).into()),
     }
 }
 
@@ -803,7 +792,7 @@ pub(crate) fn blob<'row>(
     row: &'row Row<'_>,
     column: usize,
     what: &str,
-) -> Result<&'row [u8], Trouble> {
+) -> Result<&'row [u8], SqliteError> {
     match row.get_ref(column)? {
         ValueRef::Blob(bytes) => Ok(bytes),
         _ => Err(damaged(seq, format!("the {what} is not bytes")).into()),
@@ -815,9 +804,9 @@ pub(crate) fn fixed_blob<const N: usize>(
     row: &Row<'_>,
     column: usize,
     what: &str,
-) -> Result<[u8; N], Trouble> {
+) -> Result<[u8; N], SqliteError> {
     let found = blob(seq, row, column, what)?;
     found
         .try_into()
-        .map_err(|_| damaged(seq, format!("the {what} has {} bytes where {N} stand", found.len())).into())
+        .map_err(|_| damaged(seq, format!("the {what} has {} bytes instead of {N}", found.len())).into())
 }

@@ -1,5 +1,5 @@
-//! Reads a backup, block by block, and believes nothing before its seal was compared. Its formats stand
-//! in `backup.rs`. Memory grows with bytes that came, never with a length that was claimed.
+//! Reads a backup block by block and verifies each seal before use. `backup.rs` describes the formats. Memory
+//! grows with received bytes, never with a claimed length.
 
 use std::io::{self, Read};
 
@@ -8,85 +8,73 @@ use minicbor::{Decoder, data::Type};
 use vang_chat::Seq;
 
 use crate::backup::{
-    END, ENTRIES, FORMAT, FORMAT_WITHOUT_KEY, HEAD, MAGIC, Made, SEAL_BYTES, SERVER_KEY, STATES, ServerKey,
-    check_payload, seal,
+    BackupOrigin, END, ENTRIES, FORMAT, FORMAT_WITHOUT_KEY, HEAD, MAGIC, SEAL_BYTES, SERVER_KEY, STATES,
+    ServerKey, check_payload, seal,
 };
 use crate::chain::{Chain, genesis};
-use crate::contract::{Entry, Identity, Payload};
-use crate::format::{BadEntry, fixed, nothing_more};
+use crate::contract::{Entry, Payload};
+use crate::format::{EntryError, fixed, nothing_more};
+use crate::identity::Identity;
 
-/// A block's body, in bytes: 64 MiB, some hundred times what is written.
+/// A block's body, in bytes: 64 MiB, header a hundred times what is written.
 const BODY_BYTES_MAX: u32 = 64 << 20;
 
-/// Why a file is no backup that can be used.
+/// Why a backup cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum BadBackup {
-    /// It begins otherwise.
-    #[error("it is not a backup of vang's: {0}")]
+pub enum BackupReadError {
+    /// Not a backup: what it is instead.
+    #[error("it is not a vang backup: {0}")]
     Foreign(&'static str),
-    /// From a newer program.
     #[error(
         "it was made by a newer vang: backup format {found}; this program reads {FORMAT_WITHOUT_KEY} to {FORMAT}"
     )]
     Newer {
-        /// Its format, as it stands there.
+        /// Its format as text.
         found: String,
     },
-    /// It ends too early.
-    #[error("it is not whole: it ends after {bytes} bytes, with entry {entry} of {end}")]
+    /// The stream ends too early.
+    #[error("it is incomplete: it ends after {bytes} bytes, with entry {entry} of {end}")]
     Cut {
-        /// How long it is.
         bytes: u64,
-        /// The last entry that can be read.
         entry: u64,
-        /// The last that it should have.
+        /// The last entry according to the header.
         end: u64,
     },
-    /// What stands there is not what was written.
+    /// The content is not what was written.
     #[error("it is damaged: between byte {from} and byte {to}, {why}")]
-    Damaged {
-        /// Where the block begins.
-        from: u64,
-        /// Where it ends.
-        to: u64,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The system does not give it.
+    Damaged { from: u64, to: u64, why: String },
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
 }
 
-/// What a backup says that it has.
+/// A backup's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    /// The journal that it was made of.
+pub struct BackupHeader {
+    /// The journal that was backed up.
     pub identity: Identity,
-    /// Its last entry.
     pub end: Seq,
-    /// The chain there.
+    /// The chain at the last entry.
     pub chain: Chain,
-    /// When and by what.
-    pub made: Made,
-    /// The server's own TLS key, if it is in there.
+    pub made: BackupOrigin,
+    /// The server's own TLS key, if the backup has it.
     pub server_key: Option<ServerKey>,
 }
 
-/// A part of a backup.
+/// The content of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// Hashes of the state; they come before all entries.
+    /// Hashes of the state. They come before all entries.
     States(Vec<(Seq, [u8; 32])>),
-    /// The next entries, each with the chain there.
+    /// The next entries, each with its chain.
     Entries(Vec<(Entry, Chain)>),
 }
 
-/// A backup, being read. It is whole when `next` gave `None`.
+/// A backup being read. It is complete once `next` has returned `None`.
 #[derive(Debug)]
 pub struct Backup<R> {
     source: Source<R>,
-    about: About,
-    /// The last entry that was given out, and the chain there.
+    header: BackupHeader,
+    /// The last entry returned, and the chain there.
     at: (Seq, Chain),
     last_state: Seq,
     erased: u64,
@@ -94,43 +82,43 @@ pub struct Backup<R> {
 }
 
 impl<R: Read> Backup<R> {
-    /// Looks at the beginning, and says what it is where it is something else.
-    pub fn open(input: R) -> Result<Backup<R>, BadBackup> {
+    /// Reads the header. The error names other kinds of files.
+    pub fn open(input: R) -> Result<Backup<R>, BackupReadError> {
         let mut source = Source { input, hasher: blake3::Hasher::new(), bytes: 0 };
         let format = source.begin()?;
-        let block = source.block().map_err(|trouble| trouble.at(Seq(0), Seq(0)))?;
-        let mut about = read_head(&block.body).map_err(|why| block.damaged(why.to_string()))?;
+        let block = source.block().map_err(|error| error.at(Seq(0), Seq(0)))?;
+        let mut header = read_head(&block.body).map_err(|why| block.damaged(why.to_string()))?;
         if format > FORMAT_WITHOUT_KEY {
-            let block = source.block().map_err(|trouble| trouble.at(Seq(0), about.end))?;
+            let block = source.block().map_err(|error| error.at(Seq(0), header.end))?;
             let read = read_server_key(&block.body).map_err(|why| block.damaged(why.to_string()))?;
-            about.server_key = Some(read);
+            header.server_key = Some(read);
         }
-        let at = (Seq(0), genesis(&about.identity));
-        Ok(Backup { source, about, at, last_state: Seq(0), erased: 0, is_whole: false })
+        let at = (Seq(0), genesis(&header.identity));
+        Ok(Backup { source, header, at, last_state: Seq(0), erased: 0, is_whole: false })
     }
 
-    /// What it says that it has.
-    pub fn about(&self) -> &About {
-        &self.about
+    /// The backup's header.
+    pub fn header(&self) -> &BackupHeader {
+        &self.header
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub fn bytes(&self) -> u64 {
         self.source.bytes
     }
 
-    /// How many of the entries so far have no payload any more.
+    /// The number of erased payloads so far.
     pub fn erased(&self) -> u64 {
         self.erased
     }
 
-    /// The next part, which is as it was written. `None`: that was all, and it is whole.
-    #[allow(clippy::should_implement_trait)] // nothing may be asked of it after a fault
-    pub fn next(&mut self) -> Result<Option<Piece>, BadBackup> {
+    /// The next block, verified. `None`: the backup is complete.
+    #[allow(clippy::should_implement_trait)] // not usable after an error
+    pub fn next(&mut self) -> Result<Option<Piece>, BackupReadError> {
         if self.is_whole {
             return Ok(None);
         }
-        let block = self.source.block().map_err(|trouble| trouble.at(self.at.0, self.about.end))?;
+        let block = self.source.block().map_err(|error| error.at(self.at.0, self.header.end))?;
         let piece = self.take(&block.body).map_err(|why| block.damaged(why))?;
         if piece.is_none() {
             self.source.nothing_more()?;
@@ -139,13 +127,13 @@ impl<R: Read> Backup<R> {
         Ok(piece)
     }
 
-    /// What is in the block, if it follows from those before it.
+    /// The content of the block, if it follows from the earlier blocks.
     fn take(&mut self, body: &Bytes) -> Result<Option<Piece>, String> {
         match read_block(body).map_err(|bad| bad.to_string())? {
             Body::States(states) => {
                 for &(seq, _) in &states {
-                    if seq <= self.last_state || seq > self.about.end {
-                        return Err(format!("a hash of the state at {seq} stands there"));
+                    if seq <= self.last_state || seq > self.header.end {
+                        return Err(format!("unexpected state hash for entry {seq}"));
                     }
                     self.last_state = seq;
                 }
@@ -154,7 +142,7 @@ impl<R: Read> Backup<R> {
             Body::Entries(entries) => {
                 let mut taken = Vec::with_capacity(entries.len());
                 for entry in entries {
-                    if entry.seq != self.at.0.next() || entry.seq > self.about.end {
+                    if entry.seq != self.at.0.next() || entry.seq > self.header.end {
                         return Err(format!("entry {} follows entry {}", entry.seq, self.at.0));
                     }
                     check_payload(&entry).map_err(|fault| fault.to_string())?;
@@ -166,12 +154,10 @@ impl<R: Read> Backup<R> {
             }
             Body::End { entries, erased, chain } => {
                 let found = (self.at.0, self.erased, self.at.1);
-                if (entries, erased, chain) != found || (entries, chain) != (self.about.end, self.about.chain)
+                if (entries, erased, chain) != found
+                    || (entries, chain) != (self.header.end, self.header.chain)
                 {
-                    return Err(format!(
-                        "it has {} entries, which are not the ones that it should have",
-                        found.0
-                    ));
+                    return Err(format!("its {} entries do not match its header", found.0));
                 }
                 Ok(None)
             }
@@ -179,7 +165,7 @@ impl<R: Read> Backup<R> {
     }
 }
 
-/// Bytes in, block by block.
+/// Reads bytes block by block.
 #[derive(Debug)]
 struct Source<R> {
     input: R,
@@ -187,7 +173,7 @@ struct Source<R> {
     bytes: u64,
 }
 
-/// A body that is as it was written, and where it stands.
+/// A verified body, and its bytes' range in the stream.
 struct Block {
     from: u64,
     to: u64,
@@ -195,38 +181,37 @@ struct Block {
 }
 
 impl Block {
-    fn damaged(&self, why: String) -> BadBackup {
-        BadBackup::Damaged { from: self.from, to: self.to, why }
+    fn damaged(&self, why: String) -> BackupReadError {
+        BackupReadError::Damaged { from: self.from, to: self.to, why }
     }
 }
 
-/// Why there is no block.
 enum NoBlock {
     Cut { bytes: u64 },
-    Bad(BadBackup),
+    Bad(BackupReadError),
 }
 
 impl NoBlock {
-    fn at(self, entry: Seq, end: Seq) -> BadBackup {
+    fn at(self, entry: Seq, end: Seq) -> BackupReadError {
         match self {
-            NoBlock::Cut { bytes } => BadBackup::Cut { bytes, entry: entry.0, end: end.0 },
+            NoBlock::Cut { bytes } => BackupReadError::Cut { bytes, entry: entry.0, end: end.0 },
             NoBlock::Bad(bad) => bad,
         }
     }
 }
 
 impl<R: Read> Source<R> {
-    /// The first line: which format it is.
-    fn begin(&mut self) -> Result<u32, BadBackup> {
+    /// Reads the first line: the format.
+    fn begin(&mut self) -> Result<u32, BackupReadError> {
         let mut found = self.some(MAGIC.len())?;
         if found != MAGIC {
-            return Err(BadBackup::Foreign(what_begins(&found)));
+            return Err(BackupReadError::Foreign(what_begins(&found)));
         }
-        // The number's digits, up to the end of the line.
+        // The format's digits, up to the newline.
         while found.len() < MAGIC.len() + 10 && !found.ends_with(b"\n") {
             let byte = self.some(1)?;
             if byte.is_empty() {
-                return Err(BadBackup::Cut { bytes: self.bytes, entry: 0, end: 0 });
+                return Err(BackupReadError::Cut { bytes: self.bytes, entry: 0, end: 0 });
             }
             found.extend(byte);
         }
@@ -237,8 +222,10 @@ impl<R: Read> Source<R> {
             {
                 Ok(found)
             }
-            Some((number, found)) if found > FORMAT => Err(BadBackup::Newer { found: number.to_owned() }),
-            _ => Err(BadBackup::Foreign("its first line is damaged")),
+            Some((number, found)) if found > FORMAT => {
+                Err(BackupReadError::Newer { found: number.to_owned() })
+            }
+            _ => Err(BackupReadError::Foreign("its first line is damaged")),
         }
     }
 
@@ -246,8 +233,8 @@ impl<R: Read> Source<R> {
         let from = self.bytes;
         let length = u32::from_be_bytes(self.exactly()?);
         if length > BODY_BYTES_MAX {
-            let why = format!("a block of {length} bytes begins, and none has more than {BODY_BYTES_MAX}");
-            return Err(NoBlock::Bad(BadBackup::Damaged { from, to: self.bytes, why }));
+            let why = format!("a block of {length} bytes exceeds the limit of {BODY_BYTES_MAX}");
+            return Err(NoBlock::Bad(BackupReadError::Damaged { from, to: self.bytes, why }));
         }
         let body = self.some(length as usize).map_err(NoBlock::Bad)?;
         if body.len() < length as usize {
@@ -262,13 +249,15 @@ impl<R: Read> Source<R> {
         Ok(block)
     }
 
-    fn nothing_more(&mut self) -> Result<(), BadBackup> {
+    fn nothing_more(&mut self) -> Result<(), BackupReadError> {
         let at = self.bytes;
         match self.some(1)?.is_empty() {
             true => Ok(()),
-            false => {
-                Err(BadBackup::Damaged { from: at, to: self.bytes, why: "something follows its end".into() })
-            }
+            false => Err(BackupReadError::Damaged {
+                from: at,
+                to: self.bytes,
+                why: "there is data after its end".into(),
+            }),
         }
     }
 
@@ -277,8 +266,8 @@ impl<R: Read> Source<R> {
         <[u8; N]>::try_from(found).map_err(|_| NoBlock::Cut { bytes: self.bytes })
     }
 
-    /// So many bytes, or as many as there are.
-    fn some(&mut self, len: usize) -> Result<Vec<u8>, BadBackup> {
+    /// Up to `len` bytes: fewer only at the end.
+    fn some(&mut self, len: usize) -> Result<Vec<u8>, BackupReadError> {
         let mut bytes = Vec::new();
         (&mut self.input).take(len as u64).read_to_end(&mut bytes)?;
         self.hasher.update(&bytes);
@@ -287,7 +276,7 @@ impl<R: Read> Source<R> {
     }
 }
 
-/// What somebody may take for a backup.
+/// Names other files that people take for a backup.
 fn what_begins(found: &[u8]) -> &'static str {
     const KNOWN: [(&[u8], &str); 6] = [
         (b"SQLite forma", "it is a SQLite database; a copy of a whole data folder is used with --data"),
@@ -301,7 +290,7 @@ fn what_begins(found: &[u8]) -> &'static str {
         return "it is empty";
     }
     let known = KNOWN.iter().find(|(begin, _)| found.starts_with(begin));
-    known.map_or("it begins otherwise", |(_, what)| what)
+    known.map_or("its first bytes are unknown", |(_, what)| what)
 }
 
 enum Body {
@@ -310,29 +299,29 @@ enum Body {
     End { entries: Seq, erased: u64, chain: Chain },
 }
 
-fn read_head(body: &Bytes) -> Result<About, BadEntry> {
+fn read_head(body: &Bytes) -> Result<BackupHeader, EntryError> {
     let mut d = Decoder::new(body);
     if (fields(&mut d)?, d.u8()?) != (8, HEAD) {
-        return Err(BadEntry::Malformed("it does not begin with what it has".into()));
+        return Err(EntryError::Malformed("its first block is not a header".into()));
     }
     let (id, key, born) = (fixed(&mut d)?, fixed(&mut d)?, fixed(&mut d)?);
     let (end, chain) = (Seq(d.u64()?), Chain(fixed(&mut d)?));
-    let made = Made { time: d.u64()?, by: d.str()?.to_owned() };
+    let made = BackupOrigin { time: d.u64()?, by: d.str()?.to_owned() };
     nothing_more(&d, body)?;
-    Ok(About { identity: Identity { id, key, born }, end, chain, made, server_key: None })
+    Ok(BackupHeader { identity: Identity { id, key, born }, end, chain, made, server_key: None })
 }
 
-fn read_server_key(body: &Bytes) -> Result<ServerKey, BadEntry> {
+fn read_server_key(body: &Bytes) -> Result<ServerKey, EntryError> {
     let mut d = Decoder::new(body);
     if (fields(&mut d)?, d.u8()?) != (3, SERVER_KEY) {
-        return Err(BadEntry::Malformed("the server's key does not come next".into()));
+        return Err(EntryError::Malformed("its second block is not the server's key".into()));
     }
     let (certificate, key) = (d.bytes()?.to_vec(), d.bytes()?.to_vec());
     nothing_more(&d, body)?;
     Ok(ServerKey { certificate, key })
 }
 
-fn read_block(body: &Bytes) -> Result<Body, BadEntry> {
+fn read_block(body: &Bytes) -> Result<Body, EntryError> {
     let mut d = Decoder::new(body);
     let (count, kind) = (fields(&mut d)?, d.u8()?);
     let block = match (kind, count) {
@@ -355,16 +344,14 @@ fn read_block(body: &Bytes) -> Result<Body, BadEntry> {
         }
         (END, 4) => Body::End { entries: Seq(d.u64()?), erased: d.u64()?, chain: Chain(fixed(&mut d)?) },
         _ => {
-            return Err(BadEntry::Malformed(format!(
-                "a block of kind {kind} with {count} fields stands there"
-            )));
+            return Err(EntryError::Malformed(format!("unknown block of kind {kind} with {count} fields")));
         }
     };
     nothing_more(&d, body)?;
     Ok(block)
 }
 
-fn read_entry(d: &mut Decoder<'_>, body: &Bytes, seq: Seq) -> Result<Entry, BadEntry> {
+fn read_entry(d: &mut Decoder<'_>, body: &Bytes, seq: Seq) -> Result<Entry, EntryError> {
     expect_fields(d, 3)?;
     let envelope = body.slice_ref(d.bytes()?);
     let payload = match d.datatype()? {
@@ -378,13 +365,13 @@ fn read_entry(d: &mut Decoder<'_>, body: &Bytes, seq: Seq) -> Result<Entry, BadE
     Ok(Entry { seq, envelope, payload })
 }
 
-fn expect_fields(d: &mut Decoder<'_>, expected: u64) -> Result<(), BadEntry> {
+fn expect_fields(d: &mut Decoder<'_>, expected: u64) -> Result<(), EntryError> {
     match fields(d)? {
         found if found == expected => Ok(()),
-        found => Err(BadEntry::Malformed(format!("{found} fields where {expected} stand"))),
+        found => Err(EntryError::Malformed(format!("{found} fields instead of {expected}"))),
     }
 }
 
-fn fields(d: &mut Decoder<'_>) -> Result<u64, BadEntry> {
-    d.array()?.ok_or_else(|| BadEntry::Malformed("an array without a length".into()))
+fn fields(d: &mut Decoder<'_>) -> Result<u64, EntryError> {
+    d.array()?.ok_or_else(|| EntryError::Malformed("an array without a length".into()))
 }

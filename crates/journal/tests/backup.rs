@@ -1,5 +1,4 @@
-//! What a backup promises: it has everything up to its beginning, holds up nobody, and whoever reads it
-//! knows whether it is whole.
+//! What a backup promises: it has everything up to its start, blocks nobody, and proves its completeness.
 
 mod common;
 
@@ -12,13 +11,13 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vang_chat::Seq;
 use vang_journal::{
-    Backup, BackupError, BackupReport, BadBackup, DataFolder, Durability, FolderError, Identity, Journal,
-    JournalError, Made, MemoryJournal, Reader, RestoreError, Restoring, SqliteJournal, SqliteReader, check,
-    restore, write_backup,
+    Backup, BackupError, BackupOrigin, BackupReadError, BackupReport, DataFolder, Durability, FolderError,
+    Identity, Journal, JournalError, MemoryJournal, Reader, RestoreError, Restoring, SqliteJournal,
+    SqliteReader, check, restore, write_backup,
 };
 
-fn made() -> Made {
-    Made { time: 1_700_000_000_000, by: "vang/test".to_owned() }
+fn made() -> BackupOrigin {
+    BackupOrigin { time: 1_700_000_000_000, by: "vang/test".to_owned() }
 }
 
 fn backup(reader: &mut dyn Reader, identity: &Identity) -> (Vec<u8>, BackupReport) {
@@ -29,7 +28,7 @@ fn backup(reader: &mut dyn Reader, identity: &Identity) -> (Vec<u8>, BackupRepor
     (bytes, report)
 }
 
-/// A restored journal; the folder goes when this does.
+/// A restored journal in a temporary folder.
 struct Restored {
     folder: TempDir,
     identity: Identity,
@@ -48,14 +47,14 @@ impl Restored {
     }
 }
 
-/// What a reader is told of a whole journal.
+/// The content of a whole journal.
 fn content(reader: &mut dyn Reader) -> impl PartialEq + std::fmt::Debug {
     let entries = whole(reader.read(Seq(0), usize::MAX, usize::MAX));
     let sealed = reader.sealed(Seq(0), usize::MAX).expect("readable");
     (entries, sealed, reader.checkpoints(Seq(0), usize::MAX).expect("readable"))
 }
 
-/// A journal of so many entries, of which every third is erased.
+/// A journal with every third entry erased.
 fn some_journal(entries: u64) -> MemoryJournal {
     let mut journal = MemoryJournal::new(identity());
     let mut all = drafts(ADA, 1, entries);
@@ -66,9 +65,9 @@ fn some_journal(entries: u64) -> MemoryJournal {
     journal
 }
 
-/// Reads a backup that is no good to the end, as `restore` does.
-fn refused(bytes: &[u8]) -> BadBackup {
-    let read_all = || -> Result<(), BadBackup> {
+/// Reads an invalid backup to its end, as `restore` does.
+fn refused(bytes: &[u8]) -> BackupReadError {
+    let read_all = || -> Result<(), BackupReadError> {
         let mut backup = Backup::open(bytes)?;
         while backup.next()?.is_some() {}
         Ok(())
@@ -115,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn a_restored_journal_is_written_on_and_can_be_backed_up_and_restored_again() {
+fn a_restored_journal_can_be_written_backed_up_and_restored_again() {
     let (bytes, _) = backup(&mut some_journal(1_000), &identity());
     let first = Restored::of(&bytes).expect("restored");
     let open = |restored: &Restored| {
@@ -143,14 +142,14 @@ fn an_empty_journal_can_be_backed_up() {
 }
 
 #[test]
-fn a_backup_that_is_cut_anywhere_is_found_out() {
+fn a_backup_that_is_cut_anywhere_is_detected() {
     let (bytes, _) = backup(&mut some_journal(12), &identity());
     for len in 0..bytes.len() {
         let bad = refused(&bytes[..len]);
         match len {
-            0..12 => assert!(matches!(bad, BadBackup::Foreign(_)), "cut at {len}: {bad}"),
+            0..12 => assert!(matches!(bad, BackupReadError::Foreign(_)), "cut at {len}: {bad}"),
             _ => {
-                let BadBackup::Cut { bytes, .. } = bad else { panic!("cut at {len}: {bad}") };
+                let BackupReadError::Cut { bytes, .. } = bad else { panic!("cut at {len}: {bad}") };
                 assert_eq!(bytes, len as u64);
             }
         }
@@ -158,7 +157,7 @@ fn a_backup_that_is_cut_anywhere_is_found_out() {
 }
 
 #[test]
-fn a_bit_that_flips_anywhere_is_found_out() {
+fn a_flipped_bit_anywhere_is_detected() {
     let (whole, _) = backup(&mut some_journal(12), &identity());
     for at in 0..whole.len() * 8 {
         let mut bytes = whole.clone();
@@ -168,7 +167,7 @@ fn a_bit_that_flips_anywhere_is_found_out() {
 }
 
 #[test]
-fn bytes_that_are_gone_or_come_between_are_found_out() {
+fn lost_or_inserted_bytes_are_detected() {
     let (whole, _) = backup(&mut some_journal(12), &identity());
     for at in 0..whole.len() {
         let (before, after) = whole.split_at(at);
@@ -177,7 +176,7 @@ fn bytes_that_are_gone_or_come_between_are_found_out() {
     }
     for after in [&[0][..], &whole] {
         let bad = refused(&[&whole, after].concat());
-        assert!(bad.to_string().ends_with("something follows its end"), "{bad}");
+        assert!(bad.to_string().ends_with("there is data after its end"), "{bad}");
     }
 }
 
@@ -194,7 +193,7 @@ fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 #[test]
-fn blocks_that_are_left_out_moved_or_of_another_backup_are_found_out() {
+fn missing_moved_or_foreign_blocks_are_detected() {
     let (one, _) = backup(&mut some_journal(2_000), &identity());
     let (other, _) = backup(&mut some_journal(1_999), &identity());
     let (one, other) = (blocks(&one), blocks(&other));
@@ -217,23 +216,23 @@ fn blocks_that_are_left_out_moved_or_of_another_backup_are_found_out() {
 }
 
 #[test]
-fn what_is_something_else_is_called_what_it_is() {
+fn other_kinds_of_files_are_named() {
     for (bytes, expected) in [
-        (&b""[..], "it is not a backup of vang's: it is empty"),
-        (b"SQLite format 3\0 and so on", "it is not a backup of vang's: it is a SQLite database; "),
-        (b"\x1f\x8b\x08 and so on", "it is not a backup of vang's: it is compressed; try `gunzip -c FILE | "),
-        (b"age-encryption.org/v1\n", "it is not a backup of vang's: it is encrypted; try `age -d FILE | "),
-        (b"hello, this is a letter", "it is not a backup of vang's: it begins otherwise"),
+        (&b""[..], "it is not a vang backup: it is empty"),
+        (b"SQLite format 3\0 and so on", "it is not a vang backup: it is a SQLite database; "),
+        (b"\x1f\x8b\x08 and so on", "it is not a vang backup: it is compressed; try `gunzip -c FILE | "),
+        (b"age-encryption.org/v1\n", "it is not a vang backup: it is encrypted; try `age -d FILE | "),
+        (b"hello, this is a letter", "it is not a vang backup: its first bytes are unknown"),
         (b"vang backup 3\n", "it was made by a newer vang: backup format 3; this program reads 1 to 2"),
-        (b"vang backup 02\n", "it is not a backup of vang's: its first line is damaged"),
-        (b"vang backup 2\n", "it is not whole: it ends after 14 bytes, with entry 0 of 0"),
-        (b"vang backup one\n", "it is not a backup of vang's: its first line is damaged"),
-        (b"vang backup 1\n", "it is not whole: it ends after 14 bytes, with entry 0 of 0"),
+        (b"vang backup 02\n", "it is not a vang backup: its first line is damaged"),
+        (b"vang backup 2\n", "it is incomplete: it ends after 14 bytes, with entry 0 of 0"),
+        (b"vang backup one\n", "it is not a vang backup: its first line is damaged"),
+        (b"vang backup 1\n", "it is incomplete: it ends after 14 bytes, with entry 0 of 0"),
         (
             b"vang backup 1\n\xff\xff\xff\xff",
-            "it is damaged: between byte 14 and byte 18, a block of 4294967295 bytes begins",
+            "it is damaged: between byte 14 and byte 18, a block of 4294967295 bytes exceeds the limit",
         ),
-        (b"vang backup 1\n\x03\xff\xff\xff[]", "it is not whole: it ends after 20 bytes, with entry 0 of 0"),
+        (b"vang backup 1\n\x03\xff\xff\xff[]", "it is incomplete: it ends after 20 bytes, with entry 0 of 0"),
     ] {
         let said = refused(bytes).to_string();
         assert!(said.starts_with(expected), "{said}");
@@ -269,11 +268,11 @@ fn a_damaged_journal_is_not_backed_up_and_the_entry_is_named() {
         let Err(BackupError::Journal(fault)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(fault.to_string(), expected);
         let restored = Restored::of(&bytes).map(drop);
-        assert!(matches!(restored, Err(RestoreError::Backup(BadBackup::Cut { .. }))), "{restored:?}");
+        assert!(matches!(restored, Err(RestoreError::Backup(BackupReadError::Cut { .. }))), "{restored:?}");
     }
 }
 
-/// Does something whenever bytes come.
+/// A writer that calls a function for each write.
 struct Meanwhile<F>(Vec<u8>, F);
 
 impl<F: FnMut()> Write for Meanwhile<F> {
@@ -288,7 +287,7 @@ impl<F: FnMut()> Write for Meanwhile<F> {
 }
 
 #[test]
-fn a_backup_holds_up_neither_the_writer_nor_the_wal_and_has_what_was_there_at_its_beginning() {
+fn a_backup_blocks_neither_writer_nor_wal_and_has_the_state_at_its_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut journal = sqlite(folder.path());
     append(&mut journal, &drafts(ADA, 1, 2_000));
@@ -313,7 +312,7 @@ fn a_backup_holds_up_neither_the_writer_nor_the_wal_and_has_what_was_there_at_it
 }
 
 #[test]
-fn what_is_erased_while_a_backup_is_made_is_in_it_or_not_and_the_rest_is_whole() {
+fn an_erasure_during_a_backup_leaves_the_rest_whole() {
     let mut journal = MemoryJournal::new(identity());
     append(&mut journal, &drafts(ADA, 1, 1_000));
     let (mut writer, mut at) = (journal.clone(), 0);
@@ -329,7 +328,7 @@ fn what_is_erased_while_a_backup_is_made_is_in_it_or_not_and_the_rest_is_whole()
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_an_error_that_says_how_far_it_came() {
+fn a_write_error_says_how_many_bytes_were_written() {
     struct Full(usize);
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -350,7 +349,7 @@ fn a_file_that_cannot_be_written_is_an_error_that_says_how_far_it_came() {
 }
 
 #[test]
-fn a_file_that_is_there_is_not_restored_over() {
+fn an_existing_file_is_not_overwritten() {
     let (bytes, _) = backup(&mut some_journal(10), &identity());
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("journal.db");
@@ -370,7 +369,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_folder_is_nobody_s_until_its_restore_is_finished() {
+fn no_program_opens_a_folder_before_its_restore_is_finished() {
     let (bytes, _) = backup(&mut some_journal(100), &identity());
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("new");
@@ -388,7 +387,7 @@ fn a_folder_is_nobody_s_until_its_restore_is_finished() {
 }
 
 #[test]
-fn a_restore_that_fails_takes_away_what_it_made_and_nothing_else() {
+fn a_failed_restore_removes_only_what_it_made() {
     let folder = tempfile::tempdir().expect("a folder");
     let new = folder.path().join("new");
     let restoring = Restoring::begin(&new).expect("begins");
@@ -404,7 +403,7 @@ fn a_restore_that_fails_takes_away_what_it_made_and_nothing_else() {
 }
 
 #[test]
-fn what_a_killed_restore_left_is_restored_over_and_a_log_without_its_journal_is_not() {
+fn a_killed_restore_is_overwritten_but_a_lone_wal_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     std::fs::write(path.join("format"), "restoring\n").expect("written");
@@ -415,11 +414,11 @@ fn what_a_killed_restore_left_is_restored_over_and_a_log_without_its_journal_is_
     let restoring = Restoring::begin(path).expect("begins");
     assert_eq!(names_in(path), ["format", "lock", "view.db"]);
     drop(restoring);
-    // The log may hold what was appended last: somebody should look at that first.
+    // The WAL can have the newest entries, so a person should look first.
     std::fs::write(path.join("journal.db-wal"), "the newest entries").expect("written");
     assert!(matches!(Restoring::begin(path), Err(FolderError::HoldsJournal { .. })));
     assert_eq!(names_in(path), ["journal.db-wal", "lock"]);
-    // And of a newer program nothing is touched.
+    // A newer program's files are not touched.
     std::fs::remove_file(path.join("journal.db-wal")).expect("removed");
     std::fs::write(path.join("format"), "2\n").expect("written");
     assert!(matches!(Restoring::begin(path), Err(FolderError::Newer { .. })));

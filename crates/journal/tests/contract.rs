@@ -1,4 +1,4 @@
-//! What every journal promises, tried on each of them.
+//! The journal's contract, tested on every implementation.
 
 mod common;
 
@@ -47,7 +47,7 @@ macro_rules! journal_contract {
 journal_contract!(memory);
 journal_contract!(sqlite);
 
-/// One place where a journal is kept, and any number of handles on it.
+/// A kind of journal, with any number of handles on one.
 trait Backend: Sync {
     type Journal: Journal;
     type Reader: Reader + Send;
@@ -102,7 +102,7 @@ mod backends {
     }
 }
 
-/// Journals on which something goes wrong: the next append lands or does not, and nobody is told.
+/// A journal whose next append lands or not and reports `Unknown`.
 struct Faulty<J> {
     inner: J,
     next: Option<Lands>,
@@ -138,7 +138,7 @@ impl<J: Journal> Journal for Faulty<J> {
     }
 }
 
-/// Computes the chain again, and answers where it ends.
+/// Computes the chain again; returns its end.
 fn walk_chain(identity: &Identity, reader: &mut dyn Reader) -> Chain {
     let mut chain = genesis(identity);
     let mut after = Seq(0);

@@ -1,5 +1,5 @@
-//! One flipped bit: what a reader gets is what was written, or it is told that the entry is damaged. Nothing
-//! altered is given out, nothing is called erased that was not, and neighbours are there.
+//! One flipped bit: a reader gets the written content, or a damage. No changed content is returned, no entry is
+//! called erased that is not, and neighbours are intact.
 
 mod common;
 
@@ -18,12 +18,12 @@ use vang_journal::{
 const ENTRIES: u64 = 60;
 const ERASED: Seq = Seq(40);
 
-/// One with a payload of several pages, the others of a line.
+/// One payload has several pages, the others a line.
 fn sample(counter: u64) -> Draft {
     draft(ADA, counter, &format!("text {counter} ").repeat(if counter == 25 { 900 } else { 3 }))
 }
 
-/// A closed journal, what is in it, and its file as it was.
+/// A closed journal, its content, and its file's bytes.
 struct Scene {
     _folder: TempDir,
     path: PathBuf,
@@ -46,7 +46,7 @@ impl Scene {
         Scene { _folder: folder, path, file, good, entries }
     }
 
-    /// What readers of every kind get while this bit is flipped; no difference between them.
+    /// The result of every kind of read with this bit flipped; all are equal.
     fn with_flipped(&self, byte: usize, bit: u8) -> Option<Vec<Checked>> {
         self.write(byte, self.good[byte] ^ (1 << bit));
         let read = self.read(&self.path);
@@ -64,7 +64,7 @@ impl Scene {
         let seqs: Vec<Seq> = (1..=ENTRIES).map(Seq).collect();
         let got = reader.get(&seqs, usize::MAX).ok()?;
         assert_eq!(got.len(), seqs.len());
-        // One by one, so that none helps the next.
+        // One by one, so that no read helps the next.
         for (seq, checked) in seqs.iter().zip(&got).step_by(20) {
             assert_eq!(&reader.get(&[*seq], usize::MAX).expect("readable")[0], checked);
             let envelope = reader.envelope(*seq).expect("readable").ok();
@@ -74,13 +74,13 @@ impl Scene {
             assert_eq!(envelope, known);
         }
         if let Ok(read) = reader.read(Seq(0), seqs.len(), usize::MAX) {
-            // A number that is too low may hide the last one.
+            // A number that is too low can hide the last entry.
             assert_eq!(read[..], got[..read.len()], "reading on differs from reading one by one");
         }
         Some(got)
     }
 
-    /// Which are damaged; what is not is as it was written.
+    /// The damaged entries; all others are as written.
     fn damaged(&self, got: &[Checked], what: &str) -> Vec<u64> {
         let mut damaged = Vec::new();
         for (checked, entry) in got.iter().zip(&self.entries) {
@@ -98,14 +98,14 @@ impl Scene {
 }
 
 #[test]
-fn a_flipped_bit_in_a_column_damages_that_entry_alone_or_nothing() {
+fn a_flipped_bit_in_a_column_damages_at_most_that_entry() {
     let scene = Scene::new();
     let (mut flips, mut shown) = (0, 0);
     for seq in [1, 7, 25, ERASED.0, ENTRIES] {
         let entry = &scene.entries[seq as usize - 1];
         let window = scene.good.windows(entry.envelope.len());
         let envelope = window.into_iter().position(|bytes| bytes == entry.envelope).expect("is in the file");
-        // Before it the row's length, its number and what the columns are; behind it chain, salt, payload.
+        // Before the envelope: the row's length, number and column types; after it: chain, salt, payload.
         let content = entry.payload.as_ref().map_or(0, |payload| 16 + payload.bytes.len().min(200));
         let end = envelope + entry.envelope.len() + 32 + content;
         for byte in envelope - 8..end {
@@ -114,7 +114,7 @@ fn a_flipped_bit_in_a_column_damages_that_entry_alone_or_nothing() {
                     format!("entry {seq}, byte {} of its row, bit {bit}", byte as isize - envelope as isize);
                 let got = scene.with_flipped(byte, bit).unwrap_or_else(|| panic!("cannot be read: {what}"));
                 let damaged = scene.damaged(&got, &what);
-                // Where the whole row cannot be made out, nothing proves the one behind it.
+                // After an unreadable row nothing proves the next one.
                 let most = if byte < envelope { vec![seq, seq + 1] } else { vec![seq] };
                 assert!(most.starts_with(&damaged), "{what}: {damaged:?}");
                 flips += 1;
@@ -122,12 +122,12 @@ fn a_flipped_bit_in_a_column_damages_that_entry_alone_or_nothing() {
             }
         }
     }
-    // A wrong chain or number beside an entry does not hide it.
+    // A wrong chain or number next to an entry does not hide it.
     assert!(shown > 4 * 32 * 2 && shown < flips / 2, "{shown} of {flips} are shown");
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_the_file_is_never_shown_as_something_else() {
+fn a_flipped_bit_never_shows_wrong_content() {
     let scene = Scene::new();
     let mut found = 0;
     for byte in (0..100).chain((100..scene.good.len()).step_by(37)) {
@@ -140,7 +140,7 @@ fn a_flipped_bit_anywhere_in_the_file_is_never_shown_as_something_else() {
 }
 
 #[test]
-fn a_damaged_entry_is_told_once_and_counted() {
+fn a_damaged_entry_is_reported_once_and_counted() {
     let scene = Scene::new();
     let told = Arc::new(Mutex::new(Vec::new()));
     let damages = Damages::new({
@@ -154,7 +154,7 @@ fn a_damaged_entry_is_told_once_and_counted() {
     for _ in 0..2 {
         let mut reader = file.reader().expect("opens");
         reader.read(Seq(0), 100, usize::MAX).expect("readable");
-        // Beyond the end there is nothing that could be damaged.
+        // Beyond the end nothing can be damaged.
         assert!(reader.get(&[Seq(7), Seq(99)], usize::MAX).expect("readable").iter().all(Result::is_err));
     }
     let told = told.lock().expect("not poisoned").clone();

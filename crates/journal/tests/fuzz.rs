@@ -1,4 +1,4 @@
-//! Bytes as no program of ours wrote them, and every entry that one could write.
+//! Arbitrary bytes, and every entry that a program can write.
 //!
 //! `cargo test` runs the corpus (`__fuzz__/NAME/corpus`) and some thousand inputs more;
 //! `VANG_FUZZ_SECONDS=600` goes on for that long, and `cargo bolero test fuzz_envelope` goes about it
@@ -12,10 +12,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Seq, Time};
 use vang_journal::{
-    Backup, BadBackup, Envelope, Made, MemoryJournal, Origin, Said, decode_name, encode_name, write_backup,
+    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, Origin, Said, decode_name, encode_name,
+    write_backup,
 };
 
-/// How many inputs, and for how long at most.
+/// The number of inputs and the time limit.
 fn effort() -> (usize, Duration) {
     let seconds = std::env::var("VANG_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     match seconds {
@@ -52,7 +53,7 @@ fn fuzz_said() {
     );
 }
 
-/// Blocks with these bodies, sealed as they should be: what a seal does not find.
+/// Blocks with these bodies and valid seals: errors that a seal does not detect.
 fn sealed(bodies: &[&[u8]]) -> Vec<u8> {
     let mut bytes = b"vang backup 1\n".to_vec();
     for body in bodies {
@@ -64,8 +65,8 @@ fn sealed(bodies: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// Reads until its end or a fault; how many pieces there were.
-fn read_backup(bytes: &[u8]) -> Result<usize, BadBackup> {
+/// Reads to the end or an error; returns the number of blocks.
+fn read_backup(bytes: &[u8]) -> Result<usize, BackupReadError> {
     let mut backup = Backup::open(bytes)?;
     let mut pieces = 0;
     while backup.next()?.is_some() {
@@ -91,7 +92,7 @@ fn small_backup() -> Vec<u8> {
     let mut batch = common::drafts(common::ADA, 1, 2);
     batch.checkpoints = vec![(Seq(1), [1; 32]), (Seq(2), [2; 32])];
     common::append(&mut journal, &batch);
-    let (mut whole, made) = (Vec::new(), Made { time: 1, by: "vang/test".to_owned() });
+    let (mut whole, made) = (Vec::new(), BackupOrigin { time: 1, by: "vang/test".to_owned() });
     write_backup(&mut journal, &common::identity(), (&made, None), &mut whole, &mut |_, _| {})
         .expect("backed up");
     whole
@@ -108,7 +109,7 @@ fn fuzz_backup() {
         |bytes: &[u8]| {
             let _ = read_backup(bytes);
             let Some((&at, bytes)) = bytes.split_first() else { return };
-            // Instead of one of the blocks, or a byte of it is another.
+            // Replaces a block, or one byte of it.
             let at = usize::from(at) % good.len();
             let mut changed = good.clone();
             changed[at] = bytes;
@@ -118,7 +119,7 @@ fn fuzz_backup() {
 }
 
 #[test]
-fn a_changed_byte_under_a_seal_that_fits_is_refused_where_anything_depends_on_it() {
+fn a_changed_byte_under_a_valid_seal_is_refused_if_it_matters() {
     let whole = small_backup();
     let good = bodies(&whole);
     for at in 0..good.len() {
@@ -128,8 +129,8 @@ fn a_changed_byte_under_a_seal_that_fits_is_refused_where_anything_depends_on_it
                 let was = std::mem::replace(&mut body[place], value);
                 let mut changed = good.clone();
                 changed[at] = &body;
-                // Nothing depends on when and by what it was made, on the journal's id, on a hash of the state
-                // (replay will find that); on everything else the chain does.
+                // Nothing depends on the time and program of a backup, the journal's id, and hashes of the
+                // state (a replay checks those); the chain covers everything else.
                 if value != was && read_backup(&sealed(&changed)).is_ok() {
                     assert!(at < 2, "block {at}, byte {place}: {was} is {value}");
                 }
@@ -139,14 +140,14 @@ fn a_changed_byte_under_a_seal_that_fits_is_refused_where_anything_depends_on_it
 }
 
 #[test]
-fn entries_that_stand_at_another_place_under_seals_that_fit_are_refused() {
+fn entries_at_wrong_positions_under_valid_seals_are_refused() {
     let mut journal = MemoryJournal::new(common::identity());
     common::append(&mut journal, &common::drafts(common::ADA, 1, 300));
-    let (mut whole, made) = (Vec::new(), Made { time: 1, by: "vang/test".to_owned() });
+    let (mut whole, made) = (Vec::new(), BackupOrigin { time: 1, by: "vang/test".to_owned() });
     write_backup(&mut journal, &common::identity(), (&made, None), &mut whole, &mut |_, _| {})
         .expect("backed up");
     let mut moved = bodies(&whole);
-    // An array of 258, the kind, and the place of the first entry.
+    // An array of 258, the kind, and the position of the first entry.
     assert_eq!(moved[1][..5], [0x99, 1, 2, 2, 1]);
     let elsewhere = [&[0x99, 1, 2, 2, 7], &moved[1][5..]].concat();
     moved[1] = &elsewhere;
@@ -229,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_said_comes_back_as_it_was(
+    fn a_said_payload_comes_back_as_it_was(
         guest in proptest::option::of(".*"),
         content_type in ".*",
         content_encoding in ".*",

@@ -1,5 +1,6 @@
-//! Formats 1, of journals and of backups, byte for byte, for ever. `VANG_BLESS=1 cargo test -p vang-journal
-//! --test golden` writes `golden/format-1.txt` and `golden/backup-1.txt` anew: to be done only before the first release, or when a command is added.
+//! The formats of journals and backups, byte for byte. `VANG_BLESS=1 cargo test -p vang-journal --test golden`
+//! writes `golden/format-1.txt` and `golden/backup-*.txt` again: only before the first release, or when a
+//! command is added.
 
 mod common;
 
@@ -10,11 +11,11 @@ use bytes::Bytes;
 use common::{append, batch, identity, whole};
 use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Seq, Time};
 use vang_journal::{
-    Backup, Batch, Draft, Envelope, Identity, Journal, Made, MemoryJournal, Origin, Payload, Piece, Reader,
-    Said, ServerKey, decode_name, encode_name, genesis, write_backup,
+    Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Piece,
+    Reader, Said, ServerKey, decode_name, encode_name, genesis, write_backup,
 };
 
-/// Every kind of command, and what stands beside it.
+/// Every kind of command, with its payload.
 fn commands() -> Vec<(Command, Bytes)> {
     let name = |first: u8| NameKey(std::array::from_fn(|i| first.wrapping_add(i as u8)));
     let (room, ada) = (RoomId(4), AccountId(300));
@@ -97,7 +98,7 @@ fn backed_up(server_key: Option<&ServerKey>) -> Vec<u8> {
     let checkpoints = vec![(Seq(4), [0x44; 32]), (Seq(8), [0x88; 32])];
     append(&mut journal, &Batch { drafts: drafts(), checkpoints });
     journal.erase(&[Seq(9)]).expect("never fails");
-    let made = Made { time: 1_700_000_000_000, by: "vang/0.1.0".to_owned() };
+    let made = BackupOrigin { time: 1_700_000_000_000, by: "vang/0.1.0".to_owned() };
     let mut bytes = Vec::new();
     write_backup(&mut journal, &restored, (&made, server_key), &mut bytes, &mut |_, _| {})
         .expect("backed up");
@@ -139,25 +140,25 @@ fn golden_file(name: &str, written: fn() -> String) -> String {
 }
 
 #[test]
-fn a_backup_of_format_1_is_written_and_read_as_ever() {
+fn backup_format_1_is_unchanged() {
     let golden = golden_file("backup-1.txt", backup_1);
     assert_eq!(backup_1(), golden);
-    read_as_ever(&golden, None);
+    check_golden(&golden, None);
 }
 
 #[test]
-fn a_backup_of_format_2_is_written_and_read_as_ever() {
+fn backup_format_2_is_unchanged() {
     let golden = golden_file("backup-2.txt", backup_2);
     assert_eq!(backup_2(), golden);
-    read_as_ever(&golden, Some(server_key()));
+    check_golden(&golden, Some(server_key()));
 }
 
-fn read_as_ever(golden: &str, server_key: Option<ServerKey>) {
+fn check_golden(golden: &str, server_key: Option<ServerKey>) {
     let bytes: Vec<u8> = golden.lines().skip(1).flat_map(unhex).collect();
     let mut backup = Backup::open(&bytes[..]).expect("opens");
-    assert_eq!(backup.about().server_key, server_key);
-    assert_eq!(backup.about().identity.born, identity().id);
-    assert_eq!(backup.about().made.when(), "2023-11-14T22:13:20Z");
+    assert_eq!(backup.header().server_key, server_key);
+    assert_eq!(backup.header().identity.born, identity().id);
+    assert_eq!(backup.header().made.when(), "2023-11-14T22:13:20Z");
     let states = vec![(Seq(4), [0x44; 32]), (Seq(8), [0x88; 32])];
     assert_eq!(backup.next().expect("whole"), Some(Piece::States(states)));
     let Some(Piece::Entries(entries)) = backup.next().expect("whole") else { panic!("entries come next") };
@@ -172,12 +173,12 @@ fn read_as_ever(golden: &str, server_key: Option<ServerKey>) {
 }
 
 #[test]
-fn a_journal_of_format_1_is_written_as_ever() {
+fn journal_format_1_is_written_unchanged() {
     assert_eq!(written(), golden());
 }
 
 #[test]
-fn a_journal_of_format_1_is_read_as_ever() {
+fn journal_format_1_is_read_unchanged() {
     let golden = golden();
     let values = |key: &'static str| {
         golden.lines().filter_map(move |line| {

@@ -1,4 +1,4 @@
-//! What is peculiar to the journal on a disk: damage, a full disk, a killed process, erasure.
+//! Properties of the journal on a disk: damage, a full disk, a killed process, erasure.
 //!
 //! Some tests need a process of their own: they run this test binary again, as one of its `child_`
 //! tests, which do nothing otherwise.
@@ -32,7 +32,7 @@ fn checked(path: &Path) -> CheckReport {
     check(&mut SqliteReader::open(path).expect("opens"), &mut |_, _| {})
 }
 
-/// Both the sentences and the entries that they name.
+/// The problems' texts, which name the entries.
 fn problems(report: &CheckReport) -> Vec<String> {
     report.problems.iter().map(ToString::to_string).collect()
 }
@@ -41,7 +41,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", path.display()))
 }
 
-/// 60 entries, some with payloads of several pages, one erased; closed, so that all is in one file.
+/// 60 entries, some with payloads of several pages, one erased; closed, so that one file has everything.
 fn closed_journal(path: &Path) {
     let mut journal = SqliteJournal::create(path, Durability::PowerCut, identity()).expect("creates");
     append(&mut journal, &batch((1..=60).map(sample)));
@@ -72,7 +72,7 @@ fn the_lock_names_its_holder_and_ends_with_it() {
 }
 
 #[test]
-fn a_holder_that_is_dying_is_waited_for() {
+fn a_start_waits_for_a_dying_holder() {
     let dir = folder();
     let path = dir.path().join("vang");
     let held = DataFolder::open(&path).expect("opens");
@@ -91,7 +91,7 @@ fn a_holder_that_is_dying_is_waited_for() {
 }
 
 #[test]
-fn everything_in_the_folder_is_for_its_owner_only() {
+fn only_the_owner_can_read_the_folder() {
     let dir = folder();
     let path = dir.path().join("vang");
     let folder = DataFolder::open(&path).expect("opens");
@@ -111,7 +111,7 @@ fn everything_in_the_folder_is_for_its_owner_only() {
 }
 
 #[test]
-fn a_folder_that_others_may_enter_is_closed_only_if_it_is_ours() {
+fn a_folder_open_to_others_is_closed_only_if_it_is_ours() {
     let dir = folder();
     let (empty, home) = (dir.path().join("empty"), dir.path().join("home"));
     for path in [&empty, &home] {
@@ -148,7 +148,7 @@ fn a_folder_of_another_format_is_not_touched() {
 }
 
 #[test]
-fn one_may_look_while_a_server_runs_but_only_at_a_journal() {
+fn a_reader_can_look_while_a_server_runs_but_only_at_a_journal() {
     let dir = folder();
     assert!(matches!(DataFolder::look(dir.path()), Err(FolderError::NoJournal { .. })));
     let held = DataFolder::open(dir.path()).expect("opens");
@@ -163,10 +163,10 @@ fn one_may_look_while_a_server_runs_but_only_at_a_journal() {
     append(&mut journal, &drafts(ADA, 4, 4));
 }
 
-// What is refused.
+// Refusals.
 
 #[test]
-fn a_file_that_is_no_journal_is_refused() {
+fn a_file_that_is_not_a_journal_is_refused() {
     let dir = folder();
     let path = dir.path().join("journal.db");
     fs::write(&path, "x".repeat(10_000)).expect("written");
@@ -224,7 +224,7 @@ fn a_whole_journal_has_no_problems() {
 }
 
 #[test]
-fn the_entry_with_the_fault_is_named() {
+fn the_damaged_entry_is_named() {
     for (sql, told) in [
         (
             "UPDATE entry SET envelope = (SELECT envelope FROM entry WHERE seq = 56) WHERE seq = 57",
@@ -251,8 +251,8 @@ fn the_entry_with_the_fault_is_named() {
         ("DELETE FROM entry WHERE seq = 58", vec!["entry 58 is missing"]),
         ("DELETE FROM entry WHERE seq IN (1, 2)", vec!["entry 1 is missing", "entry 2 is missing"]),
         ("UPDATE entry SET seq = 62 WHERE seq = 60", vec!["entry 60 is missing", "entry 61 is missing"]),
-        ("UPDATE entry SET seq = -5 WHERE seq = 60", vec!["1 rows stand before entry 1"]),
-        ("UPDATE checkpoint SET seq = 99", vec!["the stored hash of the state at 99 is of no entry"]),
+        ("UPDATE entry SET seq = -5 WHERE seq = 60", vec!["1 rows lie before entry 1"]),
+        ("UPDATE checkpoint SET seq = 99", vec!["the stored hash of the state at 99 belongs to no entry"]),
         ("UPDATE checkpoint SET state = x''", vec!["the stored hash of the state at 32 is not 32 bytes"]),
         (
             "UPDATE meta SET value = zeroblob(16) WHERE key = 'id'",
@@ -282,7 +282,7 @@ fn a_problem_list_stays_short() {
     assert!(report.problems[100].what.starts_with("and 9223372036854775"), "{}", report.problems[100]);
 }
 
-/// Everything but the hashes of the state, which only a replay can judge.
+/// Everything except the hashes of the state, which only a replay can check.
 type Content = ([u8; 16], [u8; 32], Vec<Entry>, Vec<Sealed>);
 
 fn content(path: &Path) -> Result<Content, JournalError> {
@@ -294,7 +294,7 @@ fn content(path: &Path) -> Result<Content, JournalError> {
 
 /// `VANG_FLIP_ALL=1` flips every byte of the file.
 #[test]
-fn a_flipped_byte_changes_nothing_or_is_found() {
+fn a_flipped_byte_changes_nothing_or_is_detected() {
     let dir = folder();
     let path = dir.path().join("journal.db");
     closed_journal(&path);
@@ -340,7 +340,7 @@ fn a_flipped_byte_of_a_payload_names_its_entry() {
 }
 
 #[test]
-fn a_lost_page_does_not_hide_what_lies_behind_it() {
+fn a_lost_page_does_not_hide_later_entries() {
     let dir = folder();
     let path = dir.path().join("journal.db");
     let mut journal = open(&path);
@@ -365,7 +365,7 @@ fn a_lost_page_does_not_hide_what_lies_behind_it() {
     let mut reader = SqliteReader::open(&path).expect("opens");
     let read = reader.read(Seq(0), 1_000, usize::MAX).expect("readable");
     let lost: Vec<u64> = read.iter().filter_map(|checked| Some(checked.as_ref().err()?.seq.0)).collect();
-    // The one behind them follows from one that is lost: nothing proves it.
+    // The next entry follows a lost one: nothing proves it.
     assert_eq!((read.len(), &lost[..lost.len() - 1]), (400, &named[..]));
     assert_eq!(whole(reader.read(Seq(300), 1_000, usize::MAX)).len(), 100);
 }
@@ -391,7 +391,7 @@ fn erased_bytes_are_nowhere_in_the_files() {
     let in_files = || -> Vec<u8> {
         ["", "-wal", "-shm"].iter().flat_map(|end| fs::read(beside(&path, end)).unwrap_or_default()).collect()
     };
-    // In an order in which neighbours go at different times.
+    // In an order that erases neighbours at different times.
     let order: Vec<u64> = (0..300).map(|i| 1 + i * 77 % 300).collect();
     for (step, some) in order.chunks(25).enumerate() {
         let seqs: Vec<Seq> = some.iter().map(|counter| Seq(*counter)).collect();
@@ -408,7 +408,7 @@ fn erased_bytes_are_nowhere_in_the_files() {
 }
 
 #[test]
-fn an_erasure_that_a_reader_holds_up_says_so_and_is_done_when_asked_again() {
+fn an_erasure_blocked_by_a_reader_succeeds_when_repeated() {
     let dir = folder();
     let path = dir.path().join("journal.db");
     let mut journal = open(&path);
@@ -435,8 +435,8 @@ fn an_idle_journal_has_no_wal() {
 
 // Commits that failed after they had reached the WAL.
 
-/// A journal with entry 1, and in its WAL a whole commit of entry 2 that nobody can see.
-fn with_ghost(dir: &Path) -> (PathBuf, Connection) {
+/// A journal with entry 1, and a complete but unseen commit of entry 2 in its WAL.
+fn with_unseen_frames(dir: &Path) -> (PathBuf, Connection) {
     let (made, path) = (dir.join("made.db"), dir.join("journal.db"));
     let mut journal = open(&made);
     let hold = Connection::open(&made).expect("opens");
@@ -470,25 +470,25 @@ fn after_crash(path: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn a_ghost_is_real_until_it_is_settled() {
+fn unseen_frames_come_back_until_settled() {
     let dir = folder();
-    let (path, _raw) = with_ghost(dir.path());
+    let (path, _raw) = with_unseen_frames(dir.path());
     assert_eq!(after_crash(&path), [1, 2]);
 }
 
 #[test]
-fn what_was_not_there_when_settled_does_not_come_back_after_a_crash() {
+fn settled_unseen_frames_do_not_come_back_after_a_crash() {
     let dir = folder();
-    let (path, _raw) = with_ghost(dir.path());
+    let (path, _raw) = with_unseen_frames(dir.path());
     let mut journal = open(&path);
     assert_eq!(journal.settle().expect("settles"), Seq(1));
     assert_eq!(after_crash(&path), [1]);
 }
 
 #[test]
-fn nor_does_it_while_somebody_reads() {
+fn settled_unseen_frames_do_not_come_back_while_a_reader_is_open() {
     let dir = folder();
-    let (path, raw) = with_ghost(dir.path());
+    let (path, raw) = with_unseen_frames(dir.path());
     raw.execute_batch("BEGIN; SELECT count(*) FROM entry").expect("reads");
     let mut journal = open(&path);
     assert_eq!(journal.settle().expect("settles"), Seq(1));
@@ -498,7 +498,7 @@ fn nor_does_it_while_somebody_reads() {
     assert_eq!(after_crash(&path), [1, 3]);
 }
 
-// In processes of their own.
+// Separate processes.
 
 /// Runs this binary again as the test `child`, on `path`, through `sh`.
 fn as_child(child: &str, path: &Path, through: &str) -> Command {
@@ -512,7 +512,7 @@ fn as_child(child: &str, path: &Path, through: &str) -> Command {
     command
 }
 
-/// Where the child is to work; `None` in an ordinary run.
+/// The child's path; `None` in an ordinary run.
 fn child_path() -> Option<PathBuf> {
     std::env::var_os("VANG_CHILD").map(PathBuf::from)
 }
@@ -562,8 +562,8 @@ fn what_was_acknowledged_survives_kill_9() {
     }
 }
 
-/// Appends until there is no room, makes room, and goes on; what was said of each entry is true.
-fn fill_and_heal(path: &Path, make_room: impl FnOnce()) {
+/// Appends until the disk is full, makes space, and continues; every reported outcome is true.
+fn fill_and_recover(path: &Path, make_room: impl FnOnce()) {
     let mut journal = open(path);
     let mut reader = journal.reader().expect("opens");
     let text = "x".repeat(3_000);
@@ -602,7 +602,7 @@ fn fill_and_heal(path: &Path, make_room: impl FnOnce()) {
                 }
             }
         }
-        // Whoever reads goes on reading.
+        // Reading still works.
         assert!(reader.end().expect("readable").0 >= there.len() as u64);
         whole(reader.read(Seq(0), 10, usize::MAX));
     }
@@ -634,14 +634,14 @@ fn child_reaches_the_limit_of_a_file() {
     let Some(path) = child_path() else { return };
     let limit = |current| setrlimit(Resource::Fsize, Rlimit { current, maximum: None }).expect("set");
     limit(Some(1_500_000));
-    fill_and_heal(&path, || limit(None));
+    fill_and_recover(&path, || limit(None));
 }
 
 #[test]
-fn a_limit_on_file_sizes_is_a_full_disk_and_heals() {
+fn a_file_size_limit_is_a_full_disk_and_recovers() {
     let dir = folder();
     let path = dir.path().join("journal.db");
-    // As a server does it: without this, the kernel ends the process.
+    // As in the server: otherwise the kernel ends the process.
     let child = as_child("child_reaches_the_limit_of_a_file", &path, "trap '' XFSZ;").output().expect("runs");
     let output = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success() && output.contains("healed"), "{output}{:?}", child.stderr);
@@ -652,12 +652,12 @@ fn child_fills_the_disk() {
     let Some(path) = child_path() else { return };
     let ballast = path.with_file_name("ballast");
     fs::write(&ballast, vec![1; 1_000_000]).expect("written");
-    fill_and_heal(&path, || fs::remove_file(&ballast).expect("removed"));
+    fill_and_recover(&path, || fs::remove_file(&ballast).expect("removed"));
 }
 
-/// On a file system of 3 MB in a namespace of its own; where the kernel allows none, nothing is tried.
+/// On a file system of 3 MB in a separate namespace; skipped where the kernel forbids it.
 #[test]
-fn a_full_disk_is_told_and_heals() {
+fn a_full_disk_is_reported_and_recovers() {
     let dir = folder();
     let path = dir.path().join("journal.db");
     let possible = Command::new("unshare").args(["-rm", "true"]).output();

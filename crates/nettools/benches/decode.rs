@@ -1,12 +1,12 @@
-//! How fast a capture is decoded: packets read, streams put together, messages told, nothing printed.
+//! Speed of decoding a capture: packets, streams, messages; without output.
 //!
 //! ```text
 //! cargo bench -p vang-nettools --bench decode            one core; about ten seconds
 //! ```
 //!
 //! The captures are made here, in memory: 64 conversations side by side, packets as a network has them and as a
-//! loopback has them, small messages and large ones. The median of the rounds counts, in time of the processor, so that
-//! what else the machine does is not in it.
+//! loopback has them, small messages and large ones. The median of the rounds counts, in CPU time, so that
+//! other work of the machine does not count.
 
 use std::hint::black_box;
 use std::io::Read;
@@ -15,16 +15,17 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::time::{ClockId, clock_gettime};
-use vang_nettools::capture::conversations::{Side, Told};
+use vang_nettools::capture::conversations::ConversationEvent;
+use vang_nettools::capture::side::Side;
 use vang_nettools::capture::write::Writer;
 use vang_nettools::decode::{Counted, read_capture};
 use vang_proto::Composer;
 
-/// Each capture is so large: more than any cache.
+/// Size of each capture: larger than any cache.
 const CAPTURE_BYTES: usize = 64 << 20;
 const CONVERSATIONS: u16 = 64;
 const ROUNDS: usize = 9;
-/// What issue 4 asks of one core.
+/// The goal for one core.
 const TARGET_PER_SECOND: f64 = 500e6;
 
 fn main() {
@@ -72,13 +73,13 @@ fn decode(capture: &[u8]) -> Duration {
         first,
         rest,
         &mut Counted::default(),
-        &mut |told| match told {
-            Told::Message { heard, .. } => {
-                black_box(&heard);
+        &mut |event| match event {
+            ConversationEvent::Message { decoded, .. } => {
+                black_box(&decoded);
                 messages += 1;
             }
-            Told::Bytes { .. } | Told::Step { .. } => {}
-            Told::Over(_) => over += 1,
+            ConversationEvent::Bytes { .. } | ConversationEvent::Tcp { .. } => {}
+            ConversationEvent::Ended(_) => over += 1,
         },
         &mut || true,
     )
@@ -87,7 +88,7 @@ fn decode(capture: &[u8]) -> Duration {
     processor_time() - began
 }
 
-/// What this thread has had of a core.
+/// CPU time of this thread.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("less than a second"))

@@ -1,6 +1,5 @@
-//! The echo server's models against the least that an echo server can do: a bare loop around epoll, beside which it is
-//! measured in turn, under the same load from a process of its own. Told: messages a second, and the processor time
-//! that each server's process took for one.
+//! The models of the echo server compared with a minimal one, a bare epoll loop, in turn and under the same load from
+//! another process. Results: messages per second, and CPU time of the server's process per message.
 //!
 //! ```text
 //! cargo bench -p vang-nettools --bench echo              64 connections x 100 bytes, then 64 KiB; 5 rounds of 2 s
@@ -20,12 +19,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use vang_nettools::echo::serve::{Asked, Model, Server};
+use vang_nettools::echo::serve::{EchoServeOptions, Model, Server};
 use vang_nettools::{Report, Stop};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// As many as the server's loop reads at once: the comparison is of loops, not of buffers.
+/// The same buffer size as the server.
 const BUFFER: usize = 1 << 16;
 
 const SERVERS: [&str; 5] = ["bare epoll", "selector", "async", "threads", "sequential"];
@@ -64,7 +63,7 @@ fn median(runs: &[(f64, f64)], of: impl Fn(&(f64, f64)) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-/// A server in a process of its own; ends when its stdin does.
+/// A server in its own process; it ends when its stdin ends.
 struct Running {
     child: Child,
     address: String,
@@ -83,7 +82,7 @@ impl Running {
         Ok(Running { child, address: address.trim().to_owned() })
     }
 
-    /// Processor time of all its threads, also of those that have ended.
+    /// CPU time of all its threads, including ended ones.
     fn cpu(&self) -> Outcome<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -99,10 +98,10 @@ impl Drop for Running {
     }
 }
 
-/// Messages a second, and µs of the server's processor for each.
+/// Messages per second, and CPU time of the server for each in µs.
 fn measure(server: &str, connections: usize, bytes: usize, time: Duration) -> Outcome<(f64, f64)> {
     let running = Running::start(server)?;
-    // The sequential one serves one at a time: the rest would wait for ever.
+    // The sequential model serves one connection at a time.
     let connections = if server == "sequential" { 1 } else { connections };
     let before = running.cpu()?;
     let began = Instant::now();
@@ -112,7 +111,7 @@ fn measure(server: &str, connections: usize, bytes: usize, time: Duration) -> Ou
     Ok((messages as f64 / took, cpu * 1e6 / messages.max(1) as f64))
 }
 
-/// Each connection with one message under way.
+/// Each connection with one message in progress.
 fn load(address: &str, connections: usize, bytes: usize, time: Duration) -> Outcome<u64> {
     let mut poll = Poll::new()?;
     let mut lines = Vec::new();
@@ -157,14 +156,18 @@ fn serve(server: &str) -> Outcome<()> {
     let Some(model) = Model::ALL.into_iter().find(|model| model.name() == server) else { return bare() };
     let report = Report::new(io::sink(), io::sink(), false, false);
     let stop = Stop::after(None)?;
-    let server = Server::open(&Asked { model, quiet: true, ..Asked::default() }, &report, &stop)?;
-    let server = server.ok_or("stopped before it began")?;
+    let server = Server::open(
+        &EchoServeOptions { model, quiet: true, ..EchoServeOptions::default() },
+        &report,
+        &stop,
+    )?;
+    let server = server.ok_or("stopped before it started")?;
     println!("{}", server.address());
     server.serve()?;
     Ok(())
 }
 
-/// The least that an echo server can do: epoll, read, write; level-triggered, and no care for anybody who does not read.
+/// A minimal echo server: level-triggered epoll, read, write; without care for clients that do not read.
 fn bare() -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
@@ -190,7 +193,7 @@ fn bare() -> Outcome<()> {
             let Some(stream) = slot else { continue };
             let over = match stream.read(&mut buffer) {
                 Ok(0) | Err(_) => true,
-                // It blocks where the client does not read: the load's always does.
+                // It blocks if the client does not read; the load always reads.
                 Ok(read) => stream.write_all(&buffer[..read]).is_err(),
             };
             if over {

@@ -1,19 +1,21 @@
-//! Captures: files of pcap and pcapng as packets, packets as TCP segments, segments as the streams of conversations.
+//! Capture files: pcap and pcapng to packets, packets to TCP segments, segments to the streams of conversations.
 //!
 //! ```text
-//! file ─▶ `file` packets ─▶ `link`, `packet` segments ─▶ `conversations` ─▶ `stream` (each direction) ─▶ `wire::Reader`
+//! file ─▶ `file` packets ─▶ `link`, `packet` segments ─▶ `conversations` ─▶ `stream` (each direction) ─▶ `protocols::Reader`
 //!                  ▲           └▶ `fragments` ┐
-//!                  └──────── joined ◀─────────┘   `write`: the way back, for what a proxy has seen
+//!                  └──────── joined ◀─────────┘   `write`: the reverse, for what a proxy recorded
 //! ```
 //!
-//! A file is read as it comes and never held; of a conversation is kept what its summary needs, and of its streams what
-//! waits for a missing piece, within limits that are said where they stand.
+//! A file is read as a stream and never held in memory. A conversation keeps what its summary needs, and segments that
+//! wait for an earlier one, within limits.
 
-pub mod conversations; // who opened, what was said, who closed
+pub mod side; // client or server
+pub mod conversations; // TCP conversations: opening, messages, end
 pub mod file; // pcap and pcapng, block by block
-pub mod formats; // files that are none of the two, and what reads them
-pub mod link; // what stands before IP: Ethernet and its like, tags, labels, tunnels
+pub mod formats; // other file formats, and the commands that convert them
+pub mod not_segment; // why a packet is no TCP segment
+pub mod link; // layers below IP: Ethernet and others, tags, labels, tunnels
 pub mod packet; // IP, TCP
-pub mod fragments; // IP packets that came in pieces
-pub mod stream; // one direction put together
-pub mod write; // the way back: what a proxy has seen, as a capture
+pub mod fragments; // reassembly of IP fragments
+pub mod stream; // reassembly of one TCP direction
+pub mod write; // writes pcapng

@@ -1,6 +1,5 @@
-//! What a capture holds: every TCP conversation, who opened it, what each side sent, who closed or reset it, how long
-//! it took; and the messages in them, native ones above all, broken ones explained at the byte. A file that is no
-//! capture is read as the raw bytes of one direction of a stream.
+//! Shows a capture: every TCP conversation with its sides, bytes, ending and duration, and the messages in them; broken
+//! messages are explained at the byte. A file that is not a capture is read as the raw bytes of one direction of a stream.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,70 +14,74 @@ use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use vang_client::trouble::Doing;
 
-use crate::capture::conversations::{Conversations, Side, Step, Summary, Told, Way};
-use crate::capture::file::{self, Broken, Found};
+use crate::capture::conversations::{
+    ConversationEvent, ConversationSummary, Conversations, DirectionSummary, TcpEvent,
+};
+use crate::capture::file::{self, CaptureError, CaptureItem};
 use crate::capture::formats;
 use crate::capture::fragments::Fragments;
-use crate::capture::link::Unopened;
-use crate::capture::packet::{self, Other};
+use crate::capture::side::Side;
+
+use crate::capture::not_segment::{NotSegment, Unopened};
+use crate::capture::packet;
 use crate::failure::{Failure, Outcome};
+use crate::protocols::{Awaited, Message, MessageRecord, Reader};
 use crate::stop::Stopped;
-use crate::wire::{Awaited, Message, Reader, Said};
 use crate::{Record, Report, Stop, Verdict, counted, duration, quoted, size};
 
 /// Raw bytes are read in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Of the layers that are not opened here, so many are named.
+/// Unsupported layers that are named in one sentence.
 const NAMED_MAX: usize = 3;
 
-/// Bytes that the narration shows.
+/// Bytes shown under `--explain`.
 const EXPLAINED_BYTES: usize = 24;
 
-/// What to look at.
+/// What to decode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// A file; `None`: stdin.
+pub struct DecodeOptions {
+    /// `None`: stdin.
     pub file: Option<PathBuf>,
-    /// Only the conversations, not what was said in them.
+    /// Without the messages, except broken ones.
     pub only_conversations: bool,
 }
 
-/// What was in a capture beside TCP.
+/// Counts of packets and blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counted {
-    /// Packets in all.
+    /// All packets.
     pub packets: u64,
     /// Their bytes on the wire.
     pub packet_bytes: u64,
-    /// Of other protocols.
+    /// Packets of other protocols.
     pub not_tcp: u64,
-    /// Fragments of IP packets.
+    /// IP fragments.
     pub fragments: u64,
-    /// Of these, those whose packet could not be joined: others are missing, cut, or do not fit.
+    /// Of these, fragments of packets that could not be reassembled.
     pub not_joined: u64,
-    /// With headers that are cut or wrong.
+    /// Packets with incomplete or invalid headers.
     pub unreadable: u64,
-    /// Of these, those of which the capture kept only the beginning.
+    /// Of these, packets that the capture cut.
     pub headers_cut: u64,
-    /// The most that was kept of one of those, bytes.
+    /// Most bytes that were kept of one of those.
     pub headers_cut_at: u64,
-    /// In which TCP may be, behind a layer that is not opened here.
+    /// Packets that can hold TCP inside an unsupported layer.
     pub not_looked_into: u64,
-    /// Of a link type that is not known here.
+    /// Packets of an unknown link type.
     pub unknown_links: u64,
-    /// Packets by the layer that is not opened here.
+    /// Packets by unsupported layer.
     pub unopened: BTreeMap<Unopened, u64>,
-    /// Blocks of the file whose type is not known here.
+    /// Blocks of unknown type.
     pub unknown_blocks: u64,
 }
 
-/// The summary of all.
+/// The summary.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Summed {
+struct DecodeSummary {
     #[serde(flatten)]
     counted: Counted,
-    /// Not the bytes of a stream as they are.
+    /// A capture, and not the raw bytes of a stream.
     #[serde(skip)]
     is_capture: bool,
     conversations: u64,
@@ -89,11 +92,11 @@ struct Summed {
     stopped: bool,
 }
 
-impl Record for Summed {
+impl Record for DecodeSummary {
     const EVENT: &'static str = "summary";
 }
 
-impl fmt::Display for Summed {
+impl fmt::Display for DecodeSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let these = &self.counted;
         if self.is_capture {
@@ -102,36 +105,36 @@ impl fmt::Display for Summed {
             write!(f, "{packets} of {}, {conversations}, ", size(these.packet_bytes))?;
         }
         write!(f, "{}, {} broken", counted(self.messages, "message", "messages"), self.broken)?;
-        for (count, what) in [
-            (these.not_tcp, "packets of other protocols"),
-            (these.fragments, "fragments of IP packets"),
-            (these.not_joined, "of them not joined"),
-            (these.unreadable, "packets unreadable"),
-            (these.not_looked_into, "packets not looked into"),
-            (these.unknown_links, "packets of an unknown link type"),
-            (these.unknown_blocks, "blocks of an unknown type"),
+        for (count, one, many) in [
+            (these.not_tcp, "packet of another protocol", "packets of other protocols"),
+            (these.fragments, "IP fragment", "IP fragments"),
+            (these.not_joined, "of them not reassembled", "of them not reassembled"),
+            (these.unreadable, "unreadable packet", "unreadable packets"),
+            (these.not_looked_into, "packet not decoded", "packets not decoded"),
+            (these.unknown_links, "packet of an unknown link type", "packets of an unknown link type"),
+            (these.unknown_blocks, "block of an unknown type", "blocks of an unknown type"),
         ] {
             if count > 0 {
-                write!(f, ", {count} {what}")?;
+                write!(f, ", {}", counted(count, one, many))?;
             }
         }
         if self.stopped { f.write_str("; stopped before the end") } else { Ok(()) }
     }
 }
 
-impl Record for Summary {
+impl Record for ConversationSummary {
     const EVENT: &'static str = "conversation";
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ConversationSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let took = duration(Duration::from_nanos(self.took_ns));
         write!(f, "#{} {} → {}, {}, {took}", self.conversation, self.client, self.server, self.ending)?;
         if !self.opening_seen {
-            f.write_str(" (it began before the capture, so who opened it is a guess)")?;
+            f.write_str(" (it began before the capture; which side is the client is a guess)")?;
         }
-        for (side, way) in [(Side::Client, &self.from_client), (Side::Server, &self.from_server)] {
-            let Way { packets, packet_bytes, bytes, messages, speaks, odd } = way;
+        for (side, direction) in [(Side::Client, &self.from_client), (Side::Server, &self.from_server)] {
+            let DirectionSummary { packets, packet_bytes, bytes, messages, protocol, odd } = direction;
             write!(
                 f,
                 "\n{} sent {} in {} ({} with headers)",
@@ -143,16 +146,21 @@ impl fmt::Display for Summary {
             if *bytes > 0 && *bytes == odd.missing_bytes {
                 f.write_str(": none of them captured")?;
             } else if *bytes > 0 {
-                write!(f, ": {speaks}, {}", counted(*messages, "message", "messages"))?;
+                write!(
+                    f,
+                    ": protocol {}, {}",
+                    shown_protocol(protocol),
+                    counted(*messages, "message", "messages")
+                )?;
             }
-            for (count, what) in [
-                (odd.out_of_order, "segments out of order"),
-                (odd.retransmitted, "retransmitted"),
-                (odd.overlapping, "overlapping"),
-                (odd.missing_bytes, "bytes missing"),
+            for (count, one, many) in [
+                (odd.out_of_order, "segment out of order", "segments out of order"),
+                (odd.retransmitted, "retransmitted", "retransmitted"),
+                (odd.overlapping, "overlapping", "overlapping"),
+                (odd.missing_bytes, "byte missing", "bytes missing"),
             ] {
                 if count > 0 {
-                    write!(f, ", {count} {what}")?;
+                    write!(f, ", {}", counted(count, one, many))?;
                 }
             }
         }
@@ -160,20 +168,28 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Reads a capture whose first four bytes were read already, and tells what is in it; `goes_on` is asked after each
-/// packet.
+/// The name of a protocol for people; objects keep the reader's own word.
+fn shown_protocol(name: &str) -> &str {
+    match name {
+        "native" => "vang",
+        "nothing" | "bytes" => "unknown",
+        other => other,
+    }
+}
+
+/// Reads a capture after its first four bytes, and gives out its events. `goes_on` is called after each packet.
 pub fn read_capture(
     first: [u8; 4],
     rest: impl Read + Send,
     counted: &mut Counted,
-    tell: &mut dyn FnMut(Told<'_>),
+    sink: &mut dyn FnMut(ConversationEvent<'_>),
     goes_on: &mut dyn FnMut() -> bool,
-) -> Result<(), Broken> {
+) -> Result<(), CaptureError> {
     let (mut conversations, mut fragments) = (Conversations::default(), Fragments::default());
     let outcome = file::read(first, rest, &mut |found| {
         let captured = match found {
-            Found::Packet(packet) => packet,
-            Found::UnknownBlock(_) => {
+            CaptureItem::Packet(packet) => packet,
+            CaptureItem::UnknownBlock(_) => {
                 counted.unknown_blocks += 1;
                 return goes_on();
             }
@@ -183,7 +199,7 @@ pub fn read_capture(
         counted.packet_bytes += wire_bytes;
         let mut read = packet::read(captured.link, captured.bytes);
         let joined;
-        if let Err(Other::Fragment(fragment)) = read {
+        if let Err(NotSegment::Fragment(fragment)) = read {
             counted.fragments += 1;
             counted.not_joined += 1;
             joined = fragment.and_then(|fragment| fragments.push(time_ns, wire_bytes, &fragment));
@@ -191,17 +207,17 @@ pub fn read_capture(
                 counted.not_joined -= joined.fragments;
                 wire_bytes = joined.wire_bytes;
                 read = match packet::read_ip(&joined.packet) {
-                    // Nobody fragments a fragment but to be looked at again and again.
-                    Err(Other::Fragment(_)) => Err(Other::Unreadable),
+                    // Nested fragments are only used for denial of service: stop here.
+                    Err(NotSegment::Fragment(_)) => Err(NotSegment::Unreadable),
                     read => read,
                 };
             }
         }
         match read {
-            Ok(segment) => conversations.push(time_ns, wire_bytes, &segment, tell),
-            Err(Other::NotTcp) => counted.not_tcp += 1,
-            Err(Other::Fragment(_)) => {}
-            Err(Other::Unreadable) => {
+            Ok(segment) => conversations.push(time_ns, wire_bytes, &segment, sink),
+            Err(NotSegment::NotTcp) => counted.not_tcp += 1,
+            Err(NotSegment::Fragment(_)) => {}
+            Err(NotSegment::Unreadable) => {
                 counted.unreadable += 1;
                 let kept = captured.bytes.len() as u64;
                 if kept < captured.wire_bytes {
@@ -209,7 +225,7 @@ pub fn read_capture(
                     counted.headers_cut_at = counted.headers_cut_at.max(kept);
                 }
             }
-            Err(Other::Unopened(layer)) => {
+            Err(NotSegment::Unopened(layer)) => {
                 match layer {
                     Unopened::Link(_) => counted.unknown_links += 1,
                     _ => counted.not_looked_into += 1,
@@ -219,62 +235,62 @@ pub fn read_capture(
         }
         goes_on()
     });
-    conversations.end(tell);
+    conversations.end(sink);
     outcome
 }
 
-/// See the module's head.
-pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    // A file is told in large pieces; of a pipe, what came is told before more is waited for.
+/// Decodes a file or stdin.
+pub fn run(options: &DecodeOptions, report: &Report, stop: &Stop) -> Outcome {
+    // Output is gathered; `Stoppable` flushes it before it waits for a pipe.
     let report = &report.gathering();
-    let outcome = decode(asked, report, stop);
+    let outcome = decode(options, report, stop);
     report.flush()?;
     outcome
 }
 
-fn decode(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let name = asked.file.as_ref().map_or("stdin".to_owned(), |file| format!("'{}'", file.display()));
+fn decode(options: &DecodeOptions, report: &Report, stop: &Stop) -> Outcome {
+    let name = options.file.as_ref().map_or("stdin".to_owned(), |file| format!("'{}'", file.display()));
     let failed = |error: &io::Error| Failure::of(format!("cannot read {name}"), error, Doing::Read);
-    let source = match &asked.file {
+    let source = match &options.file {
         Some(file) => File::open(file).map_err(|error| failed(&error))?,
-        // Without the buffer of `io::stdin`, whose bytes no descriptor shows.
+        // Without the buffer of `io::stdin`: poll does not see buffered bytes.
         None => File::from(io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?),
     };
-    let mut source = Stoppable { source, report, stop, stopped: None, untold: None };
+    let mut source = Stoppable { source, report, stop, stopped: None, output_error: None };
     let begun = begin(&mut source).map_err(|error| failed(&error))?;
-    if let Some(format) = formats::tell(&begun) {
-        report.tell(&Summed::default())?;
+    if let Some(format) = formats::detect(&begun) {
+        report.record(&DecodeSummary::default())?;
         report.means(&format!(
-            "{name} is {}, which is not read as it is: `{} | vang net decode -`",
+            "{name} is {}; convert it first: `{} | vang net decode -`",
             format.what, format.command
         ))?;
         return Ok(Verdict::Bad);
     }
-    let mut summed = Summed::default();
+    let mut summary = DecodeSummary::default();
     let outcome = match begun.split_first_chunk() {
         Some((first, rest)) if file::is_capture(*first) => {
-            summed.is_capture = true;
-            report.explain(|| format!("{name} is a capture: its packets are put together as TCP did"))?;
-            of_capture(*first, rest.chain(&mut source), asked, report, &mut summed)?
+            summary.is_capture = true;
+            report.explain(|| format!("{name} is a capture: its packets are reassembled to TCP streams"))?;
+            of_capture(*first, rest.chain(&mut source), options, report, &mut summary)?
         }
         _ => {
-            report.explain(|| format!("{name} is no capture: it is read as one direction of a stream"))?;
-            of_bytes(&begun, &mut source, asked, report, &mut summed)?.map_err(Broken::Read)
+            report.explain(|| format!("{name} is not a capture: it is read as one direction of a stream"))?;
+            of_bytes(&begun, &mut source, options, report, &mut summary)?.map_err(CaptureError::Read)
         }
     };
-    if let Some(error) = source.untold {
+    if let Some(error) = source.output_error {
         return Err(error.into());
     }
-    let verdict = end(outcome, &name, source.stopped, summed, report)?;
+    let verdict = end(outcome, &name, source.stopped, summary, report)?;
     if begun.is_empty() && source.stopped.is_none() {
         report.means(&format!(
-            "{name} is empty: a capturing program keeps back what it has unless told to (tcpdump -U)"
+            "{name} is empty: a capturing program can hold back its packets in a buffer (tcpdump -U writes them at once)"
         ))?;
     }
     Ok(verdict)
 }
 
-/// The first piece: enough to tell what the file is, if so much comes.
+/// The first piece, long enough to detect the format if the file is that long.
 fn begin(source: &mut impl Read) -> io::Result<Vec<u8>> {
     let (mut begun, mut len) = (vec![0; PIECE_BYTES], 0);
     while len < 4 || formats::may_become(&begun[..len]) {
@@ -292,79 +308,82 @@ fn begin(source: &mut impl Read) -> io::Result<Vec<u8>> {
 fn of_capture(
     first: [u8; 4],
     source: impl Read + Send,
-    asked: &Asked,
+    options: &DecodeOptions,
     report: &Report,
-    summed: &mut Summed,
-) -> Result<Result<(), Broken>, Failure> {
+    summary: &mut DecodeSummary,
+) -> Result<Result<(), CaptureError>, Failure> {
     let (mut counted, mut began) = (Counted::default(), None);
-    let untold = RefCell::new(None);
-    let mut tell = |told: Told<'_>| {
-        if untold.borrow().is_some() {
+    let output_error = RefCell::new(None);
+    let mut sink = |event: ConversationEvent<'_>| {
+        if output_error.borrow().is_some() {
             return;
         }
-        let outcome = match told {
-            Told::Bytes { conversation, side, bytes } => report.explain(|| {
+        let outcome = match event {
+            ConversationEvent::Bytes { conversation, side, bytes } => report.explain(|| {
                 let side = side.name();
                 format!(
-                    "#{conversation}: the {side}'s next {}, which one read of the other side may give, or several: {}",
+                    "#{conversation}: the next {} from the {side}; the other side can get them in one read or in several: {}",
                     size(bytes.len() as u64),
                     quoted(bytes, EXPLAINED_BYTES)
                 )
             }),
-            Told::Step { conversation, side, step } => {
-                report.explain(|| format!("#{conversation}: {}", narrated(step, side)))
+            ConversationEvent::Tcp { conversation, side, event } => {
+                report.explain(|| format!("#{conversation}: {}", explained(event, side)))
             }
-            Told::Message { conversation, side, time_ns, heard } => {
-                summed.messages += 1;
-                summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));
+            ConversationEvent::Message { conversation, side, time_ns, decoded } => {
+                summary.messages += 1;
+                summary.broken += u64::from(matches!(decoded.message, Message::Broken(_)));
                 let at = Duration::from_nanos(time_ns.saturating_sub(*began.get_or_insert(time_ns)));
-                let is_shown = !asked.only_conversations || matches!(heard.message, Message::Broken(_));
-                if is_shown { report.tell(&Said::of(at, Some((conversation, side)), &heard)) } else { Ok(()) }
+                let is_shown = !options.only_conversations || matches!(decoded.message, Message::Broken(_));
+                if is_shown { report.record(&MessageRecord::of(at, Some((conversation, side)), &decoded)) } else { Ok(()) }
             }
-            Told::Over(summary) => {
-                summed.conversations += 1;
-                summed.resets += u64::from(summary.reset_by.is_some());
-                summed.missing_bytes +=
-                    summary.from_client.odd.missing_bytes + summary.from_server.odd.missing_bytes;
-                report.tell(&summary)
+            ConversationEvent::Ended(conversation) => {
+                summary.conversations += 1;
+                summary.resets += u64::from(conversation.reset_by.is_some());
+                summary.missing_bytes +=
+                    conversation.from_client.odd.missing_bytes + conversation.from_server.odd.missing_bytes;
+                report.record(&conversation)
             }
         };
-        untold.replace(outcome.err());
+        output_error.replace(outcome.err());
     };
-    // Who reads no more is not read for.
-    let outcome = read_capture(first, source, &mut counted, &mut tell, &mut || untold.borrow().is_none());
-    summed.counted = counted;
-    match untold.into_inner() {
+    // Stop reading when the output has failed.
+    let outcome =
+        read_capture(first, source, &mut counted, &mut sink, &mut || output_error.borrow().is_none());
+    summary.counted = counted;
+    match output_error.into_inner() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
     }
 }
 
-/// What a step of TCP's is to the programs at both ends.
-fn narrated(step: Step, side: Side) -> String {
+/// What a TCP event means for the programs at both ends.
+fn explained(event: TcpEvent, side: Side) -> String {
     let (side, other) = (side.name(), side.other().name());
-    match step {
-        Step::Opens => format!("SYN from the {side}: a program there called connect"),
-        Step::Agrees => {
-            format!("SYN, ACK from the {side}: its kernel agreed; the connection waits there until accept")
-        }
-        Step::Early => {
+    match event {
+        TcpEvent::Syn => format!("SYN from the {side}: a program there called connect"),
+        TcpEvent::SynAck => {
             format!(
-                "a segment of the {side}'s came before an earlier one: it waits for it, as in the {other}'s kernel"
+                "SYN+ACK from the {side}: its kernel agreed; the connection waits in the accept queue until accept"
             )
         }
-        Step::Again => {
+        TcpEvent::OutOfOrder => {
             format!(
-                "a segment of the {side}'s had come before: sent again, for no acknowledgement came in time"
+                "a segment from the {side} came before an earlier one: it waits for that one, as in the {other}'s kernel"
             )
         }
-        Step::Closes => format!(
-            "FIN from the {side}: it closed its sending half; once all before is read, read gives the {other} 0 bytes. \
-             Who closed first keeps TIME_WAIT for a minute when both have"
+        TcpEvent::Retransmission => {
+            format!(
+                "a segment from the {side} had come before: retransmitted, because no acknowledgement came in time"
+            )
+        }
+        TcpEvent::Fin => format!(
+            "FIN from the {side}: it closed its sending half; after the bytes before it, read returns 0 to the {other}. \
+             The side that closed first keeps TIME_WAIT for a minute after both have closed"
         ),
-        Step::Resets => format!(
-            "RST from the {side}: the connection is gone, and what was not read with it; the {other}'s next read or \
-             write fails with 'connection reset'"
+        TcpEvent::Reset => format!(
+            "RST from the {side}: the connection and all unread bytes are gone; the {other}'s next read or write fails \
+             with 'connection reset'"
         ),
     }
 }
@@ -372,115 +391,115 @@ fn narrated(step: Step, side: Side) -> String {
 fn of_bytes(
     first: &[u8],
     source: &mut Stoppable<'_>,
-    asked: &Asked,
+    options: &DecodeOptions,
     report: &Report,
-    summed: &mut Summed,
+    summary: &mut DecodeSummary,
 ) -> Result<io::Result<()>, Failure> {
     let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
-    let untold = RefCell::new(None);
-    let mut tell = |heard: crate::wire::Heard<'_>| {
-        summed.messages += 1;
-        summed.broken += u64::from(matches!(heard.message, Message::Broken(_)));
-        if untold.borrow().is_none()
-            && (!asked.only_conversations || matches!(heard.message, Message::Broken(_)))
+    let output_error = RefCell::new(None);
+    let mut sink = |decoded: crate::protocols::Decoded<'_>| {
+        summary.messages += 1;
+        summary.broken += u64::from(matches!(decoded.message, Message::Broken(_)));
+        if output_error.borrow().is_none()
+            && (!options.only_conversations || matches!(decoded.message, Message::Broken(_)))
         {
-            untold.replace(report.tell(&Said::of(Duration::ZERO, None, &heard)).err());
+            output_error.replace(report.record(&MessageRecord::of(Duration::ZERO, None, &decoded)).err());
         }
     };
-    reader.feed(first, &mut awaited, &mut tell);
+    reader.feed(first, &mut awaited, &mut sink);
     let mut piece = vec![0; PIECE_BYTES];
     let outcome = loop {
         match source.read(&mut piece) {
-            Ok(_) if untold.borrow().is_some() => break Ok(()),
+            Ok(_) if output_error.borrow().is_some() => break Ok(()),
             Ok(0) => break Ok(()),
-            Ok(len) => reader.feed(&piece[..len], &mut awaited, &mut tell),
+            Ok(len) => reader.feed(&piece[..len], &mut awaited, &mut sink),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => break Err(error),
         }
     };
-    reader.end(&mut tell);
-    match untold.into_inner() {
+    reader.end(&mut sink);
+    match output_error.into_inner() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
     }
 }
 
 fn end(
-    outcome: Result<(), Broken>,
+    outcome: Result<(), CaptureError>,
     name: &str,
     stopped: Option<Stopped>,
-    mut summed: Summed,
+    mut summary: DecodeSummary,
     report: &Report,
 ) -> Outcome {
-    summed.stopped = stopped.is_some();
-    report.tell(&summed)?;
-    let mut verdict = if summed.broken > 0 { Verdict::Bad } else { Verdict::Good };
-    if summed.broken > 0 {
+    summary.stopped = stopped.is_some();
+    report.record(&summary)?;
+    let mut verdict = if summary.broken > 0 { Verdict::Bad } else { Verdict::Good };
+    if summary.broken > 0 {
         report.means(
-            "whoever sent a broken message does not follow docs/PROTOCOL.md, section 1; a receiver ends the \
-             connection there, because after a wrong length no boundary can be trusted",
+            "the sender of a broken message does not follow docs/PROTOCOL.md, section 1; a receiver ends the connection \
+             there, because after a wrong length no message boundary is known",
         )?;
     }
-    if summed.missing_bytes > 0 {
+    if summary.missing_bytes > 0 {
         report.means(&format!(
-            "{} were acknowledged or overtaken, but the capture does not have them: the capturing program was too \
-             slow, began late, or kept only the beginning of each packet",
-            size(summed.missing_bytes)
+            "the capture does not contain {} that were sent: the capturing program was too slow, began late, or kept only \
+             the beginning of each packet",
+            size(summary.missing_bytes)
         ))?;
     }
-    if summed.counted.not_joined > 0 {
+    if summary.counted.not_joined > 0 {
         report.means(
-            "of a fragmented packet nothing is read unless all of it is there: the others are not in the capture, were \
-             cut by its length limit, or overlap, which hosts refuse too",
+            "a fragmented packet is read only if all its fragments are there: some are missing, were cut by the length \
+             limit of the capture, or overlap, which hosts also refuse",
         )?;
     }
-    of_what_was_not_read(&summed.counted, report)?;
-    if summed.is_capture && summed.counted.packets == 0 && outcome.is_ok() && stopped.is_none() {
+    of_what_was_not_read(&summary.counted, report)?;
+    if summary.is_capture && summary.counted.packets == 0 && outcome.is_ok() && stopped.is_none() {
         report.means(&format!(
-            "no packet was read from {name}: nothing passed while it was made, or its filter let nothing through{}",
-            match summed.counted.unknown_blocks {
+            "{name} contains no packets: there was no traffic, or its filter matched nothing{}",
+            match summary.counted.unknown_blocks {
                 0 => "",
-                _ => "; what is in its blocks of an unknown type is not known here either",
+                _ => "; its blocks of unknown type were skipped",
             }
         ))?;
     }
-    if summed.resets > 0 {
+    if summary.resets > 0 {
         report.means(
-            "a reset throws away what was not read yet: its sender crashed, closed without reading everything, or \
-             nobody listened there",
+            "a reset discards unread bytes: its sender crashed, closed without reading everything, or had no listener at \
+             that port",
         )?;
     }
     match outcome {
         Ok(()) => {}
-        // Cut because it was told to stop.
-        Err(Broken::Cut { .. }) if stopped.is_some() => {}
-        Err(Broken::Read(error)) => {
+        // Incomplete because the tool was stopped.
+        Err(CaptureError::Cut { .. }) if stopped.is_some() => {}
+        Err(CaptureError::Read(error)) => {
             return Err(Failure::of(format!("cannot read {name}"), &error, Doing::Read));
         }
         Err(broken) => {
-            report.means(&format!("{name} is damaged: {broken}; what stands before was read"))?;
+            report.means(&format!("{name} is damaged: {broken}; only the part before was read"))?;
             verdict = Verdict::Bad;
         }
     }
     match stopped {
         Some(Stopped::TimedOut) => Ok(Verdict::TimedOut),
-        Some(Stopped::Asked) | None => Ok(verdict),
+        Some(Stopped::Requested) | None => Ok(verdict),
     }
 }
 
-/// Why packets say nothing: each kind in its own words, so that nothing broken passes for nothing there.
+/// Explains each kind of packet that was not decoded, so that damage is not mistaken for silence.
 fn of_what_was_not_read(these: &Counted, report: &Report) -> io::Result<()> {
     if these.headers_cut > 0 {
         report.means(&format!(
-            "of {} the capture kept at most {} bytes, and not all headers are in them: those of Ethernet, IP and TCP \
-             take from 54 to 114. Capture again with a longer limit, as in `tcpdump -s 0`",
+            "the capture kept at most {1} bytes of {0}, too few for all headers: Ethernet, IP and TCP headers have 54 to 114 \
+             bytes. Capture again with a longer limit, as in `tcpdump -s 0`",
             counted(these.headers_cut, "packet", "packets"),
             these.headers_cut_at
         ))?;
     }
     if these.unreadable > these.headers_cut {
         report.means(&format!(
-            "{} whole and cannot be read: damaged on the way, or not of the link type that the file claims",
+            "{} complete and unreadable: damaged, or not of the link type that the file claims",
             counted(these.unreadable - these.headers_cut, "packet is", "packets are")
         ))?;
     }
@@ -495,38 +514,38 @@ fn of_what_was_not_read(these: &Counted, report: &Report) -> io::Result<()> {
     };
     if these.not_looked_into > 0 {
         report.means(&format!(
-            "{} not looked into: {}. TCP may be in it; tshark opens more of these layers",
+            "{} not decoded: {}. TCP can be inside; tshark supports more layers",
             counted(these.not_looked_into, "packet was", "packets were"),
             named(false)
         ))?;
     }
     if these.unknown_links > 0 {
         report.means(&format!(
-            "{} is not known here: packets are read as Ethernet, Linux cooked (-i any), raw IP, loopback, PPP, HDLC, \
-             MPLS and the logs of packet filters; tshark knows more links, such as USB or 802.11 in monitor mode",
+            "{} is not supported: known are Ethernet, Linux cooked (-i any), raw IP, loopback, PPP, HDLC, MPLS and the logs of \
+             packet filters; tshark supports more, such as USB or 802.11 in monitor mode",
             named(true)
         ))?;
     }
     Ok(())
 }
 
-/// Ends when the tool must, also while it waits for a pipe; what was gathered is told first.
+/// A source that ends with the tool, also while it waits for a pipe; gathered output is flushed before a wait.
 struct Stoppable<'a> {
     source: File,
     report: &'a Report,
     stop: &'a Stop,
     stopped: Option<Stopped>,
-    /// Why nobody can be told any more.
-    untold: Option<io::Error>,
+    /// Why the output failed.
+    output_error: Option<io::Error>,
 }
 
 impl Read for Stoppable<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.stopped.is_some() || self.untold.is_some() {
+        if self.stopped.is_some() || self.output_error.is_some() {
             return Ok(0);
         }
         if let Err(error) = self.report.flush() {
-            self.untold = Some(error);
+            self.output_error = Some(error);
             return Ok(0);
         }
         let fd: BorrowedFd<'_> = self.source.as_fd();

@@ -1,15 +1,15 @@
-//! What the kernel knows of sockets: asked by netlink `sock_diag(7)`, as `ss` asks. Needs no root: every user may see
-//! every socket of this network namespace, only not whose it is (`owners`).
+//! Reads the kernel's data about sockets by netlink `sock_diag(7)`, as `ss` does. Needs no root: every user can see all
+//! sockets of this network namespace, but not their processes (`owners`).
 //!
 //! ```text
 //!   request ─▶ netlink ─▶ `inet_diag_msg` + attributes (tcp_info, memory) ─▶ `Socket`
-//!                 └─ none for us ─▶ `/proc/net` (`table`), which holds less: `Diag::without` says why
+//!                 └─ not available ─▶ `/proc/net` (`table`) with fewer data: `Diag::without` says why
 //! ```
 //!
-//! Sockets of other network namespaces (containers) are not in it, and nothing here changes a socket.
+//! Sockets of other network namespaces (containers) are not included. No socket is changed.
 
-mod read; // the kernel's answers, as `Socket`
-mod table; // the tables in /proc/net, where there are no answers
+mod read; // the kernel's answers as `Socket`
+mod table; // the tables in /proc/net, as a fallback
 
 use std::fmt;
 use std::io;
@@ -32,12 +32,12 @@ use vang_client::trouble::Doing;
 use crate::Failure;
 use crate::failure::explain;
 
-/// One netlink datagram: the kernel makes its dumps in pieces of at most 32 KiB.
+/// Buffer for one netlink datagram: the kernel sends at most 32 KiB at a time.
 const ANSWER_BYTES: usize = 64 << 10;
-/// The kernel answers at once; whoever waits longer waits for ever.
+/// Timeout of an answer; the kernel normally answers at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which sockets.
+/// The kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -62,32 +62,30 @@ impl fmt::Display for Protocol {
 /// The states of RFC 9293, section 3.3.2; UDP and Unix sockets use three of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// Takes connections.
     Listen,
-    /// Has asked for a connection; no answer yet.
+    /// SYN sent, no answer yet.
     SynSent,
-    /// Was asked for one; the last of three segments is missing.
+    /// SYN received; the last segment of the handshake is missing.
     SynReceived,
-    /// Connected.
     Established,
-    /// Has said that it sends no more; that is not acknowledged yet.
+    /// Closed its sending half; not acknowledged yet.
     FinWait1,
-    /// Has said that it sends no more; the other side still may.
+    /// Closed its sending half; the peer can still send.
     FinWait2,
-    /// The other side sends no more; this one has not closed.
+    /// The peer closed its sending half; this side has not closed.
     CloseWait,
     /// Both closed at once.
     Closing,
-    /// Closed last; the acknowledgement of that is missing.
+    /// Closed last; not acknowledged yet.
     LastAck,
-    /// Closed first; waits until no late segment can reach a successor.
+    /// Closed first; waits until no late segment can reach a new connection.
     TimeWait,
     /// Not connected: the usual state of a UDP socket.
     Unconnected,
 }
 
 impl State {
-    /// Every state, as filters know them.
+    /// All states.
     pub const ALL: [State; 11] = [
         State::Listen,
         State::SynSent,
@@ -102,7 +100,7 @@ impl State {
         State::Unconnected,
     ];
 
-    /// As RFC 9293 spells it, in small letters.
+    /// The name of RFC 9293 in lower case.
     pub fn name(self) -> &'static str {
         match self {
             State::Listen => "listen",
@@ -132,13 +130,12 @@ impl Serialize for State {
     }
 }
 
-/// Where a socket is.
+/// The address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An address and a port; port 0: any.
     Net(SocketAddr),
-    /// A path, `@name` for an abstract one; `None`: it has no name. With the number of its inode, by which the two
-    /// ends of a pair find each other; 0: not known.
+    /// A path, or `@name` for an abstract one; `None`: unnamed. With the inode, which identifies the peer; 0: unknown.
     Unix(Option<String>, u32),
 }
 
@@ -163,14 +160,14 @@ impl fmt::Display for Address {
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            // JSON has its own way with line ends.
+            // JSON escapes line ends itself.
             Address::Unix(Some(name), _) => serializer.serialize_str(name),
             Address::Net(_) | Address::Unix(None, _) => serializer.collect_str(self),
         }
     }
 }
 
-/// A name of anybody's as part of one line: a path and a process's name may have line ends in them.
+/// A name inside a line: a path or process name can contain line ends.
 pub(crate) fn spelled(name: &str) -> String {
     let spell = |c: char| match c.is_control() {
         true => c.escape_default().to_string(),
@@ -179,105 +176,97 @@ pub(crate) fn spelled(name: &str) -> String {
     name.chars().map(spell).collect()
 }
 
-/// What a TCP socket waits for, and how long still.
+/// A timer of a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timer {
     /// `retransmit`, `keepalive`, `time-wait` or `zero-window probe`.
     pub kind: &'static str,
     /// Milliseconds until it fires.
     pub in_ms: u64,
-    /// How often it has fired in vain.
+    /// How often it has fired without success.
     pub fired: u8,
 }
 
-/// What `tcp_info` says of a connection, as far as it is used here.
+/// The used fields of `tcp_info`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tcp {
     /// Round trip, smoothed, in microseconds; 0: not measured.
     pub rtt_us: u32,
-    /// Segments sent again since the beginning.
+    /// Retransmitted segments in all.
     pub retransmitted: u32,
-    /// Segments sent.
     pub segments_sent: u32,
-    /// Times the retransmission timer fired for what is unacknowledged now.
+    /// Times the retransmission timer fired for the currently unacknowledged bytes.
     pub timeouts: u8,
     /// Probes of a closed window, or of a silent peer, without progress.
     pub probes: u8,
     /// Bytes that the peer's kernel has acknowledged.
     pub bytes_acked: u64,
-    /// Bytes that came.
+    /// Received bytes.
     pub bytes_received: u64,
-    /// Bytes written by the program that have not been sent even once.
+    /// Written bytes that were not sent yet.
     pub not_sent: u32,
-    /// The window that the peer allows, in bytes; 0: it takes nothing now.
+    /// The peer's window in bytes; 0: it takes nothing now.
     pub peer_window: u32,
-    /// Milliseconds since data came.
+    /// Milliseconds since the last data.
     pub last_data_ms: u32,
-    /// Milliseconds since anything was acknowledged.
+    /// Milliseconds since the last acknowledgement.
     pub last_ack_ms: u32,
-    /// Milliseconds in which nothing could be sent because the peer's window was closed.
+    /// Milliseconds during which the peer's window blocked sending.
     pub window_closed_ms: u64,
 }
 
-/// What a socket holds in the kernel's memory, its overhead included: this is what limits are about.
+/// Kernel memory of a socket, including overhead; limits count this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Bytes of memory of the receive queue, and its limit (`SO_RCVBUF`).
+    /// Memory of the receive queue.
     pub receive: u32,
-    /// See `receive`.
+    /// Its limit, `SO_RCVBUF`.
     pub receive_max: u32,
-    /// Bytes of memory of the send queue, and its limit (`SO_SNDBUF`).
+    /// Memory of the send queue.
     pub send: u32,
-    /// See `send`.
+    /// Its limit, `SO_SNDBUF`.
     pub send_max: u32,
-    /// Segments or datagrams thrown away, most often because the receive queue was full.
+    /// Dropped segments or datagrams, mostly because the receive queue was full.
     pub drops: u32,
 }
 
-/// A socket as the kernel describes it.
+/// A socket of the kernel's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// Its kind.
     pub protocol: Protocol,
-    /// Its state.
     pub state: State,
-    /// Its own address.
     pub local: Address,
-    /// The other end's.
     pub peer: Address,
-    /// Listening: connections that wait for `accept(2)`. Else: bytes that came and that its program has not read.
-    /// `None`: the kernel does not say.
+    /// For a listener: connections that wait for `accept(2)`; otherwise unread bytes. `None`: unknown.
     pub recv_q: Option<u32>,
-    /// Listening: as many may wait (the backlog). Else: bytes written that the other side's kernel has not acknowledged.
-    /// `None`: the kernel does not say.
+    /// For a listener: the backlog; otherwise unacknowledged bytes. `None`: unknown.
     pub send_q: Option<u32>,
-    /// Whose it is; `None`: nobody's any more, or nobody's yet, or the kernel does not say.
+    /// The user; `None`: no process owns it, or unknown.
     pub uid: Option<u32>,
-    /// Its number in `/proc/PID/fd`; 0: it belongs to no process (not accepted yet, or closed already).
+    /// The inode in `/proc/PID/fd`; 0: no process owns it (not yet accepted, or already closed).
     pub inode: u32,
-    /// The kernel's name for it, never used twice; without sock_diag, one made of what it is.
+    /// The kernel's unique id; without sock_diag, derived from the socket's addresses and inode.
     pub cookie: [u8; 8],
-    /// What it waits for.
     pub timer: Option<Timer>,
-    /// TCP, not listening, by sock_diag.
+    /// For TCP connections, from sock_diag.
     pub tcp: Option<Tcp>,
-    /// Its memory; without sock_diag, of UDP what was dropped.
+    /// Without sock_diag only `drops` of UDP sockets.
     pub memory: Option<Memory>,
 }
 
-/// A connection to the kernel, or its tables where it takes none.
+/// A netlink connection to the kernel, or its tables as a fallback.
 #[derive(Debug)]
 pub struct Diag {
-    /// `None`: there is none for us.
+    /// `None`: not available.
     netlink: Option<OwnedFd>,
     answer: Vec<u8>,
-    /// It has answered a question about TCP: so "not found" is about a socket, and not about the module that answers.
+    /// It has answered a TCP request, so "not found" means the socket, and not the kernel module.
     answers_tcp: bool,
     without: Option<String>,
 }
 
 impl Diag {
-    /// Opens one.
+    /// Opens a netlink connection.
     pub fn open() -> Diag {
         let opened = rustix::net::socket_with(
             AddressFamily::NETLINK,
@@ -293,12 +282,12 @@ impl Diag {
         Diag { netlink: opened.ok(), answer: vec![0; ANSWER_BYTES], answers_tcp: false, without }
     }
 
-    /// Why sock_diag was not what answered, if it was not: `/proc/net` did, which holds less.
+    /// Why `/proc/net` was used instead of sock_diag, if it was.
     pub fn without(&self) -> Option<&str> {
         self.without.as_deref()
     }
 
-    /// Every socket of a protocol.
+    /// All sockets of a protocol.
     pub fn all(&mut self, protocol: Protocol) -> io::Result<Vec<Socket>> {
         match self.dump(protocol) {
             Ok(found) => Ok(found),
@@ -306,8 +295,7 @@ impl Diag {
         }
     }
 
-    /// The TCP connection whose own end is `local`: `None` if it is not of this machine (or not in this network
-    /// namespace).
+    /// The TCP connection with the local address `local`; `None`: it is not in this network namespace.
     pub fn connection(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
         let asked = self.ask_for_one(local, peer);
         let is_missing = |error: &io::Error| error.raw_os_error() == Some(Errno::NOENT.raw_os_error());
@@ -319,20 +307,20 @@ impl Diag {
             },
             Err(error) => error,
         };
-        // A table knows no scope.
+        // The table has no scope.
         let is = |address: &Address, other: SocketAddr| matches!(address, Address::Net(found) if (found.ip(), found.port()) == (other.ip(), other.port()));
         let all = self.read_table(Protocol::Tcp, error)?;
         Ok(all.into_iter().find(|socket| is(&socket.local, local) && is(&socket.peer, peer)))
     }
 
-    /// What the tables in /proc hold, where sock_diag has failed so. If there are none either, that is what is told.
+    /// Reads the tables in /proc after an error of sock_diag; if they are missing too, returns that first error.
     fn read_table(&mut self, protocol: Protocol, error: io::Error) -> io::Result<Vec<Socket>> {
         let Ok(found) = table::all(protocol) else { return Err(error) };
         if self.without.is_none() {
             self.without = Some(why_without(&error));
         }
-        // One protocol's module may be missing and another's be there. Whatever else it was may leave an answer behind,
-        // which would be taken for the next question's.
+        // The module of one protocol can be missing. After other errors a late answer could be taken for the answer to the
+        // next request, so the connection is given up.
         if error.kind() != io::ErrorKind::NotFound {
             self.netlink = None;
         }
@@ -343,7 +331,7 @@ impl Diag {
         let mut found = Vec::new();
         match protocol {
             Protocol::Unix => {
-                // UNIX_STATES is all of them: the crate names two, and a datagram socket has a third.
+                // All states: the crate names two, and datagram sockets have a third.
                 let request = UnixRequest {
                     state_flags: UnixStates::from_bits_retain(u32::MAX),
                     inode: 0,
@@ -373,7 +361,7 @@ impl Diag {
             destination_address: peer.ip(),
             destination_port: peer.port(),
             interface_id: scope(local).max(scope(peer)),
-            // Any: it is found by its addresses.
+            // Any cookie: the socket is found by its addresses.
             cookie: [0xff; 8],
         };
         let mut found = Vec::new();
@@ -382,7 +370,7 @@ impl Diag {
         Ok(found.pop())
     }
 
-    /// Asks for the sockets in none of the states: an error says that nobody answers such questions.
+    /// Requests sockets in no state: an error means that the module is missing.
     fn is_answered_about_tcp(&mut self) -> io::Result<()> {
         if !self.answers_tcp {
             let nothing = inet(Protocol::Tcp, SocketId::new_v4(), StateFlags::empty());
@@ -392,13 +380,13 @@ impl Diag {
         Ok(())
     }
 
-    /// The Unix socket with this inode, with its memory: `None` if it is not of this network namespace.
+    /// The Unix socket with this inode, with its memory; `None`: it is not in this network namespace.
     pub fn unix(&mut self, inode: u32) -> io::Result<Option<Socket>> {
         let request = UnixRequest {
             state_flags: UnixStates::from_bits_retain(u32::MAX),
             inode,
             show_flags: ShowFlags::NAME | ShowFlags::PEER | ShowFlags::RQLEN | ShowFlags::MEMINFO,
-            // Any: it is found by its inode.
+            // Any cookie: the socket is found by its inode.
             cookie: [0xff; 8],
         };
         let mut found = Vec::new();
@@ -416,7 +404,7 @@ impl Diag {
         dump: bool,
         found: &mut Vec<Socket>,
     ) -> io::Result<()> {
-        // Why there is none was said when it was opened, or given up.
+        // The reason was stored when it was opened or given up.
         let Some(netlink) = &self.netlink else { return Err(Errno::NOENT.into()) };
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
@@ -436,7 +424,7 @@ impl Diag {
             while !rest.is_empty() {
                 let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-                // Each begins at a multiple of four.
+                // Messages are aligned to four bytes.
                 let len = (message.header.length as usize).next_multiple_of(4).clamp(4, rest.len());
                 let (raw, next) = rest.split_at(len);
                 match message.payload {
@@ -462,16 +450,16 @@ fn why_without(error: &io::Error) -> String {
             "this kernel has no sock_diag for them (as root: `modprobe tcp_diag udp_diag unix_diag`)"
                 .to_owned()
         }
-        _ => format!("this kernel gives no sock_diag here: {}", explain(error, Doing::Read).name),
+        _ => format!("sock_diag is not available here: {}", explain(error, Doing::Read).name),
     }
 }
 
-/// Why the kernel did not tell.
+/// An error of reading the kernel's data.
 pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
     Failure::of(format!("cannot {what}"), error, Doing::Read)
 }
 
-/// The twelfth is NEW_SYN_RECV, which the crate does not name: connections that are half open.
+/// Bit 12 is NEW_SYN_RECV (half-open connections), which the crate does not name.
 fn any_state() -> StateFlags {
     StateFlags::from_bits_retain(0xfff | 1 << 12)
 }

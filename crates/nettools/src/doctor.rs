@@ -1,18 +1,18 @@
-//! What is the matter with a server, step by step from its name to its queues. Each step needs the one before it, so the
-//! first that fails is told with what to try, and nothing is guessed beyond it.
+//! Finds out why a server does not work, step by step from its name to its queues. Each step needs the one before it, so
+//! the first failing step is reported with advice, and later steps are not tried.
 //!
 //! ```text
 //!   name ▸ route ▸ icmp ▸ tcp ▸ tls ▸ kind ▸ echo ▸ queues
 //! ```
 //!
-//! Of several addresses each is tried up to TCP, as clients do; the first that connects is looked into, and those that
-//! fail beside it are named. ICMP may go unanswered and the doctor goes on: many hosts answer no ping. So may TLS: many
-//! servers have none. Nothing is
-//! posted anywhere; the server sees a few connections, on which it is asked what it is.
+//! Each address of a name is tested up to TCP, as clients do; the first that connects is examined further, and failing ones
+//! are named. A missing answer to ICMP or TLS does not end the test, because many hosts answer no ping and many servers
+//! have no TLS. Nothing is posted; the server sees a few connections with harmless requests.
 
-mod certificate; // what a certificate says: for whom, until when, by whom
-mod kind; // what a server is, by what it answers
-mod steps; // each step, and what to try when it fails
+mod records; // the steps, and what came of each
+mod certificate; // names, issuer and validity of a certificate
+mod kind; // detects the kind of server by its answer
+mod steps; // the steps, and advice when one fails
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,92 +20,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::records::DoctorOptions;
+use self::records::Step;
 use crate::failure::Outcome;
-use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
-/// What to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// The server, with its port.
-    pub target: Target,
-    /// How long a step may take.
-    pub wait: Duration,
-}
-
-/// How long a step may take if nothing else was asked for.
+/// Default time limit of a step.
 pub const WAIT: Duration = Duration::from_secs(5);
 
-/// A step, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Step {
-    Name,
-    Route,
-    Icmp,
-    Tcp,
-    Tls,
-    Kind,
-    Echo,
-    Queues,
-}
-
-impl Step {
-    fn name(self) -> &'static str {
-        match self {
-            Step::Name => "name",
-            Step::Route => "route",
-            Step::Icmp => "icmp",
-            Step::Tcp => "tcp",
-            Step::Tls => "tls",
-            Step::Kind => "kind",
-            Step::Echo => "echo",
-            Step::Queues => "queues",
-        }
-    }
-}
-
-/// How a step stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Found {
-    Good,
-    /// Not there, or not answered: the next steps tell whether that matters.
-    Unknown,
-    Bad,
-}
-
-/// What came of a step.
-#[derive(Clone, Debug, Serialize)]
-struct Checked {
-    step: Step,
-    found: Found,
-    text: String,
-    took_us: u64,
-}
-
-impl Record for Checked {
-    const EVENT: &'static str = "checked";
-}
-
-impl fmt::Display for Checked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.found {
-            Found::Good => "ok    ",
-            Found::Unknown => "?     ",
-            Found::Bad => "FAILED",
-        };
-        let took = duration(Duration::from_micros(self.took_us));
-        write!(f, "{mark} {:6} {} ({took})", self.step.name(), self.text)
-    }
-}
-
-/// The end.
+/// The last record.
 #[derive(Clone, Debug, Serialize)]
 struct Summary {
     target: Target,
     /// The first step that failed.
     failed: Option<Step>,
-    /// Addresses that take no connection, beside the one that does.
+    /// Addresses that do not accept connections, besides one that does.
     broken: Vec<SocketAddr>,
     complete: bool,
 }
@@ -118,31 +47,31 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.failed, self.complete) {
             (Some(step), _) => write!(f, "{} fails at {}", self.target, step.name()),
-            (None, true) if self.broken.is_empty() => write!(f, "{} is well", self.target),
+            (None, true) if self.broken.is_empty() => write!(f, "{} works", self.target),
             (None, true) => {
                 let broken: Vec<String> = self.broken.iter().map(ToString::to_string).collect();
-                write!(f, "{} is well, but not at {}", self.target, broken.join(", "))
+                write!(f, "{} works, but not at {}", self.target, broken.join(", "))
             }
-            (None, false) => write!(f, "{}: stopped before the end; nothing is wrong so far", self.target),
+            (None, false) => write!(f, "{}: stopped before the end; no problem found so far", self.target),
         }
     }
 }
 
-/// See the module's head. `Bad`: a step failed.
-pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let ended = steps::all(asked, report, stop)?;
+/// Runs all steps. `Bad`: a step failed.
+pub fn run(options: &DoctorOptions, report: &Report, stop: &Stop) -> Outcome {
+    let ended = steps::all(options, report, stop)?;
     let (failed, broken, stopped) = match ended {
-        steps::Ended::Well(broken) => (None, broken, None),
-        steps::Ended::At(step) => (Some(step), Vec::new(), None),
-        steps::Ended::Stopped(stopped) => (None, Vec::new(), Some(stopped)),
+        steps::Diagnosis::Well(broken) => (None, broken, None),
+        steps::Diagnosis::At(step) => (Some(step), Vec::new(), None),
+        steps::Diagnosis::Stopped(stopped) => (None, Vec::new(), Some(stopped)),
     };
-    let (target, complete) = (asked.target.clone(), stopped.is_none());
-    report.tell(&Summary { target, failed, broken, complete })?;
+    let (target, complete) = (options.target.clone(), stopped.is_none());
+    report.record(&Summary { target, failed, broken, complete })?;
     Ok(match (failed, stopped) {
         (Some(_), _) => Verdict::Bad,
         (None, Some(Stopped::TimedOut)) => Verdict::TimedOut,
-        // What has not been looked at is not well.
-        (None, Some(Stopped::Asked)) => Verdict::Bad,
+        // Untested steps do not count as good.
+        (None, Some(Stopped::Requested)) => Verdict::Bad,
         (None, None) => Verdict::Good,
     })
 }

@@ -1,27 +1,31 @@
-//! Echo, the first program of everybody who learns sockets: a server that gives back every byte, in four models of
-//! concurrency that can be compared, and a client that proves that what came back is what was sent.
+//! Echo, the usual first program with sockets: a server that sends every byte back, in four models of concurrency that can
+//! be compared, and a client that checks the answer byte by byte.
 //!
 //! ```text
-//!   place ─▶ socket ─▶ wire (plain, TLS) ─▶ peer: read, give back, keep what was not taken
-//!                                             ▲ turned by: one thread in turn · a thread each · mio · tokio
+//!   listener ─▶ socket ─▶ transport (plain, TLS) ─▶ peer: read, send back, keep what the kernel did not take
+//!                                                    ▲ driven by: one thread in turn · a thread each · mio · tokio
 //! ```
 //!
-//! Memory is bounded: a loop has one buffer, and a peer that does not read is not read from. Nothing is interpreted.
+//! Memory is bounded: an event loop has one buffer, and a peer that does not read is not read from.
 
-mod certificate; // TLS: a certificate for the run, and what a client makes of the other's
-mod wire; // a connection's bytes, plain or in TLS
-mod tell; // what the server tells, and how much of it
-mod peer; // one connection of the server's, turned by every model
+mod certificate; // TLS: the server's certificate for the run, and its verification
+mod transport; // a connection's bytes, plain or in TLS
+mod server_records; // the records of the server, and how many of them
+mod model; // the models of concurrency
+mod peer; // one connection of the server, for every model
+mod accept; // accepts connections, for every model
 mod blocking; // models `sequential` and `threads`
 mod selector; // model `selector`
 mod tasks; // model `async`
-mod datagrams; // UDP: nobody connects
-pub mod serve; // the server
-pub mod measure; // counts and times of a client, as numbers and as a picture
-mod content; // what a client sends
-mod streams; // the client's connections
-mod numbered; // the client's datagrams: which came back, in which order
-pub mod send; // the client
-pub mod compare; // every model on this machine, in one table
+mod udp_server; // the server over UDP
+pub mod serve; // runs the server
+pub mod measure; // counts and times of a client, as numbers and as bars
+mod content; // the bytes a client sends
+mod plan; // what a client sends, and when
+mod client_records; // the records of the client
+mod streams; // the connections of the client
+mod udp_client; // the client over UDP
+pub mod send; // runs the client
+pub mod compare_models; // measures every model on this machine
 
 pub use certificate::Trust;

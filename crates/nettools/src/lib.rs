@@ -1,36 +1,39 @@
-//! vang-nettools: the socket workbench behind `vang net`. A leaf: it knows `proto` to decode what is on a wire, and
-//! nothing of chat and its server; of the client, its words for errors and its TLS. One file a tool.
+//! vang-nettools: the socket workbench behind `vang net`. It uses `proto` to decode messages and `client` for error texts
+//! and TLS; it knows nothing about chat and the server. One file for each tool.
 //!
 //! ```text
 //!   arguments ─▶ a tool ─▶ records ─▶ `Report` ─▶ lines for people, or an object a line for programs
 //!                  ▲
-//!                `Stop`: Ctrl-C, SIGTERM and --timeout, as something that can be waited for beside sockets
+//!                `Stop`: Ctrl-C, SIGTERM and --timeout as a file descriptor, polled together with the sockets
 //! ```
 //!
-//! No tool prints, exits or reads the environment itself; none needs root unless the kernel says so, and then
-//! its error does (`failure`). Nothing here leaves this machine but what the user named.
+//! A tool does not print, exit or read the environment itself. A tool needs root only where the kernel requires it, and its
+//! error says so (`failure`). A tool sends only to the hosts that the user named.
 
-mod report; // what a tool tells, and to whom
+mod report; // records, explanations and their output
 mod stop; // when a tool must end
-mod failure; // why a tool could not do its work
-mod quote; // bytes, sizes and times as people read them
-mod target; // HOST:PORT as it is typed, and what it stands for
-mod lookup; // names to addresses, with an end
-mod connect; // one TCP connection, waited for with `Stop`
-mod place; // a place that was typed, as a socket that listens or is connected
-pub mod conform; // does a server, or a client, speak the protocol?
-pub mod diag; // what the kernel knows of sockets
-mod owners; // whose sockets they are
-pub mod stall; // full queues, made on purpose
-pub mod sockets; // every socket, its queues, its owner, what is wrong with it
-pub mod echo; // a server that gives every byte back, and a client that checks it
-pub mod resolve; // what a name stands for, and which address answers
-pub mod ping; // is it there, how far is it, and where does the way end
-pub mod wire; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
-pub mod capture; // captures as conversations
-pub mod doctor; // what is the matter with a server, step by step
-pub mod decode; // what a capture holds
-pub mod tap; // a proxy that shows, records and disturbs what passes
+mod failure; // why a tool failed, with cause and advice
+mod quote; // bytes, sizes and times as text
+mod target; // HOST:PORT and unix:PATH, parsed
+mod lookup; // names to addresses, with a deadline
+mod deadline_stream; // one TCP connection whose reads and writes end at a deadline, or with `Stop`
+mod peer_name; // a connection's other end, as records name it
+mod destination; // a target to connect to: its addresses, a connected socket
+mod listener; // a socket that listens
+mod open_files; // this process's limit of open files
+pub mod conform; // tests whether a server or client follows the protocol
+pub mod diag; // the kernel's data about sockets
+mod owners; // which process owns a socket
+pub mod stall; // fills socket queues on purpose
+pub mod sockets; // lists sockets with queues, owner and problems
+pub mod echo; // an echo server, and a client that checks it
+pub mod resolve; // the addresses of a name, and which of them answer
+pub mod ping; // ICMP echo, and probes of TCP, TLS and vang
+pub mod protocols; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
+pub mod capture; // capture files as TCP conversations
+pub mod doctor; // finds the layer at which a server fails
+pub mod decode; // shows the content of a capture
+pub mod tap; // a proxy that shows, records and disturbs connections
 
 pub use failure::{Failure, Outcome};
 pub use quote::{counted, duration, quoted, size};
@@ -38,13 +41,12 @@ pub use report::{Record, Report};
 pub use stop::{Stop, Stopped, is_ignored};
 pub use target::{BadTarget, Target};
 
-/// What a tool found, when it could do its work: the exit code of `vang net`.
+/// The result of a tool that could do its work; it becomes the exit code of `vang net`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All is as it should be.
     Good,
-    /// What was looked at is not as it should be; the records say how.
+    /// Something is wrong; the records say what.
     Bad,
-    /// The time given was over before there was an answer.
+    /// The timeout passed before there was an answer.
     TimedOut,
 }

@@ -1,6 +1,6 @@
-//! Whose sockets they are: `/proc/PID/fd` holds the inode's number of each. Other users' processes may be looked into
-//! by root alone; how many that were is told, so that nobody takes "not seen" for "nobody's". Names of users are
-//! `/etc/passwd`'s: whoever is in no such file stays a number.
+//! The owners of sockets: `/proc/PID/fd` has the inode of each. Only root can see other users' processes; their number is
+//! counted, so that a hidden owner is not mistaken for no owner. User names come from `/etc/passwd`; other users stay
+//! numbers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,29 +10,26 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// A process that holds a socket.
+/// A process that has a socket open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Owner {
-    /// Its number.
     pub pid: u32,
-    /// Its name, as the kernel cuts it: 15 bytes.
+    /// The kernel's name of it, at most 15 bytes.
     pub process: String,
-    /// Its descriptor of the socket.
     pub fd: u32,
-    /// The name of its executable, which may be longer; `None`: that is not for us to see.
+    /// Name of its executable, which can be longer; `None`: no permission.
     #[serde(skip)]
     pub(crate) executable: Option<String>,
-    /// Its user's number.
     #[serde(skip)]
     pub(crate) uid: u32,
 }
 
-/// A name as the kernel keeps it: 15 bytes.
+/// Longest process name in the kernel.
 const COMM_BYTES: usize = 15;
 
 impl Owner {
-    /// Is this its number, or its name? One longer than the kernel keeps them is the executable's, or, of a script or of
-    /// a process that has renamed itself, one that begins so.
+    /// Is this its PID or name? A name longer than the kernel's limit is compared with the executable, or, for scripts and
+    /// renamed processes, with the beginning of the name.
     pub(crate) fn is_called(&self, wanted: &str) -> bool {
         self.pid.to_string() == wanted || is_name(wanted, &self.process, self.executable.as_deref())
     }
@@ -44,23 +41,22 @@ fn is_name(wanted: &str, process: &str, executable: Option<&str>) -> bool {
     }
     let cut =
         |name: &str| name.as_bytes().get(..COMM_BYTES).map(|cut| String::from_utf8_lossy(cut).into_owned());
-    // Where the kernel's name is the executable's own, that one is known in full.
+    // If the kernel's name is the cut name of the executable, the full name is known.
     let is_known = executable.is_some_and(|executable| cut(executable).as_deref() == Some(process));
     wanted.len() > COMM_BYTES && !is_known && cut(wanted).as_deref() == Some(process)
 }
 
-/// Does a process run, by its number or name?
+/// Is a process running?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Running {
-    /// No process is called so.
     Nowhere,
-    /// This one, and we may not look into it.
+    /// Running, but its files are not visible to us.
     Hidden(u32),
-    /// This one.
+    /// Running, and its files are visible.
     Seen(u32),
 }
 
-/// See `Running`; of several one that may be looked into.
+/// Looks for a process by PID or name; of several a visible one.
 pub(crate) fn running(wanted: &str) -> io::Result<Running> {
     let mut found = Running::Nowhere;
     for (pid, at) in processes()? {
@@ -81,17 +77,17 @@ fn processes() -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
     Ok(fs::read_dir("/proc")?.flatten().filter_map(process))
 }
 
-/// See the module's head.
+/// Processes by the sockets they own.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
     by_inode: HashMap<u32, Vec<Owner>>,
-    /// Processes whose files we may not see.
+    /// Processes whose files are not visible.
     pub(crate) hidden: usize,
     users: HashMap<u32, String>,
 }
 
 impl Owners {
-    /// As it is now. A process that ends meanwhile is left out.
+    /// Reads /proc. A process that ends meanwhile is skipped.
     pub(crate) fn read() -> io::Result<Owners> {
         let mut owners = Owners { users: users(), ..Owners::default() };
         for (pid, at) in processes()? {
@@ -116,7 +112,7 @@ impl Owners {
             if process.is_none() {
                 process = of_process(at);
             }
-            // It has ended meanwhile, and its sockets are nobody's.
+            // It has ended meanwhile.
             let Some((process, executable, uid)) = &process else { return };
             let fd = file.file_name().to_str().and_then(|fd| fd.parse().ok()).unwrap_or_default();
             let owner =
@@ -125,25 +121,25 @@ impl Owners {
         }
     }
 
-    /// Who holds this socket; a socket that was inherited has several.
+    /// The owners of a socket; an inherited socket has several.
     pub(crate) fn of(&self, inode: u32) -> &[Owner] {
         self.by_inode.get(&inode).map_or(&[], Vec::as_slice)
     }
 
-    /// A user's name.
+    /// The name of a user, or else its number.
     pub(crate) fn user(&self, uid: u32) -> String {
         self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
     }
 }
 
-/// A process's name, its executable's, and its user.
+/// Name, executable and user of a process.
 fn of_process(at: &Path) -> Option<(String, Option<String>, u32)> {
     let name = fs::read(at.join("comm")).ok()?;
     let uid = fs::metadata(at).ok()?.uid();
     let executable = fs::read_link(at.join("exe")).ok();
     let executable = executable.as_ref().and_then(|path| path.file_name()).map(|name| {
         let name = name.to_string_lossy();
-        // The kernel says so of one that was replaced meanwhile.
+        // The kernel's mark of a replaced executable.
         name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned()
     });
     Some((String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(&name)).into_owned(), executable, uid))
@@ -156,7 +152,7 @@ fn users() -> HashMap<u32, String> {
         let name = fields.next()?;
         Some((fields.nth(1)?.parse().ok()?, name.to_owned()))
     };
-    // Of two names for one number the first counts, as `getpwuid(3)` has it.
+    // Of two names for one number the first counts, as in `getpwuid(3)`.
     table.lines().rev().filter_map(line).collect()
 }
 
@@ -166,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_compared_as_far_as_it_is_known() {
+    fn a_name_matches_as_far_as_it_is_known() {
         let telegram = Some("telegram-desktop-server");
         for (wanted, process, executable, is_it) in [
             ("nc", "nc", Some("nc.openbsd"), true),
@@ -177,7 +173,7 @@ mod tests {
             ("telegram-desktop", "telegram-deskto", telegram, false),
             ("telegram-desktop", "telegram-deskto", None, true),
             ("telegram-des", "telegram-deskto", None, false),
-            // A script has its own name, and its interpreter's executable.
+            // A script: its own name, and the executable of its interpreter.
             ("a-script-with-a-long-name.py", "a-script-with-a", Some("python3.13"), true),
             ("python3.13", "a-script-with-a", Some("python3.13"), true),
             ("tên-rất-dài-của-ta", "tên-rất-dài", None, true),

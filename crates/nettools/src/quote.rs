@@ -1,9 +1,10 @@
-//! Bytes, sizes and times as people read them.
+//! Bytes, sizes and times as text for people.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Bytes in quotes: text as it is, the rest as `\n`, `\x1b`; at most `max` bytes of it, and how many there were.
+/// Bytes in quotes: printable text unchanged, the rest as `\n` or `\x1b`. At most `max` bytes are shown; a longer text ends
+/// with its size.
 pub fn quoted(bytes: &[u8], max: usize) -> String {
     let shown = &bytes[..bytes.len().min(max)];
     let mut out = String::from("\"");

@@ -1,5 +1,5 @@
-//! What a tool tells: records, each a line for people or an object for programs; narration under `--explain`; and,
-//! where something is off, what that means. The tool does not know which of the two it is read by.
+//! The output of a tool: records, each a line of text or, with `--json`, an object; explanations under `--explain`; and a
+//! sentence about what a bad result means. The tool does not know which of the two forms is written.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,31 +9,30 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vang_proto::terminal::{harmless, indented, one_line};
 
-/// Something that a tool found or did. `Display` is the line for people, without a line's end; it may have more
-/// lines, which are indented.
+/// Something that a tool found or did. `Display` is its text, without a line end; further lines are indented.
 pub trait Record: fmt::Display + Serialize {
-    /// What kind of record this is: the key `event` of its object.
+    /// The kind of record: the value of the key `event` in its object.
     const EVENT: &'static str;
 }
 
-/// Lines that are gathered are written when they are so long: 64 KiB.
+/// A gathering report writes its lines when this many bytes have come together: 64 KiB.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
-/// Where records go. Threads share one, and clones write to the same place: each record is written whole, and at once
-/// unless the tool gathers them.
+/// Writes records. Threads can share it, and clones write to the same output. Each record is written whole, and
+/// immediately unless the report gathers them.
 #[derive(Clone)]
 pub struct Report {
-    out: Shared,
-    aside: Shared,
+    out: SharedOutput,
+    aside: SharedOutput,
     json: bool,
     explains: bool,
     gathers: bool,
 }
 
-type Shared = Arc<Mutex<Place>>;
+type SharedOutput = Arc<Mutex<Output>>;
 
-/// A place, and the lines that are not written yet.
-struct Place {
+/// An output, and the lines that are not written yet.
+struct Output {
     to: Box<dyn Write + Send>,
     lines: Vec<u8>,
 }
@@ -48,56 +47,57 @@ impl fmt::Debug for Report {
 }
 
 impl Report {
-    /// Records to `out` as `json` objects or lines; narration, if `explains`, to `aside` (with `json` it is records too).
+    /// Records go to `out`, as objects if `json`. Explanations, if `explains`, go to `aside`, or with `json` to `out` as
+    /// records.
     pub fn new(
         out: impl Write + Send + 'static,
         aside: impl Write + Send + 'static,
         json: bool,
         explains: bool,
     ) -> Report {
-        let shared = |to: Box<dyn Write + Send>| Arc::new(Mutex::new(Place { to, lines: Vec::new() }));
+        let shared = |to: Box<dyn Write + Send>| Arc::new(Mutex::new(Output { to, lines: Vec::new() }));
         Report { out: shared(Box::new(out)), aside: shared(Box::new(aside)), json, explains, gathers: false }
     }
 
-    /// The same for a tool that has much to tell between two waits: lines are gathered, and the tool says `flush` before
-    /// it waits and at its end, so that nobody waits for a line that is there.
+    /// The same, for a tool with much output: lines are gathered. The tool calls `flush` before it waits and at its end,
+    /// so that no finished line is held back.
     pub fn gathering(&self) -> Report {
         Report { gathers: true, ..self.clone() }
     }
 
-    /// Writes what was gathered.
+    /// Writes the gathered lines.
     pub fn flush(&self) -> io::Result<()> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
 
-    /// Are objects wanted? Then nothing is drawn: no progress, no picture.
+    /// With `--json` nothing is drawn: no progress line, no picture.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Tells a record. An error is stdout's: a closed pipe ends a tool.
-    pub fn tell<R: Record>(&self, record: &R) -> io::Result<()> {
+    /// Writes a record. An error comes from stdout: a closed pipe ends a tool.
+    pub fn record<R: Record>(&self, record: &R) -> io::Result<()> {
         if !self.json {
             return self.write_line(&indented(&harmless(&record.to_string()), "  "));
         }
-        self.tell_object(R::EVENT, serde_json::to_value(record).map_err(io::Error::other)?)
+        self.write_object(R::EVENT, serde_json::to_value(record).map_err(io::Error::other)?)
     }
 
-    /// Says what something that was told means, where it is not as it should be.
+    /// Says what a bad result means.
     pub fn means(&self, text: &str) -> io::Result<()> {
         if self.json {
-            return self.tell_object("means", json!({ "text": text }));
+            return self.write_object("means", json!({ "text": text }));
         }
         self.write_line(&format!("what this means: {}", indented(&harmless(text), "  ")))
     }
 
-    /// Narrates what a socket does, if that is wanted. The text is made only then.
+    /// Explains what a socket does, under `--explain`. The text is made only then.
     pub fn explain(&self, text: impl FnOnce() -> String) -> io::Result<()> {
         match (self.explains, self.json) {
             (false, _) => Ok(()),
-            (true, true) => self.tell_object("explain", json!({ "text": text() })),
+            (true, true) => self.write_object("explain", json!({ "text": text() })),
             (true, false) => {
-                // A terminal shows both: each in its turn.
+                // A terminal shows both streams: keep their order.
                 self.flush()?;
                 let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
                 aside.add(&format!("  · {}", indented(&harmless(&text()), "    ")));
@@ -106,12 +106,12 @@ impl Report {
         }
     }
 
-    /// A picture or a table for people, line by line as it is; programs have the records.
+    /// A picture or a table, line by line; left out with `--json`, where the records hold the same numbers.
     pub fn draw(&self, lines: &str) -> io::Result<()> {
         if self.json { Ok(()) } else { self.write_line(&harmless(lines)) }
     }
 
-    fn tell_object(&self, event: &str, value: Value) -> io::Result<()> {
+    fn write_object(&self, event: &str, value: Value) -> io::Result<()> {
         let mut object = serde_json::Map::from_iter([("event".to_owned(), Value::from(event))]);
         match value {
             Value::Object(fields) => object.extend(fields),
@@ -127,14 +127,14 @@ impl Report {
     }
 }
 
-impl Place {
+impl Output {
     fn add(&mut self, line: &str) {
         self.lines.extend_from_slice(line.as_bytes());
         self.lines.push(b'\n');
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Also lines that could not be written are not tried again: the error ends the tool.
+        // Lines that could not be written are not tried again: the error ends the tool.
         let outcome = self.to.write_all(&self.lines);
         self.lines.clear();
         outcome.and_then(|()| self.to.flush())
@@ -184,7 +184,7 @@ mod tests {
     fn told(json: bool, explains: bool) -> (String, String) {
         let (out, aside) = (Page::default(), Page::default());
         let report = Report::new(out.clone(), aside.clone(), json, explains);
-        report.tell(&Closed { by: "the peer\u{1b}[2J", bytes: 7 }).unwrap();
+        report.record(&Closed { by: "the peer\u{1b}[2J", bytes: 7 }).unwrap();
         report.explain(|| "half-close: it may still receive".to_owned()).unwrap();
         report.means("nobody is there any more").unwrap();
         report.draw("▁▂▃").unwrap();
@@ -196,12 +196,12 @@ mod tests {
         let page = Page::default();
         let report = Report::new(page.clone(), io::sink(), false, false).gathering();
         let line = Closed { by: "a peer", bytes: 7 };
-        report.tell(&line).unwrap();
+        report.record(&line).unwrap();
         assert_eq!(page.text(), "");
         report.flush().unwrap();
         assert_eq!(page.text(), "a peer closed after 7 bytes\n");
         for _ in 0..3_000 {
-            report.tell(&line).unwrap();
+            report.record(&line).unwrap();
         }
         // 28 bytes each: the first 2,341 made 64 KiB, and the line that did so is whole.
         assert_eq!(page.text().lines().count(), 1 + 2_341);

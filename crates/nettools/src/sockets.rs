@@ -1,9 +1,9 @@
-//! Every socket of this machine (of this network namespace): what `ss -tanp` and `lsof -i -n` show, sorted by what is
-//! wrong with it, and that in words. TCP and UDP over IPv4 and IPv6, Unix sockets where asked for.
+//! Lists the sockets of this machine (of this network namespace) as `ss -tanp` and `lsof -i -n` do, with problems first and
+//! explained. TCP and UDP over IPv4 and IPv6; Unix sockets on request.
 //!
-//! Nothing is sent and no socket is touched: the kernel is asked (`diag`), and `/proc` (`owners`).
+//! Nothing is sent and no socket is changed: the data comes from the kernel (`diag`) and `/proc` (`owners`).
 
-mod trouble; // what is wrong with a socket
+mod problem; // problems of a socket
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -12,38 +12,38 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use self::trouble::Trouble;
+pub use self::problem::SocketProblem;
 use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot, spelled};
 use crate::failure::{Failure, Outcome};
 pub use crate::owners::Owner;
 use crate::owners::{self, Owners, Running};
 use crate::{Record, Report, Stop, Verdict, duration};
 
-/// Looking costs: all of /proc is read each time.
+/// Shortest interval of `--watch`: each time all of /proc is read.
 const WATCH_MIN: Duration = Duration::from_millis(50);
-/// Columns are no narrower than their headings, and a long path makes its own line long, not every line.
+/// Width of a column: at least its heading; a longer path only makes its own line longer.
 const COLUMN: (usize, usize) = (16, 46);
-/// So many sockets of a kind of trouble are named where it is explained.
+/// Sockets that are named in the explanation of a problem.
 const NAMED_MAX: usize = 3;
 
-/// Which sockets are shown.
+/// Which sockets to show.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// Of these kinds; none: TCP and UDP.
+pub struct SocketsOptions {
+    /// Empty: TCP and UDP.
     pub protocols: Vec<Protocol>,
-    /// In one of these states; none: in any.
+    /// Empty: all.
     pub states: Vec<State>,
-    /// With one of these ports, their own or the other side's; none: with any.
+    /// Local or peer ports; empty: all.
     pub ports: Vec<u16>,
-    /// Of one of these processes, by number or name; none: of any.
+    /// Processes by PID or name; empty: all.
     pub processes: Vec<String>,
-    /// Only those with which something is wrong.
+    /// Only sockets with a problem.
     pub only_trouble: bool,
-    /// Goes on, and after each such time tells what has changed.
+    /// Repeat at this interval and report changes.
     pub watch: Option<Duration>,
 }
 
-impl Asked {
+impl SocketsOptions {
     fn wants(&self, row: &Row) -> bool {
         let port = |address: &Address| match address {
             Address::Net(address) => self.ports.contains(&address.port()),
@@ -57,38 +57,38 @@ impl Asked {
     }
 }
 
-/// A socket, as it is shown.
+/// A socket as a record.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
     protocol: Protocol,
     state: State,
-    /// Bytes that its program has not read, or, listening, connections that wait for accept; `None`: not known.
+    /// Unread bytes; for a listener, connections that wait for accept. `None`: unknown.
     recv_q: Option<u32>,
-    /// Bytes that are not acknowledged, or, listening, how many connections may wait; `None`: not known.
+    /// Unacknowledged bytes; for a listener, the backlog. `None`: unknown.
     send_q: Option<u32>,
-    /// What the two count.
+    /// Unit of the two queues: `bytes` or `connections`.
     queues: &'static str,
     local: Address,
     peer: Address,
     owners: Vec<Owner>,
     user: Option<String>,
     uid: Option<u32>,
-    /// 0: it belongs to no process.
+    /// 0: no process owns it.
     inode: u32,
     timer: Option<Timer>,
     tcp: Option<Tcp>,
     drops: Option<u32>,
-    trouble: Vec<Trouble>,
+    trouble: Vec<SocketProblem>,
     #[serde(skip)]
     cookie: [u8; 8],
-    /// What has changed, under `watch`.
+    /// The change, with `watch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<&'static str>,
     #[serde(skip)]
     widths: Widths,
 }
 
-/// As wide as the columns that differ most have to be, in characters: of one look, so that its lines are a table.
+/// Column widths in characters, for all rows of one list.
 #[derive(Clone, Copy, Debug, Default)]
 struct Widths {
     local: usize,
@@ -115,7 +115,7 @@ impl Row {
         let holders = owners.of(socket.inode).to_vec();
         let uid = socket.uid.or_else(|| holders.first().map(|owner| owner.uid));
         Row {
-            trouble: trouble::of(&socket),
+            trouble: problem::of(&socket),
             protocol: socket.protocol,
             state: socket.state,
             recv_q: socket.recv_q,
@@ -136,8 +136,8 @@ impl Row {
         }
     }
 
-    /// What a person watches for: a round trip that is a microsecond longer is no change.
-    fn face(&self) -> (State, Option<u32>, Option<u32>, &[Trouble], Option<u32>) {
+    /// The fields whose change is reported; a slightly different round trip is not.
+    fn face(&self) -> (State, Option<u32>, Option<u32>, &[SocketProblem], Option<u32>) {
         (self.state, self.recv_q, self.send_q, &self.trouble, self.drops)
     }
 
@@ -190,7 +190,7 @@ impl fmt::Display for Row {
                 write!(f, " (after {fired})")?;
             }
         }
-        // Of a TCP connection it counts segments outside the window too, which is nothing.
+        // For TCP connections the counter includes segments outside the window, which are harmless.
         if let Some(drops) = self.drops
             && (self.protocol == Protocol::Udp || self.state == State::Listen)
         {
@@ -203,15 +203,15 @@ impl fmt::Display for Row {
     }
 }
 
-/// What was shown, and what could not be.
+/// The summary.
 #[derive(Clone, Debug, Serialize)]
 struct Summary {
     shown: usize,
     in_trouble: usize,
     states: BTreeMap<&'static str, usize>,
-    /// Who told: `sock_diag`, or `proc`, which knows less.
+    /// Source: `sock_diag`, or `proc`, which has fewer data.
     by: &'static str,
-    /// Sockets of processes into which only root may look.
+    /// Sockets whose process only root can see.
     owner_hidden: usize,
 }
 
@@ -226,38 +226,35 @@ impl fmt::Display for Summary {
             write!(f, "{}{count} {state}", if index == 0 { ": " } else { ", " })?;
         }
         if self.in_trouble > 0 {
-            write!(f, "; {} in trouble", self.in_trouble)?;
+            write!(f, "; {} with problems", self.in_trouble)?;
         }
         match self.owner_hidden {
             0 => Ok(()),
-            hidden => write!(
-                f,
-                "\nwhose {hidden} of them are cannot be seen: only root may look into other users' processes"
-            ),
+            hidden => write!(f, "\nowner of {hidden} unknown: only root can see processes of other users"),
         }
     }
 }
 
-/// See the module's head.
-pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    let mut look = Look::new(asked);
+/// Lists sockets.
+pub fn run(options: &SocketsOptions, report: &Report, stop: &Stop) -> Outcome {
+    let mut look = Look::new(options);
     report.explain(|| {
-        "asking the kernel by netlink sock_diag for the sockets of this network namespace; other containers' are not \
-         among them. /proc/PID/fd says whose each is"
+        "asking the kernel with netlink sock_diag for the sockets of this network namespace; those of other containers are \
+         not included. /proc/PID/fd shows the process of each"
             .to_owned()
     })?;
     let mut rows = look.rows()?;
     if let Some(row) = rows.first() {
-        report.draw(&heading(asked.watch.is_some(), row.widths))?;
+        report.draw(&heading(options.watch.is_some(), row.widths))?;
     }
     let mut known = HashMap::new();
     for row in &mut rows {
-        row.change = asked.watch.map(|_| "opened");
-        report.tell(row)?;
+        row.change = options.watch.map(|_| "opened");
+        report.record(row)?;
         known.insert(row.cookie, row.clone());
     }
     look.explain_news(&rows, report)?;
-    let Some(every) = asked.watch else { return summary(&rows, &look, report) };
+    let Some(every) = options.watch else { return summary(&rows, &look, report) };
     while stop.wait(&mut [], Some(every.max(WATCH_MIN))).map_err(Failure::from)?.is_none() {
         rows = look.rows()?;
         let mut gone = std::mem::take(&mut known);
@@ -269,36 +266,36 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
                 Some(_) => None,
             };
             if row.change.is_some() {
-                report.tell(row)?;
+                report.record(row)?;
                 changed.push(row.clone());
             }
             known.insert(row.cookie, row.clone());
         }
         for mut row in gone.into_values() {
             row.change = Some("closed");
-            report.tell(&row)?;
+            report.record(&row)?;
         }
         look.explain_news(&changed, report)?;
     }
     summary(&rows, &look, report)
 }
 
-/// One look after the other.
+/// Reads the list of sockets, once or repeatedly.
 struct Look<'a> {
-    asked: &'a Asked,
+    options: &'a SocketsOptions,
     diag: Diag,
     protocols: Vec<Protocol>,
     hidden: usize,
-    explained: Vec<Trouble>,
+    explained: Vec<SocketProblem>,
 }
 
 impl Look<'_> {
-    fn new(asked: &Asked) -> Look<'_> {
-        let protocols = match asked.protocols.as_slice() {
+    fn new(options: &SocketsOptions) -> Look<'_> {
+        let protocols = match options.protocols.as_slice() {
             [] => vec![Protocol::Tcp, Protocol::Udp],
             some => some.to_vec(),
         };
-        Look { asked, diag: Diag::open(), protocols, hidden: 0, explained: Vec::new() }
+        Look { options, diag: Diag::open(), protocols, hidden: 0, explained: Vec::new() }
     }
 
     fn rows(&mut self) -> Result<Vec<Row>, Failure> {
@@ -307,11 +304,11 @@ impl Look<'_> {
             let doing = || format!("ask the kernel for its {protocol} sockets");
             sockets.extend(self.diag.all(*protocol).map_err(|error| cannot(&doing(), &error))?);
         }
-        // After the sockets: whose process has ended meanwhile, that socket is nobody's.
+        // After the sockets: the process of a socket can have ended meanwhile.
         let owners = Owners::read().map_err(|error| cannot("read /proc", &error))?;
         let mut rows: Vec<Row> = sockets.into_iter().map(|socket| Row::of(socket, &owners)).collect();
         forgive_short_waits(&mut rows);
-        rows.retain(|row| self.asked.wants(row));
+        rows.retain(|row| self.options.wants(row));
         let hidden = |row: &&Row| row.inode != 0 && row.owners.is_empty() && owners.hidden > 0;
         self.hidden = rows.iter().filter(hidden).count();
         rows.sort_by_cached_key(|row| {
@@ -323,7 +320,7 @@ impl Look<'_> {
         Ok(rows)
     }
 
-    /// Under `watch`: each kind of trouble is explained when it is met first.
+    /// With `watch` each kind of problem is explained once.
     fn explain_news(&mut self, rows: &[Row], report: &Report) -> io::Result<()> {
         let mut news = rows.to_vec();
         for row in &mut news {
@@ -335,8 +332,8 @@ impl Look<'_> {
     }
 }
 
-/// Connections that wait for accept are trouble when one of them is old; the listening socket itself does not know.
-/// Of a Unix socket nothing says how old they are: there it stays.
+/// Connections that wait for accept are a problem only if one of them is old, which only the connections show. For Unix
+/// sockets their age is unknown, so the problem stays.
 fn forgive_short_waits(rows: &mut [Row]) {
     let port = |address: &Address| match address {
         Address::Net(address) => Some(address.port()),
@@ -344,18 +341,18 @@ fn forgive_short_waits(rows: &mut [Row]) {
     };
     let old: HashSet<Option<u16>> = rows
         .iter()
-        .filter(|row| row.trouble.contains(&Trouble::NotAccepted))
+        .filter(|row| row.trouble.contains(&SocketProblem::NotAccepted))
         .map(|row| port(&row.local))
         .collect();
     for row in rows.iter_mut().filter(|row| row.protocol == Protocol::Tcp) {
         let forgiven = !old.contains(&port(&row.local));
-        row.trouble.retain(|trouble| *trouble != Trouble::AcceptQueueWaiting || !forgiven);
+        row.trouble.retain(|trouble| *trouble != SocketProblem::AcceptQueueWaiting || !forgiven);
     }
 }
 
-/// Each kind of trouble once, with the first sockets that have it.
+/// Explains each kind of problem once, with the first sockets that have it.
 fn explain_trouble(rows: &[Row], report: &Report) -> io::Result<()> {
-    let mut kinds: BTreeMap<Trouble, Vec<&Row>> = BTreeMap::new();
+    let mut kinds: BTreeMap<SocketProblem, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         for trouble in &row.trouble {
             kinds.entry(*trouble).or_default().push(row);
@@ -379,19 +376,19 @@ fn summary(rows: &[Row], look: &Look<'_>, report: &Report) -> Outcome {
     }
     let in_trouble = rows.iter().filter(|row| !row.trouble.is_empty()).count();
     let by = if look.diag.without().is_some() { "proc" } else { "sock_diag" };
-    report.tell(&Summary { shown: rows.len(), in_trouble, states, by, owner_hidden: look.hidden })?;
+    report.record(&Summary { shown: rows.len(), in_trouble, states, by, owner_hidden: look.hidden })?;
     if let Some(why) = look.diag.without() {
         report.means(&format!(
-            "{why}, so that the tables in /proc/net were read. What they do not hold is not known: round trips, \
-             segments sent again, how long bytes and connections wait (so that only timers show trouble), how many \
-             may wait to be accepted, and of Unix sockets the queues and the other end"
+            "{why}, so the tables in /proc/net were read. They do not contain round trips, retransmissions, waiting times of \
+             bytes and connections (so only timers show problems), the backlog, and for Unix sockets the queues and the \
+             peer"
         ))?;
     }
-    let is_checked = explain_missing(rows, &look.asked.processes, report)?;
+    let is_checked = explain_missing(rows, &look.options.processes, report)?;
     Ok(if in_trouble > 0 || !is_checked { Verdict::Bad } else { Verdict::Good })
 }
 
-/// Why a process that was asked for has no socket here. `false`: of one of them nothing can be said.
+/// Explains why a requested process has no socket in the list. `false`: unknown for one of them.
 fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<bool, Failure> {
     let mut is_checked = true;
     let has_none =
@@ -401,19 +398,16 @@ fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<b
             Running::Nowhere => {
                 is_checked = false;
                 report.means(&format!(
-                    "no process has the name or the number '{wanted}'; `ps -e -o pid,comm` lists all that there are"
+                    "no process has the name or PID '{wanted}'; `ps -e -o pid,comm` lists all processes"
                 ))?;
             }
             Running::Hidden(pid) => {
                 is_checked = false;
-                report.means(&format!(
-                    "'{wanted}' is process {pid}, into which only root may look: whether a socket is its own cannot be seen"
-                ))?;
+                report.means(&format!("'{wanted}' is process {pid}; only root can see its sockets"))?;
             }
             Running::Seen(pid) => {
-                report.means(&format!(
-                    "'{wanted}' is process {pid}, and it has no socket of those asked for"
-                ))?;
+                report
+                    .means(&format!("'{wanted}' is process {pid}; it has none of the requested sockets"))?;
             }
         }
     }

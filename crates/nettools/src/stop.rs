@@ -1,5 +1,5 @@
-//! When a tool must end: Ctrl-C, SIGTERM or the end of `--timeout`, as a file descriptor that can be waited for beside
-//! sockets. A tool that was stopped still tells its summary. A SIGINT that was ignored when we were started stays so.
+//! The end of a tool: Ctrl-C, SIGTERM or `--timeout`, as a file descriptor that is polled together with sockets. A stopped
+//! tool still writes its summary. A SIGINT that was ignored when we were started stays ignored.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,70 +14,69 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 /// Why a tool ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Somebody said so.
-    Asked,
-    /// The time given is over.
+    /// By a signal, or by the program.
+    Requested,
     TimedOut,
 }
 
-/// See the module's head. Clones are told together.
+/// The end of a tool, shared by all its clones.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    /// Its end is readable once the tool is asked to stop, and stays so.
-    asked: Arc<UnixStream>,
-    /// Whoever writes here asks.
-    ask: Arc<UnixStream>,
+    /// Readable from the request on.
+    requested: Arc<UnixStream>,
+    /// A byte written here requests the end.
+    request_end: Arc<UnixStream>,
     deadline: Option<Instant>,
 }
 
 impl Stop {
-    /// After this time, or when somebody calls `ask`.
+    /// Ends after this time, or when `request` is called.
     pub fn after(timeout: Option<Duration>) -> io::Result<Stop> {
-        let (asked, ask) = UnixStream::pair()?;
-        asked.set_nonblocking(true)?;
-        ask.set_nonblocking(true)?;
+        let (requested, request_end) = UnixStream::pair()?;
+        requested.set_nonblocking(true)?;
+        request_end.set_nonblocking(true)?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(Stop { asked: Arc::new(asked), ask: Arc::new(ask), deadline })
+        Ok(Stop { requested: Arc::new(requested), request_end: Arc::new(request_end), deadline })
     }
 
-    /// Also by Ctrl-C and SIGTERM of this process. A second one ends it at once, as it would without us.
+    /// Ends also on SIGINT and SIGTERM. A second signal kills the process, as it would by default.
     pub fn on_signals(self) -> io::Result<Stop> {
         for signal in [SIGINT, SIGTERM] {
             if signal == SIGINT && is_ignored(signal) {
                 continue;
             }
             let once = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            // In this order: from the first of them on no signal is lost, and none counts as the second.
-            signal_hook::low_level::pipe::register(signal, self.ask.try_clone()?)?;
+            // In this order: no signal is lost after the first call, and the first signal does not count as the second.
+            signal_hook::low_level::pipe::register(signal, self.request_end.try_clone()?)?;
             signal_hook::flag::register_conditional_default(signal, once.clone())?;
             signal_hook::flag::register(signal, once)?;
         }
         Ok(self)
     }
 
-    /// Asks for the end.
-    pub fn ask(&self) {
-        // Full means that it was asked before.
-        let _ = rustix::io::write(&*self.ask, &[1]);
+    /// Requests the end.
+    pub fn request(&self) {
+        // A full pipe means that the end was requested before.
+        let _ = rustix::io::write(&*self.request_end, &[1]);
     }
 
-    /// Has the end come?
+    /// Why the tool must end, if it must.
     pub fn now(&self) -> Option<Stopped> {
-        let mut asked = [PollFd::new(&self.asked, PollFlags::IN)];
+        let mut requested = [PollFd::new(&self.requested, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        if poll(&mut asked, Some(&at_once)).is_ok_and(|ready| ready > 0) {
-            return Some(Stopped::Asked);
+        if poll(&mut requested, Some(&at_once)).is_ok_and(|ready| ready > 0) {
+            return Some(Stopped::Requested);
         }
         (self.left() == Some(Duration::ZERO)).then_some(Stopped::TimedOut)
     }
 
-    /// The time that is left; `None`: as long as it takes.
+    /// The time that is left; `None`: no limit.
     pub fn left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Waits until a descriptor is ready for what it is polled for, or this time is over, or the end has come, which
-    /// is the answer. What is ready stands in `fds`.
+    /// Waits until a descriptor is ready, this time is over, or the tool must end; returns the reason in the last case.
+    /// `fds` then holds the ready events.
     pub fn wait<'fd>(
         &'fd self,
         fds: &mut [PollFd<'fd>],
@@ -93,7 +92,7 @@ impl Stop {
             let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
             // Polled together with the end of the tool.
             let mut all: Vec<PollFd<'fd>> = fds.to_vec();
-            all.push(PollFd::new(&self.asked, PollFlags::IN));
+            all.push(PollFd::new(&self.requested, PollFlags::IN));
             match poll(&mut all, wait.as_ref()) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
@@ -111,10 +110,10 @@ impl Stop {
     }
 }
 
-/// Was this signal ignored by who started us? Shells start a script's background jobs so (SIGINT), and `nohup` its command
-/// (SIGHUP): the Ctrl-C of the terminal is then meant for others. To be asked before a handler is set.
+/// Was this signal ignored when the process was started? Shells do that for background jobs of a script (SIGINT), and
+/// `nohup` for its command (SIGHUP). Call this before a handler is set.
 pub fn is_ignored(signal: i32) -> bool {
-    // The kernel's own list: a mask in hexadecimal, the lowest bit for signal 1 (proc_pid_status(5)).
+    // A mask in hexadecimal; the lowest bit is signal 1 (proc_pid_status(5)).
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
@@ -123,9 +122,9 @@ pub fn is_ignored(signal: i32) -> bool {
 }
 
 impl AsFd for Stop {
-    /// Readable once the tool is asked to stop: for selectors of another kind. The deadline is not in it.
+    /// Readable after a request, for other selectors. It does not include the deadline.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.asked.as_fd()
+        self.requested.as_fd()
     }
 }
 
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_is_told_of_the_end_and_of_what_is_ready() {
+    fn wait_returns_for_ready_descriptors_and_for_the_end() {
         let (one, other) = UnixStream::pair().unwrap();
         let stop = Stop::after(None).unwrap();
         let mut fds = [PollFd::new(&one, PollFlags::IN)];
@@ -145,14 +144,14 @@ mod tests {
         assert_eq!(stop.wait(&mut fds, None).unwrap(), None);
         assert!(fds[0].revents().contains(PollFlags::IN));
         let asker = stop.clone();
-        let asked = std::thread::spawn(move || asker.ask());
-        assert_eq!(stop.wait(&mut [], None).unwrap(), Some(Stopped::Asked));
+        let asked = std::thread::spawn(move || asker.request());
+        assert_eq!(stop.wait(&mut [], None).unwrap(), Some(Stopped::Requested));
         asked.join().unwrap();
-        assert_eq!(stop.now(), Some(Stopped::Asked));
+        assert_eq!(stop.now(), Some(Stopped::Requested));
     }
 
     #[test]
-    fn the_time_given_ends() {
+    fn the_timeout_ends_a_wait() {
         let stop = Stop::after(Some(Duration::from_millis(2))).unwrap();
         assert_eq!(stop.wait(&mut [], None).unwrap(), Some(Stopped::TimedOut));
         assert_eq!((stop.now(), stop.left()), (Some(Stopped::TimedOut), Some(Duration::ZERO)));

@@ -1,119 +1,46 @@
-//! A proxy that shows every message in both directions as it passes: when, how large, who closed. What one side does
-//! the other meets: bytes, a half-close, a reset. On request it records what passed as a capture, and makes the network
-//! worse than it is: later, slower, in small pieces, cut off.
+//! A proxy that shows every message of both directions: time, size, and who closed. It passes on everything that one side
+//! does: bytes, a half-close, a reset. Optionally it records a capture, and simulates a bad network: delay, a low rate,
+//! small pieces, resets.
 //!
 //! ```text
-//! client ─▶ `link` ─▶ `weather` ─▶ server         each connection a thread with one `poll`
-//!             └─▶ `wire::Reader`, `capture::write`    shown and recorded as it comes in, before the weather
+//! client ─▶ `connection` ─▶ `weather` ─▶ server     one thread with one `poll` for each connection
+//!               └─▶ `protocols::Reader`, `capture::write`    shown and recorded before the simulated network
 //! ```
 
-mod link; // one connection: two sockets, and what passes between them
-mod replay; // a recording, played again
-mod weather; // what a bad network does to bytes
+mod shared; // what all connections share
+mod connection; // one connection: two sockets, and the bytes between them
+mod replay; // replays one side of a capture
+mod weather; // simulates a bad network
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::BufWriter;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
-use socket2::{SockAddr, Socket, Type};
+use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
 
-use crate::capture::conversations::Side;
+use crate::capture::side::Side;
 use crate::capture::write::Writer;
+use crate::destination::connect;
 use crate::failure::{Failure, Outcome, explain};
-use crate::lookup::Purpose;
-use crate::place::{Accepted, Door, Listen, Who, addresses, canonical, connect};
-use crate::wire::{Heard, Message, Said};
-use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
+use crate::listener::{Accepted, ListenOptions, Listener};
+use crate::lookup::{Purpose, addresses};
+use crate::peer_name::PeerName;
+use crate::{Record, Report, Stop, Target, Verdict};
+pub use shared::TapOptions;
+use shared::{Shared, opened_by};
 pub use weather::Weather;
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections at once; more wait in the accept queue.
 const CONNECTIONS_MAX: usize = 1_024;
 
-/// Connections that the kernel lets wait for us.
+/// Length of the accept queue.
 const BACKLOG: u32 = 128;
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Where clients come in. `None` with `replay`: the clients of a recording are played.
-    pub listen: Option<Target>,
-    /// Where their bytes go. `None` with `replay`: the server of a recording is played.
-    pub to: Option<Target>,
-    /// Records what passes, as pcapng.
-    pub record: Option<PathBuf>,
-    /// Plays one side of this capture.
-    pub replay: Option<PathBuf>,
-    /// How bad the network is.
-    pub weather: Weather,
-    /// Ends after the first connection.
-    pub once: bool,
-    /// Listens also where more can come in than reach the server by themselves.
-    pub expose: bool,
-}
-
-/// What every connection needs.
-struct Shared<'a> {
-    report: &'a Report,
-    stop: &'a Stop,
-    weather: Weather,
-    recorder: Option<Mutex<Writer<BufWriter<File>>>>,
-    began: Instant,
-    /// The same moment, ns since 1970.
-    began_ns: u64,
-    totals: Mutex<Totals>,
-    /// Nobody reads what is told, or the recording cannot be written.
-    failed: Mutex<Option<Failure>>,
-}
-
-/// The summary at the end.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Totals {
-    connections: u64,
-    /// The server did not take them.
-    not_connected: u64,
-    messages: u64,
-    broken: u64,
-    client_bytes: u64,
-    server_bytes: u64,
-    resets: u64,
-    /// By the weather.
-    cut: u64,
-    took_ns: u64,
-}
-
-impl Record for Totals {
-    const EVENT: &'static str = "summary";
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} in {}: clients sent {}, servers {}; {}, {} broken, {}",
-            counted(self.connections, "connection", "connections"),
-            duration(Duration::from_nanos(self.took_ns)),
-            size(self.client_bytes),
-            size(self.server_bytes),
-            counted(self.messages, "message", "messages"),
-            self.broken,
-            counted(self.resets, "reset", "resets")
-        )?;
-        for (count, what) in [(self.cut, "cut by --cut"), (self.not_connected, "not connected to the server")]
-        {
-            if count > 0 {
-                write!(f, ", {count} {what}")?;
-            }
-        }
-        Ok(())
-    }
-}
 
 #[derive(Serialize)]
 struct Listening {
@@ -130,74 +57,22 @@ impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "listening on {}", self.address)?;
         if let Some(to) = &self.to {
-            write!(f, ", passing on to {to}")?;
+            write!(f, ", forwarding to {to}")?;
         }
-        self.seed.map_or(Ok(()), |seed| write!(f, " (--seed {seed} for the same weather)"))
+        self.seed.map_or(Ok(()), |seed| write!(f, " (repeat with --seed {seed})"))
     }
 }
 
-impl Shared<'_> {
-    fn totals(&self) -> MutexGuard<'_, Totals> {
-        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first failure ends the tool.
-    fn fail(&self, failure: Failure) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-        self.stop.ask();
-    }
-
-    fn tell<R: Record>(&self, record: &R) {
-        if let Err(error) = self.report.tell(record) {
-            self.fail(error.into());
-        }
-    }
-
-    fn explain(&self, text: impl FnOnce() -> String) {
-        if let Err(error) = self.report.explain(text) {
-            self.fail(error.into());
-        }
-    }
-
-    fn means(&self, text: &str) {
-        if let Err(error) = self.report.means(text) {
-            self.fail(error.into());
-        }
-    }
-
-    fn hear(&self, connection: u64, side: Side, heard: &Heard<'_>) {
-        let mut totals = self.totals();
-        totals.messages += 1;
-        totals.broken += u64::from(matches!(heard.message, Message::Broken(_)));
-        drop(totals);
-        self.tell(&Said::of(self.began.elapsed(), Some((connection, side)), heard));
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.began_ns + self.began.elapsed().as_nanos() as u64
-    }
-
-    fn record(&self, write: impl FnOnce(&mut Writer<BufWriter<File>>, u64) -> io::Result<()>) {
-        let Some(recorder) = &self.recorder else { return };
-        let mut writer = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        // The time is taken under the lock, so that it never goes back in the file.
-        let now_ns = self.now_ns();
-        if let Err(error) = write(&mut writer, now_ns).and_then(|()| writer.flush()) {
-            self.fail(Failure::of("cannot write the recording", &error, Doing::Write));
-        }
-    }
-}
-
-/// See the module's head.
-pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
-    for place in asked.listen.iter().chain(&asked.to) {
-        // No port is the usual one elsewhere; here two places would then be the same.
+/// Runs the proxy, or a replay.
+pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
+    for place in options.listen.iter().chain(&options.to) {
+        // Without a port both addresses would get the default one.
         if let Target::Net { port: None, .. } = place {
             let text = format!("'{place}' has no port: write HOST:PORT, as in localhost:65432");
             return Err(Failure::Usage(text));
         }
     }
-    let recorder = match &asked.record {
+    let recorder = match &options.record {
         None => None,
         Some(path) => {
             let what = format!("cannot record in '{}'", path.display());
@@ -209,26 +84,28 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     let shared = Shared {
         report,
         stop,
-        weather: asked.weather.clone(),
+        weather: options.weather.clone(),
         recorder,
         began: Instant::now(),
         began_ns: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64),
         totals: Mutex::default(),
         failed: Mutex::default(),
     };
-    match (&asked.replay, &asked.listen, &asked.to) {
-        (None, Some(listen), Some(to)) => serve(&shared, listen, asked, &|connection, client, who| {
-            link::run(&shared, connection, client, &who, to);
-        })?,
+    match (&options.replay, &options.listen, &options.to) {
+        (None, Some(listen), Some(to)) => {
+            serve(&shared, listen, options, &|connection, client, peer_name| {
+                connection::run(&shared, connection, client, &peer_name, to);
+            })?;
+        }
         (Some(file), Some(listen), None) => {
             let scripts = scripts(&shared, file)?;
             let next = Mutex::new(0_usize);
-            serve(&shared, listen, asked, &|connection, client, who| {
+            serve(&shared, listen, options, &|connection, client, peer_name| {
                 let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
                 let script = &scripts[*next % scripts.len()];
                 *next += 1;
                 drop(next);
-                replay::play(&shared, connection, script, Side::Server, client, opened_by(&who));
+                replay::play(&shared, connection, script, Side::Server, client, opened_by(&peer_name));
             })?;
         }
         (Some(file), None, Some(to)) => {
@@ -249,17 +126,16 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     }
     let mut totals = shared.totals().clone();
     totals.took_ns = shared.began.elapsed().as_nanos() as u64;
-    shared.tell(&totals);
+    shared.record(&totals);
     if totals.broken > 0 {
-        shared.means(
-            "a broken message ends its connection: see docs/PROTOCOL.md, section 1, for what may stand there",
-        );
+        shared
+            .means("a broken message ends its connection: docs/PROTOCOL.md, section 1, describes valid ones");
     }
     if let Some(failure) = shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(failure);
     }
-    // What was to end by itself, and did not.
-    let is_late = (asked.once || asked.listen.is_none()) && stop.left() == Some(Duration::ZERO);
+    // Runs that should have ended by themselves.
+    let is_late = (options.once || options.listen.is_none()) && stop.left() == Some(Duration::ZERO);
     Ok(match totals.broken > 0 || totals.not_connected > 0 {
         true => Verdict::Bad,
         false if is_late => Verdict::TimedOut,
@@ -267,39 +143,39 @@ pub fn run(asked: &Asked, report: &Report, stop: &Stop) -> Outcome {
     })
 }
 
-/// What there is to play; what is wrong with the recording is said.
+/// Reads the scripts of a recording, and reports damage.
 fn scripts(shared: &Shared<'_>, file: &Path) -> Result<Vec<replay::Script>, Failure> {
     let (scripts, broken) = replay::read(file)?;
     if let Some(broken) = broken {
-        let text = format!("'{}' is damaged: {broken}; what stands before is played", file.display());
+        let text = format!("'{}' is damaged: {broken}; only the part before is replayed", file.display());
         shared.means(&text);
     }
     Ok(scripts)
 }
 
-/// Takes connections until the end, each on a thread of its own.
+/// Accepts connections until the end, each on its own thread.
 fn serve(
     shared: &Shared<'_>,
     listen_at: &Target,
-    asked: &Asked,
-    serve_one: &(dyn Fn(u64, &Socket, Who) + Sync),
+    options: &TapOptions,
+    serve_one: &(dyn Fn(u64, &Socket, PeerName) + Sync),
 ) -> Result<(), Failure> {
-    let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
-    let Some(door) = Door::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
-    refuse_a_loop(&door, asked.to.as_ref(), shared.stop)?;
-    if let Some(to) = &asked.to
-        && !asked.expose
+    let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
+    let Some(listener) = Listener::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
+    refuse_a_loop(&listener, options.to.as_ref(), shared.stop)?;
+    if let Some(to) = &options.to
+        && !options.expose
     {
-        refuse_wider(&door, to, shared.stop)?;
+        refuse_wider(&listener, to, shared.stop)?;
     }
-    let seed = asked.weather.is_random().then_some(asked.weather.seed);
-    shared.tell(&Listening { address: door.address.clone(), to: asked.to.clone(), seed });
+    let seed = options.weather.is_random().then_some(options.weather.seed);
+    shared.record(&Listening { address: listener.address.clone(), to: options.to.clone(), seed });
     let busy = Mutex::new(0_usize);
     std::thread::scope(|scope| {
         let mut connections = 0;
         loop {
             let is_full = *busy.lock().unwrap_or_else(PoisonError::into_inner) >= CONNECTIONS_MAX;
-            let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
+            let mut fds = [PollFd::new(&listener.socket, PollFlags::IN)];
             let (fds, time) =
                 if is_full { (&mut fds[..0], Some(Duration::from_millis(20))) } else { (&mut fds[..], None) };
             match shared.stop.wait(fds, time) {
@@ -311,13 +187,15 @@ fn serve(
                     break;
                 }
             }
-            let (client, who) = match door.accept() {
-                Ok(Accepted::Connection(client, who)) => (client, who),
-                // It went away before we came.
+            let (client, peer_name) = match listener.accept() {
+                Ok(Accepted::Connection(client, peer_name)) => (client, peer_name),
+                // The client has gone.
                 Ok(Accepted::Nobody) => continue,
                 Ok(Accepted::Full(error)) | Err(error) => {
-                    shared
-                        .means(&format!("a connection could not be taken: {}", explain(&error, Doing::Read)));
+                    shared.means(&format!(
+                        "a connection could not be accepted: {}",
+                        explain(&error, Doing::Read)
+                    ));
                     let _ = shared.stop.wait(&mut [], Some(Duration::from_millis(100)));
                     continue;
                 }
@@ -327,15 +205,15 @@ fn serve(
             *busy.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let busy = &busy;
             let thread = std::thread::Builder::new().spawn_scoped(scope, move || {
-                serve_one(connections, &client, who);
+                serve_one(connections, &client, peer_name);
                 *busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             });
             if let Err(error) = thread {
-                // The connection went with the thread that is not there.
+                // The connection is closed with the closure that owned it.
                 *busy.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
                 shared.means(&format!("#{connections} is closed: no thread for it: {error}"));
             }
-            if asked.once {
+            if options.once {
                 break;
             }
         }
@@ -343,64 +221,54 @@ fn serve(
     Ok(())
 }
 
-/// What a tap passes on to itself comes in again, and never ends.
-fn refuse_a_loop(door: &Door, to: Option<&Target>, stop: &Stop) -> Result<(), Failure> {
-    match to.and_then(|to| door.is_reached_by(to, stop).map(|there| (to, there))) {
+/// A tap that connects to itself would loop without end.
+fn refuse_a_loop(listener: &Listener, to: Option<&Target>, stop: &Stop) -> Result<(), Failure> {
+    match to.and_then(|to| listener.is_reached_by(to, stop).map(|there| (to, there))) {
         Some((to, there)) => Err(Failure::Usage(format!(
-            "'{to}' leads to {there}, where this tap listens itself ({}): name the server's own address",
-            door.address
+            "'{to}' leads to {there}, where this tap listens ({}): name the server's own address",
+            listener.address
         ))),
         None => Ok(()),
     }
 }
 
-/// Who can reach a place; those that come later reach more.
+/// Who can reach an address; later variants include earlier ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
-    /// By a Unix socket: whom its file lets in.
+enum Exposure {
+    /// Users with permission on a Unix socket's file.
     ByFile,
-    /// By every program on this machine.
+    /// Every program on this machine.
     ByMachine,
-    /// By others as well.
+    /// Other machines as well.
     FromElsewhere,
 }
 
-/// To the server, whoever comes through the tap is a program on this machine. So a tap that lets in more than the server
-/// does opens it, and nobody wants that by mistake.
-fn refuse_wider(door: &Door, to: &Target, stop: &Stop) -> Result<(), Failure> {
+/// The server sees every client of the tap as a local program. So a tap that more programs can reach than the server would
+/// expose it; that needs `--expose`.
+fn refuse_wider(listener: &Listener, to: &Target, stop: &Stop) -> Result<(), Failure> {
     let server = match to {
-        Target::Unix(_) => Reached::ByFile,
+        Target::Unix(_) => Exposure::ByFile,
         Target::Net { host, port } => match addresses(host, *port, Purpose::Connect, stop) {
             Ok(Some(found)) if found.iter().any(|addr| addr.ip().to_canonical().is_loopback()) => {
-                Reached::ByMachine
+                Exposure::ByMachine
             }
-            // Told when somebody is to be passed on there.
-            Ok(_) | Err(_) => Reached::FromElsewhere,
+            // A failed lookup is reported when a client connects.
+            Ok(_) | Err(_) => Exposure::FromElsewhere,
         },
     };
-    let (tap, who) = match door.net_address() {
-        None => (Reached::ByFile, ""),
-        Some(_) if door.is_beyond_this_machine() => (Reached::FromElsewhere, "programs of other machines"),
-        Some(_) => (Reached::ByMachine, "every program on this machine"),
+    let (tap, clients) = match listener.net_address() {
+        None => (Exposure::ByFile, ""),
+        Some(_) if listener.is_beyond_this_machine() => {
+            (Exposure::FromElsewhere, "programs on other machines")
+        }
+        Some(_) => (Exposure::ByMachine, "every program on this machine"),
     };
     if tap <= server {
         return Ok(());
     }
-    let from = door.address.as_str();
+    let from = listener.address.as_str();
     Err(Failure::Usage(format!(
-        "{who} would reach {to} through {from}, as if they were you: listen where the server does, or add --expose"
+        "{clients} could reach {to} through {from} as if they were you: listen on the same kind of address as the server, or \
+         add --expose"
     )))
-}
-
-/// Who opened a connection, in words.
-fn opened_by(who: &Who) -> String {
-    match who {
-        Who::Net(_) => who.to_string(),
-        Who::Process(_) | Who::Unnamed => format!("{who} through a Unix socket"),
-    }
-}
-
-/// An end of a connection; a Unix socket has no address. IPv4 through a socket of IPv6 is IPv4.
-fn address(found: io::Result<SockAddr>) -> Option<SocketAddr> {
-    found.ok()?.as_socket().map(canonical)
 }

@@ -1,5 +1,4 @@
-//! Where to: `HOST:PORT`, `[IPV6]:PORT`, `HOST` where a tool knows a port, `unix:PATH`. Typed, so told apart before
-//! anything is asked of the network.
+//! Parses a target: `HOST:PORT`, `[IPV6]:PORT`, `HOST` where a tool has a default port, or `unix:PATH`. No name is looked up.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,58 +8,53 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use vang_client::address::loose_ipv4;
 
-/// A place as it was typed.
+/// A target to connect to or to listen at, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// By network. An empty host is every interface to a listener, and loopback to whoever connects.
+    /// A network address. An empty host means every interface for a listener and loopback for a client.
     Net {
-        /// A name or an address, without brackets; with `%scope` behind it where an IPv6 address needs one.
+        /// A name or an address, without brackets; with `%scope` where an IPv6 address needs one.
         host: String,
-        /// `None`: none was typed.
         port: Option<u16>,
     },
-    /// A socket in the file system.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// What was typed is no place.
+/// Why a text is not a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadTarget {
-    /// The port is no number from 0 to 65535: what was found.
+    /// The port is not a number from 0 to 65535.
     Port(String),
-    /// An IPv6 address before a port stands in brackets.
+    /// An IPv6 address with a port needs brackets.
     Brackets(String),
-    /// A number without a colon: `getaddrinfo` would take it for an IPv4 address (80 is 0.0.0.80), which nobody means.
-    Alone(String),
-    /// An IPv4 address as only some programs read it, and as this system's resolver does.
+    /// A number without a colon. `getaddrinfo` would read it as an IPv4 address (80 is 0.0.0.80).
+    Number(String),
+    /// An IPv4 address in a form that programs read differently, and what this system's resolver makes of it.
     Loose(String, Ipv4Addr),
-    /// Nothing was typed.
     Empty,
 }
 
 impl fmt::Display for BadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BadTarget::Port(found) => write!(f, "'{found}' is no port: ports are numbers from 0 to 65535"),
+            BadTarget::Port(found) => write!(f, "'{found}' is not a port: ports are numbers from 0 to 65535"),
             BadTarget::Brackets(typed) => {
-                write!(f, "'{typed}': an IPv6 address before a port stands in brackets, as in [::1]:65432")
+                write!(f, "'{typed}': write an IPv6 address with a port in brackets, as in [::1]:65432")
             }
-            BadTarget::Alone(typed) => {
+            BadTarget::Number(typed) => {
                 write!(
                     f,
-                    "'{typed}' is a number alone: a port is localhost:{typed}, or :{typed} for every interface"
+                    "'{typed}' is only a number: for a port write localhost:{typed}, or :{typed} for every interface"
                 )
             }
             BadTarget::Loose(host, means) => {
                 write!(
                     f,
-                    "'{host}' is {means} to some programs, and to others another address or none; write {means}, if \
-                     that is meant"
+                    "programs read '{host}' differently, some as {means}; write {means} if you mean that"
                 )
             }
-            BadTarget::Empty => {
-                f.write_str("a place is HOST:PORT, [IPV6]:PORT or unix:PATH; nothing was given")
-            }
+            BadTarget::Empty => f.write_str("empty address; write HOST:PORT, [IPV6]:PORT or unix:PATH"),
         }
     }
 }
@@ -98,20 +92,20 @@ impl FromStr for Target {
             return Err(BadTarget::Loose(host.to_owned(), means));
         }
         match typed.matches(':').count() {
-            0 if typed.bytes().all(|byte| byte.is_ascii_digit()) => Err(BadTarget::Alone(typed.to_owned())),
+            0 if typed.bytes().all(|byte| byte.is_ascii_digit()) => Err(BadTarget::Number(typed.to_owned())),
             0 => Ok(Target::Net { host: typed.to_owned(), port: None }),
             1 => {
                 let (host, text) = typed.split_once(':').unwrap_or((typed, ""));
                 Ok(Target::Net { host: host.to_owned(), port: port(text)? })
             }
-            // An address alone; with a port behind it nobody could tell the two apart.
+            // An IPv6 address without a port; with one and without brackets it would be ambiguous.
             _ if is_ipv6(typed) => Ok(Target::Net { host: typed.to_owned(), port: None }),
             _ => Err(BadTarget::Brackets(typed.to_owned())),
         }
     }
 }
 
-/// An IPv6 address, with a scope behind it or without.
+/// With or without a scope.
 fn is_ipv6(text: &str) -> bool {
     let address = text.split('%').next().unwrap_or(text);
     address.parse::<std::net::Ipv6Addr>().is_ok()
@@ -147,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_told_apart_as_they_are_typed() {
+    fn targets_are_parsed_and_bad_ones_are_explained() {
         for (typed, target) in [
             ("localhost:65432", net("localhost", Some(65_432))),
             ("[::1]:80", net("::1", Some(80))),
@@ -163,20 +157,20 @@ mod tests {
             assert_eq!(parsed.to_string().parse::<Target>().unwrap(), target, "{typed}");
         }
         for (typed, said) in [
-            ("localhost:65536", "'65536' is no port: ports are numbers from 0 to 65535"),
-            ("localhost:", "'' is no port"),
-            ("localhost:+1", "'+1' is no port"),
-            ("::1:x", "stands in brackets"),
-            ("[::1", "stands in brackets"),
-            ("[::1]80", "stands in brackets"),
-            ("[]:80", "stands in brackets"),
-            ("[localhost]:80", "stands in brackets"),
-            ("80", "a port is localhost:80, or :80 for every interface"),
-            ("010.0.0.1:7", "'010.0.0.1' is 8.0.0.1 to some programs"),
-            ("127.1", "'127.1' is 127.0.0.1 to some programs"),
-            ("2130706433:7", "'2130706433' is 127.0.0.1 to some programs"),
-            ("", "nothing was given"),
-            ("unix:", "nothing was given"),
+            ("localhost:65536", "'65536' is not a port: ports are numbers from 0 to 65535"),
+            ("localhost:", "'' is not a port"),
+            ("localhost:+1", "'+1' is not a port"),
+            ("::1:x", "in brackets"),
+            ("[::1", "in brackets"),
+            ("[::1]80", "in brackets"),
+            ("[]:80", "in brackets"),
+            ("[localhost]:80", "in brackets"),
+            ("80", "for a port write localhost:80, or :80 for every interface"),
+            ("010.0.0.1:7", "programs read '010.0.0.1' differently, some as 8.0.0.1"),
+            ("127.1", "programs read '127.1' differently, some as 127.0.0.1"),
+            ("2130706433:7", "programs read '2130706433' differently, some as 127.0.0.1"),
+            ("", "empty address"),
+            ("unix:", "empty address"),
         ] {
             let error = typed.parse::<Target>().unwrap_err().to_string();
             assert!(error.contains(said), "{typed}: {error}");

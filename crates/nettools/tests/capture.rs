@@ -1,15 +1,16 @@
-//! Captures of every kind of file and link give the same conversations, however their packets came.
+//! Captures of every file format and link type give the same conversations, in any order of packets.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
-use vang_nettools::capture::conversations::{Side, Summary, Told};
+use vang_nettools::capture::conversations::{ConversationEvent, ConversationSummary};
 use vang_nettools::capture::fragments::{self, Fragment, Fragments};
+use vang_nettools::capture::side::Side;
 use vang_nettools::capture::write::Writer;
 use vang_nettools::decode::{Counted, read_capture};
 
-/// A talk as its raw IP packets.
+/// A conversation as raw IP packets.
 fn packets(v6: bool, piece: usize) -> Vec<Vec<u8>> {
     let [client, server]: [SocketAddr; 2] =
         if v6 { ["[::1]:4711", "[::1]:65432"] } else { ["10.0.0.7:4711", "10.0.0.1:65432"] }
@@ -42,7 +43,7 @@ fn message(content: &str) -> Vec<u8> {
     [&(header.len() as u16).to_be_bytes(), header.as_bytes(), content.as_bytes()].concat()
 }
 
-/// A pcap file: in which byte order, of which link, how much of each packet.
+/// A pcap file: byte order, link type, bytes kept of each packet.
 fn pcap(big: bool, link: u32, cut: usize, packets: &[Vec<u8>]) -> Vec<u8> {
     let word = |value: u32| if big { value.to_be_bytes() } else { value.to_le_bytes() };
     let half = |value: u16| if big { value.to_be_bytes() } else { value.to_le_bytes() };
@@ -64,19 +65,19 @@ fn pcap(big: bool, link: u32, cut: usize, packets: &[Vec<u8>]) -> Vec<u8> {
 
 struct Found {
     said: Vec<String>,
-    over: Vec<Summary>,
+    over: Vec<ConversationSummary>,
     counted: Counted,
 }
 
 fn decode(capture: &[u8]) -> Found {
     let mut found = Found { said: Vec::new(), over: Vec::new(), counted: Counted::default() };
     let (first, rest) = capture.split_first_chunk::<4>().unwrap();
-    let tell = &mut |told: Told<'_>| match told {
-        Told::Message { side, heard, .. } => found.said.push(format!("{side:?} {heard:?}")),
-        Told::Bytes { .. } | Told::Step { .. } => {}
-        Told::Over(summary) => found.over.push(summary),
+    let sink = &mut |event: ConversationEvent<'_>| match event {
+        ConversationEvent::Message { side, decoded, .. } => found.said.push(format!("{side:?} {decoded:?}")),
+        ConversationEvent::Bytes { .. } | ConversationEvent::Tcp { .. } => {}
+        ConversationEvent::Ended(summary) => found.over.push(summary),
     };
-    read_capture(*first, rest, &mut found.counted, tell, &mut || true).unwrap();
+    read_capture(*first, rest, &mut found.counted, sink, &mut || true).unwrap();
     found
 }
 
@@ -106,7 +107,7 @@ fn every_link_and_every_file_gives_the_same_conversation() {
             (109, vec![family; 12]),
             (117, [&[61, family][..], &[0; 62]].concat()),
         ];
-        // What an EtherType leads to, whatever stands before it.
+        // Payloads of an EtherType, after any link header.
         let ppp: u8 = if v6 { 0x57 } else { 0x21 };
         let inner = |kind: u16, more: &[u8]| [&kind.to_be_bytes()[..], more].concat();
         let own = kind.to_be_bytes();
@@ -185,7 +186,7 @@ fn every_link_and_every_file_gives_the_same_conversation() {
 }
 
 #[test]
-fn a_log_of_linux_has_its_packets_among_its_fields_in_either_order_of_bytes() {
+fn nflog_packets_are_read_in_both_byte_orders() {
     let raw = packets(false, 50);
     let expected = decode(&pcap(false, 101, 65_535, &raw)).said;
     for half in [u16::to_le_bytes, u16::to_be_bytes] {
@@ -201,7 +202,7 @@ fn a_log_of_linux_has_its_packets_among_its_fields_in_either_order_of_bytes() {
 }
 
 #[test]
-fn a_layer_that_is_not_opened_is_told_apart_from_other_protocols_and_from_damage() {
+fn unsupported_layers_are_counted_apart_from_damage() {
     let ethernet = |kind: u16, more: &[u8]| [&[2; 12][..], &kind.to_be_bytes(), more].concat();
     let ip = |protocol: u8, more: &[u8]| {
         let len = 20 + more.len() as u8;
@@ -236,7 +237,7 @@ fn a_layer_that_is_not_opened_is_told_apart_from_other_protocols_and_from_damage
         ethernet(0x8847, &[0, 1, 0, 63, 0, 2]),
         ethernet(0x8864, &[0x11]),
         ip(6, &[0; 13]),
-        // A header of TCP that says it is shorter than one can be, and one that is longer than its packet.
+        // TCP headers with a length that is too short, or longer than the packet.
         ip(6, &[1; 20]),
         ip(6, &[&[1; 12][..], &[0xf0, 2, 0, 0, 0, 0, 0, 0]].concat()),
     ];
@@ -264,14 +265,14 @@ fn a_layer_that_is_not_opened_is_told_apart_from_other_protocols_and_from_damage
 }
 
 #[test]
-fn a_capture_of_beginnings_is_read_as_far_as_its_headers_go() {
+fn a_capture_with_a_length_limit_is_read_if_headers_fit() {
     for v6 in [false, true] {
         let raw = packets(v6, 50);
         let header = if v6 { 40 } else { 20 };
         let whole = decode(&pcap(false, 101, 65_535, &raw));
         for kept in 0..header + 60 {
             let found = decode(&pcap(false, 101, kept, &raw));
-            // Ports, numbers, length and flags are TCP's first 14 bytes.
+            // The first 14 bytes of TCP: ports, numbers, length and flags.
             if kept < header + 14 {
                 let Counted { unreadable, headers_cut, headers_cut_at, .. } = found.counted;
                 let all = raw.len() as u64;
@@ -292,7 +293,7 @@ fn a_capture_of_beginnings_is_read_as_far_as_its_headers_go() {
     }
 }
 
-/// A pcapng file: in which byte order, its blocks after the section's header.
+/// A pcapng file: byte order, blocks after the section header.
 fn pcapng(big: bool, blocks: &[(u32, Vec<u8>)]) -> Vec<u8> {
     let word = |value: u32| if big { value.to_be_bytes() } else { value.to_le_bytes() };
     let mut file = Vec::new();
@@ -310,7 +311,7 @@ fn pcapng(big: bool, blocks: &[(u32, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[test]
-fn every_block_that_holds_a_packet_gives_the_same_conversation() {
+fn every_kind_of_packet_block_gives_the_same_conversation() {
     let raw = packets(false, 50);
     let expected = decode(&pcap(false, 101, 65_535, &raw));
     for big in [false, true] {
@@ -318,7 +319,7 @@ fn every_block_that_holds_a_packet_gives_the_same_conversation() {
         let half = |value: u16| if big { value.to_be_bytes() } else { value.to_le_bytes() };
         let interface = (1, [&half(101)[..], &[0; 6]].concat());
         let lengths = |ip: &[u8]| [word(ip.len() as u32), word(ip.len() as u32)].concat();
-        // An option stands behind a packet where its block says how long the packet is.
+        // An option after a packet, in blocks with a packet length.
         let comment = [&half(1)[..], &half(4), b"note", &[0; 4]].concat();
         let padded = |ip: &[u8]| {
             let mut ip = ip.to_vec();
@@ -331,7 +332,7 @@ fn every_block_that_holds_a_packet_gives_the_same_conversation() {
             (6, [&head[..], &lengths(ip), &padded(ip), &comment].concat())
         };
         let simple: Blocks<'_> = &|_, ip| (3, [&word(ip.len() as u32)[..], &padded(ip)].concat());
-        // Obsolete; its counter of drops is not known.
+        // The obsolete block, with an unknown drop count.
         let obsolete: Blocks<'_> = &|at, ip| {
             let head = [&half(0)[..], &[0xff, 0xff], &word(0), &word(at as u32)].concat();
             (2, [&head[..], &lengths(ip), &padded(ip), &comment].concat())
@@ -344,7 +345,7 @@ fn every_block_that_holds_a_packet_gives_the_same_conversation() {
             assert_eq!(found.counted.packets, raw.len() as u64);
             assert_eq!(found.counted.unknown_blocks, 1);
         }
-        // One of an interface that is not there, and one that claims more than its block holds.
+        // An unknown interface, and a length beyond the block.
         for (interfaces, claimed) in [(vec![], 4), (vec![interface.clone()], 400)] {
             let wrong = [&[0; 12][..], &word(claimed), &word(claimed), &[0x45; 4]].concat();
             let blocks = [interfaces, vec![(2, wrong)]].concat();
@@ -357,7 +358,7 @@ fn every_block_that_holds_a_packet_gives_the_same_conversation() {
 }
 
 #[test]
-fn what_is_no_tcp_is_counted_and_what_was_not_captured_is_missing() {
+fn other_protocols_are_counted_and_missing_bytes_reported() {
     let raw = packets(false, 50);
     let mut udp = raw[0].clone();
     udp[9] = 17;
@@ -371,11 +372,15 @@ fn what_is_no_tcp_is_counted_and_what_was_not_captured_is_missing() {
     assert_eq!(decode(&pcap(false, 147, 65_535, &raw)).counted.unknown_links, raw.len() as u64);
     // 40 bytes of headers and 20 of payload.
     let found = decode(&pcap(false, 101, 60, &raw));
-    let way = &found.over[0].from_client;
-    assert_eq!((way.bytes, way.odd.missing_bytes), (message("x").len() as u64, 60), "{way:?}");
+    let direction = &found.over[0].from_client;
+    assert_eq!(
+        (direction.bytes, direction.odd.missing_bytes),
+        (message("x").len() as u64, 60),
+        "{direction:?}"
+    );
 }
 
-/// A packet of IPv4 or IPv6 in fragments whose payloads are so long, in eights.
+/// An IP packet in fragments with payloads of this length, in units of eight bytes.
 fn fragmented(packet: &[u8], eights: usize, number: u16) -> Vec<Vec<u8>> {
     let (header, payload) = packet.split_at(if packet[0] >> 4 == 4 { 20 } else { 40 });
     let count = payload.len().div_ceil(eights * 8);
@@ -402,7 +407,7 @@ fn fragmented(packet: &[u8], eights: usize, number: u16) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn fragments_are_joined_in_any_order_and_twice() {
+fn fragments_are_reassembled_in_any_order_and_with_duplicates() {
     for v6 in [false, true] {
         let raw = packets(v6, 500);
         let whole = decode(&pcap(false, 101, 65_535, &raw));
@@ -413,7 +418,7 @@ fn fragments_are_joined_in_any_order_and_twice() {
             let forwards = in_pieces.concat();
             let backwards: Vec<Vec<u8>> =
                 in_pieces.iter().flat_map(|pieces| pieces.iter().rev().cloned()).collect();
-            // All but the last twice: that one completes its packet.
+            // All twice except the last, which completes its packet.
             let twice: Vec<Vec<u8>> = in_pieces
                 .iter()
                 .flat_map(|pieces| {
@@ -434,7 +439,7 @@ fn fragments_are_joined_in_any_order_and_twice() {
 }
 
 #[test]
-fn fragments_that_overlap_or_do_not_fit_are_refused_and_never_pass_for_another_packet() {
+fn overlapping_fragments_are_refused_for_good() {
     for v6 in [false, true] {
         let raw = packets(v6, 500);
         let said = &raw[3];
@@ -460,7 +465,7 @@ fn fragments_that_overlap_or_do_not_fit_are_refused_and_never_pass_for_another_p
             let mut order = raw[..3].to_vec();
             order.push(pieces[1].clone());
             order.push(wrong);
-            // The rest of it comes, and the one that was there comes again.
+            // Then all fragments come, the first one again.
             order.extend(pieces.iter().cloned());
             order.extend(raw[4..].iter().cloned());
             let found = decode(&pcap(false, 101, 65_535, &order));
@@ -476,7 +481,7 @@ fn fragments_that_overlap_or_do_not_fit_are_refused_and_never_pass_for_another_p
 }
 
 #[test]
-fn fragments_that_wait_are_bounded_and_do_not_wait_for_ever() {
+fn waiting_fragments_are_bounded_in_size_and_time() {
     let raw = packets(false, 500);
     let mut fragments = Fragments::default();
     let pieces = fragmented(&raw[3], 5, 7);
@@ -494,12 +499,12 @@ fn fragments_that_wait_are_bounded_and_do_not_wait_for_ever() {
     let mut late = Fragments::default();
     for (at, piece) in pieces.iter().enumerate() {
         let joined = late.push(at as u64 * 40_000_000_000, 60, &Fragment::of(piece).unwrap());
-        assert_eq!(joined, None, "the number may be another packet's by now");
+        assert_eq!(joined, None, "the identification can belong to another packet");
     }
 }
 
 #[test]
-fn who_ended_it_is_said() {
+fn the_ending_names_its_side() {
     let raw = packets(false, 500);
     let refused = {
         let mut answer = raw[1].clone();
@@ -515,11 +520,11 @@ fn who_ended_it_is_said() {
     ] {
         assert_eq!(decode(&pcap(false, 101, 65_535, &packets)).over[0].ending, ending);
     }
-    // The same ports again are another conversation; its opening was seen, and a middle's is not.
+    // The same ports again are another conversation.
     let mut again = raw.clone();
     let mut second = raw.clone();
     for packet in &mut second {
-        // Another number to begin with, from the client's side and in what acknowledges it.
+        // Another initial sequence number of the client, and its acknowledgements.
         let at = if packet[22..24] == 65_432_u16.to_be_bytes() { 24 } else { 28 };
         packet[at] ^= 0x40;
     }
@@ -530,7 +535,7 @@ fn who_ended_it_is_said() {
     assert_eq!((middle.over.len(), middle.over[0].opening_seen, middle.said.len()), (1, false, 2));
 }
 
-/// A segment between the two, as raw IP.
+/// A segment as raw IP.
 fn segment(from_client: bool, flags: u8, seq: u32, ack: u32, payload: &[u8], ports: [u16; 2]) -> Vec<u8> {
     let mut ip = vec![0x45, 0, 0, 40 + payload.len() as u8, 0, 0, 0, 0, 64, 6, 0, 0];
     let [client, server] = [[10, 0, 0, 7], [10, 0, 0, 1]];
@@ -546,7 +551,7 @@ fn segment(from_client: bool, flags: u8, seq: u32, ack: u32, payload: &[u8], por
 }
 
 #[test]
-fn a_packet_of_the_opening_that_comes_late_belongs_to_its_conversation() {
+fn a_late_handshake_packet_belongs_to_its_conversation() {
     const FIN: u8 = 1;
     const SYN: u8 = 2;
     const RST: u8 = 4;
@@ -568,7 +573,7 @@ fn a_packet_of_the_opening_that_comes_late_belongs_to_its_conversation() {
                 server(ACK | FIN, 15, b""),
             ];
             let whole = decode(&pcap(false, 101, 65_535, &[&opening[..], &rest].concat()));
-            // Each of the opening's two at every later place.
+            // SYN and SYN+ACK at every later place.
             for late in 0..2 {
                 for place in 1..=rest.len() {
                     let mut order = vec![opening[1 - late].clone()];
@@ -604,7 +609,7 @@ fn a_packet_of_the_opening_that_comes_late_belongs_to_its_conversation() {
 }
 
 #[test]
-fn what_a_direction_speaks_agrees_with_what_was_heard_of_it() {
+fn the_protocol_of_a_direction_fits_its_messages() {
     let message = message("x");
     let broken = [&message[..], b"\0\x0d{\"a\": nothing}more"].concat();
     let upgraded = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n\x82\x01\0";
@@ -628,20 +633,20 @@ fn what_a_direction_speaks_agrees_with_what_was_heard_of_it() {
         packets.extend(parts.iter().map(|(at, bytes)| segment(true, 16, 1 + at, 1, bytes, ports)));
         packets.extend(end.map(|end| segment(true, 17, 1 + end, 1, b"", ports)));
         let found = decode(&pcap(false, 101, 65_535, &packets));
-        let way = found.over[0].from_client.clone();
-        assert_eq!(way.messages, found.said.len() as u64);
-        (way.speaks, way.bytes, way.odd.missing_bytes)
+        let direction = found.over[0].from_client.clone();
+        assert_eq!(direction.messages, found.said.len() as u64);
+        (direction.protocol, direction.bytes, direction.odd.missing_bytes)
     };
-    for (bytes, speaks) in cases {
+    for (bytes, protocol) in cases {
         let len = bytes.len() as u32;
         for end in [None, Some(len)] {
-            assert_eq!(said(&[(0, bytes)], end), (speaks, len.into(), 0), "{bytes:?}");
+            assert_eq!(said(&[(0, bytes)], end), (protocol, len.into(), 0), "{bytes:?}");
         }
-        // Behind a hole, and before one.
-        assert_eq!(said(&[(9, bytes)], None), (speaks, u64::from(len) + 9, 9), "{bytes:?}");
-        assert_eq!(said(&[(0, bytes)], Some(len + 9)), (speaks, u64::from(len) + 9, 9), "{bytes:?}");
+        // After missing bytes, and before.
+        assert_eq!(said(&[(9, bytes)], None), (protocol, u64::from(len) + 9, 9), "{bytes:?}");
+        assert_eq!(said(&[(0, bytes)], Some(len + 9)), (protocol, u64::from(len) + 9, 9), "{bytes:?}");
     }
-    // What came before a hole says more than a few bytes behind it.
+    // The protocol before missing bytes counts, not a few bytes after them.
     assert_eq!(said(&[(0, b"hello\n"), (9, b"x")], None), ("line", 10, 3));
     assert_eq!(said(&[], Some(9)), ("nothing", 9, 9));
     assert_eq!(said(&[], None), ("nothing", 0, 0));
@@ -649,14 +654,14 @@ fn what_a_direction_speaks_agrees_with_what_was_heard_of_it() {
 
 proptest! {
     #[test]
-    fn any_order_of_packets_with_any_of_them_twice_gives_the_same_messages(
+    fn order_and_duplicates_of_packets_do_not_matter(
         piece in 1..60_usize,
         order in proptest::collection::vec(any::<prop::sample::Index>(), 0..60),
         twice in proptest::collection::vec(any::<prop::sample::Index>(), 0..10),
     ) {
         let raw = packets(false, piece);
         let expected = decode(&pcap(false, 101, 65_535, &raw)).said;
-        // Behind the handshake, which says where the numbers begin.
+        // After the handshake, which has the initial sequence numbers.
         let mut rest = raw[2..].to_vec();
         for index in twice {
             let packet = rest[index.index(rest.len())].clone();

@@ -1,5 +1,5 @@
-//! The doctor's look at certificates: servers here show ones that began too late, have ended, or end soon. Made for each
-//! test, so that none of them ends by itself one day.
+//! The doctor with certificates that are not yet valid, expired, or expire soon. They are made for each test, so that none
+//! expires one day.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
-use vang_nettools::doctor::{self, Asked};
+use vang_nettools::doctor::{self, DoctorOptions};
 use vang_nettools::{Report, Stop, Target, Verdict};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,7 +38,7 @@ fn serving(names: &[&str], from: SystemTime, to: SystemTime) -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-            // Somebody who speaks without TLS is answered too, as it were on a port for both.
+            // Plain connections are answered too, as on a port for both.
             let _ = match tls.read(&mut [0; 1_000]) {
                 Ok(_) => tls.write_all(b"220 mail\r\n"),
                 Err(_) => tls.sock.write_all(b"220 mail\r\n"),
@@ -61,47 +61,48 @@ impl Write for Page {
     }
 }
 
-/// The verdict, what was told of TLS, and what it means.
+/// The verdict, the record of the TLS step, and its meaning.
 fn looked_at(address: SocketAddr) -> (Verdict, Value, Vec<String>) {
     let page = Page::default();
     let report = Report::new(page.clone(), io::sink(), true, false);
     let target: Target = address.to_string().parse().unwrap();
-    let asked = Asked { target, wait: Duration::from_secs(60) };
-    let verdict = doctor::run(&asked, &report, &Stop::after(None).unwrap()).unwrap();
+    let options = DoctorOptions { target, wait: Duration::from_secs(60) };
+    let verdict = doctor::run(&options, &report, &Stop::after(None).unwrap()).unwrap();
     let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let tls = told.iter().find(|o| o["step"] == "tls" && o["found"] != "unknown").unwrap().clone();
-    let means = told.iter().filter(|o| o["event"] == "means").map(|o| o["text"].as_str().unwrap().to_owned());
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let tls = records.iter().find(|o| o["step"] == "tls" && o["found"] != "unknown").unwrap().clone();
+    let means =
+        records.iter().filter(|o| o["event"] == "means").map(|o| o["text"].as_str().unwrap().to_owned());
     (verdict, tls, means.collect())
 }
 
 #[test]
-fn a_certificate_that_is_not_valid_yet_or_has_ended_is_what_fails() {
+fn an_expired_or_not_yet_valid_certificate_fails() {
     let now = SystemTime::now();
     for (from, to, said, left) in [
-        (now + DAY, now + 5 * DAY / 2, "it is not valid yet", "2 days left"),
-        (now - 9 * DAY, now - 7 * DAY / 2, "ended 3 days ago", ", vouched for by itself, ended"),
-        (now - 9 * DAY, now - DAY / 2, "ended less than a day ago", ", vouched for by itself, ended"),
+        (now + DAY, now + 5 * DAY / 2, "it is not valid yet", "expires in 2 days"),
+        (now - 9 * DAY, now - 7 * DAY / 2, "expired 3 days ago", ", self-signed, expired"),
+        (now - 9 * DAY, now - DAY / 2, "expired less than a day ago", ", self-signed, expired"),
     ] {
         let (verdict, tls, means) = looked_at(serving(&["127.0.0.1"], from, to));
         let text = tls["text"].as_str().unwrap();
         assert_eq!((verdict, &tls["found"]), (Verdict::Bad, &Value::from("bad")), "{text}");
         assert!(text.ends_with(said) && text.contains(left), "{text}");
-        assert_eq!(means, ["renew it, and look whether this machine's clock and the server's are right"]);
+        assert_eq!(means, ["renew it, and check the clocks of this machine and of the server"]);
     }
 }
 
 #[test]
-fn one_that_ends_soon_is_good_and_warned_of() {
+fn a_certificate_that_expires_soon_gets_a_warning() {
     let now = SystemTime::now();
-    const SOON: &str = "its certificate ends soon: renew it before clients are refused";
-    // An hour is for the test itself.
+    const SOON: &str = "the certificate expires soon: renew it before clients refuse it";
+    // One hour of tolerance for the test itself.
     for (days, left, warned) in [
-        (0, "less than a day left", &[SOON][..]),
-        (1, "1 day left", &[SOON]),
-        (13, "13 days left", &[SOON]),
-        (14, "14 days left", &[]),
-        (90, "90 days left", &[]),
+        (0, "expires in less than a day", &[SOON][..]),
+        (1, "expires in 1 day", &[SOON]),
+        (13, "expires in 13 days", &[SOON]),
+        (14, "expires in 14 days", &[]),
+        (90, "expires in 90 days", &[]),
     ] {
         let to = now + days * DAY + Duration::from_secs(3_600);
         let (verdict, tls, means) = looked_at(serving(&["127.0.0.1"], now - DAY, to));
@@ -113,7 +114,7 @@ fn one_that_ends_soon_is_good_and_warned_of() {
 }
 
 #[test]
-fn one_for_somebody_else_is_named_and_of_many_names_some() {
+fn a_certificate_for_another_host_is_named() {
     let now = SystemTime::now();
     let names: Vec<String> = (0..50).map(|n| format!("host-{n}.example")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -121,6 +122,6 @@ fn one_for_somebody_else_is_named_and_of_many_names_some() {
     let text = tls["text"].as_str().unwrap();
     assert_eq!(verdict, Verdict::Good, "{text}");
     assert!(text.contains("certificate for host-0.example, host-1.example, "), "{text}");
-    assert!(text.contains("host-7.example and 42 more, vouched for by itself"), "{text}");
+    assert!(text.contains("host-7.example and 42 more, self-signed"), "{text}");
     assert!(means[0].starts_with("browsers will refuse it for '127.0.0.1'"), "{means:?}");
 }

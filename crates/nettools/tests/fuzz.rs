@@ -1,4 +1,4 @@
-//! Captures and streams as no program of ours wrote them.
+//! Fuzz tests of captures and streams.
 //!
 //! `cargo test` runs the corpus (`__fuzz__/NAME/corpus`) and some thousand inputs more;
 //! `VANG_FUZZ_SECONDS=600` goes on for that long, and `cargo bolero test fuzz_capture` goes about it
@@ -8,14 +8,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use vang_nettools::capture::conversations::{HELD_BYTES_MAX, Side, Told};
+use vang_nettools::capture::conversations::{ConversationEvent, HELD_BYTES_MAX};
 use vang_nettools::capture::fragments::{self, Fragment, Fragments};
-use vang_nettools::capture::packet::{self, Other};
+use vang_nettools::capture::not_segment::NotSegment;
+use vang_nettools::capture::packet;
+use vang_nettools::capture::side::Side;
 use vang_nettools::capture::write::Writer;
 use vang_nettools::decode::{Counted, read_capture};
-use vang_nettools::wire::{Awaited, Reader};
+use vang_nettools::protocols::{Awaited, Reader};
 
-/// How many inputs, and for how long at most.
+/// Number of inputs, and time limit.
 fn effort() -> (usize, Duration) {
     let seconds = std::env::var("VANG_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     match seconds {
@@ -26,14 +28,20 @@ fn effort() -> (usize, Duration) {
 
 fn decode(bytes: &[u8]) -> (Counted, u64) {
     let mut counted = Counted::default();
-    let mut told = 0;
+    let mut events = 0;
     if let Some((first, rest)) = bytes.split_first_chunk::<4>() {
-        let _ = read_capture(*first, rest, &mut counted, &mut |_: Told<'_>| told += 1, &mut || true);
+        let _ = read_capture(
+            *first,
+            rest,
+            &mut counted,
+            &mut |_: ConversationEvent<'_>| events += 1,
+            &mut || true,
+        );
     }
-    (counted, told)
+    (counted, events)
 }
 
-/// A small capture with the input's bytes written over it: the first two of three say where.
+/// A small capture with bytes of the input written over it, at the place in the first two of each three.
 fn disturbed(noise: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), "fuzz").unwrap();
     let [client, server]: [SocketAddr; 2] = ["[::1]:4711", "[::1]:65432"].map(|it| it.parse().unwrap());
@@ -62,7 +70,7 @@ fn fuzz_capture() {
                 assert!(counted.packets <= bytes.len() as u64);
             }
             decode(&disturbed(bytes));
-            // Fragments of one packet, each with a place of the input's.
+            // Fragments of one packet, with offsets from the input.
             let mut fragments = Fragments::default();
             for part in bytes.chunks(11) {
                 let ip = [&[0x45, 0, 0, 0, 0, 7][..], &part[..part.len().min(2)], &[9, 6], &[7; 10], part]
@@ -76,7 +84,7 @@ fn fuzz_capture() {
             for link in [0, 1, 9, 12, 51, 100, 101, 104, 109, 113, 117, 166, 219, 228, 239, 276] {
                 match packet::read(link, bytes) {
                     Ok(segment) => assert!(segment.bytes.len() <= bytes.len() && segment.cut <= 1 << 17),
-                    Err(Other::Fragment(Some(fragment))) => {
+                    Err(NotSegment::Fragment(Some(fragment))) => {
                         fragments.push(7, 7, &fragment);
                     }
                     Err(_) => {}
@@ -109,9 +117,9 @@ fn fuzz_stream() {
             let (mut heard_to, mut fed) = (0, 0);
             for piece in stream.chunks(usize::from(*kind).max(1)) {
                 fed += piece.len() as u64;
-                reader.feed(piece, &mut awaited, &mut |heard| {
-                    assert!(heard.from <= heard.to, "{heard:?}");
-                    heard_to = heard.to;
+                reader.feed(piece, &mut awaited, &mut |decoded| {
+                    assert!(decoded.from <= decoded.to, "{decoded:?}");
+                    heard_to = decoded.to;
                 });
                 assert!(reader.held() < 256 << 10 && reader.held() < HELD_BYTES_MAX);
                 if *kind % 5 == 0 {
@@ -122,7 +130,7 @@ fn fuzz_stream() {
                     reader.flush(&mut |_| {});
                 }
             }
-            reader.end(&mut |heard| assert!(heard.to <= fed, "{heard:?}"));
+            reader.end(&mut |decoded| assert!(decoded.to <= fed, "{decoded:?}"));
         },
     );
 }

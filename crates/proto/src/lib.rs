@@ -10,11 +10,13 @@ pub mod encoding; // content encodings by Python's names
 mod charmap; // the one-byte encodings, as Python has them
 pub mod python; // values as Python prints and dumps them
 pub mod guide; // the guide's exchange: search, binary, and their answers
+pub mod address; // HOST:PORT, vang://, unix:PATH, as people type them
 pub mod kind; // the first bytes of a connection say which kind of client it is
 pub mod websocket; // WebSocket frames around messages
 pub mod vang; // vang's own requests, replies, events and session machines
 pub mod typed; // lines that a person types, as requests; replies and events, as lines to read
 pub mod terminal; // what others said, made harmless for a terminal
+pub mod text; // sizes, times and counts, written and read
 pub mod limits;
 
 pub use compose::Composer;

@@ -284,7 +284,7 @@ fn words(cell: &str) -> Vec<&str> {
 
 #[test]
 fn every_code_stands_in_the_specification_and_no_other() {
-    let rows = table("| code | whose fault, what follows | further keys |\n");
+    let rows = table("| code | meaning | further keys |\n");
     let named: Vec<&str> = rows.iter().flat_map(|row| words(row[0])).collect();
     let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(named, known);
@@ -293,7 +293,7 @@ fn every_code_stands_in_the_specification_and_no_other() {
 #[test]
 fn codes_that_pass_say_when_to_try_again() {
     // Who is told `retry-after` may try again; the rest of the passing ones clear up by other means.
-    for row in table("| code | whose fault, what follows | further keys |\n") {
+    for row in table("| code | meaning | further keys |\n") {
         let retry = row.get(2).is_some_and(|keys| keys.contains("retry-after"));
         for word in words(row[0]) {
             assert!(!retry || Code::is_retryable(word), "{word}");
@@ -328,14 +328,14 @@ fn the_limits_in_the_specification_are_those_of_the_code() {
     says("integer from 0 to the limit (", limits::CONTENT_BYTES_MAX);
     says("any JSON value of at most ", limits::ID_BYTES_MAX as u64);
     says("**`id`**, at most ", limits::ID_BYTES_MAX as u64);
-    says("`since` < n, at most `limit` (", limits::HISTORY_PAGE_MAX);
-    says("found messages, newest first: at most `limit` (", limits::FIND_LIMIT);
-    says("and never more than ", limits::FIND_LIMIT_MAX);
-    says("`query`, a line of at most ", limits::QUERY_BYTES_MAX as u64);
+    says("`since` < n, in order, at most `limit` (default ", limits::HISTORY_PAGE_MAX);
+    says("you can see, newest first: at most `limit` (default ", limits::FIND_LIMIT);
+    says("at most `limit` (default 20, 1 to ", limits::FIND_LIMIT_MAX);
+    says("`query` is a line of at most ", limits::QUERY_BYTES_MAX as u64);
     says("reads and drops at most ", limits::DRAIN_BYTES_MAX);
     says("closes when the client has closed, after ", limits::DRAIN_MS);
-    says("takes no byte of what waits for ", limits::STALL_MS);
-    says("A connection with ", limits::UNSENT_REPLY_BYTES_MAX as u64);
+    says("unless it reads nothing for ", limits::STALL_MS);
+    says("does not read from a connection with ", limits::UNSENT_REPLY_BYTES_MAX as u64);
 }
 
 /// `65,535 bytes`, `1 MiB`, `10 s each`, `10 min`: bytes or milliseconds.

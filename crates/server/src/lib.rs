@@ -17,7 +17,7 @@ mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // drives the hub: requests in, replies and wake-ups out
 mod disk; // the threads that write and read the disk
 mod wheel; // deadlines, coarsely
-pub mod status; // how the server is: counts, the machine, and what they mean
+mod status; // how the server is: counts, the machine, and what they mean
 mod files; // files that settings name
 mod accept; // listeners, and who may connect
 mod reload; // what changes while the server runs
@@ -32,5 +32,4 @@ pub use net::tls::{TlsError, TlsFiles};
 pub use reload::{Change, Changer};
 pub use run::{Server, Stopper};
 pub use start::{Opening, StartError, chains, open, recover};
-pub use status::words;
 pub use vang_hub::{Scope, Trust};

@@ -2,12 +2,14 @@
 //! sets one; the names are those of `docs/PROTOCOL.md` section 7.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::disk::index::FIND_MS;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
     LINE_BYTES_MAX, STALL_MS, TYPED_BYTES_MAX,
 };
+use vang_proto::text;
 use vang_proto::vang::ServerLimits;
 
 use crate::fairness::memory::{self, BUDGET_BYTES_MIN};
@@ -90,29 +92,29 @@ macro_rules! rows {
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 const TABLE: [Row; 23] = rows![
-    "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "a message's header; two length bytes can say no more";
-    "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "any message's content; refused by its claimed length";
-    "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: kept for ever, sent to all";
-    "line" Bytes LINE_BYTES_MAX as u64, 64 => TYPED_BYTES_MAX as u64 / 2, "a typed line; a longer one is not taken";
-    "first-byte" Time FIRST_BYTE_MS, 10 => DAY_MS, "until the kind of client is known; then closed without a byte";
-    "header-time" Time HEADER_MS, 10 => DAY_MS, "from a header's first byte to its last";
-    "content-time" Time CONTENT_MS, 10 => DAY_MS, "from a header's end to its content's";
-    "idle" Time IDLE_MS, 10 => 365 * DAY_MS, "without a request, on a connection that follows nothing";
-    "stall" Time STALL_MS, 10 => 365 * DAY_MS, "with bytes waiting of which the client takes none";
-    "ping-after" Time PING_AFTER_MS, 10 => DAY_MS, "of silence a WebSocket is sent a ping, so that proxies keep it";
-    "stop-time" Time STOP_MS, 0 => DAY_MS, "for clients to take what they are owed when the server stops";
-    "connections" Count 0, 1 => 10_000_000, "in all; by default the open-file limit less 256";
-    "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; this machine is exempt";
-    "memory" Bytes 0, BUDGET_BYTES_MIN => 1 << 50, "for what clients make the server hold; by default an eighth of what there is";
-    "messages-per-second" Count MESSAGES_PER_SECOND, 1 => QUOTA_MAX, "of an account, or a guest's connection; a minute's worth at once";
-    "bytes-per-second" Bytes BYTES_PER_SECOND, 1 => QUOTA_MAX, "of messages, likewise";
-    "questions-per-second" Count QUESTIONS_PER_SECOND, 1 => QUOTA_MAX, "history, find, rooms, who and follow, likewise";
-    "joins-per-second" Count JOINS_PER_SECOND, 1 => QUOTA_MAX, "joining and leaving rooms, likewise";
+    "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "header of a message; its two length bytes cannot hold more";
+    "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "content of any message; a longer one is refused before it is read";
+    "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: stored, and sent to all its readers";
+    "line" Bytes LINE_BYTES_MAX as u64, 64 => TYPED_BYTES_MAX as u64 / 2, "a typed line; a longer one is refused";
+    "first-byte" Time FIRST_BYTE_MS, 10 => DAY_MS, "time for a new connection to send its first bytes; then it is closed";
+    "header-time" Time HEADER_MS, 10 => DAY_MS, "time from the first byte of a header to its last";
+    "content-time" Time CONTENT_MS, 10 => DAY_MS, "time from the end of a header to the end of its content";
+    "idle" Time IDLE_MS, 10 => 365 * DAY_MS, "time without a request, if the connection follows no room";
+    "stall" Time STALL_MS, 10 => 365 * DAY_MS, "time that a client reads nothing although data waits for it";
+    "ping-after" Time PING_AFTER_MS, 10 => DAY_MS, "time without traffic until a WebSocket gets a ping, so that proxies keep it open";
+    "stop-time" Time STOP_MS, 0 => DAY_MS, "time for clients to read their pending data when the server stops";
+    "connections" Count 0, 1 => 10_000_000, "connections in total; default: open-file limit - 256";
+    "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; not for this machine";
+    "memory" Bytes 0, BUDGET_BYTES_MIN => 1 << 50, "memory for data of clients; default: an eighth of the machine's memory";
+    "messages-per-second" Count MESSAGES_PER_SECOND, 1 => QUOTA_MAX, "messages from an account or a guest's connection; bursts up to a minute's worth";
+    "bytes-per-second" Bytes BYTES_PER_SECOND, 1 => QUOTA_MAX, "bytes of these messages; same bursts";
+    "questions-per-second" Count QUESTIONS_PER_SECOND, 1 => QUOTA_MAX, "history, find, rooms, who and follow; same bursts";
+    "joins-per-second" Count JOINS_PER_SECOND, 1 => QUOTA_MAX, "joins and leaves; same bursts";
     "rooms-per-day" Count ROOMS_PER_DAY, 1 => QUOTA_MAX, "new rooms of one account";
-    "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new ones of one address, likewise; this machine is exempt";
-    "find-time" Time FIND_MS, 0 => DAY_MS, "for one find to look; then it is answered busy; 0 answers none";
-    "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free on the data folder's disk; with less /readyz says no";
-    "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that history may be behind; with more /readyz says no";
+    "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new connections from one address; same bursts; not for this machine";
+    "find-time" Time FIND_MS, 0 => DAY_MS, "time for one find; then the answer is busy. 0 turns find off";
+    "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free space on the disk of the data folder; with less, /readyz answers 503";
+    "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that history can be behind; with more, /readyz answers 503";
 ];
 
 /// Not a limit that can be set.
@@ -155,7 +157,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Sets one as `NAME=VALUE`: bytes as `64KiB` or `65536`, times as `10s`, `200ms` or `5m`.
+    /// Sets one as `NAME=VALUE`: bytes as `64KiB`, `64k` (64,000) or `65536`, times as `10s`, `200ms` or `5m`.
     pub fn set(&mut self, given: &str) -> Result<(), LimitError> {
         let Some((name, value)) = given.split_once('=') else {
             return Err(LimitError::Shape { given: given.to_owned() });
@@ -284,31 +286,18 @@ impl Limits {
 }
 
 fn parse(value: &str, unit: Unit) -> Option<u64> {
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let number: u64 = value[..digits].parse().ok()?;
-    let factor = match (unit, &value[digits..]) {
-        (Unit::Bytes | Unit::Count, "") | (Unit::Bytes, "B") | (Unit::Time, "ms") => 1,
-        (Unit::Bytes, "KiB" | "K" | "k") => 1 << 10,
-        (Unit::Bytes, "MiB" | "M") => 1 << 20,
-        (Unit::Bytes, "GiB" | "G") => 1 << 30,
-        (Unit::Time, "" | "s") => 1_000,
-        (Unit::Time, "m" | "min") => 60_000,
-        (Unit::Time, "h") => 3_600_000,
-        (Unit::Time, "d") => DAY_MS,
-        _ => return None,
-    };
-    number.checked_mul(factor)
+    match unit {
+        Unit::Bytes => text::read_bytes(value),
+        Unit::Time => u64::try_from(text::read_duration(value)?.as_millis()).ok(),
+        Unit::Count => text::read_count(value),
+    }
 }
 
 fn show(value: u64, unit: Unit) -> String {
-    let scales: &[(u64, &str)] = match unit {
-        Unit::Bytes => &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
-        Unit::Time => &[(DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")],
-        Unit::Count => &[],
-    };
-    match scales.iter().find(|(scale, _)| value > 0 && value.is_multiple_of(*scale)) {
-        Some((scale, name)) => format!("{}{name}", value / scale),
-        None => value.to_string(),
+    match unit {
+        Unit::Bytes => text::typed_bytes(value),
+        Unit::Time => text::typed_duration(Duration::from_millis(value)),
+        Unit::Count => value.to_string(),
     }
 }
 
@@ -339,6 +328,6 @@ mod tests {
         assert_eq!(told("idle"), "'idle' is not NAME=VALUE");
         assert_eq!(told("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
         assert_eq!(told("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");
-        assert!(Limits::help().contains("  idle                       10m  without a request"));
+        assert!(Limits::help().contains("  idle                       10m  time without a request"));
     }
 }

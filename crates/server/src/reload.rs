@@ -59,10 +59,10 @@ impl Shared {
         }
         match open_operators(socket) {
             Ok(operators) => {
-                tracing::warn!("the operator's socket was gone; it is made again");
+                tracing::warn!("the operator's socket was removed; it is created again");
                 accepting.push(operators.accept(self));
             }
-            Err(error) => tracing::warn!(%error, "the operator's socket is gone and cannot be made again"),
+            Err(error) => tracing::warn!(%error, "the operator's socket was removed and cannot be created"),
         }
     }
 

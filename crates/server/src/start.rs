@@ -11,7 +11,7 @@ use vang_journal::{
     Damages, DataFolder, Durability, FolderError, Identity, Journal, JournalError, JournalFile, Reader,
     SqliteJournal, SqliteReader,
 };
-use vang_view::{Chains, Opened, View, ViewError, Why};
+use vang_view::{Chains, Opened, RebuildReason, View, ViewError};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
             | StartError::Journal(JournalError::Full(_))
             | StartError::Tables(ViewError::Unavailable(_)),
         ) if folder.reserve().give_up() => {
-            tracing::warn!("there is no room to open the journal; using the room that was set aside");
+            tracing::warn!("no disk space to open the journal; using the reserve");
             open_files(&folder)
         }
         outcome => outcome,
@@ -86,13 +86,13 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     let identity = journal.identity();
     let (mut view, opened) = View::open(&folder.view_db(), identity.id, chains(folder.journal_db()))?;
     if let Opened::Fresh(why) = &opened
-        && *why != Why::Missing
+        && *why != RebuildReason::Missing
     {
-        tracing::warn!(%why, "the tables are made anew from the journal");
+        tracing::warn!(%why, "rebuilding the view from the journal");
     }
     let damages = Damages::new(|damage| {
         let (seq, why) = (damage.seq.0, &damage.why);
-        tracing::error!(seq, why, "an entry of the journal is damaged; vang admin check tells more");
+        tracing::error!(seq, why, "an entry of the journal is damaged; run `vang admin check`");
     });
     let file = JournalFile::new(&folder.journal_db(), Arc::new(damages))?;
     let mut reader = file.reader()?;
@@ -136,7 +136,7 @@ pub fn recover(
         }
         outcome => return outcome,
     };
-    tracing::warn!(why, "the tables are made anew from the journal");
+    tracing::warn!(why, "rebuilding the view from the journal");
     view.reset()?;
     untold.clear();
     replay_from(reader, identity, view, State::default(), untold)
@@ -152,8 +152,11 @@ fn replay_from_snapshot(
     if let Some((seq, bytes)) = view.snapshot()? {
         match State::from_snapshot(&bytes) {
             Ok(good) if good.seq() == seq => state = good,
-            Ok(_) => tracing::warn!(seq = seq.0, "the snapshot is of another entry; replaying everything"),
-            Err(bad) => tracing::warn!(%bad, "the snapshot is no good; replaying everything"),
+            Ok(_) => tracing::warn!(
+                seq = seq.0,
+                "the snapshot belongs to another entry; replaying the whole journal"
+            ),
+            Err(bad) => tracing::warn!(%bad, "the snapshot is damaged; replaying the whole journal"),
         }
     }
     replay_from(reader, identity, view, state, untold)
@@ -177,7 +180,7 @@ fn replay_from(
             Ok(()) => {}
             Err(ViewError::Unavailable(why)) => {
                 if untold.is_empty() {
-                    tracing::warn!(why, "the tables cannot be written now; they will be told later");
+                    tracing::warn!(why, "the view cannot be written now; it will be updated later");
                 }
                 untold.extend(deltas);
             }

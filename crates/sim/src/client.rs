@@ -1,5 +1,5 @@
-//! A client: its connections, what it asked and was answered, what it follows. It speaks through the
-//! real `RequestWriter`, `Decoder` and `Follower`, and holds the server to what it was promised.
+//! A client: its connections, requests, replies and followed rooms. It uses the real `RequestWriter`, `Decoder`
+//! and `Follower`, and checks the server's promises.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,17 +11,16 @@ use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{Backoff, RequestWriter};
 
 use crate::following::{Following, compare};
-use crate::model::Told;
+use crate::model::SeenEvent;
+use crate::network::PipeId;
 use crate::scene::Scene;
-use crate::wire::LineId;
 
-mod ask; // what it asks
-mod hear; // what comes, and what it holds the server to
+mod ask; // its requests
+mod hear; // what it receives, and its checks
 
-/// One connection, from the client's side.
 #[derive(Debug)]
-pub(crate) struct Link {
-    line: LineId,
+pub(crate) struct ClientConnection {
+    pipe: PipeId,
     run: u32,
     decoder: Decoder,
     waiting: VecDeque<(u64, Asked)>,
@@ -31,13 +30,13 @@ pub(crate) struct Link {
     may_end: bool,
     follows: bool,
     last_seq: u64,
-    /// What the server had applied when following was asked for.
+    /// The server's last applied entry when following was requested.
     applied: u64,
-    /// Rooms that were added by a second `follow`, and what came of them.
-    more: BTreeMap<String, Vec<Told>>,
+    /// Rooms added by a second `follow`, and their events.
+    more: BTreeMap<String, Vec<SeenEvent>>,
 }
 
-/// What was asked.
+/// A request.
 #[derive(Clone, Debug)]
 enum Asked {
     Follow,
@@ -47,89 +46,79 @@ enum Asked {
         room: String,
         since: u64,
     },
-    /// Something whose doing is an entry.
+    /// A request that becomes an entry.
     Do {
         what: &'static str,
         name: String,
     },
-    /// A look at what is there.
     Look,
-    /// After a private room, as it was typed.
-    Pry {
+    /// A request about a private room that is not the client's; the name as typed.
+    Probe {
         typed: String,
         what: &'static str,
     },
 }
 
-/// A message, until it is known to be posted or not.
+/// A message that is being sent.
 #[derive(Debug)]
 pub(crate) struct Sending {
-    /// Where.
     pub(crate) room: String,
-    /// Makes it safe to repeat.
+    /// With an id it can be repeated.
     pub(crate) id: Option<String>,
-    /// Its first word, which no other message has.
+    /// Its first word, which is unique.
     pub(crate) word: String,
     content: Bytes,
     types: (&'static str, &'static str),
-    /// The same id with another payload than this message's.
-    twists: Option<usize>,
-    twisted: bool,
+    /// The message whose id this one reuses for another payload.
+    reuses_id_of: Option<usize>,
+    id_is_reused: bool,
     in_flight: u32,
     attempts: u32,
-    /// Attempts of which nobody knows what became.
+    /// Attempts with an unknown outcome.
     unsure: u32,
     retry_at: Option<u64>,
-    /// What it was told: by which run, number, place.
+    /// Acknowledgements: run of the server, number, position.
     pub(crate) acks: Vec<(u32, u64, u64)>,
-    /// Refused for good.
     pub(crate) refused: Option<String>,
 }
 
-/// What kind of person it is.
+/// What a client does by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Talks.
     Person,
-    /// Talks in private rooms only, and must be known to nobody outside them.
+    /// Talks in private rooms only; nobody outside them must learn of it.
     PrivateOnly,
-    /// Looks for what it may not see.
+    /// Tries to learn of private rooms.
     Prober,
-    /// Adds accounts.
     Operator,
 }
 
-/// See the module's head.
+/// A simulated client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// For the record.
     pub(crate) label: String,
-    /// `as`.
     pub(crate) name: Option<String>,
-    /// What it does by itself.
     pub(crate) role: Role,
     peer: Peer,
-    /// What it follows.
     pub(crate) following: Option<Following>,
-    main: Option<Link>,
-    side: Option<Link>,
-    /// Everything it ever sent.
+    main: Option<ClientConnection>,
+    side: Option<ClientConnection>,
     pub(crate) sends: Vec<Sending>,
-    /// What it was told to be done: by which run, at which entry.
+    /// Acknowledged actions: name, run of the server, entry.
     pub(crate) done: Vec<(&'static str, u32, u64)>,
-    /// What it was answered last, for stories.
+    /// The last reply, for stories.
     pub(crate) answer: Option<Result<String, String>>,
     typed: BTreeSet<u64>,
     call_at: u64,
     backoff: Backoff,
     /// Accounts that it added.
     pub(crate) added: Vec<String>,
-    /// How many of them are people already.
+    /// How many of them have a client already.
     pub(crate) welcomed: usize,
 }
 
 impl Client {
-    /// Somebody who has no connection yet.
+    /// A client without a connection.
     pub(crate) fn new(label: &str, name: Option<&str>, role: Role, peer: Peer) -> Client {
         Client {
             label: label.to_owned(),
@@ -150,7 +139,6 @@ impl Client {
         }
     }
 
-    /// Its account, if it has one.
     pub(crate) fn account(&self, scene: &Scene) -> Option<u64> {
         self.name.as_ref().and_then(|name| scene.model.account(name))
     }
@@ -159,16 +147,16 @@ impl Client {
         RequestWriter { name: self.name.clone() }
     }
 
-    /// Time passes.
+    /// One tick.
     pub(crate) fn turn(&mut self, scene: &mut Scene) {
-        if let Some(link) = self.main.take() {
-            self.main = self.receive(scene, link);
+        if let Some(connection) = self.main.take() {
+            self.main = self.receive(scene, connection);
         }
-        if let Some(link) = self.side.take() {
-            let link = self.receive(scene, link);
-            self.side = match link {
-                // It was called for one thing.
-                Some(link) if link.waiting.is_empty() => self.hang_up(scene, link),
+        if let Some(connection) = self.side.take() {
+            let connection = self.receive(scene, connection);
+            self.side = match connection {
+                // It was opened for one request.
+                Some(connection) if connection.waiting.is_empty() => self.hang_up(scene, connection),
                 other => other,
             };
         }
@@ -178,11 +166,11 @@ impl Client {
 
     // ---- connections ----
 
-    fn call(&mut self, scene: &mut Scene) -> Link {
-        let line = scene.lines.call(self.peer);
+    fn call(&mut self, scene: &mut Scene) -> ClientConnection {
+        let pipe = scene.network.open(self.peer);
         let limits = Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX };
-        Link {
-            line,
+        ClientConnection {
+            pipe,
             run: scene.run,
             decoder: Decoder::new(limits),
             waiting: VecDeque::new(),
@@ -198,123 +186,122 @@ impl Client {
     }
 
     fn connect(&mut self, scene: &mut Scene) {
-        if self.main.is_some() || !scene.is_up || scene.fate.now() < self.call_at {
+        if self.main.is_some() || !scene.is_up || scene.env.now() < self.call_at {
             return;
         }
-        let mut link = self.call(scene);
-        scene.fate.note(format_args!("{} calls", self.label));
+        let mut connection = self.call(scene);
+        scene.env.note(format_args!("{} calls", self.label));
         if let Some(following) = &self.following {
             let opening = following.follower.opening();
-            link.follows = true;
-            put(scene, &mut link, 0, Asked::Follow, &opening);
+            connection.follows = true;
+            put(scene, &mut connection, 0, Asked::Follow, &opening);
         }
-        self.main = Some(link);
-        let acts = scene.fate.weather.people_act;
-        if acts && self.following.is_some() && scene.fate.rng.happens(60) {
-            // As a program does that pipes its request in.
+        self.main = Some(connection);
+        let acts = scene.env.weather.people_act;
+        if acts && self.following.is_some() && scene.env.rng.happens(60) {
+            // Like a program that pipes its request in.
             self.half_close(scene);
-        } else if acts && self.following.is_some() && scene.fate.rng.happens(60) {
+        } else if acts && self.following.is_some() && scene.env.rng.happens(60) {
             self.follow_more(scene);
         }
     }
 
-    /// Lets go of a connection.
-    fn hang_up(&mut self, scene: &mut Scene, link: Link) -> Option<Link> {
-        scene.lines.cut(link.line, &mut scene.fate);
-        self.lost(scene, link);
+    fn hang_up(&mut self, scene: &mut Scene, connection: ClientConnection) -> Option<ClientConnection> {
+        scene.network.cut(connection.pipe, &mut scene.env);
+        self.lost(scene, connection);
         None
     }
 
-    /// The connection breaks.
     pub(crate) fn cut(&mut self, scene: &mut Scene) {
-        if let Some(link) = self.main.take() {
-            scene.fate.count("connection cut");
-            if link.decoder.waits_for() != vang_proto::frame::Part::Nothing {
-                scene.fate.count("connection cut inside a message");
+        if let Some(connection) = self.main.take() {
+            scene.env.count("connection cut");
+            if connection.decoder.waits_for() != vang_proto::frame::Part::Nothing {
+                scene.env.count("connection cut inside a message");
             }
-            scene.fate.note(format_args!("{} is cut off", self.label));
-            self.hang_up(scene, link);
+            scene.env.note(format_args!("{} is cut off", self.label));
+            self.hang_up(scene, connection);
         }
-        if scene.fate.rng.happens(300)
-            && let Some(link) = self.side.take()
+        if scene.env.rng.happens(300)
+            && let Some(connection) = self.side.take()
         {
-            self.hang_up(scene, link);
+            self.hang_up(scene, connection);
         }
     }
 
-    /// Stops taking bytes for a while.
+    /// Stops reading for a while.
     pub(crate) fn pause(&mut self, scene: &mut Scene, ms: u64) {
-        let until = scene.fate.now() + ms;
-        if let Some(link) = &mut self.main {
-            scene.fate.count("reader stopped taking bytes");
-            link.paused_until = until;
-            // It may be closed for that.
-            link.may_end = true;
+        let until = scene.env.now() + ms;
+        if let Some(connection) = &mut self.main {
+            scene.env.count("reader stopped taking bytes");
+            connection.paused_until = until;
+            // The server can close the connection because of this.
+            connection.may_end = true;
         }
     }
 
-    /// Reads again.
     pub(crate) fn read_on(&mut self) {
-        for link in self.main.iter_mut().chain(&mut self.side) {
-            link.paused_until = 0;
+        for connection in self.main.iter_mut().chain(&mut self.side) {
+            connection.paused_until = 0;
         }
         self.call_at = 0;
     }
 
-    /// Shuts its sending half.
     pub(crate) fn half_close(&mut self, scene: &mut Scene) {
-        if let Some(link) = &mut self.main
-            && let Some(line) = scene.lines.get(link.line)
+        if let Some(connection) = &mut self.main
+            && let Some(pipe) = scene.network.get(connection.pipe)
         {
-            scene.fate.count("sending half shut");
-            line.up_ended = true;
-            link.half_closed = true;
+            scene.env.count("sending half shut");
+            pipe.up_ended = true;
+            connection.half_closed = true;
         }
     }
 
-    /// Can it ask something now?
+    /// Can it send a request now?
     pub(crate) fn is_connected(&self) -> bool {
-        self.main.as_ref().is_some_and(|link| !link.half_closed)
+        self.main.as_ref().is_some_and(|connection| !connection.half_closed)
     }
 
-    /// Sends no more on this connection, so that another is needed.
+    /// It cannot send on this connection any more.
     pub(crate) fn is_half_closed(&self) -> bool {
-        self.main.as_ref().is_some_and(|link| link.half_closed)
+        self.main.as_ref().is_some_and(|connection| connection.half_closed)
     }
 
-    fn lost(&mut self, scene: &mut Scene, link: Link) {
-        for (_, asked) in link.waiting {
+    fn lost(&mut self, scene: &mut Scene, connection: ClientConnection) {
+        for (_, asked) in connection.waiting {
             if let Asked::Send(index) = asked {
                 self.unsure(scene, index);
             }
         }
         let account = self.account(scene);
-        for (room, log) in link.more {
+        for (room, log) in connection.more {
             let (Some(first), Some(last)) = (log.first(), log.last()) else { continue };
-            if scene.survives(link.run, last.seq) {
-                let mut expected = scene.model.told(account, &room);
-                expected.retain(|told| (first.seq..=last.seq).contains(&told.seq));
+            if scene.survives(connection.run, last.seq) {
+                let mut expected = scene.model.expected_events(account, &room);
+                expected.retain(|seen| (first.seq..=last.seq).contains(&seen.seq));
                 compare(&format!("{} (in a room added later)", self.label), &expected, &log);
             }
         }
-        let wait = self.backoff.next_ms(scene.fate.rng.any());
-        self.call_at = scene.fate.now() + wait;
+        let wait = self.backoff.next_ms(scene.env.rng.any());
+        self.call_at = scene.env.now() + wait;
     }
 
-    /// Is everything that it wants to know known?
+    /// Has it no open request?
     pub(crate) fn is_quiet(&self) -> bool {
-        let connected = self.main.as_ref().is_some_and(|link| link.waiting.is_empty() && !link.half_closed);
+        let connected = self
+            .main
+            .as_ref()
+            .is_some_and(|connection| connection.waiting.is_empty() && !connection.half_closed);
         connected && self.side.is_none() && self.sends.iter().all(|send| send.retry_at.is_none())
     }
 
-    /// What it follows is what it was told; `complete`: up to the end.
+    /// Checks the received events; `complete`: up to the journal's end.
     pub(crate) fn check(&self, scene: &Scene, complete: bool) {
         if let Some(following) = &self.following {
             following.check(scene, &self.label, self.account(scene), complete);
         }
     }
 
-    /// Every answer that it was given is true, and what was not posted is not there (P1, P4).
+    /// Checks that every reply is true, and that a refused message is not in the journal (P1, P4).
     pub(crate) fn check_answers(&self, scene: &Scene) {
         for send in &self.sends {
             let posted = scene.model.posted(&send.word);
@@ -325,18 +312,22 @@ impl Client {
                     continue;
                 }
                 let Some(posted) = posted.first() else {
-                    panic!("{who}'s {word} was acknowledged and is not there")
+                    panic!("{who}'s {word} was acknowledged and is missing")
                 };
                 let there = (&posted.room, posted.n, posted.seq, posted.content);
-                let content = crate::fate::print(3, &send.content);
+                let content = crate::environment::print(3, &send.content);
                 assert_eq!(
                     there,
                     (&send.room, n, seq, content),
-                    "{who}'s {word} is elsewhere than it was told"
+                    "{who}'s {word} is not where the reply says"
                 );
             }
             if send.acks.is_empty() && send.unsure == 0 && send.in_flight == 0 {
-                assert!(posted.is_empty(), "{who}'s {word} was refused ({:?}) and is there", send.refused);
+                assert!(
+                    posted.is_empty(),
+                    "{who}'s {word} was refused ({:?}) and is in the journal",
+                    send.refused
+                );
             }
         }
         for &(what, run, seq) in &self.done {
@@ -347,12 +338,12 @@ impl Client {
     }
 }
 
-fn put(scene: &mut Scene, link: &mut Link, re: u64, asked: Asked, bytes: &Bytes) {
+fn put(scene: &mut Scene, connection: &mut ClientConnection, re: u64, asked: Asked, bytes: &Bytes) {
     if let Asked::Follow = asked {
-        link.applied = scene.applied;
+        connection.applied = scene.applied;
     }
-    link.waiting.push_back((re, asked));
-    if let Some(line) = scene.lines.get(link.line) {
-        line.up.extend_from_slice(bytes);
+    connection.waiting.push_back((re, asked));
+    if let Some(pipe) = scene.network.get(connection.pipe) {
+        pipe.up.extend_from_slice(bytes);
     }
 }

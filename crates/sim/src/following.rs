@@ -1,54 +1,51 @@
-//! What a client that follows rooms has been told, and whether it is what it should have been told.
+//! What a following client received, compared with what it should have received.
 
 use std::collections::BTreeMap;
 
 use vang_proto::vang::{Event, Follower};
 
-use crate::model::{Told, What, content_print, first_word};
+use crate::model::{EventBody, SeenEvent, content_print, first_word};
 use crate::scene::Scene;
 
-/// Where following begins.
+/// Where following starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// With what comes next.
+    /// Now.
     Now,
-    /// With the first message.
+    /// At the first message.
     Beginning,
-    /// After these numbers, one for each room.
+    /// After these message numbers, one for each room.
     Numbers(Vec<u64>),
 }
 
-/// A client's following of some rooms, over any number of connections.
+/// The rooms that a client follows, over any number of connections.
 #[derive(Debug)]
 pub(crate) struct Following {
-    /// The real one.
     pub(crate) follower: Follower,
-    /// Which rooms.
     pub(crate) rooms: Vec<String>,
-    /// What it was told, in the order in which it came.
-    pub(crate) log: Vec<Told>,
-    /// The run of the server that told it last.
+    /// The received events, in order.
+    pub(crate) log: Vec<SeenEvent>,
+    /// The server's run of the last event.
     pub(crate) run: Option<u32>,
     since: Since,
     starts: BTreeMap<String, Start>,
     resumed: bool,
-    /// Set back, and then beyond what is known: the follower's numbers are those of what was lost, and it
-    /// begins where the room happens to have them.
+    /// Set back, and then beyond the known positions: the follower's numbers are those of lost messages, so it
+    /// starts wherever the room has them now.
     begins_anywhere: bool,
     was_set_back: bool,
 }
 
-/// Where a room's events begin.
+/// Where a room's events start.
 #[derive(Clone, Copy, Debug, Default)]
 struct Start {
-    /// After this entry; `None`: with whatever came first.
+    /// After this entry; `None`: at the first received event.
     after: Option<u64>,
-    /// Messages begin after this one.
+    /// Messages start after this number.
     since: u64,
 }
 
 impl Following {
-    /// Begins.
     pub(crate) fn new(name: Option<String>, rooms: Vec<String>, since: Since) -> Following {
         let numbers = match &since {
             Since::Now => None,
@@ -69,7 +66,8 @@ impl Following {
         }
     }
 
-    /// The server agreed, at `seq`; `before` is where we stood, `applied` what it knew when it was asked.
+    /// The server accepted `follow` at `seq`; `before` is the client's position, `applied` the server's last
+    /// applied entry at the request.
     pub(crate) fn agreed(
         &mut self,
         scene: &mut Scene,
@@ -79,17 +77,17 @@ impl Following {
         seq: u64,
     ) {
         match (before, self.run) {
-            (Some(before), Some(told_by)) => {
+            (Some(before), Some(last_run)) => {
                 assert!(
-                    scene.survives(told_by, before),
-                    "{who} resumed at {before}, which an older copy lost, and was not told"
+                    scene.survives(last_run, before),
+                    "{who} resumed at {before}, which an older copy lost, without being notified"
                 );
-                assert_eq!(seq, before, "{who} goes on somewhere else than where it resumed");
-                scene.fate.count("resumed");
+                assert_eq!(seq, before, "{who} continues at another position than it resumed");
+                scene.env.count("resumed");
                 self.resumed = true;
                 for start in self.starts.values_mut() {
-                    if let Some(after) = start.after.filter(|&after| !scene.survives(told_by, after)) {
-                        *start = Start { after: Some(scene.common(told_by, after)), since: 0 };
+                    if let Some(after) = start.after.filter(|&after| !scene.survives(last_run, after)) {
+                        *start = Start { after: Some(scene.common(last_run, after)), since: 0 };
                     }
                 }
             }
@@ -112,7 +110,8 @@ impl Following {
             let start = match numbers.as_ref().map(|numbers| numbers[index]) {
                 None => Start { after: Some(seq), since: 0 },
                 Some(0) => Start { after: Some(0), since: 0 },
-                // A number that the room had not reached: it begins with what comes next, somewhere.
+                // A number that the room had not reached: following starts with the next event, wherever that
+                // is.
                 Some(n) => match scene.model.seq_of(room, n).filter(|&seq| seq <= applied) {
                     Some(seq) => Start { after: Some(seq), since: n },
                     None => Start { after: None, since: 0 },
@@ -122,17 +121,17 @@ impl Following {
         }
     }
 
-    /// The server said that an older copy was put back, and that we have everything up to `common` in common.
+    /// The server reported an older copy with the common position `common`.
     pub(crate) fn set_back(&mut self, scene: &mut Scene, who: &str, run: u32, before: u64, common: u64) {
-        let told_by = self.run.expect("it resumed");
+        let last_run = self.run.expect("it resumed");
         assert_eq!(
             common,
-            scene.common(told_by, before),
-            "{who} was told another common point than there is, at {before}"
+            scene.common(last_run, before),
+            "{who} was given a wrong common position, at {before}"
         );
-        scene.fate.count("set back and told the common point");
+        scene.env.count("set back to the common position");
         self.was_set_back = true;
-        self.log.retain(|told| told.seq <= common);
+        self.log.retain(|seen| seen.seq <= common);
         for start in self.starts.values_mut() {
             if start.after.is_some_and(|after| after > common) {
                 *start = Start { after: Some(common), since: 0 };
@@ -141,15 +140,15 @@ impl Following {
         self.run = Some(run);
     }
 
-    /// The server said that nothing in common is known.
+    /// The server knows no common position.
     pub(crate) fn start_again(&mut self, scene: &mut Scene, who: &str) {
-        let told_by = self.run.expect("it resumed");
-        assert!(scene.may_be_lost(told_by), "{who} was sent back to room numbers without need");
-        scene.fate.count("set back beyond what is known");
+        let last_run = self.run.expect("it resumed");
+        assert!(scene.may_be_lost(last_run), "{who} had to start from room numbers without need");
+        scene.env.count("set back beyond the known positions");
         self.begins_anywhere = self.was_set_back;
         let seen = self.rooms.iter().map(|room| {
-            let mut of_room = self.log.iter().rev().filter(|told| told.room == *room);
-            of_room.find_map(|told| told.what.n())
+            let mut of_room = self.log.iter().rev().filter(|seen| seen.room == *room);
+            of_room.find_map(|seen| seen.what.n())
         });
         self.since = match seen.collect::<Option<Vec<u64>>>() {
             Some(numbers) => Since::Numbers(numbers),
@@ -160,7 +159,7 @@ impl Following {
         self.run = None;
     }
 
-    /// Everything that it was told is what it should have been told; `complete`: up to the end.
+    /// Checks the received events; `complete`: up to the journal's end.
     pub(crate) fn check(&self, scene: &Scene, who: &str, account: Option<u64>, complete: bool) {
         let Some(run) = self.run else { return };
         let Some(seq) = self.follower.seq() else { return };
@@ -169,46 +168,46 @@ impl Following {
         }
         let (mut expected, mut early_holes) = (Vec::new(), Vec::new());
         for (room, start) in &self.starts {
-            let mut told = scene.model.told(account, room);
-            let first = self.log.iter().find(|told| told.room == *room).map(|told| told.seq);
-            // Where it began is not known: then it is known only that nothing is missing since.
+            let mut seen = scene.model.expected_events(account, room);
+            let first = self.log.iter().find(|seen| seen.room == *room).map(|seen| seen.seq);
+            // Without a known start, only later gaps can be checked.
             let after = start.after.or(first.map(|first| first - 1)).unwrap_or(u64::MAX);
-            told.retain(|told| told.seq > after);
-            // A hole that ends before the reader begins: then the joining is told instead, or the hole by a
-            // server that does not know any more where the reader began.
-            let ends_early = |told: &Told| told.what.n().is_some_and(|n| n <= start.since);
-            early_holes.extend(told.iter().filter(|told| ends_early(told)).map(|told| told.seq));
-            expected.extend(told.into_iter().filter_map(|told| trim(told, start.since)));
+            seen.retain(|seen| seen.seq > after);
+            // A hole before the reader's start: the reader gets the join instead, or the hole from a server
+            // that does not know the reader's start any more.
+            let ends_early = |seen: &SeenEvent| seen.what.n().is_some_and(|n| n <= start.since);
+            early_holes.extend(seen.iter().filter(|seen| ends_early(seen)).map(|seen| seen.seq));
+            expected.extend(seen.into_iter().filter_map(|seen| trim(seen, start.since)));
         }
-        expected.sort_by_key(|told| told.seq);
+        expected.sort_by_key(|seen| seen.seq);
         if !complete {
-            let last = self.log.last().map_or(0, |told| told.seq);
-            expected.retain(|told| told.seq <= last);
+            let last = self.log.last().map_or(0, |seen| seen.seq);
+            expected.retain(|seen| seen.seq <= last);
         }
-        let log = self.log.iter().cloned().filter_map(|told| {
-            let start = self.starts.get(&told.room).copied().unwrap_or_default();
-            // A session has one position: of several rooms that were followed from numbers, it is where the
-            // earliest begins, and who resumes there is told also what came before the numbers of the others.
-            let early = self.resumed && start.after.is_some_and(|after| told.seq <= after);
-            if early || early_holes.contains(&told.seq) { None } else { trim(told, start.since) }
+        let log = self.log.iter().cloned().filter_map(|seen| {
+            let start = self.starts.get(&seen.room).copied().unwrap_or_default();
+            // A session has one position: with several rooms followed from numbers it is the earliest one, and
+            // a resumed reader also receives messages before the numbers of the other rooms.
+            let early = self.resumed && start.after.is_some_and(|after| seen.seq <= after);
+            if early || early_holes.contains(&seen.seq) { None } else { trim(seen, start.since) }
         });
         compare(who, &expected, &log.collect::<Vec<_>>());
     }
 }
 
-/// A hole begins no earlier than the reader does.
-fn trim(mut told: Told, since: u64) -> Option<Told> {
-    if let What::Hole { from, to } = &mut told.what {
+/// A hole starts at the reader's start at the earliest.
+fn trim(mut seen: SeenEvent, since: u64) -> Option<SeenEvent> {
+    if let EventBody::Hole { from, to } = &mut seen.what {
         *from = (*from).max(since + 1);
         if from > to {
             return None;
         }
     }
-    Some(told)
+    Some(seen)
 }
 
-/// Fails with the first difference, in words.
-pub(crate) fn compare(who: &str, expected: &[Told], got: &[Told]) {
+/// Fails with the first difference.
+pub(crate) fn compare(who: &str, expected: &[SeenEvent], got: &[SeenEvent]) {
     let same = expected.iter().zip(got).take_while(|(a, b)| a == b).count();
     match (expected.get(same), got.get(same)) {
         (None, None) => {}
@@ -226,13 +225,13 @@ pub(crate) fn compare(who: &str, expected: &[Told], got: &[Told]) {
     }
 }
 
-/// An event as it came, as what it tells; `None` for one without a place.
-pub(crate) fn read(event: &Event) -> Option<Told> {
+/// Converts a received event; `None` for one without a position.
+pub(crate) fn read(event: &Event) -> Option<SeenEvent> {
     let text = |key| event.header.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default();
     let number = |key| event.header.number(key).unwrap_or_default();
     let from = text("from");
     let what = match event.kind.as_str() {
-        "message" => What::Message {
+        "message" => EventBody::Message {
             n: number("n"),
             from,
             word: first_word(&event.content),
@@ -242,17 +241,17 @@ pub(crate) fn read(event: &Event) -> Option<Told> {
                 &event.content,
             ),
         },
-        "joined" => What::Joined { from },
-        "left" => What::Left { from },
-        "room-created" => What::Created { from },
+        "joined" => EventBody::Joined { from },
+        "left" => EventBody::Left { from },
+        "room-created" => EventBody::Created { from },
         "hole" => {
             assert_eq!(text("why"), "not-member");
-            What::Hole { from: number("from"), to: number("to") }
+            EventBody::Hole { from: number("from"), to: number("to") }
         }
         "closing" => return None,
         other => panic!("an event '{other}'"),
     };
-    Some(Told {
+    Some(SeenEvent {
         seq: event.seq.expect("it has a place"),
         room: event.room.clone().expect("it has a room"),
         what,

@@ -1,13 +1,13 @@
-//! vang-sim: many clients, the real sessions, hub and rules, and a faulty disk, on one thread, in
-//! simulated time, from one seed. No sockets, no clock, no randomness but the seed's: the same seed
-//! gives the same trace, byte for byte.
+//! vang-sim: many clients, the real sessions, hub and rules, and a faulty disk, on one thread, in simulated
+//! time, from one seed. No sockets, no clock, no randomness except the seed's: the same seed gives the same
+//! trace, byte for byte.
 //!
 //! ```text
-//! Client ⇄ Line ⇄ Process (ServerSession ⇄ Hub) ⇄ Disk (MemoryJournal) , Tables
-//!    └─ holds the server to its promises ─▶ Model: what is true, folded from the journal
+//! Client ⇄ Pipe ⇄ Process (ServerSession ⇄ Hub) ⇄ Disk (MemoryJournal) , View
+//!    └─ checks the server's promises ─▶ Model: the expected state, computed from the journal
 //! ```
 //!
-//! A world reads as a story and prints its way back:
+//! A world reads as a story, and a failure prints how to run it again:
 //!
 //! ```
 //! let mut world = vang_sim::World::calm(1);
@@ -22,20 +22,20 @@
 //! ```
 
 mod rng; // chance, from one seed
-mod weather; // how much goes wrong in a world
-mod fate; // chance, time and the record, shared by all
+mod weather; // how much fails in a world
+mod environment; // random numbers, time, weather and the trace, shared by all
 mod journal; // a disk that fails as disks do
-mod tables; // the tables that answer questions: behind, out of order, set back
-mod wire; // connections that break anywhere
-mod server; // one run of the server: the real hub and sessions between the simulated things
-mod model; // what must be true, the slow and simple way
-mod scene; // what clients stand in; who may see what (P9)
-mod following; // what a follower was told, against what it should have been told
-mod client; // a client and what it holds the server to
-mod people; // what people do by themselves
-mod world; // all of it, tick by tick; healing; stories
+mod view; // the view: behind, out of order, set back
+mod network; // connections that break anywhere
+mod server; // one run of the server: the real hub and sessions with simulated I/O
+mod model; // what must be true, computed the slow and simple way
+mod scene; // what all clients share; who can see what (P9)
+mod following; // what a follower received, compared with what it should have received
+mod client; // a client and its checks of the server
+mod people; // what simulated people do
+mod world; // everything, tick by tick; healing; stories
 
-pub use fate::whereabouts;
+pub use environment::current_seed_and_time;
 pub use following::Since;
-pub use journal::AppendFate;
+pub use journal::AppendOutcome;
 pub use world::World;

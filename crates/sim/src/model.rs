@@ -1,5 +1,5 @@
-//! What must be true, computed the slow and simple way from the journal alone: no intervals, no tails,
-//! no cursors. Written apart from `vang-hub` and `vang-chat`, so that both are wrong in different ways.
+//! What must be true, computed the slow and simple way from the journal alone: no intervals, no tails, no
+//! cursors. It shares no code with `vang-hub` and `vang-chat`, so that both do not have the same bugs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,27 +7,22 @@ use vang_chat::{Access, Command, NameKey, Principal, Seq};
 use vang_hub::Row;
 use vang_journal::{Entry, Envelope, Said, decode_name};
 
-use crate::fate::print;
+use crate::environment::print;
 
-/// One event as a reader is told it.
+/// An event as a reader receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// Its place.
+pub(crate) struct SeenEvent {
     pub(crate) seq: u64,
-    /// The room's name.
     pub(crate) room: String,
-    /// What.
-    pub(crate) what: What,
+    pub(crate) what: EventBody,
 }
 
-/// What is told.
+/// An event's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the fields are the protocol's keys
-pub(crate) enum What {
+pub(crate) enum EventBody {
     Message {
         n: u64,
         from: String,
-        /// The content's first word.
         word: String,
         /// A hash of type, encoding and content.
         print: u64,
@@ -47,36 +42,36 @@ pub(crate) enum What {
     },
 }
 
-impl What {
-    /// The message's number, or the last that a hole leaves out.
+impl EventBody {
+    /// The message's number, or the last number of a hole.
     pub(crate) fn n(&self) -> Option<u64> {
         match self {
-            What::Message { n, .. } => Some(*n),
-            What::Hole { to, .. } => Some(*to),
-            What::Joined { .. } | What::Left { .. } | What::Created { .. } => None,
+            EventBody::Message { n, .. } => Some(*n),
+            EventBody::Hole { to, .. } => Some(*to),
+            EventBody::Joined { .. } | EventBody::Left { .. } | EventBody::Created { .. } => None,
         }
     }
 }
 
-/// A message's content, hashed with what belongs to it.
+/// A hash of a message's content with its type and encoding.
 pub(crate) fn content_print(content_type: &str, content_encoding: &str, content: &[u8]) -> u64 {
     let seed = print(1, content_type.as_bytes()) ^ print(2, content_encoding.as_bytes());
     print(seed, content)
 }
 
-/// The first word of a message: what the simulation knows it by.
+/// The first word of a message, which identifies it in the simulation.
 pub(crate) fn first_word(content: &[u8]) -> String {
     let end = content.iter().take(80).position(|&byte| byte == b' ').unwrap_or(content.len().min(80));
     String::from_utf8_lossy(&content[..end]).into_owned()
 }
 
-/// What happened in a room.
+/// An event of a room.
 #[derive(Clone, Debug)]
-struct Doing {
+struct ModelEvent {
     seq: u64,
-    /// Whose joining, leaving or creating it is.
+    /// The account that joined, left or created.
     account: Option<u64>,
-    what: What,
+    what: EventBody,
 }
 
 #[derive(Clone, Debug)]
@@ -87,25 +82,21 @@ struct Room {
     n: u64,
     members: BTreeSet<u64>,
     ever: BTreeSet<u64>,
-    doings: Vec<Doing>,
+    events: Vec<ModelEvent>,
 }
 
-/// A message that was posted.
+/// A posted message.
 #[derive(Clone, Debug)]
 pub(crate) struct Posted {
-    /// Its place.
     pub(crate) seq: u64,
-    /// Its room's name.
     pub(crate) room: String,
-    /// Its number.
     pub(crate) n: u64,
-    /// A hash of the content.
     pub(crate) content: u64,
-    /// Who was in the private room when it was said; `None`: everybody may see it.
+    /// The private room's members at that time; `None`: everybody can see it.
     pub(crate) audience: Option<BTreeSet<u64>>,
 }
 
-/// See the module's head.
+/// The expected state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     seq: u64,
@@ -115,21 +106,20 @@ pub(crate) struct Model {
     sent: BTreeMap<(Principal, u64, [u8; 16]), u64>,
     posted: BTreeMap<String, Vec<Posted>>,
     openings: Vec<u64>,
-    /// What was made of an entry that is neither message nor nothing: for who was told that it is done.
+    /// The action that an entry did, unless it is a message; to check acknowledgements.
     done: BTreeMap<u64, &'static str>,
     rows: Vec<Row>,
 }
 
-/// How long an id is remembered, ms.
 const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl Model {
-    /// The last entry taken in.
+    /// The last applied entry.
     pub(crate) fn seq(&self) -> Seq {
         Seq(self.seq)
     }
 
-    /// Takes in the next entry.
+    /// Applies the next entry.
     pub(crate) fn take(&mut self, entry: &Entry) {
         assert_eq!(entry.seq.0, self.seq + 1, "the journal has a gap");
         self.seq = entry.seq.0;
@@ -158,7 +148,7 @@ impl Model {
             Command::Leave { room, who } => {
                 let from = self.account_name(who.0);
                 if self.rooms.get_mut(&room.0).is_some_and(|room| room.members.remove(&who.0)) {
-                    self.happens(room.0, Some(who.0), What::Left { from });
+                    self.record(room.0, Some(who.0), EventBody::Left { from });
                     self.done.insert(seq, "leave");
                 }
             }
@@ -183,11 +173,11 @@ impl Model {
             n: 0,
             ever: members.clone(),
             members,
-            doings: Vec::new(),
+            events: Vec::new(),
         };
         self.rooms.insert(self.seq, room);
         let from = creator.map_or("server".to_owned(), |creator| self.account_name(creator));
-        self.happens(self.seq, creator, What::Created { from });
+        self.record(self.seq, creator, EventBody::Created { from });
         self.done.insert(self.seq, "create");
         self.rows.push(Row::RoomName { room: vang_chat::RoomId(self.seq), name });
     }
@@ -197,13 +187,13 @@ impl Model {
         let may = match by {
             Principal::Operator => true,
             Principal::Guest(_) => false,
-            // Into a public room everybody goes alone; only members bring others.
+            // Everybody can join a public room; only members can bring others.
             Principal::Account(asker) => room.members.contains(&asker.0) || (asker.0 == who && !room.private),
         };
         if may && self.accounts.contains_key(&who) && room.members.insert(who) {
             room.ever.insert(who);
             let from = self.account_name(who);
-            self.happens(id, Some(who), What::Joined { from });
+            self.record(id, Some(who), EventBody::Joined { from });
             self.done.insert(self.seq, "join");
         }
     }
@@ -233,17 +223,17 @@ impl Model {
         };
         let word = first_word(&said.content);
         let print = content_print(&said.content_type, &said.content_encoding, &said.content);
-        let content = crate::fate::print(3, &said.content);
+        let content = crate::environment::print(3, &said.content);
         let audience = private.then_some(audience);
         let posted = Posted { audience, seq: self.seq, room, n, content };
         self.posted.entry(word.clone()).or_default().push(posted);
-        self.happens(id, None, What::Message { n, from: speaker, word, print });
+        self.record(id, None, EventBody::Message { n, from: speaker, word, print });
     }
 
-    fn happens(&mut self, id: u64, account: Option<u64>, what: What) {
+    fn record(&mut self, id: u64, account: Option<u64>, what: EventBody) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
-        let (n, message) = (room.n, matches!(what, What::Message { .. }));
-        room.doings.push(Doing { seq: self.seq, account, what });
+        let (n, message) = (room.n, matches!(what, EventBody::Message { .. }));
+        room.events.push(ModelEvent { seq: self.seq, account, what });
         let room = vang_chat::RoomId(id);
         self.rows.push(Row::RoomEvent { room, seq: Seq(self.seq), n, message });
     }
@@ -254,7 +244,6 @@ impl Model {
 
     // ---- questions ----
 
-    /// The account of this name.
     pub(crate) fn account(&self, name: &str) -> Option<u64> {
         self.accounts.iter().find(|(_, (_, known))| known == name).map(|(&id, _)| id)
     }
@@ -263,90 +252,85 @@ impl Model {
         self.rooms.values().find(|room| room.name == name)
     }
 
-    /// Is there such a room?
     pub(crate) fn has_room(&self, name: &str) -> bool {
         self.room(name).is_some()
     }
 
-    /// May this reader know of the room?
+    /// Can this reader know of the room?
     pub(crate) fn knows(&self, reader: Option<u64>, name: &str) -> bool {
         self.room(name)
             .is_some_and(|room| !room.private || reader.is_some_and(|one| room.ever.contains(&one)))
     }
 
-    /// Is this reader in the room now?
     pub(crate) fn is_member(&self, reader: Option<u64>, name: &str) -> bool {
         self.room(name).zip(reader).is_some_and(|(room, reader)| room.members.contains(&reader))
     }
 
-    /// Were these two ever in one private room?
+    /// Were these two accounts ever in one private room?
     pub(crate) fn share_a_room(&self, reader: u64, other: u64) -> bool {
         let both = |room: &Room| room.private && room.ever.contains(&reader) && room.ever.contains(&other);
         self.rooms.values().any(both)
     }
 
-    /// What this reader is told of a room, from its beginning.
-    pub(crate) fn told(&self, reader: Option<u64>, name: &str) -> Vec<Told> {
+    /// The events of a room that this reader receives from its start.
+    pub(crate) fn expected_events(&self, reader: Option<u64>, name: &str) -> Vec<SeenEvent> {
         let Some(room) = self.room(name) else { return Vec::new() };
-        let mut told = Vec::new();
+        let mut expected = Vec::new();
         let (mut inside, mut n, mut known) = (!room.private, 0, 0);
-        for doing in &room.doings {
-            if let What::Message { .. } = doing.what {
+        for event in &room.events {
+            if let EventBody::Message { .. } = event.what {
                 n += 1;
             }
-            let mine = room.private && doing.account.is_some() && doing.account == reader;
-            let mut what = doing.what.clone();
+            let mine = room.private && event.account.is_some() && event.account == reader;
+            let mut what = event.what.clone();
             match what {
-                What::Joined { .. } | What::Created { .. } if mine => {
+                EventBody::Joined { .. } | EventBody::Created { .. } if mine => {
                     inside = true;
                     if n > known {
-                        what = What::Hole { from: known + 1, to: n };
+                        what = EventBody::Hole { from: known + 1, to: n };
                     }
                 }
                 _ => {}
             }
             if inside {
-                told.push(Told { seq: doing.seq, room: room.name.clone(), what });
+                expected.push(SeenEvent { seq: event.seq, room: room.name.clone(), what });
             }
-            if mine && matches!(doing.what, What::Left { .. }) {
+            if mine && matches!(event.what, EventBody::Left { .. }) {
                 (inside, known) = (false, n);
             }
         }
-        told
+        expected
     }
 
-    /// The entry of a message of a room.
     pub(crate) fn seq_of(&self, name: &str, n: u64) -> Option<u64> {
-        let doings = &self.room(name)?.doings;
-        doings.iter().find(|doing| doing.what.n() == Some(n)).map(|doing| doing.seq)
+        let events = &self.room(name)?.events;
+        events.iter().find(|event| event.what.n() == Some(n)).map(|event| event.seq)
     }
 
-    /// The newest number of a room.
     pub(crate) fn newest(&self, name: &str) -> u64 {
         self.room(name).map_or(0, |room| room.n)
     }
 
-    /// How a message with this first word was posted: once, one hopes.
+    /// The posted messages with this first word: there should be one.
     pub(crate) fn posted(&self, word: &str) -> &[Posted] {
         self.posted.get(word).map_or(&[], Vec::as_slice)
     }
 
-    /// What came of an entry that was no message.
+    /// The action that this entry did, unless it is a message.
     pub(crate) fn done(&self, seq: u64) -> Option<&'static str> {
         self.done.get(&seq).copied()
     }
 
-    /// Entries by which a server opened the journal.
+    /// Entries with which a server opened the journal.
     pub(crate) fn openings(&self) -> &[u64] {
         &self.openings
     }
 
-    /// The last account that was added.
     pub(crate) fn last_account(&self) -> u64 {
         self.accounts.keys().last().copied().unwrap_or(0)
     }
 
-    /// What the tables must hold, as one delta.
+    /// The view's expected content, as one delta.
     pub(crate) fn delta(&self) -> vang_hub::Delta {
         vang_hub::Delta { upto: self.seq(), rows: self.rows.clone(), snapshot: None }
     }

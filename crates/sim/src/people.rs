@@ -1,16 +1,16 @@
-//! What people do by themselves in a random world: talk, in bursts and at length, come and go, bring
-//! others, read old pages, repeat themselves, pry. Only who they are and chance decide.
+//! What people do in a random world: talk, in bursts and at length, join and leave, bring others, read old
+//! pages, repeat messages, probe. Only their role and random numbers decide.
 
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::Value;
 
 use crate::client::{Client, Role};
 use crate::following::Since;
-use crate::scene::{Scene, private_room, private_word, veiled_name};
+use crate::scene::{Scene, hidden_name, private_room, private_word};
 
-/// Somebody may do something now.
+/// Perhaps does something.
 pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
-    if !scene.fate.rng.happens(scene.fate.weather.act) {
+    if !scene.env.rng.happens(scene.env.weather.act) {
         return;
     }
     match client.role {
@@ -18,16 +18,16 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
         Role::Prober => {
             let rooms: Vec<_> = scene.private.values().cloned().collect();
             let there: Vec<_> = rooms.into_iter().filter(|room| scene.model.has_room(room)).collect();
-            match scene.fate.rng.pick(&there).cloned() {
-                Some(room) => client.pry(scene, &room),
+            match scene.env.rng.pick(&there).cloned() {
+                Some(room) => client.probe(scene, &room),
                 None => client.look(scene),
             }
         }
         Role::Operator => {
-            if scene.fate.rng.happens(60) {
+            if scene.env.rng.happens(60) {
                 let mark = scene.mark();
-                let veiled = scene.fate.rng.happens(400);
-                let name = if veiled { veiled_name(mark) } else { format!("late{mark}") };
+                let hidden = scene.env.rng.happens(400);
+                let name = if hidden { hidden_name(mark) } else { format!("late{mark}") };
                 if client.added.len() < 4 {
                     client.act(scene, "account-add", &name, &[]);
                 }
@@ -38,12 +38,12 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
 
 fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
     let account = client.account(scene);
-    let veiled = client.role == Role::PrivateOnly;
-    match scene.fate.rng.below(100) {
+    let hidden = client.role == Role::PrivateOnly;
+    match scene.env.rng.below(100) {
         0..48 => drop(say(client, scene)),
         48..53 => {
-            let many = scene.fate.rng.between(5, 60);
-            scene.fate.count("burst of sends");
+            let many = scene.env.rng.between(5, 60);
+            scene.env.count("burst of sends");
             for _ in 0..many {
                 say(client, scene);
             }
@@ -51,18 +51,18 @@ fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
         53..62 => client.repeat(scene),
         62..65 => {
             let word = word(scene, client, false);
-            // Only what was said in public: a private word has its own mark.
-            if !veiled {
-                client.twist(scene, word);
+            // Only public messages: a private word has its own mark.
+            if !hidden {
+                client.reuse_id(scene, word);
             }
         }
         65..74 => {
             let Some(room) = some_room(client, scene, false) else { return };
             let newest = scene.model.newest(&room);
-            let times = if scene.fate.rng.happens(150) { 24 } else { 1 };
+            let times = if scene.env.rng.happens(150) { 24 } else { 1 };
             for _ in 0..times {
-                let since = if times > 1 { 0 } else { scene.fate.rng.below(newest + 2).min(newest) };
-                let limit = if scene.fate.rng.happens(500) { 256 } else { scene.fate.rng.between(1, 9) };
+                let since = if times > 1 { 0 } else { scene.env.rng.below(newest + 2).min(newest) };
+                let limit = if scene.env.rng.happens(500) { 256 } else { scene.env.rng.between(1, 9) };
                 client.history(scene, &room, since, limit);
             }
         }
@@ -72,7 +72,7 @@ fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
         86..91 => come_or_go(client, scene, account),
         91..95 => turn_to_rooms(client, scene, account),
         95..97 => {
-            if !veiled {
+            if !hidden {
                 client.follow_more(scene);
             }
         }
@@ -85,7 +85,7 @@ fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
     }
 }
 
-/// A room that it may know of, or may speak in.
+/// A room that the client can know of, or can send to.
 fn some_room(client: &Client, scene: &mut Scene, to_speak: bool) -> Option<String> {
     let account = client.account(scene);
     let fits = |room: &&String| match to_speak {
@@ -95,10 +95,10 @@ fn some_room(client: &Client, scene: &mut Scene, to_speak: bool) -> Option<Strin
     let private: Vec<String> = scene.private.values().filter(fits).cloned().collect();
     let among = match client.role {
         Role::PrivateOnly => private,
-        _ if !private.is_empty() && scene.fate.rng.happens(500) => private,
+        _ if !private.is_empty() && scene.env.rng.happens(500) => private,
         _ => scene.public.iter().filter(|room| scene.model.has_room(room)).cloned().collect(),
     };
-    scene.fate.rng.pick(&among).cloned()
+    scene.env.rng.pick(&among).cloned()
 }
 
 fn word(scene: &mut Scene, client: &Client, private: bool) -> String {
@@ -113,14 +113,14 @@ fn word(scene: &mut Scene, client: &Client, private: bool) -> String {
 fn say(client: &mut Client, scene: &mut Scene) -> Option<usize> {
     let room = some_room(client, scene, true)?;
     let word = word(scene, client, scene.private.values().any(|private| *private == room));
-    let long = scene.fate.rng.happens(scene.fate.weather.long);
-    let len = if long { scene.fate.rng.between(1_000, scene.fate.weather.long_bytes.max(1_001)) } else { 0 };
+    let long = scene.env.rng.happens(scene.env.weather.long);
+    let len = if long { scene.env.rng.between(1_000, scene.env.weather.long_bytes.max(1_001)) } else { 0 };
     if len > INLINE_BYTES_MAX {
-        scene.fate.count("message over the limit");
+        scene.env.count("message over the limit");
     }
-    let id = (!scene.fate.rng.happens(150)).then(|| format!("id {word}"));
+    let id = (!scene.env.rng.happens(150)).then(|| format!("id {word}"));
     let types = [("text/plain", "utf-8"), ("text/plain", "latin-1"), ("application/x", "binary")];
-    let types = *scene.fate.rng.pick(&types).expect("three");
+    let types = *scene.env.rng.pick(&types).expect("three");
     Some(client.send(scene, &room, (word, len as usize), id, types))
 }
 
@@ -129,7 +129,7 @@ fn create(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
         return;
     }
     let mark = scene.mark();
-    if client.role == Role::PrivateOnly || scene.fate.rng.happens(600) {
+    if client.role == Role::PrivateOnly || scene.env.rng.happens(600) {
         let name = private_room(mark);
         if client.act(scene, "create", &name, &[("access", "private".into())]) {
             scene.private.insert(mark, name);
@@ -145,10 +145,10 @@ fn create(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
 fn bring(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let mine = scene.private.values().filter(|room| scene.model.is_member(account, room)).cloned();
     let mine: Vec<_> = mine.collect();
-    let Some(room) = scene.fate.rng.pick(&mine).cloned() else { return };
+    let Some(room) = scene.env.rng.pick(&mine).cloned() else { return };
     let others: Vec<_> =
-        scene.guests_of_rooms.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
-    let Some(other) = scene.fate.rng.pick(&others).cloned() else { return };
+        scene.invitable.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
+    let Some(other) = scene.env.rng.pick(&others).cloned() else { return };
     client.act(scene, "join", &room, &[("who", Value::from(other))]);
 }
 
@@ -161,36 +161,35 @@ fn come_or_go(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let what = if inside { "leave" } else { "join" };
     client.act(scene, what, &room, &[]);
     if inside {
-        // What is said now races with the leaving.
+        // This send races with the leave.
         let word = word(scene, client, scene.private.values().any(|private| *private == room));
         let id = Some(format!("id {word}"));
         client.send(scene, &room, (word, 0), id, ("text/plain", "utf-8"));
-        scene.fate.count("send races with a leave");
+        scene.env.count("send races with a leave");
     }
 }
 
-/// Follows other rooms than before.
 pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let known = |room: &&String| scene.model.knows(account, room);
     let mut rooms: Vec<String> = scene.private.values().filter(known).cloned().collect();
     if client.role != Role::PrivateOnly {
         rooms.extend(scene.public.iter().filter(known).cloned());
     }
-    let leave_out = scene.fate.rng.below(600) as u32;
-    rooms.retain(|_| !scene.fate.rng.happens(leave_out));
+    let leave_out = scene.env.rng.below(600) as u32;
+    rooms.retain(|_| !scene.env.rng.happens(leave_out));
     if rooms.is_empty() {
         return;
     }
     if rooms.len() > 1 {
-        scene.fate.count("several rooms followed");
+        scene.env.count("several rooms followed");
     }
-    let since = match scene.fate.rng.below(3) {
+    let since = match scene.env.rng.below(3) {
         0 => Since::Now,
         1 => Since::Beginning,
         _ => {
-            scene.fate.count("followed from numbers");
+            scene.env.count("followed from numbers");
             let newest: Vec<_> = rooms.iter().map(|room| scene.model.newest(room)).collect();
-            Since::Numbers(newest.into_iter().map(|newest| scene.fate.rng.below(newest + 1)).collect())
+            Since::Numbers(newest.into_iter().map(|newest| scene.env.rng.below(newest + 1)).collect())
         }
     };
     client.follow(scene, rooms, since);

@@ -1,14 +1,12 @@
-//! Chance, all of it from one seed: xoshiro256** started by splitmix64. Nothing else in this crate is
-//! random, and nothing walks a map whose order is not its keys'.
+//! Random numbers, all from one seed: xoshiro256** started by splitmix64. Nothing else in this crate is random,
+//! and no map is iterated in an order that is not its keys'.
 
-/// A stream of random numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng {
     state: [u64; 4],
 }
 
 impl Rng {
-    /// The stream of this seed.
     pub(crate) fn new(seed: u64) -> Rng {
         let mut at = seed;
         let state = std::array::from_fn(|_| {
@@ -35,28 +33,26 @@ impl Rng {
         result
     }
 
-    /// From 0 up to, not including, `end`; 0 when that is 0.
+    /// A number below `end`; 0 if `end` is 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        // The bias of a remainder is of no matter here.
+        // The bias of a remainder does not matter here.
         self.any().checked_rem(end).unwrap_or(0)
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// Does it happen, with so many chances in a thousand?
+    /// True with this probability in per mille.
     pub(crate) fn happens(&mut self, per_mille: u32) -> bool {
         self.below(1_000) < u64::from(per_mille)
     }
 
-    /// One of them.
     pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         of.get(self.below(of.len() as u64) as usize)
     }
 
-    /// That many random bytes.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.any() as u8)
     }

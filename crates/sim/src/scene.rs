@@ -1,92 +1,86 @@
-//! What clients stand in: the network, what has become of the journal, and what everybody may know.
-//! Here every byte that reaches a client is looked at for what it may not see (P9).
+//! What all clients share: the network, the journal's history, and public knowledge. Every byte that reaches a
+//! client is checked for what the client must not see (P9).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vang_proto::Frame;
 
-use crate::fate::Fate;
+use crate::environment::Environment;
 use crate::model::Model;
-use crate::wire::Lines;
+use crate::network::Network;
 
-/// An older copy that was put back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SetBack {
-    /// Runs of the server up to this one knew what was lost.
+    /// The last run of the server that knew the lost entries.
     pub(crate) before: u32,
-    /// The last entry that was kept.
+    /// The last kept entry.
     pub(crate) to: u64,
-    /// Openings of the journal that were lost.
+    /// Lost openings of the journal.
     pub(crate) openings: usize,
 }
 
-/// See the module's head.
+/// The shared state of all clients.
 #[derive(Debug)]
 pub(crate) struct Scene {
-    /// Chance, time, record.
-    pub(crate) fate: Fate,
-    /// The network.
-    pub(crate) lines: Lines,
-    /// What is true.
+    pub(crate) env: Environment,
+    pub(crate) network: Network,
     pub(crate) model: Model,
-    /// Which run of the server this is.
+    /// The number of the server's run.
     pub(crate) run: u32,
-    /// The last entry that the server knows of.
+    /// The server's last applied entry.
     pub(crate) applied: u64,
-    /// Can the server be called?
+    /// Does the server accept connections?
     pub(crate) is_up: bool,
-    /// Was it told to stop?
     pub(crate) is_stopping: bool,
-    /// Older copies that were put back.
     pub(crate) set_backs: Vec<SetBack>,
-    /// Events as every reader must get them: hash of the bytes by their place.
+    /// A hash of each event's bytes, which every reader must get, by position.
     pub(crate) frames: BTreeMap<u64, u64>,
-    /// Rooms that anybody may talk of.
+    /// Public rooms.
     pub(crate) public: Vec<String>,
-    /// Private rooms that were made, by their marks.
+    /// Private rooms by their marks.
     pub(crate) private: BTreeMap<u64, String>,
-    /// Accounts that members may bring into private rooms.
-    pub(crate) guests_of_rooms: Vec<String>,
-    /// Makes marks, ids and names that are used once.
+    /// Accounts that members can bring into private rooms.
+    pub(crate) invitable: Vec<String>,
+    /// The next unique mark, for ids and names.
     pub(crate) next_mark: u64,
 }
 
-/// What begins every mark of what is private.
+/// The start of every private mark.
 const MARK: &[u8] = b"zq";
 
 impl Scene {
-    /// A new mark.
     pub(crate) fn mark(&mut self) -> u64 {
         self.next_mark += 1;
         self.next_mark
     }
 
-    /// Is what a run of the server said of this entry still so?
+    /// Does this entry, known by this run of the server, still exist?
     pub(crate) fn survives(&self, run: u32, seq: u64) -> bool {
         self.common(run, seq) == seq
     }
 
-    /// How far somebody who was told up to `seq` by this run agrees with the journal as it is.
+    /// The last common position of the journal and a reader that received up to `seq` from this run.
     pub(crate) fn common(&self, run: u32, seq: u64) -> u64 {
         let after = self.set_backs.iter().filter(|back| back.before >= run);
         after.map(|back| back.to).fold(seq, u64::min)
     }
 
-    /// Have so many openings been lost since that nothing in common need be known?
+    /// Were so many openings lost since that the server need not know a common position?
     pub(crate) fn may_be_lost(&self, run: u32) -> bool {
         let after = self.set_backs.iter().filter(|back| back.before >= run);
         after.map(|back| back.openings).sum::<usize>() >= vang_hub::limits::EPOCH_OPENINGS
     }
 
-    /// The same event is the same bytes for every reader.
+    /// Checks that an event has the same bytes for every reader.
     pub(crate) fn check_bytes(&mut self, seq: u64, frame: &Frame) {
-        let print = crate::fate::print(crate::fate::print(7, frame.header.json()), &frame.content);
+        let print =
+            crate::environment::print(crate::environment::print(7, frame.header.json()), &frame.content);
         let first = *self.frames.entry(seq).or_insert(print);
         assert_eq!(first, print, "event {seq} is not the same bytes for every reader");
     }
 
-    /// P9: is there anything in this frame that this client may not see? `typed`: marks that it wrote
-    /// itself and may get back.
+    /// P9: checks that this frame contains nothing that this client must not see. `typed`: marks that it wrote
+    /// itself and can get back.
     pub(crate) fn check_secrets(
         &mut self,
         who: &str,
@@ -103,7 +97,7 @@ impl Scene {
                 let digits = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
                 let text = std::str::from_utf8(&rest[1..=digits]).expect("digits");
                 let Ok(mark) = text.parse::<u64>() else { continue };
-                self.fate.count("private mark seen by who may");
+                self.env.count("private mark seen by a member");
                 self.check_mark(who, account, typed, kind, mark);
             }
         }
@@ -113,7 +107,7 @@ impl Scene {
         match kind {
             b'r' => {
                 let allowed = typed.contains(&mark) || self.model.knows(account, &private_room(mark));
-                assert!(allowed, "{who} was told the name of private room {mark}");
+                assert!(allowed, "{who} received the name of private room {mark}");
             }
             b'm' => {
                 let allowed = self.model.posted(&private_word(mark)).iter().any(|posted| {
@@ -122,14 +116,14 @@ impl Scene {
                         .as_ref()
                         .is_none_or(|inside| account.is_some_and(|one| inside.contains(&one)))
                 });
-                assert!(allowed, "{who} was told private message {mark}");
+                assert!(allowed, "{who} received private message {mark}");
             }
             b'v' => {
-                let other = self.model.account(&veiled_name(mark));
+                let other = self.model.account(&hidden_name(mark));
                 let shares = |one, other| one == other || self.model.share_a_room(one, other);
                 let allowed = typed.contains(&mark)
                     || other.is_none_or(|other| account.is_some_and(|one| shares(one, other)));
-                assert!(allowed, "{who} was told of member {mark} of a private room");
+                assert!(allowed, "{who} received the name of member {mark} of a private room");
             }
             _ => {}
         }
@@ -147,17 +141,17 @@ fn find(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The name of a private room with this mark.
+/// The name of the private room with this mark.
 pub(crate) fn private_room(mark: u64) -> String {
     format!("zqr{mark}zq")
 }
 
-/// The first word of a private message with this mark.
+/// The first word of the private message with this mark.
 pub(crate) fn private_word(mark: u64) -> String {
     format!("zqm{mark}zq")
 }
 
-/// The name of a veiled person with this mark.
-pub(crate) fn veiled_name(mark: u64) -> String {
+/// The name of the `PrivateOnly` client with this mark.
+pub(crate) fn hidden_name(mark: u64) -> String {
     format!("zqv{mark}zq")
 }

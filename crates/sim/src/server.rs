@@ -1,5 +1,5 @@
-//! One run of the server: the real hub and the real sessions, driven as the real server drives them,
-//! between simulated sockets and a simulated disk. It dies with everything that is only in memory.
+//! One run of the server: the real hub and sessions, driven as the real server drives them, between simulated
+//! sockets and a simulated disk. A crash loses everything in memory.
 
 use std::collections::BTreeMap;
 
@@ -14,82 +14,79 @@ use vang_proto::limits::{
 };
 use vang_proto::vang::{ServerLimits, ServerSession, Step};
 
-use crate::fate::Fate;
+use crate::environment::Environment;
 use crate::journal::Disk;
-use crate::tables::Tables;
-use crate::wire::{LineId, Lines, piece};
+use crate::network::{Network, PipeId, random_piece};
+use crate::view::View;
 
-/// The longest event: a message at its limit and a header that names a room and a person. A hole or a
-/// joining is shorter.
+/// The longest event: a message at its limit and a header with a room and a name. Other events are shorter.
 const EVENT_BYTES_MAX: usize = INLINE_BYTES_MAX as usize + 1_024;
 
-/// What one `pull` gives: its budget, of which the last event may begin at the last byte; or a page
-/// from the disk, whose budget counts payload alone.
+/// The most that one `pull` returns: its budget plus an event that starts at the budget's last byte; or a page
+/// from the disk, whose budget counts payloads only.
 const PULLED_BYTES_MAX: usize = {
     let hot = PULL_BYTES_MAX + EVENT_BYTES_MAX;
     let cold = COLD_BYTES_MAX + EVENT_BYTES_MAX + COLD_EVENTS_MAX * 1_024;
     if hot > cold { hot } else { cold }
 };
 
-/// The longest reply: a page of history.
 const REPLY_BYTES_MAX: usize = HISTORY_BYTES_MAX + EVENT_BYTES_MAX + 256 * 1_024;
 
-/// How long a reader may take nothing, ms: shorter than in the world outside, so that it happens.
+/// How long a reader can read nothing, ms: shorter than in reality, so that it happens.
 const STALL_MS: u64 = 2_000;
 
-/// Bytes read from a socket at once.
 const READ_BYTES_MAX: usize = 1 << 16;
 
-/// What a connection may cost (P5), in four parts: one message that is not whole, and what was read
-/// with its last byte; requests that are not answered, of which the last may exceed the limit; replies
-/// that are not taken, in the same way; and one pull of events.
+/// The memory limit of a connection (P5), in four parts: one incomplete message, and what was read with its
+/// last byte; unanswered requests, of which the last can exceed the limit; unsent replies, likewise; and one
+/// pull of events.
 const HELD_BYTES_MAX: usize = (HEADER_BYTES_MAX as usize + CONTENT_BYTES_MAX as usize + READ_BYTES_MAX)
     + (PENDING_REQUEST_BYTES_MAX + CONTENT_BYTES_MAX as usize + 512)
     + (UNSENT_REPLY_BYTES_MAX + PENDING_PAGES * REPLY_BYTES_MAX)
     + PULLED_BYTES_MAX;
 
-/// Pages of history that can be asked for before their weight fills the limit for requests, and one.
+/// Pages of history that can be requested until their weight reaches the limit for requests, plus one.
 const PENDING_PAGES: usize = PENDING_REQUEST_BYTES_MAX / HISTORY_BYTES_MAX + 1;
 
-/// See the module's head.
+/// One run of the server.
 pub(crate) struct Process {
     hub: Hub,
-    conns: BTreeMap<SessionId, Conn>,
+    connections: BTreeMap<SessionId, ServerConnection>,
     settling_after: Seq,
     stopping: bool,
 }
 
-struct Conn {
-    line: LineId,
+struct ServerConnection {
+    pipe: PipeId,
     session: ServerSession,
     may_pull: bool,
 }
 
 impl Process {
-    /// Starts on what is on the disk: the newest snapshot that is good, then every entry after it.
-    pub(crate) fn start(fate: &mut Fate, disk: &Disk, tables: &mut Tables) -> Process {
+    /// Starts from the disk: the newest valid snapshot, then every later entry.
+    pub(crate) fn start(env: &mut Environment, disk: &Disk, view: &mut View) -> Process {
         let identity = disk.identity();
         let mut reader = disk.reader();
-        if tables.rows().cursor > disk.end() {
-            fate.count("tables ahead of an older copy");
-            tables.reset();
+        if view.rows().cursor > disk.end() {
+            env.count("view ahead of an older copy");
+            view.reset();
         }
-        let state = tables.snapshot().and_then(|bytes| State::from_snapshot(bytes).ok());
+        let state = view.snapshot().and_then(|bytes| State::from_snapshot(bytes).ok());
         if state.is_some() {
-            fate.count("start from a snapshot");
+            env.count("start from a snapshot");
         }
-        let rows = tables.rows();
+        let rows = view.rows();
         let book = Book::new(
             rows.rooms.iter().map(|(&id, name)| (id, name.clone())).collect(),
             rows.accounts.iter().map(|(&id, name)| (id, name.clone())).collect(),
         );
-        let (told, state) = (rows.cursor, state.unwrap_or_default());
-        let recovered = replay(&mut reader, &identity, (state, book), told, &mut |delta| {
-            tables.apply(delta);
+        let (view_cursor, state) = (rows.cursor, state.unwrap_or_default());
+        let recovered = replay(&mut reader, &identity, (state, book), view_cursor, &mut |delta| {
+            view.apply(delta);
             Ok(())
         });
         let recovered = recovered.expect("the journal can be replayed");
-        // P10: it does not matter where a replay begins.
+        // P10: a replay gives the same state wherever it starts.
         let beginning = (State::default(), Book::default());
         let whole = replay(&mut reader, &identity, beginning, disk.end(), &mut |_| Ok(()));
         let whole = whole.expect("the journal can be replayed from its beginning");
@@ -98,44 +95,43 @@ impl Process {
             whole.state.hash(),
             "a replay from the snapshot gives another state"
         );
-        let (node, seed) = (Node(fate.rng.any()), fate.rng.bytes());
-        fate.note(format_args!(
-            "server starts at {}, replayed {}, tables were at {told}",
+        let (node, seed) = (Node(env.rng.any()), env.rng.bytes());
+        env.note(format_args!(
+            "server starts at {}, replayed {}, view was at {view_cursor}",
             recovered.state.seq(),
             recovered.replayed
         ));
         let mut hub = Hub::new(identity, recovered, node, Salts::new(seed), "vang-sim".to_owned(), false);
-        // The people of these stories need no data folder.
+        // The clients of these stories need no data folder.
         hub.set_trust(Trust::Local);
-        Process { hub, conns: BTreeMap::new(), settling_after: Seq(0), stopping: false }
+        Process { hub, connections: BTreeMap::new(), settling_after: Seq(0), stopping: false }
     }
 
-    /// The real state.
     pub(crate) fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// Stops in good order: nothing more is taken, what was asked is finished.
+    /// Stops orderly: takes no new requests and finishes the open ones.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.hub.stop();
-        for conn in self.conns.values_mut() {
-            conn.session.close("stopping");
+        for connection in self.connections.values_mut() {
+            connection.session.close("stopping");
         }
     }
 
-    /// Has it stopped? Then the tables have had the last word.
-    pub(crate) fn has_stopped(&mut self, tables: &mut Tables) -> bool {
+    /// Has it stopped? Then the view has the final state.
+    pub(crate) fn has_stopped(&mut self, view: &mut View) -> bool {
         if self.stopping && self.hub.is_quiet() {
-            tables.tell(self.hub.farewell());
+            view.queue(self.hub.farewell());
             return true;
         }
         false
     }
 
-    /// The tables are told the state as it is now: the next start begins here.
-    pub(crate) fn snapshot(&mut self, tables: &mut Tables) {
-        tables.tell(self.hub.farewell());
+    /// Stores a snapshot of the current state in the view: the next start begins here.
+    pub(crate) fn snapshot(&mut self, view: &mut View) {
+        view.queue(self.hub.farewell());
     }
 
     /// Is nothing left to do?
@@ -143,86 +139,92 @@ impl Process {
         // Not `is_quiet`: a hash of the state waits for the next batch.
         self.hub.stats().queue_bytes == 0
             && self.hub.is_open()
-            && self.conns.values().all(|conn| !conn.session.has_output())
+            && self.connections.values().all(|connection| !connection.session.has_output())
     }
 
     /// Time passes.
-    pub(crate) fn turn(&mut self, fate: &mut Fate, lines: &mut Lines, disk: &mut Disk, tables: &mut Tables) {
-        self.accept(fate, lines);
-        if let Some(appended) = disk.finish(fate) {
-            fate.note(format_args!("appended: {appended:?}"));
-            self.hub.appended(fate.clocks(), appended);
+    pub(crate) fn turn(
+        &mut self,
+        env: &mut Environment,
+        network: &mut Network,
+        disk: &mut Disk,
+        view: &mut View,
+    ) {
+        self.accept(env, network);
+        if let Some(appended) = disk.finish(env) {
+            env.note(format_args!("appended: {appended:?}"));
+            self.hub.appended(env.clocks(), appended);
         }
-        if let Some(settled) = disk.settle(fate, self.settling_after) {
-            self.hub.settled(fate.clocks(), settled);
+        if let Some(settled) = disk.settle(env, self.settling_after) {
+            self.hub.settled(env.clocks(), settled);
         }
-        for (id, answer) in tables.answers(fate, &mut disk.reader()) {
+        for (id, answer) in view.answers(env, &mut disk.reader()) {
             self.hub.answer_read(id, answer);
         }
-        self.read(fate, lines);
-        self.perform(fate, disk, tables);
-        // What is read after replies were given may be more requests, and what is pulled may ask the disk.
+        self.read(env, network);
+        self.perform(env, disk, view);
+        // Reading after the replies can give more requests, and pulling can ask the disk.
         for _ in 0..3 {
-            self.write(fate, lines);
-            self.take_requests(fate);
-            self.perform(fate, disk, tables);
+            self.write(env, network);
+            self.take_requests(env);
+            self.perform(env, disk, view);
         }
-        self.close(fate, lines);
+        self.close(env, network);
         self.check_bounds();
     }
 
-    fn accept(&mut self, fate: &mut Fate, lines: &mut Lines) {
-        for line in lines.accept() {
-            let Some(peer) = lines.get(line).map(|line| line.peer) else { continue };
+    fn accept(&mut self, env: &mut Environment, network: &mut Network) {
+        for pipe in network.accept() {
+            let Some(peer) = network.get(pipe).map(|pipe| pipe.peer) else { continue };
             let id = self.hub.connect(peer);
             let limits = ServerLimits { stall_ms: STALL_MS, ..ServerLimits::default() };
-            let session = ServerSession::new(fate.millis(), limits);
-            self.conns.insert(id, Conn { line, session, may_pull: false });
+            let session = ServerSession::new(env.millis(), limits);
+            self.connections.insert(id, ServerConnection { pipe, session, may_pull: false });
             if self.stopping {
-                let conn = self.conns.get_mut(&id).expect("just inserted");
-                conn.session.close("stopping");
+                let connection = self.connections.get_mut(&id).expect("just inserted");
+                connection.session.close("stopping");
             }
         }
     }
 
-    fn read(&mut self, fate: &mut Fate, lines: &mut Lines) {
+    fn read(&mut self, env: &mut Environment, network: &mut Network) {
         let mut gone = Vec::new();
-        for (&id, conn) in &mut self.conns {
-            let Some(line) = lines.get(conn.line) else { continue };
-            if line.client_gone_at.is_some_and(|at| at <= fate.now()) {
-                gone.push((id, conn.line));
+        for (&id, connection) in &mut self.connections {
+            let Some(pipe) = network.get(connection.pipe) else { continue };
+            if pipe.client_gone_at.is_some_and(|at| at <= env.now()) {
+                gone.push((id, connection.pipe));
                 continue;
             }
-            if conn.session.wants_input() {
-                if let Some(bytes) = piece(fate, &mut line.up) {
-                    conn.session.handle_bytes(fate.millis(), &bytes);
-                } else if line.up.is_empty() && line.up_ended {
-                    conn.session.handle_end(fate.millis());
+            if connection.session.wants_input() {
+                if let Some(bytes) = random_piece(env, &mut pipe.up) {
+                    connection.session.handle_bytes(env.millis(), &bytes);
+                } else if pipe.up.is_empty() && pipe.up_ended {
+                    connection.session.handle_end(env.millis());
                 }
             }
         }
-        for (id, line) in gone {
+        for (id, pipe) in gone {
             self.hub.disconnect(id);
-            self.conns.remove(&id);
-            lines.hang_up(line);
+            self.connections.remove(&id);
+            network.close_server_side(pipe);
         }
-        self.take_requests(fate);
+        self.take_requests(env);
     }
 
-    fn take_requests(&mut self, fate: &mut Fate) {
-        for (&id, conn) in &mut self.conns {
-            while let Some((ticket, request)) = conn.session.poll_request(fate.millis()) {
+    fn take_requests(&mut self, env: &mut Environment) {
+        for (&id, connection) in &mut self.connections {
+            while let Some((ticket, request)) = connection.session.poll_request(env.millis()) {
                 self.hub.request(id, ticket, request);
             }
         }
     }
 
-    fn perform(&mut self, fate: &mut Fate, disk: &mut Disk, tables: &mut Tables) {
+    fn perform(&mut self, env: &mut Environment, disk: &mut Disk, view: &mut View) {
         loop {
-            self.hub.poll(fate.clocks());
+            self.hub.poll(env.clocks());
             let Some(mut output) = self.hub.poll_output() else { break };
             loop {
-                self.perform_one(fate, disk, tables, output);
+                self.perform_one(env, disk, view, output);
                 match self.hub.poll_output() {
                     Some(next) => output = next,
                     None => break,
@@ -231,105 +233,105 @@ impl Process {
         }
     }
 
-    fn perform_one(&mut self, fate: &mut Fate, disk: &mut Disk, tables: &mut Tables, output: Output) {
+    fn perform_one(&mut self, env: &mut Environment, disk: &mut Disk, view: &mut View, output: Output) {
         match output {
             Output::Reply { session, ticket, bytes } => {
                 assert!(bytes.len() <= REPLY_BYTES_MAX, "a reply of {} bytes", bytes.len());
-                if let Some(conn) = self.conns.get_mut(&session) {
-                    conn.session.reply(fate.millis(), ticket, bytes);
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    connection.session.reply(env.millis(), ticket, bytes);
                 }
             }
             Output::Pause { session, ms } => {
-                if let Some(conn) = self.conns.get_mut(&session) {
-                    fate.count("told busy and read later");
-                    conn.session.pause(fate.millis() + ms);
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    env.count("paused after busy");
+                    connection.session.pause(env.millis() + ms);
                 }
             }
             Output::Follows { session } => {
-                if let Some(conn) = self.conns.get_mut(&session) {
-                    conn.session.set_follows();
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    connection.session.set_follows();
                 }
             }
             Output::Wake { session } => {
-                if let Some(conn) = self.conns.get_mut(&session) {
-                    conn.may_pull = true;
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    connection.may_pull = true;
                 }
             }
-            Output::Append(batch) => disk.begin(fate, batch),
+            Output::Append(batch) => disk.begin(env, batch),
             Output::Settle { after } => {
                 self.settling_after = after;
-                disk.begin_settling(fate);
+                disk.begin_settling(env);
             }
             Output::Read(job) => {
-                assert!(job.need <= self.hub.state().seq(), "waits for entries that nobody has told of");
-                tables.ask(fate, job);
+                assert!(job.need <= self.hub.state().seq(), "waits for entries beyond the applied ones");
+                view.ask(env, job);
             }
-            Output::UpdateView(delta) => tables.tell(delta),
+            Output::UpdateView(delta) => view.queue(delta),
         }
     }
 
-    fn write(&mut self, fate: &mut Fate, lines: &mut Lines) {
-        for (&id, conn) in &mut self.conns {
-            let Some(line) = lines.get(conn.line) else { continue };
+    fn write(&mut self, env: &mut Environment, network: &mut Network) {
+        for (&id, connection) in &mut self.connections {
+            let Some(pipe) = network.get(connection.pipe) else { continue };
             for _ in 0..8 {
-                if conn.may_pull && conn.session.takes_events() {
+                if connection.may_pull && connection.session.takes_events() {
                     let mut out = Vec::new();
-                    conn.may_pull = self.hub.pull(id, &mut out);
+                    connection.may_pull = self.hub.pull(id, &mut out);
                     let len: usize = out.iter().map(bytes::Bytes::len).sum();
                     assert!(len <= PULLED_BYTES_MAX, "a pull of {len} bytes; at most {PULLED_BYTES_MAX}");
                     for bytes in out {
-                        conn.session.push_event(fate.millis(), bytes);
+                        connection.session.push_event(env.millis(), bytes);
                     }
                 }
-                let room = (fate.weather.window as usize).saturating_sub(line.down.len());
-                if room == 0 || !conn.session.has_output() {
+                let room = (env.weather.window as usize).saturating_sub(pipe.down.len());
+                if room == 0 || !connection.session.has_output() {
                     break;
                 }
                 let mut wrote = 0;
-                for slice in conn.session.output() {
+                for slice in connection.session.output() {
                     let n = slice.len().min(room - wrote);
-                    line.down.extend_from_slice(&slice[..n]);
+                    pipe.down.extend_from_slice(&slice[..n]);
                     wrote += n;
                 }
-                conn.session.wrote(fate.millis(), wrote);
+                connection.session.wrote(env.millis(), wrote);
             }
         }
     }
 
-    fn close(&mut self, fate: &mut Fate, lines: &mut Lines) {
+    fn close(&mut self, env: &mut Environment, network: &mut Network) {
         let mut done = Vec::new();
-        for (&id, conn) in &mut self.conns {
-            conn.session.handle_time(fate.millis());
-            match conn.session.step(fate.millis()) {
+        for (&id, connection) in &mut self.connections {
+            connection.session.handle_time(env.millis());
+            match connection.session.step(env.millis()) {
                 Step::Wait => {}
                 Step::ShutDown => {
-                    if let Some(line) = lines.get(conn.line) {
-                        line.down_ended = true;
+                    if let Some(pipe) = network.get(connection.pipe) {
+                        pipe.down_ended = true;
                     }
                 }
-                Step::Close => done.push((id, conn.line)),
+                Step::Close => done.push((id, connection.pipe)),
             }
-            if conn.session.refusal().is_some_and(|why| why.starts_with("took nothing")) {
-                fate.count("closed a reader that took nothing");
+            if connection.session.refusal().is_some_and(|why| why.starts_with("took nothing")) {
+                env.count("closed a reader that took nothing");
             }
         }
-        for (id, line) in done {
+        for (id, pipe) in done {
             self.hub.disconnect(id);
-            self.conns.remove(&id);
-            lines.hang_up(line);
+            self.connections.remove(&id);
+            network.close_server_side(pipe);
         }
     }
 
-    /// P5: what the memory of a server is made of stays within its bounds.
+    /// P5: the server's memory stays within its limits.
     fn check_bounds(&self) {
         let stats = self.hub.stats();
-        // A room keeps at least its newest run, which is one batch.
+        // A room keeps at least its newest run: one batch.
         let rooms = self.hub.state().rooms().count();
         let tails = TAILS_BYTES_MAX.min(rooms * (ROOM_TAIL_BYTES_MAX + BATCH_BYTES_MAX + EVENT_BYTES_MAX));
         assert!(stats.tail_bytes <= tails, "tails of {} bytes in {rooms} rooms", stats.tail_bytes);
-        assert_eq!(stats.sessions, self.conns.len(), "the hub forgets connections that are gone");
-        for conn in self.conns.values() {
-            let held = conn.session.held_bytes();
+        assert_eq!(stats.sessions, self.connections.len(), "the hub forgets connections that are gone");
+        for connection in self.connections.values() {
+            let held = connection.session.held_bytes();
             assert!(held <= HELD_BYTES_MAX, "a connection holds {held} bytes; at most {HELD_BYTES_MAX}");
         }
     }

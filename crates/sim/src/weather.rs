@@ -1,59 +1,56 @@
-//! How much goes wrong in a world: drawn once for each seed, so that some seeds are full of crashes,
-//! some of slow disks and long messages, and some of nothing but traffic.
+//! How much fails in a world. It is drawn once for each seed: some seeds are full of crashes, some of slow
+//! disks and long messages, some have only traffic.
 
 use crate::rng::Rng;
 
-/// Chances are of a thousand: for each tick of a few milliseconds, or each time the thing is done.
+/// Chances in per mille: per tick of a few milliseconds, or per operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
     /// People act by themselves.
     pub(crate) people_act: bool,
-    /// The server dies, each tick.
+    /// The server crashes, per tick.
     pub(crate) crash: u32,
-    /// The server is stopped in good order, each tick.
+    /// The server is stopped orderly, per tick.
     pub(crate) stop: u32,
-    /// An older copy of the data folder is put back before a start.
+    /// An older copy of the data folder is put back, per start.
     pub(crate) older_copy: u32,
-    /// The longest that the server stays away, ms.
+    /// The longest downtime of the server, ms.
     pub(crate) away_ms: u64,
-    /// An append is answered `Unknown`.
+    /// An append reports `Unknown`.
     pub(crate) unknown: u32,
-    /// The disk becomes full or unreachable for a while, each append.
+    /// The disk becomes full or unreachable for a while, per append.
     pub(crate) trouble: u32,
-    /// `settle` fails.
     pub(crate) settle_fails: u32,
-    /// Another process writes an entry before ours.
+    /// Another process writes an entry before ours, per append.
     pub(crate) other_writer: u32,
-    /// The longest that an ordinary append takes, ms.
+    /// The longest ordinary append, ms.
     pub(crate) append_ms: u64,
-    /// The tables take nothing in, each tick.
-    pub(crate) tables_lag: u32,
-    /// A read fails.
+    /// The view writes nothing, per tick.
+    pub(crate) view_lag: u32,
     pub(crate) read_fails: u32,
-    /// The longest that a read takes, ms.
+    /// The longest read, ms.
     pub(crate) read_ms: u64,
-    /// A connection breaks, each tick and connection.
+    /// A connection breaks, per tick and connection.
     pub(crate) cut: u32,
-    /// A reader stops taking bytes for a while, each tick.
+    /// A reader stops reading for a while, per tick.
     pub(crate) pause: u32,
-    /// A message is long.
     pub(crate) long: u32,
-    /// A long message's length at most, bytes.
+    /// The longest message, bytes.
     pub(crate) long_bytes: u64,
-    /// Somebody does something, each tick.
+    /// A client does something, per tick and client.
     pub(crate) act: u32,
-    /// The wall clock leaps for a while, each tick.
-    pub(crate) clock_leaps: u32,
-    /// Bytes that the network takes from the server without the client reading.
+    /// The wall clock jumps for a while, per tick.
+    pub(crate) clock_jumps: u32,
+    /// Bytes that the network buffers from the server while the client does not read.
     pub(crate) window: u64,
     /// How long people act, ms.
     pub(crate) lasts_ms: u64,
-    /// People, beside the operator and the ones who pry.
+    /// The number of people besides the operator and the probers.
     pub(crate) people: u64,
 }
 
 impl Weather {
-    /// Nothing goes wrong and nobody acts by himself: for stories.
+    /// No failures and no own actions: for stories.
     pub(crate) fn calm() -> Weather {
         Weather {
             people_act: false,
@@ -66,7 +63,7 @@ impl Weather {
             settle_fails: 0,
             other_writer: 0,
             append_ms: 5,
-            tables_lag: 100,
+            view_lag: 100,
             read_fails: 0,
             read_ms: 5,
             cut: 0,
@@ -74,14 +71,14 @@ impl Weather {
             long: 0,
             long_bytes: 0,
             act: 0,
-            clock_leaps: 0,
+            clock_jumps: 0,
             window: 1 << 16,
             lasts_ms: 0,
             people: 0,
         }
     }
 
-    /// What a seed gives.
+    /// The weather of a seed.
     pub(crate) fn drawn(rng: &mut Rng) -> Weather {
         let mut some = |chance: u32, max: u64| match rng.happens(chance) {
             true => rng.between(1, max),
@@ -101,7 +98,7 @@ impl Weather {
             settle_fails: some(600, 600) as u32,
             other_writer: some(300, 80) as u32,
             append_ms: some(700, 60) + 1,
-            tables_lag: some(700, 990) as u32,
+            view_lag: some(700, 990) as u32,
             read_fails: some(500, 200) as u32,
             read_ms: some(800, 200) + 1,
             cut: some(800, 8) as u32,
@@ -109,16 +106,16 @@ impl Weather {
             long,
             long_bytes: if long > 0 { some(700, 262_000) + 30_000 } else { 0 },
             act: some(1_000, 250) as u32 + 40,
-            clock_leaps: some(250, 3) as u32,
+            clock_jumps: some(250, 3) as u32,
             window: some(700, 60_000) + 200,
             lasts_ms: some(1_000, 6_500) + 2_500,
             people: some(1_000, 5) + 1,
         }
     }
 
-    /// Everything that goes wrong goes wrong no more, and people are still.
+    /// Ends all failures and all own actions.
     pub(crate) fn clear_up(&mut self) {
         let window = self.window.max(1 << 14);
-        *self = Weather { window, tables_lag: 0, ..Weather::calm() };
+        *self = Weather { window, view_lag: 0, ..Weather::calm() };
     }
 }

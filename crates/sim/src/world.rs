@@ -1,5 +1,5 @@
-//! The whole: a server on its disk, its clients, and everything that happens to them, one tick after
-//! another. Random worlds are lived by `live`; stories tell a calm one what happens.
+//! A world: a server on its disk, its clients, and everything that happens to them, tick by tick. `live` runs a
+//! random world; stories control a calm one.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,39 @@ use vang_journal::{Identity, Reader};
 use vang_proto::vang::Value;
 
 use crate::client::{Client, Role};
-use crate::fate::Fate;
+use crate::environment::Environment;
 use crate::following::Since;
-use crate::journal::{AppendFate, Disk};
-use crate::model::{Model, What};
+use crate::journal::{AppendOutcome, Disk};
+use crate::model::{EventBody, Model};
+use crate::network::{Network, PipeId};
 use crate::people;
 use crate::rng::Rng;
 use crate::scene::{Scene, SetBack};
 use crate::server::Process;
-use crate::tables::{Rows, Tables};
+use crate::view::{Rows, View};
 use crate::weather::Weather;
-use crate::wire::{LineId, Lines};
 
-/// See the module's head.
+/// A simulated world.
 pub struct World {
     scene: Scene,
     clients: Vec<Client>,
     process: Option<Process>,
     disk: Disk,
-    tables: Tables,
+    view: View,
     start_at: u64,
     keeps_down: bool,
-    /// Connections that always have these bytes ready, whatever comes back.
-    floods: Vec<(LineId, Vec<u8>)>,
+    /// Connections that always have these bytes ready and drop all replies.
+    floods: Vec<(PipeId, Vec<u8>)>,
     rounds: u64,
 }
 
 /// Bytes that a flood keeps ready: more than the server reads in one round.
 const FLOOD_BYTES: usize = 1 << 18;
 
-/// How long a world may take to become quiet, ms of its own time.
+/// The time limit for becoming quiet, in simulated ms.
 const HEALING_MS: u64 = 240_000;
 
-/// Ticks without anything under way: then it is quiet.
+/// A world is quiet after this many idle ticks.
 const QUIET_TICKS: u32 = 12;
 
 impl World {
@@ -50,7 +50,7 @@ impl World {
         World::new(seed, Weather::calm(), Rng::new(seed), false)
     }
 
-    /// A world of this seed: size, people and everything that goes wrong follow from it.
+    /// A random world of this seed: size, people and failures.
     pub fn random(seed: u64, prints: bool) -> World {
         let mut rng = Rng::new(seed);
         let weather = Weather::drawn(&mut rng);
@@ -59,27 +59,27 @@ impl World {
             let label = format!("p{index}");
             match index {
                 0 => world.account(&label),
-                _ if world.scene.fate.rng.happens(250) => world.guest(&label),
+                _ if world.scene.env.rng.happens(250) => world.guest(&label),
                 _ => world.account(&label),
             }
             world.follow(&label, &["general"], Since::Beginning);
         }
         world.account("mallory");
         world.person_mut("mallory").role = Role::Prober;
-        world.scene.guests_of_rooms.retain(|name| name != "mallory");
+        world.scene.invitable.retain(|name| name != "mallory");
         world.clients.push(Client::new("eve", Some("eve"), Role::Prober, Peer::Local));
         world.clients.push(Client::new("far", Some("far"), Role::Prober, Peer::RemotePlain));
-        world.scene.fate.note(format_args!("{weather:?}"));
-        world.scene.fate.weather = weather;
+        world.scene.env.note(format_args!("{weather:?}"));
+        world.scene.env.weather = weather;
         world
     }
 
     fn new(seed: u64, weather: Weather, mut rng: Rng, prints: bool) -> World {
         let identity = Identity::new(rng.bytes(), rng.bytes());
-        let fate = Fate::new(seed, weather, rng, prints);
+        let env = Environment::new(seed, weather, rng, prints);
         let scene = Scene {
-            fate,
-            lines: Lines::default(),
+            env,
+            network: Network::default(),
             model: Model::default(),
             run: 0,
             applied: 0,
@@ -89,7 +89,7 @@ impl World {
             frames: BTreeMap::new(),
             public: vec!["general".to_owned()],
             private: BTreeMap::new(),
-            guests_of_rooms: Vec::new(),
+            invitable: Vec::new(),
             next_mark: 0,
         };
         let operator = Client::new("operator", None, Role::Operator, Peer::Operator);
@@ -98,7 +98,7 @@ impl World {
             clients: vec![operator],
             process: None,
             disk: Disk::new(identity),
-            tables: Tables::default(),
+            view: View::default(),
             start_at: 0,
             keeps_down: false,
             floods: Vec::new(),
@@ -108,51 +108,51 @@ impl World {
         world
     }
 
-    /// The hash of everything that happened, to compare two runs of a seed.
+    /// The hash of the trace, to compare two runs of a seed.
     pub fn trace_hash(&self) -> u64 {
-        self.scene.fate.hash()
+        self.scene.env.hash()
     }
 
-    /// How often what happened.
+    /// The counts of events.
     pub fn tally(&self) -> &BTreeMap<&'static str, u64> {
-        self.scene.fate.tally()
+        self.scene.env.tally()
     }
 
     // ---- time ----
 
-    /// Lives as long as the seed gives.
+    /// Runs as long as the seed says.
     pub fn live(&mut self) {
-        let end = self.scene.fate.now() + self.scene.fate.weather.lasts_ms;
-        while self.scene.fate.now() < end {
+        let end = self.scene.env.now() + self.scene.env.weather.lasts_ms;
+        while self.scene.env.now() < end {
             self.tick();
         }
     }
 
     fn tick(&mut self) {
-        let ms = self.scene.fate.rng.between(1, 20);
-        self.scene.fate.pass(ms);
-        self.misfortunes();
+        let ms = self.scene.env.rng.between(1, 20);
+        self.scene.env.pass(ms);
+        self.inject_failures();
         self.start_if_due();
         self.flood_on();
         let scene = &mut self.scene;
         if let Some(process) = &mut self.process {
             self.rounds += 1;
-            process.turn(&mut scene.fate, &mut scene.lines, &mut self.disk, &mut self.tables);
+            process.turn(&mut scene.env, &mut scene.network, &mut self.disk, &mut self.view);
             scene.applied = process.hub().state().seq().0;
         }
-        if self.process.as_mut().is_some_and(|process| process.has_stopped(&mut self.tables)) {
-            self.scene.fate.note(format_args!("the server has stopped"));
-            self.scene.fate.count("stop in good order");
-            self.tables.flush();
+        if self.process.as_mut().is_some_and(|process| process.has_stopped(&mut self.view)) {
+            self.scene.env.note(format_args!("the server has stopped"));
+            self.scene.env.count("stop in good order");
+            self.view.flush();
             self.leave();
         }
-        self.tables.turn(&mut self.scene.fate);
+        self.view.turn(&mut self.scene.env);
         self.follow_journal();
-        let from = self.scene.fate.rng.below(self.clients.len() as u64) as usize;
+        let from = self.scene.env.rng.below(self.clients.len() as u64) as usize;
         self.clients.rotate_left(from);
         for client in &mut self.clients {
             client.turn(&mut self.scene);
-            if self.scene.fate.weather.people_act {
+            if self.scene.env.weather.people_act {
                 people::act(client, &mut self.scene);
             }
         }
@@ -160,7 +160,7 @@ impl World {
         self.welcome();
     }
 
-    /// What is true follows from the journal.
+    /// Updates the model from the journal.
     fn follow_journal(&mut self) {
         let after = self.scene.model.seq();
         let entries = self.disk.reader().read(after, usize::MAX, usize::MAX).expect("memory does not fail");
@@ -169,21 +169,21 @@ impl World {
         }
     }
 
-    /// Accounts that the operator added become people.
+    /// Creates clients for accounts that the operator added.
     fn welcome(&mut self) {
         let mut added = Vec::new();
         for client in &mut self.clients {
-            if client.role == Role::Operator && self.scene.fate.weather.people_act {
+            if client.role == Role::Operator && self.scene.env.weather.people_act {
                 let seen = client.welcomed;
                 added.extend(client.added[seen..].to_vec());
                 client.welcomed = client.added.len();
             }
         }
         for name in added {
-            self.scene.fate.count("account added while running");
+            self.scene.env.count("account added while running");
             let role = if name.starts_with("zq") { Role::PrivateOnly } else { Role::Person };
             let mut client = Client::new(&name, Some(&name), role, Peer::Local);
-            self.scene.guests_of_rooms.push(name);
+            self.scene.invitable.push(name);
             if role == Role::Person {
                 client.follow(&mut self.scene, vec!["general".to_owned()], Since::Now);
             }
@@ -191,60 +191,59 @@ impl World {
         }
     }
 
-    fn misfortunes(&mut self) {
-        let fate = &mut self.scene.fate;
-        let weather = fate.weather.clone();
-        if weather.clock_leaps > 0
-            && fate.rng.happens(if fate.has_leapt() { 10 } else { weather.clock_leaps })
+    fn inject_failures(&mut self) {
+        let env = &mut self.scene.env;
+        let weather = env.weather.clone();
+        if weather.clock_jumps > 0 && env.rng.happens(if env.has_jumped() { 10 } else { weather.clock_jumps })
         {
-            let leap = if fate.rng.happens(500) { 7_200_000 } else { -20_000 };
-            fate.leap(if fate.has_leapt() { 0 } else { leap });
-            fate.count("clock leapt");
+            let jump = if env.rng.happens(500) { 7_200_000 } else { -20_000 };
+            env.jump(if env.has_jumped() { 0 } else { jump });
+            env.count("clock jumped");
         }
         if self.process.is_some() {
-            if self.scene.fate.rng.happens(weather.crash) {
+            if self.scene.env.rng.happens(weather.crash) {
                 self.crash();
-            } else if self.scene.fate.rng.happens(weather.stop) {
-                self.scene.fate.note(format_args!("the server is told to stop"));
+            } else if self.scene.env.rng.happens(weather.stop) {
+                self.scene.env.note(format_args!("the server is asked to stop"));
                 self.scene.is_stopping = true;
                 self.process.as_mut().expect("it runs").stop();
-            } else if weather.people_act && self.scene.fate.rng.happens(5) {
-                self.scene.fate.count("snapshot");
-                self.process.as_mut().expect("it runs").snapshot(&mut self.tables);
+            } else if weather.people_act && self.scene.env.rng.happens(5) {
+                self.scene.env.count("snapshot");
+                self.process.as_mut().expect("it runs").snapshot(&mut self.view);
             }
         }
         for client in &mut self.clients {
-            if self.scene.fate.rng.happens(weather.cut) {
+            if self.scene.env.rng.happens(weather.cut) {
                 client.cut(&mut self.scene);
             }
-            if self.scene.fate.rng.happens(weather.pause) {
-                let ms = if self.scene.fate.rng.happens(250) { 9_000 } else { 1_500 };
-                let ms = self.scene.fate.rng.between(1, ms);
+            if self.scene.env.rng.happens(weather.pause) {
+                let ms = if self.scene.env.rng.happens(250) { 9_000 } else { 1_500 };
+                let ms = self.scene.env.rng.between(1, ms);
                 client.pause(&mut self.scene, ms);
             }
         }
     }
 
     fn flood_on(&mut self) {
-        for (line, block) in &self.floods {
-            let Some(line) = self.scene.lines.get(*line) else { continue };
-            while line.up.len() < FLOOD_BYTES {
-                line.up.extend_from_slice(block);
+        for (pipe, block) in &self.floods {
+            let Some(pipe) = self.scene.network.get(*pipe) else { continue };
+            while pipe.up.len() < FLOOD_BYTES {
+                pipe.up.extend_from_slice(block);
             }
-            line.down.clear();
+            pipe.down.clear();
         }
     }
 
     // ---- the server ----
 
     fn start_if_due(&mut self) {
-        if self.process.is_some() || self.keeps_down || self.scene.fate.now() < self.start_at {
+        if self.process.is_some() || self.keeps_down || self.scene.env.now() < self.start_at {
             return;
         }
-        if self.scene.fate.rng.happens(self.scene.fate.weather.older_copy) {
+        if self.scene.env.rng.happens(self.scene.env.weather.older_copy) {
             self.put_back_a_copy();
         }
-        let process = Process::start(&mut self.scene.fate, &self.disk, &mut self.tables);
+        let process = Process::start(&mut self.scene.env, &self.disk, &mut self.view);
         self.process = Some(process);
         self.scene.run += 1;
         self.scene.is_up = true;
@@ -254,21 +253,21 @@ impl World {
     fn leave(&mut self) {
         self.process = None;
         self.scene.is_up = false;
-        let some_arrives = self.scene.fate.weather.older_copy == 0;
-        self.scene.lines.drop_all(&mut self.scene.fate, some_arrives);
+        let some_arrives = self.scene.env.weather.older_copy == 0;
+        self.scene.network.drop_server(&mut self.scene.env, some_arrives);
         self.start_at =
-            self.scene.fate.now() + self.scene.fate.rng.between(10, self.scene.fate.weather.away_ms.max(10));
+            self.scene.env.now() + self.scene.env.rng.between(10, self.scene.env.weather.away_ms.max(10));
     }
 
     /// An older copy of the data folder is put back.
     fn put_back_a_copy(&mut self) {
         self.follow_journal();
-        // Accounts stay, so that everybody remains who he is.
+        // Accounts stay, so that clients keep their identities.
         let least = self.scene.model.last_account();
         let synced: Vec<Seq> = self.disk.synced().iter().copied().filter(|seq| seq.0 >= least).collect();
-        let far = if self.scene.fate.rng.happens(300) { synced.len() } else { synced.len().min(12) };
+        let far = if self.scene.env.rng.happens(300) { synced.len() } else { synced.len().min(12) };
         let recent = &synced[synced.len() - far..];
-        let Some(&to) = self.scene.fate.rng.pick(recent) else { return };
+        let Some(&to) = self.scene.env.rng.pick(recent) else { return };
         self.set_back(to);
     }
 
@@ -276,76 +275,76 @@ impl World {
         if to >= self.disk.end() {
             return;
         }
-        self.scene.fate.count("older copy put back");
+        self.scene.env.count("older copy put back");
         let openings = self.scene.model.openings().iter().filter(|&&seq| seq > to.0).count();
         self.scene
-            .fate
+            .env
             .note(format_args!("a copy of {to} is put back; {} are lost", self.disk.end().0 - to.0));
         self.disk.put_back(to);
-        let with_tables = self.scene.fate.rng.happens(600);
-        self.tables.put_back(to, with_tables);
+        let with_view = self.scene.env.rng.happens(600);
+        self.view.put_back(to, with_view);
         self.scene.set_backs.push(SetBack { before: self.scene.run, to: to.0, openings });
         self.scene.frames.retain(|&seq, _| seq <= to.0);
-        self.scene.lines.drop_all(&mut self.scene.fate, false);
+        self.scene.network.drop_server(&mut self.scene.env, false);
         self.scene.model = Model::default();
         self.follow_journal();
     }
 
-    /// The server dies, now; by itself it comes again.
+    /// The server crashes now, and restarts by itself.
     pub fn crash(&mut self) {
         if self.process.is_none() {
             return;
         }
-        self.scene.fate.note(format_args!("the server dies"));
-        self.scene.fate.count("crash");
-        self.disk.crash(&mut self.scene.fate);
-        self.tables.crash(&mut self.scene.fate);
+        self.scene.env.note(format_args!("the server dies"));
+        self.scene.env.count("crash");
+        self.disk.crash(&mut self.scene.env);
+        self.view.crash(&mut self.scene.env);
         self.leave();
     }
 
-    /// The server dies and stays away until `heal` or `restart`.
+    /// The server crashes and stays down until `heal` or `restart`.
     pub fn crash_for_long(&mut self) {
         self.crash();
         self.keeps_down = true;
     }
 
-    /// The server starts again.
+    /// The server restarts.
     pub fn restart(&mut self) {
         self.crash();
         self.keeps_down = false;
         self.until("the server is open", |world| world.process.as_ref().is_some_and(|p| p.hub().is_open()));
     }
 
-    /// The server dies, and the copy of its data folder that was made at `seq` is put back.
+    /// The server crashes, and the copy of its data folder made at `seq` is put back.
     pub fn put_back_copy_of(&mut self, seq: u64) {
         self.crash();
         self.follow_journal();
         self.set_back(Seq(seq));
     }
 
-    /// What becomes of the next appends.
-    pub fn next_appends(&mut self, fates: &[AppendFate]) {
-        self.disk.script(fates);
+    /// The outcomes of the next appends.
+    pub fn next_appends(&mut self, outcomes: &[AppendOutcome]) {
+        self.disk.script(outcomes);
     }
 
     // ---- healing, and what must be true then ----
 
-    /// Nothing goes wrong any more; everybody reconnects and gets to the end of everything.
+    /// Ends all failures; every client reconnects and receives everything.
     pub fn heal(&mut self) {
-        self.scene.fate.note(format_args!("everything heals"));
-        self.scene.fate.weather.clear_up();
-        self.scene.fate.leap(0);
+        self.scene.env.note(format_args!("everything heals"));
+        self.scene.env.weather.clear_up();
+        self.scene.env.jump(0);
         self.keeps_down = false;
         self.disk.heal();
         for client in &mut self.clients {
             client.read_on();
         }
-        let deadline = self.scene.fate.now() + HEALING_MS;
+        let deadline = self.scene.env.now() + HEALING_MS;
         let mut quiet = 0;
         while quiet < QUIET_TICKS {
             self.tick();
             for client in &mut self.clients {
-                if client.is_half_closed() && self.scene.lines.are_quiet() {
+                if client.is_half_closed() && self.scene.network.are_quiet() {
                     client.cut(&mut self.scene);
                 }
                 if client.following.is_none() && matches!(client.role, Role::Person) {
@@ -353,29 +352,29 @@ impl World {
                 }
             }
             quiet = if self.is_quiet() { quiet + 1 } else { 0 };
-            assert!(self.scene.fate.now() < deadline, "it does not become quiet: {}", self.unquiet());
+            assert!(self.scene.env.now() < deadline, "it does not become quiet: {}", self.unquiet());
         }
     }
 
     fn is_quiet(&self) -> bool {
         let process = self.process.as_ref().is_some_and(Process::is_quiet);
-        let disk = self.disk.is_quiet() && self.tables.are_quiet();
-        process && disk && self.scene.lines.are_quiet() && self.clients.iter().all(Client::is_quiet)
+        let disk = self.disk.is_quiet() && self.view.are_quiet();
+        process && disk && self.scene.network.are_quiet() && self.clients.iter().all(Client::is_quiet)
     }
 
     fn unquiet(&self) -> String {
         let clients: Vec<_> =
             self.clients.iter().filter(|client| !client.is_quiet()).map(|client| &client.label).collect();
         format!(
-            "server {}, disk {}, tables {}, lines {}, clients {clients:?}",
+            "server {}, disk {}, view {}, network {}, clients {clients:?}",
             self.process.as_ref().is_some_and(Process::is_quiet),
             self.disk.is_quiet(),
-            self.tables.are_quiet(),
-            self.scene.lines.are_quiet()
+            self.view.are_quiet(),
+            self.scene.network.are_quiet()
         )
     }
 
-    /// Everything that was promised: P1 to P4 and P10. (P5 and P9 are looked at all the time.)
+    /// Checks the promises P1 to P4 and P10. (P5 and P9 are checked all the time.)
     pub fn assert_one_history(&mut self) {
         self.follow_journal();
         for client in &self.clients {
@@ -386,9 +385,9 @@ impl World {
         let mut reader = self.disk.reader();
         assert_eq!(hub.state().seq(), self.disk.end(), "the hub is at the journal's end");
         let beginning = (State::default(), Book::default());
-        let mut told = Rows::default();
+        let mut replayed_rows = Rows::default();
         let replayed = replay(&mut reader, &self.disk.identity(), beginning, Seq(0), &mut |delta| {
-            told.apply(&delta);
+            replayed_rows.apply(&delta);
             Ok(())
         });
         let replayed = replayed.expect("the journal can be replayed");
@@ -401,18 +400,18 @@ impl World {
         assert_eq!(snapshot.hash(), hub.state().hash(), "a snapshot gives another state");
         let mut folded = Rows::default();
         folded.apply(&self.scene.model.delta());
-        assert_eq!(self.tables.rows(), &folded, "the tables are another than a fold of the journal");
-        assert_eq!(told, folded, "a replay tells the tables something else");
+        assert_eq!(self.view.rows(), &folded, "the view differs from the journal's outcomes");
+        assert_eq!(replayed_rows, folded, "a replay gives another view");
         assert_eq!(self.disk.identity().id_hex(), hub.identity().id_hex());
     }
 
     // ---- stories ----
 
     fn until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
-        let deadline = self.scene.fate.now() + HEALING_MS;
+        let deadline = self.scene.env.now() + HEALING_MS;
         while !is_so(self) {
             self.tick();
-            assert!(self.scene.fate.now() < deadline, "waited in vain until {what}");
+            assert!(self.scene.env.now() < deadline, "timed out waiting until {what}");
         }
     }
 
@@ -435,21 +434,21 @@ impl World {
         act(client.unwrap_or_else(|| panic!("nobody is {label}")), &mut self.scene)
     }
 
-    /// Adds an account and its person.
+    /// Adds an account and its client.
     pub fn account(&mut self, name: &str) {
         self.ask("operator", "account-add", name, &[]).expect("the operator adds accounts");
         let operator = self.person_mut("operator");
         operator.welcomed = operator.added.len();
         self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
-        self.scene.guests_of_rooms.push(name.to_owned());
+        self.scene.invitable.push(name.to_owned());
     }
 
-    /// Somebody without an account.
+    /// Adds a client without an account.
     pub fn guest(&mut self, name: &str) {
         self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
     }
 
-    /// Follows rooms, and waits until it does.
+    /// Follows rooms and waits for the server's reply.
     pub fn follow(&mut self, who: &str, rooms: &[&str], since: Since) {
         let rooms = rooms.iter().map(|&room| room.to_owned()).collect();
         self.with(who, |client, scene| client.follow(scene, rooms, since));
@@ -458,7 +457,7 @@ impl World {
         });
     }
 
-    /// Says something, and waits until it is answered for good: the message's address, or the refusal.
+    /// Sends a message and waits for the final reply: the message's address, or the refusal's code.
     pub fn say(&mut self, who: &str, room: &str, text: &str) -> Result<String, String> {
         let index = self.begin_to_say(who, room, text);
         self.until("it is answered", |world| {
@@ -472,7 +471,7 @@ impl World {
         }
     }
 
-    /// Says something without waiting for the answer.
+    /// Sends a message without waiting for the reply.
     pub fn begin_to_say(&mut self, who: &str, room: &str, text: &str) -> usize {
         let id = Some(format!("id of {text}"));
         self.with(who, |client, scene| {
@@ -480,7 +479,7 @@ impl World {
         })
     }
 
-    /// Says something long.
+    /// Sends a long message and waits for the reply.
     pub fn say_at_length(&mut self, who: &str, room: &str, text: &str, len: usize) {
         let index = self.with(who, |client, scene| {
             client.send(scene, room, (text.to_owned(), len), Some(text.to_owned()), ("text/plain", "utf-8"))
@@ -488,29 +487,29 @@ impl World {
         self.until("it is answered", |world| !world.person(who).sends[index].acks.is_empty());
     }
 
-    /// Says something, which must succeed; answers how many rounds of the server it took.
+    /// Sends a message, which must succeed; returns the server's rounds until the reply.
     pub fn rounds_to_say(&mut self, who: &str, room: &str, text: &str) -> u64 {
         let before = self.rounds;
         self.say(who, room, text).expect("it is posted");
         self.rounds - before
     }
 
-    /// From now on so many connections have these bytes ready again and again, and take whatever comes back.
+    /// From now on, this many connections always send these bytes and drop all replies.
     pub fn flood(&mut self, connections: usize, block: &[u8]) {
         for _ in 0..connections {
-            let line = self.scene.lines.call(Peer::Local);
-            self.floods.push((line, block.to_vec()));
+            let pipe = self.scene.network.open(Peer::Local);
+            self.floods.push((pipe, block.to_vec()));
         }
     }
 
-    /// Every flood is over; its connections are cut.
+    /// Ends all floods and cuts their connections.
     pub fn end_floods(&mut self) {
-        for (line, _) in std::mem::take(&mut self.floods) {
-            self.scene.lines.cut(line, &mut self.scene.fate);
+        for (pipe, _) in std::mem::take(&mut self.floods) {
+            self.scene.network.cut(pipe, &mut self.scene.env);
         }
     }
 
-    /// Asks for something once, and waits for the answer.
+    /// Sends one request and waits for the reply.
     pub fn ask(
         &mut self,
         who: &str,
@@ -525,12 +524,12 @@ impl World {
         self.person(who).answer.clone().expect("it was answered")
     }
 
-    /// Makes a private room.
+    /// Creates a private room.
     pub fn create_private(&mut self, who: &str, room: &str) {
         self.ask(who, "create", room, &[("access", "private".into())]).expect("it is made");
     }
 
-    /// Brings somebody into a room.
+    /// Adds an account to a room.
     pub fn bring(&mut self, who: &str, room: &str, whom: &str) {
         self.ask(who, "join", room, &[("who", whom.into())]).expect("it is brought");
     }
@@ -540,8 +539,8 @@ impl World {
         self.ask(who, "leave", room, &[]).expect("it leaves");
     }
 
-    /// Asks for the first page of a room's history so many times at once, and reads nothing before all
-    /// of that is under way.
+    /// Requests the first page of a room's history `times` times at once, and reads nothing before all requests
+    /// are on the way.
     pub fn ask_for_pages(&mut self, who: &str, room: &str, times: usize) {
         self.until("it is connected", |world| world.person(who).is_connected());
         self.with(who, |client, scene| {
@@ -552,40 +551,40 @@ impl World {
         });
     }
 
-    /// The connection of this person breaks.
+    /// This client's connection breaks.
     pub fn cut(&mut self, who: &str) {
         self.with(who, Client::cut);
     }
 
-    /// This person takes no more bytes for so long.
+    /// This client reads nothing for `ms`.
     pub fn pause(&mut self, who: &str, ms: u64) {
         self.with(who, |client, scene| client.pause(scene, ms));
     }
 
-    /// Time passes.
+    /// Runs the world for `ms`.
     pub fn wait(&mut self, ms: u64) {
-        let end = self.scene.fate.now() + ms;
-        while self.scene.fate.now() < end {
+        let end = self.scene.env.now() + ms;
+        while self.scene.env.now() < end {
             self.tick();
         }
     }
 
-    /// The journal's end.
+    /// The position of the journal's last entry.
     pub fn end(&self) -> u64 {
         self.disk.end().0
     }
 
-    /// What this person was told, a line each.
+    /// The events that this client received, a line each.
     pub fn heard(&self, who: &str) -> Vec<String> {
         let following = self.person(who).following.as_ref();
         let log = following.map_or(&[][..], |following| &following.log);
         log.iter()
-            .map(|told| match &told.what {
-                What::Message { n, from, word, .. } => format!("{}#{n} {from}: {word}", told.room),
-                What::Joined { from } => format!("{}: {from} joined", told.room),
-                What::Left { from } => format!("{}: {from} left", told.room),
-                What::Created { from } => format!("{}: made by {from}", told.room),
-                What::Hole { from, to } => format!("{}#{from}-{to} not told", told.room),
+            .map(|seen| match &seen.what {
+                EventBody::Message { n, from, word, .. } => format!("{}#{n} {from}: {word}", seen.room),
+                EventBody::Joined { from } => format!("{}: {from} joined", seen.room),
+                EventBody::Left { from } => format!("{}: {from} left", seen.room),
+                EventBody::Created { from } => format!("{}: made by {from}", seen.room),
+                EventBody::Hole { from, to } => format!("{}#{from}-{to} not shown", seen.room),
             })
             .collect()
     }

@@ -1,18 +1,18 @@
-//! Stories, and as many random worlds as there is time for.
+//! Stories, and random worlds.
 //!
-//! `VANG_SEEDS=20000 VANG_FIRST_SEED=300` for a soak; `SEED=8841` for one of them, with its trace.
+//! `VANG_SEEDS=20000 VANG_FIRST_SEED=300` for a soak; `VANG_SEED=8841` for one of them, with its trace.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vang_proto::vang::{RequestWriter, Value};
-use vang_sim::{AppendFate, Since, World, whereabouts};
+use vang_sim::{AppendOutcome, Since, World, current_seed_and_time};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Lives one seed; gives back its trace and what happened in it, or how it failed.
+/// Runs one seed; returns its trace and counts, or how it failed.
 fn live(seed: u64, prints: bool) -> Result<(u64, BTreeMap<&'static str, u64>), String> {
     let lived = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::random(seed, prints);
@@ -24,9 +24,9 @@ fn live(seed: u64, prints: bool) -> Result<(u64, BTreeMap<&'static str, u64>), S
     lived.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        let (seed, ms) = whereabouts();
+        let (seed, ms) = current_seed_and_time();
         format!(
-            "seed {seed}, t={:.1}s: {}; rerun: SEED={seed} cargo test -p vang-sim --test simulation",
+            "seed {seed}, t={:.1}s: {}; rerun: cargo xtask sim --seed {seed}",
             ms as f64 / 1_000.0,
             text.unwrap_or_default()
         )
@@ -35,7 +35,7 @@ fn live(seed: u64, prints: bool) -> Result<(u64, BTreeMap<&'static str, u64>), S
 
 #[test]
 fn sim_random_seeds() {
-    if let Ok(seed) = std::env::var("SEED") {
+    if let Ok(seed) = std::env::var("VANG_SEED") {
         live(seed.parse().expect("a number"), true).unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
@@ -55,7 +55,7 @@ fn sim_random_seeds() {
     for (what, count) in &tally {
         eprintln!("{count:>9} {what}");
     }
-    // A simulation in which nothing goes wrong proves nothing.
+    // A simulation without failures proves nothing.
     if seeds >= 300 && first == 0 {
         failures.extend(
             MUST_HAPPEN
@@ -67,7 +67,7 @@ fn sim_random_seeds() {
     assert!(failures.is_empty(), "{} of {seeds} seeds failed:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// What has to occur in three hundred seeds.
+/// Events that must occur in 300 seeds.
 const MUST_HAPPEN: &[&str] = &[
     "account added while running",
     "acknowledged",
@@ -76,7 +76,7 @@ const MUST_HAPPEN: &[&str] = &[
     "append landed and reported unknown",
     "append lost and reported unknown",
     "burst of sends",
-    "clock leapt",
+    "clock jumped",
     "closed a reader that took nothing",
     "connection cut",
     "connection cut inside a message",
@@ -90,12 +90,12 @@ const MUST_HAPPEN: &[&str] = &[
     "followed a room that is gone",
     "followed from numbers",
     "hole in history",
-    "hole told",
+    "hole received",
     "message over the limit",
     "older copy put back",
     "page of history",
-    "pried",
-    "private mark seen by who may",
+    "probed a private room",
+    "private mark seen by a member",
     "read: events",
     "read: locate",
     "read: messages",
@@ -109,16 +109,16 @@ const MUST_HAPPEN: &[&str] = &[
     "send races with a leave",
     "send repeated",
     "sending half shut",
-    "set back and told the common point",
-    "set back beyond what is known",
+    "set back to the common position",
+    "set back beyond the known positions",
     "settle failed",
     "several rooms followed",
     "snapshot",
     "start from a snapshot",
     "stop in good order",
-    "tables ahead of an older copy",
-    "tables behind",
-    "told unknown",
+    "view ahead of an older copy",
+    "view behind",
+    "outcome unknown",
 ];
 
 #[test]
@@ -126,22 +126,22 @@ fn sim_one_seed_is_one_trace() {
     for seed in [3, 17, 101, 202] {
         let (first, _) = live(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
         let (second, _) = live(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
-        assert_eq!(first, second, "seed {seed} is lived in two ways");
+        assert_eq!(first, second, "seed {seed} has two traces");
     }
     let traces: Vec<_> =
         (0..4).map(|seed| live(seed, false).unwrap_or_else(|failure| panic!("{failure}")).0).collect();
-    assert!(traces.windows(2).all(|pair| pair[0] != pair[1]), "every seed is lived in the same way");
+    assert!(traces.windows(2).all(|pair| pair[0] != pair[1]), "all seeds have the same trace");
 }
 
 #[test]
 fn story_unknown_append_is_not_acknowledged_twice() {
-    for fate in [AppendFate::UnknownButThere, AppendFate::UnknownAndLost] {
+    for outcome in [AppendOutcome::UnknownButThere, AppendOutcome::UnknownAndLost] {
         let mut world = World::calm(1);
         world.account("ada");
         world.guest("bob");
         world.follow("bob", &["general"], Since::Beginning);
-        world.next_appends(&[fate]);
-        // There: settling finds it. Lost: she is told so, and sends again.
+        world.next_appends(&[outcome]);
+        // If it has landed, settling finds it. If it is lost, ada gets an error and sends again.
         assert_eq!(world.say("ada", "general", "hi"), Ok("general#1".to_owned()));
         assert_eq!(world.say("ada", "general", "again"), Ok("general#2".to_owned()));
         world.heal();
@@ -185,7 +185,7 @@ fn story_reader_resumes_after_crash() {
 }
 
 #[test]
-fn story_former_member_returns_and_is_told_the_hole() {
+fn story_returning_member_receives_the_hole() {
     let mut world = World::calm(4);
     world.account("ada");
     world.account("bob");
@@ -204,12 +204,12 @@ fn story_former_member_returns_and_is_told_the_hole() {
     world.heal();
     world.assert_one_history();
     let heard =
-        ["den#1-1 not told", "den#2 ada: welcome", "den: bob left", "den#3-4 not told", "den#5 bob: back"];
+        ["den#1-1 not shown", "den#2 ada: welcome", "den: bob left", "den#3-4 not shown", "den#5 bob: back"];
     assert_eq!(world.heard("bob"), heard);
 }
 
 #[test]
-fn story_stranger_cannot_tell_a_private_room_from_none() {
+fn story_a_private_room_looks_like_no_room_to_others() {
     let mut world = World::calm(5);
     world.account("ada");
     world.account("eve");
@@ -224,7 +224,7 @@ fn story_stranger_cannot_tell_a_private_room_from_none() {
 }
 
 #[test]
-fn story_older_copy_is_noticed() {
+fn story_older_copy_is_detected() {
     let mut world = World::calm(6);
     world.account("ada");
     world.guest("bob");
@@ -242,12 +242,12 @@ fn story_older_copy_is_noticed() {
 }
 
 #[test]
-fn story_full_disk_heals() {
+fn story_full_disk_recovers() {
     let mut world = World::calm(7);
     world.account("ada");
     world.guest("bob");
     world.follow("bob", &["general"], Since::Now);
-    world.next_appends(&[AppendFate::Full, AppendFate::Full, AppendFate::Unavailable]);
+    world.next_appends(&[AppendOutcome::Full, AppendOutcome::Full, AppendOutcome::Unavailable]);
     assert_eq!(world.say("ada", "general", "hi"), Ok("general#1".to_owned()), "she was patient");
     world.heal();
     world.assert_one_history();
@@ -271,7 +271,7 @@ fn story_slow_reader_is_served_from_the_disk() {
 }
 
 #[test]
-fn story_many_pages_asked_for_at_once_cost_a_few() {
+fn story_many_pages_at_once_cost_a_few() {
     let mut world = World::calm(9);
     world.account("ada");
     world.guest("bob");
@@ -279,16 +279,16 @@ fn story_many_pages_asked_for_at_once_cost_a_few() {
     for index in 0..4 {
         world.say_at_length("ada", "general", &format!("word{index}"), 120_000);
     }
-    // What a connection may hold is looked at all the time.
+    // The memory limit of a connection is checked all the time.
     world.ask_for_pages("bob", "general", 60);
     world.heal();
     world.assert_one_history();
     assert_eq!(world.tally().get("page of history"), Some(&60));
 }
 
-/// While these bytes come without end from so many connections, people are answered and heard in a bounded number of
-/// rounds of the server.
-fn nobody_waits_for_a_flood(seed: u64, connections: usize, block: &[u8]) -> World {
+/// While this many connections send these bytes without pause, other clients get replies and events within a
+/// bounded number of the server's rounds.
+fn a_flood_delays_nobody(seed: u64, connections: usize, block: &[u8]) -> World {
     let mut world = World::calm(seed);
     world.account("ada");
     world.guest("bob");
@@ -298,7 +298,7 @@ fn nobody_waits_for_a_flood(seed: u64, connections: usize, block: &[u8]) -> Worl
     world.wait(200);
     for i in 0..20 {
         let rounds = world.rounds_to_say("ada", "general", &format!("word{i}"));
-        // Who was told that the queue is full comes again after its time.
+        // A client with a `busy` reply tries again after its wait.
         assert!(rounds <= 3 * usual.unwrap_or_default() + 100, "word{i} took {rounds} rounds");
     }
     world.end_floods();
@@ -310,19 +310,19 @@ fn nobody_waits_for_a_flood(seed: u64, connections: usize, block: &[u8]) -> Worl
 }
 
 #[test]
-fn story_whoever_always_has_bytes_ready_holds_nobody_up() {
+fn story_a_client_that_always_sends_delays_nobody() {
     let writer = RequestWriter { name: Some("flood".to_owned()) };
     let room = [("room", Value::from("general"))];
-    nobody_waits_for_a_flood(10, 3, &writer.write(1, "ping", &[]));
-    nobody_waits_for_a_flood(11, 3, &writer.write(1, "history", &room));
-    nobody_waits_for_a_flood(12, 3, &writer.write(1, "who", &room));
+    a_flood_delays_nobody(10, 3, &writer.write(1, "ping", &[]));
+    a_flood_delays_nobody(11, 3, &writer.write(1, "history", &room));
+    a_flood_delays_nobody(12, 3, &writer.write(1, "who", &room));
 }
 
 #[test]
-fn story_uploads_that_fill_the_queue_hold_nobody_up() {
+fn story_uploads_that_fill_the_queue_delay_nobody() {
     let writer = RequestWriter { name: Some("flood".to_owned()) };
     let room = [("room", Value::from("general"))];
     let upload = writer.write_with(1, "send", &room, ("text/plain", "utf-8", &[b'x'; 200_000]));
-    let world = nobody_waits_for_a_flood(13, 20, &upload);
-    assert!(world.tally().contains_key("told busy and read later"), "the queue was never full");
+    let world = a_flood_delays_nobody(13, 20, &upload);
+    assert!(world.tally().contains_key("paused after busy"), "the queue was never full");
 }

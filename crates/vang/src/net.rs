@@ -1,5 +1,5 @@
-//! vang net: the socket workbench. Parses what was typed, gives the tool its `Report` and `Stop`, turns what came of it
-//! into an exit code: 0 good, 1 not as it should be or failed, 2 wrong usage, 124 timed out.
+//! vang net: the socket workbench. Parses the arguments, gives the tool its `Report` and `Stop`, and turns the result into
+//! an exit code: 0 good, 1 bad or failed, 2 wrong usage, 124 timed out.
 
 mod echo; // vang net echo
 mod stall; // vang net stall
@@ -22,24 +22,23 @@ use crate::say::{self, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net echo serve --once         give one client every byte back; `vang net echo send` is one
-  vang net stall send --fix          fill both queues of a connection, then let them drain
-  vang net sockets                   every socket, whose it is, what is wrong with it
-  vang net resolve localhost 65432   what the name stands for, and which address answers
-  vang net ping localhost            is it there, and how far is it
+  vang net echo serve --once         send every byte back to one client, such as `vang net echo send`
+  vang net stall send --fix          fill both queues of a connection, then drain them
+  vang net sockets                   list all sockets, their processes and problems
+  vang net resolve localhost 65432   the addresses of a name, and which of them answer
+  vang net ping localhost            test whether a host answers, and how fast
   vang net tap --listen :7000 --to localhost:65432
-                                     every message as it passes
-  vang net decode talk.pcapng        the conversations and messages in a capture
-  vang net doctor localhost:65432    what is the matter with a server
-  vang net conform localhost:65432   does it speak the protocol?";
+                                     show every message between a client and a server
+  vang net decode talk.pcapng        show the conversations and messages in a capture
+  vang net doctor localhost:65432    find out why a server does not work
+  vang net conform localhost:65432   test whether a server follows the protocol";
 
 const AFTER: &str = "\
-Each tool has examples of its own: `vang net echo serve --help`. docs/WORKBENCH.md is a course of all of them, a \
-section for each thing that sockets do.
+Each tool has its own examples: `vang net echo serve --help`. docs/WORKBENCH.md is a course with all tools.
 
-Exit codes: 0 all is well, 1 something is not or failed, 2 wrong usage, 124 timed out.";
+Exit codes: 0 good, 1 a problem was found or an error occurred, 2 wrong usage, 124 timed out.";
 
-/// See what sockets do: echo, full queues, states, names, pings, captures
+/// Test and watch sockets: echo, full queues, states, names, pings, captures
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES, after_help = AFTER, arg_required_else_help = true)]
 pub(crate) struct NetArgs {
@@ -60,16 +59,16 @@ enum Tool {
     Conform(conform::Args),
 }
 
-/// Of every tool.
+/// Options of every tool.
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct Common {
-    /// An object a line instead of text
+    /// Print one JSON object per line instead of text
     #[arg(long)]
     json: bool,
-    /// End after this time, as 500ms, 5s or 2m; the summary is still told
+    /// End after this time, as 500ms, 5s or 2m; the summary is still printed
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
-    /// Narrate what the sockets do
+    /// Explain each step of the sockets
     #[arg(long)]
     explain: bool,
 }
@@ -96,14 +95,14 @@ fn parse_port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Runs a tool with what every tool needs.
+/// Runs a tool with its report and stop.
 pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
     let report = Report::new(io::stdout(), io::stderr(), common.json, common.explain);
     let stop = Stop::after(common.timeout).and_then(Stop::on_signals);
     let stop = stop.map_err(|error| Failure::new(format!("cannot wait for Ctrl-C: {error}")))?;
     match tool(&report, &stop) {
         Ok(Verdict::Good) => Ok(()),
-        // The records have said what is the matter.
+        // The records already contain the problem.
         Ok(Verdict::Bad) => Err(Failure::new("").into()),
         Ok(Verdict::TimedOut) => Err(Failure::timed_out("timed out").into()),
         Err(cause) => Err(failure(&cause).into()),
@@ -112,12 +111,12 @@ pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome
 
 fn failure(cause: &Cause) -> Failure {
     match cause {
-        Cause::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
+        Cause::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
         Cause::Usage(text) => Failure::usage(text),
         Cause::System { trouble, .. } if trouble.name == "timed out" => {
             Failure::timed_out(cause.to_string()).advise(trouble.advice)
         }
         Cause::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
-        Cause::Untold(_) => Failure::new(cause.to_string()),
+        Cause::Output(_) => Failure::new(cause.to_string()),
     }
 }

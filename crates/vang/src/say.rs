@@ -1,4 +1,4 @@
-//! What is answered: the result on stdout, everything else on stderr, and the exit code.
+//! Output of the commands: the result on stdout, everything else on stderr, and the exit code.
 //!
 //! Texts of others (messages, names, a server's sentences) pass `harmless` on their way to a terminal:
 //! escape sequences could rewrite the screen or type into it.
@@ -6,25 +6,29 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use vang_client::ClientError;
-use vang_client::trouble::plain;
+use vang_client::trouble::{At, explain_at, plain};
+use vang_client::{Doing, explain};
+use vang_journal::FolderError;
 pub(crate) use vang_proto::terminal::{harmless, indented};
+use vang_proto::text::typed_duration;
+use vang_server::{ListenError, ServeError, StartError};
 
 /// Refused or failed.
 const FAILED: u8 = 1;
 /// What was typed is wrong.
 const USAGE: u8 = 2;
-/// Timed out, as `timeout` has it.
+/// Timed out; the code of `timeout(1)`.
 const TIMED_OUT: u8 = 124;
 
 /// Why a command ends early: what stderr says, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    /// What went wrong; nothing is said when it is empty.
+    /// Empty: nothing is printed.
     text: String,
-    /// What to do.
     advice: Option<String>,
 }
 
@@ -39,17 +43,17 @@ impl Failure {
         Failure { code: USAGE, ..Failure::new(text) }
     }
 
-    /// The time was over.
+    /// Timed out.
     pub(crate) fn timed_out(text: impl Into<String>) -> Failure {
         Failure { code: TIMED_OUT, ..Failure::new(text) }
     }
 
-    /// Is there nothing to say, as when nobody reads any more?
+    /// True if there is nothing to print, as when stdout was closed.
     pub(crate) fn is_silent(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// With what to do, where anybody knows.
+    /// Adds what the user can do about it; an empty text adds nothing.
     pub(crate) fn advise(self, advice: impl Into<String>) -> Failure {
         Failure { advice: Some(advice.into()).filter(|advice| !advice.is_empty()), ..self }
     }
@@ -73,7 +77,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Says what went wrong, if anything did, and gives the exit code.
+/// Prints the error, if there is one, and gives the exit code.
 pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let Some(failure) = error.downcast_ref::<Failure>() else {
@@ -92,11 +96,11 @@ pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     failure.code.into()
 }
 
-/// An error with its causes, each said once, and the system's in our spelling.
+/// An error with its causes, each once. Errors of the system are in our words.
 fn words(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Most of our errors say their cause themselves.
+        // Most of our errors contain the text of their cause already.
         if !text.ends_with(&cause) {
             text = format!("{text}: {cause}");
         }
@@ -108,22 +112,32 @@ fn system(error: &anyhow::Error) -> Option<&io::Error> {
     error.chain().find_map(|cause| cause.downcast_ref())
 }
 
-/// A line for the person: `vang: …`.
+/// Prints a line on stderr: `vang: …`.
 pub(crate) fn note(text: &str) {
     write_stderr(&format!("vang: {}\n", indented(&harmless(text), "  ")));
 }
 
+/// Prints the first error after which a command tries again; not the later ones.
+pub(crate) fn note_first_retry(timeout: Duration) -> impl FnMut(&ClientError) {
+    let mut is_noted = false;
+    move |error| {
+        if !std::mem::replace(&mut is_noted, true) {
+            note(&format!("{error}; trying again for {}", typed_duration(timeout)));
+        }
+    }
+}
+
 fn write_stderr(text: &str) {
-    // Who closed stderr does not want to hear it.
+    // A closed stderr is no error.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Nobody is there to read stdout any more: ends the command, and all is well.
+/// The reader of stdout has closed it: ends the command with exit code 0.
 pub(crate) fn nobody_reads() -> Failure {
     Failure { code: 0, ..Failure::new("") }
 }
 
-/// Prints bytes on stdout, now. Nobody there to read them any more: ends the command, and all is well.
+/// Prints bytes on stdout and flushes. If the reader has closed it, the command ends with exit code 0.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
@@ -132,12 +146,42 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Prints a line on stdout, now.
+/// Prints a line on stdout and flushes.
 pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     print(format!("{line}\n").as_bytes())
 }
 
-/// Is a person reading stdout?
+/// True if stdout is a terminal.
 pub(crate) fn to_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// An error of the server as a failure, with its cause and advice.
+pub(crate) fn server_failure(error: &ServeError) -> Failure {
+    match error {
+        ServeError::Listen(ListenError::Io { addr, source }) => {
+            let trouble = match (addr.strip_prefix("unix:"), addr.parse()) {
+                (Some(_), _) => explain_at(source, Doing::Bind, At::Unix),
+                (None, Ok(address)) => explain_at(source, Doing::Bind, At::Net(address)),
+                (None, Err(_)) => explain(source, Doing::Bind),
+            };
+            Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
+        }
+        ServeError::Listen(ListenError::Resolve { addr, source }) => {
+            let trouble = explain(source, Doing::Resolve);
+            Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
+        }
+        ServeError::Listen(ListenError::Address { .. }) => Failure::usage(error.to_string()),
+        ServeError::TrustBeyond { .. } => Failure::usage(error.to_string())
+            .advise("leave --trust away, or listen on this machine only, as with --listen 127.0.0.1:65432"),
+        ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => {
+            Failure::new(held.to_string()).advise("stop it, or choose another data folder with --data")
+        }
+        ServeError::Start(StartError::Folder(FolderError::Io { what, path, source })) => {
+            Failure::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
+        }
+        ServeError::Tls(_) | ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => {
+            Failure::new(error.to_string())
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! Which server a command talks to. The first of these that is there:
+//! The server that a command uses: the first of these that exists.
 //!
 //! ```text
 //! --server URL   --data DIR   VANG_SERVER   VANG_DATA   the default data folder's socket   127.0.0.1:65432
 //! ```
 //!
-//! A data folder means its own socket, where an account's name is enough. The default folder's socket is taken only when
-//! no other server answers at the default port: who gave neither may mean that one.
+//! A data folder stands for its own socket, where an account's name is enough. If the default folder's server and a
+//! server of another journal at the default port both run, the user must choose.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use vang_journal::DataFolder;
 
 use crate::say::Failure;
 
-/// How long a server at the default port has to say who it is. Something else that listens there may never answer.
+/// How long to wait for the answer of a server at the default port. Another program there may never answer.
 const HELLO_WAIT: Duration = Duration::from_secs(1);
 
-/// See the module's head. `server` and `data` are what was typed.
+/// The server to use, in the order of the module's head. `server` and `data` are the values of the flags.
 pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result<ServerAddr, Failure> {
     if let Some(place) = server {
         return Ok(place.clone());
@@ -35,7 +35,7 @@ pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result
     }
     let by_port = ServerAddr::default();
     match DataFolder::default_path() {
-        // What nobody answers on any more is left of a server that was killed.
+        // A socket file without a listener is left over from a killed server.
         Ok(folder) if UnixStream::connect(folder.join(DataFolder::SOCKET)).is_ok() => {
             one_of_two(socket_of(&folder), by_port)
         }
@@ -43,7 +43,7 @@ pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result
     }
 }
 
-/// The data folder that was named, by a flag or `VANG_DATA`, or the usual one.
+/// The data folder: from a flag, from `VANG_DATA`, or the default.
 pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     match named.or_else(|| variable("VANG_DATA").map(PathBuf::from)) {
         Some(path) => Ok(path),
@@ -51,7 +51,7 @@ pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// An empty variable is as good as none.
+/// An empty variable counts as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -67,13 +67,13 @@ fn one_of_two(by_folder: ServerAddr, by_port: ServerAddr) -> Result<ServerAddr, 
                 "there are two servers: {by_folder} (journal {ours}) and {by_port} (journal {other})"
             );
             Err(Failure::new(what)
-                .advise("say which: --server URL or --data DIR, or set VANG_SERVER or VANG_DATA"))
+                .advise("choose one: --server URL or --data DIR, or set VANG_SERVER or VANG_DATA"))
         }
         _ => Ok(by_folder),
     }
 }
 
-/// Which journal the server at this place has; `None`: no server of ours answers.
+/// The id of the journal of the server at this address; `None` if no vang server answers.
 fn journal_of(place: &ServerAddr) -> Option<String> {
     let deadline = Deadline::after(HELLO_WAIT);
     let hello = Connection::open(place, deadline).ok()?.ask(None, "hello", &[], deadline).ok()?;

@@ -1,5 +1,5 @@
-//! Every command that our pages show, run as it stands there. The README's tour is one session from its first line to its
-//! last, as a stranger takes it; the course's sections are each complete.
+//! Runs every command in our documents. The README's tour is one session from its first line to its last; each section
+//! of the WORKBENCH course is a session of its own.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
@@ -22,7 +22,7 @@ fn page(name: &str) -> String {
 }
 
 #[test]
-fn every_line_of_the_readme_s_tour_is_true() {
+fn every_command_in_readme_prints_what_it_shows() {
     let dir = folder();
     std::os::unix::fs::symlink(root().join("examples"), dir.path().join("examples")).unwrap();
     let steps: Vec<_> = blocks(&page("README.md")).into_iter().flatten().collect();
@@ -31,7 +31,7 @@ fn every_line_of_the_readme_s_tour_is_true() {
 }
 
 #[test]
-fn every_command_of_the_course_does_what_the_page_shows() {
+fn every_command_in_workbench_prints_what_the_page_shows() {
     let blocks = blocks(&page("docs/WORKBENCH.md"));
     assert!(blocks.len() > 12, "the course has {} sections", blocks.len());
     for steps in blocks {

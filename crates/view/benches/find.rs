@@ -1,8 +1,8 @@
-//! How long a question takes among so many messages, each kind by itself, how fast the index is fed,
-//! and what a page of history costs: `cargo bench -p vang-view --bench find -- [MESSAGES]`.
+//! How long each kind of search takes among this many messages, how fast the index is fed, and the cost of a
+//! page of history: `cargo bench -p vang-view --bench find -- [MESSAGES]`.
 //!
-//! The reading threads' part, without the way there and back. Words are made up and as frequent as
-//! those of a language (Zipf); a tenth of the messages is written in Han.
+//! The reading threads' part only. Words are generated with the frequencies of a language (Zipf); a tenth of
+//! the messages is in Han.
 
 #![allow(clippy::unwrap_used)] // a failure here ends a measurement
 
@@ -15,7 +15,7 @@ use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, T
 use vang_journal::{
     Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal, SqliteReader,
 };
-use vang_view::{Delta, Find, Index, IndexReader, IsOver, Query, Row, Sight, Stretch, View, ViewReader};
+use vang_view::{Delta, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader, Visible};
 
 const ROOMS: u64 = 100;
 /// Every fifth room is private.
@@ -24,7 +24,7 @@ const PEOPLE: u64 = 200;
 const WORDS: u64 = 50_000;
 const CHARACTERS: u64 = 3_000;
 const BATCH: u64 = 4_096;
-/// Questions of each kind.
+/// Searches of each kind.
 const QUESTIONS: u64 = 200;
 
 struct Random(u64);
@@ -39,7 +39,7 @@ impl Random {
         (self.next() * end as f64) as u64
     }
 
-    /// From 0, the first the most frequent: as the words of a language are.
+    /// From 0; the first is the most frequent, as in a language.
     fn zipf(&mut self, end: u64) -> u64 {
         (((end as f64 + 1.0).ln() * self.next()).exp() - 1.0) as u64
     }
@@ -100,28 +100,28 @@ fn main() {
     );
     let mut questions = IndexReader::open(&path("find.db")).unwrap();
     let end = Seq(ROOMS + messages);
-    let everything = Sight { public: true, ..Sight::default() };
+    let everything = Visible { public: true, ..Visible::default() };
     let in_part = in_part(end);
     let mut random = Random(99);
     let mut all: Vec<Spent> = Vec::new();
     println!("{:<42} {:>17} {:>19}", "", "by the clock, ms", "on a processor, ms");
     println!("{:<42} {:>8} {:>8} {:>9} {:>9} {:>6}", "20 hits of", "p50", "p95", "p50", "p95", "hits");
-    for (what, sight, ask) in kinds() {
-        let sight = if sight == Sees::Public { &everything } else { &in_part };
+    for (what, visible, ask) in kinds() {
+        let visible = if visible == Sees::Public { &everything } else { &in_part };
         let (mut times, mut hits) = (Vec::new(), 0);
         for _ in 0..QUESTIONS {
             let typed = ask(&mut random);
             let query = Query::parse(&typed).unwrap();
             let from = query.from.iter().map(|name| person(name.parse().unwrap())).collect();
-            let mut sight = sight.clone();
+            let mut visible = visible.clone();
             if let Some(room) = query.rooms.first() {
                 let room: u64 = room.parse().unwrap();
-                sight = match room % PRIVATE_EVERY {
-                    0 => Sight { stretches: vec![stretch(room, Seq(1), end)], ..Sight::default() },
-                    _ => Sight { public_rooms: vec![RoomId(room)], ..Sight::default() },
+                visible = match room % PRIVATE_EVERY {
+                    0 => Visible { stretches: vec![stretch(room, Seq(1), end)], ..Visible::default() },
+                    _ => Visible { public_rooms: vec![RoomId(room)], ..Visible::default() },
                 };
             }
-            let find = Find { query, from, sight, end, upto: end, limit: 20, ..Find::default() };
+            let find = Find { query, from, visible, end, upto: end, limit: 20, ..Find::default() };
             let began = Spent::now();
             hits += questions.find(&mut tables, &mut reader, &find, &never()).unwrap().hits.len();
             times.push(began.until_now());
@@ -132,7 +132,7 @@ fn main() {
     let count = all.len();
     row("all of these", &all, count as f64);
 
-    // Any page of any room: find its place in the tables, read 256 entries of the journal.
+    // Any page of any room: find its position in the view, read 256 entries of the journal.
     let mut pages: Vec<Spent> = Vec::new();
     for _ in 0..2_000 {
         let room = RoomId(1 + random.below(ROOMS));
@@ -158,7 +158,7 @@ fn stretch(room: u64, from: Seq, to: Seq) -> Stretch {
     Stretch { room: RoomId(room), from, to }
 }
 
-/// What a question costs whose words stand in private rooms that the asker is not in: it must not tell that they do.
+/// The cost of words in private rooms that the asker is not in: it must not reveal them.
 fn secrets() {
     const PUBLIC: u64 = 20_000;
     const SECRETS: u64 = 100_000;
@@ -193,9 +193,9 @@ fn secrets() {
             ("a guest, a beginning", "needl*", vec![]),
             ("who left such a room early", "needle", vec![stretch(PRIVATE_EVERY, Seq(1), Seq(ROOMS + 100))]),
         ] {
-            let sight = Sight { public: true, stretches, ..Sight::default() };
+            let visible = Visible { public: true, stretches, ..Visible::default() };
             let query = Query::parse(query).unwrap();
-            let find = Find { query, sight, end, upto: end, limit: 20, ..Find::default() };
+            let find = Find { query, visible, end, upto: end, limit: 20, ..Find::default() };
             let mut hits = 0;
             let times: Vec<Spent> = (0..QUESTIONS)
                 .map(|_| {
@@ -255,16 +255,15 @@ fn kinds() -> [(&'static str, Sees, Ask); 14] {
     ]
 }
 
-/// Who came late into each private room, left, and came back.
-fn in_part(end: Seq) -> Sight {
+/// Somebody who joined each private room late, left, and returned.
+fn in_part(end: Seq) -> Visible {
     let rooms = (1..=ROOMS).filter(|room| room % PRIVATE_EVERY == 0);
     let stay = |room, from, to| stretch(room, Seq(end.0 * from / 100), Seq(end.0 * to / 100));
     let stretches = rooms.flat_map(|room| [stay(room, 20 + room / 5, 30), stay(room, 70 + room / 5, 100)]);
-    Sight { public: true, stretches: stretches.collect(), ..Sight::default() }
+    Visible { public: true, stretches: stretches.collect(), ..Visible::default() }
 }
 
-/// Time by the clock, and what this thread had of a processor: the same on a quiet machine, and on a
-/// busy one what it would be there.
+/// Wall time, and this thread's CPU time: equal on an idle machine; on a busy one the CPU time is what counts.
 #[derive(Clone, Copy)]
 struct Spent {
     clock: Duration,
@@ -301,7 +300,7 @@ fn row(what: &str, times: &[Spent], hits: f64) {
     );
 }
 
-/// Journal and tables in a folder.
+/// A journal and its view in a folder.
 struct Store {
     folder: PathBuf,
     journal: SqliteJournal,
@@ -317,7 +316,7 @@ impl Store {
         Store { folder: folder.to_owned(), journal, view }
     }
 
-    /// The index, fed, and what feeds it.
+    /// The index with its sources, after feeding.
     fn fed(&self) -> (SqliteReader, ViewReader, Index) {
         let mut reader = SqliteReader::open(self.folder.join("journal.db")).unwrap();
         let mut tables = ViewReader::open(&self.folder.join("view.db")).unwrap();

@@ -1,4 +1,4 @@
-//! How many rows a second the tables take, and how long a question takes: `cargo bench -p vang-view`.
+//! Rows per second that the view takes, and the time of a question: `cargo bench -p vang-view`.
 
 #![allow(clippy::unwrap_used)] // a failure here ends a measurement
 
@@ -17,7 +17,7 @@ fn main() {
         let total = 1_000_000;
         let mut spent = std::time::Duration::ZERO;
         while seq < total {
-            // As the hub does it: a delta for each entry.
+            // As the hub does it: one delta for each entry.
             let deltas: Vec<Delta> = (0..batch)
                 .map(|_| {
                     seq += 1;

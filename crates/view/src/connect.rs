@@ -1,5 +1,5 @@
-//! Connections to the files that can be made again from the journal: the tables, and the index of words. Each sets
-//! what is its own behind that.
+//! Connections to the files that can be rebuilt from the journal: the view and the index. Each caller adds its
+//! own settings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use rusqlite::{Connection, OpenFlags};
 use vang_journal::DatabaseWatch;
 
 use crate::ViewError;
-use crate::tables::{create_private, format};
+use crate::layout::{create_private, format};
 
-/// How long to wait for another connection's lock, in ms: 5 s. Readers never hold up the writer, nor
-/// it them; this is for the moments of opening, closing and truncating.
+/// Wait for another connection's lock, in ms: 5 s. Readers and the writer do not block each other; this is for
+/// opening, closing and truncating.
 pub(crate) const BUSY_MS: u64 = 5_000;
 
-/// To this many bytes SQLite cuts the WAL when it starts it again: 64 MiB.
+/// SQLite truncates the WAL to this many bytes when it restarts it: 64 MiB.
 const WAL_BYTES_MAX: i64 = 64 << 20;
 
-/// Pages that a connection keeps in memory, in KiB: 8 MiB. Each room's newest rows have a page of
-/// their own, so this is what about 2,000 rooms that are being talked in need.
+/// A connection's page cache, in KiB: 8 MiB. Each room's newest rows have their own page, so this is enough for
+/// about 2,000 active rooms.
 pub(crate) const CACHE_KIB: i64 = 8 << 10;
 
-/// For the one that writes; makes an empty file where there is none.
+/// Opens a file for writing; creates it if it is missing.
 pub(crate) fn to_write(path: &Path) -> Result<Connection, ViewError> {
     create_private(path)
         .map_err(|error| ViewError::Unavailable(format!("cannot create {}: {error}", path.display())))?;
@@ -42,13 +42,13 @@ pub(crate) fn to_write(path: &Path) -> Result<Connection, ViewError> {
     Ok(conn)
 }
 
-/// Holds the files of a connection that has read something.
+/// Holds the files of a connection after its first read.
 pub(crate) fn hold(path: &Path) -> Result<DatabaseWatch, ViewError> {
     DatabaseWatch::hold(path)
-        .map_err(|error| ViewError::Unavailable(format!("{} cannot be looked at: {error}", path.display())))
+        .map_err(|error| ViewError::Unavailable(format!("{} cannot be checked: {error}", path.display())))
 }
 
-/// For one that can only read a file of this layout; `what` is what it should hold.
+/// Opens a file of this layout for reading; `what` names its content for errors.
 pub(crate) fn to_read(path: &Path, layout: u64, what: &str) -> Result<Connection, ViewError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
@@ -57,14 +57,14 @@ pub(crate) fn to_read(path: &Path, layout: u64, what: &str) -> Result<Connection
     conn.pragma_update(None, "query_only", true)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     match format(&conn)? {
-        0 => Err(ViewError::Unavailable(format!("{} holds no {what} yet", path.display()))),
+        0 => Err(ViewError::Unavailable(format!("{} contains no {what} yet", path.display()))),
         found if found == layout => Ok(conn),
         found => Err(ViewError::OtherFormat { found, expected: layout }),
     }
 }
 
-/// Otherwise SQLite, as it is built here, plans a statement anew for each other value of a bound: that took a
-/// fifth of the tables' time (sqlite.org/queryplanner-ng.html, "QPSG").
+/// Otherwise SQLite, as built here, plans a statement again for every other bound value: that took a fifth of
+/// the view's time (sqlite.org/queryplanner-ng.html, "QPSG").
 fn keep_plans(conn: &Connection) -> Result<(), ViewError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())

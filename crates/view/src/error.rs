@@ -1,23 +1,18 @@
-//! What can be the matter with the view, by what to do next.
+//! Errors of the view and the index, by what to do next.
 
 use rusqlite::ErrorCode;
 
-/// The view could not do what was asked. None of it costs anything that the journal does not have.
+/// An operation on the view failed. No data is lost: the journal has everything.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// The file is damaged. `View::reset`, then feed it again from the journal's beginning.
+    /// The file is damaged: call `View::reset`, then feed it again from the journal's start.
     #[error("the view is damaged: {0}")]
     Corrupt(String),
-    /// Another version of the program keeps it. Only readers are told; a writer makes a new one.
+    /// The file has another version's format. Only readers get this error; a writer makes a new file.
     #[error("the view has format {found}; this program reads format {expected}")]
-    OtherFormat {
-        /// Its format.
-        found: u64,
-        /// The one read here.
-        expected: u64,
-    },
-    /// Not now: the disk is full, read-only or broken, or somebody holds the file. Nothing has
-    /// changed; ask again later.
+    OtherFormat { found: u64, expected: u64 },
+    /// Temporary: the disk is full, read-only or broken, or another process holds the file. Nothing has
+    /// changed; try again later.
     #[error("the view cannot be used: {0}")]
     Unavailable(String),
 }
@@ -29,7 +24,7 @@ impl From<rusqlite::Error> for ViewError {
                 ViewError::Corrupt(error.to_string())
             }
             Some(_) => ViewError::Unavailable(error.to_string()),
-            // Not an error of SQLite's: a value is not what these tables hold.
+            // Not an error of SQLite: a value has the wrong type.
             None => ViewError::Corrupt(error.to_string()),
         }
     }

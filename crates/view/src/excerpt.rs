@@ -1,47 +1,46 @@
-//! A message's text as far as it is searched, and the part of it that a hit shows.
+//! The searched part of a message's text, and the part that a hit shows.
 
 use vang_journal::Said;
 use vang_proto::{ByteOrder, encoding};
 
-/// Bytes of a message's text that are searched: 64 KiB. What is longer is found by its beginning.
+/// Searched bytes of a message's text: 64 KiB. A longer text is found by its beginning.
 pub const SEARCHED_BYTES_MAX: usize = 1 << 16;
 
-/// Characters of a hit that are shown.
+/// Characters that a hit shows.
 pub const HIT_CHARS_MAX: usize = 240;
 
-/// Characters of a hit before its first match, when it does not stand at the beginning.
+/// Characters before the first match, if the match is not at the start.
 const LEAD_CHARS: usize = 80;
 
-/// Characters of the message before and of the one after.
+/// Characters shown of the messages before and after a hit.
 pub const CONTEXT_CHARS_MAX: usize = 120;
 
-/// A part of a text; cut ends are marked with `…`.
+/// Part of a text; `…` marks cut ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The part.
     pub text: String,
-    /// What matched in it, in rising order: from and to, counted in characters (code points).
+    /// The matches in ascending order: start and end in characters (code points).
     pub marks: Vec<(usize, usize)>,
 }
 
-/// What is searched of a message; `None`: it is no text.
+/// The searched text of a message; `None` if it is not text.
 pub fn searched_text(said: &Said) -> Option<String> {
     if !said.content_type.starts_with("text/") {
         return None;
     }
     let known = encoding::find(&said.content_encoding)?;
-    // The name that stands in the journal does not need the sender's byte order.
+    // The encoding's name in the journal is independent of the sender's byte order.
     let text = encoding::decode(known, ByteOrder::NATIVE, &said.content).ok()?;
     let end = text.floor_char_boundary(SEARCHED_BYTES_MAX);
     Some(text[..end].to_owned())
 }
 
-/// The part around the first of these places (byte offsets), or the beginning when there is none.
+/// The part around the first of these places (byte offsets), or the start if there is none.
 pub(crate) fn excerpt(text: &str, mut places: Vec<(usize, usize)>, chars_max: usize) -> Excerpt {
     places.sort_unstable();
     let first = places.first().map_or(0, |&(start, _)| start);
     let lead = LEAD_CHARS.min(chars_max / 3);
-    // All of a short text; of a long one some words before the first place.
+    // A short text completely; of a long one some words before the first place.
     let is_short = text.chars().nth(chars_max).is_none();
     let start = match text[..first].char_indices().rev().nth(lead) {
         Some((at, _)) if !is_short => word_start(text, at, first),
@@ -54,7 +53,7 @@ pub(crate) fn excerpt(text: &str, mut places: Vec<(usize, usize)>, chars_max: us
         excerpt.text.push('…');
     }
     let chars = |from: usize, to: usize| text[from..to].chars().count();
-    // Places overlap where phrases do; a mark is told once.
+    // Places of overlapping phrases overlap; they become one mark.
     let mut marked = start;
     let (mut at, mut count) = (start, cut);
     for (from, to) in places {
@@ -78,7 +77,7 @@ pub(crate) fn excerpt(text: &str, mut places: Vec<(usize, usize)>, chars_max: us
     excerpt
 }
 
-/// Behind the first space from `at` on, if one comes before `until`.
+/// The position after the first space from `at` on, if it is before `until`.
 fn word_start(text: &str, at: usize, until: usize) -> usize {
     let space = text[at..until].char_indices().find(|(_, c)| c.is_whitespace());
     space.map_or(at, |(offset, c)| at + offset + c.len_utf8())
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_searched_is_text_in_any_encoding_and_bounded() {
+    fn searched_text_has_any_encoding_and_a_limit() {
         let said = |content_type: &str, encoding: &str, content: &[u8]| {
             searched_text(&Said {
                 guest: None,

@@ -1,14 +1,14 @@
-//! Questions to the index: hits, newest first, each with its surroundings.
+//! Searches in the index: hits, newest first, each with its neighbours.
 //!
 //! ```text
-//! what may be seen ──▶ streams ──▶ merged, newest first ──▶ the journal: is it still there? ──▶ hits
+//! what is visible ──▶ streams ──▶ merged, newest first ──▶ the journal: not erased? ──▶ hits
 //!     public rooms                       one stream
-//!     a stay in a private room           one stream each, opened when the walk comes there
+//!     a stay in a private room           one stream each, opened when the walk reaches it
 //! ```
 //!
-//! What the asker may not see is no part of any stream: nothing of it can change what is found, in
-//! which order, how much, or whether there is more. Nor how long it takes: the words of each private room
-//! are words of their own in the index (`Scope`), so that no list is walked in which others' messages stand.
+//! Messages that the asker cannot see are in no stream: they cannot change the hits, their order or number, or
+//! whether there are more. Nor the time: the words of each private room have their own lists (`Scope`), so no
+//! list with other rooms' messages is walked.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,136 +20,116 @@ use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, Said};
 use crate::connect::hold;
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
 use crate::index::{self, Scope, author_tag, character_tag, room_tag};
+use crate::layout::{self, key, number};
 use crate::query::{self, LastWord, Phrase, Query};
-use crate::tables::{self, key, number};
 use crate::{ViewError, ViewReader};
 
-/// Entries taken at once from a stream beside others, at first: of many streams few give more than that to a page.
-/// Each time twice as many.
+/// First read of a stream when there are several, in entries: with many streams few of them give more to a
+/// page. Each read doubles it.
 const CHUNK: usize = 4;
 
-/// And at the most: 8 KiB of positions.
+/// Largest read of a stream, in entries: 8 KiB of positions.
 const CHUNK_MAX: usize = 1_024;
 
-/// SQLite's steps between two looks at whether a question's time is over. A page of the index that is read takes three,
-/// so this is a look at every page or two, 20 to 50 µs apart.
-const STEPS_BETWEEN_LOOKS: i32 = 8;
+/// SQLite's steps between two checks of a search's time. A page of the index takes three steps, so this is a
+/// check every page or two, 20 to 50 µs apart.
+const STEPS_BETWEEN_CHECKS: i32 = 8;
 
-/// Is a question's time over? Whoever asks brings the clock.
+/// Is a search's time over? The caller has the clock.
 pub type IsOver = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What the asker may see, as of one entry of the journal.
+/// What the asker can see, as of one entry of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
-    /// Every public room.
+pub struct Visible {
+    /// All public rooms.
     pub public: bool,
-    /// These public rooms, if it is not every one.
+    /// These public rooms, unless all are searched.
     pub public_rooms: Vec<RoomId>,
-    /// Of private rooms, these stretches; a room may have several.
+    /// These parts of private rooms; a room can have several.
     pub stretches: Vec<Stretch>,
 }
 
 /// A part of a private room, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The room.
     pub room: RoomId,
-    /// From this entry.
     pub from: Seq,
-    /// To this one.
     pub to: Seq,
 }
 
-/// A question with its names looked up.
+/// A search with its names looked up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Find {
-    /// Words and times; the names in it are not looked at.
+    /// Words and times; its names are ignored.
     pub query: Query,
-    /// Of any of these, if there are any.
+    /// By any of these, if there are any.
     pub from: Vec<Principal>,
-    /// Of none of these.
+    /// By none of these.
     pub not_from: Vec<Principal>,
     /// In none of these rooms.
     pub not_rooms: Vec<RoomId>,
-    /// Where to look at all.
-    pub sight: Sight,
-    /// The entry as of which that holds: nothing later is looked at.
+    pub visible: Visible,
+    /// The entry as of which `visible` holds: later entries are not searched.
     pub end: Seq,
-    /// Hits up to this entry.
+    /// Hits at or before this entry.
     pub upto: Seq,
-    /// At most as many hits.
+    /// Maximum number of hits.
     pub limit: usize,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Newest first.
     pub hits: Vec<Hit>,
-    /// Are there older ones?
     pub more: bool,
-    /// Found, but damaged in the journal, so that they cannot be shown.
+    /// Hits that are damaged in the journal and cannot be shown.
     pub damaged: u64,
 }
 
-/// A message that was found, and its neighbours in the room as far as they may be seen.
+/// A hit, with its neighbours in the room if the asker can see them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// The message.
     pub message: Shown,
-    /// The one before it.
     pub before: Option<Shown>,
-    /// The one after it.
     pub after: Option<Shown>,
 }
 
-/// A message, as far as it is shown.
+/// A message as a hit shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Its entry.
     pub seq: Seq,
-    /// Its room.
     pub room: RoomId,
-    /// Its number there.
     pub n: u64,
-    /// When it was said.
     pub time: Time,
-    /// Who said it.
     pub from: Principal,
-    /// A guest's name.
     pub guest: Option<String>,
-    /// What it is.
     pub content_type: String,
-    /// Of a text, a part.
     pub text: Option<Excerpt>,
 }
 
-/// Why nothing was found out.
+/// Why a search failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// The index.
-    #[error("the index of words: {0}")]
+    #[error("the index: {0}")]
     Index(ViewError),
-    /// The tables.
     #[error(transparent)]
-    Tables(ViewError),
-    /// The journal.
+    View(ViewError),
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Its time was over.
-    #[error("the question took too long")]
+    #[error("the search took too long")]
     OverTime,
 }
 
-impl Sight {
-    /// May an asker who sees one entry of the room see this one of it too?
+impl Visible {
+    /// Can an asker who sees one entry of the room see this one, too?
     fn sees_beside(&self, room: RoomId, seq: Seq) -> bool {
         let mut stretches = self.stretches.iter().filter(|stretch| stretch.room == room).peekable();
         stretches.peek().is_none() || stretches.any(|stretch| stretch.from <= seq && seq <= stretch.to)
     }
 }
 
-/// The index, for questions.
+/// The index, for searches.
 #[derive(Debug)]
 pub struct IndexReader {
     conn: Connection,
@@ -162,18 +142,18 @@ impl IndexReader {
         Ok(IndexReader { conn: index::connect_to_read(path)?, files: hold(path)? })
     }
 
-    /// Are the files that it reads still those that lie there? Otherwise open again.
+    /// Are its files still at their paths? Otherwise open the index again.
     pub fn is_in_place(&self) -> bool {
         self.files.look().is_ok()
     }
 
-    /// Everything up to here is in the index.
+    /// The index has everything up to this entry.
     pub fn cursor(&mut self) -> Result<Seq, ViewError> {
-        Ok(tables::place(&self.conn)?.cursor)
+        Ok(layout::place(&self.conn)?.cursor)
     }
 
-    /// Answers a question, unless its time is over before: then nothing is answered. `is_over` is asked at every step
-    /// that may cost something, and within SQLite's.
+    /// Searches, or fails with `OverTime`. `is_over` is called at every step that can take time, also within
+    /// SQLite.
     pub fn find(
         &mut self,
         view: &mut ViewReader,
@@ -182,7 +162,7 @@ impl IndexReader {
         is_over: &IsOver,
     ) -> Result<Found, FindError> {
         let asked = is_over.clone();
-        self.conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked())).map_err(index_fault)?;
+        self.conn.progress_handler(STEPS_BETWEEN_CHECKS, Some(move || asked())).map_err(index_fault)?;
         let found = self.walk(view, journal, find, is_over);
         self.conn.progress_handler(0, None::<fn() -> bool>).map_err(index_fault)?;
         found
@@ -203,13 +183,13 @@ impl IndexReader {
         if let Some(before) = find.query.before {
             upto = Seq(first_at(journal, before, upto, is_over)?.0.saturating_sub(1));
         }
-        // One moment's content for all streams.
+        // One consistent state for all streams.
         let tx = self.conn.transaction().map_err(index_fault)?;
         let mut walk = Walk::new(find, (least, upto));
         let mut found = Found::default();
         while let Some(seq) = walk.next(&tx, is_over)? {
             let Some(checked) = journal.get(&[seq], usize::MAX)?.pop() else { continue };
-            // What was erased since is there no more.
+            // Erased since it was indexed.
             if checked.as_ref().is_ok_and(|entry| entry.payload.is_none()) {
                 continue;
             }
@@ -227,7 +207,6 @@ impl IndexReader {
     }
 }
 
-/// What SQLite says of the index.
 fn index_fault(error: rusqlite::Error) -> FindError {
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => FindError::OverTime,
@@ -235,7 +214,7 @@ fn index_fault(error: rusqlite::Error) -> FindError {
     }
 }
 
-/// The first entry of this time or later; behind `end` if there is none. Time never falls in a journal.
+/// The first entry at this time or later; after `end` if there is none. Times never decrease in a journal.
 fn first_at(journal: &mut dyn Reader, time: Time, end: Seq, is_over: &IsOver) -> Result<Seq, FindError> {
     let (mut low, mut high) = (1, end.0 + 1);
     while low < high {
@@ -243,7 +222,7 @@ fn first_at(journal: &mut dyn Reader, time: Time, end: Seq, is_over: &IsOver) ->
             return Err(FindError::OverTime);
         }
         let middle = low + (high - low) / 2;
-        // Of one that is damaged the time is not known: the next one tells.
+        // A damaged entry's time is unknown: use the next entry.
         let mut at = middle;
         let mut is_before = None;
         while at < high && is_before.is_none() {
@@ -261,29 +240,29 @@ fn first_at(journal: &mut dyn Reader, time: Time, end: Seq, is_over: &IsOver) ->
     Ok(Seq(low))
 }
 
-/// All streams of a question, walked from the newest entry to the oldest.
+/// All streams of a search, walked from the newest entry to the oldest.
 struct Walk<'a> {
     find: &'a Find,
     open: Vec<Stream>,
-    /// Those whose newest entry lies farther down, the newest last.
+    /// Streams that start at older entries, the newest last.
     later: Vec<Stream>,
 }
 
 struct Stream {
     scope: Scope,
     least: Seq,
-    /// The newest entry that may come next.
+    /// No later entry can come next.
     most: Seq,
-    /// Taken from the index and not given yet, the oldest first.
+    /// Read from the index and not returned yet, the oldest first.
     taken: Vec<Seq>,
-    /// How many it takes next.
+    /// How many to read next.
     chunk: usize,
     is_drained: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(find: &'a Find, (least, upto): (Seq, Seq)) -> Walk<'a> {
-        let Sight { public, public_rooms, stretches } = &find.sight;
+        let Visible { public, public_rooms, stretches } = &find.visible;
         let stream = |scope, least: Seq, most: Seq| Stream {
             scope,
             least,
@@ -303,14 +282,14 @@ impl<'a> Walk<'a> {
         }
         later.retain(|stream| !stream.is_drained);
         if let [only] = &mut later[..] {
-            // A page in one go, and whether there is more.
+            // A page in one read, and whether there is more.
             only.chunk = find.limit + 1;
         }
         later.sort_by_key(|stream| stream.most);
         Walk { find, open: Vec::new(), later }
     }
 
-    /// The next entry, always older than the one before.
+    /// The next entry, always older than the previous one.
     fn next(&mut self, conn: &Connection, is_over: &IsOver) -> Result<Option<Seq>, FindError> {
         loop {
             let mut newest = None;
@@ -324,7 +303,7 @@ impl<'a> Walk<'a> {
                 newest = newest.max(stream.taken.last().copied());
             }
             self.open.retain(|stream| !stream.taken.is_empty());
-            // A stream is opened only when the walk has come down to where it begins.
+            // A stream is opened when the walk reaches its newest entry.
             match self.later.last() {
                 Some(stream) if newest.is_none_or(|newest| stream.most > newest) => {
                     self.open.extend(self.later.pop());
@@ -363,8 +342,8 @@ impl Stream {
     }
 }
 
-/// The question in FTS5's language, to what was said in one scope. Only what is quoted here comes from outside, and
-/// no word has a quotation mark.
+/// The search in FTS5's language, for one scope. Only quoted words come from outside, and no word contains a
+/// quotation mark.
 fn question(find: &Find, scope: Scope) -> String {
     let any = |tags: Vec<String>| format!("({})", tags.join(" OR "));
     let authors = |who: &[Principal]| -> Vec<String> {
@@ -380,8 +359,8 @@ fn question(find: &Find, scope: Scope) -> String {
     }
     none.extend(authors(&find.not_from));
     if scope == Scope::Public {
-        if !find.sight.public {
-            all.push(any(rooms(&find.sight.public_rooms)));
+        if !find.visible.public {
+            all.push(any(rooms(&find.visible.public_rooms)));
         }
         none.extend(rooms(&find.not_rooms));
     }
@@ -400,14 +379,14 @@ fn matching(phrase: &Phrase, scope: Scope) -> String {
     }
 }
 
-/// Words one behind the other, as the index has them in this scope.
+/// A phrase, as the index has its words in this scope.
 fn quoted(scope: Scope, words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let prefix = scope.prefix();
     let words: Vec<String> = words.into_iter().map(|word| format!("{prefix}{}", word.as_ref())).collect();
     format!("\"{}\"", words.join(" "))
 }
 
-/// A message with its neighbours; `None`: the tables do not have it (any more).
+/// A hit with its neighbours; `None`: not in the view (any more).
 fn hit(
     view: &mut ViewReader,
     journal: &mut dyn Reader,
@@ -416,10 +395,10 @@ fn hit(
 ) -> Result<Option<Hit>, FindError> {
     let Some(message) = shown(entry, 0, &find.query.phrases, HIT_CHARS_MAX) else { return Ok(None) };
     let room = message.room;
-    let around = view.around(room, entry.seq).map_err(FindError::Tables)?;
+    let around = view.around(room, entry.seq).map_err(FindError::View)?;
     let Some(around) = around else { return Ok(None) };
     let mut neighbour = |event: Option<crate::RoomEvent>| -> Result<Option<Shown>, FindError> {
-        let is_seen = |seq| seq <= find.end && find.sight.sees_beside(room, seq);
+        let is_seen = |seq| seq <= find.end && find.visible.sees_beside(room, seq);
         let Some(event) = event.filter(|event| is_seen(event.seq)) else { return Ok(None) };
         let entry = journal.get(&[event.seq], usize::MAX)?.pop().and_then(Result::ok);
         Ok(entry.and_then(|entry| shown(&entry, event.n, &[], CONTEXT_CHARS_MAX)))
@@ -428,7 +407,7 @@ fn hit(
     Ok(Some(Hit { message: Shown { n: around.n, ..message }, before, after }))
 }
 
-/// A message as it is shown; `None`: it is none, or erased.
+/// A message as a hit shows it; `None`: not a message, or erased.
 fn shown(entry: &Entry, n: u64, phrases: &[Phrase], chars_max: usize) -> Option<Shown> {
     let envelope = Envelope::decode(&entry.envelope).ok()?;
     let vang_chat::Command::Send { room, from, .. } = envelope.command else { return None };
@@ -437,7 +416,7 @@ fn shown(entry: &Entry, n: u64, phrases: &[Phrase], chars_max: usize) -> Option<
         let places = if phrases.is_empty() {
             Vec::new()
         } else {
-            let words = query::Said::new(&text);
+            let words = query::TextWords::new(&text);
             phrases.iter().flat_map(|phrase| words.places(phrase)).collect()
         };
         excerpt(&text, places, chars_max)

@@ -1,6 +1,5 @@
-//! Folding: which spellings are the same word. One function folds what is said and what is looked
-//! for, so that `cho` finds `chó`, `dong` finds `Đồng` and `strasse` finds `Straße`, however they
-//! were typed.
+//! Folding: which spellings are the same word. One function folds messages and searches, so `cho` finds `chó`,
+//! `dong` finds `Đồng` and `strasse` finds `Straße`, however they were typed.
 //!
 //! ```text
 //! NFKD ▸ marks dropped ▸ full case folding ▸ NFKD ▸ marks dropped ▸ đ ø ł æ … written out ▸ NFC
@@ -8,67 +7,63 @@
 //! "Chó ở 東京都!"  ▸  cho  o  東京 京都 都        a run without spaces: pairs, then its last character
 //! ```
 //!
-//! Han, Kana, Hangul, Thai, Lao, Khmer and Myanmar are written without spaces between words, so every
-//! character begins a word of its own there: a pair with the next one. What is looked for may then
-//! begin and end anywhere. Marks are dropped where they change a letter's sound (Latin, Greek,
-//! Cyrillic, Hebrew, Arabic); where they are letters themselves (が, कि, ที่) they stay.
+//! Han, Kana, Hangul, Thai, Lao, Khmer and Myanmar have no spaces between words. There every character starts a
+//! word of its own, a pair with the next character, so a search can start and end anywhere. Marks are dropped
+//! where they change a letter's sound (Latin, Greek, Cyrillic, Hebrew, Arabic) and kept where they are letters
+//! (が, कि, ที่).
 //!
-//! Pure; nothing here knows of an index.
+//! Pure: no index here.
 
 use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// Longest word, in characters; a longer one is known by its beginning. Nobody types 64 letters, and
-/// what is longer is an encoding of something.
+/// Longest word, in characters; a longer word is cut. Nobody types 64 letters; longer words are encoded data.
 pub const WORD_CHARS_MAX: usize = 64;
 
-/// What a word is made of.
+/// The kind of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Letters and digits between spaces, or one picture (🐰).
+    /// Letters and digits between spaces, or one emoji.
     Whole,
-    /// Two neighbours of a run that has no spaces.
+    /// Two neighbouring characters of a run without spaces.
     Pair,
     /// The last character of such a run.
     Last,
 }
 
-/// A folded word, and where it stands in the text: byte offsets on boundaries of characters.
+/// A folded word and its place in the text: byte offsets at character boundaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word<'a> {
     /// Folded; without spaces, quotes or `#`.
     pub text: &'a str,
-    /// See there.
     pub kind: Kind,
-    /// Its first byte.
     pub start: usize,
-    /// Behind its first character.
+    /// The end of its first character.
     pub first_end: usize,
-    /// Behind its last byte.
     pub end: usize,
 }
 
-/// Gives the words of a text, in order.
+/// Calls `each` with the words of a text, in order.
 pub fn words(text: &str, each: &mut dyn FnMut(Word<'_>)) {
     let mut cutter = Cutter::new(each);
     folded(text, &mut |c, start, end| cutter.take(c, start, end));
     cutter.flush();
 }
 
-/// A text folded, with everything between its words left where it is.
+/// A folded text; everything between its words stays.
 pub fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     folded(text, &mut |c, _, _| out.push(c));
     out
 }
 
-/// Gives every folded character with the bytes that it came from.
+/// Calls `each` with every folded character and the byte range that it came from.
 fn folded(text: &str, each: &mut dyn FnMut(char, usize, usize)) {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        // An ASCII character with another one behind it has no marks.
+        // An ASCII character before another ASCII character has no marks.
         if bytes[at].is_ascii() && bytes.get(at + 1).is_none_or(u8::is_ascii) {
             each(char::from(bytes[at].to_ascii_lowercase()), at, at + 1);
             at += 1;
@@ -82,8 +77,8 @@ fn folded(text: &str, each: &mut dyn FnMut(char, usize, usize)) {
     }
 }
 
-/// A character, what joins it, and what is dropped behind it: no normal form reaches across the end of this, neither
-/// before nor after the dropping.
+/// The length of a character with its marks and the dropped characters after it. No normal form reaches across
+/// its end, before or after dropping.
 fn cluster_len(text: &str) -> usize {
     let mut chars = text.char_indices();
     let hangul = chars.next().is_some_and(|(_, first)| is_hangul(first));
@@ -97,7 +92,7 @@ fn fold_cluster(cluster: &str) -> impl Iterator<Item = char> {
     plain.flat_map(written_out).nfc()
 }
 
-/// Letters that no normal form takes apart, as people write them without their keyboard.
+/// Letters that no normal form decomposes, as people write them without their keyboard.
 fn written_out(c: char) -> impl Iterator<Item = char> {
     let (first, second) = match c {
         'đ' | 'ð' | 'ɖ' => ('d', None),
@@ -115,7 +110,7 @@ fn written_out(c: char) -> impl Iterator<Item = char> {
     std::iter::once(first).chain(second)
 }
 
-/// Marks that change a letter's sound, and characters that nobody sees.
+/// Marks that change a letter's sound, and invisible characters.
 fn is_dropped(c: char) -> bool {
     matches!(u32::from(c),
         0xad | 0x300..=0x36f | 0x483..=0x489
@@ -127,7 +122,7 @@ fn is_dropped(c: char) -> bool {
         | 0x1f3fb..=0x1f3ff | 0xe0020..=0xe007f | 0xe0100..=0xe01ef)
 }
 
-/// May a normal form join this to what stands before it?
+/// Can a normal form join this character to the previous one?
 fn joins(c: char) -> bool {
     // Halfwidth voicing marks, and the vowel sign of Kirat Rai that is a letter by its category.
     is_combining_mark(c) || matches!(c, '\u{ff9e}' | '\u{ff9f}' | '\u{16d67}')
@@ -137,16 +132,16 @@ fn is_hangul(c: char) -> bool {
     matches!(u32::from(c), 0xac00..=0xd7a3) || is_jamo(c)
 }
 
-/// Parts of Hangul syllables, which join into them.
+/// Parts of Hangul syllables.
 fn is_jamo(c: char) -> bool {
     matches!(u32::from(c),
         0x1100..=0x11ff | 0x3131..=0x318e | 0xa960..=0xa97f | 0xd7b0..=0xd7ff | 0xffa0..=0xffdc)
 }
 
-/// Is it of a writing without spaces between words?
+/// Does this script have no spaces between words?
 pub(crate) fn is_unspaced(c: char) -> bool {
     let c = u32::from(c);
-    // Everything before Thai has spaces, and is most of what is said.
+    // Scripts before Thai have spaces, and most messages use them.
     c >= 0xe01
         && matches!(c,
             0xe01..=0xe3a | 0xe40..=0xe4e | 0xe81..=0xecf | 0xedc..=0xedf
@@ -159,7 +154,7 @@ pub(crate) fn is_unspaced(c: char) -> bool {
             | 0xac00..=0xd7ff | 0xf900..=0xfaff | 0x1aff0..=0x1b16f | 0x20000..=0x3fffd)
 }
 
-/// Arrows, signs and emoji: somebody may look for one.
+/// Arrows, signs and emoji: people search for them, too.
 fn is_picture(c: char) -> bool {
     matches!(u32::from(c), 0x2190..=0x21ff | 0x2300..=0x23ff | 0x2600..=0x27bf | 0x2b00..=0x2bff | 0x1f000..=0x1faff)
 }
@@ -169,15 +164,15 @@ struct Cutter<'a> {
     each: &'a mut dyn FnMut(Word<'_>),
     word: String,
     chars: usize,
-    /// Of the word under way, or of the run's last character.
+    /// Of the current word, or of the run's last character.
     start: usize,
     first_end: usize,
     end: usize,
-    under_way: UnderWay,
+    current: Current,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum UnderWay {
+enum Current {
     Nothing,
     Word,
     Run,
@@ -186,7 +181,7 @@ enum UnderWay {
 impl<'a> Cutter<'a> {
     fn new(each: &'a mut dyn FnMut(Word<'_>)) -> Cutter<'a> {
         let word = String::with_capacity(64);
-        Cutter { each, word, chars: 0, start: 0, first_end: 0, end: 0, under_way: UnderWay::Nothing }
+        Cutter { each, word, chars: 0, start: 0, first_end: 0, end: 0, current: Current::Nothing }
     }
 
     fn take(&mut self, c: char, start: usize, end: usize) {
@@ -207,9 +202,9 @@ impl<'a> Cutter<'a> {
     }
 
     fn letter(&mut self, c: char, start: usize, end: usize) {
-        if self.under_way != UnderWay::Word {
+        if self.current != Current::Word {
             self.flush();
-            self.begin(UnderWay::Word, c, start, end);
+            self.begin(Current::Word, c, start, end);
         } else if self.chars < WORD_CHARS_MAX {
             self.word.push(c);
             self.chars += 1;
@@ -218,20 +213,20 @@ impl<'a> Cutter<'a> {
     }
 
     fn unspaced(&mut self, c: char, start: usize, end: usize) {
-        if self.under_way == UnderWay::Run {
+        if self.current == Current::Run {
             self.word.push(c);
             self.end = end;
             self.give(Kind::Pair);
         } else {
             self.flush();
         }
-        self.begin(UnderWay::Run, c, start, end);
+        self.begin(Current::Run, c, start, end);
     }
 
-    fn begin(&mut self, what: UnderWay, c: char, start: usize, end: usize) {
+    fn begin(&mut self, what: Current, c: char, start: usize, end: usize) {
         self.word.clear();
         self.word.push(c);
-        (self.under_way, self.chars) = (what, 1);
+        (self.current, self.chars) = (what, 1);
         (self.start, self.first_end, self.end) = (start, end, end);
     }
 
@@ -241,12 +236,12 @@ impl<'a> Cutter<'a> {
     }
 
     fn flush(&mut self) {
-        match self.under_way {
-            UnderWay::Nothing => {}
-            UnderWay::Word => self.give(Kind::Whole),
-            UnderWay::Run => self.give(Kind::Last),
+        match self.current {
+            Current::Nothing => {}
+            Current::Word => self.give(Kind::Whole),
+            Current::Run => self.give(Kind::Last),
         }
-        self.under_way = UnderWay::Nothing;
+        self.current = Current::Nothing;
     }
 }
 
@@ -261,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_found_as_people_type_it() {
+    fn spellings_of_a_word_fold_to_one() {
         for (said, folded) in [
             ("Chó và MÈO", "cho va meo"),
             ("Đồng Tháp, Đà Nẵng", "dong thap da nang"),
@@ -284,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_without_spaces_becomes_pairs() {
+    fn a_run_without_spaces_becomes_pairs() {
         for (said, folded) in [
             ("東京都", "東京 京都 都"),
             ("第3回", "第 3 回"),
@@ -300,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_knows_where_it_stands() {
+    fn a_word_has_its_place_in_the_text() {
         let text = "ein Gru\u{df}, 東京";
         let mut found = Vec::new();
         words(text, &mut |word| found.push((word.kind, &text[word.start..word.end])));
@@ -309,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_beyond_measure_is_known_by_its_beginning() {
+    fn a_very_long_word_is_cut() {
         assert_eq!(all(&"x".repeat(5_000)), "x".repeat(WORD_CHARS_MAX));
     }
 }

@@ -1,22 +1,22 @@
-//! The file `find.db`: which words stand in which message.
+//! The file `find.db`, the index: which words are in which message.
 //!
 //! ```text
-//! about(one, journal, cursor, chain)   everything up to the cursor is in; the chain's hash there
+//! about(one, journal, cursor, chain)   the index has everything up to the cursor; the chain there
 //! words (FTS5, without content)        rowid: the message's entry; its folded words, and its tags:
-//!     #p        said in a public room          #a5   by account 5       #o   by the server
-//!     #r12      said in the public room 12     #g…   by a guest         #京  this character is in it
-//! of a message in the private room 12, each word and tag begins with the room:
-//!     #12#      said there                     #12##a5, #12##京, …      #12#word
+//!     #p        in a public room               #a5   by account 5       #o   by the server
+//!     #r12      in the public room 12          #g…   by a guest         #京  with this character
+//! for a message in the private room 12 each word and tag has the room as a prefix:
+//!     #12#      in that room                   #12##a5, #12##京, …      #12#word
 //! ```
 //!
-//! No text is stored here, only where words are; hits are read from the journal. Tags stand among the
-//! words, so that one walk through sorted lists answers who may see what, newest first: nothing is
-//! found first and hidden afterwards. A private room's words stand in lists of their own: whoever may not see them
-//! walks through none of them, and so learns nothing from how long it took. No word has a `#`.
+//! No text is stored here, only words and their messages; hits are read from the journal. Tags are words, too,
+//! so one walk through sorted lists answers who can see what, newest first: nothing is found first and hidden
+//! afterwards. A private room's words have their own lists: other people walk through none of them, so the time
+//! of a search tells them nothing. No word contains a `#`.
 //!
-//! Disposable, and bound to its journal: by id, and by the chain's hash at the cursor, which tells a
-//! copy of the journal that went its own way. What an erased message said stays in the lists until the
-//! file is made anew (`reset`): whoever erases does that.
+//! Disposable, and bound to its journal by the id and by the chain at the cursor, which detects another history
+//! of the journal. The words of an erased message stay in the lists until the index is rebuilt (`reset`):
+//! erasing includes that.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -25,27 +25,27 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::{Access, Command, NameKey, Principal, RoomId, Seq};
-use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, Said, place};
+use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, Said, seq_of};
 
 use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
 use crate::fold::{self, Kind};
-use crate::tables::{self, Opened, Place, Why, damaged, key, remove};
+use crate::layout::{self, Opened, RebuildReason, ViewPosition, damaged, key, remove};
 use crate::{ViewError, ViewReader};
 
-/// The layout of the file and the way of folding, kept as its `user_version`: a change of either makes
-/// the index anew.
+/// The layout of the file and the way of folding, stored as its `user_version`: a change of either rebuilds the
+/// index.
 const FORMAT: u64 = 2;
 
-/// Entries in one transaction, and bytes of their payloads: short enough to be interrupted by the end
-/// of the server, long enough that a million messages are taken in well under a minute.
+/// Entries in one transaction, and bytes of their payloads: short enough for a server's stop, long enough to
+/// index a million messages in less than a minute.
 const BATCH_ENTRIES_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Pages of WAL before it is copied back: 16 MiB. Each copying syncs, on the journal's disk.
+/// WAL pages before a checkpoint: 16 MiB. Each checkpoint syncs, on the journal's disk.
 const WAL_PAGES: u64 = 4_096;
 
-/// Of rooms, whether they are public, in memory.
+/// Rooms in the cache of which rooms are public.
 const ROOMS_KNOWN_MAX: usize = 65_536;
 
 const SCHEMA: &str = "
@@ -58,21 +58,19 @@ const SCHEMA: &str = "
     );
 ";
 
-/// Why the index could not be fed.
+/// Why feeding the index failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The index itself.
     #[error(transparent)]
     Index(ViewError),
-    /// The tables, which say what came of the entries.
+    /// The view, which has the outcomes of the entries.
     #[error(transparent)]
-    Tables(ViewError),
-    /// The journal.
+    View(ViewError),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
-/// The index, for writing. There is one of these for a file.
+/// The index, for writing. A file has one writer.
 #[derive(Debug)]
 pub struct Index {
     conn: Connection,
@@ -83,17 +81,17 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens or creates the index of this journal. One that does not belong to it, or has another
-    /// format, or that SQLite calls corrupt, is removed and made anew.
+    /// Opens or creates the index of this journal. An index of another journal or format, or one that SQLite
+    /// calls corrupt, is removed and a new one is made.
     pub fn open(path: &Path, id: [u8; 16], journal: &mut dyn Reader) -> Result<(Index, Opened), FeedError> {
         let found = match connect(path) {
             Ok(conn) => match look(&conn, &id, journal) {
                 Ok(None) => return Index::on(conn, path, id, Opened::Kept),
                 Ok(Some(why)) => why,
-                Err(FeedError::Index(ViewError::Corrupt(why))) => Why::Corrupt(why),
+                Err(FeedError::Index(ViewError::Corrupt(why))) => RebuildReason::Corrupt(why),
                 Err(other) => return Err(other),
             },
-            Err(ViewError::Corrupt(why)) => Why::Corrupt(why),
+            Err(ViewError::Corrupt(why)) => RebuildReason::Corrupt(why),
             Err(other) => return Err(FeedError::Index(other)),
         };
         remove(path).map_err(|error| {
@@ -111,34 +109,33 @@ impl Index {
         journal: [u8; 16],
         opened: Opened,
     ) -> Result<(Index, Opened), FeedError> {
-        let cursor = tables::place(&conn).map_err(FeedError::Index)?.cursor;
+        let cursor = layout::place(&conn).map_err(FeedError::Index)?.cursor;
         let files = connect::hold(path).map_err(FeedError::Index)?;
         Ok((Index { conn, files, journal, cursor, public: HashMap::new() }, opened))
     }
 
-    /// Everything up to here is in the index.
+    /// The index has everything up to this entry.
     pub fn cursor(&self) -> Seq {
         self.cursor
     }
 
-    /// Do its files still lie where they were? Otherwise open again.
+    /// Are its files still at their paths? Otherwise open the index again.
     pub fn is_in_place(&self) -> bool {
         self.files.look().is_ok()
     }
 
-    /// Takes in some of what the journal has after the cursor, as far as the tables know what came of
-    /// it; the cursor moves in the same transaction. Answers how many entries those were: none means
-    /// that the tables have to go first.
+    /// Indexes some entries after the cursor, as far as the view has their outcomes; the cursor moves in the
+    /// same transaction. Returns the number of entries; 0 means that the view must advance first.
     pub fn feed(&mut self, journal: &mut dyn Reader, view: &mut ViewReader) -> Result<usize, FeedError> {
-        let upto = view.cursor().map_err(FeedError::Tables)?;
+        let upto = view.cursor().map_err(FeedError::View)?;
         if upto <= self.cursor {
             return Ok(0);
         }
         let mut read = journal.read(self.cursor, BATCH_ENTRIES_MAX, BATCH_BYTES_MAX)?;
-        read.retain(|checked| place(checked) <= upto);
-        let Some(last) = read.last().map(place) else { return Ok(0) };
+        read.retain(|checked| seq_of(checked) <= upto);
+        let Some(last) = read.last().map(seq_of) else { return Ok(0) };
         let taken = read.len();
-        // What is damaged has no words that could be believed.
+        // Damaged entries have no reliable words.
         let entries: Vec<_> = read.into_iter().flatten().collect();
         let sends: Vec<_> = entries
             .iter()
@@ -151,8 +148,8 @@ impl Index {
         let mut rooms: Vec<RoomId> = sends.iter().map(|&(_, room, _)| room).collect();
         rooms.sort_unstable();
         rooms.dedup();
-        // What was refused, or sent before, is in the journal but is no message.
-        let posted = view.posted(&rooms, self.cursor, last).map_err(FeedError::Tables)?;
+        // A refused or repeated send is in the journal but not a message.
+        let posted = view.posted(&rooms, self.cursor, last).map_err(FeedError::View)?;
         let Some(posted) = posted else { return Ok(0) };
         let Some(Chain(chain)) = journal.chain_at(last)? else { return Ok(0) };
         let mut documents = Vec::with_capacity(sends.len());
@@ -182,7 +179,7 @@ impl Index {
         Ok(())
     }
 
-    /// A room's id is the entry that made it, which says so.
+    /// A room's id is its creating entry, which has its access.
     fn is_public(&mut self, journal: &mut dyn Reader, room: RoomId) -> Result<bool, JournalError> {
         if let Some(&known) = self.public.get(&room) {
             return Ok(known);
@@ -198,10 +195,10 @@ impl Index {
         Ok(is_public)
     }
 
-    /// Empties it: to be fed again from the journal's beginning. Works on a damaged file too.
+    /// Empties the index, to be fed again from the journal's start. Works on a damaged file, too.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         self.conn.flush_prepared_statement_cache();
-        // This ignores what the file holds; for a moment readers find nothing.
+        // This ignores the file's content; for a moment readers find nothing.
         self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
         let emptied = self.conn.execute_batch("VACUUM");
         self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)?;
@@ -213,24 +210,24 @@ impl Index {
         Ok(())
     }
 
-    /// To be called when there is nothing else to do: truncates the WAL, unless somebody is reading.
+    /// Truncates the WAL unless a reader uses it. For idle moments.
     pub fn idle(&mut self) {
-        // If it fails the WAL only stays long, and the next write will tell what is the matter.
-        let _ = tables::truncate_wal(&self.conn);
+        // If it fails, the WAL stays long, and the next write reports the problem.
+        let _ = layout::truncate_wal(&self.conn);
     }
 }
 
-/// Which words are looked at: each scope has its own, even where they are spelt alike.
+/// The words of a search: each scope has its own lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those that were said in public rooms.
+    /// Words of public rooms.
     Public,
-    /// Those of one private room.
+    /// Words of one private room.
     Private(RoomId),
 }
 
 impl Scope {
-    /// What each word and tag begins with.
+    /// The prefix of each word and tag.
     pub(crate) fn prefix(self) -> String {
         match self {
             Scope::Public => String::new(),
@@ -238,7 +235,7 @@ impl Scope {
         }
     }
 
-    /// The tag that every message of the scope has.
+    /// The tag of every message of the scope.
     pub(crate) fn tag(self) -> String {
         match self {
             Scope::Public => PUBLIC_TAG.to_owned(),
@@ -247,7 +244,7 @@ impl Scope {
     }
 }
 
-/// What the index is given of a message: its tags, then its words.
+/// The indexed text of a message: its tags, then its words.
 fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>) -> String {
     let scope = if is_public { Scope::Public } else { Scope::Private(room) };
     let prefix = scope.prefix();
@@ -317,50 +314,54 @@ fn connect(path: &Path) -> Result<Connection, ViewError> {
     Ok(conn)
 }
 
-/// A connection for questions.
+/// A connection for searches.
 pub(crate) fn connect_to_read(path: &Path) -> Result<Connection, ViewError> {
     let conn = connect::to_read(path, FORMAT, "index")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     Ok(conn)
 }
 
-/// What is wrong with the index, at a glance; `None`: it is of this journal.
-fn look(conn: &Connection, id: &[u8; 16], journal: &mut dyn Reader) -> Result<Option<Why>, FeedError> {
-    let found = tables::format(conn).map_err(FeedError::Index)?;
+/// A quick check: `None` if the index belongs to this journal.
+fn look(
+    conn: &Connection,
+    id: &[u8; 16],
+    journal: &mut dyn Reader,
+) -> Result<Option<RebuildReason>, FeedError> {
+    let found = layout::format(conn).map_err(FeedError::Index)?;
     if found == 0 {
-        return Ok(Some(Why::Missing));
+        return Ok(Some(RebuildReason::Missing));
     }
     if found != FORMAT {
-        return Ok(Some(Why::OtherFormat { found, expected: FORMAT }));
+        return Ok(Some(RebuildReason::OtherFormat { found, expected: FORMAT }));
     }
     let (stored, place) = binding(conn).map_err(FeedError::Index)?;
     ask(conn).map_err(FeedError::Index)?;
     if stored != id {
-        return Ok(Some(Why::OtherJournal));
+        return Ok(Some(RebuildReason::OtherJournal));
     }
-    Ok((!is_at(journal, place)?).then_some(Why::OtherHistory { cursor: place.cursor }))
+    Ok((!is_at(journal, place)?).then_some(RebuildReason::OtherHistory { cursor: place.cursor }))
 }
 
-/// Asks the words something, as a question does. A table without content cannot be walked: SQLite refuses that of every
-/// one, sound or not.
+/// Runs a small search. A table without content cannot be scanned: SQLite refuses that for every such table,
+/// sound or not.
 fn ask(conn: &Connection) -> Result<(), ViewError> {
     let sql = "SELECT rowid FROM words WHERE words MATCH ?1 LIMIT 1";
     let asked = conn.query_row(sql, [format!("\"{PUBLIC_TAG}\"")], |_| Ok(())).optional();
     asked.map(drop).map_err(|error| damaged(&error))
 }
 
-fn binding(conn: &Connection) -> Result<(Vec<u8>, Place), ViewError> {
+fn binding(conn: &Connection) -> Result<(Vec<u8>, ViewPosition), ViewError> {
     let stored = conn.query_row("SELECT journal FROM about WHERE cursor >= 0", [], |row| row.get(0));
-    Ok((stored.map_err(|error| damaged(&error))?, tables::place(conn)?))
+    Ok((stored.map_err(|error| damaged(&error))?, layout::place(conn)?))
 }
 
-/// Is this a place in the journal?
-fn is_at(journal: &mut dyn Reader, place: Place) -> Result<bool, JournalError> {
+/// Is this position in the journal's history?
+fn is_at(journal: &mut dyn Reader, place: ViewPosition) -> Result<bool, JournalError> {
     Ok(place.cursor == Seq(0) || journal.chain_at(place.cursor)? == Some(Chain(place.chain)))
 }
 
-/// Looks at the index beside its writer: whether it can be asked, how far it is, and whether it belongs to the journal
-/// up to there. For `vang admin check`.
+/// Checks the index while a server writes it: its cursor, and whether it belongs to the journal up to there.
+/// For `vang admin check`.
 pub fn check_index(path: &Path, id: [u8; 16], journal: &mut dyn Reader) -> Result<(Seq, bool), FeedError> {
     let conn = connect_to_read(path).map_err(FeedError::Index)?;
     let (stored, place) = binding(&conn).map_err(FeedError::Index)?;

@@ -1,131 +1,93 @@
-//! What somebody looks for, read from one line as people type it:
+//! A search, read from one line as people type it:
 //!
 //! ```text
-//! release notes        messages with both words          "release notes"   one behind the other
-//! releas*              words that begin so               -draft            not with this word
-//! from:ada  in:#lab    of ada, in the room lab           -from:ci          not of ci
-//! after:2026-05-01     from the beginning of that day    before:2026-06-01T12:00:00Z   before that moment
+//! release notes        messages with both words          "release notes"   these words in this order
+//! releas*              words with this beginning         -draft            without this word
+//! from:ada  in:#lab    by ada, in the room lab           -from:ci          not by ci
+//! after:2026-05-01     from the start of that day        before:2026-06-01T12:00:00Z   before that time
 //! ```
 //!
-//! Several `from:` or `in:` mean any of them; everything else must hold at once. Days are days in
-//! UTC. Whatever is no letter, digit or picture parts words and means nothing else: no text is an
-//! error but those that `BadQuery` names. Pure; names are not looked up here.
+//! Several `from:` or `in:` mean any of them; all other conditions must hold together. Days are in UTC. Any
+//! character that is not a letter, digit or emoji separates words and has no other meaning: a text is only an
+//! error if `QueryError` names it. Pure; names are not looked up here.
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 use vang_chat::Time;
 
 use crate::fold::{self, Kind};
 
-/// Words, names and dates in one question: more is a text, not a question.
+/// Maximum number of words, names and dates in one search.
 pub const CONDITIONS_MAX: usize = 16;
 
-/// Letters that must stand before a `*`: fewer would begin too many words.
+/// Minimum letters before a `*`: a shorter prefix matches too many words.
 pub const PREFIX_CHARS_MIN: usize = 3;
 
-/// What is looked for.
+/// A search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// All of these are in the message.
+    /// The message has all of these.
     pub phrases: Vec<Phrase>,
-    /// None of these is.
+    /// The message has none of these.
     pub without: Vec<Phrase>,
-    /// Of any of these people: names as typed.
+    /// By any of these people, names as typed.
     pub from: Vec<String>,
-    /// Of none of these.
+    /// By none of these people.
     pub not_from: Vec<String>,
-    /// In any of these rooms: names as typed.
+    /// In any of these rooms, names as typed.
     pub rooms: Vec<String>,
-    /// In none of these.
+    /// In none of these rooms.
     pub not_rooms: Vec<String>,
-    /// At this moment or later.
+    /// At this time or later.
     pub after: Option<Time>,
-    /// Before this moment.
     pub before: Option<Time>,
 }
 
-/// Words one behind the other: what was typed without a space, or within quotation marks.
+/// Words in order: typed without a space, or within quotation marks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phrase {
-    /// Folded, at least one.
+    /// Folded; at least one.
     pub words: Vec<String>,
-    /// How the last of them is to be taken.
     pub last: LastWord,
 }
 
-/// How the last word of a phrase is to be taken.
+/// How the last word of a phrase matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastWord {
-    /// As it is.
     Exact,
     /// As the beginning of a word.
     Prefix,
-    /// One character of a writing without spaces, and nothing else: anywhere.
+    /// A single character of a script without spaces: anywhere in a text.
     Character,
 }
 
-/// A question that cannot be understood. Says what was found, and what would be.
+/// Why a search is invalid: what was found and what to write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadQuery {
-    /// Nothing to look for.
-    #[error("there is nothing to look for: give a word, or from:NAME, in:ROOM, after:DATE, before:DATE")]
+pub enum QueryError {
+    #[error("there is nothing to search for: give a word, or from:NAME, in:ROOM, after:DATE, before:DATE")]
     Empty,
-    /// Only what has no letters.
     #[error("there is no letter, digit or picture in '{found}'")]
-    NoWord {
-        /// The beginning of it.
-        found: String,
-    },
-    /// A quotation mark without its partner.
-    #[error("the quotation mark before '{behind}' has no partner")]
-    OpenQuote {
-        /// What stands behind it.
-        behind: String,
-    },
-    /// `from:` and nothing.
-    #[error("'{key}:' has nothing behind it; write {key}:{example}, without a space")]
-    NoValue {
-        /// Which.
-        key: &'static str,
-        /// As it should be.
-        example: &'static str,
-    },
-    /// Not a date.
-    #[error("'{found}' behind {key}: is no date; write 2026-05-01 or 2026-05-01T14:00:00Z")]
-    NoDate {
-        /// Which.
-        key: &'static str,
-        /// As typed.
-        found: String,
-    },
-    /// `-before:`.
-    #[error("-{key}: says nothing; use {other}: instead")]
-    NotDate {
-        /// Which.
-        key: &'static str,
-        /// Its counterpart.
-        other: &'static str,
-    },
-    /// A prefix that is too short.
-    #[error("'{found}*' is too short a beginning; write at least {PREFIX_CHARS_MIN} letters before *")]
-    ShortPrefix {
-        /// As folded.
-        found: String,
-    },
-    /// Too much of it.
-    #[error("{found} words, names and dates; one question has at most {CONDITIONS_MAX}")]
-    TooMany {
-        /// How many.
-        found: usize,
-    },
+    NoWord { found: String },
+    #[error("unclosed quotation mark before '{behind}'")]
+    UnclosedQuote { behind: String },
+    #[error("'{key}:' has no value; write {key}:{example}, without a space")]
+    NoValue { key: &'static str, example: &'static str },
+    #[error("'{key}:{found}' is not a date; write 2026-05-01 or 2026-05-01T14:00:00Z")]
+    NoDate { key: &'static str, found: String },
+    #[error("-{key}: is not supported; use {other}:")]
+    NotNegatable { key: &'static str, other: &'static str },
+    #[error("'{found}*' is too short; write at least {PREFIX_CHARS_MIN} letters before *")]
+    ShortPrefix { found: String },
+    #[error("{found} words, names and dates exceed the limit of {CONDITIONS_MAX} in one search")]
+    TooMany { found: usize },
 }
 
-/// The keys, each with an example of its value.
+/// The keys with an example value.
 const KEYS: [(&str, &str); 4] =
     [("from", "ada"), ("in", "general"), ("after", "2026-05-01"), ("before", "2026-05-01")];
 
 impl Query {
-    /// Reads a question.
-    pub fn parse(text: &str) -> Result<Query, BadQuery> {
+    /// Reads a search.
+    pub fn parse(text: &str) -> Result<Query, QueryError> {
         let mut query = Query::default();
         let mut rest = text.trim();
         let (mut conditions, mut empty_words) = (0, None);
@@ -150,10 +112,10 @@ impl Query {
                 Item { key: Some(key), wanted, value, .. } => {
                     let (key, other) = if key == "after" { ("after", "before") } else { ("before", "after") };
                     if !wanted {
-                        return Err(BadQuery::NotDate { key, other });
+                        return Err(QueryError::NotNegatable { key, other });
                     }
                     let time =
-                        date(value).ok_or_else(|| BadQuery::NoDate { key, found: beginning(value) })?;
+                        date(value).ok_or_else(|| QueryError::NoDate { key, found: beginning(value) })?;
                     match key {
                         "after" => query.after = Some(query.after.unwrap_or(Time(0)).max(time)),
                         _ => query.before = Some(query.before.unwrap_or(Time(u64::MAX)).min(time)),
@@ -162,33 +124,33 @@ impl Query {
             }
         }
         if conditions > CONDITIONS_MAX {
-            return Err(BadQuery::TooMany { found: conditions });
+            return Err(QueryError::TooMany { found: conditions });
         }
         match empty_words {
-            Some(found) if query == Query::default() => Err(BadQuery::NoWord { found: beginning(found) }),
-            None if conditions == 0 => Err(BadQuery::Empty),
+            Some(found) if query == Query::default() => Err(QueryError::NoWord { found: beginning(found) }),
+            None if conditions == 0 => Err(QueryError::Empty),
             _ => Ok(query),
         }
     }
 
-    /// Does a text have the words that are looked for, and none of the others?
+    /// Does a text have the wanted words and none of the unwanted ones?
     pub fn matches(&self, text: &str) -> bool {
-        let said = Said::new(text);
+        let said = TextWords::new(text);
         self.phrases.iter().all(|phrase| said.has(phrase))
             && !self.without.iter().any(|phrase| said.has(phrase))
     }
 }
 
-/// A part of a question.
+/// One condition of a search.
 struct Item<'a> {
     key: Option<&'static str>,
     wanted: bool,
     value: &'a str,
 }
 
-/// The first part of a question that begins with no space, and what stands behind it.
-fn next_item(text: &str) -> Result<(Item<'_>, &str), BadQuery> {
-    // `-word` means without; `--flag`, `-` and `->` are something that people look for.
+/// The first condition of a text without leading spaces, and the rest.
+fn next_item(text: &str) -> Result<(Item<'_>, &str), QueryError> {
+    // `-word` means without; people also search for `--flag`, `-` and `->`.
     let (wanted, rest) = match text.strip_prefix('-') {
         Some(rest) if rest.starts_with(|c: char| c.is_alphanumeric() || is_quote(c)) => (false, rest),
         _ => (true, text),
@@ -204,7 +166,7 @@ fn next_item(text: &str) -> Result<(Item<'_>, &str), BadQuery> {
     let (value, behind) = match rest.strip_prefix(is_quote) {
         Some(quoted) => {
             let end = quoted.find(is_quote);
-            let end = end.ok_or_else(|| BadQuery::OpenQuote { behind: beginning(quoted) })?;
+            let end = end.ok_or_else(|| QueryError::UnclosedQuote { behind: beginning(quoted) })?;
             let behind = &quoted[end..];
             (&quoted[..end], behind.strip_prefix(is_quote).unwrap_or(behind))
         }
@@ -213,12 +175,12 @@ fn next_item(text: &str) -> Result<(Item<'_>, &str), BadQuery> {
     if let Some((key, example, _)) = keyed
         && value.trim().is_empty()
     {
-        return Err(BadQuery::NoValue { key, example });
+        return Err(QueryError::NoValue { key, example });
     }
     Ok((Item { key, wanted, value: if key.is_some() { value.trim() } else { value } }, behind))
 }
 
-/// Also those that a keyboard or a word processor makes of them.
+/// Also the typographic ones of keyboards and word processors.
 fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{ab}' | '\u{bb}')
 }
@@ -233,7 +195,7 @@ fn beginning(text: &str) -> String {
 
 fn date(text: &str) -> Option<Time> {
     let stamp = match text.parse::<civil::Date>() {
-        // A time with an offset begins with a date; it must not be taken for the whole day.
+        // A time with an offset starts with a date, but it does not mean the whole day.
         Ok(day) if text.len() <= 10 => day.to_zoned(TimeZone::UTC).ok()?.timestamp(),
         _ => text.parse::<Timestamp>().ok()?,
     };
@@ -241,8 +203,8 @@ fn date(text: &str) -> Option<Time> {
 }
 
 impl Phrase {
-    /// What was typed as one; `None`: it has no words.
-    fn read(typed: &str) -> Result<Option<Phrase>, BadQuery> {
+    /// A phrase as typed; `None` if it has no words.
+    fn read(typed: &str) -> Result<Option<Phrase>, QueryError> {
         let (text, starred) = match typed.strip_suffix('*') {
             Some(text) => (text, true),
             None => (typed, false),
@@ -252,7 +214,7 @@ impl Phrase {
         let Some((last_text, last_kind)) = words.last().cloned() else { return Ok(None) };
         let before = words.len().checked_sub(2).map(|index| words[index].1);
         let last = match (last_kind, before) {
-            // The run goes on, perhaps: its last pair says all.
+            // The run can continue: its last pair is enough.
             (Kind::Last, Some(Kind::Pair)) => {
                 words.pop();
                 LastWord::Exact
@@ -261,7 +223,7 @@ impl Phrase {
             (Kind::Last, Some(_)) => LastWord::Prefix,
             _ if starred && text.ends_with(char::is_alphanumeric) => {
                 if last_text.chars().count() < PREFIX_CHARS_MIN {
-                    return Err(BadQuery::ShortPrefix { found: last_text });
+                    return Err(QueryError::ShortPrefix { found: last_text });
                 }
                 LastWord::Prefix
             }
@@ -271,12 +233,12 @@ impl Phrase {
     }
 }
 
-/// A text's words, to look for phrases in it.
-pub(crate) struct Said {
-    words: Vec<Placed>,
+/// The words of a text, to find phrases in it.
+pub(crate) struct TextWords {
+    words: Vec<PlacedWord>,
 }
 
-struct Placed {
+struct PlacedWord {
     text: String,
     kind: Kind,
     start: usize,
@@ -284,21 +246,21 @@ struct Placed {
     end: usize,
 }
 
-impl Said {
-    pub(crate) fn new(text: &str) -> Said {
+impl TextWords {
+    pub(crate) fn new(text: &str) -> TextWords {
         let mut words = Vec::new();
         fold::words(text, &mut |word| {
             let fold::Word { kind, start, first_end, end, .. } = word;
-            words.push(Placed { text: word.text.to_owned(), kind, start, first_end, end });
+            words.push(PlacedWord { text: word.text.to_owned(), kind, start, first_end, end });
         });
-        Said { words }
+        TextWords { words }
     }
 
     fn has(&self, phrase: &Phrase) -> bool {
         self.places(phrase).next().is_some()
     }
 
-    /// Where the phrase stands: byte offsets.
+    /// The places of a phrase: byte offsets.
     pub(crate) fn places(&self, phrase: &Phrase) -> impl Iterator<Item = (usize, usize)> {
         self.words.windows(phrase.words.len()).filter_map(|window| {
             let (last, before) = window.split_last()?;
@@ -353,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_without_a_space_stands_together() {
+    fn words_without_a_space_between_are_a_phrase() {
         let phrases = |text: &str| Query::parse(text).unwrap().phrases;
         assert_eq!(phrases("don't"), [exact("don t")]);
         assert_eq!(phrases("https://vang.example/x"), [exact("https vang example x")]);
@@ -368,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_search_engine_s_syntax_means_anything() {
+    fn search_engine_syntax_has_no_meaning() {
         let phrases = |text: &str| Query::parse(text).unwrap().phrases;
         for typed in ["NEAR(a b)", "a AND b", "{said}:a", "^a + b", "a'; DROP TABLE about; --"] {
             assert!(
@@ -383,17 +345,17 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert!(wrong("").starts_with("there is nothing to look for: give a word"));
+        assert!(wrong("").starts_with("there is nothing to search for: give a word"));
         assert_eq!(wrong("?!"), "there is no letter, digit or picture in '?!'");
-        assert_eq!(wrong("a \"b c"), "the quotation mark before 'b c' has no partner");
-        assert_eq!(wrong("from: ada"), "'from:' has nothing behind it; write from:ada, without a space");
+        assert_eq!(wrong("a \"b c"), "unclosed quotation mark before 'b c'");
+        assert_eq!(wrong("from: ada"), "'from:' has no value; write from:ada, without a space");
         assert_eq!(
             wrong("after:soon"),
-            "'soon' behind after: is no date; write 2026-05-01 or 2026-05-01T14:00:00Z"
+            "'after:soon' is not a date; write 2026-05-01 or 2026-05-01T14:00:00Z"
         );
-        assert_eq!(wrong("-before:2026-05-01"), "-before: says nothing; use after: instead");
-        assert_eq!(wrong("ab*"), "'ab*' is too short a beginning; write at least 3 letters before *");
-        assert_eq!(wrong(&"x ".repeat(17)), "17 words, names and dates; one question has at most 16");
+        assert_eq!(wrong("-before:2026-05-01"), "-before: is not supported; use after:");
+        assert_eq!(wrong("ab*"), "'ab*' is too short; write at least 3 letters before *");
+        assert_eq!(wrong(&"x ".repeat(17)), "17 words, names and dates exceed the limit of 16 in one search");
     }
 
     #[test]
@@ -409,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_looked_at_as_the_index_does() {
+    fn a_text_matches_as_the_index_does() {
         let has = |query: &str, text: &str| Query::parse(query).unwrap().matches(text);
         assert!(has("cho", "con Chó") && !has("cho", "chọn") && has("\"con cho\"", "Con chó!"));
         assert!(

@@ -1,5 +1,5 @@
-//! Questions to the tables, beside the writer: each is answered from one moment's content, and
-//! nobody waits for anybody.
+//! Questions to the view while a writer is working. Each answer comes from one consistent state, and nobody
+//! waits for anybody.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,36 +10,31 @@ use vang_journal::DatabaseWatch;
 
 use crate::ViewError;
 use crate::connect::hold;
+use crate::layout::{self, ViewPosition, key, number};
 use crate::seal;
-use crate::tables::{self, Place, key, number};
 use crate::writer::{Row, names};
 
-/// An entry that readers of a room see.
+/// An entry that a room's readers see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomEvent {
-    /// The entry.
     pub seq: Seq,
-    /// The message's number; for other events the room's newest number then.
+    /// A message's number; for other events the room's newest number at that time.
     pub n: u64,
-    /// Is it a message?
     pub message: bool,
 }
 
-/// A message among its neighbours.
+/// A message's number and its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Around {
-    /// Its number.
     pub n: u64,
-    /// The message before it.
     pub before: Option<RoomEvent>,
-    /// The message after it.
     pub after: Option<RoomEvent>,
 }
 
-/// Events looked at to find a neighbour.
+/// Maximum events to read for a neighbour.
 const OTHERS_BETWEEN_MAX: usize = 64;
 
-/// The tables, for reading.
+/// The view, for reading.
 #[derive(Debug)]
 pub struct ViewReader {
     conn: Connection,
@@ -47,19 +42,19 @@ pub struct ViewReader {
 }
 
 impl ViewReader {
-    /// Opens the view at `path`, also while a server is writing it. A writer that opened it later may
-    /// have made a new file (`Opened::Fresh`): then open again.
+    /// Opens the view at `path`, also while a server writes it. A writer that opens it later can create a new
+    /// file (`Opened::Fresh`): then open it again.
     pub fn open(path: &Path) -> Result<ViewReader, ViewError> {
-        let conn = tables::connect_to_read(path)?;
+        let conn = layout::connect_to_read(path)?;
         Ok(ViewReader { conn, files: hold(path)? })
     }
 
-    /// Everything up to here is in the tables.
+    /// The view has everything up to this entry.
     pub fn cursor(&mut self) -> Result<Seq, ViewError> {
-        Ok(tables::place(&self.conn)?.cursor)
+        Ok(layout::place(&self.conn)?.cursor)
     }
 
-    /// Events of a room after `after`, in order, at most `limit`.
+    /// A room's events after `after`, in order, at most `limit`.
     pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, ViewError> {
         let tx = self.conn.transaction()?;
         let before = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq <= ?2 \
@@ -74,7 +69,7 @@ impl ViewReader {
         let mut events = Vec::new();
         while let Some(row) = rows.next()? {
             let found = event(row)?;
-            // Numbers are dense: where one is missing, so is its row.
+            // Numbers are dense: a missing number is a missing row.
             if found.n != last + u64::from(found.message) {
                 let what = format!("message {} of room {} is missing", last + 1, room.0);
                 return Err(ViewError::Corrupt(what));
@@ -85,24 +80,23 @@ impl ViewReader {
         Ok(events)
     }
 
-    /// Is this entry one that readers of the room see? For whoever knows that it must be.
+    /// Do the room's readers see this entry? For callers that know that they must.
     pub fn has(&mut self, room: RoomId, seq: Seq) -> Result<bool, ViewError> {
         let sql = "SELECT 1 FROM event WHERE room = ?1 AND seq = ?2";
         Ok(self.conn.prepare_cached(sql)?.exists((key(room.0), key(seq.0)))?)
     }
 
-    /// Are the files that it reads still those that lie there? Otherwise open again.
+    /// Are its files still at their paths? Otherwise open the view again.
     pub fn is_in_place(&self) -> bool {
         self.files.look().is_ok()
     }
 
-    /// The entry that is message `n` of the room; for 0 the place before everything. `None`: the
-    /// room has no such number yet.
+    /// The entry of message `n` of the room; `Seq(0)` for 0. `None`: the room has no such number yet.
     pub fn seq_of(&mut self, room: RoomId, n: u64) -> Result<Option<Seq>, ViewError> {
         if n == 0 {
             return Ok(Some(Seq(0)));
         }
-        // One moment's content for all probes.
+        // One consistent state for all reads.
         let tx = self.conn.transaction()?;
         let mut last = tx.prepare_cached(
             "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
@@ -111,8 +105,8 @@ impl ViewReader {
         if newest.n < n {
             return Ok(None);
         }
-        // Look for the first event whose number is not below n: the message itself, which brought the
-        // number. Events before `low` are below; `found` is the first at or after `high`, and is not.
+        // Binary search for the first event with a number of at least n: the message itself. Events before
+        // `low` have lower numbers; `found` is the first at or after `high`.
         let mut probes = tx.prepare_cached(
             "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
         )?;
@@ -127,14 +121,14 @@ impl ViewReader {
             }
         }
         if found.n != n || !found.message {
-            // Numbers are dense, and a newer one is there.
+            // Numbers are dense, and a newer one exists.
             return Err(ViewError::Corrupt(format!("message {n} of room {} is missing", room.0)));
         }
         Ok(Some(found.seq))
     }
 
-    /// Which entries after `after` and up to `upto` are messages of these rooms; `None`: the tables are
-    /// not there yet.
+    /// The entries after `after` up to `upto` that are messages of these rooms; `None`: the view does not have
+    /// them yet.
     pub fn posted(
         &mut self,
         rooms: &[RoomId],
@@ -142,7 +136,7 @@ impl ViewReader {
         upto: Seq,
     ) -> Result<Option<HashSet<Seq>>, ViewError> {
         let tx = self.conn.transaction()?;
-        if tables::place(&tx)?.cursor < upto {
+        if layout::place(&tx)?.cursor < upto {
             return Ok(None);
         }
         let sql = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
@@ -160,13 +154,13 @@ impl ViewReader {
         Ok(Some(posted))
     }
 
-    /// A message's number and its neighbours in the room; `None`: there is no such message.
+    /// A message's number and its neighbours in the room; `None`: no such message.
     pub fn around(&mut self, room: RoomId, seq: Seq) -> Result<Option<Around>, ViewError> {
         let tx = self.conn.transaction()?;
         let look = |sql: &str| -> Result<Option<RoomEvent>, ViewError> {
             let mut select = tx.prepare_cached(sql)?;
             let mut rows = select.query((key(room.0), key(seq.0)))?;
-            // Between two messages may stand others' comings and goings; not many.
+            // A few joins and leaves can lie between two messages.
             for _ in 0..OTHERS_BETWEEN_MAX {
                 let Some(row) = rows.next()? else { break };
                 let found = event(row)?;
@@ -191,11 +185,11 @@ impl ViewReader {
         Ok(Some(Around { n, before, after }))
     }
 
-    /// Everything that the tables say, a line each, in an order that depends on nothing else: to be
-    /// compared with a view that was fed again up to the place that this returns.
-    pub fn each_row(&mut self, line: &mut dyn FnMut(String)) -> Result<Place, ViewError> {
+    /// All rows as lines, in an order that depends on nothing else, to compare with a view that was fed again
+    /// up to the returned position.
+    pub fn each_row(&mut self, line: &mut dyn FnMut(String)) -> Result<ViewPosition, ViewError> {
         let tx = self.conn.transaction()?;
-        let place = tables::place(&tx)?;
+        let place = layout::place(&tx)?;
         let (rooms, accounts) = names(&tx)?;
         rooms.into_iter().for_each(|(room, name)| line(Row::RoomName { room, name }.to_string()));
         accounts.into_iter().for_each(|(account, name)| line(Row::AccountName { account, name }.to_string()));

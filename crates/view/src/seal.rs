@@ -1,14 +1,14 @@
-//! A row's seal: 32 bits of a hash over what stands in it. It is no secret and keeps nobody from anything; it
-//! shows what a disk has changed, before that leads to another entry, room or name.
+//! A row's seal: 32 bits of a hash of its content. It is not a secret and no protection against people; it
+//! detects changes by a disk before they lead to another entry, room or name.
 
 use vang_chat::{RoomId, Seq};
 
-/// Of a row of the table of events.
+/// The seal of an event's row.
 pub(crate) fn of_event(room: RoomId, seq: Seq, n: u64, message: bool) -> i64 {
     [room.0, seq.0, n, u64::from(message)].into_iter().fold(SplitMix(0), SplitMix::and).seal()
 }
 
-/// Of a row of a table of names.
+/// The seal of a name's row.
 pub(crate) fn of_name(id: u64, name: &str) -> i64 {
     let mut mixed = SplitMix(1).and(id).and(name.len() as u64);
     for chunk in name.as_bytes().chunks(8) {
@@ -19,7 +19,8 @@ pub(crate) fn of_name(id: u64, name: &str) -> i64 {
     mixed.seal()
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), word by word: each bit of each word changes half of all.
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), word by word: each bit of a word changes about half
+/// of the result's bits.
 struct SplitMix(u64);
 
 impl SplitMix {

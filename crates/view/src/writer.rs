@@ -1,5 +1,5 @@
-//! The one writer: takes what came of the journal's entries, in order, and keeps how far it is in
-//! the same transaction. Feeding it something again changes nothing.
+//! The one writer: takes the outcomes of the journal's entries, in order, and stores its cursor in the same
+//! transaction. Feeding it something again changes nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,48 +9,35 @@ use vang_chat::{AccountId, RoomId, Seq};
 use vang_journal::{DatabaseWatch, Displaced};
 
 use crate::connect::hold;
+use crate::layout::{self, Chains, Opened, key, number};
 use crate::seal;
-use crate::tables::{self, Chains, Opened, key, number};
 use crate::{RoomEvent, ViewError};
 
-/// Rows that one statement inserts: fewer steps through SQLite. More than this gains nothing.
+/// Rows per insert statement. More than this is not faster.
 const ROWS_PER_INSERT: usize = 32;
 
-/// Snapshots that are kept: the newest and, in case it is no good, the one before.
+/// Stored snapshots: the newest, and the previous one in case the newest is damaged.
 const SNAPSHOTS_KEPT: usize = 2;
 
-/// Something to write down.
+/// A row of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// An entry that readers of a room see.
+    /// An entry that a room's readers see.
     RoomEvent {
-        /// Which room's.
         room: RoomId,
-        /// The entry.
         seq: Seq,
-        /// The message's number; for other events the room's newest number then.
+        /// A message's number; for other events the room's newest number at that time.
         n: u64,
-        /// Is it a message?
         message: bool,
     },
-    /// What a room is called from now on.
-    RoomName {
-        /// Which room.
-        room: RoomId,
-        /// Its name, as people read it.
-        name: String,
-    },
-    /// What an account is called from now on.
-    AccountName {
-        /// Which account.
-        account: AccountId,
-        /// Its name, as people read it.
-        name: String,
-    },
+    /// A room's name from now on.
+    RoomName { room: RoomId, name: String },
+    /// An account's name from now on.
+    AccountName { account: AccountId, name: String },
 }
 
 impl fmt::Display for Row {
-    /// A line that says everything, to be compared.
+    /// The whole row as a line, to compare.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Row::RoomEvent { room, seq, n, message } => {
@@ -63,21 +50,21 @@ impl fmt::Display for Row {
     }
 }
 
-/// What came of the entries after the previous delta, up to one entry.
+/// The outcomes of the entries after the previous delta.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// The last entry that is accounted for.
+    /// The last entry covered.
     pub upto: Seq,
     /// In the order of the entries.
     pub rows: Vec<Row>,
-    /// The chat state at `upto`, now and then.
+    /// The chat state at `upto`, from time to time.
     pub snapshot: Option<Vec<u8>>,
 }
 
 /// The names of all rooms and of all accounts, by id.
 pub type Names = (Vec<(RoomId, String)>, Vec<(AccountId, String)>);
 
-/// The tables, for writing. There is one of these for a file.
+/// The view, for writing. A file has one writer.
 pub struct View {
     path: PathBuf,
     conn: Connection,
@@ -94,30 +81,30 @@ impl fmt::Debug for View {
 }
 
 impl View {
-    /// Opens or creates the view of a journal. A file of another journal, of another history of this
-    /// one, of another format, or one that SQLite calls corrupt, is removed and made anew.
+    /// Opens or creates the view of a journal. A file of another journal, history or format, or one that SQLite
+    /// calls corrupt, is removed and a new one is made.
     pub fn open(
         path: &Path,
         journal: [u8; 16],
         mut chains: impl Chains + 'static,
     ) -> Result<(View, Opened), ViewError> {
-        let (conn, opened) = tables::open(path, &journal, &mut chains)?;
-        let cursor = tables::place(&conn)?.cursor;
+        let (conn, opened) = layout::open(path, &journal, &mut chains)?;
+        let cursor = layout::place(&conn)?.cursor;
         let (path, files) = (path.to_owned(), hold(path)?);
         Ok((View { path, conn, files, journal, chains: Box::new(chains), cursor }, opened))
     }
 
-    /// Everything up to here is in the tables.
+    /// The view has everything up to this entry.
     pub fn cursor(&self) -> Seq {
         self.cursor
     }
 
-    /// Takes over the deltas, in one transaction, as if one by one. The rows of one at or before the
-    /// cursor are in already and are skipped; so are the events that lie at or before it in one that
-    /// reaches across. Snapshots are kept if they are newer than those that are there.
+    /// Applies the deltas in one transaction, as if one by one. Rows of deltas at or before the cursor are
+    /// skipped, and so are such events of a delta that reaches beyond it. A snapshot is stored if it is newer
+    /// than the stored ones.
     pub fn apply(&mut self, deltas: &[Delta]) -> Result<(), ViewError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let from = tables::place(&tx)?.cursor;
+        let from = layout::place(&tx)?.cursor;
         let mut cursor = from;
         let mut events = Vec::new();
         for delta in deltas {
@@ -148,19 +135,19 @@ impl View {
         }
         insert_events(&tx, events)?;
         if cursor > from {
-            tables::advance(&tx, cursor, &mut *self.chains)?;
+            layout::advance(&tx, cursor, &mut *self.chains)?;
         }
         tx.commit()?;
         self.cursor = cursor;
         Ok(())
     }
 
-    /// The newest snapshot of the chat state that does not lie beyond the cursor.
+    /// The newest snapshot of the chat state at or before the cursor.
     pub fn snapshot(&self) -> Result<Option<(Seq, Vec<u8>)>, ViewError> {
         self.newest_snapshot_until(self.cursor)
     }
 
-    /// The newest snapshot before this entry: what to try when the one there was no good.
+    /// The newest snapshot before this entry, to try when a later one is damaged.
     pub fn snapshot_before(&self, seq: Seq) -> Result<Option<(Seq, Vec<u8>)>, ViewError> {
         let Some(last) = seq.0.checked_sub(1) else { return Ok(None) };
         self.newest_snapshot_until(self.cursor.min(Seq(last)))
@@ -173,8 +160,7 @@ impl View {
         found.map(|(seq, state)| Ok((Seq(number(seq)?), state))).transpose()
     }
 
-    /// Forgets the snapshots, which turned out to be no good. If that fails, they stay: whoever loads
-    /// one finds out again.
+    /// Deletes damaged snapshots. If that fails, they stay, and the next start finds the damage again.
     pub fn drop_snapshots(&mut self) {
         let _ = self.conn.execute("DELETE FROM snapshot", []);
     }
@@ -184,37 +170,36 @@ impl View {
         names(&self.conn)
     }
 
-    /// Do its files still lie where they were? What is written into others nobody would read.
+    /// Checks that its files are still at their paths: nobody reads what is written elsewhere.
     pub fn look(&self) -> Result<(), Displaced> {
         self.files.look()
     }
 
-    /// Empties everything: to be fed again from the journal's beginning. Works on a damaged file too, and on
-    /// one that is gone.
+    /// Empties the view, to be fed again from the journal's start. Works on a damaged or removed file, too.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         self.conn.flush_prepared_statement_cache();
         if self.look().is_err() {
-            // What is left of them belongs to no database any more.
-            tables::remove(&self.path).map_err(|error| {
+            // The remaining files belong to no database any more.
+            layout::remove(&self.path).map_err(|error| {
                 ViewError::Unavailable(format!("cannot remove {}: {error}", self.path.display()))
             })?;
-            self.conn = tables::open(&self.path, &self.journal, &mut *self.chains)?.0;
+            self.conn = layout::open(&self.path, &self.journal, &mut *self.chains)?.0;
         }
-        tables::make_again(&mut self.conn, &self.journal)?;
+        layout::make_again(&mut self.conn, &self.journal)?;
         self.files = hold(&self.path)?;
-        self.cursor = tables::place(&self.conn)?.cursor;
+        self.cursor = layout::place(&self.conn)?.cursor;
         self.idle();
         Ok(())
     }
 
-    /// Truncates the WAL, unless somebody is reading. To be called when there is nothing else to do.
+    /// Truncates the WAL unless a reader uses it. For idle moments.
     pub fn idle(&mut self) {
-        // If it fails the WAL only stays long, and the next write will tell what is the matter.
-        let _ = tables::truncate_wal(&self.conn);
+        // If it fails, the WAL stays long, and the next write reports the problem.
+        let _ = layout::truncate_wal(&self.conn);
     }
 }
 
-/// In the order of the table: the rows of a room go into the same page one after another.
+/// In the order of the table: a room's rows go into the same page one after another.
 fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, RoomEvent)>) -> Result<(), ViewError> {
     events.sort_by_key(|(room, event)| (*room, event.seq));
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
@@ -253,7 +238,7 @@ fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), Vie
     if newest.is_some_and(|newest| newest >= key(seq.0)) {
         return Ok(());
     }
-    // Taken away first, so that the new one can take its pages.
+    // Deleted first, so that the new one can use its pages.
     let sql = "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT ?1)";
     tx.execute(sql, [key(SNAPSHOTS_KEPT as u64 - 1)])?;
     tx.execute("INSERT INTO snapshot(seq, state) VALUES (?1, ?2)", (key(seq.0), state))?;
@@ -312,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_costs_nothing_and_heals() {
+    fn a_full_disk_loses_nothing_and_recovers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
         let (mut view, _) = View::open(&path, JOURNAL, one_history).unwrap();
         view.apply(&[talk(1, 100)]).unwrap();
         let before = lines(&path);
-        // The file may grow no further: what SQLite makes of that is what it makes of ENOSPC.
+        // The file cannot grow: SQLite reports this like ENOSPC.
         let pages: i64 = view.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         view.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
         let large = Delta { snapshot: Some(vec![1; 50_000]), ..talk(101, 9_000) };
@@ -352,14 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_beyond_the_cursor_is_not_given_out() {
+    fn a_snapshot_beyond_the_cursor_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let (mut view, _) = View::open(&folder.path().join("view.db"), JOURNAL, one_history).unwrap();
         for upto in [10, 20] {
             view.apply(&[Delta { upto: Seq(upto), rows: Vec::new(), snapshot: Some(vec![upto as u8]) }])
                 .unwrap();
         }
-        // No way leads here but damage.
+        // Only damage leads here.
         view.conn.execute("UPDATE about SET cursor = 15", []).unwrap();
         view.cursor = Seq(15);
         assert_eq!(view.snapshot().unwrap(), Some((Seq(10), vec![10])));

@@ -1,4 +1,4 @@
-//! What holds of folding for any text: the spelling does not matter, and what is in a text is found.
+//! Properties of folding for any text: the spelling does not matter, and every word of a text finds it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 use vang_view::{Kind, Query, fold, words};
 
-/// Any characters, and often those that normal forms, marks and case are about.
+/// Any characters, often those with normal forms, marks and case.
 fn text() -> impl Strategy<Value = String> {
     let of_interest = "[a-zA-Z0-9 ÀÁÂÃĂẠẢấầđĐơưỹ\u{300}-\u{304}\u{323}ßẞøØłŁæŒıİſﬁ①ΣσςΐЙйЁ\u{308}אָبَُआिकत्र\u{ac00}-\u{ac10}\u{1100}-\u{1112}\u{1161}-\u{1175}\u{11a8}-\u{11c2}ㅋㅠ東京都かがｶﾞ゛ทยี่ลາວខ្មែរမြန်🐰👍🏽\u{200b}-\u{200f}]{0,40}";
     prop_oneof![
@@ -46,7 +46,7 @@ proptest! {
     }
 
     #[test]
-    fn words_are_in_order_within_the_text_and_have_nothing_that_parts_words(text in text()) {
+    fn words_are_in_order_and_contain_no_separators(text in text()) {
         let mut last = (0, 0);
         words(&text, &mut |word| {
             assert!(word.start <= word.first_end && word.first_end <= word.end && word.end <= text.len());
@@ -71,7 +71,7 @@ proptest! {
     fn every_part_of_a_run_without_spaces_finds_it(text in "[東京都大阪かなカナ한국어ไทยลาวមြန်]{1,12}", from: prop::sample::Index, len in 1..6_usize) {
         let chars: Vec<char> = text.nfc().collect();
         let from = from.index(chars.len());
-        // A part as somebody marks it: whole characters, with what joins them.
+        // A part of whole characters with their marks.
         let part: String = chars[from..(from + len).min(chars.len())].iter().collect();
         if let Ok(query) = Query::parse(&part) {
             prop_assert!(query.matches(&text), "{query:?} in {text:?}");
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn any_line_is_a_question_or_a_mistake_that_is_named(line in prop_oneof![any::<String>(), "(-?(from|in|after|before|AND|NEAR)?[:(]?[\"“*^{}'a東 ]{0,3}){0,6}"]) {
+    fn any_line_is_a_search_or_a_named_mistake(line in prop_oneof![any::<String>(), "(-?(from|in|after|before|AND|NEAR)?[:(]?[\"“*^{}'a東 ]{0,3}){0,6}"]) {
         if let Err(mistake) = Query::parse(&line) {
             prop_assert!(!mistake.to_string().is_empty());
         }

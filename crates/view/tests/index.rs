@@ -1,4 +1,4 @@
-//! The index of words: what opening finds, what a question costs, and what ends one.
+//! The index: opening it, the cost of a search, and its end.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
 
@@ -12,13 +12,13 @@ use rusqlite::Connection;
 use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said};
 use vang_view::{
-    Delta, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query, Row, Sight, Stretch, View,
-    ViewReader, Why, check_index,
+    Delta, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query, RebuildReason, Row, Stretch,
+    View, ViewReader, Visible, check_index,
 };
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
-/// Made first: each room's id is its entry.
+/// Created first: a room's id is the position of its creating entry.
 const PUBLIC: RoomId = RoomId(1);
 const PRIVATE: RoomId = RoomId(2);
 const OTHER_PRIVATE: RoomId = RoomId(3);
@@ -41,7 +41,7 @@ impl World {
         let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
         let (view, _) = View::open(&folder.path().join("view.db"), IDENTITY.id, chains).unwrap();
         let (index, opened) = Index::open(&folder.path().join("find.db"), IDENTITY.id, &mut journal).unwrap();
-        assert_eq!(opened, Opened::Fresh(Why::Missing));
+        assert_eq!(opened, Opened::Fresh(RebuildReason::Missing));
         let mut world = World { folder, journal, view, index, seq: 0, counts: HashMap::new() };
         for access in [Access::Public, Access::Private, Access::Private] {
             let name = NameKey([world.seq as u8; 16]);
@@ -99,18 +99,18 @@ impl World {
         (self, opened)
     }
 
-    /// What somebody finds who sees public rooms, and these stretches of private ones.
+    /// Searches as somebody who sees public rooms and these parts of private rooms.
     fn find(&mut self, query: &str, stretches: &[Stretch], is_over: &IsOver) -> Result<Found, FindError> {
         let end = Seq(self.seq);
-        let sight = Sight { public: true, stretches: stretches.to_vec(), ..Sight::default() };
+        let visible = Visible { public: true, stretches: stretches.to_vec(), ..Visible::default() };
         let query = Query::parse(query).unwrap();
-        let find = Find { query, sight, end, upto: end, limit: 20, ..Find::default() };
+        let find = Find { query, visible, end, upto: end, limit: 20, ..Find::default() };
         let mut view = ViewReader::open(&self.path("view.db")).unwrap();
         let mut index = IndexReader::open(&self.path("find.db")).unwrap();
         index.find(&mut view, &mut self.journal, &find, is_over)
     }
 
-    /// The entries found, and how often a question looked whether its time was over: what it cost, in steps.
+    /// The entries found, and the number of time checks: the cost in steps.
     fn steps(&mut self, query: &str, stretches: &[Stretch]) -> (Vec<u64>, usize) {
         let looks = Arc::new(AtomicUsize::new(0));
         let counted = looks.clone();
@@ -124,9 +124,9 @@ impl World {
 }
 
 #[test]
-fn an_index_that_was_closed_is_kept_with_what_it_knows() {
+fn a_closed_index_keeps_its_content() {
     let mut world = World::new();
-    // Empty as well: nothing is wrong with an index without words.
+    // An index without words is fine, too.
     let opened;
     (world, opened) = world.reopened();
     assert_eq!(opened, Opened::Kept);
@@ -141,7 +141,7 @@ fn an_index_that_was_closed_is_kept_with_what_it_knows() {
 }
 
 #[test]
-fn an_index_that_cannot_be_asked_is_made_anew() {
+fn an_index_that_cannot_be_searched_is_rebuilt() {
     let damages = [
         ("its words are missing", "DROP TABLE words"),
         ("their lists are missing", "DELETE FROM words_data"),
@@ -157,14 +157,14 @@ fn an_index_that_cannot_be_asked_is_made_anew() {
         let checked = check_index(&world.path("find.db"), IDENTITY.id, &mut world.journal);
         assert!(checked.is_err(), "{what}: {checked:?}");
         let (mut world, opened) = world.reopened();
-        assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{what}: {opened:?}");
+        assert!(matches!(opened, Opened::Fresh(RebuildReason::Corrupt(_))), "{what}: {opened:?}");
         world.feed();
         assert_eq!(world.steps("cho", &[]).0, [4], "{what}");
     }
 }
 
 #[test]
-fn a_question_can_be_stopped_at_every_step_and_harms_nothing() {
+fn a_search_can_be_stopped_at_every_step() {
     let mut world = World::new();
     for room in [PUBLIC, PRIVATE, OTHER_PRIVATE] {
         for i in 0..400 {
@@ -195,7 +195,7 @@ fn a_question_can_be_stopped_at_every_step_and_harms_nothing() {
 }
 
 #[test]
-fn the_same_connection_answers_after_a_question_was_stopped() {
+fn the_same_connection_works_after_a_stopped_search() {
     let mut world = World::new();
     world.say(PUBLIC, "con chó");
     world.feed();
@@ -203,7 +203,7 @@ fn the_same_connection_answers_after_a_question_was_stopped() {
     let mut index = IndexReader::open(&world.path("find.db")).unwrap();
     let find = Find {
         query: Query::parse("cho").unwrap(),
-        sight: Sight { public: true, ..Sight::default() },
+        visible: Visible { public: true, ..Visible::default() },
         end: Seq(world.seq),
         upto: Seq(world.seq),
         limit: 20,
@@ -216,14 +216,14 @@ fn the_same_connection_answers_after_a_question_was_stopped() {
     }
 }
 
-/// What others say where somebody may not be must not be told by how long an answer takes.
+/// The time of a search must not depend on messages in rooms that the asker cannot see.
 #[test]
-fn what_is_said_in_private_rooms_costs_others_no_step() {
+fn private_messages_cost_other_searchers_no_step() {
     let queries = ["cho", "cho meo", "\"cho meo\"", "cho*", "cho -meo", "nowhere", "from:eve", "cho OR meo"];
     let mut costs = Vec::new();
     for secrets in [0, 300, 3_000] {
         let mut world = World::new();
-        // Who was in the private room at its beginning, and has left before what follows was said.
+        // The asker was in the private room at its start and left before these messages.
         world.say(PRIVATE, "chó");
         let stay = [Stretch { room: PRIVATE, from: Seq(1), to: Seq(world.seq) }];
         for i in 0..300 {

@@ -1,4 +1,4 @@
-//! What the view promises, through its public door.
+//! What the view promises, tested through its public API.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_view::{Delta, Opened, RoomEvent, Row, View, ViewError, ViewReader, Why};
+use vang_view::{Delta, Opened, RebuildReason, RoomEvent, Row, View, ViewError, ViewReader};
 
 const JOURNAL: [u8; 16] = [1; 16];
 const LOBBY: RoomId = RoomId(1);
 
 type History = fn(Seq) -> Result<Option<[u8; 32]>, String>;
 
-/// The chain of a journal that nobody ever set back.
+/// The chain of a journal that was never set back.
 fn one_history(seq: Seq) -> Result<Option<[u8; 32]>, String> {
     Ok(Some([seq.0 as u8; 32]))
 }
@@ -51,7 +51,7 @@ fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
     Delta { upto: Seq(upto), rows: rows.into_iter().collect(), snapshot: None }
 }
 
-/// A small journal: a room, its name, somebody, and messages.
+/// A small journal: a room with a name, an account, and messages.
 fn story() -> Vec<Delta> {
     vec![
         delta(1, [Row::RoomName { room: LOBBY, name: "lobby".into() }, other(LOBBY, 1, 0)]),
@@ -69,10 +69,10 @@ fn content(path: &Path) -> (Seq, Vec<String>) {
 }
 
 #[test]
-fn what_was_applied_is_there_after_reopening() {
+fn applied_rows_are_there_after_reopening() {
     let folder = Folder::new();
     let (mut view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
-    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::Missing), Seq(0)));
+    assert_eq!((opened, view.cursor()), (Opened::Fresh(RebuildReason::Missing), Seq(0)));
     view.apply(&story()).unwrap();
     assert_eq!(view.cursor(), Seq(9));
     drop(view);
@@ -98,7 +98,7 @@ fn what_was_applied_is_there_after_reopening() {
 }
 
 #[test]
-fn events_come_in_order_after_a_place_and_up_to_a_limit() {
+fn events_come_in_order_after_a_position_up_to_a_limit() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     let mut reader = folder.reader();
@@ -126,11 +126,11 @@ fn feeding_it_again_changes_nothing() {
 }
 
 #[test]
-fn what_is_skipped_goes_by_the_file_and_not_by_memory() {
+fn the_cursor_in_the_file_decides_what_is_skipped() {
     let folder = Folder::new();
     let mut view = folder.view();
     view.apply(&story()[..2]).unwrap();
-    // A second writer, which must not be, has been farther; the first one finds that out.
+    // A second writer, which must not exist, was ahead; the first one notices.
     folder.view().apply(&story()[..4]).unwrap();
     view.apply(&story()).unwrap();
     assert_eq!(view.cursor(), Seq(9));
@@ -138,31 +138,31 @@ fn what_is_skipped_goes_by_the_file_and_not_by_memory() {
 }
 
 #[test]
-fn the_view_of_another_history_is_made_anew() {
+fn the_view_of_another_history_is_rebuilt() {
     let open = |path: &Path, chains: History| {
         let (view, opened) = View::open(path, JOURNAL, chains).unwrap();
         (view.cursor(), opened)
     };
     let histories: [History; 2] = [
-        // A copy that was written on from entry 8: what stands at the cursor is another entry.
+        // A copy that continued from entry 8: the entry at the cursor is different.
         |seq| Ok(Some(if seq < Seq(8) { [seq.0 as u8; 32] } else { [99; 32] })),
-        // An older copy, which ends before the cursor.
+        // An older copy that ends before the cursor.
         |seq| Ok((seq < Seq(8)).then_some([seq.0 as u8; 32])),
     ];
     for history in histories {
         let folder = Folder::new();
         folder.view().apply(&story()).unwrap();
         assert_eq!(open(&folder.path(), one_history), (Seq(9), Opened::Kept));
-        let why = Why::OtherHistory { cursor: Seq(9) };
+        let why = RebuildReason::OtherHistory { cursor: Seq(9) };
         assert_eq!(open(&folder.path(), history), (Seq(0), Opened::Fresh(why)));
         assert_eq!(content(&folder.path()), (Seq(0), vec![]));
-        // Empty tables fit every history.
+        // An empty view fits every history.
         assert_eq!(open(&folder.path(), one_history), (Seq(0), Opened::Kept));
     }
 }
 
 #[test]
-fn tables_advance_only_where_the_journal_can_tell_its_chain() {
+fn the_view_advances_only_where_the_journal_has_a_chain() {
     let folder = Folder::new();
     folder.view().apply(&story()[..2]).unwrap();
     let before = content(&folder.path());
@@ -181,28 +181,31 @@ fn tables_advance_only_where_the_journal_can_tell_its_chain() {
 }
 
 #[test]
-fn the_view_of_another_journal_is_made_anew() {
+fn the_view_of_another_journal_is_rebuilt() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     let (view, opened) = View::open(&folder.path(), [2; 16], one_history).unwrap();
-    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherJournal), Seq(0)));
+    assert_eq!((opened, view.cursor()), (Opened::Fresh(RebuildReason::OtherJournal), Seq(0)));
     assert_eq!(content(&folder.path()), (Seq(0), vec![]));
 }
 
 #[test]
-fn a_view_of_another_format_is_made_anew_and_is_not_read() {
+fn a_view_of_another_format_is_rebuilt_and_not_read() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
     assert_eq!(error.to_string(), "the view has format 99; this program reads format 3");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
-    assert_eq!((opened, view.cursor()), (Opened::Fresh(Why::OtherFormat { found: 99, expected: 3 }), Seq(0)));
+    assert_eq!(
+        (opened, view.cursor()),
+        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 3 }), Seq(0))
+    );
     folder.reader();
 }
 
 #[test]
-fn a_damaged_file_is_made_anew() {
+fn a_damaged_file_is_rebuilt() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     let whole = std::fs::read(folder.path()).unwrap();
@@ -224,18 +227,18 @@ fn a_damaged_file_is_made_anew() {
     for (what, bytes) in damaged {
         std::fs::write(folder.path(), bytes).unwrap();
         let (mut view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
-        assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{what}: {opened:?}");
+        assert!(matches!(opened, Opened::Fresh(RebuildReason::Corrupt(_))), "{what}: {opened:?}");
         view.apply(&story()).unwrap();
         assert_eq!(content(&folder.path()).1.len(), 8, "{what}");
     }
 }
 
-/// A look at the tables that finds nothing wrong is worth as much as one that finds what is.
+/// The quick check must accept good tables as well as find bad ones.
 #[test]
-fn tables_that_lack_something_are_made_anew_and_whole_ones_are_kept() {
+fn incomplete_tables_are_rebuilt_and_complete_ones_are_kept() {
     let folder = Folder::new();
     let open = || View::open(&folder.path(), JOURNAL, one_history).unwrap().1;
-    assert_eq!((open(), open()), (Opened::Fresh(Why::Missing), Opened::Kept));
+    assert_eq!((open(), open()), (Opened::Fresh(RebuildReason::Missing), Opened::Kept));
     for damage in [
         "DROP TABLE event",
         "DROP TABLE room_name",
@@ -248,13 +251,13 @@ fn tables_that_lack_something_are_made_anew_and_whole_ones_are_kept() {
     ] {
         rusqlite::Connection::open(folder.path()).unwrap().execute_batch(damage).unwrap();
         let opened = open();
-        assert!(matches!(opened, Opened::Fresh(Why::Corrupt(_))), "{damage}: {opened:?}");
+        assert!(matches!(opened, Opened::Fresh(RebuildReason::Corrupt(_))), "{damage}: {opened:?}");
         assert_eq!(open(), Opened::Kept, "{damage}");
     }
 }
 
 #[test]
-fn damage_that_shows_later_is_named_and_a_reset_repairs_it() {
+fn damage_found_later_is_named_and_a_reset_repairs_it() {
     let folder = Folder::new();
     let mut view = folder.view();
     let rows = (1..=20_000).map(|n| message(LOBBY, n, n));
@@ -301,7 +304,7 @@ fn the_newest_two_snapshots_are_kept() {
     let taken = |upto: u64| Delta { snapshot: Some(vec![upto as u8; 9_000]), ..delta(upto, []) };
     view.apply(&[taken(10), taken(20)]).unwrap();
     view.apply(&[taken(30)]).unwrap();
-    // One for the place where the cursor stands already is new all the same; an older one is not.
+    // A snapshot at the current cursor counts as new; an older one does not.
     view.apply(&[delta(40, [])]).unwrap();
     view.apply(&[taken(40), taken(30), taken(10)]).unwrap();
     drop(view);
@@ -362,7 +365,7 @@ fn idle_leaves_no_wal() {
 }
 
 #[test]
-fn only_the_owner_may_read_the_files() {
+fn only_the_owner_can_read_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     let mut view = folder.view();
@@ -374,16 +377,16 @@ fn only_the_owner_may_read_the_files() {
 }
 
 #[test]
-fn reading_what_is_not_there_is_an_error_that_says_so() {
+fn reading_a_missing_file_is_an_error() {
     let folder = Folder::new();
     let error = ViewReader::open(&folder.path()).unwrap_err();
     assert!(matches!(error, ViewError::Unavailable(_)), "{error}");
     std::fs::write(folder.path(), b"").unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert!(error.to_string().contains("holds no view yet"), "{error}");
+    assert!(error.to_string().contains("contains no view yet"), "{error}");
 }
 
-/// For each step: which of three rooms, how far `seq` moves on, and whether it is a message.
+/// For each step: one of three rooms, the step of `seq`, and whether it is a message.
 fn steps() -> impl Strategy<Value = Vec<(u64, u64, bool)>> {
     prop::collection::vec((1..=3_u64, 1..=5_u64, any::<bool>()), 0..120)
 }
@@ -439,7 +442,7 @@ proptest! {
             let (some, more) = rest.split_at(cut.min(rest.len()));
             view.apply(some).unwrap();
             if some.is_empty() { break; }
-            // A restart that forgot where it was.
+            // A restart that lost its position.
             if cut % 3 == 0 { view = bit_by_bit.view(); view.apply(&deltas[..deltas.len() - more.len()]).unwrap(); }
             rest = more;
         }

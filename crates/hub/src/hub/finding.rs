@@ -4,7 +4,7 @@
 use serde_json::{Map, Value as Json};
 use vang_chat::{Access, Interval, Principal, Room, RoomId, Seq};
 use vang_proto::vang::{Code, ErrorReply, Value, write_json};
-use vang_view::{Excerpt, Find, Found, Hit, Query, Shown, Sight, Stretch};
+use vang_view::{Excerpt, Find, Found, Hit, Query, Shown, Stretch, Visible};
 
 use crate::admission::bad_name;
 use crate::cold::Read;
@@ -37,8 +37,8 @@ impl Hub {
         let end = self.state.seq();
         // Of what comes after this moment the state says nothing yet.
         let upto = before.map_or(end, |before| end.min(Seq(before.saturating_sub(1))));
-        let (sight, left_out) = self.sight(who, &chosen);
-        let find = Find { query, from, not_from, not_rooms, sight, end, upto, limit: limit as usize };
+        let (visible, left_out) = self.visible(who, &chosen);
+        let find = Find { query, from, not_from, not_rooms, visible, end, upto, limit: limit as usize };
         self.read(
             upto,
             Read::Find(Box::new(find)),
@@ -78,8 +78,8 @@ impl Hub {
     /// What somebody may see, in all rooms or only in these; and of how many rooms and stays it is too much to look
     /// at everything. At most `SEARCHED_ROOMS_MAX` rooms and as many stays in them are looked at, the newest of those in which
     /// the asker is or was; the number of the others is kept. What others have costs no step.
-    fn sight(&self, who: &Principal, chosen: &[RoomId]) -> (Sight, u64) {
-        let mut sight = Sight { public: chosen.is_empty(), ..Sight::default() };
+    fn visible(&self, who: &Principal, chosen: &[RoomId]) -> (Visible, u64) {
+        let mut visible = Visible { public: chosen.is_empty(), ..Visible::default() };
         let (mut private, mut left_out) = (Vec::new(), 0);
         if chosen.is_empty() {
             let known = self.state.known_rooms(who);
@@ -88,7 +88,7 @@ impl Hub {
         }
         for &id in chosen {
             match self.state.room(id).map(|room| room.access) {
-                Some(Access::Public) => sight.public_rooms.push(id),
+                Some(Access::Public) => visible.public_rooms.push(id),
                 Some(Access::Private) => private.push(id),
                 None => {}
             }
@@ -98,11 +98,11 @@ impl Hub {
             let Some(room) = self.state.room(id) else { continue };
             let stays = room.stays_of(who);
             let (too_many, newest) = stays.split_at(stays.len().saturating_sub(stays_max));
-            look(&mut sight.stretches, id, room, newest);
+            look(&mut visible.stretches, id, room, newest);
             left_out += too_many.len();
             stays_max -= newest.len();
         }
-        (sight, left_out as u64)
+        (visible, left_out as u64)
     }
 
     pub(super) fn answer_found(&mut self, asker: &Asker, who: &Principal, found: &Found, left_out: u64) {

@@ -1,4 +1,4 @@
-//! What the journal's tests share: drafts that are told apart by their origin.
+//! Helpers of the journal's tests: drafts with distinct origins.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ pub(crate) fn said(text: &str) -> Bytes {
     Said { guest: Some("guest".into()), content_type, content_encoding, content }.encode()
 }
 
-/// The draft of a message; node and counter say whose it is.
+/// The draft of a message with this origin.
 pub(crate) fn draft(node: Node, counter: u64, text: &str) -> Draft {
     let mut salt = [0; 16];
     salt[..8].copy_from_slice(&counter.to_be_bytes());
@@ -50,7 +50,7 @@ pub(crate) fn drafts(node: Node, from: u64, to: u64) -> Batch {
     batch((from..=to).map(|counter| draft(node, counter, &format!("text {counter}"))))
 }
 
-/// Appends and insists.
+/// Appends, which must succeed.
 pub(crate) fn append(journal: &mut dyn Journal, batch: &Batch) -> Seq {
     match journal.append(batch) {
         Appended::Appended { first } => first,
@@ -58,12 +58,12 @@ pub(crate) fn append(journal: &mut dyn Journal, batch: &Batch) -> Seq {
     }
 }
 
-/// Entries that are all as they were written.
+/// Entries, none of them damaged.
 pub(crate) fn whole(read: Result<Vec<Checked>, JournalError>) -> Vec<Entry> {
     Entry::all(read.expect("readable")).expect("undamaged")
 }
 
-/// Who ordered what, from the first entry to the last.
+/// The origins of all entries.
 pub(crate) fn origins(reader: &mut dyn Reader) -> Vec<(Node, u64)> {
     let mut origins = Vec::new();
     loop {

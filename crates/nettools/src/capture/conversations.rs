@@ -1,5 +1,5 @@
-//! Conversations: who opened, what each side said, who closed or reset, how long it took. One table; a conversation's
-//! row stays until all is read, so that late packets find it, unless the table is full.
+//! TCP conversations: who opened, the messages of each side, who closed or reset, how long it took. They are kept in one
+//! table until the end of the capture, so that late packets are matched, unless the table is full.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -8,146 +8,101 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::packet::Segment;
+use super::side::Side;
 use super::stream::{Oddities, Part, Stream, WAITING_BYTES_MAX};
-use crate::wire::{Awaited, Heard, Reader};
+use crate::protocols::{Awaited, Decoded, Reader};
 
-/// Rows of the table: 65,536, some tens of MiB. When it is full the oldest quarter is told and forgotten.
+/// Rows of the table: 65,536, some tens of MiB. When it is full, the oldest quarter is reported and removed.
 pub const CONVERSATIONS_MAX: usize = 1 << 16;
 
-/// Bytes held for all streams together: 256 MiB. Then too the oldest quarter goes.
+/// Bytes held for all streams together: 256 MiB. Beyond it the oldest quarter is removed as well.
 pub const HELD_BYTES_MAX: usize = 256 << 20;
 
-/// A side of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// Who opened it; where that was not seen, who has the higher port.
-    Client,
-    /// The other.
-    Server,
-}
-
-impl Side {
-    /// The one that it talks to.
-    pub fn other(self) -> Side {
-        match self {
-            Side::Client => Side::Server,
-            Side::Server => Side::Client,
-        }
-    }
-
-    /// In a word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Client => "client",
-            Side::Server => "server",
-        }
-    }
-}
-
-/// One direction in the summary.
+/// One direction of a conversation, in its summary.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Way {
-    /// Packets, those without payload among them.
+pub struct DirectionSummary {
+    /// Packets, including those without payload.
     pub packets: u64,
-    /// All bytes of these packets as they were on the wire.
+    /// Bytes of these packets on the wire.
     pub packet_bytes: u64,
-    /// Bytes of the stream, the missing ones among them.
+    /// Bytes of the stream, including missing ones.
     pub bytes: u64,
-    /// Messages heard in it.
     pub messages: u64,
-    /// What it speaks, in a word.
-    pub speaks: &'static str,
-    /// What was unusual.
+    /// Name of the protocol; `nothing`: unknown.
+    #[serde(rename = "speaks")]
+    pub protocol: &'static str,
     pub odd: Oddities,
 }
 
-/// A conversation in a few words.
+/// The summary of a conversation.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Its number, from 1 in the order in which they began.
+pub struct ConversationSummary {
+    /// Its number, from 1, by first packet.
     pub conversation: u64,
-    /// Who opened it; where that was not seen, who has the higher port.
+    /// The side that opened; if the opening was not seen, the side with the higher port.
     pub client: SocketAddr,
-    /// The other.
     pub server: SocketAddr,
-    /// Was its opening seen?
     pub opening_seen: bool,
-    /// Who ended it, and how, in words.
+    /// How it ended, as text.
     pub ending: String,
-    /// Who reset it.
     pub reset_by: Option<Side>,
-    /// Its first packet, ns since 1970.
+    /// Time of the first packet, ns since 1970.
     pub began_ns: u64,
-    /// From its first packet to its last, ns.
+    /// From the first packet to the last, ns.
     pub took_ns: u64,
-    /// What the client sent.
-    pub from_client: Way,
-    /// What the server sent.
-    pub from_server: Way,
+    pub from_client: DirectionSummary,
+    pub from_server: DirectionSummary,
 }
 
-/// What is told while packets are read.
+/// Given out while packets are read.
 #[derive(Debug)]
-pub enum Told<'a> {
-    /// One of them said something whole.
+pub enum ConversationEvent<'a> {
+    /// A whole message.
     Message {
-        /// The number of its conversation.
         conversation: u64,
-        /// Who said it.
         side: Side,
-        /// When its last packet was captured, ns since 1970.
+        /// Capture time of its last packet, ns since 1970.
         time_ns: u64,
-        /// What.
-        heard: Heard<'a>,
+        decoded: Decoded<'a>,
     },
-    /// The next bytes of a stream, before what is heard in them.
-    Bytes {
-        /// The number of its conversation.
+    /// The next bytes of a stream, before the messages in them.
+    Bytes { conversation: u64, side: Side, bytes: &'a [u8] },
+    /// A TCP event other than bytes in order.
+    Tcp {
         conversation: u64,
-        /// Who said them.
+        /// The side whose kernel sent the segment.
         side: Side,
-        /// The bytes.
-        bytes: &'a [u8],
+        event: TcpEvent,
     },
-    /// What TCP did, beside carrying bytes in their order.
-    Step {
-        /// The number of its conversation.
-        conversation: u64,
-        /// Whose kernel did it.
-        side: Side,
-        /// What.
-        step: Step,
-    },
-    /// A conversation that nothing more is expected of.
-    Over(Summary),
+    /// A conversation was removed from the table, or the capture ended.
+    Ended(ConversationSummary),
 }
 
-/// What a packet of TCP does beside carrying bytes in their order.
+/// What a TCP segment does besides carrying bytes in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A SYN: one side wants to connect.
-    Opens,
-    /// A SYN with an ACK: the other's kernel agrees.
-    Agrees,
-    /// A segment came before an earlier one.
-    Early,
-    /// All or a part of it had come before.
-    Again,
-    /// A FIN: no more bytes from here.
-    Closes,
-    /// A RST: it is over, and what was not read is lost.
-    Resets,
+pub enum TcpEvent {
+    /// One side connects.
+    Syn,
+    /// The kernel of the other side accepts.
+    SynAck,
+    /// The segment came before an earlier one.
+    OutOfOrder,
+    /// All or part of the segment had come before.
+    Retransmission,
+    /// The sending half is closed.
+    Fin,
+    /// The connection is reset; unread bytes are lost.
+    Reset,
 }
 
 #[derive(Debug, Default)]
 struct Half {
     stream: Stream,
     reader: Reader,
-    way: Way,
+    direction: DirectionSummary,
     held: usize,
     ended: bool,
-    /// The first of its numbers that is known: of its own packets, or what the other side agreed to.
+    /// The first known sequence number: from its own packets or from the other side's acknowledgement.
     first: Option<u32>,
 }
 
@@ -157,10 +112,10 @@ struct Conversation {
     client: SocketAddr,
     server: SocketAddr,
     opening_seen: bool,
-    /// The client's SYN: another one is another conversation.
+    /// Sequence number of the client's SYN: a different one starts another conversation.
     syn: Option<u32>,
     answered: bool,
-    /// Who sent a FIN, in order.
+    /// The sides that sent FIN, in order.
     closed: [Option<Side>; 2],
     reset_by: Option<Side>,
     began_ns: u64,
@@ -169,7 +124,7 @@ struct Conversation {
     halves: [Half; 2],
 }
 
-/// Both ends, the lesser first, so that both directions have one. Bytes in a row are looked up quickest.
+/// Both addresses, the smaller first, so that both directions have the same key. One array of bytes hashes fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key([u8; 36]);
 
@@ -195,7 +150,7 @@ impl Hash for Key {
     }
 }
 
-/// See the module's head.
+/// The table of conversations.
 #[derive(Debug)]
 pub struct Conversations {
     table: HashMap<Key, Box<Conversation>>,
@@ -211,52 +166,52 @@ impl Default for Conversations {
 }
 
 impl Conversations {
-    /// Takes a segment as it was captured; `packet_bytes` is its packet's length on the wire.
+    /// Takes a captured segment; `packet_bytes` is the length of its packet on the wire.
     pub fn push(
         &mut self,
         time_ns: u64,
         packet_bytes: u64,
         segment: &Segment<'_>,
-        tell: &mut dyn FnMut(Told<'_>),
+        sink: &mut dyn FnMut(ConversationEvent<'_>),
     ) {
         let key = Key::of(segment.from, segment.to);
         let opens = segment.flags.syn && !segment.flags.ack;
         if let Some(conversation) = self.table.get_mut(&key)
             && !(opens && conversation.is_followed_by(segment.seq, segment.from))
         {
-            self.held = conversation.push(time_ns, packet_bytes, segment, self.held, tell);
+            self.held = conversation.push(time_ns, packet_bytes, segment, self.held, sink);
             while self.held > self.held_max {
-                self.forget_oldest(tell);
+                self.forget_oldest(sink);
             }
             return;
         }
-        // The same ports may be there again.
+        // The same pair of ports can be used again.
         if let Some(old) = self.table.remove(&key) {
-            self.finish(old, tell);
+            self.finish(old, sink);
         }
         if self.table.len() >= CONVERSATIONS_MAX {
-            self.forget_oldest(tell);
+            self.forget_oldest(sink);
         }
         self.begun += 1;
         let mut new = Box::new(Conversation::new(self.begun, time_ns, segment));
-        self.held = new.push(time_ns, packet_bytes, segment, self.held, tell);
+        self.held = new.push(time_ns, packet_bytes, segment, self.held, sink);
         self.table.insert(key, new);
     }
 
-    fn finish(&mut self, mut conversation: Box<Conversation>, tell: &mut dyn FnMut(Told<'_>)) {
+    fn finish(&mut self, mut conversation: Box<Conversation>, sink: &mut dyn FnMut(ConversationEvent<'_>)) {
         self.held -= conversation.halves.iter().map(|half| half.held).sum::<usize>();
-        conversation.end(tell);
-        tell(Told::Over(conversation.summary()));
+        conversation.end(sink);
+        sink(ConversationEvent::Ended(conversation.summary()));
     }
 
-    fn forget_oldest(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
+    fn forget_oldest(&mut self, sink: &mut dyn FnMut(ConversationEvent<'_>)) {
         let mut numbers: Vec<u64> = self.table.values().map(|conversation| conversation.number).collect();
         numbers.sort_unstable();
         let until = numbers.get(numbers.len() / 4).copied().unwrap_or(u64::MAX);
-        self.take_until(until, tell);
+        self.take_until(until, sink);
     }
 
-    fn take_until(&mut self, until: u64, tell: &mut dyn FnMut(Told<'_>)) {
+    fn take_until(&mut self, until: u64, sink: &mut dyn FnMut(ConversationEvent<'_>)) {
         let mut oldest: Vec<_> = self
             .table
             .extract_if(|_, conversation| conversation.number <= until)
@@ -264,16 +219,16 @@ impl Conversations {
             .collect();
         oldest.sort_unstable_by_key(|conversation| conversation.number);
         for conversation in oldest {
-            self.finish(conversation, tell);
+            self.finish(conversation, sink);
         }
     }
 
-    /// All is read.
-    pub fn end(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
-        self.take_until(u64::MAX, tell);
+    /// The end of the capture.
+    pub fn end(&mut self, sink: &mut dyn FnMut(ConversationEvent<'_>)) {
+        self.take_until(u64::MAX, sink);
     }
 
-    /// Bytes of memory held for streams.
+    /// Bytes held for streams.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -303,8 +258,8 @@ impl Conversation {
         }
     }
 
-    /// Is this SYN the beginning of another one? Its own may come late: captures of several queues or interfaces have
-    /// packets out of order. Then its number is just before the first that is known of that side.
+    /// Does this SYN start a new conversation? The SYN of this one can come late, because captures of several queues or
+    /// interfaces are out of order. Then its number is just before the first known one of that side.
     fn is_followed_by(&self, syn: u32, from: SocketAddr) -> bool {
         match (self.syn, self.halves[self.side(from) as usize].first) {
             (Some(own), _) => own != syn || self.client != from,
@@ -317,17 +272,17 @@ impl Conversation {
         if from == self.client { Side::Client } else { Side::Server }
     }
 
-    /// A SYN says who opened it; a guess that was wrong is put right while nobody has been told of it.
+    /// A SYN shows the client; a wrong guess is corrected as long as no message was reported.
     fn open(&mut self, segment: &Segment<'_>) {
         let guessed = (self.side(segment.from) == Side::Client) != segment.flags.ack;
-        let is_told = self.halves.iter().any(|half| half.way.messages > 0);
-        if !guessed && !self.opening_seen && !is_told {
+        let is_summarised = self.halves.iter().any(|half| half.direction.messages > 0);
+        if !guessed && !self.opening_seen && !is_summarised {
             (self.client, self.server) = (self.server, self.client);
             self.halves.swap(0, 1);
             self.closed = self.closed.map(|side| side.map(Side::other));
             self.reset_by = self.reset_by.map(Side::other);
         }
-        self.opening_seen |= guessed || !is_told;
+        self.opening_seen |= guessed || !is_summarised;
     }
 
     fn push(
@@ -336,7 +291,7 @@ impl Conversation {
         packet_bytes: u64,
         segment: &Segment<'_>,
         mut held: usize,
-        tell: &mut dyn FnMut(Told<'_>),
+        sink: &mut dyn FnMut(ConversationEvent<'_>),
     ) -> usize {
         if segment.flags.syn {
             self.open(segment);
@@ -347,18 +302,18 @@ impl Conversation {
         self.began_ns = self.began_ns.min(time_ns);
         let mut seq = segment.seq;
         if segment.flags.syn && segment.flags.ack {
-            // What it agrees to is where the other side's bytes begin, whether its SYN was captured or not.
+            // The acknowledged number is where the other side's bytes begin, even if its SYN was not captured.
             let other = &mut self.halves[side.other() as usize];
             other.stream.begin(segment.ack.wrapping_sub(1));
             other.first.get_or_insert(segment.ack);
         }
         let half = &mut self.halves[side as usize];
-        half.way.packets += 1;
-        half.way.packet_bytes += packet_bytes;
+        half.direction.packets += 1;
+        half.direction.packet_bytes += packet_bytes;
         if !segment.flags.rst {
             half.first.get_or_insert(seq.wrapping_add(segment.flags.syn.into()));
         }
-        let step = |step: Step| Told::Step { conversation, side, step };
+        let tcp = |event: TcpEvent| ConversationEvent::Tcp { conversation, side, event };
         if segment.flags.syn {
             half.stream.begin(seq);
             seq = seq.wrapping_add(1);
@@ -366,22 +321,22 @@ impl Conversation {
                 Side::Client => self.syn = Some(segment.seq),
                 Side::Server => self.answered = true,
             }
-            tell(step(if segment.flags.ack { Step::Agrees } else { Step::Opens }));
+            sink(tcp(if segment.flags.ack { TcpEvent::SynAck } else { TcpEvent::Syn }));
         }
-        let Half { stream, reader, way, .. } = half;
+        let Half { stream, reader, direction, .. } = half;
         let odd = stream.odd;
         if !segment.bytes.is_empty() || segment.cut > 0 {
             stream.push(seq, segment.bytes, segment.cut, &mut |part| {
-                hear(part, reader, way, &mut self.awaited, (conversation, side, time_ns), tell);
+                decode(part, reader, direction, &mut self.awaited, (conversation, side, time_ns), sink);
             });
         }
         if stream.odd.out_of_order > odd.out_of_order {
-            tell(step(Step::Early));
+            sink(tcp(TcpEvent::OutOfOrder));
         } else if stream.odd.retransmitted > odd.retransmitted || stream.odd.overlapping > odd.overlapping {
-            tell(step(Step::Again));
+            sink(tcp(TcpEvent::Retransmission));
         }
         if segment.flags.fin {
-            tell(step(Step::Closes));
+            sink(tcp(TcpEvent::Fin));
             stream.end_at(seq.wrapping_add((segment.bytes.len() + segment.cut) as u32));
             if !self.closed.contains(&Some(side)) {
                 let place = usize::from(self.closed[0].is_some());
@@ -389,47 +344,47 @@ impl Conversation {
             }
         }
         if stream.is_ended() && !half.ended {
-            reader.end(&mut |heard| {
-                way.messages += 1;
-                tell(Told::Message { conversation, side, time_ns, heard });
+            reader.end(&mut |decoded| {
+                direction.messages += 1;
+                sink(ConversationEvent::Message { conversation, side, time_ns, decoded });
             });
-            way.speaks = reader.speaks();
+            direction.protocol = reader.protocol();
             half.ended = true;
         }
         let now = stream.held() + reader.held();
         held = held + now - half.held;
         half.held = now;
         if segment.flags.rst && self.reset_by.is_none() {
-            tell(step(Step::Resets));
+            sink(tcp(TcpEvent::Reset));
             self.reset_by = Some(side);
         }
         held
     }
 
-    /// What waits is given out, and what is cut is said.
-    fn end(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
+    /// Gives out waiting bytes and reports incomplete messages.
+    fn end(&mut self, sink: &mut dyn FnMut(ConversationEvent<'_>)) {
         let (conversation, time_ns) = (self.number, self.last_ns);
         for (half, side) in self.halves.iter_mut().zip([Side::Client, Side::Server]) {
-            let Half { stream, reader, way, ended, .. } = half;
+            let Half { stream, reader, direction, ended, .. } = half;
             stream.finish(&mut |part| {
-                hear(part, reader, way, &mut self.awaited, (conversation, side, time_ns), tell);
+                decode(part, reader, direction, &mut self.awaited, (conversation, side, time_ns), sink);
             });
             if !*ended {
-                reader.end(&mut |heard| {
-                    way.messages += 1;
-                    tell(Told::Message { conversation, side, time_ns, heard });
+                reader.end(&mut |decoded| {
+                    direction.messages += 1;
+                    sink(ConversationEvent::Message { conversation, side, time_ns, decoded });
                 });
-                way.speaks = reader.speaks();
+                direction.protocol = reader.protocol();
             }
         }
     }
 
-    fn summary(&self) -> Summary {
-        let way = |side: Side| {
+    fn summary(&self) -> ConversationSummary {
+        let direction = |side: Side| {
             let half = &self.halves[side as usize];
-            Way { bytes: half.stream.len(), odd: half.stream.odd, ..half.way.clone() }
+            DirectionSummary { bytes: half.stream.len(), odd: half.stream.odd, ..half.direction.clone() }
         };
-        Summary {
+        ConversationSummary {
             conversation: self.number,
             client: self.client,
             server: self.server,
@@ -438,13 +393,13 @@ impl Conversation {
             reset_by: self.reset_by,
             began_ns: self.began_ns,
             took_ns: self.last_ns - self.began_ns,
-            from_client: way(Side::Client),
-            from_server: way(Side::Server),
+            from_client: direction(Side::Client),
+            from_server: direction(Side::Server),
         }
     }
 
     fn ending(&self) -> String {
-        let silent = self.halves[1].way.packets == 0;
+        let silent = self.halves[1].direction.packets == 0;
         match (self.reset_by, self.closed) {
             (Some(Side::Server), [None, _]) if self.syn.is_some() && !self.answered => "refused".to_owned(),
             (Some(who), [None, _]) => format!("reset by {}", who.name()),
@@ -463,25 +418,25 @@ impl Conversation {
     }
 }
 
-/// Gives a part of a stream to its reader, and tells it and what was heard in it.
-fn hear(
+/// Gives out a part of a stream and the messages in it.
+fn decode(
     part: Part<'_>,
     reader: &mut Reader,
-    way: &mut Way,
+    direction: &mut DirectionSummary,
     awaited: &mut Awaited,
     (conversation, side, time_ns): (u64, Side, u64),
-    tell: &mut dyn FnMut(Told<'_>),
+    sink: &mut dyn FnMut(ConversationEvent<'_>),
 ) {
     if let Part::Bytes(bytes) = part {
-        tell(Told::Bytes { conversation, side, bytes });
+        sink(ConversationEvent::Bytes { conversation, side, bytes });
     }
-    let mut heard = |heard: Heard<'_>| {
-        way.messages += 1;
-        tell(Told::Message { conversation, side, time_ns, heard });
+    let mut count = |decoded: Decoded<'_>| {
+        direction.messages += 1;
+        sink(ConversationEvent::Message { conversation, side, time_ns, decoded });
     };
     match part {
-        Part::Bytes(bytes) => reader.feed(bytes, awaited, &mut heard),
-        Part::Missing(missing) => reader.skip(missing, awaited, &mut heard),
+        Part::Bytes(bytes) => reader.feed(bytes, awaited, &mut count),
+        Part::Missing(missing) => reader.skip(missing, awaited, &mut count),
     }
 }
 
@@ -492,19 +447,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conversations_that_go_on_are_held_to_the_limit_too() {
+    fn open_conversations_also_keep_the_limit() {
         let mut conversations = Conversations { held_max: 1 << 20, ..Conversations::default() };
         let to = "10.0.0.1:80".parse().unwrap();
         let (mut over, mut most) = (0, 0);
-        // All have begun; then each waits for a first byte that never comes.
+        // All are open and wait for a first byte that never comes.
         for at in 0..40_u32 {
             for port in 1..=100 {
                 let from = SocketAddr::new("10.0.0.2".parse().unwrap(), port);
                 let flags = Flags { syn: at == 0, ..Flags::default() };
                 let bytes: &[u8] = if at == 0 { &[] } else { &[b'x'; 1_000] };
                 let segment = Segment { from, to, seq: at * 2_000, ack: 0, flags, bytes, cut: 0 };
-                conversations
-                    .push(1, 1, &segment, &mut |told| over += u64::from(matches!(told, Told::Over(_))));
+                conversations.push(1, 1, &segment, &mut |event| {
+                    over += u64::from(matches!(event, ConversationEvent::Ended(_)));
+                });
                 most = most.max(conversations.held());
             }
         }

@@ -1,69 +1,59 @@
-//! Files of pcap and pcapng, block by block, as they come: a file is never held, and one that is still being written,
-//! or comes through a pipe, is read as far as it is.
+//! pcap and pcapng files, read block by block. A file is never held in memory; one that is still being written, or comes
+//! through a pipe, is read as far as it exists.
 
 use std::io::{self, Cursor, Read};
 
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 
-/// A block is read into a buffer of this size, which grows with longer ones.
+/// The buffer for blocks; it grows with longer ones.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Longest block: 64 MiB. More is no packet.
+/// Longest block: 64 MiB, longer than any packet.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
 
-/// Longest section header that is waited for: 1 MiB; it holds comments.
+/// Longest section header: 1 MiB; it can hold comments.
 const HEADER_BYTES_MAX: usize = 1 << 20;
 
-/// Interfaces of a section: 65,536; a block each.
+/// Interfaces of a section: 65,536.
 const INTERFACES_MAX: usize = 1 << 16;
 
-/// The type of pcapng's Packet Block, which nobody writes any more, and files have.
+/// The type of pcapng's obsolete Packet Block, which old files contain.
 const PACKET_BLOCK: u32 = 2;
 
-/// What stands in a file.
+/// A block of a capture file.
 #[derive(Clone, Copy, Debug)]
-pub enum Found<'a> {
-    /// A packet.
+pub enum CaptureItem<'a> {
     Packet(Packet<'a>),
-    /// A block of a type that is not known here: it was skipped.
+    /// Skipped.
     UnknownBlock(u32),
 }
 
-/// A packet as it was captured.
+/// A captured packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// When, ns since 1970.
+    /// Time, ns since 1970.
     pub time_ns: u64,
-    /// Its bytes' kind: a `LINKTYPE_` number.
+    /// Link type: a `LINKTYPE_` number.
     pub link: i32,
-    /// Its length on the wire.
+    /// Length on the wire.
     pub wire_bytes: u64,
-    /// Its bytes, as far as they were captured.
+    /// The captured bytes.
     pub bytes: &'a [u8],
 }
 
-/// Why reading ended before the end.
+/// Why a capture could not be read to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// The system's word.
+pub enum CaptureError {
     #[error("{0}")]
     Read(io::Error),
-    /// It ends inside a block.
     #[error("it ends inside a block, at byte {at}: the capture was cut short")]
-    Cut {
-        /// Where that block begins.
-        at: u64,
-    },
-    /// What stands there is no block.
-    #[error("at byte {at} stands no block of a capture")]
-    NoBlock {
-        /// Where.
-        at: u64,
-    },
+    Cut { at: u64 },
+    #[error("invalid capture block at byte {at}")]
+    NoBlock { at: u64 },
 }
 
-/// Is this the beginning of a capture? So many bytes are needed to tell: 4.
+/// Does a capture begin with these bytes?
 pub fn is_capture(first: [u8; 4]) -> bool {
     matches!(
         first,
@@ -76,13 +66,13 @@ pub fn is_capture(first: [u8; 4]) -> bool {
     )
 }
 
-/// Reads the packets of a capture whose first four bytes were read already. `found` says whether to go on.
+/// Reads the packets of a capture after its first four bytes. `found` returns whether to go on.
 pub fn read(
     first: [u8; 4],
     mut rest: impl Read + Send,
-    found: &mut dyn FnMut(Found<'_>) -> bool,
-) -> Result<(), Broken> {
-    // What reads the blocks wants the whole header at once.
+    found: &mut dyn FnMut(CaptureItem<'_>) -> bool,
+) -> Result<(), CaptureError> {
+    // The parser needs the whole header at once.
     let mut head = first.to_vec();
     let more = if first == [0x0a, 0x0d, 0x0d, 0x0a] { 8 } else { 20 };
     fill(&mut rest, &mut head, more)?;
@@ -93,7 +83,7 @@ pub fn read(
             ]);
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if !(28..=HEADER_BYTES_MAX).contains(&len) {
-            return Err(Broken::NoBlock { at: 0 });
+            return Err(CaptureError::NoBlock { at: 0 });
         }
         fill(&mut rest, &mut head, len - 12)?;
     }
@@ -101,12 +91,12 @@ pub fn read(
     let source = Cursor::new(head).chain(Watched { rest, failed: &mut failed });
     let outcome = blocks(source, found);
     match failed {
-        Some(error) => Err(Broken::Read(error)),
+        Some(error) => Err(CaptureError::Read(error)),
         None => outcome,
     }
 }
 
-/// Keeps an error of the source, which the parser has no word for.
+/// Keeps an I/O error of the source, which the parser's error type cannot hold.
 struct Watched<'a, R> {
     rest: R,
     failed: &'a mut Option<io::Error>,
@@ -127,32 +117,35 @@ impl<R: Read> Read for Watched<'_, R> {
     }
 }
 
-fn fill(rest: &mut impl Read, head: &mut Vec<u8>, more: usize) -> Result<(), Broken> {
+fn fill(rest: &mut impl Read, head: &mut Vec<u8>, more: usize) -> Result<(), CaptureError> {
     let end = head.len() + more;
-    rest.by_ref().take(more as u64).read_to_end(head).map_err(Broken::Read)?;
-    if head.len() < end { Err(Broken::Cut { at: 0 }) } else { Ok(()) }
+    rest.by_ref().take(more as u64).read_to_end(head).map_err(CaptureError::Read)?;
+    if head.len() < end { Err(CaptureError::Cut { at: 0 }) } else { Ok(()) }
 }
 
-/// Of an interface: its link type, the length of its time's unit, and where its time begins.
+/// An interface: link type, time unit, time offset.
 struct Interface {
     link: i32,
     per_second: u64,
     offset_s: i64,
 }
 
-/// What holds for the blocks of a section; a pcap file is one.
+/// State for the blocks of a section; a pcap file is one section.
 #[derive(Default)]
 struct Section {
     interfaces: Vec<Interface>,
     is_big_endian: bool,
-    /// The last packet's time, ns since 1970.
+    /// Time of the last packet, ns since 1970.
     last_ns: u64,
 }
 
-fn blocks(source: impl Read + Send, found: &mut dyn FnMut(Found<'_>) -> bool) -> Result<(), Broken> {
+fn blocks(
+    source: impl Read + Send,
+    found: &mut dyn FnMut(CaptureItem<'_>) -> bool,
+) -> Result<(), CaptureError> {
     let mut reader = match create_reader(BUFFER_BYTES, source) {
         Ok(reader) => reader,
-        Err(_) => return Err(Broken::NoBlock { at: 0 }),
+        Err(_) => return Err(CaptureError::NoBlock { at: 0 }),
     };
     let mut section = Section::default();
     let mut capacity = BUFFER_BYTES;
@@ -161,7 +154,7 @@ fn blocks(source: impl Read + Send, found: &mut dyn FnMut(Found<'_>) -> bool) ->
         let at = reader.consumed() as u64;
         match reader.next() {
             Ok((used, block)) => {
-                let read = section.take(&block).ok_or(Broken::NoBlock { at })?;
+                let read = section.take(&block).ok_or(CaptureError::NoBlock { at })?;
                 let goes_on = read.is_none_or(&mut *found);
                 reader.consume(used);
                 if !goes_on {
@@ -169,36 +162,36 @@ fn blocks(source: impl Read + Send, found: &mut dyn FnMut(Found<'_>) -> bool) ->
                 }
             }
             Err(PcapError::Eof) => return Ok(()),
-            Err(PcapError::UnexpectedEof) => return Err(Broken::Cut { at }),
+            Err(PcapError::UnexpectedEof) => return Err(CaptureError::Cut { at }),
             Err(PcapError::Incomplete(_)) => {
-                // Twice at one place with a full buffer: only more room helps, and that is the next arm.
+                // Twice at the same place with a full buffer: the buffer must grow, which the next arm does.
                 let seen = (at, reader.data().len());
                 if refilled_at == Some(seen) && reader.reader_exhausted() {
-                    return if seen.1 == 0 { Ok(()) } else { Err(Broken::Cut { at }) };
+                    return if seen.1 == 0 { Ok(()) } else { Err(CaptureError::Cut { at }) };
                 }
                 refilled_at = Some(seen);
                 if reader.refill().is_err() {
-                    return Err(Broken::Cut { at });
+                    return Err(CaptureError::Cut { at });
                 }
             }
             Err(PcapError::BufferTooSmall) if capacity < BLOCK_BYTES_MAX => {
                 capacity *= 2;
                 if !reader.grow(capacity) || reader.refill().is_err() {
-                    return Err(Broken::NoBlock { at });
+                    return Err(CaptureError::NoBlock { at });
                 }
             }
-            Err(_) => return Err(Broken::NoBlock { at }),
+            Err(_) => return Err(CaptureError::NoBlock { at }),
         }
     }
 }
 
 impl Section {
-    /// What a block brings, if anything; `None`: it is a packet of no interface.
-    fn take<'a>(&mut self, block: &'a PcapBlockOwned<'_>) -> Option<Option<Found<'a>>> {
+    /// The content of a block, if it has any; outer `None`: a packet of an unknown interface.
+    fn take<'a>(&mut self, block: &'a PcapBlockOwned<'_>) -> Option<Option<CaptureItem<'a>>> {
         let found = match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 let per_second = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
-                // Above the type stand flags, such as the length of a checksum behind each packet.
+                // The upper bits are flags, such as the length of a checksum after each packet.
                 let link = header.network.0 & 0xffff;
                 self.interfaces.push(Interface { link, per_second, offset_s: 0 });
                 None
@@ -206,7 +199,7 @@ impl Section {
             PcapBlockOwned::Legacy(block) => {
                 let interface = self.interfaces.first()?;
                 let part = u64::from(block.ts_usec).saturating_mul(1_000_000_000 / interface.per_second);
-                Some(Found::Packet(Packet {
+                Some(CaptureItem::Packet(Packet {
                     time_ns: u64::from(block.ts_sec) * 1_000_000_000 + part,
                     link: interface.link,
                     wire_bytes: block.origlen.into(),
@@ -234,7 +227,7 @@ impl Section {
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(block)) => {
                 let interface = self.interfaces.get(block.if_id as usize)?;
-                Some(Found::Packet(Packet {
+                Some(CaptureItem::Packet(Packet {
                     time_ns: interface.time_ns(block.ts_high, block.ts_low)?,
                     link: interface.link,
                     wire_bytes: block.origlen.into(),
@@ -243,8 +236,8 @@ impl Section {
             }
             PcapBlockOwned::NG(Block::SimplePacket(block)) => {
                 let interface = self.interfaces.first()?;
-                Some(Found::Packet(Packet {
-                    // It has none of its own; the one before it is the nearest that is known.
+                Some(CaptureItem::Packet(Packet {
+                    // It has no time; take the previous packet's.
                     time_ns: self.last_ns,
                     link: interface.link,
                     wire_bytes: block.origlen.into(),
@@ -252,17 +245,17 @@ impl Section {
                 }))
             }
             PcapBlockOwned::NG(Block::Unknown(block)) => {
-                // The parser gives types that it does not know as they stand in the file.
+                // The parser gives unknown block types unchanged.
                 let kind = if self.is_big_endian { block.block_type.swap_bytes() } else { block.block_type };
                 Some(match kind {
-                    PACKET_BLOCK => Found::Packet(self.packet_block(block.data)?),
-                    kind => Found::UnknownBlock(kind),
+                    PACKET_BLOCK => CaptureItem::Packet(self.packet_block(block.data)?),
+                    kind => CaptureItem::UnknownBlock(kind),
                 })
             }
             // Names, statistics, comments.
             PcapBlockOwned::NG(_) => None,
         };
-        if let Some(Found::Packet(packet)) = &found {
+        if let Some(CaptureItem::Packet(packet)) = &found {
             self.last_ns = packet.time_ns;
         }
         Some(found)
@@ -290,7 +283,7 @@ impl Section {
 }
 
 impl Interface {
-    /// A time of two words in this interface's units, as ns since 1970. `None`: none that anything can have.
+    /// A time of two words in units of this interface, as ns since 1970. `None`: out of range.
     fn time_ns(&self, high: u32, low: u32) -> Option<u64> {
         let units = u64::from(high) << 32 | u64::from(low);
         let ns = u128::from(units) * 1_000_000_000 / u128::from(self.per_second);

@@ -1,18 +1,17 @@
-//! Files that are neither pcap nor pcapng: compressed ones, archives, captures of other programs. They are told by how
-//! they begin, with the command that makes a capture of them; nobody wants their bytes read as somebody's messages.
+//! Files that are neither pcap nor pcapng: compressed files, archives, captures of other programs. They are detected by
+//! their first bytes, and named with the command that converts them, instead of being decoded as messages.
 
 use std::ops::RangeInclusive;
 
-/// What a file is.
+/// A file format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
     at: usize,
     begins: &'static [u8],
-    /// The byte behind that, if there is one.
+    /// The byte after the magic number, if any.
     next: RangeInclusive<u8>,
-    /// In a few words.
     pub what: &'static str,
-    /// Writes a capture to stdout.
+    /// A command that writes a capture to stdout.
     pub command: &'static str,
 }
 
@@ -20,7 +19,7 @@ const fn of(begins: &'static [u8], what: &'static str, command: &'static str) ->
     Format { at: 0, begins, next: 0..=0xff, what, command }
 }
 
-/// Bytes that tell any of these.
+/// Bytes needed to detect every format.
 pub const BYTES_MAX: usize = 512;
 
 const EDITCAP: &str = "editcap -F pcap FILE -";
@@ -54,8 +53,8 @@ const FORMATS: [Format; 26] = [
     of(&[0xa1, 0xb2, 0xcd, 0x34], "a pcap file of an old, modified kind", EDITCAP),
 ];
 
-/// Which of these a file is, by its beginning.
-pub fn tell(begun: &[u8]) -> Option<Format> {
+/// Detects the format by a file's first bytes.
+pub fn detect(begun: &[u8]) -> Option<Format> {
     let matches = |format: &Format| {
         let rest = begun.get(format.at..).and_then(|from| from.strip_prefix(format.begins));
         rest.is_some_and(|rest| rest.first().is_none_or(|next| format.next.contains(next)))
@@ -63,7 +62,7 @@ pub fn tell(begun: &[u8]) -> Option<Format> {
     FORMATS.into_iter().find(matches)
 }
 
-/// Could it become one of these with more bytes?
+/// Can more bytes complete one of these formats?
 pub fn may_become(begun: &[u8]) -> bool {
     let is_front = |format: &Format| {
         format.at == 0 && begun.len() < format.begins.len() && format.begins.starts_with(begun)
@@ -76,18 +75,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_format_is_told_by_its_beginning_and_by_nothing_less() {
+    fn a_format_is_detected_by_its_whole_magic_number() {
         for format in FORMATS {
             let mut file = vec![0x20; format.at];
             file.extend(format.begins);
-            assert_eq!(tell(&file), Some(format.clone()));
-            assert_eq!(tell(&file[..file.len() - 1]), None, "{format:?}");
+            assert_eq!(detect(&file), Some(format.clone()));
+            assert_eq!(detect(&file[..file.len() - 1]), None, "{format:?}");
             if format.at == 0 {
                 assert!(may_become(&file[..file.len() - 1]) && !may_become(&[&file[..], b"x"].concat()));
             }
         }
         for text in [&b"BZhang\n"[..], b"RTS\n", b"PK\n", b"snoop\n", b"iptrace 3", b"]\n", b""] {
-            assert_eq!(tell(text), None);
+            assert_eq!(detect(text), None);
         }
     }
 }

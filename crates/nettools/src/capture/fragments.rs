@@ -1,26 +1,29 @@
-//! Fragments of IP packets joined (RFC 791; RFC 8200, 4.5), so that what is in them is read like the rest.
+//! Reassembly of IP fragments (RFC 791; RFC 8200, 4.5).
 //!
 //! ```text
-//! fragments, in any order ─▶ `Fragments` ─▶ the packet that they were, as raw IP without options
+//! fragments, in any order ─▶ `Fragments` ─▶ the whole packet, as raw IP without options
 //! ```
 //!
-//! Where two fragments overlap, and are not the same one twice, their packet is refused as hosts refuse it (RFC 5722;
-//! Linux does so for IPv4, too): whoever sends such ones wants two readers to read two packets. Refused as well: two
-//! ends, a piece in the middle that is no multiple of eight bytes, more bytes than a packet can have. A fragment of which
-//! only the beginning was captured is not joined: what its packet says would be made up.
+//! A packet with overlapping fragments that are not identical is refused, as hosts do (RFC 5722; Linux also for IPv4):
+//! overlaps are an attack that makes two readers see two packets. Also refused: two different ends, a middle piece whose
+//! length is not a multiple of eight, and more bytes than a packet can have. A fragment that was captured only in part is
+//! not joined, because the missing bytes would have to be invented.
+//!
+//! `etherparse::defrag::IpDefragPool` is not used: it overwrites overlapping bytes instead of refusing them, and it has no
+//! limit of memory (tests `overlapping_fragments_are_refused_for_good`, `waiting_fragments_are_bounded_in_size_and_time`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Bytes that wait for their others: 4 MiB, as Linux has it. With more the oldest packets are forgotten.
+/// Bytes of incomplete packets: 4 MiB, as in Linux. Beyond it the oldest packets are dropped.
 pub const WAITING_BYTES_MAX: usize = 4 << 20;
 
-/// What each waiting piece costs beside its bytes, about, and each packet beside its pieces.
+/// Approximate overhead of each piece, and of each packet.
 const PIECE_BYTES: usize = 64;
 const PACKET_BYTES: usize = 512;
 
-/// So long the first of a packet's fragments waits, by the capture's clock: 30 s, as Linux has it. IPv4's numbers are
-/// few; later ones may be another packet's.
+/// How long the first fragment of a packet waits, by the capture's clock: 30 s, as in Linux. IPv4 identifications are
+/// reused soon; a later fragment can belong to another packet.
 const WAITING_NS_MAX: u64 = 30_000_000_000;
 
 /// Longest payload of a packet.
@@ -34,31 +37,30 @@ mod number {
     pub(super) const DESTINATION: u8 = 60;
 }
 
-/// One of them.
+/// One fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment<'a> {
     packet: Id,
-    /// What the joined payload is; the first fragment's word counts.
+    /// Protocol of the payload; the first fragment decides.
     payload: u8,
-    /// Where it stands in the payload.
+    /// Offset in the payload.
     at: usize,
-    /// Is it the last?
     is_last: bool,
     bytes: &'a [u8],
 }
 
-/// What all fragments of a packet have in common, and no other packet's for a while.
+/// Identifies the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Id {
     from: IpAddr,
     to: IpAddr,
     number: u32,
-    /// IPv4's numbers count for each protocol.
+    /// IPv4 identifications are separate for each protocol.
     protocol: u8,
 }
 
 impl<'a> Fragment<'a> {
-    /// Reads an IP packet that is one, whole up to its end. `None`: its headers are cut or wrong.
+    /// Reads a whole IP packet that is a fragment. `None`: its headers are incomplete or invalid.
     pub fn of(packet: &'a [u8]) -> Option<Fragment<'a>> {
         let half = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
         if packet.first()? >> 4 == 4 {
@@ -76,7 +78,7 @@ impl<'a> Fragment<'a> {
         }
         let address = |at: usize| Some(IpAddr::from(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?)));
         let (mut next, mut at) = (*packet.get(6)?, 40);
-        // Headers that every router reads stand before the fragment's; they end with the packet, or sooner.
+        // Headers for routers come before the fragment header.
         while matches!(next, number::HOP_BY_HOP | number::ROUTING | number::DESTINATION) {
             next = *packet.get(at)?;
             at += (usize::from(*packet.get(at + 1)?) + 1) * 8;
@@ -96,46 +98,45 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// A packet that was joined.
+/// A reassembled packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// Raw IP, of one piece.
+    /// Raw IP.
     pub packet: Vec<u8>,
-    /// How many fragments it was, those among them that came twice.
+    /// Number of fragments, including duplicates.
     pub fragments: u64,
-    /// All their bytes on the wire.
+    /// Their bytes on the wire.
     pub wire_bytes: u64,
 }
 
-/// A packet of which fragments are missing.
+/// A packet with missing fragments.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// In the order in which they began.
+    /// In order of arrival of their first fragment.
     number: u64,
     began_ns: u64,
     pieces: BTreeMap<usize, Box<[u8]>>,
     payload: u8,
     len: usize,
-    /// Where the last one ends, once it came.
+    /// End of the payload, known after the last fragment.
     end: Option<usize>,
     fragments: u64,
     wire_bytes: u64,
-    /// Nothing more is kept of it: later ones must not pass for another packet.
+    /// Refused; kept so that its later fragments do not start another packet.
     is_refused: bool,
 }
 
-/// See the module's head.
+/// Reassembles fragments.
 #[derive(Debug, Default)]
 pub struct Fragments {
     table: HashMap<Id, Waiting>,
-    /// The oldest first.
     order: BTreeMap<u64, Id>,
     begun: u64,
     held: usize,
 }
 
 impl Fragments {
-    /// Takes a fragment as it was captured; gives the packet of which it was the last that was missing.
+    /// Takes a captured fragment; returns its packet if that is now complete.
     pub fn push(&mut self, time_ns: u64, wire_bytes: u64, fragment: &Fragment<'_>) -> Option<Joined> {
         self.forget(time_ns);
         let id = fragment.packet;
@@ -169,7 +170,7 @@ impl Fragments {
         Some(waiting)
     }
 
-    /// What waits too long, and the oldest of what is too much.
+    /// Drops packets that wait too long, and the oldest beyond the limit.
     fn forget(&mut self, time_ns: u64) {
         while let Some(id) = self.order.first_key_value().map(|(_, id)| *id) {
             let began_ns = self.table.get(&id).map_or(0, |waiting| waiting.began_ns);
@@ -180,7 +181,7 @@ impl Fragments {
         }
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory in use.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -191,12 +192,12 @@ impl Waiting {
         self.len + self.pieces.len() * PIECE_BYTES
     }
 
-    /// Keeps a piece; `None`: it does not go with the others.
+    /// Keeps a piece; `None`: it contradicts the others.
     fn take(&mut self, fragment: &Fragment<'_>) -> Option<()> {
         let Fragment { at, is_last, bytes, .. } = *fragment;
         let end = at + bytes.len();
         if self.pieces.get(&at).is_some_and(|there| **there == *bytes) {
-            // The same one twice, as captures of two interfaces have it.
+            // A duplicate, as in captures of two interfaces.
             return (is_last == (self.end == Some(end))).then_some(());
         }
         let before = self.pieces.range(..=at).next_back().map_or(0, |(from, piece)| from + piece.len());
@@ -222,13 +223,13 @@ impl Waiting {
         Some(())
     }
 
-    /// `None`: with its header it would be longer than a packet can be.
+    /// `None`: longer than a packet can be.
     fn into_packet(self, id: Id) -> Option<Vec<u8>> {
         let payload = u16::try_from(self.len).ok()?;
         let mut packet = Vec::with_capacity(40 + self.len);
         match (id.from, id.to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                // No options, no checksum: nobody looks at them here.
+                // No options and no checksum: they are not used here.
                 packet.extend([0x45, 0]);
                 packet.extend(payload.checked_add(20)?.to_be_bytes());
                 packet.extend([0, 0, 0, 0, 64, self.payload, 0, 0]);

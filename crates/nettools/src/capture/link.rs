@@ -1,71 +1,29 @@
-//! What stands before an IP packet: the link's header, tags, labels, sessions and tunnels, taken off one by one until IP
-//! is reached. Nothing is copied, and each step takes bytes away, so a packet's length bounds the steps.
+//! Layers below an IP packet: link headers, tags, labels, sessions and tunnels, removed one by one until IP. Nothing is
+//! copied, and each step removes bytes, so the packet's length bounds the number of steps.
 //!
 //! ```text
 //! Ethernet ─▶ VLAN tags ─▶ PPPoE ─▶ PPP ─┐
-//! Linux cooked, HDLC ─▶ MPLS labels ─────┼─▶ IP        GRE, VXLAN and Geneve lead back to the beginning
+//! Linux cooked, HDLC ─▶ MPLS labels ─────┼─▶ IP        GRE, VXLAN and Geneve start again at the left
 //! 802.3 ─▶ LLC, SNAP ────────────────────┘
 //! ```
 //!
-//! What is known to be no IP is told apart from what may be IP and is not opened here.
-
-use std::fmt;
+//! Protocols that are known not to carry IP are counted apart from layers that can carry IP and are not supported.
 
 use etherparse::LaxMacsecSlice;
-use serde::{Serialize, Serializer};
 
-use super::packet::Other;
+use super::not_segment::{NotSegment, Unopened};
 
-/// A layer that may hold IP and is not opened here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unopened {
-    /// A link of this type (`LINKTYPE_`).
-    Link(i32),
-    /// An EtherType.
-    EtherType(u16),
-    /// A protocol of PPP.
-    Ppp(u16),
-    /// Behind MPLS labels stands no IP.
-    PseudoWire,
-    /// Nobody but its two ends can read it.
-    Encrypted(&'static str),
-    /// A tunnel, by its name.
-    Tunnel(&'static str),
-}
-
-impl fmt::Display for Unopened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unopened::Link(link) => write!(f, "link type {link}"),
-            Unopened::EtherType(kind) => write!(f, "EtherType {kind:#06x}"),
-            Unopened::Ppp(protocol) => write!(f, "PPP protocol {protocol:#06x}"),
-            Unopened::PseudoWire => f.write_str("an MPLS pseudowire"),
-            Unopened::Encrypted(name) => write!(f, "{name} (encrypted)"),
-            Unopened::Tunnel(name) => f.write_str(name),
-        }
-    }
-}
-
-impl Serialize for Unopened {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Bytes, and what they are.
+/// The bytes of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layer<'a> {
-    /// An Ethernet frame, from its addresses on.
+    /// An Ethernet frame, from the addresses on.
     Ethernet(&'a [u8]),
-    /// What an EtherType says.
+    /// The payload of this EtherType.
     Ether(u16, &'a [u8]),
-    /// A header of 802.2.
     Llc(&'a [u8]),
-    /// PPP, with HDLC's two bytes before it or without; Cisco's HDLC as well.
+    /// PPP, with or without the two bytes of HDLC; also Cisco HDLC.
     Ppp(&'a [u8]),
-    /// A session of PPP over Ethernet.
     Pppoe(&'a [u8]),
-    /// Labels.
     Mpls(&'a [u8]),
     Gre(&'a [u8]),
     Ip(&'a [u8]),
@@ -107,11 +65,11 @@ mod ether {
     pub(super) const PPP: u16 = 0x880b;
     pub(super) const MACSEC: u16 = 0x88e5;
     pub(super) const PROVIDER_BACKBONE: u16 = 0x88e7;
-    /// Longest payload of 802.3: up to here it is a length, or Linux's number in a cooked capture, and LLC follows.
+    /// Longest payload of 802.3: up to here the field is a length (or Linux's number in a cooked capture), and LLC follows.
     pub(super) const LENGTH_MAX: u16 = 1_500;
 }
 
-/// Tags, each with the bytes between its EtherType and the next one: VLANs (802.1Q, 802.1ad and two older numbers),
+/// Tags, each with the number of bytes between its EtherType and the next one: VLANs (802.1Q, 802.1ad and two older numbers),
 /// VN-Tag, E-Tag, Cisco's metadata, HSR.
 const TAGS: [(u16, usize); 9] = [
     (0x8100, 2),
@@ -135,36 +93,36 @@ const NOT_IP: [u16; 28] = [
 ];
 
 /// The IP packet in a packet of this link type.
-pub(super) fn ip(link: i32, bytes: &[u8]) -> Result<&[u8], Other<'_>> {
-    let behind = |len: usize| bytes.get(len..).ok_or(Other::Unreadable);
+pub(super) fn ip(link: i32, bytes: &[u8]) -> Result<&[u8], NotSegment<'_>> {
+    let behind = |len: usize| bytes.get(len..).ok_or(NotSegment::Unreadable);
     let layer = match link {
         number::ETHERNET => Layer::Ethernet(bytes),
         number::LINUX_SLL => Layer::Ether(half(bytes, 14)?, behind(16)?),
         number::LINUX_SLL2 => Layer::Ether(half(bytes, 0)?, behind(20)?),
-        // A family in the capturing machine's order; the IP header's version says the same.
+        // An address family in the byte order of the capturing machine; the IP version says the same.
         number::NULL | number::LOOP => Layer::Ip(behind(4)?),
         number::RAW | number::RAW_BSD | number::RAW_OPENBSD | number::IPV4 | number::IPV6 => Layer::Ip(bytes),
         number::PPP | number::PPP_HDLC | number::C_HDLC => Layer::Ppp(bytes),
         number::PPP_WITH_DIR | number::C_HDLC_WITH_DIR => Layer::Ppp(behind(1)?),
-        // One byte of direction stands where HDLC's address would.
+        // One byte of direction instead of the HDLC address.
         number::PPP_PPPD => Layer::Ppp(behind(2)?),
         number::PPP_ETHER => Layer::Pppoe(bytes),
         number::ATM_RFC1483 => Layer::Llc(bytes),
         number::MPLS => Layer::Mpls(bytes),
         // Family, SPI, flags.
         number::ENC => Layer::Ip(behind(12)?),
-        // Its first byte is its length without what fills the last word.
+        // The first byte is the length without padding.
         number::PFLOG => {
-            Layer::Ip(behind(usize::from(*bytes.first().ok_or(Other::Unreadable)?).next_multiple_of(4))?)
+            Layer::Ip(behind(usize::from(*bytes.first().ok_or(NotSegment::Unreadable)?).next_multiple_of(4))?)
         }
-        number::NFLOG => Layer::Ip(nflog_payload(bytes).ok_or(Other::Unreadable)?),
-        other => return Err(Other::Unopened(Unopened::Link(other))),
+        number::NFLOG => Layer::Ip(nflog_payload(bytes).ok_or(NotSegment::Unreadable)?),
+        other => return Err(NotSegment::Unopened(Unopened::Link(other))),
     };
     down_to_ip(layer)
 }
 
-/// Opens one layer after the other.
-pub(super) fn down_to_ip(mut layer: Layer<'_>) -> Result<&[u8], Other<'_>> {
+/// Removes one layer after the other.
+pub(super) fn down_to_ip(mut layer: Layer<'_>) -> Result<&[u8], NotSegment<'_>> {
     loop {
         layer = match layer {
             Layer::Ip(bytes) => return Ok(bytes),
@@ -175,8 +133,8 @@ pub(super) fn down_to_ip(mut layer: Layer<'_>) -> Result<&[u8], Other<'_>> {
             // Version and type, code, session, length.
             Layer::Pppoe(bytes) => match bytes.get(1) {
                 Some(0) => Layer::Ppp(after(bytes, 6)?),
-                Some(_) => return Err(Other::NotTcp),
-                None => return Err(Other::Unreadable),
+                Some(_) => return Err(NotSegment::NotTcp),
+                None => return Err(NotSegment::Unreadable),
             },
             Layer::Mpls(bytes) => of_mpls(bytes)?,
             Layer::Gre(bytes) => of_gre(bytes)?,
@@ -184,16 +142,16 @@ pub(super) fn down_to_ip(mut layer: Layer<'_>) -> Result<&[u8], Other<'_>> {
     }
 }
 
-fn half(bytes: &[u8], at: usize) -> Result<u16, Other<'_>> {
-    let half = bytes.get(at..at + 2).and_then(|half| half.first_chunk()).ok_or(Other::Unreadable)?;
+fn half(bytes: &[u8], at: usize) -> Result<u16, NotSegment<'_>> {
+    let half = bytes.get(at..at + 2).and_then(|half| half.first_chunk()).ok_or(NotSegment::Unreadable)?;
     Ok(u16::from_be_bytes(*half))
 }
 
-fn after(bytes: &[u8], len: usize) -> Result<&[u8], Other<'_>> {
-    bytes.get(len..).ok_or(Other::Unreadable)
+fn after(bytes: &[u8], len: usize) -> Result<&[u8], NotSegment<'_>> {
+    bytes.get(len..).ok_or(NotSegment::Unreadable)
 }
 
-fn of_ether_type(kind: u16, bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
+fn of_ether_type(kind: u16, bytes: &[u8]) -> Result<Layer<'_>, NotSegment<'_>> {
     if let Some((_, len)) = TAGS.iter().find(|(tag, _)| *tag == kind) {
         return Ok(Layer::Ether(half(bytes, *len)?, after(bytes, len + 2)?));
     }
@@ -206,39 +164,39 @@ fn of_ether_type(kind: u16, bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
         // The service's number, then the customer's frame (802.1ah).
         ether::PROVIDER_BACKBONE => Layer::Ethernet(after(bytes, 4)?),
         ether::MACSEC => {
-            let frame = LaxMacsecSlice::from_slice(bytes).map_err(|_| Other::Unreadable)?;
+            let frame = LaxMacsecSlice::from_slice(bytes).map_err(|_| NotSegment::Unreadable)?;
             match frame.ether_payload() {
                 Some(payload) => Layer::Ether(payload.ether_type.0, payload.payload),
-                None => return Err(Other::Unopened(Unopened::Encrypted("MACsec"))),
+                None => return Err(NotSegment::Unopened(Unopened::Encrypted("MACsec"))),
             }
         }
         0..=ether::LENGTH_MAX => Layer::Llc(bytes),
-        kind if NOT_IP.contains(&kind) => return Err(Other::NotTcp),
-        kind => return Err(Other::Unopened(Unopened::EtherType(kind))),
+        kind if NOT_IP.contains(&kind) => return Err(NotSegment::NotTcp),
+        kind => return Err(NotSegment::Unopened(Unopened::EtherType(kind))),
     })
 }
 
-/// IP stands behind a header of 802.2 in two ways: by its own number, or by its EtherType in SNAP.
-fn of_llc(bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
+/// 802.2 carries IP in two ways: by its own number, or by its EtherType in SNAP.
+fn of_llc(bytes: &[u8]) -> Result<Layer<'_>, NotSegment<'_>> {
     match bytes {
         [0xaa, 0xaa, 3, 0, 0, 0 | 0xf8, ..] => Ok(Layer::Ether(half(bytes, 6)?, after(bytes, 8)?)),
         // A bridged Ethernet frame, with its checksum and without (RFC 2684).
         [0xaa, 0xaa, 3, 0, 0x80, 0xc2, 0, 1 | 7, ..] => Ok(Layer::Ethernet(after(bytes, 10)?)),
         [6, 6, 3, ip @ ..] => Ok(Layer::Ip(ip)),
-        [0xaa, 0xaa, 3, ..] if bytes.len() < 8 => Err(Other::Unreadable),
-        [_, _, _, ..] => Err(Other::NotTcp),
-        _ => Err(Other::Unreadable),
+        [0xaa, 0xaa, 3, ..] if bytes.len() < 8 => Err(NotSegment::Unreadable),
+        [_, _, _, ..] => Err(NotSegment::NotTcp),
+        _ => Err(NotSegment::Unreadable),
     }
 }
 
-fn of_ppp(bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
+fn of_ppp(bytes: &[u8]) -> Result<Layer<'_>, NotSegment<'_>> {
     let bytes = match bytes {
         // Cisco's HDLC: unicast or broadcast, and an EtherType.
         [0x0f | 0x8f, 0, ..] => return Ok(Layer::Ether(half(bytes, 2)?, after(bytes, 4)?)),
         [0xff, 3, rest @ ..] => rest,
         _ => bytes,
     };
-    // An odd first byte is all of a number that was shortened (RFC 1661, 6.5).
+    // An odd first byte is a compressed protocol number (RFC 1661, 6.5).
     let (protocol, bytes) = match bytes {
         [first, rest @ ..] if first % 2 == 1 => (u16::from(*first), rest),
         _ => (half(bytes, 0)?, after(bytes, 2)?),
@@ -246,31 +204,31 @@ fn of_ppp(bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
     match protocol {
         0x0021 | 0x0057 => Ok(Layer::Ip(bytes)),
         0x0281 | 0x0283 => Ok(Layer::Mpls(bytes)),
-        // What controls a link or a protocol on it.
-        0x4000.. => Err(Other::NotTcp),
-        protocol => Err(Other::Unopened(Unopened::Ppp(protocol))),
+        // Link and network control protocols.
+        0x4000.. => Err(NotSegment::NotTcp),
+        protocol => Err(NotSegment::Unopened(Unopened::Ppp(protocol))),
     }
 }
 
-fn of_mpls(mut bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
+fn of_mpls(mut bytes: &[u8]) -> Result<Layer<'_>, NotSegment<'_>> {
     loop {
-        let (label, rest) = bytes.split_first_chunk::<4>().ok_or(Other::Unreadable)?;
+        let (label, rest) = bytes.split_first_chunk::<4>().ok_or(NotSegment::Unreadable)?;
         bytes = rest;
         let is_last = label[2] & 1 == 1;
         if is_last {
             break;
         }
     }
-    // Labels do not say what follows; IP's first half byte does (RFC 4928).
+    // Labels do not name the next protocol; the first four bits do (RFC 4928).
     match bytes.first().map(|first| first >> 4) {
         Some(4 | 6) => Ok(Layer::Ip(bytes)),
-        Some(_) => Err(Other::Unopened(Unopened::PseudoWire)),
-        None => Err(Other::Unreadable),
+        Some(_) => Err(NotSegment::Unopened(Unopened::PseudoWire)),
+        None => Err(NotSegment::Unreadable),
     }
 }
 
 /// GRE (RFC 2784, RFC 2890), and PPTP's of PPP (RFC 2637).
-fn of_gre(bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
+fn of_gre(bytes: &[u8]) -> Result<Layer<'_>, NotSegment<'_>> {
     const CHECKSUM: u16 = 0x8000;
     const ROUTING: u16 = 0x4000;
     const KEY: u16 = 0x2000;
@@ -281,39 +239,39 @@ fn of_gre(bytes: &[u8]) -> Result<Layer<'_>, Other<'_>> {
     let counted = match flags & VERSION {
         0 if flags & ROUTING == 0 => CHECKSUM | KEY | SEQUENCE,
         1 => KEY | SEQUENCE | ACKNOWLEDGEMENT,
-        _ => return Err(Other::Unopened(Unopened::Tunnel("GRE"))),
+        _ => return Err(NotSegment::Unopened(Unopened::Tunnel("GRE"))),
     };
     let words = (flags & counted).count_ones() as usize;
     let payload = after(bytes, 4 + 4 * words)?;
-    // An acknowledgement of PPTP's alone.
+    // A PPTP acknowledgement without payload.
     if payload.is_empty() && flags & VERSION == 1 {
-        return Err(Other::NotTcp);
+        return Err(NotSegment::NotTcp);
     }
     Ok(Layer::Ether(kind, payload))
 }
 
-/// The layer in a datagram, by the port that it goes to: some tunnels are known by nothing else. `None`: no tunnel.
-pub(super) fn in_datagram(udp: &[u8]) -> Option<Result<Layer<'_>, Other<'_>>> {
+/// The layer in a UDP datagram, by its destination port, because some tunnels have no other mark. `None`: no tunnel.
+pub(super) fn in_datagram(udp: &[u8]) -> Option<Result<Layer<'_>, NotSegment<'_>>> {
     let payload = udp.get(8..)?;
     let first = *payload.first()?;
     Some(match half(udp, 2).ok()? {
-        // VXLAN: its own port, and the one that Linux had before. The flag says that its number is there.
+        // VXLAN: its port, and Linux's earlier one. The flag means that the network identifier is valid.
         4_789 | 8_472 if first & 0x08 != 0 => after(payload, 8).map(Layer::Ethernet),
-        // Geneve, version 0, behind its options.
+        // Geneve, version 0, after its options.
         6_081 if first >> 6 == 0 => {
             let options = usize::from(first & 0x3f) * 4;
             half(payload, 2).and_then(|kind| Ok(Layer::Ether(kind, after(payload, 8 + options)?)))
         }
-        1_701 => Err(Other::Unopened(Unopened::Tunnel("L2TP"))),
-        2_152 => Err(Other::Unopened(Unopened::Tunnel("GTP"))),
-        3_544 => Err(Other::Unopened(Unopened::Tunnel("Teredo"))),
-        4_500 => Err(Other::Unopened(Unopened::Encrypted("ESP in UDP"))),
-        51_820 => Err(Other::Unopened(Unopened::Encrypted("WireGuard"))),
+        1_701 => Err(NotSegment::Unopened(Unopened::Tunnel("L2TP"))),
+        2_152 => Err(NotSegment::Unopened(Unopened::Tunnel("GTP"))),
+        3_544 => Err(NotSegment::Unopened(Unopened::Tunnel("Teredo"))),
+        4_500 => Err(NotSegment::Unopened(Unopened::Encrypted("ESP in UDP"))),
+        51_820 => Err(NotSegment::Unopened(Unopened::Encrypted("WireGuard"))),
         _ => return None,
     })
 }
 
-/// The packet among the fields of Linux's log of packets: each with length and type, in the capturing machine's order.
+/// The packet in the fields of NFLOG; each has length and type in the byte order of the capturing machine.
 fn nflog_payload(bytes: &[u8]) -> Option<&[u8]> {
     const PAYLOAD: u16 = 9;
     let within = |number: fn([u8; 2]) -> u16| -> Option<&[u8]> {
@@ -325,7 +283,7 @@ fn nflog_payload(bytes: &[u8]) -> Option<&[u8]> {
                 return None;
             }
             if kind == PAYLOAD {
-                // Of a packet that was cut, as much as there is.
+                // A cut packet: what is there.
                 return fields.get(4..len.min(fields.len()));
             }
             fields = fields.get(len.next_multiple_of(4)..)?;

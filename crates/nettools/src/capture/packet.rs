@@ -1,33 +1,31 @@
-//! A packet as a TCP segment: what stands before IP is `link`'s; IPv4 and IPv6, also one in the other. Nothing is copied.
-//! Checksums are not looked at: captures of a sender's own machine often have none yet.
+//! Reads a packet as a TCP segment. Layers below IP are in `link`; here are IPv4 and IPv6, also one inside the other.
+//! Nothing is copied. Checksums are ignored: in captures on the sending machine they are often not yet computed.
 
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpNumber, LaxIpPayloadSlice, LaxIpSlice};
 
 use super::fragments::Fragment;
-use super::link::{self, Layer, Unopened};
+use super::link::{self, Layer};
+use super::not_segment::{NotSegment, Unopened};
 
-/// What TCP says in a packet.
+/// A TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
-    /// Who sent it.
     pub from: SocketAddr,
-    /// To whom.
     pub to: SocketAddr,
-    /// The number of its first byte.
+    /// Sequence number of the first byte.
     pub seq: u32,
-    /// The number of the byte that is expected from the other side; it means something with the flag only.
+    /// Acknowledgement number; valid only with the flag ACK.
     pub ack: u32,
-    /// Its flags.
     pub flags: Flags,
-    /// Its payload, as far as it was captured.
+    /// The captured payload.
     pub bytes: &'a [u8],
-    /// Bytes of payload behind it that were not captured.
+    /// Bytes of payload after it that were not captured.
     pub cut: usize,
 }
 
-/// The flags that open and close.
+/// The flags of opening and closing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the standard's
 pub struct Flags {
@@ -37,29 +35,16 @@ pub struct Flags {
     pub rst: bool,
 }
 
-/// A packet that is no TCP segment, or none that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Other<'a> {
-    /// UDP, ICMP, ARP and whatever else.
-    NotTcp,
-    /// TCP may be in it, behind a layer that is not opened here.
-    Unopened(Unopened),
-    /// A fragment of an IP packet; `None`: only its beginning was captured.
-    Fragment(Option<Fragment<'a>>),
-    /// Its headers are cut or wrong.
-    Unreadable,
-}
-
 /// Reads a packet of this link type.
-pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
+pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, NotSegment<'_>> {
     read_ip(link::ip(link, bytes)?)
 }
 
-/// Reads a packet of IP, as it is without a link; of an IP packet in a tunnel the inner one.
-pub fn read_ip(mut bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
+/// Reads a raw IP packet; of an IP packet in a tunnel the inner one.
+pub fn read_ip(mut bytes: &[u8]) -> Result<Segment<'_>, NotSegment<'_>> {
     loop {
-        let (ip, stop) = LaxIpSlice::from_slice(bytes).map_err(|_| Other::Unreadable)?;
-        // Where the IP header says that its packet ends, counted from where that header begins.
+        let (ip, stop) = LaxIpSlice::from_slice(bytes).map_err(|_| NotSegment::Unreadable)?;
+        // Length of the packet by its IP header.
         let (header, payload, said) = match &ip {
             LaxIpSlice::Ipv4(ip) => {
                 (ip.header().slice(), ip.payload().clone(), usize::from(ip.header().total_len()))
@@ -72,12 +57,12 @@ pub fn read_ip(mut bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
         if payload.fragmented {
             let packet = bytes.get(..end).filter(|_| !payload.incomplete);
             return match packet.map(Fragment::of) {
-                Some(None) => Err(Other::Unreadable),
-                fragment => Err(Other::Fragment(fragment.flatten())),
+                Some(None) => Err(NotSegment::Unreadable),
+                fragment => Err(NotSegment::Fragment(fragment.flatten())),
             };
         }
         if stop.is_some() {
-            return Err(Other::Unreadable);
+            return Err(NotSegment::Unreadable);
         }
         let cut = if payload.incomplete { said.saturating_sub(end) } else { 0 };
         let layer = match payload.ip_number {
@@ -86,20 +71,20 @@ pub fn read_ip(mut bytes: &[u8]) -> Result<Segment<'_>, Other<'_>> {
             IpNumber::GRE => Layer::Gre(payload.payload),
             IpNumber::MPLS_IN_IP => Layer::Mpls(payload.payload),
             IpNumber::ENCAPSULATING_SECURITY_PAYLOAD => {
-                return Err(Other::Unopened(Unopened::Encrypted("ESP")));
+                return Err(NotSegment::Unopened(Unopened::Encrypted("ESP")));
             }
             IpNumber::UDP => match link::in_datagram(payload.payload) {
                 Some(layer) => layer?,
-                None => return Err(Other::NotTcp),
+                None => return Err(NotSegment::NotTcp),
             },
-            _ => return Err(Other::NotTcp),
+            _ => return Err(NotSegment::NotTcp),
         };
         bytes = link::down_to_ip(layer)?;
     }
 }
 
-/// Bytes of a TCP header that say all that is asked here: ports, both numbers, length and flags. Captures that keep
-/// only the beginning of each packet often end among its options.
+/// Bytes of a TCP header that are needed here: ports, both numbers, length and flags. Captures with a length limit often
+/// end inside the options.
 const TCP_BYTES_MIN: usize = 14;
 
 fn segment<'a>(
@@ -107,24 +92,24 @@ fn segment<'a>(
     to: IpAddr,
     payload: &LaxIpPayloadSlice<'a>,
     mut cut: usize,
-) -> Result<Segment<'a>, Other<'a>> {
+) -> Result<Segment<'a>, NotSegment<'a>> {
     let tcp = payload.payload;
-    let head = tcp.first_chunk::<TCP_BYTES_MIN>().ok_or(Other::Unreadable)?;
+    let head = tcp.first_chunk::<TCP_BYTES_MIN>().ok_or(NotSegment::Unreadable)?;
     let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let header = usize::from(head[12] >> 4) * 4;
     if header < 20 {
-        return Err(Other::Unreadable);
+        return Err(NotSegment::Unreadable);
     }
     let bytes = match tcp.get(header..) {
         Some(bytes) => bytes,
-        // Cut inside the header: what was to come of it is no payload.
+        // Cut inside the header: its missing bytes are not payload.
         None if payload.incomplete => {
             let missing = header - tcp.len();
-            cut = cut.checked_sub(missing).ok_or(Other::Unreadable)?;
+            cut = cut.checked_sub(missing).ok_or(NotSegment::Unreadable)?;
             &[]
         }
-        None => return Err(Other::Unreadable),
+        None => return Err(NotSegment::Unreadable),
     };
     let flag = |bit: u8| head[13] & bit != 0;
     Ok(Segment {

@@ -1,54 +1,50 @@
-//! One direction of a TCP conversation put together: segments in any order, more than once, overlapping; out come the
-//! bytes in their order, each once, and how many are missing. What came first counts where two overlap.
+//! Reassembly of one direction of a TCP conversation. Segments come in any order, repeated or overlapping; the bytes come
+//! out in order, each once, with the number of missing bytes. Where two segments overlap, the first one counts.
 
 use std::collections::BTreeMap;
 
-/// Bytes of one direction that wait for a missing piece: 1 MiB, a usual window. With more the piece is given up.
+/// Bytes of one direction that wait for a missing segment: 1 MiB, a usual window. Beyond it the segment counts as missing.
 pub const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// What each waiting piece costs beside its bytes.
+/// Overhead of each waiting segment.
 const PIECE_BYTES: usize = 64;
 
 /// A part of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// The next bytes.
     Bytes(&'a [u8]),
-    /// So many are not in the capture.
+    /// Bytes that are not in the capture.
     Missing(u64),
 }
 
-/// What was unusual, in segments.
+/// Irregularities, counted in segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Oddities {
-    /// Came before an earlier one.
     pub out_of_order: u64,
-    /// All of it had come before.
     pub retransmitted: u64,
-    /// A part of it had come before.
+    /// Part of the segment had come before.
     pub overlapping: u64,
     /// Bytes that are not in the capture.
     pub missing_bytes: u64,
 }
 
-/// See the module's head.
+/// Reassembles one direction.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// Bytes given out or given up so far; `None` before the first segment.
+    /// Bytes given out or counted as missing; `None` before the first segment.
     next: Option<u64>,
-    /// The sequence number of byte 0.
+    /// Sequence number of byte 0.
     first: u32,
-    /// By the place of their first byte.
+    /// By the offset of the first byte.
     waiting: BTreeMap<u64, Box<[u8]>>,
     held: usize,
-    /// Place of the end, once a FIN said it.
+    /// Offset of the end, known after a FIN.
     end: Option<u64>,
-    /// What was unusual.
     pub odd: Oddities,
 }
 
 impl Stream {
-    /// The stream's first byte has the number behind this.
+    /// A SYN: the first byte has the next number.
     pub fn begin(&mut self, syn: u32) {
         if self.next.is_none() {
             self.first = syn.wrapping_add(1);
@@ -56,7 +52,7 @@ impl Stream {
         }
     }
 
-    /// Takes a segment's bytes; `cut` of them stood behind and were not captured.
+    /// Takes the bytes of a segment; `cut` more bytes were not captured.
     pub fn push(&mut self, seq: u32, bytes: &[u8], cut: usize, sink: &mut dyn FnMut(Part<'_>)) {
         if bytes.is_empty() && cut == 0 {
             return;
@@ -96,17 +92,17 @@ impl Stream {
         self.drain(sink);
     }
 
-    /// Where a byte of this number stands; `None`: before the first.
+    /// Offset of a sequence number; `None`: before the first byte.
     fn place(&self, seq: u32) -> Option<u64> {
         let next = self.next?;
         let here = self.first.wrapping_add(next as u32);
-        // Numbers wrap; what is less than 2 GiB away is meant.
+        // Sequence numbers wrap: the nearest offset, less than 2 GiB away, counts.
         let distance = i64::from(seq.wrapping_sub(here) as i32);
         u64::try_from(next as i64 + distance).ok()
     }
 
     fn wait(&mut self, at: u64, bytes: &[u8]) {
-        // The longer of two at one place holds all that the other has.
+        // Of two segments at one offset the longer one contains the other.
         if self.waiting.get(&at).is_some_and(|there| there.len() >= bytes.len()) {
             self.odd.retransmitted += 1;
             return;
@@ -133,7 +129,7 @@ impl Stream {
         }
     }
 
-    /// Gives out what waited for what is there now.
+    /// Gives out waiting segments that are now in order.
     fn drain(&mut self, sink: &mut dyn FnMut(Part<'_>)) {
         while let Some(piece) = self.waiting.first_entry() {
             let next = self.next.unwrap_or_default();
@@ -150,7 +146,7 @@ impl Stream {
         }
     }
 
-    /// What is missing before the first waiting piece will not come any more.
+    /// Counts the bytes before the first waiting segment as missing.
     fn give_up(&mut self, sink: &mut dyn FnMut(Part<'_>)) {
         if let Some((at, _)) = self.waiting.first_key_value() {
             let missing = at - self.next.unwrap_or_default();
@@ -159,7 +155,7 @@ impl Stream {
         }
     }
 
-    /// Nothing more comes: all that waits is given out, and what is missing is said.
+    /// The end of the capture: gives out all waiting segments and the missing bytes between them.
     pub fn finish(&mut self, sink: &mut dyn FnMut(Part<'_>)) {
         while !self.waiting.is_empty() {
             self.give_up(sink);
@@ -169,7 +165,7 @@ impl Stream {
         }
     }
 
-    /// A FIN stands at this number.
+    /// A FIN with this sequence number.
     pub fn end_at(&mut self, fin: u32) {
         self.next.get_or_insert_with(|| {
             self.first = fin;
@@ -178,22 +174,21 @@ impl Stream {
         self.end = self.end.or(self.place(fin));
     }
 
-    /// Has all come up to its FIN?
+    /// Is everything before the FIN here?
     pub fn is_ended(&self) -> bool {
         self.end.is_some_and(|end| self.next >= Some(end))
     }
 
-    /// Bytes so far, the missing ones among them.
+    /// Bytes so far, including missing ones.
     pub fn len(&self) -> u64 {
         self.next.unwrap_or_default()
     }
 
-    /// Has nothing come?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory in use.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -213,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_counted_where_it_is_missing() {
+    fn missing_bytes_are_counted_in_their_place() {
         let mut stream = Stream::default();
         let mut out = Vec::new();
         stream.begin(u32::MAX - 2);
@@ -229,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_never_comes_is_given_up_within_the_limit() {
+    fn a_lost_segment_is_given_up_within_the_limit() {
         let mut stream = Stream::default();
         let mut out = Vec::new();
         stream.begin(0);
@@ -248,7 +243,7 @@ mod tests {
             ranges in proptest::collection::vec((any::<prop::sample::Index>(), 1..40_usize), 0..40),
             order in any::<u64>(),
         ) {
-            // Ranges of any kind, and pieces that cover all.
+            // Random ranges, and segments that cover everything.
             let mut segments: Vec<(usize, usize)> = (0..bytes.len()).step_by(17).map(|at| (at, 17)).collect();
             segments.extend(ranges.iter().map(|(at, len)| (at.index(bytes.len()), *len)));
             let mut random = order | 1;

@@ -1,18 +1,17 @@
-//! What a proxy has seen, as a capture that Wireshark opens (pcapng, raw IP): each conversation as the TCP segments that
-//! it may have been: handshake, bytes with their right numbers, acknowledgements, FIN or RST. Window sizes and options
-//! are made up, the rest is not.
+//! Writes the connections of a proxy as a capture for Wireshark (pcapng, raw IP). Each conversation becomes TCP segments:
+//! handshake, bytes with sequence numbers, acknowledgements, FIN or RST. Window sizes and options are invented.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, ip_number};
 
-use super::conversations::Side;
+use super::side::Side;
 
-/// Longest payload of a segment: what fits an IPv4 packet with room for headers.
+/// Longest payload of a segment: an IPv4 packet without its headers.
 const PAYLOAD_BYTES_MAX: usize = 60_000;
 
-/// Longest comment: what its length field can say, and more than anybody reads.
+/// Longest comment.
 const COMMENT_BYTES_MAX: usize = 1_024;
 
 /// `LINKTYPE_RAW`.
@@ -23,7 +22,7 @@ const LINK_RAW: u16 = 101;
 pub struct Writer<W> {
     out: W,
     packet: Vec<u8>,
-    /// Of the next packet.
+    /// Comment of the next packet.
     comment: Option<String>,
 }
 
@@ -31,12 +30,12 @@ pub struct Writer<W> {
 #[derive(Clone, Copy, Debug)]
 pub struct Recorded {
     ends: [SocketAddr; 2],
-    /// The number of the next byte of each.
+    /// Next sequence number of each side.
     next: [u32; 2],
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a capture; `program` is named in it.
+    /// Starts a capture, with the program's name.
     pub fn new(mut out: W, program: &str) -> io::Result<Writer<W>> {
         let mut section = Vec::from(0x1a2b_3c4d_u32.to_le_bytes());
         section.extend(1_u16.to_le_bytes());
@@ -56,18 +55,18 @@ impl<W: Write> Writer<W> {
         Ok(Writer { out, packet: Vec::new(), comment: None })
     }
 
-    /// What Wireshark shows beside the next packet; of a long text the beginning.
+    /// Adds a comment to the next packet; a long text is cut.
     pub fn comment(&mut self, text: String) {
         self.comment = Some(text);
     }
 
-    /// A conversation begins. A packet has one family of addresses: where the two differ, both are written as IPv6.
+    /// Opens a conversation. If the address families differ, both are written as IPv6, because a packet has one family.
     pub fn open(&mut self, time_ns: u64, client: SocketAddr, server: SocketAddr) -> io::Result<Recorded> {
         let ends = match (client.ip(), server.ip()) {
             (IpAddr::V4(_), IpAddr::V4(_)) => [client, server],
             _ => [as_v6(client), as_v6(server)],
         };
-        // Two numbers that cannot be mistaken for each other, and need no randomness.
+        // Fixed initial sequence numbers, far apart.
         let mut recorded = Recorded { ends, next: [1_000, 2_000_000_000] };
         self.packet(time_ns, &mut recorded, Side::Client, "S", &[])?;
         self.packet(time_ns, &mut recorded, Side::Server, "SA", &[])?;
@@ -75,7 +74,7 @@ impl<W: Write> Writer<W> {
         Ok(recorded)
     }
 
-    /// One side said these bytes.
+    /// One side sent these bytes.
     pub fn say(&mut self, time_ns: u64, recorded: &mut Recorded, side: Side, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(PAYLOAD_BYTES_MAX) {
             self.packet(time_ns, recorded, side, "PA", part)?;
@@ -153,15 +152,15 @@ impl<W: Write> Writer<W> {
         block(&mut self.out, 6, &body)
     }
 
-    /// Gives what was written on to the file.
+    /// Flushes the output.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }
 
-/// For tests and benches that lose, repeat and mix packets.
+/// For tests and benches.
 impl<W> Writer<W> {
-    /// What it wrote to.
+    /// Returns the output.
     pub fn into_inner(self) -> W {
         self.out
     }
@@ -181,15 +180,15 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// A Unix socket has no address, but a packet needs two. What stands for the client of one: TEST-NET-1, which is nobody's
-/// (RFC 5737), with the connection's number as its port, so that two are told apart; then the next address.
+/// A packet needs addresses, and a Unix socket has none. Its client gets one of TEST-NET-1 (RFC 5737), with the number of
+/// the connection as its port, then the next address.
 pub fn unix_client(connection: u64) -> SocketAddr {
     let at = connection.saturating_sub(1);
     let host = 1 + (at / u64::from(u16::MAX) % 250) as u8;
     SocketAddr::new(Ipv4Addr::new(192, 0, 2, host).into(), 1 + (at % u64::from(u16::MAX)) as u16)
 }
 
-/// What stands for a server behind a Unix socket: TEST-NET-2, with vang's port, by which Wireshark knows its dissector.
+/// The address of a server on a Unix socket: TEST-NET-2, with vang's port, so that Wireshark finds the dissector.
 pub const UNIX_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 65_432);
 
 fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {

@@ -1,60 +1,42 @@
-//! Is this the message that was expected? What an implementation may choose is not compared: its byte order, the order
-//! of its keys and the spaces between them, further keys, and the sentence in which it says what is wrong.
+//! Compares an answer with the expected one. Not compared is what an implementation can choose: byte order, order of keys,
+//! spaces, further keys, and the text of an error.
 
 use serde_json::{Map, Value};
 use vang_proto::{Decoder, Frame};
 
-use super::vectors::Case;
+use super::case::{Strictness, VectorCase};
 use crate::quote::quoted;
 
-/// How much of an answer is compared.
+/// How an answer matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strictness {
-    /// Types, encodings and the result.
-    Guide,
-    /// All keys but the sentence.
-    Vang,
-    /// One refusal, whatever it says.
-    Refused,
-    /// Nothing: the connection ends.
-    EndsOnly,
-}
-
-/// It is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judged {
-    /// Byte for byte.
+pub(super) enum Match {
     Exact,
-    /// In other bytes that mean the same.
-    InOtherWords,
+    /// Other bytes with the same meaning.
+    Equivalent,
 }
 
-/// All that came, beside all that was expected; or why it is not that.
-pub(super) fn answers(came: &[u8], case: &Case) -> Result<Judged, String> {
+/// Compares all received bytes with the expected ones; `Err` names the first difference.
+pub(super) fn answers(came: &[u8], case: &VectorCase) -> Result<Match, String> {
     let found = frames(came)?;
     match case.strictness {
-        Strictness::EndsOnly => Ok(Judged::Exact),
+        Strictness::EndsOnly => Ok(Match::Exact),
         Strictness::Refused => match found.as_slice() {
-            [one] => refusal(one).map(|()| Judged::Exact),
-            others => Err(format!("one refusal should have come; {} messages did", others.len())),
+            [one] => refusal(one).map(|()| Match::Exact),
+            others => Err(format!("expected one error reply, got {} messages", others.len())),
         },
         Strictness::Guide | Strictness::Vang => {
             if came == case.expected {
-                return Ok(Judged::Exact);
+                return Ok(Match::Exact);
             }
             let expected = frames(&case.expected)?;
             if found.len() != expected.len() {
                 let came = if came.is_empty() { "nothing".to_owned() } else { quoted(came, 200) };
-                return Err(format!(
-                    "{} messages should have come; {} did: {came}",
-                    expected.len(),
-                    found.len()
-                ));
+                return Err(format!("expected {} messages, got {}: {came}", expected.len(), found.len()));
             }
             for (found, expected) in found.iter().zip(&expected) {
                 same(found, expected, case.strictness)?;
             }
-            Ok(Judged::InOtherWords)
+            Ok(Match::Equivalent)
         }
     }
 }
@@ -68,7 +50,7 @@ fn frames(bytes: &[u8]) -> Result<Vec<Frame>, String> {
             Ok(Some(frame)) => frames.push(frame),
             Ok(None) => break,
             Err(malformed) => {
-                return Err(format!("the answer is no message: {malformed}: {}", quoted(bytes, 200)));
+                return Err(format!("the answer is not a message: {malformed}: {}", quoted(bytes, 200)));
             }
         }
     }
@@ -95,7 +77,7 @@ fn same(found: &Frame, expected: &Frame, strictness: Strictness) -> Result<(), S
                     |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_ascii_lowercase);
                 lower(has.get(key)) == lower(Some(wanted))
             }
-            // JSON may have other spaces.
+            // JSON can have other spaces.
             _ => strictness == Strictness::Guide && key == "content-length",
         };
         if !free && key != "content-length" && has.get(key) != Some(wanted) {
@@ -116,7 +98,7 @@ fn same(found: &Frame, expected: &Frame, strictness: Strictness) -> Result<(), S
     let escapes = |bytes: &[u8]| bytes.windows(2).any(|pair| pair == b"\\u");
     match means_the_same {
         true if escapes(&found.content) && !escapes(&expected.content) => {
-            Err(format!("JSON goes out unescaped; this is escaped: {}", quoted(&found.content, 200)))
+            Err(format!("JSON must not be escaped to ASCII: {}", quoted(&found.content, 200)))
         }
         true => Ok(()),
         false => Err(format!(
@@ -127,26 +109,29 @@ fn same(found: &Frame, expected: &Frame, strictness: Strictness) -> Result<(), S
     }
 }
 
-/// An error reply as section 4 of the protocol has it.
+/// Checks an error reply by section 4 of the protocol.
 fn refusal(frame: &Frame) -> Result<(), String> {
     refusal_of(&header(frame)?, &frame.content)
 }
 
-/// The same, of a header and a content.
+/// The same, for a header and a content.
 pub(super) fn refusal_of(header: &Map<String, Value>, content: &[u8]) -> Result<(), String> {
     let text = |key: &str| header.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     if text("status") != Some("error") {
-        return Err("a refusal should have come: 'status' is not \"error\"".to_owned());
+        return Err("expected an error reply: 'status' is not \"error\"".to_owned());
     }
     if text("code").is_none() {
-        return Err("a refusal has no 'code'".to_owned());
+        return Err("an error reply has no 'code'".to_owned());
     }
-    let Some(detail) = text("detail") else { return Err("a refusal has no 'detail'".to_owned()) };
+    let Some(detail) = text("detail") else { return Err("an error reply has no 'detail'".to_owned()) };
     let parsed: Option<Value> = serde_json::from_slice(content).ok();
     let result = parsed.as_ref().and_then(|content| content.get("result")).and_then(Value::as_str);
     match result.and_then(|result| result.strip_prefix("Error: ")) {
         Some(said) if said == detail => Ok(()),
-        _ => Err(format!("a refusal's result should be \"Error: {detail}\", is {}", quoted(content, 200))),
+        _ => Err(format!(
+            "the result of an error reply should be \"Error: {detail}\", is {}",
+            quoted(content, 200)
+        )),
     }
 }
 
@@ -165,16 +150,17 @@ mod tests {
         out
     }
 
-    fn case(expected: Vec<u8>, strictness: Strictness) -> Case {
-        Case { name: String::new(), sent: vec![], expected, strictness, ends: true, is_abuse: false }
+    fn case(expected: Vec<u8>, strictness: Strictness) -> VectorCase {
+        VectorCase { name: String::new(), sent: vec![], expected, strictness, ends: true, is_abuse: false }
     }
 
     #[test]
-    fn what_means_the_same_passes_and_what_does_not_is_named() {
-        let dog = super::super::vectors::guide().into_iter().find(|case| case.name == "search-dog").unwrap();
-        assert_eq!(answers(&dog.expected, &dog), Ok(Judged::Exact));
+    fn equivalent_answers_pass_and_differences_are_named() {
+        let dog =
+            crate::conform::vectors::guide().into_iter().find(|case| case.name == "search-dog").unwrap();
+        assert_eq!(answers(&dog.expected, &dog), Ok(Match::Exact));
         let other = message(r#""content-type": "text/json", "x": 1"#, "{\"result\":\"🐾 Playing ball! 🏐\"}");
-        assert_eq!(answers(&other, &dog), Ok(Judged::InOtherWords));
+        assert_eq!(answers(&other, &dog), Ok(Match::Equivalent));
         for (header, content, why) in [
             (r#""content-type": "text/json""#, "{\"result\":\"🐾\"}", "content should be"),
             (
@@ -185,22 +171,22 @@ mod tests {
             (
                 r#""content-type": "text/json""#,
                 "{\"result\":\"\\ud83d\\udc3e Playing ball! \\ud83c\\udfd0\"}",
-                "goes out unescaped",
+                "must not be escaped",
             ),
         ] {
             let said = answers(&message(header, content), &dog).unwrap_err();
             assert!(said.contains(why), "{said}");
         }
         assert!(answers(&other[..other.len() - 1], &dog).unwrap_err().contains("in the middle"));
-        assert!(answers(b"", &dog).unwrap_err().contains("0 did: nothing"));
+        assert!(answers(b"", &dog).unwrap_err().contains("got 0: nothing"));
         assert!(answers(b"HTTP/1.1 400 Bad Request\r\n\r\n", &dog).is_err());
     }
 
     #[test]
-    fn a_refusal_has_a_code_and_says_the_same_twice() {
+    fn an_error_reply_has_a_code_and_its_detail_as_result() {
         let case = case(vec![], Strictness::Refused);
         let header = r#""content-type": "text/json", "status": "error", "code": "malformed", "detail": "no""#;
-        assert_eq!(answers(&message(header, r#"{"result": "Error: no"}"#), &case), Ok(Judged::Exact));
+        assert_eq!(answers(&message(header, r#"{"result": "Error: no"}"#), &case), Ok(Match::Exact));
         for (header, content) in [
             (header, r#"{"result": "Error: yes"}"#),
             (r#""content-type": "text/json", "status": "ok""#, r#"{"result": "Error: no"}"#),

@@ -1,8 +1,8 @@
-//! Judging what posts and follows: sending, ids that make it safe to repeat, following from a number, resuming, the order
-//! of replies and events (`docs/PROTOCOL.md`, sections 3 to 6). No vectors: numbers and times are the server's own.
+//! Tests posting and following: sending, ids for safe repetition, following from a number, resuming, the order of replies
+//! and events (`docs/PROTOCOL.md`, sections 3 to 6). There are no vectors, because the server chooses numbers and times.
 //!
-//! Messages are left in the room that was named. Each run has ids of its own, so that it may be repeated, and others may
-//! speak there meanwhile: what is not ours is passed over, but its number counts.
+//! The messages stay in the room. Each run uses new ids, so that it can be repeated. Other users can post meanwhile: their
+//! messages are skipped, but their numbers count.
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,73 +14,73 @@ use vang_client::trouble::Doing;
 use vang_proto::{ByteOrder, Decoder, encoding};
 
 use super::compare;
-use super::wire::{Patience, Place, write_in_pieces};
-use crate::connect::Patient;
+use super::exchange::{ServerAddress, WaitLimits, write_in_pieces};
+use crate::deadline_stream::DeadlineStream;
 use crate::failure::explain;
 use crate::quote::{duration, quoted};
 
-/// Messages of others that are passed over while one of ours is waited for.
+/// Messages of others that are skipped while waiting for one of ours.
 const OTHERS_MAX: usize = 10_000;
 
-/// One promise of the protocol's.
-pub(super) struct Case {
+/// One rule of the protocol.
+pub(super) struct PostCase {
     pub(super) name: &'static str,
-    keeps: fn(&Judge<'_>) -> Result<(), String>,
+    keeps: fn(&PostRun<'_>) -> Result<(), String>,
 }
 
-pub(super) const CASES: &[Case] = &[
-    Case { name: "send-has-an-address", keeps: send_has_an_address },
-    Case { name: "same-id-same-address", keeps: same_id_same_address },
-    Case { name: "id-reused", keeps: id_reused },
-    Case { name: "pipelined-replies-in-order", keeps: pipelined_replies_in_order },
-    Case { name: "reply-before-own-event", keeps: reply_before_own_event },
-    Case { name: "follow-from-a-number", keeps: follow_from_a_number },
-    Case { name: "follow-from-the-beginning", keeps: follow_from_the_beginning },
-    Case { name: "content-as-sent", keeps: content_as_sent },
-    Case { name: "same-bytes-for-everybody", keeps: same_bytes_for_everybody },
-    Case { name: "resume-what-was-missed-once", keeps: resume_what_was_missed_once },
-    Case { name: "resume-of-another-journal", keeps: resume_of_another_journal },
-    Case { name: "resume-from-the-future", keeps: resume_from_the_future },
-    Case { name: "already-following", keeps: already_following },
-    Case { name: "history-in-pages", keeps: history_in_pages },
+pub(super) const CASES: &[PostCase] = &[
+    PostCase { name: "send-has-an-address", keeps: send_has_an_address },
+    PostCase { name: "same-id-same-address", keeps: same_id_same_address },
+    PostCase { name: "id-reused", keeps: id_reused },
+    PostCase { name: "pipelined-replies-in-order", keeps: pipelined_replies_in_order },
+    PostCase { name: "reply-before-own-event", keeps: reply_before_own_event },
+    PostCase { name: "follow-from-a-number", keeps: follow_from_a_number },
+    PostCase { name: "follow-from-the-beginning", keeps: follow_from_the_beginning },
+    PostCase { name: "content-as-sent", keeps: content_as_sent },
+    PostCase { name: "same-bytes-for-everybody", keeps: same_bytes_for_everybody },
+    PostCase { name: "resume-what-was-missed-once", keeps: resume_what_was_missed_once },
+    PostCase { name: "resume-of-another-journal", keeps: resume_of_another_journal },
+    PostCase { name: "resume-from-the-future", keeps: resume_from_the_future },
+    PostCase { name: "already-following", keeps: already_following },
+    PostCase { name: "history-in-pages", keeps: history_in_pages },
 ];
 
-impl Case {
-    /// The requests go out in pieces of so many bytes.
+impl PostCase {
+    /// Runs the case; requests are sent in pieces of this many bytes.
     pub(super) fn run(
         &self,
         room: &str,
         piece: usize,
-        place: &Place,
-        patience: &Patience<'_>,
+        server: &ServerAddress,
+        limits: &WaitLimits<'_>,
     ) -> Result<(), String> {
-        (self.keeps)(&Judge { room, piece, place, patience, run: fresh(), ids: Cell::new(0) })
+        (self.keeps)(&PostRun { room, piece, server, limits, run: fresh(), ids: Cell::new(0) })
     }
 }
 
-/// May this room be spoken in? Nothing is posted by asking.
-pub(super) fn is_open(room: &str, place: &Place, patience: &Patience<'_>) -> Result<(), String> {
-    let judge = Judge { room, piece: usize::MAX, place, patience, run: 0, ids: Cell::new(0) };
-    let mut talk = judge.dial()?;
-    talk.write(&[request("who", &json!({ "room": room }), b"")])?;
-    talk.reply()?.granted("who").map(drop)
+/// Is posting in this room allowed? Checked without posting.
+pub(super) fn is_open(room: &str, server: &ServerAddress, limits: &WaitLimits<'_>) -> Result<(), String> {
+    let run = PostRun { room, piece: usize::MAX, server, limits, run: 0, ids: Cell::new(0) };
+    let mut session = run.dial()?;
+    session.write(&[request("who", &json!({ "room": room }), b"")])?;
+    session.reply()?.granted("who").map(drop)
 }
 
-/// A number that no other run has.
+/// A number for this run.
 fn fresh() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-struct Judge<'a> {
+struct PostRun<'a> {
     room: &'a str,
     piece: usize,
-    place: &'a Place,
-    patience: &'a Patience<'a>,
+    server: &'a ServerAddress,
+    limits: &'a WaitLimits<'a>,
     run: u64,
     ids: Cell<u32>,
 }
 
-/// A message that was posted, as its reply has it.
+/// A posted message, by its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     address: String,
@@ -94,19 +94,19 @@ impl fmt::Display for Sent {
     }
 }
 
-/// What came.
+/// A received message.
 struct Message {
     keys: Map<String, Value>,
     content: Vec<u8>,
-    /// Header and content as they came.
+    /// The unchanged bytes.
     bytes: Vec<u8>,
 }
 
-impl Judge<'_> {
-    fn dial(&self) -> Result<Talk<'_>, String> {
-        let stream = self.place.connect(self.patience);
+impl PostRun<'_> {
+    fn dial(&self) -> Result<Session<'_>, String> {
+        let stream = self.server.connect(self.limits);
         let stream = stream.map_err(|error| format!("no connection: {}", explain(&error, Doing::Connect)))?;
-        Ok(Talk { stream, decoder: Decoder::default(), piece: self.piece, patience: self.patience })
+        Ok(Session { stream, decoder: Decoder::default(), piece: self.piece, limits: self.limits })
     }
 
     fn id(&self) -> String {
@@ -118,11 +118,11 @@ impl Judge<'_> {
         request("send", &json!({ "room": self.room, "id": id }), text.as_bytes())
     }
 
-    /// Posts a text under a fresh id.
-    fn post(&self, talk: &mut Talk<'_>, text: &str) -> Result<Sent, String> {
+    /// Posts a text with a new id.
+    fn post(&self, session: &mut Session<'_>, text: &str) -> Result<Sent, String> {
         let id = self.id();
-        talk.write(&[self.sends(&id, text)])?;
-        talk.reply()?.sent(&id)
+        session.write(&[self.sends(&id, text)])?;
+        session.reply()?.sent(&id)
     }
 
     fn follows(&self, from: &Value) -> Vec<u8> {
@@ -133,37 +133,37 @@ impl Judge<'_> {
         request("follow", &keys, b"")
     }
 
-    /// A connection that follows the room from there, and the reply to that.
-    fn follower(&self, from: &Value) -> Result<(Talk<'_>, Message), String> {
-        let mut talk = self.dial()?;
-        talk.write(&[self.follows(from)])?;
-        let reply = talk.reply()?.granted("follow")?;
+    /// A connection that follows the room from there, and the reply.
+    fn follower(&self, from: &Value) -> Result<(Session<'_>, Message), String> {
+        let mut session = self.dial()?;
+        session.write(&[self.follows(from)])?;
+        let reply = session.reply()?.granted("follow")?;
         for key in ["journal", "epoch"] {
             reply.text(key)?;
         }
         reply.number("seq")?;
-        Ok((talk, reply))
+        Ok((session, reply))
     }
 }
 
-struct Talk<'a> {
-    stream: Patient<'a>,
+struct Session<'a> {
+    stream: DeadlineStream<'a>,
     decoder: Decoder,
     piece: usize,
-    patience: &'a Patience<'a>,
+    limits: &'a WaitLimits<'a>,
 }
 
-impl Talk<'_> {
-    /// Requests back to back.
+impl Session<'_> {
+    /// Sends requests back to back.
     fn write(&mut self, requests: &[Vec<u8>]) -> Result<(), String> {
-        self.stream.ends_at(self.patience.until());
+        self.stream.set_deadline(self.limits.until());
         write_in_pieces(&mut self.stream, &requests.concat(), self.piece);
         Ok(())
     }
 
-    /// The next message, whatever it is.
+    /// The next message of any kind.
     fn next(&mut self, what: &str) -> Result<Message, String> {
-        self.stream.ends_at(self.patience.until());
+        self.stream.set_deadline(self.limits.until());
         let mut buffer = [0; 4_096];
         loop {
             match self.decoder.poll_frame() {
@@ -175,24 +175,24 @@ impl Talk<'_> {
                 }
                 Ok(None) => {}
                 Err(malformed) => {
-                    return Err(format!("{what} should have come; no message did: {malformed}"));
+                    return Err(format!("expected {what}, got an invalid message: {malformed}"));
                 }
             }
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(format!("{what} should have come; the connection was closed")),
+                Ok(0) => return Err(format!("expected {what}, but the connection was closed")),
                 Ok(n) => self.decoder.feed(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    let waited = self.patience.answer;
-                    return Err(format!("{what} should have come; nothing did in {}", duration(waited)));
+                    let waited = self.limits.answer;
+                    return Err(format!("expected {what}, but nothing came within {}", duration(waited)));
                 }
                 Err(error) => {
-                    return Err(format!("{what} should have come; {}", explain(&error, Doing::Read).name));
+                    return Err(format!("expected {what}, but: {}", explain(&error, Doing::Read).name));
                 }
             }
         }
     }
 
-    /// The next reply; events may come before it.
+    /// The next reply; events before it are skipped.
     fn reply(&mut self) -> Result<Message, String> {
         for _ in 0..OTHERS_MAX {
             let message = self.next("a reply")?;
@@ -200,19 +200,19 @@ impl Talk<'_> {
                 return Ok(message);
             }
         }
-        Err(format!("a reply should have come; {OTHERS_MAX} events did"))
+        Err(format!("expected a reply, got {OTHERS_MAX} events"))
     }
 
-    /// The next event; replies have no business here.
+    /// The next event; a reply is an error.
     fn event(&mut self) -> Result<Message, String> {
         let message = self.next("an event")?;
         match message.is_event() {
             true => Ok(message),
-            false => Err(format!("an event should have come; a reply did: {}", message.shown())),
+            false => Err(format!("expected an event, got a reply: {}", message.shown())),
         }
     }
 
-    /// The event of this message: those of others are passed over, but numbers rise by one, and `seq` rises.
+    /// The event of this message. Events of others are skipped, but numbers must rise by one, and `seq` must rise.
     fn event_of(&mut self, sent: &Sent, after: &mut Option<Numbers>) -> Result<Message, String> {
         for _ in 0..OTHERS_MAX {
             let event = self.event()?;
@@ -225,10 +225,10 @@ impl Talk<'_> {
                 return event.is_message_of(sent).map(|()| event);
             }
         }
-        Err(format!("the event of {} should have come; {OTHERS_MAX} others did", sent.address))
+        Err(format!("expected the event of {}, got {OTHERS_MAX} others", sent.address))
     }
 
-    /// Asks for a pong: by then whatever else had to come has come. The events that did.
+    /// Sends a ping and returns the events before its reply: all earlier events come before it.
     fn until_pong(&mut self) -> Result<Vec<Message>, String> {
         self.write(&[request("ping", &json!({ "re": "pong" }), b"")])?;
         let mut events = Vec::new();
@@ -239,11 +239,11 @@ impl Talk<'_> {
             }
             events.push(message);
         }
-        Err(format!("a pong should have come; {OTHERS_MAX} events did"))
+        Err(format!("expected a pong, got {OTHERS_MAX} events"))
     }
 }
 
-/// The numbers that an event stands for, and its position in the journal.
+/// The numbers of an event, and its position in the journal.
 #[derive(Debug)]
 struct Numbers {
     first: u64,
@@ -265,11 +265,14 @@ impl Numbers {
 
     fn leads_to(&self, next: &Numbers) -> Result<(), String> {
         if next.first != self.last + 1 {
-            return Err(format!("after number {} comes {}, and no hole between them", self.last, next.first));
+            return Err(format!(
+                "number {} is followed by {}, without a hole between them",
+                self.last, next.first
+            ));
         }
         match next.seq > self.seq {
             true => Ok(()),
-            false => Err(format!("after seq {} comes {}: it should rise", self.seq, next.seq)),
+            false => Err(format!("seq {} is followed by {}: it should rise", self.seq, next.seq)),
         }
     }
 }
@@ -299,7 +302,7 @@ impl Message {
         quoted(&self.bytes, 200)
     }
 
-    /// A reply that says yes.
+    /// Requires a reply without an error.
     fn granted(self, action: &str) -> Result<Message, String> {
         match self.keys.get("status").and_then(Value::as_str) {
             Some("ok") => Ok(self),
@@ -311,7 +314,7 @@ impl Message {
         }
     }
 
-    /// A reply that says no with this code, as section 4 has it.
+    /// Requires an error reply with this code (section 4).
     fn refused(&self, code: &str) -> Result<(), String> {
         compare::refusal_of(&self.keys, &self.content)?;
         match self.text("code")? {
@@ -320,7 +323,7 @@ impl Message {
         }
     }
 
-    /// The reply to a send under this id.
+    /// Reads the reply to a send with this id.
     fn sent(self, id: &str) -> Result<Sent, String> {
         let reply = self.granted("send")?;
         let (n, seq) = (reply.number("n")?, reply.number("seq")?);
@@ -330,21 +333,18 @@ impl Message {
             return Err(format!("'address' should be \"{wanted}\", is \"{address}\""));
         }
         if reply.result() != Some(Value::from(address.as_str())) {
-            return Err(format!("a send's result should be its address, {address}: {}", reply.shown()));
+            return Err(format!("the result of a send should be its address, {address}: {}", reply.shown()));
         }
         match reply.text("re") {
             Ok(re) if re == id => Ok(Sent { address, n, seq }),
-            _ => Err(format!(
-                "without a 're' of its own a reply gives back the id, \"{id}\": {}",
-                reply.shown()
-            )),
+            _ => Err(format!("without 're' a reply should return the id \"{id}\": {}", reply.shown())),
         }
     }
 
-    /// An event that is this message.
+    /// Requires the event of this message.
     fn is_message_of(&self, sent: &Sent) -> Result<(), String> {
         if self.text("event")? != "message" {
-            return Err(format!("{} should come as a message, is {}", sent.address, self.shown()));
+            return Err(format!("{} should be a message, is {}", sent.address, self.shown()));
         }
         let address = format!("{}#{}", self.text("room")?, self.number("n")?);
         if (&address, self.number("seq")?) != (&sent.address, sent.seq) {
@@ -377,27 +377,27 @@ fn request(action: &str, keys: &Value, content: &[u8]) -> Vec<u8> {
     [&len[..], header.as_bytes(), content].concat()
 }
 
-fn send_has_an_address(judge: &Judge<'_>) -> Result<(), String> {
-    let mut talk = judge.dial()?;
-    let first = judge.post(&mut talk, "the first of two")?;
-    let second = judge.post(&mut talk, "the second, on the same connection")?;
+fn send_has_an_address(run: &PostRun<'_>) -> Result<(), String> {
+    let mut session = run.dial()?;
+    let first = run.post(&mut session, "the first of two")?;
+    let second = run.post(&mut session, "the second, on the same connection")?;
     match (second.n > first.n, second.seq > first.seq) {
         (true, true) => Ok(()),
         _ => Err(format!("numbers should rise: {first}, then {second}")),
     }
 }
 
-fn same_id_same_address(judge: &Judge<'_>) -> Result<(), String> {
-    let id = judge.id();
+fn same_id_same_address(run: &PostRun<'_>) -> Result<(), String> {
+    let id = run.id();
     let mut sent = Vec::new();
-    // On the same connection, and on another, as after one that died.
-    let mut talk = judge.dial()?;
+    // On the same connection, and on another, as after a broken one.
+    let mut session = run.dial()?;
     for again in 0..3 {
         if again == 2 {
-            talk = judge.dial()?;
+            session = run.dial()?;
         }
-        talk.write(&[judge.sends(&id, "said once")])?;
-        sent.push(talk.reply()?.sent(&id)?);
+        session.write(&[run.sends(&id, "said once")])?;
+        sent.push(session.reply()?.sent(&id)?);
     }
     match sent.iter().find(|other| **other != sent[0]) {
         None => Ok(()),
@@ -405,30 +405,30 @@ fn same_id_same_address(judge: &Judge<'_>) -> Result<(), String> {
     }
 }
 
-fn id_reused(judge: &Judge<'_>) -> Result<(), String> {
-    let id = judge.id();
-    let mut talk = judge.dial()?;
-    talk.write(&[judge.sends(&id, "one thing"), judge.sends(&id, "another")])?;
-    talk.reply()?.sent(&id)?;
-    talk.reply()?.refused("id-reused")?;
-    talk.until_pong().map(drop)
+fn id_reused(run: &PostRun<'_>) -> Result<(), String> {
+    let id = run.id();
+    let mut session = run.dial()?;
+    session.write(&[run.sends(&id, "one thing"), run.sends(&id, "another")])?;
+    session.reply()?.sent(&id)?;
+    session.reply()?.refused("id-reused")?;
+    session.until_pong().map(drop)
 }
 
-fn pipelined_replies_in_order(judge: &Judge<'_>) -> Result<(), String> {
-    let ids: Vec<String> = (0..4).map(|_| judge.id()).collect();
-    let mut requests: Vec<Vec<u8>> = ids.iter().map(|id| judge.sends(id, "one of four in one go")).collect();
+fn pipelined_replies_in_order(run: &PostRun<'_>) -> Result<(), String> {
+    let ids: Vec<String> = (0..4).map(|_| run.id()).collect();
+    let mut requests: Vec<Vec<u8>> = ids.iter().map(|id| run.sends(id, "one of four in one go")).collect();
     requests.insert(2, request("ping", &json!({ "re": [2, "between"] }), b""));
-    let mut talk = judge.dial()?;
-    talk.write(&requests)?;
+    let mut session = run.dial()?;
+    session.write(&requests)?;
     let mut last = 0;
-    for (place, id) in ids.iter().enumerate() {
-        if place == 2 {
-            let pong = talk.reply()?.granted("ping")?;
+    for (index, id) in ids.iter().enumerate() {
+        if index == 2 {
+            let pong = session.reply()?.granted("ping")?;
             if pong.keys.get("re") != Some(&json!([2, "between"])) {
                 return Err(format!("the third reply should be the ping's, with its 're': {}", pong.shown()));
             }
         }
-        let sent = talk.reply()?.sent(id)?;
+        let sent = session.reply()?.sent(id)?;
         if sent.n <= last {
             return Err(format!(
                 "numbers should rise in the order of requests: after {last} comes {}",
@@ -440,24 +440,24 @@ fn pipelined_replies_in_order(judge: &Judge<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn reply_before_own_event(judge: &Judge<'_>) -> Result<(), String> {
-    let (mut talk, _) = judge.follower(&json!({}))?;
-    let ids = [judge.id(), judge.id()];
-    talk.write(&[judge.sends(&ids[0], "its reply first"), judge.sends(&ids[1], "and then its event")])?;
+fn reply_before_own_event(run: &PostRun<'_>) -> Result<(), String> {
+    let (mut session, _) = run.follower(&json!({}))?;
+    let ids = [run.id(), run.id()];
+    session.write(&[run.sends(&ids[0], "its reply first"), run.sends(&ids[1], "and then its event")])?;
     let (mut replied, mut shown) = (Vec::new(), Vec::new());
     for _ in 0..OTHERS_MAX {
         if shown.len() == 2 {
             break;
         }
-        let message = talk.next("a reply or an event")?;
+        let message = session.next("a reply or an event")?;
         if !message.is_event() {
             let Some(id) = ids.get(replied.len()) else {
-                return Err(format!("a reply too many: {}", message.shown()));
+                return Err(format!("an additional reply: {}", message.shown()));
             };
             replied.push(message.sent(id)?);
             continue;
         }
-        // Whose it is shows when its reply has come.
+        // Whether it is ours is known after its reply.
         let n = message.keys.get("n").and_then(Value::as_u64);
         match replied.iter().find(|sent| Some(sent.n) == n) {
             Some(sent) => {
@@ -479,61 +479,61 @@ fn reply_before_own_event(judge: &Judge<'_>) -> Result<(), String> {
     if shown != right {
         return Err(format!("own messages should come as {right:?}, came as {shown:?}"));
     }
-    let again = talk.until_pong()?;
+    let again = session.until_pong()?;
     match again.iter().find(|event| right.iter().any(|n| event.keys.get("n") == Some(&(*n).into()))) {
         None => Ok(()),
         Some(event) => Err(format!("a message was shown twice: {}", event.shown())),
     }
 }
 
-/// Three messages of ours.
-fn three(judge: &Judge<'_>) -> Result<[Sent; 3], String> {
-    let mut talk = judge.dial()?;
-    Ok([judge.post(&mut talk, "one")?, judge.post(&mut talk, "two")?, judge.post(&mut talk, "three")?])
+/// Posts three messages.
+fn three(run: &PostRun<'_>) -> Result<[Sent; 3], String> {
+    let mut session = run.dial()?;
+    Ok([run.post(&mut session, "one")?, run.post(&mut session, "two")?, run.post(&mut session, "three")?])
 }
 
-fn follow_from_a_number(judge: &Judge<'_>) -> Result<(), String> {
-    let sent = three(judge)?;
-    let (mut talk, _) = judge.follower(&json!({ "since": sent[0].n }))?;
+fn follow_from_a_number(run: &PostRun<'_>) -> Result<(), String> {
+    let sent = three(run)?;
+    let (mut session, _) = run.follower(&json!({ "since": sent[0].n }))?;
     let mut at = Some(Numbers { first: sent[0].n, last: sent[0].n, seq: sent[0].seq });
     for sent in &sent[1..] {
-        talk.event_of(sent, &mut at)?;
+        session.event_of(sent, &mut at)?;
     }
-    // Then what is said from now on.
-    let next = judge.post(&mut judge.dial()?, "after the follower came")?;
-    talk.event_of(&next, &mut at).map(drop)
+    // Then new messages.
+    let next = run.post(&mut run.dial()?, "after the follower came")?;
+    session.event_of(&next, &mut at).map(drop)
 }
 
-fn follow_from_the_beginning(judge: &Judge<'_>) -> Result<(), String> {
-    judge.post(&mut judge.dial()?, "there is something")?;
-    let (mut talk, _) = judge.follower(&json!({ "since": 0 }))?;
+fn follow_from_the_beginning(run: &PostRun<'_>) -> Result<(), String> {
+    run.post(&mut run.dial()?, "there is something")?;
+    let (mut session, _) = run.follower(&json!({ "since": 0 }))?;
     let mut at = Some(Numbers { first: 0, last: 0, seq: 0 });
-    // What is lost from the beginning is named by a hole.
+    // Messages missing from the beginning must be named by a hole.
     for _ in 0..OTHERS_MAX {
-        if let Some(first) = Numbers::of(&talk.event()?)? {
+        if let Some(first) = Numbers::of(&session.event()?)? {
             return at.take().map_or(Ok(()), |at| at.leads_to(&first));
         }
     }
-    Err("no message and no hole came".to_owned())
+    Err("no message and no hole".to_owned())
 }
 
-fn content_as_sent(judge: &Judge<'_>) -> Result<(), String> {
-    let (mut reads, _) = judge.follower(&json!({}))?;
-    let mut talk = judge.dial()?;
+fn content_as_sent(run: &PostRun<'_>) -> Result<(), String> {
+    let (mut reads, _) = run.follower(&json!({}))?;
+    let mut session = run.dial()?;
     let mut at = None;
-    // What is read as text, by whatever name of its encoding and in whatever order that name stands for.
+    // The text of each content, `None` for binary ones.
     for (kind, encoding, order, content, text) in [
         ("text/plain", "Latin-1", "big", &b"caf\xe9"[..], Some("café")),
         ("text/plain", "utf-16", "big", b"\x00h\x00i", Some("hi")),
         ("text/x-test", "utf-8", "little", b"", Some("")),
         ("binary/x-test", "binary", "little", b"\x00\xff\x1b[31m\r\n{}", None),
     ] {
-        let id = judge.id();
+        let id = run.id();
         let keys = json!({
-            "room": judge.room, "id": id, "content-type": kind, "content-encoding": encoding, "byteorder": order,
+            "room": run.room, "id": id, "content-type": kind, "content-encoding": encoding, "byteorder": order,
         });
-        talk.write(&[request("send", &keys, content)])?;
-        let sent = talk.reply()?.sent(&id)?;
+        session.write(&[request("send", &keys, content)])?;
+        let sent = session.reply()?.sent(&id)?;
         let event = reads.event_of(&sent, &mut at)?;
         let found = (event.text("content-type")?, event.text("content-encoding")?);
         if found.0 != kind || (text.is_none() && found.1 != encoding) {
@@ -554,21 +554,21 @@ fn content_as_sent(judge: &Judge<'_>) -> Result<(), String> {
         if let Some(text) = text
             && !matches!(&read, Some(Ok(read)) if read == text)
         {
-            return Err(format!("\"{text}\" in {encoding} comes in {}, and is not read as that", found.1));
+            return Err(format!("\"{text}\" in {encoding} came back in {} as other text", found.1));
         }
     }
     Ok(())
 }
 
-fn same_bytes_for_everybody(judge: &Judge<'_>) -> Result<(), String> {
-    let (mut one, _) = judge.follower(&json!({}))?;
-    let (mut other, _) = judge.follower(&json!({}))?;
-    let sent = judge.post(&mut judge.dial()?, "the same to both")?;
-    // A third comes late, and its sender is one of them.
-    let (mut late, _) = judge.follower(&json!({ "since": sent.n - 1 }))?;
+fn same_bytes_for_everybody(run: &PostRun<'_>) -> Result<(), String> {
+    let (mut one, _) = run.follower(&json!({}))?;
+    let (mut other, _) = run.follower(&json!({}))?;
+    let sent = run.post(&mut run.dial()?, "the same to both")?;
+    // A third reader follows later; the sender is one of the readers.
+    let (mut late, _) = run.follower(&json!({ "since": sent.n - 1 }))?;
     let first = one.event_of(&sent, &mut None)?;
-    for talk in [&mut other, &mut late] {
-        let event = talk.event_of(&sent, &mut None)?;
+    for session in [&mut other, &mut late] {
+        let event = session.event_of(&sent, &mut None)?;
         if event.bytes != first.bytes {
             return Err(format!("one reader got {}, another {}", first.shown(), event.shown()));
         }
@@ -576,80 +576,84 @@ fn same_bytes_for_everybody(judge: &Judge<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn resume_what_was_missed_once(judge: &Judge<'_>) -> Result<(), String> {
-    let (mut reads, reply) = judge.follower(&json!({}))?;
-    let mut talk = judge.dial()?;
-    let first = judge.post(&mut talk, "before the connection died")?;
+fn resume_what_was_missed_once(run: &PostRun<'_>) -> Result<(), String> {
+    let (mut reads, reply) = run.follower(&json!({}))?;
+    let mut session = run.dial()?;
+    let first = run.post(&mut session, "before the connection died")?;
     let mut at = None;
     let event = reads.event_of(&first, &mut at)?;
     drop(reads);
-    let missed = [judge.post(&mut talk, "missed")?, judge.post(&mut talk, "missed too")?];
+    let missed = [run.post(&mut session, "missed")?, run.post(&mut session, "missed too")?];
     let from = json!({
         "journal": reply.text("journal")?, "epoch": reply.text("epoch")?, "seq": event.number("seq")?,
     });
-    // Where nothing is lost between, numbers lead on from the last that was seen.
-    let (mut reads, _) = judge.follower(&from)?;
+    // Numbers continue after the last seen one.
+    let (mut reads, _) = run.follower(&from)?;
     for sent in &missed {
         reads.event_of(sent, &mut at)?;
     }
-    let next = judge.post(&mut talk, "after it came back")?;
+    let next = run.post(&mut session, "after it came back")?;
     reads.event_of(&next, &mut at).map(drop)
 }
 
-fn resume_of_another_journal(judge: &Judge<'_>) -> Result<(), String> {
-    let (_, reply) = judge.follower(&json!({}))?;
+fn resume_of_another_journal(run: &PostRun<'_>) -> Result<(), String> {
+    let (_, reply) = run.follower(&json!({}))?;
     let from = json!({
         "journal": "00000000000000000000000000000000", "epoch": reply.text("epoch")?, "seq": reply.number("seq")?,
     });
-    let mut talk = judge.dial()?;
-    talk.write(&[judge.follows(&from)])?;
-    talk.reply()?.refused("journal-changed")
+    let mut session = run.dial()?;
+    session.write(&[run.follows(&from)])?;
+    session.reply()?.refused("journal-changed")
 }
 
-fn resume_from_the_future(judge: &Judge<'_>) -> Result<(), String> {
-    let (_, reply) = judge.follower(&json!({}))?;
+fn resume_from_the_future(run: &PostRun<'_>) -> Result<(), String> {
+    let (_, reply) = run.follower(&json!({}))?;
     let from = json!({
         "journal": reply.text("journal")?, "epoch": reply.text("epoch")?, "seq": 1_u64 << 52,
     });
-    let mut talk = judge.dial()?;
-    talk.write(&[judge.follows(&from)])?;
-    talk.reply()?.refused("seq-ahead")
+    let mut session = run.dial()?;
+    session.write(&[run.follows(&from)])?;
+    session.reply()?.refused("seq-ahead")
 }
 
-fn already_following(judge: &Judge<'_>) -> Result<(), String> {
-    let (mut talk, _) = judge.follower(&json!({}))?;
-    talk.write(&[judge.follows(&json!({ "since": 0 }))])?;
-    talk.reply()?.refused("already-following")?;
-    // Without it a second one is welcome, and nothing comes twice for it.
-    talk.write(&[judge.follows(&json!({}))])?;
-    talk.reply()?.granted("follow")?;
-    let sent = judge.post(&mut judge.dial()?, "once, to who follows twice")?;
-    talk.event_of(&sent, &mut None)?;
-    match talk.until_pong()?.iter().any(|event| event.keys.get("n") == Some(&sent.n.into())) {
-        true => Err(format!("{} came twice to who follows twice", sent.address)),
+fn already_following(run: &PostRun<'_>) -> Result<(), String> {
+    let (mut session, _) = run.follower(&json!({}))?;
+    session.write(&[run.follows(&json!({ "since": 0 }))])?;
+    session.reply()?.refused("already-following")?;
+    // Without a position a second follow is allowed, and nothing comes twice.
+    session.write(&[run.follows(&json!({}))])?;
+    session.reply()?.granted("follow")?;
+    let sent = run.post(&mut run.dial()?, "once, to who follows twice")?;
+    session.event_of(&sent, &mut None)?;
+    match session.until_pong()?.iter().any(|event| event.keys.get("n") == Some(&sent.n.into())) {
+        true => Err(format!("{} came twice to a client that follows twice", sent.address)),
         false => Ok(()),
     }
 }
 
-fn history_in_pages(judge: &Judge<'_>) -> Result<(), String> {
-    let sent = three(judge)?;
-    let mut talk = judge.dial()?;
+fn history_in_pages(run: &PostRun<'_>) -> Result<(), String> {
+    let sent = three(run)?;
+    let mut session = run.dial()?;
     let mut since = sent[0].n - 1;
     let mut at = Some(Numbers { first: since, last: since, seq: 0 });
     let mut found = Vec::new();
     for _ in 0..OTHERS_MAX {
-        talk.write(&[request("history", &json!({ "room": judge.room, "since": since, "limit": 2 }), b"")])?;
-        let page = talk.reply()?.granted("history")?;
+        session.write(&[request(
+            "history",
+            &json!({ "room": run.room, "since": since, "limit": 2 }),
+            b"",
+        )])?;
+        let page = session.reply()?.granted("history")?;
         let (count, last, end) = (page.number("count")?, page.number("last")?, page.number("end")?);
         let mut decoder = Decoder::default();
         decoder.feed(&page.content);
         let mut events = 0;
         while let Some(frame) =
-            decoder.poll_frame().map_err(|error| format!("a page holds no message: {error}"))?
+            decoder.poll_frame().map_err(|error| format!("a page is not valid: {error}"))?
         {
             let keys = serde_json::from_slice(frame.header.json()).map_err(|error| error.to_string())?;
             let event = Message { keys, content: frame.content.to_vec(), bytes: Vec::new() };
-            let next = Numbers::of(&event)?.ok_or("a page should hold messages and holes")?;
+            let next = Numbers::of(&event)?.ok_or("a page should contain only messages and holes")?;
             if let Some(at) = &at {
                 at.leads_to(&next)?;
             }
@@ -667,6 +671,6 @@ fn history_in_pages(judge: &Judge<'_>) -> Result<(), String> {
     }
     match found.len() {
         3 => found.into_iter().collect(),
-        n => Err(format!("three messages should be in the history, {n} are")),
+        n => Err(format!("expected three messages in the history, got {n}")),
     }
 }

@@ -1,29 +1,15 @@
-//! The vectors' files as cases: `crates/proto/vectors/README.md` says how they are written.
+//! The vector files as cases; `crates/proto/vectors/README.md` describes their format.
 
-use super::Profile;
-use super::compare::Strictness;
+use super::case::{Strictness, VectorCase};
+use super::options::Profile;
 
 const GUIDE: &str = include_str!("../../../proto/vectors/guide.txt");
 const FRAMES: &str = include_str!("../../../proto/vectors/frames.txt");
 const SESSION: &str = include_str!("../../../proto/vectors/session.txt");
 
-/// Bytes to send, and what should come of it.
-#[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) name: String,
-    pub(super) sent: Vec<u8>,
-    /// Messages, back to back; nothing where only the end counts.
-    pub(super) expected: Vec<u8>,
-    pub(super) strictness: Strictness,
-    /// Does the connection end?
-    pub(super) ends: bool,
-    /// Must others be served afterwards?
-    pub(super) is_abuse: bool,
-}
-
 /// One request, one response.
-pub(super) fn guide() -> Vec<Case> {
-    let case = |[name, sent, expected]: [&str; 3]| Case {
+pub(super) fn guide() -> Vec<VectorCase> {
+    let case = |[name, sent, expected]: [&str; 3]| VectorCase {
         name: name.to_owned(),
         sent: bytes(sent),
         expected: bytes(expected),
@@ -34,8 +20,8 @@ pub(super) fn guide() -> Vec<Case> {
     fields(GUIDE).map(case).collect()
 }
 
-/// Those of one suite.
-pub(super) fn of_guide(suite: &str) -> Vec<Case> {
+/// The cases of one suite.
+pub(super) fn of_guide(suite: &str) -> Vec<VectorCase> {
     guide().into_iter().filter(|case| suite_of(&case.name) == suite).collect()
 }
 
@@ -50,14 +36,14 @@ fn suite_of(case: &str) -> &'static str {
     }
 }
 
-/// The first of those.
-pub(super) fn plain_exchange() -> Case {
+/// A plain exchange: the first case.
+pub(super) fn plain_exchange() -> VectorCase {
     guide().swap_remove(0)
 }
 
-/// What is no message. A vang server says so; of a server of the guide only the end is asked, and only where every JSON
-/// parser agrees that there is none.
-pub(super) fn frames(profile: Profile) -> Vec<Case> {
+/// Invalid messages. A vang server answers with an error. A tutorial server must only end the connection, and only cases
+/// that every JSON parser rejects are used for it.
+pub(super) fn frames(profile: Profile) -> Vec<VectorCase> {
     let clear = [
         "no-",
         "empty-object",
@@ -70,7 +56,7 @@ pub(super) fn frames(profile: Profile) -> Vec<Case> {
         expectation.starts_with("malformed: ")
             && (profile == Profile::Vang || clear.iter().any(|beginning| name.starts_with(beginning)))
     };
-    let case = |[name, sent, _]: [&str; 3]| Case {
+    let case = |[name, sent, _]: [&str; 3]| VectorCase {
         name: name.to_owned(),
         sent: bytes(sent),
         expected: Vec::new(),
@@ -84,18 +70,25 @@ pub(super) fn frames(profile: Profile) -> Vec<Case> {
     fields(FRAMES).filter(is_meant).map(case).collect()
 }
 
-/// What a vang server answers by itself.
-pub(super) fn session() -> Vec<Case> {
+/// Answers of a vang server.
+pub(super) fn session() -> Vec<VectorCase> {
     let case = |[name, sent, expected, then]: [&str; 4]| {
         let sent = bytes(sent);
-        // The vectors begin where it is known that messages come. On a port of many protocols a first message whose
-        // header does not begin with `{` is refused as none of them.
+        // The vectors assume that the protocol is known. At a port for several protocols, a first message whose header does
+        // not begin with `{` is refused as unknown.
         let is_told = sent.get(2) == Some(&b'{');
         let strictness = if is_told { Strictness::Vang } else { Strictness::Refused };
         let name = name.to_owned();
-        Case { name, sent, expected: bytes(expected), strictness, ends: then == "ends", is_abuse: false }
+        VectorCase {
+            name,
+            sent,
+            expected: bytes(expected),
+            strictness,
+            ends: then == "ends",
+            is_abuse: false,
+        }
     };
-    // One that waits for the rest of a message has nothing to be judged by.
+    // A case that waits for the rest of a message has no answer to compare.
     fields(SESSION).map(case).filter(|case| !case.expected.is_empty()).collect()
 }
 

@@ -1,4 +1,4 @@
-//! The kernel's answers, as `Socket`. What it does not say stays unsaid: no field is guessed.
+//! The kernel's answers as `Socket`. Missing data stays `None`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use netlink_packet_sock_diag::unix::{UnixResponse, UnixResponseHeader};
 
 use super::{Address, Memory, Protocol, Socket, State, Tcp, Timer};
 
-/// `TCP_NEW_SYN_RECV` of the kernel's: half open, not yet a socket of its own.
+/// `TCP_NEW_SYN_RECV` of the kernel: half open, not yet a full socket.
 const NEW_SYN_RECV: u8 = 12;
-/// Where `idiag_expires` is: behind the netlink header (16), four bytes and the socket's id (48).
+/// Offset of `idiag_expires`: after the netlink header (16), four bytes and the socket's id (48).
 const EXPIRES_AT: usize = 16 + 4 + 48;
 
-/// A socket out of one answer; `raw` is the whole of it. An answer that is none, or of a state that nobody knows: none.
+/// Reads a socket from one answer; `raw` is the whole answer. `None`: not a socket, or an unknown state.
 pub(super) fn socket(answer: SockDiagMessage, raw: &[u8], protocol: Protocol) -> Option<Socket> {
     match answer {
         SockDiagMessage::InetResponse(answer) => inet(&answer, raw, protocol),
@@ -71,7 +71,7 @@ fn inet(answer: &InetResponse, raw: &[u8], protocol: Protocol) -> Option<Socket>
         peer: Address::Net(peer),
         recv_q: Some(header.recv_queue),
         send_q: Some(header.send_queue),
-        // What belongs to no process is root's there, because 0 is.
+        // Without a process the kernel reports user 0.
         uid: (header.inode != 0).then_some(header.uid),
         inode: header.inode,
         cookie: header.socket_id.cookie,
@@ -99,7 +99,7 @@ fn timer(timer: &KernelTimer, raw: &[u8]) -> Timer {
         KernelTimer::Retransmit(left, fired) => ("retransmit", Some(left), *fired),
         KernelTimer::KeepAlive(left) => ("keepalive", Some(left), 0),
         KernelTimer::Probe(left) => ("zero-window probe", Some(left), 0),
-        // Its time is in the answer, but not in the crate's type.
+        // The time is in the answer, but not in the crate's type.
         KernelTimer::TimeWait => ("time-wait", None, 0),
     };
     let in_ms = left.map_or_else(
@@ -109,7 +109,7 @@ fn timer(timer: &KernelTimer, raw: &[u8]) -> Timer {
         },
         |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
     );
-    // A timer that is late is a negative number of 32 bits there.
+    // An overdue timer is a negative 32-bit number.
     let in_ms = if in_ms > u64::from(u32::MAX >> 1) { 0 } else { in_ms };
     Timer { kind, in_ms, fired }
 }
@@ -145,7 +145,7 @@ fn unix(answer: &UnixResponse) -> Option<Socket> {
             _ => None,
         })
         .unzip();
-    // What is written is charged to its writer until it is read: the second number of the queue, up to SO_SNDBUF.
+    // Unread bytes are charged to the writer: the second number of the queue, up to SO_SNDBUF.
     let memory = answer.nlas.iter().find_map(|nla| match nla {
         UnixNla::MemInfo(memory) => Some(Memory {
             receive: 0,
@@ -172,7 +172,7 @@ fn unix(answer: &UnixResponse) -> Option<Socket> {
     })
 }
 
-/// The other end of a Unix socket is known by its number; its name stands in its own answer.
+/// The peer of a Unix socket is known by its inode; its name is in its own answer.
 pub(super) fn name_peers(sockets: &mut [Socket]) {
     let names: HashMap<u32, String> = sockets
         .iter()

@@ -1,6 +1,6 @@
-//! `/proc/net/{tcp,tcp6,udp,udp6,unix}`: the same sockets where the kernel gives no sock_diag (its module is missing, or
-//! a sandbox forbids it). They hold less, and what they do not hold stays unsaid: round trips, segments sent again over
-//! all, ages, memory, the length of an accept queue; of Unix sockets, their queues and peers.
+//! `/proc/net/{tcp,tcp6,udp,udp6,unix}`: the same sockets if sock_diag is not available (a missing module, or a sandbox).
+//! Missing there, and `None` here: round trips, total retransmissions, ages, memory, the backlog; for Unix sockets queues
+//! and peers.
 //!
 //! ```text
 //!   tcp   sl local rem st tx:rx timer:when retransmits uid timeout inode …
@@ -8,8 +8,8 @@
 //!   unix  num: refcount protocol flags type st inode path
 //! ```
 //!
-//! A line that is none of these is left out. A path of a Unix socket may hold a line's end: what follows it is then a line
-//! like any other, and nothing here can tell.
+//! Other lines are skipped. A path of a Unix socket can contain a line end; the text after it is then read as another line,
+//! which cannot be detected here.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,12 +18,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Address, Memory, Protocol, Socket, State, Timer, read};
 
-/// Times stand there in hundredths of a second, whatever the kernel's own clock is (`USER_HZ`).
+/// Times are in hundredths of a second (`USER_HZ`).
 const TICK_MS: u64 = 10;
-/// `__SO_ACCEPTCON` of the kernel's: a Unix socket that listens.
+/// `__SO_ACCEPTCON` of the kernel: a listening Unix socket.
 const ACCEPTS: u32 = 1 << 16;
 
-/// Every socket of a protocol.
+/// All sockets of a protocol.
 pub(super) fn all(protocol: Protocol) -> io::Result<Vec<Socket>> {
     let (file, second) = match protocol {
         Protocol::Tcp => ("tcp", Some("tcp6")),
@@ -44,7 +44,7 @@ fn read_one(file: &str, protocol: Protocol) -> io::Result<Vec<Socket>> {
     Ok(sockets(&fs::read(format!("/proc/net/{file}"))?, protocol))
 }
 
-/// The sockets of one file, its heading left out.
+/// The sockets of one file, without its heading.
 fn sockets(text: &[u8], protocol: Protocol) -> Vec<Socket> {
     let text = String::from_utf8_lossy(text);
     let socket = |line: &str| match protocol {
@@ -63,13 +63,13 @@ fn inet(line: &str, protocol: Protocol) -> Option<Socket> {
     let state = read::state(u8::from_str_radix(state, 16).ok()?)?;
     let (send_q, recv_q) = pair(queues)?;
     let inode = inode.parse().ok()?;
-    // A datagram socket's memory stands nowhere but for this.
+    // The only memory field of a datagram socket.
     let drops = (protocol == Protocol::Udp).then(|| rest.last()?.parse().ok()).flatten();
     Some(Socket {
         protocol,
         state,
         recv_q: Some(recv_q),
-        // Of a listening socket it is always 0: how many may wait is not told.
+        // Always 0 for a listener: the backlog is unknown.
         send_q: (state != State::Listen).then_some(send_q),
         uid: uid.parse().ok().filter(|_| inode != 0),
         inode,
@@ -82,7 +82,7 @@ fn inet(line: &str, protocol: Protocol) -> Option<Socket> {
     })
 }
 
-/// `0100007F:1F90`: the address as words of this machine's byte order, the port as a number.
+/// `0100007F:1F90`: the address in words of this machine's byte order, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let mut bytes = [0; 16];
@@ -122,7 +122,7 @@ fn timer(text: &str, fired: &str) -> Option<Timer> {
 }
 
 fn unix(line: &str) -> Option<Socket> {
-    // The path is what is left: it may have spaces in it.
+    // The path is the rest of the line; it can contain spaces.
     let mut rest = line;
     let mut word = || {
         rest = rest.trim_start_matches(' ');
@@ -137,7 +137,7 @@ fn unix(line: &str) -> Option<Socket> {
     let listens = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
     let state = match (listens, state) {
         (true, _) => State::Listen,
-        // Connected; or made, and not accepted yet.
+        // Connected, or not yet accepted.
         (false, "03" | "02") => State::Established,
         (false, _) => State::Unconnected,
     };
@@ -160,7 +160,7 @@ fn unix(line: &str) -> Option<Socket> {
     })
 }
 
-/// A name of our own for it, by which one look after the other knows it: the kernel's is not told here.
+/// Our own id for a socket, to recognise it the next time: the kernel's id is not in the table.
 fn cookie(protocol: Protocol, local: &Address, peer: &Address, inode: u32) -> [u8; 8] {
     let mut hasher = DefaultHasher::new();
     (protocol as u8, local.to_string(), peer.to_string(), inode).hash(&mut hasher);
@@ -193,8 +193,8 @@ mod tests {
 0000000000000000: 00000002 00000000 00000000 0002 01 14236 @/tmp/.X11
 ";
 
-    /// The recorded lines are a little-endian machine's.
-    fn told(text: &[u8], protocol: Protocol) -> Vec<String> {
+    /// The recorded lines come from a little-endian machine.
+    fn lines(text: &[u8], protocol: Protocol) -> Vec<String> {
         let word = |queue: Option<u32>| queue.map_or("?".to_owned(), |queue| queue.to_string());
         let line = |s: Socket| {
             let timer = s.timer.map_or("-".to_owned(), |t| format!("{} {} {}", t.kind, t.in_ms, t.fired));
@@ -210,9 +210,9 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn the_kernels_tables_are_read_and_what_they_do_not_hold_stays_unsaid() {
+    fn the_kernels_tables_are_read_and_missing_data_stays_none() {
         assert_eq!(
-            told(TCP, Protocol::Tcp),
+            lines(TCP, Protocol::Tcp),
             [
                 "tcp listen 2 ? 127.0.0.1:8080 0.0.0.0:* 1000 4711 - ?",
                 "tcp established 4321 0 127.0.0.1:8080 127.0.0.1:50000 ? 0 - ?",
@@ -222,15 +222,18 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(TCP6, Protocol::Tcp),
+            lines(TCP6, Protocol::Tcp),
             [
                 "tcp listen 0 ? [::1]:8080 [::]:* 0 4714 - ?",
                 "tcp close-wait 1 0 [::ffff:127.0.0.1]:8080 [::ffff:127.0.0.1]:50003 0 4715 - ?",
             ]
         );
-        assert_eq!(told(UDP, Protocol::Udp), ["udp unconnected 2304 0 127.0.0.1:8081 0.0.0.0:* 0 4716 - 31"]);
         assert_eq!(
-            told(UNIX, Protocol::Unix),
+            lines(UDP, Protocol::Udp),
+            ["udp unconnected 2304 0 127.0.0.1:8081 0.0.0.0:* 0 4716 - 31"]
+        );
+        assert_eq!(
+            lines(UNIX, Protocol::Unix),
             [
                 "unix established ? ? * 15165 * ? 15165 - ?",
                 "unix listen ? ? /run/a b.sock * ? 1600 - ?",
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_theirs_is_left_out() {
+    fn invalid_lines_are_skipped() {
         for (text, protocol) in
             [(TCP, Protocol::Tcp), (TCP6, Protocol::Tcp), (UDP, Protocol::Udp), (UNIX, Protocol::Unix)]
         {

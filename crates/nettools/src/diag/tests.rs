@@ -19,13 +19,13 @@ fn a_connection_is_found_from_either_end_with_its_queues() {
         let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         client.write_all(&[7; 1_000]).unwrap();
         let mut diag = Diag::open();
-        // On loopback what is written is in the other queue before `write` returns.
+        // On loopback written bytes are in the other queue before `write` returns.
         let end = diag.connection(there, here).unwrap().unwrap();
         assert_eq!((end.state, end.recv_q), (State::Established, Some(1_000)), "{host}");
         assert_eq!((end.local, end.peer), (Address::Net(there), Address::Net(here)));
         let start = diag.connection(here, there).unwrap().unwrap();
         let info = start.tcp.unwrap();
-        // The acknowledgement may come later; what is not acknowledged is in Send-Q.
+        // The acknowledgement can come later; unacknowledged bytes are in Send-Q.
         assert!(u64::from(start.send_q.unwrap()) + info.bytes_acked >= 1_000 && info.rtt_us > 0, "{info:?}");
         server.read_exact(&mut [0; 600]).unwrap();
         assert_eq!(diag.connection(there, here).unwrap().unwrap().recv_q, Some(400));
@@ -34,18 +34,18 @@ fn a_connection_is_found_from_either_end_with_its_queues() {
 }
 
 #[test]
-fn what_is_not_here_is_not_found() {
+fn unknown_connections_are_not_found() {
     let mut diag = Diag::open();
     let nowhere = "192.0.2.1:9".parse().unwrap();
     assert_eq!(diag.connection(nowhere, nowhere).unwrap(), None);
-    // And the connection to the kernel goes on.
+    // The netlink connection still works.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let local = Address::Net(listener.local_addr().unwrap());
     assert!(diag.all(Protocol::Tcp).unwrap().iter().any(|socket| socket.local == local));
 }
 
 #[test]
-fn every_kind_of_socket_is_in_its_list() {
+fn every_kind_of_socket_is_listed() {
     let mut diag = Diag::open();
     let listener = TcpListener::bind("[::1]:0").unwrap();
     let waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -72,7 +72,7 @@ fn every_kind_of_socket_is_in_its_list() {
 }
 
 #[test]
-fn time_wait_says_how_long_still() {
+fn time_wait_has_its_remaining_time() {
     let (client, server) = pair("127.0.0.1");
     let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
     client.shutdown(std::net::Shutdown::Both).unwrap();
@@ -85,7 +85,7 @@ fn time_wait_says_how_long_still() {
     assert!((1..=60_000).contains(&timer.in_ms), "{timer:?}");
 }
 
-/// What both ways tell of a socket.
+/// The fields that both sources have.
 fn known_to_both(socket: &Socket) -> String {
     let Socket { protocol, state, local, peer, recv_q, send_q, uid, inode, timer, .. } = socket;
     let send_q = send_q.filter(|_| *state != State::Listen && *protocol != Protocol::Unix);
@@ -96,7 +96,7 @@ fn known_to_both(socket: &Socket) -> String {
 }
 
 #[test]
-fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
+fn the_tables_and_sock_diag_agree() {
     let mut kept: Vec<Box<dyn std::any::Any>> = Vec::new();
     let mut inodes = Vec::new();
     let dir = tempfile();
@@ -108,7 +108,7 @@ fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
         let udp = UdpSocket::bind((host, 0)).unwrap();
         udp.connect(udp.local_addr().unwrap()).unwrap();
         udp.send(b"to itself").unwrap();
-        // The peer's answer acknowledges what was sent: no timer of it is left that ends between two looks.
+        // The peer's answer acknowledges the data, so that no timer changes between two reads.
         server.write_all(b"x").unwrap();
         client.read_exact(&mut [0]).unwrap();
         inodes.extend([inode(&listener), inode(&waiting), inode(&client), inode(&server), inode(&udp)]);
@@ -127,7 +127,7 @@ fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
     loop {
         let both = [Protocol::Tcp, Protocol::Udp, Protocol::Unix]
             .map(|protocol| (told(Diag::open().all(protocol).unwrap()), told(table::all(protocol).unwrap())));
-        // An acknowledgement that is under way comes between two looks.
+        // An acknowledgement can come between two reads.
         if both.iter().all(|(diag, table)| diag == table) {
             assert_eq!(both.map(|(diag, _)| diag.len()), [8, 2, 2]);
             break;
@@ -138,7 +138,7 @@ fn the_tables_and_sock_diag_tell_the_same_of_the_same_sockets() {
 }
 
 #[test]
-fn without_sock_diag_a_connection_is_found_in_the_tables_and_why_is_told() {
+fn without_sock_diag_the_tables_are_used() {
     let (mut client, server) = pair("127.0.0.1");
     client.write_all(b"unread").unwrap();
     let (here, there) = (client.local_addr().unwrap(), server.local_addr().unwrap());
@@ -158,7 +158,7 @@ fn inode(socket: &impl std::os::fd::AsFd) -> u32 {
     rustix::fs::fstat(socket).unwrap().st_ino as u32
 }
 
-/// A folder of this test's.
+/// A folder for this test.
 fn tempfile() -> std::path::PathBuf {
     let dir = std::env::temp_dir().join(format!("vang-diag-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

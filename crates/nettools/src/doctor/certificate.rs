@@ -1,31 +1,33 @@
-//! What a certificate says (RFC 5280): for whom it is, until when, by whom. Whether it is to be trusted is not judged here:
-//! clients of vang pin keys, browsers ask authorities.
+//! Reads a certificate (RFC 5280): names, validity, issuer. Trust is not checked here: vang clients pin keys, browsers use
+//! authorities.
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::quote::counted;
 
-/// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
 
-/// So many names of a certificate are shown; it may hold thousands.
+/// A longer validity counts as unlimited: 1,000 years. vang's own certificates are valid until the year 4096.
+const NEVER: i64 = 1_000 * 365 * DAY;
+
+/// Names of a certificate that are shown; it can have thousands.
 const NAMES_MAX: usize = 8;
 
-/// See the module's head.
+/// The fields of a certificate that are reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Certificate {
-    /// Names and addresses that it is for.
+    /// Names and addresses.
     pub(super) names: Vec<String>,
-    /// Who vouches; `None`: itself.
+    /// `None`: self-signed.
     pub(super) issuer: Option<String>,
-    /// Seconds until its end; negative: since it. `None`: it has no end that anybody will live to see.
+    /// Seconds until it expires; negative: since then. `None`: it does not expire.
     left: Option<i64>,
-    /// It begins later than now.
+    /// It is not valid yet.
     pub(super) is_early: bool,
 }
 
 impl Certificate {
-    /// Reads one as the server sent it; `now` in seconds since 1970.
+    /// Parses DER; `now` in seconds since 1970.
     pub(super) fn read(der: &[u8], now: i64) -> Option<Certificate> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let alternatives = certificate.subject_alternative_name().ok().flatten();
@@ -38,7 +40,7 @@ impl Certificate {
             names,
             issuer: (!is_own).then(|| certificate.issuer().to_string()),
             // 9999-12-31: "no well-defined expiration date" (RFC 5280, 4.1.2.5).
-            left: Some(end - now).filter(|_| end < 253_402_214_400),
+            left: Some(end - now).filter(|left| end < 253_402_214_400 && *left < NEVER),
             is_early: validity.not_before.timestamp() > now,
         })
     }
@@ -51,29 +53,29 @@ impl Certificate {
         self.left.is_some_and(|left| left < days * DAY)
     }
 
-    /// `13 days left`, `ended 3 days ago`, `without end`.
+    /// `expires in 13 days`, `expired 3 days ago`, `does not expire`.
     pub(super) fn end(&self) -> String {
-        let Some(left) = self.left else { return "without end".to_owned() };
+        let Some(left) = self.left else { return "does not expire".to_owned() };
         let days = match left.unsigned_abs() / DAY.unsigned_abs() {
             0 => "less than a day".to_owned(),
             days => counted(days, "day", "days"),
         };
-        if left < 0 { format!("ended {days} ago") } else { format!("{days} left") }
+        if left < 0 { format!("expired {days} ago") } else { format!("expires in {days}") }
     }
 
-    /// Its names, as many as a line takes.
+    /// The names, up to a limit.
     pub(super) fn for_whom(&self) -> String {
         let shown: Vec<&str> = self.names.iter().take(NAMES_MAX).map(String::as_str).collect();
         match (self.names.len(), self.names.len().saturating_sub(NAMES_MAX)) {
-            (0, _) => "nobody".to_owned(),
+            (0, _) => "no name".to_owned(),
             (_, 0) => shown.join(", "),
             (_, more) => format!("{} and {more} more", shown.join(", ")),
         }
     }
 
-    /// Is it for this host?
+    /// Does it have this host name?
     pub(super) fn is_for(&self, host: &str) -> bool {
-        // A name with a dot at its end is the same, looked up as it stands.
+        // A final dot only marks the name as complete.
         let host = host.strip_suffix('.').unwrap_or(host);
         self.names.iter().any(|name| match name.strip_prefix("*.") {
             Some(domain) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(domain)),

@@ -1,5 +1,5 @@
-//! What a server is, by what it answers: a vang server, a server of the guide, an echo, HTTP, or one that speaks first.
-//! Three questions at the most, each on a connection of its own; nobody is told a name.
+//! Detects the kind of a server by its answers: vang, a tutorial server, echo, HTTP, or another that sends first. At most
+//! three requests, each on a new connection; no user name is sent.
 
 use std::io::{Read, Write};
 
@@ -9,45 +9,54 @@ use vang_proto::{Decoder, Frame};
 use crate::Target;
 use crate::quote::quoted;
 
-/// Bytes both ways, in TLS or not.
-pub(super) trait Wire: Read + Write {}
+/// A connection, with or without TLS.
+pub(super) trait ReadWrite: Read + Write {}
 
-impl<T: Read + Write> Wire for T {}
+impl<T: Read + Write> ReadWrite for T {}
 
-/// What answered.
+/// The kind of server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its name and version.
-    Vang { server: String, journal: String },
-    /// vang's protocol, but not on this connection: why.
-    VangRefuses { code: String, detail: String },
-    /// One exchange, then close.
+    /// `server` is its name and version.
+    Vang {
+        server: String,
+        journal: String,
+    },
+    /// A vang server that refuses this connection or request.
+    VangRefuses {
+        code: String,
+        detail: String,
+    },
+    /// A tutorial server: one exchange, then close.
     Guide,
-    /// It sends back what it was sent.
     Echo,
-    /// Its first line.
-    Http { status: String },
-    /// It speaks first, or speaks something else: how that begins.
-    Other { says: String },
-    /// It closed without a word.
+    /// `status` is the status line.
+    Http {
+        status: String,
+    },
+    /// Another protocol; `says` is the beginning of its answer.
+    Other {
+        says: String,
+    },
+    /// It closed without an answer.
     Mute,
-    /// Nothing came in time.
+    /// No answer in time.
     Silent,
 }
 
-/// As much of what it says is shown.
+/// Characters of an answer that are shown.
 const TEXT_CHARS_MAX: usize = 100;
 
-/// What is read of an answer, bytes.
+/// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// The request by which a vang server is known.
+/// The request that a vang server answers.
 pub(super) fn hello() -> Vec<u8> {
     RequestWriter { name: None }.write(1, "hello", &[]).to_vec()
 }
 
-/// The request by which a server of the guide is known: one with a content, for the guide's own programs wait for ever
-/// for a content of no bytes.
+/// The request that a tutorial server answers. It has a content, because the tutorial's own programs never answer a request
+/// with an empty one.
 pub(super) fn search() -> Vec<u8> {
     const CONTENT: &str = r#"{"action": "search", "value": "vang"}"#;
     let header = format!(
@@ -57,30 +66,30 @@ pub(super) fn search() -> Vec<u8> {
     [&(header.len() as u16).to_be_bytes()[..], header.as_bytes(), CONTENT.as_bytes()].concat()
 }
 
-/// The request by which an HTTP server is known.
+/// The request that an HTTP server answers.
 pub(super) fn http(host: &str, port: u16) -> Vec<u8> {
-    // A scope is this machine's word for one of its own interfaces.
+    // A scope names an interface of this machine; the server does not know it.
     let host = host.split('%').next().map(str::to_owned);
     let host = Target::Net { host: host.unwrap_or_default(), port: Some(port) };
     format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// Asks, and tells by the answer.
-pub(super) fn ask(stream: &mut dyn Wire, question: &[u8]) -> Kind {
-    // A peer that speaks first or closes early may be heard all the same.
+/// Sends a request and detects the kind of server by the answer.
+pub(super) fn ask(stream: &mut dyn ReadWrite, question: &[u8]) -> Kind {
+    // On an error there can still be something to read, if the peer sent first or closed early.
     let _ = stream.write_all(question).and_then(|()| stream.flush());
     let (mut came, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
         match stream.read(&mut buffer) {
-            Ok(0) => return tell(&came, question).unwrap_or(Kind::Mute),
+            Ok(0) => return identify(&came, question).unwrap_or(Kind::Mute),
             Ok(n) => came.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut && came.is_empty() => {
                 return Kind::Silent;
             }
-            Err(_) => return tell(&came, question).unwrap_or(Kind::Mute),
+            Err(_) => return identify(&came, question).unwrap_or(Kind::Mute),
         }
         if is_enough(&came, question) || came.len() > ANSWER_BYTES_MAX {
-            return tell(&came, question).unwrap_or(Kind::Mute);
+            return identify(&came, question).unwrap_or(Kind::Mute);
         }
     }
 }
@@ -101,7 +110,7 @@ fn first_frame(came: &[u8]) -> Option<Frame> {
     decoder.poll_frame().ok().flatten()
 }
 
-fn tell(came: &[u8], question: &[u8]) -> Option<Kind> {
+fn identify(came: &[u8], question: &[u8]) -> Option<Kind> {
     if came.is_empty() {
         return None;
     }
@@ -129,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_known_by_its_answer() {
+    fn the_kind_of_a_server_follows_from_its_answer() {
         let message = |keys: &str| {
             let header = format!(
                 r#"{{"byteorder": "little", "content-type": "text/json", "content-encoding": "utf-8", "content-length": 2{keys}}}"#
@@ -156,10 +165,10 @@ mod tests {
                 Kind::Other { says: "\"SSH-2.0-OpenSSH_9.2\\r\\n\"".to_owned() },
             ),
         ] {
-            assert_eq!(tell(&answer, &hello()), Some(kind));
+            assert_eq!(identify(&answer, &hello()), Some(kind));
             assert!(is_enough(&answer, &hello()));
         }
-        assert_eq!(tell(b"", &hello()), None);
+        assert_eq!(identify(b"", &hello()), None);
         assert!(!is_enough(&message("")[..40], &hello()));
     }
 }

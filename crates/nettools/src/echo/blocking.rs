@@ -1,6 +1,6 @@
-//! Models `sequential` and `threads`: sockets that block. The first serves one connection after the other, while the
-//! kernel queues the rest up to the backlog; the second gives each a thread. Whoever blocks cannot look whether the
-//! server shall end: somebody else then closes its connection, and its read returns.
+//! Models `sequential` and `threads`, with blocking sockets. The first serves one connection after the other, while the
+//! kernel queues others up to the backlog; the second uses one thread for each. A blocked thread cannot check for the end
+//! of the server: another thread then closes its connection, so that its read returns.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,30 +14,30 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 
+use super::accept::{AcceptedPeer, ServerContext};
 use super::peer::{BUFFER, Peer, Step};
-use super::serve::{Accepted, Works};
-use super::tell::How;
-use crate::Stopped;
-use crate::place::Door;
 
-/// A client that does not close its sending half waits for our answer: after this silence, what came is everything.
+use super::server_records::CloseReason;
+use crate::Stopped;
+use crate::listener::Listener;
+
+/// After this silence of a client that has not closed its sending half, its message counts as complete.
 const GREET_SILENCE: Duration = Duration::from_secs(1);
 
-/// The stack of a thread: TLS needs a tenth of it. Those that the system gives are larger, and where it uses huge pages
-/// each of them takes 2 MiB at once.
+/// The stack of a thread: ten times what TLS needs. Default stacks are larger, and with huge pages each takes 2 MiB.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Before the next try, when the system has nothing left for another connection.
+/// Pause before the next accept when file descriptors or memory ran out.
 const FULL_WAIT: Duration = Duration::from_millis(100);
 
-/// The connections that may be blocked in.
+/// The open connections, to close them at the end.
 #[derive(Default)]
-struct Crew {
+struct OpenSockets {
     open: Mutex<HashMap<u64, Arc<Socket>>>,
     ended: AtomicBool,
 }
 
-impl Crew {
+impl OpenSockets {
     fn enter(&self, number: u64, socket: Arc<Socket>) {
         if !self.ended.load(Relaxed) {
             self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, socket);
@@ -51,58 +51,65 @@ impl Crew {
     fn end(&self) {
         self.ended.store(true, Relaxed);
         for socket in self.open.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            // Fails where the other side was quicker.
+            // It fails if the peer has already closed.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Serves one connection to its end.
-fn attend(mut peer: Peer, number: u64, crew: &Crew, works: &Works, scratch: &mut [u8]) {
-    let wait = if works.greet { GREET_SILENCE.min(works.idle) } else { works.idle };
-    let socket = peer.wire.socket.clone();
-    crew.enter(number, socket.clone());
+/// Serves one connection until it ends.
+fn attend(
+    mut peer: Peer,
+    number: u64,
+    open_sockets: &OpenSockets,
+    context: &ServerContext,
+    scratch: &mut [u8],
+) {
+    let wait = if context.greet { GREET_SILENCE.min(context.idle) } else { context.idle };
+    let socket = peer.transport.socket.clone();
+    open_sockets.enter(number, socket.clone());
     let mut silent = Duration::ZERO;
     let how =
-        match socket.set_read_timeout(Some(wait)).and_then(|()| socket.set_write_timeout(Some(works.idle))) {
-            Err(error) => How::of(&error),
+        match socket.set_read_timeout(Some(wait)).and_then(|()| socket.set_write_timeout(Some(context.idle)))
+        {
+            Err(error) => CloseReason::of(&error),
             Ok(()) => loop {
-                if crew.ended.load(Relaxed) {
-                    break How::Stopped;
+                if open_sockets.ended.load(Relaxed) {
+                    break CloseReason::Stopped;
                 }
                 match peer.step(scratch) {
                     Step::Moved { .. } => silent = Duration::ZERO,
-                    Step::NoRead if works.greet && peer.counts.bytes > 0 => match peer.answer(false) {
+                    Step::NoRead if context.greet && peer.counts.bytes > 0 => match peer.answer(false) {
                         Step::Gone(how) => break how,
-                        _ => break How::Answered,
+                        _ => break CloseReason::Answered,
                     },
                     Step::NoRead => {
                         silent += wait;
-                        if silent >= works.idle {
-                            break How::Idle(works.idle);
+                        if silent >= context.idle {
+                            break CloseReason::Idle(context.idle);
                         }
                     }
-                    Step::NoWrite => break How::Idle(works.idle),
+                    Step::NoWrite => break CloseReason::Idle(context.idle),
                     Step::Gone(how) => break how,
                 }
             },
         };
-    crew.leave(number);
-    peer.end(if crew.ended.load(Relaxed) { How::Stopped } else { how });
+    open_sockets.leave(number);
+    peer.end(if open_sockets.ended.load(Relaxed) { CloseReason::Stopped } else { how });
 }
 
-/// The next one; `Err` inside: the end.
-fn next(door: &Door, works: &Works) -> io::Result<Result<Peer, Stopped>> {
+/// The next connection; inner `Err`: stopped.
+fn next(listener: &Listener, context: &ServerContext) -> io::Result<Result<Peer, Stopped>> {
     loop {
-        let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
-        if let Some(stopped) = works.stop.wait(&mut fds, None)? {
+        let mut fds = [PollFd::new(&listener.socket, PollFlags::IN)];
+        if let Some(stopped) = context.stop.wait(&mut fds, None)? {
             return Ok(Err(stopped));
         }
-        match works.accept(door, true)? {
-            Accepted::Peer(peer) => return Ok(Ok(*peer)),
-            Accepted::Nobody => {}
-            Accepted::Full => {
-                if let Some(stopped) = works.stop.wait(&mut [], Some(FULL_WAIT))? {
+        match context.accept(listener, true)? {
+            AcceptedPeer::Peer(peer) => return Ok(Ok(*peer)),
+            AcceptedPeer::Nobody => {}
+            AcceptedPeer::Full => {
+                if let Some(stopped) = context.stop.wait(&mut [], Some(FULL_WAIT))? {
                     return Ok(Err(stopped));
                 }
             }
@@ -110,82 +117,86 @@ fn next(door: &Door, works: &Works) -> io::Result<Result<Peer, Stopped>> {
     }
 }
 
-/// Blocks in `body` until it is over, or until the end came and every connection was closed.
+/// Runs `body`, which blocks; a stop closes all connections, so that it returns.
 fn watched(
-    works: &Works,
-    body: impl FnOnce(&Crew) -> io::Result<Option<Stopped>>,
+    context: &ServerContext,
+    body: impl FnOnce(&OpenSockets) -> io::Result<Option<Stopped>>,
 ) -> io::Result<Option<Stopped>> {
-    let crew = Crew::default();
+    let open_sockets = OpenSockets::default();
     let (over, is_over) = UnixStream::pair()?;
     let watch = || {
-        // Ready when its other end is dropped.
+        // Readable when its other end is dropped.
         let mut fds = [PollFd::new(&is_over, PollFlags::IN)];
-        if !matches!(works.stop.wait(&mut fds, None), Ok(None)) {
-            crew.end();
+        if !matches!(context.stop.wait(&mut fds, None), Ok(None)) {
+            open_sockets.end();
         }
     };
     thread::scope(|scope| {
         thread::Builder::new().spawn_scoped(scope, watch)?;
-        let outcome = body(&crew);
+        let outcome = body(&open_sockets);
         drop(over);
         outcome
     })
 }
 
-pub(super) fn sequential(door: &Door, works: &Works) -> io::Result<Option<Stopped>> {
+pub(super) fn sequential(listener: &Listener, context: &ServerContext) -> io::Result<Option<Stopped>> {
     let mut scratch = vec![0; BUFFER];
-    watched(works, |crew| {
+    watched(context, |open_sockets| {
         for number in 0.. {
-            match next(door, works)? {
-                Ok(peer) => attend(peer, number, crew, works, &mut scratch),
+            match next(listener, context)? {
+                Ok(peer) => attend(peer, number, open_sockets, context, &mut scratch),
                 Err(stopped) => return Ok(Some(stopped)),
             }
-            if works.once {
+            if context.once {
                 break;
             }
         }
-        Ok(works.stop.now())
+        Ok(context.stop.now())
     })
 }
 
-pub(super) fn threads(door: &Door, works: &Works) -> io::Result<Option<Stopped>> {
-    watched(works, |crew| {
+pub(super) fn threads(listener: &Listener, context: &ServerContext) -> io::Result<Option<Stopped>> {
+    watched(context, |open_sockets| {
         thread::scope(|scope| {
-            let outcome = accept_all(door, works, |number, mut peer| {
-                peer.unless_turned(How::NoThread);
-                // Made here: allocators give each thread that asks a share of its own, much larger than this.
+            let outcome = accept_all(listener, context, |number, mut peer| {
+                peer.set_default_close_reason(CloseReason::NoThread);
+                // Allocated here: a first allocation in the thread would create a large arena for it.
                 let mut scratch = vec![0; BUFFER];
                 let work = move || {
-                    attend(peer, number, crew, works, &mut scratch);
-                    works.teller.thread_ends(Duration::ZERO);
+                    attend(peer, number, open_sockets, context, &mut scratch);
+                    context.reporter.thread_ends(Duration::ZERO);
                 };
                 let builder = thread::Builder::new().name("echo".to_owned()).stack_size(STACK_BYTES);
-                // Without a thread the connection is dropped, which is told; the others go on.
+                // Without a thread the connection is closed and reported; the others go on.
                 if let Err(error) = builder.spawn_scoped(scope, work) {
                     let why = vang_client::trouble::plain(&error);
-                    works.teller.means(&format!(
-                        "no thread for another connection: {why}. The models selector and async need none; \
-                         `ulimit -u` and the container's pids limit say how many there may be"
+                    context.reporter.means(&format!(
+                        "no thread for another connection: {why}. The models selector and async need no threads; \
+                         `ulimit -u` and the pids limit of the container show the maximum"
                     ));
                 }
             });
             if outcome.is_err() {
-                crew.end();
+                open_sockets.end();
             }
             outcome
-            // The scope waits for those who are still served.
+            // The scope waits for the remaining threads.
         })
-        .map(|stopped| stopped.or_else(|| works.stop.now()))
+        .map(|stopped| stopped.or_else(|| context.stop.now()))
     })
 }
 
-fn accept_all(door: &Door, works: &Works, mut begin: impl FnMut(u64, Peer)) -> io::Result<Option<Stopped>> {
+fn accept_all(
+    listener: &Listener,
+    context: &ServerContext,
+    mut begin: impl FnMut(u64, Peer),
+) -> io::Result<Option<Stopped>> {
     for number in 0.. {
-        match next(door, works)? {
+        match next(listener, context)? {
             Ok(peer) => begin(number, peer),
             Err(stopped) => return Ok(Some(stopped)),
         }
-        if works.once {
+        if context.once {
             break;
         }
     }

@@ -1,46 +1,41 @@
-//! TLS for the echo pair: the server's certificate is made for the run and forgotten; a client says whom it believes.
-//! Without anything to compare with it believes everybody, and says so: whoever stands between is not noticed.
+//! TLS for echo. The server makes a certificate for the run. A client verifies a key or authorities; without either it
+//! accepts any certificate and warns, because it cannot detect an interception.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
+use vang_client::verifier::{Verifier, fingerprint};
 
 use crate::Failure;
 
-/// Whom a client believes to be the server.
+/// How a client verifies the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Whoever answers.
+    /// Any certificate.
     #[default]
-    Anybody,
-    /// Whoever has this key: `SHA256:…`, the SHA-256 of its SubjectPublicKeyInfo in base64 without `=`.
+    AnyCertificate,
+    /// This key: `SHA256:…`, the SHA-256 of the SubjectPublicKeyInfo in base64 without `=`.
     Key(String),
-    /// Whom a certificate of this PEM file vouches for, by the name that was connected to.
+    /// A certificate for the server's name, issued by an authority in this PEM file.
     Authorities(PathBuf),
 }
 
-/// What a server of the run shows.
-pub(super) struct Own {
+/// The server's certificate and key.
+pub(super) struct ServerIdentity {
     pub(super) config: Arc<ServerConfig>,
     pub(super) fingerprint: String,
 }
 
-impl Own {
-    /// Makes a key and a certificate for these names; writes the certificate where a client may read it.
-    pub(super) fn make(names: Vec<String>, write_to: Option<&Path>) -> Result<Own, Failure> {
+impl ServerIdentity {
+    /// Makes a key and a certificate for these names, and writes the certificate to a file for clients.
+    pub(super) fn make(names: Vec<String>, write_to: Option<&Path>) -> Result<ServerIdentity, Failure> {
         let library = |error: &dyn fmt::Display| Failure::Usage(format!("TLS: {error}"));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| library(&error))?;
         let mut params = CertificateParams::new(names).map_err(|error| library(&error))?;
@@ -61,40 +56,25 @@ impl Own {
                 config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key)
             })
             .map_err(|error| library(&error))?;
-        Ok(Own { config: Arc::new(config), fingerprint })
+        Ok(ServerIdentity { config: Arc::new(config), fingerprint })
     }
 }
 
-/// SHA-256 of the public key as it stands in the certificate, written as ssh does.
-pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Result<String, Error> {
-    let parsed = webpki::EndEntityCert::try_from(certificate)
-        .map_err(|_| Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
-    let key = parsed.subject_public_key_info();
-    Ok(format!("SHA256:{}", STANDARD_NO_PAD.encode(digest(&SHA256, &key))))
-}
-
 impl Trust {
-    /// What a client begins TLS with.
+    /// The client's TLS configuration.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
         let library = |error: &dyn fmt::Display| Failure::Usage(format!("TLS: {error}"));
-        let provider = Arc::new(default_provider());
-        let authorities = match self {
-            Trust::Authorities(path) => Some(authorities(path, &provider)?),
-            Trust::Anybody | Trust::Key(_) => None,
+        let verifier = match self {
+            Trust::AnyCertificate => Verifier::any(),
+            Trust::Key(key) => Verifier::key(key),
+            Trust::Authorities(path) => authorities(path)?,
         };
-        let key = if let Trust::Key(key) = self { Some(key.trim_end_matches('=').to_owned()) } else { None };
-        let verifier = Verifier { provider: provider.clone(), authorities, key };
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| library(&error))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+        let config = verifier.config().map_err(|error| library(&error))?;
         Ok(Arc::new(config))
     }
 }
 
-fn authorities(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+fn authorities(path: &Path) -> Result<Arc<Verifier>, Failure> {
     let wrong = |why: &dyn fmt::Display| Failure::Usage(format!("{}: {why}", path.display()));
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -103,67 +83,7 @@ fn authorities(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPki
     for certificate in certificates {
         roots.add(certificate).map_err(|error| wrong(&error))?;
     }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| wrong(&error))
-}
-
-/// Compares what the server shows with what is trusted.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    authorities: Option<Arc<WebPkiServerVerifier>>,
-    key: Option<String>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if let Some(authorities) = &self.authorities {
-            return authorities.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            );
-        }
-        let shown = fingerprint(end_entity)?;
-        match &self.key {
-            Some(key) if *key != shown => {
-                Err(Error::General(format!("the server's key is {shown}, not {key}")))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    Verifier::roots(roots).map_err(|error| wrong(&error))
 }
 
 /// An error of TLS in the middle of reading or writing, in its own words; `None` for one of the socket's.

@@ -1,11 +1,11 @@
-//! What a client sends: texts as they are, or any number of bytes of a pattern that is never held whole.
+//! The content of a message: a text, or any number of bytes of a pattern that is not held in memory.
 
 use std::sync::Arc;
 
-/// The pattern's length: a prime, so that no power of two that a buffer has in it hides a shift.
+/// Length of the pattern: a prime, so that shifts by the size of a buffer are noticed.
 const PATTERN: usize = 65_521;
 
-/// Bytes that may be many: `block`, over and over, up to `len`.
+/// `len` bytes: `block`, repeated.
 #[derive(Clone, Debug)]
 pub(super) struct Content {
     block: Arc<[u8]>,
@@ -18,7 +18,7 @@ impl Content {
     }
 
     pub(super) fn pattern(len: u64) -> Content {
-        // Xorshift: no byte tells the next, so that what is lost, doubled or moved is seen.
+        // Xorshift, so that lost, repeated or moved bytes are noticed.
         let mut state = 0x2545_f491_u32;
         let mut next = || {
             state ^= state << 13;
@@ -29,7 +29,7 @@ impl Content {
         Content { block: (0..PATTERN).map(|_| next()).collect(), len }
     }
 
-    /// Some of it, from there on; empty only at its end.
+    /// A part from this offset on; empty only at the end.
     pub(super) fn from(&self, at: u64) -> &[u8] {
         if at >= self.len {
             return &[];
@@ -40,7 +40,7 @@ impl Content {
         &part[..part.len().min(most)]
     }
 
-    /// The first of these bytes that is not what stands there; bytes behind the end are not either.
+    /// Index of the first byte that differs from the content at this offset; bytes after its end differ.
     pub(super) fn differs(&self, at: u64, bytes: &[u8]) -> Option<usize> {
         let mut done = 0;
         while done < bytes.len() {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_found_at_its_byte_across_the_patterns_seams() {
+    fn differences_are_found_across_repetitions_of_the_pattern() {
         let content = Content::pattern(200_000);
         let mut bytes = Vec::new();
         while bytes.len() < 200_000 {
@@ -80,7 +80,7 @@ mod tests {
         }
         bytes.push(b'x');
         assert_eq!(content.differs(0, &bytes), Some(200_000), "more than was sent");
-        // A lost byte, a doubled one.
+        // A lost byte.
         let mut lost = bytes[..1_000].to_vec();
         lost.remove(500);
         assert!(content.differs(0, &lost).is_some());

@@ -1,6 +1,5 @@
-//! Counts and times of a client, as numbers and as a picture. Times are told from when a message was due, not from
-//! when it could be sent: a server that stops for a second shows in everything that was due in that second
-//! (what is called coordinated omission leaves that out).
+//! Counts and times of a client, as numbers and as bars. Waiting time counts from the scheduled send time, not from the
+//! actual one: otherwise messages that a stalled server delays would not count (coordinated omission).
 
 use std::fmt::{self, Write};
 use std::io;
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use crate::{Record, Report, duration, size};
 
-/// Bars that show how speed went over time.
+/// Bars of speed over time.
 const BARS: usize = 60;
 
 /// Waiting times in nanoseconds.
@@ -26,25 +25,18 @@ impl Default for Waits {
 /// Percentiles, in microseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Percentiles {
-    /// The shortest.
     pub min_us: f64,
-    /// Half took no longer.
     pub p50_us: f64,
-    /// 90 % took no longer.
     pub p90_us: f64,
-    /// 99 %.
     pub p99_us: f64,
-    /// 99.9 %.
     pub p999_us: f64,
-    /// The longest.
     pub max_us: f64,
-    /// The mean.
     pub mean_us: f64,
 }
 
 impl Waits {
     pub(super) fn add(&mut self, wait: Duration) {
-        // It grows as it must: 2^64 ns are centuries.
+        // The histogram resizes itself; every u64 fits.
         let _ = self.0.record(wait.as_nanos() as u64);
     }
 
@@ -61,7 +53,7 @@ impl Waits {
         })
     }
 
-    /// Waits by doubling time: a tail shows as rows far below.
+    /// A histogram with doubling times.
     fn picture(&self) -> String {
         let mut out = String::new();
         let (mut upto, mut below) = (1_000_u64, 0_u64);
@@ -87,31 +79,31 @@ impl fmt::Display for Percentiles {
     }
 }
 
-/// How a run stands: for a line that moves where a person looks on.
+/// The state of a run, for a progress line.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct Progress {
     /// Since the first connection.
     pub elapsed: Duration,
-    /// Of that, what the run takes if it is known.
+    /// Planned duration, if known.
     pub length: Option<Duration>,
-    /// Came back.
+    /// Messages that came back.
     pub messages: u64,
-    /// Bytes of them, and of those under way.
+    /// Bytes that came back.
     pub bytes: u64,
-    /// Connections that stand, or are being made.
+    /// Open connections, including those being opened.
     pub connections: usize,
     /// This is the last call.
     pub over: bool,
 }
 
-/// Everything that is counted while messages come back.
+/// Counts of a run.
 pub(super) struct Tally {
     pub(super) began: Instant,
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// From when each was due.
+    /// From the scheduled send time.
     pub(super) waits: Waits,
-    /// From when each was sent: with a rate, what other tools would tell.
+    /// From the actual send time, as other tools report it.
     pub(super) sent: Waits,
     /// Bytes that came back in each slice of time.
     slices: Vec<u64>,
@@ -130,7 +122,7 @@ impl Tally {
         self.bytes += bytes;
         let mut at = slot(now, self.began, self.slice);
         while at >= BARS {
-            // Twice as long, half as many.
+            // Merge pairs of slices.
             self.slices = self.slices.chunks(2).map(|pair| pair.iter().sum()).collect();
             self.slice *= 2;
             at = slot(now, self.began, self.slice);
@@ -148,7 +140,7 @@ impl Tally {
         self.sent.add(now.saturating_duration_since(sent));
     }
 
-    /// Bytes over time, a bar for each slice of it, and the waits below.
+    /// Draws bytes over time, and the histogram of waits.
     pub(super) fn draw(&self, report: &Report) -> io::Result<()> {
         const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let most = self.slices.iter().copied().max().unwrap_or(0).max(1);
@@ -164,14 +156,14 @@ fn slot(now: Instant, began: Instant, slice: Duration) -> usize {
     (now.saturating_duration_since(began).as_nanos() / slice.as_nanos().max(1)) as usize
 }
 
-/// The last record of a client.
+/// The summary of a client.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Summary {
-    /// Connections that stood.
+pub struct EchoSendSummary {
+    /// Connections that were opened.
     pub connections: u64,
-    /// Messages that came back as they were sent.
+    /// Messages that came back unchanged.
     pub messages: u64,
-    /// Messages that were sent, or should have been.
+    /// Messages that were sent or scheduled.
     pub of: u64,
     /// Bytes that came back.
     pub bytes: u64,
@@ -179,27 +171,27 @@ pub struct Summary {
     pub took_us: u64,
     /// Messages a second.
     pub per_second: f64,
-    /// From when a message was due until all of it was back.
+    /// From the scheduled send time until the whole message was back.
     pub wait: Option<Percentiles>,
-    /// The same from when it was sent, with a rate.
+    /// The same from the actual send time, with a rate.
     pub since_sent: Option<Percentiles>,
-    /// Connections on which something else came back.
+    /// Connections with other bytes in the answer.
     pub wrong: u64,
-    /// Connections that could not be made, or broke.
+    /// Connections that failed.
     pub broken: u64,
-    /// Messages that did not come back, on connections that stood to the end.
+    /// Messages that did not come back, on connections that stayed open.
     pub unanswered: u64,
-    /// Messages that were due, and could not be sent because their connections still waited for earlier ones.
+    /// Scheduled messages that were not sent because their connections waited for earlier ones.
     pub unsent: u64,
-    /// Connections on which nothing came back at all.
+    /// Connections without any answer.
     pub unserved: u64,
 }
 
-impl Record for Summary {
+impl Record for EchoSendSummary {
     const EVENT: &'static str = "summary";
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for EchoSendSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |n: u64| if n == 1 { "" } else { "s" };
         write!(f, "{} of {} message{} came back as sent, ", self.messages, self.of, plural(self.of))?;
@@ -211,7 +203,7 @@ impl fmt::Display for Summary {
             write!(f, " ({:.0} messages/s, {speed}/s each way)", self.per_second)?;
         }
         for (count, what) in [
-            (self.wrong, "with something else coming back"),
+            (self.wrong, "with a wrong answer"),
             (self.broken, "broken"),
             (self.unserved, "without any answer"),
         ] {
@@ -219,9 +211,10 @@ impl fmt::Display for Summary {
                 write!(f, "\n{count} connection{} {what}", plural(count))?;
             }
         }
-        for (count, what) in
-            [(self.unanswered, "unanswered"), (self.unsent, "due and never sent, behind an earlier one")]
-        {
+        for (count, what) in [
+            (self.unanswered, "unanswered"),
+            (self.unsent, "scheduled but not sent, waiting for an earlier one"),
+        ] {
             if count > 0 {
                 write!(f, "\n{count} message{} {what}", plural(count))?;
             }
@@ -230,7 +223,9 @@ impl fmt::Display for Summary {
             write!(f, "\nwait: {wait}")?;
         }
         match &self.since_sent {
-            Some(wait) => write!(f, " (from when each was due)\nsent: {wait} (from when it could be sent)"),
+            Some(wait) => {
+                write!(f, " (from the scheduled send time)\nsent: {wait} (from the actual send time)")
+            }
             None => Ok(()),
         }
     }
@@ -242,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_of_time_get_longer_and_lose_nothing() {
+    fn slices_of_time_merge_without_loss() {
         let began = Instant::now();
         let mut tally = Tally::new(began);
         for ms in 0..10_000 {
@@ -253,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_counts_every_wait_once() {
+    fn the_histogram_counts_every_wait_once() {
         let mut waits = Waits::default();
         for us in [1, 3, 3, 40, 5_000] {
             waits.add(Duration::from_micros(us));

@@ -1,6 +1,6 @@
-//! One connection of the echo server's: read, give back at once, keep what the kernel did not take. While something is
-//! kept nothing is read, so that a peer that sends and does not receive costs one buffer and no more. Every model
-//! turns this same machine; they differ in how they wait.
+//! One connection of the echo server: reads, sends back at once, and keeps what the kernel did not take. While it keeps
+//! bytes it does not read, so that a peer that does not receive costs one buffer. Every model uses this type; they differ
+//! in how they wait.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,74 +9,80 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::tell::{Counts, How, Teller};
-use super::wire::Wire;
-use crate::place::Who;
+use super::server_records::{CloseReason, Counts, Reporter};
+use super::transport::Transport;
+use crate::peer_name::PeerName;
 use crate::quoted;
 
-/// Read at once, and kept of what a peer does not take: 64 KiB, what a pipe holds. More makes bulk no faster.
+/// Bytes of one read, and most bytes that are kept: 64 KiB. More is not faster.
 pub(super) const BUFFER: usize = 1 << 16;
 
-/// Bytes that narration shows of a read or a write.
+/// Bytes shown of a read or write under `--explain`.
 pub(super) const NARRATED_MAX: usize = 32;
 
-/// Steps for one peer before the others have a turn.
+/// Steps of one peer before the others' turn.
 const STEPS: usize = 16;
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Bytes moved. Drained: for now nothing more is there to read.
-    Moved { drained: bool },
+    /// Bytes were read and sent back. `drained`: the receive queue is empty.
+    Moved {
+        drained: bool,
+    },
     /// Nothing to read.
     NoRead,
-    /// The kernel takes nothing more.
+    /// The send queue is full.
     NoWrite,
-    /// The end.
-    Gone(How),
+    Gone(CloseReason),
 }
 
-/// What a peer waits for after its turn.
+/// What a peer waits for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Read,
     Write,
-    /// There is more to do; others first.
+    /// It has more to do, after the others' turn.
     Again,
-    Gone(How),
+    Gone(CloseReason),
 }
 
-/// See the module's head. When it is dropped its end is told and its connection closed.
+/// One connection. Dropping it closes the connection and records its end.
 pub(super) struct Peer {
-    pub(super) wire: Wire,
-    who: String,
-    /// Over a network, where closing first has a price: TIME_WAIT.
+    pub(super) transport: Transport,
+    peer_name: String,
+    /// TCP, where the side that closes first keeps TIME_WAIT.
     is_net: bool,
     number: u64,
     began: Instant,
-    /// What was read and not taken, from `from` on.
+    /// Bytes that the kernel did not take, from `from` on.
     kept: Vec<u8>,
     from: usize,
     pub(super) counts: Counts,
-    /// Reads everything first, then answers in words: row 3 of the checklist.
+    /// With `--greet`: reads everything, then answers with two texts.
     greets: bool,
-    /// It had closed its sending half before what we gave back.
+    /// The peer closed its sending half before our answer.
     half: bool,
-    how: Option<How>,
-    teller: Arc<Teller>,
+    how: Option<CloseReason>,
+    reporter: Arc<Reporter>,
 }
 
 impl Peer {
-    pub(super) fn new(wire: Wire, who: Who, greets: bool, teller: Arc<Teller>) -> Peer {
-        let (is_net, who) = (matches!(who, Who::Net(_)), who.to_string());
-        teller.explain(|| {
-            format!("accept: the kernel hands over the connection of {who}; it has a socket of its own now")
+    pub(super) fn new(
+        transport: Transport,
+        peer_name: PeerName,
+        greets: bool,
+        reporter: Arc<Reporter>,
+    ) -> Peer {
+        let (is_net, peer_name) = (matches!(peer_name, PeerName::Net(_)), peer_name.to_string());
+        reporter.explain(|| {
+            format!("accept: the kernel returns a new socket for the connection from {peer_name}")
         });
-        let number = teller.connected(&who);
+        let number = reporter.connected(&peer_name);
         let (counts, began) = (Counts::default(), Instant::now());
         Peer {
-            wire,
-            who,
+            transport,
+            peer_name,
             is_net,
             number,
             began,
@@ -86,79 +92,81 @@ impl Peer {
             greets,
             half: false,
             how: None,
-            teller,
+            reporter,
         }
     }
 
-    /// Bytes and reads so far: who has moved nothing between two looks is idle.
+    /// Bytes so far: a peer with no change between two checks is idle.
     pub(super) fn moved(&self) -> u64 {
         self.counts.bytes + self.from as u64
     }
 
-    /// So it has ended if nobody comes to turn it.
-    pub(super) fn unless_turned(&mut self, how: How) {
+    /// The reason if it is dropped before it is served.
+    pub(super) fn set_default_close_reason(&mut self, how: CloseReason) {
         self.how = Some(how);
     }
 
-    /// Ends it so.
-    pub(super) fn end(mut self, how: How) {
+    /// Ends it for this reason.
+    pub(super) fn end(mut self, how: CloseReason) {
         self.how = Some(how);
     }
 
-    /// One read and what follows from it.
+    /// One read, and the write of its bytes.
     pub(super) fn step(&mut self, scratch: &mut [u8]) -> Step {
         if let Some(stuck) = self.give_kept() {
             return stuck;
         }
-        let read = match self.wire.read(scratch) {
+        let read = match self.transport.read(scratch) {
             Ok(0) if self.greets => return self.answer(true),
             Ok(0) => return self.ended(),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return if self.wire.is_unsent() { Step::NoWrite } else { Step::NoRead };
+                return if self.transport.is_unsent() { Step::NoWrite } else { Step::NoRead };
             }
-            Err(error) => return self.broke(&error),
+            Err(error) => return self.connection_error(&error),
         };
         let bytes = &scratch[..read];
         self.counts.reads += 1;
         self.counts.bytes += read as u64;
-        self.teller.explain(|| {
-            let (who, shown, room) = (&self.who, quoted(bytes, NARRATED_MAX), scratch.len());
-            let more = if read < room { "" } else { " (partial read: more may be there)" };
-            format!("{who}: readable: read {read} bytes of at most {room}{more}: {shown}")
+        self.reporter.explain(|| {
+            let (peer_name, shown, room) = (&self.peer_name, quoted(bytes, NARRATED_MAX), scratch.len());
+            let more = if read < room { "" } else { " (partial read: more can be there)" };
+            format!("{peer_name}: readable: read {read} bytes of at most {room}{more}: {shown}")
         });
         let done = if self.greets { "read" } else { "echoed" };
-        if self.teller.echoed(Some(self.number), &self.who, bytes, done) {
-            self.counts.told += 1;
+        if self.reporter.echoed(Some(self.number), &self.peer_name, bytes, done) {
+            self.counts.recorded += 1;
         }
-        // Only for the words at the end: has it closed its half already? Then it still waits for this.
-        self.half |= !self.teller.is_quiet() && has_closed_its_half(&self.wire);
-        let drained = read < scratch.len() && self.wire.is_plain();
+        // Only for the record of the end: a peer that has already closed its half still waits for this answer.
+        self.half |= !self.reporter.is_quiet() && has_closed_its_half(&self.transport);
+        let drained = read < scratch.len() && self.transport.is_plain();
         if !self.greets {
             match self.give(bytes) {
                 Ok(taken) if taken < read => {
-                    self.teller.explain(|| {
+                    self.reporter.explain(|| {
                         format!(
                             "{}: partial write: the kernel took {taken} of {read} bytes; the next would block: its \
-                             send queue is full. The rest is kept, and nothing is read until it is writable",
-                            self.who
+                             send queue is full. The rest is kept, and nothing is read until the socket is writable",
+                            self.peer_name
                         )
                     });
                     self.kept.extend_from_slice(&bytes[taken..]);
                     return Step::NoWrite;
                 }
-                Ok(_) => self.teller.explain(|| format!("{}: write: all {read} bytes taken", self.who)),
-                Err(error) => return self.broke(&error),
+                Ok(_) => {
+                    self.reporter.explain(|| format!("{}: write: all {read} bytes taken", self.peer_name));
+                }
+                Err(error) => return self.connection_error(&error),
             }
         }
         Step::Moved { drained }
     }
 
-    /// As many bytes as are taken without waiting.
+    /// Writes as many bytes as the kernel takes.
     fn give(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = 0;
         while taken < bytes.len() {
-            match self.wire.write(&bytes[taken..]) {
+            match self.transport.write(&bytes[taken..]) {
                 Ok(0) => break,
                 Ok(n) => taken += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -168,43 +176,43 @@ impl Peer {
         Ok(taken)
     }
 
-    /// What was kept, and what TLS has not got rid of. `None`: all of it is gone.
+    /// Writes kept bytes, and bytes that TLS holds. `None`: nothing is left.
     fn give_kept(&mut self) -> Option<Step> {
         while self.from < self.kept.len() {
-            match self.wire.write(&self.kept[self.from..]) {
+            match self.transport.write(&self.kept[self.from..]) {
                 Ok(0) => return Some(Step::NoWrite),
                 Ok(n) => self.from += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Step::NoWrite),
-                Err(error) => return Some(self.broke(&error)),
+                Err(error) => return Some(self.connection_error(&error)),
             }
         }
         if self.from > 0 {
-            self.teller.explain(|| {
-                format!("{}: writable again: write: the rest of {} bytes taken", self.who, self.from)
+            self.reporter.explain(|| {
+                format!("{}: writable again: write: the rest of {} bytes taken", self.peer_name, self.from)
             });
         }
-        // Given back to the allocator: most peers never need it again.
+        // Free the memory: most peers never need it again.
         self.kept = Vec::new();
         self.from = 0;
-        match self.wire.flush() {
+        match self.transport.flush() {
             Ok(()) => None,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Step::NoWrite),
-            Err(error) => Some(self.broke(&error)),
+            Err(error) => Some(self.connection_error(&error)),
         }
     }
 
-    /// Everything was read (`ended`), or the peer waits: the two answers of row 3, and the end.
+    /// With `--greet`: writes the two texts and ends. `ended`: the peer closed; otherwise it is silent.
     pub(super) fn answer(&mut self, ended: bool) -> Step {
-        self.teller.explain(|| {
-            let told = if ended { "end of stream" } else { "silence: it waits for us" };
-            let who = &self.who;
+        self.reporter.explain(|| {
+            let cause = if ended { "end of stream" } else { "silence: the peer waits for us" };
+            let peer_name = &self.peer_name;
             match (ended, self.is_net) {
-                (_, false) => format!("{who}: {told}; write the answers, then close"),
+                (_, false) => format!("{peer_name}: {cause}; write the answers, then close"),
                 (true, true) => format!(
-                    "{who}: {told}; write the answers, then close: FIN out after its own; TIME_WAIT is the other side's"
+                    "{peer_name}: {cause}; write the answers, then close: FIN out after its own; TIME_WAIT is on the other side"
                 ),
                 (false, true) => {
-                    format!("{who}: {told}; write the answers, then close: FIN out first; TIME_WAIT is ours")
+                    format!("{peer_name}: {cause}; write the answers, then close: FIN out first; TIME_WAIT is on our side")
                 }
             }
         });
@@ -212,49 +220,53 @@ impl Peer {
         let answers = format!(
             "I have read everything you sent: {read} bytes.\nNow I close this connection. Goodbye.\n"
         );
-        match self.give(answers.as_bytes()).and_then(|_| self.wire.end_writing()) {
-            Ok(()) => Step::Gone(How::Answered),
-            // It was reset before; what was reading did not notice it.
+        match self.give(answers.as_bytes()).and_then(|_| self.transport.end_writing()) {
+            Ok(()) => Step::Gone(CloseReason::Answered),
+            // It was reset after the last read.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                self.broke(&io::ErrorKind::ConnectionReset.into())
+                self.connection_error(&io::ErrorKind::ConnectionReset.into())
             }
-            Err(error) => self.broke(&error),
+            Err(error) => self.connection_error(&error),
         }
     }
 
     fn ended(&mut self) -> Step {
-        self.teller.explain(|| {
+        self.reporter.explain(|| {
             let time_wait = match self.is_net {
-                true => "TIME_WAIT is the other side's, which closed first",
-                false => "there is no TIME_WAIT, for nothing can come late",
+                true => "TIME_WAIT is on the other side, which closed first",
+                false => "no TIME_WAIT: Unix sockets have no late packets",
             };
-            let half = if self.half { " (half-close: it still receives)" } else { "" };
-            format!("{}: read 0 bytes: end of stream{half}. We close our half too; {time_wait}", self.who)
+            let half = if self.half { " (half-close: the peer still receives)" } else { "" };
+            format!(
+                "{}: read 0 bytes: end of stream{half}. We close our half too; {time_wait}",
+                self.peer_name
+            )
         });
-        // Fails where the other side is gone altogether: then there is nobody to tell.
-        let _ = self.wire.end_writing();
-        Step::Gone(if self.half { How::HalfClose } else { How::EndOfStream })
+        // It fails if the peer is gone.
+        let _ = self.transport.end_writing();
+        Step::Gone(if self.half { CloseReason::HalfClose } else { CloseReason::EndOfStream })
     }
 
-    fn broke(&mut self, error: &io::Error) -> Step {
-        self.teller.explain(|| format!("{}: {error}", self.who));
-        Step::Gone(How::of(error))
+    fn connection_error(&mut self, error: &io::Error) -> Step {
+        self.reporter.explain(|| format!("{}: {error}", self.peer_name));
+        Step::Gone(CloseReason::of(error))
     }
 
-    /// Steps until there is something to wait for. `ended`: the end of the stream was seen behind what is there.
+    /// Steps until it must wait. `ended`: the kernel has already reported the end of the stream.
     pub(super) fn turn(&mut self, scratch: &mut [u8], ended: bool) -> Turn {
         for _ in 0..STEPS {
             match self.step(scratch) {
-                // What comes later makes the socket ready again; an end that was seen does not.
+                // Later data makes the socket ready again; an end that was already reported does not.
                 Step::Moved { drained: true } if !ended => {
-                    self.teller.explain(|| {
-                        format!("{}: another read would block: we wait until it is readable", self.who)
+                    self.reporter.explain(|| {
+                        format!("{}: another read would block: wait until it is readable", self.peer_name)
                     });
                     return Turn::Read;
                 }
                 Step::Moved { .. } => {}
                 Step::NoRead => {
-                    self.teller.explain(|| format!("{}: read would block: nothing is there now", self.who));
+                    self.reporter
+                        .explain(|| format!("{}: read would block: nothing is there now", self.peer_name));
                     return Turn::Read;
                 }
                 Step::NoWrite => return Turn::Write,
@@ -267,21 +279,21 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let how = self.how.take().unwrap_or(How::Stopped);
+        let how = self.how.take().unwrap_or(CloseReason::Stopped);
         if self.is_net && how.is_first() {
-            self.teller.explain(|| {
+            self.reporter.explain(|| {
                 format!(
-                    "{}: close: FIN out, and TIME_WAIT is ours, for we close first (RST if something is unread)",
-                    self.who
+                    "{}: close: FIN out; TIME_WAIT is on our side, because we close first (RST if bytes are unread)",
+                    self.peer_name
                 )
             });
         }
-        self.teller.closed(self.number, &self.who, &how, self.counts, self.began);
+        self.reporter.closed(self.number, &self.peer_name, &how, self.counts, self.began);
     }
 }
 
-fn has_closed_its_half(wire: &Wire) -> bool {
-    let socket = wire.socket.as_fd();
+fn has_closed_its_half(transport: &Transport) -> bool {
+    let socket = transport.socket.as_fd();
     let mut fds = [PollFd::new(&socket, PollFlags::RDHUP)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let polled = poll(&mut fds, Some(&at_once)).is_ok();

@@ -1,10 +1,10 @@
-//! The client's connections: all at once, on one thread, with one buffer. Each sends a message, reads it back, compares
-//! every byte, and goes on; what is under way in both directions moves at the same time, so that a message may be
-//! larger than everything that the kernel queues.
+//! The connections of the client: all at once, on one thread, with one buffer. Each sends a message, reads it back and
+//! compares every byte. It reads and writes at the same time, so that a message can be larger than all kernel queues.
 
-mod exchange; // what one connection does when it is ready
-mod timetable; // when the next message is due
-mod input; // what is typed or piped
+mod connection; // the state of one connection
+mod exchange; // drives one connection when it is ready
+mod schedule; // when the next message is due
+mod input; // messages from stdin
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,106 +19,124 @@ use rustls::{ClientConfig, ClientConnection};
 use socket2::Socket;
 use vang_client::trouble::Doing;
 
-use self::exchange::{Line, State};
+use self::connection::{EchoConnection, State};
 use self::input::Feed;
-use self::timetable::Timetable;
+use self::schedule::Schedule;
 use super::certificate::Trust;
 use super::content::Content;
-use super::measure::{Standing, Summary, Tally};
+use super::measure::{EchoSendSummary, Progress, Tally};
 use super::peer::BUFFER;
-use super::send::{Asked, Input, Plan};
-use super::wire::Wire;
-use crate::place::Address;
+use super::plan::{EchoSendOptions, Input, Plan};
+use super::transport::Transport;
+use crate::destination::{Destination, connect};
+use crate::open_files::raise_open_file_limit;
 use crate::{Failure, Report, Stop, Stopped, Target};
 
 const STOP: Token = Token(usize::MAX - 1);
 const TIMER: Token = Token(usize::MAX - 2);
 const INPUT: Token = Token(usize::MAX - 3);
 
-/// Without a byte for so long the client gives up what it waits for.
+/// Without a byte for this time the client gives up.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// How long what is under way may come back when the time for sending is over.
+/// How long answers are awaited after the time for sending.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a server may take to close when we have.
+/// How long the server's close is awaited after ours.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// Messages that are told, each on a line; the rest is counted.
-const TOLD_MAX: u64 = 1_000;
+/// Messages with a record; further ones are only counted.
+const RECORDED_MAX: u64 = 1_000;
 
-/// Connections that are begun before looking at those that are.
+/// Connections that are started before checking the others.
 const BEGUN_AT_ONCE: usize = 256;
 
-/// A Unix socket's queue that is full says so at once, and not when there is room: asked again after this time.
+/// Retry interval for a full Unix socket: no event reports room in its queue.
 const QUEUE_WAIT: Duration = Duration::from_millis(5);
 
-/// How often whoever looks on is shown something.
+/// Interval of the progress line.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
 
-/// See the module's head.
+/// Connects to the first address that accepts, then runs the plan.
+pub(super) fn run(
+    options: &EchoSendOptions,
+    plan: &Plan,
+    input: Option<Input>,
+    report: &Report,
+    stop: &Stop,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<(EchoSendSummary, Option<Stopped>, Tally), Failure> {
+    raise_open_file_limit();
+    match connect(&options.to, report, stop, |_| Ok(()))? {
+        Some((address, socket)) => {
+            Streams::new(options, plan, address, report, stop)?.run(socket, input, watch)
+        }
+        None => Ok((EchoSendSummary::default(), Some(Stopped::Requested), Tally::new(Instant::now()))),
+    }
+}
+
+/// All connections of a run.
 pub(super) struct Streams<'a> {
     plan: &'a Plan,
-    address: Address,
+    address: Destination,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>, bool)>,
     report: &'a Report,
     stop: &'a Stop,
     poll: Poll,
-    lines: Vec<Line>,
-    /// Connections that are not begun yet, and when to try again if the server's queue was full.
-    unbegun: usize,
+    conns: Vec<EchoConnection>,
+    /// Connections not yet started, and when to retry if the server's queue was full.
+    unstarted: usize,
     begin_at: Option<Instant>,
-    /// Of the lines: not done, waiting, ending.
+    /// Number of connections that are not done, waiting, ending.
     live: usize,
     waiting: usize,
     ending: usize,
-    /// Who has more to read, after the others' turn; and whether the end was seen behind it.
+    /// Connections with more to read, after the others' turn; and whether the end of the stream was seen.
     again: Vec<(usize, bool)>,
     scratch: Vec<u8>,
     tally: Tally,
-    due: Timetable,
+    due: Schedule,
     input: Option<Feed>,
-    /// When nothing more is begun.
+    /// When sending ends.
     ends: Option<Instant>,
     moved: Instant,
     last_byte: Instant,
-    /// By anybody at all, on any connection.
+    /// Has any answer come, on any connection?
     answered: bool,
-    told: u64,
+    recorded: u64,
     connected: u64,
     wrong: u64,
     broken: u64,
-    /// Why the last broke, how many one after the other for that; how many faults were told, and how many not.
+    /// Cause of the last failure, repetitions of it, failures with a record, and failures without.
     last_cause: String,
     alike: u64,
-    faults_told: u64,
-    untold: u64,
+    faults_recorded: u64,
+    omitted: u64,
 }
 
 impl<'a> Streams<'a> {
-    pub(super) fn new(
-        asked: &Asked,
+    fn new(
+        options: &EchoSendOptions,
         plan: &'a Plan,
-        address: Address,
+        address: Destination,
         report: &'a Report,
         stop: &'a Stop,
     ) -> Result<Streams<'a>, Failure> {
-        let tls = match &asked.tls {
+        let tls = match &options.tls {
             None => None,
             Some(trust) => {
-                let host = match &asked.to {
+                let host = match &options.to {
                     Target::Net { host, .. } if !host.is_empty() => host.clone(),
                     Target::Net { .. } | Target::Unix(_) => "localhost".to_owned(),
                 };
-                let name = ServerName::try_from(host.clone()).map_err(|_| {
-                    Failure::Usage(format!("'{host}' is no name that a certificate can have"))
-                })?;
-                Some((trust.config()?, name, *trust != Trust::Anybody))
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| Failure::Usage(format!("'{host}' is not a valid name for a certificate")))?;
+                Some((trust.config()?, name, *trust != Trust::AnyCertificate))
             }
         };
         let system = |error: io::Error| Failure::of("cannot watch sockets", &error, Doing::Read);
         let poll = Poll::new().map_err(system)?;
-        let due = Timetable::new().map_err(system)?;
+        let due = Schedule::new().map_err(system)?;
         for (fd, token) in [(due.timer(), TIMER), (stop.as_fd().as_raw_fd(), STOP)] {
             poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE).map_err(system)?;
         }
@@ -130,8 +148,8 @@ impl<'a> Streams<'a> {
             report,
             stop,
             poll,
-            lines: Vec::new(),
-            unbegun: plan.connections.saturating_sub(1),
+            conns: Vec::new(),
+            unstarted: plan.connections.saturating_sub(1),
             begin_at: None,
             live: 0,
             waiting: 0,
@@ -145,48 +163,48 @@ impl<'a> Streams<'a> {
             moved: now,
             last_byte: now,
             answered: false,
-            told: 0,
+            recorded: 0,
             connected: 0,
             wrong: 0,
             broken: 0,
             last_cause: String::new(),
             alike: 0,
-            faults_told: 0,
-            untold: 0,
+            faults_recorded: 0,
+            omitted: 0,
         })
     }
 
-    /// Runs the plan; the first connection stands already.
-    pub(super) fn run(
+    /// Runs the plan; the first connection is made already.
+    fn run(
         mut self,
         first: Socket,
         input: Option<Input>,
-        watch: &mut dyn FnMut(&Standing),
-    ) -> Result<(Summary, Option<Stopped>, Tally), Failure> {
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Result<(EchoSendSummary, Option<Stopped>, Tally), Failure> {
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::Untold(error),
+            io::ErrorKind::BrokenPipe => Failure::Output(error),
             _ => Failure::of("cannot go on", &error, Doing::Read),
         };
         let feed = |input| Feed::start(input, self.poll.registry(), INPUT);
         self.input = input.map(feed).transpose().map_err(failed)?;
         let outcome = self.all(first, watch);
-        watch(&Standing { over: true, ..self.standing(Instant::now()) });
+        watch(&Progress { over: true, ..self.progress(Instant::now()) });
         let stopped = outcome.map_err(failed)?;
-        self.tell_untold()?;
+        self.record_omitted()?;
         Ok((self.summary(), stopped, self.tally))
     }
 
-    fn all(&mut self, first: Socket, watch: &mut dyn FnMut(&Standing)) -> io::Result<Option<Stopped>> {
+    fn all(&mut self, first: Socket, watch: &mut dyn FnMut(&Progress)) -> io::Result<Option<Stopped>> {
         self.open(Ok(first))?;
         let mut events = Events::with_capacity(1_024);
         let mut next_watch = Instant::now();
         loop {
-            self.begin_some()?;
-            if self.live + self.unbegun == 0 {
+            self.connect_more()?;
+            if self.live + self.unstarted == 0 {
                 return Ok(None);
             }
             self.due.set()?;
-            let wait = self.may_sleep(next_watch);
+            let wait = self.sleep_time(next_watch);
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
@@ -194,87 +212,87 @@ impl<'a> Streams<'a> {
             let again = std::mem::take(&mut self.again);
             for event in &events {
                 match event.token() {
-                    STOP => return Ok(Some(Stopped::Asked)),
+                    STOP => return Ok(Some(Stopped::Requested)),
                     TIMER => self.due.fired(),
                     INPUT => {
                         self.begin_next(0)?;
-                        self.pump(0, false, false)?;
+                        self.advance(0, false, false)?;
                     }
-                    Token(number) => self.pump(number, true, event.is_read_closed())?,
+                    Token(number) => self.advance(number, true, event.is_read_closed())?,
                 }
             }
             for (number, ended) in again {
-                self.pump(number, true, ended)?;
+                self.advance(number, true, ended)?;
             }
             let now = Instant::now();
             while let Some((due, number)) = self.due.next(now) {
                 self.begin(number, due);
-                self.pump(number, false, false)?;
+                self.advance(number, false, false)?;
             }
             let now = Instant::now();
             if self.stop.left() == Some(Duration::ZERO) {
                 return Ok(Some(Stopped::TimedOut));
             }
-            if now >= self.gives_up(now) {
-                self.give_up_the_unmade()?;
+            if now >= self.give_up_time(now) {
+                self.give_up_unconnected()?;
                 return Ok(None);
             }
             if now >= next_watch {
                 next_watch = now + WATCH_EVERY;
-                watch(&self.standing(now));
+                watch(&self.progress(now));
             }
         }
     }
 
-    /// Until something has to be looked at that no socket tells.
-    fn may_sleep(&self, next_watch: Instant) -> Duration {
+    /// Time until the next check that no socket event triggers.
+    fn sleep_time(&self, next_watch: Instant) -> Duration {
         let now = Instant::now();
-        let begins = match (self.unbegun, self.begin_at) {
+        let begins = match (self.unstarted, self.begin_at) {
             (0, _) => None,
             (_, at) => Some(at.unwrap_or(now)),
         };
         let again = (!self.again.is_empty()).then_some(now);
-        let until = [Some(self.gives_up(now)), begins, again, Some(next_watch)];
+        let until = [Some(self.give_up_time(now)), begins, again, Some(next_watch)];
         let wait =
             until.into_iter().flatten().min().map_or(WATCH_EVERY, |at| at.saturating_duration_since(now));
         self.stop.left().map_or(wait, |left| left.min(wait))
     }
 
-    /// Begins the next connections, as far as the server's queue takes them.
-    fn begin_some(&mut self) -> io::Result<()> {
+    /// Starts the next connections, up to the limit of the server's queue.
+    fn connect_more(&mut self) -> io::Result<()> {
         if self.begin_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
         self.begin_at = None;
-        for _ in 0..self.unbegun.min(BEGUN_AT_ONCE) {
+        for _ in 0..self.unstarted.min(BEGUN_AT_ONCE) {
             let socket =
                 self.address.socket().and_then(|socket| self.address.begin(&socket).map(|()| socket));
             if socket.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                 self.begin_at = Some(Instant::now() + QUEUE_WAIT);
                 return Ok(());
             }
-            self.unbegun -= 1;
+            self.unstarted -= 1;
             self.moved = Instant::now();
             self.open(socket)?;
         }
         Ok(())
     }
 
-    /// Waiting is over for connections that never came to stand: nobody answered, or the server's queue stayed full.
-    fn give_up_the_unmade(&mut self) -> io::Result<()> {
-        for number in 0..self.lines.len() {
-            if self.lines[number].state == State::Connecting {
-                self.breaks(number, &io::ErrorKind::TimedOut.into(), Doing::Connect)?;
+    /// Gives up connections that were not completed: no answer, or the server's queue stayed full.
+    fn give_up_unconnected(&mut self) -> io::Result<()> {
+        for number in 0..self.conns.len() {
+            if self.conns[number].state == State::Connecting {
+                self.connection_error(number, &io::ErrorKind::TimedOut.into(), Doing::Connect)?;
             }
         }
-        for _ in 0..std::mem::take(&mut self.unbegun) {
+        for _ in 0..std::mem::take(&mut self.unstarted) {
             self.open(Err(io::ErrorKind::WouldBlock.into()))?;
         }
         Ok(())
     }
 
-    fn standing(&self, now: Instant) -> Standing {
-        Standing {
+    fn progress(&self, now: Instant) -> Progress {
+        Progress {
             elapsed: now.saturating_duration_since(self.tally.began),
             length: self.plan.duration,
             messages: self.tally.messages,
@@ -284,11 +302,11 @@ impl<'a> Streams<'a> {
         }
     }
 
-    /// When waiting has no point any more.
-    fn gives_up(&self, now: Instant) -> Instant {
-        let is_ending = self.live == self.ending && self.unbegun == 0;
+    /// When the client gives up waiting.
+    fn give_up_time(&self, now: Instant) -> Instant {
+        let is_ending = self.live == self.ending && self.unstarted == 0;
         let silence = if is_ending { GOODBYE_MAX } else { SILENCE_MAX };
-        // Who waits for its time, or for somebody who types, is not silent.
+        // Waiting for the schedule or for stdin is not silence.
         let silent = if self.waiting > 0 { now + SILENCE_MAX } else { self.moved + silence };
         match self.ends {
             Some(ends) => (ends + GRACE).min(silent.max(ends)),
@@ -296,9 +314,9 @@ impl<'a> Streams<'a> {
         }
     }
 
-    /// Changes a line's state, and counts.
-    fn becomes(&mut self, number: usize, state: State) {
-        let was = std::mem::replace(&mut self.lines[number].state, state);
+    /// Changes the state of a connection, and the counts.
+    fn set_state(&mut self, number: usize, state: State) {
+        let was = std::mem::replace(&mut self.conns[number].state, state);
         for (counted, by) in [(was, -1), (state, 1)] {
             let count = |counter: &mut usize| *counter = counter.saturating_add_signed(by);
             match counted {
@@ -313,58 +331,63 @@ impl<'a> Streams<'a> {
     }
 
     fn open(&mut self, socket: io::Result<Socket>) -> io::Result<()> {
-        let number = self.lines.len();
-        self.lines.push(Line::new(self.plan.contents.first().cloned().unwrap_or(Content::text(b""))));
+        let number = self.conns.len();
+        self.conns
+            .push(EchoConnection::new(self.plan.contents.first().cloned().unwrap_or(Content::text(b""))));
         self.live += 1;
-        let watched = socket.and_then(|socket| self.wire(socket)).and_then(|wire| {
+        let watched = socket.and_then(|socket| self.transport(socket)).and_then(|transport| {
             let both = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut SourceFd(&wire.socket.as_raw_fd()), Token(number), both)?;
-            Ok(wire)
+            self.poll.registry().register(
+                &mut SourceFd(&transport.socket.as_raw_fd()),
+                Token(number),
+                both,
+            )?;
+            Ok(transport)
         });
         match watched {
-            Ok(wire) => self.lines[number].wire = Some(wire),
-            Err(error) => self.breaks(number, &error, Doing::Connect)?,
+            Ok(transport) => self.conns[number].transport = Some(transport),
+            Err(error) => self.connection_error(number, &error, Doing::Connect)?,
         }
         Ok(())
     }
 
-    fn wire(&self, socket: Socket) -> io::Result<Wire> {
+    fn transport(&self, socket: Socket) -> io::Result<Transport> {
         Ok(match &self.tls {
-            None => Wire::plain(socket),
+            None => Transport::plain(socket),
             Some((config, name, _)) => {
                 let tls = ClientConnection::new(config.clone(), name.clone()).map_err(io::Error::other)?;
-                Wire::client(socket, tls)
+                Transport::client(socket, tls)
             }
         })
     }
 
-    /// What this connection does now that it has nothing under way.
+    /// Starts the next message of an idle connection, or ends it.
     fn begin_next(&mut self, number: usize) -> io::Result<()> {
         let now = Instant::now();
-        let line = &mut self.lines[number];
-        if line.state != State::Waiting {
+        let conn = &mut self.conns[number];
+        if conn.state != State::Waiting {
             return Ok(());
         }
         if let Some(input) = &self.input {
             match input.lines.try_recv() {
                 Ok(text) if text.is_empty() => return self.end(number),
-                Ok(text) => line.content = Content::text(&text),
+                Ok(text) => conn.content = Content::text(&text),
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return self.end(number),
             }
             self.begin(number, now);
             return Ok(());
         }
-        // With a rate a message that was due in time goes out, however late: a server that stands still would hide
-        // everything that should have been sent meanwhile.
+        // With a rate a scheduled message is sent even when it is late: otherwise a stalled server would hide the messages
+        // scheduled meanwhile.
         let due = match self.plan.rate {
             None => now,
             Some(rate) => {
-                let place = line.begun as f64 * self.plan.connections as f64 + number as f64;
+                let place = conn.begun as f64 * self.plan.connections as f64 + number as f64;
                 self.tally.began + Duration::from_secs_f64(place / rate)
             }
         };
-        let over = self.plan.total.is_some_and(|total| line.begun >= total);
+        let over = self.plan.total.is_some_and(|total| conn.begun >= total);
         if over || self.ends.is_some_and(|ends| due >= ends) {
             return self.end(number);
         }
@@ -377,51 +400,50 @@ impl<'a> Streams<'a> {
     }
 
     fn begin(&mut self, number: usize, due: Instant) {
-        let line = &mut self.lines[number];
-        if line.state != State::Waiting {
-            return; // It broke while it waited.
+        let conn = &mut self.conns[number];
+        if conn.state != State::Waiting {
+            return; // It failed while it waited.
         }
         if self.input.is_none() && self.plan.contents.len() > 1 {
-            let at = (line.begun % self.plan.contents.len() as u64) as usize;
-            line.content = self.plan.contents[at].clone();
+            let at = (conn.begun % self.plan.contents.len() as u64) as usize;
+            conn.content = self.plan.contents[at].clone();
         }
-        line.begun += 1;
-        (line.sent, line.back) = (0, 0);
-        line.due = due;
-        line.sent_at = if self.plan.rate.is_some() { Instant::now() } else { due };
-        self.becomes(number, State::Exchanging);
+        conn.begun += 1;
+        (conn.sent, conn.back) = (0, 0);
+        conn.due = due;
+        conn.sent_at = if self.plan.rate.is_some() { Instant::now() } else { due };
+        self.set_state(number, State::Exchanging);
     }
 
-    /// Messages that were due on a timetable and never went out: their connections still waited for earlier ones, or
-    /// were gone.
+    /// Scheduled messages that were never sent: their connections waited for earlier ones, or had failed.
     fn unsent(&self) -> u64 {
         let Some(rate) = self.plan.rate else { return 0 };
         let now = Instant::now();
         let upto = self.ends.map_or(now, |ends| ends.min(now));
         let due = upto.saturating_duration_since(self.tally.began).as_secs_f64() * rate;
-        let of_line = |number: usize, line: &Line| {
+        let of_line = |number: usize, conn: &EchoConnection| {
             let due = ((due - number as f64) / self.plan.connections as f64).ceil().max(0.0) as u64;
-            due.min(self.plan.total.unwrap_or(u64::MAX)).saturating_sub(line.begun)
+            due.min(self.plan.total.unwrap_or(u64::MAX)).saturating_sub(conn.begun)
         };
-        // Who has closed in good time had nothing more to send.
-        let cut = |line: &Line| line.broke || line.state == State::Exchanging;
-        let lines = self.lines.iter().enumerate().filter(|(_, line)| cut(line));
-        lines.map(|(number, line)| of_line(number, line)).sum()
+        // A connection that was closed normally had nothing more to send.
+        let cut = |conn: &EchoConnection| conn.failed || conn.state == State::Exchanging;
+        let conns = self.conns.iter().enumerate().filter(|(_, conn)| cut(conn));
+        conns.map(|(number, conn)| of_line(number, conn)).sum()
     }
 
-    fn summary(&self) -> Summary {
-        // Not what was waited in vain at the end.
+    fn summary(&self) -> EchoSendSummary {
+        // Without the final wait.
         let took = self.last_byte.saturating_duration_since(self.tally.began);
-        let stood = || self.lines.iter().filter(|line| line.begun > 0 && !line.broke);
-        let unserved = stood().filter(|line| !line.served).count() as u64;
-        let is_open = |line: &&Line| !matches!(line.state, State::Done | State::Ending);
-        let unanswered = stood().filter(is_open).filter(|line| line.back < line.content.len).count() as u64;
-        let begun: u64 = self.lines.iter().map(|line| line.begun).sum();
+        let stood = || self.conns.iter().filter(|conn| conn.begun > 0 && !conn.failed);
+        let unserved = stood().filter(|conn| !conn.served).count() as u64;
+        let is_open = |conn: &&EchoConnection| !matches!(conn.state, State::Done | State::Ending);
+        let unanswered = stood().filter(is_open).filter(|conn| conn.back < conn.content.len).count() as u64;
+        let begun: u64 = self.conns.iter().map(|conn| conn.begun).sum();
         let wanted = self.plan.total.filter(|_| self.input.is_none());
         let unsent = self.unsent();
         let of = wanted.map_or(begun + unsent, |total| total.saturating_mul(self.plan.connections as u64));
         let seconds = took.as_secs_f64();
-        Summary {
+        EchoSendSummary {
             connections: self.connected,
             messages: self.tally.messages,
             of,

@@ -1,18 +1,18 @@
-//! ICMP as it is on the wire: types and codes by name (IANA's registries; RFC 792 and 4443), echo requests written,
-//! echo replies read. Pure: no socket. Names are origin's where it has one.
+//! ICMP types and codes by name (IANA registries; RFC 792 and 4443), and echo messages as bytes. No socket.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
-/// The address family decides which numbers mean what.
+/// The address family; ICMP and ICMPv6 number their types differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
     V6,
 }
 
-/// A type with its code.
+/// A type and its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Kind {
     #[serde(rename = "type")]
@@ -26,10 +26,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Type, identifier, sequence number, checksum: what is before an echo's data.
+/// Length of an echo header: type, code, checksum, identifier, sequence number.
 pub(crate) const ECHO_HEADER_BYTES: usize = 8;
 
 impl Family {
+    pub(crate) fn of(ip: IpAddr) -> Family {
+        if ip.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Family::V4 => "IPv4",
@@ -51,7 +55,7 @@ impl Family {
         }
     }
 
-    /// What it is called.
+    /// The name of a type and code.
     pub(crate) fn name_of(self, kind: Kind) -> &'static str {
         match self {
             Family::V4 => name_v4(kind.kind, kind.code),
@@ -59,48 +63,44 @@ impl Family {
         }
     }
 
-    /// Why it comes, most likely, and what to do, for who pings.
+    /// The likely cause of an error, and advice.
     pub(crate) fn meaning(self, kind: Kind) -> &'static str {
         match (self, kind.kind, kind.code) {
             (Family::V4, 3, 0 | 6 | 11) | (Family::V6, 1, 0) => {
-                "the router that answers has no route to that network: is the address right, and has the router the \
-                 route? `ip route get ADDRESS` there shows the way it would take"
+                "that router has no route to the network: is the address right, and does the router have the route? `ip \
+                 route get ADDRESS` there shows the route"
             }
             (Family::V4, 3, 1 | 7 | 12) | (Family::V6, 1, 3) => {
-                "the last router found nobody with this address, or is told not to let anybody through to it: is the \
-                 host on, and in that network?"
+                "the last router found no host with this address, or a rule forbids it: is the host on, and in that \
+                 network?"
             }
             (Family::V4, 3, 2) => {
-                "the host is there and does not take ICMP's echo, or its firewall says so: the way to it works"
+                "the host is reachable and does not support ICMP echo, or its firewall rejects it"
             }
             (Family::V4, 3, 3) | (Family::V6, 1, 4) => {
-                "the way to the host works; nothing takes this there. To an echo request only a firewall answers so"
+                "the host is reachable, but nothing accepts this packet. Only a firewall answers an echo request like this"
             }
             (Family::V4, 3, 4) | (Family::V6, 2, _) => {
-                "a packet is longer than a cable on the way can carry, and may not be cut there. From now on this \
+                "the packet is larger than a link on the way allows, and must not be fragmented. From now on this \
                  machine sends smaller pieces; programs that ignore this message hang with long data only. Try a \
                  smaller --size"
             }
             (Family::V4, 3, 9 | 10 | 13) | (Family::V6, 1, 1 | 5) => {
-                "a firewall or a router on the way forbids it, and says so: ask who runs it"
+                "a firewall or a router on the way rejects it: ask its administrator"
             }
-            (Family::V6, 1, 6) => {
-                "a route on the way says reject: its administrator does not want this through"
-            }
+            (Family::V6, 1, 6) => "a reject route on the way: its administrator blocks this",
             (Family::V6, 1, 2) => {
-                "the sender's address is not valid that far: a link-local address does not leave its cable"
+                "the source address is not valid there: a link-local address is valid on one link only"
             }
             (Family::V4, 11, 0) | (Family::V6, 3, 0) => {
-                "the packet's TTL was used up on the way: the router that answers stands that many hops from here. \
-                 With the usual TTL of 64 this means that routers send packets in a circle"
+                "the TTL of the packet expired: the router that answers is that many hops away. With the usual TTL of 64 \
+                 this means a routing loop"
             }
             (Family::V4, 11, 1) | (Family::V6, 3, 1) => {
-                "pieces of the packet came, and some did not: the way loses packets. Try a smaller --size"
+                "some fragments of the packet were lost on the way. Try a smaller --size"
             }
-            (Family::V4, 5, _) | (Family::V6, 137, _) => {
-                "a router knows a shorter way: this machine's route is not the best"
-            }
-            (Family::V4, 12, _) | (Family::V6, 4, _) => "somebody on the way takes the packet for broken",
+            (Family::V4, 5, _) | (Family::V6, 137, _) => "a router knows a shorter route than this machine",
+            (Family::V4, 12, _) | (Family::V6, 4, _) => "a router or the host found the packet invalid",
             _ => "",
         }
     }
@@ -183,7 +183,7 @@ fn name_v6(kind: u8, code: u8) -> &'static str {
     }
 }
 
-/// An echo's header and data, of whatever direction.
+/// An echo request or reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Echo<'a> {
     pub(crate) kind: Kind,
@@ -193,8 +193,8 @@ pub(crate) struct Echo<'a> {
 }
 
 impl Echo<'_> {
-    /// As the socket wants it. The kernel fills in an IPv6 checksum, which covers addresses that it chooses, and, for
-    /// datagram sockets, all of the checksums and the identifier.
+    /// The bytes to send. The kernel fills in IPv6 checksums, which cover addresses that it chooses, and for datagram
+    /// sockets all checksums and the identifier.
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut bytes = vec![self.kind.kind, self.kind.code, 0, 0];
         bytes.extend(self.id.to_be_bytes());
@@ -205,12 +205,12 @@ impl Echo<'_> {
         bytes
     }
 
-    /// Is this whole, by its checksum? Of IPv4; of IPv6 the checksum covers more, and the kernel has looked at it.
+    /// Is the checksum right? For IPv4 only; the kernel has checked the one of IPv6.
     pub(crate) fn is_whole(bytes: &[u8]) -> bool {
         checksum(bytes) == 0
     }
 
-    /// From ICMP's first byte on. `None`: too short to be one.
+    /// Reads an echo message from its first byte on. `None`: too short.
     pub(crate) fn read(bytes: &[u8]) -> Option<Echo<'_>> {
         let (header, data) = bytes.split_first_chunk::<ECHO_HEADER_BYTES>()?;
         Some(Echo {
@@ -222,7 +222,7 @@ impl Echo<'_> {
     }
 }
 
-/// What is behind an IPv4 header. `None`: there is no whole one.
+/// The payload of an IPv4 packet. `None`: its header is incomplete.
 pub(crate) fn behind_ipv4(packet: &[u8]) -> Option<&[u8]> {
     let len = usize::from(packet.first()? & 0x0f) * 4;
     packet.get(len.max(20)..)
@@ -234,7 +234,7 @@ fn checksum(bytes: &[u8]) -> u16 {
         [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
         rest => u32::from(rest.first().copied().unwrap_or(0)) << 8,
     });
-    // At most 2^15 words: the sum fits, and folding twice is enough.
+    // At most 2^15 words: no overflow, and folding twice is enough.
     let sum: u32 = words.sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     !(((sum & 0xffff) + (sum >> 16)) as u16)
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checklists_types_and_codes_have_their_names() {
+    fn common_types_and_codes_have_their_names() {
         for (kind, code, name) in [
             (0, 0, "echo reply"),
             (3, 0, "network unreachable"),
@@ -275,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_and_its_sum_is_right() {
+    fn echo_messages_round_trip_with_a_right_checksum() {
         for len in [0, 1, 2, 55, 56, 65_507] {
             let data = vec![0xab; len];
             let echo = Echo { kind: Family::V4.echo_request(), id: 0x1234, seq: 0xffff, data: &data };
             let bytes = echo.write();
             assert_eq!(Echo::read(&bytes), Some(echo));
-            assert!(Echo::is_whole(&bytes), "a right sum makes the whole zero; {len}");
+            assert!(Echo::is_whole(&bytes), "the sum with a right checksum is zero; {len}");
             let mut broken = bytes;
             broken[5] ^= 1;
             assert!(!Echo::is_whole(&broken));
@@ -298,6 +298,6 @@ mod tests {
         }
         assert_eq!(behind_ipv4(&[]), None);
         assert_eq!(behind_ipv4(&[0x45; 19]), None);
-        assert_eq!(behind_ipv4(&[0x40; 21]), Some(&[0x40][..]), "a header that lies about its length");
+        assert_eq!(behind_ipv4(&[0x40; 21]), Some(&[0x40][..]), "a header with a wrong length");
     }
 }

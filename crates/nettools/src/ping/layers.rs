@@ -1,8 +1,8 @@
-//! Ping up the layers: every probe begins at the bottom (ICMP, TCP, TLS, vang) with a connection of its own and goes up
-//! as far as was asked, each step with its time, so that the one that fails is named and those below it have been tried.
+//! Probes that test layer by layer: ICMP, TCP, TLS, vang. Every probe uses a new connection and times each layer up to the
+//! requested one, so that the failing layer is known and those below it were tested.
 
-mod channel; // a connection of whatever layer
-mod probe; // what a probe tells
+mod channel; // a connection of any layer
+mod probe_records; // the records of a probe
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,68 +10,69 @@ use std::time::{Duration, Instant};
 
 use vang_client::trouble::{Doing, Trouble};
 
-use super::echo::{Once, once, verdict};
-use super::handshake::{Speaks, config, shake};
+use super::handshake::{AlpnOffer, config, handshake};
+use super::icmp::Family;
+use super::icmp_ping::{EchoResult, echo_once, verdict};
+use super::options::PingOptions;
+use super::records::{Layer, us};
 use super::tally::Tally;
-use super::told::{Layer, us};
-use super::{Asked, family};
-use crate::connect::{NotConnected, Patient, trouble};
+use crate::deadline_stream::{DeadlineStream, NotConnected, trouble};
 use crate::failure::{Outcome, explain};
 use crate::{Failure, Report, Stop, Stopped};
 
 use channel::{Channel, Ended, ask, ended, no_tls};
-use probe::{Begins, Probed, Step, Took};
+use probe_records::{ProbeRecord, ProbesStarted, Step, StepTime};
 
-/// What is known of the way below TCP.
+/// The result of ICMP so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Below {
     Unknown,
     Answers,
     Silent,
-    /// An error of a router's, or this machine's own.
+    /// An error from a router, or of this machine.
     Refuses(String),
 }
 
 struct Ladder<'a> {
-    asked: &'a Asked,
+    options: &'a PingOptions,
     to: SocketAddr,
     steps: Vec<Step>,
     report: &'a Report,
     stop: &'a Stop,
     tallies: Vec<(Step, Tally)>,
     below: Below,
-    /// The last failure above ICMP: where, and why.
+    /// The last failure above ICMP.
     failed: Option<(Step, Trouble)>,
 }
 
-/// Probes this address up to the layer that was asked for.
-pub(super) fn run(asked: &Asked, mut to: SocketAddr, report: &Report, stop: &Stop) -> Outcome {
-    let (port, above): (u16, &[Step]) = match asked.layer {
-        Layer::Icmp => return super::echo::run(asked, to, report, stop),
+/// Probes this address up to the requested layer.
+pub(super) fn run(options: &PingOptions, mut to: SocketAddr, report: &Report, stop: &Stop) -> Outcome {
+    let (port, above): (u16, &[Step]) = match options.layer {
+        Layer::Icmp => return super::icmp_ping::run(options, to, report, stop),
         Layer::Tcp(port) => (port, &[]),
         Layer::Tls(port) => (port, &[Step::Tls]),
-        // As the client has it: this machine's own are spoken to plainly.
+        // Like the client: no TLS to this machine.
         Layer::Vang(port) if to.ip().to_canonical().is_loopback() => (port, &[Step::Vang]),
         Layer::Vang(port) => (port, &[Step::Tls, Step::Vang]),
     };
     to.set_port(port);
     let steps = [&[Step::Icmp, Step::Tcp], above].concat();
-    report.tell(&Begins {
-        host: asked.host.clone(),
+    report.record(&ProbesStarted {
+        host: options.host.clone(),
         to,
-        family: family(to.ip()).name(),
+        family: Family::of(to.ip()).name(),
         layers: steps.clone(),
     })?;
     let tallies = steps.iter().map(|step| (*step, Tally::new(step.name()))).collect();
     let below = Below::Unknown;
-    let mut ladder = Ladder { asked, to, steps, report, stop, tallies, below, failed: None };
+    let mut ladder = Ladder { options, to, steps, report, stop, tallies, below, failed: None };
     let stopped = ladder.turn()?;
     let mut top = None;
     for (step, tally) in &ladder.tallies {
         let summary = tally.summary();
         let is_top = Some(step) == ladder.steps.last();
         if summary.sent > 0 || is_top {
-            report.tell(&summary)?;
+            report.record(&summary)?;
         }
         if is_top {
             top = Some(summary);
@@ -81,21 +82,21 @@ pub(super) fn run(asked: &Asked, mut to: SocketAddr, report: &Report, stop: &Sto
     if let Some(text) = ladder.meaning() {
         report.means(&text)?;
     }
-    Ok(verdict(asked, ladder.probes(), &top, stopped))
+    Ok(verdict(options, ladder.probes(), &top, stopped))
 }
 
 impl Ladder<'_> {
     fn turn(&mut self) -> Result<Option<Stopped>, Failure> {
         let mut next = Instant::now();
         let mut seq = 0;
-        while self.asked.count.is_none_or(|count| seq < count) {
+        while self.options.count.is_none_or(|count| seq < count) {
             let wait = next.saturating_duration_since(Instant::now());
             if let Some(stopped) = self.stop.wait(&mut [], Some(wait)).map_err(|error| self.cannot(&error))? {
                 return Ok(Some(stopped));
             }
-            next = (next + self.asked.interval).max(Instant::now());
+            next = (next + self.options.interval).max(Instant::now());
             seq += 1;
-            let mut probed = Probed { seq, to: self.to, steps: Vec::new(), failed: None };
+            let mut probed = ProbeRecord { seq, to: self.to, steps: Vec::new(), failed: None };
             match self.climb(&mut probed.steps)? {
                 Ok(()) => {}
                 Err((_, Ended::Stopped(stopped))) => return Ok(Some(stopped)),
@@ -104,22 +105,21 @@ impl Ladder<'_> {
                     self.failed = Some((step, trouble));
                 }
             }
-            self.report.tell(&probed)?;
+            self.report.record(&probed)?;
         }
         Ok(None)
     }
 
-    /// One probe, from the bottom up.
-    fn climb(&mut self, steps: &mut Vec<Took>) -> Result<Result<(), (Step, Ended)>, Failure> {
+    /// Runs one probe, from the bottom up.
+    fn climb(&mut self, steps: &mut Vec<StepTime>) -> Result<Result<(), (Step, Ended)>, Failure> {
         if let Err(stopped) = self.echo(steps)? {
             return Ok(Err((Step::Icmp, Ended::Stopped(stopped))));
         }
-        let (to, wait, stop) = (self.to, self.asked.wait, self.stop);
-        self.report.explain(|| {
-            format!("connect to {to}: a SYN goes out; SYN and ACK come back if somebody listens")
-        })?;
+        let (to, wait, stop) = (self.to, self.options.wait, self.stop);
+        self.report
+            .explain(|| format!("connect to {to}: send SYN; SYN+ACK comes back if a program listens"))?;
         let connected = self.measure(Step::Tcp, steps, || {
-            Patient::connect(to, wait, stop).map_err(|error| match error {
+            DeadlineStream::connect(to, wait, stop).map_err(|error| match error {
                 NotConnected::Failed(error) => Ended::Failed(trouble(to, &error)),
                 NotConnected::Stopped(stopped) => Ended::Stopped(stopped),
             })
@@ -129,16 +129,16 @@ impl Ladder<'_> {
             Err(ended) => return Ok(Err((Step::Tcp, ended))),
         };
         let mut channel: Box<dyn Channel> = Box::new(stream);
-        let speaks = if self.steps.contains(&Step::Vang) { Speaks::Vang } else { Speaks::Anything };
+        let alpn = if self.steps.contains(&Step::Vang) { AlpnOffer::Vang } else { AlpnOffer::Anything };
         if self.steps.contains(&Step::Tls) {
             self.report.explain(|| {
-                "TLS: a client hello goes out; the server's hello, certificate and end come".to_owned()
+                "TLS: send ClientHello; ServerHello, certificate and Finished come back".to_owned()
             })?;
             channel.until(Instant::now() + wait);
-            let host = self.asked.host.clone();
-            let shaken = self.measure(Step::Tls, steps, || {
-                let config = config(speaks).map_err(|error| no_tls(&error.to_string()))?;
-                match shake(config, &host, to.ip(), channel) {
+            let host = self.options.host.clone();
+            let handshake_result = self.measure(Step::Tls, steps, || {
+                let config = config(alpn).map_err(|error| no_tls(&error.to_string()))?;
+                match handshake(config, &host, to.ip(), channel) {
                     Ok(tls) => Ok(Box::new(tls) as Box<dyn Channel>),
                     Err((error, channel)) => {
                         Err(ended(channel.stopped(), &error, |error| match error.kind() {
@@ -148,50 +148,49 @@ impl Ladder<'_> {
                     }
                 }
             });
-            channel = match shaken {
+            channel = match handshake_result {
                 Ok(channel) => channel,
                 Err(ended) => return Ok(Err((Step::Tls, ended))),
             };
         }
         if self.steps.contains(&Step::Vang) {
             self.report.explain(|| {
-                "a request goes out, action ping; its reply comes back in the same connection".to_owned()
+                "send a request with action ping; its reply comes back on the same connection".to_owned()
             })?;
             channel.until(Instant::now() + wait);
-            let asked = self.measure(Step::Vang, steps, || ask(&mut *channel));
-            if let Err(ended) = asked {
+            let answered = self.measure(Step::Vang, steps, || ask(&mut *channel));
+            if let Err(ended) = answered {
                 return Ok(Err((Step::Vang, ended)));
             }
         }
         self.report.explain(|| {
-            "closed by us: a FIN goes out, and our side keeps TIME_WAIT for a minute, so that nothing late is taken for \
-             a new connection's"
+            "close: FIN out; our side keeps TIME_WAIT for a minute, so that late packets are not taken for a new connection"
                 .to_owned()
         })?;
         Ok(Ok(()))
     }
 
-    /// The lowest step. Who does not answer it may answer the others, so it ends no probe; after it went unanswered once
-    /// it is not waited for again.
-    fn echo(&mut self, steps: &mut Vec<Took>) -> Result<Result<(), Stopped>, Failure> {
+    /// The lowest layer. A host without an ICMP answer can still answer the others, so the probe goes on; after one missing
+    /// answer ICMP is not tried again.
+    fn echo(&mut self, steps: &mut Vec<StepTime>) -> Result<Result<(), Stopped>, Failure> {
         if !matches!(self.below, Below::Unknown | Below::Answers) || !self.steps.contains(&Step::Icmp) {
             return Ok(Ok(()));
         }
         let began = Instant::now();
-        let came = match once(self.asked, self.to, self.stop) {
+        let came = match echo_once(self.options, self.to, self.stop) {
             Ok(came) => came,
-            // Not allowed, most likely: the layers above need no leave.
+            // Most likely no permission; the layers above need none.
             Err(error) => {
-                self.report.explain(|| format!("ICMP is left out: {error}"))?;
+                self.report.explain(|| format!("ICMP skipped: {error}"))?;
                 self.steps.retain(|step| *step != Step::Icmp);
                 return Ok(Ok(()));
             }
         };
         let (time, error) = match came {
-            Once::Stopped(stopped) => return Ok(Err(stopped)),
-            Once::Answered(time) => (time, None),
-            Once::Silent => (self.asked.wait, Some("no answer".to_owned())),
-            Once::Refused(said) => (began.elapsed(), Some(said)),
+            EchoResult::Stopped(stopped) => return Ok(Err(stopped)),
+            EchoResult::Reply(time) => (time, None),
+            EchoResult::Silent => (self.options.wait, Some("no answer".to_owned())),
+            EchoResult::IcmpError(said) => (began.elapsed(), Some(said)),
         };
         self.below = match &error {
             None => Below::Answers,
@@ -202,11 +201,11 @@ impl Ladder<'_> {
         Ok(Ok(()))
     }
 
-    /// Does a step, and writes down how long it took and what came of it.
+    /// Runs one layer and records its time and result.
     fn measure<T>(
         &mut self,
         step: Step,
-        steps: &mut Vec<Took>,
+        steps: &mut Vec<StepTime>,
         does: impl FnOnce() -> Result<T, Ended>,
     ) -> Result<T, Ended> {
         let began = Instant::now();
@@ -215,13 +214,13 @@ impl Ladder<'_> {
         match &done {
             Ok(_) => self.took(step, steps, time, None),
             Err(Ended::Failed(trouble)) => self.took(step, steps, time, Some(trouble.to_string())),
-            // Under way when the tool ended: neither answered nor lost.
+            // Stopped in progress: neither answered nor lost.
             Err(Ended::Stopped(_)) => self.tally(step, |tally| tally.sent += 1),
         }
         done
     }
 
-    fn took(&mut self, layer: Step, steps: &mut Vec<Took>, time: Duration, error: Option<String>) {
+    fn took(&mut self, layer: Step, steps: &mut Vec<StepTime>, time: Duration, error: Option<String>) {
         self.tally(layer, |tally| {
             tally.sent += 1;
             match &error {
@@ -232,7 +231,7 @@ impl Ladder<'_> {
                 Some(_) => tally.errors += 1,
             }
         });
-        steps.push(Took { layer, time_us: us(time), error, time });
+        steps.push(StepTime { layer, time_us: us(time), error, time });
     }
 
     fn tally(&mut self, step: Step, counts: impl FnOnce(&mut Tally)) {
@@ -241,7 +240,7 @@ impl Ladder<'_> {
         }
     }
 
-    /// How many probes went out: every one connects.
+    /// Number of probes: every one connects.
     fn probes(&self) -> u64 {
         self.tallies.iter().find(|(step, _)| *step == Step::Tcp).map_or(0, |(_, tally)| tally.sent)
     }
@@ -250,19 +249,18 @@ impl Ladder<'_> {
         Failure::of(format!("cannot wait for {}", self.to), error, Doing::Read)
     }
 
-    /// Which layer fails, and what that says.
+    /// The failing layer, and what that means.
     fn meaning(&self) -> Option<String> {
         let port = self.to.port();
         let Some((step, trouble)) = &self.failed else {
             return match &self.below {
                 Below::Unknown | Below::Answers => None,
                 Below::Silent => Some(
-                    "ICMP goes unanswered while the layers above it work: a firewall swallows echo requests, and \
-                     nothing is wrong with the host"
+                    "no answer to ICMP while the layers above it work: a firewall drops echo requests; the host is fine"
                         .to_owned(),
                 ),
                 Below::Refuses(said) => Some(format!(
-                    "ICMP is refused ({said}) while the layers above it work: a firewall wants no echo requests"
+                    "ICMP is refused ({said}) while the layers above it work: a firewall rejects echo requests"
                 )),
             };
         };
@@ -273,22 +271,22 @@ impl Ladder<'_> {
         let layer = match step {
             Step::Icmp | Step::Tcp => match (&self.below, trouble.name.as_ref()) {
                 (Below::Answers, _) => format!(
-                    "the failing layer is TCP, at port {port}: {trouble}. The host is on and the way to it works: it \
-                     answers ICMP"
+                    "the failing layer is TCP, at port {port}: {trouble}. The host is on and reachable: it answers \
+                     ICMP"
                 ),
                 (Below::Silent, "connection refused" | "connection reset by peer") => format!(
-                    "the failing layer is TCP, at port {port}: {trouble}. Somebody answers there, although not to ICMP"
+                    "the failing layer is TCP, at port {port}: {trouble}. The host answers TCP, but not ICMP"
                 ),
                 (Below::Silent, _) => format!(
-                    "the failing layer is IP, the way to the host: neither ICMP nor TCP got an answer ({trouble}). \
-                     Either the host is off, or a firewall swallows all of it"
+                    "the failing layer is IP, the route to the host: no answer to ICMP or TCP ({trouble}). The host is off, or \
+                     a firewall drops everything"
                 ),
                 (Below::Refuses(said), "connection refused" | "connection reset by peer") => format!(
-                    "the failing layer is TCP, at port {port}: {trouble}. Somebody answers there; ICMP is refused: {said}"
+                    "the failing layer is TCP, at port {port}: {trouble}. The host answers TCP; ICMP is refused: {said}"
                 ),
                 (Below::Refuses(said), _) => {
                     format!(
-                        "the failing layer is IP, the way to the host: {said}; TCP fails for it too ({trouble})"
+                        "the failing layer is IP, the route to the host: {said}; TCP also fails ({trouble})"
                     )
                 }
                 (Below::Unknown, _) => {
@@ -296,13 +294,13 @@ impl Ladder<'_> {
                 }
             },
             Step::Tls => format!(
-                "the failing layer is TLS: {trouble}. TCP below it works: somebody listens at port {port}"
+                "the failing layer is TLS: {trouble}. TCP below it works: a program listens at port {port}"
             ),
             Step::Vang if self.steps.contains(&Step::Tls) => {
                 format!("the failing layer is vang: {trouble}. TCP and TLS below it work")
             }
             Step::Vang => format!(
-                "the failing layer is vang: {trouble}. TCP below it works: somebody listens at port {port}"
+                "the failing layer is vang: {trouble}. TCP below it works: a program listens at port {port}"
             ),
         };
         Some(format!("{layer}{advice}"))

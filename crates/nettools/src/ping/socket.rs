@@ -1,9 +1,9 @@
-//! An ICMP socket: unprivileged where this machine lets our group have one, raw where we may, else a word on what to
-//! do. Echo requests out; echo replies in; and from the kernel's error queue (`IP_RECVERR`, `IPV6_RECVERR`; ip(7)) what
-//! routers and hosts said about our packets, which needs no root.
+//! An ICMP socket: a datagram socket if the group is allowed one, else a raw socket, else an error with advice. It sends
+//! echo requests and receives echo replies, and, from the kernel's error queue (`IP_RECVERR`, `IPV6_RECVERR`; ip(7)), the
+//! ICMP errors about its packets, which needs no root.
 //!
-//! The kernel notes when each packet came (`SO_TIMESTAMPNS`; socket(7)), so that what this program did meanwhile is in no
-//! round trip: the time in which a packet lay in the queue is told with it. Of a kernel that notes nothing it is no time.
+//! The kernel timestamps each packet (`SO_TIMESTAMPNS`; socket(7)), so that round trips exclude the time that a packet
+//! waited in the queue. Without timestamps that time counts as zero.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -23,89 +23,88 @@ use crate::Failure;
 /// Bytes of data in the longest IPv4 packet: 65535 without the IPv4 header's 20 and the echo's 8.
 pub(crate) const DATA_BYTES_MAX: u32 = 65_507;
 
-/// Any packet fits, and the IPv4 header that raw sockets see.
+/// Room for any packet, with the IPv4 header on raw sockets.
 const RECEIVE_BYTES: usize = 1 << 16;
 
-/// Room for what the kernel tells beside a packet: an error with the address of who sent it, and a TTL.
+/// Room for control messages: an error with the address of its sender, and a TTL.
 const CONTROL_BYTES: usize = 512;
 
-/// Packets that are not ours and are looked at in one go. A raw socket sees all ICMP of this machine, and whoever floods
-/// it keeps us neither from sending nor from ending.
+/// Foreign packets that are read in a row. A raw socket receives all ICMP of this machine; a flood of it must not block
+/// sending or stopping.
 const OTHERS_MAX: usize = 256;
 
-/// `ee_origin` of `linux/errqueue.h`: the error came as ICMP from somebody, or is this machine's own.
+/// `ee_origin` of `linux/errqueue.h`: an ICMP error; other values are local errors.
 const ORIGIN_ICMP: u8 = 2;
 const ORIGIN_ICMP6: u8 = 3;
 
-/// How it was got.
+/// The kind of ICMP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Way {
-    /// `SOCK_DGRAM`: the kernel chooses the identifier and lets through what is ours.
+pub(crate) enum SocketKind {
+    /// `SOCK_DGRAM`: the kernel chooses the identifier and filters our answers.
     Datagram,
-    /// `SOCK_RAW`: everybody's ICMP comes, and we choose.
+    /// `SOCK_RAW`: all ICMP arrives, and we filter.
     Raw,
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for SocketKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Way::Datagram => "an unprivileged datagram socket",
-            Way::Raw => "a raw socket",
+            SocketKind::Datagram => "an unprivileged datagram socket",
+            SocketKind::Raw => "a raw socket",
         })
     }
 }
 
-/// See the module's head.
+/// An ICMP socket with its error queue.
 #[derive(Debug)]
 pub(crate) struct IcmpSocket {
     socket: Socket,
     family: Family,
-    pub(crate) way: Way,
-    /// The kernel notes when packets come.
+    pub(crate) kind: SocketKind,
+    /// Does the kernel timestamp packets?
     pub(crate) stamps: bool,
-    /// In every echo of ours. Unused by datagram sockets, whose identifier is the kernel's.
+    /// The identifier of our requests on a raw socket.
     id: u16,
     buffer: Vec<u8>,
 }
 
-/// What came.
+/// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Came {
-    /// An answer to one of ours, and how long ago the kernel got it.
+pub(crate) enum Received {
+    /// A reply to one of our requests; `waited`: time in the queue.
     Reply { seq: u16, from: IpAddr, ttl: Option<u8>, data: Vec<u8>, waited: Duration },
-    /// Somebody could not send one of ours on, or this machine could not send it at all.
-    Error(Refused),
+    /// An error for one of our requests.
+    Error(IcmpError),
 }
 
-/// See [`Came::Error`].
+/// An ICMP error, or a local error of sending.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    /// `None` where it does not show which of ours it was.
+pub(crate) struct IcmpError {
+    /// `None`: unknown.
     pub(crate) seq: Option<u16>,
-    /// Who said so; `None`: this machine, without a packet.
+    /// Sender; `None`: this machine.
     pub(crate) from: Option<IpAddr>,
-    /// As ICMP has it, where it came as ICMP.
+    /// `None`: a local error.
     pub(crate) kind: Option<Kind>,
-    /// What programs get for it.
     pub(crate) errno: i32,
-    /// The longest packet that the next cable takes, where the error says so.
+    /// MTU of the next hop, if the error has it.
     pub(crate) mtu: Option<u32>,
-    /// How long ago the kernel got it.
+    /// Time in the queue.
     pub(crate) waited: Duration,
 }
 
 impl IcmpSocket {
-    /// A datagram socket, or a raw one; with this TTL (IPv6: hop limit) in what it sends, if one is given.
+    /// Opens a datagram socket, or else a raw one, with this TTL (IPv6: hop limit).
     pub(crate) fn open(family: Family, ttl: Option<u8>) -> Result<IcmpSocket, Failure> {
         let (domain, protocol) = match family {
             Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
             Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
         };
-        let (socket, way) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
-            Ok(socket) => (socket, Way::Datagram),
+        let (socket, kind) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
+            Ok(socket) => (socket, SocketKind::Datagram),
             Err(_) => match Socket::new(domain, Type::RAW, Some(protocol)) {
-                Ok(socket) => (socket, Way::Raw),
+                Ok(socket) => (socket, SocketKind::Raw),
                 Err(error) => return Err(cannot_open(&error)),
             },
         };
@@ -125,14 +124,14 @@ impl IcmpSocket {
             }
         };
         set().map_err(|error| cannot_open(&error))?;
-        // Without it times are a little longer, and nothing else is worse.
+        // Optional: without it times are slightly longer.
         let stamps = setsockopt(&socket, sockopt::ReceiveTimestampns, &true).is_ok();
-        // Two pings of one machine differ by it, whatever else they have in common.
+        // It distinguishes several pings on one machine.
         let id = std::process::id() as u16;
-        Ok(IcmpSocket { socket, family, way, stamps, id, buffer: vec![0; RECEIVE_BYTES] })
+        Ok(IcmpSocket { socket, family, kind, stamps, id, buffer: vec![0; RECEIVE_BYTES] })
     }
 
-    /// Sends an echo request. An error of ICMP's that came for an earlier one is not this one's: it stays in the queue.
+    /// Sends an echo request. A pending ICMP error of an earlier request is not an error of this one; it stays in the queue.
     pub(crate) fn send(&self, to: SocketAddr, seq: u16, data: &[u8]) -> io::Result<()> {
         let echo = Echo { kind: self.family.echo_request(), id: self.id, seq, data }.write();
         let mut again = true;
@@ -140,15 +139,15 @@ impl IcmpSocket {
             match self.socket.send_to(&echo, &to.into()) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The kernel tells an earlier packet's error at the next call, whichever that is, and forgets it.
+                // The kernel returns the error of an earlier packet from the next call, once.
                 Err(_) if again => again = false,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// What has come, if anything of ours is among the first of it: errors first, since a reply may have overtaken nothing.
-    pub(crate) fn receive(&mut self) -> io::Result<Option<Came>> {
+    /// The next message for us, errors first; `None`: none yet.
+    pub(crate) fn receive(&mut self) -> io::Result<Option<Received>> {
         for queue in [MsgFlags::MSG_ERRQUEUE, MsgFlags::empty()] {
             for _ in 0..OTHERS_MAX {
                 match self.one(queue)? {
@@ -161,8 +160,8 @@ impl IcmpSocket {
         Ok(None)
     }
 
-    /// A message of one of the two queues. `None`: there is none; `Some(None)`: it is not ours.
-    fn one(&mut self, queue: MsgFlags) -> io::Result<Option<Option<Came>>> {
+    /// A message from one of the two queues. `None`: empty; `Some(None)`: not ours.
+    fn one(&mut self, queue: MsgFlags) -> io::Result<Option<Option<Received>>> {
         let mut control = vec![0; CONTROL_BYTES];
         let mut slices = [IoSliceMut::new(&mut self.buffer)];
         let flags = queue | MsgFlags::MSG_DONTWAIT;
@@ -171,7 +170,7 @@ impl IcmpSocket {
         let message = match message {
             Ok(message) => message,
             Err(Errno::EAGAIN) => return Ok(None),
-            // An error that is in the error queue as well, with all that belongs to it.
+            // The same error is in the error queue, with details.
             Err(_) if queue.is_empty() => return Ok(Some(None)),
             Err(Errno::EINTR) => return Ok(Some(None)),
             Err(error) => return Err(error.into()),
@@ -186,10 +185,10 @@ impl IcmpSocket {
         Ok(Some(from.and_then(|from| self.reply(packet, from, &controls))))
     }
 
-    fn reply(&self, packet: &[u8], from: IpAddr, controls: &[ControlMessageOwned]) -> Option<Came> {
-        let packet = match (self.way, self.family) {
-            // A raw socket gets packets before the kernel has looked at their sums.
-            (Way::Raw, Family::V4) => behind_ipv4(packet).filter(|icmp| Echo::is_whole(icmp))?,
+    fn reply(&self, packet: &[u8], from: IpAddr, controls: &[ControlMessageOwned]) -> Option<Received> {
+        let packet = match (self.kind, self.family) {
+            // A raw socket receives packets before the kernel has checked their checksums.
+            (SocketKind::Raw, Family::V4) => behind_ipv4(packet).filter(|icmp| Echo::is_whole(icmp))?,
             _ => packet,
         };
         let echo = Echo::read(packet)?;
@@ -203,11 +202,11 @@ impl IcmpSocket {
             _ => None,
         });
         let waited = waited(controls);
-        Some(Came::Reply { seq: echo.seq, from, ttl, data: echo.data.to_vec(), waited })
+        Some(Received::Reply { seq: echo.seq, from, ttl, data: echo.data.to_vec(), waited })
     }
 
-    /// Behind an error the kernel gives our packet as far as the router sent it back, from ICMP's first byte on.
-    fn error(&self, packet: &[u8], controls: &[ControlMessageOwned]) -> Option<Came> {
+    /// After an error the kernel returns the part of our packet that the router sent back, from the ICMP header on.
+    fn error(&self, packet: &[u8], controls: &[ControlMessageOwned]) -> Option<Received> {
         let (error, offender) = controls.iter().find_map(|control| match control {
             ControlMessageOwned::Ipv4RecvErr(error, from) => {
                 let ip = from.map(|from| Ipv4Addr::from(u32::from_be(from.sin_addr.s_addr)).into());
@@ -222,14 +221,14 @@ impl IcmpSocket {
         let echo = Echo::read(packet);
         let is_ours = match &echo {
             Some(echo) => echo.kind == self.family.echo_request() && self.is_ours(echo),
-            // Too short to tell; a raw socket is told of everybody's.
-            None => self.way == Way::Datagram || !is_icmp,
+            // Too short to identify; a raw socket also gets errors of other programs.
+            None => self.kind == SocketKind::Datagram || !is_icmp,
         };
         if !is_ours {
             return None;
         }
         let errno = error.ee_errno as i32;
-        Some(Came::Error(Refused {
+        Some(Received::Error(IcmpError {
             seq: echo.map(|echo| echo.seq),
             from: offender.filter(|_| is_icmp),
             kind: is_icmp.then_some(Kind { kind: error.ee_type, code: error.ee_code }),
@@ -240,7 +239,7 @@ impl IcmpSocket {
     }
 
     fn is_ours(&self, echo: &Echo<'_>) -> bool {
-        self.way == Way::Datagram || echo.id == self.id
+        self.kind == SocketKind::Datagram || echo.id == self.id
     }
 }
 
@@ -250,8 +249,7 @@ impl AsFd for IcmpSocket {
     }
 }
 
-/// How long ago the kernel got a packet. Its note is of the clock that people set; a clock that was set since then makes
-/// it no time.
+/// Time since the kernel's timestamp of a packet. That is wall clock time; if the clock was set back since then, zero.
 fn waited(controls: &[ControlMessageOwned]) -> Duration {
     let came = controls.iter().find_map(|control| match control {
         ControlMessageOwned::ScmTimestampns(came) => Some(Duration::from(*came)),
@@ -270,17 +268,16 @@ fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
 }
 
 fn cannot_open(error: &io::Error) -> Failure {
-    let doing =
-        "cannot open an ICMP socket, neither an unprivileged datagram socket nor a raw one".to_owned();
+    let doing = "cannot open an ICMP socket, neither a datagram socket nor a raw one".to_owned();
     if error.kind() != io::ErrorKind::PermissionDenied {
         return Failure::of(doing, error, vang_client::Doing::Bind);
     }
     let trouble = Trouble {
         name: "permission denied".into(),
-        likely: "your group is not in net.ipv4.ping_group_range, and raw sockets are the administrator's",
-        advice: "allow everybody's groups: `sysctl -w net.ipv4.ping_group_range='0 2147483647'`; or this program: \
-                 `setcap cap_net_raw=+ep` on it; or measure without ICMP: --tcp PORT needs neither",
-        passing: false,
+        likely: "your group is not in net.ipv4.ping_group_range, and raw sockets need root or a capability",
+        advice: "allow all groups: `sysctl -w net.ipv4.ping_group_range='0 2147483647'`; or only this program: \
+                 `setcap cap_net_raw=+ep`; or test without ICMP: --tcp PORT",
+        retryable: false,
     };
     Failure::System { doing, trouble }
 }
@@ -294,20 +291,20 @@ mod tests {
 
     use super::*;
 
-    /// The next answer, waited for.
+    /// Waits for the next answer.
     fn reply(socket: &mut IcmpSocket) -> (u16, Duration) {
         loop {
             poll(&mut [PollFd::new(&*socket, PollFlags::IN)], None).unwrap();
-            if let Some(Came::Reply { seq, waited, .. }) = socket.receive().unwrap() {
+            if let Some(Received::Reply { seq, waited, .. }) = socket.receive().unwrap() {
                 return (seq, waited);
             }
         }
     }
 
     #[test]
-    fn the_kernel_says_how_long_an_answer_lay_in_the_queue() {
+    fn time_in_the_queue_is_known() {
         for (family, to) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
-            // Who may have no ICMP socket is told so; the tests in networks of their own have them.
+            // Without permission this is skipped; the tests in network namespaces have it.
             let Ok(mut socket) = IcmpSocket::open(family, None) else { return };
             assert!(socket.stamps);
             let began = Instant::now();
@@ -323,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_of_the_future_is_no_time() {
+    fn a_timestamp_in_the_future_counts_as_zero() {
         let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(3_600);
         assert_eq!(waited(&[ControlMessageOwned::ScmTimestampns(later.into())]), Duration::ZERO);
         assert_eq!(waited(&[]), Duration::ZERO);

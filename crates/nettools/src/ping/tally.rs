@@ -1,5 +1,5 @@
-//! What came of all probes together: how many of each, and how long the answers took. Mean and deviation are exact;
-//! percentiles are a histogram's, to three digits, so that a ping that runs for weeks needs no more memory.
+//! Counts and round trip times of all probes. Mean and deviation are exact; percentiles come from a histogram with three
+//! digits, so that memory does not grow with time.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,32 +7,31 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::told::us;
+use super::records::us;
 use crate::quote::counted;
 use crate::{Record, duration};
 
-/// Counts while it goes on.
+/// Running counts.
 #[derive(Debug)]
 pub(crate) struct Tally {
     layer: &'static str,
     pub(crate) sent: u64,
-    /// Answered, each once.
     pub(crate) received: u64,
     pub(crate) duplicates: u64,
-    /// Answered with an error, by whoever.
+    /// With an error instead of an answer.
     pub(crate) errors: u64,
-    /// Neither, in the time that an answer has.
+    /// Without answer and error.
     pub(crate) lost: u64,
-    /// In nanoseconds.
+    /// Nanoseconds.
     times: Histogram<u64>,
     shortest: Duration,
     longest: Duration,
     mean: f64,
-    /// The sum of the squares of what lies between a time and the mean (Welford's).
+    /// Sum of squared deviations from the mean (Welford's algorithm).
     squares: f64,
 }
 
-/// The longest time that the histogram keeps apart: an hour, in nanoseconds.
+/// Longest time in the histogram: an hour, in nanoseconds.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
 impl Tally {
@@ -53,7 +52,7 @@ impl Tally {
         }
     }
 
-    /// An answer that took this long.
+    /// Counts an answer with this round trip.
     pub(crate) fn answered(&mut self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.times.saturating_record(ns.max(1));
@@ -65,13 +64,13 @@ impl Tally {
         self.squares += apart * (ns as f64 - self.mean);
     }
 
-    /// What is told at the end.
-    pub(crate) fn summary(&self) -> Summary {
+    /// The summary so far.
+    pub(crate) fn summary(&self) -> PingSummary {
         let decided = self.received + self.errors + self.lost;
         let failed = self.errors + self.lost;
         let has = self.received > 0;
         let (shortest, longest) = (us(self.shortest), us(self.longest));
-        // The histogram knows three digits, and so may say more than the longest.
+        // Rounded to three digits, a percentile can exceed the maximum.
         let at = |percentile| (self.times.value_at_percentile(percentile) as f64 / 1e3).min(longest);
         let times = has.then(|| Times {
             min_us: shortest,
@@ -82,7 +81,7 @@ impl Tally {
             p90_us: at(90.0),
             p99_us: at(99.0),
         });
-        Summary {
+        PingSummary {
             layer: self.layer,
             sent: self.sent,
             received: self.received,
@@ -96,9 +95,9 @@ impl Tally {
     }
 }
 
-/// See the module's head. What has no answer and no error yet when the tool is stopped is `pending`, and not lost.
+/// The summary of a layer. A probe without a result when the tool is stopped is `pending`, not lost.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct PingSummary {
     pub(crate) layer: &'static str,
     pub(crate) sent: u64,
     pub(crate) received: u64,
@@ -106,13 +105,13 @@ pub(crate) struct Summary {
     pub(crate) lost: u64,
     pub(crate) duplicates: u64,
     pub(crate) pending: u64,
-    /// Of what is not pending: no answer, for whatever reason.
+    /// Share of probes without an answer, except pending ones.
     pub(crate) loss_percent: f64,
     #[serde(flatten)]
     pub(crate) times: Option<Times>,
 }
 
-/// In microseconds, of the answers.
+/// Round trip times of the answers, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Times {
     pub(crate) min_us: f64,
@@ -124,11 +123,11 @@ pub(crate) struct Times {
     pub(crate) p99_us: f64,
 }
 
-impl Record for Summary {
+impl Record for PingSummary {
     const EVENT: &'static str = "summary";
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for PingSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answers = counted(self.received, "answer", "answers");
         write!(f, "{}: {} sent, {answers}, {:.1} % loss", self.layer, self.sent, self.loss_percent)?;
@@ -136,13 +135,13 @@ impl fmt::Display for Summary {
             write!(f, ", {}", counted(self.errors, "error", "errors"))?;
         }
         if self.lost > 0 {
-            write!(f, ", {} without any answer", self.lost)?;
+            write!(f, ", {} without answer", self.lost)?;
         }
         if self.duplicates > 0 {
             write!(f, ", {}", counted(self.duplicates, "duplicate", "duplicates"))?;
         }
         if self.pending > 0 {
-            write!(f, ", {} still under way", self.pending)?;
+            write!(f, ", {} pending", self.pending)?;
         }
         let Some(times) = &self.times else { return Ok(()) };
         let shown = |us: f64| duration(Duration::from_nanos((us * 1e3) as u64));
@@ -188,14 +187,14 @@ mod tests {
         assert_eq!((summary.pending, summary.loss_percent), (1, 20.0));
         let text = summary.to_string();
         assert!(
-            text.starts_with("ICMP: 11 sent, 8 answers, 20.0 % loss, 1 error, 1 without any answer, 1 still"),
+            text.starts_with("ICMP: 11 sent, 8 answers, 20.0 % loss, 1 error, 1 without answer, 1 pending"),
             "{text}"
         );
         assert!(text.contains("avg 5.00 ms, max 9.00 ms, stddev 2.00 ms"), "{text}");
     }
 
     #[test]
-    fn without_an_answer_there_are_no_times() {
+    fn a_summary_without_answers_has_no_times() {
         let text = Tally::new("ICMP").summary().to_string();
         assert_eq!(text, "ICMP: 0 sent, 0 answers, 0.0 % loss");
     }

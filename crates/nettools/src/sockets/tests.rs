@@ -1,4 +1,4 @@
-use super::trouble::{LONG_MS, of};
+use super::problem::{LONG_MS, of};
 use super::*;
 
 fn socket(state: State) -> Socket {
@@ -32,7 +32,7 @@ fn socket(state: State) -> Socket {
     }
 }
 
-fn with(state: State, change: impl FnOnce(&mut Socket)) -> Vec<Trouble> {
+fn with(state: State, change: impl FnOnce(&mut Socket)) -> Vec<SocketProblem> {
     let mut socket = socket(state);
     change(&mut socket);
     of(&socket)
@@ -43,15 +43,15 @@ fn timer(kind: &'static str, fired: u8) -> Option<Timer> {
 }
 
 #[test]
-fn every_trouble_is_named_by_what_proves_it() {
-    use Trouble as T;
+fn every_problem_follows_from_its_numbers() {
+    use SocketProblem as T;
     let listen = |waiting, backlog| {
         with(State::Listen, |s| (s.recv_q, s.send_q, s.tcp) = (Some(waiting), backlog, None))
     };
     assert_eq!(listen(0, Some(5)), []);
     assert_eq!(listen(5, Some(5)), [T::AcceptQueueWaiting]);
     assert_eq!(listen(6, Some(5)), [T::AcceptQueueFull]);
-    assert_eq!(listen(6, None), [T::AcceptQueueWaiting], "how many may wait is not told");
+    assert_eq!(listen(6, None), [T::AcceptQueueWaiting], "the backlog is unknown");
     assert_eq!(with(State::SynSent, |s| s.timer = timer("retransmit", 0)), []);
     assert_eq!(with(State::SynSent, |s| s.timer = timer("retransmit", 2)), [T::NoAnswer]);
     assert_eq!(with(State::Established, |s| s.timer = timer("retransmit", 2)), [T::NothingAcknowledged]);
@@ -59,7 +59,7 @@ fn every_trouble_is_named_by_what_proves_it() {
     assert_eq!(with(State::Established, |s| s.inode = 0), [T::NotAccepted]);
     assert_eq!(with(State::Established, |s| s.recv_q = Some(9)), [T::NotRead]);
     assert_eq!(with(State::CloseWait, |s| s.recv_q = Some(2)), [T::NotRead, T::NotClosed]);
-    // The end of file.
+    // A FIN.
     assert_eq!(with(State::CloseWait, |s| s.recv_q = Some(1)), [T::NotClosed]);
     assert_eq!(with(State::FinWait2, |_| ()), [T::HalfClosed]);
     let lossy = |resent| {
@@ -78,7 +78,7 @@ fn every_trouble_is_named_by_what_proves_it() {
 }
 
 #[test]
-fn what_came_just_now_is_no_trouble() {
+fn bytes_that_just_arrived_are_no_problem() {
     for state in [State::Established, State::CloseWait, State::FinWait2] {
         let found = with(state, |socket| {
             socket.recv_q = Some(9);
@@ -91,31 +91,34 @@ fn what_came_just_now_is_no_trouble() {
 }
 
 #[test]
-fn without_tcp_info_only_timers_prove_anything() {
+fn without_tcp_info_only_timers_show_problems() {
     let without = |state, kind, fired| {
         with(state, |s| (s.tcp, s.timer, s.recv_q, s.inode) = (None, timer(kind, fired), Some(9), 0))
     };
-    assert_eq!(without(State::SynSent, "retransmit", 2), [Trouble::NoAnswer]);
-    assert_eq!(without(State::Established, "retransmit", 2), [Trouble::NothingAcknowledged]);
-    assert_eq!(without(State::Established, "zero-window probe", 0), [Trouble::PeerDoesNotRead]);
+    assert_eq!(without(State::SynSent, "retransmit", 2), [SocketProblem::NoAnswer]);
+    assert_eq!(without(State::Established, "retransmit", 2), [SocketProblem::NothingAcknowledged]);
+    assert_eq!(without(State::Established, "zero-window probe", 0), [SocketProblem::PeerDoesNotRead]);
     for state in [State::Established, State::CloseWait, State::FinWait2, State::SynReceived] {
         assert_eq!(without(state, "retransmit", 0), [], "{state}");
     }
-    // Its last of three segments may have come, and found no room.
+    // The last segment of its handshake can have been dropped by a full queue.
     assert_eq!(without(State::SynReceived, "retransmit", 2), []);
 }
 
 #[test]
-fn filters_take_either_end_and_name_or_number() {
+fn filters_match_both_ends_and_names_or_pids() {
     let mut row = Row::of(socket(State::Established), &Owners::default());
     row.owners.push(Owner { pid: 42, process: "vang".to_owned(), fd: 3, executable: None, uid: 0 });
-    let wants = |asked: Asked| asked.wants(&row);
-    assert!(wants(Asked::default()));
-    assert!(wants(Asked { ports: vec![50_000], ..Asked::default() }));
-    assert!(!wants(Asked { ports: vec![81], ..Asked::default() }));
-    assert!(wants(Asked { processes: vec!["42".to_owned()], ..Asked::default() }));
-    assert!(wants(Asked { processes: vec!["nc".to_owned(), "vang".to_owned()], ..Asked::default() }));
-    assert!(!wants(Asked { processes: vec!["van".to_owned()], ..Asked::default() }));
-    assert!(!wants(Asked { states: vec![State::Listen], ..Asked::default() }));
-    assert!(!wants(Asked { only_trouble: true, ..Asked::default() }));
+    let wants = |options: SocketsOptions| options.wants(&row);
+    assert!(wants(SocketsOptions::default()));
+    assert!(wants(SocketsOptions { ports: vec![50_000], ..SocketsOptions::default() }));
+    assert!(!wants(SocketsOptions { ports: vec![81], ..SocketsOptions::default() }));
+    assert!(wants(SocketsOptions { processes: vec!["42".to_owned()], ..SocketsOptions::default() }));
+    assert!(wants(SocketsOptions {
+        processes: vec!["nc".to_owned(), "vang".to_owned()],
+        ..SocketsOptions::default()
+    }));
+    assert!(!wants(SocketsOptions { processes: vec!["van".to_owned()], ..SocketsOptions::default() }));
+    assert!(!wants(SocketsOptions { states: vec![State::Listen], ..SocketsOptions::default() }));
+    assert!(!wants(SocketsOptions { only_trouble: true, ..SocketsOptions::default() }));
 }

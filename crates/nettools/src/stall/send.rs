@@ -1,5 +1,5 @@
-//! The writer: writes until the kernel refuses, says at which byte, and what lies where. With `fix` it then watches the
-//! reader read. Without a place it is both: its own reader, in this process, does not read.
+//! The writer: writes until the kernel refuses, and reports at which byte and where the bytes are. With `fix` it then shows
+//! how the reader drains the queues. Without a target the reader is in this process and does not read.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,35 +10,22 @@ use serde::Serialize;
 use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
 
-use super::ends::{Ends, Pair};
-use super::{BACKLOG, Charged, LOOK_EVERY, Queues, SETTLED, cannot_wait, datagrams, heading};
-use crate::connect::NotConnected;
+use super::connection_queues::{ConnectionId, ConnectionQueues};
+use super::options::StallSendOptions;
+use super::queues::{BACKLOG, Charged, LOOK_EVERY, Queues, SETTLED, cannot_wait, heading};
+use super::udp;
+use crate::deadline_stream::NotConnected;
+use crate::destination;
 use crate::diag::Diag;
 use crate::failure::{Failure, Outcome, explain};
-use crate::place::{self, Accepted, Address, Door, Listen, Who};
+use crate::listener::{Accepted, ListenOptions, Listener};
+use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
 
-/// What one `write` is given: more than some of them take, so that partial writes are seen.
+/// Bytes of one write: enough to cause partial writes.
 static CHUNK: [u8; 64 << 10] = [b'v'; 64 << 10];
-/// The picture's lines are no farther apart than this, in bytes, and no closer than the first.
+/// Smallest and largest number of bytes between two lines of bars.
 const LINE_EVERY: (u64, u64) = (64 << 10, 512 << 10);
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct SendAsked {
-    /// The reader; `None`, or port 0: one of our own, that does not read.
-    pub to: Option<Target>,
-    /// Datagrams, to a reader of our own.
-    pub udp: bool,
-    /// Once the kernel has refused: the reader reads, and the queues are watched.
-    pub fix: bool,
-    /// Bytes after which a reader that reads everything is believed.
-    pub bytes_max: u64,
-    /// `SO_SNDBUF` of the writer; `None`: the kernel lets it grow.
-    pub send_buffer: Option<usize>,
-    /// `SO_RCVBUF` of a reader of our own.
-    pub receive_buffer: Option<usize>,
-}
 
 #[derive(Debug, Serialize)]
 struct Connected {
@@ -55,18 +42,18 @@ impl fmt::Display for Connected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match (self.reader_is_here, self.reader.starts_with("unix:")) {
             (true, _) => "",
-            (false, false) => " (on another machine: only our queue can be seen)",
-            (false, true) => " (not accepted yet: its queue cannot be seen)",
+            (false, false) => " (on another machine: only our queue is visible)",
+            (false, true) => " (not accepted yet: its queue is not visible)",
         };
         write!(f, "connected from {} to {}{place}", self.writer, self.reader)
     }
 }
 
-/// The kernel refused, and nothing moves.
+/// The kernel refused, and the queues no longer change.
 #[derive(Debug, Serialize)]
 struct Blocked {
     at_byte: u64,
-    /// The first refusal; after it the queues still grew a little.
+    /// The first refusal; the queues can still grow a little after it.
     first_at_byte: u64,
     refusals: u64,
     partial_writes: u64,
@@ -86,7 +73,7 @@ impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "write would block (EWOULDBLOCK) at byte {}, {}", self.at_byte, size(self.at_byte))?;
         if self.first_at_byte < self.at_byte {
-            write!(f, "; for a moment also at byte {}", self.first_at_byte)?;
+            write!(f, "; briefly also at byte {}", self.first_at_byte)?;
         }
         Ok(())
     }
@@ -132,13 +119,13 @@ impl fmt::Display for Summary {
     }
 }
 
-/// See the module's head.
-pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
-    if asked.udp {
-        return datagrams::send(asked, report, stop);
+/// Runs the writer.
+pub fn send(options: &StallSendOptions, report: &Report, stop: &Stop) -> Outcome {
+    if options.udp {
+        return udp::send(options, report, stop);
     }
-    let Some(mut writer) = Writer::start(asked, report, stop)? else {
-        report.tell(&Summary { written: 0, blocked_at: None, drained: false, took_us: 0 })?;
+    let Some(mut writer) = Writer::start(options, report, stop)? else {
+        report.record(&Summary { written: 0, blocked_at: None, drained: false, took_us: 0 })?;
         return Ok(Verdict::Bad);
     };
     let began = Instant::now();
@@ -146,35 +133,37 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
     let mut drained = false;
     let verdict = match ended {
         Filled::Refused => {
-            writer.tell_blocked(asked.fix)?;
-            if asked.fix { writer.drain(&mut drained)? } else { Verdict::Good }
+            writer.record_blocked(options.fix)?;
+            if options.fix { writer.drain(&mut drained)? } else { Verdict::Good }
         }
         Filled::Never => {
             report.means(&format!(
-                "the reader took {} and more was not tried (--bytes): it reads, so its queue does not fill. Start one \
-                 that does not: `vang net stall serve`",
+                "the reader took {}, the limit of this test (--bytes): it reads, so its queue does not fill. Start a reader \
+                 that does not read: `vang net stall serve`",
                 size(writer.written)
             ))?;
             Verdict::Bad
         }
         Filled::Stopped(Stopped::TimedOut) => Verdict::TimedOut,
-        // Whether it would have been the last refusal nobody knows; that there was one is what was asked.
-        // With --fix more was asked than whether write would block.
-        Filled::Stopped(Stopped::Asked) if writer.first_refusal.is_some() && !asked.fix => Verdict::Good,
-        Filled::Stopped(Stopped::Asked) => Verdict::Bad,
+        // Perhaps not the last refusal, but write did block.
+        // With --fix the queues should also have drained.
+        Filled::Stopped(Stopped::Requested) if writer.first_refusal.is_some() && !options.fix => {
+            Verdict::Good
+        }
+        Filled::Stopped(Stopped::Requested) => Verdict::Bad,
     };
     let blocked_at = match ended {
         Filled::Refused => Some(writer.blocked_at),
-        // Stopped before it was known whether that was the last.
+        // Stopped before the queues had settled.
         Filled::Stopped(_) => writer.first_refusal,
         Filled::Never => None,
     };
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    report.tell(&Summary { written: writer.written, blocked_at, drained, took_us })?;
-    report.explain(|| match writer.ends.is_unix() {
-        true => "close: what is still in Recv-Q stays there, until the reader takes it or closes".to_owned(),
+    report.record(&Summary { written: writer.written, blocked_at, drained, took_us })?;
+    report.explain(|| match writer.queues_of.is_unix() {
+        true => "close: bytes in Recv-Q stay there until the reader reads them or closes".to_owned(),
         false => {
-            "close: what is still in Send-Q the kernel goes on sending, until the reader takes it or resets"
+            "close: the kernel goes on sending the bytes in Send-Q, until the reader reads them or resets"
                 .to_owned()
         }
     })?;
@@ -184,7 +173,7 @@ pub fn send(asked: &SendAsked, report: &Report, stop: &Stop) -> Outcome {
 /// How writing ended.
 #[derive(Clone, Copy)]
 enum Filled {
-    /// The kernel takes nothing more, and nothing moves.
+    /// The kernel refuses, and the queues no longer change.
     Refused,
     /// The reader reads.
     Never,
@@ -195,11 +184,11 @@ struct Writer<'a> {
     report: &'a Report,
     stop: &'a Stop,
     stream: Socket,
-    /// A reader of our own.
+    /// A reader in this process.
     own: Option<Socket>,
-    /// The reader, as it is said.
+    /// The reader's address, as text.
     reader: String,
-    ends: Ends,
+    queues_of: ConnectionQueues,
     diag: Diag,
     bytes_max: u64,
     written: u64,
@@ -210,20 +199,24 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Connects. `None`: somebody said stop.
-    fn start(asked: &SendAsked, report: &'a Report, stop: &'a Stop) -> Result<Option<Writer<'a>>, Failure> {
-        let to = asked.to.clone().unwrap_or(Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) });
+    /// Connects. `None`: stopped.
+    fn start(
+        options: &StallSendOptions,
+        report: &'a Report,
+        stop: &'a Stop,
+    ) -> Result<Option<Writer<'a>>, Failure> {
+        let to = options.to.clone().unwrap_or(Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) });
         let alone = matches!(to, Target::Net { port: Some(0), .. });
-        if asked.receive_buffer.is_some() && !alone {
+        if options.receive_buffer.is_some() && !alone {
             return Err(Failure::Usage(
-                "--receive-buffer is of a reader of our own; this one's is chosen where it listens"
+                "--receive-buffer is for a reader in this process; another reader sets its own buffer"
                     .to_owned(),
             ));
         }
         let connected = match alone {
-            true => to_our_own(&to, asked, report, stop)?,
-            false => place::connect(&to, report, stop, |socket| choose(socket, asked))?
-                .map(|(address, stream)| Connection { stream, to: address.said, own: None }),
+            true => to_our_own(&to, options, report, stop)?,
+            false => destination::connect(&to, report, stop, |socket| choose(socket, options))?
+                .map(|(address, stream)| Connection { stream, to: address.name, own: None }),
         };
         let Some(Connection { stream, to, own }) = connected else { return Ok(None) };
         let lost =
@@ -231,26 +224,30 @@ impl<'a> Writer<'a> {
         let (here, there) = (stream.local_addr().map_err(lost)?, stream.peer_addr().map_err(lost)?);
         let (pair, writer, reader) = match (here.as_socket(), there.as_socket()) {
             (Some(writer), Some(reader)) => {
-                (Pair::Net { writer, reader }, writer.to_string(), reader.to_string())
+                (ConnectionId::Net { writer, reader }, writer.to_string(), reader.to_string())
             }
-            _ => (Pair::unix(&stream, true).map_err(lost)?, format!("process {}", std::process::id()), to),
+            _ => (
+                ConnectionId::unix(&stream, true).map_err(lost)?,
+                format!("process {}", std::process::id()),
+                to,
+            ),
         };
-        // What was asked for twice, says `socket(7)`.
-        let chosen = asked.send_buffer.and_then(|_| stream.send_buffer_size().ok());
-        let ends = Ends::of(pair, chosen.map(|bytes| bytes as u64));
+        // The kernel doubles the value (socket(7)).
+        let chosen = options.send_buffer.and_then(|_| stream.send_buffer_size().ok());
+        let queues_of = ConnectionQueues::of(pair, chosen.map(|bytes| bytes as u64));
         let mut diag = Diag::open();
-        let reader_is_here = ends.look(&mut diag, None, None)?.recv_q.is_some();
-        report.tell(&Connected { writer, reader: reader.clone(), reader_is_here })?;
-        report.draw(&heading(ends.is_unix()))?;
+        let reader_is_here = queues_of.look(&mut diag, None, None)?.recv_q.is_some();
+        report.record(&Connected { writer, reader: reader.clone(), reader_is_here })?;
+        report.draw(&heading(queues_of.is_unix()))?;
         Ok(Some(Writer {
             report,
             stop,
             stream,
             own,
             reader,
-            ends,
+            queues_of,
             diag,
-            bytes_max: asked.bytes_max,
+            bytes_max: options.bytes_max,
             written: 0,
             first_refusal: None,
             blocked_at: 0,
@@ -263,7 +260,7 @@ impl<'a> Writer<'a> {
         Failure::of(format!("lost the connection to {}", self.reader), error, Doing::Write)
     }
 
-    /// Writes until nothing moves any more.
+    /// Writes until the queues no longer change.
     fn fill(&mut self) -> Result<Filled, Failure> {
         let (mut step, most) = LINE_EVERY;
         let mut told = 0;
@@ -283,7 +280,7 @@ impl<'a> Writer<'a> {
                         self.partial += 1;
                         let (given, so_far) = (chunk.len(), self.written);
                         self.report.explain(|| {
-                            format!("partial write: {took} of {given} bytes taken, {so_far} so far; the rest is ours to keep")
+                            format!("partial write: the kernel took {took} of {given} bytes, {so_far} so far; the rest stays with us")
                         })?;
                     }
                     if self.written - told >= step {
@@ -297,7 +294,7 @@ impl<'a> Writer<'a> {
                     self.first_refusal.get_or_insert(self.written);
                     let at = self.written;
                     self.report.explain(|| {
-                        format!("would block: at byte {at} there is no room; poll tells when there is again")
+                        format!("would block: no room at byte {at}; poll reports when there is room again")
                     })?;
                     let mut room = [PollFd::new(&self.stream, PollFlags::OUT)];
                     let stopped = self.stop.wait(&mut room, Some(SETTLED));
@@ -314,15 +311,15 @@ impl<'a> Writer<'a> {
     }
 
     fn look(&mut self) -> Result<Queues, Failure> {
-        let queues = self.ends.look(&mut self.diag, Some(self.written), None)?;
-        self.report.tell(&queues)?;
+        let queues = self.queues_of.look(&mut self.diag, Some(self.written), None)?;
+        self.report.record(&queues)?;
         Ok(queues)
     }
 
-    fn tell_blocked(&mut self, fix: bool) -> Result<(), Failure> {
+    fn record_blocked(&mut self, fix: bool) -> Result<(), Failure> {
         let queues = self.look()?;
         self.blocked_at = self.written;
-        self.report.tell(&Blocked {
+        self.report.record(&Blocked {
             at_byte: self.written,
             first_at_byte: self.first_refusal.unwrap_or(self.written),
             refusals: self.refusals,
@@ -341,8 +338,8 @@ impl<'a> Writer<'a> {
             (None, false) => "",
         };
         let text = format!(
-            "of {} bytes written, {}. So write has nowhere to put the next byte: a blocking socket would sleep there, a \
-             non-blocking one is told EWOULDBLOCK: {}. Nothing is lost; it goes on when the reader reads{then}",
+            "of {} bytes written, {}. So there is no room for the next byte: a blocking write would sleep, a non-blocking one \
+             gets EWOULDBLOCK: {}. Nothing is lost; writing goes on when the reader reads{then}",
             self.written,
             lie(self.written, &queues),
             trouble.likely
@@ -350,16 +347,16 @@ impl<'a> Writer<'a> {
         Ok(self.report.means(&text)?)
     }
 
-    /// Lets the reader read, and looks on.
+    /// Lets the reader read, and shows the queues.
     fn drain(&mut self, drained: &mut bool) -> Result<Verdict, Failure> {
         let began = Instant::now();
         self.report.explain(|| match &self.own {
             Some(_) => {
-                "the reader reads now; each read makes room, the window opens, Send-Q flows".to_owned()
+                "the reader reads now; each read makes room, the window opens, Send-Q drains".to_owned()
             }
             None => "waiting until the reader reads (`vang net stall serve --fix` does)".to_owned(),
         })?;
-        let mut last = self.ends.look(&mut self.diag, Some(self.written), None)?;
+        let mut last = self.queues_of.look(&mut self.diag, Some(self.written), None)?;
         let mut read = 0;
         let mut told = 0;
         loop {
@@ -369,7 +366,7 @@ impl<'a> Writer<'a> {
             match &mut self.own {
                 Some(reader) => match reader.read(&mut vec![0; CHUNK.len()]) {
                     Ok(got) => read += got as u64,
-                    // Its kernel has told the writer's that there is room, and the bytes are on their way.
+                    // The window has opened, and the bytes are on their way.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         let more = &mut [PollFd::new(reader, PollFlags::IN)];
                         self.stop.wait(more, Some(LOOK_EVERY)).map_err(|error| cannot_wait(&error))?;
@@ -382,7 +379,7 @@ impl<'a> Writer<'a> {
                 }
             }
             let ours = self.own.as_ref().map(|_| read);
-            let queues = self.ends.look(&mut self.diag, Some(self.written), ours)?;
+            let queues = self.queues_of.look(&mut self.diag, Some(self.written), ours)?;
             if is_over(&self.stream) {
                 let error = self.stream.take_error().ok().flatten();
                 return Err(self.lost(&error.unwrap_or(ErrorKind::ConnectionReset.into())));
@@ -393,12 +390,12 @@ impl<'a> Writer<'a> {
                 None => (queues.kept(), queues.recv_q) != (last.kept(), last.recv_q),
             };
             if moved || empty {
-                self.report.tell(&queues)?;
+                self.report.record(&queues)?;
                 told = read;
             }
             if empty {
                 let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.report.tell(&Drained { took_us, send_q: queues.send_q, recv_q: queues.recv_q })?;
+                self.report.record(&Drained { took_us, send_q: queues.send_q, recv_q: queues.recv_q })?;
                 *drained = true;
                 return Ok(Verdict::Good);
             }
@@ -407,32 +404,32 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// What the writer's socket shall be.
-fn choose(socket: &Socket, asked: &SendAsked) -> io::Result<()> {
-    asked.send_buffer.map_or(Ok(()), |bytes| socket.set_send_buffer_size(bytes))
+/// Sets the options of the writer's socket.
+fn choose(socket: &Socket, options: &StallSendOptions) -> io::Result<()> {
+    options.send_buffer.map_or(Ok(()), |bytes| socket.set_send_buffer_size(bytes))
 }
 
-/// A connection that the writer writes to.
+/// The writer's connection.
 struct Connection {
     stream: Socket,
-    /// The reader, as it was typed or found.
+    /// The reader's address, as typed or resolved.
     to: String,
-    /// Its end, where it is ours.
+    /// The reader's end, if it is in this process.
     own: Option<Socket>,
 }
 
-/// To a reader of our own. `None`: somebody said stop.
+/// Connects to a reader in this process. `None`: stopped.
 fn to_our_own(
     at: &Target,
-    asked: &SendAsked,
+    options: &StallSendOptions,
     report: &Report,
     stop: &Stop,
 ) -> Result<Option<Connection>, Failure> {
-    let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: asked.receive_buffer };
-    let Some(door) = Door::open(at, how, report, stop)? else { return Ok(None) };
+    let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: options.receive_buffer };
+    let Some(listener) = Listener::open(at, how, report, stop)? else { return Ok(None) };
     let cannot = |error: &io::Error| Failure::of("cannot accept", error, Doing::Read);
-    let address = Address::of(&door).map_err(|error| cannot(&error))?;
-    let socket = address.socket().and_then(|socket| choose(&socket, asked).map(|()| socket));
+    let address = listener.destination().map_err(|error| cannot(&error))?;
+    let socket = address.socket().and_then(|socket| choose(&socket, options).map(|()| socket));
     let stream = match address.connect(socket.map_err(|error| address.failure(&error))?, stop) {
         Ok(stream) => stream,
         Err(NotConnected::Stopped(_)) => return Ok(None),
@@ -440,52 +437,52 @@ fn to_our_own(
     };
     let here = stream.local_addr().map_err(|error| cannot(&error))?.as_socket();
     loop {
-        let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&listener.socket, PollFlags::IN)];
         if stop.wait(&mut fds, None).map_err(|error| cannot_wait(&error))?.is_some() {
             return Ok(None);
         }
-        match door.accept().map_err(|error| cannot(&error))? {
-            Accepted::Connection(reader, Who::Net(from)) if Some(from) == here => {
+        match listener.accept().map_err(|error| cannot(&error))? {
+            Accepted::Connection(reader, PeerName::Net(from)) if Some(from) == here => {
                 reader.set_nonblocking(true).map_err(|error| cannot(&error))?;
-                report.explain(|| "accept: the reader has the connection, and does not read".to_owned())?;
-                return Ok(Some(Connection { stream, to: address.said, own: Some(reader) }));
+                report.explain(|| "accept: the reader has the connection and does not read".to_owned())?;
+                return Ok(Some(Connection { stream, to: address.name, own: Some(reader) }));
             }
-            // Anybody of this machine may have been quicker.
+            // Another program of this machine can have connected first.
             Accepted::Connection(..) | Accepted::Nobody => {}
             Accepted::Full(error) => return Err(cannot(&error)),
         }
     }
 }
 
-/// Where the bytes lie that were written.
+/// Where the written bytes are.
 fn lie(written: u64, queues: &Queues) -> String {
     if let Some(Charged { bytes, max }) = queues.charged {
         let where_ = match queues.recv_q {
-            Some(recv) => format!("{recv} lie in the reader's Recv-Q"),
-            None => "all lie in the Recv-Q of a reader that is not seen".to_owned(),
+            Some(recv) => format!("{recv} are in the reader's Recv-Q"),
+            None => "all are in the Recv-Q of a reader that is not visible".to_owned(),
         };
         return format!(
-            "{where_}: between Unix sockets there is no Send-Q, write puts them there itself. The memory that they take \
+            "{where_}: Unix sockets have no Send-Q, write puts the bytes there directly. Their memory \
              is charged to the writer until they are read: {bytes} bytes, and nothing is added once that is {max} \
              (SO_SNDBUF)"
         );
     }
     match (queues.send_q, queues.recv_q) {
         (Some(send), Some(recv)) => format!(
-            "{recv} lie in the reader's Recv-Q: its kernel has acknowledged them, its program has not read them. \
-             {send} lie in the writer's Send-Q: not acknowledged, because the reader's window is {}. Both queues are full",
+            "{recv} are in the reader's Recv-Q: acknowledged by its kernel, not read by its program. {send} are in the writer's \
+             Send-Q: not acknowledged, because the reader's window is {}. Both queues are full",
             queues.window.map_or_else(|| "closed".to_owned(), |bytes| format!("{bytes} bytes")),
         ),
         (Some(send), None) => format!(
-            "{send} lie in Send-Q here, not acknowledged. The other {} are with the kernel of the reader's machine: in \
-             its Recv-Q, as far as its program has not read them. Both queues are full",
+            "{send} are in Send-Q here, not acknowledged. The other {} are on the reader's machine: in its Recv-Q, unless its \
+             program has read them. Both queues are full",
             written.saturating_sub(send)
         ),
-        _ => "the kernel does not tell where they lie: the connection is gone".to_owned(),
+        _ => "the kernel cannot show where they are: the connection is closed".to_owned(),
     }
 }
 
-/// Has the reader gone altogether?
+/// Has the reader closed or reset the connection?
 fn is_over(stream: &Socket) -> bool {
     let mut fds = [PollFd::new(stream, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,5 +1,5 @@
-//! The reader that does not read: accepts whoever comes, and leaves what they send in the kernel. With `fix` it reads
-//! once a queue is full, and shows it drain.
+//! A reader that does not read: accepts connections and leaves their bytes in the kernel. With `fix` it reads after a queue
+//! is full, and shows how it drains.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -10,32 +10,23 @@ use serde::Serialize;
 use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
 
-use super::ends::{Ends, Pair};
-use super::{BACKLOG, LOOK_EVERY, SETTLED, cannot_wait, heading};
+use super::connection_queues::{ConnectionId, ConnectionQueues};
+use super::options::StallServeOptions;
+use super::queues::{BACKLOG, LOOK_EVERY, SETTLED, cannot_wait, heading};
 use crate::diag::Diag;
 use crate::failure::{Failure, Outcome, explain};
-use crate::place::{Accepted, Door, Listen, Who};
-use crate::{Record, Report, Stop, Target, Verdict, duration, size};
+use crate::listener::{Accepted, ListenOptions, Listener};
+use crate::peer_name::PeerName;
+use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
 
-/// Connections that are held; whoever comes then waits in the accept queue, which is an experiment too.
+/// Connections that are held; more wait in the accept queue, which can be another experiment.
 const CONNECTIONS_MAX: usize = 64;
-/// Before the next try, when the system has nothing left for another connection.
+/// Pause before the next accept when file descriptors or memory ran out.
 const FULL_WAIT: Duration = Duration::from_millis(200);
-/// One read.
+/// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
-/// Bytes that are read of a connection between two looks at its queues, so that it can be seen to drain.
+/// Bytes that are read between two checks of the queues, so that draining is visible.
 const READ_A_LOOK: usize = 512 << 10;
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct ServeAsked {
-    /// Where; an empty host is every interface, port 0 any.
-    pub listen: Target,
-    /// Read, once a queue is full.
-    pub fix: bool,
-    /// `SO_RCVBUF` of each connection; `None`: the kernel lets it grow.
-    pub receive_buffer: Option<usize>,
-}
 
 #[derive(Debug, Serialize)]
 struct Listening {
@@ -64,7 +55,12 @@ impl Record for Taken {
 
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "accepted {}, and do not read; {} held", self.peer, self.connections)
+        write!(
+            f,
+            "accepted {}; not reading from it ({} held)",
+            self.peer,
+            counted(self.connections as u64, "connection", "connections")
+        )
     }
 }
 
@@ -81,7 +77,7 @@ impl Record for Full {
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes of {} lie unread, and no more come", self.recv_q, self.peer)
+        write!(f, "{} bytes from {} are unread, and no more come", self.recv_q, self.peer)
     }
 }
 
@@ -99,7 +95,7 @@ impl Record for Drained {
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let took = duration(Duration::from_micros(self.took_us));
-        write!(f, "read {} of {} in {took}: its queue is empty", size(self.read), self.peer)
+        write!(f, "read {} from {} in {took}: its queue is empty", size(self.read), self.peer)
     }
 }
 
@@ -108,7 +104,7 @@ struct Closed {
     peer: String,
     read: u64,
     unread: u64,
-    /// The peer's kernel broke it off, rather than closing it.
+    /// Reset by the peer, and not closed.
     reset: bool,
 }
 
@@ -141,11 +137,11 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A connection that is held.
-struct Held {
+/// A connection that is not read.
+struct HeldConnection {
     stream: Socket,
     peer: String,
-    ends: Ends,
+    queues_of: ConnectionQueues,
     queues: (Option<u64>, Option<u64>),
     moved: Instant,
     read: u64,
@@ -155,33 +151,33 @@ struct Held {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Filling,
-    /// Told, and left alone.
+    /// Reported as full.
     Full,
     Reading(Instant),
 }
 
-/// See the module's head.
-pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
-    if asked.receive_buffer.is_some() && matches!(asked.listen, Target::Unix(_)) {
+/// Runs the reader.
+pub fn serve(options: &StallServeOptions, report: &Report, stop: &Stop) -> Outcome {
+    if options.receive_buffer.is_some() && matches!(options.listen, Target::Unix(_)) {
         return Err(Failure::Usage(
-            "SO_RCVBUF does nothing on a Unix socket: what is unread is charged to the writer (its --send-buffer)"
+            "SO_RCVBUF has no effect on a Unix socket: unread bytes are charged to the writer (its --send-buffer)"
                 .to_owned(),
         ));
     }
-    let how = Listen { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: asked.receive_buffer };
-    let Some(door) = Door::open(&asked.listen, how, report, stop)? else {
-        report.tell(&Summary::default())?;
+    let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: options.receive_buffer };
+    let Some(listener) = Listener::open(&options.listen, how, report, stop)? else {
+        report.record(&Summary::default())?;
         return Ok(Verdict::Good);
     };
-    report.tell(&Listening { address: door.address.clone() })?;
-    let mut held: Vec<Held> = Vec::new();
+    report.record(&Listening { address: listener.address.clone() })?;
+    let mut held: Vec<HeldConnection> = Vec::new();
     let mut summary = Summary::default();
     let mut full = Fullness::default();
     let mut diag = Diag::open();
     loop {
-        // The listener is readable when somebody waits; the queues of the held ones have to be looked at. What is held
-        // is not polled: unread bytes would make it readable for ever.
-        let mut fds = [PollFd::new(&door.socket, PollFlags::IN)];
+        // Only the listener is polled. Held connections are checked at intervals: their unread bytes would make poll
+        // return immediately.
+        let mut fds = [PollFd::new(&listener.socket, PollFlags::IN)];
         let has_room = held.len() < CONNECTIONS_MAX && !full.is_full();
         let polled = if has_room { &mut fds[..] } else { &mut [] };
         let every = if full.is_full() { Some(FULL_WAIT) } else { None };
@@ -190,22 +186,22 @@ pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
             break;
         }
         if held.len() < CONNECTIONS_MAX
-            && let Some(new) = accept(&door, &mut full, report)?
+            && let Some(new) = accept(&listener, &mut full, report)?
         {
             summary.connections += 1;
-            report.tell(&Taken { peer: new.peer.clone(), connections: held.len() + 1 })?;
-            report.draw(&heading(new.ends.is_unix()))?;
+            report.record(&Taken { peer: new.peer.clone(), connections: held.len() + 1 })?;
+            report.draw(&heading(new.queues_of.is_unix()))?;
             held.push(new);
             if held.len() == CONNECTIONS_MAX {
                 report.means(&format!(
-                    "{CONNECTIONS_MAX} connections are held, and no more are accepted until one closes: whoever comes waits \
-                     in the accept queue, which is an experiment too (`vang net sockets --state listen`)"
+                    "{CONNECTIONS_MAX} connections are held, and no more are accepted until one closes: new ones wait in the \
+                     accept queue (`vang net sockets --state listen` shows it)"
                 ))?;
             }
         }
         let mut still = Vec::new();
         for mut connection in held {
-            if connection.attend(&mut diag, asked.fix, report)? {
+            if connection.attend(&mut diag, options.fix, report)? {
                 still.push(connection);
             } else {
                 summary.count(&connection);
@@ -218,25 +214,25 @@ pub fn serve(asked: &ServeAsked, report: &Report, stop: &Stop) -> Outcome {
     }
     if summary.unread > 0 {
         report.explain(|| {
-            let how = match asked.listen {
-                Target::Unix(_) => "the kernel throws them away, and the writer",
-                Target::Net { .. } => "the kernel answers with RST instead of FIN, and the writer",
+            let how = match options.listen {
+                Target::Unix(_) => "the kernel discards them",
+                Target::Net { .. } => "the kernel sends RST instead of FIN",
             };
-            format!("close with unread bytes: {how} is told `connection reset by peer`")
+            format!("close with unread bytes: {how}, and the writer gets `connection reset by peer`")
         })?;
     }
-    report.tell(&summary)?;
+    report.record(&summary)?;
     Ok(Verdict::Good)
 }
 
 impl Summary {
-    fn count(&mut self, connection: &Held) {
+    fn count(&mut self, connection: &HeldConnection) {
         self.read += connection.read;
         self.unread += connection.unread();
     }
 }
 
-/// Has the system nothing left for another connection? Told once, until it has.
+/// Out of file descriptors or memory; reported once, until accept works again.
 #[derive(Default)]
 struct Fullness(Option<Instant>);
 
@@ -249,16 +245,20 @@ impl Fullness {
         let before = self.0.replace(Instant::now());
         let why = explain(error, Doing::Read);
         match before {
-            None => report.means(&format!("{why}: whoever connects waits; {}", why.advice)),
+            None => report.means(&format!("{why}: new connections wait; {}", why.advice)),
             Some(_) => Ok(()),
         }
     }
 }
 
-fn accept(door: &Door, full: &mut Fullness, report: &Report) -> Result<Option<Held>, Failure> {
+fn accept(
+    listener: &Listener,
+    full: &mut Fullness,
+    report: &Report,
+) -> Result<Option<HeldConnection>, Failure> {
     let cannot = |error: io::Error| Failure::of("cannot accept", &error, Doing::Read);
-    let (stream, who) = match door.accept().map_err(cannot)? {
-        Accepted::Connection(stream, who) => (stream, who),
+    let (stream, peer_name) = match listener.accept().map_err(cannot)? {
+        Accepted::Connection(stream, peer_name) => (stream, peer_name),
         Accepted::Nobody => return Ok(None),
         Accepted::Full(error) => {
             full.met(&error, report)?;
@@ -268,37 +268,45 @@ fn accept(door: &Door, full: &mut Fullness, report: &Report) -> Result<Option<He
     full.0 = None;
     stream.set_nonblocking(true).map_err(cannot)?;
     let local = stream.local_addr().map_err(cannot)?.as_socket();
-    let pair = match (&who, local) {
-        (Who::Net(writer), Some(reader)) => Pair::Net { writer: *writer, reader },
-        _ => Pair::unix(&stream, false).map_err(cannot)?,
+    let pair = match (&peer_name, local) {
+        (PeerName::Net(writer), Some(reader)) => ConnectionId::Net { writer: *writer, reader },
+        _ => ConnectionId::unix(&stream, false).map_err(cannot)?,
     };
-    let (peer, queues, ends) = (who.to_string(), (None, None), Ends::of(pair, None));
-    Ok(Some(Held { stream, peer, ends, queues, moved: Instant::now(), read: 0, phase: Phase::Filling }))
+    let (peer, queues, queues_of) = (peer_name.to_string(), (None, None), ConnectionQueues::of(pair, None));
+    Ok(Some(HeldConnection {
+        stream,
+        peer,
+        queues_of,
+        queues,
+        moved: Instant::now(),
+        read: 0,
+        phase: Phase::Filling,
+    }))
 }
 
-impl Held {
-    /// Bytes that came and were not read.
+impl HeldConnection {
+    /// Unread bytes.
     fn unread(&self) -> u64 {
         rustix::io::ioctl_fionread(&self.stream).unwrap_or(0)
     }
 
-    /// Looks at it, and reads where that is wanted. `false`: it is over.
+    /// Checks the connection, and reads if it should. `false`: it has ended.
     fn attend(&mut self, diag: &mut Diag, fix: bool, report: &Report) -> Result<bool, Failure> {
         if let Phase::Reading(began) = self.phase {
             match self.read_some() {
                 Ok(Reading::More) => {}
                 Ok(Reading::Empty) => {
                     self.look(diag, report)?;
-                    // Nothing to read, and nothing on its way.
+                    // Nothing unread, and nothing unacknowledged.
                     if self.queues.0.unwrap_or(0) == 0 && self.read > 0 {
                         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                        report.tell(&Drained { peer: self.peer.clone(), read: self.read, took_us })?;
+                        report.record(&Drained { peer: self.peer.clone(), read: self.read, took_us })?;
                         self.phase = Phase::Filling;
                         self.moved = Instant::now();
                     }
                 }
                 Ok(Reading::End) => {
-                    report.explain(|| "read gave nothing: end of file, the peer has closed".to_owned())?;
+                    report.explain(|| "read 0 bytes: end of stream, the peer has closed".to_owned())?;
                     return self.over(false, report);
                 }
                 Err(_) => return self.over(true, report),
@@ -306,7 +314,7 @@ impl Held {
         }
         let queues = self.look(diag, report)?;
         if let Some(reset) = self.gone() {
-            // With `fix` what still lies there is read first, up to the end of file.
+            // With `fix` the remaining bytes are read first, up to the end of the stream.
             if !fix || reset {
                 return self.over(reset, report);
             }
@@ -314,25 +322,24 @@ impl Held {
         }
         let settled = self.phase == Phase::Filling && self.moved.elapsed() >= SETTLED;
         let recv_q = queues.1.unwrap_or_else(|| self.unread());
-        let is_unix = self.ends.is_unix();
+        let is_unix = self.queues_of.is_unix();
         if settled && recv_q > 0 {
             let send_q = queues.0.filter(|_| !is_unix);
-            report.tell(&Full { peer: self.peer.clone(), recv_q, send_q })?;
+            report.record(&Full { peer: self.peer.clone(), recv_q, send_q })?;
             let more = match queues.0 {
                 Some(bytes) if is_unix => format!(
-                    " The memory that they take, {bytes} bytes, is charged to the writer, whose write blocks when its \
-                     SO_SNDBUF is used up."
+                    " Their memory, {bytes} bytes, is charged to the writer, whose write blocks when its SO_SNDBUF is used up."
                 ),
                 Some(0) => " The writer's Send-Q is empty: it could write more.".to_owned(),
                 Some(send_q) => {
-                    format!(" Another {send_q} wait in the writer's Send-Q until there is room here.")
+                    format!(" Another {send_q} wait in the writer's Send-Q for room here.")
                 }
                 None => String::new(),
             };
             let acknowledged = if is_unix { "" } else { "acknowledged by this kernel, " };
             report.means(&format!(
-                "{recv_q} bytes lie in Recv-Q: {acknowledged}read by nobody.{more}{}",
-                if fix { " Now they are read" } else { "" }
+                "{recv_q} bytes are in Recv-Q: {acknowledged}not read by the program.{more}{}",
+                if fix { " Now the program reads them" } else { "" }
             ))?;
             self.phase = if fix { Phase::Reading(Instant::now()) } else { Phase::Full };
         }
@@ -341,22 +348,22 @@ impl Held {
 
     fn over(&mut self, reset: bool, report: &Report) -> Result<bool, Failure> {
         let unread = if reset { 0 } else { self.unread() };
-        report.tell(&Closed { peer: self.peer.clone(), read: self.read, unread, reset })?;
+        report.record(&Closed { peer: self.peer.clone(), read: self.read, unread, reset })?;
         Ok(false)
     }
 
-    /// Tells the queues when they have changed.
+    /// Reports the queues when they have changed.
     fn look(&mut self, diag: &mut Diag, report: &Report) -> Result<(Option<u64>, Option<u64>), Failure> {
         let read = matches!(self.phase, Phase::Reading(_)).then_some(self.read);
-        let found = self.ends.look(diag, None, read)?;
-        // The end of file counts as a byte on either side; nobody wrote it.
+        let found = self.queues_of.look(diag, None, read)?;
+        // A FIN counts as a byte in both queues, but is not data.
         let only_end = found.recv_q == Some(1) && self.unread() == 0;
         let queues = if only_end { (Some(0), Some(0)) } else { (found.kept(), found.recv_q) };
         if queues != self.queues {
-            // Of a Unix socket whose peer has closed the kernel shows one end: nothing new.
-            let is_half_seen = self.ends.is_unix() && queues.0.is_none();
+            // Of a closed Unix connection the kernel shows only one end: no change.
+            let is_half_seen = self.queues_of.is_unix() && queues.0.is_none();
             if !only_end && !is_half_seen && (queues != (Some(0), Some(0)) || self.queues != (None, None)) {
-                report.tell(&found)?;
+                report.record(&found)?;
             }
             self.queues = queues;
             self.moved = Instant::now();
@@ -367,14 +374,14 @@ impl Held {
         Ok(queues)
     }
 
-    /// Has the peer gone, and by a reset?
+    /// `Some(true)`: the peer reset the connection; `Some(false)`: it closed.
     fn gone(&self) -> Option<bool> {
-        let mut ends = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let mut queues_of = [PollFd::new(&self.stream, PollFlags::RDHUP)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut ends, Some(&at_once)).ok()?;
-        let what = ends[0].revents();
-        // A Unix socket whose peer has closed in good order is hung up as well.
-        let reset = if self.ends.is_unix() { PollFlags::ERR } else { PollFlags::HUP | PollFlags::ERR };
+        poll(&mut queues_of, Some(&at_once)).ok()?;
+        let what = queues_of[0].revents();
+        // A Unix socket gets HUP also after a normal close.
+        let reset = if self.queues_of.is_unix() { PollFlags::ERR } else { PollFlags::HUP | PollFlags::ERR };
         match what.intersects(reset) {
             true => Some(true),
             false => what.contains(PollFlags::RDHUP).then_some(false),
@@ -400,12 +407,9 @@ impl Held {
     }
 }
 
-/// What reading came to.
+/// The result of reading.
 enum Reading {
-    /// There is more.
     More,
-    /// Nothing is there now.
     Empty,
-    /// The peer has closed.
     End,
 }

@@ -1,8 +1,8 @@
-//! A recording, played again: what its clients sent, to a server; or what its server sent, to clients. Each conversation
-//! gets a connection of its own, one after the other as they were recorded. Turns are kept: before the played side goes
-//! on, the other must have said as many bytes as it had in the recording, or have been silent for a while, for its
-//! answers may have another length now. The recorded pauses are not kept: --delay makes some, and what is played goes
-//! through the weather as all that passes does. Of a recording that was cut short or damaged, what stands before is played.
+//! Replays one side of a capture: its clients to a server, or its server to clients. Each conversation gets its own
+//! connection, in the recorded order. Turns are kept: the replayed side goes on when the other side has sent as many bytes
+//! as in the capture, or is silent for a while, because its answers can have another length now. Recorded pauses are not
+//! kept; --delay and the other options of the simulated network apply. Of a damaged capture the part before the damage is
+//! replayed.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -13,27 +13,28 @@ use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 use vang_client::trouble::Doing;
 
-use super::Shared;
-use super::link::{Closed, PIECE_BYTES, is_interruption, reset};
-use super::weather::{Chance, Way};
-use crate::capture::conversations::{Side, Told};
-use crate::capture::file::{self, Broken};
+use super::connection::{PIECE_BYTES, TapClosed, is_interruption, reset};
+use super::shared::Shared;
+use super::weather::{Random, WeatherQueue};
+use crate::capture::conversations::ConversationEvent;
+use crate::capture::file::{self, CaptureError};
 use crate::capture::formats;
+use crate::capture::side::Side;
 use crate::decode::{Counted, read_capture};
 use crate::failure::{Failure, explain};
-use crate::wire::{Awaited, Reader};
+use crate::protocols::{Awaited, Reader};
 
-/// Bytes of a recording that are held to be played: 64 MiB.
+/// Bytes of a capture that are held for a replay: 64 MiB.
 const SCRIPTS_BYTES_MAX: usize = 64 << 20;
 
-/// So long the other side may be silent before it is not waited for any more.
+/// After this silence of the other side the replay goes on.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// What was said, in turns.
+/// The bytes of a conversation, in turns.
 pub(super) type Script = Vec<(Side, Vec<u8>)>;
 
-/// Reads the conversations of a capture: at least one, and what is wrong behind them.
-pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure> {
+/// Reads the conversations of a capture, at least one, and the damage after them.
+pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), Failure> {
     let what = || format!("cannot replay '{}'", path.display());
     let failed = |error: &io::Error| Failure::of(what(), error, Doing::Read);
     let mut source = std::fs::File::open(path).map_err(|error| failed(&error))?;
@@ -44,11 +45,11 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure
     } else if is_read.is_err() || !file::is_capture(first) {
         let mut begun = first.to_vec();
         source.take(formats::BYTES_MAX as u64).read_to_end(&mut begun).map_err(|error| failed(&error))?;
-        return Err(Failure::Usage(match formats::tell(&begun) {
+        return Err(Failure::Usage(match formats::detect(&begun) {
             Some(format) => {
                 format!("{}: it is {}: `{} > capture.pcap` first", what(), format.what, format.command)
             }
-            None => format!("{}: it is no pcap or pcapng file", what()),
+            None => format!("{}: it is not a pcap or pcapng file", what()),
         }));
     }
     let (mut scripts, mut held): (Vec<Script>, usize) = (Vec::new(), 0);
@@ -57,8 +58,8 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure
         first,
         source,
         &mut counted,
-        &mut |told| {
-            if let Told::Bytes { conversation, side, bytes } = told {
+        &mut |event| {
+            if let ConversationEvent::Bytes { conversation, side, bytes } = event {
                 held += bytes.len();
                 if held > SCRIPTS_BYTES_MAX {
                     return;
@@ -80,18 +81,18 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<Broken>), Failure
         return Err(Failure::Usage(text));
     }
     let broken = match outcome {
-        Err(Broken::Read(error)) => return Err(failed(&error)),
+        Err(CaptureError::Read(error)) => return Err(failed(&error)),
         outcome => outcome.err(),
     };
     scripts.retain(|script| !script.is_empty());
     match broken {
         Some(broken) if scripts.is_empty() => Err(Failure::Usage(format!("{}: {broken}", what()))),
-        None if scripts.is_empty() => Err(Failure::Usage(format!("{}: nobody says anything in it", what()))),
+        None if scripts.is_empty() => Err(Failure::Usage(format!("{}: no TCP data in it", what()))),
         broken => Ok((scripts, broken)),
     }
 }
 
-/// Plays one side over a connection.
+/// Replays one side over a connection.
 pub(super) fn play(
     shared: &Shared<'_>,
     connection: u64,
@@ -101,52 +102,59 @@ pub(super) fn play(
     opened_by: String,
 ) {
     let began = Instant::now();
-    let way = Way::new(&shared.weather, Chance::new(shared.weather.seed, connection, own as u64));
-    let mut stage = Stage {
+    let queue = WeatherQueue::new(&shared.weather, Random::new(shared.weather.seed, connection, own as u64));
+    let mut playback = Playback {
         shared,
         connection,
         own,
         socket,
         readers: Default::default(),
         awaited: Awaited::default(),
-        way,
+        queue,
         bytes: [0; 2],
         ended: false,
     };
-    let ending = match socket.set_nonblocking(true).and_then(|()| stage.play(script)) {
+    let ending = match socket.set_nonblocking(true).and_then(|()| playback.play(script)) {
         Ok(ending) => ending,
         Err(error) => {
             shared.totals().resets += u64::from(error.kind() == io::ErrorKind::ConnectionReset);
-            format!("broken off: {}", explain(&error, Doing::Read))
+            format!("ended by an error: {}", explain(&error, Doing::Read))
         }
     };
     for side in [Side::Client, Side::Server] {
-        stage.readers[side as usize].end(&mut |heard| shared.hear(connection, side, &heard));
+        playback.readers[side as usize].end(&mut |decoded| shared.record_message(connection, side, &decoded));
     }
-    let [client_bytes, server_bytes] = stage.bytes;
+    let [client_bytes, server_bytes] = playback.bytes;
     let mut totals = shared.totals();
     totals.client_bytes += client_bytes;
     totals.server_bytes += server_bytes;
     drop(totals);
     let took_ns = began.elapsed().as_nanos() as u64;
-    shared.tell(&Closed { conversation: connection, opened_by, ending, client_bytes, server_bytes, took_ns });
+    shared.record(&TapClosed {
+        conversation: connection,
+        opened_by,
+        ending,
+        client_bytes,
+        server_bytes,
+        took_ns,
+    });
 }
 
-struct Stage<'a> {
+struct Playback<'a> {
     shared: &'a Shared<'a>,
     connection: u64,
     own: Side,
     socket: &'a Socket,
     readers: [Reader; 2],
     awaited: Awaited,
-    /// Of what is played.
-    way: Way,
+    /// The simulated network of the replayed side.
+    queue: WeatherQueue,
     bytes: [u64; 2],
     /// The other side has closed.
     ended: bool,
 }
 
-impl Stage<'_> {
+impl Playback<'_> {
     fn play(&mut self, script: &Script) -> io::Result<String> {
         let other = self.own.other();
         let mut due = 0;
@@ -165,13 +173,13 @@ impl Stage<'_> {
             }
         }
         let _ = self.socket.shutdown(Shutdown::Write);
-        self.shared.explain(|| format!("#{}: all is said: shutdown(SHUT_WR)", self.connection));
+        self.shared.explain(|| format!("#{}: everything is sent: shutdown(SHUT_WR)", self.connection));
         self.await_bytes(u64::MAX)?;
         let ending = if self.ended { "then the other closed" } else { "the other stayed open" };
-        Ok(format!("played the {} to its end, {ending}", self.own.name()))
+        Ok(format!("replayed the {} to its end, {ending}", self.own.name()))
     }
 
-    /// Until the other side has said so many bytes in all, or is silent, or has closed; `false`: the tool must end.
+    /// Waits until the other side has sent this many bytes in all, is silent, or has closed; `false`: stopped.
     fn await_bytes(&mut self, due: u64) -> io::Result<bool> {
         while self.bytes[self.own.other() as usize] < due && !self.ended {
             let mut fds = [PollFd::new(self.socket, PollFlags::IN)];
@@ -187,13 +195,13 @@ impl Stage<'_> {
         Ok(true)
     }
 
-    /// How saying it ended the talk, if it did.
+    /// Sends bytes; returns the ending, if this ended the connection.
     fn say(&mut self, bytes: &[u8]) -> io::Result<Option<String>> {
-        self.hear(self.own, bytes);
-        let is_cut = self.way.push(Instant::now(), bytes).is_some();
-        while let Some(next_at) = self.way.next_at() {
+        self.decode(self.own, bytes);
+        let is_cut = self.queue.push(Instant::now(), bytes).is_some();
+        while let Some(next_at) = self.queue.next_at() {
             let now = Instant::now();
-            // Whoever does not read while it writes may wait for ever.
+            // Read while writing: two sides that only write block each other.
             let mut wants = if self.ended { PollFlags::empty() } else { PollFlags::IN };
             let late = next_at.saturating_duration_since(now);
             if late.is_zero() {
@@ -213,12 +221,12 @@ impl Stage<'_> {
             if ready.contains(PollFlags::IN) && !self.ended {
                 self.read()?;
             }
-            let part = self.way.ready(Instant::now());
+            let part = self.queue.ready(Instant::now());
             if part.is_empty() {
                 continue;
             }
             match (&mut &*self.socket).write(part) {
-                Ok(len) => self.way.went(Instant::now(), len),
+                Ok(len) => self.queue.went(Instant::now(), len),
                 Err(error) if is_interruption(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -237,17 +245,17 @@ impl Stage<'_> {
         let mut piece = [0; 16 << 10];
         match (&mut &*self.socket).read(&mut piece) {
             Ok(0) => self.ended = true,
-            Ok(len) => self.hear(self.own.other(), &piece[..len]),
+            Ok(len) => self.decode(self.own.other(), &piece[..len]),
             Err(error) if is_interruption(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn hear(&mut self, side: Side, bytes: &[u8]) {
+    fn decode(&mut self, side: Side, bytes: &[u8]) {
         self.bytes[side as usize] += bytes.len() as u64;
         let (shared, connection) = (self.shared, self.connection);
         self.readers[side as usize]
-            .feed(bytes, &mut self.awaited, &mut |heard| shared.hear(connection, side, &heard));
+            .feed(bytes, &mut self.awaited, &mut |decoded| shared.record_message(connection, side, &decoded));
     }
 }

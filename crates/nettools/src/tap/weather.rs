@@ -1,49 +1,48 @@
-//! What a bad network does to the bytes of one direction: they come later, in small pieces, slowly, or not at all. Order
-//! is kept: TCP would keep it too.
+//! Simulates a bad network for the bytes of one direction: delay, small pieces, a low rate, resets. Order is kept, as in
+//! TCP.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Bytes of one direction that wait here: 1 MiB. Beyond it the sender is not read, and feels it.
+/// Bytes of one direction that wait here: 1 MiB. Beyond it the sender is not read.
 pub(super) const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// Pieces of one direction that wait here: so many that small ones, too, are bounded.
+/// Pieces of one direction that wait here: a limit for many small ones.
 const WAITING_PIECES_MAX: usize = 1 << 14;
 
-/// How bad the network is. The default is none of it.
+/// The simulated network. The default changes nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weather {
-    /// Bytes come so much later.
     pub delay: Option<Duration>,
-    /// Each delay is another one, from nothing to twice `delay`.
+    /// Each delay is random, from 0 to twice `delay`.
     pub jitter: bool,
-    /// Bytes a second in each direction.
+    /// Bytes per second in each direction.
     pub rate: Option<u64>,
-    /// With this probability, from 0 to 1, a connection is reset at the piece that comes, somewhere within it.
+    /// Probability, from 0 to 1, that a connection is reset inside the next piece.
     pub cut: f64,
-    /// Bytes are passed on so many at a time.
+    /// Bytes of one write.
     pub split: Option<usize>,
-    /// Of the random numbers: the same seed and the same bytes meet the same weather.
+    /// Seed of the random numbers: the same seed and bytes give the same network.
     pub seed: u64,
 }
 
 impl Weather {
-    /// Does it need random numbers?
+    /// Does it use random numbers?
     pub fn is_random(&self) -> bool {
         self.jitter && self.delay.is_some() || self.cut > 0.0
     }
 }
 
-/// Random enough for weather (splitmix64), and repeatable.
+/// A repeatable random generator (splitmix64).
 #[derive(Debug)]
-pub(super) struct Chance(u64);
+pub(super) struct Random(u64);
 
-impl Chance {
-    pub(super) fn new(seed: u64, connection: u64, side: u64) -> Chance {
-        Chance(seed ^ (connection * 2 + side).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+impl Random {
+    pub(super) fn new(seed: u64, connection: u64, side: u64) -> Random {
+        Random(seed ^ (connection * 2 + side).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// From 0 to below 1.
+    /// From 0 up to, but not including, 1.
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -60,27 +59,27 @@ struct Piece {
     at: usize,
 }
 
-/// One direction's way through the weather.
+/// The bytes of one direction in the simulated network.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct WeatherQueue {
     weather: Weather,
-    chance: Chance,
+    random: Random,
     pieces: VecDeque<Piece>,
     waiting: usize,
-    /// When the last that came in is due.
+    /// When the last piece is due.
     last_due: Option<Instant>,
-    /// When the next byte may go, by the rate.
+    /// When the rate allows the next byte.
     free_at: Option<Instant>,
-    /// When the sender's end is due.
+    /// When the end of the stream is due.
     end_due: Option<Instant>,
 }
 
-impl Way {
-    pub(super) fn new(weather: &Weather, chance: Chance) -> Way {
+impl WeatherQueue {
+    pub(super) fn new(weather: &Weather, random: Random) -> WeatherQueue {
         let weather = weather.clone();
-        Way {
+        WeatherQueue {
             weather,
-            chance,
+            random,
             pieces: VecDeque::new(),
             waiting: 0,
             last_due: None,
@@ -93,17 +92,17 @@ impl Way {
         let delay = match (self.weather.delay, self.weather.jitter) {
             (None, _) => Duration::ZERO,
             (Some(delay), false) => delay,
-            (Some(delay), true) => delay.mul_f64(2.0 * self.chance.next()),
+            (Some(delay), true) => delay.mul_f64(2.0 * self.random.next()),
         };
         let due = (now + delay).max(self.last_due.unwrap_or(now));
         self.last_due = Some(due);
         due
     }
 
-    /// Takes what came in. After so many bytes of it the connection is to be cut, if that is the answer.
+    /// Takes received bytes. `Some`: reset the connection after this many of them.
     pub(super) fn push(&mut self, now: Instant, bytes: &[u8]) -> Option<usize> {
-        let cut = (self.weather.cut > 0.0 && self.chance.next() < self.weather.cut)
-            .then(|| (self.chance.next() * bytes.len() as f64) as usize);
+        let cut = (self.weather.cut > 0.0 && self.random.next() < self.weather.cut)
+            .then(|| (self.random.next() * bytes.len() as f64) as usize);
         let bytes = &bytes[..cut.unwrap_or(bytes.len())];
         let due = self.due(now);
         self.waiting += bytes.len();
@@ -111,7 +110,7 @@ impl Way {
         cut
     }
 
-    /// The sender closed its half.
+    /// The sender closed its sending half.
     pub(super) fn end(&mut self, now: Instant) {
         let due = self.due(now);
         self.end_due.get_or_insert(due);
@@ -125,7 +124,7 @@ impl Way {
         self.waiting == 0
     }
 
-    /// When something can go out; `None`: nothing waits.
+    /// When the next byte can be sent; `None`: nothing waits.
     pub(super) fn next_at(&self) -> Option<Instant> {
         match self.pieces.iter().find(|piece| piece.at < piece.bytes.len()) {
             Some(piece) => Some(piece.due.max(self.free_at.unwrap_or(piece.due))),
@@ -133,12 +132,12 @@ impl Way {
         }
     }
 
-    /// Is it time to close the receiver's half?
+    /// Is everything sent, and the end of the stream due?
     pub(super) fn is_over(&self, now: Instant) -> bool {
         self.waiting == 0 && self.end_due.is_some_and(|due| due <= now)
     }
 
-    /// What may go out now, in one write.
+    /// The bytes for the next write.
     pub(super) fn ready(&mut self, now: Instant) -> &[u8] {
         while self.pieces.front().is_some_and(|piece| piece.at == piece.bytes.len()) {
             self.pieces.pop_front();
@@ -150,13 +149,13 @@ impl Way {
             len = len.min(split.max(1));
         }
         if let Some(rate) = self.weather.rate {
-            // A fiftieth of a second's worth at a time: slow, and not in bursts.
+            // Bytes of 20 ms at a time: no bursts.
             len = len.min(usize::try_from(rate / 50).unwrap_or(usize::MAX).max(1));
         }
         &piece.bytes[piece.at..piece.at + len]
     }
 
-    /// So many of them went.
+    /// This many of them were written.
     pub(super) fn went(&mut self, now: Instant, len: usize) {
         if let Some(piece) = self.pieces.front_mut() {
             piece.at += len;
@@ -175,27 +174,27 @@ mod tests {
     use super::*;
 
     fn through(weather: &Weather, sent: &[u8]) -> (Vec<usize>, Duration, Vec<u8>) {
-        let mut way = Way::new(weather, Chance::new(weather.seed, 1, 0));
+        let mut queue = WeatherQueue::new(weather, Random::new(weather.seed, 1, 0));
         let began = Instant::now();
         let mut now = began;
-        way.push(now, sent);
-        way.end(now);
+        queue.push(now, sent);
+        queue.end(now);
         let (mut pieces, mut out) = (Vec::new(), Vec::new());
-        while !way.is_over(now) {
-            let ready = way.ready(now).to_vec();
+        while !queue.is_over(now) {
+            let ready = queue.ready(now).to_vec();
             if ready.is_empty() {
-                now = now.max(way.next_at().unwrap());
+                now = now.max(queue.next_at().unwrap());
                 continue;
             }
             pieces.push(ready.len());
             out.extend_from_slice(&ready);
-            way.went(now, ready.len());
+            queue.went(now, ready.len());
         }
         (pieces, now - began, out)
     }
 
     #[test]
-    fn bytes_come_later_slower_and_in_pieces_but_all_and_in_order() {
+    fn delay_rate_and_split_keep_all_bytes_in_order() {
         let sent: Vec<u8> = (0..=255).cycle().take(1_000).collect();
         let (pieces, took, out) = through(&Weather::default(), &sent);
         assert_eq!((pieces, took, out == sent), (vec![1_000], Duration::ZERO, true));
@@ -210,13 +209,13 @@ mod tests {
         let jitter = Weather { delay, jitter: true, seed: 7, ..Weather::default() };
         let (_, one, _) = through(&jitter, &sent);
         assert!(one <= Duration::from_millis(400));
-        assert_eq!(one, through(&jitter, &sent).1, "the same seed, the same weather");
+        assert_eq!(one, through(&jitter, &sent).1, "the same seed gives the same delays");
     }
 
     #[test]
-    fn a_cut_is_as_frequent_as_it_is_asked_for() {
-        let mut way = Way::new(&Weather { cut: 0.1, ..Weather::default() }, Chance::new(1, 1, 0));
-        let cuts: Vec<usize> = (0..1_000).filter_map(|_| way.push(Instant::now(), &[0; 100])).collect();
+    fn cuts_have_the_given_probability() {
+        let mut queue = WeatherQueue::new(&Weather { cut: 0.1, ..Weather::default() }, Random::new(1, 1, 0));
+        let cuts: Vec<usize> = (0..1_000).filter_map(|_| queue.push(Instant::now(), &[0; 100])).collect();
         assert!((60..140).contains(&cuts.len()), "{}", cuts.len());
         assert!(cuts.iter().all(|cut| *cut < 100));
     }

@@ -223,7 +223,7 @@ impl Scene {
             });
         };
         let found = (|| -> Result<_, vang_view::FindError> {
-            let mut view = ViewReader::open(&self.path("view.db")).map_err(vang_view::FindError::Tables)?;
+            let mut view = ViewReader::open(&self.path("view.db")).map_err(vang_view::FindError::View)?;
             let mut index = IndexReader::open(&self.path("find.db")).map_err(vang_view::FindError::Index)?;
             let is_over: vang_view::IsOver = Arc::new(|| false);
             index.find(&mut view, &mut disk.files.0.reader()?, find, &is_over)

@@ -22,7 +22,8 @@ use vang_chat::Seq;
 use vang_hub::{Delta, Read, ReadAnswer, ReadFault};
 use vang_journal::{JournalFile, SqliteReader};
 use vang_view::{
-    FeedError, Find, FindError, Found, Index, IndexReader, IsOver, Opened, ViewError, ViewReader, Why,
+    FeedError, Find, FindError, Found, Index, IndexReader, IsOver, Opened, RebuildReason, ViewError,
+    ViewReader,
 };
 
 use super::jobs::{Asking, Question};
@@ -104,9 +105,7 @@ impl Indexer {
         if self.open.as_ref().is_some_and(|open| !(open.index.is_in_place() && open.view.is_in_place()))
             && self.paths.journal.look().is_ok()
         {
-            tracing::warn!(
-                "the index for find, or the tables, are not where they were; they are opened again"
-            );
+            tracing::warn!("the search index or the view was moved or removed; opening them again");
             self.open = None;
         }
         let open = match &mut self.open {
@@ -114,13 +113,13 @@ impl Indexer {
             closed => closed.insert(open_all(&self.paths)?),
         };
         if self.reached.take_damaged() {
-            tracing::warn!("the index for find is damaged; it is made anew from the journal");
+            tracing::warn!("the search index is damaged; rebuilding it from the journal");
             open.index.reset().map_err(FeedError::Index)?;
         }
         self.reached.set(open.index.cursor());
         let lag = self.tables.cursor().0.saturating_sub(open.index.cursor().0);
         if lag >= TOLD_LAG && self.catching_up.is_none() {
-            tracing::info!(entries = lag, "the index for find is behind; it catches up");
+            tracing::info!(entries = lag, "the search index is behind; updating it");
             self.catching_up = Some((Instant::now(), open.index.cursor()));
         }
         let (told, began) = (self.tables.cursor(), Instant::now());
@@ -128,12 +127,12 @@ impl Indexer {
         let cursor = open.index.cursor();
         self.reached.set(cursor);
         if std::mem::take(&mut self.failing) {
-            tracing::info!("the index for find can be written again");
+            tracing::info!("the search index can be written again");
         }
         if cursor >= self.tables.cursor() {
             if let Some((since, from)) = self.catching_up.take() {
                 let took_ms = since.elapsed().as_millis() as u64;
-                tracing::info!(entries = cursor.0 - from.0, took_ms, "the index for find is up to date");
+                tracing::info!(entries = cursor.0 - from.0, took_ms, "the search index is up to date");
             }
             if taken > 0 {
                 self.reached.wait_until_asked(GATHER);
@@ -152,14 +151,14 @@ impl Indexer {
     fn fail(&mut self, error: &FeedError) {
         self.reached.set_stuck();
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%error, "the index for find cannot be fed; it is tried until it works");
+            tracing::warn!(%error, "the search index cannot be updated; trying again until it works");
         }
         match (error, &mut self.open) {
             (FeedError::Index(ViewError::Corrupt(_)), Some(_)) => self.reached.set_damaged(),
             // Perhaps it is only its log that may grow no more.
             (FeedError::Index(_), Some(open)) => open.index.idle(),
             // The index stays open: whoever asks has the same file open.
-            (FeedError::Tables(_) | FeedError::Journal(_), Some(open)) => {
+            (FeedError::View(_) | FeedError::Journal(_), Some(open)) => {
                 if let (Ok(journal), Ok(view)) =
                     (self.paths.journal.reader(), ViewReader::open(&self.paths.view))
                 {
@@ -174,13 +173,13 @@ impl Indexer {
 
 fn open_all(paths: &Paths) -> Result<Open, FeedError> {
     let mut journal = paths.journal.reader()?;
-    let view = ViewReader::open(&paths.view).map_err(FeedError::Tables)?;
+    let view = ViewReader::open(&paths.view).map_err(FeedError::View)?;
     let id = journal.identity().id;
     let (index, opened) = Index::open(&paths.index, id, &mut journal)?;
     if let Opened::Fresh(why) = &opened
-        && *why != Why::Missing
+        && *why != RebuildReason::Missing
     {
-        tracing::warn!(%why, "the index for find is made anew from the journal");
+        tracing::warn!(%why, "rebuilding the search index from the journal");
     }
     Ok(Open { index, journal, view })
 }
@@ -245,9 +244,9 @@ impl Finder {
             // Nothing is the matter with the files.
             Err(FindError::OverTime) => Err(ReadFault::OverTime { ms }),
             Err(FindError::Index(error)) => Err(self.fault(Part::Index, error)),
-            Err(FindError::Tables(error)) => Err(self.fault(Part::Tables, error)),
+            Err(FindError::View(error)) => Err(self.fault(Part::Tables, error)),
             Err(FindError::Journal(fault)) => {
-                tracing::warn!(%fault, "could not look something up");
+                tracing::warn!(%fault, "a search failed");
                 self.open = None;
                 Err(ReadFault::Unreadable(fault.to_string()))
             }
@@ -264,7 +263,7 @@ impl Finder {
             Some(open) => open,
             closed => {
                 let journal = self.paths.journal.reader()?;
-                let view = ViewReader::open(&self.paths.view).map_err(FindError::Tables)?;
+                let view = ViewReader::open(&self.paths.view).map_err(FindError::View)?;
                 let index = IndexReader::open(&self.paths.index).map_err(FindError::Index)?;
                 closed.insert((journal, view, index))
             }
@@ -274,7 +273,7 @@ impl Finder {
 
     /// What is damaged is made anew by its own thread; whoever asked may ask again.
     fn fault(&mut self, part: Part, error: ViewError) -> ReadFault {
-        tracing::warn!(%error, "could not look something up");
+        tracing::warn!(%error, "a search failed");
         self.open = None;
         let file = match part {
             Part::Index => &self.paths.index,

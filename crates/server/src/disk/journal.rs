@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
 use vang_hub::Settled;
 use vang_journal::{
-    Appended, Batch, Entry, FolderLock, Journal, JournalError, Lock, Reader, Reserve, SqliteJournal,
+    Appended, Batch, Entry, FolderLock, Journal, JournalError, LockState, Reader, Reserve, SqliteJournal,
 };
 
 use super::{Answer, LOOK_PAUSE, spawn};
@@ -62,7 +62,7 @@ pub(crate) fn journal(
             }
         }
         if let Err(fault) = writer.journal.idle() {
-            tracing::warn!(%fault, "the journal could not tidy up at the end");
+            tracing::warn!(%fault, "the journal could not clean up at the end");
         }
     };
     (jobs, spawn("journal", watch, work))
@@ -122,9 +122,9 @@ impl Writer {
 
     fn hold_lock(&self) -> Result<(), JournalError> {
         if let Some(lock) = &self.lock
-            && lock.hold()? == Lock::TakenAgain
+            && lock.hold()? == LockState::TakenAgain
         {
-            tracing::warn!("the data folder's lock file was gone; it was made and taken again");
+            tracing::warn!("the data folder's lock file was removed; it was created and locked again");
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Writer {
         if self.journal.wal_bytes() > WAL_BYTES_MAX
             && let Err(fault) = self.journal.idle()
         {
-            tracing::warn!(%fault, "the journal could not shorten its log");
+            tracing::warn!(%fault, "the journal could not truncate its write-ahead log");
         }
     }
 
@@ -163,7 +163,7 @@ impl Writer {
         if self.failing.is_none() && self.used.elapsed() >= IDLE && self.journal.wal_bytes() > 0 {
             self.used = Instant::now();
             if let Err(fault) = self.journal.idle() {
-                tracing::warn!(%fault, "the journal could not tidy up");
+                tracing::warn!(%fault, "the journal could not clean up");
             }
         }
     }

@@ -92,7 +92,7 @@ impl Disk {
     fn fault(&self, trouble: Trouble) -> ReadFault {
         match trouble {
             Trouble::Tables(ViewError::Corrupt(why)) => {
-                tracing::warn!(why, "the tables are damaged");
+                tracing::warn!(why, "the view is damaged");
                 self.progress.set_damaged();
                 // Nothing to tell: so that their thread looks.
                 let _ = self.tables.send(Delta::default());

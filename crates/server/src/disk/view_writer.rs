@@ -53,7 +53,7 @@ pub(crate) fn view_writer(
                     damaged = true;
                 }
                 if !std::mem::replace(&mut stuck, true) {
-                    tracing::warn!(%error, "the tables cannot be written; it is tried until it works");
+                    tracing::warn!(%error, "the view cannot be written; trying again until it works");
                 }
                 if progress.is_ending() {
                     return;
@@ -64,7 +64,7 @@ pub(crate) fn view_writer(
             }
             damaged = false;
             if std::mem::take(&mut stuck) {
-                tracing::info!("the tables can be written again");
+                tracing::info!("the view can be written again");
             }
             if batch.is_empty() {
                 continue;
@@ -85,8 +85,8 @@ fn make_anew(view: &mut View, journal: &JournalFile, progress: &Progress) -> Res
     // First, since it says whether this is still our folder: nothing of another one is touched.
     let mut reader = journal.reader().map_err(|fault| unreadable(&fault))?;
     match view.look() {
-        Ok(()) => tracing::warn!("the tables are damaged; they are made anew from the journal"),
-        Err(displaced) => tracing::warn!(%displaced, "the tables are made anew from the journal"),
+        Ok(()) => tracing::warn!("the view is damaged; rebuilding it from the journal"),
+        Err(displaced) => tracing::warn!(%displaced, "rebuilding the view from the journal"),
     }
     view.reset()?;
     progress.set(view.cursor());

@@ -308,7 +308,7 @@ impl Pump {
     fn decide<T>(&self, decide: impl FnOnce(&mut Hub) -> T) -> Option<T> {
         let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut self.hub.borrow_mut())));
         if decided.is_err() {
-            tracing::error!("an entry could not be decided; nothing is ordered any more");
+            tracing::error!("an entry could not be applied; the server accepts no more messages");
             self.hub.borrow_mut().halt("an entry could not be decided");
         }
         decided.ok()
@@ -323,7 +323,9 @@ impl Pump {
     fn note_trouble(&self, trouble: Option<String>) {
         let before = self.trouble.replace(trouble.clone());
         match (before, trouble) {
-            (None, Some(cause)) => tracing::error!(%cause, "the journal cannot be written; senders are told"),
+            (None, Some(cause)) => {
+                tracing::error!(%cause, "the journal cannot be written; senders get an error");
+            }
             (Some(_), None) => tracing::info!("the journal can be written again"),
             _ => {}
         }
@@ -396,8 +398,8 @@ impl Pump {
         let before = hub.trouble().is_some();
         hub.poll(now());
         match (before, hub.trouble()) {
-            (false, Some(cause)) => tracing::error!(cause, "nothing is ordered; senders are told"),
-            (true, None) => tracing::info!("messages are ordered again"),
+            (false, Some(cause)) => tracing::error!(cause, "no messages are accepted; senders get an error"),
+            (true, None) => tracing::info!("messages are accepted again"),
             _ => {}
         }
     }
@@ -461,6 +463,6 @@ impl Pump {
 
 fn tell_left_out(kinds: Vec<(&'static str, u64)>) {
     for (kind, count) in kinds {
-        tracing::warn!(kind, count, "more of the same was left out of the log");
+        tracing::warn!(kind, count, "similar messages were left out of the log");
     }
 }

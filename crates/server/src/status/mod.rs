@@ -5,4 +5,3 @@ pub(crate) mod reports; // the log of refused connections: the first of a kind, 
 pub(crate) mod machine; // what the machine says of the process and its disk
 pub(crate) mod snapshot; // one picture, and what it means
 pub(crate) mod metrics; // the picture as numbers for Prometheus
-pub mod words; // numbers as a person writes them

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use vang_hub::{Peer, Stats};
+use vang_proto::text::{bytes, duration};
 use vang_proto::vang::Code;
 
 use crate::status::machine::{Machine, Space};
 use crate::status::watch::Times;
-use crate::status::words::{bytes, time};
 
 /// Connections named for whom most bytes wait.
 const NAMED_MAX: usize = 10;
@@ -108,14 +108,14 @@ impl Snapshot {
             && free < self.free_min
         {
             let (free, least) = (bytes(free), bytes(self.free_min));
-            return Some(format!("the disk has {free} free, less than the {least} of limit ready-free"));
+            return Some(format!("the disk has {free} free, less than the limit ready-free ({least})"));
         }
         if self.view.stuck {
-            return Some("the tables for history cannot be written".to_owned());
+            return Some("history cannot be written".to_owned());
         }
         let lag = self.lag(self.view);
         (lag > self.lag_max).then(|| {
-            format!("the tables are {lag} entries behind, more than the {} of limit ready-lag", self.lag_max)
+            format!("history is {lag} entries behind, more than the limit ready-lag ({})", self.lag_max)
         })
     }
 
@@ -136,13 +136,13 @@ impl Snapshot {
         let mut told = Vec::new();
         if let Some(trouble) = &self.trouble {
             told.push(format!(
-                "nothing can be posted now: {trouble}; readers read on, and it is tried again"
+                "no messages can be posted now: {trouble}; reading works, and the server tries again"
             ));
         }
         if let Some(damage) = self.damage() {
             told.push(format!(
-                "{damage}: readers get a hole in the place of what cannot be proven; the disk or the memory may be failing: \
-                 run `vang admin check`, keep the folder as it is, and restore the newest backup that checks well"
+                "{damage}: readers get a hole instead of the damaged messages. The disk or the memory may be failing: \
+                 run `vang admin check`, keep the folder unchanged, and restore the newest backup that passes the check"
             ));
         }
         if self.ahead_ms >= AHEAD_TOLD_MS {
@@ -150,38 +150,38 @@ impl Snapshot {
         }
         match machine.disk {
             Some(Space { free, .. }) if free < self.free_min => told.push(format!(
-                "the disk is nearly full ({} free): soon nothing can be posted; make room, or move the data folder",
+                "the disk is almost full ({} free): soon no messages can be posted; free disk space, or move the data folder",
                 bytes(free)
             )),
             Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_TOLD) => {
-                told.push(format!("the disk has only {} left", bytes(free)));
+                told.push(format!("the disk has only {} free", bytes(free)));
             }
             _ => {}
         }
         let lag = self.lag(self.view);
         if self.view.stuck {
             told.push(
-                "the tables for history cannot be written: who asks for old messages is told to come back; \
+                "history cannot be written: requests for old messages get an error for now; \
                        nothing is lost"
                     .to_owned(),
             );
         } else if lag > LAG_TOLD {
             told.push(format!(
-                "history is {lag} entries behind: who asks for the newest of it waits; senders are slowed at 1,000,000"
+                "history is {lag} entries behind: requests for the newest messages wait; at 1,000,000 entries senders are slowed down"
             ));
         }
         for waiting in self.waiting.iter().filter(|waiting| waiting.for_ms >= STALLED_MS) {
             told.push(format!(
-                "{} ({}) has read nothing for {}: it costs {} here, loses nothing, and is closed after limit stall",
+                "{} ({}) has read nothing for {}: {} are waiting for it. No message is lost; the connection is closed after the limit stall",
                 waiting.name,
                 waiting.from,
-                time(waiting.for_ms),
+                duration(waiting.for_ms),
                 bytes(waiting.bytes as u64)
             ));
         }
         if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
             told.push(format!(
-                "clients make the server hold {} of at most {} (limit memory): beyond it nothing new is read, and whoever holds most is refused",
+                "the server holds {} for clients (limit memory: {}): above the limit it reads nothing new, and closes the connection that holds most",
                 bytes(self.held_bytes),
                 bytes(self.memory_max)
             ));
@@ -189,7 +189,7 @@ impl Snapshot {
         let open: u64 = self.ways.values().sum();
         if self.connections_max > 0 && open * 10 >= self.connections_max * 9 {
             told.push(format!(
-                "{open} of {} connections are taken: whoever comes beyond is turned away (limit connections)",
+                "{open} of {} connections are in use: above the limit connections, new ones are refused",
                 self.connections_max
             ));
         }
@@ -265,12 +265,12 @@ impl Snapshot {
 /// What it means that the newest entry is from a time that is not yet.
 pub(crate) fn ahead(ms: u64) -> String {
     let how_far = match ms / 86_400_000 {
-        0 | 1 => time(ms),
+        0 | 1 => duration(ms),
         days => format!("{days} days"),
     };
     format!(
-        "the newest entry is {how_far} ahead of this machine's clock: all that is posted gets that entry's time until \
-         the clock has passed it; if the clock is wrong, set it right"
+        "the newest entry is {how_far} ahead of this machine's clock: new messages get the time of that entry until \
+         the clock has passed it; if the clock is wrong, correct it"
     )
 }
 
@@ -305,24 +305,24 @@ mod tests {
         let (mut snapshot, mut machine) = healthy();
         machine.disk = Some(Space { free: (64 << 20) - 1, size: 1 << 40 });
         let why = snapshot.not_ready(machine.disk).unwrap();
-        assert_eq!(why, "the disk has 64.0 MiB free, less than the 64.0 MiB of limit ready-free");
+        assert_eq!(why, "the disk has 64.0 MiB free, less than the limit ready-free (64.0 MiB)");
         assert!(
             snapshot.meaning(&machine)[0]
-                .starts_with("the disk is nearly full (64.0 MiB free): soon nothing")
+                .starts_with("the disk is almost full (64.0 MiB free): soon no messages")
         );
         machine.disk = Some(Space { free: 64 << 20, size: 1 << 40 });
         assert_eq!(snapshot.not_ready(machine.disk), None);
-        assert_eq!(snapshot.meaning(&machine), ["the disk has only 64.0 MiB left"]);
+        assert_eq!(snapshot.meaning(&machine), ["the disk has only 64.0 MiB free"]);
 
         (snapshot, machine) = healthy();
         snapshot.hub.seq = 100_000;
         assert_eq!(snapshot.not_ready(machine.disk), None);
         assert!(snapshot.meaning(&machine)[0].starts_with("history is 100000 entries behind"));
         snapshot.hub.seq = 100_001;
-        let why = "the tables are 100001 entries behind, more than the 100000 of limit ready-lag";
+        let why = "history is 100001 entries behind, more than the limit ready-lag (100000)";
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), why);
         snapshot.view = Follower { position: 100_001, stuck: true };
-        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "the tables for history cannot be written");
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "history cannot be written");
         // What keeps everybody from posting comes before all else.
         snapshot.trouble = Some("no space left for the journal".to_owned());
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "no space left for the journal");
@@ -377,9 +377,10 @@ mod tests {
         let meaning = snapshot.meaning(&machine);
         assert_eq!(meaning.len(), 4, "{meaning:?}");
         assert!(
-            meaning[0]
-                .starts_with("guest:slow10 (127.0.0.1:9) has read nothing for 60 s: it costs 9.8 KiB here")
+            meaning[0].starts_with(
+                "guest:slow10 (127.0.0.1:9) has read nothing for 60 s: 9.8 KiB are waiting for it"
+            )
         );
-        assert!(meaning[3].starts_with("95 of 100 connections are taken"), "{meaning:?}");
+        assert!(meaning[3].starts_with("95 of 100 connections are in use"), "{meaning:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! What a client asks, through the real `RequestWriter`: sends and their repetitions, following, history,
-//! coming and going, prying.
+//! A client's requests, written by the real `RequestWriter`: sends and repetitions, following, history, joining
+//! and leaving, probing.
 
 use bytes::Bytes;
 use vang_proto::vang::{FollowFrom, RequestWriter, Value};
@@ -17,25 +17,25 @@ impl Client {
     ) -> bool {
         let writer = self.writer();
         match &mut self.main {
-            Some(link) if !link.half_closed => {
-                let re = link.next_re;
-                link.next_re += 1;
+            Some(connection) if !connection.half_closed => {
+                let re = connection.next_re;
+                connection.next_re += 1;
                 let bytes = write(&writer, re);
-                put(scene, link, re, asked, &bytes);
+                put(scene, connection, re, asked, &bytes);
                 true
             }
             _ => false,
         }
     }
 
-    /// Follows these rooms instead of what it followed.
+    /// Follows these rooms instead of the earlier ones.
     pub(crate) fn follow(&mut self, scene: &mut Scene, rooms: Vec<String>, since: Since) {
-        if let Some(link) = self.main.take() {
-            self.hang_up(scene, link);
+        if let Some(connection) = self.main.take() {
+            self.hang_up(scene, connection);
         }
         self.call_at = 0;
         self.check(scene, false);
-        scene.fate.note(format_args!("{} follows {rooms:?} since {since:?}", self.label));
+        scene.env.note(format_args!("{} follows {rooms:?} since {since:?}", self.label));
         self.type_names(&rooms);
         self.following = Some(Following::new(self.name.clone(), rooms, since));
     }
@@ -47,26 +47,26 @@ impl Client {
         }
     }
 
-    /// A second `follow` on the connection.
+    /// Sends a second `follow` on the connection.
     pub(crate) fn follow_more(&mut self, scene: &mut Scene) {
         let Some(following) = &self.following else { return };
         let rooms = scene.public.iter().filter(|room| !following.rooms.contains(room)).cloned();
         let rooms: Vec<_> = rooms.collect();
-        let Some(room) = scene.fate.rng.pick(&rooms).cloned() else { return };
-        if self.main.as_ref().is_none_or(|link| link.more.contains_key(&room)) {
+        let Some(room) = scene.env.rng.pick(&rooms).cloned() else { return };
+        if self.main.as_ref().is_none_or(|connection| connection.more.contains_key(&room)) {
             return;
         }
         let asked = Asked::More(room.clone());
         let rooms = [room.clone()];
         if self.ask(scene, asked, |writer, re| writer.follow(re, &rooms, &FollowFrom::Now)) {
-            scene.fate.count("second follow on a connection");
-            if let Some(link) = &mut self.main {
-                link.more.insert(room, Vec::new());
+            scene.env.count("second follow on a connection");
+            if let Some(connection) = &mut self.main {
+                connection.more.insert(room, Vec::new());
             }
         }
     }
 
-    /// Sends a message; gives back which it is.
+    /// Sends a message; returns its index.
     pub(crate) fn send(
         &mut self,
         scene: &mut Scene,
@@ -88,8 +88,8 @@ impl Client {
             word,
             content: content.into(),
             types,
-            twists: None,
-            twisted: false,
+            reuses_id_of: None,
+            id_is_reused: false,
             in_flight: 0,
             attempts: 0,
             unsure: 0,
@@ -117,7 +117,7 @@ impl Client {
             send.attempts += 1;
             send.in_flight += 1;
             send.retry_at = None;
-            scene.fate.note(format_args!("{} sends {} to {}", self.label, send.word, send.room));
+            scene.env.note(format_args!("{} sends {} to {}", self.label, send.word, send.room));
         }
     }
 
@@ -125,30 +125,30 @@ impl Client {
         if !self.is_connected() {
             return;
         }
-        let now = scene.fate.now();
+        let now = scene.env.now();
         for index in 0..self.sends.len() {
             if self.sends[index].retry_at.is_some_and(|at| at <= now) && self.sends[index].in_flight == 0 {
                 if self.sends[index].attempts > 0 {
-                    scene.fate.count("send repeated");
+                    scene.env.count("send repeated");
                 }
                 self.attempt(scene, index);
             }
         }
     }
 
-    /// Sends one of its messages again, on a second connection.
+    /// Repeats one of its messages on a second connection.
     pub(crate) fn repeat(&mut self, scene: &mut Scene) {
         if self.side.is_some() || !scene.is_up {
             return;
         }
         let from = self.sends.len().saturating_sub(12);
-        let index = from + scene.fate.rng.below((self.sends.len() - from) as u64) as usize;
+        let index = from + scene.env.rng.below((self.sends.len() - from) as u64) as usize;
         let Some(send) = self.sends.get(index) else { return };
-        if send.id.is_none() || send.twists.is_some() || send.twisted || send.refused.is_some() {
+        if send.id.is_none() || send.reuses_id_of.is_some() || send.id_is_reused || send.refused.is_some() {
             return;
         }
-        // Once the journal was set back it is a new message: fine, but it must be tracked from its first attempt.
-        let mut link = self.call(scene);
+        // After a set-back it is a new message, which is fine, but it must be tracked from its first attempt.
+        let mut connection = self.call(scene);
         let send = &mut self.sends[index];
         let arguments =
             [("room", Value::from(&*send.room)), ("id", Value::from(send.id.as_deref().unwrap_or("")))];
@@ -157,30 +157,30 @@ impl Client {
         let content = (send.types.0, send.types.1, &send.content[..]);
         let writer = RequestWriter { name: self.name.clone() };
         let bytes = writer.write_with(1, "send", &arguments, content);
-        link.next_re = 2;
-        put(scene, &mut link, 1, Asked::Send(index), &bytes);
-        scene.fate.count("duplicate on a second connection");
-        scene.fate.note(format_args!("{} repeats {}", self.label, self.sends[index].word));
-        self.side = Some(link);
+        connection.next_re = 2;
+        put(scene, &mut connection, 1, Asked::Send(index), &bytes);
+        scene.env.count("duplicate on a second connection");
+        scene.env.note(format_args!("{} repeats {}", self.label, self.sends[index].word));
+        self.side = Some(connection);
     }
 
-    /// Uses an id again for another message.
-    pub(crate) fn twist(&mut self, scene: &mut Scene, word: String) {
+    /// Reuses an id for another message.
+    pub(crate) fn reuse_id(&mut self, scene: &mut Scene, word: String) {
         let usable = |send: &Sending| {
             send.id.is_some()
-                && send.twists.is_none()
-                && !send.twisted
+                && send.reuses_id_of.is_none()
+                && !send.id_is_reused
                 && send.in_flight == 0
                 && !send.acks.is_empty()
         };
         let Some(first) = self.sends.iter().rposition(usable) else { return };
-        self.sends[first].twisted = true;
+        self.sends[first].id_is_reused = true;
         let (room, id) = (self.sends[first].room.clone(), self.sends[first].id.clone());
         let index = self.send(scene, &room, (word, 0), id, ("text/plain", "utf-8"));
-        self.sends[index].twists = Some(first);
+        self.sends[index].reuses_id_of = Some(first);
     }
 
-    /// Asks for a page of history.
+    /// Requests a page of history.
     pub(crate) fn history(&mut self, scene: &mut Scene, room: &str, since: u64, limit: u64) {
         let asked = Asked::History { room: room.to_owned(), since };
         self.type_names(&[room.to_owned()]);
@@ -188,7 +188,7 @@ impl Client {
         self.ask(scene, asked, |writer, re| writer.write(re, "history", &arguments));
     }
 
-    /// Creates, joins, leaves, adds an account.
+    /// Requests an action that becomes an entry: create, join, leave, account-add.
     pub(crate) fn act(
         &mut self,
         scene: &mut Scene,
@@ -206,23 +206,23 @@ impl Client {
         let mut arguments = vec![(key, Value::from(name))];
         arguments.extend(more.iter().cloned());
         let asked = Asked::Do { what, name: name.to_owned() };
-        scene.fate.note(format_args!("{} asks {what} {name} {more:?}", self.label));
+        scene.env.note(format_args!("{} asks {what} {name} {more:?}", self.label));
         self.ask(scene, asked, |writer, re| writer.write(re, what, &arguments))
     }
 
-    /// Looks at what there is.
+    /// Sends a request that changes nothing.
     pub(crate) fn look(&mut self, scene: &mut Scene) {
-        let what = *scene.fate.rng.pick(&["hello", "ping", "rooms"]).expect("three");
+        let what = *scene.env.rng.pick(&["hello", "ping", "rooms"]).expect("three");
         self.ask(scene, Asked::Look, |writer, re| writer.write(re, what, &[]));
     }
 
-    /// Tries to learn of a private room by its name, typed in capitals: so an error that gives back
-    /// what was typed can be told from one that gives away what is there.
-    pub(crate) fn pry(&mut self, scene: &mut Scene, room: &str) {
+    /// Tries to learn of a private room by its name in capitals: so an error that repeats the typed name
+    /// differs from one that reveals the real name.
+    pub(crate) fn probe(&mut self, scene: &mut Scene, room: &str) {
         let typed = room.to_uppercase();
         let what =
-            *scene.fate.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
-        let asked = Asked::Pry { typed: typed.clone(), what };
+            *scene.env.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
+        let asked = Asked::Probe { typed: typed.clone(), what };
         self.ask(scene, asked, |writer, re| match what {
             "send" => {
                 writer.write_with(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst"))

@@ -1,5 +1,5 @@
-//! What comes to a client, and what it holds the server to: replies in their order, each true; events in
-//! theirs, each once; pages of history without a gap; nothing before it is durable.
+//! What a client receives, and its checks: replies are in order and true; events are in order, each once; pages
+//! of history have no gap; nothing is shown before it is durable.
 
 use std::collections::BTreeMap;
 
@@ -9,52 +9,67 @@ use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{Advice, Code, Event, Incoming, NewStart, Page, Reply, incoming};
 use vang_proto::{Decoder, Frame};
 
-use super::{Asked, Client, Link, put};
+use super::{Asked, Client, ClientConnection, put};
 use crate::following::read;
-use crate::model::{Told, What};
+use crate::model::{EventBody, SeenEvent};
+use crate::network::random_piece;
 use crate::scene::Scene;
-use crate::wire::piece;
 
 impl Client {
-    pub(super) fn receive(&mut self, scene: &mut Scene, mut link: Link) -> Option<Link> {
-        if scene.fate.now() >= link.paused_until {
-            let Some(line) = scene.lines.get(link.line) else {
-                self.lost(scene, link);
+    pub(super) fn receive(
+        &mut self,
+        scene: &mut Scene,
+        mut connection: ClientConnection,
+    ) -> Option<ClientConnection> {
+        if scene.env.now() >= connection.paused_until {
+            let Some(pipe) = scene.network.get(connection.pipe) else {
+                self.lost(scene, connection);
                 return None;
             };
-            let came = piece(&mut scene.fate, &mut line.down);
-            let ended = line.down.is_empty() && line.down_ended;
+            let came = random_piece(&mut scene.env, &mut pipe.down);
+            let ended = pipe.down.is_empty() && pipe.down_ended;
             if let Some(bytes) = came {
-                link.decoder.feed(&bytes);
+                connection.decoder.feed(&bytes);
             }
-            while let Some(frame) = link.decoder.poll_frame().expect("the server writes whole messages") {
-                if !self.take(scene, &mut link, frame) {
-                    return self.hang_up(scene, link);
+            while let Some(frame) = connection.decoder.poll_frame().expect("the server writes whole messages")
+            {
+                if !self.take(scene, &mut connection, frame) {
+                    return self.hang_up(scene, connection);
                 }
             }
             if ended {
-                self.check_end(scene, &link);
-                scene.lines.forget(link.line);
-                self.lost(scene, link);
+                self.check_end(scene, &connection);
+                scene.network.close_client_side(connection.pipe);
+                self.lost(scene, connection);
                 return None;
             }
         }
-        Some(link)
+        Some(connection)
     }
 
-    /// The server ends a connection only when it said why, when it was asked to, or when it dies.
-    pub(super) fn check_end(&self, scene: &Scene, link: &Link) {
-        if link.run != scene.run || !scene.is_up || scene.is_stopping || link.may_end {
+    /// The server closes a connection only with a reason, on request, or when it dies.
+    pub(super) fn check_end(&self, scene: &Scene, connection: &ClientConnection) {
+        if connection.run != scene.run || !scene.is_up || scene.is_stopping || connection.may_end {
             return;
         }
-        assert!(link.waiting.is_empty(), "{}: the connection ended before {:?}", self.label, link.waiting);
-        assert!(link.half_closed, "{}: the connection ended for no reason", self.label);
-        assert!(!link.follows, "{}: following ended with the sending half", self.label);
+        assert!(
+            connection.waiting.is_empty(),
+            "{}: the connection ended before {:?}",
+            self.label,
+            connection.waiting
+        );
+        assert!(connection.half_closed, "{}: the connection ended without a reason", self.label);
+        assert!(!connection.follows, "{}: following ended with the sending half", self.label);
     }
 
-    pub(super) fn take(&mut self, scene: &mut Scene, link: &mut Link, frame: Frame) -> bool {
-        scene.fate.mix(frame.header.json());
-        scene.fate.mix(&frame.content);
+    pub(super) fn take(
+        &mut self,
+        scene: &mut Scene,
+        connection: &mut ClientConnection,
+        frame: Frame,
+    ) -> bool {
+        scene.env.mix(frame.header.json());
+        scene.env.mix(&frame.content);
         let account = self.account(scene);
         scene.check_secrets(&self.label, account, &self.typed, &frame);
         if let (Some(seq), Some(event)) = (frame.header.number("seq"), frame.header.text("event"))
@@ -63,70 +78,80 @@ impl Client {
             scene.check_bytes(seq, &frame);
         }
         match incoming(frame).expect("the server speaks vang") {
-            Incoming::Reply(reply) => self.take_reply(scene, link, reply),
+            Incoming::Reply(reply) => self.take_reply(scene, connection, reply),
             Incoming::Event(event) => {
-                self.take_event(scene, link, &event);
+                self.take_event(scene, connection, &event);
                 true
             }
         }
     }
 
-    pub(super) fn take_event(&mut self, scene: &mut Scene, link: &mut Link, event: &Event) {
+    pub(super) fn take_event(&mut self, scene: &mut Scene, connection: &mut ClientConnection, event: &Event) {
         if event.kind == "epoch" {
             let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
             assert!(!following.follower.handle_event(event), "an epoch is for the machine");
             return;
         }
-        let Some(told) = read(event) else {
-            link.may_end = true;
+        let Some(seen) = read(event) else {
+            connection.may_end = true;
             return;
         };
-        scene.fate.note(format_args!("{} is told {}: {} {:?}", self.label, told.seq, told.room, told.what));
-        assert!(told.seq > link.last_seq, "{} is told {} after {}", self.label, told.seq, link.last_seq);
-        link.last_seq = told.seq;
-        self.check_durable(scene, link, told.seq);
-        if let What::Message { word, .. } = &told.what {
+        scene.env.note(format_args!("{} receives {}: {} {:?}", self.label, seen.seq, seen.room, seen.what));
+        assert!(
+            seen.seq > connection.last_seq,
+            "{} receives {} after {}",
+            self.label,
+            seen.seq,
+            connection.last_seq
+        );
+        connection.last_seq = seen.seq;
+        self.check_durable(scene, connection, seen.seq);
+        if let EventBody::Message { word, .. } = &seen.what {
             let mine = |asked: &Asked| match asked {
                 Asked::Send(index) => self.sends[*index].word == *word && self.sends[*index].attempts == 1,
                 _ => false,
             };
-            let pending = link.waiting.iter().any(|(_, asked)| mine(asked));
-            assert!(!pending, "{} is told its own {word} before the reply", self.label);
+            let pending = connection.waiting.iter().any(|(_, asked)| mine(asked));
+            assert!(!pending, "{} receives its own {word} before the reply", self.label);
         }
-        if let What::Hole { .. } = told.what {
-            scene.fate.count("hole told");
+        if let EventBody::Hole { .. } = seen.what {
+            scene.env.count("hole received");
         }
         let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
         let is_new = following.follower.handle_event(event);
-        if let Some(log) = link.more.get_mut(&told.room) {
-            log.push(told);
+        if let Some(log) = connection.more.get_mut(&seen.room) {
+            log.push(seen);
         } else if is_new {
-            following.run = Some(link.run);
-            following.log.push(told);
+            following.run = Some(connection.run);
+            following.log.push(seen);
         } else {
-            assert!(!is_new, "{} is told {} twice", self.label, told.seq);
+            assert!(!is_new, "{} receives {} twice", self.label, seen.seq);
         }
     }
 
-    /// Nothing is shown before it is durable (P1).
-    pub(super) fn check_durable(&self, scene: &Scene, link: &Link, seq: u64) {
-        if link.run == scene.run {
+    pub(super) fn check_durable(&self, scene: &Scene, connection: &ClientConnection, seq: u64) {
+        if connection.run == scene.run {
             let end = scene.model.seq().0;
-            assert!(seq <= end, "{} is told of entry {seq}; the journal ends at {end}", self.label);
+            assert!(seq <= end, "{} receives entry {seq}; the journal ends at {end}", self.label);
         }
     }
 
-    pub(super) fn take_reply(&mut self, scene: &mut Scene, link: &mut Link, reply: Reply) -> bool {
+    pub(super) fn take_reply(
+        &mut self,
+        scene: &mut Scene,
+        connection: &mut ClientConnection,
+        reply: Reply,
+    ) -> bool {
         let code = reply.code.as_deref();
         if reply.re.is_none() && code == Some(Code::TimedOut.as_str()) {
-            link.may_end = true;
+            connection.may_end = true;
             return false;
         }
-        let Some((re, asked)) = link.waiting.pop_front() else {
+        let Some((re, asked)) = connection.waiting.pop_front() else {
             panic!("{}: a reply to nothing: {reply:?}", self.label)
         };
         assert_eq!(reply.re, Some(re), "{}: replies come in the order of requests", self.label);
-        scene.fate.note(format_args!(
+        scene.env.note(format_args!(
             "{} is answered {re}: {} {}",
             self.label,
             code.unwrap_or("ok"),
@@ -134,37 +159,37 @@ impl Client {
         ));
         if self.peer == Peer::RemotePlain {
             assert_eq!(code, Some(Code::TlsRequired.as_str()), "{}: without TLS", self.label);
-            scene.fate.count("refused without TLS");
+            scene.env.count("refused without TLS");
             return true;
         }
         if code == Some(Code::ClockAhead.as_str()) {
-            scene.fate.count("refused for the clock");
+            scene.env.count("refused for the clock");
         }
         match asked {
-            Asked::Follow => return self.take_follow(scene, link, &reply),
+            Asked::Follow => return self.take_follow(scene, connection, &reply),
             Asked::More(room) => {
                 if code.is_some() {
-                    link.more.remove(&room);
+                    connection.more.remove(&room);
                 }
             }
-            Asked::Send(index) => self.take_sent(scene, link, index, &reply),
+            Asked::Send(index) => self.take_sent(scene, connection, index, &reply),
             Asked::History { room, since } => {
                 if code.is_none() {
                     self.check_page(scene, &room, since, &reply);
                 }
                 self.answered(&reply);
             }
-            Asked::Do { what, name } => self.take_done(scene, link, what, name, &reply),
+            Asked::Do { what, name } => self.take_done(scene, connection, what, name, &reply),
             Asked::Look => assert_eq!(code, None, "{}: {reply:?}", self.label),
-            Asked::Pry { typed, what } => {
-                scene.fate.count("pried");
+            Asked::Probe { typed, what } => {
+                scene.env.count("probed a private room");
                 if what == "create" {
                     assert!(
-                        matches!(code, Some("account-needed" | "name-taken")) || passes(code),
+                        matches!(code, Some("account-needed" | "name-taken")) || is_retryable(code),
                         "{reply:?}"
                     );
                 } else {
-                    assert_eq!(code, Some("no-room"), "{} pried with {what}: {reply:?}", self.label);
+                    assert_eq!(code, Some("no-room"), "{} probed with {what}: {reply:?}", self.label);
                     assert_eq!(reply.text, format!("there is no room '{typed}'"));
                 }
             }
@@ -179,18 +204,23 @@ impl Client {
         });
     }
 
-    pub(super) fn take_follow(&mut self, scene: &mut Scene, link: &mut Link, reply: &Reply) -> bool {
+    pub(super) fn take_follow(
+        &mut self,
+        scene: &mut Scene,
+        connection: &mut ClientConnection,
+        reply: &Reply,
+    ) -> bool {
         let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
         let before = following.follower.seq();
         let seq = reply.header.number("seq").unwrap_or_default();
         let opening = match following.follower.handle_reply(reply) {
             Advice::Follows => {
-                following.agreed(scene, &self.label, (link.run, link.applied), before, seq);
+                following.agreed(scene, &self.label, (connection.run, connection.applied), before, seq);
                 self.backoff.reset();
                 return true;
             }
             Advice::Send(opening, NewStart::SetBack { seq }) => {
-                following.set_back(scene, &self.label, link.run, before.unwrap_or_default(), seq);
+                following.set_back(scene, &self.label, connection.run, before.unwrap_or_default(), seq);
                 opening
             }
             Advice::Send(opening, NewStart::OtherJournal) => {
@@ -200,48 +230,59 @@ impl Client {
             Advice::Retry(_) => return false,
             Advice::GiveUp { code, detail } => {
                 let account = self.name.as_ref().and_then(|name| scene.model.account(name));
-                // What is in the journal is known to the server only once it was told so.
+                // The server knows an entry only after it has applied it.
                 let known = |room: &String| {
-                    let told = scene.model.told(account, room);
+                    let seen = scene.model.expected_events(account, room);
                     scene.model.knows(account, room)
-                        && told.first().is_some_and(|told| told.seq <= link.applied)
+                        && seen.first().is_some_and(|seen| seen.seq <= connection.applied)
                 };
                 let unknown = !following.rooms.iter().all(known);
                 assert!(code == "no-room" && unknown, "{}: {code}: {detail}", self.label);
-                scene.fate.count("followed a room that is gone");
+                scene.env.count("followed a room that is gone");
                 self.following = None;
                 return false;
             }
         };
-        // A connection that follows other rooms already cannot begin these elsewhere than now.
-        if link.half_closed || !link.more.is_empty() {
+        // A connection that already follows other rooms can follow more only from now.
+        if connection.half_closed || !connection.more.is_empty() {
             return false;
         }
-        put(scene, link, 0, Asked::Follow, &opening);
+        put(scene, connection, 0, Asked::Follow, &opening);
         true
     }
 
-    pub(super) fn take_sent(&mut self, scene: &mut Scene, link: &Link, index: usize, reply: &Reply) {
+    pub(super) fn take_sent(
+        &mut self,
+        scene: &mut Scene,
+        connection: &ClientConnection,
+        index: usize,
+        reply: &Reply,
+    ) {
         self.answered(reply);
         let Some(code) = reply.code.as_deref() else {
-            return self.take_ack(scene, link, index, reply);
+            return self.take_ack(scene, connection, index, reply);
         };
-        let now = scene.fate.now();
+        let now = scene.env.now();
         let send = &mut self.sends[index];
         send.in_flight -= 1;
         match code {
             "unknown" => {
-                scene.fate.count("told unknown");
+                scene.env.count("outcome unknown");
                 self.sends[index].in_flight += 1;
                 self.unsure(scene, index);
             }
-            code if passes(Some(code)) => {
-                // Nothing was posted: it may be asked again also without an id.
-                send.retry_at = Some(now + scene.fate.rng.between(50, 800));
+            code if is_retryable(Some(code)) => {
+                // Nothing was posted, so it can be repeated even without an id.
+                send.retry_at = Some(now + scene.env.rng.between(50, 800));
             }
             "id-reused" => {
-                assert!(send.twists.is_some(), "{}: {} was sent once: {reply:?}", self.label, send.word);
-                scene.fate.count("reused id refused");
+                assert!(
+                    send.reuses_id_of.is_some(),
+                    "{}: {} was sent once: {reply:?}",
+                    self.label,
+                    send.word
+                );
+                scene.env.count("reused id refused");
                 send.refused = Some(code.to_owned());
             }
             "no-room" | "not-member" | "too-long" => send.refused = Some(code.to_owned()),
@@ -249,13 +290,20 @@ impl Client {
         }
     }
 
-    pub(super) fn take_ack(&mut self, scene: &mut Scene, link: &Link, index: usize, reply: &Reply) {
+    pub(super) fn take_ack(
+        &mut self,
+        scene: &mut Scene,
+        connection: &ClientConnection,
+        index: usize,
+        reply: &Reply,
+    ) {
         let number = |key| reply.header.number(key).unwrap_or_else(|| panic!("no {key}: {reply:?}"));
         let (n, seq) = (number("n"), number("seq"));
-        self.check_durable(scene, link, seq);
-        if let Some(first) = self.sends[index].twists {
-            let told = self.sends[first].acks.iter().any(|&(run, _, seq)| scene.survives(run, seq));
-            assert!(!told, "{}: an id was used for two messages", self.label);
+        self.check_durable(scene, connection, seq);
+        if let Some(first) = self.sends[index].reuses_id_of {
+            let is_acknowledged =
+                self.sends[first].acks.iter().any(|&(run, _, seq)| scene.survives(run, seq));
+            assert!(!is_acknowledged, "{}: an id was used for two messages", self.label);
         }
         let send = &mut self.sends[index];
         send.in_flight -= 1;
@@ -267,29 +315,29 @@ impl Client {
                 self.label,
                 send.word
             );
-            scene.fate.count("repetition got the first result");
+            scene.env.count("repetition got the first result");
         }
         assert_eq!(reply.text, format!("{}#{n}", send.room));
-        send.acks.push((link.run, n, seq));
+        send.acks.push((connection.run, n, seq));
         send.retry_at = None;
-        scene.fate.count("acknowledged");
+        scene.env.count("acknowledged");
     }
 
-    /// Nobody knows what became of an attempt.
+    /// An attempt has an unknown outcome.
     pub(super) fn unsure(&mut self, scene: &mut Scene, index: usize) {
-        let now = scene.fate.now();
+        let now = scene.env.now();
         let send = &mut self.sends[index];
         send.in_flight -= 1;
         send.unsure += 1;
         if send.id.is_some() && send.acks.is_empty() {
-            send.retry_at = Some(now + scene.fate.rng.between(10, 600));
+            send.retry_at = Some(now + scene.env.rng.between(10, 600));
         }
     }
 
     pub(super) fn take_done(
         &mut self,
         scene: &mut Scene,
-        link: &Link,
+        connection: &ClientConnection,
         what: &'static str,
         name: String,
         reply: &Reply,
@@ -298,20 +346,20 @@ impl Client {
         match reply.code.as_deref() {
             None => {
                 let seq = reply.header.number("seq").unwrap_or_else(|| panic!("no seq: {reply:?}"));
-                self.check_durable(scene, link, seq);
-                self.done.push((what, link.run, seq));
+                self.check_durable(scene, connection, seq);
+                self.done.push((what, connection.run, seq));
                 if what == "account-add" {
                     self.added.push(name);
                 }
             }
-            // The first time landed after all.
+            // The first attempt succeeded after all.
             Some("name-taken") if what == "account-add" => self.added.push(name),
             Some(code) => {
                 let fits = matches!(
                     code,
                     "no-room" | "not-member" | "already-member" | "account-needed" | "name-taken" | "unknown"
                 );
-                assert!(fits || passes(Some(code)), "{}: {what}: {reply:?}", self.label);
+                assert!(fits || is_retryable(Some(code)), "{}: {what}: {reply:?}", self.label);
             }
         }
     }
@@ -319,11 +367,11 @@ impl Client {
     pub(super) fn check_page(&self, scene: &mut Scene, room: &str, since: u64, reply: &Reply) {
         let page = Page::read(&reply.header).expect("a page");
         assert!(page.end <= scene.model.newest(room), "{}: {page:?}", self.label);
-        let told = scene.model.told(self.account(scene), room);
-        let messages: BTreeMap<u64, &Told> = told
+        let seen = scene.model.expected_events(self.account(scene), room);
+        let messages: BTreeMap<u64, &SeenEvent> = seen
             .iter()
-            .filter(|told| matches!(told.what, What::Message { .. }))
-            .filter_map(|told| Some((told.what.n()?, told)))
+            .filter(|seen| matches!(seen.what, EventBody::Message { .. }))
+            .filter_map(|seen| Some((seen.what.n()?, seen)))
             .collect();
         let mut decoder =
             Decoder::new(Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX });
@@ -339,13 +387,13 @@ impl Client {
             let got = read(&event).expect("a page holds events with a place");
             count += 1;
             match got.what {
-                What::Message { n, .. } => {
+                EventBody::Message { n, .. } => {
                     assert_eq!(n, next, "{}: history of {room}", self.label);
                     assert_eq!(messages.get(&n), Some(&&got), "{}: history of {room}", self.label);
                     next += 1;
                 }
-                What::Hole { from, to } => {
-                    scene.fate.count("hole in history");
+                EventBody::Hole { from, to } => {
+                    scene.env.count("hole in history");
                     assert_eq!(from, next, "{}: history of {room}", self.label);
                     let seen = messages.range(from..=to).next();
                     assert_eq!(seen, None, "{}: history of {room} hides what may be seen", self.label);
@@ -355,11 +403,11 @@ impl Client {
             }
         }
         assert_eq!((page.last, page.count), (next - 1, count), "{}: {page:?}", self.label);
-        scene.fate.count("page of history");
+        scene.env.count("page of history");
     }
 }
 
-/// May it be asked again later, with the promise that nothing was done?
-fn passes(code: Option<&str>) -> bool {
+/// Is it retryable, with the promise that nothing was done?
+fn is_retryable(code: Option<&str>) -> bool {
     matches!(code, Some("disk-full" | "unavailable" | "busy" | "clock-ahead" | "stopping" | "view-behind"))
 }

@@ -1,26 +1,26 @@
-//! vang net decode: the conversations and messages in a capture.
+//! vang net decode: shows the conversations and messages in a capture.
 
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use vang_nettools::decode::{self, Asked};
+use vang_nettools::decode::{self, DecodeOptions};
 
 use super::Common;
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net decode talk.pcapng                      every conversation and message in it
-  vang net decode talk.pcapng --conversations      who opened, bytes each way, who closed, how long
-  tcpdump -i lo -U -w - tcp | vang net decode -    as it happens
+  vang net decode talk.pcapng                      every conversation and message
+  vang net decode talk.pcapng --conversations      only sides, bytes, ending and duration
+  tcpdump -i lo -U -w - tcp | vang net decode -    live
   vang net decode request.bin                      the bytes of one direction";
 
-/// Show the TCP conversations in a pcap or pcapng file, and the messages in them; broken ones are explained at the byte
+/// Show the TCP conversations and messages in a pcap or pcapng file; broken messages are explained at the byte
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A capture, or the raw bytes of one direction of a stream; - is stdin
+    /// A capture, or the raw bytes of one direction of a stream; - reads stdin
     file: PathBuf,
-    /// Only the conversations, and what is broken
+    /// Only the conversations and broken messages
     #[arg(long)]
     conversations: bool,
     #[command(flatten)]
@@ -29,6 +29,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let file = Some(args.file).filter(|file| file.as_os_str() != "-");
-    let asked = Asked { file, only_conversations: args.conversations };
-    super::with(&args.common, |report, stop| decode::run(&asked, report, stop))
+    let options = DecodeOptions { file, only_conversations: args.conversations };
+    super::with(&args.common, |report, stop| decode::run(&options, report, stop))
 }

@@ -1,30 +1,30 @@
-//! vang net doctor: what is the matter with a server, step by step.
+//! vang net doctor: finds out why a server does not work, step by step.
 
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use vang_nettools::Target;
-use vang_nettools::doctor::{self, Asked};
+use vang_nettools::doctor::{self, DoctorOptions};
 
 use super::Common;
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net doctor localhost:65432            from the name to the queues, or to the first step that fails
-  vang net doctor chat.example.org:443       works for any server; says what it is
-  vang net doctor localhost:65432 --explain  with what the sockets do";
+  vang net doctor localhost:65432            test from the name to the queues, up to the first failure
+  vang net doctor chat.example.org:443       works for any server, and detects its kind
+  vang net doctor localhost:65432 --explain  with an explanation of each step";
 
-/// Find out what is the matter with a server: name, route, ICMP, TCP, TLS, what it is, an exchange, its queues
+/// Find out why a server does not work: name, route, ICMP, TCP, TLS, kind of server, an exchange, queues
 ///
-/// Stops at the first step that fails and says what to try.
+/// Stops at the first failing step and prints advice.
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The server: HOST:PORT or [IPV6]:PORT
     #[arg(value_name = "HOST:PORT")]
     server: Target,
-    /// How long a step may take
+    /// Time limit of a step
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     wait: Duration,
     #[command(flatten)]
@@ -32,6 +32,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let asked = Asked { target: args.server, wait: args.wait };
-    super::with(&args.common, |report, stop| doctor::run(&asked, report, stop))
+    let options = DoctorOptions { target: args.server, wait: args.wait };
+    super::with(&args.common, |report, stop| doctor::run(&options, report, stop))
 }

@@ -1,4 +1,4 @@
-//! vang net echo: a server that gives every byte back, and a client that checks it.
+//! vang net echo: a server that sends every byte back, and a client that checks it.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, Subcommand};
 use vang_nettools::echo::serve::Model;
-use vang_nettools::echo::{Trust, compare, send, serve};
+use vang_nettools::echo::{Trust, compare_models, send, serve};
 use vang_nettools::{Target, duration, size};
 
 use super::Common;
@@ -16,10 +16,10 @@ use crate::args::parse_time;
 const EXAMPLES: &str = "\
 Examples:
   vang net echo serve                          at 127.0.0.1:65432, by TCP
-  vang net echo send localhost:65432           sends `Hello, world`, and checks what comes back
-  vang net echo send --compare                 four ways to write such a server, measured on this machine";
+  vang net echo send localhost:65432           sends `Hello, world` and checks the answer
+  vang net echo send --compare                 measures four server models on this machine";
 
-/// Give every byte back, and check that what comes back is what was sent
+/// Run an echo server, or a client that checks the echo
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -35,53 +35,53 @@ enum Side {
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  vang net echo serve --once --explain                  one client, with every step told
+  vang net echo serve --once --explain                  one client, with every step explained
   vang net echo serve --listen '[::1]:7000' --model threads
   vang net echo serve --model sequential --greet --backlog 5
   vang net echo serve --udp
   vang net echo serve --tls --certificate-out cert.pem";
 
 const SERVE_AFTER: &str = "\
-Models: sequential serves one connection after the other, while the kernel keeps the rest waiting (--backlog); threads \
-gives each connection a thread; selector is one thread that asks the kernel which connections are ready; async is one \
-thread with a task for each. At most a hundred echoes a second are shown, so that showing them does not slow them; \
-all are counted.";
+Models: sequential serves one connection after the other, while others wait in the accept queue (--backlog); threads \
+uses a thread for each connection; selector is one thread that asks the kernel for ready connections; async is one \
+thread with a task for each connection. At most a hundred echoes per second are printed, so that printing does not slow \
+the server; all are counted.";
 
-/// Serve echo, in the model of concurrency that you choose
+/// Run an echo server with a chosen model of concurrency
 #[derive(ClapArgs, Debug)]
 #[command(before_help = SERVE_EXAMPLES, after_help = SERVE_AFTER)]
 struct ServeArgs {
-    /// Where: HOST:PORT, [IPV6]:PORT, or :PORT for every interface; port 0 is any free one
+    /// Address: HOST:PORT, [IPV6]:PORT, or :PORT for every interface; port 0 is any free port
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:65432")]
     listen: Target,
-    /// A socket in the file system instead
+    /// Listen on a Unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "udp"])]
     unix: Option<PathBuf>,
-    /// Datagrams instead of connections
+    /// UDP instead of TCP
     #[arg(long, conflicts_with_all = ["model", "backlog"])]
     udp: bool,
-    /// Inside TLS, with a certificate made for this run
+    /// Use TLS, with a certificate for this run
     #[arg(long)]
     tls: bool,
-    /// Write that certificate to a file, for clients that check it
+    /// Write that certificate to a file, for clients that verify it
     #[arg(long, value_name = "FILE", requires = "tls")]
     certificate_out: Option<PathBuf>,
-    /// sequential, threads, selector or async
+    /// Model of concurrency
     #[arg(long, default_value = "selector", value_parser = PossibleValuesParser::new(Model::ALL.map(Model::name)))]
     model: String,
-    /// Serve one client, then exit; with --udp one datagram
+    /// Serve one client (with --udp one datagram), then exit
     #[arg(long)]
     once: bool,
     /// Read everything a client sends, answer with two lines of text, and close (sequential or threads)
     #[arg(long)]
     greet: bool,
-    /// Connections that the kernel keeps waiting until they are accepted
+    /// Length of the accept queue
     #[arg(long, value_name = "N", default_value_t = 128)]
     backlog: u32,
-    /// Close a connection on which nothing moves for so long
+    /// Close a connection that is idle for this time
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_time)]
     idle: Duration,
-    /// Only the address, and the summary at the end
+    /// Print only the address and the summary
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -94,56 +94,56 @@ Examples:
   vang net echo send 127.0.0.1:65432 --connections 2 --message 'Message 1 from client.' --message 'Message 2 from client.'
   vang net echo send '[::1]:65432' --bytes 10m                     one large message
   vang net echo send localhost:65432 --connections 64 --bytes 100 --duration 5s
-  vang net echo send localhost:65432 --rate 1000 --duration 5s     a timetable that waits for nobody
+  vang net echo send localhost:65432 --rate 1000 --duration 5s     a schedule that does not wait for answers
   vang net echo send localhost:65432 --udp --rate 100 --duration 5s
   vang net echo send localhost:65432 --tls --fingerprint SHA256:...
   uptime | vang net echo send unix:/tmp/echo.sock --stdin";
 
 const SEND_AFTER: &str = "\
-Exit codes: 0 everything came back as it was sent, 1 it did not, 2 wrong usage, 124 timed out. --compare runs every \
-model on this machine and needs no server; --connections, --bytes and --duration change its load.";
+Exit codes: 0 everything came back unchanged, 1 it did not, 2 wrong usage, 124 timed out. --compare runs every model on \
+this machine and needs no server; --connections, --bytes and --duration change its load.";
 
-/// Send to an echo server and check what comes back
+/// Send to an echo server and check the answer
 #[derive(ClapArgs, Debug)]
 #[command(before_help = SEND_EXAMPLES, after_help = SEND_AFTER)]
 struct SendArgs {
     /// The server: HOST:PORT, HOST (port 65432), [IPV6]:PORT or unix:PATH
     #[arg(value_name = "HOST:PORT", required_unless_present = "compare", conflicts_with = "compare")]
     to: Option<Target>,
-    /// A message; may be given again, and each is sent in turn [default: Hello, world]
+    /// Message text (can be repeated; sent in turn) [default: Hello, world]
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["stdin", "bytes", "compare"])]
     message: Vec<String>,
     /// Each line of stdin is a message
     #[arg(long, conflicts_with_all = ["bytes", "duration", "rate", "count", "compare"])]
     stdin: bool,
-    /// A message of so many bytes: 100, 64k, 10m, 1g
+    /// Send one message of this size: 100, 64k, 10m, 1g
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     bytes: Option<u64>,
-    /// Send all messages so many times
+    /// Send all messages this many times
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "compare")]
     count: Option<u64>,
-    /// Connections at once, each with one message under way
+    /// Connections at once, each with one message in progress
     #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     connections: Option<u32>,
-    /// Messages a second on all connections together; waits are then counted from when a message was due
+    /// Messages per second on all connections together; waiting time counts from the scheduled send time
     #[arg(long, value_name = "N", conflicts_with = "compare")]
     rate: Option<f64>,
-    /// Send over and over for so long
+    /// Repeat for this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     duration: Option<Duration>,
-    /// Numbered datagrams: loss, duplication, reordering, jitter
+    /// UDP with numbered datagrams: loss, duplicates, reordering, jitter
     #[arg(long, conflicts_with = "compare")]
     udp: bool,
-    /// By TLS; without --ca or --fingerprint whoever answers is believed, and that is said
+    /// Use TLS; without --ca or --fingerprint any server is accepted, with a warning
     #[arg(long, conflicts_with = "compare")]
     tls: bool,
-    /// Believe only a server that a certificate in this PEM file vouches for
+    /// Accept only a server with a certificate from an authority in this PEM file
     #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "fingerprint")]
     ca: Option<PathBuf>,
-    /// Believe only a server with this key, as SHA256:...
+    /// Accept only a server with this key, as SHA256:...
     #[arg(long, value_name = "KEY", requires = "tls", value_parser = parse_key)]
     fingerprint: Option<String>,
-    /// Run all four models of the server here and compare them
+    /// Run all four server models here and compare them
     #[arg(long)]
     compare: bool,
     #[command(flatten)]
@@ -159,7 +159,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let model = Model::ALL.into_iter().find(|model| model.name() == args.model).unwrap_or(Model::Selector);
-    let asked = serve::Asked {
+    let options = serve::EchoServeOptions {
         listen: args.unix.map_or(args.listen, Target::Unix),
         udp: args.udp,
         tls: args.tls,
@@ -171,28 +171,28 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         quiet: args.quiet,
         idle: args.idle,
     };
-    super::with(&args.common, |report, stop| serve::run(&asked, report, stop))
+    super::with(&args.common, |report, stop| serve::run(&options, report, stop))
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
     let trust = match (args.ca, args.fingerprint) {
         (Some(ca), _) => Trust::Authorities(ca),
         (None, Some(key)) => Trust::Key(key),
-        (None, None) => Trust::Anybody,
+        (None, None) => Trust::AnyCertificate,
     };
     let messages = if args.message.is_empty() { vec!["Hello, world".to_owned()] } else { args.message };
-    let mut progress = Progress::new(args.common.json);
+    let mut progress = ProgressLine::new(args.common.json);
     let Some(to) = args.to else {
-        let asked = compare::Asked {
+        let options = compare_models::EchoCompareOptions {
             connections: args.connections.unwrap_or(64),
             bytes: args.bytes.unwrap_or(100),
             duration: args.duration.unwrap_or(Duration::from_secs(2)),
         };
         return super::with(&args.common, |report, stop| {
-            compare::run(&asked, report, stop, &mut |standing| progress.show(standing))
+            compare_models::run(&options, report, stop, &mut |state| progress.show(state))
         });
     };
-    let asked = send::Asked {
+    let options = send::EchoSendOptions {
         to,
         udp: args.udp,
         tls: args.tls.then_some(trust),
@@ -205,42 +205,42 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
     };
     let input: Option<send::Input> = args.stdin.then(|| Box::new(io::stdin()) as send::Input);
     super::with(&args.common, |report, stop| {
-        send::run(&asked, input, report, stop, &mut |standing| progress.show(standing))
+        send::run(&options, input, report, stop, &mut |state| progress.show(state))
     })
 }
 
-/// A line on stderr that moves, where a person looks on.
-struct Progress {
+/// A progress line on stderr, if it is a terminal.
+struct ProgressLine {
     watched: bool,
     shown: bool,
 }
 
-impl Progress {
-    fn new(json: bool) -> Progress {
-        Progress { watched: !json && io::stderr().is_terminal(), shown: false }
+impl ProgressLine {
+    fn new(json: bool) -> ProgressLine {
+        ProgressLine { watched: !json && io::stderr().is_terminal(), shown: false }
     }
 
-    fn show(&mut self, standing: &send::Standing) {
-        if standing.over {
+    fn show(&mut self, progress: &send::Progress) {
+        if progress.over {
             if std::mem::take(&mut self.shown) {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
             return;
         }
-        // What is over at once needs none.
-        if !self.watched || standing.elapsed < Duration::from_millis(300) {
+        // Not for short runs.
+        if !self.watched || progress.elapsed < Duration::from_millis(300) {
             return;
         }
         self.shown = true;
-        let seconds = standing.elapsed.as_secs_f64();
-        let of = standing.length.map_or(String::new(), |length| format!(" of {}", duration(length)));
+        let seconds = progress.elapsed.as_secs_f64();
+        let of = progress.length.map_or(String::new(), |length| format!(" of {}", duration(length)));
         let _ = write!(
             io::stderr(),
             "\r\x1b[K{}{of}: {} back, {:.0}/s, {}/s",
-            duration(standing.elapsed),
-            standing.messages,
-            standing.messages as f64 / seconds,
-            size((standing.bytes as f64 / seconds) as u64)
+            duration(progress.elapsed),
+            progress.messages,
+            progress.messages as f64 / seconds,
+            size((progress.bytes as f64 / seconds) as u64)
         );
     }
 }
@@ -258,9 +258,9 @@ fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number = number.parse::<u64>().map_err(|_| "not a size; write it as 100, 64k, 10m".to_owned())?;
     match number.checked_shl(shift).filter(|bytes| bytes >> shift == number) {
-        Some(0) => Err("nothing comes back of nothing: at least 1".to_owned()),
+        Some(0) => Err("a message needs at least 1 byte".to_owned()),
         Some(bytes) => Ok(bytes),
-        None => Err("too large to be sent".to_owned()),
+        None => Err("too large".to_owned()),
     }
 }
 
@@ -269,7 +269,7 @@ fn parse_key(text: &str) -> Result<String, String> {
     if is_key {
         Ok(text.to_owned())
     } else {
-        Err("a key is written SHA256:... with 43 characters, as the server shows it".to_owned())
+        Err("write a key as SHA256:... with 43 characters, as the server prints it".to_owned())
     }
 }
 

@@ -1,37 +1,37 @@
-//! vang net ping: is it there, how far is it, and where does the way end.
+//! vang net ping: tests whether a host or server answers, layer by layer.
 
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use vang_nettools::ping::{self, Asked, Layer, Only};
+use vang_nettools::ping::{self, Layer, Only, PingOptions};
 
 use super::Common;
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net ping localhost --count 4          echo requests, until stopped or so many
-  vang net ping example.org --ttl 3          who is the third router on the way?
-  vang net ping localhost --size 1472        does a packet of 1500 bytes go through?
-  vang net ping localhost --tcp 65432        how long a connection takes, and which layer fails
+  vang net ping localhost --count 4          four echo requests
+  vang net ping example.org --ttl 3          shows the third router on the way
+  vang net ping localhost --size 1472        tests packets of 1500 bytes
+  vang net ping localhost --tcp 65432        time of a connection, or the failing layer
   vang net ping localhost --tls 65432        the same up to TLS
-  vang net ping localhost --vang 65432       the same up to a vang server's answer";
+  vang net ping localhost --vang 65432       the same up to the answer of a vang server";
 
-/// Send echo requests: answers, errors by name, loss, times; or measure TCP, TLS and vang the same way
+/// Send ICMP echo requests, or test TCP, TLS and vang layer by layer: answers, errors, loss, times
 ///
-/// Exit code 0: at least one was answered. 1: none was. 124: the time was over before all --count were.
+/// Exit code 0: at least one answer. 1: no answer. 124: timeout before all --count answers.
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A name or an address
     host: String,
-    /// So many probes; without it until Ctrl-C or --timeout
+    /// Number of probes [default: until Ctrl-C or --timeout]
     #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Time between two probes
     #[arg(long, short = 'i', value_name = "TIME", default_value = "1s", value_parser = parse_time)]
     interval: Duration,
-    /// How long an answer has before it counts as lost
+    /// Time to wait for an answer before it counts as lost
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     wait: Duration,
     /// Bytes of data in an echo request
@@ -43,7 +43,7 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u32).range(0..=i64::from(ping::SIZE_MAX))
     )]
     size: u32,
-    /// How many routers a packet may pass; the one that drops it says so
+    /// TTL: the router that drops the packet reports it
     #[arg(
         long,
         short = 't',
@@ -67,13 +67,13 @@ pub(crate) struct Args {
 #[derive(ClapArgs, Debug)]
 #[group(multiple = false)]
 struct LayerArgs {
-    /// Connect to this port as well
+    /// Also connect to this port
     #[arg(long, value_name = "PORT", value_parser = super::parse_port)]
     tcp: Option<u16>,
-    /// Connect to this port and shake hands for TLS
+    /// Connect to this port and test the TLS handshake
     #[arg(long, value_name = "PORT", value_parser = super::parse_port)]
     tls: Option<u16>,
-    /// Connect to this port and ask a vang server for an answer
+    /// Connect to this port and ping a vang server
     #[arg(long, value_name = "PORT", value_parser = super::parse_port)]
     vang: Option<u16>,
 }
@@ -91,6 +91,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         _ => Only::Any,
     };
     let Args { host, count, interval, wait, size, ttl, .. } = args;
-    let asked = Asked { host, only, count, interval, wait, size, ttl, layer };
-    super::with(&args.common, |report, stop| ping::run(&asked, report, stop))
+    let options = PingOptions { host, only, count, interval, wait, size, ttl, layer };
+    super::with(&args.common, |report, stop| ping::run(&options, report, stop))
 }

@@ -1,21 +1,21 @@
-//! vang net resolve: what a name stands for, and which of its addresses answers.
+//! vang net resolve: shows the addresses of a name, and which of them answer.
 
 use clap::Args as ClapArgs;
-use vang_nettools::resolve::{self, Asked};
+use vang_nettools::resolve::{self, ResolveOptions};
 
 use super::Common;
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net resolve localhost             the addresses behind a name, in the resolver's order
-  vang net resolve localhost 65432       connects to each as well
-  vang net resolve '' 65432              what an empty host stands for";
+  vang net resolve localhost             the addresses of a name, in the resolver's order
+  vang net resolve localhost 65432       also connects to each
+  vang net resolve '' 65432              what an empty host means";
 
-/// Show what a name stands for, in the resolver's order, and which address answers
+/// Show the addresses of a name in the resolver's order, and which of them answer
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A name or an address; '' is what an empty host stands for
+    /// A name or an address; '' shows what an empty host means
     host: String,
     /// Connect to each address at this port
     #[arg(value_parser = super::parse_port)]
@@ -25,6 +25,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let asked = Asked { host: args.host, port: args.port };
-    super::with(&args.common, |report, stop| resolve::run(&asked, report, stop))
+    let options = ResolveOptions { host: args.host, port: args.port };
+    super::with(&args.common, |report, stop| resolve::run(&options, report, stop))
 }

@@ -1,30 +1,30 @@
-//! vang net sockets: every socket of this machine, whose it is, and what is wrong with it.
+//! vang net sockets: lists the sockets of this machine, their processes and problems.
 
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use vang_nettools::diag::{Protocol, State};
-use vang_nettools::sockets::{self, Asked};
+use vang_nettools::sockets::{self, SocketsOptions};
 
 use super::Common;
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
 Examples:
-  vang net sockets                            TCP and UDP, those in trouble first
-  vang net sockets --port 65432               whatever has to do with this port
-  vang net sockets --state listen             who listens, and how many wait to be accepted
-  vang net sockets --process vang --watch     what changes, every second
-  vang net sockets --unix --trouble           Unix sockets that are in trouble";
+  vang net sockets                            TCP and UDP, problems first
+  vang net sockets --port 65432               only this port
+  vang net sockets --state listen             listeners and their accept queues
+  vang net sockets --process vang --watch     changes, every second
+  vang net sockets --unix --trouble           Unix sockets with problems";
 
 const AFTER: &str = "\
-Exit codes: 0 nothing is wrong with what is shown, 1 something is, 2 wrong usage.";
+Exit codes: 0 no problem in the list, 1 a problem, 2 wrong usage.";
 
-/// Show every socket: its state, queues, owner, timers, and what is wrong with it
+/// List all sockets: state, queues, process, timers, problems
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES, after_help = AFTER)]
 pub(crate) struct Args {
-    /// TCP sockets (without any of the three: TCP and UDP)
+    /// TCP sockets [default: TCP and UDP]
     #[arg(long)]
     tcp: bool,
     /// UDP sockets
@@ -33,19 +33,19 @@ pub(crate) struct Args {
     /// Unix-domain sockets
     #[arg(long)]
     unix: bool,
-    /// Only with this port, their own or the other side's; may be repeated
+    /// Only this local or peer port (can be repeated)
     #[arg(long, value_name = "PORT")]
     port: Vec<u16>,
-    /// Only of this process, by number or name; may be repeated
+    /// Only this process, by PID or name (can be repeated)
     #[arg(long, value_name = "PID|NAME")]
     process: Vec<String>,
-    /// Only in this state, as `listen`, `established` or `time-wait`; may be repeated
+    /// Only this state, as `listen`, `established` or `time-wait` (can be repeated)
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
-    /// Only those with which something is wrong
+    /// Only sockets with a problem
     #[arg(long)]
     trouble: bool,
-    /// Go on, and tell what changes, looking each second or after this time
+    /// Print changes, every second or at this interval
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s", value_parser = parse_time)]
     watch: Option<Duration>,
     #[command(flatten)]
@@ -67,13 +67,13 @@ fn state(typed: &str) -> Result<State, String> {
     };
     State::ALL.into_iter().find(|state| plain(state.name()) == wanted).ok_or_else(|| {
         let names: Vec<&str> = State::ALL.into_iter().map(State::name).collect();
-        format!("no such state; there are {}", names.join(", "))
+        format!("unknown state; use one of {}", names.join(", "))
     })
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let kinds = [(args.tcp, Protocol::Tcp), (args.udp, Protocol::Udp), (args.unix, Protocol::Unix)];
-    let asked = Asked {
+    let options = SocketsOptions {
         protocols: kinds.into_iter().filter_map(|(wanted, kind)| wanted.then_some(kind)).collect(),
         states: args.state,
         ports: args.port,
@@ -81,5 +81,5 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         only_trouble: args.trouble,
         watch: args.watch,
     };
-    super::with(&args.common, |report, stop| sockets::run(&asked, report, stop))
+    super::with(&args.common, |report, stop| sockets::run(&options, report, stop))
 }

@@ -1,11 +1,11 @@
-//! vang net tap: a proxy that shows every message as it passes.
+//! vang net tap: a proxy that shows every message between clients and a server.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use vang_nettools::Target;
-use vang_nettools::tap::{self, Asked, Weather};
+use vang_nettools::tap::{self, TapOptions, Weather};
 
 use super::Common;
 use crate::args::parse_time;
@@ -15,50 +15,49 @@ Examples:
   vang net tap --listen localhost:7000 --to localhost:65432
   vang net tap --listen unix:/tmp/tap.sock --to unix:/run/vang.sock --record talk.pcapng
   vang net tap --listen localhost:7000 --to localhost:65432 --delay 200ms --jitter --rate 64k --cut 1% --split 1
-  vang net tap --replay talk.pcapng --to localhost:65432          the clients of a recording, again
-  vang net tap --replay talk.pcapng --listen localhost:7000       its server, for clients of yours";
+  vang net tap --replay talk.pcapng --to localhost:65432          replays the clients of a capture
+  vang net tap --replay talk.pcapng --listen localhost:7000       replays its server, for your clients";
 
-/// Show every message between clients and a server as it passes; record it, play it again, make the network bad
+/// Show every message between clients and a server; record, replay, or simulate a bad network
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where clients come in: HOST:PORT or unix:PATH; port 0 is any that is free
+    /// Listen for clients here: HOST:PORT or unix:PATH; port 0 is any free port
     #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
     listen: Option<Target>,
-    /// Where the server is: HOST:PORT or unix:PATH
+    /// Connect to this server: HOST:PORT or unix:PATH
     #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
     to: Option<Target>,
-    /// Record what passes as pcapng, which Wireshark opens
+    /// Record a capture for Wireshark (pcapng)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     record: Option<PathBuf>,
-    /// Play the clients of this capture (with --to) or its server (with --listen); it keeps turns, not pauses
+    /// Replay the clients of this capture (with --to) or its server (with --listen), in turns, without pauses
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// Everything comes so much later
+    /// Delay all bytes by this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     delay: Option<Duration>,
-    /// Each delay is another one, from nothing to twice --delay; order is kept
+    /// Random delays from 0 to twice --delay; order is kept
     #[arg(long, requires = "delay")]
     jitter: bool,
-    /// Bytes a second in each direction, as 64k or 2m (k is 1,000)
+    /// Bytes per second in each direction, as 64k or 2m (k is 1,000)
     #[arg(long, value_name = "BYTES", value_parser = parse_rate)]
     rate: Option<u64>,
-    /// How likely a connection is reset at each piece that comes, as 1%
+    /// Probability of a reset at each received piece, as 1%
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "0%", hide_default_value = true)]
     cut: f64,
-    /// Pass on so many bytes at a time
+    /// Write this many bytes at a time
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     split: Option<u32>,
-    /// For the same --jitter and --cut again
+    /// Seed to repeat the same --jitter and --cut
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// End after the first connection
     #[arg(long)]
     once: bool,
-    /// Let in more than the server does: to it, whoever comes through the tap is a program on this machine
+    /// Allow more clients than the server itself would: the server sees every client of the tap as a local program
     ///
-    /// Needed where --listen is reached from other machines and --to is not, or where --to is a Unix socket and --listen is
-    /// none.
+    /// Needed if other machines can reach --listen but not --to, or if --to is a Unix socket and --listen is not.
     #[arg(long, conflicts_with = "replay")]
     expose: bool,
     #[command(flatten)]
@@ -77,8 +76,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         seed: args.seed.unwrap_or_else(by_clock),
     };
     let Args { listen, to, record, replay, once, expose, .. } = args;
-    let asked = Asked { listen, to, record, replay, weather, once, expose };
-    super::with(&args.common, |report, stop| tap::run(&asked, report, stop))
+    let options = TapOptions { listen, to, record, replay, weather, once, expose };
+    super::with(&args.common, |report, stop| tap::run(&options, report, stop))
 }
 
 fn parse_rate(text: &str) -> Result<u64, String> {
@@ -89,14 +88,14 @@ fn parse_rate(text: &str) -> Result<u64, String> {
     };
     match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
         Some(rate) if rate > 0 => Ok(rate),
-        _ => Err("not a rate; write bytes a second, as in 500, 64k, 2m".to_owned()),
+        _ => Err("not a rate; write bytes per second, as in 500, 64k, 2m".to_owned()),
     }
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("not a share; write 0% to 100%, as in 1% or 0.5%".to_owned()),
+        _ => Err("not a percentage; write 0% to 100%, as in 1% or 0.5%".to_owned()),
     }
 }
 
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_shares_are_read_as_they_are_written() {
+    fn rates_and_percentages_are_parsed() {
         assert_eq!(parse_rate("64k"), Ok(64_000));
         assert_eq!(parse_rate("500"), Ok(500));
         assert_eq!(parse_rate("2M"), Ok(2_000_000));

@@ -1,4 +1,4 @@
-// Two people at the page, in the system's Chromium: what stands on their screens, while the server dies and comes back.
+// Two people use the page in the system's Chromium, while the server is killed and restarted; checks their screens.
 //
 //     node look.mjs URL NODE_MODULES PICTURES
 //
@@ -121,7 +121,7 @@ await Promise.all([enter(ada, "ada"), enter(binh, "Bình")]);
 await Promise.all([isLive(ada), isLive(binh)]);
 await Promise.all([seen(ada, "Connected"), seen(binh, "Đã kết nối")]);
 
-// What was said before: the newest page, and older ones on the way up, until the beginning.
+// Earlier messages: the newest page, and older ones while scrolling up, to the beginning.
 await until("the newest page", async () => (await shown(ada)).length === 100);
 assert.equal(await isAtEnd(ada), true);
 await seen(ada, "before 250");
@@ -134,7 +134,7 @@ await ada.locator(".log").evaluate((log) => (log.scrollTop = 0));
 await seen(ada, "This is where #general begins.");
 await seen(ada, "before 1");
 
-// Act 2: they talk. Who reads older ones is told of new ones, and not torn away from what is read.
+// Act 2: they write. A reader of older messages is notified of new ones, and the page does not scroll.
 await say(binh, "Xin chào! 你好");
 const unread = ada.getByRole("button", { name: "1 new message" });
 await seen(ada, unread);
@@ -169,7 +169,7 @@ await ada.locator("time").last().evaluate((time) => {
 await ada.screenshot({ path: `${pictures}/light.png` });
 await binh.screenshot({ path: `${pictures}/dark.png` });
 
-// Act 3: kill -9. They write on; the page says how it stands with what they wrote.
+// Act 3: kill -9. They continue to write; the page shows the state of their messages.
 isDown = true;
 await act("kill");
 await Promise.all([ada.locator(".link.waiting").waitFor(), binh.locator(".link.waiting").waitFor()]);
@@ -178,7 +178,7 @@ await say(binh, "viết khi mất kết nối");
 await seen(ada, ada.locator(".link .words"));
 await seen(ada, "not connected; it will be sent");
 await ada.screenshot({ path: `${pictures}/down.png` });
-// One reload in between: what was not sent is still there.
+// One reload in between: unsent messages are still there.
 await binh.evaluate(() => new Promise((done) => setTimeout(done)));
 await act("restart"); // on the same port and data; and words from the shell, before and after we are back
 await Promise.all([isLive(ada), isLive(binh)]);

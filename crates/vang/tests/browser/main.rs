@@ -1,5 +1,5 @@
-//! The page: its modules in Node, and all of it in the system's Chromium against the real server. What is on the
-//! screen is looked at: what a person could read, where it stands, in which colours.
+//! The page: its modules in Node, and the whole page in the system's Chromium with a real server. The tests examine
+//! the screen: texts, positions, colours.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
@@ -16,7 +16,7 @@ fn web() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web").canonicalize().unwrap()
 }
 
-/// Node, with nothing of the caller's in its way.
+/// Node without the caller's settings.
 fn node() -> Command {
     let mut command = Command::new("node");
     for key in ["NODE_PATH", "NODE_OPTIONS"] {
@@ -36,7 +36,7 @@ fn the_pages_modules_pass_the_vectors_and_their_own_tests() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// What look.mjs prints, a line at a time; it goes on when it is told to.
+/// The lines that look.mjs prints; it waits for a line after each act.
 struct Play {
     tail: Tail,
     stdin: ChildStdin,
@@ -56,7 +56,7 @@ impl Play {
         Play { tail, stdin }
     }
 
-    /// Waits for this act; `go` lets it go on.
+    /// Waits for this act; `go` continues.
     fn comes_to(&mut self, act: &str) {
         assert_eq!(self.tail.line(), act);
     }
@@ -67,7 +67,7 @@ impl Play {
 }
 
 #[test]
-fn two_people_in_chromium_see_every_message_once_while_the_server_dies_and_comes_back() {
+fn two_browsers_see_every_message_once_over_a_server_restart() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -137,7 +137,7 @@ fn two_people_in_chromium_see_every_message_once_while_the_server_dies_and_comes
 }
 
 #[test]
-fn the_page_comes_with_its_policy_and_is_not_sent_twice() {
+fn the_page_has_its_security_policy_and_is_cached() {
     let dir = folder();
     let server = Server::start(&dir.path().join("data"));
     let get = |method: &str, path: &str, more: &str| {

@@ -1,12 +1,12 @@
-//! The blocks marked `console` in a page of ours, as a reader would run them: every command as it stands, in bash, in a
-//! network namespace of its own, so that its ports are free and nobody is disturbed. What the page shows must come:
+//! Runs the blocks marked `console` of a document as a reader would: every command unchanged, in bash, in its own
+//! network namespace, so that its ports are free. The output must be what the page shows:
 //!
-//!     $ command                    its stdout and stderr are compared, line by line, with what follows
+//!     $ command                    its stdout and stderr are compared, line by line, with the lines below
 //!     $ command  # exits with 1    without it, 0
-//!     $ command &                  runs on until the page kills it, or its session ends; what follows needs what it says
+//!     $ command &                  runs until the page kills it, or the session ends; its output must come first
 //!     wrote … bytes                `…` stands for anything in a line, and alone for any lines
 //!
-//! Nothing here waits for time to pass: a command in the background is waited for until it has said something.
+//! A background command counts as started when it has printed something; nothing waits for a fixed time.
 
 #![allow(unreachable_pub)] // its only reader is a test
 
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A command of a page, and what it should print.
+/// A command of a page, and its expected output.
 #[derive(Debug)]
 pub struct Step {
     pub line: usize,
@@ -100,7 +100,7 @@ pub fn run(page: &str, steps: &[Step], dir: &Path) {
     }
 }
 
-/// Runs a script in a network of its own; what bash itself said.
+/// Runs a script in its own network namespace; returns the output of bash itself.
 fn in_its_own_network(script: &str, dir: &Path) -> String {
     let alone: &[&str] = match rustix::process::geteuid().is_root() {
         true => &["--net"],
@@ -128,7 +128,7 @@ fn in_its_own_network(script: &str, dir: &Path) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Is this line as the page has it?
+/// True if a line matches a line of the page.
 fn is_like(line: &str, expected: &str) -> bool {
     let Some((start, rest)) = expected.split_once('…') else { return line == expected };
     let Some(line) = line.strip_prefix(start) else { return false };
@@ -136,7 +136,7 @@ fn is_like(line: &str, expected: &str) -> bool {
     ends.into_iter().any(|at| is_like(&line[at..], rest))
 }
 
-/// Do these lines come, with nothing between them but where the page says so?
+/// True if the output matches the page's lines, with gaps only where the page has `…`.
 fn shows(lines: &[&str], expected: &[String]) -> bool {
     match expected.split_first() {
         None => lines.is_empty(),

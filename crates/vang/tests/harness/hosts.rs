@@ -1,5 +1,5 @@
-//! Network namespaces in a row, with a cable between each and the next: hosts of a test's own, with routers between
-//! them where it wants. Made by root, or by anybody where user namespaces are allowed; gone when dropped.
+//! Network namespaces in a row, connected by cables: hosts for a test, with routers between them if needed. Root can
+//! make them, and all users if user namespaces are allowed. They are removed when dropped.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,14 +8,13 @@ use std::process::{Child, Command, Stdio};
 use super::Tail;
 use std::time::Instant;
 
-/// See the module's head.
 pub struct Hosts {
     holders: Vec<Child>,
 }
 
 impl Hosts {
-    /// Cable `k`, from 1, is between host `k - 1`, who has 10.9.k.1 and fd09:k::1, and host `k` with 10.9.k.2 and
-    /// fd09:k::2. All but the first and the last pass packets on; those two send all to their neighbour.
+    /// Cable `k`, from 1, connects host `k - 1`, with 10.9.k.1 and fd09:k::1, and host `k`, with 10.9.k.2 and
+    /// fd09:k::2. The first and the last host send all packets to their neighbour; the others forward packets.
     pub fn in_a_row(count: usize) -> Hosts {
         let mut hosts = Hosts { holders: Vec::new() };
         for _ in 0..count {
@@ -24,7 +23,7 @@ impl Hosts {
         }
         for host in 0..count {
             hosts.sh(host, "ip link set lo up");
-            // Link-local addresses serve at once, without a second's look for others who have them.
+            // Link-local addresses work at once, without a second of duplicate address detection.
             hosts.sh(
                 host,
                 "cd /proc/sys/net/ipv6/conf/default && echo 0 > accept_dad && echo 0 > dad_transmits",
@@ -87,7 +86,7 @@ impl Hosts {
         child
     }
 
-    /// A command on one of them, without this machine's settings for vang and with every signal as usual.
+    /// A command on a host, without this machine's settings for vang and with the default signals.
     pub fn on(&self, host: usize, program: &str) -> Command {
         let pid = self.holders[host].id();
         let mut command = Command::new("nsenter");
@@ -101,14 +100,13 @@ impl Hosts {
         command
     }
 
-    /// The binary under test on one of them.
     pub fn vang(&self, host: usize, args: &[&str]) -> Command {
         let mut command = self.on(host, env!("CARGO_BIN_EXE_vang"));
         command.args(args);
         command
     }
 
-    /// A name server on host 1 that takes every question and answers none; it tells each: `asked`.
+    /// A name server on host 1 that receives queries and never answers; it prints `asked` for each.
     pub fn silent_name_server(&self) -> Tail {
         let mut command = self.on(1, "python3");
         command.args([
@@ -122,8 +120,8 @@ impl Hosts {
         silent
     }
 
-    /// The binary under test on host 0 where names are asked of host 1, and the resolver alone would wait for many seconds;
-    /// `dir` holds what says so.
+    /// The binary under test on host 0, with host 1 as name server; the system's resolver alone would wait many seconds.
+    /// `dir` holds the resolver's configuration.
     pub fn vang_asking(&self, dir: &Path, args: &str) -> Command {
         let conf = dir.join("resolv.conf");
         std::fs::write(&conf, "nameserver 10.9.1.2\noptions timeout:30 attempts:5\n").unwrap();
@@ -134,7 +132,7 @@ impl Hosts {
         command
     }
 
-    /// A shell's line that must succeed on one of them; gives its stdout. `/proc/sys/net` is that host's.
+    /// Runs a shell command that must succeed on a host; returns its stdout. `/proc/sys/net` is the host's.
     pub fn sh(&self, host: usize, script: &str) -> String {
         let output = self.on(host, "sh").args(["-c", script]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -142,7 +140,7 @@ impl Hosts {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A host's own address on a cable, without its scope, once it serves: the kernel gives it a moment after the link.
+    /// A host's link-local address on a cable, without its scope. The kernel assigns it a moment after the link is up.
     pub fn link_local(&self, host: usize, device: &str) -> String {
         let until = Instant::now() + super::PATIENCE;
         loop {

@@ -1,5 +1,5 @@
-//! What every test of the binary needs: a server in a folder of its own, the client commands, and raw
-//! sockets. Everything waits for facts: a line, an exit, bytes; `PATIENCE` only ends what hangs.
+//! Helpers of all tests of the binary: a server with a temporary folder, client commands, raw sockets. Tests wait
+//! for events (a line, an exit, bytes); `PATIENCE` only ends a test that hangs.
 
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// After this long something hangs, and the test says what. Never part of what is tested.
+/// After this time a test fails as hanging. No test depends on its value.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A program with every signal as usual, whatever who runs the tests ignores: a script's background job has no SIGINT.
+/// A program with the default signals: a script's background job would inherit an ignored SIGINT.
 pub fn program(program: &str) -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal").arg(program);
@@ -46,13 +46,12 @@ fn without_settings(mut command: Command) -> Command {
     command
 }
 
-/// A folder that goes when it is dropped, short enough for Unix sockets in it.
+/// A temporary folder with a path short enough for Unix sockets.
 pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("vang-").tempdir_in("/tmp").unwrap()
 }
 
-/// A port of 127.0.0.1 where nobody listens, and where nobody will while this lives: it is bound. (One that was merely
-/// let go may be another test's a moment later.)
+/// A port of 127.0.0.1 without a listener. It stays bound while this lives, so that no other test can get it.
 pub struct Refusing {
     _bound: socket2::Socket,
     pub addr: SocketAddr,
@@ -65,15 +64,15 @@ pub fn refusing() -> Refusing {
     Refusing { _bound: bound, addr }
 }
 
-/// Is this process the binary under test by now, and this signal its own? Before, that ends it as it ends any; shells that
-/// become it may catch it as well.
+/// True when this process runs the binary under test and handles this signal. Earlier the signal would end it; a shell
+/// that starts it can handle the signal too.
 pub fn catches(pid: u32, signal: Signal) -> bool {
     let is_ours = std::fs::read_link(format!("/proc/{pid}/exe"))
         .is_ok_and(|exe| exe == Path::new(env!("CARGO_BIN_EXE_vang")));
     is_ours && has_signal(pid, "SigCgt", signal)
 }
 
-/// Does the kernel drop this signal for it?
+/// True if the process ignores this signal.
 pub fn ignores(pid: u32, signal: Signal) -> bool {
     has_signal(pid, "SigIgn", signal)
 }
@@ -89,29 +88,29 @@ pub struct Server {
     child: Child,
     lines: Receiver<String>,
     log: PathBuf,
-    /// Where it listens: the first line of its stdout.
+    /// Its address: from the first line of its stdout.
     pub addr: String,
 }
 
 impl Server {
-    /// Starts one on this data folder, on any port of 127.0.0.1.
+    /// Starts a server on this data folder, on a free port of 127.0.0.1.
     pub fn start(data: &Path) -> Server {
         Server::start_with(data, "127.0.0.1:0", &[])
     }
 
-    /// Starts one where an account's name is enough over TCP as well: for tests of what accounts do, not of who they are.
+    /// Starts a server with `--trust local`: for tests of what accounts do, not of how they are identified.
     pub fn start_trusting(data: &Path) -> Server {
         Server::start_with(data, "127.0.0.1:0", &["--trust", "local"])
     }
 
-    /// Starts one that listens at `listen` first, with more flags.
+    /// Starts a server with `listen` as its first address, and more flags.
     pub fn start_with(data: &Path, listen: &str, more: &[&str]) -> Server {
         let mut command = vang();
         command.args(["serve", "--listen", listen]).args(more).arg("--data").arg(data);
         Server::spawn(command, data)
     }
 
-    /// Starts whatever command runs a server on this data folder.
+    /// Starts a command that runs a server on this data folder.
     pub fn spawn(mut command: Command, data: &Path) -> Server {
         let log = data.with_extension("log");
         let stderr = std::fs::File::options().create(true).append(true).open(&log).unwrap();
@@ -130,7 +129,7 @@ impl Server {
         }
     }
 
-    /// What it said on stderr so far.
+    /// Its stderr so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -140,7 +139,7 @@ impl Server {
         self.addr.parse().unwrap()
     }
 
-    /// A connection to it that fails a test that waits for ever.
+    /// A connection with a read timeout of `PATIENCE`.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -149,7 +148,7 @@ impl Server {
         stream
     }
 
-    /// A client command of this server.
+    /// A client command with this server's address.
     pub fn client(&self, args: &[&str]) -> Command {
         let mut command = vang();
         command.args(args).env("VANG_SERVER", &self.addr);
@@ -161,7 +160,7 @@ impl Server {
         self.client(args).output().unwrap()
     }
 
-    /// Runs a client command that must succeed; gives its stdout.
+    /// Runs a client command that must succeed; returns its stdout.
     pub fn ok(&self, args: &[&str]) -> String {
         succeeded(args, self.run(args))
     }
@@ -170,7 +169,7 @@ impl Server {
         self.child.id()
     }
 
-    /// kill -9, and wait until it is gone.
+    /// kill -9, and wait for its end.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -221,14 +220,14 @@ pub fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// Its stdout, when it succeeded.
+/// The stdout of a command that must have succeeded.
 pub fn succeeded(what: &[&str], output: Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what:?} failed: {}\n{stderr}", output.status);
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The lines that come, read by a thread of their own so that waiting for one has an end.
+/// The lines of a stream, read by a thread, so that a wait can time out.
 pub fn lines_of(stdout: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
@@ -242,7 +241,7 @@ pub fn lines_of(stdout: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// A running `vang tail` or the like; killed when dropped.
+/// A running command such as `vang tail`; killed when dropped.
 pub struct Tail {
     child: Child,
     lines: Receiver<String>,
@@ -254,7 +253,7 @@ impl Tail {
         Tail::start_with(command, Stdio::null())
     }
 
-    /// One that is spoken to, by the second of the two.
+    /// A command with a stdin, which is the second value.
     pub fn start_with_stdin(command: Command) -> (Tail, ChildStdin) {
         let mut tail = Tail::start_with(command, Stdio::piped());
         let stdin = tail.child.stdin.take().unwrap();
@@ -291,12 +290,12 @@ impl Tail {
         }
     }
 
-    /// Every line of stdout that is there now.
+    /// All lines of stdout that have arrived.
     pub fn rest(&mut self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 
-    /// Every line of stdout up to its end.
+    /// All lines of stdout up to its end.
     pub fn until_end(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok()).collect()
     }
@@ -317,7 +316,7 @@ impl Drop for Tail {
     }
 }
 
-/// A message as bytes: its header's keys (JSON values), its content.
+/// A message as bytes, from header keys (JSON values) and content.
 pub fn message(keys: &[(&str, &str)], content: &[u8]) -> Vec<u8> {
     let body: Vec<String> = keys.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
     let header = format!("{{{}}}", body.join(", "));

@@ -2,21 +2,20 @@
 
 use std::io::{Read, Write};
 
-/// A WebSocket after its handshake, over whatever stream.
+/// A WebSocket after its handshake, over any stream.
 pub struct WebSocket<S> {
     stream: S,
-    /// Native bytes that came and were not read yet.
+    /// Received native bytes that are not read yet.
     native: Vec<u8>,
 }
 
-/// A frame as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     pub first: u8,
     pub payload: Vec<u8>,
 }
 
-/// The head of a response, its lines in lower case but the first.
+/// The head of a response; all lines but the first in lower case.
 pub fn head(stream: &mut impl Read) -> (String, Vec<String>) {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -51,7 +50,7 @@ impl<S: Read + Write> WebSocket<S> {
         WebSocket::begun(stream)
     }
 
-    /// Behind a handshake.
+    /// After a handshake.
     pub fn begun(stream: S) -> WebSocket<S> {
         WebSocket { stream, native: Vec::new() }
     }
@@ -102,18 +101,18 @@ impl<S: Read + Write> WebSocket<S> {
         Some(Frame { first: head[0], payload })
     }
 
-    /// Reads to the end, wherever that cuts a frame.
+    /// Reads to the end, even inside a frame.
     pub fn drain(mut self) {
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
 
-    /// Asks in a frame of its own, and reads one native message: its header and content.
+    /// Sends a request in its own frame, and reads one native message: its header and content.
     pub fn exchange(&mut self, native: &[u8]) -> (serde_json::Value, Vec<u8>) {
         self.write(0x82, native);
         self.message()
     }
 
-    /// The next native message. A frame holds whole ones.
+    /// The next native message. A frame holds complete messages.
     pub fn message(&mut self) -> (serde_json::Value, Vec<u8>) {
         if self.native.is_empty() {
             let frame = self.read().expect("a message, and not the end");

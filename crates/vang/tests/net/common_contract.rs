@@ -1,5 +1,5 @@
-//! What every tool owes whoever uses it, whatever else it does: it ends when it is told to, at once; its last word is a
-//! summary; with `--json` each line is an object and nothing else; its exit code can be relied on. By both families.
+//! The common contract of all tools: a stop ends them at once with a summary as the last record; with `--json` each line is
+//! an object; the exit codes are fixed. In both address families.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
@@ -13,16 +13,16 @@ use crate::harness::{catches, ignores, ignoring_ctrl_c, lines_of, vang, wait};
 /// The exit codes of a tool that was stopped: by Ctrl-C, and by its timeout.
 type Codes = (i32, i32);
 
-/// It goes on until it is told to end: then all is well.
+/// Tools that run until stopped: a stop is a success.
 const ENDLESS: Codes = (0, 0);
 
-/// It was asked a question, and stopped before it had the answer: that is no yes.
+/// Tools that were stopped before they had a result: not a success.
 const ASKED: Codes = (1, 124);
 
-/// It tells what it is given, and Ctrl-C is how the giver ends as well.
+/// Tools that read a pipe: Ctrl-C also ends the writer, so it is a success.
 const FED: Codes = (0, 124);
 
-/// Every tool at something that does not end by itself: a server that accepts and says nothing, or nobody who comes.
+/// Every tool with something that does not end by itself: a silent server, or no client.
 fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
@@ -58,16 +58,16 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     typed.into_iter().map(|(codes, line)| (codes, line.split(' ').map(word).collect())).collect()
 }
 
-/// How a tool is told to end.
+/// How a tool is stopped.
 #[derive(Clone, Copy)]
 enum By {
     CtrlC,
     Timeout(&'static str),
-    /// Started as the background job of a script, which is not meant by the script's Ctrl-C.
+    /// SIGTERM, with SIGINT ignored as in a background job of a script.
     TermIgnoringCtrlC,
 }
 
-/// Runs it until it ends; gives its exit code and the last of its objects.
+/// Runs a tool until it ends; returns its exit code and last object.
 fn ends(args: &[String], by: By) -> (i32, Value) {
     let mut command = match by {
         By::TermIgnoringCtrlC => ignoring_ctrl_c(),
@@ -93,9 +93,9 @@ fn ends(args: &[String], by: By) -> (i32, Value) {
         assert_eq!(ignores(child.id(), Signal::INT), matches!(by, By::TermIgnoringCtrlC), "{args:?}");
         kill_process(Pid::from_child(&child), signal).unwrap();
     }
-    // Shown if it does not end.
+    // Shown by the test if it hangs.
     eprintln!("waiting for {args:?}");
-    // Its stdin stays open: whoever types has not finished.
+    // Its stdin stays open.
     let stdin = child.stdin.take();
     let status = wait(&mut child);
     drop(stdin);
@@ -106,7 +106,7 @@ fn ends(args: &[String], by: By) -> (i32, Value) {
         .map(|line| serde_json::from_str(&line).unwrap_or_else(|_| panic!("{args:?}: {line} is no object")))
         .collect();
     let code = status.code().unwrap_or_else(|| panic!("{args:?} ended by {status}"));
-    // What it means may be said behind it.
+    // A `means` record can follow the summary.
     let last = objects.iter().rfind(|object| object["event"] != "means");
     let last = last.unwrap_or_else(|| panic!("{args:?} said nothing, but: {said}"));
     assert_eq!(last["event"], "summary", "{args:?}: {last}");
@@ -118,7 +118,7 @@ fn each(judge: impl Fn(Codes, &[String])) {
     {
         let count = tools(host, 0).len();
         for at in 0..count {
-            // Each has one of its own: what an earlier tool left in the queue of those who wait is no trouble of this one's.
+            // A new server for each tool, so that connections of an earlier tool are not in its accept queue.
             let mute = TcpListener::bind((ip, 0)).unwrap();
             let (codes, args) = tools(host, mute.local_addr().unwrap().port()).swap_remove(at);
             judge(codes, &args);
@@ -135,7 +135,7 @@ fn ctrl_c_ends_every_tool_with_its_summary() {
 }
 
 #[test]
-fn a_tool_that_was_started_with_ctrl_c_ignored_leaves_it_so_and_ends_by_sigterm() {
+fn an_ignored_sigint_stays_ignored_and_sigterm_ends_the_tool() {
     each(|(expected, _), args| {
         let (code, last) = ends(args, By::TermIgnoringCtrlC);
         assert_eq!(code, expected, "{args:?}: {last}");

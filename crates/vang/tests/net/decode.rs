@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
-use vang_nettools::capture::conversations::Side;
+use vang_nettools::capture::side::Side;
 use vang_nettools::capture::write::Writer;
 
 use super::tap::tshark;
@@ -51,7 +51,7 @@ fn talk() -> Vec<u8> {
 }
 
 #[test]
-fn a_capture_is_told_as_conversations_and_messages() {
+fn a_capture_is_shown_as_conversations_and_messages() {
     let output = decode(&["--json"], &talk());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let objects = objects(&output);
@@ -77,12 +77,12 @@ fn a_capture_is_told_as_conversations_and_messages() {
         lines.contains("#1 10.0.0.7:51512 → 10.0.0.1:65432, server closed, then client, 0.50 s"),
         "{lines}"
     );
-    assert!(lines.contains("what this means: a reset throws away"), "{lines}");
+    assert!(lines.contains("what this means: a reset discards"), "{lines}");
     assert!(!lines.contains("caves"), "{lines}");
 }
 
 #[test]
-fn raw_bytes_are_one_direction_and_what_breaks_them_is_said_at_the_byte() {
+fn raw_bytes_are_one_direction_with_errors_at_their_byte() {
     let mut bytes = request("send", &[("room", "\"general\"")], "hello");
     let good = bytes.len();
     let output = decode(&[], &bytes);
@@ -100,7 +100,7 @@ fn raw_bytes_are_one_direction_and_what_breaks_them_is_said_at_the_byte() {
 }
 
 #[test]
-fn a_pipe_is_read_as_it_comes_and_ends_with_a_summary_when_it_is_told_to() {
+fn a_pipe_is_read_live_and_a_stop_prints_the_summary() {
     let mut command = vang();
     command.args(["net", "decode", "-", "--json"]);
     let (mut tail, mut stdin) = Tail::start_with_stdin(command);
@@ -114,13 +114,13 @@ fn a_pipe_is_read_as_it_comes_and_ends_with_a_summary_when_it_is_told_to() {
 }
 
 #[test]
-fn who_reads_no_more_is_not_read_for() {
+fn a_closed_output_ends_decoding() {
     for begin in [talk(), guide("{}")] {
         let mut child =
             vang().args(["net", "decode", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let mut stdin = child.stdin.take().unwrap();
-        // It ends while more comes, or this would fill the machine.
+        // It ends although more data comes; otherwise this would run without end.
         let refused = (0..100_000).find_map(|_| stdin.write_all(&begin).err()).unwrap();
         assert_eq!(refused.kind(), std::io::ErrorKind::BrokenPipe);
         assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -128,7 +128,7 @@ fn who_reads_no_more_is_not_read_for() {
 }
 
 #[test]
-fn a_page_of_history_is_told_event_by_event() {
+fn a_page_of_history_is_shown_event_by_event() {
     let folder = folder();
     let server = Server::start(&folder.path().join("data"));
     let mut stream = server.connect();
@@ -155,15 +155,15 @@ fn a_page_of_history_is_told_event_by_event() {
 }
 
 #[test]
-fn what_tcp_does_is_narrated_in_its_order() {
+fn tcp_events_are_explained_in_order() {
     let output = decode(&["--explain", "--json"], &talk());
     let objects = objects(&output);
     let said: Vec<&str> =
-        events(&objects, "explain").iter().map(|told| told["text"].as_str().unwrap()).collect();
+        events(&objects, "explain").iter().map(|reported| reported["text"].as_str().unwrap()).collect();
     let one: Vec<&str> = said.iter().filter_map(|text| text.strip_prefix("#1: ")).collect();
     let begins = [
         "SYN from the client",
-        "SYN, ACK from the server",
+        "SYN+ACK from the server",
         "the client's next ",
         "the server's next ",
         "FIN from the server",
@@ -174,12 +174,12 @@ fn what_tcp_does_is_narrated_in_its_order() {
         assert!(text.starts_with(begin), "{text}");
     }
     assert!(said.last().unwrap().starts_with("#2: RST from the server"), "{said:?}");
-    // In the terminal's order, too: what is narrated stands before what it leads to.
+    // On a terminal each explanation comes before its result.
     let first = |event: &str| objects.iter().position(|object| object["event"] == event).unwrap();
     assert!(first("explain") < first("message") && first("message") < first("conversation"));
 }
 
-/// A pcap file of Ethernet with this packet, of which so much was kept.
+/// A pcap file of Ethernet with one packet, of which this many bytes were kept.
 fn pcap(packet: &[u8], kept: usize) -> Vec<u8> {
     let mut file = Vec::new();
     for value in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, kept as u32, 1, 7, 0, kept as u32, packet.len() as u32]
@@ -191,51 +191,39 @@ fn pcap(packet: &[u8], kept: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_nothing_to_decode_is_said_and_nothing_else() {
-    // TCP without a header's length.
+fn undecodable_input_is_explained_once() {
+    // TCP with a header length of 0.
     let ip = [&[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6][..], &[0; 50]].concat();
     let ethernet = |kind: [u8; 2]| [&[2; 12][..], &kind, &ip].concat();
     let mut only_header = talk();
     only_header.truncate(u32::from_le_bytes(only_header[4..8].try_into().unwrap()) as usize);
     let unknown_block = [&only_header[..], &[9, 9, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0]].concat();
-    // What is not read as a capture is not well either: nothing was looked at.
+    // Other formats are a failure too, because nothing was decoded.
     let cases: [(&[u8], i32, &str); 12] = [
         (b"", 0, "stdin is empty"),
-        (
-            b"\x1f\x8b\x08\0\0",
-            1,
-            "stdin is compressed (gzip), which is not read as it is: `gunzip -c FILE | ",
-        ),
-        (
-            b"\x28\xb5\x2f\xfd\0",
-            1,
-            "stdin is compressed (Zstandard), which is not read as it is: `zstdcat FILE | ",
-        ),
-        (b"\xfd7zXZ\0", 1, "stdin is compressed (xz), which is not read as it is: `xzcat FILE | "),
-        (b"BZh91AY", 1, "stdin is compressed (bzip2), which is not read as it is: `bzcat FILE | "),
-        (b"\x04\x22\x4d\x18", 1, "stdin is compressed (LZ4), which is not read as it is: `lz4cat FILE | "),
-        (
-            b"snoop\0\0\0",
-            1,
-            "stdin is a capture of snoop, which is not read as it is: `editcap -F pcap FILE - | ",
-        ),
-        (&only_header, 0, "no packet was read from stdin"),
+        (b"\x1f\x8b\x08\0\0", 1, "stdin is compressed (gzip); convert it first: `gunzip -c FILE | "),
+        (b"\x28\xb5\x2f\xfd\0", 1, "stdin is compressed (Zstandard); convert it first: `zstdcat FILE | "),
+        (b"\xfd7zXZ\0", 1, "stdin is compressed (xz); convert it first: `xzcat FILE | "),
+        (b"BZh91AY", 1, "stdin is compressed (bzip2); convert it first: `bzcat FILE | "),
+        (b"\x04\x22\x4d\x18", 1, "stdin is compressed (LZ4); convert it first: `lz4cat FILE | "),
+        (b"snoop\0\0\0", 1, "stdin is a capture of snoop; convert it first: `editcap -F pcap FILE - | "),
+        (&only_header, 0, "stdin contains no packets"),
         (
             &unknown_block,
             0,
-            "no packet was read from stdin: nothing passed while it was made, or its filter let nothing \
-                             through; what is in its blocks of an unknown type",
+            "stdin contains no packets: there was no traffic, or its filter matched nothing; its blocks of unknown \
+             type",
         ),
         (
             &pcap(&ethernet([8, 0]), 40),
             0,
-            "of 1 packet the capture kept at most 40 bytes, and not all headers",
+            "the capture kept at most 40 bytes of 1 packet, too few for all headers",
         ),
-        (&pcap(&ethernet([8, 0]), 74), 0, "1 packet is whole and cannot be read: damaged on the way"),
+        (&pcap(&ethernet([8, 0]), 74), 0, "1 packet is complete and unreadable: damaged"),
         (
             &pcap(&ethernet([0x12, 0x34]), 74),
             0,
-            "1 packet was not looked into: EtherType 0x1234. TCP may be in it",
+            "1 packet was not decoded: EtherType 0x1234. TCP can be inside",
         ),
     ];
     for (input, code, part) in cases {
@@ -246,13 +234,12 @@ fn what_is_nothing_to_decode_is_said_and_nothing_else() {
         assert_eq!(output.status.code(), Some(code), "{lines}");
         assert_eq!(lines.matches("what this means: ").count(), 1, "{lines}");
     }
-    // Somebody's name is none of these.
+    // A name with the same first letters is not one of them.
     let lines = String::from_utf8(decode(&[], b"BZhang\n").stdout).unwrap();
     assert!(lines.contains("line \"BZhang\""), "{lines}");
 }
 
-/// The packets of a capture of ours, each in fragments of at most so many bytes of payload: IPv4 by the router's way,
-/// IPv6 by the sender's.
+/// The packets of our capture, each in fragments of at most this payload: IPv4 as by a router, IPv6 as by the sender.
 fn in_fragments(capture: &[u8], payload_max: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
@@ -305,7 +292,7 @@ fn fragments_of(packet: &[u8], payload_max: usize, number: u16) -> Vec<Vec<u8>> 
 }
 
 #[test]
-fn fragments_are_joined_as_tshark_joins_them() {
+fn fragments_are_reassembled_as_in_tshark() {
     let folder = folder();
     let mut writer = Writer::new(Vec::new(), "test").unwrap();
     let long = "x".repeat(3_000);
@@ -324,12 +311,12 @@ fn fragments_are_joined_as_tshark_joins_them() {
     let file = folder.path().join("fragments.pcapng");
     std::fs::write(&file, &pieces).unwrap();
 
-    let told = objects(&decode(&["--json"], &pieces));
-    let said = |told: &[Value]| -> Vec<Value> {
-        events(told, "message").into_iter().map(|message| message["text"].clone()).collect()
+    let reported = objects(&decode(&["--json"], &pieces));
+    let said = |reported: &[Value]| -> Vec<Value> {
+        events(reported, "message").into_iter().map(|message| message["text"].clone()).collect()
     };
-    assert_eq!(said(&told), said(&objects(&decode(&["--json"], &whole))));
-    let summary = events(&told, "summary")[0];
+    assert_eq!(said(&reported), said(&objects(&decode(&["--json"], &whole))));
+    let summary = events(&reported, "summary")[0];
     assert_eq!((&summary["messages"], &summary["not_joined"]), (&4.into(), &0.into()), "{summary}");
     let fields = tshark(
         &[
@@ -346,9 +333,9 @@ fn fragments_are_joined_as_tshark_joins_them() {
         ],
         &file,
     );
-    // A packet of IPv4 and one of IPv6 came in so many pieces, and each side's bytes are ours.
+    // tshark reassembles the same packets and gets the same bytes.
     let rows: Vec<Vec<&str>> = fields.lines().map(|line| line.split('\t').collect()).collect();
-    let conversations = events(&told, "conversation");
+    let conversations = events(&reported, "conversation");
     let counts = rows.iter().flat_map(|row| &row[1..]).filter(|count| !count.is_empty());
     let fragments: u64 = counts.map(|count| count.parse::<u64>().unwrap()).sum();
     assert_eq!(summary["fragments"].as_u64(), Some(fragments), "{fields}");
@@ -361,7 +348,7 @@ fn fragments_are_joined_as_tshark_joins_them() {
 }
 
 #[test]
-fn a_damaged_capture_is_read_as_far_as_it_goes() {
+fn a_damaged_capture_is_read_up_to_the_damage() {
     let capture = talk();
     let output = decode(&[], &capture[..capture.len() - 30]);
     let lines = String::from_utf8(output.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! `vang net echo`: the checklist's echo programs, each against ours and against Python's standard library.
+//! `vang net echo`: server and client, against each other and against Python's standard library.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -47,7 +47,7 @@ impl Echo {
         stream
     }
 
-    /// SIGINT, as Ctrl-C sends it; gives the summary.
+    /// Sends SIGINT and returns the summary.
     pub(crate) fn interrupt(mut self) -> Value {
         let status = Command::new("kill").args(["-INT", &self.tail.pid().to_string()]).status().unwrap();
         assert!(status.success());
@@ -78,7 +78,7 @@ pub(crate) fn summary(records: &[Value]) -> &Value {
     of(records, "summary")[0]
 }
 
-/// A Python program on whose first line stands the port at which it listens; it ends with the test.
+/// A Python program that prints the port at which it listens; it ends with the test.
 pub(crate) fn python(program: &str) -> (Tail, String) {
     let mut command = Command::new("python3");
     command.args(["-S", "-E", "-B", "-u", "-c", program]);
@@ -97,7 +97,7 @@ pub(crate) fn python_client(program: &str, address: &str) -> String {
 }
 
 #[test]
-fn one_client_is_served_and_the_server_exits_in_every_model_and_family() {
+fn once_serves_one_client_in_every_model_and_family() {
     let dir = folder();
     let path = dir.path().join("echo.sock").display().to_string();
     for model in MODELS {
@@ -146,20 +146,20 @@ fn the_guides_server_in_python_serves_our_client_and_exits() {
          \x20           if not data: break\n\
          \x20           conn.sendall(data)",
     );
-    let told = records(&[&address], 0);
-    assert_eq!(of(&told, "back")[0]["text"], "\"Hello, world\"");
-    assert_eq!(summary(&told)["messages"], 1);
+    let reported = records(&[&address], 0);
+    assert_eq!(of(&reported, "back")[0]["text"], "\"Hello, world\"");
+    assert_eq!(summary(&reported)["messages"], 1);
     assert!(server.wait().success(), "our client closed, so theirs ended");
 }
 
 #[test]
-fn many_connections_at_once_send_two_messages_each_and_all_come_back() {
+fn many_connections_get_all_their_messages_back() {
     let texts = ["--message", "Message 1 from client.", "--message", "Message 2 from client."];
     for model in ["threads", "selector", "async"] {
         let server = Echo::serve(&["--model", model]);
-        let told = records(&[&[server.address.as_str(), "--connections", "50"], &texts[..]].concat(), 0);
-        assert_eq!(of(&told, "back").len(), 100);
-        let all = summary(&told);
+        let reported = records(&[&[server.address.as_str(), "--connections", "50"], &texts[..]].concat(), 0);
+        assert_eq!(of(&reported, "back").len(), 100);
+        let all = summary(&reported);
         assert_eq!(
             (&all["connections"], &all["messages"], &all["bytes"]),
             (&50.into(), &100.into(), &2_200.into())
@@ -191,12 +191,12 @@ fn pythons_selector_server_serves_our_many_connections() {
          \x20   d.out = d.out[s.send(d.out):]",
     );
     let texts = ["--message", "Message 1 from client.", "--message", "Message 2 from client."];
-    let told = records(&[&[address.as_str(), "--connections", "20"], &texts[..]].concat(), 0);
-    assert_eq!((&summary(&told)["messages"], &summary(&told)["bytes"]), (&40.into(), &880.into()));
+    let reported = records(&[&[address.as_str(), "--connections", "20"], &texts[..]].concat(), 0);
+    assert_eq!((&summary(&reported)["messages"], &summary(&reported)["bytes"]), (&40.into(), &880.into()));
 }
 
 #[test]
-fn the_greeting_server_counts_reads_everything_answers_twice_and_closes() {
+fn a_greeting_server_reads_everything_answers_twice_and_closes() {
     for model in ["sequential", "threads"] {
         let mut server = Echo::serve(&["--model", model, "--greet"]);
         for n in 1..=2 {
@@ -214,7 +214,7 @@ fn the_greeting_server_counts_reads_everything_answers_twice_and_closes() {
             assert_eq!((&closed["by"], &closed["how"]), (&"we".into(), &"answered".into()));
         }
     }
-    // Whoever does not close its half is answered too, when it falls silent.
+    // A client that does not close its half is answered after a silence.
     let server = Echo::serve(&["--model", "sequential", "--greet"]);
     let client = "import socket, sys\n\
         s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
@@ -226,12 +226,12 @@ fn the_greeting_server_counts_reads_everything_answers_twice_and_closes() {
 }
 
 #[test]
-fn one_by_one_the_second_waits_until_the_first_has_gone() {
+fn a_sequential_server_makes_the_second_client_wait() {
     let mut server = Echo::serve(&["--model", "sequential"]);
     let mut first = server.connect();
     first.write_all(b"one").unwrap();
     first.read_exact(&mut [0; 3]).unwrap();
-    // The kernel accepts it, and takes its bytes.
+    // The kernel completes the connection and takes its bytes.
     let mut second = server.connect();
     second.write_all(b"two").unwrap();
     assert_eq!(server.next("connected")["connection"], 1);
@@ -245,7 +245,7 @@ fn one_by_one_the_second_waits_until_the_first_has_gone() {
 }
 
 #[test]
-fn a_queue_that_is_longer_than_the_system_allows_is_told_as_what_it_is() {
+fn a_backlog_above_the_system_limit_is_reported_as_shortened() {
     let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let (most, more) = (most.trim().to_owned(), (most.trim().parse::<u32>().unwrap() + 1).to_string());
     for listen in [&["--listen", "127.0.0.1:0"][..], &["--unix", "s"]] {
@@ -267,15 +267,15 @@ fn a_queue_that_is_longer_than_the_system_allows_is_told_as_what_it_is() {
         );
         let capped = said(&more);
         assert!(
-            capped.contains(&format!("up to {most} wait (net.core.somaxconn; {more} was asked for)")),
+            capped.contains(&format!("up to {most} wait (net.core.somaxconn; requested: {more})")),
             "{capped}"
         );
-        assert!(capped.contains(&format!("backlog {most}: the system allows no more")), "{capped}");
+        assert!(capped.contains(&format!("backlog {most}: the maximum of the system")), "{capped}");
     }
 }
 
 #[test]
-fn a_client_that_is_gone_before_its_answer_has_broken_it_off_in_every_model() {
+fn a_client_that_closes_before_its_answer_counts_as_reset() {
     for model in MODELS {
         let greets = if ["sequential", "threads"].contains(&model) { &["--greet"][..] } else { &[] };
         let mut server = Echo::serve(&[&["--model", model], greets].concat());
@@ -285,7 +285,7 @@ fn a_client_that_is_gone_before_its_answer_has_broken_it_off_in_every_model() {
             drop(client);
             let closed = server.next("closed");
             assert_eq!(closed["how"], "reset", "{model}: {closed}");
-            // It closes in order, but reads no answer: its kernel resets what comes then, sooner or later.
+            // It closes normally without reading the answer: its kernel then sends RST.
             let mut client = TcpStream::connect(&server.address).unwrap();
             client.write_all(b"x").unwrap();
             drop(client);
@@ -296,12 +296,12 @@ fn a_client_that_is_gone_before_its_answer_has_broken_it_off_in_every_model() {
 }
 
 #[test]
-fn a_connection_that_waits_for_ever_disturbs_nobody_but_in_the_sequential_model() {
+fn an_idle_connection_blocks_only_the_sequential_model() {
     for model in ["threads", "selector", "async"] {
         let server = Echo::serve(&["--model", model]);
         let _silent = server.connect();
         let mut greedy = server.connect();
-        // Sends and never reads: its server must stop reading, and keep serving.
+        // It sends and never reads: the server must stop reading from it, and keep serving others.
         greedy.set_nonblocking(true).unwrap();
         while greedy.write(&[b'x'; 1 << 16]).is_ok() {}
         assert_eq!(summary(&records(&[&server.address], 0))["messages"], 1, "{model}");
@@ -309,17 +309,17 @@ fn a_connection_that_waits_for_ever_disturbs_nobody_but_in_the_sequential_model(
 }
 
 #[test]
-fn how_a_connection_ended_is_told() {
+fn the_end_of_a_connection_is_reported() {
     for model in MODELS {
         let mut server = Echo::serve(&["--model", model, "--idle", "300ms"]);
-        // Reset: it closes with something unread.
+        // A reset: it closes with unread bytes.
         let mut reset = server.connect();
         reset.write_all(b"x").unwrap();
         assert_eq!(server.next("echoed")["bytes"], 1);
         socket2::SockRef::from(&reset).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(reset);
         assert_eq!(server.next("closed")["how"], "reset", "{model}");
-        // Sends, closes its half, and still receives.
+        // It sends, closes its half, and still receives.
         let mut half = server.connect();
         half.write_all(&vec![b'y'; 100_000]).unwrap();
         half.shutdown(Shutdown::Write).unwrap();
@@ -329,12 +329,12 @@ fn how_a_connection_ended_is_told() {
         let closed = server.next("closed");
         assert!(["half-close", "end of stream"].contains(&closed["how"].as_str().unwrap()), "{closed}");
         assert_eq!(closed["bytes"], 100_000);
-        // Does nothing at all.
+        // It sends nothing.
         let mut idle = server.connect();
         assert_eq!(idle.read(&mut [0]).unwrap(), 0, "the server closes it");
         let closed = server.next("closed");
         assert_eq!((&closed["by"], &closed["how"]), (&"we".into(), &"idle".into()), "{model}");
-        // Stopped in the middle.
+        // Stopped during the exchange.
         let mut open = server.connect();
         open.write_all(b"z").unwrap();
         open.read_exact(&mut [0]).unwrap();
@@ -345,14 +345,14 @@ fn how_a_connection_ended_is_told() {
 }
 
 #[test]
-fn a_half_close_with_bytes_under_way_is_named() {
+fn a_half_close_with_bytes_in_flight_is_reported() {
     let mut server = Echo::serve(&["--model", "selector"]);
     let stopped = |name: &str| {
         let status =
             Command::new("kill").args([&format!("-{name}"), &server.tail.pid().to_string()]).status();
         assert!(status.unwrap().success());
     };
-    // While the server stands still both bytes and end arrive.
+    // While the server is stopped both the bytes and the end arrive.
     let mut stream = server.connect();
     stopped("STOP");
     stream.write_all(b"bye").unwrap();
@@ -364,7 +364,7 @@ fn a_half_close_with_bytes_under_way_is_named() {
 }
 
 #[test]
-fn large_messages_come_back_whole_in_every_model_plain_and_in_tls() {
+fn large_messages_come_back_in_every_model_plain_and_over_tls() {
     for model in MODELS {
         for tls in [false, true] {
             let mut args = vec!["--model", model, "--quiet"];
@@ -373,40 +373,40 @@ fn large_messages_come_back_whole_in_every_model_plain_and_in_tls() {
             let mut args =
                 vec![server.address.as_str(), "--bytes", "3m", "--connections", "1", "--count", "2"];
             args.extend(tls.then_some("--tls"));
-            let told = records(&args, 0);
-            assert_eq!(summary(&told)["bytes"], 6 << 20, "{model} {tls}");
+            let reported = records(&args, 0);
+            assert_eq!(summary(&reported)["bytes"], 6 << 20, "{model} {tls}");
             assert_eq!(server.interrupt()["bytes"], 6 << 20, "{model} {tls}");
         }
     }
 }
 
 #[test]
-fn tls_says_who_answered_and_believes_only_whom_it_should() {
+fn tls_reports_the_key_and_verifies_it() {
     let dir = folder();
     let pem = dir.path().join("cert.pem").display().to_string();
     let server = Echo::serve(&["--tls", "--certificate-out", &pem]);
     let key = server.listening["key"].as_str().unwrap().to_owned();
     let to = server.address.as_str();
-    let told = records(&[to, "--tls"], 0);
+    let reported = records(&[to, "--tls"], 0);
     assert_eq!(
-        (&of(&told, "tls")[0]["key"], &of(&told, "tls")[0]["verified"]),
+        (&of(&reported, "tls")[0]["key"], &of(&reported, "tls")[0]["verified"]),
         (&key.clone().into(), &false.into())
     );
-    assert!(of(&told, "means")[0]["text"].as_str().unwrap().contains("whoever answers is believed"));
+    assert!(of(&reported, "means")[0]["text"].as_str().unwrap().contains("any server is accepted"));
     for pin in [["--fingerprint", key.as_str()], ["--ca", pem.as_str()]] {
-        let told = records(&[&[to, "--tls"], &pin[..]].concat(), 0);
+        let reported = records(&[&[to, "--tls"], &pin[..]].concat(), 0);
         assert_eq!(
-            (&of(&told, "tls")[0]["verified"], of(&told, "means").len()),
+            (&of(&reported, "tls")[0]["verified"], of(&reported, "means").len()),
             (&true.into(), 0),
             "{pin:?}"
         );
     }
     let other = format!("SHA256:{}", "A".repeat(43));
-    let told = records(&[to, "--tls", "--fingerprint", &other], 1);
-    let why = of(&told, "broken")[0]["why"].as_str().unwrap().to_owned();
+    let reported = records(&[to, "--tls", "--fingerprint", &other], 1);
+    let why = of(&reported, "broken")[0]["why"].as_str().unwrap().to_owned();
     assert!(why.contains(&format!("the server's key is {key}, not {other}")), "{why}");
-    assert_eq!(summary(&told)["bytes"], 0, "nothing was said to it");
-    // Another's certificate vouches for nobody here.
+    assert_eq!(summary(&reported)["bytes"], 0, "nothing was sent to it");
+    // Another certificate does not verify this server.
     let other_pem = dir.path().join("other.pem").display().to_string();
     let _other = Echo::serve(&["--tls", "--certificate-out", &other_pem]);
     assert!(!of(&records(&[to, "--tls", "--ca", &other_pem], 1), "broken").is_empty());
@@ -421,30 +421,30 @@ fn tls_says_who_answered_and_believes_only_whom_it_should() {
 }
 
 #[test]
-fn datagrams_are_echoed_to_ours_and_to_python_by_both_families() {
+fn datagrams_are_echoed_to_vang_and_python_in_both_families() {
     for at in ["127.0.0.1:0", "[::1]:0"] {
         let mut server = Echo::serve(&["--udp", "--listen", at]);
-        let told = records(&[&server.address, "--udp", "--message", "Hello, world", "--message", ""], 0);
-        assert_eq!((&summary(&told)["sent"], &summary(&told)["back"]), (&2.into(), &2.into()));
+        let reported = records(&[&server.address, "--udp", "--message", "Hello, world", "--message", ""], 0);
+        assert_eq!((&summary(&reported)["sent"], &summary(&reported)["back"]), (&2.into(), &2.into()));
         assert_eq!(server.next("echoed")["text"], "\"Hello, world\"");
         let client = "import socket, sys\n\
             f = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n\
             s = socket.socket(f, socket.SOCK_DGRAM); s.settimeout(30)\n\
             s.sendto(b'Hello, world', (sys.argv[1], int(sys.argv[2]))); print(s.recv(1024))";
         assert_eq!(python_client(client, &server.address), "b'Hello, world'\n");
-        let told =
+        let reported =
             records(&[&server.address, "--udp", "--bytes", "1200", "--count", "50", "--rate", "1000"], 0);
-        let all = summary(&told);
+        let all = summary(&reported);
         assert_eq!((&all["sent"], &all["back"], &all["lost"]), (&50.into(), &50.into(), &0.into()));
         assert!(all["jitter_us"].as_f64().unwrap() > 0.0);
         assert_eq!(server.interrupt()["reads"], 53);
     }
-    // At every interface: the answer comes from the address that was asked, or its client would not take it.
+    // On every interface: the answer must come from the requested address, or the client refuses it.
     let server = Echo::serve(&["--udp", "--listen", ":0"]);
     let port = server.address.rsplit_once(':').unwrap().1;
     for host in ["127.0.0.1", "127.0.0.2", "[::1]"] {
-        let told = records(&[&format!("{host}:{port}"), "--udp"], 0);
-        assert_eq!(summary(&told)["back"], 1, "{host}");
+        let reported = records(&[&format!("{host}:{port}"), "--udp"], 0);
+        assert_eq!(summary(&reported)["back"], 1, "{host}");
     }
     let mut once = Echo::serve(&["--udp", "--once"]);
     assert_eq!(summary(&records(&[&once.address, "--udp"], 0))["back"], 1);
@@ -452,8 +452,8 @@ fn datagrams_are_echoed_to_ours_and_to_python_by_both_families() {
 }
 
 #[test]
-fn what_a_network_does_to_datagrams_is_counted() {
-    // Loses each number that ends in 4, doubles those that end in 6, lets 9 overtake 8.
+fn lost_duplicated_and_reordered_datagrams_are_counted() {
+    // It drops numbers that end in 4, duplicates those that end in 6, and swaps 8 and 9.
     let (_server, address) = python(
         "import socket\n\
          s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])\n\
@@ -468,27 +468,27 @@ fn what_a_network_does_to_datagrams_is_counted() {
     );
     let output = send(&[&address, "--udp", "--rate", "500", "--count", "100", "--json"]);
     assert_eq!(output.status.code(), Some(1));
-    let told: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+    let reported: Vec<Value> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let all = summary(&told);
+    let all = summary(&reported);
     assert_eq!((&all["sent"], &all["back"], &all["lost"]), (&100.into(), &90.into(), &10.into()), "{all}");
     assert_eq!((&all["duplicated"], &all["reordered"]), (&10.into(), &10.into()), "{all}");
-    assert_eq!(of(&told, "means").len(), 3);
-    // Nobody there: ICMP says so.
+    assert_eq!(of(&reported, "means").len(), 3);
+    // No listener: ICMP reports it.
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let told = records(&[&port.to_string(), "--udp"], 1);
-    assert!(of(&told, "broken")[0]["why"].as_str().unwrap().contains("port unreachable"), "{told:?}");
+    let reported = records(&[&port.to_string(), "--udp"], 1);
+    assert!(of(&reported, "broken")[0]["why"].as_str().unwrap().contains("port unreachable"), "{reported:?}");
 }
 
 #[test]
-fn what_comes_back_otherwise_is_told_at_its_byte() {
+fn a_wrong_answer_is_reported_at_its_byte() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let server = thread::spawn(move || {
         let mut buffer = [0; 64];
-        // Wrong in the middle; more than was sent; less, then the end.
+        // Wrong in the middle; too many bytes; too few, then close.
         for answer in [&b"Hello, World"[..], b"Hello, world!", b"Hello"] {
             let (mut stream, _) = listener.accept().unwrap();
             assert_eq!(stream.read(&mut buffer).unwrap(), 12);
@@ -497,31 +497,31 @@ fn what_comes_back_otherwise_is_told_at_its_byte() {
             let _ = stream.read(&mut buffer);
         }
     });
-    let told = records(&[&address], 1);
-    let wrong = of(&told, "wrong")[0];
+    let reported = records(&[&address], 1);
+    let wrong = of(&reported, "wrong")[0];
     assert_eq!(
         (&wrong["byte"], &wrong["sent"], &wrong["came"]),
         (&7.into(), &"\"world\"".into(), &"\"World\"".into())
     );
-    assert!(of(&told, "means")[0]["text"].as_str().unwrap().contains("no echo server"));
-    let told = records(&[&address], 1);
+    assert!(of(&reported, "means")[0]["text"].as_str().unwrap().contains("not an echo server"));
+    let reported = records(&[&address], 1);
     assert_eq!(
-        (&of(&told, "wrong")[0]["byte"], &of(&told, "wrong")[0]["came"]),
+        (&of(&reported, "wrong")[0]["byte"], &of(&reported, "wrong")[0]["came"]),
         (&12.into(), &"\"!\"".into())
     );
-    let told = records(&[&address], 1);
-    assert_eq!(of(&told, "broken")[0]["why"], "the server closed after 5 of 12 bytes of message 1");
+    let reported = records(&[&address], 1);
+    assert_eq!(of(&reported, "broken")[0]["why"], "the server closed after 5 of 12 bytes of message 1");
     server.join().unwrap();
 }
 
 #[test]
-fn a_timetable_waits_for_nobody_and_both_waits_are_told() {
+fn a_schedule_does_not_wait_and_reports_both_waits() {
     let server = Echo::serve(&["--quiet"]);
-    let told = records(&[&server.address, "--rate", "2000", "--count", "500", "--connections", "4"], 0);
-    let all = summary(&told);
+    let reported = records(&[&server.address, "--rate", "2000", "--count", "500", "--connections", "4"], 0);
+    let all = summary(&reported);
     assert_eq!((&all["messages"], &all["of"]), (&all["of"], &2_000.into()), "{all}");
     assert!(all["wait"]["p50_us"].as_f64().unwrap() > 0.0 && all["since_sent"]["p50_us"].is_number());
-    // A server that stands still shows in the wait from when each was due, not in that from when it was sent.
+    // A stalled server shows in the wait from the scheduled time, not in that from the actual send time.
     let (_slow, address) = python(
         "import socket, time\n\
          l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(); print(l.getsockname()[1])\n\
@@ -531,8 +531,8 @@ fn a_timetable_waits_for_nobody_and_both_waits_are_told() {
          \x20 if n == 10: time.sleep(0.5)\n\
          \x20 c.sendall(d)",
     );
-    let told = records(&[&address, "--rate", "100", "--count", "40"], 0);
-    let (due, sent) = (&summary(&told)["wait"]["p90_us"], &summary(&told)["since_sent"]["p90_us"]);
+    let reported = records(&[&address, "--rate", "100", "--count", "40"], 0);
+    let (due, sent) = (&summary(&reported)["wait"]["p90_us"], &summary(&reported)["since_sent"]["p90_us"]);
     assert!(due.as_f64().unwrap() > sent.as_f64().unwrap(), "{due} {sent}");
 }
 
@@ -556,8 +556,8 @@ fn stdin_is_echoed_line_by_line_to_its_end() {
 
 #[test]
 fn every_model_is_compared_in_one_table() {
-    let told = records(&["--compare", "--connections", "4", "--duration", "200ms"], 0);
-    let rows = of(&told, "model");
+    let reported = records(&["--compare", "--connections", "4", "--duration", "200ms"], 0);
+    let rows = of(&reported, "model");
     let models: Vec<_> = rows.iter().map(|row| row["model"].as_str().unwrap()).collect();
     assert_eq!(models, MODELS);
     assert_eq!((&rows[0]["served"], &rows[0]["connections"]), (&1.into(), &4.into()), "one by one");
@@ -576,28 +576,28 @@ fn every_model_is_compared_in_one_table() {
         4,
         "{text}"
     );
-    assert!(text.contains("what this means: `served` comes first: sequential answered 1 of 2"), "{text}");
+    assert!(text.contains("what this means: look at `served` first: sequential answered 1 of 2"), "{text}");
     assert!(
         text.lines().last().unwrap().starts_with("4 of 4 models, each 0.10 s with 2 connections"),
         "{text}"
     );
-    // Stopped in the middle: what was measured until then is summed up.
+    // Stopped during the run: the summary has the results so far.
     let mut command = vang();
     command.args(["net", "echo", "send", "--compare", "--duration", "1h", "--json"]);
     let mut long = Tail::start(command);
     let began = std::time::Instant::now();
     while std::fs::read_dir(format!("/proc/{}/task", long.pid())).unwrap().count() < 2 {
-        assert!(began.elapsed() < PATIENCE, "its server has a thread of its own");
+        assert!(began.elapsed() < PATIENCE, "its server runs on another thread");
     }
     assert!(Command::new("kill").args(["-INT", &long.pid().to_string()]).status().unwrap().success());
     let all = long.json();
     assert_eq!((&all["event"], &all["models"], &all["of"]), (&"summary".into(), &0.into(), &4.into()));
-    assert_eq!(long.wait().code(), Some(1), "what was asked was not answered");
+    assert_eq!(long.wait().code(), Some(1), "the comparison was not complete");
 }
 
 #[test]
-fn what_was_due_while_a_server_stood_still_is_sent_late_or_counted() {
-    // Stands still for a while, near the end of the timetable: everything goes out all the same, and shows in the wait.
+fn messages_scheduled_during_a_stall_are_sent_late_or_counted() {
+    // It stalls near the end of the schedule: everything is still sent, and the stall shows in the wait.
     let stands_still = |python_code: &str| {
         python(&format!(
             "import socket, time\n\
@@ -610,28 +610,28 @@ fn what_was_due_while_a_server_stood_still_is_sent_late_or_counted() {
         ))
     };
     let (_slow, address) = stands_still("time.sleep(0.6)");
-    let told = records(&[&address, "--rate", "100", "--duration", "1s"], 0);
-    let all = summary(&told);
+    let reported = records(&[&address, "--rate", "100", "--duration", "1s"], 0);
+    let all = summary(&reported);
     assert_eq!(
         (&all["of"], &all["messages"], &all["unsent"]),
         (&100.into(), &100.into(), &0.into()),
         "{all}"
     );
     assert!(all["wait"]["p90_us"].as_f64().unwrap() > all["since_sent"]["p90_us"].as_f64().unwrap(), "{all}");
-    // To the end: what was never sent is counted, and said.
+    // It stalls up to the end: unsent messages are counted and explained.
     let (_stuck, address) = stands_still("time.sleep(600)");
-    let told = records(&[&address, "--rate", "100", "--duration", "1s"], 1);
-    let all = summary(&told);
+    let reported = records(&[&address, "--rate", "100", "--duration", "1s"], 1);
+    let all = summary(&reported);
     assert_eq!((&all["of"], &all["messages"]), (&100.into(), &49.into()), "{all}");
     assert_eq!((&all["unanswered"], &all["unsent"]), (&1.into(), &50.into()), "{all}");
     assert!(
-        of(&told, "means")[0]["text"].as_str().unwrap().contains("slower than the timetable"),
-        "{told:?}"
+        of(&reported, "means")[0]["text"].as_str().unwrap().contains("slower than the schedule"),
+        "{reported:?}"
     );
 }
 
 #[test]
-fn whoever_answers_for_ever_keeps_nobody_waiting() {
+fn endless_answers_do_not_extend_a_udp_run() {
     let (_flood, address) = python(
         "import socket\n\
          s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])\n\
@@ -640,8 +640,8 @@ fn whoever_answers_for_ever_keeps_nobody_waiting() {
          \x20 try: s.sendto(d, a)\n\
          \x20 except OSError: pass",
     );
-    let told = records(&[&address, "--udp", "--count", "2", "--rate", "1000"], 1);
-    let all = summary(&told);
+    let reported = records(&[&address, "--udp", "--count", "2", "--rate", "1000"], 1);
+    let all = summary(&reported);
     assert_eq!((&all["sent"], &all["back"], &all["lost"]), (&2.into(), &1.into(), &1.into()), "{all}");
     assert!(all["duplicated"].as_u64().unwrap() > 0, "{all}");
 }
@@ -655,19 +655,19 @@ fn with_files(limit: u32, args: &[&str]) -> Command {
 }
 
 #[test]
-fn without_files_for_all_a_server_serves_them_in_turn_and_a_client_says_why_some_broke() {
+fn a_file_limit_delays_the_server_and_is_named_by_the_client() {
     for model in MODELS {
         let args = ["net", "echo", "serve", "--json", "--listen", "127.0.0.1:0", "--model", model];
         let mut tail = Tail::start(with_files(20, &args));
         let address = tail.json()["address"].as_str().unwrap().to_owned();
-        let told = records(&[&address, "--connections", "60"], 0);
-        assert_eq!(summary(&told)["messages"], 60, "{model}");
+        let reported = records(&[&address, "--connections", "60"], 0);
+        assert_eq!(summary(&reported)["messages"], 60, "{model}");
         assert!(Command::new("kill").args(["-INT", &tail.pid().to_string()]).status().unwrap().success());
-        let told: Vec<Value> =
+        let reported: Vec<Value> =
             tail.until_end().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(tail.wait().success());
-        let full = of(&told, "means");
-        // Not once for each of the many times.
+        let full = of(&reported, "means");
+        // Not once for each occurrence.
         assert!(full.len() <= usize::from(model != "sequential"), "{model}: {full:?}");
         assert!(full.iter().all(|full| full["text"].as_str().unwrap().starts_with("too many open files (")));
     }
@@ -677,46 +677,49 @@ fn without_files_for_all_a_server_serves_them_in_turn_and_a_client_says_why_some
     assert_eq!(output.status.code(), Some(1), "{text}");
     let broke: Vec<&str> = text.lines().filter(|line| line.contains(": too many open files (")).collect();
     assert_eq!(broke.len(), 3, "{text}");
-    assert!(text.contains("connections more broke, as the last that are told"), "{text}");
+    assert!(text.contains("connections more failed for the same reasons"), "{text}");
 }
 
 #[test]
-fn connections_that_never_come_to_stand_are_broken_and_not_forgotten() {
-    // Room for one in its queue, and nobody who accepts.
+fn connections_that_never_open_count_as_failed() {
+    // Room for one in the queue, and no accept.
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap().to_string();
-    let told = records(&[&address, "--connections", "5", "--duration", "100ms"], 1);
-    let all = summary(&told);
+    let reported = records(&[&address, "--connections", "5", "--duration", "100ms"], 1);
+    let all = summary(&reported);
     assert_eq!((&all["connections"], &all["broken"]), (&1.into(), &4.into()), "{all}");
-    assert!(of(&told, "broken")[0]["why"].as_str().unwrap().starts_with("timed out ("), "{told:?}");
+    assert!(of(&reported, "broken")[0]["why"].as_str().unwrap().starts_with("timed out ("), "{reported:?}");
     let dir = folder();
     let path = dir.path().join("s");
     let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(0).unwrap();
     let address = format!("unix:{}", path.display());
-    let told = records(&[&address, "--connections", "5", "--duration", "100ms"], 1);
-    let all = summary(&told);
+    let reported = records(&[&address, "--connections", "5", "--duration", "100ms"], 1);
+    let all = summary(&reported);
     assert_eq!((&all["connections"], &all["broken"]), (&1.into(), &4.into()), "{all}");
-    assert!(of(&told, "broken")[0]["why"].as_str().unwrap().starts_with("would block ("), "{told:?}");
+    assert!(of(&reported, "broken")[0]["why"].as_str().unwrap().starts_with("would block ("), "{reported:?}");
 }
 
 #[test]
-fn a_unix_sockets_queue_that_is_full_is_waited_for() {
+fn a_full_unix_socket_is_retried() {
     let dir = folder();
     let path = dir.path().join("echo.sock").display().to_string();
     let server = Echo::serve(&["--unix", &path, "--backlog", "1"]);
-    let told = records(&[&server.address, "--connections", "200"], 0);
-    assert_eq!((&summary(&told)["connections"], &summary(&told)["messages"]), (&200.into(), &200.into()));
+    let reported = records(&[&server.address, "--connections", "200"], 0);
+    assert_eq!(
+        (&summary(&reported)["connections"], &summary(&reported)["messages"]),
+        (&200.into(), &200.into())
+    );
 }
 
 #[test]
-fn whose_process_cannot_be_seen_from_here_is_somebody() {
+fn a_peer_in_another_pid_namespace_is_unknown() {
     let dir = folder();
     let path = dir.path().join("echo.sock");
-    // A server in a process namespace of its own sees nobody outside: the kernel gives it 0 for their numbers.
+    // A server in its own PID namespace cannot see outside processes: the kernel gives 0 as their PID.
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
@@ -734,10 +737,9 @@ fn whose_process_cannot_be_seen_from_here_is_somebody() {
 }
 
 #[test]
-fn nobody_who_reads_ends_a_server_and_a_client() {
-    let mut server = Echo::serve(&[]);
-    let to = server.address.clone();
-    let to = to.as_str();
+fn a_closed_output_ends_server_and_client() {
+    let server = Echo::serve(&[]);
+    let to = server.address.as_str();
     for (args, code) in
         [(vec!["serve", "--listen", "127.0.0.1:0"], None), (vec!["send", to, "--count", "3000000"], Some(to))]
     {
@@ -750,16 +752,14 @@ fn nobody_who_reads_ends_a_server_and_a_client() {
             let first = lines.next().unwrap().unwrap();
             let address = first.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
             drop(lines);
-            // What it would tell of these nobody hears. More than one: a process that another test is just starting may hold
-            // the pipe's other end until it is begun.
+            // Their records cannot be written. More than one, because a process that another test is starting can hold the
+            // other end of the pipe for a moment.
             let began = std::time::Instant::now();
             while child.try_wait().unwrap().is_none() && TcpStream::connect(&address).is_ok() {
-                assert!(began.elapsed() < PATIENCE, "it goes on");
+                assert!(began.elapsed() < PATIENCE, "it did not end");
             }
         } else {
             drop(stdout);
-            // Before it has begun a signal may be one that whoever started this test ignores.
-            server.next("connected");
             assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         }
         crate::harness::wait(&mut child);
@@ -770,12 +770,12 @@ fn nobody_who_reads_ends_a_server_and_a_client() {
 }
 
 #[test]
-fn who_waits_in_vain_is_timed_out_and_errors_have_their_cause() {
+fn timeouts_and_errors_have_a_cause() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // The kernel accepts, nobody reads.
-    let told = records(&[&address, "--timeout", "300ms"], 124);
-    assert_eq!((&summary(&told)["messages"], &summary(&told)["unserved"]), (&0.into(), &1.into()));
+    // The kernel completes the connection, but no program reads.
+    let reported = records(&[&address, "--timeout", "300ms"], 124);
+    assert_eq!((&summary(&reported)["messages"], &summary(&reported)["unserved"]), (&0.into(), &1.into()));
     let once = vang()
         .args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--once", "--timeout", "100ms"])
         .output();
@@ -798,7 +798,7 @@ fn who_waits_in_vain_is_timed_out_and_errors_have_their_cause() {
         said(&["send", "does-not-exist.invalid"], 1)
             .contains("cannot resolve 'does-not-exist.invalid': name ")
     );
-    assert!(said(&["send", "localhost:65536"], 2).contains("'65536' is no port"));
+    assert!(said(&["send", "localhost:65536"], 2).contains("'65536' is not a port"));
     assert!(said(&["send", "unix:/nonexistent/echo.sock"], 1).contains("no such socket"));
     assert!(said(&["serve", "--greet"], 2).contains("add --model sequential"));
     assert!(said(&["serve", "--udp", "--tls"], 2).contains("DTLS"));
@@ -811,7 +811,7 @@ fn who_waits_in_vain_is_timed_out_and_errors_have_their_cause() {
 fn a_restarted_server_gets_its_port_despite_time_wait() {
     let mut server = Echo::serve(&["--model", "sequential", "--greet", "--once"]);
     let address = server.address.clone();
-    // The server closes first, so that TIME_WAIT is its own.
+    // The server closes first, so that TIME_WAIT is on its side.
     let mut stream = server.connect();
     stream.write_all(b"x").unwrap();
     let mut answer = Vec::new();
@@ -823,7 +823,7 @@ fn a_restarted_server_gets_its_port_despite_time_wait() {
 }
 
 #[test]
-fn what_the_sockets_do_is_narrated() {
+fn explain_describes_each_step() {
     let mut command = vang();
     command.args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--once", "--explain"]);
     let mut server = Tail::start(command);
@@ -833,11 +833,11 @@ fn what_the_sockets_do_is_narrated() {
     let said = String::from_utf8(output.stderr).unwrap();
     for step in [
         "SYN out",
-        "it stands",
+        "writable: connected",
         "write: 12 of 12 bytes taken: \"Hello, world\"",
         "readable: read 12 bytes, 12 of 12 back: \"Hello, world\"",
         "half-close",
-        "TIME_WAIT is ours",
+        "TIME_WAIT is on our side",
     ] {
         assert!(said.contains(step), "{step}: {said}");
     }
@@ -849,24 +849,24 @@ fn what_the_sockets_do_is_narrated() {
 }
 
 #[test]
-fn a_peer_that_is_slow_to_read_shows_every_word_of_the_narration() {
+fn a_slow_reader_causes_every_kind_of_explanation() {
     for model in ["selector", "async"] {
         let mut command = vang();
         command.args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--explain", "--model", model]);
         let mut server = Tail::start(command);
         let line = server.line();
         let address = line.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
-        server.said("bind, listen: the kernel makes connections");
+        server.said("bind, listen: from now on the kernel completes connections");
         let mut stream = TcpStream::connect(&address).unwrap();
-        server.said("accept: the kernel hands over the connection");
+        server.said("accept: the kernel returns a new socket for the connection");
         stream.write_all(b"Hello, world").unwrap();
         server.said("readable: read 12 bytes of at most 65536: \"Hello, world\"");
         server.said("write: all 12 bytes taken");
-        server.said("another read would block: we wait until it is readable");
-        // It sends until nothing more fits anywhere, and reads only then.
+        server.said("another read would block: wait until it is readable");
+        // It sends until all queues are full, and only then reads.
         let mut sending = stream.try_clone().unwrap();
         let sending = thread::spawn(move || while sending.write(&[b'x'; 1 << 16]).is_ok() {});
-        server.said("(partial read: more may be there): \"xxxxxxxx");
+        server.said("(partial read: more can be there): \"xxxxxxxx");
         server.said("partial write: the kernel took ");
         stream.shutdown(Shutdown::Write).unwrap();
         sending.join().unwrap();
@@ -874,22 +874,20 @@ fn a_peer_that_is_slow_to_read_shows_every_word_of_the_narration() {
         stream.read_to_end(&mut Vec::new()).unwrap();
         server.said("writable again: write: the rest of ");
         let end = server.said("end of stream");
-        assert!(end.contains("(half-close: it still receives)"), "{end}");
-        assert!(end.contains("TIME_WAIT is the other side's, which closed first"), "{end}");
+        assert!(end.contains("(half-close: the peer still receives)"), "{end}");
+        assert!(end.contains("TIME_WAIT is on the other side, which closed first"), "{end}");
     }
     let server = Echo::serve(&[]);
     let output = send(&[&server.address, "--bytes", "20m", "--explain"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    for step in
-        ["partial write: ", "write would block: the kernel has ", "(partial read: the rest is on its way)"]
-    {
+    for step in ["partial write: ", "write would block: ", "(partial read: the rest follows)"] {
         assert!(said.contains(step), "{step}: {}", &said[..said.len().min(3_000)]);
     }
-    // Between Unix sockets nothing of TCP's happens, and none is told.
+    // Unix sockets have no TCP states, so none are mentioned.
     let dir = folder();
     let path = dir.path().join("echo.sock").display().to_string();
     let server = Echo::serve(&["--unix", &path]);
     let said = String::from_utf8(send(&[&server.address, "--explain"]).stderr).unwrap();
     assert!(!said.contains("SYN") && !said.contains("FIN"), "{said}");
-    assert!(said.contains("no handshake") && said.contains("there is no TIME_WAIT"), "{said}");
+    assert!(said.contains("no handshake") && said.contains("no TIME_WAIT"), "{said}");
 }

@@ -1,5 +1,5 @@
-//! Row 16 of the checklist: every error that a person meets on a socket, met on purpose with the tools of `vang net`:
-//! its name, its likely cause, what to do. (`doors/errors.rs` meets them with `vang serve` and its clients.)
+//! Every socket error, provoked with the tools of `vang net`: its name, likely cause and advice. (`server/errors.rs` does
+//! the same with `vang serve` and its clients.)
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -77,7 +77,7 @@ fn address_in_use_by_a_listener_but_not_by_time_wait() {
     for tool in [&["stall", "serve"][..], &["echo", "serve"], &["conform"]] {
         let said = says(net(&[tool, &["--listen", &address]].concat()), 1);
         assert!(said.starts_with(&format!("vang: cannot listen at {address}: ")), "{said}");
-        let cause = "does another program, or another vang, listen there already?";
+        let cause = "is another program, or another vang, already listening there?";
         has(&said, "address in use", cause, "`ss -ltnp` shows who has it");
     }
     // The side that closes first keeps the port in TIME_WAIT; SO_REUSEADDR is set, so that it can listen again at once.
@@ -97,7 +97,7 @@ fn would_block() {
     let said = says(net(&["stall", "send", "--send-buffer", "16384", "--receive-buffer", "16384"]), 0);
     assert!(said.contains("write would block (EWOULDBLOCK) at byte "), "{said}");
     assert!(said.contains("what this means: ") && said.contains("Both queues are full"), "{said}");
-    assert!(said.contains("the other side does not read, and what may wait for it is full"), "{said}");
+    assert!(said.contains("the other side does not read, and the send buffer is full"), "{said}");
     assert!(said.contains("it goes on when the reader reads"), "{said}");
     // A Unix socket does not let anybody wait for room in the queue of those who wait to be accepted.
     let dir = folder();
@@ -131,30 +131,30 @@ fn permission_for_a_port_under_1024() {
         command.args(["net", tool, "serve", "--listen", "127.0.0.1:80"]);
         let said = says(command, 1);
         let advice = "choose a port from 1024 up, or allow it: `setcap cap_net_bind_service=+ep`";
-        has(&said, "permission denied", "ports under 1024 are the administrator's", advice);
+        has(&said, "permission denied", "ports below 1024 need root or a capability", advice);
     }
 }
 
 #[test]
-fn network_unreachable_by_this_machines_own_routes_or_by_a_routers_word() {
+fn network_unreachable_from_this_machine_or_from_a_router() {
     let hosts = Hosts::in_a_row(3);
     hosts.sh(0, "ip route del default; ip -6 route del default");
     for host in ["10.99.0.1", "fd99::1"] {
-        let cause = "has this machine a network, and a way to that address?";
+        let cause = "does this machine have a network, and a route to that address?";
         let said = says(hosts.vang(0, &["net", "resolve", host, "80"]), 1);
-        has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
+        has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the route");
         let place = if host.contains(':') { format!("[{host}]:80") } else { format!("{host}:80") };
         for tool in ["echo", "stall"] {
             let said = says(hosts.vang(0, &["net", tool, "send", &place]), 1);
-            has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
+            has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the route");
         }
         let said = says(hosts.vang(0, &["net", "ping", host, "--count", "1"]), 1);
         assert!(said.contains("this machine: network unreachable, seq 1\n"), "{said}");
-        has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the way");
+        has(&said, "network unreachable", cause, "`ip route get ADDRESS` shows the route");
     }
     hosts.sh(0, "ip route add default via 10.9.1.2");
     let said = says(hosts.vang(0, &["net", "resolve", "10.99.0.1", "80"]), 1);
-    has(&said, "network unreachable", "has this machine a network", "check the network");
+    has(&said, "network unreachable", "does this machine have a network", "check the network");
 }
 
 #[test]
@@ -167,13 +167,16 @@ fn host_unreachable() {
         &["stall", "send", "10.98.0.1:80"],
     ] {
         let said = says(hosts.vang(0, &[&["net"], tool].concat()), 1);
-        let cause = "is the host on, and in a network that this machine reaches?";
+        let cause = "is the host on, and can this machine reach its network?";
         has(&said, "host unreachable", cause, "check the address");
     }
     // Nobody on the cable answers to the address: the kernel itself gives up, after three questions.
     let said = says(hosts.vang(0, &["net", "ping", "10.9.1.99", "--count", "1", "--wait", "60s"]), 1);
     assert!(said.contains("10.9.1.1: host unreachable (3/1), seq 1"), "{said}");
-    assert!(said.contains("what this means: host unreachable (3/1): the last router found nobody"), "{said}");
+    assert!(
+        said.contains("what this means: host unreachable (3/1): the last router found no host"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -190,10 +193,10 @@ fn timed_out() {
     let said = says(net(&["resolve", "127.0.0.1", &port, "--timeout", "200ms"]), 124);
     has(&said, "timed out", cause, "timed out");
     let said = says(net(&["ping", "127.0.0.1", "--tcp", &port, "--count", "1", "--wait", "200ms"]), 1);
-    has(&said, "timed out", cause, "give it longer with --timeout");
+    has(&said, "timed out", cause, "allow more time with --timeout");
     for tool in ["echo", "stall"] {
         let said = says(net(&[tool, "send", &address.to_string(), "--timeout", "200ms"]), 124);
-        has(&said, "timed out", cause, "give it longer with --timeout");
+        has(&said, "timed out", cause, "allow more time with --timeout");
     }
     drop(first);
 }
@@ -208,7 +211,7 @@ fn timed_out_while_a_name_is_looked_up() {
         let command = hosts.vang_asking(dir.path(), &format!("net {tool} nobody.example:7 --timeout 300ms"));
         let said = says(command, 124);
         assert!(said.starts_with("vang: cannot resolve 'nobody.example': timed out"), "{tool}: {said}");
-        has(&said, "timed out", "no name server answered in time", "use the host's address instead");
+        has(&said, "timed out", "no DNS server answered in time", "use the host's address instead");
         assert_eq!(silent.line(), "asked", "{tool}");
     }
 }
@@ -223,7 +226,7 @@ fn permission_denied_by_a_firewall_of_this_machine() {
         &["stall", "send", "10.97.0.1:80"],
     ] {
         let said = says(hosts.vang(0, &[&["net"], tool].concat()), 1);
-        let cause = "is it a broadcast address, which a socket must ask for (SO_BROADCAST), or does a route or a firewall \
+        let cause = "is it a broadcast address, which needs SO_BROADCAST, or does a route or a firewall \
                      of this machine forbid it?";
         has(
             &said,
@@ -235,16 +238,16 @@ fn permission_denied_by_a_firewall_of_this_machine() {
 }
 
 #[test]
-fn a_port_that_is_none() {
+fn invalid_ports() {
     for port in ["65536", "-1", "http", ""] {
         let said = says(net(&["resolve", "localhost", "--", port]), 2);
         assert!(said.contains("port"), "{said}");
     }
     for tool in ["echo", "stall"] {
         for (place, why) in [
-            ("localhost:65536", "'65536' is no port: ports are numbers from 0 to 65535"),
-            ("localhost:http", "'http' is no port: ports are numbers from 0 to 65535"),
-            ("::1:65432:7", "an IPv6 address before a port stands in brackets"),
+            ("localhost:65536", "'65536' is not a port: ports are numbers from 0 to 65535"),
+            ("localhost:http", "'http' is not a port: ports are numbers from 0 to 65535"),
+            ("::1:65432:7", "write an IPv6 address with a port in brackets"),
         ] {
             assert!(says(net(&[tool, "send", place]), 2).contains(why), "{tool} {place}");
             assert!(says(net(&[tool, "serve", "--listen", place]), 2).contains(why), "{tool} {place}");
@@ -270,7 +273,7 @@ fn name_not_found() {
         assert!(said.starts_with("vang: cannot resolve 'does-not-exist.invalid': name "), "{said}");
         // Without a name server the system cannot tell that nobody has it.
         let known =
-            ["name not found (no host has this name", "name cannot be looked up now (no name server answers"];
+            ["name not found (no host has this name", "cannot look up the name (no DNS server answers"];
         assert!(known.iter().any(|name| said.contains(name)), "{said}");
         assert!(said.contains("use the host's address"), "{said}");
     }
@@ -286,13 +289,13 @@ fn a_link_local_address_without_its_scope() {
         &["stall", "serve", "--listen"],
     ] {
         let said = says(net(&[tool, &["[fe80::1]:7"]].concat()), 1);
-        let cause = "a link-local address is valid on one cable, and nobody said which";
-        has(&said, "scope missing", cause, "name the interface behind it, as in fe80::1%eth0");
+        let cause = "a link-local address needs the name of its interface";
+        has(&said, "scope missing", cause, "write the interface after it, as in fe80::1%eth0");
     }
 }
 
 #[test]
-fn what_is_wrong_at_a_path_has_nothing_to_do_with_ports() {
+fn errors_at_a_path_do_not_mention_ports() {
     let dir = folder();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("file"), "text").unwrap();
@@ -305,21 +308,16 @@ fn what_is_wrong_at_a_path_has_nothing_to_do_with_ports() {
         (
             listen("file"),
             "file exists",
-            "what is at that path is no socket, and is not replaced",
+            "the file at that path is not a socket, and is not replaced",
             "remove the file",
         ),
         (
             listen("taken"),
             "address in use",
-            "does another program, or another vang, listen at that path already?",
+            "is another program, or another vang, already listening at that path?",
             "stop it, or name another path",
         ),
-        (
-            listen("none/s"),
-            "no such folder",
-            "the folder in which the socket shall be is not there",
-            "mkdir -p",
-        ),
+        (listen("none/s"), "no such folder", "the folder for the socket does not exist", "mkdir -p"),
         (listen("file/s"), "not a folder", "a part of the path is a file", "check the path"),
     ] {
         for tool in [
@@ -337,7 +335,11 @@ fn what_is_wrong_at_a_path_has_nothing_to_do_with_ports() {
     for (place, name, cause) in [
         (listen("left"), "connection refused", "nobody listens at that path"),
         (listen("file"), "connection refused", "nobody listens at that path"),
-        (listen("datagrams"), "socket of another kind", "it takes datagrams, and this is a connection"),
+        (
+            listen("datagrams"),
+            "wrong kind of socket",
+            "it is a datagram socket, and this program needs a stream socket",
+        ),
     ] {
         for tool in [
             &["net", "echo", "send", &place][..],
@@ -354,7 +356,7 @@ fn what_is_wrong_at_a_path_has_nothing_to_do_with_ports() {
 }
 
 #[test]
-fn a_broadcast_address_is_told_as_one_and_a_blackhole_has_nothing_to_do_with_paths() {
+fn broadcast_and_blackhole_addresses_have_their_own_causes() {
     let hosts = Hosts::in_a_row(2);
     hosts.sh(0, "ip route add blackhole 192.0.2.0/24");
     for args in [
@@ -362,10 +364,7 @@ fn a_broadcast_address_is_told_as_one_and_a_blackhole_has_nothing_to_do_with_pat
         &["net", "echo", "send", "10.9.1.255:7", "--udp"],
     ] {
         let said = says(hosts.vang(0, args), 1);
-        assert!(
-            said.contains("is it a broadcast address, which a socket must ask for (SO_BROADCAST)"),
-            "{said}"
-        );
+        assert!(said.contains("is it a broadcast address, which needs SO_BROADCAST"), "{said}");
     }
     let said = says(hosts.vang(0, &["net", "echo", "send", "192.0.2.1:7"]), 1);
     assert!(!said.contains("path") && said.contains("is its route a blackhole"), "{said}");

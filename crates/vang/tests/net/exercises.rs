@@ -1,6 +1,6 @@
-//! The guide's five exercises, end to end with our tools, over IPv4, IPv6, Unix sockets and UDP wherever they apply; where
-//! one does not, the test says why. The other side is Python's standard library where it is the natural check: programs
-//! as the guide writes them, unchanged but for the place.
+//! The five exercises of the tutorial with our tools, over IPv4, IPv6, Unix sockets and UDP where they apply; otherwise the
+//! test says why not. Python's standard library is the other side where that is the natural check: the programs of the
+//! tutorial with another address.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,7 +13,7 @@ use crate::echo::{Echo, python_client, records, send, summary};
 use crate::harness::{PATIENCE, Server, Tail, folder, vang};
 use crate::stall;
 
-/// As Python connects to one of our addresses, given as its only argument.
+/// Python code that connects to the address in its only argument.
 const DIAL: &str = "\
 import socket, sys
 def dial(place):
@@ -23,7 +23,7 @@ def dial(place):
     return socket.create_connection((host.strip('[]'), int(port)))
 ";
 
-/// As Python listens at one; prints the port.
+/// Python code that listens and prints the port.
 const LISTEN: &str = "\
 import socket, sys
 def listen(place):
@@ -41,28 +41,28 @@ fn python(program: &str, place: &str) -> Command {
     command
 }
 
-/// What a Python program prints that has `dial`.
+/// Runs a Python client and returns its output.
 fn dialling(program: &str, place: &str) -> String {
     let output = python(&format!("{DIAL}{program}"), place).output().unwrap();
     assert!(output.status.success(), "{place}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A Python program that has `listen`, and where it listens.
+/// Starts a Python server and returns its address.
 fn listening(program: &str, place: &str) -> (Tail, String) {
     let mut running = Tail::start(python(&format!("{LISTEN}{program}"), place));
     let place = running.line();
     (running, place)
 }
 
-/// Somewhere of each kind of stream: any port of both families, and a path in a folder that goes with it.
+/// One address of each kind: any port of both families, and a path in a temporary folder.
 fn places() -> (tempfile::TempDir, [String; 3]) {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("socket").display());
     (dir, ["127.0.0.1:0".to_owned(), "[::1]:0".to_owned(), unix])
 }
 
-/// A connection to one of our addresses, as a stream that ends a test that hangs.
+/// A connection with a timeout, so that a test cannot hang.
 fn dial(place: &str) -> Box<dyn Both> {
     match place.strip_prefix("unix:") {
         Some(path) => {
@@ -98,13 +98,13 @@ impl Both for UnixStream {
 fn exercise_1_an_echo_server_for_one_client_and_its_client() {
     let (_dir, places) = places();
     for place in &places {
-        // Ours and ours: the server gives back every byte until the client closes, then exits.
+        // vang with vang: the server sends every byte back until the client closes, then exits.
         let mut server = Echo::serve(&["--listen", place, "--once"]);
-        let told = records(&[&server.address], 0);
-        assert_eq!((&summary(&told)["messages"], &summary(&told)["bytes"]), (&1.into(), &12.into()));
+        let reported = records(&[&server.address], 0);
+        assert_eq!((&summary(&reported)["messages"], &summary(&reported)["bytes"]), (&1.into(), &12.into()));
         assert_eq!(server.next("echoed")["text"], "\"Hello, world\"");
         assert!(server.tail.wait().success(), "{place}");
-        // The guide's client, and ours to the guide's server.
+        // The tutorial's client, and our client with the tutorial's server.
         let mut server = Echo::serve(&["--listen", place, "--once"]);
         let said = dialling(
             "with dial(sys.argv[1]) as s:\n\
@@ -113,7 +113,7 @@ fn exercise_1_an_echo_server_for_one_client_and_its_client() {
             &server.address,
         );
         assert_eq!(said, "Received b'Hello, world'\n", "{place}");
-        // Gone in good order, and its file with it.
+        // It exits normally and removes its file.
         assert!(server.tail.wait().success(), "{place}");
         let (mut server, address) = listening(
             "conn, addr = listen(sys.argv[1]).accept()\n\
@@ -127,11 +127,11 @@ fn exercise_1_an_echo_server_for_one_client_and_its_client() {
             let _ = std::fs::remove_file(path);
         }
     }
-    // UDP: no client to serve to its end; one datagram, and nothing that would tell its loss but the answer.
+    // UDP has no connections: one datagram, whose loss only a missing answer would show.
     for host in ["127.0.0.1:0", "[::1]:0"] {
         let mut server = Echo::serve(&["--udp", "--listen", host, "--once"]);
-        let told = records(&[&server.address, "--udp"], 0);
-        assert_eq!((&summary(&told)["sent"], &summary(&told)["back"]), (&1.into(), &1.into()));
+        let reported = records(&[&server.address, "--udp"], 0);
+        assert_eq!((&summary(&reported)["sent"], &summary(&reported)["back"]), (&1.into(), &1.into()));
         assert!(server.tail.wait().success());
     }
     let server = Echo::serve(&["--udp"]);
@@ -145,7 +145,7 @@ fn exercise_1_an_echo_server_for_one_client_and_its_client() {
     assert_eq!(said, "Received b'Hello, world'\n");
 }
 
-/// Who waits at a TCP port and how many may, as `vang net sockets` shows it of a listening socket.
+/// The accept queue of a TCP port, and its maximum, by `vang net sockets`.
 fn queue(address: &str) -> (u64, u64) {
     let port = address.rsplit_once(':').unwrap().1;
     let args = ["net", "sockets", "--port", port, "--state", "listen", "--json"];
@@ -157,7 +157,7 @@ fn queue(address: &str) -> (u64, u64) {
 }
 
 #[test]
-fn exercise_2_a_server_that_serves_one_by_one_counts_answers_twice_and_closes() {
+fn exercise_2_a_sequential_server_answers_twice_and_closes() {
     let (_dir, places) = places();
     for place in &places {
         let mut command = vang();
@@ -169,7 +169,7 @@ fn exercise_2_a_server_that_serves_one_by_one_counts_answers_twice_and_closes() 
         let first = server.line();
         let address = first.strip_prefix("listening on ").unwrap().split(' ').next().unwrap().to_owned();
         assert!(first.ends_with("model sequential, backlog 2)"), "{first}");
-        // Three come; the kernel takes them all, and two wait in its queue until their turn.
+        // Three clients connect; two wait in the accept queue.
         let mut clients: Vec<_> = (1..=3).map(|_| dial(&address)).collect();
         assert!(server.line().ends_with("connected; accepted 1 connection so far"));
         if !place.starts_with("unix:") {
@@ -181,7 +181,7 @@ fn exercise_2_a_server_that_serves_one_by_one_counts_answers_twice_and_closes() 
         for (n, client) in (1..).zip(&mut clients) {
             client.write_all(format!("I am number {n}.").as_bytes()).unwrap();
         }
-        // Each is read to the end of what it sends, answered with two texts, and closed; then the next has its turn.
+        // Each is read to its end, answered with two texts, and closed; then comes the next.
         for (n, mut client) in (1..).zip(clients) {
             client.half_close();
             let mut answers = String::new();
@@ -202,7 +202,7 @@ fn exercise_2_a_server_that_serves_one_by_one_counts_answers_twice_and_closes() 
                 );
             }
         }
-        // A client as the chat series writes it: it sends, does not close its half, and reads to the end.
+        // A client that sends, does not close its half, and reads to the end.
         let said = dialling(
             "s = dial(sys.argv[1]); s.sendall(b'Hello')\n\
              while data := s.recv(1024): print(data.decode(), end='')",
@@ -212,28 +212,28 @@ fn exercise_2_a_server_that_serves_one_by_one_counts_answers_twice_and_closes() 
         assert_eq!(said, two, "{place}");
         assert!(server.line().ends_with("connected; accepted 4 connections so far"));
     }
-    // UDP: nobody connects, so there is no turn, no count, no queue of the waiting, and nothing to close.
+    // UDP has no connections: no order, no count, no accept queue, no close.
     let refused = vang().args(["net", "echo", "serve", "--udp", "--greet"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("with UDP nobody connects or closes"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("UDP has no connections"));
 }
 
 #[test]
-fn exercise_3_many_connections_at_once_two_messages_each_and_every_byte_counted() {
+fn exercise_3_many_connections_with_two_messages_each() {
     const MANY: u64 = 40;
     let (_dir, places) = places();
     let texts = ["--message", "Message 1 from client.", "--message", "Message 2 from client."];
     let many = MANY.to_string();
     let ours = |address: &str| {
-        let told = records(&[&[address, "--connections", &many], &texts[..]].concat(), 0);
-        let all = summary(&told).clone();
+        let reported = records(&[&[address, "--connections", &many], &texts[..]].concat(), 0);
+        let all = summary(&reported).clone();
         assert_eq!((&all["connections"], &all["messages"]), (&MANY.into(), &(2 * MANY).into()), "{address}");
         assert_eq!(all["bytes"], 44 * MANY, "{address}");
     };
     for place in &places {
         let server = Echo::serve(&["--listen", place, "--model", "selector"]);
         ours(&server.address);
-        // The guide's client: a selector, non-blocking sockets, a message when the last is out, closed when all is back.
+        // The tutorial's client: a selector, non-blocking sockets, close when everything is back.
         let program = format!(
             "import selectors\n\
              sel = selectors.DefaultSelector(); total = 0\n\
@@ -256,7 +256,7 @@ fn exercise_3_many_connections_at_once_two_messages_each_and_every_byte_counted(
         let served = server.interrupt();
         assert_eq!((&served["connections"], &served["bytes"]), (&(2 * MANY).into(), &(88 * MANY).into()));
         assert_eq!(served["broken"], 0, "{place}");
-        // The guide's server.
+        // The tutorial's server.
         let (running, address) = listening(
             "import selectors\n\
              sel = selectors.DefaultSelector(); l = listen(sys.argv[1]); l.setblocking(False)\n\
@@ -277,10 +277,10 @@ fn exercise_3_many_connections_at_once_two_messages_each_and_every_byte_counted(
         ours(&address);
         drop(running);
     }
-    // UDP: there are no connections to hold at once, only datagrams; that many come back numbered (exercise 1 has texts).
+    // UDP has no connections; the same number of numbered datagrams comes back (exercise 1 has texts).
     let server = Echo::serve(&["--udp"]);
-    let told = records(&[&server.address, "--udp", "--count", "80", "--bytes", "22"], 0);
-    assert_eq!((&summary(&told)["back"], &summary(&told)["bytes"]), (&80.into(), &1_760.into()));
+    let reported = records(&[&server.address, "--udp", "--count", "80", "--bytes", "22"], 0);
+    assert_eq!((&summary(&reported)["back"], &summary(&reported)["bytes"]), (&80.into(), &1_760.into()));
     let refused = send(&[&server.address, "--udp", "--connections", "2"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("UDP has no connections"));
 }
@@ -299,12 +299,12 @@ fn exercise_4_the_application_protocol_its_server_and_its_client() {
     let more = ["--listen", "[::1]:0", "--listen", unix.as_str()];
     let mut server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &more);
     let addresses = [server.addr.clone(), server.listening(), server.listening()];
-    // UDP: a message may be larger than a datagram, and its parts must come once and in order: a stream's promise.
+    // UDP does not apply: a message can be larger than a datagram, and its parts must come once and in order.
     for address in &addresses {
         for (action, value, answer) in ROWS {
             assert_eq!(server.ok(&["request", address, action, value]), answer, "{address}");
         }
-        // The guide's client, with the guide's header.
+        // The tutorial's client, with its header.
         let said = dialling(
             "import json, struct\n\
              def ask(kind, encoding, content):\n\
@@ -328,7 +328,7 @@ fn exercise_4_the_application_protocol_its_server_and_its_client() {
             "{address}"
         );
     }
-    // Our client to the guide's server: one request, one response, closed.
+    // Our client with the tutorial's server: one request, one response, close.
     let (_dir, places) = places();
     for place in &places {
         let (mut running, address) = listening(
@@ -352,8 +352,8 @@ fn exercise_4_the_application_protocol_its_server_and_its_client() {
     }
 }
 
-/// Recv-Q and Send-Q of the socket whose line matches, as `ss` has them. A list that changes while it is read may leave
-/// one out, so it is asked until it is there.
+/// Recv-Q and Send-Q of the matching socket by `ss`. A list that changes while it is read can miss a socket, so it is read
+/// until the socket is there.
 fn ss(unix: bool, matches: impl Fn(&[&str]) -> bool) -> (u64, u64) {
     let until = std::time::Instant::now() + PATIENCE;
     loop {
@@ -374,10 +374,10 @@ fn exercise_5_full_queues() {
     let (_dir, places) = places();
     for place in &places {
         let is_unix = place.starts_with("unix:");
-        // Python writes until the kernel refuses; our server holds it, does not read, and says what lies where.
+        // Python writes until the kernel refuses; our server does not read, and reports where the bytes are.
         let mut server = Tail::start(stall::stall(&["serve", "--json", "--listen", place]));
         let address = stall::next(&mut server, "listening")["address"].as_str().unwrap().to_owned();
-        // Stays until its stdin ends.
+        // It runs until its stdin ends.
         let (mut writer, stdin) = Tail::start_with_stdin(python(
             &format!(
                 "{DIAL}import select\n\
@@ -406,7 +406,7 @@ fn exercise_5_full_queues() {
         };
         assert_eq!(seen.0, recv_q, "{place}: {full}");
         drop((stdin, writer, server));
-        // Both ends ours, and the reader is let read.
+        // Both ends are vang, and the reader then reads.
         let mut server = Tail::start(stall::stall(&["serve", "--json", "--fix", "--listen", place]));
         let address = stall::next(&mut server, "listening")["address"].as_str().unwrap().to_owned();
         let (all, output) = stall::run(&["send", "--fix", &address]);
@@ -422,7 +422,7 @@ fn exercise_5_full_queues() {
         assert_eq!(stall::of(&all, "drained").len(), 1, "{place}");
         assert_eq!(stall::number(&stall::next(&mut server, "closed"), "read"), at);
     }
-    // UDP: no writer is refused for its reader's sake; what does not fit is thrown away, and only the kernel knows.
+    // UDP never refuses a writer because of its reader; only the kernel counts dropped datagrams.
     for host in ["127.0.0.1:0", "[::1]:0"] {
         let (all, output) = stall::run(&["send", "--udp", "--fix", host]);
         assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! vang net ping up the layers: against a real server, and against peers that fail at one layer on purpose.
+//! vang net ping layer by layer: with a real server, and with peers that fail at one layer on purpose.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ fn ping(args: &[&str]) -> Command {
     command
 }
 
-/// Its exit code and its objects.
+/// Its exit code and records.
 fn objects(mut command: Command) -> (i32, Vec<Value>) {
     let output = command.arg("--json").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -30,7 +30,7 @@ fn of<'a>(objects: &'a [Value], event: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["event"] == event).collect()
 }
 
-/// The layers of the first probe, without ICMP, which this machine may forbid; where it failed; what that means.
+/// The layers of the first probe (without ICMP, which this machine can forbid), the failing one, and its meaning.
 fn probed(objects: &[Value]) -> (Vec<String>, Value, String) {
     let probe = of(objects, "probe")[0];
     let names =
@@ -39,7 +39,7 @@ fn probed(objects: &[Value]) -> (Vec<String>, Value, String) {
     (names.filter(|name| name != "ICMP").collect(), probe["failed"].clone(), means)
 }
 
-/// A server that does this with every connection, until the test is over; its port.
+/// A server that handles every connection like this until the test ends; its port.
 fn a_server_that(does: impl Fn(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -73,7 +73,7 @@ fn every_layer_of_a_server_is_measured() {
 }
 
 #[test]
-fn beyond_this_machine_vang_is_asked_inside_tls_on_both_families() {
+fn other_machines_are_pinged_over_tls_in_both_families() {
     let hosts = Hosts::in_a_row(2);
     let dir = folder();
     let data = dir.path().join("data");
@@ -86,14 +86,14 @@ fn beyond_this_machine_vang_is_asked_inside_tls_on_both_families() {
         assert_eq!(code, 0, "{objects:?}");
         assert_eq!(probed(&objects).0, ["TCP", "TLS", "vang"]);
     }
-    // With ICMP swallowed, the layers above show that the host is well.
+    // With ICMP dropped, the layers above show that the host works.
     hosts.sh(1, "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all");
     let args =
         ["net", "ping", "10.9.1.2", "--tcp", "65432", "--count", "2", "--wait", "200ms", "--interval", "1ms"];
     let (code, objects) = objects(hosts.vang(0, &args));
     assert_eq!(code, 0);
     assert!(
-        probed(&objects).2.starts_with("ICMP goes unanswered while the layers above it work"),
+        probed(&objects).2.starts_with("no answer to ICMP while the layers above it work"),
         "{objects:?}"
     );
     let icmp = of(&objects, "summary")[0];
@@ -101,7 +101,7 @@ fn beyond_this_machine_vang_is_asked_inside_tls_on_both_families() {
 }
 
 #[test]
-fn the_failing_layer_is_named_with_those_below_it_tried() {
+fn the_failing_layer_is_named_after_testing_those_below() {
     let nobody = refusing();
     let closed = nobody.addr.port().to_string();
     let answers = |bytes: &'static [u8]| {
@@ -127,17 +127,17 @@ fn the_failing_layer_is_named_with_those_below_it_tried() {
             &silent,
             "TLS",
             &["TCP", "TLS"],
-            "timed out (the other side, or the network between, went silent)",
+            "timed out (the other side, or the network, stopped answering)",
         ),
         (
             "--vang",
             &ssh,
             "vang",
             &["TCP", "vang"],
-            "the failing layer is vang: no vang server: it says \"SSH-2.0-Open\\u{1b}[31mSSH\\r\\n\"",
+            "the failing layer is vang: not a vang server: it sent \"SSH-2.0-Open\\u{1b}[31mSSH\\r\\n\"",
         ),
         ("--vang", &resets, "vang", &["TCP", "vang"], "connection reset by peer"),
-        ("--vang", &silent, "vang", &["TCP", "vang"], "TCP below it works: somebody listens at port"),
+        ("--vang", &silent, "vang", &["TCP", "vang"], "TCP below it works: a program listens at port"),
     ] {
         let (code, objects) = objects(ping(&["127.0.0.1", flag, port, "--count", "2", "--wait", "200ms"]));
         let (names, at, text) = probed(&objects);
@@ -152,7 +152,7 @@ fn the_failing_layer_is_named_with_those_below_it_tried() {
 }
 
 #[test]
-fn when_the_way_to_the_host_fails_that_is_named_and_not_tcp() {
+fn a_failing_route_is_named_instead_of_tcp() {
     let hosts = Hosts::in_a_row(3);
     hosts.sh(1, "ip route add unreachable 10.98.0.0/16");
     let args = ["net", "ping", "10.98.0.1", "--tcp", "80", "--count", "1"];
@@ -161,17 +161,17 @@ fn when_the_way_to_the_host_fails_that_is_named_and_not_tcp() {
     assert_eq!((code, failed), (1, json!("TCP")));
     assert!(
         means.starts_with(
-            "the failing layer is IP, the way to the host: 10.9.1.2: host unreachable (3/1); TCP"
+            "the failing layer is IP, the route to the host: 10.9.1.2: host unreachable (3/1); TCP"
         ),
         "{means}"
     );
-    // A host that swallows everything.
+    // A host that drops everything.
     hosts.sh(2, "nft -f - <<'END'\ntable inet t {\nchain in {\ntype filter hook input priority 0; policy drop;\n}\n}\nEND");
     let args = ["net", "ping", "10.9.2.2", "--tcp", "80", "--count", "1", "--wait", "200ms"];
     let (_, silent) = objects(hosts.vang(0, &args));
     let (_, _, means) = probed(&silent);
-    assert!(means.contains("neither ICMP nor TCP got an answer (timed out (is the host on"), "{means}");
-    // One that is there, and whose firewall swallows the port.
+    assert!(means.contains("no answer to ICMP or TCP (timed out (is the host on"), "{means}");
+    // A reachable host whose firewall drops the port.
     hosts.sh(2, "nft add rule inet t in icmp type echo-request accept");
     let (_, firewall) = objects(hosts.vang(0, &args));
     let (_, _, means) = probed(&firewall);
@@ -181,5 +181,5 @@ fn when_the_way_to_the_host_fails_that_is_named_and_not_tcp() {
         ),
         "{means}"
     );
-    assert!(means.contains("The host is on and the way to it works"), "{means}");
+    assert!(means.contains("The host is on and reachable"), "{means}");
 }

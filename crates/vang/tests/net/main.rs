@@ -1,5 +1,5 @@
-//! `vang net` at work: the real binary against real sockets and real peers, compared with the tools that people know.
-//! A test's name is the rule; it waits for facts, never for time to pass.
+//! Tests of `vang net`: the real binary with real sockets and peers, compared with well-known tools. A test's name is its
+//! rule; tests wait for events, not for time.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
@@ -8,13 +8,13 @@ mod harness;
 
 mod decode; // vang net decode
 mod doctor; // vang net doctor
-mod echo; // a server that gives every byte back, in four models, and a client that checks it
-mod exercises; // the guide's five exercises, end to end
-mod sockets; // every socket, as `ss` shows it, and what is wrong with it
-mod tap; // vang net tap, and tshark on its recordings
-mod stall; // full queues, made on purpose
+mod echo; // vang net echo: four server models, and the client
+mod exercises; // the five exercises of the tutorial
+mod sockets; // vang net sockets, compared with ss and lsof
+mod tap; // vang net tap, and its recordings in tshark
+mod stall; // vang net stall
 mod resolve; // vang net resolve
-mod ping; // vang net ping: ICMP, in networks with routers
+mod ping; // vang net ping by ICMP, in networks with routers
 mod layers; // vang net ping --tcp, --tls, --vang
-mod common_contract; // what every tool owes whoever uses it
-mod errors; // every socket error that a person meets, provoked
+mod common_contract; // the common contract of all tools
+mod errors; // every socket error, provoked

@@ -1,5 +1,5 @@
-//! vang net ping in networks of its own: a host, a router, another host. What the kernels there really answer, told by
-//! its name, beside what iputils' ping says of the same.
+//! vang net ping in network namespaces: a host, a router, another host. The kernels' real answers are compared with the
+//! output of iputils' ping.
 
 use std::process::{Command, Output};
 
@@ -11,9 +11,9 @@ use crate::harness::{Tail, folder};
 /// The far host, behind the router.
 const FAR: [&str; 2] = ["10.9.2.2", "fd09:2::2"];
 
-/// Lets every group of the first host open ICMP datagram sockets, as most distributions do. In a new network nobody may.
+/// Allows ICMP datagram sockets for every group of the first host, as most distributions do; a new namespace allows none.
 fn allow_datagrams(hosts: &Hosts) {
-    // A user namespace of a test's has one group.
+    // The user namespace of a test has one group.
     let last = if rustix::process::geteuid().is_root() { i32::MAX } else { 0 };
     hosts.sh(0, &format!("echo '0 {last}' > /proc/sys/net/ipv4/ping_group_range"));
 }
@@ -21,7 +21,7 @@ fn allow_datagrams(hosts: &Hosts) {
 /// A host, a router with rules, and a far host whose addresses .12 and .13 refuse echo requests.
 fn routed() -> Hosts {
     let hosts = Hosts::in_a_row(3);
-    // No route to 10.99.0.0/16 and fd99::/16: the router knows its two cables only.
+    // The router has no route to 10.99.0.0/16 and fd99::/16.
     hosts.sh(1, "ip route add unreachable 10.98.0.0/16 && ip route add prohibit 10.97.0.0/16");
     hosts.sh(1, "ip -6 route add prohibit fd97::/16 && ip link set up2 mtu 1400");
     hosts.sh(
@@ -51,7 +51,7 @@ fn ping(hosts: &Hosts, args: &[&str]) -> Command {
     hosts.vang(0, &[&["net", "ping"], args].concat())
 }
 
-/// Its exit code and its objects.
+/// Its exit code and records.
 fn objects(mut command: Command) -> (i32, Vec<Value>) {
     let output = command.arg("--json").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -69,7 +69,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// One probe to `host`: who answers it with which type, code and name.
+/// One probe to `host`: sender, type, code and name of the answer.
 fn answered(hosts: &Hosts, more: &[&str], host: &str) -> (i32, Value) {
     let (code, objects) = objects(ping(hosts, &[&[host, "--count", "1"], more].concat()));
     let came: Vec<&Value> = objects
@@ -84,7 +84,7 @@ fn answered(hosts: &Hosts, more: &[&str], host: &str) -> (i32, Value) {
 }
 
 #[test]
-fn the_checklists_types_and_codes_are_produced_and_named() {
+fn common_icmp_types_and_codes_are_named() {
     let long = ["--size", "1430"].as_slice();
     for way in ["datagram", "raw"] {
         let hosts = routed();
@@ -118,7 +118,7 @@ fn the_checklists_types_and_codes_are_produced_and_named() {
 }
 
 #[test]
-fn what_goes_out_are_echo_requests_8_0() {
+fn sent_packets_are_echo_requests_8_0() {
     let hosts = routed();
     for (far, counter) in [(FAR[0], "asked4"), (FAR[1], "asked6")] {
         objects(ping(&hosts, &[far, "--count", "3", "--interval", "1ms"]));
@@ -132,7 +132,7 @@ fn what_goes_out_are_echo_requests_8_0() {
 }
 
 #[test]
-fn after_the_mtu_is_known_packets_go_in_pieces() {
+fn packets_are_fragmented_after_the_mtu_is_known() {
     let hosts = routed();
     for far in FAR {
         let (code, objects) =
@@ -144,7 +144,7 @@ fn after_the_mtu_is_known_packets_go_in_pieces() {
     }
 }
 
-/// The line of iputils' ping that counts, and the lines before it.
+/// The summary line of iputils' ping, and the lines before it.
 fn pings(hosts: &Hosts, args: &[&str]) -> (i32, String) {
     let mut command = hosts.on(0, "ping");
     let output = command.args(["-n"]).args(args).output().unwrap();
@@ -152,7 +152,7 @@ fn pings(hosts: &Hosts, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn iputils_ping_says_the_same_of_the_same_targets() {
+fn results_equal_those_of_iputils_ping() {
     for (host, more, theirs) in [
         (FAR[0], &[][..], "bytes from 10.9.2.2: icmp_seq=1 ttl=63"),
         (FAR[1], &[], "bytes from fd09:2::2: icmp_seq=1 ttl=63"),
@@ -164,7 +164,7 @@ fn iputils_ping_says_the_same_of_the_same_targets() {
         (FAR[0], &["-t", "1"], "From 10.9.1.2 icmp_seq=1 Time to live exceeded"),
         ("fd99::1", &[], "From fd09:1::2 icmp_seq=1 Destination unreachable: No route"),
     ] {
-        // Fresh ones: a router says no five times in a row to one host, then once a second.
+        // New hosts each time: a router sends five errors in a row to one host, then one per second.
         let hosts = routed();
         let (their_code, their_text) = pings(&hosts, &[&["-c", "2", "-i", "0.2", host], more].concat());
         assert!(their_text.contains(theirs), "{their_text}");
@@ -184,9 +184,9 @@ fn iputils_ping_says_the_same_of_the_same_targets() {
 }
 
 #[test]
-fn loss_is_counted_as_iputils_counts_it() {
+fn loss_is_counted_as_in_iputils() {
     let hosts = routed();
-    // Every second echo request is swallowed.
+    // Every second echo request is dropped.
     hosts.sh(2, "nft add rule inet t in icmp type echo-request numgen inc mod 2 0 drop");
     let (_, theirs) = pings(&hosts, &["-c", "4", "-i", "0.2", "-W", "1", FAR[0]]);
     assert!(theirs.contains("4 packets transmitted, 2 received, 50% packet loss"), "{theirs}");
@@ -210,11 +210,11 @@ fn loss_is_counted_as_iputils_counts_it() {
         lines.contains("no answer, seq 1, in 0.10 s") || lines.contains("no answer, seq 1, in 100.00 ms"),
         "{lines}"
     );
-    assert!(lines.contains("ICMP: 1 sent, 0 answers, 100.0 % loss, 1 without any answer\n"), "{lines}");
-    assert!(lines.contains("what this means: nothing came back, not even an error"), "{lines}");
+    assert!(lines.contains("ICMP: 1 sent, 0 answers, 100.0 % loss, 1 without answer\n"), "{lines}");
+    assert!(lines.contains("what this means: no answer and no error"), "{lines}");
 }
 
-/// Answers echo requests on the far host in the kernel's place, as the lines of Python say for `packet`, the reply.
+/// Answers echo requests on the far host instead of the kernel; the Python code can change `packet`, the reply.
 fn answers(hosts: &Hosts, lines: &str) -> Tail {
     hosts.sh(2, "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all");
     let program = format!(
@@ -240,7 +240,7 @@ fn answers(hosts: &Hosts, lines: &str) -> Tail {
 }
 
 #[test]
-fn duplicates_damage_and_late_answers_are_told() {
+fn duplicates_damage_and_late_answers_are_reported() {
     let hosts = routed();
     let responder = answers(&hosts, "send(packet); send(packet[:-2] + b'xx')");
     let (code, objects) = objects(ping(&hosts, &[FAR[0], "-c", "2", "-i", "200ms"]));
@@ -255,7 +255,7 @@ fn duplicates_damage_and_late_answers_are_told() {
     );
     assert_eq!(of(&objects, "means").len(), 1);
     drop(responder);
-    // The first answer comes with the second, when it was given up long ago.
+    // The first answer comes with the second, after it was given up.
     let responder = answers(&hosts, "held.append(packet); [send(p) for p in held] if len(held) == 2 else 0");
     let (_, late) = crate::ping::objects(ping(&hosts, &[FAR[0], "-c", "2", "-i", "1s", "--wait", "100ms"]));
     drop(responder);
@@ -269,9 +269,9 @@ fn duplicates_damage_and_late_answers_are_told() {
 }
 
 #[test]
-fn an_old_answer_is_not_the_next_ones() {
+fn an_old_answer_does_not_count_for_the_next_run() {
     let hosts = routed();
-    // To whatever is asked the first answer comes again; a raw socket hears it.
+    // Every request gets the first answer again, which a raw socket receives.
     let responder = answers(&hosts, "held.append(packet); send(held[0])");
     let args = [FAR[0], "--tcp", "9", "--count", "2", "--interval", "10ms", "--wait", "300ms"];
     let (code, objects) = objects(ping(&hosts, &args));
@@ -286,9 +286,9 @@ fn an_old_answer_is_not_the_next_ones() {
 }
 
 #[test]
-fn an_answer_from_elsewhere_and_a_forged_or_short_packet_are_told_apart() {
+fn answers_from_elsewhere_and_forged_packets_are_recognised() {
     let hosts = routed();
-    // What is broken, short, of another's, or answers what was never asked is nobody's; then the answer, from another address.
+    // Broken, short and foreign packets are ignored; then comes the answer, from another address.
     let lines = "other = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); \
                  other.bind(('10.9.2.12', 0)); \
                  [s.sendto(p, who) for p in (b'\\0\\0ab' + packet[4:], b'\\0' * 2, b'\\0' * 7, b'\\3\\1\\0\\0' * 4, b'\\0' * 8)]; \
@@ -315,7 +315,7 @@ fn an_answer_from_elsewhere_and_a_forged_or_short_packet_are_told_apart() {
 }
 
 #[test]
-fn a_link_local_address_needs_its_scope_and_with_it_is_reached() {
+fn a_link_local_address_works_only_with_its_scope() {
     let hosts = Hosts::in_a_row(2);
     let output = ping(&hosts, &["fe80::1", "-c", "1"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -343,7 +343,7 @@ fn ctrl_c_ends_it_with_its_summary() {
 }
 
 #[test]
-fn the_time_given_ends_it_too() {
+fn the_timeout_ends_it() {
     let hosts = routed();
     let (code, objects) = objects(ping(&hosts, &[FAR[0], "--interval", "10s", "--timeout", "2s"]));
     assert_eq!(
@@ -357,7 +357,7 @@ fn the_time_given_ends_it_too() {
 }
 
 #[test]
-fn without_leave_for_either_socket_it_says_what_to_do() {
+fn without_permission_for_a_socket_it_prints_advice() {
     let dir = folder();
     let copy = dir.path().join("vang");
     std::fs::copy(env!("CARGO_BIN_EXE_vang"), &copy).unwrap();
@@ -365,7 +365,7 @@ fn without_leave_for_either_socket_it_says_what_to_do() {
     std::fs::set_permissions(dir.path(), open).unwrap();
     let hosts = Hosts::in_a_row(2);
     let mut command = hosts.on(0, "setpriv");
-    // In a user namespace of a test's there is nobody else to become; without its powers root is nobody too.
+    // The user namespace of a test has no other user; root without capabilities has the same effect.
     if rustix::process::geteuid().is_root() {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     }
@@ -376,12 +376,17 @@ fn without_leave_for_either_socket_it_says_what_to_do() {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.starts_with("vang: cannot open an ICMP socket, neither an unprivileged datagram socket nor a raw one: permission denied ("), "{stderr}");
+    assert!(
+        stderr.starts_with(
+            "vang: cannot open an ICMP socket, neither a datagram socket nor a raw one: permission denied ("
+        ),
+        "{stderr}"
+    );
     assert!(
         stderr.contains("sysctl -w net.ipv4.ping_group_range") && stderr.contains("cap_net_raw"),
         "{stderr}"
     );
-    // Allowed to everybody, the same user needs nothing.
+    // With permission for all groups it works.
     allow_datagrams(&hosts);
     let output = command.output().unwrap();
     let lines = text(&output);

@@ -1,4 +1,4 @@
-//! vang net resolve, beside what Python's `socket.getaddrinfo` gives on this machine.
+//! vang net resolve, compared with Python's `socket.getaddrinfo` on this machine.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -15,7 +15,7 @@ fn resolve(args: &[&str]) -> Command {
     command
 }
 
-/// Its exit code, and its objects.
+/// Its exit code and records.
 fn objects(mut command: Command) -> (i32, Vec<Value>) {
     let output = command.arg("--json").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -26,14 +26,14 @@ fn of<'a>(objects: &'a [Value], event: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["event"] == event).collect()
 }
 
-/// What people read, and what it says on stderr.
+/// Its text on stdout and stderr.
 fn said(mut command: Command) -> (String, String) {
     let output = command.output().unwrap();
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]
-fn the_answers_are_getaddrinfos_in_its_order() {
+fn answers_are_those_of_getaddrinfo_in_its_order() {
     for host in ["localhost", "127.0.0.1", "::1", "fe80::1%lo", ""] {
         let program = "import json, socket, sys\n\
              for f, t, p, c, a in socket.getaddrinfo(sys.argv[1] or None, 7000, type=socket.SOCK_STREAM):\n  \
@@ -75,13 +75,13 @@ fn loopback_and_the_empty_host_are_explained() {
             lines.lines().any(|line| line.contains(&format!("  {address}  ")) && line.ends_with(purpose));
         assert!(is_there, "{address}: {lines}");
     }
-    assert!(lines.contains("what this means: an empty host is loopback to whoever connects"), "{lines}");
+    assert!(lines.contains("what this means: for a client an empty host is loopback"), "{lines}");
     assert!(lines.contains("the empty host: 2 addresses, resolved in "), "{lines}");
 }
 
 #[test]
-fn each_address_is_connected_to_and_the_winner_told_with_its_reason() {
-    // The empty host has both families here, in the resolver's order; only one of them is served.
+fn each_address_is_tried_and_the_used_one_is_explained() {
+    // The empty host has both families, in the resolver's order; only one of them has a server.
     for served in ["127.0.0.1", "[::1]"] {
         let listener = TcpListener::bind(format!("{served}:0")).unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
@@ -99,7 +99,8 @@ fn each_address_is_connected_to_and_the_winner_told_with_its_reason() {
         assert_eq!(summary["family"], if served == "[::1]" { "IPv6" } else { "IPv4" });
         assert_eq!((&summary["tried"], &summary["connected"]), (&Value::from(2), &Value::from(1)));
         let is_first = tried[0]["connected"] == true;
-        let reason = if is_first { "is what the resolver put first" } else { "is the first that answered" };
+        let reason =
+            if is_first { "is the first address of the resolver" } else { "is the first that answered" };
         assert!(summary["why"].as_str().unwrap().contains(reason), "{summary}");
         let means = of(&objects, "means");
         let has_happy = means.iter().any(|means| means["text"].as_str().unwrap().contains("Happy Eyeballs"));
@@ -108,7 +109,7 @@ fn each_address_is_connected_to_and_the_winner_told_with_its_reason() {
 }
 
 #[test]
-fn when_none_answers_it_says_so_and_what_to_do() {
+fn without_any_answer_it_prints_advice() {
     let nobody = refusing();
     let port = nobody.addr.port().to_string();
     let mut command = resolve(&["127.0.0.1", &port]);
@@ -116,16 +117,13 @@ fn when_none_answers_it_says_so_and_what_to_do() {
     let (lines, _) = said(command);
     assert!(lines.contains("connection refused (is the server running there?)"), "{lines}");
     assert!(lines.contains("; 0 of 1 connected\n"), "{lines}");
-    assert!(
-        lines.contains("what this means: the name stands for an address, and it does not take"),
-        "{lines}"
-    );
+    assert!(lines.contains("what this means: the address of the name does not accept"), "{lines}");
 }
 
 #[test]
 fn a_link_local_address_without_its_scope_is_explained() {
     let (lines, _) = said(resolve(&["fe80::1", "7000"]));
-    assert!(lines.contains("scope missing (a link-local address is valid on one cable"), "{lines}");
+    assert!(lines.contains("scope missing (a link-local address needs the name of its interface"), "{lines}");
     assert!(lines.contains("as in fe80::1%eth0"), "{lines}");
 }
 
@@ -138,11 +136,11 @@ fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
     let output = asking("--timeout 300ms").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{stderr}");
-    let expected = "vang: cannot resolve 'nobody.example': timed out (no name server answered in time)\n  use the host's address";
+    let expected = "vang: cannot resolve 'nobody.example': timed out (no DNS server answered in time)\n  use the host's address";
     assert!(stderr.starts_with(expected), "{stderr}");
     assert_eq!(silent.line(), "asked", "it was the resolver that was waited for");
 
-    // Whoever loses patience has a summary; nothing waits for the resolver any more.
+    // Ctrl-C prints a summary without waiting for the resolver.
     let mut waits = Tail::start(asking("--json"));
     while !catches(waits.pid(), Signal::INT) {
         std::thread::yield_now();
@@ -154,22 +152,22 @@ fn the_timeout_holds_while_a_name_is_looked_up_and_so_does_ctrl_c() {
 }
 
 #[test]
-fn an_ipv4_address_that_programs_read_differently_does_not_pass_without_a_word() {
+fn an_ambiguous_ipv4_address_gets_a_warning() {
     for (host, word, rule) in [
         (
             "010.0.0.1",
-            "'010.0.0.1' is 8.0.0.1 to this system's resolver",
-            "a number that begins with 0 is read as octal",
+            "this system's resolver reads '010.0.0.1' as 8.0.0.1",
+            "a number with a leading 0 is octal",
         ),
-        ("0x7f.0.0.1", "'0x7f.0.0.1' is 127.0.0.1 to", "one that begins with 0x as hexadecimal"),
-        ("127.1", "'127.1' is 127.0.0.1 to", "of fewer than four numbers the last fills the rest"),
+        ("0x7f.0.0.1", "'0x7f.0.0.1' as 127.0.0.1", "a number with a leading 0x is hexadecimal"),
+        ("127.1", "'127.1' as 127.0.0.1", "with fewer than four numbers the last one fills the rest"),
     ] {
         let (lines, stderr) = said(resolve(&[host]));
         assert!(
             lines.contains(word) && lines.contains(rule) && lines.contains("RFC 6943"),
             "{lines} {stderr}"
         );
-        // Where it is not explained it is not taken, with what to write instead.
+        // Other tools refuse it, with advice what to write.
         let means = word.split_whitespace().nth(2).unwrap();
         let place = format!("{host}:7441");
         for args in [
@@ -181,7 +179,7 @@ fn an_ipv4_address_that_programs_read_differently_does_not_pass_without_a_word()
             let output = vang().args(args).output().unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{stderr}");
-            assert!(stderr.contains(&format!("write {means}, if that is meant")), "{stderr}");
+            assert!(stderr.contains(&format!("write {means} if you mean that")), "{stderr}");
         }
     }
     let (lines, _) = said(resolve(&["127.0.0.1"]));

@@ -1,4 +1,4 @@
-//! `vang net sockets` beside `ss` and `lsof`: the same sockets, made here, of every family and in every state that matters.
+//! `vang net sockets` compared with `ss` and `lsof`, with sockets of every family and every important state.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -15,7 +15,7 @@ use crate::harness::{PATIENCE, Server, Tail, folder, vang};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "::1"];
 
-/// The objects of one look.
+/// The records of one list.
 fn look(args: &[&str]) -> Vec<Value> {
     let Output { stdout, stderr, status } =
         vang().args(["net", "sockets", "--json"]).args(args).output().unwrap();
@@ -23,7 +23,7 @@ fn look(args: &[&str]) -> Vec<Value> {
     String::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Looks until it sees what it waits for.
+/// Repeats until the condition holds.
 fn wait_for(args: &[&str], seen: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -39,7 +39,7 @@ fn has(object: &Value, trouble: &str) -> bool {
     object["trouble"].as_array().unwrap().contains(&Value::from(trouble))
 }
 
-/// Protocol, state, Recv-Q, Send-Q, local and peer of every socket at this port, as we and as `ss` tell it.
+/// Protocol, state, Recv-Q, Send-Q, local and peer of every socket at this port, by vang and by `ss`.
 type Lines = Vec<String>;
 
 fn ours(port: u16) -> Lines {
@@ -107,7 +107,7 @@ fn their_line(line: &str) -> String {
     [words[0], state, words[2], words[3], words[4], words[5], timer, &pids.join(",")].join(" ")
 }
 
-/// Both say the same, once acknowledgements that are under way have come.
+/// Both lists are equal, after pending acknowledgements have come.
 fn agree(port: u16, expected: usize) -> Lines {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -137,7 +137,7 @@ fn listen(host: &str) -> (TcpListener, u16) {
 /// left.
 fn fresh<S>(open: impl Fn() -> (S, u16)) -> (S, u16) {
     let until = Instant::now() + PATIENCE;
-    // Those that will not do are kept, or they would be given again.
+    // Unsuitable ports are kept open, or the kernel would give them again.
     let mut others = Vec::new();
     loop {
         let (socket, port) = open();
@@ -150,7 +150,7 @@ fn fresh<S>(open: impl Fn() -> (S, u16)) -> (S, u16) {
 }
 
 /// Process, PID, user, descriptor, family, protocol, addresses, state and queues of every socket at this port that a
-/// process has, as `lsof -i -n -P` tells it: `-F` gives a field a line.
+/// process has, by `lsof -i -n -P`; `-F` prints one field per line.
 fn of_lsof(port: u16) -> Lines {
     let output = Command::new("lsof")
         .args(["-n", "-P", "-Tqs", "-FpcLftPnT", &format!("-i:{port}")])
@@ -181,12 +181,12 @@ fn of_lsof(port: u16) -> Lines {
     lines
 }
 
-/// The same lines, as we tell it.
+/// The same lines by vang.
 fn as_lsof(port: u16) -> Lines {
     let mut lines = Lines::new();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     for o in look(&["--tcp", "--udp", "--port", &port.to_string()]) {
-        // It begins with processes: what is nobody's it does not see.
+        // It starts from processes, so it does not see sockets without one.
         if o["event"] != "socket" || o["owners"].as_array().unwrap().is_empty() {
             continue;
         }
@@ -213,7 +213,7 @@ fn as_lsof(port: u16) -> Lines {
                 format!("P{protocol}"),
                 format!("n{name}"),
             ];
-            // It tells no state of UDP, and of who listens no backlog.
+            // It has no state for UDP, and no backlog for listeners.
             if protocol == "TCP" {
                 words.push(format!("TST={state}"));
             }
@@ -228,7 +228,7 @@ fn as_lsof(port: u16) -> Lines {
 }
 
 #[test]
-fn whose_sockets_they_are_is_told_as_lsof_tells_it() {
+fn owners_are_those_of_lsof() {
     for host in HOSTS {
         let (listener, port) = listen(host);
         let (mut client, server) = pair(&listener);
@@ -251,7 +251,7 @@ fn whose_sockets_they_are_is_told_as_lsof_tells_it() {
     }
 }
 
-/// Runs the rest of its arguments where no netlink socket may be made: a filter of the kernel's says "not permitted".
+/// Runs its arguments under a seccomp filter that forbids netlink sockets.
 const WITHOUT_NETLINK: &str = "
 import ctypes, os, struct, sys
 AUDIT_ARCH, SOCKET = {'x86_64': (0xc000003e, 41), 'aarch64': (0xc00000b7, 198)}[os.uname().machine]
@@ -270,7 +270,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 ";
 
 #[test]
-fn where_netlink_is_forbidden_the_tables_in_proc_tell_and_what_is_not_known_is_said() {
+fn without_netlink_proc_is_read_and_missing_data_is_named() {
     let without = |args: &[&str]| {
         let mut command = Command::new("python3");
         command.args(["-c", WITHOUT_NETLINK, env!("CARGO_BIN_EXE_vang"), "net", "sockets"]).args(args);
@@ -293,7 +293,7 @@ fn where_netlink_is_forbidden_the_tables_in_proc_tell_and_what_is_not_known_is_s
             for key in ["protocol", "state", "recv_q", "local", "peer", "user", "queues"] {
                 assert_eq!(socket[key], same[key], "{key}");
             }
-            // A child of another test's that has not become its program yet holds them too.
+            // A child of another test between fork and exec has them open too.
             let us = |o: &Value| {
                 let owners = o["owners"].as_array().unwrap().clone();
                 owners.into_iter().find(|owner| owner["pid"] == std::process::id()).unwrap()
@@ -306,15 +306,14 @@ fn where_netlink_is_forbidden_the_tables_in_proc_tell_and_what_is_not_known_is_s
         assert_eq!(usual.last().unwrap()["by"], "sock_diag");
         let (_, text, _) = without(&["--port", &port]);
         assert!(text.contains(" 0 waiting      of ?  "), "{text}");
-        let means = "what this means: this kernel gives no sock_diag here: permission denied, so that the \
-                     tables in /proc/net were read. What they do not hold is not known: round trips, segments sent \
-                     again, ";
+        let means = "what this means: sock_diag is not available here: permission denied, so the tables in \
+                     /proc/net were read. They do not contain round trips, retransmissions, ";
         assert!(text.contains(means), "{text}");
     }
 }
 
 #[test]
-fn unread_bytes_and_half_closed_and_time_wait_are_told_as_ss_tells_them() {
+fn unread_bytes_half_closed_and_time_wait_are_those_of_ss() {
     for host in HOSTS {
         let (listener, port) = listen(host);
         let (mut writes, _unread) = pair(&listener);
@@ -334,7 +333,7 @@ fn unread_bytes_and_half_closed_and_time_wait_are_told_as_ss_tells_them() {
 }
 
 #[test]
-fn a_full_accept_queue_is_told_apart_from_bytes_and_named() {
+fn a_full_accept_queue_is_not_confused_with_bytes() {
     for (host, domain) in HOSTS.into_iter().zip([Domain::IPV4, Domain::IPV6]) {
         let (listener, port) = fresh(|| {
             let listener = Socket::new(domain, Type::STREAM, None).unwrap();
@@ -344,7 +343,7 @@ fn a_full_accept_queue_is_told_apart_from_bytes_and_named() {
             (listener, port)
         });
         let address = listener.local_addr().unwrap();
-        // One more than the backlog fits; the third waits for an answer.
+        // The queue holds one more than the backlog; the third connection gets no answer.
         let clients: Vec<Socket> = (0..3)
             .map(|_| {
                 let client = Socket::new(domain, Type::STREAM, None).unwrap();
@@ -359,7 +358,7 @@ fn a_full_accept_queue_is_told_apart_from_bytes_and_named() {
             (&full["state"], &full["recv_q"], &full["send_q"], &full["queues"]),
             (&Value::from("listen"), &Value::from(2), &Value::from(1), &Value::from("connections"))
         );
-        // Two at each end, the one that nobody answers, the listener.
+        // Two at each end, the unanswered one, the listener.
         let lines = agree(port, 6);
         assert!(lines.iter().any(|line| line.starts_with("tcp listen 2 1 ")), "{lines:#?}");
         wait_for(&["--port", &port_text, "--state", "syn-sent"], |o| has(o, "no-answer"));
@@ -399,7 +398,7 @@ fn a_reader_that_does_not_read_is_named_at_both_ends() {
 }
 
 #[test]
-fn datagrams_that_wait_and_that_were_dropped_are_told() {
+fn waiting_and_dropped_datagrams_are_reported() {
     for host in HOSTS {
         let (reader, port) = fresh(|| {
             let reader = UdpSocket::bind((host, 0)).unwrap();
@@ -421,7 +420,7 @@ fn datagrams_that_wait_and_that_were_dropped_are_told() {
 }
 
 #[test]
-fn unix_sockets_are_told_as_ss_tells_them() {
+fn unix_sockets_are_those_of_ss() {
     let (mut one, other) = UnixStream::pair().unwrap();
     one.write_all(b"unread").unwrap();
     let inode = rustix::fs::fstat(&other).unwrap().st_ino;
@@ -429,7 +428,7 @@ fn unix_sockets_are_told_as_ss_tells_them() {
     let found = wait_for(&["--unix", "--process", &pid], |o| o["inode"] == inode);
     assert_eq!((&found["recv_q"], &found["state"]), (&Value::from(6), &Value::from("established")));
     let until = Instant::now() + PATIENCE;
-    // The kernel gives its list in pieces, and where another socket is closed between two of them one may be left out.
+    // The kernel sends its list in pieces; a socket closed meanwhile can make it skip another.
     let line = loop {
         let output = Command::new("ss").args(["-Hxap"]).output().expect("ss (package iproute2)");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -444,7 +443,7 @@ fn unix_sockets_are_told_as_ss_tells_them() {
 }
 
 #[test]
-fn what_changes_is_told_until_somebody_says_stop() {
+fn watch_reports_changes_until_stopped() {
     let (listener, port) = listen("127.0.0.1");
     let port = port.to_string();
     let mut command = vang();
@@ -478,10 +477,10 @@ fn what_changes_is_told_until_somebody_says_stop() {
 }
 
 #[test]
-fn filters_that_nobody_could_mean_are_refused() {
+fn invalid_filters_are_refused() {
     for (args, said) in [
         (["--port", "65536"], "65536"),
-        (["--state", "open"], "no such state; there are listen, syn-sent"),
+        (["--state", "open"], "unknown state; use one of listen, syn-sent"),
         (["--watch", "often"], "often"),
     ] {
         let output = vang().args(["net", "sockets"]).args(args).output().unwrap();
@@ -500,7 +499,7 @@ fn filters_that_nobody_could_mean_are_refused() {
 }
 
 #[test]
-fn a_process_is_found_by_its_whole_name_and_one_that_is_not_there_is_told_so() {
+fn processes_are_found_by_full_name_and_missing_ones_reported() {
     let dir = folder();
     let copy = dir.path().join("telegram-desktop-server");
     std::fs::copy(env!("CARGO_BIN_EXE_vang"), &copy).unwrap();
@@ -513,8 +512,8 @@ fn a_process_is_found_by_its_whole_name_and_one_that_is_not_there_is_told_so() {
         assert_eq!((found.len(), &found[0]["local"]), (2, &address), "{name}: {found:?}");
     }
     for (name, code, text) in [
-        ("telegram-desktop-client", 1, "no process has the name or the number 'telegram-desktop-client'"),
-        ("nobody-has-this-name", 1, "no process has the name or the number 'nobody-has-this-name'"),
+        ("telegram-desktop-client", 1, "no process has the name or PID 'telegram-desktop-client'"),
+        ("nobody-has-this-name", 1, "no process has the name or PID 'nobody-has-this-name'"),
         ("telegram-desktop-server", 0, "is process "),
     ] {
         let output =
@@ -525,9 +524,9 @@ fn a_process_is_found_by_its_whole_name_and_one_that_is_not_there_is_told_so() {
     }
 }
 
-/// As `ss` shows it, and as it can be typed again.
+/// In the format of `ss`, which can be typed as an address.
 #[test]
-fn the_scope_of_an_address_is_its_interfaces_name_wherever_it_is_shown() {
+fn a_scope_is_always_shown_as_an_interface_name() {
     let hosts = Hosts::in_a_row(2);
     let dir = folder();
     let address = hosts.link_local(0, "up1");
@@ -552,7 +551,7 @@ fn the_scope_of_an_address_is_its_interfaces_name_wherever_it_is_shown() {
     command.arg(&data);
     let server = Server::spawn(command, &data);
     assert!(server.addr.starts_with(&format!("[{address}%up1]:")), "{}", server.addr);
-    // No browser takes a scope.
+    // Browsers do not accept a scope.
     let log = server.log();
     assert!(!log.contains("http://") && !log.contains("in a browser"), "{log}");
 
@@ -562,14 +561,14 @@ fn the_scope_of_an_address_is_its_interfaces_name_wherever_it_is_shown() {
     assert!(stderr.contains("cannot listen on [2001:db8::7]:7009: address not available"), "{stderr}");
 }
 
-/// Only root may become somebody else: to others, root's sockets are the ones they may not look into.
+/// Only root can switch to another user; other users use root's sockets as the hidden ones.
 #[test]
-fn whose_a_socket_is_stays_unsaid_where_only_root_may_know() {
+fn owners_that_only_root_can_see_stay_unknown() {
     let (_listener, port) = listen("127.0.0.1");
     let port = port.to_string();
     let args = ["net", "sockets", "--json", "--port", &port];
-    // The target folder may be in somebody's home. Copied by another program: a child that another test starts while
-    // this one writes would hold the copy open, and who runs it then is told `text file busy`.
+    // The target folder can be in a private home. Copied by another program: a child of another test would otherwise keep
+    // the copy open for writing, and running it would fail with `text file busy`.
     let dir = folder();
     let binary = dir.path().join("vang");
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_vang")).arg(&binary).status().unwrap();
@@ -591,7 +590,7 @@ fn whose_a_socket_is_stays_unsaid_where_only_root_may_know() {
 }
 
 #[test]
-fn names_with_line_ends_and_escapes_in_them_make_no_lines_of_their_own() {
+fn names_with_line_ends_and_escapes_stay_on_one_line() {
     let dir = folder();
     let program = "import ctypes, socket, sys\n\
                    ctypes.CDLL(None).prctl(15, b'a\\n\\x1b[31mb', 0, 0, 0)\n\
@@ -614,7 +613,7 @@ fn names_with_line_ends_and_escapes_in_them_make_no_lines_of_their_own() {
         let socket = lines[1];
         assert!(socket.contains(&format!(r"  a\n\u{{1b}}[31mb ({pid}:3)")), "{text}");
         match forbids {
-            // The table is lines: what is behind the line's end is lost.
+            // The table has one line per socket: text after a line end is lost.
             true => assert!(socket.contains(&format!("{}/x ", dir.path().display())), "{text}"),
             false => assert!(socket.contains(r"/x\ntcp \u{1b}[31m "), "{text}"),
         }
@@ -632,26 +631,26 @@ fn link_local_sockets_have_their_scope() {
     command.stderr(std::process::Stdio::null());
     let mut serving = Tail::start(command);
     assert!(serving.line().starts_with("listening on "));
-    let told = |host: usize, args: &[&str]| {
+    let reported = |host: usize, args: &[&str]| {
         let output = hosts.vang(host, args).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    let (_, text) = told(1, &["net", "sockets", "--port", "7000"]);
+    let (_, text) = reported(1, &["net", "sockets", "--port", "7000"]);
     assert!(text.contains(&format!("[{far}%down1]:7000")), "{text}");
     let place = format!("[{far}%up1]:7000");
-    let (code, text) = told(0, &["net", "doctor", &place]);
+    let (code, text) = reported(0, &["net", "doctor", &place]);
     assert!(code == Some(0) && text.contains("ok     icmp "), "{text}");
-    let (code, text) = told(0, &["net", "resolve", &format!("{far}%up1"), "7000"]);
+    let (code, text) = reported(0, &["net", "resolve", &format!("{far}%up1"), "7000"]);
     assert!(code == Some(0) && text.contains("  flow info 0, scope "), "{text}");
-    let (code, text) = told(0, &["net", "ping", &format!("{far}%up1"), "--tcp", "7000", "--count", "1"]);
+    let (code, text) = reported(0, &["net", "ping", &format!("{far}%up1"), "--tcp", "7000", "--count", "1"]);
     assert!(code == Some(0) && text.contains("TCP: 1 sent, 1 answer"), "{text}");
-    // Told by a machine that does not say which cable, it is nobody's.
-    let (code, text) = told(0, &["net", "doctor", &format!("[{far}]:7000")]);
+    // Without the interface a link-local address cannot be used.
+    let (code, text) = reported(0, &["net", "doctor", &format!("[{far}]:7000")]);
     assert!(code == Some(1) && text.contains("FAILED route  scope missing ("), "{text}");
 }
 
 #[test]
-fn the_time_given_ends_a_watch() {
+fn the_timeout_ends_a_watch() {
     let output =
         vang().args(["net", "sockets", "--watch", "10s", "--timeout", "1ms", "--port", "1"]).output();
     let output = output.unwrap();

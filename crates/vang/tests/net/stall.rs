@@ -1,5 +1,4 @@
-//! `vang net stall`: the kernel refuses at the byte that is told, both queues are what `ss` says they are, and a reader
-//! that reads empties them.
+//! `vang net stall`: the kernel refuses at the reported byte, both queues equal those of `ss`, and a reader drains them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -80,7 +79,7 @@ fn ss(local: &str, peer: &str) -> (u64, u64) {
 }
 
 #[test]
-fn alone_it_fills_both_queues_says_where_each_byte_lies_and_drains_them() {
+fn it_fills_both_queues_locates_every_byte_and_drains_them() {
     for host in HOSTS {
         let (all, output) = run(&["send", "--fix", &format!("{host}:0")]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -100,12 +99,12 @@ fn alone_it_fills_both_queues_says_where_each_byte_lies_and_drains_them() {
         assert_eq!((number(last, "read"), number(last, "send_q"), number(last, "recv_q")), (at, 0, 0));
         assert_eq!(of(&all, "drained").len(), 1);
         assert_eq!(number(of(&all, "summary")[0], "blocked_at"), at);
-        assert!(of(&all, "means")[0]["text"].as_str().unwrap().contains("told EWOULDBLOCK"));
+        assert!(of(&all, "means")[0]["text"].as_str().unwrap().contains("gets EWOULDBLOCK"));
     }
 }
 
 #[test]
-fn what_was_taken_up_to_the_refused_byte_arrives_whole() {
+fn all_bytes_before_the_refusal_arrive() {
     for host in HOSTS {
         let listener = TcpListener::bind(format!("{host}:0")).unwrap();
         let to = listener.local_addr().unwrap().to_string();
@@ -113,7 +112,7 @@ fn what_was_taken_up_to_the_refused_byte_arrives_whole() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let blocked = of(&all, "blocked")[0];
         assert!(number(blocked, "partial_writes") > 0, "{blocked}");
-        // It has gone; what lay in its Send-Q comes all the same, and then the end of file.
+        // The writer has ended; the bytes in its Send-Q still arrive, then the end of the stream.
         let (mut reader, _) = listener.accept().unwrap();
         reader.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut bytes = Vec::new();
@@ -123,7 +122,7 @@ fn what_was_taken_up_to_the_refused_byte_arrives_whole() {
 }
 
 #[test]
-fn the_server_never_reads_and_its_numbers_are_those_of_ss() {
+fn the_server_never_reads_and_reports_the_numbers_of_ss() {
     for host in HOSTS {
         let (mut server, address) = serve(host, &[]);
         let mut writer = TcpStream::connect(&address).unwrap();
@@ -131,12 +130,12 @@ fn the_server_never_reads_and_its_numbers_are_those_of_ss() {
         assert_eq!(next(&mut server, "accepted")["peer"], me);
         let mut written = fill(&mut writer);
         let full = next(&mut server, "full");
-        // The kernel may have taken a little more while its buffers settled.
+        // The kernel can have taken a few more bytes while its buffers settled.
         written += fill(&mut writer);
         let (recv_q, send_q) = (ss(&address, &me).0, ss(&me, &address).1);
         assert_eq!(recv_q + send_q, written);
         assert!(number(&full, "recv_q") > 0 && number(&full, "send_q") > 0, "{full}");
-        let told = loop {
+        let reported = loop {
             let looked = Command::new(env!("CARGO_BIN_EXE_vang"))
                 .args(["net", "sockets", "--json", "--process", &server.pid().to_string()])
                 .output()
@@ -147,7 +146,7 @@ fn the_server_never_reads_and_its_numbers_are_those_of_ss() {
                 break row["recv_q"].as_u64().unwrap();
             }
         };
-        assert_eq!(told, recv_q);
+        assert_eq!(reported, recv_q);
         interrupt(&server);
         let summary = next(&mut server, "summary");
         assert_eq!((number(&summary, "connections"), number(&summary, "unread")), (1, recv_q));
@@ -172,7 +171,7 @@ fn two_programs_see_it_drain_when_the_reader_is_fixed() {
 }
 
 #[test]
-fn a_peer_that_closes_is_told_with_what_nobody_read_and_one_that_resets_as_such() {
+fn closed_and_reset_peers_are_reported_with_unread_bytes() {
     let (mut server, address) = serve("127.0.0.1", &[]);
     let mut writer = TcpStream::connect(&address).unwrap();
     writer.write_all(&[7; 1_000]).unwrap();
@@ -188,7 +187,7 @@ fn a_peer_that_closes_is_told_with_what_nobody_read_and_one_that_resets_as_such(
 }
 
 #[test]
-fn a_reader_that_reads_is_not_taken_for_one_that_does_not() {
+fn a_reading_reader_is_not_reported_as_stalled() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap().to_string();
     let reader = std::thread::spawn(move || {
@@ -204,21 +203,21 @@ fn a_reader_that_reads_is_not_taken_for_one_that_does_not() {
 }
 
 #[test]
-fn waiting_for_a_reader_ends_with_ctrl_c_or_the_time_given_and_a_summary() {
+fn ctrl_c_and_timeout_end_the_wait_with_a_summary() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap().to_string();
     let mut waiting = Tail::start(stall(&["send", &to, "--fix", "--json"]));
     next(&mut waiting, "blocked");
     interrupt(&waiting);
     assert_eq!(next(&mut waiting, "summary")["drained"], false);
-    assert_eq!(waiting.wait().code(), Some(1), "it was to drain, and did not");
+    assert_eq!(waiting.wait().code(), Some(1), "it should drain, but did not");
     let (all, output) = run(&["send", &to, "--fix", "--timeout", "2s"]);
     assert_eq!(output.status.code(), Some(124), "{all:#?}");
     assert_eq!(of(&all, "summary").len(), 1);
 }
 
 #[test]
-fn the_picture_and_the_narration_are_for_people() {
+fn bars_and_explanations_are_text_only() {
     let output = stall(&["send", "--fix", "--explain", "--send-buffer", "30000"]).output().unwrap();
     let (text, aside) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -227,14 +226,15 @@ fn the_picture_and_the_narration_are_for_people() {
     {
         assert!(text.contains(said), "no {said} in\n{text}");
     }
-    for said in ["listen", "accept", "partial write: ", "would block: at byte ", "the window opens", "close"]
+    for said in
+        ["listen", "accept", "partial write: ", "would block: no room at byte ", "the window opens", "close"]
     {
         assert!(aside.contains(said), "no {said} in\n{aside}");
     }
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_do() {
+fn usage_errors_have_advice() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
     let nobody = refusing();
@@ -242,11 +242,15 @@ fn mistakes_are_told_with_what_to_do() {
     for (args, code, said) in [
         (vec!["serve", "--listen", &taken], 1, "address in use"),
         (vec!["send", &closed], 1, "connection refused"),
-        (vec!["send", "unix:/nonexistent/s"], 1, "no such socket (does the program run that makes it?)"),
-        (vec!["serve", "--listen", "unix:/tmp/s", "--receive-buffer", "1000"], 2, "SO_RCVBUF does nothing"),
-        (vec!["send", &closed, "--receive-buffer", "1000"], 2, "--receive-buffer is of a reader of our own"),
-        (vec!["send", "--udp", &closed], 2, "nobody tells what a reader elsewhere throws away"),
-        (vec!["send", "::1:80:x"], 2, "stands in brackets"),
+        (vec!["send", "unix:/nonexistent/s"], 1, "no such socket (is the program running that creates it?)"),
+        (vec!["serve", "--listen", "unix:/tmp/s", "--receive-buffer", "1000"], 2, "SO_RCVBUF has no effect"),
+        (
+            vec!["send", &closed, "--receive-buffer", "1000"],
+            2,
+            "--receive-buffer is for a reader in this process",
+        ),
+        (vec!["send", "--udp", &closed], 2, "UDP does not report what another reader drops"),
+        (vec!["send", "::1:80:x"], 2, "in brackets"),
         (vec!["send", "--bytes", "0"], 2, "--bytes"),
     ] {
         let output = stall(&args).output().unwrap();
@@ -257,7 +261,7 @@ fn mistakes_are_told_with_what_to_do() {
 }
 
 #[test]
-fn across_two_hosts_each_side_sees_its_own_queue_and_together_they_hold_every_byte() {
+fn two_hosts_see_their_own_queues_which_hold_every_byte() {
     let hosts = Hosts::in_a_row(2);
     let local = hosts.sh(1, "ip -6 -o addr show dev down1 scope link | awk '{print $4}' | cut -d/ -f1");
     let (v4, v6, scoped) =
@@ -274,8 +278,8 @@ fn across_two_hosts_each_side_sees_its_own_queue_and_together_they_hold_every_by
         let blocked = next(&mut writer, "blocked");
         assert!(blocked["recv_q"].is_null(), "{blocked}");
         let text = next(&mut writer, "means")["text"].as_str().unwrap().to_owned();
-        assert!(text.contains("are with the kernel of the reader's machine"), "{text}");
-        // The reader's side sees its own queue only, and the rest lies at the writer's.
+        assert!(text.contains("are on the reader's machine"), "{text}");
+        // The reader sees only its own queue; the rest is on the writer's side.
         let at = number(&blocked, "at_byte");
         let full = next(&mut server, "full");
         assert!(full["send_q"].is_null(), "{full}");
@@ -286,7 +290,7 @@ fn across_two_hosts_each_side_sees_its_own_queue_and_together_they_hold_every_by
 }
 
 #[test]
-fn a_reader_that_goes_while_it_is_waited_for_is_a_reset() {
+fn a_reader_that_ends_during_the_wait_is_a_reset() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("s").display());
     for place in ["127.0.0.1:0", &unix] {
@@ -303,18 +307,18 @@ fn a_reader_that_goes_while_it_is_waited_for_is_a_reset() {
 }
 
 #[test]
-fn more_than_it_holds_wait_in_the_accept_queue() {
+fn further_connections_wait_in_the_accept_queue() {
     let (mut server, address) = serve("127.0.0.1", &[]);
     let mut held: Vec<TcpStream> = (0..65).map(|_| TcpStream::connect(&address).unwrap()).collect();
     assert!(next(&mut server, "means")["text"].as_str().unwrap().starts_with("64 connections are held"));
-    // One goes, and the last has its turn.
+    // One closes, and the last is accepted.
     let last = held[64].local_addr().unwrap().to_string();
     drop(held.remove(0));
     assert_eq!(next(&mut server, "accepted")["peer"], *last);
 }
 
 #[test]
-fn a_reader_without_room_for_another_says_so_and_goes_on() {
+fn a_reader_out_of_files_reports_it_and_goes_on() {
     let mut command = program("sh");
     // Enough to begin with, and for a few connections; more connections than that, however few files it began with.
     command.args(["-c", "ulimit -n 24; exec \"$0\" net stall serve --json --listen 127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! `vang net tap` between real clients and servers, and what Wireshark's own program says of its recordings.
+//! `vang net tap` between real clients and servers, and its recordings in Wireshark's tshark.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use vang_nettools::capture::conversations::Side;
+use vang_nettools::capture::side::Side;
 use vang_nettools::capture::write::Writer;
 
 use crate::harness::hosts::Hosts;
@@ -26,7 +26,7 @@ impl Tap {
         let mut command = vang();
         command.args(["net", "tap", "--json", "--listen", "127.0.0.1:0", "--to", to]).args(more);
         let mut tail = Tail::start(command);
-        // Narration may stand before it.
+        // Explanations can come before it.
         let mut listening = tail.json();
         while listening["event"] != "listening" {
             listening = tail.json();
@@ -71,7 +71,7 @@ impl Tap {
 const SEARCH: &str = r#"{"action": "search", "value": "ring"}"#;
 
 #[test]
-fn every_message_is_shown_as_it_passes_and_who_closed() {
+fn every_message_and_the_closing_side_are_shown() {
     let folder = folder();
     let server = Server::start(&folder.path().join("data"));
     let mut tap = Tap::start(&server.addr, &[]);
@@ -86,7 +86,7 @@ fn every_message_is_shown_as_it_passes_and_who_closed() {
     let answered = tap.next("message");
     assert_eq!(answered["side"], "server");
     assert_eq!(answered["text"], String::from_utf8(content).unwrap());
-    // The guide's server closes first, and the client sees it through the tap.
+    // The server closes first, and the client sees that through the tap.
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     let own = stream.local_addr().unwrap().to_string();
     drop(stream);
@@ -108,7 +108,7 @@ fn every_message_is_shown_as_it_passes_and_who_closed() {
     assert_eq!((&summary["connections"], code), (&2.into(), Some(0)), "{summary}");
 }
 
-/// An echo that ends when its client has ended.
+/// An echo server that ends with its client.
 fn echo() -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -122,7 +122,7 @@ fn echo() -> (String, std::thread::JoinHandle<()>) {
 }
 
 #[test]
-fn a_half_close_is_passed_on_and_bad_weather_loses_nothing() {
+fn half_closes_are_passed_on_and_a_bad_network_loses_nothing() {
     let (address, echo) = echo();
     let weather = ["--once", "--delay", "5ms", "--jitter", "--rate", "200k", "--split", "7"];
     let mut tap = Tap::start(&address, &weather);
@@ -171,7 +171,7 @@ fn a_reset_is_passed_on_and_a_cut_is_a_reset() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said_with_advice() {
+fn a_missing_server_is_reported_with_advice() {
     let nobody = refusing();
     let address = nobody.addr.to_string();
     let mut tap = Tap::start(&address, &["--once"]);
@@ -194,12 +194,12 @@ fn a_unix_socket_is_reached_through_a_tcp_port() {
     assert_eq!(header["content-type"], "text/json");
 }
 
-/// A talk of several segments through a tap, recorded.
+/// Records a conversation of several segments through a tap.
 fn recording(folder: &Path) -> (std::path::PathBuf, Server) {
     let server = Server::start(&folder.join("data"));
     let file = folder.join("talk.pcapng");
     let mut tap = Tap::start(&server.addr, &["--explain", "--record", file.to_str().unwrap()]);
-    // Two messages in one write, then one in two writes that the tap reads one after the other.
+    // Two messages in one write, then one in two writes that the tap reads separately.
     let mut stream = tap.connect();
     let hello = request("send", &[("room", "\"general\""), ("re", "1")], "hello");
     let again = request("send", &[("room", "\"general\""), ("re", "2")], "again");
@@ -211,7 +211,7 @@ fn recording(folder: &Path) -> (std::path::PathBuf, Server) {
         request("send", &[("room", "\"general\""), ("re", "3"), ("colour", "\"red\"")], &"x".repeat(3_000));
     let (one, two) = long.split_at(40);
     stream.write_all(one).unwrap();
-    // Read means recorded: the second part is another segment.
+    // The first part is recorded, so the second becomes another segment.
     while !tap.next("explain")["text"].as_str().unwrap().contains("read gives 40 bytes") {}
     stream.write_all(two).unwrap();
     assert_eq!(read_message(&mut stream).unwrap().0["re"], 3);
@@ -226,7 +226,7 @@ fn recording(folder: &Path) -> (std::path::PathBuf, Server) {
     (file, server)
 }
 
-/// What Wireshark's own program says of a capture, with our dissector.
+/// The output of tshark for a capture, with our dissector.
 pub(super) fn tshark(args: &[&str], file: &Path) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/wireshark/vang.lua");
     let output = Command::new("tshark")
@@ -261,7 +261,7 @@ fn tshark_opens_a_recording_and_its_dissector_reads_the_messages() {
         3
     );
     assert_eq!(fields("http.request", &["http.request.uri"]), [["/healthz"]]);
-    // Nothing is wrong with our packets: checksums, numbers, lengths.
+    // tshark finds no errors in checksums, numbers and lengths.
     let wrong = tshark(
         &[
             "-o",
@@ -277,7 +277,7 @@ fn tshark_opens_a_recording_and_its_dissector_reads_the_messages() {
 }
 
 #[test]
-fn clients_of_a_unix_socket_are_told_apart_in_a_recording() {
+fn a_recording_distinguishes_clients_of_a_unix_socket() {
     let folder = folder();
     let server = Server::start(&folder.path().join("data"));
     let (file, socket) = (folder.path().join("talk.pcapng"), folder.path().join("s"));
@@ -316,7 +316,7 @@ fn clients_of_a_unix_socket_are_told_apart_in_a_recording() {
     assert!(lines.contains("#2 192.0.2.1:2 → 127.0.0.1:"), "{lines}");
 }
 
-/// To which port, and who says what, in segments as they are given.
+/// Writes a conversation with this port, in the given segments.
 type Talk<'a> = (u16, &'a [(Side, &'a [u8])]);
 
 fn capture(folder: &Path, talks: &[Talk<'_>]) -> std::path::PathBuf {
@@ -336,10 +336,10 @@ fn capture(folder: &Path, talks: &[Talk<'_>]) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_dissector_knows_its_port_and_any_that_is_decoded_as_it() {
+fn the_dissector_works_on_its_port_and_with_decode_as() {
     let folder = folder();
     let hello = request("send", &[("room", "\"general\"")], "hello");
-    // A first segment of one byte tells no heuristic anything.
+    // A first segment of one byte is too short for the heuristic.
     let (first, rest) = hello.split_at(1);
     let native = [(Side::Client, first), (Side::Client, rest)];
     let http: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -396,7 +396,7 @@ fn the_dissector_shows_the_events_of_a_page() {
 }
 
 #[test]
-fn tshark_counts_the_conversations_as_decode_does() {
+fn decode_counts_conversations_as_tshark() {
     let folder = folder();
     let (file, _server) = recording(folder.path());
     let output = vang().args(["net", "decode", "--json", "--conversations"]).arg(&file).output().unwrap();
@@ -431,7 +431,7 @@ fn tshark_counts_the_conversations_as_decode_does() {
 }
 
 #[test]
-fn the_clients_of_a_recording_are_played_again() {
+fn the_clients_of_a_recording_are_replayed() {
     let folder = folder();
     let (file, server) = recording(folder.path());
     let output =
@@ -446,7 +446,7 @@ fn the_clients_of_a_recording_are_played_again() {
 }
 
 #[test]
-fn the_server_of_a_recording_is_played_to_clients() {
+fn the_server_of_a_recording_is_replayed() {
     let folder = folder();
     let (file, server) = recording(folder.path());
     drop(server);
@@ -462,7 +462,7 @@ fn the_server_of_a_recording_is_played_to_clients() {
 }
 
 #[test]
-fn what_is_played_meets_the_weather_and_a_damaged_recording_is_played_as_far_as_it_goes() {
+fn a_replay_uses_the_simulated_network_and_stops_at_damage() {
     let folder = folder();
     let (file, server) = recording(folder.path());
     let played = |more: &[&str]| {
@@ -486,7 +486,7 @@ fn what_is_played_meets_the_weather_and_a_damaged_recording_is_played_as_far_as_
     );
     assert_eq!(damaged.last().unwrap()["connections"], 2);
     for (content, why) in
-        [(&b""[..], "it is no pcap or pcapng file"), (&bytes[..40], "it ends inside a block")]
+        [(&b""[..], "it is not a pcap or pcapng file"), (&bytes[..40], "it ends inside a block")]
     {
         std::fs::write(&file, content).unwrap();
         let output =
@@ -498,10 +498,10 @@ fn what_is_played_meets_the_weather_and_a_damaged_recording_is_played_as_far_as_
 }
 
 #[test]
-fn a_tap_that_waits_for_its_server_is_told_to_end() {
+fn a_tap_that_waits_for_its_server_can_be_stopped() {
     let folder = folder();
     let path = folder.path().join("full");
-    // Its queue is full with the first, and nobody takes from it.
+    // The first connection fills its queue, and it does not accept.
     let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     full.listen(0).unwrap();
@@ -515,7 +515,7 @@ fn a_tap_that_waits_for_its_server_is_told_to_end() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_written_ends_the_tap_and_says_why() {
+fn a_recording_that_cannot_be_written_ends_the_tap() {
     let output = vang()
         .args(["net", "tap", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1", "--record", "/dev/full"])
         .output()
@@ -526,7 +526,7 @@ fn a_recording_that_cannot_be_written_ends_the_tap_and_says_why() {
 }
 
 #[test]
-fn a_socket_file_of_a_tap_that_was_killed_is_replaced_and_no_other_file_is() {
+fn the_socket_file_of_a_killed_tap_is_replaced() {
     let folder = folder();
     let path = folder.path().join("s");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -544,7 +544,7 @@ fn a_socket_file_of_a_tap_that_was_killed_is_replaced_and_no_other_file_is() {
 }
 
 #[test]
-fn what_was_to_end_by_itself_and_did_not_is_timed_out() {
+fn runs_that_should_end_by_themselves_time_out() {
     for (more, code) in [(&["--once"][..], 124), (&[], 0)] {
         let mut command = vang();
         command.args(["net", "tap", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1", "--timeout", "50ms"]);
@@ -555,8 +555,8 @@ fn what_was_to_end_by_itself_and_did_not_is_timed_out() {
 }
 
 #[test]
-fn a_tap_that_would_talk_to_itself_is_refused() {
-    // In a network of its own, where nobody else has this port.
+fn a_tap_that_connects_to_itself_is_refused() {
+    // In its own network namespace, where no other program uses this port.
     let (hosts, port) = (Hosts::in_a_row(1), 7_618);
     let folder = folder();
     let socket = format!("unix:{}", folder.path().join("s").display());
@@ -572,14 +572,14 @@ fn a_tap_that_would_talk_to_itself_is_refused() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{listen} {to}: {output:?}");
         assert!(
-            stderr.contains("where this tap listens itself") && stderr.contains("the server's own address"),
+            stderr.contains("where this tap listens") && stderr.contains("the server's own address"),
             "{stderr}"
         );
     }
 }
 
 #[test]
-fn who_resets_at_once_is_recorded_by_its_address() {
+fn a_client_that_resets_at_once_is_recorded_with_its_address() {
     let folder = folder();
     let file = folder.path().join("reset.pcapng");
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -600,8 +600,8 @@ fn who_resets_at_once_is_recorded_by_its_address() {
         tap.next("closed");
     }
     let output = vang().args(["net", "decode", "--json"]).arg(&file).output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    let objects = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let reported = String::from_utf8(output.stdout).unwrap();
+    let objects = reported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let clients: Vec<String> = objects
         .filter(|object| object["event"] == "conversation")
         .map(|object| object["client"].as_str().unwrap().to_owned())
@@ -610,15 +610,15 @@ fn who_resets_at_once_is_recorded_by_its_address() {
 }
 
 #[test]
-fn a_tap_that_lets_in_more_than_its_server_does_needs_to_be_told_so() {
+fn a_tap_that_exposes_its_server_needs_expose() {
     let folder = folder();
     let data = folder.path().join("data");
     let server = Server::start(&data);
     let socket = format!("unix:{}", data.join("admin.sock").display());
     for (listen, to, who) in [
-        (":0", server.addr.as_str(), "programs of other machines"),
-        ("0.0.0.0:0", "localhost:1", "programs of other machines"),
-        (":0", &socket, "programs of other machines"),
+        (":0", server.addr.as_str(), "programs on other machines"),
+        ("0.0.0.0:0", "localhost:1", "programs on other machines"),
+        (":0", &socket, "programs on other machines"),
         ("127.0.0.1:0", &socket, "every program on this machine"),
     ] {
         let mut command = vang();
@@ -632,7 +632,7 @@ fn a_tap_that_lets_in_more_than_its_server_does_needs_to_be_told_so() {
         let mut tap = Tail::start(command);
         assert_eq!(tap.json()["event"], "listening");
     }
-    // As wide as its server, or less.
+    // Not reachable by more programs than its server.
     let place = format!("unix:{}", folder.path().join("s").display());
     for (listen, to) in [
         ("127.0.0.1:0", server.addr.as_str()),

@@ -1,6 +1,6 @@
-//! Backups, made and restored by the binary: while people talk, over pipes, cut, killed, with no room. What
-//! is in one is a beginning of the journal with everything that was acknowledged before; what is not whole
-//! is refused, and leaves nothing that a server would start on.
+//! Backups made and restored with the binary: under load, over pipes, cut, killed, on a full disk. A backup holds
+//! the journal up to some entry, with everything acknowledged before the backup began. An incomplete backup is
+//! refused, and leaves no folder that a server starts on.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -36,7 +36,7 @@ fn restore(file: &Path, data: &Path) -> Value {
     serde_json::from_str(&succeeded(&["restore"], output)).unwrap()
 }
 
-/// What a command that has to fail said.
+/// The stderr of a command that must fail.
 fn refused(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
@@ -55,7 +55,7 @@ fn say(server: &Server, texts: impl IntoIterator<Item = String>) {
     }
 }
 
-/// A stopped server's folder with so many messages of so many bytes, and a backup of it.
+/// The folder of a stopped server with this many messages of this many bytes, and a backup of it.
 fn scene(count: usize, bytes: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
     let folder = folder();
     let (data, file) = (folder.path().join("data"), folder.path().join("chat.vang"));
@@ -76,7 +76,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identity() {
+fn a_restored_server_has_all_data_under_a_new_id() {
     let folder = folder();
     let (data, again, file) =
         (folder.path().join("data"), folder.path().join("again"), folder.path().join("chat.vang"));
@@ -131,7 +131,7 @@ fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identi
     assert_eq!(server.ok(&["send", "general", "and on", "--as", "bob"]), "general#2\n");
     assert!(server.stop().success());
     check(&again);
-    // A backup of what was restored and written on is restored in turn.
+    // A backup of the restored server, with new messages, is restored again.
     let third = folder.path().join("third.vang");
     let made = backup(&third, &again);
     assert_eq!(made["journal"], restored["journal"]);
@@ -139,7 +139,7 @@ fn a_restored_server_has_rooms_accounts_ids_and_every_message_under_a_new_identi
     check(&folder.path().join("third"));
 }
 
-/// A server with a backup of some of what it has been told, and those who heard all of it.
+/// A server with a backup of a part of its messages, and followers that have seen all of them.
 struct Followed {
     folder: tempfile::TempDir,
     address: String,
@@ -149,7 +149,7 @@ struct Followed {
     restored: Value,
 }
 
-/// It was stopped in between where `restarts` says so, and is gone now.
+/// The server is gone now; with `restarts` it was also restarted in between.
 fn followed(before: &[&str], lost: &[&str], restarts: bool) -> Followed {
     let folder = folder();
     let (data, file) = (folder.path().join("data"), folder.path().join("chat.vang"));
@@ -176,7 +176,7 @@ fn say_words(server: &Server, words: &[&str]) {
 }
 
 #[test]
-fn who_followed_the_old_journal_is_told_and_misses_nothing_of_the_restored_one() {
+fn followers_of_the_old_journal_miss_nothing_after_a_restore() {
     for (lost, restarts) in [(&[][..], false), (&["lost three", "lost 4"], false), (&["lost three"], true)] {
         let mut scene = followed(&["one", "two"], lost, restarts);
         let again = scene.folder.path().join("again");
@@ -190,7 +190,7 @@ fn who_followed_the_old_journal_is_told_and_misses_nothing_of_the_restored_one()
         assert_eq!(refusal["journal"], scene.restored["journal"]);
         let common = refusal["seq"].as_u64().unwrap();
         assert!(common >= scene.heard[1].seq && common <= scene.restored["seq"].as_u64().unwrap());
-        scene.shown.said(&format!("set back to position {common}"));
+        scene.shown.said(&format!("went back to position {common}"));
         say_words(&server, &["number six!"]);
         let more = scene.by_hand.until("number six!");
         let words: Vec<_> = more.iter().map(|told| &*told.text).collect();
@@ -201,7 +201,7 @@ fn who_followed_the_old_journal_is_told_and_misses_nothing_of_the_restored_one()
 }
 
 #[test]
-fn who_resumes_without_an_epoch_starts_again_from_room_numbers_and_gets_everything() {
+fn resuming_without_an_epoch_restarts_from_room_numbers() {
     let scene = followed(&["one", "two"], &["lost three"], false);
     let server = Server::start(&scene.folder.path().join("again"));
     let mut raw = Raw::connect(&*server.addr);
@@ -216,7 +216,7 @@ fn who_resumes_without_an_epoch_starts_again_from_room_numbers_and_gets_everythi
 }
 
 #[test]
-fn a_backup_under_load_is_a_beginning_with_everything_acknowledged_before_it_began() {
+fn a_backup_under_load_has_all_messages_acknowledged_before_it() {
     let folder = folder();
     let data = folder.path().join("data");
     let server = Server::start(&data);
@@ -254,13 +254,13 @@ fn a_backup_under_load_is_a_beginning_with_everything_acknowledged_before_it_beg
 }
 
 #[test]
-fn a_backup_goes_through_a_pipe_and_one_that_was_cut_is_refused() {
+fn a_backup_works_through_a_pipe_and_a_cut_one_is_refused() {
     let (folder, data, file) = scene(200, 1_000);
     let whole = fs::read(&file).unwrap();
     let output = admin(&["backup"], Path::new("-"), &data).output().unwrap();
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.starts_with("stdout: journal ") && said.contains("keeps what is erased later"), "{said}");
+    assert!(said.starts_with("stdout: journal ") && said.contains("messages you erase later"), "{said}");
     // Two backups differ in when they were made, and so in their seals.
     assert_eq!(output.stdout.len(), whole.len());
 
@@ -287,7 +287,7 @@ fn a_backup_goes_through_a_pipe_and_one_that_was_cut_is_refused() {
     }
     assert!(through(&output.stdout).status.success());
     check(&again);
-    // Whoever reads the pipe goes away: that is no backup.
+    // The reader of the pipe closes it: the backup is incomplete.
     let mut child = admin(&["backup"], Path::new("-"), &data)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -295,7 +295,10 @@ fn a_backup_goes_through_a_pipe_and_one_that_was_cut_is_refused() {
         .unwrap();
     drop(child.stdout.take());
     let said = refused(&child.wait_with_output().unwrap());
-    assert!(said.contains("cannot write stdout after ") && said.contains("no whole backup"), "{said}");
+    assert!(
+        said.contains("cannot write stdout after ") && said.contains("has an incomplete backup"),
+        "{said}"
+    );
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = admin(&["backup"], Path::new("-"), &data).stdout(full).stderr(Stdio::piped()).output();
     let said = refused(&output.unwrap());
@@ -303,14 +306,14 @@ fn a_backup_goes_through_a_pipe_and_one_that_was_cut_is_refused() {
 }
 
 #[test]
-fn foreign_files_and_folders_that_are_in_use_are_refused_in_words() {
+fn foreign_files_and_used_folders_are_refused_with_the_reason() {
     let (folder, data, file) = scene(5, 10);
     let again = folder.path().join("again");
     let at = |name: &str| folder.path().join(name);
     fs::write(at("letter"), "Dear all,\nthis is no backup\n").unwrap();
     for (name, expected) in [
-        ("letter", "it is not a backup of vang's: it begins otherwise"),
-        ("data/journal.db", "it is not a backup of vang's: it is a SQLite database; "),
+        ("letter", "it is not a vang backup: its first bytes are unknown"),
+        ("data/journal.db", "it is not a vang backup: it is a SQLite database; "),
         ("nowhere", "cannot open "),
     ] {
         let said = refused(&admin(&["restore"], &at(name), &again).output().unwrap());
@@ -327,7 +330,7 @@ fn foreign_files_and_folders_that_are_in_use_are_refused_in_words() {
     let said = refused(&admin(&["restore"], &file, &data).output().unwrap());
     assert!(said.contains("is in use by vang serve, pid"), "{said}");
     assert_eq!(history(&server.addr).len(), 5);
-    // A folder that somebody made, with something else in it, is taken; what is in it stays.
+    // An existing folder with other files is accepted; the files stay.
     fs::create_dir(&again).unwrap();
     fs::write(again.join("README"), "mine").unwrap();
     let mut bytes = fs::read(&file).unwrap();
@@ -343,11 +346,11 @@ fn foreign_files_and_folders_that_are_in_use_are_refused_in_words() {
 }
 
 #[test]
-fn a_file_that_is_there_is_replaced_only_when_asked_and_only_by_a_whole_one() {
+fn an_existing_file_is_replaced_only_by_a_complete_backup() {
     let (folder, data, file) = scene(3, 10);
     let before = fs::read(&file).unwrap();
     let said = refused(&admin(&["backup"], &file, &data).output().unwrap());
-    assert!(said.contains("chat.vang exists already") && said.contains("--force"), "{said}");
+    assert!(said.contains("chat.vang already exists") && said.contains("--force"), "{said}");
     assert_eq!(fs::read(&file).unwrap(), before);
     succeeded(&["backup", "--force"], admin(&["backup", "--force"], &file, &data).output().unwrap());
     assert_ne!(fs::read(&file).unwrap(), before);
@@ -355,7 +358,7 @@ fn a_file_that_is_there_is_replaced_only_when_asked_and_only_by_a_whole_one() {
     let said = refused(&admin(&["backup", "--force"], folder.path(), &data).output().unwrap());
     assert!(said.contains("is a folder"), "{said}");
     let said = refused(&admin(&["backup", "--force"], Path::new("/dev/null"), &data).output().unwrap());
-    assert!(said.contains("is not a plain file"), "{said}");
+    assert!(said.contains("is not a regular file"), "{said}");
     let said = refused(&admin(&["backup"], &folder.path().join("no/where"), &data).output().unwrap());
     assert!(said.contains("cannot create "), "{said}");
     let said = refused(&admin(&["backup"], &folder.path().join("new"), folder.path()).output().unwrap());
@@ -383,7 +386,7 @@ fn a_backup_is_not_written_to_a_terminal() {
     let output =
         Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("a backup is bytes and not for a terminal"), "{said}");
+    assert!(said.contains("a backup is binary data; it is not written to a terminal"), "{said}");
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -415,7 +418,7 @@ fn a_backup_file_is_checked_without_restoring_it() {
     }
 }
 
-/// Until something is so that nobody tells us of.
+/// Polls a condition until it is true.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
@@ -430,7 +433,7 @@ fn kill(mut child: Child) {
 }
 
 #[test]
-fn a_backup_that_is_killed_leaves_nothing_that_looks_whole() {
+fn a_killed_backup_leaves_no_complete_looking_file() {
     let (folder, data, file) = scene(300, 60_000);
     let whole = fs::metadata(&file).unwrap().len();
     fs::remove_file(&file).unwrap();
@@ -486,11 +489,11 @@ fn a_backup_that_is_killed_leaves_nothing_that_looks_whole() {
     assert!((some.len() as u64) < whole, "a pipe holds less than that");
     fs::write(&file, some).unwrap();
     let said = refused(&check_file(&file));
-    assert!(said.contains("it is not whole: it ends after "), "{said}");
+    assert!(said.contains("it is incomplete: it ends after "), "{said}");
 }
 
 #[test]
-fn a_restore_that_is_killed_leaves_no_folder_that_starts_and_is_done_again() {
+fn a_killed_restore_leaves_no_usable_folder_and_can_run_again() {
     let (folder, _, file) = scene(400, 10_000);
     let whole = fs::read(&file).unwrap();
     let again = folder.path().join("again");
@@ -516,7 +519,7 @@ fn a_restore_that_is_killed_leaves_no_folder_that_starts_and_is_done_again() {
             &mut admin(&["backup"], &folder.path().join("of-half"), &again),
         ] {
             let said = refused(&command.output().unwrap());
-            assert!(said.contains("has not come to its end: run it again, or remove the folder"), "{said}");
+            assert!(said.contains("is incomplete: run it again, or remove the folder"), "{said}");
         }
     }
     restore(&file, &again);
@@ -527,7 +530,7 @@ fn a_restore_that_is_killed_leaves_no_folder_that_starts_and_is_done_again() {
 }
 
 #[test]
-fn a_file_that_may_grow_no_more_ends_a_backup_and_a_restore_in_words() {
+fn a_file_size_limit_ends_backup_and_restore_with_an_error() {
     let (folder, data, file) = scene(100, 10_000);
     let limited = |command: &Command| {
         let mut limited = Command::new("prlimit");

@@ -1,5 +1,5 @@
-//! Clients that speak the protocol by hand, as `docs/PROTOCOL.md` has it: nothing of ours helps them to be
-//! right.
+//! Raw clients that implement `docs/PROTOCOL.md` by themselves, so that an error in our own client library cannot
+//! hide an error of the server.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read, Write};
@@ -17,17 +17,17 @@ use serde_json::Value;
 
 use crate::harness::{PATIENCE, Server, Tail, read_message, request, succeeded, vang};
 
-/// Between two attempts to connect to a server that is just not there.
+/// Time between two attempts to connect to a server that is restarting.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// Requests that a sender has under way.
+/// Requests that a sender has in flight.
 const WINDOW: usize = 8;
 
-/// Bytes in the small buffer of a slow reader; a segment over loopback has as many.
+/// Size of a slow reader's buffer: one segment over loopback.
 const SMALL_BUFFER: usize = 64 << 10;
 
-/// An address that no outgoing connection gets while nobody listens there: clients that try a port of the
-/// ephemeral range again and again may connect to themselves.
+/// An address outside the ephemeral range: clients that try a port of that range again and again can connect to
+/// themselves.
 pub(crate) fn lasting_address() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     loop {
@@ -39,7 +39,7 @@ pub(crate) fn lasting_address() -> String {
     }
 }
 
-/// A connection, with what comes on it.
+/// A connection and its decoder.
 pub(crate) struct Raw {
     stream: BufReader<TcpStream>,
 }
@@ -56,8 +56,8 @@ impl Raw {
         Raw::new(TcpStream::connect(address.into()).unwrap())
     }
 
-    /// One whose buffer for what comes is small. Set before it connects: a buffer that shrinks below what
-    /// was promised to the other side loses bytes, and TCP takes minutes to come back from that.
+    /// A connection with a small receive buffer. It is set before connecting: shrinking it below the announced
+    /// window loses bytes, and TCP needs minutes to recover from that.
     pub(crate) fn with_small_buffer(server: &Server) -> Raw {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         set_socket_recv_buffer_size(&socket, SMALL_BUFFER).unwrap();
@@ -65,7 +65,7 @@ impl Raw {
         Raw::new(TcpStream::from(socket))
     }
 
-    /// The same socket, to write while another thread reads.
+    /// A second handle for writing while another thread reads.
     pub(crate) fn stream(&self) -> TcpStream {
         self.stream.get_ref().try_clone().unwrap()
     }
@@ -78,7 +78,7 @@ impl Raw {
         read_message(&mut self.stream)
     }
 
-    /// Asks and waits for the reply; events before it are dropped.
+    /// Sends a request and waits for the reply; drops events before it.
     pub(crate) fn ask(&mut self, bytes: &[u8]) -> (Value, Vec<u8>) {
         self.write(bytes).unwrap();
         loop {
@@ -89,7 +89,7 @@ impl Raw {
         }
     }
 
-    /// Sends, and gives the reply's header.
+    /// Posts a message; returns the header of the reply.
     pub(crate) fn send(&mut self, name: &str, id: &str, text: &str) -> Value {
         self.ask(&send(name, id, text)).0
     }
@@ -105,7 +105,7 @@ pub(crate) fn send(name: &str, id: &str, text: &str) -> Vec<u8> {
     request("send", &[("as", &name), ("room", "\"general\""), ("id", &id)], text)
 }
 
-/// What `follow` is told of where to begin.
+/// Where a `follow` begins.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Number(u64),
@@ -127,7 +127,7 @@ pub(crate) fn follow(place: &Place) -> Vec<u8> {
     }
 }
 
-/// A message of the room general, as a reader has it.
+/// A message of the room general, as a reader receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) seq: u64,
@@ -157,7 +157,7 @@ pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Told>) {
     (reply, page)
 }
 
-/// The whole history of the room general; a page that is not there yet is asked for again.
+/// The whole history of the room general; asks again while the view is behind.
 pub(crate) fn history(address: &str) -> Vec<Told> {
     let mut raw = Raw::connect(address);
     let mut all = Vec::new();
@@ -178,7 +178,7 @@ pub(crate) fn history(address: &str) -> Vec<Told> {
     }
 }
 
-/// Is this one history? Numbers from 1 without a gap, positions rising, nothing twice.
+/// Asserts a consistent history: numbers from 1 without a gap, rising positions, no duplicates.
 pub(crate) fn assert_one_history(history: &[Told]) {
     for (said, n) in history.iter().zip(1..) {
         assert_eq!(said.n, n, "numbers have no gap");
@@ -191,7 +191,7 @@ pub(crate) fn assert_one_history(history: &[Told]) {
     assert_eq!(texts.len(), all, "no message is there twice");
 }
 
-/// Every message that was acknowledged is there, with the number and position that its sender was told.
+/// Asserts that every acknowledged message is there, with the number and position of its acknowledgement.
 pub(crate) fn assert_kept(history: &[Told], acknowledged: &[Told]) {
     let there: BTreeMap<_, _> = history.iter().map(|said| (&said.text, said)).collect();
     for promised in acknowledged {
@@ -199,7 +199,7 @@ pub(crate) fn assert_kept(history: &[Told], acknowledged: &[Told]) {
     }
 }
 
-/// What `vang admin check` says; it has to be content.
+/// Runs `vang admin check`, which must pass; returns its output.
 pub(crate) fn check(data: &Path) -> String {
     let args = ["admin", "check", "--data", data.to_str().unwrap()];
     let said = succeeded(&args, vang().args(args).output().unwrap());
@@ -207,7 +207,7 @@ pub(crate) fn check(data: &Path) -> String {
     said
 }
 
-/// `GET path` and its status and body.
+/// GET: status and body.
 pub(crate) fn get(server: &Server, path: &str) -> (u16, String) {
     let mut stream = server.connect();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
@@ -217,8 +217,8 @@ pub(crate) fn get(server: &Server, path: &str) -> (u16, String) {
     (status, answer.split("\r\n\r\n").nth(1).unwrap().to_owned())
 }
 
-/// A client that sends with ids, several under way, and repeats what it has no answer to, until `enough`.
-/// Gives what it was told of each message to `acks`.
+/// A client that sends with ids, several in flight, and repeats unanswered ones, until `enough`. It sends each
+/// acknowledgement to `acks`.
 pub(crate) fn sender(
     address: &str,
     name: String,
@@ -234,7 +234,7 @@ pub(crate) fn sender(
                 std::thread::sleep(RETRY);
                 continue;
             };
-            // Whatever ends the connection: the next one repeats what is pending, in the same order.
+            // After any end of the connection the next one repeats pending messages, in the same order.
             let _ = talk(&mut Raw::new(stream), &name, &mut next, &mut pending, &enough, &acks);
         }
     })
@@ -271,12 +271,12 @@ fn talk(
     }
 }
 
-/// What a follower heard.
+/// What a follower received.
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
     Told(Told),
     Follows,
-    /// It may not follow from there; this is the reply.
+    /// The reply that refused to follow from this position.
     Refused(Value),
     Closing,
     Lost,
@@ -294,7 +294,7 @@ impl Follower {
         std::thread::spawn(move || {
             let mut place = Place::Number(0);
             let mut last = 0;
-            // Ends when nobody listens to it any more.
+            // Ends when its receiver is dropped.
             while tell.send(Heard::Lost).is_ok() {
                 let Ok(stream) = TcpStream::connect::<SocketAddr>(address) else {
                     std::thread::sleep(RETRY);
@@ -307,7 +307,7 @@ impl Follower {
         Follower { heard }
     }
 
-    /// The next thing it heard, but for lost connections.
+    /// The next one, without lost connections.
     pub(crate) fn next(&mut self) -> Heard {
         loop {
             match self.heard.recv_timeout(PATIENCE).expect("a follower hears something") {
@@ -333,7 +333,7 @@ impl Follower {
         })
     }
 
-    /// Not for ever, whatever else it hears.
+    /// Ends after a limit, whatever else arrives.
     fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(Heard) -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -420,7 +420,7 @@ pub(crate) fn shown(tail: &mut Tail) -> Told {
     told_of(&line, line["text"].as_str().unwrap().as_bytes())
 }
 
-/// Every message that it shows up to the one with this text.
+/// All messages that it shows, up to the one with this text.
 pub(crate) fn shown_until(tail: &mut Tail, text: &str) -> Vec<Told> {
     let mut all = Vec::new();
     loop {

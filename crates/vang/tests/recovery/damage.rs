@@ -1,5 +1,5 @@
-//! Files that are not as they were left. The tables are only tables: they are made anew. The journal is the
-//! truth: a server refuses to start on a damaged one, says why, and changes nothing.
+//! Damaged files. A damaged view is rebuilt. A server refuses to start on a damaged journal, says why, and
+//! changes nothing.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn say(server: &Server, from: usize, upto: usize) {
     }
 }
 
-/// A start that is to fail: what it said.
+/// The stderr of a start that must fail.
 fn refused(data: &Path) -> String {
     let mut command = vang();
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stdin(Stdio::null());
@@ -34,7 +34,7 @@ fn remove_log_of_tables(data: &Path) {
 }
 
 #[test]
-fn damaged_tables_are_made_anew_and_history_is_complete() {
+fn a_damaged_view_is_rebuilt_and_history_is_complete() {
     let folder = folder();
     let data = folder.path().join("data");
     let server = Server::start(&data);
@@ -73,7 +73,7 @@ fn damaged_tables_are_made_anew_and_history_is_complete() {
         let server = Server::start(&data);
         assert!(history(&server.addr) == whole, "history differs after: {how}");
         say(&server, 999, 1_000);
-        met_while_running |= server.log().contains("the tables are damaged; they are made anew");
+        met_while_running |= server.log().contains("the view is damaged; rebuilding it");
         assert!(server.stop().success());
         check(&data);
     }
@@ -81,7 +81,7 @@ fn damaged_tables_are_made_anew_and_history_is_complete() {
 }
 
 #[test]
-fn a_damaged_journal_is_refused_and_left_as_it_is() {
+fn a_damaged_journal_is_refused_and_not_changed() {
     let folder = folder();
     let data = folder.path().join("data");
     let server = Server::start(&data);
@@ -115,22 +115,22 @@ fn a_damaged_journal_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_journal_that_is_gone_is_not_replaced_by_an_empty_one_in_silence() {
+fn a_missing_journal_is_logged_when_a_new_one_begins() {
     let folder = folder();
     let data = folder.path().join("data");
     let server = Server::start(&data);
     say(&server, 0, 5);
     assert!(server.stop().success());
-    // Whoever deletes a journal begins a new one; the log says that the tables were of another.
+    // Without a journal a new one begins; the log says that the view belonged to another.
     fs::remove_file(data.join("journal.db")).unwrap();
     let server = Server::start(&data);
-    assert!(server.log().contains("the tables are made anew from the journal why=it was of another journal"));
+    assert!(server.log().contains("rebuilding the view from the journal why=it belonged to another journal"));
     assert_eq!(history(&server.addr), []);
     check(&data);
 }
 
 #[test]
-fn a_lock_is_held_by_the_living_only() {
+fn a_dead_process_holds_no_lock() {
     let folder = folder();
     let data = folder.path().join("data");
     let server = Server::start(&data);
@@ -140,7 +140,7 @@ fn a_lock_is_held_by_the_living_only() {
     assert!(said.contains(&format!("pid {pid},")), "{said}");
     assert_eq!(Raw::connect(&*server.addr).send("ada", "1", "still here")["n"], 1);
     server.kill();
-    // Its text still names the dead; another pid may even have become somebody else's.
+    // Its text still names the dead process; another process can have the same pid now.
     assert!(fs::read_to_string(data.join("lock")).unwrap().contains(&format!("pid {pid},")));
     assert!(data.join("admin.sock").exists());
     let server = Server::start(&data);

@@ -1,5 +1,5 @@
-//! No room left: senders are told, readers read on, and when there is room again it heals by itself. The
-//! small disk is a tmpfs in a mount namespace of its own, so nothing of the machine is filled.
+//! A full disk: senders get an error, readers go on, and the server recovers when there is space again. The
+//! disk is a small tmpfs in its own mount namespace, so the machine's disks are not filled.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -15,7 +15,7 @@ use crate::common::{
 };
 use crate::harness::{PATIENCE, Server, folder, succeeded, vang};
 
-/// Until something has become so that nobody tells us of.
+/// Polls a condition until it is true.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
@@ -24,7 +24,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A tmpfs that only processes inside see, as long as this lives.
+/// A tmpfs that only processes in its mount namespace see; removed when dropped.
 struct SmallDisk {
     holder: Child,
     is_root: bool,
@@ -32,7 +32,7 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Fails the test where nobody may mount anything: what is not tried is not shown.
+    /// Fails the test if mounting is not possible: a skipped test shows nothing.
     fn new(size: &str) -> SmallDisk {
         let folder = folder();
         let point = folder.path().join("disk");
@@ -61,7 +61,7 @@ impl SmallDisk {
         self.folder.path().join("disk/data")
     }
 
-    /// Runs this inside.
+    /// Runs a command in the mount namespace.
     fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside.args(["-t", &self.holder.id().to_string(), "-m"]);
@@ -102,7 +102,7 @@ impl SmallDisk {
         Path::new(&format!("/proc/{}/root", self.holder.id())).join(path.strip_prefix("/").unwrap())
     }
 
-    /// Takes all the room that there is.
+    /// Fills the disk.
     fn fill(&self) {
         let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
         for size in [64 << 10, 4 << 10, 1] {
@@ -128,12 +128,12 @@ impl Drop for SmallDisk {
     }
 }
 
-/// The text of message `i`: as long as a page, so that few of them fill what is left.
+/// The text of message `i`: as long as a page, so that a few of them fill the remaining space.
 fn text(i: usize) -> String {
     format!("{i:<4000}")
 }
 
-/// A sender that goes on until there is no room, and keeps what it was told.
+/// A sender that goes on until the disk is full, and keeps its acknowledgements.
 #[derive(Default)]
 struct Talk {
     kept: Vec<Told>,
@@ -159,7 +159,7 @@ impl Talk {
         }
     }
 
-    /// Until there is no room.
+    /// Sends until the disk is full.
     fn send_until_full(&mut self, raw: &mut Raw) -> Value {
         for _ in 0..4_000 {
             let reply = self.send(raw);
@@ -170,7 +170,7 @@ impl Talk {
         panic!("there was always room");
     }
 
-    /// Until it works again: who is refused tries again.
+    /// Repeats a refused message until it is accepted.
     fn send_until_it_works(&mut self, raw: &mut Raw) {
         until("it works again", || self.send(raw)["status"] == "ok");
     }
@@ -180,8 +180,8 @@ impl Talk {
     }
 }
 
-/// Senders are told, in words and by a code, and so are those who look after the server.
-/// Now and then a retry succeeds: what failed may leave a little room.
+/// Senders get an error with a code, and monitoring reports the full disk.
+/// Sometimes a retry succeeds, because a failed write can leave a little space.
 fn assert_told_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
     for _ in 0..4 {
         let reply = talk.send_until_full(raw);
@@ -200,8 +200,8 @@ fn assert_told_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
     assert_eq!(get(server, "/healthz").0, 200);
 }
 
-/// Readers go on: whoever comes now reads what was acknowledged, by following and by history. History may
-/// lack the newest, of which the tables have no room to tell; then it says so.
+/// Readers go on: new ones read all acknowledged messages, by following and by history. History can lack the
+/// newest, for which the view has no space; then it says so.
 fn assert_readable(server: &Server, kept: &[Told]) {
     let fresh = Follower::start(&server.addr).until(&kept.last().unwrap().text);
     assert!(fresh == kept, "a new follower is told something else");
@@ -223,7 +223,7 @@ fn assert_readable(server: &Server, kept: &[Told]) {
     assert!(read.len() * 2 > kept.len(), "of {} messages, history shows {}", kept.len(), read.len());
 }
 
-/// It is ready again before anybody sends, and then everything works as if nothing had been.
+/// The server is ready again before the next send, and then everything works as before.
 fn assert_healed(server: &Server, talk: &mut Talk) {
     until("ready again", || get(server, "/readyz").0 == 200);
     let mut raw = Raw::connect(&*server.addr);
@@ -234,7 +234,7 @@ fn assert_healed(server: &Server, talk: &mut Talk) {
 }
 
 #[test]
-fn a_disk_that_gets_full_is_told_by_readyz_before_anything_fails() {
+fn readyz_reports_a_filling_disk_before_a_send_fails() {
     let disk = SmallDisk::new("16m");
     let mut command = disk.serve();
     command.args(["--limit", "ready-free=8MiB"]);
@@ -248,7 +248,7 @@ fn a_disk_that_gets_full_is_told_by_readyz_before_anything_fails() {
         code == 503 && body.ends_with(" free, less than the 8.0 MiB of limit ready-free\n"),
         "{code} {body}"
     );
-    // Whoever looks after it has time: everything works.
+    // The warning comes early: everything still works.
     let mut talk = Talk::default();
     let mut raw = Raw::connect(&*server.addr);
     talk.send_some(&mut raw, 20);
@@ -257,7 +257,7 @@ fn a_disk_that_gets_full_is_told_by_readyz_before_anything_fails() {
     let said = succeeded(&["status"], disk.inside(&status).output().unwrap());
     assert!(
         said.contains(", NOT READY: the disk has ")
-            && said.contains("\nwhat this means\n  - the disk is nearly full ("),
+            && said.contains("\nwhat this means\n  - the disk is almost full ("),
         "{said}"
     );
     disk.make_room();
@@ -266,7 +266,7 @@ fn a_disk_that_gets_full_is_told_by_readyz_before_anything_fails() {
 }
 
 #[test]
-fn on_a_full_disk_senders_are_told_readers_read_on_and_it_heals_by_itself() {
+fn on_a_full_disk_sends_fail_reads_work_and_it_recovers() {
     let disk = SmallDisk::new("4m");
     let server = disk.start();
     let mut tail = tail(&server, Some(0));
@@ -274,17 +274,17 @@ fn on_a_full_disk_senders_are_told_readers_read_on_and_it_heals_by_itself() {
     let mut talk = Talk::default();
     let mut raw = Raw::connect(&*server.addr);
     talk.send_some(&mut raw, 60);
-    // The tables gather before they write, unless somebody asks.
+    // The view gathers before it writes, unless a request needs it.
     assert!(history(&server.addr) == talk.kept);
     for round in 0..2 {
         disk.fill();
         assert_told_full(&server, &mut raw, &mut talk);
         assert_readable(&server, &talk.kept);
-        // Nobody is told that it works again before it does.
+        // The server does not report recovery too early.
         let log = server.log();
         assert_eq!(log.matches("the journal can be written again").count(), round, "{log}");
         assert_eq!(
-            log.matches("the journal cannot be written; senders are told").count(),
+            log.matches("the journal cannot be written; senders get an error").count(),
             round + 1,
             "{log}"
         );
@@ -309,7 +309,7 @@ fn on_a_full_disk_senders_are_told_readers_read_on_and_it_heals_by_itself() {
 }
 
 #[test]
-fn a_server_started_on_a_full_disk_serves_readers_and_heals() {
+fn a_server_started_on_a_full_disk_serves_readers_and_recovers() {
     let disk = SmallDisk::new("4m");
     let mut talk = Talk::default();
     let server = disk.start();
@@ -344,7 +344,7 @@ fn a_server_started_on_a_full_disk_serves_readers_and_heals() {
 }
 
 #[test]
-fn a_file_that_may_grow_no_more_is_a_full_disk() {
+fn a_file_size_limit_is_handled_like_a_full_disk() {
     let folder = folder();
     let data = folder.path().join("data");
     let mut command = Command::new("prlimit");
@@ -383,7 +383,7 @@ fn a_file_that_may_grow_no_more_is_a_full_disk() {
 }
 
 #[test]
-fn a_folder_that_may_only_be_read_is_refused_with_its_name() {
+fn a_read_only_folder_is_refused_with_its_name() {
     let disk = SmallDisk::new("4m");
     let server = disk.start();
     let mut talk = Talk::default();
@@ -408,7 +408,7 @@ fn a_folder_that_may_only_be_read_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_backup_or_a_restore_for_which_there_is_no_room_leaves_nothing_and_the_server_goes_on() {
+fn backup_and_restore_on_a_full_disk_leave_no_files() {
     let disk = SmallDisk::new("8m");
     let server = disk.start();
     let mut raw = Raw::connect(&*server.addr);
@@ -432,7 +432,7 @@ fn a_backup_or_a_restore_for_which_there_is_no_room_leaves_nothing_and_the_serve
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
     assert!(said.contains(&format!("cannot write {} after ", near.display())), "{said}");
-    assert!(said.contains("no space left on device") && said.contains("more room"), "{said}");
+    assert!(said.contains("no space left on device") && said.contains("more space"), "{said}");
     let left = || -> Vec<String> {
         let files = std::fs::read_dir(disk.filler().parent().unwrap()).unwrap();
         let mut names: Vec<_> =
@@ -441,7 +441,7 @@ fn a_backup_or_a_restore_for_which_there_is_no_room_leaves_nothing_and_the_serve
         names
     };
     assert_eq!(left(), ["data", "filler"]);
-    // The server has gone on, or does now that what was written is gone.
+    // The server has continued, or continues now that the files are removed.
     talk.send_until_it_works(&mut raw);
     disk.make_room();
     assert_healed(&server, &mut talk);

@@ -1,5 +1,5 @@
-//! kill -9, again and again, while clients send and follow: nothing that was acknowledged is lost, nothing
-//! is there twice, and everybody saw the same.
+//! Repeated kill -9 while clients send and follow: no acknowledged message is lost or duplicated, and all readers
+//! see the same.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ impl Moments {
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9_once_and_everybody_sees_the_same() {
+fn acknowledged_messages_survive_kill_9_exactly_once() {
     let (kills, seed) = (number("VANG_KILLS", 10), number("VANG_SEED", 8_841));
     eprintln!("{kills} kills; rerun with VANG_SEED={seed}");
     let folder = folder();

@@ -1,7 +1,7 @@
-//! What the one who runs it at night fears. Each test's name is the rule; it waits for facts, never for
-//! time, and asserts no time but those that are promised.
+//! Crashes, full disks, damage, backups: what an operator fears. A test's name is the rule. Tests wait for events,
+//! never for a fixed time, and assert only times that are promised.
 //!
-//! `VANG_KILLS` sets how often `kill.rs` kills (10; 100 for a long night), `VANG_SEED` when.
+//! `VANG_KILLS` sets how often `kill.rs` kills (default 10), `VANG_SEED` when.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 

@@ -1,5 +1,5 @@
-//! An older copy of the data folder, or another folder, comes back under those who follow: they are told,
-//! go on by themselves, and miss nothing of what is there now.
+//! The server comes back with an older copy of its data folder, or with another folder: followers notice, go on
+//! automatically, and miss nothing that is there now.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::common::{
 };
 use crate::harness::{Server, Tail, folder};
 
-/// A server that comes back at its place, and those who follow it.
+/// A server that comes back at the same address, and its followers.
 struct Scene {
     folder: TempDir,
     address: String,
@@ -40,7 +40,7 @@ impl Scene {
         self.server = Some(Server::start_with(&self.data(), &self.address, &[]));
     }
 
-    /// Says this to a server that those who follow do not find.
+    /// Posts this to a server at another address, which the followers do not find.
     fn say_elsewhere(&self, texts: &[&str]) {
         let server = Server::start(&self.data());
         say(&server.addr, texts);
@@ -73,7 +73,7 @@ impl Scene {
         self.tail.as_mut().unwrap()
     }
 
-    /// Both followers hear of everything up to this text, and of nothing else than these.
+    /// Both followers receive exactly these messages.
     fn both_hear(&mut self, texts: &[&str]) -> Vec<Told> {
         let last = texts.last().unwrap();
         let by_hand = self.follower.as_mut().unwrap().until(last);
@@ -82,18 +82,18 @@ impl Scene {
         by_hand
     }
 
-    /// Puts the copy where the folder was.
+    /// Replaces the folder by the copy.
     fn put_back(&self) {
         std::fs::remove_dir_all(self.data()).unwrap();
         copy_folder(&self.copy(), &self.data());
     }
 
-    /// After `common` an older copy is there: both are told so, and go on from there.
+    /// The older copy ends at `common`: both followers notice, and go on from there.
     fn both_are_set_back(&mut self, common: u64) {
         let refused = self.follower.as_mut().unwrap().refused();
         assert_eq!((refused["code"].as_str(), refused["seq"].as_u64()), (Some("seq-ahead"), Some(common)));
         assert!(!refused["epoch"].as_str().unwrap().is_empty());
-        self.tail().said(&format!("set back to position {common}"));
+        self.tail().said(&format!("went back to position {common}"));
     }
 }
 
@@ -109,7 +109,7 @@ fn words(told: &[Told]) -> Vec<&str> {
 }
 
 #[test]
-fn an_older_copy_under_followers_is_told_and_followed_from_what_is_common() {
+fn followers_resume_an_older_copy_at_the_common_point() {
     let mut scene = Scene::new();
     scene.say(&["one", "two"]);
     scene.stop();
@@ -130,7 +130,7 @@ fn an_older_copy_under_followers_is_told_and_followed_from_what_is_common() {
 }
 
 #[test]
-fn a_restart_between_copy_and_loss_does_not_hide_the_loss() {
+fn a_restart_after_copying_does_not_hide_a_loss() {
     let mut scene = Scene::new();
     scene.say(&["one"]);
     scene.follow();
@@ -160,7 +160,7 @@ fn a_restart_between_copy_and_loss_does_not_hide_the_loss() {
 }
 
 #[test]
-fn who_followed_from_a_number_beyond_the_older_copy_hears_what_is_new_there() {
+fn a_follower_beyond_the_older_copy_gets_its_new_messages() {
     let mut scene = Scene::new();
     scene.say(&["one"]);
     scene.stop();
@@ -172,20 +172,20 @@ fn who_followed_from_a_number_beyond_the_older_copy_hears_what_is_new_there() {
     scene.kill();
     scene.put_back();
     scene.start();
-    late.said("set back to position");
+    late.said("went back to position");
     scene.say(&["new two", "new three"]);
     assert_eq!(words(&shown_until(&mut late, "new three")), ["new two", "new three"]);
 }
 
 #[test]
-fn another_journal_is_told_and_followed_by_the_rooms_numbers() {
+fn another_journal_is_followed_by_room_numbers() {
     let mut scene = Scene::new();
     scene.follow();
     scene.say(&["one", "two"]);
     scene.both_hear(&["one", "two"]);
     scene.kill();
     std::fs::remove_dir_all(scene.data()).unwrap();
-    // What is beyond the number that they have seen is told.
+    // They get the messages after the last number that they have seen.
     scene.say_elsewhere(&["other one", "other two", "other three"]);
     scene.start();
     let follower = scene.follower.as_mut().unwrap();
@@ -194,7 +194,7 @@ fn another_journal_is_told_and_followed_by_the_rooms_numbers() {
     scene.tail().said("the server has another journal now");
     scene.say(&["other four"]);
     scene.both_hear(&["other three", "other four"]);
-    // And when that one is lost too, it goes on all the same.
+    // The same after that one is lost too.
     scene.kill();
     scene.start();
     scene.say(&["other five"]);
@@ -202,7 +202,7 @@ fn another_journal_is_told_and_followed_by_the_rooms_numbers() {
 }
 
 #[test]
-fn tables_that_know_more_than_the_journal_are_made_anew() {
+fn a_view_ahead_of_the_journal_is_rebuilt() {
     let mut scene = Scene::new();
     scene.say(&["one", "two"]);
     scene.stop();
@@ -216,7 +216,7 @@ fn tables_that_know_more_than_the_journal_are_made_anew() {
         scene
             .server()
             .log()
-            .contains("the tables are made anew from the journal why=it was of another history")
+            .contains("rebuilding the view from the journal why=it belonged to another history")
     );
     assert_eq!(words(&history(&scene.address)), ["one", "two"]);
     scene.say(&["new three"]);
@@ -225,7 +225,7 @@ fn tables_that_know_more_than_the_journal_are_made_anew() {
 }
 
 #[test]
-fn tables_of_a_copy_that_went_its_own_way_are_noticed_and_made_anew() {
+fn a_view_of_a_diverged_copy_is_noticed_and_rebuilt() {
     let mut scene = Scene::new();
     scene.say(&["one", "two"]);
     scene.stop();
@@ -243,10 +243,10 @@ fn tables_of_a_copy_that_went_its_own_way_are_noticed_and_made_anew() {
     let output = crate::harness::vang().args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("tables: they are of another history of this journal, up to entry "), "{said}");
+    assert!(said.contains("view: it belongs to another history of this journal, up to entry "), "{said}");
     scene.start();
     let log = scene.server().log();
-    assert!(log.contains("the tables are made anew from the journal why=it was of another history"), "{log}");
+    assert!(log.contains("rebuilding the view from the journal why=it belonged to another history"), "{log}");
     assert_eq!(words(&history(&scene.address)), ["one", "two", "three", "four", "five", "six"]);
     check(&scene.data());
 }

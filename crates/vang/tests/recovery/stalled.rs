@@ -1,4 +1,4 @@
-//! Who connects and says next to nothing, and who follows and does not read: the others do not notice, and
+//! Clients that connect and send almost nothing, and followers that do not read: they do not disturb others, and
 //! the server's memory does not grow with them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +11,20 @@ use crate::harness::{Server, folder};
 const SILENT: usize = 500;
 const HALF: usize = 100;
 
-/// Followers that do not read: half of them from the beginning, so that what they are given comes from
-/// memory; half of them when most is posted, so that theirs comes from the disk.
+/// Followers that do not read. Half of them follow from the beginning, so that their data comes from memory; half
+/// when most is posted, so that it comes from the disk.
 const SLOW: usize = 200;
 
-/// What is posted meanwhile: 6 MiB in all, where a connection's buffers hold some hundred KiB.
+/// Messages posted meanwhile: 6 MiB in total; the buffers of a connection hold some hundred KiB.
 const MESSAGES: u64 = 3_000;
 const MESSAGE_BYTES: usize = 2_048;
 
-/// Requests that the honest client has under way.
+/// Requests that the honest client has in flight.
 const WINDOW: u64 = 32;
 
-/// What the server's memory may grow by: 64 MiB. The tails of rooms may hold 0.5 MiB each, the queue 8, a
-/// batch 1; each slow follower at most the 64 KiB that it was given and has not taken, 13 MiB in all, or
-/// their share of a run of 1 MiB that all of them hold together.
+/// The server's memory can grow by 64 MiB. The tails of rooms can hold 0.5 MiB each, the queue 8, a batch 1; each
+/// slow follower at most 64 KiB of pending data, 13 MiB in total, or its share of a run of 1 MiB that all of them
+/// hold together.
 const GROWTH_KIB: u64 = 64 << 10;
 
 fn text(i: u64) -> String {
@@ -32,10 +32,10 @@ fn text(i: u64) -> String {
 }
 
 #[test]
-fn the_silent_and_the_slow_cost_others_nothing_and_lose_nothing() {
+fn followers_that_do_not_read_slow_nobody_and_lose_nothing() {
     let folder = folder();
     let data = folder.path().join("data");
-    // Longer than the test: nobody is rid of them by waiting.
+    // Longer than the test, so that no timeout closes them.
     let limits = ["--limit", "first-byte=1h", "--limit", "header-time=1h"];
     let server = Server::start_with(&data, "127.0.0.1:0", &limits);
     let fresh = server.status_kib("VmRSS");
@@ -68,7 +68,7 @@ fn the_silent_and_the_slow_cost_others_nothing_and_lose_nothing() {
         if let Some(answered) = i.checked_sub(WINDOW).filter(|&n| n > 0) {
             let (reply, _) = honest.read().unwrap();
             assert_eq!((&reply["status"], reply["n"].as_u64()), (&"ok".into(), Some(answered)), "{reply}");
-            // And it is followed at once, whoever does not read.
+            // And the followers that read get it at once.
             let told = follower.told();
             assert_eq!((told.n, told.text), (answered, text(answered)));
         }
@@ -110,7 +110,7 @@ fn the_silent_and_the_slow_cost_others_nothing_and_lose_nothing() {
     drop(silent);
 }
 
-/// Everything, once and in order.
+/// All messages, once and in order.
 fn read_all(raw: &mut Raw) {
     let mut n = 0;
     while n < MESSAGES {

@@ -1,5 +1,5 @@
-//! A stop finishes what is under way, tells everybody and loses nothing; and the server is soon back, also
-//! with a million messages and also when it was killed.
+//! A stop finishes accepted work, informs all clients and loses nothing. A restart is fast, also with a million
+//! messages, and also after kill -9.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -21,18 +21,18 @@ use crate::common::{
 };
 use crate::harness::{PATIENCE, Server, exchange, folder, ignores, ignoring_ctrl_c, request};
 
-/// What a sender was told until the server ended the connection.
+/// The replies to a sender until the server closed the connection.
 #[derive(Default)]
 struct Answers {
     kept: Vec<Told>,
     stopping: usize,
 }
 
-/// Requests that a sender has under way: less than the server drops after its last word. Who floods it with
-/// more while it ends gets a reset, which may overtake answers.
+/// Requests that a sender has in flight: less than the server drops after its last reply. A client that sends more
+/// during the stop gets a reset, which can destroy replies.
 const UNDER_WAY: usize = 512;
 
-/// A sender that has many under way and reads to the end of the connection.
+/// A sender with many requests in flight that reads to the end of the connection.
 fn pipelining_sender(address: &str, name: String, ack: Sender<()>) -> JoinHandle<Answers> {
     let stream = std::net::TcpStream::connect(address).unwrap();
     let mut writing = Raw::new(stream.try_clone().unwrap());
@@ -69,7 +69,7 @@ fn pipelining_sender(address: &str, name: String, ack: Sender<()>) -> JoinHandle
 }
 
 #[test]
-fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
+fn a_stop_under_load_answers_all_accepted_requests() {
     let folder = folder();
     let data = folder.path().join("data");
     let unix = folder.path().join("vang.sock");
@@ -85,7 +85,7 @@ fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
     for _ in 0..2_000 {
         acks.recv_timeout(PATIENCE).unwrap();
     }
-    // It follows by now: a process that is still starting is told nothing.
+    // It follows now: a process that is still starting would get nothing.
     tail.line();
     server.signal("TERM");
     assert!(server.wait().success(), "a stop that was asked for is no failure");
@@ -104,7 +104,7 @@ fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
             other => panic!("{other:?}"),
         }
     }
-    tail.said("the server ends this connection: stopping");
+    tail.said("the server is shutting down");
     assert!(!unix.exists() && !data.join("admin.sock").exists(), "the sockets are gone");
     for file in ["journal.db-wal", "view.db-wal"] {
         assert!(!data.join(file).exists(), "{file}: everything is in one file");
@@ -115,13 +115,13 @@ fn a_stop_under_load_answers_what_it_took_tells_everybody_and_loses_nothing() {
     let history = history(&server.addr);
     assert_one_history(&history);
     assert_kept(&history, &kept);
-    // Every request that it took was answered: nothing was posted whose sender was not told.
+    // Every accepted request was answered: no message was posted without an acknowledgement.
     assert_eq!(history.len(), kept.len());
     assert!(heard <= history.len());
 }
 
 #[test]
-fn ctrl_c_is_a_stop_and_a_second_one_does_not_wait_for_slow_clients() {
+fn a_second_ctrl_c_does_not_wait_for_slow_clients() {
     let folder = folder();
     let data = folder.path().join("data");
     let mut server = Server::start(&data);
@@ -144,23 +144,23 @@ fn ctrl_c_is_a_stop_and_a_second_one_does_not_wait_for_slow_clients() {
 }
 
 #[test]
-fn a_server_that_was_started_with_ctrl_c_ignored_leaves_it_so_and_stops_by_sigterm() {
+fn an_inherited_ignored_sigint_stays_ignored_and_sigterm_stops() {
     let folder = folder();
     let data = folder.path().join("data");
     let mut command = ignoring_ctrl_c();
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
     let mut server = Server::spawn(command, &data);
-    // What is ignored is dropped by the kernel, so there is nothing to wait for.
+    // The kernel drops an ignored signal, so there is nothing to wait for.
     assert!(ignores(server.pid(), Signal::INT));
     server.signal("INT");
     assert_eq!(Raw::connect(&*server.addr).send("ada", "1", "hi")["n"], 1);
-    let kill = format!("`kill {}` stops it", server.pid());
+    let kill = format!("Stop it with `kill {}`", server.pid());
     assert!(server.log().contains(&kill) && !server.log().contains("Ctrl-C"), "{}", server.log());
     server.signal("TERM");
     assert!(server.wait().success());
 }
 
-/// Posts so much that a follower which reads nothing has to make the server wait.
+/// Posts so much that the buffers of a follower that reads nothing are full.
 fn reader_that_does_not_read(server: &Server, messages: usize) -> Raw {
     let mut slow = Raw::with_small_buffer(server);
     slow.write(&follow(&Place::Number(0))).unwrap();
@@ -173,7 +173,7 @@ fn reader_that_does_not_read(server: &Server, messages: usize) -> Raw {
 }
 
 #[test]
-fn a_client_that_never_reads_holds_up_a_stop_no_longer_than_stop_time() {
+fn a_client_that_never_reads_delays_a_stop_up_to_stop_time() {
     let folder = folder();
     let data = folder.path().join("data");
     let mut server = Server::start_with(&data, "127.0.0.1:0", &["--limit", "stop-time=300ms"]);
@@ -193,14 +193,14 @@ fn a_client_that_never_reads_holds_up_a_stop_no_longer_than_stop_time() {
 
 const MILLION: u64 = 1_000_000;
 
-/// Nearly as many as come between two snapshots.
+/// Almost as many as between two snapshots.
 const SINCE_SNAPSHOT: u64 = 64_000;
 
-/// Messages of the rooms' usual length.
+/// Messages of a usual length.
 const TEXT: &str = "a message of usual length, more or less";
 
-/// Appends messages to the room general as a server would, but without one: a server in the profile of the
-/// tests takes half a minute for a million.
+/// Appends messages to the room general as a server does, but without a server: in the profile of the tests that
+/// takes half a minute for a million.
 fn write_journal(data: &Path, messages: u64) {
     let mut journal = SqliteJournal::open(data.join("journal.db"), Durability::Crash).unwrap();
     let names = NameMaker::new(journal.identity().key);
@@ -262,7 +262,7 @@ fn fill(server: &Server, connections: u64, each: u64) {
     eprintln!("{connections} pipelining connections: {rate:.0} sends a second");
 }
 
-/// Starts it, says how long it took until it listened, and gives how many entries it had to read for that.
+/// Starts a server, prints the time until it listened, and returns the number of replayed entries.
 fn counted_start(data: &Path, when: &str) -> (Server, u64) {
     let began = Instant::now();
     let server = Server::start(data);
@@ -274,10 +274,10 @@ fn counted_start(data: &Path, when: &str) -> (Server, u64) {
     (server, digits.parse().unwrap())
 }
 
-/// P7. What a start costs is the entries that it reads again: what is measured here is their number, since a clock
-/// would measure what else this machine does. How long that takes stands in docs/PERFORMANCE.md.
+/// P7. The cost of a start is the number of replayed entries. The test counts them, because a clock would measure
+/// other load of the machine too. docs/PERFORMANCE.md has the times.
 #[test]
-fn a_restart_with_a_million_messages_reads_only_what_came_since_the_last_snapshot_also_after_kill_9() {
+fn a_restart_replays_only_entries_after_the_last_snapshot() {
     let folder = folder();
     let data = folder.path().join("data");
     assert!(Server::start(&data).stop().success());

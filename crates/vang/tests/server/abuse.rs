@@ -1,6 +1,6 @@
-//! What is no request: each gets an answer that names the fault, then its end; nobody else notices.
+//! Malformed and hostile input: the server answers with the error and closes; other clients are not disturbed.
 //!
-//! Before every trouble a witness connects and follows; after it the witness still speaks and hears.
+//! A witness connects and follows before each test; afterwards it can still send and receive.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -12,7 +12,6 @@ use serde_json::Value;
 use crate::common::{SECRET, Witness, ask, comes_true, dial, is_gone, rest, serve};
 use crate::harness::{PATIENCE, Server, exchange, guide, message, read_message, request};
 
-/// A message with this header, whatever it says.
 fn with_header(header: &[u8], content: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u16).to_be_bytes().to_vec();
     bytes.extend(header);
@@ -20,7 +19,7 @@ fn with_header(header: &[u8], content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A header that is right but for what `keys` say; a value of `""` leaves its key out.
+/// A correct header, changed by `keys`; the value `""` removes a key.
 fn header_but(keys: &[(&str, &str)]) -> Vec<u8> {
     let right = [
         ("byteorder", "\"little\""),
@@ -38,7 +37,7 @@ fn header_but(keys: &[(&str, &str)]) -> Vec<u8> {
     message(&there, b"{}")
 }
 
-/// The one message that comes back before the end.
+/// The only message before the end of the connection.
 fn refusal(server: &Server, bytes: &[u8]) -> Value {
     let came = ask(&server.addr, bytes);
     let mut rest = came.as_slice();
@@ -52,7 +51,6 @@ fn refusal(server: &Server, bytes: &[u8]) -> Value {
     header
 }
 
-/// Each of these bytes is refused with this code, this part, and a detail that says this.
 fn are_refused(cases: &[(&[u8], &str, &str, &str)]) {
     // Beyond the first of a kind the log counts; with `debug` it has them all.
     let (_dir, server) = serve(&["--log", "debug"]);
@@ -79,7 +77,7 @@ fn are_refused(cases: &[(&[u8], &str, &str, &str)]) {
 }
 
 #[test]
-fn a_missing_key_is_named() {
+fn a_missing_header_key_is_an_error() {
     let keys = ["byteorder", "content-length", "content-type", "content-encoding"];
     let cases = keys.map(|key| (header_but(&[(key, "")]), format!("missing required header '{key}'")));
     let cases: Vec<(&[u8], &str, &str, &str)> =
@@ -88,7 +86,7 @@ fn a_missing_key_is_named() {
 }
 
 #[test]
-fn a_wrong_length_is_named_and_never_believed() {
+fn a_wrong_length_is_an_error() {
     let length = |value: &str| header_but(&[("content-length", value)]);
     let cases = [
         (length("-1"), "malformed", "'content-length' is -1; it must be an integer from 0"),
@@ -112,7 +110,7 @@ fn a_wrong_length_is_named_and_never_believed() {
 }
 
 #[test]
-fn keys_of_the_wrong_kind_are_named() {
+fn header_keys_of_a_wrong_type_are_errors() {
     let order = |value| header_but(&[("byteorder", value)]);
     let kind = |value| header_but(&[("content-type", value)]);
     let encoding = |value| header_but(&[("content-encoding", value)]);
@@ -140,7 +138,7 @@ fn keys_of_the_wrong_kind_are_named() {
 }
 
 #[test]
-fn a_header_that_is_no_json_object_is_named() {
+fn a_header_that_is_not_a_json_object_is_an_error() {
     let deep = format!("{{\"x\": {}{}}}", "[".repeat(30_000), "]".repeat(30_000));
     let open = format!("{{\"x\": {}", "[".repeat(60_000));
     are_refused(&[
@@ -168,14 +166,14 @@ fn a_header_that_is_no_json_object_is_named() {
             "header",
             "header is not UTF-8 from byte 8",
         ),
-        // Depth costs nothing where nobody looks inside.
+        // Depth costs nothing in values that are not parsed.
         (&with_header(deep.as_bytes(), b""), "malformed", "header", "missing required header 'byteorder'"),
         (&with_header(open.as_bytes(), b""), "malformed", "header", "header is not JSON: "),
     ]);
 }
 
 #[test]
-fn content_that_is_not_what_the_header_says_is_named() {
+fn content_that_does_not_match_its_header_is_an_error() {
     let text = |encoding: &str, content: &[u8]| {
         let (encoding, length) = (format!("\"{encoding}\""), content.len().to_string());
         let keys = [
@@ -221,7 +219,7 @@ fn content_that_is_not_what_the_header_says_is_named() {
 }
 
 #[test]
-fn a_wrong_vang_request_in_the_header_is_refused_and_the_connection_stays() {
+fn a_bad_request_in_the_header_keeps_the_connection() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let mut stream = server.connect();
@@ -292,7 +290,7 @@ fn a_wrong_vang_request_in_the_header_is_refused_and_the_connection_stays() {
 }
 
 #[test]
-fn other_protocols_are_told_what_is_spoken_here() {
+fn other_protocols_get_an_error_that_names_ours() {
     let garbage: Vec<u8> =
         (0..4_096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect();
     are_refused(&[
@@ -313,7 +311,7 @@ fn other_protocols_are_told_what_is_spoken_here() {
 }
 
 #[test]
-fn http_that_cannot_be_answered_ends_in_its_own_language() {
+fn bad_http_gets_an_http_error() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let huge = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Pad: {}\r\n\r\n", "x".repeat(100_000));
@@ -324,7 +322,7 @@ fn http_that_cannot_be_answered_ends_in_its_own_language() {
         (b"POST /healthz HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", "HTTP/1.1 400 "),
     ] {
         let mut stream = server.connect();
-        // It may be refused before all of it is written.
+        // It can be refused before all of it is written.
         let _ = stream.write_all(bytes);
         let mut came = vec![0; expected.len()];
         stream.read_exact(&mut came).unwrap();
@@ -339,7 +337,7 @@ fn http_that_cannot_be_answered_ends_in_its_own_language() {
 }
 
 #[test]
-fn a_stream_that_ends_inside_a_message_is_told_where() {
+fn a_stream_that_ends_inside_a_message_is_an_error() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let whole = guide("{\"action\": \"search\", \"value\": \"ring\"}");
@@ -362,7 +360,7 @@ fn a_stream_that_ends_inside_a_message_is_told_where() {
 }
 
 #[test]
-fn who_says_nothing_is_told_nothing() {
+fn a_silent_client_gets_no_bytes() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let stream = server.connect();
@@ -377,7 +375,7 @@ fn who_says_nothing_is_told_nothing() {
 }
 
 #[test]
-fn who_still_sends_when_it_is_refused_reads_the_refusal() {
+fn a_client_that_still_sends_can_read_the_refusal() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let mut stream = server.connect();
@@ -390,7 +388,7 @@ fn who_still_sends_when_it_is_refused_reads_the_refusal() {
     });
     let (reply, _) = read_message(&mut stream).unwrap();
     assert_eq!((&reply["code"], &reply["found"]), (&"too-long".into(), &104_857_600.into()));
-    // It does not read for ever what it has refused.
+    // It does not read refused data without end.
     let written = sending.join().unwrap();
     assert!(written < 1_600, "all 100 MiB were taken");
     assert!(is_gone(&mut stream));
@@ -398,7 +396,7 @@ fn who_still_sends_when_it_is_refused_reads_the_refusal() {
 }
 
 #[test]
-fn what_was_under_way_when_the_refusal_came_is_taken_and_dropped_so_that_nobody_is_reset() {
+fn data_sent_before_a_refusal_arrives_causes_no_reset() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let mut stream = dial(&server.addr);
@@ -428,7 +426,7 @@ fn a_claimed_length_costs_no_memory() {
         ];
         message(&keys, b"ten bytes.")
     };
-    // Whoever is answered once has been read up to there; the ping behind says that so has the claim.
+    // A reply means that everything before was read; the reply to the later ping shows that the claim was read too.
     let ping = request("ping", &[], "");
     let open = |claim: &[u8]| {
         let mut stream = server.connect();
@@ -464,7 +462,7 @@ fn a_claimed_length_costs_no_memory() {
 }
 
 #[test]
-fn who_says_nothing_in_time_is_closed_without_a_byte() {
+fn a_silent_connection_is_closed_without_a_reply() {
     let (_dir, server) = serve(&["--limit", "first-byte=100ms"]);
     let mut witness = Witness::new(&server);
     let mut silent = server.connect();
@@ -478,7 +476,7 @@ fn who_says_nothing_in_time_is_closed_without_a_byte() {
 }
 
 #[test]
-fn a_header_that_does_not_come_in_time_is_told_so_even_when_it_drips() {
+fn a_slow_header_times_out_with_an_error() {
     let (_dir, server) = serve(&["--limit", "header-time=300ms"]);
     let mut witness = Witness::new(&server);
     let whole = guide("{\"action\": \"search\", \"value\": \"ring\"}");
@@ -506,7 +504,7 @@ fn a_header_that_does_not_come_in_time_is_told_so_even_when_it_drips() {
 }
 
 #[test]
-fn content_that_does_not_come_in_time_is_told_so() {
+fn slow_content_times_out_with_an_error() {
     let (_dir, server) = serve(&["--limit", "content-time=100ms"]);
     let mut witness = Witness::new(&server);
     let whole = guide("{\"action\": \"search\", \"value\": \"ring\"}");
@@ -517,7 +515,7 @@ fn content_that_does_not_come_in_time_is_told_so() {
 }
 
 #[test]
-fn who_asks_nothing_more_is_closed_and_who_follows_is_not() {
+fn idle_connections_are_closed_unless_they_follow() {
     let (_dir, server) = serve(&["--limit", "idle=200ms"]);
     let mut witness = Witness::new(&server);
     // Each of them idles until its end, one after the other: the witness is silent for longer.
@@ -530,7 +528,7 @@ fn who_asks_nothing_more_is_closed_and_who_follows_is_not() {
 }
 
 #[test]
-fn limits_of_size_are_those_that_were_set() {
+fn size_limits_can_be_set() {
     let more = ["--limit", "header=256", "--limit", "content=2KiB", "--limit", "inline=10"];
     let (_dir, server) = serve(&more);
     let pad = format!("\"{}\"", "x".repeat(300));
@@ -552,7 +550,7 @@ fn limits_of_size_are_those_that_were_set() {
 }
 
 #[test]
-fn nobodys_words_are_in_the_log_even_when_they_are_refused() {
+fn the_log_never_has_message_text() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let quoted = format!("\"{SECRET}\"");
@@ -571,7 +569,7 @@ fn nobodys_words_are_in_the_log_even_when_they_are_refused() {
 }
 
 #[test]
-fn a_proxy_that_announces_itself_is_told_so_once_and_nobody_is_made_of_it() {
+fn the_proxy_protocol_is_refused_once() {
     let says = "the proxy in front sends the PROXY protocol, which is not spoken here; switch it off there";
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     // What HAProxy's `check send-proxy-v2` sends; one in front of a request; version 1 in front of typed lines.
@@ -591,7 +589,7 @@ fn a_proxy_that_announces_itself_is_told_so_once_and_nobody_is_made_of_it() {
 }
 
 #[test]
-fn a_machine_among_typed_lines_is_not_asked_for_a_name_for_ever() {
+fn after_five_bad_names_the_connection_ends() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let seen = String::from_utf8(ask(&server.addr, &b"a: b\r\n".repeat(50))).unwrap();
@@ -601,7 +599,7 @@ fn a_machine_among_typed_lines_is_not_asked_for_a_name_for_ever() {
         lines[3].ends_with("; type another name") && lines[4].ends_with("; 5 lines were no name"),
         "{seen}"
     );
-    // Nobody types a NUL.
+    // People do not type a NUL.
     let seen = String::from_utf8(ask(&server.addr, b"ada\n\0\0\0\nhi\n")).unwrap();
     assert!(!seen.contains("hi"), "{seen}");
     assert_eq!(server.ok(&["tail", "general", "--since", "0", "--no-follow"]).matches("ada").count(), 0);

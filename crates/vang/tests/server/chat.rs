@@ -1,4 +1,4 @@
-//! Rooms, end to end: by the commands, and by what clients write themselves.
+//! Rooms, end to end: with the commands, and with raw clients.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -11,7 +11,6 @@ use crate::harness::{
     Server, Tail, exchange, folder, guide, read_message, request, result_of, succeeded, vang, wait,
 };
 
-/// Runs a client command with this on its stdin.
 fn with_stdin(server: &Server, args: &[&str], stdin: &[u8]) -> Output {
     let mut command = server.client(args);
     let mut child =
@@ -20,7 +19,6 @@ fn with_stdin(server: &Server, args: &[&str], stdin: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// `vang admin …` on this data folder.
 fn admin(data: &Path, args: &[&str]) -> Command {
     let mut command = vang();
     command.arg("admin").args(args).arg("--data").arg(data);
@@ -52,7 +50,7 @@ fn said(server: &Server, room: &str, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn who_sends_is_told_the_address_and_who_follows_sees_the_message() {
+fn a_sender_gets_the_address_and_followers_get_the_message() {
     let (_dir, server) = serve(&[]);
     let mut tail = Tail::start(server.client(&["tail", "general", "--since", "0", "--as", "bob"]));
     assert_eq!(server.ok(&["send", "general", "xin chào 🐰", "--as", "ada"]), "general#1\n");
@@ -65,7 +63,7 @@ fn who_sends_is_told_the_address_and_who_follows_sees_the_message() {
 }
 
 #[test]
-fn an_account_speaks_under_its_name_and_anybody_else_is_a_guest() {
+fn names_without_an_account_are_guests() {
     let (dir, server) = serve(&["--trust", "local"]);
     let data = dir.path().join("data");
     assert_eq!(ok(admin(&data, &["account", "add", "Ada"])), "Ada\n");
@@ -113,7 +111,7 @@ fn accounts_are_added_once_whether_the_server_runs_or_not() {
 }
 
 #[test]
-fn operators_who_come_at_the_same_time_are_all_served() {
+fn concurrent_admin_commands_all_succeed() {
     let dir = folder();
     let data = dir.path().join("data");
     let adding: Vec<_> = (0..6)
@@ -148,14 +146,14 @@ fn an_id_posts_once_also_across_a_restart_and_never_for_another_message() {
     assert!(refused.starts_with("vang: refused: id-reused: "), "{refused}");
     let html = ["send", "general", "once", "--id", "6f1c", "--as", "ada", "--type", "text/html"];
     assert!(fails(server.client(&html), 1).contains("id-reused"), "another type is another message");
-    // Somebody else's id is somebody else's.
+    // Another sender's id does not count.
     assert_eq!(server.ok(&["send", "general", "once", "--id", "6f1c", "--as", "bob"]), "general#3\n");
     let expected = ["general#1 guest:ada: once", "general#2 guest:ada: other", "general#3 guest:bob: once"];
     assert_eq!(said(&server, "general", "x"), expected);
 }
 
 #[test]
-fn stdin_is_sent_without_its_last_line_end_and_a_file_to_the_byte() {
+fn stdin_is_sent_without_its_final_newline_and_a_file_unchanged() {
     let (dir, server) = serve(&[]);
     let output = with_stdin(&server, &["send", "general", "--as", "ada"], "one\ntwo 🐰\n".as_bytes());
     assert_eq!(succeeded(&["send"], output), "general#1\n");
@@ -191,7 +189,7 @@ fn stdin_is_sent_without_its_last_line_end_and_a_file_to_the_byte() {
 }
 
 #[test]
-fn a_line_of_json_has_the_headers_keys_in_their_order_and_the_text() {
+fn a_json_line_has_the_headers_keys_in_order_and_the_text() {
     let (_dir, server) = serve(&[]);
     server.ok(&["send", "general", "say \"hi\"\n🐶", "--as", "ada"]);
     let line = server.ok(&["tail", "general", "--since", "0", "--no-follow", "--json"]);
@@ -213,7 +211,7 @@ fn a_line_of_json_has_the_headers_keys_in_their_order_and_the_text() {
 }
 
 #[test]
-fn since_begins_after_that_message_and_no_follow_stops_at_the_end() {
+fn since_shows_later_messages_and_no_follow_stops_at_the_end() {
     let (_dir, server) = serve(&[]);
     for i in 1..=5 {
         server.ok(&["send", "general", &format!("number {i}"), "--as", "ada"]);
@@ -238,7 +236,7 @@ fn since_begins_after_that_message_and_no_follow_stops_at_the_end() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_ends_the_tail_quietly() {
+fn a_closed_stdout_ends_tail_quietly() {
     let (_dir, server) = serve(&[]);
     for i in 0..2_000 {
         if i % 100 == 0 {
@@ -266,7 +264,7 @@ fn a_reader_that_has_seen_enough_ends_the_tail_quietly() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(wait(&mut child).code(), Some(0));
-    // And what is printed once, into nothing, is no fault either.
+    // And printing once into a closed pipe is not an error.
     let mut command = server.client(&["rooms"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -274,7 +272,7 @@ fn a_reader_that_has_seen_enough_ends_the_tail_quietly() {
 }
 
 #[test]
-fn a_private_room_is_not_there_for_those_who_are_not_in_it() {
+fn a_private_room_is_invisible_to_non_members() {
     let (_dir, server) = with_cellar();
     server.ok(&["send", "cellar", "psst", "--as", "ada"]);
     assert_eq!(
@@ -305,7 +303,7 @@ fn a_private_room_is_not_there_for_those_who_are_not_in_it() {
 }
 
 #[test]
-fn what_was_said_while_a_member_was_not_there_is_a_hole() {
+fn messages_during_an_absence_are_a_hole() {
     let (_dir, server) = with_cellar();
     let say = |name: &str, text: &str| server.ok(&["send", "cellar", text, "--as", name]);
     say("ada", "one");
@@ -321,7 +319,7 @@ fn what_was_said_while_a_member_was_not_there_is_a_hole() {
     assert!(fails(server.client(&["send", "cellar", "five", "--as", "bob"]), 1).contains("refused: "));
     server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
     say("ada", "five");
-    // The tail that ran all the time, and who reads it later.
+    // A tail that ran all the time, and a later reader.
     assert_eq!(tail.line(), "cellar#4 (not shown: you were not a member)");
     assert!(tail.line().ends_with(" ada: five"));
     let expected = [
@@ -342,7 +340,7 @@ fn what_was_said_while_a_member_was_not_there_is_a_hole() {
 }
 
 #[test]
-fn rooms_are_made_joined_and_left_by_accounts_and_each_no_has_its_word() {
+fn accounts_create_join_and_leave_rooms_and_refusals_have_codes() {
     let (_dir, server) = with_cellar();
     let refused = |args: &[&str], code: &str| {
         let said = fails(server.client(args), 1);
@@ -371,7 +369,7 @@ fn rooms_are_made_joined_and_left_by_accounts_and_each_no_has_its_word() {
 }
 
 #[test]
-fn a_request_in_content_is_answered_as_the_guides_client_reads_it() {
+fn a_request_in_content_is_answered_for_the_tutorials_client() {
     let (_dir, server) = serve(&[]);
     let one = |json: &str| ask(&server.addr, &guide(json));
     let result = |json: &str| {
@@ -400,7 +398,7 @@ fn a_request_in_content_is_answered_as_the_guides_client_reads_it() {
 }
 
 #[test]
-fn who_resumes_by_seq_gets_what_it_missed_once() {
+fn resuming_by_seq_gives_each_missed_message_once() {
     let (_dir, server) = serve(&[]);
     let follow = |keys: &[(&str, &str)]| {
         let mut stream = server.connect();
@@ -437,7 +435,7 @@ fn who_resumes_by_seq_gets_what_it_missed_once() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order_and_each_before_its_own_event() {
+fn pipelined_replies_come_in_order_and_before_their_events() {
     let (_dir, server) = serve(&[]);
     let mut stream = server.connect();
     let mut bytes = request("follow", &[("room", "\"general\""), ("re", "\"first\"")], "");
@@ -470,7 +468,7 @@ fn pipelined_requests_are_answered_in_order_and_each_before_its_own_event() {
     assert_eq!(replies, expected);
     let sent: Vec<_> = (0..200).map(|i| (i + 1, format!("text {i}"))).collect();
     assert_eq!(events, sent);
-    // Who gives no `re` is given back its `id`.
+    // Without `re` the reply has the `id`.
     let mut other = server.connect();
     let with_id = request("send", &[("room", "\"general\""), ("id", "\"6f1c\"")], "x");
     assert_eq!(exchange(&mut other, &with_id).0["re"], "6f1c");
@@ -488,7 +486,7 @@ fn pipelined_requests_are_answered_in_order_and_each_before_its_own_event() {
 }
 
 #[test]
-fn a_check_is_well_while_the_server_runs_and_after() {
+fn check_passes_while_the_server_runs_and_after() {
     let (dir, server) = with_cellar();
     let data = dir.path().join("data");
     server.ok(&["send", "general", "hi"]);
@@ -506,7 +504,7 @@ fn a_check_is_well_while_the_server_runs_and_after() {
 }
 
 #[test]
-fn a_check_names_the_entry_of_a_flipped_byte() {
+fn check_names_the_entry_of_a_flipped_byte() {
     let (dir, server) = serve(&[]);
     let data = dir.path().join("data");
     let mut stream = server.connect();
@@ -543,7 +541,7 @@ fn a_check_names_the_entry_of_a_flipped_byte() {
 }
 
 #[test]
-fn the_tables_are_made_again_from_the_journal_whatever_happens_to_them() {
+fn the_view_is_rebuilt_from_the_journal_after_any_damage() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -579,7 +577,7 @@ fn the_tables_are_made_again_from_the_journal_whatever_happens_to_them() {
 }
 
 #[test]
-fn a_log_in_json_is_an_object_a_line_and_holds_nobodys_words() {
+fn the_json_log_has_one_object_per_line_and_no_message_text() {
     let dir = folder();
     let data = dir.path().join("data");
     let mut command = vang();
@@ -619,7 +617,7 @@ fn a_log_in_json_is_an_object_a_line_and_holds_nobodys_words() {
 }
 
 #[test]
-fn a_check_tells_tables_that_are_gone_or_not_the_journals() {
+fn check_reports_a_missing_or_foreign_view() {
     let dir = folder();
     let data = dir.path().join("data");
     let other = dir.path().join("other");
@@ -636,7 +634,7 @@ fn a_check_tells_tables_that_are_gone_or_not_the_journals() {
     let mut check = admin(&data, &["check"]);
     let output = check.output().unwrap();
     assert!(output.status.success() && output.stdout.starts_with(b"ok: "), "{output:?}");
-    assert!(stderr(&output).contains("they are made anew when the server starts"), "{output:?}");
+    assert!(stderr(&output).contains("the server makes it when it starts"), "{output:?}");
     assert!(!tables.exists(), "a check writes nothing");
     std::fs::write(&tables, &good).unwrap();
     assert!(ok(admin(&data, &["check"])).starts_with("ok: "));
@@ -647,7 +645,7 @@ fn a_check_tells_tables_that_are_gone_or_not_the_journals() {
     assert!(ok(admin(&data, &["check", "--rebuild"])).starts_with("ok: "));
 }
 
-/// What `who` answers: names, members, connections; and what else stands in the header.
+/// The answer of `who`: names, members, connections; and the other keys of its header.
 fn people(server: &Server, room: &str, name: &str) -> Result<Vec<(String, bool, u64)>, String> {
     let keys = [("room", format!("{room:?}")), ("as", format!("{name:?}"))];
     let keys = keys.each_ref().map(|(key, value)| (*key, value.as_str()));
@@ -667,7 +665,7 @@ fn people(server: &Server, room: &str, name: &str) -> Result<Vec<(String, bool, 
 }
 
 #[test]
-fn who_is_there_is_told_to_those_who_may_know_the_room_and_to_nobody_else() {
+fn who_answers_only_people_who_can_see_the_room() {
     let (_dir, server) = with_cellar();
     server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
     let follow = |room: &str, name: &str| {
@@ -699,6 +697,6 @@ fn who_is_there_is_told_to_those_who_may_know_the_room_and_to_nobody_else() {
     assert_eq!(people(&server, "cellar", "bob"), Err("not-member".to_owned()));
     assert_eq!(people(&server, "cellar", "ada"), Ok(vec![person("ada", true, 1)]));
     drop((following, left));
-    // Who hangs up is gone, as soon as the server has seen it.
+    // A closed connection is gone as soon as the server has seen it.
     comes_true("nobody is there any more", || people(&server, "general", "x") == Ok(vec![]));
 }

@@ -1,5 +1,5 @@
-//! A clock that cannot be right: the server says so and still serves readers, until the operator says
-//! that it is right after all.
+//! A clock far ahead of the journal: the server accepts no messages but serves readers, until the operator
+//! confirms the time.
 
 use std::path::Path;
 use std::process::Command;
@@ -41,7 +41,7 @@ fn ready(server: &Server) -> String {
 }
 
 #[test]
-fn a_clock_far_ahead_of_the_journal_is_not_believed_until_the_operator_confirms_it() {
+fn a_clock_far_ahead_of_the_journal_needs_confirmation() {
     let dir = folder();
     let data = dir.path().join("data");
     write_old_journal(&data);
@@ -51,7 +51,7 @@ fn a_clock_far_ahead_of_the_journal_is_not_believed_until_the_operator_confirms_
     assert!(said.contains("clock") && said.contains("--confirm-time"), "{said}");
     let answer = ready(&server);
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("clock"), "{answer}");
-    assert!(server.log().contains("nothing is ordered"), "{}", server.log());
+    assert!(server.log().contains("no messages are accepted"), "{}", server.log());
     assert!(server.stop().success());
 
     let mut command: Command = crate::harness::vang();

@@ -1,4 +1,4 @@
-//! What the tests at the doors share.
+//! Helpers of the tests in this folder.
 
 use std::ffi::OsString;
 use std::fs::Permissions;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::harness::{PATIENCE, Server, exchange, folder, message, read_message, request, result_of};
 
-/// A server on a data folder of its own, which goes after it.
+/// A server on a temporary data folder.
 pub(crate) fn serve(more: &[&str]) -> (TempDir, Server) {
     let dir = folder();
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", more);
@@ -37,9 +37,9 @@ pub(crate) fn member_of_cellar(others: &[&str]) -> (TempDir, Server) {
     (dir, server)
 }
 
-/// A connection, whatever its family.
+/// A TCP or Unix connection.
 pub(crate) trait Wire: Read + Write + Send {
-    /// Says that nothing more will come.
+    /// Shuts the sending half.
     fn end_writing(&self);
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn dial(address: &str) -> Box<dyn Wire> {
     Box::new(stream)
 }
 
-/// Everything up to the end; a reset is no end.
+/// Everything up to the end of the stream; a reset is an error.
 pub(crate) fn rest(stream: &mut impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
@@ -96,18 +96,18 @@ pub(crate) fn python_message(content_type: &str, encoding: &str, content: &[u8])
     message(&keys.each_ref().map(|(key, value)| (*key, value.as_str())), content)
 }
 
-/// The guide's answer with this result, where nothing in it needs an escape.
+/// The guide's answer with this result, which must need no escapes.
 pub(crate) fn answer(result: &str) -> Vec<u8> {
     python_message("text/json", "utf-8", format!("{{\"result\": \"{result}\"}}").as_bytes())
 }
 
-/// A connection that came before all trouble, follows `general` and speaks there.
+/// A connection that is opened before the test's actions, follows `general` and posts there.
 pub(crate) struct Witness {
     stream: TcpStream,
     said: u64,
 }
 
-/// In everything that the witness says: it must never be found in a log.
+/// Part of every message of the witness; it must never be in a log.
 pub(crate) const SECRET: &str = "do-not-log-7f3a91";
 
 impl Witness {
@@ -118,7 +118,7 @@ impl Witness {
         Witness { stream, said: 0 }
     }
 
-    /// Sends, is answered, and reads what it sent as an event.
+    /// Sends a message, and reads the reply and its own event.
     pub(crate) fn is_served(&mut self) {
         self.said += 1;
         let text = format!("{SECRET} {}", self.said);
@@ -129,13 +129,13 @@ impl Witness {
         assert_eq!(content, text.as_bytes());
     }
 
-    /// Reads what somebody else says.
+    /// Reads a message of another sender.
     pub(crate) fn hears(&mut self, text: &str) {
         let (_, content) = read_message(&mut self.stream).unwrap();
         assert_eq!(String::from_utf8_lossy(&content), text);
     }
 
-    /// After the trouble: still served, nothing broke inside, and nobody's words are in the log.
+    /// The witness is still served, and the log has neither errors nor message text.
     pub(crate) fn is_unharmed(&mut self, server: &Server) {
         self.is_served();
         let pong = exchange(&mut server.connect(), &request("ping", &[], ""));
@@ -146,7 +146,7 @@ impl Witness {
     }
 }
 
-/// Waits for something that can only be looked at.
+/// Polls a condition until it is true.
 pub(crate) fn comes_true(what: &str, mut is_true: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_true() {
@@ -155,7 +155,7 @@ pub(crate) fn comes_true(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// A connection gone, however: its end, or a reset.
+/// Waits for the end of the connection or a reset.
 pub(crate) fn is_gone(stream: &mut impl Read) -> bool {
     let mut bytes = [0; 1 << 16];
     loop {
@@ -168,7 +168,7 @@ pub(crate) fn is_gone(stream: &mut impl Read) -> bool {
     }
 }
 
-/// The Python that is there, behind whatever shim: those cost a tenth of a second each.
+/// The real Python interpreter: a version manager's shim costs 0.1 s per start.
 pub(crate) fn python() -> Command {
     static PATH: OnceLock<String> = OnceLock::new();
     let path = PATH.get_or_init(|| {
@@ -177,12 +177,12 @@ pub(crate) fn python() -> Command {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     });
     let mut command = Command::new(path);
-    // Nothing but its standard library, no settings of somebody's, and no caches in the source tree.
+    // Only its standard library, no user settings, and no caches in the source tree.
     command.args(["-S", "-E", "-B", "-X", "utf8"]);
     command
 }
 
-/// A program that a test needs; without it the test fails and says what to install.
+/// A program that a test needs; if it is missing the test fails with what to install.
 pub(crate) fn tool(name: &str, install: &str) -> Command {
     let found = std::env::var_os("PATH")
         .is_some_and(|paths| std::env::split_paths(&paths).any(|folder| folder.join(name).is_file()));
@@ -190,7 +190,6 @@ pub(crate) fn tool(name: &str, install: &str) -> Command {
     Command::new(name)
 }
 
-/// What a Python program prints for this input.
 pub(crate) fn python_says(program: &str, input: &str) -> String {
     let mut child =
         python().args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -211,12 +210,11 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a command said on stderr.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A command that must end with this exit code; gives what it said on stderr.
+/// Runs a command that must end with this exit code; returns its stderr.
 pub(crate) fn fails(mut command: Command, code: i32) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = stderr(&output);
@@ -225,8 +223,8 @@ pub(crate) fn fails(mut command: Command, code: i32) -> String {
     said
 }
 
-/// The same command as an ordinary user, who may not do what root may; and in a network of its own where
-/// ports under 1024 are the administrator's, should this machine's be everybody's.
+/// The same command as a user without root's rights, in its own network namespace where ports under 1024 need
+/// root, whatever this machine is set to.
 pub(crate) fn as_nobody(command: &Command) -> Command {
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let ports = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
@@ -258,7 +256,7 @@ pub(crate) fn as_nobody(command: &Command) -> Command {
     nobodys
 }
 
-/// The binary where everybody may run it: the target folder may be in somebody's home.
+/// A copy of the binary that all users can run: the target folder can be inside a private home folder.
 pub(crate) fn everybodys_vang(dir: &Path) -> Command {
     let copy = dir.join("vang");
     if !copy.exists() {

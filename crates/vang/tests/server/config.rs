@@ -1,4 +1,4 @@
-//! Where settings come from, and what HUP does with them.
+//! The origin of settings, and reloading them with SIGHUP.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -15,7 +15,7 @@ fn show(file: &Path, more: &[&str]) -> Command {
 }
 
 #[test]
-fn flags_go_over_the_environment_over_the_file_over_the_default() {
+fn settings_come_from_flags_environment_file_defaults_in_order() {
     let dir = folder();
     let file = dir.path().join("vang.toml");
     fs::write(&file, "listen = [\"127.0.0.1:1\", \":2\"]\nbacklog = 7\nguests = 'everywhere'\n[limits]\nidle = '5m'\nline = 100\ncontent = '2MiB'\n").unwrap();
@@ -51,7 +51,7 @@ fn flags_go_over_the_environment_over_the_file_over_the_default() {
 }
 
 #[test]
-fn a_mistake_in_the_file_says_where_it_is_and_what_is_possible() {
+fn an_error_in_the_file_names_the_place_and_what_is_allowed() {
     let dir = folder();
     let file = dir.path().join("vang.toml");
     let shown = file.display().to_string();
@@ -87,7 +87,7 @@ fn a_mistake_in_the_file_says_where_it_is_and_what_is_possible() {
 }
 
 #[test]
-fn hup_takes_the_file_again_and_drops_nobody() {
+fn hup_reads_the_file_again_and_drops_no_connection() {
     let dir = folder();
     let (data, file) = (dir.path().join("data"), dir.path().join("vang.toml"));
     let door = |n: u32| dir.path().join(format!("door{n}"));
@@ -109,11 +109,11 @@ fn hup_takes_the_file_again_and_drops_nobody() {
     listen(2, "log = 'debug'\n[limits]\ninline = 3\n");
     server.signal("HUP");
     comes_true("it listens at the new place", || {
-        door(2).exists() && server.log().contains("configuration read again")
+        door(2).exists() && server.log().contains("configuration reloaded")
     });
     let log = server.log();
     assert!(log.contains("limits.inline") && log.contains("256KiB"), "{log}");
-    // Who was there stays, and what is new holds for what is asked from here on.
+    // Connections stay, and the new settings apply to new requests.
     assert_eq!(say(&mut *old, "two")["status"], "ok");
     assert_eq!(say(&mut *old, "three")["code"], "too-long");
     let mut new = dial(&format!("unix:{}", door(2).display()));
@@ -128,7 +128,7 @@ fn hup_takes_the_file_again_and_drops_nobody() {
     comes_true("the mistake is told", || server.log().contains("limit 'inline' is much"));
     assert!(!door(3).exists());
     assert_eq!(say(&mut *new, "still")["code"], "too-long");
-    // Nor does a place where nobody can listen.
+    // Nor does an address that cannot be used.
     fs::write(&file, "listen = ['127.0.0.1:0', 'unix:/nonexistent/door']\n").unwrap();
     server.signal("HUP");
     comes_true("that is told as well", || server.log().contains("/nonexistent/door"));
@@ -138,7 +138,7 @@ fn hup_takes_the_file_again_and_drops_nobody() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
+fn systemd_is_notified_of_ready_reload_and_stop() {
     let dir = folder();
     let data = dir.path().join("data");
     let path = dir.path().join("notify");
@@ -164,7 +164,7 @@ fn the_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
 }
 
 #[test]
-fn a_watchdog_is_told_again_and_again_and_sockets_that_are_not_taken_are_named() {
+fn the_watchdog_gets_pings_and_unused_sockets_are_logged() {
     let dir = folder();
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -182,7 +182,7 @@ fn a_watchdog_is_told_again_and_again_and_sockets_that_are_not_taken_are_named()
         alive += u32::from(&bytes[..n] == b"WATCHDOG=1");
     }
     assert!(
-        server.log().contains("LISTEN_FDS: sockets of the service manager are not taken"),
+        server.log().contains("LISTEN_FDS: sockets of the service manager are not used"),
         "{}",
         server.log()
     );

@@ -1,5 +1,5 @@
-//! What a session's cursor passes, and what it never tells: stretches that a reader may not see,
-//! several `follow`s at once, and how far a room has gone on without its former member.
+//! A session's cursor: stretches of hidden messages, several `follow`s at once, and what it must not reveal to a
+//! former member.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ fn follow(room: &str, more: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_long_stretch_that_a_reader_may_not_see_is_passed_to_what_it_may() {
+fn a_long_hidden_stretch_is_skipped_to_the_next_visible_message() {
     let (_dir, server) = member_of_cellar(&["bob"]);
     let mut ada = server.connect();
     // More than a session is given at once.
@@ -37,7 +37,7 @@ fn a_long_stretch_that_a_reader_may_not_see_is_passed_to_what_it_may() {
 }
 
 #[test]
-fn what_one_room_hides_does_not_hold_up_another() {
+fn hidden_messages_of_one_room_do_not_delay_another() {
     let (_dir, server) = member_of_cellar(&["bob"]);
     server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
     let mut bob = server.connect();
@@ -54,7 +54,7 @@ fn what_one_room_hides_does_not_hold_up_another() {
 }
 
 #[test]
-fn several_follows_sent_at_once_lose_nothing_and_repeat_nothing() {
+fn pipelined_follows_lose_and_repeat_nothing() {
     let (dir, server) = member_of_cellar(&[]);
     let mut ada = server.connect();
     for (room, text) in [("general", "one"), ("cellar", "two"), ("general", "three"), ("cellar", "four")] {
@@ -69,7 +69,7 @@ fn several_follows_sent_at_once_lose_nothing_and_repeat_nothing() {
     let again = follow("cellar", &[("since", "0"), ("as", "\"ada\"")]);
     let now = follow("cellar", &[("as", "\"ada\"")]);
     stream.write_all(&[since, again, now].concat()).unwrap();
-    // Replies come in their order; the events of the first follow may come between them.
+    // Replies come in order; events of the first follow can come between them.
     let (mut replies, mut events) = (Vec::new(), Vec::new());
     while replies.len() < 3 || events.len() < 2 {
         let (header, content) = read_message(&mut stream).unwrap();
@@ -89,7 +89,7 @@ fn several_follows_sent_at_once_lose_nothing_and_repeat_nothing() {
 }
 
 #[test]
-fn who_left_a_private_room_cannot_ask_how_far_it_has_gone_on() {
+fn former_members_cannot_see_a_private_rooms_progress() {
     let (_dir, server) = member_of_cellar(&["bob"]);
     server.ok(&["join", "cellar", "--who", "bob", "--as", "ada"]);
     server.ok(&["send", "cellar", "bob is here", "--as", "ada"]);
@@ -106,7 +106,7 @@ fn who_left_a_private_room_cannot_ask_how_far_it_has_gone_on() {
 }
 
 #[test]
-fn a_name_that_grows_when_normalised_is_measured_as_it_is_shown() {
+fn a_names_length_is_measured_after_normalisation() {
     let (_dir, server) = serve(&[]);
     let long = "\u{958}".repeat(21);
     let output = server.run(&["send", "general", "hi", "--as", &long]);

@@ -1,5 +1,5 @@
-//! Every error that a person meets on sockets, provoked: its name, its likely cause, what to do, the exit
-//! code. (Network and host unreachable need routers: `net/errors.rs` meets them, and the others with `vang net`.)
+//! Every socket error that a user can meet: its name, likely cause, advice and exit code. (Network and host
+//! unreachable need routers: `net/errors.rs` tests them.)
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::common::{as_nobody, dial, everybodys_vang, fails, serve};
 use crate::harness::{folder, read_message, refusing, vang};
 
-/// What stderr says, line by line: the error with its name and cause, then the advice.
+/// The lines of stderr: the error with its name and cause, then the advice.
 fn says(command: Command, code: i32, name: &str, cause: &str, advice: &str) {
     let shown = format!("{command:?}");
     let said = fails(command, code);
@@ -27,7 +27,7 @@ fn says(command: Command, code: i32, name: &str, cause: &str, advice: &str) {
     assert!(!said.contains("os error"), "{shown}: {said}");
 }
 
-/// A server that does this with every connection, until the test is over.
+/// A server that runs this for every connection.
 fn a_server_that(does: impl Fn(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -64,7 +64,7 @@ fn connection_refused() {
             "start it with `vang serve`",
         );
     }
-    // Who sends or listens tries on: it is said once, and the last word has the cause.
+    // Senders and followers try again: the first error is printed once, and the last one has the cause.
     for args in [&["send", "general", "hi"][..], &["tail", "general", "--no-follow"], &["tail", "general"]] {
         let mut command = vang();
         command.args(args).args(["--server", &address, "--timeout", "100ms"]);
@@ -77,7 +77,7 @@ fn connection_refused() {
             "{shown}: {said}"
         );
     }
-    // A Unix socket whose server is gone, and one that never was.
+    // A Unix socket without its server, and a missing one.
     let dir = folder();
     let path = dir.path().join("door");
     drop(UnixListener::bind(&path).unwrap());
@@ -109,7 +109,7 @@ fn address_in_use() {
         command,
         1,
         "address in use",
-        "does another program, or another vang, listen there already?",
+        "is another program, or another vang, already listening there?",
         "choose another port",
     );
 }
@@ -130,9 +130,9 @@ fn name_not_found() {
     for command in [ask("does-not-exist.invalid:7000"), rooms("does-not-exist.invalid"), serve] {
         let shown = format!("{command:?}");
         let said = fails(command, 1);
-        // Without a name server the system cannot tell that nobody has it.
+        // Without a name server the system cannot know that the name does not exist.
         let known =
-            ["name not found (no host has this name", "name cannot be looked up now (no name server answers"];
+            ["name not found (no host has this name", "cannot look up the name (no DNS server answers"];
         assert!(known.iter().any(|name| said.contains(name)), "{shown}: {said}");
         assert!(said.contains("\n  ") && said.contains("use the host's address"), "{shown}: {said}");
     }
@@ -167,8 +167,8 @@ fn permission_for_a_port_under_1024() {
     let mut command = everybodys_vang(dir.path());
     command.args(["serve", "--listen", ":80", "--data"]).arg(dir.path().join("data"));
     let advice = "choose a port from 1024 up, or allow it: `setcap cap_net_bind_service=+ep`";
-    says(as_nobody(&command), 1, "permission denied", "ports under 1024 are the administrator's", advice);
-    // And for somebody else's socket.
+    says(as_nobody(&command), 1, "permission denied", "ports below 1024 need root or a capability", advice);
+    // And for a socket of another user.
     let (own, server) = serve(&[]);
     let mut command = everybodys_vang(dir.path());
     command.args(["rooms", "--server"]).arg(format!("unix:{}", own.path().join("data/admin.sock").display()));
@@ -176,14 +176,14 @@ fn permission_for_a_port_under_1024() {
         as_nobody(&command),
         1,
         "permission denied",
-        "is the socket another user's",
+        "does the socket belong to another user",
         "run it as the user who runs the server",
     );
     drop(server);
 }
 
 #[test]
-fn a_data_folder_of_another_user_is_told_once_and_with_advice() {
+fn a_data_folder_of_another_user_is_an_error_with_advice() {
     let dir = folder();
     let (own, server) = serve(&[]);
     let data = own.path().join("data");
@@ -192,7 +192,7 @@ fn a_data_folder_of_another_user_is_told_once_and_with_advice() {
         command.args(args).arg("--data").arg(&data);
         let mut command = as_nobody(&command);
         if !rustix::process::geteuid().is_root() {
-            // Nobody else to be: the folder is closed to its owner instead.
+            // The test cannot become another user, so it removes the owner's permission.
             std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         }
         let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
@@ -224,7 +224,7 @@ fn reset_by_peer() {
     let mut send = vang();
     send.args(["send", "general", "hi", "--id", "6f1c", "--timeout", "100ms", "--server", &server]);
     let said = fails(send, 124);
-    assert!(said.contains("vang: unknown whether it was posted: "), "{said}");
+    assert!(said.contains("vang: unknown whether the message was posted: "), "{said}");
     assert!(
         said.contains("connection reset by peer (")
             && said
@@ -242,7 +242,7 @@ fn timed_out() {
         let said = fails(command, 124);
         assert_eq!(said.lines().count(), 2, "{said}");
         assert!(said.starts_with(&format!("vang: timed out: {server} did not answer in time (")), "{said}");
-        assert!(said.ends_with("\n  try again; give it longer with --timeout\n"), "{said}");
+        assert!(said.ends_with("\n  try again; allow more time with --timeout\n"), "{said}");
     }
     let mut tail = vang();
     tail.args(["tail", "general", "--no-follow", "--timeout", "50ms", "--server", &server]);
@@ -251,7 +251,7 @@ fn timed_out() {
     send.args(["send", "general", "hi", "--id", "6f1c", "--timeout", "50ms", "--server", &server]);
     let said = fails(send, 124);
     assert!(
-        said.contains("unknown whether it was posted: timed out: ") && said.contains("--id 6f1c"),
+        said.contains("unknown whether the message was posted: timed out: ") && said.contains("--id 6f1c"),
         "{said}"
     );
     drop(kept);
@@ -273,7 +273,7 @@ fn timed_out_while_connecting() {
         124,
         "timed out",
         "is the host on, and does a firewall let this port through?",
-        "give it longer with --timeout",
+        "allow more time with --timeout",
     );
     drop(first);
 }
@@ -337,7 +337,7 @@ fn connection_closed() {
 }
 
 #[test]
-fn a_foreign_protocol_is_shown_and_not_asked_again() {
+fn a_foreign_protocol_is_shown_and_not_retried() {
     let http = a_server_that(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         let _ = stream.read(&mut [0; 1_000]);
@@ -372,12 +372,12 @@ fn a_foreign_protocol_is_shown_and_not_asked_again() {
 }
 
 #[test]
-fn what_is_typed_wrong_is_shown_with_what_is_right() {
+fn usage_errors_show_the_correct_form() {
     for (args, says) in [
-        (&["rooms", "--server", "http://x"][..], "'http://' is not spoken here; write vang://HOST:PORT"),
+        (&["rooms", "--server", "http://x"][..], "unknown scheme 'http://'; write vang://HOST:PORT"),
         (&["rooms", "--server", "65432"], "for a port write 127.0.0.1:65432"),
         (&["rooms", "--server", "::1:x"], "[::1]:65432"),
-        (&["rooms", "--server", "unix:"], "there is no path in 'unix:'"),
+        (&["rooms", "--server", "unix:"], "no path in 'unix:'"),
         (&["rooms", "--timeout", "soon"], "not a time; write a whole number and ms, s, m or h"),
         (&["rooms", "--timeout", "2h"], "a time is at most 1h"),
         (&["rom"], "unrecognized subcommand 'rom'"),

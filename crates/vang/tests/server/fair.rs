@@ -1,5 +1,5 @@
-//! One client does not hold up the others: whatever it sends without end, the others are served, the server ends when
-//! it is told to, its memory stays within its budget and its log short.
+//! A flooding client does not block the others: they are served, the server stops when asked, its memory stays
+//! within its budget, and its log stays short.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,9 +11,8 @@ use std::thread::JoinHandle;
 use crate::common::{Witness, ask, comes_true, python, rest, serve};
 use crate::harness::{Server, exchange, guide, read_message, request, vang};
 
-/// Clients that keep their sockets full; a thread of each takes what comes back.
+/// Clients that keep their sockets full; a thread of each reads the replies.
 struct Flood {
-    /// Bytes that came back.
     came: Arc<AtomicU64>,
     ends: Arc<AtomicBool>,
     streams: Vec<TcpStream>,
@@ -44,7 +43,6 @@ impl Flood {
         Flood { came, ends, streams, threads }
     }
 
-    /// Waits until it is answered.
     fn is_under_way(&self) {
         comes_true("the flood is answered", || self.came.load(Relaxed) > 200_000);
     }
@@ -62,7 +60,7 @@ impl Drop for Flood {
     }
 }
 
-/// While this comes without end, everybody else is served, also who comes new, and SIGTERM ends the server.
+/// During this flood all other clients are served, also new ones, and SIGTERM stops the server.
 fn nobody_is_held_up(clients: usize, hello: &[u8], again: &[u8]) {
     let (_dir, mut server) = serve(&["--limit", "stop-time=1s", "--limit", "questions-per-second=1000000"]);
     let mut witness = Witness::new(&server);
@@ -80,14 +78,14 @@ fn nobody_is_held_up(clients: usize, hello: &[u8], again: &[u8]) {
 }
 
 #[test]
-fn pings_with_many_keys_hold_nobody_up() {
+fn pings_with_many_keys_delay_nobody() {
     let keys: Vec<(String, &str)> = (0..200).map(|i| (format!("key-{i}"), "[1, 2, 3]")).collect();
     let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     nobody_is_held_up(1, b"", &request("ping", &keys, ""));
 }
 
 #[test]
-fn searches_of_the_guide_from_twenty_clients_hold_nobody_up() {
+fn tutorial_searches_from_twenty_clients_delay_nobody() {
     let search = guide("{\"action\": \"search\", \"value\": \"morpheus\"}");
     let text = String::from_utf8_lossy(&search[2..]).replacen('{', "{\"connection\": \"keep-alive\", ", 1);
     let header = text.find('}').unwrap() + 1;
@@ -96,24 +94,24 @@ fn searches_of_the_guide_from_twenty_clients_hold_nobody_up() {
 }
 
 #[test]
-fn typed_lines_without_end_hold_nobody_up() {
+fn endless_typed_lines_delay_nobody() {
     nobody_is_held_up(1, b"ada\n", b"/help\n");
 }
 
 #[test]
-fn websocket_pings_hold_nobody_up() {
+fn websocket_pings_delay_nobody() {
     let hello = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     nobody_is_held_up(1, hello, b"\x89\x84\0\0\0\0ping");
 }
 
 #[test]
-fn http_requests_without_end_hold_nobody_up() {
+fn endless_http_requests_delay_nobody() {
     nobody_is_held_up(1, b"", b"GET /rooms HTTP/1.1\r\nHost: localhost\r\n\r\n");
 }
 
 #[test]
-fn whoever_reads_no_replies_is_not_read_either() {
+fn requests_of_a_client_that_reads_no_replies_wait() {
     let (_dir, server) = serve(&["--limit", "questions-per-second=1000000"]);
     let mut witness = Witness::new(&server);
     witness.is_served();
@@ -146,7 +144,7 @@ fn unfinished(bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn unfinished_messages_have_one_budget_and_the_largest_is_refused() {
+fn unfinished_messages_share_a_budget_and_the_largest_is_refused() {
     let (_dir, server) = serve(&["--limit", "memory=32MiB"]);
     let mut witness = Witness::new(&server);
     let before = server.status_kib("VmRSS");
@@ -156,7 +154,7 @@ fn unfinished_messages_have_one_budget_and_the_largest_is_refused() {
         .iter()
         .map(|stream| {
             let (mut stream, message) = (stream.try_clone().unwrap(), message.clone());
-            // Who is refused may be reset while it writes.
+            // A refused client can get a reset while it writes.
             std::thread::spawn(move || drop(stream.write_all(&message)))
         })
         .collect();
@@ -194,7 +192,7 @@ fn unfinished_messages_have_one_budget_and_the_largest_is_refused() {
 }
 
 #[test]
-fn one_account_makes_so_many_rooms_a_day_and_goes_on_talking() {
+fn the_limit_of_rooms_per_day_does_not_stop_sends() {
     let (dir, server) = serve(&["--limit", "rooms-per-day=3", "--trust", "local"]);
     let data = dir.path().join("data");
     server.ok(&["admin", "account", "add", "ada", "--data", data.to_str().unwrap()]);
@@ -218,7 +216,7 @@ fn one_account_makes_so_many_rooms_a_day_and_goes_on_talking() {
 }
 
 #[test]
-fn the_log_has_the_first_bad_connection_in_full_and_counts_the_others() {
+fn the_log_shows_the_first_bad_connection_and_counts_the_others() {
     let (_dir, mut server) = serve(&[]);
     for _ in 0..300 {
         assert!(!ask(&server.addr, b"\0\0").is_empty());
@@ -229,7 +227,7 @@ fn the_log_has_the_first_bad_connection_in_full_and_counts_the_others() {
     let log = server.log();
     assert_eq!(log.matches("session closed").count(), 1, "{log}");
     assert!(log.contains("header of 0 bytes is too short"), "{log}");
-    let left_out = log.lines().filter(|line| line.contains("more of the same was left out of the log"));
+    let left_out = log.lines().filter(|line| line.contains("similar messages were left out of the log"));
     let counts: u64 = left_out
         .map(|line| line.split("count=").nth(1).unwrap().split(' ').next().unwrap().parse::<u64>().unwrap())
         .sum();
@@ -237,7 +235,7 @@ fn the_log_has_the_first_bad_connection_in_full_and_counts_the_others() {
 }
 
 #[test]
-fn a_typed_line_that_tls_cuts_off_is_not_posted() {
+fn a_truncated_tls_line_is_not_posted() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     // Python closes the TCP connection without TLS's goodbye, unless it is asked to unwrap.
@@ -268,7 +266,7 @@ fn a_typed_line_that_tls_cuts_off_is_not_posted() {
 }
 
 #[test]
-fn connections_that_ask_nothing_make_room_for_those_that_do() {
+fn idle_connections_make_room_for_active_ones() {
     let (dir, server) = serve(&["--limit", "connections=20"]);
     let ping = request("ping", &[], "");
     let mut talks = TcpStream::connect(&server.addr).unwrap();

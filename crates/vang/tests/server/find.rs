@@ -1,5 +1,5 @@
-//! `vang find` and its action, end to end: what people type finds what people said, and nobody finds
-//! what they may not see.
+//! `vang find` and its action, end to end: queries find the right messages, and only messages that the reader
+//! can see.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -24,7 +24,7 @@ fn address(hit: &str) -> String {
     serde_json::from_str::<serde_json::Value>(hit).unwrap()["address"].as_str().unwrap().to_owned()
 }
 
-/// A small corpus, and questions with the numbers of what they find, newest first.
+/// A small corpus, and queries with the numbers of the found messages, newest first.
 const CORPUS: [&str; 14] = [
     "Con chó của tôi thích chạy",             // 1
     "Đồng bằng sông Cửu Long",                // 2
@@ -84,7 +84,7 @@ const QUESTIONS: [(&str, &[u64]); 37] = [
 ];
 
 #[test]
-fn what_people_type_finds_what_people_said() {
+fn find_matches_what_people_type() {
     let (_dir, server) = serve();
     for text in CORPUS {
         server.ok(&["send", "general", text, "--as", "ada"]);
@@ -107,7 +107,7 @@ fn what_people_type_finds_what_people_said() {
 }
 
 #[test]
-fn a_hit_is_shown_among_its_neighbours_and_nothing_is_exit_code_1() {
+fn find_shows_neighbours_and_exits_with_1_if_nothing_is_found() {
     let (_dir, server) = serve();
     for text in ["một", "Con chó", "ba"] {
         server.ok(&["send", "general", text, "--as", "ada"]);
@@ -127,19 +127,22 @@ fn a_hit_is_shown_among_its_neighbours_and_nothing_is_exit_code_1() {
     assert_eq!(server.ok(&["find", "cho", "--no-context"]).lines().count(), 1);
     let output = server.run(&["find", "khong", "co"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "vang: nothing was found\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "vang: nothing found\n");
     assert_eq!(output.stdout, b"");
     let output = server.run(&["find", "after:soon"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("bad-request: argument 'query': 'soon' behind after: is no date"), "{said}");
+    assert!(said.contains("bad-request: argument 'query': 'after:soon' is not a date"), "{said}");
     // More than asked for is said, and --limit goes beyond one page.
     let output = server.run(&["find", "from:ada", "--limit", "2"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("there is more; --limit 4"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("there are more; show them with --limit 4"),
+        "{output:?}"
+    );
 }
 
 #[test]
-fn more_hits_than_a_page_has_come_page_by_page() {
+fn find_reads_page_after_page() {
     let (_dir, server) = serve();
     let mut stream = server.connect();
     for n in 1..=230 {
@@ -152,7 +155,7 @@ fn more_hits_than_a_page_has_come_page_by_page() {
 }
 
 #[test]
-fn a_client_of_twenty_lines_finds_too() {
+fn a_client_of_twenty_lines_can_find() {
     let (_dir, server) = serve();
     server.ok(&["send", "general", "xin chào", "--as", "ada"]);
     let bytes = guide(r#"{"action": "find", "query": "chao", "limit": 5}"#);
@@ -204,7 +207,7 @@ fn http_finds_the_same_by_the_same_rules() {
     assert_eq!(addresses(&format!("/find?q=chao&limit=1&before={seq}")), ["general#1"]);
     for (path, status, said) in [
         ("/find", "400", "'q' must be what to look for"),
-        ("/find?q=", "400", "there is nothing to look for"),
+        ("/find?q=", "400", "there is nothing to search for"),
         ("/find?q=x&limit=many", "400", "'limit' must be an integer from 1"),
         ("/find?q=x&limit=0", "400", "'limit' must be an integer from 1"),
         ("/find?q=x&before=-1", "400", "'before' must be an integer from 0"),
@@ -226,7 +229,7 @@ fn a_sender_finds_its_own_message_at_once() {
         bytes.extend(request("find", &[("query", &format!("\"needle{}\"", n - 1))], ""));
         exchange(&mut stream, &bytes);
         let (header, _) = read_message(&mut stream).unwrap();
-        // What was acknowledged before the question is in the answer.
+        // Messages acknowledged before the request are in the answer.
         assert_eq!(header["count"], u64::from(n > 1), "needle{}", n - 1);
     }
 }
@@ -238,7 +241,7 @@ fn add(data: &std::path::Path, name: &str) {
 }
 
 #[test]
-fn nobody_finds_what_they_may_not_see() {
+fn find_shows_only_visible_messages() {
     let dir = folder();
     let data = dir.path().join("data");
     for name in ["ada", "bob"] {
@@ -277,7 +280,7 @@ fn nobody_finds_what_they_may_not_see() {
 }
 
 #[test]
-fn a_clean_stop_leaves_an_index_that_is_kept() {
+fn a_clean_stop_keeps_the_index() {
     let (dir, server) = serve();
     server.ok(&["send", "general", "chó", "--as", "ada"]);
     assert_eq!(found(&server, "cho"), ["general#1"]);
@@ -294,7 +297,7 @@ fn a_clean_stop_leaves_an_index_that_is_kept() {
 }
 
 #[test]
-fn a_question_whose_time_is_over_is_busy_and_says_what_to_narrow() {
+fn a_find_that_takes_too_long_is_busy_with_advice() {
     let dir = folder();
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--limit", "find-time=0"]);
     server.ok(&["send", "general", "xin chào", "--as", "ada"]);
@@ -312,7 +315,7 @@ fn a_question_whose_time_is_over_is_busy_and_says_what_to_narrow() {
 }
 
 #[test]
-fn an_index_of_another_history_or_a_damaged_one_is_made_anew() {
+fn a_foreign_or_damaged_index_is_rebuilt() {
     let (dir, server) = serve();
     let data = dir.path().join("data");
     server.ok(&["send", "general", "first", "--as", "ada"]);
@@ -340,11 +343,11 @@ fn an_index_of_another_history_or_a_damaged_one_is_made_anew() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(check(&[]).contains("the index for find is not of this journal"));
+    assert!(check(&[]).contains("the search index does not belong to this journal"));
     let server = Server::start(&data);
     assert_eq!(found(&server, "elsewhere"), [""; 0]);
     assert_eq!(found(&server, "here").len(), 9);
-    assert!(server.log().contains("the index for find is made anew"), "{}", server.log());
+    assert!(server.log().contains("rebuilding the search index"), "{}", server.log());
     assert!(server.stop().success());
     assert_eq!(check(&[]), "");
     assert_eq!(check(&["--rebuild"]), "");

@@ -1,4 +1,4 @@
-//! HTTP on the same port, for those who look after the server.
+//! HTTP on the same port, for operators.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -56,7 +56,7 @@ fn a_server_that_can_write_is_alive_and_ready_on_one_kept_connection() {
 }
 
 #[test]
-fn head_says_how_long_but_not_what() {
+fn http_head_has_the_length_without_the_body() {
     let (_dir, server) = serve(&[]);
     let mut stream = open(&server);
     for (path, length) in [("/healthz", 3), ("/readyz", 6)] {
@@ -89,7 +89,7 @@ fn a_request_that_comes_byte_by_byte_is_answered() {
 }
 
 #[test]
-fn the_connection_ends_when_the_client_says_so_or_shuts_its_half() {
+fn http_connections_end_on_close_or_half_close() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--listen", &unix]);
@@ -109,7 +109,7 @@ fn the_connection_ends_when_the_client_says_so_or_shuts_its_half() {
 }
 
 #[test]
-fn http_tells_nothing_about_people_and_disturbs_nobody() {
+fn http_reveals_nothing_about_people() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let send = request("send", &[("room", "\"general\""), ("as", "\"somebody\"")], "words");
@@ -125,7 +125,7 @@ fn http_tells_nothing_about_people_and_disturbs_nobody() {
     witness.is_unharmed(&server);
 }
 
-/// What the server counts: connections that have a session.
+/// The server's count of connections with a session.
 fn sessions(server: &Server) -> u64 {
     let mut stream = open(server);
     say(&mut stream, "GET /metrics HTTP/1.1");
@@ -137,7 +137,7 @@ fn sessions(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_stream_whose_reader_takes_nothing_ends_also_on_a_unix_socket() {
+fn a_stalled_stream_ends_also_on_a_unix_socket() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let more = ["--listen", &unix, "--limit", "stall=1s"];
@@ -159,7 +159,7 @@ fn a_stream_whose_reader_takes_nothing_ends_also_on_a_unix_socket() {
 }
 
 #[test]
-fn who_reads_lines_of_json_and_is_gone_is_noticed_though_nothing_is_said() {
+fn a_closed_json_stream_is_noticed_in_a_silent_room() {
     let (_dir, server) = serve(&[]);
     let mut stream = open(&server);
     say(&mut stream, "GET /rooms/general/events HTTP/1.1");

@@ -1,5 +1,5 @@
-//! The programs in `examples/`: each language against us, and among each other. What is missing is to be
-//! installed: a test that is skipped tests nothing.
+//! The programs in `examples/`: each language with our server and client, and with each other. Missing tools
+//! must be installed: a skipped test tests nothing.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ fn only_coreutils() -> &'static Path {
     dir.path()
 }
 
-/// One of a language's programs, with nothing but its standard library.
+/// One of a language's programs, with only its standard library.
 fn program(language: &str, name: &str) -> Command {
     let folder = examples().join(language);
     let mut command = match language {
@@ -106,7 +106,7 @@ fn app_server(language: &str) -> (Tail, String) {
 }
 
 #[test]
-fn every_languages_client_gets_every_row_of_our_server() {
+fn every_example_client_works_with_our_server() {
     let (_dir, server) = serve(&[]);
     for language in LANGUAGES {
         for (action, value, expected) in ROWS {
@@ -122,7 +122,7 @@ fn every_languages_client_gets_every_row_of_our_server() {
 }
 
 #[test]
-fn our_client_gets_every_row_of_every_languages_server() {
+fn our_client_works_with_every_example_server() {
     let (_dir, server) = serve(&[]);
     for language in LANGUAGES {
         let (_running, address) = app_server(language);
@@ -174,7 +174,7 @@ const ROWS: [(&str, &str, &str); 8] = [
 ];
 
 #[test]
-fn every_language_speaks_and_all_of_them_hear_the_same_in_the_same_order() {
+fn all_examples_see_the_same_messages_in_the_same_order() {
     let (_dir, server) = serve(&[]);
     let (host, port) = server.addr.rsplit_once(':').unwrap();
     let follow = |language: &str| {
@@ -218,7 +218,7 @@ fn every_language_speaks_and_all_of_them_hear_the_same_in_the_same_order() {
 }
 
 #[test]
-fn every_language_shows_a_hole_and_what_is_no_text_and_no_control_characters() {
+fn examples_show_holes_and_non_text_without_control_characters() {
     let (dir, server) = serve(&["--trust", "local"]);
     let data = dir.path().join("data");
     for name in ["ada", "bob"] {
@@ -248,7 +248,7 @@ fn every_language_shows_a_hole_and_what_is_no_text_and_no_control_characters() {
 }
 
 #[test]
-fn every_language_says_why_not_and_exits_with_1_or_2() {
+fn every_example_reports_refusals_and_exits_with_1_or_2() {
     let (_dir, server) = serve(&[]);
     for language in LANGUAGES {
         let output = run(language, "chat", &server.addr, &["send", "nowhere", "hi"]);
@@ -270,7 +270,7 @@ fn every_language_says_why_not_and_exits_with_1_or_2() {
 }
 
 #[test]
-fn no_example_has_more_than_40_lines_or_needs_more_than_its_standard_library() {
+fn examples_have_at_most_40_lines_and_no_dependencies() {
     let mut seen = 0;
     let c = [
         "stdio",
@@ -320,7 +320,7 @@ fn no_example_has_more_than_40_lines_or_needs_more_than_its_standard_library() {
 }
 
 #[test]
-fn a_text_in_another_encoding_reaches_every_reader_that_claims_it() {
+fn a_text_in_another_encoding_reaches_readers_that_support_it() {
     let (_dir, server) = serve(&[]);
     let content = [0x63, 0x61, 0x66, 0xe9];
     let keys = [
@@ -365,7 +365,7 @@ fn a_text_in_another_encoding_reaches_every_reader_that_claims_it() {
     assert!(shown.contains(": café\n") && shown.contains(": xin chào 🐶\n"), "{shown}");
 }
 
-/// What the servers of `examples/README.md` do not claim.
+/// Features that `examples/README.md` does not promise.
 const NOT_CLAIMED: [(&str, &[&str]); 4] = [
     ("python", &[]),
     // Node's `TextDecoder` knows no UTF-32, and Latin-1 as its cp1252; other spellings of a name are Python's own.
@@ -377,7 +377,7 @@ const NOT_CLAIMED: [(&str, &[&str]); 4] = [
     ("bash", &["values/", "encodings/", "escape", "nul", "no-match-long"]),
 ];
 
-/// Judges a server; the last line of the verdict, and all of it.
+/// Runs `conform` on a server; returns the last line of its output, and all of it.
 fn judged(address: &str, more: &[&str]) -> (bool, String) {
     let output = vang().args(["net", "conform", address]).args(more).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -395,7 +395,7 @@ fn stderr_of(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn our_server_conforms_and_so_do_those_in_other_languages() {
+fn our_server_and_the_example_servers_conform() {
     let (dir, server) = serve(&[]);
     let (good, said) = judged(&server.addr, &[]);
     assert!(good && said.contains(" as a vang server: ") && said.ends_with(", 0 failed\n"), "{said}");
@@ -406,18 +406,18 @@ fn our_server_conforms_and_so_do_those_in_other_languages() {
     // Over a Unix socket as well, and as a server of the guide.
     let admin = format!("unix:{}", dir.path().join("data/admin.sock").display());
     let (good, said) = judged(&admin, &["--as", "guide"]);
-    assert!(good && said.contains(" as a server of the guide: "), "{said}");
+    assert!(good && said.contains(" as a tutorial server: "), "{said}");
     for (language, skip) in NOT_CLAIMED {
         let (_running, address) = app_server(language);
         let skip: Vec<&str> = skip.iter().flat_map(|case| ["--skip", case]).collect();
         let (good, said) = judged(&address, &skip);
-        assert!(good && said.contains(" as a server of the guide: "), "{language}: {said}");
+        assert!(good && said.contains(" as a tutorial server: "), "{language}: {said}");
     }
 }
 
 #[test]
-fn a_server_that_does_not_conform_is_told_where() {
-    // It escapes what is not ASCII, drops nothing behind a request, and dies of a bad one.
+fn conform_names_each_deviation() {
+    // It escapes non-ASCII text, does not drop data after a request, and crashes on a bad one.
     let program = r#"
 import json, socket, struct, sys
 listener = socket.create_server(("127.0.0.1", 0)); print("listening on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
@@ -446,7 +446,7 @@ while True:
     let (good, said) = judged(&address, &["--only", "search-"]);
     assert!(!good, "{said}");
     assert!(
-        said.contains("FAILED guide/search-morpheus (whole)\n  JSON goes out unescaped; this is escaped: "),
+        said.contains("FAILED guide/search-morpheus (whole)\n  JSON must not be escaped to ASCII: "),
         "{said}"
     );
     assert!(said.contains("FAILED guide/search-dog (byte by byte)\n  content should be "), "{said}");
@@ -457,14 +457,14 @@ while True:
     let output = vang().args(["net", "conform", &address, "--only", "nonesuch"]).output().unwrap();
     assert_eq!(
         (output.status.code(), stderr_of(&output.stderr).as_str()),
-        (Some(2), "vang: no case has that in its name\n")
+        (Some(2), "vang: no case has this text in its name\n")
     );
 }
 
 #[test]
-fn posting_and_following_are_judged_in_the_room_that_was_named() {
+fn conform_tests_posting_and_following_in_the_given_room() {
     let (dir, server) = serve(&[]);
-    // In a room that has a history, of others too, and twice: what the first run left is in nobody's way.
+    // In a room with history of others, and twice: messages of the first run do not disturb the second.
     server.ok(&["send", "general", "before it"]);
     for _ in 0..2 {
         let (good, said) = judged(&server.addr, &["--post", "general"]);
@@ -480,8 +480,8 @@ fn posting_and_following_are_judged_in_the_room_that_was_named() {
     // Nothing is posted where it cannot be.
     let (_running, guides) = app_server("python");
     for (address, room, why) in [
-        (&server.addr, "nowhere", "cannot judge posting in 'nowhere': 'who' was refused: no-room: "),
-        (&guides, "general", "cannot judge posting in 'general': a server of the guide has no rooms"),
+        (&server.addr, "nowhere", "cannot test posting in 'nowhere': 'who' was refused: no-room: "),
+        (&guides, "general", "cannot test posting in 'general': a tutorial server has no rooms"),
     ] {
         let output = vang().args(["net", "conform", address, "--post", room]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -489,7 +489,7 @@ fn posting_and_following_are_judged_in_the_room_that_was_named() {
     }
 }
 
-/// A vang server with a fault, as far as posting goes; what it does wrong is its first argument.
+/// A minimal vang server with one fault in posting; its first argument names the fault.
 const FAULTY: &str = r#"
 import json, socket, struct, sys, threading
 fault, lock, posted, ids, followers = sys.argv[1], threading.Lock(), [], {}, []
@@ -547,15 +547,15 @@ while True:
 "#;
 
 #[test]
-fn a_server_that_posts_or_follows_wrong_is_told_where() {
+fn conform_names_wrong_posting_and_following() {
     for (fault, case, why) in [
         ("none", "", ""),
         ("forgets-ids", "same-id-same-address", "the same id again should be r#1 (seq 1), is "),
-        ("takes-anything", "id-reused", "a refusal should have come"),
+        ("takes-anything", "id-reused", "expected an error reply"),
         ("event-first", "reply-before-own-event", "an own message was shown before its reply"),
         ("twice", "reply-before-own-event", "a message was shown twice"),
-        ("loses", "resume-what-was-missed-once", "after number 1 comes 3, and no hole between them"),
-        ("loses", "follow-from-a-number", "after number 1 comes 3, and no hole between them"),
+        ("loses", "resume-what-was-missed-once", "number 1 is followed by 3, without a hole between them"),
+        ("loses", "follow-from-a-number", "number 1 is followed by 3, without a hole between them"),
         ("time", "follow-from-a-number", "'time' should be RFC 3339 in UTC with milliseconds, is \"now\""),
     ] {
         let mut command = python();
@@ -571,7 +571,7 @@ fn a_server_that_posts_or_follows_wrong_is_told_where() {
 }
 
 #[test]
-fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
+fn conform_tests_what_clients_send_and_how_they_take_answers() {
     // Those whose answer not every client claims to read, and those of which bash sees no fault.
     const NOT_CLAIMED: [&str; 5] = ["utf-16", "latin-1", "unknown-encoding", "not-utf-8", "short-length"];
     let judge = |more: &[&str]| {
@@ -584,7 +584,7 @@ fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
         let cases: usize = cases.split(' ').next().unwrap().parse().unwrap();
         (running, address.to_owned(), cases)
     };
-    // Each beside the others: what they do about silence takes its time.
+    // In parallel, because the silence cases take long.
     std::thread::scope(|scope| {
         for language in LANGUAGES.into_iter().chain(["vang"]) {
             scope.spawn(move || {
@@ -601,12 +601,12 @@ fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
                     let verdict = running.line();
                     assert!(verdict.starts_with("ok     "), "{language} {verdict}");
                     let case = verdict[7..].split(':').next().unwrap().to_owned();
-                    let fails = verdict.ends_with("(it should have said what is wrong, and failed)");
+                    let fails = verdict.ends_with("(expected: an error message and a failing exit code)");
                     if ["python", "vang"].contains(&language) || !NOT_CLAIMED.contains(&case.as_str()) {
                         assert_eq!(output.status.success(), !fails, "{language} {case}: {output:?}");
                         assert_eq!(output.stderr.is_empty(), !fails, "{language} {case}: {output:?}");
                         let shown = String::from_utf8_lossy(&output.stdout);
-                        let text = verdict.split("(it should have printed \"").nth(1);
+                        let text = verdict.split("(expected output: \"").nth(1);
                         let text = text.map(|text| text.trim_end_matches("\")"));
                         assert!(
                             text.is_none_or(|text| shown == format!("{text}\n")),
@@ -620,8 +620,8 @@ fn clients_are_judged_by_what_they_send_and_by_how_they_take_the_answers() {
     });
     let (mut running, address, _) = judge(&[]);
     drop(TcpStream::connect(&address).unwrap());
-    assert_eq!(running.line(), "FAILED usual: an answer in one piece, then the end");
-    assert_eq!(running.line(), "  it closed before its request was whole: \"\"");
+    assert_eq!(running.line(), "FAILED usual: an answer in one piece, then close");
+    assert_eq!(running.line(), "  it closed before its request was complete: \"\"");
     // The end of the judge is no fault of the client's, in the middle of whatever.
     let _silent = TcpStream::connect(&address).unwrap();
     Command::new("kill").args(["-INT", &running.pid().to_string()]).status().unwrap();

@@ -1,4 +1,4 @@
-//! People who type: with `nc`, with bash, and among other clients.
+//! People who type: with `nc` and bash, together with other clients.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::common::{Witness, comes_true, dial, member_of_cellar, rest, serve, tool};
 use crate::harness::{PATIENCE, Server, Tail, exchange, folder, lines_of, request, wait};
 
-/// Somebody at a terminal.
+/// A person at a terminal.
 struct Person {
     child: Child,
     keys: Option<ChildStdin>,
@@ -25,7 +25,7 @@ impl Person {
         Person { keys: child.stdin.take(), child, screen }
     }
 
-    /// With `nc`, as the README says it.
+    /// With `nc`, as in the README.
     fn nc(server: &Server) -> Person {
         let mut nc = tool("nc", "netcat-openbsd");
         let addr = server.socket_addr();
@@ -33,7 +33,7 @@ impl Person {
         Person::at(nc)
     }
 
-    /// With nothing but bash.
+    /// With bash alone.
     fn bash(server: &Server) -> Person {
         let addr = server.socket_addr();
         let script = format!(
@@ -54,7 +54,7 @@ impl Person {
         assert_eq!(self.screen.recv_timeout(PATIENCE).expect(line), line);
     }
 
-    /// Types a name and sees that it is taken.
+    /// Types a name and waits until it is accepted.
     fn comes_in(mut self, name: &str) -> Person {
         self.types(name);
         self.sees(&format!("-- you are guest:{name}; /help shows what can be typed"));
@@ -70,7 +70,7 @@ impl Drop for Person {
     }
 }
 
-/// Types all of this, ends the input, and gives what was shown.
+/// Types all of this, ends the input, and returns the output.
 fn typed(address: &str, lines: &[u8]) -> String {
     let mut stream = dial(address);
     stream.write_all(lines).unwrap();
@@ -79,7 +79,7 @@ fn typed(address: &str, lines: &[u8]) -> String {
 }
 
 #[test]
-fn people_with_nc_and_bash_talk_with_each_other_and_with_every_other_client() {
+fn nc_and_bash_users_talk_with_every_other_client() {
     let (_dir, server) = serve(&[]);
     let mut tail = Tail::start(server.client(&["tail", "general", "--since", "0", "--json"]));
     let mut ada = Person::nc(&server).comes_in("ada");
@@ -118,7 +118,7 @@ fn people_with_nc_and_bash_talk_with_each_other_and_with_every_other_client() {
 }
 
 #[test]
-fn an_account_talks_in_its_private_room_and_nobody_else_learns_of_it() {
+fn a_private_room_is_invisible_to_other_typing_people() {
     let (_dir, server) = member_of_cellar(&["bob"]);
     let mut ada = Person::nc(&server);
     ada.types("ada");
@@ -149,7 +149,7 @@ fn an_account_talks_in_its_private_room_and_nobody_else_learns_of_it() {
 }
 
 #[test]
-fn a_script_may_end_its_input_and_is_let_go_when_everything_is_said() {
+fn a_script_that_ends_its_input_gets_everything_before_the_close() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--listen", &unix]);
@@ -164,7 +164,7 @@ fn a_script_may_end_its_input_and_is_let_go_when_everything_is_said() {
 }
 
 #[test]
-fn nothing_is_said_before_the_first_line_and_a_bad_name_is_explained() {
+fn the_server_never_speaks_first_and_explains_a_bad_name() {
     let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
     // Silence, and a line that never ends: closed without a byte.
     assert_eq!(rest(&mut server.connect()), b"");
@@ -174,7 +174,7 @@ fn nothing_is_said_before_the_first_line_and_a_bad_name_is_explained() {
     let seen = typed(&server.addr, b"a b\n/who\nx\xff\nada\n");
     let lines: Vec<&str> = seen.lines().collect();
     assert!(
-        lines[0].starts_with("-- this is a name with ' ' at byte 1; ")
+        lines[0].starts_with("-- this is not a name: ' ' at byte 1 is not allowed; ")
             && lines[0].ends_with("; type another name")
     );
     assert_eq!(lines[1], "-- first type your name");
@@ -183,14 +183,14 @@ fn nothing_is_said_before_the_first_line_and_a_bad_name_is_explained() {
 }
 
 #[test]
-fn a_web_page_that_posts_to_the_port_says_nothing_among_the_lines() {
+fn a_web_page_that_posts_to_the_port_cannot_send_typed_lines() {
     let (_dir, server) = serve(&[]);
     let mut stream = server.connect();
     let posted = b"ada\nhello\nPOST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nI was he\n";
     stream.write_all(posted).unwrap();
     let seen = String::from_utf8(rest(&mut stream)).unwrap();
     assert!(!seen.contains("HTTP"), "{seen}");
-    // Whether what stood before it was still said depends on how it came; what stands behind it was not.
+    // Lines before it may be posted, depending on their segments; lines after it are not.
     let said = server.ok(&["tail", "general", "--since", "0", "--no-follow"]);
     assert!(!said.contains("I was he") && !said.contains("POST") && !said.contains("Host"), "{said}");
     comes_true("the log says why", || server.log().contains("an HTTP request among typed lines"));
@@ -198,7 +198,7 @@ fn a_web_page_that_posts_to_the_port_says_nothing_among_the_lines() {
 }
 
 #[test]
-fn nobody_drives_the_terminal_of_somebody_who_uses_nc() {
+fn nc_users_never_receive_control_characters() {
     let (_dir, server) = serve(&[]);
     let ada = Person::nc(&server).comes_in("ada");
     let evil = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}6n\nguest:bob: I quit\r\u{8}\u{202e}";
@@ -209,13 +209,13 @@ fn nobody_drives_the_terminal_of_somebody_who_uses_nc() {
 }
 
 #[test]
-fn who_types_much_without_reading_costs_little_and_loses_nothing_that_was_taken() {
+fn a_typing_client_that_never_reads_loses_no_accepted_line() {
     let (dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let mut stream: TcpStream = server.connect();
     stream.write_all(b"ada\n").unwrap();
     let before = server.status_kib("VmRSS");
-    // Every /help is answered by three lines; nobody reads them.
+    // Every /help gets three lines, which the client does not read.
     let mut helps = stream.try_clone().unwrap();
     helps.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
     let typed = "/help\n".repeat(10_000);

@@ -1,4 +1,4 @@
-//! Where a server listens, with how much, and on what data folder.
+//! Listen addresses, limits, and the data folder.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ fn found() -> Vec<u8> {
     answer("In the caves beneath the Misty Mountains. 💍")
 }
 
-/// A `vang serve` that should not come to serve.
+/// A `vang serve` that must fail.
 fn serving(data: &std::path::Path, more: &[&str]) -> Command {
     let mut command = vang();
     command.arg("serve").args(more).arg("--data").arg(data);
@@ -26,7 +26,7 @@ fn serving(data: &std::path::Path, more: &[&str]) -> Command {
 }
 
 #[test]
-fn several_addresses_are_listened_on_and_printed_in_their_order_with_their_real_ports() {
+fn all_listen_addresses_are_printed_in_order_with_real_ports() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let more = ["--listen", "[::1]:0", "--listen", unix.as_str(), "--listen", "127.0.0.1:0"];
@@ -66,7 +66,7 @@ fn a_hosts_name_is_listened_on_at_its_addresses() {
 }
 
 #[test]
-fn a_socket_file_that_nobody_answers_on_is_replaced_and_goes_with_its_server() {
+fn a_stale_socket_file_is_replaced_and_removed_at_the_end() {
     let dir = folder();
     let path = dir.path().join("door");
     let unix = format!("unix:{}", path.display());
@@ -85,7 +85,7 @@ fn a_socket_file_that_nobody_answers_on_is_replaced_and_goes_with_its_server() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_never_replaced() {
+fn a_regular_file_is_never_replaced_by_a_socket() {
     let dir = folder();
     let path = dir.path().join("letters.txt");
     std::fs::write(&path, "dear ada").unwrap();
@@ -94,7 +94,7 @@ fn a_file_that_is_no_socket_is_never_replaced() {
     assert_eq!(
         said.lines().next().unwrap(),
         format!(
-            "vang: cannot listen on {listen}: file exists (what is at that path is no socket, and is not replaced)"
+            "vang: cannot listen on {listen}: file exists (the file at that path is not a socket, and is not replaced)"
         )
     );
     assert!(!said.lines().any(|line| line.trim().is_empty()), "{said:?}");
@@ -124,7 +124,7 @@ fn an_address_in_use_is_named_with_its_cause_and_advice() {
 }
 
 #[test]
-fn an_address_that_is_none_is_a_mistake_of_usage() {
+fn a_malformed_listen_address_is_a_usage_error() {
     let dir = folder();
     for (wrong, why) in [
         ("127.0.0.1", "the port is missing"),
@@ -176,13 +176,13 @@ fn a_restarted_server_has_its_port_at_once() {
 }
 
 #[test]
-fn who_kills_a_server_may_start_the_next_in_the_same_breath() {
+fn a_new_server_can_start_right_after_kill_9() {
     let dir = folder();
     let data = dir.path().join("data");
     let mut server = Server::start(&data);
     let address = server.addr.clone();
     for _ in 0..10 {
-        // Not waited for: it may still hold the folder and the port.
+        // Not waited for: it can still hold the folder and the port.
         server.signal("KILL");
         let next = Server::start_with(&data, &address, &[]);
         assert_eq!(ask(&address, &ring()), found());
@@ -191,7 +191,7 @@ fn who_kills_a_server_may_start_the_next_in_the_same_breath() {
 }
 
 #[test]
-fn the_backlog_is_what_the_kernel_lets_wait_while_the_server_does_not_accept() {
+fn the_backlog_limits_connections_not_yet_accepted() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let server = Server::start_with(&dir.path().join("data"), &unix, &["--backlog", "2"]);
@@ -210,7 +210,7 @@ fn the_backlog_is_what_the_kernel_lets_wait_while_the_server_does_not_accept() {
 }
 
 #[test]
-fn a_data_folder_has_one_server_and_the_next_is_told_who() {
+fn a_second_server_on_a_folder_is_refused_with_the_holder() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -240,7 +240,7 @@ fn a_data_folder_has_one_server_and_the_next_is_told_who() {
 }
 
 #[test]
-fn a_limit_that_is_none_is_a_mistake_of_usage() {
+fn a_malformed_limit_is_a_usage_error() {
     let dir = folder();
     for (wrong, says) in [
         (
@@ -262,7 +262,7 @@ fn a_limit_that_is_none_is_a_mistake_of_usage() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_so_and_has_a_place_when_another_leaves() {
+fn a_connection_over_the_limit_is_refused_until_one_closes() {
     let (_dir, server) = serve(&["--limit", "connections=3"]);
     let mut open: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     let ping = request("ping", &[], "");
@@ -301,7 +301,7 @@ fn the_operator_gets_in_when_the_server_is_full() {
 }
 
 #[test]
-fn a_full_server_tells_a_health_check_so_in_http() {
+fn a_full_server_answers_health_checks_in_http() {
     let (_dir, server) = serve(&["--limit", "connections=1"]);
     let mut witness = Witness::new(&server);
     let said = ask(&server.addr, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -311,7 +311,7 @@ fn a_full_server_tells_a_health_check_so_in_http() {
         said.ends_with("\r\n\r\nnot ready: this server has 1 connections, which is the limit\n"),
         "{said}"
     );
-    // It is alive all the same: nobody should start it again for that.
+    // It is alive: a supervisor must not restart it for this.
     let said = ask(&server.addr, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let said = String::from_utf8_lossy(&said);
     assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\nok\n"), "{said}");
@@ -319,9 +319,9 @@ fn a_full_server_tells_a_health_check_so_in_http() {
 }
 
 #[test]
-fn only_its_owner_may_look_into_the_data_folder() {
+fn only_its_owner_can_read_the_data_folder() {
     let dir = folder();
-    // Whatever the umask would give everybody.
+    // Independent of the umask.
     let mut command = program("sh");
     let data = dir.path().join("deep/er/data");
     let script = "umask 000; exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\"";
@@ -347,7 +347,7 @@ fn only_its_owner_may_look_into_the_data_folder() {
 }
 
 #[test]
-fn a_data_folder_that_cannot_be_is_named_with_what_the_system_says() {
+fn an_unusable_data_folder_is_named_with_the_systems_error() {
     let dir = folder();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -355,7 +355,7 @@ fn a_data_folder_that_cannot_be_is_named_with_what_the_system_says() {
     assert_eq!(said, format!("vang: cannot open {}: not a directory\n", file.display()));
     let said = fails(serving(&file.join("data"), &["--listen", "127.0.0.1:0"]), 1);
     assert!(said.starts_with("vang: cannot ") && said.contains("not a directory"), "{said}");
-    // A parent in which nothing may be made: root may everywhere, so somebody else tries.
+    // A parent folder without write permission; root ignores permissions, so another user tries.
     let mut command = everybodys_vang(dir.path());
     let data = dir.path().join("data");
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
@@ -365,7 +365,7 @@ fn a_data_folder_that_cannot_be_is_named_with_what_the_system_says() {
 }
 
 #[test]
-fn a_port_that_is_printed_serves_before_it_is_printed() {
+fn a_printed_port_already_accepts_connections() {
     for _ in 0..5 {
         let (_dir, server) = serve(&[]);
         let mut stream = server.connect();

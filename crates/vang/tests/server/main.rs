@@ -1,5 +1,5 @@
-//! vang at its doors: everything that a stranger, a client or an operator does from outside, with the
-//! real binary on real sockets. A test's name is the rule; it waits for facts, never for time to pass.
+//! The binary as a server, with real sockets: everything that clients, operators and strangers can do from outside.
+//! A test's name is the rule. Tests wait for events, never for a fixed time.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use crate::common::{Witness, answer, ask, dial, from_hex, python_message, python_says, rest, serve, to_hex};
 use crate::harness::{Server, folder, guide, message, read_message, request, result_of};
 
-/// The guide's example client sends these; what its server answers.
+/// Requests of the guide's example client, with the answers of its server.
 fn rows() -> Vec<(Vec<u8>, Vec<u8>)> {
     let search = |value: &str| guide(&format!("{{\"action\": \"search\", \"value\": \"{value}\"}}"));
     let bytes = |content: &[u8]| python_message("binary/custom-client-binary-type", "binary", content);
@@ -31,7 +31,7 @@ fn rows() -> Vec<(Vec<u8>, Vec<u8>)> {
     ]
 }
 
-/// The same request, but the connection stays.
+/// The same request with keep-alive.
 fn kept_alive(json: &str) -> Vec<u8> {
     let length = json.len().to_string();
     let keys = [
@@ -79,7 +79,7 @@ fn one_byte_at_a_time_gets_the_same_answer() {
 }
 
 #[test]
-fn three_requests_in_one_write_get_three_answers_on_a_kept_connection_and_it_stays() {
+fn keep_alive_answers_three_requests_in_one_write() {
     let (_dir, server) = serve(&[]);
     let mut stream = server.connect();
     let asked = ["morpheus", "ring", "🐶"];
@@ -94,7 +94,7 @@ fn three_requests_in_one_write_get_three_answers_on_a_kept_connection_and_it_sta
 }
 
 #[test]
-fn what_follows_a_request_is_dropped_unless_the_connection_is_kept() {
+fn data_after_a_request_is_dropped_without_keep_alive() {
     let (_dir, server) = serve(&[]);
     let first = guide("{\"action\": \"search\", \"value\": \"ring\"}");
     let dropped = request("send", &[("room", "\"general\"")], "nobody may see this");
@@ -128,7 +128,7 @@ fn a_header_of_65535_bytes_is_read() {
     }
 }
 
-/// Python encodes the requests: it is the judge of what its names mean.
+/// Python encodes the requests, because the encodings have Python's names.
 const ENCODE: &str = r#"
 import json
 for line in open(0, encoding="utf-8"):
@@ -142,7 +142,7 @@ for line in open(0, encoding="utf-8"):
 "#;
 
 #[test]
-fn content_is_read_in_the_encoding_that_the_header_names() {
+fn content_is_read_in_the_encoding_of_its_header() {
     let (_dir, server) = serve(&[]);
     let unicode = [
         "utf-8",
@@ -197,7 +197,7 @@ fn content_is_read_in_the_encoding_that_the_header_names() {
     }
 }
 
-/// The guide's server, as far as an answer goes.
+/// A minimal copy of the guide's server.
 const ANSWER: &str = r#"
 import json, sys
 answers = {"morpheus": "Follow the white rabbit. \U0001f430", "ring": "In the caves beneath the Misty Mountains. \U0001f48d", "\U0001f436": "\U0001f43e Playing ball! \U0001f3d0"}
@@ -249,7 +249,7 @@ fn any_json_is_answered_with_the_bytes_that_python_would_write() {
 }
 
 #[test]
-fn a_header_may_have_any_further_keys_in_any_order_and_of_two_the_last_counts() {
+fn headers_take_unknown_keys_and_the_last_of_two_equal_keys() {
     let (_dir, server) = serve(&[]);
     let content = "{\"action\": \"search\", \"value\": \"ring\"}";
     let length = content.len();
@@ -277,7 +277,7 @@ fn a_header_may_have_any_further_keys_in_any_order_and_of_two_the_last_counts() 
 }
 
 #[test]
-fn who_has_shut_its_sending_half_still_gets_the_answer() {
+fn a_half_closed_client_still_gets_its_answer() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--listen", &unix]);
@@ -310,9 +310,9 @@ fn either_side_may_see_the_other_close_first() {
             0 => stream.read_exact(&mut vec![0; found.len()]).unwrap(),
             // The server closes first.
             1 => assert_eq!(rest(&mut stream), found),
-            // The client is gone before the answer.
+            // The client closes before the answer.
             2 => drop(stream),
-            // Gone, and with a reset.
+            // It closes with a reset.
             _ => socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap(),
         }
         witness.is_served();
@@ -322,7 +322,7 @@ fn either_side_may_see_the_other_close_first() {
 }
 
 #[test]
-fn the_clients_own_request_prints_what_the_guides_client_would() {
+fn vang_request_prints_what_the_tutorials_client_prints() {
     let dir = folder();
     let unix = format!("unix:{}", dir.path().join("door").display());
     let more = ["--listen", "[::1]:0", "--listen", unix.as_str()];

@@ -1,5 +1,5 @@
-//! Behind a proxy on the same machine everybody comes from this machine, and most proxies say nothing of it. What must
-//! hold through each of them: nobody is an account by its mere name, and the page, its WebSocket and events work.
+//! Behind a proxy on the same machine all clients arrive from this machine, and most proxies do not say so. Tests
+//! with each proxy: an account's name is not enough, and the page, its WebSocket and events work.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -93,7 +93,7 @@ impl Proxy {
         }
     }
 
-    /// Status and body of what is asked for once.
+    /// Status and body of one GET.
     fn get(&self, target: &str) -> (String, String) {
         let mut stream = self.connect();
         write!(stream, "GET {target} HTTP/1.0\r\nHost: chat.example\r\n\r\n").unwrap();
@@ -127,7 +127,7 @@ fn through(which: &str, guests: &str) {
     succeeded(&["account add"], add.output().unwrap());
     server.ok(&["send", "general", "one", "--as", "bob"]);
     let proxy = Proxy::start(dir.path(), which, &server.addr);
-    // Only headers tell that somebody is elsewhere.
+    // Only headers show that a client is on another machine.
     let is_guest = which != "headers" || guests == "everywhere";
 
     let (status, page) = proxy.get("/");
@@ -174,17 +174,17 @@ fn through(which: &str, guests: &str) {
 }
 
 #[test]
-fn through_a_bare_nginx_nobody_is_an_account_and_the_page_works() {
+fn behind_a_bare_nginx_clients_are_guests() {
     through("bare", "local");
 }
 
 #[test]
-fn through_an_nginx_that_says_for_whom_it_asks_guests_are_those_from_elsewhere() {
+fn guests_behind_a_forwarding_nginx_count_as_other_machines() {
     through("headers", "local");
     through("headers", "everywhere");
 }
 
 #[test]
-fn through_haproxy_in_tcp_mode_nobody_is_an_account_and_the_page_works() {
+fn behind_haproxy_in_tcp_mode_clients_are_guests() {
     through("haproxy", "local");
 }

@@ -1,4 +1,4 @@
-//! For whoever looks after the server: `vang status`, `/readyz`, `/metrics`.
+//! Monitoring: `vang status`, `/readyz`, `/metrics`.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn report(data: &Path) -> Value {
     serde_json::from_str(&said).unwrap()
 }
 
-/// A GET on a connection of its own: the status code, the content type, the body.
+/// A GET on a new connection: the status code, the content type, the body.
 fn get(server: &Server, path: &str) -> (u16, String, String) {
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let answer = String::from_utf8(ask(&server.addr, head.as_bytes())).unwrap();
@@ -32,7 +32,7 @@ fn get(server: &Server, path: &str) -> (u16, String, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), kind.unwrap_or_default(), body.to_owned())
 }
 
-/// Follows `general` and reads nothing, while others say more than the sockets' buffers hold.
+/// Follows `general` and reads nothing, while others post more than the sockets' buffers hold.
 fn stalled(server: &Server, name: &str) -> std::net::TcpStream {
     let mut stream = server.connect();
     let name = format!("{name:?}");
@@ -48,7 +48,7 @@ fn stalled(server: &Server, name: &str) -> std::net::TcpStream {
 }
 
 #[test]
-fn the_operator_sees_who_takes_long_to_read_and_nobody_else_may_ask() {
+fn only_the_operator_can_see_slow_readers() {
     let (dir, server) = serve(&[]);
     let data = dir.path().join("data");
     let _stalled = stalled(&server, "bob");
@@ -70,27 +70,27 @@ fn the_operator_sees_who_takes_long_to_read_and_nobody_else_may_ask() {
     assert!(all["open_files"]["now"].as_u64().unwrap() > 5);
     assert!(all["disk"]["files"]["journal.db-wal"].as_u64().unwrap() > 0, "{}", all["disk"]);
     assert!(all["disk"]["free_bytes"].as_u64().unwrap() > 0);
-    // Those who follow, and the operator that asks.
+    // The followers, and the operator's connection.
     let doors = &all["connections"]["doors"];
     assert_eq!(doors[0]["door"], "native", "{doors}");
     assert!(all["connections"]["accepted"].as_u64().unwrap() >= 3);
 
     let page = succeeded(&["status"], status(&data, &[]).output().unwrap());
-    assert!(page.starts_with("server    vang/") && page.contains(", ready\n"), "{page}");
-    assert!(page.contains(" for guest:bob at 127.0.0.1:") && page.contains("history   "), "{page}");
+    assert!(page.starts_with("server       vang/") && page.contains(", ready\n"), "{page}");
+    assert!(page.contains(" for guest:bob at 127.0.0.1:") && page.contains("history      "), "{page}");
 
-    // Everybody else is told no, and it is counted.
+    // Other clients are refused, and the refusals are counted.
     let (header, _) = exchange(&mut server.connect(), &request("status", &[("as", "\"ada\"")], ""));
     assert_eq!((&header["status"], &header["code"]), (&"error".into(), &"not-allowed".into()));
     assert_eq!(report(&data)["refusals"]["not-allowed"], 1);
-    // What a session refuses by itself is counted with it, also when it is gone.
+    // Refusals by the session's machine count too, also after its end.
     let (header, _) = exchange(&mut server.connect(), &request("sing", &[], ""));
     assert_eq!(header["code"], "unknown-action");
     comes_true("it is counted", || report(&data)["refusals"]["unknown-action"] == 1);
 }
 
 #[test]
-fn where_no_server_runs_status_says_what_the_folder_holds() {
+fn without_a_server_status_describes_the_folder() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -100,7 +100,7 @@ fn where_no_server_runs_status_says_what_the_folder_holds() {
     let output = status(&data, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with(&format!("journal   {id}, 3 entries, ")), "{said}");
+    assert!(said.starts_with(&format!("journal      {id}, 3 entries, ")), "{said}");
     let stderr = String::from_utf8(output.stderr).unwrap();
     let expected = format!(
         "vang: no server runs on {}\n  start it with: vang serve --data {}\n",
@@ -113,7 +113,7 @@ fn where_no_server_runs_status_says_what_the_folder_holds() {
 }
 
 #[test]
-fn a_watch_goes_on_over_a_restart_until_its_reader_leaves() {
+fn status_watch_survives_a_server_restart() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -123,17 +123,17 @@ fn a_watch_goes_on_over_a_restart_until_its_reader_leaves() {
     let hears = |start: &str| {
         while !lines.recv_timeout(crate::harness::PATIENCE).unwrap().starts_with(start) {}
     };
-    hears("server    vang/");
+    hears("server       vang/");
     assert!(server.stop().success());
     hears("no server runs on ");
     let _server = Server::start(&data);
-    hears("server    vang/");
+    hears("server       vang/");
     watching.kill().unwrap();
     watching.wait().unwrap();
 }
 
 #[test]
-fn prometheus_reads_the_metrics_and_no_label_names_anybody() {
+fn prometheus_reads_the_metrics_and_no_label_names_a_person() {
     let (_dir, server) = serve(&[]);
     for i in 0..3 {
         server.ok(&["send", "general", &format!("words{i}"), "--as", "somebody"]);
@@ -185,7 +185,7 @@ print(json.dumps(out))
     assert!(value("process_resident_memory_bytes{}") > 1e6 && value("process_start_time_seconds{}") > 1e9);
 }
 
-/// Somebody else writes into this SQLite file, and does not come to an end.
+/// Another process with an open write transaction on this SQLite file.
 struct Held(Child);
 
 impl Held {
@@ -218,7 +218,7 @@ impl Drop for Held {
 }
 
 #[test]
-fn tables_that_are_behind_are_told_by_readyz_and_status_and_so_is_their_catching_up() {
+fn readyz_and_status_report_a_view_that_is_behind() {
     let (dir, server) = serve(&["--limit", "ready-lag=3"]);
     let data = dir.path().join("data");
     comes_true("it is ready", || get(&server, "/readyz").0 == 200);
@@ -227,11 +227,8 @@ fn tables_that_are_behind_are_told_by_readyz_and_status_and_so_is_their_catching
         server.ok(&["send", "general", "hi"]);
     }
     let (code, _, body) = get(&server, "/readyz");
-    let behind = "not ready: the tables are 5 entries behind, more than the 3 of limit ready-lag\n";
-    assert!(
-        body == behind || body == "not ready: the tables for history cannot be written\n",
-        "{code} {body}"
-    );
+    let behind = "not ready: history is 5 entries behind, more than the limit ready-lag (3)\n";
+    assert!(body == behind || body == "not ready: history cannot be written\n", "{code} {body}");
     assert_eq!(code, 503);
     assert_eq!((&report(&data)["ready"], &report(&data)["view"]["behind"]), (&false.into(), &5.into()));
     drop(held);
@@ -240,7 +237,7 @@ fn tables_that_are_behind_are_told_by_readyz_and_status_and_so_is_their_catching
 }
 
 #[test]
-fn a_request_over_http_is_no_session_that_stays() {
+fn http_requests_leave_no_session_behind() {
     let (dir, server) = serve(&[]);
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(get(&server, path).0, 200, "{path}");

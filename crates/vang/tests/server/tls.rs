@@ -1,4 +1,4 @@
-//! The same doors inside TLS; what is refused without it beyond this machine; and how a client knows the server.
+//! All protocols inside TLS; what other machines cannot do without it; and how a client recognises the server.
 
 use std::fs;
 use std::io::Write;
@@ -21,7 +21,7 @@ type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 const GENERAL: (&str, &str) = ("room", "\"general\"");
 
-/// TLS with a server whose certificate is taken from its data folder, for this name.
+/// A TLS connection to a server, verified with the certificate in its data folder, for this name.
 fn dial(server: &Server, data: &Path, name: &str, alpn: &[&str]) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(data.join("tls/certificate.pem")).unwrap()).unwrap();
@@ -33,7 +33,7 @@ fn dial(server: &Server, data: &Path, name: &str, alpn: &[&str]) -> Tls {
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), server.connect())
 }
 
-/// A client command with a folder of its own for what it remembers.
+/// A client command with its own folder for remembered keys.
 fn client(server: &str, home: &Path, args: &[&str]) -> Output {
     let mut command = vang();
     command.args(args).env("VANG_SERVER", server).env("XDG_CONFIG_HOME", home).output().unwrap()
@@ -44,12 +44,12 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_door_opens_inside_tls_too() {
+fn every_door_works_inside_tls() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start_with(&data, "127.0.0.1:0", &["--name", "chat.example"]);
     let mut witness = Witness::new(&server);
-    // Told by the first bytes inside, or by ALPN; by every name that the certificate has.
+    // Recognised by the first bytes inside, or by ALPN; with every name in the certificate.
     for (name, alpn) in [("localhost", &[][..]), ("127.0.0.1", &["vang"]), ("chat.example", &["h2", "vang"])]
     {
         let mut tls = dial(&server, &data, name, alpn);
@@ -72,7 +72,7 @@ fn every_door_opens_inside_tls_too() {
 }
 
 #[test]
-fn many_large_messages_come_whole_through_tls_to_a_reader_that_was_slow() {
+fn many_large_messages_reach_a_slow_tls_reader_complete() {
     let dir = folder();
     let data = dir.path().join("data");
     let server = Server::start(&data);
@@ -93,10 +93,10 @@ fn many_large_messages_come_whole_through_tls_to_a_reader_that_was_slow() {
 }
 
 #[test]
-fn what_is_no_tls_disturbs_nobody_and_silence_ends() {
+fn broken_tls_handshakes_disturb_no_other_client() {
     let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
     let mut witness = Witness::new(&server);
-    // A hello that is cut; one that is garbage; one whose length lies; one behind which HTTP comes.
+    // A cut hello, garbage, a wrong length, HTTP after a hello.
     let hellos: [&[u8]; 4] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x16\x03\x01\x00\x20garbage garbage garbage garbage!",
@@ -124,8 +124,7 @@ fn a_server_keeps_its_key_and_a_client_remembers_it() {
     let key = known.trim().strip_prefix(&format!("{addr} ")).unwrap();
     assert!(key.starts_with("SHA256:") && key.len() == 50, "{known}");
     let file = home.join("vang/known_servers");
-    let met =
-        format!("vang: met {addr} for the first time; its key is {key} (remembered in {})\n", file.display());
+    let met = format!("vang: first connection to {addr}: remembered its key {key} in {}\n", file.display());
     assert_eq!(text(&first.stderr), met);
     server.stop();
     let server = Server::start_with(&data, &addr, &[]);
@@ -139,13 +138,13 @@ fn a_server_keeps_its_key_and_a_client_remembers_it() {
     let said = text(&third.stderr);
     let begin = format!("vang: the key of {addr} is SHA256:");
     assert!(said.starts_with(&begin), "{said}");
-    assert!(said.contains(&format!("but it was {key} when we met (line 1 of {})", file.display())), "{said}");
-    assert!(said.contains("somebody may stand between you and the server"), "{said}");
+    assert!(said.contains(&format!("but line 1 of {} expects {key}", file.display())), "{said}");
+    assert!(said.contains("somebody may intercept this connection"), "{said}");
     assert_eq!(other.ok(&["tail", "general", "--since", "0", "--no-follow"]), "");
 }
 
 #[test]
-fn given_files_are_used_and_a_wrong_pair_is_named() {
+fn given_certificate_files_are_used_and_a_wrong_pair_is_an_error() {
     let dir = folder();
     let at = |name: &str| dir.path().join(name);
     // Two servers' own files serve as the given ones.
@@ -175,7 +174,7 @@ fn given_files_are_used_and_a_wrong_pair_is_named() {
 }
 
 #[test]
-fn hup_takes_a_renewed_certificate_and_drops_nobody() {
+fn hup_loads_a_renewed_certificate_and_drops_no_connection() {
     let dir = folder();
     let at = |name: &str| dir.path().join(name);
     for name in ["old", "new"] {
@@ -193,7 +192,7 @@ fn hup_takes_a_renewed_certificate_and_drops_nobody() {
         Server::start_with(&at("data"), "127.0.0.1:0", &["--tls-cert", &certificate, "--tls-key", &key]);
     let mut before = dial(&server, &at("old"), "localhost", &[]);
     assert_eq!(exchange(&mut before, &request("ping", &[], "")).0["status"], "ok");
-    // A pair that does not fit is told, and the old one stays.
+    // A wrong pair is logged, and the old one stays.
     fs::copy(at("new/tls/key.pem"), at("key.pem")).unwrap();
     server.signal("HUP");
     comes_true("the mistake is logged", || server.log().contains("keys may not be consistent"));
@@ -210,7 +209,7 @@ fn hup_takes_a_renewed_certificate_and_drops_nobody() {
     assert_eq!(exchange(&mut before, &request("ping", &[], "")).0["status"], "ok");
 }
 
-/// Two hosts with a cable between them: 10.9.1.1 and fd09:1::1 serves, 10.9.1.2 and fd09:1::2 asks.
+/// Two hosts with a cable: 10.9.1.1 and fd09:1::1 is the server, 10.9.1.2 and fd09:1::2 the client.
 struct TwoHosts(Hosts);
 
 impl TwoHosts {
@@ -218,25 +217,25 @@ impl TwoHosts {
         TwoHosts(Hosts::in_a_row(2))
     }
 
-    /// A server on the first, at every interface.
+    /// A server on the first host, on all interfaces.
     fn serve(&self, data: &Path, more: &[&str]) -> Server {
         let mut command = self.0.on(0, env!("CARGO_BIN_EXE_vang"));
         command.args(["serve", "--listen", ":65432"]).args(more).arg("--data").arg(data);
         Server::spawn(command, data)
     }
 
-    /// A client command on the second, with what it remembers in this folder.
+    /// A client command on the second host, with its remembered keys in this folder.
     fn client(&self, home: &Path, args: &[&str]) -> Output {
         let mut command = self.0.on(1, env!("CARGO_BIN_EXE_vang"));
         command.args(args).env("XDG_CONFIG_HOME", home).output().unwrap()
     }
 
-    /// What the first answers to bytes from the second.
+    /// The server's answer to bytes from the second host.
     fn ask(&self, bytes: &[u8]) -> Vec<u8> {
         self.ask_by("s.sendall(sys.stdin.buffer.read()); s.shutdown(1)", bytes)
     }
 
-    /// The same inside TLS, whoever the server is.
+    /// The same inside TLS, without verification.
     fn ask_in_tls(&self, bytes: &[u8]) -> Vec<u8> {
         self.ask_by(
             "s=ssl._create_unverified_context().wrap_socket(s); s.sendall(sys.stdin.buffer.read())",
@@ -263,7 +262,7 @@ impl TwoHosts {
 }
 
 #[test]
-fn beyond_this_machine_nothing_with_a_name_goes_without_tls() {
+fn other_machines_must_use_tls() {
     let hosts = TwoHosts::new();
     let dir = folder();
     let (data, home) = (dir.path().join("data"), dir.path().join("home"));
@@ -298,11 +297,15 @@ fn beyond_this_machine_nothing_with_a_name_goes_without_tls() {
             "{said}"
         );
     }
-    assert!(server.log().contains("From other machines by TLS; its key is SHA256:"), "{}", server.log());
+    assert!(
+        server.log().contains("Other machines must use TLS. Key fingerprint: SHA256:"),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]
-fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
+fn guests_from_other_machines_need_tls_and_the_setting() {
     let hosts = TwoHosts::new();
     let dir = folder();
     let (data, home) = (dir.path().join("data"), dir.path().join("home"));
@@ -325,7 +328,7 @@ fn guests_from_everywhere_are_let_in_by_tls_when_the_server_says_so() {
 }
 
 #[test]
-fn strangers_hold_little_each_and_more_only_while_half_of_the_memory_is_free() {
+fn guests_from_elsewhere_hold_64_kib_while_memory_is_scarce() {
     let hosts = TwoHosts::new();
     let dir = folder();
     let server = hosts.serve(&dir.path().join("data"), &["--limit", "memory=48MiB"]);
@@ -357,7 +360,7 @@ fn strangers_hold_little_each_and_more_only_while_half_of_the_memory_is_free() {
 }
 
 #[test]
-fn lines_and_metrics_are_for_this_machine_unless_the_server_says_everywhere() {
+fn typed_lines_and_metrics_are_for_this_machine_by_default() {
     let hosts = TwoHosts::new();
     let dir = folder();
     let metrics = b"GET /metrics HTTP/1.1\r\nHost: 10.9.1.1:65432\r\nConnection: close\r\n\r\n";

@@ -1,4 +1,4 @@
-//! What browsers and programs get by HTTP: the WebSocket, rooms, events; and what pages of strangers do not get.
+//! HTTP for browsers and programs: the WebSocket, rooms, events; and protection against pages of other sites.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn say(server: &Server, text: &str) {
     assert_eq!(reply["status"], "ok", "{reply}");
 }
 
-/// A response's status and what follows its head, to the end.
+/// A response's status and body, to the end of the connection.
 fn get(server: &Server, target: &str, more: &str) -> (String, String) {
     let asked = format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{more}\r\n", server.addr);
     let answer = String::from_utf8(ask(&server.addr, asked.as_bytes())).unwrap();
@@ -29,7 +29,7 @@ fn get(server: &Server, target: &str, more: &str) -> (String, String) {
 }
 
 #[test]
-fn a_websocket_and_a_plain_socket_meet_in_a_room() {
+fn websocket_and_plain_clients_share_a_room() {
     let (_dir, server) = serve(&[]);
     let mut web = open(&server);
     let (hello, _) = web.exchange(&request("hello", &[("as", "\"wen\"")], ""));
@@ -51,7 +51,7 @@ fn a_websocket_and_a_plain_socket_meet_in_a_room() {
 }
 
 #[test]
-fn pieces_of_frames_and_several_messages_in_one_are_the_same_stream() {
+fn websocket_frames_can_split_and_join_messages() {
     let (_dir, server) = serve(&[]);
     let mut web = open(&server);
     let pings: Vec<u8> = (0..5).flat_map(|re| request("ping", &[("re", &re.to_string())], "")).collect();
@@ -79,7 +79,7 @@ fn pieces_of_frames_and_several_messages_in_one_are_the_same_stream() {
 }
 
 #[test]
-fn a_thousand_large_messages_come_whole_to_a_reader_that_was_slow() {
+fn a_thousand_large_messages_reach_a_slow_reader_complete() {
     let (_dir, server) = serve(&[]);
     let mut web = open(&server);
     assert_eq!(web.exchange(&request("follow", &[GENERAL], "")).0["status"], "ok");
@@ -98,13 +98,13 @@ fn a_thousand_large_messages_come_whole_to_a_reader_that_was_slow() {
 }
 
 #[test]
-fn goodbyes_are_answered_and_broken_rules_named() {
+fn websocket_closes_are_answered_and_violations_named() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let close = |payload: &[u8]| Some(Frame { first: 0x88, payload: payload.to_vec() });
     let mut web = open(&server);
     web.exchange(&request("follow", &[GENERAL], ""));
-    // What was asked before a goodbye happens all the same.
+    // Requests before the close are executed.
     web.write(0x82, &request("send", &[GENERAL], "and goodbye"));
     web.write(0x88, b"\x03\xe8");
     let mut last = web.read();
@@ -120,7 +120,7 @@ fn goodbyes_are_answered_and_broken_rules_named() {
         assert_eq!((frame.first, &frame.payload[..2]), (0x88, &code.to_be_bytes()[..]), "{frame:?}");
         assert_eq!(web.read(), None);
     }
-    // A native message that is none: told in words of ours, then closed.
+    // A malformed native message: an error in our protocol, then a close.
     let mut web = open(&server);
     let (reply, _) = web.exchange(b"\x00\x05[1,2]");
     assert_eq!(reply["code"], "malformed");
@@ -138,7 +138,7 @@ fn a_silent_websocket_gets_pings_so_that_proxies_keep_it() {
         assert_eq!(socket.read(), ping(), "round {round}");
         socket.write(0x8a, b"");
     }
-    // What is said comes between them, and a message is never cut by one.
+    // Messages come between them; a message is never cut by one.
     say(&server, "still here");
     let mut frames = std::iter::from_fn(|| socket.read()).skip_while(|frame| frame.first == 0x89);
     let said = frames.next().unwrap();
@@ -160,7 +160,7 @@ fn a_stop_says_closing_then_goodbye() {
 }
 
 #[test]
-fn pages_of_strangers_reach_nothing() {
+fn pages_of_other_sites_get_no_access() {
     let (_dir, server) = serve(&["--name", "chat.example"]);
     let port = server.socket_addr().port();
     let status = |host: &str, more: &str| {
@@ -221,7 +221,7 @@ fn answered(server: &Server, request: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn a_header_that_a_request_has_once_is_refused_when_it_comes_twice_whatever_is_asked() {
+fn duplicate_single_valued_http_headers_are_refused() {
     let (_dir, server) = serve(&[]);
     let host = server.addr.as_str();
     let own = format!("http://{host}");
@@ -282,7 +282,7 @@ fn every_answer_is_for_this_servers_pages_only() {
 }
 
 #[test]
-fn any_method_is_http_and_an_empty_line_before_the_request_means_nothing() {
+fn every_http_method_and_a_leading_empty_line_are_recognised() {
     let (_dir, server) = serve(&[]);
     let long = "x".repeat(100);
     for (line, status) in [
@@ -299,7 +299,7 @@ fn any_method_is_http_and_an_empty_line_before_the_request_means_nothing() {
 }
 
 #[test]
-fn a_place_that_is_not_ours_is_told_as_a_new_beginning() {
+fn an_unknown_last_event_id_gets_a_reset() {
     let (_dir, server) = serve(&[]);
     say(&server, "one");
     for id in ["hello", "1", "@@"] {
@@ -321,7 +321,7 @@ fn a_place_that_is_not_ours_is_told_as_a_new_beginning() {
 }
 
 #[test]
-fn a_proxy_that_says_whom_it_asks_for_makes_a_request_come_from_elsewhere_and_never_from_here() {
+fn a_forwarded_request_counts_as_from_another_machine() {
     let marks = [
         "Forwarded: for=127.0.0.1",
         "Via: 1.1 proxy",
@@ -383,7 +383,7 @@ fn rooms_and_refusals_are_json() {
     assert_eq!(get(&server, "/rooms/general/events?since=x", "").0, "HTTP/1.1 400 Bad Request");
 }
 
-/// Reads chunks of a body without end, line by line.
+/// Reads the chunks of an endless body, line by line.
 struct Lines(BufReader<TcpStream>, Vec<u8>);
 
 impl Lines {
@@ -416,7 +416,7 @@ impl Lines {
         }
     }
 
-    /// The next line that begins so, without its beginning.
+    /// The next line with this prefix, without it.
     fn field(&mut self, name: &str) -> String {
         loop {
             let line = self.next().expect("not the end yet");
@@ -478,7 +478,7 @@ fn a_browser_that_comes_back_gets_what_it_missed_once() {
     for text in ["two", "three"] {
         assert_eq!(events.message()["text"], text);
     }
-    // Of another journal: told so, and from the beginning that the address names.
+    // Of another journal: a reset, then everything after `since` of the address.
     let other = Server::start(&dir.path().join("other"));
     say(&other, "another");
     let mut events = Lines::open(&other, "/rooms/general/events?since=0", &again);
@@ -492,7 +492,7 @@ fn a_browser_that_comes_back_gets_what_it_missed_once() {
 }
 
 #[test]
-fn a_browser_that_comes_back_to_a_restored_journal_goes_on_from_what_both_have() {
+fn a_browser_resumes_a_restored_journal_at_the_common_point() {
     let dir = folder();
     let [data, again, backup] = ["data", "again", "backup"].map(|name| dir.path().join(name));
     let server = Server::start(&data);
@@ -535,7 +535,7 @@ fn a_body_that_nobody_reads_costs_no_memory() {
 }
 
 #[test]
-fn who_closes_while_much_is_on_its_way_stops_nobody() {
+fn a_close_with_data_in_flight_disturbs_no_other_client() {
     let (_dir, server) = serve(&[]);
     let mut witness = Witness::new(&server);
     let mut sender = server.connect();
@@ -545,7 +545,7 @@ fn who_closes_while_much_is_on_its_way_stops_nobody() {
     }
     for goodbye in [&b"\x88\x82\x00\x00\x00\x00\x03\xe8"[..], b"\x81\x81\x00\x00\x00\x00x", b"\xff\xff", b""]
     {
-        // Each asks for more than its socket takes, reads nothing, and leaves in its own way.
+        // Each requests more than its socket can hold, reads nothing, and leaves in a different way.
         let leaving: Vec<TcpStream> = (0..12)
             .map(|_| {
                 let mut stream = server.connect();
@@ -567,7 +567,7 @@ fn who_closes_while_much_is_on_its_way_stops_nobody() {
             if goodbye.is_empty() {
                 stream.shutdown(std::net::Shutdown::Write).unwrap();
             }
-            // What was on its way comes, and then the end.
+            // Data in flight arrives, then the end.
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest);
         }
@@ -576,20 +576,20 @@ fn who_closes_while_much_is_on_its_way_stops_nobody() {
     witness.is_unharmed(&server);
 }
 
-/// Once: the witness has read what was said before.
+/// Once: the witness has read the messages before.
 fn witness_sees_all(witness: &mut Witness, count: usize, text: &str) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| (0..count).for_each(|_| witness.hears(text)));
 }
 
 #[test]
-fn everything_that_was_asked_before_a_goodbye_happens() {
+fn requests_before_a_websocket_close_are_executed() {
     let (_dir, server) = serve(&[]);
     let mut web = open(&server);
     let sends: Vec<u8> = (0..3_000).flat_map(|n| request("send", &[GENERAL], &n.to_string())).collect();
     web.write(0x82, &sends);
     web.write(0x88, b"");
-    // A frame that was on its way then is cut: nobody reads it any more.
+    // A frame in flight is cut then: the client does not read it any more.
     web.drain();
     crate::common::comes_true("all 3000 are there", || {
         server.ok(&["rooms", "--json"]).contains("\"n\": 3000")
@@ -598,7 +598,7 @@ fn everything_that_was_asked_before_a_goodbye_happens() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_who_has_said_goodbye() {
+fn a_stop_does_not_wait_for_closed_websockets() {
     let (_dir, mut server) = serve(&[]);
     let mut web = open(&server);
     // Refused, and so closed by the server; the answer to its goodbye ends the connection at once.

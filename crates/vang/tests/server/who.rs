@@ -1,5 +1,5 @@
-//! Who speaks: an account's name alone is enough where the data folder is, and nowhere else; and which server our own
-//! commands mean when nobody says which.
+//! Identity: an account's name is enough only on the data folder's own socket. And the server that our commands
+//! use when none is given.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::harness::hosts::Hosts;
 use crate::harness::socket::WebSocket;
 use crate::harness::{PATIENCE, Server, exchange, folder, program, request, succeeded, vang};
 
-/// A server with the account ada, and a Unix socket beside its folder's.
+/// A server with the account ada, and another Unix socket than its folder's.
 fn with_ada(dir: &Path, more: &[&str]) -> (Server, String) {
     let data = dir.join("data");
     let unix = format!("unix:{}", dir.join("vang.sock").display());
@@ -26,7 +26,7 @@ fn with_ada(dir: &Path, more: &[&str]) -> (Server, String) {
     (server, unix)
 }
 
-/// What `hello` is answered: the code, or the name.
+/// The reply to `hello`: the code, or the name.
 fn hello(stream: &mut (impl std::io::Read + Write), name: &str) -> String {
     let said = exchange(stream, &request("hello", &[("as", &format!("{name:?}"))], "")).0;
     word(&said)
@@ -43,7 +43,7 @@ fn unix(path: &Path) -> UnixStream {
     stream
 }
 
-/// Whom each door but the data folder's takes these for: native over TCP and a Unix socket, WebSocket, HTTP, typed lines.
+/// The identity on each door except the data folder's socket: native over TCP and Unix, WebSocket, HTTP, typed lines.
 fn by_every_door(server: &Server, dir: &Path, name: &str) -> Vec<String> {
     let mut said = vec![hello(&mut server.connect(), name), hello(&mut unix(&dir.join("vang.sock")), name)];
     let mut web = WebSocket::open(server.connect());
@@ -61,13 +61,13 @@ fn by_every_door(server: &Server, dir: &Path, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_accounts_name_alone_is_enough_on_the_folders_own_socket_and_nowhere_else() {
+fn an_accounts_name_is_enough_only_on_the_folders_own_socket() {
     let dir = folder();
     let (server, place) = with_ada(dir.path(), &[]);
     let doors = by_every_door(&server, dir.path(), "ada");
     assert_eq!(doors[..4], ["sign-in-needed"; 4]);
     assert!(doors[4].starts_with("-- this name is an account's; "), "{doors:?}");
-    // Whatever spelling. Who has no account is a guest, as always.
+    // In every spelling. A name without an account is a guest.
     assert_eq!(hello(&mut server.connect(), "ＡＤＡ"), "sign-in-needed");
     let guest = ["guest:bob", "guest:bob", "guest:bob", "admitted"];
     assert_eq!(by_every_door(&server, dir.path(), "bob")[..4], guest);
@@ -93,17 +93,17 @@ fn an_accounts_name_alone_is_enough_on_the_folders_own_socket_and_nowhere_else()
 }
 
 #[test]
-fn trust_local_takes_an_accounts_name_from_this_machine_and_says_so() {
+fn trust_local_accepts_account_names_from_this_machine() {
     let dir = folder();
     let (server, _) = with_ada(dir.path(), &["--trust", "local"]);
     let doors = by_every_door(&server, dir.path(), "ada");
     assert_eq!(doors[..4], ["ada", "ada", "ada", "admitted"]);
     assert_eq!(doors[4], "-- you are ada; /help shows what can be typed");
-    assert!(server.log().contains("trust: local: every program on this machine"), "{}", server.log());
+    assert!(server.log().contains("trust: local: all programs on this machine"), "{}", server.log());
 }
 
 #[test]
-fn trust_local_is_refused_together_with_a_place_that_other_machines_reach() {
+fn trust_local_is_refused_with_an_address_for_other_machines() {
     let dir = folder();
     for listen in [":0", "0.0.0.0:0", "[::]:0"] {
         let mut serve = vang();
@@ -115,7 +115,7 @@ fn trust_local_is_refused_together_with_a_place_that_other_machines_reach() {
             "{said}"
         );
     }
-    // By a configuration that is read again, both ways round; then everything stays as it was.
+    // Reloading the configuration in both directions; after an error the old one stays in use.
     let (data, file) = (dir.path().join("data"), dir.path().join("vang.toml"));
     for (first, then) in [
         ("trust = 'local'\n", "trust = 'local'\nlisten = ['127.0.0.1:0', ':0']\n"),
@@ -136,14 +136,14 @@ fn trust_local_is_refused_together_with_a_place_that_other_machines_reach() {
         comes_true("it says why not", || {
             let log = server.log();
             log[before..].contains("--trust local lets every program")
-                && log[before..].contains("the configuration stays as it was")
+                && log[before..].contains("the old configuration stays in use")
         });
         assert_eq!(hello(&mut server.connect(), "bob"), "guest:bob");
         assert!(server.stop().success());
     }
 }
 
-/// A command on a host of its own, where the usual port is free; `home` has the default data folder.
+/// A command on its own host, where the default port is free; `home` has the default data folder.
 fn alone(hosts: &Hosts, home: &Path, args: &[&str]) -> Command {
     let mut command = hosts.vang(0, args);
     command.env("HOME", home).env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env("USER", "ada");
@@ -151,7 +151,7 @@ fn alone(hosts: &Hosts, home: &Path, args: &[&str]) -> Command {
 }
 
 #[test]
-fn a_command_finds_its_server_in_the_documented_order_and_refuses_to_guess_between_two() {
+fn a_command_finds_its_server_in_the_documented_order() {
     let hosts = Hosts::in_a_row(1);
     let dir = folder();
     let home = dir.path().join("home");
@@ -175,7 +175,7 @@ fn a_command_finds_its_server_in_the_documented_order_and_refuses_to_guess_betwe
         let listed = succeeded(more, listed);
         listed.lines().last().unwrap().split(' ').next().unwrap().to_owned()
     };
-    // Each server has a room that tells it from the others.
+    // Each server has a room of its own, to tell them apart.
     let marked = |data: &Path, listen: &str, room: &str| {
         let server = started(data, listen);
         let add = ["admin", "account", "add", "ada"];
@@ -199,11 +199,11 @@ fn a_command_finds_its_server_in_the_documented_order_and_refuses_to_guess_betwe
     for part in [usual.to_str().unwrap(), "127.0.0.1:65432", "--server URL or --data DIR"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    // What was said is not asked about.
+    // With a flag there is no question.
     assert_eq!(rooms(&[], &[("VANG_DATA", &two)]), "second");
     assert!(at_port.stop().success());
     assert_eq!(rooms(&[], &[]), "by-folder", "nobody else answers");
-    // Its own server at the usual port is no other, and what is left of one that was killed is nobody.
+    // The same server at the default port does not count as a second one, nor does the socket file of a killed server.
     assert!(folders.stop().success());
     let folders = started(&usual, "127.0.0.1:65432");
     assert_eq!(rooms(&[], &[]), "by-folder");
@@ -215,7 +215,7 @@ fn a_command_finds_its_server_in_the_documented_order_and_refuses_to_guess_betwe
 }
 
 #[test]
-fn whether_an_account_exists_is_not_told_to_who_may_bring_nobody_into_a_room() {
+fn join_does_not_reveal_accounts_to_people_who_cannot_add_members() {
     let (_dir, server) = member_of_cellar(&["bob"]);
     server.ok(&["create", "garden", "--as", "ada"]);
     let refused = |who: &str, room: &str, other: &str| {
@@ -231,13 +231,13 @@ fn whether_an_account_exists_is_not_told_to_who_may_bring_nobody_into_a_room() {
         assert!(there.starts_with(&format!("vang: refused: {code}: ")), "{there}");
         assert_eq!(refused(who, room, "nobody"), there, "{who} {room}");
     }
-    // Who may bring somebody learns that there is nobody to bring; and everybody may come by themselves.
+    // Members, who can add people, learn that the account does not exist; everybody can join a public room.
     assert!(refused("ada", "garden", "nobody").contains("no-account"));
     assert_eq!(server.ok(&["join", "garden", "--who", "bob", "--as", "bob"]), "garden\n");
 }
 
 #[test]
-fn what_settings_name_is_a_file_and_a_pipe_in_its_place_stops_nobody() {
+fn a_pipe_in_place_of_a_settings_file_does_not_block() {
     let dir = folder();
     let (data, file) = (dir.path().join("data"), dir.path().join("vang.toml"));
     let mut make = program("mkfifo");

@@ -1,163 +1,116 @@
-//! What one connection does when it is ready: it comes to stand, sends, reads back, compares, and ends.
+//! Drives one connection when it is ready: connect, send, read, compare, close.
 
 use std::io;
 use std::time::Instant;
 
 use vang_client::trouble::Doing;
 
-use super::{Streams, TOLD_MAX};
+use super::connection::State;
+use super::{RECORDED_MAX, Streams};
+use crate::destination::check_connected;
 use crate::echo::certificate::refused;
-use crate::echo::content::Content;
+use crate::echo::client_records::{ConnectionFailed, MessageBack, Mismatch, TlsEstablished};
 use crate::echo::peer::NARRATED_MAX;
-use crate::echo::send::{Back, Broken, Secured, Wrong};
-use crate::echo::wire::Wire;
+use crate::echo::transport::Transport;
 use crate::failure::explain;
 use crate::quote::counted;
-use crate::{place, quoted};
+use crate::quoted;
 
-/// Connections that broke are told each on a line of its own, but not more than so many one after the other for the same
-/// cause, for hundreds break alike.
-const ALIKE_TOLD_MAX: u64 = 3;
+/// Failures in a row with the same cause that get a record: often hundreds fail for one cause.
+const ALIKE_RECORDED_MAX: u64 = 3;
 
-/// Of all that went wrong so many are told; the rest is counted.
-const FAULTS_TOLD_MAX: u64 = 100;
+/// All failures that get a record; further ones are only counted.
+const FAULTS_RECORDED_MAX: u64 = 100;
 
 /// Reads of one connection before the others have a turn.
 const STEPS: usize = 16;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Connecting,
-    /// For the time when the next message is due, or for input.
-    Waiting,
-    Exchanging,
-    /// We have closed our half.
-    Ending,
-    Done,
-}
-
-/// One connection.
-pub(super) struct Line {
-    pub(super) wire: Option<Wire>,
-    pub(super) state: State,
-    pub(super) content: Content,
-    /// Messages begun.
-    pub(super) begun: u64,
-    pub(super) sent: u64,
-    pub(super) back: u64,
-    pub(super) due: Instant,
-    pub(super) sent_at: Instant,
-    /// Anything at all that came back before the time for sending was over.
-    pub(super) served: bool,
-    pub(super) broke: bool,
-}
-
-impl Line {
-    /// One that is being made, with this to send first.
-    pub(super) fn new(content: Content) -> Line {
-        let now = Instant::now();
-        Line {
-            wire: None,
-            state: State::Connecting,
-            content,
-            begun: 0,
-            sent: 0,
-            back: 0,
-            due: now,
-            sent_at: now,
-            served: false,
-            broke: false,
-        }
-    }
-}
-
-/// What reading came to.
-enum Came {
+/// The result of a read.
+enum ReadResult {
     Nothing,
-    /// There may be more.
+    /// There can be more.
     Some,
-    /// Bytes, and for now no more.
+    /// Bytes, and no more for now.
     AllThere,
 }
 
 impl Streams<'_> {
-    /// Does whatever can be done without waiting. `readable`: the kernel says that something has come; `ended`: and
-    /// that it is the last.
-    pub(super) fn pump(&mut self, number: usize, readable: bool, ended: bool) -> io::Result<()> {
+    /// Does everything that does not block. `readable`: the kernel reports data; `ended`: and the end of the stream.
+    pub(super) fn advance(&mut self, number: usize, readable: bool, ended: bool) -> io::Result<()> {
         let mut look = readable;
         for _ in 0..STEPS {
-            let line = &mut self.lines[number];
-            let Some(wire) = &mut line.wire else { return Ok(()) };
-            if line.state == State::Connecting {
-                match place::stands(&wire.socket) {
-                    Ok(()) => self.has_come_to_stand(number)?,
+            let conn = &mut self.conns[number];
+            let Some(transport) = &mut conn.transport else { return Ok(()) };
+            if conn.state == State::Connecting {
+                match check_connected(&transport.socket) {
+                    Ok(()) => self.on_connected(number)?,
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
-                    Err(error) => return self.breaks(number, &error, Doing::Connect),
+                    Err(error) => return self.connection_error(number, &error, Doing::Connect),
                 }
                 continue;
             }
-            let sent = match wire.flush() {
-                Ok(()) if line.state == State::Exchanging => self.send(number),
+            let sent = match transport.flush() {
+                Ok(()) if conn.state == State::Exchanging => self.send(number),
                 other => other,
             };
             match sent {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    return self.breaks(number, &error, Doing::Write);
+                    return self.connection_error(number, &error, Doing::Write);
                 }
-                // What was just written is not back yet: the kernel will say so.
+                // The answer to the new bytes will be reported by the kernel.
                 _ if !look => return Ok(()),
                 _ => {}
             }
             match self.receive(number)? {
-                Came::Nothing => return Ok(()),
-                Came::Some => {}
-                // Whatever comes later is told again; an end that was seen is not.
-                Came::AllThere => look = ended,
+                ReadResult::Nothing => return Ok(()),
+                ReadResult::Some => {}
+                // Later data is reported again; an end that was already reported is not.
+                ReadResult::AllThere => look = ended,
             }
         }
         self.again.push((number, ended));
         Ok(())
     }
 
-    fn has_come_to_stand(&mut self, number: usize) -> io::Result<()> {
+    fn on_connected(&mut self, number: usize) -> io::Result<()> {
         self.connected += 1;
-        let line = &self.lines[number];
+        let conn = &self.conns[number];
         self.report.explain(|| {
-            let local = line.wire.as_ref().and_then(|wire| wire.socket.local_addr().ok()?.as_socket());
-            let local = local.map_or("our end has no name".to_owned(), |local| format!("our end is {local}"));
-            format!("connection {}: writable: it stands; {local}", number + 1)
+            let local =
+                conn.transport.as_ref().and_then(|transport| transport.socket.local_addr().ok()?.as_socket());
+            let local =
+                local.map_or("our end has no address".to_owned(), |local| format!("our end is {local}"));
+            format!("connection {}: writable: connected; {local}", number + 1)
         })?;
-        self.becomes(number, State::Waiting);
+        self.set_state(number, State::Waiting);
         self.begin_next(number)
     }
 
-    /// As much of the message as the kernel takes.
+    /// Sends as much of the message as the kernel takes.
     fn send(&mut self, number: usize) -> io::Result<()> {
-        let line = &mut self.lines[number];
-        let Some(wire) = &mut line.wire else { return Ok(()) };
-        let told = |text: &dyn Fn() -> String| {
-            // What cannot be told ends the run with the next record, which cannot be told either.
+        let conn = &mut self.conns[number];
+        let Some(transport) = &mut conn.transport else { return Ok(()) };
+        let explain = |text: &dyn Fn() -> String| {
+            // An output error is reported by the next record.
             let _ = self.report.explain(|| format!("connection {}: {}", number + 1, text()));
         };
-        while line.sent < line.content.len {
-            let part = line.content.from(line.sent);
-            match wire.write(part) {
+        while conn.sent < conn.content.len {
+            let part = conn.content.from(conn.sent);
+            match transport.write(part) {
                 Ok(0) => return Ok(()),
                 Ok(taken) => {
-                    told(&|| {
+                    explain(&|| {
                         let (given, shown) = (part.len(), quoted(&part[..taken], NARRATED_MAX));
                         let whole = if taken < given { "partial write" } else { "write" };
                         format!("{whole}: {taken} of {given} bytes taken: {shown}")
                     });
-                    line.sent += taken as u64;
+                    conn.sent += taken as u64;
                     self.moved = Instant::now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    told(&|| {
-                        let (sent, len) = (line.sent, line.content.len);
-                        format!(
-                            "write would block: the kernel has {sent} of {len} bytes, its send queue is full"
-                        )
+                    explain(&|| {
+                        let (sent, len) = (conn.sent, conn.content.len);
+                        format!("write would block: {sent} of {len} bytes sent, the send queue is full")
                     });
                     return Ok(());
                 }
@@ -167,151 +120,159 @@ impl Streams<'_> {
         Ok(())
     }
 
-    fn receive(&mut self, number: usize) -> io::Result<Came> {
-        let line = &mut self.lines[number];
-        let Some(wire) = &mut line.wire else { return Ok(Came::Nothing) };
-        let read = match wire.read(&mut self.scratch) {
+    fn receive(&mut self, number: usize) -> io::Result<ReadResult> {
+        let conn = &mut self.conns[number];
+        let Some(transport) = &mut conn.transport else { return Ok(ReadResult::Nothing) };
+        let read = match transport.read(&mut self.scratch) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.report.explain(|| {
                     format!("connection {}: read would block: nothing is there now", number + 1)
                 })?;
-                return Ok(Came::Nothing);
+                return Ok(ReadResult::Nothing);
             }
-            Err(error) if line.state == State::Ending => {
+            Err(error) if conn.state == State::Ending => {
                 self.report.explain(|| {
                     let why = vang_client::trouble::plain(&error);
-                    format!("connection {}: read: {why}; everything had come back before", number + 1)
+                    format!("connection {}: read: {why}, after everything had come back", number + 1)
                 })?;
                 self.done(number);
-                return Ok(Came::Nothing);
+                return Ok(ReadResult::Nothing);
             }
             Err(error) => {
-                self.breaks(number, &error, Doing::Read)?;
-                return Ok(Came::Nothing);
+                self.connection_error(number, &error, Doing::Read)?;
+                return Ok(ReadResult::Nothing);
             }
         };
         let now = Instant::now();
         self.moved = now;
         if read == 0 {
-            self.has_closed(number)?;
-            return Ok(Came::Nothing);
+            self.on_closed(number)?;
+            return Ok(ReadResult::Nothing);
         }
         self.last_byte = now;
-        line.served |= self.ends.is_none_or(|ends| now < ends);
+        conn.served |= self.ends.is_none_or(|ends| now < ends);
         if !std::mem::replace(&mut self.answered, true) {
-            self.secured(number)?;
+            self.record_tls(number)?;
         }
-        let line = &mut self.lines[number];
+        let conn = &mut self.conns[number];
         let bytes = &self.scratch[..read];
-        let expected = if line.state == State::Exchanging { line.sent - line.back } else { 0 };
-        // What comes before it was sent is not an echo of it.
+        let expected = if conn.state == State::Exchanging { conn.sent - conn.back } else { 0 };
+        // Bytes that come before they were sent are not an echo.
         let compared = bytes.len().min(usize::try_from(expected).unwrap_or(usize::MAX));
         let differs =
-            line.content.differs(line.back, &bytes[..compared]).or((compared < read).then_some(compared));
+            conn.content.differs(conn.back, &bytes[..compared]).or((compared < read).then_some(compared));
         if let Some(at) = differs {
-            let byte = line.back + at as u64;
-            let sent = if at < compared { line.content.from(byte) } else { &[] };
-            let wrong = Wrong {
+            let byte = conn.back + at as u64;
+            let sent = if at < compared { conn.content.from(byte) } else { &[] };
+            let wrong = Mismatch {
                 connection: number + 1,
-                message: line.begun,
+                message: conn.begun,
                 byte,
                 sent: quoted(&sent[..sent.len().min(16)], 16),
                 came: quoted(&bytes[at..], 16),
             };
             self.wrong += 1;
-            if self.faults_told < FAULTS_TOLD_MAX {
-                self.faults_told += 1;
-                self.report.tell(&wrong)?;
+            if self.faults_recorded < FAULTS_RECORDED_MAX {
+                self.faults_recorded += 1;
+                self.report.record(&wrong)?;
             }
-            self.lines[number].broke = true;
+            self.conns[number].failed = true;
             self.done(number);
-            return Ok(Came::Nothing);
+            return Ok(ReadResult::Nothing);
         }
-        line.back += read as u64;
+        conn.back += read as u64;
         self.tally.bytes(read as u64, now);
         self.report.explain(|| {
-            let (back, len, shown) = (line.back, line.content.len, quoted(bytes, NARRATED_MAX));
-            let rest = if back < len { " (partial read: the rest is on its way)" } else { "" };
+            let (back, len, shown) = (conn.back, conn.content.len, quoted(bytes, NARRATED_MAX));
+            let rest = if back < len { " (partial read: the rest follows)" } else { "" };
             format!(
                 "connection {}: readable: read {read} bytes, {back} of {len} back{rest}: {shown}",
                 number + 1
             )
         })?;
-        let came = match line.wire.as_ref().is_some_and(Wire::is_plain) && read < self.scratch.len() {
-            true => Came::AllThere,
-            false => Came::Some,
+        let came = match conn.transport.as_ref().is_some_and(Transport::is_plain) && read < self.scratch.len()
+        {
+            true => ReadResult::AllThere,
+            false => ReadResult::Some,
         };
-        if line.back < line.content.len {
+        if conn.back < conn.content.len {
             return Ok(came);
         }
-        let (due, sent_at) = (line.due, line.sent_at);
+        let (due, sent_at) = (conn.due, conn.sent_at);
         self.tally.message(due, sent_at, now);
-        if self.plan.tells && self.told < TOLD_MAX {
-            self.told += 1;
+        if self.plan.records_each && self.recorded < RECORDED_MAX {
+            self.recorded += 1;
             let took_us = now.saturating_duration_since(due).as_micros() as u64;
-            let (message, bytes) = (line.begun, line.content.len);
-            let text = Back::text_of(&line.content);
+            let (message, bytes) = (conn.begun, conn.content.len);
+            let text = MessageBack::text_of(&conn.content);
             let alone = self.plan.connections == 1;
-            self.report.tell(&Back { connection: number + 1, message, bytes, text, took_us, alone })?;
+            self.report.record(&MessageBack {
+                connection: number + 1,
+                message,
+                bytes,
+                text,
+                took_us,
+                alone,
+            })?;
         }
-        self.becomes(number, State::Waiting);
+        self.set_state(number, State::Waiting);
         self.begin_next(number)?;
         Ok(came)
     }
 
-    /// The end of the stream: as it should be, or too early.
-    fn has_closed(&mut self, number: usize) -> io::Result<()> {
-        let line = &self.lines[number];
-        if line.state == State::Ending {
+    /// The end of the stream: expected, or too early.
+    fn on_closed(&mut self, number: usize) -> io::Result<()> {
+        let conn = &self.conns[number];
+        if conn.state == State::Ending {
             self.report.explain(|| {
                 let time_wait = match self.address.is_unix() {
-                    true => "there is no TIME_WAIT, for nothing can come late",
-                    false => "TIME_WAIT is ours, for we closed first",
+                    true => "no TIME_WAIT: Unix sockets have no late packets",
+                    false => "TIME_WAIT is on our side, because we closed first",
                 };
                 format!("connection {}: read 0 bytes: the server has closed too; {time_wait}", number + 1)
             })?;
             self.done(number);
             return Ok(());
         }
-        let why = match line.state {
+        let why = match conn.state {
             State::Exchanging => {
-                let (back, len) = (line.back, line.content.len);
-                format!("the server closed after {back} of {len} bytes of message {}", line.begun)
+                let (back, len) = (conn.back, conn.content.len);
+                format!("the server closed after {back} of {len} bytes of message {}", conn.begun)
             }
             _ => "the server closed before we did".to_owned(),
         };
-        self.broke(number, why, "")
+        self.connection_failed(number, why, "")
     }
 
-    /// Says once who answers inside TLS.
-    fn secured(&self, number: usize) -> io::Result<()> {
+    /// Records once the result of the TLS handshake.
+    fn record_tls(&self, number: usize) -> io::Result<()> {
         let Some((_, _, verified)) = &self.tls else { return Ok(()) };
-        let Some((key, version)) = self.lines[number].wire.as_ref().and_then(Wire::shown) else {
+        let Some((key, version)) = self.conns[number].transport.as_ref().and_then(Transport::shown) else {
             return Ok(());
         };
         let verified = *verified;
-        self.report.tell(&Secured { version, key: key.clone(), verified })?;
+        self.report.record(&TlsEstablished { version, key: key.clone(), verified })?;
         if verified {
             return Ok(());
         }
         self.report.means(&format!(
-            "encrypted, but whoever answers is believed: compare that key with what the server says, or let it be \
-             compared with --fingerprint {key}"
+            "encrypted, but any server is accepted: compare this key with the one that the server shows, or use \
+             --fingerprint {key}"
         ))
     }
 
-    /// Everything is back: closes our half, and waits for the server to close its own.
+    /// After the last answer: closes our half and waits for the server's close.
     pub(super) fn end(&mut self, number: usize) -> io::Result<()> {
-        let line = &mut self.lines[number];
-        let Some(wire) = &mut line.wire else { return Ok(()) };
+        let conn = &mut self.conns[number];
+        let Some(transport) = &mut conn.transport else { return Ok(()) };
         self.report.explain(|| {
             let fin = if self.address.is_unix() { "" } else { "FIN out, " };
-            format!("connection {}: shutdown: {fin}half-close: we could still receive", number + 1)
+            format!("connection {}: shutdown: {fin}half-close: we can still receive", number + 1)
         })?;
         self.moved = Instant::now();
-        let ended = wire.end_writing();
-        self.becomes(number, State::Ending);
+        let ended = transport.end_writing();
+        self.set_state(number, State::Ending);
         if ended.is_err() {
             self.done(number);
         }
@@ -319,39 +280,44 @@ impl Streams<'_> {
     }
 
     fn done(&mut self, number: usize) {
-        self.lines[number].wire = None;
-        self.becomes(number, State::Done);
+        self.conns[number].transport = None;
+        self.set_state(number, State::Done);
     }
 
-    pub(super) fn breaks(&mut self, number: usize, error: &io::Error, doing: Doing) -> io::Result<()> {
+    pub(super) fn connection_error(
+        &mut self,
+        number: usize,
+        error: &io::Error,
+        doing: Doing,
+    ) -> io::Result<()> {
         if let Some(why) = refused(error) {
-            return self.broke(number, format!("TLS: {why}"), "");
+            return self.connection_failed(number, format!("TLS: {why}"), "");
         }
         let trouble = explain(error, doing);
-        self.broke(number, trouble.to_string(), trouble.advice)
+        self.connection_failed(number, trouble.to_string(), trouble.advice)
     }
 
-    fn broke(&mut self, number: usize, why: String, advice: &str) -> io::Result<()> {
+    fn connection_failed(&mut self, number: usize, why: String, advice: &str) -> io::Result<()> {
         self.broken += 1;
-        self.lines[number].broke = true;
+        self.conns[number].failed = true;
         self.done(number);
         self.alike = if why == self.last_cause { self.alike + 1 } else { 1 };
         self.last_cause.clone_from(&why);
-        if self.alike > ALIKE_TOLD_MAX || self.faults_told >= FAULTS_TOLD_MAX {
-            self.untold += 1;
+        if self.alike > ALIKE_RECORDED_MAX || self.faults_recorded >= FAULTS_RECORDED_MAX {
+            self.omitted += 1;
             return Ok(());
         }
-        self.faults_told += 1;
-        self.report.tell(&Broken { connection: number + 1, why, advice: advice.to_owned() })
+        self.faults_recorded += 1;
+        self.report.record(&ConnectionFailed { connection: number + 1, why, advice: advice.to_owned() })
     }
 
-    /// Says how many broke that were not told each.
-    pub(super) fn tell_untold(&self) -> io::Result<()> {
-        match self.untold {
+    /// Reports the number of failures without a record.
+    pub(super) fn record_omitted(&self) -> io::Result<()> {
+        match self.omitted {
             0 => Ok(()),
-            untold => self.report.means(&format!(
-                "{} more broke, as the last that are told",
-                counted(untold, "connection", "connections")
+            omitted => self.report.means(&format!(
+                "{} more failed for the same reasons",
+                counted(omitted, "connection", "connections")
             )),
         }
     }

@@ -1,5 +1,5 @@
-//! What is typed or piped, read on a thread of its own, a line or a full buffer at a time: reading it blocks, and the
-//! connections do not. Whoever types faster than the server answers is kept waiting, not kept in memory.
+//! Reads stdin on its own thread, because it blocks: a line or a full buffer at a time. Input that is faster than the
+//! server is not buffered; the thread waits.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use mio::{Registry, Token, Waker};
 
 use crate::echo::peer::BUFFER;
-use crate::echo::send::Input;
+use crate::echo::plan::Input;
 
-/// See the module's head.
+/// Messages from stdin.
 pub(super) struct Feed {
-    /// An empty one is the end.
+    /// An empty message is the end.
     pub(super) lines: Receiver<Vec<u8>>,
-    /// Dropped by the thread that ends, its last call would be lost: closing takes it back from the kernel.
+    /// Kept alive: if the ending thread dropped the last reference, closing it would lose the last wake-up.
     _waker: Arc<Waker>,
 }
 
 impl Feed {
-    /// Begins to read; `token` is told whenever something has come.
+    /// Starts reading; `token` becomes ready when a message has come.
     pub(super) fn start(input: Input, registry: &Registry, token: Token) -> io::Result<Feed> {
         let waker = Arc::new(Waker::new(registry, token)?);
         let kept = waker.clone();
@@ -30,9 +30,9 @@ impl Feed {
                 let mut line = Vec::new();
                 let read = (&mut input).take(BUFFER as u64).read_until(b'\n', &mut line);
                 let over = !matches!(read, Ok(1..));
-                // Sent before the wake, or it would be found missing.
+                // Sent before the wake-up, so that it is there.
                 let unheard = sender.send(if over { Vec::new() } else { line }).is_err();
-                // Who does not listen any more has ended.
+                // It fails when the client has ended.
                 let _ = waker.wake();
                 if over || unheard {
                     return;

@@ -1,4 +1,4 @@
-//! A connection of whatever layer, and the question that a vang server is asked in it. Nothing but a ping is said.
+//! A connection of any layer, and a vang ping over it.
 
 use std::io::{self, Read, Write};
 use std::time::Instant;
@@ -7,14 +7,14 @@ use vang_client::trouble::{Doing, Trouble};
 use vang_proto::vang::{Incoming, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
 
-use crate::connect::Patient;
+use crate::deadline_stream::DeadlineStream;
 use crate::failure::explain;
 use crate::{Stopped, quoted};
 
-/// What a server may answer to a ping: it is one short message.
+/// Limits of the answer to a ping: one short message.
 const LIMITS: Limits = Limits { header: 4_096, content: 4_096 };
 
-/// Why a step ended a probe.
+/// Why a layer failed.
 pub(super) enum Ended {
     Failed(Trouble),
     Stopped(Stopped),
@@ -26,21 +26,21 @@ impl From<Trouble> for Ended {
     }
 }
 
-/// A connection of whatever layer.
+/// A connection of any layer.
 pub(super) trait Channel: Read + Write {
-    /// From now on reading and writing end then.
+    /// Reads and writes fail with `TimedOut` from this time on.
     fn until(&mut self, until: Instant);
-    /// Did the tool's end interrupt it?
+    /// The stop that ended the last read or write, if one did.
     fn stopped(&self) -> Option<Stopped>;
 }
 
-impl Channel for Patient<'_> {
+impl Channel for DeadlineStream<'_> {
     fn until(&mut self, until: Instant) {
-        self.ends_at(until);
+        self.set_deadline(until);
     }
 
     fn stopped(&self) -> Option<Stopped> {
-        Patient::stopped(self)
+        DeadlineStream::stopped(self)
     }
 }
 
@@ -64,7 +64,7 @@ impl<C: Channel> Channel for rustls::StreamOwned<rustls::ClientConnection, C> {
     }
 }
 
-/// Asks a vang server for its pong.
+/// Sends a ping to a vang server and waits for the answer.
 pub(super) fn ask(channel: &mut dyn Channel) -> Result<(), Ended> {
     let exchange = |channel: &mut dyn Channel| -> io::Result<Result<(), Trouble>> {
         channel.write_all(&RequestWriter { name: None }.write(1, "ping", &[]))?;
@@ -78,19 +78,19 @@ pub(super) fn ask(channel: &mut dyn Channel) -> Result<(), Ended> {
                 n => n,
             };
             head.extend_from_slice(&buffer[..n.min(40_usize.saturating_sub(head.len()))]);
-            // Behind the length every message begins so; told before a wrong length is waited for.
+            // Every message has `{` after its length; another byte means another protocol, whatever the length says.
             if head.get(2).is_some_and(|third| *third != b'{') {
-                return Ok(Err(foreign(&format!("it says {}", quoted(&head, 40)))));
+                return Ok(Err(foreign(&format!("it sent {}", quoted(&head, 40)))));
             }
             decoder.feed(&buffer[..n]);
             match decoder.poll_frame() {
                 Ok(None) => {}
                 Ok(Some(frame)) => {
                     return Ok(match incoming(frame) {
-                        // Also when it wants to know who asks: it has answered in vang's own words.
+                        // A refusal is also an answer of a vang server.
                         Ok(Incoming::Reply(_)) => Ok(()),
                         Ok(Incoming::Event(_)) | Err(_) => {
-                            Err(foreign("it answers in the guide's way, but not to a ping"))
+                            Err(foreign("it speaks the tutorial's protocol, but does not answer a ping"))
                         }
                     });
                 }
@@ -115,17 +115,17 @@ pub(super) fn ended(
 pub(super) fn no_tls(why: &str) -> Trouble {
     Trouble {
         name: format!("no TLS: {why}").into(),
-        likely: "another protocol is spoken at this port, or another TLS than ours",
-        advice: "check the port; --tcp PORT leaves TLS out",
-        passing: false,
+        likely: "the port speaks another protocol, or an incompatible version of TLS",
+        advice: "check the port; --tcp PORT tests without TLS",
+        retryable: false,
     }
 }
 
 pub(super) fn foreign(why: &str) -> Trouble {
     Trouble {
-        name: format!("no vang server: {why}").into(),
+        name: format!("not a vang server: {why}").into(),
         likely: "another kind of server listens there",
         advice: "check the port",
-        passing: false,
+        retryable: false,
     }
 }

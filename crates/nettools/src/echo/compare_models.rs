@@ -1,0 +1,212 @@
+//! Measures every model under the same load on this machine. Servers and client share the machine and this process, so the
+//! numbers compare the models with each other and say nothing about another machine.
+
+use std::fmt;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::measure::Progress;
+use super::plan::{EchoSendOptions, Plan};
+use super::serve::{EchoServeOptions, Model, Server};
+use super::streams;
+use crate::failure::{Failure, Outcome};
+use crate::quote::counted;
+use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
+
+/// The load of each model.
+#[derive(Clone, Copy, Debug)]
+pub struct EchoCompareOptions {
+    pub connections: u32,
+    /// Bytes of each message.
+    pub bytes: u64,
+    /// Duration of each model's run.
+    pub duration: Duration,
+}
+
+/// The result of one model.
+#[derive(Debug, Serialize)]
+struct Row {
+    model: Model,
+    connections: u64,
+    /// Connections with an answer.
+    served: u64,
+    messages: u64,
+    per_second: f64,
+    bytes_per_second: u64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
+    /// CPU time of the server for one message.
+    cpu_us_per_message: f64,
+    /// CPU use of the server, in percent of one core.
+    cpu_percent: f64,
+}
+
+impl Record for Row {
+    const EVENT: &'static str = "model";
+}
+
+const HEAD: &str =
+    "model       served  messages/s   each way/s      p50       p99       max  cpu/message  cpu";
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |us: f64| duration(Duration::from_nanos((us * 1e3) as u64));
+        let served = format!("{}/{}", self.served, self.connections);
+        write!(f, "{:10} {served:>7}  {:>10.0}  ", self.model.name(), self.per_second)?;
+        write!(
+            f,
+            "{:>11} {:>8}  {:>8}  ",
+            size(self.bytes_per_second),
+            time(self.p50_us),
+            time(self.p99_us)
+        )?;
+        write!(f, "{:>8}  {:>11}", time(self.max_us), time(self.cpu_us_per_message))?;
+        write!(f, "  {:.0} %", self.cpu_percent)
+    }
+}
+
+/// The summary.
+#[derive(Debug, Serialize)]
+struct Summary {
+    models: usize,
+    of: usize,
+    connections: u32,
+    bytes: u64,
+    duration_us: u64,
+    /// The model with the most messages per second among those that served every connection.
+    quickest: Option<Model>,
+}
+
+impl Record for Summary {
+    const EVENT: &'static str = "summary";
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = duration(Duration::from_micros(self.duration_us));
+        let connections = counted(self.connections.into(), "connection", "connections");
+        write!(f, "{} of {} models, each {each} with {connections} and ", self.models, self.of)?;
+        write!(f, "messages of {}", size(self.bytes))?;
+        self.quickest.map_or(Ok(()), |model| write!(f, "; {model} was the fastest that served all"))
+    }
+}
+
+/// Runs every model and records a table.
+pub fn run(
+    options: &EchoCompareOptions,
+    report: &Report,
+    stop: &Stop,
+    watch: &mut dyn FnMut(&Progress),
+) -> Outcome {
+    report.draw(HEAD)?;
+    let mut rows = Vec::new();
+    let mut stopped = None;
+    for model in Model::ALL {
+        let (row, ended) = measure(model, options, stop, watch)?;
+        if ended.is_some() {
+            stopped = ended;
+            break;
+        }
+        report.record(&row)?;
+        rows.push(row);
+    }
+    if stopped.is_none() {
+        report.means(&meaning(&rows))?;
+    }
+    let served_all = rows.iter().filter(|row| row.served > 0 && row.served == row.connections);
+    report.record(&Summary {
+        models: rows.len(),
+        of: Model::ALL.len(),
+        connections: options.connections,
+        bytes: options.bytes,
+        duration_us: options.duration.as_micros() as u64,
+        quickest: served_all
+            .max_by(|one, other| one.per_second.total_cmp(&other.per_second))
+            .map(|row| row.model),
+    })?;
+    Ok(match stopped {
+        Some(Stopped::TimedOut) => Verdict::TimedOut,
+        Some(Stopped::Requested) => Verdict::Bad,
+        None => Verdict::Good,
+    })
+}
+
+/// Explains the table.
+fn meaning(rows: &[Row]) -> String {
+    let cost = |model: Model| {
+        let row = rows.iter().find(|row| row.model == model);
+        duration(Duration::from_nanos(row.map_or(0.0, |row| row.cpu_us_per_message * 1e3) as u64))
+    };
+    let starved = rows.iter().find(|row| row.model == Model::Sequential && row.served < row.connections);
+    let sequential = match starved {
+        Some(row) => format!(
+            "look at `served` first: sequential answered {} of {} connections, and the others waited in the accept queue the \
+             whole time; its short waits are only of the answered ones. ",
+            row.served, row.connections
+        ),
+        None => "with one connection all models do the same; --connections shows the difference. ".to_owned(),
+    };
+    format!(
+        "{sequential}threads serves all at once, with a stack and a kernel thread for each ({} of CPU time on the server for a \
+         message); selector ({}) and async ({}) serve them on one thread, which asks the kernel for ready sockets. Client \
+         and server share this machine: compare the rows with each other, and run it twice",
+        cost(Model::Threads),
+        cost(Model::Selector),
+        cost(Model::Async)
+    )
+}
+
+fn measure(
+    model: Model,
+    options: &EchoCompareOptions,
+    stop: &Stop,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<(Row, Option<Stopped>), Failure> {
+    let silent = Report::new(io::sink(), io::sink(), true, false);
+    let cannot = |error: io::Error| Failure::Usage(format!("cannot start a server: {error}"));
+    let halt = Stop::after(None).map_err(cannot)?;
+    let backlog = options.connections.max(128);
+    let served = EchoServeOptions { model, quiet: true, backlog, ..EchoServeOptions::default() };
+    let server = Server::open(&served, &silent, &halt)?
+        .ok_or_else(|| Failure::Usage("the server was stopped before it started".to_owned()))?;
+    let to: Target = server.address().parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+    let serving =
+        thread::Builder::new().name(model.to_string()).spawn(move || server.serve()).map_err(cannot)?;
+    let sent = EchoSendOptions {
+        to,
+        udp: false,
+        tls: None,
+        messages: Vec::new(),
+        bytes: Some(options.bytes),
+        count: None,
+        connections: options.connections,
+        rate: None,
+        duration: Some(options.duration),
+    };
+    let came = streams::run(&sent, &Plan::of(&sent), None, &silent, stop, watch);
+    halt.request();
+    let Ok(summary) = serving.join() else {
+        return Err(Failure::Usage(format!("the server of model {model} failed")));
+    };
+    let ((came, stopped, _), (server, _)) = (came?, summary?);
+    let wait = came.wait.unwrap_or_default();
+    let seconds = came.took_us as f64 / 1e6;
+    let row = Row {
+        model,
+        connections: came.connections,
+        served: came.connections.saturating_sub(came.unserved),
+        messages: came.messages,
+        per_second: came.per_second,
+        bytes_per_second: (came.per_second * options.bytes as f64) as u64,
+        p50_us: wait.p50_us,
+        p99_us: wait.p99_us,
+        max_us: wait.max_us,
+        cpu_us_per_message: server.cpu_us as f64 / came.messages.max(1) as f64,
+        cpu_percent: if seconds > 0.0 { server.cpu_us as f64 / 1e4 / seconds } else { 0.0 },
+    };
+    Ok((row, stopped))
+}

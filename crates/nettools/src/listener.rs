@@ -1,0 +1,365 @@
+//! A socket that listens, for connections or, over UDP, for datagrams. Nothing here blocks. `SO_REUSEADDR` is set on TCP
+//! listeners, so that connections in TIME_WAIT do not keep a restarted server from its port.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use socket2::{Domain, SockAddr, Socket, Type};
+use vang_client::trouble::{At, Doing};
+
+use crate::destination::Destination;
+use crate::lookup::{PORT, Purpose, addresses};
+use crate::peer_name::{PeerName, canonical};
+use crate::{Failure, Report, Stop, Target};
+
+/// Options of a listening socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListenOptions {
+    pub(crate) kind: Type,
+    /// Connections that the kernel keeps until they are accepted.
+    pub(crate) backlog: u32,
+    /// `SO_RCVBUF` of accepted connections.
+    pub(crate) receive_buffer: Option<usize>,
+}
+
+/// A listening socket. The file of a Unix socket is removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: Socket,
+    /// As a client types it: `127.0.0.1:65432`, `unix:/run/echo.sock`.
+    pub(crate) address: String,
+    /// The accept queue's length: the requested one, or the system's maximum.
+    pub(crate) backlog: u32,
+    file: Option<(PathBuf, FileId)>,
+}
+
+/// Device and inode: another program can have replaced the file under the same name, and that one is not ours.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> Option<FileId> {
+    std::fs::symlink_metadata(path).ok().map(|about| (about.dev(), about.ino()))
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some((path, id)) = &self.file
+            && file_id(path) == Some(*id)
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Listener {
+    /// Binds and listens; with `Type::DGRAM` only binds. `None`: stopped.
+    pub(crate) fn open(
+        at: &Target,
+        options: ListenOptions,
+        report: &Report,
+        stop: &Stop,
+    ) -> Result<Option<Listener>, Failure> {
+        let cannot = |error: &io::Error, place: At| {
+            Failure::at(format!("cannot listen at {at}"), error, Doing::Bind, place)
+        };
+        let listener = match at {
+            Target::Unix(path) => Listener::unix(path, options).map_err(|error| cannot(&error, At::Unix))?,
+            Target::Net { host, port } if host.is_empty() => {
+                let every: SocketAddr = (Ipv6Addr::UNSPECIFIED, port.unwrap_or(PORT)).into();
+                Listener::net(every, options)
+                    .or_else(|error| match lacks_family(&error) {
+                        // Without IPv6 on this machine: all interfaces by IPv4.
+                        true => Listener::net((Ipv4Addr::UNSPECIFIED, every.port()).into(), options),
+                        false => Err(error),
+                    })
+                    .map_err(|error| cannot(&error, At::Net(every)))?
+            }
+            Target::Net { host, port } => {
+                let Some(found) = addresses(host, *port, Purpose::Listen, stop)? else { return Ok(None) };
+                let first = found[0];
+                if let Some(other) = found.get(1) {
+                    report.explain(|| {
+                        format!("{host} also has the address {other}; the server listens at {first} only")
+                    })?;
+                }
+                Listener::net(first, options).map_err(|error| cannot(&error, At::Net(first)))?
+            }
+        };
+        report.explain(|| match (options.kind, at) {
+            (Type::DGRAM, _) => {
+                format!("socket, bind: the kernel now delivers datagrams for {} to us; UDP has no connections", listener.address)
+            }
+            (_, Target::Unix(_)) => format!(
+                "socket, bind (it creates the file), listen: from now on the kernel completes connections to {} by itself; \
+                 {} until they are accepted",
+                listener.address,
+                listener.may_wait(options)
+            ),
+            _ => format!(
+                "socket, SO_REUSEADDR (TIME_WAIT of an earlier run does not block the port), bind, listen: from now on the kernel \
+                 completes connections to {} by itself; {} until they are accepted",
+                listener.address,
+                listener.may_wait(options)
+            ),
+        })?;
+        Ok(Some(listener))
+    }
+
+    fn may_wait(&self, options: ListenOptions) -> String {
+        match self.backlog < options.backlog {
+            true => {
+                format!("up to {} wait (net.core.somaxconn; requested: {})", self.backlog, options.backlog)
+            }
+            false => format!("up to {} wait", self.backlog),
+        }
+    }
+
+    fn net(address: SocketAddr, options: ListenOptions) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), options.kind.nonblocking(), None)?;
+        if address.is_ipv6() {
+            // Every interface means both families.
+            socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
+        }
+        if options.kind == Type::STREAM {
+            socket.set_reuse_address(true)?;
+        }
+        if let Some(bytes) = options.receive_buffer {
+            // Before listen: accepted connections inherit it, and it decides the window scale.
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.bind(&address.into())?;
+        if options.kind == Type::STREAM {
+            socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        }
+        let address = PeerName::of(&socket.local_addr()?).to_string();
+        Ok(Listener { socket, address, backlog: allowed(options.backlog), file: None })
+    }
+
+    /// Replaces a socket file without a listener; any other file is an error.
+    fn unix(path: &Path, options: ListenOptions) -> io::Result<Listener> {
+        let address = SockAddr::unix(path)?;
+        if let Ok(about) = std::fs::symlink_metadata(path) {
+            if !about.file_type().is_socket() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            if !is_abandoned(&address)? {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            std::fs::remove_file(path)?;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&address)?;
+        let file = file_id(path).map(|id| (path.to_owned(), id));
+        let address = format!("unix:{}", path.display());
+        let listener = Listener { socket, address, backlog: allowed(options.backlog), file };
+        listener.socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        Ok(listener)
+    }
+
+    /// This listener as a destination: for a client in this process.
+    pub(crate) fn destination(&self) -> io::Result<Destination> {
+        Ok(Destination { address: self.socket.local_addr()?, name: self.address.clone() })
+    }
+
+    /// Its address and port; `None`: a Unix socket.
+    pub(crate) fn net_address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok().and_then(|address| address.as_socket())
+    }
+
+    /// Can other machines reach it?
+    pub(crate) fn is_beyond_this_machine(&self) -> bool {
+        self.net_address().is_some_and(|address| !address.ip().to_canonical().is_loopback())
+    }
+
+    /// The first address of `to` that leads to this listener.
+    pub(crate) fn is_reached_by(&self, to: &Target, stop: &Stop) -> Option<String> {
+        match (to, &self.file) {
+            (Target::Unix(path), Some((_, own))) => {
+                let there = std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+                (there == Some(*own)).then(|| to.to_string())
+            }
+            (Target::Net { .. }, None) => {
+                let own = self.net_address()?;
+                // A failed lookup is reported when a client connects.
+                let found = Destination::resolve(to, stop).ok().flatten()?;
+                let leads_here = |there: &Destination| {
+                    there.address.as_socket().is_some_and(|there| leads_to(canonical(there), canonical(own)))
+                };
+                found.into_iter().find(leads_here).map(|there| there.name)
+            }
+            _ => None,
+        }
+    }
+
+    /// Accepts the next connection of the queue.
+    pub(crate) fn accept(&self) -> io::Result<Accepted> {
+        loop {
+            match self.socket.accept() {
+                Ok((socket, address)) => {
+                    let peer_name = PeerName::behind(&socket, &address);
+                    return Ok(Accepted::Connection(socket, peer_name));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Accepted::Nobody),
+                Err(error) if has_gone(&error) => {}
+                Err(error) if is_full(&error) => return Ok(Accepted::Full(error)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The kernel shortens a longer backlog to this.
+fn allowed(backlog: u32) -> u32 {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    most.and_then(|most| most.trim().parse().ok()).map_or(backlog, |most: u32| backlog.min(most))
+}
+
+/// Does a connection to `there` reach a listener at `own`?
+fn leads_to(there: SocketAddr, own: SocketAddr) -> bool {
+    let (to, at) = (there.ip(), own.ip());
+    if there.port() != own.port() {
+        return false;
+    }
+    // A client that connects to the unspecified address reaches loopback.
+    let to = match to {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    match at.is_unspecified() {
+        // Every interface: both families if the listener is IPv6. Only an address of this machine can be bound.
+        true => (at.is_ipv6() || to.is_ipv4()) && std::net::UdpSocket::bind((to, 0)).is_ok(),
+        false => to == at,
+    }
+}
+
+/// The result of accepting.
+pub(crate) enum Accepted {
+    Connection(Socket, PeerName),
+    /// The queue is empty.
+    Nobody,
+    /// No file descriptor or memory is left for another connection.
+    Full(io::Error),
+}
+
+/// The waiting connection failed: accept(2) also returns pending network errors of the new connection.
+fn has_gone(error: &io::Error) -> bool {
+    let theirs = [
+        Errno::INTR,
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NONET,
+        Errno::TIMEDOUT,
+    ];
+    theirs.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    let full = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    full.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    let lacking = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+    lacking.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Has this socket file no listener? Only a refused connection proves it; with a full queue or another socket type a
+/// program still uses it. Non-blocking, because a full queue would block us.
+fn is_abandoned(address: &SockAddr) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    Ok(socket.connect(address).is_err_and(refused))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const STREAM: ListenOptions = ListenOptions { kind: Type::STREAM, backlog: 1, receive_buffer: None };
+
+    #[test]
+    fn only_a_socket_file_without_a_listener_is_replaced() {
+        let dir = std::env::temp_dir().join(format!("vang-place-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("s");
+        let open = || Listener::unix(&path, STREAM);
+        let first = open().unwrap();
+        // With a listener, then with a full queue: the check must not block.
+        let waiting: Vec<Socket> = (0..3)
+            .map(|_| {
+                assert_eq!(open().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+                let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+                let _ = socket.connect(&SockAddr::unix(&path).unwrap());
+                socket
+            })
+            .collect();
+        drop((first, waiting));
+        assert!(!path.exists(), "the file is removed with its listener");
+        // Left behind by a program that has ended.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let second = open().unwrap();
+        // Replaced by another program meanwhile.
+        std::fs::remove_file(&path).unwrap();
+        let other = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        drop(second);
+        assert!(path.exists(), "not ours to remove");
+        assert_eq!(open().unwrap_err().kind(), io::ErrorKind::AddrInUse, "a datagram socket");
+        drop(other);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(open().unwrap_err().kind(), io::ErrorKind::AlreadyExists, "not a socket");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn addresses_that_lead_back_to_the_listener_are_known() {
+        for (listens, reached, not) in [
+            (
+                "127.0.0.1:7",
+                &["127.0.0.1:7", "0.0.0.0:7"][..],
+                &["127.0.0.1:8", "127.0.0.2:7", "[::1]:7"][..],
+            ),
+            ("[::1]:7", &["[::1]:7", "[::]:7"], &["127.0.0.1:7", "[::1]:8"]),
+            ("0.0.0.0:7", &["127.0.0.1:7", "127.0.0.2:7", "0.0.0.0:7"], &["[::1]:7", "192.0.2.1:7"]),
+            (
+                "[::]:7",
+                &["127.0.0.1:7", "[::1]:7", "[::]:7", "0.0.0.0:7"],
+                &["192.0.2.1:7", "[2001:db8::1]:7"],
+            ),
+        ] {
+            let own = listens.parse().unwrap();
+            let leads = |to: &&&str| leads_to(to.parse().unwrap(), own);
+            assert_eq!(reached.iter().filter(leads).count(), reached.len(), "{listens}");
+            assert_eq!(not.iter().filter(leads).count(), 0, "{listens}");
+        }
+    }
+
+    #[test]
+    fn the_backlog_is_the_one_that_the_kernel_uses() {
+        let listener = |backlog| {
+            let options = ListenOptions { backlog, ..STREAM };
+            Listener::net(SocketAddr::from(([127, 0, 0, 1], 0)), options).unwrap()
+        };
+        let huge = listener(u32::MAX);
+        let kept = crate::diag::Diag::open()
+            .all(crate::diag::Protocol::Tcp)
+            .unwrap()
+            .into_iter()
+            .find(|socket| socket.local == crate::diag::Address::Net(huge.net_address().unwrap()));
+        // Unknown without sock_diag.
+        if let Some(kept) = kept.unwrap().send_q {
+            assert_eq!(kept, huge.backlog);
+        }
+        assert!(huge.backlog < u32::MAX && listener(1).backlog == 1);
+    }
+}

@@ -1,0 +1,267 @@
+//! The view, fed by the hub's deltas: behind by a random amount, set back by a crash to a synced transaction,
+//! with answers that are late, out of order or missing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use vang_chat::{AccountId, RoomId, Seq};
+use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadFault, ReadJob, Row};
+use vang_journal::{MemoryJournal, Reader};
+
+use crate::environment::Environment;
+
+/// A row of the event table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventRow {
+    pub(crate) seq: Seq,
+    /// A message's number; for other events the room's newest number at that time.
+    pub(crate) n: u64,
+    pub(crate) message: bool,
+}
+
+/// The view's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rows {
+    /// Complete up to this entry.
+    pub(crate) cursor: Seq,
+    pub(crate) events: BTreeMap<RoomId, Vec<EventRow>>,
+    pub(crate) rooms: BTreeMap<RoomId, String>,
+    pub(crate) accounts: BTreeMap<AccountId, String>,
+}
+
+/// The simulated view.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    rows: Rows,
+    snapshots: Vec<(Seq, Vec<u8>)>,
+    /// The state that survives a power cut.
+    synced: (Rows, usize),
+    queue: VecDeque<Delta>,
+    jobs: Vec<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    due: u64,
+    until: u64,
+    job: ReadJob,
+}
+
+/// How long a question waits for the view, ms: as in the server.
+const PATIENCE_MS: u64 = 2_000;
+
+impl Rows {
+    /// Applies a delta; skips what is there already.
+    pub(crate) fn apply(&mut self, delta: &Delta) {
+        if delta.upto <= self.cursor {
+            return;
+        }
+        for row in &delta.rows {
+            match row {
+                Row::RoomEvent { room, seq, n, message } if *seq > self.cursor => {
+                    let row = EventRow { seq: *seq, n: *n, message: *message };
+                    self.events.entry(*room).or_default().push(row);
+                }
+                Row::RoomEvent { .. } => {}
+                Row::RoomName { room, name } => drop(self.rooms.insert(*room, name.clone())),
+                Row::AccountName { account, name } => drop(self.accounts.insert(*account, name.clone())),
+            }
+        }
+        self.cursor = delta.upto;
+    }
+
+    /// The content of an older copy.
+    fn truncate(&mut self, to: Seq) {
+        self.cursor = self.cursor.min(to);
+        for events in self.events.values_mut() {
+            events.retain(|event| event.seq <= to);
+        }
+        self.events.retain(|_, events| !events.is_empty());
+        // A room's or account's id is its creating entry.
+        self.rooms.retain(|room, _| room.0 <= to.0);
+        self.accounts.retain(|account, _| account.0 <= to.0);
+    }
+
+    fn after(&self, room: RoomId, after: Seq) -> &[EventRow] {
+        let events = self.events.get(&room).map_or(&[][..], Vec::as_slice);
+        &events[events.partition_point(|event| event.seq <= after)..]
+    }
+}
+
+impl View {
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Is everything written?
+    pub(crate) fn are_quiet(&self) -> bool {
+        self.queue.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Queues a delta.
+    pub(crate) fn queue(&mut self, delta: Delta) {
+        self.queue.push_back(delta);
+    }
+
+    /// Applies a delta at once: during a replay.
+    pub(crate) fn apply(&mut self, delta: Delta) {
+        self.rows.apply(&delta);
+        // A snapshot beyond the cursor cannot be used before the cursor reaches it.
+        if let Some(snapshot) = delta.snapshot {
+            self.snapshots.push((delta.upto, snapshot));
+        }
+    }
+
+    /// One tick: writes some queued deltas.
+    pub(crate) fn turn(&mut self, env: &mut Environment) {
+        if env.rng.happens(env.weather.view_lag) {
+            return;
+        }
+        let some = env.rng.between(1, 8);
+        for _ in 0..some {
+            let Some(delta) = self.queue.pop_front() else { break };
+            self.apply(delta);
+        }
+        if env.rng.happens(300) {
+            self.synced = (self.rows.clone(), self.snapshots.len());
+        }
+    }
+
+    /// Writes and syncs everything: an orderly stop.
+    pub(crate) fn flush(&mut self) {
+        while let Some(delta) = self.queue.pop_front() {
+            self.apply(delta);
+        }
+        self.synced = (self.rows.clone(), self.snapshots.len());
+        self.jobs.clear();
+    }
+
+    /// The server crashes, and perhaps the machine.
+    pub(crate) fn crash(&mut self, env: &mut Environment) {
+        self.queue.clear();
+        self.jobs.clear();
+        if env.rng.happens(500) {
+            self.rows = self.synced.0.clone();
+            self.snapshots.truncate(self.synced.1);
+        }
+    }
+
+    /// An older copy is put back; `with_view`: the view's older copy, too.
+    pub(crate) fn put_back(&mut self, to: Seq, with_view: bool) {
+        if with_view {
+            self.rows.truncate(to);
+            self.snapshots.retain(|(seq, _)| *seq <= to);
+        }
+        self.synced = (self.rows.clone(), self.snapshots.len());
+    }
+
+    pub(crate) fn reset(&mut self) {
+        *self = View::default();
+    }
+
+    /// The newest snapshot at or before the cursor.
+    pub(crate) fn snapshot(&self) -> Option<&[u8]> {
+        let usable = self.snapshots.iter().filter(|(seq, _)| *seq <= self.rows.cursor);
+        usable.max_by_key(|(seq, _)| *seq).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// The hub asks a question.
+    pub(crate) fn ask(&mut self, env: &mut Environment, job: ReadJob) {
+        let due = env.now() + env.rng.between(1, env.weather.read_ms);
+        self.jobs.push(Job { due, until: env.now() + PATIENCE_MS, job });
+    }
+
+    /// The answers of this tick, in any order.
+    pub(crate) fn answers(
+        &mut self,
+        env: &mut Environment,
+        journal: &mut MemoryJournal,
+    ) -> Vec<(u64, Result<ReadAnswer, ReadFault>)> {
+        let mut answers = Vec::new();
+        let jobs = std::mem::take(&mut self.jobs);
+        for waiting in jobs {
+            let complete = self.rows.cursor >= waiting.job.need;
+            if env.now() < waiting.due || (!complete && env.now() < waiting.until) {
+                self.jobs.push(waiting);
+                continue;
+            }
+            let job = waiting.job;
+            let answer = self.answer(env, journal, &job.read, complete);
+            answers.push((job.id, answer));
+        }
+        let turned = env.rng.below(answers.len() as u64) as usize;
+        if turned > 0 {
+            env.count("answers out of order");
+        }
+        answers.rotate_left(turned);
+        answers
+    }
+
+    fn answer(
+        &self,
+        env: &mut Environment,
+        journal: &mut MemoryJournal,
+        read: &Read,
+        complete: bool,
+    ) -> Result<ReadAnswer, ReadFault> {
+        if env.rng.happens(env.weather.read_fails) {
+            env.count("disk unreadable");
+            return Err(ReadFault::Unreadable("input/output error".to_owned()));
+        }
+        if !complete && (matches!(read, Read::Locate(_)) || env.rng.happens(500)) {
+            env.count("view behind");
+            return Err(ReadFault::ViewBehind);
+        }
+        match read {
+            Read::Locate(asked) => {
+                env.count("read: locate");
+                Ok(ReadAnswer::Located(asked.iter().map(|&(room, n)| self.seq_of(room, n)).collect()))
+            }
+            Read::Events { rooms, events_max, bytes_max } => {
+                env.count("read: events");
+                let mut found: Vec<(RoomId, EventRow)> = Vec::new();
+                for &(room, after) in rooms {
+                    found.extend(self.rows.after(room, after).iter().map(|&row| (room, row)));
+                }
+                found.sort_by_key(|(_, row)| row.seq);
+                Ok(ReadAnswer::Page(self.page(journal, &found, *events_max, *bytes_max)))
+            }
+            // `vang-hub`'s tests use the real index; the simulation does not search.
+            Read::Find(_) => Err(ReadFault::Unreadable("this disk has no index".to_owned())),
+            Read::Messages { room, since, limit, bytes_max } => {
+                env.count("read: messages");
+                let rows = self.rows.after(*room, Seq(0)).iter();
+                let found: Vec<_> =
+                    rows.filter(|row| row.message && row.n > *since).map(|&row| (*room, row)).collect();
+                Ok(ReadAnswer::Page(self.page(journal, &found, *limit, *bytes_max)))
+            }
+        }
+    }
+
+    fn seq_of(&self, room: RoomId, n: u64) -> Option<Seq> {
+        if n == 0 {
+            return Some(Seq(0));
+        }
+        self.rows.after(room, Seq(0)).iter().find(|row| row.message && row.n == n).map(|row| row.seq)
+    }
+
+    fn page(
+        &self,
+        journal: &mut MemoryJournal,
+        found: &[(RoomId, EventRow)],
+        events_max: usize,
+        bytes_max: usize,
+    ) -> ColdPage {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for &(room, row) in found {
+            let entry = journal.get(&[row.seq], usize::MAX).expect("memory does not fail").remove(0);
+            let payload = entry.as_ref().expect("the view is never ahead").payload.as_ref();
+            bytes += payload.map_or(0, |payload| payload.bytes.len());
+            if events.len() == events_max || (!events.is_empty() && bytes > bytes_max) {
+                let upto = events.last().map_or(Seq(0), ColdEvent::seq);
+                return ColdPage { events, upto };
+            }
+            events.push(ColdEvent { room, n: row.n, message: row.message, entry });
+        }
+        ColdPage { events, upto: self.rows.cursor }
+    }
+}

@@ -1,0 +1,103 @@
+//! The tree of commands. Each has its own file, with its arguments (`clap`) and its `run`.
+//!
+//! Every help text begins with examples.
+
+mod serve; // vang serve
+mod config; // vang config show
+mod send; // vang send
+mod tail; // vang tail
+mod find; // vang find
+mod rooms; // vang rooms, create
+mod members; // vang join, leave
+mod request; // vang request: a client for servers of the tutorial's protocol
+mod bench; // vang bench
+mod status; // vang status
+mod admin; // vang admin
+
+use clap::{ArgMatches, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  vang serve                       run a server on this machine
+  vang tail general                show the messages of the room `general`
+  vang send general 'hello, all'   post a message there, and print its address, as general#12";
+
+const AFTER: &str = "\
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 124 timed out.";
+
+/// Chat and messaging over plain sockets
+#[derive(Parser, Debug)]
+#[command(name = "vang", version, before_help = EXAMPLES, after_help = AFTER, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    Serve(serve::ServeArgs),
+    Config(config::ConfigArgs),
+    Send(send::SendArgs),
+    Tail(tail::TailArgs),
+    Find(find::FindArgs),
+    Rooms(rooms::RoomsArgs),
+    Create(rooms::CreateArgs),
+    Join(members::JoinArgs),
+    Leave(members::LeaveArgs),
+    Request(request::RequestArgs),
+    Bench(bench::BenchArgs),
+    Admin(admin::AdminArgs),
+    Status(status::StatusArgs),
+    Net(crate::net::NetArgs),
+}
+
+/// Runs a command. `typed` has the same as clap read it: a server's settings need to know which were typed.
+pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
+    let subcommand = |typed: &ArgMatches| typed.subcommand().map(|(_, of_it)| of_it.clone());
+    match command {
+        Command::Serve(_) => subcommand(typed).map_or(Ok(()), |typed| serve::run(&typed)),
+        Command::Config(_) => {
+            let show = subcommand(typed).as_ref().and_then(subcommand);
+            show.map_or(Ok(()), |typed| config::show(&typed))
+        }
+        Command::Send(args) => send::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Find(args) => find::run(args),
+        Command::Rooms(args) => rooms::list(&args),
+        Command::Create(args) => rooms::create(&args),
+        Command::Join(args) => members::join(&args),
+        Command::Leave(args) => members::leave(&args),
+        Command::Request(args) => request::run(&args),
+        Command::Bench(args) => bench::run(args),
+        Command::Admin(args) => admin::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Net(args) => crate::net::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_help_begins_with_examples() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(help.trim_start().starts_with("Examples:\n  vang "), "{help}");
+            command.get_subcommands_mut().filter(|command| command.get_name() != "help").for_each(check);
+        }
+        let mut command = Args::command();
+        command.build();
+        command.debug_assert();
+        check(&mut Args::command());
+    }
+
+    #[test]
+    fn a_wrong_server_is_a_usage_error_that_says_what_is_allowed() {
+        let error = Args::try_parse_from(["vang", "rooms", "--server", "x:99999"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("port 99999 is out of range; ports are 1 to 65535"), "{error}");
+    }
+}

@@ -1,0 +1,56 @@
+//! `vang join` and `vang leave`.
+
+use clap::Args;
+use vang_proto::terminal::harmless_line;
+use vang_proto::vang::Value;
+
+use crate::args::ClientArgs;
+use crate::say::print_line;
+
+const JOIN_EXAMPLES: &str = "\
+Examples:
+  vang join garden --as ada
+  vang join cellar --who bob --as ada";
+
+/// Join a room, or add somebody to it
+#[derive(Args, Debug)]
+#[command(before_help = JOIN_EXAMPLES)]
+pub(crate) struct JoinArgs {
+    /// Room to join
+    room: String,
+
+    /// The account to add [default: yourself]
+    #[arg(long, value_name = "NAME")]
+    who: Option<String>,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const LEAVE_EXAMPLES: &str = "\
+Examples:
+  vang leave garden --as ada
+  vang leave cellar --as bob --server unix:/run/vang.sock";
+
+/// Leave a room
+#[derive(Args, Debug)]
+#[command(before_help = LEAVE_EXAMPLES)]
+pub(crate) struct LeaveArgs {
+    /// Room to leave
+    room: String,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) fn join(args: &JoinArgs) -> anyhow::Result<()> {
+    let mut arguments = vec![("room", Value::from(&*args.room))];
+    arguments.extend(args.who.as_deref().map(|who| ("who", who.into())));
+    let reply = args.client.ask("join", &arguments)?;
+    Ok(print_line(&harmless_line(&reply.text))?)
+}
+
+pub(crate) fn leave(args: &LeaveArgs) -> anyhow::Result<()> {
+    let reply = args.client.ask("leave", &[("room", Value::from(&*args.room))])?;
+    Ok(print_line(&harmless_line(&reply.text))?)
+}

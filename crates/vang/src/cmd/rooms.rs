@@ -1,0 +1,95 @@
+//! `vang rooms` and `vang create`.
+
+use clap::Args;
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+use vang_proto::terminal::{harmless_line, one_line};
+use vang_proto::text::counted;
+use vang_proto::vang::Value;
+
+use crate::args::ClientArgs;
+use crate::say::{Failure, print_line};
+
+const ROOMS_EXAMPLES: &str = "\
+Examples:
+  vang rooms
+  vang rooms --as ada --json";
+
+/// List the rooms you can see
+#[derive(Args, Debug)]
+#[command(before_help = ROOMS_EXAMPLES)]
+pub(crate) struct RoomsArgs {
+    /// One JSON object per line: `room`, `access`, `n` (number of its newest message), `member`
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  vang create garden --as ada
+  vang create cellar --private --as ada --data ./chat";
+
+/// Create a room; you are its first member
+#[derive(Args, Debug)]
+#[command(before_help = CREATE_EXAMPLES)]
+pub(crate) struct CreateArgs {
+    /// Name of the new room
+    room: String,
+
+    /// Hidden: only members can see the room
+    #[arg(long)]
+    private: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
+    let reply = args.client.ask("rooms", &[])?;
+    let rooms: Vec<Box<RawValue>> = serde_json::from_str(&reply.text).map_err(|_| Failure::new(NOT_ROOMS))?;
+    for room in &rooms {
+        // JSON goes out unchanged, also keys that this program does not know.
+        print_line(&if args.json { one_line(room.get()) } else { room_line(room.get())? })?;
+    }
+    Ok(())
+}
+
+pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
+    let access = if args.private { "private" } else { "public" };
+    let arguments = [("room", Value::from(&*args.room)), ("access", access.into())];
+    let reply = args.client.ask("create", &arguments)?;
+    Ok(print_line(&harmless_line(&reply.text))?)
+}
+
+const NOT_ROOMS: &str = "the server's answer to 'rooms' is not a list of rooms";
+
+/// `general  public, member, 12 messages`
+fn room_line(room: &str) -> Result<String, Failure> {
+    let room: Json = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
+    let text = |key: &str| harmless_line(room[key].as_str().unwrap_or_default());
+    let member = if room["member"] == Json::Bool(true) { ", member" } else { "" };
+    let messages = match room["n"].as_u64().unwrap_or(0) {
+        0 => "no messages".to_owned(),
+        n => counted(n, "message", "messages"),
+    };
+    Ok(format!("{}  {}{member}, {messages}", text("room"), text("access")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_is_one_line() {
+        let line = |json: &str| room_line(json).unwrap();
+        let member = r#"{"room": "cellar", "access": "private", "n": 12, "member": true}"#;
+        assert_eq!(line(member), "cellar  private, member, 12 messages");
+        let other = r#"{"room": "general", "access": "public", "n": 0, "member": false}"#;
+        assert_eq!(line(other), "general  public, no messages");
+        let hostile = r#"{"room": "general  public\nlab", "access": "a\r\nb", "n": 1}"#;
+        assert_eq!(line(hostile), "general  public lab  a b, 1 message");
+    }
+}

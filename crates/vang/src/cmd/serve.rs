@@ -1,0 +1,387 @@
+//! `vang serve`: makes a server's configuration from flags, and handles signals. The log goes to stderr
+//! (`--log` or `VANG_LOG` filters it, as `debug` or `vang_server=debug`), the addresses go to stdout.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgMatches, Args, Command, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use vang_client::address::{AddressError, loose_ipv4, shown};
+use vang_journal::DataFolder;
+use vang_server::{Change, Changer, Config, Limits, ListenAddr, Scope, Server, Stopper, TlsFiles, Trust};
+
+use crate::notify;
+use crate::say::{Failure, server_failure};
+use crate::settings::Settings;
+use crate::signals::{handle_file_size_signal, next, runtime, unless_ignored};
+use crate::which::data_folder;
+
+const EXAMPLES: &str = "\
+Examples:
+  vang serve                                        this machine only, port 65432
+  vang serve --listen 127.0.0.1:7000 --data ./chat  another port, another data folder
+  vang serve --limit inline=65536                   messages of at most 64 KiB";
+
+/// Run a server
+#[derive(Args, Debug)]
+#[command(before_help = EXAMPLES, after_help = Limits::help())]
+pub(crate) struct ServeArgs {
+    /// Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)
+    ///
+    /// An empty host means all interfaces; port 0 means any free port.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:65432")]
+    pub(crate) listen: Vec<ListenAddr>,
+
+    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Settings file in TOML; its keys are the names of these flags, and [limits]
+    ///
+    /// Order: flags, environment (VANG_LISTEN, VANG_LIMIT_IDLE), file, defaults. SIGHUP reads the file again.
+    #[arg(long, value_name = "FILE", env = "VANG_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Listen backlog: how many new connections the system can queue
+    #[arg(long, value_name = "N", default_value_t = 4_096)]
+    pub(crate) backlog: u32,
+
+    /// Set a limit (can be repeated)
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    pub(crate) limits: Vec<String>,
+
+    /// Log level: error, warn, info, debug, trace, or for one part, as vang_server=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log: String,
+
+    /// Format of the log on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
+    /// Certificate chain in PEM [default: the server's own certificate, made at its first start]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Host name of this server for browsers (can be repeated)
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// From where guests (people without an account) can connect
+    #[arg(long, value_name = "FROM", default_value = "local")]
+    pub(crate) guests: ScopeArg,
+
+    /// Where an account's name is enough to use the account, as long as accounts have no passwords
+    ///
+    /// `local` cannot be combined with an address that other machines can reach.
+    #[arg(long, value_name = "WHERE", default_value = "folder")]
+    pub(crate) trust: TrustWhere,
+
+    /// From where plain text lines are accepted, as from nc
+    #[arg(long, value_name = "FROM", default_value = "local")]
+    pub(crate) lines: ScopeArg,
+
+    /// From where /metrics can be read
+    #[arg(long, value_name = "FROM", default_value = "local")]
+    pub(crate) metrics: ScopeArg,
+
+    /// Start although this machine's clock is far ahead of the newest entry in the journal
+    #[arg(long)]
+    pub(crate) confirm_time: bool,
+}
+
+/// Value of `--guests`, `--lines` and `--metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// This machine: loopback and Unix sockets
+    Local,
+    /// Everywhere; other machines must use TLS
+    Everywhere,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(given: ScopeArg) -> Scope {
+        match given {
+            ScopeArg::Local => Scope::Local,
+            ScopeArg::Everywhere => Scope::Everywhere,
+        }
+    }
+}
+
+/// Value of `--trust`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrustWhere {
+    /// On the data folder's own socket: --data DIR
+    Folder,
+    /// On this machine: for all its programs, and all clients of a proxy or tunnel on it
+    Local,
+}
+
+impl From<TrustWhere> for Trust {
+    fn from(given: TrustWhere) -> Trust {
+        match given {
+            TrustWhere::Folder => Trust::Folder,
+            TrustWhere::Local => Trust::Local,
+        }
+    }
+}
+
+/// Value of `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// The settings of a server with this command line.
+pub(super) fn settings(typed: &ArgMatches) -> Result<Settings, Failure> {
+    Settings::gather(ServeArgs::augment_args(Command::new("serve")), typed)
+}
+
+pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
+    let settings = settings(typed)?;
+    let args = settings.args::<ServeArgs>()?;
+    let log = start_log(&args)?;
+    let config = configuration(&args)?;
+    let data = config.data.clone();
+    // A JSON log must contain only objects.
+    let greets = args.log_format == LogFormat::Text;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let stop_signals =
+            (signal(SignalKind::terminate())?, unless_ignored(SignalKind::interrupt())?);
+        let is_stopped_by_ctrl_c = stop_signals.1.is_some();
+        let _file_size = handle_file_size_signal()?;
+        let server = Server::open(config).map_err(|error| server_failure(&error))?;
+        tokio::spawn(stop_on(stop_signals, server.stopper()));
+        if let Some(count) = notify::sockets_left() {
+            tracing::warn!(
+                count,
+                "LISTEN_FDS: sockets of the service manager are not used; clients that connect to them get no answer. \
+                 Use --listen, and remove the .socket unit"
+            );
+        }
+        if let Some(period) = notify::watchdog() {
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(period);
+                loop {
+                    ticks.tick().await;
+                    notify::alive();
+                }
+            });
+        }
+        let hangup = signal(SignalKind::hangup())?;
+        let reloader = Reloader { typed: typed.clone(), settings, log, changer: server.changer() };
+        tokio::spawn(reloader.reload_on(hangup));
+        let addresses = server.addresses().to_vec();
+        let key = server.is_beyond_this_machine().then(|| server.fingerprint().to_owned());
+        let trust = server.trust();
+        let ready = || {
+            announce(&addresses);
+            notify::ready();
+            tracing::info!("{}", accounts_by(trust));
+            if greets {
+                greet(&addresses, &data, key.as_deref(), is_stopped_by_ctrl_c);
+            }
+        };
+        server.run(ready).await.map_err(|error| server_failure(&error))?;
+        Ok(())
+    })
+}
+
+fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
+    let mut limits = Limits::default();
+    for given in &args.limits {
+        limits.set(given).map_err(usage)?;
+    }
+    for addr in &args.listen {
+        if let ListenAddr::Tcp { host, .. } = addr
+            && let Some(means) = loose_ipv4(host)
+        {
+            return Err(usage(AddressError::LooseIpv4 { host: host.clone(), means }).into());
+        }
+    }
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    Ok(Config {
+        listen: args.listen.clone(),
+        data: data_folder(args.data.clone())?,
+        backlog: args.backlog,
+        limits,
+        confirm_time: args.confirm_time,
+        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+        names: args.names.clone(),
+        guests: args.guests.into(),
+        trust: args.trust.into(),
+        metrics: args.metrics.into(),
+        lines: args.lines.into(),
+        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+/// Settings that cannot change while the server runs.
+const FIXED: [&str; 3] = ["data", "name", "log-format"];
+
+/// Reads the settings again at SIGHUP, and gives the server the changed ones.
+struct Reloader {
+    typed: ArgMatches,
+    settings: Settings,
+    log: LogFilter,
+    changer: Changer,
+}
+
+impl Reloader {
+    async fn reload_on(mut self, mut hup: Signal) {
+        while hup.recv().await.is_some() {
+            notify::reloading();
+            match self.reload().await {
+                Ok(()) => tracing::info!("configuration reloaded"),
+                Err(error) => tracing::error!("{error:#}; the old configuration stays in use"),
+            }
+            notify::ready();
+        }
+    }
+
+    async fn reload(&mut self) -> anyhow::Result<()> {
+        let settings = settings(&self.typed)?;
+        let args = settings.args::<ServeArgs>()?;
+        let filter = log_filter(&args.log)?;
+        let Config { listen, backlog, limits, tls, guests, trust, metrics, lines, .. } =
+            configuration(&args)?;
+        let change = Change { listen, backlog, limits, tls, guests, trust, metrics, lines };
+        self.changer.change(change).await.map_err(|error| server_failure(&error))?;
+        for (key, before, now) in settings.differences(&self.settings) {
+            match FIXED.contains(&key) {
+                true => {
+                    tracing::warn!(
+                        key,
+                        before,
+                        now,
+                        "this setting changes only when the server is restarted"
+                    );
+                }
+                false => tracing::info!(key, before, now, "changed"),
+            }
+        }
+        self.log.reload(filter)?;
+        self.settings = settings;
+        Ok(())
+    }
+}
+
+async fn stop_on((mut terminate, mut interrupt): (Signal, Option<Signal>), stopper: Stopper) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        () = next(&mut interrupt) => {}
+    }
+    notify::stopping();
+    stopper.stop();
+    // A second signal means: do not wait for slow clients. Acknowledged messages are on the disk already.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        () = next(&mut interrupt) => {}
+    }
+    std::process::exit(1);
+}
+
+type LogFilter =
+    tracing_subscriber::reload::Handle<tracing_subscriber::EnvFilter, tracing_subscriber::Registry>;
+
+fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, Failure> {
+    tracing_subscriber::EnvFilter::try_new(wanted)
+        .map_err(|error| usage(format!("log is '{wanted}': {error}; use a level as info or debug")))
+}
+
+fn start_log(args: &ServeArgs) -> anyhow::Result<LogFilter> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(&args.log)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    match args.log_format {
+        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+    }
+    Ok(handle)
+}
+
+/// Prints the addresses on stdout, for programs.
+fn announce(addresses: &[String]) {
+    for address in addresses {
+        // A server works also without stdout.
+        let _ = writeln!(std::io::stdout(), "listening on {}", typed(address));
+    }
+    let _ = std::io::stdout().flush();
+}
+
+/// The trust setting as a sentence, for the log.
+fn accounts_by(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Folder => "trust: folder: an account's name is enough only on the data folder's own socket",
+        Trust::Local => {
+            "trust: local: all programs on this machine can use any account, and so can all clients of a proxy or tunnel \
+             on it"
+        }
+    }
+}
+
+/// Prints the first commands to try on stderr, for people.
+fn greet(addresses: &[String], data: &Path, key: Option<&str>, is_stopped_by_ctrl_c: bool) {
+    let Some(first) = addresses.first() else { return };
+    let typed = typed(first);
+    // Commands find the server of the default folder without a flag.
+    let server = match DataFolder::default_path() {
+        Ok(default) if default == data => String::new(),
+        Ok(_) | Err(_) => format!(" --data {}", quoted(data)),
+    };
+    let page = page(first);
+    let browser = if page.is_some() { "in a browser or " } else { "" };
+    let page = page.map_or(String::new(), |url| format!("    {url}\n"));
+    let stop = match is_stopped_by_ctrl_c {
+        true => "Stop it with Ctrl-C.".to_owned(),
+        false => format!("Stop it with `kill {}`.", std::process::id()),
+    };
+    let _ = write!(
+        std::io::stderr(),
+        "\n  Try it {browser}from another terminal (data folder: {}):\n\n{page}    \
+         vang tail general --since 0{server}\n    \
+         vang send general \"hello\"{server}\n    \
+         vang request {typed} search morpheus\n\n  {stop}\n\n",
+        data.display(),
+    );
+    if let Some(key) = key {
+        let _ = writeln!(std::io::stderr(), "  Other machines must use TLS. Key fingerprint: {key}\n");
+    }
+}
+
+/// The URL of the page. None for a Unix socket, and for a link-local address: browsers accept no scope in it.
+fn page(listens: &str) -> Option<String> {
+    let addr: SocketAddr = listens.parse().ok()?;
+    match addr {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => None,
+        addr if addr.ip().is_unspecified() => Some(format!("http://localhost:{}/", addr.port())),
+        addr => Some(format!("http://{addr}/")),
+    }
+}
+
+/// An address as people type it: with the interface's name as its scope.
+fn typed(listens: &str) -> String {
+    listens.parse().map_or(listens.to_owned(), shown)
+}
+
+/// A path quoted for a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if text.bytes().all(is_safe) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// A mistake on the command line: exit code 2.
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::usage(error.to_string())
+}

@@ -1,0 +1,295 @@
+//! `vang status`: the health of a server, for its operator. It asks over the data folder's own socket, because
+//! the report has names of users. If no server runs, it prints what the folder contains.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use vang_client::{ClientError, Connection, Deadline, ServerAddr};
+use vang_journal::{DataFolder, Reader, SqliteReader};
+use vang_proto::terminal::harmless;
+use vang_proto::text::{bytes, count, counted, duration};
+
+use crate::args::{DataArgs, parse_time};
+use crate::say::{Failure, print, print_line, to_terminal};
+
+const EXAMPLES: &str = "\
+Examples:
+  vang status                     the server of the default data folder
+  vang status --data ./chat --watch
+  vang status --json | jq .waiting";
+
+const AFTER: &str = "\
+Exit codes: 0 a server runs, 1 no server runs, 2 wrong usage. Load balancers use /readyz, Prometheus uses /metrics.";
+
+/// Show the server's health: connections, slow readers, positions, disk
+#[derive(Args, Debug)]
+#[command(before_help = EXAMPLES, after_help = AFTER)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+
+    /// Repeat, with this time in between [default: 2s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_time)]
+    watch: Option<Duration>,
+}
+
+/// How long to wait for the server's answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
+    let data = args.data.folder()?;
+    loop {
+        let outcome = match ask(&data)? {
+            Some(report) if args.json => print_line(&report.to_string()).map_err(Into::into),
+            Some(report) => show(&page(&report), args.watch.is_some()),
+            None => no_server(&data, args.json),
+        };
+        match args.watch {
+            None => return outcome,
+            // The server can come back, so a watch goes on.
+            Some(pause) => {
+                if let Err(error) = outcome {
+                    match error.downcast_ref::<Failure>() {
+                        Some(failure) if !args.json && !failure.is_silent() => {
+                            show(&format!("{}\n", harmless(&failure.to_string())), true)?;
+                        }
+                        _ => return Err(error),
+                    }
+                }
+                std::thread::sleep(pause);
+            }
+        }
+    }
+}
+
+/// The server's report; `None` if no server runs.
+fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
+    let Ok(folder) = DataFolder::look(data) else { return Ok(None) };
+    let deadline = Deadline::after(TIMEOUT);
+    let asked = Connection::open(&ServerAddr::Unix(folder.socket()), deadline)
+        .and_then(|mut connection| connection.ask(None, "status", &[], deadline));
+    match asked {
+        Ok(reply) => Ok(Some(serde_json::from_str(&reply.text)?)),
+        Err(ClientError::Unreachable { .. }) => Ok(None),
+        Err(error) => Err(Failure::from(error).into()),
+    }
+}
+
+fn no_server(data: &Path, json: bool) -> anyhow::Result<()> {
+    let folder = DataFolder::look(data)?;
+    let mut reader = SqliteReader::open(folder.journal_db())?;
+    let (journal, position) = (reader.identity().id_hex(), reader.end()?.0);
+    let size = std::fs::metadata(folder.journal_db()).map_or(0, |found| found.len());
+    if json {
+        let files = json!({"journal.db": size});
+        let journal = json!({"id": journal, "position": position});
+        print_line(&json!({"server": null, "journal": journal, "disk": {"files": files}}).to_string())?;
+    } else {
+        let entries = counted(position, "entry", "entries");
+        print_line(&format!("journal      {journal}, {entries}, {}", bytes(size)))?;
+    }
+    let advice = format!("start it with: vang serve --data {}", data.display());
+    Err(Failure::new(format!("no server runs on {}", data.display())).advise(advice).into())
+}
+
+fn show(page: &str, again: bool) -> anyhow::Result<()> {
+    // Clears the screen, as watch(1) does.
+    let clear = if again && to_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    Ok(print(format!("{clear}{page}").as_bytes())?)
+}
+
+/// One report as a page for people.
+fn page(report: &Value) -> String {
+    let mut page = String::new();
+    let mut line = |head: &str, text: String| {
+        page.push_str(harmless(&format!("{head:<12} {text}")).trim_end());
+        page.push('\n');
+    };
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+
+    let ready = match report["not_ready"].as_str() {
+        None => "ready".to_owned(),
+        Some(why) => format!("NOT READY: {why}"),
+    };
+    line(
+        "server",
+        format!("{}, up {}, {ready}", text(&report["server"]), duration(number(&report["up_ms"]))),
+    );
+
+    let journal = &report["journal"];
+    let last = match journal["last_append_us"].as_u64() {
+        Some(us) => format!("; the last write took {}.{:03} ms", us / 1_000, us % 1_000),
+        None => String::new(),
+    };
+    let messages = counted(number(&report["messages"]), "message", "messages");
+    let damaged = match number(&journal["damaged"]["count"]) {
+        0 => String::new(),
+        some => format!("; {} DAMAGED", count(some)),
+    };
+    line(
+        "journal",
+        format!(
+            "{}, {}{damaged}; {messages} since the start{last}",
+            text(&journal["id"]),
+            counted(number(&journal["position"]), "entry", "entries")
+        ),
+    );
+    for (name, follower) in [("history", &report["view"]), ("find", &report["find"])] {
+        if follower.is_object() {
+            let state = match (number(&follower["behind"]), follower["stuck"] == true) {
+                (_, true) => "cannot be written".to_owned(),
+                (0, false) => "up to date".to_owned(),
+                (behind, false) => format!("{} behind", counted(behind, "entry", "entries")),
+            };
+            line(name, state);
+        }
+    }
+
+    let connections = &report["connections"];
+    line(
+        "connections",
+        format!(
+            "{} (limit {}); {} since the start; {} refused",
+            count(number(&connections["open"])),
+            count(number(&connections["most"])),
+            count(number(&connections["accepted"])),
+            count(number(&connections["turned_away"]))
+        ),
+    );
+    for door in connections["doors"].as_array().into_iter().flatten() {
+        line("", format!("{:>6} {}", count(number(&door["open"])), way(door)));
+    }
+
+    let waiting = &report["waiting"];
+    line(
+        "unread data",
+        match number(&waiting["connections"]) {
+            0 => "none".to_owned(),
+            some => {
+                let connections = counted(some, "connection", "connections");
+                format!("{} for {connections}", bytes(number(&waiting["bytes"])))
+            }
+        },
+    );
+    for reader in waiting["most"].as_array().into_iter().flatten() {
+        line(
+            "",
+            format!(
+                "{:>9} for {} at {}, {}: read nothing for {}, {} behind",
+                bytes(number(&reader["bytes"])),
+                text(&reader["name"]),
+                text(&reader["from"]),
+                way(reader),
+                duration(number(&reader["for_ms"])),
+                counted(number(&reader["behind"]), "entry", "entries")
+            ),
+        );
+    }
+
+    let refusals = report["refusals"].as_object();
+    let refusals: Vec<String> =
+        refusals.into_iter().flatten().map(|(code, n)| format!("{} {code}", count(number(n)))).collect();
+    line("refused", if refusals.is_empty() { "no requests".to_owned() } else { refusals.join(", ") });
+
+    let memory = &report["memory"];
+    line(
+        "memory",
+        format!(
+            "{}; {} for recent messages, {} for messages not yet written",
+            bytes(number(&memory["resident_bytes"])),
+            bytes(number(&memory["tail_bytes"])),
+            bytes(number(&memory["queue_bytes"]))
+        ),
+    );
+    line(
+        "",
+        format!(
+            "for clients: {} (limit {}); {} closed to free memory",
+            bytes(number(&memory["held_bytes"])),
+            bytes(number(&memory["held_bytes_max"])),
+            counted(number(&memory["shed"]), "connection", "connections")
+        ),
+    );
+    let files = &report["open_files"];
+    line("open files", format!("{} (limit {})", count(number(&files["now"])), count(number(&files["most"]))));
+
+    let disk = &report["disk"];
+    line(
+        "disk",
+        format!("{} free of {}", bytes(number(&disk["free_bytes"])), bytes(number(&disk["size_bytes"]))),
+    );
+    let sizes = disk["files"].as_object().into_iter().flatten();
+    let sizes: Vec<String> = sizes.map(|(name, size)| format!("{name} {}", bytes(number(size)))).collect();
+    line("", sizes.join(", "));
+
+    let meaning = report["meaning"].as_array().map_or(&[][..], Vec::as_slice);
+    if !meaning.is_empty() {
+        page.push_str("\nwhat this means\n");
+        for sentence in meaning {
+            page.push_str(&format!("  - {}\n", harmless(sentence.as_str().unwrap_or_default())));
+        }
+    }
+    page
+}
+
+/// A connection's protocol, whether it uses TLS, and where it comes from.
+fn way(of: &Value) -> String {
+    let tls = if of["tls"] == true { " in TLS" } else { "" };
+    let from = if of["local"] == true { "this machine" } else { "other machines" };
+    format!("{}{tls} from {from}", of["door"].as_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_what_is_wrong_without_control_characters() {
+        let report = json!({
+            "server": "vang/0.1.0", "up_ms": 11_520_000, "not_ready": "the disk has 3.0 MiB free",
+            "journal": {"id": "a1b2", "position": 10_482, "last_append_us": 312, "damaged": {"count": 2, "first": [7, 9]}}, "messages": 9_310,
+            "view": {"behind": 1_204, "stuck": false},
+            "connections": {"open": 12, "most": 65_280, "accepted": 1_204, "turned_away": 3, "doors": [
+                {"door": "native", "tls": false, "local": true, "open": 9},
+                {"door": "websocket", "tls": true, "local": false, "open": 3},
+            ]},
+            "waiting": {"bytes": 12_390, "connections": 1, "most": [{
+                "name": "guest:\u{1b}[2Jbob", "from": "192.0.2.7:51512", "door": "websocket", "tls": true,
+                "local": false, "bytes": 12_390, "for_ms": 240_000, "behind": 1_302,
+            }]},
+            "refusals": {"no-room": 3},
+            "memory": {"resident_bytes": 24_200_000, "tail_bytes": 1_300_000, "queue_bytes": 0,
+                "held_bytes": 1_400_000, "held_bytes_max": 3_000_000_000_u64, "shed": 2},
+            "open_files": {"now": 31, "most": 65_536},
+            "disk": {"free_bytes": 3 << 20, "size_bytes": 1u64 << 30, "files": {"journal.db": 4_096}},
+            "meaning": ["the disk is almost full"],
+        });
+        let expected = "\
+server       vang/0.1.0, up 3 h 12 min, NOT READY: the disk has 3.0 MiB free
+journal      a1b2, 10,482 entries; 2 DAMAGED; 9,310 messages since the start; the last write took 0.312 ms
+history      1,204 entries behind
+connections  12 (limit 65,280); 1,204 since the start; 3 refused
+                  9 native from this machine
+                  3 websocket in TLS from other machines
+unread data  12.1 KiB for 1 connection
+              12.1 KiB for guest:\\u{1b}[2Jbob at 192.0.2.7:51512, websocket in TLS from other machines: read nothing for 4 min, 1,302 entries behind
+refused      3 no-room
+memory       23.1 MiB; 1.2 MiB for recent messages, 0 B for messages not yet written
+             for clients: 1.3 MiB (limit 2.8 GiB); 2 connections closed to free memory
+open files   31 (limit 65,536)
+disk         3.0 MiB free of 1.0 GiB
+             journal.db 4.0 KiB
+
+what this means
+  - the disk is almost full
+";
+        assert_eq!(page(&report), expected);
+    }
+}

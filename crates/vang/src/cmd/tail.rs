@@ -1,0 +1,241 @@
+//! `vang tail`: the messages of a room, one per line, each once.
+//!
+//! ```text
+//! general#12 14:03 guest:ada: hello          {"event": "message", "seq": 31, …, "text": "hello"}
+//! general#5-9 (not shown: you were not a member)
+//! ```
+
+use std::thread;
+
+use clap::Args;
+use vang_client::{Follow, History, Notice, Update, output};
+use vang_proto::terminal::{harmless, harmless_line};
+use vang_proto::vang::{Event, json_line};
+
+use crate::args::ClientArgs;
+use crate::clock::{time_of_day, today};
+use crate::say::{Failure, indented, note, note_first_retry, print_line};
+
+const EXAMPLES: &str = "\
+Examples:
+  vang tail general                          new messages
+  vang tail general --since 0 --no-follow    all messages until now
+  vang tail general --since 12 --json        from message 13 on, one JSON object per line";
+
+const AFTER: &str = "\
+Reconnects automatically and shows each message once. Times are UTC. Messages that you are not allowed to see are \
+shown as holes. Ctrl-C ends it, with the usual exit code 130.";
+
+/// Show the messages of a room
+#[derive(Args, Debug)]
+#[command(before_help = EXAMPLES, after_help = AFTER)]
+pub(crate) struct TailArgs {
+    /// Room to show
+    room: String,
+
+    /// Show messages after number N (0: all) [default: only new messages]
+    #[arg(long, value_name = "N")]
+    since: Option<u64>,
+
+    /// Show what is there now, then exit
+    #[arg(long)]
+    no_follow: bool,
+
+    /// One JSON object per line: the keys of the header, and `text`, or `base64` for content that is not text
+    #[arg(long)]
+    json: bool,
+
+    /// Also show when people join and leave
+    #[arg(long)]
+    events: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
+    let timeout = args.client.timeout;
+    let mut watch = note_first_retry(timeout);
+    let shown = Shown { json: args.json, events: args.events };
+    let (server, speaker) = (args.client.server()?, Some(args.client.speaker()));
+    if args.no_follow {
+        let since = args.since.unwrap_or(0);
+        let mut history = History::new(server, speaker, args.room, since, timeout);
+        if args.since.is_none() {
+            // There are no new messages yet, but a missing room is an error.
+            history.check(&mut watch).map_err(Failure::from)?;
+            return Ok(());
+        }
+        while let Some(events) = history.next_page(&mut watch).map_err(Failure::from)? {
+            for event in &events {
+                shown.print(event)?;
+            }
+        }
+        return Ok(());
+    }
+    let since = args.since.map(|since| vec![since]);
+    let mut follow =
+        Follow::start(server, speaker, vec![args.room], since, timeout, &mut watch).map_err(Failure::from)?;
+    end_with_reader();
+    loop {
+        match follow.next().map_err(Failure::from)? {
+            Update::Event(event) => shown.print(&event)?,
+            Update::Notice(notice) => note(&notice_text(&notice)),
+        }
+    }
+}
+
+/// Ends the process when the reader of stdout has gone, so that `vang tail … | head -1` ends with `head`,
+/// not at the next message.
+fn end_with_reader() {
+    thread::spawn(|| {
+        if output::wait_until_reader_is_gone(std::io::stdout()).is_ok() {
+            std::process::exit(0);
+        }
+    });
+}
+
+struct Shown {
+    json: bool,
+    events: bool,
+}
+
+impl Shown {
+    fn print(&self, event: &Event) -> Result<(), Failure> {
+        let wanted = match event.kind.as_str() {
+            "message" | "hole" => true,
+            "joined" | "left" | "room-created" => self.events,
+            _ => false,
+        };
+        match (wanted, self.json) {
+            (false, _) => Ok(()),
+            (true, true) => print_line(&json_line(event)),
+            (true, false) => print_line(&person_line(event, &today())),
+        }
+    }
+}
+
+fn notice_text(notice: &Notice) -> String {
+    match notice {
+        Notice::Lost(error) => format!("{error}; trying again until it works"),
+        Notice::Again => "connected again".to_owned(),
+        Notice::SetBack { seq } => format!(
+            "the server's journal went back to position {seq}, perhaps from a backup; \
+             showing the messages from there on"
+        ),
+        Notice::OtherJournal => {
+            "the server has another journal now; messages in between can be missing".to_owned()
+        }
+        Notice::Closing { why } if why == "stopping" => "the server is shutting down".to_owned(),
+        Notice::Closing { why } => format!("the server closes this connection: {why}"),
+    }
+}
+
+/// An event as a line for people.
+fn person_line(event: &Event, today: &str) -> String {
+    let text = |key: &str| harmless_line(&event.header.text(key).unwrap_or_default());
+    let number = |key: &str| event.header.number(key).unwrap_or(0);
+    let room = text("room");
+    let from = text("from");
+    let time = time_of_day(&text("time"), today);
+    match event.kind.as_str() {
+        "message" => format!("{room}#{} {time} {from}: {}", number("n"), said(event)),
+        "hole" => {
+            let (from, to) = (number("from"), number("to"));
+            let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
+            format!("{room}#{range} (not shown: {})", why_not_shown(&text("why")))
+        }
+        "joined" => format!("{room} {time} {from} joined"),
+        "left" => format!("{room} {time} {from} left"),
+        "room-created" => format!("{room} {time} {from} created the room"),
+        other => format!("{room} {time} {from} {}", harmless(other)),
+    }
+}
+
+fn said(event: &Event) -> String {
+    match event.text() {
+        Some(text) => indented(&harmless(&text), "    "),
+        None => {
+            let kind = harmless_line(&event.header.content_type());
+            format!("({} bytes of {kind})", event.content.len())
+        }
+    }
+}
+
+fn why_not_shown(why: &str) -> &str {
+    match why {
+        "not-member" => "you were not a member",
+        "erased" => "erased",
+        "retention" => "older than the server keeps messages",
+        "damaged" => "damaged on the server's disk",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use vang_proto::Decoder;
+    use vang_proto::vang::{
+        EventHead, Incoming, Speaker, incoming, write_hole, write_message, write_room_event,
+    };
+
+    use super::*;
+
+    const HEAD: EventHead<'static> = EventHead { seq: 31, room: "general", time: "2026-05-01T14:03:59.123Z" };
+
+    /// What a server writes, as a client reads it.
+    fn event(write: impl FnOnce(&mut BytesMut)) -> Event {
+        let mut bytes = BytesMut::new();
+        write(&mut bytes);
+        let mut decoder = Decoder::default();
+        decoder.feed(&bytes);
+        match incoming(decoder.poll_frame().unwrap().unwrap()).unwrap() {
+            Incoming::Event(event) => event,
+            Incoming::Reply(reply) => panic!("{reply:?}"),
+        }
+    }
+
+    const TEXT: (&str, &str) = ("text/plain", "utf-8");
+
+    fn message((kind, encoding): (&str, &str), content: &[u8]) -> Event {
+        event(|out| write_message(out, HEAD, 12, Speaker::Guest("ada"), (kind, encoding, content)))
+    }
+
+    fn line(event: &Event) -> String {
+        person_line(event, "2026-05-01")
+    }
+
+    #[test]
+    fn a_message_of_another_day_has_its_date() {
+        let hello = message(TEXT, b"hello");
+        assert_eq!(line(&hello), "general#12 14:03 guest:ada: hello");
+        assert_eq!(person_line(&hello, "2026-05-02"), "general#12 2026-05-01 14:03 guest:ada: hello");
+        let latin = message(("text/plain", "latin-1"), b"caf\xe9");
+        assert_eq!(line(&latin), "general#12 14:03 guest:ada: caf\u{e9}");
+    }
+
+    #[test]
+    fn messages_cannot_forge_a_line_or_control_the_terminal() {
+        let forged = message(TEXT, b"hi\ngeneral#13 14:04 bob: I quit\x1b[1A");
+        assert_eq!(
+            line(&forged),
+            "general#12 14:03 guest:ada: hi\n    general#13 14:04 bob: I quit\\u{1b}[1A"
+        );
+        let joined = event(|out| write_room_event(out, "joined", HEAD, Speaker::Account("a\nb\u{1b}")));
+        assert_eq!(line(&joined), "general 14:03 a b\\u{1b} joined");
+    }
+
+    #[test]
+    fn non_text_shows_its_type_and_holes_show_their_reason() {
+        let bytes = message(("image/png", "binary"), b"\x89PNG");
+        assert_eq!(line(&bytes), "general#12 14:03 guest:ada: (4 bytes of image/png)");
+        let hole = |from: u64, to: u64, why: &str| {
+            line(&event(|out| write_hole(out, 9, "general", (from, to), why)))
+        };
+        assert_eq!(hole(5, 9, "not-member"), "general#5-9 (not shown: you were not a member)");
+        assert_eq!(hole(5, 5, "damaged"), "general#5 (not shown: damaged on the server's disk)");
+        assert_eq!(hole(5, 5, "erased"), "general#5 (not shown: erased)");
+        assert_eq!(hole(1, 2, "other"), "general#1-2 (not shown: other)");
+    }
+}
