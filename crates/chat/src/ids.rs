@@ -2,9 +2,14 @@
 
 use std::fmt;
 
+use minicbor::data::Type;
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
 /// A position in the journal: the first entry is 1, and every entry takes one. 0 is before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seq(pub u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Seq(#[n(0)] pub u64);
 
 impl Seq {
     /// The position after this one.
@@ -20,22 +25,20 @@ impl fmt::Display for Seq {
 }
 
 /// Milliseconds since 1970-01-01 UTC, as the orderer stamped them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(pub u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Time(#[n(0)] pub u64);
 
 /// Which version of the rules decides an entry. Old versions stay runnable for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rules(pub u16);
-
-impl Rules {
-    /// The newest that this program knows.
-    pub const NEWEST: Rules = Rules(1);
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Rules(#[n(0)] pub u16);
 
 /// One opening of the journal by one server process: random, never used twice. On the wire it is
 /// the `epoch`; with a counter it names every command that the process ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Node(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Node(#[n(0)] pub u64);
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,16 +47,19 @@ impl fmt::Display for Node {
 }
 
 /// A room: the `seq` of the entry that created it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoomId(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct RoomId(#[n(0)] pub u64);
 
 /// An account: the `seq` of the entry that added it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountId(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct AccountId(#[n(0)] pub u64);
 
 /// A name as the rules know it: a keyed hash of its canonical form, made at the door.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NameKey(pub [u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct NameKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
 
 impl fmt::Debug for NameKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,6 +76,30 @@ pub enum Principal {
     Account(AccountId),
     /// A session with a name and no account: it speaks in public rooms and owns nothing.
     Guest(NameKey),
+}
+
+impl<C> Encode<C> for Principal {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match self {
+            Principal::Operator => e.null()?.ok(),
+            Principal::Account(account) => account.encode(e, context),
+            Principal::Guest(name) => name.encode(e, context),
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Principal {
+    fn decode(d: &mut Decoder<'b>, context: &mut C) -> Result<Principal, minicbor::decode::Error> {
+        match d.datatype()? {
+            Type::Null => d.null().map(|()| Principal::Operator),
+            Type::Bytes => NameKey::decode(d, context).map(Principal::Guest),
+            _ => AccountId::decode(d, context).map(Principal::Account),
+        }
+    }
 }
 
 /// Where in the journal something is decided, and by which process it was ordered.

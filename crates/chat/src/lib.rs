@@ -2,22 +2,47 @@
 //! Time comes with the journal entry and ids are the entry's own `seq`, so a replay gives the same
 //! state on every node. No names and no text either: only keyed hashes of names, so that erasing
 //! what somebody typed changes no outcome.
+//!
+//! Each subject is one file: its commands, its events, its part of the state, `decide` and `evolve`.
 
-mod ids; // what things are called: Seq, Time, RoomId, AccountId, NameKey, Principal
-mod command; // what somebody asked (imperative), as it stands in the journal
-mod event; // what came of it (past tense), and the refusals: the rule that said no
-mod state; // apply = decide, then evolve
-mod known; // which rooms somebody may know of, without a walk over all
-mod membership; // who was in a room when: what a reader may see, and the holes
+mod ids; // Seq, Time, RoomId, AccountId, NameKey, Principal
+mod command; // every command, by subject: what somebody wants, as it is in the journal
+mod event; // every event, by subject: what happened
+mod outcome; // the result of an entry: events with their places in rooms
+mod refusal; // the rule that said no
+mod state; // the parts of the state; apply = decide, then evolve, by the version of the rules
+
+mod order; // who opened the journal, which rules hold, time
+mod accounts;
+mod rooms;
+mod members;
+mod messages;
+
+mod access; // public or private
+mod permission; // the table of who can do what
+mod reading; // what a reader of a room sees, and where it continues
+mod stays; // periods of membership, and the holes between them
+mod known; // the rooms that somebody can know of, without a walk over all
 mod sent; // which send ids are remembered, and for how long (P4)
-mod digest; // the state's hash, kept up as the state changes
+mod digest; // the hash of a collection, updated with each change
 mod snapshot; // the state as bytes and back
 pub mod limits;
 
-pub use command::{Access, Command, SendId};
-pub use event::{Event, Refusal};
+pub use access::Access;
+pub use accounts::{AccountCommand, AccountEvent};
+pub use command::Command;
+pub use event::Event;
 pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq, Time};
 pub use known::KnownRooms;
-pub use membership::{Hole, Interval, Mark};
+pub use members::{MemberCommand, MemberEvent};
+pub use messages::{MessageCommand, MessageEvent};
+pub use order::{OrderCommand, OrderEvent};
+pub use outcome::{Happened, Outcome};
+pub use permission::{Power, Standing};
+pub use reading::StartAfter;
+pub use refusal::Refusal;
+pub use rooms::{Place, Room, RoomCommand, RoomEvent};
+pub use sent::SendId;
 pub use snapshot::BadSnapshot;
-pub use state::{Room, StartAfter, State};
+pub use state::{NEWEST_RULES, State, UnknownRules};
+pub use stays::{Hole, Interval, Mark};

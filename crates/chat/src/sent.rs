@@ -5,16 +5,53 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use minicbor::{Decode, Encode};
+
 use crate::digest::{Digest, Part};
 use crate::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
-use crate::{Principal, RoomId, SendId, Seq, Time};
+use crate::{Principal, RoomId, Seq, Time};
+
+/// A client's `id` for a send, as two hashes. Both are keyed with the journal's key, and the print
+/// with the id as well, so that after an erasure nobody can guess the text from what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SendId {
+    /// Hash of the id.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: [u8; 16],
+    /// Hash of what is sent, keyed with the id: tells a repetition from a reuse.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub print: [u8; 16],
+}
+
+/// A remembered send, as the hash and the snapshot contain it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct SentRow {
+    #[n(0)]
+    pub(crate) from: Principal,
+    #[n(1)]
+    pub(crate) room: RoomId,
+    #[n(2)]
+    pub(crate) id: SendId,
+    #[n(3)]
+    pub(crate) seq: Seq,
+    #[n(4)]
+    pub(crate) n: u64,
+    #[n(5)]
+    pub(crate) time: Time,
+}
 
 /// What an id stands for: who used it where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) from: Principal,
-    pub(crate) room: RoomId,
-    pub(crate) id: [u8; 16],
+struct Key {
+    from: Principal,
+    room: RoomId,
+    id: [u8; 16],
+}
+
+impl SentRow {
+    fn key(&self) -> Key {
+        Key { from: self.from, room: self.room, id: self.id.key }
+    }
 }
 
 impl Hash for Key {
@@ -45,20 +82,9 @@ impl Hasher for AsItIs {
     }
 }
 
-/// What came of a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct First {
-    pub(crate) seq: Seq,
-    pub(crate) n: u64,
-    pub(crate) time: Time,
-    pub(crate) print: [u8; 16],
-}
-
-/// A remembered send.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    key: Key,
-    first: First,
+    row: SentRow,
     /// Its part of the digest: hashed when it comes, and not again when it goes.
     part: Part,
 }
@@ -81,19 +107,20 @@ const GAPS_KEPT: usize = 1_024;
 
 impl Sent {
     /// The first result of this id, unless it is forgotten or due to be.
-    pub(crate) fn find(&self, from: Principal, room: RoomId, id: &SendId, now: Time) -> Option<&First> {
+    pub(crate) fn find(&self, from: Principal, room: RoomId, id: &SendId, now: Time) -> Option<&SentRow> {
         let number = *self.by_key.get(&Key { from, room, id: id.key })?;
         let item = self.by_age.get(self.place(number)?)?.as_ref()?;
-        Some(&item.first).filter(|first| !is_old(first.time, now))
+        Some(&item.row).filter(|row| !is_old(row.time, now))
     }
 
     fn place(&self, number: u64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.oldest)?).ok()
     }
 
-    pub(crate) fn remember(&mut self, key: Key, first: First, now: Time) {
+    pub(crate) fn remember(&mut self, row: SentRow, now: Time) {
+        let key = row.key();
         while let Some(Some(oldest)) = self.by_age.front() {
-            if !is_old(oldest.first.time, now) && self.len() < SENT_MAX {
+            if !is_old(oldest.row.time, now) && self.len() < SENT_MAX {
                 break;
             }
             self.forget(self.oldest);
@@ -112,9 +139,9 @@ impl Sent {
             self.close_gaps();
         }
         let number = self.oldest + self.by_age.len() as u64;
-        let part = part(&key, &first);
-        self.digest.add(&part);
-        self.by_age.push_back(Some(Item { key, first, part }));
+        let part = Part::of(&row);
+        self.digest.add_part(&part);
+        self.by_age.push_back(Some(Item { row, part }));
         self.by_key.insert(key, number);
         self.by_principal.entry(key.from).or_default().push_back(number);
     }
@@ -122,8 +149,9 @@ impl Sent {
     /// Afterwards no place in front is empty.
     fn forget(&mut self, number: u64) {
         let place = self.place(number).and_then(|at| self.by_age.get_mut(at));
-        let Some(Item { key, part, .. }) = place.and_then(Option::take) else { return };
-        self.digest.take_away(&part);
+        let Some(Item { row, part }) = place.and_then(Option::take) else { return };
+        let key = row.key();
+        self.digest.take_away_part(&part);
         self.by_key.remove(&key);
         if let Some(mine) = self.by_principal.get_mut(&key.from) {
             // Nearly always the front: sends are forgotten by age.
@@ -145,18 +173,18 @@ impl Sent {
         self.by_age.retain(Option::is_some);
         self.by_principal.clear();
         for (number, item) in (self.oldest..).zip(self.by_age.iter().flatten()) {
-            self.by_key.insert(item.key, number);
-            self.by_principal.entry(item.key.from).or_default().push_back(number);
+            self.by_key.insert(item.row.key(), number);
+            self.by_principal.entry(item.row.from).or_default().push_back(number);
         }
     }
 
     /// Oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &First)> {
-        self.by_age.iter().flatten().map(|item| (&item.key, &item.first))
+    pub(crate) fn rows(&self) -> impl Iterator<Item = SentRow> {
+        self.by_age.iter().flatten().map(|item| item.row)
     }
 
-    pub(crate) fn digest(&self) -> &Digest {
-        &self.digest
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -168,60 +196,36 @@ fn is_old(sent: Time, now: Time) -> bool {
     now.0.saturating_sub(sent.0) > SENT_REMEMBERED_MS
 }
 
-fn part(key: &Key, first: &First) -> Part {
-    let mut bytes = [0; 82];
-    bytes[0] = b's';
-    match key.from {
-        Principal::Operator => {}
-        Principal::Account(id) => {
-            bytes[1] = 1;
-            bytes[2..10].copy_from_slice(&id.0.to_le_bytes());
-        }
-        Principal::Guest(name) => {
-            bytes[1] = 2;
-            bytes[2..18].copy_from_slice(&name.0);
-        }
-    }
-    bytes[18..26].copy_from_slice(&key.room.0.to_le_bytes());
-    bytes[26..42].copy_from_slice(&key.id);
-    bytes[42..58].copy_from_slice(&first.print);
-    bytes[58..66].copy_from_slice(&first.seq.0.to_le_bytes());
-    bytes[66..74].copy_from_slice(&first.n.to_le_bytes());
-    bytes[74..82].copy_from_slice(&first.time.0.to_le_bytes());
-    Part::of(&bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn send(from: u64, seq: u64) -> (Key, First) {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&seq.to_le_bytes());
-        let key = Key { from: Principal::Account(crate::AccountId(from)), room: RoomId(1), id };
-        (key, First { seq: Seq(seq), n: seq, time: Time(seq), print: [0; 16] })
+    fn send(from: u64, seq: u64) -> SentRow {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&seq.to_le_bytes());
+        let from = Principal::Account(crate::AccountId(from));
+        let id = SendId { key, print: [0; 16] };
+        SentRow { from, room: RoomId(1), id, seq: Seq(seq), n: seq, time: Time(seq) }
     }
 
     #[test]
     fn one_old_send_does_not_keep_the_places_of_all_that_are_forgotten_behind_it() {
         let mut sent = Sent::default();
         for seq in 1..=100_000 {
-            let (key, first) = send(u64::from(seq > 1), seq);
-            sent.remember(key, first, first.time);
+            let row = send(u64::from(seq > 1), seq);
+            sent.remember(row, row.time);
             assert!(sent.by_age.len() <= 2 * SENT_PER_PRINCIPAL_MAX + GAPS_KEPT + 4, "{}", sent.by_age.len());
         }
         assert_eq!(sent.len(), SENT_PER_PRINCIPAL_MAX + 1);
-        let kept: Vec<u64> = sent.iter().map(|(_, first)| first.seq.0).collect();
+        let kept: Vec<u64> = sent.rows().map(|row| row.seq.0).collect();
         assert_eq!((kept[0], kept[1], kept.len()), (1, 100_000 - 4_095, 4_097));
         let mut again = Sent::default();
-        for (key, first) in sent.iter() {
-            again.remember(*key, *first, first.time);
-            let id = SendId { key: key.id, print: [0; 16] };
-            assert_eq!(sent.find(key.from, key.room, &id, Time(100_000)), Some(first));
+        for row in sent.rows() {
+            again.remember(row, row.time);
+            assert_eq!(sent.find(row.from, row.room, &row.id, Time(100_000)), Some(&row));
         }
         assert_eq!(again.digest(), sent.digest());
-        let (key, _) = send(1, 2);
-        let id = SendId { key: key.id, print: [0; 16] };
-        assert_eq!(sent.find(key.from, key.room, &id, Time(100_000)), None);
+        let forgotten = send(1, 2);
+        assert_eq!(sent.find(forgotten.from, forgotten.room, &forgotten.id, Time(100_000)), None);
     }
 }

@@ -1,16 +1,25 @@
-//! The state as bytes and back (CBOR, RFC 8949). A snapshot only saves time: it is bound to a seq,
-//! the rules and the state's hash, and one that does not give that hash again is thrown away.
+//! The hash of the state, the state as bytes (CBOR, RFC 8949) and back. Hash and bytes come from one description: the
+//! rows of each part. A snapshot only saves time: it is bound to a seq, the rules and the state's hash, and one that does
+//! not give that hash again is thrown away.
 
-use minicbor::data::Type;
+use std::convert::Infallible;
+
 use minicbor::encode::Error as EncodeError;
-use minicbor::{Decoder, Encoder};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::membership::{Interval, Mark};
-use crate::sent::{First, Key};
-use crate::state::{Room, State, stay_part};
-use crate::{Access, AccountId, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
+use crate::accounts::AccountRow;
+use crate::digest::Digest;
+use crate::order::OpeningRow;
+use crate::rooms::RoomRow;
+use crate::sent::SentRow;
+use crate::state::NEWEST_RULES;
+use crate::stays::StayRow;
+use crate::{Rules, Seq, State, Time};
 
 const FORMAT: u16 = 1;
+
+/// Parts of the state that have rows.
+const PARTS: u64 = 5;
 
 /// These bytes are not a snapshot that this program can use; replay the journal instead.
 #[derive(Debug, thiserror::Error)]
@@ -19,151 +28,109 @@ pub enum BadSnapshot {
     #[error("not a snapshot: {0}")]
     Malformed(#[from] minicbor::decode::Error),
     /// Written by another version of the program.
-    #[error("a snapshot of format {found}, rules {rules}; this program reads format {FORMAT}, rules up to {}", Rules::NEWEST.0)]
-    OtherVersion {
-        /// Its format.
-        found: u16,
-        /// Its rules.
-        rules: u16,
-    },
+    #[error("a snapshot of format {found}, rules {rules}; this program reads format {FORMAT}, rules up to {}", NEWEST_RULES.0)]
+    OtherVersion { found: u16, rules: u16 },
     /// What it holds does not have the hash that it says.
     #[error("the snapshot at seq {seq} does not have the state hash that it claims")]
-    OtherHash {
-        /// Where it was taken.
-        seq: u64,
-    },
+    OtherHash { seq: u64 },
+}
+
+/// What the hash and the snapshot make of the state's parts.
+trait Visitor {
+    fn part<R: Encode<()>>(&mut self, digest: Digest, rows: impl Iterator<Item = R>);
 }
 
 impl State {
+    /// Every part, always in this order. A field that is missing here does not compile.
+    fn visit(&self, visitor: &mut impl Visitor) {
+        let State { rules: _, seq: _, time: _, openings, accounts, rooms, sent } = self;
+        visitor.part(openings.digest(), openings.rows());
+        visitor.part(accounts.digest(), accounts.rows());
+        visitor.part(rooms.digest(), rooms.rows());
+        visitor.part(rooms.stays_digest(), rooms.stay_rows());
+        visitor.part(sent.digest(), sent.rows());
+    }
+
+    /// The hash of everything that decides what happens next: the same on every node after the same entries.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"vang state 1");
+        hasher.update(&self.rules.0.to_le_bytes());
+        hasher.update(&self.seq.0.to_le_bytes());
+        hasher.update(&self.time.0.to_le_bytes());
+        self.visit(&mut hasher);
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Items that a snapshot writes, about: what its size grows with.
+    pub fn items(&self) -> usize {
+        self.sent.len() + self.accounts.rows().len() + self.rooms.rows().len() + self.openings.rows().len()
+    }
+
     /// This state as bytes.
     pub fn to_snapshot(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256 + self.items() * 80);
-        self.write(&mut Encoder::new(&mut bytes)).expect("writing to a Vec cannot fail");
+        let mut head = || -> Result<(), EncodeError<Infallible>> {
+            let mut e = Encoder::new(&mut bytes);
+            e.array(5 + PARTS)?.u16(FORMAT)?.u16(self.rules.0)?.bytes(&self.hash())?;
+            e.u64(self.seq.0)?.u64(self.time.0)?.ok()
+        };
+        head().expect("writing to a Vec cannot fail");
+        self.visit(&mut Encoder::new(&mut bytes));
         bytes
-    }
-
-    fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> Result<(), EncodeError<std::convert::Infallible>> {
-        e.array(9)?.u16(FORMAT)?.u16(self.rules.0)?.bytes(&self.hash())?.u64(self.seq.0)?.u64(self.time.0)?;
-        e.array(self.openings.len() as u64)?;
-        for (seq, node) in &self.openings {
-            e.array(2)?.u64(seq.0)?.u64(node.0)?;
-        }
-        e.array(self.accounts.len() as u64)?;
-        for (name, account) in &self.accounts {
-            e.array(2)?.bytes(&name.0)?.u64(account.0)?;
-        }
-        e.array(self.rooms.len() as u64)?;
-        for (id, room) in &self.rooms {
-            e.array(6)?.u64(id.0)?.bytes(&room.name.0)?.bool(room.access == Access::Private)?;
-            e.u64(room.n)?.u64(room.seq.0)?.array(room.stays.len() as u64)?;
-            for (who, stays) in &room.stays {
-                e.array(2)?.u64(who.0)?.array(stays.len() as u64)?;
-                for stay in stays {
-                    let to = stay.to.map_or((0, 0), |to| (to.seq.0, to.n));
-                    e.array(4)?.u64(stay.from.seq.0)?.u64(stay.from.n)?.u64(to.0)?.u64(to.1)?;
-                }
-            }
-        }
-        e.array(self.sent.len() as u64)?;
-        for (key, first) in self.sent.iter() {
-            e.array(7)?;
-            match key.from {
-                Principal::Operator => e.null()?,
-                Principal::Account(id) => e.u64(id.0)?,
-                Principal::Guest(name) => e.bytes(&name.0)?,
-            };
-            e.u64(key.room.0)?.bytes(&key.id)?.bytes(&first.print)?;
-            e.u64(first.seq.0)?.u64(first.n)?.u64(first.time.0)?;
-        }
-        Ok(())
     }
 
     /// The state that these bytes hold, if it has the hash that they claim.
     pub fn from_snapshot(bytes: &[u8]) -> Result<State, BadSnapshot> {
         let mut d = Decoder::new(bytes);
-        shape(&mut d, 9)?;
+        if d.array()? != Some(5 + PARTS) {
+            return Err(malformed("an array of another length"));
+        }
         let (found, rules) = (d.u16()?, d.u16()?);
-        if found != FORMAT || rules > Rules::NEWEST.0 {
+        if found != FORMAT || rules == 0 || rules > NEWEST_RULES.0 {
             return Err(BadSnapshot::OtherVersion { found, rules });
         }
-        let hash: [u8; 32] = fixed(&mut d)?;
+        let hash = d.bytes()?.to_vec();
         let mut state =
             State { rules: Rules(rules), seq: Seq(d.u64()?), time: Time(d.u64()?), ..State::default() };
-        for _ in 0..count(&mut d)? {
-            shape(&mut d, 2)?;
-            let (seq, node) = (Seq(d.u64()?), Node(d.u64()?));
-            state.openings.insert(seq, node);
-            state.opened_by.insert(node, seq);
-        }
-        for _ in 0..count(&mut d)? {
-            shape(&mut d, 2)?;
-            let (name, account) = (NameKey(fixed(&mut d)?), AccountId(d.u64()?));
-            state.accounts.insert(name, account);
-            state.account_ids.insert(account, name);
-        }
-        for _ in 0..count(&mut d)? {
-            read_room(&mut d, &mut state)?;
-        }
-        for _ in 0..count(&mut d)? {
-            shape(&mut d, 7)?;
-            let from = match d.datatype()? {
-                Type::Null => {
-                    d.null()?;
-                    Principal::Operator
-                }
-                Type::Bytes => Principal::Guest(NameKey(fixed(&mut d)?)),
-                _ => Principal::Account(AccountId(d.u64()?)),
-            };
-            let key = Key { from, room: RoomId(d.u64()?), id: fixed(&mut d)? };
-            let print = fixed(&mut d)?;
-            let first = First { seq: Seq(d.u64()?), n: d.u64()?, time: Time(d.u64()?), print };
-            state.sent.remember(key, first, first.time);
-        }
-        if state.hash() != hash {
+        rows(&mut d, |row: OpeningRow| state.openings.add(row))?;
+        rows(&mut d, |row: AccountRow| state.accounts.add(row))?;
+        rows(&mut d, |row: RoomRow| state.rooms.add(row))?;
+        rows(&mut d, |row: StayRow| state.rooms.add_stay(row))?;
+        rows(&mut d, |row: SentRow| state.sent.remember(row, row.time))?;
+        if state.hash()[..] != hash {
             return Err(BadSnapshot::OtherHash { seq: state.seq.0 });
         }
         Ok(state)
     }
 }
 
-fn read_room(d: &mut Decoder<'_>, state: &mut State) -> Result<(), BadSnapshot> {
-    shape(d, 6)?;
-    let (id, name) = (RoomId(d.u64()?), NameKey(fixed(d)?));
-    let access = if d.bool()? { Access::Private } else { Access::Public };
-    let n = d.u64()?;
-    let mut room = Room { n, ..Room::new(name, access, Seq(d.u64()?)) };
-    for _ in 0..count(d)? {
-        shape(d, 2)?;
-        let who = AccountId(d.u64()?);
-        for _ in 0..count(d)? {
-            shape(d, 4)?;
-            let from = Mark { seq: Seq(d.u64()?), n: d.u64()? };
-            let to = Mark { seq: Seq(d.u64()?), n: d.u64()? };
-            let stay = Interval { from, to: (to.seq != Seq(0)).then_some(to) };
-            state.stays.add(&stay_part(id, who, &stay));
-            room.add_stay(who, stay);
-        }
+impl Visitor for blake3::Hasher {
+    fn part<R: Encode<()>>(&mut self, digest: Digest, _rows: impl Iterator<Item = R>) {
+        digest.hash_into(self);
     }
-    state.room_names.insert(name, id);
-    state.add_room(id, room);
+}
+
+impl Visitor for Encoder<&mut Vec<u8>> {
+    fn part<R: Encode<()>>(&mut self, _digest: Digest, rows: impl Iterator<Item = R>) {
+        let write = || -> Result<(), EncodeError<Infallible>> {
+            self.begin_array()?;
+            for row in rows {
+                self.encode(row)?;
+            }
+            self.end()?.ok()
+        };
+        write().expect("writing to a Vec cannot fail");
+    }
+}
+
+fn rows<'b, R: Decode<'b, ()>>(d: &mut Decoder<'b>, mut take: impl FnMut(R)) -> Result<(), BadSnapshot> {
+    for row in d.array_iter::<R>()? {
+        take(row?);
+    }
     Ok(())
 }
 
-fn count(d: &mut Decoder<'_>) -> Result<u64, BadSnapshot> {
-    d.array()?
-        .ok_or_else(|| BadSnapshot::Malformed(minicbor::decode::Error::message("an array without a length")))
-}
-
-fn shape(d: &mut Decoder<'_>, expected: u64) -> Result<(), BadSnapshot> {
-    if count(d)? == expected {
-        return Ok(());
-    }
-    Err(BadSnapshot::Malformed(minicbor::decode::Error::message("an array of another length")))
-}
-
-fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], BadSnapshot> {
-    let bytes = d.bytes()?;
-    bytes
-        .try_into()
-        .map_err(|_| BadSnapshot::Malformed(minicbor::decode::Error::message("bytes of another length")))
+fn malformed(what: &'static str) -> BadSnapshot {
+    BadSnapshot::Malformed(minicbor::decode::Error::message(what))
 }

@@ -27,8 +27,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use vang_chat::{
-    Access, AccountId, Command, Event, NameKey, Node, Position, Principal, Refusal, RoomId, Rules, SendId,
-    Seq, State, Time,
+    Access, AccountCommand, AccountEvent, AccountId, Command, Event, MemberCommand, MemberEvent,
+    MessageCommand, MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Position, Principal, Refusal,
+    RoomCommand, RoomEvent, RoomId, Rules, SendId, Seq, State, Time,
 };
 
 /// When every story begins.
@@ -166,49 +167,53 @@ impl Story {
         let words: Vec<&str> = asked.split(' ').collect();
         let account = |name: &str| self.accounts.get(name).copied().unwrap_or(AccountId(NOT_THERE));
         let mut named = "";
-        let command = match words[..] {
+        let command: Command = match words[..] {
             ["account", name] => {
                 named = name;
-                Command::AddAccount { name: key(name) }
+                AccountCommand::Add { name: key(name) }.into()
             }
             ["create", name] => {
                 named = name;
-                Command::CreateRoom { name: key(name), access: Access::Public, by }
+                RoomCommand::Create { name: key(name), access: Access::Public, by }.into()
             }
             ["create", name, "private"] => {
                 named = name;
-                Command::CreateRoom { name: key(name), access: Access::Private, by }
+                RoomCommand::Create { name: key(name), access: Access::Private, by }.into()
             }
-            ["join", room] => Command::Join { room: self.room(room), who: account(speaker), by },
-            ["join", room, who] => Command::Join { room: self.room(room), who: account(who), by },
-            ["leave", room] => Command::Leave { room: self.room(room), who: account(speaker) },
-            ["say", room] => Command::Send { room: self.room(room), from: by, id: None },
+            ["join", room] => MemberCommand::Join { room: self.room(room), who: account(speaker), by }.into(),
+            ["join", room, who] => {
+                MemberCommand::Join { room: self.room(room), who: account(who), by }.into()
+            }
+            ["leave", room] => MemberCommand::Leave { room: self.room(room), who: account(speaker) }.into(),
+            ["say", room] => MessageCommand::Send { room: self.room(room), from: by, id: None }.into(),
             ["say", room, id] => {
                 let id = id.strip_prefix("id=").ok_or("say #ROOM id=ID \"TEXT\"")?;
                 let id = SendId { key: hash(id), print: hash(&format!("{id} {text}")) };
-                Command::Send { room: self.room(room), from: by, id: Some(id) }
+                MessageCommand::Send { room: self.room(room), from: by, id: Some(id) }.into()
             }
-            ["tick"] => Command::Tick,
+            ["tick"] => OrderCommand::Tick.into(),
             ["open", node] => {
                 self.node = Node(number(node)?);
-                Command::Open
+                OrderCommand::Open.into()
             }
-            ["rules", to] => Command::SwitchRules { to: Rules(number(to)? as u16) },
+            ["rules", to] => OrderCommand::SwitchRules { to: Rules(number(to)? as u16) }.into(),
             _ => return Err("no such command".into()),
         };
-        let operators = matches!(
-            command,
-            Command::AddAccount { .. } | Command::Tick | Command::Open | Command::SwitchRules { .. }
-        );
+        let operators = matches!(command, Command::Account(_) | Command::Order(_));
         if operators && by != Principal::Operator {
             return Err("only the operator says this".into());
+        }
+        if let Err(why) = State::check_rules(&command) {
+            return Ok(format!("stops here: {why}"));
         }
         let at = Position { seq: self.state.seq().next(), time: Time(self.now), node: self.node };
         match self.state.apply(at, &command) {
             Err(refusal) => Ok(refused(&refusal)),
-            Ok(events) => {
-                let [event] = &events[..] else { return Err(format!("not one event: {events:?}")) };
-                let what = self.happened(at.seq, named, event);
+            Ok(outcome) => {
+                let [happened] = &outcome.events[..] else {
+                    return Err(format!("not one event: {outcome:?}"));
+                };
+                let what = self.happened(at.seq, named, &happened.event);
                 Ok(format!("{} {what}", at.seq))
             }
         }
@@ -217,34 +222,34 @@ impl Story {
     /// Takes note of the event, and tells it.
     fn happened(&mut self, seq: Seq, named: &str, event: &Event) -> String {
         match *event {
-            Event::Opened { node } => format!("opened by {}", node.0),
-            Event::RulesSwitched { to } => format!("rules-switched {}", to.0),
-            Event::Ticked => "ticked".into(),
-            Event::AccountAdded { account } => {
+            Event::Order(OrderEvent::Opened { node }) => format!("opened by {}", node.0),
+            Event::Order(OrderEvent::RulesSwitched { to }) => format!("rules-switched {}", to.0),
+            Event::Order(OrderEvent::Ticked) => "ticked".into(),
+            Event::Account(AccountEvent::Added { account, .. }) => {
                 self.accounts.insert(named.to_lowercase(), account);
                 format!("account-added {named}")
             }
-            Event::RoomCreated { room, access, by } => {
+            Event::Room(RoomEvent::Created { room, access, by, .. }) => {
                 self.rooms.insert(named.to_lowercase(), room);
                 self.shown.push((room, seq, Shown::Other("created".into())));
                 let private = if access == Access::Private { " private" } else { "" };
                 format!("room-created {named}{private} by {}", self.who(&by))
             }
-            Event::MemberJoined { room, who } => {
+            Event::Member(MemberEvent::Joined { room, who }) => {
                 let who = self.who(&Principal::Account(who));
                 self.shown.push((room, seq, Shown::Other(format!("+{who}"))));
                 format!("member-joined {} {who}", self.room_name(room))
             }
-            Event::MemberLeft { room, who } => {
+            Event::Member(MemberEvent::Left { room, who }) => {
                 let who = self.who(&Principal::Account(who));
                 self.shown.push((room, seq, Shown::Other(format!("-{who}"))));
                 format!("member-left {} {who}", self.room_name(room))
             }
-            Event::MessageSent { room, n, from } => {
+            Event::Message(MessageEvent::Sent { room, n, from, .. }) => {
                 self.shown.push((room, seq, Shown::Message(n)));
                 format!("message-sent {} {n} by {}", self.room_name(room), self.who(&from))
             }
-            Event::AlreadySent { room, n, seq } => {
+            Event::Message(MessageEvent::Repeated { room, n, seq }) => {
                 format!("already-sent {} {n} at {seq}", self.room_name(room))
             }
         }
@@ -319,7 +324,7 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::IdReused => "id-reused",
         Refusal::TooManyRooms { .. } => "too-many-rooms",
         Refusal::TooManyStays { .. } => "too-many-stays",
-        Refusal::UnknownRules { .. } => "unknown-rules",
+        Refusal::OldRules { .. } => "old-rules",
     };
     format!("refused {rule} ({refusal})")
 }

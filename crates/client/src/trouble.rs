@@ -144,7 +144,7 @@ fn at_path(error: &io::Error, doing: Doing) -> Option<Trouble> {
     Some(match (error.kind(), doing) {
         (Kind::ConnectionRefused, _) => retryable(
             "connection refused",
-            "is the server running? nobody listens at that path",
+            "is the server running? no program listens at that path",
             "start it with `vang serve`, or check the path",
         ),
         (Kind::AddrInUse, _) => fixed(

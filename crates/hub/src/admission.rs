@@ -129,7 +129,7 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::NotMember => Code::NotMember,
         Refusal::IdReused => Code::IdReused,
         Refusal::TooManyRooms { .. } | Refusal::TooManyStays { .. } => Code::TooMany,
-        Refusal::UnknownRules { .. } => Code::BadRequest,
+        Refusal::OldRules { .. } => Code::BadRequest,
     };
     let error = ErrorReply::new(code, refusal.to_string());
     match refusal {

@@ -3,9 +3,9 @@
 
 use vang_chat::{RoomId, Seq};
 use vang_journal::{Checked, seq_of};
-use vang_view::{Find, Found};
+use vang_view::{EventData, Find, Found};
 
-use crate::hub::SessionId;
+use crate::session::SessionId;
 
 /// A question; its id comes back with the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct ColdEvent {
     pub n: u64,
     /// Is it a message?
     pub message: bool,
+    /// What readers see of it beside its payload, as the hub gave it to the view.
+    pub data: EventData,
     /// The entry, or what is wrong with it.
     pub entry: Checked,
 }

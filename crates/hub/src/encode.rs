@@ -1,11 +1,12 @@
-//! An entry as the event that every reader of the room gets: the same bytes for all of them.
+//! An event as every reader of the room gets it: the same bytes for all of them.
 
 use bytes::BytesMut;
-use vang_chat::{Command, Principal, RoomId, Seq, Time};
-use vang_journal::{Envelope, Payload, SaidView};
+use vang_chat::{RoomId, Seq, Time};
+use vang_journal::{Payload, SaidView};
 use vang_proto::vang::{EventHead, Speaker, write_hole, write_message, write_room_event};
 
 use crate::names::Book;
+use crate::shown::{Author, Kind, ShownEvent};
 
 /// Why a message is not shown that was written otherwise than it is read, or by a newer program.
 const DAMAGED: &str = "damaged";
@@ -17,47 +18,47 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Appends the event of an entry that `room`'s readers see; `n` is a message's number.
+    /// Appends the event that `room`'s readers see; `n` is a message's number.
     pub(crate) fn write(
         &mut self,
         out: &mut BytesMut,
         book: &Book,
         (room, seq, n): (RoomId, Seq, u64),
-        envelope: &Envelope,
+        (time, shown): (Time, ShownEvent),
         payload: Option<&Payload>,
     ) {
         let room_name = book.room(room);
-        let head = EventHead { seq: seq.0, room: &room_name, time: self.time(envelope.time) };
-        let who = |out: &mut BytesMut, kind, who: &Principal| match who {
-            Principal::Account(account) => {
-                write_room_event(out, kind, head, Speaker::Account(&book.account(*account)));
-            }
-            Principal::Operator | Principal::Guest(_) => write_room_event(out, kind, head, Speaker::Operator),
-        };
-        match &envelope.command {
-            Command::Send { from, .. } => match payload.map(|payload| SaidView::decode(&payload.bytes)) {
-                Some(Ok(said)) => {
-                    let name;
-                    let speaker = match (from, said.guest) {
-                        (Principal::Account(account), _) => {
-                            name = book.account(*account);
-                            Speaker::Account(&name)
-                        }
-                        (Principal::Guest(_), Some(guest)) => Speaker::Guest(guest),
-                        (Principal::Guest(_), None) => Speaker::Guest("anon"),
-                        (Principal::Operator, _) => Speaker::Operator,
-                    };
-                    let content = (said.content_type, said.content_encoding, said.content);
-                    write_message(out, head, n, speaker, content);
+        let head = EventHead { seq: seq.0, room: &room_name, time: self.time(time) };
+        let kind = match shown.kind {
+            Kind::Message => {
+                match payload.map(|payload| SaidView::decode(&payload.bytes)) {
+                    Some(Ok(said)) => {
+                        let account = match shown.who {
+                            Author::Account(account) => Some(book.account(account)),
+                            Author::Operator | Author::Guest => None,
+                        };
+                        let speaker = match (&account, shown.who) {
+                            (Some(name), _) => Speaker::Account(name),
+                            (None, Author::Guest) => Speaker::Guest(said.guest.unwrap_or("anon")),
+                            (None, _) => Speaker::Operator,
+                        };
+                        let content = (said.content_type, said.content_encoding, said.content);
+                        write_message(out, head, n, speaker, content);
+                    }
+                    Some(Err(_)) => write_hole(out, seq.0, &room_name, (n, n), DAMAGED),
+                    None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
                 }
-                Some(Err(_)) => write_hole(out, seq.0, &room_name, (n, n), DAMAGED),
-                None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
-            },
-            Command::CreateRoom { by, .. } => who(out, "room-created", by),
-            Command::Join { who: account, .. } => who(out, "joined", &Principal::Account(*account)),
-            Command::Leave { who: account, .. } => who(out, "left", &Principal::Account(*account)),
-            // Nothing that a room's readers see.
-            Command::Open | Command::SwitchRules { .. } | Command::AddAccount { .. } | Command::Tick => {}
+                return;
+            }
+            Kind::RoomCreated => "room-created",
+            Kind::Joined => "joined",
+            Kind::Left => "left",
+        };
+        match shown.who {
+            Author::Account(account) => {
+                write_room_event(out, kind, head, Speaker::Account(&book.account(account)));
+            }
+            Author::Operator | Author::Guest => write_room_event(out, kind, head, Speaker::Operator),
         }
     }
 

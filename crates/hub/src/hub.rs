@@ -1,37 +1,34 @@
 //! The hub: requests in, replies and runs of events out. Everything is applied in the journal's
 //! order, on one thread, by whoever drives it; nothing is shown to anybody before it is durable.
 
-mod asking; // what comes of a request: answered, refused, or put into the order
-mod writing; // batches out, entries applied, replies and growth; what happens when the journal fails
-mod finding; // full-text search: who may look where, and what the hits look like
-mod following; // sessions as cursors: follow, resume, pull, and what comes from the disk
+mod actions; // what a client asks, one file a subject
+mod identity; // who is this, and how is a name shown
+mod ordering; // batches to the journal, and what happens when it fails
+mod applying; // entries applied at their places: replies, rows, tails
+mod following; // what a session that follows rooms is given next
+mod jobs; // questions to the disk, and what is done with the answers
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use slab::Slab;
-use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Seq, StartAfter, State};
+use vang_chat::{Access, Command, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomId, Seq, State};
 use vang_journal::{Batch, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, Ticket, Value, write_error, write_ok};
 
 use crate::Delta;
-use crate::admission::{Peer, Salts, Scope, Speaking, Trust};
+use crate::admission::{Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
-use crate::cursor::Cursor;
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
-use crate::order::{Asker, Order, Ordered, Waiting};
+use crate::order::{Order, Ordered, Waiting};
+use crate::reading::Reading;
 use crate::replay::Recovered;
+use crate::session::Asker;
+use crate::session::{Session, SessionId};
 use crate::tail::Tails;
-
-/// A connection, as the hub knows it. Never used again for another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId {
-    slot: u32,
-    generation: u32,
-}
 
 /// What whoever drives the hub performs, in order.
 #[derive(Debug)]
@@ -100,74 +97,6 @@ pub struct About {
     pub name: String,
     /// Entries between its cursor and the journal's end; 0 when it follows nothing.
     pub behind: u64,
-}
-
-struct Session {
-    generation: u32,
-    peer: Peer,
-    /// Its peer says nothing any more, and may be gone: a stream does not tell.
-    peer_ended: bool,
-    speaking: Option<Speaking>,
-    cursor: Option<Cursor>,
-    /// Another process has opened the journal since the session was sent an epoch.
-    epoch_due: bool,
-    /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
-    placing: Option<Vec<(Asker, Vec<RoomId>)>>,
-    woken: bool,
-    /// A `find` is under way.
-    is_finding: bool,
-    /// A read for the cursor is under way, or has come back and was not pulled yet.
-    cold: Cold,
-}
-
-#[derive(Debug)]
-enum Cold {
-    No,
-    Reading,
-    Ready { slices: Vec<Bytes>, upto: Seq },
-}
-
-/// What an answer from the disk is for.
-enum Reading {
-    /// What was asked for is complete up to `until`: a room that grew later was not asked for.
-    Cursor {
-        session: SessionId,
-        until: Seq,
-    },
-    Follow {
-        asker: Asker,
-        starts: Vec<(RoomId, u64, StartAfter)>,
-    },
-    History {
-        asker: Asker,
-        room: RoomId,
-        since: u64,
-    },
-    Find {
-        asker: Asker,
-        /// Who asked: the name of the connection may come later.
-        who: Principal,
-        left_out: u64,
-    },
-}
-
-/// What a followed room costs beside its events, bytes: an entry in the cursor and its heap, and one among the room's
-/// followers.
-const FOLLOWED_BYTES: usize = 128;
-
-/// What an event that was read from the disk costs beside its bytes: its place, and what the allocator needs.
-const SLICE_BYTES: usize = 64;
-
-impl Reading {
-    /// Whose question it is.
-    fn session(&self) -> SessionId {
-        match self {
-            Reading::Cursor { session, .. } => *session,
-            Reading::Follow { asker, .. } | Reading::History { asker, .. } | Reading::Find { asker, .. } => {
-                asker.session
-            }
-        }
-    }
 }
 
 /// See the module's head.
@@ -268,12 +197,16 @@ impl Hub {
         if hub.state.rooms().next().is_none()
             && let Ok((shown, key)) = hub.names.make("general")
         {
-            let command = Command::CreateRoom { name: key, access: Access::Public, by: Principal::Operator };
+            let command = Command::Room(RoomCommand::Create {
+                name: key,
+                access: Access::Public,
+                by: Principal::Operator,
+            });
             let payload = hub.salts.payload(encode_name(&shown));
             hub.order.push_first(Waiting { command, payload, asker: None });
         }
         let payload = hub.salts.payload(Bytes::new());
-        hub.order.push_first(Waiting { command: Command::Open, payload, asker: None });
+        hub.order.push_first(Waiting { command: Command::Order(OrderCommand::Open), payload, asker: None });
         hub
     }
 
@@ -287,22 +220,6 @@ impl Hub {
     pub fn set_memory(&mut self, tails: usize, queue: usize) {
         self.tails.set_max(tails);
         self.order.set_queue_max(queue);
-    }
-
-    /// Who speaks on a connection, or would with a first request under this name; without any a guest.
-    pub fn principal(&self, id: SessionId, name: Option<&str>) -> Principal {
-        let session = self.session(id);
-        if let Some(speaking) = session.and_then(|session| session.speaking.as_ref()) {
-            return speaking.principal;
-        }
-        match name.map(|name| self.named(name)) {
-            Some(Ok((_, _, Some(account)))) => Principal::Account(account),
-            Some(Ok((_, key, None))) => Principal::Guest(key),
-            Some(Err(_)) | None => match session.is_some_and(|session| session.peer == Peer::Operator) {
-                true => Principal::Operator,
-                false => Principal::Guest(self.anon),
-            },
-        }
     }
 
     /// Where a connection comes from.
@@ -324,18 +241,7 @@ impl Hub {
     pub fn connect(&mut self, peer: Peer) -> SessionId {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let slot = self.sessions.insert(Session {
-            generation,
-            peer,
-            peer_ended: false,
-            speaking: None,
-            cursor: None,
-            epoch_due: false,
-            placing: None,
-            woken: false,
-            is_finding: false,
-            cold: Cold::No,
-        });
+        let slot = self.sessions.insert(Session::new(generation, peer));
         SessionId { slot: slot as u32, generation }
     }
 
@@ -465,14 +371,7 @@ impl Hub {
     /// Bytes of memory that is held for a session alone: the rooms that it follows, and what was read from the disk for
     /// it. It is given back when the session disconnects.
     pub fn held_bytes(&self, id: SessionId) -> usize {
-        self.session(id).map_or(0, |session| {
-            let rooms = session.cursor.as_ref().map_or(0, |cursor| cursor.rooms.len()) * FOLLOWED_BYTES;
-            let cold = match &session.cold {
-                Cold::No | Cold::Reading => 0,
-                Cold::Ready { slices, .. } => slices.iter().map(|bytes| bytes.len() + SLICE_BYTES).sum(),
-            };
-            rooms + cold
-        })
+        self.session(id).map_or(0, Session::held_bytes)
     }
 
     /// The session that a read from the disk is for.
@@ -484,13 +383,9 @@ impl Hub {
     pub fn about(&self, id: SessionId) -> Option<About> {
         let session = self.session(id)?;
         let name = match &session.speaking {
-            None if session.peer == Peer::Operator => "server".to_owned(),
-            None => "anon".to_owned(),
-            Some(speaking) => match (&speaking.guest, speaking.principal) {
-                (Some(guest), _) => format!("guest:{guest}"),
-                (None, Principal::Account(account)) => self.book.account(account).into_owned(),
-                (None, _) => "server".to_owned(),
-            },
+            None if session.peer == Peer::Operator => self.shown_name(&Principal::Operator, None),
+            None => self.shown_name(&Principal::Guest(self.anon), None),
+            Some(speaking) => self.shown_name(&speaking.principal, speaking.guest.as_deref()),
         };
         let behind =
             session.cursor.as_ref().map_or(0, |cursor| self.state.seq().0.saturating_sub(cursor.seq.0));

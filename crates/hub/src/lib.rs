@@ -9,12 +9,16 @@
 
 mod hub; // all of it together: inputs in, outputs out
 mod admission; // identity and permission to ask; hashes, salts and names, computed before the journal
+mod session; // a connection, as the hub knows it
 mod order; // what waits, what is being written, and what its senders are told
 mod queue; // what waits to be written, fair to all who wait
 mod clock; // the stamp, and clocks that jump
-mod encode; // an entry as the event that every reader of the room gets
+mod shown; // what readers see of an event beside its payload
+mod rows; // what the view and the book of names learn from an outcome
+mod encode; // an event as every reader of the room gets it
 mod tail; // the hot end of each room, already encoded
 mod cursor; // where a session stands, and what lies before it
+mod reading; // what a question to the disk is for
 mod cold; // what a session that fell behind asks the tables and the journal
 mod names; // what a name is, and who has which
 mod replay; // from the journal to the state, at a start
@@ -23,10 +27,11 @@ pub mod limits;
 pub use admission::{Peer, Salts, Scope, Trust};
 pub use clock::Now;
 pub use cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadFault, ReadJob};
-pub use hub::{About, Hub, Output, SessionId, Stats};
+pub use hub::{About, Hub, Output, Stats};
 pub use names::{BadName, Book, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};
+pub use session::SessionId;
 
 // What the tables are told: the tables' own types, so that telling needs no conversion.
-pub use vang_view::{Delta, Row};
+pub use vang_view::{Delta, EventData, RoomEvent, Row};

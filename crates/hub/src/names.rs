@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_name_with_an_older_key_is_still_reached() {
-        use vang_chat::{Command, Node, Position, Seq, Time};
+        use vang_chat::{AccountCommand, Command, Node, Position, Seq, Time};
 
         let maker = NameMaker::new([7; 32]);
         let mut state = State::default();
@@ -283,7 +283,7 @@ mod tests {
         for (seq, name) in (1..).zip(shown) {
             let name = maker.old_key(name).unwrap_or_else(|| maker.key(name));
             let at = Position { seq: Seq(seq), time: Time(0), node: Node(1) };
-            state.apply(at, &Command::AddAccount { name }).unwrap();
+            state.apply(at, &Command::Account(AccountCommand::Add { name })).unwrap();
         }
         let names = (1..).zip(shown).map(|(seq, name)| (AccountId(seq), name.to_owned()));
         let mut book = Book::new(Vec::new(), names.collect());

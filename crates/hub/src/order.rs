@@ -9,21 +9,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use vang_chat::{Command, Node, Rules, Seq, Time};
+use vang_chat::{Command, Node, Seq, Time};
 use vang_journal::{Batch, Draft, ENVELOPE_BYTES, Entry, Envelope, Origin, Payload};
-use vang_proto::vang::Ticket;
 
-use crate::hub::SessionId;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
 use crate::queue::{Queue, QueueFull};
-
-/// Who waits for what comes of a command.
-#[derive(Clone, Debug)]
-pub(crate) struct Asker {
-    pub(crate) session: SessionId,
-    pub(crate) ticket: Ticket,
-    pub(crate) re: Option<String>,
-}
+use crate::session::{Asker, SessionId};
 
 /// A command that has no place yet.
 #[derive(Clone, Debug)]
@@ -127,7 +118,7 @@ impl Order {
             bytes += weight;
             self.counter += 1;
             let envelope = Envelope {
-                rules: Rules::NEWEST,
+                rules: vang_chat::NEWEST_RULES,
                 origin: Origin { node: self.node, counter: self.counter },
                 time,
                 digest: waiting.payload.digest(),

@@ -2,12 +2,13 @@
 //! chain and the stored hashes of the state are compared on the way; the first difference stops the
 //! replay and names the entry.
 
-use vang_chat::{AccountId, Command, Event, RoomId, Seq, State};
+use vang_chat::{Seq, State, UnknownRules};
 use vang_journal::{Chain, Envelope, Identity, JournalError, Reader, decode_name, genesis};
 
 use crate::limits::CHECKPOINT_EVERY;
 use crate::names::Book;
-use crate::{Delta, Row};
+use crate::shown::ShownEvent;
+use crate::{Delta, rows};
 
 /// Entries read at once.
 const CHUNK: usize = 4_096;
@@ -29,6 +30,14 @@ pub enum ReplayError {
     State {
         /// The checkpoint.
         seq: u64,
+    },
+    /// A newer program switched the rules.
+    #[error("entry {seq}: {unknown}")]
+    Rules {
+        /// Which.
+        seq: u64,
+        /// To which version.
+        unknown: UnknownRules,
     },
     /// The snapshot is from beyond the journal's end.
     #[error("the snapshot is of entry {snapshot}, but the journal ends at {end}")]
@@ -85,13 +94,19 @@ pub fn replay(
             }
             let envelope = Envelope::decode(&sealed.envelope)
                 .map_err(|bad| JournalError::Unreadable { seq: sealed.seq.0, bad })?;
+            if let Err(unknown) = State::check_rules(&envelope.command) {
+                return Err(ReplayError::Rules { seq: sealed.seq.0, unknown });
+            }
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
-            for event in outcome.iter().flatten() {
-                let mut name = || read_name(reader, sealed.seq);
+            for happened in outcome.iter().flat_map(|outcome| &outcome.events) {
                 let from = delta.rows.len();
-                rows_of(&state, sealed.seq, event, &mut name, &mut delta.rows)?;
-                for row in &delta.rows[from..] {
-                    note_name(&mut book, row);
+                if let Some(shown) = ShownEvent::of(&happened.event) {
+                    rows::add_places(sealed.seq, happened, shown, &mut delta.rows);
+                }
+                if rows::names_something(&happened.event)
+                    && let Some(name) = read_name(reader, sealed.seq)?
+                {
+                    rows::add_name(&happened.event, name, &mut book, &mut delta.rows);
                 }
                 if sealed.seq <= told {
                     delta.rows.truncate(from);
@@ -137,44 +152,4 @@ fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, Journa
         },
         None => Ok(None),
     }
-}
-
-/// What the tables are told of an event goes behind `rows`; `name` reads the entry's payload.
-pub(crate) fn rows_of(
-    state: &State,
-    seq: Seq,
-    event: &Event,
-    name: &mut dyn FnMut() -> Result<Option<String>, JournalError>,
-    rows: &mut Vec<Row>,
-) -> Result<(), JournalError> {
-    let seen = |room: RoomId, n: Option<u64>| {
-        let newest = state.room(room).map_or(0, |room| room.n);
-        Row::RoomEvent { room, seq, n: n.unwrap_or(newest), message: n.is_some() }
-    };
-    match *event {
-        Event::MessageSent { room, n, .. } => rows.push(seen(room, Some(n))),
-        Event::MemberJoined { room, .. } | Event::MemberLeft { room, .. } => rows.push(seen(room, None)),
-        Event::RoomCreated { room, .. } => {
-            rows.push(seen(room, None));
-            rows.extend(name()?.map(|name| Row::RoomName { room, name }));
-        }
-        Event::AccountAdded { account } => {
-            rows.extend(name()?.map(|name| Row::AccountName { account: AccountId(account.0), name }));
-        }
-        Event::Opened { .. } | Event::RulesSwitched { .. } | Event::AlreadySent { .. } | Event::Ticked => {}
-    }
-    Ok(())
-}
-
-pub(crate) fn note_name(book: &mut Book, row: &Row) {
-    match row {
-        Row::RoomName { room, name } => book.add_room(*room, name.clone()),
-        Row::AccountName { account, name } => book.add_account(*account, name.clone()),
-        Row::RoomEvent { .. } => {}
-    }
-}
-
-/// Does this command carry a name beside it?
-pub(crate) fn has_name(command: &Command) -> bool {
-    matches!(command, Command::CreateRoom { .. } | Command::AddAccount { .. })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::Value as Json;
-use vang_chat::{Event, Node, Principal, Seq, State, Time};
+use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
 use vang_journal::{Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
 use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
@@ -139,8 +139,11 @@ impl World {
         let mut messages = Vec::new();
         for entry in self.journal.read(Seq(0), usize::MAX, usize::MAX).and_then(Entry::all).unwrap() {
             let envelope = Envelope::decode(&entry.envelope).unwrap();
-            for event in state.apply(envelope.position(entry.seq), &envelope.command).iter().flatten() {
-                let &Event::MessageSent { room, n, from } = event else { continue };
+            let outcome = state.apply(envelope.position(entry.seq), &envelope.command);
+            for happened in outcome.iter().flat_map(|outcome| &outcome.events) {
+                let Event::Message(MessageEvent::Sent { room, n, from, .. }) = happened.event else {
+                    continue;
+                };
                 let said = Said::decode(&entry.payload.as_ref().unwrap().bytes).unwrap();
                 let speaker = match (&from, &said.guest) {
                     (Principal::Account(account), _) => NAMES[(account.0 as usize) - self.first_account()],

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use vang_chat::{Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
+use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{
     Appended, Batch, DataFolder, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, SqliteJournal,
 };
@@ -63,7 +63,11 @@ fn draft(counter: u64) -> Draft {
         origin: Origin { node: Node(1), counter },
         time: Time(1_700_000_000_000 + counter),
         digest: payload.digest(),
-        command: Command::Send { room: RoomId(2), from: Principal::Guest(NameKey([9; 16])), id: None },
+        command: Command::Message(MessageCommand::Send {
+            room: RoomId(2),
+            from: Principal::Guest(NameKey([9; 16])),
+            id: None,
+        }),
     };
     Draft { envelope: envelope.encode(), payload }
 }

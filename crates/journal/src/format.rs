@@ -3,9 +3,7 @@
 //!
 //! ```text
 //! envelope = [1, rules, node, counter, time (ms), digest (32 bytes), kind, ...its numbers and hashes]
-//! digest   = BLAKE3(salt ‖ payload)
-//! said     = [guest's name / null, content-type, content-encoding, content]
-//! name     = text (of a room or an account)
+//! digest   = BLAKE3(salt ‖ payload)            payloads: payload.rs
 //! ```
 //!
 //! These types belong to the journal; converting them to `vang-chat`'s types allows either to change.
@@ -14,7 +12,8 @@ use bytes::Bytes;
 use minicbor::encode::Error as EncodeError;
 use minicbor::{Decoder, Encoder, data::Type};
 use vang_chat::{
-    Access, AccountId, Command, NameKey, Node, Position, Principal, RoomId, Rules, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
+    Position, Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
 };
 
 use crate::hash::hash;
@@ -71,27 +70,6 @@ pub struct Envelope {
     pub command: Command,
 }
 
-/// The payload of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// A guest's name; an account is known by its id.
-    pub guest: Option<String>,
-    /// As the sender declared it.
-    pub content_type: String,
-    /// As the sender declared it, independent of the sender's byte order.
-    pub content_encoding: String,
-    pub content: Bytes,
-}
-
-/// A borrowed `Said`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SaidView<'a> {
-    pub guest: Option<&'a str>,
-    pub content_type: &'a str,
-    pub content_encoding: &'a str,
-    pub content: &'a [u8],
-}
-
 /// Bytes that are not an entry of a format that this program knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -102,6 +80,8 @@ pub enum EntryError {
     OtherFormat { found: u16 },
     #[error("kind {found} is not known to this program")]
     OtherKind { found: u8 },
+    #[error("room access {found} is not known to this program")]
+    OtherAccess { found: u8 },
 }
 
 impl From<minicbor::decode::Error> for EntryError {
@@ -110,7 +90,7 @@ impl From<minicbor::decode::Error> for EntryError {
     }
 }
 
-type Encoded = Result<(), EncodeError<std::convert::Infallible>>;
+pub(crate) type Encoded = Result<(), EncodeError<std::convert::Infallible>>;
 
 /// BLAKE3 of the salt and the payload, as the envelope contains it.
 pub(crate) fn digest(salt: &[u8; 16], payload: &[u8]) -> [u8; 32] {
@@ -142,30 +122,30 @@ impl Envelope {
             Ok(())
         };
         match &self.command {
-            Command::Open => head(e, CommandKind::Open, 0)?,
-            Command::SwitchRules { to } => {
+            Command::Order(OrderCommand::Open) => head(e, CommandKind::Open, 0)?,
+            Command::Order(OrderCommand::SwitchRules { to }) => {
                 head(e, CommandKind::SwitchRules, 1)?;
                 e.u16(to.0)?;
             }
-            Command::AddAccount { name } => {
+            Command::Account(AccountCommand::Add { name }) => {
                 head(e, CommandKind::AddAccount, 1)?;
                 e.bytes(&name.0)?;
             }
-            Command::CreateRoom { name, access, by } => {
+            Command::Room(RoomCommand::Create { name, access, by }) => {
                 head(e, CommandKind::CreateRoom, 3)?;
-                e.bytes(&name.0)?.bool(*access == Access::Private)?;
+                e.bytes(&name.0)?.u8(access.number())?;
                 write_principal(e, by)?;
             }
-            Command::Join { room, who, by } => {
+            Command::Member(MemberCommand::Join { room, who, by }) => {
                 head(e, CommandKind::Join, 3)?;
                 e.u64(room.0)?.u64(who.0)?;
                 write_principal(e, by)?;
             }
-            Command::Leave { room, who } => {
+            Command::Member(MemberCommand::Leave { room, who }) => {
                 head(e, CommandKind::Leave, 2)?;
                 e.u64(room.0)?.u64(who.0)?;
             }
-            Command::Send { room, from, id } => {
+            Command::Message(MessageCommand::Send { room, from, id }) => {
                 head(e, CommandKind::Send, if id.is_some() { 4 } else { 2 })?;
                 e.u64(room.0)?;
                 write_principal(e, from)?;
@@ -173,7 +153,7 @@ impl Envelope {
                     e.bytes(&id.key)?.bytes(&id.print)?;
                 }
             }
-            Command::Tick => head(e, CommandKind::Tick, 0)?,
+            Command::Order(OrderCommand::Tick) => head(e, CommandKind::Tick, 0)?,
         }
         Ok(())
     }
@@ -190,30 +170,33 @@ impl Envelope {
         let origin = Origin { node: Node(d.u64()?), counter: d.u64()? };
         let time = Time(d.u64()?);
         let digest = fixed(&mut d)?;
-        let (command, its_own) = match CommandKind::try_from(d.u8()?)? {
-            CommandKind::Open => (Command::Open, 0),
-            CommandKind::SwitchRules => (Command::SwitchRules { to: Rules(d.u16()?) }, 1),
-            CommandKind::AddAccount => (Command::AddAccount { name: NameKey(fixed(&mut d)?) }, 1),
+        let (command, its_own): (Command, u64) = match CommandKind::try_from(d.u8()?)? {
+            CommandKind::Open => (OrderCommand::Open.into(), 0),
+            CommandKind::SwitchRules => (OrderCommand::SwitchRules { to: Rules(d.u16()?) }.into(), 1),
+            CommandKind::AddAccount => (AccountCommand::Add { name: NameKey(fixed(&mut d)?) }.into(), 1),
             CommandKind::CreateRoom => {
                 let name = NameKey(fixed(&mut d)?);
-                let access = if d.bool()? { Access::Private } else { Access::Public };
-                (Command::CreateRoom { name, access, by: read_principal(&mut d)? }, 3)
+                let found = d.u8()?;
+                let access = Access::from_number(found).ok_or(EntryError::OtherAccess { found })?;
+                (RoomCommand::Create { name, access, by: read_principal(&mut d)? }.into(), 3)
             }
             CommandKind::Join => {
                 let (room, who) = (RoomId(d.u64()?), AccountId(d.u64()?));
-                (Command::Join { room, who, by: read_principal(&mut d)? }, 3)
+                (MemberCommand::Join { room, who, by: read_principal(&mut d)? }.into(), 3)
             }
-            CommandKind::Leave => (Command::Leave { room: RoomId(d.u64()?), who: AccountId(d.u64()?) }, 2),
+            CommandKind::Leave => {
+                let (room, who) = (RoomId(d.u64()?), AccountId(d.u64()?));
+                (MemberCommand::Leave { room, who }.into(), 2)
+            }
             CommandKind::Send => {
                 let (room, from) = (RoomId(d.u64()?), read_principal(&mut d)?);
-                if fields == 11 {
-                    let id = SendId { key: fixed(&mut d)?, print: fixed(&mut d)? };
-                    (Command::Send { room, from, id: Some(id) }, 4)
-                } else {
-                    (Command::Send { room, from, id: None }, 2)
-                }
+                let id = match fields {
+                    11 => Some(SendId { key: fixed(&mut d)?, print: fixed(&mut d)? }),
+                    _ => None,
+                };
+                (MessageCommand::Send { room, from, id }.into(), if id.is_some() { 4 } else { 2 })
             }
-            CommandKind::Tick => (Command::Tick, 0),
+            CommandKind::Tick => (OrderCommand::Tick.into(), 0),
         };
         if fields != 7 + its_own || d.position() != bytes.len() {
             return Err(EntryError::Malformed(format!(
@@ -224,79 +207,6 @@ impl Envelope {
         }
         Ok(Envelope { rules, origin, time, digest, command })
     }
-}
-
-impl SaidView<'_> {
-    /// The payload's bytes.
-    pub fn encode(&self) -> Bytes {
-        let parts = self.guest.map_or(0, str::len) + self.content_type.len() + self.content_encoding.len();
-        let mut bytes = Vec::with_capacity(32 + parts + self.content.len());
-        let mut e = Encoder::new(&mut bytes);
-        let mut write = || -> Encoded {
-            e.array(4)?;
-            match self.guest {
-                Some(name) => e.str(name)?,
-                None => e.null()?,
-            };
-            e.str(self.content_type)?.str(self.content_encoding)?.bytes(self.content)?;
-            Ok(())
-        };
-        write().expect("writing to a Vec cannot fail");
-        Bytes::from(bytes)
-    }
-}
-
-impl<'a> SaidView<'a> {
-    /// Reads a message's payload.
-    pub fn decode(bytes: &'a [u8]) -> Result<SaidView<'a>, EntryError> {
-        let mut d = Decoder::new(bytes);
-        if d.array()? != Some(4) {
-            return Err(EntryError::Malformed("a message's payload has four fields".into()));
-        }
-        let guest = if d.datatype()? == Type::Null {
-            d.null()?;
-            None
-        } else {
-            Some(d.str()?)
-        };
-        let (content_type, content_encoding, content) = (d.str()?, d.str()?, d.bytes()?);
-        nothing_more(&d, bytes)?;
-        Ok(SaidView { guest, content_type, content_encoding, content })
-    }
-}
-
-impl Said {
-    /// The payload's bytes.
-    pub fn encode(&self) -> Bytes {
-        let Said { guest, content_type, content_encoding, content } = self;
-        SaidView { guest: guest.as_deref(), content_type, content_encoding, content }.encode()
-    }
-
-    /// Reads a message's payload; the content is not copied.
-    pub fn decode(bytes: &Bytes) -> Result<Said, EntryError> {
-        let view = SaidView::decode(bytes)?;
-        Ok(Said {
-            guest: view.guest.map(str::to_owned),
-            content_type: view.content_type.to_owned(),
-            content_encoding: view.content_encoding.to_owned(),
-            content: bytes.slice_ref(view.content),
-        })
-    }
-}
-
-/// The payload of a new room or account: its name.
-pub fn encode_name(name: &str) -> Bytes {
-    let mut bytes = Vec::with_capacity(name.len() + 2);
-    Encoder::new(&mut bytes).str(name).expect("writing to a Vec cannot fail");
-    Bytes::from(bytes)
-}
-
-/// Reads the name from the payload of a new room or account.
-pub fn decode_name(bytes: &[u8]) -> Result<String, EntryError> {
-    let mut d = Decoder::new(bytes);
-    let name = d.str()?.to_owned();
-    nothing_more(&d, bytes)?;
-    Ok(name)
 }
 
 fn write_principal(e: &mut Encoder<&mut Vec<u8>>, principal: &Principal) -> Encoded {

@@ -12,7 +12,8 @@ mod time; // times as text
 mod identity; // which journal this is: its id and its key
 mod chain; // the hash that binds every envelope to all earlier ones
 mod contract; // append, settle, read: what a journal promises, and its errors
-mod format; // format 1: envelopes and payloads as bytes
+mod format; // format 1: envelopes as bytes
+mod payload; // payloads as bytes
 mod memory; // a journal in memory: for tests and the simulation
 mod folder; // the data folder: its lock, format, permissions
 mod file_watch; // are the open files still the ones in the folder?
@@ -35,10 +36,11 @@ pub use file_watch::{DatabaseWatch, Displaced, Displacement, FileWatch};
 pub use folder::{
     DataFolder, FolderError, FolderLock, HOLDER_DIES_WITHIN, HOLDER_LOOK, LockState, Reserve, Restoring,
 };
-pub use format::{ENVELOPE_BYTES, EntryError, Envelope, Origin, Said, SaidView, decode_name, encode_name};
+pub use format::{ENVELOPE_BYTES, EntryError, Envelope, Origin};
 pub use hash::{hash, hex};
 pub use identity::Identity;
 pub use memory::MemoryJournal;
+pub use payload::{Said, SaidView, Unknown, UnknownView, decode_name, encode_name};
 pub use reader::SqliteReader;
 pub use restore::{RestoreError, restore};
 pub use sqlite::{Durability, SqliteJournal};

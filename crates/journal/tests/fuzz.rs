@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Seq, Time};
+use vang_chat::{
+    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
+    Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
+};
 use vang_journal::{
-    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, Origin, Said, decode_name, encode_name,
-    write_backup,
+    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, Origin, Said, Unknown, decode_name,
+    encode_name, write_backup,
 };
 
 /// The number of inputs and the time limit.
@@ -171,27 +174,25 @@ fn command() -> impl Strategy<Value = Command> {
     let id = (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(key, print)| SendId { key, print });
     let access = prop_oneof![Just(Access::Public), Just(Access::Private)];
     prop_oneof![
-        Just(Command::Open),
-        any::<u16>().prop_map(|to| Command::SwitchRules { to: Rules(to) }),
-        name_key().prop_map(|name| Command::AddAccount { name }),
-        (name_key(), access, principal()).prop_map(|(name, access, by)| Command::CreateRoom {
+        Just(Command::Order(OrderCommand::Open)),
+        any::<u16>().prop_map(|to| Command::Order(OrderCommand::SwitchRules { to: Rules(to) })),
+        name_key().prop_map(|name| Command::Account(AccountCommand::Add { name })),
+        (name_key(), access, principal()).prop_map(|(name, access, by)| Command::Room(RoomCommand::Create {
             name,
             access,
             by
-        }),
-        (any::<u64>(), any::<u64>(), principal()).prop_map(|(room, who, by)| Command::Join {
+        })),
+        (any::<u64>(), any::<u64>(), principal()).prop_map(|(room, who, by)| Command::Member(
+            MemberCommand::Join { room: RoomId(room), who: AccountId(who), by }
+        )),
+        (any::<u64>(), any::<u64>()).prop_map(|(room, who)| Command::Member(MemberCommand::Leave {
             room: RoomId(room),
-            who: AccountId(who),
-            by
-        }),
-        (any::<u64>(), any::<u64>())
-            .prop_map(|(room, who)| Command::Leave { room: RoomId(room), who: AccountId(who) }),
-        (any::<u64>(), principal(), proptest::option::of(id)).prop_map(|(room, from, id)| Command::Send {
-            room: RoomId(room),
-            from,
-            id
-        }),
-        Just(Command::Tick),
+            who: AccountId(who)
+        })),
+        (any::<u64>(), principal(), proptest::option::of(id)).prop_map(|(room, from, id)| Command::Message(
+            MessageCommand::Send { room: RoomId(room), from, id }
+        )),
+        Just(Command::Order(OrderCommand::Tick)),
     ]
 }
 
@@ -236,7 +237,7 @@ proptest! {
         content_encoding in ".*",
         content in any::<Vec<u8>>(),
     ) {
-        let said = Said { guest, content_type, content_encoding, content: content.into() };
+        let said = Said { guest, content_type, content_encoding, content: content.into(), unknown: Unknown::default() };
         let bytes = said.encode();
         prop_assert_eq!(Said::decode(&bytes), Ok(said));
         for len in 0..bytes.len() {

@@ -9,10 +9,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use common::{append, batch, identity, whole};
-use vang_chat::{Access, AccountId, Command, NameKey, Node, Principal, RoomId, Rules, SendId, Seq, Time};
+use vang_chat::{
+    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
+    Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
+};
 use vang_journal::{
     Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Piece,
-    Reader, Said, ServerKey, decode_name, encode_name, genesis, write_backup,
+    Reader, Said, ServerKey, Unknown, decode_name, encode_name, genesis, write_backup,
 };
 
 /// Every kind of command, with its payload.
@@ -23,27 +26,47 @@ fn commands() -> Vec<(Command, Bytes)> {
     let said = |guest: Option<&str>, content: &'static [u8]| {
         let (content_type, content_encoding) = ("text/plain".into(), "utf-8".into());
         let guest = guest.map(str::to_owned);
-        Said { guest, content_type, content_encoding, content: Bytes::from_static(content) }.encode()
+        Said {
+            guest,
+            content_type,
+            content_encoding,
+            content: Bytes::from_static(content),
+            unknown: Unknown::default(),
+        }
+        .encode()
     };
     let by_ada = Principal::Account(ada);
     vec![
-        (Command::Open, Bytes::new()),
-        (Command::SwitchRules { to: Rules(1) }, Bytes::new()),
-        (Command::AddAccount { name: name(0xa0) }, encode_name("ada")),
+        (Command::Order(OrderCommand::Open), Bytes::new()),
+        (Command::Order(OrderCommand::SwitchRules { to: Rules(1) }), Bytes::new()),
+        (Command::Account(AccountCommand::Add { name: name(0xa0) }), encode_name("ada")),
         (
-            Command::CreateRoom { name: name(0xb0), access: Access::Public, by: Principal::Operator },
+            Command::Room(RoomCommand::Create {
+                name: name(0xb0),
+                access: Access::Public,
+                by: Principal::Operator,
+            }),
             encode_name("général"),
         ),
-        (Command::CreateRoom { name: name(0xc0), access: Access::Private, by: by_ada }, encode_name("ops")),
-        (Command::Join { room, who: ada, by: by_ada }, Bytes::new()),
-        (Command::Leave { room, who: AccountId(u64::MAX) }, Bytes::new()),
-        (Command::Send { room, from: by_ada, id: Some(id) }, said(None, "hi 👋".as_bytes())),
         (
-            Command::Send { room, from: Principal::Guest(name(0xd0)), id: None },
+            Command::Room(RoomCommand::Create { name: name(0xc0), access: Access::Private, by: by_ada }),
+            encode_name("ops"),
+        ),
+        (Command::Member(MemberCommand::Join { room, who: ada, by: by_ada }), Bytes::new()),
+        (Command::Member(MemberCommand::Leave { room, who: AccountId(u64::MAX) }), Bytes::new()),
+        (
+            Command::Message(MessageCommand::Send { room, from: by_ada, id: Some(id) }),
+            said(None, "hi 👋".as_bytes()),
+        ),
+        (
+            Command::Message(MessageCommand::Send { room, from: Principal::Guest(name(0xd0)), id: None }),
             said(Some("Bob"), &[0, 0xff, 10]),
         ),
-        (Command::Send { room, from: Principal::Operator, id: None }, said(None, b"")),
-        (Command::Tick, Bytes::new()),
+        (
+            Command::Message(MessageCommand::Send { room, from: Principal::Operator, id: None }),
+            said(None, b""),
+        ),
+        (Command::Order(OrderCommand::Tick), Bytes::new()),
     ]
 }
 
@@ -202,17 +225,17 @@ fn journal_format_1_is_read_unchanged() {
         chain = chain.after(&envelope);
         assert_eq!(chain.0[..], stored);
         match command {
-            Command::Send { .. } => {
+            Command::Message(MessageCommand::Send { .. }) => {
                 assert_eq!(Said::decode(&bytes).expect("decodes").encode(), bytes);
             }
-            Command::AddAccount { .. } | Command::CreateRoom { .. } => {
+            Command::Account(AccountCommand::Add { .. }) | Command::Room(RoomCommand::Create { .. }) => {
                 assert_eq!(encode_name(&decode_name(&bytes).expect("decodes")), bytes);
             }
-            Command::Open
-            | Command::SwitchRules { .. }
-            | Command::Join { .. }
-            | Command::Leave { .. }
-            | Command::Tick => assert!(bytes.is_empty()),
+            Command::Order(OrderCommand::Open)
+            | Command::Order(OrderCommand::SwitchRules { .. })
+            | Command::Member(MemberCommand::Join { .. })
+            | Command::Member(MemberCommand::Leave { .. })
+            | Command::Order(OrderCommand::Tick) => assert!(bytes.is_empty()),
         }
         read += 1;
     }

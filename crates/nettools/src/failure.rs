@@ -13,7 +13,7 @@ pub enum Failure {
     /// An error of the operating system.
     #[error("{doing}: {trouble}")]
     System {
-        /// The failed operation, as in `cannot listen at 127.0.0.1:80`.
+        /// The failed operation, as in `cannot listen on 127.0.0.1:80`.
         doing: String,
         trouble: Trouble,
     },

@@ -62,7 +62,7 @@ impl Listener {
         stop: &Stop,
     ) -> Result<Option<Listener>, Failure> {
         let cannot = |error: &io::Error, place: At| {
-            Failure::at(format!("cannot listen at {at}"), error, Doing::Bind, place)
+            Failure::at(format!("cannot listen on {at}"), error, Doing::Bind, place)
         };
         let listener = match at {
             Target::Unix(path) => Listener::unix(path, options).map_err(|error| cannot(&error, At::Unix))?,
@@ -81,7 +81,7 @@ impl Listener {
                 let first = found[0];
                 if let Some(other) = found.get(1) {
                     report.explain(|| {
-                        format!("{host} also has the address {other}; the server listens at {first} only")
+                        format!("{host} also has the address {other}; the server listens on {first} only")
                     })?;
                 }
                 Listener::net(first, options).map_err(|error| cannot(&error, At::Net(first)))?

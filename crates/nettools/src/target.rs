@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use vang_client::address::loose_ipv4;
 
-/// A target to connect to or to listen at, as it was typed.
+/// A target to connect to or to listen on, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A network address. An empty host means every interface for a listener and loopback for a client.

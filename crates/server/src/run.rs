@@ -303,7 +303,7 @@ async fn finish(shared: &Shared) {
     tracing::info!(unfinished = shared.house.pump.connections(), "stopped");
 }
 
-/// The names that this server goes by: those it was told, this machine's, and those it listens at; for a certificate, and
+/// The names that this server goes by: those it was told, this machine's, and those it listens on; for a certificate, and
 /// for what browsers say.
 fn names(config: &Config) -> (Vec<String>, Names) {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use vang_chat::{Command, Node, Principal, Rules, Seq};
+use vang_chat::{Command, Node, OrderCommand, Principal, RoomCommand, Seq};
 use vang_hub::Settled;
 use vang_journal::{
     Appended, Batch, Draft, Entry, Envelope, Identity, Journal, JournalError, MemoryJournal, Origin, Payload,
@@ -113,7 +113,9 @@ impl Disk {
         let envelope = Envelope::decode(&draft.envelope).expect("the hub's own envelope");
         let own = matches!(
             envelope.command,
-            Command::Open | Command::CreateRoom { by: Principal::Operator, .. } | Command::Tick
+            Command::Order(OrderCommand::Open)
+                | Command::Room(RoomCommand::Create { by: Principal::Operator, .. })
+                | Command::Order(OrderCommand::Tick)
         );
         assert!(
             own || self.seen.insert(envelope.digest),
@@ -150,7 +152,10 @@ impl Disk {
         let Writing { batch, outcome, .. } = self.writing.take()?;
         // Not before the opening: earlier entries belong to the previous opening, which is right while only one
         // process holds the lock.
-        let opens = batch.drafts.iter().any(|draft| command(draft).is_some_and(|one| one == Command::Open));
+        let opens = batch
+            .drafts
+            .iter()
+            .any(|draft| command(draft).is_some_and(|one| one == Command::Order(OrderCommand::Open)));
         if !opens && env.rng.happens(env.weather.other_writer) && outcome != AppendOutcome::Full {
             self.other_writes(env);
         }
@@ -191,11 +196,11 @@ impl Disk {
         self.others += 1;
         let payload = Payload { salt: env.rng.bytes(), bytes: Bytes::new() };
         let envelope = Envelope {
-            rules: Rules::NEWEST,
+            rules: vang_chat::NEWEST_RULES,
             origin: Origin { node: OTHER_NODE, counter: self.others },
             time: env.clocks().wall,
             digest: payload.digest(),
-            command: Command::Tick,
+            command: Command::Order(OrderCommand::Tick),
         };
         self.land(&Batch {
             drafts: vec![Draft { envelope: envelope.encode(), payload }],

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vang_chat::{Access, Command, NameKey, Principal, Seq};
-use vang_hub::Row;
+use vang_chat::{
+    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, OrderCommand,
+    Principal, RoomCommand, RoomId, Seq,
+};
+use vang_hub::{EventData, RoomEvent, Row};
 use vang_journal::{Entry, Envelope, Said, decode_name};
 
 use crate::environment::print;
@@ -129,30 +132,30 @@ impl Model {
         let name = || decode_name(&payload).expect("a name");
         let seq = self.seq;
         match envelope.command {
-            Command::Open => self.openings.push(seq),
-            Command::Tick | Command::SwitchRules { .. } => {}
-            Command::AddAccount { name: key } => {
+            Command::Order(OrderCommand::Open) => self.openings.push(seq),
+            Command::Order(OrderCommand::Tick) | Command::Order(OrderCommand::SwitchRules { .. }) => {}
+            Command::Account(AccountCommand::Add { name: key }) => {
                 if !self.accounts.values().any(|(taken, _)| *taken == key) {
                     self.accounts.insert(seq, (key, name()));
                     self.done.insert(seq, "account-add");
-                    self.rows.push(Row::AccountName { account: vang_chat::AccountId(seq), name: name() });
+                    self.rows.push(Row::AccountName { account: AccountId(seq), name: name() });
                 }
             }
-            Command::CreateRoom { name: key, access, by } => {
+            Command::Room(RoomCommand::Create { name: key, access, by }) => {
                 let may = !matches!(by, Principal::Guest(_));
                 if may && !self.rooms.values().any(|room| room.key == key) {
                     self.create(key, access, by, name());
                 }
             }
-            Command::Join { room, who, by } => self.join(room.0, who.0, by),
-            Command::Leave { room, who } => {
+            Command::Member(MemberCommand::Join { room, who, by }) => self.join(room.0, who.0, by),
+            Command::Member(MemberCommand::Leave { room, who }) => {
                 let from = self.account_name(who.0);
                 if self.rooms.get_mut(&room.0).is_some_and(|room| room.members.remove(&who.0)) {
-                    self.record(room.0, Some(who.0), EventBody::Left { from });
+                    self.record(room.0, Some(who.0), EventBody::Left { from }, Principal::Account(who));
                     self.done.insert(seq, "leave");
                 }
             }
-            Command::Send { room, from, id } => {
+            Command::Message(MessageCommand::Send { room, from, id }) => {
                 let said = Said::decode(&payload).expect("what was said");
                 self.send(room.0, from, id.map(|id| id.key), &said);
             }
@@ -177,9 +180,9 @@ impl Model {
         };
         self.rooms.insert(self.seq, room);
         let from = creator.map_or("server".to_owned(), |creator| self.account_name(creator));
-        self.record(self.seq, creator, EventBody::Created { from });
+        self.record(self.seq, creator, EventBody::Created { from }, by);
         self.done.insert(self.seq, "create");
-        self.rows.push(Row::RoomName { room: vang_chat::RoomId(self.seq), name });
+        self.rows.push(Row::RoomName { room: RoomId(self.seq), name });
     }
 
     fn join(&mut self, id: u64, who: u64, by: Principal) {
@@ -193,7 +196,7 @@ impl Model {
         if may && self.accounts.contains_key(&who) && room.members.insert(who) {
             room.ever.insert(who);
             let from = self.account_name(who);
-            self.record(id, Some(who), EventBody::Joined { from });
+            self.record(id, Some(who), EventBody::Joined { from }, Principal::Account(AccountId(who)));
             self.done.insert(self.seq, "join");
         }
     }
@@ -227,15 +230,16 @@ impl Model {
         let audience = private.then_some(audience);
         let posted = Posted { audience, seq: self.seq, room, n, content };
         self.posted.entry(word.clone()).or_default().push(posted);
-        self.record(id, None, EventBody::Message { n, from: speaker, word, print });
+        self.record(id, None, EventBody::Message { n, from: speaker, word, print }, from);
     }
 
-    fn record(&mut self, id: u64, account: Option<u64>, what: EventBody) {
+    fn record(&mut self, id: u64, account: Option<u64>, what: EventBody, who: Principal) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
         let (n, message) = (room.n, matches!(what, EventBody::Message { .. }));
+        let data = event_data(&what, who);
         room.events.push(ModelEvent { seq: self.seq, account, what });
-        let room = vang_chat::RoomId(id);
-        self.rows.push(Row::RoomEvent { room, seq: Seq(self.seq), n, message });
+        let event = RoomEvent { seq: Seq(self.seq), n, message, data };
+        self.rows.push(Row::RoomEvent { room: RoomId(id), event });
     }
 
     fn account_name(&self, account: u64) -> String {
@@ -334,4 +338,31 @@ impl Model {
     pub(crate) fn delta(&self) -> vang_hub::Delta {
         vang_hub::Delta { upto: self.seq(), rows: self.rows.clone(), snapshot: None }
     }
+}
+
+/// What the hub tells the view beside the row's numbers, written a second time: CBOR of [kind, who].
+fn event_data(what: &EventBody, who: Principal) -> EventData {
+    let kind = match what {
+        EventBody::Message { .. } => 1,
+        EventBody::Created { .. } => 2,
+        EventBody::Joined { .. } => 3,
+        EventBody::Left { .. } => 4,
+        EventBody::Hole { .. } => 0,
+    };
+    let mut bytes = vec![0x82, kind];
+    match who {
+        Principal::Operator => bytes.push(0xf6),
+        Principal::Guest(_) => bytes.push(0xf5),
+        Principal::Account(AccountId(id @ 0..24)) => bytes.push(id as u8),
+        Principal::Account(AccountId(id @ 24..256)) => bytes.extend([0x18, id as u8]),
+        Principal::Account(AccountId(id @ 256..65_536)) => {
+            bytes.push(0x19);
+            bytes.extend((id as u16).to_be_bytes());
+        }
+        Principal::Account(AccountId(id)) => {
+            bytes.push(0x1a);
+            bytes.extend((id as u32).to_be_bytes());
+        }
+    }
+    EventData::new(&bytes).expect("short")
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadFault, ReadJob, Row};
+use vang_hub::{ColdEvent, ColdPage, Delta, EventData, Read, ReadAnswer, ReadFault, ReadJob, RoomEvent, Row};
 use vang_journal::{MemoryJournal, Reader};
 
 use crate::environment::Environment;
@@ -16,6 +16,7 @@ pub(crate) struct EventRow {
     /// A message's number; for other events the room's newest number at that time.
     pub(crate) n: u64,
     pub(crate) message: bool,
+    pub(crate) data: EventData,
 }
 
 /// The view's content.
@@ -57,8 +58,9 @@ impl Rows {
         }
         for row in &delta.rows {
             match row {
-                Row::RoomEvent { room, seq, n, message } if *seq > self.cursor => {
-                    let row = EventRow { seq: *seq, n: *n, message: *message };
+                Row::RoomEvent { room, event } if event.seq > self.cursor => {
+                    let &RoomEvent { seq, n, message, data } = event;
+                    let row = EventRow { seq, n, message, data };
                     self.events.entry(*room).or_default().push(row);
                 }
                 Row::RoomEvent { .. } => {}
@@ -260,7 +262,7 @@ impl View {
                 let upto = events.last().map_or(Seq(0), ColdEvent::seq);
                 return ColdPage { events, upto };
             }
-            events.push(ColdEvent { room, n: row.n, message: row.message, entry });
+            events.push(ColdEvent { room, n: row.n, message: row.message, data: row.data, entry });
         }
         ColdPage { events, upto: self.rows.cursor }
     }

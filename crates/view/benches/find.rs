@@ -11,11 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
+use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
 use vang_journal::{
     Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal, SqliteReader,
+    Unknown,
 };
-use vang_view::{Delta, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader, Visible};
+use vang_view::{
+    Delta, EventData, Find, Index, IndexReader, IsOver, Query, RoomEvent, Row, Stretch, View, ViewReader,
+    Visible,
+};
 
 const ROOMS: u64 = 100;
 /// Every fifth room is private.
@@ -340,7 +344,11 @@ impl Store {
                 let (command, payload, rows) = if seq <= ROOMS {
                     let access = if seq % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
                     let name = NameKey(salt);
-                    (Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), vec![])
+                    (
+                        Command::Room(RoomCommand::Create { name, access, by: Principal::Operator }),
+                        Bytes::new(),
+                        vec![],
+                    )
                 } else {
                     let (room, text) = say(seq - ROOMS - 1);
                     counts[room as usize] += 1;
@@ -350,14 +358,21 @@ impl Store {
                         content_type: "text/plain".to_owned(),
                         content_encoding: "utf-8".to_owned(),
                         content: text.into(),
+                        unknown: Unknown::default(),
                     };
                     let from = person(random.below(PEOPLE));
-                    let row = Row::RoomEvent { room: RoomId(room), seq: Seq(seq), n, message: true };
-                    (Command::Send { room: RoomId(room), from, id: None }, said.encode(), vec![row])
+                    let data = EventData::default();
+                    let event = RoomEvent { seq: Seq(seq), n, message: true, data };
+                    let row = Row::RoomEvent { room: RoomId(room), event };
+                    (
+                        Command::Message(MessageCommand::Send { room: RoomId(room), from, id: None }),
+                        said.encode(),
+                        vec![row],
+                    )
                 };
                 let payload = Payload { salt, bytes: payload };
                 let envelope = Envelope {
-                    rules: Rules::NEWEST,
+                    rules: vang_chat::NEWEST_RULES,
                     origin: Origin { node: Node(1), counter: seq },
                     time: Time(seq * 1_000),
                     digest: payload.digest(),

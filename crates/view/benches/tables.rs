@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use vang_chat::{RoomId, Seq};
-use vang_view::{Delta, Row, View, ViewReader};
+use vang_view::{Delta, EventData, RoomEvent, Row, View, ViewReader};
 
 fn main() {
     for (rooms, batch) in [(1, 1_000), (100, 1_000), (10_000, 1_000), (100, 100), (100, 10_000)] {
@@ -24,12 +24,10 @@ fn main() {
                     random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     let room = (random >> 33) as usize % rooms;
                     counts[room] += 1;
-                    let row = Row::RoomEvent {
-                        room: RoomId(room as u64),
-                        seq: Seq(seq),
-                        n: counts[room],
-                        message: true,
-                    };
+                    // A message of an account.
+                    let data = EventData::new(&[0x82, 1, 0x19, 0x01, 0x00]).unwrap();
+                    let event = RoomEvent { seq: Seq(seq), n: counts[room], message: true, data };
+                    let row = Row::RoomEvent { room: RoomId(room as u64), event };
                     Delta { upto: Seq(seq), rows: vec![row], snapshot: None }
                 })
                 .collect();

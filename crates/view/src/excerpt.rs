@@ -86,6 +86,7 @@ fn word_start(text: &str, at: usize, until: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vang_journal::Unknown;
 
     /// The excerpt with its marks in brackets.
     fn shown(text: &str, places: &[(usize, usize)], chars_max: usize) -> String {
@@ -126,6 +127,7 @@ mod tests {
                 content_type: content_type.to_owned(),
                 content_encoding: encoding.to_owned(),
                 content: bytes_of(content),
+                unknown: Unknown::default(),
             })
         };
         assert_eq!(said("text/plain", "latin-1", b"caf\xe9").as_deref(), Some("café"));

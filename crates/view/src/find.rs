@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
-use vang_chat::{Principal, RoomId, Seq, Time};
+use vang_chat::{Command, MessageCommand, Principal, RoomId, Seq, Time};
 use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, Said};
 
 use crate::connect::hold;
@@ -410,7 +410,7 @@ fn hit(
 /// A message as a hit shows it; `None`: not a message, or erased.
 fn shown(entry: &Entry, n: u64, phrases: &[Phrase], chars_max: usize) -> Option<Shown> {
     let envelope = Envelope::decode(&entry.envelope).ok()?;
-    let vang_chat::Command::Send { room, from, .. } = envelope.command else { return None };
+    let Command::Message(MessageCommand::Send { room, from, .. }) = envelope.command else { return None };
     let said = Said::decode(&entry.payload.as_ref()?.bytes).ok()?;
     let text = searched_text(&said).map(|text| {
         let places = if phrases.is_empty() {

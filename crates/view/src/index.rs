@@ -24,7 +24,7 @@ use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
-use vang_chat::{Access, Command, NameKey, Principal, RoomId, Seq};
+use vang_chat::{Access, Command, MessageCommand, NameKey, Principal, RoomCommand, RoomId, Seq};
 use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, Said, seq_of};
 
 use crate::connect::{self, CACHE_KIB};
@@ -141,7 +141,7 @@ impl Index {
             .iter()
             .filter_map(|entry| {
                 let command = Envelope::decode(&entry.envelope).ok()?.command;
-                let Command::Send { room, from, .. } = command else { return None };
+                let Command::Message(MessageCommand::Send { room, from, .. }) = command else { return None };
                 Some((entry, room, from))
             })
             .collect();
@@ -186,8 +186,9 @@ impl Index {
         }
         let made = journal.envelope(Seq(room.0))?.ok();
         let made = made.and_then(|envelope| Envelope::decode(&envelope).ok());
-        let is_public = made
-            .is_some_and(|made| matches!(made.command, Command::CreateRoom { access: Access::Public, .. }));
+        let is_public = made.is_some_and(|made| {
+            matches!(made.command, Command::Room(RoomCommand::Create { access: Access::Public, .. }))
+        });
         if self.public.len() >= ROOMS_KNOWN_MAX {
             self.public.clear();
         }

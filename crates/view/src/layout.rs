@@ -3,7 +3,8 @@
 //! ```text
 //! about(one, journal, cursor, chain)      one row; the other tables have everything up to the cursor;
 //!                                         the chain is the journal's at the cursor
-//! event(room, seq, n, message, seal)      what a room's readers see; n counts its messages
+//! event(room, seq, n, message, data, seal)
+//!                                         what a room's readers see; n counts its messages
 //! room_name(room, name, seal)
 //! account_name(account, name, seal)
 //! snapshot(seq, state)                    the chat state at seq; the newest two
@@ -33,7 +34,7 @@ use crate::ViewError;
 use crate::connect::{self, BUSY_MS};
 
 /// The layout of the tables, stored as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 3;
+pub(crate) const FORMAT: u64 = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -42,7 +43,7 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE event(
         room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, message INTEGER NOT NULL,
-        seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
+        data BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE room_name(room INTEGER PRIMARY KEY, name TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
     CREATE TABLE account_name(account INTEGER PRIMARY KEY, name TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
@@ -165,7 +166,7 @@ fn look(
     }
     // Preparing these finds missing tables and wrong columns.
     for sql in [
-        "SELECT room, seq, n, message, seal FROM event LIMIT 1",
+        "SELECT room, seq, n, message, data, seal FROM event LIMIT 1",
         "SELECT room, name, seal FROM room_name LIMIT 1",
         "SELECT account, name, seal FROM account_name LIMIT 1",
         "SELECT seq FROM snapshot LIMIT 1",

@@ -8,6 +8,7 @@
 
 mod error; // errors, by what to do next
 mod connect; // connections to the files
+mod event; // an entry that a room's readers see
 mod seal; // a hash that detects a changed row
 mod layout; // the file `view.db`: its tables, creation and removal
 mod writer; // `View`: rows and the cursor in one transaction
@@ -19,11 +20,12 @@ mod index; // `Index`: the file `find.db`, which words are in which message
 mod find; // `IndexReader`: hits that the asker can see, newest first
 
 pub use error::ViewError;
+pub use event::{EventData, RoomEvent};
 pub use excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, SEARCHED_BYTES_MAX, searched_text};
 pub use find::{Find, FindError, Found, Hit, IndexReader, IsOver, Shown, Stretch, Visible};
 pub use fold::{Kind, WORD_CHARS_MAX, Word, fold, words};
 pub use index::{FeedError, Index, check_index};
 pub use layout::{Chains, Opened, RebuildReason, ViewPosition};
 pub use query::{CONDITIONS_MAX, LastWord, PREFIX_CHARS_MIN, Phrase, Query, QueryError};
-pub use reader::{Around, RoomEvent, ViewReader};
+pub use reader::{Around, ViewReader};
 pub use writer::{Delta, Names, Row, View};

@@ -8,20 +8,11 @@ use rusqlite::Connection;
 use vang_chat::{RoomId, Seq};
 use vang_journal::DatabaseWatch;
 
-use crate::ViewError;
 use crate::connect::hold;
 use crate::layout::{self, ViewPosition, key, number};
 use crate::seal;
 use crate::writer::{Row, names};
-
-/// An entry that a room's readers see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoomEvent {
-    pub seq: Seq,
-    /// A message's number; for other events the room's newest number at that time.
-    pub n: u64,
-    pub message: bool,
-}
+use crate::{EventData, RoomEvent, ViewError};
 
 /// A message's number and its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +48,11 @@ impl ViewReader {
     /// A room's events after `after`, in order, at most `limit`.
     pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, ViewError> {
         let tx = self.conn.transaction()?;
-        let before = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq <= ?2 \
+        let before = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
                       ORDER BY seq DESC LIMIT 1";
         let mut before = tx.prepare_cached(before)?;
         let mut last = probe(&mut before, room, Some(after))?.map_or(0, |event| event.n);
-        let sql = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 \
+        let sql = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq > ?2 \
                    ORDER BY seq LIMIT ?3";
         let mut select = tx.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -99,7 +90,7 @@ impl ViewReader {
         // One consistent state for all reads.
         let tx = self.conn.transaction()?;
         let mut last = tx.prepare_cached(
-            "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
+            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
         )?;
         let Some(newest) = probe(&mut last, room, None)? else { return Ok(None) };
         if newest.n < n {
@@ -108,7 +99,7 @@ impl ViewReader {
         // Binary search for the first event with a number of at least n: the message itself. Events before
         // `low` have lower numbers; `found` is the first at or after `high`.
         let mut probes = tx.prepare_cached(
-            "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
         )?;
         let mut found = newest;
         let (mut low, mut high) = (0, newest.seq.0);
@@ -139,7 +130,8 @@ impl ViewReader {
         if layout::place(&tx)?.cursor < upto {
             return Ok(None);
         }
-        let sql = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
+        let sql =
+            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
         let mut select = tx.prepare_cached(sql)?;
         let mut posted = HashSet::new();
         for room in rooms {
@@ -171,13 +163,13 @@ impl ViewReader {
             Ok(None)
         };
         let Some(RoomEvent { n, .. }) =
-            look("SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq = ?2")?
+            look("SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq = ?2")?
         else {
             return Ok(None);
         };
-        let before =
-            "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
-        let after = "SELECT room, seq, n, message, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        let before = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
+        let after =
+            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
         let (before, after) = (look(before)?, look(after)?);
         if before.is_some_and(|event| event.n + 1 != n) || after.is_some_and(|event| event.n != n + 1) {
             return Err(ViewError::Corrupt(format!("a message beside {n} of room {} is missing", room.0)));
@@ -193,11 +185,12 @@ impl ViewReader {
         let (rooms, accounts) = names(&tx)?;
         rooms.into_iter().for_each(|(room, name)| line(Row::RoomName { room, name }.to_string()));
         accounts.into_iter().for_each(|(account, name)| line(Row::AccountName { account, name }.to_string()));
-        let mut select = tx.prepare("SELECT room, seq, n, message, seal FROM event ORDER BY room, seq")?;
+        let mut select =
+            tx.prepare("SELECT room, seq, n, message, data, seal FROM event ORDER BY room, seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let (RoomEvent { seq, n, message }, room) = (event(row)?, RoomId(number(row.get(0)?)?));
-            line(Row::RoomEvent { room, seq, n, message }.to_string());
+            let (event, room) = (event(row)?, RoomId(number(row.get(0)?)?));
+            line(Row::RoomEvent { room, event }.to_string());
         }
         Ok(place)
     }
@@ -217,8 +210,10 @@ fn probe(
 
 fn event(row: &rusqlite::Row<'_>) -> Result<RoomEvent, ViewError> {
     let room = RoomId(number(row.get(0)?)?);
-    let event = RoomEvent { seq: Seq(number(row.get(1)?)?), n: number(row.get(2)?)?, message: row.get(3)? };
-    if row.get::<_, i64>(4)? != seal::of_event(room, event.seq, event.n, event.message) {
+    let data = row.get_ref(4)?.as_blob().ok().and_then(EventData::new).unwrap_or_default();
+    let (seq, n) = (Seq(number(row.get(1)?)?), number(row.get(2)?)?);
+    let event = RoomEvent { seq, n, message: row.get(3)?, data };
+    if row.get::<_, i64>(5)? != seal::of_event(room, &event) {
         let what = format!("a row of room {}, entry {}, is not as it was written", room.0, event.seq);
         return Err(ViewError::Corrupt(what));
     }

@@ -1,22 +1,20 @@
 //! A row's seal: 32 bits of a hash of its content. It is not a secret and no protection against people; it
 //! detects changes by a disk before they lead to another entry, room or name.
 
-use vang_chat::{RoomId, Seq};
+use vang_chat::RoomId;
+
+use crate::RoomEvent;
 
 /// The seal of an event's row.
-pub(crate) fn of_event(room: RoomId, seq: Seq, n: u64, message: bool) -> i64 {
-    [room.0, seq.0, n, u64::from(message)].into_iter().fold(SplitMix(0), SplitMix::and).seal()
+pub(crate) fn of_event(room: RoomId, event: &RoomEvent) -> i64 {
+    let &RoomEvent { seq, n, message, ref data } = event;
+    let numbers = [room.0, seq.0, n, u64::from(message)].into_iter().fold(SplitMix(0), SplitMix::and);
+    numbers.and_bytes(data.as_bytes()).seal()
 }
 
 /// The seal of a name's row.
 pub(crate) fn of_name(id: u64, name: &str) -> i64 {
-    let mut mixed = SplitMix(1).and(id).and(name.len() as u64);
-    for chunk in name.as_bytes().chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        mixed = mixed.and(u64::from_le_bytes(word));
-    }
-    mixed.seal()
+    SplitMix(1).and(id).and_bytes(name.as_bytes()).seal()
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), word by word: each bit of a word changes about half
@@ -29,6 +27,14 @@ impl SplitMix {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         SplitMix(z ^ (z >> 31))
+    }
+
+    fn and_bytes(self, bytes: &[u8]) -> SplitMix {
+        bytes.chunks(8).fold(self.and(bytes.len() as u64), |mixed, chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            mixed.and(u64::from_le_bytes(word))
+        })
     }
 
     fn seal(self) -> i64 {

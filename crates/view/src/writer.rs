@@ -23,13 +23,7 @@ const SNAPSHOTS_KEPT: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     /// An entry that a room's readers see.
-    RoomEvent {
-        room: RoomId,
-        seq: Seq,
-        /// A message's number; for other events the room's newest number at that time.
-        n: u64,
-        message: bool,
-    },
+    RoomEvent { room: RoomId, event: RoomEvent },
     /// A room's name from now on.
     RoomName { room: RoomId, name: String },
     /// An account's name from now on.
@@ -40,9 +34,9 @@ impl fmt::Display for Row {
     /// The whole row as a line, to compare.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Row::RoomEvent { room, seq, n, message } => {
+            Row::RoomEvent { room, event: RoomEvent { seq, n, message, data } } => {
                 let kind = if *message { "message" } else { "other" };
-                write!(f, "event {} {seq} {n} {kind}", room.0)
+                write!(f, "event {} {seq} {n} {kind} {data:?}", room.0)
             }
             Row::RoomName { room, name } => write!(f, "room {} {name:?}", room.0),
             Row::AccountName { account, name } => write!(f, "account {} {name:?}", account.0),
@@ -111,9 +105,9 @@ impl View {
             if delta.upto > cursor {
                 for row in &delta.rows {
                     match row {
-                        Row::RoomEvent { seq, .. } if *seq <= cursor => {}
-                        Row::RoomEvent { room, seq, n, message } => {
-                            events.push((*room, RoomEvent { seq: *seq, n: *n, message: *message }));
+                        Row::RoomEvent { event, .. } if event.seq <= cursor => {}
+                        Row::RoomEvent { room, event } => {
+                            events.push((*room, *event));
                         }
                         Row::RoomName { room, name } => tx
                             .prepare_cached("INSERT OR REPLACE INTO room_name(room, name, seal) VALUES (?1, ?2, ?3)")?
@@ -204,33 +198,42 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, RoomEvent)>) -> 
     events.sort_by_key(|(room, event)| (*room, event.seq));
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
     if events.len() >= ROWS_PER_INSERT {
-        let sql = format!(
-            "INSERT OR REPLACE INTO event(room, seq, n, message, seal) VALUES (?, ?, ?, ?, ?){}",
-            ", (?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1)
-        );
+        let sql = format!("{INSERT}{}", ", (?, ?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1));
         let mut insert = tx.prepare_cached(&sql)?;
         for chunk in &mut chunks {
-            let mut column = 0;
-            for (room, event) in chunk {
-                for value in row_of(*room, event) {
-                    column += 1;
-                    insert.raw_bind_parameter(column, value)?;
-                }
+            for (index, (room, event)) in chunk.iter().enumerate() {
+                bind(&mut insert, index * COLUMNS, *room, event)?;
             }
             insert.raw_execute()?;
         }
     }
-    let sql = "INSERT OR REPLACE INTO event(room, seq, n, message, seal) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let mut insert = tx.prepare_cached(sql)?;
+    let mut insert = tx.prepare_cached(INSERT)?;
     for (room, event) in chunks.remainder() {
-        insert.execute(row_of(*room, event))?;
+        bind(&mut insert, 0, *room, event)?;
+        insert.raw_execute()?;
     }
     Ok(())
 }
 
-fn row_of(room: RoomId, &RoomEvent { seq, n, message }: &RoomEvent) -> [i64; 5] {
-    let seal = seal::of_event(room, seq, n, message);
-    [key(room.0), key(seq.0), key(n), i64::from(message), seal]
+const INSERT: &str =
+    "INSERT OR REPLACE INTO event(room, seq, n, message, data, seal) VALUES (?, ?, ?, ?, ?, ?)";
+
+const COLUMNS: usize = 6;
+
+/// Binds a row's columns behind so many others.
+fn bind(
+    insert: &mut rusqlite::Statement<'_>,
+    others: usize,
+    room: RoomId,
+    event: &RoomEvent,
+) -> Result<(), ViewError> {
+    let &RoomEvent { seq, n, message, ref data } = event;
+    for (column, value) in [key(room.0), key(seq.0), key(n), i64::from(message)].into_iter().enumerate() {
+        insert.raw_bind_parameter(others + column + 1, value)?;
+    }
+    insert.raw_bind_parameter(others + 5, data.as_bytes())?;
+    insert.raw_bind_parameter(others + 6, seal::of_event(room, event))?;
+    Ok(())
 }
 
 fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), ViewError> {
@@ -272,7 +275,7 @@ pub(crate) fn names(conn: &Connection) -> Result<Names, ViewError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ViewReader;
+    use crate::{EventData, ViewReader};
 
     const JOURNAL: [u8; 16] = [7; 16];
 
@@ -281,12 +284,9 @@ mod tests {
     }
 
     fn talk(from: u64, upto: u64) -> Delta {
-        let rows = (from..=upto).map(|seq| Row::RoomEvent {
-            room: RoomId(1 + seq % 3),
-            seq: Seq(seq),
-            n: seq,
-            message: true,
-        });
+        let data = EventData::new(&[6, 1]).unwrap();
+        let event = |seq| RoomEvent { seq: Seq(seq), n: seq, message: true, data };
+        let rows = (from..=upto).map(|seq| Row::RoomEvent { room: RoomId(1 + seq % 3), event: event(seq) });
         Delta { upto: Seq(upto), rows: rows.collect(), snapshot: None }
     }
 

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use vang_chat::{Access, Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
-use vang_journal::{Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said};
+use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
+use vang_journal::{
+    Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said, Unknown,
+};
 use vang_view::{
-    Delta, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query, RebuildReason, Row, Stretch,
-    View, ViewReader, Visible, check_index,
+    Delta, EventData, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query, RebuildReason,
+    RoomEvent, Row, Stretch, View, ViewReader, Visible, check_index,
 };
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
@@ -45,7 +47,11 @@ impl World {
         let mut world = World { folder, journal, view, index, seq: 0, counts: HashMap::new() };
         for access in [Access::Public, Access::Private, Access::Private] {
             let name = NameKey([world.seq as u8; 16]);
-            world.append(Command::CreateRoom { name, access, by: Principal::Operator }, Bytes::new(), None);
+            world.append(
+                Command::Room(RoomCommand::Create { name, access, by: Principal::Operator }),
+                Bytes::new(),
+                None,
+            );
         }
         world
     }
@@ -58,7 +64,7 @@ impl World {
         self.seq += 1;
         let payload = Payload { salt: [0; 16], bytes: payload };
         let envelope = Envelope {
-            rules: Rules::NEWEST,
+            rules: vang_chat::NEWEST_RULES,
             origin: Origin { node: Node(1), counter: self.seq },
             time: Time(self.seq * 1_000),
             digest: payload.digest(),
@@ -70,7 +76,8 @@ impl World {
         let rows = said_in.map(|room| {
             let n = self.counts.entry(room).or_default();
             *n += 1;
-            Row::RoomEvent { room, seq, n: *n, message: true }
+            let data = EventData::default();
+            Row::RoomEvent { room, event: RoomEvent { seq, n: *n, message: true, data } }
         });
         self.view.apply(&[Delta { upto: seq, rows: rows.into_iter().collect(), snapshot: None }]).unwrap();
     }
@@ -81,9 +88,14 @@ impl World {
             content_type: "text/plain".to_owned(),
             content_encoding: "utf-8".to_owned(),
             content: text.to_owned().into(),
+            unknown: Unknown::default(),
         };
         let from = Principal::Guest(NameKey([9; 16]));
-        self.append(Command::Send { room, from, id: None }, said.encode(), Some(room));
+        self.append(
+            Command::Message(MessageCommand::Send { room, from, id: None }),
+            said.encode(),
+            Some(room),
+        );
     }
 
     fn feed(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_view::{Delta, Opened, RebuildReason, RoomEvent, Row, View, ViewError, ViewReader};
+use vang_view::{Delta, EventData, Opened, RebuildReason, RoomEvent, Row, View, ViewError, ViewReader};
 
 const JOURNAL: [u8; 16] = [1; 16];
 const LOBBY: RoomId = RoomId(1);
@@ -39,12 +39,17 @@ impl Folder {
     }
 }
 
+fn event(seq: u64, n: u64, message: bool) -> RoomEvent {
+    let data = EventData::new(&[u8::from(message), seq as u8]).unwrap();
+    RoomEvent { seq: Seq(seq), n, message, data }
+}
+
 fn message(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::RoomEvent { room, seq: Seq(seq), n, message: true }
+    Row::RoomEvent { room, event: event(seq, n, true) }
 }
 
 fn other(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::RoomEvent { room, seq: Seq(seq), n, message: false }
+    Row::RoomEvent { room, event: event(seq, n, false) }
 }
 
 fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
@@ -87,12 +92,12 @@ fn applied_rows_are_there_after_reopening() {
         [
             r#"room 1 "l\no \"b""#,
             r#"account 2 "ada""#,
-            "event 1 1 0 other",
-            "event 1 3 0 other",
-            "event 1 4 1 message",
-            "event 1 5 2 message",
-            "event 1 6 2 other",
-            "event 1 8 3 message",
+            "event 1 1 0 other 0001",
+            "event 1 3 0 other 0003",
+            "event 1 4 1 message 0104",
+            "event 1 5 2 message 0105",
+            "event 1 6 2 other 0006",
+            "event 1 8 3 message 0108",
         ]
     );
 }
@@ -102,7 +107,6 @@ fn events_come_in_order_after_a_position_up_to_a_limit() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     let mut reader = folder.reader();
-    let event = |seq, n, message| RoomEvent { seq: Seq(seq), n, message };
     assert_eq!(reader.events(LOBBY, Seq(3), 2).unwrap(), [event(4, 1, true), event(5, 2, true)]);
     assert_eq!(reader.events(LOBBY, Seq(5), 99).unwrap(), [event(6, 2, false), event(8, 3, true)]);
     assert_eq!(reader.events(LOBBY, Seq(0), usize::MAX).unwrap().len(), 6);
@@ -195,11 +199,11 @@ fn a_view_of_another_format_is_rebuilt_and_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 3");
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 4");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(
         (opened, view.cursor()),
-        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 3 }), Seq(0))
+        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 4 }), Seq(0))
     );
     folder.reader();
 }
@@ -213,8 +217,8 @@ fn a_damaged_file_is_rebuilt() {
     let no_tables = {
         let scratch = Folder::new();
         let other = rusqlite::Connection::open(scratch.path()).unwrap();
-        other.execute_batch("PRAGMA user_version = 3; CREATE TABLE event(room) STRICT").unwrap_err();
-        other.execute_batch("PRAGMA user_version = 3; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        other.execute_batch("PRAGMA user_version = 4; CREATE TABLE event(room) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 4; CREATE TABLE event(room INTEGER) STRICT").unwrap();
         drop(other);
         std::fs::read(scratch.path()).unwrap()
     };
@@ -403,13 +407,11 @@ proptest! {
         for (room, ahead, is_message) in steps {
             seq += ahead;
             counts[room as usize] += u64::from(is_message);
-            rows.push((room, RoomEvent { seq: Seq(seq), n: counts[room as usize], message: is_message }));
+            rows.push((room, event(seq, counts[room as usize], is_message)));
         }
         for some in rows.chunks(batch) {
             let upto = some.last().map_or(0, |(_, event)| event.seq.0);
-            let some = some.iter().map(|&(room, RoomEvent { seq, n, message })| {
-                Row::RoomEvent { room: RoomId(room), seq, n, message }
-            });
+            let some = some.iter().map(|&(room, event)| Row::RoomEvent { room: RoomId(room), event });
             view.apply(&[delta(upto, some)]).unwrap();
         }
         let mut reader = folder.reader();

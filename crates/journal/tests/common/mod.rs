@@ -2,10 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use bytes::Bytes;
-use vang_chat::{Command, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
+use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{
     Appended, Batch, Checked, Draft, Entry, Envelope, Identity, Journal, JournalError, Origin, Payload,
-    Reader, Said,
+    Reader, Said, Unknown,
 };
 
 pub(crate) const ADA: Node = Node(0xada);
@@ -18,7 +18,8 @@ pub(crate) fn identity() -> Identity {
 pub(crate) fn said(text: &str) -> Bytes {
     let content = Bytes::copy_from_slice(text.as_bytes());
     let (content_type, content_encoding) = ("text/plain".into(), "utf-8".into());
-    Said { guest: Some("guest".into()), content_type, content_encoding, content }.encode()
+    Said { guest: Some("guest".into()), content_type, content_encoding, content, unknown: Unknown::default() }
+        .encode()
 }
 
 /// The draft of a message with this origin.
@@ -36,7 +37,11 @@ pub(crate) fn holding(node: Node, counter: u64, payload: Payload) -> Draft {
         origin: Origin { node, counter },
         time: Time(1_700_000_000_000 + counter),
         digest: payload.digest(),
-        command: Command::Send { room: RoomId(2), from: Principal::Guest(NameKey([9; 16])), id: None },
+        command: Command::Message(MessageCommand::Send {
+            room: RoomId(2),
+            from: Principal::Guest(NameKey([9; 16])),
+            id: None,
+        }),
     };
     Draft { envelope: envelope.encode(), payload }
 }

@@ -239,7 +239,7 @@ pub fn run(listen: &Target, choice: &Choice, report: &Report, stop: &Stop) -> Ou
     let Target::Net { host, port } = listen else {
         return Err(Failure::Usage("clients are tested over TCP: --listen ADDR:PORT".to_owned()));
     };
-    let cannot = |error: &io::Error| Failure::of(format!("cannot listen at {listen}"), error, Doing::Bind);
+    let cannot = |error: &io::Error| Failure::of(format!("cannot listen on {listen}"), error, Doing::Bind);
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let cases: Vec<ClientCase> = cases().into_iter().filter(|case| choice.takes(case.name)).collect();
     if cases.is_empty() {

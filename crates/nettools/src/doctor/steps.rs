@@ -299,7 +299,7 @@ impl<'a> Doctor<'a> {
                 }
                 let advice = match (error.kind(), answers) {
                     (std::io::ErrorKind::ConnectionRefused, true) => {
-                        "the host is reachable and no program listens at this port: start the server, or find its port with \
+                        "the host is reachable and no program listens on this port: start the server, or find its port with \
                          `vang net sockets` on that host"
                     }
                     (std::io::ErrorKind::TimedOut, true) => {

@@ -97,7 +97,7 @@ impl Server {
         if listener.is_beyond_this_machine() {
             report.means(if options.udp {
                 "other machines can reach it, and the source of a datagram can be forged: anybody can make it send to \
-                 any address. In a foreign network listen at 127.0.0.1"
+                 any address. In a foreign network listen on 127.0.0.1"
             } else {
                 "other machines can reach it; 127.0.0.1 is for this machine only"
             })?;

@@ -198,14 +198,14 @@ impl Client<'_> {
         let trouble = explain(error, Doing::Read);
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
-                format!("{}: no program listens at this port (ICMP port unreachable)", self.address)
+                format!("{}: no program listens on this port (ICMP port unreachable)", self.address)
             }
             _ => trouble.to_string(),
         };
         self.report.record(&ConnectionFailed { connection: 1, why, advice: trouble.advice.to_owned() })?;
         match self.other {
             Some(other) => self.report.means(&format!(
-                "the name also has the address {other}, and the server can listen at only one of them. UDP does not try the \
+                "the name also has the address {other}, and the server can listen on only one of them. UDP does not try the \
                  next address: give the address itself"
             )),
             None => Ok(()),

@@ -294,13 +294,13 @@ impl Ladder<'_> {
                 }
             },
             Step::Tls => format!(
-                "the failing layer is TLS: {trouble}. TCP below it works: a program listens at port {port}"
+                "the failing layer is TLS: {trouble}. TCP below it works: a program listens on port {port}"
             ),
             Step::Vang if self.steps.contains(&Step::Tls) => {
                 format!("the failing layer is vang: {trouble}. TCP and TLS below it work")
             }
             Step::Vang => format!(
-                "the failing layer is vang: {trouble}. TCP below it works: a program listens at port {port}"
+                "the failing layer is vang: {trouble}. TCP below it works: a program listens on port {port}"
             ),
         };
         Some(format!("{layer}{advice}"))

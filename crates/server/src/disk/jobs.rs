@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_hub::{ReadAnswer, ReadFault, ReadJob, SessionId};
 
-use super::Answer;
+use super::answer::{Answer, Waiting};
 use crate::net::listen::PeerAddr;
 
 /// Time after which what an address used counts half: 10 s. It is what keeps one that asked for much behind the others,
@@ -51,9 +51,6 @@ impl Address {
         }
     }
 }
-
-/// Answers that may wait until the pump takes them: one may be a page of 256 KiB, and readers may be faster than it.
-const ANSWERS_WAITING_MAX: usize = 8;
 
 /// Jobs `J` of sessions `S` at addresses `A`.
 ///
@@ -251,41 +248,6 @@ pub(crate) struct Queue {
     waiting: Arc<Waiting>,
 }
 
-/// Answers that were given and not taken.
-#[derive(Debug, Default)]
-struct Waiting {
-    count: Mutex<usize>,
-    changed: Condvar,
-}
-
-/// Of an answer that waits; dropped when it was taken.
-#[derive(Debug)]
-pub(crate) struct Receipt(Arc<Waiting>);
-
-impl Waiting {
-    fn count(&self) -> MutexGuard<'_, usize> {
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For one more answer.
-    fn receipt(self: &Arc<Waiting>) -> Receipt {
-        *self.count() += 1;
-        Receipt(self.clone())
-    }
-
-    fn wait_for_room(&self) {
-        let is_full = |count: &mut usize| *count >= ANSWERS_WAITING_MAX;
-        drop(self.changed.wait_while(self.count(), is_full).unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        *self.0.count() -= 1;
-        self.0.changed.notify_one();
-    }
-}
-
 struct State {
     jobs: Jobs<Address, SessionId, (Instant, ReadJob)>,
     /// Under way: whose, and whether the session is gone.
@@ -407,6 +369,7 @@ mod tests {
     use vang_hub::Read;
 
     use super::*;
+    use crate::disk::answer::ANSWERS_WAITING_MAX;
 
     /// Jobs as they come: address, session, job.
     fn order(jobs: &mut Jobs<char, u8, u32>) -> String {

@@ -11,19 +11,19 @@
 pub(crate) mod journal; // appends batches
 pub(crate) mod view_writer; // keeps the view
 pub(crate) mod progress; // how far the view and the index are
+mod answer; // what they answer
+mod workers; // all of them, and their end
 pub(crate) mod jobs; // which read is next, fair to all addresses
 pub(crate) mod readers; // history, and events that are not in memory
 pub(crate) mod index; // the index for find, and the finder
 
-use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
-use vang_hub::{Delta, ReadAnswer, ReadFault, Settled};
-use vang_journal::{Appended, JournalError};
 
-use crate::disk::jobs::Receipt;
+pub(crate) use self::answer::Answer;
+pub(crate) use self::workers::Workers;
 
 /// A pause after a failure, so that a broken disk does not cost a busy processor.
 pub(crate) const FAILURE_PAUSE: Duration = Duration::from_millis(200);
@@ -31,42 +31,6 @@ pub(crate) const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 /// How often the files that are open are compared with those in the folder. What is sent meanwhile into one that
 /// somebody has just removed is kept there, but is gone with the process.
 pub(crate) const LOOK_PAUSE: Duration = Duration::from_secs(1);
-
-/// From any of the threads.
-pub(crate) enum Answer {
-    Appended(Appended),
-    Settled(Result<Settled, JournalError>),
-    /// The journal, which had failed, was tried by its own thread.
-    Probed(Result<(), JournalError>),
-    Read(u64, Result<ReadAnswer, ReadFault>, Receipt),
-    /// This thread ended in a panic, which is a defect: without it nothing goes on.
-    Ended(&'static str),
-}
-
-/// The threads of a server, to be ended in order. SQLite puts everything into one file when the last of those who have
-/// it open closes it, and only if that one may write. So who reads a file ends before its writer is let go; the tables'
-/// writer reads the journal.
-pub(crate) struct Workers {
-    pub(crate) readers: Vec<JoinHandle<()>>,
-    /// A writer ends when the last sender of its jobs is dropped: this is the last one.
-    pub(crate) tables: (Sender<Delta>, JoinHandle<()>),
-    pub(crate) journal: (Sender<journal::WriteJob>, JoinHandle<()>),
-}
-
-impl Workers {
-    /// Waits until they have finished what they have, and ended. Nobody else holds a sender any more. `false`: one ended
-    /// in a panic.
-    pub(crate) fn join(self) -> bool {
-        let mut is_well = true;
-        let mut end = |thread: JoinHandle<()>| is_well &= thread.join().is_ok();
-        self.readers.into_iter().for_each(&mut end);
-        drop(self.tables.0);
-        end(self.tables.1);
-        drop(self.journal.0);
-        end(self.journal.1);
-        is_well
-    }
-}
 
 /// Lets the other threads go before the calling one, as nice(1) says.
 pub(crate) fn stand_back(niceness: i32) {

@@ -193,14 +193,14 @@ fn page(
     let seqs: Vec<Seq> = found.iter().map(|(event, _)| event.seq).collect();
     let entries = journal.get(&seqs, bytes_max)?;
     let is_cut = entries.len() < found.len();
-    for (entry, &(RoomEvent { seq, n, message }, room)) in entries.into_iter().zip(found) {
+    for (entry, &(RoomEvent { seq, n, message, data }, room)) in entries.into_iter().zip(found) {
         let payload = entry.as_ref().ok().and_then(|entry| entry.payload.as_ref());
         bytes += payload.map_or(0, |payload| payload.bytes.len());
         if bytes > bytes_max && !page.events.is_empty() {
             return Ok(page);
         }
         page.upto = seq;
-        page.events.push(ColdEvent { room, n, message, entry });
+        page.events.push(ColdEvent { room, n, message, data, entry });
     }
     if !is_cut {
         page.upto = upto;

@@ -17,6 +17,9 @@ use vang_proto::Millis;
 /// What a stranger from elsewhere may hold whatever the others do: 64 KiB.
 pub(crate) const STRANGER_BYTES: usize = 64 << 10;
 
+/// Who holds less than this is read also when the memory is used up: 4 KiB, a request and its reply.
+pub(crate) const LITTLE_BYTES: usize = 4 << 10;
+
 /// Less than this is not looked at when somebody must give up what it holds: 4 KiB.
 const LARGE_BYTES: usize = 4 << 10;
 

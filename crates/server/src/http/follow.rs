@@ -7,9 +7,9 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use vang_proto::vang::{Code, FollowFrom, RequestWriter};
 
+use super::asked::{Answering, Asked, NAME_BYTES_MAX, bad_name};
 use super::events::{Events, Form, last_event};
 use super::reply::{Answer, refusal, text, with_head};
-use super::routes::{Answering, Asked, NAME_BYTES_MAX, bad_name};
 
 /// Events after `since`, or after `Last-Event-ID`.
 pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {

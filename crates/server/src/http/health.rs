@@ -3,8 +3,8 @@
 use hyper::{Response, StatusCode};
 use vang_hub::Scope;
 
+use super::asked::{Answering, Asked};
 use super::reply::{Answer, text, whole};
-use super::routes::{Answering, Asked};
 use crate::status::metrics;
 
 /// `GET /healthz`: the process answers.

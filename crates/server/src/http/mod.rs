@@ -18,6 +18,7 @@
 
 pub(crate) mod hosts; // our own names, and pages of strangers
 mod routes; // which path is answered by what
+mod asked; // a request, as its handler gets it
 mod reply; // what is answered
 mod health; // is it alive, is it ready, its numbers
 mod questions; // the rooms, and what was found in them
@@ -42,17 +43,16 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use vang_hub::Peer;
 
+use self::asked::Asked;
+pub(crate) use self::asked::Visitor;
 use self::hosts::Stranger;
 use self::reply::{Answer, not_allowed, redirect, text};
-use self::routes::{Asked, Who, route};
+use self::routes::{Who, route};
 use self::session::HubSession;
 use crate::door::Door;
-use crate::fairness::quota::Buckets;
-use crate::fairness::turns::{Credit, yield_turn};
-use crate::net::listen::PeerAddr;
+use crate::fairness::turns::yield_turn;
 use crate::net::socket::{Rewound, Socket};
 use crate::pump::About;
-use crate::shared::House;
 
 /// For a whole head, and between two requests on one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,20 +63,6 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Headers that a request has once. Of two, one program would read the first and another the second.
 const ONCE: [&str; 6] =
     ["host", "origin", "sec-fetch-site", "sec-websocket-key", "sec-websocket-version", "last-event-id"];
-
-/// A connection that speaks HTTP.
-pub(crate) struct Visitor {
-    pub(crate) house: Rc<House>,
-    pub(crate) from: PeerAddr,
-    pub(crate) peer: Peer,
-    /// The connection's quotas.
-    pub(crate) own: Rc<Buckets>,
-    /// The time that it may still use.
-    pub(crate) credit: Rc<Credit>,
-    pub(crate) tls: bool,
-    /// It is one connection too many, and why: then it is answered once.
-    pub(crate) refused: Option<String>,
-}
 
 /// Serves one connection. When it became a WebSocket, gives back the socket, the bytes read beyond the request, and who
 /// the peer is by its headers.

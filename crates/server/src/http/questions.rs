@@ -4,8 +4,8 @@ use hyper::{Response, StatusCode};
 use vang_proto::limits::QUERY_BYTES_MAX;
 use vang_proto::vang::{RequestWriter, Value};
 
+use super::asked::{Answering, Asked, bad_name};
 use super::reply::{Answer, refusal, text, whole};
-use super::routes::{Answering, Asked, bad_name};
 
 /// `GET /rooms`: the rooms that the asker may see.
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {

@@ -10,8 +10,8 @@ use hyper::header::{
 };
 use hyper::{Method, Response, StatusCode, Version};
 
+use super::asked::{Answering, Asked};
 use super::reply::{Answer, text};
-use super::routes::{Answering, Asked};
 
 /// `GET /ws`: native messages in binary frames. The connection is handed on when the answer is written.
 pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {

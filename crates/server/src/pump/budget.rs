@@ -10,7 +10,7 @@ use vang_proto::vang::{Code, ErrorReply};
 use super::Pump;
 use super::slot::Slot;
 use crate::clock::steady_now;
-use crate::fairness::memory::STRANGER_BYTES;
+use crate::fairness::memory::{LITTLE_BYTES, STRANGER_BYTES};
 use crate::fairness::quota::{Ask, DELAY_MS_MAX, Who};
 use crate::limits::Limits;
 
@@ -20,9 +20,6 @@ const CONNECTION_BYTES: u64 = 8 << 10;
 /// What clients make the server hold is counted up to one part in so many of the limit `memory`: what the allocator
 /// keeps for the next, and what is under way between threads, take as much again.
 const COUNTED_SHARE: u64 = 2;
-
-/// Who holds less than this is read also when the memory is used up: 4 KiB, a request and its reply.
-pub(super) const LITTLE_BYTES: usize = 4 << 10;
 
 /// Connections that hold nothing have one part in so many of it, whatever the others hold.
 const CONNECTIONS_SHARE: u64 = 2;

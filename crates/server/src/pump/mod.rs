@@ -22,14 +22,13 @@ use vang_hub::{Delta, Hub, Output, Peer, Read, ReadFault, Scope, SessionId, Trus
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
-use self::budget::LITTLE_BYTES;
 pub(crate) use self::slot::{About, Slot};
 use crate::clock::{now, steady_now};
 use crate::disk::Answer;
 use crate::disk::jobs::Asking;
 use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
-use crate::fairness::memory::Memory;
+use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas};
 use crate::fairness::turns::{Turn, yield_turn};
 use crate::limits::Limits;

@@ -43,27 +43,34 @@ pub(crate) struct StatusArgs {
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
-    let data = args.data.folder()?;
+    let StatusArgs { data, json, watch } = args;
+    let data = data.folder()?;
+    let Some(pause) = watch else { return look(&data, json, false) };
     loop {
-        let outcome = match ask(&data)? {
-            Some(report) if args.json => print_line(&report.to_string()).map_err(Into::into),
-            Some(report) => show(&page(&report), args.watch.is_some()),
-            None => no_server(&data, args.json),
-        };
-        match args.watch {
-            None => return outcome,
-            // The server can come back, so a watch goes on.
-            Some(pause) => {
-                if let Err(error) = outcome {
-                    match error.downcast_ref::<Failure>() {
-                        Some(failure) if !args.json && !failure.is_silent() => {
-                            show(&format!("{}\n", harmless(&failure.to_string())), true)?;
-                        }
-                        _ => return Err(error),
-                    }
-                }
-                std::thread::sleep(pause);
+        // The server can come back, so a watch goes on, until nobody reads its output.
+        if let Err(error) = look(&data, json, true) {
+            if error.downcast_ref::<Failure>().is_some_and(Failure::is_silent) {
+                return Err(error);
             }
+            if json {
+                print_line(&json!({"server": null, "error": error.to_string()}).to_string())?;
+            } else {
+                show(&format!("{}\n", harmless(&error.to_string())), true)?;
+            }
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// Prints one report.
+fn look(data: &Path, json: bool, again: bool) -> anyhow::Result<()> {
+    match ask(data)? {
+        Some(report) if json => print_line(&report.to_string()).map_err(Into::into),
+        Some(report) => show(&page(&report), again),
+        None => {
+            describe_folder(data, json)?;
+            // The object says so already.
+            if json && again { Ok(()) } else { Err(no_server(data)) }
         }
     }
 }
@@ -81,7 +88,7 @@ fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
     }
 }
 
-fn no_server(data: &Path, json: bool) -> anyhow::Result<()> {
+fn describe_folder(data: &Path, json: bool) -> anyhow::Result<()> {
     let folder = DataFolder::look(data)?;
     let mut reader = SqliteReader::open(folder.journal_db())?;
     let (journal, position) = (reader.identity().id_hex(), reader.end()?.0);
@@ -94,8 +101,12 @@ fn no_server(data: &Path, json: bool) -> anyhow::Result<()> {
         let entries = counted(position, "entry", "entries");
         print_line(&format!("journal      {journal}, {entries}, {}", bytes(size)))?;
     }
+    Ok(())
+}
+
+fn no_server(data: &Path) -> anyhow::Error {
     let advice = format!("start it with: vang serve --data {}", data.display());
-    Err(Failure::new(format!("no server runs on {}", data.display())).advise(advice).into())
+    Failure::new(format!("no server runs on {}", data.display())).advise(advice).into()
 }
 
 fn show(page: &str, again: bool) -> anyhow::Result<()> {

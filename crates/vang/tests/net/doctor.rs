@@ -63,7 +63,7 @@ fn a_working_server_passes_every_step() {
         assert!(text("kind").starts_with("vang/"), "{reported:?}");
         assert!(
             text("tls").contains("certificate for 127.0.0.1, ::1, localhost")
-                && text("tls").ends_with("without end"),
+                && text("tls").ends_with("does not expire"),
             "{reported:?}"
         );
         assert!(text("queues").contains(" wait to be accepted"), "{reported:?}");
@@ -144,7 +144,7 @@ fn the_first_failing_step_prints_advice_and_is_the_last() {
     assert_eq!((code, &step(&reported, "tcp")["found"]), (1, &"bad".into()), "{reported:?}");
     assert!(
         means(&reported)
-            .starts_with("the host is reachable and no program listens at this port: start the server"),
+            .starts_with("the host is reachable and no program listens on this port: start the server"),
         "{reported:?}"
     );
     assert_eq!(
@@ -163,7 +163,7 @@ fn the_first_failing_step_prints_advice_and_is_the_last() {
 
     let output = vang().args(["net", "doctor", "localhost"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("'localhost' has none"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("'localhost' has no port"));
 }
 
 /// All records of a step: status and text.
@@ -190,7 +190,7 @@ fn every_address_is_tried_and_a_failing_one_is_named() {
         let (code, reported) = reported(hosts.vang(0, &["net", "doctor", ":65432"]));
         let tcp = every(&reported, "tcp");
         assert_eq!((code, tcp.len()), (0, 2), "{reported:?}");
-        assert!(tcp.contains(&("good".to_owned(), format!("{works} takes connections"))), "{tcp:?}");
+        assert!(tcp.contains(&("good".to_owned(), format!("{works} accepts connections"))), "{tcp:?}");
         let end = reported.last().unwrap();
         assert_eq!((&end["failed"], &end["complete"]), (&Value::Null, &true.into()), "{reported:?}");
         assert_eq!(end["broken"].as_array().unwrap().len(), usize::from(broken.is_some()), "{end}");

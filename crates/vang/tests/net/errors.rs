@@ -76,7 +76,7 @@ fn address_in_use_by_a_listener_but_not_by_time_wait() {
     let address = listener.local_addr().unwrap().to_string();
     for tool in [&["stall", "serve"][..], &["echo", "serve"], &["conform"]] {
         let said = says(net(&[tool, &["--listen", &address]].concat()), 1);
-        assert!(said.starts_with(&format!("vang: cannot listen at {address}: ")), "{said}");
+        assert!(said.starts_with(&format!("vang: cannot listen on {address}: ")), "{said}");
         let cause = "is another program, or another vang, already listening there?";
         has(&said, "address in use", cause, "`ss -ltnp` shows who has it");
     }
@@ -98,7 +98,7 @@ fn would_block() {
     assert!(said.contains("write would block (EWOULDBLOCK) at byte "), "{said}");
     assert!(said.contains("what this means: ") && said.contains("Both queues are full"), "{said}");
     assert!(said.contains("the other side does not read, and the send buffer is full"), "{said}");
-    assert!(said.contains("it goes on when the reader reads"), "{said}");
+    assert!(said.contains("writing goes on when the reader reads"), "{said}");
     // A Unix socket does not let anybody wait for room in the queue of those who wait to be accepted.
     let dir = folder();
     let path = dir.path().join("s");
@@ -333,8 +333,8 @@ fn errors_at_a_path_do_not_mention_ports() {
         }
     }
     for (place, name, cause) in [
-        (listen("left"), "connection refused", "nobody listens at that path"),
-        (listen("file"), "connection refused", "nobody listens at that path"),
+        (listen("left"), "connection refused", "no program listens at that path"),
+        (listen("file"), "connection refused", "no program listens at that path"),
         (
             listen("datagrams"),
             "wrong kind of socket",

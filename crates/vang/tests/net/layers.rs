@@ -137,7 +137,7 @@ fn the_failing_layer_is_named_after_testing_those_below() {
             "the failing layer is vang: not a vang server: it sent \"SSH-2.0-Open\\u{1b}[31mSSH\\r\\n\"",
         ),
         ("--vang", &resets, "vang", &["TCP", "vang"], "connection reset by peer"),
-        ("--vang", &silent, "vang", &["TCP", "vang"], "TCP below it works: a program listens at port"),
+        ("--vang", &silent, "vang", &["TCP", "vang"], "TCP below it works: a program listens on port"),
     ] {
         let (code, objects) = objects(ping(&["127.0.0.1", flag, port, "--count", "2", "--wait", "200ms"]));
         let (names, at, text) = probed(&objects);

@@ -128,7 +128,7 @@ fn sent_packets_are_echo_requests_8_0() {
     let mut command = ping(&hosts, &[FAR[0], "--count", "1", "--explain"]);
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("sends echo request (8/0), seq 1"), "{stderr}");
+    assert!(stderr.contains("send echo request (8/0), seq 1"), "{stderr}");
 }
 
 #[test]
@@ -207,7 +207,8 @@ fn loss_is_counted_as_in_iputils() {
     let lines = text(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        lines.contains("no answer, seq 1, in 0.10 s") || lines.contains("no answer, seq 1, in 100.00 ms"),
+        lines.contains("no answer, seq 1, after 0.10 s")
+            || lines.contains("no answer, seq 1, after 100.00 ms"),
         "{lines}"
     );
     assert!(lines.contains("ICMP: 1 sent, 0 answers, 100.0 % loss, 1 without answer\n"), "{lines}");

@@ -69,7 +69,7 @@ fn loopback_and_the_empty_host_are_explained() {
     assert!(lines.contains("127.0.0.1: 1 address, resolved in "), "{lines}");
     let (lines, _) = said(resolve(&[""]));
     for (address, purpose) in
-        [("127.0.0.1", "connect to"), ("::1", "connect to"), ("0.0.0.0", "listen at"), ("::", "listen at")]
+        [("127.0.0.1", "connect to"), ("::1", "connect to"), ("0.0.0.0", "listen on"), ("::", "listen on")]
     {
         let is_there =
             lines.lines().any(|line| line.contains(&format!("  {address}  ")) && line.ends_with(purpose));
@@ -168,7 +168,7 @@ fn an_ambiguous_ipv4_address_gets_a_warning() {
             "{lines} {stderr}"
         );
         // Other tools refuse it, with advice what to write.
-        let means = word.split_whitespace().nth(2).unwrap();
+        let means = word.split_whitespace().last().unwrap();
         let place = format!("{host}:7441");
         for args in [
             &["net", "doctor", &place][..],

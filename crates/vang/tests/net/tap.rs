@@ -307,7 +307,9 @@ fn a_recording_distinguishes_clients_of_a_unix_socket() {
     let said = tshark(&["-Y", "frame.comment", "-T", "fields", "-e", "frame.comment"], &file);
     let id = std::process::id();
     let comment = |n: u32| {
-        format!("connection {n}, opened by process {id} through a Unix socket; 192.0.2.1:{n} stands for it\n")
+        format!(
+            "connection {n}, opened by process {id} through a Unix socket; 192.0.2.1:{n} is a placeholder for its address\n"
+        )
     };
     assert_eq!(said, comment(1) + &comment(2));
     // And decode reads what it wrote.

@@ -245,7 +245,7 @@ fn readyz_reports_a_filling_disk_before_a_send_fails() {
     drop(filler);
     let (code, body) = get(&server, "/readyz");
     assert!(
-        code == 503 && body.ends_with(" free, less than the 8.0 MiB of limit ready-free\n"),
+        code == 503 && body.ends_with(" free, less than the limit ready-free (8.0 MiB)\n"),
         "{code} {body}"
     );
     // The warning comes early: everything still works.

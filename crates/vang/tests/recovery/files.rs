@@ -188,8 +188,8 @@ fn a_flipped_bit_becomes_a_hole_for_all_readers() {
     assert!(server.stop().success());
     let journal = data.join("journal.db");
     let mut bytes = fs::read(&journal).unwrap();
-    let at = bytes.windows(2).position(|window| window == b"m7").unwrap();
-    bytes[at + 1] ^= 1;
+    let at = bytes.windows(9).position(|window| window == b"utf-8\x03\x42m7").unwrap();
+    bytes[at + 8] ^= 1;
     fs::write(&journal, &bytes).unwrap();
     let server = Server::start(&data);
     for _ in 0..3 {

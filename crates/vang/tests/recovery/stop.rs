@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use vang_chat::{Command, Node, Principal, Rules, SendId, Seq, State};
+use vang_chat::{Command, MessageCommand, Node, Principal, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
     Appended, Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal,
+    Unknown,
 };
 
 use crate::common::{
@@ -216,6 +217,7 @@ fn write_journal(data: &Path, messages: u64) {
         content_type: "text/plain".to_owned(),
         content_encoding: "utf-8".to_owned(),
         content: TEXT.into(),
+        unknown: Unknown::default(),
     };
     let said = content.encode();
     let from = Principal::Guest(names.make("filler").unwrap().1);
@@ -226,8 +228,9 @@ fn write_journal(data: &Path, messages: u64) {
             let payload = Payload { salt, bytes: said.clone() };
             let id = Some(SendId { key: salt, print: [1; 16] });
             let origin = Origin { node, counter };
-            let command = Command::Send { room, from, id };
-            let envelope = Envelope { rules: Rules::NEWEST, origin, time, digest: payload.digest(), command };
+            let command = Command::Message(MessageCommand::Send { room, from, id });
+            let envelope =
+                Envelope { rules: vang_chat::NEWEST_RULES, origin, time, digest: payload.digest(), command };
             Draft { envelope: envelope.encode(), payload }
         };
         let batch = Batch { drafts: batch.iter().map(draft).collect(), checkpoints: Vec::new() };

@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use vang_chat::{Access, Command as Asked, NameKey, Node, Principal, Rules, Time};
+use vang_chat::{
+    Access, AccountCommand, Command as Asked, NameKey, Node, OrderCommand, Principal, RoomCommand, Rules,
+    Time,
+};
 use vang_journal::{
     Appended, Batch, DataFolder, Draft, Durability, Envelope, Journal, Origin, Payload, SqliteJournal,
 };
@@ -17,12 +20,12 @@ fn write_old_journal(data: &Path) {
     let folder = DataFolder::open(data).unwrap();
     let mut journal = SqliteJournal::open(folder.journal_db(), Durability::default()).unwrap();
     let name = vang_hub::NameMaker::new(journal.identity().key).make("general").unwrap().1;
-    let room = Asked::CreateRoom { name, access: Access::Public, by: Principal::Operator };
-    let other = Asked::AddAccount { name: NameKey([7; 16]) };
+    let room = RoomCommand::Create { name, access: Access::Public, by: Principal::Operator };
+    let other = AccountCommand::Add { name: NameKey([7; 16]) };
     let drafts = [
-        (Asked::Open, Vec::new()),
-        (room, vang_journal::encode_name("general").to_vec()),
-        (other, vang_journal::encode_name("ada").to_vec()),
+        (OrderCommand::Open.into(), Vec::new()),
+        (Asked::from(room), vang_journal::encode_name("general").to_vec()),
+        (other.into(), vang_journal::encode_name("ada").to_vec()),
     ];
     let drafts = drafts.into_iter().enumerate().map(|(index, (command, bytes))| {
         let payload = Payload { salt: [1; 16], bytes: bytes.into() };

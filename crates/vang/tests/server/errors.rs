@@ -227,8 +227,7 @@ fn reset_by_peer() {
     assert!(said.contains("vang: unknown whether the message was posted: "), "{said}");
     assert!(
         said.contains("connection reset by peer (")
-            && said
-                .ends_with("send the same again with --id 6f1c: it is posted once, however often it comes\n"),
+            && said.ends_with("send it again with --id 6f1c: it is posted only once\n"),
         "{said}"
     );
 }
@@ -318,7 +317,7 @@ fn broken_pipe() {
         ),
         "{said}"
     );
-    assert!(said.contains("send the same again with --id "), "{said}");
+    assert!(said.contains("send it again with --id "), "{said}");
 }
 
 #[test]
@@ -330,7 +329,7 @@ fn connection_closed() {
             command,
             1,
             "connection closed",
-            "the other side ended it",
+            "the other side closed it",
             "try again; the server's log may say why",
         );
     }

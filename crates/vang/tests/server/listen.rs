@@ -115,7 +115,7 @@ fn an_address_in_use_is_named_with_its_cause_and_advice() {
         let said = fails(serving(&dir.path().join("data"), &["--listen", &listen]), 1);
         let mut lines = said.lines();
         let expected = format!(
-            "vang: cannot listen on {listen}: address in use (does another program, or another vang, listen {place} already?)"
+            "vang: cannot listen on {listen}: address in use (is another program, or another vang, already listening {place}?)"
         );
         assert_eq!(lines.next(), Some(expected.as_str()));
         assert!(lines.next().is_some_and(|line| line.contains(advice)), "{said}");

@@ -3,19 +3,20 @@
 
 use serde_json::{Map, Value as Json};
 use vang_chat::{Access, Interval, Principal, Room, RoomId, Seq};
-use vang_proto::vang::{Code, ErrorReply, Value, write_json};
+use vang_proto::vang::{Code, ErrorReply, Value};
 use vang_view::{Excerpt, Find, Found, Hit, Query, Shown, Stretch, Visible};
 
 use crate::admission::bad_name;
 use crate::cold::Read;
 use crate::encode::rfc3339;
+use crate::hub::Hub;
 use crate::limits::{JOURNAL_RETRY_MS, SEARCHED_ROOMS_MAX};
-use crate::order::Asker;
-
-use super::{Hub, Output, Reading, SessionId};
+use crate::reading::Reading;
+use crate::session::Asker;
+use crate::session::SessionId;
 
 impl Hub {
-    pub(super) fn find(
+    pub(in crate::hub) fn find(
         &mut self,
         asker: &Asker,
         who: &Principal,
@@ -105,7 +106,13 @@ impl Hub {
         (visible, left_out as u64)
     }
 
-    pub(super) fn answer_found(&mut self, asker: &Asker, who: &Principal, found: &Found, left_out: u64) {
+    pub(in crate::hub) fn answer_found(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        found: &Found,
+        left_out: u64,
+    ) {
         // The index may be damaged on its disk: what it gives is shown only as far as the rules let this asker see it.
         let sees = |shown: &Shown| self.state.room(shown.room).is_some_and(|room| room.sees(who, shown.seq));
         let seen = found.hits.iter().filter(|hit| sees(&hit.message));
@@ -120,8 +127,7 @@ impl Hub {
         if left_out > 0 {
             keys.push(("left-out", left_out.into()));
         }
-        let bytes = write_json(asker.re.as_deref(), &keys, &Json::from(list).to_string());
-        self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+        self.reply_json(asker, &keys, &list.into());
     }
 
     fn hit(&self, hit: &Hit, sees: &dyn Fn(&Shown) -> bool) -> Json {
@@ -141,11 +147,7 @@ impl Hub {
     }
 
     fn shown(&self, room: &str, shown: &Shown) -> Map<String, Json> {
-        let from = match (&shown.from, &shown.guest) {
-            (Principal::Account(account), _) => self.book.account(*account).into_owned(),
-            (Principal::Guest(_), guest) => format!("guest:{}", guest.as_deref().unwrap_or("anon")),
-            (Principal::Operator, _) => "server".to_owned(),
-        };
+        let from = self.shown_name(&shown.from, shown.guest.as_deref());
         let mut out = Map::new();
         let mut put = |key: &str, value: Json| drop(out.insert(key.to_owned(), value));
         put("address", format!("{room}#{}", shown.n).into());

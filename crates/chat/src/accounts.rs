@@ -1,0 +1,77 @@
+//! Accounts: names that the journal knows.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::digest::Digest;
+use crate::{AccountId, NameKey, Position, Refusal};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountCommand {
+    /// The operator adds an account.
+    Add { name: NameKey },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountEvent {
+    Added { account: AccountId, name: NameKey },
+}
+
+pub(crate) fn decide(
+    accounts: &Accounts,
+    at: Position,
+    command: &AccountCommand,
+) -> Result<AccountEvent, Refusal> {
+    match *command {
+        AccountCommand::Add { name } if accounts.by_name.contains_key(&name) => Err(Refusal::NameTaken),
+        AccountCommand::Add { name } => Ok(AccountEvent::Added { account: AccountId(at.seq.0), name }),
+    }
+}
+
+pub(crate) fn evolve(accounts: &mut Accounts, event: &AccountEvent) {
+    match *event {
+        AccountEvent::Added { account, name } => accounts.add(AccountRow { name, account }),
+    }
+}
+
+/// An account, as the hash and the snapshot contain it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct AccountRow {
+    #[n(0)]
+    pub(crate) name: NameKey,
+    #[n(1)]
+    pub(crate) account: AccountId,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Accounts {
+    by_name: BTreeMap<NameKey, AccountId>,
+    by_id: BTreeMap<AccountId, NameKey>,
+    digest: Digest,
+}
+
+impl Accounts {
+    pub(crate) fn add(&mut self, row: AccountRow) {
+        self.digest.add(&row);
+        self.by_name.insert(row.name, row.account);
+        self.by_id.insert(row.account, row.name);
+    }
+
+    pub(crate) fn named(&self, name: &NameKey) -> Option<AccountId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Is there such an account?
+    pub(crate) fn check(&self, who: AccountId) -> Result<(), Refusal> {
+        if self.by_id.contains_key(&who) { Ok(()) } else { Err(Refusal::NoAccount) }
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = AccountRow> {
+        self.by_name.iter().map(|(&name, &account)| AccountRow { name, account })
+    }
+}

@@ -1,0 +1,72 @@
+//! Members: accounts in rooms, and when they were there.
+
+use crate::accounts::Accounts;
+use crate::limits::STAYS_MAX;
+use crate::permission::Power;
+use crate::rooms::{Place, Rooms};
+use crate::{AccountId, Position, Principal, Refusal, RoomId};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberCommand {
+    /// Make somebody a member.
+    Join {
+        room: RoomId,
+        /// Who becomes a member.
+        who: AccountId,
+        /// Who asks: the same account, or a member who brings another.
+        by: Principal,
+    },
+    /// End a membership.
+    Leave { room: RoomId, who: AccountId },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberEvent {
+    Joined { room: RoomId, who: AccountId },
+    Left { room: RoomId, who: AccountId },
+}
+
+pub(crate) fn decide(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    command: &MemberCommand,
+) -> Result<MemberEvent, Refusal> {
+    match *command {
+        MemberCommand::Join { room, who, by } => {
+            let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
+            there.check(Power::Join, &by)?;
+            if let Principal::Account(asker) = by {
+                accounts.check(asker)?;
+                if asker != who {
+                    there.check(Power::Bring, &by)?;
+                }
+            }
+            accounts.check(who)?;
+            if there.is_member(who) {
+                return Err(Refusal::AlreadyMember);
+            }
+            if there.stays.of(who).len() >= STAYS_MAX {
+                return Err(Refusal::TooManyStays { max: STAYS_MAX });
+            }
+            Ok(MemberEvent::Joined { room, who })
+        }
+        MemberCommand::Leave { room, who } => {
+            let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
+            there.check(Power::Leave, &Principal::Account(who))?;
+            Ok(MemberEvent::Left { room, who })
+        }
+    }
+}
+
+pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &MemberEvent, places: &mut Vec<Place>) {
+    match *event {
+        MemberEvent::Joined { room, who } => {
+            rooms.show(room, at.seq, None, places);
+            rooms.begin_stay(room, who, at.seq);
+        }
+        MemberEvent::Left { room, who } => {
+            rooms.show(room, at.seq, None, places);
+            rooms.end_stay(room, who, at.seq);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The table of who can do what: power × access × standing → yes, or a refusal. Nothing else decides it.
+//!
+//! A refusal says of a private room only what those can know who ask: to outsiders it does not exist.
+
+use crate::{Access, Principal, Refusal};
+
+/// Something that not everybody can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Know that the room exists.
+    KnowOf,
+    /// See who is in the room.
+    SeePeople,
+    /// See everything that was ever said in the room, not only during own stays.
+    SeeAll,
+    Speak,
+    /// Become a member, or, as the operator, make somebody one.
+    Join,
+    /// Make somebody else a member.
+    Bring,
+    Leave,
+    CreateRoom,
+}
+
+/// What somebody is to a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Operator,
+    Guest,
+    /// An account that was never a member.
+    Outsider,
+    /// An account that was a member.
+    Former,
+    Member,
+}
+
+impl Power {
+    pub const ALL: [Power; 8] = [
+        Power::KnowOf,
+        Power::SeePeople,
+        Power::SeeAll,
+        Power::Speak,
+        Power::Join,
+        Power::Bring,
+        Power::Leave,
+        Power::CreateRoom,
+    ];
+}
+
+impl Standing {
+    pub const ALL: [Standing; 5] =
+        [Standing::Operator, Standing::Guest, Standing::Outsider, Standing::Former, Standing::Member];
+}
+
+/// A cell of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Yes,
+    NoRoom,
+    NotMember,
+    AccountNeeded,
+}
+
+use Verdict::{AccountNeeded, NoRoom, NotMember, Yes};
+
+/// A row of the table: a verdict for everybody, or by standing, in the order of `Standing::ALL`.
+enum Row {
+    Everybody(Verdict),
+    By([Verdict; 5]),
+}
+
+use Row::{By, Everybody};
+
+#[rustfmt::skip]
+const fn row(power: Power, access: Access) -> Row {
+    use Access::{Private, Public};
+    match (power, access) {
+        //                                   operator  guest          outsider   former     member
+        (Power::KnowOf,     Public)  => Everybody(Yes),
+        (Power::KnowOf,     Private) => By([NoRoom,    NoRoom,        NoRoom,    Yes,       Yes]),
+        (Power::SeePeople,  Public)  => Everybody(Yes),
+        (Power::SeePeople,  Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
+        (Power::SeeAll,     Public)  => Everybody(Yes),
+        // Members see what was said during their stays.
+        (Power::SeeAll,     Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, NotMember]),
+        (Power::Speak,      Public)  => Everybody(Yes),
+        (Power::Speak,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
+        (Power::Join,       Public)  => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
+        (Power::Join,       Private) => By([Yes,       NoRoom,        NoRoom,    NotMember, Yes]),
+        (Power::Bring,      Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
+        (Power::Bring,      Private) => By([Yes,       NoRoom,        NoRoom,    NotMember, Yes]),
+        (Power::Leave,      Public)  => By([NotMember, NotMember,     NotMember, NotMember, Yes]),
+        (Power::Leave,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
+        // Of no room: whoever has an account is an outsider.
+        (Power::CreateRoom, _)       => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
+    }
+}
+
+/// The table. The standing is asked for only where it matters: most rows of public rooms are the same for everybody.
+pub(crate) fn check(
+    power: Power,
+    access: Access,
+    standing: impl FnOnce() -> Standing,
+) -> Result<(), Refusal> {
+    let verdict = match row(power, access) {
+        Everybody(verdict) => verdict,
+        By(verdicts) => verdicts[standing() as usize],
+    };
+    match verdict {
+        Yes => Ok(()),
+        NoRoom => Err(Refusal::NoRoom),
+        NotMember => Err(Refusal::NotMember),
+        AccountNeeded => Err(Refusal::AccountNeeded),
+    }
+}
+
+/// Can somebody do what is about no room?
+pub(crate) fn check_server(power: Power, who: &Principal) -> Result<(), Refusal> {
+    check(power, Access::Public, || match who {
+        Principal::Operator => Standing::Operator,
+        Principal::Guest(_) => Standing::Guest,
+        Principal::Account(_) => Standing::Outsider,
+    })
+}

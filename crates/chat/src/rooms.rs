@@ -1,0 +1,258 @@
+//! Rooms: where messages are.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::accounts::Accounts;
+use crate::digest::{Digest, Part};
+use crate::known::Known;
+use crate::limits::ROOMS_MAX;
+use crate::permission::{self, Power, Standing};
+use crate::stays::{Interval, Mark, StayRow, Stays};
+use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, RoomId, Seq};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomCommand {
+    Create {
+        name: NameKey,
+        access: Access,
+        /// Who asks: an account (then its first member) or the operator.
+        by: Principal,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomEvent {
+    Created {
+        room: RoomId,
+        name: NameKey,
+        access: Access,
+        /// Who made it; an account is its first member.
+        by: Principal,
+    },
+}
+
+pub(crate) fn decide(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    at: Position,
+    command: &RoomCommand,
+) -> Result<RoomEvent, Refusal> {
+    match *command {
+        RoomCommand::Create { name, access, by } => {
+            permission::check_server(Power::CreateRoom, &by)?;
+            if let Principal::Account(who) = by {
+                accounts.check(who)?;
+            }
+            if rooms.by_name.contains_key(&name) {
+                return Err(Refusal::NameTaken);
+            }
+            if rooms.by_id.len() >= ROOMS_MAX {
+                return Err(Refusal::TooManyRooms { max: ROOMS_MAX });
+            }
+            Ok(RoomEvent::Created { room: RoomId(at.seq.0), name, access, by })
+        }
+    }
+}
+
+pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &RoomEvent, places: &mut Vec<Place>) {
+    match *event {
+        RoomEvent::Created { room, name, access, by } => {
+            rooms.add(RoomRow { id: room, name, access, n: 0, seq: Seq(0) });
+            rooms.show(room, at.seq, None, places);
+            if let Principal::Account(who) = by {
+                rooms.begin_stay(room, who, at.seq);
+            }
+        }
+    }
+}
+
+/// An event's place in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub room: RoomId,
+    /// A message's number; for other events the room's newest number.
+    pub n: u64,
+    /// The room's newest entry before this one.
+    pub before: Seq,
+}
+
+/// A room, as far as the rules need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub name: NameKey,
+    pub access: Access,
+    /// The newest message's number; 0 before the first.
+    pub n: u64,
+    /// The newest entry that readers of the room see.
+    pub seq: Seq,
+    pub(crate) stays: Stays,
+}
+
+/// A room without its stays, as the hash and the snapshot contain it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct RoomRow {
+    #[n(0)]
+    pub(crate) id: RoomId,
+    #[n(1)]
+    pub(crate) name: NameKey,
+    #[n(2)]
+    pub(crate) access: Access,
+    #[n(3)]
+    pub(crate) n: u64,
+    #[n(4)]
+    pub(crate) seq: Seq,
+}
+
+impl Room {
+    /// Is this account in the room now?
+    pub fn is_member(&self, who: AccountId) -> bool {
+        self.stays.is_member(who)
+    }
+
+    /// The room's current members. Former members are not iterated; the length is known in constant time.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = AccountId> {
+        self.stays.members()
+    }
+
+    /// What somebody is to this room.
+    pub fn standing(&self, who: &Principal) -> Standing {
+        match who {
+            Principal::Operator => Standing::Operator,
+            Principal::Guest(_) => Standing::Guest,
+            Principal::Account(who) if self.is_member(*who) => Standing::Member,
+            Principal::Account(who) if self.stays.of(*who).is_empty() => Standing::Outsider,
+            Principal::Account(_) => Standing::Former,
+        }
+    }
+
+    /// Can somebody do this here?
+    pub fn check(&self, power: Power, who: &Principal) -> Result<(), Refusal> {
+        permission::check(power, self.access, || self.standing(who))
+    }
+
+    pub fn allows(&self, power: Power, who: &Principal) -> bool {
+        self.check(power, who).is_ok()
+    }
+
+    /// The stays are rows of their own.
+    fn row(&self, id: RoomId) -> RoomRow {
+        let Room { name, access, n, seq, stays: _ } = *self;
+        RoomRow { id, name, access, n, seq }
+    }
+}
+
+/// Changed rooms whose hashes are not in the digest yet, at most about so many: then all are added.
+const CHANGED_MAX: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rooms {
+    by_id: BTreeMap<RoomId, Room>,
+    by_name: BTreeMap<NameKey, RoomId>,
+    digest: Digest,
+    /// Of all stays.
+    stays: Digest,
+    /// Follows from the rooms and their stays.
+    known: Known,
+    /// Rooms that have changed, with the part of each that the digest still contains: a room's hash is made once
+    /// for many messages.
+    changed: BTreeMap<RoomId, Option<Part>>,
+}
+
+impl Rooms {
+    pub(crate) fn get(&self, id: RoomId) -> Option<&Room> {
+        self.by_id.get(&id)
+    }
+
+    /// For changes of what `RoomRow` contains.
+    fn change(&mut self, id: RoomId) -> Option<&mut Room> {
+        if self.changed.len() >= CHANGED_MAX {
+            self.digest = self.digest();
+            self.changed.clear();
+        }
+        let room = self.by_id.get_mut(&id)?;
+        self.changed.entry(id).or_insert_with(|| Some(Part::of(&room.row(id))));
+        Some(room)
+    }
+
+    /// A room in which nobody was yet.
+    pub(crate) fn add(&mut self, RoomRow { id, name, access, n, seq }: RoomRow) {
+        self.known.add_room(id, access);
+        self.changed.insert(id, None);
+        self.by_name.insert(name, id);
+        self.by_id.insert(id, Room { name, access, n, seq, stays: Stays::default() });
+    }
+
+    /// An account is in a room from this entry on.
+    pub(crate) fn begin_stay(&mut self, room: RoomId, who: AccountId, seq: Seq) {
+        let Some(n) = self.by_id.get(&room).map(|there| there.n) else { return };
+        self.add_stay(StayRow { room, who, stay: Interval { from: Mark { seq, n }, to: None } });
+    }
+
+    /// Adds a stay behind the account's others.
+    pub(crate) fn add_stay(&mut self, row: StayRow) {
+        let Some(there) = self.by_id.get_mut(&row.room) else { return };
+        self.stays.add(&row);
+        self.known.add_stay(row.room, there.access, row.who);
+        there.stays.add(row.who, row.stay);
+    }
+
+    pub(crate) fn end_stay(&mut self, room: RoomId, who: AccountId, seq: Seq) {
+        let Some(there) = self.by_id.get_mut(&room) else { return };
+        let Some((before, after)) = there.stays.end(who, Mark { seq, n: there.n }) else { return };
+        self.stays.take_away(&StayRow { room, who, stay: before });
+        self.stays.add(&StayRow { room, who, stay: after });
+    }
+
+    pub(crate) fn stays_digest(&self) -> Digest {
+        self.stays
+    }
+
+    /// Every stay of every room, each account's in order.
+    pub(crate) fn stay_rows(&self) -> impl Iterator<Item = StayRow> {
+        self.iter()
+            .flat_map(|(room, there)| there.stays.iter().map(move |(who, stay)| StayRow { room, who, stay }))
+    }
+
+    /// The room of this name, if the reader can know of it.
+    pub(crate) fn named(&self, name: &NameKey, reader: &Principal) -> Result<RoomId, Refusal> {
+        let id = *self.by_name.get(name).ok_or(Refusal::NoRoom)?;
+        let there = self.get(id).ok_or(Refusal::NoRoom)?;
+        there.check(Power::KnowOf, reader).map(|()| id)
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The readers of a room see this entry; `n` is the number of a message.
+    pub(crate) fn show(&mut self, id: RoomId, seq: Seq, n: Option<u64>, places: &mut Vec<Place>) {
+        if let Some(room) = self.change(id) {
+            room.n = n.unwrap_or(room.n);
+            let before = std::mem::replace(&mut room.seq, seq);
+            places.push(Place { room: id, n: room.n, before });
+        }
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        let mut digest = self.digest;
+        for (&id, old) in &self.changed {
+            if let Some(old) = old {
+                digest.take_away_part(old);
+            }
+            if let Some(room) = self.by_id.get(&id) {
+                digest.add(&room.row(id));
+            }
+        }
+        digest
+    }
+
+    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = RoomRow> {
+        self.by_id.iter().map(|(&id, room)| room.row(id))
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (RoomId, &Room)> {
+        self.by_id.iter().map(|(&id, room)| (id, room))
+    }
+}

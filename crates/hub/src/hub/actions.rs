@@ -1,0 +1,115 @@
+//! What a client asks: answered at once, refused, or put into the order. One file a subject.
+
+mod rooms;
+mod members;
+mod messages;
+mod accounts;
+mod follow;
+mod history;
+mod find;
+
+use bytes::Bytes;
+use vang_chat::{Command, Event, MessageEvent, Position, Refusal};
+use vang_journal::{SaidView, UnknownView};
+use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json};
+
+use crate::admission::{Peer, Speaking, refused};
+use crate::hub::{Hub, Output};
+use crate::queue::QueueFull;
+use crate::session::Asker;
+use crate::session::SessionId;
+
+impl Hub {
+    /// A request came. Its reply is an output, now or later.
+    pub fn request(&mut self, id: SessionId, ticket: Ticket, mut request: Request) {
+        let asker = Asker { session: id, ticket, re: request.re.take() };
+        if let Err(error) = self.ask(&asker, request) {
+            self.refuse(asker, &error);
+        }
+    }
+
+    fn ask(&mut self, asker: &Asker, request: Request) -> Result<(), ErrorReply> {
+        let peer = self.session(asker.session).map_or(Peer::RemotePlain, |session| session.peer);
+        if peer == Peer::RemotePlain {
+            return Err(ErrorReply::new(
+                Code::TlsRequired,
+                "names and rooms need TLS on a connection that does not come from this machine",
+            ));
+        }
+        let speaking = self.speaking(asker.session, request.name.as_deref())?;
+        let who = speaking.principal;
+        match request.action {
+            Action::Ping => self.accept(asker, &[], "pong"),
+            Action::Hello => self.hello(asker, &speaking),
+            Action::Rooms => self.list_rooms(asker, &who),
+            Action::Who { room } => self.list_people(asker, &who, &room)?,
+            Action::Send { room, id, content_type, content_encoding, content } => {
+                let said = SaidView {
+                    guest: speaking.guest.as_deref(),
+                    content_type: &content_type,
+                    content_encoding: &content_encoding,
+                    content: &content,
+                    unknown: UnknownView::default(),
+                };
+                self.send(asker, who, &room, id.as_deref(), said)?;
+            }
+            Action::Follow { rooms, from } => self.follow(asker, &who, &rooms, from)?,
+            Action::History { room, since, limit } => self.history(asker, &who, &room, since, limit)?,
+            Action::Find { query, limit, before } => self.find(asker, &who, &query, limit, before)?,
+            Action::Create { room, private } => self.create(asker, &who, &room, private)?,
+            Action::Join { room, who: other } => self.join(asker, &who, &room, other.as_deref())?,
+            Action::Leave { room } => self.leave(asker, &who, &room)?,
+            // Whoever drives the hub knows the sockets and the machine, and has answered those who may ask.
+            Action::Status => return Err(refused(&Refusal::NotAllowed)),
+            Action::AddAccount { name } => self.add_account(asker, peer, &name)?,
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self, asker: &Asker, speaking: &Speaking) {
+        let name = self.shown_name(&speaking.principal, speaking.guest.as_deref());
+        let keys = [
+            ("protocol", Value::Number(1)),
+            ("server", Value::from(&*self.server)),
+            ("journal", self.identity.id_hex().into()),
+            ("epoch", self.epoch().into()),
+            ("seq", self.state.seq().0.into()),
+            ("name", name.into()),
+        ];
+        let server = self.server.clone();
+        self.accept(asker, &keys, &server);
+    }
+
+    /// Refuses what the rules would refuse now, answers what was sent before, orders the rest.
+    pub(super) fn enqueue(
+        &mut self,
+        asker: &Asker,
+        command: Command,
+        payload: Bytes,
+    ) -> Result<(), ErrorReply> {
+        if self.stopping {
+            return Err(ErrorReply::new(Code::Stopping, "the server is going down; connect again"));
+        }
+        let next =
+            Position { seq: self.state.seq().next(), time: self.state.time(), node: self.order.node() };
+        match self.state.decide(next, &command) {
+            Err(refusal) => return Err(refused(&refusal)),
+            Ok(events) => {
+                if let [Event::Message(MessageEvent::Repeated { room, n, seq })] = events[..] {
+                    self.answer_sent(asker, room, n, seq);
+                    return Ok(());
+                }
+            }
+        }
+        let payload = self.salts.payload(payload);
+        self.order.push(command, payload, asker.clone()).map_err(|QueueFull| {
+            ErrorReply::new(Code::Busy, "too much waits to be written; try again").with("retry-after", 200)
+        })
+    }
+
+    /// A reply whose content is JSON.
+    fn reply_json(&mut self, asker: &Asker, keys: &[(&str, Value)], json: &serde_json::Value) {
+        let bytes = write_json(asker.re.as_deref(), keys, &json.to_string());
+        self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+    }
+}

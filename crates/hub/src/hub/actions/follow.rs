@@ -1,0 +1,186 @@
+//! Where following a room begins, and where it resumes.
+
+use std::collections::HashSet;
+
+use vang_chat::{Node, Principal, RoomId, Seq, StartAfter};
+use vang_proto::limits::FOLLOWED_ROOMS_MAX;
+use vang_proto::vang::{Code, ErrorReply, FollowFrom, Value};
+
+use crate::cold::Read;
+use crate::cursor::{Cursor, Followed};
+use crate::hub::{Hub, Output};
+use crate::limits::{EPOCH_OPENINGS, EPOCH_PARTS_MAX};
+use crate::reading::Reading;
+use crate::session::Asker;
+use crate::session::SessionId;
+
+impl Hub {
+    pub(in crate::hub) fn follow(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        rooms: &[String],
+        from: FollowFrom,
+    ) -> Result<(), ErrorReply> {
+        let ids = rooms.iter().map(|name| self.room(name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        let Some(session) = self.session_mut(asker.session) else { return Ok(()) };
+        if from != FollowFrom::Now && (session.cursor.is_some() || session.placing.is_some()) {
+            let detail = "this connection follows already; 'since' and 'seq' go with its first follow";
+            return Err(ErrorReply::new(Code::AlreadyFollowing, detail));
+        }
+        if let Some(behind) = &mut session.placing {
+            behind.push((asker.clone(), ids));
+            return Ok(());
+        }
+        let now = self.state.seq();
+        match from {
+            FollowFrom::Now => {
+                let starts = ids.iter().map(|&room| (room, now, 0)).collect();
+                self.begin_following(asker, starts);
+            }
+            FollowFrom::Position { journal, epoch, seq } => {
+                let seq = self.resume_point(&journal, epoch.as_deref(), Seq(seq))?;
+                let starts = ids.iter().map(|&room| (room, seq, 0)).collect();
+                self.begin_following(asker, starts);
+            }
+            FollowFrom::Numbers(numbers) => {
+                let need = ids.iter().filter_map(|&room| self.state.room(room)).map(|room| room.seq).max();
+                let starts = ids.iter().copied().zip(numbers.iter().copied());
+                // Who has more than there is, as far as it may know, has all of it: what is hidden later is told as a hole.
+                let newest = |room| self.state.room(room).map_or(0, |there| there.newest_for(who));
+                let starts = starts
+                    .map(|(room, n)| (room, n.min(newest(room)), self.start_after(room, who, n)))
+                    .collect::<Vec<_>>();
+                let find = |&(room, n, start): &(RoomId, u64, StartAfter)| match start {
+                    StartAfter::Message => Some((room, n)),
+                    StartAfter::Entry(_) => None,
+                };
+                let asked = starts.iter().filter_map(find).collect();
+                if let Some(session) = self.session_mut(asker.session) {
+                    session.placing = Some(Vec::new());
+                }
+                let reading = Reading::Follow { asker: asker.clone(), starts };
+                self.read(need.unwrap_or_default(), Read::Locate(asked), reading);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a client that was here before goes on; refuses a position that is not this journal's.
+    fn resume_point(&self, journal: &str, epoch: Option<&str>, seq: Seq) -> Result<Seq, ErrorReply> {
+        let known = epoch.map(|epoch| {
+            // No server gives more of them, and each is looked up.
+            let nodes = epoch.split('.').take(EPOCH_PARTS_MAX);
+            let nodes = nodes.filter_map(|node| u64::from_str_radix(node, 16).ok());
+            nodes.map(Node).find_map(|node| self.state.common_with(node, seq))
+        });
+        let ours = self.identity.id_hex();
+        if journal != ours {
+            let changed = |what: &str| {
+                let detail = format!("the server has another journal than the one resumed; {what}");
+                ErrorReply::new(Code::JournalChanged, detail).with("journal", ours)
+            };
+            return Err(match known.flatten() {
+                // A journal restored from a backup has the openings of the one that it was made of.
+                Some(common) => changed("resume it from the seq given, the last that both have in common")
+                    .with("seq", common.0)
+                    .with("epoch", self.epoch()),
+                None => changed("start again from room numbers"),
+            });
+        }
+        let end = self.state.seq();
+        let detail = || format!("position {} is not in this journal any more; it ends at {end}", seq.0);
+        match known {
+            Some(Some(common)) if common == seq => Ok(seq),
+            Some(Some(common)) => Err(ErrorReply::new(Code::SeqAhead, detail())
+                .with("seq", common.0)
+                .with("epoch", self.epoch())),
+            Some(None) => Err(ErrorReply::new(Code::SeqAhead, detail())),
+            None if seq > end => Err(ErrorReply::new(Code::SeqAhead, detail())),
+            None => Ok(seq),
+        }
+    }
+
+    /// Where a reader's following of a room after message `n` starts, as far as the reader may know.
+    fn start_after(&self, room: RoomId, who: &Principal, n: u64) -> StartAfter {
+        match self.state.room(room) {
+            Some(there) => there.start_after(who, n).unwrap_or(StartAfter::Entry(self.state.seq())),
+            None => StartAfter::Entry(self.state.seq()),
+        }
+    }
+
+    /// What came behind a `follow` that had to be placed first.
+    pub(in crate::hub) fn follow_behind(&mut self, id: SessionId) {
+        let behind = self.session_mut(id).and_then(|session| session.placing.take());
+        let now = self.state.seq();
+        for (asker, rooms) in behind.into_iter().flatten() {
+            self.begin_following(&asker, rooms.into_iter().map(|room| (room, now, 0)).collect());
+        }
+    }
+
+    pub(in crate::hub) fn begin_following(&mut self, asker: &Asker, starts: Vec<(RoomId, Seq, u64)>) {
+        let names: Vec<_> = starts.iter().map(|(room, _, _)| self.book.room(*room).into_owned()).collect();
+        let id = asker.session;
+        let followed = self.session(id).and_then(|session| session.cursor.as_ref());
+        if followed.map_or(0, |cursor| cursor.rooms.len()) + starts.len() > FOLLOWED_ROOMS_MAX {
+            let detail = format!("one connection follows at most {FOLLOWED_ROOMS_MAX} rooms");
+            let error = ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64);
+            return self.refuse(asker.clone(), &error);
+        }
+        let first = starts.iter().map(|&(_, seq, _)| seq).min().unwrap_or_default();
+        let Some(session) =
+            self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
+        else {
+            return;
+        };
+        session.epoch_due = false;
+        let cursor = session.cursor.get_or_insert_with(|| Cursor::at(first));
+        let seq = cursor.seq;
+        // A room that is followed already stays as it is, and of one that is named twice the first counts. One step
+        // for each room that is followed or named: both are at most `FOLLOWED_ROOMS_MAX`.
+        let mut fresh: HashSet<RoomId> = starts.iter().map(|&(room, _, _)| room).collect();
+        for followed in &cursor.rooms {
+            fresh.remove(&followed.room);
+        }
+        for (room, from, since) in starts {
+            if !fresh.remove(&room) {
+                continue;
+            }
+            let followers = self.followers.entry(room).or_default();
+            let index = cursor.rooms.len() as u32;
+            let place = followers.len() as u32;
+            followers.push((id, index));
+            cursor.rooms.push(Followed { room, from, since, place, is_grown: false });
+            cursor.mark_grown(index);
+        }
+        let keys = [
+            ("journal", Value::Text(self.identity.id_hex())),
+            ("epoch", self.epoch().into()),
+            ("seq", seq.0.into()),
+        ];
+        self.accept(asker, &keys, &names.join(" "));
+        self.outputs.push_back(Output::Follows { session: id });
+        self.wake(id);
+    }
+
+    pub(in crate::hub) fn epoch(&self) -> String {
+        // Before its opening is written this process has ordered nothing; but who follows already is told
+        // what it will order, and must be able to say so when it comes back.
+        let unopened = (!self.is_open()).then_some(self.order.node());
+        let openings = unopened.into_iter().chain(self.state.openings().rev().take(EPOCH_OPENINGS));
+        let openings: Vec<String> = openings.map(|node| node.to_string()).collect();
+        openings.join(".")
+    }
+
+    /// Another process has opened the journal: sends each follower the event `epoch`, before anything that came after the
+    /// opening. The client resumes with this epoch, and gets no event twice.
+    pub(in crate::hub) fn announce_epoch(&mut self) {
+        let due: Vec<SessionId> = self.session_ids(|session| session.cursor.is_some()).collect();
+        for id in due {
+            if let Some(session) = self.session_mut(id) {
+                session.epoch_due = true;
+            }
+            self.wake(id);
+        }
+    }
+}

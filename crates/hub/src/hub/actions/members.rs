@@ -1,0 +1,123 @@
+//! Members: join, leave, and who is in a room.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use vang_chat::{AccountId, MemberCommand, Power, Principal, Refusal, RoomId};
+use vang_proto::vang::{ErrorReply, Value};
+
+use crate::admission::{Peer, bad_name, refused};
+use crate::hub::Hub;
+use crate::limits::LISTED_PEOPLE_MAX;
+use crate::session::Asker;
+
+impl Hub {
+    pub(super) fn join(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        room: &str,
+        other: Option<&str>,
+    ) -> Result<(), ErrorReply> {
+        let room = self.room(room, who)?;
+        let joins = match other {
+            Some(name) => self.account_to_bring(room, who, name)?,
+            None => own_account(who)?,
+        };
+        self.enqueue(asker, MemberCommand::Join { room, who: joins, by: *who }.into(), Bytes::new())
+    }
+
+    pub(super) fn leave(&mut self, asker: &Asker, who: &Principal, room: &str) -> Result<(), ErrorReply> {
+        let room = self.room(room, who)?;
+        let who = own_account(who)?;
+        self.enqueue(asker, MemberCommand::Leave { room, who }.into(), Bytes::new())
+    }
+
+    /// The account that somebody brings into a room that they know of. Who may bring nobody is told so whatever the name:
+    /// which accounts there are is not for everybody.
+    pub(in crate::hub) fn account_to_bring(
+        &self,
+        room: RoomId,
+        who: &Principal,
+        name: &str,
+    ) -> Result<AccountId, ErrorReply> {
+        let there = self.state.room(room).ok_or_else(|| refused(&Refusal::NoRoom))?;
+        let brings = there.check(Power::Bring, who).map_err(|refusal| refused(&refusal));
+        if !matches!(who, Principal::Account(_)) {
+            brings.clone()?;
+        }
+        let (shown, _, account) = self.named(name).map_err(|bad| bad_name("who", &bad))?;
+        if account.map(Principal::Account) != Some(*who) {
+            brings?;
+        }
+        account.ok_or_else(|| {
+            let mut error = refused(&Refusal::NoAccount);
+            error.detail = format!("there is no account '{shown}'");
+            error
+        })
+    }
+
+    /// Who is in a room: its members, and whoever follows it at this moment and can still speak. Nobody is asked or noted for it.
+    /// At most `LISTED_PEOPLE_MAX` of either are looked at; the numbers of the others are kept.
+    pub(in crate::hub) fn list_people(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        room: &str,
+    ) -> Result<(), ErrorReply> {
+        let id = self.room(room, who)?;
+        let shown = self.book.room(id).into_owned();
+        let there = self.state.room(id).ok_or_else(|| refused(&Refusal::NoRoom))?;
+        there.check(Power::SeePeople, who).map_err(|refusal| refused(&refusal))?;
+        let members = there.members();
+        let mut left_out = members.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
+        // Accounts first, each once however many connections it has: by name, member, connections.
+        let mut people: BTreeMap<(bool, String), (bool, u64)> = BTreeMap::new();
+        for account in members.take(LISTED_PEOPLE_MAX) {
+            people.insert((false, self.book.account(account).into_owned()), (true, 0));
+        }
+        let followers = self.followers.get(&id).map_or(&[][..], Vec::as_slice);
+        left_out += followers.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
+        for &(follower, _) in followers.iter().take(LISTED_PEOPLE_MAX) {
+            let Some(session) = self.session(follower).filter(|session| !session.peer_ended) else {
+                continue;
+            };
+            let speaking = session.speaking.as_ref();
+            let reader = match speaking {
+                Some(speaking) => speaking.principal,
+                None if session.peer == Peer::Operator => continue,
+                None => Principal::Guest(self.anon),
+            };
+            if !there.allows(Power::SeePeople, &reader) {
+                // Has left, and is still told what it may see of the time before.
+                continue;
+            }
+            let guest = speaking.and_then(|speaking| speaking.guest.as_deref());
+            let key = (!matches!(reader, Principal::Account(_)), self.shown_name(&reader, guest));
+            if people.len() < LISTED_PEOPLE_MAX || people.contains_key(&key) {
+                people.entry(key).or_default().1 += 1;
+            } else {
+                left_out += 1;
+            }
+        }
+        let list: Vec<serde_json::Value> = people
+            .into_iter()
+            .map(|((_, name), (member, present))| {
+                serde_json::json!({"name": name, "member": member, "present": present})
+            })
+            .collect();
+        let mut keys = vec![("room", Value::Text(shown))];
+        if left_out > 0 {
+            keys.push(("left-out", Value::Number(left_out)));
+        }
+        self.reply_json(asker, &keys, &list.into());
+        Ok(())
+    }
+}
+
+fn own_account(who: &Principal) -> Result<AccountId, ErrorReply> {
+    match who {
+        Principal::Account(account) => Ok(*account),
+        Principal::Guest(_) | Principal::Operator => Err(refused(&Refusal::AccountNeeded)),
+    }
+}

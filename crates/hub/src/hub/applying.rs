@@ -1,0 +1,221 @@
+//! Entries applied at their places, and what comes of them: replies, rows of the view, the rooms' tails.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use vang_chat::{
+    AccountEvent, Event, Happened, MemberEvent, MessageEvent, OrderEvent, Place, RoomEvent, RoomId, Seq, Time,
+};
+use vang_journal::{Entry, Envelope, Payload, decode_name};
+use vang_proto::vang::Value;
+
+use crate::admission::refused;
+use crate::hub::{Hub, Output};
+use crate::limits::{CHECKPOINT_EVERY, SNAPSHOT_EVERY};
+use crate::order::Ordered;
+use crate::session::Asker;
+use crate::shown::ShownEvent;
+use crate::tail::Run;
+use crate::{Delta, Row, rows};
+
+/// Bytes of an event that are not what was said, about.
+const EVENT_HEADER_BYTES: usize = 256;
+
+impl Hub {
+    /// Applies the batch that was written last, if it was not yet.
+    pub(super) fn apply_written(&mut self) {
+        let Some((first, ours)) = self.written.take() else { return };
+        let mut growth = Growth::of(&ours);
+        for (index, ordered) in ours.into_iter().enumerate() {
+            let seq = Seq(first.0 + index as u64);
+            self.apply(&mut growth, seq, &ordered.envelope, Some(&ordered.payload), ordered.asker);
+        }
+        self.grow(growth);
+    }
+
+    /// Entries that stand in the journal after the last one applied, in order: of this process, known by their origin, and
+    /// of any other alike. Call it where another process orders as well; entries that are applied already are skipped.
+    pub fn arrived(&mut self, entries: &[Entry]) {
+        self.apply_written();
+        if !self.is_halted() {
+            self.take_entries(entries);
+        }
+    }
+
+    pub(super) fn take_entries(&mut self, entries: &[Entry]) {
+        let mut growth = Growth::default();
+        for entry in entries {
+            if entry.seq != self.state.seq().next() {
+                continue;
+            }
+            let envelope = match Envelope::decode(&entry.envelope) {
+                Ok(envelope) => envelope,
+                // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
+                Err(bad) => {
+                    self.halt(&format!("entry {} cannot be read ({bad}); a newer vang wrote it", entry.seq));
+                    break;
+                }
+            };
+            let ours = self.order.take_own(envelope.origin);
+            let asker = ours.and_then(|ordered| ordered.asker);
+            self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
+        }
+        self.grow(growth);
+    }
+
+    /// Decides an entry at its place; what comes of it is gathered in `growth`.
+    fn apply(
+        &mut self,
+        growth: &mut Growth,
+        seq: Seq,
+        envelope: &Envelope,
+        payload: Option<&Payload>,
+        asker: Option<Asker>,
+    ) {
+        if self.is_halted() {
+            return;
+        }
+        if let Err(unknown) = vang_chat::State::check_rules(&envelope.command) {
+            return self.halt(&format!("entry {seq}: {unknown}"));
+        }
+        let outcome = self.state.apply(envelope.position(seq), &envelope.command);
+        if seq.0.is_multiple_of(CHECKPOINT_EVERY) {
+            self.checkpoints.push((seq, self.state.hash()));
+        }
+        match outcome {
+            Ok(outcome) => {
+                for happened in &outcome.events {
+                    self.record(growth, (seq, envelope.time), happened, payload);
+                    if let Some(asker) = &asker {
+                        self.answer(asker, seq, &happened.event, payload);
+                    }
+                }
+            }
+            Err(refusal) => {
+                if let Some(asker) = asker {
+                    self.refuse(asker, &refused(&refusal));
+                }
+            }
+        }
+    }
+
+    /// Gathers what the view, the book and the rooms' readers learn of an event.
+    fn record(
+        &mut self,
+        growth: &mut Growth,
+        (seq, time): (Seq, Time),
+        happened: &Happened,
+        payload: Option<&Payload>,
+    ) {
+        match &happened.event {
+            Event::Message(MessageEvent::Sent { .. }) => self.messages += 1,
+            Event::Order(OrderEvent::Opened { node }) => growth.opened |= *node != self.order.node(),
+            _ => {}
+        }
+        if rows::names_something(&happened.event)
+            && let Some(name) = payload.and_then(|payload| decode_name(&payload.bytes).ok())
+        {
+            rows::add_name(&happened.event, name, &mut self.book, &mut growth.rows);
+        }
+        let Some(shown) = ShownEvent::of(&happened.event) else { return };
+        rows::add_places(seq, happened, shown, &mut growth.rows);
+        for place in &happened.places {
+            let (out, marks) = growth.room(place);
+            self.encoder.write(out, &self.book, (place.room, seq, place.n), (time, shown), payload);
+            marks.push((seq, out.len() as u32));
+        }
+    }
+
+    fn answer(&mut self, asker: &Asker, seq: Seq, event: &Event, payload: Option<&Payload>) {
+        let at = ("seq", Value::Number(seq.0));
+        match *event {
+            Event::Message(MessageEvent::Sent { room, n, .. }) => self.answer_sent(asker, room, n, seq),
+            Event::Message(MessageEvent::Repeated { room, n, seq }) => self.answer_sent(asker, room, n, seq),
+            Event::Room(RoomEvent::Created { room, .. })
+            | Event::Member(MemberEvent::Joined { room, .. } | MemberEvent::Left { room, .. }) => {
+                let name = self.book.room(room).into_owned();
+                self.accept(asker, &[("room", Value::from(&*name)), at], &name);
+            }
+            Event::Account(AccountEvent::Added { .. }) => {
+                let name = payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default();
+                self.accept(asker, &[("name", Value::from(&*name)), at], &name);
+            }
+            Event::Order(_) => self.accept(asker, &[at], "done"),
+        }
+    }
+
+    /// A batch was applied: its runs go to the tails, the tables are told, sessions are woken.
+    fn grow(&mut self, growth: Growth) {
+        for RoomGrowth { room, before, out, marks } in growth.rooms {
+            // What was guessed too large does not stay in memory.
+            let bytes =
+                if out.capacity() > 2 * out.len() { Bytes::copy_from_slice(&out) } else { out.freeze() };
+            self.tails.push(room, before, Run { bytes, marks });
+            let Some(followers) = self.followers.get(&room) else { continue };
+            for &(id, index) in followers {
+                let slot = self.sessions.get_mut(id.slot as usize);
+                let Some(session) = slot.filter(|session| session.generation == id.generation) else {
+                    continue;
+                };
+                if let Some(cursor) = &mut session.cursor {
+                    cursor.mark_grown(index);
+                }
+                if !session.woken {
+                    session.woken = true;
+                    self.outputs.push_back(Output::Wake { session: id });
+                }
+            }
+        }
+        if growth.opened {
+            self.announce_epoch();
+        }
+        let seq = self.state.seq();
+        let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
+        let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
+        self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot }));
+    }
+
+    pub(super) fn snapshot(&mut self) -> Vec<u8> {
+        self.snapshot_at = self.state.seq();
+        self.state.to_snapshot()
+    }
+}
+
+/// What a batch adds: to each room a run, to the tables rows.
+#[derive(Default)]
+struct Growth {
+    rooms: Vec<RoomGrowth>,
+    rows: Vec<Row>,
+    /// Another process opened the journal.
+    opened: bool,
+    /// Bytes that the events of its first room will have, about: nearly always all of them are there.
+    bytes: usize,
+}
+
+struct RoomGrowth {
+    room: RoomId,
+    before: Seq,
+    out: BytesMut,
+    marks: Vec<(Seq, u32)>,
+}
+
+impl Growth {
+    fn of(batch: &VecDeque<Ordered>) -> Growth {
+        let bytes = batch.iter().map(|ordered| ordered.payload.bytes.len() + EVENT_HEADER_BYTES).sum();
+        Growth { rows: Vec::with_capacity(batch.len()), bytes, ..Growth::default() }
+    }
+
+    fn room(&mut self, &Place { room, before, .. }: &Place) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
+        // Nearly always the room of the entry before, or one of a few.
+        let at = match self.rooms.iter().rposition(|one| one.room == room) {
+            Some(at) => at,
+            None => {
+                let out = BytesMut::with_capacity(std::mem::take(&mut self.bytes));
+                self.rooms.push(RoomGrowth { room, before, out, marks: Vec::new() });
+                self.rooms.len() - 1
+            }
+        };
+        let RoomGrowth { out, marks, .. } = &mut self.rooms[at];
+        (out, marks)
+    }
+}

@@ -1,0 +1,85 @@
+//! Who is this: the name and the principal behind a connection, and how a name is shown.
+
+use vang_chat::{AccountId, NameKey, Principal};
+use vang_proto::vang::{Code, ErrorReply};
+
+use crate::admission::{Peer, Speaking, admit, bad_name};
+use crate::hub::Hub;
+use crate::names::BadName;
+use crate::session::SessionId;
+
+impl Hub {
+    /// Who speaks on a connection, or would with a first request under this name; without any a guest.
+    pub fn principal(&self, id: SessionId, name: Option<&str>) -> Principal {
+        let session = self.session(id);
+        if let Some(speaking) = session.and_then(|session| session.speaking.as_ref()) {
+            return speaking.principal;
+        }
+        match name.map(|name| self.named(name)) {
+            Some(Ok((_, _, Some(account)))) => Principal::Account(account),
+            Some(Ok((_, key, None))) => Principal::Guest(key),
+            Some(Err(_)) | None => match session.is_some_and(|session| session.peer == Peer::Operator) {
+                true => Principal::Operator,
+                false => Principal::Guest(self.anon),
+            },
+        }
+    }
+
+    /// Who speaks: the first name on a connection counts.
+    pub(super) fn speaking(&mut self, id: SessionId, name: Option<&str>) -> Result<Speaking, ErrorReply> {
+        let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
+        let (guests, trust, anon) = (self.guests, self.trust, self.anon);
+        let Some(session) = self.session_mut(id) else {
+            return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
+        };
+        let speaking = match (&session.speaking, made) {
+            // Two accounts of an old journal may have one key by now: they are two all the same.
+            (Some(speaking), Some((_, key, account)))
+                if speaking.key != Some(key)
+                    || matches!(speaking.principal, Principal::Account(known) if account != Some(known)) =>
+            {
+                let why = "this connection already speaks under another name";
+                return Err(ErrorReply::new(Code::NameSet, why));
+            }
+            (Some(speaking), _) => speaking.clone(),
+            (None, Some((_, key, Some(account)))) => {
+                Speaking { principal: Principal::Account(account), key: Some(key), guest: None }
+            }
+            (None, Some((shown, key, None))) => {
+                Speaking { principal: Principal::Guest(key), key: Some(key), guest: Some(shown) }
+            }
+            (None, None) if session.peer == Peer::Operator => {
+                Speaking { principal: Principal::Operator, key: None, guest: None }
+            }
+            (None, None) => {
+                Speaking { principal: Principal::Guest(anon), key: None, guest: Some("anon".to_owned()) }
+            }
+        };
+        admit(session.peer, &speaking.principal, trust, guests)?;
+        // Who has given no name may still do so with a later request.
+        if speaking.key.is_some() {
+            session.speaking.get_or_insert_with(|| speaking.clone());
+        }
+        Ok(speaking)
+    }
+
+    /// A name, its key, and the account that it means, if there is one.
+    pub(super) fn named(&self, typed: &str) -> Result<(String, NameKey, Option<AccountId>), BadName> {
+        if let Some(account) = self.book.account_shown_as(typed) {
+            return Ok((typed.to_owned(), self.names.key(typed), Some(account)));
+        }
+        let (shown, key) = self.names.make(typed)?;
+        let exactly = self.book.account_shown_as(&shown);
+        let account = exactly.or_else(|| self.state.account(&key)).or_else(|| self.book.old_account(&key));
+        Ok((shown, key, account))
+    }
+
+    /// The name under which readers see somebody; a guest's name is known to its connection, or stands in a message.
+    pub(in crate::hub) fn shown_name(&self, who: &Principal, guest: Option<&str>) -> String {
+        match who {
+            Principal::Operator => "server".to_owned(),
+            Principal::Account(account) => self.book.account(*account).into_owned(),
+            Principal::Guest(_) => format!("guest:{}", guest.unwrap_or("anon")),
+        }
+    }
+}

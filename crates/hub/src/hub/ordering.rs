@@ -1,0 +1,174 @@
+//! What waits goes to the journal in batches; and what happens when the journal fails.
+
+use std::collections::VecDeque;
+
+use vang_chat::Time;
+use vang_journal::{Appended, JournalError};
+use vang_proto::vang::{Code, ErrorReply};
+
+use crate::clock::Now;
+use crate::hub::{Hub, Output, Trouble};
+use crate::limits::JOURNAL_RETRY_MS;
+use crate::order::{Ordered, Settled, Waiting};
+
+impl Hub {
+    /// Time to write? Call after requests, and when `deadline` is over.
+    pub fn poll(&mut self, now: Now) {
+        if let Some(Trouble::Halted(why)) = &self.trouble {
+            let error = ErrorReply::new(Code::Unavailable, why.clone());
+            self.refuse_waiting(&error);
+            return;
+        }
+        if self.retry_at.is_some_and(|at| now.steady < at) {
+            return;
+        }
+        if self.order.is_settling() {
+            if self.retry_at.take().is_some() {
+                self.outputs.push_back(Output::Settle { after: self.state.seq() });
+            }
+            return;
+        }
+        self.retry_at = None;
+        let checkpoints_alone = self.stopping && !self.checkpoints.is_empty();
+        if !self.order.is_idle() || !(self.order.has_waiting() || checkpoints_alone) {
+            return;
+        }
+        match self.clock.stamp(now, self.newest_time()) {
+            Ok(time) => {
+                self.trouble = None;
+                self.checkpoints_in_flight = self.checkpoints.len();
+                let batch = self.order.batch(time, self.checkpoints.clone());
+                self.outputs.push_back(Output::Append(batch));
+            }
+            Err(ahead) => {
+                self.refuse_waiting(&ErrorReply::new(Code::ClockAhead, ahead.to_string()));
+                self.trouble = Some(Trouble::Clock(ahead.to_string()));
+            }
+        }
+    }
+
+    /// Of the journal's newest entry, applied or not.
+    fn newest_time(&self) -> Time {
+        let written = self.written.as_ref().and_then(|(_, batch)| batch.back());
+        written.map_or(self.state.time(), |newest| newest.envelope.time.max(self.state.time()))
+    }
+
+    /// When to call `poll`, if nothing else happens before.
+    pub fn deadline(&self) -> Option<vang_proto::Millis> {
+        self.retry_at
+    }
+
+    /// Deciding an entry failed in a way that it must not: nothing is ordered any more. What is there
+    /// can still be read.
+    pub fn halt(&mut self, why: &str) {
+        let why = format!("the server cannot order anything any more: {why}; restart it");
+        let unknown = ErrorReply::new(Code::Unknown, why.clone());
+        for asker in self.order.askers().collect::<Vec<_>>() {
+            self.refuse(asker, &unknown);
+        }
+        self.trouble = Some(Trouble::Halted(why));
+    }
+
+    /// The tables do not move: whoever waits for the order is told to come back, instead of nothing.
+    pub fn refuse_busy(&mut self) {
+        let detail = "the server's tables cannot be written and are too far behind; try again";
+        self.refuse_waiting(&ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS));
+    }
+
+    fn refuse_waiting(&mut self, error: &ErrorReply) {
+        for asker in self.order.drop_waiting() {
+            self.refuse(asker, error);
+        }
+    }
+
+    /// What became of the batch. What was written is applied by `poll_output`, when nothing else is to be
+    /// performed: call `poll` before, and the next batch is on its way to the disk meanwhile.
+    pub fn appended(&mut self, now: Now, appended: Appended) {
+        self.apply_written();
+        if self.is_halted() {
+            return;
+        }
+        match appended {
+            Appended::Appended { first } if first == self.state.seq().next() => {
+                // After a failure they go with the next batch.
+                self.checkpoints.drain(..std::mem::take(&mut self.checkpoints_in_flight));
+                self.written = Some((first, self.order.take_appended()));
+            }
+            // Another process wrote in between: read back what the order really is.
+            Appended::Appended { .. } => self.begin_settling(),
+            Appended::NotAppended(fault) => {
+                self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
+                let error = journal_error(&fault);
+                let ours = self.order.take_appended();
+                self.put_back(ours, &error);
+            }
+            Appended::Unknown(fault) => {
+                self.lost = Some(journal_error(&fault));
+                self.begin_settling();
+            }
+        }
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        matches!(self.trouble, Some(Trouble::Halted(_)))
+    }
+
+    fn begin_settling(&mut self) {
+        self.order.begin_settling();
+        self.outputs.push_back(Output::Settle { after: self.state.seq() });
+    }
+
+    /// Nothing of it was written: whoever asked is told, the server's own commands wait again.
+    fn put_back(&mut self, ours: VecDeque<Ordered>, error: &ErrorReply) {
+        for ordered in ours.into_iter().rev() {
+            match ordered.asker {
+                Some(asker) => self.refuse(asker, error),
+                None if ordered.own => self.order.push_first(Waiting {
+                    command: ordered.envelope.command,
+                    payload: ordered.payload,
+                    asker: None,
+                }),
+                // Its asker was told that nobody knows yet, and asks again if it still matters.
+                None => {}
+            }
+        }
+    }
+
+    /// What the journal really holds after the last entry applied, or why that cannot be told yet.
+    pub fn settled(&mut self, now: Now, settled: Result<Settled, JournalError>) {
+        self.apply_written();
+        if self.is_halted() {
+            return;
+        }
+        let entries = match settled {
+            Ok(settled) => settled.entries,
+            Err(fault) => {
+                self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
+                let detail = format!("it is not known yet whether this was written: {fault}");
+                let unknown = ErrorReply::new(Code::Unknown, detail).with("retry-after", JOURNAL_RETRY_MS);
+                for asker in self.order.askers().collect::<Vec<_>>() {
+                    self.refuse(asker, &unknown);
+                }
+                self.refuse_waiting(&journal_error(&fault));
+                return;
+            }
+        };
+        self.take_entries(&entries);
+        let lost = self.order.take_appended();
+        let error = self.lost.take().unwrap_or_else(|| {
+            ErrorReply::new(Code::Unavailable, "the journal did not take it; nothing was posted")
+                .with("retry-after", JOURNAL_RETRY_MS)
+        });
+        self.put_back(lost, &error);
+    }
+}
+
+fn journal_error(fault: &JournalError) -> ErrorReply {
+    let code = match fault {
+        JournalError::Full(_) => Code::DiskFull,
+        JournalError::Unavailable(_) | JournalError::Damaged { .. } | JournalError::Unreadable { .. } => {
+            Code::Unavailable
+        }
+    };
+    ErrorReply::new(code, format!("{fault}; nothing was posted")).with("retry-after", JOURNAL_RETRY_MS)
+}

@@ -1,0 +1,84 @@
+//! A session: a connection, as the hub knows it.
+
+use bytes::Bytes;
+use vang_chat::{RoomId, Seq};
+use vang_proto::vang::Ticket;
+
+use crate::admission::{Peer, Speaking};
+use crate::cursor::Cursor;
+
+/// A connection, as the hub knows it. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// Who waits for what comes of a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) session: SessionId,
+    pub(crate) ticket: Ticket,
+    pub(crate) re: Option<String>,
+}
+
+/// A connection that talks in native messages.
+pub(crate) struct Session {
+    pub(crate) generation: u32,
+    pub(crate) peer: Peer,
+    /// Its peer says nothing any more, and may be gone: a stream does not tell.
+    pub(crate) peer_ended: bool,
+    pub(crate) speaking: Option<Speaking>,
+    pub(crate) cursor: Option<Cursor>,
+    /// Another process has opened the journal since the session was sent an epoch.
+    pub(crate) epoch_due: bool,
+    /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
+    pub(crate) placing: Option<Vec<(Asker, Vec<RoomId>)>>,
+    pub(crate) woken: bool,
+    /// A `find` is under way.
+    pub(crate) is_finding: bool,
+    /// A read for the cursor is under way, or has come back and was not pulled yet.
+    pub(crate) cold: Cold,
+}
+
+/// A read for the cursor.
+#[derive(Debug)]
+pub(crate) enum Cold {
+    No,
+    Reading,
+    Ready { slices: Vec<Bytes>, upto: Seq },
+}
+
+/// What a followed room costs beside its events, bytes: an entry in the cursor and its heap, and one among the room's
+/// followers.
+const FOLLOWED_BYTES: usize = 128;
+
+/// What an event that was read from the disk costs beside its bytes: its place, and what the allocator needs.
+const SLICE_BYTES: usize = 64;
+
+impl Session {
+    pub(crate) fn new(generation: u32, peer: Peer) -> Session {
+        Session {
+            generation,
+            peer,
+            peer_ended: false,
+            speaking: None,
+            cursor: None,
+            epoch_due: false,
+            placing: None,
+            woken: false,
+            is_finding: false,
+            cold: Cold::No,
+        }
+    }
+
+    /// Bytes of memory that are held for this session alone.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let rooms = self.cursor.as_ref().map_or(0, |cursor| cursor.rooms.len()) * FOLLOWED_BYTES;
+        let cold = match &self.cold {
+            Cold::No | Cold::Reading => 0,
+            Cold::Ready { slices, .. } => slices.iter().map(|bytes| bytes.len() + SLICE_BYTES).sum(),
+        };
+        rooms + cold
+    }
+}

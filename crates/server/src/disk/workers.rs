@@ -1,0 +1,33 @@
+//! The threads of a server, and their end.
+
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+
+use vang_hub::Delta;
+
+use super::journal::WriteJob;
+
+/// The threads of a server, to be ended in order. SQLite puts everything into one file when the last of those who have
+/// it open closes it, and only if that one may write. So who reads a file ends before its writer is let go; the tables'
+/// writer reads the journal.
+pub(crate) struct Workers {
+    pub(crate) readers: Vec<JoinHandle<()>>,
+    /// A writer ends when the last sender of its jobs is dropped: this is the last one.
+    pub(crate) tables: (Sender<Delta>, JoinHandle<()>),
+    pub(crate) journal: (Sender<WriteJob>, JoinHandle<()>),
+}
+
+impl Workers {
+    /// Waits until they have finished what they have, and ended. Nobody else holds a sender any more. `false`: one ended
+    /// in a panic.
+    pub(crate) fn join(self) -> bool {
+        let mut is_well = true;
+        let mut end = |thread: JoinHandle<()>| is_well &= thread.join().is_ok();
+        self.readers.into_iter().for_each(&mut end);
+        drop(self.tables.0);
+        end(self.tables.1);
+        drop(self.journal.0);
+        end(self.journal.1);
+        is_well
+    }
+}
