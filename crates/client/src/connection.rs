@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Incoming, NotVang, Reply, RequestWriter, Value, incoming};
+use vang_proto::vang::{Action, Incoming, NotVang, Reply, RequestWriter, incoming};
 use vang_proto::{Decoder, Frame, Limits};
 
 use crate::address::{Security, ServerAddr};
@@ -280,14 +280,11 @@ impl Connection {
     pub fn ask(
         &mut self,
         name: Option<&str>,
-        action: &str,
-        arguments: &[(&str, Value)],
+        action: &Action,
         deadline: Deadline,
     ) -> Result<Reply, ClientError> {
-        check_arguments(name, arguments)?;
         self.asked += 1;
-        let writer = RequestWriter { name: name.map(str::to_owned) };
-        let request: Bytes = writer.write(self.asked, action, arguments);
+        let request = write_request(name, self.asked, action)?;
         self.exchange(self.asked, &request, deadline)
     }
 
@@ -300,13 +297,15 @@ impl Connection {
     }
 }
 
+/// A request; refuses arguments that could exceed a header.
+pub(crate) fn write_request(name: Option<&str>, re: u64, action: &Action) -> Result<Bytes, ClientError> {
+    check_length(name, action)?;
+    Ok(RequestWriter { name: name.map(str::to_owned) }.write(re, action))
+}
+
 /// Refuses arguments that could exceed a header.
-pub(crate) fn check_arguments(name: Option<&str>, arguments: &[(&str, Value)]) -> Result<(), ClientError> {
-    let len = |value: &Value| match value {
-        Value::Text(text) => text.len(),
-        Value::Number(_) => 20,
-    };
-    let found = name.map_or(0, str::len) + arguments.iter().map(|(_, value)| len(value)).sum::<usize>();
+pub(crate) fn check_length(name: Option<&str>, action: &Action) -> Result<(), ClientError> {
+    let found = name.map_or(0, str::len) + action.text_bytes();
     match found > ARGUMENT_BYTES_MAX {
         true => Err(ClientError::ArgumentsTooLong { found, max: ARGUMENT_BYTES_MAX }),
         false => Ok(()),
@@ -372,7 +371,7 @@ mod tests {
         let pieces = reply.iter().map(|byte| Step::Write(vec![*byte])).collect::<Vec<_>>();
         let server = Server::start(vec![[vec![Step::Request], pieces].concat()]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
-        assert_eq!(connection.ask(Some("ada"), "ping", &[], soon()).unwrap().text, "pong");
+        assert_eq!(connection.ask(Some("ada"), &Action::Ping, soon()).unwrap().text, "pong");
         let request = server.request();
         assert_eq!(request.header.text("action").as_deref(), Some("ping"));
         assert_eq!(request.header.text("as").as_deref(), Some("ada"));
@@ -382,7 +381,7 @@ mod tests {
     fn another_protocol_is_not_a_lost_connection() {
         let server = Server::start(vec![vec![Step::Request, Step::Write(b"SSH-2.0-x\r\n".to_vec())]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
-        let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
+        let fault = connection.ask(None, &Action::Ping, soon()).unwrap_err();
         assert!(
             fault.to_string().ends_with("does not speak the vang protocol: it says \"SSH-2.0-x\""),
             "{fault}"
@@ -395,11 +394,11 @@ mod tests {
         let server = Server::start(vec![vec![Step::Request, Step::Hold], vec![Step::Request]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
         let brief = Deadline::after(Duration::from_millis(30));
-        let fault = connection.ask(None, "ping", &[], brief).unwrap_err();
+        let fault = connection.ask(None, &Action::Ping, brief).unwrap_err();
         assert!(matches!(fault, ClientError::Silent { .. }) && fault.timed_out(), "{fault:?}");
         drop(connection);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
-        let fault = connection.ask(None, "ping", &[], soon()).unwrap_err();
+        let fault = connection.ask(None, &Action::Ping, soon()).unwrap_err();
         assert!(fault.to_string().contains("connection closed"), "{fault}");
     }
 
@@ -407,14 +406,15 @@ mod tests {
     fn arguments_too_long_for_a_header_are_refused_before_writing() {
         let server = Server::start(vec![vec![Step::Hold]]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();
+        let join = |room: String| Action::Join { room, who: None };
         let long = "\u{1}".repeat(ARGUMENT_BYTES_MAX);
-        let fault = connection.ask(None, "join", &[("room", Value::Text(long.clone() + "x"))], soon());
+        let fault = connection.ask(None, &join(long.clone() + "x"), soon());
         assert!(
             matches!(fault, Err(ClientError::ArgumentsTooLong { found: 8_193, max: 8_192 })),
             "{fault:?}"
         );
         // The longest allowed arguments fit into a header.
-        RequestWriter { name: None }.write(1, "join", &[("room", Value::Text(long))]);
+        RequestWriter { name: None }.write(1, &join(long));
     }
 
     #[test]

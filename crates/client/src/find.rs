@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use vang_proto::limits::FIND_LIMIT_MAX;
-use vang_proto::vang::{Reply, Value};
+use vang_proto::vang::{Action, Reply};
 
 use crate::address::ServerAddr;
 use crate::connection::Connection;
@@ -63,9 +63,8 @@ impl Search {
                 None => Connection::open(&self.place, deadline)?,
             };
             let limit = self.wanted.min(FIND_LIMIT_MAX);
-            let mut arguments = vec![("query", Value::from(&*self.query)), ("limit", limit.into())];
-            arguments.extend(self.before.map(|before| ("before", before.into())));
-            let reply = connection.ask(self.name.as_deref(), "find", &arguments, deadline)?;
+            let find = Action::Find { query: self.query.clone(), limit, before: self.before };
+            let reply = connection.ask(self.name.as_deref(), &find, deadline)?;
             let page = read(&reply, &connection)?;
             self.connection = Some(connection);
             Ok(page)
@@ -98,6 +97,7 @@ mod tests {
 
     use super::*;
     use crate::scripted::{Server, Step, error};
+    use vang_proto::vang::Value;
 
     fn page(re: u64, next: Option<u64>, hits: &str) -> Step {
         let mut keys = vec![("count", Value::Number(2))];

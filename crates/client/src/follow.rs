@@ -10,10 +10,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use vang_proto::vang::{self, Advice, Backoff, Code, Event, Follower, Incoming, Value};
+use vang_proto::vang::{self, Action, Advice, Backoff, Code, Event, FollowFrom, Follower, Incoming};
 
 use crate::address::ServerAddr;
-use crate::connection::{Connection, check_arguments};
+use crate::connection::{Connection, check_length};
 use crate::retry::{Deadline, backoff_wait, retry_until};
 use crate::trouble::ClientError;
 
@@ -78,8 +78,8 @@ impl Follow {
         timeout: Duration,
         watch: &mut dyn FnMut(&ClientError),
     ) -> Result<Follow, ClientError> {
-        let names: Vec<_> = rooms.iter().map(|room| ("", Value::from(&**room))).collect();
-        check_arguments(name.as_deref(), &names)?;
+        let follow = Action::Follow { rooms: rooms.clone(), from: FollowFrom::Now };
+        check_length(name.as_deref(), &follow)?;
         let seen_before = rooms.iter().cloned().zip(since.iter().flatten().copied()).collect();
         let mut follow = Follow {
             place,
@@ -204,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::scripted::{Server, Step, error, message, ok};
+    use vang_proto::vang::Value;
 
     const SECONDS: Duration = Duration::from_secs(20);
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vang_proto::Decoder;
-use vang_proto::vang::{Event, Incoming, Page, Reply, Value, incoming};
+use vang_proto::limits::HISTORY_PAGE_MAX;
+use vang_proto::vang::{Action, Event, Incoming, Page, Reply, incoming};
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, LIMITS};
@@ -73,9 +74,9 @@ impl History {
                 Some(connection) => connection,
                 None => Connection::open(&self.place, deadline)?,
             };
-            let mut arguments = vec![("room", Value::from(&*self.room)), ("since", self.since.into())];
-            arguments.extend(limit.map(|limit| ("limit", limit.into())));
-            let reply = connection.ask(self.name.as_deref(), "history", &arguments, deadline)?;
+            let limit = limit.unwrap_or(HISTORY_PAGE_MAX);
+            let history = Action::History { room: self.room.clone(), since: self.since, limit };
+            let reply = connection.ask(self.name.as_deref(), &history, deadline)?;
             let page = read(&reply, &connection)?;
             self.connection = Some(connection);
             Ok(page)

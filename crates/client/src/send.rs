@@ -12,10 +12,10 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vang_proto::vang::{Code, Reply, RequestWriter, Value};
+use vang_proto::vang::{Action, Code, Reply};
 
 use crate::address::ServerAddr;
-use crate::connection::{Connection, check_arguments};
+use crate::connection::{Connection, write_request};
 use crate::retry::{Deadline, retry_until};
 use crate::trouble::ClientError;
 
@@ -99,12 +99,14 @@ pub fn send(
 const RE: u64 = 1;
 
 fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, ClientError> {
-    let arguments = [("room", Value::from(message.room)), ("id", Value::from(message.id))];
-    let types = [("", Value::from(message.content_type)), ("", Value::from(message.content_encoding))];
-    check_arguments(name, &[arguments.clone(), types].concat())?;
-    let writer = RequestWriter { name: name.map(str::to_owned) };
-    let content = (message.content_type, message.content_encoding, message.content);
-    Ok(writer.write_with(RE, "send", &arguments, content))
+    let send = Action::Send {
+        room: message.room.to_owned(),
+        id: Some(message.id.to_owned()),
+        content_type: message.content_type.to_owned(),
+        content_encoding: message.content_encoding.to_owned(),
+        content: Bytes::copy_from_slice(message.content),
+    };
+    write_request(name, RE, &send)
 }
 
 fn posted(reply: &Reply, connection: &Connection) -> Result<Posted, ClientError> {
@@ -121,6 +123,7 @@ mod tests {
 
     use super::*;
     use crate::scripted::{Server, Step, error, ok};
+    use vang_proto::vang::Value;
 
     const SECONDS: Duration = Duration::from_secs(20);
     const HI: Message<'_> = Message {

@@ -11,7 +11,7 @@ use vang_chat::{Node, Seq, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, ReadFault, Salts, SessionId, replay};
 use vang_journal::{Identity, Journal, MemoryJournal};
 use vang_proto::Millis;
-use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
+use vang_proto::vang::{Access, Action, FollowFrom, Form, Request, Ticket};
 
 const ROOMS: usize = 99_000;
 const OWN: usize = 900;
@@ -88,9 +88,10 @@ fn main() {
     world.turn();
     let (ada, other) = (world.hub.connect(Peer::Local), world.hub.connect(Peer::Local));
     for number in 0..ROOMS {
-        let private = number % 2 == 1;
-        let (session, name) = if private && number < 2 * OWN { (ada, "ada") } else { (other, "p0") };
-        world.request(session, Some(name), Action::Create { room: format!("r{number}"), private });
+        let access = if number % 2 == 1 { Access::Private } else { Access::Public };
+        let (session, name) =
+            if access == Access::Private && number < 2 * OWN { (ada, "ada") } else { (other, "p0") };
+        world.request(session, Some(name), Action::Create { room: format!("r{number}"), access });
         if number % 1_000 == 0 {
             world.turn();
         }

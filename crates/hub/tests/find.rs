@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
 use vang_journal::{Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
-use vang_proto::vang::{Action, Form, Incoming, Request, Ticket, incoming};
+use vang_proto::vang::{Access, Action, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
 use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
 
@@ -301,8 +301,13 @@ fn text_action(room: &str, text: &str) -> Action {
 
 fn furnished() -> World {
     let mut world = World::new();
-    for (room, private, by) in [("hall", false, "ada"), ("lab", true, "ada"), ("cellar", true, "bob")] {
-        let (header, _) = world.once(by, Action::Create { room: room.to_owned(), private });
+    let rooms = [
+        ("hall", Access::Public, "ada"),
+        ("lab", Access::Private, "ada"),
+        ("cellar", Access::Private, "bob"),
+    ];
+    for (room, access, by) in rooms {
+        let (header, _) = world.once(by, Action::Create { room: room.to_owned(), access });
         assert_eq!(header["status"], "ok");
     }
     world
@@ -434,7 +439,7 @@ fn what_a_damaged_index_gives_is_shown_only_to_those_who_may_see_it() {
         content_encoding: "utf-8".to_owned(),
         content: text.to_owned().into(),
     };
-    world.once("ada", Action::Create { room: "lab".to_owned(), private: true });
+    world.once("ada", Action::Create { room: "lab".to_owned(), access: Access::Private });
     world.once("ada", said("lab", "secret"));
     world.once("ada", said("general", "word"));
     let (_, messages) = world.fold();

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
 use vang_hub::{Peer, ReadFault, SessionId};
-use vang_proto::vang::{Action, FollowFrom};
+use vang_proto::vang::{Access, Action, FollowFrom};
 
 use crate::common::{IDENTITY, World, follow, room, say};
 
@@ -40,7 +40,7 @@ proptest! {
     fn whoever_follows_a_room_is_told_once_and_nobody_else(deeds in prop::collection::vec(deed(), 1..60)) {
         let mut world = World::new();
         for number in 0..ROOMS {
-            let action = Action::Create { room: room(number), private: false };
+            let action = Action::Create { room: room(number), access: Access::Public };
             prop_assert_eq!(&world.ask(world.operator, None, action)["status"], "ok");
         }
         let mut sessions: Vec<SessionId> = Vec::new();
@@ -84,7 +84,7 @@ fn a_number_at_its_end_is_a_number_as_any_other() {
     for name in ["ada", "bob"] {
         world.ask(world.operator, None, Action::AddAccount { name: name.to_owned() });
     }
-    world.once("ada", Action::Create { room: "lab".to_owned(), private: true });
+    world.once("ada", Action::Create { room: "lab".to_owned(), access: Access::Private });
     let join = |who: &str| Action::Join { room: "lab".to_owned(), who: Some(who.to_owned()) };
     world.once("ada", join("bob"));
     let bob = world.hub.connect(Peer::Local);

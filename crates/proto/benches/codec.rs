@@ -30,7 +30,7 @@ const MESSAGES: usize = 400;
 const TARGET_PER_SECOND: f64 = 2e6;
 
 fn main() {
-    let send = RequestWriter { name: Some("ada".to_owned()) }.write_with(
+    let send = RequestWriter { name: Some("ada".to_owned()) }.write_raw(
         4_711,
         "send",
         &[("room", Value::from("general")), ("id", Value::from("6f1c2d3e4a5b6c7d"))],

@@ -24,7 +24,7 @@ use crate::limits::{
     SHOWN_BYTES_MAX, TYPED_BYTES_MAX, UNREAD_LINES_BYTES_MAX,
 };
 use crate::terminal::{harmless, indented};
-use crate::vang::{Code, Event, FollowFrom, Incoming, Reply, RequestWriter, Value, incoming};
+use crate::vang::{Action, Code, Event, FollowFrom, Incoming, Reply, RequestWriter, incoming};
 use crate::{Decoder, Limits};
 
 /// Names in a row that are none before the connection ends: a person mistypes one, a program goes on for ever.
@@ -308,10 +308,10 @@ impl TypedLines {
             "who" => {
                 let room = if argument.is_empty() { self.talks_in.clone() } else { argument.to_owned() };
                 self.with_room(&room, |lines, room| {
-                    lines.ask("who", &[("room", room.as_str().into())], Asked::Who { room });
+                    lines.ask(&Action::Who { room: room.clone() }, Asked::Who { room });
                 });
             }
-            "rooms" => self.ask("rooms", &[], Asked::Rooms),
+            "rooms" => self.ask(&Action::Rooms, Asked::Rooms),
             other => {
                 let other: String = other.chars().take(NAME_BYTES_MAX).collect();
                 self.say(format!("there is no /{other}"));
@@ -331,7 +331,7 @@ impl TypedLines {
             return self.say(long_name(name));
         }
         self.writer.name = Some(name.to_owned());
-        self.ask("hello", &[], Asked::Name);
+        self.ask(&Action::Hello, Asked::Name);
     }
 
     fn with_room(&mut self, room: &str, then: impl FnOnce(&mut TypedLines, String)) {
@@ -346,23 +346,16 @@ impl TypedLines {
     }
 
     fn follow(&mut self, room: &str) {
-        let re = self.next_re();
-        let request = self.writer.follow(re, &[room.to_owned()], &FollowFrom::Now);
-        self.native.extend_from_slice(&request);
-        self.asked.push_back(Asked::Follow);
+        self.ask(&Action::Follow { rooms: vec![room.to_owned()], from: FollowFrom::Now }, Asked::Follow);
     }
 
     fn send(&mut self, text: &str) {
-        let re = self.next_re();
-        let room = [("room", Value::from(&*self.talks_in))];
-        let request = self.writer.write_with(re, "send", &room, ("text/plain", "utf-8", text.as_bytes()));
-        self.native.extend_from_slice(&request);
-        self.asked.push_back(Asked::Say);
+        self.ask(&Action::text(&self.talks_in, text), Asked::Say);
     }
 
-    fn ask(&mut self, action: &str, arguments: &[(&str, Value)], asked: Asked) {
+    fn ask(&mut self, action: &Action, asked: Asked) {
         let re = self.next_re();
-        self.native.extend_from_slice(&self.writer.write(re, action, arguments));
+        self.native.extend_from_slice(&self.writer.write(re, action));
         self.asked.push_back(asked);
     }
 

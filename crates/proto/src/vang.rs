@@ -2,6 +2,8 @@
 //! frames needs nothing of this.
 
 mod code; // every error code, and the error reply
+mod arguments; // arguments of requests: read and written
+mod action; // the table of actions
 mod request; // what a client asks: read by the server, written by the client
 mod reply; // what the server answers: written and read
 mod event; // what the server tells: written and read
@@ -9,6 +11,8 @@ mod json_line; // an event as one line of JSON
 mod session; // the server's side of a connection, as a machine
 mod follower; // the client's side of following: resume, rewind, reconnect
 
+pub use action::{ACTIONS, Action, ActionInfo, ArgumentInfo, Asker, Forms, Need, Repeats, Weight};
+pub use arguments::{Access, FollowFrom};
 pub use code::{Code, ErrorReply, Value};
 pub use event::{
     Event, EventHead, Speaker, write_closing, write_epoch, write_hole, write_message, write_room_event,
@@ -18,5 +22,5 @@ pub use json_line::json_line;
 pub use reply::{
     Incoming, NotVang, Page, Reply, incoming, write_error, write_json, write_ok, write_page, write_sent,
 };
-pub use request::{Action, FollowFrom, Form, Request, RequestWriter};
+pub use request::{Form, NO_CONTENT, Request, RequestWriter};
 pub use session::{ServerLimits, ServerSession, Step, Ticket};

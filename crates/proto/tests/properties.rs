@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use vang_proto::frame::Part;
 use vang_proto::limits;
 use vang_proto::vang::{
-    Action, Code, FollowFrom, Form, Request, RequestWriter, ServerLimits, ServerSession, Value,
+    ACTIONS, Access, Action, Code, FollowFrom, Form, Request, RequestWriter, ServerLimits, ServerSession,
 };
 use vang_proto::{Composer, Decoder, Header, Limits, MalformedFrame, Millis};
 
@@ -129,7 +129,7 @@ proptest! {
     ) {
         let contents: Vec<Vec<u8>> =
             sizes.iter().map(|&size| (0..size).map(|i| (i * 31 + size) as u8).collect()).collect();
-        let frame = |content: &Vec<u8>| RequestWriter::default().write_with(1, "send", &[], ("a/b", "binary", content));
+        let frame = |content: &Vec<u8>| RequestWriter::default().write_raw(1, "send", &[], ("a/b", "binary", content));
         let stream: Vec<u8> = contents.iter().flat_map(|content| frame(content).to_vec()).collect();
         let (mut decoder, mut came, mut cuts) = (Decoder::default(), Vec::new(), cuts.iter().cycle());
         let mut rest = stream.as_slice();
@@ -159,52 +159,41 @@ proptest! {
         numbers in proptest::collection::vec(any::<u64>(), 1..5),
         epoch in proptest::option::of(text()),
         content in proptest::collection::vec(any::<u8>(), 0..200),
-        which in 0..13,
+        which in 0..ACTIONS.len(),
     ) {
-        let writer = RequestWriter { name: name.clone() };
-        let at = |key| (key, Value::from(&*room));
         let rooms: Vec<String> = numbers.iter().map(|number| format!("{room}{number}")).collect();
-        let (bytes, action) = match which {
-            0 => (writer.write(re, "hello", &[]), Action::Hello),
-            1 => (writer.write(re, "rooms", &[]), Action::Rooms),
-            2 => (writer.write(re, "leave", &[at("room")]), Action::Leave { room }),
-            3 => (writer.write(re, "account-add", &[at("name")]), Action::AddAccount { name: room }),
-            11 => (writer.write(re, "who", &[at("room")]), Action::Who { room }),
-            12 => (writer.write(re, "status", &[]), Action::Status),
-            4 => {
-                let arguments = [at("room"), ("who", (&*who).into())];
-                (writer.write(re, "join", &arguments), Action::Join { room, who: Some(who) })
-            }
-            5 => {
-                let arguments = [at("room"), ("access", "private".into())];
-                (writer.write(re, "create", &arguments), Action::Create { room, private: true })
-            }
-            6 => {
-                let arguments = [at("room"), ("since", numbers[0].into()), ("limit", 7.into())];
-                (writer.write(re, "history", &arguments), Action::History { room, since: numbers[0], limit: 7 })
-            }
-            7 => {
-                let arguments = [at("room"), ("id", (&*id).into())];
-                let bytes = writer.write_with(re, "send", &arguments, ("application/x", "binary", &content));
-                let (content_type, content_encoding) = ("application/x".to_owned(), "binary".to_owned());
-                let content = content.into();
-                (bytes, Action::Send { room, id: Some(id), content_type, content_encoding, content })
-            }
-            8 => (writer.follow(re, &rooms, &FollowFrom::Now), Action::Follow { rooms, from: FollowFrom::Now }),
-            9 => {
-                let arguments = [at("query"), ("limit", 7.into()), ("before", numbers[0].into())];
-                let action = Action::Find { query: room.clone(), limit: 7, before: Some(numbers[0]) };
-                (writer.write(re, "find", &arguments), action)
-            }
-            10 => {
-                let from = FollowFrom::Numbers(numbers);
-                (writer.follow(re, &rooms, &from), Action::Follow { rooms, from })
-            }
-            _ => {
-                let from = FollowFrom::Position { journal: who, epoch, seq: re };
-                (writer.follow(re, &rooms, &from), Action::Follow { rooms, from })
-            }
+        let from = match numbers.len() % 3 {
+            0 => FollowFrom::Now,
+            1 => FollowFrom::Numbers(numbers.clone()),
+            _ => FollowFrom::Position { journal: who.clone(), epoch, seq: re },
         };
+        let is_even = numbers[0] % 2 == 0;
+        // One of each, in the order of the table.
+        let all = [
+            Action::Hello,
+            Action::Ping,
+            Action::Send {
+                room: room.clone(),
+                id: is_even.then_some(id),
+                content_type: "application/x".to_owned(),
+                content_encoding: "binary".to_owned(),
+                content: content.into(),
+            },
+            Action::Follow { rooms, from },
+            Action::History { room: room.clone(), since: numbers[0], limit: 7 },
+            Action::Find { query: room.clone(), limit: 7, before: is_even.then_some(numbers[0]) },
+            Action::Rooms,
+            Action::Who { room: room.clone() },
+            Action::Create { room: room.clone(), access: if is_even { Access::Public } else { Access::Private } },
+            Action::Join { room: room.clone(), who: is_even.then_some(who) },
+            Action::Leave { room: room.clone() },
+            Action::AddAccount { name: room },
+            Action::Status,
+        ];
+        let named: Vec<&str> = all.iter().map(Action::name).collect();
+        prop_assert_eq!(named, ACTIONS.iter().map(|info| info.name).collect::<Vec<_>>());
+        let action = all[which].clone();
+        let bytes = RequestWriter { name: name.clone() }.write(re, &action);
         let mut session = ServerSession::new(Millis(0), ServerLimits::default());
         session.handle_bytes(Millis(0), &bytes);
         let (_, read) = session.poll_request(Millis(0)).expect("a request");

@@ -9,9 +9,9 @@ use vang_proto::limits::{
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
 use vang_proto::vang::{
-    Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, NewStart, Request, RequestWriter,
-    ServerLimits, ServerSession, Step, Ticket, Value, incoming, write_error, write_hole, write_ok,
-    write_room_event,
+    Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, NO_CONTENT, NewStart, Request,
+    RequestWriter, ServerLimits, ServerSession, Step, Ticket, Value, incoming, write_error, write_hole,
+    write_ok, write_room_event,
 };
 use vang_proto::vang::{EventHead, FollowFrom, Speaker};
 use vang_proto::{Decoder, Frame, Millis};
@@ -27,11 +27,11 @@ fn writer() -> RequestWriter {
 }
 
 fn ping(re: u64) -> Bytes {
-    writer().write(re, "ping", &[])
+    writer().write_raw(re, "ping", &[], NO_CONTENT)
 }
 
 fn send(re: u64, content: &[u8]) -> Bytes {
-    writer().write_with(re, "send", &[("room", "general".into())], ("a/b", "binary", content))
+    writer().write_raw(re, "send", &[("room", "general".into())], ("a/b", "binary", content))
 }
 
 fn search(keep_alive: bool) -> Vec<u8> {
@@ -100,7 +100,7 @@ fn replies_come_in_the_order_of_requests_however_they_are_ready() {
 #[test]
 fn what_the_session_answers_itself_waits_for_earlier_replies_too() {
     let mut s = session();
-    let unknown = writer().write(8, "sing", &[]);
+    let unknown = writer().write_raw(8, "sing", &[], NO_CONTENT);
     let tickets = asked(&mut s, T0, &[&ping(1)[..], &search(true), &unknown, &ping(2)].concat());
     assert_eq!(tickets.len(), 2);
     assert_eq!(told(&mut s, T0), "");
@@ -146,8 +146,8 @@ fn what_is_as_long_as_its_limit_is_taken() {
     let id = "i".repeat(ID_BYTES_MAX);
     let longest = [("room", "general".into()), ("id", (&*id).into())];
     let rooms = vec!["r".to_owned(); FOLLOWED_ROOMS_MAX];
-    let follow = writer().follow(2, &rooms, &FollowFrom::Now);
-    s.handle_bytes(T0, &[writer().write(1, "send", &longest), follow].concat());
+    let follow = writer().write(2, &Action::Follow { rooms: rooms.to_vec(), from: FollowFrom::Now });
+    s.handle_bytes(T0, &[writer().write_raw(1, "send", &longest, NO_CONTENT), follow].concat());
     let actions: Vec<Action> = requests(&mut s, T0).into_iter().map(|(_, request)| request.action).collect();
     let [Action::Send { id: read, .. }, Action::Follow { rooms: followed, .. }] = &actions[..] else {
         panic!("{actions:?}")
@@ -421,7 +421,10 @@ fn requests_that_came_with_the_end_of_the_stream_are_answered() {
 #[test]
 fn who_asks_to_follow_and_half_closes_at_once_is_still_told() {
     let mut s = session();
-    s.handle_bytes(T0, &writer().follow(1, &["general".to_owned()], &FollowFrom::Now));
+    s.handle_bytes(
+        T0,
+        &writer().write(1, &Action::Follow { rooms: ["general".to_owned()].to_vec(), from: FollowFrom::Now }),
+    );
     s.handle_end(T0);
     let (ticket, _) = s.poll_request(T0).expect("it came whole");
     assert!(s.poll_request(T0).is_none());

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use vang_proto::vang::{RequestWriter, Value};
+use vang_proto::vang::{NO_CONTENT, RequestWriter, Value};
 use vang_sim::{AppendOutcome, Since, World, current_seed_and_time};
 
 fn number(name: &str, default: u64) -> u64 {
@@ -313,16 +313,16 @@ fn a_flood_delays_nobody(seed: u64, connections: usize, block: &[u8]) -> World {
 fn story_a_client_that_always_sends_delays_nobody() {
     let writer = RequestWriter { name: Some("flood".to_owned()) };
     let room = [("room", Value::from("general"))];
-    a_flood_delays_nobody(10, 3, &writer.write(1, "ping", &[]));
-    a_flood_delays_nobody(11, 3, &writer.write(1, "history", &room));
-    a_flood_delays_nobody(12, 3, &writer.write(1, "who", &room));
+    a_flood_delays_nobody(10, 3, &writer.write_raw(1, "ping", &[], NO_CONTENT));
+    a_flood_delays_nobody(11, 3, &writer.write_raw(1, "history", &room, NO_CONTENT));
+    a_flood_delays_nobody(12, 3, &writer.write_raw(1, "who", &room, NO_CONTENT));
 }
 
 #[test]
 fn story_uploads_that_fill_the_queue_delay_nobody() {
     let writer = RequestWriter { name: Some("flood".to_owned()) };
     let room = [("room", Value::from("general"))];
-    let upload = writer.write_with(1, "send", &room, ("text/plain", "utf-8", &[b'x'; 200_000]));
+    let upload = writer.write_raw(1, "send", &room, ("text/plain", "utf-8", &[b'x'; 200_000]));
     let world = a_flood_delays_nobody(13, 20, &upload);
     assert!(world.tally().contains_key("paused after busy"), "the queue was never full");
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use vang_client::{Connection, Deadline, ServerAddr};
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::text;
-use vang_proto::vang::{Reply, Value};
+use vang_proto::vang::{Action, Reply};
 
 use crate::say::Failure;
 use crate::which;
@@ -50,10 +50,10 @@ impl ClientArgs {
     }
 
     /// Sends one request on a new connection. It is not repeated: a second `create` would be refused as taken.
-    pub(crate) fn ask(&self, action: &str, arguments: &[(&str, Value)]) -> Result<Reply, Failure> {
+    pub(crate) fn ask(&self, action: &Action) -> Result<Reply, Failure> {
         let deadline = Deadline::after(self.timeout);
         let mut connection = Connection::open(&self.server()?, deadline)?;
-        Ok(connection.ask(Some(&self.speaker()), action, arguments, deadline)?)
+        Ok(connection.ask(Some(&self.speaker()), action, deadline)?)
     }
 }
 

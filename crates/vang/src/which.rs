@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use vang_client::{Connection, Deadline, ServerAddr};
 use vang_journal::DataFolder;
+use vang_proto::vang::Action;
 
 use crate::say::Failure;
 
@@ -76,6 +77,6 @@ fn one_of_two(by_folder: ServerAddr, by_port: ServerAddr) -> Result<ServerAddr, 
 /// The id of the journal of the server at this address; `None` if no vang server answers.
 fn journal_of(place: &ServerAddr) -> Option<String> {
     let deadline = Deadline::after(HELLO_WAIT);
-    let hello = Connection::open(place, deadline).ok()?.ask(None, "hello", &[], deadline).ok()?;
+    let hello = Connection::open(place, deadline).ok()?.ask(None, &Action::Hello, deadline).ok()?;
     hello.header.text("journal").map(std::borrow::Cow::into_owned)
 }

@@ -11,7 +11,7 @@ mod find;
 use bytes::Bytes;
 use vang_chat::{Command, Event, MessageEvent, Position, Refusal};
 use vang_journal::{SaidView, UnknownView};
-use vang_proto::vang::{Action, Code, ErrorReply, Request, Ticket, Value, write_json};
+use vang_proto::vang::{Action, Asker as Only, Code, ErrorReply, Request, Ticket, Value, write_json};
 
 use crate::admission::{Peer, Speaking, refused};
 use crate::hub::{Hub, Output};
@@ -38,6 +38,9 @@ impl Hub {
         }
         let speaking = self.speaking(asker.session, request.name.as_deref())?;
         let who = speaking.principal;
+        if request.action.info().asker == Only::OperatorSocket && peer != Peer::Operator {
+            return Err(refused(&Refusal::NotAllowed));
+        }
         match request.action {
             Action::Ping => self.accept(asker, &[], "pong"),
             Action::Hello => self.hello(asker, &speaking),
@@ -56,12 +59,12 @@ impl Hub {
             Action::Follow { rooms, from } => self.follow(asker, &who, &rooms, from)?,
             Action::History { room, since, limit } => self.history(asker, &who, &room, since, limit)?,
             Action::Find { query, limit, before } => self.find(asker, &who, &query, limit, before)?,
-            Action::Create { room, private } => self.create(asker, &who, &room, private)?,
+            Action::Create { room, access } => self.create(asker, &who, &room, access)?,
             Action::Join { room, who: other } => self.join(asker, &who, &room, other.as_deref())?,
             Action::Leave { room } => self.leave(asker, &who, &room)?,
-            // Whoever drives the hub knows the sockets and the machine, and has answered those who may ask.
+            // Who drives the hub knows the sockets and the machine, and has answered it.
             Action::Status => return Err(refused(&Refusal::NotAllowed)),
-            Action::AddAccount { name } => self.add_account(asker, peer, &name)?,
+            Action::AddAccount { name } => self.add_account(asker, &name)?,
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use vang_proto::Decoder;
-use vang_proto::vang::RequestWriter;
+use vang_proto::vang::{Action, RequestWriter};
 
 use super::case::VectorCase;
 use super::options::Profile;
@@ -125,7 +125,7 @@ pub(super) fn exchange(
         let (bytes, end) = read_until(&mut stream, limits, |_| false);
         return Ok(Answer { bytes, end });
     }
-    let ping = RequestWriter { name: None }.write(77_077, "ping", &[]);
+    let ping = RequestWriter { name: None }.write(77_077, &Action::Ping);
     let _ = stream.write_all(&ping);
     let wanted = count(&case.expected) + 1;
     let (mut bytes, end) = read_until(&mut stream, limits, |bytes| count(bytes) >= wanted);
@@ -179,7 +179,7 @@ fn last_frame(bytes: &[u8]) -> usize {
 /// Detects the kind of server: a vang server knows `hello`.
 pub(super) fn profile(server: &ServerAddress, limits: &WaitLimits<'_>) -> io::Result<Profile> {
     let mut stream = server.connect(limits)?;
-    stream.write_all(&RequestWriter { name: None }.write(1, "hello", &[]))?;
+    stream.write_all(&RequestWriter { name: None }.write(1, &Action::Hello))?;
     let (bytes, _) = read_until(&mut stream, limits, |bytes| count(bytes) > 0);
     let mut decoder = Decoder::default();
     decoder.feed(&bytes);

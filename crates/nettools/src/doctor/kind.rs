@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 
-use vang_proto::vang::RequestWriter;
+use vang_proto::vang::{Action, RequestWriter};
 use vang_proto::{Decoder, Frame};
 
 use crate::Target;
@@ -52,7 +52,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The request that a vang server answers.
 pub(super) fn hello() -> Vec<u8> {
-    RequestWriter { name: None }.write(1, "hello", &[]).to_vec()
+    RequestWriter { name: None }.write(1, &Action::Hello).to_vec()
 }
 
 /// The request that a tutorial server answers. It has a content, because the tutorial's own programs never answer a request

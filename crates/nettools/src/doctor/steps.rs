@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vang_client::trouble::{Doing, Trouble};
-use vang_proto::vang::RequestWriter;
+use vang_proto::vang::{Action, RequestWriter};
 
 use super::certificate::Certificate;
 use super::kind::{self, Kind, ReadWrite};
@@ -469,7 +469,7 @@ impl<'a> Doctor<'a> {
         let answered = |text: &str| Ok(((), Status::Good, text.to_owned()));
         match kind {
             Kind::Vang { .. } => {
-                let ping = RequestWriter { name: None }.write(2, "ping", &[]);
+                let ping = RequestWriter { name: None }.write(2, &Action::Ping);
                 match kind::ask(stream, &ping) {
                     // A reply other than one to hello.
                     Kind::Guide => answered("it answered a ping"),

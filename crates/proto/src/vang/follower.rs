@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Code, Event, FollowFrom, Reply, RequestWriter};
+use super::{Action, Code, Event, FollowFrom, Reply, RequestWriter};
 
 /// What the owner of the connection does with a reply.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Follower {
                 FollowFrom::Position { journal: journal.clone(), epoch: epoch.clone(), seq: *seq }
             }
         };
-        self.writer.follow(RE, &self.rooms, &from)
+        self.writer.write(RE, &Action::Follow { rooms: self.rooms.clone(), from })
     }
 
     /// Is this the reply to what `opening` asked?

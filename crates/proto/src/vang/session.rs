@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use super::request::{Request, RequestError, is_action};
+use super::action::ActionInfo;
+use super::request::{Request, RequestError};
 use super::{Code, ErrorReply, event, reply};
 use crate::frame::{Limits, Part};
 use crate::guide::{self, Arguments, MalformedContent};
@@ -273,7 +274,7 @@ impl ServerSession {
             let arguments = Arguments::parse(&guide::text_content(frame)?)?;
             match arguments.text("action").as_deref() {
                 Some("search") => guide::json_response(&guide::search(&arguments)?),
-                Some(action) if is_action(action) => return Ok(Some(arguments)),
+                Some(action) if ActionInfo::named(action).is_some() => return Ok(Some(arguments)),
                 _ => guide::json_response(&guide::invalid_action(&arguments)?),
             }
         } else {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use vang_proto::vang::{FollowFrom, RequestWriter};
+use vang_proto::vang::{Action, FollowFrom, RequestWriter};
 
 use crate::common::wire::{HANDSHAKE, request};
 use crate::script::{Cast, Pace, Script, Share, Then, all};
@@ -157,7 +157,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         cast: |_| {
             let writer = RequestWriter { name: Some("mallory".to_owned()) };
             let arguments = [("room", "general".into()), ("id", "again".into())];
-            all(Script::repeat(&writer.write_with(1, "send", &arguments, ("text/plain", "utf-8", b"x"))))
+            all(Script::repeat(&writer.write_raw(1, "send", &arguments, ("text/plain", "utf-8", b"x"))))
         },
         ..PLAIN
     },
@@ -501,7 +501,7 @@ fn named(action: &str, arguments: &[(&str, &str)]) -> Vec<u8> {
 fn send(bytes: usize) -> Vec<u8> {
     let writer = RequestWriter { name: Some("mallory".to_owned()) };
     let content = vec![b'x'; bytes];
-    writer.write_with(1, "send", &[("room", "general".into())], ("text/plain", "utf-8", &content)).to_vec()
+    writer.write_raw(1, "send", &[("room", "general".into())], ("text/plain", "utf-8", &content)).to_vec()
 }
 
 fn history() -> Vec<u8> {
@@ -519,7 +519,9 @@ fn find() -> Vec<u8> {
 
 fn follow(from: &FollowFrom) -> Vec<u8> {
     let rooms: Vec<String> = (0..FOLLOWED).map(seed::room).collect();
-    RequestWriter { name: Some("mallory".to_owned()) }.follow(1, &rooms, from).to_vec()
+    RequestWriter { name: Some("mallory".to_owned()) }
+        .write(1, &Action::Follow { rooms: rooms.to_vec(), from: from.clone() })
+        .to_vec()
 }
 
 /// A message whose header has more than the four required keys; written by hand, as ours writes none of these.

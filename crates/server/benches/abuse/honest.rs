@@ -197,7 +197,7 @@ impl Client {
                 let arguments = [("room", "general".into()), ("id", id.into())];
                 let content = ("text/plain", "utf-8", &[b'x'; CONTENT][..]);
                 let writer = RequestWriter { name: Some("honest".to_owned()) };
-                writer.write_with(1, "send", &arguments, content).to_vec()
+                writer.write_raw(1, "send", &arguments, content).to_vec()
             }
             (Kind::Floor, ask) => {
                 let mut frame = if ask == Ask::Ping { floor::PING.to_vec() } else { floor::SEND.to_vec() };

@@ -76,7 +76,7 @@ impl Seed {
         let send = |room: String, text: String| {
             let content = ("text/plain", "utf-8", text.as_bytes());
             RequestWriter { name: Some("bob".to_owned()) }
-                .write_with(1, "send", &[("room", room.into())], content)
+                .write_raw(1, "send", &[("room", room.into())], content)
                 .to_vec()
         };
         let general = (0..MESSAGES).map(|at| send("general".to_owned(), format!("{at} {}", WORDS.join(" "))));
@@ -104,7 +104,7 @@ pub(crate) fn warm(server: &Running) {
         let text = format!("{at} {}", WORDS.join(" "));
         let content = ("text/plain", "utf-8", text.as_bytes());
         let writer = RequestWriter { name: Some("bob".to_owned()) };
-        writer.write_with(1, "send", &[("room", room(at % ROOMS).into())], content).to_vec()
+        writer.write_raw(1, "send", &[("room", room(at % ROOMS).into())], content).to_vec()
     };
     ask_all(socket, &(0..WARM_MESSAGES).map(send).collect::<Vec<_>>());
     std::thread::sleep(WARM);

@@ -1,6 +1,6 @@
 //! What every client says: built by `vang-proto`.
 
-use vang_proto::vang::{RequestWriter, Value};
+use vang_proto::vang::{NO_CONTENT, RequestWriter, Value};
 
 /// What begins a WebSocket.
 pub(crate) const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -8,5 +8,5 @@ pub(crate) const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpg
 
 /// A request without content.
 pub(crate) fn request(action: &str, name: Option<String>, arguments: &[(&str, Value)]) -> Vec<u8> {
-    RequestWriter { name }.write(1, action, arguments).to_vec()
+    RequestWriter { name }.write_raw(1, action, arguments, NO_CONTENT).to_vec()
 }

@@ -109,7 +109,7 @@ impl Send {
     pub(crate) fn vang() -> Send {
         let arguments = [("room", Value::from("general")), ("id", Value::from(ID))];
         let content = ("text/plain", "utf-8", &[b'x'; CONTENT][..]);
-        let frame = RequestWriter::default().write_with(1, "send", &arguments, content).to_vec();
+        let frame = RequestWriter::default().write_raw(1, "send", &arguments, content).to_vec();
         let id = frame.windows(ID.len()).position(|window| window == ID.as_bytes());
         Send { frame, id }
     }

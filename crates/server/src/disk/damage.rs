@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use vang_chat::{Node, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, Salts, SessionId, Trust, replay};
 use vang_journal::{Damages, Durability, Entry, Journal, SqliteJournal};
-use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
+use vang_proto::vang::{Access, Action, FollowFrom, Form, Request, Ticket};
 use vang_proto::{Decoder, Millis};
 use vang_view::{Index, IndexReader, View};
 
@@ -107,7 +107,7 @@ impl Scene {
         for name in ["ada", "bob"] {
             ask(Peer::Operator, None, Action::AddAccount { name: name.to_owned() });
         }
-        ask(Peer::Local, Some("ada"), Action::Create { room: "lab".to_owned(), private: true });
+        ask(Peer::Local, Some("ada"), Action::Create { room: "lab".to_owned(), access: Access::Private });
         ask(Peer::Local, Some("ada"), say("lab", "word before bob"));
         ask(Peer::Local, Some("ada"), Action::Join { room: "lab".to_owned(), who: Some("bob".to_owned()) });
         for i in 0..38 {

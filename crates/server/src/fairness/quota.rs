@@ -373,7 +373,8 @@ mod tests {
     #[test]
     fn rooms_come_by_the_day_and_connections_by_the_address() {
         let (quotas, own) = (quotas(), Buckets::default());
-        let create = Ask::of(&Action::Create { room: "x".to_owned(), private: false });
+        let create =
+            Ask::of(&Action::Create { room: "x".to_owned(), access: vang_proto::vang::Access::Public });
         assert_eq!(count(&quotas, Millis(0), guest(&own, None), create), 3);
         assert_eq!(quotas.wait_ms(Millis(0), guest(&own, None), create), DAY_MS / 3);
         let address = IpAddr::from([10, 0, 0, 1]);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
-use vang_proto::vang::{Code, FollowFrom, RequestWriter};
+use vang_proto::vang::{Action, Code, FollowFrom, RequestWriter};
 
 use super::asked::{Answering, Asked, NAME_BYTES_MAX, bad_name};
 use super::events::{Events, Form, last_event};
@@ -42,7 +42,7 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
         // Asked again at most twice: a place of another journal, or beyond this one's end, is another beginning.
         loop {
             let mut asking = asked.session();
-            asking.ask(&writer.follow(1, std::slice::from_ref(&room), &from));
+            asking.ask(&writer.write(1, &Action::Follow { rooms: vec![room.clone()], from: from.clone() }));
             let Some(reply) = asking.reply().await else {
                 return text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
             };

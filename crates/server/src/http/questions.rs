@@ -1,8 +1,8 @@
 //! Questions that the hub answers with JSON: the rooms, and what was found in them.
 
 use hyper::{Response, StatusCode};
-use vang_proto::limits::QUERY_BYTES_MAX;
-use vang_proto::vang::{RequestWriter, Value};
+use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX};
+use vang_proto::vang::{Action, RequestWriter};
 
 use super::asked::{Answering, Asked, bad_name};
 use super::reply::{Answer, refusal, text, whole};
@@ -11,7 +11,7 @@ use super::reply::{Answer, refusal, text, whole};
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let Ok(name) = asked.name() else { return bad_name() };
-        json(&asked, &RequestWriter { name }.write(1, "rooms", &[]), &["left-out"]).await
+        json(&asked, &RequestWriter { name }.write(1, &Action::Rooms), &["left-out"]).await
     })
 }
 
@@ -24,11 +24,11 @@ pub(super) fn find(asked: Asked<'_>) -> Answering<'_> {
             let why = format!("'q' must be what to look for, at most {QUERY_BYTES_MAX} bytes\n");
             return text(StatusCode::BAD_REQUEST, why);
         };
-        let mut arguments = vec![("query", Value::from(query))];
-        for (key, least) in [("limit", 1), ("before", 0)] {
+        let mut numbers = [None, None];
+        for (found, (key, least)) in numbers.iter_mut().zip([("limit", 1), ("before", 0)]) {
             match asked.argument(key).map(|value| value.parse::<u64>()) {
                 None => {}
-                Some(Ok(number)) if number >= least => arguments.push((key, number.into())),
+                Some(Ok(number)) if number >= least => *found = Some(number),
                 Some(_) => {
                     return text(
                         StatusCode::BAD_REQUEST,
@@ -37,7 +37,9 @@ pub(super) fn find(asked: Asked<'_>) -> Answering<'_> {
                 }
             }
         }
-        let asks = RequestWriter { name }.write(1, "find", &arguments);
+        let [limit, before] = numbers;
+        let find = Action::Find { query, limit: limit.unwrap_or(FIND_LIMIT), before };
+        let asks = RequestWriter { name }.write(1, &find);
         json(&asked, &asks, &["next", "damaged", "left-out"]).await
     })
 }

@@ -2,7 +2,7 @@
 //! and leaving, probing.
 
 use bytes::Bytes;
-use vang_proto::vang::{FollowFrom, RequestWriter, Value};
+use vang_proto::vang::{Action, FollowFrom, NO_CONTENT, RequestWriter, Value};
 
 use super::{Asked, Client, Sending, put};
 use crate::following::{Following, Since};
@@ -58,7 +58,9 @@ impl Client {
         }
         let asked = Asked::More(room.clone());
         let rooms = [room.clone()];
-        if self.ask(scene, asked, |writer, re| writer.follow(re, &rooms, &FollowFrom::Now)) {
+        if self.ask(scene, asked, |writer, re| {
+            writer.write(re, &Action::Follow { rooms: rooms.to_vec(), from: FollowFrom::Now })
+        }) {
             scene.env.count("second follow on a connection");
             if let Some(connection) = &mut self.main {
                 connection.more.insert(room, Vec::new());
@@ -110,7 +112,7 @@ impl Client {
         let written = self.ask(scene, asked, |writer, re| {
             let mut arguments = vec![("room", Value::from(room))];
             arguments.extend(id.map(|id| ("id", Value::from(id))));
-            writer.write_with(re, "send", &arguments, (content_type, encoding, &content))
+            writer.write_raw(re, "send", &arguments, (content_type, encoding, &content))
         });
         if written {
             let send = &mut self.sends[index];
@@ -156,7 +158,7 @@ impl Client {
         send.in_flight += 1;
         let content = (send.types.0, send.types.1, &send.content[..]);
         let writer = RequestWriter { name: self.name.clone() };
-        let bytes = writer.write_with(1, "send", &arguments, content);
+        let bytes = writer.write_raw(1, "send", &arguments, content);
         connection.next_re = 2;
         put(scene, &mut connection, 1, Asked::Send(index), &bytes);
         scene.env.count("duplicate on a second connection");
@@ -185,7 +187,7 @@ impl Client {
         let asked = Asked::History { room: room.to_owned(), since };
         self.type_names(&[room.to_owned()]);
         let arguments = [("room", Value::from(room)), ("since", since.into()), ("limit", limit.into())];
-        self.ask(scene, asked, |writer, re| writer.write(re, "history", &arguments));
+        self.ask(scene, asked, |writer, re| writer.write_raw(re, "history", &arguments, NO_CONTENT));
     }
 
     /// Requests an action that becomes an entry: create, join, leave, account-add.
@@ -207,13 +209,13 @@ impl Client {
         arguments.extend(more.iter().cloned());
         let asked = Asked::Do { what, name: name.to_owned() };
         scene.env.note(format_args!("{} asks {what} {name} {more:?}", self.label));
-        self.ask(scene, asked, |writer, re| writer.write(re, what, &arguments))
+        self.ask(scene, asked, |writer, re| writer.write_raw(re, what, &arguments, NO_CONTENT))
     }
 
     /// Sends a request that changes nothing.
     pub(crate) fn look(&mut self, scene: &mut Scene) {
         let what = *scene.env.rng.pick(&["hello", "ping", "rooms"]).expect("three");
-        self.ask(scene, Asked::Look, |writer, re| writer.write(re, what, &[]));
+        self.ask(scene, Asked::Look, |writer, re| writer.write_raw(re, what, &[], NO_CONTENT));
     }
 
     /// Tries to learn of a private room by its name in capitals: so an error that repeats the typed name
@@ -224,11 +226,10 @@ impl Client {
             *scene.env.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
         let asked = Asked::Probe { typed: typed.clone(), what };
         self.ask(scene, asked, |writer, re| match what {
-            "send" => {
-                writer.write_with(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst"))
-            }
-            "follow" => writer.follow(re, &[typed], &FollowFrom::Numbers(vec![0])),
-            _ => writer.write(re, what, &[("room", typed.into())]),
+            "send" => writer.write_raw(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst")),
+            "follow" => writer
+                .write(re, &Action::Follow { rooms: [typed].to_vec(), from: FollowFrom::Numbers(vec![0]) }),
+            _ => writer.write_raw(re, what, &[("room", typed.into())], NO_CONTENT),
         });
     }
 }

@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use vang_client::send::fresh_id;
 use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_proto::text::short_duration;
-use vang_proto::vang::{Incoming, Reply, RequestWriter, Value};
+use vang_proto::vang::{Action, FollowFrom, Incoming, Reply, RequestWriter};
 
 use crate::args::{ClientArgs, parse_time};
 use crate::say::{Failure, note, print};
@@ -162,8 +162,14 @@ impl Post {
     fn write(&self, writer: &RequestWriter, count: u64) -> Vec<u8> {
         let content = format!("{count:016x}{}", ".".repeat(self.size - 16));
         let id = format!("{}-{}-{count}", self.id, self.number);
-        let arguments = [("room", Value::from(&*self.room)), ("id", Value::from(id))];
-        writer.write_with(count, "send", &arguments, ("text/plain", "utf-8", content.as_bytes())).to_vec()
+        let send = Action::Send {
+            room: self.room.clone(),
+            id: Some(id),
+            content_type: "text/plain".to_owned(),
+            content_encoding: "utf-8".to_owned(),
+            content: content.into(),
+        };
+        writer.write(count, &send).to_vec()
     }
 }
 
@@ -212,7 +218,7 @@ impl Stage {
     fn connect(&self) -> Result<(Connection, RequestWriter), ClientError> {
         let mut connection = Connection::open(&self.server, self.deadline())?;
         let name = self.run.client.speaker();
-        connection.ask(Some(&name), "hello", &[], self.deadline())?;
+        connection.ask(Some(&name), &Action::Hello, self.deadline())?;
         Ok((connection, RequestWriter { name: None }))
     }
 
@@ -221,7 +227,7 @@ impl Stage {
         let mut waits = histogram();
         while self.goes_on() {
             let sent = Instant::now();
-            connection.ask(None, "ping", &[], self.deadline())?;
+            connection.ask(None, &Action::Ping, self.deadline())?;
             record(&mut waits, sent);
             self.done.fetch_add(1, Relaxed);
         }
@@ -281,7 +287,8 @@ impl Stage {
 
     fn listen(&self, room: &str, rate: u32, listening: &AtomicU64) -> Waits {
         let (mut connection, _) = self.connect()?;
-        connection.ask(None, "follow", &[("room", Value::from(room))], self.deadline())?;
+        let follow = Action::Follow { rooms: vec![room.to_owned()], from: FollowFrom::Now };
+        connection.ask(None, &follow, self.deadline())?;
         listening.fetch_add(1, Relaxed);
         let (mut waits, mut heard) = (histogram(), 0);
         while heard < self.messages(rate) && !self.failed.load(Relaxed) {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use vang_proto::terminal::harmless_line;
-use vang_proto::vang::Value;
+use vang_proto::vang::Action;
 
 use crate::args::ClientArgs;
 use crate::say::print_line;
@@ -44,13 +44,11 @@ pub(crate) struct LeaveArgs {
 }
 
 pub(crate) fn join(args: &JoinArgs) -> anyhow::Result<()> {
-    let mut arguments = vec![("room", Value::from(&*args.room))];
-    arguments.extend(args.who.as_deref().map(|who| ("who", who.into())));
-    let reply = args.client.ask("join", &arguments)?;
+    let reply = args.client.ask(&Action::Join { room: args.room.clone(), who: args.who.clone() })?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 
 pub(crate) fn leave(args: &LeaveArgs) -> anyhow::Result<()> {
-    let reply = args.client.ask("leave", &[("room", Value::from(&*args.room))])?;
+    let reply = args.client.ask(&Action::Leave { room: args.room.clone() })?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use vang_proto::terminal::{harmless_line, one_line};
 use vang_proto::text::counted;
-use vang_proto::vang::Value;
+use vang_proto::vang::{Access, Action};
 
 use crate::args::ClientArgs;
 use crate::say::{Failure, print_line};
@@ -48,7 +48,7 @@ pub(crate) struct CreateArgs {
 }
 
 pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
-    let reply = args.client.ask("rooms", &[])?;
+    let reply = args.client.ask(&Action::Rooms)?;
     let rooms: Vec<Box<RawValue>> = serde_json::from_str(&reply.text).map_err(|_| Failure::new(NOT_ROOMS))?;
     for room in &rooms {
         // JSON goes out unchanged, also keys that this program does not know.
@@ -58,9 +58,8 @@ pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
-    let access = if args.private { "private" } else { "public" };
-    let arguments = [("room", Value::from(&*args.room)), ("access", access.into())];
-    let reply = args.client.ask("create", &arguments)?;
+    let access = if args.private { Access::Private } else { Access::Public };
+    let reply = args.client.ask(&Action::Create { room: args.room.clone(), access })?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 

@@ -10,6 +10,7 @@ use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_journal::{DataFolder, Reader, SqliteReader};
 use vang_proto::terminal::harmless;
 use vang_proto::text::{bytes, count, counted, duration};
+use vang_proto::vang::Action;
 
 use crate::args::{DataArgs, parse_time};
 use crate::say::{Failure, print, print_line, to_terminal};
@@ -80,7 +81,7 @@ fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
     let Ok(folder) = DataFolder::look(data) else { return Ok(None) };
     let deadline = Deadline::after(TIMEOUT);
     let asked = Connection::open(&ServerAddr::Unix(folder.socket()), deadline)
-        .and_then(|mut connection| connection.ask(None, "status", &[], deadline));
+        .and_then(|mut connection| connection.ask(None, &Action::Status, deadline));
     match asked {
         Ok(reply) => Ok(Some(serde_json::from_str(&reply.text)?)),
         Err(ClientError::Unreachable { .. }) => Ok(None),

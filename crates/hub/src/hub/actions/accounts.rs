@@ -4,15 +4,12 @@ use vang_chat::{AccountCommand, Refusal};
 use vang_journal::encode_name;
 use vang_proto::vang::ErrorReply;
 
-use crate::admission::{Peer, bad_name, refused};
+use crate::admission::{bad_name, refused};
 use crate::hub::Hub;
 use crate::session::Asker;
 
 impl Hub {
-    pub(super) fn add_account(&mut self, asker: &Asker, peer: Peer, name: &str) -> Result<(), ErrorReply> {
-        if peer != Peer::Operator {
-            return Err(refused(&Refusal::NotAllowed));
-        }
+    pub(super) fn add_account(&mut self, asker: &Asker, name: &str) -> Result<(), ErrorReply> {
         let made = self.names.make_account(name);
         let (shown, name) = made.map_err(|bad| bad_name("name", &bad))?;
         if self.book.old_account(&name).is_some() {

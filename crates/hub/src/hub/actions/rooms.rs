@@ -15,13 +15,16 @@ impl Hub {
         asker: &Asker,
         who: &Principal,
         room: &str,
-        private: bool,
+        access: vang_proto::vang::Access,
     ) -> Result<(), ErrorReply> {
         let (shown, name) = self.names.make(room).map_err(|bad| bad_name("room", &bad))?;
         if !matches!(who, Principal::Guest(_)) && self.book.old_room(&name).is_some() {
             return Err(refused(&Refusal::NameTaken));
         }
-        let access = if private { Access::Private } else { Access::Public };
+        let access = match access {
+            vang_proto::vang::Access::Public => Access::Public,
+            vang_proto::vang::Access::Private => Access::Private,
+        };
         let command = RoomCommand::Create { name, access, by: *who };
         self.enqueue(asker, command.into(), encode_name(&shown))
     }

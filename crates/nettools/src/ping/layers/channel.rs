@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use vang_client::trouble::{Doing, Trouble};
-use vang_proto::vang::{Incoming, RequestWriter, incoming};
+use vang_proto::vang::{Action, Incoming, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::deadline_stream::DeadlineStream;
@@ -67,7 +67,7 @@ impl<C: Channel> Channel for rustls::StreamOwned<rustls::ClientConnection, C> {
 /// Sends a ping to a vang server and waits for the answer.
 pub(super) fn ask(channel: &mut dyn Channel) -> Result<(), Ended> {
     let exchange = |channel: &mut dyn Channel| -> io::Result<Result<(), Trouble>> {
-        channel.write_all(&RequestWriter { name: None }.write(1, "ping", &[]))?;
+        channel.write_all(&RequestWriter { name: None }.write(1, &Action::Ping))?;
         channel.flush()?;
         let mut decoder = Decoder::new(LIMITS);
         let mut head = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_journal::{DataFolder, FolderError};
-use vang_proto::vang::{Reply, Value};
+use vang_proto::vang::{Action, Reply};
 use vang_server::{Config, ServeError, Server, StartError};
 
 use crate::args::DataArgs;
@@ -42,7 +42,7 @@ enum AccountCommand {
 
 pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
     let AccountCommand::Add { name, data } = args.command;
-    let reply = ask_operator(&data.folder()?, "account-add", &[("name", Value::from(&*name))])?;
+    let reply = ask_operator(&data.folder()?, &Action::AddAccount { name })?;
     Ok(print_line(&reply.text)?)
 }
 
@@ -55,10 +55,10 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The name of a server that runs for one request. Other processes must not rely on it: it ends at once.
 const ONE_SHOT_NAME: &str = "vang-admin/";
 
-fn ask_operator(data: &Path, action: &str, arguments: &[(&str, Value)]) -> anyhow::Result<Reply> {
+fn ask_operator(data: &Path, action: &Action) -> anyhow::Result<Reply> {
     let deadline = Deadline::after(TIMEOUT);
     let ask = |mut connection: Connection| -> anyhow::Result<Reply> {
-        Ok(connection.ask(None, action, arguments, deadline).map_err(Failure::from)?)
+        Ok(connection.ask(None, action, deadline).map_err(Failure::from)?)
     };
     loop {
         // Only taking the folder's lock tells whether another process has it.
@@ -83,7 +83,7 @@ fn open(folder: &DataFolder, deadline: Deadline) -> Result<Connection, ClientErr
 /// A connection to the server of this folder, unless it is a one-shot server.
 fn resident(data: &Path, deadline: Deadline) -> Option<Connection> {
     let mut connection = open(&DataFolder::look(data).ok()?, deadline).ok()?;
-    let hello = connection.ask(None, "hello", &[], deadline).ok()?;
+    let hello = connection.ask(None, &Action::Hello, deadline).ok()?;
     (!hello.text.starts_with(ONE_SHOT_NAME)).then_some(connection)
 }
 

@@ -1,0 +1,262 @@
+//! The table of actions: what a client can ask. From it come reading and writing, the list of known actions, who can
+//! ask, and `docs/PROTOCOL.md` section 3 (a test compares them).
+
+use bytes::Bytes;
+
+use super::arguments::{Access, Argument, ArgumentError, FollowFrom, Source};
+use super::{Code, ErrorReply};
+use crate::Composer;
+use crate::header::excerpt;
+use crate::limits::{FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX};
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActionInfo {
+    pub name: &'static str,
+    pub arguments: &'static [ArgumentInfo],
+    pub asker: Asker,
+    pub forms: Forms,
+    pub repeats: Repeats,
+    pub weight: Weight,
+}
+
+/// An argument of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArgumentInfo {
+    /// Its key in the header or in JSON content.
+    pub key: &'static str,
+    pub need: Need,
+}
+
+/// Must an argument be there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Required,
+    Optional,
+    /// It is the message's content, or a property of it.
+    Content,
+}
+
+/// Who can ask, before the rules of chat are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Anybody,
+    /// A connection on the data folder's own socket.
+    OperatorSocket,
+}
+
+/// Where the arguments can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forms {
+    Any,
+    /// In the header: the answer has more than one value.
+    Header,
+}
+
+/// Can a client repeat the request when it does not know the outcome?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    Always,
+    /// With the same `id` it happens once.
+    WithId,
+    Never,
+}
+
+/// Bytes that a request holds until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Little, and what it brings.
+    Own,
+    /// Those of its reply: a page.
+    Page,
+}
+
+/// A request without what it brings, bytes.
+const SMALL_BYTES: usize = 512;
+
+macro_rules! actions {
+    ($(
+        $(#[$doc:meta])*
+        $name:literal => $variant:ident $({ $($field:ident: $type:ty = $need:ident $key:literal $read:expr),* $(,)? })?,
+        $asker:ident, $forms:ident, $repeats:ident, $weight:ident;
+    )*) => {
+        /// What is asked; the fields are the arguments of the specification, by their names.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Action {
+            $($(#[$doc])* $variant $({ $($field: $type),* })?),*
+        }
+
+        /// Every action, in the order of the specification.
+        pub const ACTIONS: &[ActionInfo] = &[$(ActionInfo {
+            name: $name,
+            arguments: &[$($(ArgumentInfo { key: $key, need: Need::$need }),*)?],
+            asker: Asker::$asker,
+            forms: Forms::$forms,
+            repeats: Repeats::$repeats,
+            weight: Weight::$weight,
+        }),*];
+
+        impl Action {
+            /// Its name on the wire.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Action::$variant { .. } => $name),*
+                }
+            }
+
+            fn read_named(source: &Source<'_>, name: &str) -> Result<Option<Action>, ArgumentError> {
+                Ok(Some(match name {
+                    $($name => Action::$variant $({ $($field: {
+                        let read: fn(&Source<'_>, &'static str) -> Result<$type, ArgumentError> = $read;
+                        read(source, $key)?
+                    }),* })?,)*
+                    _ => return Ok(None),
+                }))
+            }
+
+            /// Writes the arguments that are not content.
+            pub(super) fn write_arguments(&self, composer: &mut Composer<'_>) {
+                match self {
+                    $(Action::$variant $({ $($field),* })? => {
+                        $($(if Need::$need != Need::Content {
+                            $field.write($key, composer);
+                        })*)?
+                    })*
+                }
+                let _ = composer;
+            }
+        }
+    };
+}
+
+actions! {
+    "hello" => Hello, Anybody, Any, Always, Own;
+    "ping" => Ping, Anybody, Any, Always, Own;
+    "send" => Send {
+        room: String = Required "room" |s, key| Ok(s.text(key)?),
+        id: Option<String> = Optional "id" |s, key| Ok(s.id(key)?),
+        content_type: String = Content "content-type" |s, _| Ok(s.content_type()),
+        content_encoding: String = Content "content-encoding" |s, _| s.content_encoding(),
+        content: Bytes = Content "content" |s, _| Ok(s.content()?),
+    }, Anybody, Any, WithId, Own;
+    "follow" => Follow {
+        rooms: Vec<String> = Required "rooms" |s, key| Ok(s.rooms(key)?),
+        from: FollowFrom = Optional "since" |s, key| Ok(s.follow_from(key)?),
+    }, Anybody, Header, Always, Own;
+    "history" => History {
+        room: String = Required "room" |s, key| Ok(s.text(key)?),
+        since: u64 = Optional "since" |s, key| Ok(s.number(key)?.unwrap_or(0)),
+        limit: u64 = Optional "limit" |s, _| Ok(s.limit(HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?),
+    }, Anybody, Header, Always, Page;
+    "find" => Find {
+        query: String = Required "query" |s, key| Ok(s.query(key)?),
+        limit: u64 = Optional "limit" |s, _| Ok(s.limit(FIND_LIMIT, FIND_LIMIT_MAX)?),
+        before: Option<u64> = Optional "before" |s, key| Ok(s.number(key)?),
+    }, Anybody, Any, Always, Page;
+    "rooms" => Rooms, Anybody, Any, Always, Own;
+    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own;
+    "create" => Create {
+        access: Access = Optional "access" |s, key| Ok(s.access(key)?),
+        room: String = Required "room" |s, key| Ok(s.text(key)?),
+    }, Anybody, Any, Never, Own;
+    "join" => Join {
+        room: String = Required "room" |s, key| Ok(s.text(key)?),
+        who: Option<String> = Optional "who" |s, key| Ok(s.owned(key)?),
+    }, Anybody, Any, Never, Own;
+    "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own;
+    "account-add" => AddAccount {
+        name: String = Required "name" |s, key| Ok(s.text(key)?),
+    }, OperatorSocket, Any, Never, Own;
+    "status" => Status, OperatorSocket, Any, Always, Own;
+}
+
+impl ActionInfo {
+    /// The row of the action with this name.
+    pub fn named(name: &str) -> Option<&'static ActionInfo> {
+        ACTIONS.iter().find(|info| info.name == name)
+    }
+}
+
+impl Action {
+    /// Its row in the table.
+    pub fn info(&self) -> &'static ActionInfo {
+        ActionInfo::named(self.name()).expect("every action has a row: the macro makes both")
+    }
+
+    /// A text to a room.
+    pub fn text(room: &str, text: &str) -> Action {
+        Action::Send {
+            room: room.to_owned(),
+            id: None,
+            content_type: "text/plain".to_owned(),
+            content_encoding: "utf-8".to_owned(),
+            content: Bytes::copy_from_slice(text.as_bytes()),
+        }
+    }
+
+    pub(super) fn read(source: &Source<'_>, name: &str) -> Result<Action, ArgumentError> {
+        if source.content.is_some() && ActionInfo::named(name).is_some_and(|info| info.forms == Forms::Header)
+        {
+            let detail =
+                format!("'{name}' answers with more than one value: put its arguments into the header");
+            return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "action").into());
+        }
+        if let Some(action) = Action::read_named(source, name)? {
+            return Ok(action);
+        }
+        let known: Vec<&str> = ACTIONS.iter().map(|info| info.name).collect();
+        let detail = format!("unknown action '{}'; known are {}", excerpt(name), known.join(", "));
+        Err(ErrorReply::new(Code::UnknownAction, detail).into())
+    }
+
+    /// The content that goes with it: type, encoding, bytes.
+    pub(super) fn content(&self) -> (&str, &str, &[u8]) {
+        match self {
+            Action::Send { content_type, content_encoding, content, .. } => {
+                (content_type, content_encoding, content)
+            }
+            _ => ("text/plain", "utf-8", &[]),
+        }
+    }
+
+    /// Bytes of text in its arguments, of which the header's length depends.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Action::Hello | Action::Ping | Action::Rooms | Action::Status => 0,
+            Action::Send { room, id, content_type, content_encoding, content: _ } => {
+                let id = id.as_ref().map_or(0, String::len);
+                room.len() + id + content_type.len() + content_encoding.len()
+            }
+            Action::Follow { rooms, from } => {
+                let from = match from {
+                    FollowFrom::Now => 0,
+                    FollowFrom::Numbers(numbers) => numbers.len() * 20,
+                    FollowFrom::Position { journal, epoch, .. } => {
+                        journal.len() + epoch.as_ref().map_or(0, String::len)
+                    }
+                };
+                rooms.iter().map(|room| room.len() + 4).sum::<usize>() + from
+            }
+            Action::History { room, .. }
+            | Action::Who { room }
+            | Action::Create { room, .. }
+            | Action::Leave { room } => room.len(),
+            Action::Join { room, who } => room.len() + who.as_ref().map_or(0, String::len),
+            Action::Find { query, .. } => query.len(),
+            Action::AddAccount { name } => name.len(),
+        }
+    }
+
+    /// Bytes that the request holds until it is answered.
+    pub(super) fn weight(&self) -> usize {
+        let brought = match self {
+            Action::Send { content, .. } => content.len(),
+            Action::Follow { rooms, .. } => rooms.iter().map(|room| room.len() + 64).sum(),
+            _ => 0,
+        };
+        match self.info().weight {
+            Weight::Own => SMALL_BYTES + brought,
+            Weight::Page => INLINE_BYTES_MAX as usize,
+        }
+    }
+}

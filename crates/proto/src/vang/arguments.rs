@@ -1,0 +1,289 @@
+//! Arguments of requests: read from header keys or, for twenty-line clients, from JSON content; written into the header.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{Code, ErrorReply};
+use crate::guide::{self, Arguments, MalformedContent};
+use crate::header::excerpt;
+use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX, QUERY_BYTES_MAX};
+use crate::{Composer, Frame, encoding, python};
+
+/// Who can read and speak in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Public,
+    Private,
+}
+
+impl Access {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Public => "public",
+            Access::Private => "private",
+        }
+    }
+}
+
+/// Where following begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FollowFrom {
+    /// With what comes next.
+    Now,
+    /// After these numbers, one for each room.
+    Numbers(Vec<u64>),
+    /// After a position that was seen before.
+    Position {
+        /// In which journal.
+        journal: String,
+        /// As the server gave it; says nothing to clients.
+        epoch: Option<String>,
+        /// The last seen.
+        seq: u64,
+    },
+}
+
+/// A type that an argument can have.
+pub(super) trait Argument {
+    /// Writes it under its key; nothing where it has no value.
+    fn write(&self, key: &str, composer: &mut Composer<'_>);
+}
+
+impl Argument for String {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        composer.text(key, self);
+    }
+}
+
+impl Argument for u64 {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        composer.number(key, *self);
+    }
+}
+
+impl<T: Argument> Argument for Option<T> {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        if let Some(value) = self {
+            value.write(key, composer);
+        }
+    }
+}
+
+impl Argument for Access {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        composer.text(key, self.as_str());
+    }
+}
+
+impl Argument for Vec<String> {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        composer.raw(key, &serde_json::Value::from(self.clone()).to_string());
+    }
+}
+
+impl Argument for FollowFrom {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        match self {
+            FollowFrom::Now => {}
+            FollowFrom::Numbers(numbers) => {
+                composer.raw(key, &serde_json::Value::from(numbers.clone()).to_string());
+            }
+            FollowFrom::Position { journal, epoch, seq } => {
+                composer.text("journal", journal);
+                if let Some(epoch) = epoch {
+                    composer.text("epoch", epoch);
+                }
+                composer.number("seq", *seq);
+            }
+        }
+    }
+}
+
+/// The content is written behind the header.
+impl Argument for Bytes {
+    fn write(&self, _key: &str, _composer: &mut Composer<'_>) {}
+}
+
+/// Where a request's arguments are.
+pub(super) struct Source<'a> {
+    pub(super) frame: &'a Frame,
+    /// In the content; `None`: in the header.
+    pub(super) content: Option<&'a Arguments>,
+}
+
+/// Why an argument cannot be read.
+pub(super) enum ArgumentError {
+    /// The content is not what it says it is: the connection ends.
+    Malformed(MalformedContent),
+    Refused(ErrorReply),
+}
+
+impl From<MalformedContent> for ArgumentError {
+    fn from(malformed: MalformedContent) -> ArgumentError {
+        ArgumentError::Malformed(malformed)
+    }
+}
+
+impl From<ErrorReply> for ArgumentError {
+    fn from(error: ErrorReply) -> ArgumentError {
+        ArgumentError::Refused(error)
+    }
+}
+
+impl Source<'_> {
+    pub(super) fn raw(&self, key: &str) -> Option<&str> {
+        match self.content {
+            None => self.frame.header.raw(key),
+            Some(arguments) => arguments.raw(key),
+        }
+    }
+
+    pub(super) fn optional_text(&self, key: &'static str) -> Result<Option<Cow<'_, str>>, ErrorReply> {
+        match self.raw(key) {
+            None => Ok(None),
+            Some(raw) => match crate::header::text_of(raw) {
+                Some(text) => Ok(Some(text)),
+                None => Err(wrong(key, raw, "a string")),
+            },
+        }
+    }
+
+    pub(super) fn text(&self, key: &'static str) -> Result<String, ErrorReply> {
+        match self.optional_text(key)? {
+            Some(text) => Ok(text.into_owned()),
+            None => {
+                Err(ErrorReply::new(Code::BadRequest, format!("missing argument '{key}'")).with("key", key))
+            }
+        }
+    }
+
+    pub(super) fn number(&self, key: &'static str) -> Result<Option<u64>, ErrorReply> {
+        let Some(raw) = self.raw(key) else { return Ok(None) };
+        match raw.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(wrong(key, raw, "an integer from 0")),
+        }
+    }
+
+    /// How many are asked for: at least one, and no more than there ever are in one reply.
+    pub(super) fn limit(&self, default: u64, most: u64) -> Result<u64, ErrorReply> {
+        match self.raw("limit").map(|raw| (raw, raw.parse::<u64>())) {
+            None => Ok(default),
+            Some((_, Ok(number @ 1..))) => Ok(number.min(most)),
+            Some((raw, _)) => Err(wrong("limit", raw, "an integer from 1")),
+        }
+    }
+
+    /// The `id` to give back: however long its escapes are, it is short as text.
+    pub(super) fn id_as_json(&self) -> Option<String> {
+        let raw = self.raw("id")?;
+        match crate::header::text_of(raw) {
+            Some(text) if text.len() <= ID_BYTES_MAX => Some(python::json_string(&text)),
+            Some(_) => None,
+            None => Some(raw.to_owned()).filter(|raw| raw.len() <= ID_BYTES_MAX),
+        }
+    }
+
+    pub(super) fn id(&self, key: &'static str) -> Result<Option<String>, ErrorReply> {
+        let Some(id) = self.optional_text(key)? else { return Ok(None) };
+        if id.is_empty() || id.len() > ID_BYTES_MAX {
+            let detail = format!("{key} of {} bytes; it must be 1 to {ID_BYTES_MAX}", id.len());
+            return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
+        }
+        Ok(Some(id.into_owned()))
+    }
+
+    pub(super) fn owned(&self, key: &'static str) -> Result<Option<String>, ErrorReply> {
+        Ok(self.optional_text(key)?.map(Cow::into_owned))
+    }
+
+    pub(super) fn access(&self, key: &'static str) -> Result<Access, ErrorReply> {
+        match self.optional_text(key)?.as_deref() {
+            None | Some("public") => Ok(Access::Public),
+            Some("private") => Ok(Access::Private),
+            Some(_) => Err(wrong(key, self.raw(key).unwrap_or_default(), "\"public\" or \"private\"")),
+        }
+    }
+
+    pub(super) fn query(&self, key: &'static str) -> Result<String, ErrorReply> {
+        let query = self.text(key)?;
+        if query.len() > QUERY_BYTES_MAX {
+            let detail = format!("query of {} bytes; it must be at most {QUERY_BYTES_MAX}", query.len());
+            return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
+        }
+        Ok(query)
+    }
+
+    pub(super) fn rooms(&self, key: &'static str) -> Result<Vec<String>, ErrorReply> {
+        let rooms: Vec<String> = match self.raw(key) {
+            Some(raw) => serde_json::from_str(raw).map_err(|_| wrong(key, raw, "a list of room names"))?,
+            None => vec![self.text("room")?],
+        };
+        if rooms.is_empty() {
+            return Err(wrong(key, "[]", "a list of at least one room name"));
+        }
+        if rooms.len() > FOLLOWED_ROOMS_MAX {
+            let detail = format!("{} rooms; one follow takes 1 to {FOLLOWED_ROOMS_MAX}", rooms.len());
+            return Err(ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64));
+        }
+        Ok(rooms)
+    }
+
+    pub(super) fn follow_from(&self, key: &'static str) -> Result<FollowFrom, ErrorReply> {
+        if let Some(seq) = self.number("seq")? {
+            let epoch = self.owned("epoch")?;
+            return Ok(FollowFrom::Position { journal: self.text("journal")?, epoch, seq });
+        }
+        let Some(raw) = self.raw(key) else { return Ok(FollowFrom::Now) };
+        let numbers: Vec<u64> = match raw.parse() {
+            Ok(number) => vec![number],
+            Err(_) => serde_json::from_str(raw)
+                .map_err(|_| wrong(key, raw, "an integer from 0, or a list of them"))?,
+        };
+        if numbers.len() != self.rooms("rooms")?.len() {
+            return Err(wrong(key, raw, "one number for each room"));
+        }
+        Ok(FollowFrom::Numbers(numbers))
+    }
+
+    /// The type of what is sent: of the content, or of the argument `text`.
+    pub(super) fn content_type(&self) -> String {
+        match self.content {
+            None => self.frame.header.content_type().into_owned(),
+            Some(_) => "text/plain".to_owned(),
+        }
+    }
+
+    /// The encoding of what is sent. Readers do not know the sender's byte order, so of a text it is a name that does
+    /// not need it.
+    pub(super) fn content_encoding(&self) -> Result<String, ArgumentError> {
+        if self.content.is_some() {
+            return Ok("utf-8".to_owned());
+        }
+        let Frame { header, content, .. } = self.frame;
+        let declared = header.content_encoding().into_owned();
+        if !self.content_type().starts_with("text/") {
+            return Ok(declared);
+        }
+        guide::text_content(self.frame)?;
+        Ok(match encoding::find(&declared) {
+            Some(known) => encoding::canonical(known, header.byteorder(), content).to_owned(),
+            None => declared,
+        })
+    }
+
+    /// What is sent: the content, or the argument `text`.
+    pub(super) fn content(&self) -> Result<Bytes, ErrorReply> {
+        match self.content {
+            None => Ok(self.frame.content.clone()),
+            Some(_) => self.text("text").map(|text| Bytes::from(text.into_bytes())),
+        }
+    }
+}
+
+pub(super) fn wrong(key: &'static str, raw: &str, expected: &str) -> ErrorReply {
+    ErrorReply::new(Code::BadRequest, format!("argument '{key}' is {}; it must be {expected}", excerpt(raw)))
+        .with("key", key)
+}
