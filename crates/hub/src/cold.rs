@@ -104,7 +104,7 @@ pub enum ReadAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadFault {
     /// The tables did not come up in time.
-    #[error("the tables that answer this are not up to date yet")]
+    #[error("the view is not up to date yet")]
     ViewBehind,
     /// More wait than can be answered.
     #[error("too many questions wait for the disk; try again")]

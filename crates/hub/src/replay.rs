@@ -48,7 +48,7 @@ pub enum ReplayError {
         end: u64,
     },
     /// The tables could not take what they were told.
-    #[error("the tables cannot be written: {0}")]
+    #[error("the view cannot be written: {0}")]
     Tables(String),
 }
 

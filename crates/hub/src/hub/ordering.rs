@@ -71,7 +71,7 @@ impl Hub {
 
     /// The tables do not move: whoever waits for the order is told to come back, instead of nothing.
     pub fn refuse_busy(&mut self) {
-        let detail = "the server's tables cannot be written and are too far behind; try again";
+        let detail = "the server's view cannot be written and is too far behind; try again";
         self.refuse_waiting(&ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS));
     }
 

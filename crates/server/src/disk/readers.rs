@@ -166,7 +166,7 @@ impl Disk {
                 Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, told)?))
             }
             Read::Find(_) => Err(Trouble::Tables(ViewError::Unavailable(
-                "the tables have no words; the index has".to_owned(),
+                "the view has no words; the index has".to_owned(),
             ))),
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn view_writer(
         }
         view.idle();
     };
-    (deltas, spawn("tables", answers, work))
+    (deltas, spawn("view", answers, work))
 }
 
 /// Empties the tables, wherever they are, and feeds them from the journal's beginning to its end.

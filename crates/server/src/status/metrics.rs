@@ -45,7 +45,7 @@ impl Collector for Scrape {
         let damaged = "Entries of the journal that were found damaged since the start";
         out.gauge("vang_damaged_entries", damaged, snapshot.damaged)?;
         let lag = snapshot.lag(snapshot.view);
-        out.gauge("vang_view_lag_entries", "Entries that the tables for history are behind", lag)?;
+        out.gauge("vang_view_lag_entries", "Entries that the view is behind", lag)?;
         let lag = snapshot.lag(snapshot.find);
         out.gauge("vang_find_lag_entries", "Entries that the index for find is behind", lag)?;
         let ways = snapshot.ways.iter().map(|(way, &open)| {

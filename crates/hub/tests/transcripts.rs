@@ -1,0 +1,345 @@
+//! The hub as stories: `scripts/*.txt`. Requests, answers of the disk and failures go in; what the hub wants performed
+//! comes out. `VANG_BLESS=1` writes down what happens instead of comparing; the diff is then to be reviewed like code.
+//!
+//! ```text
+//! ada: send general "hi"        a request on ada's connection; `operator` has the data folder's socket
+//!   append 1                    what the hub wants: a batch of one entry
+//! disk: appended                the journal's answer: appended, full, kept (unknown, it is there), lost (unknown, it is not)
+//!   ada <- ok general#1         the reply to ada
+//!   wake ada
+//! settle                        the journal is read again, after a doubt; `settle fails`: it cannot be read yet
+//! read                          the view and the journal answer the oldest question; `read behind`: the view is behind
+//! ada: pull                     what ada's connection is given next
+//! time 1000                     so many ms pass
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::path::Path;
+
+use bytes::Bytes;
+use vang_chat::{Node, RoomId, Seq, State, Time};
+use vang_hub::{
+    Book, ColdEvent, ColdPage, Delta, Hub, Now, Output, Peer, Read, ReadAnswer, ReadFault, ReadJob,
+    RoomEvent, Row, Salts, SessionId, Settled, Trust, replay,
+};
+use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
+use vang_proto::vang::{Access, Action, FollowFrom, Form, Incoming, Request, Ticket, incoming};
+use vang_proto::{Decoder, Millis};
+
+const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
+
+#[test]
+fn every_story_goes_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let bless = std::env::var_os("VANG_BLESS").is_some_and(|value| value == "1");
+    let mut differences = String::new();
+    for path in paths {
+        let written = std::fs::read_to_string(&path).unwrap();
+        let happened = Story::play(&written);
+        if bless {
+            std::fs::write(&path, happened).unwrap();
+        } else if written != happened {
+            let lines = written.lines().zip(happened.lines()).enumerate();
+            let first = lines.clone().find(|(_, (old, new))| old != new);
+            writeln!(differences, "{}: {first:?}\n{happened}", path.display()).unwrap();
+        }
+    }
+    assert!(differences.is_empty(), "rerun with VANG_BLESS=1 and review the diff\n{differences}");
+}
+
+struct Story {
+    hub: Hub,
+    journal: MemoryJournal,
+    now: u64,
+    sessions: BTreeMap<String, SessionId>,
+    /// Being written.
+    batch: Option<Batch>,
+    reads: VecDeque<ReadJob>,
+    /// The view: a room's events, in order.
+    events: BTreeMap<RoomId, Vec<RoomEvent>>,
+    told: String,
+}
+
+impl Story {
+    fn play(script: &str) -> String {
+        let mut journal = MemoryJournal::new(IDENTITY);
+        let recovered =
+            replay(&mut journal, &IDENTITY, (State::default(), Book::default()), Seq(0), &mut |_| Ok(()));
+        let mut hub =
+            Hub::new(IDENTITY, recovered.unwrap(), Node(7), Salts::new([3; 32]), "test".to_owned(), true);
+        hub.set_trust(Trust::Local);
+        let mut story = Story {
+            hub,
+            journal,
+            now: 0,
+            sessions: BTreeMap::new(),
+            batch: None,
+            reads: VecDeque::new(),
+            events: BTreeMap::new(),
+            told: String::new(),
+        };
+        for line in script.lines().filter(|line| !line.starts_with("  ")) {
+            story.told += line;
+            story.told += "\n";
+            if !line.is_empty() && !line.starts_with('#') {
+                story.line(line);
+                story.perform();
+            }
+        }
+        story.told
+    }
+
+    fn line(&mut self, line: &str) {
+        match line.split_once(": ") {
+            Some(("disk", answer)) => self.disk(answer),
+            Some((name, "pull")) => self.pull(name),
+            Some((name, "gone")) => {
+                let id = self.sessions.remove(name).unwrap();
+                self.hub.disconnect(id);
+            }
+            Some((name, asked)) => {
+                let peer = if name == "operator" { Peer::Operator } else { Peer::Local };
+                let id = *self.sessions.entry(name.to_owned()).or_insert_with(|| self.hub.connect(peer));
+                let speaker = (name != "operator").then(|| name.to_owned());
+                let request = Request { form: Form::Header, re: None, name: speaker, action: action(asked) };
+                self.hub.request(id, Ticket(0), request);
+            }
+            None => match line.split(' ').collect::<Vec<_>>()[..] {
+                ["settle"] => {
+                    let after = self.hub.state().seq();
+                    let entries = Entry::all(self.journal.read(after, 1_000, 1 << 20).unwrap()).unwrap();
+                    self.hub.settled(self.time(), Ok(Settled { entries }));
+                }
+                ["settle", "fails"] => {
+                    let error = JournalError::Unavailable("input/output error".to_owned());
+                    self.hub.settled(self.time(), Err(error));
+                }
+                ["read"] => {
+                    let job = self.reads.pop_front().expect("a question");
+                    let answer = self.answer(&job.read);
+                    self.hub.answer_read(job.id, Ok(answer));
+                }
+                ["read", "behind"] => {
+                    let job = self.reads.pop_front().expect("a question");
+                    self.hub.answer_read(job.id, Err(ReadFault::ViewBehind));
+                }
+                ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
+                ["stop"] => self.hub.stop(),
+                _ => panic!("no such line: {line}"),
+            },
+        }
+    }
+
+    fn time(&self) -> Now {
+        Now { wall: Time(1_777_593_600_000 + self.now), steady: Millis(self.now) }
+    }
+
+    fn disk(&mut self, answer: &str) {
+        let batch = self.batch.take().expect("a batch is being written");
+        let broken = || JournalError::Unavailable("input/output error".to_owned());
+        let appended = match answer {
+            "appended" => self.journal.append(&batch),
+            "full" => Appended::NotAppended(JournalError::Full("no space left on device".to_owned())),
+            "kept" => {
+                self.journal.append(&batch);
+                Appended::Unknown(broken())
+            }
+            "lost" => Appended::Unknown(broken()),
+            other => panic!("no such answer: {other}"),
+        };
+        self.hub.appended(self.time(), appended);
+    }
+
+    /// Everything that the hub wants until it waits for something.
+    fn perform(&mut self) {
+        loop {
+            self.hub.poll(self.time());
+            let mut any = false;
+            while let Some(output) = self.hub.poll_output() {
+                any = true;
+                self.output(output);
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        let name = |id: SessionId| {
+            let known = self.sessions.iter().find(|(_, known)| **known == id);
+            known.map_or("nobody".to_owned(), |(name, _)| name.clone())
+        };
+        let line = match output {
+            Output::Append(batch) => {
+                let line = format!("append {}", batch.drafts.len());
+                self.batch = Some(batch);
+                line
+            }
+            Output::Settle { after } => format!("settle after {after}"),
+            Output::Reply { session, bytes, .. } => {
+                format!("{} <- {}", name(session), shown(&[bytes]).join("; "))
+            }
+            Output::Pause { session, ms } => format!("pause {} {ms} ms", name(session)),
+            Output::Follows { session } => format!("{} follows", name(session)),
+            Output::Wake { session } => format!("wake {}", name(session)),
+            Output::Read(job) => {
+                let line = match &job.read {
+                    Read::Locate(asked) => format!("read the places of {} messages", asked.len()),
+                    Read::Events { rooms, .. } => format!("read events of {} rooms", rooms.len()),
+                    Read::Messages { since, limit, .. } => format!("read {limit} messages after {since}"),
+                    Read::Find(_) => "read the index".to_owned(),
+                };
+                self.reads.push_back(job);
+                line
+            }
+            Output::UpdateView(delta) => self.update(&delta),
+        };
+        writeln!(self.told, "  {line}").unwrap();
+    }
+
+    fn update(&mut self, delta: &Delta) -> String {
+        let mut rows = Vec::new();
+        for row in &delta.rows {
+            if let Row::RoomEvent { room, event } = row {
+                self.events.entry(*room).or_default().push(*event);
+            }
+            rows.push(row.to_string());
+        }
+        format!(
+            "view up to {}: {}",
+            delta.upto,
+            if rows.is_empty() { "nothing".to_owned() } else { rows.join(", ") }
+        )
+    }
+
+    fn answer(&mut self, read: &Read) -> ReadAnswer {
+        let mut page = |rooms: &[(RoomId, Seq)], keep: &dyn Fn(&RoomEvent) -> bool, limit: usize| {
+            let mut found: Vec<(RoomId, RoomEvent)> = Vec::new();
+            for &(room, after) in rooms {
+                let events = self.events.get(&room).into_iter().flatten();
+                found.extend(events.filter(|one| one.seq > after && keep(one)).map(|one| (room, *one)));
+            }
+            found.sort_by_key(|(_, event)| event.seq);
+            found.truncate(limit);
+            let cold = found.into_iter().map(|(room, RoomEvent { seq, n, message, data })| {
+                let entry = self.journal.get(&[seq], usize::MAX).unwrap().remove(0);
+                ColdEvent { room, n, message, data, entry }
+            });
+            ReadAnswer::Page(ColdPage { events: cold.collect(), upto: self.hub.state().seq() })
+        };
+        match read {
+            Read::Locate(asked) => {
+                let place = |&(room, n): &(RoomId, u64)| {
+                    let mut events = self.events.get(&room).into_iter().flatten();
+                    if n == 0 {
+                        Some(Seq(0))
+                    } else {
+                        events.find(|one| one.message && one.n == n).map(|one| one.seq)
+                    }
+                };
+                ReadAnswer::Located(asked.iter().map(place).collect())
+            }
+            Read::Events { rooms, events_max, .. } => page(rooms, &|_| true, *events_max),
+            Read::Messages { room, since, limit, .. } => {
+                page(&[(*room, Seq(0))], &|one| one.message && one.n > *since, *limit)
+            }
+            Read::Find(_) => panic!("the index has tests of its own"),
+        }
+    }
+
+    fn pull(&mut self, name: &str) {
+        let id = self.sessions[name];
+        let mut out = Vec::new();
+        while self.hub.pull(id, &mut out) {}
+        for line in shown(&out) {
+            writeln!(self.told, "  {name} <- {line}").unwrap();
+        }
+    }
+}
+
+fn action(asked: &str) -> Action {
+    let (asked, text) =
+        asked.split_once(" \"").map_or((asked, ""), |(asked, text)| (asked, text.trim_end_matches('"')));
+    let words: Vec<&str> = asked.split(' ').collect();
+    let owned = |word: &str| word.to_owned();
+    match words[..] {
+        ["hello"] => Action::Hello,
+        ["ping"] => Action::Ping,
+        ["rooms"] => Action::Rooms,
+        ["who", room] => Action::Who { room: owned(room) },
+        ["send", room] => Action::text(room, text),
+        ["send", room, id] => match Action::text(room, text) {
+            Action::Send { room, content_type, content_encoding, content, .. } => {
+                Action::Send { room, id: Some(owned(id)), content_type, content_encoding, content }
+            }
+            other => other,
+        },
+        ["create", room] => Action::Create { room: owned(room), access: Access::Public },
+        ["create", room, "private"] => Action::Create { room: owned(room), access: Access::Private },
+        ["join", room] => Action::Join { room: owned(room), who: None },
+        ["join", room, who] => Action::Join { room: owned(room), who: Some(owned(who)) },
+        ["leave", room] => Action::Leave { room: owned(room) },
+        ["account", name] => Action::AddAccount { name: owned(name) },
+        ["status"] => Action::Status,
+        ["follow", room] => Action::Follow { rooms: vec![owned(room)], from: FollowFrom::Now },
+        ["follow", room, since] => Action::Follow {
+            rooms: vec![owned(room)],
+            from: FollowFrom::Numbers(vec![since.parse().unwrap()]),
+        },
+        ["history", room, since] => {
+            Action::History { room: owned(room), since: since.parse().unwrap(), limit: 10 }
+        }
+        _ => panic!("no such request: {asked}"),
+    }
+}
+
+/// Replies and events, a line each.
+fn shown(bytes: &[Bytes]) -> Vec<String> {
+    let mut decoder = Decoder::default();
+    bytes.iter().for_each(|bytes| decoder.feed(bytes));
+    let frames = std::iter::from_fn(|| decoder.poll_frame().unwrap());
+    frames
+        .map(|frame| match incoming(frame).unwrap() {
+            Incoming::Reply(reply) => {
+                let inside = if reply.content.is_empty() || reply.header.raw("count").is_none() {
+                    String::new()
+                } else {
+                    format!(" [{}]", shown(std::slice::from_ref(&reply.content)).join("; "))
+                };
+                match reply.code {
+                    None => {
+                        format!("ok {}{inside}", if inside.is_empty() { reply.text.as_str() } else { "page" })
+                    }
+                    Some(code) => format!("{code}: {}", reply.text),
+                }
+            }
+            Incoming::Event(event) => {
+                let from = event.header.text("from").map(|from| format!(" {from}")).unwrap_or_default();
+                let text = String::from_utf8_lossy(&event.content).into_owned();
+                let place = match (&event.room, event.n, event.kind.as_str()) {
+                    (Some(room), Some(_), "hole") => {
+                        let number = |key| event.header.number(key).unwrap();
+                        let why = event.header.text("why").unwrap_or_default();
+                        format!(" {room}#{}-{} {why}", number("from"), number("to"))
+                    }
+                    (Some(room), Some(n), _) => format!(" {room}#{n}"),
+                    (Some(room), None, _) => format!(" {room}"),
+                    (None, ..) => String::new(),
+                };
+                format!(
+                    "{}{place}{}{}",
+                    event.kind,
+                    if event.kind == "hole" { "" } else { &from },
+                    if text.is_empty() { text } else { format!(": {text}") }
+                )
+            }
+        })
+        .collect()
+}
