@@ -159,18 +159,35 @@ impl Reader for SqliteReader {
     fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError> {
         let tx = self.conn.transaction().map_err(SqliteError::from)?;
         let mut look = Look::new(&tx, &self.identity, seqs.len(), bytes_max);
-        for &seq in seqs {
-            let found = match look.row(seq) {
-                Ok(found) => found,
-                Err(error) if error.is_damage() => false,
-                Err(error) => return Err(error.at(seq)),
-            };
-            if !found {
-                look.walk(seq).map_err(|error| error.at(seq))?;
+        let mut wanted = seqs;
+        while let Some(&seq) = wanted.first() {
+            // Neighbours in the journal are read with one query, and each proves the next.
+            let neighbours =
+                1 + wanted.windows(2).take_while(|two| two[0].0.checked_add(1) == Some(two[1].0)).count();
+            let before = look.taken.len();
+            if neighbours > 1 && seq > Seq(0) {
+                let mut last = Seq(seq.0 - 1);
+                if let Err(error) = look.run(&mut last, before + neighbours)
+                    && !error.is_damage()
+                {
+                    return Err(error.at(last.next()));
+                }
+            }
+            let taken = look.taken.len() - before;
+            if taken == 0 {
+                let found = match look.row(seq) {
+                    Ok(found) => found,
+                    Err(error) if error.is_damage() => false,
+                    Err(error) => return Err(error.at(seq)),
+                };
+                if !found {
+                    look.walk(seq).map_err(|error| error.at(seq))?;
+                }
             }
             if look.is_full(seqs.len()) {
                 break;
             }
+            wanted = &wanted[taken.max(1)..];
         }
         let Look { taken, beside, .. } = look;
         tx.finish().map_err(SqliteError::from)?;
