@@ -19,6 +19,8 @@ mod folder; // the data folder: its lock, format, permissions
 mod file_watch; // are the open files still the ones in the folder?
 mod sqlite; // a journal in SQLite: one file, group commit, synchronous=FULL
 mod reader; // reads a journal in SQLite and verifies what it reads
+mod rows; // columns, the identity and errors of SQLite, for writer and readers
+mod journal_file; // the file, for opening readers repeatedly
 mod damages; // damaged entries that readers found, each reported once
 mod backup; // a journal as one stream of bytes that proves its completeness
 mod unpack; // reads such a stream block by block and verifies it
@@ -31,7 +33,7 @@ pub use check::{CheckReport, Problem, check};
 pub use contract::{
     Appended, Batch, Checked, Damage, Draft, Entry, Journal, JournalError, Payload, Reader, Sealed, seq_of,
 };
-pub use damages::{Damages, JournalFile};
+pub use damages::Damages;
 pub use file_watch::{DatabaseWatch, Displaced, Displacement, FileWatch};
 pub use folder::{
     DataFolder, FolderError, FolderLock, HOLDER_DIES_WITHIN, HOLDER_LOOK, LockState, Reserve, Restoring,
@@ -39,6 +41,7 @@ pub use folder::{
 pub use format::{ENVELOPE_BYTES, EntryError, Envelope, Origin};
 pub use hash::{hash, hex};
 pub use identity::Identity;
+pub use journal_file::JournalFile;
 pub use memory::MemoryJournal;
 pub use payload::{Said, SaidView, Unknown, UnknownView, decode_name, encode_name};
 pub use reader::SqliteReader;

@@ -26,7 +26,7 @@ use crate::contract::{Checked, Damage, Entry, JournalError, Payload, Reader, Sea
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
 use crate::identity::Identity;
-use crate::sqlite::{
+use crate::rows::{
     BUSY_MS, SqliteError, blob, damaged, fixed_blob, is_empty, keep_plans, key, read_identity, seq_in,
 };
 

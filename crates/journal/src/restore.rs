@@ -13,7 +13,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::contract::JournalError;
 use crate::folder::create_private;
 use crate::identity::Identity;
-use crate::sqlite::{PAGE_BYTES, SqliteError, create_tables, key, no_random_bytes};
+use crate::rows::{SqliteError, key};
+use crate::sqlite::{PAGE_BYTES, create_tables, no_random_bytes};
 use crate::unpack::{Backup, BackupReadError, Piece};
 
 /// Why a restore failed.

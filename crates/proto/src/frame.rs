@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::header::Header;
 use crate::limits::{CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
+use crate::malformed::MalformedFrame;
 
 /// One message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,76 +21,6 @@ pub struct Frame {
     pub header: Header,
     /// Its content: a slice of the bytes that came, not a copy.
     pub content: Bytes,
-}
-
-/// The peer's bytes are not a frame. Always fatal to the connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedFrame {
-    /// Nothing that this port speaks begins so.
-    #[error(
-        "header is not JSON: a message is 2 length bytes and then a JSON object, but the third byte is {third:#04x}; \
-         and these bytes are no other protocol known here"
-    )]
-    UnknownProtocol {
-        /// The byte where `{` must stand.
-        third: u8,
-    },
-    /// A JSON object takes two bytes.
-    #[error("header of {len} bytes is too short to be a JSON object")]
-    HeaderTooShort {
-        /// As claimed.
-        len: u32,
-    },
-    /// Over the limit that was set.
-    #[error("header of {len} bytes exceeds the limit of {max}")]
-    HeaderTooLong {
-        /// As claimed.
-        len: u32,
-        /// As allowed.
-        max: u32,
-    },
-    /// Some bytes are no UTF-8.
-    #[error("header is not UTF-8 from byte {at}")]
-    HeaderNotUtf8 {
-        /// Offset of the first wrong byte.
-        at: usize,
-    },
-    /// UTF-8, but no JSON.
-    #[error("header is not JSON: {why}")]
-    HeaderNotJson {
-        /// What the parser found, and where.
-        why: String,
-    },
-    /// JSON, but no object.
-    #[error("header must be a JSON object, not {found}")]
-    HeaderNotObject {
-        /// The beginning of what it is.
-        found: String,
-    },
-    /// One of the four is not there.
-    #[error("missing required header '{key}'")]
-    MissingKey {
-        /// Which.
-        key: &'static str,
-    },
-    /// One of the four is not what it must be.
-    #[error("header '{key}' is {found}; it must be {expected}")]
-    WrongKind {
-        /// Which.
-        key: &'static str,
-        /// As sent, shortened.
-        found: String,
-        /// As allowed.
-        expected: &'static str,
-    },
-    /// Refused before any of it comes.
-    #[error("content of {len} bytes exceeds the limit of {max}")]
-    ContentTooLong {
-        /// As claimed.
-        len: u64,
-        /// As allowed.
-        max: u64,
-    },
 }
 
 /// How long the parts of a message may be, in bytes.

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::MalformedFrame;
 use crate::encoding::ByteOrder;
 use crate::limits::TYPE_BYTES_MAX;
+use crate::malformed::MalformedFrame;
 
 /// A parsed header with its four required keys checked.
 #[derive(Clone)]

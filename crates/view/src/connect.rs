@@ -1,6 +1,9 @@
 //! Connections to the files that can be rebuilt from the journal: the view and the index. Each caller adds its
 //! own settings.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +12,6 @@ use rusqlite::{Connection, OpenFlags};
 use vang_journal::DatabaseWatch;
 
 use crate::ViewError;
-use crate::layout::{create_private, format};
 
 /// Wait for another connection's lock, in ms: 5 s. Readers and the writer do not block each other; this is for
 /// opening, closing and truncating.
@@ -68,4 +70,25 @@ pub(crate) fn to_read(path: &Path, layout: u64, what: &str) -> Result<Connection
 fn keep_plans(conn: &Connection) -> Result<(), ViewError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
+}
+
+pub(crate) fn format(conn: &Connection) -> Result<u64, ViewError> {
+    number(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// SQLite's integers are signed. No journal has 2^63 entries; a question beyond finds nothing.
+pub(crate) fn key(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn number(stored: i64) -> Result<u64, ViewError> {
+    u64::try_from(stored).map_err(|_| ViewError::Corrupt(format!("{stored} instead of a positive number")))
+}
+
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }

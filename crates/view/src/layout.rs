@@ -20,9 +20,7 @@
 //! entry at the cursor, but never this chain.
 
 use std::fmt;
-use std::fs::{OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +30,7 @@ use vang_chat::Seq;
 
 use crate::ViewError;
 use crate::connect::{self, BUSY_MS};
+pub(crate) use crate::connect::{format, key, number};
 
 /// The layout of the tables, stored as the file's `user_version`.
 pub(crate) const FORMAT: u64 = 4;
@@ -269,19 +268,6 @@ fn chain_at(chains: &mut dyn Chains, seq: Seq) -> Result<Option<[u8; 32]>, ViewE
     chains.chain_at(seq).map_err(|why| ViewError::Unavailable(format!("the journal cannot be read: {why}")))
 }
 
-pub(crate) fn format(conn: &Connection) -> Result<u64, ViewError> {
-    number(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
-}
-
-/// SQLite's integers are signed. No journal has 2^63 entries; a question beyond finds nothing.
-pub(crate) fn key(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn number(stored: i64) -> Result<u64, ViewError> {
-    u64::try_from(stored).map_err(|_| ViewError::Corrupt(format!("{stored} instead of a positive number")))
-}
-
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.to_owned().into_os_string();
@@ -292,12 +278,4 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
 }
