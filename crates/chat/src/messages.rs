@@ -45,7 +45,7 @@ pub(crate) fn decide(
     match *command {
         MessageCommand::Send { room, from, id } => {
             let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
-            // A repetition gets its first result even from somebody who has left meanwhile.
+            // A repetition gets the first result again, also if the sender has left the room.
             if let Some(id) = id
                 && let Some(first) = sent.find(from, room, &id, at.time)
             {

@@ -91,7 +91,7 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::Bring,      Private) => By([Yes,       NoRoom,        NoRoom,    NotMember, Yes]),
         (Power::Leave,      Public)  => By([NotMember, NotMember,     NotMember, NotMember, Yes]),
         (Power::Leave,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
-        // Of no room: whoever has an account is an outsider.
+        // This is about no room: every account counts as an outsider.
         (Power::CreateRoom, _)       => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
     }
 }

@@ -30,7 +30,7 @@ impl Room {
         self.sees_all(reader) || self.stays_of(reader).iter().any(|stay| stay.covers(seq))
     }
 
-    /// The hole that the reader is told at `seq`, in place of its own `joined` there.
+    /// The hole that the reader gets at `seq` instead of its own event `joined`.
     pub fn hole_at(&self, reader: &Principal, seq: Seq) -> Option<Hole> {
         if self.sees_all(reader) {
             return None;
@@ -40,8 +40,7 @@ impl Room {
         stays::hole_before(stays, index)
     }
 
-    /// The newest message that a reader can know of: who has left a private room is not told that it
-    /// goes on.
+    /// The newest message that a reader can know of. A former member of a private room does not learn of later ones.
     pub fn newest_for(&self, reader: &Principal) -> u64 {
         if self.sees_all(reader) {
             return self.n;
@@ -52,9 +51,8 @@ impl Room {
         }
     }
 
-    /// Where a reader who has all up to message `n` continues; `None`: at the end, since the reader knows
-    /// of no such message. A place that is hidden from the reader is not told: it continues after the stay
-    /// before it.
+    /// Where a reader continues that has all messages up to `n`. `None`: at the end, because `n` is beyond what the reader
+    /// can know. If message `n` is hidden from the reader, it continues after its stay before `n`.
     pub fn start_after(&self, reader: &Principal, n: u64) -> Option<StartAfter> {
         if n > self.newest_for(reader) {
             return None;

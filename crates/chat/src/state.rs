@@ -1,7 +1,7 @@
 //! The state and the only way to change it: `apply` = `decide` (can refuse, changes nothing), then
 //! `evolve` (changes, refuses nothing).
 //!
-//! A version of the rules selects `decide` and `evolve` of each subject, so an old entry has the same result for ever; a
+//! A version of the rules selects `decide` and `evolve` of each subject, so an old entry always has the same result; a
 //! new version gets functions of its own beside the old ones.
 
 use crate::accounts::Accounts;

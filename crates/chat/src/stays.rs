@@ -92,10 +92,10 @@ impl Interval {
     }
 }
 
-/// Messages that a reader does not get, told in place of its own `joined`.
+/// Messages that a reader does not get. It gets the hole instead of its own event `joined`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// The join that ended the absence: the place where the hole is told.
+    /// The join that ended the absence: the hole is at its position.
     pub at: Seq,
     /// First number left out.
     pub from: u64,

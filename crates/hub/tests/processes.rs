@@ -4,11 +4,12 @@
 
 mod common;
 
+use bytes::Bytes;
 use serde_json::Value as Json;
-use vang_chat::{Node, Seq};
-use vang_hub::Peer;
-use vang_journal::{Entry, MemoryJournal, Reader};
-use vang_proto::vang::FollowFrom;
+use vang_chat::{NEWEST_RULES, Node, OrderCommand, Rules, Seq};
+use vang_hub::{Output, Peer};
+use vang_journal::{Entry, Envelope, MemoryJournal, Origin, Payload, Reader};
+use vang_proto::vang::{FollowFrom, Form, Request, Ticket};
 
 use crate::common::{IDENTITY, World, follow, say};
 
@@ -89,4 +90,36 @@ fn an_entry_of_a_newer_program_stops_the_order_with_a_sentence() {
     let why = refused["detail"].as_str().unwrap();
     assert!(why.contains(&format!("entry {} cannot be read", end.next())), "{why}");
     assert!(why.contains("a newer vang wrote it"), "{why}");
+}
+
+#[test]
+fn unknown_rules_stop_the_order_and_the_sender_is_answered() {
+    let mut world = World::new();
+    let (bob, end) = (world.hub.connect(Peer::Local), world.hub.state().seq());
+    // Bob's message is being written when another process switches the rules.
+    let request =
+        Request { form: Form::Header, re: None, name: Some("bob".to_owned()), action: say("general") };
+    world.hub.request(bob, Ticket(0), request);
+    world.hub.poll(world.now());
+    let appended =
+        std::iter::from_fn(|| world.hub.poll_output()).any(|output| matches!(output, Output::Append(_)));
+    assert!(appended);
+    let payload = Payload { salt: [1; 16], bytes: Bytes::new() };
+    let envelope = Envelope {
+        rules: NEWEST_RULES,
+        origin: Origin { node: Node(9), counter: 1 },
+        time: world.hub.state().time(),
+        digest: payload.digest(),
+        command: OrderCommand::SwitchRules { to: Rules(NEWEST_RULES.0 + 1) }.into(),
+    };
+    let entry = Entry { seq: end.next(), envelope: envelope.encode(), payload: Some(payload) };
+    world.hub.arrived(&[entry]);
+    world.turn();
+    assert_eq!(world.hub.state().seq(), end, "the entry is not applied");
+    let (asker, told) = world.replies.pop().expect("bob is answered");
+    assert_eq!((asker, told["code"].as_str()), (bob, Some("unknown")), "{told}");
+    let why = world.hub.trouble().unwrap();
+    let expected = format!("entry {}: it switches to rules {}", end.next(), NEWEST_RULES.0 + 1);
+    assert!(why.contains(&expected) && why.ends_with("start a newer vang"), "{why}");
+    assert_eq!(world.once("bob", say("general"))["code"], "unavailable");
 }

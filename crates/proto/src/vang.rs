@@ -11,7 +11,7 @@ mod json_line; // an event as one line of JSON
 mod session; // the server's side of a connection, as a machine
 mod follower; // the client's side of following: resume, rewind, reconnect
 
-pub use action::{ACTIONS, Action, ActionInfo, ArgumentInfo, Asker, Forms, Need, Repeats, Weight};
+pub use action::{ACTIONS, Action, ActionInfo, ArgumentInfo, Audience, Forms, Need, Repeats, Weight};
 pub use arguments::{Access, FollowFrom};
 pub use code::{Code, ErrorReply, Value};
 pub use event::{

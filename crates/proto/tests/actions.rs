@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use vang_proto::vang::{ACTIONS, Asker, Forms, Need};
+use vang_proto::vang::{ACTIONS, Audience, Forms, Need};
 
 /// Keys that the table names beside an argument's own: other spellings of it.
 const SPELLINGS: &[(&str, &[&str])] =
@@ -71,7 +71,7 @@ fn the_specification_says_who_can_ask_and_in_which_form() {
     let text = std::fs::read_to_string(path).unwrap();
     for (row, info) in rows().iter().zip(ACTIONS) {
         let is_operators = row[2].contains("Only over the data folder's own socket");
-        assert_eq!(is_operators, info.asker == Asker::OperatorSocket, "{}", info.name);
+        assert_eq!(is_operators, info.audience == Audience::OperatorSocket, "{}", info.name);
     }
     let header_only: Vec<&str> =
         ACTIONS.iter().filter(|info| info.forms == Forms::Header).map(|info| info.name).collect();

@@ -11,7 +11,7 @@ mod find;
 use bytes::Bytes;
 use vang_chat::{Command, Event, MessageEvent, Position, Refusal};
 use vang_journal::{SaidView, UnknownView};
-use vang_proto::vang::{Action, Asker as Only, Code, ErrorReply, Request, Ticket, Value, write_json};
+use vang_proto::vang::{Action, Audience, Code, ErrorReply, Request, Ticket, Value, write_json};
 
 use crate::admission::{Peer, Speaking, refused};
 use crate::hub::{Hub, Output};
@@ -38,7 +38,7 @@ impl Hub {
         }
         let speaking = self.speaking(asker.session, request.name.as_deref())?;
         let who = speaking.principal;
-        if request.action.info().asker == Only::OperatorSocket && peer != Peer::Operator {
+        if request.action.info().audience == Audience::OperatorSocket && peer != Peer::Operator {
             return Err(refused(&Refusal::NotAllowed));
         }
         match request.action {

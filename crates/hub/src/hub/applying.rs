@@ -52,7 +52,10 @@ impl Hub {
                 Ok(envelope) => envelope,
                 // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
                 Err(bad) => {
-                    self.halt(&format!("entry {} cannot be read ({bad}); a newer vang wrote it", entry.seq));
+                    self.halt(&format!(
+                        "entry {} cannot be read ({bad}); a newer vang wrote it: start a newer vang",
+                        entry.seq
+                    ));
                     break;
                 }
             };

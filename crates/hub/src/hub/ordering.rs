@@ -61,7 +61,7 @@ impl Hub {
     /// Deciding an entry failed in a way that it must not: nothing is ordered any more. What is there
     /// can still be read.
     pub fn halt(&mut self, why: &str) {
-        let why = format!("the server cannot order anything any more: {why}; restart it");
+        let why = format!("the server cannot order anything any more: {why}");
         let unknown = ErrorReply::new(Code::Unknown, why.clone());
         for asker in self.order.askers().collect::<Vec<_>>() {
             self.refuse(asker, &unknown);

@@ -14,7 +14,7 @@ use crate::limits::{FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_M
 pub struct ActionInfo {
     pub name: &'static str,
     pub arguments: &'static [ArgumentInfo],
-    pub asker: Asker,
+    pub audience: Audience,
     pub forms: Forms,
     pub repeats: Repeats,
     pub weight: Weight,
@@ -39,7 +39,7 @@ pub enum Need {
 
 /// Who can ask, before the rules of chat are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
+pub enum Audience {
     Anybody,
     /// A connection on the data folder's own socket.
     OperatorSocket,
@@ -78,7 +78,7 @@ macro_rules! actions {
     ($(
         $(#[$doc:meta])*
         $name:literal => $variant:ident $({ $($field:ident: $type:ty = $need:ident $key:literal $read:expr),* $(,)? })?,
-        $asker:ident, $forms:ident, $repeats:ident, $weight:ident;
+        $audience:ident, $forms:ident, $repeats:ident, $weight:ident;
     )*) => {
         /// What is asked; the fields are the arguments of the specification, by their names.
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,21 +86,33 @@ macro_rules! actions {
             $($(#[$doc])* $variant $({ $($field: $type),* })?),*
         }
 
+        /// The place of each row.
+        enum Place {
+            $($variant),*
+        }
+
         /// Every action, in the order of the specification.
         pub const ACTIONS: &[ActionInfo] = &[$(ActionInfo {
             name: $name,
             arguments: &[$($(ArgumentInfo { key: $key, need: Need::$need }),*)?],
-            asker: Asker::$asker,
+            audience: Audience::$audience,
             forms: Forms::$forms,
             repeats: Repeats::$repeats,
             weight: Weight::$weight,
         }),*];
 
         impl Action {
-            /// Its name on the wire.
-            pub fn name(&self) -> &'static str {
+            /// Its row in the table.
+            pub fn info(&self) -> &'static ActionInfo {
                 match self {
-                    $(Action::$variant { .. } => $name),*
+                    $(Action::$variant { .. } => &ACTIONS[Place::$variant as usize]),*
+                }
+            }
+
+            /// Bytes of text in its arguments, which the length of the header depends on.
+            pub fn text_bytes(&self) -> usize {
+                match self {
+                    $(Action::$variant $({ $($field),* })? => 0 $($(+ $field.text_bytes())*)?),*
                 }
             }
 
@@ -178,9 +190,9 @@ impl ActionInfo {
 }
 
 impl Action {
-    /// Its row in the table.
-    pub fn info(&self) -> &'static ActionInfo {
-        ActionInfo::named(self.name()).expect("every action has a row: the macro makes both")
+    /// Its name on the wire.
+    pub fn name(&self) -> &'static str {
+        self.info().name
     }
 
     /// A text to a room.
@@ -216,34 +228,6 @@ impl Action {
                 (content_type, content_encoding, content)
             }
             _ => ("text/plain", "utf-8", &[]),
-        }
-    }
-
-    /// Bytes of text in its arguments, of which the header's length depends.
-    pub fn text_bytes(&self) -> usize {
-        match self {
-            Action::Hello | Action::Ping | Action::Rooms | Action::Status => 0,
-            Action::Send { room, id, content_type, content_encoding, content: _ } => {
-                let id = id.as_ref().map_or(0, String::len);
-                room.len() + id + content_type.len() + content_encoding.len()
-            }
-            Action::Follow { rooms, from } => {
-                let from = match from {
-                    FollowFrom::Now => 0,
-                    FollowFrom::Numbers(numbers) => numbers.len() * 20,
-                    FollowFrom::Position { journal, epoch, .. } => {
-                        journal.len() + epoch.as_ref().map_or(0, String::len)
-                    }
-                };
-                rooms.iter().map(|room| room.len() + 4).sum::<usize>() + from
-            }
-            Action::History { room, .. }
-            | Action::Who { room }
-            | Action::Create { room, .. }
-            | Action::Leave { room } => room.len(),
-            Action::Join { room, who } => room.len() + who.as_ref().map_or(0, String::len),
-            Action::Find { query, .. } => query.len(),
-            Action::AddAccount { name } => name.len(),
         }
     }
 

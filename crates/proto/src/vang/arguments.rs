@@ -49,17 +49,31 @@ pub enum FollowFrom {
 pub(super) trait Argument {
     /// Writes it under its key; nothing where it has no value.
     fn write(&self, key: &str, composer: &mut Composer<'_>);
+
+    /// Bytes of text that it brings into the header, and for numbers their most.
+    fn text_bytes(&self) -> usize;
 }
+
+/// The most digits of a number.
+const DIGITS: usize = 20;
 
 impl Argument for String {
     fn write(&self, key: &str, composer: &mut Composer<'_>) {
         composer.text(key, self);
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.len()
     }
 }
 
 impl Argument for u64 {
     fn write(&self, key: &str, composer: &mut Composer<'_>) {
         composer.number(key, *self);
+    }
+
+    fn text_bytes(&self) -> usize {
+        DIGITS
     }
 }
 
@@ -69,17 +83,29 @@ impl<T: Argument> Argument for Option<T> {
             value.write(key, composer);
         }
     }
+
+    fn text_bytes(&self) -> usize {
+        self.as_ref().map_or(0, T::text_bytes)
+    }
 }
 
 impl Argument for Access {
     fn write(&self, key: &str, composer: &mut Composer<'_>) {
         composer.text(key, self.as_str());
     }
+
+    fn text_bytes(&self) -> usize {
+        self.as_str().len()
+    }
 }
 
 impl Argument for Vec<String> {
     fn write(&self, key: &str, composer: &mut Composer<'_>) {
         composer.raw(key, &serde_json::Value::from(self.clone()).to_string());
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.iter().map(String::len).sum()
     }
 }
 
@@ -99,11 +125,23 @@ impl Argument for FollowFrom {
             }
         }
     }
+
+    fn text_bytes(&self) -> usize {
+        match self {
+            FollowFrom::Now => 0,
+            FollowFrom::Numbers(numbers) => numbers.len() * DIGITS,
+            FollowFrom::Position { journal, epoch, .. } => journal.len() + epoch.text_bytes() + DIGITS,
+        }
+    }
 }
 
 /// The content is written behind the header.
 impl Argument for Bytes {
     fn write(&self, _key: &str, _composer: &mut Composer<'_>) {}
+
+    fn text_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Where a request's arguments are.

@@ -308,7 +308,7 @@ impl Pump {
         let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut self.hub.borrow_mut())));
         if decided.is_err() {
             tracing::error!("an entry could not be applied; the server accepts no more messages");
-            self.hub.borrow_mut().halt("an entry could not be decided");
+            self.hub.borrow_mut().halt("an entry could not be decided; restart the server");
         }
         decided.ok()
     }
