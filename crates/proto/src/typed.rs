@@ -34,8 +34,8 @@ const BAD_NAMES_MAX: u8 = 5;
 const FIRST_ROOM: &str = "general";
 
 const HELP: [&str; 3] = [
-    "type a line and everybody in the room can read it; // at its beginning stands for one /",
-    "/join ROOM talks in another room as well   /who [ROOM] who is there   /rooms which there are",
+    "type a message and press Enter; to begin with /, type //",
+    "/join ROOM enters another room   /who [ROOM] lists who is there   /rooms lists the rooms",
     "/quit leaves   /help shows this",
 ];
 
