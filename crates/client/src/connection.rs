@@ -348,6 +348,7 @@ mod tests {
 
     use super::*;
     use crate::scripted::{Server, Step, ok, soon};
+    use vang_proto::vang::NoKeys;
 
     #[test]
     fn a_closed_port_is_connection_refused() {
@@ -367,7 +368,7 @@ mod tests {
 
     #[test]
     fn one_reply_survives_every_split() {
-        let reply = ok(1, &[], "pong");
+        let reply = ok(1, &NoKeys {}, "pong");
         let pieces = reply.iter().map(|byte| Step::Write(vec![*byte])).collect::<Vec<_>>();
         let server = Server::start(vec![[vec![Step::Request], pieces].concat()]);
         let mut connection = Connection::open(&server.place(), soon()).unwrap();

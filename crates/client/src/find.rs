@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use vang_proto::limits::FIND_LIMIT_MAX;
-use vang_proto::vang::{Action, Reply};
+use vang_proto::vang::{Action, Found, Reply};
 
 use crate::address::ServerAddr;
 use crate::connection::Connection;
@@ -86,9 +86,8 @@ fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), C
     let hits = serde_json::from_str(&reply.text);
     let hits =
         hits.map_err(|_| connection.foreign("its answer to 'find' is not a list of hits".to_owned()))?;
-    let number = |key| reply.header.number(key).unwrap_or(0);
-    let (left_out, damaged) = (number("left-out"), number("damaged"));
-    Ok((Hits { hits, left_out, damaged }, reply.header.number("next")))
+    let Found { next, left_out, damaged, .. } = reply.keys().unwrap_or_default();
+    Ok((Hits { hits, left_out: left_out.unwrap_or(0), damaged: damaged.unwrap_or(0) }, next))
 }
 
 #[cfg(test)]
@@ -97,12 +96,11 @@ mod tests {
 
     use super::*;
     use crate::scripted::{Server, Step, error};
-    use vang_proto::vang::Value;
 
     fn page(re: u64, next: Option<u64>, hits: &str) -> Step {
-        let mut keys = vec![("count", Value::Number(2))];
-        keys.extend(next.map(|next| ("next", next.into())));
-        Step::Write(write_json(Some(&re.to_string()), &keys, hits).to_vec())
+        let keys = Found { count: 2, next, ..Found::default() };
+        let hits: Box<RawValue> = serde_json::from_str(hits).unwrap();
+        Step::Write(write_json(Some(&re.to_string()), &keys, &hits).to_vec())
     }
 
     #[test]

@@ -10,7 +10,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use vang_proto::vang::{self, Action, Advice, Backoff, Code, Event, FollowFrom, Follower, Incoming};
+use vang_proto::vang::{
+    Action, Advice, Backoff, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Follower, Incoming,
+    NewStart,
+};
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, check_length};
@@ -31,7 +34,7 @@ const STARTS_MAX: u32 = 4;
 #[derive(Debug)]
 pub enum Update {
     /// From the server, unknown kinds included.
-    Event(Event),
+    Event(EventMessage),
     Notice(Notice),
 }
 
@@ -115,18 +118,17 @@ impl Follow {
         }
     }
 
-    fn handle_event(&mut self, event: Event) {
-        if event.kind == "closing" {
-            let why = event.header.text("why").unwrap_or_default().into_owned();
+    fn handle_event(&mut self, message: EventMessage) {
+        if let Event::Connection(ConnectionEvent::Closing { why }) = message.event {
             self.updates.push_back(Update::Notice(Notice::Closing { why }));
-        } else if self.follower.handle_event(&event) && !self.was_seen_before(&event) {
-            self.updates.push_back(Update::Event(event));
+        } else if self.follower.handle_event(&message.event) && !self.was_seen_before(&message.event) {
+            self.updates.push_back(Update::Event(message));
         }
     }
 
     /// A room that ends before `since` is followed from its end, so old numbers can come.
     fn was_seen_before(&self, event: &Event) -> bool {
-        let (Some(room), Some(n)) = (&event.room, event.n) else { return false };
+        let Some((room, n)) = event.accounts_for() else { return false };
         // The server sends a room's name as it was created, we may have typed another case. With one room there
         // is no doubt.
         let only = self.seen_before.len() == 1;
@@ -185,12 +187,12 @@ impl Follow {
         Err(ClientError::Refused { code: Code::Unavailable.to_string(), detail, retry_after: None })
     }
 
-    fn start_elsewhere(&mut self, notice: vang::NewStart) {
+    fn start_elsewhere(&mut self, notice: NewStart) {
         // Message numbers of the old journal mean nothing in the new one.
         self.seen_before.clear();
         self.updates.push_back(Update::Notice(match notice {
-            vang::NewStart::SetBack { seq } => Notice::SetBack { seq },
-            vang::NewStart::OtherJournal => Notice::OtherJournal,
+            NewStart::SetBack { seq } => Notice::SetBack { seq },
+            NewStart::OtherJournal => Notice::OtherJournal,
         }));
     }
 }
@@ -204,12 +206,12 @@ mod tests {
 
     use super::*;
     use crate::scripted::{Server, Step, error, message, ok};
-    use vang_proto::vang::Value;
+    use vang_proto::vang::Following;
 
     const SECONDS: Duration = Duration::from_secs(20);
 
     fn follows(journal: &str, seq: u64) -> Step {
-        let keys = [("journal", Value::from(journal)), ("epoch", "e1".into()), ("seq", seq.into())];
+        let keys = Following { journal: journal.to_owned(), epoch: "e1".to_owned(), seq };
         Step::Write(ok(OPENING, &keys, "general"))
     }
 
@@ -226,7 +228,7 @@ mod tests {
     /// The next events as their texts, and notices as what they are.
     fn hear(follow: &mut Follow, count: usize) -> Vec<String> {
         let word = |update: Update| match update {
-            Update::Event(event) => event.text().unwrap_or(event.kind),
+            Update::Event(event) => event.text().unwrap_or_else(|| event.event.name().to_owned()),
             Update::Notice(Notice::Lost(_)) => "<lost>".to_owned(),
             Update::Notice(notice) => format!("<{notice:?}>"),
         };
@@ -319,7 +321,8 @@ mod tests {
         let fault = Follow::start(Server::closed_port(), None, rooms, None, brief, &mut |_| {}).unwrap_err();
         assert!(fault.to_string().contains("connection refused"), "{fault}");
 
-        let closing = Step::Write(vang::write_closing("stopping").to_vec());
+        let closing =
+            Step::Write(Event::Connection(ConnectionEvent::Closing { why: "stopping" }).to_bytes().to_vec());
         let busy = Step::Write(error(OPENING, Code::Busy, "later", &[("retry-after", 1.into())]));
         let server = Server::start(vec![
             vec![Step::Request, follows("j", 10), closing],

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use vang_proto::Decoder;
 use vang_proto::limits::HISTORY_PAGE_MAX;
-use vang_proto::vang::{Action, Event, Incoming, Page, Reply, incoming};
+use vang_proto::vang::{Action, EventMessage, Incoming, Page, Reply, incoming};
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, LIMITS};
@@ -44,7 +44,7 @@ impl History {
     pub fn next_page(
         &mut self,
         watch: &mut dyn FnMut(&ClientError),
-    ) -> Result<Option<Vec<Event>>, ClientError> {
+    ) -> Result<Option<Vec<EventMessage>>, ClientError> {
         if self.end.is_some_and(|end| self.since >= end) {
             return Ok(None);
         }
@@ -67,7 +67,7 @@ impl History {
         &mut self,
         limit: Option<u64>,
         watch: &mut dyn FnMut(&ClientError),
-    ) -> Result<(Page, Vec<Event>), ClientError> {
+    ) -> Result<(Page, Vec<EventMessage>), ClientError> {
         let deadline = Deadline::after(self.timeout);
         retry_until(deadline, watch, || {
             let mut connection = match self.connection.take() {
@@ -84,14 +84,14 @@ impl History {
     }
 }
 
-fn read(reply: &Reply, connection: &Connection) -> Result<(Page, Vec<Event>), ClientError> {
+fn read(reply: &Reply, connection: &Connection) -> Result<(Page, Vec<EventMessage>), ClientError> {
     let wrong = |why: &str| connection.foreign(format!("its page of history {why}"));
-    let page = Page::read(&reply.header).ok_or_else(|| wrong("has no 'count', 'last' or 'end'"))?;
+    let page = reply.keys::<Page>().ok_or_else(|| wrong("has no 'count', 'last' or 'end'"))?;
     let events = read_events(&reply.content).ok_or_else(|| wrong("does not consist of events"))?;
     Ok((page, events))
 }
 
-fn read_events(content: &Bytes) -> Option<Vec<Event>> {
+fn read_events(content: &Bytes) -> Option<Vec<EventMessage>> {
     let mut decoder = Decoder::new(LIMITS);
     decoder.feed(content);
     let mut events = Vec::new();
@@ -121,7 +121,10 @@ mod tests {
         let mut history = History::new(server.place(), None, "general".to_owned(), since, timeout);
         let mut all = Vec::new();
         while let Some(events) = history.next_page(&mut |_| {})? {
-            all.extend(events.into_iter().map(|event| (event.kind, event.n)));
+            all.extend(events.into_iter().map(|message| {
+                let n = message.event.accounts_for().map(|(_, n)| n);
+                (message.event.name().to_owned(), n)
+            }));
         }
         Ok(all)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use socket2::{Domain, Socket, Type};
 use vang_proto::vang::{
-    Code, ErrorReply, EventHead, Speaker, Value, write_error, write_hole, write_message, write_ok,
+    Code, Content, ErrorReply, Event, ReplyKeys, RoomEvent, Speaker, Value, write_error, write_ok,
 };
 use vang_proto::{Decoder, Frame};
 
@@ -102,7 +102,7 @@ pub(crate) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
 
-pub(crate) fn ok(re: u64, keys: &[(&str, Value)], result: &str) -> Vec<u8> {
+pub(crate) fn ok(re: u64, keys: &impl ReplyKeys, result: &str) -> Vec<u8> {
     write_ok(Some(&re.to_string()), keys, result).to_vec()
 }
 
@@ -113,14 +113,14 @@ pub(crate) fn error(re: u64, code: Code, detail: &str, keys: &[(&'static str, Va
 }
 
 pub(crate) fn message(seq: u64, n: u64, text: &str) -> Bytes {
+    let what = RoomEvent::Message { n, from: Speaker::Guest("ada"), time: "2026-05-01T14:03:00.000Z" };
+    let content = Content { bytes: text.as_bytes(), ..Content::NONE };
     let mut out = BytesMut::new();
-    let head = EventHead { seq, room: "general", time: "2026-05-01T14:03:00.000Z" };
-    write_message(&mut out, head, n, Speaker::Guest("ada"), ("text/plain", "utf-8", text.as_bytes()));
+    Event::Room { seq, room: "general", what }.write(&mut out, content);
     out.freeze()
 }
 
 pub(crate) fn hole(seq: u64, from: u64, to: u64) -> Bytes {
-    let mut out = BytesMut::new();
-    write_hole(&mut out, seq, "general", (from, to), "not-member");
-    out.freeze()
+    let what = RoomEvent::Hole { from, to, why: "not-member" };
+    Event::Room { seq, room: "general", what }.to_bytes()
 }

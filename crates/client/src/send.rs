@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vang_proto::vang::{Action, Code, Reply};
+use vang_proto::vang::{Action, Code, Reply, Sent};
 
 use crate::address::ServerAddr;
 use crate::connection::{Connection, write_request};
@@ -41,9 +41,9 @@ pub struct Message<'a> {
 pub struct Posted {
     /// For example `general#4812`.
     pub address: String,
-    pub n: Option<u64>,
+    pub n: u64,
     /// Its position in the journal.
-    pub seq: Option<u64>,
+    pub seq: u64,
 }
 
 /// The message was not posted, or its outcome is unknown.
@@ -110,20 +110,21 @@ fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, Clie
 }
 
 fn posted(reply: &Reply, connection: &Connection) -> Result<Posted, ClientError> {
-    let address = reply.header.text("address").map(std::borrow::Cow::into_owned);
-    match address {
-        Some(address) => Ok(Posted { address, n: reply.header.number("n"), seq: reply.header.number("seq") }),
-        None => Err(connection.foreign("its answer to 'send' has no address".to_owned())),
+    match reply.keys() {
+        Some(Sent { address, n, seq, .. }) => Ok(Posted { address, n, seq }),
+        None => {
+            Err(connection.foreign("its answer to 'send' has no 'room', 'n', 'seq' or 'address'".to_owned()))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use vang_proto::Frame;
+    use vang_proto::vang::write_sent;
 
     use super::*;
-    use crate::scripted::{Server, Step, error, ok};
-    use vang_proto::vang::Value;
+    use crate::scripted::{Server, Step, error};
 
     const SECONDS: Duration = Duration::from_secs(20);
     const HI: Message<'_> = Message {
@@ -135,13 +136,7 @@ mod tests {
     };
 
     fn answer() -> Step {
-        let keys = [
-            ("room", Value::from("general")),
-            ("n", 7.into()),
-            ("seq", 90.into()),
-            ("address", "general#7".into()),
-        ];
-        Step::Write(ok(RE, &keys, "general#7"))
+        Step::Write(write_sent(Some(&RE.to_string()), "general", 7, 90).to_vec())
     }
 
     fn says_hi(request: &Frame) {
@@ -161,7 +156,7 @@ mod tests {
     fn a_durable_message_has_an_address() {
         let server = Server::start(vec![vec![Step::Request, answer()]]);
         let (outcome, faults) = send_hi(&server.place(), SECONDS);
-        let expected = Posted { address: "general#7".to_owned(), n: Some(7), seq: Some(90) };
+        let expected = Posted { address: "general#7".to_owned(), n: 7, seq: 90 };
         assert_eq!(outcome, Ok(expected));
         assert_eq!(faults, []);
         says_hi(&server.request());
@@ -209,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_unreachable_server_means_not_posted() {
-        let (outcome, faults) = send_hi(&Server::closed_port(), Duration::from_millis(100));
+        let (outcome, faults) = send_hi(&Server::closed_port(), Duration::from_secs(1));
         let Err(SendError::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
         assert!(!fault.timed_out() && fault.to_string().contains("connection refused"), "{fault}");
         assert!(!faults.is_empty());

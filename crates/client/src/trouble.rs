@@ -418,7 +418,7 @@ impl ClientError {
         ClientError::Refused {
             code: reply.code.clone().unwrap_or_default(),
             detail: reply.text.clone(),
-            retry_after: reply.header.number("retry-after").map(Duration::from_millis),
+            retry_after: reply.error_keys().retry_after.map(Duration::from_millis),
         }
     }
 

@@ -11,8 +11,8 @@ use std::collections::binary_heap::PeekMut;
 
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Principal, Room, RoomId, Seq, State};
-use vang_proto::vang::write_hole;
 
+use crate::encode::{NOT_MEMBER, write_hole};
 use crate::limits::PULL_BYTES_MAX;
 use crate::names::Book;
 use crate::tail::{Run, Tails};
@@ -184,7 +184,7 @@ fn visible(sight: &Sight<'_>, followed: &Followed, seq: Seq, bytes: impl FnOnce(
     match hole.map(|hole| (hole.from.max(followed.since + 1), hole.to)) {
         Some((from, to)) if from <= to => {
             let mut out = BytesMut::new();
-            write_hole(&mut out, seq.0, &sight.book.room(followed.room), (from, to), "not-member");
+            write_hole(&mut out, sight.book, (followed.room, seq), (from, to), NOT_MEMBER);
             Some(out.freeze())
         }
         _ => Some(bytes()),

@@ -3,13 +3,16 @@
 use bytes::BytesMut;
 use vang_chat::{RoomId, Seq, Time};
 use vang_journal::{Payload, SaidView};
-use vang_proto::vang::{EventHead, Speaker, write_hole, write_message, write_room_event};
+use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
 use crate::names::Book;
 use crate::shown::{Author, Kind, ShownEvent};
 
 /// Why a message is not shown that was written otherwise than it is read, or by a newer program.
 const DAMAGED: &str = "damaged";
+
+/// Why a message is not shown that was sent while the reader was no member.
+pub(crate) const NOT_MEMBER: &str = "not-member";
 
 /// Encodes events; remembers the last time it wrote, since a batch shares one stamp.
 #[derive(Debug, Default)]
@@ -27,44 +30,43 @@ impl Encoder {
         (time, shown): (Time, ShownEvent),
         payload: Option<&Payload>,
     ) {
-        let room_name = book.room(room);
-        let head = EventHead { seq: seq.0, room: &room_name, time: self.time(time) };
-        let kind = match shown.kind {
-            Kind::Message => {
-                match payload.map(|payload| SaidView::decode(&payload.bytes)) {
-                    Some(Ok(said)) => {
-                        let account = match shown.who {
-                            Author::Account(account) => Some(book.account(account)),
-                            Author::Operator | Author::Guest => None,
-                        };
-                        let speaker = match (&account, shown.who) {
-                            (Some(name), _) => Speaker::Account(name),
-                            (None, Author::Guest) => Speaker::Guest(said.guest.unwrap_or("anon")),
-                            (None, _) => Speaker::Operator,
-                        };
-                        let content = (said.content_type, said.content_encoding, said.content);
-                        write_message(out, head, n, speaker, content);
-                    }
-                    Some(Err(_)) => write_hole(out, seq.0, &room_name, (n, n), DAMAGED),
-                    None => write_hole(out, seq.0, &room_name, (n, n), "erased"),
-                }
-                return;
-            }
-            Kind::RoomCreated => "room-created",
-            Kind::Joined => "joined",
-            Kind::Left => "left",
+        let name = match shown.who {
+            Author::Account(account) => Some(book.account(account)),
+            Author::Operator | Author::Guest => None,
         };
-        match shown.who {
-            Author::Account(account) => {
-                write_room_event(out, kind, head, Speaker::Account(&book.account(account)));
+        let said = match (shown.kind, payload) {
+            (Kind::Message, None) => return write_hole(out, book, (room, seq), (n, n), "erased"),
+            (Kind::Message, Some(payload)) => match SaidView::decode(&payload.bytes) {
+                Ok(said) => Some(said),
+                Err(_) => return Encoder::write_damaged(out, book, (room, seq, n)),
+            },
+            _ => None,
+        };
+        let from = match (&name, shown.who) {
+            (Some(name), _) => Speaker::Account(&**name),
+            (None, Author::Guest) => {
+                Speaker::Guest(said.as_ref().and_then(|said| said.guest).unwrap_or("anon"))
             }
-            Author::Operator | Author::Guest => write_room_event(out, kind, head, Speaker::Operator),
-        }
+            (None, _) => Speaker::Operator,
+        };
+        let time = self.time(time);
+        let what = match shown.kind {
+            Kind::Message => RoomEvent::Message { n, from, time },
+            Kind::RoomCreated => RoomEvent::Created { from, time },
+            Kind::Joined => RoomEvent::Joined { from, time },
+            Kind::Left => RoomEvent::Left { from, time },
+        };
+        let content = said.as_ref().map_or(Content::NONE, |said| Content {
+            content_type: said.content_type,
+            content_encoding: said.content_encoding,
+            bytes: said.content,
+        });
+        Event::Room { seq: seq.0, room: &*book.room(room), what }.write(out, content);
     }
 
     /// Appends what stands for a message whose entry is damaged.
     pub(crate) fn write_damaged(out: &mut BytesMut, book: &Book, (room, seq, n): (RoomId, Seq, u64)) {
-        write_hole(out, seq.0, &book.room(room), (n, n), DAMAGED);
+        write_hole(out, book, (room, seq), (n, n), DAMAGED);
     }
 
     fn time(&mut self, time: Time) -> &str {
@@ -73,6 +75,18 @@ impl Encoder {
         }
         self.time.as_ref().map_or("", |(_, text)| text)
     }
+}
+
+/// Appends what stands for the messages from the first to the last of these numbers.
+pub(crate) fn write_hole(
+    out: &mut BytesMut,
+    book: &Book,
+    (room, seq): (RoomId, Seq),
+    (from, to): (u64, u64),
+    why: &str,
+) {
+    let what = RoomEvent::Hole { from, to, why };
+    Event::Room { seq: seq.0, room: &*book.room(room), what }.write(out, Content::NONE);
 }
 
 /// RFC 3339 in UTC, with milliseconds.

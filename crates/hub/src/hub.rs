@@ -15,7 +15,7 @@ use slab::Slab;
 use vang_chat::{Access, Command, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomId, Seq, State};
 use vang_journal::{Batch, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
-use vang_proto::vang::{Code, ErrorReply, Ticket, Value, write_error, write_ok};
+use vang_proto::vang::{Code, ErrorReply, ReplyKeys, Ticket, write_error, write_ok};
 
 use crate::Delta;
 use crate::admission::{Peer, Salts, Scope, Trust};
@@ -307,7 +307,7 @@ impl Hub {
         }
     }
 
-    fn accept(&mut self, asker: &Asker, keys: &[(&str, Value)], result: &str) {
+    fn accept(&mut self, asker: &Asker, keys: &impl ReplyKeys, result: &str) {
         let bytes = write_ok(asker.re.as_deref(), keys, result);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }

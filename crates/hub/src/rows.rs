@@ -1,7 +1,7 @@
 //! What the view and the book of names learn from an outcome.
 
 use vang_chat::{AccountEvent, Event, Happened, RoomEvent, Seq};
-use vang_view::RoomEvent as ViewEvent;
+use vang_view::EventRow;
 
 use crate::Row;
 use crate::names::Book;
@@ -10,10 +10,12 @@ use crate::shown::ShownEvent;
 /// The rows of an event's places in rooms, behind `rows`.
 pub(crate) fn add_places(seq: Seq, happened: &Happened, shown: ShownEvent, rows: &mut Vec<Row>) {
     let (data, message) = (shown.encode(), shown.is_message());
-    rows.extend(happened.places.iter().map(|place| Row::RoomEvent {
-        room: place.room,
-        event: ViewEvent { seq, n: place.n, message, data },
-    }));
+    rows.extend(
+        happened
+            .places
+            .iter()
+            .map(|place| Row::Event { room: place.room, event: EventRow { seq, n: place.n, message, data } }),
+    );
 }
 
 /// Does the event give a name to something? Then the name is its payload.

@@ -22,11 +22,13 @@ use std::path::Path;
 use bytes::Bytes;
 use vang_chat::{Node, RoomId, Seq, State, Time};
 use vang_hub::{
-    Book, ColdEvent, ColdPage, Delta, Hub, Now, Output, Peer, Read, ReadAnswer, ReadFault, ReadJob,
-    RoomEvent, Row, Salts, SessionId, Settled, Trust, replay,
+    Book, ColdEvent, ColdPage, Delta, EventRow, Hub, Now, Output, Peer, Read, ReadAnswer, ReadFault, ReadJob,
+    Row, Salts, SessionId, Settled, Trust, replay,
 };
 use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
-use vang_proto::vang::{Access, Action, FollowFrom, Form, Incoming, Request, Ticket, incoming};
+use vang_proto::vang::{
+    Access, Action, Event, FollowFrom, Form, Incoming, Request, RoomEvent, Ticket, incoming,
+};
 use vang_proto::{Decoder, Millis};
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
@@ -62,7 +64,7 @@ struct Story {
     batch: Option<Batch>,
     reads: VecDeque<ReadJob>,
     /// The view: a room's events, in order.
-    events: BTreeMap<RoomId, Vec<RoomEvent>>,
+    events: BTreeMap<RoomId, Vec<EventRow>>,
     told: String,
 }
 
@@ -207,7 +209,7 @@ impl Story {
     fn update(&mut self, delta: &Delta) -> String {
         let mut rows = Vec::new();
         for row in &delta.rows {
-            if let Row::RoomEvent { room, event } = row {
+            if let Row::Event { room, event } = row {
                 self.events.entry(*room).or_default().push(*event);
             }
             rows.push(row.to_string());
@@ -220,15 +222,15 @@ impl Story {
     }
 
     fn answer(&mut self, read: &Read) -> ReadAnswer {
-        let mut page = |rooms: &[(RoomId, Seq)], keep: &dyn Fn(&RoomEvent) -> bool, limit: usize| {
-            let mut found: Vec<(RoomId, RoomEvent)> = Vec::new();
+        let mut page = |rooms: &[(RoomId, Seq)], keep: &dyn Fn(&EventRow) -> bool, limit: usize| {
+            let mut found: Vec<(RoomId, EventRow)> = Vec::new();
             for &(room, after) in rooms {
                 let events = self.events.get(&room).into_iter().flatten();
                 found.extend(events.filter(|one| one.seq > after && keep(one)).map(|one| (room, *one)));
             }
             found.sort_by_key(|(_, event)| event.seq);
             found.truncate(limit);
-            let cold = found.into_iter().map(|(room, RoomEvent { seq, n, message, data })| {
+            let cold = found.into_iter().map(|(room, EventRow { seq, n, message, data })| {
                 let entry = self.journal.get(&[seq], usize::MAX).unwrap().remove(0);
                 ColdEvent { room, n, message, data, entry }
             });
@@ -320,25 +322,22 @@ fn shown(bytes: &[Bytes]) -> Vec<String> {
                     Some(code) => format!("{code}: {}", reply.text),
                 }
             }
-            Incoming::Event(event) => {
-                let from = event.header.text("from").map(|from| format!(" {from}")).unwrap_or_default();
-                let text = String::from_utf8_lossy(&event.content).into_owned();
-                let place = match (&event.room, event.n, event.kind.as_str()) {
-                    (Some(room), Some(_), "hole") => {
-                        let number = |key| event.header.number(key).unwrap();
-                        let why = event.header.text("why").unwrap_or_default();
-                        format!(" {room}#{}-{} {why}", number("from"), number("to"))
-                    }
-                    (Some(room), Some(n), _) => format!(" {room}#{n}"),
-                    (Some(room), None, _) => format!(" {room}"),
-                    (None, ..) => String::new(),
+            Incoming::Event(message) => {
+                let name = message.event.name();
+                let (room, what) = match &message.event {
+                    Event::Room { room, what, .. } => (room, what),
+                    Event::Connection(_) | Event::Unknown { .. } => return name.to_owned(),
                 };
-                format!(
-                    "{}{place}{}{}",
-                    event.kind,
-                    if event.kind == "hole" { "" } else { &from },
-                    if text.is_empty() { text } else { format!(": {text}") }
-                )
+                match what {
+                    RoomEvent::Message { n, from, .. } => {
+                        let text = String::from_utf8_lossy(&message.content);
+                        format!("{name} {room}#{n} {from}{}{text}", if text.is_empty() { "" } else { ": " })
+                    }
+                    RoomEvent::Hole { from, to, why } => format!("{name} {room}#{from}-{to} {why}"),
+                    RoomEvent::Joined { from, .. }
+                    | RoomEvent::Left { from, .. }
+                    | RoomEvent::Created { from, .. } => format!("{name} {room} {from}"),
+                }
             }
         })
         .collect()

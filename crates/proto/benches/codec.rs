@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use vang_proto::vang::{EventHead, RequestWriter, Speaker, Value, write_message};
+use vang_proto::vang::{Content, Event, RequestWriter, RoomEvent, Speaker, Value};
 use vang_proto::{Composer, Decoder, Limits};
 
 /// Each case runs once a round, for so long.
@@ -92,10 +92,11 @@ fn read(title: &str, message: &[u8]) {
 
 /// Writing: `message` events one behind the other, as into a room's run.
 fn write() {
-    let head = EventHead { seq: 123_456, room: "general", time: "2026-11-21T12:34:56.789Z" };
     let event = |out: &mut BytesMut| {
-        let said = ("text/plain", "utf-8", &CONTENT[..]);
-        write_message(out, black_box(head), 4_812, Speaker::Account("ada"), said);
+        let time = black_box("2026-11-21T12:34:56.789Z");
+        let what = RoomEvent::Message { n: 4_812, from: Speaker::Account("ada"), time };
+        let content = Content { bytes: &CONTENT, ..Content::NONE };
+        Event::Room { seq: black_box(123_456), room: "general", what }.write(out, content);
     };
     let mut one = BytesMut::new();
     event(&mut one);
@@ -120,7 +121,7 @@ fn write() {
         },
     ]);
     println!("\nwrite a `message` event: {} bytes in all", one.len());
-    line("write_message", written, Some((floor, "floor")));
+    line("Event::write", written, Some((floor, "floor")));
     line("copy (floor)", floor, None);
 }
 

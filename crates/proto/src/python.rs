@@ -14,9 +14,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 
 use bytes::BufMut;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use crate::limits::JSON_DEPTH_MAX;
 
@@ -106,6 +110,33 @@ pub(crate) fn json_string(s: &str) -> String {
     let mut out = Vec::new();
     write_json_string(&mut out, s);
     String::from_utf8(out).expect("a string with its escapes is UTF-8")
+}
+
+/// A value as JSON, with `", "` and `": "` between its parts.
+///
+/// # Panics
+/// When it is not JSON, such as a map whose keys are no texts.
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut out, Spaced);
+    value.serialize(&mut serializer).expect("writing to a Vec cannot fail, and its types are JSON");
+    out
+}
+
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
 }
 
 /// How deep lists and dicts nest in this JSON text: 0 for a value that is neither. Takes no stack.

@@ -24,7 +24,10 @@ use crate::limits::{
     SHOWN_BYTES_MAX, TYPED_BYTES_MAX, UNREAD_LINES_BYTES_MAX,
 };
 use crate::terminal::{harmless, indented};
-use crate::vang::{Action, Code, Event, FollowFrom, Incoming, Reply, RequestWriter, incoming};
+use crate::vang::{
+    Action, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Hello, Incoming, People, Person, Reply,
+    RequestWriter, RoomEvent, RoomList, RoomRow, Sent, incoming,
+};
 use crate::{Decoder, Limits};
 
 /// Names in a row that are none before the connection ends: a person mistypes one, a program goes on for ever.
@@ -405,7 +408,7 @@ impl TypedLines {
             }
             Some(Asked::Name) => {
                 self.phase = Phase::Named;
-                let name = reply.header.text("name").unwrap_or_default();
+                let name = reply.keys::<Hello>().unwrap_or_default().name;
                 self.show(&format!("-- you are {name}; /help shows what can be typed"));
                 self.follow(FIRST_ROOM);
             }
@@ -419,10 +422,9 @@ impl TypedLines {
             }
             Some(Asked::Say) if refused => self.show(&format!("-- not sent: {}", reply.text)),
             Some(Asked::Say) => {
-                let room = reply.header.text("room").unwrap_or_default();
-                if self.rooms.iter().any(|followed| *followed == room) {
-                    self.own.extend(reply.header.number("seq"));
-                }
+                let sent = reply.keys::<Sent>();
+                let sent = sent.filter(|sent| self.rooms.contains(&sent.room));
+                self.own.extend(sent.map(|sent| sent.seq));
             }
             Some(Asked::Rooms | Asked::Who { .. }) if refused => self.show(&format!("-- {}", reply.text)),
             Some(Asked::Rooms) => self.show_rooms(reply),
@@ -433,30 +435,26 @@ impl TypedLines {
     }
 
     fn show_rooms(&mut self, reply: &Reply) {
-        let rooms: Vec<serde_json::Value> = serde_json::from_str(&reply.text).unwrap_or_default();
-        for room in &rooms {
-            let name = room["room"].as_str().unwrap_or_default();
-            let private = if room["access"] == "private" { ", private" } else { "" };
-            let n = room["n"].as_u64().unwrap_or_default();
-            let followed = self.rooms.iter().any(|followed| followed == name);
-            let here = match (name == self.talks_in, followed) {
+        let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
+        for RoomRow { room: name, access, n, .. } in rooms {
+            let private = if access == "private" { ", private" } else { "" };
+            let here = match (name == self.talks_in, self.rooms.contains(&name)) {
                 (true, _) => ", you talk here",
                 (false, true) => ", you read it",
                 (false, false) => "",
             };
             self.show(&format!("-- #{name} ({}{private}{here})", count(n, "message")));
         }
-        if let Some(left_out) = reply.header.number("left-out") {
+        if let Some(left_out) = reply.keys::<RoomList>().and_then(|list| list.left_out) {
             self.show(&format!("-- older rooms left out: {left_out}"));
         }
     }
 
     fn show_people(&mut self, room: &str, reply: &Reply) {
-        let people: Vec<serde_json::Value> = serde_json::from_str(&reply.text).unwrap_or_default();
+        let people: Vec<Person> = serde_json::from_str(&reply.text).unwrap_or_default();
         let (mut here, mut away) = (Vec::new(), Vec::new());
-        for person in &people {
-            let name = person["name"].as_str().unwrap_or_default().to_owned();
-            match person["present"].as_u64().unwrap_or_default() {
+        for Person { name, present, .. } in people {
+            match present {
                 0 => away.push(name),
                 1 => here.push(name),
                 several => here.push(format!("{name} ({several} times)")),
@@ -467,13 +465,13 @@ impl TypedLines {
         if !away.is_empty() {
             self.show(&format!("-- members who are away: {}", list(&away)));
         }
-        if let Some(left_out) = reply.header.number("left-out") {
+        if let Some(left_out) = reply.keys::<People>().and_then(|people| people.left_out) {
             self.show(&format!("-- and {left_out} more"));
         }
     }
 
-    fn hear_event(&mut self, event: &Event) {
-        if let Some(seq) = event.seq {
+    fn hear_event(&mut self, message: &EventMessage) {
+        if let Some(seq) = message.event.seq() {
             while self.own.front().is_some_and(|&own| own < seq) {
                 self.own.pop_front();
             }
@@ -482,25 +480,25 @@ impl TypedLines {
                 return;
             }
         }
-        let text = |key| event.header.text(key).unwrap_or_default();
-        let room = event.room.as_deref().unwrap_or_default();
-        let line = match &*event.kind {
-            "message" => {
-                let place =
-                    if self.rooms.len() > 1 { format!("#{} ", one_line(room)) } else { String::new() };
-                format!("{place}{}: {}", one_line(&text("from")), said(event))
+        let line = match &message.event {
+            Event::Room { room, what, .. } => match what {
+                RoomEvent::Message { from, .. } => {
+                    let place =
+                        if self.rooms.len() > 1 { format!("#{} ", one_line(room)) } else { String::new() };
+                    format!("{place}{}: {}", one_line(&from.to_string()), said(message))
+                }
+                RoomEvent::Hole { from, to, why } => {
+                    let numbers = if from == to { format!("{from}") } else { format!("{from}-{to}") };
+                    format!("-- #{room} {numbers} is not shown: {why}")
+                }
+                RoomEvent::Joined { from, .. } => format!("-- {from} joined #{room}"),
+                RoomEvent::Left { from, .. } => format!("-- {from} left #{room}"),
+                RoomEvent::Created { from, .. } => format!("-- {from} created #{room}"),
+            },
+            Event::Connection(ConnectionEvent::Closing { why }) => {
+                format!("-- the server ends this connection: {why}")
             }
-            "hole" => {
-                let (from, to) = (event.header.number("from"), event.header.number("to"));
-                let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
-                let numbers = if from == to { format!("{from}") } else { format!("{from}-{to}") };
-                format!("-- #{room} {numbers} is not shown: {}", text("why"))
-            }
-            "joined" => format!("-- {} joined #{room}", text("from")),
-            "left" => format!("-- {} left #{room}", text("from")),
-            "room-created" => format!("-- {} created #{room}", text("from")),
-            "closing" => format!("-- the server ends this connection: {}", text("why")),
-            _ => return,
+            Event::Connection(ConnectionEvent::Epoch { .. }) | Event::Unknown { .. } => return,
         };
         self.show(&line);
     }
@@ -534,7 +532,7 @@ fn count(n: u64, what: &str) -> String {
 }
 
 /// What was said, as far as a screen is the place for it.
-fn said(event: &Event) -> String {
+fn said(event: &EventMessage) -> String {
     let Some(mut text) = event.text() else {
         let kind = event.header.content_type();
         return format!("({} of {})", count(event.content.len() as u64, "byte"), one_line(&kind));

@@ -4,23 +4,32 @@
 mod code; // every error code, and the error reply
 mod arguments; // arguments of requests: read and written
 mod action; // the table of actions
+mod keys; // keys of replies and events, by their types
 mod request; // what a client asks: read by the server, written by the client
 mod reply; // what the server answers: written and read
+mod results; // rows of results that are lists
 mod event; // what the server tells: written and read
 mod json_line; // an event as one line of JSON
 mod session; // the server's side of a connection, as a machine
 mod follower; // the client's side of following: resume, rewind, reconnect
 
-pub use action::{ACTIONS, Action, ActionInfo, ArgumentInfo, Audience, Forms, Need, Repeats, Weight};
+pub use action::{
+    ACTIONS, Action, ActionInfo, ArgumentInfo, Audience, Forms, Need, Rate, Repeats, Weight, Work,
+};
 pub use arguments::{Access, FollowFrom};
-pub use code::{Code, ErrorReply, Value};
+pub use code::{Code, ErrorKeys, ErrorReply, Value};
 pub use event::{
-    Event, EventHead, Speaker, write_closing, write_epoch, write_hole, write_message, write_room_event,
+    CONNECTION_EVENTS, ConnectionEvent, Content, Event, EventInfo, EventMessage, ROOM_EVENTS, RoomEvent,
+    Speaker,
 };
 pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;
+pub use keys::KeyInfo;
 pub use reply::{
-    Incoming, NotVang, Page, Reply, incoming, write_error, write_json, write_ok, write_page, write_sent,
+    AccountAdded, Following, Found, Hello, Incoming, NoKeys, NotVang, Page, People, REPLIES, Reply,
+    ReplyInfo, ReplyKeys, RoomChanged, RoomList, Sent, incoming, write_error, write_json, write_ok,
+    write_page, write_sent,
 };
 pub use request::{Form, NO_CONTENT, Request, RequestWriter};
+pub use results::{Excerpt, Hit, Person, RoomRow};
 pub use session::{ServerLimits, ServerSession, Step, Ticket};

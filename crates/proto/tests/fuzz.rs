@@ -15,7 +15,8 @@ use vang_proto::frame::Part;
 use vang_proto::limits::{DRAIN_MS, IDLE_MS, JSON_DEPTH_MAX, KIND_BYTES_MAX, STALL_MS};
 use vang_proto::typed::TypedLines;
 use vang_proto::vang::{
-    Code, ErrorReply, ServerLimits, ServerSession, Step, write_closing, write_error, write_ok,
+    Code, ConnectionEvent, ErrorReply, Event, NoKeys, ServerLimits, ServerSession, Step, write_error,
+    write_ok,
 };
 use vang_proto::websocket::{Heard, WebSocket};
 use vang_proto::{Decoder, Limits, Millis, kind, python};
@@ -107,11 +108,14 @@ fn converse(pieces: &[&[u8]], dice: &[u8]) {
         }
         match next() % 6 {
             0 => session.set_follows(),
-            1 if session.takes_events() => session.push_event(now, write_closing("fuzz")),
+            1 if session.takes_events() => {
+                let closing = Event::Connection(ConnectionEvent::Closing { why: "fuzz" });
+                session.push_event(now, closing.to_bytes());
+            }
             2 => out.extend(take_output(&mut session, now)),
             3 | 4 if !open.is_empty() => {
                 let ticket = open.swap_remove(usize::from(next()) % open.len());
-                session.reply(now, ticket, write_ok(None, &[], "fuzz"));
+                session.reply(now, ticket, write_ok(None, &NoKeys {}, "fuzz"));
             }
             _ => {}
         }
@@ -127,7 +131,7 @@ fn converse(pieces: &[&[u8]], dice: &[u8]) {
             open.push(ticket);
         }
         for ticket in open.drain(..) {
-            session.reply(now, ticket, write_ok(None, &[], "fuzz"));
+            session.reply(now, ticket, write_ok(None, &NoKeys {}, "fuzz"));
         }
         out.extend(take_output(&mut session, now));
         match session.step(now) {

@@ -10,10 +10,9 @@ use vang_proto::limits::{
 };
 use vang_proto::vang::{
     Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, NO_CONTENT, NewStart, Request,
-    RequestWriter, ServerLimits, ServerSession, Step, Ticket, Value, incoming, write_error, write_hole,
-    write_ok, write_room_event,
+    RequestWriter, ServerLimits, ServerSession, Step, Ticket, incoming, write_error, write_ok,
 };
-use vang_proto::vang::{EventHead, FollowFrom, Speaker};
+use vang_proto::vang::{ConnectionEvent, Event, FollowFrom, Following, NoKeys, RoomEvent, Speaker};
 use vang_proto::{Decoder, Frame, Millis};
 
 const T0: Millis = Millis(1_000_000);
@@ -45,14 +44,12 @@ fn search(keep_alive: bool) -> Vec<u8> {
 }
 
 fn pong(re: u64) -> Bytes {
-    write_ok(Some(&re.to_string()), &[], "pong")
+    write_ok(Some(&re.to_string()), &NoKeys {}, "pong")
 }
 
 fn event(seq: u64) -> Bytes {
-    let mut out = bytes::BytesMut::new();
-    let head = EventHead { seq, room: "general", time: "2026-01-01T00:00:00.000Z" };
-    write_room_event(&mut out, "joined", head, Speaker::Account("ada"));
-    out.freeze()
+    let what = RoomEvent::Joined { from: Speaker::Account("ada"), time: "2026-01-01T00:00:00.000Z" };
+    Event::Room { seq, room: "general", what }.to_bytes()
 }
 
 fn frames(bytes: &[u8]) -> Vec<Frame> {
@@ -243,7 +240,7 @@ fn what_there_is_no_memory_for_is_given_up_and_the_peer_is_told_if_it_can_be() {
     // Replies that are not taken: there is nothing that could be said behind them.
     let mut s = session();
     let tickets = asked(&mut s, T0, &ping(1));
-    s.reply(T0, tickets[0], write_ok(None, &[], &"x".repeat(100_000)));
+    s.reply(T0, tickets[0], write_ok(None, &NoKeys {}, &"x".repeat(100_000)));
     s.wrote(T0, 10);
     s.shed(T0, &busy);
     assert_eq!((s.held_bytes(), s.step(T0)), (0, Step::Close));
@@ -293,7 +290,7 @@ fn replies_that_wait_for_an_earlier_one_count_as_pending_bytes() {
 #[test]
 fn a_connection_with_too_many_unsent_replies_is_not_read_until_it_takes_them() {
     let mut s = session();
-    let reply = write_ok(None, &[], &"x".repeat(1_000));
+    let reply = write_ok(None, &NoKeys {}, &"x".repeat(1_000));
     let mut unsent = 0;
     while s.wants_input() {
         let tickets = asked(&mut s, T0, &ping(1));
@@ -351,7 +348,7 @@ fn nobody_is_late_while_we_do_not_read() {
     late(&|s| {
         // The part was awaited already when the pause began.
         let tickets = asked(s, T0, &[&ping(1)[..], &ping(9)[..10]].concat());
-        s.reply(T0, tickets[0], write_ok(None, &[], &"x".repeat(2 * UNSENT_REPLY_BYTES_MAX)));
+        s.reply(T0, tickets[0], write_ok(None, &NoKeys {}, &"x".repeat(2 * UNSENT_REPLY_BYTES_MAX)));
         Box::new(|s, now| drop(take_output(s, now)))
     });
 }
@@ -651,9 +648,9 @@ fn reply(bytes: &[u8]) -> vang_proto::vang::Reply {
     }
 }
 
-fn heard(bytes: &[u8]) -> vang_proto::vang::Event {
+fn heard(bytes: &[u8]) -> Event {
     match incoming(frames(bytes).remove(0)).expect("ours") {
-        Incoming::Event(event) => event,
+        Incoming::Event(message) => message.event,
         Incoming::Reply(reply) => panic!("{reply:?}"),
     }
 }
@@ -669,7 +666,7 @@ fn from(opening: &[u8]) -> FollowFrom {
 }
 
 fn ok(journal: &str, epoch: &str, seq: u64) -> vang_proto::vang::Reply {
-    let keys = [("journal", journal.into()), ("epoch", epoch.into()), ("seq", Value::Number(seq))];
+    let keys = Following { journal: journal.to_owned(), epoch: epoch.to_owned(), seq };
     reply(&write_ok(Some("0"), &keys, "general"))
 }
 
@@ -681,10 +678,9 @@ fn at(journal: &str, epoch: Option<&str>, seq: u64) -> FollowFrom {
     FollowFrom::Position { journal: journal.to_owned(), epoch: epoch.map(str::to_owned), seq }
 }
 
-fn hole(seq: u64, room: &str, to: u64) -> vang_proto::vang::Event {
-    let mut out = bytes::BytesMut::new();
-    write_hole(&mut out, seq, room, (1, to), "erased");
-    heard(&out)
+fn hole(seq: u64, room: &str, to: u64) -> Event {
+    let what = RoomEvent::Hole { from: 1, to, why: "erased" };
+    heard(&Event::Room { seq, room, what }.to_bytes())
 }
 
 fn following(rooms: &[&str], since: Option<Vec<u64>>) -> Follower {
@@ -718,7 +714,7 @@ fn an_event_is_given_once() {
     let seen: Vec<bool> =
         [9, 10, 11, 11, 13, 12, 14].map(|seq| follower.handle_event(&heard(&event(seq)))).to_vec();
     assert_eq!(seen, [false, false, true, false, true, false, true]);
-    let closing = vang_proto::vang::write_closing("stopping");
+    let closing = Event::Connection(ConnectionEvent::Closing { why: "stopping" }).to_bytes();
     assert!(follower.handle_event(&heard(&closing)));
     assert_eq!(follower.seq(), Some(14));
 }

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 
 use bytes::BytesMut;
 use vang_proto::typed::TypedLines;
-use vang_proto::vang::{Code, ErrorReply, Value, write_error, write_json, write_ok};
+use vang_proto::vang::{Code, ErrorReply, Hello, NoKeys, REPLIES, Sent, write_error, write_ok};
 use vang_proto::{Composer, Decoder};
 
 const LINE_MAX: usize = 40;
@@ -27,7 +27,8 @@ const LINE_MAX: usize = 40;
 struct Play {
     lines: TypedLines,
     decoder: Decoder,
-    res: VecDeque<String>,
+    /// `re` and action of what was asked.
+    asked: VecDeque<(String, String)>,
     screen: String,
     played: String,
     piece: usize,
@@ -38,7 +39,7 @@ impl Play {
         Play {
             lines: TypedLines::new(LINE_MAX),
             decoder: Decoder::default(),
-            res: VecDeque::new(),
+            asked: VecDeque::new(),
             screen: String::new(),
             played: String::new(),
             piece,
@@ -104,10 +105,11 @@ impl Play {
             self.decoder.feed(&native);
         }
         while let Some(frame) = self.decoder.poll_frame().unwrap() {
-            let mut asked = format!("asks: {}", frame.header.text("action").unwrap());
+            let action = frame.header.text("action").unwrap().into_owned();
+            let mut asked = format!("asks: {action}");
             for (key, value) in frame.header.iter() {
                 match key {
-                    "re" => self.res.push_back(value.to_owned()),
+                    "re" => self.asked.push_back((value.to_owned(), action.clone())),
                     "as" | "room" => write!(asked, " {key}={}", value.trim_matches('"')).unwrap(),
                     "rooms" => write!(asked, " rooms={value}").unwrap(),
                     _ => {}
@@ -137,21 +139,40 @@ impl Play {
         if first == "session" {
             return write_error(None, &error(words.next().unwrap(), content)).to_vec();
         }
-        let re = self.res.pop_front().expect("a reply answers a request");
+        let (re, action) = self.asked.pop_front().expect("a reply answers a request");
         if first != "ok" {
             return write_error(Some(&re), &error(first, content)).to_vec();
         }
-        let keys: Vec<(&str, Value)> = words
-            .map(|pair| {
-                let (key, value) = pair.split_once('=').unwrap();
-                (key, value.parse::<u64>().map_or_else(|_| Value::from(value), Value::from))
-            })
-            .collect();
-        match content.starts_with('[') {
-            true => write_json(Some(&re), &keys, content).to_vec(),
-            false => write_ok(Some(&re), &keys, content).to_vec(),
+        let given: Vec<(&str, &str)> = words.map(|pair| pair.split_once('=').unwrap()).collect();
+        let result = if content.starts_with('[') { content.to_owned() } else { format!("{content:?}") };
+        let content = format!("{{\"result\": {result}}}");
+        let mut out = BytesMut::new();
+        let mut composer = Composer::new(&mut out, "text/json", "utf-8", content.len());
+        composer.raw("re", &re).text("status", "ok");
+        let row = REPLIES.iter().find(|row| row.actions.contains(&&*action)).unwrap();
+        for info in row.keys {
+            match given.iter().find(|(key, _)| *key == info.key) {
+                Some((key, value)) => write_key(&mut composer, key, value),
+                None if info.is_optional => {}
+                // A transcript names only the keys that matter to it.
+                None if ["protocol", "n", "seq", "count"].contains(&info.key) => {
+                    composer.number(info.key, 0);
+                }
+                None => {
+                    composer.text(info.key, "");
+                }
+            }
         }
+        composer.finish(content.as_bytes());
+        out.to_vec()
     }
+}
+
+fn write_key(composer: &mut Composer<'_>, key: &str, value: &str) {
+    match value.parse() {
+        Ok(number) => composer.number(key, number),
+        Err(_) => composer.text(key, std::str::from_utf8(&unescape(value)).unwrap()),
+    };
 }
 
 fn error(code: &str, detail: &str) -> ErrorReply {
@@ -172,11 +193,9 @@ fn event(given: &str) -> Vec<u8> {
     let mut composer = Composer::new(&mut out, &content_type, "utf-8", content.len());
     composer.text("event", kind);
     for (key, value) in pairs {
-        match value.parse() {
-            Ok(number) => composer.number(key, number),
-            Err(_) => composer.text(key, std::str::from_utf8(&unescape(value)).unwrap()),
-        };
+        write_key(&mut composer, key, value);
     }
+    composer.text("time", "2026-05-01T14:03:59.123Z");
     composer.finish(&content);
     out.to_vec()
 }
@@ -245,8 +264,8 @@ fn what_is_typed_waits_for_answers_in_bounded_memory() {
     assert!(lines.poll_native().unwrap().len() < 1_024);
 
     let mut decoder = Decoder::default();
-    lines.handle_frames(&write_ok(Some("1"), &[("name", Value::from("guest:ada"))], "vang"));
-    lines.handle_frames(&write_ok(Some("2"), &[], "general"));
+    lines.handle_frames(&write_ok(Some("1"), &Hello::default(), "vang"));
+    lines.handle_frames(&write_ok(Some("2"), &NoKeys {}, "general"));
     let mut requests = 0;
     decoder.feed(&lines.poll_native().unwrap());
     while decoder.poll_frame().unwrap().is_some() {
@@ -255,7 +274,8 @@ fn what_is_typed_waits_for_answers_in_bounded_memory() {
     // A follow, and as many messages as may be under way.
     assert_eq!(requests, 1 + vang_proto::limits::LINES_PENDING_MAX);
     assert!(lines.poll_native().is_none());
-    lines.handle_frames(&write_ok(Some("3"), &[("room", Value::from("general")), ("seq", 9.into())], ""));
+    let sent = Sent { room: "general".to_owned(), seq: 9, ..Sent::default() };
+    lines.handle_frames(&write_ok(Some("3"), &sent, ""));
     decoder.feed(&lines.poll_native().unwrap());
     assert!(decoder.poll_frame().unwrap().is_some() && decoder.poll_frame().unwrap().is_none());
 }
@@ -266,7 +286,8 @@ fn a_long_message_is_shown_to_its_limit_and_the_rest_counted() {
     let content = "\u{1b}".repeat(200_000);
     let mut bytes = BytesMut::new();
     let mut composer = Composer::new(&mut bytes, "text/plain", "utf-8", content.len());
-    composer.text("event", "message").number("seq", 1).text("room", "general").text("from", "bob");
+    composer.text("event", "message").number("seq", 1).text("room", "general").number("n", 1);
+    composer.text("from", "bob").text("time", "2026-05-01T14:03:59.123Z");
     composer.finish(content.as_bytes());
     lines.handle_frames(&bytes);
     let text = lines.poll_text().unwrap();

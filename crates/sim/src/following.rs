@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vang_proto::vang::{Event, Follower};
+use vang_proto::vang::{Event, EventMessage, Follower, RoomEvent};
 
 use crate::model::{EventBody, SeenEvent, content_print, first_word};
 use crate::scene::Scene;
@@ -226,34 +226,30 @@ pub(crate) fn compare(who: &str, expected: &[SeenEvent], got: &[SeenEvent]) {
 }
 
 /// Converts a received event; `None` for one without a position.
-pub(crate) fn read(event: &Event) -> Option<SeenEvent> {
-    let text = |key| event.header.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default();
-    let number = |key| event.header.number(key).unwrap_or_default();
-    let from = text("from");
-    let what = match event.kind.as_str() {
-        "message" => EventBody::Message {
-            n: number("n"),
-            from,
-            word: first_word(&event.content),
+pub(crate) fn read(message: &EventMessage) -> Option<SeenEvent> {
+    let (seq, room, what) = match &message.event {
+        Event::Room { seq, room, what } => (*seq, room.clone(), what),
+        Event::Connection(_) => return None,
+        Event::Unknown { name, .. } => panic!("an event '{name}'"),
+    };
+    let what = match what {
+        RoomEvent::Message { n, from, .. } => EventBody::Message {
+            n: *n,
+            from: from.to_string(),
+            word: first_word(&message.content),
             print: content_print(
-                &event.header.content_type(),
-                &event.header.content_encoding(),
-                &event.content,
+                &message.header.content_type(),
+                &message.header.content_encoding(),
+                &message.content,
             ),
         },
-        "joined" => EventBody::Joined { from },
-        "left" => EventBody::Left { from },
-        "room-created" => EventBody::Created { from },
-        "hole" => {
-            assert_eq!(text("why"), "not-member");
-            EventBody::Hole { from: number("from"), to: number("to") }
+        RoomEvent::Joined { from, .. } => EventBody::Joined { from: from.to_string() },
+        RoomEvent::Left { from, .. } => EventBody::Left { from: from.to_string() },
+        RoomEvent::Created { from, .. } => EventBody::Created { from: from.to_string() },
+        RoomEvent::Hole { from, to, why } => {
+            assert_eq!(why, "not-member");
+            EventBody::Hole { from: *from, to: *to }
         }
-        "closing" => return None,
-        other => panic!("an event '{other}'"),
     };
-    Some(SeenEvent {
-        seq: event.seq.expect("it has a place"),
-        room: event.room.clone().expect("it has a room"),
-        what,
-    })
+    Some(SeenEvent { seq, room, what })
 }

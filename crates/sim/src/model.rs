@@ -7,7 +7,7 @@ use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, OrderCommand,
     Principal, RoomCommand, RoomId, Seq,
 };
-use vang_hub::{EventData, RoomEvent, Row};
+use vang_hub::{EventData, EventRow, Row};
 use vang_journal::{Entry, Envelope, Said, decode_name};
 
 use crate::environment::print;
@@ -238,8 +238,8 @@ impl Model {
         let (n, message) = (room.n, matches!(what, EventBody::Message { .. }));
         let data = event_data(&what, who);
         room.events.push(ModelEvent { seq: self.seq, account, what });
-        let event = RoomEvent { seq: Seq(self.seq), n, message, data };
-        self.rows.push(Row::RoomEvent { room: RoomId(id), event });
+        let event = EventRow { seq: Seq(self.seq), n, message, data };
+        self.rows.push(Row::Event { room: RoomId(id), event });
     }
 
     fn account_name(&self, account: u64) -> String {

@@ -4,20 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_hub::{ColdEvent, ColdPage, Delta, EventData, Read, ReadAnswer, ReadFault, ReadJob, RoomEvent, Row};
+use vang_hub::{ColdEvent, ColdPage, Delta, EventRow, Read, ReadAnswer, ReadFault, ReadJob, Row};
 use vang_journal::{MemoryJournal, Reader};
 
 use crate::environment::Environment;
-
-/// A row of the event table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EventRow {
-    pub(crate) seq: Seq,
-    /// A message's number; for other events the room's newest number at that time.
-    pub(crate) n: u64,
-    pub(crate) message: bool,
-    pub(crate) data: EventData,
-}
 
 /// The view's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,12 +48,10 @@ impl Rows {
         }
         for row in &delta.rows {
             match row {
-                Row::RoomEvent { room, event } if event.seq > self.cursor => {
-                    let &RoomEvent { seq, n, message, data } = event;
-                    let row = EventRow { seq, n, message, data };
-                    self.events.entry(*room).or_default().push(row);
+                Row::Event { room, event } if event.seq > self.cursor => {
+                    self.events.entry(*room).or_default().push(*event);
                 }
-                Row::RoomEvent { .. } => {}
+                Row::Event { .. } => {}
                 Row::RoomName { room, name } => drop(self.rooms.insert(*room, name.clone())),
                 Row::AccountName { account, name } => drop(self.accounts.insert(*account, name.clone())),
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use vang_client::{Connection, Deadline, ServerAddr};
 use vang_journal::DataFolder;
-use vang_proto::vang::Action;
+use vang_proto::vang::{Action, Hello};
 
 use crate::say::Failure;
 
@@ -78,5 +78,5 @@ fn one_of_two(by_folder: ServerAddr, by_port: ServerAddr) -> Result<ServerAddr, 
 fn journal_of(place: &ServerAddr) -> Option<String> {
     let deadline = Deadline::after(HELLO_WAIT);
     let hello = Connection::open(place, deadline).ok()?.ask(None, &Action::Hello, deadline).ok()?;
-    hello.header.text("journal").map(std::borrow::Cow::into_owned)
+    hello.keys::<Hello>().map(|hello| hello.journal)
 }

@@ -17,7 +17,7 @@ use vang_journal::{
     Unknown,
 };
 use vang_view::{
-    Delta, EventData, Find, Index, IndexReader, IsOver, Query, RoomEvent, Row, Stretch, View, ViewReader,
+    Delta, EventData, EventRow, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader,
     Visible,
 };
 
@@ -362,8 +362,8 @@ impl Store {
                     };
                     let from = person(random.below(PEOPLE));
                     let data = EventData::default();
-                    let event = RoomEvent { seq: Seq(seq), n, message: true, data };
-                    let row = Row::RoomEvent { room: RoomId(room), event };
+                    let event = EventRow { seq: Seq(seq), n, message: true, data };
+                    let row = Row::Event { room: RoomId(room), event };
                     (
                         Command::Message(MessageCommand::Send { room: RoomId(room), from, id: None }),
                         said.encode(),

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use vang_chat::{RoomId, Seq};
-use vang_view::{Delta, EventData, RoomEvent, Row, View, ViewReader};
+use vang_view::{Delta, EventData, EventRow, Row, View, ViewReader};
 
 fn main() {
     for (rooms, batch) in [(1, 1_000), (100, 1_000), (10_000, 1_000), (100, 100), (100, 10_000)] {
@@ -26,8 +26,8 @@ fn main() {
                     counts[room] += 1;
                     // A message of an account.
                     let data = EventData::new(&[0x82, 1, 0x19, 0x01, 0x00]).unwrap();
-                    let event = RoomEvent { seq: Seq(seq), n: counts[room], message: true, data };
-                    let row = Row::RoomEvent { room: RoomId(room as u64), event };
+                    let event = EventRow { seq: Seq(seq), n: counts[room], message: true, data };
+                    let row = Row::Event { room: RoomId(room as u64), event };
                     Delta { upto: Seq(seq), rows: vec![row], snapshot: None }
                 })
                 .collect();

@@ -7,7 +7,7 @@ const DATA_BYTES_MAX: usize = 30;
 
 /// See the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoomEvent {
+pub struct EventRow {
     pub seq: Seq,
     /// A message's number; for other events the room's newest number at that time.
     pub n: u64,

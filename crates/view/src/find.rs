@@ -397,7 +397,7 @@ fn hit(
     let room = message.room;
     let around = view.around(room, entry.seq).map_err(FindError::View)?;
     let Some(around) = around else { return Ok(None) };
-    let mut neighbour = |event: Option<crate::RoomEvent>| -> Result<Option<Shown>, FindError> {
+    let mut neighbour = |event: Option<crate::EventRow>| -> Result<Option<Shown>, FindError> {
         let is_seen = |seq| seq <= find.end && find.visible.sees_beside(room, seq);
         let Some(event) = event.filter(|event| is_seen(event.seq)) else { return Ok(None) };
         let entry = journal.get(&[event.seq], usize::MAX)?.pop().and_then(Result::ok);

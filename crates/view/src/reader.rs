@@ -12,14 +12,14 @@ use crate::connect::hold;
 use crate::layout::{self, ViewPosition, key, number};
 use crate::seal;
 use crate::writer::{Row, names};
-use crate::{EventData, RoomEvent, ViewError};
+use crate::{EventData, EventRow, ViewError};
 
 /// A message's number and its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Around {
     pub n: u64,
-    pub before: Option<RoomEvent>,
-    pub after: Option<RoomEvent>,
+    pub before: Option<EventRow>,
+    pub after: Option<EventRow>,
 }
 
 /// Maximum events to read for a neighbour.
@@ -46,7 +46,7 @@ impl ViewReader {
     }
 
     /// A room's events after `after`, in order, at most `limit`.
-    pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<RoomEvent>, ViewError> {
+    pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
         let tx = self.conn.transaction()?;
         let before = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
                       ORDER BY seq DESC LIMIT 1";
@@ -149,7 +149,7 @@ impl ViewReader {
     /// A message's number and its neighbours in the room; `None`: no such message.
     pub fn around(&mut self, room: RoomId, seq: Seq) -> Result<Option<Around>, ViewError> {
         let tx = self.conn.transaction()?;
-        let look = |sql: &str| -> Result<Option<RoomEvent>, ViewError> {
+        let look = |sql: &str| -> Result<Option<EventRow>, ViewError> {
             let mut select = tx.prepare_cached(sql)?;
             let mut rows = select.query((key(room.0), key(seq.0)))?;
             // A few joins and leaves can lie between two messages.
@@ -162,7 +162,7 @@ impl ViewReader {
             }
             Ok(None)
         };
-        let Some(RoomEvent { n, .. }) =
+        let Some(EventRow { n, .. }) =
             look("SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq = ?2")?
         else {
             return Ok(None);
@@ -190,7 +190,7 @@ impl ViewReader {
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let (event, room) = (event(row)?, RoomId(number(row.get(0)?)?));
-            line(Row::RoomEvent { room, event }.to_string());
+            line(Row::Event { room, event }.to_string());
         }
         Ok(place)
     }
@@ -200,7 +200,7 @@ fn probe(
     select: &mut rusqlite::Statement<'_>,
     room: RoomId,
     from: Option<Seq>,
-) -> Result<Option<RoomEvent>, ViewError> {
+) -> Result<Option<EventRow>, ViewError> {
     let mut rows = match from {
         Some(from) => select.query((key(room.0), key(from.0)))?,
         None => select.query([key(room.0)])?,
@@ -208,11 +208,11 @@ fn probe(
     rows.next()?.map(event).transpose()
 }
 
-fn event(row: &rusqlite::Row<'_>) -> Result<RoomEvent, ViewError> {
+fn event(row: &rusqlite::Row<'_>) -> Result<EventRow, ViewError> {
     let room = RoomId(number(row.get(0)?)?);
     let data = row.get_ref(4)?.as_blob().ok().and_then(EventData::new).unwrap_or_default();
     let (seq, n) = (Seq(number(row.get(1)?)?), number(row.get(2)?)?);
-    let event = RoomEvent { seq, n, message: row.get(3)?, data };
+    let event = EventRow { seq, n, message: row.get(3)?, data };
     if row.get::<_, i64>(5)? != seal::of_event(room, &event) {
         let what = format!("a row of room {}, entry {}, is not as it was written", room.0, event.seq);
         return Err(ViewError::Corrupt(what));

@@ -3,11 +3,11 @@
 
 use vang_chat::RoomId;
 
-use crate::RoomEvent;
+use crate::EventRow;
 
 /// The seal of an event's row.
-pub(crate) fn of_event(room: RoomId, event: &RoomEvent) -> i64 {
-    let &RoomEvent { seq, n, message, ref data } = event;
+pub(crate) fn of_event(room: RoomId, event: &EventRow) -> i64 {
+    let &EventRow { seq, n, message, ref data } = event;
     let numbers = [room.0, seq.0, n, u64::from(message)].into_iter().fold(SplitMix(0), SplitMix::and);
     numbers.and_bytes(data.as_bytes()).seal()
 }

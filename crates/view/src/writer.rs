@@ -11,7 +11,7 @@ use vang_journal::{DatabaseWatch, Displaced};
 use crate::connect::hold;
 use crate::layout::{self, Chains, Opened, key, number};
 use crate::seal;
-use crate::{RoomEvent, ViewError};
+use crate::{EventRow, ViewError};
 
 /// Rows per insert statement. More than this is not faster.
 const ROWS_PER_INSERT: usize = 32;
@@ -23,7 +23,7 @@ const SNAPSHOTS_KEPT: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     /// An entry that a room's readers see.
-    RoomEvent { room: RoomId, event: RoomEvent },
+    Event { room: RoomId, event: EventRow },
     /// A room's name from now on.
     RoomName { room: RoomId, name: String },
     /// An account's name from now on.
@@ -34,7 +34,7 @@ impl fmt::Display for Row {
     /// The whole row as a line, to compare.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Row::RoomEvent { room, event: RoomEvent { seq, n, message, data } } => {
+            Row::Event { room, event: EventRow { seq, n, message, data } } => {
                 let kind = if *message { "message" } else { "other" };
                 write!(f, "event {} {seq} {n} {kind} {data:?}", room.0)
             }
@@ -105,8 +105,8 @@ impl View {
             if delta.upto > cursor {
                 for row in &delta.rows {
                     match row {
-                        Row::RoomEvent { event, .. } if event.seq <= cursor => {}
-                        Row::RoomEvent { room, event } => {
+                        Row::Event { event, .. } if event.seq <= cursor => {}
+                        Row::Event { room, event } => {
                             events.push((*room, *event));
                         }
                         Row::RoomName { room, name } => tx
@@ -194,7 +194,7 @@ impl View {
 }
 
 /// In the order of the table: a room's rows go into the same page one after another.
-fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, RoomEvent)>) -> Result<(), ViewError> {
+fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, EventRow)>) -> Result<(), ViewError> {
     events.sort_by_key(|(room, event)| (*room, event.seq));
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
     if events.len() >= ROWS_PER_INSERT {
@@ -225,9 +225,9 @@ fn bind(
     insert: &mut rusqlite::Statement<'_>,
     others: usize,
     room: RoomId,
-    event: &RoomEvent,
+    event: &EventRow,
 ) -> Result<(), ViewError> {
-    let &RoomEvent { seq, n, message, ref data } = event;
+    let &EventRow { seq, n, message, ref data } = event;
     for (column, value) in [key(room.0), key(seq.0), key(n), i64::from(message)].into_iter().enumerate() {
         insert.raw_bind_parameter(others + column + 1, value)?;
     }
@@ -285,8 +285,8 @@ mod tests {
 
     fn talk(from: u64, upto: u64) -> Delta {
         let data = EventData::new(&[6, 1]).unwrap();
-        let event = |seq| RoomEvent { seq: Seq(seq), n: seq, message: true, data };
-        let rows = (from..=upto).map(|seq| Row::RoomEvent { room: RoomId(1 + seq % 3), event: event(seq) });
+        let event = |seq| EventRow { seq: Seq(seq), n: seq, message: true, data };
+        let rows = (from..=upto).map(|seq| Row::Event { room: RoomId(1 + seq % 3), event: event(seq) });
         Delta { upto: Seq(upto), rows: rows.collect(), snapshot: None }
     }
 

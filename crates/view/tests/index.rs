@@ -14,8 +14,8 @@ use vang_journal::{
     Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said, Unknown,
 };
 use vang_view::{
-    Delta, EventData, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query, RebuildReason,
-    RoomEvent, Row, Stretch, View, ViewReader, Visible, check_index,
+    Delta, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query,
+    RebuildReason, Row, Stretch, View, ViewReader, Visible, check_index,
 };
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
@@ -77,7 +77,7 @@ impl World {
             let n = self.counts.entry(room).or_default();
             *n += 1;
             let data = EventData::default();
-            Row::RoomEvent { room, event: RoomEvent { seq, n: *n, message: true, data } }
+            Row::Event { room, event: EventRow { seq, n: *n, message: true, data } }
         });
         self.view.apply(&[Delta { upto: seq, rows: rows.into_iter().collect(), snapshot: None }]).unwrap();
     }

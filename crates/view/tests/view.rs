@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_view::{Delta, EventData, Opened, RebuildReason, RoomEvent, Row, View, ViewError, ViewReader};
+use vang_view::{Delta, EventData, EventRow, Opened, RebuildReason, Row, View, ViewError, ViewReader};
 
 const JOURNAL: [u8; 16] = [1; 16];
 const LOBBY: RoomId = RoomId(1);
@@ -39,17 +39,17 @@ impl Folder {
     }
 }
 
-fn event(seq: u64, n: u64, message: bool) -> RoomEvent {
+fn event(seq: u64, n: u64, message: bool) -> EventRow {
     let data = EventData::new(&[u8::from(message), seq as u8]).unwrap();
-    RoomEvent { seq: Seq(seq), n, message, data }
+    EventRow { seq: Seq(seq), n, message, data }
 }
 
 fn message(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::RoomEvent { room, event: event(seq, n, true) }
+    Row::Event { room, event: event(seq, n, true) }
 }
 
 fn other(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::RoomEvent { room, event: event(seq, n, false) }
+    Row::Event { room, event: event(seq, n, false) }
 }
 
 fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
@@ -411,7 +411,7 @@ proptest! {
         }
         for some in rows.chunks(batch) {
             let upto = some.last().map_or(0, |(_, event)| event.seq.0);
-            let some = some.iter().map(|&(room, event)| Row::RoomEvent { room: RoomId(room), event });
+            let some = some.iter().map(|&(room, event)| Row::Event { room: RoomId(room), event });
             view.apply(&[delta(upto, some)]).unwrap();
         }
         let mut reader = folder.reader();
@@ -422,7 +422,7 @@ proptest! {
                 let found = reader.seq_of(RoomId(room), n).unwrap();
                 prop_assert_eq!(found, walk.map(|(_, event)| event.seq), "room {} n {}", room, n);
             }
-            let all: Vec<RoomEvent> = rows.iter().filter(|(of, _)| *of == room).map(|(_, event)| *event).collect();
+            let all: Vec<EventRow> = rows.iter().filter(|(of, _)| *of == room).map(|(_, event)| *event).collect();
             prop_assert_eq!(reader.events(RoomId(room), Seq(0), 999).unwrap(), all);
         }
     }

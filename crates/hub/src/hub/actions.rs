@@ -9,9 +9,12 @@ mod history;
 mod find;
 
 use bytes::Bytes;
+use serde::Serialize;
 use vang_chat::{Command, Event, MessageEvent, Position, Refusal};
 use vang_journal::{SaidView, UnknownView};
-use vang_proto::vang::{Action, Audience, Code, ErrorReply, Request, Ticket, Value, write_json};
+use vang_proto::vang::{
+    Action, Audience, Code, ErrorReply, Hello, NoKeys, ReplyKeys, Request, Ticket, write_json,
+};
 
 use crate::admission::{Peer, Speaking, refused};
 use crate::hub::{Hub, Output};
@@ -42,7 +45,7 @@ impl Hub {
             return Err(refused(&Refusal::NotAllowed));
         }
         match request.action {
-            Action::Ping => self.accept(asker, &[], "pong"),
+            Action::Ping => self.accept(asker, &NoKeys {}, "pong"),
             Action::Hello => self.hello(asker, &speaking),
             Action::Rooms => self.list_rooms(asker, &who),
             Action::Who { room } => self.list_people(asker, &who, &room)?,
@@ -70,17 +73,15 @@ impl Hub {
     }
 
     fn hello(&mut self, asker: &Asker, speaking: &Speaking) {
-        let name = self.shown_name(&speaking.principal, speaking.guest.as_deref());
-        let keys = [
-            ("protocol", Value::Number(1)),
-            ("server", Value::from(&*self.server)),
-            ("journal", self.identity.id_hex().into()),
-            ("epoch", self.epoch().into()),
-            ("seq", self.state.seq().0.into()),
-            ("name", name.into()),
-        ];
-        let server = self.server.clone();
-        self.accept(asker, &keys, &server);
+        let keys = Hello {
+            protocol: 1,
+            server: self.server.clone(),
+            journal: self.identity.id_hex(),
+            epoch: self.epoch(),
+            seq: self.state.seq().0,
+            name: self.shown_name(&speaking.principal, speaking.guest.as_deref()),
+        };
+        self.accept(asker, &keys, &keys.server);
     }
 
     /// Refuses what the rules would refuse now, answers what was sent before, orders the rest.
@@ -110,9 +111,9 @@ impl Hub {
         })
     }
 
-    /// A reply whose content is JSON.
-    fn reply_json(&mut self, asker: &Asker, keys: &[(&str, Value)], json: &serde_json::Value) {
-        let bytes = write_json(asker.re.as_deref(), keys, &json.to_string());
+    /// A reply whose result is a list.
+    fn accept_json(&mut self, asker: &Asker, keys: &impl ReplyKeys, list: &impl Serialize) {
+        let bytes = write_json(asker.re.as_deref(), keys, list);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
 }

@@ -7,7 +7,7 @@ use vang_chat::{
     AccountEvent, Event, Happened, MemberEvent, MessageEvent, OrderEvent, Place, RoomEvent, RoomId, Seq, Time,
 };
 use vang_journal::{Entry, Envelope, Payload, decode_name};
-use vang_proto::vang::Value;
+use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
 
 use crate::admission::refused;
 use crate::hub::{Hub, Output};
@@ -130,20 +130,21 @@ impl Hub {
     }
 
     fn answer(&mut self, asker: &Asker, seq: Seq, event: &Event, payload: Option<&Payload>) {
-        let at = ("seq", Value::Number(seq.0));
         match *event {
             Event::Message(MessageEvent::Sent { room, n, .. }) => self.answer_sent(asker, room, n, seq),
             Event::Message(MessageEvent::Repeated { room, n, seq }) => self.answer_sent(asker, room, n, seq),
             Event::Room(RoomEvent::Created { room, .. })
             | Event::Member(MemberEvent::Joined { room, .. } | MemberEvent::Left { room, .. }) => {
-                let name = self.book.room(room).into_owned();
-                self.accept(asker, &[("room", Value::from(&*name)), at], &name);
+                let keys = RoomChanged { room: self.book.room(room).into_owned(), seq: seq.0 };
+                self.accept(asker, &keys, &keys.room);
             }
             Event::Account(AccountEvent::Added { .. }) => {
                 let name = payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default();
-                self.accept(asker, &[("name", Value::from(&*name)), at], &name);
+                let keys = AccountAdded { name, seq: seq.0 };
+                self.accept(asker, &keys, &keys.name);
             }
-            Event::Order(_) => self.accept(asker, &[at], "done"),
+            // Nobody asks for it.
+            Event::Order(_) => self.accept(asker, &NoKeys {}, "done"),
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Principal, RoomId, Seq};
 use vang_journal::Envelope;
-use vang_proto::vang::write_epoch;
+use vang_proto::vang::{ConnectionEvent, Event};
 
 use crate::cold::{ColdEvent, ColdPage, Read};
 use crate::cursor::{Pulled, Sight};
@@ -28,7 +28,8 @@ impl Hub {
     /// session was woken, and again whenever what it gave is written.
     pub fn pull(&mut self, id: SessionId, out: &mut Vec<Bytes>) -> bool {
         if self.session(id).is_some_and(|session| session.epoch_due) {
-            out.push(write_epoch(&self.epoch()));
+            let epoch = ConnectionEvent::Epoch { epoch: self.epoch() };
+            out.push(Event::Connection(epoch).to_bytes());
         }
         let Some(session) =
             self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)

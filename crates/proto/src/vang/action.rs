@@ -18,6 +18,8 @@ pub struct ActionInfo {
     pub forms: Forms,
     pub repeats: Repeats,
     pub weight: Weight,
+    pub rate: Rate,
+    pub work: Work,
 }
 
 /// An argument of an action.
@@ -71,6 +73,29 @@ pub enum Weight {
     Page,
 }
 
+/// Which of a client's rates counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    None,
+    Messages,
+    Questions,
+    Joins,
+    Rooms,
+}
+
+/// What it costs the thread that decides, beside the reading of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// No more than a short turn.
+    Little,
+    /// It is decided, or prepared for another thread.
+    Some,
+    /// A step for each room that it names.
+    PerRoom,
+    /// A list of what there is.
+    List,
+}
+
 /// A request without what it brings, bytes.
 const SMALL_BYTES: usize = 512;
 
@@ -78,7 +103,7 @@ macro_rules! actions {
     ($(
         $(#[$doc:meta])*
         $name:literal => $variant:ident $({ $($field:ident: $type:ty = $need:ident $key:literal $read:expr),* $(,)? })?,
-        $audience:ident, $forms:ident, $repeats:ident, $weight:ident;
+        $audience:ident, $forms:ident, $repeats:ident, $weight:ident, $rate:ident, $work:ident;
     )*) => {
         /// What is asked; the fields are the arguments of the specification, by their names.
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +124,8 @@ macro_rules! actions {
             forms: Forms::$forms,
             repeats: Repeats::$repeats,
             weight: Weight::$weight,
+            rate: Rate::$rate,
+            work: Work::$work,
         }),*];
 
         impl Action {
@@ -142,44 +169,44 @@ macro_rules! actions {
 }
 
 actions! {
-    "hello" => Hello, Anybody, Any, Always, Own;
-    "ping" => Ping, Anybody, Any, Always, Own;
+    "hello" => Hello, Anybody, Any, Always, Own, None, Little;
+    "ping" => Ping, Anybody, Any, Always, Own, None, Little;
     "send" => Send {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         id: Option<String> = Optional "id" |s, key| Ok(s.id(key)?),
         content_type: String = Content "content-type" |s, _| Ok(s.content_type()),
         content_encoding: String = Content "content-encoding" |s, _| s.content_encoding(),
         content: Bytes = Content "content" |s, _| Ok(s.content()?),
-    }, Anybody, Any, WithId, Own;
+    }, Anybody, Any, WithId, Own, Messages, Little;
     "follow" => Follow {
         rooms: Vec<String> = Required "rooms" |s, key| Ok(s.rooms(key)?),
         from: FollowFrom = Optional "since" |s, key| Ok(s.follow_from(key)?),
-    }, Anybody, Header, Always, Own;
+    }, Anybody, Header, Always, Own, Questions, PerRoom;
     "history" => History {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         since: u64 = Optional "since" |s, key| Ok(s.number(key)?.unwrap_or(0)),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?),
-    }, Anybody, Header, Always, Page;
+    }, Anybody, Header, Always, Page, Questions, Some;
     "find" => Find {
         query: String = Required "query" |s, key| Ok(s.query(key)?),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(FIND_LIMIT, FIND_LIMIT_MAX)?),
         before: Option<u64> = Optional "before" |s, key| Ok(s.number(key)?),
-    }, Anybody, Any, Always, Page;
-    "rooms" => Rooms, Anybody, Any, Always, Own;
-    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own;
+    }, Anybody, Any, Always, Page, Questions, Some;
+    "rooms" => Rooms, Anybody, Any, Always, Own, Questions, List;
+    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own, Questions, List;
     "create" => Create {
         access: Access = Optional "access" |s, key| Ok(s.access(key)?),
         room: String = Required "room" |s, key| Ok(s.text(key)?),
-    }, Anybody, Any, Never, Own;
+    }, Anybody, Any, Never, Own, Rooms, Some;
     "join" => Join {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         who: Option<String> = Optional "who" |s, key| Ok(s.owned(key)?),
-    }, Anybody, Any, Never, Own;
-    "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own;
+    }, Anybody, Any, Never, Own, Joins, Some;
+    "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own, Joins, Some;
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
-    }, OperatorSocket, Any, Never, Own;
-    "status" => Status, OperatorSocket, Any, Always, Own;
+    }, OperatorSocket, Any, Never, Own, None, Some;
+    "status" => Status, OperatorSocket, Any, Always, Own, None, Little;
 }
 
 impl ActionInfo {
@@ -228,6 +255,19 @@ impl Action {
                 (content_type, content_encoding, content)
             }
             _ => ("text/plain", "utf-8", &[]),
+        }
+    }
+
+    /// Bytes of its content.
+    pub fn content_len(&self) -> usize {
+        self.content().2.len()
+    }
+
+    /// Rooms that it names in a list.
+    pub fn rooms(&self) -> usize {
+        match self {
+            Action::Follow { rooms, .. } => rooms.len(),
+            _ => 0,
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use crate::{Composer, Header};
+
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal $([$($key:literal),+])?,)+) => {
         /// Why a request failed; `docs/PROTOCOL.md` section 4 says what follows from each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[doc = $doc])+ $name,)+ }
@@ -16,25 +18,30 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $word,)+ }
             }
+
+            /// The keys that a reply with this code can have beside `code` and `detail`.
+            pub fn keys(self) -> &'static [&'static str] {
+                match self { $(Code::$name => &[$($($key),+)?],)+ }
+            }
         }
     };
 }
 
 codes! {
     /// The bytes are not a message.
-    Malformed = "malformed",
+    Malformed = "malformed" ["part", "key"],
     /// A part is over its limit.
-    TooLong = "too-long",
+    TooLong = "too-long" ["part", "found", "limit"],
     /// Text in an encoding that nobody knows.
-    UnknownEncoding = "unknown-encoding",
+    UnknownEncoding = "unknown-encoding" ["part"],
     /// Nothing whole came in time.
-    TimedOut = "timed-out",
+    TimedOut = "timed-out" ["part"],
     /// An argument is missing or of the wrong kind.
-    BadRequest = "bad-request",
+    BadRequest = "bad-request" ["key"],
     /// No such action.
     UnknownAction = "unknown-action",
     /// Not a name.
-    BadName = "bad-name",
+    BadName = "bad-name" ["key"],
     /// The connection speaks under another name already.
     NameSet = "name-set",
     /// Guests may not do this.
@@ -56,27 +63,27 @@ codes! {
     /// A starting point on a connection that follows already.
     AlreadyFollowing = "already-following",
     /// Another journal than the one resumed.
-    JournalChanged = "journal-changed",
+    JournalChanged = "journal-changed" ["journal", "seq", "epoch"],
     /// A position that is not in this journal any more.
-    SeqAhead = "seq-ahead",
+    SeqAhead = "seq-ahead" ["seq", "epoch"],
     /// Not without TLS beyond this machine.
     TlsRequired = "tls-required",
     /// The name is an account's, or guests are not admitted from there.
     SignInNeeded = "sign-in-needed",
     /// Connections, rooms or the like over their limit.
-    TooMany = "too-many",
+    TooMany = "too-many" ["limit"],
     /// Too much waits to be written.
-    Busy = "busy",
+    Busy = "busy" ["retry-after"],
     /// No room on the disk.
-    DiskFull = "disk-full",
+    DiskFull = "disk-full" ["retry-after"],
     /// The journal cannot be written now.
-    Unavailable = "unavailable",
+    Unavailable = "unavailable" ["retry-after"],
     /// The journal cannot tell yet whether it was written.
-    Unknown = "unknown",
+    Unknown = "unknown" ["retry-after"],
     /// The server's clock jumped.
     ClockAhead = "clock-ahead",
     /// The tables are not up to date.
-    ViewBehind = "view-behind",
+    ViewBehind = "view-behind" ["retry-after"],
     /// The server is going down.
     Stopping = "stopping",
 }
@@ -149,9 +156,14 @@ impl ErrorReply {
         ErrorReply { code, detail: detail.into(), keys: Vec::new() }
     }
 
-    /// Adds a key.
+    /// Adds one of its code's keys.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> ErrorReply {
+        debug_assert!(
+            self.code.keys().contains(&key),
+            "the table of codes gives {} no key '{key}'",
+            self.code
+        );
         self.keys.push((key, value.into()));
         self
     }
@@ -162,5 +174,39 @@ impl ErrorReply {
             Value::Number(ms) if *key == "retry-after" => Some(*ms),
             _ => None,
         })
+    }
+
+    pub(super) fn write_keys(&self, composer: &mut Composer<'_>) {
+        composer.text("code", self.code.as_str()).text("detail", &self.detail);
+        for (key, value) in &self.keys {
+            match value {
+                Value::Text(text) => composer.text(key, text),
+                Value::Number(number) => composer.number(key, *number),
+            };
+        }
+    }
+}
+
+/// The keys of a refusal as a client reads them: those that say what to do next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorKeys {
+    /// When it may be tried again, ms.
+    pub retry_after: Option<u64>,
+    /// The journal that can be resumed.
+    pub journal: Option<String>,
+    pub epoch: Option<String>,
+    /// The last position in common.
+    pub seq: Option<u64>,
+}
+
+impl ErrorKeys {
+    pub(super) fn read(header: &Header) -> ErrorKeys {
+        let text = |key| header.text(key).map(std::borrow::Cow::into_owned);
+        ErrorKeys {
+            retry_after: header.number("retry-after"),
+            journal: text("journal"),
+            epoch: text("epoch"),
+            seq: header.number("seq"),
+        }
     }
 }

@@ -1,120 +1,299 @@
-//! Events: what the server tells, the same bytes for every reader. Written one behind the other into
-//! a room's run; read one at a time by clients.
+//! Events: what the server tells, the same bytes for every reader. Two tables give their names, their keys, writing and
+//! reading; `docs/PROTOCOL.md` section 5 has the same rows (a test compares them).
+
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use super::keys::{KeyInfo, ReadKey, WriteKey, key};
 use crate::{Composer, Frame, Header};
 
-/// What every event of a room carries.
-#[derive(Clone, Copy, Debug)]
-pub struct EventHead<'a> {
-    /// Its place in the journal.
-    pub seq: u64,
-    /// The room's name.
-    pub room: &'a str,
-    /// RFC 3339, UTC, milliseconds.
-    pub time: &'a str,
+/// A row of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventInfo {
+    pub name: &'static str,
+    /// Beside `seq` and `room`, for an event of a room.
+    pub keys: &'static [KeyInfo],
+    pub has_content: bool,
+}
+
+macro_rules! events {
+    (
+        $(#[$doc:meta])*
+        $enum:ident, $table:ident:
+        $($(#[$row_doc:meta])* $name:literal => $variant:ident { $($field:ident $(($key:literal))?: $type:ty),* $(,)? }
+            $has_content:literal;)*
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum $enum<T = String> {
+            $($(#[$row_doc])* $variant { $($field: $type),* }),*
+        }
+
+        #[doc = concat!("Every `", stringify!($enum), "`, in the order of the specification.")]
+        pub const $table: &[EventInfo] = {
+            #[allow(dead_code)] // not every row has text
+            type T = String;
+            &[$(EventInfo {
+                name: $name,
+                keys: &[$(KeyInfo {
+                    key: key!($field $($key)?),
+                    is_optional: <$type as ReadKey>::IS_OPTIONAL,
+                }),*],
+                has_content: $has_content,
+            }),*]
+        };
+
+        impl<T> $enum<T> {
+            /// Its name on the wire.
+            pub fn name(&self) -> &'static str {
+                match self { $($enum::$variant { .. } => $name),* }
+            }
+        }
+
+        impl<T: WriteKey> $enum<T>
+        where
+            Speaker<T>: WriteKey,
+        {
+            fn write_name(&self, composer: &mut Composer<'_>) {
+                match self {
+                    $($enum::$variant { .. } => composer.key_raw(concat!(r#", "event": ""#, $name, r#"""#), b"")),*
+                };
+            }
+
+            fn write_keys(&self, composer: &mut Composer<'_>) {
+                match self {
+                    $($enum::$variant { $($field),* } => {
+                        $($field.write(concat!(r#", ""#, key!($field $($key)?), r#"": "#), composer);)*
+                    })*
+                }
+            }
+        }
+
+        impl $enum {
+            /// `None`: there is no such event, or it lacks a key.
+            fn read(name: &str, header: &Header) -> Option<$enum> {
+                Some(match name {
+                    $($name => $enum::$variant {
+                        $($field: ReadKey::read(header, key!($field $($key)?))?),*
+                    },)*
+                    _ => return None,
+                })
+            }
+        }
+    };
+}
+
+events! {
+    /// What happens in a room. `time` is RFC 3339 in UTC, with milliseconds.
+    RoomEvent, ROOM_EVENTS:
+    /// `n` is its number in the room.
+    "message" => Message { n: u64, from: Speaker<T>, time: T } true;
+    "joined" => Joined { from: Speaker<T>, time: T } false;
+    "left" => Left { from: Speaker<T>, time: T } false;
+    "room-created" => Created { from: Speaker<T>, time: T } false;
+    /// The messages `from` to `to` are left out.
+    "hole" => Hole { from: u64, to: u64, why: T } false;
+}
+
+events! {
+    /// What concerns the connection alone. It has no place in the journal.
+    ConnectionEvent, CONNECTION_EVENTS:
+    /// Another process orders as well from here on: a client keeps this epoch in place of the one that it had.
+    "epoch" => Epoch { epoch: T } false;
+    /// The server ends this connection.
+    "closing" => Closing { why: T } false;
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<T = String> {
+    /// At a place in the journal, in a room.
+    Room {
+        seq: u64,
+        room: T,
+        what: RoomEvent<T>,
+    },
+    Connection(ConnectionEvent<T>),
+    /// A newer server's: to be ignored, but its place counts.
+    Unknown {
+        name: T,
+        seq: Option<u64>,
+        room: Option<T>,
+    },
 }
 
 /// Who did it, as readers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker<'a> {
+pub enum Speaker<T = String> {
     /// An account's name.
-    Account(&'a str),
+    Account(T),
     /// A guest's name; shown with `guest:` before it.
-    Guest(&'a str),
+    Guest(T),
     /// The server.
     Operator,
 }
 
-/// Appends a `message`.
-pub fn write_message(
-    out: &mut BytesMut,
-    head: EventHead<'_>,
-    n: u64,
-    from: Speaker<'_>,
-    (content_type, content_encoding, content): (&str, &str, &[u8]),
-) {
-    out.reserve(content.len() + 256);
-    let mut composer = Composer::new(out, content_type, content_encoding, content.len());
-    composer.key_number(r#", "event": "message", "seq": "#, head.seq);
-    composer.key_text(r#", "room": "#, head.room).key_number(r#", "n": "#, n);
-    write_speaker(&mut composer, from);
-    composer.key_text(r#", "time": "#, head.time);
-    composer.finish(content);
+/// The content of a message: how it was sent, and how it is given to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content<'a> {
+    pub content_type: &'a str,
+    pub content_encoding: &'a str,
+    pub bytes: &'a [u8],
 }
 
-/// Appends `joined`, `left` or `room-created`.
-pub fn write_room_event(out: &mut BytesMut, kind: &str, head: EventHead<'_>, from: Speaker<'_>) {
-    let mut composer = Composer::new(out, "text/plain", "utf-8", 0);
-    composer.text("event", kind).number("seq", head.seq).text("room", head.room);
-    write_speaker(&mut composer, from);
-    composer.text("time", head.time);
-    composer.finish(&[]);
+impl Content<'_> {
+    /// What stands where there is none.
+    pub const NONE: Content<'static> =
+        Content { content_type: "text/plain", content_encoding: "utf-8", bytes: &[] };
 }
 
-/// Appends a `hole`: messages `from` to `to` are left out.
-pub fn write_hole(out: &mut BytesMut, seq: u64, room: &str, (from, to): (u64, u64), why: &str) {
-    let mut composer = Composer::new(out, "text/plain", "utf-8", 0);
-    composer.text("event", "hole").number("seq", seq).text("room", room);
-    composer.number("from", from).number("to", to).text("why", why);
-    composer.finish(&[]);
+impl<T: WriteKey> Event<T>
+where
+    Speaker<T>: WriteKey,
+{
+    /// Appends it, as a whole message.
+    ///
+    /// # Panics
+    /// When its texts are longer than a header can be: they are names, times and words of ours.
+    pub fn write(&self, out: &mut BytesMut, content: Content<'_>) {
+        out.reserve(content.bytes.len() + 256);
+        let Content { content_type, content_encoding, bytes } = content;
+        let mut composer = Composer::new(out, content_type, content_encoding, bytes.len());
+        match self {
+            Event::Room { seq, room, what } => {
+                what.write_name(&mut composer);
+                composer.key_number(r#", "seq": "#, *seq);
+                room.write(r#", "room": "#, &mut composer);
+                what.write_keys(&mut composer);
+            }
+            Event::Connection(what) => {
+                what.write_name(&mut composer);
+                what.write_keys(&mut composer);
+            }
+            Event::Unknown { name, seq, room } => {
+                name.write(r#", "event": "#, &mut composer);
+                seq.write(r#", "seq": "#, &mut composer);
+                room.write(r#", "room": "#, &mut composer);
+            }
+        }
+        composer.finish(bytes);
+    }
+
+    /// The same as bytes of its own, without content.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.write(&mut out, Content::NONE);
+        out.freeze()
+    }
 }
 
-/// An `epoch`: another process orders as well from here on. A client keeps it in place of the one that it had.
-pub fn write_epoch(epoch: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(200);
-    let mut composer = Composer::new(&mut out, "text/plain", "utf-8", 0);
-    composer.text("event", "epoch").text("epoch", epoch);
-    composer.finish(&[]);
-    out.freeze()
+impl<T: AsRef<str>> Event<T> {
+    /// Its name on the wire.
+    pub fn name(&self) -> &str {
+        match self {
+            Event::Room { what, .. } => what.name(),
+            Event::Connection(what) => what.name(),
+            Event::Unknown { name, .. } => name.as_ref(),
+        }
+    }
+
+    /// Its place in the journal, if it has one.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Event::Room { seq, .. } => Some(*seq),
+            Event::Connection(_) => None,
+            Event::Unknown { seq, .. } => *seq,
+        }
+    }
+
+    /// The room and its last message that the event accounts for: a message itself, a hole's last.
+    pub fn accounts_for(&self) -> Option<(&str, u64)> {
+        match self {
+            Event::Room { room, what: RoomEvent::Message { n, .. }, .. } => Some((room.as_ref(), *n)),
+            Event::Room { room, what: RoomEvent::Hole { to, .. }, .. } => Some((room.as_ref(), *to)),
+            Event::Room { .. } | Event::Connection(_) | Event::Unknown { .. } => None,
+        }
+    }
 }
 
-/// A `closing`: the server ends this connection.
-pub fn write_closing(why: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(160);
-    let mut composer = Composer::new(&mut out, "text/plain", "utf-8", 0);
-    composer.text("event", "closing").text("why", why);
-    composer.finish(&[]);
-    out.freeze()
+impl Event {
+    fn read(name: &str, header: &Header) -> Event {
+        if let (Some(seq), Some(room), Some(what)) =
+            (header.number("seq"), header.text("room"), RoomEvent::read(name, header))
+        {
+            return Event::Room { seq, room: room.into_owned(), what };
+        }
+        if let Some(what) = ConnectionEvent::read(name, header) {
+            return Event::Connection(what);
+        }
+        let room = header.text("room").map(std::borrow::Cow::into_owned);
+        Event::Unknown { name: name.to_owned(), seq: header.number("seq"), room }
+    }
 }
 
-fn write_speaker(composer: &mut Composer<'_>, from: Speaker<'_>) {
-    match from {
-        Speaker::Account(name) => composer.key_text(r#", "from": "#, name),
-        Speaker::Guest(name) => composer.key_pieces(r#", "from": "#, &["guest:", name]),
-        Speaker::Operator => composer.key_raw(r#", "from": "#, br#""server""#),
-    };
+impl WriteKey for Speaker<&str> {
+    fn write(&self, key: &'static str, composer: &mut Composer<'_>) {
+        match self {
+            Speaker::Account(name) => composer.key_text(key, name),
+            Speaker::Guest(name) => composer.key_pieces(key, &["guest:", name]),
+            Speaker::Operator => composer.key_raw(key, br#""server""#),
+        };
+    }
 }
 
-/// An event as a client reads it.
+impl WriteKey for Speaker<String> {
+    fn write(&self, key: &'static str, composer: &mut Composer<'_>) {
+        self.as_deref().write(key, composer);
+    }
+}
+
+impl Speaker<String> {
+    /// Borrowed.
+    pub fn as_deref(&self) -> Speaker<&str> {
+        match self {
+            Speaker::Account(name) => Speaker::Account(name),
+            Speaker::Guest(name) => Speaker::Guest(name),
+            Speaker::Operator => Speaker::Operator,
+        }
+    }
+}
+
+impl ReadKey for Speaker<String> {
+    fn read(header: &Header, key: &str) -> Option<Speaker<String>> {
+        let shown = header.text(key)?;
+        Some(match (shown.as_ref(), shown.strip_prefix("guest:")) {
+            ("server", _) => Speaker::Operator,
+            (_, Some(guest)) => Speaker::Guest(guest.to_owned()),
+            (account, None) => Speaker::Account(account.to_owned()),
+        })
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Speaker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Speaker::Account(name) => write!(f, "{name}"),
+            Speaker::Guest(name) => write!(f, "guest:{name}"),
+            Speaker::Operator => f.write_str("server"),
+        }
+    }
+}
+
+/// An event as it came.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// `message`, `hole`, …; unknown ones are to be ignored.
-    pub kind: String,
-    /// Its place in the journal; `closing` has none.
-    pub seq: Option<u64>,
-    /// The room's name.
-    pub room: Option<String>,
-    /// The last message number that it accounts for: a message's own, a hole's last.
-    pub n: Option<u64>,
-    /// Every key as it came.
+pub struct EventMessage {
+    pub event: Event,
+    /// Every key, also those that this program does not know.
     pub header: Header,
     /// What was said.
     pub content: Bytes,
 }
 
-impl Event {
-    pub(super) fn read(kind: String, frame: Frame) -> Event {
-        let n = if kind == "hole" { frame.header.number("to") } else { frame.header.number("n") };
-        Event {
-            seq: frame.header.number("seq"),
-            room: frame.header.text("room").map(std::borrow::Cow::into_owned),
-            n,
-            kind,
-            header: frame.header,
-            content: frame.content,
-        }
+impl EventMessage {
+    pub(super) fn read(name: &str, frame: Frame) -> EventMessage {
+        let event = Event::read(name, &frame.header);
+        EventMessage { event, header: frame.header, content: frame.content }
     }
 
     /// The content as text, if it is text.

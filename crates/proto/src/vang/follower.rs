@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Action, Code, Event, FollowFrom, Reply, RequestWriter};
+use super::{Action, Code, ConnectionEvent, Event, FollowFrom, Following, Reply, RequestWriter};
 
 /// What the owner of the connection does with a reply.
 #[derive(Debug)]
@@ -87,28 +87,27 @@ impl Follower {
 
     /// The reply came.
     pub fn handle_reply(&mut self, reply: &Reply) -> Advice {
-        let text = |key| reply.header.text(key).map(std::borrow::Cow::into_owned);
         let Some(code) = reply.code.as_deref() else {
-            if let (Some(journal), Some(seq)) = (text("journal"), reply.header.number("seq")) {
-                self.place = Place::At { journal, epoch: text("epoch"), seq };
+            if let Some(Following { journal, epoch, seq }) = reply.keys() {
+                self.place = Place::At { journal, epoch: Some(epoch), seq };
             }
             return Advice::Follows;
         };
+        let keys = reply.error_keys();
         let resumes = matches!(self.place, Place::At { .. });
         if resumes && code == Code::SeqAhead.as_str() {
-            let common = reply.header.number("seq");
-            if let (Some(common), Place::At { seq, epoch, .. }) = (common, &mut self.place) {
+            if let (Some(common), Place::At { seq, epoch, .. }) = (keys.seq, &mut self.place) {
                 *seq = common;
                 // What the server gave belongs to the common part: no need to be told again.
-                *epoch = text("epoch");
+                *epoch = keys.epoch;
                 return Advice::Send(self.opening(), NewStart::SetBack { seq: common });
             }
             return self.restart();
         }
         if resumes && code == Code::JournalChanged.as_str() {
             // Restored from a backup of the one that we know: they have a beginning in common.
-            if let (Some(journal), Some(seq)) = (text("journal"), reply.header.number("seq")) {
-                self.place = Place::At { journal, epoch: text("epoch"), seq };
+            if let (Some(journal), Some(seq)) = (keys.journal, keys.seq) {
+                self.place = Place::At { journal, epoch: keys.epoch, seq };
                 return Advice::Send(self.opening(), NewStart::SetBack { seq });
             }
             return self.restart();
@@ -129,21 +128,21 @@ impl Follower {
 
     /// An event came. `false`: it was seen before, or is for this machine, and is not to be shown.
     pub fn handle_event(&mut self, event: &Event) -> bool {
-        if event.kind == "epoch" {
-            if let (Some(new), Place::At { epoch, .. }) = (event.header.text("epoch"), &mut self.place) {
-                *epoch = Some(new.into_owned());
+        if let Event::Connection(ConnectionEvent::Epoch { epoch: new }) = event {
+            if let Place::At { epoch, .. } = &mut self.place {
+                *epoch = Some(new.clone());
             }
             return false;
         }
-        let Some(new) = event.seq else { return true };
+        let Some(new) = event.seq() else { return true };
         if let Place::At { seq, .. } = &mut self.place {
             if new <= *seq {
                 return false;
             }
             *seq = new;
         }
-        if let (Some(room), Some(n)) = (&event.room, event.n) {
-            self.seen.insert(room.clone(), n);
+        if let Some((room, n)) = event.accounts_for() {
+            self.seen.insert(room.to_owned(), n);
         }
         true
     }

@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Event;
+use super::{Event, EventMessage, RoomEvent};
 use crate::python::write_json_string;
 use crate::terminal::one_line;
 
 /// The header's keys as they came, and the content: `text`, or `base64` of what is no text. No line end.
-pub fn json_line(event: &Event) -> String {
+pub fn json_line(event: &EventMessage) -> String {
     let mut out = b"{".to_vec();
     let key = |out: &mut Vec<u8>, key: &str| {
         if out.len() > 1 {
@@ -22,7 +22,7 @@ pub fn json_line(event: &Event) -> String {
         key(&mut out, name);
         out.extend_from_slice(raw.as_bytes());
     }
-    if event.kind == "message" {
+    if matches!(event.event, Event::Room { what: RoomEvent::Message { .. }, .. }) {
         match event.text() {
             Some(text) => {
                 key(&mut out, "text");
@@ -45,7 +45,7 @@ mod tests {
     use crate::vang::{Incoming, incoming};
 
     /// An event with these keys, as its bytes come.
-    fn event(kind: (&str, &str), keys: &str, content: &[u8]) -> Event {
+    fn event(kind: (&str, &str), keys: &str, content: &[u8]) -> EventMessage {
         let (content_type, encoding) = kind;
         let header = format!(
             r#"{{"byteorder": "little", "content-type": "{content_type}", "content-encoding": "{encoding}", "content-length": {}, {keys}}}"#,
@@ -63,7 +63,7 @@ mod tests {
 
     const TEXT: (&str, &str) = ("text/plain", "utf-8");
 
-    fn message(kind: (&str, &str), content: &[u8]) -> Event {
+    fn message(kind: (&str, &str), content: &[u8]) -> EventMessage {
         let keys = r#""event": "message", "seq": 31, "room": "general", "n": 12, "from": "guest:ada", "time": "2026-05-01T14:03:59.123Z""#;
         event(kind, keys, content)
     }
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn json_is_one_harmless_line_whatever_came() {
-        let keys = "\"event\": \"message\", \"x\": [1,\n2], \"text\": \"no\"";
+        let keys = "\"event\": \"message\", \"seq\": 3, \"room\": \"a\", \"n\": 1, \"from\": \"ada\", \"time\": \"\", \"x\": [1,\n2], \"text\": \"no\"";
         let line = json_line(&event(TEXT, keys, "\u{9b}\u{2028}\u{7f}".as_bytes()));
         assert!(line.ends_with(r#""x": [1, 2], "text": "\u009b\u2028\u007f"}"#), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -1,17 +1,123 @@
-//! Replies: what the server answers. `incoming` tells them from events on the client's side.
+//! Replies: what the server answers. One table gives the keys of each reply, writing and reading; `docs/PROTOCOL.md`
+//! section 3 has the same keys beside the actions (a test compares them). `incoming` tells replies from events on the
+//! client's side.
 
 use bytes::{Bytes, BytesMut};
+use serde::Serialize;
 
-use super::event::Event;
-use super::{ErrorReply, Value};
+use super::event::EventMessage;
+use super::keys::{KeyInfo, ReadKey, WriteKey, key};
+use super::{ErrorKeys, ErrorReply};
 use crate::compose::{itoa, result_content};
 use crate::guide::Arguments;
-use crate::python::write_json_pieces;
+use crate::python::{to_json, write_json_pieces};
 use crate::{Composer, Frame, Header, guide};
 
-/// A reply that says yes; `result` becomes the content `{"result": …}`.
-pub fn write_ok(re: Option<&str>, keys: &[(&str, Value)], result: &str) -> Bytes {
-    write(re, "ok", keys, &result_content(result))
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyInfo {
+    /// The actions that it answers.
+    pub actions: &'static [&'static str],
+    pub keys: &'static [KeyInfo],
+}
+
+/// The keys of a reply that says yes: one structure for each row of the table.
+pub trait ReplyKeys: Sized {
+    /// Writes them into the header, after `status`.
+    fn write(&self, composer: &mut Composer<'_>);
+
+    /// `None`: a key is missing, or of another type.
+    fn read(header: &Header) -> Option<Self>;
+}
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $($name:literal)|+ => $struct:ident {
+        $($(#[$field_doc:meta])* $field:ident $(($key:literal))?: $type:ty),* $(,)?
+    })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Default, PartialEq, Eq)]
+            pub struct $struct {
+                $($(#[$field_doc])* pub $field: $type),*
+            }
+
+            impl ReplyKeys for $struct {
+                #[allow(unused_variables)] // not every row has keys
+                fn write(&self, composer: &mut Composer<'_>) {
+                    $(self.$field.write(concat!(r#", ""#, key!($field $($key)?), r#"": "#), composer);)*
+                }
+
+                #[allow(unused_variables)]
+                fn read(header: &Header) -> Option<$struct> {
+                    Some($struct { $($field: ReadKey::read(header, key!($field $($key)?))?),* })
+                }
+            }
+        )*
+
+        /// Every reply that says yes.
+        pub const REPLIES: &[ReplyInfo] = &[$(ReplyInfo {
+            actions: &[$($name),+],
+            keys: &[$(KeyInfo {
+                key: key!($field $($key)?),
+                is_optional: <$type as ReadKey>::IS_OPTIONAL,
+            }),*],
+        }),*];
+    };
+}
+
+replies! {
+    /// The server and the journal. The result is the server's name and version.
+    "hello" => Hello { protocol: u64, server: String, journal: String, epoch: String, seq: u64, name: String }
+    /// The result is `pong`, or the server's health.
+    "ping" | "status" => NoKeys {}
+    /// The message is durable. The result is its address.
+    "send" => Sent { room: String, n: u64, seq: u64, address: String }
+    /// Where the connection follows from. The result is the names of the rooms.
+    "follow" => Following { journal: String, epoch: String, seq: u64 }
+    /// A page of history; the content is events.
+    "history" => Page {
+        room: String,
+        /// Messages and holes in it.
+        count: u64,
+        /// Number of the last; `since` for the next page.
+        last: u64,
+        /// The room's newest number.
+        end: u64,
+    }
+    /// A page of what was found. The result is a list of `Hit`.
+    "find" => Found {
+        count: u64,
+        /// `before` for the next page, if there is one.
+        next: Option<u64>,
+        left_out ("left-out"): Option<u64>,
+        damaged: Option<u64>,
+    }
+    /// The result is a list of `RoomRow`.
+    "rooms" => RoomList { left_out ("left-out"): Option<u64> }
+    /// The result is a list of `Person`.
+    "who" => People { room: String, left_out ("left-out"): Option<u64> }
+    /// A room was made, joined or left. The result is its name.
+    "create" | "join" | "leave" => RoomChanged { room: String, seq: u64 }
+    /// The result is the name.
+    "account-add" => AccountAdded { name: String, seq: u64 }
+}
+
+/// A reply that says yes, with a text as its result.
+pub fn write_ok(re: Option<&str>, keys: &impl ReplyKeys, result: &str) -> Bytes {
+    write(re, "ok", |composer| keys.write(composer), &result_content(result))
+}
+
+/// A reply that says yes, with a result of another type.
+///
+/// # Panics
+/// When the result is not JSON, such as a map whose keys are no texts.
+pub fn write_json(re: Option<&str>, keys: &impl ReplyKeys, result: &impl Serialize) -> Bytes {
+    let result = to_json(result);
+    let mut content = Vec::with_capacity(result.len() + 16);
+    content.extend_from_slice(b"{\"result\": ");
+    content.extend_from_slice(&result);
+    content.push(b'}');
+    write(re, "ok", |composer| keys.write(composer), &content)
 }
 
 /// The reply to `send`, which is written more often than all others together.
@@ -38,64 +144,12 @@ pub fn write_sent(re: Option<&str>, room: &str, n: u64, seq: u64) -> Bytes {
     out.freeze()
 }
 
-/// A reply that says no.
-pub fn write_error(re: Option<&str>, error: &ErrorReply) -> Bytes {
-    let mut keys = vec![("code", Value::from(error.code.as_str())), ("detail", Value::from(&*error.detail))];
-    keys.extend(error.keys.iter().cloned());
-    write(re, "error", &keys, &result_content(&format!("Error: {}", error.detail)))
-}
-
-/// A reply whose result is JSON already.
-pub fn write_json(re: Option<&str>, keys: &[(&str, Value)], result: &str) -> Bytes {
-    write(re, "ok", keys, format!("{{\"result\": {result}}}").as_bytes())
-}
-
-fn write(re: Option<&str>, status: &str, keys: &[(&str, Value)], content: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(256 + content.len());
-    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content.len());
-    finish_head(&mut composer, re, status, keys);
-    composer.finish(content);
-    out.freeze()
-}
-
-fn finish_head(composer: &mut Composer<'_>, re: Option<&str>, status: &str, keys: &[(&str, Value)]) {
-    if let Some(re) = re {
-        composer.raw("re", re);
-    }
-    composer.text("status", status);
-    for (key, value) in keys {
-        match value {
-            Value::Text(text) => composer.text(key, text),
-            Value::Number(number) => composer.number(key, *number),
-        };
-    }
-}
-
-/// A page of history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The room's name.
-    pub room: String,
-    /// Messages and holes in it.
-    pub count: u64,
-    /// Number of the last; `since` for the next page.
-    pub last: u64,
-    /// The room's newest number.
-    pub end: u64,
-}
-
-/// The reply to `history`.
+/// The reply to `history`: `frames` are events.
 pub fn write_page(re: Option<&str>, page: &Page, frames: &[Bytes]) -> Bytes {
     let len = frames.iter().map(Bytes::len).sum();
     let mut out = BytesMut::with_capacity(256 + len);
     let mut composer = Composer::new(&mut out, "application/vang-events", "binary", len);
-    let keys = [
-        ("room", Value::from(&*page.room)),
-        ("count", page.count.into()),
-        ("last", page.last.into()),
-        ("end", page.end.into()),
-    ];
-    finish_head(&mut composer, re, "ok", &keys);
+    write_head(&mut composer, re, "ok", |composer| page.write(composer));
     composer.finish(&[]);
     for frame in frames {
         out.extend_from_slice(frame);
@@ -103,16 +157,35 @@ pub fn write_page(re: Option<&str>, page: &Page, frames: &[Bytes]) -> Bytes {
     out.freeze()
 }
 
-impl Page {
-    /// From the header of a reply.
-    pub fn read(header: &Header) -> Option<Page> {
-        Some(Page {
-            room: header.text("room")?.into_owned(),
-            count: header.number("count")?,
-            last: header.number("last")?,
-            end: header.number("end")?,
-        })
+/// A reply that says no.
+pub fn write_error(re: Option<&str>, error: &ErrorReply) -> Bytes {
+    write(
+        re,
+        "error",
+        |composer| error.write_keys(composer),
+        &result_content(&format!("Error: {}", error.detail)),
+    )
+}
+
+fn write(re: Option<&str>, status: &str, keys: impl FnOnce(&mut Composer<'_>), content: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(256 + content.len());
+    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content.len());
+    write_head(&mut composer, re, status, keys);
+    composer.finish(content);
+    out.freeze()
+}
+
+fn write_head(
+    composer: &mut Composer<'_>,
+    re: Option<&str>,
+    status: &str,
+    keys: impl FnOnce(&mut Composer<'_>),
+) {
+    if let Some(re) = re {
+        composer.raw("re", re);
     }
+    composer.text("status", status);
+    keys(composer);
 }
 
 /// A message from the server.
@@ -121,7 +194,7 @@ pub enum Incoming {
     /// The answer to a request.
     Reply(Reply),
     /// What happened.
-    Event(Event),
+    Event(EventMessage),
 }
 
 /// An answer.
@@ -133,9 +206,9 @@ pub struct Reply {
     pub code: Option<String>,
     /// The result, or what is wrong.
     pub text: String,
-    /// For the other keys.
+    /// Every key, also those that this program does not know.
     pub header: Header,
-    /// For `history`.
+    /// The events of `history`.
     pub content: Bytes,
 }
 
@@ -144,11 +217,23 @@ pub struct Reply {
 #[error("this does not speak the vang protocol: its message is neither a reply nor an event")]
 pub struct NotVang;
 
+impl Reply {
+    /// Its keys; `None`: one of them is missing, or of another type.
+    pub fn keys<K: ReplyKeys>(&self) -> Option<K> {
+        K::read(&self.header)
+    }
+
+    /// The keys of a refusal.
+    pub fn error_keys(&self) -> ErrorKeys {
+        ErrorKeys::read(&self.header)
+    }
+}
+
 /// Tells replies from events.
 pub fn incoming(frame: Frame) -> Result<Incoming, NotVang> {
     if let Some(event) = frame.header.text("event") {
-        let kind = event.into_owned();
-        return Ok(Incoming::Event(Event::read(kind, frame)));
+        let name = event.into_owned();
+        return Ok(Incoming::Event(EventMessage::read(&name, frame)));
     }
     let code = match frame.header.text("status").ok_or(NotVang)?.as_ref() {
         "ok" => None,

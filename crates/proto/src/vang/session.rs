@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 
 use super::action::ActionInfo;
 use super::request::{Request, RequestError};
-use super::{Code, ErrorReply, event, reply};
+use super::{Code, ConnectionEvent, ErrorReply, Event, reply};
 use crate::frame::{Limits, Part};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::limits::{
@@ -406,7 +406,8 @@ impl ServerSession {
     /// The server ends the connection, after what is pending. Says so where somebody listens for it.
     pub fn close(&mut self, why: &str) {
         if self.phase == Phase::Open {
-            self.goodbye = self.follows.then(|| event::write_closing(why));
+            self.goodbye =
+                self.follows.then(|| Event::Connection(ConnectionEvent::Closing { why }).to_bytes());
             self.phase = Phase::Finishing;
         }
     }

@@ -253,7 +253,7 @@ impl Client {
                         let Ok(Incoming::Reply(reply)) = incoming(frame) else { continue };
                         let Some(code) = &reply.code else { return Ok(Tried::Yes) };
                         self.waits.trouble.get_or_insert_with(|| format!("{code}: {}", reply.text));
-                        let pause = reply.header.number("retry-after").unwrap_or(1_000);
+                        let pause = reply.error_keys().retry_after.unwrap_or(1_000);
                         return Ok(Tried::Busy(Duration::from_millis(pause)));
                     }
                 }

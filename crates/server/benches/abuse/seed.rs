@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use vang_proto::vang::{Incoming, Reply, RequestWriter, incoming};
+use vang_proto::vang::{Hello, Incoming, Reply, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::common::process::Running;
@@ -84,9 +84,9 @@ impl Seed {
         ask_all(connect(), &general.chain(elsewhere).collect::<Vec<_>>());
         let tcp = TcpStream::connect(&server.addr).expect("a server that listens");
         let hello = ask_all(tcp, &[request("hello", None, &[])]).pop().expect("one reply");
-        let said = |key: &str| hello.header.text(key).expect("a key of every hello").into_owned();
+        let Hello { journal, epoch, .. } = hello.keys().expect("the keys of every hello");
         let certificate = server.data.join("tls/certificate.pem").display().to_string();
-        let facts = Facts { journal: said("journal"), epoch: said("epoch"), certificate };
+        let facts = Facts { journal, epoch, certificate };
         assert!(server.terminate(Duration::from_secs(30)).is_some(), "a server that nobody attacks ends");
         Seed { filled: server, facts }
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::{RoomId, Seq};
 use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadFault, ReadJob};
 use vang_journal::{JournalError, JournalFile, Reader, SqliteReader};
-use vang_view::{RoomEvent, ViewError, ViewReader};
+use vang_view::{EventRow, ViewError, ViewReader};
 
 use super::progress::Progress;
 use super::{Answer, FAILURE_PAUSE, spawn, stand_back};
@@ -184,7 +184,7 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
 /// The entries of these events, until there are bytes enough.
 fn page(
     journal: &mut SqliteReader,
-    found: &[(RoomEvent, RoomId)],
+    found: &[(EventRow, RoomId)],
     bytes_max: usize,
     upto: Seq,
 ) -> Result<ColdPage, JournalError> {
@@ -193,7 +193,7 @@ fn page(
     let seqs: Vec<Seq> = found.iter().map(|(event, _)| event.seq).collect();
     let entries = journal.get(&seqs, bytes_max)?;
     let is_cut = entries.len() < found.len();
-    for (entry, &(RoomEvent { seq, n, message, data }, room)) in entries.into_iter().zip(found) {
+    for (entry, &(EventRow { seq, n, message, data }, room)) in entries.into_iter().zip(found) {
         let payload = entry.as_ref().ok().and_then(|entry| entry.payload.as_ref());
         bytes += payload.map_or(0, |payload| payload.bytes.len());
         if bytes > bytes_max && !page.events.is_empty() {

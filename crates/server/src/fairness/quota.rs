@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use vang_chat::{AccountId, Principal};
 use vang_proto::Millis;
-use vang_proto::vang::Action;
+use vang_proto::vang::{Action, Rate};
 
 /// An address may ask so many times what one guest's connection may: as many active guests behind one router.
 const ADDRESS_FACTOR: u64 = 8;
@@ -126,16 +126,12 @@ pub(crate) struct Ask(Option<(Kind, u64)>);
 
 impl Ask {
     pub(crate) fn of(action: &Action) -> Ask {
-        Ask(match action {
-            Action::Send { content, .. } => Some((Kind::Messages, content.len() as u64)),
-            Action::Follow { .. }
-            | Action::History { .. }
-            | Action::Find { .. }
-            | Action::Rooms
-            | Action::Who { .. } => Some((Kind::Questions, 0)),
-            Action::Join { .. } | Action::Leave { .. } => Some((Kind::Joins, 0)),
-            Action::Create { .. } => Some((Kind::Rooms, 0)),
-            Action::Hello | Action::Ping | Action::AddAccount { .. } | Action::Status => None,
+        Ask(match action.info().rate {
+            Rate::None => None,
+            Rate::Messages => Some((Kind::Messages, action.content_len() as u64)),
+            Rate::Questions => Some((Kind::Questions, 0)),
+            Rate::Joins => Some((Kind::Joins, 0)),
+            Rate::Rooms => Some((Kind::Rooms, 0)),
         })
     }
 

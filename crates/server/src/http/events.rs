@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
-use vang_proto::vang::{Event, FollowFrom, Incoming, Reply, json_line};
+use vang_proto::vang::{
+    ConnectionEvent, Event, EventMessage, FollowFrom, Following, Incoming, Reply, json_line,
+};
 
 use super::session::HubSession;
 
@@ -59,9 +61,8 @@ pub(crate) struct Events {
 impl Events {
     /// After the reply to `follow`; `reset` is why the browser's place could not be found.
     pub(crate) fn new(asking: HubSession, form: Form, followed: &Reply, reset: Option<&str>) -> Events {
-        let key = |key: &str| followed.header.text(key).unwrap_or_default().into_owned();
-        let journal = key("journal");
-        let place = place(&journal, &key("epoch"));
+        let Following { journal, epoch, .. } = followed.keys().unwrap_or_default();
+        let place = place(&journal, &epoch);
         let mut first = String::new();
         if form == Form::EventStream {
             first.push_str("retry: 1000\n\n");
@@ -73,14 +74,14 @@ impl Events {
         Events { asking, form, journal, place, first, comment: Box::pin(sleep(COMMENT_AFTER)), turn: None }
     }
 
-    fn write(&self, event: &Event) -> String {
-        let line = json_line(event);
+    fn write(&self, message: &EventMessage) -> String {
+        let (line, event) = (json_line(message), &message.event);
         match self.form {
             Form::Lines => format!("{line}\n"),
             Form::EventStream => {
-                let id = event.seq.map(|seq| format!("id: {seq}{}\n", self.place)).unwrap_or_default();
-                // A kind is a word of ours.
-                format!("{id}event: {}\ndata: {line}\n\n", event.kind)
+                let id = event.seq().map(|seq| format!("id: {seq}{}\n", self.place)).unwrap_or_default();
+                // Our own hub wrote the name.
+                format!("{id}event: {}\ndata: {line}\n\n", event.name())
             }
         }
     }
@@ -109,11 +110,13 @@ impl Body for Events {
             let text = match self.first.take() {
                 Some(first) => first,
                 None => match self.asking.poll_next(cx) {
-                    Poll::Ready(Some(Incoming::Event(event))) if event.kind == "epoch" => {
-                        self.place = place(&self.journal, &event.header.text("epoch").unwrap_or_default());
-                        continue;
-                    }
-                    Poll::Ready(Some(Incoming::Event(event))) => self.write(&event),
+                    Poll::Ready(Some(Incoming::Event(message))) => match &message.event {
+                        Event::Connection(ConnectionEvent::Epoch { epoch }) => {
+                            self.place = place(&self.journal, epoch);
+                            continue;
+                        }
+                        _ => self.write(&message),
+                    },
                     Poll::Ready(Some(Incoming::Reply(_))) => continue,
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Pending if self.comment.as_mut().poll(cx).is_ready() => match self.form {

@@ -1,7 +1,5 @@
 //! `GET /rooms/ROOM/events`: finds the place from which to go on, then gives events without end.
 
-use std::borrow::Cow;
-
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -50,11 +48,11 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
                 (Some(code @ ("journal-changed" | "seq-ahead")), FollowFrom::Position { journal, .. }) => {
                     // The last position that we have in common, if there is one (docs/PROTOCOL.md, section 4): of a
                     // journal that was restored from a backup of the browser's, its own.
-                    let text = |key| reply.header.text(key).map(Cow::into_owned);
-                    let journal = if code == "seq-ahead" { Some(journal) } else { text("journal") };
-                    from = match (journal, reply.header.number("seq")) {
+                    let keys = reply.error_keys();
+                    let journal = if code == "seq-ahead" { Some(journal) } else { keys.journal };
+                    from = match (journal, keys.seq) {
                         (Some(journal), Some(seq)) if reset.is_none() => {
-                            FollowFrom::Position { journal, epoch: text("epoch"), seq }
+                            FollowFrom::Position { journal, epoch: keys.epoch, seq }
                         }
                         _ => since.clone(),
                     };

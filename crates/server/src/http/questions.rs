@@ -2,7 +2,7 @@
 
 use hyper::{Response, StatusCode};
 use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX};
-use vang_proto::vang::{Action, RequestWriter};
+use vang_proto::vang::{Action, Found, Reply, RequestWriter, RoomList};
 
 use super::asked::{Answering, Asked, bad_name};
 use super::reply::{Answer, refusal, text, whole};
@@ -11,7 +11,12 @@ use super::reply::{Answer, refusal, text, whole};
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let Ok(name) = asked.name() else { return bad_name() };
-        json(&asked, &RequestWriter { name }.write(1, &Action::Rooms), &["left-out"]).await
+        let asks = RequestWriter { name }.write(1, &Action::Rooms);
+        json(&asked, &asks, |reply| {
+            let RoomList { left_out } = reply.keys().unwrap_or_default();
+            [("left-out", left_out), ("next", None), ("damaged", None)]
+        })
+        .await
     })
 }
 
@@ -40,13 +45,21 @@ pub(super) fn find(asked: Asked<'_>) -> Answering<'_> {
         let [limit, before] = numbers;
         let find = Action::Find { query, limit: limit.unwrap_or(FIND_LIMIT), before };
         let asks = RequestWriter { name }.write(1, &find);
-        json(&asked, &asks, &["next", "damaged", "left-out"]).await
+        json(&asked, &asks, |reply| {
+            let Found { next, damaged, left_out, .. } = reply.keys().unwrap_or_default();
+            [("next", next), ("damaged", damaged), ("left-out", left_out)]
+        })
+        .await
     })
 }
 
 /// The result of a native request, which is a JSON object, with these numbers of the reply's header, where it has
 /// them.
-async fn json(asked: &Asked<'_>, native: &[u8], keys: &[&str]) -> Response<Answer> {
+async fn json(
+    asked: &Asked<'_>,
+    native: &[u8],
+    numbers: impl Fn(&Reply) -> [(&'static str, Option<u64>); 3],
+) -> Response<Answer> {
     let mut session = asked.session();
     session.ask(native);
     match session.reply().await {
@@ -54,8 +67,8 @@ async fn json(asked: &Asked<'_>, native: &[u8], keys: &[&str]) -> Response<Answe
         Some(reply) if reply.code.is_some() => refusal(&reply),
         Some(reply) => {
             let mut body = reply.content.to_vec();
-            for key in keys {
-                let Some(number) = reply.header.number(key) else { continue };
+            for (key, number) in numbers(&reply) {
+                let Some(number) = number else { continue };
                 if body.pop_if(|last| *last == b'}').is_some() {
                     body.extend_from_slice(format!(", \"{key}\": {number}}}").as_bytes());
                 }

@@ -70,7 +70,7 @@ pub(super) fn refusal(reply: &Reply) -> Response<Answer> {
         .map_or(StatusCode::BAD_REQUEST, |code| status(*code));
     let body = serde_json::json!({"error": {"code": word, "detail": reply.text}});
     let mut response = whole(status, "application/json", format!("{body}\n").into());
-    if let Some(after) = reply.header.number("retry-after") {
+    if let Some(after) = reply.error_keys().retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.div_ceil(1_000)));
     }
     response

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use vang_hub::SessionId;
-use vang_proto::vang::{Ticket, write_json};
+use vang_proto::vang::{NoKeys, Ticket, write_json};
 
 use super::Pump;
 use crate::clock::{now, steady_now};
@@ -17,9 +17,9 @@ impl Pump {
         let pump = self.clone();
         tokio::task::spawn_local(async move {
             let machine = machine::look(pump.watch.data.clone()).await;
-            let report = pump.snapshot().report(&machine).to_string();
+            let report = pump.snapshot().report(&machine);
             if let Some(slot) = pump.slots.borrow().get(&id) {
-                let reply = write_json(re.as_deref(), &[], &report);
+                let reply = write_json(re.as_deref(), &NoKeys {}, &report);
                 slot.session.borrow_mut().reply(steady_now(), ticket, reply);
                 slot.wake();
             }

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use vang_hub::Peer;
 use vang_proto::frame::Limits;
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Advice, Code, Event, Incoming, NewStart, Page, Reply, incoming};
+use vang_proto::vang::{
+    AccountAdded, Advice, Code, ConnectionEvent, Event, EventMessage, Following, Incoming, NewStart, Page,
+    Reply, RoomChanged, RoomEvent, Sent, incoming,
+};
 use vang_proto::{Decoder, Frame};
 
 use super::{Asked, Client, ClientConnection, put};
@@ -72,27 +75,33 @@ impl Client {
         scene.env.mix(&frame.content);
         let account = self.account(scene);
         scene.check_secrets(&self.label, account, &self.typed, &frame);
-        if let (Some(seq), Some(event)) = (frame.header.number("seq"), frame.header.text("event"))
-            && event != "hole"
-        {
-            scene.check_bytes(seq, &frame);
-        }
-        match incoming(frame).expect("the server speaks vang") {
+        match incoming(frame.clone()).expect("the server speaks vang") {
             Incoming::Reply(reply) => self.take_reply(scene, connection, reply),
-            Incoming::Event(event) => {
-                self.take_event(scene, connection, &event);
+            Incoming::Event(message) => {
+                if let Event::Room { seq, what, .. } = &message.event
+                    && !matches!(what, RoomEvent::Hole { .. })
+                {
+                    scene.check_bytes(*seq, &frame);
+                }
+                self.take_event(scene, connection, &message);
                 true
             }
         }
     }
 
-    pub(super) fn take_event(&mut self, scene: &mut Scene, connection: &mut ClientConnection, event: &Event) {
-        if event.kind == "epoch" {
+    pub(super) fn take_event(
+        &mut self,
+        scene: &mut Scene,
+        connection: &mut ClientConnection,
+        message: &EventMessage,
+    ) {
+        let event = &message.event;
+        if let Event::Connection(ConnectionEvent::Epoch { .. }) = event {
             let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
             assert!(!following.follower.handle_event(event), "an epoch is for the machine");
             return;
         }
-        let Some(seen) = read(event) else {
+        let Some(seen) = read(message) else {
             connection.may_end = true;
             return;
         };
@@ -212,7 +221,7 @@ impl Client {
     ) -> bool {
         let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
         let before = following.follower.seq();
-        let seq = reply.header.number("seq").unwrap_or_default();
+        let seq = reply.keys().map_or(0, |Following { seq, .. }| seq);
         let opening = match following.follower.handle_reply(reply) {
             Advice::Follows => {
                 following.agreed(scene, &self.label, (connection.run, connection.applied), before, seq);
@@ -297,8 +306,8 @@ impl Client {
         index: usize,
         reply: &Reply,
     ) {
-        let number = |key| reply.header.number(key).unwrap_or_else(|| panic!("no {key}: {reply:?}"));
-        let (n, seq) = (number("n"), number("seq"));
+        let Sent { n, seq, address, .. } =
+            reply.keys().unwrap_or_else(|| panic!("keys are missing: {reply:?}"));
         self.check_durable(scene, connection, seq);
         if let Some(first) = self.sends[index].reuses_id_of {
             let is_acknowledged =
@@ -318,6 +327,7 @@ impl Client {
             scene.env.count("repetition got the first result");
         }
         assert_eq!(reply.text, format!("{}#{n}", send.room));
+        assert_eq!(reply.text, address);
         send.acks.push((connection.run, n, seq));
         send.retry_at = None;
         scene.env.count("acknowledged");
@@ -345,7 +355,11 @@ impl Client {
         self.answered(reply);
         match reply.code.as_deref() {
             None => {
-                let seq = reply.header.number("seq").unwrap_or_else(|| panic!("no seq: {reply:?}"));
+                let seq = match what {
+                    "account-add" => reply.keys().map(|AccountAdded { seq, .. }| seq),
+                    _ => reply.keys().map(|RoomChanged { seq, .. }| seq),
+                };
+                let seq = seq.unwrap_or_else(|| panic!("keys are missing: {reply:?}"));
                 self.check_durable(scene, connection, seq);
                 self.done.push((what, connection.run, seq));
                 if what == "account-add" {
@@ -365,7 +379,7 @@ impl Client {
     }
 
     pub(super) fn check_page(&self, scene: &mut Scene, room: &str, since: u64, reply: &Reply) {
-        let page = Page::read(&reply.header).expect("a page");
+        let page = reply.keys::<Page>().expect("a page");
         assert!(page.end <= scene.model.newest(room), "{}: {page:?}", self.label);
         let seen = scene.model.expected_events(self.account(scene), room);
         let messages: BTreeMap<u64, &SeenEvent> = seen
@@ -378,13 +392,11 @@ impl Client {
         decoder.feed(&reply.content);
         let (mut next, mut count) = (since + 1, 0);
         while let Some(frame) = decoder.poll_frame().expect("whole events") {
-            if let (Some(seq), Some("message")) =
-                (frame.header.number("seq"), frame.header.text("event").as_deref())
-            {
-                scene.check_bytes(seq, &frame);
+            let Ok(Incoming::Event(message)) = incoming(frame.clone()) else { panic!("a page holds events") };
+            if let Event::Room { seq, what: RoomEvent::Message { .. }, .. } = &message.event {
+                scene.check_bytes(*seq, &frame);
             }
-            let Ok(Incoming::Event(event)) = incoming(frame) else { panic!("a page holds events") };
-            let got = read(&event).expect("a page holds events with a place");
+            let got = read(&message).expect("a page holds events with a place");
             count += 1;
             match got.what {
                 EventBody::Message { n, .. } => {

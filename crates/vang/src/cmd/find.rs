@@ -7,10 +7,10 @@
 //! ```
 
 use clap::Args;
-use serde_json::Value as Json;
 use vang_client::Search;
 use vang_proto::terminal::{harmless, harmless_line, one_line};
 use vang_proto::text::counted;
+use vang_proto::vang::{Excerpt, Hit};
 
 use crate::args::ClientArgs;
 use crate::clock::{time_of_day, today};
@@ -73,7 +73,7 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
                 print_line(&one_line(hit.get()))?;
                 continue;
             }
-            let hit: Json = serde_json::from_str(hit.get()).map_err(|_| Failure::new(NOT_HITS))?;
+            let hit: Hit = serde_json::from_str(hit.get()).map_err(|_| Failure::new(NOT_HITS))?;
             let lines = shown.lines(&hit, !args.no_context);
             // An empty line between two hits if one of them has several lines.
             if count > 1 && (parted || lines.len() > 1) {
@@ -112,31 +112,34 @@ struct Shown {
 }
 
 impl Shown {
-    fn lines(&self, hit: &Json, with_context: bool) -> Vec<String> {
-        let neighbour =
-            |key: &str| hit.get(key).filter(|_| with_context).map(|one| format!("  {}", self.line(one)));
-        let hit = self.line(hit);
-        neighbour("before").into_iter().chain([hit]).chain(neighbour("after")).collect()
+    fn lines(&self, hit: &Hit, with_context: bool) -> Vec<String> {
+        let neighbour = |one: &Option<Excerpt>| {
+            one.as_ref().filter(|_| with_context).map(|one| format!("  {}", self.line(one)))
+        };
+        let message = self.line(&hit.message);
+        neighbour(&hit.before).into_iter().chain([message]).chain(neighbour(&hit.after)).collect()
     }
 
-    fn line(&self, message: &Json) -> String {
-        let text = |key: &str| harmless_line(message[key].as_str().unwrap_or_default());
-        let said = match message["text"].as_str() {
-            Some(said) => indented(&self.marked(said, &message["marks"]), "    "),
-            None => format!("({})", text("content-type")),
+    fn line(&self, message: &Excerpt) -> String {
+        let said = match &message.text {
+            Some(said) => {
+                let marks = message.marks.as_deref().unwrap_or_default();
+                indented(&self.marked(said, marks), "    ")
+            }
+            None => format!("({})", harmless_line(&message.content_type)),
         };
-        format!("{} {} {}: {said}", text("address"), time_of_day(&text("time"), &self.today), text("from"))
+        let (address, from) = (harmless_line(&message.address), harmless_line(&message.from));
+        format!("{address} {} {from}: {said}", time_of_day(&harmless_line(&message.time), &self.today))
     }
 
     /// Marks count the characters of the original text, before control characters are escaped.
-    fn marked(&self, text: &str, marks: &Json) -> String {
+    fn marked(&self, text: &str, marks: &[(u64, u64)]) -> String {
         let offset = |count: u64| {
             let at = text.char_indices().nth(usize::try_from(count).unwrap_or(usize::MAX));
             at.map_or(text.len(), |(at, _)| at)
         };
         let (mut out, mut at) = (String::new(), 0);
-        for mark in marks.as_array().into_iter().flatten() {
-            let (Some(from), Some(to)) = (mark[0].as_u64(), mark[1].as_u64()) else { continue };
+        for &(from, to) in marks {
             let (from, to) = (offset(from), offset(to));
             if at <= from && from < to {
                 out += &harmless(&text[at..from]);
@@ -173,7 +176,7 @@ mod tests {
     #[test]
     fn messages_cannot_forge_a_line_or_control_the_terminal() {
         let hit = r#"{"address": "a\u001b#1", "time": "2026-05-01T14:03:59.123Z", "from": "x\ny",
-            "text": "one\ngeneral#2 14:04 bob: \u001b[2Jtwo", "marks": [[29, 30], [2, 1], [99, 100], "x"]}"#;
+            "text": "one\ngeneral#2 14:04 bob: \u001b[2Jtwo", "marks": [[29, 30], [2, 1], [99, 100]]}"#;
         let expected = "a\\u{1b}#1 14:03 x y: one\n    general#2 14:04 bob: \\u{1b}[2J<t>wo";
         assert_eq!(shown(hit, ("<", ">")), expected);
     }

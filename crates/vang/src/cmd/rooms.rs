@@ -1,11 +1,10 @@
 //! `vang rooms` and `vang create`.
 
 use clap::Args;
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use vang_proto::terminal::{harmless_line, one_line};
 use vang_proto::text::counted;
-use vang_proto::vang::{Access, Action};
+use vang_proto::vang::{Access, Action, RoomRow};
 
 use crate::args::ClientArgs;
 use crate::say::{Failure, print_line};
@@ -67,14 +66,13 @@ const NOT_ROOMS: &str = "the server's answer to 'rooms' is not a list of rooms";
 
 /// `general  public, member, 12 messages`
 fn room_line(room: &str) -> Result<String, Failure> {
-    let room: Json = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
-    let text = |key: &str| harmless_line(room[key].as_str().unwrap_or_default());
-    let member = if room["member"] == Json::Bool(true) { ", member" } else { "" };
-    let messages = match room["n"].as_u64().unwrap_or(0) {
+    let room: RoomRow = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
+    let member = if room.member { ", member" } else { "" };
+    let messages = match room.n {
         0 => "no messages".to_owned(),
         n => counted(n, "message", "messages"),
     };
-    Ok(format!("{}  {}{member}, {messages}", text("room"), text("access")))
+    Ok(format!("{}  {}{member}, {messages}", harmless_line(&room.room), harmless_line(&room.access)))
 }
 
 #[cfg(test)]

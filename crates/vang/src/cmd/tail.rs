@@ -10,7 +10,7 @@ use std::thread;
 use clap::Args;
 use vang_client::{Follow, History, Notice, Update, output};
 use vang_proto::terminal::{harmless, harmless_line};
-use vang_proto::vang::{Event, json_line};
+use vang_proto::vang::{Event, EventMessage, RoomEvent, Speaker, json_line};
 
 use crate::args::ClientArgs;
 use crate::clock::{time_of_day, today};
@@ -101,11 +101,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn print(&self, event: &Event) -> Result<(), Failure> {
-        let wanted = match event.kind.as_str() {
-            "message" | "hole" => true,
-            "joined" | "left" | "room-created" => self.events,
-            _ => false,
+    fn print(&self, event: &EventMessage) -> Result<(), Failure> {
+        let wanted = match &event.event {
+            Event::Room { what: RoomEvent::Message { .. } | RoomEvent::Hole { .. }, .. } => true,
+            Event::Room { .. } => self.events,
+            Event::Connection(_) | Event::Unknown { .. } => false,
         };
         match (wanted, self.json) {
             (false, _) => Ok(()),
@@ -132,27 +132,28 @@ fn notice_text(notice: &Notice) -> String {
 }
 
 /// An event as a line for people.
-fn person_line(event: &Event, today: &str) -> String {
-    let text = |key: &str| harmless_line(&event.header.text(key).unwrap_or_default());
-    let number = |key: &str| event.header.number(key).unwrap_or(0);
-    let room = text("room");
-    let from = text("from");
-    let time = time_of_day(&text("time"), today);
-    match event.kind.as_str() {
-        "message" => format!("{room}#{} {time} {from}: {}", number("n"), said(event)),
-        "hole" => {
-            let (from, to) = (number("from"), number("to"));
-            let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
-            format!("{room}#{range} (not shown: {})", why_not_shown(&text("why")))
+fn person_line(message: &EventMessage, today: &str) -> String {
+    let Event::Room { room, what, .. } = &message.event else { return harmless_line(message.event.name()) };
+    let room = harmless_line(room);
+    let named = |from: &Speaker| harmless_line(&from.to_string());
+    let at = |time: &str| time_of_day(&harmless_line(time), today);
+    match what {
+        RoomEvent::Message { n, from, time } => {
+            format!("{room}#{n} {} {}: {}", at(time), named(from), said(message))
         }
-        "joined" => format!("{room} {time} {from} joined"),
-        "left" => format!("{room} {time} {from} left"),
-        "room-created" => format!("{room} {time} {from} created the room"),
-        other => format!("{room} {time} {from} {}", harmless(other)),
+        RoomEvent::Hole { from, to, why } => {
+            let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
+            format!("{room}#{range} (not shown: {})", why_not_shown(&harmless_line(why)))
+        }
+        RoomEvent::Joined { from, time } => format!("{room} {} {} joined", at(time), named(from)),
+        RoomEvent::Left { from, time } => format!("{room} {} {} left", at(time), named(from)),
+        RoomEvent::Created { from, time } => {
+            format!("{room} {} {} created the room", at(time), named(from))
+        }
     }
 }
 
-fn said(event: &Event) -> String {
+fn said(event: &EventMessage) -> String {
     match event.text() {
         Some(text) => indented(&harmless(&text), "    "),
         None => {
@@ -176,18 +177,16 @@ fn why_not_shown(why: &str) -> &str {
 mod tests {
     use bytes::BytesMut;
     use vang_proto::Decoder;
-    use vang_proto::vang::{
-        EventHead, Incoming, Speaker, incoming, write_hole, write_message, write_room_event,
-    };
+    use vang_proto::vang::{Content, Incoming, incoming};
 
     use super::*;
 
-    const HEAD: EventHead<'static> = EventHead { seq: 31, room: "general", time: "2026-05-01T14:03:59.123Z" };
+    const TIME: &str = "2026-05-01T14:03:59.123Z";
 
     /// What a server writes, as a client reads it.
-    fn event(write: impl FnOnce(&mut BytesMut)) -> Event {
+    fn event(what: RoomEvent<&str>, content: Content<'_>) -> EventMessage {
         let mut bytes = BytesMut::new();
-        write(&mut bytes);
+        Event::Room { seq: 31, room: "general", what }.write(&mut bytes, content);
         let mut decoder = Decoder::default();
         decoder.feed(&bytes);
         match incoming(decoder.poll_frame().unwrap().unwrap()).unwrap() {
@@ -198,11 +197,12 @@ mod tests {
 
     const TEXT: (&str, &str) = ("text/plain", "utf-8");
 
-    fn message((kind, encoding): (&str, &str), content: &[u8]) -> Event {
-        event(|out| write_message(out, HEAD, 12, Speaker::Guest("ada"), (kind, encoding, content)))
+    fn message((content_type, content_encoding): (&str, &str), bytes: &[u8]) -> EventMessage {
+        let what = RoomEvent::Message { n: 12, from: Speaker::Guest("ada"), time: TIME };
+        event(what, Content { content_type, content_encoding, bytes })
     }
 
-    fn line(event: &Event) -> String {
+    fn line(event: &EventMessage) -> String {
         person_line(event, "2026-05-01")
     }
 
@@ -222,7 +222,8 @@ mod tests {
             line(&forged),
             "general#12 14:03 guest:ada: hi\n    general#13 14:04 bob: I quit\\u{1b}[1A"
         );
-        let joined = event(|out| write_room_event(out, "joined", HEAD, Speaker::Account("a\nb\u{1b}")));
+        let joined = RoomEvent::Joined { from: Speaker::Account("a\nb\u{1b}"), time: TIME };
+        let joined = event(joined, Content::NONE);
         assert_eq!(line(&joined), "general 14:03 a b\\u{1b} joined");
     }
 
@@ -230,9 +231,8 @@ mod tests {
     fn non_text_shows_its_type_and_holes_show_their_reason() {
         let bytes = message(("image/png", "binary"), b"\x89PNG");
         assert_eq!(line(&bytes), "general#12 14:03 guest:ada: (4 bytes of image/png)");
-        let hole = |from: u64, to: u64, why: &str| {
-            line(&event(|out| write_hole(out, 9, "general", (from, to), why)))
-        };
+        let hole =
+            |from: u64, to: u64, why: &str| line(&event(RoomEvent::Hole { from, to, why }, Content::NONE));
         assert_eq!(hole(5, 9, "not-member"), "general#5-9 (not shown: you were not a member)");
         assert_eq!(hole(5, 5, "damaged"), "general#5 (not shown: damaged on the server's disk)");
         assert_eq!(hole(5, 5, "erased"), "general#5 (not shown: erased)");

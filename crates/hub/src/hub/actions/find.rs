@@ -1,10 +1,9 @@
 //! `find`: a line as typed becomes a question to the index; what was found becomes a reply. What the
 //! asker may see is worked out here, from the state, before anything is looked for.
 
-use serde_json::{Map, Value as Json};
 use vang_chat::{Access, Interval, Principal, Room, RoomId, Seq};
-use vang_proto::vang::{Code, ErrorReply, Value};
-use vang_view::{Excerpt, Find, Found, Hit, Query, Shown, Stretch, Visible};
+use vang_proto::vang::{self, Code, ErrorReply};
+use vang_view::{Find, Found, Hit, Query, Shown, Stretch, Visible};
 
 use crate::admission::bad_name;
 use crate::cold::Read;
@@ -116,50 +115,43 @@ impl Hub {
         // The index may be damaged on its disk: what it gives is shown only as far as the rules let this asker see it.
         let sees = |shown: &Shown| self.state.room(shown.room).is_some_and(|room| room.sees(who, shown.seq));
         let seen = found.hits.iter().filter(|hit| sees(&hit.message));
-        let list: Vec<Json> = seen.map(|hit| self.hit(hit, &sees)).collect();
-        let mut keys = vec![("count", Value::Number(list.len() as u64))];
-        if let Some(last) = found.hits.last().filter(|_| found.more) {
-            keys.push(("next", last.message.seq.0.into()));
-        }
-        if found.damaged > 0 {
-            keys.push(("damaged", found.damaged.into()));
-        }
-        if left_out > 0 {
-            keys.push(("left-out", left_out.into()));
-        }
-        self.reply_json(asker, &keys, &list.into());
+        let list: Vec<vang::Hit> = seen.map(|hit| self.hit(hit, &sees)).collect();
+        let keys = vang::Found {
+            count: list.len() as u64,
+            next: found.hits.last().filter(|_| found.more).map(|last| last.message.seq.0),
+            left_out: Some(left_out).filter(|&count| count > 0),
+            damaged: Some(found.damaged).filter(|&count| count > 0),
+        };
+        self.accept_json(asker, &keys, &list);
     }
 
-    fn hit(&self, hit: &Hit, sees: &dyn Fn(&Shown) -> bool) -> Json {
-        let room = self.book.room(hit.message.room).into_owned();
-        let mut message = self.shown(&room, &hit.message);
-        message.insert("room".to_owned(), room.as_str().into());
-        if let Some(Excerpt { marks, .. }) = &hit.message.text {
-            let marks = marks.iter().map(|&(from, to)| Json::from([from, to].to_vec()));
-            message.insert("marks".to_owned(), marks.collect());
-        }
-        for (key, beside) in [("before", &hit.before), ("after", &hit.after)] {
-            if let Some(beside) = beside.as_ref().filter(|beside| sees(beside)) {
-                message.insert(key.to_owned(), self.shown(&room, beside).into());
-            }
-        }
-        message.into()
+    fn hit(&self, hit: &Hit, sees: &dyn Fn(&Shown) -> bool) -> vang::Hit {
+        let room = self.book.room(hit.message.room);
+        let beside = |beside: &Option<Shown>| {
+            beside.as_ref().filter(|beside| sees(beside)).map(|beside| self.excerpt(&room, beside))
+        };
+        let mut message = self.excerpt(&room, &hit.message);
+        message.room = Some(room.to_string());
+        message.marks = hit
+            .message
+            .text
+            .as_ref()
+            .map(|text| text.marks.iter().map(|&(from, to)| (from as u64, to as u64)).collect());
+        vang::Hit { message, before: beside(&hit.before), after: beside(&hit.after) }
     }
 
-    fn shown(&self, room: &str, shown: &Shown) -> Map<String, Json> {
-        let from = self.shown_name(&shown.from, shown.guest.as_deref());
-        let mut out = Map::new();
-        let mut put = |key: &str, value: Json| drop(out.insert(key.to_owned(), value));
-        put("address", format!("{room}#{}", shown.n).into());
-        put("n", shown.n.into());
-        put("seq", shown.seq.0.into());
-        put("from", from.into());
-        put("time", rfc3339(shown.time).into());
-        put("content-type", shown.content_type.as_str().into());
-        if let Some(Excerpt { text, .. }) = &shown.text {
-            put("text", text.as_str().into());
+    fn excerpt(&self, room: &str, shown: &Shown) -> vang::Excerpt {
+        vang::Excerpt {
+            address: format!("{room}#{}", shown.n),
+            room: None,
+            n: shown.n,
+            seq: shown.seq.0,
+            from: self.shown_name(&shown.from, shown.guest.as_deref()),
+            time: rfc3339(shown.time),
+            content_type: shown.content_type.clone(),
+            text: shown.text.as_ref().map(|excerpt| excerpt.text.clone()),
+            marks: None,
         }
-        out
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use vang_chat::{Node, Principal, RoomId, Seq, StartAfter};
 use vang_proto::limits::FOLLOWED_ROOMS_MAX;
-use vang_proto::vang::{Code, ErrorReply, FollowFrom, Value};
+use vang_proto::vang::{Code, ErrorReply, FollowFrom, Following};
 
 use crate::cold::Read;
 use crate::cursor::{Cursor, Followed};
@@ -153,11 +153,7 @@ impl Hub {
             cursor.rooms.push(Followed { room, from, since, place, is_grown: false });
             cursor.mark_grown(index);
         }
-        let keys = [
-            ("journal", Value::Text(self.identity.id_hex())),
-            ("epoch", self.epoch().into()),
-            ("seq", seq.0.into()),
-        ];
+        let keys = Following { journal: self.identity.id_hex(), epoch: self.epoch(), seq: seq.0 };
         self.accept(asker, &keys, &names.join(" "));
         self.outputs.push_back(Output::Follows { session: id });
         self.wake(id);

@@ -2,9 +2,10 @@
 
 use bytes::BytesMut;
 use vang_chat::{Principal, RoomId, Seq};
-use vang_proto::vang::{ErrorReply, Page as PageReply, write_hole, write_page};
+use vang_proto::vang::{ErrorReply, Page as PageReply, write_page};
 
 use crate::cold::{ColdPage, Read};
+use crate::encode::{NOT_MEMBER, write_hole};
 use crate::hub::{Hub, Output};
 use crate::limits::HISTORY_BYTES_MAX;
 use crate::reading::Reading;
@@ -35,9 +36,9 @@ impl Hub {
         let seen: Vec<bool> = page.events.iter().map(|event| there.sees(&who, event.seq())).collect();
         let (mut frames, mut last) = (Vec::with_capacity(page.events.len()), since);
         let mut hidden: Option<(u64, u64, Seq)> = None;
-        let hole = |(from, to, seq): (u64, u64, Seq)| {
+        let hole = |hub: &Hub, (from, to, seq): (u64, u64, Seq)| {
             let mut out = BytesMut::new();
-            write_hole(&mut out, seq.0, &name, (from, to), "not-member");
+            write_hole(&mut out, &hub.book, (room, seq), (from, to), NOT_MEMBER);
             out.freeze()
         };
         for (event, seen) in page.events.iter().zip(seen).take_while(|(event, _)| event.n <= end) {
@@ -47,11 +48,11 @@ impl Hub {
                 hidden = Some((hidden.map_or(event.n, |(from, _, _)| from), event.n, seq));
                 continue;
             }
-            frames.extend(hidden.take().map(hole));
+            frames.extend(hidden.take().map(|hidden| hole(self, hidden)));
             frames.push(self.encode_cold(event));
         }
-        frames.extend(hidden.map(hole));
-        let reply = PageReply { room: name.clone(), count: frames.len() as u64, last, end };
+        frames.extend(hidden.map(|hidden| hole(self, hidden)));
+        let reply = PageReply { room: name, count: frames.len() as u64, last, end };
         let bytes = write_page(asker.re.as_deref(), &reply, &frames);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }

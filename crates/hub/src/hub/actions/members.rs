@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use vang_chat::{AccountId, MemberCommand, Power, Principal, Refusal, RoomId};
-use vang_proto::vang::{ErrorReply, Value};
+use vang_proto::vang::{ErrorReply, People, Person};
 
 use crate::admission::{Peer, bad_name, refused};
 use crate::hub::Hub;
@@ -100,17 +100,11 @@ impl Hub {
                 left_out += 1;
             }
         }
-        let list: Vec<serde_json::Value> = people
-            .into_iter()
-            .map(|((_, name), (member, present))| {
-                serde_json::json!({"name": name, "member": member, "present": present})
-            })
-            .collect();
-        let mut keys = vec![("room", Value::Text(shown))];
-        if left_out > 0 {
-            keys.push(("left-out", Value::Number(left_out)));
-        }
-        self.reply_json(asker, &keys, &list.into());
+        let people = people.into_iter();
+        let list: Vec<Person> =
+            people.map(|((_, name), (member, present))| Person { name, member, present }).collect();
+        let keys = People { room: shown, left_out: Some(left_out).filter(|&count| count > 0) };
+        self.accept_json(asker, &keys, &list);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use vang_chat::{Access, Principal, Refusal, RoomCommand, RoomId};
 use vang_journal::encode_name;
-use vang_proto::vang::{ErrorReply, Value};
+use vang_proto::vang::{self, ErrorReply, RoomList, RoomRow};
 
 use crate::admission::{bad_name, refused};
 use crate::hub::Hub;
@@ -15,15 +15,15 @@ impl Hub {
         asker: &Asker,
         who: &Principal,
         room: &str,
-        access: vang_proto::vang::Access,
+        access: vang::Access,
     ) -> Result<(), ErrorReply> {
         let (shown, name) = self.names.make(room).map_err(|bad| bad_name("room", &bad))?;
         if !matches!(who, Principal::Guest(_)) && self.book.old_room(&name).is_some() {
             return Err(refused(&Refusal::NameTaken));
         }
         let access = match access {
-            vang_proto::vang::Access::Public => Access::Public,
-            vang_proto::vang::Access::Private => Access::Private,
+            vang::Access::Public => Access::Public,
+            vang::Access::Private => Access::Private,
         };
         let command = RoomCommand::Create { name, access, by: *who };
         self.enqueue(asker, command.into(), encode_name(&shown))
@@ -49,24 +49,27 @@ impl Hub {
     /// known of; the number of the others is kept.
     pub(in crate::hub) fn list_rooms(&mut self, asker: &Asker, who: &Principal) {
         let known = self.state.known_rooms(who);
-        let left_out = known.count().saturating_sub(LISTED_ROOMS_MAX);
+        let left_out = known.count().saturating_sub(LISTED_ROOMS_MAX) as u64;
         let mut rooms: Vec<_> =
             known.newest().take(LISTED_ROOMS_MAX).filter_map(|id| Some((id, self.state.room(id)?))).collect();
         rooms.reverse();
-        let list: Vec<serde_json::Value> = rooms
+        let list: Vec<RoomRow> = rooms
             .iter()
-            .map(|(id, room)| {
-                let member = matches!(who, Principal::Account(account) if room.is_member(*account));
-                serde_json::json!({
-                    "room": self.book.room(*id),
-                    "access": if room.access == Access::Private { "private" } else { "public" },
-                    "n": room.newest_for(who),
-                    "member": member,
-                })
+            .map(|(id, room)| RoomRow {
+                room: self.book.room(*id).into_owned(),
+                access: wire_access(room.access).as_str().to_owned(),
+                n: room.newest_for(who),
+                member: matches!(who, Principal::Account(account) if room.is_member(*account)),
             })
             .collect();
-        let keys = [("left-out", Value::Number(left_out as u64))];
-        let keys = if left_out > 0 { &keys[..] } else { &[] };
-        self.reply_json(asker, keys, &list.into());
+        let keys = RoomList { left_out: Some(left_out).filter(|&count| count > 0) };
+        self.accept_json(asker, &keys, &list);
+    }
+}
+
+fn wire_access(access: Access) -> vang::Access {
+    match access {
+        Access::Public => vang::Access::Public,
+        Access::Private => vang::Access::Private,
     }
 }

@@ -151,7 +151,7 @@ fn differ(how: &str) -> Result<anyhow::Error, Failure> {
 /// The entry that a row comes from. The id of a room or account is the number of the entry that created it.
 fn seq_of(row: &Row) -> Seq {
     match row {
-        Row::RoomEvent { event, .. } => event.seq,
+        Row::Event { event, .. } => event.seq,
         Row::RoomName { room, .. } => Seq(room.0),
         Row::AccountName { account, .. } => Seq(account.0),
     }

@@ -1,0 +1,61 @@
+//! Results that are lists: their rows as they stand in `{"result": [...]}`. Rows of a newer server can have more keys.
+
+use serde::{Deserialize, Serialize};
+
+/// A room that the asker can see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RoomRow {
+    pub room: String,
+    /// `public` or `private`.
+    pub access: String,
+    /// Number of its newest message.
+    pub n: u64,
+    /// Is the asker a member?
+    pub member: bool,
+}
+
+/// Somebody in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Person {
+    pub name: String,
+    pub member: bool,
+    /// Open connections.
+    pub present: u64,
+}
+
+/// A message that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hit {
+    #[serde(flatten)]
+    pub message: Excerpt,
+    /// The neighbours in the room that the asker can see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Excerpt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Excerpt>,
+}
+
+/// A message as a search shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Excerpt {
+    pub address: String,
+    /// Of a neighbour it is the hit's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
+    pub n: u64,
+    pub seq: u64,
+    pub from: String,
+    /// RFC 3339 in UTC, with milliseconds.
+    pub time: String,
+    pub content_type: String,
+    /// An excerpt, if the content is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The matches in it, from and to, in Unicode code points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Vec<(u64, u64)>>,
+}
