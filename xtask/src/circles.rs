@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -38,6 +38,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Words that only one crate may use: what is behind its public functions.
+const OWN_NAMES: &[(&str, &str)] = &[("in_sqlite", "crates/journal")];
+
 /// Every circle of the workspace that is not in `ALLOWED`, and every row of it that is not a circle any more.
 pub(crate) fn problems() -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -46,7 +49,31 @@ pub(crate) fn problems() -> Result<Vec<String>> {
             found.push((folder.clone(), circle));
         }
     }
-    Ok(differences(&found, ALLOWED))
+    let mut problems = differences(&found, ALLOWED);
+    for (name, owner) in OWN_NAMES {
+        for folder in crate_folders()?.iter().filter(|folder| folder != owner && *folder != "xtask") {
+            for file in rust_files(Path::new(folder))? {
+                if fs::read_to_string(&file)?.contains(name) {
+                    problems.push(format!("{}: names {name}, which is for {owner} alone", file.display()));
+                }
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// Every Rust file below a folder.
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 fn differences(found: &[(String, Vec<String>)], allowed: &[(&str, &[&str])]) -> Vec<String> {

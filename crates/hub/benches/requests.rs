@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use vang_chat::{Node, Seq, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, ReadFault, Salts, SessionId, replay};
-use vang_journal::{Identity, Journal, MemoryJournal};
+use vang_journal::{Appended, Identity, Journal, MemoryJournal};
 use vang_proto::Millis;
 use vang_proto::vang::{Access, Action, FollowFrom, Form, Request, Ticket};
 
@@ -36,7 +36,9 @@ impl World {
                 match output {
                     Output::Append(batch) => {
                         let appended = self.journal.append(&batch);
+                        let Appended::Appended { first } = appended else { panic!("{appended:?}") };
                         self.hub.appended(now, appended);
+                        self.hub.arrived(batch.into_entries(first));
                     }
                     Output::Read(job) => self.hub.answer_read(job.id, Err(ReadFault::Full)),
                     _ => {}

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use slab::Slab;
 use vang_chat::{Access, Command, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomId, Seq, State};
-use vang_journal::{Batch, Identity, encode_name};
+use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, ReplyKeys, Ticket, write_error, write_ok};
 
@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
-use crate::order::{Order, Ordered, Waiting};
+use crate::order::{Order, Waiting};
 use crate::reading::Reading;
 use crate::replay::Recovered;
 use crate::session::Asker;
@@ -59,7 +59,7 @@ pub enum Output {
         /// Which.
         session: SessionId,
     },
-    /// Append to the journal, then call `appended`. One at a time.
+    /// Append to the journal, then call `appended` and, with the entries that it became, `arrived`. One at a time.
     Append(Batch),
     /// Call the journal's `settle`, read everything after `after`, then call `settled`.
     Settle {
@@ -117,8 +117,8 @@ pub struct Hub {
     retry_at: Option<vang_proto::Millis>,
     /// What those are told whose commands turn out not to be written, after a doubt.
     lost: Option<ErrorReply>,
-    /// Of the batch that was written last, where it begins and what is in it, until it is applied.
-    written: Option<(Seq, VecDeque<Ordered>)>,
+    /// Entries of the journal that are to be applied.
+    arrived: Vec<Entry>,
     /// Hashes of the state that are to be written.
     checkpoints: Vec<(Seq, [u8; 32])>,
     /// The first so many of them are in the batch that is being written.
@@ -176,7 +176,7 @@ impl Hub {
             order: Order::new(node),
             retry_at: None,
             lost: None,
-            written: None,
+            arrived: Vec::new(),
             checkpoints: Vec::new(),
             checkpoints_in_flight: 0,
             snapshot_at,
@@ -312,10 +312,10 @@ impl Hub {
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
     }
 
-    /// The next thing to do. When there is nothing, what was written is applied, and there may be.
+    /// The next thing to do. When there is nothing, what arrived is applied, and there may be.
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.outputs.is_empty() {
-            self.apply_written();
+            self.apply_arrived();
         }
         self.outputs.pop_front()
     }
@@ -329,7 +329,8 @@ impl Hub {
     pub fn is_quiet(&self) -> bool {
         self.order.is_idle()
             && !self.order.has_waiting()
-            && self.written.is_none()
+            && !self.order.has_landed()
+            && self.arrived.is_empty()
             && self.checkpoints.is_empty()
     }
 

@@ -30,10 +30,12 @@ impl Waiting {
     }
 }
 
-/// A command that is being written.
+/// A command that is being written, or is written and has not come back yet.
 #[derive(Debug)]
 pub(crate) struct Ordered {
     pub(crate) envelope: Envelope,
+    /// The same as it stands in the journal.
+    encoded: Bytes,
     pub(crate) payload: Payload,
     pub(crate) asker: Option<Asker>,
     /// One of the server's own commands; of others the asker may have been answered already.
@@ -60,7 +62,10 @@ pub(crate) struct Order {
     counter: u64,
     phase: Phase,
     queue: Queue<SessionId, Waiting>,
+    /// Of the batch that is being written.
     in_flight: VecDeque<Ordered>,
+    /// Of a batch that is in the journal: its entries have not arrived yet.
+    landed: VecDeque<Ordered>,
 }
 
 impl Order {
@@ -71,6 +76,7 @@ impl Order {
             phase: Phase::Idle,
             queue: Queue::new(ORDER_QUEUE_BYTES_MAX),
             in_flight: VecDeque::new(),
+            landed: VecDeque::new(),
         }
     }
 
@@ -128,14 +134,16 @@ impl Order {
             ends.push(envelopes.len());
             let own = waiting.asker.is_none();
             let asker = waiting.asker;
-            self.in_flight.push_back(Ordered { envelope, payload: waiting.payload, asker, own });
+            let (payload, encoded) = (waiting.payload, Bytes::new());
+            self.in_flight.push_back(Ordered { envelope, encoded, payload, asker, own });
         }
         // One buffer for all envelopes of the batch.
         let (envelopes, mut start) = (Bytes::from(envelopes), 0);
         batch.drafts.reserve(ends.len());
-        for (end, ordered) in ends.into_iter().zip(&self.in_flight) {
+        for (end, ordered) in ends.into_iter().zip(&mut self.in_flight) {
             let payload = ordered.payload.clone();
-            batch.drafts.push(Draft { envelope: envelopes.slice(start..end), payload });
+            ordered.encoded = envelopes.slice(start..end);
+            batch.drafts.push(Draft { envelope: ordered.encoded.clone(), payload });
             start = end;
         }
         self.queue.gather();
@@ -144,9 +152,25 @@ impl Order {
     }
 
     /// The batch is in the journal as it was written.
-    pub(crate) fn take_appended(&mut self) -> VecDeque<Ordered> {
+    pub(crate) fn land(&mut self) {
+        self.phase = Phase::Idle;
+        self.landed.append(&mut self.in_flight);
+    }
+
+    /// What was being written is not in the journal.
+    pub(crate) fn take_lost(&mut self) -> VecDeque<Ordered> {
         self.phase = Phase::Idle;
         std::mem::take(&mut self.in_flight)
+    }
+
+    /// Time stamp of the newest entry that is in the journal and has not arrived.
+    pub(crate) fn landed_time(&self) -> Option<Time> {
+        self.landed.back().map(|newest| newest.envelope.time)
+    }
+
+    /// Is something of ours in the journal that has not arrived yet?
+    pub(crate) fn has_landed(&self) -> bool {
+        !self.landed.is_empty()
     }
 
     /// It is not known what is in the journal.
@@ -158,15 +182,26 @@ impl Order {
         self.phase == Phase::Settling
     }
 
-    /// Our own command, if this is the next of those being written. A batch lands whole and in order.
+    /// Our own command that this entry is, if it is the next of those that were written: a batch lands whole and in
+    /// order. Nearly all entries are: no envelope is decoded for them.
+    pub(crate) fn take_next(&mut self, envelope: &Bytes) -> Option<Ordered> {
+        let ours = |queue: &mut VecDeque<Ordered>| queue.pop_front_if(|next| next.encoded == *envelope);
+        ours(&mut self.landed).or_else(|| ours(&mut self.in_flight))
+    }
+
+    /// Our own command of this origin.
     pub(crate) fn take_own(&mut self, origin: Origin) -> Option<Ordered> {
-        let index = self.in_flight.iter().position(|ordered| ordered.envelope.origin == origin)?;
-        self.in_flight.remove(index)
+        let ours = |queue: &mut VecDeque<Ordered>| {
+            let index = queue.iter().position(|ordered| ordered.envelope.origin == origin)?;
+            queue.remove(index)
+        };
+        ours(&mut self.landed).or_else(|| ours(&mut self.in_flight))
     }
 
     /// Everybody who waits: for what was being written first, then for what was not.
     pub(crate) fn askers(&mut self) -> impl Iterator<Item = Asker> {
-        let flying = self.in_flight.iter_mut().filter_map(|ordered| ordered.asker.take());
+        let flying = self.landed.iter_mut().chain(&mut self.in_flight);
+        let flying = flying.filter_map(|ordered| ordered.asker.take());
         let flying: Vec<_> = flying.collect();
         flying.into_iter()
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
-use vang_journal::{Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
+use vang_journal::{Appended, Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
 use vang_proto::vang::{Access, Action, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
 use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
@@ -77,7 +77,9 @@ impl World {
                 match output {
                     Output::Append(batch) => {
                         let appended = self.journal.append(&batch);
+                        let Appended::Appended { first } = appended else { panic!("{appended:?}") };
                         self.hub.appended(self.now(), appended);
+                        self.hub.arrived(batch.into_entries(first));
                     }
                     Output::UpdateView(delta) => self.view.apply(&[delta]).unwrap(),
                     Output::Read(job) => {

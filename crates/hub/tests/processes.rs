@@ -20,7 +20,7 @@ fn general() -> Vec<String> {
 /// Hands a process what stands in the journal and it does not know yet.
 fn catch_up(world: &mut World) {
     let entries = Entry::all(world.journal.read(world.hub.state().seq(), 1_000, 1 << 20).unwrap()).unwrap();
-    world.hub.arrived(&entries);
+    world.hub.arrived(entries);
     world.turn();
 }
 
@@ -84,7 +84,8 @@ fn an_entry_of_a_newer_program_stops_the_order_with_a_sentence() {
     // The second byte is the format.
     envelope[1] = 9;
     (entry.seq, entry.envelope) = (end.next(), envelope.into());
-    world.hub.arrived(&[entry]);
+    world.hub.arrived(vec![entry]);
+    world.turn();
     let refused = world.once("bob", say("general"));
     assert_eq!(refused["code"], "unavailable", "{refused}");
     let why = refused["detail"].as_str().unwrap();
@@ -113,7 +114,8 @@ fn unknown_rules_stop_the_order_and_the_sender_is_answered() {
         command: OrderCommand::SwitchRules { to: Rules(NEWEST_RULES.0 + 1) }.into(),
     };
     let entry = Entry { seq: end.next(), envelope: envelope.encode(), payload: Some(payload) };
-    world.hub.arrived(&[entry]);
+    world.hub.arrived(vec![entry]);
+    world.turn();
     world.turn();
     assert_eq!(world.hub.state().seq(), end, "the entry is not applied");
     let (asker, told) = world.replies.pop().expect("bob is answered");

@@ -155,7 +155,12 @@ impl Story {
             "lost" => Appended::Unknown(broken()),
             other => panic!("no such answer: {other}"),
         };
+        let entries = match appended {
+            Appended::Appended { first } => batch.into_entries(first),
+            _ => Vec::new(),
+        };
         self.hub.appended(self.time(), appended);
+        self.hub.arrived(entries);
     }
 
     /// Everything that the hub wants until it waits for something.

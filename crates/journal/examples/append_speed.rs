@@ -4,13 +4,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
-use vang_journal::{
-    Appended, Batch, DataFolder, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, SqliteJournal,
-};
+use vang_journal::{Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, open_journal};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = DataFolder::open(std::env::args().nth(1).ok_or("usage: append_speed FOLDER")?)?;
-    let mut journal = SqliteJournal::open(folder.journal_db(), Durability::PowerCut)?;
+    let mut journal = open_journal(&folder.journal_db(), Durability::PowerCut)?;
     let mut counter = 0;
     for size in [1, 16, 256, 2_048] {
         let batches = (400_000 / size).min(2_000);
@@ -37,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(journal);
     println!("closing: {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
     let begun = Instant::now();
-    let journal = SqliteJournal::open(folder.journal_db(), Durability::PowerCut)?;
+    let journal = open_journal(&folder.journal_db(), Durability::PowerCut)?;
     let opened = begun.elapsed();
     let mut reader = journal.reader()?;
     println!("opening {} entries: {:.1} ms", reader.end()?, opened.as_secs_f64() * 1e3);

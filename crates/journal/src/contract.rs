@@ -49,6 +49,20 @@ pub struct Batch {
     pub checkpoints: Vec<(Seq, [u8; 32])>,
 }
 
+impl Batch {
+    /// Its drafts as the entries that they became.
+    pub fn into_entries(self, first: Seq) -> Vec<Entry> {
+        let drafts = self.drafts.into_iter().zip(first.0..);
+        drafts
+            .map(|(Draft { envelope, payload }, seq)| Entry {
+                seq: Seq(seq),
+                envelope,
+                payload: Some(payload),
+            })
+            .collect()
+    }
+}
+
 /// An entry at its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::contract::JournalError;
+use crate::contract::{JournalError, Reader};
 use crate::damages::Damages;
 use crate::file_watch::FileWatch;
+use crate::identity::Identity;
 use crate::reader::SqliteReader;
+use crate::store::Store;
 
 /// The journal's file, for opening readers repeatedly. They share the known damage, and no reader opens another
 /// file that was put at the same path.
 #[derive(Clone, Debug)]
 pub struct JournalFile {
     path: PathBuf,
+    identity: Identity,
     watch: Arc<FileWatch>,
     damages: Arc<Damages>,
 }
@@ -22,27 +25,26 @@ impl JournalFile {
     pub fn new(path: &Path, damages: Arc<Damages>) -> Result<JournalFile, JournalError> {
         let watch = FileWatch::hold(path)
             .map_err(|error| JournalError::Unavailable(format!("cannot open {}: {error}", path.display())))?;
-        Ok(JournalFile { path: path.to_owned(), watch: Arc::new(watch), damages })
+        let identity = SqliteReader::open(path)?.identity();
+        Ok(JournalFile { path: path.to_owned(), identity, watch: Arc::new(watch), damages })
+    }
+}
+
+impl Store for JournalFile {
+    fn identity(&self) -> Identity {
+        self.identity
     }
 
-    /// Is the file still at its path?
-    pub fn look(&self) -> Result<(), JournalError> {
+    fn reader(&self) -> Result<Box<dyn Reader + Send>, JournalError> {
+        self.look()?;
+        Ok(Box::new(SqliteReader::open(&self.path)?.with_damages(self.damages.clone())))
+    }
+
+    fn look(&self) -> Result<(), JournalError> {
         self.watch.look().map_err(|displaced| JournalError::Unavailable(displaced.to_string()))
     }
 
-    /// Opens a reader with its own connection.
-    pub fn reader(&self) -> Result<SqliteReader, JournalError> {
-        self.look()?;
-        Ok(SqliteReader::open(&self.path)?.with_damages(self.damages.clone()))
-    }
-
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The damaged entries that its readers found.
-    pub fn damages(&self) -> &Arc<Damages> {
+    fn damages(&self) -> &Arc<Damages> {
         &self.damages
     }
 }

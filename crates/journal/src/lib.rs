@@ -21,6 +21,8 @@ mod sqlite; // a journal in SQLite: one file, group commit, synchronous=FULL
 mod reader; // reads a journal in SQLite and verifies what it reads
 mod rows; // columns, the identity and errors of SQLite, for writer and readers
 mod journal_file; // the file, for opening readers repeatedly
+mod store; // the upkeep of what stores a journal, and its readers
+mod open; // opens what stores a journal
 mod damages; // damaged entries that readers found, each reported once
 mod backup; // a journal as one stream of bytes that proves its completeness
 mod unpack; // reads such a stream block by block and verifies it
@@ -29,7 +31,7 @@ mod check; // reads everything again and names the entries with problems
 
 pub use backup::{BackupError, BackupOrigin, BackupReport, ServerKey, write_backup};
 pub use chain::{Chain, genesis};
-pub use check::{CheckReport, Problem, check};
+pub use check::{CheckReport, Problem};
 pub use contract::{
     Appended, Batch, Checked, Damage, Draft, Entry, Journal, JournalError, Payload, Reader, Sealed, seq_of,
 };
@@ -41,10 +43,19 @@ pub use folder::{
 pub use format::{ENVELOPE_BYTES, EntryError, Envelope, Origin};
 pub use hash::{hash, hex};
 pub use identity::Identity;
-pub use journal_file::JournalFile;
 pub use memory::MemoryJournal;
+pub use open::{check_journal, create_journal, hold_journal, open_journal, read_journal};
 pub use payload::{Said, SaidView, Unknown, UnknownView, decode_name, encode_name};
-pub use reader::SqliteReader;
 pub use restore::{RestoreError, restore};
-pub use sqlite::{Durability, SqliteJournal};
+pub use sqlite::Durability;
+pub use store::{Maintain, Store};
 pub use unpack::{Backup, BackupHeader, BackupReadError, Piece};
+
+/// What is behind the functions that open a journal, for the tests of this crate; nobody above it names these.
+#[doc(hidden)]
+pub mod in_sqlite {
+    pub use crate::check::check;
+    pub use crate::journal_file::JournalFile;
+    pub use crate::reader::SqliteReader;
+    pub use crate::sqlite::SqliteJournal;
+}

@@ -30,7 +30,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Appended, Batch, Journal, JournalError, Payload};
+use crate::contract::{Appended, Batch, Journal, JournalError, Payload, Reader};
 use crate::file_watch::{DatabaseWatch, Displaced, Displacement, FileWatch};
 use crate::folder::{create_private, sync_folder};
 use crate::identity::Identity;
@@ -39,6 +39,7 @@ use crate::rows::{
     BUSY_MS, FORMAT, SqliteError, blob, damaged, fixed_blob, is_empty, keep_plans, key, read_identity,
     read_meta, seq_in,
 };
+use crate::store::Maintain;
 
 /// Wait for readers before the WAL is truncated, in ms. Our readers hold it for one query; while a backup holds
 /// it longer, the truncation waits for another occasion, because appending must not wait.
@@ -144,63 +145,6 @@ impl SqliteJournal {
         };
         journal.make_sure(None).map_err(|error| journal.explain(error))?;
         Ok(journal)
-    }
-
-    /// Opens a reader with its own connection.
-    pub fn reader(&self) -> Result<SqliteReader, JournalError> {
-        SqliteReader::open(&self.path)
-    }
-
-    /// Copies the WAL into the database and truncates it, unless a reader uses it. For idle moments, and for
-    /// when `wal_bytes` exceeds 64 MiB.
-    pub fn idle(&mut self) -> Result<(), JournalError> {
-        if self.doubt.is_some() || self.wal_bytes() == 0 {
-            return Ok(());
-        }
-        self.copy_wal().map(|_| ()).map_err(|error| self.explain(error))
-    }
-
-    /// Checks that the files are still at their paths; call it about once a second. While they are not, nothing
-    /// is appended; acknowledged entries are copied into the database, and the error says where that is.
-    pub fn look(&mut self) -> Result<(), JournalError> {
-        match self.file.look().and_then(|()| self.files.look()) {
-            Ok(()) => self.displaced = None,
-            Err(displaced) => {
-                // Into the open file: saving that one saves everything.
-                let is_new = self.displaced.is_none();
-                let copied = if is_new && self.doubt.is_none() { self.copy_wal().map(drop) } else { Ok(()) };
-                if is_new || copied.is_err() {
-                    self.displaced = Some(what_to_do(&displaced, copied.is_ok()));
-                }
-            }
-        }
-        self.displaced.clone().map_or(Ok(()), |why| Err(JournalError::Unavailable(why)))
-    }
-
-    /// Checks whether writing works again, after a failure and while nothing is appended. Writes a meaningless
-    /// row as long as a few messages.
-    pub fn probe(&mut self) -> Result<(), JournalError> {
-        self.look()?;
-        if self.doubt.is_some() {
-            self.settle()?;
-        }
-        let probed = self.conn().and_then(|conn| {
-            end_beyond(conn, &self.identity, self.end)?;
-            let sql = "INSERT OR REPLACE INTO meta(key, value) VALUES ('probe', zeroblob(?1))";
-            Ok(conn.execute(sql, [PROBE_BYTES])?)
-        });
-        probed.map(drop).map_err(|error| {
-            let fault = self.explain(error);
-            // The commit may have left frames in the WAL.
-            self.doubt = Some(Doubt::because(&fault));
-            let _ = self.settle();
-            fault
-        })
-    }
-
-    /// The WAL's size in bytes.
-    pub fn wal_bytes(&self) -> u64 {
-        self.wal().metadata().map_or(0, |about| about.len())
     }
 
     fn wal(&self) -> PathBuf {
@@ -348,7 +292,7 @@ impl SqliteJournal {
         let noop = "PRAGMA wal_checkpoint(NOOP)";
         let frames: i64 = self.conn()?.query_row(noop, [], |row| row.get(1))?;
         match u64::try_from(frames) {
-            Ok(frames) => Ok(self.wal_bytes() >= WAL_HEAD_BYTES + (frames + 1) * WAL_FRAME_BYTES),
+            Ok(frames) => Ok(self.deferred_bytes() >= WAL_HEAD_BYTES + (frames + 1) * WAL_FRAME_BYTES),
             Err(_) => Ok(true),
         }
     }
@@ -360,12 +304,68 @@ impl SqliteJournal {
             && error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_WRITE)
             && let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
         {
-            let largest = self.path.metadata().map_or(0, |about| about.len()).max(self.wal_bytes());
+            let largest = self.path.metadata().map_or(0, |about| about.len()).max(self.deferred_bytes());
             if largest + WAL_FRAME_BYTES > limit {
                 return JournalError::Full(format!("files are limited to {limit} bytes (ulimit -f)"));
             }
         }
         error.into()
+    }
+}
+
+impl Maintain for SqliteJournal {
+    fn reader(&self) -> Result<Box<dyn Reader + Send>, JournalError> {
+        Ok(Box::new(SqliteReader::open(&self.path)?))
+    }
+
+    /// Copies the WAL into the database and truncates it, unless a reader uses it.
+    fn idle(&mut self) -> Result<(), JournalError> {
+        if self.doubt.is_some() || self.deferred_bytes() == 0 {
+            return Ok(());
+        }
+        self.copy_wal().map(|_| ()).map_err(|error| self.explain(error))
+    }
+
+    /// Are the files still at their paths? While they are not, acknowledged entries are copied into the database, and the
+    /// error says where that is.
+    fn look(&mut self) -> Result<(), JournalError> {
+        match self.file.look().and_then(|()| self.files.look()) {
+            Ok(()) => self.displaced = None,
+            Err(displaced) => {
+                // Into the open file: saving that one saves everything.
+                let is_new = self.displaced.is_none();
+                let copied = if is_new && self.doubt.is_none() { self.copy_wal().map(drop) } else { Ok(()) };
+                if is_new || copied.is_err() {
+                    self.displaced = Some(what_to_do(&displaced, copied.is_ok()));
+                }
+            }
+        }
+        self.displaced.clone().map_or(Ok(()), |why| Err(JournalError::Unavailable(why)))
+    }
+
+    /// Writes a meaningless row as long as a few messages.
+    fn probe(&mut self) -> Result<(), JournalError> {
+        self.look()?;
+        if self.doubt.is_some() {
+            self.settle()?;
+        }
+        let probed = self.conn().and_then(|conn| {
+            end_beyond(conn, &self.identity, self.end)?;
+            let sql = "INSERT OR REPLACE INTO meta(key, value) VALUES ('probe', zeroblob(?1))";
+            Ok(conn.execute(sql, [PROBE_BYTES])?)
+        });
+        probed.map(drop).map_err(|error| {
+            let fault = self.explain(error);
+            // The commit may have left frames in the WAL.
+            self.doubt = Some(Doubt::because(&fault));
+            let _ = self.settle();
+            fault
+        })
+    }
+
+    /// The WAL's size in bytes.
+    fn deferred_bytes(&self) -> u64 {
+        self.wal().metadata().map_or(0, |about| about.len())
     }
 }
 

@@ -10,10 +10,11 @@ use common::{ADA, BOB, append, batch, draft, drafts, identity, whole};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use vang_chat::Seq;
+use vang_journal::in_sqlite::{SqliteJournal, SqliteReader, check};
 use vang_journal::{
     Backup, BackupError, BackupOrigin, BackupReadError, BackupReport, DataFolder, Durability, FolderError,
-    Identity, Journal, JournalError, MemoryJournal, Reader, RestoreError, Restoring, SqliteJournal,
-    SqliteReader, check, restore, write_backup,
+    Identity, Journal, JournalError, Maintain, MemoryJournal, Reader, RestoreError, Restoring, restore,
+    write_backup,
 };
 
 fn made() -> BackupOrigin {
@@ -123,13 +124,13 @@ fn a_restored_journal_can_be_written_backed_up_and_restored_again() {
     let mut journal = open(&first);
     assert_eq!(append(&mut journal, &drafts(BOB, 1, 300)), Seq(1_001));
     let mut reader = journal.reader().expect("opens");
-    let (bytes, report) = backup(&mut reader, &first.identity);
+    let (bytes, report) = backup(&mut *reader, &first.identity);
     assert_eq!(report.end, Seq(1_300));
     let second = Restored::of(&bytes).expect("restored");
     let ids = [identity().id, first.identity.id, second.identity.id];
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
     assert_eq!((second.identity.born, second.identity.key), (identity().id, identity().key));
-    assert_eq!(content(&mut second.reader()), content(&mut reader));
+    assert_eq!(content(&mut second.reader()), content(&mut *reader));
     drop(open(&second));
     assert_eq!(check(&mut second.reader(), &mut |_, _| {}).problems, []);
 }
@@ -264,7 +265,7 @@ fn a_damaged_journal_is_not_backed_up_and_the_entry_is_named() {
         assert_eq!(other.execute(damage, []).expect("a fault to make"), 1);
         let mut reader = journal.reader().expect("opens");
         let mut bytes = Vec::new();
-        let outcome = write_backup(&mut reader, &identity(), (&made(), None), &mut bytes, &mut |_, _| {});
+        let outcome = write_backup(&mut *reader, &identity(), (&made(), None), &mut bytes, &mut |_, _| {});
         let Err(BackupError::Journal(fault)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(fault.to_string(), expected);
         let restored = Restored::of(&bytes).map(drop);
@@ -299,10 +300,10 @@ fn a_backup_blocks_neither_writer_nor_wal_and_has_the_state_at_its_start() {
         more.checkpoints = (written < 9).then_some((Seq(2_000 + written), [9; 32])).into_iter().collect();
         append(&mut journal, &more);
         journal.idle().expect("nobody reads between two blocks");
-        assert_eq!(journal.wal_bytes(), 0, "the WAL can be truncated at any time");
+        assert_eq!(journal.deferred_bytes(), 0, "the WAL can be truncated at any time");
     });
-    let report =
-        write_backup(&mut reader, &identity(), (&made(), None), &mut out, &mut |_, _| {}).expect("backed up");
+    let report = write_backup(&mut *reader, &identity(), (&made(), None), &mut out, &mut |_, _| {})
+        .expect("backed up");
     let bytes = out.0;
     assert!(written > 20, "{written} writes in between");
     assert_eq!(report.end, Seq(2_000));

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use common::{ADA, BOB, append, batch, draft, drafts, holding, identity, origins, said, whole};
 use vang_chat::{Seq, Time};
+use vang_journal::in_sqlite::{SqliteJournal, SqliteReader};
 use vang_journal::{
     Appended, Batch, Chain, Durability, Envelope, Identity, Journal, JournalError, MemoryJournal, Payload,
-    Reader, SqliteJournal, SqliteReader, genesis,
+    Reader, genesis,
 };
 
 macro_rules! journal_contract {

@@ -11,9 +11,8 @@ use std::sync::{Arc, Mutex};
 use common::{ADA, append, batch, draft, identity, whole};
 use tempfile::TempDir;
 use vang_chat::Seq;
-use vang_journal::{
-    Checked, Damages, Draft, Durability, Entry, Journal, JournalFile, Reader, SqliteJournal, SqliteReader,
-};
+use vang_journal::in_sqlite::{JournalFile, SqliteJournal, SqliteReader};
+use vang_journal::{Checked, Damages, Draft, Durability, Entry, Journal, Reader, Store};
 
 const ENTRIES: u64 = 60;
 const ERASED: Seq = Seq(40);

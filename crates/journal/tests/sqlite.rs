@@ -15,9 +15,10 @@ use common::{ADA, append, batch, draft, drafts, identity, origins, whole};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use vang_chat::Seq;
+use vang_journal::in_sqlite::{SqliteJournal, SqliteReader, check};
 use vang_journal::{
-    Appended, Batch, CheckReport, DataFolder, Durability, Entry, FolderError, Journal, JournalError, Reader,
-    Sealed, SqliteJournal, SqliteReader, check,
+    Appended, Batch, CheckReport, DataFolder, Durability, Entry, FolderError, Journal, JournalError,
+    Maintain, Reader, Sealed,
 };
 
 fn folder() -> TempDir {
@@ -419,7 +420,7 @@ fn an_erasure_blocked_by_a_reader_succeeds_when_repeated() {
     assert!(held.contains("WAL"), "{held}");
     raw.execute_batch("COMMIT").expect("ends");
     journal.erase(&[Seq(2)]).expect("erases");
-    assert_eq!(journal.wal_bytes(), 0);
+    assert_eq!(journal.deferred_bytes(), 0);
 }
 
 #[test]
@@ -427,9 +428,9 @@ fn an_idle_journal_has_no_wal() {
     let dir = folder();
     let mut journal = open(&dir.path().join("journal.db"));
     append(&mut journal, &drafts(ADA, 1, 100));
-    assert!(journal.wal_bytes() > 0);
+    assert!(journal.deferred_bytes() > 0);
     journal.idle().expect("truncates");
-    assert_eq!(journal.wal_bytes(), 0);
+    assert_eq!(journal.deferred_bytes(), 0);
     assert_eq!(append(&mut journal, &drafts(ADA, 101, 101)), Seq(101));
 }
 
@@ -466,7 +467,7 @@ fn after_crash(path: &Path) -> Vec<u64> {
         }
     }
     let mut reader = open(&copy).reader().expect("opens");
-    origins(&mut reader).into_iter().map(|(_, counter)| counter).collect()
+    origins(&mut *reader).into_iter().map(|(_, counter)| counter).collect()
 }
 
 #[test]
@@ -492,7 +493,7 @@ fn settled_unseen_frames_do_not_come_back_while_a_reader_is_open() {
     raw.execute_batch("BEGIN; SELECT count(*) FROM entry").expect("reads");
     let mut journal = open(&path);
     assert_eq!(journal.settle().expect("settles"), Seq(1));
-    assert!(journal.wal_bytes() > 0);
+    assert!(journal.deferred_bytes() > 0);
     assert_eq!(after_crash(&path), [1]);
     assert_eq!(append(&mut journal, &drafts(ADA, 3, 3)), Seq(2));
     assert_eq!(after_crash(&path), [1, 3]);
@@ -552,7 +553,7 @@ fn what_was_acknowledged_survives_kill_9() {
         child.wait().expect("ended");
         assert!(killed, "it ended by itself");
         let mut journal = open(&path);
-        let found = origins(&mut journal.reader().expect("opens"));
+        let found = origins(&mut *journal.reader().expect("opens"));
         let end = found.len() as u64;
         assert!(end >= acknowledged, "{end} of {acknowledged}");
         assert_eq!(end % 5, 0, "a part of a batch");
@@ -615,7 +616,7 @@ fn fill_and_recover(path: &Path, make_room: impl FnOnce()) {
         there.push(counter);
     }
     drop((journal, reader));
-    let found = origins(&mut open(path).reader().expect("opens"));
+    let found = origins(&mut *open(path).reader().expect("opens"));
     assert_eq!(found.into_iter().map(|(_, counter)| counter).collect::<Vec<_>>(), there);
     assert_eq!(checked(path).problems, []);
     println!("\nhealed: {refused} refused, {doubts} in doubt, {unsettled} times not settled");

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vang_chat::Node;
 use vang_hub::{Hub, Salts, Trust};
-use vang_journal::{Journal, JournalFile};
+use vang_journal::Store;
 
 use crate::accept::{Entrance, Shared, open_operators, open_when_free, raise_open_files};
 use crate::clock::now;
@@ -65,7 +65,7 @@ pub struct Server {
     workers: Workers,
     stop: (Stopper, watch::Receiver<bool>),
     /// Whether the folder is still ours shows by this.
-    file: JournalFile,
+    store: Arc<dyn Store>,
     // Dropped last: the lock is held until everything is written.
     folder: vang_journal::DataFolder,
 }
@@ -108,16 +108,16 @@ impl Server {
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
         let (tables, tables_thread) =
-            view_writer::view_writer(opening.view, opening.file.clone(), progress.clone(), sender.clone());
+            view_writer::view_writer(opening.view, opening.store.clone(), progress.clone(), sender.clone());
         for delta in opening.untold {
             let _ = tables.send(delta);
         }
-        let files = (opening.file.clone(), opening.folder.view_db());
+        let files = (opening.store.clone(), opening.folder.view_db());
         let alone = (opening.folder.lock(), opening.folder.reserve());
         let (journal, journal_thread) = journal::journal(opening.journal, alone, sender.clone());
         let (reads, mut readers) = readers::readers(files, (&tables, &progress), &sender);
         let paths = index::Paths {
-            journal: opening.file.clone(),
+            journal: opening.store.clone(),
             view: opening.folder.view_db(),
             index: opening.folder.find_db(),
         };
@@ -137,7 +137,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (changer, changes) = unbounded_channel();
         let connections_max = config.limits.connections(open_files);
-        let watch = Watch::new(config.data, server, opening.file.damages().clone());
+        let watch = Watch::new(config.data, server, opening.store.damages().clone());
         watch.connections_max.set(connections_max);
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
@@ -168,7 +168,7 @@ impl Server {
             answers,
             workers,
             stop: (Stopper(stop), stopped),
-            file: opening.file,
+            store: opening.store,
             folder: opening.folder,
         })
     }
@@ -212,7 +212,7 @@ impl Server {
             answers,
             workers,
             stop,
-            file,
+            store,
             folder,
             mut changes,
             changer,
@@ -254,7 +254,7 @@ impl Server {
                         }
                         _ = looks.tick() => {
                             let socket = folder.socket();
-                            if !socket.exists() && file.look().is_ok() {
+                            if !socket.exists() && store.look().is_ok() {
                                 shared.listen_again(&socket, &mut accepting).await;
                             }
                         }

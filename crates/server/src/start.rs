@@ -8,8 +8,8 @@ use std::time::Instant;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, ReplayError, replay};
 use vang_journal::{
-    Damages, DataFolder, Durability, FolderError, Identity, Journal, JournalError, JournalFile, Reader,
-    SqliteJournal, SqliteReader,
+    Damages, DataFolder, Durability, FolderError, Identity, JournalError, Maintain, Reader, Store,
+    hold_journal, open_journal, read_journal,
 };
 use vang_view::{Chains, Opened, RebuildReason, View, ViewError};
 
@@ -43,9 +43,9 @@ pub struct Opening {
     /// Holds the lock as long as it lives.
     pub folder: DataFolder,
     /// For the journal's thread.
-    pub journal: SqliteJournal,
+    pub journal: Box<dyn Maintain>,
     /// For all that read it.
-    pub file: JournalFile,
+    pub store: Arc<dyn Store>,
     /// For the tables' thread.
     pub view: View,
     /// For the hub.
@@ -69,20 +69,20 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
         }
         outcome => outcome,
     };
-    let (journal, file, view, recovered, untold) = opening?;
+    let (journal, store, view, recovered, untold) = opening?;
     folder.reserve().keep();
     let (id, seq) = (journal.identity().id_hex(), recovered.state.seq());
     let took_ms = began.elapsed().as_millis() as u64;
     tracing::info!(journal = id, seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
-    Ok(Opening { folder, journal, file, view, recovered, untold })
+    Ok(Opening { folder, journal, store, view, recovered, untold })
 }
 
-type Files = (SqliteJournal, JournalFile, View, Recovered, Vec<Delta>);
+type Files = (Box<dyn Maintain>, Arc<dyn Store>, View, Recovered, Vec<Delta>);
 
 fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
     let path = folder.journal_db();
-    let journal = SqliteJournal::open(&path, Durability::default())
-        .map_err(|fault| StartError::Open { path, fault })?;
+    let journal =
+        open_journal(&path, Durability::default()).map_err(|fault| StartError::Open { path, fault })?;
     let identity = journal.identity();
     let (mut view, opened) = View::open(&folder.view_db(), identity.id, chains(folder.journal_db()))?;
     if let Opened::Fresh(why) = &opened
@@ -94,21 +94,20 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
         let (seq, why) = (damage.seq.0, &damage.why);
         tracing::error!(seq, why, "an entry of the journal is damaged; run `vang admin check`");
     });
-    let file = JournalFile::new(&folder.journal_db(), Arc::new(damages))?;
-    let mut reader = file.reader()?;
+    let store = hold_journal(&folder.journal_db(), Arc::new(damages))?;
     let mut untold = Vec::new();
-    let recovered = recover(&mut reader, &identity, &mut view, &mut untold)?;
-    Ok((journal, file, view, recovered, untold))
+    let recovered = recover(&mut *store.reader()?, &identity, &mut view, &mut untold)?;
+    Ok((journal, store, view, recovered, untold))
 }
 
 /// What binds tables to the journal in this file: how far they are, and its chain there. Reads with a
 /// connection of its own, opened when first needed, and again after a failure.
 pub fn chains(journal_db: PathBuf) -> impl Chains + 'static {
-    let mut open: Option<SqliteReader> = None;
+    let mut open: Option<Box<dyn Reader + Send>> = None;
     move |seq: Seq| {
         let mut reader = match open.take() {
             Some(reader) => reader,
-            None => SqliteReader::open(&journal_db).map_err(|fault| fault.to_string())?,
+            None => read_journal(&journal_db).map_err(|fault| fault.to_string())?.1,
         };
         let chain = reader.chain_at(seq).map_err(|fault| fault.to_string())?;
         open = Some(reader);
@@ -119,7 +118,7 @@ pub fn chains(journal_db: PathBuf) -> impl Chains + 'static {
 /// Replays the journal from the newest snapshot that is any good, and brings the tables up. What they
 /// cannot take, for want of room, is `untold`.
 pub fn recover(
-    reader: &mut SqliteReader,
+    reader: &mut dyn Reader,
     identity: &Identity,
     view: &mut View,
     untold: &mut Vec<Delta>,
@@ -143,7 +142,7 @@ pub fn recover(
 }
 
 fn replay_from_snapshot(
-    reader: &mut SqliteReader,
+    reader: &mut dyn Reader,
     identity: &Identity,
     view: &mut View,
     untold: &mut Vec<Delta>,
@@ -163,7 +162,7 @@ fn replay_from_snapshot(
 }
 
 fn replay_from(
-    reader: &mut SqliteReader,
+    reader: &mut dyn Reader,
     identity: &Identity,
     view: &mut View,
     state: State,

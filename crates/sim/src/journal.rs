@@ -144,8 +144,8 @@ impl Disk {
         }
     }
 
-    /// The outcome of the append, once it is due.
-    pub(crate) fn finish(&mut self, env: &mut Environment) -> Option<Appended> {
+    /// The outcome of the append, once it is due, and the entries that it became.
+    pub(crate) fn finish(&mut self, env: &mut Environment) -> Option<(Appended, Vec<Entry>)> {
         if self.writing.as_ref().is_none_or(|writing| env.now() < writing.due) {
             return None;
         }
@@ -159,10 +159,10 @@ impl Disk {
         if !opens && env.rng.happens(env.weather.other_writer) && outcome != AppendOutcome::Full {
             self.other_writes(env);
         }
-        Some(match outcome {
+        let appended = match outcome {
             AppendOutcome::Lands => {
                 let first = self.land(&batch);
-                Appended::Appended { first }
+                return Some((Appended::Appended { first }, batch.into_entries(first)));
             }
             AppendOutcome::UnknownButThere => {
                 env.count("append landed and reported unknown");
@@ -182,7 +182,8 @@ impl Disk {
                 env.count("disk unavailable");
                 Appended::NotAppended(JournalError::Unavailable("input/output error".to_owned()))
             }
-        })
+        };
+        Some((appended, Vec::new()))
     }
 
     fn land(&mut self, batch: &Batch) -> Seq {

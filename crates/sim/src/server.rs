@@ -151,9 +151,10 @@ impl Process {
         view: &mut View,
     ) {
         self.accept(env, network);
-        if let Some(appended) = disk.finish(env) {
+        if let Some((appended, entries)) = disk.finish(env) {
             env.note(format_args!("appended: {appended:?}"));
             self.hub.appended(env.clocks(), appended);
+            self.hub.arrived(entries);
         }
         if let Some(settled) = disk.settle(env, self.settling_after) {
             self.hub.settled(env.clocks(), settled);

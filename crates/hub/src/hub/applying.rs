@@ -1,7 +1,5 @@
 //! Entries applied at their places, and what comes of them: replies, rows of the view, the rooms' tails.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 use vang_chat::{
     AccountEvent, Event, Happened, MemberEvent, MessageEvent, OrderEvent, Place, RoomEvent, RoomId, Seq, Time,
@@ -12,7 +10,6 @@ use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
 use crate::admission::refused;
 use crate::hub::{Hub, Output};
 use crate::limits::{CHECKPOINT_EVERY, SNAPSHOT_EVERY};
-use crate::order::Ordered;
 use crate::session::Asker;
 use crate::shown::ShownEvent;
 use crate::tail::Run;
@@ -22,46 +19,41 @@ use crate::{Delta, Row, rows};
 const EVENT_HEADER_BYTES: usize = 256;
 
 impl Hub {
-    /// Applies the batch that was written last, if it was not yet.
-    pub(super) fn apply_written(&mut self) {
-        let Some((first, ours)) = self.written.take() else { return };
-        let mut growth = Growth::of(&ours);
-        for (index, ordered) in ours.into_iter().enumerate() {
-            let seq = Seq(first.0 + index as u64);
-            self.apply(&mut growth, seq, &ordered.envelope, Some(&ordered.payload), ordered.asker);
-        }
-        self.grow(growth);
-    }
-
-    /// Entries that stand in the journal after the last one applied, in order: of this process, known by their origin, and
-    /// of any other alike. Call it where another process orders as well; entries that are applied already are skipped.
-    pub fn arrived(&mut self, entries: &[Entry]) {
-        self.apply_written();
+    /// Entries that stand in the journal after those that arrived before, in order: of this process, known by their origin,
+    /// and of any other alike. Entries that are applied already are skipped. They are applied by `poll_output`, when
+    /// nothing else is to be performed: call `poll` before, and the next batch is on its way to the disk meanwhile.
+    pub fn arrived(&mut self, entries: Vec<Entry>) {
         if !self.is_halted() {
-            self.take_entries(entries);
+            self.arrived.extend(entries);
         }
     }
 
-    pub(super) fn take_entries(&mut self, entries: &[Entry]) {
-        let mut growth = Growth::default();
+    pub(super) fn apply_arrived(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.arrived);
+        let mut growth = Growth::of(&entries);
         for entry in entries {
-            if entry.seq != self.state.seq().next() {
+            if entry.seq != self.state.seq().next() || self.is_halted() {
                 continue;
             }
-            let envelope = match Envelope::decode(&entry.envelope) {
-                Ok(envelope) => envelope,
-                // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
-                Err(bad) => {
-                    self.halt(&format!(
-                        "entry {} cannot be read ({bad}); a newer vang wrote it: start a newer vang",
-                        entry.seq
-                    ));
-                    break;
+            if let Some(ordered) = self.order.take_next(&entry.envelope) {
+                self.apply(&mut growth, entry.seq, &ordered.envelope, entry.payload.as_ref(), ordered.asker);
+                continue;
+            }
+            match Envelope::decode(&entry.envelope) {
+                Ok(envelope) => {
+                    let ours = self.order.take_own(envelope.origin);
+                    let asker = ours.and_then(|ordered| ordered.asker);
+                    self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
                 }
-            };
-            let ours = self.order.take_own(envelope.origin);
-            let asker = ours.and_then(|ordered| ordered.asker);
-            self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
+                // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
+                Err(bad) => self.halt(&format!(
+                    "entry {} cannot be read ({bad}); a newer vang wrote it: start a newer vang",
+                    entry.seq
+                )),
+            }
         }
         self.grow(growth);
     }
@@ -75,9 +67,6 @@ impl Hub {
         payload: Option<&Payload>,
         asker: Option<Asker>,
     ) {
-        if self.is_halted() {
-            return;
-        }
         if let Err(unknown) = vang_chat::State::check_rules(&envelope.command) {
             return self.halt(&format!("entry {seq}: {unknown}"));
         }
@@ -204,9 +193,10 @@ struct RoomGrowth {
 }
 
 impl Growth {
-    fn of(batch: &VecDeque<Ordered>) -> Growth {
-        let bytes = batch.iter().map(|ordered| ordered.payload.bytes.len() + EVENT_HEADER_BYTES).sum();
-        Growth { rows: Vec::with_capacity(batch.len()), bytes, ..Growth::default() }
+    fn of(entries: &[Entry]) -> Growth {
+        let payload = |entry: &Entry| entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+        let bytes = entries.iter().map(|entry| payload(entry) + EVENT_HEADER_BYTES).sum();
+        Growth { rows: Vec::with_capacity(entries.len()), bytes, ..Growth::default() }
     }
 
     fn room(&mut self, &Place { room, before, .. }: &Place) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {

@@ -49,8 +49,7 @@ impl Hub {
 
     /// Of the journal's newest entry, applied or not.
     fn newest_time(&self) -> Time {
-        let written = self.written.as_ref().and_then(|(_, batch)| batch.back());
-        written.map_or(self.state.time(), |newest| newest.envelope.time.max(self.state.time()))
+        self.order.landed_time().map_or(self.state.time(), |newest| newest.max(self.state.time()))
     }
 
     /// When to call `poll`, if nothing else happens before.
@@ -81,10 +80,9 @@ impl Hub {
         }
     }
 
-    /// What became of the batch. What was written is applied by `poll_output`, when nothing else is to be
-    /// performed: call `poll` before, and the next batch is on its way to the disk meanwhile.
+    /// What became of the batch. Its entries come by `arrived`, as all do.
     pub fn appended(&mut self, now: Now, appended: Appended) {
-        self.apply_written();
+        self.apply_arrived();
         if self.is_halted() {
             return;
         }
@@ -92,14 +90,14 @@ impl Hub {
             Appended::Appended { first } if first == self.state.seq().next() => {
                 // After a failure they go with the next batch.
                 self.checkpoints.drain(..std::mem::take(&mut self.checkpoints_in_flight));
-                self.written = Some((first, self.order.take_appended()));
+                self.order.land();
             }
             // Another process wrote in between: read back what the order really is.
             Appended::Appended { .. } => self.begin_settling(),
             Appended::NotAppended(fault) => {
                 self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
                 let error = journal_error(&fault);
-                let ours = self.order.take_appended();
+                let ours = self.order.take_lost();
                 self.put_back(ours, &error);
             }
             Appended::Unknown(fault) => {
@@ -136,7 +134,7 @@ impl Hub {
 
     /// What the journal really holds after the last entry applied, or why that cannot be told yet.
     pub fn settled(&mut self, now: Now, settled: Result<Settled, JournalError>) {
-        self.apply_written();
+        self.apply_arrived();
         if self.is_halted() {
             return;
         }
@@ -153,8 +151,9 @@ impl Hub {
                 return;
             }
         };
-        self.take_entries(&entries);
-        let lost = self.order.take_appended();
+        self.arrived(entries);
+        self.apply_arrived();
+        let lost = self.order.take_lost();
         let error = self.lost.take().unwrap_or_else(|| {
             ErrorReply::new(Code::Unavailable, "the journal did not take it; nothing was posted")
                 .with("retry-after", JOURNAL_RETRY_MS)

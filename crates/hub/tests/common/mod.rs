@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 use vang_chat::{Node, Seq, State, Time};
 use vang_hub::{Book, ColdPage, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
-use vang_journal::{Identity, Journal, MemoryJournal};
+use vang_journal::{Appended, Identity, Journal, MemoryJournal};
 use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
 use vang_proto::{Decoder, Millis};
 
@@ -58,7 +58,9 @@ impl World {
                 match output {
                     Output::Append(batch) => {
                         let appended = self.journal.append(&batch);
+                        let Appended::Appended { first } = appended else { panic!("{appended:?}") };
                         self.hub.appended(self.now(), appended);
+                        self.hub.arrived(batch.into_entries(first));
                     }
                     Output::Read(job) if self.answers_reads => {
                         let answer = match &job.read {

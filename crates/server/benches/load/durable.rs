@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use vang_journal::{Reader, SqliteReader};
+use vang_journal::read_journal;
 use vang_view::{IndexReader, ViewReader};
 
 use crate::Plan;
@@ -87,7 +87,7 @@ fn measure(connections: usize, in_flight: usize, time: Duration) {
 /// Of the tables and of the index: how many entries they are behind, and how long until they are not.
 fn lag(data: &Path) -> [(u64, Duration); 2] {
     let began = Instant::now();
-    let end = SqliteReader::open(data.join("journal.db")).and_then(|mut journal| journal.end());
+    let end = read_journal(&data.join("journal.db")).and_then(|(_, mut journal)| journal.end());
     let end = end.expect("a journal").0;
     let mut view = ViewReader::open(&data.join("view.db")).expect("tables");
     let mut index = IndexReader::open(&data.join("find.db")).expect("an index");

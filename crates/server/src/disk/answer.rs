@@ -3,14 +3,15 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vang_hub::{ReadAnswer, ReadFault, Settled};
-use vang_journal::{Appended, JournalError};
+use vang_journal::{Appended, Entry, JournalError};
 
 /// Answers that may wait until the pump takes them: one may be a page of 256 KiB, and readers may be faster than it.
 pub(super) const ANSWERS_WAITING_MAX: usize = 8;
 
 /// From any of the threads.
 pub(crate) enum Answer {
-    Appended(Appended),
+    /// What became of a batch, and the entries that it became.
+    Appended(Appended, Vec<Entry>),
     Settled(Result<Settled, JournalError>),
     /// The journal, which had failed, was tried by its own thread.
     Probed(Result<(), JournalError>),

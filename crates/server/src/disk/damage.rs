@@ -12,7 +12,9 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use vang_chat::{Node, State, Time};
 use vang_hub::{Book, Hub, Now, Output, Peer, Salts, SessionId, Trust, replay};
-use vang_journal::{Damages, Durability, Entry, Journal, SqliteJournal};
+use vang_journal::{
+    Appended, Damages, Durability, Entry, Maintain, hold_journal, open_journal, read_journal,
+};
 use vang_proto::vang::{Access, Action, FollowFrom, Form, Request, Ticket};
 use vang_proto::{Decoder, Millis};
 use vang_view::{Index, IndexReader, View};
@@ -55,15 +57,15 @@ fn say(room: &str, text: &str) -> Action {
     }
 }
 
-fn recovered(folder: &Path, view: &mut View) -> (SqliteJournal, vang_hub::Recovered) {
-    let journal = SqliteJournal::open(folder.join("journal.db"), Durability::Crash).unwrap();
+fn recovered(folder: &Path, view: &mut View) -> (Box<dyn Maintain>, vang_hub::Recovered) {
+    let journal = open_journal(&folder.join("journal.db"), Durability::Crash).unwrap();
     let begin = (State::default(), Book::default());
     let mut reader = journal.reader().unwrap();
     let mut tell = |delta| {
         view.apply(&[delta]).unwrap();
         Ok(())
     };
-    let recovered = replay(&mut reader, &journal.identity(), begin, Seq(0), &mut tell).unwrap();
+    let recovered = replay(&mut *reader, &journal.identity(), begin, Seq(0), &mut tell).unwrap();
     (journal, recovered)
 }
 
@@ -72,7 +74,7 @@ impl Scene {
     fn new() -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let journal = SqliteJournal::open(path("journal.db"), Durability::Crash).unwrap();
+        let journal = open_journal(&path("journal.db"), Durability::Crash).unwrap();
         let identity = journal.identity();
         let (mut view, _) = View::open(&path("view.db"), identity.id, chains(path("journal.db"))).unwrap();
         drop(journal);
@@ -89,7 +91,9 @@ impl Scene {
                 match output {
                     Output::Append(batch) => {
                         let appended = journal.append(&batch);
+                        let Appended::Appended { first } = appended else { panic!("{appended:?}") };
                         hub.appended(now(minute), appended);
+                        hub.arrived(batch.into_entries(first));
                     }
                     Output::UpdateView(delta) => view.apply(&[delta]).unwrap(),
                     Output::Reply { bytes, .. } => {
@@ -119,9 +123,9 @@ impl Scene {
         let (journal, found) = recovered(folder.path(), &mut fresh);
         let end = found.state.seq();
         let mut reader = journal.reader().unwrap();
-        let (mut index, _) = Index::open(&path("find.db"), identity.id, &mut reader).unwrap();
+        let (mut index, _) = Index::open(&path("find.db"), identity.id, &mut *reader).unwrap();
         let mut view = ViewReader::open(&path("view.db")).unwrap();
-        while index.feed(&mut reader, &mut view).unwrap() > 0 {}
+        while index.feed(&mut *reader, &mut view).unwrap() > 0 {}
         let mut hub = Hub::new(identity, found, Node(8), Salts::new([4; 32]), "test".to_owned(), true);
         hub.set_trust(Trust::Local);
         drop((fresh, reader, view, index, journal));
@@ -166,7 +170,7 @@ impl Scene {
 
     /// What comes back for this, replies and events; the disk is read with new connections.
     fn ask(&mut self, action: Action, given: &mut Given) -> Vec<(Json, Bytes, Bytes)> {
-        let Ok(file) = JournalFile::new(&self.path("journal.db"), Arc::new(Damages::default())) else {
+        let Ok(file) = hold_journal(&self.path("journal.db"), Arc::new(Damages::default())) else {
             panic!("the journal is there")
         };
         let (tables, _told) = channel();
@@ -226,7 +230,7 @@ impl Scene {
             let mut view = ViewReader::open(&self.path("view.db")).map_err(vang_view::FindError::View)?;
             let mut index = IndexReader::open(&self.path("find.db")).map_err(vang_view::FindError::Index)?;
             let is_over: vang_view::IsOver = Arc::new(|| false);
-            index.find(&mut view, &mut disk.files.0.reader()?, find, &is_over)
+            index.find(&mut view, &mut *disk.files.0.reader()?, find, &is_over)
         })();
         found.map(ReadAnswer::Found).map_err(|_| ReadFault::ViewBehind)
     }
@@ -312,7 +316,7 @@ fn a_flipped_bit_in_the_journal_is_a_hole_for_every_reader_or_shows_nowhere() {
     };
     assert_eq!((holes(&truth.history), holes(&truth.follow)), (1, 1));
     let file = scene.file("journal.db");
-    let mut reader = SqliteReader::open(scene.path("journal.db")).unwrap();
+    let (_, mut reader) = read_journal(&scene.path("journal.db")).unwrap();
     let entries = Entry::all(reader.read(Seq(0), 100, usize::MAX).unwrap()).unwrap();
     drop(reader);
     let of_bob = *truth.follow.iter().find(|(_, (header, _))| header["why"] == "not-member").unwrap().0;

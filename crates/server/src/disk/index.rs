@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
 use vang_hub::{Delta, Read, ReadAnswer, ReadFault};
-use vang_journal::{JournalFile, SqliteReader};
+use vang_journal::{Reader, Store};
 use vang_view::{
     FeedError, Find, FindError, Found, Index, IndexReader, IsOver, Opened, RebuildReason, ViewError,
     ViewReader,
@@ -53,7 +53,7 @@ const NICENESS: i32 = 10;
 /// The three files.
 #[derive(Clone)]
 pub(crate) struct Paths {
-    pub(crate) journal: JournalFile,
+    pub(crate) journal: Arc<dyn Store>,
     pub(crate) view: PathBuf,
     pub(crate) index: PathBuf,
 }
@@ -94,7 +94,7 @@ struct Indexer {
 
 struct Open {
     index: Index,
-    journal: SqliteReader,
+    journal: Box<dyn Reader + Send>,
     view: ViewReader,
 }
 
@@ -123,7 +123,7 @@ impl Indexer {
             self.catching_up = Some((Instant::now(), open.index.cursor()));
         }
         let (told, began) = (self.tables.cursor(), Instant::now());
-        let taken = open.index.feed(&mut open.journal, &mut open.view)?;
+        let taken = open.index.feed(&mut *open.journal, &mut open.view)?;
         let cursor = open.index.cursor();
         self.reached.set(cursor);
         if std::mem::take(&mut self.failing) {
@@ -174,8 +174,8 @@ impl Indexer {
 fn open_all(paths: &Paths) -> Result<Open, FeedError> {
     let mut journal = paths.journal.reader()?;
     let view = ViewReader::open(&paths.view).map_err(FeedError::View)?;
-    let id = journal.identity().id;
-    let (index, opened) = Index::open(&paths.index, id, &mut journal)?;
+    let id = paths.journal.identity().id;
+    let (index, opened) = Index::open(&paths.index, id, &mut *journal)?;
     if let Opened::Fresh(why) = &opened
         && *why != RebuildReason::Missing
     {
@@ -214,7 +214,7 @@ pub(crate) fn finder(
 /// The finder's connections; opened when first needed, and again after a failure.
 struct Finder {
     paths: Paths,
-    open: Option<(SqliteReader, ViewReader, IndexReader)>,
+    open: Option<(Box<dyn Reader + Send>, ViewReader, IndexReader)>,
     tables: Sender<Delta>,
     told: Arc<Progress>,
     reached: Arc<Progress>,
@@ -268,7 +268,7 @@ impl Finder {
                 closed.insert((journal, view, index))
             }
         };
-        index.find(view, journal, find, is_over)
+        index.find(view, &mut **journal, find, is_over)
     }
 
     /// What is damaged is made anew by its own thread; whoever asked may ask again.

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
 use vang_hub::Settled;
-use vang_journal::{
-    Appended, Batch, Entry, FolderLock, Journal, JournalError, LockState, Reader, Reserve, SqliteJournal,
-};
+use vang_journal::{Appended, Batch, Entry, FolderLock, JournalError, LockState, Maintain, Reserve};
 
 use super::{Answer, LOOK_PAUSE, spawn};
 
@@ -23,8 +21,8 @@ const ROOM_AGAIN: u64 = 512 << 10;
 /// Silence after which the journal tidies up.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// WAL size at which the journal tidies up even when busy: 64 MiB.
-const WAL_BYTES_MAX: u64 = 64 << 20;
+/// Work put off, in bytes, at which the journal does it even when busy: 64 MiB.
+const DEFERRED_BYTES_MAX: u64 = 64 << 20;
 
 /// For the journal's thread.
 pub(crate) enum WriteJob {
@@ -35,7 +33,7 @@ pub(crate) enum WriteJob {
 /// Starts the journal's thread; it ends when the last sender of its jobs is dropped, and not before though nobody hears
 /// its answers any more (see `Workers`).
 pub(crate) fn journal(
-    journal: SqliteJournal,
+    journal: Box<dyn Maintain>,
     (lock, reserve): (Option<FolderLock>, Reserve),
     answers: UnboundedSender<Answer>,
 ) -> (Sender<WriteJob>, JoinHandle<()>) {
@@ -70,7 +68,7 @@ pub(crate) fn journal(
 
 /// The journal's thread.
 struct Writer {
-    journal: SqliteJournal,
+    journal: Box<dyn Maintain>,
     lock: Option<FolderLock>,
     reserve: Reserve,
     answers: UnboundedSender<Answer>,
@@ -133,34 +131,39 @@ impl Writer {
         self.used = Instant::now();
         let answer = match (job, &self.failing) {
             (WriteJob::Append(_), Some(Failing { full: Some(why), .. })) => {
-                Answer::Appended(Appended::NotAppended(JournalError::Full(why.clone())))
+                Answer::Appended(Appended::NotAppended(JournalError::Full(why.clone())), Vec::new())
             }
-            (WriteJob::Append(batch), _) => Answer::Appended(self.journal.append(&batch)),
-            (WriteJob::Settle { after }, _) => Answer::Settled(settle(&mut self.journal, after)),
+            (WriteJob::Append(batch), _) => match self.journal.append(&batch) {
+                Appended::Appended { first } => {
+                    Answer::Appended(Appended::Appended { first }, batch.into_entries(first))
+                }
+                outcome => Answer::Appended(outcome, Vec::new()),
+            },
+            (WriteJob::Settle { after }, _) => Answer::Settled(settle(&mut *self.journal, after)),
         };
         match &answer {
-            Answer::Appended(Appended::Appended { .. }) => {
+            Answer::Appended(Appended::Appended { .. }, _) => {
                 if self.failing.take().is_some() {
                     self.reserve.keep();
                 }
             }
-            Answer::Appended(Appended::NotAppended(fault) | Appended::Unknown(fault))
+            Answer::Appended(Appended::NotAppended(fault) | Appended::Unknown(fault), _)
             | Answer::Settled(Err(fault)) => {
                 self.failing.get_or_insert_with(|| Failing::because(fault));
             }
             Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) | Answer::Ended(_) => {}
         }
         let _ = self.answers.send(answer);
-        if self.journal.wal_bytes() > WAL_BYTES_MAX
+        if self.journal.deferred_bytes() > DEFERRED_BYTES_MAX
             && let Err(fault) = self.journal.idle()
         {
-            tracing::warn!(%fault, "the journal could not truncate its write-ahead log");
+            tracing::warn!(%fault, "the journal could not clean up");
         }
     }
 
     fn tidy_up(&mut self) {
         // Once after each silence.
-        if self.failing.is_none() && self.used.elapsed() >= IDLE && self.journal.wal_bytes() > 0 {
+        if self.failing.is_none() && self.used.elapsed() >= IDLE && self.journal.deferred_bytes() > 0 {
             self.used = Instant::now();
             if let Err(fault) = self.journal.idle() {
                 tracing::warn!(%fault, "the journal could not clean up");
@@ -169,7 +172,7 @@ impl Writer {
     }
 }
 
-fn settle(journal: &mut SqliteJournal, after: Seq) -> Result<Settled, JournalError> {
+fn settle(journal: &mut dyn Maintain, after: Seq) -> Result<Settled, JournalError> {
     let end = journal.settle()?;
     let mut reader = journal.reader()?;
     let mut entries = Vec::new();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::{RoomId, Seq};
 use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadFault, ReadJob};
-use vang_journal::{JournalError, JournalFile, Reader, SqliteReader};
+use vang_journal::{JournalError, Reader, Store};
 use vang_view::{EventRow, ViewError, ViewReader};
 
 use super::progress::Progress;
@@ -35,7 +35,7 @@ pub(crate) const VIEW_WAIT: Duration = Duration::from_secs(2);
 
 /// Starts the readers; they end when the end where questions are put in is dropped.
 pub(crate) fn readers(
-    (journal, view): (JournalFile, PathBuf),
+    (journal, view): (Arc<dyn Store>, PathBuf),
     (tables, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
 ) -> (Asking, Vec<JoinHandle<()>>) {
@@ -58,8 +58,8 @@ pub(crate) fn readers(
 
 /// A reader's two connections; opened again after a failure.
 struct Disk {
-    files: (JournalFile, PathBuf),
-    open: Option<(SqliteReader, ViewReader)>,
+    files: (Arc<dyn Store>, PathBuf),
+    open: Option<(Box<dyn Reader + Send>, ViewReader)>,
     tables: Sender<Delta>,
     progress: Arc<Progress>,
 }
@@ -144,7 +144,7 @@ impl Disk {
                     found.truncate(*events_max);
                     upto = found.last().map_or(upto, |(event, _)| event.seq);
                 }
-                Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, upto)?))
+                Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, upto)?))
             }
             Read::Messages { room, since, limit, bytes_max } => {
                 if told >= job.need && job.need > Seq(0) && !view.has(*room, job.need)? {
@@ -163,7 +163,7 @@ impl Disk {
                         .extend(events.into_iter().filter(|event| event.message).map(|event| (event, *room)));
                 }
                 found.truncate(*limit);
-                Ok(ReadAnswer::Page(page(journal, &found, *bytes_max, told)?))
+                Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, told)?))
             }
             Read::Find(_) => Err(Trouble::Tables(ViewError::Unavailable(
                 "the view has no words; the index has".to_owned(),
@@ -183,7 +183,7 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
 
 /// The entries of these events, until there are bytes enough.
 fn page(
-    journal: &mut SqliteReader,
+    journal: &mut dyn Reader,
     found: &[(EventRow, RoomId)],
     bytes_max: usize,
     upto: Seq,
@@ -209,7 +209,9 @@ fn page(
 }
 
 /// A reader's connections.
-fn connect((journal, view): &(JournalFile, PathBuf)) -> Result<(SqliteReader, ViewReader), Trouble> {
+fn connect(
+    (journal, view): &(Arc<dyn Store>, PathBuf),
+) -> Result<(Box<dyn Reader + Send>, ViewReader), Trouble> {
     let journal = journal.reader()?;
     if !view.exists() {
         return Err(lost("they were removed"));

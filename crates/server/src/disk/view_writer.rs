@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, ReplayError, replay};
-use vang_journal::JournalFile;
+use vang_journal::Store;
 use vang_view::{View, ViewError};
 
 use super::progress::Progress;
@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Starts the tables' thread; it ends when the deltas' senders are dropped.
 pub(crate) fn view_writer(
     mut view: View,
-    journal: JournalFile,
+    journal: Arc<dyn Store>,
     progress: Arc<Progress>,
     answers: UnboundedSender<Answer>,
 ) -> (Sender<Delta>, JoinHandle<()>) {
@@ -42,7 +42,7 @@ pub(crate) fn view_writer(
                 }
                 damaged |= progress.take_damaged();
                 let done = match damaged {
-                    true => make_anew(&mut view, &journal, &progress),
+                    true => make_anew(&mut view, &*journal, &progress),
                     false if batch.is_empty() => Ok(()),
                     false => view.apply(&batch),
                 };
@@ -80,7 +80,7 @@ pub(crate) fn view_writer(
 }
 
 /// Empties the tables, wherever they are, and feeds them from the journal's beginning to its end.
-fn make_anew(view: &mut View, journal: &JournalFile, progress: &Progress) -> Result<(), ViewError> {
+fn make_anew(view: &mut View, journal: &dyn Store, progress: &Progress) -> Result<(), ViewError> {
     let unreadable = |fault: &dyn std::fmt::Display| ViewError::Unavailable(fault.to_string());
     // First, since it says whether this is still our folder: nothing of another one is touched.
     let mut reader = journal.reader().map_err(|fault| unreadable(&fault))?;
@@ -90,7 +90,7 @@ fn make_anew(view: &mut View, journal: &JournalFile, progress: &Progress) -> Res
     }
     view.reset()?;
     progress.set(view.cursor());
-    let identity = reader.identity();
+    let identity = journal.identity();
     let mut tell = |delta| {
         view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()))?;
         progress.set(view.cursor());
@@ -98,7 +98,7 @@ fn make_anew(view: &mut View, journal: &JournalFile, progress: &Progress) -> Res
     };
     let begin = (State::default(), Book::default());
     let recovered =
-        replay(&mut reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
+        replay(&mut *reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     progress.set(view.cursor());

@@ -268,7 +268,7 @@ impl Pump {
 
     fn take(&self, answer: Answer) {
         match answer {
-            Answer::Appended(appended) => {
+            Answer::Appended(appended, entries) => {
                 self.watch.append_ends();
                 let trouble = match &appended {
                     vang_journal::Appended::Appended { .. } => None,
@@ -277,7 +277,10 @@ impl Pump {
                     }
                 };
                 self.note_trouble(trouble);
-                let _ = self.decide(|hub| hub.appended(now(), appended));
+                let _ = self.decide(|hub| {
+                    hub.appended(now(), appended);
+                    hub.arrived(entries);
+                });
             }
             Answer::Settled(settled) => {
                 if let Err(fault) = &settled {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use vang_client::{ClientError, Connection, Deadline, ServerAddr};
-use vang_journal::{DataFolder, Reader, SqliteReader};
+use vang_journal::{DataFolder, read_journal};
 use vang_proto::terminal::harmless;
 use vang_proto::text::{bytes, count, counted, duration};
 use vang_proto::vang::Action;
@@ -91,8 +91,8 @@ fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
 
 fn describe_folder(data: &Path, json: bool) -> anyhow::Result<()> {
     let folder = DataFolder::look(data)?;
-    let mut reader = SqliteReader::open(folder.journal_db())?;
-    let (journal, position) = (reader.identity().id_hex(), reader.end()?.0);
+    let (identity, mut reader) = read_journal(&folder.journal_db())?;
+    let (journal, position) = (identity.id_hex(), reader.end()?.0);
     let size = std::fs::metadata(folder.journal_db()).map_or(0, |found| found.len());
     if json {
         let files = json!({"journal.db": size});

@@ -12,8 +12,7 @@ use rustix::process::Signal;
 use vang_chat::{Command, MessageCommand, Node, Principal, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
-    Appended, Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal,
-    Unknown,
+    Appended, Batch, Draft, Durability, Envelope, Origin, Payload, Said, Unknown, open_journal,
 };
 
 use crate::common::{
@@ -203,7 +202,7 @@ const TEXT: &str = "a message of usual length, more or less";
 /// Appends messages to the room general as a server does, but without a server: in the profile of the tests that
 /// takes half a minute for a million.
 fn write_journal(data: &Path, messages: u64) {
-    let mut journal = SqliteJournal::open(data.join("journal.db"), Durability::Crash).unwrap();
+    let mut journal = open_journal(&data.join("journal.db"), Durability::Crash).unwrap();
     let names = NameMaker::new(journal.identity().key);
     let mut room = State::default();
     for sealed in journal.reader().unwrap().sealed(Seq(0), 100).unwrap() {

@@ -8,9 +8,7 @@ use vang_chat::{
     Access, AccountCommand, Command as Asked, NameKey, Node, OrderCommand, Principal, RoomCommand, Rules,
     Time,
 };
-use vang_journal::{
-    Appended, Batch, DataFolder, Draft, Durability, Envelope, Journal, Origin, Payload, SqliteJournal,
-};
+use vang_journal::{Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, open_journal};
 
 use crate::common::{ask, fails};
 use crate::harness::{Server, folder};
@@ -18,7 +16,7 @@ use crate::harness::{Server, folder};
 /// A journal whose newest entry is of 1970.
 fn write_old_journal(data: &Path) {
     let folder = DataFolder::open(data).unwrap();
-    let mut journal = SqliteJournal::open(folder.journal_db(), Durability::default()).unwrap();
+    let mut journal = open_journal(&folder.journal_db(), Durability::default()).unwrap();
     let name = vang_hub::NameMaker::new(journal.identity().key).make("general").unwrap().1;
     let room = RoomCommand::Create { name, access: Access::Public, by: Principal::Operator };
     let other = AccountCommand::Add { name: NameKey([7; 16]) };

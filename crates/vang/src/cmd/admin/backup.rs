@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use vang_client::trouble::plain;
 use vang_journal::{
-    BackupError, BackupOrigin, BackupReport, DataFolder, Identity, SqliteReader, hex, write_backup,
+    BackupError, BackupOrigin, BackupReport, DataFolder, Identity, hex, read_journal, write_backup,
 };
 use vang_proto::text::{bytes, counted};
 
@@ -67,15 +67,14 @@ pub(super) fn run(args: BackupArgs) -> anyhow::Result<()> {
     let to_stdout = file == Path::new("-");
     let name = if to_stdout { "stdout".to_owned() } else { file.display().to_string() };
     let folder = DataFolder::look(data)?;
-    let mut reader = SqliteReader::open(folder.journal_db())?;
-    let identity = reader.identity();
+    let (identity, mut reader) = read_journal(&folder.journal_db())?;
     let server_key = folder.server_key()?;
     let mut progress = Progress::new("backing up");
     let mut write = |out: &mut dyn Write| {
         let made = BackupOrigin::now(concat!("vang/", env!("CARGO_PKG_VERSION")));
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
         let with = (&made, server_key.as_ref());
-        write_backup(&mut reader, &identity, with, &mut out, &mut |done, end| progress.show(done, end))
+        write_backup(&mut *reader, &identity, with, &mut out, &mut |done, end| progress.show(done, end))
     };
     let written = if to_stdout {
         if io::stdout().is_terminal() {

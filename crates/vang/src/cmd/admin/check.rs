@@ -8,7 +8,9 @@ use clap::Args;
 
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, Recovered, Row, replay};
-use vang_journal::{Chain, DataFolder, Identity, Journal, Reader, SqliteJournal, SqliteReader, hex};
+use vang_journal::{
+    Chain, DataFolder, Durability, Identity, Reader, check_journal, hex, open_journal, read_journal,
+};
 use vang_proto::text::counted;
 use vang_server::chains;
 use vang_view::{View, ViewError, ViewReader};
@@ -52,9 +54,8 @@ fn check_folder(data: &Path, rebuild: bool) -> anyhow::Result<()> {
         rebuild_view(data)?;
     }
     let folder = DataFolder::look(data)?;
-    let mut reader = SqliteReader::open(folder.journal_db())?;
     let mut progress = Progress::new("reading the journal");
-    let report = vang_journal::check(&mut reader, &mut |done, end| progress.show(done, end));
+    let report = check_journal(&folder.journal_db(), &mut |done, end| progress.show(done, end))?;
     progress.clear();
     for problem in &report.problems {
         print_line(&problem.to_string())?;
@@ -66,9 +67,9 @@ fn check_folder(data: &Path, rebuild: bool) -> anyhow::Result<()> {
             )
             .into());
     }
-    let identity = reader.identity();
-    let recovered = check_rules_and_view(&folder, &mut reader, &identity)?;
-    check_index(&folder, &mut reader, &identity);
+    let (identity, mut reader) = read_journal(&folder.journal_db())?;
+    let recovered = check_rules_and_view(&folder, &mut *reader, &identity)?;
+    check_index(&folder, &mut *reader, &identity);
     print_line(&format!(
         "ok: journal {}, {} ({} erased), chain {}, state {}",
         identity.id_hex(),
@@ -84,7 +85,7 @@ fn check_folder(data: &Path, rebuild: bool) -> anyhow::Result<()> {
 /// nothing, because the disk can be full.
 fn check_rules_and_view(
     folder: &DataFolder,
-    reader: &mut SqliteReader,
+    reader: &mut dyn Reader,
     identity: &Identity,
 ) -> anyhow::Result<Recovered> {
     let mut found = Lines::default();
@@ -158,7 +159,7 @@ fn seq_of(row: &Row) -> Seq {
 }
 
 /// Checks that the search index belongs to the journal. A wrong index is not a failure: the server rebuilds it.
-fn check_index(folder: &DataFolder, reader: &mut SqliteReader, identity: &Identity) {
+fn check_index(folder: &DataFolder, reader: &mut dyn Reader, identity: &Identity) {
     // Before the first start of a server of this version there is no index.
     if !folder.find_db().exists() {
         return;
@@ -175,12 +176,12 @@ fn check_index(folder: &DataFolder, reader: &mut SqliteReader, identity: &Identi
 fn rebuild_view(data: &Path) -> anyhow::Result<()> {
     DataFolder::look(data)?;
     let folder = DataFolder::open(data)?;
-    let journal = SqliteJournal::open(folder.journal_db(), Default::default())?;
+    let journal = open_journal(&folder.journal_db(), Durability::default())?;
     let (mut view, _) = View::open(&folder.view_db(), journal.identity().id, chains(folder.journal_db()))?;
     view.reset()?;
     let mut pending = Vec::new();
     let recovered =
-        vang_server::recover(&mut journal.reader()?, &journal.identity(), &mut view, &mut pending)?;
+        vang_server::recover(&mut *journal.reader()?, &journal.identity(), &mut view, &mut pending)?;
     view.apply(&pending)?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;

@@ -13,8 +13,8 @@ use vang_chat::{Seq, State};
 use vang_client::trouble::plain;
 use vang_hub::{Book, Delta, ReplayError, replay};
 use vang_journal::{
-    Backup, BackupReadError, DataFolder, FolderError, Identity, Reader, RestoreError, Restoring,
-    SqliteReader, hex, restore,
+    Backup, BackupReadError, DataFolder, FolderError, Identity, RestoreError, Restoring, check_journal, hex,
+    read_journal, restore,
 };
 use vang_proto::text::counted;
 use vang_server::chains;
@@ -170,17 +170,16 @@ fn refused(error: FolderError, data: &Path) -> anyhow::Error {
 /// The journal in the folder, as far as it can be read.
 fn which_journal(data: &Path) -> String {
     let look = || -> anyhow::Result<String> {
-        let mut reader = SqliteReader::open(DataFolder::look(data)?.journal_db())?;
+        let (identity, mut reader) = read_journal(&DataFolder::look(data)?.journal_db())?;
         let entries = counted(reader.end()?.0, "entry", "entries");
-        Ok(format!(": {}, with {entries}", reader.identity().id_hex()))
+        Ok(format!(": {}, with {entries}", identity.id_hex()))
     };
     look().unwrap_or_default()
 }
 
 fn check(restoring: &Restoring, identity: &Identity) -> anyhow::Result<()> {
-    let mut reader = SqliteReader::open(restoring.journal_db())?;
     let mut progress = Progress::new("checking");
-    let report = vang_journal::check(&mut reader, &mut |done, end| progress.show(done, end));
+    let report = check_journal(&restoring.journal_db(), &mut |done, end| progress.show(done, end))?;
     progress.clear();
     for problem in &report.problems {
         print_line(&problem.to_string())?;
@@ -194,7 +193,8 @@ fn check(restoring: &Restoring, identity: &Identity) -> anyhow::Result<()> {
     let mut update_view =
         |delta: Delta| view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()));
     let start = (State::default(), Book::default());
-    let recovered = replay(&mut reader, identity, start, Seq(0), &mut update_view)
+    let (_, mut reader) = read_journal(&restoring.journal_db())?;
+    let recovered = replay(&mut *reader, identity, start, Seq(0), &mut update_view)
         .map_err(|error| Failure::new(format!("the journal in the backup does not replay: {error}")))?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
