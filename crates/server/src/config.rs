@@ -1,6 +1,9 @@
-//! What a server needs to know before it begins.
+//! Every setting of the server by its name: value, default, documentation, and whether SIGHUP changes it. A new setting is
+//! one row. The program makes of a row a flag (`--listen`), a variable (`VANG_LISTEN`) and a key of its file (`listen`);
+//! limits have a table of their own (`limits.rs`).
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use vang_hub::{Scope, Trust};
 
@@ -8,51 +11,263 @@ use crate::limits::Limits;
 use crate::net::listen::ListenAddr;
 use crate::net::tls::TlsFiles;
 
-/// What a server needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to listen.
-    pub listen: Vec<ListenAddr>,
-    /// The data folder.
-    pub data: PathBuf,
-    /// Connections that the kernel keeps waiting before they are accepted.
-    pub backlog: u32,
-    /// Limits.
-    pub limits: Limits,
-    /// The operator has looked at the clock.
-    pub confirm_time: bool,
-    /// Given certificate and key; otherwise the server makes its own.
-    pub tls: Option<TlsFiles>,
-    /// Names by which browsers reach this server, beside addresses and `localhost`.
-    pub names: Vec<String>,
-    /// From where guests are admitted.
-    pub guests: Scope,
-    /// Where an account's name alone is enough.
-    pub trust: Trust,
-    /// From where `/metrics` may be read.
-    pub metrics: Scope,
-    /// From where lines may be typed.
-    pub lines: Scope,
-    /// What the server calls itself, as `vang/0.1.0`.
-    pub name: String,
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct SettingInfo {
+    /// Of the flag, and of the key in a file.
+    pub name: &'static str,
+    /// What stands for the value in help texts.
+    pub value: &'static str,
+    /// As it would be typed; empty: none.
+    pub default: &'static str,
+    pub is_list: bool,
+    /// The words that it can be, each with what it means; none: any that can be read.
+    pub choices: &'static [(&'static str, &'static str)],
+    /// Does SIGHUP change it?
+    pub reloads: bool,
+    /// A sentence, and behind an empty line what else should be known.
+    pub help: &'static str,
+    check: fn(&str) -> Result<(), String>,
+}
+
+impl SettingInfo {
+    /// Can this be its value, or one of its values? Otherwise why not.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        (self.check)(value)
+    }
+}
+
+/// A type that a setting can have.
+trait SettingValue: Sized {
+    const IS_LIST: bool = false;
+    const CHOICES: &'static [(&'static str, &'static str)] = &[];
+
+    /// From what was typed; no value: as if nothing was.
+    fn read(values: &[String]) -> Result<Self, String>;
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident $name:literal $value:literal: $type:ty = $default:literal, $reloads:literal;)+) => {
+        /// What a server needs to know.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+            pub limits: Limits,
+            /// The operator has looked at the clock.
+            pub confirm_time: bool,
+            /// What the server calls itself, as `vang/0.1.0`.
+            pub program: String,
+        }
+
+        /// Every setting but the limits, in the order of the help.
+        pub const SETTINGS: &[SettingInfo] = &[$(SettingInfo {
+            name: $name,
+            value: $value,
+            default: $default,
+            is_list: <$type as SettingValue>::IS_LIST,
+            choices: <$type as SettingValue>::CHOICES,
+            reloads: $reloads,
+            help: concat!($($doc, "\n"),+),
+            check: |value| <$type as SettingValue>::read(&[value.to_owned()]).map(drop),
+        }),+];
+
+        impl Config {
+            /// The defaults.
+            pub fn new(program: String) -> Config {
+                let typed = |default: &str| {
+                    Some(default.to_owned()).filter(|default| !default.is_empty()).into_iter().collect::<Vec<_>>()
+                };
+                Config {
+                    $($field: <$type as SettingValue>::read(&typed($default)).expect("the table has good defaults"),)+
+                    limits: Limits::default(),
+                    confirm_time: false,
+                    program,
+                }
+            }
+
+            /// Sets a setting from what was typed.
+            pub fn set(&mut self, name: &str, values: &[String]) -> Result<(), String> {
+                match name {
+                    $($name => self.$field = SettingValue::read(values)?,)+
+                    _ => return Err(format!("there is no setting '{name}'")),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+settings! {
+    /// Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)
+    ///
+    /// An empty host means all interfaces; port 0 means any free port.
+    listen "listen" "ADDR": Vec<ListenAddr> = "127.0.0.1:65432", true;
+    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
+    data "data" "DIR": PathBuf = "", false;
+    /// Listen backlog: how many new connections the system can queue
+    backlog "backlog" "N": u32 = "4096", true;
+    /// Log level: error, warn, info, debug, trace, or for one part, as vang_server=debug
+    log "log" "LEVEL": String = "info", true;
+    /// Format of the log on stderr
+    log_format "log-format" "FORMAT": LogFormat = "text", false;
+    /// Certificate chain in PEM [default: the server's own certificate, made at its first start]
+    tls_cert "tls-cert" "FILE": PathBuf = "", true;
+    /// Private key of the certificate, in PEM
+    tls_key "tls-key" "FILE": PathBuf = "", true;
+    /// Host name of this server for browsers (can be repeated)
+    names "name" "NAME": Vec<String> = "", false;
+    /// From where guests (people without an account) can connect
+    guests "guests" "FROM": Scope = "local", true;
+    /// Where an account's name is enough to use the account, as long as accounts have no passwords
+    ///
+    /// `local` cannot be combined with an address that other machines can reach.
+    trust "trust" "WHERE": Trust = "folder", true;
+    /// From where plain text lines are accepted, as from nc
+    lines "lines" "FROM": Scope = "local", true;
+    /// From where /metrics can be read
+    metrics "metrics" "FROM": Scope = "local", true;
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 impl Config {
-    /// What is usual, without any listener.
-    pub fn new(data: PathBuf, name: String) -> Config {
-        Config {
-            listen: Vec::new(),
-            data,
-            backlog: 4_096,
-            limits: Limits::default(),
-            confirm_time: false,
-            tls: None,
-            names: Vec::new(),
-            guests: Scope::default(),
-            trust: Trust::default(),
-            metrics: Scope::default(),
-            lines: Scope::default(),
-            name,
+    /// The given certificate and key; `None`: the server makes its own.
+    pub fn tls(&self) -> Result<Option<TlsFiles>, String> {
+        let is_given = |path: &PathBuf| !path.as_os_str().is_empty();
+        match (is_given(&self.tls_cert), is_given(&self.tls_key)) {
+            (false, false) => Ok(None),
+            (true, true) => {
+                let (certificate, key) = (self.tls_cert.clone(), self.tls_key.clone());
+                Ok(Some(TlsFiles { certificate, key }))
+            }
+            (true, false) => Err("'tls-cert' is set and 'tls-key' is not; set both".to_owned()),
+            (false, true) => Err("'tls-key' is set and 'tls-cert' is not; set both".to_owned()),
         }
+    }
+}
+
+/// The one value, or the last.
+fn one<T: FromStr>(values: &[String], none: T) -> Result<T, String>
+where
+    T::Err: ToString,
+{
+    values.last().map_or(Ok(none), |value| value.parse().map_err(|error: T::Err| error.to_string()))
+}
+
+impl SettingValue for u32 {
+    fn read(values: &[String]) -> Result<u32, String> {
+        one(values, 0)
+    }
+}
+
+impl SettingValue for String {
+    fn read(values: &[String]) -> Result<String, String> {
+        one(values, String::new())
+    }
+}
+
+impl SettingValue for PathBuf {
+    fn read(values: &[String]) -> Result<PathBuf, String> {
+        one(values, PathBuf::new())
+    }
+}
+
+impl<T: FromStr> SettingValue for Vec<T>
+where
+    T::Err: ToString,
+{
+    const IS_LIST: bool = true;
+
+    fn read(values: &[String]) -> Result<Vec<T>, String> {
+        values.iter().map(|value| value.parse().map_err(|error: T::Err| error.to_string())).collect()
+    }
+}
+
+/// A type whose values are words: each with what it means, the first where none is given.
+macro_rules! words {
+    ($type:ident: $($word:literal $variant:ident $help:literal,)+) => {
+        impl SettingValue for $type {
+            const CHOICES: &'static [(&'static str, &'static str)] = &[$(($word, $help)),+];
+
+            fn read(values: &[String]) -> Result<$type, String> {
+                let first = <$type as SettingValue>::CHOICES[0].0;
+                match values.last().map_or(first, String::as_str) {
+                    $($word => Ok($type::$variant),)+
+                    _ => Err(format!("it must be {}", [$($word),+].join(" or "))),
+                }
+            }
+        }
+    };
+}
+
+words! { Scope:
+    "local" Local "This machine: loopback and Unix sockets",
+    "everywhere" Everywhere "Everywhere; other machines must use TLS",
+}
+
+words! { Trust:
+    "folder" Folder "On the data folder's own socket: --data DIR",
+    "local" Local "On this machine: for all its programs, and all clients of a proxy or tunnel on it",
+}
+
+words! { LogFormat:
+    "text" Text "For people",
+    "json" Json "One JSON object per line",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_can_be_set_and_every_row_has_a_help() {
+        let mut config = Config::new("test".to_owned());
+        for info in SETTINGS {
+            let values: Vec<String> =
+                [info.default].iter().filter(|d| !d.is_empty()).map(|d| (*d).into()).collect();
+            assert_eq!(config.set(info.name, &values), Ok(()), "{}", info.name);
+            assert!(info.help.trim().len() > 20, "{}", info.name);
+            for (word, help) in info.choices {
+                assert_eq!(config.set(info.name, &[(*word).to_owned()]), Ok(()));
+                assert!(!help.is_empty());
+            }
+        }
+        assert!(config.set("nonsense", &[]).is_err());
+    }
+
+    #[test]
+    fn the_operators_guide_has_the_same_table() {
+        let rows = SETTINGS.iter().map(|info| {
+            let default = if info.default.is_empty() { "" } else { &format!("`{}`", info.default) };
+            let changes = if info.reloads { "yes" } else { "no" };
+            format!(
+                "| `{}` | {default} | {changes} | {} |\n",
+                info.name,
+                info.help.lines().next().unwrap().trim()
+            )
+        });
+        let table: String = rows.collect();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/OPERATING.md");
+        assert!(
+            std::fs::read_to_string(path).unwrap().contains(&table),
+            "put this into docs/OPERATING.md:\n{table}"
+        );
+    }
+
+    #[test]
+    fn certificate_and_key_go_together() {
+        let mut config = Config::new("test".to_owned());
+        assert!(config.tls().unwrap().is_none());
+        config.set("tls-cert", &["c.pem".to_owned()]).unwrap();
+        assert_eq!(config.tls().unwrap_err(), "'tls-cert' is set and 'tls-key' is not; set both");
+        config.set("tls-key", &["k.pem".to_owned()]).unwrap();
+        assert_eq!(config.tls().unwrap().unwrap().key, PathBuf::from("k.pem"));
     }
 }

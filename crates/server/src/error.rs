@@ -18,6 +18,9 @@ pub enum ServeError {
     /// Its certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Settings that do not go together.
+    #[error("{0}")]
+    Settings(String),
     /// The system.
     #[error("cannot {what}: {source}")]
     Io {

@@ -4,7 +4,7 @@
 //! the view, the index and reading from the disk have threads of their own and talk to it by channels.
 
 pub mod limits; // every limit by its name, unit, default and reason
-mod config; // what a server needs to know before it begins
+mod config; // every setting by its name, value, default and documentation
 mod error; // why it ended, or did not begin
 mod start; // from a data folder to a hub that is ready
 mod clock; // both clocks
@@ -23,13 +23,13 @@ mod accept; // listeners, and who may connect
 mod reload; // what changes while the server runs
 mod run; // all of it together, from the first socket to the last byte
 
-pub use config::Config;
+pub use config::{Config, LogFormat, SETTINGS, SettingInfo};
 pub use error::ServeError;
 pub use files::read_file;
 pub use limits::{LimitError, Limits};
 pub use net::listen::{ListenAddr, ListenError};
 pub use net::tls::{TlsError, TlsFiles};
-pub use reload::{Change, Changer};
+pub use reload::Changer;
 pub use run::{Server, Stopper};
 pub use start::{Opening, StartError, chains, open, recover};
 pub use vang_hub::{Scope, Trust};

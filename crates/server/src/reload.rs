@@ -5,48 +5,27 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use vang_hub::{Scope, Trust};
+use vang_hub::Trust;
 
 use crate::accept::{Accepting, Entrance, Shared, open_entrances, open_operators, raise_open_files};
+use crate::config::Config;
 use crate::error::ServeError;
-use crate::limits::Limits;
-use crate::net::listen::ListenAddr;
-use crate::net::tls::{self, TlsFiles};
-
-/// What can change while a server runs. Connections that are open stay, with the limits they came in with.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// Where to listen.
-    pub listen: Vec<ListenAddr>,
-    /// Connections that the kernel keeps waiting, for listeners that are new.
-    pub backlog: u32,
-    /// Limits, for connections that are new.
-    pub limits: Limits,
-    /// Certificate and key; the files are read again.
-    pub tls: Option<TlsFiles>,
-    /// From where guests are admitted.
-    pub guests: Scope,
-    /// Where an account's name alone is enough.
-    pub trust: Trust,
-    /// From where `/metrics` may be read.
-    pub metrics: Scope,
-    /// From where lines may be typed.
-    pub lines: Scope,
-}
+use crate::net::tls;
 
 /// Tells a running server what has changed.
 #[derive(Clone, Debug)]
 pub struct Changer(pub(crate) UnboundedSender<Asked>);
 
 /// A change, and who is told what came of it.
-pub(crate) type Asked = (Change, oneshot::Sender<Result<(), ServeError>>);
+pub(crate) type Asked = (Config, oneshot::Sender<Result<(), ServeError>>);
 
 impl Changer {
-    /// Changes everything or, when something cannot be, nothing; says why not.
-    pub async fn change(&self, change: Change) -> Result<(), ServeError> {
+    /// Changes everything that SIGHUP changes (`SETTINGS`) or, when something cannot be, nothing; says why not. Connections
+    /// that are open stay, with the limits they came in with.
+    pub async fn change(&self, config: Config) -> Result<(), ServeError> {
         let (told, outcome) = oneshot::channel();
         // A server that ends has nothing to change any more.
-        let _ = self.0.send((change, told));
+        let _ = self.0.send((config, told));
         outcome.await.unwrap_or(Ok(()))
     }
 }
@@ -69,22 +48,22 @@ impl Shared {
     /// Everything that can fail comes first; then nothing can.
     pub(crate) async fn change(
         self: &Rc<Self>,
-        change: Change,
+        config: Config,
         accepting: &mut Vec<Accepting>,
         tls_folder: &Path,
         names: &[String],
     ) -> Result<(), ServeError> {
-        let tls = tls::load(change.tls.as_ref(), tls_folder, names)?;
+        let tls = tls::load(config.tls().map_err(ServeError::Settings)?.as_ref(), tls_folder, names)?;
         let mut opened = Vec::new();
-        for addr in &change.listen {
+        for addr in &config.listen {
             if !accepting.iter().any(|place| place.addr.as_ref() == Some(addr)) {
-                opened.extend(open_entrances(addr, change.backlog)?);
+                opened.extend(open_entrances(addr, config.backlog)?);
             }
         }
-        let is_kept = |place: &Accepting| place.addr.as_ref().is_none_or(|addr| change.listen.contains(addr));
+        let is_kept = |place: &Accepting| place.addr.as_ref().is_none_or(|addr| config.listen.contains(addr));
         let kept = accepting.iter().filter(|place| is_kept(place));
         let kept = kept.map(|place| (place.shown.clone(), place.is_beyond_this_machine));
-        refuse_trust(change.trust, kept.chain(opened.iter().map(Entrance::reach)))?;
+        refuse_trust(config.trust, kept.chain(opened.iter().map(Entrance::reach)))?;
         for at in (0..accepting.len()).rev() {
             if !is_kept(&accepting[at]) {
                 let gone = accepting.swap_remove(at);
@@ -97,16 +76,16 @@ impl Shared {
             accepting.push(place.accept(self));
         }
         let house = &self.house;
-        let connections_max = change.limits.connections(raise_open_files());
+        let connections_max = config.limits.connections(raise_open_files());
         self.connections_max.set(connections_max);
-        house.pump.set_rules(&change.limits, change.guests, change.trust);
+        house.pump.set_rules(&config.limits, config.guests, config.trust);
         house.pump.watch.connections_max.set(connections_max);
-        house.pump.watch.free_min.set(change.limits.ready_free_bytes());
-        house.pump.watch.lag_max.set(change.limits.ready_lag());
-        house.limits.replace(change.limits);
+        house.pump.watch.free_min.set(config.limits.ready_free_bytes());
+        house.pump.watch.lag_max.set(config.limits.ready_lag());
+        house.limits.replace(config.limits);
         house.tls.replace(tls.config);
-        house.metrics.set(change.metrics);
-        house.lines.set(change.lines);
+        house.metrics.set(config.metrics);
+        house.lines.set(config.lines);
         Ok(())
     }
 }

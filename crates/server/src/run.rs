@@ -74,6 +74,7 @@ impl Server {
     /// Opens everything. Must be called inside a tokio runtime of one thread, in a `LocalSet`.
     pub fn open(config: Config) -> Result<Server, ServeError> {
         let open_files = raise_open_files();
+        let files = config.tls().map_err(ServeError::Settings)?;
         // First what fails for a person's mistake: an address in use, a folder in use.
         let mut listeners = Vec::new();
         for addr in &config.listen {
@@ -83,7 +84,7 @@ impl Server {
         let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
         let opening = start::open(&config.data)?;
         let (names, page_names) = names(&config);
-        let tls = tls::load(config.tls.as_ref(), &opening.folder.tls(), &names)?;
+        let tls = tls::load(files.as_ref(), &opening.folder.tls(), &names)?;
         let socket = opening.folder.socket();
         listeners.push(open_operators(&socket)?);
 
@@ -96,12 +97,12 @@ impl Server {
         let salts = Salts::new(salt.try_into().expect("32 of 40 bytes"));
         let node = Node(u64::from_le_bytes(node.try_into().expect("8 of 40 bytes")));
         let identity = opening.journal.identity();
-        let server = config.name.clone();
+        let server = config.program.clone();
         let ahead_ms = opening.recovered.state.time().0.saturating_sub(now().wall.0);
         if ahead_ms >= AHEAD_TOLD_MS {
             tracing::warn!("{}", ahead(ahead_ms));
         }
-        let mut hub = Hub::new(identity, opening.recovered, node, salts, config.name, config.confirm_time);
+        let mut hub = Hub::new(identity, opening.recovered, node, salts, config.program, config.confirm_time);
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
 

@@ -171,7 +171,9 @@ pub(crate) fn server_failure(error: &ServeError) -> Failure {
             let trouble = explain(source, Doing::Resolve);
             Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
-        ServeError::Listen(ListenError::Address { .. }) => Failure::usage(error.to_string()),
+        ServeError::Listen(ListenError::Address { .. }) | ServeError::Settings(_) => {
+            Failure::usage(error.to_string())
+        }
         ServeError::TrustBeyond { .. } => Failure::usage(error.to_string())
             .advise("leave --trust away, or listen on this machine only, as with --listen 127.0.0.1:65432"),
         ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => {

@@ -9,20 +9,90 @@
 //! ```
 //!
 //! TOML, because its meaning does not depend on indentation, and it has comments. An unknown key is an error:
-//! otherwise a misspelled limit would silently not apply. The values of every layer are read by the parsers
-//! of the flags, so each rule for a value is in one place. The flags are given as a `clap::Command`.
+//! otherwise a misspelled limit would silently not apply. Flags, variables and keys are made of the server's two tables
+//! (`SETTINGS`, `Limits`), which also read the values of every layer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
-use clap::{ArgMatches, Command, FromArgMatches, parser::ValueSource};
-use vang_server::Limits;
+use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use vang_server::{Config, Limits, SETTINGS, SettingInfo};
 
 use crate::say::Failure;
 
-/// Flags that are not settings: they are for one start, or name the file.
-const NOT_SETTINGS: [&str; 5] = ["config", "confirm-time", "limit", "help", "version"];
+/// The flags of all settings, in a command's help. Their values are read from the `ArgMatches`, by `Settings::gather`.
+#[derive(Clone, Debug)]
+pub(crate) struct SettingFlags;
+
+impl Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        let command = command.args(SETTINGS.iter().map(flag));
+        command
+            .arg(
+                Arg::new("limit")
+                    .long("limit")
+                    .value_name("NAME=VALUE")
+                    .action(ArgAction::Append)
+                    .help("Set a limit (can be repeated)"),
+            )
+            .arg(
+                Arg::new("config")
+                    .long("config")
+                    .value_name("FILE")
+                    .env("VANG_CONFIG")
+                    .value_parser(clap::value_parser!(PathBuf))
+                    .help("Settings file in TOML; its keys are the names of these flags, and [limits]")
+                    .long_help(
+                        "Settings file in TOML; its keys are the names of these flags, and [limits]\n\n\
+                         Order: flags, environment (VANG_LISTEN, VANG_LIMIT_IDLE), file, defaults. SIGHUP reads the \
+                         file again.",
+                    ),
+            )
+            .arg(
+                Arg::new("confirm-time")
+                    .long("confirm-time")
+                    .action(ArgAction::SetTrue)
+                    .help("Start although this machine's clock is far ahead of the newest entry in the journal"),
+            )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        SettingFlags::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(_: &ArgMatches) -> Result<SettingFlags, clap::Error> {
+        Ok(SettingFlags)
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        Ok(())
+    }
+}
+
+fn flag(info: &'static SettingInfo) -> Arg {
+    let help = info.help.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let short = help.split("\n\n").next().unwrap_or_default().trim().to_owned();
+    let values: ValueParser = match info.choices {
+        [] => ValueParser::new(move |value: &str| info.check(value).map(|()| value.to_owned())),
+        choices => {
+            let possible =
+                |(word, help): &(&'static str, &'static str)| PossibleValue::new(*word).help(*help);
+            PossibleValuesParser::new(choices.iter().map(possible)).into()
+        }
+    };
+    let arg = Arg::new(info.name)
+        .long(info.name)
+        .value_name(info.value)
+        .action(if info.is_list { ArgAction::Append } else { ArgAction::Set })
+        .value_parser(values)
+        .help(short)
+        .long_help(help.trim().to_owned());
+    if info.default.is_empty() { arg } else { arg.default_value(info.default) }
+}
 
 /// Where a value comes from; later ones take precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +122,8 @@ pub(crate) struct Setting {
     pub(crate) values: Vec<String>,
     is_list: bool,
     pub(crate) origin: Origin,
+    /// Does SIGHUP change it?
+    pub(crate) reloads: bool,
 }
 
 impl Setting {
@@ -64,13 +136,6 @@ impl Setting {
             (false, []) => "unset".to_owned(),
         }
     }
-
-    fn flags(&self) -> impl Iterator<Item = String> {
-        self.values.iter().map(|value| match self.key.strip_prefix("limits.") {
-            Some(name) => format!("--limit={name}={value}"),
-            None => format!("--{}={value}", self.key),
-        })
-    }
 }
 
 /// Every setting of a server.
@@ -78,29 +143,26 @@ impl Setting {
 pub(crate) struct Settings {
     pub(crate) all: Vec<Setting>,
     confirm_time: bool,
-    flags: Command,
 }
 
 impl Settings {
-    /// Collects the settings from all layers. `flags` describes the command, `typed` is its command line.
-    pub(crate) fn gather(flags: Command, typed: &ArgMatches) -> Result<Settings, Failure> {
+    /// Collects the settings from all layers; `typed` is the command line.
+    pub(crate) fn gather(typed: &ArgMatches) -> Result<Settings, Failure> {
         let file = match typed.get_one::<PathBuf>("config") {
             Some(path) => File::read(path)?,
             None => File::default(),
         };
         let mut all = Vec::new();
-        for arg in flags.get_arguments() {
-            let Some(key) = arg.get_long().filter(|long| !NOT_SETTINGS.contains(long)) else { continue };
-            let id = arg.get_id().as_str();
-            let given = match typed.value_source(id) {
-                Some(ValueSource::CommandLine) => raw(typed, id),
+        for info in SETTINGS {
+            let given = match typed.value_source(info.name) {
+                Some(ValueSource::CommandLine) => raw(typed, info.name),
                 _ => Vec::new(),
             };
-            let is_list = matches!(arg.get_action(), clap::ArgAction::Append);
-            let default = arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned());
-            all.push(file.choose(key, given, is_list, default.collect()));
+            let default = [info.default].into_iter().filter(|default| !default.is_empty());
+            let default = default.map(str::to_owned).collect();
+            all.push(file.choose(info.name, given, (info.is_list, info.reloads), default));
         }
-        let given = raw(typed, "limits");
+        let given = raw(typed, "limit");
         for (name, default) in Limits::defaults() {
             let of_name = |given: &String| {
                 let (of, value) = given.split_once('=')?;
@@ -109,49 +171,48 @@ impl Settings {
             // A limit that is given twice has the last value.
             let last = given.iter().filter_map(of_name).next_back().into_iter().collect();
             let default = if default == "-" { Vec::new() } else { vec![default] };
-            all.push(file.choose(&format!("limits.{name}"), last, false, default));
+            all.push(file.choose(&format!("limits.{name}"), last, (false, true), default));
         }
         file.refuse_unknown(&all)?;
         for given in &given {
             // No other check sees a flag that names no limit.
             Limits::default().set(given).map_err(|error| Failure::usage(error.to_string()))?;
         }
-        Ok(Settings { all, confirm_time: typed.get_flag("confirm_time"), flags })
+        Ok(Settings { all, confirm_time: typed.get_flag("confirm-time") })
     }
 
-    /// The same as clap reads it from a command line that has all of them.
-    pub(crate) fn args<A: FromArgMatches>(&self) -> Result<A, Failure> {
-        let set = self.all.iter().filter(|setting| setting.origin != Origin::Default);
-        let mut line = vec!["serve".to_owned()];
-        line.extend(set.clone().flat_map(Setting::flags));
-        line.extend(self.confirm_time.then(|| "--confirm-time".to_owned()));
-        let flags = || self.flags.clone();
-        let parsed = flags().try_get_matches_from(&line).and_then(|found| A::from_arg_matches(&found));
-        let args = parsed.map_err(|error| {
-            // clap cannot name the layer: each setting is read once more, alone, to find the wrong one.
-            let wrong = set.clone().find_map(|setting| {
-                let alone = std::iter::once("serve".to_owned()).chain(setting.flags());
-                let kinds = [ErrorKind::ValueValidation, ErrorKind::InvalidValue];
-                let error = flags().try_get_matches_from(alone).err()?;
-                kinds.contains(&error.kind()).then(|| format!("{}: {}", setting.origin, first_line(&error)))
-            });
-            Failure::usage(wrong.unwrap_or_else(|| first_line(&error)))
-        })?;
-        for setting in set.filter(|setting| setting.key.starts_with("limits.")) {
-            let given = format!("{}={}", &setting.key["limits.".len()..], setting.values.concat());
-            Limits::default()
-                .set(&given)
-                .map_err(|error| Failure::usage(format!("{}: {error}", setting.origin)))?;
+    /// What a server needs to know; `program` is what it calls itself.
+    pub(crate) fn config(&self, program: &str) -> Result<Config, Failure> {
+        let mut config = Config::new(program.to_owned());
+        config.confirm_time = self.confirm_time;
+        for setting in self.all.iter().filter(|setting| setting.origin != Origin::Default) {
+            let wrong = |error: String| Failure::usage(format!("{}: {error}", setting.origin));
+            if let Some(name) = setting.key.strip_prefix("limits.") {
+                let given = format!("{name}={}", setting.values.concat());
+                config.limits.set(&given).map_err(|error| wrong(error.to_string()))?;
+                continue;
+            }
+            let info = SETTINGS.iter().find(|info| info.name == setting.key);
+            for (info, value) in
+                info.iter().flat_map(|info| setting.values.iter().map(move |value| (info, value)))
+            {
+                info.check(value).map_err(|why| {
+                    wrong(format!("invalid value '{value}' for '--{} <{}>': {why}", info.name, info.value))
+                })?;
+            }
+            config.set(&setting.key, &setting.values).map_err(wrong)?;
         }
-        Ok(args)
+        // Now, not when the socket is open already.
+        config.tls().map_err(Failure::usage)?;
+        Ok(config)
     }
 
-    /// The settings that changed: key, value before, value now.
-    pub(crate) fn differences<'a>(&'a self, before: &'a Settings) -> Vec<(&'a str, String, String)> {
+    /// The settings that changed, each with its value before and now.
+    pub(crate) fn differences<'a>(&'a self, before: &'a Settings) -> Vec<(&'a Setting, String, String)> {
         let pairs = before.all.iter().zip(&self.all);
         pairs
             .filter(|(old, new)| old.values != new.values)
-            .map(|(old, new)| (new.key.as_str(), old.text(), new.text()))
+            .map(|(old, new)| (new, old.text(), new.text()))
             .collect()
     }
 }
@@ -159,12 +220,6 @@ impl Settings {
 fn raw(typed: &ArgMatches, id: &str) -> Vec<String> {
     let values = typed.try_get_raw(id).ok().flatten();
     values.into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect()
-}
-
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 /// A settings file, each value as text.
@@ -201,9 +256,15 @@ impl File {
     }
 
     /// The setting from the layer that takes precedence.
-    fn choose(&self, key: &str, flags: Vec<String>, is_list: bool, default: Vec<String>) -> Setting {
+    fn choose(
+        &self,
+        key: &str,
+        flags: Vec<String>,
+        (is_list, reloads): (bool, bool),
+        default: Vec<String>,
+    ) -> Setting {
         let name = format!("VANG_{}", key.replace("limits.", "limit_").replace('-', "_").to_uppercase());
-        let setting = |values, origin| Setting { key: key.to_owned(), values, is_list, origin };
+        let setting = |values, origin| Setting { key: key.to_owned(), values, is_list, origin, reloads };
         if !flags.is_empty() {
             return setting(flags, Origin::Flag);
         }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
 use vang_journal::{
-    Batch, Draft, Durability, Envelope, Journal, Origin, Payload, Reader, Said, SqliteJournal, SqliteReader,
-    Unknown,
+    Batch, Draft, Durability, Envelope, Maintain, Origin, Payload, Reader, Said, Unknown, open_journal,
+    read_journal,
 };
 use vang_view::{
     Delta, EventData, EventRow, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader,
@@ -127,7 +127,7 @@ fn main() {
             }
             let find = Find { query, from, visible, end, upto: end, limit: 20, ..Find::default() };
             let began = Spent::now();
-            hits += questions.find(&mut tables, &mut reader, &find, &never()).unwrap().hits.len();
+            hits += questions.find(&mut tables, &mut *reader, &find, &never()).unwrap().hits.len();
             times.push(began.until_now());
         }
         row(what, &times, hits as f64 / QUESTIONS as f64);
@@ -204,7 +204,7 @@ fn secrets() {
             let times: Vec<Spent> = (0..QUESTIONS)
                 .map(|_| {
                     let began = Spent::now();
-                    hits = questions.find(&mut tables, &mut reader, &find, &never()).unwrap().hits.len();
+                    hits = questions.find(&mut tables, &mut *reader, &find, &never()).unwrap().hits.len();
                     began.until_now()
                 })
                 .collect();
@@ -307,26 +307,26 @@ fn row(what: &str, times: &[Spent], hits: f64) {
 /// A journal and its view in a folder.
 struct Store {
     folder: PathBuf,
-    journal: SqliteJournal,
+    journal: Box<dyn Maintain>,
     view: View,
 }
 
 impl Store {
     fn new(folder: &Path) -> Store {
-        let journal = SqliteJournal::open(folder.join("journal.db"), Durability::Crash).unwrap();
-        let mut chains = SqliteReader::open(folder.join("journal.db")).unwrap();
+        let journal = open_journal(&folder.join("journal.db"), Durability::Crash).unwrap();
+        let (_, mut chains) = read_journal(&folder.join("journal.db")).unwrap();
         let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
         let (view, _) = View::open(&folder.join("view.db"), journal.identity().id, chains).unwrap();
         Store { folder: folder.to_owned(), journal, view }
     }
 
     /// The index with its sources, after feeding.
-    fn fed(&self) -> (SqliteReader, ViewReader, Index) {
-        let mut reader = SqliteReader::open(self.folder.join("journal.db")).unwrap();
+    fn fed(&self) -> (Box<dyn Reader + Send>, ViewReader, Index) {
+        let (_, mut reader) = read_journal(&self.folder.join("journal.db")).unwrap();
         let mut tables = ViewReader::open(&self.folder.join("view.db")).unwrap();
         let id = self.journal.identity().id;
-        let (mut index, _) = Index::open(&self.folder.join("find.db"), id, &mut reader).unwrap();
-        while index.feed(&mut reader, &mut tables).unwrap() > 0 {}
+        let (mut index, _) = Index::open(&self.folder.join("find.db"), id, &mut *reader).unwrap();
+        while index.feed(&mut *reader, &mut tables).unwrap() > 0 {}
         (reader, tables, index)
     }
 

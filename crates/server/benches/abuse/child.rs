@@ -142,7 +142,8 @@ fn serve(folder: &Path, seed: &str, limits: &[String]) {
     }
     let mut config = Config {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
-        ..Config::new(data, "bench".to_owned())
+        data,
+        ..Config::new("bench".to_owned())
     };
     for limit in limits {
         config.limits.set(limit).unwrap_or_else(|error| panic!("{error}"));

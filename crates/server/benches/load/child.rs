@@ -48,8 +48,9 @@ fn serve(folder: &Path) {
     }
     let config = Config {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
+        data: folder.join("data"),
         limits,
-        ..Config::new(folder.join("data"), "bench".to_owned())
+        ..Config::new("bench".to_owned())
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

@@ -2,8 +2,9 @@
 
 use clap::{ArgMatches, Args, Subcommand};
 
-use super::serve::{ServeArgs, settings};
+use super::serve::ServeArgs;
 use crate::say::print_line;
+use crate::settings::Settings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,8 +28,8 @@ enum ConfigCommand {
 }
 
 pub(crate) fn show(typed: &ArgMatches) -> anyhow::Result<()> {
-    let settings = settings(typed)?;
-    settings.args::<ServeArgs>()?;
+    let settings = Settings::gather(typed)?;
+    settings.config("")?;
     let mut in_limits = false;
     for setting in &settings.all {
         let key = match setting.key.strip_prefix("limits.") {

@@ -3,19 +3,19 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{ArgMatches, Args, Command, ValueEnum};
+use clap::{ArgMatches, Args};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use vang_client::address::{AddressError, loose_ipv4, shown};
 use vang_journal::DataFolder;
-use vang_server::{Change, Changer, Config, Limits, ListenAddr, Scope, Server, Stopper, TlsFiles, Trust};
+use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Server, Stopper, Trust};
 
 use crate::notify;
 use crate::say::{Failure, server_failure};
-use crate::settings::Settings;
+use crate::settings::{SettingFlags, Settings};
 use crate::signals::{handle_file_size_signal, next, runtime, unless_ignored};
 use crate::which::data_folder;
 
@@ -29,131 +29,17 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_help = EXAMPLES, after_help = Limits::help())]
 pub(crate) struct ServeArgs {
-    /// Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)
-    ///
-    /// An empty host means all interfaces; port 0 means any free port.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:65432")]
-    pub(crate) listen: Vec<ListenAddr>,
-
-    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// Settings file in TOML; its keys are the names of these flags, and [limits]
-    ///
-    /// Order: flags, environment (VANG_LISTEN, VANG_LIMIT_IDLE), file, defaults. SIGHUP reads the file again.
-    #[arg(long, value_name = "FILE", env = "VANG_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// Listen backlog: how many new connections the system can queue
-    #[arg(long, value_name = "N", default_value_t = 4_096)]
-    pub(crate) backlog: u32,
-
-    /// Set a limit (can be repeated)
-    #[arg(long = "limit", value_name = "NAME=VALUE")]
-    pub(crate) limits: Vec<String>,
-
-    /// Log level: error, warn, info, debug, trace, or for one part, as vang_server=debug
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log: String,
-
-    /// Format of the log on stderr
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-
-    /// Certificate chain in PEM [default: the server's own certificate, made at its first start]
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-
-    /// Private key of the certificate, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-
-    /// Host name of this server for browsers (can be repeated)
-    #[arg(long = "name", value_name = "NAME")]
-    pub(crate) names: Vec<String>,
-
-    /// From where guests (people without an account) can connect
-    #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) guests: ScopeArg,
-
-    /// Where an account's name is enough to use the account, as long as accounts have no passwords
-    ///
-    /// `local` cannot be combined with an address that other machines can reach.
-    #[arg(long, value_name = "WHERE", default_value = "folder")]
-    pub(crate) trust: TrustWhere,
-
-    /// From where plain text lines are accepted, as from nc
-    #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) lines: ScopeArg,
-
-    /// From where /metrics can be read
-    #[arg(long, value_name = "FROM", default_value = "local")]
-    pub(crate) metrics: ScopeArg,
-
-    /// Start although this machine's clock is far ahead of the newest entry in the journal
-    #[arg(long)]
-    pub(crate) confirm_time: bool,
-}
-
-/// Value of `--guests`, `--lines` and `--metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ScopeArg {
-    /// This machine: loopback and Unix sockets
-    Local,
-    /// Everywhere; other machines must use TLS
-    Everywhere,
-}
-
-impl From<ScopeArg> for Scope {
-    fn from(given: ScopeArg) -> Scope {
-        match given {
-            ScopeArg::Local => Scope::Local,
-            ScopeArg::Everywhere => Scope::Everywhere,
-        }
-    }
-}
-
-/// Value of `--trust`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TrustWhere {
-    /// On the data folder's own socket: --data DIR
-    Folder,
-    /// On this machine: for all its programs, and all clients of a proxy or tunnel on it
-    Local,
-}
-
-impl From<TrustWhere> for Trust {
-    fn from(given: TrustWhere) -> Trust {
-        match given {
-            TrustWhere::Folder => Trust::Folder,
-            TrustWhere::Local => Trust::Local,
-        }
-    }
-}
-
-/// Value of `--log-format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object per line
-    Json,
-}
-
-/// The settings of a server with this command line.
-pub(super) fn settings(typed: &ArgMatches) -> Result<Settings, Failure> {
-    Settings::gather(ServeArgs::augment_args(Command::new("serve")), typed)
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
-    let settings = settings(typed)?;
-    let args = settings.args::<ServeArgs>()?;
-    let log = start_log(&args)?;
-    let config = configuration(&args)?;
+    let settings = Settings::gather(typed)?;
+    let config = configuration(&settings)?;
+    let log = start_log(&config)?;
     let data = config.data.clone();
     // A JSON log must contain only objects.
-    let greets = args.log_format == LogFormat::Text;
+    let greets = config.log_format == LogFormat::Text;
     let runtime = runtime()?;
     runtime.block_on(async {
         let stop_signals =
@@ -197,37 +83,19 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
     })
 }
 
-fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let mut limits = Limits::default();
-    for given in &args.limits {
-        limits.set(given).map_err(usage)?;
-    }
-    for addr in &args.listen {
+fn configuration(settings: &Settings) -> anyhow::Result<Config> {
+    let mut config = settings.config(&format!("vang/{}", env!("CARGO_PKG_VERSION")))?;
+    for addr in &config.listen {
         if let ListenAddr::Tcp { host, .. } = addr
             && let Some(means) = loose_ipv4(host)
         {
             return Err(usage(AddressError::LooseIpv4 { host: host.clone(), means }).into());
         }
     }
-    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
-    Ok(Config {
-        listen: args.listen.clone(),
-        data: data_folder(args.data.clone())?,
-        backlog: args.backlog,
-        limits,
-        confirm_time: args.confirm_time,
-        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
-        names: args.names.clone(),
-        guests: args.guests.into(),
-        trust: args.trust.into(),
-        metrics: args.metrics.into(),
-        lines: args.lines.into(),
-        name: format!("vang/{}", env!("CARGO_PKG_VERSION")),
-    })
+    let given = Some(config.data).filter(|data| !data.as_os_str().is_empty());
+    config.data = data_folder(given)?;
+    Ok(config)
 }
-
-/// Settings that cannot change while the server runs.
-const FIXED: [&str; 3] = ["data", "name", "log-format"];
 
 /// Reads the settings again at SIGHUP, and gives the server the changed ones.
 struct Reloader {
@@ -250,16 +118,15 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> anyhow::Result<()> {
-        let settings = settings(&self.typed)?;
-        let args = settings.args::<ServeArgs>()?;
-        let filter = log_filter(&args.log)?;
-        let Config { listen, backlog, limits, tls, guests, trust, metrics, lines, .. } =
-            configuration(&args)?;
-        let change = Change { listen, backlog, limits, tls, guests, trust, metrics, lines };
-        self.changer.change(change).await.map_err(|error| server_failure(&error))?;
-        for (key, before, now) in settings.differences(&self.settings) {
-            match FIXED.contains(&key) {
-                true => {
+        let settings = Settings::gather(&self.typed)?;
+        let config = configuration(&settings)?;
+        let filter = log_filter(&config.log)?;
+        self.changer.change(config).await.map_err(|error| server_failure(&error))?;
+        for (setting, before, now) in settings.differences(&self.settings) {
+            let key = &*setting.key;
+            match setting.reloads {
+                true => tracing::info!(key, before, now, "changed"),
+                false => {
                     tracing::warn!(
                         key,
                         before,
@@ -267,7 +134,6 @@ impl Reloader {
                         "this setting changes only when the server is restarted"
                     );
                 }
-                false => tracing::info!(key, before, now, "changed"),
             }
         }
         self.log.reload(filter)?;
@@ -299,11 +165,11 @@ fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, Failure> {
         .map_err(|error| usage(format!("log is '{wanted}': {error}; use a level as info or debug")))
 }
 
-fn start_log(args: &ServeArgs) -> anyhow::Result<LogFilter> {
-    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(&args.log)?);
+fn start_log(config: &Config) -> anyhow::Result<LogFilter> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(&config.log)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
-    match args.log_format {
+    match config.log_format {
         LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
     }

@@ -106,7 +106,8 @@ fn with_own_server<T: Send>(
     data: &Path,
     ask: impl FnOnce(&DataFolder) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
-    let config = Config::new(data.to_owned(), format!("{ONE_SHOT_NAME}{}", env!("CARGO_PKG_VERSION")));
+    let program = format!("{ONE_SHOT_NAME}{}", env!("CARGO_PKG_VERSION"));
+    let config = Config { data: data.to_owned(), listen: Vec::new(), ..Config::new(program) };
     let runtime = runtime()?;
     let server = runtime.block_on(async { Server::open(config) })?;
     let stopper = server.stopper();
