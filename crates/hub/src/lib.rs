@@ -34,4 +34,4 @@ pub use replay::{Recovered, ReplayError, replay};
 pub use session::SessionId;
 
 // What the tables are told: the tables' own types, so that telling needs no conversion.
-pub use vang_view::{Delta, EventData, EventRow, Row};
+pub use vang_view::{Delta, EventData, EventRow, Row, TextOf};

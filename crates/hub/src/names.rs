@@ -9,6 +9,7 @@ use unicode_normalization::char::is_combining_mark;
 use vang_chat::{AccountId, NameKey, Principal, RoomId, State};
 use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
+use vang_view::TextOf;
 
 /// Not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,16 +176,28 @@ pub struct Book {
 }
 
 impl Book {
-    /// With the names that the tables know.
-    pub fn new(rooms: Vec<(RoomId, String)>, accounts: Vec<(AccountId, String)>) -> Book {
-        let rooms_by_name = rooms.iter().map(|(room, name)| (name.clone(), *room)).collect();
-        let accounts_by_name = accounts.iter().map(|(account, name)| (name.clone(), *account)).collect();
-        Book {
-            rooms: rooms.into_iter().collect(),
-            rooms_by_name,
-            accounts: accounts.into_iter().collect(),
-            accounts_by_name,
-            ..Book::default()
+    /// With the texts that the view knows.
+    pub fn new(texts: impl IntoIterator<Item = (TextOf, String)>) -> Book {
+        let mut book = Book::default();
+        texts.into_iter().for_each(|(of, text)| book.keep(of, text));
+        book
+    }
+
+    /// Takes a text in place of the one before.
+    pub(crate) fn keep(&mut self, of: TextOf, text: String) {
+        match of {
+            TextOf::RoomName(room) => {
+                if let Some(old) = self.rooms.insert(room, text.clone()) {
+                    self.rooms_by_name.remove(&old);
+                }
+                self.rooms_by_name.insert(text, room);
+            }
+            TextOf::AccountName(account) => {
+                if let Some(old) = self.accounts.insert(account, text.clone()) {
+                    self.accounts_by_name.remove(&old);
+                }
+                self.accounts_by_name.insert(text, account);
+            }
         }
     }
 
@@ -213,20 +226,6 @@ impl Book {
     /// The account that this key means, where the journal has another for it.
     pub(crate) fn old_account(&self, key: &NameKey) -> Option<AccountId> {
         self.old_accounts.get(key).copied()
-    }
-
-    pub(crate) fn add_room(&mut self, room: RoomId, name: String) {
-        if let Some(old) = self.rooms.insert(room, name.clone()) {
-            self.rooms_by_name.remove(&old);
-        }
-        self.rooms_by_name.insert(name, room);
-    }
-
-    pub(crate) fn add_account(&mut self, account: AccountId, name: String) {
-        if let Some(old) = self.accounts.insert(account, name.clone()) {
-            self.accounts_by_name.remove(&old);
-        }
-        self.accounts_by_name.insert(name, account);
     }
 
     /// The account that is shown by exactly this name.
@@ -285,8 +284,9 @@ mod tests {
             let at = Position { seq: Seq(seq), time: Time(0), node: Node(1) };
             state.apply(at, &Command::Account(AccountCommand::Add { name })).unwrap();
         }
-        let names = (1..).zip(shown).map(|(seq, name)| (AccountId(seq), name.to_owned()));
-        let mut book = Book::new(Vec::new(), names.collect());
+        let names =
+            (1..).zip(shown).map(|(seq, name)| (TextOf::AccountName(AccountId(seq)), name.to_owned()));
+        let mut book = Book::new(names);
         book.find_old_keys(&maker, &state);
         let found = |typed: &str| {
             let key = maker.key(typed);

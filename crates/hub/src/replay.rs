@@ -8,7 +8,7 @@ use vang_journal::{Chain, Envelope, Identity, JournalError, Reader, decode_name,
 use crate::limits::CHECKPOINT_EVERY;
 use crate::names::Book;
 use crate::shown::ShownEvent;
-use crate::{Delta, rows};
+use crate::{Delta, Row, rows};
 
 /// Entries read at once.
 const CHUNK: usize = 4_096;
@@ -103,10 +103,11 @@ pub fn replay(
                 if let Some(shown) = ShownEvent::of(&happened.event) {
                     rows::add_places(sealed.seq, happened, shown, &mut delta.rows);
                 }
-                if rows::names_something(&happened.event)
-                    && let Some(name) = read_name(reader, sealed.seq)?
+                if let Some(of) = rows::kept_text(&happened.event)
+                    && let Some(text) = read_text(reader, sealed.seq)?
                 {
-                    rows::add_name(&happened.event, name, &mut book, &mut delta.rows);
+                    book.keep(of, text.clone());
+                    delta.rows.push(Row::Text { seq: sealed.seq, of, text });
                 }
                 if sealed.seq <= told {
                     delta.rows.truncate(from);
@@ -142,12 +143,12 @@ impl Checkpoints {
     }
 }
 
-fn read_name(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, JournalError> {
-    // A name that is damaged is as one that was erased: the room or the account goes by its id.
+fn read_text(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, JournalError> {
+    // One that is damaged is as one that was erased: the room or the account goes by its id.
     let entry = reader.get(&[seq], usize::MAX)?.pop().and_then(Result::ok);
     match entry.and_then(|entry| entry.payload) {
         Some(payload) => match decode_name(&payload.bytes) {
-            Ok(name) => Ok(Some(name)),
+            Ok(text) => Ok(Some(text)),
             Err(bad) => Err(JournalError::Unreadable { seq: seq.0, bad }),
         },
         None => Ok(None),

@@ -1,10 +1,9 @@
-//! What the view and the book of names learn from an outcome.
+//! What the view and the book learn from an outcome.
 
 use vang_chat::{AccountEvent, Event, Happened, RoomEvent, Seq};
-use vang_view::EventRow;
+use vang_view::{EventRow, TextOf};
 
 use crate::Row;
-use crate::names::Book;
 use crate::shown::ShownEvent;
 
 /// The rows of an event's places in rooms, behind `rows`.
@@ -18,22 +17,11 @@ pub(crate) fn add_places(seq: Seq, happened: &Happened, shown: ShownEvent, rows:
     );
 }
 
-/// Does the event give a name to something? Then the name is its payload.
-pub(crate) fn names_something(event: &Event) -> bool {
-    matches!(event, Event::Room(RoomEvent::Created { .. }) | Event::Account(AccountEvent::Added { .. }))
-}
-
-/// The row and the note in the book of an event that gives this name to something.
-pub(crate) fn add_name(event: &Event, name: String, book: &mut Book, rows: &mut Vec<Row>) {
+/// The text that the event's payload is, if the book and the view keep it.
+pub(crate) fn kept_text(event: &Event) -> Option<TextOf> {
     match *event {
-        Event::Room(RoomEvent::Created { room, .. }) => {
-            book.add_room(room, name.clone());
-            rows.push(Row::RoomName { room, name });
-        }
-        Event::Account(AccountEvent::Added { account, .. }) => {
-            book.add_account(account, name.clone());
-            rows.push(Row::AccountName { account, name });
-        }
-        Event::Order(_) | Event::Member(_) | Event::Message(_) => {}
+        Event::Room(RoomEvent::Created { room, .. }) => Some(TextOf::RoomName(room)),
+        Event::Account(AccountEvent::Added { account, .. }) => Some(TextOf::AccountName(account)),
+        Event::Order(_) | Event::Member(_) | Event::Message(_) => None,
     }
 }

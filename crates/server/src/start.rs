@@ -168,7 +168,8 @@ fn replay_from(
     state: State,
     untold: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
-    let (rooms, accounts) = view.names()?;
+    let texts = view.texts()?.into_iter().map(|(of, _, text)| (of, text));
+    let book = Book::new(texts);
     let told = view.cursor();
     let mut tell = |delta: Delta| {
         let deltas = [delta];
@@ -187,5 +188,5 @@ fn replay_from(
         }
         Ok(())
     };
-    Ok(replay(reader, identity, (state, Book::new(rooms, accounts)), told, &mut tell)?)
+    Ok(replay(reader, identity, (state, book), told, &mut tell)?)
 }

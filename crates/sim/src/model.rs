@@ -7,7 +7,7 @@ use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, OrderCommand,
     Principal, RoomCommand, RoomId, Seq,
 };
-use vang_hub::{EventData, EventRow, Row};
+use vang_hub::{EventData, EventRow, Row, TextOf};
 use vang_journal::{Entry, Envelope, Said, decode_name};
 
 use crate::environment::print;
@@ -138,7 +138,7 @@ impl Model {
                 if !self.accounts.values().any(|(taken, _)| *taken == key) {
                     self.accounts.insert(seq, (key, name()));
                     self.done.insert(seq, "account-add");
-                    self.rows.push(Row::AccountName { account: AccountId(seq), name: name() });
+                    self.keep_text(TextOf::AccountName(AccountId(seq)), name());
                 }
             }
             Command::Room(RoomCommand::Create { name: key, access, by }) => {
@@ -182,7 +182,7 @@ impl Model {
         let from = creator.map_or("server".to_owned(), |creator| self.account_name(creator));
         self.record(self.seq, creator, EventBody::Created { from }, by);
         self.done.insert(self.seq, "create");
-        self.rows.push(Row::RoomName { room: RoomId(self.seq), name });
+        self.keep_text(TextOf::RoomName(RoomId(self.seq)), name);
     }
 
     fn join(&mut self, id: u64, who: u64, by: Principal) {
@@ -240,6 +240,10 @@ impl Model {
         room.events.push(ModelEvent { seq: self.seq, account, what });
         let event = EventRow { seq: Seq(self.seq), n, message, data };
         self.rows.push(Row::Event { room: RoomId(id), event });
+    }
+
+    fn keep_text(&mut self, of: TextOf, text: String) {
+        self.rows.push(Row::Text { seq: Seq(self.seq), of, text });
     }
 
     fn account_name(&self, account: u64) -> String {

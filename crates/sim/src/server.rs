@@ -76,10 +76,7 @@ impl Process {
             env.count("start from a snapshot");
         }
         let rows = view.rows();
-        let book = Book::new(
-            rows.rooms.iter().map(|(&id, name)| (id, name.clone())).collect(),
-            rows.accounts.iter().map(|(&id, name)| (id, name.clone())).collect(),
-        );
+        let book = Book::new(rows.newest_texts());
         let (view_cursor, state) = (rows.cursor, state.unwrap_or_default());
         let recovered = replay(&mut reader, &identity, (state, book), view_cursor, &mut |delta| {
             view.apply(delta);

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use vang_chat::{AccountId, RoomId, Seq};
-use vang_hub::{ColdEvent, ColdPage, Delta, EventRow, Read, ReadAnswer, ReadFault, ReadJob, Row};
+use vang_chat::{RoomId, Seq};
+use vang_hub::{ColdEvent, ColdPage, Delta, EventRow, Read, ReadAnswer, ReadFault, ReadJob, Row, TextOf};
 use vang_journal::{MemoryJournal, Reader};
 
 use crate::environment::Environment;
@@ -15,8 +15,8 @@ pub(crate) struct Rows {
     /// Complete up to this entry.
     pub(crate) cursor: Seq,
     pub(crate) events: BTreeMap<RoomId, Vec<EventRow>>,
-    pub(crate) rooms: BTreeMap<RoomId, String>,
-    pub(crate) accounts: BTreeMap<AccountId, String>,
+    /// Each with the ones before it: an older copy has these.
+    pub(crate) texts: BTreeMap<TextOf, Vec<(Seq, String)>>,
 }
 
 /// The simulated view.
@@ -52,11 +52,18 @@ impl Rows {
                     self.events.entry(*room).or_default().push(*event);
                 }
                 Row::Event { .. } => {}
-                Row::RoomName { room, name } => drop(self.rooms.insert(*room, name.clone())),
-                Row::AccountName { account, name } => drop(self.accounts.insert(*account, name.clone())),
+                Row::Text { seq, of, text } => {
+                    let texts = self.texts.entry(*of).or_default();
+                    texts.retain(|(before, _)| before < seq);
+                    texts.push((*seq, text.clone()));
+                }
             }
         }
         self.cursor = delta.upto;
+    }
+
+    pub(crate) fn newest_texts(&self) -> impl Iterator<Item = (TextOf, String)> {
+        self.texts.iter().filter_map(|(of, texts)| Some((*of, texts.last()?.1.clone())))
     }
 
     /// The content of an older copy.
@@ -67,8 +74,10 @@ impl Rows {
         }
         self.events.retain(|_, events| !events.is_empty());
         // A room's or account's id is its creating entry.
-        self.rooms.retain(|room, _| room.0 <= to.0);
-        self.accounts.retain(|account, _| account.0 <= to.0);
+        for texts in self.texts.values_mut() {
+            texts.retain(|(seq, _)| *seq <= to);
+        }
+        self.texts.retain(|_, texts| !texts.is_empty());
     }
 
     fn after(&self, room: RoomId, after: Seq) -> &[EventRow] {

@@ -5,8 +5,7 @@
 //!                                         the chain is the journal's at the cursor
 //! event(room, seq, n, message, data, seal)
 //!                                         what a room's readers see; n counts its messages
-//! room_name(room, name, seal)
-//! account_name(account, name, seal)
+//! text(kind, id, seq, text, seal)         names of rooms and accounts: the newest of each (`text.rs`)
 //! snapshot(seq, state)                    the chat state at seq; the newest two
 //! ```
 //!
@@ -33,7 +32,7 @@ use crate::connect::{self, BUSY_MS};
 pub(crate) use crate::connect::{format, key, number};
 
 /// The layout of the tables, stored as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 4;
+pub(crate) const FORMAT: u64 = 5;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -44,16 +43,17 @@ const SCHEMA: &str = "
         room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, message INTEGER NOT NULL,
         data BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE room_name(room INTEGER PRIMARY KEY, name TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
-    CREATE TABLE account_name(account INTEGER PRIMARY KEY, name TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
+    CREATE TABLE text(
+        kind INTEGER NOT NULL, id INTEGER NOT NULL, seq INTEGER NOT NULL, text TEXT NOT NULL, seal INTEGER NOT NULL,
+        PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE snapshot(seq INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT;
 ";
 
 const NO_TABLES: &str = "
     DROP TABLE IF EXISTS about;
     DROP TABLE IF EXISTS event;
-    DROP TABLE IF EXISTS room_name;
-    DROP TABLE IF EXISTS account_name;
+    DROP TABLE IF EXISTS text;
     DROP TABLE IF EXISTS snapshot;
 ";
 
@@ -166,8 +166,7 @@ fn look(
     // Preparing these finds missing tables and wrong columns.
     for sql in [
         "SELECT room, seq, n, message, data, seal FROM event LIMIT 1",
-        "SELECT room, name, seal FROM room_name LIMIT 1",
-        "SELECT account, name, seal FROM account_name LIMIT 1",
+        "SELECT kind, id, seq, text, seal FROM text LIMIT 1",
         "SELECT seq FROM snapshot LIMIT 1",
     ] {
         conn.query_row(sql, [], |_| Ok(())).optional().map_err(|error| damaged(&error))?;

@@ -9,6 +9,7 @@
 mod error; // errors, by what to do next
 mod connect; // connections to the files
 mod event; // an entry that a room's readers see
+mod text; // texts of rooms and accounts
 mod seal; // a hash that detects a changed row
 mod layout; // the file `view.db`: its tables, creation and removal
 mod writer; // `View`: rows and the cursor in one transaction
@@ -28,4 +29,5 @@ pub use index::{FeedError, Index, check_index};
 pub use layout::{Chains, Opened, RebuildReason, ViewPosition};
 pub use query::{CONDITIONS_MAX, LastWord, PREFIX_CHARS_MIN, Phrase, Query, QueryError};
 pub use reader::{Around, ViewReader};
-pub use writer::{Delta, Names, Row, View};
+pub use text::TextOf;
+pub use writer::{Delta, Row, View};

@@ -11,7 +11,7 @@ use vang_journal::DatabaseWatch;
 use crate::connect::hold;
 use crate::layout::{self, ViewPosition, key, number};
 use crate::seal;
-use crate::writer::{Row, names};
+use crate::writer::{Row, texts};
 use crate::{EventData, EventRow, ViewError};
 
 /// A message's number and its neighbours.
@@ -182,9 +182,8 @@ impl ViewReader {
     pub fn each_row(&mut self, line: &mut dyn FnMut(String)) -> Result<ViewPosition, ViewError> {
         let tx = self.conn.transaction()?;
         let place = layout::place(&tx)?;
-        let (rooms, accounts) = names(&tx)?;
-        rooms.into_iter().for_each(|(room, name)| line(Row::RoomName { room, name }.to_string()));
-        accounts.into_iter().for_each(|(account, name)| line(Row::AccountName { account, name }.to_string()));
+        let rows = texts(&tx)?.into_iter().map(|(of, seq, text)| Row::Text { seq, of, text });
+        rows.for_each(|row| line(row.to_string()));
         let mut select =
             tx.prepare("SELECT room, seq, n, message, data, seal FROM event ORDER BY room, seq")?;
         let mut rows = select.query([])?;

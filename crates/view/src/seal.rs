@@ -1,7 +1,7 @@
 //! A row's seal: 32 bits of a hash of its content. It is not a secret and no protection against people; it
 //! detects changes by a disk before they lead to another entry, room or name.
 
-use vang_chat::RoomId;
+use vang_chat::{RoomId, Seq};
 
 use crate::EventRow;
 
@@ -12,9 +12,9 @@ pub(crate) fn of_event(room: RoomId, event: &EventRow) -> i64 {
     numbers.and_bytes(data.as_bytes()).seal()
 }
 
-/// The seal of a name's row.
-pub(crate) fn of_name(id: u64, name: &str) -> i64 {
-    SplitMix(1).and(id).and_bytes(name.as_bytes()).seal()
+/// The seal of a text's row.
+pub(crate) fn of_text((kind, id): (u64, u64), seq: Seq, text: &str) -> i64 {
+    SplitMix(1).and(kind).and(id).and(seq.0).and_bytes(text.as_bytes()).seal()
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014), word by word: each bit of a word changes about half

@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
-use vang_chat::{AccountId, RoomId, Seq};
+use vang_chat::{RoomId, Seq};
 use vang_journal::{DatabaseWatch, Displaced};
 
 use crate::connect::hold;
 use crate::layout::{self, Chains, Opened, key, number};
 use crate::seal;
-use crate::{EventRow, ViewError};
+use crate::{EventRow, TextOf, ViewError};
 
 /// Rows per insert statement. More than this is not faster.
 const ROWS_PER_INSERT: usize = 32;
@@ -24,10 +24,8 @@ const SNAPSHOTS_KEPT: usize = 2;
 pub enum Row {
     /// An entry that a room's readers see.
     Event { room: RoomId, event: EventRow },
-    /// A room's name from now on.
-    RoomName { room: RoomId, name: String },
-    /// An account's name from now on.
-    AccountName { account: AccountId, name: String },
+    /// A text from this entry on.
+    Text { seq: Seq, of: TextOf, text: String },
 }
 
 impl fmt::Display for Row {
@@ -38,8 +36,7 @@ impl fmt::Display for Row {
                 let kind = if *message { "message" } else { "other" };
                 write!(f, "event {} {seq} {n} {kind} {data:?}", room.0)
             }
-            Row::RoomName { room, name } => write!(f, "room {} {name:?}", room.0),
-            Row::AccountName { account, name } => write!(f, "account {} {name:?}", account.0),
+            Row::Text { seq, of, text } => write!(f, "text {of:?} {seq} {text:?}"),
         }
     }
 }
@@ -54,9 +51,6 @@ pub struct Delta {
     /// The chat state at `upto`, from time to time.
     pub snapshot: Option<Vec<u8>>,
 }
-
-/// The names of all rooms and of all accounts, by id.
-pub type Names = (Vec<(RoomId, String)>, Vec<(AccountId, String)>);
 
 /// The view, for writing. A file has one writer.
 pub struct View {
@@ -109,16 +103,7 @@ impl View {
                         Row::Event { room, event } => {
                             events.push((*room, *event));
                         }
-                        Row::RoomName { room, name } => tx
-                            .prepare_cached("INSERT OR REPLACE INTO room_name(room, name, seal) VALUES (?1, ?2, ?3)")?
-                            .execute((key(room.0), name, seal::of_name(room.0, name)))
-                            .map(drop)?,
-                        Row::AccountName { account, name } => tx
-                            .prepare_cached(
-                                "INSERT OR REPLACE INTO account_name(account, name, seal) VALUES (?1, ?2, ?3)",
-                            )?
-                            .execute((key(account.0), name, seal::of_name(account.0, name)))
-                            .map(drop)?,
+                        Row::Text { seq, of, text } => keep_text(&tx, *seq, *of, text)?,
                     }
                 }
                 cursor = delta.upto;
@@ -159,9 +144,9 @@ impl View {
         let _ = self.conn.execute("DELETE FROM snapshot", []);
     }
 
-    /// The names of all rooms and of all accounts, by id.
-    pub fn names(&self) -> Result<Names, ViewError> {
-        names(&self.conn)
+    /// The newest of all texts, each with its entry.
+    pub fn texts(&self) -> Result<Vec<(TextOf, Seq, String)>, ViewError> {
+        texts(&self.conn)
     }
 
     /// Checks that its files are still at their paths: nobody reads what is written elsewhere.
@@ -248,32 +233,39 @@ fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), Vie
     Ok(())
 }
 
-pub(crate) fn names(conn: &Connection) -> Result<Names, ViewError> {
-    let list = |sql: &str| -> Result<Vec<(u64, String)>, ViewError> {
-        let mut select = conn.prepare(sql)?;
-        let mut rows = select.query([])?;
-        let mut names = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (id, name) = (number(row.get(0)?)?, row.get::<_, String>(1)?);
-            if row.get::<_, i64>(2)? != seal::of_name(id, &name) {
-                return Err(ViewError::Corrupt(format!(
-                    "the row of the name of {id} is not as it was written"
-                )));
-            }
-            names.push((id, name));
-        }
-        Ok(names)
-    };
-    let rooms = list("SELECT room, name, seal FROM room_name ORDER BY room")?;
-    let accounts = list("SELECT account, name, seal FROM account_name ORDER BY account")?;
-    Ok((
-        rooms.into_iter().map(|(id, name)| (RoomId(id), name)).collect(),
-        accounts.into_iter().map(|(id, name)| (AccountId(id), name)).collect(),
-    ))
+fn keep_text(tx: &Transaction<'_>, seq: Seq, of: TextOf, text: &str) -> Result<(), ViewError> {
+    let (kind, id) = of.numbers();
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO text(kind, id, seq, text, seal) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute((key(kind), key(id), key(seq.0), text, seal::of_text((kind, id), seq, text)))?;
+    Ok(())
+}
+
+pub(crate) fn texts(conn: &Connection) -> Result<Vec<(TextOf, Seq, String)>, ViewError> {
+    let mut select = conn.prepare("SELECT kind, id, seq, text, seal FROM text ORDER BY kind, id")?;
+    let mut rows = select.query([])?;
+    let mut texts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (kind, id) = (number(row.get(0)?)?, number(row.get(1)?)?);
+        let (seq, text) = (Seq(number(row.get(2)?)?), row.get::<_, String>(3)?);
+        let of = TextOf::from_numbers(kind, id);
+        let of = of.filter(|_| {
+            row.get::<_, i64>(4).is_ok_and(|found| found == seal::of_text((kind, id), seq, &text))
+        });
+        let Some(of) = of else {
+            let what = format!("the row of text {kind} of {id} is not as it was written");
+            return Err(ViewError::Corrupt(what));
+        };
+        texts.push((of, seq, text));
+    }
+    Ok(texts)
 }
 
 #[cfg(test)]
 mod tests {
+    use vang_chat::AccountId;
+
     use super::*;
     use crate::{EventData, ViewReader};
 
@@ -358,7 +350,11 @@ mod tests {
         let (mut view, _) = View::open(&path, JOURNAL, one_history).unwrap();
         let named = |upto: u64, name: &str| Delta {
             upto: Seq(upto),
-            rows: vec![Row::AccountName { account: AccountId(1), name: name.to_owned() }],
+            rows: vec![Row::Text {
+                seq: Seq(1),
+                of: TextOf::AccountName(AccountId(1)),
+                text: name.to_owned(),
+            }],
             snapshot: None,
         };
         view.apply(&[named(1, "a-name-that-is-to-go")]).unwrap();

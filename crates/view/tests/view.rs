@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use vang_chat::{AccountId, RoomId, Seq};
-use vang_view::{Delta, EventData, EventRow, Opened, RebuildReason, Row, View, ViewError, ViewReader};
+use vang_view::{
+    Delta, EventData, EventRow, Opened, RebuildReason, Row, TextOf, View, ViewError, ViewReader,
+};
 
 const JOURNAL: [u8; 16] = [1; 16];
 const LOBBY: RoomId = RoomId(1);
@@ -59,10 +61,28 @@ fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
 /// A small journal: a room with a name, an account, and messages.
 fn story() -> Vec<Delta> {
     vec![
-        delta(1, [Row::RoomName { room: LOBBY, name: "lobby".into() }, other(LOBBY, 1, 0)]),
-        delta(3, [Row::AccountName { account: AccountId(2), name: "ada".into() }, other(LOBBY, 3, 0)]),
+        delta(
+            1,
+            [
+                Row::Text { seq: Seq(1), of: TextOf::RoomName(LOBBY), text: "lobby".into() },
+                other(LOBBY, 1, 0),
+            ],
+        ),
+        delta(
+            3,
+            [
+                Row::Text { seq: Seq(2), of: TextOf::AccountName(AccountId(2)), text: "ada".into() },
+                other(LOBBY, 3, 0),
+            ],
+        ),
         delta(5, [message(LOBBY, 4, 1), message(LOBBY, 5, 2)]),
-        delta(6, [Row::RoomName { room: LOBBY, name: "l\no \"b".into() }, other(LOBBY, 6, 2)]),
+        delta(
+            6,
+            [
+                Row::Text { seq: Seq(6), of: TextOf::RoomName(LOBBY), text: "l\no \"b".into() },
+                other(LOBBY, 6, 2),
+            ],
+        ),
         delta(9, [message(LOBBY, 8, 3)]),
     ]
 }
@@ -83,15 +103,19 @@ fn applied_rows_are_there_after_reopening() {
     drop(view);
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!((opened, view.cursor()), (Opened::Kept, Seq(9)));
-    let names = view.names().unwrap();
-    assert_eq!(names, (vec![(LOBBY, "l\no \"b".into())], vec![(AccountId(2), "ada".into())]));
+    let texts = view.texts().unwrap();
+    let expected = [
+        (TextOf::RoomName(LOBBY), Seq(6), "l\no \"b".to_owned()),
+        (TextOf::AccountName(AccountId(2)), Seq(2), "ada".to_owned()),
+    ];
+    assert_eq!(texts, expected);
     let (cursor, lines) = content(&folder.path());
     assert_eq!(cursor, Seq(9));
     assert_eq!(
         lines,
         [
-            r#"room 1 "l\no \"b""#,
-            r#"account 2 "ada""#,
+            r#"text RoomName(RoomId(1)) 6 "l\no \"b""#,
+            r#"text AccountName(AccountId(2)) 2 "ada""#,
             "event 1 1 0 other 0001",
             "event 1 3 0 other 0003",
             "event 1 4 1 message 0104",
@@ -199,11 +223,11 @@ fn a_view_of_another_format_is_rebuilt_and_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 4");
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 5");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(
         (opened, view.cursor()),
-        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 4 }), Seq(0))
+        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 5 }), Seq(0))
     );
     folder.reader();
 }
@@ -217,8 +241,8 @@ fn a_damaged_file_is_rebuilt() {
     let no_tables = {
         let scratch = Folder::new();
         let other = rusqlite::Connection::open(scratch.path()).unwrap();
-        other.execute_batch("PRAGMA user_version = 4; CREATE TABLE event(room) STRICT").unwrap_err();
-        other.execute_batch("PRAGMA user_version = 4; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        other.execute_batch("PRAGMA user_version = 5; CREATE TABLE event(room) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 5; CREATE TABLE event(room INTEGER) STRICT").unwrap();
         drop(other);
         std::fs::read(scratch.path()).unwrap()
     };
@@ -245,8 +269,7 @@ fn incomplete_tables_are_rebuilt_and_complete_ones_are_kept() {
     assert_eq!((open(), open()), (Opened::Fresh(RebuildReason::Missing), Opened::Kept));
     for damage in [
         "DROP TABLE event",
-        "DROP TABLE room_name",
-        "DROP TABLE account_name",
+        "DROP TABLE text",
         "DROP TABLE snapshot",
         "DROP TABLE about",
         "DELETE FROM about",
@@ -433,7 +456,7 @@ proptest! {
         let deltas: Vec<Delta> = steps.into_iter().map(|(room, ahead, is_message)| {
             seq += ahead;
             let (id, name) = (RoomId(room), format!("room {}", seq % 4));
-            let row = if seq % 7 == 0 { Row::RoomName { room: id, name } } else if is_message { message(id, seq, seq) } else { other(id, seq, seq) };
+            let row = if seq % 7 == 0 { Row::Text { seq: Seq(seq), of: TextOf::RoomName(id), text: name } } else if is_message { message(id, seq, seq) } else { other(id, seq, seq) };
             delta(seq, [row])
         }).collect();
         let (once, bit_by_bit) = (Folder::new(), Folder::new());

@@ -104,10 +104,11 @@ impl Hub {
             Event::Order(OrderEvent::Opened { node }) => growth.opened |= *node != self.order.node(),
             _ => {}
         }
-        if rows::names_something(&happened.event)
-            && let Some(name) = payload.and_then(|payload| decode_name(&payload.bytes).ok())
+        if let Some(of) = rows::kept_text(&happened.event)
+            && let Some(text) = payload.and_then(|payload| decode_name(&payload.bytes).ok())
         {
-            rows::add_name(&happened.event, name, &mut self.book, &mut growth.rows);
+            self.book.keep(of, text.clone());
+            growth.rows.push(Row::Text { seq, of, text });
         }
         let Some(shown) = ShownEvent::of(&happened.event) else { return };
         rows::add_places(seq, happened, shown, &mut growth.rows);

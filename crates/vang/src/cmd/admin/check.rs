@@ -2,6 +2,7 @@
 //! digests, the rules by the stored hashes of the state, and the view by a replay. It works while the server
 //! runs; only `--rebuild` needs the folder for itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -112,13 +113,20 @@ fn check_rules_and_view(
         }
     };
     let mut expected = Lines::default();
+    // The view has the newest of each.
+    let mut texts = BTreeMap::new();
     let mut add_rows = |delta: Delta| {
-        let rows = delta.rows.iter().filter(|row| cursor.is_some_and(|cursor| seq_of(row) <= cursor));
-        rows.for_each(|row| expected.add(&row.to_string()));
+        for row in delta.rows.iter().filter(|row| cursor.is_some_and(|cursor| seq_of(row) <= cursor)) {
+            match row {
+                Row::Text { of, .. } => drop(texts.insert(*of, row.to_string())),
+                Row::Event { .. } => expected.add(&row.to_string()),
+            }
+        }
         Ok(())
     };
     let recovered = replay(reader, identity, (State::default(), Book::default()), Seq(0), &mut add_rows)
         .map_err(|error| Failure::new(format!("the journal does not replay: {error}")))?;
+    texts.values().for_each(|line| expected.add(line));
     if let Some(cursor) = cursor
         && found != expected
     {
@@ -149,12 +157,11 @@ fn differ(how: &str) -> Result<anyhow::Error, Failure> {
     Ok(failure.advise("stop the server and run `vang admin check --rebuild`").into())
 }
 
-/// The entry that a row comes from. The id of a room or account is the number of the entry that created it.
+/// The entry that a row comes from.
 fn seq_of(row: &Row) -> Seq {
     match row {
         Row::Event { event, .. } => event.seq,
-        Row::RoomName { room, .. } => Seq(room.0),
-        Row::AccountName { account, .. } => Seq(account.0),
+        Row::Text { seq, .. } => *seq,
     }
 }
 
