@@ -16,7 +16,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -401,8 +401,6 @@ pin_project! {
         turns: Rc<Turns>,
         credit: Rc<Credit>,
         ticket: Option<Ticket>,
-        // It was polled: until then it has registered for nothing that could wake it.
-        has_begun: bool,
         #[pin]
         future: F,
     }
@@ -410,7 +408,7 @@ pin_project! {
 
 impl<F: Future<Output = ()>> Fair<F> {
     pub(crate) fn new(turns: Rc<Turns>, credit: Rc<Credit>, future: F) -> Fair<F> {
-        Fair { turns, credit, ticket: None, has_begun: false, future }
+        Fair { turns, credit, ticket: None, future }
     }
 }
 
@@ -427,13 +425,13 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
                 *this.ticket = None;
                 true
             }
-            None if *this.has_begun && credit.is_spent(began, turns.active()) => {
+            // Also before its first poll: a thousand may have been accepted at once.
+            None if credit.is_spent(began, turns.active()) => {
                 *this.ticket = Some(turns.enter(credit.is_new.get(), cx.waker().clone()));
                 return Poll::Pending;
             }
             None => false,
         };
-        *this.has_begun = true;
         turns.polled.set(Some(began));
         turns.is_called.set(is_busy && !credit.is_new.get());
         credit.is_deferred.set(false);
@@ -515,25 +513,30 @@ impl Turn {
             return false;
         }
         self.units = 0;
-        self.began.elapsed() >= self.limit
+        // Whoever asks again, in an outer loop, is told the same without a look at the clock.
+        let is_over = self.began.elapsed() >= self.limit;
+        if is_over {
+            self.end();
+        }
+        is_over
     }
 }
 
-/// Lets everybody who is ready go first.
+/// Lets everybody who is ready go first, and who becomes ready meanwhile: the sockets are looked at before it goes on.
+/// The runtime looks at them by itself after 61 polls only, which may be a millisecond each.
 pub(crate) async fn yield_turn() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    tokio::task::yield_now().await;
+}
+
+/// The same for a future that is polled: it is polled again when the sockets were looked at.
+pub(crate) fn wake_next_turn(cx: &mut Context<'_>) {
+    // Its first poll leaves the waker with the runtime; nothing else of it is needed.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::LocalSet;
 
     use super::*;
@@ -590,6 +593,40 @@ mod tests {
                 let since = || polls.iter().zip(&first).map(|(polls, first)| polls.get() - first);
                 let (least, most) = (since().min(), since().max());
                 assert!(most.unwrap() - least.unwrap() <= 2, "{least:?} to {most:?}");
+            })
+            .await;
+    }
+
+    #[test]
+    fn a_turn_that_is_over_stays_over() {
+        let mut turn = Turn { limit: Duration::ZERO, ..Turn::of_the_pump() };
+        assert!(!turn.is_over(), "nothing was done yet");
+        turn.note_work();
+        assert!(turn.is_over());
+        assert!(turn.is_over(), "also for the next who asks");
+    }
+
+    #[tokio::test]
+    async fn sockets_are_looked_at_after_each_turn_of_a_connection_that_always_has_more() {
+        let local = LocalSet::new();
+        let polls = Rc::new(Cell::new(0_u64));
+        let counted = polls.clone();
+        local.spawn_local(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                yield_turn().await;
+            }
+        });
+        local
+            .run_until(async {
+                let (mut writer, mut reader) = tokio::net::UnixStream::pair().unwrap();
+                for _ in 0..100 {
+                    let before = polls.get();
+                    writer.write_all(b"x").await.unwrap();
+                    reader.read_u8().await.unwrap();
+                    let between = polls.get() - before;
+                    assert!(between <= 3, "{between} turns came before what the socket had");
+                }
             })
             .await;
     }

@@ -17,6 +17,7 @@ use vang_proto::vang::{
 };
 
 use super::session::HubSession;
+use crate::fairness::turns::wake_next_turn;
 
 /// Silence after which something without meaning is sent (a comment; a space before the next object), so that proxies
 /// keep the connection, which give up after 30 s or more, and so that a reader who has gone is noticed.
@@ -98,7 +99,7 @@ impl Body for Events {
         // HTTP asks again as long as the socket takes something; once in each turn it gets it.
         let turn = self.asking.turn_began();
         if self.turn == turn && self.asking.is_turn_over() {
-            cx.waker().wake_by_ref();
+            wake_next_turn(cx);
             return Poll::Pending;
         }
         loop {

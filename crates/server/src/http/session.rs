@@ -14,7 +14,7 @@ use vang_proto::{Decoder, Limits};
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
 use crate::fairness::quota::Buckets;
-use crate::fairness::turns::{Credit, Turns};
+use crate::fairness::turns::{Credit, Turns, wake_next_turn};
 use crate::pump::{About, Pump, Slot};
 use crate::shared::House;
 
@@ -63,7 +63,7 @@ impl HubSession {
                 return Poll::Ready(incoming(frame).ok());
             }
             if !self.hand_on_requests() {
-                cx.waker().wake_by_ref();
+                wake_next_turn(cx);
                 return Poll::Pending;
             }
             self.pull();

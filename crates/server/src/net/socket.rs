@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
-use crate::fairness::turns::Credit;
+use crate::fairness::turns::{Credit, wake_next_turn};
 
 /// Unsent bytes in the kernel beyond which a socket is not writable: what is sent late can still be
 /// chosen late. 16 KiB keeps a gigabit link busy between two rounds.
@@ -179,7 +179,7 @@ impl Socket {
                 }
             }
             // Records may be as small as the peer likes: others come first, then the rest of them.
-            cx.waker().wake_by_ref();
+            wake_next_turn(cx);
             Poll::Pending
         })
         .await?;
@@ -394,7 +394,7 @@ impl AsyncRead for Rewound {
             }
         }
         // Bytes come that amount to nothing, as empty TLS records do: others come first.
-        cx.waker().wake_by_ref();
+        wake_next_turn(cx);
         Poll::Pending
     }
 }

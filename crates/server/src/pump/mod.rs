@@ -30,7 +30,7 @@ use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas};
-use crate::fairness::turns::{Turn, yield_turn};
+use crate::fairness::turns::{Turn, wake_next_turn, yield_turn};
 use crate::limits::Limits;
 use crate::status::watch::Watch;
 use crate::wheel::{TICK_MS, Wheel};
@@ -362,7 +362,7 @@ impl Pump {
                     if turn.is_over() {
                         // The others come first; there may be more.
                         self.due.set(true);
-                        cx.waker().wake_by_ref();
+                        wake_next_turn(cx);
                         break;
                     }
                 }
