@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use vang_chat::{RoomId, Seq, Time};
-use vang_journal::{Payload, SaidView};
+use vang_journal::{Payload, SaidView, decode_name};
 use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
 use crate::names::Book;
@@ -42,6 +42,11 @@ impl Encoder {
             },
             _ => None,
         };
+        // An erased one is as one that was removed.
+        let topic = match (shown.kind, payload) {
+            (Kind::Topic, Some(payload)) => decode_name(&payload.bytes).unwrap_or_default(),
+            _ => String::new(),
+        };
         let from = match (&name, shown.who) {
             (Some(name), _) => Speaker::Account(&**name),
             (None, Author::Guest) => {
@@ -55,6 +60,7 @@ impl Encoder {
             Kind::RoomCreated => RoomEvent::Created { from, time },
             Kind::Joined => RoomEvent::Joined { from, time },
             Kind::Left => RoomEvent::Left { from, time },
+            Kind::Topic => RoomEvent::Topic { from, time, topic: &topic },
         };
         let content = said.as_ref().map_or(Content::NONE, |said| Content {
             content_type: said.content_type,

@@ -168,6 +168,8 @@ pub struct Book {
     rooms: HashMap<RoomId, String>,
     /// The same the other way round: a name typed as it is shown needs no key to be found.
     rooms_by_name: HashMap<String, RoomId>,
+    /// Of rooms that have one.
+    topics: HashMap<RoomId, String>,
     accounts: HashMap<AccountId, String>,
     accounts_by_name: HashMap<String, AccountId>,
     /// By today's key, those that the journal knows by an older one.
@@ -198,6 +200,8 @@ impl Book {
                 }
                 self.accounts_by_name.insert(text, account);
             }
+            TextOf::RoomTopic(room) if text.is_empty() => drop(self.topics.remove(&room)),
+            TextOf::RoomTopic(room) => drop(self.topics.insert(room, text)),
         }
     }
 
@@ -244,6 +248,11 @@ impl Book {
             Some(name) => name.as_str().into(),
             None => format!("room-{}", room.0).into(),
         }
+    }
+
+    /// What a room is about, if anybody has said so.
+    pub(crate) fn topic(&self, room: RoomId) -> Option<&str> {
+        self.topics.get(&room).map(String::as_str)
     }
 
     /// An account's name; one whose name was erased goes by its id.

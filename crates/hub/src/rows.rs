@@ -21,6 +21,7 @@ pub(crate) fn add_places(seq: Seq, happened: &Happened, shown: ShownEvent, rows:
 pub(crate) fn kept_text(event: &Event) -> Option<TextOf> {
     match *event {
         Event::Room(RoomEvent::Created { room, .. }) => Some(TextOf::RoomName(room)),
+        Event::Room(RoomEvent::TopicSet { room, .. }) => Some(TextOf::RoomTopic(room)),
         Event::Account(AccountEvent::Added { account, .. }) => Some(TextOf::AccountName(account)),
         Event::Order(_) | Event::Member(_) | Event::Message(_) => None,
     }

@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     RoomCreated = 2,
     Joined = 3,
     Left = 4,
+    Topic = 5,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ impl ShownEvent {
         let (kind, who) = match *event {
             Event::Message(MessageEvent::Sent { from, .. }) => (Kind::Message, from.into()),
             Event::Room(RoomEvent::Created { by, .. }) => (Kind::RoomCreated, by.into()),
+            Event::Room(RoomEvent::TopicSet { by, .. }) => (Kind::Topic, by.into()),
             Event::Member(MemberEvent::Joined { who, .. }) => (Kind::Joined, Author::Account(who)),
             Event::Member(MemberEvent::Left { who, .. }) => (Kind::Left, Author::Account(who)),
             Event::Message(MessageEvent::Repeated { .. }) | Event::Order(_) | Event::Account(_) => {
@@ -77,6 +79,11 @@ impl ShownEvent {
         EventData::new(&bytes).expect("a kind and an id are short")
     }
 
+    /// Do readers see its payload?
+    pub(crate) fn shows_payload(self) -> bool {
+        matches!(self.kind, Kind::Message | Kind::Topic)
+    }
+
     pub(crate) fn is_message(self) -> bool {
         self.kind == Kind::Message
     }
@@ -86,7 +93,7 @@ impl ShownEvent {
         let mut d = Decoder::new(data.as_bytes());
         d.array().ok()?;
         let number = d.u8().ok()?;
-        let kinds = [Kind::Message, Kind::RoomCreated, Kind::Joined, Kind::Left];
+        let kinds = [Kind::Message, Kind::RoomCreated, Kind::Joined, Kind::Left, Kind::Topic];
         let kind = kinds.into_iter().find(|kind| *kind as u8 == number)?;
         let who = match d.datatype().ok()? {
             Type::Null => Author::Operator,
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_author_is_read_as_it_was_written() {
-        for kind in [Kind::Message, Kind::RoomCreated, Kind::Joined, Kind::Left] {
+        for kind in [Kind::Message, Kind::RoomCreated, Kind::Joined, Kind::Left, Kind::Topic] {
             for who in [
                 Author::Operator,
                 Author::Guest,

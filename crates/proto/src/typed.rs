@@ -436,14 +436,15 @@ impl TypedLines {
 
     fn show_rooms(&mut self, reply: &Reply) {
         let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
-        for RoomRow { room: name, access, n, .. } in rooms {
+        for RoomRow { room: name, access, n, topic, .. } in rooms {
             let private = if access == "private" { ", private" } else { "" };
             let here = match (name == self.talks_in, self.rooms.contains(&name)) {
                 (true, _) => ", you talk here",
                 (false, true) => ", you read it",
                 (false, false) => "",
             };
-            self.show(&format!("-- #{name} ({}{private}{here})", count(n, "message")));
+            let topic = topic.map_or(String::new(), |topic| format!(" {topic}"));
+            self.show(&format!("-- #{name} ({}{private}{here}){topic}", count(n, "message")));
         }
         if let Some(left_out) = reply.keys::<RoomList>().and_then(|list| list.left_out) {
             self.show(&format!("-- older rooms left out: {left_out}"));
@@ -494,6 +495,12 @@ impl TypedLines {
                 RoomEvent::Joined { from, .. } => format!("-- {from} joined #{room}"),
                 RoomEvent::Left { from, .. } => format!("-- {from} left #{room}"),
                 RoomEvent::Created { from, .. } => format!("-- {from} created #{room}"),
+                RoomEvent::Topic { from, topic, .. } if topic.is_empty() => {
+                    format!("-- {from} removed the topic of #{room}")
+                }
+                RoomEvent::Topic { from, topic, .. } => {
+                    format!("-- {from} set the topic of #{room}: {topic}")
+                }
             },
             Event::Connection(ConnectionEvent::Closing { why }) => {
                 format!("-- the server ends this connection: {why}")

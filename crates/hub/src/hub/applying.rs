@@ -123,7 +123,7 @@ impl Hub {
         match *event {
             Event::Message(MessageEvent::Sent { room, n, .. }) => self.answer_sent(asker, room, n, seq),
             Event::Message(MessageEvent::Repeated { room, n, seq }) => self.answer_sent(asker, room, n, seq),
-            Event::Room(RoomEvent::Created { room, .. })
+            Event::Room(RoomEvent::Created { room, .. } | RoomEvent::TopicSet { room, .. })
             | Event::Member(MemberEvent::Joined { room, .. } | MemberEvent::Left { room, .. }) => {
                 let keys = RoomChanged { room: self.book.room(room).into_owned(), seq: seq.0 };
                 self.accept(asker, &keys, &keys.room);

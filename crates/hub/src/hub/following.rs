@@ -87,7 +87,10 @@ impl Hub {
         let (envelope, payload) = match &event.entry {
             Ok(entry) => (Some(&entry.envelope), entry.payload.as_ref()),
             // Without what was said: what else happened is known without a payload.
-            Err(damage) => (damage.envelope.as_ref().filter(|_| !event.message), None),
+            Err(damage) => {
+                let is_enough = shown.is_some_and(|shown| !shown.shows_payload());
+                (damage.envelope.as_ref().filter(|_| is_enough), None)
+            }
         };
         let time =
             envelope.and_then(|envelope| Envelope::decode(envelope).ok()).map(|envelope| envelope.time);

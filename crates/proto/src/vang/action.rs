@@ -203,6 +203,10 @@ actions! {
         who: Option<String> = Optional "who" |s, key| Ok(s.owned(key)?),
     }, Anybody, Any, Never, Own, Joins, Some;
     "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own, Joins, Some;
+    "topic" => SetTopic {
+        room: String = Required "room" |s, key| Ok(s.text(key)?),
+        topic: String = Required "topic" |s, key| Ok(s.topic(key)?),
+    }, Anybody, Any, Always, Own, Joins, Some;
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
     }, OperatorSocket, Any, Never, Own, None, Some;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Code, ErrorReply};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::header::excerpt;
-use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX, QUERY_BYTES_MAX};
+use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX, QUERY_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::{Composer, Frame, encoding, python};
 
 /// Who can read and speak in a room.
@@ -252,6 +252,19 @@ impl Source<'_> {
             return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
         }
         Ok(query)
+    }
+
+    /// One line of text.
+    pub(super) fn topic(&self, key: &'static str) -> Result<String, ErrorReply> {
+        let topic = self.text(key)?;
+        if topic.len() > TOPIC_BYTES_MAX {
+            let detail = format!("topic of {} bytes; it must be at most {TOPIC_BYTES_MAX}", topic.len());
+            return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
+        }
+        if topic.chars().any(char::is_control) {
+            return Err(wrong(key, &python::json_string(&topic), "one line without control characters"));
+        }
+        Ok(topic)
     }
 
     pub(super) fn rooms(&self, key: &'static str) -> Result<Vec<String>, ErrorReply> {

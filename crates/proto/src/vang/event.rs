@@ -92,6 +92,8 @@ events! {
     "joined" => Joined { from: Speaker<T>, time: T } false;
     "left" => Left { from: Speaker<T>, time: T } false;
     "room-created" => Created { from: Speaker<T>, time: T } false;
+    /// What the room is about from now on; empty: nothing is said of it.
+    "topic" => Topic { from: Speaker<T>, time: T, topic: T } false;
     /// The messages `from` to `to` are left out.
     "hole" => Hole { from: u64, to: u64, why: T } false;
 }

@@ -13,6 +13,9 @@ pub struct RoomRow {
     pub n: u64,
     /// Is the asker a member?
     pub member: bool,
+    /// If it has one, and the asker can see who is in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
 }
 
 /// Somebody in a room.

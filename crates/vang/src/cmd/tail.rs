@@ -147,6 +147,12 @@ fn person_line(message: &EventMessage, today: &str) -> String {
         }
         RoomEvent::Joined { from, time } => format!("{room} {} {} joined", at(time), named(from)),
         RoomEvent::Left { from, time } => format!("{room} {} {} left", at(time), named(from)),
+        RoomEvent::Topic { from, time, topic } if topic.is_empty() => {
+            format!("{room} {} {} removed the topic", at(time), named(from))
+        }
+        RoomEvent::Topic { from, time, topic } => {
+            format!("{room} {} {} set the topic: {}", at(time), named(from), harmless_line(topic))
+        }
         RoomEvent::Created { from, time } => {
             format!("{room} {} {} created the room", at(time), named(from))
         }
@@ -225,6 +231,11 @@ mod tests {
         let joined = RoomEvent::Joined { from: Speaker::Account("a\nb\u{1b}"), time: TIME };
         let joined = event(joined, Content::NONE);
         assert_eq!(line(&joined), "general 14:03 a b\\u{1b} joined");
+        let topic = RoomEvent::Topic { from: Speaker::Operator, time: TIME, topic: "what\n\u{1b}grows" };
+        assert_eq!(
+            line(&event(topic, Content::NONE)),
+            "general 14:03 server set the topic: what \\u{1b}grows"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Rooms: create, list, and which room a name means.
+//! Rooms: create, topic, list, and which room a name means.
 
-use vang_chat::{Access, Principal, Refusal, RoomCommand, RoomId};
+use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId};
 use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, RoomList, RoomRow};
 
@@ -27,6 +27,17 @@ impl Hub {
         };
         let command = RoomCommand::Create { name, access, by: *who };
         self.enqueue(asker, command.into(), encode_name(&shown))
+    }
+
+    pub(super) fn set_topic(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        room: &str,
+        topic: &str,
+    ) -> Result<(), ErrorReply> {
+        let room = self.room(room, who)?;
+        self.enqueue(asker, RoomCommand::SetTopic { room, by: *who }.into(), encode_name(topic))
     }
 
     pub(in crate::hub) fn room(&self, name: &str, reader: &Principal) -> Result<RoomId, ErrorReply> {
@@ -60,6 +71,7 @@ impl Hub {
                 access: wire_access(room.access).as_str().to_owned(),
                 n: room.newest_for(who),
                 member: matches!(who, Principal::Account(account) if room.is_member(*account)),
+                topic: self.book.topic(*id).filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
             })
             .collect();
         let keys = RoomList { left_out: Some(left_out).filter(|&count| count > 0) };
