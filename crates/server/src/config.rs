@@ -47,11 +47,11 @@ trait SettingValue: Sized {
 }
 
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $field:ident $name:literal $value:literal: $type:ty = $default:literal, $reloads:literal;)+) => {
+    ($($($doc:literal)+ $field:ident $name:literal $value:literal: $type:ty = $default:literal, $reloads:literal;)+) => {
         /// What a server needs to know.
         #[derive(Clone, Debug)]
         pub struct Config {
-            $($(#[doc = $doc])+ pub $field: $type,)+
+            $(#[doc = concat!("The setting `", $name, "`.")] pub $field: $type,)+
             pub limits: Limits,
             /// The operator has looked at the clock.
             pub confirm_time: bool,
@@ -98,33 +98,33 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)
-    ///
-    /// An empty host means all interfaces; port 0 means any free port.
+    "Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)"
+    ""
+    "An empty host means all interfaces; port 0 means any free port."
     listen "listen" "ADDR": Vec<ListenAddr> = "127.0.0.1:65432", true;
-    /// The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]
+    "The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]"
     data "data" "DIR": PathBuf = "", false;
-    /// Listen backlog: how many new connections the system can queue
+    "Listen backlog: how many new connections the system can queue"
     backlog "backlog" "N": u32 = "4096", true;
-    /// Log level: error, warn, info, debug, trace, or for one part, as vang_server=debug
+    "Log level: error, warn, info, debug, trace, or for one part, as vang_server=debug"
     log "log" "LEVEL": String = "info", true;
-    /// Format of the log on stderr
+    "Format of the log on stderr"
     log_format "log-format" "FORMAT": LogFormat = "text", false;
-    /// Certificate chain in PEM [default: the server's own certificate, made at its first start]
+    "Certificate chain in PEM [default: the server's own certificate, made at its first start]"
     tls_cert "tls-cert" "FILE": PathBuf = "", true;
-    /// Private key of the certificate, in PEM
+    "Private key of the certificate, in PEM"
     tls_key "tls-key" "FILE": PathBuf = "", true;
-    /// Host name of this server for browsers (can be repeated)
+    "Host name of this server for browsers (can be repeated)"
     names "name" "NAME": Vec<String> = "", false;
-    /// From where guests (people without an account) can connect
+    "From where guests (people without an account) can connect"
     guests "guests" "FROM": Scope = "local", true;
-    /// Where an account's name is enough to use the account, as long as accounts have no passwords
-    ///
-    /// `local` cannot be combined with an address that other machines can reach.
+    "Where an account's name is enough to use the account, as long as accounts have no passwords"
+    ""
+    "`local` cannot be combined with an address that other machines can reach."
     trust "trust" "WHERE": Trust = "folder", true;
-    /// From where plain text lines are accepted, as from nc
+    "From where plain text lines are accepted, as from nc"
     lines "lines" "FROM": Scope = "local", true;
-    /// From where /metrics can be read
+    "From where /metrics can be read"
     metrics "metrics" "FROM": Scope = "local", true;
 }
 
