@@ -60,8 +60,13 @@ const OTHER_NODE: Node = Node(0x0fff_0fff_0fff_0fff);
 impl Disk {
     /// A disk with an empty journal.
     pub(crate) fn new(identity: Identity) -> Disk {
+        Disk::on(MemoryJournal::new(identity))
+    }
+
+    /// A disk on which a journal stands already.
+    pub(crate) fn on(kept: MemoryJournal) -> Disk {
         Disk {
-            kept: MemoryJournal::new(identity),
+            kept,
             writing: None,
             doubt: None,
             trouble: None,

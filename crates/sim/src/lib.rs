@@ -33,9 +33,11 @@ mod scene; // what all clients share; who can see what (P9)
 mod following; // what a follower received, compared with what it should have received
 mod client; // a client and its checks of the server
 mod people; // what simulated people do
+mod processes; // two processes that order one journal
 mod world; // everything, tick by tick; healing; stories
 
 pub use environment::current_seed_and_time;
 pub use following::Since;
 pub use journal::AppendOutcome;
+pub use processes::two_processes;
 pub use world::World;

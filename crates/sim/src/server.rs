@@ -9,6 +9,7 @@ use vang_hub::limits::{
     TAILS_BYTES_MAX,
 };
 use vang_hub::{Book, Hub, Output, Salts, SessionId, Trust, replay};
+use vang_journal::Entry;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, HEADER_BYTES_MAX, INLINE_BYTES_MAX, PENDING_REQUEST_BYTES_MAX, UNSENT_REPLY_BYTES_MAX,
 };
@@ -129,6 +130,11 @@ impl Process {
     /// Stores a snapshot of the current state in the view: the next start begins here.
     pub(crate) fn snapshot(&mut self, view: &mut View) {
         view.queue(self.hub.farewell());
+    }
+
+    /// Entries that stand in the journal after those that it has.
+    pub(crate) fn arrived(&mut self, entries: Vec<Entry>) {
+        self.hub.arrived(entries);
     }
 
     /// Is nothing left to do?

@@ -326,3 +326,40 @@ fn story_uploads_that_fill_the_queue_delay_nobody() {
     let world = a_flood_delays_nobody(13, 20, &upload);
     assert!(world.tally().contains_key("paused after busy"), "the queue was never full");
 }
+
+/// Events that must occur in the seeds of two processes.
+const MUST_HAPPEN_BETWEEN_TWO: &[&str] = &[
+    "a process was started again",
+    "another process was announced",
+    "came back to the same process",
+    "read: events",
+    "went to the other process",
+];
+
+#[test]
+fn between_two_processes_nothing_is_heard_twice_or_missed() {
+    let prints = std::env::var_os("VANG_SEED").is_some();
+    let (seeds, first) = match std::env::var("VANG_SEED") {
+        Ok(seed) => (1, seed.parse().expect("a number")),
+        Err(_) => (number("VANG_SEEDS", 300) / 10, number("VANG_FIRST_SEED", 0)),
+    };
+    let mut tally: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in first..first + seeds {
+        let lived = catch_unwind(AssertUnwindSafe(|| vang_sim::two_processes(seed, prints)));
+        let counts = lived.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            panic!("seed {seed}: {text}; rerun: cargo xtask sim --seed {seed}")
+        });
+        for (what, count) in counts {
+            *tally.entry(what).or_default() += count;
+        }
+    }
+    for (what, count) in &tally {
+        eprintln!("{count:>9} {what}");
+    }
+    if seeds >= 30 && first == 0 {
+        for what in MUST_HAPPEN_BETWEEN_TWO {
+            assert!(tally.contains_key(what), "'{what}' never happened");
+        }
+    }
+}
