@@ -30,7 +30,7 @@ use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas};
-use crate::fairness::turns::{Turn, wake_next_turn, yield_turn};
+use crate::fairness::turns::{Turn, yield_to_the_ready};
 use crate::limits::Limits;
 use crate::status::watch::Watch;
 use crate::wheel::{TICK_MS, Wheel};
@@ -362,7 +362,7 @@ impl Pump {
                     if turn.is_over() {
                         // The others come first; there may be more.
                         self.due.set(true);
-                        wake_next_turn(cx);
+                        cx.waker().wake_by_ref();
                         break;
                     }
                 }
@@ -389,7 +389,7 @@ impl Pump {
                 return;
             }
             if self.due.get() || !answers.is_empty() {
-                yield_turn().await;
+                yield_to_the_ready().await;
             }
         }
     }
