@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
 
+pub mod in_process; // a server on a thread of the test
 pub mod hosts; // network namespaces with cables between them
 pub mod socket; // a WebSocket client
 
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+
+use self::in_process::InProcess;
 
 /// After this time a test fails as hanging. No test depends on its value.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,13 +86,23 @@ fn has_signal(pid: u32, mask: &str, signal: Signal) -> bool {
     u64::from_str_radix(mask, 16).unwrap() & 1 << (signal.as_raw() - 1) != 0
 }
 
-/// A server process.
+/// A server.
 pub struct Server {
+    running: Running,
+    /// Its first address.
+    pub addr: String,
+}
+
+enum Running {
+    Here(InProcess),
+    Process(ServerProcess),
+}
+
+/// A server process: its stdout has its addresses, its stderr is its log.
+struct ServerProcess {
     child: Child,
     lines: Receiver<String>,
     log: PathBuf,
-    /// Its address: from the first line of its stdout.
-    pub addr: String,
 }
 
 impl Server {
@@ -110,20 +123,41 @@ impl Server {
         Server::spawn(command, data)
     }
 
+    /// Starts a server on a thread of the test, on a free port of 127.0.0.1. It has no log, no signals and no id.
+    pub fn here(data: &Path, flags: &[&str]) -> Server {
+        let (server, addr) = InProcess::start(data, "127.0.0.1:0", flags);
+        Server { running: Running::Here(server), addr }
+    }
+
+    fn process(&self) -> &ServerProcess {
+        match &self.running {
+            Running::Process(process) => process,
+            Running::Here(_) => panic!("this server is no process: start it with `serve_process`"),
+        }
+    }
+
+    fn process_mut(&mut self) -> &mut ServerProcess {
+        match &mut self.running {
+            Running::Process(process) => process,
+            Running::Here(_) => panic!("this server is no process: start it with `serve_process`"),
+        }
+    }
+
     /// Starts a command that runs a server on this data folder.
     pub fn spawn(mut command: Command, data: &Path) -> Server {
         let log = data.with_extension("log");
         let stderr = std::fs::File::options().create(true).append(true).open(&log).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).stdin(Stdio::null()).spawn().unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
-        let mut server = Server { child, lines, log, addr: String::new() };
+        let running = Running::Process(ServerProcess { child, lines, log });
+        let mut server = Server { running, addr: String::new() };
         server.addr = server.listening();
         server
     }
 
     /// The next address that it prints.
     pub fn listening(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.process().lines.recv_timeout(PATIENCE) {
             Ok(line) => line.strip_prefix("listening on ").expect("its stdout has nothing else").to_owned(),
             Err(_) => panic!("the server did not begin to listen; its log:\n{}", self.log()),
         }
@@ -131,7 +165,7 @@ impl Server {
 
     /// Its stderr so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        std::fs::read_to_string(&self.process().log).unwrap_or_default()
     }
 
     /// The port of its TCP address.
@@ -166,13 +200,13 @@ impl Server {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process().child.id()
     }
 
     /// kill -9, and wait for its end.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process_mut().child.kill().unwrap();
+        self.process_mut().child.wait().unwrap();
     }
 
     /// Sends a signal by its name, as `TERM`.
@@ -182,15 +216,18 @@ impl Server {
         assert!(status.success());
     }
 
-    /// SIGTERM, and wait for its end.
+    /// Stops it, a process by SIGTERM, and waits for its end.
     pub fn stop(mut self) -> ExitStatus {
+        if let Running::Here(server) = &mut self.running {
+            return server.stop();
+        }
         self.signal("TERM");
         self.wait()
     }
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child)
+        wait(&mut self.process_mut().child)
     }
 
     /// A line of /proc/PID/status, as `VmRSS`, in KiB.
@@ -201,7 +238,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

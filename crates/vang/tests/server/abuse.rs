@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{SECRET, Witness, ask, comes_true, dial, is_gone, rest, serve};
+use crate::common::{SECRET, Witness, ask, comes_true, dial, is_gone, rest, serve, serve_process};
 use crate::harness::{PATIENCE, Server, exchange, guide, message, read_message, request};
 
 fn with_header(header: &[u8], content: &[u8]) -> Vec<u8> {
@@ -53,7 +53,7 @@ fn refusal(server: &Server, bytes: &[u8]) -> Value {
 
 fn are_refused(cases: &[(&[u8], &str, &str, &str)]) {
     // Beyond the first of a kind the log counts; with `debug` it has them all.
-    let (_dir, server) = serve(&["--log", "debug"]);
+    let (_dir, server) = serve_process(&["--log", "debug"]);
     let mut witness = Witness::new(&server);
     for (bytes, code, part, says) in cases {
         let header = refusal(&server, bytes);
@@ -220,7 +220,7 @@ fn content_that_does_not_match_its_header_is_an_error() {
 
 #[test]
 fn a_bad_request_in_the_header_keeps_the_connection() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let mut stream = server.connect();
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
@@ -312,7 +312,7 @@ fn other_protocols_get_an_error_that_names_ours() {
 
 #[test]
 fn bad_http_gets_an_http_error() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let huge = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Pad: {}\r\n\r\n", "x".repeat(100_000));
     for (bytes, expected) in [
@@ -338,7 +338,7 @@ fn bad_http_gets_an_http_error() {
 
 #[test]
 fn a_stream_that_ends_inside_a_message_is_an_error() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let whole = guide("{\"action\": \"search\", \"value\": \"ring\"}");
     let header = 2 + usize::from(u16::from_be_bytes([whole[0], whole[1]]));
@@ -361,7 +361,7 @@ fn a_stream_that_ends_inside_a_message_is_an_error() {
 
 #[test]
 fn a_silent_client_gets_no_bytes() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let stream = server.connect();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -376,7 +376,7 @@ fn a_silent_client_gets_no_bytes() {
 
 #[test]
 fn a_client_that_still_sends_can_read_the_refusal() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let mut stream = server.connect();
     let mut sender = stream.try_clone().unwrap();
@@ -414,7 +414,7 @@ fn data_sent_before_a_refusal_arrives_causes_no_reset() {
 
 #[test]
 fn a_claimed_length_costs_no_memory() {
-    let (_dir, server) = serve(&["--limit", "content=1GiB"]);
+    let (_dir, server) = serve_process(&["--limit", "content=1GiB"]);
     let mut witness = Witness::new(&server);
     let claims = |claimed: u64| {
         let length = claimed.to_string();
@@ -463,7 +463,7 @@ fn a_claimed_length_costs_no_memory() {
 
 #[test]
 fn a_silent_connection_is_closed_without_a_reply() {
-    let (_dir, server) = serve(&["--limit", "first-byte=100ms"]);
+    let (_dir, server) = serve_process(&["--limit", "first-byte=100ms"]);
     let mut witness = Witness::new(&server);
     let mut silent = server.connect();
     let mut one_byte = server.connect();
@@ -477,7 +477,7 @@ fn a_silent_connection_is_closed_without_a_reply() {
 
 #[test]
 fn a_slow_header_times_out_with_an_error() {
-    let (_dir, server) = serve(&["--limit", "header-time=300ms"]);
+    let (_dir, server) = serve_process(&["--limit", "header-time=300ms"]);
     let mut witness = Witness::new(&server);
     let whole = guide("{\"action\": \"search\", \"value\": \"ring\"}");
     let mut stream = server.connect();
@@ -505,7 +505,7 @@ fn a_slow_header_times_out_with_an_error() {
 
 #[test]
 fn slow_content_times_out_with_an_error() {
-    let (_dir, server) = serve(&["--limit", "content-time=100ms"]);
+    let (_dir, server) = serve_process(&["--limit", "content-time=100ms"]);
     let mut witness = Witness::new(&server);
     let whole = guide("{\"action\": \"search\", \"value\": \"ring\"}");
     let header = refusal(&server, &whole[..whole.len() - 1]);
@@ -516,7 +516,7 @@ fn slow_content_times_out_with_an_error() {
 
 #[test]
 fn idle_connections_are_closed_unless_they_follow() {
-    let (_dir, server) = serve(&["--limit", "idle=200ms"]);
+    let (_dir, server) = serve_process(&["--limit", "idle=200ms"]);
     let mut witness = Witness::new(&server);
     // Each of them idles until its end, one after the other: the witness is silent for longer.
     for _ in 0..3 {
@@ -551,7 +551,7 @@ fn size_limits_can_be_set() {
 
 #[test]
 fn the_log_never_has_message_text() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let quoted = format!("\"{SECRET}\"");
     for content in [format!("[{quoted}]"), quoted.clone(), format!("{{{quoted}"), format!("{SECRET} \u{1}")] {

@@ -17,8 +17,15 @@ use tempfile::TempDir;
 
 use crate::harness::{PATIENCE, Server, exchange, folder, message, read_message, request, result_of};
 
-/// A server on a temporary data folder.
-pub(crate) fn serve(more: &[&str]) -> (TempDir, Server) {
+/// A server on a temporary data folder, on a thread of the test.
+pub(crate) fn serve(flags: &[&str]) -> (TempDir, Server) {
+    let dir = folder();
+    let server = Server::here(&dir.path().join("data"), flags);
+    (dir, server)
+}
+
+/// The same as a process: for tests of its log, signals, memory and threads.
+pub(crate) fn serve_process(more: &[&str]) -> (TempDir, Server) {
     let dir = folder();
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", more);
     (dir, server)
@@ -26,7 +33,11 @@ pub(crate) fn serve(more: &[&str]) -> (TempDir, Server) {
 
 /// A server with the accounts ada and these, and ada's private room `cellar`.
 pub(crate) fn member_of_cellar(others: &[&str]) -> (TempDir, Server) {
-    let (dir, server) = serve(&["--trust", "local"]);
+    with_cellar(serve(&["--trust", "local"]), others)
+}
+
+/// The same with this server.
+pub(crate) fn with_cellar((dir, server): (TempDir, Server), others: &[&str]) -> (TempDir, Server) {
     for name in [&["ada"], others].concat() {
         let mut command = crate::harness::vang();
         let output =

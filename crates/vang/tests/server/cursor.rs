@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::common::{member_of_cellar, serve};
+use crate::common::{member_of_cellar, serve, serve_process, with_cellar};
 use crate::harness::{Server, exchange, read_message, request};
 
 fn send(stream: &mut TcpStream, room: &str, name: &str, text: &str) {
@@ -55,7 +55,7 @@ fn hidden_messages_of_one_room_do_not_delay_another() {
 
 #[test]
 fn pipelined_follows_lose_and_repeat_nothing() {
-    let (dir, server) = member_of_cellar(&[]);
+    let (dir, server) = with_cellar(serve_process(&["--trust", "local"]), &[]);
     let mut ada = server.connect();
     for (room, text) in [("general", "one"), ("cellar", "two"), ("general", "three"), ("cellar", "four")] {
         send(&mut ada, room, "ada", text);

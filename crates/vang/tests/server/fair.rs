@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-use crate::common::{Witness, ask, comes_true, python, rest, serve};
+use crate::common::{Witness, ask, comes_true, python, rest, serve, serve_process};
 use crate::harness::{Server, exchange, guide, read_message, request, vang};
 
 /// Clients that keep their sockets full; a thread of each reads the replies.
@@ -62,7 +62,8 @@ impl Drop for Flood {
 
 /// During this flood all other clients are served, also new ones, and SIGTERM stops the server.
 fn nobody_is_held_up(clients: usize, hello: &[u8], again: &[u8]) {
-    let (_dir, mut server) = serve(&["--limit", "stop-time=1s", "--limit", "questions-per-second=1000000"]);
+    let (_dir, mut server) =
+        serve_process(&["--limit", "stop-time=1s", "--limit", "questions-per-second=1000000"]);
     let mut witness = Witness::new(&server);
     let flood = Flood::start(&server, clients, hello, again);
     flood.is_under_way();
@@ -112,7 +113,7 @@ fn endless_http_requests_delay_nobody() {
 
 #[test]
 fn requests_of_a_client_that_reads_no_replies_wait() {
-    let (_dir, server) = serve(&["--limit", "questions-per-second=1000000"]);
+    let (_dir, server) = serve_process(&["--limit", "questions-per-second=1000000"]);
     let mut witness = Witness::new(&server);
     witness.is_served();
     let large = "x".repeat(200_000);
@@ -145,7 +146,7 @@ fn unfinished(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn unfinished_messages_share_a_budget_and_the_largest_is_refused() {
-    let (_dir, server) = serve(&["--limit", "memory=32MiB"]);
+    let (_dir, server) = serve_process(&["--limit", "memory=32MiB"]);
     let mut witness = Witness::new(&server);
     let before = server.status_kib("VmRSS");
     let message = unfinished(1 << 20);
@@ -217,7 +218,7 @@ fn the_limit_of_rooms_per_day_does_not_stop_sends() {
 
 #[test]
 fn the_log_shows_the_first_bad_connection_and_counts_the_others() {
-    let (_dir, mut server) = serve(&[]);
+    let (_dir, mut server) = serve_process(&[]);
     for _ in 0..300 {
         assert!(!ask(&server.addr, b"\0\0").is_empty());
     }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
-use crate::common::{Witness, ask, comes_true, dial, rest, serve};
+use crate::common::{Witness, ask, comes_true, dial, rest, serve, serve_process};
 use crate::harness::{Server, exchange, folder, request};
 
 /// One response: its first line, its other header lines in lower case, its body.
@@ -110,7 +110,7 @@ fn http_connections_end_on_close_or_half_close() {
 
 #[test]
 fn http_reveals_nothing_about_people() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let send = request("send", &[("room", "\"general\""), ("as", "\"somebody\"")], "words");
     assert_eq!(exchange(&mut server.connect(), &send).0["status"], "ok");

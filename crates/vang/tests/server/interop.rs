@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::common::{answer, ask, python, python_message, serve, stderr, tool};
+use crate::common::{answer, ask, python, python_message, serve, serve_process, stderr, tool};
 use crate::harness::{Tail, folder, guide, succeeded, vang, wait};
 
 fn examples() -> PathBuf {
@@ -107,7 +107,7 @@ fn app_server(language: &str) -> (Tail, String) {
 
 #[test]
 fn every_example_client_works_with_our_server() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     for language in LANGUAGES {
         for (action, value, expected) in ROWS {
             let output = run(language, "app_client", &server.addr, &[action, value]);

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
 
-use crate::common::{Witness, comes_true, dial, member_of_cellar, rest, serve, tool};
+use crate::common::{Witness, comes_true, dial, member_of_cellar, rest, serve, serve_process, tool};
 use crate::harness::{PATIENCE, Server, Tail, exchange, folder, lines_of, request, wait};
 
 /// A person at a terminal.
@@ -184,7 +184,7 @@ fn the_server_never_speaks_first_and_explains_a_bad_name() {
 
 #[test]
 fn a_web_page_that_posts_to_the_port_cannot_send_typed_lines() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut stream = server.connect();
     let posted = b"ada\nhello\nPOST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nI was he\n";
     stream.write_all(posted).unwrap();
@@ -210,7 +210,7 @@ fn nc_users_never_receive_control_characters() {
 
 #[test]
 fn a_typing_client_that_never_reads_loses_no_accepted_line() {
-    let (dir, server) = serve(&[]);
+    let (dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let mut stream: TcpStream = server.connect();
     stream.write_all(b"ada\n").unwrap();

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 
-use crate::common::{Witness, answer, ask, dial, from_hex, python_message, python_says, rest, serve, to_hex};
+use crate::common::{
+    Witness, answer, ask, dial, from_hex, python_message, python_says, rest, serve, serve_process, to_hex,
+};
 use crate::harness::{Server, folder, guide, message, read_message, request, result_of};
 
 /// Requests of the guide's example client, with the answers of its server.
@@ -299,7 +301,7 @@ fn a_half_closed_client_still_gets_its_answer() {
 
 #[test]
 fn either_side_may_see_the_other_close_first() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let (ring, found) = rows().swap_remove(1);
     for turn in 0..20 {

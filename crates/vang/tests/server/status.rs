@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::common::{ask, comes_true, fails, python, serve, tool};
+use crate::common::{ask, comes_true, fails, python, serve, serve_process, tool};
 use crate::harness::{Server, exchange, folder, lines_of, request, result_of, succeeded, vang};
 
 fn status(data: &Path, more: &[&str]) -> Command {
@@ -134,7 +134,7 @@ fn status_watch_survives_a_server_restart() {
 
 #[test]
 fn prometheus_reads_the_metrics_and_no_label_names_a_person() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     for i in 0..3 {
         server.ok(&["send", "general", &format!("words{i}"), "--as", "somebody"]);
     }

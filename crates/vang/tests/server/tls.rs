@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
-use crate::common::{Witness, comes_true, is_gone, serve};
+use crate::common::{Witness, comes_true, is_gone, serve_process};
 use crate::harness::hosts::Hosts;
 use crate::harness::socket::{WebSocket, head};
 use crate::harness::{Server, exchange, folder, guide, read_message, request, result_of, vang};
@@ -94,7 +94,7 @@ fn many_large_messages_reach_a_slow_tls_reader_complete() {
 
 #[test]
 fn broken_tls_handshakes_disturb_no_other_client() {
-    let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
+    let (_dir, server) = serve_process(&["--limit", "first-byte=300ms"]);
     let mut witness = Witness::new(&server);
     // A cut hello, garbage, a wrong length, HTTP after a hello.
     let hellos: [&[u8]; 4] = [
@@ -218,7 +218,7 @@ impl TwoHosts {
     }
 
     /// A server on the first host, on all interfaces.
-    fn serve(&self, data: &Path, more: &[&str]) -> Server {
+    fn serve_process(&self, data: &Path, more: &[&str]) -> Server {
         let mut command = self.0.on(0, env!("CARGO_BIN_EXE_vang"));
         command.args(["serve", "--listen", ":65432"]).args(more).arg("--data").arg(data);
         Server::spawn(command, data)
@@ -266,7 +266,7 @@ fn other_machines_must_use_tls() {
     let hosts = TwoHosts::new();
     let dir = folder();
     let (data, home) = (dir.path().join("data"), dir.path().join("home"));
-    let server = hosts.serve(&data, &[]);
+    let server = hosts.serve_process(&data, &[]);
     let (reply, _) =
         read_message(&mut hosts.ask(&request("hello", &[("as", "\"ada\"")], "")).as_slice()).unwrap();
     assert_eq!(reply["code"], "tls-required");
@@ -309,7 +309,7 @@ fn guests_from_other_machines_need_tls_and_the_setting() {
     let hosts = TwoHosts::new();
     let dir = folder();
     let (data, home) = (dir.path().join("data"), dir.path().join("home"));
-    let server = hosts.serve(&data, &["--guests", "everywhere"]);
+    let server = hosts.serve_process(&data, &["--guests", "everywhere"]);
     let mut add = vang();
     assert!(add.args(["admin", "account", "add", "ada", "--data"]).arg(&data).status().unwrap().success());
     let sent = hosts.client(&home, &["send", "general", "from afar", "--as", "eve", "--server", "10.9.1.1"]);
@@ -331,7 +331,7 @@ fn guests_from_other_machines_need_tls_and_the_setting() {
 fn guests_from_elsewhere_hold_64_kib_while_memory_is_scarce() {
     let hosts = TwoHosts::new();
     let dir = folder();
-    let server = hosts.serve(&dir.path().join("data"), &["--limit", "memory=48MiB"]);
+    let server = hosts.serve_process(&dir.path().join("data"), &["--limit", "memory=48MiB"]);
     // Messages of the guide without their last byte: 100 short ones, then 40 long ones; then all of them are ended.
     let program = "import json, socket, struct\n\
                    def begin(n):\n\
@@ -365,7 +365,7 @@ fn typed_lines_and_metrics_are_for_this_machine_by_default() {
     let dir = folder();
     let metrics = b"GET /metrics HTTP/1.1\r\nHost: 10.9.1.1:65432\r\nConnection: close\r\n\r\n";
     let typed = b"ada\ntyped from afar\n/quit\n";
-    let server = hosts.serve(&dir.path().join("closed"), &["--guests", "everywhere"]);
+    let server = hosts.serve_process(&dir.path().join("closed"), &["--guests", "everywhere"]);
     let refused = text(&hosts.ask_in_tls(metrics));
     assert!(
         refused.starts_with("HTTP/1.1 403 Forbidden")
@@ -380,7 +380,7 @@ fn typed_lines_and_metrics_are_for_this_machine_by_default() {
     drop(server);
 
     let open = ["--guests", "everywhere", "--lines", "everywhere", "--metrics", "everywhere"];
-    let server = hosts.serve(&dir.path().join("open"), &open);
+    let server = hosts.serve_process(&dir.path().join("open"), &open);
     let numbers = text(&hosts.ask_in_tls(metrics));
     assert!(numbers.starts_with("HTTP/1.1 200 OK") && numbers.contains("\nvang_"), "{numbers}");
     let said = text(&hosts.ask_in_tls(typed));

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::common::{Witness, ask, serve};
+use crate::common::{Witness, ask, serve, serve_process};
 use crate::harness::socket::{Frame, WebSocket, handshake, head};
 use crate::harness::{Server, exchange, folder, request, vang};
 
@@ -30,7 +30,7 @@ fn get(server: &Server, target: &str, more: &str) -> (String, String) {
 
 #[test]
 fn websocket_and_plain_clients_share_a_room() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut web = open(&server);
     let (hello, _) = web.exchange(&request("hello", &[("as", "\"wen\"")], ""));
     assert_eq!(hello["name"], "guest:wen");
@@ -99,7 +99,7 @@ fn a_thousand_large_messages_reach_a_slow_reader_complete() {
 
 #[test]
 fn websocket_closes_are_answered_and_violations_named() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let close = |payload: &[u8]| Some(Frame { first: 0x88, payload: payload.to_vec() });
     let mut web = open(&server);
@@ -148,7 +148,7 @@ fn a_silent_websocket_gets_pings_so_that_proxies_keep_it() {
 
 #[test]
 fn a_stop_says_closing_then_goodbye() {
-    let (_dir, mut server) = serve(&[]);
+    let (_dir, mut server) = serve_process(&[]);
     let mut web = open(&server);
     web.exchange(&request("follow", &[GENERAL], ""));
     server.signal("TERM");
@@ -439,7 +439,7 @@ impl Lines {
 
 #[test]
 fn events_are_json_lines_for_programs() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     say(&server, "one");
     let mut lines = Lines::open(&server, "/rooms/general/events?since=0&as=reader", "");
     assert_eq!(lines.json()["event"], "room-created");
@@ -521,7 +521,7 @@ fn a_browser_resumes_a_restored_journal_at_the_common_point() {
 
 #[test]
 fn a_body_that_nobody_reads_costs_no_memory() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let readers: Vec<Lines> = (0..50).map(|_| Lines::open(&server, "/rooms/general/events", "")).collect();
     let before = server.status_kib("VmRSS");
     let text = "y".repeat(60_000);
@@ -536,7 +536,7 @@ fn a_body_that_nobody_reads_costs_no_memory() {
 
 #[test]
 fn a_close_with_data_in_flight_disturbs_no_other_client() {
-    let (_dir, server) = serve(&[]);
+    let (_dir, server) = serve_process(&[]);
     let mut witness = Witness::new(&server);
     let mut sender = server.connect();
     let text = "z".repeat(100_000);
@@ -599,7 +599,7 @@ fn requests_before_a_websocket_close_are_executed() {
 
 #[test]
 fn a_stop_does_not_wait_for_closed_websockets() {
-    let (_dir, mut server) = serve(&[]);
+    let (_dir, mut server) = serve_process(&[]);
     let mut web = open(&server);
     // Refused, and so closed by the server; the answer to its goodbye ends the connection at once.
     web.write(0x82, b"\x00\x05[1,2]");
