@@ -72,15 +72,3 @@ pub(crate) fn backoff_wait(backoff: &mut Backoff) -> Duration {
     // Without random numbers the waits are less spread; nothing else changes.
     Duration::from_millis(backoff.next_ms(getrandom::u64().unwrap_or(0)))
 }
-
-/// A duration as it is typed: `5s`, `200ms`.
-pub fn written(time: Duration) -> String {
-    let ms = time.as_millis();
-    match ms {
-        0 => "0s".to_owned(),
-        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
-        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
-        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
-        _ => format!("{ms}ms"),
-    }
-}

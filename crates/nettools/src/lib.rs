@@ -39,7 +39,7 @@ pub use failure::{Failure, Outcome};
 pub use quote::{counted, duration, quoted, size};
 pub use report::{Record, Report};
 pub use stop::{Stop, Stopped, is_ignored};
-pub use target::{BadTarget, Target};
+pub use target::Target;
 
 /// The result of a tool that could do its work; it becomes the exit code of `vang net`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -171,7 +171,7 @@ pub(crate) fn server_failure(error: &ServeError) -> Failure {
             let trouble = explain(source, Doing::Resolve);
             Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
-        ServeError::Listen(ListenError::Address { .. }) | ServeError::Settings(_) => {
+        ServeError::Listen(ListenError::Address(_)) | ServeError::Settings(_) => {
             Failure::usage(error.to_string())
         }
         ServeError::TrustBeyond { .. } => Failure::usage(error.to_string())

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener};
+use vang_proto::address::{Address, AddressError, Grammar};
 
 use crate::net::socket::Stream;
 
@@ -31,16 +32,8 @@ pub enum ListenAddr {
 /// It cannot be listened there.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Not an address.
-    #[error(
-        "'{given}' is not an address to listen on: {why}; give HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"
-    )]
-    Address {
-        /// As given.
-        given: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The host's name has no address, or cannot be looked up.
     #[error("cannot listen on {addr}: {source}")]
     Resolve {
@@ -63,22 +56,11 @@ impl FromStr for ListenAddr {
     type Err = ListenError;
 
     fn from_str(given: &str) -> Result<ListenAddr, ListenError> {
-        let wrong = |why| ListenError::Address { given: given.to_owned(), why };
-        if let Some(path) = given.strip_prefix("unix:") {
-            if path.is_empty() {
-                return Err(wrong("the path is missing"));
-            }
-            return Ok(ListenAddr::Unix(PathBuf::from(path)));
-        }
-        let (host, port) = given.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
-        let host = match host.strip_prefix('[') {
-            Some(inside) => inside.strip_suffix(']').ok_or_else(|| wrong("']' is missing"))?,
-            None if host.contains(':') => return Err(wrong("an IPv6 address stands in [ ]")),
-            None => host,
-        };
-        let port: u32 = port.parse().map_err(|_| wrong("the port is no number"))?;
-        let port = u16::try_from(port).map_err(|_| wrong("ports go from 0 to 65535"))?;
-        Ok(ListenAddr::Tcp { host: host.to_owned(), port })
+        Ok(match Address::parse(given, &Grammar::LISTEN)? {
+            // The grammar needs a port.
+            Address::Net { host, port } => ListenAddr::Tcp { host, port: port.unwrap_or(0) },
+            Address::Unix(path) => ListenAddr::Unix(path),
+        })
     }
 }
 
@@ -241,11 +223,12 @@ mod tests {
         assert_eq!(parse("[::1]:7"), tcp("::1", 7));
         assert_eq!(parse("unix:/tmp/x"), Ok(ListenAddr::Unix("/tmp/x".into())));
         for (given, why) in [
-            ("localhost", "the port is missing"),
-            ("::1:7", "an IPv6 address stands in [ ]"),
-            ("x:65536", "ports go from 0 to 65535"),
-            ("x:http", "the port is no number"),
-            ("unix:", "the path is missing"),
+            ("localhost", "no port in 'localhost'"),
+            ("::1:x", "before a port it needs brackets, as in [::1]:65432"),
+            ("x:65536", "port 65536 is out of range; ports are 0 to 65535"),
+            ("x:http", "port 'http' is not a number"),
+            ("unix:", "no path in 'unix:'"),
+            ("010.0.0.1:7", "write 8.0.0.1 if you mean that"),
         ] {
             assert!(parse(given).unwrap_err().contains(why), "{given}");
         }

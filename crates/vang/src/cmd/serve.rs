@@ -9,9 +9,9 @@ use clap::{ArgMatches, Args};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use vang_client::address::{AddressError, loose_ipv4, shown};
+use vang_client::address::shown;
 use vang_journal::DataFolder;
-use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Server, Stopper, Trust};
+use vang_server::{Changer, Config, Limits, LogFormat, Server, Stopper, Trust};
 
 use crate::notify;
 use crate::say::{Failure, server_failure};
@@ -85,13 +85,6 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
 
 fn configuration(settings: &Settings) -> anyhow::Result<Config> {
     let mut config = settings.config(&format!("vang/{}", env!("CARGO_PKG_VERSION")))?;
-    for addr in &config.listen {
-        if let ListenAddr::Tcp { host, .. } = addr
-            && let Some(means) = loose_ipv4(host)
-        {
-            return Err(usage(AddressError::LooseIpv4 { host: host.clone(), means }).into());
-        }
-    }
     let given = Some(config.data).filter(|data| !data.as_os_str().is_empty());
     config.data = data_folder(given)?;
     Ok(config)

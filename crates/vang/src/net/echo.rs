@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use vang_nettools::echo::serve::Model;
 use vang_nettools::echo::{Trust, compare_models, send, serve};
 use vang_nettools::{Target, duration, size};
+use vang_proto::text::read_bytes;
 
 use super::Common;
 use crate::args::parse_time;
@@ -92,7 +93,7 @@ const SEND_EXAMPLES: &str = "\
 Examples:
   vang net echo send 127.0.0.1:65432
   vang net echo send 127.0.0.1:65432 --connections 2 --message 'Message 1 from client.' --message 'Message 2 from client.'
-  vang net echo send '[::1]:65432' --bytes 10m                     one large message
+  vang net echo send '[::1]:65432' --bytes 10M                     one large message
   vang net echo send localhost:65432 --connections 64 --bytes 100 --duration 5s
   vang net echo send localhost:65432 --rate 1000 --duration 5s     a schedule that does not wait for answers
   vang net echo send localhost:65432 --udp --rate 100 --duration 5s
@@ -116,7 +117,7 @@ struct SendArgs {
     /// Each line of stdin is a message
     #[arg(long, conflicts_with_all = ["bytes", "duration", "rate", "count", "compare"])]
     stdin: bool,
-    /// Send one message of this size: 100, 64k, 10m, 1g
+    /// Send one message of this size: 100, 64k, 64Ki, 10M, 1G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     bytes: Option<u64>,
     /// Send all messages this many times
@@ -245,22 +246,12 @@ impl ProgressLine {
     }
 }
 
-/// `100`, `64k`, `10m`, `1g`: bytes, in powers of 1024.
+/// `100`, `64k` (64,000), `64Ki`, `10M`: at least one byte.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        _ => return Err("not a size; write a whole number and k, m or g, as in 100, 64k, 10m".to_owned()),
-    };
-    let number = number.parse::<u64>().map_err(|_| "not a size; write it as 100, 64k, 10m".to_owned())?;
-    match number.checked_shl(shift).filter(|bytes| bytes >> shift == number) {
+    match read_bytes(text) {
+        None => Err("not a size; write it as 100, 64k (64,000 bytes), 64Ki (65,536) or 10M".to_owned()),
         Some(0) => Err("a message needs at least 1 byte".to_owned()),
         Some(bytes) => Ok(bytes),
-        None => Err("too large".to_owned()),
     }
 }
 
@@ -279,8 +270,7 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_wrong_ones_refused() {
-        for (text, bytes) in [("100", 100), ("64k", 65_536), ("10M", 10 << 20), ("1GiB", 1 << 30), ("7b", 7)]
-        {
+        for (text, bytes) in [("100", 100), ("64Ki", 65_536), ("64k", 64_000), ("1GiB", 1 << 30), ("7B", 7)] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for wrong in ["", "k", "1x", "-1", "0", "99999999999g", "1.5m"] {

@@ -245,9 +245,9 @@ fn invalid_ports() {
     }
     for tool in ["echo", "stall"] {
         for (place, why) in [
-            ("localhost:65536", "'65536' is not a port: ports are numbers from 0 to 65535"),
-            ("localhost:http", "'http' is not a port: ports are numbers from 0 to 65535"),
-            ("::1:65432:7", "write an IPv6 address with a port in brackets"),
+            ("localhost:65536", "port 65536 is out of range; ports are 0 to 65535"),
+            ("localhost:http", "port 'http' is not a number; ports are 0 to 65535"),
+            ("::1:65432:7", "before a port it needs brackets"),
         ] {
             assert!(says(net(&[tool, "send", place]), 2).contains(why), "{tool} {place}");
             assert!(says(net(&[tool, "serve", "--listen", place]), 2).contains(why), "{tool} {place}");

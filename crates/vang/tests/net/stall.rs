@@ -250,7 +250,7 @@ fn usage_errors_have_advice() {
             "--receive-buffer is for a reader in this process",
         ),
         (vec!["send", "--udp", &closed], 2, "UDP does not report what another reader drops"),
-        (vec!["send", "::1:80:x"], 2, "in brackets"),
+        (vec!["send", "::1:80:x"], 2, "brackets"),
         (vec!["send", "--bytes", "0"], 2, "--bytes"),
     ] {
         let output = stall(&args).output().unwrap();
