@@ -1,6 +1,6 @@
-//! vang net: the socket workbench. Parses the arguments, gives the tool its `Report` and `Stop`, and turns the result into
-//! an exit code: 0 good, 1 bad or failed, 2 wrong usage, 124 timed out.
+//! vang net: the socket workbench. One file a tool parses its arguments and runs it (`common.rs`).
 
+mod common; // what every tool has: options, report, stop, exit code
 mod echo; // vang net echo
 mod stall; // vang net stall
 mod sockets; // vang net sockets
@@ -11,14 +11,7 @@ mod decode; // vang net decode
 mod doctor; // vang net doctor
 mod conform; // vang net conform
 
-use std::io;
-use std::time::Duration;
-
 use clap::{Args as ClapArgs, Subcommand};
-use vang_nettools::{Failure as Cause, Outcome, Report, Stop, Verdict};
-
-use crate::args::parse_time;
-use crate::say::{self, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,20 +52,6 @@ enum Tool {
     Conform(conform::Args),
 }
 
-/// Options of every tool.
-#[derive(ClapArgs, Debug, Clone)]
-pub(crate) struct Common {
-    /// Print one JSON object per line instead of text
-    #[arg(long)]
-    json: bool,
-    /// End after this time, as 500ms, 5s or 2m; the summary is still printed
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    timeout: Option<Duration>,
-    /// Explain each step of the sockets
-    #[arg(long)]
-    explain: bool,
-}
-
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
         Tool::Echo(args) => echo::run(args),
@@ -84,39 +63,5 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Decode(args) => decode::run(args),
         Tool::Doctor(args) => doctor::run(args),
         Tool::Conform(args) => conform::run(args),
-    }
-}
-
-/// A port to connect to.
-fn parse_port(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err("not a port; ports are 1 to 65535".to_owned()),
-    }
-}
-
-/// Runs a tool with its report and stop.
-pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
-    let report = Report::new(io::stdout(), io::stderr(), common.json, common.explain);
-    let stop = Stop::after(common.timeout).and_then(Stop::on_signals);
-    let stop = stop.map_err(|error| Failure::new(format!("cannot wait for Ctrl-C: {error}")))?;
-    match tool(&report, &stop) {
-        Ok(Verdict::Good) => Ok(()),
-        // The records already contain the problem.
-        Ok(Verdict::Bad) => Err(Failure::new("").into()),
-        Ok(Verdict::TimedOut) => Err(Failure::timed_out("timed out").into()),
-        Err(cause) => Err(failure(&cause).into()),
-    }
-}
-
-fn failure(cause: &Cause) -> Failure {
-    match cause {
-        Cause::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
-        Cause::Usage(text) => Failure::usage(text),
-        Cause::System { trouble, .. } if trouble.name == "timed out" => {
-            Failure::timed_out(cause.to_string()).advise(trouble.advice)
-        }
-        Cause::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
-        Cause::Output(_) => Failure::new(cause.to_string()),
     }
 }

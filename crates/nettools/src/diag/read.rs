@@ -13,7 +13,7 @@ use netlink_packet_sock_diag::inet::{InetResponse, SocketId, Timer as KernelTime
 use netlink_packet_sock_diag::unix::nlas::{Nla as UnixNla, UnixDiagName};
 use netlink_packet_sock_diag::unix::{UnixResponse, UnixResponseHeader};
 
-use super::{Address, Memory, Protocol, Socket, State, Tcp, Timer};
+use super::socket::{Address, Memory, Protocol, Socket, State, Tcp, Timer};
 
 /// `TCP_NEW_SYN_RECV` of the kernel: half open, not yet a full socket.
 const NEW_SYN_RECV: u8 = 12;

@@ -16,7 +16,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Address, Memory, Protocol, Socket, State, Timer, read};
+use super::read;
+use super::socket::{Address, Memory, Protocol, Socket, State, Timer};
 
 /// Times are in hundredths of a second (`USER_HZ`).
 const TICK_MS: u64 = 10;

@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 use vang_nettools::Target;
 use vang_nettools::conform::{self, Choice, ConformOptions, Profile};
 
-use super::Common;
+use super::common::{Common, with};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +49,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let profile =
         args.profile.as_deref().map(|name| if name == "vang" { Profile::Vang } else { Profile::Guide });
     let choice = Choice { only: args.only, skip: args.skip };
-    super::with(&args.common, |report, stop| match (args.listen, args.server) {
+    with(&args.common, |report, stop| match (args.listen, args.server) {
         (Some(listen), _) => conform::client::run(&listen, &choice, report, stop),
         (None, Some(target)) => {
             conform::run(&ConformOptions { target, profile, choice, post: args.post }, report, stop)

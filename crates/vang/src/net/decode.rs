@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use vang_nettools::decode::{self, DecodeOptions};
 
-use super::Common;
+use super::common::{Common, with};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,5 +30,5 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let file = Some(args.file).filter(|file| file.as_os_str() != "-");
     let options = DecodeOptions { file, only_conversations: args.conversations };
-    super::with(&args.common, |report, stop| decode::run(&options, report, stop))
+    with(&args.common, |report, stop| decode::run(&options, report, stop))
 }

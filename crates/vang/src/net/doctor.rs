@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use vang_nettools::Target;
 use vang_nettools::doctor::{self, DoctorOptions};
 
-use super::Common;
+use super::common::{Common, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -33,5 +33,5 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let options = DoctorOptions { target: args.server, wait: args.wait };
-    super::with(&args.common, |report, stop| doctor::run(&options, report, stop))
+    with(&args.common, |report, stop| doctor::run(&options, report, stop))
 }

@@ -11,7 +11,7 @@ use vang_nettools::echo::{Trust, compare_models, send, serve};
 use vang_nettools::{Target, duration, size};
 use vang_proto::text::read_bytes;
 
-use super::Common;
+use super::common::{Common, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -172,7 +172,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         quiet: args.quiet,
         idle: args.idle,
     };
-    super::with(&args.common, |report, stop| serve::run(&options, report, stop))
+    with(&args.common, |report, stop| serve::run(&options, report, stop))
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
@@ -189,7 +189,7 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
             bytes: args.bytes.unwrap_or(100),
             duration: args.duration.unwrap_or(Duration::from_secs(2)),
         };
-        return super::with(&args.common, |report, stop| {
+        return with(&args.common, |report, stop| {
             compare_models::run(&options, report, stop, &mut |state| progress.show(state))
         });
     };
@@ -205,7 +205,7 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
         duration: args.duration,
     };
     let input: Option<send::Input> = args.stdin.then(|| Box::new(io::stdin()) as send::Input);
-    super::with(&args.common, |report, stop| {
+    with(&args.common, |report, stop| {
         send::run(&options, input, report, stop, &mut |state| progress.show(state))
     })
 }

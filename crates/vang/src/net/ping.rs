@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use vang_nettools::ping::{self, Layer, Only, PingOptions};
 
-use super::Common;
+use super::common::{Common, parse_port, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -68,13 +68,13 @@ pub(crate) struct Args {
 #[group(multiple = false)]
 struct LayerArgs {
     /// Also connect to this port
-    #[arg(long, value_name = "PORT", value_parser = super::parse_port)]
+    #[arg(long, value_name = "PORT", value_parser = parse_port)]
     tcp: Option<u16>,
     /// Connect to this port and test the TLS handshake
-    #[arg(long, value_name = "PORT", value_parser = super::parse_port)]
+    #[arg(long, value_name = "PORT", value_parser = parse_port)]
     tls: Option<u16>,
     /// Connect to this port and ping a vang server
-    #[arg(long, value_name = "PORT", value_parser = super::parse_port)]
+    #[arg(long, value_name = "PORT", value_parser = parse_port)]
     vang: Option<u16>,
 }
 
@@ -92,5 +92,5 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let Args { host, count, interval, wait, size, ttl, .. } = args;
     let options = PingOptions { host, only, count, interval, wait, size, ttl, layer };
-    super::with(&args.common, |report, stop| ping::run(&options, report, stop))
+    with(&args.common, |report, stop| ping::run(&options, report, stop))
 }

@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use vang_nettools::resolve::{self, ResolveOptions};
 
-use super::Common;
+use super::common::{Common, parse_port, with};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// A name or an address; '' shows what an empty host means
     host: String,
     /// Connect to each address at this port
-    #[arg(value_parser = super::parse_port)]
+    #[arg(value_parser = parse_port)]
     port: Option<u16>,
     #[command(flatten)]
     common: Common,
@@ -26,5 +26,5 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let options = ResolveOptions { host: args.host, port: args.port };
-    super::with(&args.common, |report, stop| resolve::run(&options, report, stop))
+    with(&args.common, |report, stop| resolve::run(&options, report, stop))
 }

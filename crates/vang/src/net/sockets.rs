@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use vang_nettools::diag::{Protocol, State};
 use vang_nettools::sockets::{self, SocketsOptions};
 
-use super::Common;
+use super::common::{Common, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -81,5 +81,5 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         only_trouble: args.trouble,
         watch: args.watch,
     };
-    super::with(&args.common, |report, stop| sockets::run(&options, report, stop))
+    with(&args.common, |report, stop| sockets::run(&options, report, stop))
 }

@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use vang_nettools::Target;
 use vang_nettools::stall::{self, StallSendOptions, StallServeOptions};
 
-use super::Common;
+use super::common::{Common, with};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,7 +90,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Part::Serve(args) => {
             let receive_buffer = args.receive_buffer.map(|bytes| bytes as usize);
             let options = StallServeOptions { listen: args.listen, fix: args.fix, receive_buffer };
-            super::with(&args.common, |report, stop| stall::serve(&options, report, stop))
+            with(&args.common, |report, stop| stall::serve(&options, report, stop))
         }
         Part::Send(args) => {
             let options = StallSendOptions {
@@ -101,7 +101,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 send_buffer: args.send_buffer.map(|bytes| bytes as usize),
                 receive_buffer: args.receive_buffer.map(|bytes| bytes as usize),
             };
-            super::with(&args.common, |report, stop| stall::send(&options, report, stop))
+            with(&args.common, |report, stop| stall::send(&options, report, stop))
         }
     }
 }

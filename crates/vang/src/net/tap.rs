@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use vang_nettools::Target;
 use vang_nettools::tap::{self, TapOptions, Weather};
 
-use super::Common;
+use super::common::{Common, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let Args { listen, to, record, replay, once, expose, .. } = args;
     let options = TapOptions { listen, to, record, replay, weather, once, expose };
-    super::with(&args.common, |report, stop| tap::run(&options, report, stop))
+    with(&args.common, |report, stop| tap::run(&options, report, stop))
 }
 
 fn parse_rate(text: &str) -> Result<u64, String> {

@@ -1,0 +1,59 @@
+//! What every tool of `vang net` has: its options, its `Report` and `Stop`, and an exit code for its result: 0 good, 1 bad
+//! or failed, 2 wrong usage, 124 timed out.
+
+use std::io;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use vang_nettools::{Failure as Cause, Outcome, Report, Stop, Verdict};
+
+use crate::args::parse_time;
+use crate::say::{self, Failure};
+
+/// Options of every tool.
+#[derive(ClapArgs, Debug, Clone)]
+pub(crate) struct Common {
+    /// Print one JSON object per line instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End after this time, as 500ms, 5s or 2m; the summary is still printed
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// Explain each step of the sockets
+    #[arg(long)]
+    explain: bool,
+}
+
+/// A port to connect to.
+pub(crate) fn parse_port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("not a port; ports are 1 to 65535".to_owned()),
+    }
+}
+
+/// Runs a tool with its report and stop.
+pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
+    let report = Report::new(io::stdout(), io::stderr(), common.json, common.explain);
+    let stop = Stop::after(common.timeout).and_then(Stop::on_signals);
+    let stop = stop.map_err(|error| Failure::new(format!("cannot wait for Ctrl-C: {error}")))?;
+    match tool(&report, &stop) {
+        Ok(Verdict::Good) => Ok(()),
+        // The records already contain the problem.
+        Ok(Verdict::Bad) => Err(Failure::new("").into()),
+        Ok(Verdict::TimedOut) => Err(Failure::timed_out("timed out").into()),
+        Err(cause) => Err(failure(&cause).into()),
+    }
+}
+
+fn failure(cause: &Cause) -> Failure {
+    match cause {
+        Cause::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
+        Cause::Usage(text) => Failure::usage(text),
+        Cause::System { trouble, .. } if trouble.name == "timed out" => {
+            Failure::timed_out(cause.to_string()).advise(trouble.advice)
+        }
+        Cause::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
+        Cause::Output(_) => Failure::new(cause.to_string()),
+    }
+}
