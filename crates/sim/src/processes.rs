@@ -155,20 +155,20 @@ pub fn two_processes(seed: u64, prints: bool) -> std::collections::BTreeMap<&'st
     loop {
         let (step, acts) = (env.rng.between(1, 20), env.now() < LASTS_MS);
         env.pass(step);
-        for index in 0..sides.len() {
+        for (index, side) in sides.iter_mut().enumerate() {
             if env.rng.happens(if acts { 100 } else { 1_000 }) {
-                catch_up(&mut sides[index], &mut journal);
+                catch_up(side, &mut journal);
             }
             if acts && env.rng.happens(2) {
                 // A new process in place of the old one; its clients notice.
                 env.count("a process was started again");
-                sides[index] = Side::start(&mut env, &journal);
+                *side = Side::start(&mut env, &journal);
                 for client in clients.iter_mut().filter(|one| one.at.as_ref().is_some_and(|at| at.0 == index))
                 {
                     client.at = None;
                 }
             }
-            sides[index].turn(&mut env);
+            side.turn(&mut env);
         }
         for client in &mut clients {
             let side = env.rng.below(2) as usize;
