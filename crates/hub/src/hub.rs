@@ -119,6 +119,8 @@ pub struct Hub {
     lost: Option<ErrorReply>,
     /// Entries of the journal that are to be applied.
     arrived: Vec<Entry>,
+    /// The tables were told of everything up to here.
+    told: Seq,
     /// Hashes of the state that are to be written.
     checkpoints: Vec<(Seq, [u8; 32])>,
     /// The first so many of them are in the batch that is being written.
@@ -160,7 +162,8 @@ impl Hub {
         clock_confirmed: bool,
     ) -> Hub {
         let names = NameMaker::new(identity.key);
-        let snapshot_at = Seq(recovered.state.seq().0 - recovered.replayed);
+        let recovered_seq = recovered.state.seq();
+        let snapshot_at = Seq(recovered_seq.0 - recovered.replayed);
         let mut hub = Hub {
             identity,
             server,
@@ -177,6 +180,7 @@ impl Hub {
             retry_at: None,
             lost: None,
             arrived: Vec::new(),
+            told: recovered_seq,
             checkpoints: Vec::new(),
             checkpoints_in_flight: 0,
             snapshot_at,
@@ -343,7 +347,11 @@ impl Hub {
     /// A last word to the tables, so that the next start replays nothing.
     pub fn farewell(&mut self) -> Delta {
         // After a defect in the rules the state is not to be trusted: the next start makes it from the journal.
-        let snapshot = (!self.is_halted()).then(|| self.snapshot());
+        // And what came of entries before the defect may not have been told: the tables stay where they are.
+        if self.is_halted() {
+            return Delta { upto: self.told, rows: Vec::new(), snapshot: None };
+        }
+        let snapshot = Some(self.snapshot());
         Delta { upto: self.state.seq(), rows: Vec::new(), snapshot }
     }
 

@@ -104,7 +104,8 @@ pub fn replay(
                     rows::add_places(sealed.seq, happened, shown, &mut delta.rows);
                 }
                 if let Some(of) = rows::kept_text(&happened.event)
-                    && let Some(text) = read_text(reader, sealed.seq)?
+                    && let Some(text) =
+                        read_text(reader, sealed.seq)?.or_else(|| rows::text_without_payload(of))
                 {
                     book.keep(of, text.clone());
                     delta.rows.push(Row::Text { seq: sealed.seq, of, text });

@@ -17,6 +17,15 @@ pub(crate) fn add_places(seq: Seq, happened: &Happened, shown: ShownEvent, rows:
     );
 }
 
+/// What is kept where an event's text cannot be read: it was erased, or is damaged. A name goes on as it was; nobody may take
+/// an older topic for the newest.
+pub(crate) fn text_without_payload(of: TextOf) -> Option<String> {
+    match of {
+        TextOf::RoomName(_) | TextOf::AccountName(_) => None,
+        TextOf::RoomTopic(_) => Some(String::new()),
+    }
+}
+
 /// The text that the event's payload is, if the book and the view keep it.
 pub(crate) fn kept_text(event: &Event) -> Option<TextOf> {
     match *event {

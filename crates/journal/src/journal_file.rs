@@ -26,7 +26,10 @@ impl JournalFile {
         let watch = FileWatch::hold(path)
             .map_err(|error| JournalError::Unavailable(format!("cannot open {}: {error}", path.display())))?;
         let identity = SqliteReader::open(path)?.identity();
-        Ok(JournalFile { path: path.to_owned(), identity, watch: Arc::new(watch), damages })
+        let file = JournalFile { path: path.to_owned(), identity, watch: Arc::new(watch), damages };
+        // The identity was read from the file that is held.
+        file.look()?;
+        Ok(file)
     }
 }
 

@@ -163,7 +163,7 @@ where
 
 impl SettingValue for u32 {
     fn read(values: &[String]) -> Result<u32, String> {
-        one(values, 0)
+        one(values, 0).map_err(|_| format!("it must be a number from 0 to {}", u32::MAX))
     }
 }
 
@@ -175,6 +175,9 @@ impl SettingValue for String {
 
 impl SettingValue for PathBuf {
     fn read(values: &[String]) -> Result<PathBuf, String> {
+        if values.iter().any(String::is_empty) {
+            return Err("it must be a path, and it is empty".to_owned());
+        }
         one(values, PathBuf::new())
     }
 }

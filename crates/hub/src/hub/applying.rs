@@ -9,7 +9,7 @@ use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
 
 use crate::admission::refused;
 use crate::hub::{Hub, Output};
-use crate::limits::{CHECKPOINT_EVERY, SNAPSHOT_EVERY};
+use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY, SNAPSHOT_EVERY};
 use crate::session::Asker;
 use crate::shown::ShownEvent;
 use crate::tail::Run;
@@ -20,7 +20,8 @@ const EVENT_HEADER_BYTES: usize = 256;
 
 impl Hub {
     /// Entries that stand in the journal after those that arrived before, in order: of this process, known by their origin,
-    /// and of any other alike. Entries that are applied already are skipped. They are applied by `poll_output`, when
+    /// and of any other alike. Entries that are applied already are skipped, and so are those behind a gap: what is missing is read by
+    /// settling. They are applied by `poll_output`, when
     /// nothing else is to be performed: call `poll` before, and the next batch is on its way to the disk meanwhile.
     pub fn arrived(&mut self, entries: Vec<Entry>) {
         if !self.is_halted() {
@@ -105,7 +106,9 @@ impl Hub {
             _ => {}
         }
         if let Some(of) = rows::kept_text(&happened.event)
-            && let Some(text) = payload.and_then(|payload| decode_name(&payload.bytes).ok())
+            && let Some(text) = payload
+                .and_then(|payload| decode_name(&payload.bytes).ok())
+                .or_else(|| rows::text_without_payload(of))
         {
             self.book.keep(of, text.clone());
             growth.rows.push(Row::Text { seq, of, text });
@@ -164,6 +167,7 @@ impl Hub {
             self.announce_epoch();
         }
         let seq = self.state.seq();
+        self.told = seq;
         let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
         let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
         self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot }));
@@ -196,7 +200,8 @@ struct RoomGrowth {
 impl Growth {
     fn of(entries: &[Entry]) -> Growth {
         let payload = |entry: &Entry| entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-        let bytes = entries.iter().map(|entry| payload(entry) + EVENT_HEADER_BYTES).sum();
+        let bytes: usize = entries.iter().map(|entry| payload(entry) + EVENT_HEADER_BYTES).sum();
+        let bytes = bytes.min(2 * BATCH_BYTES_MAX);
         Growth { rows: Vec::with_capacity(entries.len()), bytes, ..Growth::default() }
     }
 

@@ -206,7 +206,7 @@ actions! {
     "topic" => SetTopic {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         topic: String = Required "topic" |s, key| Ok(s.topic(key)?),
-    }, Anybody, Any, Always, Own, Joins, Some;
+    }, Anybody, Any, Never, Own, Joins, Some;
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
     }, OperatorSocket, Any, Never, Own, None, Some;

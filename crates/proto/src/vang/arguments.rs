@@ -261,7 +261,10 @@ impl Source<'_> {
             let detail = format!("topic of {} bytes; it must be at most {TOPIC_BYTES_MAX}", topic.len());
             return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
         }
-        if topic.chars().any(char::is_control) {
+        // Also what ends a line elsewhere (U+2028, U+2029), and what turns the direction of what stands beside it.
+        let is_refused =
+            |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if topic.chars().any(is_refused) {
             return Err(wrong(key, &python::json_string(&topic), "one line without control characters"));
         }
         Ok(topic)

@@ -158,7 +158,7 @@ fn port_out_of_range() {
     let dir = folder();
     let mut command = vang();
     command.args(["serve", "--listen", "127.0.0.1:65536", "--data"]).arg(dir.path().join("data"));
-    assert!(fails(command, 2).contains("ports go from 0 to 65535"));
+    assert!(fails(command, 2).contains("ports are 0 to 65535"));
 }
 
 #[test]

@@ -6,8 +6,11 @@ use vang_proto::vang::{self, ErrorReply, RoomList, RoomRow};
 
 use crate::admission::{bad_name, refused};
 use crate::hub::Hub;
-use crate::limits::LISTED_ROOMS_MAX;
+use crate::limits::{HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
 use crate::session::Asker;
+
+/// A row of the list without its texts, in bytes.
+const ROW_BYTES: usize = 80;
 
 impl Hub {
     pub(super) fn create(
@@ -60,10 +63,16 @@ impl Hub {
     /// known of; the number of the others is kept.
     pub(in crate::hub) fn list_rooms(&mut self, asker: &Asker, who: &Principal) {
         let known = self.state.known_rooms(who);
-        let left_out = known.count().saturating_sub(LISTED_ROOMS_MAX) as u64;
-        let mut rooms: Vec<_> =
-            known.newest().take(LISTED_ROOMS_MAX).filter_map(|id| Some((id, self.state.room(id)?))).collect();
+        // By bytes too: topics may be long.
+        let mut bytes = 0;
+        let fits = |id: &RoomId| {
+            bytes += ROW_BYTES + self.book.room(*id).len() + self.book.topic(*id).map_or(0, str::len);
+            bytes <= HISTORY_BYTES_MAX
+        };
+        let newest = known.newest().take(LISTED_ROOMS_MAX).take_while(fits);
+        let mut rooms: Vec<_> = newest.filter_map(|id| Some((id, self.state.room(id)?))).collect();
         rooms.reverse();
+        let left_out = (known.count() - rooms.len()) as u64;
         let list: Vec<RoomRow> = rooms
             .iter()
             .map(|(id, room)| RoomRow {
