@@ -8,7 +8,7 @@
 //!
 //! Sockets of other network namespaces (containers) are not included. No socket is changed.
 
-mod socket; // what is told of a socket
+mod socket; // one socket as a value
 mod read; // the kernel's answers as `Socket`
 mod table; // the tables in /proc/net, as a fallback
 

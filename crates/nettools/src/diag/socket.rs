@@ -1,4 +1,4 @@
-//! What is told of a socket: its kind, state, addresses, queues and timers.
+//! One socket as a value: its kind, state, addresses, queues and timers.
 
 use std::fmt;
 use std::net::SocketAddr;

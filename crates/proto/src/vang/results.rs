@@ -13,7 +13,7 @@ pub struct RoomRow {
     pub n: u64,
     /// Is the asker a member?
     pub member: bool,
-    /// If it has one, and the asker can see who is in the room.
+    /// Absent if the room has no topic or the asker cannot see its members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
 }

@@ -513,7 +513,7 @@ impl Turn {
             return false;
         }
         self.units = 0;
-        // Whoever asks again, in an outer loop, is told the same without a look at the clock.
+        // An outer loop asks again: it gets the same answer, without reading the clock.
         let is_over = self.began.elapsed() >= self.limit;
         if is_over {
             self.end();
@@ -522,19 +522,19 @@ impl Turn {
     }
 }
 
-/// Lets everybody who is ready go first, and who becomes ready meanwhile: the sockets are looked at before it goes on.
-/// The runtime looks at them by itself after 61 polls only, which may be a millisecond each.
+/// Lets other tasks go first. The runtime polls the sockets before this task goes on, so newly ready tasks run too.
+/// Without this the runtime polls the sockets only after 61 task polls, each of which may take a millisecond.
 pub(crate) async fn yield_turn() {
     tokio::task::yield_now().await;
 }
 
-/// The same for a future that is polled: it is polled again when the sockets were looked at.
+/// [`yield_turn`] for a future polled by hand: it is polled again after the runtime has polled the sockets.
 pub(crate) fn wake_next_turn(cx: &mut Context<'_>) {
     // Its first poll leaves the waker with the runtime; nothing else of it is needed.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-/// Lets those who are ready now go first, without a look at the sockets: for the pump, whose rounds no peer can extend.
+/// Lets tasks that are ready now go first, without polling the sockets: for the pump, whose rounds no peer can extend.
 pub(crate) async fn yield_to_the_ready() {
     let mut yielded = false;
     poll_fn(|cx| {
