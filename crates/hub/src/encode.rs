@@ -5,8 +5,8 @@ use vang_chat::{RoomId, Seq, Time};
 use vang_journal::{Payload, SaidView, decode_name};
 use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
+use crate::events::{Author, PayloadKind, ShownEvent, Told};
 use crate::names::Book;
-use crate::shown::{Author, Kind, ShownEvent};
 
 /// Why a message is not shown that was written otherwise than it is read, or by a newer program.
 const DAMAGED: &str = "damaged";
@@ -34,19 +34,17 @@ impl Encoder {
             Author::Account(account) => Some(book.account(account)),
             Author::Operator | Author::Guest => None,
         };
-        let said = match (shown.kind, payload) {
-            (Kind::Message, None) => return write_hole(out, book, (room, seq), (n, n), "erased"),
-            (Kind::Message, Some(payload)) => match SaidView::decode(&payload.bytes) {
-                Ok(said) => Some(said),
+        let (mut said, mut text) = (None, String::new());
+        match (shown.kind.payload(), payload) {
+            (PayloadKind::Said, None) => return write_hole(out, book, (room, seq), (n, n), "erased"),
+            (PayloadKind::Said, Some(payload)) => match SaidView::decode(&payload.bytes) {
+                Ok(decoded) => said = Some(decoded),
                 Err(_) => return Encoder::write_damaged(out, book, (room, seq, n)),
             },
-            _ => None,
-        };
-        // An erased one is as one that was removed.
-        let topic = match (shown.kind, payload) {
-            (Kind::Topic, Some(payload)) => decode_name(&payload.bytes).unwrap_or_default(),
-            _ => String::new(),
-        };
+            // A text that was erased is as one that was removed.
+            (PayloadKind::Text, Some(payload)) => text = decode_name(&payload.bytes).unwrap_or_default(),
+            (PayloadKind::Text, None) | (PayloadKind::Hidden, _) => {}
+        }
         let from = match (&name, shown.who) {
             (Some(name), _) => Speaker::Account(&**name),
             (None, Author::Guest) => {
@@ -54,14 +52,7 @@ impl Encoder {
             }
             (None, _) => Speaker::Operator,
         };
-        let time = self.time(time);
-        let what = match shown.kind {
-            Kind::Message => RoomEvent::Message { n, from, time },
-            Kind::RoomCreated => RoomEvent::Created { from, time },
-            Kind::Joined => RoomEvent::Joined { from, time },
-            Kind::Left => RoomEvent::Left { from, time },
-            Kind::Topic => RoomEvent::Topic { from, time, topic: &topic },
-        };
+        let what = shown.kind.event(Told { n, from, time: self.time(time), text: &text });
         let content = said.as_ref().map_or(Content::NONE, |said| Content {
             content_type: said.content_type,
             content_encoding: said.content_encoding,

@@ -13,8 +13,7 @@ mod session; // a connection, as the hub knows it
 mod order; // what waits, what is being written, and what its senders are told
 mod queue; // what waits to be written, fair to all who wait
 mod clock; // the stamp, and clocks that jump
-mod shown; // what readers see of an event beside its payload
-mod rows; // what the view and the book of names learn from an outcome
+mod events; // what comes of each event: the text that is kept, what readers see, the reply
 mod encode; // an event as every reader of the room gets it
 mod tail; // the hot end of each room, already encoded
 mod cursor; // where a session stands, and what lies before it

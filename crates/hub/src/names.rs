@@ -1,6 +1,7 @@
 //! What a name is, and who has which. Names are people's words: they are payload, shown to readers;
 //! the rules only know a keyed hash of a name's canonical form.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use caseless::Caseless;
@@ -162,15 +163,13 @@ fn first_half(hash: [u8; 32]) -> [u8; 16] {
     half
 }
 
-/// Who has which name.
+/// The names and the other texts of rooms and accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    rooms: HashMap<RoomId, String>,
-    /// The same the other way round: a name typed as it is shown needs no key to be found.
+    /// Of those that have one: none is empty.
+    texts: HashMap<TextOf, String>,
+    /// Names the other way round: a name typed as it is shown needs no key to be found.
     rooms_by_name: HashMap<String, RoomId>,
-    /// Of rooms that have one.
-    topics: HashMap<RoomId, String>,
-    accounts: HashMap<AccountId, String>,
     accounts_by_name: HashMap<String, AccountId>,
     /// By today's key, those that the journal knows by an older one.
     old_rooms: HashMap<NameKey, RoomId>,
@@ -185,36 +184,30 @@ impl Book {
         book
     }
 
-    /// Takes a text in place of the one before.
+    /// Takes a text in place of the one before. Empty: there is none any more.
     pub(crate) fn keep(&mut self, of: TextOf, text: String) {
-        match of {
-            TextOf::RoomName(room) => {
-                if let Some(old) = self.rooms.insert(room, text.clone()) {
-                    self.rooms_by_name.remove(&old);
-                }
-                self.rooms_by_name.insert(text, room);
-            }
-            TextOf::AccountName(account) => {
-                if let Some(old) = self.accounts.insert(account, text.clone()) {
-                    self.accounts_by_name.remove(&old);
-                }
-                self.accounts_by_name.insert(text, account);
-            }
-            TextOf::RoomTopic(room) if text.is_empty() => drop(self.topics.remove(&room)),
-            TextOf::RoomTopic(room) => drop(self.topics.insert(room, text)),
+        let before = self.texts.remove(&of);
+        if let TextOf::RoomName(room) = of {
+            rename(&mut self.rooms_by_name, before.as_deref(), &text, room);
+        }
+        if let TextOf::AccountName(account) = of {
+            rename(&mut self.accounts_by_name, before.as_deref(), &text, account);
+        }
+        if !text.is_empty() {
+            self.texts.insert(of, text);
         }
     }
 
     /// Looks for names whose keys in the journal are older than today's rules, so that they are still reached: by exactly
     /// the name that is shown, and by every spelling of it that no other name has. Of several the oldest.
     pub(crate) fn find_old_keys(&mut self, names: &NameMaker, state: &State) {
-        for (&room, name) in self.rooms.iter().filter(|(_, name)| !name.is_ascii()) {
+        for (name, &room) in self.rooms_by_name.iter().filter(|(name, _)| !name.is_ascii()) {
             let key = names.key(name);
             if state.room_named(&key, &Principal::Operator) != Ok(room) {
                 self.old_rooms.entry(key).and_modify(|old| *old = room.min(*old)).or_insert(room);
             }
         }
-        for (&account, name) in self.accounts.iter().filter(|(_, name)| !name.is_ascii()) {
+        for (name, &account) in self.accounts_by_name.iter().filter(|(name, _)| !name.is_ascii()) {
             let key = names.key(name);
             if state.account(&key) != Some(account) {
                 self.old_accounts.entry(key).and_modify(|old| *old = account.min(*old)).or_insert(account);
@@ -242,25 +235,36 @@ impl Book {
         self.rooms_by_name.get(name).copied()
     }
 
+    /// The text, if there is one.
+    pub(crate) fn text(&self, of: TextOf) -> Option<&str> {
+        self.texts.get(&of).map(String::as_str)
+    }
+
     /// A room's name; one whose name was erased goes by its id.
-    pub fn room(&self, room: RoomId) -> std::borrow::Cow<'_, str> {
-        match self.rooms.get(&room) {
-            Some(name) => name.as_str().into(),
+    pub fn room(&self, room: RoomId) -> Cow<'_, str> {
+        match self.text(TextOf::RoomName(room)) {
+            Some(name) => name.into(),
             None => format!("room-{}", room.0).into(),
         }
     }
 
-    /// What a room is about, if anybody has said so.
-    pub(crate) fn topic(&self, room: RoomId) -> Option<&str> {
-        self.topics.get(&room).map(String::as_str)
-    }
-
     /// An account's name; one whose name was erased goes by its id.
-    pub fn account(&self, account: AccountId) -> std::borrow::Cow<'_, str> {
-        match self.accounts.get(&account) {
-            Some(name) => name.as_str().into(),
+    pub fn account(&self, account: AccountId) -> Cow<'_, str> {
+        match self.text(TextOf::AccountName(account)) {
+            Some(name) => name.into(),
             None => format!("account-{}", account.0).into(),
         }
+    }
+}
+
+fn rename<Id: Copy + PartialEq>(by_name: &mut HashMap<String, Id>, before: Option<&str>, name: &str, id: Id) {
+    if let Some(before) = before
+        && by_name.get(before) == Some(&id)
+    {
+        by_name.remove(before);
+    }
+    if !name.is_empty() {
+        by_name.insert(name.to_owned(), id);
     }
 }
 

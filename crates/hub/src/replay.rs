@@ -5,10 +5,10 @@
 use vang_chat::{Seq, State, UnknownRules};
 use vang_journal::{Chain, Envelope, Identity, JournalError, Reader, decode_name, genesis};
 
+use crate::events::Effects;
 use crate::limits::CHECKPOINT_EVERY;
 use crate::names::Book;
-use crate::shown::ShownEvent;
-use crate::{Delta, Row, rows};
+use crate::{Delta, Row};
 
 /// Entries read at once.
 const CHUNK: usize = 4_096;
@@ -100,13 +100,12 @@ pub fn replay(
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
             for happened in outcome.iter().flat_map(|outcome| &outcome.events) {
                 let from = delta.rows.len();
-                if let Some(shown) = ShownEvent::of(&happened.event) {
-                    rows::add_places(sealed.seq, happened, shown, &mut delta.rows);
+                let effects = Effects::of(sealed.seq, &happened.event);
+                if let Some(shown) = effects.shown {
+                    shown.add_rows(sealed.seq, happened, &mut delta.rows);
                 }
-                if let Some(of) = rows::kept_text(&happened.event)
-                    && let Some(text) =
-                        read_text(reader, sealed.seq)?.or_else(|| rows::text_without_payload(of))
-                {
+                if let Some(of) = effects.text {
+                    let text = read_text(reader, sealed.seq)?;
                     book.keep(of, text.clone());
                     delta.rows.push(Row::Text { seq: sealed.seq, of, text });
                 }
@@ -144,14 +143,14 @@ impl Checkpoints {
     }
 }
 
-fn read_text(reader: &mut dyn Reader, seq: Seq) -> Result<Option<String>, JournalError> {
-    // One that is damaged is as one that was erased: the room or the account goes by its id.
+/// Empty if it was erased, or is damaged.
+fn read_text(reader: &mut dyn Reader, seq: Seq) -> Result<String, JournalError> {
     let entry = reader.get(&[seq], usize::MAX)?.pop().and_then(Result::ok);
     match entry.and_then(|entry| entry.payload) {
         Some(payload) => match decode_name(&payload.bytes) {
-            Ok(text) => Ok(Some(text)),
+            Ok(text) => Ok(text),
             Err(bad) => Err(JournalError::Unreadable { seq: seq.0, bad }),
         },
-        None => Ok(None),
+        None => Ok(String::new()),
     }
 }

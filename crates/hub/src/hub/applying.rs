@@ -1,19 +1,17 @@
 //! Entries applied at their places, and what comes of them: replies, rows of the view, the rooms' tails.
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{
-    AccountEvent, Event, Happened, MemberEvent, MessageEvent, OrderEvent, Place, RoomEvent, RoomId, Seq, Time,
-};
+use vang_chat::{Event, Happened, MessageEvent, OrderEvent, Place, RoomId, Seq, Time};
 use vang_journal::{Entry, Envelope, Payload, decode_name};
 use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
 
 use crate::admission::refused;
+use crate::events::{Answer, Effects};
 use crate::hub::{Hub, Output};
 use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY, SNAPSHOT_EVERY};
 use crate::session::Asker;
-use crate::shown::ShownEvent;
 use crate::tail::Run;
-use crate::{Delta, Row, rows};
+use crate::{Delta, Row};
 
 /// Bytes of an event that are not what was said, about.
 const EVENT_HEADER_BYTES: usize = 256;
@@ -78,9 +76,10 @@ impl Hub {
         match outcome {
             Ok(outcome) => {
                 for happened in &outcome.events {
-                    self.record(growth, (seq, envelope.time), happened, payload);
+                    let effects = Effects::of(seq, &happened.event);
+                    self.record(growth, (seq, envelope.time), (happened, effects), payload);
                     if let Some(asker) = &asker {
-                        self.answer(asker, seq, &happened.event, payload);
+                        self.answer(asker, seq, effects.answer, payload);
                     }
                 }
             }
@@ -97,7 +96,7 @@ impl Hub {
         &mut self,
         growth: &mut Growth,
         (seq, time): (Seq, Time),
-        happened: &Happened,
+        (happened, effects): (&Happened, Effects),
         payload: Option<&Payload>,
     ) {
         match &happened.event {
@@ -105,16 +104,14 @@ impl Hub {
             Event::Order(OrderEvent::Opened { node }) => growth.opened |= *node != self.order.node(),
             _ => {}
         }
-        if let Some(of) = rows::kept_text(&happened.event)
-            && let Some(text) = payload
-                .and_then(|payload| decode_name(&payload.bytes).ok())
-                .or_else(|| rows::text_without_payload(of))
-        {
+        if let Some(of) = effects.text {
+            // An erased one is empty.
+            let text = payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default();
             self.book.keep(of, text.clone());
             growth.rows.push(Row::Text { seq, of, text });
         }
-        let Some(shown) = ShownEvent::of(&happened.event) else { return };
-        rows::add_places(seq, happened, shown, &mut growth.rows);
+        let Some(shown) = effects.shown else { return };
+        shown.add_rows(seq, happened, &mut growth.rows);
         for place in &happened.places {
             let (out, marks) = growth.room(place);
             self.encoder.write(out, &self.book, (place.room, seq, place.n), (time, shown), payload);
@@ -122,22 +119,19 @@ impl Hub {
         }
     }
 
-    fn answer(&mut self, asker: &Asker, seq: Seq, event: &Event, payload: Option<&Payload>) {
-        match *event {
-            Event::Message(MessageEvent::Sent { room, n, .. }) => self.answer_sent(asker, room, n, seq),
-            Event::Message(MessageEvent::Repeated { room, n, seq }) => self.answer_sent(asker, room, n, seq),
-            Event::Room(RoomEvent::Created { room, .. } | RoomEvent::TopicSet { room, .. })
-            | Event::Member(MemberEvent::Joined { room, .. } | MemberEvent::Left { room, .. }) => {
+    fn answer(&mut self, asker: &Asker, seq: Seq, answer: Answer, payload: Option<&Payload>) {
+        match answer {
+            Answer::Sent { room, n, seq } => self.answer_sent(asker, room, n, seq),
+            Answer::RoomChanged(room) => {
                 let keys = RoomChanged { room: self.book.room(room).into_owned(), seq: seq.0 };
                 self.accept(asker, &keys, &keys.room);
             }
-            Event::Account(AccountEvent::Added { .. }) => {
+            Answer::AccountAdded => {
                 let name = payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default();
                 let keys = AccountAdded { name, seq: seq.0 };
                 self.accept(asker, &keys, &keys.name);
             }
-            // Nobody asks for it.
-            Event::Order(_) => self.accept(asker, &NoKeys {}, "done"),
+            Answer::Done => self.accept(asker, &NoKeys {}, "done"),
         }
     }
 

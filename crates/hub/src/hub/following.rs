@@ -8,11 +8,11 @@ use vang_proto::vang::{ConnectionEvent, Event};
 use crate::cold::{ColdEvent, ColdPage, Read};
 use crate::cursor::{Pulled, Sight};
 use crate::encode::Encoder;
+use crate::events::{PayloadKind, ShownEvent};
 use crate::hub::{Hub, Output};
 use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX};
 use crate::reading::Reading;
 use crate::session::{Cold, SessionId};
-use crate::shown::ShownEvent;
 
 impl Hub {
     pub(super) fn wake(&mut self, id: SessionId) {
@@ -88,7 +88,7 @@ impl Hub {
             Ok(entry) => (Some(&entry.envelope), entry.payload.as_ref()),
             // Without what was said: what else happened is known without a payload.
             Err(damage) => {
-                let is_enough = shown.is_some_and(|shown| !shown.shows_payload());
+                let is_enough = shown.is_some_and(|shown| shown.kind.payload() == PayloadKind::Hidden);
                 (damage.envelope.as_ref().filter(|_| is_enough), None)
             }
         };

@@ -7,7 +7,9 @@ use super::arguments::{Access, Argument, ArgumentError, FollowFrom, Source};
 use super::{Code, ErrorReply};
 use crate::Composer;
 use crate::header::excerpt;
-use crate::limits::{FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX};
+use crate::limits::{
+    FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX, QUERY_BYTES_MAX, TOPIC_BYTES_MAX,
+};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +190,7 @@ actions! {
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?),
     }, Anybody, Header, Always, Page, Questions, Some;
     "find" => Find {
-        query: String = Required "query" |s, key| Ok(s.query(key)?),
+        query: String = Required "query" |s, key| Ok(s.text_up_to(key, QUERY_BYTES_MAX)?),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(FIND_LIMIT, FIND_LIMIT_MAX)?),
         before: Option<u64> = Optional "before" |s, key| Ok(s.number(key)?),
     }, Anybody, Any, Always, Page, Questions, Some;
@@ -205,7 +207,7 @@ actions! {
     "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own, Joins, Some;
     "topic" => SetTopic {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
-        topic: String = Required "topic" |s, key| Ok(s.topic(key)?),
+        topic: String = Required "topic" |s, key| Ok(s.line(key, TOPIC_BYTES_MAX)?),
     }, Anybody, Any, Never, Own, Joins, Some;
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Code, ErrorReply};
 use crate::guide::{self, Arguments, MalformedContent};
 use crate::header::excerpt;
-use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX, QUERY_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX};
 use crate::{Composer, Frame, encoding, python};
 
 /// Who can read and speak in a room.
@@ -245,29 +245,24 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn query(&self, key: &'static str) -> Result<String, ErrorReply> {
-        let query = self.text(key)?;
-        if query.len() > QUERY_BYTES_MAX {
-            let detail = format!("query of {} bytes; it must be at most {QUERY_BYTES_MAX}", query.len());
+    pub(super) fn text_up_to(&self, key: &'static str, bytes_max: usize) -> Result<String, ErrorReply> {
+        let text = self.text(key)?;
+        if text.len() > bytes_max {
+            let detail = format!("{key} of {} bytes; it must be at most {bytes_max}", text.len());
             return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
         }
-        Ok(query)
+        Ok(text)
     }
 
-    /// One line of text.
-    pub(super) fn topic(&self, key: &'static str) -> Result<String, ErrorReply> {
-        let topic = self.text(key)?;
-        if topic.len() > TOPIC_BYTES_MAX {
-            let detail = format!("topic of {} bytes; it must be at most {TOPIC_BYTES_MAX}", topic.len());
-            return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
-        }
+    pub(super) fn line(&self, key: &'static str, bytes_max: usize) -> Result<String, ErrorReply> {
+        let line = self.text_up_to(key, bytes_max)?;
         // Also what ends a line elsewhere (U+2028, U+2029), and what turns the direction of what stands beside it.
         let is_refused =
             |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if topic.chars().any(is_refused) {
-            return Err(wrong(key, &python::json_string(&topic), "one line without control characters"));
+        if line.chars().any(is_refused) {
+            return Err(wrong(key, &python::json_string(&line), "one line without control characters"));
         }
-        Ok(topic)
+        Ok(line)
     }
 
     pub(super) fn rooms(&self, key: &'static str) -> Result<Vec<String>, ErrorReply> {

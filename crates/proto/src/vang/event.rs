@@ -98,6 +98,29 @@ events! {
     "hole" => Hole { from: u64, to: u64, why: T } false;
 }
 
+impl<T: AsRef<str> + fmt::Display> RoomEvent<T> {
+    /// When it was, and what somebody did, in words for a line: `ada joined`, or `ada joined #general` if the line does
+    /// not name the room otherwise. `None`: a message or a hole, which have numbers and other forms.
+    pub fn in_words(&self, room: Option<&str>) -> Option<(&T, String)> {
+        let named = |before: &str| room.map_or(String::new(), |room| format!("{before} #{room}"));
+        Some(match self {
+            RoomEvent::Message { .. } | RoomEvent::Hole { .. } => return None,
+            RoomEvent::Joined { from, time } => (time, format!("{from} joined{}", named(""))),
+            RoomEvent::Left { from, time } => (time, format!("{from} left{}", named(""))),
+            RoomEvent::Created { from, time } => (
+                time,
+                room.map_or(format!("{from} created the room"), |room| format!("{from} created #{room}")),
+            ),
+            RoomEvent::Topic { from, time, topic } if topic.as_ref().is_empty() => {
+                (time, format!("{from} removed the topic{}", named(" of")))
+            }
+            RoomEvent::Topic { from, time, topic } => {
+                (time, format!("{from} set the topic{}: {topic}", named(" of")))
+            }
+        })
+    }
+}
+
 events! {
     /// What concerns the connection alone. It has no place in the journal.
     ConnectionEvent, CONNECTION_EVENTS:

@@ -10,7 +10,7 @@ use std::thread;
 use clap::Args;
 use vang_client::{Follow, History, Notice, Update, output};
 use vang_proto::terminal::{harmless, harmless_line};
-use vang_proto::vang::{Event, EventMessage, RoomEvent, Speaker, json_line};
+use vang_proto::vang::{Event, EventMessage, RoomEvent, json_line};
 
 use crate::args::ClientArgs;
 use crate::clock::{time_of_day, today};
@@ -135,27 +135,19 @@ fn notice_text(notice: &Notice) -> String {
 fn person_line(message: &EventMessage, today: &str) -> String {
     let Event::Room { room, what, .. } = &message.event else { return harmless_line(message.event.name()) };
     let room = harmless_line(room);
-    let named = |from: &Speaker| harmless_line(&from.to_string());
     let at = |time: &str| time_of_day(&harmless_line(time), today);
     match what {
         RoomEvent::Message { n, from, time } => {
-            format!("{room}#{n} {} {}: {}", at(time), named(from), said(message))
+            format!("{room}#{n} {} {}: {}", at(time), harmless_line(&from.to_string()), said(message))
         }
         RoomEvent::Hole { from, to, why } => {
             let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
             format!("{room}#{range} (not shown: {})", why_not_shown(&harmless_line(why)))
         }
-        RoomEvent::Joined { from, time } => format!("{room} {} {} joined", at(time), named(from)),
-        RoomEvent::Left { from, time } => format!("{room} {} {} left", at(time), named(from)),
-        RoomEvent::Topic { from, time, topic } if topic.is_empty() => {
-            format!("{room} {} {} removed the topic", at(time), named(from))
-        }
-        RoomEvent::Topic { from, time, topic } => {
-            format!("{room} {} {} set the topic: {}", at(time), named(from), harmless_line(topic))
-        }
-        RoomEvent::Created { from, time } => {
-            format!("{room} {} {} created the room", at(time), named(from))
-        }
+        other => match other.in_words(None) {
+            Some((time, words)) => format!("{room} {} {}", at(time), harmless_line(&words)),
+            None => format!("{room} {}", harmless_line(other.name())),
+        },
     }
 }
 
@@ -183,7 +175,7 @@ fn why_not_shown(why: &str) -> &str {
 mod tests {
     use bytes::BytesMut;
     use vang_proto::Decoder;
-    use vang_proto::vang::{Content, Incoming, incoming};
+    use vang_proto::vang::{Content, Incoming, Speaker, incoming};
 
     use super::*;
 

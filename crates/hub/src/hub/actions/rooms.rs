@@ -3,6 +3,7 @@
 use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId};
 use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, RoomList, RoomRow};
+use vang_view::TextOf;
 
 use crate::admission::{bad_name, refused};
 use crate::hub::Hub;
@@ -65,8 +66,9 @@ impl Hub {
         let known = self.state.known_rooms(who);
         // By bytes too: topics may be long.
         let mut bytes = 0;
+        let topic = |id: RoomId| self.book.text(TextOf::RoomTopic(id));
         let fits = |id: &RoomId| {
-            bytes += ROW_BYTES + self.book.room(*id).len() + self.book.topic(*id).map_or(0, str::len);
+            bytes += ROW_BYTES + self.book.room(*id).len() + topic(*id).map_or(0, str::len);
             bytes <= HISTORY_BYTES_MAX
         };
         let newest = known.newest().take(LISTED_ROOMS_MAX).take_while(fits);
@@ -80,7 +82,7 @@ impl Hub {
                 access: wire_access(room.access).as_str().to_owned(),
                 n: room.newest_for(who),
                 member: matches!(who, Principal::Account(account) if room.is_member(*account)),
-                topic: self.book.topic(*id).filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
+                topic: topic(*id).filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
             })
             .collect();
         let keys = RoomList { left_out: Some(left_out).filter(|&count| count > 0) };
