@@ -19,8 +19,6 @@ pub enum Power {
     /// Make somebody else a member.
     Bring,
     Leave,
-    /// Say what the room is about.
-    SetTopic,
     CreateRoom,
 }
 
@@ -37,7 +35,7 @@ pub enum Standing {
 }
 
 impl Power {
-    pub const ALL: [Power; 9] = [
+    pub const ALL: [Power; 8] = [
         Power::KnowOf,
         Power::SeePeople,
         Power::SeeAll,
@@ -45,7 +43,6 @@ impl Power {
         Power::Join,
         Power::Bring,
         Power::Leave,
-        Power::SetTopic,
         Power::CreateRoom,
     ];
 }
@@ -94,8 +91,6 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::Bring,      Private) => By([Yes,       NoRoom,        NoRoom,    NotMember, Yes]),
         (Power::Leave,      Public)  => By([NotMember, NotMember,     NotMember, NotMember, Yes]),
         (Power::Leave,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
-        (Power::SetTopic,   Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
-        (Power::SetTopic,   Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         // This is about no room: every account counts as an outsider.
         (Power::CreateRoom, _)       => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
     }

@@ -55,9 +55,6 @@ impl Effects {
             Event::Room(RoomEvent::Created { room, by, .. }) => Effects::answered(Answer::RoomChanged(room))
                 .keeps(TextOf::RoomName(room))
                 .shows(Kind::RoomCreated, by),
-            Event::Room(RoomEvent::TopicSet { room, by }) => Effects::answered(Answer::RoomChanged(room))
-                .keeps(TextOf::RoomTopic(room))
-                .shows(Kind::Topic, by),
             Event::Member(MemberEvent::Joined { room, who, .. }) => {
                 Effects::answered(Answer::RoomChanged(room)).shows(Kind::Joined, Principal::Account(who))
             }
@@ -114,7 +111,6 @@ kinds! {
     2 => RoomCreated, Hidden, |e| vang::RoomEvent::Created { from: e.from, time: e.time };
     3 => Joined, Hidden, |e| vang::RoomEvent::Joined { from: e.from, time: e.time };
     4 => Left, Hidden, |e| vang::RoomEvent::Left { from: e.from, time: e.time };
-    5 => Topic, Text, |e| vang::RoomEvent::Topic { from: e.from, time: e.time, topic: e.text };
 }
 
 /// What readers see of a payload.
@@ -123,6 +119,7 @@ pub(crate) enum PayloadKind {
     /// Nothing.
     Hidden,
     /// A line of text, as a key of the event.
+    #[expect(dead_code, reason = "the next commit has one")]
     Text,
     /// A message's content.
     Said,
@@ -136,6 +133,7 @@ pub(crate) struct Told<'a> {
     pub(crate) from: Speaker<&'a str>,
     pub(crate) time: &'a str,
     /// Empty if its payload is no text, or was erased.
+    #[expect(dead_code, reason = "the next commit has one")]
     pub(crate) text: &'a str,
 }
 
