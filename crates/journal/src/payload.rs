@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! said = {0: 1, 1: content-type, 2: content-encoding, 3: content, 4: guest's name}      4 only of guests
-//! name = {0: 1, 1: name of a room or an account}
+//! name = {0: 1, 1: text}      a room's or an account's name, or another line of text about it
 //! ```
 //!
 //! A newer program may add keys behind these; this one keeps them as they are.
