@@ -38,7 +38,7 @@ export function begin(room, unsent = []) {
     trouble: null, // { code, detail }: why the link is out or waiting, from the server
     decoder: null,
     place: null, // { journal, epoch, seq }: the resume position
-    items: [], // in order: messages, holes, joined, left, room-created
+    items: [], // in order: messages, holes, joined, left, room-created, topic
     notice: null, // set-back | other-journal: a note about the items
     past: { low: null, asked: null, got: [] }, // n of the oldest item; the requested page
     pending: unsent.map((own) => (own.state === "failed" ? own : { ...own, state: "waiting", trouble: null })),
@@ -320,6 +320,8 @@ function itemOf({ header, content }) {
     case "left":
     case "room-created":
       return { ...item, from: header.text("from"), time: header.text("time") };
+    case "topic":
+      return { ...item, from: header.text("from"), time: header.text("time"), topic: header.text("topic") };
     default:
       return null;
   }

@@ -238,7 +238,8 @@ class Aside extends Painted {
 }
 
 function aside(item, say) {
-  if (item.event !== "hole") return say(item.event, { from: plain(item.from) });
+  if (item.event === "topic" && !item.topic) return say("topic-removed", { from: plain(item.from) });
+  if (item.event !== "hole") return say(item.event, { from: plain(item.from), topic: item.topic });
   const known = ["not-member", "erased", "retention", "damaged"].includes(item.why);
   return say(known ? `hole-${item.why}` : "hole-other", { count: item.to - item.n + 1, why: item.why });
 }

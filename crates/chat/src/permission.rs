@@ -19,6 +19,8 @@ pub enum Power {
     /// Make somebody else a member.
     Bring,
     Leave,
+    /// Say what the room is about.
+    SetTopic,
     CreateRoom,
 }
 
@@ -35,7 +37,7 @@ pub enum Standing {
 }
 
 impl Power {
-    pub const ALL: [Power; 8] = [
+    pub const ALL: [Power; 9] = [
         Power::KnowOf,
         Power::SeePeople,
         Power::SeeAll,
@@ -43,6 +45,7 @@ impl Power {
         Power::Join,
         Power::Bring,
         Power::Leave,
+        Power::SetTopic,
         Power::CreateRoom,
     ];
 }
@@ -91,6 +94,8 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::Bring,      Private) => By([Yes,       NoRoom,        NoRoom,    NotMember, Yes]),
         (Power::Leave,      Public)  => By([NotMember, NotMember,     NotMember, NotMember, Yes]),
         (Power::Leave,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
+        (Power::SetTopic,   Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
+        (Power::SetTopic,   Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         // This is about no room: every account counts as an outsider.
         (Power::CreateRoom, _)       => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
     }

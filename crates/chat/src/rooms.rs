@@ -20,6 +20,8 @@ pub enum RoomCommand {
         /// Who asks: an account (then its first member) or the operator.
         by: Principal,
     },
+    /// Say what the room is about; the text is the payload.
+    SetTopic { room: RoomId, by: Principal },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub enum RoomEvent {
         name: NameKey,
         access: Access,
         /// Who made it; an account is its first member.
+        by: Principal,
+    },
+    TopicSet {
+        room: RoomId,
         by: Principal,
     },
 }
@@ -53,6 +59,11 @@ pub(crate) fn decide(
             }
             Ok(RoomEvent::Created { room: RoomId(at.seq.0), name, access, by })
         }
+        RoomCommand::SetTopic { room, by } => {
+            let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
+            there.check(Power::SetTopic, &by)?;
+            Ok(RoomEvent::TopicSet { room, by })
+        }
     }
 }
 
@@ -65,6 +76,7 @@ pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &RoomEvent, places:
                 rooms.begin_stay(room, who, at.seq);
             }
         }
+        RoomEvent::TopicSet { room, .. } => rooms.show(room, at.seq, None, places),
     }
 }
 

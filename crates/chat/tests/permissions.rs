@@ -82,6 +82,7 @@ impl World {
                 Principal::Account(who) => decide(MemberCommand::Leave { room, who: *who }.into()),
                 Principal::Operator | Principal::Guest(_) => None,
             },
+            Power::SetTopic => decide(RoomCommand::SetTopic { room, by: *who }.into()),
             Power::CreateRoom => {
                 decide(RoomCommand::Create { name: key("new"), access: Access::Public, by: *who }.into())
             }

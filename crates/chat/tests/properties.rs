@@ -29,6 +29,7 @@ enum Ask {
     Create(u8, Access, Who),
     Join(u8, u8, Who),
     Leave(u8, u8),
+    Topic(u8, Who),
     Send(u8, Who, Option<(u8, u8)>),
     Tick,
 }
@@ -77,6 +78,9 @@ fn command(state: &State, ask: &Ask) -> Command {
         }
         Ask::Leave(of, who) => {
             MemberCommand::Leave { room: room(state, of), who: account(state, who) }.into()
+        }
+        Ask::Topic(of, by) => {
+            RoomCommand::SetTopic { room: room(state, of), by: principal(state, by) }.into()
         }
         Ask::Send(to, from, id) => {
             let id = id.map(|(key, print)| SendId { key: [key; 16], print: [print; 16] });
@@ -141,6 +145,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => (0..5_u8, access, who()).prop_map(|(name, access, by)| Ask::Create(name, access, by)),
         8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
         4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
+        3 => (0..4_u8, who()).prop_map(|(room, by)| Ask::Topic(room, by)),
         16 => (0..4_u8, who(), id).prop_map(|(room, from, id)| Ask::Send(room, from, id)),
         1 => Just(Ask::Tick),
     ]
@@ -418,7 +423,8 @@ proptest! {
         for step in &steps {
             let (_, command, outcome) = world.step(step);
             let by_nobody = match command {
-                Command::Room(RoomCommand::Create { by, .. }) | Command::Message(MessageCommand::Send { from: by, .. }) => {
+                Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. })
+                | Command::Message(MessageCommand::Send { from: by, .. }) => {
                     by == Principal::Account(nobody)
                 }
                 Command::Member(MemberCommand::Join { who, by, .. }) => {

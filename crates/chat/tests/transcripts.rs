@@ -185,6 +185,7 @@ impl Story {
                 MemberCommand::Join { room: self.room(room), who: account(who), by }.into()
             }
             ["leave", room] => MemberCommand::Leave { room: self.room(room), who: account(speaker) }.into(),
+            ["topic", room] => RoomCommand::SetTopic { room: self.room(room), by }.into(),
             ["say", room] => MessageCommand::Send { room: self.room(room), from: by, id: None }.into(),
             ["say", room, id] => {
                 let id = id.strip_prefix("id=").ok_or("say #ROOM id=ID \"TEXT\"")?;
@@ -234,6 +235,10 @@ impl Story {
                 self.shown.push((room, seq, Shown::Other("created".into())));
                 let private = if access == Access::Private { " private" } else { "" };
                 format!("room-created {named}{private} by {}", self.who(&by))
+            }
+            Event::Room(RoomEvent::TopicSet { room, by }) => {
+                self.shown.push((room, seq, Shown::Other("topic".into())));
+                format!("topic-set {} by {}", self.room_name(room), self.who(&by))
             }
             Event::Member(MemberEvent::Joined { room, who }) => {
                 let who = self.who(&Principal::Account(who));

@@ -55,6 +55,9 @@ impl Effects {
             Event::Room(RoomEvent::Created { room, by, .. }) => Effects::answered(Answer::RoomChanged(room))
                 .keeps(TextOf::RoomName(room))
                 .shows(Kind::RoomCreated, by),
+            Event::Room(RoomEvent::TopicSet { room, by }) => Effects::answered(Answer::RoomChanged(room))
+                .keeps(TextOf::RoomTopic(room))
+                .shows(Kind::Topic, by),
             Event::Member(MemberEvent::Joined { room, who, .. }) => {
                 Effects::answered(Answer::RoomChanged(room)).shows(Kind::Joined, Principal::Account(who))
             }
@@ -111,6 +114,7 @@ kinds! {
     2 => RoomCreated, Hidden, |e| vang::RoomEvent::Created { from: e.from, time: e.time };
     3 => Joined, Hidden, |e| vang::RoomEvent::Joined { from: e.from, time: e.time };
     4 => Left, Hidden, |e| vang::RoomEvent::Left { from: e.from, time: e.time };
+    5 => Topic, Text, |e| vang::RoomEvent::Topic { from: e.from, time: e.time, topic: e.text };
 }
 
 /// What readers see of a payload.
@@ -119,7 +123,6 @@ pub(crate) enum PayloadKind {
     /// Nothing.
     Hidden,
     /// A line of text, as a key of the event.
-    #[expect(dead_code, reason = "the next commit has one")]
     Text,
     /// A message's content.
     Said,
@@ -133,7 +136,6 @@ pub(crate) struct Told<'a> {
     pub(crate) from: Speaker<&'a str>,
     pub(crate) time: &'a str,
     /// Empty if its payload is no text, or was erased.
-    #[expect(dead_code, reason = "the next commit has one")]
     pub(crate) text: &'a str,
 }
 

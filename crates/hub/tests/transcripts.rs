@@ -292,6 +292,7 @@ fn action(asked: &str) -> Action {
         ["create", room, "private"] => Action::Create { room: owned(room), access: Access::Private },
         ["join", room] => Action::Join { room: owned(room), who: None },
         ["join", room, who] => Action::Join { room: owned(room), who: Some(owned(who)) },
+        ["topic", room] => Action::SetTopic { room: owned(room), topic: owned(text) },
         ["leave", room] => Action::Leave { room: owned(room) },
         ["account", name] => Action::AddAccount { name: owned(name) },
         ["status"] => Action::Status,
@@ -339,6 +340,7 @@ fn shown(bytes: &[Bytes]) -> Vec<String> {
                         format!("{name} {room}#{n} {from}{}{text}", if text.is_empty() { "" } else { ": " })
                     }
                     RoomEvent::Hole { from, to, why } => format!("{name} {room}#{from}-{to} {why}"),
+                    RoomEvent::Topic { from, topic, .. } => format!("{name} {room} {from}: {topic}"),
                     RoomEvent::Joined { from, .. }
                     | RoomEvent::Left { from, .. }
                     | RoomEvent::Created { from, .. } => format!("{name} {room} {from}"),

@@ -32,14 +32,15 @@ enum CommandKind {
     Leave = 5,
     Send = 6,
     Tick = 7,
+    SetTopic = 8,
 }
 
 impl TryFrom<u8> for CommandKind {
     type Error = EntryError;
 
     fn try_from(found: u8) -> Result<CommandKind, EntryError> {
-        use CommandKind::{AddAccount, CreateRoom, Join, Leave, Open, Send, SwitchRules, Tick};
-        [Open, SwitchRules, AddAccount, CreateRoom, Join, Leave, Send, Tick]
+        use CommandKind::{AddAccount, CreateRoom, Join, Leave, Open, Send, SetTopic, SwitchRules, Tick};
+        [Open, SwitchRules, AddAccount, CreateRoom, Join, Leave, Send, Tick, SetTopic]
             .into_iter()
             .find(|kind| *kind as u8 == found)
             .ok_or(EntryError::OtherKind { found })
@@ -136,6 +137,11 @@ impl Envelope {
                 e.bytes(&name.0)?.u8(access.number())?;
                 write_principal(e, by)?;
             }
+            Command::Room(RoomCommand::SetTopic { room, by }) => {
+                head(e, CommandKind::SetTopic, 2)?;
+                e.u64(room.0)?;
+                write_principal(e, by)?;
+            }
             Command::Member(MemberCommand::Join { room, who, by }) => {
                 head(e, CommandKind::Join, 3)?;
                 e.u64(room.0)?.u64(who.0)?;
@@ -195,6 +201,10 @@ impl Envelope {
                     _ => None,
                 };
                 (MessageCommand::Send { room, from, id }.into(), if id.is_some() { 4 } else { 2 })
+            }
+            CommandKind::SetTopic => {
+                let room = RoomId(d.u64()?);
+                (RoomCommand::SetTopic { room, by: read_principal(&mut d)? }.into(), 2)
             }
             CommandKind::Tick => (OrderCommand::Tick.into(), 0),
         };

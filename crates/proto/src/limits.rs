@@ -107,6 +107,9 @@ pub const FIND_LIMIT: u64 = 20;
 /// Most hits of one `find`.
 pub const FIND_LIMIT_MAX: u64 = 100;
 
+/// Longest topic of a room, in bytes: a line under a room's name. Longer: refused.
+pub const TOPIC_BYTES_MAX: usize = 512;
+
 /// Longest `query`, in bytes: a line. Longer: refused.
 pub const QUERY_BYTES_MAX: usize = 1_024;
 

@@ -39,6 +39,7 @@ const FIRST_ROOM: &str = "general";
 const HELP: &[&str] = &[
     "type a message and press Enter; to begin with /, type //",
     "/join ROOM enters another room   /who [ROOM] lists who is there   /rooms lists the rooms",
+    "/topic shows what the room is about   /topic TEXT sets it   /topic - removes it",
     "/quit leaves   /help shows this",
 ];
 
@@ -90,6 +91,11 @@ enum Asked {
     Who {
         room: String,
     },
+    /// The topic of the room, as its row in the list of rooms has it.
+    Topic {
+        room: String,
+    },
+    SetTopic,
     /// Nothing: a line of our own that waits for what was asked before it.
     Told(String),
 }
@@ -178,8 +184,8 @@ impl TypedLines {
     pub fn held_bytes(&self) -> usize {
         let told = self.asked.iter().map(|asked| match asked {
             Asked::Told(line) => line.len(),
-            Asked::Who { room } => room.len(),
-            Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms => 0,
+            Asked::Who { room } | Asked::Topic { room } => room.len(),
+            Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms | Asked::SetTopic => 0,
         });
         let asked = told.map(|len| len + size_of::<Asked>()).sum::<usize>();
         self.typed.len() + self.native.len() + self.text.len() + self.frames.held_bytes() + asked
@@ -304,7 +310,7 @@ impl TypedLines {
                 self.typed = BytesMut::new();
             }
             "help" => self.help(),
-            "join" | "who" | "rooms" if self.phase == Phase::Unnamed => {
+            "join" | "who" | "rooms" | "topic" if self.phase == Phase::Unnamed => {
                 self.say("first type your name".to_owned());
             }
             "join" => self.with_room(argument, |lines, room| lines.follow(&room)),
@@ -315,6 +321,14 @@ impl TypedLines {
                 });
             }
             "rooms" => self.ask(&Action::Rooms, Asked::Rooms),
+            "topic" if argument.is_empty() => {
+                self.ask(&Action::Rooms, Asked::Topic { room: self.talks_in.clone() });
+            }
+            "topic" => {
+                let topic = if argument == "-" { "" } else { argument };
+                let set = Action::SetTopic { room: self.talks_in.clone(), topic: topic.to_owned() };
+                self.ask(&set, Asked::SetTopic);
+            }
             other => {
                 let other: String = other.chars().take(NAME_BYTES_MAX).collect();
                 self.say(format!("there is no /{other}"));
@@ -426,7 +440,13 @@ impl TypedLines {
                 let sent = sent.filter(|sent| self.rooms.contains(&sent.room));
                 self.own.extend(sent.map(|sent| sent.seq));
             }
-            Some(Asked::Rooms | Asked::Who { .. }) if refused => self.show(&format!("-- {}", reply.text)),
+            Some(Asked::Rooms | Asked::Who { .. } | Asked::Topic { .. }) if refused => {
+                self.show(&format!("-- {}", reply.text));
+            }
+            Some(Asked::SetTopic) if refused => self.show(&format!("-- topic not set: {}", reply.text)),
+            // The event tells it.
+            Some(Asked::SetTopic) => {}
+            Some(Asked::Topic { room }) => self.show_topic(&room, reply),
             Some(Asked::Rooms) => self.show_rooms(reply),
             Some(Asked::Who { room }) => self.show_people(&room, reply),
             Some(Asked::Told(_)) | None => {}
@@ -436,18 +456,28 @@ impl TypedLines {
 
     fn show_rooms(&mut self, reply: &Reply) {
         let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
-        for RoomRow { room: name, access, n, .. } in rooms {
+        for RoomRow { room: name, access, n, topic, .. } in rooms {
             let private = if access == "private" { ", private" } else { "" };
             let here = match (name == self.talks_in, self.rooms.contains(&name)) {
                 (true, _) => ", you talk here",
                 (false, true) => ", you read it",
                 (false, false) => "",
             };
-            self.show(&format!("-- #{name} ({}{private}{here})", count(n, "message")));
+            let topic = topic.map_or(String::new(), |topic| format!(" {topic}"));
+            self.show(&format!("-- #{name} ({}{private}{here}){topic}", count(n, "message")));
         }
         if let Some(left_out) = reply.keys::<RoomList>().and_then(|list| list.left_out) {
             self.show(&format!("-- older rooms left out: {left_out}"));
         }
+    }
+
+    fn show_topic(&mut self, room: &str, reply: &Reply) {
+        let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
+        let topic = rooms.into_iter().find(|row| row.room == room).and_then(|row| row.topic);
+        self.show(&match topic {
+            Some(topic) => format!("-- the topic of #{room}: {topic}"),
+            None => format!("-- #{room} has no topic"),
+        });
     }
 
     fn show_people(&mut self, room: &str, reply: &Reply) {

@@ -187,6 +187,7 @@ proptest! {
             Action::Create { room: room.clone(), access: if is_even { Access::Public } else { Access::Private } },
             Action::Join { room: room.clone(), who: is_even.then_some(who) },
             Action::Leave { room: room.clone() },
+            Action::SetTopic { room: room.clone(), topic: room.chars().filter(|c| !c.is_control()).take(100).collect() },
             Action::AddAccount { name: room },
             Action::Status,
         ];

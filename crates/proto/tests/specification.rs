@@ -179,7 +179,8 @@ fn every_event_is_read_as_it_was_written() {
             RoomEvent::Message { n: 12, from: from.clone(), time: time() },
             RoomEvent::Joined { from: from.clone(), time: time() },
             RoomEvent::Left { from: from.clone(), time: time() },
-            RoomEvent::Created { from, time: time() },
+            RoomEvent::Created { from: from.clone(), time: time() },
+            RoomEvent::Topic { from, time: time(), topic: "what \u{1f98a} grows".to_owned() },
             RoomEvent::Hole { from: 1, to: u64::MAX, why: "erased".to_owned() },
         ];
         assert_eq!(room_events.len(), ROOM_EVENTS.len());

@@ -110,7 +110,7 @@ impl Play {
             for (key, value) in frame.header.iter() {
                 match key {
                     "re" => self.asked.push_back((value.to_owned(), action.clone())),
-                    "as" | "room" => write!(asked, " {key}={}", value.trim_matches('"')).unwrap(),
+                    "as" | "room" | "topic" => write!(asked, " {key}={}", value.trim_matches('"')).unwrap(),
                     "rooms" => write!(asked, " rooms={value}").unwrap(),
                     _ => {}
                 }
@@ -243,6 +243,7 @@ transcripts! {
     the_first_line_is_a_name_and_then_lines_are_messages = "talk.txt";
     a_bad_name_is_explained_and_one_may_try_again = "names.txt";
     commands_ask_and_their_answers_are_lines = "commands.txt";
+    a_topic_is_shown_set_and_removed = "topic.txt";
     nobody_drives_another_ones_terminal_or_speaks_with_another_ones_name = "harmless.txt";
     what_cannot_be_sent_is_told_and_the_connection_goes_on = "refused.txt";
     the_end_of_the_input_is_the_end_when_everything_is_answered = "end.txt";

@@ -246,6 +246,9 @@ pub(crate) fn read(message: &EventMessage) -> Option<SeenEvent> {
         RoomEvent::Joined { from, .. } => EventBody::Joined { from: from.to_string() },
         RoomEvent::Left { from, .. } => EventBody::Left { from: from.to_string() },
         RoomEvent::Created { from, .. } => EventBody::Created { from: from.to_string() },
+        RoomEvent::Topic { from, topic, .. } => {
+            EventBody::Topic { from: from.to_string(), topic: topic.clone() }
+        }
         RoomEvent::Hole { from, to, why } => {
             assert_eq!(why, "not-member");
             EventBody::Hole { from: *from, to: *to }

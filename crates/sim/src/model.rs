@@ -39,6 +39,10 @@ pub(crate) enum EventBody {
     Created {
         from: String,
     },
+    Topic {
+        from: String,
+        topic: String,
+    },
     Hole {
         from: u64,
         to: u64,
@@ -51,7 +55,10 @@ impl EventBody {
         match self {
             EventBody::Message { n, .. } => Some(*n),
             EventBody::Hole { to, .. } => Some(*to),
-            EventBody::Joined { .. } | EventBody::Left { .. } | EventBody::Created { .. } => None,
+            EventBody::Joined { .. }
+            | EventBody::Left { .. }
+            | EventBody::Created { .. }
+            | EventBody::Topic { .. } => None,
         }
     }
 }
@@ -147,6 +154,7 @@ impl Model {
                     self.create(key, access, by, name());
                 }
             }
+            Command::Room(RoomCommand::SetTopic { room, by }) => self.set_topic(room.0, by, name()),
             Command::Member(MemberCommand::Join { room, who, by }) => self.join(room.0, who.0, by),
             Command::Member(MemberCommand::Leave { room, who }) => {
                 let from = self.account_name(who.0);
@@ -183,6 +191,20 @@ impl Model {
         self.record(self.seq, creator, EventBody::Created { from }, by);
         self.done.insert(self.seq, "create");
         self.keep_text(TextOf::RoomName(RoomId(self.seq)), name);
+    }
+
+    fn set_topic(&mut self, id: u64, by: Principal, topic: String) {
+        let Some(room) = self.rooms.get(&id) else { return };
+        let (may, from) = match by {
+            Principal::Operator => (!room.private, "server".to_owned()),
+            Principal::Guest(_) => (false, String::new()),
+            Principal::Account(who) => (room.members.contains(&who.0), self.account_name(who.0)),
+        };
+        if may {
+            self.record(id, None, EventBody::Topic { from, topic: topic.clone() }, by);
+            self.done.insert(self.seq, "topic");
+            self.keep_text(TextOf::RoomTopic(RoomId(id)), topic);
+        }
     }
 
     fn join(&mut self, id: u64, who: u64, by: Principal) {
@@ -351,6 +373,7 @@ fn event_data(what: &EventBody, who: Principal) -> EventData {
         EventBody::Created { .. } => 2,
         EventBody::Joined { .. } => 3,
         EventBody::Left { .. } => 4,
+        EventBody::Topic { .. } => 5,
         EventBody::Hole { .. } => 0,
     };
     let mut bytes = vec![0x82, kind];

@@ -71,7 +71,8 @@ fn talk_or_walk(client: &mut Client, scene: &mut Scene) {
         80..86 => bring(client, scene, account),
         86..91 => come_or_go(client, scene, account),
         91..95 => turn_to_rooms(client, scene, account),
-        95..97 => {
+        95 => set_topic(client, scene, account),
+        96 => {
             if !hidden {
                 client.follow_more(scene);
             }
@@ -150,6 +151,14 @@ fn bring(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
         scene.invitable.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
     let Some(other) = scene.env.rng.pick(&others).cloned() else { return };
     client.act(scene, "join", &room, &[("who", Value::from(other))]);
+}
+
+/// Also where it is refused.
+fn set_topic(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
+    let Some(room) = some_room(client, scene, false) else { return };
+    let topic = if scene.env.rng.happens(200) { String::new() } else { format!("about {}", scene.mark()) };
+    client.act(scene, "topic", &room, &[("topic", Value::from(topic))]);
+    scene.env.count(if scene.model.is_member(account, &room) { "topic set" } else { "topic refused" });
 }
 
 fn come_or_go(client: &mut Client, scene: &mut Scene, account: Option<u64>) {

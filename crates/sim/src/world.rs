@@ -584,6 +584,7 @@ impl World {
                 EventBody::Joined { from } => format!("{}: {from} joined", seen.room),
                 EventBody::Left { from } => format!("{}: {from} left", seen.room),
                 EventBody::Created { from } => format!("{}: made by {from}", seen.room),
+                EventBody::Topic { from, topic } => format!("{} {from} set the topic: {topic}", seen.room),
                 EventBody::Hole { from, to } => format!("{}#{from}-{to} not shown", seen.room),
             })
             .collect()

@@ -7,7 +7,7 @@ mod config; // vang config show
 mod send; // vang send
 mod tail; // vang tail
 mod find; // vang find
-mod rooms; // vang rooms, create
+mod rooms; // vang rooms, create, topic
 mod members; // vang join, leave
 mod request; // vang request: a client for servers of the tutorial's protocol
 mod bench; // vang bench
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Find(find::FindArgs),
     Rooms(rooms::RoomsArgs),
     Create(rooms::CreateArgs),
+    Topic(rooms::TopicArgs),
     Join(members::JoinArgs),
     Leave(members::LeaveArgs),
     Request(request::RequestArgs),
@@ -65,6 +66,7 @@ pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
         Command::Find(args) => find::run(args),
         Command::Rooms(args) => rooms::list(&args),
         Command::Create(args) => rooms::create(&args),
+        Command::Topic(args) => rooms::set_topic(&args),
         Command::Join(args) => members::join(&args),
         Command::Leave(args) => members::leave(&args),
         Command::Request(args) => request::run(&args),

@@ -7,6 +7,7 @@ use vang_chat::{AccountId, RoomId};
 pub enum TextOf {
     RoomName(RoomId),
     AccountName(AccountId),
+    RoomTopic(RoomId),
 }
 
 impl TextOf {
@@ -15,6 +16,7 @@ impl TextOf {
         match self {
             TextOf::RoomName(room) => (1, room.0),
             TextOf::AccountName(account) => (2, account.0),
+            TextOf::RoomTopic(room) => (3, room.0),
         }
     }
 
@@ -23,6 +25,7 @@ impl TextOf {
         match kind {
             1 => Some(TextOf::RoomName(RoomId(id))),
             2 => Some(TextOf::AccountName(AccountId(id))),
+            3 => Some(TextOf::RoomTopic(RoomId(id))),
             _ => None,
         }
     }

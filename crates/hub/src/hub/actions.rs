@@ -63,6 +63,7 @@ impl Hub {
             Action::History { room, since, limit } => self.history(asker, &who, &room, since, limit)?,
             Action::Find { query, limit, before } => self.find(asker, &who, &query, limit, before)?,
             Action::Create { room, access } => self.create(asker, &who, &room, access)?,
+            Action::SetTopic { room, topic } => self.set_topic(asker, &who, &room, &topic)?,
             Action::Join { room, who: other } => self.join(asker, &who, &room, other.as_deref())?,
             Action::Leave { room } => self.leave(asker, &who, &room)?,
             // Who drives the hub knows the sockets and the machine, and has answered it.

@@ -7,7 +7,9 @@ use super::arguments::{Access, Argument, ArgumentError, FollowFrom, Source};
 use super::{Code, ErrorReply};
 use crate::Composer;
 use crate::header::excerpt;
-use crate::limits::{FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX, QUERY_BYTES_MAX};
+use crate::limits::{
+    FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX, QUERY_BYTES_MAX, TOPIC_BYTES_MAX,
+};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +205,10 @@ actions! {
         who: Option<String> = Optional "who" |s, key| Ok(s.owned(key)?),
     }, Anybody, Any, Never, Own, Joins, Some;
     "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own, Joins, Some;
+    "topic" => SetTopic {
+        room: String = Required "room" |s, key| Ok(s.text(key)?),
+        topic: String = Required "topic" |s, key| Ok(s.line(key, TOPIC_BYTES_MAX)?),
+    }, Anybody, Any, Never, Own, Joins, Some;
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
     }, OperatorSocket, Any, Never, Own, None, Some;

@@ -254,6 +254,17 @@ impl Source<'_> {
         Ok(text)
     }
 
+    pub(super) fn line(&self, key: &'static str, bytes_max: usize) -> Result<String, ErrorReply> {
+        let line = self.text_up_to(key, bytes_max)?;
+        // Also what ends a line elsewhere (U+2028, U+2029), and what turns the direction of what stands beside it.
+        let is_refused =
+            |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if line.chars().any(is_refused) {
+            return Err(wrong(key, &python::json_string(&line), "one line without control characters"));
+        }
+        Ok(line)
+    }
+
     pub(super) fn rooms(&self, key: &'static str) -> Result<Vec<String>, ErrorReply> {
         let rooms: Vec<String> = match self.raw(key) {
             Some(raw) => serde_json::from_str(raw).map_err(|_| wrong(key, raw, "a list of room names"))?,

@@ -92,6 +92,8 @@ events! {
     "joined" => Joined { from: Speaker<T>, time: T } false;
     "left" => Left { from: Speaker<T>, time: T } false;
     "room-created" => Created { from: Speaker<T>, time: T } false;
+    /// What the room is about from now on; empty: nothing is said of it.
+    "topic" => Topic { from: Speaker<T>, time: T, topic: T } false;
     /// The messages `from` to `to` are left out.
     "hole" => Hole { from: u64, to: u64, why: T } false;
 }
@@ -109,6 +111,12 @@ impl<T: AsRef<str> + fmt::Display> RoomEvent<T> {
                 time,
                 room.map_or(format!("{from} created the room"), |room| format!("{from} created #{room}")),
             ),
+            RoomEvent::Topic { from, time, topic } if topic.as_ref().is_empty() => {
+                (time, format!("{from} removed the topic{}", named(" of")))
+            }
+            RoomEvent::Topic { from, time, topic } => {
+                (time, format!("{from} set the topic{}: {topic}", named(" of")))
+            }
         })
     }
 }

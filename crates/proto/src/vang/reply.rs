@@ -96,8 +96,8 @@ replies! {
     "rooms" => RoomList { left_out ("left-out"): Option<u64> }
     /// The result is a list of `Person`.
     "who" => People { room: String, left_out ("left-out"): Option<u64> }
-    /// A room was made, joined or left. The result is its name.
-    "create" | "join" | "leave" => RoomChanged { room: String, seq: u64 }
+    /// A room was made, joined, left, or has a topic. The result is its name.
+    "create" | "join" | "leave" | "topic" => RoomChanged { room: String, seq: u64 }
     /// The result is the name.
     "account-add" => AccountAdded { name: String, seq: u64 }
 }

@@ -13,6 +13,9 @@ pub struct RoomRow {
     pub n: u64,
     /// Is the asker a member?
     pub member: bool,
+    /// Absent if the room has no topic or the asker cannot see its members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
 }
 
 /// Somebody in a room.

@@ -1,4 +1,4 @@
-//! `vang rooms` and `vang create`.
+//! `vang rooms`, `vang create` and `vang topic`.
 
 use clap::Args;
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_help = ROOMS_EXAMPLES)]
 pub(crate) struct RoomsArgs {
-    /// One JSON object per line: `room`, `access`, `n` (number of its newest message), `member`
+    /// One JSON object per line: `room`, `access`, `n` (number of its newest message), `member`, `topic`
     #[arg(long)]
     json: bool,
 
@@ -46,6 +46,31 @@ pub(crate) struct CreateArgs {
     client: ClientArgs,
 }
 
+const TOPIC_EXAMPLES: &str = "\
+Examples:
+  vang topic garden 'what grows, and when' --as ada
+  vang topic garden '' --as ada                      remove it";
+
+/// Set the topic of a room: one line that says what the room is about
+#[derive(Args, Debug)]
+#[command(before_help = TOPIC_EXAMPLES)]
+pub(crate) struct TopicArgs {
+    /// Room
+    room: String,
+
+    /// The topic, at most 512 bytes; empty to remove it
+    topic: String,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) fn set_topic(args: &TopicArgs) -> anyhow::Result<()> {
+    let action = Action::SetTopic { room: args.room.clone(), topic: args.topic.clone() };
+    let reply = args.client.ask(&action)?;
+    Ok(print_line(&harmless_line(&reply.text))?)
+}
+
 pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
     let reply = args.client.ask(&Action::Rooms)?;
     let rooms: Vec<Box<RawValue>> = serde_json::from_str(&reply.text).map_err(|_| Failure::new(NOT_ROOMS))?;
@@ -64,7 +89,7 @@ pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
 
 const NOT_ROOMS: &str = "the server's answer to 'rooms' is not a list of rooms";
 
-/// `general  public, member, 12 messages`
+/// `general  public, member, 12 messages  what we are up to`
 fn room_line(room: &str) -> Result<String, Failure> {
     let room: RoomRow = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
     let member = if room.member { ", member" } else { "" };
@@ -72,7 +97,8 @@ fn room_line(room: &str) -> Result<String, Failure> {
         0 => "no messages".to_owned(),
         n => counted(n, "message", "messages"),
     };
-    Ok(format!("{}  {}{member}, {messages}", harmless_line(&room.room), harmless_line(&room.access)))
+    let topic = room.topic.map_or(String::new(), |topic| format!("  {}", harmless_line(&topic)));
+    Ok(format!("{}  {}{member}, {messages}{topic}", harmless_line(&room.room), harmless_line(&room.access)))
 }
 
 #[cfg(test)]
@@ -84,6 +110,8 @@ mod tests {
         let line = |json: &str| room_line(json).unwrap();
         let member = r#"{"room": "cellar", "access": "private", "n": 12, "member": true}"#;
         assert_eq!(line(member), "cellar  private, member, 12 messages");
+        let with_topic = r#"{"room": "garden", "access": "public", "n": 1, "topic": "what\ngrows"}"#;
+        assert_eq!(line(with_topic), "garden  public, 1 message  what grows");
         let other = r#"{"room": "general", "access": "public", "n": 0, "member": false}"#;
         assert_eq!(line(other), "general  public, no messages");
         let hostile = r#"{"room": "general  public\nlab", "access": "a\r\nb", "n": 1}"#;

@@ -223,6 +223,11 @@ mod tests {
         let joined = RoomEvent::Joined { from: Speaker::Account("a\nb\u{1b}"), time: TIME };
         let joined = event(joined, Content::NONE);
         assert_eq!(line(&joined), "general 14:03 a b\\u{1b} joined");
+        let topic = RoomEvent::Topic { from: Speaker::Operator, time: TIME, topic: "what\n\u{1b}grows" };
+        assert_eq!(
+            line(&event(topic, Content::NONE)),
+            "general 14:03 server set the topic: what \\u{1b}grows"
+        );
     }
 
     #[test]

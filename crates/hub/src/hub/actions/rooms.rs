@@ -1,8 +1,9 @@
-//! Rooms: create, list, and which room a name means.
+//! Rooms: create, topic, list, and which room a name means.
 
-use vang_chat::{Access, Principal, Refusal, RoomCommand, RoomId};
+use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId};
 use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, RoomList, RoomRow};
+use vang_view::TextOf;
 
 use crate::admission::{bad_name, refused};
 use crate::hub::Hub;
@@ -32,6 +33,17 @@ impl Hub {
         self.enqueue(asker, command.into(), encode_name(&shown))
     }
 
+    pub(super) fn set_topic(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        room: &str,
+        topic: &str,
+    ) -> Result<(), ErrorReply> {
+        let room = self.room(room, who)?;
+        self.enqueue(asker, RoomCommand::SetTopic { room, by: *who }.into(), encode_name(topic))
+    }
+
     pub(in crate::hub) fn room(&self, name: &str, reader: &Principal) -> Result<RoomId, ErrorReply> {
         let name = name.strip_prefix('#').unwrap_or(name);
         if let Some(id) = self.book.room_shown_as(name)
@@ -52,9 +64,11 @@ impl Hub {
     /// known of; the number of the others is kept.
     pub(in crate::hub) fn list_rooms(&mut self, asker: &Asker, who: &Principal) {
         let known = self.state.known_rooms(who);
+        // By bytes too: topics may be long.
         let mut bytes = 0;
+        let topic = |id: RoomId| self.book.text(TextOf::RoomTopic(id));
         let fits = |id: &RoomId| {
-            bytes += ROW_BYTES + self.book.room(*id).len();
+            bytes += ROW_BYTES + self.book.room(*id).len() + topic(*id).map_or(0, str::len);
             bytes <= HISTORY_BYTES_MAX
         };
         let newest = known.newest().take(LISTED_ROOMS_MAX).take_while(fits);
@@ -68,6 +82,7 @@ impl Hub {
                 access: wire_access(room.access).as_str().to_owned(),
                 n: room.newest_for(who),
                 member: matches!(who, Principal::Account(account) if room.is_member(*account)),
+                topic: topic(*id).filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
             })
             .collect();
         let keys = RoomList { left_out: Some(left_out).filter(|&count| count > 0) };
