@@ -8,10 +8,9 @@
 //! child: attackers            ──127.0.0.2──▶
 //! ```
 //!
-//! `cargo bench -p vang-server --bench abuse -- [FILTER]… [--short] [--rss] [--json] [--seconds S]
+//! `cargo bench -p vang-server --bench abuse -- [FILTER]… [--short] [--json] [--seconds S]
 //! [--rounds N] [--crowd N]`. A filter is a part of a flood's name; `--list` prints them. `--short`: one
-//! round of 2 s. `--rss`: looks after a minute whether memory went back. `--crowd`: with so many attackers
-//! only. The exit code is 1 when a flood took more than it may.
+//! round of 2 s. `--crowd`: with so many attackers only. The exit code is 1 when a flood took more than it may.
 
 #[path = "../common/mod.rs"]
 mod common; // what the load bench needs as well
@@ -42,8 +41,6 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// A round at one server.
     pub(crate) round: Duration,
-    /// Looks at memory a minute later.
-    pub(crate) rss: bool,
     /// One JSON object a line.
     pub(crate) json: bool,
 }
@@ -84,7 +81,7 @@ struct Asked {
 }
 
 fn read(args: &[String]) -> Result<Asked, String> {
-    let mut plan = Plan { rounds: 5, round: Duration::from_secs(3), rss: false, json: false };
+    let mut plan = Plan { rounds: 5, round: Duration::from_secs(3), json: false };
     let (mut crowd, mut filters) = (None, Vec::new());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -100,7 +97,6 @@ fn read(args: &[String]) -> Result<Asked, String> {
             // What cargo adds.
             "--bench" => {}
             "--short" => (plan.rounds, plan.round) = (1, Duration::from_secs(2)),
-            "--rss" => plan.rss = true,
             "--json" => plan.json = true,
             "--seconds" => plan.round = Duration::from_secs_f64(number()?),
             "--rounds" => plan.rounds = (number()? as usize).max(1),
@@ -113,7 +109,7 @@ fn read(args: &[String]) -> Result<Asked, String> {
             }
             flag if flag.starts_with('-') => {
                 return Err(format!(
-                    "no flag {flag}; there are --short, --rss, --json, --seconds, --rounds, --crowd, --list"
+                    "no flag {flag}; there are --short, --json, --seconds, --rounds, --crowd, --list"
                 ));
             }
             part if FLOODS.iter().any(|flood| flood.name.contains(part)) => filters.push(part.to_owned()),

@@ -2,7 +2,7 @@
 //! printed as a row of the table.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -24,9 +24,11 @@ const STOP_ALLOWED: Duration = Duration::from_secs(10);
 const STOP_WAITED: Duration = Duration::from_secs(20);
 /// How long a server may take to answer again when a flood is over.
 const RECOVERS: Duration = Duration::from_secs(10);
-/// What may still be in memory after `SETTLES`, beside the start.
+/// How much of the memory at the start may still be resident after so much time without a flood.
 const RSS_AFTER: f64 = 2.0;
 const SETTLES: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// One server under one flood, once.
 struct Round {
@@ -44,8 +46,27 @@ struct Rounds(Vec<Round>);
 struct Memory {
     start: u64,
     peak: u64,
-    /// A minute after.
-    after: Option<u64>,
+    /// When it was back within `RSS_AFTER` × the start, or after `SETTLES`.
+    after: u64,
+    settled: Duration,
+}
+
+impl Memory {
+    fn is_back(&self) -> bool {
+        self.after as f64 <= self.start as f64 * RSS_AFTER
+    }
+
+    /// Waits until it is back, at most `SETTLES`.
+    fn settle(&mut self, server: &Running) {
+        let over = Instant::now();
+        loop {
+            (self.peak, self.after, self.settled) = (server.peak(), server.rss(), over.elapsed());
+            if self.is_back() || self.settled >= SETTLES {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 /// Everything that was measured.
@@ -117,7 +138,7 @@ impl Bench {
         }
         answers(server.target(Kind::Vang), RECOVERS);
         seed::warm(&server);
-        let mut memory = Memory { start: server.rss(), peak: 0, after: None };
+        let mut memory = Memory { start: server.rss(), peak: 0, after: 0, settled: Duration::ZERO };
         let (mut vang, mut floors, mut troubles) = (Rounds::default(), Rounds::default(), Vec::new());
         for _ in 0..self.plan.rounds {
             let target = server.target(Kind::Vang);
@@ -125,7 +146,6 @@ impl Bench {
             let mut round = self.under(flood, attackers, target);
             if server.is_alive() {
                 round.cpu = (server.cpu() - cpu) / round.done.seconds;
-                memory.peak = memory.peak.max(server.peak());
             }
             vang.0.push(round);
             if !server.is_alive() || !answers(target, RECOVERS) {
@@ -146,10 +166,7 @@ impl Bench {
                 rounds.0.push(round);
             }
         }
-        if self.plan.rss {
-            std::thread::sleep(SETTLES);
-            memory.after = Some(server.rss());
-        }
+        memory.settle(&server);
         // Under the same flood as before.
         let attack = Attack::begin(flood, server.target(Kind::Vang), attackers, &self.seed.facts);
         let stop = server.terminate(STOP_WAITED);
@@ -265,12 +282,12 @@ impl Row<'_> {
             Some(took) => faults.push(format!("SIGTERM took {:.1} s", took.as_secs_f64())),
             None => faults.push(format!("SIGTERM did nothing for {} s", STOP_WAITED.as_secs())),
         }
-        let Memory { start, peak, after } = self.memory;
+        let Memory { start, peak, after, .. } = self.memory;
         if peak > start + MEMORY {
             faults.push(format!("memory {} MiB above the start", (peak - start) >> 20));
         }
-        if after.is_some_and(|after| after as f64 > start as f64 * RSS_AFTER) {
-            faults.push(format!("memory stays {:.1} × the start", after.unwrap_or(0) as f64 / start as f64));
+        if !self.memory.is_back() {
+            faults.push(format!("memory stays {:.1} × the start", after as f64 / start as f64));
         }
         if !self.understood() {
             faults.push(format!(
@@ -306,16 +323,17 @@ impl Row<'_> {
             }
         }
         let mib = |bytes: u64| bytes >> 20;
-        let after = memory.after.map(|after| format!(", {} a minute after", mib(after))).unwrap_or_default();
         let stop = self.stop.map_or("never".to_owned(), |took| format!("{:.2} s", took.as_secs_f64()));
         println!(
-            "  {:<12} /healthz {} of {} within a second, max {:.0} ms; SIGTERM {stop}; memory {} MiB, at most {}{after}",
+            "  {:<12} /healthz {} of {} within a second, max {:.0} ms; SIGTERM {stop}; memory {} MiB, at most {}, {} {:.0} s after",
             "",
             self.health_asked() - vang.unanswered(HEALTH),
             self.health_asked(),
             vang.max(HEALTH),
             mib(memory.start),
             mib(memory.peak),
+            mib(memory.after),
+            memory.settled.as_secs_f64(),
         );
         let verdict =
             if faults.is_empty() { "ok".to_owned() } else { format!("BEYOND: {}", faults.join("; ")) };
@@ -353,7 +371,10 @@ impl Row<'_> {
             "vang": self.vang.to_json(), "floor": self.floor.to_json(), "peers": peers,
             "ping-above": self.above(PING), "send-above": self.above(SEND), "allowed": self.allowed(),
             "stop": self.stop.map(|took| took.as_secs_f64()),
-            "memory": {"start": self.memory.start, "peak": self.memory.peak, "after": self.memory.after },
+            "memory": {
+                "start": self.memory.start, "peak": self.memory.peak, "after": self.memory.after,
+                "settled": self.memory.settled.as_secs_f64(),
+            },
             "beyond": faults,
         })
     }

@@ -26,12 +26,11 @@ const LARGE_BYTES: usize = 4 << 10;
 /// The budget is one part in so many of the machine's memory, or of what this process may use of it.
 const SHARE: u64 = 8;
 
-/// A peak is worth tidying up behind when so much less is in use: 8 MiB.
-const TIDY_BYTES: u64 = 8 << 20;
+/// A block that stands alone in the allocator's pages: 8 MiB.
+const TIDY_BYTES: usize = 8 << 20;
 
-/// How often that is looked at, ms, and how often the allocator is reminded after a peak.
+/// How often the allocator is given an occasion to return what was freed, ms.
 const TIDY_MS: u64 = 1_000;
-const REMINDERS: u32 = 5;
 
 /// The smallest budget: 16 MiB. With less nothing could be served.
 pub(crate) const BUDGET_BYTES_MIN: u64 = 16 << 20;
@@ -48,11 +47,8 @@ pub(crate) struct Memory {
     elsewhere: Arc<AtomicU64>,
     /// Who holds much, the largest last.
     large: RefCell<BTreeSet<(usize, SessionId)>>,
-    /// The most that was in use since it was last given back, when that was last looked at, and how often the
-    /// allocator is still reminded.
-    peak: Cell<u64>,
+    /// When the allocator last had an occasion to return what was freed.
     tidied: Cell<Millis>,
-    reminders: Cell<u32>,
 }
 
 impl Memory {
@@ -62,9 +58,7 @@ impl Memory {
             used: Cell::new(0),
             elsewhere: Arc::default(),
             large: RefCell::default(),
-            peak: Cell::new(0),
             tidied: Cell::new(Millis(0)),
-            reminders: Cell::new(0),
         }
     }
 
@@ -97,7 +91,6 @@ impl Memory {
             return;
         }
         self.used.set(self.used.get() + after as u64 - before as u64);
-        self.peak.set(self.peak.get().max(self.used()));
         if before.max(after) >= LARGE_BYTES {
             let mut large = self.large.borrow_mut();
             large.remove(&(before, session));
@@ -107,25 +100,13 @@ impl Memory {
         }
     }
 
-    /// After a peak, sees to it that the system has its memory back. The allocator keeps what was freed for a second,
-    /// and then gives it back when the next large block is freed: without an occasion it would keep it for ever. Called
-    /// often; `beside` is what is in use beside what connections hold, bytes.
-    pub(crate) fn tidy(&self, now: Millis, beside: u64) {
-        if now.0 < self.tidied.get().0 + TIDY_MS {
-            return;
-        }
-        self.tidied.set(now);
-        let in_use = self.used() + beside;
-        let peak = self.peak.get().max(in_use);
-        if peak - in_use > TIDY_BYTES {
-            self.peak.set(in_use);
-            self.reminders.set(REMINDERS);
-        } else {
-            self.peak.set(peak);
-        }
-        if let Some(left) = self.reminders.get().checked_sub(1) {
-            self.reminders.set(left);
-            drop(std::hint::black_box(Vec::<u8>::with_capacity(TIDY_BYTES as usize)));
+    /// Sees to it that the system has back what was freed. The allocator keeps that for a second, and then gives it back
+    /// when the next large block is freed: without an occasion it would keep it for ever. Called often.
+    pub(crate) fn tidy(&self, now: Millis) {
+        if now.0 >= self.tidied.get().0 + TIDY_MS {
+            self.tidied.set(now);
+            // Nobody writes to it, so it costs a call and no memory.
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(TIDY_BYTES)));
         }
     }
 
@@ -141,7 +122,6 @@ impl Memory {
     /// Bytes that are counted until the last reference to them is dropped.
     pub(crate) fn hold(&self, bytes: Vec<u8>) -> Bytes {
         self.elsewhere.fetch_add(bytes.len() as u64, Relaxed);
-        self.peak.set(self.peak.get().max(self.used()));
         Bytes::from_owner(Held { bytes, counter: self.elsewhere.clone() })
     }
 }
@@ -249,22 +229,6 @@ mod tests {
     fn this_machine_has_a_budget() {
         assert!(machine_bytes().unwrap() > 64 << 20);
         assert!(default_budget() >= BUDGET_BYTES_MIN);
-    }
-
-    #[test]
-    fn the_allocator_is_reminded_a_few_times_after_a_peak() {
-        let memory = Memory::new(1 << 30);
-        let held = memory.hold(vec![0; 20 << 20]);
-        let reminded = |ms| {
-            let before = memory.reminders.get();
-            memory.tidy(Millis(ms), 0);
-            memory.reminders.get() < before || before == 0 && memory.reminders.get() > 0
-        };
-        assert!(!reminded(1_000));
-        drop(held);
-        assert!(!reminded(1_999), "once a second");
-        let count = (2..60).filter(|second| reminded(second * 1_000)).count();
-        assert_eq!(count, REMINDERS as usize);
     }
 
     #[test]

@@ -408,7 +408,7 @@ impl Pump {
 
     fn ring(&self) {
         tell_left_out(self.watch.reports.due(Instant::now()));
-        self.memory.tidy(steady_now(), self.held_beside());
+        self.memory.tidy(steady_now());
         // What no connection holds may have grown: the ends of rooms, what waits to be written.
         self.shed_beyond();
         let due = self.wheel.borrow_mut().due(steady_now());
