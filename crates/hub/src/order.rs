@@ -66,6 +66,8 @@ pub(crate) struct Order {
     in_flight: VecDeque<Ordered>,
     /// Of a batch that is in the journal: its entries have not arrived yet.
     landed: VecDeque<Ordered>,
+    /// Who asked for the entry that is being applied.
+    applying: Option<Asker>,
 }
 
 impl Order {
@@ -77,6 +79,7 @@ impl Order {
             queue: Queue::new(ORDER_QUEUE_BYTES_MAX),
             in_flight: VecDeque::new(),
             landed: VecDeque::new(),
+            applying: None,
         }
     }
 
@@ -183,27 +186,34 @@ impl Order {
     }
 
     /// Our own command that this entry is, if it is the next of those that were written: a batch lands whole and in
-    /// order. Nearly all entries are: no envelope is decoded for them.
-    pub(crate) fn take_next(&mut self, envelope: &Bytes) -> Option<Ordered> {
+    /// order. Nearly all entries are: no envelope is decoded for them. Who asked for it is given by `take_applying`.
+    pub(crate) fn take_next(&mut self, envelope: &Bytes) -> Option<Envelope> {
         let ours = |queue: &mut VecDeque<Ordered>| queue.pop_front_if(|next| next.encoded == *envelope);
-        ours(&mut self.landed).or_else(|| ours(&mut self.in_flight))
+        let next = ours(&mut self.landed).or_else(|| ours(&mut self.in_flight))?;
+        self.applying = next.asker;
+        Some(next.envelope)
     }
 
-    /// Our own command of this origin.
-    pub(crate) fn take_own(&mut self, origin: Origin) -> Option<Ordered> {
+    /// The same of an entry that came otherwise: our own command of this origin, if it is one.
+    pub(crate) fn take_own(&mut self, origin: Origin) {
         let ours = |queue: &mut VecDeque<Ordered>| {
             let index = queue.iter().position(|ordered| ordered.envelope.origin == origin)?;
             queue.remove(index)
         };
-        ours(&mut self.landed).or_else(|| ours(&mut self.in_flight))
+        let own = ours(&mut self.landed).or_else(|| ours(&mut self.in_flight));
+        self.applying = own.and_then(|ordered| ordered.asker);
     }
 
-    /// Everybody who waits: for what was being written first, then for what was not.
-    pub(crate) fn askers(&mut self) -> impl Iterator<Item = Asker> {
+    /// Who asked for the entry that was taken last and is decided now. Until then it counts among those who wait: a defect
+    /// that ends the deciding is told to it as well.
+    pub(crate) fn take_applying(&mut self) -> Option<Asker> {
+        self.applying.take()
+    }
+
+    /// Everybody who waits for what is applied, is written, or is being written.
+    pub(crate) fn askers(&mut self) -> Vec<Asker> {
         let flying = self.landed.iter_mut().chain(&mut self.in_flight);
-        let flying = flying.filter_map(|ordered| ordered.asker.take());
-        let flying: Vec<_> = flying.collect();
-        flying.into_iter()
+        self.applying.take().into_iter().chain(flying.filter_map(|ordered| ordered.asker.take())).collect()
     }
 
     /// Forgets the waiting commands of sessions; the server's own stay. Gives back who waited.
@@ -214,5 +224,32 @@ impl Order {
 
     pub(crate) fn queue_bytes(&self) -> usize {
         self.queue.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vang_chat::OrderCommand;
+    use vang_proto::vang::Ticket;
+
+    use super::*;
+
+    #[test]
+    fn who_asked_for_the_entry_that_is_being_decided_still_waits() {
+        let mut order = Order::new(Node(1));
+        for (slot, re) in [(1, "first"), (2, "second")] {
+            let session = SessionId { slot, generation: 0 };
+            let asker = Asker { session, ticket: Ticket(1), re: Some(re.to_owned()) };
+            let payload = Payload { salt: [0; 16], bytes: Bytes::new() };
+            order.push(OrderCommand::Tick.into(), payload, asker).unwrap();
+        }
+        let batch = order.batch(Time(1), Vec::new());
+        order.land();
+        let re = |askers: Vec<Asker>| askers.into_iter().filter_map(|asker| asker.re).collect::<Vec<_>>();
+
+        // Deciding the first ends in a defect: both are told.
+        assert!(order.take_next(&batch.drafts[0].envelope).is_some());
+        assert_eq!(re(order.askers()), ["first", "second"]);
+        assert!(order.take_applying().is_none());
     }
 }

@@ -37,15 +37,14 @@ impl Hub {
             if entry.seq != self.state.seq().next() || self.is_halted() {
                 continue;
             }
-            if let Some(ordered) = self.order.take_next(&entry.envelope) {
-                self.apply(&mut growth, entry.seq, &ordered.envelope, entry.payload.as_ref(), ordered.asker);
+            if let Some(envelope) = self.order.take_next(&entry.envelope) {
+                self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref());
                 continue;
             }
             match Envelope::decode(&entry.envelope) {
                 Ok(envelope) => {
-                    let ours = self.order.take_own(envelope.origin);
-                    let asker = ours.and_then(|ordered| ordered.asker);
-                    self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref(), asker);
+                    self.order.take_own(envelope.origin);
+                    self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref());
                 }
                 // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
                 Err(bad) => self.halt(&format!(
@@ -58,14 +57,7 @@ impl Hub {
     }
 
     /// Decides an entry at its place; what comes of it is gathered in `growth`.
-    fn apply(
-        &mut self,
-        growth: &mut Growth,
-        seq: Seq,
-        envelope: &Envelope,
-        payload: Option<&Payload>,
-        asker: Option<Asker>,
-    ) {
+    fn apply(&mut self, growth: &mut Growth, seq: Seq, envelope: &Envelope, payload: Option<&Payload>) {
         if let Err(unknown) = vang_chat::State::check_rules(&envelope.command) {
             return self.halt(&format!("entry {seq}: {unknown}"));
         }
@@ -78,13 +70,15 @@ impl Hub {
                 for happened in &outcome.events {
                     let effects = Effects::of(seq, &happened.event);
                     self.record(growth, (seq, envelope.time), (happened, effects), payload);
-                    if let Some(asker) = &asker {
-                        self.answer(asker, seq, effects.answer, payload);
+                }
+                if let Some(asker) = self.order.take_applying() {
+                    for happened in &outcome.events {
+                        self.answer(&asker, seq, Effects::of(seq, &happened.event).answer, payload);
                     }
                 }
             }
             Err(refusal) => {
-                if let Some(asker) = asker {
+                if let Some(asker) = self.order.take_applying() {
                     self.refuse(asker, &refused(&refusal));
                 }
             }

@@ -62,7 +62,7 @@ impl Hub {
     pub fn halt(&mut self, why: &str) {
         let why = format!("the server cannot order anything any more: {why}");
         let unknown = ErrorReply::new(Code::Unknown, why.clone());
-        for asker in self.order.askers().collect::<Vec<_>>() {
+        for asker in self.order.askers() {
             self.refuse(asker, &unknown);
         }
         self.trouble = Some(Trouble::Halted(why));
@@ -144,7 +144,7 @@ impl Hub {
                 self.retry_at = Some(now.steady + JOURNAL_RETRY_MS);
                 let detail = format!("it is not known yet whether this was written: {fault}");
                 let unknown = ErrorReply::new(Code::Unknown, detail).with("retry-after", JOURNAL_RETRY_MS);
-                for asker in self.order.askers().collect::<Vec<_>>() {
+                for asker in self.order.askers() {
                     self.refuse(asker, &unknown);
                 }
                 self.refuse_waiting(&journal_error(&fault));

@@ -18,9 +18,14 @@ impl Running {
     /// This program in a role. The first argument that it gets is a new folder beside the build: on a
     /// disk, not in memory.
     pub(crate) fn start(role: &str, args: &[&str]) -> Running {
+        Running::start_program(&std::env::current_exe().expect("this program"), role, args)
+    }
+
+    /// The same of another build of this program.
+    pub(crate) fn start_program(program: &Path, role: &str, args: &[&str]) -> Running {
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
         let folder = tempfile::tempdir_in(beside).expect("a folder");
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
+        let mut child = Command::new(program)
             .arg(format!("--role={role}"))
             .arg(folder.path())
             .args(args)

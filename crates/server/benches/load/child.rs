@@ -13,6 +13,11 @@ impl Running {
         Running::start("serve", &[])
     }
 
+    /// The server of another build of this bench.
+    pub(crate) fn older(program: &Path) -> Running {
+        Running::start_program(program, "serve", &[])
+    }
+
     /// The floor: `sync` for one `fdatasync` a round.
     pub(crate) fn floor(sync: bool, event_bytes: usize, reply_bytes: usize) -> Running {
         let sync = if sync { "sync" } else { "-" };

@@ -17,6 +17,7 @@ use crate::common::figures::median;
 use crate::common::process::Running;
 use crate::common::wire::request;
 use crate::wire::{CONTENT, Heard, Send, Wire};
+use crate::work::Work;
 
 pub(crate) fn run(plan: &Plan) {
     println!("durable sends of {CONTENT} bytes, each with an id, for {:?}", plan.round);
@@ -28,59 +29,89 @@ pub(crate) fn run(plan: &Plan) {
 }
 
 fn measure(connections: usize, in_flight: usize, time: Duration) {
-    let server = Running::vang();
-    let sync = fdatasync(server.data.parent().expect("its folder"));
-    let mut clients = Clients::default();
-    for _ in 0..connections {
-        clients.connect(&server.addr, Wire::Vang);
-    }
-    clients.ask_all(0..connections, |index| request("hello", Some(format!("sender{index}")), &[]));
-    let mut send = Send::vang();
+    let mut stage = Stage::vang(Running::vang(), connections);
+    let sync = fdatasync(stage.server.data.parent().expect("its folder"));
     let mut waits = Histogram::<u64>::new(3).expect("three digits");
-    let mut pending = vec![std::collections::VecDeque::new(); connections];
-    let (mut unique, mut acked, mut out, mut ready) = (0, 0_u64, Vec::new(), Vec::new());
-    let (cpu, began) = (server.cpu(), Instant::now());
-    let mut owed: Vec<(usize, usize)> = (0..connections).map(|index| (index, in_flight)).collect();
-    loop {
-        if began.elapsed() < time {
-            for (index, count) in owed.drain(..) {
-                out.clear();
-                for _ in 0..count {
-                    unique += 1;
-                    send.write(unique, 0, &mut out);
-                }
-                let now = Instant::now();
-                pending[index].extend(std::iter::repeat_n(now, count));
-                clients.send(index, &out);
-            }
-        } else if acked == unique {
-            break;
-        }
-        clients.wait(Duration::from_secs(1), &mut ready);
-        for &index in &ready {
-            let mut replies = 0;
-            clients.read(index, |heard| replies += usize::from(matches!(heard, Heard::Reply)));
-            let now = Instant::now();
-            for sent in pending[index].drain(..replies) {
-                waits.record((now - sent).as_micros() as u64).expect("it grows");
-            }
-            acked += replies as u64;
-            owed.push((index, replies));
-        }
-    }
-    let (took, cpu) = (began.elapsed().as_secs_f64(), server.cpu() - cpu);
-    let [tables, index] = lag(&server.data);
+    let work = stage.send(in_flight, time, &mut waits);
+    let [tables, index] = lag(&stage.server.data);
     println!(
         "  {connections} × {in_flight:>2}: {:>7.0}/s, {:.2} µs of server CPU each, p50 {:.2} ms, p99 {:.2} ms; \
          fdatasync of 4 KiB {:.0} µs",
-        acked as f64 / took,
-        cpu * 1e6 / acked as f64,
+        work.rate(),
+        work.cpu_each() * 1e6,
         waits.value_at_quantile(0.5) as f64 / 1e3,
         waits.value_at_quantile(0.99) as f64 / 1e3,
         sync * 1e6,
     );
     for (name, (lag, time)) in [("tables", tables), ("index", index)] {
         println!("            {name} {lag} entries behind, there after {:.0} ms", time.as_secs_f64() * 1e3);
+    }
+}
+
+/// A server and those who send.
+pub(crate) struct Stage {
+    server: Running,
+    clients: Clients,
+    frames: Send,
+    unique: u64,
+}
+
+impl Stage {
+    pub(crate) fn vang(server: Running, connections: usize) -> Stage {
+        let mut clients = Clients::default();
+        for _ in 0..connections {
+            clients.connect(&server.addr, Wire::Vang);
+        }
+        clients.ask_all(0..connections, |index| request("hello", Some(format!("sender{index}")), &[]));
+        Stage { server, clients, frames: Send::vang(), unique: 0 }
+    }
+
+    /// Sends for so long, and waits until everything is acknowledged and in the tables: the work is messages.
+    pub(crate) fn round(&mut self, in_flight: usize, time: Duration) -> Work {
+        let cpu = self.server.cpu();
+        let mut waits = Histogram::<u64>::new(3).expect("three digits");
+        let work = self.send(in_flight, time, &mut waits);
+        lag(&self.server.data);
+        Work { cpu: self.server.cpu() - cpu, ..work }
+    }
+
+    /// Sends for so long; `waits` in µs.
+    fn send(&mut self, in_flight: usize, time: Duration, waits: &mut Histogram<u64>) -> Work {
+        let Stage { server, clients, frames, unique } = self;
+        let mut pending = vec![std::collections::VecDeque::new(); clients.all.len()];
+        let (mut sent, mut acked, mut out, mut ready) = (0_u64, 0_u64, Vec::new(), Vec::new());
+        let (cpu, began) = (server.cpu(), Instant::now());
+        let mut owed: Vec<(usize, usize)> = (0..clients.all.len()).map(|index| (index, in_flight)).collect();
+        loop {
+            if began.elapsed() < time {
+                for (index, count) in owed.drain(..) {
+                    out.clear();
+                    for _ in 0..count {
+                        *unique += 1;
+                        frames.write(*unique, 0, &mut out);
+                    }
+                    sent += count as u64;
+                    let now = Instant::now();
+                    pending[index].extend(std::iter::repeat_n(now, count));
+                    clients.send(index, &out);
+                }
+            } else if acked == sent {
+                break;
+            }
+            clients.wait(Duration::from_secs(1), &mut ready);
+            for &index in &ready {
+                let mut replies = 0;
+                clients.read(index, |heard| replies += usize::from(matches!(heard, Heard::Reply)));
+                let now = Instant::now();
+                for sent in pending[index].drain(..replies) {
+                    waits.record((now - sent).as_micros() as u64).expect("it grows");
+                }
+                acked += replies as u64;
+                owed.push((index, replies));
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        Work { done: acked as f64, cpu: server.cpu() - cpu, seconds }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::common::figures::median;
 use crate::common::process::Running;
 use crate::common::wire::request;
 use crate::wire::{CONTENT, Heard, Send, Wire, floor_frame};
+use crate::work::Work;
 
 const MEMBERS: usize = 1_000;
 const PUBLISHERS: usize = 8;
@@ -17,7 +18,8 @@ pub(crate) fn run(plan: &Plan) {
     println!(
         "fan-out: {MEMBERS} members, {PUBLISHERS} publishers, content of {CONTENT} bytes, server CPU a delivery"
     );
-    let (mut vang, mut web) = (Stage::vang(Wire::Vang), Stage::vang(Wire::WebSocket));
+    let stage = |wire| Stage::vang(Running::vang(), wire);
+    let (mut vang, mut web) = (stage(Wire::Vang), stage(Wire::WebSocket));
     let (event, reply) = vang.sizes();
     let mut floor = Stage::floor(event, reply);
     println!("         an event has {event} bytes, a reply {reply}");
@@ -28,8 +30,8 @@ pub(crate) fn run(plan: &Plan) {
             theirs.push(floor.round(in_flight, plan.round));
             webs.push(web.round(in_flight, plan.round));
         }
-        let cpu = |rounds: &[Round]| median(&rounds.iter().map(|round| round.cpu).collect::<Vec<_>>());
-        let rate = |rounds: &[Round]| median(&rounds.iter().map(|round| round.rate).collect::<Vec<_>>());
+        let cpu = |rounds: &[Work]| median(&rounds.iter().map(Work::cpu_each).collect::<Vec<_>>());
+        let rate = |rounds: &[Work]| median(&rounds.iter().map(Work::rate).collect::<Vec<_>>());
         println!(
             "  {in_flight:>2} in flight: vang {:.3} µs, floor {:.3} µs, ratio {:.2};  {:.2} and {:.2} million deliveries/s",
             cpu(&ours) * 1e6,
@@ -47,15 +49,8 @@ pub(crate) fn run(plan: &Plan) {
     }
 }
 
-struct Round {
-    /// Of the server, s a delivery.
-    cpu: f64,
-    /// Deliveries a second.
-    rate: f64,
-}
-
 /// A server with its members and publishers.
-struct Stage {
+pub(crate) struct Stage {
     server: Running,
     clients: Clients,
     send: Send,
@@ -63,13 +58,13 @@ struct Stage {
 }
 
 impl Stage {
-    fn vang(wire: Wire) -> Stage {
+    pub(crate) fn vang(server: Running, wire: Wire) -> Stage {
         let follow = |index: usize| {
             let general = [("room", "general".into())];
             request("follow", Some(format!("member{index}")), &general)
         };
         let hello = |index: usize| request("hello", Some(format!("publisher{index}")), &[]);
-        Stage::fill(Running::vang(), wire, Send::vang(), follow, Some(&hello))
+        Stage::fill(server, wire, Send::vang(), follow, Some(&hello))
     }
 
     fn floor(event: usize, reply: usize) -> Stage {
@@ -110,8 +105,8 @@ impl Stage {
         (events as usize / PUBLISHERS, replies as usize)
     }
 
-    /// Publishes for so long, and waits until every member has everything.
-    fn round(&mut self, in_flight: usize, time: Duration) -> Round {
+    /// Publishes for so long, and waits until every member has everything: the work is deliveries.
+    pub(crate) fn round(&mut self, in_flight: usize, time: Duration) -> Work {
         let (cpu, began) = (self.server.cpu(), Instant::now());
         let mut out = Vec::new();
         let (mut sent, mut acked, mut heard) = (0_u64, 0_u64, 0_u64);
@@ -135,10 +130,10 @@ impl Stage {
                 }
             }
         }
-        let deliveries = (sent * MEMBERS as u64) as f64;
-        Round {
-            cpu: (self.server.cpu() - cpu) / deliveries,
-            rate: deliveries / began.elapsed().as_secs_f64(),
+        Work {
+            done: (sent * MEMBERS as u64) as f64,
+            cpu: self.server.cpu() - cpu,
+            seconds: began.elapsed().as_secs_f64(),
         }
     }
 

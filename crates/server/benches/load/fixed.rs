@@ -25,9 +25,7 @@ const REPLY: usize = 222;
 
 pub(crate) fn run(plan: &Plan) {
     println!("fixed load: {MEMBERS} members, 200 messages/s, from due to delivered");
-    let follow =
-        |index: usize| request("follow", Some(format!("member{index}")), &[("room", "general".into())]);
-    let mut vang = Stage::new(Running::vang(), Wire::Vang, Send::vang(), follow);
+    let mut vang = Stage::vang(Running::vang());
     let floor = Running::floor(true, EVENT, REPLY);
     let mut floor = Stage::new(floor, Wire::Floor, Send::floor(), |_| floor_frame(b'f', 100));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -56,7 +54,7 @@ pub(crate) fn run(plan: &Plan) {
 }
 
 /// A server with its members and one who publishes.
-struct Stage {
+pub(crate) struct Stage {
     _server: Running,
     clients: Clients,
     send: Send,
@@ -64,6 +62,12 @@ struct Stage {
 }
 
 impl Stage {
+    pub(crate) fn vang(server: Running) -> Stage {
+        let follow =
+            |index: usize| request("follow", Some(format!("member{index}")), &[("room", "general".into())]);
+        Stage::new(server, Wire::Vang, Send::vang(), follow)
+    }
+
     fn new(server: Running, wire: Wire, send: Send, follow: impl Fn(usize) -> Vec<u8>) -> Stage {
         let mut clients = Clients::default();
         for _ in 0..=MEMBERS {
@@ -74,7 +78,7 @@ impl Stage {
     }
 
     /// Waits, in µs.
-    fn round(&mut self, time: Duration) -> Histogram<u64> {
+    pub(crate) fn round(&mut self, time: Duration) -> Histogram<u64> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK).expect("a timer");
         let period = Timespec { tv_sec: 0, tv_nsec: i64::from(PERIOD.subsec_nanos()) };
         let token = usize::MAX;

@@ -10,9 +10,12 @@
 //!
 //! `cargo xtask bench`, or `cargo bench -p vang-server --bench load -- [SCENARIO]… [--rounds N]
 //! [--seconds S]`; a scenario is one of `fanout`, `fixed`, `idle`, `durable`, `ping`; all by default.
+//! `--against PROGRAM`: instead, in turns with another build of this bench, as of an older commit
+//! (`target/release/deps/load-…` of its worktree).
 
 #[path = "../common/mod.rs"]
 mod common; // what the abuse bench needs as well
+mod against; // two builds of the server
 mod child; // the servers, each as a process
 mod clients; // the load generator: cheap connections on one epoll
 mod durable; // acknowledged sends
@@ -21,8 +24,10 @@ mod fixed; // latencies at a fixed rate
 mod floor; // the cheapest server
 mod idle; // connections that say nothing
 mod ping; // request and response
+mod work; // what a server did, and what that cost it
 mod wire; // frames of ours and of the floor's: built once, counted by their lengths
 
+use std::path::Path;
 use std::time::Duration;
 
 /// As in the binary.
@@ -51,6 +56,12 @@ fn main() {
         let named: Vec<_> = args.iter().filter(known).collect();
         named.is_empty() || named.iter().any(|arg| *arg == name)
     };
+    if let Some(at) = args.iter().position(|arg| arg == "--against") {
+        let older = args.get(at + 1).expect("--against needs the path of another build of this bench");
+        let rounds = number("--rounds").map_or(7, |rounds| rounds as usize).max(1);
+        let round = Duration::from_secs_f64(number("--seconds").unwrap_or(0.25));
+        return against::run(&Plan { rounds, round }, Path::new(older));
+    }
     for (name, run, rounds, seconds) in SCENARIOS {
         if asked(name) {
             let rounds = number("--rounds").map_or(*rounds, |rounds| rounds as usize).max(1);
