@@ -2,7 +2,7 @@
 //! token; never changed later. The server says nothing before it knows.
 
 use crate::limits::KIND_BYTES_MAX;
-use crate::terminal::speaks_to_terminal;
+use crate::terminal::{harmless, speaks_to_terminal};
 
 /// What speaks on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,39 @@ pub fn detect(bytes: &[u8]) -> Option<Kind> {
         Line::Begun if begins_request(rest) => Some(Kind::Http),
         Line::Begun | Line::No => Some(unknown),
     }
+}
+
+/// Bytes that tell no kind yet: are they a whole name, except for the end of its line? Not if more bytes may make them
+/// the greeting of a protocol.
+pub fn is_name_without_end(bytes: &[u8]) -> bool {
+    let is_inside =
+        |c: char| !c.is_whitespace() && (!c.is_ascii_punctuation() || matches!(c, '-' | '_' | '.'));
+    let rest = without_empty_lines(bytes);
+    let may_greet = [&HTTP_METHODS[..], &PROXY_LINES, &IRC_COMMANDS, &OTHER_LINES]
+        .into_iter()
+        .flatten()
+        .any(|token| rest.len() < token.len() && token[..rest.len()].eq_ignore_ascii_case(rest));
+    !may_greet
+        && detect(bytes).is_none()
+        && matches!(first_line(rest), Line::Begun)
+        && str::from_utf8(rest).is_ok_and(|name| !name.is_empty() && name.chars().all(is_inside))
+}
+
+/// What a peer is told before it is closed that has begun nothing that is known here in so many ms: one line.
+pub fn silence_line(bytes: &[u8], ms: u64) -> String {
+    let time = if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") };
+    let what = match bytes {
+        [] => format!("nothing came for {time}"),
+        _ => {
+            let text = harmless(&String::from_utf8_lossy(bytes)).replace('\n', "\\n");
+            let plural = if bytes.len() == 1 { "" } else { "s" };
+            format!("{} byte{plural} came ('{text}'), then nothing for {time}", bytes.len())
+        }
+    };
+    format!(
+        "-- {what}. To chat here, type your name and press Enter, then a message and Enter. For a server that echoes: \
+         vang net echo serve\n"
+    )
 }
 
 fn without_empty_lines(bytes: &[u8]) -> &[u8] {
@@ -280,6 +313,55 @@ mod tests {
                 assert_eq!(detect(&bytes[..cut]), Some(kind), "{bytes:?} up to {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_name_without_a_line_end_is_told_from_the_beginning_of_a_greeting() {
+        for name in ["ada", "a", "bo", "đồng", "cho\u{301}", "ada.l-1_x", "\r\nada", "getter", "猫", "PINGU"]
+        {
+            assert!(is_name_without_end(name.as_bytes()), "{name:?}");
+        }
+        for other in [
+            "",
+            "\n",
+            "ada\n",
+            "ada\r",
+            "Hello, world",
+            "hi there",
+            "/help",
+            "-a",
+            "a!",
+            "GET",
+            "g",
+            "pos",
+            "NICK",
+            "user",
+            "PROXY",
+            "ping",
+            "SSH",
+            "EHLO",
+            "PUTTER{",
+            "a\u{1b}",
+        ] {
+            assert!(!is_name_without_end(other.as_bytes()), "{other:?}");
+        }
+        // A length and the first byte of a header; a character that is cut; a NUL.
+        for other in [&b"ab{"[..], b"ad\xc3", b"ad\0", b"\x16\x03\x01", &[b'x'; 64]] {
+            assert!(!is_name_without_end(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn silence_is_answered_in_one_line() {
+        assert_eq!(
+            silence_line(b"Hello, world", 10_000),
+            "-- 12 bytes came ('Hello, world'), then nothing for 10 s. To chat here, type your name and press Enter, then a \
+             message and Enter. For a server that echoes: vang net echo serve\n"
+        );
+        assert!(silence_line(b"", 300).starts_with("-- nothing came for 300 ms. To chat"));
+        let hostile = silence_line(b"a\x1b[2J\nb\r\xff", 1_000);
+        assert!(hostile.starts_with("-- 9 bytes came ('a\\u{1b}[2J\\nb"), "{hostile}");
+        assert_eq!(hostile.matches('\n').count(), 1);
     }
 
     #[test]

@@ -33,8 +33,14 @@ pub const FOLLOWED_ROOMS_MAX: usize = 1_024;
 /// Bytes looked at to tell the kind of a client: the longest first token is far shorter.
 pub const KIND_BYTES_MAX: usize = 64;
 
-/// From accepting to knowing the kind of client, ms. Then closed without a byte.
+/// From accepting to knowing the kind of client, ms. Then it is told what can be sent, and closed.
 pub const FIRST_BYTE_MS: u64 = 10_000;
+
+/// A name whose line does not end is taken as a person's after so much quiet, ms: programs of a first lesson send none.
+pub const NAME_QUIET_MS: u64 = 3_000;
+
+/// On such a connection so much quiet ends a line, ms.
+pub const LINE_QUIET_MS: u64 = 300;
 
 /// From the first byte of a header to its last, ms. Then `timed-out`.
 pub const HEADER_MS: u64 = 10_000;

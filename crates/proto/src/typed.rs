@@ -139,6 +139,18 @@ impl TypedLines {
         self.translate();
     }
 
+    /// Has something been typed whose line does not end?
+    pub fn awaits_line_end(&self) -> bool {
+        self.skips || self.typed.last().is_some_and(|&byte| byte != b'\n')
+    }
+
+    /// Nothing was typed for a while, by a program that ends no line: so its line ends here.
+    pub fn handle_quiet(&mut self) {
+        if self.awaits_line_end() {
+            self.handle_bytes(b"\n");
+        }
+    }
+
     /// The typed bytes were cut off: somebody between may have dropped the rest of the last line, so it is not taken.
     pub fn handle_cut(&mut self) {
         let whole = self.typed.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);

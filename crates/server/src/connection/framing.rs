@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use vang_proto::Millis;
+use vang_proto::limits::LINE_QUIET_MS;
 use vang_proto::typed::TypedLines;
 use vang_proto::vang::ServerSession;
 use vang_proto::websocket::{CloseCode, Heard, Kind, WebSocket, message_header};
@@ -48,6 +49,8 @@ struct Typed {
     text: Bytes,
     /// Bytes of the session's output that `text` was made of: written when it is.
     owed: usize,
+    /// If its lines have no end: when something was last typed. Then quiet ends them.
+    typed_at: Option<Millis>,
 }
 
 /// A WebSocket, and how far the message that goes out is written.
@@ -111,10 +114,32 @@ impl Wire {
         }
     }
 
-    /// Lines of at most so many bytes.
-    pub(crate) fn lines(socket: Socket, line_max: usize) -> Wire {
-        let typed = Typed { lines: TypedLines::new(line_max), text: Bytes::new(), owed: 0 };
+    /// Lines of at most so many bytes. `without_end`: the first came without its end, so quiet ends them.
+    pub(crate) fn lines(socket: Socket, line_max: usize, without_end: bool, now: Millis) -> Wire {
+        let typed_at = without_end.then_some(now);
+        let typed = Typed { lines: TypedLines::new(line_max), text: Bytes::new(), owed: 0, typed_at };
         Wire { socket, framing: Framing::Lines(Box::new(typed)), ending: Ending::No }
+    }
+
+    /// When a line that has no end will have been quiet for long enough.
+    pub(crate) fn quiet_at(&self) -> Option<Millis> {
+        match &self.framing {
+            Framing::Lines(typed) if typed.lines.awaits_line_end() => {
+                typed.typed_at.map(|at| at + LINE_QUIET_MS)
+            }
+            Framing::Native | Framing::WebSocket(_) | Framing::Lines(_) => None,
+        }
+    }
+
+    /// Ends such a line when it is time.
+    pub(crate) fn end_quiet_line(&mut self, session: &mut ServerSession, now: Millis) {
+        let is_due = self.quiet_at().is_some_and(|at| now >= at);
+        if let Framing::Lines(typed) = &mut self.framing
+            && is_due
+        {
+            typed.lines.handle_quiet();
+            typed.pass_on(session, now);
+        }
     }
 
     /// Bytes came.
@@ -140,6 +165,9 @@ impl Wire {
                 }
             }
             Framing::Lines(typed) => {
+                if let Some(at) = &mut typed.typed_at {
+                    *at = now;
+                }
                 typed.lines.handle_bytes(bytes);
                 typed.pass_on(session, now);
             }

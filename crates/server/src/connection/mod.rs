@@ -5,7 +5,7 @@ mod framing; // between a socket and a `proto` session: nothing, WebSocket frame
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use vang_hub::{Peer, Scope, SessionId};
 use vang_proto::Millis;
 use vang_proto::kind::{self, Kind};
-use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX};
+use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX, NAME_QUIET_MS};
 use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, Step, Ticket};
 
 use self::framing::Wire;
@@ -47,6 +47,12 @@ const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// How often a peer that only listens is looked after, ms.
 const GONE_CHECK_MS: u64 = 15_000;
 
+/// The kind, in the log, of connections that begin nothing.
+const SILENT: &str = "silent";
+
+/// After so much quiet a name is one whose line does not end.
+const NAME_QUIET: Duration = Duration::from_millis(NAME_QUIET_MS);
+
 /// The kind, in the log, of what is no native refusal: bytes that a door takes for another protocol's.
 const WIRE_REFUSED: &str = "other-protocol";
 
@@ -70,13 +76,12 @@ impl Connection {
     pub(crate) async fn run(mut self) {
         self.socket.prepare(Duration::from_millis(self.house.limits.borrow().session().stall_ms));
         let mut first = [0; KIND_BYTES_MAX];
-        // A silent connection ends without a byte: nobody knows what it would understand.
-        let Some((mut len, mut kind)) = self.tell(&mut first).await else { return };
+        let Some(First { mut len, mut kind, mut without_end }) = self.tell(&mut first).await else { return };
         if kind == Kind::Tls {
             // In a box: a handshake is long, and over soon.
             let Some(asked) = Box::pin(self.secure(&first[..len])).await else { return };
-            (len, kind) = match asked {
-                Some(kind) => (0, kind),
+            First { len, kind, without_end } = match asked {
+                Some(kind) => First { len: 0, kind, without_end: false },
                 None => match self.tell(&mut first).await {
                     Some(told) => told,
                     None => return,
@@ -88,7 +93,8 @@ impl Connection {
             let (door, wire, refused) = match kind {
                 Kind::Lines => {
                     let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
-                    (Door::Lines, Wire::lines(socket, house.limits.borrow().line_bytes()), refused)
+                    let line_max = house.limits.borrow().line_bytes();
+                    (Door::Lines, Wire::lines(socket, line_max, without_end, steady_now()), refused)
                 }
                 _ => (Door::Native, Wire::native(socket), refused),
             };
@@ -145,39 +151,84 @@ impl Connection {
         })
     }
 
-    /// Reads until the kind is known; `None`: it never will be.
-    async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<(usize, Kind)> {
-        let mut wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
-        if self.refused.is_some() {
-            // There are few places in which to be told so.
-            wait = wait.min(REFUSED_WAIT);
+    /// Reads until the kind is known; `None`: it never will be, and the peer was told so.
+    async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<First> {
+        let limit = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        // Over a limit: there are few places in which to be told so.
+        let wait = if self.refused.is_some() { limit.min(REFUSED_WAIT) } else { limit };
+        let (until, mut len, mut has_waited) = (Instant::now() + wait, 0, false);
+        loop {
+            let is_name = kind::is_name_without_end(&first[..len]);
+            let quiet = Instant::now() + NAME_QUIET;
+            let deadline = if is_name { until.min(quiet) } else { until };
+            let read = self.read_first(first, &mut len, &mut has_waited);
+            match tokio::time::timeout_at(deadline.into(), read).await {
+                Ok(Ok(Some(kind))) => return Some(First { len, kind, without_end: false }),
+                Ok(Ok(None)) => {}
+                Ok(Err(_)) => return None,
+                Err(_) if is_name => return Some(First { len, kind: Kind::Lines, without_end: true }),
+                Err(_) => {
+                    self.answer_silence(&first[..len], wait);
+                    return None;
+                }
+            }
         }
-        tokio::time::timeout(wait, self.read_kind(first)).await.ok()?.ok()
     }
 
-    async fn read_kind(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> io::Result<(usize, Kind)> {
-        let (mut len, mut has_waited) = (0, false);
+    /// Reads more; the kind, if it is known then.
+    async fn read_first(
+        &mut self,
+        first: &mut [u8; KIND_BYTES_MAX],
+        len: &mut usize,
+        has_waited: &mut bool,
+    ) -> io::Result<Option<Kind>> {
         loop {
-            match self.socket.try_read(&mut first[len..]) {
-                Ok(0) if len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            match self.socket.try_read(&mut first[*len..]) {
+                Ok(0) if *len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 // The stream ended in the middle of a token: the session will say of what.
-                Ok(0) => return Ok((len, Kind::Native)),
-                Ok(n) => len += n,
+                Ok(0) => return Ok(Some(Kind::Native)),
+                Ok(n) => {
+                    *len += n;
+                    return Ok(kind::detect(&first[..*len]));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
                     // A peer whose bytes amount to nothing, as empty TLS records, lets others go first.
-                    if std::mem::replace(&mut has_waited, true) {
+                    if std::mem::replace(has_waited, true) {
                         yield_turn().await;
                     }
-                    continue;
                 }
                 Err(error) => return Err(error),
             }
-            if let Some(kind) = kind::detect(&first[..len]) {
-                return Ok((len, kind));
-            }
         }
     }
+
+    /// Tells who has begun nothing that is known here what can be sent. Who has sent nothing at all is told so only on this
+    /// machine, and not inside TLS: programs open connections to have them ready.
+    fn answer_silence(&mut self, first: &[u8], waited: Duration) {
+        let is_here = matches!(self.peer, Peer::Operator | Peer::Local) && !self.socket.is_tls();
+        if self.refused.is_some() || first.is_empty() && !is_here {
+            return;
+        }
+        let line = kind::silence_line(first, waited.as_millis() as u64);
+        // What there is no room for is not waited for.
+        let written = self.socket.try_write(&[IoSlice::new(line.as_bytes())]);
+        let _ = written.and_then(|_| self.socket.shut_down_writing());
+        let (peer, bytes) = (&self.from, first.len());
+        if self.house.pump.watch.reports.admit(SILENT, Instant::now()) {
+            tracing::info!(%peer, bytes, "connection closed: nothing that is known here was sent in time");
+        } else {
+            tracing::debug!(%peer, bytes, "connection closed: nothing that is known here was sent in time");
+        }
+    }
+}
+
+/// What the first bytes of a connection say.
+struct First {
+    len: usize,
+    kind: Kind,
+    /// It is a name whose line does not end: nor will the lines behind it.
+    without_end: bool,
 }
 
 /// Lines are typed on this machine; from elsewhere where the operator wants it, and never without TLS.
@@ -270,6 +321,7 @@ impl Talk {
             let now = steady_now();
             slot.session.borrow_mut().handle_time(now);
             self.wire.ping(&slot.session.borrow(), now);
+            self.wire.end_quiet_line(&mut slot.session.borrow_mut(), now);
             let (mut blocked, mut may_read) = (false, true);
             // `true`: the time of this turn is over before the work is.
             let is_cut = loop {
@@ -328,7 +380,7 @@ impl Talk {
             if self.waits_for_memory {
                 self.house.pump.schedule_deadline(slot, now + MEMORY_PAUSE_MS);
             }
-            if let Some(at) = self.wire.ping_at().filter(|_| !blocked) {
+            if let Some(at) = self.wire.ping_at().filter(|_| !blocked).or(self.wire.quiet_at()) {
                 self.house.pump.schedule_deadline(slot, at);
             }
             if slot.session.borrow().is_half_closed_reader() {

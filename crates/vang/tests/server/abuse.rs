@@ -462,7 +462,7 @@ fn a_claimed_length_costs_no_memory() {
 }
 
 #[test]
-fn a_silent_connection_is_closed_without_a_reply() {
+fn a_silent_connection_is_told_so_and_closed() {
     let (_dir, server) = serve_process(&["--limit", "first-byte=100ms"]);
     let mut witness = Witness::new(&server);
     let mut silent = server.connect();
@@ -470,8 +470,17 @@ fn a_silent_connection_is_closed_without_a_reply() {
     one_byte.write_all(b"\x00").unwrap();
     let mut get = server.connect();
     get.write_all(b"GE").unwrap();
-    assert!(rest(&mut silent).is_empty());
-    assert!(is_gone(&mut one_byte) && is_gone(&mut get));
+    for stream in [&mut silent, &mut one_byte, &mut get] {
+        assert!(rest(stream).starts_with(b"-- "));
+    }
+    comes_true("the log has an entry", || {
+        server.log().contains("nothing that is known here was sent in time")
+    });
+    assert_eq!(
+        server.log().matches("nothing that is known here was sent").count(),
+        1,
+        "the others are counted"
+    );
     witness.is_unharmed(&server);
 }
 

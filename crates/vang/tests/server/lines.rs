@@ -164,13 +164,73 @@ fn a_script_that_ends_its_input_gets_everything_before_the_close() {
 }
 
 #[test]
-fn the_server_never_speaks_first_and_explains_a_bad_name() {
+fn silence_is_answered_with_what_can_be_typed() {
     let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
-    // Silence, and a line that never ends: closed without a byte.
-    assert_eq!(rest(&mut server.connect()), b"");
-    let mut stream = server.connect();
-    stream.write_all(b"ad").unwrap();
-    assert_eq!(rest(&mut stream), b"");
+    let told = |sent: &[u8]| {
+        let mut stream = server.connect();
+        stream.write_all(sent).unwrap();
+        String::from_utf8(rest(&mut stream)).unwrap()
+    };
+    let how = "To chat here, type your name and press Enter, then a message and Enter. For a server that echoes: vang net \
+               echo serve\n";
+    assert_eq!(told(b""), format!("-- nothing came for 300 ms. {how}"));
+    // The guide's echo client; the beginning of a request; half a length.
+    assert_eq!(
+        told(b"Hello, world"),
+        format!("-- 12 bytes came ('Hello, world'), then nothing for 300 ms. {how}")
+    );
+    assert_eq!(told(b"GE"), format!("-- 2 bytes came ('GE'), then nothing for 300 ms. {how}"));
+    assert_eq!(told(b"\x01"), format!("-- 1 byte came ('\\u{{1}}'), then nothing for 300 ms. {how}"));
+}
+
+#[test]
+fn a_name_without_a_line_end_is_taken_after_a_while_and_quiet_ends_its_lines() {
+    let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
+    let hears = |stream: &mut TcpStream, text: &str| {
+        let mut heard = String::new();
+        while !heard.ends_with(text) {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {heard:?}"));
+            heard.push(byte[0] as char);
+        }
+        heard
+    };
+    let mut ada = server.connect();
+    ada.write_all(b"ada").unwrap();
+    assert!(hears(&mut ada, "talk in #general\n").starts_with("-- you are guest:ada;"));
+    let mut bob = server.connect();
+    bob.write_all(b"bob").unwrap();
+    hears(&mut bob, "talk in #general\n");
+    bob.write_all(b"hi, ada").unwrap();
+    assert_eq!(hears(&mut ada, "\n"), "guest:bob: hi, ada\n");
+    ada.write_all(b"two\nlines").unwrap();
+    assert_eq!(hears(&mut bob, "lines\n"), "guest:ada: two\nguest:ada: lines\n");
+    bob.write_all(b"/quit").unwrap();
+    assert_eq!(hears(&mut bob, "\n"), "-- bye\n");
+    assert_eq!(rest(&mut bob), b"");
+}
+
+#[test]
+fn a_kept_connection_of_http_hears_no_line_between_two_answers() {
+    let (_dir, server) = serve(&["--limit", "first-byte=100ms"]);
+    let mut kept = server.connect();
+    for _ in 0..2 {
+        kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ok\n") {
+            let mut byte = [0];
+            kept.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        // Another connection is told of its silence in the meantime; this one would be as well.
+        assert!(rest(&mut server.connect()).starts_with(b"-- nothing came"));
+    }
+}
+
+#[test]
+fn a_bad_name_is_explained() {
+    let (_dir, server) = serve(&[]);
     let seen = typed(&server.addr, b"a b\n/who\nx\xff\nada\n");
     let lines: Vec<&str> = seen.lines().collect();
     assert!(
