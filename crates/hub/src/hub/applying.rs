@@ -1,5 +1,7 @@
 //! Entries applied at their places, and what comes of them: replies, rows of the view, the rooms' tails.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Event, Happened, MessageEvent, OrderEvent, Place, RoomId, Seq, Time};
 use vang_journal::{Entry, Envelope, Payload, decode_name};
@@ -171,6 +173,8 @@ impl Hub {
 #[derive(Default)]
 struct Growth {
     rooms: Vec<RoomGrowth>,
+    /// Where each stands among them.
+    places: HashMap<RoomId, usize>,
     rows: Vec<Row>,
     /// Another process opened the journal.
     opened: bool,
@@ -194,14 +198,14 @@ impl Growth {
     }
 
     fn room(&mut self, &Place { room, before, .. }: &Place) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
-        // Nearly always the room of the entry before, or one of a few.
-        let at = match self.rooms.iter().rposition(|one| one.room == room) {
-            Some(at) => at,
-            None => {
+        // Nearly always the room of the entry before.
+        let at = match self.rooms.last() {
+            Some(last) if last.room == room => self.rooms.len() - 1,
+            _ => *self.places.entry(room).or_insert_with(|| {
                 let out = BytesMut::with_capacity(std::mem::take(&mut self.bytes));
                 self.rooms.push(RoomGrowth { room, before, out, marks: Vec::new() });
                 self.rooms.len() - 1
-            }
+            }),
         };
         let RoomGrowth { out, marks, .. } = &mut self.rooms[at];
         (out, marks)

@@ -1,4 +1,4 @@
-//! The attackers: a process of its own with all their sockets on one epoll. They come from 127.0.0.2, so
+//! The attackers: a process of its own with all their sockets on one epoll. They come from 127.1.0.0 and the addresses behind it, so
 //! that what the server counts by address is not counted for the honest client.
 
 use std::io::{ErrorKind, Read, Write};
@@ -16,6 +16,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use socket2::{Domain, Socket, Type};
 
 use crate::script::{Cast, Pace, Reads, Script, Share, Then};
+
+/// The first attacker's address.
+const ATTACKERS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 
 /// How often a byte drips, and how often a connection that failed is tried again.
 const DRIP: Duration = Duration::from_millis(10);
@@ -228,7 +231,8 @@ impl Crowd {
     }
 
     fn connect(&mut self, index: usize) {
-        let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0));
+        // Each has an address of its own, as strangers have: what is counted by address binds none of them more.
+        let from = SocketAddr::from((Ipv4Addr::from_bits(ATTACKERS.to_bits() + index as u32), 0));
         let opened = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
             socket.bind(&from.into())?;
             socket.set_nonblocking(true)?;

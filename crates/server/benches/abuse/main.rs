@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! this process: honest client ──127.0.0.1──▶ child: vang's server, or the floor, or a peer
-//! child: attackers            ──127.0.0.2──▶
+//! child: attackers            ──127.1.x.y──▶
 //! ```
 //!
 //! `cargo bench -p vang-server --bench abuse -- [FILTER]… [--short] [--json] [--seconds S]

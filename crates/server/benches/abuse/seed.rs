@@ -16,7 +16,7 @@ use crate::common::wire::request;
 /// Rooms beside `general`: more than one follow may name.
 pub(crate) const ROOMS: usize = 1_100;
 /// What is said before a flood, and how long the server is left alone then.
-const WARM_MESSAGES: usize = 20_000;
+const WARM_MESSAGES: usize = 60_000;
 const WARM: Duration = Duration::from_secs(2);
 
 /// Messages in `general`.

@@ -1,5 +1,8 @@
 //! The threads that read from the disk for sessions: pages of history, events that are not in memory, places.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -29,6 +32,9 @@ const READS_MAX: usize = 1_024;
 /// How long a question may wait for its turn: 10 s, what people and programs wait for an answer. One that waited for
 /// longer is answered `busy` and not run: nobody may be there any more, and the others wait for it.
 pub(crate) const ASKER_WAITS: Duration = Duration::from_secs(10);
+
+/// Rows of a room that are read together, at least.
+const ROOM_PIECE_MIN: usize = 4;
 
 /// How long a reader waits for the tables.
 pub(crate) const VIEW_WAIT: Duration = Duration::from_secs(2);
@@ -129,21 +135,7 @@ impl Disk {
                         return Err(lost("a room's newest event is missing in them"));
                     }
                 }
-                let mut found = Vec::new();
-                let mut upto = told;
-                for &(room, after) in rooms {
-                    let events = view.events(room, after, *events_max)?;
-                    if events.len() == *events_max {
-                        upto = upto.min(events.last().map_or(upto, |event| event.seq));
-                    }
-                    found.extend(events.into_iter().map(|event| (event, room)));
-                }
-                found.sort_unstable_by_key(|(event, _)| event.seq);
-                found.retain(|(event, _)| event.seq <= upto);
-                if found.len() > *events_max {
-                    found.truncate(*events_max);
-                    upto = found.last().map_or(upto, |(event, _)| event.seq);
-                }
+                let (found, upto) = merge(view, rooms, *events_max, told)?;
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, upto)?))
             }
             Read::Messages { room, since, limit, bytes_max } => {
@@ -172,6 +164,66 @@ impl Disk {
     }
 }
 
+/// The first events of these rooms, each after a place and up to `end`, in one order, and the place up to which they are all
+/// there.
+/// Rows are read in pieces, the next of a room when the one before is used up: with many rooms as with one, no more than
+/// about three times as many are read as are found, and a few of each room.
+fn merge(
+    view: &mut ViewReader,
+    rooms: &[(RoomId, Seq)],
+    events_max: usize,
+    end: Seq,
+) -> Result<(Vec<(EventRow, RoomId)>, Seq), ViewError> {
+    let piece = (2 * events_max / rooms.len().max(1)).clamp(ROOM_PIECE_MIN.min(events_max), events_max);
+    let mut pieces = Vec::with_capacity(rooms.len());
+    let mut next = BinaryHeap::with_capacity(rooms.len());
+    for (index, &(room, after)) in rooms.iter().enumerate() {
+        let piece = Piece::read(view, room, after, piece)?;
+        next.extend(piece.first().map(|seq| Reverse((seq, index))));
+        pieces.push(piece);
+    }
+    let mut found: Vec<(EventRow, RoomId)> = Vec::with_capacity(events_max);
+    while let Some(mut top) = next.peek_mut() {
+        let Reverse((seq, index)) = *top;
+        if seq > end {
+            break;
+        }
+        let last = found.last().map(|(event, _)| event.seq);
+        if found.len() >= events_max && last != Some(seq) {
+            return Ok((found, last.unwrap_or(end)));
+        }
+        let (room, of_room) = (rooms[index].0, &mut pieces[index]);
+        found.extend(of_room.events.next().map(|event| (event, room)));
+        if of_room.first().is_none() && of_room.has_more {
+            *of_room = Piece::read(view, room, seq, piece)?;
+        }
+        match of_room.first() {
+            Some(seq) => *top = Reverse((seq, index)),
+            None => drop(PeekMut::pop(top)),
+        }
+    }
+    Ok((found, end))
+}
+
+/// Events of a room that were read together.
+struct Piece {
+    events: std::vec::IntoIter<EventRow>,
+    /// Behind them there may be others.
+    has_more: bool,
+}
+
+impl Piece {
+    fn read(view: &mut ViewReader, room: RoomId, after: Seq, len: usize) -> Result<Piece, ViewError> {
+        let events = view.events(room, after, len)?;
+        let has_more = events.len() == len;
+        Ok(Piece { events: events.into_iter(), has_more })
+    }
+
+    fn first(&self) -> Option<Seq> {
+        self.events.as_slice().first().map(|event| event.seq)
+    }
+}
+
 /// Tables that are behind may still have what was asked. What they do not have may be there all the same.
 fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
     match answer {
@@ -190,10 +242,16 @@ fn page(
 ) -> Result<ColdPage, JournalError> {
     let mut page = ColdPage { events: Vec::with_capacity(found.len()), upto };
     let mut bytes = 0;
-    let seqs: Vec<Seq> = found.iter().map(|(event, _)| event.seq).collect();
+    // One that stands in several rooms is read once.
+    let mut seqs: Vec<Seq> = found.iter().map(|(event, _)| event.seq).collect();
+    seqs.dedup();
     let entries = journal.get(&seqs, bytes_max)?;
-    let is_cut = entries.len() < found.len();
-    for (entry, &(EventRow { seq, n, message, data }, room)) in entries.into_iter().zip(found) {
+    let is_cut = entries.len() < seqs.len();
+    let entries = seqs.iter().zip(entries).flat_map(|(seq, entry)| {
+        let start = found.partition_point(|(event, _)| event.seq < *seq);
+        found[start..].iter().take_while(|(event, _)| event.seq == *seq).map(move |at| (entry.clone(), at))
+    });
+    for (entry, &(EventRow { seq, n, message, data }, room)) in entries {
         let payload = entry.as_ref().ok().and_then(|entry| entry.payload.as_ref());
         bytes += payload.map_or(0, |payload| payload.bytes.len());
         if bytes > bytes_max && !page.events.is_empty() {
@@ -239,6 +297,57 @@ impl From<JournalError> for Trouble {
 impl From<ViewError> for Trouble {
     fn from(error: ViewError) -> Trouble {
         Trouble::Tables(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vang_view::{EventData, Row, View};
+
+    use super::*;
+
+    /// Rooms 1 to 3 have one event in four, room 4 has hardly any, and every 50th stands in all of them.
+    fn rooms_of(seq: u64) -> Vec<u64> {
+        match seq {
+            _ if seq.is_multiple_of(50) => vec![1, 2, 3, 4],
+            _ if seq.is_multiple_of(97) => vec![4],
+            _ => vec![1 + seq % 3],
+        }
+    }
+
+    #[test]
+    fn a_page_of_several_rooms_has_every_event_up_to_its_end() {
+        const END: u64 = 1_000;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("view.db");
+        let (mut view, _) = View::open(&path, [7; 16], |_: Seq| Ok(Some([3; 32]))).unwrap();
+        let data = EventData::new(&[1, 2]).unwrap();
+        let rows = (1..=END + 9).flat_map(|seq| {
+            let event = EventRow { seq: Seq(seq), n: 0, message: false, data };
+            rooms_of(seq).into_iter().map(move |room| Row::Event { room: RoomId(room), event })
+        });
+        view.apply(&[Delta { upto: Seq(END + 9), rows: rows.collect(), snapshot: None }]).unwrap();
+
+        let mut view = ViewReader::open(&path).unwrap();
+        for (followed, events_max) in
+            [(&[1_u64][..], 256), (&[1, 2, 3, 4], 256), (&[4, 2], 5), (&[1, 2, 3, 4], 1), (&[5], 8)]
+        {
+            let (mut at, mut seen) = (Seq(0), Vec::new());
+            while at < Seq(END) {
+                let rooms: Vec<(RoomId, Seq)> = followed.iter().map(|&room| (RoomId(room), at)).collect();
+                let (found, upto) = merge(&mut view, &rooms, events_max, Seq(END)).unwrap();
+                assert!(found.len() < events_max + followed.len() && upto > at, "{followed:?} from {at}");
+                seen.extend(found.iter().map(|(event, room)| (event.seq.0, room.0)));
+                at = upto;
+            }
+            let mut expected: Vec<(u64, u64)> = (1..=END)
+                .flat_map(|seq| rooms_of(seq).into_iter().map(move |room| (seq, room)))
+                .filter(|(_, room)| followed.contains(room))
+                .collect();
+            expected.sort_unstable();
+            seen.sort_unstable();
+            assert_eq!(seen, expected, "{followed:?}, {events_max} at once");
+        }
     }
 }
 

@@ -167,8 +167,7 @@ pub(crate) struct Who<'a> {
     pub(crate) principal: Principal,
     /// The connection's own buckets.
     pub(crate) own: &'a Buckets,
-    /// The address, if it is counted: not this machine's.
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) address: IpAddr,
 }
 
 /// The buckets of all accounts and addresses.
@@ -208,9 +207,7 @@ impl Quotas {
                 }
                 Principal::Guest(_) => {
                     who.own.spend(now, kind, n, rate);
-                    if let Some(address) = who.address {
-                        self.spend_address(now, address, kind, n);
-                    }
+                    self.spend_address(now, who.address, kind, n);
                 }
             }
         }
@@ -226,7 +223,7 @@ impl Quotas {
             }
             Principal::Guest(_) => {
                 let own = who.own.wait_ms(now, kind, rate);
-                own.max(who.address.map_or(0, |address| self.wait_for_address(now, address, kind)))
+                own.max(self.wait_for_address(now, who.address, kind))
             }
         }
     }
@@ -287,7 +284,7 @@ mod tests {
     }
 
     fn guest<'a>(own: &'a Buckets, address: Option<&str>) -> Who<'a> {
-        let address = address.map(|address| address.parse().unwrap());
+        let address = address.unwrap_or("10.9.9.9").parse().unwrap();
         // A fixed key is enough: guests are told apart by their connections.
         Who { principal: Principal::Guest(NameKey([1; 16])), own, address }
     }
@@ -331,7 +328,7 @@ mod tests {
         let account = |own| Who {
             principal: Principal::Account(AccountId(7)),
             own,
-            address: Some(IpAddr::from([10, 0, 0, 1])),
+            address: IpAddr::from([10, 0, 0, 1]),
         };
         let now = Millis(5);
         assert_eq!(count(&quotas, now, account(&one), send(1)), 120);
@@ -352,14 +349,13 @@ mod tests {
         assert_eq!(sent, 120 * ADDRESS_FACTOR);
         let own = Buckets::default();
         assert_eq!(count(&quotas, now, guest(&own, Some("10.0.0.2")), send(1)), 120);
-        let own = Buckets::default();
-        assert_eq!(count(&quotas, now, guest(&own, None), send(1)), 120, "this machine is no address");
     }
 
     #[test]
     fn the_operator_has_no_quota_and_a_ping_costs_none() {
         let (quotas, own) = (quotas(), Buckets::default());
-        let operator = Who { principal: Principal::Operator, own: &own, address: None };
+        let operator =
+            Who { principal: Principal::Operator, own: &own, address: IpAddr::from([127, 0, 0, 1]) };
         for _ in 0..1_000 {
             assert_eq!(quotas.spend(Millis(0), operator, send(1_000)), 0);
             assert_eq!(quotas.spend(Millis(0), guest(&own, None), Ask::of(&Action::Ping)), 0);

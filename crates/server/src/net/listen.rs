@@ -104,15 +104,21 @@ impl PeerAddr {
         }
     }
 
-    /// What a limit per address counts: an IPv4 address, or the /64 that one IPv6 host has to itself.
-    pub(crate) fn counted(&self) -> Option<IpAddr> {
+    /// What rates per address count: an IPv4 address, or the /64 that one IPv6 host has to itself. Who comes by a Unix
+    /// socket shares one.
+    pub(crate) fn host(&self) -> IpAddr {
         match self {
-            PeerAddr::Address(addr) if !self.is_local() => Some(match addr.ip().to_canonical() {
+            PeerAddr::Unix => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            PeerAddr::Address(addr) => match addr.ip().to_canonical() {
                 IpAddr::V4(ip) => IpAddr::V4(ip),
                 IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
-            }),
-            PeerAddr::Address(_) | PeerAddr::Unix => None,
+            },
         }
+    }
+
+    /// What limits of connections per address count. `None`: a program of this machine.
+    pub(crate) fn counted(&self) -> Option<IpAddr> {
+        (!self.is_local()).then(|| self.host())
     }
 }
 

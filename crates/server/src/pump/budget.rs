@@ -52,7 +52,7 @@ impl Pump {
             Some(Peer::Operator) | None => Principal::Operator,
             Some(Peer::Local | Peer::RemoteTls | Peer::RemotePlain) => hub.principal(slot.id, name),
         };
-        Who { principal, own: &slot.own, address: slot.about.from.counted() }
+        Who { principal, own: &slot.own, address: slot.about.from.host() }
     }
 
     /// How long this must not be asked yet, ms, where that is too long to be read later.
