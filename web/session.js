@@ -281,7 +281,8 @@ function live(model, message, effects) {
   const item = itemOf(message);
   if (item === null || model.place === null || item.seq <= model.place.seq) return;
   model.place.seq = item.seq;
-  if (item.room !== model.room) return;
+  // An event about several rooms names none.
+  if (item.room !== null && item.room !== model.room) return;
   if (isNumbered(item)) {
     // A page of history can contain it already.
     const last = model.items.findLast(isNumbered);

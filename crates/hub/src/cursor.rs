@@ -140,19 +140,23 @@ impl Cursor {
         *budget = budget.saturating_sub(run.start_of(end) - start);
         if room.sees_all(sight.reader) {
             out.push(run.bytes.slice(start..run.start_of(end)));
-        } else {
-            let followed = &self.rooms[index as usize];
-            for mark in first..end {
-                let bytes = || run.bytes.slice(run.start_of(mark)..run.start_of(mark + 1));
-                if let Some(bytes) = visible(sight, followed, run.marks[mark].0, bytes) {
-                    out.push(bytes);
-                }
+            self.seq = run.marks[end - 1].0;
+            return;
+        }
+        let followed = &mut self.rooms[index as usize];
+        for mark in first..end {
+            let bytes = || run.bytes.slice(run.start_of(mark)..run.start_of(mark + 1));
+            if let Some(bytes) = visible(sight, followed, run.marks[mark].0, bytes) {
+                out.push(bytes);
+                self.seq = run.marks[mark].0;
             }
         }
-        self.seq = run.marks[end - 1].0;
+        // What is not seen here may be seen in another room where the same event stands.
+        followed.from = run.marks[end - 1].0;
     }
 
-    /// An event from the disk, as this reader sees it.
+    /// An event from the disk, as this reader sees it. Costs a step for each followed room, of which there are at most
+    /// `FOLLOWED_ROOMS_MAX`.
     pub(crate) fn see(&self, sight: &Sight<'_>, room: RoomId, seq: Seq, bytes: Bytes) -> Option<Bytes> {
         let followed = self.rooms.iter().find(|followed| followed.room == room)?;
         visible(sight, followed, seq, || bytes)
@@ -188,5 +192,61 @@ fn visible(sight: &Sight<'_>, followed: &Followed, seq: Seq, bytes: impl FnOnce(
             Some(out.freeze())
         }
         _ => Some(bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vang_chat::{
+        Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, Position,
+        RoomCommand, Time,
+    };
+
+    use super::*;
+
+    fn apply(state: &mut State, command: impl Into<Command>) -> Seq {
+        let seq = state.seq().next();
+        state.apply(Position { seq, time: Time(1), node: Node(1) }, &command.into()).unwrap();
+        seq
+    }
+
+    #[test]
+    fn an_event_that_stands_in_several_rooms_is_given_once_to_whoever_sees_one_of_them() {
+        let mut state = State::default();
+        let accounts = [1, 2].map(|key| {
+            let added = apply(&mut state, AccountCommand::Add { name: NameKey([key; 16]) });
+            AccountId(added.0)
+        });
+        let create = |state: &mut State, key, access, by| {
+            RoomId(apply(state, RoomCommand::Create { name: NameKey([key; 16]), access, by }).0)
+        };
+        let [ada, bob] = accounts.map(Principal::Account);
+        let cellar = create(&mut state, 3, Access::Private, ada);
+        let hall = create(&mut state, 4, Access::Public, ada);
+        apply(&mut state, MemberCommand::Join { room: cellar, who: accounts[1], by: ada });
+        let left = apply(&mut state, MemberCommand::Leave { room: cellar, who: accounts[1] });
+        // At this place something about both rooms; then a message in each.
+        let both = left.next();
+        apply(&mut state, vang_chat::OrderCommand::Tick);
+        for room in [cellar, hall] {
+            apply(&mut state, MessageCommand::Send { room, from: ada, id: None });
+        }
+        let mut tails = Tails::default();
+        for (room, own) in [(cellar, both.next()), (hall, both.next().next())] {
+            let run = Run { bytes: Bytes::from_static(b"both own "), marks: vec![(both, 5), (own, 9)] };
+            tails.push(room, left, run);
+        }
+        let book = Book::default();
+        for (reader, expected) in [(ada, "both own own "), (bob, "both own ")] {
+            let sight = Sight { state: &state, tails: &tails, book: &book, reader: &reader };
+            let mut cursor = Cursor::at(left);
+            for (place, room) in (0..).zip([cellar, hall]) {
+                cursor.rooms.push(Followed { room, from: left, since: 0, place, is_grown: false });
+                cursor.mark_grown(place);
+            }
+            let mut out = Vec::new();
+            assert_eq!(cursor.pull(&sight, &mut out), Pulled::CaughtUp);
+            assert_eq!(String::from_utf8(out.concat()).unwrap(), expected, "{reader:?}");
+        }
     }
 }

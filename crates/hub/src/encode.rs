@@ -58,7 +58,11 @@ impl Encoder {
             content_encoding: said.content_encoding,
             bytes: said.content,
         });
-        Event::Room { seq: seq.0, room: &*book.room(room), what }.write(out, content);
+        let seq = seq.0;
+        match shown.in_several_rooms {
+            false => Event::Room { seq, room: &*book.room(room), what }.write(out, content),
+            true => Event::SeveralRooms { seq, what }.write(out, content),
+        }
     }
 
     /// Appends what stands for a message whose entry is damaged.

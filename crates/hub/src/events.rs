@@ -4,7 +4,8 @@
 //! The view keeps beside each event what readers see of it, for those who read it from the disk:
 //!
 //! ```text
-//! data = [kind, who]      CBOR; who = null (operator) / account's id / true (a guest: its name is in the payload)
+//! data = [kind, who, ?scope]    CBOR; who = null (operator) / account's id / 0 (a guest: its name is in the payload);
+//!                               scope = 1 (it stands in several rooms) / absent (in one)
 //! ```
 
 use std::convert::Infallible;
@@ -45,8 +46,14 @@ pub(crate) enum Answer {
 }
 
 impl Effects {
-    /// Of the event of an entry at `seq`.
-    pub(crate) fn of(seq: Seq, event: &Event) -> Effects {
+    /// Of what the entry at `seq` made happen.
+    pub(crate) fn of(seq: Seq, happened: &Happened) -> Effects {
+        let effects = Effects::of_event(seq, &happened.event);
+        let in_several_rooms = happened.places.len() > 1;
+        Effects { shown: effects.shown.map(|shown| ShownEvent { in_several_rooms, ..shown }), ..effects }
+    }
+
+    fn of_event(seq: Seq, event: &Event) -> Effects {
         match *event {
             Event::Order(_) => Effects::answered(Answer::Done),
             Event::Account(AccountEvent::Added { account, .. }) => {
@@ -82,7 +89,7 @@ impl Effects {
     }
 
     fn shows(self, kind: Kind, who: Principal) -> Effects {
-        Effects { shown: Some(ShownEvent { kind, who: who.into() }), ..self }
+        Effects { shown: Some(ShownEvent { kind, who: who.into(), in_several_rooms: false }), ..self }
     }
 }
 
@@ -139,11 +146,18 @@ pub(crate) struct Told<'a> {
     pub(crate) text: &'a str,
 }
 
+/// A guest, where an account's id would be: no account has it.
+const GUEST: u64 = 0;
+
+const SEVERAL_ROOMS: u8 = 1;
+
 /// What readers see of an event beside its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShownEvent {
     pub(crate) kind: Kind,
     pub(crate) who: Author,
+    /// Then it names none: it is the same for the readers of each, who get it once.
+    pub(crate) in_several_rooms: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,12 +195,16 @@ impl ShownEvent {
         let mut bytes = Vec::with_capacity(16);
         let mut write = || -> Result<(), EncodeError<Infallible>> {
             let mut e = Encoder::new(&mut bytes);
-            e.array(2)?.u8(self.kind as u8)?;
+            e.array(2 + u64::from(self.in_several_rooms))?.u8(self.kind as u8)?;
             match self.who {
-                Author::Operator => e.null()?.ok(),
-                Author::Account(account) => e.u64(account.0)?.ok(),
-                Author::Guest => e.bool(true)?.ok(),
+                Author::Operator => e.null()?,
+                Author::Account(account) => e.u64(account.0)?,
+                Author::Guest => e.u64(GUEST)?,
+            };
+            if self.in_several_rooms {
+                e.u8(SEVERAL_ROOMS)?;
             }
+            Ok(())
         };
         write().expect("writing to a Vec cannot fail");
         EventData::new(&bytes).expect("a kind and an id are short")
@@ -195,15 +213,25 @@ impl ShownEvent {
     /// `None`: a newer program wrote it.
     pub(crate) fn decode(data: &EventData) -> Option<ShownEvent> {
         let mut d = Decoder::new(data.as_bytes());
-        d.array().ok()?;
+        let fields = d.array().ok()??;
         let number = d.u8().ok()?;
         let kind = *Kind::ALL.iter().find(|kind| **kind as u8 == number)?;
         let who = match d.datatype().ok()? {
-            Type::Null => Author::Operator,
-            Type::Bool => Author::Guest,
-            _ => Author::Account(AccountId(d.u64().ok()?)),
+            Type::Null => {
+                d.null().ok()?;
+                Author::Operator
+            }
+            _ => match d.u64().ok()? {
+                GUEST => Author::Guest,
+                account => Author::Account(AccountId(account)),
+            },
         };
-        Some(ShownEvent { kind, who })
+        let in_several_rooms = match fields {
+            2 => false,
+            3 if d.u8().ok()? == SEVERAL_ROOMS => true,
+            _ => return None,
+        };
+        Some(ShownEvent { kind, who, in_several_rooms })
     }
 }
 
@@ -220,15 +248,19 @@ mod tests {
                 Author::Account(AccountId(7)),
                 Author::Account(AccountId(u64::MAX)),
             ] {
-                let shown = ShownEvent { kind, who };
-                assert_eq!(ShownEvent::decode(&shown.encode()), Some(shown));
+                for in_several_rooms in [false, true] {
+                    let shown = ShownEvent { kind, who, in_several_rooms };
+                    assert_eq!(ShownEvent::decode(&shown.encode()), Some(shown));
+                }
             }
         }
     }
 
     #[test]
     fn an_unknown_kind_is_not_shown() {
-        for data in [&[0x82, 99, 0xf6][..], &[], &[0x82], &[0x82, 1], &[0xff; 30]] {
+        for data in
+            [&[0x82, 99, 0xf6][..], &[], &[0x82], &[0x82, 1], &[0x83, 1, 0xf6, 9], &[0x80], &[0xff; 30]]
+        {
             assert_eq!(ShownEvent::decode(&EventData::new(data).unwrap()), None);
         }
     }

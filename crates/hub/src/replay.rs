@@ -100,7 +100,7 @@ pub fn replay(
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
             for happened in outcome.iter().flat_map(|outcome| &outcome.events) {
                 let from = delta.rows.len();
-                let effects = Effects::of(sealed.seq, &happened.event);
+                let effects = Effects::of(sealed.seq, happened);
                 if let Some(shown) = effects.shown {
                     shown.add_rows(sealed.seq, happened, &mut delta.rows);
                 }

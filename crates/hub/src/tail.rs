@@ -1,7 +1,7 @@
 //! The hot end of each room: events already encoded, the same bytes for every reader. A batch gives a
 //! room one run; a reader at the end of the one before takes the whole run with one reference.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use vang_chat::{RoomId, Seq};
@@ -63,14 +63,14 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct Tails {
     rooms: HashMap<RoomId, Tail>,
-    by_age: BTreeMap<Seq, RoomId>,
+    by_age: BTreeSet<(Seq, RoomId)>,
     weight: usize,
     max: usize,
 }
 
 impl Default for Tails {
     fn default() -> Tails {
-        Tails { rooms: HashMap::new(), by_age: BTreeMap::new(), weight: 0, max: TAILS_BYTES_MAX }
+        Tails { rooms: HashMap::new(), by_age: BTreeSet::new(), weight: 0, max: TAILS_BYTES_MAX }
     }
 }
 
@@ -94,7 +94,7 @@ impl Tails {
             self.rooms.entry(room).or_insert_with(|| Tail { before, runs: VecDeque::new(), weight: 0 });
         tail.weight += run.weight();
         self.weight += run.weight();
-        self.by_age.insert(run.first(), room);
+        self.by_age.insert((run.first(), room));
         tail.runs.push_back(run);
         while self
             .rooms
@@ -104,7 +104,7 @@ impl Tails {
             self.drop_oldest_run(room);
         }
         while self.weight > self.max {
-            let Some((_, &oldest)) = self.by_age.first_key_value() else { break };
+            let Some(&(_, oldest)) = self.by_age.first() else { break };
             self.drop_oldest_run(oldest);
         }
     }
@@ -115,7 +115,7 @@ impl Tails {
         tail.before = run.last();
         tail.weight -= run.weight();
         self.weight -= run.weight();
-        self.by_age.remove(&run.first());
+        self.by_age.remove(&(run.first(), room));
     }
 }
 
@@ -154,9 +154,11 @@ mod tests {
         assert!(tails.weight() <= ROOM_TAIL_BYTES_MAX && tail.runs.len() > 5);
         assert_eq!(tail.before.next().0 % 10, 3, "a whole run went");
         for i in 0..3_000 {
-            tails.push(RoomId(2 + i), Seq(0), run(1_000 + i..1_001 + i, 60_000));
+            // Two rooms each: an event may stand in both.
+            tails.push(RoomId(2 + i), Seq(0), run(1_000 + i / 2..1_001 + i / 2, 60_000));
         }
         assert!(tails.weight() <= TAILS_BYTES_MAX);
+        assert_eq!(tails.by_age.len(), tails.rooms.values().map(|tail| tail.runs.len()).sum::<usize>());
         assert!(tails.get(RoomId(1)).unwrap().runs.is_empty(), "the oldest went, whatever their room");
     }
 }

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
-use vang_hub::{Peer, ReadFault, SessionId};
+use vang_chat::{Node, RoomId};
+use vang_hub::{ColdEvent, ColdPage, EventData, Peer, ReadAnswer, ReadFault, SessionId};
+use vang_journal::Reader;
 use vang_proto::vang::{Access, Action, FollowFrom};
 
 use crate::common::{IDENTITY, World, follow, room, say};
@@ -141,4 +143,41 @@ fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
     world.hub.answer_read(of_bob, Err(ReadFault::Full));
     world.turn();
     assert_eq!((world.replies.len(), world.hub.refusals()), (0, &refusals[..]));
+}
+
+#[test]
+fn an_event_about_several_rooms_is_read_from_the_disk_once_and_names_none() {
+    let mut world = World::new();
+    let create = |room: &str| Action::Create { room: room.to_owned(), access: Access::Public };
+    let operator = world.operator;
+    let rooms: Vec<RoomId> = ["hall", "yard"]
+        .map(|room| {
+            world.ask(operator, None, create(room));
+            let made = world.ask(operator, None, say(room));
+            assert_eq!(made["status"], "ok", "{made}");
+            RoomId(made["seq"].as_u64().unwrap() - 1)
+        })
+        .to_vec();
+    // Another process has nothing in memory: what is before it is on the disk.
+    let mut world = World::on(world.journal, Node(8));
+    world.answers_reads = false;
+    let bob = world.hub.connect(Peer::Local);
+    let names = vec!["hall".to_owned(), "yard".to_owned()];
+    world.ask(
+        bob,
+        Some("bob"),
+        follow(names, FollowFrom::Position { journal: IDENTITY.id_hex(), epoch: None, seq: 1 }),
+    );
+    assert!(world.pull(bob).is_empty());
+    let [read] = world.reads[..] else { panic!("{:?}", world.reads) };
+    let upto = world.hub.state().seq();
+    let entry = world.journal.get(&[upto], usize::MAX).unwrap().remove(0);
+    // It left (kind 4), by the operator, in several rooms.
+    let data = EventData::new(&[0x83, 4, 0xf6, 1]).unwrap();
+    let event = |&room: &RoomId| ColdEvent { room, n: 1, message: false, data, entry: entry.clone() };
+    let page = ColdPage { events: rooms.iter().map(event).collect(), upto };
+    world.hub.answer_read(read, Ok(ReadAnswer::Page(page)));
+    let told = world.pull(bob);
+    let [left] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&left["event"], &left["seq"], left.get("room")), (&"left".into(), &upto.0.into(), None));
 }

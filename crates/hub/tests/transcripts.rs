@@ -332,7 +332,9 @@ fn shown(bytes: &[Bytes]) -> Vec<String> {
                 let name = message.event.name();
                 let (room, what) = match &message.event {
                     Event::Room { room, what, .. } => (room, what),
-                    Event::Connection(_) | Event::Unknown { .. } => return name.to_owned(),
+                    Event::SeveralRooms { .. } | Event::Connection(_) | Event::Unknown { .. } => {
+                        return name.to_owned();
+                    }
                 };
                 match what {
                     RoomEvent::Message { n, from, .. } => {

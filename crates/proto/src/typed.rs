@@ -538,6 +538,10 @@ impl TypedLines {
                     format!("-- {}", one_line(&words))
                 }
             },
+            Event::SeveralRooms { what, .. } => {
+                let Some((_, words)) = what.in_words(None) else { return };
+                format!("-- {}", one_line(&words))
+            }
             Event::Connection(ConnectionEvent::Closing { why }) => {
                 format!("-- the server ends this connection: {why}")
             }

@@ -229,6 +229,7 @@ pub(crate) fn compare(who: &str, expected: &[SeenEvent], got: &[SeenEvent]) {
 pub(crate) fn read(message: &EventMessage) -> Option<SeenEvent> {
     let (seq, room, what) = match &message.event {
         Event::Room { seq, room, what } => (*seq, room.clone(), what),
+        Event::SeveralRooms { seq, .. } => panic!("an event about several rooms at {seq}"),
         Event::Connection(_) => return None,
         Event::Unknown { name, .. } => panic!("an event '{name}'"),
     };

@@ -379,7 +379,7 @@ fn event_data(what: &EventBody, who: Principal) -> EventData {
     let mut bytes = vec![0x82, kind];
     match who {
         Principal::Operator => bytes.push(0xf6),
-        Principal::Guest(_) => bytes.push(0xf5),
+        Principal::Guest(_) => bytes.push(0),
         Principal::Account(AccountId(id @ 0..24)) => bytes.push(id as u8),
         Principal::Account(AccountId(id @ 24..256)) => bytes.extend([0x18, id as u8]),
         Principal::Account(AccountId(id @ 256..65_536)) => {

@@ -32,7 +32,7 @@ use crate::connect::{self, BUSY_MS};
 pub(crate) use crate::connect::{format, key, number};
 
 /// The layout of the tables, stored as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 5;
+pub(crate) const FORMAT: u64 = 6;
 
 const SCHEMA: &str = "
     CREATE TABLE about(

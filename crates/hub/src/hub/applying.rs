@@ -69,14 +69,15 @@ impl Hub {
         }
         match outcome {
             Ok(outcome) => {
-                for happened in &outcome.events {
-                    let effects = Effects::of(seq, &happened.event);
+                for (index, happened) in outcome.events.iter().enumerate() {
+                    let effects = Effects::of(seq, happened);
+                    let payload = payload.filter(|_| index == 0);
                     self.record(growth, (seq, envelope.time), (happened, effects), payload);
                 }
                 if let Some(asker) = self.order.take_applying() {
-                    for happened in &outcome.events {
-                        self.answer(&asker, seq, Effects::of(seq, &happened.event).answer, payload);
-                    }
+                    // The first is what was asked for; others follow from it.
+                    let answer = outcome.events.first().map(|happened| Effects::of(seq, happened).answer);
+                    self.answer(&asker, seq, answer.unwrap_or(Answer::Done), payload);
                 }
             }
             Err(refusal) => {

@@ -106,6 +106,7 @@ impl Hub {
 
     pub(super) fn take_cold(&mut self, id: SessionId, page: ColdPage) {
         let mut slices = Vec::with_capacity(page.events.len());
+        let mut last_seen = None;
         for event in &page.events {
             let bytes = self.encode_cold(event);
             let Some(session) = self.session(id) else { return };
@@ -113,7 +114,11 @@ impl Hub {
             let sight = Sight { state: &self.state, tails: &self.tails, book: &self.book, reader: &reader };
             let seen =
                 session.cursor.as_ref().and_then(|cursor| cursor.see(&sight, event.room, event.seq(), bytes));
-            slices.extend(seen.filter(|bytes| !bytes.is_empty()));
+            // One that stands in several rooms is seen once.
+            if let Some(bytes) = seen.filter(|bytes| !bytes.is_empty() && last_seen != Some(event.seq())) {
+                last_seen = Some(event.seq());
+                slices.push(bytes);
+            }
         }
         if let Some(session) = self.session_mut(id) {
             session.cold = Cold::Ready { slices, upto: page.upto };

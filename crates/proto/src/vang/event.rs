@@ -139,6 +139,11 @@ pub enum Event<T = String> {
         room: T,
         what: RoomEvent<T>,
     },
+    /// The same of an event about several rooms, as the end of an account. It names none, and comes once.
+    SeveralRooms {
+        seq: u64,
+        what: RoomEvent<T>,
+    },
     Connection(ConnectionEvent<T>),
     /// A newer server's: to be ignored, but its place counts.
     Unknown {
@@ -192,6 +197,11 @@ where
                 room.write(r#", "room": "#, &mut composer);
                 what.write_keys(&mut composer);
             }
+            Event::SeveralRooms { seq, what } => {
+                what.write_name(&mut composer);
+                composer.key_number(r#", "seq": "#, *seq);
+                what.write_keys(&mut composer);
+            }
             Event::Connection(what) => {
                 what.write_name(&mut composer);
                 what.write_keys(&mut composer);
@@ -217,7 +227,7 @@ impl<T: AsRef<str>> Event<T> {
     /// Its name on the wire.
     pub fn name(&self) -> &str {
         match self {
-            Event::Room { what, .. } => what.name(),
+            Event::Room { what, .. } | Event::SeveralRooms { what, .. } => what.name(),
             Event::Connection(what) => what.name(),
             Event::Unknown { name, .. } => name.as_ref(),
         }
@@ -226,7 +236,7 @@ impl<T: AsRef<str>> Event<T> {
     /// Its place in the journal, if it has one.
     pub fn seq(&self) -> Option<u64> {
         match self {
-            Event::Room { seq, .. } => Some(*seq),
+            Event::Room { seq, .. } | Event::SeveralRooms { seq, .. } => Some(*seq),
             Event::Connection(_) => None,
             Event::Unknown { seq, .. } => *seq,
         }
@@ -237,17 +247,21 @@ impl<T: AsRef<str>> Event<T> {
         match self {
             Event::Room { room, what: RoomEvent::Message { n, .. }, .. } => Some((room.as_ref(), *n)),
             Event::Room { room, what: RoomEvent::Hole { to, .. }, .. } => Some((room.as_ref(), *to)),
-            Event::Room { .. } | Event::Connection(_) | Event::Unknown { .. } => None,
+            Event::Room { .. }
+            | Event::SeveralRooms { .. }
+            | Event::Connection(_)
+            | Event::Unknown { .. } => None,
         }
     }
 }
 
 impl Event {
     fn read(name: &str, header: &Header) -> Event {
-        if let (Some(seq), Some(room), Some(what)) =
-            (header.number("seq"), header.text("room"), RoomEvent::read(name, header))
-        {
-            return Event::Room { seq, room: room.into_owned(), what };
+        if let (Some(seq), Some(what)) = (header.number("seq"), RoomEvent::read(name, header)) {
+            return match header.text("room") {
+                Some(room) => Event::Room { seq, room: room.into_owned(), what },
+                None => Event::SeveralRooms { seq, what },
+            };
         }
         if let Some(what) = ConnectionEvent::read(name, header) {
             return Event::Connection(what);

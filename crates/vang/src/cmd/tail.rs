@@ -104,7 +104,7 @@ impl Shown {
     fn print(&self, event: &EventMessage) -> Result<(), Failure> {
         let wanted = match &event.event {
             Event::Room { what: RoomEvent::Message { .. } | RoomEvent::Hole { .. }, .. } => true,
-            Event::Room { .. } => self.events,
+            Event::Room { .. } | Event::SeveralRooms { .. } => self.events,
             Event::Connection(_) | Event::Unknown { .. } => false,
         };
         match (wanted, self.json) {
@@ -133,8 +133,11 @@ fn notice_text(notice: &Notice) -> String {
 
 /// An event as a line for people.
 fn person_line(message: &EventMessage, today: &str) -> String {
-    let Event::Room { room, what, .. } = &message.event else { return harmless_line(message.event.name()) };
-    let room = harmless_line(room);
+    let (room, what) = match &message.event {
+        Event::Room { room, what, .. } => (harmless_line(room), what),
+        Event::SeveralRooms { what, .. } => ("several rooms:".to_owned(), what),
+        Event::Connection(_) | Event::Unknown { .. } => return harmless_line(message.event.name()),
+    };
     let at = |time: &str| time_of_day(&harmless_line(time), today);
     match what {
         RoomEvent::Message { n, from, time } => {
