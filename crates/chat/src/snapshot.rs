@@ -7,11 +7,11 @@ use std::convert::Infallible;
 use minicbor::encode::Error as EncodeError;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::accounts::AccountRow;
+use crate::accounts::Accounts;
 use crate::digest::Digest;
-use crate::order::OpeningRow;
-use crate::rooms::RoomRow;
-use crate::sent::SentRow;
+use crate::order::Openings;
+use crate::rooms::Rooms;
+use crate::sent::{Sent, SentRow};
 use crate::state::NEWEST_RULES;
 use crate::stays::StayRow;
 use crate::{Rules, Seq, State, Time};
@@ -41,8 +41,10 @@ trait Visitor {
 }
 
 impl State {
-    /// Every part, always in this order. A field that is missing here does not compile.
+    /// Every part, always in this order. A field that is missing here does not compile; nor does a field of a part that
+    /// its rows forget.
     fn visit(&self, visitor: &mut impl Visitor) {
+        // The first three are numbers, and written before the parts.
         let State { rules: _, seq: _, time: _, openings, accounts, rooms, sent } = self;
         visitor.part(openings.digest(), openings.rows());
         visitor.part(accounts.digest(), accounts.rows());
@@ -91,13 +93,14 @@ impl State {
             return Err(BadSnapshot::OtherVersion { found, rules });
         }
         let hash = d.bytes()?.to_vec();
-        let mut state =
-            State { rules: Rules(rules), seq: Seq(d.u64()?), time: Time(d.u64()?), ..State::default() };
-        rows(&mut d, |row: OpeningRow| state.openings.add(row))?;
-        rows(&mut d, |row: AccountRow| state.accounts.add(row))?;
-        rows(&mut d, |row: RoomRow| state.rooms.add(row))?;
-        rows(&mut d, |row: StayRow| state.rooms.add_stay(row))?;
-        rows(&mut d, |row: SentRow| state.sent.remember(row, row.time))?;
+        let (rules, seq, time) = (Rules(rules), Seq(d.u64()?), Time(d.u64()?));
+        let openings = part(&mut d, Openings::add)?;
+        let accounts = part(&mut d, Accounts::add)?;
+        let mut rooms = part(&mut d, Rooms::add)?;
+        rows(&mut d, |row: StayRow| rooms.add_stay(row))?;
+        let sent = part(&mut d, |sent: &mut Sent, row: SentRow| sent.remember(row, row.time))?;
+        // Without `..`: a part that is not read does not compile.
+        let state = State { rules, seq, time, openings, accounts, rooms, sent };
         if state.hash()[..] != hash {
             return Err(BadSnapshot::OtherHash { seq: state.seq.0 });
         }
@@ -122,6 +125,16 @@ impl Visitor for Encoder<&mut Vec<u8>> {
         };
         write().expect("writing to a Vec cannot fail");
     }
+}
+
+/// A part of the state from its rows.
+fn part<'b, P: Default, R: Decode<'b, ()>>(
+    d: &mut Decoder<'b>,
+    add: impl Fn(&mut P, R),
+) -> Result<P, BadSnapshot> {
+    let mut part = P::default();
+    rows(d, |row| add(&mut part, row))?;
+    Ok(part)
 }
 
 fn rows<'b, R: Decode<'b, ()>>(d: &mut Decoder<'b>, mut take: impl FnMut(R)) -> Result<(), BadSnapshot> {
