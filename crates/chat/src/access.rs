@@ -15,6 +15,8 @@ pub enum Access {
 }
 
 impl Access {
+    pub const ALL: [Access; 2] = [Access::Public, Access::Private];
+
     /// Its number in the journal, which is never used again for another one.
     pub fn number(self) -> u8 {
         match self {
@@ -25,6 +27,6 @@ impl Access {
 
     /// The access with this number in the journal.
     pub fn from_number(number: u8) -> Option<Access> {
-        [Access::Public, Access::Private].into_iter().find(|access| access.number() == number)
+        Access::ALL.into_iter().find(|access| access.number() == number)
     }
 }

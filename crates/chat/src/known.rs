@@ -1,33 +1,34 @@
 //! Which rooms somebody may know of, newest first, without a walk over all rooms. Made from the rooms and their
-//! stays; no part of the state's hash nor of its snapshot.
+//! stays; no part of the state's hash nor of its snapshot. Which of the two lists a room is in follows from the table of
+//! permissions (`Access::is_open`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Access, AccountId, Principal, RoomId};
 
-/// Public rooms, and for each account the private rooms that it is or was in: both only grow.
+/// Open rooms, and for each account the private rooms that it is or was in: both only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    public: BTreeSet<RoomId>,
+    open: BTreeSet<RoomId>,
     private: BTreeMap<AccountId, BTreeSet<RoomId>>,
 }
 
 /// The rooms that a reader may know of.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownRooms<'a> {
-    public: &'a BTreeSet<RoomId>,
+    open: &'a BTreeSet<RoomId>,
     private: Option<&'a BTreeSet<RoomId>>,
 }
 
 impl Known {
     pub(crate) fn add_room(&mut self, room: RoomId, access: Access) {
-        if access == Access::Public {
-            self.public.insert(room);
+        if access.is_open() {
+            self.open.insert(room);
         }
     }
 
     pub(crate) fn add_stay(&mut self, room: RoomId, access: Access, who: AccountId) {
-        if access == Access::Private {
+        if !access.is_open() {
             self.private.entry(who).or_default().insert(room);
         }
     }
@@ -37,14 +38,14 @@ impl Known {
             Principal::Account(who) => self.private.get(who),
             Principal::Operator | Principal::Guest(_) => None,
         };
-        KnownRooms { public: &self.public, private }
+        KnownRooms { open: &self.open, private }
     }
 }
 
 impl<'a> KnownRooms<'a> {
     /// How many. A step, whatever their number.
     pub fn count(&self) -> usize {
-        self.public.len() + self.private_count()
+        self.open.len() + self.private_count()
     }
 
     /// How many of them are private. A step.
@@ -59,10 +60,8 @@ impl<'a> KnownRooms<'a> {
 
     /// All of them, newest first. Each costs a step; what the reader may not know of costs none.
     pub fn newest(&self) -> impl Iterator<Item = RoomId> + use<'a> {
-        let mut public = self.public.iter().rev().copied().peekable();
+        let mut open = self.open.iter().rev().copied().peekable();
         let mut private = self.private_newest().peekable();
-        std::iter::from_fn(
-            move || if private.peek() > public.peek() { private.next() } else { public.next() },
-        )
+        std::iter::from_fn(move || if private.peek() > open.peek() { private.next() } else { open.next() })
     }
 }

@@ -3,7 +3,7 @@
 use crate::accounts::Accounts;
 use crate::limits::STAYS_MAX;
 use crate::permission::Power;
-use crate::rooms::{Place, Rooms};
+use crate::rooms::{Place, Room, Rooms};
 use crate::{AccountId, Position, Principal, Refusal, RoomId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +34,16 @@ pub(crate) fn decide(
     match *command {
         MemberCommand::Join { room, who, by } => {
             let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
-            there.check(Power::Join, &by)?;
-            if let Principal::Account(asker) = by {
-                accounts.check(asker)?;
-                if asker != who {
-                    there.check(Power::Bring, &by)?;
+            match by {
+                Principal::Account(asker) => {
+                    there.check(Power::Join, &by)?;
+                    accounts.check(asker)?;
+                    if asker != who {
+                        there.check(Power::Bring, &by)?;
+                    }
                 }
+                // Who has no account can only bring others.
+                Principal::Operator | Principal::Guest(_) => there.check(Power::Bring, &by)?,
             }
             accounts.check(who)?;
             if there.is_member(who) {
@@ -54,6 +58,19 @@ pub(crate) fn decide(
             let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
             there.check(Power::Leave, &Principal::Account(who))?;
             Ok(MemberEvent::Left { room, who })
+        }
+    }
+}
+
+impl Room {
+    /// The account with which somebody joins or leaves; the commands name no other principal. Who has none is told what the
+    /// table says. Whether the account can do it is decided with the command.
+    pub fn own_account(&self, power: Power, who: &Principal) -> Result<AccountId, Refusal> {
+        match who {
+            Principal::Account(account) => Ok(*account),
+            Principal::Operator | Principal::Guest(_) => {
+                self.check(power, who).and(Err(Refusal::AccountNeeded))
+            }
         }
     }
 }

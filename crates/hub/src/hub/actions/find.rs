@@ -1,7 +1,7 @@
 //! `find`: a line as typed becomes a question to the index; what was found becomes a reply. What the
 //! asker may see is worked out here, from the state, before anything is looked for.
 
-use vang_chat::{Access, Interval, Principal, Room, RoomId, Seq};
+use vang_chat::{Interval, Principal, Room, RoomId, Seq};
 use vang_proto::vang::{self, Code, ErrorReply};
 use vang_view::{Find, Found, Hit, Query, Shown, Stretch, Visible};
 
@@ -87,9 +87,9 @@ impl Hub {
             left_out = known.private_count() - private.len();
         }
         for &id in chosen {
-            match self.state.room(id).map(|room| room.access) {
-                Some(Access::Public) => visible.public_rooms.push(id),
-                Some(Access::Private) => private.push(id),
+            match self.state.room(id) {
+                Some(room) if room.access.is_open() => visible.public_rooms.push(id),
+                Some(_) => private.push(id),
                 None => {}
             }
         }

@@ -22,15 +22,21 @@ impl Hub {
         let room = self.room(room, who)?;
         let joins = match other {
             Some(name) => self.account_to_bring(room, who, name)?,
-            None => own_account(who)?,
+            None => self.own_account(room, who, Power::Join)?,
         };
         self.enqueue(asker, MemberCommand::Join { room, who: joins, by: *who }.into(), Bytes::new())
     }
 
     pub(super) fn leave(&mut self, asker: &Asker, who: &Principal, room: &str) -> Result<(), ErrorReply> {
         let room = self.room(room, who)?;
-        let who = own_account(who)?;
+        let who = self.own_account(room, who, Power::Leave)?;
         self.enqueue(asker, MemberCommand::Leave { room, who }.into(), Bytes::new())
+    }
+
+    /// The account with which somebody joins or leaves a room that they know of.
+    fn own_account(&self, room: RoomId, who: &Principal, power: Power) -> Result<AccountId, ErrorReply> {
+        let there = self.state.room(room).ok_or_else(|| refused(&Refusal::NoRoom))?;
+        there.own_account(power, who).map_err(|refusal| refused(&refusal))
     }
 
     /// The account that somebody brings into a room that they know of. Who may bring nobody is told so whatever the name:
@@ -106,12 +112,5 @@ impl Hub {
         let keys = People { room: shown, left_out: Some(left_out).filter(|&count| count > 0) };
         self.accept_json(asker, &keys, &list);
         Ok(())
-    }
-}
-
-fn own_account(who: &Principal) -> Result<AccountId, ErrorReply> {
-    match who {
-        Principal::Account(account) => Ok(*account),
-        Principal::Guest(_) | Principal::Operator => Err(refused(&Refusal::AccountNeeded)),
     }
 }
