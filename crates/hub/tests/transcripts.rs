@@ -10,6 +10,9 @@
 //! settle                        the journal is read again, after a doubt; `settle fails`: it cannot be read yet
 //! read                          the view and the journal answer the oldest question; `read behind`: the view is behind
 //! ada: pull                     what ada's connection is given next
+//! ada: resume general           ada's client follows from where it was: from what it was told last
+//! crash kept                    the process ends while it writes: the batch is there (kept) or not (lost); without a word,
+//!                               nothing was being written. Another process replays the journal; connections are gone
 //! time 1000                     so many ms pass
 //! ```
 
@@ -18,6 +21,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use vang_chat::{Node, RoomId, Seq, State, Time};
@@ -27,9 +31,11 @@ use vang_hub::{
 };
 use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
 use vang_proto::vang::{
-    Access, Action, Event, FollowFrom, Form, Incoming, Request, RoomEvent, Ticket, incoming,
+    Access, Action, ConnectionEvent, Event, FollowFrom, Following, Form, Found, Incoming, Request, RoomEvent,
+    Ticket, incoming,
 };
 use vang_proto::{Decoder, Millis};
+use vang_view::{Find, Index, IndexReader, IsOver, View, ViewReader};
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
@@ -59,31 +65,34 @@ struct Story {
     hub: Hub,
     journal: MemoryJournal,
     now: u64,
+    /// How many processes there were before this one.
+    crashes: u8,
     sessions: BTreeMap<String, SessionId>,
     /// Being written.
     batch: Option<Batch>,
     reads: VecDeque<ReadJob>,
-    /// The view: a room's events, in order.
+    /// The view: what it was told, and of that a room's events, in order.
+    deltas: Vec<Delta>,
     events: BTreeMap<RoomId, Vec<EventRow>>,
+    /// What a client remembers that follows: where it is.
+    places: BTreeMap<String, Following>,
     told: String,
 }
 
 impl Story {
     fn play(script: &str) -> String {
         let mut journal = MemoryJournal::new(IDENTITY);
-        let recovered =
-            replay(&mut journal, &IDENTITY, (State::default(), Book::default()), Seq(0), &mut |_| Ok(()));
-        let mut hub =
-            Hub::new(IDENTITY, recovered.unwrap(), Node(7), Salts::new([3; 32]), "test".to_owned(), true);
-        hub.set_trust(Trust::Local);
         let mut story = Story {
-            hub,
+            hub: start(&mut journal, 0, Seq(0)).0,
             journal,
             now: 0,
+            crashes: 0,
             sessions: BTreeMap::new(),
             batch: None,
             reads: VecDeque::new(),
+            deltas: Vec::new(),
             events: BTreeMap::new(),
+            places: BTreeMap::new(),
             told: String::new(),
         };
         for line in script.lines().filter(|line| !line.starts_with("  ")) {
@@ -109,7 +118,16 @@ impl Story {
                 let peer = if name == "operator" { Peer::Operator } else { Peer::Local };
                 let id = *self.sessions.entry(name.to_owned()).or_insert_with(|| self.hub.connect(peer));
                 let speaker = (name != "operator").then(|| name.to_owned());
-                let request = Request { form: Form::Header, re: None, name: speaker, action: action(asked) };
+                let action = match asked.strip_prefix("resume ") {
+                    None => action(asked),
+                    Some(room) => {
+                        let Following { journal, epoch, seq } =
+                            self.places.remove(name).expect("it followed");
+                        let from = FollowFrom::Position { journal, epoch: Some(epoch), seq };
+                        Action::Follow { rooms: vec![room.to_owned()], from }
+                    }
+                };
+                let request = Request { form: Form::Header, re: None, name: speaker, action };
                 self.hub.request(id, Ticket(0), request);
             }
             None => match line.split(' ').collect::<Vec<_>>()[..] {
@@ -133,6 +151,19 @@ impl Story {
                 }
                 ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
                 ["stop"] => self.hub.stop(),
+                ["crash"] => {
+                    assert!(self.batch.is_none(), "a batch is being written: crash kept or crash lost");
+                    self.crash();
+                }
+                ["crash", "lost"] => {
+                    self.batch.take().expect("a batch is being written");
+                    self.crash();
+                }
+                ["crash", "kept"] => {
+                    let batch = self.batch.take().expect("a batch is being written");
+                    self.journal.append(&batch);
+                    self.crash();
+                }
                 _ => panic!("no such line: {line}"),
             },
         }
@@ -163,6 +194,19 @@ impl Story {
         self.hub.arrived(entries);
     }
 
+    /// The process ends, and another one starts. The journal and the view are on the disk; all else is gone, but clients
+    /// remember where they were.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        self.sessions.clear();
+        self.reads.clear();
+        let viewed = self.deltas.last().map_or(Seq(0), |delta| delta.upto);
+        let (hub, deltas) = start(&mut self.journal, self.crashes, viewed);
+        self.hub = hub;
+        writeln!(self.told, "  replayed up to {}", self.hub.state().seq()).unwrap();
+        deltas.into_iter().for_each(|delta| self.output(Output::UpdateView(delta)));
+    }
+
     /// Everything that the hub wants until it waits for something.
     fn perform(&mut self) {
         loop {
@@ -191,7 +235,9 @@ impl Story {
             }
             Output::Settle { after } => format!("settle after {after}"),
             Output::Reply { session, bytes, .. } => {
-                format!("{} <- {}", name(session), shown(&[bytes]).join("; "))
+                let (name, replies) = (name(session), messages(&[bytes]));
+                replies.iter().for_each(|reply| self.remember(&name, reply));
+                format!("{name} <- {}", shown(replies).join("; "))
             }
             Output::Pause { session, ms } => format!("pause {} {ms} ms", name(session)),
             Output::Follows { session } => format!("{} follows", name(session)),
@@ -206,12 +252,12 @@ impl Story {
                 self.reads.push_back(job);
                 line
             }
-            Output::UpdateView(delta) => self.update(&delta),
+            Output::UpdateView(delta) => self.update(delta),
         };
         writeln!(self.told, "  {line}").unwrap();
     }
 
-    fn update(&mut self, delta: &Delta) -> String {
+    fn update(&mut self, delta: Delta) -> String {
         let mut rows = Vec::new();
         for row in &delta.rows {
             if let Row::Event { room, event } = row {
@@ -219,14 +265,15 @@ impl Story {
             }
             rows.push(row.to_string());
         }
-        format!(
-            "view up to {}: {}",
-            delta.upto,
-            if rows.is_empty() { "nothing".to_owned() } else { rows.join(", ") }
-        )
+        let upto = delta.upto;
+        self.deltas.push(delta);
+        format!("view up to {upto}: {}", if rows.is_empty() { "nothing".to_owned() } else { rows.join(", ") })
     }
 
     fn answer(&mut self, read: &Read) -> ReadAnswer {
+        if let Read::Find(find) = read {
+            return ReadAnswer::Found(self.find(find));
+        }
         let mut page = |rooms: &[(RoomId, Seq)], keep: &dyn Fn(&EventRow) -> bool, limit: usize| {
             let mut found: Vec<(RoomId, EventRow)> = Vec::new();
             for &(room, after) in rooms {
@@ -257,18 +304,67 @@ impl Story {
             Read::Messages { room, since, limit, .. } => {
                 page(&[(*room, Seq(0))], &|one| one.message && one.n > *since, *limit)
             }
-            Read::Find(_) => panic!("the index has tests of its own"),
+            Read::Find(_) => unreachable!("answered above"),
         }
+    }
+
+    /// Asks the real index, made anew from what the view was told and from the journal.
+    fn find(&mut self, find: &Find) -> vang_view::Found {
+        let folder = tempfile::tempdir().unwrap();
+        let (views, words) = (folder.path().join("view.db"), folder.path().join("find.db"));
+        let mut chains = self.journal.clone();
+        let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
+        let (mut view, _) = View::open(&views, IDENTITY.id, chains).unwrap();
+        view.apply(&self.deltas).unwrap();
+        let (mut index, _) = Index::open(&words, IDENTITY.id, &mut self.journal).unwrap();
+        let mut view = ViewReader::open(&views).unwrap();
+        while index.feed(&mut self.journal, &mut view).unwrap() > 0 {}
+        let never: IsOver = Arc::new(|| false);
+        let mut index = IndexReader::open(&words).unwrap();
+        index.find(&mut view, &mut self.journal, find, &never).unwrap()
     }
 
     fn pull(&mut self, name: &str) {
         let id = self.sessions[name];
         let mut out = Vec::new();
         while self.hub.pull(id, &mut out) {}
-        for line in shown(&out) {
+        let events = messages(&out);
+        events.iter().for_each(|event| self.remember(name, event));
+        for line in shown(events) {
             writeln!(self.told, "  {name} <- {line}").unwrap();
         }
     }
+
+    /// What a client keeps in order to resume.
+    fn remember(&mut self, name: &str, told: &Incoming) {
+        match (told, self.places.get_mut(name)) {
+            // `hello` has these keys too, and a name. A second `follow` adds rooms, and does not move its client.
+            (Incoming::Reply(reply), None) if reply.header.raw("name").is_none() => {
+                let following = reply.keys::<Following>();
+                self.places.extend(following.map(|following| (name.to_owned(), following)));
+            }
+            (Incoming::Event(message), Some(place)) => match &message.event {
+                Event::Connection(ConnectionEvent::Epoch { epoch }) => place.epoch.clone_from(epoch),
+                event => place.seq = event.seq().unwrap_or(place.seq),
+            },
+            _ => {}
+        }
+    }
+}
+
+/// A process that opens the journal, and what it tells the view of the entries after `viewed`.
+fn start(journal: &mut MemoryJournal, number: u8, viewed: Seq) -> (Hub, Vec<Delta>) {
+    let mut deltas = Vec::new();
+    let mut tell = |delta: Delta| {
+        deltas.push(delta);
+        Ok(())
+    };
+    let begin = (State::default(), Book::default());
+    let recovered = replay(journal, &IDENTITY, begin, viewed, &mut tell).unwrap();
+    let (node, salts) = (Node(7 + u64::from(number)), Salts::new([3 + number; 32]));
+    let mut hub = Hub::new(IDENTITY, recovered, node, salts, "test".to_owned(), true);
+    hub.set_trust(Trust::Local);
+    (hub, deltas)
 }
 
 fn action(asked: &str) -> Action {
@@ -304,28 +400,41 @@ fn action(asked: &str) -> Action {
         ["history", room, since] => {
             Action::History { room: owned(room), since: since.parse().unwrap(), limit: 10 }
         }
+        ["find"] => Action::Find { query: owned(text), limit: 20, before: None },
+        ["find", limit] => Action::Find { query: owned(text), limit: limit.parse().unwrap(), before: None },
+        ["find", limit, "before", before] => Action::Find {
+            query: owned(text),
+            limit: limit.parse().unwrap(),
+            before: Some(before.parse().unwrap()),
+        },
         _ => panic!("no such request: {asked}"),
     }
 }
 
-/// Replies and events, a line each.
-fn shown(bytes: &[Bytes]) -> Vec<String> {
+fn messages(bytes: &[Bytes]) -> Vec<Incoming> {
     let mut decoder = Decoder::default();
     bytes.iter().for_each(|bytes| decoder.feed(bytes));
-    let frames = std::iter::from_fn(|| decoder.poll_frame().unwrap());
-    frames
-        .map(|frame| match incoming(frame).unwrap() {
+    std::iter::from_fn(|| decoder.poll_frame().unwrap()).map(|frame| incoming(frame).unwrap()).collect()
+}
+
+/// Replies and events, a line each.
+fn shown(messages: Vec<Incoming>) -> Vec<String> {
+    messages
+        .into_iter()
+        .map(|message| match message {
             Incoming::Reply(reply) => {
-                let inside = if reply.content.is_empty() || reply.header.raw("count").is_none() {
-                    String::new()
-                } else {
-                    format!(" [{}]", shown(std::slice::from_ref(&reply.content)).join("; "))
-                };
-                match reply.code {
-                    None => {
-                        format!("ok {}{inside}", if inside.is_empty() { reply.text.as_str() } else { "page" })
+                let is_page = reply.header.text("content-type").as_deref() == Some("application/vang-events");
+                match (&reply.code, reply.keys::<Found>()) {
+                    (Some(code), _) => format!("{code}: {}", reply.text),
+                    (None, _) if is_page && !reply.content.is_empty() => {
+                        let inside = self::messages(std::slice::from_ref(&reply.content));
+                        format!("ok page [{}]", shown(inside).join("; "))
                     }
-                    Some(code) => format!("{code}: {}", reply.text),
+                    (None, Some(Found { count, next, .. })) if !is_page => {
+                        let more = next.map_or(String::new(), |next| format!(", more before {next}"));
+                        format!("ok {count} found{more}: {}", reply.text)
+                    }
+                    (None, _) => format!("ok {}", reply.text),
                 }
             }
             Incoming::Event(message) => {
