@@ -14,7 +14,13 @@ pub(crate) fn fix() -> Result<()> {
 }
 
 /// Tests that compare with golden files, and write them with `VANG_BLESS=1`: package and test.
-const BLESSED: &[(&str, &str)] = &[("vang-chat", "transcripts"), ("vang-journal", "golden")];
+const BLESSED: &[(&str, &str)] = &[
+    ("vang-chat", "transcripts"),
+    ("vang-chat", "permissions"),
+    ("vang-chat", "properties"),
+    ("vang-hub", "transcripts"),
+    ("vang-journal", "golden"),
+];
 
 /// Writes all golden files from what the program does now, and lists the changed ones.
 pub(crate) fn bless() -> Result<()> {

@@ -22,9 +22,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod stories;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
 use vang_chat::{
     Access, AccountCommand, AccountEvent, AccountId, Command, Event, MemberCommand, MemberEvent,
@@ -40,30 +41,7 @@ const NOT_THERE: u64 = u64::MAX;
 
 #[test]
 fn every_story_goes_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let bless = std::env::var_os("VANG_BLESS").is_some_and(|value| value == "1");
-    let mut differences = String::new();
-    for path in paths {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let written = std::fs::read_to_string(&path).unwrap();
-        let happened = Story::tell(&name, &written);
-        if bless && written != happened {
-            std::fs::write(&path, happened).unwrap();
-        } else if written != happened {
-            let mut old = written.lines();
-            for (number, new) in happened.lines().enumerate() {
-                let old = old.next().unwrap_or_default();
-                if old != new {
-                    writeln!(differences, "{name}:{}\n  written:  {old}\n  happened: {new}", number + 1)
-                        .unwrap();
-                }
-            }
-        }
-    }
-    assert!(differences.is_empty(), "rerun with VANG_BLESS=1 and review the diff\n{differences}");
+    stories::play_all(Story::tell);
 }
 
 struct Story {

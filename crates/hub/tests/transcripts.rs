@@ -18,9 +18,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../chat/tests/stories/mod.rs"]
+mod stories;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,24 +43,7 @@ const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] }
 
 #[test]
 fn every_story_goes_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let bless = std::env::var_os("VANG_BLESS").is_some_and(|value| value == "1");
-    let mut differences = String::new();
-    for path in paths {
-        let written = std::fs::read_to_string(&path).unwrap();
-        let happened = Story::play(&written);
-        if bless {
-            std::fs::write(&path, happened).unwrap();
-        } else if written != happened {
-            let lines = written.lines().zip(happened.lines()).enumerate();
-            let first = lines.clone().find(|(_, (old, new))| old != new);
-            writeln!(differences, "{}: {first:?}\n{happened}", path.display()).unwrap();
-        }
-    }
-    assert!(differences.is_empty(), "rerun with VANG_BLESS=1 and review the diff\n{differences}");
+    stories::play_all(|_, script| Story::play(script));
 }
 
 struct Story {
