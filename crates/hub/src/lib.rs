@@ -20,6 +20,7 @@ mod cursor; // where a session stands, and what lies before it
 mod reading; // what a question to the disk is for
 mod cold; // what a session that fell behind asks the tables and the journal
 mod names; // what a name is, and who has which
+mod rows; // what the book and the view keep of an event
 mod replay; // from the journal to the state, at a start
 pub mod limits;
 

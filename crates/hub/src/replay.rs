@@ -8,7 +8,7 @@ use vang_journal::{Chain, Envelope, Identity, JournalError, Reader, decode_name,
 use crate::events::Effects;
 use crate::limits::CHECKPOINT_EVERY;
 use crate::names::Book;
-use crate::{Delta, Row};
+use crate::{Delta, rows};
 
 /// Entries read at once.
 const CHUNK: usize = 4_096;
@@ -98,17 +98,12 @@ pub fn replay(
                 return Err(ReplayError::Rules { seq: sealed.seq.0, unknown });
             }
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
-            for happened in outcome.iter().flat_map(|outcome| &outcome.events) {
+            for (index, happened) in outcome.iter().flat_map(|outcome| &outcome.events).enumerate() {
                 let from = delta.rows.len();
                 let effects = Effects::of(sealed.seq, happened);
-                if let Some(shown) = effects.shown {
-                    shown.add_rows(sealed.seq, happened, &mut delta.rows);
-                }
-                if let Some(of) = effects.text {
-                    let text = read_text(reader, sealed.seq)?;
-                    book.keep(of, text.clone());
-                    delta.rows.push(Row::Text { seq: sealed.seq, of, text });
-                }
+                // The payload is of the event that was asked for, which is the first; others follow from it.
+                let text = || if index == 0 { read_text(reader, sealed.seq) } else { Ok(String::new()) };
+                rows::keep((&mut book, &mut delta.rows), sealed.seq, (happened, effects), text)?;
                 if sealed.seq <= told {
                     delta.rows.truncate(from);
                 }

@@ -1,6 +1,7 @@
 //! Entries applied at their places, and what comes of them: replies, rows of the view, the rooms' tails.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Event, Happened, MessageEvent, OrderEvent, Place, RoomId, Seq, Time};
@@ -13,7 +14,7 @@ use crate::hub::{Hub, Output};
 use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY, SNAPSHOT_EVERY};
 use crate::session::Asker;
 use crate::tail::Run;
-use crate::{Delta, Row};
+use crate::{Delta, Row, rows};
 
 /// Bytes of an event that are not what was said, about.
 const EVENT_HEADER_BYTES: usize = 256;
@@ -101,14 +102,11 @@ impl Hub {
             Event::Order(OrderEvent::Opened { node }) => growth.opened |= *node != self.order.node(),
             _ => {}
         }
-        if let Some(of) = effects.text {
-            // An erased one is empty.
-            let text = payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default();
-            self.book.keep(of, text.clone());
-            growth.rows.push(Row::Text { seq, of, text });
-        }
+        // An erased text is empty.
+        let text = || Ok(payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default());
+        let Ok::<_, Infallible>(()) =
+            rows::keep((&mut self.book, &mut growth.rows), seq, (happened, effects), text);
         let Some(shown) = effects.shown else { return };
-        shown.add_rows(seq, happened, &mut growth.rows);
         for place in &happened.places {
             let (out, marks) = growth.room(place);
             self.encoder.write(out, &self.book, (place.room, seq, place.n), (time, shown), payload);
