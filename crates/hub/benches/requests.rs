@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use vang_chat::{Node, Seq, State, Time};
-use vang_hub::{Book, Hub, Now, Output, Peer, ReadFault, Salts, SessionId, replay};
+use vang_hub::{Book, Hub, Now, Output, Peer, ReadFault, Salts, SessionId, Trust, replay};
 use vang_journal::{Appended, Identity, Journal, MemoryJournal};
 use vang_proto::Millis;
 use vang_proto::vang::{Access, Action, FollowFrom, Form, Request, Ticket};
@@ -18,11 +18,16 @@ const OWN: usize = 900;
 const PEOPLE: usize = 10_000;
 const TIMES: usize = 200;
 
+/// What replies must say: there is no disk, so what asks it is answered `busy`.
+const OK: &str = r#""status": "ok""#;
+const BUSY: &str = r#""code": "busy""#;
+
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
 struct World {
     hub: Hub,
     journal: MemoryJournal,
+    reply: String,
 }
 
 impl World {
@@ -40,6 +45,9 @@ impl World {
                         self.hub.appended(now, appended);
                         self.hub.arrived(batch.into_entries(first));
                     }
+                    Output::Reply { bytes, .. } => {
+                        self.reply = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
+                    }
                     Output::Read(job) => self.hub.answer_read(job.id, Err(ReadFault::Full)),
                     _ => {}
                 }
@@ -55,14 +63,16 @@ impl World {
         self.hub.request(session, Ticket(0), request);
     }
 
-    /// How long the hub takes for a request, without what comes after it.
-    fn timed(&mut self, what: &str, session: SessionId, action: &Action) {
+    /// How long the hub takes for a request, without what comes after it. Its reply must have `expected` in it: a refusal
+    /// costs nothing, and would be measured instead.
+    fn timed(&mut self, (what, expected): (&str, &str), session: SessionId, action: &Action) {
         let mut times: Vec<Duration> = (0..TIMES)
             .map(|_| {
                 let began = Instant::now();
                 self.request(session, Some("ada"), action.clone());
                 let took = began.elapsed();
                 self.turn();
+                assert!(self.reply.contains(expected), "{what}: {}", self.reply);
                 took
             })
             .collect();
@@ -79,8 +89,9 @@ fn main() {
     let mut journal = MemoryJournal::new(IDENTITY);
     let begin = (State::default(), Book::default());
     let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
-    let hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "bench".to_owned(), true);
-    let mut world = World { hub, journal };
+    let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "bench".to_owned(), true);
+    hub.set_trust(Trust::Local);
+    let mut world = World { hub, journal, reply: String::new() };
     let operator = world.hub.connect(Peer::Operator);
     world.turn();
     world.request(operator, None, Action::AddAccount { name: "ada".to_owned() });
@@ -114,11 +125,46 @@ fn main() {
         "{ROOMS} rooms, half of them private, {OWN} of these the asker's; {PEOPLE} people in one room\n"
     );
     println!("{:<60} {:>9} {:>9}", "on the deciding thread, µs", "p50", "p95");
-    world.timed("rooms: the newest 1,000 of those known", ada, &Action::Rooms);
-    world.timed("who: 1,000 of the people", ada, &Action::Who { room: "general".to_owned() });
+    world.timed(("rooms: the newest 1,000 of those known", OK), ada, &Action::Rooms);
+    world.timed(("who: 1,000 of the people", OK), ada, &Action::Who { room: "general".to_owned() });
     let find = |query: &str| Action::Find { query: query.to_owned(), limit: 20, before: None };
-    world.timed("find: what may be looked at", ada, &find("word"));
-    world.timed("find in: one room", ada, &find("word in:general"));
+    world.timed(("find: what may be looked at", BUSY), ada, &find("word"));
+    world.timed(("find in: one room", BUSY), ada, &find("word in:general"));
+    let named = |room: &str| room.to_owned();
+    let message = |room: &str, id: Option<String>| Action::Send {
+        room: room.to_owned(),
+        id,
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: "hello".into(),
+    };
+    world.timed(("hello", OK), ada, &Action::Hello);
+    world.timed(("send", OK), ada, &message("r1", None));
+    world.timed(
+        ("history: what is asked of the disk", BUSY),
+        ada,
+        &Action::History { room: named("r1"), since: 0, limit: 256 },
+    );
+    world.timed(("topic", OK), ada, &Action::SetTopic { room: named("r1"), topic: named("what grows") });
+    world.request(ada, Some("ada"), Action::Join { room: named("general"), who: None });
+    world.turn();
+    world.timed(
+        ("join, a second time", r#""code": "already-member""#),
+        ada,
+        &Action::Join { room: named("general"), who: None },
+    );
+    world.timed(
+        ("create, a name that is taken", "name-taken"),
+        ada,
+        &Action::Create { room: named("r1"), access: Access::Public },
+    );
+    let epoch = (0..1_000).map(|part| format!("{part:x}.")).collect::<String>();
+    let resume = FollowFrom::Position { journal: IDENTITY.id_hex(), epoch: Some(epoch), seq: 9 };
+    world.timed(
+        ("follow: an epoch of 1,000 parts", "seq-ahead"),
+        ada,
+        &Action::Follow { rooms: vec![named("r1")], from: resume },
+    );
     let mut times: Vec<Duration> = Vec::new();
     for at in 0..50 {
         let session = world.hub.connect(Peer::Local);
@@ -141,4 +187,24 @@ fn main() {
     times.sort_unstable();
     row("one of 10,000 followers leaves", times[PEOPLE / 2], times[PEOPLE * 19 / 20]);
     println!("all of them: {:.1} ms", all.as_secs_f64() * 1e3);
+    // A million sends are remembered, which is the most.
+    for person in 0..250 {
+        for number in 0..4_096 {
+            world.request(
+                operator,
+                Some(&format!("p{person}")),
+                message("general", Some(format!("{number}"))),
+            );
+        }
+        world.turn();
+    }
+    let began = Instant::now();
+    let delta = world.hub.farewell();
+    let took = began.elapsed();
+    println!(
+        "a snapshot of {} items, {:.1} MB: {:.1} ms",
+        world.hub.state().items(),
+        delta.snapshot.map_or(0, |snapshot| snapshot.len()) as f64 / 1e6,
+        took.as_secs_f64() * 1e3
+    );
 }
