@@ -1,7 +1,7 @@
 //! One task per connection: tells the kind of client, unwraps TLS and tells again, then turns a `proto` session.
 //! Between two messages it holds no buffer and no timer.
 
-mod framing; // between a socket and a `proto` session: nothing, WebSocket frames, or typed lines
+mod framing; // what stands between a socket and a `proto` session: one file for each door
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,7 +16,10 @@ use vang_proto::kind::{self, Kind};
 use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX, NAME_QUIET_MS};
 use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, Step, Ticket};
 
-use self::framing::Wire;
+use self::framing::native::NativeFraming;
+use self::framing::typed::TypedFraming;
+use self::framing::websocket::WebSocketFraming;
+use self::framing::{Framing, Wire};
 use crate::clock::steady_now;
 use crate::door::Door;
 use crate::fairness::cost::work_us;
@@ -90,14 +93,16 @@ impl Connection {
         }
         if kind != Kind::Http {
             let Connection { house, socket, from, peer, own, refused } = self;
-            let (door, wire, refused) = match kind {
+            let (door, framing, refused): (_, Box<dyn Framing>, _) = match kind {
                 Kind::Lines => {
                     let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
                     let line_max = house.limits.borrow().line_bytes();
-                    (Door::Lines, Wire::lines(socket, line_max, without_end, steady_now()), refused)
+                    let typed = TypedFraming::new(line_max, without_end.then(steady_now));
+                    (Door::Lines, Box::new(typed), refused)
                 }
-                _ => (Door::Native, Wire::native(socket), refused),
+                _ => (Door::Native, Box::new(NativeFraming), refused),
             };
+            let wire = Wire::new(socket, framing);
             let about = About { door, tls: wire.socket.is_tls(), from };
             let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
             return talk.run(first[..len].to_vec(), kind, refused).await;
@@ -118,7 +123,7 @@ impl Connection {
         let Some((socket, rest, peer)) = served else { return };
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let ping_after_ms = house.limits.borrow().ping_after_ms();
-        let wire = Wire::web_socket(socket, ping_after_ms, steady_now());
+        let wire = Wire::new(socket, Box::new(WebSocketFraming::new(ping_after_ms, steady_now())));
         let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
         // A copy: the bytes stand in a buffer of HTTP's, which is large.
         let first = rest.to_vec();
@@ -281,7 +286,7 @@ impl Talk {
             session.fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
         };
         match kind {
-            Kind::Native | Kind::Lines => self.wire.hand_in(&mut first, &mut session, steady_now()),
+            Kind::Native | Kind::Lines => self.wire.handle_bytes(&mut first, &mut session, steady_now()),
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
             Kind::Tls => other(&mut session, "TLS inside TLS"),
             Kind::Proxy => {
@@ -320,15 +325,13 @@ impl Talk {
             // One look at the clock for the whole turn, which is over in a millisecond.
             let now = steady_now();
             slot.session.borrow_mut().handle_time(now);
-            self.wire.ping(&slot.session.borrow(), now);
-            self.wire.end_quiet_line(&mut slot.session.borrow_mut(), now);
+            self.wire.handle_time(&mut slot.session.borrow_mut(), now);
             let (mut blocked, mut may_read) = (false, true);
             // `true`: the time of this turn is over before the work is.
             let is_cut = loop {
                 may_read = may_read && self.read(slot, now, &mut turn)?;
                 if self.wire.is_over() {
                     slot.session.borrow_mut().hang_up();
-                    self.wire.give_up();
                 }
                 let asked = self.ask(slot, now, &mut turn);
                 if slot.session.borrow().takes_events() {
@@ -380,8 +383,8 @@ impl Talk {
             if self.waits_for_memory {
                 self.house.pump.schedule_deadline(slot, now + MEMORY_PAUSE_MS);
             }
-            if let Some(at) = self.wire.ping_at().filter(|_| !blocked).or(self.wire.quiet_at()) {
-                self.house.pump.schedule_deadline(slot, at);
+            if let Some(deadline) = self.wire.deadline(&slot.session.borrow()) {
+                self.house.pump.schedule_deadline(slot, deadline);
             }
             if slot.session.borrow().is_half_closed_reader() {
                 // Nobody reads this socket any more, so nobody would be told that its peer is gone.
@@ -419,12 +422,12 @@ impl Talk {
             let scratch = &mut scratch[..room];
             match self.wire.socket.try_read(scratch) {
                 Ok(0) => {
-                    self.wire.hand_in_end(&mut session, now);
+                    self.wire.handle_end(&mut session, now);
                     Ok(false)
                 }
                 Ok(n) => {
                     turn.note_read(n);
-                    self.wire.hand_in(&mut scratch[..n], &mut session, now);
+                    self.wire.handle_bytes(&mut scratch[..n], &mut session, now);
                     Ok(n == scratch.len())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
