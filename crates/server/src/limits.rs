@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::disk::index::FIND_MS;
+use crate::disk::find::FIND_MS;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
     LINE_BYTES_MAX, STALL_MS, TYPED_BYTES_MAX,

@@ -19,8 +19,8 @@ use crate::accept::{Entrance, Shared, open_operators, open_when_free, raise_open
 use crate::clock::now;
 use crate::config::Config;
 use crate::disk::progress::Progress;
-use crate::disk::{Answer, Workers};
-use crate::disk::{index, journal, readers, view_writer};
+use crate::disk::{Answer, Paths, Workers};
+use crate::disk::{find, index, journal, readers, view_writer};
 use crate::error::ServeError;
 use crate::fairness::opening::Opening;
 use crate::http::hosts::{Authority, Names};
@@ -117,7 +117,7 @@ impl Server {
         let alone = (opening.folder.lock(), opening.folder.reserve());
         let (journal, journal_thread) = journal::journal(opening.journal, alone, sender.clone());
         let (reads, mut readers) = readers::readers(files, (&tables, &progress), &sender);
-        let paths = index::Paths {
+        let paths = Paths {
             journal: opening.store.clone(),
             view: opening.folder.view_db(),
             index: opening.folder.find_db(),
@@ -126,7 +126,7 @@ impl Server {
         let told = (tables.clone(), progress.clone());
         let find_ms = Arc::new(AtomicU64::new(config.limits.find_ms()));
         let (finds, finder) =
-            index::finder(paths.clone(), told, index.clone(), find_ms.clone(), sender.clone());
+            find::finder(paths.clone(), told, index.clone(), find_ms.clone(), sender.clone());
         let indexer = index::indexer(paths, progress.clone(), index.clone(), sender);
         readers.extend([finder, indexer]);
         let workers = Workers {

@@ -15,12 +15,16 @@ mod answer; // what they answer
 mod workers; // all of them, and their end
 pub(crate) mod jobs; // which read is next, fair to all addresses
 pub(crate) mod readers; // history, and events that are not in memory
-pub(crate) mod index; // the index for find, and the finder
+pub(crate) mod index; // feeds the index for find
+pub(crate) mod find; // answers find from the index
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
+use vang_journal::Store;
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::workers::Workers;
@@ -31,6 +35,14 @@ pub(crate) const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 /// How often the files that are open are compared with those in the folder. What is sent meanwhile into one that
 /// somebody has just removed is kept there, but is gone with the process.
 pub(crate) const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// The three files of a data folder that the indexer and the finder read.
+#[derive(Clone)]
+pub(crate) struct Paths {
+    pub(crate) journal: Arc<dyn Store>,
+    pub(crate) view: PathBuf,
+    pub(crate) index: PathBuf,
+}
 
 /// Lets the other threads go before the calling one, as nice(1) says.
 pub(crate) fn stand_back(niceness: i32) {

@@ -352,5 +352,4 @@ mod tests {
 }
 
 #[cfg(test)]
-#[path = "damage.rs"]
-mod damage; // one flipped bit, read by every reader
+mod damage_tests; // one flipped bit, read by every reader
