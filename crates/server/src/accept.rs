@@ -166,7 +166,7 @@ fn admit(stream: Stream, from: PeerAddr, audience: Audience, shared: &Rc<Shared>
     let counted = from.counted();
     let same = counted.map_or(0, |ip| counts.by_address.get(&ip).copied().unwrap_or(0));
     let refused = if audience == Audience::Operator {
-        // Whoever looks after a full server must get in.
+        // The operator must be able to connect to a full server.
         None
     } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
         Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
@@ -183,7 +183,7 @@ fn admit(stream: Stream, from: PeerAddr, audience: Audience, shared: &Rc<Shared>
     } else {
         None
     };
-    // Those that are refused have places of their own: nobody fills the server with them.
+    // Refused connections are counted apart: they take no place of others.
     let place = match (&refused, counted) {
         (Some(_), _) if counts.refused >= REFUSALS_MAX => {
             shared.house.pump.watch.turned_away.add(1);

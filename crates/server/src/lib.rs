@@ -31,5 +31,5 @@ pub use net::listen::{ListenAddr, ListenError};
 pub use net::tls::{TlsError, TlsFiles};
 pub use reload::Changer;
 pub use run::{Server, Stopper};
-pub use start::{Opening, StartError, chains, open, recover};
+pub use start::{OpenedFolder, StartError, chains, open, recover};
 pub use vang_hub::{Scope, Trust};

@@ -82,10 +82,10 @@ impl Server {
         }
         refuse_trust(config.trust, listeners.iter().map(Entrance::reach))?;
         let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
-        let opening = start::open(&config.data)?;
+        let opened = start::open(&config.data)?;
         let (names, page_names) = names(&config);
-        let tls = tls::load(files.as_ref(), &opening.folder.tls(), &names)?;
-        let socket = opening.folder.socket();
+        let tls = tls::load(files.as_ref(), &opened.folder.tls(), &names)?;
+        let socket = opened.folder.socket();
         listeners.push(open_operators(&socket)?);
 
         let mut seed = [0; 40];
@@ -96,31 +96,31 @@ impl Server {
         let (salt, node) = seed.split_at(32);
         let salts = Salts::new(salt.try_into().expect("32 of 40 bytes"));
         let node = Node(u64::from_le_bytes(node.try_into().expect("8 of 40 bytes")));
-        let identity = opening.journal.identity();
+        let identity = opened.journal.identity();
         let server = config.program.clone();
-        let ahead_ms = opening.recovered.state.time().0.saturating_sub(now().wall.0);
+        let ahead_ms = opened.recovered.state.time().0.saturating_sub(now().wall.0);
         if ahead_ms >= AHEAD_TOLD_MS {
             tracing::warn!("{}", ahead(ahead_ms));
         }
-        let mut hub = Hub::new(identity, opening.recovered, node, salts, config.program, config.confirm_time);
+        let mut hub = Hub::new(identity, opened.recovered, node, salts, config.program, config.confirm_time);
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
         let (tables, tables_thread) =
-            view_writer::view_writer(opening.view, opening.store.clone(), progress.clone(), sender.clone());
-        for delta in opening.untold {
+            view_writer::view_writer(opened.view, opened.store.clone(), progress.clone(), sender.clone());
+        for delta in opened.untold {
             let _ = tables.send(delta);
         }
-        let files = (opening.store.clone(), opening.folder.view_db());
-        let alone = (opening.folder.lock(), opening.folder.reserve());
-        let (journal, journal_thread) = journal::journal(opening.journal, alone, sender.clone());
+        let files = (opened.store.clone(), opened.folder.view_db());
+        let alone = (opened.folder.lock(), opened.folder.reserve());
+        let (journal, journal_thread) = journal::journal(opened.journal, alone, sender.clone());
         let (reads, mut readers) = readers::readers(files, (&tables, &progress), &sender);
         let paths = Paths {
-            journal: opening.store.clone(),
-            view: opening.folder.view_db(),
-            index: opening.folder.find_db(),
+            journal: opened.store.clone(),
+            view: opened.folder.view_db(),
+            index: opened.folder.find_db(),
         };
         let index = Arc::new(Progress::default());
         let told = (tables.clone(), progress.clone());
@@ -138,7 +138,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (changer, changes) = unbounded_channel();
         let connections_max = config.limits.connections(open_files);
-        let watch = Watch::new(config.data, server, opening.store.damages().clone());
+        let watch = Watch::new(config.data, server, opened.store.damages().clone());
         watch.connections_max.set(connections_max);
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
@@ -169,8 +169,8 @@ impl Server {
             answers,
             workers,
             stop: (Stopper(stop), stopped),
-            store: opening.store,
-            folder: opening.folder,
+            store: opened.store,
+            folder: opened.folder,
         })
     }
 

@@ -39,7 +39,7 @@ pub enum StartError {
 }
 
 /// An opened data folder: everything that its threads need.
-pub struct Opening {
+pub struct OpenedFolder {
     /// Holds the lock as long as it lives.
     pub folder: DataFolder,
     /// For the journal's thread.
@@ -55,10 +55,10 @@ pub struct Opening {
 }
 
 /// Opens a data folder, alone.
-pub fn open(path: &Path) -> Result<Opening, StartError> {
+pub fn open(path: &Path) -> Result<OpenedFolder, StartError> {
     let began = Instant::now();
     let folder = DataFolder::open(path)?;
-    let opening = match open_files(&folder) {
+    let opened = match open_files(&folder) {
         Err(
             StartError::Open { fault: JournalError::Full(_), .. }
             | StartError::Journal(JournalError::Full(_))
@@ -69,12 +69,12 @@ pub fn open(path: &Path) -> Result<Opening, StartError> {
         }
         outcome => outcome,
     };
-    let (journal, store, view, recovered, untold) = opening?;
+    let (journal, store, view, recovered, untold) = opened?;
     folder.reserve().keep();
     let (id, seq) = (journal.identity().id_hex(), recovered.state.seq());
     let took_ms = began.elapsed().as_millis() as u64;
     tracing::info!(journal = id, seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
-    Ok(Opening { folder, journal, store, view, recovered, untold })
+    Ok(OpenedFolder { folder, journal, store, view, recovered, untold })
 }
 
 type Files = (Box<dyn Maintain>, Arc<dyn Store>, View, Recovered, Vec<Delta>);

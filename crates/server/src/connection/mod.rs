@@ -1,5 +1,5 @@
-//! One task per connection: tells the kind of client, unwraps TLS and tells again, then turns a `proto` session.
-//! Between two messages it holds no buffer and no timer.
+//! One task per connection. It detects the kind of client from the first bytes, inside TLS a second time, and then
+//! moves bytes between the socket and a `proto` session. Between two messages it holds no buffer and no timer.
 
 mod framing; // what stands between a socket and a `proto` session: one file for each door
 
@@ -32,38 +32,38 @@ use crate::net::tls;
 use crate::pump::{About, Pump, Slot};
 use crate::shared::House;
 
-/// What one read takes at the most: 64 KiB, shared by all connections of the thread.
+/// Largest read: 64 KiB. All connections of the thread share the buffer.
 const READ_BYTES: usize = 1 << 16;
 
-/// What writing a good part of a long output counts as, in units of a turn.
+/// How much one call of `write` that leaves output behind counts, in units of a turn.
 const WRITTEN_UNITS: usize = 8;
 
-/// What a TLS handshake costs, µs: a signature, two key exchanges.
+/// Cost of a TLS handshake, µs: a signature, two key exchanges.
 const HANDSHAKE_US: u64 = 300;
 
-/// How long a connection is not read when the memory for clients is used up, ms.
+/// How long a connection is not read after the memory for clients was used up, ms.
 const MEMORY_PAUSE_MS: u64 = 100;
 
-/// How long a connection over a limit has to say in which protocol it wants to be told so.
+/// How long a connection over a limit has for its first bytes: they decide in which protocol it is refused.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
-/// How often a peer that only listens is looked after, ms.
+/// How often the server checks whether the peer of a half-closed connection is still there, ms.
 const GONE_CHECK_MS: u64 = 15_000;
 
-/// The kind, in the log, of connections that begin nothing.
+/// The kind of report for connections whose first bytes did not come in time.
 const SILENT: &str = "silent";
 
-/// After so much quiet a name is one whose line does not end.
+/// After this time without a byte, a name without a line end is taken as it is.
 const NAME_QUIET: Duration = Duration::from_millis(NAME_QUIET_MS);
 
-/// The kind, in the log, of what is no native refusal: bytes that a door takes for another protocol's.
+/// The kind of report for bytes that the framing refused, not the session: another protocol's.
 const WIRE_REFUSED: &str = "other-protocol";
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// A connection from its accepting to its close.
+/// A connection, from `accept` to its close.
 pub(crate) struct Connection {
     pub(crate) house: Rc<House>,
     pub(crate) socket: Socket,
@@ -71,7 +71,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// Its quotas.
     pub(crate) own: Rc<Buckets>,
-    /// Over a limit: it is told so, once its protocol is known.
+    /// Over a limit: refused with this error, once the protocol is known.
     pub(crate) refused: Option<ErrorReply>,
 }
 
@@ -79,14 +79,15 @@ impl Connection {
     pub(crate) async fn run(mut self) {
         self.socket.prepare(Duration::from_millis(self.house.limits.borrow().session().stall_ms));
         let mut first = [0; KIND_BYTES_MAX];
-        let Some(First { mut len, mut kind, mut without_end }) = self.tell(&mut first).await else { return };
+        let Some(detected) = self.detect_kind(&mut first).await else { return };
+        let First { mut len, mut kind, mut without_end } = detected;
         if kind == Kind::Tls {
-            // In a box: a handshake is long, and over soon.
+            // Boxed: the future of a handshake is large, and would be part of this one as long as the connection lives.
             let Some(asked) = Box::pin(self.secure(&first[..len])).await else { return };
             First { len, kind, without_end } = match asked {
                 Some(kind) => First { len: 0, kind, without_end: false },
-                None => match self.tell(&mut first).await {
-                    Some(told) => told,
+                None => match self.detect_kind(&mut first).await {
+                    Some(detected) => detected,
                     None => return,
                 },
             };
@@ -125,13 +126,13 @@ impl Connection {
         let ping_after_ms = house.limits.borrow().ping_after_ms();
         let wire = Wire::new(socket, Box::new(WebSocketFraming::new(ping_after_ms, steady_now())));
         let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
-        // A copy: the bytes stand in a buffer of HTTP's, which is large.
+        // Copied: the bytes are a part of HTTP's buffer, which is large and is freed here.
         let first = rest.to_vec();
         drop(rest);
         talk.run(first, Kind::Native, None).await;
     }
 
-    /// Agrees on TLS; the kind that was asked for with it, if any.
+    /// Does the TLS handshake. `None`: it failed. Otherwise the kind that the client named by ALPN, if it named one.
     async fn secure(&mut self, first: &[u8]) -> Option<Option<Kind>> {
         let config = self.house.tls.borrow().clone();
         let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
@@ -156,10 +157,11 @@ impl Connection {
         })
     }
 
-    /// Reads until the kind is known; `None`: it never will be, and the peer was told so.
-    async fn tell(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<First> {
+    /// Reads until the kind is known. `None`: the connection is over. Its stream ended or failed, or its time is over, which
+    /// `answer_silence` answers.
+    async fn detect_kind(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<First> {
         let limit = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
-        // Over a limit: there are few places in which to be told so.
+        // Over a limit: there are few places for connections that wait for their refusal.
         let wait = if self.refused.is_some() { limit.min(REFUSED_WAIT) } else { limit };
         let (until, mut len, mut has_waited) = (Instant::now() + wait, 0, false);
         loop {
@@ -180,7 +182,7 @@ impl Connection {
         }
     }
 
-    /// Reads more; the kind, if it is known then.
+    /// Reads until something came; returns the kind, if it is known then.
     async fn read_first(
         &mut self,
         first: &mut [u8; KIND_BYTES_MAX],
@@ -190,7 +192,7 @@ impl Connection {
         loop {
             match self.socket.try_read(&mut first[*len..]) {
                 Ok(0) if *len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                // The stream ended in the middle of a token: the session will say of what.
+                // The stream ended before the kind was known: the session refuses it, and names the part that is cut.
                 Ok(0) => return Ok(Some(Kind::Native)),
                 Ok(n) => {
                     *len += n;
@@ -198,7 +200,7 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
-                    // A peer whose bytes amount to nothing, as empty TLS records, lets others go first.
+                    // A peer can send TLS records without content: other connections have their turn between them.
                     if std::mem::replace(has_waited, true) {
                         yield_turn().await;
                     }
@@ -208,15 +210,15 @@ impl Connection {
         }
     }
 
-    /// Tells who has begun nothing that is known here what can be sent. Who has sent nothing at all is told so only on this
-    /// machine, and not inside TLS: programs open connections to have them ready.
+    /// The time for the first bytes is over: sends one line that says what can be sent here. A client that sent nothing
+    /// at all gets it only from this machine and without TLS: elsewhere, programs open connections before they need them.
     fn answer_silence(&mut self, first: &[u8], waited: Duration) {
         let is_here = matches!(self.peer, Peer::Operator | Peer::Local) && !self.socket.is_tls();
         if self.refused.is_some() || first.is_empty() && !is_here {
             return;
         }
         let line = kind::silence_line(first, waited.as_millis() as u64);
-        // What there is no room for is not waited for.
+        // Written once: the server does not wait for room.
         let written = self.socket.try_write(&[IoSlice::new(line.as_bytes())]);
         let _ = written.and_then(|_| self.socket.shut_down_writing());
         let (peer, bytes) = (&self.from, first.len());
@@ -228,15 +230,16 @@ impl Connection {
     }
 }
 
-/// What the first bytes of a connection say.
+/// The first bytes of a connection: how many, and of which kind.
 struct First {
     len: usize,
     kind: Kind,
-    /// It is a name whose line does not end: nor will the lines behind it.
+    /// They are a name without a line end: the lines behind it will have none either.
     without_end: bool,
 }
 
-/// Lines are typed on this machine; from elsewhere where the operator wants it, and never without TLS.
+/// Why this peer cannot use typed lines. On this machine everybody can; from elsewhere only by TLS, and only if the
+/// operator allows it.
 fn no_lines(peer: Peer, reach: Scope) -> Option<ErrorReply> {
     let detail = match (peer, reach) {
         (Peer::Operator | Peer::Local, _) | (Peer::RemoteTls, Scope::Everywhere) => return None,
@@ -250,20 +253,20 @@ fn no_lines(peer: Peer, reach: Scope) -> Option<ErrorReply> {
     Some(ErrorReply::new(Code::TlsRequired, detail))
 }
 
-/// A connection that talks in native messages, whatever is around them.
+/// A connection with a session, whatever its framing is.
 struct Talk {
     house: Rc<House>,
     wire: Wire,
     peer: Peer,
     own: Rc<Buckets>,
     about: About,
-    /// It is not read: the memory for clients is used up.
+    /// The memory for clients is used up, so the socket is not read.
     waits_for_memory: bool,
-    /// A request that costs more than there is credit for: it waits for the next turn.
+    /// A request that costs more than the credit that is left: it waits for the next turn.
     asked: Option<(Ticket, Request)>,
 }
 
-/// A session that the pump knows. Dropping it disconnects the session, also where its task is ended from outside.
+/// A session that the pump knows. Its drop disconnects the session, also when the task is aborted.
 struct Attached {
     pump: Rc<Pump>,
     id: SessionId,
@@ -322,12 +325,12 @@ impl Talk {
         let mut pulled = Vec::new();
         let mut turn = self.house.turns.begin_first();
         loop {
-            // One look at the clock for the whole turn, which is over in a millisecond.
+            // The clock is read once for the whole turn, which is over in a millisecond.
             let now = steady_now();
             slot.session.borrow_mut().handle_time(now);
             self.wire.handle_time(&mut slot.session.borrow_mut(), now);
             let (mut blocked, mut may_read) = (false, true);
-            // `true`: the time of this turn is over before the work is.
+            // `true`: the time of this turn is over, and work is left.
             let is_cut = loop {
                 may_read = may_read && self.read(slot, now, &mut turn)?;
                 if self.wire.is_over() {
@@ -347,20 +350,20 @@ impl Talk {
                     Step::ShutDown => self.wire.finish(&session),
                     Step::Close => {
                         self.wire.finish(&session);
-                        // What there is no room for now is not waited for.
+                        // Written once: the server does not wait for room.
                         return self.wire.write(&mut session, now).map(|_| ());
                     }
                 }
                 turn.note_unit();
                 if self.wire.has_output(&session) {
-                    // Something was asked, and here is the answer.
+                    // Output means that the client has asked something.
                     self.wire.socket.credit().note_asked();
                     blocked = !self.wire.write(&mut session, now)?;
                     if blocked {
                         break asked && turn.is_over();
                     }
                     if self.wire.has_output(&session) {
-                        // So much that it was not written in one go.
+                        // One call of `write` did not write all of it.
                         turn.note_units(WRITTEN_UNITS);
                     }
                 } else if !asked && !may_read {
@@ -387,7 +390,7 @@ impl Talk {
                 self.house.pump.schedule_deadline(slot, deadline);
             }
             if slot.session.borrow().is_half_closed_reader() {
-                // Nobody reads this socket any more, so nobody would be told that its peer is gone.
+                // This socket is not read any more, so no read would report that the peer is gone.
                 if self.wire.socket.is_gone() {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
@@ -395,7 +398,7 @@ impl Talk {
                 self.house.pump.schedule_deadline(slot, now + GONE_CHECK_MS);
             }
             let has_waited = self.wait(slot, blocked).await?;
-            // A peer that always has a little more ready extends no turn.
+            // A peer that always has a few bytes ready does not extend the turn.
             if !has_waited && turn.is_over() {
                 yield_turn().await;
                 turn = self.house.turns.begin();
@@ -405,7 +408,7 @@ impl Talk {
         }
     }
 
-    /// Reads what is there, once. `true`: there may be more.
+    /// Reads once. `true`: there may be more.
     fn read(&mut self, slot: &Slot, now: Millis, turn: &mut Turn) -> io::Result<bool> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut session = slot.session.borrow_mut();
@@ -413,7 +416,7 @@ impl Talk {
             if !(session.wants_input() && self.wire.wants_input()) {
                 return Ok(false);
             }
-            // Whose message is late is late all the same.
+            // The deadline of a message that is not complete goes on meanwhile.
             self.waits_for_memory = !self.house.pump.has_memory(slot);
             if self.waits_for_memory {
                 return Ok(false);
@@ -458,7 +461,7 @@ impl Talk {
                     }
                     self.house.pump.request(slot, ticket, request);
                 }
-                // It answered many by itself.
+                // The session answered many requests by itself.
                 None if has_more => turn.note_units(ANSWERED_AT_ONCE),
                 None => return any,
             }
@@ -467,7 +470,7 @@ impl Talk {
         true
     }
 
-    /// Waits for the socket, the hub, or the wheel. `false`: there was nothing to wait for.
+    /// Waits for the socket, the hub or a deadline. `false`: something was ready at once.
     async fn wait(&self, slot: &Slot, blocked: bool) -> io::Result<bool> {
         let wants_input =
             !self.waits_for_memory && slot.session.borrow().wants_input() && self.wire.wants_input();

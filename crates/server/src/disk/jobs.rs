@@ -75,12 +75,12 @@ struct Lane<S, J> {
     turn: u64,
     refusable: usize,
     /// Sessions with jobs, whose turn is next first; each with its jobs, oldest first.
-    sessions: VecDeque<(S, VecDeque<(Kind, J)>)>,
+    sessions: VecDeque<(S, VecDeque<(JobKind, J)>)>,
 }
 
 /// May a job be refused when too many wait?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JobKind {
     Refusable,
     /// A session has at most one, and would ask again at once.
     Owed,
@@ -101,9 +101,9 @@ impl<A: Copy + Ord + Hash, S: Copy + Eq, J> Jobs<A, S, J> {
 
     /// Puts a job in. What is answered is a job that there is no room for: this one, or the newest of an address that has
     /// more waiting than this one would have.
-    pub(crate) fn push(&mut self, address: A, session: S, kind: Kind, job: J) -> Option<J> {
+    pub(crate) fn push(&mut self, address: A, session: S, kind: JobKind, job: J) -> Option<J> {
         let mut refused = None;
-        if kind == Kind::Refusable && self.refusable >= self.refusable_max {
+        if kind == JobKind::Refusable && self.refusable >= self.refusable_max {
             let mine = self.lanes.get(&address).map_or(0, |lane| lane.refusable);
             match self.by_length.last() {
                 Some(&(most, longest)) if most > mine + 1 => refused = self.take_newest(longest),
@@ -125,7 +125,7 @@ impl<A: Copy + Ord + Hash, S: Copy + Eq, J> Jobs<A, S, J> {
             Some((_, jobs)) => jobs.push_back((kind, job)),
             None => lane.sessions.push_back((session, VecDeque::from([(kind, job)]))),
         }
-        if kind == Kind::Refusable {
+        if kind == JobKind::Refusable {
             self.count(address, |count| count + 1);
         }
         refused
@@ -145,7 +145,7 @@ impl<A: Copy + Ord + Hash, S: Copy + Eq, J> Jobs<A, S, J> {
             lane.turn = turn;
             self.waiting.insert((lane.used_us, turn, address));
         }
-        if kind == Kind::Refusable {
+        if kind == JobKind::Refusable {
             self.count(address, |count| count - 1);
         }
         self.forget(address);
@@ -162,7 +162,7 @@ impl<A: Copy + Ord + Hash, S: Copy + Eq, J> Jobs<A, S, J> {
         if lane.sessions.is_empty() {
             self.waiting.remove(&(lane.used_us, lane.turn, address));
         }
-        let gone = jobs.iter().filter(|(kind, _)| *kind == Kind::Refusable).count();
+        let gone = jobs.iter().filter(|(kind, _)| *kind == JobKind::Refusable).count();
         self.count(address, |count| count - gone);
         self.forget(address);
         jobs.into_iter().map(|(_, job)| job).collect()
@@ -198,7 +198,7 @@ impl<A: Copy + Ord + Hash, S: Copy + Eq, J> Jobs<A, S, J> {
     /// The newest job of an address that may be refused.
     fn take_newest(&mut self, address: A) -> Option<J> {
         let lane = self.lanes.get_mut(&address)?;
-        let is_refusable = |(kind, _): &(Kind, J)| *kind == Kind::Refusable;
+        let is_refusable = |(kind, _): &(JobKind, J)| *kind == JobKind::Refusable;
         let at = lane.sessions.iter().rposition(|(_, jobs)| jobs.iter().any(is_refusable))?;
         let (_, jobs) = &mut lane.sessions[at];
         let (_, job) = jobs.iter().rposition(is_refusable).and_then(|newest| jobs.remove(newest))?;
@@ -288,7 +288,7 @@ impl Asking {
 
     /// Puts a question in; see `Jobs::push`.
     pub(crate) fn push(&self, from: &PeerAddr, job: ReadJob) -> Option<ReadJob> {
-        let (session, kind) = (job.session, if job.is_owed() { Kind::Owed } else { Kind::Refusable });
+        let (session, kind) = (job.session, if job.is_owed() { JobKind::Owed } else { JobKind::Refusable });
         let address = Address::of(from, session);
         let refused = self.0.state().jobs.push(address, session, kind, (Instant::now(), job));
         self.0.changed.notify_one();
@@ -380,7 +380,7 @@ mod tests {
     fn pushed(asked: &[(char, u8, u32)]) -> Jobs<char, u8, u32> {
         let mut jobs = Jobs::new(1_000);
         for &(address, session, job) in asked {
-            assert_eq!(jobs.push(address, session, Kind::Refusable, job), None);
+            assert_eq!(jobs.push(address, session, JobKind::Refusable, job), None);
         }
         jobs
     }
@@ -398,9 +398,9 @@ mod tests {
     fn a_thousand_sessions_of_one_address_wait_for_each_other_and_not_for_the_others() {
         let mut jobs = Jobs::new(10_000);
         for session in 0..1_000 {
-            jobs.push('a', session, Kind::Refusable, 0);
+            jobs.push('a', session, JobKind::Refusable, 0);
         }
-        jobs.push('b', 5_000, Kind::Refusable, 1);
+        jobs.push('b', 5_000, JobKind::Refusable, 1);
         assert_eq!((jobs.pop(), jobs.pop()), (Some(('a', 0, 0)), Some(('b', 5_000, 1))));
     }
 
@@ -412,17 +412,17 @@ mod tests {
         jobs.charge('b', 10_000);
         assert_eq!(order(&mut jobs), "a1:1 a1:2 b2:4");
         // Nothing waits, and it is still known.
-        jobs.push('b', 2, Kind::Refusable, 5);
-        jobs.push('a', 1, Kind::Refusable, 6);
-        jobs.push('c', 3, Kind::Refusable, 7);
+        jobs.push('b', 2, JobKind::Refusable, 5);
+        jobs.push('a', 1, JobKind::Refusable, 6);
+        jobs.push('c', 3, JobKind::Refusable, 7);
         assert_eq!(order(&mut jobs), "c3:7 a1:6 b2:5");
         // Later it is not.
         for _ in 0..4 {
             jobs.halve();
         }
         assert!(jobs.lanes.is_empty());
-        jobs.push('b', 2, Kind::Refusable, 8);
-        jobs.push('a', 1, Kind::Refusable, 9);
+        jobs.push('b', 2, JobKind::Refusable, 8);
+        jobs.push('a', 1, JobKind::Refusable, 9);
         assert_eq!(order(&mut jobs), "b2:8 a1:9");
     }
 
@@ -430,20 +430,20 @@ mod tests {
     fn when_too_many_wait_the_newest_of_who_has_most_gives_way() {
         let mut jobs = Jobs::new(4);
         for job in 1..=3 {
-            assert_eq!(jobs.push('a', 1, Kind::Refusable, job), None);
+            assert_eq!(jobs.push('a', 1, JobKind::Refusable, job), None);
         }
-        assert_eq!(jobs.push('b', 2, Kind::Refusable, 4), None);
+        assert_eq!(jobs.push('b', 2, JobKind::Refusable, 4), None);
         // Of its own there is no room; for one that has fewer there is.
-        assert_eq!(jobs.push('a', 3, Kind::Refusable, 5), Some(5));
-        assert_eq!(jobs.push('c', 4, Kind::Refusable, 6), Some(3));
-        assert_eq!(jobs.push('d', 5, Kind::Refusable, 7), Some(2));
-        assert_eq!(jobs.push('e', 6, Kind::Refusable, 8), Some(8));
+        assert_eq!(jobs.push('a', 3, JobKind::Refusable, 5), Some(5));
+        assert_eq!(jobs.push('c', 4, JobKind::Refusable, 6), Some(3));
+        assert_eq!(jobs.push('d', 5, JobKind::Refusable, 7), Some(2));
+        assert_eq!(jobs.push('e', 6, JobKind::Refusable, 8), Some(8));
         // What is owed takes no room.
         for job in 10..20 {
-            assert_eq!(jobs.push('a', 1, Kind::Owed, job), None);
+            assert_eq!(jobs.push('a', 1, JobKind::Owed, job), None);
         }
         assert_eq!(jobs.cancel('a', 1), [1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
-        assert_eq!(jobs.push('e', 6, Kind::Refusable, 9), None);
+        assert_eq!(jobs.push('e', 6, JobKind::Refusable, 9), None);
         assert_eq!(order(&mut jobs), "b2:4 c4:6 d5:7 e6:9");
     }
 
@@ -458,7 +458,7 @@ mod tests {
                 ((seed >> 60) as u8, (seed >> 50) as u8 % 5, (seed >> 40) as u8 % 3);
             match what {
                 0..8 => {
-                    let kind = if what == 0 { Kind::Owed } else { Kind::Refusable };
+                    let kind = if what == 0 { JobKind::Owed } else { JobKind::Refusable };
                     next += 1;
                     waiting.insert(next);
                     if let Some(refused) = jobs.push(address, session, kind, next) {

@@ -1,5 +1,5 @@
-//! The threads beside the one that decides, and what they share. Each owns its connections to the disk; they are told by
-//! channels and answer by one.
+//! The threads beside the one that decides, and what they share. Each has its own connections to the disk. Jobs come by
+//! one channel for each thread; answers go by one channel for all.
 //!
 //! ```text
 //! pump ──WriteJob──▶ journal        ──┐
@@ -11,8 +11,8 @@
 pub(crate) mod journal; // appends batches
 pub(crate) mod view_writer; // keeps the view
 pub(crate) mod progress; // how far the view and the index are
-mod answer; // what they answer
-mod workers; // all of them, and their end
+mod answer; // what the threads answer
+mod workers; // ends the threads, in order
 pub(crate) mod jobs; // which read is next, fair to all addresses
 pub(crate) mod readers; // history, and events that are not in memory
 pub(crate) mod index; // feeds the index for find
@@ -32,8 +32,8 @@ pub(crate) use self::workers::Workers;
 /// A pause after a failure, so that a broken disk does not cost a busy processor.
 pub(crate) const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often the files that are open are compared with those in the folder. What is sent meanwhile into one that
-/// somebody has just removed is kept there, but is gone with the process.
+/// How often the open files are compared with those in the folder. What is written meanwhile into a file that was just
+/// removed is lost when the process ends.
 pub(crate) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// The three files of a data folder that the indexer and the finder read.
@@ -44,9 +44,9 @@ pub(crate) struct Paths {
     pub(crate) index: PathBuf,
 }
 
-/// Lets the other threads go before the calling one, as nice(1) says.
+/// Gives the calling thread a lower priority than the others have, as nice(1) does.
 pub(crate) fn stand_back(niceness: i32) {
-    // Linux takes 0 for the calling thread. Without the right to it nothing is lost but politeness.
+    // On Linux 0 means the calling thread. If it fails, the thread keeps its priority, and everything works.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, niceness);
 }
@@ -64,7 +64,7 @@ pub(crate) fn spawn(
     builder.spawn(watched).expect("a process that cannot start four threads cannot serve")
 }
 
-/// Says so when its thread ends in a panic.
+/// Reports to the pump if its thread ends in a panic.
 struct Watch {
     name: &'static str,
     answers: UnboundedSender<Answer>,

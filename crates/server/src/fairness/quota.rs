@@ -29,7 +29,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum QuotaKind {
     Messages,
     Bytes,
     Questions,
@@ -38,8 +38,14 @@ pub(crate) enum Kind {
     Connections,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Messages, Kind::Bytes, Kind::Questions, Kind::Joins, Kind::Rooms, Kind::Connections];
+const KINDS: [QuotaKind; 6] = [
+    QuotaKind::Messages,
+    QuotaKind::Bytes,
+    QuotaKind::Questions,
+    QuotaKind::Joins,
+    QuotaKind::Rooms,
+    QuotaKind::Connections,
+];
 
 /// How much of each kind one account or one guest's connection may ask.
 #[derive(Clone, Copy, Debug)]
@@ -55,22 +61,22 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// The same for an address.
-    fn of_address(&self, kind: Kind) -> (u64, u64) {
+    fn of_address(&self, kind: QuotaKind) -> (u64, u64) {
         let (capacity, period_ms) = self.of(kind);
-        let factor = if kind == Kind::Connections { 1 } else { ADDRESS_FACTOR };
+        let factor = if kind == QuotaKind::Connections { 1 } else { ADDRESS_FACTOR };
         (capacity.saturating_mul(factor), period_ms)
     }
 
     /// How much there may be at once, and in how many ms it comes anew.
-    fn of(&self, kind: Kind) -> (u64, u64) {
+    fn of(&self, kind: QuotaKind) -> (u64, u64) {
         let a_minute = |rate: u64| (rate.saturating_mul(BURST_S), BURST_S * 1_000);
         match kind {
-            Kind::Messages => a_minute(self.messages),
-            Kind::Bytes => a_minute(self.bytes),
-            Kind::Questions => a_minute(self.questions),
-            Kind::Joins => a_minute(self.joins),
-            Kind::Rooms => (self.rooms_a_day, DAY_MS),
-            Kind::Connections => a_minute(self.connections),
+            QuotaKind::Messages => a_minute(self.messages),
+            QuotaKind::Bytes => a_minute(self.bytes),
+            QuotaKind::Questions => a_minute(self.questions),
+            QuotaKind::Joins => a_minute(self.joins),
+            QuotaKind::Rooms => (self.rooms_a_day, DAY_MS),
+            QuotaKind::Connections => a_minute(self.connections),
         }
     }
 }
@@ -105,58 +111,58 @@ impl Bucket {
 
 impl Buckets {
     /// How long until one more of this kind may come, ms; 0: now.
-    fn wait_ms(&self, now: Millis, kind: Kind, rate: (u64, u64)) -> u64 {
+    fn wait_ms(&self, now: Millis, kind: QuotaKind, rate: (u64, u64)) -> u64 {
         self.0[kind as usize].get().at(now, rate).wait_ms(rate)
     }
 
-    fn spend(&self, now: Millis, kind: Kind, n: u64, rate: (u64, u64)) {
+    fn spend(&self, now: Millis, kind: QuotaKind, n: u64, rate: (u64, u64)) {
         let cell = &self.0[kind as usize];
         let bucket = cell.get().at(now, rate);
         cell.set(Bucket { spent: bucket.spent.saturating_add(n), ..bucket });
     }
 
-    fn is_full(&self, now: Millis, rate: impl Fn(Kind) -> (u64, u64)) -> bool {
+    fn is_full(&self, now: Millis, rate: impl Fn(QuotaKind) -> (u64, u64)) -> bool {
         KINDS.into_iter().all(|kind| self.0[kind as usize].get().at(now, rate(kind)).spent == 0)
     }
 }
 
 /// What a request asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ask(Option<(Kind, u64)>);
+pub(crate) struct Ask(Option<(QuotaKind, u64)>);
 
 impl Ask {
     pub(crate) fn of(action: &Action) -> Ask {
         Ask(match action.info().rate {
             Rate::None => None,
-            Rate::Messages => Some((Kind::Messages, action.content_len() as u64)),
-            Rate::Questions => Some((Kind::Questions, 0)),
-            Rate::Joins => Some((Kind::Joins, 0)),
-            Rate::Rooms => Some((Kind::Rooms, 0)),
+            Rate::Messages => Some((QuotaKind::Messages, action.content_len() as u64)),
+            Rate::Questions => Some((QuotaKind::Questions, 0)),
+            Rate::Joins => Some((QuotaKind::Joins, 0)),
+            Rate::Rooms => Some((QuotaKind::Rooms, 0)),
         })
     }
 
     /// Is who asks too much read later? New rooms and joins come back by the day: refusing those alone is better.
     pub(crate) fn is_paced(self) -> bool {
-        !matches!(self.0, None | Some((Kind::Rooms | Kind::Joins, _)))
+        !matches!(self.0, None | Some((QuotaKind::Rooms | QuotaKind::Joins, _)))
     }
 
     /// What is said where it would take too long.
     pub(crate) fn refusal(self, wait_ms: u64) -> String {
         let (what, limit) = match self.0 {
-            None | Some((Kind::Messages | Kind::Bytes, _)) => {
+            None | Some((QuotaKind::Messages | QuotaKind::Bytes, _)) => {
                 ("messages", "messages-per-second and bytes-per-second")
             }
-            Some((Kind::Questions, _)) => ("questions", "questions-per-second"),
-            Some((Kind::Joins, _)) => ("joins", "joins-per-second"),
-            Some((Kind::Rooms, _)) => ("new rooms", "rooms-per-day"),
-            Some((Kind::Connections, _)) => ("connections", "connections-per-second"),
+            Some((QuotaKind::Questions, _)) => ("questions", "questions-per-second"),
+            Some((QuotaKind::Joins, _)) => ("joins", "joins-per-second"),
+            Some((QuotaKind::Rooms, _)) => ("new rooms", "rooms-per-day"),
+            Some((QuotaKind::Connections, _)) => ("connections", "connections-per-second"),
         };
         let seconds = wait_ms.div_ceil(1_000);
         format!("too many {what} at once (limit {limit}); try again in {seconds} s")
     }
 
-    fn kinds(self) -> impl Iterator<Item = (Kind, u64)> {
-        let bytes = self.0.filter(|(_, bytes)| *bytes > 0).map(|(_, bytes)| (Kind::Bytes, bytes));
+    fn kinds(self) -> impl Iterator<Item = (QuotaKind, u64)> {
+        let bytes = self.0.filter(|(_, bytes)| *bytes > 0).map(|(_, bytes)| (QuotaKind::Bytes, bytes));
         self.0.map(|(kind, _)| (kind, 1)).into_iter().chain(bytes)
     }
 }
@@ -214,7 +220,7 @@ impl Quotas {
         self.wait_ms(now, who, ask)
     }
 
-    fn wait_for(&self, now: Millis, who: Who<'_>, kind: Kind) -> u64 {
+    fn wait_for(&self, now: Millis, who: Who<'_>, kind: QuotaKind) -> u64 {
         let rate = self.rates.get().of(kind);
         match who.principal {
             Principal::Operator => 0,
@@ -228,12 +234,12 @@ impl Quotas {
         }
     }
 
-    fn wait_for_address(&self, now: Millis, address: IpAddr, kind: Kind) -> u64 {
+    fn wait_for_address(&self, now: Millis, address: IpAddr, kind: QuotaKind) -> u64 {
         let rate = self.rates.get().of_address(kind);
         self.addresses.borrow().get(&address).map_or(0, |buckets| buckets.wait_ms(now, kind, rate))
     }
 
-    fn spend_address(&self, now: Millis, address: IpAddr, kind: Kind, n: u64) {
+    fn spend_address(&self, now: Millis, address: IpAddr, kind: QuotaKind, n: u64) {
         let rates = self.rates.get();
         let mut addresses = self.addresses.borrow_mut();
         forget(&mut addresses, address, |buckets| buckets.is_full(now, |kind| rates.of_address(kind)));
@@ -243,9 +249,9 @@ impl Quotas {
 
     /// A connection came from this address. `false`: too many did lately.
     pub(crate) fn admits(&self, now: Millis, address: IpAddr) -> bool {
-        let admitted = self.wait_for_address(now, address, Kind::Connections) == 0;
+        let admitted = self.wait_for_address(now, address, QuotaKind::Connections) == 0;
         if admitted {
-            self.spend_address(now, address, Kind::Connections, 1);
+            self.spend_address(now, address, QuotaKind::Connections, 1);
         }
         admitted
     }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use vang_hub::Peer;
 
-use super::reply::{Answer, text};
+use super::reply::{ResponseBody, text};
 use super::session::HubSession;
 use crate::fairness::quota::Buckets;
 use crate::fairness::turns::Credit;
@@ -35,7 +35,7 @@ pub(crate) struct Visitor {
 }
 
 /// The answer of a handler.
-pub(super) type Answering<'a> = Pin<Box<dyn Future<Output = Response<Answer>> + 'a>>;
+pub(super) type Answering<'a> = Pin<Box<dyn Future<Output = Response<ResponseBody>> + 'a>>;
 
 /// A request that is answered.
 pub(super) struct Asked<'a> {
@@ -80,6 +80,6 @@ impl<'a> Asked<'a> {
 /// A name of more than `NAME_BYTES_MAX` bytes.
 pub(super) struct NameTooLong;
 
-pub(super) fn bad_name() -> Response<Answer> {
+pub(super) fn bad_name() -> Response<ResponseBody> {
     text(StatusCode::BAD_REQUEST, format!("names have at most {NAME_BYTES_MAX} bytes here\n"))
 }

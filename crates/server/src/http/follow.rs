@@ -7,7 +7,7 @@ use vang_proto::vang::{Action, Code, FollowFrom, RequestWriter};
 
 use super::asked::{Answering, Asked, NAME_BYTES_MAX, bad_name};
 use super::events::{Events, Form, last_event};
-use super::reply::{Answer, refusal, text, with_head};
+use super::reply::{ResponseBody, refusal, text, with_head};
 
 /// Events after `since`, or after `Last-Event-ID`.
 pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
@@ -62,8 +62,8 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
                 (None, _) => {
                     let events = Events::new(asking, form, &reply, reset.as_deref());
                     let body = match *asked.request.method() {
-                        Method::HEAD => Answer::Whole(Full::default()),
-                        _ => Answer::Events(Box::new(events)),
+                        Method::HEAD => ResponseBody::Whole(Full::default()),
+                        _ => ResponseBody::Events(Box::new(events)),
                     };
                     let mut response = with_head(StatusCode::OK, kind, body);
                     // A proxy that collects a body before it passes it on would keep this one for ever (nginx).

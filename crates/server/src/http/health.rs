@@ -4,7 +4,7 @@ use hyper::{Response, StatusCode};
 use vang_hub::Scope;
 
 use super::asked::{Answering, Asked};
-use super::reply::{Answer, text, whole};
+use super::reply::{ResponseBody, text, whole};
 use crate::status::metrics;
 
 /// `GET /healthz`: the process answers.
@@ -40,6 +40,6 @@ pub(super) fn metrics(asked: Asked<'_>) -> Answering<'_> {
     })
 }
 
-fn forbidden() -> Response<Answer> {
+fn forbidden() -> Response<ResponseBody> {
     text(StatusCode::FORBIDDEN, "metrics are for this machine, unless --metrics says everywhere\n")
 }

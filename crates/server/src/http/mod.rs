@@ -46,7 +46,7 @@ use vang_hub::Peer;
 use self::asked::Asked;
 pub(crate) use self::asked::Visitor;
 use self::hosts::Stranger;
-use self::reply::{Answer, not_allowed, redirect, text};
+use self::reply::{ResponseBody, not_allowed, redirect, text};
 use self::routes::{Who, route};
 use self::session::HubSession;
 use crate::door::Door;
@@ -105,7 +105,11 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
 }
 
 impl Visitor {
-    async fn answer(&self, request: &Request<Incoming>, upgraded: &Cell<Option<Peer>>) -> Response<Answer> {
+    async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        upgraded: &Cell<Option<Peer>>,
+    ) -> Response<ResponseBody> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
         let headers = request.headers();
@@ -167,7 +171,7 @@ impl Visitor {
             return redirect(host.unwrap_or_default(), request.uri());
         }
         if let Some(page) = page::answer(request.method(), path, headers) {
-            return page.map(Answer::Whole);
+            return page.map(ResponseBody::Whole);
         }
         // A page may be linked to; what it asks for may be asked by itself only, also where a browser sends no Origin.
         let site = said(HeaderName::from_static("sec-fetch-site")).unwrap_or("none");

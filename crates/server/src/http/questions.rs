@@ -5,7 +5,7 @@ use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX};
 use vang_proto::vang::{Action, Found, Reply, RequestWriter, RoomList};
 
 use super::asked::{Answering, Asked, bad_name};
-use super::reply::{Answer, refusal, text, whole};
+use super::reply::{ResponseBody, refusal, text, whole};
 
 /// `GET /rooms`: the rooms that the asker may see.
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
@@ -59,7 +59,7 @@ async fn json(
     asked: &Asked<'_>,
     native: &[u8],
     numbers: impl Fn(&Reply) -> [(&'static str, Option<u64>); 3],
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     let mut session = asked.session();
     session.ask(native);
     match session.reply().await {

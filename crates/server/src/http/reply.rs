@@ -15,12 +15,12 @@ use vang_proto::vang::{Code, Reply};
 use super::events::Events;
 
 /// A response's body.
-pub(super) enum Answer {
+pub(super) enum ResponseBody {
     Whole(Full<Bytes>),
     Events(Box<Events>),
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -29,28 +29,28 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Answer::Whole(body) => Pin::new(body).poll_frame(cx),
-            Answer::Events(events) => Pin::new(&mut **events).poll_frame(cx),
+            ResponseBody::Whole(body) => Pin::new(body).poll_frame(cx),
+            ResponseBody::Events(events) => Pin::new(&mut **events).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Whole(body) => body.is_end_stream(),
-            Answer::Events(_) => false,
+            ResponseBody::Whole(body) => body.is_end_stream(),
+            ResponseBody::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Whole(body) => body.size_hint(),
-            Answer::Events(_) => SizeHint::default(),
+            ResponseBody::Whole(body) => body.size_hint(),
+            ResponseBody::Events(_) => SizeHint::default(),
         }
     }
 }
 
 /// To the same place by TLS: it is the same port. `host` was checked to be ours.
-pub(super) fn redirect(host: &str, uri: &hyper::Uri) -> Response<Answer> {
+pub(super) fn redirect(host: &str, uri: &hyper::Uri) -> Response<ResponseBody> {
     let path = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
     let to = format!("https://{host}{}", path.unwrap_or("/"));
     let mut response =
@@ -62,7 +62,7 @@ pub(super) fn redirect(host: &str, uri: &hyper::Uri) -> Response<Answer> {
 }
 
 /// An error of the hub, as HTTP says it; the code goes along for programs.
-pub(super) fn refusal(reply: &Reply) -> Response<Answer> {
+pub(super) fn refusal(reply: &Reply) -> Response<ResponseBody> {
     let word = reply.code.as_deref().unwrap_or_default();
     let status = Code::ALL
         .iter()
@@ -102,21 +102,25 @@ fn status(code: Code) -> StatusCode {
     }
 }
 
-pub(super) fn not_allowed() -> Response<Answer> {
+pub(super) fn not_allowed() -> Response<ResponseBody> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 
-pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
     whole(status, "text/plain; charset=utf-8", text.into())
 }
 
-pub(super) fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Answer> {
-    with_head(status, kind, Answer::Whole(Full::new(body)))
+pub(super) fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<ResponseBody> {
+    with_head(status, kind, ResponseBody::Whole(Full::new(body)))
 }
 
-pub(super) fn with_head(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
+pub(super) fn with_head(
+    status: StatusCode,
+    kind: &'static str,
+    body: ResponseBody,
+) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers: &mut HeaderMap = response.headers_mut();

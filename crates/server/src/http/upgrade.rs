@@ -11,7 +11,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode, Version};
 
 use super::asked::{Answering, Asked};
-use super::reply::{Answer, text};
+use super::reply::{ResponseBody, text};
 
 /// `GET /ws`: native messages in binary frames. The connection is handed on when the answer is written.
 pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
@@ -20,7 +20,7 @@ pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
         match accept(request.method(), request.version(), request.headers()) {
             Ok(lines) => {
                 asked.upgraded.set(Some(asked.peer));
-                let mut response = Response::new(Answer::Whole(Full::default()));
+                let mut response = Response::new(ResponseBody::Whole(Full::default()));
                 *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 response.headers_mut().extend(lines);
                 response

@@ -10,10 +10,10 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// See the module's head. A kind is a word of ours, so there are few.
 #[derive(Debug, Default)]
-pub(crate) struct Reports(RefCell<BTreeMap<&'static str, Kind>>);
+pub(crate) struct Reports(RefCell<BTreeMap<&'static str, Reported>>);
 
 #[derive(Debug)]
-struct Kind {
+struct Reported {
     reported: Instant,
     left_out: u64,
 }
@@ -29,7 +29,7 @@ impl Reports {
                 false
             }
             _ => {
-                kinds.insert(kind, Kind { reported: now, left_out: 0 });
+                kinds.insert(kind, Reported { reported: now, left_out: 0 });
                 true
             }
         }
