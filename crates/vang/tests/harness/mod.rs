@@ -37,8 +37,13 @@ pub fn vang() -> Command {
 
 /// The same, started as shells start a script's background job: SIGINT ignored.
 pub fn ignoring_ctrl_c() -> Command {
+    ignoring("INT")
+}
+
+/// The same with these signals ignored, as `INT,HUP`.
+pub fn ignoring(signals: &str) -> Command {
     let mut command = Command::new("env");
-    command.args(["--default-signal", "--ignore-signal=INT", env!("CARGO_BIN_EXE_vang")]);
+    command.arg("--default-signal").arg(format!("--ignore-signal={signals}")).arg(env!("CARGO_BIN_EXE_vang"));
     without_settings(command)
 }
 

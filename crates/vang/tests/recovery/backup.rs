@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::{
     Follower, Raw, Told, assert_kept, assert_one_history, check, history, lasting_address, sender,
     shown_until, tail,
 };
-use crate::harness::{PATIENCE, Server, Tail, folder, request, succeeded, vang};
+use crate::harness::{PATIENCE, Server, Tail, folder, ignores, ignoring, request, succeeded, vang};
 
 fn admin(args: &[&str], file: &Path, data: &Path) -> Command {
     let mut command = vang();
@@ -490,6 +491,41 @@ fn a_killed_backup_leaves_no_complete_looking_file() {
     fs::write(&file, some).unwrap();
     let said = refused(&check_file(&file));
     assert!(said.contains("it is incomplete: it ends after "), "{said}");
+}
+
+#[test]
+fn a_backup_whose_parent_ignores_sigint_and_sighup_goes_on_and_sigterm_ends_it() {
+    let (_folder, data, file) = scene(300, 60_000);
+    let whole = fs::metadata(&file).unwrap().len();
+    let begin = || {
+        let mut command = ignoring("INT,HUP");
+        command.args(["admin", "backup", "-", "--data"]).arg(&data);
+        // It waits in the middle: a pipe holds less than the whole.
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (mut stdout, mut read) = (child.stdout.take().unwrap(), vec![0; 1 << 20]);
+        stdout.read_exact(&mut read).unwrap();
+        (child, stdout, read)
+    };
+    let signal = |child: &Child, signal| rustix::process::kill_process(pid(child), signal).unwrap();
+
+    let (mut child, mut stdout, mut read) = begin();
+    for ignored in [Signal::INT, Signal::HUP] {
+        assert!(ignores(child.id(), ignored));
+        signal(&child, ignored);
+    }
+    stdout.read_to_end(&mut read).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(read.len() as u64, whole);
+
+    let (mut child, mut stdout, mut read) = begin();
+    signal(&child, Signal::TERM);
+    stdout.read_to_end(&mut read).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!((read.len() as u64) < whole);
+}
+
+fn pid(child: &Child) -> rustix::process::Pid {
+    rustix::process::Pid::from_child(child)
 }
 
 #[test]
