@@ -43,6 +43,6 @@ pub use reading::StartAfter;
 pub use refusal::Refusal;
 pub use rooms::{Place, Room, RoomCommand, RoomEvent};
 pub use sent::SendId;
-pub use snapshot::BadSnapshot;
+pub use snapshot::SnapshotError;
 pub use state::{NEWEST_RULES, State, UnknownRules};
 pub use stays::{Hole, Interval, Mark};

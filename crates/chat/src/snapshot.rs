@@ -23,7 +23,7 @@ const PARTS: u64 = 5;
 
 /// These bytes are not a snapshot that this program can use; replay the journal instead.
 #[derive(Debug, thiserror::Error)]
-pub enum BadSnapshot {
+pub enum SnapshotError {
     /// Not CBOR of the shape that this format has.
     #[error("not a snapshot: {0}")]
     Malformed(#[from] minicbor::decode::Error),
@@ -83,14 +83,14 @@ impl State {
     }
 
     /// The state that these bytes hold, if it has the hash that they claim.
-    pub fn from_snapshot(bytes: &[u8]) -> Result<State, BadSnapshot> {
+    pub fn from_snapshot(bytes: &[u8]) -> Result<State, SnapshotError> {
         let mut d = Decoder::new(bytes);
         if d.array()? != Some(5 + PARTS) {
             return Err(malformed("an array of another length"));
         }
         let (found, rules) = (d.u16()?, d.u16()?);
         if found != FORMAT || rules == 0 || rules > NEWEST_RULES.0 {
-            return Err(BadSnapshot::OtherVersion { found, rules });
+            return Err(SnapshotError::OtherVersion { found, rules });
         }
         let hash = d.bytes()?.to_vec();
         let (rules, seq, time) = (Rules(rules), Seq(d.u64()?), Time(d.u64()?));
@@ -102,7 +102,7 @@ impl State {
         // Without `..`: a part that is not read does not compile.
         let state = State { rules, seq, time, openings, accounts, rooms, sent };
         if state.hash()[..] != hash {
-            return Err(BadSnapshot::OtherHash { seq: state.seq.0 });
+            return Err(SnapshotError::OtherHash { seq: state.seq.0 });
         }
         Ok(state)
     }
@@ -131,19 +131,19 @@ impl Visitor for Encoder<&mut Vec<u8>> {
 fn part<'b, P: Default, R: Decode<'b, ()>>(
     d: &mut Decoder<'b>,
     add: impl Fn(&mut P, R),
-) -> Result<P, BadSnapshot> {
+) -> Result<P, SnapshotError> {
     let mut part = P::default();
     rows(d, |row| add(&mut part, row))?;
     Ok(part)
 }
 
-fn rows<'b, R: Decode<'b, ()>>(d: &mut Decoder<'b>, mut take: impl FnMut(R)) -> Result<(), BadSnapshot> {
+fn rows<'b, R: Decode<'b, ()>>(d: &mut Decoder<'b>, mut take: impl FnMut(R)) -> Result<(), SnapshotError> {
     for row in d.array_iter::<R>()? {
         take(row?);
     }
     Ok(())
 }
 
-fn malformed(what: &'static str) -> BadSnapshot {
-    BadSnapshot::Malformed(minicbor::decode::Error::message(what))
+fn malformed(what: &'static str) -> SnapshotError {
+    SnapshotError::Malformed(minicbor::decode::Error::message(what))
 }

@@ -11,9 +11,9 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use vang_chat::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
-    Access, AccountCommand, AccountId, BadSnapshot, Command, Event, Happened, MemberCommand, MessageCommand,
-    MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal,
-    RoomCommand, RoomId, Rules, SendId, Seq, State, Time,
+    Access, AccountCommand, AccountId, Command, Event, Happened, MemberCommand, MessageCommand, MessageEvent,
+    NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal, RoomCommand,
+    RoomId, Rules, SendId, Seq, SnapshotError, State, Time,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -523,7 +523,7 @@ proptest! {
                 prop_assert_eq!(state.hash(), world.state.hash());
                 prop_assert_eq!(state.to_snapshot(), world.state.to_snapshot());
             }
-            Err(BadSnapshot::Malformed(_) | BadSnapshot::OtherVersion { .. } | BadSnapshot::OtherHash { .. }) => {}
+            Err(SnapshotError::Malformed(_) | SnapshotError::OtherVersion { .. } | SnapshotError::OtherHash { .. }) => {}
         }
     }
 

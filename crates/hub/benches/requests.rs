@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use vang_chat::{Node, Seq, State, Time};
-use vang_hub::{Book, Hub, Now, Output, Peer, ReadFault, Salts, SessionId, Trust, replay};
+use vang_hub::{Book, Hub, Now, Output, Peer, ReadError, Salts, SessionId, Trust, replay};
 use vang_journal::{Appended, Identity, Journal, MemoryJournal};
 use vang_proto::Millis;
 use vang_proto::vang::{Access, Action, FollowFrom, Form, Request, Ticket};
@@ -48,7 +48,7 @@ impl World {
                     Output::Reply { bytes, .. } => {
                         self.reply = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
                     }
-                    Output::Read(job) => self.hub.answer_read(job.id, Err(ReadFault::Full)),
+                    Output::Read(job) => self.hub.answer_read(job.id, Err(ReadError::Full)),
                     _ => {}
                 }
             }

@@ -7,7 +7,7 @@ use vang_chat::{NameKey, Principal, Refusal, SendId};
 use vang_journal::Payload;
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::names::{BadName, NameMaker};
+use crate::names::{NameError, NameMaker};
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub(crate) fn send_id(names: &NameMaker, id: &str, parts: [&[u8]; 3]) -> SendId 
     SendId { key: names.hash("id", id.as_bytes()), print: names.print(id, parts) }
 }
 
-pub(crate) fn bad_name(key: &'static str, bad: &BadName) -> ErrorReply {
+pub(crate) fn bad_name(key: &'static str, bad: &NameError) -> ErrorReply {
     ErrorReply::new(Code::BadName, format!("'{key}' is {bad}")).with("key", key)
 }
 

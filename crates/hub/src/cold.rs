@@ -102,7 +102,7 @@ pub enum ReadAnswer {
 
 /// Why nothing came back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadFault {
+pub enum ReadError {
     /// The tables did not come up in time.
     #[error("the view is not up to date yet")]
     ViewBehind,

@@ -67,7 +67,7 @@ pub enum Output {
         after: Seq,
     },
     /// Read on another thread, then call `answer_read`. How many may wait is bounded by whoever drives the hub: those of
-    /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadFault::Full`.
+    /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadError::Full`.
     Read(ReadJob),
     /// Tell the tables.
     UpdateView(Delta),

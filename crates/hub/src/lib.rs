@@ -26,9 +26,9 @@ pub mod limits;
 
 pub use admission::{Peer, Salts, Scope, Trust};
 pub use clock::Now;
-pub use cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadFault, ReadJob};
+pub use cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadError, ReadJob};
 pub use hub::{About, Hub, Output, Stats};
-pub use names::{BadName, Book, NameMaker};
+pub use names::{Book, NameError, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};
 pub use session::SessionId;

@@ -14,7 +14,7 @@ use vang_view::TextOf;
 
 /// Not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadName {
+pub enum NameError {
     /// Nothing, or too much.
     #[error("not a name: it has {len} bytes; 1 to {NAME_BYTES_MAX} are allowed")]
     Length {
@@ -102,34 +102,34 @@ impl NameMaker {
     }
 
     /// A name as it is shown (NFC), and its key: equal for names that are equal after NFKC and folding of case.
-    pub fn make(&self, typed: &str) -> Result<(String, NameKey), BadName> {
+    pub fn make(&self, typed: &str) -> Result<(String, NameKey), NameError> {
         // Looked at before normalising: that can make text much longer.
         if typed.is_empty() || typed.len() > NAME_BYTES_MAX {
-            return Err(BadName::Length { len: typed.len() });
+            return Err(NameError::Length { len: typed.len() });
         }
         for (at, found) in typed.char_indices() {
             let inside =
                 found.is_alphanumeric() || is_combining_mark(found) || matches!(found, '-' | '_' | '.');
             let allowed = if at == 0 { found.is_alphanumeric() } else { inside };
             if is_invisible(found) {
-                return Err(BadName::Invisible { found, at });
+                return Err(NameError::Invisible { found, at });
             }
             if !allowed {
-                return Err(BadName::Character { found, at });
+                return Err(NameError::Character { found, at });
             }
         }
         let shown = if typed.is_ascii() { typed.to_owned() } else { typed.nfc().collect() };
         // A few characters become longer when they are normalised; what is shown must be a name too.
         if shown.len() > NAME_BYTES_MAX {
-            return Err(BadName::Length { len: shown.len() });
+            return Err(NameError::Length { len: shown.len() });
         }
         let key = self.key(&shown);
         Ok((shown, key))
     }
 
     /// The same for a new account.
-    pub(crate) fn make_account(&self, typed: &str) -> Result<(String, NameKey), BadName> {
-        if RESERVED.contains(&folded(typed).as_str()) { Err(BadName::Reserved) } else { self.make(typed) }
+    pub(crate) fn make_account(&self, typed: &str) -> Result<(String, NameKey), NameError> {
+        if RESERVED.contains(&folded(typed).as_str()) { Err(NameError::Reserved) } else { self.make(typed) }
     }
 
     /// The key of a name that may be older than today's rules.
@@ -315,23 +315,23 @@ mod tests {
     #[test]
     fn what_is_no_name_is_told_where() {
         let maker = NameMaker::new([7; 32]);
-        assert_eq!(maker.make("").unwrap_err(), BadName::Length { len: 0 });
-        assert_eq!(maker.make(&"x".repeat(65)).unwrap_err(), BadName::Length { len: 65 });
-        assert_eq!(maker.make(&"\u{958}".repeat(21)).unwrap_err(), BadName::Length { len: 126 });
+        assert_eq!(maker.make("").unwrap_err(), NameError::Length { len: 0 });
+        assert_eq!(maker.make(&"x".repeat(65)).unwrap_err(), NameError::Length { len: 65 });
+        assert_eq!(maker.make(&"\u{958}".repeat(21)).unwrap_err(), NameError::Length { len: 126 });
         for (bad, found, at) in [("a b", ' ', 1), ("-a", '-', 0), ("a\u{7}", '\u{7}', 1), ("a#b", '#', 1)] {
-            assert_eq!(maker.make(bad).unwrap_err(), BadName::Character { found, at });
+            assert_eq!(maker.make(bad).unwrap_err(), NameError::Character { found, at });
         }
         // One of each range, those that count as letters or marks among them.
         for (first, last) in INVISIBLE {
             for found in [first, last] {
                 let bad = format!("ada{found}");
-                assert_eq!(maker.make(&bad).unwrap_err(), BadName::Invisible { found, at: 3 });
+                assert_eq!(maker.make(&bad).unwrap_err(), NameError::Invisible { found, at: 3 });
             }
         }
         let told = maker.make("ada\u{34f}").unwrap_err().to_string();
         assert_eq!(told, "not a name: the invisible character U+034F at byte 3 is not allowed");
         for reserved in ["server", "Anon", "ＧＵＥＳＴ"] {
-            assert_eq!(maker.make_account(reserved).unwrap_err(), BadName::Reserved);
+            assert_eq!(maker.make_account(reserved).unwrap_err(), NameError::Reserved);
             // Guests are shown as guests.
             assert!(maker.make(reserved).is_ok());
         }

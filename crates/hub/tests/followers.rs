@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
 use vang_chat::{Node, RoomId};
-use vang_hub::{ColdEvent, ColdPage, EventData, Peer, ReadAnswer, ReadFault, SessionId};
+use vang_hub::{ColdEvent, ColdPage, EventData, Peer, ReadAnswer, ReadError, SessionId};
 use vang_journal::Reader;
 use vang_proto::vang::{Access, Action, FollowFrom};
 
@@ -131,7 +131,7 @@ fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
     assert_eq!((&refused["code"], refused["retry-after"].is_u64()), (&"busy".into(), true));
     // Answered in whatever way, it may ask again.
     let [of_ada, of_bob] = world.reads[..] else { panic!("{:?}", world.reads) };
-    world.hub.answer_read(of_ada, Err(ReadFault::OverTime { ms: 1_000 }));
+    world.hub.answer_read(of_ada, Err(ReadError::OverTime { ms: 1_000 }));
     world.turn();
     let (_, told) = world.replies.pop().unwrap();
     assert_eq!((&told["code"], told.get("retry-after")), (&"busy".into(), None));
@@ -140,7 +140,7 @@ fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
     // Nobody is told what a gone one asked.
     world.hub.disconnect(bob);
     let refusals = world.hub.refusals().to_vec();
-    world.hub.answer_read(of_bob, Err(ReadFault::Full));
+    world.hub.answer_read(of_bob, Err(ReadError::Full));
     world.turn();
     assert_eq!((world.replies.len(), world.hub.refusals()), (0, &refusals[..]));
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vang_chat::{Node, RoomId, Seq, State, Time};
 use vang_hub::{
-    Book, ColdEvent, ColdPage, Delta, EventRow, Hub, Now, Output, Peer, Read, ReadAnswer, ReadFault, ReadJob,
+    Book, ColdEvent, ColdPage, Delta, EventRow, Hub, Now, Output, Peer, Read, ReadAnswer, ReadError, ReadJob,
     Row, Salts, SessionId, Settled, Trust, replay,
 };
 use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
@@ -132,7 +132,7 @@ impl Story {
                 }
                 ["read", "behind"] => {
                     let job = self.reads.pop_front().expect("a question");
-                    self.hub.answer_read(job.id, Err(ReadFault::ViewBehind));
+                    self.hub.answer_read(job.id, Err(ReadError::ViewBehind));
                 }
                 ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
                 ["stop"] => self.hub.stop(),

@@ -35,7 +35,7 @@ use self::exchange::{ConnectionEnd, ServerAddress, WaitLimits};
 use self::options::no_such_case;
 pub use self::options::{Choice, ConformOptions, Profile};
 use self::verdict::verdict;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::{Record, Report, Stop, Target, duration};
 
 /// Time limit of an answer, and of the end of a connection.
@@ -127,7 +127,7 @@ pub fn run(options: &ConformOptions, report: &Report, stop: &Stop) -> Outcome {
     let Some(server) = ServerAddress::of(&options.target, stop)? else {
         return stopped_by("stopped before the resolver answered");
     };
-    let cannot = |error| Failure::of(format!("cannot reach {}", options.target), &error, Doing::Connect);
+    let cannot = |error| ToolError::of(format!("cannot reach {}", options.target), &error, Doing::Connect);
     let profile = match options.profile {
         Some(profile) => profile,
         None => match exchange::profile(&server, &limits) {
@@ -139,7 +139,7 @@ pub fn run(options: &ConformOptions, report: &Report, stop: &Stop) -> Outcome {
         },
     };
     if let Some(room) = &options.post {
-        let no = |why: &str| Failure::Usage(format!("cannot test posting in '{room}': {why}"));
+        let no = |why: &str| ToolError::Usage(format!("cannot test posting in '{room}': {why}"));
         match profile {
             Profile::Guide => return Err(no("a tutorial server has no rooms")),
             Profile::Vang => post::is_open(room, &server, &limits).map_err(|why| no(&why))?,
@@ -188,7 +188,7 @@ impl SuiteRunner<'_> {
         suite: &'static str,
         cases: impl Iterator<Item = (&'c str, C)>,
         judge: impl Fn(C, usize) -> Result<Match, String>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ToolError> {
         let mut sum = Suite { suite, ..Suite::default() };
         for (case, judged) in cases.filter(|(name, _)| self.options.choice.takes(&format!("{suite}/{name}")))
         {
@@ -227,7 +227,7 @@ fn judge(
     limits: &WaitLimits<'_>,
 ) -> Result<Match, String> {
     let came = exchange::exchange(server, &case.sent, piece, case, limits)
-        .map_err(|error| format!("no connection: {}", crate::failure::explain(&error, Doing::Connect)))?;
+        .map_err(|error| format!("no connection: {}", crate::error::explain(&error, Doing::Connect)))?;
     let judged = compare::answers(&came.bytes, case)?;
     match (case.ends, came.end) {
         (true, ConnectionEnd::Closed) | (false, ConnectionEnd::Open) => {}

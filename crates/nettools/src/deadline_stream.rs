@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use vang_client::trouble::{At, Doing, Trouble};
 
-use crate::failure::explain_at;
+use crate::error::explain_at;
 use crate::{Stop, Stopped};
 
 /// A connection with a deadline. A stop ends a read or write with the same error as the deadline; `stopped` tells which

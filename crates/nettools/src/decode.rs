@@ -24,7 +24,7 @@ use crate::capture::side::Side;
 
 use crate::capture::not_segment::{NotSegment, Unopened};
 use crate::capture::packet;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::protocols::{Awaited, Message, MessageRecord, Reader};
 use crate::stop::Stopped;
 use crate::{Record, Report, Stop, Verdict, counted, duration, quoted, size};
@@ -250,7 +250,7 @@ pub fn run(options: &DecodeOptions, report: &Report, stop: &Stop) -> Outcome {
 
 fn decode(options: &DecodeOptions, report: &Report, stop: &Stop) -> Outcome {
     let name = options.file.as_ref().map_or("stdin".to_owned(), |file| format!("'{}'", file.display()));
-    let failed = |error: &io::Error| Failure::of(format!("cannot read {name}"), error, Doing::Read);
+    let failed = |error: &io::Error| ToolError::of(format!("cannot read {name}"), error, Doing::Read);
     let source = match &options.file {
         Some(file) => File::open(file).map_err(|error| failed(&error))?,
         // Without the buffer of `io::stdin`: poll does not see buffered bytes.
@@ -311,7 +311,7 @@ fn of_capture(
     options: &DecodeOptions,
     report: &Report,
     summary: &mut DecodeSummary,
-) -> Result<Result<(), CaptureError>, Failure> {
+) -> Result<Result<(), CaptureError>, ToolError> {
     let (mut counted, mut began) = (Counted::default(), None);
     let output_error = RefCell::new(None);
     let mut sink = |event: ConversationEvent<'_>| {
@@ -394,7 +394,7 @@ fn of_bytes(
     options: &DecodeOptions,
     report: &Report,
     summary: &mut DecodeSummary,
-) -> Result<io::Result<()>, Failure> {
+) -> Result<io::Result<()>, ToolError> {
     let (mut reader, mut awaited) = (Reader::default(), Awaited::default());
     let output_error = RefCell::new(None);
     let mut sink = |decoded: crate::protocols::Decoded<'_>| {
@@ -474,7 +474,7 @@ fn end(
         // Incomplete because the tool was stopped.
         Err(CaptureError::Cut { .. }) if stopped.is_some() => {}
         Err(CaptureError::Read(error)) => {
-            return Err(Failure::of(format!("cannot read {name}"), &error, Doing::Read));
+            return Err(ToolError::of(format!("cannot read {name}"), &error, Doing::Read));
         }
         Err(broken) => {
             report.means(&format!("{name} is damaged: {broken}; only the part before was read"))?;

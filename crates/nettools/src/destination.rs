@@ -13,7 +13,7 @@ use vang_client::trouble::{At, Doing};
 
 use crate::deadline_stream::{NotConnected, trouble};
 use crate::lookup::{Purpose, addresses};
-use crate::{Failure, Report, Stop, Stopped, Target};
+use crate::{Report, Stop, Stopped, Target, ToolError};
 
 /// The connect timeout of one address.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -31,11 +31,11 @@ pub(crate) struct Destination {
 
 impl Destination {
     /// All addresses of a target, in the resolver's order; at least one. `None`: stopped.
-    pub(crate) fn resolve(to: &Target, stop: &Stop) -> Result<Option<Vec<Destination>>, Failure> {
+    pub(crate) fn resolve(to: &Target, stop: &Stop) -> Result<Option<Vec<Destination>>, ToolError> {
         match to {
             Target::Unix(path) => {
                 let address = SockAddr::unix(path).map_err(|error| {
-                    Failure::of(format!("cannot connect to {to}"), &error, Doing::Connect)
+                    ToolError::of(format!("cannot connect to {to}"), &error, Doing::Connect)
                 })?;
                 Ok(Some(vec![Destination { address, name: to.to_string() }]))
             }
@@ -97,11 +97,11 @@ impl Destination {
     }
 
     /// Explains an error of connecting there.
-    pub(crate) fn failure(&self, error: &io::Error) -> Failure {
+    pub(crate) fn failure(&self, error: &io::Error) -> ToolError {
         let doing = format!("cannot connect to {}", self.name);
         match self.address.as_socket() {
-            Some(address) => Failure::System { doing, trouble: trouble(address, error) },
-            None => Failure::at(doing, error, Doing::Connect, At::Unix),
+            Some(address) => ToolError::System { doing, trouble: trouble(address, error) },
+            None => ToolError::at(doing, error, Doing::Connect, At::Unix),
         }
     }
 }
@@ -126,7 +126,7 @@ pub(crate) fn connect(
     report: &Report,
     stop: &Stop,
     prepare: impl Fn(&Socket) -> io::Result<()>,
-) -> Result<Option<(Destination, Socket)>, Failure> {
+) -> Result<Option<(Destination, Socket)>, ToolError> {
     let Some(found) = Destination::resolve(to, stop)? else { return Ok(None) };
     let mut refused = None;
     for address in found {
@@ -153,7 +153,7 @@ pub(crate) fn connect(
             Err(NotConnected::Failed(error)) => drop(refused.get_or_insert(address.failure(&error))),
         }
     }
-    Err(refused.unwrap_or_else(|| Failure::Usage(format!("{to} has no address"))))
+    Err(refused.unwrap_or_else(|| ToolError::Usage(format!("{to} has no address"))))
 }
 
 #[cfg(test)]

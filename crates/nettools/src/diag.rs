@@ -30,8 +30,8 @@ use vang_client::trouble::Doing;
 pub(crate) use self::socket::spelled;
 pub use self::socket::{Address, Memory, Protocol, Socket, State, Tcp, Timer};
 
-use crate::Failure;
-use crate::failure::explain;
+use crate::ToolError;
+use crate::error::explain;
 
 /// Buffer for one netlink datagram: the kernel sends at most 32 KiB at a time.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -239,8 +239,8 @@ fn why_without(error: &io::Error) -> String {
 }
 
 /// An error of reading the kernel's data.
-pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
-    Failure::of(format!("cannot {what}"), error, Doing::Read)
+pub(crate) fn cannot(what: &str, error: &io::Error) -> ToolError {
+    ToolError::of(format!("cannot {what}"), error, Doing::Read)
 }
 
 /// Bit 12 is NEW_SYN_RECV (half-open connections), which the crate does not name.

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 pub use self::records::DoctorOptions;
 use self::records::Step;
-use crate::failure::Outcome;
+use crate::error::Outcome;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// Default time limit of a step.

@@ -8,11 +8,11 @@
 //! ```
 //!
 //! A tool does not print, exit or read the environment itself. A tool needs root only where the kernel requires it, and its
-//! error says so (`failure`). A tool sends only to the hosts that the user named.
+//! error says so (`error`). A tool sends only to the hosts that the user named.
 
 mod report; // records, explanations and their output
 mod stop; // when a tool must end
-mod failure; // why a tool failed, with cause and advice
+mod error; // why a tool failed, with cause and advice
 mod quote; // bytes, sizes and times as text
 mod target; // HOST:PORT and unix:PATH, parsed
 mod lookup; // names to addresses, with a deadline
@@ -35,7 +35,7 @@ pub mod doctor; // finds the layer at which a server fails
 pub mod decode; // shows the content of a capture
 pub mod tap; // a proxy that shows, records and disturbs connections
 
-pub use failure::{Failure, Outcome};
+pub use error::{Outcome, ToolError};
 pub use quote::{counted, duration, quoted, size};
 pub use report::{Record, Report};
 pub use stop::{Stop, Stopped, is_ignored};

@@ -13,7 +13,7 @@ use vang_client::trouble::{At, Doing};
 use crate::destination::Destination;
 use crate::lookup::{PORT, Purpose, addresses};
 use crate::peer_name::{PeerName, canonical};
-use crate::{Failure, Report, Stop, Target};
+use crate::{Report, Stop, Target, ToolError};
 
 /// Options of a listening socket.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +60,9 @@ impl Listener {
         options: ListenOptions,
         report: &Report,
         stop: &Stop,
-    ) -> Result<Option<Listener>, Failure> {
+    ) -> Result<Option<Listener>, ToolError> {
         let cannot = |error: &io::Error, place: At| {
-            Failure::at(format!("cannot listen on {at}"), error, Doing::Bind, place)
+            ToolError::at(format!("cannot listen on {at}"), error, Doing::Bind, place)
         };
         let listener = match at {
             Target::Unix(path) => Listener::unix(path, options).map_err(|error| cannot(&error, At::Unix))?,

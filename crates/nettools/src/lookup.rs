@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use vang_client::address::loose_ipv4;
 use vang_client::trouble::Doing;
 
-use crate::{Failure, Stop, Stopped};
+use crate::{Stop, Stopped, ToolError};
 
 /// The default port, as in the tutorial.
 pub(crate) const PORT: u16 = 65_432;
@@ -45,8 +45,8 @@ pub(crate) fn look_up(
     port: u16,
     purpose: Purpose,
     stop: &Stop,
-) -> Result<Option<LookupResult>, Failure> {
-    let cannot = |error: io::Error| Failure::of(format!("cannot resolve '{host}'"), &error, Doing::Resolve);
+) -> Result<Option<LookupResult>, ToolError> {
+    let cannot = |error: io::Error| ToolError::of(format!("cannot resolve '{host}'"), &error, Doing::Resolve);
     let (answered, answers) = UnixStream::pair().map_err(cannot)?;
     let (sender, receiver) = mpsc::channel();
     let name = host.to_owned();
@@ -72,10 +72,10 @@ pub(crate) fn addresses(
     port: Option<u16>,
     purpose: Purpose,
     stop: &Stop,
-) -> Result<Option<Vec<SocketAddr>>, Failure> {
+) -> Result<Option<Vec<SocketAddr>>, ToolError> {
     let Some(found) = look_up(host, port.unwrap_or(PORT), purpose, stop)? else { return Ok(None) };
     match found.addresses.is_empty() {
-        true => Err(Failure::Usage(format!("'{host}' has no address; give one, such as 127.0.0.1"))),
+        true => Err(ToolError::Usage(format!("'{host}' has no address; give one, such as 127.0.0.1"))),
         false => Ok(Some(found.addresses)),
     }
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use vang_client::trouble::scope_missing;
 
-use crate::failure::Outcome;
+use crate::error::Outcome;
 use crate::lookup::{Purpose, look_up, loose};
-use crate::{Failure, Report, Stop, Verdict};
+use crate::{Report, Stop, ToolError, Verdict};
 
 pub(crate) use icmp_ping::EchoResult;
 pub use options::{Only, PingOptions};
@@ -59,7 +59,7 @@ pub fn run(options: &PingOptions, report: &Report, stop: &Stop) -> Outcome {
 }
 
 /// Sends one echo request, for `doctor`. An error: no ICMP socket is allowed.
-pub(crate) fn reach(to: SocketAddr, wait: Duration, stop: &Stop) -> Result<EchoResult, Failure> {
+pub(crate) fn reach(to: SocketAddr, wait: Duration, stop: &Stop) -> Result<EchoResult, ToolError> {
     let (host, only, layer) = (String::new(), Only::Any, Layer::Icmp);
     let options =
         PingOptions { host, only, count: Some(1), interval: INTERVAL, wait, size: SIZE, ttl: None, layer };
@@ -67,7 +67,7 @@ pub(crate) fn reach(to: SocketAddr, wait: Duration, stop: &Stop) -> Result<EchoR
 }
 
 /// The address to ping, with port 0.
-fn choose(options: &PingOptions, stop: &Stop) -> Result<Option<SocketAddr>, Failure> {
+fn choose(options: &PingOptions, stop: &Stop) -> Result<Option<SocketAddr>, ToolError> {
     let Some(found) = look_up(&options.host, 0, Purpose::Connect, stop)? else { return Ok(None) };
     let fits = |address: &SocketAddr| match options.only {
         Only::Any => true,
@@ -77,9 +77,9 @@ fn choose(options: &PingOptions, stop: &Stop) -> Result<Option<SocketAddr>, Fail
     match found.addresses.into_iter().find(fits) {
         // Without a scope the kernel would choose an arbitrary interface.
         Some(address) if let Some(trouble) = scope_missing(address) => {
-            Err(Failure::System { doing: format!("cannot ping {}", address.ip()), trouble })
+            Err(ToolError::System { doing: format!("cannot ping {}", address.ip()), trouble })
         }
         Some(address) => Ok(Some(address)),
-        None => Err(Failure::Usage(format!("'{}' has no address of that family", options.host))),
+        None => Err(ToolError::Usage(format!("'{}' has no address of that family", options.host))),
     }
 }

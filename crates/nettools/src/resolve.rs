@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::deadline_stream::{DeadlineStream, NotConnected, trouble};
-use crate::failure::Outcome;
+use crate::error::Outcome;
 use crate::lookup::{LookupResult, Purpose, look_up, loose};
 use crate::quote::counted;
 use crate::{Record, Report, Stop, Stopped, Verdict, duration};
@@ -269,7 +269,7 @@ fn try_one(
     address: SocketAddr,
     report: &Report,
     stop: &Stop,
-) -> Result<(Tried, Option<Stopped>), crate::Failure> {
+) -> Result<(Tried, Option<Stopped>), crate::ToolError> {
     report.explain(|| {
         format!("{address}: socket, non-blocking connect: SYN out; the answer makes the socket writable")
     })?;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use self::problem::SocketProblem;
 use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot, spelled};
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 pub use crate::owners::Owner;
 use crate::owners::{self, Owners, Running};
 use crate::{Record, Report, Stop, Verdict, duration};
@@ -255,7 +255,7 @@ pub fn run(options: &SocketsOptions, report: &Report, stop: &Stop) -> Outcome {
     }
     look.explain_news(&rows, report)?;
     let Some(every) = options.watch else { return summary(&rows, &look, report) };
-    while stop.wait(&mut [], Some(every.max(WATCH_MIN))).map_err(Failure::from)?.is_none() {
+    while stop.wait(&mut [], Some(every.max(WATCH_MIN))).map_err(ToolError::from)?.is_none() {
         rows = look.rows()?;
         let mut gone = std::mem::take(&mut known);
         let mut changed = Vec::new();
@@ -298,7 +298,7 @@ impl Look<'_> {
         Look { options, diag: Diag::open(), protocols, hidden: 0, explained: Vec::new() }
     }
 
-    fn rows(&mut self) -> Result<Vec<Row>, Failure> {
+    fn rows(&mut self) -> Result<Vec<Row>, ToolError> {
         let mut sockets = Vec::new();
         for protocol in &self.protocols {
             let doing = || format!("ask the kernel for its {protocol} sockets");
@@ -389,7 +389,7 @@ fn summary(rows: &[Row], look: &Look<'_>, report: &Report) -> Outcome {
 }
 
 /// Explains why a requested process has no socket in the list. `false`: unknown for one of them.
-fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<bool, Failure> {
+fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<bool, ToolError> {
     let mut is_checked = true;
     let has_none =
         |wanted: &&String| !rows.iter().flat_map(|row| &row.owners).any(|owner| owner.is_called(wanted));

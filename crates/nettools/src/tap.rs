@@ -27,7 +27,7 @@ use vang_client::trouble::Doing;
 use crate::capture::side::Side;
 use crate::capture::write::Writer;
 use crate::destination::connect;
-use crate::failure::{Failure, Outcome, explain};
+use crate::error::{Outcome, ToolError, explain};
 use crate::listener::{Accepted, ListenOptions, Listener};
 use crate::lookup::{Purpose, addresses};
 use crate::peer_name::PeerName;
@@ -69,16 +69,16 @@ pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
         // Without a port both addresses would get the default one.
         if let Target::Net { port: None, .. } = place {
             let text = format!("'{place}' has no port: write HOST:PORT, as in localhost:65432");
-            return Err(Failure::Usage(text));
+            return Err(ToolError::Usage(text));
         }
     }
     let recorder = match &options.record {
         None => None,
         Some(path) => {
             let what = format!("cannot record in '{}'", path.display());
-            let file = File::create(path).map_err(|error| Failure::of(&what, &error, Doing::Write))?;
+            let file = File::create(path).map_err(|error| ToolError::of(&what, &error, Doing::Write))?;
             let writer = Writer::new(BufWriter::new(file), "vang net tap");
-            Some(Mutex::new(writer.map_err(|error| Failure::of(&what, &error, Doing::Write))?))
+            Some(Mutex::new(writer.map_err(|error| ToolError::of(&what, &error, Doing::Write))?))
         }
     };
     let shared = Shared {
@@ -118,10 +118,10 @@ pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
                 replay::play(&shared, at as u64 + 1, script, Side::Client, &server, "this tap".to_owned());
             }
         }
-        (None, _, _) => return Err(Failure::Usage("tap needs --listen and --to".to_owned())),
+        (None, _, _) => return Err(ToolError::Usage("tap needs --listen and --to".to_owned())),
         (Some(_), _, _) => {
             let text = "--replay plays the clients with --to, or the server with --listen: give one of them";
-            return Err(Failure::Usage(text.to_owned()));
+            return Err(ToolError::Usage(text.to_owned()));
         }
     }
     let mut totals = shared.totals().clone();
@@ -144,7 +144,7 @@ pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
 }
 
 /// Reads the scripts of a recording, and reports damage.
-fn scripts(shared: &Shared<'_>, file: &Path) -> Result<Vec<replay::Script>, Failure> {
+fn scripts(shared: &Shared<'_>, file: &Path) -> Result<Vec<replay::Script>, ToolError> {
     let (scripts, broken) = replay::read(file)?;
     if let Some(broken) = broken {
         let text = format!("'{}' is damaged: {broken}; only the part before is replayed", file.display());
@@ -159,7 +159,7 @@ fn serve(
     listen_at: &Target,
     options: &TapOptions,
     serve_one: &(dyn Fn(u64, &Socket, PeerName) + Sync),
-) -> Result<(), Failure> {
+) -> Result<(), ToolError> {
     let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
     let Some(listener) = Listener::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
     refuse_a_loop(&listener, options.to.as_ref(), shared.stop)?;
@@ -222,9 +222,9 @@ fn serve(
 }
 
 /// A tap that connects to itself would loop without end.
-fn refuse_a_loop(listener: &Listener, to: Option<&Target>, stop: &Stop) -> Result<(), Failure> {
+fn refuse_a_loop(listener: &Listener, to: Option<&Target>, stop: &Stop) -> Result<(), ToolError> {
     match to.and_then(|to| listener.is_reached_by(to, stop).map(|there| (to, there))) {
-        Some((to, there)) => Err(Failure::Usage(format!(
+        Some((to, there)) => Err(ToolError::Usage(format!(
             "'{to}' leads to {there}, where this tap listens ({}): name the server's own address",
             listener.address
         ))),
@@ -245,7 +245,7 @@ enum Exposure {
 
 /// The server sees every client of the tap as a local program. So a tap that more programs can reach than the server would
 /// expose it; that needs `--expose`.
-fn refuse_wider(listener: &Listener, to: &Target, stop: &Stop) -> Result<(), Failure> {
+fn refuse_wider(listener: &Listener, to: &Target, stop: &Stop) -> Result<(), ToolError> {
     let server = match to {
         Target::Unix(_) => Exposure::ByFile,
         Target::Net { host, port } => match addresses(host, *port, Purpose::Connect, stop) {
@@ -267,7 +267,7 @@ fn refuse_wider(listener: &Listener, to: &Target, stop: &Stop) -> Result<(), Fai
         return Ok(());
     }
     let from = listener.address.as_str();
-    Err(Failure::Usage(format!(
+    Err(ToolError::Usage(format!(
         "{clients} could reach {to} through {from} as if they were you: listen on the same kind of address as the server, or \
          add --expose"
     )))

@@ -20,7 +20,7 @@ const HEAD_BYTES_MAX: usize = 14;
 
 /// What a message consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// UTF-8, which is checked.
     Text,
     /// Bytes.
@@ -31,9 +31,9 @@ pub enum Kind {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard<'a> {
     /// More of the present message.
-    Payload(Kind, &'a [u8]),
+    Payload(MessageKind, &'a [u8]),
     /// The present message is whole.
-    End(Kind),
+    End(MessageKind),
     /// Nothing more comes: the peer closed, or broke the rules.
     Closed,
 }
@@ -68,7 +68,7 @@ struct Control {
 #[derive(Debug, PartialEq, Eq)]
 enum Opcode {
     Continuation,
-    Data(Kind),
+    Data(MessageKind),
     Close,
     Ping,
     Pong,
@@ -93,7 +93,7 @@ pub struct WebSocket {
     /// Made when the first control frame comes: most connections have none.
     control: Option<Box<Control>>,
     /// The message that is not whole yet, and its bytes so far.
-    message: Option<(Kind, u64)>,
+    message: Option<(MessageKind, u64)>,
     text: Utf8,
     /// Pongs, then perhaps the close frame, to go out before the next message.
     answer: BytesMut,
@@ -204,8 +204,8 @@ impl WebSocket {
         }
         let opcode = match opcode {
             0 => Opcode::Continuation,
-            1 => Opcode::Data(Kind::Text),
-            2 => Opcode::Data(Kind::Binary),
+            1 => Opcode::Data(MessageKind::Text),
+            2 => Opcode::Data(MessageKind::Binary),
             8 => Opcode::Close,
             9 => Opcode::Ping,
             _ => Opcode::Pong,
@@ -239,7 +239,7 @@ impl WebSocket {
             control.bytes[len..len + payload.len()].copy_from_slice(payload);
             control.len += payload.len() as u8;
         } else if let Some((kind, _)) = self.message {
-            if kind == Kind::Text && !self.text.handle(payload) {
+            if kind == MessageKind::Text && !self.text.handle(payload) {
                 return self.fail(CloseCode::InvalidPayload, "text must be UTF-8", heard);
             }
             if !payload.is_empty() {
@@ -258,7 +258,7 @@ impl WebSocket {
             Opcode::Close => self.handle_close(payload, heard),
             Opcode::Data(_) | Opcode::Continuation if frame.last => {
                 let Some((kind, _)) = self.message.take() else { return };
-                if kind == Kind::Text && !std::mem::take(&mut self.text).is_whole() {
+                if kind == MessageKind::Text && !std::mem::take(&mut self.text).is_whole() {
                     return self.fail(CloseCode::InvalidPayload, "text must be UTF-8", heard);
                 }
                 heard(Heard::End(kind));
@@ -342,9 +342,9 @@ impl WebSocket {
 }
 
 /// The header of a whole, unmasked message, and how many bytes of the array it takes.
-pub fn message_header(kind: Kind, len: u64) -> ([u8; 10], usize) {
+pub fn message_header(kind: MessageKind, len: u64) -> ([u8; 10], usize) {
     let mut head = [0; 10];
-    head[0] = 0x80 | if kind == Kind::Text { 1 } else { 2 };
+    head[0] = 0x80 | if kind == MessageKind::Text { 1 } else { 2 };
     match len {
         0..=125 => {
             head[1] = len as u8;
@@ -425,7 +425,7 @@ mod tests {
 
     /// A client's frame.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let (head, len) = message_header(Kind::Binary, payload.len() as u64);
+        let (head, len) = message_header(MessageKind::Binary, payload.len() as u64);
         let mut bytes = head[..len].to_vec();
         bytes[0] = first;
         bytes[1] |= 0x80;
@@ -435,7 +435,7 @@ mod tests {
         bytes
     }
 
-    type Messages = Vec<(Kind, Vec<u8>)>;
+    type Messages = Vec<(MessageKind, Vec<u8>)>;
 
     /// What is heard when the bytes come in pieces of this size: messages, then how it ended.
     fn hear(bytes: &[u8], piece: usize) -> (Messages, bool, Option<Bytes>) {
@@ -462,10 +462,10 @@ mod tests {
         bytes.extend(frame(0x82, &long));
         bytes.extend(frame(0x82, b""));
         let expected = vec![
-            (Kind::Binary, b"one message".to_vec()),
-            (Kind::Text, "xin chào".as_bytes().to_vec()),
-            (Kind::Binary, long),
-            (Kind::Binary, Vec::new()),
+            (MessageKind::Binary, b"one message".to_vec()),
+            (MessageKind::Text, "xin chào".as_bytes().to_vec()),
+            (MessageKind::Binary, long),
+            (MessageKind::Binary, Vec::new()),
         ];
         let pong = Some(Bytes::from_static(b"\x8a\x0cstill there?"));
         for piece in [1, 2, 3, 5, 7, 11, 64, 1_000, bytes.len()] {
@@ -560,7 +560,7 @@ mod tests {
             (65_535, &[0x82, 126, 0xff, 0xff]),
             (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
-            let (bytes, used) = message_header(Kind::Binary, len);
+            let (bytes, used) = message_header(MessageKind::Binary, len);
             assert_eq!(&bytes[..used], head);
         }
     }

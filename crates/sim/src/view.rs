@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use vang_chat::{RoomId, Seq};
-use vang_hub::{ColdEvent, ColdPage, Delta, EventRow, Read, ReadAnswer, ReadFault, ReadJob, Row, TextOf};
+use vang_hub::{ColdEvent, ColdPage, Delta, EventRow, Read, ReadAnswer, ReadError, ReadJob, Row, TextOf};
 use vang_journal::{MemoryJournal, Reader};
 
 use crate::environment::Environment;
@@ -174,7 +174,7 @@ impl View {
         &mut self,
         env: &mut Environment,
         journal: &mut MemoryJournal,
-    ) -> Vec<(u64, Result<ReadAnswer, ReadFault>)> {
+    ) -> Vec<(u64, Result<ReadAnswer, ReadError>)> {
         let mut answers = Vec::new();
         let jobs = std::mem::take(&mut self.jobs);
         for waiting in jobs {
@@ -201,14 +201,14 @@ impl View {
         journal: &mut MemoryJournal,
         read: &Read,
         complete: bool,
-    ) -> Result<ReadAnswer, ReadFault> {
+    ) -> Result<ReadAnswer, ReadError> {
         if env.rng.happens(env.weather.read_fails) {
             env.count("disk unreadable");
-            return Err(ReadFault::Unreadable("input/output error".to_owned()));
+            return Err(ReadError::Unreadable("input/output error".to_owned()));
         }
         if !complete && (matches!(read, Read::Locate(_)) || env.rng.happens(500)) {
             env.count("view behind");
-            return Err(ReadFault::ViewBehind);
+            return Err(ReadError::ViewBehind);
         }
         match read {
             Read::Locate(asked) => {
@@ -225,7 +225,7 @@ impl View {
                 Ok(ReadAnswer::Page(self.page(journal, &found, *events_max, *bytes_max)))
             }
             // `vang-hub`'s tests use the real index; the simulation does not search.
-            Read::Find(_) => Err(ReadFault::Unreadable("this disk has no index".to_owned())),
+            Read::Find(_) => Err(ReadError::Unreadable("this disk has no index".to_owned())),
             Read::Messages { room, since, limit, bytes_max } => {
                 env.count("read: messages");
                 let rows = self.rows.after(*room, Seq(0)).iter();

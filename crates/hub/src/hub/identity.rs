@@ -5,7 +5,7 @@ use vang_proto::vang::{Code, ErrorReply};
 
 use crate::admission::{Peer, Speaking, admit, bad_name};
 use crate::hub::Hub;
-use crate::names::BadName;
+use crate::names::NameError;
 use crate::session::SessionId;
 
 impl Hub {
@@ -64,7 +64,7 @@ impl Hub {
     }
 
     /// A name, its key, and the account that it means, if there is one.
-    pub(super) fn named(&self, typed: &str) -> Result<(String, NameKey, Option<AccountId>), BadName> {
+    pub(super) fn named(&self, typed: &str) -> Result<(String, NameKey, Option<AccountId>), NameError> {
         if let Some(account) = self.book.account_shown_as(typed) {
             return Ok((typed.to_owned(), self.names.key(typed), Some(account)));
         }

@@ -3,7 +3,7 @@
 use vang_chat::{Seq, StartAfter};
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::cold::{Read, ReadAnswer, ReadFault, ReadJob};
+use crate::cold::{Read, ReadAnswer, ReadError, ReadJob};
 use crate::hub::{Hub, Output};
 use crate::limits::JOURNAL_RETRY_MS;
 use crate::reading::Reading;
@@ -19,7 +19,7 @@ impl Hub {
     }
 
     /// An answer from the disk. Every question must get one, also when its session is gone: it is forgotten then.
-    pub fn answer_read(&mut self, id: u64, answer: Result<ReadAnswer, ReadFault>) {
+    pub fn answer_read(&mut self, id: u64, answer: Result<ReadAnswer, ReadError>) {
         let reading = self.reads.remove(&id);
         if let Some(reading) = &reading {
             let finds = matches!(reading, Reading::Find { .. });
@@ -67,9 +67,9 @@ impl Hub {
                 answer,
             ) => {
                 let code = match &answer {
-                    Err(ReadFault::ViewBehind) => Code::ViewBehind,
-                    Err(ReadFault::Full | ReadFault::OverTime { .. }) => Code::Busy,
-                    Err(ReadFault::Unreadable(_)) | Ok(_) => Code::Unavailable,
+                    Err(ReadError::ViewBehind) => Code::ViewBehind,
+                    Err(ReadError::Full | ReadError::OverTime { .. }) => Code::Busy,
+                    Err(ReadError::Unreadable(_)) | Ok(_) => Code::Unavailable,
                 };
                 let detail = match &answer {
                     Err(fault) => fault.to_string(),
@@ -78,7 +78,7 @@ impl Hub {
                 let session = asker.session;
                 let error = match answer {
                     // The same question would take as long again.
-                    Err(ReadFault::OverTime { .. }) => ErrorReply::new(code, detail),
+                    Err(ReadError::OverTime { .. }) => ErrorReply::new(code, detail),
                     _ => ErrorReply::new(code, detail).with("retry-after", JOURNAL_RETRY_MS),
                 };
                 self.refuse(asker, &error);

@@ -17,7 +17,7 @@ use super::exchange::write_in_pieces;
 use super::options::{Choice, no_such_case};
 use super::verdict::verdict;
 use crate::deadline_stream::DeadlineStream;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::quote::quoted;
 use crate::{Record, Report, Stop, Target, counted};
 
@@ -237,9 +237,9 @@ fn cut_content() -> Vec<u8> {
 /// Listens, runs one case on each connection, and ends after the last. `Bad`: a case failed.
 pub fn run(listen: &Target, choice: &Choice, report: &Report, stop: &Stop) -> Outcome {
     let Target::Net { host, port } = listen else {
-        return Err(Failure::Usage("clients are tested over TCP: --listen ADDR:PORT".to_owned()));
+        return Err(ToolError::Usage("clients are tested over TCP: --listen ADDR:PORT".to_owned()));
     };
-    let cannot = |error: &io::Error| Failure::of(format!("cannot listen on {listen}"), error, Doing::Bind);
+    let cannot = |error: &io::Error| ToolError::of(format!("cannot listen on {listen}"), error, Doing::Bind);
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let cases: Vec<ClientCase> = cases().into_iter().filter(|case| choice.takes(case.name)).collect();
     if cases.is_empty() {
@@ -296,7 +296,7 @@ fn accept(listener: &TcpListener, stop: &Stop) -> io::Result<Option<TcpStream>> 
 fn play(case: &ClientCase, mut stream: DeadlineStream<'_>, stop: &Stop) -> Result<(), String> {
     stream.set_deadline(Instant::now() + CLIENT_WAIT);
     read_request(&mut stream)?;
-    let said = |error: io::Error| crate::failure::explain(&error, Doing::Read).to_string();
+    let said = |error: io::Error| crate::error::explain(&error, Doing::Read).to_string();
     match case.pace {
         Pace::Whole => {
             stream.set_deadline(Instant::now() + CLIENT_WAIT);
@@ -372,7 +372,7 @@ fn read_request(stream: &mut DeadlineStream<'_>) -> Result<(), String> {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                let what = crate::failure::explain(&error, Doing::Read);
+                let what = crate::error::explain(&error, Doing::Read);
                 return Err(format!("waiting for its request: {what}; so far: {}", quoted(&all, 120)));
             }
         }

@@ -13,7 +13,7 @@ use super::case::VectorCase;
 use super::options::Profile;
 use crate::deadline_stream::{DeadlineStream, NotConnected};
 use crate::lookup::{Purpose, look_up};
-use crate::{Failure, Stop, Target};
+use crate::{Stop, Target, ToolError};
 
 /// Most bytes of an answer that are read: 4 MiB, far more than any answer has.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -59,12 +59,12 @@ pub(super) enum ServerAddress {
 
 impl ServerAddress {
     /// `None`: stopped before the resolver answered.
-    pub(super) fn of(target: &Target, stop: &Stop) -> Result<Option<ServerAddress>, Failure> {
+    pub(super) fn of(target: &Target, stop: &Stop) -> Result<Option<ServerAddress>, ToolError> {
         match target {
             Target::Unix(path) => Ok(Some(ServerAddress::Unix(path.clone()))),
-            Target::Net { port: None, .. } => {
-                Err(Failure::Usage(format!("'{target}' has no port: write HOST:PORT, as in localhost:65432")))
-            }
+            Target::Net { port: None, .. } => Err(ToolError::Usage(format!(
+                "'{target}' has no port: write HOST:PORT, as in localhost:65432"
+            ))),
             Target::Net { host, port: Some(port) } => {
                 let found = look_up(host, *port, Purpose::Connect, stop)?;
                 Ok(found.map(|found| ServerAddress::Net(found.addresses)))

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Target;
-use crate::failure::Failure;
+use crate::error::ToolError;
 
 /// The kind of server to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +41,6 @@ impl Choice {
     }
 }
 
-pub(super) fn no_such_case() -> Failure {
-    Failure::Usage("no case has this text in its name".to_owned())
+pub(super) fn no_such_case() -> ToolError {
+    ToolError::Usage("no case has this text in its name".to_owned())
 }

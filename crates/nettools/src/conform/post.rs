@@ -16,7 +16,7 @@ use vang_proto::{ByteOrder, Decoder, encoding};
 use super::compare;
 use super::exchange::{ServerAddress, WaitLimits, write_in_pieces};
 use crate::deadline_stream::DeadlineStream;
-use crate::failure::explain;
+use crate::error::explain;
 use crate::quote::{duration, quoted};
 
 /// Messages of others that are skipped while waiting for one of ours.

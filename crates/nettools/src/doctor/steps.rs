@@ -11,7 +11,7 @@ use super::kind::{self, Kind, ReadWrite};
 use super::records::{DoctorOptions, Status, Step, StepRecord};
 use crate::deadline_stream::{DeadlineStream, NotConnected, trouble};
 use crate::diag::{Address, Diag, Protocol, Socket, State};
-use crate::failure::{Failure, explain};
+use crate::error::{ToolError, explain};
 use crate::lookup::{Purpose, look_up};
 use crate::ping::handshake::{AlpnOffer, config, handshake};
 use crate::ping::{EchoResult, reach};
@@ -41,18 +41,18 @@ pub(super) enum Diagnosis {
 enum StepFailure {
     Bad { text: String, advice: String },
     Stopped(Stopped),
-    Failure(Failure),
+    ToolError(ToolError),
 }
 
-impl From<Failure> for StepFailure {
-    fn from(failure: Failure) -> StepFailure {
-        StepFailure::Failure(failure)
+impl From<ToolError> for StepFailure {
+    fn from(failure: ToolError) -> StepFailure {
+        StepFailure::ToolError(failure)
     }
 }
 
 impl From<std::io::Error> for StepFailure {
     fn from(error: std::io::Error) -> StepFailure {
-        StepFailure::Failure(error.into())
+        StepFailure::ToolError(error.into())
     }
 }
 
@@ -110,9 +110,9 @@ struct Doctor<'a> {
 }
 
 /// Runs the steps until one fails.
-pub(super) fn all(options: &DoctorOptions, report: &Report, stop: &Stop) -> Result<Diagnosis, Failure> {
+pub(super) fn all(options: &DoctorOptions, report: &Report, stop: &Stop) -> Result<Diagnosis, ToolError> {
     let Target::Net { host, port: Some(port) } = &options.target else {
-        return Err(Failure::Usage(format!(
+        return Err(ToolError::Usage(format!(
             "'{}' has no port: write HOST:PORT, as in localhost:65432",
             options.target
         )));
@@ -132,7 +132,7 @@ pub(super) fn all(options: &DoctorOptions, report: &Report, stop: &Stop) -> Resu
     match doctor.go() {
         Ok(()) => Ok(Diagnosis::Well(doctor.broken)),
         Err(StepFailure::Stopped(stopped)) => Ok(Diagnosis::Stopped(stopped)),
-        Err(StepFailure::Failure(failure)) => Err(failure),
+        Err(StepFailure::ToolError(failure)) => Err(failure),
         Err(StepFailure::Bad { advice, .. }) => {
             report.means(&advice)?;
             Ok(Diagnosis::At(doctor.at))
@@ -172,7 +172,7 @@ impl<'a> Doctor<'a> {
             Ok((_, found, text)) => (*found, text.clone()),
             Err(StepFailure::Bad { text, .. }) if self.is_only_hope => (Status::Bad, text.clone()),
             Err(StepFailure::Bad { text, .. }) => (Status::Unknown, text.clone()),
-            Err(StepFailure::Stopped(_) | StepFailure::Failure(_)) => return went.map(|(value, ..)| value),
+            Err(StepFailure::Stopped(_) | StepFailure::ToolError(_)) => return went.map(|(value, ..)| value),
         };
         self.report.record(&StepRecord { step, found, text, took_us })?;
         went.map(|(value, ..)| value)
@@ -193,7 +193,7 @@ impl<'a> Doctor<'a> {
                 }
             }
             Ok(None) => Err(StepFailure::Stopped(Stopped::Requested)),
-            Err(Failure::System { trouble, .. }) => Err(trouble.into()),
+            Err(ToolError::System { trouble, .. }) => Err(trouble.into()),
             Err(other) => Err(other.into()),
         }
     }
@@ -319,7 +319,7 @@ impl<'a> Doctor<'a> {
     /// Does the server speak TLS?
     fn tls(&mut self, address: SocketAddr) -> StepResult<bool> {
         let stream = self.dial(address)?;
-        let config = config(AlpnOffer::Anything).map_err(|error| Failure::Usage(error.to_string()))?;
+        let config = config(AlpnOffer::Anything).map_err(|error| ToolError::Usage(error.to_string()))?;
         match handshake(config, &self.host, address.ip(), stream) {
             Ok(tls) => {
                 let now =
@@ -403,7 +403,7 @@ impl<'a> Doctor<'a> {
         if !tls {
             return Ok(OpenConnection { stream: Box::new(stream), local });
         }
-        let config = config(AlpnOffer::Anything).map_err(|error| Failure::Usage(error.to_string()))?;
+        let config = config(AlpnOffer::Anything).map_err(|error| ToolError::Usage(error.to_string()))?;
         match handshake(config, &self.host, address.ip(), stream) {
             Ok(tls) => Ok(OpenConnection { stream: Box::new(tls), local }),
             Err((error, _)) => Err(explain(&error, Doing::Read).into()),

@@ -11,7 +11,7 @@ use super::peer::Peer;
 use super::server_records::Reporter;
 use super::transport::Transport;
 use crate::Stop;
-use crate::failure::explain;
+use crate::error::explain;
 use crate::listener::{Accepted, Listener};
 use crate::peer_name::PeerName;
 

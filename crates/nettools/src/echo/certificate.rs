@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 use vang_client::verifier::{Verifier, fingerprint};
 
-use crate::Failure;
+use crate::ToolError;
 
 /// How a client verifies the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub(super) struct ServerIdentity {
 
 impl ServerIdentity {
     /// Makes a key and a certificate for these names, and writes the certificate to a file for clients.
-    pub(super) fn make(names: Vec<String>, write_to: Option<&Path>) -> Result<ServerIdentity, Failure> {
-        let library = |error: &dyn fmt::Display| Failure::Usage(format!("TLS: {error}"));
+    pub(super) fn make(names: Vec<String>, write_to: Option<&Path>) -> Result<ServerIdentity, ToolError> {
+        let library = |error: &dyn fmt::Display| ToolError::Usage(format!("TLS: {error}"));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| library(&error))?;
         let mut params = CertificateParams::new(names).map_err(|error| library(&error))?;
         params.distinguished_name = DistinguishedName::new();
@@ -45,7 +45,7 @@ impl ServerIdentity {
         if let Some(path) = write_to {
             std::fs::write(path, certificate.pem()).map_err(|error| {
                 let why = vang_client::trouble::plain(&error);
-                Failure::Usage(format!("cannot write the certificate to {}: {why}", path.display()))
+                ToolError::Usage(format!("cannot write the certificate to {}: {why}", path.display()))
             })?;
         }
         let fingerprint = fingerprint(certificate.der()).map_err(|error| library(&error))?;
@@ -62,8 +62,8 @@ impl ServerIdentity {
 
 impl Trust {
     /// The client's TLS configuration.
-    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        let library = |error: &dyn fmt::Display| Failure::Usage(format!("TLS: {error}"));
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, ToolError> {
+        let library = |error: &dyn fmt::Display| ToolError::Usage(format!("TLS: {error}"));
         let verifier = match self {
             Trust::AnyCertificate => Verifier::any(),
             Trust::Key(key) => Verifier::key(key),
@@ -74,8 +74,8 @@ impl Trust {
     }
 }
 
-fn authorities(path: &Path) -> Result<Arc<Verifier>, Failure> {
-    let wrong = |why: &dyn fmt::Display| Failure::Usage(format!("{}: {why}", path.display()));
+fn authorities(path: &Path) -> Result<Arc<Verifier>, ToolError> {
+    let wrong = |why: &dyn fmt::Display| ToolError::Usage(format!("{}: {why}", path.display()));
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(&error))?;

@@ -12,7 +12,7 @@ use super::measure::Progress;
 use super::plan::{EchoSendOptions, Plan};
 use super::serve::{EchoServeOptions, Model, Server};
 use super::streams;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::quote::counted;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
 
@@ -165,15 +165,15 @@ fn measure(
     options: &EchoCompareOptions,
     stop: &Stop,
     watch: &mut dyn FnMut(&Progress),
-) -> Result<(Row, Option<Stopped>), Failure> {
+) -> Result<(Row, Option<Stopped>), ToolError> {
     let silent = Report::new(io::sink(), io::sink(), true, false);
-    let cannot = |error: io::Error| Failure::Usage(format!("cannot start a server: {error}"));
+    let cannot = |error: io::Error| ToolError::Usage(format!("cannot start a server: {error}"));
     let halt = Stop::after(None).map_err(cannot)?;
     let backlog = options.connections.max(128);
     let served = EchoServeOptions { model, quiet: true, backlog, ..EchoServeOptions::default() };
     let server = Server::open(&served, &silent, &halt)?
-        .ok_or_else(|| Failure::Usage("the server was stopped before it started".to_owned()))?;
-    let to: Target = server.address().parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+        .ok_or_else(|| ToolError::Usage("the server was stopped before it started".to_owned()))?;
+    let to: Target = server.address().parse().map_err(|error| ToolError::Usage(format!("{error}")))?;
     let serving =
         thread::Builder::new().name(model.to_string()).spawn(move || server.serve()).map_err(cannot)?;
     let sent = EchoSendOptions {
@@ -190,7 +190,7 @@ fn measure(
     let came = streams::run(&sent, &Plan::of(&sent), None, &silent, stop, watch);
     halt.request();
     let Ok(summary) = serving.join() else {
-        return Err(Failure::Usage(format!("the server of model {model} failed")));
+        return Err(ToolError::Usage(format!("the server of model {model} failed")));
     };
     let ((came, stopped, _), (server, _)) = (came?, summary?);
     let wait = came.wait.unwrap_or_default();

@@ -5,15 +5,15 @@ pub use super::measure::{EchoSendSummary, Percentiles, Progress};
 use super::plan::Plan;
 pub use super::plan::{EchoSendOptions, Input};
 use super::{streams, udp_client};
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::{Report, Stop, Stopped, Target, Verdict};
 
 /// Fewest messages for which bars are drawn.
 const PICTURE_MIN: u64 = 100;
 
 /// Checks that the options fit together.
-fn check(options: &EchoSendOptions, has_input: bool) -> Result<(), Failure> {
-    let wrong = |text: &str| Err(Failure::Usage(text.to_owned()));
+fn check(options: &EchoSendOptions, has_input: bool) -> Result<(), ToolError> {
+    let wrong = |text: &str| Err(ToolError::Usage(text.to_owned()));
     match () {
         () if options.connections == 0 => wrong("--connections must be at least 1"),
         () if options.udp && options.connections > 1 => {

@@ -13,7 +13,7 @@ pub use super::model::Model;
 pub use super::server_records::EchoServeSummary;
 use super::server_records::{Listening, Reporter, thread_time};
 use super::{blocking, selector, tasks, udp_server};
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::listener::{ListenOptions, Listener};
 use crate::open_files::raise_open_file_limit;
 use crate::{Report, Stop, Stopped, Target, Verdict};
@@ -70,7 +70,11 @@ pub struct Server {
 
 impl Server {
     /// Listens and records that. `None`: stopped before the name was resolved.
-    pub fn open(options: &EchoServeOptions, report: &Report, stop: &Stop) -> Result<Option<Server>, Failure> {
+    pub fn open(
+        options: &EchoServeOptions,
+        report: &Report,
+        stop: &Stop,
+    ) -> Result<Option<Server>, ToolError> {
         check(options)?;
         raise_open_file_limit();
         let kind = if options.udp { Type::DGRAM } else { Type::STREAM };
@@ -117,7 +121,7 @@ impl Server {
     }
 
     /// Serves until `--once` or `Stop` ends it.
-    pub fn serve(self) -> Result<(EchoServeSummary, Option<Stopped>), Failure> {
+    pub fn serve(self) -> Result<(EchoServeSummary, Option<Stopped>), ToolError> {
         let reporter = Arc::new(Reporter::new(self.report.clone(), self.options.quiet, self.stop.clone()));
         let before = thread_time();
         let context = ServerContext {
@@ -137,7 +141,7 @@ impl Server {
         };
         reporter.thread_ends(before);
         let stopped = stopped.map_err(|error| {
-            Failure::of(format!("cannot serve at {}", self.listener.address), &error, Doing::Read)
+            ToolError::of(format!("cannot serve at {}", self.listener.address), &error, Doing::Read)
         });
         // An output error comes first: other errors follow from it.
         let summary = reporter.finish(self.options.udp)?;
@@ -146,8 +150,8 @@ impl Server {
 }
 
 /// Checks that the options fit together.
-fn check(options: &EchoServeOptions) -> Result<(), Failure> {
-    let wrong = |text: &str| Err(Failure::Usage(text.to_owned()));
+fn check(options: &EchoServeOptions) -> Result<(), ToolError> {
+    let wrong = |text: &str| Err(ToolError::Usage(text.to_owned()));
     let is_unix = matches!(options.listen, Target::Unix(_));
     match () {
         () if options.udp && options.tls => {

@@ -30,7 +30,7 @@ use super::plan::{EchoSendOptions, Input, Plan};
 use super::transport::Transport;
 use crate::destination::{Destination, connect};
 use crate::open_files::raise_open_file_limit;
-use crate::{Failure, Report, Stop, Stopped, Target};
+use crate::{Report, Stop, Stopped, Target, ToolError};
 
 const STOP: Token = Token(usize::MAX - 1);
 const TIMER: Token = Token(usize::MAX - 2);
@@ -65,7 +65,7 @@ pub(super) fn run(
     report: &Report,
     stop: &Stop,
     watch: &mut dyn FnMut(&Progress),
-) -> Result<(EchoSendSummary, Option<Stopped>, Tally), Failure> {
+) -> Result<(EchoSendSummary, Option<Stopped>, Tally), ToolError> {
     raise_open_file_limit();
     match connect(&options.to, report, stop, |_| Ok(()))? {
         Some((address, socket)) => {
@@ -121,7 +121,7 @@ impl<'a> Streams<'a> {
         address: Destination,
         report: &'a Report,
         stop: &'a Stop,
-    ) -> Result<Streams<'a>, Failure> {
+    ) -> Result<Streams<'a>, ToolError> {
         let tls = match &options.tls {
             None => None,
             Some(trust) => {
@@ -129,12 +129,13 @@ impl<'a> Streams<'a> {
                     Target::Net { host, .. } if !host.is_empty() => host.clone(),
                     Target::Net { .. } | Target::Unix(_) => "localhost".to_owned(),
                 };
-                let name = ServerName::try_from(host.clone())
-                    .map_err(|_| Failure::Usage(format!("'{host}' is not a valid name for a certificate")))?;
+                let name = ServerName::try_from(host.clone()).map_err(|_| {
+                    ToolError::Usage(format!("'{host}' is not a valid name for a certificate"))
+                })?;
                 Some((trust.config()?, name, *trust != Trust::AnyCertificate))
             }
         };
-        let system = |error: io::Error| Failure::of("cannot watch sockets", &error, Doing::Read);
+        let system = |error: io::Error| ToolError::of("cannot watch sockets", &error, Doing::Read);
         let poll = Poll::new().map_err(system)?;
         let due = Schedule::new().map_err(system)?;
         for (fd, token) in [(due.timer(), TIMER), (stop.as_fd().as_raw_fd(), STOP)] {
@@ -180,10 +181,10 @@ impl<'a> Streams<'a> {
         first: Socket,
         input: Option<Input>,
         watch: &mut dyn FnMut(&Progress),
-    ) -> Result<(EchoSendSummary, Option<Stopped>, Tally), Failure> {
+    ) -> Result<(EchoSendSummary, Option<Stopped>, Tally), ToolError> {
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::Output(error),
-            _ => Failure::of("cannot go on", &error, Doing::Read),
+            io::ErrorKind::BrokenPipe => ToolError::Output(error),
+            _ => ToolError::of("cannot go on", &error, Doing::Read),
         };
         let feed = |input| Feed::start(input, self.poll.registry(), INPUT);
         self.input = input.map(feed).transpose().map_err(failed)?;

@@ -18,7 +18,7 @@ use super::peer::{BUFFER, NARRATED_MAX};
 use super::plan::{EchoSendOptions, Plan};
 use crate::deadline_stream::trouble;
 use crate::destination::Destination;
-use crate::failure::{Failure, Outcome, explain};
+use crate::error::{Outcome, ToolError, explain};
 use crate::{Report, Stop, Stopped, Verdict, quoted};
 
 /// Default datagrams per second.
@@ -53,7 +53,7 @@ pub(super) fn run(
         options.bytes.is_some() || options.count.is_some() || plan.rate.is_some() || plan.duration.is_some();
     let len = options.bytes.unwrap_or(USUAL_BYTES);
     if numbers && !(NUMBER as u64..=BYTES_MAX).contains(&len) {
-        return Err(Failure::Usage(format!(
+        return Err(ToolError::Usage(format!(
             "--bytes for UDP is from {NUMBER} (the number) to {BYTES_MAX} (the maximum of IP), not {len}"
         )));
     }
@@ -63,9 +63,9 @@ pub(super) fn run(
     };
     let mut addresses = found.iter().filter_map(|found| found.address.as_socket());
     let address = addresses.next();
-    let address = address.ok_or_else(|| Failure::Usage(format!("{} has no address", options.to)))?;
+    let address = address.ok_or_else(|| ToolError::Usage(format!("{} has no address", options.to)))?;
     let other = addresses.next();
-    let socket = open(address).map_err(|error| Failure::System {
+    let socket = open(address).map_err(|error| ToolError::System {
         doing: format!("cannot send to {address}"),
         trouble: trouble(address, &error),
     })?;
@@ -78,8 +78,8 @@ pub(super) fn run(
         false => client.texts(plan),
     };
     outcome.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::Output(error),
-        _ => Failure::of(format!("cannot send to {address}"), &error, Doing::Write),
+        io::ErrorKind::BrokenPipe => ToolError::Output(error),
+        _ => ToolError::of(format!("cannot send to {address}"), &error, Doing::Write),
     })
 }
 

@@ -21,8 +21,8 @@ use super::records::{NoAnswer, PingStarted, ProbeError, Reply, us};
 use super::socket::{IcmpError, IcmpSocket, Received, SocketKind};
 use super::tally::{PingSummary, Tally};
 use crate::deadline_stream::trouble;
-use crate::failure::Outcome;
-use crate::{Failure, Report, Stop, Stopped, Verdict};
+use crate::error::Outcome;
+use crate::{Report, Stop, Stopped, ToolError, Verdict};
 
 /// Probes kept after sending, to recognise late answers and duplicates: 8192, eight seconds at the highest rate. At most
 /// half the range of sequence numbers.
@@ -129,7 +129,7 @@ pub(super) fn verdict(
 
 impl Ping<'_> {
     /// Runs until every probe has a result, or the tool is stopped.
-    fn turn(&mut self, stop: &Stop) -> Result<Option<Stopped>, Failure> {
+    fn turn(&mut self, stop: &Stop) -> Result<Option<Stopped>, ToolError> {
         let mut next = Instant::now();
         loop {
             let may_send = self.options.count.is_none_or(|count| self.tally.sent < count);
@@ -158,7 +158,7 @@ impl Ping<'_> {
         }
     }
 
-    fn send(&mut self) -> Result<(), Failure> {
+    fn send(&mut self) -> Result<(), ToolError> {
         self.tally.sent += 1;
         let seq = self.tally.sent;
         self.report.explain(|| {
@@ -198,7 +198,7 @@ impl Ping<'_> {
     }
 
     /// Receives what has arrived, up to a limit, so that a flood blocks neither sending nor stopping.
-    fn take(&mut self) -> Result<(), Failure> {
+    fn take(&mut self) -> Result<(), ToolError> {
         for _ in 0..TAKEN_MAX {
             match self.socket.receive() {
                 Ok(None) => break,
@@ -320,8 +320,8 @@ impl Ping<'_> {
         Ok(())
     }
 
-    fn cannot(&self, what: &str, error: &io::Error) -> Failure {
-        Failure::of(format!("cannot {what} {}", self.to.ip()), error, Doing::Read)
+    fn cannot(&self, what: &str, error: &io::Error) -> ToolError {
+        ToolError::of(format!("cannot {what} {}", self.to.ip()), error, Doing::Read)
     }
 
     /// The meaning of a bad result.
@@ -380,13 +380,13 @@ pub(crate) enum EchoResult {
 static ONCE: AtomicU16 = AtomicU16::new(1);
 
 /// Sends one echo request and waits for the result, without records.
-pub(super) fn echo_once(options: &PingOptions, to: SocketAddr, stop: &Stop) -> Result<EchoResult, Failure> {
+pub(super) fn echo_once(options: &PingOptions, to: SocketAddr, stop: &Stop) -> Result<EchoResult, ToolError> {
     let family = Family::of(to.ip());
     let mut socket = IcmpSocket::open(family, options.ttl)?;
     let data = vec![0; options.size as usize];
     // A new number each time: a raw socket also receives late answers to the request before.
     let seq = ONCE.fetch_add(1, Ordering::Relaxed);
-    let cannot = |error: io::Error| Failure::of(format!("cannot ping {}", to.ip()), &error, Doing::Connect);
+    let cannot = |error: io::Error| ToolError::of(format!("cannot ping {}", to.ip()), &error, Doing::Connect);
     let began = Instant::now();
     if let Err(error) = socket.send(to, seq, &data) {
         return Ok(EchoResult::IcmpError(format!("this machine: {}", trouble(to, &error).name)));

@@ -17,8 +17,8 @@ use super::options::PingOptions;
 use super::records::{Layer, us};
 use super::tally::Tally;
 use crate::deadline_stream::{DeadlineStream, NotConnected, trouble};
-use crate::failure::{Outcome, explain};
-use crate::{Failure, Report, Stop, Stopped};
+use crate::error::{Outcome, explain};
+use crate::{Report, Stop, Stopped, ToolError};
 
 use channel::{Channel, Ended, ask, ended, no_tls};
 use probe_records::{ProbeRecord, ProbesStarted, Step, StepTime};
@@ -86,7 +86,7 @@ pub(super) fn run(options: &PingOptions, mut to: SocketAddr, report: &Report, st
 }
 
 impl Ladder<'_> {
-    fn turn(&mut self) -> Result<Option<Stopped>, Failure> {
+    fn turn(&mut self) -> Result<Option<Stopped>, ToolError> {
         let mut next = Instant::now();
         let mut seq = 0;
         while self.options.count.is_none_or(|count| seq < count) {
@@ -111,7 +111,7 @@ impl Ladder<'_> {
     }
 
     /// Runs one probe, from the bottom up.
-    fn climb(&mut self, steps: &mut Vec<StepTime>) -> Result<Result<(), (Step, Ended)>, Failure> {
+    fn climb(&mut self, steps: &mut Vec<StepTime>) -> Result<Result<(), (Step, Ended)>, ToolError> {
         if let Err(stopped) = self.echo(steps)? {
             return Ok(Err((Step::Icmp, Ended::Stopped(stopped))));
         }
@@ -172,7 +172,7 @@ impl Ladder<'_> {
 
     /// The lowest layer. A host without an ICMP answer can still answer the others, so the probe goes on; after one missing
     /// answer ICMP is not tried again.
-    fn echo(&mut self, steps: &mut Vec<StepTime>) -> Result<Result<(), Stopped>, Failure> {
+    fn echo(&mut self, steps: &mut Vec<StepTime>) -> Result<Result<(), Stopped>, ToolError> {
         if !matches!(self.below, Below::Unknown | Below::Answers) || !self.steps.contains(&Step::Icmp) {
             return Ok(Ok(()));
         }
@@ -245,8 +245,8 @@ impl Ladder<'_> {
         self.tallies.iter().find(|(step, _)| *step == Step::Tcp).map_or(0, |(_, tally)| tally.sent)
     }
 
-    fn cannot(&self, error: &io::Error) -> Failure {
-        Failure::of(format!("cannot wait for {}", self.to), error, Doing::Read)
+    fn cannot(&self, error: &io::Error) -> ToolError {
+        ToolError::of(format!("cannot wait for {}", self.to), error, Doing::Read)
     }
 
     /// The failing layer, and what that means.

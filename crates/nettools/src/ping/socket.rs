@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use vang_client::trouble::Trouble;
 
 use super::icmp::{Echo, Family, Kind, behind_ipv4};
-use crate::Failure;
+use crate::ToolError;
 
 /// Bytes of data in the longest IPv4 packet: 65535 without the IPv4 header's 20 and the echo's 8.
 pub(crate) const DATA_BYTES_MAX: u32 = 65_507;
@@ -96,7 +96,7 @@ pub(crate) struct IcmpError {
 
 impl IcmpSocket {
     /// Opens a datagram socket, or else a raw one, with this TTL (IPv6: hop limit).
-    pub(crate) fn open(family: Family, ttl: Option<u8>) -> Result<IcmpSocket, Failure> {
+    pub(crate) fn open(family: Family, ttl: Option<u8>) -> Result<IcmpSocket, ToolError> {
         let (domain, protocol) = match family {
             Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
             Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
@@ -267,10 +267,10 @@ fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-fn cannot_open(error: &io::Error) -> Failure {
+fn cannot_open(error: &io::Error) -> ToolError {
     let doing = "cannot open an ICMP socket, neither a datagram socket nor a raw one".to_owned();
     if error.kind() != io::ErrorKind::PermissionDenied {
-        return Failure::of(doing, error, vang_client::Doing::Bind);
+        return ToolError::of(doing, error, vang_client::Doing::Bind);
     }
     let trouble = Trouble {
         name: "permission denied".into(),
@@ -279,7 +279,7 @@ fn cannot_open(error: &io::Error) -> Failure {
                  `setcap cap_net_raw=+ep`; or test without ICMP: --tcp PORT",
         retryable: false,
     };
-    Failure::System { doing, trouble }
+    ToolError::System { doing, trouble }
 }
 
 #[cfg(test)]

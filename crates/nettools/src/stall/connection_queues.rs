@@ -9,7 +9,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use super::queues::{Charged, Queues};
-use crate::Failure;
+use crate::ToolError;
 use crate::diag::{self, Address, Diag};
 
 /// Maximum of a send queue if `net.ipv4.tcp_wmem` cannot be read.
@@ -61,7 +61,7 @@ impl ConnectionQueues {
         diag: &mut Diag,
         written: Option<u64>,
         read: Option<u64>,
-    ) -> Result<Queues, Failure> {
+    ) -> Result<Queues, ToolError> {
         let cannot = |error: io::Error| diag::cannot("ask the kernel for this connection", &error);
         let (writer, reader) = match self.pair {
             ConnectionId::Net { writer, reader } => (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Failure, Record, size};
+use crate::{Record, ToolError, size};
 
 /// The reader's accept queue.
 pub(super) const BACKLOG: u32 = 128;
@@ -79,8 +79,8 @@ impl fmt::Display for Queues {
     }
 }
 
-pub(super) fn cannot_wait(error: &std::io::Error) -> Failure {
-    Failure::of("cannot wait for sockets", error, vang_client::trouble::Doing::Read)
+pub(super) fn cannot_wait(error: &std::io::Error) -> ToolError {
+    ToolError::of("cannot wait for sockets", error, vang_client::trouble::Doing::Read)
 }
 
 /// The line above the bars.

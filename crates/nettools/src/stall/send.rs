@@ -17,7 +17,7 @@ use super::udp;
 use crate::deadline_stream::NotConnected;
 use crate::destination;
 use crate::diag::Diag;
-use crate::failure::{Failure, Outcome, explain};
+use crate::error::{Outcome, ToolError, explain};
 use crate::listener::{Accepted, ListenOptions, Listener};
 use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
@@ -204,11 +204,11 @@ impl<'a> Writer<'a> {
         options: &StallSendOptions,
         report: &'a Report,
         stop: &'a Stop,
-    ) -> Result<Option<Writer<'a>>, Failure> {
+    ) -> Result<Option<Writer<'a>>, ToolError> {
         let to = options.to.clone().unwrap_or(Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) });
         let alone = matches!(to, Target::Net { port: Some(0), .. });
         if options.receive_buffer.is_some() && !alone {
-            return Err(Failure::Usage(
+            return Err(ToolError::Usage(
                 "--receive-buffer is for a reader in this process; another reader sets its own buffer"
                     .to_owned(),
             ));
@@ -220,7 +220,7 @@ impl<'a> Writer<'a> {
         };
         let Some(Connection { stream, to, own }) = connected else { return Ok(None) };
         let lost =
-            |error: io::Error| Failure::of(format!("lost the connection to {to}"), &error, Doing::Write);
+            |error: io::Error| ToolError::of(format!("lost the connection to {to}"), &error, Doing::Write);
         let (here, there) = (stream.local_addr().map_err(lost)?, stream.peer_addr().map_err(lost)?);
         let (pair, writer, reader) = match (here.as_socket(), there.as_socket()) {
             (Some(writer), Some(reader)) => {
@@ -256,12 +256,12 @@ impl<'a> Writer<'a> {
         }))
     }
 
-    fn lost(&self, error: &io::Error) -> Failure {
-        Failure::of(format!("lost the connection to {}", self.reader), error, Doing::Write)
+    fn lost(&self, error: &io::Error) -> ToolError {
+        ToolError::of(format!("lost the connection to {}", self.reader), error, Doing::Write)
     }
 
     /// Writes until the queues no longer change.
-    fn fill(&mut self) -> Result<Filled, Failure> {
+    fn fill(&mut self) -> Result<Filled, ToolError> {
         let (mut step, most) = LINE_EVERY;
         let mut told = 0;
         loop {
@@ -310,13 +310,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn look(&mut self) -> Result<Queues, Failure> {
+    fn look(&mut self) -> Result<Queues, ToolError> {
         let queues = self.queues_of.look(&mut self.diag, Some(self.written), None)?;
         self.report.record(&queues)?;
         Ok(queues)
     }
 
-    fn record_blocked(&mut self, fix: bool) -> Result<(), Failure> {
+    fn record_blocked(&mut self, fix: bool) -> Result<(), ToolError> {
         let queues = self.look()?;
         self.blocked_at = self.written;
         self.report.record(&Blocked {
@@ -348,7 +348,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Lets the reader read, and shows the queues.
-    fn drain(&mut self, drained: &mut bool) -> Result<Verdict, Failure> {
+    fn drain(&mut self, drained: &mut bool) -> Result<Verdict, ToolError> {
         let began = Instant::now();
         self.report.explain(|| match &self.own {
             Some(_) => {
@@ -424,10 +424,10 @@ fn to_our_own(
     options: &StallSendOptions,
     report: &Report,
     stop: &Stop,
-) -> Result<Option<Connection>, Failure> {
+) -> Result<Option<Connection>, ToolError> {
     let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: options.receive_buffer };
     let Some(listener) = Listener::open(at, how, report, stop)? else { return Ok(None) };
-    let cannot = |error: &io::Error| Failure::of("cannot accept", error, Doing::Read);
+    let cannot = |error: &io::Error| ToolError::of("cannot accept", error, Doing::Read);
     let address = listener.destination().map_err(|error| cannot(&error))?;
     let socket = address.socket().and_then(|socket| choose(&socket, options).map(|()| socket));
     let stream = match address.connect(socket.map_err(|error| address.failure(&error))?, stop) {

@@ -14,7 +14,7 @@ use super::connection_queues::{ConnectionId, ConnectionQueues};
 use super::options::StallServeOptions;
 use super::queues::{BACKLOG, LOOK_EVERY, SETTLED, cannot_wait, heading};
 use crate::diag::Diag;
-use crate::failure::{Failure, Outcome, explain};
+use crate::error::{Outcome, ToolError, explain};
 use crate::listener::{Accepted, ListenOptions, Listener};
 use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
@@ -159,7 +159,7 @@ enum Phase {
 /// Runs the reader.
 pub fn serve(options: &StallServeOptions, report: &Report, stop: &Stop) -> Outcome {
     if options.receive_buffer.is_some() && matches!(options.listen, Target::Unix(_)) {
-        return Err(Failure::Usage(
+        return Err(ToolError::Usage(
             "SO_RCVBUF has no effect on a Unix socket: unread bytes are charged to the writer (its --send-buffer)"
                 .to_owned(),
         ));
@@ -255,8 +255,8 @@ fn accept(
     listener: &Listener,
     full: &mut Fullness,
     report: &Report,
-) -> Result<Option<HeldConnection>, Failure> {
-    let cannot = |error: io::Error| Failure::of("cannot accept", &error, Doing::Read);
+) -> Result<Option<HeldConnection>, ToolError> {
+    let cannot = |error: io::Error| ToolError::of("cannot accept", &error, Doing::Read);
     let (stream, peer_name) = match listener.accept().map_err(cannot)? {
         Accepted::Connection(stream, peer_name) => (stream, peer_name),
         Accepted::Nobody => return Ok(None),
@@ -291,7 +291,7 @@ impl HeldConnection {
     }
 
     /// Checks the connection, and reads if it should. `false`: it has ended.
-    fn attend(&mut self, diag: &mut Diag, fix: bool, report: &Report) -> Result<bool, Failure> {
+    fn attend(&mut self, diag: &mut Diag, fix: bool, report: &Report) -> Result<bool, ToolError> {
         if let Phase::Reading(began) = self.phase {
             match self.read_some() {
                 Ok(Reading::More) => {}
@@ -346,14 +346,14 @@ impl HeldConnection {
         Ok(true)
     }
 
-    fn over(&mut self, reset: bool, report: &Report) -> Result<bool, Failure> {
+    fn over(&mut self, reset: bool, report: &Report) -> Result<bool, ToolError> {
         let unread = if reset { 0 } else { self.unread() };
         report.record(&Closed { peer: self.peer.clone(), read: self.read, unread, reset })?;
         Ok(false)
     }
 
     /// Reports the queues when they have changed.
-    fn look(&mut self, diag: &mut Diag, report: &Report) -> Result<(Option<u64>, Option<u64>), Failure> {
+    fn look(&mut self, diag: &mut Diag, report: &Report) -> Result<(Option<u64>, Option<u64>), ToolError> {
         let read = matches!(self.phase, Phase::Reading(_)).then_some(self.read);
         let found = self.queues_of.look(diag, None, read)?;
         // A FIN counts as a byte in both queues, but is not data.

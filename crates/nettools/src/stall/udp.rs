@@ -14,7 +14,7 @@ use vang_client::trouble::Doing;
 use super::options::StallSendOptions;
 use super::queues::bar;
 use crate::diag::{Address, Diag, Protocol, cannot};
-use crate::failure::{Failure, Outcome};
+use crate::error::{Outcome, ToolError};
 use crate::listener::{ListenOptions, Listener};
 use crate::quote::counted;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
@@ -117,14 +117,14 @@ pub(super) fn send(options: &StallSendOptions, report: &Report, stop: &Stop) -> 
         None => Target::Net { host: "127.0.0.1".to_owned(), port: Some(0) },
         Some(target @ Target::Net { port: Some(0), .. }) => target.clone(),
         Some(Target::Net { .. }) => {
-            return Err(Failure::Usage(
+            return Err(ToolError::Usage(
                 "UDP does not report what another reader drops: leave the address out, or give port 0 for a reader in \
                  this process. `vang net echo send --udp` counts lost datagrams"
                     .to_owned(),
             ));
         }
         Some(Target::Unix(_)) => {
-            return Err(Failure::Usage(
+            return Err(ToolError::Usage(
                 "--udp works only with network addresses, not with Unix sockets".to_owned(),
             ));
         }
@@ -135,8 +135,9 @@ pub(super) fn send(options: &StallSendOptions, report: &Report, stop: &Stop) -> 
         return Ok(Verdict::Bad);
     };
     let began = Instant::now();
-    let failed =
-        |error: &io::Error| Failure::of(format!("cannot send to {}", listener.address), error, Doing::Write);
+    let failed = |error: &io::Error| {
+        ToolError::of(format!("cannot send to {}", listener.address), error, Doing::Write)
+    };
     let socket = open(&listener, options.send_buffer).map_err(|error| failed(&error))?;
     let (writer, reader) = (
         socket.local_addr().map_err(|error| failed(&error))?,
@@ -181,7 +182,7 @@ pub(super) fn send(options: &StallSendOptions, report: &Report, stop: &Stop) -> 
     };
     let queue = look(&mut diag, local, sent)?.or(last);
     let queue = queue.ok_or_else(|| {
-        Failure::Usage(format!("the kernel does not show the socket at {}", listener.address))
+        ToolError::Usage(format!("the kernel does not show the socket at {}", listener.address))
     })?;
     if last != Some(queue) {
         report.record(&queue)?;
@@ -237,7 +238,7 @@ fn open(listener: &Listener, send_buffer: Option<usize>) -> io::Result<UdpSocket
 }
 
 /// The reader's queue. `None`: the kernel's list changed while it was read, and the socket was missing in it.
-fn look(diag: &mut Diag, local: Option<SocketAddr>, sent: u64) -> Result<Option<Queue>, Failure> {
+fn look(diag: &mut Diag, local: Option<SocketAddr>, sent: u64) -> Result<Option<Queue>, ToolError> {
     let all = diag.all(Protocol::Udp);
     let all = all.map_err(|error| cannot("ask the kernel for this socket", &error))?;
     let ours = all.into_iter().find(|socket| match socket.local {

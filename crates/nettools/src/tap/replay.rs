@@ -21,7 +21,7 @@ use crate::capture::file::{self, CaptureError};
 use crate::capture::formats;
 use crate::capture::side::Side;
 use crate::decode::{Counted, read_capture};
-use crate::failure::{Failure, explain};
+use crate::error::{ToolError, explain};
 use crate::protocols::{Awaited, Reader};
 
 /// Bytes of a capture that are held for a replay: 64 MiB.
@@ -34,9 +34,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub(super) type Script = Vec<(Side, Vec<u8>)>;
 
 /// Reads the conversations of a capture, at least one, and the damage after them.
-pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), Failure> {
+pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), ToolError> {
     let what = || format!("cannot replay '{}'", path.display());
-    let failed = |error: &io::Error| Failure::of(what(), error, Doing::Read);
+    let failed = |error: &io::Error| ToolError::of(what(), error, Doing::Read);
     let mut source = std::fs::File::open(path).map_err(|error| failed(&error))?;
     let mut first = [0; 4];
     let is_read = source.read_exact(&mut first);
@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), F
     } else if is_read.is_err() || !file::is_capture(first) {
         let mut begun = first.to_vec();
         source.take(formats::BYTES_MAX as u64).read_to_end(&mut begun).map_err(|error| failed(&error))?;
-        return Err(Failure::Usage(match formats::detect(&begun) {
+        return Err(ToolError::Usage(match formats::detect(&begun) {
             Some(format) => {
                 format!("{}: it is {}: `{} > capture.pcap` first", what(), format.what, format.command)
             }
@@ -78,7 +78,7 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), F
     );
     if held > SCRIPTS_BYTES_MAX {
         let text = format!("{}: it holds more than {}", what(), crate::size(SCRIPTS_BYTES_MAX as u64));
-        return Err(Failure::Usage(text));
+        return Err(ToolError::Usage(text));
     }
     let broken = match outcome {
         Err(CaptureError::Read(error)) => return Err(failed(&error)),
@@ -86,8 +86,8 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), F
     };
     scripts.retain(|script| !script.is_empty());
     match broken {
-        Some(broken) if scripts.is_empty() => Err(Failure::Usage(format!("{}: {broken}", what()))),
-        None if scripts.is_empty() => Err(Failure::Usage(format!("{}: no TCP data in it", what()))),
+        Some(broken) if scripts.is_empty() => Err(ToolError::Usage(format!("{}: {broken}", what()))),
+        None if scripts.is_empty() => Err(ToolError::Usage(format!("{}: no TCP data in it", what()))),
         broken => Ok((scripts, broken)),
     }
 }

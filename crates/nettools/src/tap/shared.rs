@@ -15,7 +15,7 @@ use vang_client::trouble::Doing;
 use super::weather::Weather;
 use crate::capture::side::Side;
 use crate::capture::write::Writer;
-use crate::failure::Failure;
+use crate::error::ToolError;
 use crate::peer_name::{PeerName, canonical};
 use crate::protocols::{Decoded, Message, MessageRecord};
 use crate::{Record, Report, Stop, Target, counted, duration, size};
@@ -50,7 +50,7 @@ pub(super) struct Shared<'a> {
     pub(super) began_ns: u64,
     pub(super) totals: Mutex<Totals>,
     /// The output or the recording cannot be written.
-    pub(super) failed: Mutex<Option<Failure>>,
+    pub(super) failed: Mutex<Option<ToolError>>,
 }
 
 /// The summary.
@@ -102,7 +102,7 @@ impl Shared<'_> {
     }
 
     /// The first failure ends the tool.
-    pub(super) fn fail(&self, failure: Failure) {
+    pub(super) fn fail(&self, failure: ToolError) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         self.stop.request();
     }
@@ -143,7 +143,7 @@ impl Shared<'_> {
         // The time is taken under the lock, so that it never goes back in the file.
         let now_ns = self.now_ns();
         if let Err(error) = write(&mut writer, now_ns).and_then(|()| writer.flush()) {
-            self.fail(Failure::of("cannot write the recording", &error, Doing::Write));
+            self.fail(ToolError::of("cannot write the recording", &error, Doing::Write));
         }
     }
 }

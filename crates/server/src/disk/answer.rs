@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use vang_hub::{ReadAnswer, ReadFault, Settled};
+use vang_hub::{ReadAnswer, ReadError, Settled};
 use vang_journal::{Appended, Entry, JournalError};
 
 /// Answers that may wait until the pump takes them: one may be a page of 256 KiB, and readers may be faster than it.
@@ -15,7 +15,7 @@ pub(crate) enum Answer {
     Settled(Result<Settled, JournalError>),
     /// The journal, which had failed, was tried by its own thread.
     Probed(Result<(), JournalError>),
-    Read(u64, Result<ReadAnswer, ReadFault>, Receipt),
+    Read(u64, Result<ReadAnswer, ReadError>, Receipt),
     /// This thread ended in a panic, which is a defect: without it nothing goes on.
     Ended(&'static str),
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::Seq;
-use vang_hub::{Delta, Read, ReadAnswer, ReadFault};
+use vang_hub::{Delta, Read, ReadAnswer, ReadError};
 use vang_journal::Reader;
 use vang_view::{Find, FindError, Found, IndexReader, IsOver, ViewError, ViewReader};
 
@@ -62,10 +62,10 @@ struct Finder {
 }
 
 impl Finder {
-    fn answer(&mut self, question: &Question) -> Result<ReadAnswer, ReadFault> {
+    fn answer(&mut self, question: &Question) -> Result<ReadAnswer, ReadError> {
         let job = &question.job;
         let Read::Find(find) = &job.read else {
-            return Err(ReadFault::Unreadable("this was asked of the wrong thread".to_owned()));
+            return Err(ReadError::Unreadable("this was asked of the wrong thread".to_owned()));
         };
         if job.need == Seq(0) {
             return Ok(ReadAnswer::Found(Found::default()));
@@ -74,7 +74,7 @@ impl Finder {
         self.told.ask(job.need);
         // Those that waited in the queue have waited already.
         if self.reached.wait_for(job.need, question.came + VIEW_WAIT) < job.need {
-            return Err(ReadFault::ViewBehind);
+            return Err(ReadError::ViewBehind);
         }
         let ms = self.time_ms.load(Ordering::Relaxed);
         let (until, is_gone) = (Instant::now() + Duration::from_millis(ms), question.is_gone.clone());
@@ -82,13 +82,13 @@ impl Finder {
         match self.find(find, &is_over) {
             Ok(found) => Ok(ReadAnswer::Found(found)),
             // Nothing is the matter with the files.
-            Err(FindError::OverTime) => Err(ReadFault::OverTime { ms }),
+            Err(FindError::OverTime) => Err(ReadError::OverTime { ms }),
             Err(FindError::Index(error)) => Err(self.fault(Part::Index, error)),
             Err(FindError::View(error)) => Err(self.fault(Part::Tables, error)),
             Err(FindError::Journal(fault)) => {
                 tracing::warn!(%fault, "a search failed");
                 self.open = None;
-                Err(ReadFault::Unreadable(fault.to_string()))
+                Err(ReadError::Unreadable(fault.to_string()))
             }
         }
     }
@@ -112,7 +112,7 @@ impl Finder {
     }
 
     /// What is damaged is made anew by its own thread; whoever asked may ask again.
-    fn fault(&mut self, part: Part, error: ViewError) -> ReadFault {
+    fn fault(&mut self, part: Part, error: ViewError) -> ReadError {
         tracing::warn!(%error, "a search failed");
         self.open = None;
         let file = match part {
@@ -121,7 +121,7 @@ impl Finder {
         };
         // One that was removed is made anew as well.
         if !matches!(error, ViewError::Corrupt(_)) && file.exists() {
-            return ReadFault::Unreadable(error.to_string());
+            return ReadError::Unreadable(error.to_string());
         }
         match part {
             Part::Index => {
@@ -133,7 +133,7 @@ impl Finder {
                 let _ = self.tables.send(Delta::default());
             }
         }
-        ReadFault::ViewBehind
+        ReadError::ViewBehind
     }
 }
 

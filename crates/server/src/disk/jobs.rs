@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use vang_hub::{ReadAnswer, ReadFault, ReadJob, SessionId};
+use vang_hub::{ReadAnswer, ReadError, ReadJob, SessionId};
 
 use super::answer::{Answer, Waiting};
 use crate::net::listen::PeerAddr;
@@ -322,12 +322,12 @@ impl Queue {
     pub(crate) fn work(
         &self,
         answers: &UnboundedSender<Answer>,
-        mut answer: impl FnMut(&Question) -> Result<ReadAnswer, ReadFault>,
+        mut answer: impl FnMut(&Question) -> Result<ReadAnswer, ReadError>,
     ) {
         while let Some(question) = self.next() {
             // Who followed is owed what it missed; who only asked has given up.
             let is_late = !question.job.is_owed() && question.came.elapsed() >= self.waits_max;
-            let answered = if is_late { Err(ReadFault::Full) } else { answer(&question) };
+            let answered = if is_late { Err(ReadError::Full) } else { answer(&question) };
             self.done(&question);
             let receipt = self.waiting.receipt();
             if answers.send(Answer::Read(question.job.id, answered, receipt)).is_err() {
@@ -519,7 +519,7 @@ mod tests {
             if queue.state().jobs.lanes.values().all(|lane| lane.sessions.is_empty()) {
                 asking = None;
             }
-            Err(ReadFault::ViewBehind)
+            Err(ReadError::ViewBehind)
         });
         let mut answered = Vec::new();
         while let Ok(Answer::Read(id, ..)) = answers.try_recv() {
@@ -557,7 +557,7 @@ mod tests {
         }
         let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
         let worker = queue.clone();
-        let worker = std::thread::spawn(move || worker.work(&sender, |_| Err(ReadFault::ViewBehind)));
+        let worker = std::thread::spawn(move || worker.work(&sender, |_| Err(ReadError::ViewBehind)));
         for _ in 0..20 {
             let answer = answers.blocking_recv().unwrap();
             assert!(*queue.waiting.count() <= ANSWERS_WAITING_MAX);
@@ -585,12 +585,12 @@ mod tests {
         queue.work(&sender, |question| {
             run.push(question.job.id);
             asking = None;
-            Err(ReadFault::ViewBehind)
+            Err(ReadError::ViewBehind)
         });
         while let Ok(Answer::Read(id, answer, _)) = answers.try_recv() {
             told.push((id, answer));
         }
         assert_eq!(run, [3]);
-        assert_eq!(told, [(1, Err(ReadFault::Full)), (3, Err(ReadFault::ViewBehind))]);
+        assert_eq!(told, [(1, Err(ReadError::Full)), (3, Err(ReadError::ViewBehind))]);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::{RoomId, Seq};
-use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadFault, ReadJob};
+use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadError, ReadJob};
 use vang_journal::{JournalError, Reader, Store};
 use vang_view::{EventRow, ViewError, ViewReader};
 
@@ -71,7 +71,7 @@ struct Disk {
 }
 
 impl Disk {
-    fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
+    fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
         let told = self.progress.wait_for(job.need, Instant::now() + VIEW_WAIT);
         // Where the whole folder is away, who reads reads on.
         if self.open.as_ref().is_some_and(|(_, view)| !view.is_in_place()) && self.files.0.look().is_ok() {
@@ -84,7 +84,7 @@ impl Disk {
                 thread::sleep(FAILURE_PAUSE);
                 return answer;
             }
-            return Err(ReadFault::ViewBehind);
+            return Err(ReadError::ViewBehind);
         }
         if let Err(fault) = &answer {
             tracing::warn!(%fault, "could not read from the disk");
@@ -95,17 +95,17 @@ impl Disk {
     }
 
     /// What whoever asked is told. Tables that are damaged will be up to date when they were made anew.
-    fn fault(&self, trouble: Trouble) -> ReadFault {
+    fn fault(&self, trouble: Trouble) -> ReadError {
         match trouble {
             Trouble::Tables(ViewError::Corrupt(why)) => {
                 tracing::warn!(why, "the view is damaged");
                 self.progress.set_damaged();
                 // Nothing to tell: so that their thread looks.
                 let _ = self.tables.send(Delta::default());
-                ReadFault::ViewBehind
+                ReadError::ViewBehind
             }
-            Trouble::Tables(error) => ReadFault::Unreadable(error.to_string()),
-            Trouble::Journal(fault) => ReadFault::Unreadable(fault.to_string()),
+            Trouble::Tables(error) => ReadError::Unreadable(error.to_string()),
+            Trouble::Journal(fault) => ReadError::Unreadable(fault.to_string()),
         }
     }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
-use vang_hub::{Delta, Hub, Output, Peer, Read, ReadFault, Scope, SessionId, Trust};
+use vang_hub::{Delta, Hub, Output, Peer, Read, ReadError, Scope, SessionId, Trust};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
@@ -132,7 +132,7 @@ impl Pump {
             let from = &slot.about.from;
             let asked = [&self.threads.reads, &self.threads.finds].map(|queue| queue.cancel(from, id));
             for job in asked.into_iter().flatten() {
-                self.hub.borrow_mut().answer_read(job.id, Err(ReadFault::Full));
+                self.hub.borrow_mut().answer_read(job.id, Err(ReadError::Full));
             }
         }
     }
@@ -258,7 +258,7 @@ impl Pump {
                         None => Some(job),
                     };
                     if let Some(job) = refused {
-                        self.hub.borrow_mut().answer_read(job.id, Err(ReadFault::Full));
+                        self.hub.borrow_mut().answer_read(job.id, Err(ReadError::Full));
                     }
                 }
                 Output::UpdateView(delta) => drop(self.threads.tables.send(delta)),

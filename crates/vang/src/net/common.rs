@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use vang_nettools::{Failure as Cause, Outcome, Report, Stop, Verdict};
+use vang_nettools::{Outcome, Report, Stop, ToolError, Verdict};
 
 use crate::args::parse_time;
 use crate::say::{self, Failure};
@@ -46,14 +46,14 @@ pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome
     }
 }
 
-fn failure(cause: &Cause) -> Failure {
+fn failure(cause: &ToolError) -> Failure {
     match cause {
-        Cause::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
-        Cause::Usage(text) => Failure::usage(text),
-        Cause::System { trouble, .. } if trouble.name == "timed out" => {
+        ToolError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
+        ToolError::Usage(text) => Failure::usage(text),
+        ToolError::System { trouble, .. } if trouble.name == "timed out" => {
             Failure::timed_out(cause.to_string()).advise(trouble.advice)
         }
-        Cause::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
-        Cause::Output(_) => Failure::new(cause.to_string()),
+        ToolError::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
+        ToolError::Output(_) => Failure::new(cause.to_string()),
     }
 }

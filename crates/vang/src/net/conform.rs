@@ -54,6 +54,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(target)) => {
             conform::run(&ConformOptions { target, profile, choice, post: args.post }, report, stop)
         }
-        (None, None) => Err(vang_nettools::Failure::Usage("give a server, or --listen".to_owned())),
+        (None, None) => Err(vang_nettools::ToolError::Usage("give a server, or --listen".to_owned())),
     })
 }

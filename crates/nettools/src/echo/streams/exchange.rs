@@ -12,7 +12,7 @@ use crate::echo::certificate::refused;
 use crate::echo::client_records::{ConnectionFailed, MessageBack, Mismatch, TlsEstablished};
 use crate::echo::peer::NARRATED_MAX;
 use crate::echo::transport::Transport;
-use crate::failure::explain;
+use crate::error::explain;
 use crate::quote::counted;
 use crate::quoted;
 

@@ -8,7 +8,7 @@ use vang_proto::vang::{Action, Incoming, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::deadline_stream::DeadlineStream;
-use crate::failure::explain;
+use crate::error::explain;
 use crate::{Stopped, quoted};
 
 /// Limits of the answer to a ping: one short message.

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use vang_proto::Millis;
 use vang_proto::vang::ServerSession;
-use vang_proto::websocket::{CloseCode, Heard, Kind, WebSocket, message_header};
+use vang_proto::websocket::{CloseCode, Heard, MessageKind, WebSocket, message_header};
 
 use super::{End, Framing, SLICES_PER_WRITE, fill};
 
@@ -67,7 +67,7 @@ impl WebSocketFraming {
             return false;
         }
         // Everything that waits is whole messages: it is one payload, and no byte of it is moved.
-        let (head, len) = message_header(Kind::Binary, waiting as u64);
+        let (head, len) = message_header(MessageKind::Binary, waiting as u64);
         self.head_left = len;
         let at = self.head.len() - len;
         self.head[at..].copy_from_slice(&head[..len]);
@@ -93,9 +93,9 @@ impl Framing for WebSocketFraming {
         let was_close_sent = self.incoming.is_close_sent();
         let (mut text, mut closed) = (false, false);
         self.incoming.handle_bytes(bytes, &mut |heard| match heard {
-            Heard::Payload(Kind::Binary, payload) => session.handle_bytes(now, payload),
-            Heard::Payload(Kind::Text, _) | Heard::End(Kind::Text) => text = true,
-            Heard::End(Kind::Binary) => {}
+            Heard::Payload(MessageKind::Binary, payload) => session.handle_bytes(now, payload),
+            Heard::Payload(MessageKind::Text, _) | Heard::End(MessageKind::Text) => text = true,
+            Heard::End(MessageKind::Binary) => {}
             Heard::Closed => closed = true,
         });
         if text {

@@ -218,12 +218,12 @@ impl Scene {
         }
     }
 
-    fn answer(&self, disk: &mut Disk, job: &ReadJob) -> Result<ReadAnswer, ReadFault> {
+    fn answer(&self, disk: &mut Disk, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
         let Read::Find(find) = &job.read else {
             return disk.try_answer(job, self.end).map_err(|trouble| match trouble {
-                Trouble::Tables(ViewError::Corrupt(_)) => ReadFault::ViewBehind,
-                Trouble::Tables(error) => ReadFault::Unreadable(error.to_string()),
-                Trouble::Journal(fault) => ReadFault::Unreadable(fault.to_string()),
+                Trouble::Tables(ViewError::Corrupt(_)) => ReadError::ViewBehind,
+                Trouble::Tables(error) => ReadError::Unreadable(error.to_string()),
+                Trouble::Journal(fault) => ReadError::Unreadable(fault.to_string()),
             });
         };
         let found = (|| -> Result<_, vang_view::FindError> {
@@ -232,7 +232,7 @@ impl Scene {
             let is_over: vang_view::IsOver = Arc::new(|| false);
             index.find(&mut view, &mut *disk.files.0.reader()?, find, &is_over)
         })();
-        found.map(ReadAnswer::Found).map_err(|_| ReadFault::ViewBehind)
+        found.map(ReadAnswer::Found).map_err(|_| ReadError::ViewBehind)
     }
 
     /// Everybody reads with this bit flipped; what they are given must be true.

@@ -9,7 +9,7 @@ use crate::Verdict;
 
 /// The error that ends a tool.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum ToolError {
     /// An error of the operating system.
     #[error("{doing}: {trouble}")]
     System {
@@ -25,22 +25,22 @@ pub enum Failure {
     Output(#[from] io::Error),
 }
 
-impl Failure {
+impl ToolError {
     /// An error of the operating system; `what` is the operation, as in `cannot connect to [::1]:80`.
-    pub fn of(what: impl Into<String>, error: &io::Error, doing: Doing) -> Failure {
-        Failure::System { doing: what.into(), trouble: explain(error, doing) }
+    pub fn of(what: impl Into<String>, error: &io::Error, doing: Doing) -> ToolError {
+        ToolError::System { doing: what.into(), trouble: explain(error, doing) }
     }
 
     /// The same, at this address or path.
-    pub(crate) fn at(what: impl Into<String>, error: &io::Error, doing: Doing, at: At) -> Failure {
-        Failure::System { doing: what.into(), trouble: explain_at(error, doing, at) }
+    pub(crate) fn at(what: impl Into<String>, error: &io::Error, doing: Doing, at: At) -> ToolError {
+        ToolError::System { doing: what.into(), trouble: explain_at(error, doing, at) }
     }
 
     /// Advice, where there is any.
     pub fn advice(&self) -> Option<&str> {
         match self {
-            Failure::System { trouble, .. } => Some(trouble.advice).filter(|advice| !advice.is_empty()),
-            Failure::Usage(_) | Failure::Output(_) => None,
+            ToolError::System { trouble, .. } => Some(trouble.advice).filter(|advice| !advice.is_empty()),
+            ToolError::Usage(_) | ToolError::Output(_) => None,
         }
     }
 }
@@ -80,4 +80,4 @@ pub(crate) fn explain(error: &io::Error, doing: Doing) -> Trouble {
 }
 
 /// The result of a tool.
-pub type Outcome = Result<Verdict, Failure>;
+pub type Outcome = Result<Verdict, ToolError>;
