@@ -1,4 +1,4 @@
-//! What the hub asks of the tables and the journal for those who have fallen behind, and what comes
+//! What the hub asks of the view and the journal for those who have fallen behind, and what comes
 //! back. Whoever drives the hub reads, on another thread; answers may come in any order.
 
 use vang_chat::{RoomId, Seq};
@@ -14,7 +14,7 @@ pub struct ReadJob {
     pub id: u64,
     /// Who asks.
     pub session: SessionId,
-    /// Wait until the tables (for `Find`: the index) are complete up to here; at most a few seconds, then answer `ViewBehind`
+    /// Wait until the view (for `Find`: the index) is complete up to here; at most a few seconds, then answer `ViewBehind`
     /// or, for a page, as far as they are.
     pub need: Seq,
     /// What is asked.
@@ -54,7 +54,7 @@ pub enum Read {
         /// Bytes of payload at most, or one message.
         bytes_max: usize,
     },
-    /// Messages with these words; asked of the index, not of the tables.
+    /// Messages with these words; asked of the index, not of the view.
     Find(Box<Find>),
 }
 
@@ -103,7 +103,7 @@ pub enum ReadAnswer {
 /// Why nothing came back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The tables did not come up in time.
+    /// The view did not come up to date in time.
     #[error("the view is not up to date yet")]
     ViewBehind,
     /// More wait than can be answered.

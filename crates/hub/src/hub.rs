@@ -69,7 +69,7 @@ pub enum Output {
     /// Read on another thread, then call `answer_read`. How many may wait is bounded by whoever drives the hub: those of
     /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadError::Full`.
     Read(ReadJob),
-    /// Tell the tables.
+    /// Rows for the view.
     UpdateView(Delta),
 }
 
@@ -119,8 +119,8 @@ pub struct Hub {
     lost: Option<ErrorReply>,
     /// Entries of the journal that are to be applied.
     arrived: Vec<Entry>,
-    /// The tables were told of everything up to here.
-    told: Seq,
+    /// The view has been given everything up to here.
+    view_cursor: Seq,
     /// Hashes of the state that are to be written.
     checkpoints: Vec<(Seq, [u8; 32])>,
     /// The first so many of them are in the batch that is being written.
@@ -180,7 +180,7 @@ impl Hub {
             retry_at: None,
             lost: None,
             arrived: Vec::new(),
-            told: recovered_seq,
+            view_cursor: recovered_seq,
             checkpoints: Vec::new(),
             checkpoints_in_flight: 0,
             snapshot_at,
@@ -344,12 +344,12 @@ impl Hub {
         self.state.has_opened(self.order.node())
     }
 
-    /// A last word to the tables, so that the next start replays nothing.
+    /// The last rows for the view, so that the next start replays nothing.
     pub fn farewell(&mut self) -> Delta {
         // After a defect in the rules the state is not to be trusted: the next start makes it from the journal.
-        // And what came of entries before the defect may not have been told: the tables stay where they are.
+        // And what came of entries before the defect may be missing in the view: its cursor stays where it is.
         if self.is_halted() {
-            return Delta { upto: self.told, rows: Vec::new(), snapshot: None };
+            return Delta { upto: self.view_cursor, rows: Vec::new(), snapshot: None };
         }
         let snapshot = Some(self.snapshot());
         Delta { upto: self.state.seq(), rows: Vec::new(), snapshot }

@@ -18,7 +18,7 @@ mod encode; // an event as every reader of the room gets it
 mod tail; // the hot end of each room, already encoded
 mod cursor; // where a session stands, and what lies before it
 mod reading; // what a question to the disk is for
-mod cold; // what a session that fell behind asks the tables and the journal
+mod cold; // what a session that fell behind asks the view and the journal
 mod names; // what a name is, and who has which
 mod rows; // what the book and the view keep of an event
 mod replay; // from the journal to the state, at a start
@@ -33,5 +33,5 @@ pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};
 pub use session::SessionId;
 
-// What the tables are told: the tables' own types, so that telling needs no conversion.
+// What the view is given, in the view's own types: no conversion is needed.
 pub use vang_view::{Delta, EventData, EventRow, Row, TextOf};

@@ -47,9 +47,9 @@ pub enum ReplayError {
         /// The end.
         end: u64,
     },
-    /// The tables could not take what they were told.
+    /// The view did not take the rows.
     #[error("the view cannot be written: {0}")]
-    Tables(String),
+    View(String),
 }
 
 /// What a replay gives.
@@ -62,13 +62,13 @@ pub struct Recovered {
     pub replayed: u64,
 }
 
-/// Replays what comes after `state`, and tells the tables what comes after `told`.
+/// Replays what comes after `state`. `apply_delta` gets the rows of the entries after `view_cursor`.
 pub fn replay(
     reader: &mut dyn Reader,
     identity: &Identity,
     (mut state, mut book): (State, Book),
-    told: Seq,
-    tell: &mut dyn FnMut(Delta) -> Result<(), ReplayError>,
+    view_cursor: Seq,
+    apply_delta: &mut dyn FnMut(Delta) -> Result<(), ReplayError>,
 ) -> Result<Recovered, ReplayError> {
     let start = state.seq();
     let end = reader.end()?;
@@ -104,7 +104,7 @@ pub fn replay(
                 // The payload is of the event that was asked for, which is the first; others follow from it.
                 let text = || if index == 0 { read_text(reader, sealed.seq) } else { Ok(String::new()) };
                 rows::keep((&mut book, &mut delta.rows), sealed.seq, (happened, effects), text)?;
-                if sealed.seq <= told {
+                if sealed.seq <= view_cursor {
                     delta.rows.truncate(from);
                 }
             }
@@ -114,8 +114,8 @@ pub fn replay(
                 return Err(ReplayError::State { seq: sealed.seq.0 });
             }
         }
-        if last > told {
-            tell(delta)?;
+        if last > view_cursor {
+            apply_delta(delta)?;
         }
     }
     let replayed = state.seq().0 - start.0;

@@ -97,7 +97,7 @@ enum Asked {
     },
     SetTopic,
     /// Nothing: a line of our own that waits for what was asked before it.
-    Told(String),
+    Own(String),
 }
 
 impl TypedLines {
@@ -194,12 +194,12 @@ impl TypedLines {
     /// Bytes of memory that it holds: what was typed and is not translated, what was asked and is not answered, lines
     /// that wait to be written.
     pub fn held_bytes(&self) -> usize {
-        let told = self.asked.iter().map(|asked| match asked {
-            Asked::Told(line) => line.len(),
+        let lens = self.asked.iter().map(|asked| match asked {
+            Asked::Own(line) => line.len(),
             Asked::Who { room } | Asked::Topic { room } => room.len(),
             Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms | Asked::SetTopic => 0,
         });
-        let asked = told.map(|len| len + size_of::<Asked>()).sum::<usize>();
+        let asked = lens.map(|len| len + size_of::<Asked>()).sum::<usize>();
         self.typed.len() + self.native.len() + self.text.len() + self.frames.held_bytes() + asked
     }
 
@@ -220,7 +220,7 @@ impl TypedLines {
             && let Some(line) = self.next_line()
         {
             self.take(line);
-            self.tell();
+            self.flush_own();
         }
         self.is_blocked = !self.takes_lines() && self.typed.contains(&b'\n');
         if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() {
@@ -395,13 +395,13 @@ impl TypedLines {
 
     /// A line of our own, behind the answers to what was asked before.
     fn say(&mut self, line: String) {
-        self.asked.push_back(Asked::Told(line));
+        self.asked.push_back(Asked::Own(line));
     }
 
-    /// Tells what waited for answers that have come.
-    fn tell(&mut self) {
-        while let Some(Asked::Told(_)) = self.asked.front() {
-            let Some(Asked::Told(line)) = self.asked.pop_front() else { break };
+    /// Shows our own lines that waited for answers which have come.
+    fn flush_own(&mut self) {
+        while let Some(Asked::Own(_)) = self.asked.front() {
+            let Some(Asked::Own(line)) = self.asked.pop_front() else { break };
             self.show(&format!("-- {line}"));
         }
     }
@@ -461,9 +461,9 @@ impl TypedLines {
             Some(Asked::Topic { room }) => self.show_topic(&room, reply),
             Some(Asked::Rooms) => self.show_rooms(reply),
             Some(Asked::Who { room }) => self.show_people(&room, reply),
-            Some(Asked::Told(_)) | None => {}
+            Some(Asked::Own(_)) | None => {}
         }
-        self.tell();
+        self.flush_own();
     }
 
     fn show_rooms(&mut self, reply: &Reply) {

@@ -114,7 +114,7 @@ const TABLE: [Row; 23] = rows![
     "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new connections from one address; same bursts; not for this machine";
     "find-time" Time FIND_MS, 0 => DAY_MS, "time for one find; then the answer is busy. 0 turns find off";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free space on the disk of the data folder; with less, /readyz answers 503";
-    "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that history can be behind; with more, /readyz answers 503";
+    "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, /readyz answers 503";
 ];
 
 /// Not a limit that can be set.

@@ -108,30 +108,30 @@ impl Server {
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
-        let (tables, tables_thread) =
+        let (deltas, view_thread) =
             view_writer::view_writer(opened.view, opened.store.clone(), progress.clone(), sender.clone());
-        for delta in opened.untold {
-            let _ = tables.send(delta);
+        for delta in opened.pending {
+            let _ = deltas.send(delta);
         }
         let files = (opened.store.clone(), opened.folder.view_db());
         let alone = (opened.folder.lock(), opened.folder.reserve());
         let (journal, journal_thread) = journal::journal(opened.journal, alone, sender.clone());
-        let (reads, mut readers) = readers::readers(files, (&tables, &progress), &sender);
+        let (reads, mut readers) = readers::readers(files, (&deltas, &progress), &sender);
         let paths = Paths {
             journal: opened.store.clone(),
             view: opened.folder.view_db(),
             index: opened.folder.find_db(),
         };
         let index = Arc::new(Progress::default());
-        let told = (tables.clone(), progress.clone());
+        let view = (deltas.clone(), progress.clone());
         let find_ms = Arc::new(AtomicU64::new(config.limits.find_ms()));
         let (finds, finder) =
-            find::finder(paths.clone(), told, index.clone(), find_ms.clone(), sender.clone());
+            find::finder(paths.clone(), view, index.clone(), find_ms.clone(), sender.clone());
         let indexer = index::indexer(paths, progress.clone(), index.clone(), sender);
         readers.extend([finder, indexer]);
         let workers = Workers {
             readers,
-            tables: (tables.clone(), tables_thread),
+            view: (deltas.clone(), view_thread),
             journal: (journal.clone(), journal_thread),
         };
 
@@ -142,7 +142,7 @@ impl Server {
         watch.connections_max.set(connections_max);
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
-        let threads = Threads { journal, tables, reads, finds, find_ms, progress, index };
+        let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
         let pump = Rc::new(Pump::new(hub, threads, watch, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {
@@ -312,13 +312,17 @@ fn names(config: &Config) -> (Vec<String>, Names) {
         ListenAddr::Tcp { host, .. } if !host.is_empty() => Some(host.clone()),
         ListenAddr::Tcp { .. } | ListenAddr::Unix(_) => None,
     });
-    let told: Vec<Authority> = config.names.iter().filter_map(|name| Authority::read(name)).collect();
+    let configured: Vec<Authority> = config.names.iter().filter_map(|name| Authority::read(name)).collect();
     let usual = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let mut names: Vec<String> =
-        usual.into_iter().chain([hostname]).chain(listened).chain(told.iter().map(Authority::host)).collect();
+    let mut names: Vec<String> = usual
+        .into_iter()
+        .chain([hostname])
+        .chain(listened)
+        .chain(configured.iter().map(Authority::host))
+        .collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
     names.dedup();
     let all = names.iter().filter_map(|name| Authority::read(name)).collect();
-    (names, Names { all, told })
+    (names, Names { all, configured })
 }

@@ -1,4 +1,4 @@
-//! From a data folder to a hub that is ready: lock, journal, tables, replay. Nothing is served before
+//! From a data folder to a hub that is ready: lock, journal, view, replay. Nothing is served before
 //! the whole chain from the newest snapshot on has been looked at.
 
 use std::path::{Path, PathBuf};
@@ -30,9 +30,9 @@ pub enum StartError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The tables cannot be opened.
+    /// The view cannot be opened.
     #[error(transparent)]
-    Tables(#[from] ViewError),
+    View(#[from] ViewError),
     /// The journal does not replay.
     #[error("the journal does not replay: {0} (vang admin check tells more)")]
     Replay(#[from] ReplayError),
@@ -46,12 +46,12 @@ pub struct OpenedFolder {
     pub journal: Box<dyn Maintain>,
     /// For all that read it.
     pub store: Arc<dyn Store>,
-    /// For the tables' thread.
+    /// For the view's thread.
     pub view: View,
     /// For the hub.
     pub recovered: Recovered,
-    /// What the tables could not take yet: to be told before anything else.
-    pub untold: Vec<Delta>,
+    /// What the view could not take yet: to be applied before anything else.
+    pub pending: Vec<Delta>,
 }
 
 /// Opens a data folder, alone.
@@ -62,19 +62,19 @@ pub fn open(path: &Path) -> Result<OpenedFolder, StartError> {
         Err(
             StartError::Open { fault: JournalError::Full(_), .. }
             | StartError::Journal(JournalError::Full(_))
-            | StartError::Tables(ViewError::Unavailable(_)),
+            | StartError::View(ViewError::Unavailable(_)),
         ) if folder.reserve().give_up() => {
             tracing::warn!("no disk space to open the journal; using the reserve");
             open_files(&folder)
         }
         outcome => outcome,
     };
-    let (journal, store, view, recovered, untold) = opened?;
+    let (journal, store, view, recovered, pending) = opened?;
     folder.reserve().keep();
     let (id, seq) = (journal.identity().id_hex(), recovered.state.seq());
     let took_ms = began.elapsed().as_millis() as u64;
     tracing::info!(journal = id, seq = seq.0, replayed = recovered.replayed, took_ms, "journal open");
-    Ok(OpenedFolder { folder, journal, store, view, recovered, untold })
+    Ok(OpenedFolder { folder, journal, store, view, recovered, pending })
 }
 
 type Files = (Box<dyn Maintain>, Arc<dyn Store>, View, Recovered, Vec<Delta>);
@@ -95,12 +95,12 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
         tracing::error!(seq, why, "an entry of the journal is damaged; run `vang admin check`");
     });
     let store = hold_journal(&folder.journal_db(), Arc::new(damages))?;
-    let mut untold = Vec::new();
-    let recovered = recover(&mut *store.reader()?, &identity, &mut view, &mut untold)?;
-    Ok((journal, store, view, recovered, untold))
+    let mut pending = Vec::new();
+    let recovered = recover(&mut *store.reader()?, &identity, &mut view, &mut pending)?;
+    Ok((journal, store, view, recovered, pending))
 }
 
-/// What binds tables to the journal in this file: how far they are, and its chain there. Reads with a
+/// What binds a view to the journal in this file: its cursor, and the journal's chain there. Reads with a
 /// connection of its own, opened when first needed, and again after a failure.
 pub fn chains(journal_db: PathBuf) -> impl Chains + 'static {
     let mut open: Option<Box<dyn Reader + Send>> = None;
@@ -115,37 +115,35 @@ pub fn chains(journal_db: PathBuf) -> impl Chains + 'static {
     }
 }
 
-/// Replays the journal from the newest snapshot that is any good, and brings the tables up. What they
-/// cannot take, for want of room, is `untold`.
+/// Replays the journal from the newest snapshot that is any good, and brings the view up to date. What it
+/// cannot take, because the disk is full, is `pending`.
 pub fn recover(
     reader: &mut dyn Reader,
     identity: &Identity,
     view: &mut View,
-    untold: &mut Vec<Delta>,
+    pending: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
-    let why = match replay_from_snapshot(reader, identity, view, untold) {
-        // The snapshot, or what the tables hold, does not belong to this journal.
+    let why = match replay_from_snapshot(reader, identity, view, pending) {
+        // The snapshot, or what the view holds, does not belong to this journal.
         Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))
             if view.cursor() > Seq(0) =>
         {
-            "they do not belong to this journal".to_owned()
+            "it does not belong to this journal".to_owned()
         }
-        Err(StartError::Tables(ViewError::Corrupt(why)) | StartError::Replay(ReplayError::Tables(why))) => {
-            why
-        }
+        Err(StartError::View(ViewError::Corrupt(why)) | StartError::Replay(ReplayError::View(why))) => why,
         outcome => return outcome,
     };
     tracing::warn!(why, "rebuilding the view from the journal");
     view.reset()?;
-    untold.clear();
-    replay_from(reader, identity, view, State::default(), untold)
+    pending.clear();
+    replay_from(reader, identity, view, State::default(), pending)
 }
 
 fn replay_from_snapshot(
     reader: &mut dyn Reader,
     identity: &Identity,
     view: &mut View,
-    untold: &mut Vec<Delta>,
+    pending: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
     let mut state = State::default();
     if let Some((seq, bytes)) = view.snapshot()? {
@@ -158,7 +156,7 @@ fn replay_from_snapshot(
             Err(bad) => tracing::warn!(%bad, "the snapshot is damaged; replaying the whole journal"),
         }
     }
-    replay_from(reader, identity, view, state, untold)
+    replay_from(reader, identity, view, state, pending)
 }
 
 fn replay_from(
@@ -166,27 +164,27 @@ fn replay_from(
     identity: &Identity,
     view: &mut View,
     state: State,
-    untold: &mut Vec<Delta>,
+    pending: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
     let texts = view.texts()?.into_iter().map(|(of, _, text)| (of, text));
     let book = Book::new(texts);
-    let told = view.cursor();
-    let mut tell = |delta: Delta| {
+    let view_cursor = view.cursor();
+    let mut apply_delta = |delta: Delta| {
         let deltas = [delta];
-        // In their order: behind one that was not told, none is.
-        let told =
-            if untold.is_empty() { view.apply(&deltas) } else { Err(ViewError::Unavailable(String::new())) };
-        match told {
+        // In their order: after one that was not applied, none is.
+        let applied =
+            if pending.is_empty() { view.apply(&deltas) } else { Err(ViewError::Unavailable(String::new())) };
+        match applied {
             Ok(()) => {}
             Err(ViewError::Unavailable(why)) => {
-                if untold.is_empty() {
+                if pending.is_empty() {
                     tracing::warn!(why, "the view cannot be written now; it will be updated later");
                 }
-                untold.extend(deltas);
+                pending.extend(deltas);
             }
-            Err(error) => return Err(ReplayError::Tables(error.to_string())),
+            Err(error) => return Err(ReplayError::View(error.to_string())),
         }
         Ok(())
     };
-    Ok(replay(reader, identity, (state, book), told, &mut tell)?)
+    Ok(replay(reader, identity, (state, book), view_cursor, &mut apply_delta)?)
 }

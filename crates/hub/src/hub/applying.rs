@@ -156,7 +156,7 @@ impl Hub {
             self.announce_epoch();
         }
         let seq = self.state.seq();
-        self.told = seq;
+        self.view_cursor = seq;
         let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
         let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
         self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot }));

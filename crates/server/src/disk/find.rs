@@ -36,14 +36,14 @@ const FINDS_MAX: usize = 512;
 /// when its turn comes.
 pub(crate) fn finder(
     paths: Paths,
-    (tables, told): (Sender<Delta>, Arc<Progress>),
+    (deltas, view_progress): (Sender<Delta>, Arc<Progress>),
     reached: Arc<Progress>,
     time_ms: Arc<AtomicU64>,
     answers: UnboundedSender<Answer>,
 ) -> (Asking, JoinHandle<()>) {
     let (asking, queue) = Asking::new(FINDS_MAX, ASKER_WAITS);
     let watch = answers.clone();
-    let mut finder = Finder { paths, open: None, tables, told, reached, time_ms };
+    let mut finder = Finder { paths, open: None, deltas, view_progress, reached, time_ms };
     let work = move || {
         stand_back(READERS_NICENESS);
         queue.work(&answers, |question| finder.answer(question));
@@ -55,8 +55,8 @@ pub(crate) fn finder(
 struct Finder {
     paths: Paths,
     open: Option<(Box<dyn Reader + Send>, ViewReader, IndexReader)>,
-    tables: Sender<Delta>,
-    told: Arc<Progress>,
+    deltas: Sender<Delta>,
+    view_progress: Arc<Progress>,
     reached: Arc<Progress>,
     time_ms: Arc<AtomicU64>,
 }
@@ -70,8 +70,8 @@ impl Finder {
         if job.need == Seq(0) {
             return Ok(ReadAnswer::Found(Found::default()));
         }
-        // The index follows the tables.
-        self.told.ask(job.need);
+        // The index follows the view.
+        self.view_progress.ask(job.need);
         // Those that waited in the queue have waited already.
         if self.reached.wait_for(job.need, question.came + VIEW_WAIT) < job.need {
             return Err(ReadError::ViewBehind);
@@ -84,7 +84,7 @@ impl Finder {
             // Nothing is the matter with the files.
             Err(FindError::OverTime) => Err(ReadError::OverTime { ms }),
             Err(FindError::Index(error)) => Err(self.fault(Part::Index, error)),
-            Err(FindError::View(error)) => Err(self.fault(Part::Tables, error)),
+            Err(FindError::View(error)) => Err(self.fault(Part::View, error)),
             Err(FindError::Journal(fault)) => {
                 tracing::warn!(%fault, "a search failed");
                 self.open = None;
@@ -117,7 +117,7 @@ impl Finder {
         self.open = None;
         let file = match part {
             Part::Index => &self.paths.index,
-            Part::Tables => &self.paths.view,
+            Part::View => &self.paths.view,
         };
         // One that was removed is made anew as well.
         if !matches!(error, ViewError::Corrupt(_)) && file.exists() {
@@ -126,11 +126,11 @@ impl Finder {
         match part {
             Part::Index => {
                 self.reached.set_damaged();
-                self.told.nudge();
+                self.view_progress.nudge();
             }
-            Part::Tables => {
-                self.told.set_damaged();
-                let _ = self.tables.send(Delta::default());
+            Part::View => {
+                self.view_progress.set_damaged();
+                let _ = self.deltas.send(Delta::default());
             }
         }
         ReadError::ViewBehind
@@ -140,5 +140,5 @@ impl Finder {
 /// Which of the files that can be made again.
 enum Part {
     Index,
-    Tables,
+    View,
 }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! journal ─┐
-//! tables ──┴▶ indexer (low priority) ──▶ find.db ──▶ finder (`find.rs`)
+//! view ────┴▶ indexer (low priority) ──▶ find.db ──▶ finder (`find.rs`)
 //! ```
 //!
-//! The indexer follows the journal as far as the tables know what came of it. It is the last to get
+//! The indexer follows the journal as far as the view has what came of it. It is the last to get
 //! the processor, and gathers while nobody asks: a sender never waits for it, nor does the start.
 
 use std::sync::Arc;
@@ -32,18 +32,18 @@ const REST: u32 = 4;
 /// Silence after which the index tidies up.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Entries behind from which on catching up is told in the log.
-const TOLD_LAG: u64 = 10_000;
+/// Entries behind from which on catching up is logged.
+const LOGGED_LAG: u64 = 10_000;
 
 /// How much the indexer stands back for other threads, as `nice` counts: 19 gets next to nothing while
 /// others work.
 const NICENESS: i32 = 10;
 
-/// Starts the indexer; it ends when the tables' progress says that the server does. `reached` is how
+/// Starts the indexer; it ends when the view's progress says that the server does. `reached` is how
 /// far the index is.
 pub(crate) fn indexer(
     paths: Paths,
-    tables: Arc<Progress>,
+    view_progress: Arc<Progress>,
     reached: Arc<Progress>,
     answers: UnboundedSender<Answer>,
 ) -> JoinHandle<()> {
@@ -51,8 +51,9 @@ pub(crate) fn indexer(
         // A start is not shared with anything that can wait.
         reached.wait_until_serving();
         stand_back(NICENESS);
-        let mut indexer = Indexer { paths, tables, reached, open: None, failing: false, catching_up: None };
-        while !indexer.tables.is_ending() {
+        let mut indexer =
+            Indexer { paths, view_progress, reached, open: None, failing: false, catching_up: None };
+        while !indexer.view_progress.is_ending() {
             if let Err(error) = indexer.work() {
                 indexer.fail(&error);
             }
@@ -65,7 +66,7 @@ pub(crate) fn indexer(
 
 struct Indexer {
     paths: Paths,
-    tables: Arc<Progress>,
+    view_progress: Arc<Progress>,
     reached: Arc<Progress>,
     open: Option<Open>,
     failing: bool,
@@ -98,32 +99,32 @@ impl Indexer {
             open.index.reset().map_err(FeedError::Index)?;
         }
         self.reached.set(open.index.cursor());
-        let lag = self.tables.cursor().0.saturating_sub(open.index.cursor().0);
-        if lag >= TOLD_LAG && self.catching_up.is_none() {
+        let lag = self.view_progress.cursor().0.saturating_sub(open.index.cursor().0);
+        if lag >= LOGGED_LAG && self.catching_up.is_none() {
             tracing::info!(entries = lag, "the search index is behind; updating it");
             self.catching_up = Some((Instant::now(), open.index.cursor()));
         }
-        let (told, began) = (self.tables.cursor(), Instant::now());
+        let (view_cursor, began) = (self.view_progress.cursor(), Instant::now());
         let taken = open.index.feed(&mut *open.journal, &mut open.view)?;
         let cursor = open.index.cursor();
         self.reached.set(cursor);
         if std::mem::take(&mut self.failing) {
             tracing::info!("the search index can be written again");
         }
-        if cursor >= self.tables.cursor() {
+        if cursor >= self.view_progress.cursor() {
             if let Some((since, from)) = self.catching_up.take() {
                 let took_ms = since.elapsed().as_millis() as u64;
                 tracing::info!(entries = cursor.0 - from.0, took_ms, "the search index is up to date");
             }
             if taken > 0 {
                 self.reached.wait_until_asked(GATHER);
-            } else if !self.tables.wait_past(cursor, IDLE) {
+            } else if !self.view_progress.wait_past(cursor, IDLE) {
                 open.index.idle();
             }
-        } else if taken > 0 && self.tables.cursor() > told {
+        } else if taken > 0 && self.view_progress.cursor() > view_cursor {
             self.reached.wait_until_asked(began.elapsed() * REST);
         } else if taken == 0 {
-            // The tables say that there is more, but do not have it just now: they are being made anew.
+            // The view says that there is more, but does not have it just now: it is being rebuilt.
             self.reached.wait_until_asked(GATHER);
         }
         Ok(())
@@ -148,7 +149,7 @@ impl Indexer {
             }
             (_, None) => {}
         }
-        self.tables.wait_for_end(FAILURE_PAUSE);
+        self.view_progress.wait_for_end(FAILURE_PAUSE);
     }
 }
 

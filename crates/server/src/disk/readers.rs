@@ -36,13 +36,13 @@ pub(crate) const ASKER_WAITS: Duration = Duration::from_secs(10);
 /// Rows of a room that are read together, at least.
 const ROOM_PIECE_MIN: usize = 4;
 
-/// How long a reader waits for the tables.
+/// How long a reader waits for the view.
 pub(crate) const VIEW_WAIT: Duration = Duration::from_secs(2);
 
 /// Starts the readers; they end when the end where questions are put in is dropped.
 pub(crate) fn readers(
     (journal, view): (Arc<dyn Store>, PathBuf),
-    (tables, progress): (&Sender<Delta>, &Arc<Progress>),
+    (deltas, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
 ) -> (Asking, Vec<JoinHandle<()>>) {
     let (asking, queue) = Asking::new(READS_MAX, ASKER_WAITS);
@@ -50,7 +50,7 @@ pub(crate) fn readers(
         .map(|_| {
             let (queue, progress, answers) = (queue.clone(), progress.clone(), answers.clone());
             let files = (journal.clone(), view.clone());
-            let mut disk = Disk { files, open: None, tables: tables.clone(), progress };
+            let mut disk = Disk { files, open: None, deltas: deltas.clone(), progress };
             spawn("reader", answers.clone(), move || {
                 stand_back(READERS_NICENESS);
                 // Before anybody asks: who reads reads on when the files are moved away.
@@ -66,19 +66,19 @@ pub(crate) fn readers(
 struct Disk {
     files: (Arc<dyn Store>, PathBuf),
     open: Option<(Box<dyn Reader + Send>, ViewReader)>,
-    tables: Sender<Delta>,
+    deltas: Sender<Delta>,
     progress: Arc<Progress>,
 }
 
 impl Disk {
     fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
-        let told = self.progress.wait_for(job.need, Instant::now() + VIEW_WAIT);
+        let view_cursor = self.progress.wait_for(job.need, Instant::now() + VIEW_WAIT);
         // Where the whole folder is away, who reads reads on.
         if self.open.as_ref().is_some_and(|(_, view)| !view.is_in_place()) && self.files.0.look().is_ok() {
             self.open = None;
         }
-        let answer = self.try_answer(job, told).map_err(|trouble| self.fault(trouble));
-        if told < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
+        let answer = self.try_answer(job, view_cursor).map_err(|trouble| self.fault(trouble));
+        if view_cursor < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
             if let Read::Events { .. } = job.read {
                 // It will be asked again at once.
                 thread::sleep(FAILURE_PAUSE);
@@ -97,19 +97,19 @@ impl Disk {
     /// What whoever asked is told. Tables that are damaged will be up to date when they were made anew.
     fn fault(&self, trouble: Trouble) -> ReadError {
         match trouble {
-            Trouble::Tables(ViewError::Corrupt(why)) => {
+            Trouble::View(ViewError::Corrupt(why)) => {
                 tracing::warn!(why, "the view is damaged");
                 self.progress.set_damaged();
                 // Nothing to tell: so that their thread looks.
-                let _ = self.tables.send(Delta::default());
+                let _ = self.deltas.send(Delta::default());
                 ReadError::ViewBehind
             }
-            Trouble::Tables(error) => ReadError::Unreadable(error.to_string()),
+            Trouble::View(error) => ReadError::Unreadable(error.to_string()),
             Trouble::Journal(fault) => ReadError::Unreadable(fault.to_string()),
         }
     }
 
-    fn try_answer(&mut self, job: &ReadJob, told: Seq) -> Result<ReadAnswer, Trouble> {
+    fn try_answer(&mut self, job: &ReadJob, view_cursor: Seq) -> Result<ReadAnswer, Trouble> {
         let (journal, view) = match &mut self.open {
             Some(open) => open,
             closed => closed.insert(connect(&self.files)?),
@@ -119,14 +119,14 @@ impl Disk {
                 let found = asked.iter().map(|&(room, n)| view.seq_of(room, n));
                 let found = found.collect::<Result<Vec<_>, _>>()?;
                 // Only messages that there are is asked for.
-                if told >= job.need && found.contains(&None) {
+                if view_cursor >= job.need && found.contains(&None) {
                     return Err(lost("a message is missing in them"));
                 }
                 Ok(ReadAnswer::Located(found))
             }
             Read::Events { rooms, events_max, bytes_max } => {
                 // What is needed is an event of one of these rooms.
-                if told >= job.need && job.need > Seq(0) {
+                if view_cursor >= job.need && job.need > Seq(0) {
                     let mut has = false;
                     for &(room, _) in rooms {
                         has = has || view.has(room, job.need)?;
@@ -135,11 +135,11 @@ impl Disk {
                         return Err(lost("a room's newest event is missing in them"));
                     }
                 }
-                let (found, upto) = merge(view, rooms, *events_max, told)?;
+                let (found, upto) = merge(view, rooms, *events_max, view_cursor)?;
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, upto)?))
             }
             Read::Messages { room, since, limit, bytes_max } => {
-                if told >= job.need && job.need > Seq(0) && !view.has(*room, job.need)? {
+                if view_cursor >= job.need && job.need > Seq(0) && !view.has(*room, job.need)? {
                     return Err(lost("a room's newest event is missing in them"));
                 }
                 let Some(mut after) = view.seq_of(*room, *since)? else {
@@ -155,11 +155,11 @@ impl Disk {
                         .extend(events.into_iter().filter(|event| event.message).map(|event| (event, *room)));
                 }
                 found.truncate(*limit);
-                Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, told)?))
+                Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, view_cursor)?))
             }
-            Read::Find(_) => Err(Trouble::Tables(ViewError::Unavailable(
-                "the view has no words; the index has".to_owned(),
-            ))),
+            Read::Find(_) => {
+                Err(Trouble::View(ViewError::Unavailable("the view has no words; the index has".to_owned())))
+            }
         }
     }
 }
@@ -279,13 +279,13 @@ fn connect(
 
 /// The tables lack what must be there: they are made anew.
 fn lost(what: &str) -> Trouble {
-    Trouble::Tables(ViewError::Corrupt(what.to_owned()))
+    Trouble::View(ViewError::Corrupt(what.to_owned()))
 }
 
 /// Why a question could not be answered.
 enum Trouble {
     Journal(JournalError),
-    Tables(ViewError),
+    View(ViewError),
 }
 
 impl From<JournalError> for Trouble {
@@ -296,7 +296,7 @@ impl From<JournalError> for Trouble {
 
 impl From<ViewError> for Trouble {
     fn from(error: ViewError) -> Trouble {
-        Trouble::Tables(error)
+        Trouble::View(error)
     }
 }
 

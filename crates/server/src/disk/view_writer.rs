@@ -91,14 +91,14 @@ fn make_anew(view: &mut View, journal: &dyn Store, progress: &Progress) -> Resul
     view.reset()?;
     progress.set(view.cursor());
     let identity = journal.identity();
-    let mut tell = |delta| {
-        view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()))?;
+    let mut apply_delta = |delta| {
+        view.apply(&[delta]).map_err(|error| ReplayError::View(error.to_string()))?;
         progress.set(view.cursor());
         Ok(())
     };
     let begin = (State::default(), Book::default());
-    let recovered =
-        replay(&mut *reader, &identity, begin, Seq(0), &mut tell).map_err(|fault| unreadable(&fault))?;
+    let recovered = replay(&mut *reader, &identity, begin, Seq(0), &mut apply_delta)
+        .map_err(|fault| unreadable(&fault))?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     progress.set(view.cursor());

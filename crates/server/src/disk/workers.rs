@@ -13,7 +13,7 @@ use super::journal::WriteJob;
 pub(crate) struct Workers {
     pub(crate) readers: Vec<JoinHandle<()>>,
     /// A writer ends when the last sender of its jobs is dropped: this is the last one.
-    pub(crate) tables: (Sender<Delta>, JoinHandle<()>),
+    pub(crate) view: (Sender<Delta>, JoinHandle<()>),
     pub(crate) journal: (Sender<WriteJob>, JoinHandle<()>),
 }
 
@@ -24,8 +24,8 @@ impl Workers {
         let mut is_well = true;
         let mut end = |thread: JoinHandle<()>| is_well &= thread.join().is_ok();
         self.readers.into_iter().for_each(&mut end);
-        drop(self.tables.0);
-        end(self.tables.1);
+        drop(self.view.0);
+        end(self.view.1);
         drop(self.journal.0);
         end(self.journal.1);
         is_well

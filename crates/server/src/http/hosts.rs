@@ -2,8 +2,8 @@
 //! from using a browser to reach a server that only the browser's machine can reach.
 //!
 //! A `Host` that is an address or `localhost` cannot have been made by somebody's DNS; any other must be one that
-//! the server was told (DNS rebinding). An `Origin` must be this very server: the `Host` of the request, or a name
-//! that the server was told. Both are compared as what they mean (RFC 6454, 4): a scheme's default port is as good as
+//! the server was given (DNS rebinding). An `Origin` must be this very server: the `Host` of the request, or a name
+//! that the server was given. Both are compared as what they mean (RFC 6454, 4): a scheme's default port is as good as
 //! none, a name's case and last dot mean nothing. A `Host` without a port comes from a proxy that left it out, so names
 //! alone are compared then.
 
@@ -79,8 +79,8 @@ impl Authority {
 pub(crate) struct Names {
     /// Every name, of which the port does not matter.
     pub(crate) all: Vec<Authority>,
-    /// Those that the operator told, as `--name`: pages of theirs are the server's own, also behind a proxy.
-    pub(crate) told: Vec<Authority>,
+    /// Those given by the operator as `--name`: their pages are the server's own, also behind a proxy.
+    pub(crate) configured: Vec<Authority>,
 }
 
 /// May this request be answered? `origin` is what a browser says of the page that asks.
@@ -89,12 +89,14 @@ pub(crate) fn check(host: Option<&str>, origin: Option<&str>, names: &Names) -> 
     let host = Authority::read(text).filter(|host| host.is_ours(&names.all));
     let host = host.ok_or_else(|| Stranger::Host(text.to_owned()))?;
     match origin {
-        Some(origin) if !is_same(origin, &host, &names.told) => Err(Stranger::Origin(origin.to_owned())),
+        Some(origin) if !is_same(origin, &host, &names.configured) => {
+            Err(Stranger::Origin(origin.to_owned()))
+        }
         _ => Ok(()),
     }
 }
 
-fn is_same(origin: &str, host: &Authority, told: &[Authority]) -> bool {
+fn is_same(origin: &str, host: &Authority, configured: &[Authority]) -> bool {
     let Some((scheme, page)) = origin.split_once("://") else { return false };
     let usual = match scheme.to_ascii_lowercase().as_str() {
         "http" => 80,
@@ -104,20 +106,21 @@ fn is_same(origin: &str, host: &Authority, told: &[Authority]) -> bool {
     let Some(page) = Authority::read(page) else { return false };
     let port = page.port.unwrap_or(usual);
     let is_host = page.host == host.host && host.port.is_none_or(|asked| asked == port);
-    is_host || told.iter().any(|name| name.host == page.host && name.port.unwrap_or(usual) == port)
+    is_host || configured.iter().any(|name| name.host == page.host && name.port.unwrap_or(usual) == port)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(told: &[&str]) -> Names {
-        let told: Vec<Authority> = told.iter().map(|name| Authority::read(name).unwrap()).collect();
-        Names { all: told.clone(), told }
+    fn names(configured: &[&str]) -> Names {
+        let configured: Vec<Authority> =
+            configured.iter().map(|name| Authority::read(name).unwrap()).collect();
+        Names { all: configured.clone(), configured }
     }
 
     #[test]
-    fn addresses_localhost_and_told_names_are_ours() {
+    fn addresses_localhost_and_configured_names_are_ours() {
         let names = names(&["Chat.example"]);
         for ours in [
             "127.0.0.1",
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_page_is_ours_by_what_its_origin_means() {
-        let told = names(&["chat.example", "talk.example:8443"]);
+        let configured = names(&["chat.example", "talk.example:8443"]);
         for (host, origin) in [
             ("localhost:65432", "http://localhost:65432"),
             ("localhost:65432", "https://localhost:65432"),
@@ -170,12 +173,12 @@ mod tests {
             ("chat.example", "http://chat.example:80"),
             // A proxy that leaves the port out (nginx's $host).
             ("localhost", "http://localhost:8443"),
-            // A proxy that asks by another name (nginx's $proxy_host): a name that we were told.
+            // A proxy that asks by another name (nginx's $proxy_host): a configured name.
             ("127.0.0.1:65432", "https://chat.example"),
             ("127.0.0.1:65432", "http://chat.example:80"),
             ("127.0.0.1:65432", "https://talk.example:8443"),
         ] {
-            assert_eq!(check(Some(host), Some(origin), &told), Ok(()), "{host} {origin}");
+            assert_eq!(check(Some(host), Some(origin), &configured), Ok(()), "{host} {origin}");
         }
         for (host, origin) in [
             ("localhost:65432", "http://localhost"),
@@ -193,7 +196,7 @@ mod tests {
             ("localhost", "http://user@localhost"),
         ] {
             let stranger = Err(Stranger::Origin(origin.to_owned()));
-            assert_eq!(check(Some(host), Some(origin), &told), stranger, "{host} {origin}");
+            assert_eq!(check(Some(host), Some(origin), &configured), stranger, "{host} {origin}");
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::limits::Limits;
 use crate::status::watch::Watch;
 use crate::wheel::{TICK_MS, Wheel};
 
-/// Entries that the tables may be behind before senders are slowed.
+/// Entries that the view may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
 
 /// How long a client is not read that was refused more rooms or joins, ms: it may go on talking.
@@ -44,7 +44,7 @@ const REFUSED_PAUSE_MS: u64 = 100;
 /// The threads that the pump talks to.
 pub(crate) struct Threads {
     pub(crate) journal: Sender<WriteJob>,
-    pub(crate) tables: Sender<Delta>,
+    pub(crate) deltas: Sender<Delta>,
     pub(crate) reads: Asking,
     pub(crate) finds: Asking,
     /// Time for one `find`, ms: the finder looks here.
@@ -261,7 +261,7 @@ impl Pump {
                         self.hub.borrow_mut().answer_read(job.id, Err(ReadError::Full));
                     }
                 }
-                Output::UpdateView(delta) => drop(self.threads.tables.send(delta)),
+                Output::UpdateView(delta) => drop(self.threads.deltas.send(delta)),
             }
         }
     }
@@ -453,11 +453,11 @@ impl Pump {
         self.threads.index.set_serving();
     }
 
-    /// The last word to the tables, and to the log.
+    /// The last rows for the view, and the last line of the log.
     pub(crate) fn farewell(&self) {
         tell_left_out(self.watch.reports.rest());
         let delta = self.hub.borrow_mut().farewell();
-        let _ = self.threads.tables.send(delta);
+        let _ = self.threads.deltas.send(delta);
         self.threads.progress.set_ending();
         self.threads.index.set_ending();
     }

@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 10;
 /// With bytes waiting of which none was taken for so long, somebody has stopped reading: 1 min.
 const STALLED_MS: u64 = 60_000;
 
-/// Entries behind from which on the tables are worth a word: a second's work.
+/// Entries behind from which on the view is worth a word: a second's work.
 const LAG_TOLD: u64 = 10_000;
 
 /// Damaged entries named one by one.
@@ -44,7 +44,7 @@ pub(crate) struct Waiting {
     pub(crate) bytes: usize,
     /// Since it took something, ms.
     pub(crate) for_ms: u64,
-    /// Entries that it has still to be told, or pass over.
+    /// Entries that it has still to take, or pass over.
     pub(crate) behind: u64,
     pub(crate) name: String,
     pub(crate) from: String,
@@ -111,11 +111,11 @@ impl Snapshot {
             return Some(format!("the disk has {free} free, less than the limit ready-free ({least})"));
         }
         if self.view.stuck {
-            return Some("history cannot be written".to_owned());
+            return Some("the view cannot be written".to_owned());
         }
         let lag = self.lag(self.view);
         (lag > self.lag_max).then(|| {
-            format!("history is {lag} entries behind, more than the limit ready-lag ({})", self.lag_max)
+            format!("the view is {lag} entries behind, more than the limit ready-lag ({})", self.lag_max)
         })
     }
 
@@ -133,45 +133,44 @@ impl Snapshot {
 
     /// What is off and what it means, in words; nothing when all is well.
     pub(crate) fn meaning(&self, machine: &Machine) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut sentences = Vec::new();
         if let Some(trouble) = &self.trouble {
-            told.push(format!(
+            sentences.push(format!(
                 "no messages can be posted now: {trouble}; reading works, and the server tries again"
             ));
         }
         if let Some(damage) = self.damage() {
-            told.push(format!(
+            sentences.push(format!(
                 "{damage}: readers get a hole instead of the damaged messages. The disk or the memory may be failing: \
                  run `vang admin check`, keep the folder unchanged, and restore the newest backup that passes the check"
             ));
         }
         if self.ahead_ms >= AHEAD_TOLD_MS {
-            told.push(ahead(self.ahead_ms));
+            sentences.push(ahead(self.ahead_ms));
         }
         match machine.disk {
-            Some(Space { free, .. }) if free < self.free_min => told.push(format!(
+            Some(Space { free, .. }) if free < self.free_min => sentences.push(format!(
                 "the disk is almost full ({} free): soon no messages can be posted; free disk space, or move the data folder",
                 bytes(free)
             )),
             Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_TOLD) => {
-                told.push(format!("the disk has only {} free", bytes(free)));
+                sentences.push(format!("the disk has only {} free", bytes(free)));
             }
             _ => {}
         }
         let lag = self.lag(self.view);
         if self.view.stuck {
-            told.push(
-                "history cannot be written: requests for old messages get an error for now; \
-                       nothing is lost"
+            sentences.push(
+                "the view cannot be written: requests for old messages get an error for now; nothing is lost"
                     .to_owned(),
             );
         } else if lag > LAG_TOLD {
-            told.push(format!(
-                "history is {lag} entries behind: requests for the newest messages wait; at 1,000,000 entries senders are slowed down"
+            sentences.push(format!(
+                "the view is {lag} entries behind: requests for the newest messages wait; at 1,000,000 entries senders are slowed down"
             ));
         }
         for waiting in self.waiting.iter().filter(|waiting| waiting.for_ms >= STALLED_MS) {
-            told.push(format!(
+            sentences.push(format!(
                 "{} ({}) has read nothing for {}: {} are waiting for it. No message is lost; the connection is closed after the limit stall",
                 waiting.name,
                 waiting.from,
@@ -180,7 +179,7 @@ impl Snapshot {
             ));
         }
         if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
-            told.push(format!(
+            sentences.push(format!(
                 "the server holds {} for clients (limit memory: {}): above the limit it reads nothing new, and closes the connection that holds most",
                 bytes(self.held_bytes),
                 bytes(self.memory_max)
@@ -188,12 +187,12 @@ impl Snapshot {
         }
         let open: u64 = self.ways.values().sum();
         if self.connections_max > 0 && open * 10 >= self.connections_max * 9 {
-            told.push(format!(
+            sentences.push(format!(
                 "{open} of {} connections are in use: above the limit connections, new ones are refused",
                 self.connections_max
             ));
         }
-        told
+        sentences
     }
 
     /// For programs: what `vang status --json` prints.
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_and_lagging_tables_are_told_before_they_hurt() {
+    fn a_full_disk_and_a_view_that_is_behind_are_reported_before_they_hurt() {
         let (mut snapshot, mut machine) = healthy();
         machine.disk = Some(Space { free: (64 << 20) - 1, size: 1 << 40 });
         let why = snapshot.not_ready(machine.disk).unwrap();
@@ -317,12 +316,12 @@ mod tests {
         (snapshot, machine) = healthy();
         snapshot.hub.seq = 100_000;
         assert_eq!(snapshot.not_ready(machine.disk), None);
-        assert!(snapshot.meaning(&machine)[0].starts_with("history is 100000 entries behind"));
+        assert!(snapshot.meaning(&machine)[0].starts_with("the view is 100000 entries behind"));
         snapshot.hub.seq = 100_001;
-        let why = "history is 100001 entries behind, more than the limit ready-lag (100000)";
+        let why = "the view is 100001 entries behind, more than the limit ready-lag (100000)";
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), why);
         snapshot.view = Follower { position: 100_001, stuck: true };
-        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "history cannot be written");
+        assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "the view cannot be written");
         // What keeps everybody from posting comes before all else.
         snapshot.trouble = Some("no space left for the journal".to_owned());
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "no space left for the journal");

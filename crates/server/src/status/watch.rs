@@ -20,7 +20,7 @@ pub(crate) struct Watch {
     pub(crate) connections_max: Cell<usize>,
     /// Free bytes below which the server is not ready.
     pub(crate) free_min: Cell<u64>,
-    /// Entries that the tables may be behind before it is not ready.
+    /// Entries that the view may be behind before it is not ready.
     pub(crate) lag_max: Cell<u64>,
     pub(crate) accepted: Count,
     pub(crate) turned_away: Count,

@@ -153,7 +153,7 @@ fn page(report: &Value) -> String {
             counted(number(&journal["position"]), "entry", "entries")
         ),
     );
-    for (name, follower) in [("history", &report["view"]), ("find", &report["find"])] {
+    for (name, follower) in [("view", &report["view"]), ("index", &report["find"])] {
         if follower.is_object() {
             let state = match (number(&follower["behind"]), follower["stuck"] == true) {
                 (_, true) => "cannot be written".to_owned(),
@@ -286,7 +286,7 @@ mod tests {
         let expected = "\
 server       vang/0.1.0, up 3 h 12 min, NOT READY: the disk has 3.0 MiB free
 journal      a1b2, 10,482 entries; 2 DAMAGED; 9,310 messages since the start; the last write took 0.312 ms
-history      1,204 entries behind
+view         1,204 entries behind
 connections  12 (limit 65,280); 1,204 since the start; 3 refused
                   9 native from this machine
                   3 websocket in TLS from other machines

@@ -77,7 +77,7 @@ fn only_the_operator_can_see_slow_readers() {
 
     let page = succeeded(&["status"], status(&data, &[]).output().unwrap());
     assert!(page.starts_with("server       vang/") && page.contains(", ready\n"), "{page}");
-    assert!(page.contains(" for guest:bob at 127.0.0.1:") && page.contains("history      "), "{page}");
+    assert!(page.contains(" for guest:bob at 127.0.0.1:") && page.contains("view         "), "{page}");
 
     // Other clients are refused, and the refusals are counted.
     let (header, _) = exchange(&mut server.connect(), &request("status", &[("as", "\"ada\"")], ""));
@@ -227,8 +227,8 @@ fn readyz_and_status_report_a_view_that_is_behind() {
         server.ok(&["send", "general", "hi"]);
     }
     let (code, _, body) = get(&server, "/readyz");
-    let behind = "not ready: history is 5 entries behind, more than the limit ready-lag (3)\n";
-    assert!(body == behind || body == "not ready: history cannot be written\n", "{code} {body}");
+    let behind = "not ready: the view is 5 entries behind, more than the limit ready-lag (3)\n";
+    assert!(body == behind || body == "not ready: the view cannot be written\n", "{code} {body}");
     assert_eq!(code, 503);
     assert_eq!((&report(&data)["ready"], &report(&data)["view"]["behind"]), (&false.into(), &5.into()));
     drop(held);

@@ -173,11 +173,11 @@ impl Scene {
         let Ok(file) = hold_journal(&self.path("journal.db"), Arc::new(Damages::default())) else {
             panic!("the journal is there")
         };
-        let (tables, _told) = channel();
+        let (deltas, _deltas) = channel();
         let progress = Arc::new(Progress::default());
         progress.set(self.end);
         let files = (file, self.path("view.db"));
-        let mut disk = Disk { files, open: None, tables, progress };
+        let mut disk = Disk { files, open: None, deltas, progress };
         let session = self.hub.connect(Peer::Local);
         self.hub.request(session, Ticket(0), request(Some("bob"), action));
         let mut bytes = Vec::new();
@@ -221,8 +221,8 @@ impl Scene {
     fn answer(&self, disk: &mut Disk, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
         let Read::Find(find) = &job.read else {
             return disk.try_answer(job, self.end).map_err(|trouble| match trouble {
-                Trouble::Tables(ViewError::Corrupt(_)) => ReadError::ViewBehind,
-                Trouble::Tables(error) => ReadError::Unreadable(error.to_string()),
+                Trouble::View(ViewError::Corrupt(_)) => ReadError::ViewBehind,
+                Trouble::View(error) => ReadError::Unreadable(error.to_string()),
                 Trouble::Journal(fault) => ReadError::Unreadable(fault.to_string()),
             });
         };

@@ -191,7 +191,7 @@ fn check(restoring: &Restoring, identity: &Identity) -> anyhow::Result<()> {
     }
     let (mut view, _) = View::open(&restoring.view_db(), identity.id, chains(restoring.journal_db()))?;
     let mut update_view =
-        |delta: Delta| view.apply(&[delta]).map_err(|error| ReplayError::Tables(error.to_string()));
+        |delta: Delta| view.apply(&[delta]).map_err(|error| ReplayError::View(error.to_string()));
     let start = (State::default(), Book::default());
     let (_, mut reader) = read_journal(&restoring.journal_db())?;
     let recovered = replay(&mut *reader, identity, start, Seq(0), &mut update_view)
