@@ -2,7 +2,6 @@
 
 use minicbor::{Decode, Encode};
 
-/// See the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Access {

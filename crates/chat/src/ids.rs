@@ -67,7 +67,6 @@ impl fmt::Debug for NameKey {
     }
 }
 
-/// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
     /// The one who runs the server; also the server itself.

@@ -290,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_refused_takes_a_place_and_leaves_nothing_else(steps in steps()) {
+    fn a_refused_command_changes_only_the_position(steps in steps()) {
         let mut world = World::new();
         for step in &steps {
             let (before, time) = (body(&world.state), world.state.time());

@@ -12,12 +12,10 @@ use crate::session::SessionId;
 pub struct ReadJob {
     /// Names the question.
     pub id: u64,
-    /// Who asks.
     pub session: SessionId,
     /// Wait until the view (for `Find`: the index) is complete up to here; at most a few seconds, then answer `ViewBehind`
     /// or, for a page, as far as they are.
     pub need: Seq,
-    /// What is asked.
     pub read: Read,
 }
 
@@ -29,14 +27,12 @@ impl ReadJob {
     }
 }
 
-/// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     /// The entry that is this message of the room; number 0 is `Seq(0)`.
     Locate(Vec<(RoomId, u64)>),
     /// Events of these rooms, each after its position, merged by position.
     Events {
-        /// The rooms.
         rooms: Vec<(RoomId, Seq)>,
         /// Events at most.
         events_max: usize,
@@ -45,11 +41,9 @@ pub enum Read {
     },
     /// Messages of a room after this number.
     Messages {
-        /// The room.
         room: RoomId,
         /// After this one.
         since: u64,
-        /// At most as many.
         limit: usize,
         /// Bytes of payload at most, or one message.
         bytes_max: usize,
@@ -61,7 +55,6 @@ pub enum Read {
 /// An event from the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColdEvent {
-    /// Its room.
     pub room: RoomId,
     /// A message's number; of another event, the room's newest then.
     pub n: u64,

@@ -35,30 +35,21 @@ use crate::tail::Tails;
 pub enum Output {
     /// Answer a request.
     Reply {
-        /// Whose.
         session: SessionId,
-        /// Which.
         ticket: Ticket,
         /// The reply, as it is written.
         bytes: Bytes,
     },
     /// The session was told `busy`: take no request of it before so much time is over.
     Pause {
-        /// Which.
         session: SessionId,
         /// As it was told, ms.
         ms: u64,
     },
     /// The session follows rooms from here on.
-    Follows {
-        /// Which.
-        session: SessionId,
-    },
+    Follows { session: SessionId },
     /// The session has something to pull.
-    Wake {
-        /// Which.
-        session: SessionId,
-    },
+    Wake { session: SessionId },
     /// Append to the journal, then call `appended` and, with the entries that it became, `arrived`. One at a time.
     Append(Batch),
     /// Call the journal's `settle`, read everything after `after`, then call `settled`.
@@ -99,7 +90,6 @@ pub struct About {
     pub behind: u64,
 }
 
-/// See the module's head.
 pub struct Hub {
     identity: Identity,
     server: String,
@@ -406,7 +396,6 @@ impl Hub {
         &self.refusals
     }
 
-    /// Counts.
     pub fn stats(&self) -> Stats {
         Stats {
             sessions: self.sessions.len(),

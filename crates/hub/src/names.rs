@@ -25,20 +25,10 @@ pub enum NameError {
     #[error(
         "not a name: {found:?} at byte {at} is not allowed; use letters, digits, - _ . and start with a letter or digit"
     )]
-    Character {
-        /// Which.
-        found: char,
-        /// Where.
-        at: usize,
-    },
+    Character { found: char, at: usize },
     /// Something that nobody sees (Unicode's Default_Ignorable_Code_Point): two names would look like one.
     #[error("not a name: the invisible character U+{:04X} at byte {at} is not allowed", u32::from(*found))]
-    Invisible {
-        /// Which.
-        found: char,
-        /// Where.
-        at: usize,
-    },
+    Invisible { found: char, at: usize },
     /// An account of this name would pass for the server itself or for those without an account.
     #[error("not available: 'server', 'anon' and 'guest' are reserved")]
     Reserved,
@@ -313,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_told_where() {
+    fn a_bad_name_is_refused_with_its_place() {
         let maker = NameMaker::new([7; 32]);
         assert_eq!(maker.make("").unwrap_err(), NameError::Length { len: 0 });
         assert_eq!(maker.make(&"x".repeat(65)).unwrap_err(), NameError::Length { len: 65 });

@@ -27,7 +27,7 @@ const TURNS_KEPT: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct QueueFull;
 
-/// See the module's head. `K`: whose it is.
+/// `K`: whose it is.
 #[derive(Debug)]
 pub(crate) struct Queue<K, T> {
     next: VecDeque<Weighed<T>>,

@@ -21,30 +21,18 @@ pub enum ReplayError {
     Journal(#[from] JournalError),
     /// An entry's envelope does not follow from the ones before it.
     #[error("entry {seq}: the chain is broken: the envelope or its hash was changed")]
-    Chain {
-        /// Which.
-        seq: u64,
-    },
+    Chain { seq: u64 },
     /// This program decides other than the one that wrote the journal.
     #[error("entry {seq}: the state has another hash than when it was written")]
-    State {
-        /// The checkpoint.
-        seq: u64,
-    },
+    State { seq: u64 },
     /// A newer program switched the rules.
     #[error("entry {seq}: {unknown}")]
-    Rules {
-        /// Which.
-        seq: u64,
-        /// To which version.
-        unknown: UnknownRules,
-    },
+    Rules { seq: u64, unknown: UnknownRules },
     /// The snapshot is from beyond the journal's end.
     #[error("the snapshot is of entry {snapshot}, but the journal ends at {end}")]
     SnapshotAhead {
         /// Where it was taken.
         snapshot: u64,
-        /// The end.
         end: u64,
     },
     /// The view did not take the rows.

@@ -373,7 +373,7 @@ proptest! {
 }
 
 #[test]
-fn an_erased_message_is_no_hit_and_counts_for_nothing() {
+fn an_erased_message_is_neither_found_nor_counted() {
     let mut world = furnished();
     for text in ["chó một", "chó hai", "chó ba"] {
         world.once("eve", text_action("general", text));

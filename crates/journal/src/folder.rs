@@ -182,7 +182,6 @@ impl DataFolder {
     /// The name of the server's own socket in the folder.
     pub const SOCKET: &str = "admin.sock";
 
-    /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -76,7 +76,6 @@ pub struct Counted {
     pub unknown_blocks: u64,
 }
 
-/// The summary.
 #[derive(Clone, Debug, Default, Serialize)]
 struct DecodeSummary {
     #[serde(flatten)]

@@ -105,7 +105,6 @@ impl fmt::Display for Tried {
     }
 }
 
-/// The summary.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Summary {
     host: String,

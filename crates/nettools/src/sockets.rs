@@ -203,7 +203,6 @@ impl fmt::Display for Row {
     }
 }
 
-/// The summary.
 #[derive(Clone, Debug, Serialize)]
 struct Summary {
     shown: usize,

@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_with_its_place() {
+    fn a_decoding_error_names_its_place() {
         let told = |name: &str, bytes: &[u8]| {
             let encoding = find(name).expect("a name of ours");
             decode(encoding, ByteOrder::Little, bytes).expect_err("bad content").to_string()

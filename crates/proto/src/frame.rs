@@ -26,9 +26,7 @@ pub struct Frame {
 /// How long the parts of a message may be, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The header.
     pub header: u32,
-    /// The content.
     pub content: u64,
 }
 
@@ -45,7 +43,6 @@ pub enum Part {
     Nothing,
     /// The length or the header.
     Header,
-    /// The content.
     Content,
 }
 

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_is_read_as_the_parser_reads_it() {
+    fn plain_headers_read_the_same_with_and_without_the_parser() {
         let plain = r#" { "a" : "b", "c":0,"d":120 , "":true,"a":false ,"n": null,"ü🐰":"ü" } "#;
         assert_eq!(plain_fields(plain), parse_fields(plain).ok());
         assert!(plain_fields(plain).is_some());

@@ -46,14 +46,10 @@ pub enum MalformedFrame {
     },
     /// One of the four is not there.
     #[error("missing required header '{key}'")]
-    MissingKey {
-        /// Which.
-        key: &'static str,
-    },
+    MissingKey { key: &'static str },
     /// One of the four is not what it must be.
     #[error("header '{key}' is {found}; it must be {expected}")]
     WrongKind {
-        /// Which.
         key: &'static str,
         /// As sent, shortened.
         found: String,

@@ -43,7 +43,6 @@ const HELP: &[&str] = &[
     "/quit leaves   /help shows this",
 ];
 
-/// See the module's head.
 pub struct TypedLines {
     line_max: usize,
     /// Typed and not yet translated.

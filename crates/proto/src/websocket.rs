@@ -23,7 +23,6 @@ const HEAD_BYTES_MAX: usize = 14;
 pub enum MessageKind {
     /// UTF-8, which is checked.
     Text,
-    /// Bytes.
     Binary,
 }
 
@@ -474,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_breaks_the_rules_is_told_which() {
+    fn a_protocol_error_closes_with_its_code_and_reason() {
         let text = |first, payload: &[u8]| frame(first, payload);
         for (bytes, code, why) in [
             (text(0xc2, b"x"), 1002, "reserved bits are set, but no extension was agreed on"),

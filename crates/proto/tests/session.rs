@@ -138,7 +138,7 @@ fn events_wait_while_a_reply_waits_for_an_earlier_one() {
 }
 
 #[test]
-fn what_is_as_long_as_its_limit_is_taken() {
+fn the_longest_allowed_values_are_accepted() {
     let mut s = session();
     let id = "i".repeat(ID_BYTES_MAX);
     let longest = [("room", "general".into()), ("id", (&*id).into())];

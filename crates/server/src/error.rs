@@ -9,10 +9,8 @@ use crate::start::StartError;
 /// Why a server ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The data folder.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// Its certificate.
@@ -21,14 +19,8 @@ pub enum ServeError {
     /// Settings that do not go together.
     #[error("{0}")]
     Settings(String),
-    /// The system.
     #[error("cannot {what}: {source}")]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { what: &'static str, source: io::Error },
     /// Everybody who can reach this listener would speak as any account.
     #[error(
         "--trust local lets every program on this machine speak as any account, and {addr} is reached from other machines"

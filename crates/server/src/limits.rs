@@ -122,14 +122,10 @@ const TABLE: [Row; 23] = rows![
 pub enum LimitError {
     /// No `=`.
     #[error("'{given}' is not NAME=VALUE")]
-    Shape {
-        /// As given.
-        given: String,
-    },
+    Shape { given: String },
     /// No such name.
     #[error("there is no limit '{name}'{}; there are {}", .nearest.map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default(), names())]
     Name {
-        /// As given.
         name: String,
         /// The most alike.
         nearest: Option<&'static str>,
@@ -137,9 +133,7 @@ pub enum LimitError {
     /// Not a value of its unit, or beyond its range.
     #[error("limit '{name}' is {value}; it must be {allowed}")]
     Value {
-        /// Which.
         name: &'static str,
-        /// As given.
         value: String,
         /// What is allowed.
         allowed: String,
@@ -317,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_set_says_what_can() {
+    fn an_invalid_limit_is_refused_with_what_is_allowed() {
         let told = |given: &str| Limits::default().set(given).unwrap_err().to_string();
         assert!(
             told("contents=1")

@@ -21,12 +21,7 @@ pub enum StartError {
     Folder(#[from] FolderError),
     /// The journal cannot be opened.
     #[error("cannot open {}: {fault}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        fault: JournalError,
-    },
+    Open { path: PathBuf, fault: JournalError },
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -48,7 +43,6 @@ pub struct OpenedFolder {
     pub store: Arc<dyn Store>,
     /// For the view's thread.
     pub view: View,
-    /// For the hub.
     pub recovered: Recovered,
     /// What the view could not take yet: to be applied before anything else.
     pub pending: Vec<Delta>,

@@ -10,7 +10,6 @@ use crate::scene::Scene;
 /// Where following starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Now.
     Now,
     /// At the first message.
     Beginning,

@@ -5,7 +5,6 @@ use vang_chat::Seq;
 /// The longest `EventData`, bytes: a kind and an id need 12.
 const DATA_BYTES_MAX: usize = 30;
 
-/// See the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRow {
     pub seq: Seq,

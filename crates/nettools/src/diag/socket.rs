@@ -170,7 +170,6 @@ pub struct Tcp {
     pub probes: u8,
     /// Bytes that the peer's kernel has acknowledged.
     pub bytes_acked: u64,
-    /// Received bytes.
     pub bytes_received: u64,
     /// Written bytes that were not sent yet.
     pub not_sent: u32,

@@ -18,7 +18,6 @@ use crate::ToolError;
 /// How a client verifies the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Any certificate.
     #[default]
     AnyCertificate,
     /// This key: `SHA256:…`, the SHA-256 of the SubjectPublicKeyInfo in base64 without `=`.

@@ -69,7 +69,6 @@ impl fmt::Display for Row {
     }
 }
 
-/// The summary.
 #[derive(Debug, Serialize)]
 struct Summary {
     models: usize,

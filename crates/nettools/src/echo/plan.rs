@@ -14,7 +14,6 @@ const USUAL_DURATION: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct EchoSendOptions {
     pub to: Target,
-    /// UDP.
     pub udp: bool,
     /// TLS with this verification.
     pub tls: Option<Trust>,

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_type_is_without_a_name() {
+    fn every_icmp_type_has_a_name() {
         for number in 0..=u16::MAX {
             let [kind, code] = number.to_be_bytes();
             for family in [Family::V4, Family::V6] {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_no_echo() {
+    fn a_truncated_packet_is_not_an_echo_reply() {
         let bytes = Echo { kind: Family::V6.echo_reply(), id: 1, seq: 2, data: b"" }.write();
         for cut in 0..bytes.len() {
             assert_eq!(Echo::read(&bytes[..cut]), None);

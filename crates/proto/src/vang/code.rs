@@ -117,7 +117,6 @@ impl fmt::Display for Code {
 pub enum Value {
     /// A string.
     Text(String),
-    /// A number.
     Number(u64),
 }
 

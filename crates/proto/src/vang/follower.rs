@@ -42,7 +42,6 @@ pub enum NewStart {
     OtherJournal,
 }
 
-/// See the module's head.
 #[derive(Debug)]
 pub struct Follower {
     writer: RequestWriter,

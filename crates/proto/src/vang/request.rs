@@ -27,7 +27,6 @@ pub struct Request {
     pub re: Option<String>,
     /// Who speaks (`as`).
     pub name: Option<String>,
-    /// What is asked.
     pub action: Action,
 }
 

@@ -81,7 +81,6 @@ enum Phase {
     Done,
 }
 
-/// See the module's head.
 pub struct ServerSession {
     limits: ServerLimits,
     decoder: Decoder,

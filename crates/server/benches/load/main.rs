@@ -38,7 +38,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub(crate) struct Plan {
     /// Rounds; medians are told.
     pub(crate) rounds: usize,
-    /// A round.
     pub(crate) round: Duration,
 }
 

@@ -12,7 +12,6 @@ pub(crate) enum Wire {
     Vang,
     /// The same in a WebSocket's frames.
     WebSocket,
-    /// The floor's.
     Floor,
 }
 

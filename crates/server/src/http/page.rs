@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_table_is_not_here() {
+    fn a_path_outside_the_table_is_not_found() {
         for path in [
             "",
             "/index.html",

@@ -24,7 +24,6 @@ const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 /// Bytes of an event that are handed to HTTP at once: 16 KiB.
 const TEXT_BYTES_AT_ONCE: usize = 16 << 10;
 
-/// See the module's head.
 pub(crate) struct HubSession {
     pump: Rc<Pump>,
     slot: Rc<Slot>,

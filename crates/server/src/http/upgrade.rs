@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_handshake_is_told_so() {
+    fn a_request_that_is_no_handshake_gets_the_reason() {
         let status = |change: fn(&mut HeaderMap)| asked(change).unwrap_err().0.as_u16();
         assert_eq!(status(|headers| drop(headers.remove(UPGRADE))), 426);
         assert_eq!(status(|headers| drop(headers.remove(CONNECTION))), 426);

@@ -19,12 +19,7 @@ use crate::net::socket::Stream;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddr {
     /// A host, empty for every interface, and a port, 0 for any.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
+    Tcp { host: String, port: u16 },
     /// A socket in the file system.
     Unix(PathBuf),
 }
@@ -37,19 +32,13 @@ pub enum ListenError {
     /// The host's name has no address, or cannot be looked up.
     #[error("cannot listen on {addr}: {source}")]
     Resolve {
-        /// Where.
         addr: String,
         /// What the resolver said.
         source: io::Error,
     },
     /// The system said no.
     #[error("cannot listen on {addr}: {source}")]
-    Io {
-        /// Where.
-        addr: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { addr: String, source: io::Error },
 }
 
 impl FromStr for ListenAddr {

@@ -28,7 +28,6 @@ pub(crate) const ALPN_HTTP: &[u8] = b"http/1.1";
 pub struct TlsFiles {
     /// The certificate, then those that signed it.
     pub certificate: PathBuf,
-    /// Its private key.
     pub key: PathBuf,
 }
 
@@ -37,18 +36,10 @@ pub struct TlsFiles {
 pub enum TlsError {
     /// A file.
     #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     /// A file has not what it should.
     #[error("{}: {why}", path.display())]
     Content {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -194,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_given_files_is_said() {
+    fn invalid_tls_files_are_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for folder in ["one", "two"] {

@@ -54,7 +54,6 @@ pub(crate) struct Threads {
     pub(crate) index: Arc<Progress>,
 }
 
-/// See the module's head.
 pub(crate) struct Pump {
     hub: RefCell<Hub>,
     slots: RefCell<HashMap<SessionId, Rc<Slot>>>,

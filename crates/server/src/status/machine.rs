@@ -9,7 +9,6 @@ use rustix::process::{Resource, getrlimit};
 /// The data folder's files that grow, with what SQLite keeps beside them.
 const FILES: [&str; 6] = ["journal.db", "journal.db-wal", "view.db", "view.db-wal", "find.db", "find.db-wal"];
 
-/// See the module's head.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub(crate) resident_bytes: Option<u64>,

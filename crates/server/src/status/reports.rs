@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// At most one line of a kind in this time.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// See the module's head. A kind is a word of ours, so there are few.
+/// A kind is a word of ours, so there are few.
 #[derive(Debug, Default)]
 pub(crate) struct Reports(RefCell<BTreeMap<&'static str, Reported>>);
 

@@ -462,7 +462,7 @@ fn a_claimed_length_costs_no_memory() {
 }
 
 #[test]
-fn a_silent_connection_is_told_so_and_closed() {
+fn a_silent_connection_gets_one_line_and_is_closed() {
     let (_dir, server) = serve_process(&["--limit", "first-byte=100ms"]);
     let mut witness = Witness::new(&server);
     let mut silent = server.connect();

@@ -25,7 +25,6 @@ const FAULTS_RECORDED_MAX: u64 = 100;
 /// Reads of one connection before the others have a turn.
 const STEPS: usize = 16;
 
-/// The result of a read.
 enum ReadResult {
     Nothing,
     /// There can be more.
