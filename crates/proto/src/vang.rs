@@ -8,6 +8,7 @@ mod keys; // keys of replies and events, by their types
 mod request; // what a client asks: read by the server, written by the client
 mod reply; // what the server answers: written and read
 mod results; // rows of results that are lists
+mod status; // the result of `status`
 mod event; // what the server tells: written and read
 mod json_line; // an event as one line of JSON
 mod session; // the server's side of a connection, as a machine
@@ -33,3 +34,7 @@ pub use reply::{
 pub use request::{Form, NO_CONTENT, Request, RequestWriter};
 pub use results::{Excerpt, Hit, Person, RoomRow};
 pub use session::{ServerLimits, ServerSession, Step, Ticket};
+pub use status::{
+    ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus, OpenFilesStatus,
+    ProgressStatus, ServerStatus, SlowReader, UnreadStatus,
+};

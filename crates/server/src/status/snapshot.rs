@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
 use vang_hub::{Peer, Stats};
 use vang_proto::text::{bytes, duration};
-use vang_proto::vang::Code;
+use vang_proto::vang::{
+    Code, ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus,
+    OpenFilesStatus, ProgressStatus, ServerStatus, SlowReader, UnreadStatus,
+};
 
 use crate::status::machine::{Machine, Space};
 use crate::status::watch::Times;
@@ -195,69 +197,89 @@ impl Snapshot {
         sentences
     }
 
-    /// For programs: what `vang status --json` prints.
-    pub(crate) fn report(&self, machine: &Machine) -> Value {
-        let doors: Vec<Value> = self
-            .ways
-            .iter()
-            .map(|(way, &open)| json!({"door": way.door, "tls": way.tls, "local": way.local, "open": open}))
-            .collect();
+    /// The result of the action `status`, which `vang status --json` prints.
+    pub(crate) fn report(&self, machine: &Machine) -> ServerStatus {
+        let not_ready = self.not_ready(machine.disk);
+        ServerStatus {
+            connections: ConnectionsStatus {
+                accepted: self.accepted,
+                doors: self.doors(),
+                most: self.connections_max,
+                open: self.ways.values().sum(),
+                turned_away: self.turned_away,
+            },
+            cpu_seconds: machine.cpu_seconds,
+            disk: DiskStatus {
+                files: machine.files.iter().map(|&(name, size)| (name.to_owned(), size)).collect(),
+                free_bytes: machine.disk.map(|space| space.free),
+                ready_free_bytes: self.free_min,
+                size_bytes: machine.disk.map(|space| space.size),
+            },
+            find: Some(self.progress(self.find)),
+            journal: JournalStatus {
+                ahead_ms: self.ahead_ms,
+                appends: self.appends.count(),
+                damaged: DamageStatus { count: self.damaged, first: self.damaged_first.clone() },
+                id: self.journal.clone(),
+                last_append_us: (self.appends.count() > 0).then_some(self.appends.last_us),
+                open: self.open,
+                position: self.hub.seq,
+                trouble: self.trouble.clone(),
+            },
+            meaning: self.meaning(machine),
+            memory: MemoryStatus {
+                held_bytes: self.held_bytes,
+                held_bytes_max: self.memory_max,
+                queue_bytes: self.hub.queue_bytes as u64,
+                resident_bytes: machine.resident_bytes,
+                shed: self.shed,
+                tail_bytes: self.hub.tail_bytes as u64,
+            },
+            messages: self.hub.messages,
+            ready: not_ready.is_none(),
+            not_ready,
+            open_files: OpenFilesStatus { most: machine.open_files_max, now: machine.open_files },
+            refusals: self.refusals.iter().map(|&(code, count)| (code.as_str().to_owned(), count)).collect(),
+            server: self.server.clone(),
+            up_ms: self.up_ms,
+            view: Some(self.progress(self.view)),
+            waiting: UnreadStatus {
+                bytes: self.unsent_bytes,
+                connections: self.waiting.len() as u64,
+                most: self.slowest_readers(),
+            },
+        }
+    }
+
+    fn doors(&self) -> Vec<DoorStatus> {
+        let status = |(way, &open): (&Way, &u64)| DoorStatus {
+            door: way.door.to_owned(),
+            local: way.local,
+            open,
+            tls: way.tls,
+        };
+        self.ways.iter().map(status).collect()
+    }
+
+    fn progress(&self, follower: Follower) -> ProgressStatus {
+        let Follower { position, stuck } = follower;
+        ProgressStatus { behind: self.lag(follower), position, stuck }
+    }
+
+    fn slowest_readers(&self) -> Vec<SlowReader> {
         let mut waiting: Vec<&Waiting> = self.waiting.iter().collect();
         waiting.sort_by_key(|waiting| std::cmp::Reverse((waiting.bytes, waiting.for_ms)));
-        let named: Vec<Value> = waiting
-            .iter()
-            .take(NAMED_MAX)
-            .map(|waiting| {
-                json!({
-                    "name": waiting.name, "from": waiting.from,
-                    "door": waiting.way.door, "tls": waiting.way.tls, "local": waiting.way.local,
-                    "bytes": waiting.bytes, "for_ms": waiting.for_ms, "behind": waiting.behind,
-                })
-            })
-            .collect();
-        let files: serde_json::Map<String, Value> =
-            machine.files.iter().map(|&(name, size)| (name.to_owned(), size.into())).collect();
-        let refusals: serde_json::Map<String, Value> =
-            self.refusals.iter().map(|&(code, count)| (code.as_str().to_owned(), count.into())).collect();
-        json!({
-            "server": self.server,
-            "up_ms": self.up_ms,
-            "ready": self.not_ready(machine.disk).is_none(),
-            "not_ready": self.not_ready(machine.disk),
-            "journal": {
-                "id": self.journal, "position": self.hub.seq, "open": self.open, "trouble": self.trouble,
-                "appends": self.appends.count(),
-                "last_append_us": (self.appends.count() > 0).then_some(self.appends.last_us),
-                "damaged": {"count": self.damaged, "first": self.damaged_first},
-                "ahead_ms": self.ahead_ms,
-            },
-            "view": {
-                "position": self.view.position, "behind": self.lag(self.view), "stuck": self.view.stuck,
-            },
-            "find": {
-                "position": self.find.position, "behind": self.lag(self.find), "stuck": self.find.stuck,
-            },
-            "messages": self.hub.messages,
-            "connections": {
-                "open": self.ways.values().sum::<u64>(), "most": self.connections_max, "doors": doors,
-                "accepted": self.accepted, "turned_away": self.turned_away,
-            },
-            "waiting": {"bytes": self.unsent_bytes, "connections": self.waiting.len(), "most": named},
-            "refusals": refusals,
-            "memory": {
-                "resident_bytes": machine.resident_bytes, "tail_bytes": self.hub.tail_bytes,
-                "queue_bytes": self.hub.queue_bytes, "held_bytes": self.held_bytes,
-                "held_bytes_max": self.memory_max, "shed": self.shed,
-            },
-            "open_files": {"now": machine.open_files, "most": machine.open_files_max},
-            "cpu_seconds": machine.cpu_seconds,
-            "disk": {
-                "free_bytes": machine.disk.map(|space| space.free),
-                "size_bytes": machine.disk.map(|space| space.size),
-                "ready_free_bytes": self.free_min, "files": files,
-            },
-            "meaning": self.meaning(machine),
-        })
+        let status = |waiting: &Waiting| SlowReader {
+            behind: waiting.behind,
+            bytes: waiting.bytes as u64,
+            door: waiting.way.door.to_owned(),
+            for_ms: waiting.for_ms,
+            from: waiting.from.clone(),
+            local: waiting.way.local,
+            name: waiting.name.clone(),
+            tls: waiting.way.tls,
+        };
+        waiting.into_iter().take(NAMED_MAX).map(status).collect()
     }
 }
 
@@ -337,7 +359,7 @@ mod tests {
         assert_eq!(snapshot.not_ready(machine.disk), None);
         assert!(snapshot.meaning(&machine)[0].contains("are damaged (57, 90, …): readers get a hole"));
         let report = snapshot.report(&machine);
-        assert_eq!(report["journal"]["damaged"], json!({"count": 12, "first": [57, 90]}));
+        assert_eq!(report.journal.damaged, DamageStatus { count: 12, first: vec![57, 90] });
     }
 
     #[test]
@@ -368,11 +390,8 @@ mod tests {
         snapshot.ways.insert(way, 95);
         snapshot.waiting = (1..=12).map(waiting).collect();
         let report = snapshot.report(&machine);
-        let named = report["waiting"]["most"].as_array().unwrap();
-        assert_eq!(
-            (named.len(), &named[0]["name"], &named[9]["name"]),
-            (10, &"guest:slow12".into(), &"guest:slow3".into())
-        );
+        let named: Vec<&str> = report.waiting.most.iter().map(|reader| reader.name.as_str()).collect();
+        assert_eq!((named.len(), named[0], named[9]), (10, "guest:slow12", "guest:slow3"));
         let meaning = snapshot.meaning(&machine);
         assert_eq!(meaning.len(), 4, "{meaning:?}");
         assert!(

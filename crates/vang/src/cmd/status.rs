@@ -10,7 +10,7 @@ use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_journal::{DataFolder, read_journal};
 use vang_proto::terminal::harmless;
 use vang_proto::text::{bytes, count, counted, duration};
-use vang_proto::vang::Action;
+use vang_proto::vang::{Action, ServerStatus};
 
 use crate::args::{DataArgs, parse_time};
 use crate::say::{Failure, print, print_line, to_terminal};
@@ -66,8 +66,9 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
 /// Prints one report.
 fn look(data: &Path, json: bool, again: bool) -> anyhow::Result<()> {
     match ask(data)? {
+        // With all keys of the server, also those that this program does not know.
         Some(report) if json => print_line(&report.to_string()).map_err(Into::into),
-        Some(report) => show(&page(&report), again),
+        Some(report) => show(&page(&serde_json::from_value(report)?), again),
         None => {
             describe_folder(data, json)?;
             // The object says so already.
@@ -117,31 +118,26 @@ fn show(page: &str, again: bool) -> anyhow::Result<()> {
 }
 
 /// One report as a page for people.
-fn page(report: &Value) -> String {
+fn page(status: &ServerStatus) -> String {
     let mut page = String::new();
     let mut line = |head: &str, text: String| {
         page.push_str(harmless(&format!("{head:<12} {text}")).trim_end());
         page.push('\n');
     };
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
 
-    let ready = match report["not_ready"].as_str() {
+    let ready = match &status.not_ready {
         None => "ready".to_owned(),
         Some(why) => format!("NOT READY: {why}"),
     };
-    line(
-        "server",
-        format!("{}, up {}, {ready}", text(&report["server"]), duration(number(&report["up_ms"]))),
-    );
+    line("server", format!("{}, up {}, {ready}", status.server, duration(status.up_ms)));
 
-    let journal = &report["journal"];
-    let last = match journal["last_append_us"].as_u64() {
+    let journal = &status.journal;
+    let last = match journal.last_append_us {
         Some(us) => format!("; the last write took {}.{:03} ms", us / 1_000, us % 1_000),
         None => String::new(),
     };
-    let messages = counted(number(&report["messages"]), "message", "messages");
-    let damaged = match number(&journal["damaged"]["count"]) {
+    let messages = counted(status.messages, "message", "messages");
+    let damaged = match journal.damaged.count {
         0 => String::new(),
         some => format!("; {} DAMAGED", count(some)),
     };
@@ -149,13 +145,13 @@ fn page(report: &Value) -> String {
         "journal",
         format!(
             "{}, {}{damaged}; {messages} since the start{last}",
-            text(&journal["id"]),
-            counted(number(&journal["position"]), "entry", "entries")
+            journal.id,
+            counted(journal.position, "entry", "entries")
         ),
     );
-    for (name, follower) in [("view", &report["view"]), ("index", &report["find"])] {
-        if follower.is_object() {
-            let state = match (number(&follower["behind"]), follower["stuck"] == true) {
+    for (name, progress) in [("view", &status.view), ("index", &status.find)] {
+        if let Some(progress) = progress {
+            let state = match (progress.behind, progress.stuck) {
                 (_, true) => "cannot be written".to_owned(),
                 (0, false) => "up to date".to_owned(),
                 (behind, false) => format!("{} behind", counted(behind, "entry", "entries")),
@@ -164,98 +160,92 @@ fn page(report: &Value) -> String {
         }
     }
 
-    let connections = &report["connections"];
+    let connections = &status.connections;
     line(
         "connections",
         format!(
             "{} (limit {}); {} since the start; {} refused",
-            count(number(&connections["open"])),
-            count(number(&connections["most"])),
-            count(number(&connections["accepted"])),
-            count(number(&connections["turned_away"]))
+            count(connections.open),
+            count(connections.most),
+            count(connections.accepted),
+            count(connections.turned_away)
         ),
     );
-    for door in connections["doors"].as_array().into_iter().flatten() {
-        line("", format!("{:>6} {}", count(number(&door["open"])), way(door)));
+    for door in &connections.doors {
+        line("", format!("{:>6} {}", count(door.open), way(&door.door, door.tls, door.local)));
     }
 
-    let waiting = &report["waiting"];
+    let unread = &status.waiting;
     line(
         "unread data",
-        match number(&waiting["connections"]) {
+        match unread.connections {
             0 => "none".to_owned(),
-            some => {
-                let connections = counted(some, "connection", "connections");
-                format!("{} for {connections}", bytes(number(&waiting["bytes"])))
-            }
+            some => format!("{} for {}", bytes(unread.bytes), counted(some, "connection", "connections")),
         },
     );
-    for reader in waiting["most"].as_array().into_iter().flatten() {
+    for reader in &unread.most {
         line(
             "",
             format!(
                 "{:>9} for {} at {}, {}: read nothing for {}, {} behind",
-                bytes(number(&reader["bytes"])),
-                text(&reader["name"]),
-                text(&reader["from"]),
-                way(reader),
-                duration(number(&reader["for_ms"])),
-                counted(number(&reader["behind"]), "entry", "entries")
+                bytes(reader.bytes),
+                reader.name,
+                reader.from,
+                way(&reader.door, reader.tls, reader.local),
+                duration(reader.for_ms),
+                counted(reader.behind, "entry", "entries")
             ),
         );
     }
 
-    let refusals = report["refusals"].as_object();
     let refusals: Vec<String> =
-        refusals.into_iter().flatten().map(|(code, n)| format!("{} {code}", count(number(n)))).collect();
+        status.refusals.iter().map(|(code, &n)| format!("{} {code}", count(n))).collect();
     line("refused", if refusals.is_empty() { "no requests".to_owned() } else { refusals.join(", ") });
 
-    let memory = &report["memory"];
+    let memory = &status.memory;
     line(
         "memory",
         format!(
             "{}; {} for recent messages, {} for messages not yet written",
-            bytes(number(&memory["resident_bytes"])),
-            bytes(number(&memory["tail_bytes"])),
-            bytes(number(&memory["queue_bytes"]))
+            bytes(memory.resident_bytes.unwrap_or_default()),
+            bytes(memory.tail_bytes),
+            bytes(memory.queue_bytes)
         ),
     );
     line(
         "",
         format!(
             "for clients: {} (limit {}); {} closed to free memory",
-            bytes(number(&memory["held_bytes"])),
-            bytes(number(&memory["held_bytes_max"])),
-            counted(number(&memory["shed"]), "connection", "connections")
+            bytes(memory.held_bytes),
+            bytes(memory.held_bytes_max),
+            counted(memory.shed, "connection", "connections")
         ),
     );
-    let files = &report["open_files"];
-    line("open files", format!("{} (limit {})", count(number(&files["now"])), count(number(&files["most"]))));
+    let files = &status.open_files;
+    let [now, most] = [files.now, files.most].map(Option::unwrap_or_default);
+    line("open files", format!("{} (limit {})", count(now), count(most)));
 
-    let disk = &report["disk"];
-    line(
-        "disk",
-        format!("{} free of {}", bytes(number(&disk["free_bytes"])), bytes(number(&disk["size_bytes"]))),
-    );
-    let sizes = disk["files"].as_object().into_iter().flatten();
-    let sizes: Vec<String> = sizes.map(|(name, size)| format!("{name} {}", bytes(number(size)))).collect();
+    let disk = &status.disk;
+    let [free, size] = [disk.free_bytes, disk.size_bytes].map(Option::unwrap_or_default);
+    line("disk", format!("{} free of {}", bytes(free), bytes(size)));
+    let sizes: Vec<String> =
+        disk.files.iter().map(|(name, &size)| format!("{name} {}", bytes(size))).collect();
     line("", sizes.join(", "));
 
-    let meaning = report["meaning"].as_array().map_or(&[][..], Vec::as_slice);
-    if !meaning.is_empty() {
+    if !status.meaning.is_empty() {
         page.push_str("\nwhat this means\n");
-        for sentence in meaning {
-            page.push_str(&format!("  - {}\n", harmless(sentence.as_str().unwrap_or_default())));
+        for sentence in &status.meaning {
+            page.push_str(&format!("  - {}\n", harmless(sentence)));
         }
     }
     page
 }
 
 /// A connection's protocol, whether it uses TLS, and where it comes from.
-fn way(of: &Value) -> String {
-    let tls = if of["tls"] == true { " in TLS" } else { "" };
-    let from = if of["local"] == true { "this machine" } else { "other machines" };
-    format!("{}{tls} from {from}", of["door"].as_str().unwrap_or_default())
+fn way(door: &str, tls: bool, local: bool) -> String {
+    let tls = if tls { " in TLS" } else { "" };
+    let from = if local { "this machine" } else { "other machines" };
+    format!("{door}{tls} from {from}")
 }
 
 #[cfg(test)]
@@ -302,6 +292,6 @@ disk         3.0 MiB free of 1.0 GiB
 what this means
   - the disk is almost full
 ";
-        assert_eq!(page(&report), expected);
+        assert_eq!(page(&serde_json::from_value(report).unwrap()), expected);
     }
 }
