@@ -8,6 +8,7 @@ pub mod verifier; // decides about a server's certificate: any, one key, roots
 pub mod trust; // the keys of known servers
 mod channel; // a socket with or without TLS
 pub mod connection; // one connection: bytes out, messages in, each with a deadline
+mod ask; // one request on a connection of its own, sent again where that is safe
 pub mod guide; // the tutorial's client: one request, one response
 pub mod send; // send one message until it is durable or refused
 pub mod history; // read a room's history page by page
@@ -19,6 +20,7 @@ pub mod output; // notice when the reader of our output is gone
 mod scripted; // a scripted server for the tests
 
 pub use address::{AddressError, ServerAddr};
+pub use ask::ask;
 pub use connection::Connection;
 pub use find::{Hits, Search};
 pub use follow::{Follow, Notice, Update};

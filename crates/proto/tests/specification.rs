@@ -7,14 +7,17 @@ use std::collections::BTreeSet;
 use bytes::BytesMut;
 use vang_proto::vang::{
     ACTIONS, Audience, CONNECTION_EVENTS, Code, ConnectionEvent, Content, ErrorReply, Event, Forms, Incoming,
-    KeyInfo, Need, Page, REPLIES, ROOM_EVENTS, ReplyKeys, RoomEvent, Sent, Speaker, incoming, write_error,
-    write_ok, write_sent,
+    KeyInfo, Need, Page, REPLIES, ROOM_EVENTS, Rate, Repeats, ReplyKeys, RoomEvent, Sent, Speaker, incoming,
+    write_error, write_ok, write_sent,
 };
 use vang_proto::{Decoder, Frame};
 
 /// Keys that the table names beside an argument's own: other spellings of it.
 const SPELLINGS: &[(&str, &[&str])] =
     &[("rooms", &["room", "rooms"]), ("since", &["since", "journal", "epoch", "seq"])];
+
+/// The cell of section 3 with the keys of the reply.
+const REPLY: usize = 4;
 
 fn specification() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");
@@ -80,7 +83,7 @@ fn the_specification_has_the_arguments_of_each_action() {
 fn the_specification_says_who_can_ask_and_in_which_form() {
     let text = specification();
     for (row, info) in rows("3. Requests").iter().zip(ACTIONS) {
-        let is_operators = row[2].contains("Only over the data folder's own socket");
+        let is_operators = row[REPLY].contains("Only over the data folder's own socket");
         assert_eq!(is_operators, info.audience == Audience::OperatorSocket, "{}", info.name);
     }
     let header_only: Vec<&str> =
@@ -88,6 +91,29 @@ fn the_specification_says_who_can_ask_and_in_which_form() {
     let sentence =
         format!("`{}` answer with more than one value and need the header form", header_only.join("` and `"));
     assert!(text.contains(&sentence), "{sentence}");
+}
+
+#[test]
+fn the_specification_says_what_can_be_repeated_and_which_rate_counts_it() {
+    for (row, info) in rows("3. Requests").iter().zip(ACTIONS) {
+        let repeat = match info.repeats {
+            Repeats::Always => "yes",
+            Repeats::WithId => "with `id`",
+            Repeats::Never => "no",
+        };
+        let (rate, limit) = match info.rate {
+            Rate::None => ("", None),
+            Rate::Messages => ("messages", None),
+            Rate::Questions => ("questions", Some("questions-per-second")),
+            Rate::Joins => ("joins", Some("joins-per-second")),
+            Rate::Rooms => ("rooms", Some("rooms-per-day")),
+        };
+        assert_eq!((row[2].as_str(), row[3].as_str()), (repeat, rate), "{}", info.name);
+        // The row of the limit names the actions that it counts; that of `messages-per-second` names what it counts.
+        let Some(limit) = limit else { continue };
+        let row = rows("7. Closing").into_iter().find(|row| row[0].trim_matches('`') == limit).unwrap();
+        assert!(row[2].contains(&format!("`{}`", info.name)), "{limit} counts {}", info.name);
+    }
 }
 
 fn listed(keys: &[KeyInfo]) -> Vec<(String, bool)> {
@@ -100,7 +126,8 @@ fn the_specification_has_the_keys_of_each_reply() {
         let action = row[0].trim_matches('`').to_owned();
         let reply = REPLIES.iter().find(|reply| reply.actions.contains(&&*action)).unwrap();
         // Up to the result; `left-out` of a list stands behind it.
-        let (keys, result) = row[2].split_once("result").or(row[2].split_once("content")).unwrap();
+        let reply_cell = &row[REPLY];
+        let (keys, result) = reply_cell.split_once("result").or(reply_cell.split_once("content")).unwrap();
         let mut documented: Vec<String> = words(keys).into_iter().map(|(word, _)| word).collect();
         documented.extend(words(result).into_iter().map(|(word, _)| word).filter(|word| word == "left-out"));
         let known: Vec<&str> = reply.keys.iter().map(|info| info.key).collect();

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use vang_client::{Connection, Deadline, ServerAddr};
+use vang_client::{Deadline, ServerAddr};
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::text;
 use vang_proto::vang::{Action, Reply};
 
-use crate::say::Failure;
+use crate::say::{Failure, note_first_retry};
 use crate::which;
 
 /// The server, the speaker's name and the timeout of a client command.
@@ -49,11 +49,11 @@ impl ClientArgs {
         }
     }
 
-    /// Sends one request on a new connection. It is not repeated: a second `create` would be refused as taken.
+    /// Sends one request on a new connection, and again where that is safe.
     pub(crate) fn ask(&self, action: &Action) -> Result<Reply, Failure> {
         let deadline = Deadline::after(self.timeout);
-        let mut connection = Connection::open(&self.server()?, deadline)?;
-        Ok(connection.ask(Some(&self.speaker()), action, deadline)?)
+        let mut watch = note_first_retry(self.timeout);
+        Ok(vang_client::ask(&self.server()?, Some(&self.speaker()), action, deadline, &mut watch)?)
     }
 }
 

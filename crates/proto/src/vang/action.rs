@@ -228,6 +228,15 @@ impl Action {
         self.info().name
     }
 
+    /// Can a client send it again when it does not know the outcome?
+    pub fn is_repeatable(&self) -> bool {
+        match self.info().repeats {
+            Repeats::Always => true,
+            Repeats::WithId => matches!(self, Action::Send { id: Some(_), .. }),
+            Repeats::Never => false,
+        }
+    }
+
     /// A text to a room.
     pub fn text(room: &str, text: &str) -> Action {
         Action::Send {

@@ -82,7 +82,7 @@ codes! {
     Unknown = "unknown" ["retry-after"],
     /// The server's clock jumped.
     ClockAhead = "clock-ahead",
-    /// The tables are not up to date.
+    /// The view is not up to date.
     ViewBehind = "view-behind" ["retry-after"],
     /// The server is going down.
     Stopping = "stopping",

@@ -27,6 +27,15 @@ fn says(command: Command, code: i32, name: &str, cause: &str, advice: &str) {
     assert!(!said.contains("os error"), "{shown}: {said}");
 }
 
+/// The command sends its request again after this error. How its last attempt ends depends on the time that was left.
+fn tries_again(mut command: Command, error: &str) {
+    let output = command.args(["--timeout", "200ms"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.contains(error) && first.ends_with("; trying again for 200ms"), "{said}");
+    assert!(!output.status.success(), "{said}");
+}
+
 /// A server that runs this for every connection.
 fn a_server_that(does: impl Fn(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -212,15 +221,9 @@ fn reset_by_peer() {
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     };
     let server = a_server_that(resets);
-    for command in [ask(&server), rooms(&server)] {
-        says(
-            command,
-            1,
-            "connection reset by peer",
-            "the other side crashed, or closed without reading everything",
-            "try again",
-        );
-    }
+    let cause = "the other side crashed, or closed without reading everything";
+    says(ask(&server), 1, "connection reset by peer", cause, "try again");
+    tries_again(rooms(&server), &format!("connection reset by peer ({cause})"));
     let mut send = vang();
     send.args(["send", "general", "hi", "--id", "6f1c", "--timeout", "100ms", "--server", &server]);
     let said = fails(send, 124);
@@ -324,15 +327,9 @@ fn broken_pipe() {
 fn connection_closed() {
     // Everything that was sent is read, so that there is nothing to reset.
     let server = a_server_that(|mut stream| drop(read_message(&mut stream)));
-    for command in [ask(&server), rooms(&server)] {
-        says(
-            command,
-            1,
-            "connection closed",
-            "the other side closed it",
-            "try again; the server's log may say why",
-        );
-    }
+    let (cause, advice) = ("the other side closed it", "try again; the server's log may say why");
+    says(ask(&server), 1, "connection closed", cause, advice);
+    tries_again(rooms(&server), &format!("connection closed ({cause}"));
 }
 
 #[test]
