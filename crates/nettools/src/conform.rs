@@ -36,7 +36,8 @@ use self::options::no_such_case;
 pub use self::options::{Choice, ConformOptions, Profile};
 use self::verdict::verdict;
 use crate::error::{Outcome, ToolError};
-use crate::{Record, Report, Stop, Target, duration};
+use crate::{Record, Report, Stop, Target};
+use vang_proto::text::short_duration;
 
 /// Time limit of an answer, and of the end of a connection.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -237,7 +238,7 @@ fn judge(
             return Err("the connection was reset instead of closed".to_owned());
         }
         (true, ConnectionEnd::Open) => {
-            return Err(format!("the connection is still open after {}", duration(ANSWER_WAIT)));
+            return Err(format!("the connection is still open after {}", short_duration(ANSWER_WAIT)));
         }
         (_, ConnectionEnd::Silent) => {
             return Err("a further request on the connection got no answer".to_owned());

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use vang_client::trouble::Doing;
+use vang_proto::text::{counted, short_duration, size};
 
 use crate::capture::conversations::{
     ConversationEvent, ConversationSummary, Conversations, DirectionSummary, TcpEvent,
@@ -27,7 +28,7 @@ use crate::capture::packet;
 use crate::error::{Outcome, ToolError};
 use crate::protocols::{Awaited, Message, MessageRecord, Reader};
 use crate::stop::Stopped;
-use crate::{Record, Report, Stop, Verdict, counted, duration, quoted, size};
+use crate::{Record, Report, Stop, Verdict, quoted};
 
 /// Raw bytes are read in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
@@ -127,7 +128,7 @@ impl Record for ConversationSummary {
 
 impl fmt::Display for ConversationSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = duration(Duration::from_nanos(self.took_ns));
+        let took = short_duration(Duration::from_nanos(self.took_ns));
         write!(f, "#{} {} → {}, {}, {took}", self.conversation, self.client, self.server, self.ending)?;
         if !self.opening_seen {
             f.write_str(" (it began before the capture; which side is the client is a guess)")?;

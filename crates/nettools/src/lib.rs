@@ -13,7 +13,7 @@
 mod report; // records, explanations and their output
 mod stop; // when a tool must end
 mod error; // why a tool failed, with cause and advice
-mod quote; // bytes, sizes and times as text
+mod quote; // bytes in quotes
 mod target; // HOST:PORT and unix:PATH, parsed
 mod lookup; // names to addresses, with a deadline
 mod deadline_stream; // one TCP connection whose reads and writes end at a deadline, or with `Stop`
@@ -36,7 +36,7 @@ pub mod decode; // shows the content of a capture
 pub mod tap; // a proxy that shows, records and disturbs connections
 
 pub use error::{Outcome, ToolError};
-pub use quote::{counted, duration, quoted, size};
+pub use quote::quoted;
 pub use report::{Record, Report};
 pub use stop::{Stop, Stopped, is_ignored};
 pub use target::Target;

@@ -7,12 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use vang_proto::text::{counted, short_duration};
 
 use crate::deadline_stream::{DeadlineStream, NotConnected, trouble};
 use crate::error::Outcome;
 use crate::lookup::{LookupResult, Purpose, look_up, loose};
-use crate::quote::counted;
-use crate::{Record, Report, Stop, Stopped, Verdict, duration};
+use crate::{Record, Report, Stop, Stopped, Verdict};
 
 /// Connect timeout of one address.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ impl Record for Tried {
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = duration(self.took);
+        let took = short_duration(self.took);
         match &self.error {
             None => write!(f, "{} connected in {took}", self.address),
             Some(error) => write!(f, "{} failed after {took}: {error}", self.address),
@@ -136,7 +136,7 @@ impl fmt::Display for Summary {
         write!(
             f,
             "{named}: {addresses}, resolved in {}",
-            duration(Duration::from_secs_f64(resolved_us / 1e6))
+            short_duration(Duration::from_secs_f64(resolved_us / 1e6))
         )?;
         if self.tried > 0 {
             write!(f, "; {} of {} connected", self.connected, self.tried)?;
@@ -342,13 +342,13 @@ fn why_used(won: usize, tries: &[Tried]) -> String {
 fn happy_eyeballs(tries: &[Tried]) -> Option<String> {
     let won = tries.iter().position(|tried| tried.connected)?;
     let slow = tries[..=won].iter().find(|tried| tried.took > ATTEMPT_DELAY);
-    let delay = duration(ATTEMPT_DELAY);
+    let delay = short_duration(ATTEMPT_DELAY);
     if let Some(slow) = slow.filter(|_| tries.len() > 1) {
         return Some(format!(
             "{} took {}. A program with Happy Eyeballs (RFC 8305) starts with the next address after {delay}, in \
              parallel; a program that tries them in turn waits. Here they were tried in turn",
             slow.address,
-            duration(slow.took)
+            short_duration(slow.took)
         ));
     }
     (won > 0).then(|| {

@@ -11,13 +11,14 @@ use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::short_duration;
 
 pub use self::problem::SocketProblem;
 use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot, spelled};
 use crate::error::{Outcome, ToolError};
 pub use crate::owners::Owner;
 use crate::owners::{self, Owners, Running};
-use crate::{Record, Report, Stop, Verdict, duration};
+use crate::{Record, Report, Stop, Verdict};
 
 /// Shortest interval of `--watch`: each time all of /proc is read.
 const WATCH_MIN: Duration = Duration::from_millis(50);
@@ -175,7 +176,7 @@ impl fmt::Display for Row {
         write!(f, "{local:wide$}  {peer:peer_wide$}  {holder:holder_wide$}  {user}")?;
         if let Some(tcp) = &self.tcp {
             if tcp.rtt_us > 0 {
-                write!(f, "  rtt {}", duration(Duration::from_micros(u64::from(tcp.rtt_us))))?;
+                write!(f, "  rtt {}", short_duration(Duration::from_micros(u64::from(tcp.rtt_us))))?;
             }
             if tcp.retransmitted > 0 {
                 write!(f, "  resent {}", tcp.retransmitted)?;
@@ -184,7 +185,7 @@ impl fmt::Display for Row {
         if let Some(Timer { kind, in_ms, fired }) = &self.timer {
             match in_ms {
                 0 => write!(f, "  {kind} due")?,
-                in_ms => write!(f, "  {kind} in {}", duration(Duration::from_millis(*in_ms)))?,
+                in_ms => write!(f, "  {kind} in {}", short_duration(Duration::from_millis(*in_ms)))?,
             }
             if *fired > 0 {
                 write!(f, " (after {fired})")?;

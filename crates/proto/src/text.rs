@@ -1,7 +1,7 @@
 //! Sizes, times and counts as text: how vang writes them for people, and how it reads what people type.
 //!
 //! ```text
-//! written   bytes 12.1 KiB    duration 3 h 12 min   short 1.2 ms   count 1,048,576   counted 2 entries
+//! written   size 12.1 KiB     duration 3 h 12 min   short 1.24 ms  count 1,048,576   counted 2 entries
 //! read      64Ki 64KiB 64k    200ms 5s 2m 1h 3d                    4k 2M
 //! ```
 //!
@@ -9,16 +9,23 @@
 
 use std::time::Duration;
 
-/// Bytes in the largest binary unit that fits, as `12.1 KiB`.
-pub fn bytes(n: u64) -> String {
-    let scales = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match scales.iter().find(|(scale, _)| n >= *scale) {
-        Some((scale, name)) => format!("{:.1} {name}", n as f64 / *scale as f64),
-        None => format!("{n} B"),
+/// Bytes in the largest binary unit that fits: `640 bytes`, `12.1 KiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1_024 {
+        return counted(bytes, "byte", "bytes");
     }
+    let mut value = bytes as f64 / 1_024.0;
+    let mut unit = 0;
+    // What would be written as 1024.0 is 1.0 of the next unit.
+    while value >= 1_023.95 && unit + 1 < UNITS.len() {
+        value /= 1_024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Milliseconds as `90 s`, `12 min`, `3 h 12 min` or `5 d 4 h`.
+/// Milliseconds as `90 s`, `12 min`, `3 h 12 min` or `5 d 4 h`: for ages and limits.
 pub fn duration(ms: u64) -> String {
     let (minute, hour, day) = (60, 60 * 60, 24 * 60 * 60);
     match ms / 1_000 {
@@ -29,12 +36,16 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
-/// Microseconds as `110 µs`, `1.2 ms` or `3.4 s`: for waits and round trips.
-pub fn short_duration(us: u64) -> String {
-    match us {
-        0..1_000 => format!("{us} µs"),
-        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
-        _ => format!("{:.1} s", us as f64 / 1e6),
+/// `830 ns`, `41 µs`, `1.24 ms`, `0.35 s`, `12 s`, `3 min 5 s`: for measured times, as waits and round trips.
+pub fn short_duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match time.as_nanos() {
+        0..1_000 => format!("{} ns", time.as_nanos()),
+        1_000..100_000 => format!("{:.0} µs", seconds * 1e6),
+        100_000..100_000_000 => format!("{:.2} ms", seconds * 1e3),
+        100_000_000..10_000_000_000 => format!("{seconds:.2} s"),
+        _ if seconds < 60.0 => format!("{seconds:.0} s"),
+        _ => format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60),
     }
 }
 
@@ -129,14 +140,32 @@ mod tests {
 
     #[test]
     fn sizes_times_and_counts_are_written_for_people() {
-        assert_eq!(
-            [0, 1_023, 1_024, 1_600, 3 << 29].map(bytes),
-            ["0 B", "1023 B", "1.0 KiB", "1.6 KiB", "1.5 GiB"]
-        );
+        for (bytes, written) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1_023, "1,023 bytes"),
+            (1_024, "1.0 KiB"),
+            (12_800, "12.5 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (3 << 29, "1.5 GiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(size(bytes), written);
+        }
         let times = [0, 119_999, 120_000, 3_600_000, 11_520_000, 446_400_000].map(duration);
         assert_eq!(times, ["0 s", "119 s", "2 min", "1 h 0 min", "3 h 12 min", "5 d 4 h"]);
         assert_eq!([0, 999, 1_000, 1_048_576].map(count), ["0", "999", "1,000", "1,048,576"]);
-        assert_eq!([110, 1_234, 3_400_000].map(short_duration), ["110 µs", "1.2 ms", "3.4 s"]);
+        for (ns, written) in [
+            (0, "0 ns"),
+            (830, "830 ns"),
+            (41_000, "41 µs"),
+            (1_240_000, "1.24 ms"),
+            (350_000_000, "0.35 s"),
+            (12_000_000_000, "12 s"),
+            (185_000_000_000, "3 min 5 s"),
+        ] {
+            assert_eq!(short_duration(Duration::from_nanos(ns)), written);
+        }
         let entries = [0, 1, 1_204].map(|n| counted(n, "entry", "entries"));
         assert_eq!(entries, ["0 entries", "1 entry", "1,204 entries"]);
     }

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use vang_client::trouble::Doing;
 use vang_proto::Decoder;
+use vang_proto::text::counted;
 
 use super::exchange::write_in_pieces;
 use super::options::{Choice, no_such_case};
@@ -19,7 +20,7 @@ use super::verdict::verdict;
 use crate::deadline_stream::DeadlineStream;
 use crate::error::{Outcome, ToolError};
 use crate::quote::quoted;
-use crate::{Record, Report, Stop, Target, counted};
+use crate::{Record, Report, Stop, Target};
 
 /// Time limit of a client for its request, and for closing after the answer.
 const CLIENT_WAIT: Duration = Duration::from_secs(10);

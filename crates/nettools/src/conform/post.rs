@@ -11,13 +11,14 @@ use std::io::{self, Read};
 
 use serde_json::{Map, Value, json};
 use vang_client::trouble::Doing;
+use vang_proto::text::short_duration;
 use vang_proto::{ByteOrder, Decoder, encoding};
 
 use super::compare;
 use super::exchange::{ServerAddress, WaitLimits, write_in_pieces};
 use crate::deadline_stream::DeadlineStream;
 use crate::error::explain;
-use crate::quote::{duration, quoted};
+use crate::quote::quoted;
 
 /// Messages of others that are skipped while waiting for one of ours.
 const OTHERS_MAX: usize = 10_000;
@@ -183,7 +184,10 @@ impl Session<'_> {
                 Ok(n) => self.decoder.feed(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     let waited = self.limits.answer;
-                    return Err(format!("expected {what}, but nothing came within {}", duration(waited)));
+                    return Err(format!(
+                        "expected {what}, but nothing came within {}",
+                        short_duration(waited)
+                    ));
                 }
                 Err(error) => {
                     return Err(format!("expected {what}, but: {}", explain(&error, Doing::Read).name));

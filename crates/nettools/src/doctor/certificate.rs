@@ -1,9 +1,8 @@
 //! Reads a certificate (RFC 5280): names, validity, issuer. Trust is not checked here: vang clients pin keys, browsers use
 //! authorities.
 
+use vang_proto::text::counted;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-
-use crate::quote::counted;
 
 const DAY: i64 = 24 * 60 * 60;
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::short_duration;
 
-use crate::{Record, Target, duration};
+use crate::{Record, Target};
 
 /// What to test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl fmt::Display for StepRecord {
             Status::Unknown => "?     ",
             Status::Bad => "FAILED",
         };
-        let took = duration(Duration::from_micros(self.took_us));
+        let took = short_duration(Duration::from_micros(self.took_us));
         write!(f, "{mark} {:6} {} ({took})", self.step.name(), self.text)
     }
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vang_client::trouble::{Doing, Trouble};
+use vang_proto::text::{short_duration, size};
 use vang_proto::vang::{Action, RequestWriter};
 
 use super::certificate::Certificate;
@@ -15,7 +16,6 @@ use crate::error::{ToolError, explain};
 use crate::lookup::{Purpose, look_up};
 use crate::ping::handshake::{AlpnOffer, config, handshake};
 use crate::ping::{EchoResult, reach};
-use crate::quote::{duration, size};
 use crate::{Report, Stop, Stopped, Target};
 
 /// A certificate that expires within this many days gets a warning.
@@ -74,7 +74,7 @@ fn beside(broken: SocketAddr, works: SocketAddr, took: Duration) -> String {
          tries no other address fails. Let the server listen there too, or remove that address from the name",
         family(broken),
         family(works),
-        duration(took)
+        short_duration(took)
     )
 }
 

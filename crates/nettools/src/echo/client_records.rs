@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::{short_duration, size};
 
 use super::content::Content;
-use crate::{Record, duration, quoted, size};
+use crate::{Record, quoted};
 
 /// Bytes shown of a message.
 const SHOWN_MAX: usize = 64;
@@ -41,7 +42,7 @@ impl fmt::Display for MessageBack {
         if !self.alone {
             write!(f, "connection {}: ", self.connection)?;
         }
-        let took = duration(Duration::from_micros(self.took_us));
+        let took = short_duration(Duration::from_micros(self.took_us));
         write!(f, "{} came back: {} in {took}", self.text, size(self.bytes))
     }
 }

@@ -7,14 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::{counted, short_duration, size};
 
 use super::measure::Progress;
 use super::plan::{EchoSendOptions, Plan};
 use super::serve::{EchoServeOptions, Model, Server};
 use super::streams;
 use crate::error::{Outcome, ToolError};
-use crate::quote::counted;
-use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// The load of each model.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ const HEAD: &str =
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |us: f64| duration(Duration::from_nanos((us * 1e3) as u64));
+        let time = |us: f64| short_duration(Duration::from_nanos((us * 1e3) as u64));
         let served = format!("{}/{}", self.served, self.connections);
         write!(f, "{:10} {served:>7}  {:>10.0}  ", self.model.name(), self.per_second)?;
         write!(
@@ -86,7 +86,7 @@ impl Record for Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let each = duration(Duration::from_micros(self.duration_us));
+        let each = short_duration(Duration::from_micros(self.duration_us));
         let connections = counted(self.connections.into(), "connection", "connections");
         write!(f, "{} of {} models, each {each} with {connections} and ", self.models, self.of)?;
         write!(f, "messages of {}", size(self.bytes))?;
@@ -138,7 +138,7 @@ pub fn run(
 fn meaning(rows: &[Row]) -> String {
     let cost = |model: Model| {
         let row = rows.iter().find(|row| row.model == model);
-        duration(Duration::from_nanos(row.map_or(0.0, |row| row.cpu_us_per_message * 1e3) as u64))
+        short_duration(Duration::from_nanos(row.map_or(0.0, |row| row.cpu_us_per_message * 1e3) as u64))
     };
     let starved = rows.iter().find(|row| row.model == Model::Sequential && row.served < row.connections);
     let sequential = match starved {

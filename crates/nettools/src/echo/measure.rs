@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use vang_proto::text::{short_duration, size};
 
-use crate::{Record, Report, duration, size};
+use crate::{Record, Report};
 
 /// Bars of speed over time.
 const BARS: usize = 60;
@@ -61,7 +62,7 @@ impl Waits {
             let count = self.0.count_between(0, upto).saturating_sub(below).min(self.0.len() - below);
             if below + count > 0 {
                 let bar = (count as f64 / self.0.len() as f64 * 50.0).ceil() as usize;
-                let time = duration(Duration::from_nanos(upto));
+                let time = short_duration(Duration::from_nanos(upto));
                 let _ = writeln!(out, "{:>11} {:<50} {count}", format!("≤ {time}"), "#".repeat(bar.min(50)));
             }
             below += count;
@@ -73,7 +74,7 @@ impl Waits {
 
 impl fmt::Display for Percentiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |us: f64| duration(Duration::from_nanos((us * 1e3) as u64));
+        let time = |us: f64| short_duration(Duration::from_nanos((us * 1e3) as u64));
         write!(f, "min {}, p50 {}, p90 {}, ", time(self.min_us), time(self.p50_us), time(self.p90_us))?;
         write!(f, "p99 {}, p99.9 {}, max {}", time(self.p99_us), time(self.p999_us), time(self.max_us))
     }
@@ -147,7 +148,7 @@ impl Tally {
         let bars: String =
             self.slices.iter().map(|bytes| BLOCKS[(bytes * 8).div_ceil(most).min(8) as usize]).collect();
         let top = size((most as f64 / self.slice.as_secs_f64()) as u64);
-        report.draw(&format!("│{bars}│ each {}, full is {top}/s", duration(self.slice)))?;
+        report.draw(&format!("│{bars}│ each {}, full is {top}/s", short_duration(self.slice)))?;
         report.draw(self.waits.picture().trim_end())
     }
 }
@@ -197,7 +198,7 @@ impl fmt::Display for EchoSendSummary {
         write!(f, "{} of {} message{} came back as sent, ", self.messages, self.of, plural(self.of))?;
         write!(f, "on {} connection{}: {}", self.connections, plural(self.connections), size(self.bytes))?;
         let took = Duration::from_micros(self.took_us);
-        write!(f, " in {}", duration(took))?;
+        write!(f, " in {}", short_duration(took))?;
         if self.messages > 1 && !took.is_zero() {
             let speed = size((self.bytes as f64 / took.as_secs_f64()) as u64);
             write!(f, " ({:.0} messages/s, {speed}/s each way)", self.per_second)?;

@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use vang_proto::text::{short_duration, size};
 
 use super::model::Model;
-use crate::{Record, Report, Stop, duration, quoted, size};
+use crate::{Record, Report, Stop, quoted};
 
 /// Echoes recorded per second: more are not readable, and the terminal would become the bottleneck.
 const ECHOES_A_SECOND: u32 = 100;
@@ -156,7 +157,7 @@ impl fmt::Display for CloseReason {
                 f.write_str("peer ended without TLS close_notify: bytes can be missing")
             }
             CloseReason::Reset => f.write_str("peer reset the connection"),
-            CloseReason::Idle(time) => write!(f, "we closed: idle for {}", duration(*time)),
+            CloseReason::Idle(time) => write!(f, "we closed: idle for {}", short_duration(*time)),
             CloseReason::Stopped => f.write_str("we closed: the server ends"),
             CloseReason::NoThread => f.write_str("we closed: no thread available"),
             CloseReason::Answered => f.write_str("we closed after our answer"),
@@ -195,7 +196,7 @@ impl Record for Closed<'_> {
 
 impl fmt::Display for Closed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = duration(Duration::from_micros(self.took_us));
+        let took = short_duration(Duration::from_micros(self.took_us));
         write!(f, "{}: {}; {} in {} read", self.peer, self.words, size(self.bytes), self.reads)?;
         write!(f, "{} and {took}", if self.reads == 1 { "" } else { "s" })?;
         if self.untold > 0 { write!(f, " ({} not shown)", self.untold) } else { Ok(()) }
@@ -245,7 +246,7 @@ impl fmt::Display for EchoServeSummary {
             write!(f, ", {} idle", self.idle)?;
         }
         let (took, cpu) = (Duration::from_micros(self.took_us), Duration::from_micros(self.cpu_us));
-        write!(f, "; ran {}, CPU time {}", duration(took), duration(cpu))
+        write!(f, "; ran {}, CPU time {}", short_duration(took), short_duration(cpu))
     }
 }
 

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::short_duration;
 
 use super::icmp::Kind;
-use crate::{Record, counted, duration};
+use crate::Record;
 
 /// The highest layer to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ impl fmt::Display for PingStarted {
         let PingStarted { host, address, family, socket, .. } = self;
         let host = if host.is_empty() { "the empty host" } else { host };
         write!(f, "{host} is {address} ({family}); ICMP echo by {socket}, ")?;
-        // Exact bytes, for users who search the largest packet that passes.
-        write!(f, "{} of data", counted(self.size.into(), "byte", "bytes"))?;
+        // Exact, and as it is typed: users search the largest packet that passes.
+        write!(f, "{} byte{} of data", self.size, if self.size == 1 { "" } else { "s" })?;
         self.ttl.map_or(Ok(()), |ttl| write!(f, ", TTL {ttl}"))
     }
 }
@@ -84,7 +85,7 @@ impl fmt::Display for Reply {
         if let Some(ttl) = self.ttl {
             write!(f, ", TTL {ttl}")?;
         }
-        write!(f, ", {}", duration(self.time))?;
+        write!(f, ", {}", short_duration(self.time))?;
         if self.elsewhere {
             f.write_str(", from another address")?;
         }
@@ -136,7 +137,7 @@ impl fmt::Display for ProbeError {
         if let Some(mtu) = self.mtu {
             write!(f, ", next hop takes packets up to {mtu} bytes")?;
         }
-        self.time.map_or(Ok(()), |time| write!(f, ", {}", duration(time)))
+        self.time.map_or(Ok(()), |time| write!(f, ", {}", short_duration(time)))
     }
 }
 
@@ -155,7 +156,7 @@ impl Record for NoAnswer {
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer, seq {}, after {}", self.seq, duration(self.waited))
+        write!(f, "no answer, seq {}, after {}", self.seq, short_duration(self.waited))
     }
 }
 

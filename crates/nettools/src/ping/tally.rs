@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use vang_proto::text::{counted, short_duration};
 
 use super::records::us;
-use crate::quote::counted;
-use crate::{Record, duration};
+use crate::Record;
 
 /// Running counts.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl fmt::Display for PingSummary {
             write!(f, ", {} pending", self.pending)?;
         }
         let Some(times) = &self.times else { return Ok(()) };
-        let shown = |us: f64| duration(Duration::from_nanos((us * 1e3) as u64));
+        let shown = |us: f64| short_duration(Duration::from_nanos((us * 1e3) as u64));
         write!(
             f,
             "\nmin {}, avg {}, max {}, stddev {}; 50 % within {}, 90 % within {}, 99 % within {}",

@@ -9,10 +9,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use vang_proto::Header;
 use vang_proto::encoding::{self, NotDecodable};
+use vang_proto::text::{counted, short_duration, size};
 
 use super::message::{Decoded, Message, SHOWN_BYTES_MAX, Within};
 use crate::capture::side::Side;
-use crate::{Record, counted, duration, quoted, size};
+use crate::{Record, quoted};
 
 /// Bytes shown in a line of text; objects have all that was kept.
 const LINE_BYTES: usize = 160;
@@ -116,7 +117,7 @@ impl fmt::Display for MessageRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let (Some(number), Some(side)) = (self.conversation, self.side) {
             let arrow = if side == Side::Client { "client →" } else { "server ←" };
-            write!(f, "{:>9}  #{number} {arrow} ", duration(Duration::from_nanos(self.at_ns)))?;
+            write!(f, "{:>9}  #{number} {arrow} ", short_duration(Duration::from_nanos(self.at_ns)))?;
         } else {
             write!(f, "byte {:<8} ", self.from)?;
         }

@@ -4,10 +4,10 @@
 
 use bytes::Bytes;
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
+use vang_proto::text::counted;
 use vang_proto::{Header, MalformedFrame};
 
 use super::message::{Decoded, Message, Next, SHOWN_BYTES_MAX, Sink, Violation, Within, keep};
-use crate::counted;
 
 /// The content type of a list of events, in JSON.
 const EVENTS: &str = "\"application/vang-events\"";

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::size;
 
-use crate::{Record, ToolError, size};
+use crate::{Record, ToolError};
 
 /// The reader's accept queue.
 pub(super) const BACKLOG: u32 = 128;

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
+use vang_proto::text::{short_duration, size};
 
 use super::connection_queues::{ConnectionId, ConnectionQueues};
 use super::options::StallSendOptions;
@@ -20,7 +21,7 @@ use crate::diag::Diag;
 use crate::error::{Outcome, ToolError, explain};
 use crate::listener::{Accepted, ListenOptions, Listener};
 use crate::peer_name::PeerName;
-use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// Bytes of one write: enough to cause partial writes.
 static CHUNK: [u8; 64 << 10] = [b'v'; 64 << 10];
@@ -92,7 +93,11 @@ impl Record for Drained {
 
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "drained in {}: write would work again", duration(Duration::from_micros(self.took_us)))
+        write!(
+            f,
+            "drained in {}: write would work again",
+            short_duration(Duration::from_micros(self.took_us))
+        )
     }
 }
 
@@ -110,7 +115,12 @@ impl Record for Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes written in {}", self.written, duration(Duration::from_micros(self.took_us)))?;
+        write!(
+            f,
+            "{} bytes written in {}",
+            self.written,
+            short_duration(Duration::from_micros(self.took_us))
+        )?;
         match self.blocked_at {
             Some(byte) => write!(f, "; refused at byte {byte}")?,
             None => f.write_str("; never refused")?,

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use socket2::{Socket, Type};
 use vang_client::trouble::Doing;
+use vang_proto::text::{counted, short_duration, size};
 
 use super::connection_queues::{ConnectionId, ConnectionQueues};
 use super::options::StallServeOptions;
@@ -17,7 +18,7 @@ use crate::diag::Diag;
 use crate::error::{Outcome, ToolError, explain};
 use crate::listener::{Accepted, ListenOptions, Listener};
 use crate::peer_name::PeerName;
-use crate::{Record, Report, Stop, Target, Verdict, counted, duration, size};
+use crate::{Record, Report, Stop, Target, Verdict};
 
 /// Connections that are held; more wait in the accept queue, which can be another experiment.
 const CONNECTIONS_MAX: usize = 64;
@@ -94,7 +95,7 @@ impl Record for Drained {
 
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = duration(Duration::from_micros(self.took_us));
+        let took = short_duration(Duration::from_micros(self.took_us));
         write!(f, "read {} from {} in {took}: its queue is empty", size(self.read), self.peer)
     }
 }

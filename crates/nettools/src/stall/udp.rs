@@ -10,14 +10,14 @@ use std::time::Instant;
 use serde::Serialize;
 use socket2::Type;
 use vang_client::trouble::Doing;
+use vang_proto::text::{counted, short_duration, size};
 
 use super::options::StallSendOptions;
 use super::queues::bar;
 use crate::diag::{Address, Diag, Protocol, cannot};
 use crate::error::{Outcome, ToolError};
 use crate::listener::{ListenOptions, Listener};
-use crate::quote::counted;
-use crate::{Record, Report, Stop, Stopped, Target, Verdict, duration, size};
+use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// Bytes of a datagram: never fragmented.
 const DATAGRAM: usize = 1_024;
@@ -102,7 +102,7 @@ impl Record for Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = duration(std::time::Duration::from_micros(self.took_us));
+        let took = short_duration(std::time::Duration::from_micros(self.took_us));
         write!(f, "{} datagrams sent, {}, in {took}; ", self.sent, size(self.bytes))?;
         if let Some(read) = self.read {
             write!(f, "{read} read, ")?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use socket2::Socket;
+use vang_proto::text::{short_duration, size};
 
 use super::shared::{Shared, address, opened_by};
 use super::weather::{Random, WeatherQueue};
@@ -18,7 +19,7 @@ use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
 use crate::destination::connect;
 use crate::peer_name::{PeerName, canonical};
 use crate::protocols::{Awaited, Reader};
-use crate::{Record, Stopped, Target, duration, quoted, size};
+use crate::{Record, Stopped, Target, quoted};
 
 /// Bytes of one read, or of one write of a replay.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
@@ -64,7 +65,7 @@ impl Record for TapClosed {
 impl fmt::Display for TapClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TapClosed { conversation, opened_by, ending, client_bytes, server_bytes, took_ns } = self;
-        let took = duration(Duration::from_nanos(*took_ns));
+        let took = short_duration(Duration::from_nanos(*took_ns));
         let (client, server) = (size(*client_bytes), size(*server_bytes));
         write!(
             f,

@@ -77,7 +77,8 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Script>, Option<CaptureError>), T
         &mut || true,
     );
     if held > SCRIPTS_BYTES_MAX {
-        let text = format!("{}: it holds more than {}", what(), crate::size(SCRIPTS_BYTES_MAX as u64));
+        let text =
+            format!("{}: it holds more than {}", what(), vang_proto::text::size(SCRIPTS_BYTES_MAX as u64));
         return Err(ToolError::Usage(text));
     }
     let broken = match outcome {

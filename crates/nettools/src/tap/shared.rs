@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use socket2::SockAddr;
 use vang_client::trouble::Doing;
+use vang_proto::text::{counted, short_duration, size};
 
 use super::weather::Weather;
 use crate::capture::side::Side;
@@ -18,7 +19,7 @@ use crate::capture::write::Writer;
 use crate::error::ToolError;
 use crate::peer_name::{PeerName, canonical};
 use crate::protocols::{Decoded, Message, MessageRecord};
-use crate::{Record, Report, Stop, Target, counted, duration, size};
+use crate::{Record, Report, Stop, Target};
 
 /// Options of the proxy, or of a replay.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ impl fmt::Display for Totals {
             f,
             "{} in {}: clients sent {}, servers {}; {}, {} broken, {}",
             counted(self.connections, "connection", "connections"),
-            duration(Duration::from_nanos(self.took_ns)),
+            short_duration(Duration::from_nanos(self.took_ns)),
             size(self.client_bytes),
             size(self.server_bytes),
             counted(self.messages, "message", "messages"),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use vang_hub::{Peer, Stats};
-use vang_proto::text::{bytes, duration};
+use vang_proto::text::{duration, size};
 use vang_proto::vang::{
     Code, ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus,
     OpenFilesStatus, ProgressStatus, ServerStatus, SlowReader, UnreadStatus,
@@ -109,7 +109,7 @@ impl Snapshot {
         if let Some(Space { free, .. }) = disk
             && free < self.free_min
         {
-            let (free, least) = (bytes(free), bytes(self.free_min));
+            let (free, least) = (size(free), size(self.free_min));
             return Some(format!("the disk has {free} free, less than the limit ready-free ({least})"));
         }
         if self.view.stuck {
@@ -153,10 +153,10 @@ impl Snapshot {
         match machine.disk {
             Some(Space { free, .. }) if free < self.free_min => sentences.push(format!(
                 "the disk is almost full ({} free): soon no messages can be posted; free disk space, or move the data folder",
-                bytes(free)
+                size(free)
             )),
             Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_TOLD) => {
-                sentences.push(format!("the disk has only {} free", bytes(free)));
+                sentences.push(format!("the disk has only {} free", size(free)));
             }
             _ => {}
         }
@@ -177,14 +177,14 @@ impl Snapshot {
                 waiting.name,
                 waiting.from,
                 duration(waiting.for_ms),
-                bytes(waiting.bytes as u64)
+                size(waiting.bytes as u64)
             ));
         }
         if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
             sentences.push(format!(
                 "the server holds {} for clients (limit memory: {}): above the limit it reads nothing new, and closes the connection that holds most",
-                bytes(self.held_bytes),
-                bytes(self.memory_max)
+                size(self.held_bytes),
+                size(self.memory_max)
             ));
         }
         let open: u64 = self.ways.values().sum();

@@ -355,23 +355,20 @@ fn json(what: &str, waits: &Histogram<u64>, took: f64) -> String {
 }
 
 fn text(waits: &Histogram<u64>, took: f64) -> String {
+    let shown = |us: u64| short_duration(Duration::from_micros(us));
     let mut out = format!("{} in {took:.1} s: {:.0}/s\n", waits.len(), waits.len() as f64 / took);
     for (name, part) in PERCENTILES {
-        let _ = write!(out, "{name} {}  ", short_duration(waits.value_at_quantile(part)));
+        let _ = write!(out, "{name} {}  ", shown(waits.value_at_quantile(part)));
     }
-    let _ = writeln!(out, "max {}\n", short_duration(waits.max()));
+    let _ = writeln!(out, "max {}\n", shown(waits.max()));
     // One row per doubling of the time: slow outliers are rows far below the others.
     let (mut upto, mut below) = (1_u64, 0_u64);
     while below < waits.len() {
         let count = waits.count_between(0, upto) - below;
         if below + count > 0 {
             let bar = (count as f64 / waits.len() as f64 * 50.0).ceil() as usize;
-            let _ = writeln!(
-                out,
-                "{:>9} {:<50} {count}",
-                format!("≤ {}", short_duration(upto)),
-                "#".repeat(bar.min(50))
-            );
+            let _ =
+                writeln!(out, "{:>9} {:<50} {count}", format!("≤ {}", shown(upto)), "#".repeat(bar.min(50)));
         }
         below += count;
         upto *= 2;
@@ -390,7 +387,7 @@ mod tests {
             waits.record(us).unwrap();
         }
         let text = text(&waits, 2.0);
-        assert!(text.starts_with("5 in 2.0 s: 2/s\np50 110 µs"), "{text}");
+        assert!(text.starts_with("5 in 2.0 s: 2/s\np50 0.11 ms"), "{text}");
         let rows: Vec<u64> =
             text.lines().skip(3).map(|row| row.rsplit(' ').next().unwrap().parse().unwrap()).collect();
         assert_eq!(rows.iter().sum::<u64>(), 5, "{text}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vang_client::{ClientError, Connection, Deadline, ServerAddr};
 use vang_journal::{DataFolder, read_journal};
 use vang_proto::terminal::harmless;
-use vang_proto::text::{bytes, count, counted, duration};
+use vang_proto::text::{count, counted, duration, size};
 use vang_proto::vang::{Action, ServerStatus};
 
 use crate::args::{DataArgs, parse_time};
@@ -94,14 +94,14 @@ fn describe_folder(data: &Path, json: bool) -> anyhow::Result<()> {
     let folder = DataFolder::look(data)?;
     let (identity, mut reader) = read_journal(&folder.journal_db())?;
     let (journal, position) = (identity.id_hex(), reader.end()?.0);
-    let size = std::fs::metadata(folder.journal_db()).map_or(0, |found| found.len());
+    let len = std::fs::metadata(folder.journal_db()).map_or(0, |found| found.len());
     if json {
-        let files = json!({"journal.db": size});
+        let files = json!({"journal.db": len});
         let journal = json!({"id": journal, "position": position});
         print_line(&json!({"server": null, "journal": journal, "disk": {"files": files}}).to_string())?;
     } else {
         let entries = counted(position, "entry", "entries");
-        print_line(&format!("journal      {journal}, {entries}, {}", bytes(size)))?;
+        print_line(&format!("journal      {journal}, {entries}, {}", size(len)))?;
     }
     Ok(())
 }
@@ -180,15 +180,15 @@ fn page(status: &ServerStatus) -> String {
         "unread data",
         match unread.connections {
             0 => "none".to_owned(),
-            some => format!("{} for {}", bytes(unread.bytes), counted(some, "connection", "connections")),
+            some => format!("{} for {}", size(unread.bytes), counted(some, "connection", "connections")),
         },
     );
     for reader in &unread.most {
         line(
             "",
             format!(
-                "{:>9} for {} at {}, {}: read nothing for {}, {} behind",
-                bytes(reader.bytes),
+                "{:>11} for {} at {}, {}: read nothing for {}, {} behind",
+                size(reader.bytes),
                 reader.name,
                 reader.from,
                 way(&reader.door, reader.tls, reader.local),
@@ -207,17 +207,17 @@ fn page(status: &ServerStatus) -> String {
         "memory",
         format!(
             "{}; {} for recent messages, {} for messages not yet written",
-            bytes(memory.resident_bytes.unwrap_or_default()),
-            bytes(memory.tail_bytes),
-            bytes(memory.queue_bytes)
+            size(memory.resident_bytes.unwrap_or_default()),
+            size(memory.tail_bytes),
+            size(memory.queue_bytes)
         ),
     );
     line(
         "",
         format!(
             "for clients: {} (limit {}); {} closed to free memory",
-            bytes(memory.held_bytes),
-            bytes(memory.held_bytes_max),
+            size(memory.held_bytes),
+            size(memory.held_bytes_max),
             counted(memory.shed, "connection", "connections")
         ),
     );
@@ -226,10 +226,9 @@ fn page(status: &ServerStatus) -> String {
     line("open files", format!("{} (limit {})", count(now), count(most)));
 
     let disk = &status.disk;
-    let [free, size] = [disk.free_bytes, disk.size_bytes].map(Option::unwrap_or_default);
-    line("disk", format!("{} free of {}", bytes(free), bytes(size)));
-    let sizes: Vec<String> =
-        disk.files.iter().map(|(name, &size)| format!("{name} {}", bytes(size))).collect();
+    let [free, total] = [disk.free_bytes, disk.size_bytes].map(Option::unwrap_or_default);
+    line("disk", format!("{} free of {}", size(free), size(total)));
+    let sizes: Vec<String> = disk.files.iter().map(|(name, &len)| format!("{name} {}", size(len))).collect();
     line("", sizes.join(", "));
 
     if !status.meaning.is_empty() {
@@ -281,9 +280,9 @@ connections  12 (limit 65,280); 1,204 since the start; 3 refused
                   9 native from this machine
                   3 websocket in TLS from other machines
 unread data  12.1 KiB for 1 connection
-              12.1 KiB for guest:\\u{1b}[2Jbob at 192.0.2.7:51512, websocket in TLS from other machines: read nothing for 4 min, 1,302 entries behind
+                12.1 KiB for guest:\\u{1b}[2Jbob at 192.0.2.7:51512, websocket in TLS from other machines: read nothing for 4 min, 1,302 entries behind
 refused      3 no-room
-memory       23.1 MiB; 1.2 MiB for recent messages, 0 B for messages not yet written
+memory       23.1 MiB; 1.2 MiB for recent messages, 0 bytes for messages not yet written
              for clients: 1.3 MiB (limit 2.8 GiB); 2 connections closed to free memory
 open files   31 (limit 65,536)
 disk         3.0 MiB free of 1.0 GiB

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, Subcommand};
+use vang_nettools::Target;
 use vang_nettools::echo::serve::Model;
 use vang_nettools::echo::{Trust, compare_models, send, serve};
-use vang_nettools::{Target, duration, size};
 use vang_proto::text::read_bytes;
+use vang_proto::text::{short_duration, size};
 
 use super::common::{Common, with};
 use crate::args::parse_time;
@@ -234,11 +235,11 @@ impl ProgressLine {
         }
         self.shown = true;
         let seconds = progress.elapsed.as_secs_f64();
-        let of = progress.length.map_or(String::new(), |length| format!(" of {}", duration(length)));
+        let of = progress.length.map_or(String::new(), |length| format!(" of {}", short_duration(length)));
         let _ = write!(
             io::stderr(),
             "\r\x1b[K{}{of}: {} back, {:.0}/s, {}/s",
-            duration(progress.elapsed),
+            short_duration(progress.elapsed),
             progress.messages,
             progress.messages as f64 / seconds,
             size((progress.bytes as f64 / seconds) as u64)

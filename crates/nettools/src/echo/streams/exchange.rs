@@ -4,6 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use vang_client::trouble::Doing;
+use vang_proto::text::counted;
 
 use super::connection::State;
 use super::{RECORDED_MAX, Streams};
@@ -13,7 +14,6 @@ use crate::echo::client_records::{ConnectionFailed, MessageBack, Mismatch, TlsEs
 use crate::echo::peer::NARRATED_MAX;
 use crate::echo::transport::Transport;
 use crate::error::explain;
-use crate::quote::counted;
 use crate::quoted;
 
 /// Failures in a row with the same cause that get a record: often hundreds fail for one cause.

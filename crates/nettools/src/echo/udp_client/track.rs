@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use vang_proto::text::{short_duration, size};
 
+use crate::Record;
 use crate::echo::measure::Percentiles;
-use crate::{Record, duration, size};
 
 /// Tracked numbers; older ones count as lost.
 const WINDOW: u64 = 1 << 16;
@@ -38,7 +39,7 @@ impl fmt::Display for DatagramSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.sent == 1 { "" } else { "s" };
         write!(f, "{} datagram{plural} sent, {} came back: {}", self.sent, self.back, size(self.bytes))?;
-        write!(f, " in {}; ", duration(Duration::from_micros(self.took_us)))?;
+        write!(f, " in {}; ", short_duration(Duration::from_micros(self.took_us)))?;
         write!(f, "{} lost ({:.1} %), {} duplicated, ", self.lost, self.lost_percent, self.duplicated)?;
         write!(f, "{} reordered", self.reordered)?;
         for (count, what) in
@@ -49,7 +50,11 @@ impl fmt::Display for DatagramSummary {
             }
         }
         let Some(wait) = self.wait.filter(|_| self.back > 1) else { return Ok(()) };
-        write!(f, "; jitter {}\nwait: {wait}", duration(Duration::from_nanos((self.jitter_us * 1e3) as u64)))
+        write!(
+            f,
+            "; jitter {}\nwait: {wait}",
+            short_duration(Duration::from_nanos((self.jitter_us * 1e3) as u64))
+        )
     }
 }
 

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
+use vang_proto::text::short_duration;
 
-use crate::{Record, duration};
+use crate::Record;
 
 /// The layers, from the bottom up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,8 +66,8 @@ impl fmt::Display for ProbeRecord {
             let comma = if n == 0 { "" } else { ", " };
             write!(f, "{comma}{} ", step.layer.name())?;
             match &step.error {
-                None => f.write_str(&duration(step.time))?,
-                Some(error) => write!(f, "failed after {}: {error}", duration(step.time))?,
+                None => f.write_str(&short_duration(step.time))?,
+                Some(error) => write!(f, "failed after {}: {error}", short_duration(step.time))?,
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ use vang_client::trouble::plain;
 use vang_journal::{
     BackupError, BackupOrigin, BackupReport, DataFolder, Identity, hex, read_journal, write_backup,
 };
-use vang_proto::text::{bytes, counted};
+use vang_proto::text::{counted, size};
 
 use super::progress::Progress;
 use super::report::tls_key;
@@ -120,7 +120,7 @@ fn as_line(file: &str, identity: &Identity, report: &BackupReport, has_key: bool
         report.end.0,
         hex(&report.chain.0[..8]),
         tls_key(has_key),
-        bytes(report.bytes),
+        size(report.bytes),
     )
 }
 
@@ -142,7 +142,7 @@ fn as_json(file: &str, identity: &Identity, report: &BackupReport, has_key: bool
 fn failed(error: BackupError, file: &str, data: &Path) -> anyhow::Error {
     match error {
         BackupError::Write { bytes: written, source } => {
-            let written = bytes(written);
+            let written = size(written);
             let failure = Failure::new(format!("cannot write {file} after {written}: {}", plain(&source)));
             match source.kind() {
                 io::ErrorKind::BrokenPipe => failure.advise("the program that read it has an incomplete backup"),

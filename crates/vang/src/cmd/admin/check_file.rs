@@ -9,7 +9,7 @@ use vang_hub::{Book, replay};
 use vang_journal::{
     Backup, BackupReadError, Chain, Checked, Entry, JournalError, Piece, Reader, Sealed, hex,
 };
-use vang_proto::text::{bytes, counted};
+use vang_proto::text::{counted, size};
 
 use super::progress::Progress;
 use super::report::tls_key;
@@ -40,7 +40,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         tls_key(header.server_key.is_some()),
         header.made.when(),
         header.made.by,
-        bytes(stream.backup.bytes()),
+        size(stream.backup.bytes()),
     ))?;
     Ok(())
 }
