@@ -32,7 +32,7 @@ pub use reply::{
     write_page, write_sent,
 };
 pub use request::{Form, NO_CONTENT, Request, RequestWriter};
-pub use results::{Excerpt, Hit, Person, RoomRow};
+pub use results::{Excerpt, Hit, MEMBER, Person, RoomRow};
 pub use session::{ServerLimits, ServerSession, Step, Ticket};
 pub use status::{
     ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus, OpenFilesStatus,

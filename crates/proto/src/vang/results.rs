@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The role of an account that has joined the room.
+pub const MEMBER: &str = "member";
+
 /// A room that the asker can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -11,8 +14,9 @@ pub struct RoomRow {
     pub access: String,
     /// Number of its newest message.
     pub n: u64,
-    /// Is the asker a member?
-    pub member: bool,
+    /// What the asker is in it: `member`. Absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Absent if the room has no topic or the asker cannot see its members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
@@ -23,7 +27,9 @@ pub struct RoomRow {
 #[serde(default)]
 pub struct Person {
     pub name: String,
-    pub member: bool,
+    /// `member`; absent for somebody who only reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Open connections.
     pub present: u64,
 }

@@ -18,7 +18,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_help = ROOMS_EXAMPLES)]
 pub(crate) struct RoomsArgs {
-    /// One JSON object per line: `room`, `access`, `n` (number of its newest message), `member`, `topic`
+    /// One JSON object per line: `room`, `access`, `n` (number of its newest message), `role`, `topic`
     #[arg(long)]
     json: bool,
 
@@ -92,13 +92,13 @@ const NOT_ROOMS: &str = "the server's answer to 'rooms' is not a list of rooms";
 /// `general  public, member, 12 messages  what we are up to`
 fn room_line(room: &str) -> Result<String, Failure> {
     let room: RoomRow = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
-    let member = if room.member { ", member" } else { "" };
+    let role = room.role.map_or(String::new(), |role| format!(", {}", harmless_line(&role)));
     let messages = match room.n {
         0 => "no messages".to_owned(),
         n => counted(n, "message", "messages"),
     };
     let topic = room.topic.map_or(String::new(), |topic| format!("  {}", harmless_line(&topic)));
-    Ok(format!("{}  {}{member}, {messages}{topic}", harmless_line(&room.room), harmless_line(&room.access)))
+    Ok(format!("{}  {}{role}, {messages}{topic}", harmless_line(&room.room), harmless_line(&room.access)))
 }
 
 #[cfg(test)]
@@ -108,11 +108,11 @@ mod tests {
     #[test]
     fn a_room_is_one_line() {
         let line = |json: &str| room_line(json).unwrap();
-        let member = r#"{"room": "cellar", "access": "private", "n": 12, "member": true}"#;
+        let member = r#"{"room": "cellar", "access": "private", "n": 12, "role": "member"}"#;
         assert_eq!(line(member), "cellar  private, member, 12 messages");
         let with_topic = r#"{"room": "garden", "access": "public", "n": 1, "topic": "what\ngrows"}"#;
         assert_eq!(line(with_topic), "garden  public, 1 message  what grows");
-        let other = r#"{"room": "general", "access": "public", "n": 0, "member": false}"#;
+        let other = r#"{"room": "general", "access": "public", "n": 0}"#;
         assert_eq!(line(other), "general  public, no messages");
         let hostile = r#"{"room": "general  public\nlab", "access": "a\r\nb", "n": 1}"#;
         assert_eq!(line(hostile), "general  public lab  a b, 1 message");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use vang_chat::{AccountId, MemberCommand, Power, Principal, Refusal, RoomId};
-use vang_proto::vang::{ErrorReply, People, Person};
+use vang_proto::vang::{ErrorReply, MEMBER, People, Person};
 
 use crate::admission::{Peer, bad_name, refused};
 use crate::hub::Hub;
@@ -77,10 +77,10 @@ impl Hub {
         there.check(Power::SeePeople, who).map_err(|refusal| refused(&refusal))?;
         let members = there.members();
         let mut left_out = members.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
-        // Accounts first, each once however many connections it has: by name, member, connections.
-        let mut people: BTreeMap<(bool, String), (bool, u64)> = BTreeMap::new();
+        // Accounts first, each once however many connections it has: by name, role, connections.
+        let mut people: BTreeMap<(bool, String), (Option<String>, u64)> = BTreeMap::new();
         for account in members.take(LISTED_PEOPLE_MAX) {
-            people.insert((false, self.book.account(account).into_owned()), (true, 0));
+            people.insert((false, self.book.account(account).into_owned()), (Some(MEMBER.to_owned()), 0));
         }
         let followers = self.followers.get(&id).map_or(&[][..], Vec::as_slice);
         left_out += followers.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
@@ -108,7 +108,7 @@ impl Hub {
         }
         let people = people.into_iter();
         let list: Vec<Person> =
-            people.map(|((_, name), (member, present))| Person { name, member, present }).collect();
+            people.map(|((_, name), (role, present))| Person { name, role, present }).collect();
         let keys = People { room: shown, left_out: Some(left_out).filter(|&count| count > 0) };
         self.accept_json(asker, &keys, &list);
         Ok(())

@@ -2,7 +2,7 @@
 
 use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId};
 use vang_journal::encode_name;
-use vang_proto::vang::{self, ErrorReply, RoomList, RoomRow};
+use vang_proto::vang::{self, ErrorReply, MEMBER, RoomList, RoomRow};
 use vang_view::TextOf;
 
 use crate::admission::{bad_name, refused};
@@ -81,7 +81,8 @@ impl Hub {
                 room: self.book.room(*id).into_owned(),
                 access: wire_access(room.access).as_str().to_owned(),
                 n: room.newest_for(who),
-                member: matches!(who, Principal::Account(account) if room.is_member(*account)),
+                role: matches!(who, Principal::Account(account) if room.is_member(*account))
+                    .then(|| MEMBER.to_owned()),
                 topic: topic(*id).filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
             })
             .collect();
