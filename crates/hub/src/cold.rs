@@ -93,6 +93,20 @@ pub enum ReadAnswer {
     Found(Found),
 }
 
+impl ReadAnswer {
+    pub(crate) fn located(self) -> Result<Vec<Option<Seq>>, ReadError> {
+        if let ReadAnswer::Located(found) = self { Ok(found) } else { Err(ReadError::OtherAnswer) }
+    }
+
+    pub(crate) fn page(self) -> Result<ColdPage, ReadError> {
+        if let ReadAnswer::Page(page) = self { Ok(page) } else { Err(ReadError::OtherAnswer) }
+    }
+
+    pub(crate) fn found(self) -> Result<Found, ReadError> {
+        if let ReadAnswer::Found(found) = self { Ok(found) } else { Err(ReadError::OtherAnswer) }
+    }
+}
+
 /// Why nothing came back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -113,4 +127,7 @@ pub enum ReadError {
     /// The disk, or what is on it.
     #[error("the journal cannot be read: {0}")]
     Unreadable(String),
+    /// A defect of whoever drives the hub.
+    #[error("the answer from the disk was of another kind")]
+    OtherAnswer,
 }

@@ -21,10 +21,10 @@ use crate::Delta;
 use crate::admission::{Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
+use crate::continuation::Continuation;
 use crate::encode::Encoder;
 use crate::names::{Book, NameMaker};
 use crate::order::{Order, Waiting};
-use crate::reading::Reading;
 use crate::replay::Recovered;
 use crate::session::Asker;
 use crate::session::{Session, SessionId};
@@ -121,8 +121,9 @@ pub struct Hub {
     sessions: Slab<Session>,
     generation: u32,
     followers: HashMap<RoomId, Vec<(SessionId, u32)>>,
-    reads: HashMap<u64, Reading>,
-    next_read: u64,
+    /// What waits for something that happens elsewhere, as a read, and what is done then.
+    elsewhere: HashMap<u64, Continuation>,
+    next_job: u64,
     outputs: VecDeque<Output>,
     stopping: bool,
     messages: u64,
@@ -179,8 +180,8 @@ impl Hub {
             sessions: Slab::new(),
             generation: 0,
             followers: HashMap::new(),
-            reads: HashMap::new(),
-            next_read: 0,
+            elsewhere: HashMap::new(),
+            next_job: 0,
             outputs: VecDeque::new(),
             stopping: false,
             messages: 0,
@@ -375,7 +376,7 @@ impl Hub {
 
     /// The session that a read from the disk is for.
     pub fn reader(&self, read: u64) -> Option<SessionId> {
-        self.reads.get(&read).map(Reading::session)
+        self.elsewhere.get(&read).map(Continuation::session)
     }
 
     /// A session, as the operator may see it.

@@ -6,12 +6,12 @@ use vang_journal::Envelope;
 use vang_proto::vang::{ConnectionEvent, Event};
 
 use crate::cold::{ColdEvent, ColdPage, Read};
+use crate::continuation::Continuation;
 use crate::cursor::{Pulled, Sight};
 use crate::encode::Encoder;
 use crate::events::{PayloadKind, ShownEvent};
 use crate::hub::{Hub, Output};
 use crate::limits::{COLD_BYTES_MAX, COLD_EVENTS_MAX};
-use crate::reading::Reading;
 use crate::session::{Cold, SessionId};
 
 impl Hub {
@@ -72,7 +72,7 @@ impl Hub {
                 };
                 let need = rooms.iter().map(|&(room, _)| before(room)).max().unwrap_or_default();
                 let read = Read::Events { rooms, events_max: COLD_EVENTS_MAX, bytes_max: COLD_BYTES_MAX };
-                self.read(need, read, Reading::Cursor { session: id, until: self.state.seq() });
+                self.read(need, read, Continuation::Cursor { session: id, until: self.state.seq() });
                 !out.is_empty()
             }
         }

@@ -182,7 +182,7 @@ impl Snapshot {
         }
         if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
             sentences.push(format!(
-                "the server holds {} for clients (limit memory: {}): above the limit it reads nothing new, and closes the connection that holds most",
+                "the server holds {} for clients; they can have {}, half of the limit memory: above it the server reads nothing new, and closes the connection that holds most",
                 size(self.held_bytes),
                 size(self.memory_max)
             ));

@@ -215,7 +215,7 @@ fn page(status: &ServerStatus) -> String {
     line(
         "",
         format!(
-            "for clients: {} (limit {}); {} closed to free memory",
+            "for clients: {} of {} (half of the limit memory); {} closed to free memory",
             size(memory.held_bytes),
             size(memory.held_bytes_max),
             counted(memory.shed, "connection", "connections")
@@ -283,7 +283,7 @@ unread data  12.1 KiB for 1 connection
                 12.1 KiB for guest:\\u{1b}[2Jbob at 192.0.2.7:51512, websocket in TLS from other machines: read nothing for 4 min, 1,302 entries behind
 refused      3 no-room
 memory       23.1 MiB; 1.2 MiB for recent messages, 0 bytes for messages not yet written
-             for clients: 1.3 MiB (limit 2.8 GiB); 2 connections closed to free memory
+             for clients: 1.3 MiB of 2.8 GiB (half of the limit memory); 2 connections closed to free memory
 open files   31 (limit 65,536)
 disk         3.0 MiB free of 1.0 GiB
              journal.db 4.0 KiB

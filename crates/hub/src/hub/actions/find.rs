@@ -7,10 +7,10 @@ use vang_view::{Find, Found, Hit, Query, Shown, Stretch, Visible};
 
 use crate::admission::bad_name;
 use crate::cold::Read;
+use crate::continuation::Continuation;
 use crate::encode::rfc3339;
 use crate::hub::Hub;
 use crate::limits::{JOURNAL_RETRY_MS, SEARCHED_ROOMS_MAX};
-use crate::reading::Reading;
 use crate::session::Asker;
 use crate::session::SessionId;
 
@@ -42,7 +42,7 @@ impl Hub {
         self.read(
             upto,
             Read::Find(Box::new(find)),
-            Reading::Find { asker: asker.clone(), who: *who, left_out },
+            Continuation::Find { asker: asker.clone(), who: *who, left_out },
         );
         if let Some(session) = self.session_mut(asker.session) {
             session.is_finding = true;

@@ -7,10 +7,10 @@ use vang_proto::limits::FOLLOWED_ROOMS_MAX;
 use vang_proto::vang::{Code, ErrorReply, FollowFrom, Following};
 
 use crate::cold::Read;
+use crate::continuation::Continuation;
 use crate::cursor::{Cursor, Followed};
 use crate::hub::{Hub, Output};
 use crate::limits::{EPOCH_OPENINGS, EPOCH_PARTS_MAX};
-use crate::reading::Reading;
 use crate::session::Asker;
 use crate::session::SessionId;
 
@@ -59,8 +59,8 @@ impl Hub {
                 if let Some(session) = self.session_mut(asker.session) {
                     session.placing = Some(Vec::new());
                 }
-                let reading = Reading::Follow { asker: asker.clone(), starts };
-                self.read(need.unwrap_or_default(), Read::Locate(asked), reading);
+                let then = Continuation::Follow { asker: asker.clone(), starts };
+                self.read(need.unwrap_or_default(), Read::Locate(asked), then);
             }
         }
         Ok(())

@@ -5,10 +5,10 @@ use vang_chat::{Principal, RoomId, Seq};
 use vang_proto::vang::{ErrorReply, Page as PageReply, write_page};
 
 use crate::cold::{ColdPage, Read};
+use crate::continuation::Continuation;
 use crate::encode::{NOT_MEMBER, write_hole};
 use crate::hub::{Hub, Output};
 use crate::limits::HISTORY_BYTES_MAX;
-use crate::reading::Reading;
 use crate::session::Asker;
 
 impl Hub {
@@ -23,7 +23,7 @@ impl Hub {
         let room = self.room(room, who)?;
         let read = Read::Messages { room, since, limit: limit as usize, bytes_max: HISTORY_BYTES_MAX };
         let need = self.state.room(room).map_or(Seq(0), |room| room.seq);
-        self.read(need, read, Reading::History { asker: asker.clone(), room, since });
+        self.read(need, read, Continuation::History { asker: asker.clone(), room, since });
         Ok(())
     }
 

@@ -1,12 +1,13 @@
-//! What a question to the disk is for: with its answer the hub continues there. One variant a question.
+//! What the hub does when something is done that happens elsewhere, on another thread: one variant a purpose. Today that is
+//! a read; whatever comes next, as the hash of a password, continues here as well.
 
 use vang_chat::{Principal, RoomId, Seq, StartAfter};
 
 use crate::session::Asker;
 use crate::session::SessionId;
 
-/// What an answer from the disk is for.
-pub(crate) enum Reading {
+/// What is waited for, and with what the hub goes on.
+pub(crate) enum Continuation {
     /// What was asked for is complete up to `until`: a room that grew later was not asked for.
     Cursor {
         session: SessionId,
@@ -29,14 +30,14 @@ pub(crate) enum Reading {
     },
 }
 
-impl Reading {
-    /// Whose question it is.
+impl Continuation {
+    /// Who waits for it.
     pub(crate) fn session(&self) -> SessionId {
         match self {
-            Reading::Cursor { session, .. } => *session,
-            Reading::Follow { asker, .. } | Reading::History { asker, .. } | Reading::Find { asker, .. } => {
-                asker.session
-            }
+            Continuation::Cursor { session, .. } => *session,
+            Continuation::Follow { asker, .. }
+            | Continuation::History { asker, .. }
+            | Continuation::Find { asker, .. } => asker.session,
         }
     }
 }
