@@ -195,8 +195,12 @@ fn main() {
                 Some(&format!("p{person}")),
                 message("general", Some(format!("{number}"))),
             );
+            if number % 1_024 == 0 {
+                world.turn();
+            }
         }
         world.turn();
+        assert!(world.reply.contains(OK), "{}", world.reply);
     }
     let began = Instant::now();
     let delta = world.hub.farewell();
