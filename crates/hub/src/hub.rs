@@ -120,7 +120,7 @@ pub struct Hub {
     tails: Tails,
     sessions: Slab<Session>,
     generation: u32,
-    followers: HashMap<RoomId, Vec<(SessionId, u32)>>,
+    followers: HashMap<RoomId, Vec<(SessionId, u32)>, foldhash::fast::RandomState>,
     /// What waits for something that happens elsewhere, as a read, and what is done then.
     elsewhere: HashMap<u64, Continuation>,
     next_job: u64,
@@ -179,7 +179,7 @@ impl Hub {
             tails: Tails::default(),
             sessions: Slab::new(),
             generation: 0,
-            followers: HashMap::new(),
+            followers: HashMap::default(),
             elsewhere: HashMap::new(),
             next_job: 0,
             outputs: VecDeque::new(),

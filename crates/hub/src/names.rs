@@ -157,7 +157,7 @@ fn first_half(hash: [u8; 32]) -> [u8; 16] {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     /// Of those that have one: none is empty.
-    texts: HashMap<TextOf, String>,
+    texts: HashMap<TextOf, String, foldhash::fast::RandomState>,
     /// Names the other way round: a name typed as it is shown needs no key to be found.
     rooms_by_name: HashMap<String, RoomId>,
     accounts_by_name: HashMap<String, AccountId>,

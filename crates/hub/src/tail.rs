@@ -62,7 +62,7 @@ impl Tail {
 /// The tails of all rooms, within one budget.
 #[derive(Debug)]
 pub(crate) struct Tails {
-    rooms: HashMap<RoomId, Tail>,
+    rooms: HashMap<RoomId, Tail, foldhash::fast::RandomState>,
     by_age: BTreeSet<(Seq, RoomId)>,
     weight: usize,
     max: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Tails {
 
 impl Default for Tails {
     fn default() -> Tails {
-        Tails { rooms: HashMap::new(), by_age: BTreeSet::new(), weight: 0, max: TAILS_BYTES_MAX }
+        Tails { rooms: HashMap::default(), by_age: BTreeSet::new(), weight: 0, max: TAILS_BYTES_MAX }
     }
 }
 

@@ -173,7 +173,7 @@ impl Hub {
 struct Growth {
     rooms: Vec<RoomGrowth>,
     /// Where each stands among them.
-    places: HashMap<RoomId, usize>,
+    places: HashMap<RoomId, usize, foldhash::fast::RandomState>,
     rows: Vec<Row>,
     /// Another process opened the journal.
     opened: bool,

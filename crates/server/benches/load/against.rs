@@ -15,24 +15,29 @@ use crate::{Plan, durable, fanout, fixed, ping};
 /// Turns of each server in a pair.
 const TURNS: usize = 12;
 
-pub(crate) fn run(plan: &Plan, older: &Path) {
+pub(crate) fn run(plan: &Plan, older: &Path, asked: &dyn Fn(&str) -> bool) {
     println!("against {}: {} pairs, each of {TURNS} turns of {:?}", older.display(), plan.rounds, plan.round);
     let servers = || [Running::vang(), Running::older(older)];
-    for (name, wire, in_flight) in [
+    let deliveries = [
         ("a delivery, 16 in flight", Wire::Vang, 16),
         ("a delivery, 1 in flight", Wire::Vang, 1),
         ("a delivery by WebSocket, 16 in flight", Wire::WebSocket, 16),
-    ] {
+    ];
+    for (name, wire, in_flight) in deliveries.into_iter().filter(|_| asked("fanout")) {
         let stages = servers().map(|server| fanout::Stage::vang(server, wire));
         compare(name, plan, stages, |stage, time| stage.round(in_flight, time));
     }
-    compare("a ping", plan, servers().map(ping::Stage::vang), ping::Stage::round);
-    for (connections, in_flight) in [(8, 64), (8, 1), (1, 1)] {
+    if asked("ping") {
+        compare("a ping", plan, servers().map(ping::Stage::vang), ping::Stage::round);
+    }
+    for (connections, in_flight) in [(8, 64), (8, 1), (1, 1)].into_iter().filter(|_| asked("durable")) {
         let stages = servers().map(|server| durable::Stage::vang(server, connections));
         let name = format!("a durable send, {connections} × {in_flight}");
         compare(&name, plan, stages, |stage, time| stage.round(in_flight, time));
     }
-    fixed_load(plan, servers().map(fixed::Stage::vang));
+    if asked("fixed") {
+        fixed_load(plan, servers().map(fixed::Stage::vang));
+    }
 }
 
 /// Who begins changes from turn to turn.

@@ -10,7 +10,7 @@
 //!
 //! `cargo xtask bench`, or `cargo bench -p vang-server --bench load -- [SCENARIO]… [--rounds N]
 //! [--seconds S]`; a scenario is one of `fanout`, `fixed`, `idle`, `durable`, `ping`; all by default.
-//! `--against PROGRAM`: instead, in turns with another build of this bench, as of an older commit
+//! `--against PROGRAM`: these, except `idle`, in turns with another build of this bench, as of an older commit
 //! (`target/release/deps/load-…` of its worktree).
 
 #[path = "../common/mod.rs"]
@@ -59,7 +59,7 @@ fn main() {
         let older = args.get(at + 1).expect("--against needs the path of another build of this bench");
         let rounds = number("--rounds").map_or(7, |rounds| rounds as usize).max(1);
         let round = Duration::from_secs_f64(number("--seconds").unwrap_or(0.25));
-        return against::run(&Plan { rounds, round }, Path::new(older));
+        return against::run(&Plan { rounds, round }, Path::new(older), &asked);
     }
     for (name, run, rounds, seconds) in SCENARIOS {
         if asked(name) {

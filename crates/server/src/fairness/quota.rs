@@ -176,12 +176,15 @@ pub(crate) struct Who<'a> {
     pub(crate) address: IpAddr,
 }
 
+/// Looked up several times for each message.
+type Map<K> = HashMap<K, Buckets, foldhash::quality::RandomState>;
+
 /// The buckets of all accounts and addresses.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     rates: Cell<Rates>,
-    accounts: RefCell<HashMap<AccountId, Buckets>>,
-    addresses: RefCell<HashMap<IpAddr, Buckets>>,
+    accounts: RefCell<Map<AccountId>>,
+    addresses: RefCell<Map<IpAddr>>,
 }
 
 impl Quotas {
@@ -258,7 +261,7 @@ impl Quotas {
 }
 
 /// Before another key comes, those that owe nothing go: each came once, so the work is shared out.
-fn forget<K: Eq + Hash>(map: &mut HashMap<K, Buckets>, new: K, is_full: impl Fn(&Buckets) -> bool) {
+fn forget<K: Eq + Hash>(map: &mut Map<K>, new: K, is_full: impl Fn(&Buckets) -> bool) {
     if map.len() >= KEPT && map.len() == map.capacity() && !map.contains_key(&new) {
         map.retain(|_, buckets| !is_full(buckets));
         if map.len() > map.capacity() / 2 {
