@@ -189,9 +189,10 @@ fn main() {
     println!("all of them: {:.1} ms", all.as_secs_f64() * 1e3);
     // A million sends are remembered, which is the most.
     for person in 0..250 {
+        let session = world.hub.connect(Peer::Operator);
         for number in 0..4_096 {
             world.request(
-                operator,
+                session,
                 Some(&format!("p{person}")),
                 message("general", Some(format!("{number}"))),
             );
@@ -201,6 +202,7 @@ fn main() {
         }
         world.turn();
         assert!(world.reply.contains(OK), "{}", world.reply);
+        world.hub.disconnect(session);
     }
     let began = Instant::now();
     let delta = world.hub.farewell();
