@@ -42,7 +42,7 @@ pub(crate) fn decide(
                         there.check(Power::Bring, &by)?;
                     }
                 }
-                // Who has no account can only bring others.
+                // Without an account, somebody can only bring others.
                 Principal::Operator | Principal::Guest(_) => there.check(Power::Bring, &by)?,
             }
             accounts.check(who)?;
@@ -63,8 +63,8 @@ pub(crate) fn decide(
 }
 
 impl Room {
-    /// The account with which somebody joins or leaves; the commands name no other principal. Who has none is told what the
-    /// table says. Whether the account can do it is decided with the command.
+    /// The account with which somebody joins or leaves; the commands name no other principal. Others get the table's
+    /// refusal. Whether the account can do it is decided with the command.
     pub fn own_account(&self, power: Power, who: &Principal) -> Result<AccountId, Refusal> {
         match who {
             Principal::Account(account) => Ok(*account),

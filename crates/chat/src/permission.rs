@@ -88,7 +88,7 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::SeeAll,     Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, NotMember]),
         (Power::Speak,      Public)  => Everybody(Yes),
         (Power::Speak,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
-        // A member is an account: who has none cannot join or leave, whatever else they may do.
+        // Only accounts are members: operator and guests cannot join or leave.
         (Power::Join,       Public)  => By([AccountNeeded, AccountNeeded, Yes,   Yes,       Yes]),
         (Power::Join,       Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         (Power::Bring,      Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),

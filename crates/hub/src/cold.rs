@@ -127,7 +127,7 @@ pub enum ReadError {
     /// The disk, or what is on it.
     #[error("the journal cannot be read: {0}")]
     Unreadable(String),
-    /// A defect of whoever drives the hub.
+    /// A defect of the program that drives the hub.
     #[error("the answer from the disk was of another kind")]
     OtherAnswer,
 }

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_stands_in_several_rooms_is_given_once_to_whoever_sees_one_of_them() {
+    fn a_reader_of_one_of_its_rooms_gets_an_event_about_several_rooms_once() {
         let mut state = State::default();
         let accounts = [1, 2].map(|key| {
             let added = apply(&mut state, AccountCommand::Add { name: NameKey([key; 16]) });

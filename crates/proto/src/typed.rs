@@ -484,10 +484,12 @@ impl TypedLines {
 
     fn show_topic(&mut self, room: &str, reply: &Reply) {
         let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
-        let topic = rooms.into_iter().find(|row| row.room == room).and_then(|row| row.topic);
-        self.show(&match topic {
-            Some(topic) => format!("-- the topic of #{room}: {topic}"),
-            None => format!("-- #{room} has no topic"),
+        let row = rooms.into_iter().find(|row| row.room == room);
+        self.show(&match row.map(|row| row.topic) {
+            Some(Some(topic)) => format!("-- the topic of #{room}: {topic}"),
+            Some(None) => format!("-- #{room} has no topic"),
+            // The list has only the newest rooms.
+            None => format!("-- the topic of #{room} is not known: the list of rooms is too long"),
         });
     }
 

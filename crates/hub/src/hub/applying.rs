@@ -21,8 +21,8 @@ const EVENT_HEADER_BYTES: usize = 256;
 
 impl Hub {
     /// Entries that stand in the journal after those that arrived before, in order: of this process, known by their origin,
-    /// and of any other alike. Entries that are applied already are skipped, and so are those behind a gap: what is missing is read by
-    /// settling. They are applied by `poll_output`, when
+    /// and of any other alike. Entries that are
+    /// applied already are skipped, and so are those behind a gap: settling reads what is missing. They are applied by `poll_output`, when
     /// nothing else is to be performed: call `poll` before, and the next batch is on its way to the disk meanwhile.
     pub fn arrived(&mut self, entries: Vec<Entry>) {
         if !self.is_halted() {

@@ -66,7 +66,7 @@ impl Hub {
         }
     }
 
-    /// Who asked is told why nothing could be read.
+    /// Refuses the request with the reason why nothing could be read.
     fn refuse_unread(&mut self, asker: Asker, error: &ReadError) {
         let code = match error {
             ReadError::ViewBehind => Code::ViewBehind,

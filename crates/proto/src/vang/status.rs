@@ -112,7 +112,7 @@ pub struct DamageStatus {
 pub struct MemoryStatus {
     /// In memory for clients.
     pub held_bytes: u64,
-    /// The limit `memory`.
+    /// How many that may be: half of the limit `memory`.
     pub held_bytes_max: u64,
     /// Commands that wait to be written.
     pub queue_bytes: u64,
