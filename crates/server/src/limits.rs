@@ -29,11 +29,11 @@ const READY_FREE_BYTES: u64 = 128 << 20;
 /// senders are slowed.
 const READY_LAG: u64 = 100_000;
 
-/// Messages that one account, or one guest's connection, may send in a second, a minute's worth at once: a sensor that
-/// reports every 10 ms is half of it. Beyond it the client is read later.
+/// Messages that one account, or one guest's connection, may send in a second: a sensor that reports every 10 ms is half
+/// of it. Beyond it the client is read later.
 const MESSAGES_PER_SECOND: u64 = 200;
 
-/// Bytes of those messages: 512 KiB/s; 30 MiB at once.
+/// Bytes of those messages: 512 KiB/s; with `BURST_MS` 30 MiB at once.
 const BYTES_PER_SECOND: u64 = 512 << 10;
 
 /// Questions likewise: somebody who scrolls through history fast asks 5.
@@ -45,9 +45,16 @@ const JOINS_PER_SECOND: u64 = 20;
 /// New rooms of one account in a day: a hundredth of what a server may have. Beyond it `busy`.
 const ROOMS_PER_DAY: u64 = 1_000;
 
-/// New connections of one address in a second, a minute's worth at once: a class that comes back after a restart is far
-/// below.
+/// New connections of one address in a second: with `BURST_MS` a class that comes back after a restart is far below.
 const CONNECTIONS_PER_SECOND: u64 = 50;
+
+/// What each of these rates allows in this time may come at once, ms: a minute's worth, so that a client which was
+/// offline for a while can catch up.
+const BURST_MS: u64 = 60_000;
+
+/// The guests of one address may together ask so many times what one guest's connection may: as many active guests
+/// behind one router. Beyond it they are read later, as one guest is.
+const ADDRESS_FACTOR: u64 = 8;
 
 /// No quota, practically.
 const QUOTA_MAX: u64 = 1 << 40;
@@ -91,7 +98,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 23] = rows![
+const TABLE: [Row; 25] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "header of a message; its two length bytes cannot hold more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "content of any message; a longer one is refused before it is read";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: stored, and sent to all its readers";
@@ -106,12 +113,14 @@ const TABLE: [Row; 23] = rows![
     "connections" Count 0, 1 => 10_000_000, "connections in total; default: open-file limit - 256";
     "per-address" Count PER_ADDRESS_MAX, 1 => 10_000_000, "connections from one address; not for this machine";
     "memory" Bytes 0, BUDGET_BYTES_MIN => 1 << 50, "memory for data of clients; default: an eighth of the machine's memory";
-    "messages-per-second" Count MESSAGES_PER_SECOND, 1 => QUOTA_MAX, "messages from an account or a guest's connection; bursts up to a minute's worth";
+    "messages-per-second" Count MESSAGES_PER_SECOND, 1 => QUOTA_MAX, "messages from an account or a guest's connection; bursts: see burst-time";
     "bytes-per-second" Bytes BYTES_PER_SECOND, 1 => QUOTA_MAX, "bytes of these messages; same bursts";
     "questions-per-second" Count QUESTIONS_PER_SECOND, 1 => QUOTA_MAX, "history, find, rooms, who and follow; same bursts";
     "joins-per-second" Count JOINS_PER_SECOND, 1 => QUOTA_MAX, "joins, leaves and topics; same bursts";
     "rooms-per-day" Count ROOMS_PER_DAY, 1 => QUOTA_MAX, "new rooms of one account";
     "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new connections from one address; same bursts; not for this machine";
+    "burst-time" Time BURST_MS, 1_000 => DAY_MS, "what the rates per second allow in this time can come at once";
+    "address-factor" Count ADDRESS_FACTOR, 1 => QUOTA_MAX, "rates of all guests of one address: so many times those of one guest's connection";
     "find-time" Time FIND_MS, 0 => DAY_MS, "time for one find; then the answer is busy. 0 turns find off";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free space on the disk of the data folder; with less, /readyz answers 503";
     "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, /readyz answers 503";
@@ -231,6 +240,8 @@ impl Limits {
             joins: self.get("joins-per-second"),
             rooms_a_day: self.get("rooms-per-day"),
             connections: self.get("connections-per-second"),
+            burst_ms: self.get("burst-time"),
+            address_factor: self.get("address-factor"),
         }
     }
 
@@ -308,6 +319,22 @@ mod tests {
         assert_eq!(limits.session().frame.content, 2 << 20);
         assert_eq!((limits.session().idle_ms, limits.session().header_ms), (90_000, 200));
         assert_eq!((limits.connections(99), Limits::default().connections(1_024)), (12, 768));
+        for given in ["burst-time=2s", "address-factor=1"] {
+            limits.set(given).unwrap();
+        }
+        assert_eq!((limits.rates().burst_ms, limits.rates().address_factor), (2_000, 1));
+    }
+
+    #[test]
+    fn the_specification_has_every_limit() {
+        let specification = include_str!("../../../docs/PROTOCOL.md");
+        let section = specification.split("\n## 7. ").nth(1).and_then(|rest| rest.split("\n## ").next());
+        let rows = section.unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut found: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        let mut expected = TABLE.map(|row| row.name);
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "the table of docs/PROTOCOL.md, section 7");
     }
 
     #[test]

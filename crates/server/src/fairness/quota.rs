@@ -13,12 +13,6 @@ use vang_chat::{AccountId, Principal};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Rate};
 
-/// An address may ask so many times what one guest's connection may: as many active guests behind one router.
-const ADDRESS_FACTOR: u64 = 8;
-
-/// What may come at once, as seconds of what may come in a second: a minute's worth.
-const BURST_S: u64 = 60;
-
 /// Longest time for which a client is read later instead of being refused, ms.
 pub(crate) const DELAY_MS_MAX: u64 = 1_000;
 
@@ -57,26 +51,34 @@ pub(crate) struct Rates {
     /// New rooms in a day; everything else is in a second.
     pub(crate) rooms_a_day: u64,
     pub(crate) connections: u64,
+    /// What each rate allows in this time may come at once, ms.
+    pub(crate) burst_ms: u64,
+    /// The guests of one address may together ask so many times what one guest's connection may.
+    pub(crate) address_factor: u64,
 }
 
 impl Rates {
     /// The same for an address.
     fn of_address(&self, kind: QuotaKind) -> (u64, u64) {
         let (capacity, period_ms) = self.of(kind);
-        let factor = if kind == QuotaKind::Connections { 1 } else { ADDRESS_FACTOR };
+        // Connections are counted by address only: there is no share of one guest.
+        let factor = if kind == QuotaKind::Connections { 1 } else { self.address_factor };
         (capacity.saturating_mul(factor), period_ms)
     }
 
     /// How much there may be at once, and in how many ms it comes anew.
     fn of(&self, kind: QuotaKind) -> (u64, u64) {
-        let a_minute = |rate: u64| (rate.saturating_mul(BURST_S), BURST_S * 1_000);
+        let burst = |rate: u64| {
+            let at_once = u128::from(rate) * u128::from(self.burst_ms) / 1_000;
+            (u64::try_from(at_once).unwrap_or(u64::MAX), self.burst_ms)
+        };
         match kind {
-            QuotaKind::Messages => a_minute(self.messages),
-            QuotaKind::Bytes => a_minute(self.bytes),
-            QuotaKind::Questions => a_minute(self.questions),
-            QuotaKind::Joins => a_minute(self.joins),
+            QuotaKind::Messages => burst(self.messages),
+            QuotaKind::Bytes => burst(self.bytes),
+            QuotaKind::Questions => burst(self.questions),
+            QuotaKind::Joins => burst(self.joins),
             QuotaKind::Rooms => (self.rooms_a_day, DAY_MS),
-            QuotaKind::Connections => a_minute(self.connections),
+            QuotaKind::Connections => burst(self.connections),
         }
     }
 }
@@ -278,8 +280,21 @@ mod tests {
 
     use super::*;
 
+    fn rates() -> Rates {
+        Rates {
+            messages: 2,
+            bytes: 100,
+            questions: 1,
+            joins: 1,
+            rooms_a_day: 3,
+            connections: 1,
+            burst_ms: 60_000,
+            address_factor: 8,
+        }
+    }
+
     fn quotas() -> Quotas {
-        Quotas::new(Rates { messages: 2, bytes: 100, questions: 1, joins: 1, rooms_a_day: 3, connections: 1 })
+        Quotas::new(rates())
     }
 
     fn send(bytes: usize) -> Ask {
@@ -323,6 +338,27 @@ mod tests {
     }
 
     #[test]
+    fn how_much_comes_at_once_is_set_by_time_and_for_an_address_by_a_factor() {
+        let quotas = quotas();
+        let (now, address) = (Millis(1_000_000), Some("10.0.0.1"));
+        quotas.set(Rates { burst_ms: 5_000, address_factor: 3, ..rates() });
+        let count_new = || {
+            let own = Buckets::default();
+            count(&quotas, now, guest(&own, address), send(1))
+        };
+        assert_eq!([(); 5].map(|()| count_new()), [10, 10, 10, 0, 0]);
+        let own = Buckets::default();
+        assert_eq!(
+            quotas.wait_ms(now, guest(&own, address), send(1)),
+            167,
+            "six in a second for the address"
+        );
+        // More than fits into a number is no quota.
+        quotas.set(Rates { messages: 1 << 40, burst_ms: u64::MAX, address_factor: u64::MAX, ..rates() });
+        assert_eq!(quotas.spend(now, guest(&own, address), send(1)), 0);
+    }
+
+    #[test]
     fn large_messages_are_paid_for_by_their_bytes_afterwards() {
         let (quotas, own) = (quotas(), Buckets::default());
         let who = guest(&own, None);
@@ -355,7 +391,7 @@ mod tests {
             let own = Buckets::default();
             sent += count(&quotas, now, guest(&own, Some("10.0.0.1")), send(1));
         }
-        assert_eq!(sent, 120 * ADDRESS_FACTOR);
+        assert_eq!(sent, 120 * 8);
         let own = Buckets::default();
         assert_eq!(count(&quotas, now, guest(&own, Some("10.0.0.2")), send(1)), 120);
     }
@@ -380,7 +416,7 @@ mod tests {
         assert_eq!(quotas.wait_ms(Millis(0), guest(&own, None), create), DAY_MS / 3);
         let address = IpAddr::from([10, 0, 0, 1]);
         let came = (0..1_000).filter(|_| quotas.admits(Millis(0), address)).count();
-        assert_eq!(came as u64, BURST_S);
+        assert_eq!(came, 60);
         assert!(quotas.admits(Millis(0), IpAddr::from([10, 0, 0, 2])));
         assert!(quotas.admits(Millis(1_000), address));
     }
