@@ -16,6 +16,7 @@ use vang_proto::vang::{Code, ErrorReply};
 use crate::clock::steady_now;
 use crate::connection::Connection;
 use crate::fairness::opening::Opening;
+use crate::fairness::quota::Share;
 use crate::fairness::turns::{Credit, Fair};
 use crate::net::listen::{ListenAddr, ListenError, Listener, PeerAddr, open_unix};
 use crate::net::socket::{Socket, Stream};
@@ -163,16 +164,15 @@ async fn accept(listener: Listener, audience: Audience, shared: Rc<Shared>) {
 
 fn admit(stream: Stream, from: PeerAddr, audience: Audience, shared: &Rc<Shared>) {
     let mut counts = shared.counts.borrow_mut();
-    let counted = from.counted();
+    let (now, counted) = (steady_now(), from.counted());
+    let address = shared.house.pump.quotas.of_address(now, from.host());
     let same = counted.map_or(0, |ip| counts.by_address.get(&ip).copied().unwrap_or(0));
     let refused = if audience == Audience::Operator {
         // The operator must be able to connect to a full server.
         None
     } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
         Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
-    } else if let Some(ip) = counted
-        && !shared.house.pump.quotas.admits(steady_now(), ip)
-    {
+    } else if counted.is_some() && !shared.house.pump.quotas.admits(now, &address) {
         let detail = "your address opens connections too fast (limit connections-per-second); try again";
         Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
     } else if counts.all >= shared.connections_max.get() && !shared.opening.end_oldest() {
@@ -206,8 +206,8 @@ fn admit(stream: Stream, from: PeerAddr, audience: Audience, shared: &Rc<Shared>
     drop(counts);
     let credit = Rc::new(Credit::new(Instant::now()));
     let socket = Socket::new(stream, credit.clone());
-    let (house, own) = (shared.house.clone(), Rc::default());
-    let connection = Connection { house, socket, from, peer, own, refused };
+    let (house, share) = (shared.house.clone(), Rc::new(Share::new(address)));
+    let connection = Connection { house, socket, from, peer, share, refused };
     let counted = Counted { shared: shared.clone(), place };
     let run = async move {
         connection.run().await;

@@ -23,7 +23,7 @@ use self::framing::{Framing, Wire};
 use crate::clock::steady_now;
 use crate::door::Door;
 use crate::fairness::cost::work_us;
-use crate::fairness::quota::Buckets;
+use crate::fairness::quota::Share;
 use crate::fairness::turns::{Turn, yield_turn};
 use crate::http;
 use crate::net::listen::PeerAddr;
@@ -70,7 +70,7 @@ pub(crate) struct Connection {
     pub(crate) from: PeerAddr,
     pub(crate) peer: Peer,
     /// Its quotas.
-    pub(crate) own: Rc<Buckets>,
+    pub(crate) share: Rc<Share>,
     /// Over a limit: refused with this error, once the protocol is known.
     pub(crate) refused: Option<ErrorReply>,
 }
@@ -93,7 +93,7 @@ impl Connection {
             };
         }
         if kind != Kind::Http {
-            let Connection { house, socket, from, peer, own, refused } = self;
+            let Connection { house, socket, from, peer, share, refused } = self;
             let (door, framing, refused): (_, Box<dyn Framing>, _) = match kind {
                 Kind::Lines => {
                     let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
@@ -105,17 +105,17 @@ impl Connection {
             };
             let wire = Wire::new(socket, framing);
             let about = About { door, tls: wire.socket.is_tls(), from };
-            let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
+            let talk = Talk { house, wire, peer, share, about, waits_for_memory: false, asked: None };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
-        let Connection { house, socket, from, peer, own, refused } = self;
+        let Connection { house, socket, from, peer, share, refused } = self;
         let refused = refused.map(|error| error.detail);
         let credit = socket.credit().clone();
         let visitor = http::Visitor {
             house: house.clone(),
             from,
             peer,
-            own: own.clone(),
+            share: share.clone(),
             credit,
             tls: socket.is_tls(),
             refused,
@@ -125,7 +125,7 @@ impl Connection {
         let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
         let ping_after_ms = house.limits.borrow().ping_after_ms();
         let wire = Wire::new(socket, Box::new(WebSocketFraming::new(ping_after_ms, steady_now())));
-        let talk = Talk { house, wire, peer, own, about, waits_for_memory: false, asked: None };
+        let talk = Talk { house, wire, peer, share, about, waits_for_memory: false, asked: None };
         // Copied: the bytes are a part of HTTP's buffer, which is large and is freed here.
         let first = rest.to_vec();
         drop(rest);
@@ -258,7 +258,7 @@ struct Talk {
     house: Rc<House>,
     wire: Wire,
     peer: Peer,
-    own: Rc<Buckets>,
+    share: Rc<Share>,
     about: About,
     /// The memory for clients is used up, so the socket is not read.
     waits_for_memory: bool,
@@ -303,7 +303,7 @@ impl Talk {
         }
         drop((first, refused));
         let pump = self.house.pump.clone();
-        let slot = pump.connect(self.peer, self.about, self.own.clone(), session);
+        let slot = pump.connect(self.peer, self.about, self.share.clone(), session);
         let attached = Attached { pump: pump.clone(), id: slot.id };
         let ended = self.turn(&slot).await;
         drop(attached);

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use vang_chat::{AccountId, Principal};
 use vang_proto::Millis;
@@ -16,7 +17,7 @@ use vang_proto::vang::{Action, Rate};
 /// Longest time for which a client is read later instead of being refused, ms.
 pub(crate) const DELAY_MS_MAX: u64 = 1_000;
 
-/// Full buckets are forgotten when there are more than so many.
+/// Buckets that owe nothing are forgotten when there are more than so many.
 const KEPT: usize = 1_024;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -58,73 +59,102 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// The same for an address.
-    fn of_address(&self, kind: QuotaKind) -> (u64, u64) {
-        let (capacity, period_ms) = self.of(kind);
-        // Connections are counted by address only: there is no share of one guest.
-        let factor = if kind == QuotaKind::Connections { 1 } else { self.address_factor };
-        (capacity.saturating_mul(factor), period_ms)
-    }
-
-    /// How much there may be at once, and in how many ms it comes anew.
-    fn of(&self, kind: QuotaKind) -> (u64, u64) {
-        let burst = |rate: u64| {
-            let at_once = u128::from(rate) * u128::from(self.burst_ms) / 1_000;
-            (u64::try_from(at_once).unwrap_or(u64::MAX), self.burst_ms)
-        };
+    fn price(&self, kind: QuotaKind, factor: u64) -> Price {
+        let a_second = |rate: u64| Price::new(1_000, rate, factor, self.burst_ms);
         match kind {
-            QuotaKind::Messages => burst(self.messages),
-            QuotaKind::Bytes => burst(self.bytes),
-            QuotaKind::Questions => burst(self.questions),
-            QuotaKind::Joins => burst(self.joins),
-            QuotaKind::Rooms => (self.rooms_a_day, DAY_MS),
-            QuotaKind::Connections => burst(self.connections),
+            QuotaKind::Messages => a_second(self.messages),
+            QuotaKind::Bytes => a_second(self.bytes),
+            QuotaKind::Questions => a_second(self.questions),
+            QuotaKind::Joins => a_second(self.joins),
+            QuotaKind::Rooms => Price::new(DAY_MS, self.rooms_a_day, factor, DAY_MS),
+            // Connections are counted by address only: there is no share of one guest.
+            QuotaKind::Connections => Price::new(1_000, self.connections, 1, self.burst_ms),
         }
     }
 }
 
-/// A bucket of each kind. Of an empty one `spent` has been taken, and flows back.
+/// What each kind costs. Made when the rates are set: nothing is divided while requests come.
+#[derive(Debug)]
+struct Prices {
+    /// For an account, or one guest's connection.
+    own: [Price; KINDS.len()],
+    /// For all guests of an address.
+    address: [Price; KINDS.len()],
+}
+
+impl Prices {
+    fn new(rates: &Rates) -> Prices {
+        let with_factor = |factor| KINDS.map(|kind| rates.price(kind, factor));
+        Prices { own: with_factor(1), address: with_factor(rates.address_factor) }
+    }
+}
+
+/// A time, in parts of a millisecond.
+type Parts = u128;
+
+/// A millisecond has 2 to this power parts: a byte of the highest rate costs a thousand.
+const PARTS_BITS: u32 = 40;
+
+fn parts(ms: u64) -> Parts {
+    Parts::from(ms) << PARTS_BITS
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Price {
+    /// Time that one more costs.
+    each: Parts,
+    /// Time that may be owed.
+    debt_max: Parts,
+}
+
+impl Price {
+    fn new(period_ms: u64, rate: u64, factor: u64, burst_ms: u64) -> Price {
+        let rate = Parts::from(rate) * Parts::from(factor);
+        Price { each: parts(period_ms) / rate.max(1), debt_max: parts(burst_ms) }
+    }
+}
+
+/// A token bucket of each kind, as one number: when all that was taken from it will have flowed back (the generic cell
+/// rate algorithm, ITU-T I.371).
 #[derive(Debug, Default)]
-pub(crate) struct Buckets([Cell<Bucket>; KINDS.len()]);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    spent: u64,
-    at: Millis,
-}
-
-impl Bucket {
-    fn at(self, now: Millis, (capacity, period_ms): (u64, u64)) -> Bucket {
-        let passed = u128::from(now.0.saturating_sub(self.at.0));
-        let back = u128::from(capacity) * passed / u128::from(period_ms);
-        if back == 0 && self.spent > 0 {
-            // Not enough time for one: it goes on counting.
-            return self;
-        }
-        Bucket { spent: self.spent.saturating_sub(back.min(u128::from(u64::MAX)) as u64), at: now }
-    }
-
-    /// Until there is less in debt than fits, ms.
-    fn wait_ms(self, (capacity, period_ms): (u64, u64)) -> u64 {
-        let over = u128::from((self.spent + 1).saturating_sub(capacity));
-        (over * u128::from(period_ms)).div_ceil(u128::from(capacity.max(1))).min(u128::from(u64::MAX)) as u64
-    }
-}
+pub(crate) struct Buckets([Cell<Parts>; KINDS.len()]);
 
 impl Buckets {
+    fn debt(&self, now: Millis, kind: QuotaKind) -> Parts {
+        self.0[kind as usize].get().saturating_sub(parts(now.0))
+    }
+
     /// How long until one more of this kind may come, ms; 0: now.
-    fn wait_ms(&self, now: Millis, kind: QuotaKind, rate: (u64, u64)) -> u64 {
-        self.0[kind as usize].get().at(now, rate).wait_ms(rate)
+    fn wait_ms(&self, now: Millis, kind: QuotaKind, prices: &[Price]) -> u64 {
+        let Price { each, debt_max } = prices[kind as usize];
+        let over = self.debt(now, kind).saturating_add(each).saturating_sub(debt_max);
+        let ms = over.saturating_add(parts(1) - 1) >> PARTS_BITS;
+        u64::try_from(ms).unwrap_or(u64::MAX)
     }
 
-    fn spend(&self, now: Millis, kind: QuotaKind, n: u64, rate: (u64, u64)) {
-        let cell = &self.0[kind as usize];
-        let bucket = cell.get().at(now, rate);
-        cell.set(Bucket { spent: bucket.spent.saturating_add(n), ..bucket });
+    /// So many more came. Answers how long until one more may come, ms.
+    fn spend(&self, now: Millis, kind: QuotaKind, n: u64, prices: &[Price]) -> u64 {
+        let cost = prices[kind as usize].each.saturating_mul(Parts::from(n));
+        let debt = self.debt(now, kind).saturating_add(cost);
+        self.0[kind as usize].set(parts(now.0).saturating_add(debt));
+        self.wait_ms(now, kind, prices)
     }
 
-    fn is_full(&self, now: Millis, rate: impl Fn(QuotaKind) -> (u64, u64)) -> bool {
-        KINDS.into_iter().all(|kind| self.0[kind as usize].get().at(now, rate(kind)).spent == 0)
+    fn owes_nothing(&self, now: Millis) -> bool {
+        KINDS.into_iter().all(|kind| self.debt(now, kind) == 0)
+    }
+}
+
+/// The buckets of a connection: its own, and those of its address.
+#[derive(Debug)]
+pub(crate) struct Share {
+    own: Buckets,
+    address: Rc<Buckets>,
+}
+
+impl Share {
+    pub(crate) fn new(address: Rc<Buckets>) -> Share {
+        Share { own: Buckets::default(), address }
     }
 }
 
@@ -173,99 +203,97 @@ impl Ask {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Who<'a> {
     pub(crate) principal: Principal,
-    /// The connection's own buckets.
-    pub(crate) own: &'a Buckets,
-    pub(crate) address: IpAddr,
+    /// The connection's.
+    pub(crate) share: &'a Share,
 }
 
-/// Looked up several times for each message.
-type Map<K> = HashMap<K, Buckets, foldhash::quality::RandomState>;
+/// Looked up for each message of an account, and for each connection.
+type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 
 /// The buckets of all accounts and addresses.
 #[derive(Debug)]
 pub(crate) struct Quotas {
-    rates: Cell<Rates>,
-    accounts: RefCell<Map<AccountId>>,
-    addresses: RefCell<Map<IpAddr>>,
+    prices: RefCell<Prices>,
+    accounts: RefCell<Map<AccountId, Buckets>>,
+    addresses: RefCell<Map<IpAddr, Rc<Buckets>>>,
 }
 
 impl Quotas {
-    pub(crate) fn new(rates: Rates) -> Quotas {
-        Quotas { rates: Cell::new(rates), accounts: RefCell::default(), addresses: RefCell::default() }
+    pub(crate) fn new(rates: &Rates) -> Quotas {
+        Quotas {
+            prices: RefCell::new(Prices::new(rates)),
+            accounts: RefCell::default(),
+            addresses: RefCell::default(),
+        }
     }
 
     /// For what is asked from here on.
-    pub(crate) fn set(&self, rates: Rates) {
-        self.rates.set(rates);
+    pub(crate) fn set(&self, rates: &Rates) {
+        self.prices.replace(Prices::new(rates));
     }
 
     /// How long until this may be asked, ms; 0: now.
     pub(crate) fn wait_ms(&self, now: Millis, who: Who<'_>, ask: Ask) -> u64 {
-        ask.kinds().map(|(kind, _)| self.wait_for(now, who, kind)).max().unwrap_or(0)
-    }
-
-    /// It was asked. Answers how long the asker is read later, ms.
-    pub(crate) fn spend(&self, now: Millis, who: Who<'_>, ask: Ask) -> u64 {
-        let rates = self.rates.get();
-        for (kind, n) in ask.kinds() {
-            let rate = rates.of(kind);
-            match who.principal {
-                Principal::Operator => {}
-                Principal::Account(account) => {
-                    let mut accounts = self.accounts.borrow_mut();
-                    forget(&mut accounts, account, |buckets| buckets.is_full(now, |kind| rates.of(kind)));
-                    accounts.entry(account).or_default().spend(now, kind, n, rate);
-                }
-                Principal::Guest(_) => {
-                    who.own.spend(now, kind, n, rate);
-                    self.spend_address(now, who.address, kind, n);
-                }
-            }
-        }
-        self.wait_ms(now, who, ask)
-    }
-
-    fn wait_for(&self, now: Millis, who: Who<'_>, kind: QuotaKind) -> u64 {
-        let rate = self.rates.get().of(kind);
-        match who.principal {
+        let prices = self.prices.borrow();
+        let wait = |kind| match who.principal {
             Principal::Operator => 0,
             Principal::Account(account) => {
-                self.accounts.borrow().get(&account).map_or(0, |buckets| buckets.wait_ms(now, kind, rate))
+                let accounts = self.accounts.borrow();
+                accounts.get(&account).map_or(0, |buckets| buckets.wait_ms(now, kind, &prices.own))
             }
             Principal::Guest(_) => {
-                let own = who.own.wait_ms(now, kind, rate);
-                own.max(self.wait_for_address(now, who.address, kind))
+                let Share { own, address } = who.share;
+                let own = own.wait_ms(now, kind, &prices.own);
+                own.max(address.wait_ms(now, kind, &prices.address))
             }
-        }
+        };
+        ask.kinds().map(|(kind, _)| wait(kind)).max().unwrap_or(0)
     }
 
-    fn wait_for_address(&self, now: Millis, address: IpAddr, kind: QuotaKind) -> u64 {
-        let rate = self.rates.get().of_address(kind);
-        self.addresses.borrow().get(&address).map_or(0, |buckets| buckets.wait_ms(now, kind, rate))
+    /// It was asked. Answers how long until it may be asked again, ms.
+    pub(crate) fn spend(&self, now: Millis, who: Who<'_>, ask: Ask) -> u64 {
+        let prices = self.prices.borrow();
+        let spend = |(kind, n)| match who.principal {
+            Principal::Operator => 0,
+            Principal::Account(account) => {
+                let mut accounts = self.accounts.borrow_mut();
+                forget(&mut accounts, account, |buckets| buckets.owes_nothing(now));
+                accounts.entry(account).or_default().spend(now, kind, n, &prices.own)
+            }
+            Principal::Guest(_) => {
+                let Share { own, address } = who.share;
+                let own = own.spend(now, kind, n, &prices.own);
+                own.max(address.spend(now, kind, n, &prices.address))
+            }
+        };
+        ask.kinds().map(spend).max().unwrap_or(0)
     }
 
-    fn spend_address(&self, now: Millis, address: IpAddr, kind: QuotaKind, n: u64) {
-        let rates = self.rates.get();
+    /// The buckets of an address, for a connection that came from it.
+    pub(crate) fn of_address(&self, now: Millis, address: IpAddr) -> Rc<Buckets> {
         let mut addresses = self.addresses.borrow_mut();
-        forget(&mut addresses, address, |buckets| buckets.is_full(now, |kind| rates.of_address(kind)));
-        let rate = rates.of_address(kind);
-        addresses.entry(address).or_default().spend(now, kind, n, rate);
+        // Those of a connection that is there must stay: another one from there has the same.
+        forget(&mut addresses, address, |buckets| {
+            Rc::strong_count(buckets) == 1 && buckets.owes_nothing(now)
+        });
+        addresses.entry(address).or_default().clone()
     }
 
     /// A connection came from this address. `false`: too many did lately.
-    pub(crate) fn admits(&self, now: Millis, address: IpAddr) -> bool {
-        let admitted = self.wait_for_address(now, address, QuotaKind::Connections) == 0;
+    pub(crate) fn admits(&self, now: Millis, address: &Buckets) -> bool {
+        let prices = self.prices.borrow();
+        let admitted = address.wait_ms(now, QuotaKind::Connections, &prices.address) == 0;
         if admitted {
-            self.spend_address(now, address, QuotaKind::Connections, 1);
+            address.spend(now, QuotaKind::Connections, 1, &prices.address);
         }
         admitted
     }
 }
 
-/// Before another key comes, those that owe nothing go: each came once, so the work is shared out.
-fn forget<K: Eq + Hash>(map: &mut Map<K>, new: K, is_full: impl Fn(&Buckets) -> bool) {
+/// Before another key comes, those that nobody needs go: each came once, so the work is shared out.
+fn forget<K: Eq + Hash, V>(map: &mut Map<K, V>, new: K, is_needless: impl Fn(&V) -> bool) {
     if map.len() >= KEPT && map.len() == map.capacity() && !map.contains_key(&new) {
-        map.retain(|_, buckets| !is_full(buckets));
+        map.retain(|_, buckets| !is_needless(buckets));
         if map.len() > map.capacity() / 2 {
             // Looking again for each of the next few would be for nothing.
             map.reserve(map.len());
@@ -294,7 +322,7 @@ mod tests {
     }
 
     fn quotas() -> Quotas {
-        Quotas::new(rates())
+        Quotas::new(&rates())
     }
 
     fn send(bytes: usize) -> Ask {
@@ -307,10 +335,16 @@ mod tests {
         })
     }
 
-    fn guest<'a>(own: &'a Buckets, address: Option<&str>) -> Who<'a> {
-        let address = address.unwrap_or("10.9.9.9").parse().unwrap();
+    const NOBODY_ELSE: &str = "10.9.9.9";
+
+    /// A connection from there.
+    fn from(quotas: &Quotas, address: &str) -> Share {
+        Share::new(quotas.of_address(Millis(0), address.parse().unwrap()))
+    }
+
+    fn guest(share: &Share) -> Who<'_> {
         // A fixed key is enough: guests are told apart by their connections.
-        Who { principal: Principal::Guest(NameKey([1; 16])), own, address }
+        Who { principal: Principal::Guest(NameKey([1; 16])), share }
     }
 
     /// How many may be sent at this moment.
@@ -326,8 +360,9 @@ mod tests {
 
     #[test]
     fn a_minutes_worth_comes_at_once_and_then_the_rate() {
-        let (quotas, own) = (quotas(), Buckets::default());
-        let who = guest(&own, None);
+        let quotas = quotas();
+        let share = from(&quotas, NOBODY_ELSE);
+        let who = guest(&share);
         let now = Millis(1_000_000);
         assert_eq!(count(&quotas, now, who, send(1)), 120);
         assert_eq!(quotas.wait_ms(now, who, send(1)), 500);
@@ -340,28 +375,25 @@ mod tests {
     #[test]
     fn how_much_comes_at_once_is_set_by_time_and_for_an_address_by_a_factor() {
         let quotas = quotas();
-        let (now, address) = (Millis(1_000_000), Some("10.0.0.1"));
-        quotas.set(Rates { burst_ms: 5_000, address_factor: 3, ..rates() });
-        let count_new = || {
-            let own = Buckets::default();
-            count(&quotas, now, guest(&own, address), send(1))
-        };
-        assert_eq!([(); 5].map(|()| count_new()), [10, 10, 10, 0, 0]);
-        let own = Buckets::default();
+        let now = Millis(1_000_000);
+        quotas.set(&Rates { burst_ms: 5_000, address_factor: 3, ..rates() });
+        let shares = [(); 5].map(|()| from(&quotas, "10.0.0.1"));
         assert_eq!(
-            quotas.wait_ms(now, guest(&own, address), send(1)),
-            167,
-            "six in a second for the address"
+            shares.each_ref().map(|share| count(&quotas, now, guest(share), send(1))),
+            [10, 10, 10, 0, 0]
         );
+        let share = &shares[4];
+        assert_eq!(quotas.wait_ms(now, guest(share), send(1)), 167, "six in a second for the address");
         // More than fits into a number is no quota.
-        quotas.set(Rates { messages: 1 << 40, burst_ms: u64::MAX, address_factor: u64::MAX, ..rates() });
-        assert_eq!(quotas.spend(now, guest(&own, address), send(1)), 0);
+        quotas.set(&Rates { messages: 1 << 40, burst_ms: u64::MAX, address_factor: u64::MAX, ..rates() });
+        assert_eq!(quotas.spend(now, guest(share), send(1)), 0);
     }
 
     #[test]
     fn large_messages_are_paid_for_by_their_bytes_afterwards() {
-        let (quotas, own) = (quotas(), Buckets::default());
-        let who = guest(&own, None);
+        let quotas = quotas();
+        let share = from(&quotas, NOBODY_ELSE);
+        let who = guest(&share);
         // One message may be longer than a minute's worth: it is taken, and paid for.
         assert_eq!(quotas.spend(Millis(0), who, send(6_000 + 199)), 2_000);
     }
@@ -369,17 +401,12 @@ mod tests {
     #[test]
     fn an_account_counts_by_itself_wherever_it_comes_from() {
         let quotas = quotas();
-        let (one, other) = (Buckets::default(), Buckets::default());
-        let account = |own| Who {
-            principal: Principal::Account(AccountId(7)),
-            own,
-            address: IpAddr::from([10, 0, 0, 1]),
-        };
+        let [one, other, neighbour] = [(); 3].map(|()| from(&quotas, "10.0.0.1"));
+        let account = |share| Who { principal: Principal::Account(AccountId(7)), share };
         let now = Millis(5);
         assert_eq!(count(&quotas, now, account(&one), send(1)), 120);
         assert_eq!(count(&quotas, now, account(&other), send(1)), 0, "a second device has no second share");
-        let neighbour = Buckets::default();
-        assert_eq!(count(&quotas, now, guest(&neighbour, Some("10.0.0.1")), send(1)), 120);
+        assert_eq!(count(&quotas, now, guest(&neighbour), send(1)), 120);
     }
 
     #[test]
@@ -388,45 +415,50 @@ mod tests {
         let now = Millis(5);
         let mut sent = 0;
         for _ in 0..20 {
-            let own = Buckets::default();
-            sent += count(&quotas, now, guest(&own, Some("10.0.0.1")), send(1));
+            sent += count(&quotas, now, guest(&from(&quotas, "10.0.0.1")), send(1));
         }
         assert_eq!(sent, 120 * 8);
-        let own = Buckets::default();
-        assert_eq!(count(&quotas, now, guest(&own, Some("10.0.0.2")), send(1)), 120);
+        assert_eq!(count(&quotas, now, guest(&from(&quotas, "10.0.0.2")), send(1)), 120);
     }
 
     #[test]
     fn the_operator_has_no_quota_and_a_ping_costs_none() {
-        let (quotas, own) = (quotas(), Buckets::default());
-        let operator =
-            Who { principal: Principal::Operator, own: &own, address: IpAddr::from([127, 0, 0, 1]) };
+        let quotas = quotas();
+        let share = from(&quotas, "127.0.0.1");
+        let operator = Who { principal: Principal::Operator, share: &share };
         for _ in 0..1_000 {
             assert_eq!(quotas.spend(Millis(0), operator, send(1_000)), 0);
-            assert_eq!(quotas.spend(Millis(0), guest(&own, None), Ask::of(&Action::Ping)), 0);
+            assert_eq!(quotas.spend(Millis(0), guest(&share), Ask::of(&Action::Ping)), 0);
         }
     }
 
     #[test]
     fn rooms_come_by_the_day_and_connections_by_the_address() {
-        let (quotas, own) = (quotas(), Buckets::default());
+        let quotas = quotas();
+        let share = from(&quotas, NOBODY_ELSE);
         let create =
             Ask::of(&Action::Create { room: "x".to_owned(), access: vang_proto::vang::Access::Public });
-        assert_eq!(count(&quotas, Millis(0), guest(&own, None), create), 3);
-        assert_eq!(quotas.wait_ms(Millis(0), guest(&own, None), create), DAY_MS / 3);
-        let address = IpAddr::from([10, 0, 0, 1]);
-        let came = (0..1_000).filter(|_| quotas.admits(Millis(0), address)).count();
+        assert_eq!(count(&quotas, Millis(0), guest(&share), create), 3);
+        assert_eq!(quotas.wait_ms(Millis(0), guest(&share), create), DAY_MS / 3);
+        // Also once nothing is left of the connections that came.
+        let comes = |now, address| quotas.admits(now, &from(&quotas, address).address);
+        let came = (0..1_000).filter(|_| comes(Millis(0), "10.0.0.1")).count();
         assert_eq!(came, 60);
-        assert!(quotas.admits(Millis(0), IpAddr::from([10, 0, 0, 2])));
-        assert!(quotas.admits(Millis(1_000), address));
+        assert!(comes(Millis(0), "10.0.0.2"));
+        assert!(comes(Millis(1_000), "10.0.0.1"));
     }
 
     #[test]
-    fn addresses_that_owe_nothing_are_forgotten() {
+    fn addresses_that_owe_nothing_are_forgotten_when_no_connection_is_left() {
         let quotas = quotas();
+        let kept: Vec<Share> = (0..100).map(|i| from(&quotas, &format!("10.0.1.{i}"))).collect();
         for i in 0..200_000_u32 {
             // One connection is back in the bucket after a second.
-            assert!(quotas.admits(Millis(u64::from(i) * 10), IpAddr::from(i.to_be_bytes())));
+            let now = Millis(u64::from(i) * 10);
+            assert!(quotas.admits(now, &quotas.of_address(now, IpAddr::from(i.to_be_bytes()))));
+        }
+        for (i, share) in kept.iter().enumerate() {
+            assert!(Rc::ptr_eq(&share.address, &from(&quotas, &format!("10.0.1.{i}")).address));
         }
         assert!(quotas.addresses.borrow().len() < 4 * KEPT, "{}", quotas.addresses.borrow().len());
     }

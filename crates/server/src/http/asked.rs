@@ -11,7 +11,7 @@ use vang_hub::Peer;
 
 use super::reply::{ResponseBody, text};
 use super::session::HubSession;
-use crate::fairness::quota::Buckets;
+use crate::fairness::quota::Share;
 use crate::fairness::turns::Credit;
 use crate::net::listen::PeerAddr;
 use crate::shared::House;
@@ -25,8 +25,8 @@ pub(crate) struct Visitor {
     pub(crate) house: Rc<House>,
     pub(crate) from: PeerAddr,
     pub(crate) peer: Peer,
-    /// The connection's quotas.
-    pub(crate) own: Rc<Buckets>,
+    /// Its quotas.
+    pub(crate) share: Rc<Share>,
     /// The time that it may still use.
     pub(crate) credit: Rc<Credit>,
     pub(crate) tls: bool,

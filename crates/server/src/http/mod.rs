@@ -197,7 +197,7 @@ impl Visitor {
     pub(super) fn session(&self, peer: Peer) -> HubSession {
         let about = About { door: Door::Http, tls: self.tls, from: self.from };
         let limits = self.house.limits.borrow().session();
-        HubSession::new(&self.house, self.credit.clone(), limits, peer, about, self.own.clone())
+        HubSession::new(&self.house, self.credit.clone(), limits, peer, about, self.share.clone())
     }
 }
 

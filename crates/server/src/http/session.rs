@@ -13,7 +13,7 @@ use vang_proto::{Decoder, Limits};
 
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
-use crate::fairness::quota::Buckets;
+use crate::fairness::quota::Share;
 use crate::fairness::turns::{Credit, Turns, wake_next_turn};
 use crate::pump::{About, Pump, Slot};
 use crate::shared::House;
@@ -41,10 +41,10 @@ impl HubSession {
         limits: ServerLimits,
         peer: Peer,
         about: About,
-        own: Rc<Buckets>,
+        share: Rc<Share>,
     ) -> HubSession {
         let pump = house.pump.clone();
-        let slot = pump.connect(peer, about, own, ServerSession::new(steady_now(), limits));
+        let slot = pump.connect(peer, about, share, ServerSession::new(steady_now(), limits));
         let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
         let turns = house.turns.clone();
         HubSession { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use vang_chat::Principal;
 use vang_hub::limits::{ORDER_QUEUE_BYTES_MAX, TAILS_BYTES_MAX};
 use vang_hub::{Peer, SessionId};
+use vang_proto::Millis;
 use vang_proto::vang::{Code, ErrorReply};
 
 use super::Pump;
@@ -36,7 +37,7 @@ impl Pump {
     pub(super) fn set_limits(&self, limits: &Limits) {
         let budget = limits.memory_bytes() / COUNTED_SHARE;
         self.memory.set_max(budget);
-        self.quotas.set(limits.rates());
+        self.quotas.set(&limits.rates());
         self.threads.find_ms.store(limits.find_ms(), Ordering::Relaxed);
         let part = |share: u64, most: usize| usize::try_from(budget / share).unwrap_or(most).min(most);
         let mut hub = self.hub.borrow_mut();
@@ -52,18 +53,17 @@ impl Pump {
             Some(Peer::Operator) | None => Principal::Operator,
             Some(Peer::Local | Peer::RemoteTls | Peer::RemotePlain) => hub.principal(slot.id, name),
         };
-        Who { principal, own: &slot.own, address: slot.about.from.host() }
+        Who { principal, share: &slot.share }
     }
 
     /// How long this must not be asked yet, ms, where that is too long to be read later.
-    pub(super) fn over_quota(&self, slot: &Slot, name: Option<&str>, ask: Ask) -> Option<u64> {
-        let wait_ms = self.quotas.wait_ms(steady_now(), self.who(slot, name), ask);
+    pub(super) fn over_quota(&self, now: Millis, slot: &Slot, name: Option<&str>, ask: Ask) -> Option<u64> {
+        let wait_ms = self.quotas.wait_ms(now, self.who(slot, name), ask);
         (wait_ms > DELAY_MS_MAX).then_some(wait_ms)
     }
 
     /// Who asks faster than the quotas allow is read later.
-    pub(super) fn spend(&self, slot: &Slot, ask: Ask) {
-        let now = steady_now();
+    pub(super) fn spend(&self, now: Millis, slot: &Slot, ask: Ask) {
         let wait_ms = self.quotas.spend(now, self.who(slot, None), ask);
         if wait_ms > 0 && ask.is_paced() {
             slot.session.borrow_mut().pause(now + wait_ms.min(DELAY_MS_MAX));

@@ -29,7 +29,7 @@ use crate::disk::jobs::Asking;
 use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::fairness::memory::{LITTLE_BYTES, Memory};
-use crate::fairness::quota::{Ask, Buckets, DELAY_MS_MAX, Quotas};
+use crate::fairness::quota::{Ask, DELAY_MS_MAX, Quotas, Share};
 use crate::fairness::turns::{Turn, yield_to_the_ready};
 use crate::limits::Limits;
 use crate::status::watch::Watch;
@@ -85,7 +85,7 @@ impl Pump {
             stopping: Cell::new(false),
             ended: Cell::new(None),
             memory: Memory::new(0),
-            quotas: Quotas::new(limits.rates()),
+            quotas: Quotas::new(&limits.rates()),
             watch,
         };
         pump.set_limits(limits);
@@ -96,7 +96,7 @@ impl Pump {
         &self,
         peer: Peer,
         about: About,
-        own: Rc<Buckets>,
+        share: Rc<Share>,
         session: ServerSession,
     ) -> Rc<Slot> {
         let id = self.hub.borrow_mut().connect(peer);
@@ -104,7 +104,7 @@ impl Pump {
             id,
             about,
             session: RefCell::new(session),
-            own,
+            share,
             held: Cell::new(0),
             text: RefCell::default(),
             beside: Cell::new(0),
@@ -147,21 +147,21 @@ impl Pump {
         if request.action == Action::Status && self.is_operator(id) {
             return self.tell_status(id, ticket, request.re);
         }
-        let ask = Ask::of(&request.action);
-        if let Some(wait_ms) = self.over_quota(slot, request.name.as_deref(), ask) {
+        let (ask, now) = (Ask::of(&request.action), steady_now());
+        if let Some(wait_ms) = self.over_quota(now, slot, request.name.as_deref(), ask) {
             let error = ErrorReply::new(Code::Busy, ask.refusal(wait_ms)).with("retry-after", wait_ms);
             self.watch.refusals.add(error.code, 1);
             let reply = write_error(request.re.as_deref(), &error);
             let pause_ms = if ask.is_paced() { DELAY_MS_MAX } else { REFUSED_PAUSE_MS };
             let mut session = slot.session.borrow_mut();
-            session.reply(steady_now(), ticket, reply);
-            session.pause(steady_now() + pause_ms);
+            session.reply(now, ticket, reply);
+            session.pause(now + pause_ms);
             drop(session);
             slot.wake();
             return;
         }
         self.hub.borrow_mut().request(id, ticket, request);
-        self.spend(slot, ask);
+        self.spend(now, slot, ask);
         self.perform();
         // The batch is written when every ready socket has been read: the pump's own turn comes
         // after theirs.

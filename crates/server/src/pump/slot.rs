@@ -9,7 +9,7 @@ use vang_hub::SessionId;
 use vang_proto::vang::ServerSession;
 
 use crate::door::Door;
-use crate::fairness::quota::Buckets;
+use crate::fairness::quota::Share;
 use crate::net::listen::PeerAddr;
 use crate::wheel::Rings;
 
@@ -26,8 +26,8 @@ pub(crate) struct Slot {
     pub(crate) id: SessionId,
     pub(crate) about: About,
     pub(crate) session: RefCell<ServerSession>,
-    /// The connection's own quotas.
-    pub(super) own: Rc<Buckets>,
+    /// Its quotas.
+    pub(super) share: Rc<Share>,
     /// What was counted of the memory that it holds, bytes.
     pub(super) held: Cell<usize>,
     /// What HTTP has still to write of an event.
