@@ -37,7 +37,7 @@ pub use known::KnownRooms;
 pub use members::{MemberCommand, MemberEvent};
 pub use messages::{MessageCommand, MessageEvent};
 pub use order::{OrderCommand, OrderEvent};
-pub use outcome::{Happened, Outcome};
+pub use outcome::{Events, Happened, Outcome, Places};
 pub use permission::{Power, Standing};
 pub use reading::StartAfter;
 pub use refusal::Refusal;

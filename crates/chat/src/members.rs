@@ -3,8 +3,8 @@
 use crate::accounts::Accounts;
 use crate::limits::STAYS_MAX;
 use crate::permission::Power;
-use crate::rooms::{Place, Room, Rooms};
-use crate::{AccountId, Position, Principal, Refusal, RoomId};
+use crate::rooms::{Room, Rooms};
+use crate::{AccountId, Places, Position, Principal, Refusal, RoomId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberCommand {
@@ -75,7 +75,7 @@ impl Room {
     }
 }
 
-pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &MemberEvent, places: &mut Vec<Place>) {
+pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &MemberEvent, places: &mut Places) {
     match *event {
         MemberEvent::Joined { room, who } => {
             rooms.show(room, at.seq, None, places);

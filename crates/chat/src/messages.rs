@@ -2,9 +2,9 @@
 
 use crate::accounts::Accounts;
 use crate::permission::Power;
-use crate::rooms::{Place, Rooms};
+use crate::rooms::Rooms;
 use crate::sent::{SendId, Sent, SentRow};
-use crate::{Position, Principal, Refusal, RoomId, Seq};
+use crate::{Places, Position, Principal, Refusal, RoomId, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageCommand {
@@ -68,7 +68,7 @@ pub(crate) fn evolve(
     sent: &mut Sent,
     at: Position,
     event: &MessageEvent,
-    places: &mut Vec<Place>,
+    places: &mut Places,
 ) {
     match *event {
         MessageEvent::Sent { room, n, from, id } => {

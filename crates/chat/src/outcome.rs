@@ -1,13 +1,21 @@
 //! The result of an entry: events, each with its places in rooms.
 
+use smallvec::SmallVec;
+
 use crate::{Event, Place};
+
+/// What comes of a command, before it is done. One event is kept without an allocation: nearly all commands have one.
+pub type Events = SmallVec<[Event; 1]>;
+
+/// The places of an event; of a message it is one.
+pub type Places = SmallVec<[Place; 1]>;
 
 /// What an entry changed. It has at most one event for each room, and at most one that any one session sees: a
 /// client that resumes after a `seq` cannot miss half of an entry. An event about several rooms has a place in each of
 /// them, and names none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    pub events: Vec<Happened>,
+    pub events: SmallVec<[Happened; 1]>,
 }
 
 /// An event, and where it is read.
@@ -15,5 +23,5 @@ pub struct Outcome {
 pub struct Happened {
     pub event: Event,
     /// The rooms whose readers see it. Empty: no room shows it.
-    pub places: Vec<Place>,
+    pub places: Places,
 }

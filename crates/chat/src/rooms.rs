@@ -10,7 +10,7 @@ use crate::known::Known;
 use crate::limits::ROOMS_MAX;
 use crate::permission::{self, Power, Standing};
 use crate::stays::{Interval, Mark, StayRow, Stays};
-use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, RoomId, Seq};
+use crate::{Access, AccountId, NameKey, Places, Position, Principal, Refusal, RoomId, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomCommand {
@@ -67,7 +67,7 @@ pub(crate) fn decide(
     }
 }
 
-pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &RoomEvent, places: &mut Vec<Place>) {
+pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &RoomEvent, places: &mut Places) {
     match *event {
         RoomEvent::Created { room, name, access, by } => {
             rooms.add(RoomRow { id: room, name, access, n: 0, seq: Seq(0) });
@@ -239,7 +239,7 @@ impl Rooms {
     }
 
     /// The readers of a room see this entry; `n` is the number of a message.
-    pub(crate) fn show(&mut self, id: RoomId, seq: Seq, n: Option<u64>, places: &mut Vec<Place>) {
+    pub(crate) fn show(&mut self, id: RoomId, seq: Seq, n: Option<u64>, places: &mut Places) {
         if let Some(room) = self.change(id) {
             room.n = n.unwrap_or(room.n);
             let before = std::mem::replace(&mut room.seq, seq);

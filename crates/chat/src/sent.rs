@@ -98,7 +98,7 @@ pub(crate) struct Sent {
     /// The number of the first in `by_age`.
     oldest: u64,
     by_key: HashMap<Key, u64, BuildHasherDefault<AsItIs>>,
-    by_principal: HashMap<Principal, VecDeque<u64>>,
+    by_principal: HashMap<Principal, VecDeque<u64>, foldhash::fast::RandomState>,
     digest: Digest,
 }
 

@@ -4,14 +4,16 @@
 //! A version of the rules selects `decide` and `evolve` of each subject, so an old entry always has the same result; a
 //! new version gets functions of its own beside the old ones.
 
+use smallvec::smallvec;
+
 use crate::accounts::Accounts;
 use crate::known::KnownRooms;
 use crate::order::Openings;
-use crate::rooms::{Place, Rooms};
+use crate::rooms::Rooms;
 use crate::sent::Sent;
 use crate::{
-    AccountId, Command, Event, Happened, NameKey, Node, OrderCommand, Outcome, Position, Principal, Refusal,
-    Room, RoomId, Rules, Seq, Time, accounts, members, messages, order, rooms,
+    AccountId, Command, Event, Events, Happened, NameKey, Node, OrderCommand, Outcome, Places, Position,
+    Principal, Refusal, Room, RoomId, Rules, Seq, Time, accounts, members, messages, order, rooms,
 };
 
 /// Everything that decides what happens next.
@@ -28,8 +30,8 @@ pub struct State {
 
 /// What a version of the rules consists of.
 struct RuleSet {
-    decide: fn(&State, Position, &Command) -> Result<Vec<Event>, Refusal>,
-    evolve: fn(&mut State, Position, &Event, &mut Vec<Place>),
+    decide: fn(&State, Position, &Command) -> Result<Events, Refusal>,
+    evolve: fn(&mut State, Position, &Event, &mut Places),
 }
 
 /// The versions from 1 on.
@@ -72,7 +74,7 @@ impl State {
         self.time = at.time;
         let mut outcome = Outcome::default();
         for event in decided? {
-            let mut places = Vec::new();
+            let mut places = Places::new();
             (rules.evolve)(self, at, &event, &mut places);
             outcome.events.push(Happened { event, places });
         }
@@ -80,7 +82,7 @@ impl State {
     }
 
     /// What would come of the command at this place, by the rules in force. Changes nothing.
-    pub fn decide(&self, at: Position, command: &Command) -> Result<Vec<Event>, Refusal> {
+    pub fn decide(&self, at: Position, command: &Command) -> Result<Events, Refusal> {
         (self.rule_set().decide)(self, at, command)
     }
 
@@ -99,7 +101,7 @@ impl State {
         &RULES[usize::from(self.rules.0.clamp(1, NEWEST_RULES.0)) - 1]
     }
 
-    fn decide_1(&self, at: Position, command: &Command) -> Result<Vec<Event>, Refusal> {
+    fn decide_1(&self, at: Position, command: &Command) -> Result<Events, Refusal> {
         let State { rules, openings: _, accounts, rooms, sent, seq: _, time: _ } = self;
         let event = match command {
             Command::Order(command) => order::decide(*rules, NEWEST_RULES, at, command)?.into(),
@@ -108,10 +110,10 @@ impl State {
             Command::Member(command) => members::decide(rooms, accounts, command)?.into(),
             Command::Message(command) => messages::decide(rooms, accounts, sent, at, command)?.into(),
         };
-        Ok(vec![event])
+        Ok(smallvec![event])
     }
 
-    fn evolve_1(&mut self, at: Position, event: &Event, places: &mut Vec<Place>) {
+    fn evolve_1(&mut self, at: Position, event: &Event, places: &mut Places) {
         let State { rules, openings, accounts, rooms, sent, seq: _, time: _ } = self;
         match event {
             Event::Order(event) => order::evolve(rules, openings, at, event),

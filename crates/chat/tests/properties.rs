@@ -11,9 +11,9 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use vang_chat::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, Event, Happened, MemberCommand, MessageCommand, MessageEvent,
-    NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal, RoomCommand,
-    RoomId, Rules, SendId, Seq, SnapshotError, State, Time,
+    Access, AccountCommand, AccountId, Command, Event, Events, Happened, MemberCommand, MessageCommand,
+    MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal,
+    RoomCommand, RoomId, Rules, SendId, Seq, SnapshotError, State, Time,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -261,7 +261,7 @@ proptest! {
             let decided = one.state.decide(Position { time, ..at }, &command);
             prop_assert_eq!(one.state.to_snapshot(), before);
             let (.., outcome) = one.step(step);
-            let events = |outcome: Outcome| outcome.events.into_iter().map(|one| one.event).collect::<Vec<_>>();
+            let events = |outcome: Outcome| outcome.events.into_iter().map(|one| one.event).collect::<Events>();
             prop_assert_eq!(&decided, &outcome.clone().map(events));
             prop_assert_eq!(outcome, other.step(step).2);
             prop_assert_eq!(one.state.hash(), other.state.hash());

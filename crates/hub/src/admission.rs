@@ -3,11 +3,11 @@
 //! courtesy; only the answer at the journal's place counts.
 
 use bytes::Bytes;
-use vang_chat::{NameKey, Principal, Refusal, SendId};
+use vang_chat::{NameKey, Principal, Refusal};
 use vang_journal::Payload;
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::names::{NameError, NameMaker};
+use crate::names::NameError;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,11 +106,6 @@ impl Salts {
     pub(crate) fn payload(&mut self, bytes: Bytes) -> Payload {
         Payload { salt: self.next(), bytes }
     }
-}
-
-/// The two hashes of a send's id.
-pub(crate) fn send_id(names: &NameMaker, id: &str, parts: [&[u8]; 3]) -> SendId {
-    SendId { key: names.hash("id", id.as_bytes()), print: names.print(id, parts) }
 }
 
 pub(crate) fn bad_name(key: &'static str, bad: &NameError) -> ErrorReply {

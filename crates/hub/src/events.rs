@@ -8,10 +8,9 @@
 //!                               scope = 1 (it stands in several rooms) / absent (in one)
 //! ```
 
-use std::convert::Infallible;
-
 use minicbor::data::Type;
 use minicbor::encode::Error as EncodeError;
+use minicbor::encode::write::{Cursor, EndOfSlice};
 use minicbor::{Decoder, Encoder};
 use vang_chat::{
     AccountEvent, AccountId, Event, Happened, MemberEvent, MessageEvent, Principal, RoomEvent, RoomId, Seq,
@@ -192,9 +191,10 @@ impl ShownEvent {
     }
 
     fn encode(self) -> EventData {
-        let mut bytes = Vec::with_capacity(16);
-        let mut write = || -> Result<(), EncodeError<Infallible>> {
-            let mut e = Encoder::new(&mut bytes);
+        let mut bytes = [0; 16];
+        let mut cursor = Cursor::new(&mut bytes[..]);
+        let mut write = || -> Result<(), EncodeError<EndOfSlice>> {
+            let mut e = Encoder::new(&mut cursor);
             e.array(2 + u64::from(self.in_several_rooms))?.u8(self.kind as u8)?;
             match self.who {
                 Author::Operator => e.null()?,
@@ -206,8 +206,9 @@ impl ShownEvent {
             }
             Ok(())
         };
-        write().expect("writing to a Vec cannot fail");
-        EventData::new(&bytes).expect("a kind and an id are short")
+        write().expect("a kind and an id are short");
+        let len = cursor.position();
+        EventData::new(&bytes[..len]).expect("a kind and an id are short")
     }
 
     /// `None`: a newer program wrote it.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
-use vang_chat::{AccountId, NameKey, Principal, RoomId, State};
+use vang_chat::{AccountId, NameKey, Principal, RoomId, SendId, State};
 use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_view::TextOf;
@@ -138,12 +138,16 @@ impl NameMaker {
         first_half(hash(Some(&self.key), &[what.as_bytes(), &[0], bytes]))
     }
 
-    /// A hash of what is sent, keyed with the id that it is sent under (see `SendId`).
-    pub(crate) fn print(&self, id: &str, parts: [&[u8]; 3]) -> [u8; 16] {
-        let key = hash(Some(&self.key), &[b"print\0", id.as_bytes()]);
+    /// The two hashes of a send's id: its key, and a hash of what is sent, keyed with the id. Of the id's own hash the first
+    /// half is the key, which everybody who has the journal sees, and the second half, which nobody sees, keys the print.
+    pub(crate) fn send_id(&self, id: &str, parts: [&[u8]; 3]) -> SendId {
+        let of_id = hash(Some(&self.key), &[b"id\0", id.as_bytes()]);
+        let mut secret = [0; 32];
+        secret[..16].copy_from_slice(&of_id[16..]);
         let [a, b, c] = parts;
         let len = |part: &[u8]| (part.len() as u64).to_le_bytes();
-        first_half(hash(Some(&key), &[&len(a), a, &len(b), b, &len(c), c]))
+        let print = hash(Some(&secret), &[&len(a), a, &len(b), b, &len(c), c]);
+        SendId { key: first_half(of_id), print: first_half(print) }
     }
 }
 

@@ -6,6 +6,17 @@ use bytes::BytesMut;
 use crate::encoding::ByteOrder;
 use crate::python::{write_json_pieces, write_json_string};
 
+macro_rules! concat_head {
+    ($byteorder:literal) => {
+        concat!(
+            "\0\0{\"byteorder\": \"",
+            $byteorder,
+            "\", \"content-type\": \"text/json\", \"content-encoding\": \"utf-8\""
+        )
+        .as_bytes()
+    };
+}
+
 /// A header under construction, appended to a buffer together with its content.
 ///
 /// The four required keys come first, in the guide's order.
@@ -30,6 +41,18 @@ impl<'a> Composer<'a> {
         let mut composer = Composer { out, start };
         composer.key_text(r#", "content-type": "#, content_type);
         composer.key_text(r#", "content-encoding": "#, content_encoding);
+        composer.key_number(r#", "content-length": "#, content_length as u64);
+        composer
+    }
+
+    /// The same with the type and the encoding that replies have.
+    pub(crate) fn text_json(out: &'a mut BytesMut, content_length: usize) -> Self {
+        let start = out.len();
+        out.extend_from_slice(match ByteOrder::NATIVE {
+            ByteOrder::Little => concat_head!("little"),
+            ByteOrder::Big => concat_head!("big"),
+        });
+        let mut composer = Composer { out, start };
         composer.key_number(r#", "content-length": "#, content_length as u64);
         composer
     }

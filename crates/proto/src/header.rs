@@ -20,6 +20,9 @@ pub struct Header {
     fields: Fields,
     byteorder: ByteOrder,
     content_length: u64,
+    /// Where these two stand: every request is asked for them, and so they are not looked for again.
+    content_type: Range<u32>,
+    content_encoding: Range<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,18 +69,20 @@ impl Header {
             Some(fields) => (fields, true),
             None => (parse_fields(text)?, false),
         };
-        let mut required = [None; REQUIRED.len()];
+        let mut required = [const { None }; REQUIRED.len()];
         for place in &fields.places {
             let key = fields.key(place, text.as_bytes());
             if let Some(i) = REQUIRED.iter().position(|name| name.as_bytes() == key) {
                 // As in Python, the last of two counts.
-                required[i] = Some(&text[place.value.start as usize..place.value.end as usize]);
+                required[i] = Some(place.value.clone());
             }
         }
         if let Some(missing) = required.iter().position(Option::is_none) {
             return Err(MalformedFrame::MissingKey { key: REQUIRED[missing] });
         }
-        let [byteorder, length, content_type, content_encoding] = required.map(Option::unwrap_or_default);
+        let places = required.map(Option::unwrap_or_default);
+        let [byteorder, length, content_type, content_encoding] =
+            places.each_ref().map(|place| &text[place.start as usize..place.end as usize]);
         let byteorder = match byteorder {
             r#""little""# => ByteOrder::Little,
             r#""big""# => ByteOrder::Big,
@@ -95,7 +100,8 @@ impl Header {
                 required_text(key, raw)?;
             }
         }
-        Ok(Header { json, fields, byteorder, content_length })
+        let [_, _, content_type, content_encoding] = places;
+        Ok(Header { json, fields, byteorder, content_length, content_type, content_encoding })
     }
 
     /// The sender's byte order.
@@ -110,12 +116,12 @@ impl Header {
 
     /// What the content is.
     pub fn content_type(&self) -> Cow<'_, str> {
-        self.text("content-type").unwrap_or_default()
+        text_of(self.part(&self.content_type)).unwrap_or_default()
     }
 
     /// How the content is encoded.
     pub fn content_encoding(&self) -> Cow<'_, str> {
-        self.text("content-encoding").unwrap_or_default()
+        text_of(self.part(&self.content_encoding)).unwrap_or_default()
     }
 
     /// A key's value as JSON text, as it came; of a key that stands twice, the last.
@@ -140,10 +146,12 @@ impl Header {
 
     /// Every key with its value as JSON text, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.places.iter().map(|place| {
-            let value = place.value.start as usize..place.value.end as usize;
-            (utf8(self.fields.key(place, &self.json)), utf8(&self.json[value]))
-        })
+        let places = self.fields.places.iter();
+        places.map(|place| (utf8(self.fields.key(place, &self.json)), self.part(&place.value)))
+    }
+
+    fn part(&self, place: &Range<u32>) -> &str {
+        utf8(&self.json[place.start as usize..place.end as usize])
     }
 
     /// The header as it came.

@@ -312,14 +312,14 @@ impl Source<'_> {
             return Ok("utf-8".to_owned());
         }
         let Frame { header, content, .. } = self.frame;
-        let declared = header.content_encoding().into_owned();
-        if !self.content_type().starts_with("text/") {
-            return Ok(declared);
+        let declared = header.content_encoding();
+        if !header.content_type().starts_with("text/") {
+            return Ok(declared.into_owned());
         }
         guide::text_content(self.frame)?;
         Ok(match encoding::find(&declared) {
             Some(known) => encoding::canonical(known, header.byteorder(), content).to_owned(),
-            None => declared,
+            None => declared.into_owned(),
         })
     }
 

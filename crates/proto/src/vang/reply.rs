@@ -129,7 +129,7 @@ pub fn write_sent(re: Option<&str>, room: &str, n: u64, seq: u64) -> Bytes {
     let (before, after) = (b"{\"result\": ", b"}");
     let content_length = before.len() + address.len() + after.len();
     let mut out = BytesMut::with_capacity(256 + 3 * address.len() + re.map_or(0, str::len));
-    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content_length);
+    let mut composer = Composer::text_json(&mut out, content_length);
     if let Some(re) = re {
         composer.key_raw(r#", "re": "#, re.as_bytes());
     }
@@ -169,7 +169,7 @@ pub fn write_error(re: Option<&str>, error: &ErrorReply) -> Bytes {
 
 fn write(re: Option<&str>, status: &str, keys: impl FnOnce(&mut Composer<'_>), content: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(256 + content.len());
-    let mut composer = Composer::new(&mut out, "text/json", "utf-8", content.len());
+    let mut composer = Composer::text_json(&mut out, content.len());
     write_head(&mut composer, re, status, keys);
     composer.finish(content);
     out.freeze()

@@ -51,13 +51,14 @@ impl Request {
 
     fn read(source: &Source<'_>) -> Result<Request, RequestError> {
         let re = match source.raw("re") {
-            Some(raw) => Some(raw.to_owned()).filter(|raw| raw.len() <= ID_BYTES_MAX),
+            Some(raw) if raw.len() > ID_BYTES_MAX => {
+                let error = wrong("re", raw, "at most 128 bytes of JSON");
+                return Err(RequestError::Refused { re: None, error });
+            }
+            Some(raw) => Some(raw.to_owned()),
             None => source.id_as_json(),
         };
         let refuse = |error| RequestError::Refused { re: re.clone(), error };
-        if let Some(raw) = source.raw("re").filter(|raw| raw.len() > ID_BYTES_MAX) {
-            return Err(refuse(wrong("re", raw, "at most 128 bytes of JSON")));
-        }
         let name = source.owned("as").map_err(refuse)?;
         let action = source.text("action").map_err(refuse)?;
         let action = Action::read(source, &action).map_err(|error| match error {

@@ -4,7 +4,6 @@ use vang_chat::{Command, MessageCommand, Principal, RoomId, Seq};
 use vang_journal::SaidView;
 use vang_proto::vang::{Code, ErrorReply, write_sent};
 
-use crate::admission::send_id;
 use crate::hub::{Hub, Output};
 use crate::session::Asker;
 
@@ -29,7 +28,7 @@ impl Hub {
         }
         let parts: [&[u8]; 3] =
             [said.content_type.as_bytes(), said.content_encoding.as_bytes(), said.content];
-        let id = id.map(|id| send_id(&self.names, id, parts));
+        let id = id.map(|id| self.names.send_id(id, parts));
         self.enqueue(asker, Command::Message(MessageCommand::Send { room, from, id }), said.encode())
     }
 
