@@ -47,19 +47,19 @@ pub struct Word<'a> {
 /// Calls `each` with the words of a text, in order.
 pub fn words(text: &str, each: &mut dyn FnMut(Word<'_>)) {
     let mut cutter = Cutter::new(each);
-    folded(text, &mut |c, start, end| cutter.take(c, start, end));
+    folded(text, |c, start, end| cutter.take(c, start, end));
     cutter.flush();
 }
 
 /// A folded text; everything between its words stays.
 pub fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    folded(text, &mut |c, _, _| out.push(c));
+    folded(text, |c, _, _| out.push(c));
     out
 }
 
 /// Calls `each` with every folded character and the byte range that it came from.
-fn folded(text: &str, each: &mut dyn FnMut(char, usize, usize)) {
+fn folded(text: &str, mut each: impl FnMut(char, usize, usize)) {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
