@@ -14,9 +14,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+
+use crate::rust::{crate_folders, is_word, length_of_group, rust_files, tokens};
 
 /// Circles that are allowed: the crate's folder, and the files below its `src`. There are none, and none may come.
 const ALLOWED: &[(&str, &[&str])] = &[];
@@ -45,20 +47,6 @@ pub(crate) fn problems() -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Every Rust file below a folder.
-fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(rust_files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
 fn differences(found: &[(String, Vec<String>)], allowed: &[(&str, &[&str])]) -> Vec<String> {
     let is_allowed =
         |(folder, files): &(String, Vec<String>)| allowed.iter().any(|row| row.0 == folder && row.1 == files);
@@ -77,15 +65,6 @@ fn differences(found: &[(String, Vec<String>)], allowed: &[(&str, &[&str])]) -> 
         )
     });
     new.chain(gone).collect()
-}
-
-fn crate_folders() -> Result<Vec<String>> {
-    let mut folders = vec!["xtask".to_owned()];
-    for entry in fs::read_dir("crates").context("cannot read crates")? {
-        folders.push(format!("crates/{}", entry?.file_name().to_string_lossy()));
-    }
-    folders.sort();
-    Ok(folders)
 }
 
 /// A module's path below the crate, as `["hub", "asking"]`; the root is empty.
@@ -325,85 +304,6 @@ fn read_use(tokens: &[&str], above: &[String], out: &mut Vec<(String, Vec<String
         let name = path.last().cloned().unwrap_or_default();
         out.push((name, path));
     }
-}
-
-/// How many tokens the group has that begins here, with its brackets.
-fn length_of_group(tokens: &[&str]) -> usize {
-    let mut depth = 0_i32;
-    for (at, token) in tokens.iter().enumerate() {
-        match *token {
-            "{" | "(" | "[" => depth += 1,
-            "}" | ")" | "]" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return at + 1;
-        }
-    }
-    tokens.len()
-}
-
-fn is_word(token: &str) -> bool {
-    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
-}
-
-/// Words, `::`, and single characters. Comments, strings and character literals are left out.
-fn tokens(text: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else if let Some(length) = length_of_literal(rest) {
-            length
-        } else if first.is_alphabetic() || first == '_' {
-            let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            tokens.push(&rest[..length]);
-            length
-        } else if rest.starts_with("::") {
-            tokens.push("::");
-            2
-        } else {
-            if !first.is_whitespace() {
-                tokens.push(&rest[..first.len_utf8()]);
-            }
-            first.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// The length of the string, the character or the quote of a lifetime that the text begins with.
-fn length_of_literal(text: &str) -> Option<usize> {
-    for prefix in ["br", "cr", "r"] {
-        let after = text.strip_prefix(prefix).unwrap_or_default();
-        let quoted = after.trim_start_matches('#');
-        if let Some(inside) = quoted.strip_prefix('"') {
-            let end = format!("\"{}", &after[..after.len() - quoted.len()]);
-            let begin = text.len() - inside.len();
-            return Some(inside.find(&end).map_or(text.len(), |at| begin + at + end.len()));
-        }
-    }
-    let after = text.strip_prefix(['b', 'c']).unwrap_or(text);
-    let begin = text.len() - after.len() + 1;
-    let ends_at = |quote: char, from: usize| {
-        let mut is_escaped = false;
-        let end = text.get(from..)?.char_indices().find(|(_, character)| {
-            let is_end = *character == quote && !is_escaped;
-            is_escaped = *character == '\\' && !is_escaped;
-            is_end
-        });
-        Some(end.map_or(text.len(), |(at, _)| from + at + 1))
-    };
-    if after.starts_with('"') {
-        return ends_at('"', begin);
-    }
-    let inside = after.strip_prefix('\'')?;
-    let is_character = inside.starts_with('\\') || inside.chars().nth(1) == Some('\'');
-    if is_character { ends_at('\'', begin) } else { Some(begin) }
 }
 
 #[cfg(test)]

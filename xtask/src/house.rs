@@ -1,4 +1,5 @@
-//! Step `house`: which crate may depend on which, where dependencies come from, and no new circles of files.
+//! Step `house`: which crate may depend on which, where dependencies come from, no new circles of files, and
+//! how error types are named.
 //!
 //! ```text
 //! vang ─ server ─ hub ─ view ─ journal ─ chat        arrows point down only;
@@ -7,15 +8,15 @@
 //! ```
 //!
 //! The table below is the picture in `docs/ARCHITECTURE.md` as a rule. A new crate starts with a row in it.
-//! Licences are checked in the next step, circles of files in `circles.rs`.
+//! Licences are checked in the next step, circles of files in `circles.rs`, names of errors in `error_names.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::{Result, bail};
 
-use crate::circles;
 use crate::metadata::{Metadata, Package};
 use crate::outcome::Outcome;
+use crate::{circles, error_names};
 
 /// One of our crates: which others it may depend on, and which dependencies it must not have.
 struct Row {
@@ -75,8 +76,12 @@ pub(crate) fn check() -> Result<Outcome> {
     breaches.extend(origins(&metadata));
     breaches.extend(compilers(&metadata));
     breaches.extend(circles::problems()?);
+    breaches.extend(error_names::problems()?);
     if !breaches.is_empty() {
-        bail!("the rules in xtask/src/house.rs and circles.rs are violated\n  {}", breaches.join("\n  "));
+        bail!(
+            "the rules in xtask/src/house.rs, circles.rs and error_names.rs are violated\n  {}",
+            breaches.join("\n  ")
+        );
     }
     eprintln!("   {} crates of ours, {} packages in all", metadata.ours().count(), metadata.packages.len());
     Ok(Outcome::Passed)

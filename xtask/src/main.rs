@@ -11,7 +11,9 @@ mod run; // starts other programs at the workspace's root
 mod tools; // step `tools`: what the tests need on this machine, installed or named
 mod metadata; // the output of `cargo metadata`: our crates and all their dependencies
 mod house; // step `house`: which crate may depend on which, and where dependencies come from
+mod rust; // the workspace's Rust files as tokens
 mod circles; // of `house`: no file uses a file that uses it
+mod error_names; // of `house`: public error types end in `Error`
 mod licences; // step `licences`: every licence expression against the list in `deny.toml`
 mod advisories; // step `advisories`: known vulnerabilities, if a tool and its database are available
 mod suite; // step `test`: `cargo test`, passed through and counted

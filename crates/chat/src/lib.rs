@@ -44,5 +44,5 @@ pub use refusal::Refusal;
 pub use rooms::{Place, Room, RoomCommand, RoomEvent};
 pub use sent::SendId;
 pub use snapshot::SnapshotError;
-pub use state::{NEWEST_RULES, State, UnknownRules};
+pub use state::{NEWEST_RULES, RulesError, State};
 pub use stays::{Hole, Interval, Mark};

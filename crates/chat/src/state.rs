@@ -43,7 +43,7 @@ pub const NEWEST_RULES: Rules = Rules(RULES.len() as u16);
 /// The journal goes on by rules that this program does not know: nothing after this entry can be decided here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it switches to rules {to}; this program knows rules up to {newest}: start a newer vang")]
-pub struct UnknownRules {
+pub struct RulesError {
     pub to: u16,
     pub newest: u16,
 }
@@ -87,10 +87,10 @@ impl State {
     }
 
     /// Can this program decide the command, and what comes after it?
-    pub fn check_rules(command: &Command) -> Result<(), UnknownRules> {
+    pub fn check_rules(command: &Command) -> Result<(), RulesError> {
         match command {
             Command::Order(OrderCommand::SwitchRules { to }) if *to > NEWEST_RULES => {
-                Err(UnknownRules { to: to.0, newest: NEWEST_RULES.0 })
+                Err(RulesError { to: to.0, newest: NEWEST_RULES.0 })
             }
             _ => Ok(()),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Action, Incoming, NotVang, Reply, RequestWriter, incoming};
+use vang_proto::vang::{Action, Incoming, IncomingError, Reply, RequestWriter, incoming};
 use vang_proto::{Decoder, Frame, Limits};
 
 use crate::address::{Security, ServerAddr};
@@ -240,7 +240,7 @@ impl Connection {
     pub fn read(&mut self, deadline: Deadline) -> Result<Incoming, ClientError> {
         let frame = self.read_frame(deadline)?;
         incoming(frame)
-            .map_err(|NotVang| self.foreign("its message is neither a reply nor an event".to_owned()))
+            .map_err(|IncomingError| self.foreign("its message is neither a reply nor an event".to_owned()))
     }
 
     /// Reads the reply to request `re`, or the error reply with which the server closes the connection. Skips

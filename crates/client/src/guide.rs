@@ -70,7 +70,7 @@ fn read(frame: &Frame) -> Result<Response, NotRead> {
     if frame.header.content_type() != "text/json" {
         return Ok(Response::Binary(frame.content.clone()));
     }
-    let malformed = |error: vang_proto::guide::MalformedContent| NotRead::Malformed(error.to_string());
+    let malformed = |error: vang_proto::guide::ContentError| NotRead::Malformed(error.to_string());
     let content = text_content(frame).map_err(malformed)?;
     let result =
         Arguments::parse(&content).and_then(|arguments| arguments.printed("result")).map_err(malformed)?;

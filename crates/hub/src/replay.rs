@@ -2,7 +2,7 @@
 //! chain and the stored hashes of the state are compared on the way; the first difference stops the
 //! replay and names the entry.
 
-use vang_chat::{Seq, State, UnknownRules};
+use vang_chat::{RulesError, Seq, State};
 use vang_journal::{Chain, Envelope, Identity, JournalError, Reader, decode_name, genesis};
 
 use crate::events::Effects;
@@ -27,7 +27,7 @@ pub enum ReplayError {
     State { seq: u64 },
     /// A newer program switched the rules.
     #[error("entry {seq}: {unknown}")]
-    Rules { seq: u64, unknown: UnknownRules },
+    Rules { seq: u64, unknown: RulesError },
     /// The snapshot is from beyond the journal's end.
     #[error("the snapshot is of entry {snapshot}, but the journal ends at {end}")]
     SnapshotAhead {

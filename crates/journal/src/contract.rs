@@ -6,7 +6,7 @@
 //! - After `Unknown` nothing more is appended until `settle` has found out what is in the journal.
 //! - A reader sees every entry up to the end, always the same, except for payloads erased since.
 //! - `read`, `get` and `envelope` verify each entry with the chain and its digest. An entry that fails is
-//!   returned as a `Damage` at its position; it hides no other entry.
+//!   returned as a `DamageError` at its position; it hides no other entry.
 
 use bytes::Bytes;
 use vang_chat::Seq;
@@ -75,7 +75,7 @@ pub struct Entry {
 /// A damaged entry, with the parts that are still proven.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {seq} of the journal is damaged: {why}")]
-pub struct Damage {
+pub struct DamageError {
     pub seq: Seq,
     pub why: String,
     /// Its envelope, if the chain proves it.
@@ -83,7 +83,7 @@ pub struct Damage {
 }
 
 /// An entry that the chain and its digest prove, or its damage.
-pub type Checked = Result<Entry, Damage>;
+pub type Checked = Result<Entry, DamageError>;
 
 /// The position of an entry, damaged or not.
 pub fn seq_of(checked: &Checked) -> Seq {
@@ -93,16 +93,16 @@ pub fn seq_of(checked: &Checked) -> Seq {
     }
 }
 
-impl Damage {
-    pub(crate) fn missing(seq: Seq) -> Damage {
-        Damage { seq, why: "it is missing".into(), envelope: None }
+impl DamageError {
+    pub(crate) fn missing(seq: Seq) -> DamageError {
+        DamageError { seq, why: "it is missing".into(), envelope: None }
     }
 }
 
 impl Entry {
     /// All entries, or the first damage as an error: for callers that need every entry.
     pub fn all(checked: Vec<Checked>) -> Result<Vec<Entry>, JournalError> {
-        Ok(checked.into_iter().collect::<Result<_, Damage>>()?)
+        Ok(checked.into_iter().collect::<Result<_, DamageError>>()?)
     }
 }
 
@@ -148,8 +148,8 @@ pub enum JournalError {
     Unreadable { seq: u64, bad: EntryError },
 }
 
-impl From<Damage> for JournalError {
-    fn from(Damage { seq, why, .. }: Damage) -> JournalError {
+impl From<DamageError> for JournalError {
+    fn from(DamageError { seq, why, .. }: DamageError) -> JournalError {
         JournalError::Damaged { seq: seq.0, why }
     }
 }
@@ -180,15 +180,15 @@ pub trait Reader {
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
     /// The entries at these positions, in the order of `seqs`: at least the first, fewer once their payloads
-    /// exceed `bytes_max`. A missing entry is a `Damage`.
+    /// exceed `bytes_max`. A missing entry is a `DamageError`.
     fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
     /// The envelope at this position, proven by the chain, even if its payload was erased.
-    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, JournalError> {
+    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, DamageError>, JournalError> {
         let checked = self.get(&[seq], 0)?.pop();
-        Ok(match checked.unwrap_or_else(|| Err(Damage::missing(seq))) {
+        Ok(match checked.unwrap_or_else(|| Err(DamageError::missing(seq))) {
             Ok(entry) => Ok(entry.envelope),
-            Err(Damage { envelope: Some(envelope), .. }) => Ok(envelope),
+            Err(DamageError { envelope: Some(envelope), .. }) => Ok(envelope),
             Err(damage) => Err(damage),
         })
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vang_chat::Seq;
 
-use crate::contract::Damage;
+use crate::contract::DamageError;
 
 /// Damaged entries to remember: about 100 KiB. Nobody reads a longer list.
 const ENTRIES_MAX: usize = 10_000;
@@ -14,7 +14,7 @@ const ENTRIES_MAX: usize = 10_000;
 /// The damaged entries found by a process, with a function that is called once for each.
 pub struct Damages {
     met: Mutex<BTreeSet<Seq>>,
-    report: Box<dyn Fn(&Damage) + Send + Sync>,
+    report: Box<dyn Fn(&DamageError) + Send + Sync>,
 }
 
 impl fmt::Debug for Damages {
@@ -31,11 +31,11 @@ impl Default for Damages {
 
 impl Damages {
     /// `report` is called once for each damaged entry.
-    pub fn new(report: impl Fn(&Damage) + Send + Sync + 'static) -> Damages {
+    pub fn new(report: impl Fn(&DamageError) + Send + Sync + 'static) -> Damages {
         Damages { met: Mutex::default(), report: Box::new(report) }
     }
 
-    pub(crate) fn note(&self, damage: &Damage) {
+    pub(crate) fn note(&self, damage: &DamageError) {
         let mut met = self.met();
         if met.len() < ENTRIES_MAX && met.insert(damage.seq) {
             drop(met);

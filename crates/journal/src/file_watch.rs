@@ -21,7 +21,7 @@ pub struct FileWatch {
 
 /// A file that is not at its path any more.
 #[derive(Debug)]
-pub struct Displaced {
+pub struct FileWatchError {
     /// The file's name, without its folder.
     pub name: String,
     pub how: Displacement,
@@ -42,7 +42,7 @@ pub enum Displacement {
     Unknown(io::Error),
 }
 
-impl std::fmt::Display for Displaced {
+impl std::fmt::Display for FileWatchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = &self.name;
         match &self.how {
@@ -64,7 +64,7 @@ impl FileWatch {
     }
 
     /// Is the file still at its path?
-    pub fn look(&self) -> Result<(), Displaced> {
+    pub fn look(&self) -> Result<(), FileWatchError> {
         let how = match (fs::metadata(&self.path), fstat(&self.held)) {
             (Ok(there), Ok(held)) if (there.dev(), there.ino()) == (held.st_dev, held.st_ino) => {
                 return Ok(());
@@ -79,7 +79,7 @@ impl FileWatch {
         };
         let name = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let held_at = format!("/proc/{}/fd/{}", std::process::id(), self.held.as_raw_fd());
-        Err(Displaced { name, how, held_at })
+        Err(FileWatchError { name, how, held_at })
     }
 }
 
@@ -114,7 +114,7 @@ impl DatabaseWatch {
     }
 
     /// Are all files still at their paths? The error is the first missing one; the database comes first.
-    pub fn look(&self) -> Result<(), Displaced> {
+    pub fn look(&self) -> Result<(), FileWatchError> {
         self.0.iter().try_for_each(FileWatch::look)
     }
 }

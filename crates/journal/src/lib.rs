@@ -33,10 +33,11 @@ pub use backup::{BackupError, BackupOrigin, BackupReport, ServerKey, write_backu
 pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem};
 pub use contract::{
-    Appended, Batch, Checked, Damage, Draft, Entry, Journal, JournalError, Payload, Reader, Sealed, seq_of,
+    Appended, Batch, Checked, DamageError, Draft, Entry, Journal, JournalError, Payload, Reader, Sealed,
+    seq_of,
 };
 pub use damages::Damages;
-pub use file_watch::{DatabaseWatch, Displaced, Displacement, FileWatch};
+pub use file_watch::{DatabaseWatch, Displacement, FileWatch, FileWatchError};
 pub use folder::{
     DataFolder, FolderError, FolderLock, HOLDER_DIES_WITHIN, HOLDER_LOOK, LockState, Reserve, Restoring,
 };

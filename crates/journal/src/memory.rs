@@ -12,7 +12,7 @@ use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
 use crate::contract::{
-    Appended, Batch, Checked, Damage, Entry, Journal, JournalError, Payload, Reader, Sealed,
+    Appended, Batch, Checked, DamageError, Entry, Journal, JournalError, Payload, Reader, Sealed,
 };
 use crate::identity::Identity;
 
@@ -105,7 +105,7 @@ impl Journal for MemoryJournal {
     fn erase(&mut self, seqs: &[Seq]) -> Result<(), JournalError> {
         let mut kept = self.kept();
         if let Some(missing) = seqs.iter().find(|seq| kept.slot(**seq).is_none()) {
-            return Err(Damage::missing(*missing).into());
+            return Err(DamageError::missing(*missing).into());
         }
         for seq in seqs {
             // Checked above; position 0 does not exist.
@@ -140,7 +140,7 @@ impl Reader for MemoryJournal {
         for &seq in seqs {
             let slot = kept.slot(seq);
             bytes += slot.and_then(|slot| slot.payload.as_ref()).map_or(0, |payload| payload.bytes.len());
-            entries.push(slot.map(|slot| slot.entry(seq)).ok_or_else(|| Damage::missing(seq)));
+            entries.push(slot.map(|slot| slot.entry(seq)).ok_or_else(|| DamageError::missing(seq)));
             if bytes > bytes_max {
                 break;
             }

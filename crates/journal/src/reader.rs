@@ -8,7 +8,7 @@
 //!
 //! If that fails, a row is missing, or SQLite calls a page corrupt, `walk` inspects the rows around in their
 //! stored order. A fault next to an entry (its chain hash, its row's number, a neighbour) does not hide the
-//! entry; an entry that cannot be proven is a `Damage`. So is the entry after an unreadable row: the chain
+//! entry; an entry that cannot be proven is a `DamageError`. So is the entry after an unreadable row: the chain
 //! before it is lost.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Checked, Damage, Entry, JournalError, Payload, Reader, Sealed};
+use crate::contract::{Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed};
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
 use crate::identity::Identity;
@@ -117,8 +117,9 @@ impl SqliteReader {
     }
 
     /// Reports damage, but not a position beyond the end.
-    fn note(&mut self, checked: &[Checked], beside: &[Damage]) {
-        let found: Vec<&Damage> = checked.iter().filter_map(|one| one.as_ref().err()).chain(beside).collect();
+    fn note(&mut self, checked: &[Checked], beside: &[DamageError]) {
+        let found: Vec<&DamageError> =
+            checked.iter().filter_map(|one| one.as_ref().err()).chain(beside).collect();
         if !found.is_empty() {
             let end = self.end().unwrap_or(Seq(u64::MAX));
             found.into_iter().filter(|damage| damage.seq <= end).for_each(|one| self.damages.note(one));
@@ -195,7 +196,7 @@ impl Reader for SqliteReader {
         Ok(taken)
     }
 
-    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, Damage>, JournalError> {
+    fn envelope(&mut self, seq: Seq) -> Result<Result<Bytes, DamageError>, JournalError> {
         let proven = || -> Result<Option<Bytes>, SqliteError> {
             let Some(before) = chain_before(&self.conn, &self.identity, seq)? else { return Ok(None) };
             let mut select =
@@ -212,9 +213,9 @@ impl Reader for SqliteReader {
             Err(error) if error.is_damage() => {}
             Err(error) => return Err(error.at(seq)),
         }
-        Ok(match self.get(&[seq], 0)?.pop().unwrap_or_else(|| Err(Damage::missing(seq))) {
+        Ok(match self.get(&[seq], 0)?.pop().unwrap_or_else(|| Err(DamageError::missing(seq))) {
             Ok(entry) => Ok(entry.envelope),
-            Err(Damage { envelope: Some(envelope), .. }) => Ok(envelope),
+            Err(DamageError { envelope: Some(envelope), .. }) => Ok(envelope),
             Err(damage) => Err(damage),
         })
     }
@@ -274,7 +275,7 @@ struct Look<'a> {
     identity: &'a Identity,
     taken: Vec<Checked>,
     /// Faults next to entries that are whole.
-    beside: Vec<Damage>,
+    beside: Vec<DamageError>,
     bytes: usize,
     bytes_max: usize,
     room: BytesMut,
@@ -351,7 +352,7 @@ impl<'a> Look<'a> {
     /// Takes an entry with a proven envelope, if its payload matches the digest.
     fn take_content(&mut self, seq: Seq, envelope: Bytes, salt: ValueRef<'_>, payload: ValueRef<'_>) {
         let checked = match content(&envelope, salt, payload) {
-            Err(why) => Err(Damage { seq, why, envelope: Some(envelope) }),
+            Err(why) => Err(DamageError { seq, why, envelope: Some(envelope) }),
             Ok(None) => Ok(Entry { seq, envelope, payload: None }),
             Ok(Some((salt, bytes))) => {
                 self.bytes += bytes.len();
@@ -375,14 +376,14 @@ impl<'a> Look<'a> {
         let found = match find_around(self.conn, self.identity, seq)? {
             Ok(found) => found,
             Err(why) => {
-                self.taken.push(Err(Damage { seq, why, envelope: None }));
+                self.taken.push(Err(DamageError { seq, why, envelope: None }));
                 return Ok(());
             }
         };
         let Found { envelope, chain, offset, beside } = found;
         self.proven = Some((seq, chain));
         if let Some(why) = beside {
-            self.beside.push(Damage { seq, why, envelope: Some(envelope.clone()) });
+            self.beside.push(DamageError { seq, why, envelope: Some(envelope.clone()) });
         }
         // By its offset: the row's number may be wrong. Rows before it are skipped unread.
         let mut select = self.conn.prepare_cached(
@@ -405,7 +406,7 @@ impl<'a> Look<'a> {
                 error.at(seq).to_string()
             }
         };
-        self.taken.push(Err(Damage { seq, why, envelope: Some(envelope) }));
+        self.taken.push(Err(DamageError { seq, why, envelope: Some(envelope) }));
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
 use crate::contract::{Appended, Batch, Journal, JournalError, Payload, Reader};
-use crate::file_watch::{DatabaseWatch, Displaced, Displacement, FileWatch};
+use crate::file_watch::{DatabaseWatch, Displacement, FileWatch, FileWatchError};
 use crate::folder::{create_private, sync_folder};
 use crate::identity::Identity;
 use crate::reader::SqliteReader;
@@ -429,8 +429,8 @@ impl Journal for SqliteJournal {
 }
 
 /// What happened to a file, and what to do. Clients see it too, so it names no folder.
-fn what_to_do(displaced: &Displaced, is_copied: bool) -> String {
-    let Displaced { name, how, held_at } = displaced;
+fn what_to_do(displaced: &FileWatchError, is_copied: bool) -> String {
+    let FileWatchError { name, how, held_at } = displaced;
     let is_database = !(name.ends_with("-wal") || name.ends_with("-shm"));
     let advice = match how {
         Displacement::Removed if is_database && is_copied => format!(

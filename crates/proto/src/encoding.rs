@@ -1,7 +1,7 @@
 //! Content encodings by Python's names: bytes in, text out, or where and why they are not text.
 //!
 //! ```text
-//! "Latin1" ──find──> Encoding ──decode(byteorder, bytes)──> text | NotDecodable { encoding, at, found }
+//! "Latin1" ──find──> Encoding ──decode(byteorder, bytes)──> text | DecodeError { encoding, at, found }
 //! ```
 //!
 //! The names, the single-byte tables (`charmap.rs`) and the strictness are those of CPython 3.11 with
@@ -46,7 +46,7 @@ pub enum ByteOrder {
 /// The content is not text in the encoding that its header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("content is not {encoding}: {found} at offset {at}")]
-pub struct NotDecodable {
+pub struct DecodeError {
     /// Python's canonical name of the encoding.
     pub encoding: &'static str,
     /// Where the first character that cannot be read begins, in bytes from the start of the content.
@@ -109,7 +109,7 @@ pub fn find(name: &str) -> Option<Encoding> {
 ///
 /// `byteorder` is that of the sender's machine: it decides for utf-16 and utf-32 without a byte order mark. The text
 /// is at most three times as long as the content, in bytes.
-pub fn decode(encoding: Encoding, byteorder: ByteOrder, bytes: &[u8]) -> Result<Cow<'_, str>, NotDecodable> {
+pub fn decode(encoding: Encoding, byteorder: ByteOrder, bytes: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
     let decoded = match encoding.kind {
         Kind::Ascii => match bytes.iter().position(|byte| !byte.is_ascii()) {
             Some(at) => Err((at, Found::Byte(bytes[at]))),
@@ -134,7 +134,7 @@ pub fn decode(encoding: Encoding, byteorder: ByteOrder, bytes: &[u8]) -> Result<
         Kind::Table(table) => tabled(table, bytes),
         Kind::Library(decoder, exchange) => library(decoder, exchange, bytes),
     };
-    decoded.map_err(|(at, found)| NotDecodable { encoding: encoding.name, at, found })
+    decoded.map_err(|(at, found)| DecodeError { encoding: encoding.name, at, found })
 }
 
 /// The name under which this content can be passed on to readers who do not know the sender's byte order.
@@ -538,7 +538,7 @@ mod tests {
             for (byte, c) in (0..=255).zip(expected.chars()) {
                 let decoded = decode(encoding, ByteOrder::Little, &[byte]).map(Cow::into_owned);
                 let expected = match c {
-                    '\u{fffe}' => Err(NotDecodable { encoding: line[1], at: 0, found: Found::Byte(byte) }),
+                    '\u{fffe}' => Err(DecodeError { encoding: line[1], at: 0, found: Found::Byte(byte) }),
                     c => Ok(c.to_string()),
                 };
                 assert_eq!(decoded, expected, "{} byte {byte:#x}", line[1]);

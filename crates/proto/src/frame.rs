@@ -10,9 +10,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::frame_error::FrameError;
 use crate::header::Header;
 use crate::limits::{CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use crate::malformed::MalformedFrame;
 
 /// One message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Decoder {
     header: Option<Header>,
     /// Content too long for one buffer, while it comes.
     long: Option<LongContent>,
-    refused: Option<MalformedFrame>,
+    refused: Option<FrameError>,
 }
 
 /// Content that comes in many pieces. Chunks of one size, so that a thousand of them take no more memory than the bytes
@@ -136,7 +136,7 @@ impl Decoder {
     }
 
     /// The next whole frame; `None` while bytes are missing. What was refused once stays refused.
-    pub fn poll_frame(&mut self) -> Result<Option<Frame>, MalformedFrame> {
+    pub fn poll_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(malformed) = &self.refused {
             return Err(malformed.clone());
         }
@@ -147,7 +147,7 @@ impl Decoder {
         })
     }
 
-    fn poll_next(&mut self) -> Result<Option<Frame>, MalformedFrame> {
+    fn poll_next(&mut self) -> Result<Option<Frame>, FrameError> {
         let header = match self.header.take() {
             Some(header) => header,
             None => match self.poll_header()? {
@@ -179,14 +179,14 @@ impl Decoder {
         Ok(Some(Frame { header, content }))
     }
 
-    fn poll_header(&mut self) -> Result<Option<Header>, MalformedFrame> {
+    fn poll_header(&mut self) -> Result<Option<Header>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<2>() else { return Ok(None) };
         let len = u32::from(u16::from_be_bytes(*prefix));
         if len < 2 {
-            return Err(MalformedFrame::HeaderTooShort { len });
+            return Err(FrameError::HeaderTooShort { len });
         }
         if len > self.limits.header {
-            return Err(MalformedFrame::HeaderTooLong { len, max: self.limits.header });
+            return Err(FrameError::HeaderTooLong { len, max: self.limits.header });
         }
         if self.buffer.len() < 2 + len as usize {
             return Ok(None);
@@ -195,7 +195,7 @@ impl Decoder {
         let header = Header::parse(self.buffer.split_to(len as usize).freeze())?;
         let max = self.limits.content;
         match header.content_length() {
-            len if len > max => Err(MalformedFrame::ContentTooLong { len, max }),
+            len if len > max => Err(FrameError::ContentTooLong { len, max }),
             _ => Ok(Some(header)),
         }
     }

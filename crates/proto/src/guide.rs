@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use crate::compose::{Composer, result_content};
-use crate::encoding::{self, NotDecodable};
+use crate::encoding::{self, DecodeError};
 use crate::header::{excerpt, text_of};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::{Frame, python};
@@ -20,7 +20,7 @@ pub const ANSWERS: [(&str, &str); 3] = [
 
 /// Content that is not what its header says. Fatal to the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedContent {
+pub enum ContentError {
     /// Nobody knows this encoding.
     #[error("unknown content-encoding '{name}'")]
     UnknownEncoding {
@@ -29,7 +29,7 @@ pub enum MalformedContent {
     },
     /// The bytes are not in the encoding named.
     #[error("{0}")]
-    NotDecodable(#[from] NotDecodable),
+    NotDecodable(#[from] DecodeError),
     /// Text, but not JSON.
     #[error("content is not JSON: {why}")]
     NotJson {
@@ -51,10 +51,10 @@ pub enum MalformedContent {
 }
 
 /// A frame's content as text, in whatever encoding its header names.
-pub fn text_content(frame: &Frame) -> Result<Cow<'_, str>, MalformedContent> {
+pub fn text_content(frame: &Frame) -> Result<Cow<'_, str>, ContentError> {
     let name = frame.header.content_encoding();
     let encoding =
-        encoding::find(&name).ok_or_else(|| MalformedContent::UnknownEncoding { name: excerpt(&name) })?;
+        encoding::find(&name).ok_or_else(|| ContentError::UnknownEncoding { name: excerpt(&name) })?;
     Ok(encoding::decode(encoding, frame.header.byteorder(), &frame.content)?)
 }
 
@@ -64,17 +64,17 @@ pub struct Arguments(Vec<(String, Box<RawValue>)>);
 
 impl Arguments {
     /// Parses an object; of a key that stands twice, the last counts.
-    pub fn parse(text: &str) -> Result<Arguments, MalformedContent> {
+    pub fn parse(text: &str) -> Result<Arguments, ContentError> {
         // Python skips a byte order mark only where the codec does; JSON itself has none.
         let depth = python::depth(text.as_bytes());
         if depth > JSON_DEPTH_MAX {
-            return Err(MalformedContent::TooDeep { depth });
+            return Err(ContentError::TooDeep { depth });
         }
         let mut json = serde_json::Deserializer::from_str(text);
         let value: &RawValue = serde::Deserialize::deserialize(&mut json).map_err(not_json)?;
         json.end().map_err(not_json)?;
         if !value.get().starts_with('{') {
-            return Err(MalformedContent::NotObject { found: excerpt(value.get()) });
+            return Err(ContentError::NotObject { found: excerpt(value.get()) });
         }
         struct Pairs;
         impl<'de> serde::de::Visitor<'de> for Pairs {
@@ -105,18 +105,18 @@ impl Arguments {
     }
 
     /// A value as Python's `str` prints it; a missing one is `None`.
-    pub fn printed(&self, key: &str) -> Result<String, MalformedContent> {
+    pub fn printed(&self, key: &str) -> Result<String, ContentError> {
         let raw = self.raw(key).unwrap_or("null");
-        python::str_of(raw).map_err(|_| MalformedContent::TooDeep { depth: JSON_DEPTH_MAX + 1 })
+        python::str_of(raw).map_err(|_| ContentError::TooDeep { depth: JSON_DEPTH_MAX + 1 })
     }
 }
 
-fn not_json(error: serde_json::Error) -> MalformedContent {
-    MalformedContent::NotJson { why: error.to_string() }
+fn not_json(error: serde_json::Error) -> ContentError {
+    ContentError::NotJson { why: error.to_string() }
 }
 
 /// What `search` answers.
-pub fn search(arguments: &Arguments) -> Result<String, MalformedContent> {
+pub fn search(arguments: &Arguments) -> Result<String, ContentError> {
     if let Some(query) = arguments.text("value")
         && let Some((_, answer)) = ANSWERS.iter().find(|(value, _)| *value == query)
     {
@@ -126,7 +126,7 @@ pub fn search(arguments: &Arguments) -> Result<String, MalformedContent> {
 }
 
 /// What any other action that is not known answers.
-pub fn invalid_action(arguments: &Arguments) -> Result<String, MalformedContent> {
+pub fn invalid_action(arguments: &Arguments) -> Result<String, ContentError> {
     Ok(format!("Error: invalid action '{}'.", arguments.printed("action")?))
 }
 

@@ -10,8 +10,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::encoding::ByteOrder;
+use crate::frame_error::FrameError;
 use crate::limits::TYPE_BYTES_MAX;
-use crate::malformed::MalformedFrame;
 
 /// A parsed header with its four required keys checked.
 #[derive(Clone)]
@@ -62,9 +62,9 @@ const REQUIRED: [&str; 4] = ["byteorder", "content-length", "content-type", "con
 
 impl Header {
     /// Parses a header. `content-length` over the limit is the frame's business.
-    pub fn parse(json: Bytes) -> Result<Header, MalformedFrame> {
+    pub fn parse(json: Bytes) -> Result<Header, FrameError> {
         let text =
-            std::str::from_utf8(&json).map_err(|e| MalformedFrame::HeaderNotUtf8 { at: e.valid_up_to() })?;
+            std::str::from_utf8(&json).map_err(|e| FrameError::HeaderNotUtf8 { at: e.valid_up_to() })?;
         let (fields, is_plain) = match plain_fields(text) {
             Some(fields) => (fields, true),
             None => (parse_fields(text)?, false),
@@ -78,7 +78,7 @@ impl Header {
             }
         }
         if let Some(missing) = required.iter().position(Option::is_none) {
-            return Err(MalformedFrame::MissingKey { key: REQUIRED[missing] });
+            return Err(FrameError::MissingKey { key: REQUIRED[missing] });
         }
         let places = required.map(Option::unwrap_or_default);
         let [byteorder, length, content_type, content_encoding] =
@@ -169,7 +169,7 @@ fn whole(raw: &str) -> Option<u64> {
     if raw.bytes().all(|b| b.is_ascii_digit()) { raw.parse().ok() } else { None }
 }
 
-fn required_text<'a>(key: &'static str, raw: &'a str) -> Result<Cow<'a, str>, MalformedFrame> {
+fn required_text<'a>(key: &'static str, raw: &'a str) -> Result<Cow<'a, str>, FrameError> {
     match text_of(raw) {
         Some(text) if text.len() <= TYPE_BYTES_MAX => Ok(text),
         Some(_) => Err(wrong_kind(key, raw, "a string of at most 255 bytes")),
@@ -177,8 +177,8 @@ fn required_text<'a>(key: &'static str, raw: &'a str) -> Result<Cow<'a, str>, Ma
     }
 }
 
-fn wrong_kind(key: &'static str, raw: &str, expected: &'static str) -> MalformedFrame {
-    MalformedFrame::WrongKind { key, found: excerpt(raw), expected }
+fn wrong_kind(key: &'static str, raw: &str, expected: &'static str) -> FrameError {
+    FrameError::WrongKind { key, found: excerpt(raw), expected }
 }
 
 impl fmt::Debug for Header {
@@ -319,7 +319,7 @@ fn quote_in(bytes: &[u8]) -> Option<usize> {
     bytes[at..].iter().position(|byte| *byte == b'"').map(|len| at + len)
 }
 
-fn parse_fields(text: &str) -> Result<Fields, MalformedFrame> {
+fn parse_fields(text: &str) -> Result<Fields, FrameError> {
     // RawValue skips values without recursion, so deep nesting in a key that nobody reads costs nothing.
     let mut json = serde_json::Deserializer::from_str(text);
     let fields = json.deserialize_map(FieldsOf { text }).map_err(|error| not_json(text, &error))?;
@@ -327,14 +327,14 @@ fn parse_fields(text: &str) -> Result<Fields, MalformedFrame> {
     Ok(fields)
 }
 
-fn not_json(text: &str, error: &serde_json::Error) -> MalformedFrame {
+fn not_json(text: &str, error: &serde_json::Error) -> FrameError {
     let first = text.trim_start().chars().next();
     if error.is_data() && first.is_some_and(|c| c != '{') {
-        return MalformedFrame::HeaderNotObject { found: excerpt(text) };
+        return FrameError::HeaderNotObject { found: excerpt(text) };
     }
     let why = error.to_string();
     // The header is one line as a rule: the column says where.
-    MalformedFrame::HeaderNotJson { why: why.replace(" at line 1 column ", " at byte ") }
+    FrameError::HeaderNotJson { why: why.replace(" at line 1 column ", " at byte ") }
 }
 
 struct FieldsOf<'a> {
@@ -399,7 +399,7 @@ impl FieldsOf<'_> {
 mod tests {
     use super::*;
 
-    fn parse(json: &str) -> Result<Header, MalformedFrame> {
+    fn parse(json: &str) -> Result<Header, FrameError> {
         Header::parse(Bytes::copy_from_slice(json.as_bytes()))
     }
 

@@ -3,7 +3,7 @@
 //! The first half is for anybody's own protocol (`examples/own_protocol.rs`): frames, headers,
 //! encodings, and the guide's exchange. The second half, `vang`, is what vang says in them.
 
-mod malformed; // what is wrong with bytes that are not a frame
+mod frame_error; // what is wrong with bytes that are not a frame
 pub mod frame; // where one message ends and the next begins
 pub mod header; // the JSON header: four required keys, all others kept as they came
 pub mod compose; // writing a message, byte for byte as Python's json would
@@ -23,8 +23,8 @@ pub mod limits;
 pub use compose::Composer;
 pub use encoding::ByteOrder;
 pub use frame::{Decoder, Frame, Limits};
+pub use frame_error::FrameError;
 pub use header::Header;
-pub use malformed::MalformedFrame;
 
 /// Monotonic milliseconds from any fixed point; only differences mean something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -29,7 +29,7 @@ mod unprintable; // what `str.isprintable` denies
 /// The JSON value nests lists and dicts deeper than [`JSON_DEPTH_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("JSON nested {depth} deep exceeds the limit of {JSON_DEPTH_MAX}")]
-pub struct TooDeep {
+pub struct NestingError {
     /// Levels found.
     pub depth: usize,
 }
@@ -38,10 +38,10 @@ pub struct TooDeep {
 ///
 /// The result is at most five times as long as the text, in bytes. Of a key that stands twice in a dict, the last value
 /// is printed at the first one's place.
-pub fn str_of(raw_json: &str) -> Result<String, TooDeep> {
+pub fn str_of(raw_json: &str) -> Result<String, NestingError> {
     let depth = depth(raw_json.as_bytes());
     if depth > JSON_DEPTH_MAX {
-        return Err(TooDeep { depth });
+        return Err(NestingError { depth });
     }
     let mut printer = Printer { text: raw_json, at: 0, out: String::with_capacity(raw_json.len()) };
     printer.skip_space();
@@ -504,10 +504,10 @@ mod tests {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let nested = |levels: usize| open.repeat(levels) + "0" + &close.repeat(levels);
             assert!(str_of(&nested(JSON_DEPTH_MAX)).is_ok());
-            let refused = TooDeep { depth: JSON_DEPTH_MAX + 1 };
+            let refused = NestingError { depth: JSON_DEPTH_MAX + 1 };
             assert_eq!(str_of(&nested(JSON_DEPTH_MAX + 1)), Err(refused));
             assert_eq!(refused.to_string(), "JSON nested 129 deep exceeds the limit of 128");
-            assert_eq!(str_of(&open.repeat(1_000_000)), Err(TooDeep { depth: 1_000_000 }));
+            assert_eq!(str_of(&open.repeat(1_000_000)), Err(NestingError { depth: 1_000_000 }));
         }
     }
 

@@ -27,7 +27,7 @@ pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;
 pub use keys::KeyInfo;
 pub use reply::{
-    AccountAdded, Following, Found, Hello, Incoming, NoKeys, NotVang, Page, People, REPLIES, Reply,
+    AccountAdded, Following, Found, Hello, Incoming, IncomingError, NoKeys, Page, People, REPLIES, Reply,
     ReplyInfo, ReplyKeys, RoomChanged, RoomList, Sent, incoming, write_error, write_json, write_ok,
     write_page, write_sent,
 };

@@ -11,7 +11,7 @@ use vang_proto::limits;
 use vang_proto::vang::{
     ACTIONS, Access, Action, Code, FollowFrom, Form, Request, RequestWriter, ServerLimits, ServerSession,
 };
-use vang_proto::{Composer, Decoder, Header, Limits, MalformedFrame, Millis};
+use vang_proto::{Composer, Decoder, FrameError, Header, Limits, Millis};
 
 const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
 
@@ -251,12 +251,9 @@ fn every_limit_holds_to_the_byte() {
     // Both lengths are refused as soon as they are claimed.
     let len = bare as u32 + 6;
     let claimed = &frame(&header(6), b"")[..2];
-    assert_eq!(outcome(limits, claimed), Err(MalformedFrame::HeaderTooLong { len, max: len - 1 }));
+    assert_eq!(outcome(limits, claimed), Err(FrameError::HeaderTooLong { len, max: len - 1 }));
     let less = Limits { content: 9, ..limits };
-    assert_eq!(
-        outcome(less, &frame(&header(0), b"")),
-        Err(MalformedFrame::ContentTooLong { len: 10, max: 9 })
-    );
+    assert_eq!(outcome(less, &frame(&header(0), b"")), Err(FrameError::ContentTooLong { len: 10, max: 9 }));
 }
 
 // ---- the specification ----

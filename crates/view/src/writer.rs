@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use vang_chat::{RoomId, Seq};
-use vang_journal::{DatabaseWatch, Displaced};
+use vang_journal::{DatabaseWatch, FileWatchError};
 
 use crate::connect::hold;
 use crate::layout::{self, Chains, Opened, key, number};
@@ -150,7 +150,7 @@ impl View {
     }
 
     /// Checks that its files are still at their paths: nobody reads what is written elsewhere.
-    pub fn look(&self) -> Result<(), Displaced> {
+    pub fn look(&self) -> Result<(), FileWatchError> {
         self.files.look()
     }
 

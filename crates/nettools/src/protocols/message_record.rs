@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use vang_proto::Header;
-use vang_proto::encoding::{self, NotDecodable};
+use vang_proto::encoding::{self, DecodeError};
 use vang_proto::text::{counted, short_duration, size};
 
 use super::message::{Decoded, Message, SHOWN_BYTES_MAX, Within};
@@ -226,7 +226,7 @@ fn in_utf8<'a>(header: &Header, content: &'a [u8]) -> Cow<'a, [u8]> {
     let is_cut = (content.len() as u64) < header.content_length();
     let text = match decoded(content) {
         // An incomplete character at the cut is not an error; none has more than four bytes.
-        Err(NotDecodable { at, .. }) if is_cut && content.len().saturating_sub(at) < 4 => {
+        Err(DecodeError { at, .. }) if is_cut && content.len().saturating_sub(at) < 4 => {
             decoded(&content[..at.min(content.len())])
         }
         text => text,

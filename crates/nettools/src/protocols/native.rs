@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 use vang_proto::text::counted;
-use vang_proto::{Header, MalformedFrame};
+use vang_proto::{FrameError, Header};
 
 use super::message::{Decoded, Message, Next, SHOWN_BYTES_MAX, Sink, Violation, Within, keep};
 
@@ -168,7 +168,7 @@ impl Native {
         }
     }
 
-    fn broken(&self, from: u64, to: u64, malformed: &MalformedFrame, json: &[u8]) -> Decoded<'static> {
+    fn broken(&self, from: u64, to: u64, malformed: &FrameError, json: &[u8]) -> Decoded<'static> {
         let mut broken = explain(from, malformed, json);
         match self.within {
             Within::Stream => {}
@@ -197,7 +197,7 @@ fn is_whole(head: &[u8]) -> bool {
 }
 
 /// Moves the header's bytes into `head`; returns their number. A length that is too short is an error at once.
-fn gather(head: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, MalformedFrame> {
+fn gather(head: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, FrameError> {
     let mut used = 0;
     while head.len() < 2 {
         let Some(byte) = bytes.get(used) else { return Ok(used) };
@@ -207,7 +207,7 @@ fn gather(head: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, MalformedFrame> {
     match length(head) {
         len @ (0 | 1) => {
             head.clear();
-            Err(MalformedFrame::HeaderTooShort { len: len as u32 })
+            Err(FrameError::HeaderTooShort { len: len as u32 })
         }
         len => {
             let here = (2 + len - head.len()).min(bytes.len() - used);
@@ -217,18 +217,18 @@ fn gather(head: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, MalformedFrame> {
     }
 }
 
-fn open(json: &[u8]) -> Result<Header, MalformedFrame> {
+fn open(json: &[u8]) -> Result<Header, FrameError> {
     let header = Header::parse(Bytes::copy_from_slice(json))?;
     match header.content_length() {
         len if len > CLIENT_CONTENT_BYTES_MAX => {
-            Err(MalformedFrame::ContentTooLong { len, max: CLIENT_CONTENT_BYTES_MAX })
+            Err(FrameError::ContentTooLong { len, max: CLIENT_CONTENT_BYTES_MAX })
         }
         _ => Ok(header),
     }
 }
 
 /// Explains a malformed message; `from` is the offset of its first byte.
-fn explain(from: u64, malformed: &MalformedFrame, json: &[u8]) -> Violation {
+fn explain(from: u64, malformed: &FrameError, json: &[u8]) -> Violation {
     let header_at = from + 2;
     let byte_at = |at: usize| match json.get(at) {
         Some(byte) => format!("{} ({byte:#04x})", crate::quoted(&json[at..(at + 12).min(json.len())], 12)),
@@ -236,26 +236,26 @@ fn explain(from: u64, malformed: &MalformedFrame, json: &[u8]) -> Violation {
     };
     let required = "the keys byteorder, content-length, content-type and content-encoding";
     let (at, found, allowed) = match malformed {
-        MalformedFrame::HeaderTooShort { len } => {
+        FrameError::HeaderTooShort { len } => {
             (from, format!("a header length of {len}"), "2 to 65535".to_owned())
         }
-        MalformedFrame::HeaderTooLong { len, max } => {
+        FrameError::HeaderTooLong { len, max } => {
             (from, format!("a header length of {len}"), format!("2 to {max}"))
         }
-        MalformedFrame::UnknownProtocol { third } => (header_at, format!("{third:#04x}"), "'{'".to_owned()),
-        MalformedFrame::HeaderNotUtf8 { at } => (header_at + *at as u64, byte_at(*at), "UTF-8".to_owned()),
-        MalformedFrame::HeaderNotJson { why } => {
+        FrameError::UnknownProtocol { third } => (header_at, format!("{third:#04x}"), "'{'".to_owned()),
+        FrameError::HeaderNotUtf8 { at } => (header_at + *at as u64, byte_at(*at), "UTF-8".to_owned()),
+        FrameError::HeaderNotJson { why } => {
             let at = json_error_at(why, json);
             (header_at + at as u64, byte_at(at), "the rest of a JSON object".to_owned())
         }
-        MalformedFrame::HeaderNotObject { found } => (header_at, found.clone(), "'{'".to_owned()),
-        MalformedFrame::MissingKey { key } => {
+        FrameError::HeaderNotObject { found } => (header_at, found.clone(), "'{'".to_owned()),
+        FrameError::MissingKey { key } => {
             (header_at, format!("an object without '{key}'"), required.to_owned())
         }
-        MalformedFrame::WrongKind { key, found, expected } => {
+        FrameError::WrongKind { key, found, expected } => {
             (header_at + value_at(key, json) as u64, found.clone(), (*expected).to_owned())
         }
-        MalformedFrame::ContentTooLong { len, max } => {
+        FrameError::ContentTooLong { len, max } => {
             let at = value_at("content-length", json);
             (header_at + at as u64, format!("{len} bytes of content"), format!("at most {max}"))
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{Code, ErrorReply};
-use crate::guide::{self, Arguments, MalformedContent};
+use crate::guide::{self, Arguments, ContentError};
 use crate::header::excerpt;
 use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX};
 use crate::{Composer, Frame, encoding, python};
@@ -154,12 +154,12 @@ pub(super) struct Source<'a> {
 /// Why an argument cannot be read.
 pub(super) enum ArgumentError {
     /// The content is not what it says it is: the connection ends.
-    Malformed(MalformedContent),
+    Malformed(ContentError),
     Refused(ErrorReply),
 }
 
-impl From<MalformedContent> for ArgumentError {
-    fn from(malformed: MalformedContent) -> ArgumentError {
+impl From<ContentError> for ArgumentError {
+    fn from(malformed: ContentError) -> ArgumentError {
         ArgumentError::Malformed(malformed)
     }
 }

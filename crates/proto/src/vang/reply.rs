@@ -215,7 +215,7 @@ pub struct Reply {
 /// The server said something that vang does not say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this does not speak the vang protocol: its message is neither a reply nor an event")]
-pub struct NotVang;
+pub struct IncomingError;
 
 impl Reply {
     /// Its keys; `None`: one of them is missing, or of another type.
@@ -230,20 +230,21 @@ impl Reply {
 }
 
 /// Tells replies from events.
-pub fn incoming(frame: Frame) -> Result<Incoming, NotVang> {
+pub fn incoming(frame: Frame) -> Result<Incoming, IncomingError> {
     if let Some(event) = frame.header.text("event") {
         let name = event.into_owned();
         return Ok(Incoming::Event(EventMessage::read(&name, frame)));
     }
-    let code = match frame.header.text("status").ok_or(NotVang)?.as_ref() {
+    let code = match frame.header.text("status").ok_or(IncomingError)?.as_ref() {
         "ok" => None,
         _ => Some(frame.header.text("code").unwrap_or_default().into_owned()),
     };
     let text = if code.is_some() {
         frame.header.text("detail").unwrap_or_default().into_owned()
     } else if frame.header.content_type() == "text/json" {
-        let arguments =
-            guide::text_content(&frame).and_then(|text| Arguments::parse(&text)).map_err(|_| NotVang)?;
+        let arguments = guide::text_content(&frame)
+            .and_then(|text| Arguments::parse(&text))
+            .map_err(|_| IncomingError)?;
         match arguments.text("result") {
             Some(text) => text.into_owned(),
             None => arguments.raw("result").unwrap_or_default().to_owned(),

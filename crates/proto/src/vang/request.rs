@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::action::Action;
 use super::arguments::{ArgumentError, Source, wrong};
 use super::{ErrorReply, Value};
-use crate::guide::{Arguments, MalformedContent};
+use crate::guide::{Arguments, ContentError};
 use crate::limits::ID_BYTES_MAX;
 use crate::{Composer, Frame};
 
@@ -33,7 +33,7 @@ pub struct Request {
 /// What went wrong with a request: an answer, and whether the connection can go on.
 pub(super) enum RequestError {
     /// The bytes are not what they say they are: the connection ends.
-    Malformed(MalformedContent),
+    Malformed(ContentError),
     /// An answer, and the connection goes on.
     Refused { re: Option<String>, error: ErrorReply },
 }

@@ -14,12 +14,12 @@ use super::action::ActionInfo;
 use super::request::{Request, RequestError};
 use super::{Code, ConnectionEvent, ErrorReply, Event, reply};
 use crate::frame::{Limits, Part};
-use crate::guide::{self, Arguments, MalformedContent};
+use crate::guide::{self, Arguments, ContentError};
 use crate::limits::{
     ANSWERED_AT_ONCE, CONTENT_MS, DETACH_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS,
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
-use crate::{Decoder, Frame, MalformedFrame, Millis};
+use crate::{Decoder, Frame, FrameError, Millis};
 
 /// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -268,7 +268,7 @@ impl ServerSession {
         now: Millis,
         frame: &Frame,
         last: bool,
-    ) -> Result<Option<Arguments>, MalformedContent> {
+    ) -> Result<Option<Arguments>, ContentError> {
         let response = if frame.header.content_type() == "text/json" {
             let arguments = Arguments::parse(&guide::text_content(frame)?)?;
             match arguments.text("action").as_deref() {
@@ -614,71 +614,71 @@ fn part_name(part: Part) -> &'static str {
     }
 }
 
-fn frame_error(malformed: &MalformedFrame) -> ErrorReply {
+fn frame_error(malformed: &FrameError) -> ErrorReply {
     let detail = malformed.to_string();
     match malformed {
-        MalformedFrame::UnknownProtocol { .. } => {
+        FrameError::UnknownProtocol { .. } => {
             ErrorReply::new(Code::Malformed, detail).with("part", "protocol")
         }
-        MalformedFrame::HeaderTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
+        FrameError::HeaderTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
             .with("part", "header")
             .with("found", u64::from(*len))
             .with("limit", u64::from(*max)),
-        MalformedFrame::ContentTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
+        FrameError::ContentTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
             .with("part", "content")
             .with("found", *len)
             .with("limit", *max),
-        MalformedFrame::MissingKey { key } | MalformedFrame::WrongKind { key, .. } => {
+        FrameError::MissingKey { key } | FrameError::WrongKind { key, .. } => {
             ErrorReply::new(Code::Malformed, detail).with("part", "header").with("key", *key)
         }
-        MalformedFrame::HeaderTooShort { .. }
-        | MalformedFrame::HeaderNotUtf8 { .. }
-        | MalformedFrame::HeaderNotJson { .. }
-        | MalformedFrame::HeaderNotObject { .. } => {
+        FrameError::HeaderTooShort { .. }
+        | FrameError::HeaderNotUtf8 { .. }
+        | FrameError::HeaderNotJson { .. }
+        | FrameError::HeaderNotObject { .. } => {
             ErrorReply::new(Code::Malformed, detail).with("part", "header")
         }
     }
 }
 
-fn content_error(malformed: &MalformedContent) -> ErrorReply {
+fn content_error(malformed: &ContentError) -> ErrorReply {
     let code = match malformed {
-        MalformedContent::UnknownEncoding { .. } => Code::UnknownEncoding,
-        MalformedContent::NotDecodable(_)
-        | MalformedContent::NotJson { .. }
-        | MalformedContent::NotObject { .. }
-        | MalformedContent::TooDeep { .. } => Code::Malformed,
+        ContentError::UnknownEncoding { .. } => Code::UnknownEncoding,
+        ContentError::NotDecodable(_)
+        | ContentError::NotJson { .. }
+        | ContentError::NotObject { .. }
+        | ContentError::TooDeep { .. } => Code::Malformed,
     };
     ErrorReply::new(code, malformed.to_string()).with("part", "content")
 }
 
 /// What the log says of it: as the peer is told, but for what the peer itself said.
-fn frame_cause(malformed: &MalformedFrame) -> String {
+fn frame_cause(malformed: &FrameError) -> String {
     match malformed {
-        MalformedFrame::HeaderNotObject { .. } => "header is JSON, but not an object".to_owned(),
-        MalformedFrame::WrongKind { key, expected, .. } => format!("header '{key}' is not {expected}"),
-        MalformedFrame::UnknownProtocol { .. }
-        | MalformedFrame::HeaderTooShort { .. }
-        | MalformedFrame::HeaderTooLong { .. }
-        | MalformedFrame::HeaderNotUtf8 { .. }
-        | MalformedFrame::HeaderNotJson { .. }
-        | MalformedFrame::MissingKey { .. }
-        | MalformedFrame::ContentTooLong { .. } => malformed.to_string(),
+        FrameError::HeaderNotObject { .. } => "header is JSON, but not an object".to_owned(),
+        FrameError::WrongKind { key, expected, .. } => format!("header '{key}' is not {expected}"),
+        FrameError::UnknownProtocol { .. }
+        | FrameError::HeaderTooShort { .. }
+        | FrameError::HeaderTooLong { .. }
+        | FrameError::HeaderNotUtf8 { .. }
+        | FrameError::HeaderNotJson { .. }
+        | FrameError::MissingKey { .. }
+        | FrameError::ContentTooLong { .. } => malformed.to_string(),
     }
 }
 
-fn content_cause(malformed: &MalformedContent) -> String {
+fn content_cause(malformed: &ContentError) -> String {
     match malformed {
-        MalformedContent::UnknownEncoding { .. } => "unknown content-encoding".to_owned(),
-        MalformedContent::NotObject { .. } => "content is JSON, but not an object".to_owned(),
-        MalformedContent::NotDecodable(_)
-        | MalformedContent::NotJson { .. }
-        | MalformedContent::TooDeep { .. } => malformed.to_string(),
+        ContentError::UnknownEncoding { .. } => "unknown content-encoding".to_owned(),
+        ContentError::NotObject { .. } => "content is JSON, but not an object".to_owned(),
+        ContentError::NotDecodable(_) | ContentError::NotJson { .. } | ContentError::TooDeep { .. } => {
+            malformed.to_string()
+        }
     }
 }
 
 impl ServerSession {
     /// The one refusal for bytes of no known kind.
     pub fn refuse_protocol(&mut self, now: Millis, third: u8) {
-        self.fail(now, &frame_error(&MalformedFrame::UnknownProtocol { third }));
+        self.fail(now, &frame_error(&FrameError::UnknownProtocol { third }));
     }
 }

@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use vang_proto::frame::Part;
 use vang_proto::vang::{Request, ServerSession, Step, Ticket};
-use vang_proto::{Decoder, Frame, MalformedFrame, Millis};
+use vang_proto::{Decoder, Frame, FrameError, Millis};
 
 /// The lines of a vector file, as fields.
 pub(crate) fn vectors<const N: usize>(text: &str) -> Vec<[&str; N]> {
@@ -45,7 +45,7 @@ pub(crate) fn cuts(len: usize) -> Vec<usize> {
 }
 
 /// What came of a stream: its frames, then what is waited for or wrong.
-pub(crate) type Outcome = (Vec<Frame>, Result<Part, MalformedFrame>);
+pub(crate) type Outcome = (Vec<Frame>, Result<Part, FrameError>);
 
 /// Feeds the pieces one by one, taking out frames after each.
 pub(crate) fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {

@@ -2,7 +2,7 @@
 
 /// The peer's bytes are not a frame. Always fatal to the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedFrame {
+pub enum FrameError {
     /// Nothing that this port speaks begins so.
     #[error(
         "header is not JSON: a message is 2 length bytes and then a JSON object, but the third byte is {third:#04x}; \
