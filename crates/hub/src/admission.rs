@@ -12,7 +12,7 @@ use crate::names::NameError;
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// The data folder's own socket: whoever may open that file runs the server, and speaks as any account.
+    /// The data folder's own socket: a user who can open that file is the operator, and can act as any account.
     Operator,
     /// Loopback or a Unix socket: this machine.
     Local,
@@ -28,14 +28,14 @@ pub enum Scope {
     /// From this machine: loopback and Unix sockets.
     #[default]
     Local,
-    /// From everywhere, by TLS.
+    /// From everywhere, with TLS.
     Everywhere,
 }
 
 /// Where an account's name alone is enough to speak as this account. Until accounts have secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// On the data folder's own socket: whoever may open that file has everything anyway.
+    /// On the data folder's own socket: a user who can open that file can read everything anyway.
     #[default]
     Folder,
     /// On this machine: loopback and Unix sockets. Every program of every user, and every proxy.
@@ -62,7 +62,7 @@ pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) ->
     Err(ErrorReply::new(Code::SignInNeeded, why))
 }
 
-/// Who speaks on a connection.
+/// The account or guest of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Speaking {
     pub(crate) principal: Principal,

@@ -5,7 +5,7 @@ use vang_chat::{RoomId, Seq, Time};
 use vang_journal::{Payload, SaidView, decode_name};
 use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
-use crate::events::{Author, PayloadKind, ShownEvent, Told};
+use crate::events::{Author, EventFields, PayloadKind, ShownEvent};
 use crate::names::Book;
 
 /// Why a message is not shown that was written otherwise than it is read, or by a newer program.
@@ -52,7 +52,7 @@ impl Encoder {
             }
             (None, _) => Speaker::Operator,
         };
-        let what = shown.kind.event(Told { n, from, time: self.time(time), text: &text });
+        let what = shown.kind.event(EventFields { n, from, time: self.time(time), text: &text });
         let content = said.as_ref().map_or(Content::NONE, |said| Content {
             content_type: said.content_type,
             content_encoding: said.content_encoding,

@@ -93,7 +93,7 @@ impl Effects {
 }
 
 macro_rules! kinds {
-    ($($number:literal => $kind:ident, $payload:ident, |$told:ident| $event:expr;)*) => {
+    ($($number:literal => $kind:ident, $payload:ident, |$fields:ident| $event:expr;)*) => {
         /// The kinds of shown events as numbers in the view. A number is never used again for another kind.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
@@ -108,8 +108,8 @@ macro_rules! kinds {
             }
 
             /// The event as it is written to readers.
-            pub(crate) fn event<'a>(self, told: Told<'a>) -> vang::RoomEvent<&'a str> {
-                match (self, told) { $((Kind::$kind, $told) => $event),* }
+            pub(crate) fn event<'a>(self, fields: EventFields<'a>) -> vang::RoomEvent<&'a str> {
+                match (self, fields) { $((Kind::$kind, $fields) => $event),* }
             }
         }
     };
@@ -134,9 +134,9 @@ pub(crate) enum PayloadKind {
     Said,
 }
 
-/// What an event tells its readers.
+/// What an event of any kind can be made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told<'a> {
+pub(crate) struct EventFields<'a> {
     /// A message's number.
     pub(crate) n: u64,
     pub(crate) from: Speaker<&'a str>,

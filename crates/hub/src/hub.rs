@@ -79,12 +79,12 @@ pub struct Stats {
     pub messages: u64,
 }
 
-/// A session, as the operator may see it.
+/// A session, as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// Where it comes from.
     pub peer: Peer,
-    /// Who speaks, as readers see it; nobody has said yet: `anon`.
+    /// The connection's name as readers see it; `anon` while it has none.
     pub name: String,
     /// Entries between its cursor and the journal's end; 0 when it follows nothing.
     pub behind: u64,
@@ -267,7 +267,7 @@ impl Hub {
         }
     }
 
-    /// A session's peer says nothing any more; what it follows it is still told.
+    /// A session's peer sends nothing any more; it still gets the events of the rooms that it follows.
     pub fn peer_ended(&mut self, id: SessionId) {
         if let Some(session) = self.session_mut(id) {
             session.peer_ended = true;
@@ -379,7 +379,7 @@ impl Hub {
         self.elsewhere.get(&read).map(Continuation::session)
     }
 
-    /// A session, as the operator may see it.
+    /// A session, as the operator sees it.
     pub fn about(&self, id: SessionId) -> Option<About> {
         let session = self.session(id)?;
         let name = match &session.speaking {

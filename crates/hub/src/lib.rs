@@ -4,7 +4,7 @@
 //! ```text
 //! request ─▶ door ─▶ order ─▶ Append ─▶ (journal) ─▶ apply ─▶ reply to the sender
 //!                                                     └─▶ encode once ─▶ tail ─▶ Wake the room's sessions
-//! pull ◀─ cursor ◀─ tail, or Read ─▶ (view, journal) for whoever has fallen behind
+//! pull ◀─ cursor ◀─ tail, or Read ─▶ (view, journal) for readers that have fallen behind
 //! ```
 
 mod hub; // all of it together: inputs in, outputs out

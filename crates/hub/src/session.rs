@@ -26,7 +26,7 @@ pub(crate) struct Asker {
 pub(crate) struct Session {
     pub(crate) generation: u32,
     pub(crate) peer: Peer,
-    /// Its peer says nothing any more, and may be gone: a stream does not tell.
+    /// Its peer sends nothing any more, and may be gone: a stream does not show it.
     pub(crate) peer_ended: bool,
     pub(crate) speaking: Option<Speaking>,
     pub(crate) cursor: Option<Cursor>,

@@ -51,10 +51,10 @@ pub const CONTENT_MS: u64 = 60_000;
 /// Without a request on a connection that follows nothing, ms: 10 min. Then closed.
 pub const IDLE_MS: u64 = 600_000;
 
-/// With bytes waiting of which the peer takes none, ms: 10 min. Then closed; its cursor is its own.
+/// How long a peer can read nothing although bytes wait for it, ms: 10 min. Then it is closed; the client keeps its cursor.
 pub const STALL_MS: u64 = 600_000;
 
-/// With events waiting of which the peer takes none, ms: then they are copied out of the buffers that all readers share.
+/// How long a peer can read nothing although events wait for it, ms: then they are copied out of the buffers that all readers share.
 pub const DETACH_MS: u64 = 1_000;
 
 /// Reading and dropping after our last byte, ms: so that the peer reads it before a reset can come.

@@ -544,7 +544,7 @@ impl TypedLines {
                 format!("-- {}", one_line(&words))
             }
             Event::Connection(ConnectionEvent::Closing { why }) => {
-                format!("-- the server ends this connection: {why}")
+                format!("-- the server closes this connection: {why}")
             }
             Event::Connection(ConnectionEvent::Epoch { .. }) | Event::Unknown { .. } => return,
         };

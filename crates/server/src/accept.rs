@@ -69,7 +69,7 @@ impl Accepting {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
     Everybody,
-    /// Whoever may open the data folder's own socket.
+    /// Users who can open the data folder's own socket.
     Operator,
 }
 
@@ -118,7 +118,7 @@ impl Counts {
     }
 }
 
-/// At a start the server before it may be dying still, and its port is not free until it is dead.
+/// A server that was just killed may still be ending, and its port is not free until it has ended.
 pub(crate) fn open_when_free(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
     let asked = Instant::now();
     loop {

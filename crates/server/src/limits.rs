@@ -18,14 +18,14 @@ use crate::fairness::quota::Rates;
 /// Connections from one address, unless it is this machine's own.
 const PER_ADDRESS_MAX: u64 = 1_024;
 
-/// Open files that are not connections: the journal, the tables, listeners, refusals under way.
+/// Open files that are not connections: the journal, the view, listeners, refusals under way.
 const FILES_RESERVED: u64 = 256;
 
 /// Free room on the data folder's disk below which the server says that it is not ready: 128 MiB, what the
-/// logs of journal and tables may take between two tidyings. `/readyz` then fails before the first send does.
+/// WALs of journal and view may take between two tidyings. `/readyz` then fails before the first send does.
 const READY_FREE_BYTES: u64 = 128 << 20;
 
-/// Entries that the tables may be behind before the server says that it is not ready: a tenth of where
+/// How many entries the view can be behind before the server says that it is not ready: a tenth of where
 /// senders are slowed.
 const READY_LAG: u64 = 100_000;
 
@@ -208,7 +208,7 @@ impl Limits {
         self.get("line") as usize
     }
 
-    /// Until the kind of client is known, ms.
+    /// The time for a new connection to send its first bytes, ms.
     pub fn first_byte_ms(&self) -> u64 {
         self.get("first-byte")
     }
@@ -263,7 +263,7 @@ impl Limits {
         self.get("ready-free")
     }
 
-    /// Entries that the tables may be behind before the server is not ready.
+    /// How many entries the view can be behind before the server is not ready.
     pub fn ready_lag(&self) -> u64 {
         self.get("ready-lag")
     }

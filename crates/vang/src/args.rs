@@ -9,7 +9,7 @@ use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::text;
 use vang_proto::vang::{Action, Reply};
 
-use crate::say::{Failure, note_first_retry};
+use crate::say::{CommandError, note_first_retry};
 use crate::which;
 
 /// The server, the speaker's name and the timeout of a client command.
@@ -37,7 +37,7 @@ pub(crate) struct ClientArgs {
 
 impl ClientArgs {
     /// The server to connect to.
-    pub(crate) fn server(&self) -> Result<ServerAddr, Failure> {
+    pub(crate) fn server(&self) -> Result<ServerAddr, CommandError> {
         which::server(self.server.as_ref(), self.data.as_deref())
     }
 
@@ -50,7 +50,7 @@ impl ClientArgs {
     }
 
     /// Sends one request on a new connection, and again where that is safe.
-    pub(crate) fn ask(&self, action: &Action) -> Result<Reply, Failure> {
+    pub(crate) fn ask(&self, action: &Action) -> Result<Reply, CommandError> {
         let deadline = Deadline::after(self.timeout);
         let mut watch = note_first_retry(self.timeout);
         Ok(vang_client::ask(&self.server()?, Some(&self.speaker()), action, deadline, &mut watch)?)

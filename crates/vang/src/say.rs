@@ -25,27 +25,27 @@ const TIMED_OUT: u8 = 124;
 
 /// Why a command ends early: what stderr says, and the exit code.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     code: u8,
     /// Empty: nothing is printed.
     text: String,
     advice: Option<String>,
 }
 
-impl Failure {
+impl CommandError {
     /// Refused or failed.
-    pub(crate) fn new(text: impl Into<String>) -> Failure {
-        Failure { code: FAILED, text: text.into(), advice: None }
+    pub(crate) fn new(text: impl Into<String>) -> CommandError {
+        CommandError { code: FAILED, text: text.into(), advice: None }
     }
 
     /// What was typed is wrong.
-    pub(crate) fn usage(text: impl Into<String>) -> Failure {
-        Failure { code: USAGE, ..Failure::new(text) }
+    pub(crate) fn usage(text: impl Into<String>) -> CommandError {
+        CommandError { code: USAGE, ..CommandError::new(text) }
     }
 
     /// Timed out.
-    pub(crate) fn timed_out(text: impl Into<String>) -> Failure {
-        Failure { code: TIMED_OUT, ..Failure::new(text) }
+    pub(crate) fn timed_out(text: impl Into<String>) -> CommandError {
+        CommandError { code: TIMED_OUT, ..CommandError::new(text) }
     }
 
     /// True if there is nothing to print, as when stdout was closed.
@@ -54,33 +54,33 @@ impl Failure {
     }
 
     /// Adds what the user can do about it; an empty text adds nothing.
-    pub(crate) fn advise(self, advice: impl Into<String>) -> Failure {
-        Failure { advice: Some(advice.into()).filter(|advice| !advice.is_empty()), ..self }
+    pub(crate) fn advise(self, advice: impl Into<String>) -> CommandError {
+        CommandError { advice: Some(advice.into()).filter(|advice| !advice.is_empty()), ..self }
     }
 }
 
-impl From<ClientError> for Failure {
-    fn from(fault: ClientError) -> Failure {
+impl From<ClientError> for CommandError {
+    fn from(fault: ClientError) -> CommandError {
         let failure = match fault.timed_out() {
-            true => Failure::timed_out(fault.to_string()),
-            false => Failure::new(fault.to_string()),
+            true => CommandError::timed_out(fault.to_string()),
+            false => CommandError::new(fault.to_string()),
         };
-        Failure { advice: fault.advice().map(str::to_owned), ..failure }
+        CommandError { advice: fault.advice().map(str::to_owned), ..failure }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for CommandError {}
 
 /// Prints the error, if there is one, and gives the exit code.
 pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    let Some(failure) = error.downcast_ref::<Failure>() else {
+    let Some(failure) = error.downcast_ref::<CommandError>() else {
         note(&words(&error));
         if system(&error).is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
             write_stderr("  run it as the user whose files these are\n");
@@ -133,21 +133,21 @@ fn write_stderr(text: &str) {
 }
 
 /// The reader of stdout has closed it: ends the command with exit code 0.
-pub(crate) fn nobody_reads() -> Failure {
-    Failure { code: 0, ..Failure::new("") }
+pub(crate) fn nobody_reads() -> CommandError {
+    CommandError { code: 0, ..CommandError::new("") }
 }
 
 /// Prints bytes on stdout and flushes. If the reader has closed it, the command ends with exit code 0.
-pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(bytes: &[u8]) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => nobody_reads(),
-        _ => Failure::new(format!("cannot write to stdout: {}", plain(&error))),
+        _ => CommandError::new(format!("cannot write to stdout: {}", plain(&error))),
     })
 }
 
 /// Prints a line on stdout and flushes.
-pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+pub(crate) fn print_line(line: &str) -> Result<(), CommandError> {
     print(format!("{line}\n").as_bytes())
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn to_terminal() -> bool {
 }
 
 /// An error of the server as a failure, with its cause and advice.
-pub(crate) fn server_failure(error: &ServeError) -> Failure {
+pub(crate) fn server_error(error: &ServeError) -> CommandError {
     match error {
         ServeError::Listen(ListenError::Io { addr, source }) => {
             let trouble = match (addr.strip_prefix("unix:"), addr.parse()) {
@@ -165,25 +165,25 @@ pub(crate) fn server_failure(error: &ServeError) -> Failure {
                 (None, Ok(address)) => explain_at(source, Doing::Bind, At::Net(address)),
                 (None, Err(_)) => explain(source, Doing::Bind),
             };
-            Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
+            CommandError::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
         ServeError::Listen(ListenError::Resolve { addr, source }) => {
             let trouble = explain(source, Doing::Resolve);
-            Failure::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
+            CommandError::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
         ServeError::Listen(ListenError::Address(_)) | ServeError::Settings(_) => {
-            Failure::usage(error.to_string())
+            CommandError::usage(error.to_string())
         }
-        ServeError::TrustBeyond { .. } => Failure::usage(error.to_string())
+        ServeError::TrustBeyond { .. } => CommandError::usage(error.to_string())
             .advise("leave --trust away, or listen on this machine only, as with --listen 127.0.0.1:65432"),
         ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => {
-            Failure::new(held.to_string()).advise("stop it, or choose another data folder with --data")
+            CommandError::new(held.to_string()).advise("stop it, or choose another data folder with --data")
         }
         ServeError::Start(StartError::Folder(FolderError::Io { what, path, source })) => {
-            Failure::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
+            CommandError::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
         }
         ServeError::Tls(_) | ServeError::Start(_) | ServeError::Io { .. } | ServeError::ThreadEnded(_) => {
-            Failure::new(error.to_string())
+            CommandError::new(error.to_string())
         }
     }
 }

@@ -20,7 +20,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use vang_server::{Config, Limits, SETTINGS, SettingInfo};
 
-use crate::say::Failure;
+use crate::say::CommandError;
 
 /// The flags of all settings, in a command's help. Their values are read from the `ArgMatches`, by `Settings::gather`.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Collects the settings from all layers; `typed` is the command line.
-    pub(crate) fn gather(typed: &ArgMatches) -> Result<Settings, Failure> {
+    pub(crate) fn gather(typed: &ArgMatches) -> Result<Settings, CommandError> {
         let file = match typed.get_one::<PathBuf>("config") {
             Some(path) => File::read(path)?,
             None => File::default(),
@@ -176,17 +176,17 @@ impl Settings {
         file.refuse_unknown(&all)?;
         for given in &given {
             // No other check sees a flag that names no limit.
-            Limits::default().set(given).map_err(|error| Failure::usage(error.to_string()))?;
+            Limits::default().set(given).map_err(|error| CommandError::usage(error.to_string()))?;
         }
         Ok(Settings { all, confirm_time: typed.get_flag("confirm-time") })
     }
 
     /// What a server needs to know; `program` is what it calls itself.
-    pub(crate) fn config(&self, program: &str) -> Result<Config, Failure> {
+    pub(crate) fn config(&self, program: &str) -> Result<Config, CommandError> {
         let mut config = Config::new(program.to_owned());
         config.confirm_time = self.confirm_time;
         for setting in self.all.iter().filter(|setting| setting.origin != Origin::Default) {
-            let wrong = |error: String| Failure::usage(format!("{}: {error}", setting.origin));
+            let wrong = |error: String| CommandError::usage(format!("{}: {error}", setting.origin));
             if let Some(name) = setting.key.strip_prefix("limits.") {
                 let given = format!("{name}={}", setting.values.concat());
                 config.limits.set(&given).map_err(|error| wrong(error.to_string()))?;
@@ -203,7 +203,7 @@ impl Settings {
             config.set(&setting.key, &setting.values).map_err(wrong)?;
         }
         // Now, not when the socket is open already.
-        config.tls().map_err(Failure::usage)?;
+        config.tls().map_err(CommandError::usage)?;
         Ok(config)
     }
 
@@ -230,15 +230,15 @@ struct File {
 }
 
 impl File {
-    fn read(path: &Path) -> Result<File, Failure> {
+    fn read(path: &Path) -> Result<File, CommandError> {
         let shown = path.display();
         let text = vang_server::read_file(path).map_err(|error| {
-            Failure::usage(format!("cannot read {shown}: {}", vang_client::trouble::plain(&error)))
+            CommandError::usage(format!("cannot read {shown}: {}", vang_client::trouble::plain(&error)))
         })?;
         let text = String::from_utf8(text)
-            .map_err(|error| Failure::usage(format!("{shown} is not TOML: {}", error.utf8_error())))?;
+            .map_err(|error| CommandError::usage(format!("{shown} is not TOML: {}", error.utf8_error())))?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            Failure::usage(format!("{shown} is not TOML: {}", error.to_string().trim()))
+            CommandError::usage(format!("{shown} is not TOML: {}", error.to_string().trim()))
         })?;
         let mut values = Vec::new();
         for (key, value) in &table {
@@ -281,7 +281,7 @@ impl File {
         }
     }
 
-    fn refuse_unknown(&self, all: &[Setting]) -> Result<(), Failure> {
+    fn refuse_unknown(&self, all: &[Setting]) -> Result<(), CommandError> {
         for (key, values) in &self.values {
             let Some(setting) = all.iter().find(|setting| setting.key == *key) else {
                 let likeness = |known: &&Setting| (strsim::jaro_winkler(&known.key, key) * 1_000.0) as u32;
@@ -289,14 +289,14 @@ impl File {
                 let hint =
                     nearest.map(|known| format!(" (did you mean '{}'?)", known.key)).unwrap_or_default();
                 let known: Vec<&str> = all.iter().map(|setting| setting.key.as_str()).collect();
-                return Err(Failure::usage(format!(
+                return Err(CommandError::usage(format!(
                     "{}: there is no key '{key}'{hint}; there are {}",
                     self.path.display(),
                     known.join(", ")
                 )));
             };
             if !setting.is_list && values.len() != 1 {
-                return Err(Failure::usage(format!(
+                return Err(CommandError::usage(format!(
                     "{}: '{key}' has one value, not a list",
                     self.path.display()
                 )));
@@ -306,7 +306,7 @@ impl File {
     }
 }
 
-fn texts(path: &Path, key: &str, value: &toml::Value) -> Result<Vec<String>, Failure> {
+fn texts(path: &Path, key: &str, value: &toml::Value) -> Result<Vec<String>, CommandError> {
     let one = |value: &toml::Value| match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
@@ -318,7 +318,7 @@ fn texts(path: &Path, key: &str, value: &toml::Value) -> Result<Vec<String>, Fai
     };
     all.ok_or_else(|| {
         let found = value.type_str();
-        Failure::usage(format!(
+        CommandError::usage(format!(
             "{}: '{key}' is a {found}; give a string, an integer, or a list of strings",
             path.display()
         ))

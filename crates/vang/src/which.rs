@@ -15,13 +15,13 @@ use vang_client::{Connection, Deadline, ServerAddr};
 use vang_journal::DataFolder;
 use vang_proto::vang::{Action, Hello};
 
-use crate::say::Failure;
+use crate::say::CommandError;
 
 /// How long to wait for the answer of a server at the default port. Another program there may never answer.
 const HELLO_WAIT: Duration = Duration::from_secs(1);
 
-/// The server to use, in the order of the module's head. `server` and `data` are the values of the flags.
-pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result<ServerAddr, Failure> {
+/// The server to use. `server` and `data` are the values of the flags.
+pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result<ServerAddr, CommandError> {
     if let Some(place) = server {
         return Ok(place.clone());
     }
@@ -29,7 +29,7 @@ pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result
         return Ok(socket_of(data));
     }
     if let Some(url) = variable("VANG_SERVER") {
-        return ServerAddr::parse(&url).map_err(|bad| Failure::usage(format!("VANG_SERVER: {bad}")));
+        return ServerAddr::parse(&url).map_err(|bad| CommandError::usage(format!("VANG_SERVER: {bad}")));
     }
     if let Some(data) = variable("VANG_DATA") {
         return Ok(socket_of(Path::new(&data)));
@@ -61,13 +61,13 @@ fn socket_of(data: &Path) -> ServerAddr {
     ServerAddr::Unix(data.join(DataFolder::SOCKET))
 }
 
-fn one_of_two(by_folder: ServerAddr, by_port: ServerAddr) -> Result<ServerAddr, Failure> {
+fn one_of_two(by_folder: ServerAddr, by_port: ServerAddr) -> Result<ServerAddr, CommandError> {
     match (journal_of(&by_folder), journal_of(&by_port)) {
         (Some(ours), Some(other)) if ours != other => {
             let what = format!(
                 "there are two servers: {by_folder} (journal {ours}) and {by_port} (journal {other})"
             );
-            Err(Failure::new(what)
+            Err(CommandError::new(what)
                 .advise("choose one: --server URL or --data DIR, or set VANG_SERVER or VANG_DATA"))
         }
         _ => Ok(by_folder),

@@ -91,7 +91,7 @@ fn main() {
         (room, text(&mut said))
     });
     let began = Instant::now();
-    let (mut reader, mut tables, mut index) = store.fed();
+    let (mut reader, mut view, mut index) = store.fed();
     let took = began.elapsed();
     index.idle();
     let size = |name: &str| path(name).metadata().unwrap().len() >> 20;
@@ -127,7 +127,7 @@ fn main() {
             }
             let find = Find { query, from, visible, end, upto: end, limit: 20, ..Find::default() };
             let began = Spent::now();
-            hits += questions.find(&mut tables, &mut *reader, &find, &never()).unwrap().hits.len();
+            hits += questions.find(&mut view, &mut *reader, &find, &never()).unwrap().hits.len();
             times.push(began.until_now());
         }
         row(what, &times, hits as f64 / QUESTIONS as f64);
@@ -142,8 +142,8 @@ fn main() {
         let room = RoomId(1 + random.below(ROOMS));
         let since = random.below((messages / ROOMS).saturating_sub(1_000).max(1));
         let began = Spent::now();
-        let after = tables.seq_of(room, since).unwrap().unwrap();
-        let events = tables.events(room, after, 256).unwrap();
+        let after = view.seq_of(room, since).unwrap().unwrap();
+        let events = view.events(room, after, 256).unwrap();
         let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
         let read: usize = reader.get(&seqs, 256 << 10).unwrap().len();
         pages.push(began.until_now());
@@ -187,7 +187,7 @@ fn secrets() {
             let needle = if public % (PUBLIC / 20) == 0 { "needle" } else { "hay" };
             (1, format!("{needle} {}", text(&mut random)))
         });
-        let (mut reader, mut tables, mut index) = store.fed();
+        let (mut reader, mut view, mut index) = store.fed();
         let end = Seq(ROOMS + PUBLIC + SECRETS);
         let mut questions = IndexReader::open(&folder.path().join("find.db")).unwrap();
         index.idle();
@@ -204,7 +204,7 @@ fn secrets() {
             let times: Vec<Spent> = (0..QUESTIONS)
                 .map(|_| {
                     let began = Spent::now();
-                    hits = questions.find(&mut tables, &mut *reader, &find, &never()).unwrap().hits.len();
+                    hits = questions.find(&mut view, &mut *reader, &find, &never()).unwrap().hits.len();
                     began.until_now()
                 })
                 .collect();
@@ -323,11 +323,11 @@ impl Store {
     /// The index with its sources, after feeding.
     fn fed(&self) -> (Box<dyn Reader + Send>, ViewReader, Index) {
         let (_, mut reader) = read_journal(&self.folder.join("journal.db")).unwrap();
-        let mut tables = ViewReader::open(&self.folder.join("view.db")).unwrap();
+        let mut view = ViewReader::open(&self.folder.join("view.db")).unwrap();
         let id = self.journal.identity().id;
         let (mut index, _) = Index::open(&self.folder.join("find.db"), id, &mut *reader).unwrap();
-        while index.feed(&mut *reader, &mut tables).unwrap() > 0 {}
-        (reader, tables, index)
+        while index.feed(&mut *reader, &mut view).unwrap() > 0 {}
+        (reader, view, index)
     }
 
     /// Rooms, then messages, a second apart; `say` gives each one's room and text.

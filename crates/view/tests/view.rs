@@ -261,7 +261,7 @@ fn a_damaged_file_is_rebuilt() {
     }
 }
 
-/// The quick check must accept good tables as well as find bad ones.
+/// The quick check must accept a good view as well as find a bad one.
 #[test]
 fn incomplete_tables_are_rebuilt_and_complete_ones_are_kept() {
     let folder = Folder::new();

@@ -130,7 +130,7 @@ impl Hub {
         }
     }
 
-    /// A batch was applied: its runs go to the tails, the tables are told, sessions are woken.
+    /// A batch was applied: its runs go to the tails, its rows to the view, and sessions are woken.
     fn grow(&mut self, growth: Growth) {
         for RoomGrowth { room, before, out, marks } in growth.rooms {
             // What was guessed too large does not stay in memory.
@@ -168,7 +168,7 @@ impl Hub {
     }
 }
 
-/// What a batch adds: to each room a run, to the tables rows.
+/// What a batch adds: a run to each room, and rows to the view.
 #[derive(Default)]
 struct Growth {
     rooms: Vec<RoomGrowth>,

@@ -9,7 +9,7 @@ use crate::names::NameError;
 use crate::session::SessionId;
 
 impl Hub {
-    /// Who speaks on a connection, or would with a first request under this name; without any a guest.
+    /// The account or guest of a connection, or of its first request under this name; a guest if there is no name.
     pub fn principal(&self, id: SessionId, name: Option<&str>) -> Principal {
         let session = self.session(id);
         if let Some(speaking) = session.and_then(|session| session.speaking.as_ref()) {
@@ -25,7 +25,7 @@ impl Hub {
         }
     }
 
-    /// Who speaks: the first name on a connection counts.
+    /// The account or guest of a request: the first name on a connection counts.
     pub(super) fn speaking(&mut self, id: SessionId, name: Option<&str>) -> Result<Speaking, ErrorReply> {
         let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
         let (guests, trust, anon) = (self.guests, self.trust, self.anon);

@@ -68,7 +68,7 @@ impl Hub {
         self.trouble = Some(Trouble::Halted(why));
     }
 
-    /// The tables do not move: whoever waits for the order is told to come back, instead of nothing.
+    /// The view makes no progress: requests that wait for the order are refused `busy` instead of left without an answer.
     pub fn refuse_busy(&mut self) {
         let detail = "the server's view cannot be written and is too far behind; try again";
         self.refuse_waiting(&ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS));

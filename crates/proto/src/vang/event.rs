@@ -126,7 +126,7 @@ events! {
     ConnectionEvent, CONNECTION_EVENTS:
     /// Another process orders as well from here on: a client keeps this epoch in place of the one that it had.
     "epoch" => Epoch { epoch: T } false;
-    /// The server ends this connection.
+    /// The server closes this connection.
     "closing" => Closing { why: T } false;
 }
 

@@ -25,7 +25,7 @@ pub struct Request {
     pub form: Form,
     /// Given back in the reply: JSON text.
     pub re: Option<String>,
-    /// Who speaks (`as`).
+    /// The account or guest (`as`).
     pub name: Option<String>,
     pub action: Action,
 }

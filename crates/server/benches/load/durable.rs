@@ -1,5 +1,5 @@
-//! Acknowledged durable sends, with the tables on: how many a second, what each costs the server, how
-//! far the tables are behind at the end and when they have caught up. Beside it, what one `fdatasync`
+//! Acknowledged durable sends, with the view on: how many a second, what each costs the server, how
+//! far the view is behind at the end and when it has caught up. Beside it, what one `fdatasync`
 //! of 4 KiB costs on the same disk.
 
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::wire::{CONTENT, Heard, Send, Wire};
 use crate::work::Work;
 
 /// A server has nothing to do that so many looks in a row has used less CPU time between them, s, than this: another
-/// build's tables may have another format, so that they cannot be asked.
+/// build's view may have another format, so that it cannot be read.
 const QUIET_LOOKS: u32 = 3;
 const LOOK: Duration = Duration::from_millis(10);
 const IDLE_CPU: f64 = 0.000_3;
@@ -39,7 +39,7 @@ fn measure(connections: usize, in_flight: usize, time: Duration) {
     let sync = fdatasync(stage.server.data.parent().expect("its folder"));
     let mut waits = Histogram::<u64>::new(3).expect("three digits");
     let work = stage.send(in_flight, time, &mut waits);
-    let [tables, index] = lag(&stage.server.data);
+    let [view, index] = lag(&stage.server.data);
     println!(
         "  {connections} × {in_flight:>2}: {:>7.0}/s, {:.2} µs of server CPU each, p50 {:.2} ms, p99 {:.2} ms; \
          fdatasync of 4 KiB {:.0} µs",
@@ -49,7 +49,7 @@ fn measure(connections: usize, in_flight: usize, time: Duration) {
         waits.value_at_quantile(0.99) as f64 / 1e3,
         sync * 1e6,
     );
-    for (name, (lag, time)) in [("tables", tables), ("index", index)] {
+    for (name, (lag, time)) in [("view", view), ("index", index)] {
         println!("            {name} {lag} entries behind, there after {:.0} ms", time.as_secs_f64() * 1e3);
     }
 }
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// Sends for so long, and waits until everything is acknowledged and the server has nothing left to do, as to write its
-    /// tables: the work is messages.
+    /// view: the work is messages.
     pub(crate) fn round(&mut self, in_flight: usize, time: Duration) -> Work {
         let cpu = self.server.cpu();
         let mut waits = Histogram::<u64>::new(3).expect("three digits");
@@ -128,12 +128,12 @@ impl Stage {
     }
 }
 
-/// Of the tables and of the index: how many entries they are behind, and how long until they are not.
+/// Of the view and of the index: how many entries they are behind, and how long until they are not.
 fn lag(data: &Path) -> [(u64, Duration); 2] {
     let began = Instant::now();
     let end = read_journal(&data.join("journal.db")).and_then(|(_, mut journal)| journal.end());
     let end = end.expect("a journal").0;
-    let mut view = ViewReader::open(&data.join("view.db")).expect("tables");
+    let mut view = ViewReader::open(&data.join("view.db")).expect("view");
     let mut index = IndexReader::open(&data.join("find.db")).expect("an index");
     let mut cursors: [&mut dyn FnMut() -> u64; 2] =
         [&mut || view.cursor().expect("a cursor").0, &mut || index.cursor().expect("a cursor").0];

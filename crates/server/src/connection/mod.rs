@@ -238,16 +238,16 @@ struct First {
     without_end: bool,
 }
 
-/// Why this peer cannot use typed lines. On this machine everybody can; from elsewhere only by TLS, and only if the
-/// operator allows it.
+/// Why this peer cannot use typed lines. On this machine everybody can; from other machines only with TLS, and only if
+/// the operator allows it.
 fn no_lines(peer: Peer, reach: Scope) -> Option<ErrorReply> {
     let detail = match (peer, reach) {
         (Peer::Operator | Peer::Local, _) | (Peer::RemoteTls, Scope::Everywhere) => return None,
         (Peer::RemotePlain, _) => {
-            "lines are typed on this machine; from elsewhere by TLS, if the server has --lines everywhere"
+            "typed lines from another machine need TLS, and a server that runs with --lines everywhere"
         }
         (Peer::RemoteTls, Scope::Local) => {
-            "lines are typed on this machine, unless the server has --lines everywhere"
+            "typed lines from another machine need a server that runs with --lines everywhere"
         }
     };
     Some(ErrorReply::new(Code::TlsRequired, detail))

@@ -22,7 +22,7 @@ use vang_view::{Find, FindError, Found, IndexReader, IsOver, ViewError, ViewRead
 use super::jobs::{Asking, Question};
 use super::progress::Progress;
 use super::readers::{ASKER_WAITS, READERS_NICENESS, VIEW_WAIT};
-use super::{Answer, Paths, spawn, stand_back};
+use super::{Answer, Paths, lower_priority, spawn};
 
 /// How much time a question has, ms: 1 s. Of a million messages the slowest kind takes 20 ms; what takes longer holds up
 /// everybody else's, and is answered `busy` with what to narrow. Default of `find-time`.
@@ -45,7 +45,7 @@ pub(crate) fn finder(
     let watch = answers.clone();
     let mut finder = Finder { paths, open: None, deltas, view_progress, reached, time_ms };
     let work = move || {
-        stand_back(READERS_NICENESS);
+        lower_priority(READERS_NICENESS);
         queue.work(&answers, |question| finder.answer(question));
     };
     (asking, spawn("finder", watch, work))
@@ -111,7 +111,7 @@ impl Finder {
         index.find(view, &mut **journal, find, is_over)
     }
 
-    /// What is damaged is made anew by its own thread; whoever asked may ask again.
+    /// A damaged file is rebuilt by its own thread; the client can ask again.
     fn fault(&mut self, part: Part, error: ViewError) -> ReadError {
         tracing::warn!(%error, "a search failed");
         self.open = None;
@@ -119,7 +119,7 @@ impl Finder {
             Part::Index => &self.paths.index,
             Part::View => &self.paths.view,
         };
-        // One that was removed is made anew as well.
+        // A removed file is rebuilt as well.
         if !matches!(error, ViewError::Corrupt(_)) && file.exists() {
             return ReadError::Unreadable(error.to_string());
         }

@@ -18,7 +18,7 @@ use vang_journal::Reader;
 use vang_view::{FeedError, Index, Opened, RebuildReason, ViewError, ViewReader};
 
 use super::progress::Progress;
-use super::{Answer, Paths, spawn, stand_back};
+use super::{Answer, Paths, lower_priority, spawn};
 
 /// Between two transactions while nobody asks: what comes meanwhile is taken at once.
 const GATHER: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ pub(crate) fn indexer(
     spawn("indexer", answers, move || {
         // A start is not shared with anything that can wait.
         reached.wait_until_serving();
-        stand_back(NICENESS);
+        lower_priority(NICENESS);
         let mut indexer =
             Indexer { paths, view_progress, reached, open: None, failing: false, catching_up: None };
         while !indexer.view_progress.is_ending() {

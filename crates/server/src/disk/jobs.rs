@@ -6,8 +6,8 @@
 //!         address C: session 4 ▪▪                 ─┘        there the session that waits longest for its turn
 //! ```
 //!
-//! Whoever asks much waits for itself: an address with a thousand questions comes as often as one with a single one, and
-//! rarer when its questions take long. Within an address its sessions take turns. What a session asked goes with the
+//! An address that asks much delays only itself: with a thousand questions its turn comes as often as with one, and
+//! less often if its questions take long. Within an address its sessions take turns. What a session asked goes with the
 //! session. `Jobs` is pure and knows no clock; `Queue` is it with a lock, for threads.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

@@ -44,9 +44,9 @@ pub(crate) struct Paths {
     pub(crate) index: PathBuf,
 }
 
-/// Gives the calling thread a lower priority than the others have, as nice(1) does.
-pub(crate) fn stand_back(niceness: i32) {
-    // On Linux 0 means the calling thread. If it fails, the thread keeps its priority, and everything works.
+/// Lowers the priority of the calling thread, as nice(1) does.
+pub(crate) fn lower_priority(niceness: i32) {
+    // 0 means the calling thread on Linux. Best effort: if it fails, the thread keeps its priority.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, niceness);
 }

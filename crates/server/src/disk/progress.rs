@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use vang_chat::Seq;
 
-/// How far the tables are, or the index: readers wait for it.
+/// The cursor of the view, or of the index. Readers wait for it.
 #[derive(Default)]
 pub(crate) struct Progress {
     reached: Mutex<Reached>,
@@ -23,7 +23,7 @@ struct Reached {
     stuck: bool,
     /// A reader has found that they are damaged.
     damaged: bool,
-    /// The server ends: what they cannot take now they are told at the next start.
+    /// The server ends: what they cannot take now comes at the next start.
     ending: bool,
 }
 
@@ -77,7 +77,7 @@ impl Progress {
         self.reached().ending
     }
 
-    /// Whoever follows them looks again.
+    /// Wakes the thread that follows them, to look again.
     pub(crate) fn nudge(&self) {
         self.moved.notify_all();
     }

@@ -16,7 +16,7 @@ use vang_journal::{JournalError, Reader, Store};
 use vang_view::{EventRow, ViewError, ViewReader};
 
 use super::progress::Progress;
-use super::{Answer, FAILURE_PAUSE, spawn, stand_back};
+use super::{Answer, FAILURE_PAUSE, lower_priority, spawn};
 use crate::disk::jobs::Asking;
 
 /// Readers: enough that one slow question does not hold up the next.
@@ -52,7 +52,7 @@ pub(crate) fn readers(
             let files = (journal.clone(), view.clone());
             let mut disk = Disk { files, open: None, deltas: deltas.clone(), progress };
             spawn("reader", answers.clone(), move || {
-                stand_back(READERS_NICENESS);
+                lower_priority(READERS_NICENESS);
                 // Before anybody asks: who reads reads on when the files are moved away.
                 disk.open = connect(&disk.files).ok();
                 queue.work(&answers, |question| disk.answer(&question.job));
@@ -94,13 +94,13 @@ impl Disk {
         answer
     }
 
-    /// What whoever asked is told. Tables that are damaged will be up to date when they were made anew.
+    /// The error for the client. A damaged view is rebuilt, and until then it is behind.
     fn fault(&self, trouble: Trouble) -> ReadError {
         match trouble {
             Trouble::View(ViewError::Corrupt(why)) => {
                 tracing::warn!(why, "the view is damaged");
                 self.progress.set_damaged();
-                // Nothing to tell: so that their thread looks.
+                // An empty delta wakes the view's thread.
                 let _ = self.deltas.send(Delta::default());
                 ReadError::ViewBehind
             }
@@ -224,7 +224,7 @@ impl Piece {
     }
 }
 
-/// Tables that are behind may still have what was asked. What they do not have may be there all the same.
+/// A view that is behind may have the answer already. What it lacks may exist all the same.
 fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
     match answer {
         ReadAnswer::Located(found) => found.iter().any(Option::is_none),
@@ -277,7 +277,7 @@ fn connect(
     Ok((journal, ViewReader::open(view)?))
 }
 
-/// The tables lack what must be there: they are made anew.
+/// The view lacks what must be there: it is rebuilt.
 fn lost(what: &str) -> Trouble {
     Trouble::View(ViewError::Corrupt(what.to_owned()))
 }

@@ -14,14 +14,14 @@ use vang_view::{View, ViewError};
 use super::progress::Progress;
 use super::{Answer, FAILURE_PAUSE, LOOK_PAUSE, spawn};
 
-/// Rows that the tables take in one transaction.
+/// The most rows that are written to the view in one transaction.
 const DELTA_ROWS: usize = 8_192;
 
-/// Between two transactions of the tables while nobody asks: what comes meanwhile is taken at once, and
-/// whoever sends has the processor.
+/// The pause between two transactions while no reader waits. All deltas that come meanwhile are one transaction, and
+/// the deciding thread has the processor.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Starts the tables' thread; it ends when the deltas' senders are dropped.
+/// Starts the view's thread. It ends when the senders of the deltas are dropped.
 pub(crate) fn view_writer(
     mut view: View,
     journal: Arc<dyn Store>,
@@ -42,12 +42,12 @@ pub(crate) fn view_writer(
                 }
                 damaged |= progress.take_damaged();
                 let done = match damaged {
-                    true => make_anew(&mut view, &*journal, &progress),
+                    true => rebuild(&mut view, &*journal, &progress),
                     false if batch.is_empty() => Ok(()),
                     false => view.apply(&batch),
                 };
                 let Err(error) = done else { break };
-                // They are only tables: the journal has it all, and they will have it later.
+                // The journal has everything: the view gets it later.
                 progress.set_stuck();
                 if let ViewError::Corrupt(_) = error {
                     damaged = true;
@@ -59,7 +59,7 @@ pub(crate) fn view_writer(
                     return;
                 }
                 thread::sleep(FAILURE_PAUSE);
-                // Perhaps it is only their log that may grow no more: what is in it has room in fewer pages.
+                // Perhaps only the WAL has no room to grow: its rows need fewer pages in the database.
                 view.idle();
             }
             damaged = false;
@@ -79,8 +79,8 @@ pub(crate) fn view_writer(
     (deltas, spawn("view", answers, work))
 }
 
-/// Empties the tables, wherever they are, and feeds them from the journal's beginning to its end.
-fn make_anew(view: &mut View, journal: &dyn Store, progress: &Progress) -> Result<(), ViewError> {
+/// Empties the view, and fills it from the journal's beginning to its end.
+fn rebuild(view: &mut View, journal: &dyn Store, progress: &Progress) -> Result<(), ViewError> {
     let unreadable = |fault: &dyn std::fmt::Display| ViewError::Unavailable(fault.to_string());
     // First, since it says whether this is still our folder: nothing of another one is touched.
     let mut reader = journal.reader().map_err(|fault| unreadable(&fault))?;

@@ -7,9 +7,8 @@ use vang_hub::Delta;
 
 use super::journal::WriteJob;
 
-/// The threads of a server, to be ended in order. SQLite puts everything into one file when the last of those who have
-/// it open closes it, and only if that one may write. So who reads a file ends before its writer is let go; the tables'
-/// writer reads the journal.
+/// The threads of a server, to be ended in order. SQLite moves its WAL into the database when the last connection closes,
+/// and only if that one can write. So the readers of a file end before its writer. The view's writer reads the journal.
 pub(crate) struct Workers {
     pub(crate) readers: Vec<JoinHandle<()>>,
     /// A writer ends when the last sender of its jobs is dropped: this is the last one.

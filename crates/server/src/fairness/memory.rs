@@ -38,7 +38,7 @@ pub(crate) const BUDGET_BYTES_MIN: u64 = 16 << 20;
 /// Where nothing says how much memory there is: 128 MiB.
 const BUDGET_BYTES_UNKNOWN: u64 = 128 << 20;
 
-/// See the module's head.
+/// The budget, and how much of it each session uses.
 #[derive(Debug)]
 pub(crate) struct Memory {
     max: Cell<u64>,

@@ -12,7 +12,7 @@ use crate::fairness::turns::Credit;
 /// Those that have asked, or are gone, are forgotten when there are so many of them beside one for each open connection.
 const FORGOTTEN_AT: usize = 1_024;
 
-/// See the module's head.
+/// The connections that have not asked anything yet, in the order in which they were accepted.
 #[derive(Default)]
 pub(crate) struct Opening(RefCell<VecDeque<(Rc<Credit>, AbortHandle)>>);
 

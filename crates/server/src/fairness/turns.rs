@@ -396,7 +396,7 @@ impl Turns {
 }
 
 pin_project! {
-    /// Turns a connection's future fairly. See the module's head.
+    /// Turns a connection's future fairly.
     pub(crate) struct Fair<F> {
         turns: Rc<Turns>,
         credit: Rc<Credit>,

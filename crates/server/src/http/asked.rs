@@ -59,7 +59,7 @@ impl<'a> Asked<'a> {
         form_urlencoded::parse(query).find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
     }
 
-    /// Who speaks: `as`, as everywhere.
+    /// The account or guest: `as`, as in native requests.
     pub(super) fn name(&self) -> Result<Option<String>, NameTooLong> {
         match self.argument("as") {
             Some(name) if name.len() > NAME_BYTES_MAX => Err(NameTooLong),

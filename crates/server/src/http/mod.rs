@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! GET /healthz, /readyz       the process answers; it can also write, has room on the disk and for one connection more,
-//!                             and its tables are up to date
+//!                             and its view is up to date
 //! GET /metrics                numbers for Prometheus; for this machine, unless it is said otherwise
 //! GET /                       the page, and its files
 //! GET /ws                     a WebSocket: native messages in binary frames
-//! GET /rooms                  the rooms that the asker may see, as JSON
-//! GET /find?q=QUERY           what was said there that has these words, as JSON; `limit` and `before` as natively
+//! GET /rooms                  the rooms that the client can see, as JSON
+//! GET /find?q=QUERY           messages with these words, as JSON; `limit` and `before` as natively
 //! GET /rooms/ROOM/events      what happens there: Server-Sent Events, or JSON lines
 //! ```
 //!

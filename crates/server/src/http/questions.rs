@@ -7,7 +7,7 @@ use vang_proto::vang::{Action, Found, Reply, RequestWriter, RoomList};
 use super::asked::{Answering, Asked, bad_name};
 use super::reply::{ResponseBody, refusal, text, whole};
 
-/// `GET /rooms`: the rooms that the asker may see.
+/// `GET /rooms`: the rooms that the client can see.
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let Ok(name) = asked.name() else { return bad_name() };

@@ -49,7 +49,7 @@ impl Body for ResponseBody {
     }
 }
 
-/// To the same place by TLS: it is the same port. `host` was checked to be ours.
+/// To the same place with TLS: it is the same port. `host` was checked to be ours.
 pub(super) fn redirect(host: &str, uri: &hyper::Uri) -> Response<ResponseBody> {
     let path = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
     let to = format!("https://{host}{}", path.unwrap_or("/"));

@@ -10,7 +10,7 @@ use super::{follow, health, questions, upgrade};
 pub(super) enum Who {
     /// Everybody: also without TLS, by any name, and where all places are taken.
     Everybody,
-    /// Programs, and pages of this server; beyond this machine by TLS.
+    /// Programs, and pages of this server; from other machines with TLS.
     Clients,
 }
 

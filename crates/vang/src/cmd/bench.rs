@@ -19,7 +19,7 @@ use vang_proto::text::short_duration;
 use vang_proto::vang::{Action, FollowFrom, Incoming, Reply, RequestWriter};
 
 use crate::args::{ClientArgs, parse_time};
-use crate::say::{Failure, note, print};
+use crate::say::{CommandError, note, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -185,7 +185,7 @@ fn record(waits: &mut Histogram<u64>, since: Instant) {
 }
 
 impl Stage {
-    fn new(run: Run) -> Result<Stage, Failure> {
+    fn new(run: Run) -> Result<Stage, CommandError> {
         let (done, failed, first_due) = Default::default();
         let server = run.client.server()?;
         Ok(Stage { run: Arc::new(run), server, began: Instant::now(), done, failed, first_due })
@@ -320,8 +320,8 @@ impl Stage {
         let took = self.began.elapsed().as_secs_f64();
         let mut waits = histogram();
         for worker in workers {
-            let one = worker.join().map_err(|_| Failure::new("a thread of the bench failed"))?;
-            let _ = waits.add(one.map_err(Failure::from)?);
+            let one = worker.join().map_err(|_| CommandError::new("a thread of the bench failed"))?;
+            let _ = waits.add(one.map_err(CommandError::from)?);
         }
         let text = if self.run.json { json(what, &waits, took) } else { text(&waits, took) };
         Ok(print(text.as_bytes())?)

@@ -14,7 +14,7 @@ use vang_proto::vang::{Excerpt, Hit};
 
 use crate::args::ClientArgs;
 use crate::clock::{time_of_day, today};
-use crate::say::{Failure, indented, note, note_first_retry, print_line, to_terminal};
+use crate::say::{CommandError, indented, note, note_first_retry, print_line, to_terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +64,7 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
     let is_colored = to_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let shown = Shown { today: today(), mark: if is_colored { MARK } else { ("", "") } };
     let (mut count, mut left_out, mut damaged, mut parted) = (0_u64, 0, 0_u64, false);
-    while let Some(page) = search.next_page(&mut watch).map_err(Failure::from)? {
+    while let Some(page) = search.next_page(&mut watch).map_err(CommandError::from)? {
         left_out = page.left_out;
         damaged = damaged.saturating_add(page.damaged);
         for hit in &page.hits {
@@ -73,7 +73,7 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
                 print_line(&one_line(hit.get()))?;
                 continue;
             }
-            let hit: Hit = serde_json::from_str(hit.get()).map_err(|_| Failure::new(NOT_HITS))?;
+            let hit: Hit = serde_json::from_str(hit.get()).map_err(|_| CommandError::new(NOT_HITS))?;
             let lines = shown.lines(&hit, !args.no_context);
             // An empty line between two hits if one of them has several lines.
             if count > 1 && (parted || lines.len() > 1) {
@@ -95,7 +95,7 @@ pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
         note(&format!("{messages} damaged on the server's disk and cannot be shown"));
     }
     if count == 0 {
-        return Err(Failure::new("nothing found").into());
+        return Err(CommandError::new("nothing found").into());
     }
     if search.has_more() {
         note(&format!("there are more; show them with --limit {}", args.limit.saturating_mul(2)));

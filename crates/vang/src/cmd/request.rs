@@ -8,7 +8,7 @@ use vang_client::{Deadline, ServerAddr};
 use vang_proto::terminal::harmless;
 
 use crate::args::parse_time;
-use crate::say::{Failure, print, print_line, to_terminal};
+use crate::say::{CommandError, print, print_line, to_terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +38,7 @@ pub(crate) struct RequestArgs {
 pub(crate) fn run(args: &RequestArgs) -> anyhow::Result<()> {
     let deadline = Deadline::after(args.timeout);
     match vang_client::guide::request(&args.server, &args.action, &args.value, deadline)
-        .map_err(Failure::from)?
+        .map_err(CommandError::from)?
     {
         Response::Result(text) if to_terminal() => print_line(&harmless(&text))?,
         Response::Result(text) => print_line(&text)?,

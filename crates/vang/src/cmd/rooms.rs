@@ -7,7 +7,7 @@ use vang_proto::text::counted;
 use vang_proto::vang::{Access, Action, RoomRow};
 
 use crate::args::ClientArgs;
-use crate::say::{Failure, print_line};
+use crate::say::{CommandError, print_line};
 
 const ROOMS_EXAMPLES: &str = "\
 Examples:
@@ -73,7 +73,8 @@ pub(crate) fn set_topic(args: &TopicArgs) -> anyhow::Result<()> {
 
 pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
     let reply = args.client.ask(&Action::Rooms)?;
-    let rooms: Vec<Box<RawValue>> = serde_json::from_str(&reply.text).map_err(|_| Failure::new(NOT_ROOMS))?;
+    let rooms: Vec<Box<RawValue>> =
+        serde_json::from_str(&reply.text).map_err(|_| CommandError::new(NOT_ROOMS))?;
     for room in &rooms {
         // JSON goes out unchanged, also keys that this program does not know.
         print_line(&if args.json { one_line(room.get()) } else { room_line(room.get())? })?;
@@ -90,8 +91,8 @@ pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
 const NOT_ROOMS: &str = "the server's answer to 'rooms' is not a list of rooms";
 
 /// `general  public, member, 12 messages  what we are up to`
-fn room_line(room: &str) -> Result<String, Failure> {
-    let room: RoomRow = serde_json::from_str(room).map_err(|_| Failure::new(NOT_ROOMS))?;
+fn room_line(room: &str) -> Result<String, CommandError> {
+    let room: RoomRow = serde_json::from_str(room).map_err(|_| CommandError::new(NOT_ROOMS))?;
     let role = room.role.map_or(String::new(), |role| format!(", {}", harmless_line(&role)));
     let messages = match room.n {
         0 => "no messages".to_owned(),

@@ -12,7 +12,7 @@ use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 use vang_proto::terminal::harmless_line;
 
 use crate::args::ClientArgs;
-use crate::say::{Failure, note, note_first_retry, print_line};
+use crate::say::{CommandError, note, note_first_retry, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +69,7 @@ pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
     let (server, speaker) = (args.client.server()?, args.client.speaker());
     match vang_client::send::send(&server, Some(&speaker), message, timeout, &mut note_first_retry(timeout)) {
         Ok(posted) => Ok(print_line(&harmless_line(&posted.address))?),
-        Err(SendError::NotPosted(error)) => Err(Failure::from(error).into()),
+        Err(SendError::NotPosted(error)) => Err(CommandError::from(error).into()),
         Err(SendError::Unknown(error)) => Err(unknown(&error, &id).into()),
     }
 }
@@ -109,7 +109,7 @@ fn read(name: &str, from: impl Read) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The content's type and encoding. Without a given type, UTF-8 is text.
-fn kind(given: Option<String>, content: &[u8]) -> Result<(String, &'static str), Failure> {
+fn kind(given: Option<String>, content: &[u8]) -> Result<(String, &'static str), CommandError> {
     let is_text = std::str::from_utf8(content).is_ok();
     match given {
         None if is_text => Ok(("text/plain".to_owned(), "utf-8")),
@@ -122,21 +122,23 @@ fn kind(given: Option<String>, content: &[u8]) -> Result<(String, &'static str),
 
 const FROM_TERMINAL: &str = "type the message; Ctrl-D at the beginning of a line ends it";
 
-fn unknown(error: &ClientError, id: &str) -> Failure {
-    Failure::timed_out(format!("unknown whether the message was posted: {error}"))
+fn unknown(error: &ClientError, id: &str) -> CommandError {
+    CommandError::timed_out(format!("unknown whether the message was posted: {error}"))
         .advise(format!("send it again with --id {id}: it is posted only once"))
 }
 
-fn cannot_read(name: &str, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot read {name}: {}", plain(error)))
+fn cannot_read(name: &str, error: &io::Error) -> CommandError {
+    CommandError::new(format!("cannot read {name}: {}", plain(error)))
 }
 
-fn too_long(name: &str) -> Failure {
-    Failure::new(format!("{name} has more than {CLIENT_CONTENT_BYTES_MAX} bytes, the maximum for a message"))
+fn too_long(name: &str) -> CommandError {
+    CommandError::new(format!(
+        "{name} has more than {CLIENT_CONTENT_BYTES_MAX} bytes, the maximum for a message"
+    ))
 }
 
-fn not_text(given: &str) -> Failure {
-    Failure::new(format!("the content is not UTF-8, so it cannot be sent as {given}"))
+fn not_text(given: &str) -> CommandError {
+    CommandError::new(format!("the content is not UTF-8, so it cannot be sent as {given}"))
         .advise("remove --type, or give a type that does not begin with text/")
 }
 

@@ -14,7 +14,7 @@ use vang_journal::DataFolder;
 use vang_server::{Changer, Config, Limits, LogFormat, Server, Stopper, Trust};
 
 use crate::notify;
-use crate::say::{Failure, server_failure};
+use crate::say::{CommandError, server_error};
 use crate::settings::{SettingFlags, Settings};
 use crate::signals::{handle_file_size_signal, next, runtime, unless_ignored};
 use crate::which::data_folder;
@@ -46,7 +46,7 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
             (signal(SignalKind::terminate())?, unless_ignored(SignalKind::interrupt())?);
         let is_stopped_by_ctrl_c = stop_signals.1.is_some();
         let _file_size = handle_file_size_signal()?;
-        let server = Server::open(config).map_err(|error| server_failure(&error))?;
+        let server = Server::open(config).map_err(|error| server_error(&error))?;
         tokio::spawn(stop_on(stop_signals, server.stopper()));
         if let Some(count) = notify::sockets_left() {
             tracing::warn!(
@@ -78,7 +78,7 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
                 greet(&addresses, &data, key.as_deref(), is_stopped_by_ctrl_c);
             }
         };
-        server.run(ready).await.map_err(|error| server_failure(&error))?;
+        server.run(ready).await.map_err(|error| server_error(&error))?;
         Ok(())
     })
 }
@@ -114,7 +114,7 @@ impl Reloader {
         let settings = Settings::gather(&self.typed)?;
         let config = configuration(&settings)?;
         let filter = log_filter(&config.log)?;
-        self.changer.change(config).await.map_err(|error| server_failure(&error))?;
+        self.changer.change(config).await.map_err(|error| server_error(&error))?;
         for (setting, before, now) in settings.differences(&self.settings) {
             let key = &*setting.key;
             match setting.reloads {
@@ -153,7 +153,7 @@ async fn stop_on((mut terminate, mut interrupt): (Signal, Option<Signal>), stopp
 type LogFilter =
     tracing_subscriber::reload::Handle<tracing_subscriber::EnvFilter, tracing_subscriber::Registry>;
 
-fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, Failure> {
+fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, CommandError> {
     tracing_subscriber::EnvFilter::try_new(wanted)
         .map_err(|error| usage(format!("log is '{wanted}': {error}; use a level as info or debug")))
 }
@@ -241,6 +241,6 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A mistake on the command line: exit code 2.
-fn usage(error: impl std::fmt::Display) -> Failure {
-    Failure::usage(error.to_string())
+fn usage(error: impl std::fmt::Display) -> CommandError {
+    CommandError::usage(error.to_string())
 }

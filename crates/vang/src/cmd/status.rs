@@ -13,7 +13,7 @@ use vang_proto::text::{count, counted, duration, size};
 use vang_proto::vang::{Action, ServerStatus};
 
 use crate::args::{DataArgs, parse_time};
-use crate::say::{Failure, print, print_line, to_terminal};
+use crate::say::{CommandError, print, print_line, to_terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +50,7 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
     loop {
         // The server can come back, so a watch goes on, until nobody reads its output.
         if let Err(error) = look(&data, json, true) {
-            if error.downcast_ref::<Failure>().is_some_and(Failure::is_silent) {
+            if error.downcast_ref::<CommandError>().is_some_and(CommandError::is_silent) {
                 return Err(error);
             }
             if json {
@@ -86,7 +86,7 @@ fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
     match asked {
         Ok(reply) => Ok(Some(serde_json::from_str(&reply.text)?)),
         Err(ClientError::Unreachable { .. }) => Ok(None),
-        Err(error) => Err(Failure::from(error).into()),
+        Err(error) => Err(CommandError::from(error).into()),
     }
 }
 
@@ -108,7 +108,7 @@ fn describe_folder(data: &Path, json: bool) -> anyhow::Result<()> {
 
 fn no_server(data: &Path) -> anyhow::Error {
     let advice = format!("start it with: vang serve --data {}", data.display());
-    Failure::new(format!("no server runs on {}", data.display())).advise(advice).into()
+    CommandError::new(format!("no server runs on {}", data.display())).advise(advice).into()
 }
 
 fn show(page: &str, again: bool) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use vang_proto::vang::{Event, EventMessage, RoomEvent, json_line};
 
 use crate::args::ClientArgs;
 use crate::clock::{time_of_day, today};
-use crate::say::{Failure, indented, note, note_first_retry, print_line};
+use crate::say::{CommandError, indented, note, note_first_retry, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,10 +63,10 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
         let mut history = History::new(server, speaker, args.room, since, timeout);
         if args.since.is_none() {
             // There are no new messages yet, but a missing room is an error.
-            history.check(&mut watch).map_err(Failure::from)?;
+            history.check(&mut watch).map_err(CommandError::from)?;
             return Ok(());
         }
-        while let Some(events) = history.next_page(&mut watch).map_err(Failure::from)? {
+        while let Some(events) = history.next_page(&mut watch).map_err(CommandError::from)? {
             for event in &events {
                 shown.print(event)?;
             }
@@ -74,11 +74,11 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let since = args.since.map(|since| vec![since]);
-    let mut follow =
-        Follow::start(server, speaker, vec![args.room], since, timeout, &mut watch).map_err(Failure::from)?;
+    let mut follow = Follow::start(server, speaker, vec![args.room], since, timeout, &mut watch)
+        .map_err(CommandError::from)?;
     end_with_reader();
     loop {
-        match follow.next().map_err(Failure::from)? {
+        match follow.next().map_err(CommandError::from)? {
             Update::Event(event) => shown.print(&event)?,
             Update::Notice(notice) => note(&notice_text(&notice)),
         }
@@ -101,7 +101,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn print(&self, event: &EventMessage) -> Result<(), Failure> {
+    fn print(&self, event: &EventMessage) -> Result<(), CommandError> {
         let wanted = match &event.event {
             Event::Room { what: RoomEvent::Message { .. } | RoomEvent::Hole { .. }, .. } => true,
             Event::Room { .. } | Event::SeveralRooms { .. } => self.events,

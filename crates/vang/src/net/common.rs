@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use vang_nettools::{Outcome, Report, Stop, ToolError, Verdict};
 
 use crate::args::parse_time;
-use crate::say::{self, Failure};
+use crate::say::{self, CommandError};
 
 /// Options of every tool.
 #[derive(ClapArgs, Debug, Clone)]
@@ -36,24 +36,24 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, String> {
 pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
     let report = Report::new(io::stdout(), io::stderr(), common.json, common.explain);
     let stop = Stop::after(common.timeout).and_then(Stop::on_signals);
-    let stop = stop.map_err(|error| Failure::new(format!("cannot wait for Ctrl-C: {error}")))?;
+    let stop = stop.map_err(|error| CommandError::new(format!("cannot wait for Ctrl-C: {error}")))?;
     match tool(&report, &stop) {
         Ok(Verdict::Good) => Ok(()),
         // The records already contain the problem.
-        Ok(Verdict::Bad) => Err(Failure::new("").into()),
-        Ok(Verdict::TimedOut) => Err(Failure::timed_out("timed out").into()),
+        Ok(Verdict::Bad) => Err(CommandError::new("").into()),
+        Ok(Verdict::TimedOut) => Err(CommandError::timed_out("timed out").into()),
         Err(cause) => Err(failure(&cause).into()),
     }
 }
 
-fn failure(cause: &ToolError) -> Failure {
+fn failure(cause: &ToolError) -> CommandError {
     match cause {
         ToolError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
-        ToolError::Usage(text) => Failure::usage(text),
+        ToolError::Usage(text) => CommandError::usage(text),
         ToolError::System { trouble, .. } if trouble.name == "timed out" => {
-            Failure::timed_out(cause.to_string()).advise(trouble.advice)
+            CommandError::timed_out(cause.to_string()).advise(trouble.advice)
         }
-        ToolError::System { trouble, .. } => Failure::new(cause.to_string()).advise(trouble.advice),
-        ToolError::Output(_) => Failure::new(cause.to_string()),
+        ToolError::System { trouble, .. } => CommandError::new(cause.to_string()).advise(trouble.advice),
+        ToolError::Output(_) => CommandError::new(cause.to_string()),
     }
 }

@@ -123,7 +123,7 @@ fn a_restored_server_has_all_data_under_a_new_id() {
         assert_eq!(fs::metadata(again.join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
     let server = Server::start_trusting(&again);
-    // The tables were made with it: nothing is replayed but what comes after them.
+    // The view was made with it: nothing is replayed but what comes after them.
     assert!(!server.log().contains("made anew"), "{}", server.log());
     assert!(server.log().contains("replayed=0"), "{}", server.log());
     assert_eq!(server.ok(&["send", "general", "only once", "--id", "order-66"]), "general#1\n");

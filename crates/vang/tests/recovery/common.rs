@@ -166,7 +166,7 @@ pub(crate) fn history(address: &str) -> Vec<Told> {
     loop {
         let (reply, page) = page(&mut raw, since);
         if reply["code"] == "view-behind" {
-            assert!(Instant::now() < end, "the tables stay behind");
+            assert!(Instant::now() < end, "the view stays behind");
             continue;
         }
         assert_eq!(reply["status"], "ok", "{reply}");

@@ -42,8 +42,8 @@ fn a_damaged_view_is_rebuilt_and_history_is_complete() {
     let whole: Vec<Told> = history(&server.addr);
     assert_one_history(&whole);
     assert!(server.stop().success());
-    let tables = data.join("view.db");
-    let good = fs::read(&tables).unwrap();
+    let view_file = data.join("view.db");
+    let good = fs::read(&view_file).unwrap();
     let damaged = |at: std::ops::Range<usize>| {
         let mut bytes = good.clone();
         bytes[at].fill(0xa5);
@@ -66,8 +66,8 @@ fn a_damaged_view_is_rebuilt_and_history_is_complete() {
     for (how, bytes) in damages {
         remove_log_of_tables(&data);
         match bytes {
-            Some(bytes) => fs::write(&tables, bytes).unwrap(),
-            None => fs::remove_file(&tables).unwrap(),
+            Some(bytes) => fs::write(&view_file, bytes).unwrap(),
+            None => fs::remove_file(&view_file).unwrap(),
         }
         fs::write(data.with_extension("log"), "").unwrap();
         let server = Server::start(&data);

@@ -230,7 +230,7 @@ fn a_view_of_a_diverged_copy_is_noticed_and_rebuilt() {
     scene.say(&["one", "two"]);
     scene.stop();
     copy_folder(&scene.data(), &scene.copy());
-    // Both go on: the copy so that its tables know another third message, the folder farther than that.
+    // Both go on: the copy so that its view has another third message, the folder farther than that.
     let elsewhere = Server::start(&scene.copy());
     say(&elsewhere.addr, &["other three"]);
     assert!(elsewhere.stop().success());

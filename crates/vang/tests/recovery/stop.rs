@@ -288,7 +288,7 @@ fn a_restart_replays_only_entries_after_the_last_snapshot() {
         let (reply, page) = page(&mut Raw::new(server.connect()), last - 1);
         assert_eq!((reply["end"].as_u64(), page.len()), (Some(last), 1), "{reply}");
     };
-    let (server, replayed) = counted_start(&data, "without tables");
+    let (server, replayed) = counted_start(&data, "without a view");
     assert_eq!(replayed, MILLION);
     newest(&server, MILLION);
     assert!(server.stop().success());

@@ -550,16 +550,16 @@ fn the_view_is_rebuilt_from_the_journal_after_any_damage() {
     }
     let before = history(&server, "general", "x");
     assert!(server.stop().success());
-    let tables = data.join("view.db");
-    let good = std::fs::read(&tables).unwrap();
+    let view_file = data.join("view.db");
+    let good = std::fs::read(&view_file).unwrap();
     let half = good[..good.len() / 2].to_vec();
     let garbage = vec![0xa5; good.len()];
     for (what, bytes) in
         [("gone", None), ("garbage", Some(&garbage)), ("half", Some(&half)), ("empty", Some(&Vec::new()))]
     {
         let damage = || match bytes {
-            None => std::fs::remove_file(&tables).unwrap(),
-            Some(bytes) => std::fs::write(&tables, bytes).unwrap(),
+            None => std::fs::remove_file(&view_file).unwrap(),
+            Some(bytes) => std::fs::write(&view_file, bytes).unwrap(),
         };
         damage();
         let rebuilt = ok(admin(&data, &["check", "--rebuild"]));
@@ -628,19 +628,19 @@ fn check_reports_a_missing_or_foreign_view() {
         }
         assert!(server.stop().success());
     }
-    let tables = data.join("view.db");
-    let good = std::fs::read(&tables).unwrap();
-    std::fs::remove_file(&tables).unwrap();
+    let view_file = data.join("view.db");
+    let good = std::fs::read(&view_file).unwrap();
+    std::fs::remove_file(&view_file).unwrap();
     let mut check = admin(&data, &["check"]);
     let output = check.output().unwrap();
     assert!(output.status.success() && output.stdout.starts_with(b"ok: "), "{output:?}");
     assert!(stderr(&output).contains("the server makes it when it starts"), "{output:?}");
-    assert!(!tables.exists(), "a check writes nothing");
-    std::fs::write(&tables, &good).unwrap();
+    assert!(!view_file.exists(), "a check writes nothing");
+    std::fs::write(&view_file, &good).unwrap();
     assert!(ok(admin(&data, &["check"])).starts_with("ok: "));
-    std::fs::copy(other.join("view.db"), &tables).unwrap();
+    std::fs::copy(other.join("view.db"), &view_file).unwrap();
     let output = admin(&data, &["check"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "the tables of another journal are not well: {output:?}");
+    assert_eq!(output.status.code(), Some(1), "the view of another journal is refused: {output:?}");
     assert!(stderr(&output).contains("--rebuild"), "{output:?}");
     assert!(ok(admin(&data, &["check", "--rebuild"])).starts_with("ok: "));
 }

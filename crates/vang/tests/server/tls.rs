@@ -374,7 +374,7 @@ fn typed_lines_and_metrics_are_for_this_machine_by_default() {
     );
     let refused = text(&hosts.ask_in_tls(typed));
     assert!(
-        refused.contains("lines are typed on this machine, unless the server has --lines everywhere"),
+        refused.contains("typed lines from another machine need a server that runs with --lines everywhere"),
         "{refused}"
     );
     drop(server);
@@ -392,6 +392,6 @@ fn typed_lines_and_metrics_are_for_this_machine_by_default() {
     let plain = text(&hosts.ask(metrics));
     assert!(plain.starts_with("HTTP/1.1 308 Permanent Redirect"), "{plain}");
     let plain = text(&hosts.ask(typed));
-    assert!(plain.contains("by TLS, if the server has --lines everywhere"), "{plain}");
+    assert!(plain.contains("need TLS, and a server that runs with --lines everywhere"), "{plain}");
     comes_true("nothing panicked", || !server.log().contains("panicked"));
 }

@@ -1,4 +1,4 @@
-//! One flipped bit in the journal or in the tables, read by everybody: history, follow from the disk, find. What
+//! One flipped bit in the journal or in the view, read by everybody: history, follow from the disk, find. What
 //! is shown is what was written, or a hole says that it is damaged; nothing is called erased, and no number is
 //! missing without a word.
 
@@ -29,7 +29,7 @@ struct Given {
     follow: BTreeMap<u64, (Json, Bytes)>,
     find: Vec<Json>,
     damaged_hits: u64,
-    /// The tables were found damaged, and whoever asked was told to come back.
+    /// The view was found damaged, and the client was told to try again.
     told_to_wait: bool,
 }
 
@@ -328,7 +328,7 @@ fn a_flipped_bit_in_the_journal_is_a_hole_for_every_reader_or_shows_nowhere() {
         for byte in at - 8..at + entry.envelope.len() + 32 + 16 + payload {
             let bit = (byte * 5 % 8) as u8;
             let given = scene.try_flip(&truth, &file, byte, bit, &format!("entry {seq}"));
-            assert!(!given.told_to_wait, "the tables are not damaged");
+            assert!(!given.told_to_wait, "the view is not damaged");
             let found = (damaged(&given.history), damaged(&given.follow), given.damaged_hits);
             // Its own; and the one behind it where the whole row cannot be made out. One that is no message leaves
             // nothing.

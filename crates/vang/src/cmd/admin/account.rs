@@ -11,7 +11,7 @@ use vang_proto::vang::{Action, Reply};
 use vang_server::{Config, ServeError, Server, StartError};
 
 use crate::args::DataArgs;
-use crate::say::{Failure, print_line, server_failure};
+use crate::say::{CommandError, print_line, server_error};
 use crate::signals::runtime;
 
 const EXAMPLES: &str = "\
@@ -58,15 +58,15 @@ const ONE_SHOT_NAME: &str = "vang-admin/";
 fn ask_operator(data: &Path, action: &Action) -> anyhow::Result<Reply> {
     let deadline = Deadline::after(TIMEOUT);
     let ask = |mut connection: Connection| -> anyhow::Result<Reply> {
-        Ok(connection.ask(None, action, deadline).map_err(Failure::from)?)
+        Ok(connection.ask(None, action, deadline).map_err(CommandError::from)?)
     };
     loop {
         // Only taking the folder's lock tells whether another process has it.
-        let error = match with_own_server(data, |folder| ask(open(folder, deadline).map_err(Failure::from)?))
-        {
-            Err(error) if is_held(&error) => error,
-            outcome => return outcome.map_err(explained),
-        };
+        let error =
+            match with_own_server(data, |folder| ask(open(folder, deadline).map_err(CommandError::from)?)) {
+                Err(error) if is_held(&error) => error,
+                outcome => return outcome.map_err(explained),
+            };
         match resident(data, deadline) {
             Some(connection) => return ask(connection),
             // The holder starts, or stops, or is another `vang admin`: soon it answers, or the folder is free.
@@ -89,7 +89,7 @@ fn resident(data: &Path, deadline: Deadline) -> Option<Connection> {
 
 fn explained(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<ServeError>() {
-        Some(serve) => server_failure(serve).into(),
+        Some(serve) => server_error(serve).into(),
         None => error,
     }
 }

@@ -24,7 +24,7 @@ use vang_proto::text::{counted, size};
 use super::progress::Progress;
 use super::report::tls_key;
 use crate::args::DataArgs;
-use crate::say::{Failure, note, print_line};
+use crate::say::{CommandError, note, print_line};
 use crate::signals::{handle_file_size_signal_without_runtime, next, runtime, unless_ignored};
 
 const EXAMPLES: &str = "\
@@ -78,7 +78,7 @@ pub(super) fn run(args: BackupArgs) -> anyhow::Result<()> {
     };
     let written = if to_stdout {
         if io::stdout().is_terminal() {
-            let failure = Failure::usage("a backup is binary data; it is not written to a terminal");
+            let failure = CommandError::usage("a backup is binary data; it is not written to a terminal");
             return Err(failure.advise("write it to a pipe or a file: vang admin backup - > FILE").into());
         }
         handle_file_size_signal_without_runtime()?;
@@ -143,16 +143,26 @@ fn failed(error: BackupError, file: &str, data: &Path) -> anyhow::Error {
     match error {
         BackupError::Write { bytes: written, source } => {
             let written = size(written);
-            let failure = Failure::new(format!("cannot write {file} after {written}: {}", plain(&source)));
+            let failure =
+                CommandError::new(format!("cannot write {file} after {written}: {}", plain(&source)));
             match source.kind() {
-                io::ErrorKind::BrokenPipe => failure.advise("the program that read it has an incomplete backup"),
-                _ => failure.advise("the part that was written is not a backup; choose a disk with more space"),
+                io::ErrorKind::BrokenPipe => {
+                    failure.advise("the program that read it has an incomplete backup")
+                }
+                _ => {
+                    failure.advise("the part that was written is not a backup; choose a disk with more space")
+                }
             }
             .into()
         }
-        BackupError::Journal(error) => Failure::new(format!("the journal in {}: {error}", data.display()))
-            .advise("`vang admin check` lists everything that is wrong; keep this folder and older backups unchanged")
-            .into(),
+        BackupError::Journal(error) => CommandError::new(format!(
+            "the journal in {}: {error}",
+            data.display()
+        ))
+        .advise(
+            "`vang admin check` lists everything that is wrong; keep this folder and older backups unchanged",
+        )
+        .into(),
     }
 }
 
@@ -169,14 +179,14 @@ impl Part {
         match fs::symlink_metadata(target) {
             Err(_) => {}
             Ok(about) if about.is_dir() => {
-                return Err(Failure::new(format!("{} is a folder", target.display()))
+                return Err(CommandError::new(format!("{} is a folder", target.display()))
                     .advise("give the name of a file in it")
                     .into());
             }
             Ok(_) if !force => return Err(exists(target).into()),
             Ok(about) if !about.is_file() => {
                 let what = format!("{} is not a regular file; it is not replaced", target.display());
-                return Err(Failure::new(what).advise("use - for stdout").into());
+                return Err(CommandError::new(what).advise("use - for stdout").into());
             }
             Ok(_) => {}
         }
@@ -210,7 +220,7 @@ impl Part {
     }
 
     /// Another process can have made a file of that name meanwhile.
-    fn rename_to_new(&self) -> Result<(), Failure> {
+    fn rename_to_new(&self) -> Result<(), CommandError> {
         match renameat_with(CWD, &self.path, CWD, &self.target, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => Err(exists(&self.target)),
@@ -231,13 +241,13 @@ impl Drop for Part {
     }
 }
 
-fn exists(target: &Path) -> Failure {
-    Failure::new(format!("{} already exists", target.display()))
+fn exists(target: &Path) -> CommandError {
+    CommandError::new(format!("{} already exists", target.display()))
         .advise("choose another name, or replace it with --force")
 }
 
-fn cannot(what: &str, file: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot {what} {}: {}", file.display(), plain(error)))
+fn cannot(what: &str, file: &Path, error: &io::Error) -> CommandError {
+    CommandError::new(format!("cannot {what} {}: {}", file.display(), plain(error)))
 }
 
 /// Removes the part at Ctrl-C, SIGTERM and SIGHUP. Signals that are ignored (as under `nohup`) stay ignored.

@@ -19,7 +19,7 @@ use vang_view::{View, ViewError, ViewReader};
 use super::check_file;
 use super::progress::Progress;
 use crate::args::DataArgs;
-use crate::say::{Failure, note, print_line};
+use crate::say::{CommandError, note, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ fn check_folder(data: &Path, rebuild: bool) -> anyhow::Result<()> {
         print_line(&problem.to_string())?;
     }
     if !report.problems.is_empty() {
-        return Err(Failure::new(format!("the journal in {} is damaged", data.display()))
+        return Err(CommandError::new(format!("the journal in {} is damaged", data.display()))
             .advise(
                 "stop the server, keep the folder unchanged, and restore the newest backup that passes the check",
             )
@@ -125,7 +125,7 @@ fn check_rules_and_view(
         Ok(())
     };
     let recovered = replay(reader, identity, (State::default(), Book::default()), Seq(0), &mut add_rows)
-        .map_err(|error| Failure::new(format!("the journal does not replay: {error}")))?;
+        .map_err(|error| CommandError::new(format!("the journal does not replay: {error}")))?;
     texts.values().for_each(|line| expected.add(line));
     if let Some(cursor) = cursor
         && found != expected
@@ -151,9 +151,9 @@ impl Lines {
     }
 }
 
-fn differ(how: &str) -> Result<anyhow::Error, Failure> {
+fn differ(how: &str) -> Result<anyhow::Error, CommandError> {
     print_line(&format!("view: {how}"))?;
-    let failure = Failure::new("the view differs from the journal");
+    let failure = CommandError::new("the view differs from the journal");
     Ok(failure.advise("stop the server and run `vang admin check --rebuild`").into())
 }
 

@@ -14,7 +14,7 @@ use vang_proto::text::{counted, size};
 use super::progress::Progress;
 use super::report::tls_key;
 use super::restore::{open, unusable};
-use crate::say::{Failure, print_line};
+use crate::say::{CommandError, print_line};
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let backup = open(file)?;
@@ -28,7 +28,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         return Err(unusable(file, bad).into());
     }
     let recovered = recovered
-        .map_err(|error| Failure::new(format!("the journal in the backup does not replay: {error}")))?;
+        .map_err(|error| CommandError::new(format!("the journal in the backup does not replay: {error}")))?;
     let header = stream.backup.header();
     print_line(&format!(
         "ok: backup of journal {}, {} ({} erased), chain {}, state {}, {}, made {} by {}, {}",

@@ -23,7 +23,7 @@ use vang_view::View;
 use super::progress::Progress;
 use super::report::tls_key;
 use crate::args::DataArgs;
-use crate::say::{Failure, note, print_line};
+use crate::say::{CommandError, note, print_line};
 use crate::signals::handle_file_size_signal_without_runtime;
 
 const EXAMPLES: &str = "\
@@ -63,7 +63,7 @@ pub(super) fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let identity = restored.map_err(|error| match error {
         RestoreError::Backup(bad) => unusable(file, &bad),
         RestoreError::Journal(error) => {
-            Failure::new(format!("cannot restore into {}: {error}", data.display()))
+            CommandError::new(format!("cannot restore into {}: {error}", data.display()))
         }
     })?;
     check(&restoring, &identity)?;
@@ -131,20 +131,20 @@ enum Key {
 pub(super) fn open(file: &Path) -> anyhow::Result<Backup<Box<dyn Read>>> {
     let input: Box<dyn Read> = if file == Path::new("-") {
         if io::stdin().is_terminal() {
-            let failure = Failure::usage("a backup is binary data; it is not read from a terminal");
+            let failure = CommandError::usage("a backup is binary data; it is not read from a terminal");
             return Err(failure.advise("read it from a pipe or a file: vang admin restore - < FILE").into());
         }
         Box::new(io::stdin().lock())
     } else {
-        let cannot = |error| Failure::new(format!("cannot open {}: {}", file.display(), plain(&error)));
+        let cannot = |error| CommandError::new(format!("cannot open {}: {}", file.display(), plain(&error)));
         Box::new(BufReader::with_capacity(256 << 10, File::open(file).map_err(cannot)?))
     };
     Ok(Backup::open(input).map_err(|bad| unusable(file, &bad))?)
 }
 
-pub(super) fn unusable(file: &Path, bad: &BackupReadError) -> Failure {
+pub(super) fn unusable(file: &Path, bad: &BackupReadError) -> CommandError {
     let name = if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() };
-    let failure = Failure::new(format!("{name} cannot be used: {bad}"));
+    let failure = CommandError::new(format!("{name} cannot be used: {bad}"));
     match bad {
         BackupReadError::Cut { .. } | BackupReadError::Damaged { .. } => {
             failure.advise("use another copy of it, or an older backup")
@@ -157,11 +157,11 @@ pub(super) fn unusable(file: &Path, bad: &BackupReadError) -> Failure {
 
 fn refused(error: FolderError, data: &Path) -> anyhow::Error {
     match error {
-        FolderError::HoldsJournal { .. } => Failure::new(format!("{error}{}", which_journal(data)))
+        FolderError::HoldsJournal { .. } => CommandError::new(format!("{error}{}", which_journal(data)))
             .advise("restore into another folder with --data, or move that one away first")
             .into(),
         FolderError::Held { .. } => {
-            Failure::new(error.to_string()).advise("restore into another folder with --data").into()
+            CommandError::new(error.to_string()).advise("restore into another folder with --data").into()
         }
         other => other.into(),
     }
@@ -185,7 +185,7 @@ fn check(restoring: &Restoring, identity: &Identity) -> anyhow::Result<()> {
         print_line(&problem.to_string())?;
     }
     if !report.problems.is_empty() {
-        return Err(Failure::new("the restored data differs from the backup")
+        return Err(CommandError::new("the restored data differs from the backup")
             .advise("the disk may be failing; the new folder was removed")
             .into());
     }
@@ -195,7 +195,7 @@ fn check(restoring: &Restoring, identity: &Identity) -> anyhow::Result<()> {
     let start = (State::default(), Book::default());
     let (_, mut reader) = read_journal(&restoring.journal_db())?;
     let recovered = replay(&mut *reader, identity, start, Seq(0), &mut update_view)
-        .map_err(|error| Failure::new(format!("the journal in the backup does not replay: {error}")))?;
+        .map_err(|error| CommandError::new(format!("the journal in the backup does not replay: {error}")))?;
     let snapshot = Some(recovered.state.to_snapshot());
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     view.idle();
