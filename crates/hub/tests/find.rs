@@ -5,135 +5,87 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
 
+mod common;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::Value as Json;
+use tempfile::TempDir;
 use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
-use vang_hub::{Book, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
-use vang_journal::{Appended, Entry, Envelope, Identity, Journal, MemoryJournal, Reader, Said};
-use vang_proto::vang::{Access, Action, Form, Incoming, Request, Ticket, incoming};
-use vang_proto::{Decoder, Millis};
+use vang_hub::{Delta, Peer, Read, ReadAnswer, ReadJob};
+use vang_journal::{Entry, Envelope, Journal, MemoryJournal, Reader, Said};
+use vang_proto::vang::{Access, Action};
 use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
 
-const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
+use crate::common::{Disk, IDENTITY, Reply, say_text};
 
-struct World {
-    folder: tempfile::TempDir,
-    hub: Hub,
-    journal: MemoryJournal,
+type World = common::World<Searched>;
+
+/// A view and an index in a folder.
+struct Searched {
+    folder: TempDir,
     view: View,
     index: Index,
-    minutes: u64,
-    replies: Vec<(Json, Json)>,
-    operator: SessionId,
     /// What a damaged index gives beside what was asked.
     strays: Vec<Hit>,
 }
 
-impl World {
-    fn new() -> World {
+impl Searched {
+    fn new(journal: &MemoryJournal) -> Searched {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = MemoryJournal::new(IDENTITY);
-        let begin = (State::default(), Book::default());
-        let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
-        let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "test".to_owned(), true);
-        // Its people need no data folder.
-        hub.set_trust(Trust::Local);
         let mut chains = journal.clone();
         let chains = move |seq| Ok(chains.chain_at(seq).unwrap().map(|chain| chain.0));
         let (view, _) = View::open(&folder.path().join("view.db"), IDENTITY.id, chains).unwrap();
         let (index, _) =
             Index::open(&folder.path().join("find.db"), IDENTITY.id, &mut journal.clone()).unwrap();
-        let operator = hub.connect(Peer::Operator);
-        let mut world = World {
-            folder,
-            hub,
-            journal,
-            view,
-            index,
-            minutes: 0,
-            replies: vec![],
-            operator,
-            strays: vec![],
-        };
-        world.turn();
-        for name in ["ada", "bob"] {
-            let action = Action::AddAccount { name: name.to_owned() };
-            world.ask(world.operator, None, action);
+        Searched { folder, view, index, strays: Vec::new() }
+    }
+}
+
+impl Disk for Searched {
+    fn update(&mut self, delta: Delta) {
+        self.view.apply(&[delta]).unwrap();
+    }
+
+    fn answer(&mut self, journal: &MemoryJournal, job: &ReadJob, _at: Seq) -> ReadAnswer {
+        let Read::Find(find) = &job.read else { panic!("{job:?}") };
+        let mut journal = journal.clone();
+        let path = |name| self.folder.path().join(name);
+        let mut view = ViewReader::open(&path("view.db")).unwrap();
+        while self.index.feed(&mut journal, &mut view).unwrap() > 0 {}
+        assert!(self.index.cursor() >= job.need);
+        let mut index = IndexReader::open(&path("find.db")).unwrap();
+        let never: IsOver = Arc::new(|| false);
+        let mut found = index.find(&mut view, &mut journal, find, &never).unwrap();
+        found.hits.extend(self.strays.clone());
+        ReadAnswer::Found(found)
+    }
+}
+
+impl World {
+    fn searched() -> World {
+        let journal = MemoryJournal::new(IDENTITY);
+        let mut world = World::with(Searched::new(&journal), journal, Node(7));
+        for name in NAMES {
+            world.ask(world.operator, None, Action::AddAccount { name: name.to_owned() });
         }
         world
     }
 
-    fn now(&self) -> Now {
-        Now { wall: Time(1_777_593_600_000 + self.minutes * 60_000), steady: Millis(self.minutes * 60_000) }
-    }
-
-    fn turn(&mut self) {
-        loop {
-            self.hub.poll(self.now());
-            let mut any = false;
-            while let Some(output) = self.hub.poll_output() {
-                any = true;
-                match output {
-                    Output::Append(batch) => {
-                        let appended = self.journal.append(&batch);
-                        let Appended::Appended { first } = appended else { panic!("{appended:?}") };
-                        self.hub.appended(self.now(), appended);
-                        self.hub.arrived(batch.into_entries(first));
-                    }
-                    Output::UpdateView(delta) => self.view.apply(&[delta]).unwrap(),
-                    Output::Read(job) => {
-                        let Read::Find(find) = &job.read else { panic!("{job:?}") };
-                        let path = |name| self.folder.path().join(name);
-                        let mut view = ViewReader::open(&path("view.db")).unwrap();
-                        while self.index.feed(&mut self.journal, &mut view).unwrap() > 0 {}
-                        assert!(self.index.cursor() >= job.need);
-                        let mut index = IndexReader::open(&path("find.db")).unwrap();
-                        let never: IsOver = Arc::new(|| false);
-                        let mut found = index.find(&mut view, &mut self.journal, find, &never).unwrap();
-                        found.hits.extend(self.strays.clone());
-                        self.hub.answer_read(job.id, Ok(ReadAnswer::Found(found)));
-                    }
-                    Output::Reply { bytes, .. } => {
-                        let mut decoder = Decoder::default();
-                        decoder.feed(&bytes);
-                        let frame = decoder.poll_frame().unwrap().unwrap();
-                        let header = serde_json::from_slice(frame.header.json()).unwrap();
-                        let content: Json = serde_json::from_slice(&frame.content).unwrap();
-                        assert!(matches!(incoming(frame), Ok(Incoming::Reply(_))));
-                        self.replies.push((header, content["result"].clone()));
-                    }
-                    Output::Settle { .. }
-                    | Output::Follows { .. }
-                    | Output::Pause { .. }
-                    | Output::Wake { .. } => {}
-                }
-            }
-            if !any {
-                return;
-            }
-        }
-    }
-
-    fn ask(&mut self, session: SessionId, name: Option<&str>, action: Action) -> (Json, Json) {
-        self.minutes += 1;
-        let request = Request { form: Form::Header, re: None, name: name.map(str::to_owned), action };
-        self.hub.request(session, Ticket(0), request);
-        self.turn();
-        self.replies.pop().unwrap()
-    }
-
-    /// Asks once, on a connection of its own.
-    fn once(&mut self, name: &str, action: Action) -> (Json, Json) {
-        let session = self.hub.connect(Peer::Local);
-        let answer = self.ask(session, Some(name), action);
-        self.hub.disconnect(session);
-        answer
+    /// A minute later than the last.
+    fn later(&mut self, name: &str, action: Action) -> Json {
+        self.now += 60_000;
+        self.once(name, action)
     }
 
     fn find(&mut self, name: &str, query: &str, limit: u64, before: Option<u64>) -> (Json, Json) {
-        self.once(name, Action::Find { query: query.to_owned(), limit, before })
+        self.now += 60_000;
+        let session = self.hub.connect(Peer::Local);
+        let action = Action::Find { query: query.to_owned(), limit, before };
+        let Reply { header, result, .. } = self.reply(session, Some(name), action).unwrap();
+        self.hub.disconnect(session);
+        (header, result)
     }
 
     /// Every message, oldest first, by a fold of the journal; with the state at its end.
@@ -292,25 +244,15 @@ fn expected(world: &mut World, asker: &str, query: &str) -> Result<Vec<Place>, &
 /// As they are made below; `general` is the server's own.
 const ROOM_ORDER: [&str; 4] = ["general", "hall", "lab", "cellar"];
 
-fn text_action(room: &str, text: &str) -> Action {
-    Action::Send {
-        room: room.to_owned(),
-        id: None,
-        content_type: "text/plain".to_owned(),
-        content_encoding: "utf-8".to_owned(),
-        content: text.to_owned().into(),
-    }
-}
-
 fn furnished() -> World {
-    let mut world = World::new();
+    let mut world = World::searched();
     let rooms = [
         ("hall", Access::Public, "ada"),
         ("lab", Access::Private, "ada"),
         ("cellar", Access::Private, "bob"),
     ];
     for (room, access, by) in rooms {
-        let (header, _) = world.once(by, Action::Create { room: room.to_owned(), access });
+        let header = world.later(by, Action::Create { room: room.to_owned(), access });
         assert_eq!(header["status"], "ok");
     }
     world
@@ -327,16 +269,16 @@ proptest! {
         let mut world = furnished();
         for deed in deeds {
             match deed {
-                Deed::Say { who, room, text } => world.once(ASKERS[who], text_action(ROOMS[room], &text)),
+                Deed::Say { who, room, text } => world.later(ASKERS[who], say_text(ROOMS[room], &text)),
                 Deed::Join { who, room } => {
-                    world.once(ASKERS[who], Action::Join { room: ROOMS[room].to_owned(), who: None })
+                    world.later(ASKERS[who], Action::Join { room: ROOMS[room].to_owned(), who: None })
                 }
                 Deed::Bring { by, who, room } => {
                     let who = Some(NAMES[who].to_owned());
-                    world.once(NAMES[by], Action::Join { room: ROOMS[room].to_owned(), who })
+                    world.later(NAMES[by], Action::Join { room: ROOMS[room].to_owned(), who })
                 }
                 Deed::Leave { who, room } => {
-                    world.once(NAMES[who], Action::Leave { room: ROOMS[room].to_owned() })
+                    world.later(NAMES[who], Action::Leave { room: ROOMS[room].to_owned() })
                 }
             };
         }
@@ -376,7 +318,7 @@ proptest! {
 fn an_erased_message_is_neither_found_nor_counted() {
     let mut world = furnished();
     for text in ["chó một", "chó hai", "chó ba"] {
-        world.once("eve", text_action("general", text));
+        world.later("eve", say_text("general", text));
     }
     let (_, hits) = world.find("ada", "cho", 20, None);
     let seq = Seq(hits[1]["seq"].as_u64().unwrap());
@@ -386,25 +328,18 @@ fn an_erased_message_is_neither_found_nor_counted() {
     let (header, hits) = world.find("ada", "cho", 1, header["next"].as_u64());
     assert_eq!((&hits[0]["text"], &header["next"]), (&"chó một".into(), &Json::Null));
     assert_eq!(hits[0].get("after"), None);
-    // Made anew, the index does not know its words any more.
-    world.index.reset().unwrap();
+    // A rebuilt index does not have its words any more.
+    world.disk.index.reset().unwrap();
     let (header, _) = world.find("ada", "hai", 20, None);
     assert_eq!(header["count"], 0);
 }
 
 #[test]
 fn what_a_damaged_index_gives_is_shown_only_to_those_who_may_see_it() {
-    let mut world = World::new();
-    let said = |room: &str, text: &str| Action::Send {
-        room: room.to_owned(),
-        id: None,
-        content_type: "text/plain".to_owned(),
-        content_encoding: "utf-8".to_owned(),
-        content: text.to_owned().into(),
-    };
-    world.once("ada", Action::Create { room: "lab".to_owned(), access: Access::Private });
-    world.once("ada", said("lab", "secret"));
-    world.once("ada", said("general", "word"));
+    let mut world = World::searched();
+    world.later("ada", Action::Create { room: "lab".to_owned(), access: Access::Private });
+    world.later("ada", say_text("lab", "secret"));
+    world.later("ada", say_text("general", "word"));
     let (_, messages) = world.fold();
     let shown = |message: &Message| Shown {
         seq: message.seq,
@@ -419,7 +354,7 @@ fn what_a_damaged_index_gives_is_shown_only_to_those_who_may_see_it() {
     let (secret, word) = (shown(&messages[0]), shown(&messages[1]));
     // A hit in the private room; and a hit that may be seen, with a neighbour that may not.
     let stray = Hit { message: secret.clone(), before: None, after: None };
-    world.strays = vec![stray, Hit { message: word, before: Some(secret.clone()), after: Some(secret) }];
+    world.disk.strays = vec![stray, Hit { message: word, before: Some(secret.clone()), after: Some(secret) }];
     for (who, rooms) in [("ada", vec!["general", "lab", "general"]), ("eve", vec!["general", "general"])] {
         let (header, hits) = world.find(who, "word", 20, None);
         let hits = hits.as_array().unwrap();

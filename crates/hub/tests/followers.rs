@@ -133,7 +133,7 @@ fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
     let [of_ada, of_bob] = world.reads[..] else { panic!("{:?}", world.reads) };
     world.hub.answer_read(of_ada, Err(ReadError::OverTime { ms: 1_000 }));
     world.turn();
-    let (_, told) = world.replies.pop().unwrap();
+    let told = world.replies.pop().unwrap().header;
     assert_eq!((&told["code"], told.get("retry-after")), (&"busy".into(), None));
     assert!(told["detail"].as_str().unwrap().contains("add in:ROOM or after:DATE"), "{told}");
     assert_eq!(world.ask(ada, None, find()), Json::Null);

@@ -11,7 +11,7 @@ use vang_hub::{Output, Peer};
 use vang_journal::{Entry, Envelope, MemoryJournal, Origin, Payload, Reader};
 use vang_proto::vang::{FollowFrom, Form, Request, Ticket};
 
-use crate::common::{IDENTITY, World, follow, say};
+use crate::common::{IDENTITY, Reply, World, follow, say};
 
 fn general() -> Vec<String> {
     vec!["general".to_owned()]
@@ -118,7 +118,7 @@ fn unknown_rules_stop_the_order_and_the_sender_is_answered() {
     world.turn();
     world.turn();
     assert_eq!(world.hub.state().seq(), end, "the entry is not applied");
-    let (asker, told) = world.replies.pop().expect("bob is answered");
+    let Reply { session: asker, header: told, .. } = world.replies.pop().expect("bob is answered");
     assert_eq!((asker, told["code"].as_str()), (bob, Some("unknown")), "{told}");
     let why = world.hub.trouble().unwrap();
     let expected = format!("entry {}: it switches to rules {}", end.next(), NEWEST_RULES.0 + 1);

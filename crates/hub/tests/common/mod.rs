@@ -6,18 +6,50 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 use vang_chat::{Node, Seq, State, Time};
-use vang_hub::{Book, ColdPage, Hub, Now, Output, Peer, Read, ReadAnswer, Salts, SessionId, Trust, replay};
+use vang_hub::{
+    Book, ColdPage, Delta, Hub, Now, Output, Peer, Read, ReadAnswer, ReadJob, Salts, SessionId, Trust, replay,
+};
 use vang_journal::{Appended, Identity, Journal, MemoryJournal};
-use vang_proto::vang::{Action, FollowFrom, Form, Request, Ticket};
+use vang_proto::vang::{Action, FollowFrom, Form, Incoming, Request, Ticket, incoming};
 use vang_proto::{Decoder, Millis};
 
 pub const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
-pub struct World {
+/// The view and the index of a world, and who reads them.
+pub trait Disk {
+    fn update(&mut self, delta: Delta);
+    /// `at` is where the hub is now.
+    fn answer(&mut self, journal: &MemoryJournal, job: &ReadJob, at: Seq) -> ReadAnswer;
+}
+
+/// A view without a row.
+pub struct EmptyView;
+
+impl Disk for EmptyView {
+    fn update(&mut self, _delta: Delta) {}
+
+    fn answer(&mut self, _journal: &MemoryJournal, job: &ReadJob, at: Seq) -> ReadAnswer {
+        match &job.read {
+            Read::Locate(asked) => ReadAnswer::Located(vec![None; asked.len()]),
+            _ => ReadAnswer::Page(ColdPage { upto: at, ..ColdPage::default() }),
+        }
+    }
+}
+
+/// A reply: its header, and the content's `result`.
+pub struct Reply {
+    pub session: SessionId,
+    pub header: Json,
+    pub result: Json,
+}
+
+pub struct World<D = EmptyView> {
     pub hub: Hub,
     pub journal: MemoryJournal,
+    pub disk: D,
+    /// Milliseconds since the world began.
     pub now: u64,
-    pub replies: Vec<(SessionId, Json)>,
+    pub replies: Vec<Reply>,
     pub woken: BTreeSet<SessionId>,
     /// Kept back: what the disk was asked.
     pub reads: Vec<u64>,
@@ -31,15 +63,30 @@ impl World {
     }
 
     /// A process that opens a journal, which others may have opened before.
-    pub fn on(mut journal: MemoryJournal, node: Node) -> World {
+    pub fn on(journal: MemoryJournal, node: Node) -> World {
+        World::with(EmptyView, journal, node)
+    }
+}
+
+impl<D: Disk> World<D> {
+    pub fn with(disk: D, mut journal: MemoryJournal, node: Node) -> World<D> {
         let begin = (State::default(), Book::default());
         let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
         let mut hub = Hub::new(IDENTITY, recovered, node, Salts::new([3; 32]), "test".to_owned(), true);
         // Its people need no data folder.
         hub.set_trust(Trust::Local);
         let operator = hub.connect(Peer::Operator);
-        let (replies, woken, reads) = (Vec::new(), BTreeSet::new(), Vec::new());
-        let mut world = World { hub, journal, now: 0, replies, woken, reads, answers_reads: true, operator };
+        let mut world = World {
+            hub,
+            journal,
+            disk,
+            now: 0,
+            replies: Vec::new(),
+            woken: BTreeSet::new(),
+            reads: Vec::new(),
+            answers_reads: true,
+            operator,
+        };
         world.turn();
         world
     }
@@ -63,13 +110,7 @@ impl World {
                         self.hub.arrived(batch.into_entries(first));
                     }
                     Output::Read(job) if self.answers_reads => {
-                        let answer = match &job.read {
-                            Read::Locate(asked) => ReadAnswer::Located(vec![None; asked.len()]),
-                            _ => ReadAnswer::Page(ColdPage {
-                                upto: self.hub.state().seq(),
-                                ..ColdPage::default()
-                            }),
-                        };
+                        let answer = self.disk.answer(&self.journal, &job, self.hub.state().seq());
                         self.hub.answer_read(job.id, Ok(answer));
                     }
                     Output::Read(job) => self.reads.push(job.id),
@@ -77,10 +118,15 @@ impl World {
                         let mut decoder = Decoder::default();
                         decoder.feed(&bytes);
                         let frame = decoder.poll_frame().unwrap().unwrap();
-                        self.replies.push((session, serde_json::from_slice(frame.header.json()).unwrap()));
+                        let header = serde_json::from_slice(frame.header.json()).unwrap();
+                        // A page of history is no JSON value.
+                        let content: Json = serde_json::from_slice(&frame.content).unwrap_or_default();
+                        assert!(matches!(incoming(frame), Ok(Incoming::Reply(_))));
+                        self.replies.push(Reply { session, header, result: content["result"].clone() });
                     }
                     Output::Wake { session } => drop(self.woken.insert(session)),
-                    _ => {}
+                    Output::UpdateView(delta) => self.disk.update(delta),
+                    Output::Settle { .. } | Output::Follows { .. } | Output::Pause { .. } => {}
                 }
             }
             if !any {
@@ -89,13 +135,19 @@ impl World {
         }
     }
 
+    /// The header of the reply; `null` if there is none yet.
     pub fn ask(&mut self, session: SessionId, name: Option<&str>, action: Action) -> Json {
+        self.reply(session, name, action).map(|reply| reply.header).unwrap_or_default()
+    }
+
+    pub fn reply(&mut self, session: SessionId, name: Option<&str>, action: Action) -> Option<Reply> {
         let request = Request { form: Form::Header, re: None, name: name.map(str::to_owned), action };
         self.hub.request(session, Ticket(0), request);
         self.turn();
-        self.replies.pop().map(|(_, header)| header).unwrap_or_default()
+        self.replies.pop()
     }
 
+    /// Asks once, on a connection of its own.
     pub fn once(&mut self, name: &str, action: Action) -> Json {
         let session = self.hub.connect(Peer::Local);
         let header = self.ask(session, Some(name), action);
@@ -120,12 +172,16 @@ pub fn room(number: usize) -> String {
 }
 
 pub fn say(room: &str) -> Action {
+    say_text(room, "x")
+}
+
+pub fn say_text(room: &str, text: &str) -> Action {
     Action::Send {
         room: room.to_owned(),
         id: None,
         content_type: "text/plain".to_owned(),
         content_encoding: "utf-8".to_owned(),
-        content: "x".into(),
+        content: text.to_owned().into(),
     }
 }
 
