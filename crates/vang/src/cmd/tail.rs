@@ -45,8 +45,8 @@ pub(crate) struct TailArgs {
     #[arg(long)]
     json: bool,
 
-    /// Also show when people join and leave
-    #[arg(long)]
+    /// Also show who created the room, joins and leaves, and topics; not with --no-follow, which shows stored messages only
+    #[arg(long, conflicts_with = "no_follow")]
     events: bool,
 
     #[command(flatten)]
