@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use vang_client::{Deadline, ServerAddr};
+use vang_client::{ClientError, Deadline, ServerAddr};
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::text;
-use vang_proto::vang::{Action, Reply};
+use vang_proto::vang::{Action, Code, Reply};
 
 use crate::say::{CommandError, note_first_retry};
 use crate::which;
@@ -54,6 +54,27 @@ impl ClientArgs {
         let deadline = Deadline::after(self.timeout);
         let mut watch = note_first_retry(self.timeout);
         Ok(vang_client::ask(&self.server()?, Some(&self.speaker()), action, deadline, &mut watch)?)
+    }
+
+    /// As `ask`, for what accounts and the operator can do. The user of the data folder's socket is the operator, unless
+    /// the login name is an account or a name was typed.
+    pub(crate) fn ask_also_as_operator(&self, action: &Action) -> Result<Reply, CommandError> {
+        let server = self.server()?;
+        let deadline = Deadline::after(self.timeout);
+        let mut watch = note_first_retry(self.timeout);
+        let mut ask = |name: Option<&str>| vang_client::ask(&server, name, action, deadline, &mut watch);
+        let is_typed = self.name.as_ref().is_some_and(|name| !name.is_empty());
+        match ask(Some(&self.speaker())) {
+            // Refused, so nothing happened: asking again is safe. On another Unix socket a nameless client is a guest, too.
+            Err(ClientError::Refused { code, .. })
+                if code == Code::AccountNeeded.as_str()
+                    && !is_typed
+                    && matches!(server, ServerAddr::Unix(_)) =>
+            {
+                Ok(ask(None)?)
+            }
+            answer => Ok(answer?),
+        }
     }
 }
 

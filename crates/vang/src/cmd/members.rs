@@ -12,9 +12,12 @@ Examples:
   vang join garden --as ada
   vang join cellar --who bob --as ada";
 
+const JOIN_AFTER: &str = "\
+Needs an account. Without --as, on the data folder's own socket, the operator adds the account of --who to a public room.";
+
 /// Join a room, or add somebody to it
 #[derive(Args, Debug)]
-#[command(before_help = JOIN_EXAMPLES)]
+#[command(before_help = JOIN_EXAMPLES, after_help = JOIN_AFTER)]
 pub(crate) struct JoinArgs {
     /// Room to join
     room: String,
@@ -44,7 +47,8 @@ pub(crate) struct LeaveArgs {
 }
 
 pub(crate) fn join(args: &JoinArgs) -> anyhow::Result<()> {
-    let reply = args.client.ask(&Action::Join { room: args.room.clone(), who: args.who.clone() })?;
+    let action = Action::Join { room: args.room.clone(), who: args.who.clone() };
+    let reply = args.client.ask_also_as_operator(&action)?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 

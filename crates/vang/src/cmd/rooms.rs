@@ -26,6 +26,10 @@ pub(crate) struct RoomsArgs {
     client: ClientArgs,
 }
 
+const AS_OPERATOR: &str = "\
+Needs an account. Without --as, on the data folder's own socket, the operator does it (for create: a public room \
+without members).";
+
 const CREATE_EXAMPLES: &str = "\
 Examples:
   vang create garden --as ada
@@ -33,7 +37,7 @@ Examples:
 
 /// Create a room; you are its first member
 #[derive(Args, Debug)]
-#[command(before_help = CREATE_EXAMPLES)]
+#[command(before_help = CREATE_EXAMPLES, after_help = AS_OPERATOR)]
 pub(crate) struct CreateArgs {
     /// Name of the new room
     room: String,
@@ -53,7 +57,7 @@ Examples:
 
 /// Set the topic of a room: one line that says what the room is about
 #[derive(Args, Debug)]
-#[command(before_help = TOPIC_EXAMPLES)]
+#[command(before_help = TOPIC_EXAMPLES, after_help = AS_OPERATOR)]
 pub(crate) struct TopicArgs {
     /// Room
     room: String,
@@ -67,7 +71,7 @@ pub(crate) struct TopicArgs {
 
 pub(crate) fn set_topic(args: &TopicArgs) -> anyhow::Result<()> {
     let action = Action::SetTopic { room: args.room.clone(), topic: args.topic.clone() };
-    let reply = args.client.ask(&action)?;
+    let reply = args.client.ask_also_as_operator(&action)?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 
@@ -83,8 +87,12 @@ pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
-    let access = if args.private { Access::Private } else { Access::Public };
-    let reply = args.client.ask(&Action::Create { room: args.room.clone(), access })?;
+    let room = args.room.clone();
+    let reply = match args.private {
+        false => args.client.ask_also_as_operator(&Action::Create { room, access: Access::Public })?,
+        // The operator is no member, so it could not reach a private room that it made.
+        true => args.client.ask(&Action::Create { room, access: Access::Private })?,
+    };
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 

@@ -360,12 +360,49 @@ fn accounts_create_join_and_leave_rooms_and_refusals_have_codes() {
     assert_eq!(server.ok(&["leave", "garden", "--as", "ada"]), "garden\n");
     let events = server.ok(&["tail", "garden", "--since", "0", "--no-follow"]);
     assert_eq!(events, "", "comings and goings are not messages");
+    // Stored history has messages only, so this is refused rather than answered in part.
+    let refused = fails(server.client(&["tail", "garden", "--since", "0", "--no-follow", "--events"]), 2);
+    assert!(refused.contains("cannot be used with"), "{refused}");
     let mut tail = Tail::start(server.client(&["tail", "garden", "--since", "0", "--events"]));
     server.ok(&["leave", "garden", "--as", "bob"]);
     let lines: Vec<String> = (0..4).map(|_| tail.line()).collect();
     for (line, ends) in lines.iter().zip(["ada created the room", "bob joined", "ada left", "bob left"]) {
         assert!(line.starts_with("garden ") && line.ends_with(ends), "{lines:?}");
     }
+}
+
+#[test]
+fn who_has_the_folder_and_types_no_name_acts_as_the_operator() {
+    let (dir, server) = with_cellar();
+    let data = dir.path().join("data");
+    let folder = data.to_str().unwrap();
+    let asks = |args: &[&str]| {
+        let mut command = vang();
+        // A login name that is no account.
+        command.args(args).args(["--data", folder]).env("USER", "stranger");
+        command.output().unwrap()
+    };
+    for action in
+        [&["topic", "general", "what is new"][..], &["create", "hall"], &["join", "hall", "--who", "bob"]]
+    {
+        let done = asks(action);
+        assert!(done.status.success(), "{action:?}: {done:?}");
+        // A name that was typed is a guest's there, too; and elsewhere nobody is the operator.
+        for mut guest in [vang(), server.client(&[])] {
+            let elsewhere = guest.get_envs().any(|(key, value)| key == "VANG_SERVER" && value.is_some());
+            guest.args(action).env("USER", "stranger");
+            if !elsewhere {
+                guest.args(["--data", folder, "--as", "guest"]);
+            }
+            let said = fails(guest, 1);
+            assert!(said.starts_with("vang: refused: account-needed: "), "{action:?}: {said}");
+        }
+    }
+    let rooms = server.ok(&["rooms", "--as", "bob"]);
+    assert!(rooms.contains("general  public, no messages  what is new\n"), "{rooms}");
+    assert!(rooms.contains("hall  public, member, "), "{rooms}");
+    // Nobody could reach a private room without a member.
+    assert_eq!(asks(&["create", "den", "--private"]).status.code(), Some(1));
 }
 
 #[test]
