@@ -128,21 +128,21 @@ pub fn is_name_without_end(bytes: &[u8]) -> bool {
         && str::from_utf8(rest).is_ok_and(|name| !name.is_empty() && name.chars().all(is_inside))
 }
 
-/// What a peer is told before it is closed that has begun nothing that is known here in so many ms: one line.
+/// The line for a client that began nothing that is known here in so many ms, before it is closed.
+///
+/// Browsers open connections before they need them, and use them even after bytes came: to a client that sent nothing,
+/// the line is also an HTTP response 408, after which a browser sends its request again on another connection (RFC 9110,
+/// 15.5.9). The text is its reason phrase.
 pub fn silence_line(bytes: &[u8], ms: u64) -> String {
     let time = if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") };
-    let what = match bytes {
-        [] => format!("nothing came for {time}"),
-        _ => {
-            let text = harmless(&String::from_utf8_lossy(bytes)).replace('\n', "\\n");
-            let plural = if bytes.len() == 1 { "" } else { "s" };
-            format!("{} byte{plural} came ('{text}'), then nothing for {time}", bytes.len())
-        }
-    };
-    format!(
-        "-- {what}. To chat here, type your name and press Enter, then a message and Enter. For a server that echoes: \
-         vang net echo serve\n"
-    )
+    let how = "To chat here, type your name and press Enter, then a message and Enter. For a server that echoes: \
+               vang net echo serve";
+    if bytes.is_empty() {
+        return format!("HTTP/1.1 408 -- nothing came for {time}. {how}\r\n\r\n");
+    }
+    let text = harmless(&String::from_utf8_lossy(bytes)).replace('\n', "\\n");
+    let plural = if bytes.len() == 1 { "" } else { "s" };
+    format!("-- {} byte{plural} came ('{text}'), then nothing for {time}. {how}\n", bytes.len())
 }
 
 fn without_empty_lines(bytes: &[u8]) -> &[u8] {
@@ -358,7 +358,9 @@ mod tests {
             "-- 12 bytes came ('Hello, world'), then nothing for 10 s. To chat here, type your name and press Enter, then a \
              message and Enter. For a server that echoes: vang net echo serve\n"
         );
-        assert!(silence_line(b"", 300).starts_with("-- nothing came for 300 ms. To chat"));
+        let empty = silence_line(b"", 300);
+        assert!(empty.starts_with("HTTP/1.1 408 -- nothing came for 300 ms. To chat"), "{empty}");
+        assert!(empty.ends_with("echo serve\r\n\r\n") && empty.lines().count() == 2, "{empty}");
         let hostile = silence_line(b"a\x1b[2J\nb\r\xff", 1_000);
         assert!(hostile.starts_with("-- 9 bytes came ('a\\u{1b}[2J\\nb"), "{hostile}");
         assert_eq!(hostile.matches('\n').count(), 1);

@@ -4,22 +4,18 @@
 //
 // It prints the name of each act and waits for a line before the next: between acts the test in main.rs does its part.
 
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
+import { launch } from "./chromium.mjs";
 import { encodings } from "../../../../web/tests/encodings.mjs";
 
 const [url, modules, pictures] = process.argv.slice(2);
-const { chromium } = createRequire(`${modules}/`)("playwright-core");
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const act = async (name) => (console.log(name), (await lines.next()).value);
 const HOSTILE = `<img src=x onerror="window.hacked = true"><script>window.hacked = true</script> &amp; **x**`;
 
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const browser = await launch(modules);
 const blank = await (await browser.newContext()).newPage(); // decodes pictures; loads nothing
 const wrong = []; // what no page may say
 let isDown = false; // then a browser complains of the server, rightly

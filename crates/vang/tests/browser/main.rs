@@ -7,10 +7,15 @@
 mod harness;
 
 use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
-use harness::{Server, Tail, exchange, folder, message, request};
+use harness::{PATIENCE, Server, Tail, exchange, folder, message, request};
 
 fn web() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web").canonicalize().unwrap()
@@ -36,22 +41,22 @@ fn the_pages_modules_pass_the_vectors_and_their_own_tests() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// The lines that look.mjs prints; it waits for a line after each act.
+/// The lines that a script prints; it waits for a line after each act.
 struct Play {
     tail: Tail,
     stdin: ChildStdin,
 }
 
 impl Play {
-    fn start(url: &str, pictures: &Path) -> Play {
+    fn start(script: &str, url: &str, more: &[&Path]) -> Play {
         let modules = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
         assert!(
             modules.join("node_modules/playwright-core").is_dir(),
             "what drives Chromium is missing: `cargo xtask step tools` installs it"
         );
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/look.mjs");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(script);
         let mut command = node();
-        command.arg(script).arg(url).arg(modules).arg(pictures);
+        command.arg(script).arg(url).arg(modules).args(more);
         let (tail, stdin) = Tail::start_with_stdin(command);
         Play { tail, stdin }
     }
@@ -75,7 +80,7 @@ fn two_browsers_see_every_message_once_over_a_server_restart() {
     say(&server, "before", 250);
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page/pictures");
     std::fs::create_dir_all(&pictures).unwrap();
-    let mut play = Play::start(&format!("http://{addr}/"), &pictures);
+    let mut play = Play::start("look.mjs", &format!("http://{addr}/"), &[&pictures]);
 
     play.comes_to("talked");
     let keys = |kind, encoding, length| {
@@ -134,6 +139,77 @@ fn two_browsers_see_every_message_once_over_a_server_restart() {
     let faults: Vec<String> = serde_json::from_value(read["faults"].clone()).unwrap();
     assert_eq!(faults, Vec::<String>::new());
     assert!(read["read"].as_u64().unwrap() > 7_000, "{read}");
+}
+
+#[test]
+fn chromium_takes_no_line_of_a_spare_connection_for_an_answer() {
+    let dir = folder();
+    let first_byte = ["--limit", "first-byte=300ms"];
+    let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &first_byte);
+    // Between them: shows that Chromium had the connection, and got the line on it.
+    let spare = SpareConnections::before(&server);
+    let mut play =
+        Play::start("preconnect.mjs", &format!("http://{}/", spare.addr), &[&dir.path().join("profile")]);
+    play.comes_to("connected");
+    let line = spare.next();
+    assert!(line.starts_with("HTTP/1.1 408 -- nothing came for 300 ms. To chat here"), "{line}");
+    assert!(server.log().contains("nothing that is known here was sent in time"), "{}", server.log());
+    play.go();
+    play.comes_to("well");
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
+}
+
+/// A proxy before a server.
+struct SpareConnections {
+    addr: SocketAddr,
+    answers: Receiver<String>,
+}
+
+impl SpareConnections {
+    fn before(server: &Server) -> SpareConnections {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (sender, answers) = channel();
+        let server = server.socket_addr();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
+                let (sender, asked) = (sender.clone(), Arc::new(AtomicUsize::new(0)));
+                let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let counts = asked.clone();
+                thread::spawn(move || {
+                    copy(from_client, to_server, |bytes| _ = counts.fetch_add(bytes.len(), Relaxed));
+                });
+                thread::spawn(move || {
+                    let mut answer = Vec::new();
+                    copy(server, client, |bytes| answer.extend_from_slice(bytes));
+                    // Chromium notices only later that an unused connection was closed.
+                    if asked.load(Relaxed) == 0 {
+                        let _ = sender.send(String::from_utf8_lossy(&answer).into_owned());
+                    }
+                });
+            }
+        });
+        SpareConnections { addr, answers }
+    }
+
+    /// What the server sent on the next connection that it closed before the client had sent anything.
+    fn next(&self) -> String {
+        self.answers.recv_timeout(PATIENCE).expect("a connection that was opened, unused and closed")
+    }
+}
+
+/// Passes bytes on until their end.
+fn copy(mut from: TcpStream, mut to: TcpStream, mut see: impl FnMut(&[u8])) {
+    let mut buffer = [0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        see(&buffer[..count]);
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 #[test]

@@ -173,7 +173,8 @@ fn silence_is_answered_with_what_can_be_typed() {
     };
     let how = "To chat here, type your name and press Enter, then a message and Enter. For a server that echoes: vang net \
                echo serve\n";
-    assert_eq!(told(b""), format!("-- nothing came for 300 ms. {how}"));
+    // Also an HTTP response: for browsers that opened the connection before they needed it.
+    assert_eq!(told(b""), format!("HTTP/1.1 408 -- nothing came for 300 ms. {}\r\n\r\n", how.trim_end()));
     // The guide's echo client; the beginning of a request; half a length.
     assert_eq!(
         told(b"Hello, world"),
@@ -224,7 +225,7 @@ fn a_kept_connection_of_http_hears_no_line_between_two_answers() {
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{answer:?}");
         // Another connection is told of its silence in the meantime; this one would be as well.
-        assert!(rest(&mut server.connect()).starts_with(b"-- nothing came"));
+        assert!(rest(&mut server.connect()).starts_with(b"HTTP/1.1 408 -- nothing came"));
     }
 }
 
