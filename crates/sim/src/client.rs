@@ -8,7 +8,7 @@ use vang_hub::Peer;
 use vang_proto::Decoder;
 use vang_proto::frame::Limits;
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Backoff, RequestWriter};
+use vang_proto::vang::{Action, Backoff, RequestWriter};
 
 use crate::following::{Following, compare};
 use crate::model::SeenEvent;
@@ -80,6 +80,18 @@ pub(crate) struct Sending {
     /// Acknowledgements: run of the server, number, position.
     pub(crate) acks: Vec<(u32, u64, u64)>,
     pub(crate) refused: Option<String>,
+}
+
+impl Sending {
+    fn action(&self) -> Action {
+        Action::Send {
+            room: self.room.clone(),
+            id: self.id.clone(),
+            content_type: self.types.0.to_owned(),
+            content_encoding: self.types.1.to_owned(),
+            content: self.content.clone(),
+        }
+    }
 }
 
 /// What a client does by itself.

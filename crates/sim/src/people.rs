@@ -2,7 +2,7 @@
 //! pages, repeat messages, probe. Only their role and random numbers decide.
 
 use vang_proto::limits::INLINE_BYTES_MAX;
-use vang_proto::vang::Value;
+use vang_proto::vang::{Access, Action};
 
 use crate::client::{Client, Role};
 use crate::following::Since;
@@ -29,7 +29,7 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
                 let hidden = scene.env.rng.happens(400);
                 let name = if hidden { hidden_name(mark) } else { format!("late{mark}") };
                 if client.added.len() < 4 {
-                    client.act(scene, "account-add", &name, &[]);
+                    client.act(scene, &Action::AddAccount { name });
                 }
             }
         }
@@ -132,12 +132,12 @@ fn create(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let mark = scene.mark();
     if client.role == Role::PrivateOnly || scene.env.rng.happens(600) {
         let name = private_room(mark);
-        if client.act(scene, "create", &name, &[("access", "private".into())]) {
+        if client.act(scene, &Action::Create { access: Access::Private, room: name.clone() }) {
             scene.private.insert(mark, name);
         }
     } else {
         let name = format!("hall{mark}");
-        if client.act(scene, "create", &name, &[]) {
+        if client.act(scene, &Action::Create { access: Access::Public, room: name.clone() }) {
             scene.public.push(name);
         }
     }
@@ -150,14 +150,14 @@ fn bring(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let others: Vec<_> =
         scene.invitable.iter().filter(|name| Some(*name) != client.name.as_ref()).cloned().collect();
     let Some(other) = scene.env.rng.pick(&others).cloned() else { return };
-    client.act(scene, "join", &room, &[("who", Value::from(other))]);
+    client.act(scene, &Action::Join { room, who: Some(other) });
 }
 
 /// Also where it is refused.
 fn set_topic(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     let Some(room) = some_room(client, scene, false) else { return };
     let topic = if scene.env.rng.happens(200) { String::new() } else { format!("about {}", scene.mark()) };
-    client.act(scene, "topic", &room, &[("topic", Value::from(topic))]);
+    client.act(scene, &Action::SetTopic { room: room.clone(), topic });
     scene.env.count(if scene.model.is_member(account, &room) { "topic set" } else { "topic refused" });
 }
 
@@ -167,8 +167,9 @@ fn come_or_go(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
     }
     let Some(room) = some_room(client, scene, false) else { return };
     let inside = scene.model.is_member(account, &room);
-    let what = if inside { "leave" } else { "join" };
-    client.act(scene, what, &room, &[]);
+    let asked = room.clone();
+    let action = if inside { Action::Leave { room: asked } } else { Action::Join { room: asked, who: None } };
+    client.act(scene, &action);
     if inside {
         // This send races with the leave.
         let word = word(scene, client, scene.private.values().any(|private| *private == room));

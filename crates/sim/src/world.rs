@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Peer, replay};
 use vang_journal::{Identity, Reader};
-use vang_proto::vang::Value;
+use vang_proto::vang::{Access, Action};
 
 use crate::client::{Client, Role};
 use crate::environment::Environment;
@@ -436,7 +436,8 @@ impl World {
 
     /// Adds an account and its client.
     pub fn account(&mut self, name: &str) {
-        self.ask("operator", "account-add", name, &[]).expect("the operator adds accounts");
+        self.ask("operator", &Action::AddAccount { name: name.to_owned() })
+            .expect("the operator adds accounts");
         let operator = self.person_mut("operator");
         operator.welcomed = operator.added.len();
         self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
@@ -510,33 +511,29 @@ impl World {
     }
 
     /// Sends one request and waits for the reply.
-    pub fn ask(
-        &mut self,
-        who: &str,
-        what: &'static str,
-        name: &str,
-        more: &[(&str, Value)],
-    ) -> Result<String, String> {
+    pub fn ask(&mut self, who: &str, action: &Action) -> Result<String, String> {
         self.until("it is connected", |world| world.person(who).is_connected());
         self.person_mut(who).answer = None;
-        self.with(who, |client, scene| client.act(scene, what, name, more));
+        self.with(who, |client, scene| client.act(scene, action));
         self.until("it is answered", |world| world.person(who).answer.is_some());
         self.person(who).answer.clone().expect("it was answered")
     }
 
     /// Creates a private room.
     pub fn create_private(&mut self, who: &str, room: &str) {
-        self.ask(who, "create", room, &[("access", "private".into())]).expect("it is made");
+        let action = Action::Create { access: Access::Private, room: room.to_owned() };
+        self.ask(who, &action).expect("it is made");
     }
 
     /// Adds an account to a room.
     pub fn bring(&mut self, who: &str, room: &str, whom: &str) {
-        self.ask(who, "join", room, &[("who", whom.into())]).expect("it is brought");
+        let action = Action::Join { room: room.to_owned(), who: Some(whom.to_owned()) };
+        self.ask(who, &action).expect("it is brought");
     }
 
     /// Leaves a room.
     pub fn leave_room(&mut self, who: &str, room: &str) {
-        self.ask(who, "leave", room, &[]).expect("it leaves");
+        self.ask(who, &Action::Leave { room: room.to_owned() }).expect("it leaves");
     }
 
     /// Requests the first page of a room's history `times` times at once, and reads nothing before all requests

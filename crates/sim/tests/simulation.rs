@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use vang_proto::vang::{NO_CONTENT, RequestWriter, Value};
+use vang_proto::limits::HISTORY_PAGE_MAX;
+use vang_proto::vang::{Action, RequestWriter};
 use vang_sim::{AppendOutcome, Since, World, current_seed_and_time};
 
 fn number(name: &str, default: u64) -> u64 {
@@ -215,9 +216,10 @@ fn story_a_private_room_looks_like_no_room_to_others() {
     world.account("eve");
     world.create_private("ada", "den");
     world.say("ada", "den", "secret").unwrap();
-    for what in ["join", "leave"] {
-        assert_eq!(world.ask("eve", what, "den", &[]), world.ask("eve", what, "nowhere", &[]), "{what}");
-    }
+    let join = |room: &str| Action::Join { room: room.to_owned(), who: None };
+    let leave = |room: &str| Action::Leave { room: room.to_owned() };
+    assert_eq!(world.ask("eve", &join("den")), world.ask("eve", &join("nowhere")));
+    assert_eq!(world.ask("eve", &leave("den")), world.ask("eve", &leave("nowhere")));
     assert_eq!(world.say("eve", "den", "psst"), world.say("eve", "nowhere", "hm"));
     world.heal();
     world.assert_one_history();
@@ -312,17 +314,17 @@ fn a_flood_delays_nobody(seed: u64, connections: usize, block: &[u8]) -> World {
 #[test]
 fn story_a_client_that_always_sends_delays_nobody() {
     let writer = RequestWriter { name: Some("flood".to_owned()) };
-    let room = [("room", Value::from("general"))];
-    a_flood_delays_nobody(10, 3, &writer.write_raw(1, "ping", &[], NO_CONTENT));
-    a_flood_delays_nobody(11, 3, &writer.write_raw(1, "history", &room, NO_CONTENT));
-    a_flood_delays_nobody(12, 3, &writer.write_raw(1, "who", &room, NO_CONTENT));
+    let room = || "general".to_owned();
+    let page = Action::History { room: room(), since: 0, limit: HISTORY_PAGE_MAX };
+    a_flood_delays_nobody(10, 3, &writer.write(1, &Action::Ping));
+    a_flood_delays_nobody(11, 3, &writer.write(1, &page));
+    a_flood_delays_nobody(12, 3, &writer.write(1, &Action::Who { room: room() }));
 }
 
 #[test]
 fn story_uploads_that_fill_the_queue_delay_nobody() {
     let writer = RequestWriter { name: Some("flood".to_owned()) };
-    let room = [("room", Value::from("general"))];
-    let upload = writer.write_raw(1, "send", &room, ("text/plain", "utf-8", &[b'x'; 200_000]));
+    let upload = writer.write(1, &Action::text("general", &"x".repeat(200_000)));
     let world = a_flood_delays_nobody(13, 20, &upload);
     assert!(world.tally().contains_key("paused after busy"), "the queue was never full");
 }

@@ -2,7 +2,8 @@
 //! and leaving, probing.
 
 use bytes::Bytes;
-use vang_proto::vang::{Action, FollowFrom, NO_CONTENT, RequestWriter, Value};
+use vang_proto::limits::HISTORY_PAGE_MAX;
+use vang_proto::vang::{Access, Action, FollowFrom, RequestWriter};
 
 use super::{Asked, Client, Sending, put};
 use crate::following::{Following, Since};
@@ -105,15 +106,8 @@ impl Client {
     }
 
     pub(super) fn attempt(&mut self, scene: &mut Scene, index: usize) {
-        let send = &self.sends[index];
-        let (room, id, content) = (send.room.clone(), send.id.clone(), send.content.clone());
-        let (content_type, encoding) = send.types;
-        let asked = Asked::Send(index);
-        let written = self.ask(scene, asked, |writer, re| {
-            let mut arguments = vec![("room", Value::from(room))];
-            arguments.extend(id.map(|id| ("id", Value::from(id))));
-            writer.write_raw(re, "send", &arguments, (content_type, encoding, &content))
-        });
+        let action = self.sends[index].action();
+        let written = self.ask(scene, Asked::Send(index), |writer, re| writer.write(re, &action));
         if written {
             let send = &mut self.sends[index];
             send.attempts += 1;
@@ -152,13 +146,9 @@ impl Client {
         // After a set-back it is a new message, which is fine, but it must be tracked from its first attempt.
         let mut connection = self.call(scene);
         let send = &mut self.sends[index];
-        let arguments =
-            [("room", Value::from(&*send.room)), ("id", Value::from(send.id.as_deref().unwrap_or("")))];
         send.attempts += 1;
         send.in_flight += 1;
-        let content = (send.types.0, send.types.1, &send.content[..]);
-        let writer = RequestWriter { name: self.name.clone() };
-        let bytes = writer.write_raw(1, "send", &arguments, content);
+        let bytes = RequestWriter { name: self.name.clone() }.write(1, &send.action());
         connection.next_re = 2;
         put(scene, &mut connection, 1, Asked::Send(index), &bytes);
         scene.env.count("duplicate on a second connection");
@@ -186,50 +176,48 @@ impl Client {
     pub(crate) fn history(&mut self, scene: &mut Scene, room: &str, since: u64, limit: u64) {
         let asked = Asked::History { room: room.to_owned(), since };
         self.type_names(&[room.to_owned()]);
-        let arguments = [("room", Value::from(room)), ("since", since.into()), ("limit", limit.into())];
-        self.ask(scene, asked, |writer, re| writer.write_raw(re, "history", &arguments, NO_CONTENT));
+        let action = Action::History { room: room.to_owned(), since, limit };
+        self.ask(scene, asked, |writer, re| writer.write(re, &action));
     }
 
-    /// Requests an action that becomes an entry: create, join, leave, account-add.
-    pub(crate) fn act(
-        &mut self,
-        scene: &mut Scene,
-        what: &'static str,
-        name: &str,
-        more: &[(&str, Value)],
-    ) -> bool {
-        self.type_names(&[name.to_owned()]);
-        for (_, value) in more {
-            if let Value::Text(text) = value {
-                self.type_names(std::slice::from_ref(text));
-            }
-        }
-        let key = if what == "account-add" { "name" } else { "room" };
-        let mut arguments = vec![(key, Value::from(name))];
-        arguments.extend(more.iter().cloned());
-        let asked = Asked::Do { what, name: name.to_owned() };
-        scene.env.note(format_args!("{} asks {what} {name} {more:?}", self.label));
-        self.ask(scene, asked, |writer, re| writer.write_raw(re, what, &arguments, NO_CONTENT))
+    /// Requests an action that becomes an entry: create, join, leave, topic, account-add.
+    pub(crate) fn act(&mut self, scene: &mut Scene, action: &Action) -> bool {
+        let (name, other) = match action {
+            Action::Join { room, who } => (room, who.as_ref()),
+            Action::SetTopic { room, topic } => (room, Some(topic)),
+            Action::Create { room, .. } | Action::Leave { room } => (room, None),
+            Action::AddAccount { name } => (name, None),
+            other => unreachable!("{} becomes no entry here", other.name()),
+        };
+        self.type_names(std::slice::from_ref(name));
+        self.type_names(other.map_or(&[], std::slice::from_ref));
+        let asked = Asked::Do { what: action.name(), name: name.clone() };
+        scene.env.note(format_args!("{} asks {action:?}", self.label));
+        self.ask(scene, asked, |writer, re| writer.write(re, action))
     }
 
     /// Sends a request that changes nothing.
     pub(crate) fn look(&mut self, scene: &mut Scene) {
-        let what = *scene.env.rng.pick(&["hello", "ping", "rooms"]).expect("three");
-        self.ask(scene, Asked::Look, |writer, re| writer.write_raw(re, what, &[], NO_CONTENT));
+        let action =
+            scene.env.rng.pick(&[Action::Hello, Action::Ping, Action::Rooms]).expect("three").clone();
+        self.ask(scene, Asked::Look, |writer, re| writer.write(re, &action));
     }
 
     /// Tries to learn of a private room by its name in capitals: so an error that repeats the typed name
     /// differs from one that reveals the real name.
     pub(crate) fn probe(&mut self, scene: &mut Scene, room: &str) {
         let typed = room.to_uppercase();
-        let what =
-            *scene.env.rng.pick(&["send", "history", "join", "leave", "follow", "create"]).expect("six");
-        let asked = Asked::Probe { typed: typed.clone(), what };
-        self.ask(scene, asked, |writer, re| match what {
-            "send" => writer.write_raw(re, what, &[("room", typed.into())], ("text/plain", "utf-8", b"psst")),
-            "follow" => writer
-                .write(re, &Action::Follow { rooms: [typed].to_vec(), from: FollowFrom::Numbers(vec![0]) }),
-            _ => writer.write_raw(re, what, &[("room", typed.into())], NO_CONTENT),
-        });
+        let room = typed.clone();
+        let actions = [
+            Action::text(&room, "psst"),
+            Action::History { room: room.clone(), since: 0, limit: HISTORY_PAGE_MAX },
+            Action::Join { room: room.clone(), who: None },
+            Action::Leave { room: room.clone() },
+            Action::Follow { rooms: vec![room.clone()], from: FollowFrom::Numbers(vec![0]) },
+            Action::Create { access: Access::Public, room },
+        ];
+        let action = scene.env.rng.pick(&actions).expect("six");
+        let asked = Asked::Probe { typed, what: action.name() };
+        self.ask(scene, asked, |writer, re| writer.write(re, action));
     }
 }
