@@ -1,6 +1,8 @@
 //! Events: what happened. An event holds everything that `evolve`, replies, the view and the readers need: nobody
 //! looks at the command again.
 
+use smallvec::SmallVec;
+
 use crate::{AccountEvent, MemberEvent, MessageEvent, OrderEvent, RoomEvent};
 
 /// An event, by its subject.
@@ -12,6 +14,9 @@ pub enum Event {
     Member(MemberEvent),
     Message(MessageEvent),
 }
+
+/// What comes of a command. Nearly every command has one event, which needs no allocation.
+pub type Events = SmallVec<[Event; 1]>;
 
 impl From<OrderEvent> for Event {
     fn from(event: OrderEvent) -> Event {

@@ -2,13 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::{Event, Place};
-
-/// What comes of a command, before it is done. One event is kept without an allocation: nearly all commands have one.
-pub type Events = SmallVec<[Event; 1]>;
-
-/// The places of an event; of a message it is one.
-pub type Places = SmallVec<[Place; 1]>;
+use crate::{Event, Places};
 
 /// What an entry changed. It has at most one event for each room, and at most one that any one session sees: a
 /// client that resumes after a `seq` cannot miss half of an entry. An event about several rooms has a place in each of

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
+use smallvec::SmallVec;
 
 use crate::accounts::Accounts;
 use crate::digest::{Digest, Part};
@@ -10,7 +11,7 @@ use crate::known::Known;
 use crate::limits::ROOMS_MAX;
 use crate::permission::{self, Power, Standing};
 use crate::stays::{Interval, Mark, StayRow, Stays};
-use crate::{Access, AccountId, NameKey, Places, Position, Principal, Refusal, RoomId, Seq};
+use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, RoomId, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomCommand {
@@ -89,6 +90,9 @@ pub struct Place {
     /// The room's newest entry before this one.
     pub before: Seq,
 }
+
+/// The places of an event; of nearly every event it is one, which needs no allocation.
+pub type Places = SmallVec<[Place; 1]>;
 
 /// A room, as far as the rules need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
