@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
-use crate::{AccountId, NameKey, Position, Refusal};
+use crate::steps::{Key, Step};
+use crate::{AccountId, NameKey, Position, Refusal, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
@@ -71,10 +72,16 @@ impl Accounts {
         self.digest
     }
 
-    /// Every field is named: a new one does not compile until it is in a row or left out on purpose.
-    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = AccountRow> {
-        // `by_id` holds the same pairs.
-        let Accounts { by_name, by_id: _, digest: _ } = self;
-        by_name.iter().map(|(&name, &account)| AccountRow { name, account })
+    /// As they were at an entry. Every field is named: a new one does not compile until it is in a row or left out on
+    /// purpose.
+    pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<AccountRow>> {
+        // `by_name` holds the same pairs.
+        let Accounts { by_name: _, by_id, digest: _ } = self;
+        let there = by_id.range(AccountId(from)..).take_while(move |&(&account, _)| account.0 <= at.0);
+        there.map(|(&account, &name)| ([account.0, 0, 0], Some(AccountRow { name, account })))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
     }
 }

@@ -25,6 +25,7 @@ mod stays; // periods of membership, and the holes between them
 mod known; // the rooms that somebody can know of, without a walk over all
 mod sent; // which send ids are remembered, and for how long (P4)
 mod digest; // the hash of a collection, updated with each change
+mod steps; // a walk over a part of the state that may be stopped after any step, while entries are applied
 mod snapshot; // the state as bytes and back
 pub mod limits;
 
@@ -43,6 +44,6 @@ pub use reading::StartAfter;
 pub use refusal::Refusal;
 pub use rooms::{Place, Places, Room, RoomCommand, RoomEvent};
 pub use sent::SendId;
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use state::{NEWEST_RULES, RulesError, State};
 pub use stays::{Hole, Interval, Mark};

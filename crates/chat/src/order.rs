@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
 use crate::limits::OPENINGS_MAX;
+use crate::steps::{Kept, Key, Step};
 use crate::{Node, Position, Refusal, Rules, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ pub(crate) struct Openings {
     /// A process's last opening.
     by_node: BTreeMap<Node, Seq>,
     digest: Digest,
+    pub(crate) kept: Kept<OpeningRow>,
 }
 
 impl Openings {
@@ -83,7 +85,9 @@ impl Openings {
         if self.by_seq.len() > OPENINGS_MAX
             && let Some((seq, node)) = self.by_seq.pop_first()
         {
-            self.digest.take_away(&OpeningRow { seq, node });
+            let row = OpeningRow { seq, node };
+            self.kept.keep(seq.0, || row);
+            self.digest.take_away(&row);
             if self.by_node.get(&node) == Some(&seq) {
                 self.by_node.remove(&node);
             }
@@ -94,11 +98,20 @@ impl Openings {
         self.digest
     }
 
-    /// Every field is named: a new one does not compile until it is in a row or left out on purpose.
-    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = OpeningRow> {
-        // `by_node` follows from the openings that are kept.
-        let Openings { by_seq, by_node: _, digest: _ } = self;
-        by_seq.iter().map(|(&seq, &node)| OpeningRow { seq, node })
+    /// As they were at an entry. Every field is named: a new one does not compile until it is in a row or left out on
+    /// purpose.
+    pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<OpeningRow>> {
+        // `by_node` follows from the openings that are remembered.
+        let Openings { by_seq, by_node: _, digest: _, kept } = self;
+        let there = by_seq.range(Seq(from)..).take_while(move |&(&seq, _)| seq <= at);
+        // The oldest are forgotten first.
+        let forgotten = kept.from(at, from).map(|(_, &row)| row);
+        let rows = forgotten.chain(there.map(|(&seq, &node)| OpeningRow { seq, node }));
+        rows.map(|row| ([row.seq.0, 0, 0], Some(row)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_seq.len()
     }
 
     pub(crate) fn last(&self) -> Option<Node> {

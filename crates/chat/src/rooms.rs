@@ -11,6 +11,7 @@ use crate::known::Known;
 use crate::limits::ROOMS_MAX;
 use crate::permission::{self, Power, Standing};
 use crate::stays::{Interval, Mark, StayRow, Stays};
+use crate::steps::{Kept, Key, Step};
 use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, RoomId, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +175,9 @@ pub(crate) struct Rooms {
     /// Rooms that have changed, with the part of each that the digest still contains: a room's hash is made once
     /// for many messages.
     changed: BTreeMap<RoomId, Option<Part>>,
+    pub(crate) kept: Kept<RoomRow>,
+    /// Of all rooms.
+    stay_count: usize,
 }
 
 impl Rooms {
@@ -188,6 +192,7 @@ impl Rooms {
             self.changed.clear();
         }
         let room = self.by_id.get_mut(&id)?;
+        self.kept.keep(id.0, || room.row(id));
         self.changed.entry(id).or_insert_with(|| Some(Part::of(&room.row(id))));
         Some(room)
     }
@@ -210,6 +215,7 @@ impl Rooms {
     pub(crate) fn add_stay(&mut self, row: StayRow) {
         let Some(there) = self.by_id.get_mut(&row.room) else { return };
         self.stays.add(&row);
+        self.stay_count += 1;
         self.known.add_stay(row.room, there.access, row.who);
         there.stays.add(row.who, row.stay);
     }
@@ -225,10 +231,22 @@ impl Rooms {
         self.stays
     }
 
-    /// Every stay of every room, each account's in order.
-    pub(crate) fn stay_rows(&self) -> impl Iterator<Item = StayRow> {
-        self.iter()
-            .flat_map(|(room, there)| there.stays.iter().map(move |(who, stay)| StayRow { room, who, stay }))
+    /// Every stay of every room as it was at an entry, each account's in order.
+    pub(crate) fn stay_steps(&self, [from, who, nth]: Key, at: Seq) -> impl Iterator<Item = Step<StayRow>> {
+        let there = self.by_id.range(RoomId(from)..).take_while(move |&(&room, _)| room.0 <= at.0);
+        there.flat_map(move |(&room, there)| {
+            let (who, nth) = if room.0 == from { (who, nth) } else { (0, 0) };
+            // A step for the room, which may have no stays; not again in its middle. No account is 0.
+            let itself = (who == 0).then_some(([room.0, 0, 0], None));
+            let stays = there.stays.steps((AccountId(who), nth), at);
+            itself.into_iter().chain(stays.map(move |((who, nth), stay)| {
+                ([room.0, who.0, nth], stay.map(|stay| StayRow { room, who, stay }))
+            }))
+        })
+    }
+
+    pub(crate) fn stay_count(&self) -> usize {
+        self.stay_count
     }
 
     /// The room of this name, if the reader can know of it.
@@ -264,11 +282,21 @@ impl Rooms {
         digest
     }
 
-    /// Every field is named: a new one does not compile until it is in a row or left out on purpose.
-    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = RoomRow> {
-        // The stays in the rooms are rows of their own; `by_name` and `known` follow from rooms and stays.
-        let Rooms { by_id, by_name: _, digest: _, stays: _, known: _, changed: _ } = self;
-        by_id.iter().map(|(&id, room)| room.row(id))
+    /// As they were at an entry. Every field is named: a new one does not compile until it is in a row or left out on
+    /// purpose.
+    pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<RoomRow>> {
+        // The stays in the rooms are rows of their own; `by_name`, `known` and the count follow from rooms and stays.
+        let Rooms { by_id, by_name: _, digest: _, stays: _, known: _, changed: _, kept, stay_count: _ } =
+            self;
+        let there = by_id.range(RoomId(from)..).take_while(move |&(&id, _)| id.0 <= at.0);
+        there.map(move |(&id, room)| {
+            let before = kept.get(at, id.0).copied();
+            ([id.0, 0, 0], Some(before.unwrap_or_else(|| room.row(id))))
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (RoomId, &Room)> {

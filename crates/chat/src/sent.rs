@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::digest::{Digest, Part};
 use crate::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
+use crate::steps::{Kept, Key, Step};
 use crate::{Principal, RoomId, Seq, Time};
 
 /// A client's `id` for a send, as two hashes. Both are keyed with the journal's key, and the print
@@ -42,19 +43,19 @@ pub(crate) struct SentRow {
 
 /// What an id stands for: who used it where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
+struct Used {
     from: Principal,
     room: RoomId,
     id: [u8; 16],
 }
 
 impl SentRow {
-    fn key(&self) -> Key {
-        Key { from: self.from, room: self.room, id: self.id.key }
+    fn key(&self) -> Used {
+        Used { from: self.from, room: self.room, id: self.id.key }
     }
 }
 
-impl Hash for Key {
+impl Hash for Used {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.id;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
@@ -97,9 +98,10 @@ pub(crate) struct Sent {
     by_age: VecDeque<Option<Item>>,
     /// The number of the first in `by_age`.
     oldest: u64,
-    by_key: HashMap<Key, u64, BuildHasherDefault<AsItIs>>,
+    by_key: HashMap<Used, u64, BuildHasherDefault<AsItIs>>,
     by_principal: HashMap<Principal, VecDeque<u64>, foldhash::fast::RandomState>,
     digest: Digest,
+    pub(crate) kept: Kept<SentRow>,
 }
 
 /// Empty places in `by_age` that are not worth closing up.
@@ -108,7 +110,7 @@ const GAPS_KEPT: usize = 1_024;
 impl Sent {
     /// The first result of this id, unless it is forgotten or due to be.
     pub(crate) fn find(&self, from: Principal, room: RoomId, id: &SendId, now: Time) -> Option<&SentRow> {
-        let number = *self.by_key.get(&Key { from, room, id: id.key })?;
+        let number = *self.by_key.get(&Used { from, room, id: id.key })?;
         let item = self.by_age.get(self.place(number)?)?.as_ref()?;
         Some(&item.row).filter(|row| !is_old(row.time, now))
     }
@@ -135,10 +137,11 @@ impl Sent {
         {
             self.forget(oldest);
         }
-        if self.by_age.len() > 2 * self.len() + GAPS_KEPT {
+        // Not while a snapshot is being written, which goes by the numbers.
+        if self.by_age.len() > 2 * self.len() + GAPS_KEPT && !self.kept.is_writing() {
             self.close_gaps();
         }
-        let number = self.oldest + self.by_age.len() as u64;
+        let number = self.end();
         let part = Part::of(&row);
         self.digest.add_part(&part);
         self.by_age.push_back(Some(Item { row, part }));
@@ -150,6 +153,7 @@ impl Sent {
     fn forget(&mut self, number: u64) {
         let place = self.place(number).and_then(|at| self.by_age.get_mut(at));
         let Some(Item { row, part }) = place.and_then(Option::take) else { return };
+        self.kept.keep(number, || row);
         let key = row.key();
         self.digest.take_away_part(&part);
         self.by_key.remove(&key);
@@ -178,11 +182,23 @@ impl Sent {
         }
     }
 
-    /// Oldest first. Every field is named: a new one does not compile until it is in a row or left out on purpose.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = SentRow> {
+    /// As they were at an entry, oldest first. Every field is named: a new one does not compile until it is in a row or left
+    /// out on purpose.
+    pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<SentRow>> {
         // The numbers (`oldest`, and those in the maps) only find an item; a state from a snapshot has others.
-        let Sent { by_age, oldest: _, by_key: _, by_principal: _, digest: _ } = self;
-        by_age.iter().flatten().map(|&Item { row, part: _ }| row)
+        let Sent { by_age, oldest, by_key: _, by_principal: _, digest: _, kept } = self;
+        let first = kept.from(at, 0).next().map_or(*oldest, |(forgotten, _)| forgotten.min(*oldest));
+        let end = kept.end(at).unwrap_or_else(|| self.end());
+        (first.max(from)..end).map(move |number| {
+            let item = self.place(number).and_then(|place| by_age.get(place)).and_then(Option::as_ref);
+            let row = item.map(|Item { row, part: _ }| row).or_else(|| kept.get(at, number));
+            ([number, 0, 0], row.copied())
+        })
+    }
+
+    /// The number of the next.
+    pub(crate) fn end(&self) -> u64 {
+        self.oldest + self.by_age.len() as u64
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -201,6 +217,7 @@ fn is_old(sent: Time, now: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steps::START;
 
     fn send(from: u64, seq: u64) -> SentRow {
         let mut key = [0; 16];
@@ -219,10 +236,11 @@ mod tests {
             assert!(sent.by_age.len() <= 2 * SENT_PER_PRINCIPAL_MAX + GAPS_KEPT + 4, "{}", sent.by_age.len());
         }
         assert_eq!(sent.len(), SENT_PER_PRINCIPAL_MAX + 1);
-        let kept: Vec<u64> = sent.rows().map(|row| row.seq.0).collect();
+        let rows = || sent.steps(START, Seq(100_000)).filter_map(|(_, row)| row);
+        let kept: Vec<u64> = rows().map(|row| row.seq.0).collect();
         assert_eq!((kept[0], kept[1], kept.len()), (1, 100_000 - 4_095, 4_097));
         let mut again = Sent::default();
-        for row in sent.rows() {
+        for row in rows() {
             again.remember(row, row.time);
             assert_eq!(sent.find(row.from, row.room, &row.id, Time(100_000)), Some(&row));
         }

@@ -1,7 +1,11 @@
 //! The hash of the state, the state as bytes (CBOR, RFC 8949) and back. Hash and bytes come from one description: the
 //! rows of each part. A snapshot only saves time: it is bound to a seq, the rules and the state's hash, and one that does
 //! not give that hash again is thrown away.
+//!
+//! A snapshot can be written in pieces of a bounded number of steps, while entries are applied in between: it holds the
+//! state as it was at its beginning (`steps.rs`).
 
+use std::cmp::Ordering;
 use std::convert::Infallible;
 
 use minicbor::encode::Error as EncodeError;
@@ -14,12 +18,29 @@ use crate::rooms::Rooms;
 use crate::sent::{Sent, SentRow};
 use crate::state::NEWEST_RULES;
 use crate::stays::StayRow;
+use crate::steps::{Key, START, Step};
 use crate::{Rules, Seq, State, Time};
 
 const FORMAT: u16 = 1;
 
-/// Parts of the state that have rows.
-const PARTS: u64 = 5;
+/// Numbers before the parts: format, rules, hash, seq, time.
+const HEAD: u64 = 5;
+
+/// Bytes of a row, about.
+const ROW_BYTES: usize = 88;
+
+/// A part of the state, as hash and snapshot contain it.
+#[derive(Clone, Copy)]
+enum Part {
+    Openings,
+    Accounts,
+    Rooms,
+    Stays,
+    Sent,
+}
+
+/// Every part, always in this order.
+const PARTS: [Part; 5] = [Part::Openings, Part::Accounts, Part::Rooms, Part::Stays, Part::Sent];
 
 /// These bytes are not a snapshot that this program can use; replay the journal instead.
 #[derive(Debug, thiserror::Error)]
@@ -35,22 +56,107 @@ pub enum SnapshotError {
     OtherHash { seq: u64 },
 }
 
-/// What the hash and the snapshot make of the state's parts.
-trait Visitor {
-    fn part<R: Encode<()>>(&mut self, digest: Digest, rows: impl Iterator<Item = R>);
+/// A snapshot that is being written in pieces.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    at: Seq,
+    /// Format, rules, hash, seq and time, until the first piece has them.
+    head: Vec<u8>,
+    /// The index of the part that is being written.
+    part: usize,
+    /// Its next step.
+    from: Key,
+}
+
+impl SnapshotWriter {
+    /// The entry whose state the snapshot holds.
+    pub fn seq(&self) -> Seq {
+        self.at
+    }
+
+    /// Is all of it written?
+    pub fn is_complete(&self) -> bool {
+        self.part == PARTS.len()
+    }
+
+    fn new(state: &State) -> SnapshotWriter {
+        let mut head = Vec::new();
+        let mut write = || -> Result<(), EncodeError<Infallible>> {
+            let mut e = Encoder::new(&mut head);
+            e.array(HEAD + PARTS.len() as u64)?.u16(FORMAT)?.u16(state.rules.0)?.bytes(&state.hash())?;
+            e.u64(state.seq.0)?.u64(state.time.0)?.ok()
+        };
+        write().expect("writing to a Vec cannot fail");
+        SnapshotWriter { at: state.seq, head, part: 0, from: START }
+    }
+
+    /// Writes the next steps.
+    fn write(&mut self, state: &State, mut steps: usize, bytes: &mut Vec<u8>) {
+        bytes.append(&mut self.head);
+        let mut e = Encoder::new(bytes);
+        while steps > 0
+            && let Some(&part) = PARTS.get(self.part)
+        {
+            let (from, at) = (self.from, self.at);
+            let next = match part {
+                Part::Openings => write_steps(&mut e, from, state.openings.steps(from, at), &mut steps),
+                Part::Accounts => write_steps(&mut e, from, state.accounts.steps(from, at), &mut steps),
+                Part::Rooms => write_steps(&mut e, from, state.rooms.steps(from, at), &mut steps),
+                Part::Stays => write_steps(&mut e, from, state.rooms.stay_steps(from, at), &mut steps),
+                Part::Sent => write_steps(&mut e, from, state.sent.steps(from, at), &mut steps),
+            };
+            match next.expect("writing to a Vec cannot fail") {
+                Some(next) => self.from = next,
+                None => (self.part, self.from) = (self.part + 1, START),
+            }
+        }
+    }
+
+    /// Before which key the rows of a part are written.
+    fn passed(&self, part: Part) -> u64 {
+        match (part as usize).cmp(&self.part) {
+            Ordering::Less => u64::MAX,
+            Ordering::Equal => self.from[0],
+            Ordering::Greater => 0,
+        }
+    }
+}
+
+/// Writes steps of a part until there are none, or no more may be taken: then the key of the next is given back.
+fn write_steps<R: Encode<()>>(
+    e: &mut Encoder<&mut Vec<u8>>,
+    from: Key,
+    rows: impl Iterator<Item = Step<R>>,
+    steps: &mut usize,
+) -> Result<Option<Key>, EncodeError<Infallible>> {
+    if from == START {
+        e.begin_array()?;
+    }
+    for (key, row) in rows {
+        if *steps == 0 {
+            return Ok(Some(key));
+        }
+        *steps -= 1;
+        if let Some(row) = row {
+            e.encode(row)?;
+        }
+    }
+    e.end()?;
+    Ok(None)
 }
 
 impl State {
-    /// Every part, always in this order. A field that is missing here does not compile; nor does a field of a part that
-    /// its rows forget.
-    fn visit(&self, visitor: &mut impl Visitor) {
-        // The first three are numbers, and written before the parts.
+    fn digest(&self, part: Part) -> Digest {
+        // The first three are numbers, and hashed before the parts. A field that is missing here does not compile; nor does
+        // a field of a part that its steps forget.
         let State { rules: _, seq: _, time: _, openings, accounts, rooms, sent } = self;
-        visitor.part(openings.digest(), openings.rows());
-        visitor.part(accounts.digest(), accounts.rows());
-        visitor.part(rooms.digest(), rooms.rows());
-        visitor.part(rooms.stays_digest(), rooms.stay_rows());
-        visitor.part(sent.digest(), sent.rows());
+        match part {
+            Part::Openings => openings.digest(),
+            Part::Accounts => accounts.digest(),
+            Part::Rooms => rooms.digest(),
+            Part::Stays => rooms.stays_digest(),
+            Part::Sent => sent.digest(),
+        }
     }
 
     /// The hash of everything that decides what happens next: the same on every node after the same entries.
@@ -60,32 +166,50 @@ impl State {
         hasher.update(&self.rules.0.to_le_bytes());
         hasher.update(&self.seq.0.to_le_bytes());
         hasher.update(&self.time.0.to_le_bytes());
-        self.visit(&mut hasher);
+        for part in PARTS {
+            self.digest(part).hash_into(&mut hasher);
+        }
         *hasher.finalize().as_bytes()
     }
 
-    /// Items that a snapshot writes, about: what its size grows with.
+    /// Rows that a snapshot writes: what its size grows with.
     pub fn items(&self) -> usize {
-        self.sent.len() + self.accounts.rows().len() + self.rooms.rows().len() + self.openings.rows().len()
+        let State { rules: _, seq: _, time: _, openings, accounts, rooms, sent } = self;
+        openings.len() + accounts.len() + rooms.len() + rooms.stay_count() + sent.len()
     }
 
-    /// This state as bytes.
+    /// This state as bytes, at once.
     pub fn to_snapshot(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(256 + self.items() * 80);
-        let mut head = || -> Result<(), EncodeError<Infallible>> {
-            let mut e = Encoder::new(&mut bytes);
-            e.array(5 + PARTS)?.u16(FORMAT)?.u16(self.rules.0)?.bytes(&self.hash())?;
-            e.u64(self.seq.0)?.u64(self.time.0)?.ok()
-        };
-        head().expect("writing to a Vec cannot fail");
-        self.visit(&mut Encoder::new(&mut bytes));
+        let mut bytes = Vec::with_capacity(256 + self.items() * ROW_BYTES);
+        SnapshotWriter::new(self).write(self, usize::MAX, &mut bytes);
+        bytes
+    }
+
+    /// Begins a snapshot of this state, which is then written in pieces. Entries may be applied in between. One that was
+    /// begun before and is not complete cannot be continued any more.
+    pub fn begin_snapshot(&mut self) -> SnapshotWriter {
+        let (at, later) = (self.seq, self.seq.next().0);
+        self.openings.kept.begin(at, later);
+        self.rooms.kept.begin(at, later);
+        self.sent.kept.begin(at, self.sent.end());
+        SnapshotWriter::new(self)
+    }
+
+    /// The next piece of a snapshot that this state began. It costs at most so many `steps`, about 100 ns each: most steps
+    /// write a row. All pieces, one behind the other, are what `to_snapshot` would have been at the beginning.
+    pub fn continue_snapshot(&mut self, writer: &mut SnapshotWriter, steps: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(writer.head.len() + steps.min(self.items()) * ROW_BYTES);
+        writer.write(self, steps, &mut bytes);
+        self.openings.kept.pass(writer.passed(Part::Openings));
+        self.rooms.kept.pass(writer.passed(Part::Rooms));
+        self.sent.kept.pass(writer.passed(Part::Sent));
         bytes
     }
 
     /// The state that these bytes hold, if it has the hash that they claim.
     pub fn from_snapshot(bytes: &[u8]) -> Result<State, SnapshotError> {
         let mut d = Decoder::new(bytes);
-        if d.array()? != Some(5 + PARTS) {
+        if d.array()? != Some(HEAD + PARTS.len() as u64) {
             return Err(malformed("an array of another length"));
         }
         let (found, rules) = (d.u16()?, d.u16()?);
@@ -105,25 +229,6 @@ impl State {
             return Err(SnapshotError::OtherHash { seq: state.seq.0 });
         }
         Ok(state)
-    }
-}
-
-impl Visitor for blake3::Hasher {
-    fn part<R: Encode<()>>(&mut self, digest: Digest, _rows: impl Iterator<Item = R>) {
-        digest.hash_into(self);
-    }
-}
-
-impl Visitor for Encoder<&mut Vec<u8>> {
-    fn part<R: Encode<()>>(&mut self, _digest: Digest, rows: impl Iterator<Item = R>) {
-        let write = || -> Result<(), EncodeError<Infallible>> {
-            self.begin_array()?;
-            for row in rows {
-                self.encode(row)?;
-            }
-            self.end()?.ok()
-        };
-        write().expect("writing to a Vec cannot fail");
     }
 }
 

@@ -80,15 +80,29 @@ impl Stays {
         self.members.iter().copied()
     }
 
-    /// Every stay. Every field is named: a new one does not compile until it is here or left out on purpose.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (AccountId, Interval)> {
+    /// Every stay from an account's nth on, as it was at an entry: nothing where it began later. Every field is named: a
+    /// new one does not compile until it is here or left out on purpose.
+    pub(crate) fn steps(
+        &self,
+        (from, nth): (AccountId, u64),
+        at: Seq,
+    ) -> impl Iterator<Item = ((AccountId, u64), Option<Interval>)> {
         // `members` follows from each account's last stay.
         let Stays { by_account, members: _ } = self;
-        by_account.iter().flat_map(|(&who, stays)| stays.iter().map(move |&stay| (who, stay)))
+        by_account.range(from..).flat_map(move |(&who, stays)| {
+            let nth = if who == from { nth } else { 0 };
+            let stays = (0..).zip(stays).skip(usize::try_from(nth).unwrap_or(usize::MAX));
+            stays.map(move |(nth, stay)| ((who, nth), stay.as_of(at)))
+        })
     }
 }
 
 impl Interval {
+    /// As it was at an entry, if it had begun.
+    fn as_of(&self, at: Seq) -> Option<Interval> {
+        (self.from.seq <= at).then(|| Interval { from: self.from, to: self.to.filter(|to| to.seq <= at) })
+    }
+
     /// Does the stay cover this entry?
     pub fn covers(&self, seq: Seq) -> bool {
         self.from.seq <= seq && self.to.is_none_or(|to| seq <= to.seq)

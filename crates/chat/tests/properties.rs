@@ -9,7 +9,7 @@ use minicbor::Decoder;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
-use vang_chat::limits::{SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
+use vang_chat::limits::{OPENINGS_MAX, SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, Event, Events, Happened, MemberCommand, MessageCommand,
     MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal,
@@ -287,6 +287,36 @@ proptest! {
         }
         prop_assert_eq!(world.state.hash(), again.state.hash());
         prop_assert_eq!(world.state.to_snapshot(), again.state.to_snapshot());
+    }
+
+    #[test]
+    fn a_snapshot_in_pieces_is_the_state_at_its_beginning(
+        steps in steps(),
+        cut in any::<Index>(),
+        sizes in prop::collection::vec(0..12_usize, 1..20),
+    ) {
+        let mut world = World::new();
+        let cut = cut.index(steps.len());
+        for step in &steps[..cut] {
+            _ = world.step(step);
+        }
+        let mut plain = world.clone();
+        let expected = world.state.to_snapshot();
+        let mut writer = world.state.begin_snapshot();
+        prop_assert_eq!(writer.seq(), plain.state.seq());
+        let mut pieces = Vec::new();
+        let mut sizes = sizes.iter().cycle();
+        for step in &steps[cut..] {
+            pieces.push(world.state.continue_snapshot(&mut writer, *sizes.next().unwrap()));
+            prop_assert_eq!(world.step(step).2, plain.step(step).2);
+            // What is kept for the snapshot is no part of the state, nor of another snapshot.
+            prop_assert_eq!(world.state.to_snapshot(), plain.state.to_snapshot());
+        }
+        while !writer.is_complete() {
+            pieces.push(world.state.continue_snapshot(&mut writer, 3));
+        }
+        prop_assert_eq!(pieces.concat(), expected);
+        prop_assert_eq!(world.state.continue_snapshot(&mut writer, 3), b"");
     }
 
     #[test]
@@ -660,6 +690,46 @@ fn all_together_fill_no_more_than_a_million() {
     ));
     assert_eq!(state.items(), empty + SENT_MAX);
     assert_eq!(State::from_snapshot(&state.to_snapshot()).unwrap().hash(), state.hash());
+}
+
+/// A step is a row, or a place where one was: a thousand of them write no more than that.
+#[test]
+fn what_is_forgotten_while_a_snapshot_is_written_is_in_it() {
+    let open = |state: &mut State, number: u64| {
+        let at = Position { seq: state.seq().next(), time: Time(0), node: Node(number) };
+        state.apply(at, &OrderCommand::Open.into()).unwrap();
+    };
+    // By number, and after a day by age: then the oldest goes, too.
+    for later in [2, SENT_REMEMBERED_MS + 2] {
+        let (mut state, room) = lobby();
+        (0..OPENINGS_MAX as u64 + 10).for_each(|number| open(&mut state, number));
+        // One that stays, and behind it places of many that were forgotten.
+        let many = SENT_PER_PRINCIPAL_MAX as u64 + 500;
+        send(&mut state, room, 2, 0, 1);
+        for id in 0..many {
+            send(&mut state, room, 1, id, 1);
+        }
+        let expected = state.to_snapshot();
+
+        let mut writer = state.begin_snapshot();
+        let mut pieces = Vec::new();
+        while !writer.is_complete() {
+            let piece = state.continue_snapshot(&mut writer, 1_000);
+            assert!(piece.len() < 1_000 * 100, "a piece of {} bytes", piece.len());
+            pieces.push(piece);
+            assert!(pieces.len() < 100, "a snapshot without an end");
+            // Faster than it is written.
+            let turn = 1_500 * pieces.len() as u64;
+            (turn..turn + 1_500).for_each(|number| open(&mut state, 1_000_000 + number));
+            for number in turn..turn + 1_000 {
+                send(&mut state, room, 1, many + number, later);
+            }
+        }
+        assert!(pieces.concat() == expected, "the pieces are another snapshot");
+        let steps = OPENINGS_MAX + many as usize;
+        assert!((steps / 1_000..steps / 1_000 + 3).contains(&pieces.len()), "{} pieces", pieces.len());
+        assert_eq!(State::from_snapshot(&state.to_snapshot()).unwrap().hash(), state.hash());
+    }
 }
 
 /// Snapshots of a released format load for ever. Format 1 is not released yet: `VANG_BLESS=1` writes the file.

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use vang_chat::{Node, Seq, State, Time};
+use vang_hub::limits::SNAPSHOT_STEPS;
 use vang_hub::{Book, Hub, Now, Output, Peer, ReadError, Salts, SessionId, Trust, replay};
 use vang_journal::{Appended, Identity, Journal, MemoryJournal};
 use vang_proto::Millis;
@@ -17,6 +18,12 @@ const ROOMS: usize = 99_000;
 const OWN: usize = 900;
 const PEOPLE: usize = 10_000;
 const TIMES: usize = 200;
+
+/// Accounts that send as many messages with an id as are remembered of one.
+const SENDERS: usize = 330;
+
+/// After so many of them a million are remembered.
+const FULL: usize = 246;
 
 /// What replies must say: there is no disk, so what asks it is answered `busy`.
 const OK: &str = r#""status": "ok""#;
@@ -28,6 +35,10 @@ struct World {
     hub: Hub,
     journal: MemoryJournal,
     reply: String,
+    /// CPU time of each call that may apply entries; only while it is measured.
+    calls: Option<Vec<Duration>>,
+    /// The same of each piece of a snapshot.
+    pieces: Vec<Duration>,
 }
 
 impl World {
@@ -36,7 +47,7 @@ impl World {
         loop {
             self.hub.poll(now);
             let mut any = false;
-            while let Some(output) = self.hub.poll_output() {
+            while let Some(output) = self.call(Hub::poll_output) {
                 any = true;
                 match output {
                     Output::Append(batch) => {
@@ -53,9 +64,24 @@ impl World {
                 }
             }
             if !any {
-                return;
+                break;
             }
         }
+        let began = self.calls.is_some().then(cpu_time);
+        if self.hub.continue_snapshot(SNAPSHOT_STEPS)
+            && let Some(began) = began
+        {
+            self.pieces.push(cpu_time() - began);
+        }
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut Hub) -> T) -> T {
+        let began = self.calls.is_some().then(cpu_time);
+        let result = call(&mut self.hub);
+        if let (Some(calls), Some(began)) = (&mut self.calls, began) {
+            calls.push(cpu_time() - began);
+        }
+        result
     }
 
     fn request(&mut self, session: SessionId, name: Option<&str>, action: Action) {
@@ -81,8 +107,24 @@ impl World {
     }
 }
 
+/// Of this thread: what others do meanwhile on the machine is not in it.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn row(what: &str, p50: Duration, p95: Duration) {
     println!("{what:<60} {:>9.1} {:>9.1}", p50.as_secs_f64() * 1e6, p95.as_secs_f64() * 1e6);
+}
+
+fn message(room: &str, id: Option<String>) -> Action {
+    Action::Send {
+        room: room.to_owned(),
+        id,
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: "hello".into(),
+    }
 }
 
 fn main() {
@@ -91,7 +133,7 @@ fn main() {
     let recovered = replay(&mut journal, &IDENTITY, begin, Seq(0), &mut |_| Ok(())).unwrap();
     let mut hub = Hub::new(IDENTITY, recovered, Node(7), Salts::new([3; 32]), "bench".to_owned(), true);
     hub.set_trust(Trust::Local);
-    let mut world = World { hub, journal, reply: String::new() };
+    let mut world = World { hub, journal, reply: String::new(), calls: None, pieces: Vec::new() };
     let operator = world.hub.connect(Peer::Operator);
     world.turn();
     world.request(operator, None, Action::AddAccount { name: "ada".to_owned() });
@@ -131,13 +173,6 @@ fn main() {
     world.timed(("find: what may be looked at", BUSY), ada, &find("word"));
     world.timed(("find in: one room", BUSY), ada, &find("word in:general"));
     let named = |room: &str| room.to_owned();
-    let message = |room: &str, id: Option<String>| Action::Send {
-        room: room.to_owned(),
-        id,
-        content_type: "text/plain".to_owned(),
-        content_encoding: "utf-8".to_owned(),
-        content: "hello".into(),
-    };
     world.timed(("hello", OK), ada, &Action::Hello);
     world.timed(("send", OK), ada, &message("r1", None));
     world.timed(
@@ -187,30 +222,56 @@ fn main() {
     times.sort_unstable();
     row("one of 10,000 followers leaves", times[PEOPLE / 2], times[PEOPLE * 19 / 20]);
     println!("all of them: {:.1} ms", all.as_secs_f64() * 1e3);
-    // A million sends are remembered, which is the most.
-    for person in 0..250 {
-        let session = world.hub.connect(Peer::Operator);
-        for number in 0..4_096 {
-            world.request(
-                session,
-                Some(&format!("p{person}")),
-                message("general", Some(format!("{number}"))),
-            );
-            if number % 1_024 == 0 {
-                world.turn();
-            }
-        }
-        world.turn();
-        assert!(world.reply.contains(OK), "{}", world.reply);
-        world.hub.disconnect(session);
-    }
+    remembered_sends(&mut world);
     let began = Instant::now();
-    let delta = world.hub.farewell();
+    let snapshot = world.hub.farewell().snapshot.unwrap_or_default();
     let took = began.elapsed();
     println!(
-        "a snapshot of {} items, {:.1} MB: {:.1} ms",
+        "a snapshot of {} items, {:.1} MB, at a stop: {:.1} ms",
         world.hub.state().items(),
-        delta.snapshot.map_or(0, |snapshot| snapshot.len()) as f64 / 1e6,
+        snapshot.pieces.iter().map(Vec::len).sum::<usize>() as f64 / 1e6,
         took.as_secs_f64() * 1e3
     );
+}
+
+/// A million sends are remembered, which is the most; then each makes the server forget one, and a snapshot is due.
+fn remembered_sends(world: &mut World) {
+    let mut batches: Vec<Duration> = Vec::new();
+    for person in 0..SENDERS {
+        if person == FULL {
+            batches.clear();
+            world.calls = Some(Vec::new());
+        }
+        let session = world.hub.connect(Peer::Operator);
+        for batch in 0..4 {
+            let began = cpu_time();
+            for number in 0..1_024 {
+                let id = Some(format!("{}", batch * 1_024 + number));
+                let action = message("general", id);
+                world.request(session, Some(&format!("p{person}")), action);
+            }
+            world.turn();
+            batches.push(cpu_time() - began);
+            assert!(world.reply.contains(OK), "{}", world.reply);
+        }
+        world.hub.disconnect(session);
+    }
+    batches.sort_unstable();
+    let each = |batch: Duration| batch / 1_024;
+    row(
+        "a send with an id, of a batch of 1,024, CPU time",
+        each(batches[batches.len() / 2]),
+        each(batches[batches.len() * 19 / 20]),
+    );
+    let calls = world.calls.take().unwrap_or_default();
+    longest("the longest calls that apply entries", calls);
+    longest("the longest pieces of a snapshot", std::mem::take(&mut world.pieces));
+}
+
+fn longest(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable_by(|one, other| other.cmp(one));
+    let ms = |time: &Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
+    let p50 = times.get(times.len() / 2).map(ms).unwrap_or_default();
+    let first: Vec<String> = times.iter().take(8).map(ms).collect();
+    println!("{what}, CPU time, ms: {}; p50 of {}: {p50}", first.join(", "), times.len());
 }

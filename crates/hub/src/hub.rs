@@ -7,6 +7,7 @@ mod ordering; // batches to the journal, and what happens when it fails
 mod applying; // entries applied at their places: replies, rows, tails
 mod following; // what a session that follows rooms is given next
 mod jobs; // questions to the disk, and what is done with the answers
+mod snapshots; // the state for the next start, written between other work
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,7 +18,7 @@ use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, ReplyKeys, Ticket, write_error, write_ok};
 
-use crate::Delta;
+use self::snapshots::UnfinishedSnapshot;
 use crate::admission::{Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
@@ -29,6 +30,7 @@ use crate::replay::Recovered;
 use crate::session::Asker;
 use crate::session::{Session, SessionId};
 use crate::tail::Tails;
+use crate::{Delta, Snapshot};
 
 /// What whoever drives the hub performs, in order.
 #[derive(Debug)]
@@ -116,6 +118,7 @@ pub struct Hub {
     /// The first so many of them are in the batch that is being written.
     checkpoints_in_flight: usize,
     snapshot_at: Seq,
+    snapshot: Option<UnfinishedSnapshot>,
     encoder: Encoder,
     tails: Tails,
     sessions: Slab<Session>,
@@ -175,6 +178,7 @@ impl Hub {
             checkpoints: Vec::new(),
             checkpoints_in_flight: 0,
             snapshot_at,
+            snapshot: None,
             encoder: Encoder::default(),
             tails: Tails::default(),
             sessions: Slab::new(),
@@ -342,8 +346,8 @@ impl Hub {
         if self.is_halted() {
             return Delta { upto: self.view_cursor, rows: Vec::new(), snapshot: None };
         }
-        let snapshot = Some(self.snapshot());
-        Delta { upto: self.state.seq(), rows: Vec::new(), snapshot }
+        self.snapshot = None;
+        Delta { upto: self.state.seq(), rows: Vec::new(), snapshot: Some(Snapshot::of(&self.state)) }
     }
 
     /// Why nothing is ordered, if so.

@@ -34,4 +34,4 @@ pub use replay::{Recovered, ReplayError, replay};
 pub use session::SessionId;
 
 // What the view is given, in the view's own types: no conversion is needed.
-pub use vang_view::{Delta, EventData, EventRow, Row, TextOf};
+pub use vang_view::{Delta, EventData, EventRow, Row, Snapshot, TextOf};

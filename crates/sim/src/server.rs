@@ -55,6 +55,8 @@ pub(crate) struct Process {
     connections: BTreeMap<SessionId, ServerConnection>,
     settling_after: Seq,
     stopping: bool,
+    /// Up to where entries were applied when the last piece of a snapshot was written.
+    snapshot_seq: Option<Seq>,
 }
 
 struct ServerConnection {
@@ -102,7 +104,13 @@ impl Process {
         let mut hub = Hub::new(identity, recovered, node, Salts::new(seed), "vang-sim".to_owned(), false);
         // The clients of these stories need no data folder.
         hub.set_trust(Trust::Local);
-        Process { hub, connections: BTreeMap::new(), settling_after: Seq(0), stopping: false }
+        Process {
+            hub,
+            connections: BTreeMap::new(),
+            settling_after: Seq(0),
+            stopping: false,
+            snapshot_seq: None,
+        }
     }
 
     pub(crate) fn hub(&self) -> &Hub {
@@ -127,9 +135,9 @@ impl Process {
         false
     }
 
-    /// Stores a snapshot of the current state in the view: the next start begins here.
-    pub(crate) fn snapshot(&mut self, view: &mut View) {
-        view.queue(self.hub.farewell());
+    /// Begins a snapshot, which the next turns write: then the next start begins here.
+    pub(crate) fn snapshot(&mut self) {
+        self.hub.begin_snapshot();
     }
 
     /// Entries that stand in the journal after those that it has.
@@ -172,6 +180,14 @@ impl Process {
             self.write(env, network);
             self.take_requests(env);
             self.perform(env, disk, view);
+        }
+        let seq = self.hub.state().seq();
+        if self.hub.continue_snapshot(env.rng.between(1, 8) as usize) {
+            if self.snapshot_seq.replace(seq).is_some_and(|before| before < seq) {
+                env.count("applied between two pieces of a snapshot");
+            }
+        } else {
+            self.snapshot_seq = None;
         }
         self.close(env, network);
         self.check_bounds();

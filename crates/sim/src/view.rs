@@ -106,7 +106,7 @@ impl View {
         self.rows.apply(&delta);
         // A snapshot beyond the cursor cannot be used before the cursor reaches it.
         if let Some(snapshot) = delta.snapshot {
-            self.snapshots.push((delta.upto, snapshot));
+            self.snapshots.push((snapshot.seq, snapshot.pieces.concat()));
         }
     }
 

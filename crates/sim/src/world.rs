@@ -209,7 +209,7 @@ impl World {
                 self.process.as_mut().expect("it runs").stop();
             } else if weather.people_act && self.scene.env.rng.happens(5) {
                 self.scene.env.count("snapshot");
-                self.process.as_mut().expect("it runs").snapshot(&mut self.view);
+                self.process.as_mut().expect("it runs").snapshot();
             }
         }
         for client in &mut self.clients {

@@ -76,6 +76,7 @@ const MUST_HAPPEN: &[&str] = &[
     "answers out of order",
     "append landed and reported unknown",
     "append lost and reported unknown",
+    "applied between two pieces of a snapshot",
     "burst of sends",
     "clock jumped",
     "closed a reader that took nothing",

@@ -30,4 +30,4 @@ pub use layout::{Chains, Opened, RebuildReason, ViewPosition};
 pub use query::{CONDITIONS_MAX, LastWord, PREFIX_CHARS_MIN, Phrase, Query, QueryError};
 pub use reader::{Around, ViewReader};
 pub use text::TextOf;
-pub use writer::{Delta, Row, View};
+pub use writer::{Delta, Row, Snapshot, View};

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
-use vang_chat::{RoomId, Seq};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior};
+use vang_chat::{RoomId, Seq, State};
 use vang_journal::{DatabaseWatch, FileWatchError};
 
 use crate::connect::hold;
@@ -48,8 +48,23 @@ pub struct Delta {
     pub upto: Seq,
     /// In the order of the entries.
     pub rows: Vec<Row>,
-    /// The chat state at `upto`, from time to time.
-    pub snapshot: Option<Vec<u8>>,
+    /// From time to time: not of an entry after `upto`.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// The chat state after an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub seq: Seq,
+    /// Its bytes, one piece behind the other.
+    pub pieces: Vec<Vec<u8>>,
+}
+
+impl Snapshot {
+    /// This state, written at once.
+    pub fn of(state: &State) -> Snapshot {
+        Snapshot { seq: state.seq(), pieces: vec![state.to_snapshot()] }
+    }
 }
 
 /// The view, for writing. A file has one writer.
@@ -108,8 +123,8 @@ impl View {
                 }
                 cursor = delta.upto;
             }
-            if let Some(state) = &delta.snapshot {
-                keep_snapshot(&tx, delta.upto, state)?;
+            if let Some(snapshot) = &delta.snapshot {
+                keep_snapshot(&tx, snapshot)?;
             }
         }
         insert_events(&tx, events)?;
@@ -221,7 +236,7 @@ fn bind(
     Ok(())
 }
 
-fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), ViewError> {
+fn keep_snapshot(tx: &Transaction<'_>, Snapshot { seq, pieces }: &Snapshot) -> Result<(), ViewError> {
     let newest: Option<i64> = tx.query_row("SELECT max(seq) FROM snapshot", [], |row| row.get(0))?;
     if newest.is_some_and(|newest| newest >= key(seq.0)) {
         return Ok(());
@@ -229,7 +244,17 @@ fn keep_snapshot(tx: &Transaction<'_>, seq: Seq, state: &[u8]) -> Result<(), Vie
     // Deleted first, so that the new one can use its pages.
     let sql = "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT ?1)";
     tx.execute(sql, [key(SNAPSHOTS_KEPT as u64 - 1)])?;
-    tx.execute("INSERT INTO snapshot(seq, state) VALUES (?1, ?2)", (key(seq.0), state))?;
+    let bytes: usize = pieces.iter().map(Vec::len).sum();
+    let sql = "INSERT INTO snapshot(seq, state) VALUES (?1, zeroblob(?2))";
+    tx.execute(sql, (key(seq.0), key(bytes as u64)))?;
+    // A bound value would be copied twice: it may have 100 MB.
+    let mut blob = tx.blob_open(MAIN_DB, "snapshot", "state", key(seq.0), false)?;
+    let mut at = 0;
+    for piece in pieces {
+        blob.write_at(piece, at)?;
+        at += piece.len();
+    }
+    blob.close()?;
     Ok(())
 }
 
@@ -282,6 +307,10 @@ mod tests {
         Delta { upto: Seq(upto), rows: rows.collect(), snapshot: None }
     }
 
+    fn taken(seq: u64, state: Vec<u8>) -> Snapshot {
+        Snapshot { seq: Seq(seq), pieces: vec![state] }
+    }
+
     fn lines(path: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         ViewReader::open(path).unwrap().each_row(&mut |line| lines.push(line)).unwrap();
@@ -298,7 +327,7 @@ mod tests {
         // The file cannot grow: SQLite reports this like ENOSPC.
         let pages: i64 = view.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         view.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
-        let large = Delta { snapshot: Some(vec![1; 50_000]), ..talk(101, 9_000) };
+        let large = Delta { snapshot: Some(taken(9_000, vec![1; 50_000])), ..talk(101, 9_000) };
         for _ in 0..3 {
             let error = view.apply(std::slice::from_ref(&large)).unwrap_err();
             assert!(matches!(error, ViewError::Unavailable(ref why) if why.contains("full")), "{error}");
@@ -333,8 +362,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut view, _) = View::open(&folder.path().join("view.db"), JOURNAL, one_history).unwrap();
         for upto in [10, 20] {
-            view.apply(&[Delta { upto: Seq(upto), rows: Vec::new(), snapshot: Some(vec![upto as u8]) }])
-                .unwrap();
+            let snapshot = Some(taken(upto, vec![upto as u8]));
+            view.apply(&[Delta { upto: Seq(upto), rows: Vec::new(), snapshot }]).unwrap();
         }
         // Only damage leads here.
         view.conn.execute("UPDATE about SET cursor = 15", []).unwrap();

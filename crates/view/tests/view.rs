@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 use vang_chat::{AccountId, RoomId, Seq};
 use vang_view::{
-    Delta, EventData, EventRow, Opened, RebuildReason, Row, TextOf, View, ViewError, ViewReader,
+    Delta, EventData, EventRow, Opened, RebuildReason, Row, Snapshot, TextOf, View, ViewError, ViewReader,
 };
 
 const JOURNAL: [u8; 16] = [1; 16];
@@ -328,7 +328,11 @@ fn the_newest_two_snapshots_are_kept() {
     let folder = Folder::new();
     let mut view = folder.view();
     assert_eq!(view.snapshot().unwrap(), None);
-    let taken = |upto: u64| Delta { snapshot: Some(vec![upto as u8; 9_000]), ..delta(upto, []) };
+    let taken = |upto: u64| {
+        // In two pieces.
+        let pieces = vec![vec![upto as u8; 4_000], vec![upto as u8; 5_000]];
+        Delta { snapshot: Some(Snapshot { seq: Seq(upto), pieces }), ..delta(upto, []) }
+    };
     view.apply(&[taken(10), taken(20)]).unwrap();
     view.apply(&[taken(30)]).unwrap();
     // A snapshot at the current cursor counts as new; an older one does not.

@@ -11,7 +11,7 @@ use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
 use crate::admission::refused;
 use crate::events::{Answer, Effects};
 use crate::hub::{Hub, Output};
-use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY, SNAPSHOT_EVERY};
+use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY};
 use crate::session::Asker;
 use crate::tail::Run;
 use crate::{Delta, Row, rows};
@@ -157,14 +157,8 @@ impl Hub {
         }
         let seq = self.state.seq();
         self.view_cursor = seq;
-        let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
-        let snapshot = (seq.0 - self.snapshot_at.0 >= every).then(|| self.snapshot());
-        self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot }));
-    }
-
-    pub(super) fn snapshot(&mut self) -> Vec<u8> {
-        self.snapshot_at = self.state.seq();
-        self.state.to_snapshot()
+        self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot: None }));
+        self.begin_due_snapshot();
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Delta, ReplayError, replay};
 use vang_journal::Store;
-use vang_view::{View, ViewError};
+use vang_view::{Snapshot, View, ViewError};
 
 use super::progress::Progress;
 use super::{Answer, FAILURE_PAUSE, LOOK_PAUSE, spawn};
@@ -99,7 +99,7 @@ fn rebuild(view: &mut View, journal: &dyn Store, progress: &Progress) -> Result<
     let begin = (State::default(), Book::default());
     let recovered = replay(&mut *reader, &identity, begin, Seq(0), &mut apply_delta)
         .map_err(|fault| unreadable(&fault))?;
-    let snapshot = Some(recovered.state.to_snapshot());
+    let snapshot = Some(Snapshot::of(&recovered.state));
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     progress.set(view.cursor());
     Ok(())

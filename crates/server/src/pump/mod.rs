@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
+use vang_hub::limits::SNAPSHOT_STEPS;
 use vang_hub::{Delta, Hub, Output, Peer, Read, ReadError, Scope, SessionId, Trust};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
@@ -384,6 +385,10 @@ impl Pump {
                 self.hub.borrow_mut().refuse_busy();
             }
             self.perform();
+            // One piece a turn, so that everybody else has one in between.
+            if self.decide(|hub| hub.continue_snapshot(SNAPSHOT_STEPS)) == Some(true) {
+                self.due.set(true);
+            }
             if self.ended.get().is_some() {
                 return;
             }

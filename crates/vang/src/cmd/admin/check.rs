@@ -14,7 +14,7 @@ use vang_journal::{
 };
 use vang_proto::text::counted;
 use vang_server::chains;
-use vang_view::{View, ViewError, ViewReader};
+use vang_view::{Snapshot, View, ViewError, ViewReader};
 
 use super::check_file;
 use super::progress::Progress;
@@ -190,7 +190,7 @@ fn rebuild_view(data: &Path) -> anyhow::Result<()> {
     let recovered =
         vang_server::recover(&mut *journal.reader()?, &journal.identity(), &mut view, &mut pending)?;
     view.apply(&pending)?;
-    let snapshot = Some(recovered.state.to_snapshot());
+    let snapshot = Some(Snapshot::of(&recovered.state));
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     // The next server rebuilds the search index while it runs.
     for end in ["", "-wal", "-shm"] {

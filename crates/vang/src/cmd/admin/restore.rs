@@ -18,7 +18,7 @@ use vang_journal::{
 };
 use vang_proto::text::counted;
 use vang_server::chains;
-use vang_view::View;
+use vang_view::{Snapshot, View};
 
 use super::progress::Progress;
 use super::report::tls_key;
@@ -196,7 +196,7 @@ fn check(restoring: &Restoring, identity: &Identity) -> anyhow::Result<()> {
     let (_, mut reader) = read_journal(&restoring.journal_db())?;
     let recovered = replay(&mut *reader, identity, start, Seq(0), &mut update_view)
         .map_err(|error| CommandError::new(format!("the journal in the backup does not replay: {error}")))?;
-    let snapshot = Some(recovered.state.to_snapshot());
+    let snapshot = Some(Snapshot::of(&recovered.state));
     view.apply(&[Delta { upto: recovered.state.seq(), rows: Vec::new(), snapshot }])?;
     view.idle();
     Ok(())
