@@ -178,9 +178,14 @@ impl State {
         openings.len() + accounts.len() + rooms.len() + rooms.stay_count() + sent.len()
     }
 
+    /// How long a snapshot is, about, bytes.
+    pub fn snapshot_bytes(&self) -> usize {
+        256 + self.items() * ROW_BYTES
+    }
+
     /// This state as bytes, at once.
     pub fn to_snapshot(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(256 + self.items() * ROW_BYTES);
+        let mut bytes = Vec::with_capacity(self.snapshot_bytes());
         SnapshotWriter::new(self).write(self, usize::MAX, &mut bytes);
         bytes
     }

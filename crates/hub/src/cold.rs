@@ -116,6 +116,9 @@ pub enum ReadError {
     /// More wait than can be answered.
     #[error("too many questions wait for the disk; try again")]
     Full,
+    /// The memory for clients is used up, or the allocator has none for an answer.
+    #[error("no memory is left for what would be read; try again")]
+    NoMemory,
     /// It was stopped when its time was over.
     #[error(
         "looking for it took longer than {ms} ms and was stopped; ask for more or longer words, or add in:ROOM or after:DATE"

@@ -6,13 +6,17 @@
 //!
 //! Feed `Decoder` whatever the socket gave; poll whole frames out. It never reads, waits or
 //! interprets content. Malformed bytes end the connection: after one bad length there is no
-//! boundary left to trust. Memory grows with bytes that came, never with a length that was claimed.
+//! boundary left to trust. Memory grows with bytes that came, never with a length that was claimed; where the
+//! allocator has none for long content, that is refused.
+
+use std::collections::TryReserveError;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame_error::FrameError;
 use crate::header::Header;
 use crate::limits::{CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
+use crate::memory::can_allocate;
 
 /// One message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +69,9 @@ pub struct Decoder {
 /// that came: a growing buffer takes up to twice that, and leaves holes of every size.
 #[derive(Debug)]
 struct LongContent {
-    chunks: Vec<BytesMut>,
+    /// The buffer in which it began.
+    first: BytesMut,
+    chunks: Vec<Vec<u8>>,
     len: usize,
     missing: usize,
 }
@@ -74,19 +80,30 @@ struct LongContent {
 /// up to this long stays where it came.
 const CHUNK_BYTES: usize = 60 << 10;
 
+/// A buffer up to this long is not worth asking the allocator: 16 KiB.
+const SHORT_BYTES: usize = 16 << 10;
+
 impl LongContent {
     fn begin(first: BytesMut, len: usize) -> LongContent {
-        LongContent { missing: len - first.len(), chunks: vec![first], len }
+        LongContent { missing: len - first.len(), first, chunks: Vec::new(), len }
     }
 
     /// Takes what belongs to it; gives back the rest.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], TryReserveError> {
         let (mut mine, rest) = bytes.split_at(bytes.len().min(self.missing));
         self.missing -= mine.len();
+        if self.chunks.is_empty() {
+            let room = self.first.capacity() - self.first.len();
+            let (here, later) = mine.split_at(mine.len().min(room));
+            self.first.extend_from_slice(here);
+            mine = later;
+        }
         while !mine.is_empty() {
             let room = self.chunks.last().map_or(0, |last| last.capacity() - last.len());
             if room == 0 {
-                self.chunks.push(BytesMut::with_capacity(CHUNK_BYTES));
+                let mut chunk = Vec::new();
+                chunk.try_reserve_exact(CHUNK_BYTES)?;
+                self.chunks.push(chunk);
                 continue;
             }
             let (here, later) = mine.split_at(mine.len().min(room));
@@ -95,15 +112,17 @@ impl LongContent {
             }
             mine = later;
         }
-        rest
+        Ok(rest)
     }
 
-    fn join(self) -> Bytes {
-        let mut whole = BytesMut::with_capacity(self.len);
+    fn join(self) -> Result<Bytes, TryReserveError> {
+        let mut whole = Vec::new();
+        whole.try_reserve_exact(self.len)?;
+        whole.extend_from_slice(&self.first);
         for chunk in self.chunks {
             whole.extend_from_slice(&chunk);
         }
-        whole.freeze()
+        Ok(whole.into())
     }
 }
 
@@ -116,9 +135,17 @@ impl Decoder {
     /// Takes bytes as they came; after a refusal it drops them.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.refused.is_none() {
-            let bytes = match &mut self.long {
-                Some(long) => long.take(bytes),
-                None => bytes,
+            let taken = match &mut self.long {
+                Some(long) => long.take(bytes).map_err(|_| FrameError::NoMemory { len: long.len as u64 }),
+                None => Ok(bytes),
+            };
+            let bytes = match taken {
+                Ok(rest) if self.has_memory(rest.len()) => rest,
+                Ok(rest) => {
+                    let len = (self.buffered() + rest.len()) as u64;
+                    return self.refuse(FrameError::NoMemory { len });
+                }
+                Err(no_memory) => return self.refuse(no_memory),
             };
             if self.buffer.is_empty() && self.header.is_none() {
                 (self.block, self.header_block) = (0, 0);
@@ -135,16 +162,25 @@ impl Decoder {
         }
     }
 
+    /// Can the buffer take so many bytes more?
+    fn has_memory(&self, more: usize) -> bool {
+        let (len, capacity) = (self.buffer.len() + more, self.buffer.capacity());
+        // As much as it would allocate: it has no way of its own to say that it cannot.
+        len <= capacity || len <= SHORT_BYTES || can_allocate(len.max(2 * capacity))
+    }
+
     /// The next whole frame; `None` while bytes are missing. What was refused once stays refused.
     pub fn poll_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(malformed) = &self.refused {
             return Err(malformed.clone());
         }
-        self.poll_next().inspect_err(|malformed| {
-            self.refused = Some(malformed.clone());
-            self.buffer = BytesMut::new();
-            self.long = None;
-        })
+        self.poll_next().inspect_err(|malformed| self.refuse(malformed.clone()))
+    }
+
+    fn refuse(&mut self, malformed: FrameError) {
+        self.refused = Some(malformed);
+        self.buffer = BytesMut::new();
+        self.long = None;
     }
 
     fn poll_next(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -162,7 +198,7 @@ impl Decoder {
                 self.header = Some(header);
                 return Ok(None);
             }
-            Some(long) => long.join(),
+            Some(long) => long.join().map_err(|_| FrameError::NoMemory { len })?,
             None if (self.buffer.len() as u64) < len => {
                 if len > CHUNK_BYTES as u64 {
                     self.long = Some(LongContent::begin(std::mem::take(&mut self.buffer), len as usize));
@@ -229,8 +265,7 @@ impl Decoder {
 
     /// Bytes of memory for them.
     pub fn held_bytes(&self) -> usize {
-        // The first chunk is the buffer that was there before.
-        let chunks = self.long.as_ref().map_or(0, |long| (long.chunks.len() - 1) * CHUNK_BYTES);
+        let chunks = self.long.as_ref().map_or(0, |long| long.chunks.len() * CHUNK_BYTES);
         // An allocator keeps an eighth for itself, about.
         let chunks = chunks + chunks / 8;
         chunks

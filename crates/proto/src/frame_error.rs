@@ -64,4 +64,10 @@ pub enum FrameError {
         /// As allowed.
         max: u64,
     },
+    /// Nothing is wrong with it: the allocator has no memory for it.
+    #[error("no memory is left for a message of {len} bytes")]
+    NoMemory {
+        /// As claimed, or what of it came.
+        len: u64,
+    },
 }

@@ -18,6 +18,7 @@ pub mod vang; // vang's own requests, replies, events and session machines
 pub mod typed; // lines that a person types, as requests; replies and events, as lines to read
 pub mod terminal; // what others said, made harmless for a terminal
 pub mod text; // sizes, times and counts, written and read
+pub mod memory; // whether the allocator has memory left
 pub mod limits;
 
 pub use compose::Composer;

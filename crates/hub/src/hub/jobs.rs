@@ -70,7 +70,7 @@ impl Hub {
     fn refuse_unread(&mut self, asker: Asker, error: &ReadError) {
         let code = match error {
             ReadError::ViewBehind => Code::ViewBehind,
-            ReadError::Full | ReadError::OverTime { .. } => Code::Busy,
+            ReadError::Full | ReadError::NoMemory | ReadError::OverTime { .. } => Code::Busy,
             ReadError::Unreadable(_) | ReadError::OtherAnswer => Code::Unavailable,
         };
         let session = asker.session;

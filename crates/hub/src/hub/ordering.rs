@@ -68,9 +68,8 @@ impl Hub {
         self.trouble = Some(Trouble::Halted(why));
     }
 
-    /// The view makes no progress: requests that wait for the order are refused `busy` instead of left without an answer.
-    pub fn refuse_busy(&mut self) {
-        let detail = "the server's view cannot be written and is too far behind; try again";
+    /// Nothing can be ordered for now: whoever waits for it is told why, and to come back.
+    pub fn refuse_busy(&mut self, detail: &str) {
         self.refuse_waiting(&ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS));
     }
 

@@ -2,6 +2,7 @@
 //! applied, and what it holds is the state at its beginning.
 
 use vang_chat::SnapshotWriter;
+use vang_proto::memory::can_allocate;
 
 use crate::hub::{Hub, Output};
 use crate::limits::SNAPSHOT_EVERY;
@@ -16,7 +17,9 @@ pub(super) struct UnfinishedSnapshot {
 impl Hub {
     pub(super) fn begin_due_snapshot(&mut self) {
         let every = SNAPSHOT_EVERY.max(self.state.items() as u64 / 4);
-        if self.state.seq().0 - self.snapshot_at.0 >= every {
+        let is_due = self.state.seq().0 - self.snapshot_at.0 >= every;
+        // Without memory for it there is none until the next entries: a start then replays more.
+        if is_due && can_allocate(self.state.snapshot_bytes()) {
             self.begin_snapshot();
         }
     }

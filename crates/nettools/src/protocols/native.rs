@@ -255,6 +255,10 @@ fn explain(from: u64, malformed: &FrameError, json: &[u8]) -> Violation {
         FrameError::WrongKind { key, found, expected } => {
             (header_at + value_at(key, json) as u64, found.clone(), (*expected).to_owned())
         }
+        FrameError::NoMemory { len } => {
+            let at = value_at("content-length", json);
+            (header_at + at as u64, format!("{len} bytes of content"), "what there is memory for".to_owned())
+        }
         FrameError::ContentTooLong { len, max } => {
             let at = value_at("content-length", json);
             (header_at + at as u64, format!("{len} bytes of content"), format!("at most {max}"))

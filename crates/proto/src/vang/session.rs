@@ -19,6 +19,7 @@ use crate::limits::{
     ANSWERED_AT_ONCE, CONTENT_MS, DETACH_MS, DRAIN_BYTES_MAX, DRAIN_MS, HEADER_MS, IDLE_MS,
     PENDING_REQUEST_BYTES_MAX, PENDING_REQUESTS_MAX, STALL_MS, UNSENT_REPLY_BYTES_MAX,
 };
+use crate::memory::can_allocate;
 use crate::{Decoder, Frame, FrameError, Millis};
 
 /// Limits of one connection.
@@ -62,6 +63,16 @@ pub enum Step {
     /// Close the socket.
     Close,
 }
+
+/// Content above this is long, bytes: 64 KiB. What is made of shorter content is small as well.
+const LONG_CONTENT_BYTES: usize = 64 << 10;
+
+/// What is made of content while it is read takes at most so many times its bytes: text of one-byte encodings takes three,
+/// and as much again as JSON values and as Python prints it.
+const WORK_FACTOR: usize = 8;
+
+/// After how long a client for whose content there is no memory may try again, ms.
+const NO_MEMORY_RETRY_MS: u64 = 1_000;
 
 /// What a request, reply or event that waits takes beside its bytes: its place, and what the allocator needs.
 const QUEUED_BYTES: usize = 64;
@@ -185,6 +196,11 @@ impl ServerSession {
                     self.active_at = now;
                     // Whatever is unfinished now is another message: its time begins anew.
                     self.part = Part::Nothing;
+                    let len = frame.content.len();
+                    if len > LONG_CONTENT_BYTES && !can_allocate(len.saturating_mul(WORK_FACTOR)) {
+                        self.fail(now, &frame_error(&FrameError::NoMemory { len: len as u64 }));
+                        return None;
+                    }
                     if let Some(request) = self.interpret(now, &frame) {
                         return Some(request);
                     }
@@ -624,6 +640,8 @@ fn frame_error(malformed: &FrameError) -> ErrorReply {
             .with("part", "header")
             .with("found", u64::from(*len))
             .with("limit", u64::from(*max)),
+        FrameError::NoMemory { .. } => ErrorReply::new(Code::Busy, format!("{detail}; try again"))
+            .with("retry-after", NO_MEMORY_RETRY_MS),
         FrameError::ContentTooLong { len, max } => ErrorReply::new(Code::TooLong, detail)
             .with("part", "content")
             .with("found", *len)
@@ -662,6 +680,7 @@ fn frame_cause(malformed: &FrameError) -> String {
         | FrameError::HeaderNotUtf8 { .. }
         | FrameError::HeaderNotJson { .. }
         | FrameError::MissingKey { .. }
+        | FrameError::NoMemory { .. }
         | FrameError::ContentTooLong { .. } => malformed.to_string(),
     }
 }

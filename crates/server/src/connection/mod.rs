@@ -421,7 +421,8 @@ impl Talk {
             if self.waits_for_memory {
                 return Ok(false);
             }
-            let room = turn.read_max().min(scratch.len());
+            let scant = self.house.pump.memory.read_max();
+            let room = turn.read_max().min(scratch.len()).min(scant.unwrap_or(usize::MAX));
             let scratch = &mut scratch[..room];
             match self.wire.socket.try_read(scratch) {
                 Ok(0) => {
@@ -431,7 +432,8 @@ impl Talk {
                 Ok(n) => {
                     turn.note_read(n);
                     self.wire.handle_bytes(&mut scratch[..n], &mut session, now);
-                    Ok(n == scratch.len())
+                    // While memory is scant what it holds is counted after each read.
+                    Ok(n == scratch.len() && scant.is_none())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
                 Err(error) => Err(error),

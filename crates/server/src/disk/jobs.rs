@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vang_hub::{ReadAnswer, ReadError, ReadJob, SessionId};
 
+use super::FAILURE_PAUSE;
 use super::answer::{Answer, Waiting};
+use crate::fairness::memory::has_headroom;
 use crate::net::listen::PeerAddr;
 
 /// Time after which what an address used counts half: 10 s. It is what keeps one that asked for much behind the others,
@@ -313,6 +315,20 @@ impl Drop for Asking {
     }
 }
 
+impl State {
+    /// The next question, if one waits.
+    fn pop(&mut self) -> Option<Question> {
+        if self.halved.elapsed() >= HALF_LIFE {
+            self.halved = Instant::now();
+            self.jobs.halve();
+        }
+        let (address, session, (came, job)) = self.jobs.pop()?;
+        let is_gone = Arc::new(AtomicBool::new(false));
+        self.running.push((session, is_gone.clone()));
+        Some(Question { job, came, is_gone, address, began: Instant::now() })
+    }
+}
+
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -327,7 +343,15 @@ impl Queue {
         while let Some(question) = self.next() {
             // Who followed is owed what it missed; who only asked has given up.
             let is_late = !question.job.is_owed() && question.came.elapsed() >= self.waits_max;
-            let answered = if is_late { Err(ReadError::Full) } else { answer(&question) };
+            let answered = if is_late {
+                Err(ReadError::Full)
+            } else if has_headroom() {
+                answer(&question)
+            } else {
+                // Some of what is held is given up meanwhile.
+                std::thread::sleep(FAILURE_PAUSE);
+                Err(ReadError::NoMemory)
+            };
             self.done(&question);
             let receipt = self.waiting.receipt();
             if answers.send(Answer::Read(question.job.id, answered, receipt)).is_err() {
@@ -343,14 +367,8 @@ impl Queue {
             if state.ended {
                 return None;
             }
-            if state.halved.elapsed() >= HALF_LIFE {
-                state.halved = Instant::now();
-                state.jobs.halve();
-            }
-            if let Some((address, session, (came, job))) = state.jobs.pop() {
-                let is_gone = Arc::new(AtomicBool::new(false));
-                state.running.push((session, is_gone.clone()));
-                return Some(Question { job, came, is_gone, address, began: Instant::now() });
+            if let Some(question) = state.pop() {
+                return Some(question);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -2,6 +2,9 @@
 //! of rooms. Beyond it nothing new is read, and whoever holds most is refused `busy`.
 //!
 //! Who comes from elsewhere and has not signed in gets 64 KiB of it at once; more only while half of it is free.
+//!
+//! The system may give less than the budget (RLIMIT_DATA, RLIMIT_AS, no overcommit). So the allocator is asked too: when
+//! it has nothing left beyond what small things need, the budget counts as used up, whatever was counted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -13,6 +16,7 @@ use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
 use vang_hub::SessionId;
 use vang_proto::Millis;
+use vang_proto::memory::{can_allocate, can_allocate_blocks};
 
 /// What a stranger from elsewhere may hold whatever the others do: 64 KiB.
 pub(crate) const STRANGER_BYTES: usize = 64 << 10;
@@ -22,6 +26,18 @@ pub(crate) const LITTLE_BYTES: usize = 4 << 10;
 
 /// Less than this is not looked at when somebody must give up what it holds: 4 KiB.
 const LARGE_BYTES: usize = 4 << 10;
+
+/// What the allocator must have left: four blocks of 4 MiB. Small things of which one that fails ends the process take far
+/// less, and the events of a batch that is durable, which cannot be refused any more, 2 MiB. But it takes pages of 4 MiB
+/// for blocks of 64 KiB or more, one for each size, and what is left is in pieces.
+const HEADROOM: (usize, usize) = (4, 4 << 20);
+
+/// Who holds less than this is read also while the allocator has too little left, and no more than this at once: 1 KiB, a
+/// ping or a short message. Thousands who do that take less than `HEADROOM`.
+const SCANT_BYTES: usize = 1 << 10;
+
+/// After so much growth the allocator is asked again: 256 KiB.
+const GROWTH_BYTES: u64 = 256 << 10;
 
 /// The budget is one part in so many of the machine's memory, or of what this process may use of it.
 const SHARE: u64 = 8;
@@ -49,6 +65,10 @@ pub(crate) struct Memory {
     large: RefCell<BTreeSet<(usize, SessionId)>>,
     /// When the allocator last had an occasion to return what was freed.
     tidied: Cell<Millis>,
+    /// What was taken since the allocator was asked, bytes.
+    grown: Cell<u64>,
+    /// The allocator has too little left.
+    is_out: Cell<bool>,
 }
 
 impl Memory {
@@ -59,6 +79,8 @@ impl Memory {
             elsewhere: Arc::default(),
             large: RefCell::default(),
             tidied: Cell::new(Millis(0)),
+            grown: Cell::new(0),
+            is_out: Cell::new(false),
         }
     }
 
@@ -77,7 +99,39 @@ impl Memory {
 
     /// Is it used up, with so many bytes held beside connections?
     pub(crate) fn is_full(&self, beside: u64) -> bool {
-        self.used() + beside > self.max.get()
+        self.is_out.get() || self.used() + beside > self.max.get()
+    }
+
+    /// May a connection be read that holds so much?
+    pub(crate) fn admits_holder(&self, held: usize, beside: u64) -> bool {
+        match self.is_out.get() {
+            true => held < SCANT_BYTES,
+            false => held < LITTLE_BYTES || !self.is_full(beside),
+        }
+    }
+
+    /// The most that is read of a connection at once, bytes; `None`: as much as its turn allows.
+    pub(crate) fn read_max(&self) -> Option<usize> {
+        self.is_out.get().then_some(SCANT_BYTES)
+    }
+
+    /// Had the allocator too little left when it was asked last?
+    pub(crate) fn is_out(&self) -> bool {
+        self.is_out.get()
+    }
+
+    /// So many bytes were taken, or will be at once.
+    pub(crate) fn note_growth(&self, bytes: u64) {
+        self.grown.set(self.grown.get() + bytes);
+        if self.grown.get() >= GROWTH_BYTES {
+            self.ask_allocator();
+        }
+    }
+
+    /// Asks the allocator whether it has enough left.
+    pub(crate) fn ask_allocator(&self) {
+        self.grown.set(0);
+        self.is_out.set(!has_headroom());
     }
 
     /// Is less than half of it free?
@@ -91,6 +145,7 @@ impl Memory {
             return;
         }
         self.used.set(self.used.get() + after as u64 - before as u64);
+        self.note_growth(after.saturating_sub(before) as u64);
         if before.max(after) >= LARGE_BYTES {
             let mut large = self.large.borrow_mut();
             large.remove(&(before, session));
@@ -106,7 +161,7 @@ impl Memory {
         if now.0 >= self.tidied.get().0 + TIDY_MS {
             self.tidied.set(now);
             // Nobody writes to it, so it costs a call and no memory.
-            drop(std::hint::black_box(Vec::<u8>::with_capacity(TIDY_BYTES)));
+            let _ = can_allocate(TIDY_BYTES);
         }
     }
 
@@ -124,6 +179,12 @@ impl Memory {
         self.elsewhere.fetch_add(bytes.len() as u64, Relaxed);
         Bytes::from_owner(Held { bytes, counter: self.elsewhere.clone() })
     }
+}
+
+/// Has the allocator enough left? Asked of any thread.
+pub(crate) fn has_headroom() -> bool {
+    let (count, bytes) = HEADROOM;
+    can_allocate_blocks(count, bytes)
 }
 
 struct Held {
@@ -229,6 +290,20 @@ mod tests {
     fn this_machine_has_a_budget() {
         assert!(machine_bytes().unwrap() > 64 << 20);
         assert!(default_budget() >= BUDGET_BYTES_MIN);
+    }
+
+    #[test]
+    fn memory_that_the_allocator_does_not_have_is_used_up_whatever_the_budget() {
+        let memory = Memory::new(1 << 40);
+        memory.is_out.set(true);
+        assert!(memory.is_full(0) && !memory.is_scarce(0));
+        assert!(memory.admits_holder(SCANT_BYTES - 1, 0) && !memory.admits_holder(SCANT_BYTES, 0));
+        assert_eq!(memory.read_max(), Some(SCANT_BYTES));
+        memory.note_growth(GROWTH_BYTES - 1);
+        assert!(memory.is_out(), "not asked again yet");
+        memory.note_growth(1);
+        assert!(!memory.is_out() && !memory.is_full(0));
+        assert!(memory.admits_holder(1 << 20, 0) && memory.read_max().is_none());
     }
 
     #[test]

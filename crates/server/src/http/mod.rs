@@ -46,7 +46,7 @@ use vang_hub::Peer;
 use self::asked::Asked;
 pub(crate) use self::asked::Visitor;
 use self::hosts::Stranger;
-use self::reply::{ResponseBody, not_allowed, redirect, text};
+use self::reply::{NO_MEMORY, ResponseBody, not_allowed, redirect, text};
 use self::routes::{Who, route};
 use self::session::HubSession;
 use crate::door::Door;
@@ -135,10 +135,7 @@ impl Visitor {
         }
         self.credit.note_asked();
         if self.refused.is_none() && self.house.pump.is_full() {
-            return text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "this server's memory for clients is used up; try again\n",
-            );
+            return text(StatusCode::SERVICE_UNAVAILABLE, NO_MEMORY);
         }
         if let Some(refused) = &self.refused {
             return text(StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n"));

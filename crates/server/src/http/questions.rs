@@ -5,7 +5,10 @@ use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX};
 use vang_proto::vang::{Action, Found, Reply, RequestWriter, RoomList};
 
 use super::asked::{Answering, Asked, bad_name};
-use super::reply::{ResponseBody, refusal, text, whole};
+use super::reply::{NO_MEMORY, ResponseBody, refusal, text, whole};
+
+/// The numbers behind a result, bytes at most.
+const NUMBERS_BYTES: usize = 128;
 
 /// `GET /rooms`: the rooms that the client can see.
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
@@ -66,7 +69,11 @@ async fn json(
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n"),
         Some(reply) if reply.code.is_some() => refusal(&reply),
         Some(reply) => {
-            let mut body = reply.content.to_vec();
+            let mut body = Vec::new();
+            if body.try_reserve(reply.content.len() + NUMBERS_BYTES).is_err() {
+                return text(StatusCode::SERVICE_UNAVAILABLE, NO_MEMORY);
+            }
+            body.extend_from_slice(&reply.content);
             for (key, number) in numbers(&reply) {
                 let Some(number) = number else { continue };
                 if body.pop_if(|last| *last == b'}').is_some() {

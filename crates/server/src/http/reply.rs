@@ -14,6 +14,9 @@ use vang_proto::vang::{Code, Reply};
 
 use super::events::Events;
 
+/// Why there is no other answer.
+pub(super) const NO_MEMORY: &str = "this server's memory for clients is used up; try again\n";
+
 /// A response's body.
 pub(super) enum ResponseBody {
     Whole(Full<Bytes>),

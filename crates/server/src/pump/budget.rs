@@ -25,6 +25,9 @@ const COUNTED_SHARE: u64 = 2;
 /// Connections that hold nothing have one part in so many of it, whatever the others hold.
 const CONNECTIONS_SHARE: u64 = 2;
 
+/// While the allocator has too little left, so many connections give up what they hold at once: each may have been enough.
+const SHED_AT_ONCE: usize = 16;
+
 /// After how long a client whose data there is no memory for may try again, ms.
 const SHED_RETRY_MS: u64 = 1_000;
 
@@ -79,12 +82,25 @@ impl Pump {
 
     /// Is there memory for one more connection beside so many? What others hold does not matter: they give it up.
     pub(crate) fn may_admit(&self, open: usize) -> bool {
-        (open as u64 + 1) * CONNECTION_BYTES <= self.memory.max() / CONNECTIONS_SHARE
+        self.memory.note_growth(CONNECTION_BYTES);
+        !self.memory.is_out() && (open as u64 + 1) * CONNECTION_BYTES <= self.memory.max() / CONNECTIONS_SHARE
     }
 
     /// May this connection be read, as far as memory goes? Who holds little may: whoever holds most makes room for it.
     pub(crate) fn has_memory(&self, slot: &Slot) -> bool {
-        slot.held.get() < LITTLE_BYTES || !self.is_full() || self.is_operator(slot.id)
+        let held = slot.held.get();
+        held < LITTLE_BYTES && !self.memory.is_out()
+            || self.memory.admits_holder(held, self.held_beside())
+            || self.is_operator(slot.id)
+    }
+
+    /// Has the allocator enough left, now? Whoever holds most gives it up where it has not.
+    pub(super) fn has_room(&self) -> bool {
+        if self.memory.is_out() {
+            self.memory.ask_allocator();
+            self.shed_beyond();
+        }
+        !self.memory.is_out()
     }
 
     /// Is the memory for clients used up?
@@ -112,8 +128,8 @@ impl Pump {
     /// While more is held than there is, the sessions that hold most give it up, the largest first. One that can give
     /// nothing up is passed over.
     pub(super) fn shed_beyond(&self) {
-        let mut last = None;
-        while self.is_full() {
+        let (mut last, mut left) = (None, SHED_AT_ONCE);
+        while self.is_full() && left > 0 {
             let Some(largest) = self.memory.largest(last) else { break };
             last = Some(largest);
             if let Some(slot) = self.slots.borrow().get(&largest.1).cloned() {
@@ -121,6 +137,10 @@ impl Pump {
                     &slot,
                     "this server's memory for clients is used up, and this connection held most of it",
                 );
+            }
+            if self.memory.is_out() {
+                self.memory.ask_allocator();
+                left -= 1;
             }
         }
     }

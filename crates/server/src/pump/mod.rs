@@ -39,6 +39,12 @@ use crate::wheel::{TICK_MS, Wheel};
 /// Entries that the view may be behind before senders are slowed.
 const LAG_MAX: u64 = 1_000_000;
 
+/// What a page from the disk, and the reply made of it, take at once, bytes: 512 KiB.
+const PAGE_BYTES: u64 = 2 * vang_hub::limits::HISTORY_BYTES_MAX as u64;
+
+/// What a request takes beside its content until it is answered, about, bytes.
+const REQUEST_BYTES: u64 = 512;
+
 /// How long a client is not read that was refused more rooms or joins, ms: it may go on talking.
 const REFUSED_PAUSE_MS: u64 = 100;
 
@@ -161,6 +167,8 @@ impl Pump {
             slot.wake();
             return;
         }
+        // Its event, in the end of its room.
+        self.memory.note_growth(REQUEST_BYTES + request.action.content_len() as u64);
         self.hub.borrow_mut().request(id, ticket, request);
         self.spend(now, slot, ask);
         self.perform();
@@ -258,7 +266,8 @@ impl Pump {
                         None => Some(job),
                     };
                     if let Some(job) = refused {
-                        self.hub.borrow_mut().answer_read(job.id, Err(ReadError::Full));
+                        let why = if self.is_full() { ReadError::NoMemory } else { ReadError::Full };
+                        self.hub.borrow_mut().answer_read(job.id, Err(why));
                     }
                 }
                 Output::UpdateView(delta) => drop(self.threads.deltas.send(delta)),
@@ -291,6 +300,8 @@ impl Pump {
             Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
             Answer::Read(id, answer, _receipt) => {
                 let session = self.hub.borrow().reader(id);
+                self.memory.note_growth(PAGE_BYTES);
+                let answer = if self.has_room() { answer } else { Err(ReadError::NoMemory) };
                 self.hub.borrow_mut().answer_read(id, answer);
                 self.perform();
                 let slot = session.and_then(|session| self.slots.borrow().get(&session).cloned());
@@ -379,10 +390,14 @@ impl Pump {
                 Poll::Pending
             })
             .await;
-            if self.lag() < LAG_MAX {
+            if !self.has_room() {
+                // What is durable cannot be refused any more.
+                self.hub.borrow_mut().refuse_busy("no memory is left for messages; try again");
+            } else if self.lag() < LAG_MAX {
                 self.order();
             } else if self.threads.progress.is_stuck() {
-                self.hub.borrow_mut().refuse_busy();
+                let why = "the server's view cannot be written and is too far behind; try again";
+                self.hub.borrow_mut().refuse_busy(why);
             }
             self.perform();
             // One piece a turn, so that everybody else has one in between.
@@ -413,6 +428,7 @@ impl Pump {
     fn ring(&self) {
         tell_left_out(self.watch.reports.due(Instant::now()));
         self.memory.tidy(steady_now());
+        self.memory.ask_allocator();
         // What no connection holds may have grown: the ends of rooms, what waits to be written.
         self.shed_beyond();
         let due = self.wheel.borrow_mut().due(steady_now());

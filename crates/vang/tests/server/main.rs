@@ -26,3 +26,4 @@ mod tls; // the same doors inside TLS; what is refused without it; who the serve
 mod interop; // the examples, against us and among each other
 mod errors; // every error that a person meets: name, likely cause, advice, exit code
 mod fair; // one client does not hold up the others
+mod memory; // when the system has no more memory
