@@ -22,6 +22,8 @@ mod files; // files that settings name
 mod accept; // listeners, and who may connect
 mod reload; // what changes while the server runs
 mod run; // all of it together, from the first socket to the last byte
+#[cfg(test)]
+mod bounded_turns_tests; // many hostile peers, and how many turns everybody else waits
 
 pub use config::{Config, LogFormat, SETTINGS, SettingInfo};
 pub use error::ServeError;

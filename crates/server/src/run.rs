@@ -23,6 +23,7 @@ use crate::disk::{Answer, Paths, Workers};
 use crate::disk::{find, index, journal, readers, view_writer};
 use crate::error::ServeError;
 use crate::fairness::opening::Opening;
+use crate::fairness::turns::Turns;
 use crate::http::hosts::{Authority, Names};
 use crate::net::listen::ListenAddr;
 use crate::net::tls::{self};
@@ -148,7 +149,7 @@ impl Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {
                     pump,
-                    turns: Rc::default(),
+                    turns: Rc::new(Turns::new(Instant::now)),
                     limits: RefCell::new(config.limits),
                     tls: RefCell::new(tls.config),
                     metrics: Cell::new(config.metrics),
@@ -228,7 +229,7 @@ impl Server {
                 tokio::task::spawn_local(async move { turns.serve().await });
                 let mut turning = tokio::task::spawn_local({
                     let pump = pump.clone();
-                    async move { pump.run(answers).await }
+                    async move { pump.run(answers, Instant::now).await }
                 });
                 let mut told = stop.1;
                 // The first entry says that this process orders from here on. A journal that cannot be

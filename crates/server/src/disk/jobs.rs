@@ -361,6 +361,18 @@ impl Queue {
         }
     }
 
+    /// Answers the next question on the calling thread. `None`: nobody asks.
+    #[cfg(test)]
+    pub(crate) fn answer_next(
+        &self,
+        answer: impl FnOnce(&ReadJob) -> Result<ReadAnswer, ReadError>,
+    ) -> Option<Answer> {
+        let question = self.state().pop()?;
+        let answered = answer(&question.job);
+        self.done(&question);
+        Some(Answer::Read(question.job.id, answered, self.waiting.receipt()))
+    }
+
     fn next(&self) -> Option<Question> {
         let mut state = self.state();
         loop {

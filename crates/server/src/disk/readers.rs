@@ -50,7 +50,7 @@ pub(crate) fn readers(
         .map(|_| {
             let (queue, progress, answers) = (queue.clone(), progress.clone(), answers.clone());
             let files = (journal.clone(), view.clone());
-            let mut disk = Disk { files, open: None, deltas: deltas.clone(), progress };
+            let mut disk = Disk::new(files, deltas.clone(), progress);
             spawn("reader", answers.clone(), move || {
                 lower_priority(READERS_NICENESS);
                 // Before anybody asks: who reads reads on when the files are moved away.
@@ -63,7 +63,7 @@ pub(crate) fn readers(
 }
 
 /// A reader's two connections; opened again after a failure.
-struct Disk {
+pub(crate) struct Disk {
     files: (Arc<dyn Store>, PathBuf),
     open: Option<(Box<dyn Reader + Send>, ViewReader)>,
     deltas: Sender<Delta>,
@@ -71,7 +71,16 @@ struct Disk {
 }
 
 impl Disk {
-    fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
+    /// Not opened yet.
+    pub(crate) fn new(
+        files: (Arc<dyn Store>, PathBuf),
+        deltas: Sender<Delta>,
+        progress: Arc<Progress>,
+    ) -> Disk {
+        Disk { files, open: None, deltas, progress }
+    }
+
+    pub(crate) fn answer(&mut self, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
         let view_cursor = self.progress.wait_for(job.need, Instant::now() + VIEW_WAIT);
         // Where the whole folder is away, who reads reads on.
         if self.open.as_ref().is_some_and(|(_, view)| !view.is_in_place()) && self.files.0.look().is_ok() {

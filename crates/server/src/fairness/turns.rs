@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
+/// Where the time comes from.
+pub(crate) type Clock = fn() -> Instant;
+
 /// How long the turns of all who are active take together, about, µs: 20 ms.
 const ROUND_US: u64 = 20_000;
 
@@ -215,8 +218,8 @@ struct Ticket {
 }
 
 /// The queues of those whose credit is spent, and of those who are new.
-#[derive(Default)]
 pub(crate) struct Turns {
+    clock: Clock,
     busy: Queue,
     new: Queue,
     /// How many were called.
@@ -241,6 +244,32 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
+    /// Nobody waits yet.
+    pub(crate) fn new(clock: Clock) -> Turns {
+        Turns {
+            clock,
+            busy: Queue::default(),
+            new: Queue::default(),
+            called: Cell::default(),
+            keeper: RefCell::default(),
+            accepting: RefCell::default(),
+            polled: Cell::default(),
+            is_called: Cell::default(),
+            called_us: Cell::default(),
+            usual_us: Cell::default(),
+            active: Cell::default(),
+            were_active: Cell::default(),
+            period: Cell::default(),
+            period_began: Cell::default(),
+            turn_us: Cell::default(),
+        }
+    }
+
+    /// Microseconds since then.
+    fn us_since(&self, then: Instant) -> u64 {
+        (self.clock)().saturating_duration_since(then).as_micros() as u64
+    }
+
     fn queue(&self, is_new: bool) -> &Queue {
         if is_new { &self.new } else { &self.busy }
     }
@@ -334,7 +363,7 @@ impl Turns {
 
     /// Is the time of the turn that is under way over?
     pub(crate) fn is_over(&self) -> bool {
-        self.polled.get().is_some_and(|began| began.elapsed().as_micros() as u64 >= self.turn_us())
+        self.polled.get().is_some_and(|began| self.us_since(began) >= self.turn_us())
     }
 
     /// When the turn that is under way began.
@@ -362,15 +391,16 @@ impl Turns {
     fn turn_of(&self, limit_us: u64) -> Turn {
         // As many bytes as are charged so much.
         let bytes_max = (limit_us * 1_000 / COST_PER_READ_NS as u64) as usize;
-        let began = self.polled.get().unwrap_or_else(Instant::now);
-        Turn { began, limit: Duration::from_micros(limit_us), bytes_max, units: 0, bytes: 0 }
+        let began = self.polled.get().unwrap_or_else(self.clock);
+        let limit = Duration::from_micros(limit_us);
+        Turn { clock: self.clock, began, limit, bytes_max, units: 0, bytes: 0 }
     }
 
     /// Serves the queue, for ever: a few turns, then everybody who is ready, then again.
     pub(crate) async fn serve(&self) {
         let mut others_us = 0;
         loop {
-            let (mut called, began) = (0, Instant::now());
+            let (mut called, began) = (0, (self.clock)());
             let most = self.at_once(others_us);
             while called < most && self.call() {
                 called += 1;
@@ -379,7 +409,7 @@ impl Turns {
                 self.called_us.set(0);
                 // Comes back when the sockets and timers were looked at, behind all who are ready then.
                 tokio::task::yield_now().await;
-                others_us = (began.elapsed().as_micros() as u64).saturating_sub(self.called_us.get());
+                others_us = self.us_since(began).saturating_sub(self.called_us.get());
                 continue;
             }
             others_us = 0;
@@ -418,7 +448,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let (turns, credit) = (&**this.turns, &**this.credit);
-        let began = Instant::now();
+        let began = (turns.clock)();
         let is_busy = match *this.ticket {
             Some(ticket) if !turns.is_called(ticket) => return Poll::Pending,
             Some(_) => {
@@ -436,7 +466,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
         turns.is_called.set(is_busy && !credit.is_new.get());
         credit.is_deferred.set(false);
         let outcome = this.future.poll(cx);
-        let ended = Instant::now();
+        let ended = (turns.clock)();
         let has_read = credit.read.get() > 0;
         let used = credit.charge(began, ended, turns.turn_us(), turns.active());
         if has_read || used >= ACTIVE_US {
@@ -452,6 +482,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
 /// What a connection has done since others had their turn. The clock is looked at after every few units of work only:
 /// most turns are over before.
 pub(crate) struct Turn {
+    clock: Clock,
     began: Instant,
     limit: Duration,
     bytes_max: usize,
@@ -468,9 +499,9 @@ const READ_BYTES_MIN: usize = 4 << 10;
 
 impl Turn {
     /// Of what all connections wait for: the longest.
-    pub(crate) fn of_the_pump() -> Turn {
+    pub(crate) fn of_the_pump(clock: Clock) -> Turn {
         let limit = Duration::from_micros(TURN_US_MAX);
-        Turn { began: Instant::now(), limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
+        Turn { clock, began: clock(), limit, bytes_max: usize::MAX, units: 0, bytes: 0 }
     }
 
     /// How many bytes it may read at once: no more than it may handle.
@@ -514,7 +545,7 @@ impl Turn {
         }
         self.units = 0;
         // An outer loop asks again: it gets the same answer, without reading the clock.
-        let is_over = self.began.elapsed() >= self.limit;
+        let is_over = (self.clock)().saturating_duration_since(self.began) >= self.limit;
         if is_over {
             self.end();
         }
@@ -571,7 +602,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_quiet_connection_waits_for_a_few_turns_of_the_busy_ones_not_for_all() {
-        let turns = Rc::new(Turns::default());
+        let turns = Rc::new(Turns::new(Instant::now));
         let polls: Vec<Rc<Cell<u64>>> = (0..4_000).map(|_| Rc::default()).collect();
         let local = LocalSet::new();
         for polls in &polls {
@@ -612,7 +643,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_is_over_stays_over() {
-        let mut turn = Turn { limit: Duration::ZERO, ..Turn::of_the_pump() };
+        let mut turn = Turn { limit: Duration::ZERO, ..Turn::of_the_pump(Instant::now) };
         assert!(!turn.is_over(), "nothing was done yet");
         turn.note_work();
         assert!(turn.is_over());
@@ -646,7 +677,7 @@ mod tests {
 
     #[test]
     fn the_more_are_active_the_shorter_is_a_turn() {
-        let (turns, now) = (Turns::default(), Instant::now());
+        let (turns, now) = (Turns::new(Instant::now), Instant::now());
         assert_eq!(turns.turn_us(), TURN_US_MAX);
         let credits: Vec<Credit> = (0..1_000).map(|_| Credit::new(now)).collect();
         for credit in &credits[..100] {
@@ -734,7 +765,7 @@ mod tests {
 
     #[test]
     fn a_turn_ends_after_its_time_or_its_bytes() {
-        let turns = Turns::default();
+        let turns = Turns::new(Instant::now);
         let mut turn = turns.begin();
         while !turn.is_over() {
             turn.note_unit();
@@ -750,7 +781,7 @@ mod tests {
 
     #[test]
     fn short_turns_begin_together_and_one_long_turn_makes_them_single() {
-        let turns = Turns::default();
+        let turns = Turns::new(Instant::now);
         turns.note(50);
         assert_eq!(turns.at_once(0), TURNS_AT_ONCE);
         turns.note(1_000);

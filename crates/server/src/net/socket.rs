@@ -20,6 +20,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
 use crate::fairness::turns::{Credit, wake_next_turn};
+#[cfg(test)]
+use crate::net::memory_peer::MemoryPeer;
 
 /// Unsent bytes in the kernel beyond which a socket is not writable: what is sent late can still be
 /// chosen late. 16 KiB keeps a gigabit link busy between two rounds.
@@ -49,6 +51,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(test)]
+    Memory(Rc<MemoryPeer>),
 }
 
 /// A connection.
@@ -68,6 +72,8 @@ impl Stream {
         let read = match self {
             Stream::Tcp(stream) => stream.try_read(buffer),
             Stream::Unix(stream) => stream.try_read(buffer),
+            #[cfg(test)]
+            Stream::Memory(peer) => return peer.try_read(buffer),
         };
         if read.as_ref().is_ok_and(|&n| 0 < n && n < buffer.len()) {
             // With edge-triggered epoll(7) a short read of a stream means that there is nothing more, so that no
@@ -76,6 +82,8 @@ impl Stream {
             let _ = match self {
                 Stream::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
                 Stream::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
+                #[cfg(test)]
+                Stream::Memory(_) => nothing(),
             };
         }
         read
@@ -85,13 +93,18 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_write_vectored(slices),
             Stream::Unix(stream) => stream.try_write_vectored(slices),
+            #[cfg(test)]
+            Stream::Memory(peer) => peer.try_write(slices),
         }
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    /// `None`: it is not the kernel's.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tcp(stream) => Some(stream.as_fd()),
+            Stream::Unix(stream) => Some(stream.as_fd()),
+            #[cfg(test)]
+            Stream::Memory(_) => None,
         }
     }
 }
@@ -316,6 +329,8 @@ impl Socket {
         match &self.stream {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(test)]
+            Stream::Memory(peer) => peer.poll_read_ready(cx),
         }
     }
 
@@ -323,13 +338,15 @@ impl Socket {
         match &self.stream {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
+            #[cfg(test)]
+            Stream::Memory(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// Has the peer's host said that there is nobody any more? A peer that only shut its sending half
     /// is still there.
     pub(crate) fn is_gone(&self) -> bool {
-        let fd = self.stream.fd();
+        let Some(fd) = self.stream.fd() else { return false };
         let mut polled = [PollFd::new(&fd, PollFlags::empty())];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut polled, Some(&now)).is_ok()
@@ -340,6 +357,8 @@ impl Socket {
         match &self.stream {
             Stream::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             Stream::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            #[cfg(test)]
+            Stream::Memory(_) => Ok(()),
         }
     }
 }

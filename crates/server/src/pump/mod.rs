@@ -31,7 +31,7 @@ use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, DELAY_MS_MAX, Quotas, Share};
-use crate::fairness::turns::{Turn, yield_to_the_ready};
+use crate::fairness::turns::{Clock, Turn, yield_to_the_ready};
 use crate::limits::Limits;
 use crate::status::watch::Watch;
 use crate::wheel::{TICK_MS, Wheel};
@@ -358,13 +358,13 @@ impl Pump {
     }
 
     /// The pump's own task: answers of the threads, deadlines, batches. Ends only when a thread did.
-    pub(crate) async fn run(&self, mut answers: UnboundedReceiver<Answer>) {
+    pub(crate) async fn run(&self, mut answers: UnboundedReceiver<Answer>, clock: Clock) {
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             poll_fn(|cx| {
                 let mut ready = self.due.replace(false);
-                let mut turn = Turn::of_the_pump();
+                let mut turn = Turn::of_the_pump(clock);
                 while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
                     self.take(answer);
                     // A page from the disk may be long.
