@@ -18,7 +18,6 @@ use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, ReplyKeys, Ticket, write_error, write_ok};
 
-use self::snapshots::UnfinishedSnapshot;
 use crate::admission::{Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
@@ -30,6 +29,7 @@ use crate::replay::Recovered;
 use crate::session::Asker;
 use crate::session::{Session, SessionId};
 use crate::tail::Tails;
+use crate::unfinished::UnfinishedSnapshot;
 use crate::{Delta, Snapshot};
 
 /// What whoever drives the hub performs, in order.

@@ -21,6 +21,7 @@ mod continuation; // what the hub does when something that happens elsewhere is 
 mod cold; // what a session that fell behind asks the view and the journal
 mod names; // what a name is, and who has which
 mod rows; // what the book and the view keep of an event
+mod unfinished; // a snapshot of the state that is being written
 mod replay; // from the journal to the state, at a start
 pub mod limits;
 

@@ -1,18 +1,12 @@
 //! Snapshots of the state, for the next start. One is written in pieces, between everything else: entries go on being
 //! applied, and what it holds is the state at its beginning.
 
-use vang_chat::SnapshotWriter;
 use vang_proto::memory::can_allocate;
 
 use crate::hub::{Hub, Output};
 use crate::limits::SNAPSHOT_EVERY;
+use crate::unfinished::UnfinishedSnapshot;
 use crate::{Delta, Snapshot};
-
-#[derive(Debug)]
-pub(super) struct UnfinishedSnapshot {
-    writer: SnapshotWriter,
-    pieces: Vec<Vec<u8>>,
-}
 
 impl Hub {
     pub(super) fn begin_due_snapshot(&mut self) {
