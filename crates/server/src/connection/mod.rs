@@ -337,8 +337,10 @@ impl Talk {
                     slot.session.borrow_mut().hang_up();
                 }
                 let asked = self.ask(slot, now, &mut turn);
+                // `true`: it has got every event that there is.
+                let mut is_told = false;
                 if slot.session.borrow().takes_events() {
-                    self.house.pump.pull(slot.id, &mut pulled);
+                    is_told = !self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();
                     for bytes in pulled.drain(..) {
                         session.push_event(now, bytes);
@@ -365,6 +367,15 @@ impl Talk {
                     if self.wire.has_output(&session) {
                         // One call of `write` did not write all of it.
                         turn.note_units(WRITTEN_UNITS);
+                    } else if is_told
+                        && !asked
+                        && !may_read
+                        && session.takes_events()
+                        && !session.wants_poll()
+                    {
+                        // Another round, as after most writes, would find nothing: this is how each event reaches each
+                        // of many readers.
+                        break false;
                     }
                 } else if !asked && !may_read {
                     break false;
