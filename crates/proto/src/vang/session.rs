@@ -67,9 +67,9 @@ pub enum Step {
 /// Content above this is long, bytes: 64 KiB. What is made of shorter content is small as well.
 const LONG_CONTENT_BYTES: usize = 64 << 10;
 
-/// What is made of content while it is read takes at most so many times its bytes: text of one-byte encodings takes three,
-/// and as much again as JSON values and as Python prints it.
-const WORK_FACTOR: usize = 8;
+/// What is made of content while it is read and answered takes up to so many times its bytes, about: the text, its JSON
+/// values, the text as Python prints it, where a byte can become four, and that as JSON in the reply.
+const WORK_FACTOR: usize = 16;
 
 /// After how long a client for whose content there is no memory may try again, ms.
 const NO_MEMORY_RETRY_MS: u64 = 1_000;
