@@ -196,6 +196,9 @@ const MILLION: u64 = 1_000_000;
 /// Almost as many as between two snapshots.
 const SINCE_SNAPSHOT: u64 = 64_000;
 
+/// With these it is time for one.
+const MORE: u64 = 2_048;
+
 /// Messages of a usual length.
 const TEXT: &str = "a message of usual length, more or less";
 
@@ -276,6 +279,13 @@ fn counted_start(data: &Path, when: &str) -> (Server, u64) {
     (server, digits.parse().unwrap())
 }
 
+/// The entry of the newest snapshot in the view.
+fn newest_snapshot(data: &Path) -> i64 {
+    let view = rusqlite::Connection::open(data.join("view.db")).unwrap();
+    view.busy_timeout(PATIENCE).unwrap();
+    view.query_row("SELECT max(seq) FROM snapshot", [], |row| row.get(0)).unwrap()
+}
+
 /// P7. The cost of a start is the number of replayed entries. The test counts them, because a clock would measure
 /// other load of the machine too. docs/PERFORMANCE.md has the times.
 #[test]
@@ -300,4 +310,16 @@ fn a_restart_replays_only_entries_after_the_last_snapshot() {
     let (server, replayed) = counted_start(&data, "after kill -9");
     assert!((SINCE_SNAPSHOT..2 * SINCE_SNAPSHOT).contains(&replayed), "{replayed}");
     newest(&server, MILLION + SINCE_SNAPSHOT);
+    // A few more, and a snapshot is due: it is written while the server runs.
+    let before = newest_snapshot(&data);
+    fill(&server, 8, MORE / 8);
+    let asked = Instant::now();
+    while newest_snapshot(&data) == before {
+        assert!(asked.elapsed() < PATIENCE, "no snapshot after {MORE} more entries");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.kill();
+    let (server, replayed) = counted_start(&data, "after a snapshot and kill -9");
+    assert!(replayed <= MORE, "{replayed}");
+    newest(&server, MILLION + SINCE_SNAPSHOT + MORE);
 }
