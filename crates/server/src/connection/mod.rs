@@ -27,7 +27,7 @@ use crate::fairness::quota::Share;
 use crate::fairness::turns::{Turn, yield_turn};
 use crate::http;
 use crate::net::listen::PeerAddr;
-use crate::net::socket::Socket;
+use crate::net::socket::{MORE_BYTES, Socket};
 use crate::net::tls;
 use crate::pump::{About, Pump, Slot};
 use crate::shared::House;
@@ -444,7 +444,7 @@ impl Talk {
                     turn.note_read(n);
                     self.wire.handle_bytes(&mut scratch[..n], &mut session, now);
                     // While memory is scant what it holds is counted after each read.
-                    Ok(n == scratch.len() && scant.is_none())
+                    Ok((n == scratch.len() || n >= MORE_BYTES) && scant.is_none())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
                 Err(error) => Err(error),
