@@ -10,18 +10,6 @@ pub fn can_allocate(bytes: usize) -> bool {
     fits
 }
 
-/// Can so many blocks of so many bytes be allocated now, all at once?
-pub fn can_allocate_blocks(count: usize, bytes: usize) -> bool {
-    let mut blocks = Vec::new();
-    (0..count).all(|_| {
-        let mut block = Vec::<u8>::new();
-        let fits = block.try_reserve_exact(bytes).is_ok();
-        std::hint::black_box(block.as_ptr());
-        blocks.push(block);
-        fits
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,7 +19,5 @@ mod tests {
         assert!(can_allocate(1 << 20));
         assert!(!can_allocate(isize::MAX as usize));
         assert!(!can_allocate(usize::MAX));
-        assert!(can_allocate_blocks(2, 1 << 20));
-        assert!(!can_allocate_blocks(2, isize::MAX as usize));
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
 use vang_hub::SessionId;
 use vang_proto::Millis;
-use vang_proto::memory::{can_allocate, can_allocate_blocks};
+use vang_proto::memory::{can_allocate};
 
 /// What a stranger from elsewhere may hold whatever the others do: 64 KiB.
 pub(crate) const STRANGER_BYTES: usize = 64 << 10;
@@ -27,13 +27,14 @@ pub(crate) const LITTLE_BYTES: usize = 4 << 10;
 /// Less than this is not looked at when somebody must give up what it holds: 4 KiB.
 const LARGE_BYTES: usize = 4 << 10;
 
-/// What the allocator must have left: four blocks of 4 MiB. Small things of which one that fails ends the process take far
-/// less, and the events of a batch that is durable, which cannot be refused any more, 2 MiB. But it takes pages of 4 MiB
-/// for blocks of 64 KiB or more, one for each size, and what is left is in pieces.
-const HEADROOM: (usize, usize) = (4, 4 << 20);
+/// What the allocator must have left: 16 MiB. Small things of which one that fails ends the process take far less, and the
+/// events of a batch that is durable, which cannot be refused any more, 2 MiB. It takes pages of 4 MiB for blocks of 64 KiB
+/// or more, one for each size. Asked for as one block, which comes from the system and goes back to it untouched: four
+/// blocks of 4 MiB stayed with the allocator, 8 MiB of them in memory.
+const HEADROOM_BYTES: usize = 16 << 20;
 
 /// Who holds less than this is read also while the allocator has too little left, and no more than this at once: 1 KiB, a
-/// ping or a short message. Thousands who do that take less than `HEADROOM`.
+/// ping or a short message. Thousands who do that take less than `HEADROOM_BYTES`.
 const SCANT_BYTES: usize = 1 << 10;
 
 /// After so much growth the allocator is asked again: 256 KiB.
@@ -183,8 +184,7 @@ impl Memory {
 
 /// Has the allocator enough left? Asked of any thread.
 pub(crate) fn has_headroom() -> bool {
-    let (count, bytes) = HEADROOM;
-    can_allocate_blocks(count, bytes)
+    can_allocate(HEADROOM_BYTES)
 }
 
 struct Held {
