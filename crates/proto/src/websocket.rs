@@ -1,5 +1,5 @@
-//! WebSocket frames (RFC 6455), the server's side: bytes of the wire in, payload out; headers for what goes
-//! out, so that a payload encoded once for all readers is never copied.
+//! WebSocket frames (RFC 6455), of either side: bytes of the wire in, payload out; headers for what goes
+//! out, so that a payload encoded once for all readers is never copied. A client masks what goes out (`masked`).
 //!
 //! ```text
 //! | FIN, opcode | MASK, length: 7 bits, or 16, or 64 | mask: 4 bytes, from clients only | payload |
@@ -33,8 +33,17 @@ pub enum Heard<'a> {
     Payload(MessageKind, &'a [u8]),
     /// The present message is whole.
     End(MessageKind),
-    /// Nothing more comes: the peer closed, or broke the rules.
-    Closed,
+    /// Nothing more comes: the peer closed, or broke the rules. The payload of its close frame: a code of two bytes and
+    /// a reason in UTF-8, or nothing.
+    Closed(&'a [u8]),
+}
+
+/// The side that a `WebSocket` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Server,
+    Client,
 }
 
 /// Why a connection is closed (RFC 6455, 7.4.1).
@@ -84,9 +93,10 @@ struct Frame {
     turned: usize,
 }
 
-/// The server's side of a WebSocket.
+/// One side of a WebSocket; by default the server's.
 #[derive(Debug, Default)]
 pub struct WebSocket {
+    role: Role,
     head: Head,
     frame: Option<Frame>,
     /// Made when the first control frame comes: most connections have none.
@@ -101,6 +111,11 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
+    /// The client's side. What goes out of it must be `masked`.
+    pub fn client() -> WebSocket {
+        WebSocket { role: Role::Client, ..WebSocket::default() }
+    }
+
     /// Takes bytes of the wire, unmasks them in place and says what they are.
     pub fn handle_bytes(&mut self, mut bytes: &mut [u8], heard: &mut dyn FnMut(Heard<'_>)) {
         while !bytes.is_empty() && !self.closed {
@@ -167,8 +182,10 @@ impl WebSocket {
             "reserved bits are set, but no extension was agreed on"
         } else if !matches!(opcode, 0..=2 | 8..=10) {
             "there is no such opcode"
-        } else if second & 0x80 == 0 {
+        } else if second & 0x80 == 0 && self.role == Role::Server {
             "a client's frames must be masked"
+        } else if second & 0x80 != 0 && self.role == Role::Client {
+            "a server's frames must not be masked"
         } else if opcode >= 8 && !last {
             "a control frame must not be fragmented"
         } else if opcode >= 8 && usize::from(second & 0x7f) > CONTROL_BYTES_MAX {
@@ -227,7 +244,8 @@ impl WebSocket {
                 return false;
             }
         }
-        let mask = [bytes[mask], bytes[mask + 1], bytes[mask + 2], bytes[mask + 3]];
+        // A server's frames have none.
+        let mask = bytes[mask..].first_chunk().copied().unwrap_or_default();
         self.frame = Some(Frame { opcode, last, left, mask, turned: 0 });
         true
     }
@@ -302,13 +320,13 @@ impl WebSocket {
             self.close_sent = true;
             self.control_frame(0x88, &payload[..payload.len().min(2)]);
         }
-        heard(Heard::Closed);
+        heard(Heard::Closed(payload));
     }
 
     fn fail(&mut self, code: CloseCode, why: &str, heard: &mut dyn FnMut(Heard<'_>)) {
         self.close(code, why);
         self.closed = true;
-        heard(Heard::Closed);
+        heard(Heard::Closed(&[]));
     }
 
     /// Says goodbye, unless that was said before. Messages must not follow.
@@ -360,6 +378,31 @@ pub fn message_header(kind: MessageKind, len: u64) -> ([u8; 10], usize) {
             (head, 10)
         }
     }
+}
+
+/// Whole frames as a client sends them: each masked with a key of its own, which must be unpredictable (RFC 6455, 5.3).
+/// Bytes that are no whole frame are left out.
+pub fn masked(frames: &[u8], mut next_key: impl FnMut() -> [u8; 4]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(frames.len() + 4);
+    let mut rest = frames;
+    while let [_, short, ..] = rest {
+        let (head, len) = match short & 0x7f {
+            126 => (4, rest.get(2..4).map(|two| u64::from(u16::from_be_bytes([two[0], two[1]])))),
+            127 => (10, rest.get(2..).and_then(<[u8]>::first_chunk).map(|eight| u64::from_be_bytes(*eight))),
+            short => (2, Some(u64::from(short))),
+        };
+        let end = len.and_then(|len| usize::try_from(len).ok()).and_then(|len| len.checked_add(head));
+        let Some(frame) = end.and_then(|end| rest.get(..end)) else { break };
+        rest = &rest[frame.len()..];
+        let key = next_key();
+        out.extend_from_slice(&[frame[0], frame[1] | 0x80]);
+        out.extend_from_slice(&frame[2..head]);
+        out.extend_from_slice(&key);
+        let begins = out.len();
+        out.extend_from_slice(&frame[head..]);
+        unmask(&mut out[begins..], key, 0);
+    }
+    out
 }
 
 /// Eight bytes at a time; gives back how far the mask has turned.
@@ -438,13 +481,16 @@ mod tests {
 
     /// What is heard when the bytes come in pieces of this size: messages, then how it ended.
     fn hear(bytes: &[u8], piece: usize) -> (Messages, bool, Option<Bytes>) {
-        let mut socket = WebSocket::default();
+        hear_as(WebSocket::default(), bytes, piece)
+    }
+
+    fn hear_as(mut socket: WebSocket, bytes: &[u8], piece: usize) -> (Messages, bool, Option<Bytes>) {
         let (mut messages, mut current, mut closed) = (Vec::new(), Vec::new(), false);
         for piece in bytes.to_vec().chunks_mut(piece) {
             socket.handle_bytes(piece, &mut |heard| match heard {
                 Heard::Payload(_, payload) => current.extend_from_slice(payload),
                 Heard::End(kind) => messages.push((kind, std::mem::take(&mut current))),
-                Heard::Closed => closed = true,
+                Heard::Closed(_) => closed = true,
             });
         }
         (messages, closed, socket.take_answer())
@@ -469,6 +515,39 @@ mod tests {
         let pong = Some(Bytes::from_static(b"\x8a\x0cstill there?"));
         for piece in [1, 2, 3, 5, 7, 11, 64, 1_000, bytes.len()] {
             assert_eq!(hear(&bytes, piece), (expected.clone(), false, pong.clone()), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_client_hears_unmasked_frames_and_its_own_are_heard_when_masked() {
+        let mut frames = Vec::new();
+        for payload in [&b""[..], b"short", &[7; 300], &[9; 70_000]] {
+            let (head, len) = message_header(MessageKind::Binary, payload.len() as u64);
+            frames.extend_from_slice(&head[..len]);
+            frames.extend_from_slice(payload);
+        }
+        let mut key = 0_u8;
+        let sent = masked(&frames, || {
+            key += 1;
+            [key, 0x80, 0xff, 0]
+        });
+        assert_eq!(sent.len(), frames.len() + 4 * 4);
+        let expected = [0, 5, 300, 70_000].map(|len: usize| (MessageKind::Binary, len)).to_vec();
+        let lens = |(messages, closed, answer): (Messages, bool, Option<Bytes>)| {
+            assert_eq!((closed, answer), (false, None));
+            messages.into_iter().map(|(kind, payload)| (kind, payload.len())).collect::<Vec<_>>()
+        };
+        for piece in [1, 3, 1_000, sent.len()] {
+            assert_eq!(lens(hear(&sent, piece)), expected, "pieces of {piece}");
+            assert_eq!(lens(hear_as(WebSocket::client(), &frames, piece)), expected, "pieces of {piece}");
+        }
+        let (_, closed, answer) = hear_as(WebSocket::client(), &frame(0x81, b"x"), 1);
+        assert!(
+            closed && answer.is_some_and(|answer| answer.ends_with(b"a server's frames must not be masked"))
+        );
+        // Bytes that are no whole frame are not sent.
+        for cut in 0..3 {
+            assert_eq!(masked(&b"\x81\x02hi"[..cut + 1], || [0; 4]), b"", "cut at {cut}");
         }
     }
 
@@ -520,7 +599,9 @@ mod tests {
         let mut socket = WebSocket::default();
         socket.close(CloseCode::GoingAway, "stopping");
         assert_eq!(socket.take_answer(), Some(Bytes::from_static(b"\x88\x0a\x03\xe9stopping")));
-        socket.handle_bytes(&mut frame(0x88, b"\x03\xe9"), &mut |heard| assert_eq!(heard, Heard::Closed));
+        socket.handle_bytes(&mut frame(0x88, b"\x03\xe9"), &mut |heard| {
+            assert_eq!(heard, Heard::Closed(b"\x03\xe9"));
+        });
         assert!(!socket.has_answer() && socket.is_close_sent());
     }
 

@@ -258,7 +258,7 @@ fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool, 
                 message.extend(payload.iter().map(|byte| byte ^ kind as u8));
             }
             Heard::End(_) => heard.push(std::mem::take(&mut message)),
-            Heard::Closed => closed = true,
+            Heard::Closed(_) => closed = true,
         });
     }
     assert_eq!(closed, socket.is_close_sent(), "who breaks the rules, or leaves, is told so");

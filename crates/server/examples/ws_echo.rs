@@ -73,7 +73,7 @@ fn echo(reader: &mut impl Read, writer: &mut impl Write) -> std::io::Result<()> 
         ws.handle_bytes(&mut buffer[..len], &mut |heard| match heard {
             Heard::Payload(_, piece) => message.extend_from_slice(piece),
             Heard::End(kind) => out.push((kind, std::mem::take(&mut message))),
-            Heard::Closed => closed = true,
+            Heard::Closed(_) => closed = true,
         });
         // Pongs before the next message; a goodbye behind what was heard before it.
         if !closed && let Some(pongs) = ws.take_answer() {

@@ -96,7 +96,7 @@ impl Framing for WebSocketFraming {
             Heard::Payload(MessageKind::Binary, payload) => session.handle_bytes(now, payload),
             Heard::Payload(MessageKind::Text, _) | Heard::End(MessageKind::Text) => text = true,
             Heard::End(MessageKind::Binary) => {}
-            Heard::Closed => closed = true,
+            Heard::Closed(_) => closed = true,
         });
         if text {
             self.incoming.close(CloseCode::UnsupportedData, "messages here are binary");
