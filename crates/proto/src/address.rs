@@ -151,6 +151,16 @@ fn unix(path: &str, text: &str, grammar: &Grammar) -> Result<Address, AddressErr
     }
 }
 
+/// Host and port that were typed as two words, as one address to parse. `None`: the host has a port, or is a path.
+pub fn with_port(host: &str, port: &str) -> Option<String> {
+    match host.matches(':').count() {
+        _ if host.starts_with("unix:") => None,
+        _ if is_ipv6(host) => Some(format!("[{host}]:{port}")),
+        0 => Some(format!("{host}:{port}")),
+        _ => host.ends_with(']').then(|| format!("{host}:{port}")),
+    }
+}
+
 /// `rest` is `text` without a scheme.
 fn net(rest: &str, text: &str, grammar: &Grammar) -> Result<Address, AddressError> {
     let is_invalid = |c: &char| c.is_whitespace() || c.is_control() || "/?#@\"'\\".contains(*c);
@@ -309,6 +319,22 @@ mod tests {
     fn what_is_shown_reads_back() {
         for text in ["chat.example:7", "[::1]:7", "[::1]", "127.0.0.1:65432", "unix:/run/x", ":7", "x"] {
             assert_eq!(Address::parse(text, &Grammar::TOOL).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn host_and_port_in_two_words_are_one_address() {
+        for (host, joined) in [
+            ("localhost", "localhost:7"),
+            ("", ":7"),
+            ("::1", "[::1]:7"),
+            ("[::1]", "[::1]:7"),
+            ("fe80::1%lo", "[fe80::1%lo]:7"),
+        ] {
+            assert_eq!(with_port(host, "7").as_deref(), Some(joined), "{host}");
+        }
+        for whole in ["localhost:80", "[::1]:80", "unix:/run/x", "unix:[x]", ":80"] {
+            assert_eq!(with_port(whole, "7"), None, "{whole}");
         }
     }
 

@@ -101,7 +101,7 @@ settings! {
     "Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)"
     ""
     "An empty host means all interfaces; port 0 means any free port."
-    listen "listen" "ADDR": Vec<ListenAddr> = "127.0.0.1:65432", true;
+    listen "listen" "HOST:PORT": Vec<ListenAddr> = "127.0.0.1:65432", true;
     "The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]"
     data "data" "DIR": PathBuf = "", false;
     "Listen backlog: how many new connections the system can queue"

@@ -5,6 +5,7 @@
 mod cmd; // the tree of commands; one file for each, with its arguments and its run
 mod net; // vang net: the socket workbench
 mod args; // arguments that several commands share
+mod host_port; // HOST PORT in two words, wherever HOST:PORT is allowed
 mod settings; // a server's settings: flags, environment, file, defaults
 mod which; // which server or data folder a command means
 mod say; // results on stdout, everything else on stderr, exit codes
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
             server.file.display()
         ));
     });
-    let typed = cmd::Args::command().get_matches();
+    let tree = cmd::Args::command();
+    let words = host_port::join(&tree, std::env::args_os());
+    let typed = tree.get_matches_from(words);
     // clap has checked the same tree already.
     let args = cmd::Args::from_arg_matches(&typed).unwrap_or_else(|error| error.exit());
     say::exit(cmd::run(args.command, &typed))

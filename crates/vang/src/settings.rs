@@ -156,6 +156,8 @@ impl Settings {
         for info in SETTINGS {
             let given = match typed.value_source(info.name) {
                 Some(ValueSource::CommandLine) => raw(typed, info.name),
+                // `vang serve HOST:PORT`, as the tutorial's servers take it.
+                _ if info.name == "listen" => raw(typed, "address"),
                 _ => Vec::new(),
             };
             let default = [info.default].into_iter().filter(|default| !default.is_empty());

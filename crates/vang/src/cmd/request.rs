@@ -13,7 +13,7 @@ use crate::say::{CommandError, print, print_line, to_terminal};
 const EXAMPLES: &str = "\
 Examples:
   vang request 127.0.0.1:65432 search morpheus
-  vang request 127.0.0.1:65432 double hello";
+  vang request 127.0.0.1 65432 double hello       HOST PORT or HOST:PORT";
 
 /// Send a request to a server that speaks the tutorial's protocol, and print the answer
 #[derive(Args, Debug)]

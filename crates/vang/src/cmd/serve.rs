@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use vang_client::address::shown;
 use vang_journal::DataFolder;
-use vang_server::{Changer, Config, Limits, LogFormat, Server, Stopper, Trust};
+use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Server, Stopper, Trust};
 
 use crate::notify;
 use crate::say::{CommandError, server_error};
@@ -22,13 +22,16 @@ use crate::which::data_folder;
 const EXAMPLES: &str = "\
 Examples:
   vang serve                                        this machine only, port 65432
-  vang serve --listen 127.0.0.1:7000 --data ./chat  another port, another data folder
+  vang serve 127.0.0.1 7000 --data ./chat           another port, another data folder
   vang serve --limit inline=65536                   messages of at most 64 KiB";
 
 /// Run a server
 #[derive(Args, Debug)]
 #[command(before_help = EXAMPLES, after_help = Limits::help())]
 pub(crate) struct ServeArgs {
+    /// The same as --listen HOST:PORT
+    #[arg(value_name = "HOST:PORT", conflicts_with = "listen")]
+    address: Option<ListenAddr>,
     #[command(flatten)]
     settings: SettingFlags,
 }

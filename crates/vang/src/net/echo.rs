@@ -22,6 +22,9 @@ Examples:
   vang net echo send --compare                 measures four server models on this machine";
 
 /// Run an echo server, or a client that checks the echo
+/// Connections of a client: a port of ours for each, to one address.
+const CONNECTIONS_MAX: i64 = 60_000;
+
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -38,7 +41,7 @@ enum Side {
 const SERVE_EXAMPLES: &str = "\
 Examples:
   vang net echo serve --once --explain                  one client, with every step explained
-  vang net echo serve --listen '[::1]:7000' --model threads
+  vang net echo serve ::1 7000 --model threads          HOST PORT or HOST:PORT, here [::1]:7000
   vang net echo serve --model sequential --greet --backlog 5
   vang net echo serve --udp
   vang net echo serve --tls --certificate-out cert.pem";
@@ -54,6 +57,9 @@ the server; all are counted.";
 #[command(before_help = SERVE_EXAMPLES, after_help = SERVE_AFTER)]
 struct ServeArgs {
     /// Address: HOST:PORT, [IPV6]:PORT, or :PORT for every interface; port 0 is any free port
+    /// The same as --listen HOST:PORT
+    #[arg(value_name = "HOST:PORT", conflicts_with_all = ["listen", "unix"])]
+    address: Option<Target>,
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:65432")]
     listen: Target,
     /// Listen on a Unix socket instead
@@ -93,7 +99,7 @@ struct ServeArgs {
 const SEND_EXAMPLES: &str = "\
 Examples:
   vang net echo send 127.0.0.1:65432
-  vang net echo send 127.0.0.1:65432 --connections 2 --message 'Message 1 from client.' --message 'Message 2 from client.'
+  vang net echo send 127.0.0.1 65432 2         2 connections, 2 messages on each, as the tutorial's client
   vang net echo send '[::1]:65432' --bytes 10M                     one large message
   vang net echo send localhost:65432 --connections 64 --bytes 100 --duration 5s
   vang net echo send localhost:65432 --rate 1000 --duration 5s     a schedule that does not wait for answers
@@ -113,6 +119,9 @@ struct SendArgs {
     #[arg(value_name = "HOST:PORT", required_unless_present = "compare", conflicts_with = "compare")]
     to: Option<Target>,
     /// Message text (can be repeated; sent in turn) [default: Hello, world]
+    /// Connections at once; on each `Message 1 from client.` and `Message 2 from client.`, or the given messages
+    #[arg(value_name = "N", value_parser = parse_count, conflicts_with_all = ["connections", "compare", "udp", "stdin"])]
+    clients: Option<u32>,
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["stdin", "bytes", "compare"])]
     message: Vec<String>,
     /// Each line of stdin is a message
@@ -125,7 +134,7 @@ struct SendArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "compare")]
     count: Option<u64>,
     /// Connections at once, each with one message in progress
-    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     connections: Option<u32>,
     /// Messages per second on all connections together; waiting time counts from the scheduled send time
     #[arg(long, value_name = "N", conflicts_with = "compare")]
@@ -162,7 +171,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let model = Model::ALL.into_iter().find(|model| model.name() == args.model).unwrap_or(Model::Selector);
     let options = serve::EchoServeOptions {
-        listen: args.unix.map_or(args.listen, Target::Unix),
+        listen: args.unix.map(Target::Unix).or(args.address).unwrap_or(args.listen),
         udp: args.udp,
         tls: args.tls,
         certificate: args.certificate_out,
@@ -182,7 +191,11 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
         (None, Some(key)) => Trust::Key(key),
         (None, None) => Trust::AnyCertificate,
     };
-    let messages = if args.message.is_empty() { vec!["Hello, world".to_owned()] } else { args.message };
+    let messages = match (args.message.is_empty(), args.clients) {
+        (false, _) => args.message,
+        (true, None) => vec!["Hello, world".to_owned()],
+        (true, Some(_)) => [1, 2].map(|number| format!("Message {number} from client.")).to_vec(),
+    };
     let mut progress = ProgressLine::new(args.common.json);
     let Some(to) = args.to else {
         let options = compare_models::EchoCompareOptions {
@@ -201,7 +214,7 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
         messages: messages.into_iter().map(String::into_bytes).collect(),
         bytes: args.bytes,
         count: args.count,
-        connections: args.connections.unwrap_or(1),
+        connections: args.connections.or(args.clients).unwrap_or(1),
         rate: args.rate,
         duration: args.duration,
     };
@@ -241,6 +254,17 @@ impl ProgressLine {
             "\r\x1b[K{}{of}: {} back, {:.0}/s, {}/s",
             short_duration(progress.elapsed),
             progress.messages,
+/// The number of connections after an address; a wrong port in two words arrives here too.
+fn parse_count(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(&i64::from(*count)));
+    count.ok_or_else(|| {
+        format!(
+            "neither a port nor a number of connections; write HOST:PORT, HOST PORT or HOST PORT N. Ports are 1 to 65535, \
+             connections 1 to {CONNECTIONS_MAX}"
+        )
+    })
+}
+
             progress.messages as f64 / seconds,
             size((progress.bytes as f64 / seconds) as u64)
         );

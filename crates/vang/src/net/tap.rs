@@ -23,10 +23,10 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Listen for clients here: HOST:PORT or unix:PATH; port 0 is any free port
-    #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay")]
     listen: Option<Target>,
     /// Connect to this server: HOST:PORT or unix:PATH
-    #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay")]
     to: Option<Target>,
     /// Record a capture for Wireshark (pcapng)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]

@@ -68,7 +68,7 @@ fn an_error_in_the_file_names_the_place_and_what_is_allowed() {
         ("guests = 'nobody'", format!("vang: file {shown}: invalid value 'nobody' for '--guests <FROM>'")),
         (
             "listen = ['localhost']",
-            format!("vang: file {shown}: invalid value 'localhost' for '--listen <ADDR>': "),
+            format!("vang: file {shown}: invalid value 'localhost' for '--listen <HOST:PORT>': "),
         ),
         (
             "[limits]\nidle = 'soon'",
