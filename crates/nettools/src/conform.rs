@@ -24,6 +24,7 @@ mod vectors; // the vector files as cases
 mod exchange; // one request and its answer on one connection
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,7 +38,7 @@ pub use self::options::{Choice, ConformOptions, Profile};
 use self::verdict::verdict;
 use crate::error::{Outcome, ToolError};
 use crate::{Record, Report, Stop, Target};
-use vang_proto::text::short_duration;
+use vang_proto::text::{counted, short_duration};
 
 /// Time limit of an answer, and of the end of a connection.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -89,6 +90,34 @@ impl fmt::Display for Suite {
     }
 }
 
+/// Nobody accepts connections any more: the rest cannot be tested.
+#[derive(Clone, Debug, Serialize)]
+struct ServerGone {
+    why: String,
+    /// The names of the cases that were not run, whole and byte by byte, in their order.
+    not_run: Vec<String>,
+}
+
+impl Record for ServerGone {
+    const EVENT: &'static str = "server-gone";
+}
+
+impl fmt::Display for ServerGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server is gone: {}", self.why)?;
+        let suite_of = |name: &String| name.split('/').next().unwrap_or_default().to_owned();
+        for cases in self.not_run.chunk_by(|one, next| suite_of(one) == suite_of(next)) {
+            let count = counted(cases.len() as u64, "case", "cases");
+            let (first, last) = (&cases[0], &cases[cases.len() - 1]);
+            write!(f, "\nnot run: {count}, {first}")?;
+            if cases.len() > 1 {
+                write!(f, " to {last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The last record.
 #[derive(Clone, Debug, Serialize)]
 struct Summary<'a> {
@@ -97,6 +126,8 @@ struct Summary<'a> {
     profile: Option<Profile>,
     passed: u64,
     failed: u64,
+    /// Runs without a server to run against.
+    not_run: u64,
     complete: bool,
 }
 
@@ -111,8 +142,12 @@ impl fmt::Display for Summary<'_> {
             Some(Profile::Vang) => "a vang server",
             None => "a server",
         };
-        let cut = if self.complete { "" } else { "; stopped before the end" };
-        write!(f, "{} as {what}: {} passed, {} failed{cut}", self.target, self.passed, self.failed)
+        write!(f, "{} as {what}: {} passed, {} failed", self.target, self.passed, self.failed)?;
+        match (self.not_run, self.complete) {
+            (0, true) => Ok(()),
+            (0, false) => f.write_str("; stopped before the end"),
+            (not_run, _) => write!(f, ", {not_run} not run: the server is gone"),
+        }
     }
 }
 
@@ -121,7 +156,7 @@ pub fn run(options: &ConformOptions, report: &Report, stop: &Stop) -> Outcome {
     let limits = WaitLimits { answer: ANSWER_WAIT, stop };
     let stopped_by = |when: &str| {
         let (target, profile) = (&options.target, options.profile);
-        report.record(&Summary { target, profile, passed: 0, failed: 0, complete: false })?;
+        report.record(&Summary { target, profile, passed: 0, failed: 0, not_run: 0, complete: false })?;
         report.means(when)?;
         Ok(verdict(false, 0, stop))
     };
@@ -147,7 +182,8 @@ pub fn run(options: &ConformOptions, report: &Report, stop: &Stop) -> Outcome {
         }
     }
     report.explain(|| format!("{} is tested as {profile:?}", options.target).to_lowercase())?;
-    let mut runner = SuiteRunner { options, report, stop, all: Suite::default(), complete: true };
+    let mut runner =
+        SuiteRunner { options, report, stop, all: Suite::default(), complete: true, gone: None, not_run: 0 };
     for (suite, cases) in [
         ("guide", vectors::of_guide("guide")),
         ("values", vectors::of_guide("values")),
@@ -161,16 +197,21 @@ pub fn run(options: &ConformOptions, report: &Report, stop: &Stop) -> Outcome {
     if let Some(room) = &options.post {
         let cases = post::CASES.iter().map(|case| (case.name, case));
         runner.suite("post", cases, |case, piece| {
-            case.run(room, piece, &server, &limits).map(|()| Match::Exact)
+            // Its connections report their own errors.
+            server.connect(&limits).map_err(Failed::Unreachable)?;
+            Ok(case.run(room, piece, &server, &limits).map(|()| Match::Exact)?)
         })?;
     }
-    let SuiteRunner { all: Suite { passed, failed, .. }, complete, .. } = runner;
-    if passed + failed == 0 && complete {
+    let SuiteRunner { all: Suite { passed, failed, .. }, complete, gone, not_run, .. } = runner;
+    if passed + failed + not_run == 0 && complete {
         return Err(no_such_case());
     }
+    if let Some(gone) = gone {
+        report.record(&gone)?;
+    }
     let (target, profile) = (&options.target, Some(profile));
-    report.record(&Summary { target, profile, passed, failed, complete })?;
-    Ok(verdict(complete, failed, stop))
+    report.record(&Summary { target, profile, passed, failed, not_run, complete })?;
+    Ok(verdict(complete, failed + not_run, stop))
 }
 
 /// Runs the suites.
@@ -180,34 +221,64 @@ struct SuiteRunner<'a> {
     stop: &'a Stop,
     all: Suite,
     complete: bool,
+    /// Set by the first connection that nobody accepts.
+    gone: Option<ServerGone>,
+    not_run: u64,
+}
+
+/// Why a case has no result that agrees with it.
+enum Failed {
+    /// The server does something else.
+    Differs(String),
+    /// It accepts no connection, so nothing is known about the case.
+    Unreachable(io::Error),
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Failed {
+        Failed::Differs(why)
+    }
 }
 
 impl SuiteRunner<'_> {
-    /// Runs each case whole and byte by byte, until the tool is stopped.
+    /// Runs each case whole and byte by byte, until the tool is stopped or the server is gone.
     fn suite<'c, C: Copy>(
         &mut self,
         suite: &'static str,
         cases: impl Iterator<Item = (&'c str, C)>,
-        judge: impl Fn(C, usize) -> Result<Match, String>,
+        judge: impl Fn(C, usize) -> Result<Match, Failed>,
     ) -> Result<(), ToolError> {
         let mut sum = Suite { suite, ..Suite::default() };
         for (case, judged) in cases.filter(|(name, _)| self.options.choice.takes(&format!("{suite}/{name}")))
         {
             for (how, piece) in [("whole", usize::MAX), ("byte by byte", 1)] {
+                if self.gone.is_some() {
+                    self.count_not_run(suite, case);
+                    continue;
+                }
                 let came = if self.complete { judge(judged, piece) } else { break };
                 // A case that was interrupted by the stop is not a failure.
                 if came.is_err() && self.stop.now().is_some() {
                     self.complete = false;
                     break;
                 }
-                let why = came.as_ref().err().cloned();
+                let (matched, why) = match came {
+                    Ok(matched) => (Some(matched), None),
+                    Err(Failed::Differs(why)) => (None, Some(why)),
+                    Err(Failed::Unreachable(error)) => {
+                        let why = crate::error::explain(&error, Doing::Connect).to_string();
+                        self.gone = Some(ServerGone { why, not_run: Vec::new() });
+                        self.count_not_run(suite, case);
+                        continue;
+                    }
+                };
                 let result = CaseResult { suite, case, how, passed: why.is_none(), why };
                 if !result.passed || self.report.is_json() {
                     self.report.record(&result)?;
                 }
                 sum.passed += u64::from(result.passed);
                 sum.failed += u64::from(!result.passed);
-                sum.in_other_words += u64::from(came == Ok(Match::Equivalent));
+                sum.in_other_words += u64::from(matched == Some(Match::Equivalent));
                 self.complete = self.stop.now().is_none();
             }
         }
@@ -218,6 +289,16 @@ impl SuiteRunner<'_> {
         self.all.failed += sum.failed;
         Ok(())
     }
+
+    fn count_not_run(&mut self, suite: &str, case: &str) {
+        self.not_run += 1;
+        let name = format!("{suite}/{case}");
+        if let Some(gone) = &mut self.gone
+            && gone.not_run.last() != Some(&name)
+        {
+            gone.not_run.push(name);
+        }
+    }
 }
 
 /// Runs one case on its own connection; after abuse also tests whether the server still serves others.
@@ -226,24 +307,25 @@ fn judge(
     piece: usize,
     server: &ServerAddress,
     limits: &WaitLimits<'_>,
-) -> Result<Match, String> {
-    let came = exchange::exchange(server, &case.sent, piece, case, limits)
-        .map_err(|error| format!("no connection: {}", crate::error::explain(&error, Doing::Connect)))?;
+) -> Result<Match, Failed> {
+    let came = exchange::exchange(server, &case.sent, piece, case, limits).map_err(Failed::Unreachable)?;
     let judged = compare::answers(&came.bytes, case)?;
     match (case.ends, came.end) {
         (true, ConnectionEnd::Closed) | (false, ConnectionEnd::Open) => {}
         // A reset also ends the connection, but can discard the answer.
         (true, ConnectionEnd::Reset) if case.strictness == Strictness::EndsOnly => {}
         (true, ConnectionEnd::Reset) => {
-            return Err("the connection was reset instead of closed".to_owned());
+            return Err("the connection was reset instead of closed".to_owned().into());
         }
         (true, ConnectionEnd::Open) => {
-            return Err(format!("the connection is still open after {}", short_duration(ANSWER_WAIT)));
+            return Err(format!("the connection is still open after {}", short_duration(ANSWER_WAIT)).into());
         }
         (_, ConnectionEnd::Silent) => {
-            return Err("a further request on the connection got no answer".to_owned());
+            return Err("a further request on the connection got no answer".to_owned().into());
         }
-        (false, _) => return Err("the connection was closed; it should accept more requests".to_owned()),
+        (false, _) => {
+            return Err("the connection was closed; it should accept more requests".to_owned().into());
+        }
     }
     if case.is_abuse {
         let fine = vectors::plain_exchange();
