@@ -92,6 +92,18 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["netcat-openbsd"]),
     },
     Tool {
+        name: "socat",
+        starts: ("socat", &["-V"]),
+        why: "`vang net talk` is compared with it",
+        from: Source::Packages(&["socat"]),
+    },
+    Tool {
+        name: "openssl",
+        starts: ("openssl", &["version"]),
+        why: "`vang net talk` talks to it in TLS",
+        from: Source::Packages(&["openssl"]),
+    },
+    Tool {
         name: "unshare",
         starts: ("unshare", VERSION),
         why: "gives a test its own small disk or network",

@@ -8,8 +8,7 @@
 //!
 //! Memory is bounded: an event loop has one buffer, and a peer that does not read is not read from.
 
-mod certificate; // TLS: the server's certificate for the run, and its verification
-mod transport; // a connection's bytes, plain or in TLS
+mod certificate; // TLS: the server's certificate for the run
 mod server_records; // the records of the server, and how many of them
 mod model; // the models of concurrency
 mod peer; // one connection of the server, for every model
@@ -27,5 +26,3 @@ mod streams; // the connections of the client
 mod udp_client; // the client over UDP
 pub mod send; // runs the client
 pub mod compare_models; // measures every model on this machine
-
-pub use certificate::Trust;

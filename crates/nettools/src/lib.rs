@@ -18,6 +18,8 @@ mod target; // HOST:PORT and unix:PATH, parsed
 mod lookup; // names to addresses, with a deadline
 mod deadline_stream; // one TCP connection whose reads and writes end at a deadline, or with `Stop`
 mod peer_name; // a connection's other end, as records name it
+mod trust; // TLS: how a client verifies a server
+mod transport; // a connection's bytes, plain or in TLS
 mod destination; // a target to connect to: its addresses, a connected socket
 mod listener; // a socket that listens
 mod open_files; // this process's limit of open files
@@ -33,6 +35,7 @@ pub mod protocols; // the bytes of one direction as messages: native, HTTP, WebS
 pub mod capture; // capture files as TCP conversations
 pub mod doctor; // finds the layer at which a server fails
 pub mod decode; // shows the content of a capture
+pub mod talk; // a raw two-way client
 pub mod tap; // a proxy that shows, records and disturbs connections
 
 pub use error::{Outcome, ToolError};
@@ -40,6 +43,7 @@ pub use quote::quoted;
 pub use report::{Record, Report};
 pub use stop::{Stop, Stopped, is_ignored};
 pub use target::Target;
+pub use trust::Trust;
 
 /// The result of a tool that could do its work; it becomes the exit code of `vang net`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

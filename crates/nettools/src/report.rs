@@ -75,6 +75,11 @@ impl Report {
         self.json
     }
 
+    /// Under `--explain`.
+    pub fn explains(&self) -> bool {
+        self.explains
+    }
+
     /// Writes a record. An error comes from stdout: a closed pipe ends a tool.
     pub fn record<R: Record>(&self, record: &R) -> io::Result<()> {
         if !self.json {

@@ -2,6 +2,7 @@
 
 mod common; // what every tool has: options, report, stop, exit code
 mod echo; // vang net echo
+mod talk; // vang net talk
 mod stall; // vang net stall
 mod sockets; // vang net sockets
 mod resolve; // vang net resolve
@@ -16,6 +17,7 @@ use clap::{Args as ClapArgs, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   vang net echo serve --once         send every byte back to one client, such as `vang net echo send`
+  vang net talk localhost 65432      type to a server and see what comes, as with nc
   vang net stall send --fix          fill both queues of a connection, then drain them
   vang net sockets                   list all sockets, their processes and problems
   vang net resolve localhost 65432   the addresses of a name, and which of them answer
@@ -42,6 +44,7 @@ pub(crate) struct NetArgs {
 #[derive(Subcommand, Debug)]
 enum Tool {
     Echo(echo::Args),
+    Talk(Box<talk::Args>),
     Stall(stall::Args),
     Sockets(sockets::Args),
     Resolve(resolve::Args),
@@ -55,6 +58,7 @@ enum Tool {
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
     match args.tool {
         Tool::Echo(args) => echo::run(args),
+        Tool::Talk(args) => talk::run(*args),
         Tool::Stall(args) => stall::run(args),
         Tool::Sockets(args) => sockets::run(args),
         Tool::Resolve(args) => resolve::run(args),

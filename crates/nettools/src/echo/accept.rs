@@ -9,11 +9,11 @@ use vang_client::trouble::Doing;
 
 use super::peer::Peer;
 use super::server_records::Reporter;
-use super::transport::Transport;
 use crate::Stop;
 use crate::error::explain;
 use crate::listener::{Accepted, Listener};
 use crate::peer_name::PeerName;
+use crate::transport::Transport;
 
 /// Shared by all models.
 pub(super) struct ServerContext {

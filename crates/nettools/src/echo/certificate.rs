@@ -1,30 +1,16 @@
-//! TLS for echo. The server makes a certificate for the run. A client verifies a key or authorities; without either it
-//! accepts any certificate and warns, because it cannot detect an interception.
+//! TLS for the echo server, which makes a certificate for the run.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
-use vang_client::verifier::{Verifier, fingerprint};
+use rustls::pki_types::PrivateKeyDer;
+use vang_client::verifier::fingerprint;
 
 use crate::ToolError;
-
-/// How a client verifies the server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
-    #[default]
-    AnyCertificate,
-    /// This key: `SHA256:…`, the SHA-256 of the SubjectPublicKeyInfo in base64 without `=`.
-    Key(String),
-    /// A certificate for the server's name, issued by an authority in this PEM file.
-    Authorities(PathBuf),
-}
 
 /// The server's certificate and key.
 pub(super) struct ServerIdentity {
@@ -57,39 +43,4 @@ impl ServerIdentity {
             .map_err(|error| library(&error))?;
         Ok(ServerIdentity { config: Arc::new(config), fingerprint })
     }
-}
-
-impl Trust {
-    /// The client's TLS configuration.
-    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, ToolError> {
-        let library = |error: &dyn fmt::Display| ToolError::Usage(format!("TLS: {error}"));
-        let verifier = match self {
-            Trust::AnyCertificate => Verifier::any(),
-            Trust::Key(key) => Verifier::key(key),
-            Trust::Authorities(path) => authorities(path)?,
-        };
-        let config = verifier.config().map_err(|error| library(&error))?;
-        Ok(Arc::new(config))
-    }
-}
-
-fn authorities(path: &Path) -> Result<Arc<Verifier>, ToolError> {
-    let wrong = |why: &dyn fmt::Display| ToolError::Usage(format!("{}: {why}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&error))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate).map_err(|error| wrong(&error))?;
-    }
-    Verifier::roots(roots).map_err(|error| wrong(&error))
-}
-
-/// An error of TLS in the middle of reading or writing, in its own words; `None` for one of the socket's.
-pub(super) fn refused(error: &io::Error) -> Option<String> {
-    let inner = error.get_ref()?.downcast_ref::<Error>()?;
-    Some(match inner {
-        Error::General(text) => text.clone(),
-        other => other.to_string(),
-    })
 }

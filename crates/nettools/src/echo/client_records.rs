@@ -90,22 +90,3 @@ impl fmt::Display for ConnectionFailed {
         if self.advice.is_empty() { Ok(()) } else { write!(f, "\n{}", self.advice) }
     }
 }
-
-/// The result of the TLS handshake.
-#[derive(Debug, Serialize)]
-pub(super) struct TlsEstablished {
-    pub(super) version: &'static str,
-    pub(super) key: String,
-    pub(super) verified: bool,
-}
-
-impl Record for TlsEstablished {
-    const EVENT: &'static str = "tls";
-}
-
-impl fmt::Display for TlsEstablished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; the server's key is {}", self.version, self.key)?;
-        f.write_str(if self.verified { ", verified" } else { ", not verified" })
-    }
-}

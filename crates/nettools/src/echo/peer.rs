@@ -10,9 +10,9 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::server_records::{CloseReason, Counts, Reporter};
-use super::transport::Transport;
 use crate::peer_name::PeerName;
 use crate::quoted;
+use crate::transport::Transport;
 
 /// Bytes of one read, and most bytes that are kept: 64 KiB. More is not faster.
 pub(super) const BUFFER: usize = 1 << 16;

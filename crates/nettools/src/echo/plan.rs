@@ -3,9 +3,8 @@
 use std::io::Read;
 use std::time::Duration;
 
-use super::certificate::Trust;
 use super::content::Content;
-use crate::Target;
+use crate::{Target, Trust};
 
 /// Default duration of a run with a rate.
 const USUAL_DURATION: Duration = Duration::from_secs(10);

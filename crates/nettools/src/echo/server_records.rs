@@ -113,7 +113,7 @@ impl CloseReason {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
             io::ErrorKind::UnexpectedEof => CloseReason::Truncated,
             _ => CloseReason::Failed(
-                super::certificate::refused(error)
+                crate::trust::refused(error)
                     .map_or_else(|| vang_client::trouble::plain(error), |why| format!("TLS: {why}")),
             ),
         }

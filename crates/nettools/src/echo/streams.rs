@@ -8,29 +8,26 @@ mod input; // messages from stdin
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
 use socket2::Socket;
 use vang_client::trouble::Doing;
 
 use self::connection::{EchoConnection, State};
 use self::input::Feed;
 use self::schedule::Schedule;
-use super::certificate::Trust;
 use super::content::Content;
 use super::measure::{EchoSendSummary, Progress, Tally};
 use super::peer::BUFFER;
 use super::plan::{EchoSendOptions, Input, Plan};
-use super::transport::Transport;
 use crate::destination::{Destination, connect};
 use crate::open_files::raise_open_file_limit;
-use crate::{Report, Stop, Stopped, Target, ToolError};
+use crate::transport::Transport;
+use crate::trust::TlsClient;
+use crate::{Report, Stop, Stopped, ToolError};
 
 const STOP: Token = Token(usize::MAX - 1);
 const TIMER: Token = Token(usize::MAX - 2);
@@ -79,7 +76,7 @@ pub(super) fn run(
 pub(super) struct Streams<'a> {
     plan: &'a Plan,
     address: Destination,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>, bool)>,
+    tls: Option<TlsClient>,
     report: &'a Report,
     stop: &'a Stop,
     poll: Poll,
@@ -122,19 +119,7 @@ impl<'a> Streams<'a> {
         report: &'a Report,
         stop: &'a Stop,
     ) -> Result<Streams<'a>, ToolError> {
-        let tls = match &options.tls {
-            None => None,
-            Some(trust) => {
-                let host = match &options.to {
-                    Target::Net { host, .. } if !host.is_empty() => host.clone(),
-                    Target::Net { .. } | Target::Unix(_) => "localhost".to_owned(),
-                };
-                let name = ServerName::try_from(host.clone()).map_err(|_| {
-                    ToolError::Usage(format!("'{host}' is not a valid name for a certificate"))
-                })?;
-                Some((trust.config()?, name, *trust != Trust::AnyCertificate))
-            }
-        };
+        let tls = options.tls.as_ref().map(|trust| TlsClient::of(trust, &options.to)).transpose()?;
         let system = |error: io::Error| ToolError::of("cannot watch sockets", &error, Doing::Read);
         let poll = Poll::new().map_err(system)?;
         let due = Schedule::new().map_err(system)?;
@@ -355,10 +340,7 @@ impl<'a> Streams<'a> {
     fn transport(&self, socket: Socket) -> io::Result<Transport> {
         Ok(match &self.tls {
             None => Transport::plain(socket),
-            Some((config, name, _)) => {
-                let tls = ClientConnection::new(config.clone(), name.clone()).map_err(io::Error::other)?;
-                Transport::client(socket, tls)
-            }
+            Some(tls) => Transport::client(socket, tls.connection()?),
         })
     }
 

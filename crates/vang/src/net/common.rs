@@ -2,10 +2,11 @@
 //! or failed, 2 wrong usage, 124 timed out.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use vang_nettools::{Outcome, Report, Stop, ToolError, Verdict};
+use vang_nettools::{Outcome, Report, Stop, ToolError, Trust, Verdict};
 
 use crate::args::parse_time;
 use crate::say::{self, CommandError};
@@ -22,6 +23,40 @@ pub(crate) struct Common {
     /// Explain each step of the sockets
     #[arg(long)]
     explain: bool,
+}
+
+/// TLS of a client, and how it verifies the server.
+#[derive(ClapArgs, Debug, Clone)]
+pub(crate) struct TlsArgs {
+    /// Use TLS; without --ca or --fingerprint any server is accepted, with a warning
+    #[arg(long)]
+    tls: bool,
+    /// Accept only a server with a certificate from an authority in this PEM file
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    ca: Option<PathBuf>,
+    /// Accept only a server with this key, as SHA256:...
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    fingerprint: Option<String>,
+}
+
+impl TlsArgs {
+    /// `None`: no TLS. A way to verify a server asks for it.
+    pub(crate) fn trust(self) -> Option<Trust> {
+        match (self.ca, self.fingerprint) {
+            (Some(ca), _) => Some(Trust::Authorities(ca)),
+            (None, Some(key)) => Some(Trust::Key(key)),
+            (None, None) => self.tls.then_some(Trust::AnyCertificate),
+        }
+    }
+}
+
+fn parse_key(text: &str) -> Result<String, String> {
+    let is_key = text.strip_prefix("SHA256:").is_some_and(|key| key.trim_end_matches('=').len() == 43);
+    if is_key {
+        Ok(text.to_owned())
+    } else {
+        Err("write a key as SHA256:... with 43 characters, as the server prints it".to_owned())
+    }
 }
 
 /// A port to connect to.

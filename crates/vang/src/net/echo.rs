@@ -8,11 +8,12 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, Subcommand};
 use vang_nettools::Target;
 use vang_nettools::echo::serve::Model;
-use vang_nettools::echo::{Trust, compare_models, send, serve};
+use vang_nettools::echo::{compare_models, send, serve};
+
 use vang_proto::text::read_bytes;
 use vang_proto::text::{short_duration, size};
 
-use super::common::{Common, with};
+use super::common::{Common, TlsArgs, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -21,10 +22,10 @@ Examples:
   vang net echo send localhost:65432           sends `Hello, world` and checks the answer
   vang net echo send --compare                 measures four server models on this machine";
 
-/// Run an echo server, or a client that checks the echo
 /// Connections of a client: a port of ours for each, to one address.
 const CONNECTIONS_MAX: i64 = 60_000;
 
+/// Run an echo server, or a client that checks the echo
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -56,10 +57,10 @@ the server; all are counted.";
 #[derive(ClapArgs, Debug)]
 #[command(before_help = SERVE_EXAMPLES, after_help = SERVE_AFTER)]
 struct ServeArgs {
-    /// Address: HOST:PORT, [IPV6]:PORT, or :PORT for every interface; port 0 is any free port
     /// The same as --listen HOST:PORT
     #[arg(value_name = "HOST:PORT", conflicts_with_all = ["listen", "unix"])]
     address: Option<Target>,
+    /// Address: HOST:PORT, [IPV6]:PORT, or :PORT for every interface; port 0 is any free port
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:65432")]
     listen: Target,
     /// Listen on a Unix socket instead
@@ -118,10 +119,10 @@ struct SendArgs {
     /// The server: HOST:PORT, HOST (port 65432), [IPV6]:PORT or unix:PATH
     #[arg(value_name = "HOST:PORT", required_unless_present = "compare", conflicts_with = "compare")]
     to: Option<Target>,
-    /// Message text (can be repeated; sent in turn) [default: Hello, world]
     /// Connections at once; on each `Message 1 from client.` and `Message 2 from client.`, or the given messages
     #[arg(value_name = "N", value_parser = parse_count, conflicts_with_all = ["connections", "compare", "udp", "stdin"])]
     clients: Option<u32>,
+    /// Message text (can be repeated; sent in turn) [default: Hello, world]
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["stdin", "bytes", "compare"])]
     message: Vec<String>,
     /// Each line of stdin is a message
@@ -145,17 +146,10 @@ struct SendArgs {
     /// UDP with numbered datagrams: loss, duplicates, reordering, jitter
     #[arg(long, conflicts_with = "compare")]
     udp: bool,
-    /// Use TLS; without --ca or --fingerprint any server is accepted, with a warning
-    #[arg(long, conflicts_with = "compare")]
-    tls: bool,
-    /// Accept only a server with a certificate from an authority in this PEM file
-    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "fingerprint")]
-    ca: Option<PathBuf>,
-    /// Accept only a server with this key, as SHA256:...
-    #[arg(long, value_name = "KEY", requires = "tls", value_parser = parse_key)]
-    fingerprint: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Run all four server models here and compare them
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tls", "ca", "fingerprint"])]
     compare: bool,
     #[command(flatten)]
     common: Common,
@@ -186,11 +180,6 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
-    let trust = match (args.ca, args.fingerprint) {
-        (Some(ca), _) => Trust::Authorities(ca),
-        (None, Some(key)) => Trust::Key(key),
-        (None, None) => Trust::AnyCertificate,
-    };
     let messages = match (args.message.is_empty(), args.clients) {
         (false, _) => args.message,
         (true, None) => vec!["Hello, world".to_owned()],
@@ -210,7 +199,7 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
     let options = send::EchoSendOptions {
         to,
         udp: args.udp,
-        tls: args.tls.then_some(trust),
+        tls: args.tls.trust(),
         messages: messages.into_iter().map(String::into_bytes).collect(),
         bytes: args.bytes,
         count: args.count,
@@ -254,6 +243,12 @@ impl ProgressLine {
             "\r\x1b[K{}{of}: {} back, {:.0}/s, {}/s",
             short_duration(progress.elapsed),
             progress.messages,
+            progress.messages as f64 / seconds,
+            size((progress.bytes as f64 / seconds) as u64)
+        );
+    }
+}
+
 /// The number of connections after an address; a wrong port in two words arrives here too.
 fn parse_count(text: &str) -> Result<u32, String> {
     let count = text.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(&i64::from(*count)));
@@ -265,27 +260,12 @@ fn parse_count(text: &str) -> Result<u32, String> {
     })
 }
 
-            progress.messages as f64 / seconds,
-            size((progress.bytes as f64 / seconds) as u64)
-        );
-    }
-}
-
 /// `100`, `64k` (64,000), `64Ki`, `10M`: at least one byte.
 fn parse_size(text: &str) -> Result<u64, String> {
     match read_bytes(text) {
         None => Err("not a size; write it as 100, 64k (64,000 bytes), 64Ki (65,536) or 10M".to_owned()),
         Some(0) => Err("a message needs at least 1 byte".to_owned()),
         Some(bytes) => Ok(bytes),
-    }
-}
-
-fn parse_key(text: &str) -> Result<String, String> {
-    let is_key = text.strip_prefix("SHA256:").is_some_and(|key| key.trim_end_matches('=').len() == 43);
-    if is_key {
-        Ok(text.to_owned())
-    } else {
-        Err("write a key as SHA256:... with 43 characters, as the server prints it".to_owned())
     }
 }
 

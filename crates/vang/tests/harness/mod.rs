@@ -7,6 +7,7 @@
 pub mod in_process; // a server on a thread of the test
 pub mod hosts; // network namespaces with cables between them
 pub mod socket; // a WebSocket client
+pub mod terminal; // a command on a terminal, and its screen
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -27,7 +27,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
     let port = port.to_string();
-    let typed: [(Codes, &str); 19] = [
+    let typed: [(Codes, &str); 21] = [
         (ENDLESS, "echo serve --listen FREE"),
         (ENDLESS, "echo serve --listen FREE --model sequential"),
         (ENDLESS, "echo serve --listen FREE --model threads"),
@@ -36,6 +36,8 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
         (ASKED, "echo send ADDRESS"),
         (ASKED, "echo send ADDRESS --udp --duration 1h --rate 1"),
         (ASKED, "echo send --compare --duration 1h"),
+        (ASKED, "talk ADDRESS"),
+        (ASKED, "talk ADDRESS --tls"),
         (ENDLESS, "stall serve --listen FREE"),
         (ASKED, "stall send ADDRESS --fix"),
         (ENDLESS, "sockets --watch --port PORT --state listen"),

@@ -6,11 +6,14 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod conform; // vang net conform
 mod decode; // vang net decode
 mod doctor; // vang net doctor
 mod echo; // vang net echo: four server models, and the client
+mod host_port; // HOST PORT in two words, as in the tutorial
 mod exercises; // the five exercises of the tutorial
 mod sockets; // vang net sockets, compared with ss and lsof
+mod talk; // vang net talk, beside nc, socat and openssl
 mod tap; // vang net tap, and its recordings in tshark
 mod stall; // vang net stall
 mod resolve; // vang net resolve

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::echo::content::Content;
-use crate::echo::transport::Transport;
+use crate::transport::Transport;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {

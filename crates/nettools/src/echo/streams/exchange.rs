@@ -9,12 +9,12 @@ use vang_proto::text::counted;
 use super::connection::State;
 use super::{RECORDED_MAX, Streams};
 use crate::destination::check_connected;
-use crate::echo::certificate::refused;
-use crate::echo::client_records::{ConnectionFailed, MessageBack, Mismatch, TlsEstablished};
+use crate::echo::client_records::{ConnectionFailed, MessageBack, Mismatch};
 use crate::echo::peer::NARRATED_MAX;
-use crate::echo::transport::Transport;
 use crate::error::explain;
 use crate::quoted;
+use crate::transport::Transport;
+use crate::trust::refused;
 
 /// Failures in a row with the same cause that get a record: often hundreds fail for one cause.
 const ALIKE_RECORDED_MAX: u64 = 3;
@@ -246,19 +246,11 @@ impl Streams<'_> {
 
     /// Records once the result of the TLS handshake.
     fn record_tls(&self, number: usize) -> io::Result<()> {
-        let Some((_, _, verified)) = &self.tls else { return Ok(()) };
-        let Some((key, version)) = self.conns[number].transport.as_ref().and_then(Transport::shown) else {
-            return Ok(());
-        };
-        let verified = *verified;
-        self.report.record(&TlsEstablished { version, key: key.clone(), verified })?;
-        if verified {
-            return Ok(());
-        }
-        self.report.means(&format!(
-            "encrypted, but any server is accepted: compare this key with the one that the server shows, or use \
-             --fingerprint {key}"
-        ))
+        let shown = self.conns[number].transport.as_ref().and_then(Transport::shown);
+        let Some((tls, shown)) = self.tls.as_ref().zip(shown) else { return Ok(()) };
+        let established = tls.established(shown);
+        self.report.record(&established)?;
+        established.warning().map_or(Ok(()), |warning| self.report.means(&warning))
     }
 
     /// After the last answer: closes our half and waits for the server's close.

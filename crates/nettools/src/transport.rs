@@ -8,8 +8,8 @@ use rustls::{ClientConnection, ServerConnection, Stream};
 use socket2::Socket;
 
 /// A connection, plain or with TLS. The socket is shared with a thread that can close it.
-pub(super) struct Transport {
-    pub(super) socket: Arc<Socket>,
+pub(crate) struct Transport {
+    pub(crate) socket: Arc<Socket>,
     tls: Tls,
 }
 
@@ -20,24 +20,24 @@ enum Tls {
 }
 
 impl Transport {
-    pub(super) fn plain(socket: Socket) -> Transport {
+    pub(crate) fn plain(socket: Socket) -> Transport {
         Transport { socket: Arc::new(socket), tls: Tls::Plain }
     }
 
-    pub(super) fn server(socket: Socket, tls: ServerConnection) -> Transport {
+    pub(crate) fn server(socket: Socket, tls: ServerConnection) -> Transport {
         Transport { socket: Arc::new(socket), tls: Tls::Server(Box::new(tls)) }
     }
 
-    pub(super) fn client(socket: Socket, tls: ClientConnection) -> Transport {
+    pub(crate) fn client(socket: Socket, tls: ClientConnection) -> Transport {
         Transport { socket: Arc::new(socket), tls: Tls::Client(Box::new(tls)) }
     }
 
     /// Without TLS; then a short read means that the receive queue is empty.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         matches!(self.tls, Tls::Plain)
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let outcome = match &mut self.tls {
                 Tls::Plain => (&*self.socket).read(buffer),
@@ -51,7 +51,7 @@ impl Transport {
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             let outcome = match &mut self.tls {
                 Tls::Plain => (&*self.socket).write(bytes),
@@ -65,8 +65,17 @@ impl Transport {
         }
     }
 
+    /// Is the TLS handshake under way? Until its end writing waits for the peer.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match &self.tls {
+            Tls::Plain => false,
+            Tls::Server(tls) => tls.is_handshaking(),
+            Tls::Client(tls) => tls.is_handshaking(),
+        }
+    }
+
     /// Does TLS hold encrypted bytes that the socket has not taken?
-    pub(super) fn is_unsent(&self) -> bool {
+    pub(crate) fn is_unsent(&self) -> bool {
         match &self.tls {
             Tls::Plain => false,
             Tls::Server(tls) => tls.wants_write(),
@@ -75,7 +84,7 @@ impl Transport {
     }
 
     /// Writes those bytes.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         while self.is_unsent() {
             let outcome = match &mut self.tls {
                 Tls::Plain => return Ok(()),
@@ -93,7 +102,7 @@ impl Transport {
     }
 
     /// Closes the sending half, with TLS after `close_notify`. Received bytes can still be read.
-    pub(super) fn end_writing(&mut self) -> io::Result<()> {
+    pub(crate) fn end_writing(&mut self) -> io::Result<()> {
         match &mut self.tls {
             Tls::Plain => {}
             Tls::Server(tls) => tls.send_close_notify(),
@@ -106,7 +115,7 @@ impl Transport {
     }
 
     /// Fingerprint of the server's key and TLS version; for a client after the handshake.
-    pub(super) fn shown(&self) -> Option<(String, &'static str)> {
+    pub(crate) fn shown(&self) -> Option<(String, &'static str)> {
         let Tls::Client(tls) = &self.tls else { return None };
         let key = vang_client::verifier::fingerprint(tls.peer_certificates()?.first()?).ok()?;
         let version = match tls.protocol_version()? {

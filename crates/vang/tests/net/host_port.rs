@@ -1,0 +1,95 @@
+//! Addresses as the tutorial's programs take them: `HOST PORT` in two words, and what they print on a terminal.
+
+use std::process::Command;
+
+use crate::echo::{Echo, of, records, summary};
+use crate::harness::terminal::Terminal;
+use crate::harness::{Server, Tail, folder, vang};
+
+fn port(address: &str) -> &str {
+    address.rsplit_once(':').unwrap().1
+}
+
+#[test]
+fn servers_and_clients_take_host_and_port_in_two_words() {
+    for (host, listens) in [("127.0.0.1", "127.0.0.1:"), ("::1", "[::1]:")] {
+        // The tutorial's multi-connection pair: `HOST PORT` and `HOST PORT N`.
+        let mut server = Tail::start({
+            let mut command = vang();
+            command.args(["net", "echo", "serve", host, "0"]);
+            command
+        });
+        let line = server.line();
+        let address = line.strip_prefix("listening on ").unwrap().split(' ').next().unwrap();
+        assert!(address.starts_with(listens), "{line}");
+        let reported = records(&[host, port(address), "2"], 0);
+        assert_eq!(
+            (&summary(&reported)["connections"], &summary(&reported)["messages"]),
+            (&2.into(), &4.into())
+        );
+        let mut texts: Vec<&str> =
+            of(&reported, "back").iter().map(|back| back["text"].as_str().unwrap()).collect();
+        texts.sort_unstable();
+        let (one, two) = ("\"Message 1 from client.\"", "\"Message 2 from client.\"");
+        assert_eq!(texts, [one, one, two, two]);
+        // Its application pair.
+        let dir = folder();
+        let mut command = vang();
+        command.args(["serve", host, "0", "--data"]).arg(dir.path().join("data"));
+        let server = Server::spawn(command, &dir.path().join("data"));
+        assert!(server.addr.starts_with(listens), "{}", server.addr);
+        let said = server.ok(&["request", host, port(&server.addr), "search", "ring"]);
+        assert_eq!(said, "In the caves beneath the Misty Mountains. 💍\n");
+    }
+}
+
+#[test]
+fn a_wrong_port_in_two_words_is_told_with_what_is_allowed() {
+    for (args, said) in [
+        ("net echo send localhost 99999", "port 99999 is out of range; ports are 0 to 65535"),
+        (
+            "net echo send localhost http",
+            "neither a port nor a number of connections; write HOST:PORT, HOST PORT",
+        ),
+        ("net echo send localhost:7 0", "neither a port nor a number of connections"),
+        ("net doctor localhost http", "port 'http' is not a number; ports are 0 to 65535"),
+        ("net talk ::1 65536", "port 65536 is out of range"),
+        ("net tap --listen ::1 x --to ::1 7", "port 'x' is not a number"),
+        ("request localhost 99999 search ring", "port 99999 is out of range; ports are 1 to 65535"),
+        ("request localhost http search ring", "port 'http' is not a number; ports are 1 to 65535"),
+        ("serve 127.0.0.1 http", "port 'http' is not a number; ports are 0 to 65535"),
+        ("serve 127.0.0.1:7 --listen 127.0.0.1:8", "cannot be used with"),
+    ] {
+        let output = vang().args(args.split(' ')).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && text.contains(said), "{args}: {text}");
+    }
+}
+
+#[test]
+fn a_binary_answer_ends_with_a_line_end_only_on_a_terminal() {
+    let dir = folder();
+    let server = Server::here(&dir.path().join("data"), &[]);
+    let request = |command: &mut Command| -> Command {
+        command.args(["request", &server.addr, "shout", "hello"]);
+        std::mem::replace(command, vang())
+    };
+    let mut terminal = Terminal::start(request(&mut vang()));
+    assert!(terminal.wait().success());
+    let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
+    assert!(raw.starts_with("First 10 bytes of request: shouthello\r\n"), "{raw:?}");
+    let piped = request(&mut vang()).output().unwrap();
+    assert_eq!(piped.stdout, b"First 10 bytes of request: shouthello");
+    // As does `talk`, with whatever came.
+    let echo = Echo::serve(&[]);
+    let mut command = Command::new("sh");
+    let binary = env!("CARGO_BIN_EXE_vang");
+    command.args(["-c", &format!("printf 'no end\\033[31m' | {binary} net talk -q {}", echo.address)]);
+    let mut terminal = Terminal::start(command);
+    assert!(terminal.wait().success());
+    assert!(
+        terminal.raw.starts_with(b"no end\\u{1b}[31m\r\n"),
+        "{:?}",
+        String::from_utf8_lossy(&terminal.raw)
+    );
+}
