@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
 use vang_hub::SessionId;
 use vang_proto::Millis;
-use vang_proto::memory::{can_allocate};
+use vang_proto::memory::can_allocate;
 
 /// What a stranger from elsewhere may hold whatever the others do: 64 KiB.
 pub(crate) const STRANGER_BYTES: usize = 64 << 10;
