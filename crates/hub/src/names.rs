@@ -138,8 +138,8 @@ impl NameMaker {
         first_half(hash(Some(&self.key), &[what.as_bytes(), &[0], bytes]))
     }
 
-    /// The two hashes of a send's id: its key, and a hash of what is sent, keyed with the id. Of the id's own hash the first
-    /// half is the key, which everybody who has the journal sees, and the second half, which nobody sees, keys the print.
+    /// The two hashes of a send's id: its key, and its print, a hash of what is sent. Both come from the id's keyed hash: the
+    /// first half is the key and stands in the journal; the second half is stored nowhere and keys the print.
     pub(crate) fn send_id(&self, id: &str, parts: [&[u8]; 3]) -> SendId {
         let of_id = hash(Some(&self.key), &[b"id\0", id.as_bytes()]);
         let mut secret = [0; 32];

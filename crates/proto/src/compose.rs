@@ -6,17 +6,6 @@ use bytes::BytesMut;
 use crate::encoding::ByteOrder;
 use crate::python::{write_json_pieces, write_json_string};
 
-macro_rules! concat_head {
-    ($byteorder:literal) => {
-        concat!(
-            "\0\0{\"byteorder\": \"",
-            $byteorder,
-            "\", \"content-type\": \"text/json\", \"content-encoding\": \"utf-8\""
-        )
-        .as_bytes()
-    };
-}
-
 /// A header under construction, appended to a buffer together with its content.
 ///
 /// The four required keys come first, in the guide's order.
@@ -33,12 +22,7 @@ impl<'a> Composer<'a> {
         content_encoding: &str,
         content_length: usize,
     ) -> Self {
-        let start = out.len();
-        out.extend_from_slice(match ByteOrder::NATIVE {
-            ByteOrder::Little => b"\0\0{\"byteorder\": \"little\"",
-            ByteOrder::Big => b"\0\0{\"byteorder\": \"big\"",
-        });
-        let mut composer = Composer { out, start };
+        let mut composer = Composer::begin(out);
         composer.key_text(r#", "content-type": "#, content_type);
         composer.key_text(r#", "content-encoding": "#, content_encoding);
         composer.key_number(r#", "content-length": "#, content_length as u64);
@@ -47,14 +31,19 @@ impl<'a> Composer<'a> {
 
     /// The same with the type and the encoding that replies have.
     pub(crate) fn text_json(out: &'a mut BytesMut, content_length: usize) -> Self {
-        let start = out.len();
-        out.extend_from_slice(match ByteOrder::NATIVE {
-            ByteOrder::Little => concat_head!("little"),
-            ByteOrder::Big => concat_head!("big"),
-        });
-        let mut composer = Composer { out, start };
+        let mut composer = Composer::begin(out);
+        composer.key_raw(r#", "content-type": "text/json", "content-encoding": "utf-8""#, b"");
         composer.key_number(r#", "content-length": "#, content_length as u64);
         composer
+    }
+
+    fn begin(out: &'a mut BytesMut) -> Self {
+        let start = out.len();
+        out.extend_from_slice(match ByteOrder::NATIVE {
+            ByteOrder::Little => b"\0\0{\"byteorder\": \"little\"",
+            ByteOrder::Big => b"\0\0{\"byteorder\": \"big\"",
+        });
+        Composer { out, start }
     }
 
     /// Adds a key that stands here as it is written, and a string: for messages that are written by the million.

@@ -277,7 +277,7 @@ impl Honest {
     }
 }
 
-/// What hostile peers send: at first, and then for ever.
+/// What hostile peers send: once, and then again and again.
 fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let request = |action: &Action| RequestWriter { name: Some("eve".to_owned()) }.write(1, action).to_vec();
     let message = |keys: &str, content: &[u8]| {

@@ -68,7 +68,7 @@ impl Hub {
         self.trouble = Some(Trouble::Halted(why));
     }
 
-    /// Nothing can be ordered for now: whoever waits for it is told why, and to come back.
+    /// Refuses every request that waits to be ordered: `busy`, with this detail and a time to try again.
     pub fn refuse_busy(&mut self, detail: &str) {
         self.refuse_waiting(&ErrorReply::new(Code::Busy, detail).with("retry-after", JOURNAL_RETRY_MS));
     }

@@ -15,7 +15,7 @@ use vang_proto::{Decoder, Millis};
 
 pub const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
 
-/// The view and the index of a world, and who reads them.
+/// The view and the index of a world, with their readers.
 pub trait Disk {
     fn update(&mut self, delta: Delta);
     /// `at` is where the hub is now.

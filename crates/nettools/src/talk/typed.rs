@@ -34,7 +34,12 @@ impl TypedReader {
     /// The messages in the next bytes; an error for each line that is none.
     pub(super) fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Result<Vec<u8>, String>)) {
         if !self.by_line {
-            return sink(Ok(self.text(bytes)));
+            // The end of the input comes without bytes. In a stream that is nothing to send: writing nothing to a peer that
+            // has closed is an error (EPIPE).
+            if !bytes.is_empty() {
+                sink(Ok(self.text(bytes)));
+            }
+            return;
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.begun.extend_from_slice(line);
@@ -175,6 +180,8 @@ mod tests {
             Err(error) => errors.push(error),
         };
         input.chunks(piece).for_each(|piece| reader.feed(piece, &mut sink));
+        // The end of the input comes without bytes.
+        reader.feed(b"", &mut sink);
         reader.end(&mut sink);
         (messages, errors)
     }
@@ -185,6 +192,10 @@ mod tests {
         for piece in 1..=input.len() {
             let (plain, _) = read(TypedReader::new(Form::Text, false, b"\n"), input, piece);
             assert_eq!(plain.concat(), input, "pieces of {piece}");
+            assert!(
+                plain.iter().all(|part| !part.is_empty()),
+                "writing nothing fails where the peer has closed"
+            );
             let (crlf, _) = read(TypedReader::new(Form::Text, false, b"\r\n"), input, piece);
             assert_eq!(crlf.concat(), b"one\r\ntwo\r\n\xff\0\r\n\r\nend", "pieces of {piece}");
             let (lines, _) = read(TypedReader::new(Form::Text, true, b"\n"), input, piece);

@@ -14,7 +14,7 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct MemoryPeer {
     /// What the peer sends, before what it repeats.
     sends: RefCell<VecDeque<u8>>,
-    /// What it sends for ever after that; empty: it waits for `send`.
+    /// Sent after that, again and again; empty: the peer waits for `send`.
     repeats: Vec<u8>,
     repeated: Cell<usize>,
     /// The most that one read gives, bytes.
@@ -29,12 +29,12 @@ pub(crate) struct MemoryPeer {
 }
 
 impl MemoryPeer {
-    /// A peer that sends what it is told to.
+    /// A peer that sends only what `send` is given.
     pub(crate) fn quiet() -> MemoryPeer {
         MemoryPeer { piece: usize::MAX, ..MemoryPeer::default() }
     }
 
-    /// A peer that sends `first` and then `again` for ever, of which each read gives at most `piece` bytes.
+    /// A peer that sends `first`, and then `again` without end. A read gives at most `piece` bytes.
     pub(crate) fn endless(first: &[u8], again: &[u8], piece: usize) -> MemoryPeer {
         let sends = RefCell::new(first.iter().copied().collect());
         MemoryPeer { sends, repeats: again.to_vec(), piece, ..MemoryPeer::default() }

@@ -457,8 +457,7 @@ fn nginx_reads_the_header_of_a_proxy() {
         std::thread::yield_now();
     }
     let to = format!("unix:{}", socket.display());
-    // Kept open: nginx closes when our side has ended, not while it is being ended.
-    let get = b"GET / HTTP/1.1\nHost: x\n\n";
+    let get = b"GET / HTTP/1.1\nHost: x\nConnection: close\n\n";
     for version in ["1", "2"] {
         for (from, seen) in [("203.0.113.9:56324", "203.0.113.9 56324"), ("[2001:db8::9]:5", "2001:db8::9 5")]
         {

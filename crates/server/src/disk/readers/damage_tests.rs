@@ -29,7 +29,7 @@ struct Given {
     follow: BTreeMap<u64, (Json, Bytes)>,
     find: Vec<Json>,
     damaged_hits: u64,
-    /// The view was found damaged, and the client was told to try again.
+    /// The view was found damaged; the client got an error that says to try again.
     told_to_wait: bool,
 }
 
