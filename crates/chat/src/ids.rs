@@ -29,7 +29,7 @@ impl fmt::Display for Seq {
 #[cbor(transparent)]
 pub struct Time(#[n(0)] pub u64);
 
-/// Which version of the rules decides an entry. Old versions stay runnable for ever.
+/// Which version of the rules decides an entry. Old versions stay runnable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Rules(#[n(0)] pub u16);

@@ -15,8 +15,8 @@ pub const SENT_MAX: usize = 1_000_000;
 /// and a half years. A client that resumes from an older one starts again from room numbers.
 pub const OPENINGS_MAX: usize = 20_000;
 
-/// Times that one account may join one room: each is remembered for ever, since it says what may be read.
+/// Times that one account may join one room: each is kept, since it says what may be read.
 pub const STAYS_MAX: usize = 1_000;
 
-/// Rooms in all: each costs memory for ever, and accounts may make them.
+/// Rooms in all: each costs memory, and accounts may make them.
 pub const ROOMS_MAX: usize = 100_000;

@@ -22,6 +22,11 @@ pub enum Refusal {
     IdReused,
     #[error("there are {max} rooms already, which is the limit")]
     TooManyRooms { max: usize },
+    /// Of one account, beside the operator's.
+    #[error(
+        "this account cannot make more rooms: the limit is {max}; ask the operator (limit rooms-per-account)"
+    )]
+    TooManyOwnRooms { max: u64 },
     /// Joining and leaving again and again.
     #[error("joined this room {max} times already, which is the limit")]
     TooManyStays { max: usize },

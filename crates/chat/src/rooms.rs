@@ -21,6 +21,9 @@ pub enum RoomCommand {
         access: Access,
         /// Who asks: an account (then its first member) or the operator.
         by: Principal,
+        /// How many rooms an account can make, with this one: a setting of the server that took the request. `None`: no
+        /// limit, as for the operator.
+        most: Option<u64>,
     },
     /// Say what the room is about; the text is the payload.
     SetTopic { room: RoomId, by: Principal },
@@ -48,7 +51,7 @@ pub(crate) fn decide(
     command: &RoomCommand,
 ) -> Result<RoomEvent, Refusal> {
     match *command {
-        RoomCommand::Create { name, access, by } => {
+        RoomCommand::Create { name, access, by, most } => {
             permission::check_server(Power::CreateRoom, &by)?;
             if let Principal::Account(who) = by {
                 accounts.check(who)?;
@@ -58,6 +61,12 @@ pub(crate) fn decide(
             }
             if rooms.by_id.len() >= ROOMS_MAX {
                 return Err(Refusal::TooManyRooms { max: ROOMS_MAX });
+            }
+            if let Principal::Account(who) = by
+                && let Some(max) = most
+                && rooms.made_by(who) >= max
+            {
+                return Err(Refusal::TooManyOwnRooms { max });
             }
             Ok(RoomEvent::Created { room: RoomId(at.seq.0), name, access, by })
         }
@@ -72,7 +81,7 @@ pub(crate) fn decide(
 pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &RoomEvent, places: &mut Places) {
     match *event {
         RoomEvent::Created { room, name, access, by } => {
-            rooms.add(RoomRow { id: room, name, access, n: 0, seq: Seq(0) });
+            rooms.add(RoomRow { id: room, name, access, n: 0, seq: Seq(0), by });
             rooms.show(room, at.seq, None, places);
             if let Principal::Account(who) = by {
                 rooms.begin_stay(room, who, at.seq);
@@ -104,6 +113,8 @@ pub struct Room {
     pub n: u64,
     /// The newest entry that readers of the room see.
     pub seq: Seq,
+    /// Who made it.
+    pub(crate) by: Principal,
     pub(crate) stays: Stays,
 }
 
@@ -120,6 +131,8 @@ pub(crate) struct RoomRow {
     pub(crate) n: u64,
     #[n(4)]
     pub(crate) seq: Seq,
+    #[n(5)]
+    pub(crate) by: Principal,
 }
 
 impl Room {
@@ -155,8 +168,8 @@ impl Room {
 
     /// The stays are rows of their own.
     fn row(&self, id: RoomId) -> RoomRow {
-        let Room { name, access, n, seq, stays: _ } = *self;
-        RoomRow { id, name, access, n, seq }
+        let Room { name, access, n, seq, by, stays: _ } = *self;
+        RoomRow { id, name, access, n, seq, by }
     }
 }
 
@@ -172,6 +185,8 @@ pub(crate) struct Rooms {
     stays: Digest,
     /// Follows from the rooms and their stays.
     known: Known,
+    /// Rooms that each account made. Follows from the rooms.
+    made: BTreeMap<AccountId, u64>,
     /// Rooms that have changed, with the part of each that the digest still contains: a room's hash is made once
     /// for many messages.
     changed: BTreeMap<RoomId, Option<Part>>,
@@ -198,11 +213,14 @@ impl Rooms {
     }
 
     /// A room in which nobody was yet.
-    pub(crate) fn add(&mut self, RoomRow { id, name, access, n, seq }: RoomRow) {
+    pub(crate) fn add(&mut self, RoomRow { id, name, access, n, seq, by }: RoomRow) {
         self.known.add_room(id, access);
+        if let Principal::Account(who) = by {
+            *self.made.entry(who).or_default() += 1;
+        }
         self.changed.insert(id, None);
         self.by_name.insert(name, id);
-        self.by_id.insert(id, Room { name, access, n, seq, stays: Stays::default() });
+        self.by_id.insert(id, Room { name, access, n, seq, by, stays: Stays::default() });
     }
 
     /// An account is in a room from this entry on.
@@ -256,6 +274,11 @@ impl Rooms {
         there.check(Power::KnowOf, reader).map(|()| id)
     }
 
+    /// How many rooms this account made.
+    fn made_by(&self, who: AccountId) -> u64 {
+        self.made.get(&who).copied().unwrap_or_default()
+    }
+
     pub(crate) fn known(&self) -> &Known {
         &self.known
     }
@@ -285,9 +308,18 @@ impl Rooms {
     /// As they were at an entry. Every field is named: a new one does not compile until it is in a row or left out on
     /// purpose.
     pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<RoomRow>> {
-        // The stays in the rooms are rows of their own; `by_name`, `known` and the count follow from rooms and stays.
-        let Rooms { by_id, by_name: _, digest: _, stays: _, known: _, changed: _, kept, stay_count: _ } =
-            self;
+        // The stays in the rooms are rows of their own; `by_name`, `known` and the counts follow from rooms and stays.
+        let Rooms {
+            by_id,
+            by_name: _,
+            digest: _,
+            stays: _,
+            known: _,
+            made: _,
+            changed: _,
+            kept,
+            stay_count: _,
+        } = self;
         let there = by_id.range(RoomId(from)..).take_while(move |&(&id, _)| id.0 <= at.0);
         there.map(move |(&id, room)| {
             let before = kept.get(at, id.0).copied();

@@ -172,7 +172,7 @@ impl Sent {
         }
     }
 
-    /// Numbers them anew: one that nobody sends after must not keep the places of all that came behind it.
+    /// Numbers them again: one that nobody sends after must not keep the places of all that came behind it.
     fn close_gaps(&mut self) {
         self.by_age.retain(Option::is_some);
         self.by_principal.clear();

@@ -39,7 +39,7 @@ impl World {
         let [public, private] =
             [("lobby", Access::Public), ("ops", Access::Private)].map(|(name, access)| {
                 let by = Principal::Account(member);
-                let create = RoomCommand::Create { name: key(name), access, by };
+                let create = RoomCommand::Create { name: key(name), access, by, most: None };
                 state.apply(at(&state), &create.into()).unwrap();
                 let room = state.room_named(&key(name), &by).unwrap();
                 state.apply(at(&state), &MemberCommand::Join { room, who: former, by }.into()).unwrap();
@@ -77,7 +77,8 @@ impl World {
             Power::Leave => decide(MemberCommand::Leave { room, who: there.own_account(power, who)? }.into()),
             Power::SetTopic => decide(RoomCommand::SetTopic { room, by: *who }.into()),
             Power::CreateRoom => {
-                decide(RoomCommand::Create { name: key("new"), access: Access::Public, by: *who }.into())
+                let (name, access) = (key("new"), Access::Public);
+                decide(RoomCommand::Create { name, access, by: *who, most: None }.into())
             }
         }
     }

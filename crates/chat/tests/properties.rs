@@ -1,5 +1,5 @@
 //! What holds of every story: random commands over a few names, rooms and ids, so that they collide
-//! all the time. The rules themselves are told in `scripts/`.
+//! all the time. The rules themselves are in `scripts/`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,7 +27,7 @@ enum Ask {
     Open(u64),
     Rules(u16),
     Account(u8),
-    Create(u8, Access, Who),
+    Create(u8, Access, Who, Option<u64>),
     Join(u8, u8, Who),
     Leave(u8, u8),
     Topic(u8, Who),
@@ -70,8 +70,8 @@ fn command(state: &State, ask: &Ask) -> Command {
         Ask::Open(_) => OrderCommand::Open.into(),
         Ask::Rules(to) => OrderCommand::SwitchRules { to: Rules(to) }.into(),
         Ask::Account(number) => AccountCommand::Add { name: name(number) }.into(),
-        Ask::Create(number, access, by) => {
-            RoomCommand::Create { name: name(number), access, by: principal(state, by) }.into()
+        Ask::Create(number, access, by, most) => {
+            RoomCommand::Create { name: name(number), access, by: principal(state, by), most }.into()
         }
         Ask::Join(of, who, by) => {
             MemberCommand::Join { room: room(state, of), who: account(state, who), by: principal(state, by) }
@@ -207,7 +207,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => (0..5_u64).prop_map(Ask::Open),
         1 => (0..=vang_chat::NEWEST_RULES.0).prop_map(Ask::Rules),
         3 => (0..4_u8).prop_map(Ask::Account),
-        3 => (0..5_u8, access, who()).prop_map(|(name, access, by)| Ask::Create(name, access, by)),
+        3 => (0..5_u8, access, who(), prop::option::of(0..4_u64)).prop_map(|(name, access, by, most)| Ask::Create(name, access, by, most)),
         8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
         4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
         3 => (0..4_u8, who()).prop_map(|(room, by)| Ask::Topic(room, by)),
@@ -223,8 +223,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let beginning = vec![
         (Ask::Account(0), 0),
         (Ask::Account(1), 0),
-        (Ask::Create(0, Access::Private, Who::Account(0)), 0),
-        (Ask::Create(1, Access::Public, Who::Account(1)), 0),
+        (Ask::Create(0, Access::Private, Who::Account(0), None), 0),
+        (Ask::Create(1, Access::Public, Who::Account(1), None), 0),
     ];
     prop::collection::vec((ask(), moved), 0..150).prop_map(move |more| [beginning.clone(), more].concat())
 }
@@ -582,11 +582,11 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
     let story = [
         Ask::Account(0),
         Ask::Account(1),
-        Ask::Create(0, Access::Public, Who::Operator),
-        Ask::Create(1, Access::Public, Who::Operator),
-        Ask::Create(2, Access::Private, Who::Account(0)),
-        Ask::Create(3, Access::Private, Who::Account(1)),
-        Ask::Create(4, Access::Private, Who::Account(0)),
+        Ask::Create(0, Access::Public, Who::Operator, None),
+        Ask::Create(1, Access::Public, Who::Operator, None),
+        Ask::Create(2, Access::Private, Who::Account(0), None),
+        Ask::Create(3, Access::Private, Who::Account(1), None),
+        Ask::Create(4, Access::Private, Who::Account(0), None),
     ];
     for ask in story {
         world.step(&(ask, 0)).2.unwrap();
@@ -621,7 +621,8 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
 fn lobby() -> (State, RoomId) {
     let mut state = State::default();
     let at = Position { seq: Seq(1), time: Time(0), node: Node(1) };
-    let create = RoomCommand::Create { name: name(1), access: Access::Public, by: Principal::Operator };
+    let create =
+        RoomCommand::Create { name: name(1), access: Access::Public, by: Principal::Operator, most: None };
     state.apply(at, &create.into()).unwrap();
     (state, RoomId(1))
 }
@@ -732,7 +733,7 @@ fn what_is_forgotten_while_a_snapshot_is_written_is_in_it() {
     }
 }
 
-/// Snapshots of a released format load for ever. Format 1 is not released yet: `VANG_BLESS=1` writes the file.
+/// Snapshots of a released format can always be loaded. Format 1 is not released yet: `VANG_BLESS=1` writes the file.
 #[test]
 fn the_golden_snapshot_still_loads() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -741,8 +742,8 @@ fn the_golden_snapshot_still_loads() {
         (Ask::Open(7), 0),
         (Ask::Account(0), 0),
         (Ask::Account(1), 0),
-        (Ask::Create(0, Access::Private, Who::Account(0)), 0),
-        (Ask::Create(1, Access::Public, Who::Operator), 0),
+        (Ask::Create(0, Access::Private, Who::Account(0), None), 0),
+        (Ask::Create(1, Access::Public, Who::Operator, None), 0),
         (Ask::Send(0, Who::Account(0), Some((1, 1))), 1),
         (Ask::Join(0, 1, Who::Account(0)), 0),
         (Ask::Send(0, Who::Account(1), None), HOUR as i64),

@@ -152,11 +152,16 @@ impl Story {
             }
             ["create", name] => {
                 named = name;
-                RoomCommand::Create { name: key(name), access: Access::Public, by }.into()
+                RoomCommand::Create { name: key(name), access: Access::Public, by, most: None }.into()
+            }
+            ["create", name, most] if most.starts_with("most=") => {
+                named = name;
+                let most = Some(number(&most["most=".len()..])?);
+                RoomCommand::Create { name: key(name), access: Access::Public, by, most }.into()
             }
             ["create", name, "private"] => {
                 named = name;
-                RoomCommand::Create { name: key(name), access: Access::Private, by }.into()
+                RoomCommand::Create { name: key(name), access: Access::Private, by, most: None }.into()
             }
             ["join", room] => MemberCommand::Join { room: self.room(room), who: account(speaker), by }.into(),
             ["join", room, who] => {
@@ -262,7 +267,7 @@ impl Story {
             }
         }
         parts.extend(run.take().map(numbers));
-        // P2: whatever the reader does not get, up to where it reads, is told as a hole.
+        // P2: everything that the reader does not get, up to where it reads, is shown as a hole.
         assert_eq!(told, last, "numbers without a gap and each once: {parts:?}");
         if parts.is_empty() { "nothing".into() } else { parts.join(", ") }
     }
@@ -306,6 +311,7 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::NotMember => "not-member",
         Refusal::IdReused => "id-reused",
         Refusal::TooManyRooms { .. } => "too-many-rooms",
+        Refusal::TooManyOwnRooms { .. } => "too-many-own-rooms",
         Refusal::TooManyStays { .. } => "too-many-stays",
         Refusal::OldRules { .. } => "old-rules",
     };

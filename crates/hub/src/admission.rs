@@ -123,12 +123,15 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::AlreadyMember => Code::AlreadyMember,
         Refusal::NotMember => Code::NotMember,
         Refusal::IdReused => Code::IdReused,
-        Refusal::TooManyRooms { .. } | Refusal::TooManyStays { .. } => Code::TooMany,
+        Refusal::TooManyRooms { .. } | Refusal::TooManyOwnRooms { .. } | Refusal::TooManyStays { .. } => {
+            Code::TooMany
+        }
         Refusal::OldRules { .. } => Code::BadRequest,
     };
     let error = ErrorReply::new(code, refusal.to_string());
     match refusal {
         Refusal::TooManyRooms { max } | Refusal::TooManyStays { max } => error.with("limit", *max as u64),
+        Refusal::TooManyOwnRooms { max } => error.with("limit", *max),
         _ => error,
     }
 }

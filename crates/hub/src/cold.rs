@@ -1,5 +1,5 @@
 //! What the hub asks of the view and the journal for those who have fallen behind, and what comes
-//! back. Whoever drives the hub reads, on another thread; answers may come in any order.
+//! back. The hub's driver reads, on another thread; answers may come in any order.
 
 use vang_chat::{RoomId, Seq};
 use vang_journal::{Checked, seq_of};

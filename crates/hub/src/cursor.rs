@@ -218,7 +218,7 @@ mod tests {
             AccountId(added.0)
         });
         let create = |state: &mut State, key, access, by| {
-            RoomId(apply(state, RoomCommand::Create { name: NameKey([key; 16]), access, by }).0)
+            RoomId(apply(state, RoomCommand::Create { name: NameKey([key; 16]), access, by, most: None }).0)
         };
         let [ada, bob] = accounts.map(Principal::Account);
         let cellar = create(&mut state, 3, Access::Private, ada);

@@ -1,5 +1,5 @@
 //! The hub: requests in, replies and runs of events out. Everything is applied in the journal's
-//! order, on one thread, by whoever drives it; nothing is shown to anybody before it is durable.
+//! order, on one thread, by its driver; nothing is shown to anybody before it is durable.
 
 mod actions; // what a client asks, one file a subject
 mod identity; // who is this, and how is a name shown
@@ -23,16 +23,16 @@ use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::continuation::Continuation;
 use crate::encode::Encoder;
+use crate::limits::ROOMS_PER_ACCOUNT;
 use crate::names::{Book, NameMaker};
 use crate::order::{Order, Waiting};
 use crate::replay::Recovered;
-use crate::session::Asker;
-use crate::session::{Session, SessionId};
+use crate::session::{Asker, Session, SessionId};
 use crate::tail::Tails;
 use crate::unfinished::UnfinishedSnapshot;
 use crate::{Delta, Snapshot};
 
-/// What whoever drives the hub performs, in order.
+/// What the driver of the hub performs, in order.
 #[derive(Debug)]
 pub enum Output {
     /// Answer a request.
@@ -59,7 +59,7 @@ pub enum Output {
         /// The last entry applied.
         after: Seq,
     },
-    /// Read on another thread, then call `answer_read`. How many may wait is bounded by whoever drives the hub: those of
+    /// Read on another thread, then call `answer_read`. How many may wait is bounded by the driver: those of
     /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadError::Full`.
     Read(ReadJob),
     /// Rows for the view.
@@ -96,6 +96,7 @@ pub struct Hub {
     identity: Identity,
     server: String,
     inline_max: u64,
+    rooms_per_account: u64,
     guests: Scope,
     trust: Trust,
     state: State,
@@ -107,7 +108,7 @@ pub struct Hub {
     clock: Clock,
     order: Order,
     retry_at: Option<vang_proto::Millis>,
-    /// What those are told whose commands turn out not to be written, after a doubt.
+    /// The answer to commands that turn out not to be written, after a doubt.
     lost: Option<ErrorReply>,
     /// Entries of the journal that are to be applied.
     arrived: Vec<Entry>,
@@ -162,6 +163,7 @@ impl Hub {
             identity,
             server,
             inline_max: INLINE_BYTES_MAX,
+            rooms_per_account: ROOMS_PER_ACCOUNT,
             guests: Scope::default(),
             trust: Trust::default(),
             state: recovered.state,
@@ -200,6 +202,7 @@ impl Hub {
                 name: key,
                 access: Access::Public,
                 by: Principal::Operator,
+                most: None,
             });
             let payload = hub.salts.payload(encode_name(&shown));
             hub.order.push_first(Waiting { command, payload, asker: None });
@@ -212,6 +215,11 @@ impl Hub {
     /// Sets the longest content of a message in a room, in bytes.
     pub fn set_inline_max(&mut self, bytes: u64) {
         self.inline_max = bytes;
+    }
+
+    /// Sets how many rooms one account can make.
+    pub fn set_rooms_per_account(&mut self, rooms: u64) {
+        self.rooms_per_account = rooms;
     }
 
     /// Sets how many bytes of encoded events stay in memory over all rooms, and how many bytes of commands may wait
@@ -244,7 +252,7 @@ impl Hub {
         SessionId { slot: slot as u32, generation }
     }
 
-    /// A connection is gone. What it asked still happens; nobody is told.
+    /// A connection is gone. What it asked still happens; nobody gets the answer.
     pub fn disconnect(&mut self, id: SessionId) {
         if self.session(id).is_none() {
             return;

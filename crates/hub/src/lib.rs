@@ -1,5 +1,5 @@
 //! vang-hub: where every session and the journal meet. State machines; no I/O, no clock, no
-//! randomness but from the seed it is given: whoever drives it performs its outputs.
+//! randomness but from the seed it is given: its driver performs the outputs.
 //!
 //! ```text
 //! request ─▶ door ─▶ order ─▶ Append ─▶ (journal) ─▶ apply ─▶ reply to the sender
@@ -10,7 +10,7 @@
 mod hub; // all of it together: inputs in, outputs out
 mod admission; // identity and permission to ask; hashes, salts and names, computed before the journal
 mod session; // a connection, as the hub knows it
-mod order; // what waits, what is being written, and what its senders are told
+mod order; // what waits, what is being written, and what its senders get
 mod queue; // what waits to be written, fair to all who wait
 mod clock; // the stamp, and clocks that jump
 mod events; // what comes of each event: the text that is kept, what readers see, the reply

@@ -34,6 +34,9 @@ pub const COLD_BYTES_MAX: usize = 1 << 16;
 /// Bytes of payload in one page of history: 256 KiB, or one message.
 pub const HISTORY_BYTES_MAX: usize = 1 << 18;
 
+/// Rooms that one account can make, unless it is set: a hundredth of the rooms that a server can have.
+pub const ROOMS_PER_ACCOUNT: u64 = 1_000;
+
 /// Private rooms that one `find` looks into, and stays in them: the newest. Each costs a list to walk. How many are left
 /// out is said.
 pub const SEARCHED_ROOMS_MAX: usize = 1_000;

@@ -74,7 +74,7 @@ fn folded(typed: &str) -> String {
 }
 
 /// What `folded` was before vang folded case: letters in lower case one by one, so that `ΣΑΣ` and `σας` were two names.
-/// Keys of that time stand in journals for ever.
+/// Keys of that time stay in journals.
 fn lowered(typed: &str) -> String {
     typed.nfkc().flat_map(char::to_lowercase).nfkc().collect()
 }

@@ -205,7 +205,7 @@ impl Order {
     }
 
     /// Who asked for the entry that was taken last and is decided now. Until then it counts among those who wait: a defect
-    /// that ends the deciding is told to it as well.
+    /// that ends the deciding is answered as well.
     pub(crate) fn take_applying(&mut self) -> Option<Asker> {
         self.applying.take()
     }
@@ -247,7 +247,7 @@ mod tests {
         order.land();
         let re = |askers: Vec<Asker>| askers.into_iter().filter_map(|asker| asker.re).collect::<Vec<_>>();
 
-        // Deciding the first ends in a defect: both are told.
+        // Deciding the first ends in a defect: both are answered.
         assert!(order.take_next(&batch.drafts[0].envelope).is_some());
         assert_eq!(re(order.askers()), ["first", "second"]);
         assert!(order.take_applying().is_none());

@@ -1,6 +1,6 @@
 //! P9 for `find`: what is found is what a fold of the journal says, seen through the asker's stays;
 //! nothing else changes a hit, an order, a count, or whether there is more. The real hub, the real
-//! index, and beside them the dullest way to find something: looking at every message. What replies look like is told in
+//! index, and beside them the dullest way to find something: looking at every message. What replies look like is shown in
 //! `scripts/find.txt`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test

@@ -1,4 +1,4 @@
-//! Who is told of what is said: followers that come and go in any order, and numbers at their ends. The real hub on
+//! Who hears what is said: followers that come and go in any order, and numbers at their ends. The real hub on
 //! a journal in memory.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a world that cannot be made ends the test
@@ -137,7 +137,7 @@ fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
     assert_eq!((&told["code"], told.get("retry-after")), (&"busy".into(), None));
     assert!(told["detail"].as_str().unwrap().contains("add in:ROOM or after:DATE"), "{told}");
     assert_eq!(world.ask(ada, None, find()), Json::Null);
-    // Nobody is told what a gone one asked.
+    // Nobody gets the answer to what a gone one asked.
     world.hub.disconnect(bob);
     let refusals = world.hub.refusals().to_vec();
     world.hub.answer_read(of_bob, Err(ReadError::Full));

@@ -135,6 +135,7 @@ impl Story {
                     self.hub.answer_read(job.id, Err(ReadError::ViewBehind));
                 }
                 ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
+                ["rooms-per-account", rooms] => self.hub.set_rooms_per_account(rooms.parse().unwrap()),
                 ["stop"] => self.hub.stop(),
                 ["crash"] => {
                     assert!(self.batch.is_none(), "a batch is being written: crash kept or crash lost");
@@ -293,7 +294,7 @@ impl Story {
         }
     }
 
-    /// Asks the real index, made anew from what the view was told and from the journal.
+    /// Asks the real index, made again from the view's rows and the journal.
     fn find(&mut self, find: &Find) -> vang_view::Found {
         let folder = tempfile::tempdir().unwrap();
         let (views, words) = (folder.path().join("view.db"), folder.path().join("find.db"));

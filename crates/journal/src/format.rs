@@ -132,10 +132,11 @@ impl Envelope {
                 head(e, CommandKind::AddAccount, 1)?;
                 e.bytes(&name.0)?;
             }
-            Command::Room(RoomCommand::Create { name, access, by }) => {
-                head(e, CommandKind::CreateRoom, 3)?;
+            Command::Room(RoomCommand::Create { name, access, by, most }) => {
+                head(e, CommandKind::CreateRoom, 4)?;
                 e.bytes(&name.0)?.u8(access.number())?;
                 write_principal(e, by)?;
+                e.encode(most)?;
             }
             Command::Room(RoomCommand::SetTopic { room, by }) => {
                 head(e, CommandKind::SetTopic, 2)?;
@@ -184,7 +185,8 @@ impl Envelope {
                 let name = NameKey(fixed(&mut d)?);
                 let found = d.u8()?;
                 let access = Access::from_number(found).ok_or(EntryError::OtherAccess { found })?;
-                (RoomCommand::Create { name, access, by: read_principal(&mut d)? }.into(), 3)
+                let (by, most) = (read_principal(&mut d)?, d.decode()?);
+                (RoomCommand::Create { name, access, by, most }.into(), 4)
             }
             CommandKind::Join => {
                 let (room, who) = (RoomId(d.u64()?), AccountId(d.u64()?));

@@ -177,11 +177,9 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Order(OrderCommand::Open)),
         any::<u16>().prop_map(|to| Command::Order(OrderCommand::SwitchRules { to: Rules(to) })),
         name_key().prop_map(|name| Command::Account(AccountCommand::Add { name })),
-        (name_key(), access, principal()).prop_map(|(name, access, by)| Command::Room(RoomCommand::Create {
-            name,
-            access,
-            by
-        })),
+        (name_key(), access, principal(), any::<Option<u64>>()).prop_map(|(name, access, by, most)| {
+            Command::Room(RoomCommand::Create { name, access, by, most })
+        }),
         (any::<u64>(), any::<u64>(), principal()).prop_map(|(room, who, by)| Command::Member(
             MemberCommand::Join { room: RoomId(room), who: AccountId(who), by }
         )),

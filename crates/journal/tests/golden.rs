@@ -45,11 +45,17 @@ fn commands() -> Vec<(Command, Bytes)> {
                 name: name(0xb0),
                 access: Access::Public,
                 by: Principal::Operator,
+                most: None,
             }),
             encode_name("général"),
         ),
         (
-            Command::Room(RoomCommand::Create { name: name(0xc0), access: Access::Private, by: by_ada }),
+            Command::Room(RoomCommand::Create {
+                name: name(0xc0),
+                access: Access::Private,
+                by: by_ada,
+                most: Some(1_000),
+            }),
             encode_name("ops"),
         ),
         (Command::Member(MemberCommand::Join { room, who: ada, by: by_ada }), Bytes::new()),

@@ -11,8 +11,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use vang_proto::vang::{Content, Event, RequestWriter, RoomEvent, Speaker, Value};
+use bytes::{Bytes, BytesMut};
+use vang_proto::vang::{Action, Content, Event, RequestWriter, RoomEvent, Speaker};
 use vang_proto::{Composer, Decoder, Limits};
 
 /// Each case runs once a round, for so long.
@@ -30,12 +30,14 @@ const MESSAGES: usize = 400;
 const TARGET_PER_SECOND: f64 = 2e6;
 
 fn main() {
-    let send = RequestWriter { name: Some("ada".to_owned()) }.write_raw(
-        4_711,
-        "send",
-        &[("room", Value::from("general")), ("id", Value::from("6f1c2d3e4a5b6c7d"))],
-        ("text/plain", "utf-8", &CONTENT),
-    );
+    let said = Action::Send {
+        room: "general".to_owned(),
+        id: Some("6f1c2d3e4a5b6c7d".to_owned()),
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: Bytes::from_static(&CONTENT),
+    };
+    let send = RequestWriter { name: Some("ada".to_owned()) }.write(4_711, &said);
     let mut guide = BytesMut::new();
     Composer::new(&mut guide, "text/json", "utf-8", CONTENT.len()).finish(&CONTENT);
 

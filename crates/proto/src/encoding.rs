@@ -339,7 +339,7 @@ fn library<'a>(
     let mut decoder = encoding.new_decoder_without_bom_handling();
     let mut text = String::with_capacity(bytes.len() + bytes.len() / 2 + 16);
     let mut read = 0;
-    // First as if more came, then the end alone: so that a character cut short is told from a bad one.
+    // First as if more came, then the end alone: so that a character cut short is distinguished from a bad one.
     for last in [false, true] {
         loop {
             let (result, took) =

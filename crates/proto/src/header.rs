@@ -289,7 +289,7 @@ impl Scan<'_> {
         }
         let word = &self.bytes[start..];
         let len = match first {
-            // A zero before other digits, a fraction or an exponent stops whoever looks for a comma next.
+            // A zero before other digits, a fraction or an exponent stops a reader that looks for a comma next.
             b'0' => 1,
             b'1'..=b'9' => word.iter().position(|byte| !byte.is_ascii_digit())?,
             b't' if word.starts_with(b"true") => 4,

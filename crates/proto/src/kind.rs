@@ -26,7 +26,7 @@ pub enum Kind {
     },
 }
 
-// HTTP/2's preface `PRI * HTTP/2.0` is none of them: it is not spoken here, and is told so.
+// HTTP/2's preface `PRI * HTTP/2.0` is none of them: it is not spoken here, and is refused as such.
 const HTTP_METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE "];
 /// How the PROXY protocol begins: version 1 is a line, version 2 has a signature that was chosen so that protocols of

@@ -6,7 +6,7 @@ pub const HEADER_BYTES_MAX: u32 = 65_535;
 /// Longest content of any message: 1 MiB. Refused by its claimed length, before it arrives.
 pub const CONTENT_BYTES_MAX: u64 = 1 << 20;
 
-/// Longest content of a message in a room: 256 KiB. It is kept for ever and sent to every reader;
+/// Longest content of a message in a room: 256 KiB. It is kept permanently and sent to every reader;
 /// larger things are files. Refused, and the connection goes on.
 pub const INLINE_BYTES_MAX: u64 = 1 << 18;
 
@@ -33,7 +33,7 @@ pub const FOLLOWED_ROOMS_MAX: usize = 1_024;
 /// Bytes looked at to tell the kind of a client: the longest first token is far shorter.
 pub const KIND_BYTES_MAX: usize = 64;
 
-/// From accepting to knowing the kind of client, ms. Then it is told what can be sent, and closed.
+/// From accepting to knowing the kind of client, ms. Then it gets a line that says what can be sent, and is closed.
 pub const FIRST_BYTE_MS: u64 = 10_000;
 
 /// A name whose line does not end is taken as a person's after so much quiet, ms: programs of a first lesson send none.
@@ -99,7 +99,7 @@ pub const LINES_PENDING_MAX: usize = 64;
 /// reader has read.
 pub const OWN_SAID_MAX: usize = 4_096;
 
-/// Lines that wait for the peer to read them, in bytes: beyond it no line is taken, so whoever types and does
+/// Lines that wait for the peer to read them, in bytes: beyond it no line is taken, so a client that types and does
 /// not read is not read either.
 pub const UNREAD_LINES_BYTES_MAX: usize = 16 << 10;
 

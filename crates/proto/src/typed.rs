@@ -30,7 +30,7 @@ use crate::vang::{
 };
 use crate::{Decoder, Limits};
 
-/// Names in a row that are none before the connection ends: a person mistypes one, a program goes on for ever.
+/// Names in a row that are none before the connection ends: a person mistypes one, a program never stops.
 const BAD_NAMES_MAX: u8 = 5;
 
 /// The room that everybody begins in.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! No handshake (that is HTTP's), no extensions, no buffer: payload is unmasked where it lies and handed on in
-//! the pieces in which it came. Whoever breaks the rules is told by a close frame why, and nothing more is heard.
+//! the pieces in which it came. A peer that breaks the rules gets a close frame with the reason, and is not read any more.
 
 use bytes::{Bytes, BytesMut};
 

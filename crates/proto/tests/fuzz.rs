@@ -150,7 +150,7 @@ fn converse(pieces: &[&[u8]], dice: &[u8]) {
             Step::Wait => {
                 now = now + IDLE_MS.max(STALL_MS);
                 session.handle_time(now);
-                // One that follows is kept for ever.
+                // One that follows is kept.
                 session.close("fuzz");
             }
         }
@@ -261,7 +261,7 @@ fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool, 
             Heard::Closed(_) => closed = true,
         });
     }
-    assert_eq!(closed, socket.is_close_sent(), "who breaks the rules, or leaves, is told so");
+    assert_eq!(closed, socket.is_close_sent(), "a peer that breaks the rules, or leaves, gets a close frame");
     (heard, closed, socket.take_answer())
 }
 

@@ -279,7 +279,7 @@ fn every_code_stands_in_the_specification_and_no_other() {
 
 #[test]
 fn codes_that_pass_say_when_to_try_again() {
-    // Who is told `retry-after` may try again; the rest of the passing ones clear up by other means.
+    // A client that gets `retry-after` may try again; the rest of the passing ones clear up by other means.
     for row in table("| code | meaning | further keys |\n") {
         let retry = row.get(2).is_some_and(|keys| keys.contains("retry-after"));
         for word in words(row[0]) {

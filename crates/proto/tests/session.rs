@@ -221,7 +221,7 @@ fn a_paused_connection_is_not_read_but_told_everything_and_nobody_is_late() {
     s.handle_time(until);
     assert!(s.wants_input(), "the pause is over");
     assert_eq!(s.step(until), Step::Wait);
-    assert_eq!(s.deadline(), Some(until + HEADER_MS), "the header's time begins anew");
+    assert_eq!(s.deadline(), Some(until + HEADER_MS), "the header's time starts again");
     s.handle_bytes(until, &ping(2)[10..]);
     assert_eq!(requests(&mut s, until).len(), 1);
 }
@@ -477,7 +477,7 @@ fn a_refusal_comes_after_pending_replies_and_then_the_connection_ends() {
     let tickets = asked(&mut s, T0, &[&ping(1)[..], &ping(2), b"\0\x02{}", &ping(3)].concat());
     assert_eq!(tickets.len(), 2);
     assert_eq!(told(&mut s, T0), "");
-    s.fail(T0, &ErrorReply::new(Code::Busy, "only the first fault is told"));
+    s.fail(T0, &ErrorReply::new(Code::Busy, "only the first fault is reported"));
     s.reply(T0, tickets[0], pong(1));
     assert_eq!(told(&mut s, T0), "1");
     assert_eq!(s.step(T0), Step::Wait);
@@ -555,7 +555,7 @@ fn a_goodbye_is_the_last_that_a_follower_hears() {
 
 // ---- deadlines ----
 
-/// Nothing at `at` less a millisecond; what is told at `at`, and whether the connection then ends.
+/// Nothing at `at` less a millisecond; what is sent at `at`, and whether the connection then ends.
 fn over_at(s: &mut ServerSession, at: Millis) -> (String, Step) {
     assert_eq!(s.deadline(), Some(at));
     s.handle_time(Millis(at.0 - 1));
@@ -726,7 +726,7 @@ fn a_journal_set_back_is_resumed_from_what_is_common() {
     let error = ErrorReply::new(Code::SeqAhead, "ahead").with("seq", 15).with("epoch", "f");
     let Advice::Send(bytes, notice) = follower.handle_reply(&refused(error)) else { panic!("not sent") };
     assert_eq!((from(&bytes), notice), (at("j", Some("f"), 15), NewStart::SetBack { seq: 15 }));
-    // What came after it is told again as it is now.
+    // What came after it is sent again as it is now.
     assert!(matches!(follower.handle_reply(&ok("j", "f", 15)), Advice::Follows));
     assert!(!follower.handle_event(&heard(&event(15))));
     assert!(follower.handle_event(&heard(&event(16))));

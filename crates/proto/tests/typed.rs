@@ -259,7 +259,7 @@ fn what_is_typed_waits_for_answers_in_bounded_memory() {
     while lines.wants_input() {
         lines.handle_bytes(&b"x\n".repeat(512));
         given += 1_024;
-        assert!(given < 1 << 18, "it is not read for ever");
+        assert!(given < 1 << 18, "it is not read without end");
     }
     // Only the hello came through: what is said waits until it is known by whom.
     assert!(lines.poll_native().unwrap().len() < 1_024);

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::disk::find::FIND_MS;
+use vang_chat::limits::ROOMS_MAX;
+use vang_hub::limits::ROOMS_PER_ACCOUNT;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, CONTENT_MS, FIRST_BYTE_MS, HEADER_BYTES_MAX, HEADER_MS, IDLE_MS, INLINE_BYTES_MAX,
     LINE_BYTES_MAX, STALL_MS, TYPED_BYTES_MAX,
@@ -98,7 +100,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 25] = rows![
+const TABLE: [Row; 26] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "header of a message; its two length bytes cannot hold more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "content of any message; a longer one is refused before it is read";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: stored, and sent to all its readers";
@@ -118,6 +120,7 @@ const TABLE: [Row; 25] = rows![
     "questions-per-second" Count QUESTIONS_PER_SECOND, 1 => QUOTA_MAX, "history, find, rooms, who and follow; same bursts";
     "joins-per-second" Count JOINS_PER_SECOND, 1 => QUOTA_MAX, "joins, leaves and topics; same bursts";
     "rooms-per-day" Count ROOMS_PER_DAY, 1 => QUOTA_MAX, "new rooms of one account";
+    "rooms-per-account" Count ROOMS_PER_ACCOUNT, 0 => ROOMS_MAX as u64, "rooms that one account can make in all; not for the operator";
     "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new connections from one address; same bursts; not for this machine";
     "burst-time" Time BURST_MS, 1_000 => DAY_MS, "what the rates per second allow in this time can come at once";
     "address-factor" Count ADDRESS_FACTOR, 1 => QUOTA_MAX, "rates of all guests of one address: so many times those of one guest's connection";
@@ -229,6 +232,11 @@ impl Limits {
             0 => memory::default_budget(),
             set => set,
         }
+    }
+
+    /// Rooms that one account can make in all.
+    pub fn rooms_per_account(&self) -> u64 {
+        self.get("rooms-per-account")
     }
 
     /// How much one account or guest may ask.

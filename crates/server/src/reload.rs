@@ -16,7 +16,7 @@ use crate::net::tls;
 #[derive(Clone, Debug)]
 pub struct Changer(pub(crate) UnboundedSender<Asked>);
 
-/// A change, and who is told what came of it.
+/// A change, and who gets its result.
 pub(crate) type Asked = (Config, oneshot::Sender<Result<(), ServeError>>);
 
 impl Changer {

@@ -205,7 +205,7 @@ impl Server {
         self.changer.clone()
     }
 
-    /// Serves until it is told to stop, and everything is finished. `ready` is called once, when the
+    /// Serves until it is stopped, and everything is finished. `ready` is called once, when the
     /// journal is open and connections are accepted.
     pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
         let Server {

@@ -1,5 +1,5 @@
 //! Deadlines, coarsely: one wheel for all connections, so that an idle one has no timer of its own.
-//! It may ring early or late by a tick; whoever is rung looks at the real deadline again.
+//! It may ring early or late by a tick; the connection then looks at the real deadline again.
 
 use std::collections::BTreeMap;
 

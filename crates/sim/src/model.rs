@@ -89,6 +89,7 @@ struct Room {
     name: String,
     key: NameKey,
     private: bool,
+    by: Principal,
     n: u64,
     members: BTreeSet<u64>,
     ever: BTreeSet<u64>,
@@ -148,8 +149,15 @@ impl Model {
                     self.keep_text(TextOf::AccountName(AccountId(seq)), name());
                 }
             }
-            Command::Room(RoomCommand::Create { name: key, access, by }) => {
-                let may = !matches!(by, Principal::Guest(_));
+            Command::Room(RoomCommand::Create { name: key, access, by, most }) => {
+                let may = match by {
+                    Principal::Operator => true,
+                    Principal::Guest(_) => false,
+                    Principal::Account(_) => {
+                        let made = self.rooms.values().filter(|room| room.by == by).count() as u64;
+                        most.is_none_or(|most| made < most)
+                    }
+                };
                 if may && !self.rooms.values().any(|room| room.key == key) {
                     self.create(key, access, by, name());
                 }
@@ -181,6 +189,7 @@ impl Model {
             name: name.clone(),
             key,
             private,
+            by,
             n: 0,
             ever: members.clone(),
             members,

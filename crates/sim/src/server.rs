@@ -36,6 +36,9 @@ const REPLY_BYTES_MAX: usize = HISTORY_BYTES_MAX + EVENT_BYTES_MAX + 256 * 1_024
 /// How long a reader can read nothing, ms: shorter than in reality, so that it happens.
 const STALL_MS: u64 = 2_000;
 
+/// Rooms of one account: fewer than in reality, so that some are refused.
+const ROOMS_PER_ACCOUNT: u64 = 2;
+
 const READ_BYTES_MAX: usize = 1 << 16;
 
 /// The memory limit of a connection (P5), in four parts: one incomplete message, and what was read with its
@@ -104,6 +107,7 @@ impl Process {
         let mut hub = Hub::new(identity, recovered, node, Salts::new(seed), "vang-sim".to_owned(), false);
         // The clients of these stories need no data folder.
         hub.set_trust(Trust::Local);
+        hub.set_rooms_per_account(ROOMS_PER_ACCOUNT);
         Process {
             hub,
             connections: BTreeMap::new(),

@@ -118,6 +118,7 @@ const MUST_HAPPEN: &[&str] = &[
     "snapshot",
     "start from a snapshot",
     "stop in good order",
+    "too many rooms of one account",
     "view ahead of an older copy",
     "view behind",
     "outcome unknown",

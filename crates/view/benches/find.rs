@@ -345,7 +345,12 @@ impl Store {
                     let access = if seq % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
                     let name = NameKey(salt);
                     (
-                        Command::Room(RoomCommand::Create { name, access, by: Principal::Operator }),
+                        Command::Room(RoomCommand::Create {
+                            name,
+                            access,
+                            by: Principal::Operator,
+                            most: None,
+                        }),
                         Bytes::new(),
                         vec![],
                     )

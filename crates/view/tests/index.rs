@@ -48,7 +48,7 @@ impl World {
         for access in [Access::Public, Access::Private, Access::Private] {
             let name = NameKey([world.seq as u8; 16]);
             world.append(
-                Command::Room(RoomCommand::Create { name, access, by: Principal::Operator }),
+                Command::Room(RoomCommand::Create { name, access, by: Principal::Operator, most: None }),
                 Bytes::new(),
                 None,
             );

@@ -115,7 +115,7 @@ impl Hub {
         self.outputs.push_back(Output::Settle { after: self.state.seq() });
     }
 
-    /// Nothing of it was written: whoever asked is told, the server's own commands wait again.
+    /// Nothing of it was written: the senders get an error, the server's own commands wait again.
     fn put_back(&mut self, ours: VecDeque<Ordered>, error: &ErrorReply) {
         for ordered in ours.into_iter().rev() {
             match ordered.asker {

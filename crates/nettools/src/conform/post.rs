@@ -9,9 +9,11 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use vang_client::trouble::Doing;
 use vang_proto::text::short_duration;
+use vang_proto::vang::{Action, FollowFrom, RequestWriter};
 use vang_proto::{ByteOrder, Decoder, encoding};
 
 use super::compare;
@@ -63,7 +65,7 @@ impl PostCase {
 pub(super) fn is_open(room: &str, server: &ServerAddress, limits: &WaitLimits<'_>) -> Result<(), String> {
     let run = PostRun { room, piece: usize::MAX, server, limits, run: 0, ids: Cell::new(0) };
     let mut session = run.dial()?;
-    session.write(&[request("who", &json!({ "room": room }), b"")])?;
+    session.write(&[request(&Action::Who { room: room.to_owned() })])?;
     session.reply()?.granted("who").map(drop)
 }
 
@@ -116,7 +118,11 @@ impl PostRun<'_> {
     }
 
     fn sends(&self, id: &str, text: &str) -> Vec<u8> {
-        request("send", &json!({ "room": self.room, "id": id }), text.as_bytes())
+        let mut action = Action::text(self.room, text);
+        if let Action::Send { id: its_id, .. } = &mut action {
+            *its_id = Some(id.to_owned());
+        }
+        request(&action)
     }
 
     /// Posts a text with a new id.
@@ -126,16 +132,12 @@ impl PostRun<'_> {
         session.reply()?.sent(&id)
     }
 
-    fn follows(&self, from: &Value) -> Vec<u8> {
-        let mut keys = json!({ "room": self.room });
-        if let (Value::Object(keys), Value::Object(from)) = (&mut keys, from) {
-            keys.extend(from.clone());
-        }
-        request("follow", &keys, b"")
+    fn follows(&self, from: FollowFrom) -> Vec<u8> {
+        request(&Action::Follow { rooms: vec![self.room.to_owned()], from })
     }
 
     /// A connection that follows the room from there, and the reply.
-    fn follower(&self, from: &Value) -> Result<(Session<'_>, Message), String> {
+    fn follower(&self, from: FollowFrom) -> Result<(Session<'_>, Message), String> {
         let mut session = self.dial()?;
         session.write(&[self.follows(from)])?;
         let reply = session.reply()?.granted("follow")?;
@@ -234,7 +236,7 @@ impl Session<'_> {
 
     /// Sends a ping and returns the events before its reply: all earlier events come before it.
     fn until_pong(&mut self) -> Result<Vec<Message>, String> {
-        self.write(&[request("ping", &json!({ "re": "pong" }), b"")])?;
+        self.write(&[request_with(&Action::Ping, &json!({ "re": "pong" }))])?;
         let mut events = Vec::new();
         while events.len() < OTHERS_MAX {
             let message = self.next("a pong")?;
@@ -368,17 +370,27 @@ impl Message {
     }
 }
 
-fn request(action: &str, keys: &Value, content: &[u8]) -> Vec<u8> {
-    let mut header = json!({
-        "byteorder": "little", "content-type": "text/plain", "content-encoding": "utf-8",
-        "content-length": content.len(), "action": action,
-    });
-    if let (Value::Object(header), Value::Object(keys)) = (&mut header, keys) {
-        header.extend(keys.clone());
-    }
-    let header = header.to_string();
+/// A request without `re`.
+fn request(action: &Action) -> Vec<u8> {
+    request_with(action, &Value::Null)
+}
+
+/// A request without `re`, and with these keys in its header instead of its own.
+fn request_with(action: &Action, keys: &Value) -> Vec<u8> {
+    let written = RequestWriter::default().write(0, action);
+    let (header, content) = written[2..].split_at(usize::from(u16::from_be_bytes([written[0], written[1]])));
+    let mut header: Map<String, Value> = serde_json::from_slice(header).expect("a header of ours");
+    header.remove("re");
+    header.extend(keys.as_object().cloned().unwrap_or_default());
+    let header = Value::from(header).to_string();
     let len = u16::try_from(header.len()).unwrap_or(u16::MAX).to_be_bytes();
     [&len[..], header.as_bytes(), content].concat()
+}
+
+/// The position that a reply to `follow` names.
+fn position(reply: &Message, seq: u64) -> Result<FollowFrom, String> {
+    let (journal, epoch) = (reply.text("journal")?.to_owned(), Some(reply.text("epoch")?.to_owned()));
+    Ok(FollowFrom::Position { journal, epoch, seq })
 }
 
 fn send_has_an_address(run: &PostRun<'_>) -> Result<(), String> {
@@ -421,7 +433,7 @@ fn id_reused(run: &PostRun<'_>) -> Result<(), String> {
 fn pipelined_replies_in_order(run: &PostRun<'_>) -> Result<(), String> {
     let ids: Vec<String> = (0..4).map(|_| run.id()).collect();
     let mut requests: Vec<Vec<u8>> = ids.iter().map(|id| run.sends(id, "one of four in one go")).collect();
-    requests.insert(2, request("ping", &json!({ "re": [2, "between"] }), b""));
+    requests.insert(2, request_with(&Action::Ping, &json!({ "re": [2, "between"] })));
     let mut session = run.dial()?;
     session.write(&requests)?;
     let mut last = 0;
@@ -445,7 +457,7 @@ fn pipelined_replies_in_order(run: &PostRun<'_>) -> Result<(), String> {
 }
 
 fn reply_before_own_event(run: &PostRun<'_>) -> Result<(), String> {
-    let (mut session, _) = run.follower(&json!({}))?;
+    let (mut session, _) = run.follower(FollowFrom::Now)?;
     let ids = [run.id(), run.id()];
     session.write(&[run.sends(&ids[0], "its reply first"), run.sends(&ids[1], "and then its event")])?;
     let (mut replied, mut shown) = (Vec::new(), Vec::new());
@@ -498,7 +510,7 @@ fn three(run: &PostRun<'_>) -> Result<[Sent; 3], String> {
 
 fn follow_from_a_number(run: &PostRun<'_>) -> Result<(), String> {
     let sent = three(run)?;
-    let (mut session, _) = run.follower(&json!({ "since": sent[0].n }))?;
+    let (mut session, _) = run.follower(FollowFrom::Numbers(vec![sent[0].n]))?;
     let mut at = Some(Numbers { first: sent[0].n, last: sent[0].n, seq: sent[0].seq });
     for sent in &sent[1..] {
         session.event_of(sent, &mut at)?;
@@ -510,7 +522,7 @@ fn follow_from_a_number(run: &PostRun<'_>) -> Result<(), String> {
 
 fn follow_from_the_beginning(run: &PostRun<'_>) -> Result<(), String> {
     run.post(&mut run.dial()?, "there is something")?;
-    let (mut session, _) = run.follower(&json!({ "since": 0 }))?;
+    let (mut session, _) = run.follower(FollowFrom::Numbers(vec![0]))?;
     let mut at = Some(Numbers { first: 0, last: 0, seq: 0 });
     // Messages missing from the beginning must be named by a hole.
     for _ in 0..OTHERS_MAX {
@@ -522,7 +534,7 @@ fn follow_from_the_beginning(run: &PostRun<'_>) -> Result<(), String> {
 }
 
 fn content_as_sent(run: &PostRun<'_>) -> Result<(), String> {
-    let (mut reads, _) = run.follower(&json!({}))?;
+    let (mut reads, _) = run.follower(FollowFrom::Now)?;
     let mut session = run.dial()?;
     let mut at = None;
     // The text of each content, `None` for binary ones.
@@ -533,10 +545,14 @@ fn content_as_sent(run: &PostRun<'_>) -> Result<(), String> {
         ("binary/x-test", "binary", "little", b"\x00\xff\x1b[31m\r\n{}", None),
     ] {
         let id = run.id();
-        let keys = json!({
-            "room": run.room, "id": id, "content-type": kind, "content-encoding": encoding, "byteorder": order,
-        });
-        session.write(&[request("send", &keys, content)])?;
+        let send = Action::Send {
+            room: run.room.to_owned(),
+            id: Some(id.clone()),
+            content_type: kind.to_owned(),
+            content_encoding: encoding.to_owned(),
+            content: Bytes::from_static(content),
+        };
+        session.write(&[request_with(&send, &json!({ "byteorder": order }))])?;
         let sent = session.reply()?.sent(&id)?;
         let event = reads.event_of(&sent, &mut at)?;
         let found = (event.text("content-type")?, event.text("content-encoding")?);
@@ -565,11 +581,11 @@ fn content_as_sent(run: &PostRun<'_>) -> Result<(), String> {
 }
 
 fn same_bytes_for_everybody(run: &PostRun<'_>) -> Result<(), String> {
-    let (mut one, _) = run.follower(&json!({}))?;
-    let (mut other, _) = run.follower(&json!({}))?;
+    let (mut one, _) = run.follower(FollowFrom::Now)?;
+    let (mut other, _) = run.follower(FollowFrom::Now)?;
     let sent = run.post(&mut run.dial()?, "the same to both")?;
     // A third reader follows later; the sender is one of the readers.
-    let (mut late, _) = run.follower(&json!({ "since": sent.n - 1 }))?;
+    let (mut late, _) = run.follower(FollowFrom::Numbers(vec![sent.n - 1]))?;
     let first = one.event_of(&sent, &mut None)?;
     for session in [&mut other, &mut late] {
         let event = session.event_of(&sent, &mut None)?;
@@ -581,18 +597,15 @@ fn same_bytes_for_everybody(run: &PostRun<'_>) -> Result<(), String> {
 }
 
 fn resume_what_was_missed_once(run: &PostRun<'_>) -> Result<(), String> {
-    let (mut reads, reply) = run.follower(&json!({}))?;
+    let (mut reads, reply) = run.follower(FollowFrom::Now)?;
     let mut session = run.dial()?;
     let first = run.post(&mut session, "before the connection died")?;
     let mut at = None;
     let event = reads.event_of(&first, &mut at)?;
     drop(reads);
     let missed = [run.post(&mut session, "missed")?, run.post(&mut session, "missed too")?];
-    let from = json!({
-        "journal": reply.text("journal")?, "epoch": reply.text("epoch")?, "seq": event.number("seq")?,
-    });
     // Numbers continue after the last seen one.
-    let (mut reads, _) = run.follower(&from)?;
+    let (mut reads, _) = run.follower(position(&reply, event.number("seq")?)?)?;
     for sent in &missed {
         reads.event_of(sent, &mut at)?;
     }
@@ -601,31 +614,30 @@ fn resume_what_was_missed_once(run: &PostRun<'_>) -> Result<(), String> {
 }
 
 fn resume_of_another_journal(run: &PostRun<'_>) -> Result<(), String> {
-    let (_, reply) = run.follower(&json!({}))?;
-    let from = json!({
-        "journal": "00000000000000000000000000000000", "epoch": reply.text("epoch")?, "seq": reply.number("seq")?,
-    });
+    let (_, reply) = run.follower(FollowFrom::Now)?;
+    let from = FollowFrom::Position {
+        journal: "00000000000000000000000000000000".to_owned(),
+        epoch: Some(reply.text("epoch")?.to_owned()),
+        seq: reply.number("seq")?,
+    };
     let mut session = run.dial()?;
-    session.write(&[run.follows(&from)])?;
+    session.write(&[run.follows(from)])?;
     session.reply()?.refused("journal-changed")
 }
 
 fn resume_from_the_future(run: &PostRun<'_>) -> Result<(), String> {
-    let (_, reply) = run.follower(&json!({}))?;
-    let from = json!({
-        "journal": reply.text("journal")?, "epoch": reply.text("epoch")?, "seq": 1_u64 << 52,
-    });
+    let (_, reply) = run.follower(FollowFrom::Now)?;
     let mut session = run.dial()?;
-    session.write(&[run.follows(&from)])?;
+    session.write(&[run.follows(position(&reply, 1 << 52)?)])?;
     session.reply()?.refused("seq-ahead")
 }
 
 fn already_following(run: &PostRun<'_>) -> Result<(), String> {
-    let (mut session, _) = run.follower(&json!({}))?;
-    session.write(&[run.follows(&json!({ "since": 0 }))])?;
+    let (mut session, _) = run.follower(FollowFrom::Now)?;
+    session.write(&[run.follows(FollowFrom::Numbers(vec![0]))])?;
     session.reply()?.refused("already-following")?;
     // Without a position a second follow is allowed, and nothing comes twice.
-    session.write(&[run.follows(&json!({}))])?;
+    session.write(&[run.follows(FollowFrom::Now)])?;
     session.reply()?.granted("follow")?;
     let sent = run.post(&mut run.dial()?, "once, to who follows twice")?;
     session.event_of(&sent, &mut None)?;
@@ -642,11 +654,8 @@ fn history_in_pages(run: &PostRun<'_>) -> Result<(), String> {
     let mut at = Some(Numbers { first: since, last: since, seq: 0 });
     let mut found = Vec::new();
     for _ in 0..OTHERS_MAX {
-        session.write(&[request(
-            "history",
-            &json!({ "room": run.room, "since": since, "limit": 2 }),
-            b"",
-        )])?;
+        let page = Action::History { room: run.room.to_owned(), since, limit: 2 };
+        session.write(&[request(&page)])?;
         let page = session.reply()?.granted("history")?;
         let (count, last, end) = (page.number("count")?, page.number("last")?, page.number("end")?);
         let mut decoder = Decoder::default();

@@ -33,7 +33,7 @@ pub enum Advice {
 /// What a person should know about a beginning from another place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewStart {
-    /// An older copy of the journal was put back. What came after `seq` is told again as it is now.
+    /// An older copy of the journal was put back. What came after `seq` is sent again as it is now.
     SetBack {
         /// The last position in common.
         seq: u64,

@@ -170,7 +170,7 @@ impl ServerSession {
         self.peer_ended = true;
     }
 
-    /// The peer has said that it reads no more: it is told nothing from here on, but what it asked still happens.
+    /// The peer has said that it reads no more: nothing is sent to it from here on, but what it asked still happens.
     /// To be said again whenever there may be output.
     pub fn hang_up(&mut self) {
         self.peer_ended = true;
@@ -194,7 +194,7 @@ impl ServerSession {
             match self.decoder.poll_frame() {
                 Ok(Some(frame)) => {
                     self.active_at = now;
-                    // Whatever is unfinished now is another message: its time begins anew.
+                    // Whatever is unfinished now is another message: its time starts again.
                     self.part = Part::Nothing;
                     let len = frame.content.len();
                     if len > LONG_CONTENT_BYTES && !can_allocate(len.saturating_mul(WORK_FACTOR)) {
@@ -313,7 +313,7 @@ impl ServerSession {
     }
 
     /// Takes no request before `until`, and asks for no bytes: the peer was told to come back later, or asks more
-    /// than its share. What it asked before is answered, what it follows is told.
+    /// than its share. What it asked before is answered, and it gets the events that it follows.
     pub fn pause(&mut self, until: Millis) {
         self.paused_until = self.paused_until.max(Some(until));
     }
@@ -352,7 +352,7 @@ impl ServerSession {
         self.resume(now, paused);
     }
 
-    /// While the socket is not read nobody can be late: the time of an unfinished part begins anew.
+    /// While the socket is not read nobody can be late: the time of an unfinished part starts again.
     fn resume(&mut self, now: Millis, paused: bool) {
         if paused && self.takes_requests() {
             self.part_since = now;
@@ -473,7 +473,7 @@ impl ServerSession {
         match self.phase {
             // Nothing is read while a whole message waits to be taken.
             Phase::Open => !self.peer_ended && self.takes_requests() && !self.decoder.has_whole(),
-            // Also while it finishes: a peer that still sends must get to read what it is told.
+            // Also while it finishes: a peer that still sends must get to read the refusal.
             // After so much it is left to wait: closing at once would reset the connection, and the reset
             // could overtake what the peer has not read yet.
             Phase::HalfClosed { dropped, .. } => !self.peer_ended && dropped < DRAIN_BYTES_MAX,
@@ -669,7 +669,7 @@ fn content_error(malformed: &ContentError) -> ErrorReply {
     ErrorReply::new(code, malformed.to_string()).with("part", "content")
 }
 
-/// What the log says of it: as the peer is told, but for what the peer itself said.
+/// What the log says of it: the same as the peer gets, without the peer's own words.
 fn frame_cause(malformed: &FrameError) -> String {
     match malformed {
         FrameError::HeaderNotObject { .. } => "header is JSON, but not an object".to_owned(),

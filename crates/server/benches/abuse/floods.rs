@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use vang_proto::vang::{Action, FollowFrom, RequestWriter};
+use vang_proto::limits::FIND_LIMIT;
+use vang_proto::vang::{Action, FollowFrom};
 
-use crate::common::wire::{HANDSHAKE, request};
+use crate::common::wire::{HANDSHAKE, follow_general, request, said};
 use crate::script::{Cast, Pace, Script, Share, Then, all};
 use crate::seed::{self, Facts, WORDS};
 
@@ -116,21 +117,21 @@ pub(crate) const FLOODS: &[Flood] = &[
         name: "rooms",
         what: "lists of 1,000 rooms, pipelined",
         expects: "room-",
-        cast: |_| all(Script::repeat(&named("rooms", &[]))),
+        cast: |_| all(Script::repeat(&named(&Action::Rooms))),
         ..PLAIN
     },
     Flood {
         name: "who",
         what: "who is in the room, pipelined",
         expects: "general",
-        cast: |_| all(Script::repeat(&named("who", &[("room", "general")]))),
+        cast: |_| all(Script::repeat(&named(&Action::Who { room: "general".to_owned() }))),
         ..PLAIN
     },
     Flood {
         name: "names",
         what: "names that NFKC makes 18 times as long, pipelined",
         expects: "status",
-        cast: |_| all(Script::repeat(&named("who", &[("room", "\u{fdfa}\u{fdfa}\u{fdfa}")]))),
+        cast: |_| all(Script::repeat(&named(&Action::Who { room: "\u{fdfa}".repeat(3) }))),
         ..PLAIN
     },
     // Sends.
@@ -154,11 +155,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         name: "same-id",
         what: "the same id again, pipelined",
         expects: "general#",
-        cast: |_| {
-            let writer = RequestWriter { name: Some("mallory".to_owned()) };
-            let arguments = [("room", "general".into()), ("id", "again".into())];
-            all(Script::repeat(&writer.write_raw(1, "send", &arguments, ("text/plain", "utf-8", b"x"))))
-        },
+        cast: |_| all(Script::repeat(&named(&said("general", Some("again"), b"x")))),
         ..PLAIN
     },
     // Bytes that are costly to read.
@@ -299,7 +296,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         what: "followers of a busy room that never read",
         crowds: ONE_TO_MANY,
         cast: |_| {
-            let follow = named("follow", &[("room", "general")]);
+            let follow = named(&follow_general());
             vec![(Script::once(follow, Then::Hold).unread(), Share::All), busy()]
         },
         at_peers: Some(AtPeers::SlowReaders),
@@ -326,7 +323,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         name: "ws-fragments",
         what: "WebSocket messages in fragments of one byte",
         expects: "pong",
-        cast: |_| all(Script::greet(HANDSHAKE, &fragments(0x02, &request("ping", None, &[])))),
+        cast: |_| all(Script::greet(HANDSHAKE, &fragments(0x02, &request(&Action::Ping, None)))),
         ..PLAIN
     },
     Flood {
@@ -421,7 +418,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         name: "tls-records",
         what: "pings over TLS in records of one byte",
         crowds: &[1, 20],
-        cast: |_| all(Script { tls: true, ..Script::repeat(&request("ping", None, &[])) }),
+        cast: |_| all(Script { tls: true, ..Script::repeat(&request(&Action::Ping, None)) }),
         ..PLAIN
     },
 ];
@@ -492,21 +489,17 @@ fn busy() -> (Script, Share) {
 }
 
 /// A request of a guest.
-fn named(action: &str, arguments: &[(&str, &str)]) -> Vec<u8> {
-    let arguments: Vec<_> = arguments.iter().map(|(key, value)| (*key, (*value).into())).collect();
-    request(action, Some("mallory".to_owned()), &arguments)
+fn named(action: &Action) -> Vec<u8> {
+    request(action, Some("mallory".to_owned()))
 }
 
 /// A message of so many bytes for `general`.
 fn send(bytes: usize) -> Vec<u8> {
-    let writer = RequestWriter { name: Some("mallory".to_owned()) };
-    let content = vec![b'x'; bytes];
-    writer.write_raw(1, "send", &[("room", "general".into())], ("text/plain", "utf-8", &content)).to_vec()
+    named(&said("general", None, &vec![b'x'; bytes]))
 }
 
 fn history() -> Vec<u8> {
-    let arguments = [("room", "general".into()), ("since", 0.into()), ("limit", 256.into())];
-    request("history", Some("mallory".to_owned()), &arguments)
+    named(&Action::History { room: "general".to_owned(), since: 0, limit: 256 })
 }
 
 fn find() -> Vec<u8> {
@@ -514,14 +507,12 @@ fn find() -> Vec<u8> {
     let beginnings = WORDS.iter().take(4).map(|word| format!("{}*", &word[..3]));
     let terms: Vec<String> =
         WORDS.iter().map(|&word| word.to_owned()).chain(phrases).chain(beginnings).collect();
-    named("find", &[("query", &terms.join(" "))])
+    named(&Action::Find { query: terms.join(" "), limit: FIND_LIMIT, before: None })
 }
 
 fn follow(from: &FollowFrom) -> Vec<u8> {
     let rooms: Vec<String> = (0..FOLLOWED).map(seed::room).collect();
-    RequestWriter { name: Some("mallory".to_owned()) }
-        .write(1, &Action::Follow { rooms: rooms.to_vec(), from: from.clone() })
-        .to_vec()
+    named(&Action::Follow { rooms, from: from.clone() })
 }
 
 /// A message whose header has more than the four required keys; written by hand, as ours writes none of these.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use vang_proto::vang::{Incoming, RequestWriter, incoming};
+use vang_proto::vang::{Action, Incoming, incoming};
 use vang_proto::{Decoder, Limits};
 
-use crate::common::wire::request;
+use crate::common::wire::{request, said};
 use crate::floor;
 
 const PERIOD: Duration = Duration::from_millis(5);
@@ -191,13 +191,10 @@ impl Client {
 
     fn frame(&self) -> Vec<u8> {
         match (self.target.kind, self.ask) {
-            (Kind::Vang, Ask::Ping) => request("ping", Some("honest".to_owned()), &[]),
+            (Kind::Vang, Ask::Ping) => request(&Action::Ping, Some("honest".to_owned())),
             (Kind::Vang, Ask::Send) => {
                 let id = format!("honest-{}", SENDS.fetch_add(1, Ordering::Relaxed));
-                let arguments = [("room", "general".into()), ("id", id.into())];
-                let content = ("text/plain", "utf-8", &[b'x'; CONTENT][..]);
-                let writer = RequestWriter { name: Some("honest".to_owned()) };
-                writer.write_raw(1, "send", &arguments, content).to_vec()
+                request(&said("general", Some(&id), &[b'x'; CONTENT]), Some("honest".to_owned()))
             }
             (Kind::Floor, ask) => {
                 let mut frame = if ask == Ask::Ping { floor::PING.to_vec() } else { floor::SEND.to_vec() };

@@ -37,7 +37,7 @@ pub(crate) const MEMORY: u64 = 128 << 20;
 
 /// How long, how often, and what else.
 pub(crate) struct Plan {
-    /// Rounds; medians are told.
+    /// Rounds; medians are printed.
     pub(crate) rounds: usize,
     /// A round at one server.
     pub(crate) round: Duration,

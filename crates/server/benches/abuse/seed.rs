@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use vang_proto::vang::{Hello, Incoming, Reply, RequestWriter, incoming};
+use vang_proto::vang::{Access, Action, Hello, Incoming, Reply, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::common::process::Running;
@@ -63,27 +63,22 @@ impl Seed {
     pub(crate) fn make() -> Seed {
         let mut server = Running::vang(None, &[]);
         let connect = || UnixStream::connect(server.data.join("admin.sock")).expect("the operator's socket");
-        let accounts = ACCOUNTS.map(|name| request("account-add", None, &[("name", name.into())]));
+        let accounts = ACCOUNTS.map(|name| request(&Action::AddAccount { name: name.to_owned() }, None));
         ask_all(connect(), &accounts);
         for (at, name) in ACCOUNTS.into_iter().enumerate() {
             let create = |index| {
-                let arguments = [("room", room(index).into())];
-                request("create", Some(name.to_owned()), &arguments)
+                let create = Action::Create { access: Access::Public, room: room(index) };
+                request(&create, Some(name.to_owned()))
             };
             let rooms: Vec<_> = (at..ROOMS).step_by(ACCOUNTS.len()).map(create).collect();
             ask_all(connect(), &rooms);
         }
-        let send = |room: String, text: String| {
-            let content = ("text/plain", "utf-8", text.as_bytes());
-            RequestWriter { name: Some("bob".to_owned()) }
-                .write_raw(1, "send", &[("room", room.into())], content)
-                .to_vec()
-        };
+        let send = |room: String, text: String| request(&Action::text(&room, &text), Some("bob".to_owned()));
         let general = (0..MESSAGES).map(|at| send("general".to_owned(), format!("{at} {}", WORDS.join(" "))));
         let elsewhere = (0..ROOMS).map(|index| send(room(index), "the first one here".to_owned()));
         ask_all(connect(), &general.chain(elsewhere).collect::<Vec<_>>());
         let tcp = TcpStream::connect(&server.addr).expect("a server that listens");
-        let hello = ask_all(tcp, &[request("hello", None, &[])]).pop().expect("one reply");
+        let hello = ask_all(tcp, &[request(&Action::Hello, None)]).pop().expect("one reply");
         let Hello { journal, epoch, .. } = hello.keys().expect("the keys of every hello");
         let certificate = server.data.join("tls/certificate.pem").display().to_string();
         let facts = Facts { journal, epoch, certificate };
@@ -102,9 +97,7 @@ pub(crate) fn warm(server: &Running) {
     let socket = UnixStream::connect(server.data.join("admin.sock")).expect("the operator's socket");
     let send = |at: usize| {
         let text = format!("{at} {}", WORDS.join(" "));
-        let content = ("text/plain", "utf-8", text.as_bytes());
-        let writer = RequestWriter { name: Some("bob".to_owned()) };
-        writer.write_raw(1, "send", &[("room", room(at % ROOMS).into())], content).to_vec()
+        request(&Action::text(&room(at % ROOMS), &text), Some("bob".to_owned()))
     };
     ask_all(socket, &(0..WARM_MESSAGES).map(send).collect::<Vec<_>>());
     std::thread::sleep(WARM);

@@ -1,6 +1,6 @@
 //! The load generator: connections on one epoll, one thread. Of a room's members all get the same
 //! bytes, so one of them is read frame by frame; of the others the kernel only counts the bytes
-//! (`MSG_TRUNC`), and whoever measures compares the counts at the end of a round.
+//! (`MSG_TRUNC`), and the bench compares the counts at the end of a round.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use vang_journal::read_journal;
+use vang_proto::vang::Action;
 use vang_view::{IndexReader, ViewReader};
 
 use crate::Plan;
@@ -68,7 +69,7 @@ impl Stage {
         for _ in 0..connections {
             clients.connect(&server.addr, Wire::Vang);
         }
-        clients.ask_all(0..connections, |index| request("hello", Some(format!("sender{index}")), &[]));
+        clients.ask_all(0..connections, |index| request(&Action::Hello, Some(format!("sender{index}"))));
         Stage { server, clients, frames: Send::vang(), unique: 0 }
     }
 

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use vang_proto::vang::Action;
+
 use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::common::wire::request;
+use crate::common::wire::{follow_general, request};
 use crate::wire::{CONTENT, Heard, Send, Wire, floor_frame};
 use crate::work::Work;
 
@@ -59,11 +61,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn vang(server: Running, wire: Wire) -> Stage {
-        let follow = |index: usize| {
-            let general = [("room", "general".into())];
-            request("follow", Some(format!("member{index}")), &general)
-        };
-        let hello = |index: usize| request("hello", Some(format!("publisher{index}")), &[]);
+        let follow = |index: usize| request(&follow_general(), Some(format!("member{index}")));
+        let hello = |index: usize| request(&Action::Hello, Some(format!("publisher{index}")));
         Stage::fill(server, wire, Send::vang(), follow, Some(&hello))
     }
 

@@ -14,7 +14,7 @@ use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::common::wire::request;
+use crate::common::wire::{follow_general, request};
 use crate::wire::{Heard, Send, Wire, floor_frame, note};
 
 const MEMBERS: usize = 100;
@@ -63,8 +63,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn vang(server: Running) -> Stage {
-        let follow =
-            |index: usize| request("follow", Some(format!("member{index}")), &[("room", "general".into())]);
+        let follow = |index: usize| request(&follow_general(), Some(format!("member{index}")));
         Stage::new(server, Wire::Vang, Send::vang(), follow)
     }
 

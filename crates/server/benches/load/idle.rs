@@ -8,20 +8,20 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use vang_proto::vang::Action;
 
 use crate::Plan;
 use crate::clients::Clients;
 use crate::common::process::Running;
-use crate::common::wire::request;
+use crate::common::wire::{follow_general, request};
 use crate::wire::Wire;
 
 const CONNECTIONS: usize = 10_000;
 
 pub(crate) fn run(_plan: &Plan) {
     println!("idle: {CONNECTIONS} connections, server RSS for each");
-    let hello = |index: usize| request("hello", Some(format!("guest{index}")), &[]);
-    let follow =
-        |index: usize| request("follow", Some(format!("guest{index}")), &[("room", "general".into())]);
+    let hello = |index: usize| request(&Action::Hello, Some(format!("guest{index}")));
+    let follow = |index: usize| request(&follow_general(), Some(format!("guest{index}")));
     told("native, after hello", hello);
     told("native, following #general", follow);
     over_tls(hello);

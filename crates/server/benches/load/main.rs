@@ -36,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long and how often.
 pub(crate) struct Plan {
-    /// Rounds; medians are told.
+    /// Rounds; medians are printed.
     pub(crate) rounds: usize,
     pub(crate) round: Duration,
 }

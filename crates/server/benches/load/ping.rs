@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use vang_proto::vang::Action;
+
 use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
@@ -15,7 +17,7 @@ const CONNECTIONS: usize = 64;
 
 pub(crate) fn run(plan: &Plan) {
     println!("request and response: {CONNECTIONS} connections, one in flight on each");
-    let ping = request("ping", None, &[]);
+    let ping = request(&Action::Ping, None);
     // The echo's frame has the same bytes, and comes back as what was asked.
     let same = floor_frame(b'a', ping.len());
     let mut vang = Stage::vang(Running::vang());
@@ -48,7 +50,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// vang's server, asked with pings.
     pub(crate) fn vang(server: Running) -> Stage {
-        Stage::new(server, Wire::Vang, request("ping", None, &[]))
+        Stage::new(server, Wire::Vang, request(&Action::Ping, None))
     }
 
     fn new(server: Running, wire: Wire, frame: Vec<u8>) -> Stage {

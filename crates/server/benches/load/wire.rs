@@ -1,6 +1,6 @@
 //! Frames: built once, and counted by their lengths alone, so that the load generator is cheap.
 
-use vang_proto::vang::{RequestWriter, Value};
+use crate::common::wire::{request, said};
 
 /// Content of a message, bytes.
 pub(crate) const CONTENT: usize = 100;
@@ -106,9 +106,7 @@ pub(crate) struct Send {
 
 impl Send {
     pub(crate) fn vang() -> Send {
-        let arguments = [("room", Value::from("general")), ("id", Value::from(ID))];
-        let content = ("text/plain", "utf-8", &[b'x'; CONTENT][..]);
-        let frame = RequestWriter::default().write_raw(1, "send", &arguments, content).to_vec();
+        let frame = request(&said("general", Some(ID), &[b'x'; CONTENT]), None);
         let id = frame.windows(ID.len()).position(|window| window == ID.as_bytes());
         Send { frame, id }
     }

@@ -139,7 +139,7 @@ impl Indexer {
             (FeedError::Index(ViewError::Corrupt(_)), Some(_)) => self.reached.set_damaged(),
             // Perhaps it is only its log that may grow no more.
             (FeedError::Index(_), Some(open)) => open.index.idle(),
-            // The index stays open: whoever asks has the same file open.
+            // The index stays open: the threads that ask have the same file open.
             (FeedError::View(_) | FeedError::Journal(_), Some(open)) => {
                 if let (Ok(journal), Ok(view)) =
                     (self.paths.journal.reader(), ViewReader::open(&self.paths.view))

@@ -1,5 +1,5 @@
 //! One budget for what clients make the server hold: unfinished messages, requests and replies that wait, and the ends
-//! of rooms. Beyond it nothing new is read, and whoever holds most is refused `busy`.
+//! of rooms. Beyond it nothing new is read, and the largest connections are refused `busy`.
 //!
 //! Who comes from elsewhere and has not signed in gets 64 KiB of it at once; more only while half of it is free.
 //!
@@ -157,7 +157,7 @@ impl Memory {
     }
 
     /// Sees to it that the system has back what was freed. The allocator keeps that for a second, and then gives it back
-    /// when the next large block is freed: without an occasion it would keep it for ever. Called often.
+    /// when the next large block is freed: otherwise it would never give it back. Called often.
     pub(crate) fn tidy(&self, now: Millis) {
         if now.0 >= self.tidied.get().0 + TIDY_MS {
             self.tidied.set(now);

@@ -1,5 +1,5 @@
 //! Quotas at the door: how much one account, one guest's connection and one address may ask, by the steady clock.
-//! Whoever asks more is read later; only where that would take long it is refused with `busy` and a time.
+//! A client that asks more is read later; only where that would take long it is refused with `busy` and a time.
 //!
 //! What an account does counts for the account alone, so that a class behind one address does not share a limit. A
 //! guest counts as its connection and, from another machine, as its address too. The operator's socket has none.
@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn guest(share: &Share) -> Who<'_> {
-        // A fixed key is enough: guests are told apart by their connections.
+        // A fixed key is enough: guests are distinguished by their connections.
         Who { principal: Principal::Guest(NameKey([1; 16])), share }
     }
 

@@ -63,7 +63,7 @@ const CHARGE_US: i64 = 20;
 const CHARGE_PER_READ_NS: i64 = 100;
 const CHARGE_PER_WRITTEN_NS: i64 = 20;
 
-/// A short request, bytes. Whoever read no more is forgiven one long poll, and stays new until it is answered.
+/// A short request, bytes. A connection that read no more is forgiven one long poll, and stays new until it is answered.
 const FORGIVEN_READ: i64 = 1 << 10;
 
 /// What a byte that was read is charged at least, in ns: what it costs when it is looked at, which may be in the next
@@ -396,7 +396,7 @@ impl Turns {
         Turn { clock: self.clock, began, limit, bytes_max, units: 0, bytes: 0 }
     }
 
-    /// Serves the queue, for ever: a few turns, then everybody who is ready, then again.
+    /// Serves the queue without end: a few turns, then everybody who is ready, then again.
     pub(crate) async fn serve(&self) {
         let mut others_us = 0;
         loop {

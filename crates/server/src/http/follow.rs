@@ -66,7 +66,7 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
                         _ => ResponseBody::Events(Box::new(events)),
                     };
                     let mut response = with_head(StatusCode::OK, kind, body);
-                    // A proxy that collects a body before it passes it on would keep this one for ever (nginx).
+                    // A proxy that collects a body before it passes it on would never pass this one on (nginx).
                     let unbuffered = HeaderName::from_static("x-accel-buffering");
                     response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
                     return response;

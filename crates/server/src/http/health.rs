@@ -1,4 +1,4 @@
-//! For whoever looks after the server: does it answer, is it ready, its numbers.
+//! For operators: does it answer, is it ready, its numbers.
 
 use hyper::{Response, StatusCode};
 use vang_hub::Scope;

@@ -140,7 +140,7 @@ mod tests {
         walk(&web, &mut found);
         let web = format!("{}/", web.to_str().unwrap());
         let mut found: Vec<&str> = found.iter().map(|path| path.strip_prefix(&web).unwrap()).collect();
-        // Licences and notes are for whoever has the source; the licences name the files that they are for.
+        // Licences and notes are for readers of the source; the licences name the files that they are for.
         found.retain(|name| {
             !name.starts_with("tests/") && !name.contains("LICENSE") && !name.ends_with(".md")
         });

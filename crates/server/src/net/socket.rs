@@ -172,7 +172,7 @@ impl Socket {
             for _ in 0..TLS_HANDSHAKE_READS_AT_ONCE {
                 let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
                 let processed = tls.process_new_packets();
-                // Also when it failed: the peer is told why.
+                // Also when it failed: the peer gets the reason.
                 let flushed = self.try_flush();
                 processed.map_err(io::Error::other)?;
                 if !flushed? {
@@ -282,7 +282,7 @@ impl Socket {
 
     /// Writes what there is room for.
     pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // It would be tried for ever, on the thread of everybody: a mistake here ends this connection alone.
+        // It would be tried again and again, on the thread of everybody: a mistake here ends this connection alone.
         if slices.iter().all(|slice| slice.is_empty()) {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -438,7 +438,7 @@ impl AsyncWrite for Rewound {
                     ready!(self.poll_room(cx))?;
                 }
                 written => {
-                    // Something was taken: the time begins anew.
+                    // Something was taken: the time starts again.
                     self.stalled = None;
                     return Poll::Ready(written);
                 }
@@ -489,7 +489,7 @@ mod tests {
             let taken = theirs.read(&mut [0; 1 << 20]).await.unwrap();
             assert!(taken > 0);
             poll_fn(|cx| Pin::new(&mut rewound).poll_write(cx, &[7])).await.unwrap();
-            assert!(rewound.stalled.is_none(), "its time begins anew");
+            assert!(rewound.stalled.is_none(), "its time starts again");
         }
         let mut rewound = Rewound::new(Bytes::new(), rewound.socket, Duration::ZERO);
         let refused = poll_fn(|cx| {

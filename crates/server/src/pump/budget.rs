@@ -45,6 +45,7 @@ impl Pump {
         let part = |share: u64, most: usize| usize::try_from(budget / share).unwrap_or(most).min(most);
         let mut hub = self.hub.borrow_mut();
         hub.set_inline_max(limits.inline_bytes());
+        hub.set_rooms_per_account(limits.rooms_per_account());
         hub.set_memory(part(TAILS_SHARE, TAILS_BYTES_MAX), part(QUEUE_SHARE, ORDER_QUEUE_BYTES_MAX));
     }
 
@@ -52,7 +53,7 @@ impl Pump {
     pub(super) fn who<'a>(&self, slot: &'a Slot, name: Option<&str>) -> Who<'a> {
         let hub = self.hub.borrow();
         let principal = match hub.peer(slot.id) {
-            // Whoever has the folder has everything, also under an account's name.
+            // A user of the folder's socket has everything, also under an account's name.
             Some(Peer::Operator) | None => Principal::Operator,
             Some(Peer::Local | Peer::RemoteTls | Peer::RemotePlain) => hub.principal(slot.id, name),
         };
@@ -86,7 +87,7 @@ impl Pump {
         !self.memory.is_out() && (open as u64 + 1) * CONNECTION_BYTES <= self.memory.max() / CONNECTIONS_SHARE
     }
 
-    /// May this connection be read, as far as memory goes? Who holds little may: whoever holds most makes room for it.
+    /// May this connection be read, as far as memory goes? A connection that holds little may: the largest make room for it.
     pub(crate) fn has_memory(&self, slot: &Slot) -> bool {
         let held = slot.held.get();
         held < LITTLE_BYTES && !self.memory.is_out()
@@ -94,7 +95,7 @@ impl Pump {
             || self.is_operator(slot.id)
     }
 
-    /// Has the allocator enough left, now? Whoever holds most gives it up where it has not.
+    /// Has the allocator enough left, now? If not, the largest connections give up what they hold.
     pub(super) fn has_room(&self) -> bool {
         if self.memory.is_out() {
             self.memory.ask_allocator();
@@ -109,7 +110,7 @@ impl Pump {
     }
 
     /// Counts what a session holds now, and what stands beside it for HTTP; no session may be borrowed. Where that is
-    /// more than there is, whoever holds most gives it up.
+    /// more than there is, the largest connections give it up.
     pub(crate) fn note_held(&self, slot: &Slot) {
         let in_hub = self.hub.borrow().held_bytes(slot.id);
         let held = slot.session.borrow().held_bytes() + slot.text.borrow().len() + slot.beside.get() + in_hub;

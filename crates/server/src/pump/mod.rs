@@ -134,7 +134,7 @@ impl Pump {
             }
             self.memory.change(id, slot.held.take(), 0);
             self.hub.borrow_mut().disconnect(id);
-            // Nobody is there to be told: what it asked is forgotten without being run.
+            // Nobody waits for the answers: what it asked is forgotten without being run.
             let from = &slot.about.from;
             let asked = [&self.threads.reads, &self.threads.finds].map(|queue| queue.cancel(from, id));
             for job in asked.into_iter().flatten() {
@@ -214,7 +214,7 @@ impl Pump {
             let output = match self.decide(Hub::poll_output) {
                 Some(Some(output)) => output,
                 Some(None) => return,
-                // Who waited is told.
+                // Those who waited have got an error.
                 None => continue,
             };
             match output {
@@ -443,7 +443,7 @@ impl Pump {
         }
     }
 
-    /// Begins the end: nothing more is taken, everybody is told.
+    /// Begins the end: no new requests, and every client gets the reason.
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
         self.hub.borrow_mut().stop();

@@ -67,7 +67,7 @@ impl Pump {
             let Some(about) = hub.about(slot.id) else { continue };
             let way = Way::new(slot.about.door.name(), slot.about.tls, about.peer);
             *snapshot.ways.entry(way).or_default() += 1;
-            // Whoever asks for this has its own session at hand.
+            // The session that asks for this is borrowed by its own task.
             let Ok(session) = slot.session.try_borrow() else { continue };
             for &(code, count) in session.refusals() {
                 refusals.add(code, count);

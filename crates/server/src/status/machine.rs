@@ -22,7 +22,7 @@ pub(crate) struct Machine {
     pub(crate) files: Vec<(&'static str, u64)>,
 }
 
-/// Room on a disk, for whoever is not root, in bytes.
+/// Room on a disk, for users other than root, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Space {
     pub(crate) free: u64,

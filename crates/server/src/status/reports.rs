@@ -23,7 +23,7 @@ impl Reports {
     pub(crate) fn admit(&self, kind: &'static str, now: Instant) -> bool {
         let mut kinds = self.0.borrow_mut();
         match kinds.get_mut(kind) {
-            // What was left out is told first, by `due`.
+            // What was left out is reported first, by `due`.
             Some(known) if known.left_out > 0 || now.saturating_duration_since(known.reported) < PAUSE => {
                 known.left_out += 1;
                 false

@@ -1,4 +1,4 @@
-//! What is counted for whoever looks after the server. Counted on the one thread that decides, in plain
+//! What is counted for operators. Counted on the one thread that decides, in plain
 //! cells: no lock, nothing allocated; read when somebody asks.
 
 use std::cell::Cell;

@@ -368,6 +368,7 @@ impl Client {
             }
             // The first attempt succeeded after all.
             Some("name-taken") if what == "account-add" => self.added.push(name),
+            Some("too-many") if what == "create" => scene.env.count("too many rooms of one account"),
             Some(code) => {
                 let fits = matches!(
                     code,

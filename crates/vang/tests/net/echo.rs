@@ -761,7 +761,7 @@ fn a_closed_output_ends_server_and_client() {
             }
         } else {
             drop(stdout);
-            // Before it has begun a signal may be one that whoever started this test ignores.
+            // Before it has begun a signal may be one that the test's parent ignores.
             server.next("connected");
             assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         }

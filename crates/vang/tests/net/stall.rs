@@ -330,7 +330,7 @@ fn a_reader_out_of_files_reports_it_and_goes_on() {
     let many: Vec<TcpStream> = (0..24).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let text = next(&mut server, "means")["text"].as_str().unwrap().to_owned();
     assert!(text.starts_with("too many open files ("), "{text}");
-    // Room again: whoever waited is accepted.
+    // Room again: the waiting client is accepted.
     let me: Vec<String> = many.iter().map(|stream| stream.local_addr().unwrap().to_string()).collect();
     drop(many);
     let last = me.last().unwrap();

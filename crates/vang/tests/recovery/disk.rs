@@ -204,7 +204,7 @@ fn assert_told_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
 /// newest, for which the view has no space; then it says so.
 fn assert_readable(server: &Server, kept: &[Told]) {
     let fresh = Follower::start(&server.addr).until(&kept.last().unwrap().text);
-    assert!(fresh == kept, "a new follower is told something else");
+    assert!(fresh == kept, "a new follower gets something else");
     let mut raw = Raw::connect(&*server.addr);
     let mut read = Vec::new();
     loop {

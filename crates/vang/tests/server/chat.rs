@@ -727,7 +727,7 @@ fn who_answers_only_people_who_can_see_the_room() {
         assert_eq!(people(&server, "cellar", stranger), Err("no-room".to_owned()), "{stranger}");
     }
     assert_eq!(people(&server, "no such room", "ada"), Err("bad-name".to_owned()));
-    // Whoever has left knows that the room is there, but not who is in it; nor is he shown, although he still
+    // A former member knows that the room is there, but not who is in it; nor is he shown, although he still
     // listens to what he may know.
     let left = follow("cellar", "bob");
     server.ok(&["leave", "cellar", "--as", "bob"]);

@@ -18,7 +18,7 @@ fn write_old_journal(data: &Path) {
     let folder = DataFolder::open(data).unwrap();
     let mut journal = open_journal(&folder.journal_db(), Durability::default()).unwrap();
     let name = vang_hub::NameMaker::new(journal.identity().key).make("general").unwrap().1;
-    let room = RoomCommand::Create { name, access: Access::Public, by: Principal::Operator };
+    let room = RoomCommand::Create { name, access: Access::Public, by: Principal::Operator, most: None };
     let other = AccountCommand::Add { name: NameKey([7; 16]) };
     let drafts = [
         (OrderCommand::Open.into(), Vec::new()),

@@ -125,13 +125,13 @@ fn hup_reads_the_file_again_and_drops_no_connection() {
     // A mistake changes nothing.
     listen(3, "[limits]\ninline = 'much'\n");
     server.signal("HUP");
-    comes_true("the mistake is told", || server.log().contains("limit 'inline' is much"));
+    comes_true("the mistake is logged", || server.log().contains("limit 'inline' is much"));
     assert!(!door(3).exists());
     assert_eq!(say(&mut *new, "still")["code"], "too-long");
     // Nor does an address that cannot be used.
     fs::write(&file, "listen = ['127.0.0.1:0', 'unix:/nonexistent/door']\n").unwrap();
     server.signal("HUP");
-    comes_true("that is told as well", || server.log().contains("/nonexistent/door"));
+    comes_true("that is logged as well", || server.log().contains("/nonexistent/door"));
     assert_eq!(say(&mut *new, "still")["code"], "too-long");
     assert_eq!(result_of(&exchange(&mut new, &request("ping", &[], "")).1), "pong");
     assert!(server.stop().success());

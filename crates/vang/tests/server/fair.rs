@@ -217,6 +217,25 @@ fn the_limit_of_rooms_per_day_does_not_stop_sends() {
 }
 
 #[test]
+fn an_account_can_make_so_many_rooms_and_the_operator_more() {
+    let (dir, mut server) = serve_process(&["--limit", "rooms-per-account=2", "--trust", "local"]);
+    let data = dir.path().join("data").to_str().unwrap().to_owned();
+    server.ok(&["admin", "account", "add", "ada", "--data", &data]);
+    let create = |server: &Server, name: &str| {
+        let asked = request("create", &[("room", &format!("\"{name}\"")), ("as", "\"ada\"")], "");
+        exchange(&mut server.connect(), &asked).0
+    };
+    for name in ["one", "two"] {
+        assert_eq!(create(&server, name)["status"], "ok");
+    }
+    let refused = create(&server, "three");
+    assert_eq!((&refused["code"], &refused["limit"]), (&"too-many".into(), &2.into()), "{refused}");
+    server.ok(&["create", "three", "--as", "ada", "--data", &data]);
+    server.restart();
+    assert_eq!(create(&server, "four")["code"], "too-many");
+}
+
+#[test]
 fn the_log_shows_the_first_bad_connection_and_counts_the_others() {
     let (_dir, mut server) = serve_process(&[]);
     for _ in 0..300 {

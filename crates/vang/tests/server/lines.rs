@@ -224,7 +224,7 @@ fn a_kept_connection_of_http_hears_no_line_between_two_answers() {
             answer.push(byte[0]);
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{answer:?}");
-        // Another connection is told of its silence in the meantime; this one would be as well.
+        // Another connection gets the line about silence in the meantime; this one would get it as well.
         assert!(rest(&mut server.connect()).starts_with(b"HTTP/1.1 408 -- nothing came"));
     }
 }

@@ -77,7 +77,7 @@ fn a_stale_socket_file_is_replaced_and_removed_at_the_end() {
     assert_eq!(server.addr, unix);
     assert_eq!(ask(&unix, &ring()), found());
     server.kill();
-    assert!(path.exists(), "whoever is killed cannot tidy up");
+    assert!(path.exists(), "a process that is killed cannot tidy up");
     let server = Server::start_with(&data, &unix, &[]);
     assert_eq!(ask(&unix, &ring()), found());
     assert!(server.stop().success());

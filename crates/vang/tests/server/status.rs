@@ -233,7 +233,7 @@ fn readyz_and_status_report_a_view_that_is_behind() {
     assert_eq!((&report(&data)["ready"], &report(&data)["view"]["behind"]), (&false.into(), &5.into()));
     drop(held);
     comes_true("it is ready again", || get(&server, "/readyz").0 == 200);
-    comes_true("all is told", || report(&data)["view"]["behind"] == 0);
+    comes_true("the view has everything", || report(&data)["view"]["behind"] == 0);
 }
 
 #[test]

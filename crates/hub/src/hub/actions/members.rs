@@ -39,7 +39,7 @@ impl Hub {
         there.own_account(power, who).map_err(|refusal| refused(&refusal))
     }
 
-    /// The account that somebody brings into a room that they know of. Who may bring nobody is told so whatever the name:
+    /// The account that somebody brings into a room that they know of. A user who may bring nobody gets that refusal whatever the name:
     /// which accounts there are is not for everybody.
     pub(in crate::hub) fn account_to_bring(
         &self,
@@ -63,7 +63,7 @@ impl Hub {
         })
     }
 
-    /// Who is in a room: its members, and whoever follows it at this moment and can still speak. Nobody is asked or noted for it.
+    /// Who is in a room: its members, and those who follow it at this moment and can still speak. Nobody is asked or noted for it.
     /// At most `LISTED_PEOPLE_MAX` of either are looked at; the numbers of the others are kept.
     pub(in crate::hub) fn list_people(
         &mut self,

@@ -5,7 +5,7 @@ use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, MEMBER, RoomList, RoomRow};
 use vang_view::TextOf;
 
-use crate::admission::{bad_name, refused};
+use crate::admission::{Peer, bad_name, refused};
 use crate::hub::Hub;
 use crate::limits::{HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
 use crate::session::Asker;
@@ -29,7 +29,10 @@ impl Hub {
             vang::Access::Public => Access::Public,
             vang::Access::Private => Access::Private,
         };
-        let command = RoomCommand::Create { name, access, by: *who };
+        // The folder's socket is the operator's, whatever name is used on it.
+        let is_operator = self.session(asker.session).is_none_or(|session| session.peer == Peer::Operator);
+        let most = (!is_operator).then_some(self.rooms_per_account);
+        let command = RoomCommand::Create { name, access, by: *who, most };
         self.enqueue(asker, command.into(), encode_name(&shown))
     }
 

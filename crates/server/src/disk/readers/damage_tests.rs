@@ -271,7 +271,7 @@ impl Scene {
             assert_eq!(hit, &known, "{what}");
         }
         if !given.told_to_wait {
-            // No gap: whoever was to get a message, or a hole, got one.
+            // No gap: every reader got a message or a hole.
             let numbered = |one: &&(Json, Bytes)| matches!(one.0["event"].as_str(), Some("message" | "hole"));
             for (given, truth) in [(&given.history, &truth.history), (&given.follow, &truth.follow)] {
                 let counts = [given, truth].map(|one| one.values().filter(numbered).count());
