@@ -134,12 +134,12 @@ pub struct Hub {
     /// Codes said, and how often.
     refusals: Vec<(Code, u64)>,
     /// Nothing is ordered at present, or ever again: why.
-    trouble: Option<Trouble>,
+    not_ordering: Option<NotOrdering>,
 }
 
 /// Why nothing is ordered.
 #[derive(Debug)]
-enum Trouble {
+enum NotOrdering {
     /// Until the clock is set right or confirmed.
     Clock(String),
     /// Until the program is another one: deciding an entry failed.
@@ -192,7 +192,7 @@ impl Hub {
             stopping: false,
             messages: 0,
             refusals: Vec::new(),
-            trouble: None,
+            not_ordering: None,
         };
         hub.book.find_old_keys(&hub.names, &hub.state);
         if hub.state.rooms().next().is_none()
@@ -359,9 +359,9 @@ impl Hub {
     }
 
     /// Why nothing is ordered, if so.
-    pub fn trouble(&self) -> Option<&str> {
-        match self.trouble.as_ref()? {
-            Trouble::Clock(why) | Trouble::Halted(why) => Some(why),
+    pub fn not_ordering(&self) -> Option<&str> {
+        match self.not_ordering.as_ref()? {
+            NotOrdering::Clock(why) | NotOrdering::Halted(why) => Some(why),
         }
     }
 

@@ -120,7 +120,7 @@ fn unknown_rules_stop_the_order_and_the_sender_is_answered() {
     assert_eq!(world.hub.state().seq(), end, "the entry is not applied");
     let Reply { session: asker, header: told, .. } = world.replies.pop().expect("bob is answered");
     assert_eq!((asker, told["code"].as_str()), (bob, Some("unknown")), "{told}");
-    let why = world.hub.trouble().unwrap();
+    let why = world.hub.not_ordering().unwrap();
     let expected = format!("entry {}: it switches to rules {}", end.next(), NEWEST_RULES.0 + 1);
     assert!(why.contains(&expected) && why.ends_with("start a newer vang"), "{why}");
     assert_eq!(world.once("bob", say("general"))["code"], "unavailable");

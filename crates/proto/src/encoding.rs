@@ -207,7 +207,8 @@ impl fmt::Display for Found {
     }
 }
 
-type Fault = (usize, Found);
+/// Where, and what was found there.
+type BadPlace = (usize, Found);
 
 fn normalised(name: &str) -> Option<String> {
     if name.contains('\0') {
@@ -247,7 +248,7 @@ fn by_module(module: &str) -> Option<Encoding> {
     own().or_else(upper).or_else(whole)
 }
 
-fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, Fault> {
+fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, BadPlace> {
     std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|fault| {
         let at = fault.valid_up_to();
         match (fault.error_len(), bytes.get(at)) {
@@ -267,7 +268,7 @@ fn marked(fixed: Option<ByteOrder>, bytes: &[u8], little: &[u8], big: &[u8]) -> 
     }
 }
 
-fn utf16(order: ByteOrder, bytes: &[u8], skip: usize) -> Result<String, Fault> {
+fn utf16(order: ByteOrder, bytes: &[u8], skip: usize) -> Result<String, BadPlace> {
     let (units, cut) = bytes[skip..].as_chunks::<2>();
     let units = units.iter().map(|&unit| match order {
         ByteOrder::Little => u16::from_le_bytes(unit),
@@ -294,7 +295,7 @@ fn utf16(order: ByteOrder, bytes: &[u8], skip: usize) -> Result<String, Fault> {
     if cut.is_empty() { Ok(text) } else { Err((at, Found::Truncated)) }
 }
 
-fn utf32(order: ByteOrder, bytes: &[u8], skip: usize) -> Result<String, Fault> {
+fn utf32(order: ByteOrder, bytes: &[u8], skip: usize) -> Result<String, BadPlace> {
     let (units, cut) = bytes[skip..].as_chunks::<4>();
     let mut text = String::with_capacity(bytes.len() / 2);
     for (i, &unit) in units.iter().enumerate() {
@@ -308,7 +309,7 @@ fn utf32(order: ByteOrder, bytes: &[u8], skip: usize) -> Result<String, Fault> {
     if cut.is_empty() { Ok(text) } else { Err((bytes.len() - cut.len(), Found::Truncated)) }
 }
 
-fn tabled<'a>(table: &[u16], bytes: &'a [u8]) -> Result<Cow<'a, str>, Fault> {
+fn tabled<'a>(table: &[u16], bytes: &'a [u8]) -> Result<Cow<'a, str>, BadPlace> {
     let first = 256 - table.len();
     if first == 128 && bytes.is_ascii() {
         return utf8(bytes);
@@ -329,7 +330,7 @@ fn library<'a>(
     encoding: &'static encoding_rs::Encoding,
     exchange: &[&[(char, char)]],
     bytes: &'a [u8],
-) -> Result<Cow<'a, str>, Fault> {
+) -> Result<Cow<'a, str>, BadPlace> {
     // Escape and shift characters are ASCII, and a shift is a fault.
     if bytes.is_ascii()
         && (encoding != encoding_rs::ISO_2022_JP || !bytes.iter().any(|b| b"\x0e\x0f\x1b".contains(b)))

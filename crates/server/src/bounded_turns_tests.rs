@@ -204,6 +204,10 @@ impl World {
         spawn_local(threadless.run());
         spawn_local({
             let pump = pump.clone();
+            async move { pump.deliver(stepped_clock).await }
+        });
+        spawn_local({
+            let pump = pump.clone();
             async move { pump.run(inbox, stepped_clock).await }
         });
         while !pump.is_open() {

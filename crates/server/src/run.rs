@@ -227,6 +227,10 @@ impl Server {
             .run_until(async {
                 let turns = shared.house.turns.clone();
                 tokio::task::spawn_local(async move { turns.serve().await });
+                tokio::task::spawn_local({
+                    let pump = pump.clone();
+                    async move { pump.deliver(Instant::now).await }
+                });
                 let mut turning = tokio::task::spawn_local({
                     let pump = pump.clone();
                     async move { pump.run(answers, Instant::now).await }

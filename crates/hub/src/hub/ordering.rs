@@ -7,14 +7,14 @@ use vang_journal::{Appended, JournalError};
 use vang_proto::vang::{Code, ErrorReply};
 
 use crate::clock::Now;
-use crate::hub::{Hub, Output, Trouble};
+use crate::hub::{Hub, NotOrdering, Output};
 use crate::limits::JOURNAL_RETRY_MS;
 use crate::order::{Ordered, Settled, Waiting};
 
 impl Hub {
     /// Time to write? Call after requests, and when `deadline` is over.
     pub fn poll(&mut self, now: Now) {
-        if let Some(Trouble::Halted(why)) = &self.trouble {
+        if let Some(NotOrdering::Halted(why)) = &self.not_ordering {
             let error = ErrorReply::new(Code::Unavailable, why.clone());
             self.refuse_waiting(&error);
             return;
@@ -35,14 +35,14 @@ impl Hub {
         }
         match self.clock.stamp(now, self.newest_time()) {
             Ok(time) => {
-                self.trouble = None;
+                self.not_ordering = None;
                 self.checkpoints_in_flight = self.checkpoints.len();
                 let batch = self.order.batch(time, self.checkpoints.clone());
                 self.outputs.push_back(Output::Append(batch));
             }
             Err(ahead) => {
                 self.refuse_waiting(&ErrorReply::new(Code::ClockAhead, ahead.to_string()));
-                self.trouble = Some(Trouble::Clock(ahead.to_string()));
+                self.not_ordering = Some(NotOrdering::Clock(ahead.to_string()));
             }
         }
     }
@@ -65,7 +65,7 @@ impl Hub {
         for asker in self.order.askers() {
             self.refuse(asker, &unknown);
         }
-        self.trouble = Some(Trouble::Halted(why));
+        self.not_ordering = Some(NotOrdering::Halted(why));
     }
 
     /// Refuses every request that waits to be ordered: `busy`, with this detail and a time to try again.
@@ -107,7 +107,7 @@ impl Hub {
     }
 
     pub(super) fn is_halted(&self) -> bool {
-        matches!(self.trouble, Some(Trouble::Halted(_)))
+        matches!(self.not_ordering, Some(NotOrdering::Halted(_)))
     }
 
     fn begin_settling(&mut self) {

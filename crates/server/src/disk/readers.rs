@@ -86,7 +86,7 @@ impl Disk {
         if self.open.as_ref().is_some_and(|(_, view)| !view.is_in_place()) && self.files.0.look().is_ok() {
             self.open = None;
         }
-        let answer = self.try_answer(job, view_cursor).map_err(|trouble| self.fault(trouble));
+        let answer = self.try_answer(job, view_cursor).map_err(|error| self.explain(error));
         if view_cursor < job.need && answer.as_ref().is_ok_and(lacks_what_was_asked) {
             if let Read::Events { .. } = job.read {
                 // It will be asked again at once.
@@ -104,21 +104,21 @@ impl Disk {
     }
 
     /// The error for the client. A damaged view is rebuilt, and until then it is behind.
-    fn fault(&self, trouble: Trouble) -> ReadError {
-        match trouble {
-            Trouble::View(ViewError::Corrupt(why)) => {
+    fn explain(&self, error: SourceError) -> ReadError {
+        match error {
+            SourceError::View(ViewError::Corrupt(why)) => {
                 tracing::warn!(why, "the view is damaged");
                 self.progress.set_damaged();
                 // An empty delta wakes the view's thread.
                 let _ = self.deltas.send(Delta::default());
                 ReadError::ViewBehind
             }
-            Trouble::View(error) => ReadError::Unreadable(error.to_string()),
-            Trouble::Journal(fault) => ReadError::Unreadable(fault.to_string()),
+            SourceError::View(error) => ReadError::Unreadable(error.to_string()),
+            SourceError::Journal(error) => ReadError::Unreadable(error.to_string()),
         }
     }
 
-    fn try_answer(&mut self, job: &ReadJob, view_cursor: Seq) -> Result<ReadAnswer, Trouble> {
+    fn try_answer(&mut self, job: &ReadJob, view_cursor: Seq) -> Result<ReadAnswer, SourceError> {
         let (journal, view) = match &mut self.open {
             Some(open) => open,
             closed => closed.insert(connect(&self.files)?),
@@ -166,9 +166,9 @@ impl Disk {
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, view_cursor)?))
             }
-            Read::Find(_) => {
-                Err(Trouble::View(ViewError::Unavailable("the view has no words; the index has".to_owned())))
-            }
+            Read::Find(_) => Err(SourceError::View(ViewError::Unavailable(
+                "the view has no words; the index has".to_owned(),
+            ))),
         }
     }
 }
@@ -278,7 +278,7 @@ fn page(
 /// A reader's connections.
 fn connect(
     (journal, view): &(Arc<dyn Store>, PathBuf),
-) -> Result<(Box<dyn Reader + Send>, ViewReader), Trouble> {
+) -> Result<(Box<dyn Reader + Send>, ViewReader), SourceError> {
     let journal = journal.reader()?;
     if !view.exists() {
         return Err(lost("they were removed"));
@@ -287,25 +287,25 @@ fn connect(
 }
 
 /// The view lacks what must be there: it is rebuilt.
-fn lost(what: &str) -> Trouble {
-    Trouble::View(ViewError::Corrupt(what.to_owned()))
+fn lost(what: &str) -> SourceError {
+    SourceError::View(ViewError::Corrupt(what.to_owned()))
 }
 
 /// Why a question could not be answered.
-enum Trouble {
+enum SourceError {
     Journal(JournalError),
     View(ViewError),
 }
 
-impl From<JournalError> for Trouble {
-    fn from(fault: JournalError) -> Trouble {
-        Trouble::Journal(fault)
+impl From<JournalError> for SourceError {
+    fn from(error: JournalError) -> SourceError {
+        SourceError::Journal(error)
     }
 }
 
-impl From<ViewError> for Trouble {
-    fn from(error: ViewError) -> Trouble {
-        Trouble::View(error)
+impl From<ViewError> for SourceError {
+    fn from(error: ViewError) -> SourceError {
+        SourceError::View(error)
     }
 }
 

@@ -2,6 +2,7 @@
 //! thread that decides; a connection's task and the pump's own meet in its `Slot`.
 
 mod slot; // where a connection and the pump meet
+mod deliveries; // who has events to read is woken, a few at a time
 mod budget; // what a connection may ask and hold
 mod report; // the server at this moment
 
@@ -23,6 +24,7 @@ use vang_hub::{Delta, Hub, Output, Peer, Read, ReadError, Scope, SessionId, Trus
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
+use self::deliveries::Deliveries;
 pub(crate) use self::slot::{About, Slot};
 use crate::clock::{now, steady_now};
 use crate::disk::Answer;
@@ -68,6 +70,7 @@ pub(crate) struct Pump {
     wheel: RefCell<Wheel>,
     waker: RefCell<Option<Waker>>,
     due: Cell<bool>,
+    deliveries: Deliveries,
     trouble: RefCell<Option<String>>,
     stopping: Cell<bool>,
     ended: Cell<Option<&'static str>>,
@@ -88,6 +91,7 @@ impl Pump {
             wheel: RefCell::default(),
             waker: RefCell::default(),
             due: Cell::new(true),
+            deliveries: Deliveries::default(),
             trouble: RefCell::default(),
             stopping: Cell::new(false),
             ended: Cell::new(None),
@@ -117,6 +121,7 @@ impl Pump {
             beside: Cell::new(0),
             waker: RefCell::default(),
             woken: Cell::new(false),
+            due: Cell::new(false),
             rings: Cell::new(None),
         });
         self.slots.borrow_mut().insert(id, slot.clone());
@@ -213,7 +218,7 @@ impl Pump {
         loop {
             let output = match self.decide(Hub::poll_output) {
                 Some(Some(output)) => output,
-                Some(None) => return,
+                Some(None) => return self.deliveries.begin(),
                 // Those who waited have got an error.
                 None => continue,
             };
@@ -243,7 +248,7 @@ impl Pump {
                 }
                 Output::Wake { session } => {
                     if let Some(slot) = self.slots.borrow().get(&session) {
-                        slot.wake();
+                        self.deliveries.push(slot);
                     }
                 }
                 // A thread that is gone takes the process with it at its end; see `serve.rs`.
@@ -348,13 +353,18 @@ impl Pump {
     /// server is ready is another question (`Snapshot::not_ready`).
     pub(crate) fn cannot_order(&self) -> bool {
         self.trouble.borrow().is_some()
-            || self.hub.borrow().trouble().is_some()
+            || self.hub.borrow().not_ordering().is_some()
             || self.threads.progress.is_stuck()
             || self.lag() > LAG_MAX
     }
 
     fn lag(&self) -> u64 {
         self.hub.borrow().stats().seq.saturating_sub(self.threads.progress.cursor().0)
+    }
+
+    /// Wakes those who have events to read, in rounds. Never ends.
+    pub(crate) async fn deliver(&self, clock: Clock) {
+        self.deliveries.serve(clock).await;
     }
 
     /// The pump's own task: answers of the threads, deadlines, batches. Ends only when a thread did.
@@ -416,9 +426,9 @@ impl Pump {
     /// Lets the hub order what waits; says so once when it does not, and once when it does again.
     fn order(&self) {
         let mut hub = self.hub.borrow_mut();
-        let before = hub.trouble().is_some();
+        let before = hub.not_ordering().is_some();
         hub.poll(now());
-        match (before, hub.trouble()) {
+        match (before, hub.not_ordering()) {
             (false, Some(cause)) => tracing::error!(cause, "no messages are accepted; senders get an error"),
             (true, None) => tracing::info!("messages are accepted again"),
             _ => {}

@@ -35,7 +35,7 @@ impl Pump {
             up_ms: watch.began.elapsed().as_millis() as u64,
             journal: hub.identity().id_hex(),
             open: hub.is_open(),
-            trouble: self.trouble.borrow().clone().or_else(|| hub.trouble().map(str::to_owned)),
+            trouble: self.trouble.borrow().clone().or_else(|| hub.not_ordering().map(str::to_owned)),
             damaged: watch.damages.count(),
             damaged_first: watch.damages.first(DAMAGED_NAMED).into_iter().map(|seq| seq.0).collect(),
             ahead_ms: hub.state().time().0.saturating_sub(now().wall.0),

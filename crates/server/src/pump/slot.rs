@@ -36,6 +36,8 @@ pub(crate) struct Slot {
     pub(crate) beside: Cell<usize>,
     pub(super) waker: RefCell<Option<Waker>>,
     pub(super) woken: Cell<bool>,
+    /// It waits to be woken for events.
+    pub(super) due: Cell<bool>,
     pub(super) rings: Cell<Rings>,
 }
 

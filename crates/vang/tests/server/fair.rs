@@ -218,9 +218,11 @@ fn the_limit_of_rooms_per_day_does_not_stop_sends() {
 
 #[test]
 fn an_account_can_make_so_many_rooms_and_the_operator_more() {
-    let (dir, mut server) = serve_process(&["--limit", "rooms-per-account=2", "--trust", "local"]);
-    let data = dir.path().join("data").to_str().unwrap().to_owned();
-    server.ok(&["admin", "account", "add", "ada", "--data", &data]);
+    let flags = ["--limit", "rooms-per-account=2", "--trust", "local"];
+    let (dir, server) = serve(&flags);
+    let folder = dir.path().join("data");
+    let data = folder.to_str().unwrap();
+    server.ok(&["admin", "account", "add", "ada", "--data", data]);
     let create = |server: &Server, name: &str| {
         let asked = request("create", &[("room", &format!("\"{name}\"")), ("as", "\"ada\"")], "");
         exchange(&mut server.connect(), &asked).0
@@ -230,9 +232,9 @@ fn an_account_can_make_so_many_rooms_and_the_operator_more() {
     }
     let refused = create(&server, "three");
     assert_eq!((&refused["code"], &refused["limit"]), (&"too-many".into(), &2.into()), "{refused}");
-    server.ok(&["create", "three", "--as", "ada", "--data", &data]);
-    server.restart();
-    assert_eq!(create(&server, "four")["code"], "too-many");
+    server.ok(&["create", "three", "--as", "ada", "--data", data]);
+    server.stop();
+    assert_eq!(create(&Server::here(&folder, &flags), "four")["code"], "too-many");
 }
 
 #[test]

@@ -221,9 +221,9 @@ impl Scene {
     fn answer(&self, disk: &mut Disk, job: &ReadJob) -> Result<ReadAnswer, ReadError> {
         let Read::Find(find) = &job.read else {
             return disk.try_answer(job, self.end).map_err(|trouble| match trouble {
-                Trouble::View(ViewError::Corrupt(_)) => ReadError::ViewBehind,
-                Trouble::View(error) => ReadError::Unreadable(error.to_string()),
-                Trouble::Journal(fault) => ReadError::Unreadable(fault.to_string()),
+                SourceError::View(ViewError::Corrupt(_)) => ReadError::ViewBehind,
+                SourceError::View(error) => ReadError::Unreadable(error.to_string()),
+                SourceError::Journal(error) => ReadError::Unreadable(error.to_string()),
             });
         };
         let found = (|| -> Result<_, vang_view::FindError> {
