@@ -4,18 +4,39 @@
 use bytes::BytesMut;
 
 use crate::encoding::ByteOrder;
+use crate::limits::HEADER_BYTES_MAX;
 use crate::python::{write_json_pieces, write_json_string};
+
+/// The header of a message is too long to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("header of {len} bytes exceeds {HEADER_BYTES_MAX}")]
+pub struct ComposeError {
+    /// Bytes that it would have.
+    pub len: usize,
+}
 
 /// A header under construction, appended to a buffer together with its content.
 ///
-/// The four required keys come first, in the guide's order.
+/// The four required keys come first, in the guide's order; keys of your own follow, each at most once, and none of the four
+/// again. Every method takes text as it is and escapes what JSON requires.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use vang_proto::Composer;
+///
+/// let mut out = BytesMut::new();
+/// let mut message = Composer::new(&mut out, "text/plain", "utf-8", 4);
+/// message.text("sensor", "roof").number("reading", 1).raw("place", "[52.5, 13.4]");
+/// message.finish(b"20.5");
+/// assert!(out.ends_with(br#""content-length": 4, "sensor": "roof", "reading": 1, "place": [52.5, 13.4]}20.5"#));
+/// ```
 pub struct Composer<'a> {
     out: &'a mut BytesMut,
     start: usize,
 }
 
 impl<'a> Composer<'a> {
-    /// Begins a message at the end of `out`.
+    /// Begins a message at the end of `out`. `content_length` is in bytes; [`Composer::finish`] takes as many.
     pub fn new(
         out: &'a mut BytesMut,
         content_type: &str,
@@ -98,11 +119,23 @@ impl<'a> Composer<'a> {
     /// # Panics
     /// When the header is longer than 65,535 bytes: callers bound what they put in.
     pub fn finish(self, content: &[u8]) {
+        self.try_finish(content).expect("callers bound every value that goes into a header");
+    }
+
+    /// The same where the values of the header can have any length.
+    ///
+    /// # Errors
+    /// The header is longer than 65,535 bytes. Then nothing of the message stays in the buffer.
+    pub fn try_finish(self, content: &[u8]) -> Result<(), ComposeError> {
         self.out.extend_from_slice(b"}");
         let len = self.out.len() - self.start - 2;
-        let len = u16::try_from(len).expect("callers bound every value that goes into a header");
-        self.out[self.start..self.start + 2].copy_from_slice(&len.to_be_bytes());
+        let Ok(short) = u16::try_from(len) else {
+            self.out.truncate(self.start);
+            return Err(ComposeError { len });
+        };
+        self.out[self.start..self.start + 2].copy_from_slice(&short.to_be_bytes());
         self.out.extend_from_slice(content);
+        Ok(())
     }
 
     fn key(&mut self, key: &str) {
@@ -125,7 +158,7 @@ pub(crate) fn itoa(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     }
 }
 
-/// `{"result": text}` as the guide's server writes it.
+/// `{"result": text}` as the guide's server writes it: the content of an answer, for [`crate::Connection::send`].
 pub fn result_content(text: &str) -> Vec<u8> {
     let mut content = Vec::with_capacity(text.len() + 16);
     content.extend_from_slice(b"{\"result\": ");

@@ -109,6 +109,20 @@ pub fn find(name: &str) -> Option<Encoding> {
 ///
 /// `byteorder` is that of the sender's machine: it decides for utf-16 and utf-32 without a byte order mark. The text
 /// is at most three times as long as the content, in bytes.
+///
+/// # Errors
+/// The first byte that is not text in this encoding, with its offset: nothing is guessed or replaced.
+///
+/// ```
+/// use vang_proto::encoding::{ByteOrder, decode, find};
+///
+/// let latin1 = find("Latin-1").expect("a name that Python knows");
+/// assert_eq!(decode(latin1, ByteOrder::NATIVE, b"caf\xe9")?, "café");
+/// let utf8 = find("utf-8").expect("a name that Python knows");
+/// let error = decode(utf8, ByteOrder::NATIVE, b"caf\xe9").expect_err("no UTF-8");
+/// assert_eq!(error.to_string(), "content is not utf-8: truncated character at offset 3");
+/// # Ok::<(), vang_proto::encoding::DecodeError>(())
+/// ```
 pub fn decode(encoding: Encoding, byteorder: ByteOrder, bytes: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
     let decoded = match encoding.kind {
         Kind::Ascii => match bytes.iter().position(|byte| !byte.is_ascii()) {

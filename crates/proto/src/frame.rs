@@ -27,10 +27,18 @@ pub struct Frame {
     pub content: Bytes,
 }
 
-/// How long the parts of a message may be, in bytes.
+/// How long the parts of a message may be. What claims to be longer is refused by its length, before it comes.
+///
+/// ```
+/// use vang_proto::Limits;
+///
+/// assert_eq!(Limits::default(), Limits { header: 65_535, content: 1 << 20 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Bytes of the header; two length bytes can say 65,535 at the most.
     pub header: u32,
+    /// Bytes of the content.
     pub content: u64,
 }
 
@@ -47,10 +55,27 @@ pub enum Part {
     Nothing,
     /// The length or the header.
     Header,
+    /// The content: the header has come.
     Content,
 }
 
-/// Bytes in, frames out.
+/// Bytes in, frames out; [`crate::Connection`] adds a send buffer and the order of steps.
+///
+/// ```
+/// use vang_proto::Decoder;
+/// use vang_proto::frame::Part;
+///
+/// let header = r#"{"byteorder": "big", "content-type": "text/plain", "content-encoding": "utf-8", "content-length": 2}"#;
+/// let mut decoder = Decoder::default();
+/// decoder.feed(&(header.len() as u16).to_be_bytes());
+/// decoder.feed(header.as_bytes());
+/// assert_eq!(decoder.poll_frame()?, None);
+/// assert_eq!(decoder.waits_for(), Part::Content);
+/// decoder.feed(b"hi");
+/// let frame = decoder.poll_frame()?.expect("it is whole");
+/// assert_eq!((&frame.header.content_type()[..], &frame.content[..]), ("text/plain", &b"hi"[..]));
+/// # Ok::<(), vang_proto::FrameError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Decoder {
     limits: Limits,
@@ -169,7 +194,11 @@ impl Decoder {
         len <= capacity || len <= SHORT_BYTES || can_allocate(len.max(2 * capacity))
     }
 
-    /// The next whole frame; `None` while bytes are missing. What was refused once stays refused.
+    /// The next whole frame; `None` while bytes are missing.
+    ///
+    /// # Errors
+    /// The bytes are not a frame, or longer than allowed. What was refused once stays refused: where the next frame would
+    /// begin is not known.
     pub fn poll_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(malformed) = &self.refused {
             return Err(malformed.clone());

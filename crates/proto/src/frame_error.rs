@@ -15,15 +15,15 @@ pub enum FrameError {
     /// A JSON object takes two bytes.
     #[error("header of {len} bytes is too short to be a JSON object")]
     HeaderTooShort {
-        /// As claimed.
+        /// As claimed, in bytes.
         len: u32,
     },
     /// Over the limit that was set.
     #[error("header of {len} bytes exceeds the limit of {max}")]
     HeaderTooLong {
-        /// As claimed.
+        /// As claimed, in bytes.
         len: u32,
-        /// As allowed.
+        /// As allowed, in bytes.
         max: u32,
     },
     /// Some bytes are no UTF-8.
@@ -46,10 +46,14 @@ pub enum FrameError {
     },
     /// One of the four is not there.
     #[error("missing required header '{key}'")]
-    MissingKey { key: &'static str },
+    MissingKey {
+        /// The first that is missing, in the order byteorder, content-length, content-type, content-encoding.
+        key: &'static str,
+    },
     /// One of the four is not what it must be.
     #[error("header '{key}' is {found}; it must be {expected}")]
     WrongKind {
+        /// Which of the four.
         key: &'static str,
         /// As sent, shortened.
         found: String,
@@ -59,9 +63,9 @@ pub enum FrameError {
     /// Refused before any of it comes.
     #[error("content of {len} bytes exceeds the limit of {max}")]
     ContentTooLong {
-        /// As claimed.
+        /// As claimed, in bytes.
         len: u64,
-        /// As allowed.
+        /// As allowed, in bytes.
         max: u64,
     },
     /// Nothing is wrong with it: the allocator has no memory for it.

@@ -51,6 +51,24 @@ pub enum ContentError {
 }
 
 /// A frame's content as text, in whatever encoding its header names.
+///
+/// # Errors
+/// The encoding is unknown, or the bytes are not text in it; the error names the first wrong byte.
+///
+/// ```
+/// use vang_proto::guide::text_content;
+/// use vang_proto::{Connection, Frame};
+///
+/// let mut connection = Connection::default();
+/// connection.send("text/plain", "utf-16-le", b"h\0i\0")?;
+/// # let bytes = connection.unsent().to_vec();
+/// # connection.handle_written(bytes.len());
+/// # connection.handle_read(&bytes);
+/// // The peer receives:
+/// let frame: Frame = connection.poll_frame()?.expect("a whole message");
+/// assert_eq!(text_content(&frame)?, "hi");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn text_content(frame: &Frame) -> Result<Cow<'_, str>, ContentError> {
     let name = frame.header.content_encoding();
     let encoding =
@@ -64,6 +82,9 @@ pub struct Arguments(Vec<(String, Box<RawValue>)>);
 
 impl Arguments {
     /// Parses an object; of a key that stands twice, the last counts.
+    ///
+    /// # Errors
+    /// The text is not a JSON object, or nested deeper than 128 levels.
     pub fn parse(text: &str) -> Result<Arguments, ContentError> {
         // Python skips a byte order mark only where the codec does; JSON itself has none.
         let depth = python::depth(text.as_bytes());
@@ -130,6 +151,22 @@ pub fn invalid_action(arguments: &Arguments) -> Result<String, ContentError> {
     Ok(format!("Error: invalid action '{}'.", arguments.printed("action")?))
 }
 
+/// What the guide's server answers to these arguments: `search`, or that the action is invalid.
+///
+/// ```
+/// use vang_proto::guide::{Arguments, answer};
+///
+/// let request = Arguments::parse(r#"{"action": "search", "value": "morpheus"}"#)?;
+/// assert_eq!(answer(&request)?, "Follow the white rabbit. 🐰");
+/// # Ok::<(), vang_proto::guide::ContentError>(())
+/// ```
+pub fn answer(arguments: &Arguments) -> Result<String, ContentError> {
+    match arguments.text("action").as_deref() {
+        Some("search") => search(arguments),
+        _ => invalid_action(arguments),
+    }
+}
+
 /// A response with a text, as the guide's server sends it.
 pub fn json_response(text: &str) -> Bytes {
     let content = result_content(text);
@@ -138,10 +175,14 @@ pub fn json_response(text: &str) -> Bytes {
     out.freeze()
 }
 
+/// The content of the answer to content of any other type.
+pub fn binary_content(request: &[u8]) -> Vec<u8> {
+    [b"First 10 bytes of request: ", &request[..request.len().min(10)]].concat()
+}
+
 /// The response to content of any other type.
 pub fn binary_response(request: &[u8]) -> Bytes {
-    let mut content = b"First 10 bytes of request: ".to_vec();
-    content.extend_from_slice(&request[..request.len().min(10)]);
+    let content = binary_content(request);
     let mut out = BytesMut::with_capacity(content.len() + 160);
     Composer::new(&mut out, "binary/custom-server-binary-type", "binary", content.len()).finish(&content);
     out.freeze()

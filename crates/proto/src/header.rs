@@ -14,6 +14,20 @@ use crate::frame_error::FrameError;
 use crate::limits::TYPE_BYTES_MAX;
 
 /// A parsed header with its four required keys checked.
+///
+/// ```
+/// use vang_proto::{ByteOrder, Header};
+///
+/// let header = Header::parse(
+///     r#"{"byteorder": "little", "content-type": "text/plain", "content-encoding": "utf-8", "content-length": 4,
+///         "sensor": "roof", "reading": 1}"#
+///         .into(),
+/// )?;
+/// assert_eq!((header.byteorder(), header.content_length()), (ByteOrder::Little, 4));
+/// assert_eq!((header.text("sensor").as_deref(), header.number("reading")), (Some("roof"), Some(1)));
+/// assert_eq!(header.text("reading"), None, "a number is no text");
+/// # Ok::<(), vang_proto::FrameError>(())
+/// ```
 #[derive(Clone)]
 pub struct Header {
     json: Bytes,
@@ -61,7 +75,10 @@ impl Fields {
 const REQUIRED: [&str; 4] = ["byteorder", "content-length", "content-type", "content-encoding"];
 
 impl Header {
-    /// Parses a header. `content-length` over the limit is the frame's business.
+    /// Parses a header; any `content-length` is accepted here, the decoder compares it with its limit.
+    ///
+    /// # Errors
+    /// It is not a JSON object in UTF-8, or one of the four required keys is missing or of the wrong kind.
     pub fn parse(json: Bytes) -> Result<Header, FrameError> {
         let text =
             std::str::from_utf8(&json).map_err(|e| FrameError::HeaderNotUtf8 { at: e.valid_up_to() })?;

@@ -1,12 +1,20 @@
 //! vang-proto: messages on a byte stream. No I/O, no clock, no rooms: bytes in, messages out.
 //!
-//! The first half is for anybody's own protocol (`examples/own_protocol.rs`): frames, headers,
-//! encodings, and the guide's exchange. The second half, `vang`, is what vang says in them.
+//! The first half is for your own protocol: [`Connection`] holds a connection's buffers and the order of its steps;
+//! below it are frames, headers, encodings, and the guide's exchange. The README has a server and a client. The second
+//! half, [`vang`], is what vang says in such messages.
+//!
+//! | example | shows |
+//! |---|---|
+//! | `own_protocol.rs` | a protocol of its own, with blocking sockets |
+//! | `selector_server.rs` | many connections on one thread, with mio |
+//! | `async_server.rs` | the same with tokio |
 
 mod frame_error; // what is wrong with bytes that are not a frame
 pub mod frame; // where one message ends and the next begins
 pub mod header; // the JSON header: four required keys, all others kept as they came
 pub mod compose; // writing a message, byte for byte as Python's json would
+pub mod connection; // your own protocol: receive buffer, send buffer and the order of steps of one connection
 pub mod encoding; // content encodings by Python's names
 mod charmap; // the one-byte encodings, as Python has them
 pub mod python; // values as Python prints and dumps them
@@ -21,7 +29,8 @@ pub mod text; // sizes, times and counts, written and read
 pub mod memory; // whether the allocator has memory left
 pub mod limits;
 
-pub use compose::Composer;
+pub use compose::{ComposeError, Composer};
+pub use connection::{Connection, ConnectionError, Step};
 pub use encoding::ByteOrder;
 pub use frame::{Decoder, Frame, Limits};
 pub use frame_error::FrameError;
@@ -37,3 +46,8 @@ impl std::ops::Add<u64> for Millis {
         Millis(self.0.saturating_add(ms))
     }
 }
+
+/// Compiles and runs the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

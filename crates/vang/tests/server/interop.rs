@@ -1,7 +1,7 @@
 //! The programs in `examples/`: each language with our server and client, and with each other. Missing tools
 //! must be installed: a skipped test tests nothing.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -119,6 +119,69 @@ fn every_example_client_works_with_our_server() {
         }
     }
     assert!(!server.log().contains("WARN"), "{}", server.log());
+}
+
+#[path = "../../../proto/examples/async_server.rs"]
+mod async_server;
+#[path = "../../../proto/examples/selector_server.rs"]
+mod selector_server;
+
+/// The example servers of the library, each on a thread of the test.
+fn library_servers() -> [(&'static str, String); 2] {
+    let with = |serve: fn(TcpListener) -> std::io::Result<()>| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || serve(listener).unwrap());
+        address
+    };
+    let in_a_runtime = |listener: TcpListener| {
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { async_server::serve(tokio::net::TcpListener::from_std(listener)?).await })
+    };
+    let on_a_selector = |listener: TcpListener| {
+        listener.set_nonblocking(true)?;
+        selector_server::serve(mio::net::TcpListener::from_std(listener))
+    };
+    [("selector", with(on_a_selector)), ("async", with(in_a_runtime))]
+}
+
+#[test]
+fn the_librarys_example_servers_answer_the_guides_client_and_ours() {
+    for (name, address) in library_servers() {
+        // Neither a silent client nor a bad one disturbs the others.
+        let silent = crate::common::dial(&address);
+        assert!(ask(&address, b"\x00\x02{}").is_empty(), "{name} answers what is no request");
+        for (action, value, expected) in ROWS {
+            let output = run("python", "app_client", &address, &[action, value]);
+            assert_eq!(succeeded(&[name, action, value], output), expected, "{name} {action} {value}");
+            let output = vang().args(["request", &address, action, value]).output().unwrap();
+            let printed = succeeded(&[name, action, value], output);
+            assert_eq!(printed.trim_end(), expected.trim_end(), "{name} {action} {value}");
+        }
+        drop(silent);
+        let (good, said) = judged(&address, &["--as", "guide"]);
+        assert!(good && said.contains(" as a tutorial server: "), "{name}: {said}");
+    }
+}
+
+#[test]
+fn the_librarys_example_servers_send_an_answer_that_no_queue_takes_at_once() {
+    // The client reads nothing until its request of a megabyte is sent; the answer repeats it.
+    for (name, address) in library_servers() {
+        let query = "x".repeat(1_000_000);
+        let came = ask(&address, &guide(&format!("{{\"action\": \"search\", \"value\": \"{query}\"}}")));
+        assert!(came == answer(&format!("No match for '{query}'.")), "{name}: {} bytes came", came.len());
+    }
+}
+
+#[test]
+fn the_librarys_example_servers_have_under_80_lines() {
+    for name in ["selector_server.rs", "async_server.rs", "own_protocol.rs"] {
+        let file = examples().join("../crates/proto/examples").join(name);
+        let lines = std::fs::read_to_string(file).unwrap().lines().count();
+        assert!(lines < 80, "{name} has {lines} lines");
+    }
 }
 
 #[test]
