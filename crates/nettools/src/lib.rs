@@ -14,6 +14,7 @@ mod report; // records, explanations and their output
 mod stop; // when a tool must end
 mod error; // why a tool failed, with cause and advice
 mod quote; // bytes in quotes
+mod hex; // bytes in hexadecimal
 mod target; // HOST:PORT and unix:PATH, parsed
 mod lookup; // names to addresses, with a deadline
 mod deadline_stream; // one TCP connection whose reads and writes end at a deadline, or with `Stop`
@@ -35,6 +36,7 @@ pub mod protocols; // the bytes of one direction as messages: native, HTTP, WebS
 pub mod capture; // capture files as TCP conversations
 pub mod doctor; // finds the layer at which a server fails
 pub mod decode; // shows the content of a capture
+pub mod bytes; // numbers and texts as bytes, and the other way
 pub mod talk; // a raw two-way client
 pub mod tap; // a proxy that shows, records and disturbs connections
 

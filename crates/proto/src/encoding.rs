@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The names, the single-byte tables (`charmap.rs`) and the strictness are those of CPython 3.11 with
-//! `errors="strict"`. Nothing is guessed, replaced or skipped: one bad byte refuses the whole content. Nothing
-//! here encodes; what vang sends is UTF-8. Not known, though Python has them: utf-7, punycode, idna, charmap and
+//! `errors="strict"`. Nothing is guessed, replaced or skipped: one bad byte refuses the whole content. What vang
+//! sends is UTF-8; `encode` is for tools. Not known, though Python has them: utf-7, punycode, idna, charmap and
 //! the escape codecs; hz, johab, iso2022_kr, the jisx0213 and 2004 codecs, every iso2022_jp but the plain one.
 //!
 //! The multibyte encodings of East Asia come from the crate `encoding_rs`, whose tables are those of browsers.
@@ -22,10 +22,13 @@
 //! - Other characters: big5 and cp950 c6de, c6df (`〃`, `仝`; Python: `ぺ`, `ほ`); euc_jp 8fa2b7 (`〜`; Python: `~`);
 //!   gb18030 a3a0, fe59 and 17 more pairs, whose characters left the private use area since Python's edition.
 
+mod encode; // the other way: text to bytes
+
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::charmap;
+pub use encode::{EncodeError, byte_order_mark, encode};
 
 /// A text encoding that vang can decode: see [`find`].
 #[derive(Clone, Copy)]
@@ -103,6 +106,13 @@ pub fn find(name: &str) -> Option<Encoding> {
         // A module is found by its exact name only: "utf.8" is nothing, "iso8859.1" is an alias.
         None => by_module(&name),
     }
+}
+
+/// Every encoding that vang can decode, each once: Unicode, East Asia, then one byte a character.
+pub fn all() -> impl Iterator<Item = Encoding> {
+    let own = OWN.iter().map(|row| row.0);
+    let tables = charmap::UPPER.iter().map(|row| row.0).chain(charmap::WHOLE.iter().map(|row| row.0));
+    own.chain(tables).filter(|module| *module != "iso8859_1").filter_map(by_module)
 }
 
 /// The text of `bytes`, borrowed where they are that text in UTF-8 already.

@@ -7,7 +7,8 @@
 //! Feed `Decoder` whatever the socket gave; poll whole frames out. It never reads, waits or
 //! interprets content. Malformed bytes end the connection: after one bad length there is no
 //! boundary left to trust. Memory grows with bytes that came, never with a length that was claimed; where the
-//! allocator has none for long content, that is refused.
+//! allocator has none for long content, that is refused. A header length in the wrong byte order is refused as soon as no
+//! header of that length can follow (`length_order.rs`).
 
 use std::collections::TryReserveError;
 
@@ -15,6 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame_error::FrameError;
 use crate::header::Header;
+use crate::length_order::{OrderWatch, SwappedLength};
 use crate::limits::{CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use crate::memory::can_allocate;
 
@@ -88,6 +90,8 @@ pub struct Decoder {
     /// Content too long for one buffer, while it comes.
     long: Option<LongContent>,
     refused: Option<FrameError>,
+    /// Of the header that is being waited for.
+    order: OrderWatch,
 }
 
 /// Content that comes in many pieces. Chunks of one size, so that a thousand of them take no more memory than the bytes
@@ -253,9 +257,13 @@ impl Decoder {
         if len > self.limits.header {
             return Err(FrameError::HeaderTooLong { len, max: self.limits.header });
         }
+        if let Some((swapped, _)) = self.order.look(&self.buffer) {
+            return Err(FrameError::WrongByteOrder(swapped));
+        }
         if self.buffer.len() < 2 + len as usize {
             return Ok(None);
         }
+        self.order = OrderWatch::default();
         self.buffer.advance(2);
         let header = Header::parse(self.buffer.split_to(len as usize).freeze())?;
         let max = self.limits.content;
@@ -274,10 +282,20 @@ impl Decoder {
         }
     }
 
+    /// Does the length of an unfinished header fit what came of it only in the wrong byte order?
+    pub fn swapped_length(&self) -> Option<SwappedLength> {
+        if self.header.is_some() { None } else { SwappedLength::of(&self.buffer) }
+    }
+
     /// Is a whole frame here, or a refusal, that `poll_frame` would give without another byte?
     pub fn has_whole(&self) -> bool {
         if let Some(long) = &self.long {
             return long.missing == 0;
+        }
+        // A copy: whoever polls looks again.
+        let mut order = self.order;
+        if self.header.is_none() && order.look(&self.buffer).is_some() {
+            return true;
         }
         let needed = match (&self.header, self.buffer.first_chunk::<2>()) {
             (Some(header), _) => header.content_length(),

@@ -1,5 +1,7 @@
 //! What is wrong with bytes that are not a frame.
 
+use crate::length_order::SwappedLength;
+
 /// The peer's bytes are not a frame. Always fatal to the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -26,6 +28,9 @@ pub enum FrameError {
         /// As allowed, in bytes.
         max: u32,
     },
+    /// No header of this length can follow, and one of the other length is there.
+    #[error("header length in the wrong byte order: {0}")]
+    WrongByteOrder(SwappedLength),
     /// Some bytes are no UTF-8.
     #[error("header is not UTF-8 from byte {at}")]
     HeaderNotUtf8 {

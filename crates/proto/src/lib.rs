@@ -10,6 +10,7 @@
 //! | `selector_server.rs` | many connections on one thread, with mio |
 //! | `async_server.rs` | the same with tokio |
 
+mod length_order; // a header length in the wrong byte order, recognised
 mod frame_error; // what is wrong with bytes that are not a frame
 pub mod frame; // where one message ends and the next begins
 pub mod header; // the JSON header: four required keys, all others kept as they came
@@ -35,6 +36,7 @@ pub use encoding::ByteOrder;
 pub use frame::{Decoder, Frame, Limits};
 pub use frame_error::FrameError;
 pub use header::Header;
+pub use length_order::{OrderWatch, SwappedLength};
 
 /// Monotonic milliseconds from any fixed point; only differences mean something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -469,6 +469,64 @@ fn a_truncated_stream_is_named() {
     }
 }
 
+/// A request as a program writes it that forgets the network's byte order.
+fn in_the_wrong_order(content: &[u8]) -> Vec<u8> {
+    let mut message = send(1, content).to_vec();
+    message[..2].reverse();
+    message
+}
+
+#[test]
+fn a_header_length_in_the_wrong_byte_order_is_told_at_once() {
+    let swapped = in_the_wrong_order(b"abc");
+    let length = u16::from_le_bytes([swapped[0], swapped[1]]);
+    let said =
+        format!("{} in network order; read the other way it is {length}, which fits", length.swap_bytes());
+    // The first byte of content tells it; nothing else is waited for, and nobody waits 10 s for the time limit.
+    let told_at = swapped.len() - 2;
+    for piece in [1, 50, swapped.len()] {
+        let mut s = session();
+        for (at, bytes) in swapped.chunks(piece).enumerate() {
+            assert_eq!(s.refusal().is_some(), at * piece >= told_at, "pieces of {piece}");
+            assert!(asked(&mut s, T0, bytes).is_empty());
+        }
+        assert_eq!(s.refusal(), Some(&*format!("header length in the wrong byte order: {said}")));
+        let out = frames(&take_output(&mut s, T0));
+        let header = &out.last().expect("a refusal").header;
+        assert_eq!(header.text("code").as_deref(), Some("malformed"));
+        assert_eq!(header.text("part").as_deref(), Some("header"));
+    }
+    // Without content the length may still be meant, until the stream or the time ends.
+    let header = in_the_wrong_order(b"");
+    let mut ended = session();
+    asked(&mut ended, T0, &header);
+    assert_eq!(ended.refusal(), None);
+    ended.handle_end(T0);
+    assert!(ended.poll_request(T0).is_none());
+    let length = u16::from_le_bytes([header[0], header[1]]);
+    let said =
+        format!("{} in network order; read the other way it is {length}, which fits", length.swap_bytes());
+    let why = format!("the stream ended in the middle of a header: its length is {said}");
+    assert_eq!(ended.refusal(), Some(&*why));
+    let mut late = session();
+    asked(&mut late, T0, &header);
+    late.handle_time(T0 + HEADER_MS);
+    let why = format!("the header was not whole within 10000 ms: its length is {said}");
+    assert_eq!(late.refusal(), Some(&*why));
+}
+
+#[test]
+fn a_long_header_of_spaces_is_taken_although_its_length_fits_the_other_way() {
+    let mut message = in_the_wrong_order(b"");
+    let length = usize::from(u16::from_be_bytes([message[0], message[1]]));
+    message.resize(2 + length, b' ');
+    for piece in [1_000, message.len()] {
+        let mut s = session();
+        let taken: usize = message.chunks(piece).map(|bytes| asked(&mut s, T0, bytes).len()).sum();
+        assert_eq!((taken, s.refusal()), (1, None));
+    }
+}
+
 // ---- refusals and goodbyes ----
 
 #[test]

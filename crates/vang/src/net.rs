@@ -9,6 +9,7 @@ mod resolve; // vang net resolve
 mod ping; // vang net ping
 mod tap; // vang net tap
 mod decode; // vang net decode
+mod bytes; // vang net bytes
 mod doctor; // vang net doctor
 mod conform; // vang net conform
 
@@ -25,6 +26,7 @@ Examples:
   vang net tap --listen :7000 --to localhost:65432
                                      show every message between a client and a server
   vang net decode talk.pcapng        show the conversations and messages in a capture
+  vang net bytes 512                 a number in both byte orders, a text in any encoding
   vang net doctor localhost:65432    find out why a server does not work
   vang net conform localhost:65432   test whether a server follows the protocol";
 
@@ -51,6 +53,7 @@ enum Tool {
     Ping(ping::Args),
     Tap(Box<tap::Args>),
     Decode(decode::Args),
+    Bytes(bytes::Args),
     Doctor(doctor::Args),
     Conform(conform::Args),
 }
@@ -65,6 +68,7 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Ping(args) => ping::run(args),
         Tool::Tap(args) => tap::run(*args),
         Tool::Decode(args) => decode::run(args),
+        Tool::Bytes(args) => bytes::run(args),
         Tool::Doctor(args) => doctor::run(args),
         Tool::Conform(args) => conform::run(args),
     }

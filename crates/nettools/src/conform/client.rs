@@ -348,6 +348,9 @@ fn play(case: &ClientCase, mut stream: DeadlineStream<'_>, stop: &Stop) -> Resul
 fn read_request(stream: &mut DeadlineStream<'_>) -> Result<(), String> {
     let mut decoder = Decoder::default();
     let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    let order = |decoder: &Decoder| {
+        decoder.swapped_length().map_or_else(String::new, |length| format!("; its header length is {length}"))
+    };
     loop {
         match decoder.poll_frame() {
             Ok(Some(frame)) => {
@@ -366,7 +369,10 @@ fn read_request(stream: &mut DeadlineStream<'_>) -> Result<(), String> {
             }
         }
         match stream.read(&mut buffer) {
-            Ok(0) => return Err(format!("it closed before its request was complete: {}", quoted(&all, 120))),
+            Ok(0) => {
+                let (came, order) = (quoted(&all, 120), order(&decoder));
+                return Err(format!("it closed before its request was complete: {came}{order}"));
+            }
             Ok(n) => {
                 all.extend_from_slice(&buffer[..n]);
                 decoder.feed(&buffer[..n]);
@@ -374,7 +380,8 @@ fn read_request(stream: &mut DeadlineStream<'_>) -> Result<(), String> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 let what = crate::error::explain(&error, Doing::Read);
-                return Err(format!("waiting for its request: {what}; so far: {}", quoted(&all, 120)));
+                let (came, order) = (quoted(&all, 120), order(&decoder));
+                return Err(format!("waiting for its request: {what}; so far: {came}{order}"));
             }
         }
     }

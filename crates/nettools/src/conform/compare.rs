@@ -2,7 +2,7 @@
 //! spaces, further keys, and the text of an error.
 
 use serde_json::{Map, Value};
-use vang_proto::{Decoder, Frame};
+use vang_proto::{Decoder, Frame, SwappedLength};
 
 use super::case::{Strictness, VectorCase};
 use crate::quote::quoted;
@@ -57,7 +57,14 @@ fn frames(bytes: &[u8]) -> Result<Vec<Frame>, String> {
     let whole: usize = frames.iter().map(|frame| 2 + frame.header.json().len() + frame.content.len()).sum();
     match whole == bytes.len() {
         true => Ok(frames),
-        false => Err(format!("the answer ends in the middle of a message: {}", quoted(&bytes[whole..], 200))),
+        false => {
+            let other = SwappedLength::of(&bytes[whole..])
+                .map_or_else(String::new, |length| format!("; its header length is {length}"));
+            Err(format!(
+                "the answer ends in the middle of a message: {}{other}",
+                quoted(&bytes[whole..], 200)
+            ))
+        }
     }
 }
 
@@ -178,6 +185,14 @@ mod tests {
             assert!(said.contains(why), "{said}");
         }
         assert!(answers(&other[..other.len() - 1], &dog).unwrap_err().contains("in the middle"));
+        let mut swapped = other.clone();
+        swapped[..2].reverse();
+        let read = ", which fits";
+        let behind_header = 2 + usize::from(u16::from_be_bytes([other[0], other[1]]));
+        for (bytes, why) in [(&swapped[..], "byte order"), (&swapped[..behind_header], "in the middle")] {
+            let said = answers(bytes, &dog).unwrap_err();
+            assert!(said.contains(why) && said.contains(read), "{said}");
+        }
         assert!(answers(b"", &dog).unwrap_err().contains("got 0: nothing"));
         assert!(answers(b"HTTP/1.1 400 Bad Request\r\n\r\n", &dog).is_err());
     }

@@ -13,7 +13,7 @@ use vang_proto::text::{counted, short_duration, size};
 
 use super::message::{Decoded, Message, SHOWN_BYTES_MAX, Within};
 use crate::capture::side::Side;
-use crate::{Record, quoted};
+use crate::{Record, hex, quoted};
 
 /// Bytes shown in a line of text; objects have all that was kept.
 const LINE_BYTES: usize = 160;
@@ -108,7 +108,7 @@ impl MessageRecord {
     fn show(&mut self, bytes: &[u8]) {
         match as_text(bytes) {
             Some(text) => self.text = Some(text.to_owned()),
-            None => self.hex = Some(hex(bytes, bytes.len())),
+            None => self.hex = Some(hex::spaced(bytes)),
         }
     }
 }
@@ -250,7 +250,7 @@ fn shown(bytes: &[u8], all: u64) -> String {
         None => {
             let more =
                 if all > HEX_BYTES as u64 { format!("… ({} in all)", size(all)) } else { String::new() };
-            format!("{}{more}", hex(bytes, HEX_BYTES))
+            format!("{}{more}", hex::spaced(&bytes[..bytes.len().min(HEX_BYTES)]))
         }
     }
 }
@@ -266,14 +266,6 @@ fn as_text(bytes: &[u8]) -> Option<&str> {
     };
     let is_text = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
     text.chars().all(is_text).then_some(text)
-}
-
-fn hex(bytes: &[u8], max: usize) -> String {
-    let mut out = String::with_capacity(3 * bytes.len().min(max));
-    for (at, byte) in bytes.iter().take(max).enumerate() {
-        let _ = write!(out, "{}{byte:02x}", if at == 0 { "" } else { " " });
-    }
-    out
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 use vang_proto::text::counted;
-use vang_proto::{FrameError, Header};
+use vang_proto::{FrameError, Header, OrderWatch, SwappedLength};
 
 use super::message::{Decoded, Message, Next, SHOWN_BYTES_MAX, Sink, Violation, Within, keep};
 
@@ -16,6 +16,7 @@ const EVENTS: &str = "\"application/vang-events\"";
 pub(super) struct Native {
     /// An incomplete header, with its length.
     head: Vec<u8>,
+    order: OrderWatch,
     message: Option<Begun>,
     /// The beginning of the current content; the buffer is reused.
     shown: Vec<u8>,
@@ -73,6 +74,12 @@ impl Native {
                 continue;
             }
             let from = at + used as u64 - self.head.len() as u64;
+            if self.head.is_empty()
+                && let Some((length, behind)) = OrderWatch::default().look(rest)
+            {
+                sink(self.broken(from, from + behind as u64, &FrameError::WrongByteOrder(length), &[]));
+                return Next::Unread(used + behind);
+            }
             let header = if self.head.is_empty() && is_whole(rest) {
                 let len = 2 + length(rest);
                 used += len;
@@ -85,9 +92,16 @@ impl Native {
                         return Next::Unread(bytes.len().min(used + 2));
                     }
                 }
+                if let Some((length, behind)) = self.order.look(&self.head) {
+                    let unread = self.head.len() - behind;
+                    self.head.clear();
+                    sink(self.broken(from, from + behind as u64, &FrameError::WrongByteOrder(length), &[]));
+                    return Next::Unread(used - unread);
+                }
                 if !is_whole(&self.head) {
                     continue;
                 }
+                self.order = OrderWatch::default();
                 let opened = open(&self.head[2..]).map_err(|malformed| (malformed, self.head[2..].to_vec()));
                 self.head.clear();
                 opened
@@ -161,7 +175,10 @@ impl Native {
             let expected = match self.head.len() {
                 0 | 1 => "the length of the header is missing".to_owned(),
                 _ => {
-                    format!("the header should have {}", counted(length(&self.head) as u64, "byte", "bytes"))
+                    let len = counted(length(&self.head) as u64, "byte", "bytes");
+                    let other = SwappedLength::of(&self.head)
+                        .map_or_else(String::new, |length| format!("; its length is {length}"));
+                    format!("the header should have {len}{other}")
                 }
             };
             sink(Decoded { from, to: at, message: Message::Cut(expected) });
@@ -241,6 +258,11 @@ fn explain(from: u64, malformed: &FrameError, json: &[u8]) -> Violation {
         }
         FrameError::HeaderTooLong { len, max } => {
             (from, format!("a header length of {len}"), format!("2 to {max}"))
+        }
+        FrameError::WrongByteOrder(length) => {
+            let [high, low] = length.swapped.to_be_bytes();
+            let other = format!("{low:02x} {high:02x} as a header length, {}", length.network);
+            (from, other, format!("{high:02x} {low:02x}, most significant byte first: {}", length.swapped))
         }
         FrameError::UnknownProtocol { third } => (header_at, format!("{third:#04x}"), "'{'".to_owned()),
         FrameError::HeaderNotUtf8 { at } => (header_at + *at as u64, byte_at(*at), "UTF-8".to_owned()),

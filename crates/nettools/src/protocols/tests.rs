@@ -65,8 +65,13 @@ fn streams() -> Vec<Vec<u8>> {
     ]
     .concat();
     let answers = [agreed, frame(0x82, &short, false), frame(0x82, b"", false)].concat();
+    let mut swapped = message("", b"hello");
+    swapped[..2].reverse();
+    let swapped = [native.clone(), swapped].concat();
     vec![
         native.clone(),
+        swapped[..swapped.len() - 5].to_vec(),
+        swapped,
         [native, b"\x00\x05{nope and more".to_vec()].concat(),
         websocket,
         answers,
@@ -97,7 +102,7 @@ fn messages_do_not_depend_on_one_cut() {
 proptest! {
     #[test]
     fn messages_do_not_depend_on_the_pieces(
-        which in 0..13_usize,
+        which in 0..15_usize,
         noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
@@ -174,6 +179,12 @@ fn violations_are_reported_at_their_byte() {
         ([&good[..], b"\x00\x04{\"\xff}"].concat(), 4, "\"\\xff}\" (0xff)", "UTF-8"),
         (header(r#"{"a": nope}"#), 2 + 7, "\"ope}\" (0x6f)", "the rest of a JSON object"),
         (header("[1]"), 2, "[1]", "'{'"),
+        (
+            [&good[..], b"\x02\x00{}  {"].concat(),
+            0,
+            "02 00 as a header length, 512",
+            "00 02, most significant byte first: 2",
+        ),
         (header("{}"), 2, "an object without 'byteorder'", "the keys byteorder"),
         (header(&format!("{keys}-1}}")), 2 + keys.len() as u64, "-1", "an integer from 0"),
         (

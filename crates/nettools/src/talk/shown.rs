@@ -1,17 +1,13 @@
 //! What comes, as it is shown: bytes, lines of hexadecimal, or messages.
 
-use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
 use super::console::Console;
 use super::options::Form;
 use super::records::Received;
-use crate::Report;
 use crate::protocols::{Awaited, MessageRecord, Reader};
-
-/// Bytes of a line of hexadecimal.
-const ROW_BYTES: usize = 16;
+use crate::{Report, hex};
 
 /// Shows received bytes in one form.
 pub(super) struct Shown {
@@ -56,8 +52,8 @@ impl Shown {
             Form::Text => console.received(piece.bytes, piece.ends, piece.after),
             Form::Hex => {
                 let mut after = piece.after;
-                for (number, row) in piece.bytes.chunks(ROW_BYTES).enumerate() {
-                    console.line(&hex_row(from + (number * ROW_BYTES) as u64, row), after.take())?;
+                for (number, row) in piece.bytes.chunks(hex::ROW_BYTES).enumerate() {
+                    console.line(&hex::row(from + (number * hex::ROW_BYTES) as u64, row), after.take())?;
                 }
                 Ok(())
             }
@@ -106,39 +102,8 @@ fn record(piece: Piece<'_>, form: Form) -> Received {
     Received {
         bytes: piece.bytes.len() as u64,
         text: text.map(str::to_owned),
-        hex: text.is_none().then(|| hex(piece.bytes)),
+        hex: text.is_none().then(|| hex::spaced(piece.bytes)),
         ends: piece.ends,
         after_us: piece.after.map(|after| after.as_micros() as u64),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(3 * bytes.len());
-    for (at, byte) in bytes.iter().enumerate() {
-        let _ = write!(out, "{}{byte:02x}", if at == 0 { "" } else { " " });
-    }
-    out
-}
-
-/// `00000010  48 65 6c 6c 6f 0a                                |Hello.|`, as `hexdump -C` prints it.
-fn hex_row(from: u64, row: &[u8]) -> String {
-    let half = |range: &[u8]| hex(range);
-    let (left, right) = row.split_at(row.len().min(ROW_BYTES / 2));
-    let text: String =
-        row.iter().map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '.' }).collect();
-    format!("{from:08x}  {:23}  {:23}  |{text}|", half(left), half(right))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_has_the_columns_of_hexdump() {
-        let full = hex_row(0x20, b"Hello, world\n\0\x1b|");
-        assert_eq!(full, "00000020  48 65 6c 6c 6f 2c 20 77  6f 72 6c 64 0a 00 1b 7c  |Hello, world...||");
-        let short = hex_row(0, b"a");
-        assert!(short.starts_with("00000000  61  ") && short.ends_with("|a|"), "{short}");
-        assert_eq!(short.find('|'), full.find('|'));
     }
 }

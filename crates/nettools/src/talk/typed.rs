@@ -5,6 +5,7 @@ use serde_json::{Deserializer, Map, Value};
 use vang_proto::compose::Composer;
 
 use super::options::Form;
+use crate::hex;
 
 /// Longest line that becomes a message: 1 MiB, the usual limit of a message's content.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -90,42 +91,11 @@ impl TypedReader {
         });
         match text {
             Ok(text) if text.trim().is_empty() => {}
-            Ok(text) if self.form == Form::Hex => sink(hex(text)),
+            Ok(text) if self.form == Form::Hex => sink(hex::read(text)),
             Ok(text) => sink(frame(text)),
             Err(error) => sink(Err(error)),
         }
     }
-}
-
-/// `48 65 6c`, `48656c`, `0x48 0x65`, with text in quotes: `0002 "{}"`.
-fn hex(line: &str) -> Result<Vec<u8>, String> {
-    let wrong = |what: &str, at: usize| {
-        format!(
-            "{what} at character {}; write bytes as 48 65 or 4865, and text in quotes, as in 0002 \"{{}}\"",
-            line[..at].chars().count() + 1
-        )
-    };
-    let mut bytes = Vec::new();
-    let mut rest = line;
-    while let Some(c) = rest.chars().next() {
-        let at = line.len() - rest.len();
-        if c.is_whitespace() {
-            rest = &rest[c.len_utf8()..];
-        } else if let Some(quoted) = rest.strip_prefix('"') {
-            let (text, after) =
-                quoted.split_once('"').ok_or_else(|| wrong("a quote that is never closed", at))?;
-            bytes.extend_from_slice(text.as_bytes());
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix("0x") {
-            rest = after;
-        } else {
-            let two = rest.get(..2).filter(|two| two.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            let byte = two.and_then(|two| u8::from_str_radix(two, 16).ok());
-            bytes.push(byte.ok_or_else(|| wrong("no two hexadecimal digits", at))?);
-            rest = &rest[2..];
-        }
-    }
-    Ok(bytes)
 }
 
 /// A message whose content is the line. An object in front of it adds header keys.

@@ -230,7 +230,7 @@ impl ServerSession {
     fn handle_truncation(&mut self, now: Millis, part: Part) {
         if part != Part::Nothing {
             let part = part_name(part);
-            let detail = format!("the stream ended in the middle of a {part}");
+            let detail = self.unfinished(format!("the stream ended in the middle of a {part}"));
             self.fail(now, &ErrorReply::new(Code::Malformed, detail).with("part", part));
         } else if !self.follows && self.pending.is_empty() && self.phase == Phase::Open {
             // Not while a reply is due: it may be that to `follow`, and then the telling goes on.
@@ -539,6 +539,14 @@ impl ServerSession {
         }
     }
 
+    /// Why a part did not become whole, where its length tells that.
+    fn unfinished(&self, detail: String) -> String {
+        match self.decoder.swapped_length() {
+            Some(length) => format!("{detail}: its length is {length}"),
+            None => detail,
+        }
+    }
+
     /// Time passed: what is over is ended.
     pub fn handle_time(&mut self, now: Millis) {
         if self.paused_until.is_some_and(|until| now >= until) {
@@ -561,7 +569,7 @@ impl ServerSession {
                 Part::Content => ("content", self.limits.content_ms),
                 Part::Header | Part::Nothing => ("header", self.limits.header_ms),
             };
-            let detail = format!("the {part} was not whole within {limit} ms");
+            let detail = self.unfinished(format!("the {part} was not whole within {limit} ms"));
             self.fail(now, &ErrorReply::new(Code::TimedOut, detail).with("part", part));
         } else if self.phase == Phase::Open {
             self.phase = Phase::Finishing;
@@ -650,6 +658,7 @@ fn frame_error(malformed: &FrameError) -> ErrorReply {
             ErrorReply::new(Code::Malformed, detail).with("part", "header").with("key", *key)
         }
         FrameError::HeaderTooShort { .. }
+        | FrameError::WrongByteOrder(_)
         | FrameError::HeaderNotUtf8 { .. }
         | FrameError::HeaderNotJson { .. }
         | FrameError::HeaderNotObject { .. } => {
@@ -677,6 +686,7 @@ fn frame_cause(malformed: &FrameError) -> String {
         FrameError::UnknownProtocol { .. }
         | FrameError::HeaderTooShort { .. }
         | FrameError::HeaderTooLong { .. }
+        | FrameError::WrongByteOrder(_)
         | FrameError::HeaderNotUtf8 { .. }
         | FrameError::HeaderNotJson { .. }
         | FrameError::MissingKey { .. }

@@ -27,7 +27,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
     let port = port.to_string();
-    let typed: [(Codes, &str); 21] = [
+    let typed: [(Codes, &str); 22] = [
         (ENDLESS, "echo serve --listen FREE"),
         (ENDLESS, "echo serve --listen FREE --model sequential"),
         (ENDLESS, "echo serve --listen FREE --model threads"),
@@ -46,6 +46,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
         (ENDLESS, "tap --listen FREE --to ADDRESS"),
         (ENDLESS, "tap --listen FREE --to ADDRESS --delay 1h --jitter"),
         (FED, "decode -"),
+        (FED, "bytes -"),
         (ASKED, "doctor ADDRESS --wait 1h"),
         (ASKED, "conform ADDRESS"),
         (ASKED, "conform --listen FREE"),

@@ -16,6 +16,7 @@ mod sockets; // vang net sockets, compared with ss and lsof
 mod talk; // vang net talk, beside nc, socat and openssl
 mod tap; // vang net tap, and its recordings in tshark
 mod stall; // vang net stall
+mod bytes; // vang net bytes, beside Python
 mod resolve; // vang net resolve
 mod ping; // vang net ping by ICMP, in networks with routers
 mod layers; // vang net ping --tcp, --tls, --vang
