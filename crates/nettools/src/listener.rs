@@ -1,19 +1,22 @@
 //! A socket that listens, for connections or, over UDP, for datagrams. Nothing here blocks. `SO_REUSEADDR` is set on TCP
 //! listeners, so that connections in TIME_WAIT do not keep a restarted server from its port.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
+use vang_client::address::shown;
 use vang_client::trouble::{At, Doing};
 
 use crate::destination::Destination;
 use crate::lookup::{PORT, Purpose, addresses};
 use crate::peer_name::{PeerName, canonical};
-use crate::{Report, Stop, Target, ToolError};
+use crate::{Record, Report, Stop, Target, ToolError};
 
 /// Options of a listening socket.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,31 @@ pub(crate) struct ListenOptions {
     pub(crate) backlog: u32,
     /// `SO_RCVBUF` of accepted connections.
     pub(crate) receive_buffer: Option<usize>,
+}
+
+/// A name stands for several addresses, and a socket is bound to one.
+#[derive(Serialize)]
+struct OneOfSeveral {
+    host: String,
+    bound: String,
+    not_bound: Vec<String>,
+}
+
+impl Record for OneOfSeveral {
+    const EVENT: &'static str = "one-of-several";
+}
+
+impl fmt::Display for OneOfSeveral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OneOfSeveral { host, bound, not_bound } = self;
+        write!(
+            f,
+            "'{host}' stands for {} addresses: bound is {bound}, the resolver's first; not bound: {}. Give the address that you \
+             mean, or an empty host for every interface",
+            not_bound.len() + 1,
+            not_bound.join(", ")
+        )
+    }
 }
 
 /// A listening socket. The file of a Unix socket is removed when it is dropped.
@@ -79,12 +107,14 @@ impl Listener {
             Target::Net { host, port } => {
                 let Some(found) = addresses(host, *port, Purpose::Listen, stop)? else { return Ok(None) };
                 let first = found[0];
-                if let Some(other) = found.get(1) {
-                    report.explain(|| {
-                        format!("{host} also has the address {other}; the server listens on {first} only")
-                    })?;
+                let listener =
+                    Listener::net(first, options).map_err(|error| cannot(&error, At::Net(first)))?;
+                if found.len() > 1 {
+                    let not_bound = found[1..].iter().map(|other| shown(*other)).collect();
+                    let bound = listener.address.clone();
+                    report.record(&OneOfSeveral { host: host.clone(), bound, not_bound })?;
                 }
-                Listener::net(first, options).map_err(|error| cannot(&error, At::Net(first)))?
+                listener
             }
         };
         report.explain(|| match (options.kind, at) {

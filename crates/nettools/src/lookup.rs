@@ -1,5 +1,5 @@
-//! Names to addresses: `getaddrinfo(3)` with `AF_UNSPEC` and `SOCK_STREAM`, on its own thread because it has no deadline.
-//! The resolver's order is kept, and nothing is cached.
+//! Names to addresses: `getaddrinfo(3)` with `AF_UNSPEC`, on its own thread because it has no deadline. The resolver's order is
+//! kept, and nothing is cached.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 
-use dns_lookup::{AddrInfoHints, SockType, getaddrinfo};
+use dns_lookup::{AddrInfo, AddrInfoHints, SockType, getaddrinfo};
 use rustix::event::{PollFd, PollFlags};
 use vang_client::address::loose_ipv4;
 use vang_client::trouble::Doing;
@@ -30,29 +30,42 @@ pub(crate) enum Purpose {
     Listen,
 }
 
-/// The answer of the resolver.
-#[derive(Clone, Debug)]
-pub(crate) struct LookupResult {
-    /// In the resolver's order.
-    pub(crate) addresses: Vec<SocketAddr>,
-    /// The canonical name, where it differs from the requested one.
-    pub(crate) canonical: Option<String>,
-}
-
-/// Asks the resolver. `None`: stopped before it answered; its thread can still be running then.
+/// Asks the resolver for addresses of streams, in its order. `None`: stopped before it answered; its thread can still be running then.
 pub(crate) fn look_up(
     host: &str,
     port: u16,
     purpose: Purpose,
     stop: &Stop,
-) -> Result<Option<LookupResult>, ToolError> {
+) -> Result<Option<Vec<SocketAddr>>, ToolError> {
+    let found = entries(host, port, purpose, SockType::Stream.into(), stop)?;
+    Ok(found.map(|found| found.into_iter().map(|entry| entry.sockaddr).collect()))
+}
+
+/// The same, as `getaddrinfo(3)` gives it for every socket type; the first entry has the canonical name.
+pub(crate) fn every_type(
+    host: &str,
+    port: u16,
+    purpose: Purpose,
+    stop: &Stop,
+) -> Result<Option<Vec<AddrInfo>>, ToolError> {
+    entries(host, port, purpose, 0, stop)
+}
+
+/// What `getaddrinfo(3)` gives for this socket type; 0: for each.
+fn entries(
+    host: &str,
+    port: u16,
+    purpose: Purpose,
+    kind: i32,
+    stop: &Stop,
+) -> Result<Option<Vec<AddrInfo>>, ToolError> {
     let cannot = |error: io::Error| ToolError::of(format!("cannot resolve '{host}'"), &error, Doing::Resolve);
     let (answered, answers) = UnixStream::pair().map_err(cannot)?;
     let (sender, receiver) = mpsc::channel();
     let name = host.to_owned();
     let asking = thread::Builder::new().name("resolve".to_owned()).spawn(move || {
         // It fails when the caller has stopped waiting.
-        let _ = sender.send(ask(&name, port, purpose));
+        let _ = sender.send(ask(&name, port, purpose, kind));
         drop(answers);
     });
     asking.map_err(cannot)?;
@@ -74,9 +87,9 @@ pub(crate) fn addresses(
     stop: &Stop,
 ) -> Result<Option<Vec<SocketAddr>>, ToolError> {
     let Some(found) = look_up(host, port.unwrap_or(PORT), purpose, stop)? else { return Ok(None) };
-    match found.addresses.is_empty() {
+    match found.is_empty() {
         true => Err(ToolError::Usage(format!("'{host}' has no address; give one, such as 127.0.0.1"))),
-        false => Ok(Some(found.addresses)),
+        false => Ok(Some(found)),
     }
 }
 
@@ -102,14 +115,12 @@ pub(crate) fn loose(host: &str) -> Option<String> {
     ))
 }
 
-fn ask(host: &str, port: u16, purpose: Purpose) -> io::Result<LookupResult> {
+fn ask(host: &str, port: u16, purpose: Purpose, kind: i32) -> io::Result<Vec<AddrInfo>> {
     let name = Some(host).filter(|host| !host.is_empty());
     let passive = if purpose == Purpose::Listen { PASSIVE } else { 0 };
     let flags = passive | if name.is_some() { CANONICAL_NAME } else { 0 };
-    let hints = AddrInfoHints { socktype: SockType::Stream.into(), flags, ..AddrInfoHints::default() };
-    let found = getaddrinfo(name, Some(&port.to_string()), Some(hints))?.collect::<io::Result<Vec<_>>>()?;
-    let canonical = found.iter().find_map(|info| info.canonname.clone()).filter(|other| other != host);
-    Ok(LookupResult { addresses: found.into_iter().map(|info| info.sockaddr).collect(), canonical })
+    let hints = AddrInfoHints { socktype: kind, flags, ..AddrInfoHints::default() };
+    getaddrinfo(name, Some(&port.to_string()), Some(hints))?.collect()
 }
 
 #[cfg(test)]
@@ -121,7 +132,7 @@ mod tests {
 
     fn addresses(host: &str, purpose: Purpose) -> Vec<String> {
         let found = look_up(host, 7, purpose, &Stop::after(None).unwrap()).unwrap().unwrap();
-        let mut addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+        let mut addresses: Vec<String> = found.iter().map(ToString::to_string).collect();
         addresses.sort();
         addresses
     }

@@ -74,7 +74,7 @@ fn choose(options: &PingOptions, stop: &Stop) -> Result<Option<SocketAddr>, Tool
         Only::V4 => address.is_ipv4(),
         Only::V6 => address.is_ipv6(),
     };
-    match found.addresses.into_iter().find(fits) {
+    match found.into_iter().find(fits) {
         // Without a scope the kernel would choose an arbitrary interface.
         Some(address) if let Some(trouble) = scope_missing(address) => {
             Err(ToolError::System { doing: format!("cannot ping {}", address.ip()), trouble })

@@ -1,18 +1,24 @@
-//! The addresses of a name, in the resolver's order, which is the order in which programs try them; optionally a connection
-//! to each, and which family is used. `getaddrinfo(3)` is called as programs call it (see `lookup`). Addresses are tried
-//! one after the other.
+//! The addresses of a name, as `getaddrinfo(3)` gives them for every socket type and in its order, which is the order in which
+//! programs try them; which source of names gave them; optionally a connection to each, and which family is used. Addresses
+//! are tried one after the other.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+mod records; // what it shows
+mod reach; // how far an address reaches
+mod source; // which source of names answered: the hosts file, DNS, …
+mod which; // which address to give to servers and clients
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use dns_lookup::AddrInfo;
 use vang_proto::text::{counted, short_duration};
 
 use crate::deadline_stream::{DeadlineStream, NotConnected, trouble};
 use crate::error::Outcome;
-use crate::lookup::{LookupResult, Purpose, look_up, loose};
-use crate::{Record, Report, Stop, Stopped, Verdict};
+use crate::lookup::{Purpose, every_type, loose};
+use crate::{Report, Stop, Stopped, Verdict};
+use reach::reach;
+use records::{Address, Summary, Tried};
 
 /// Connect timeout of one address.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -30,148 +36,35 @@ pub struct ResolveOptions {
     pub port: Option<u16>,
 }
 
-/// One address.
-#[derive(Clone, Debug, Serialize)]
-struct Address {
-    /// Position in the resolver's order, from 1.
-    place: usize,
-    family: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    address: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    /// IPv6 only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flow_info: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<u32>,
-    /// `connect` or `listen`, where it makes a difference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    purpose: Option<&'static str>,
-    /// Scope of the address, as text.
-    reach: &'static str,
-}
-
-impl Record for Address {
-    const EVENT: &'static str = "address";
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = match (self.address, self.port) {
-            (IpAddr::V6(ip), Some(port)) => format!("[{ip}]:{port}"),
-            (ip, Some(port)) => format!("{ip}:{port}"),
-            (ip, None) => ip.to_string(),
-        };
-        write!(f, "{}. {}  {}  {shown}", self.place, self.family, self.kind)?;
-        if let (Some(flow), Some(scope)) = (self.flow_info, self.scope) {
-            write!(f, "  flow info {flow}, scope {scope}")?;
-        }
-        write!(f, "  ({})", self.reach)?;
-        match self.purpose {
-            Some("listen") => f.write_str("  to listen on"),
-            Some(_) => f.write_str("  to connect to"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The result of connecting to one address.
-#[derive(Clone, Debug, Serialize)]
-struct Tried {
-    address: SocketAddr,
-    connected: bool,
-    took_us: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip)]
-    took: Duration,
-    #[serde(skip)]
-    advice: &'static str,
-}
-
-impl Record for Tried {
-    const EVENT: &'static str = "tried";
-}
-
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = short_duration(self.took);
-        match &self.error {
-            None => write!(f, "{} connected in {took}", self.address),
-            Some(error) => write!(f, "{} failed after {took}: {error}", self.address),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, Serialize)]
-struct Summary {
-    host: String,
-    addresses: usize,
-    /// Time of the lookup; `None`: stopped before the resolver answered.
-    resolved_us: Option<f64>,
-    /// Addresses that were tried, and addresses that accepted.
-    tried: usize,
-    connected: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    won: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    family: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-}
-
-impl Record for Summary {
-    const EVENT: &'static str = "summary";
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = if self.host.is_empty() { "the empty host" } else { &self.host };
-        let Some(resolved_us) = self.resolved_us else {
-            return write!(f, "{named}: stopped before the resolver answered");
-        };
-        let addresses = counted(self.addresses as u64, "address", "addresses");
-        write!(
-            f,
-            "{named}: {addresses}, resolved in {}",
-            short_duration(Duration::from_secs_f64(resolved_us / 1e6))
-        )?;
-        if self.tried > 0 {
-            write!(f, "; {} of {} connected", self.connected, self.tried)?;
-        }
-        match (&self.family, &self.why) {
-            (Some(family), Some(why)) => write!(f, "; {family} is used: {why}"),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Resolves a name.
 pub fn run(options: &ResolveOptions, report: &Report, stop: &Stop) -> Outcome {
     let port = options.port.unwrap_or(0);
     report.explain(|| {
         format!(
-            "getaddrinfo({:?}, \"{port}\"): family unspecified, type stream; it reads /etc/hosts and asks DNS servers, \
-             in the order of /etc/nsswitch.conf",
+            "getaddrinfo({:?}, \"{port}\"): family and type unspecified, with the canonical name; it asks the sources of names \
+             in the order of /etc/nsswitch.conf. An address instead of a name is not looked up",
             options.host
         )
     })?;
     let began = Instant::now();
-    let Some(found) = look_up(&options.host, port, Purpose::Connect, stop)? else {
+    let Some(entries) = every_type(&options.host, port, Purpose::Connect, stop)? else {
         report.record(&Summary { host: options.host.clone(), ..Summary::default() })?;
         return Ok(Verdict::Bad);
     };
     let resolved = began.elapsed();
     let listen = match options.host.is_empty() {
-        true => look_up(&options.host, port, Purpose::Listen, stop)?,
+        true => every_type(&options.host, port, Purpose::Listen, stop)?,
         false => None,
     };
-    record_addresses(options, &found, listen.as_ref(), report)?;
+    let addresses = distinct(&entries);
+    record_entries(options, &entries, listen.as_deref(), report)?;
+    if let Some(source) = source::of(&options.host, &addresses, stop) {
+        report.record(&source)?;
+    }
+    explain_addresses(options, &entries, &addresses, report)?;
     let mut tries = Vec::new();
     let mut stopped = None;
-    for address in &found.addresses {
+    for address in &addresses {
         if options.port.is_none() || stopped.is_some() {
             break;
         }
@@ -185,7 +78,7 @@ pub fn run(options: &ResolveOptions, report: &Report, stop: &Stop) -> Outcome {
     let won = tries.iter().position(|tried| tried.connected);
     report.record(&Summary {
         host: options.host.clone(),
-        addresses: found.addresses.len(),
+        addresses: addresses.len(),
         resolved_us: Some(resolved.as_secs_f64() * 1e6),
         tried: tries.len(),
         connected: tries.iter().filter(|tried| tried.connected).count(),
@@ -193,7 +86,7 @@ pub fn run(options: &ResolveOptions, report: &Report, stop: &Stop) -> Outcome {
         family: won.map(|won| family(tries[won].address)),
         why: won.map(|won| why_used(won, &tries)),
     })?;
-    if found.addresses.is_empty() {
+    if addresses.is_empty() {
         report.means("the resolver knows the name, but has no address for it")?;
         return Ok(Verdict::Bad);
     }
@@ -211,33 +104,82 @@ pub fn run(options: &ResolveOptions, report: &Report, stop: &Stop) -> Outcome {
     }
 }
 
-fn record_addresses(
+/// The addresses without their socket types, in the resolver's order.
+fn distinct(entries: &[AddrInfo]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for entry in entries {
+        if !addresses.contains(&entry.sockaddr) {
+            addresses.push(entry.sockaddr);
+        }
+    }
+    addresses
+}
+
+fn record_entries(
     options: &ResolveOptions,
-    found: &LookupResult,
-    listen: Option<&LookupResult>,
+    found: &[AddrInfo],
+    listen: Option<&[AddrInfo]>,
     report: &Report,
 ) -> std::io::Result<()> {
+    let is_name = !source::is_literal(&options.host);
     let both = [(found, "connect"), (listen.unwrap_or(found), "listen")];
     for (found, purpose) in &both[..1 + usize::from(listen.is_some())] {
-        for (index, address) in found.addresses.iter().enumerate() {
-            let (flow_info, scope) = match address {
+        for (index, entry) in found.iter().enumerate() {
+            let (flow_info, scope) = match entry.sockaddr {
                 SocketAddr::V6(address) => (Some(address.flowinfo()), Some(address.scope_id())),
                 SocketAddr::V4(_) => (None, None),
             };
             report.record(&Address {
                 place: index + 1,
-                family: family(*address),
-                kind: "stream",
-                address: address.ip(),
+                family: family(entry.sockaddr),
+                kind: socket_type(entry.socktype),
+                protocol: protocol(entry.protocol),
+                canonical: entry.canonname.clone().filter(|_| is_name),
+                address: entry.sockaddr.ip(),
                 port: options.port,
                 flow_info,
                 scope,
                 purpose: listen.map(|_| *purpose),
-                reach: reach(address.ip()),
+                reach: reach(entry.sockaddr.ip()),
             })?;
         }
     }
-    if let Some(canonical) = &found.canonical {
+    Ok(())
+}
+
+/// `SOCK_STREAM` and so on.
+fn socket_type(number: i32) -> &'static str {
+    match number {
+        n if n == rustix::net::SocketType::STREAM.as_raw() as i32 => "stream",
+        n if n == rustix::net::SocketType::DGRAM.as_raw() as i32 => "dgram",
+        n if n == rustix::net::SocketType::RAW.as_raw() as i32 => "raw",
+        _ => "other",
+    }
+}
+
+/// By the numbers of IANA.
+fn protocol(number: i32) -> &'static str {
+    match number {
+        0 => "any",
+        6 => "tcp",
+        17 => "udp",
+        132 => "sctp",
+        136 => "udplite",
+        _ => "other",
+    }
+}
+
+fn explain_addresses(
+    options: &ResolveOptions,
+    entries: &[AddrInfo],
+    addresses: &[SocketAddr],
+    report: &Report,
+) -> std::io::Result<()> {
+    let is_name = !source::is_literal(&options.host);
+    let canonical = entries.iter().find_map(|entry| entry.canonname.as_ref());
+    if let Some(canonical) =
+        canonical.filter(|canonical| is_name && !canonical.eq_ignore_ascii_case(&options.host))
+    {
         report.means(&format!("'{}' is an alias of {canonical}", options.host))?;
     }
     if let Some(text) = loose(&options.host) {
@@ -248,14 +190,14 @@ fn record_addresses(
             "for a client an empty host is loopback: only this machine answers. For a server it is every interface of this \
              machine: every host that reaches one of its addresses can connect",
         )?;
-    } else if !found.addresses.is_empty() && found.addresses.iter().all(|address| address.ip().is_loopback())
-    {
+        which::show(report)?;
+    } else if !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback()) {
         report.means(&format!(
             "'{}' is loopback: this machine itself. Packets do not leave it, and no other machine can connect to a server \
              that listens there",
             options.host
         ))?;
-    } else if found.addresses.iter().all(|address| address.ip().is_unspecified()) {
+    } else if addresses.iter().all(|address| address.ip().is_unspecified()) {
         report.means(&format!(
             "for a server '{}' is every interface; for a client Linux uses loopback",
             options.host
@@ -301,23 +243,6 @@ fn try_one(
 
 fn family(address: SocketAddr) -> &'static str {
     if address.is_ipv6() { "IPv6" } else { "IPv4" }
-}
-
-/// The scope of an address, by the registries of RFC 6890.
-fn reach(ip: IpAddr) -> &'static str {
-    match ip.to_canonical() {
-        ip if ip.is_loopback() => "loopback: this machine only",
-        ip if ip.is_unspecified() => "every interface of this machine",
-        ip if ip.is_multicast() => "multicast: a group",
-        IpAddr::V4(ip) if ip.is_link_local() => "link-local: this link only",
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => "link-local: this link only, so it needs its scope",
-        IpAddr::V4(ip) if ip.is_private() => "private: networks of this site only",
-        IpAddr::V6(ip) if ip.is_unique_local() => "unique local: networks of this site only",
-        IpAddr::V4(ip) if ip.is_broadcast() => "broadcast: all hosts on this link",
-        IpAddr::V4(ip) if ip.is_documentation() => "for documentation: no host has it",
-        IpAddr::V6(ip) if ip.segments()[..2] == [0x2001, 0xdb8] => "for documentation: no host has it",
-        IpAddr::V4(_) | IpAddr::V6(_) => "public",
-    }
 }
 
 /// Why a program uses this address.
@@ -407,22 +332,5 @@ mod tests {
             happy_eyeballs(&slow).unwrap().contains("[::1]:7 took 0.90 s. A program with Happy Eyeballs")
         );
         assert_eq!(why_used(0, &first[..1]), "[::1]:7 is the only address, and it answered");
-    }
-
-    #[test]
-    fn addresses_are_explained() {
-        for (ip, said) in [
-            ("127.0.0.9", "loopback"),
-            ("::ffff:127.0.0.1", "loopback"),
-            ("0.0.0.0", "every interface"),
-            ("fe80::1", "needs its scope"),
-            ("fd09::1", "unique local"),
-            ("10.1.2.3", "private"),
-            ("224.0.0.1", "multicast"),
-            ("2001:db8::1", "for documentation"),
-            ("9.9.9.9", "public"),
-        ] {
-            assert!(reach(ip.parse().unwrap()).contains(said), "{ip}");
-        }
     }
 }

@@ -20,14 +20,26 @@ pub enum Target {
     Unix(PathBuf),
 }
 
+impl Target {
+    /// Reads an address to connect to, where no port is 0.
+    pub fn peer(typed: &str) -> Result<Target, AddressError> {
+        Address::parse(typed, &Grammar::PEER).map(Target::of)
+    }
+
+    fn of(address: Address) -> Target {
+        match address {
+            Address::Net { host, port } => Target::Net { host, port },
+            Address::Unix(path) => Target::Unix(path),
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = AddressError;
 
+    /// Reads an address to listen on, where port 0 is any free port.
     fn from_str(typed: &str) -> Result<Target, AddressError> {
-        Ok(match Address::parse(typed, &Grammar::TOOL)? {
-            Address::Net { host, port } => Target::Net { host, port },
-            Address::Unix(path) => Target::Unix(path),
-        })
+        Address::parse(typed, &Grammar::TOOL).map(Target::of)
     }
 }
 
@@ -73,7 +85,7 @@ mod tests {
             assert_eq!(parsed.to_string().parse::<Target>().unwrap(), target, "{typed}");
         }
         for (typed, said) in [
-            ("localhost:65536", "port 65536 is out of range; ports are 0 to 65535"),
+            ("localhost:65536", "port 65536 is out of range; ports are 1 to 65535; a server can also have 0"),
             ("localhost:", "port '' is not a number"),
             ("localhost:+1", "port '+1' is not a number"),
             ("::1:x", "brackets"),
@@ -88,8 +100,13 @@ mod tests {
             ("", "no host in ''"),
             ("unix:", "no path in 'unix:'"),
         ] {
-            let error = typed.parse::<Target>().unwrap_err().to_string();
-            assert!(error.contains(said), "{typed}: {error}");
+            for error in [typed.parse::<Target>(), Target::peer(typed)] {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains(said), "{typed}: {error}");
+            }
         }
+        assert_eq!("x:0".parse(), Ok(net("x", Some(0))));
+        let error = Target::peer("x:0").unwrap_err().to_string();
+        assert!(error.starts_with("port 0 is out of range; ports are 1 to 65535; "), "{error}");
     }
 }

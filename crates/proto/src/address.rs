@@ -70,7 +70,13 @@ impl Grammar {
         needs_port: false,
         forms: "HOST:PORT, HOST, [IPV6]:PORT, :PORT or unix:PATH",
     };
+
+    /// A peer of a tool: the same, to connect to.
+    pub const PEER: Grammar = Grammar { any_port: false, ..Grammar::TOOL };
 }
+
+/// Which ports there are, in every error about a port.
+pub const PORTS: &str = "ports are 1 to 65535; a server can also have 0, which is any free port";
 
 /// Why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,10 +85,10 @@ pub enum AddressError {
     Missing { missing: &'static str, text: String, forms: &'static str },
     #[error("unknown scheme '{scheme}://'; write {forms}")]
     UnknownScheme { scheme: String, forms: &'static str },
-    #[error("port '{port}' is not a number; ports are {from} to 65535")]
-    PortNotNumber { port: String, from: u16 },
-    #[error("port {port} is out of range; ports are {from} to 65535")]
-    PortOutOfRange { port: String, from: u16 },
+    #[error("port '{port}' is not a number; {PORTS}")]
+    PortNotNumber { port: String },
+    #[error("port {port} is out of range; {PORTS}")]
+    PortOutOfRange { port: String },
     #[error("'{number}' is a number, not a host; for a port write 127.0.0.1:{number}")]
     OnlyNumber { number: String },
     /// An IPv4 address that programs read differently; see `loose_ipv4`.
@@ -183,7 +189,7 @@ fn net(rest: &str, text: &str, grammar: &Grammar) -> Result<Address, AddressErro
     if port.is_none() && grammar.needs_port {
         return Err(missing("port", text, grammar));
     }
-    let port = port.map(|port| parse_port(port, grammar)).transpose()?;
+    let port = port.map(|port| parse_port(port, grammar.any_port)).transpose()?;
     Ok(Address::Net { host: host.to_owned(), port })
 }
 
@@ -247,15 +253,15 @@ fn is_ipv6(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-fn parse_port(text: &str, grammar: &Grammar) -> Result<u16, AddressError> {
-    let from = u16::from(!grammar.any_port);
+/// Reads a port; 0 only for a server, with `any_port`.
+pub fn parse_port(text: &str, any_port: bool) -> Result<u16, AddressError> {
     let port = text.to_owned();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(AddressError::PortNotNumber { port, from });
+        return Err(AddressError::PortNotNumber { port });
     }
     match text.parse() {
-        Ok(number) if number >= from => Ok(number),
-        _ => Err(AddressError::PortOutOfRange { port, from }),
+        Ok(number) if number > 0 || any_port => Ok(number),
+        _ => Err(AddressError::PortOutOfRange { port }),
     }
 }
 
@@ -308,9 +314,11 @@ mod tests {
             assert_eq!(Address::parse("127.0.0.1:0", &grammar), Ok(net("127.0.0.1", Some(0))));
             assert_eq!(Address::parse("unix:x", &grammar), Ok(Address::Unix("x".into())));
             let error = Address::parse("127.0.0.1:99999", &grammar).unwrap_err().to_string();
-            assert_eq!(error, "port 99999 is out of range; ports are 0 to 65535");
+            assert_eq!(error, format!("port 99999 is out of range; {PORTS}"));
         }
         assert_eq!(Address::parse("::1", &Grammar::TOOL), Ok(net("::1", None)));
+        assert!(Address::parse("127.0.0.1:0", &Grammar::PEER).is_err());
+        assert_eq!(Address::parse(":7", &Grammar::PEER), Ok(net("", Some(7))));
         let error = Address::parse("x", &Grammar::LISTEN).unwrap_err().to_string();
         assert_eq!(error, "no port in 'x'; write HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH");
     }
@@ -342,10 +350,10 @@ mod tests {
     fn a_mistake_is_named_with_what_is_allowed() {
         let error = |text: &str| parse_url(text).unwrap_err().to_string();
         let forms = Grammar::SERVER.forms;
-        assert_eq!(error("x:99999"), "port 99999 is out of range; ports are 1 to 65535");
-        assert_eq!(error("x:0"), "port 0 is out of range; ports are 1 to 65535");
-        assert_eq!(error("x:http"), "port 'http' is not a number; ports are 1 to 65535");
-        assert_eq!(error("x:"), "port '' is not a number; ports are 1 to 65535");
+        assert_eq!(error("x:99999"), format!("port 99999 is out of range; {PORTS}"));
+        assert_eq!(error("x:0"), format!("port 0 is out of range; {PORTS}"));
+        assert_eq!(error("x:http"), format!("port 'http' is not a number; {PORTS}"));
+        assert_eq!(error("x:"), format!("port '' is not a number; {PORTS}"));
         assert_eq!(error("http://x:1"), format!("unknown scheme 'http://'; write {forms}"));
         assert_eq!(error(""), format!("no host in ''; write {forms}"));
         assert_eq!(error(":7"), format!("no host in ':7'; write {forms}"));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
+use socket2::Type;
 use vang_client::trouble::Doing;
 use vang_proto::Decoder;
 use vang_proto::text::counted;
@@ -19,6 +20,7 @@ use super::options::{Choice, no_such_case};
 use super::verdict::verdict;
 use crate::deadline_stream::DeadlineStream;
 use crate::error::{Outcome, ToolError};
+use crate::listener::{ListenOptions, Listener};
 use crate::quote::quoted;
 use crate::{Record, Report, Stop, Target};
 
@@ -27,6 +29,9 @@ const CLIENT_WAIT: Duration = Duration::from_secs(10);
 
 /// Time limit of a client that waits for a missing answer: it needs its own timeout.
 const SILENCE_WAIT: Duration = Duration::from_secs(60);
+
+/// Clients that wait while another one is tested.
+const BACKLOG: u32 = 128;
 
 /// Pause after each byte of a slow answer.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -241,14 +246,19 @@ pub fn run(listen: &Target, choice: &Choice, report: &Report, stop: &Stop) -> Ou
         return Err(ToolError::Usage("clients are tested over TCP: --listen ADDR:PORT".to_owned()));
     };
     let cannot = |error: &io::Error| ToolError::of(format!("cannot listen on {listen}"), error, Doing::Bind);
-    let host = if host.is_empty() { "127.0.0.1" } else { host };
+    let host = if host.is_empty() { "127.0.0.1".to_owned() } else { host.clone() };
     let cases: Vec<ClientCase> = cases().into_iter().filter(|case| choice.takes(case.name)).collect();
     if cases.is_empty() {
         return Err(no_such_case());
     }
-    let listener = TcpListener::bind((host, port.unwrap_or(0))).map_err(|error| cannot(&error))?;
+    let at = Target::Net { host, port: Some(port.unwrap_or(0)) };
+    let options = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
+    let Some(opened) = Listener::open(&at, options, report, stop)? else {
+        report.record(&Summary { passed: 0, failed: 0, not_run: cases.len() })?;
+        return Ok(verdict(false, 0, stop));
+    };
     // Non-blocking: a waiting client can be gone before accept.
-    listener.set_nonblocking(true).map_err(|error| cannot(&error))?;
+    let listener: TcpListener = opened.socket.try_clone().map_err(|error| cannot(&error))?.into();
     let address = listener.local_addr().map_err(|error| cannot(&error))?.to_string();
     report.record(&Listening { address, cases: cases.len() })?;
     let mut sum = Summary { passed: 0, failed: 0, not_run: cases.len() };

@@ -67,7 +67,7 @@ impl ServerAddress {
             ))),
             Target::Net { host, port: Some(port) } => {
                 let found = look_up(host, *port, Purpose::Connect, stop)?;
-                Ok(found.map(|found| ServerAddress::Net(found.addresses)))
+                Ok(found.map(ServerAddress::Net))
             }
         }
     }

@@ -182,14 +182,13 @@ impl<'a> Doctor<'a> {
         self.report.explain(|| format!("getaddrinfo({:?}): the lookup that programs use", self.host))?;
         match look_up(&self.host, self.port, Purpose::Connect, self.stop) {
             Ok(Some(found)) => {
-                let ips: Vec<String> =
-                    found.addresses.iter().map(|address| address.ip().to_string()).collect();
+                let ips: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
                 match ips.is_empty() {
                     true => Err(bad(
                         "the name has no address",
                         "add a DNS record of type A or AAAA, or use an address",
                     )),
-                    false => Ok((found.addresses, Status::Good, format!("addresses: {}", ips.join(", ")))),
+                    false => Ok((found, Status::Good, format!("addresses: {}", ips.join(", ")))),
                 }
             }
             Ok(None) => Err(StepFailure::Stopped(Stopped::Requested)),

@@ -44,7 +44,7 @@ impl FromStr for Endpoint {
 
     fn from_str(typed: &str) -> Result<Endpoint, EndpointError> {
         let Some((scheme, rest)) = typed.split_once("://") else {
-            return Ok(Endpoint { target: typed.parse()?, web: None });
+            return Ok(Endpoint { target: Target::peer(typed)?, web: None });
         };
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "ws" => false,
@@ -57,7 +57,7 @@ impl FromStr for Endpoint {
             return Err(EndpointError::NotInUrl(wrong));
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let target = match authority.parse()? {
+        let target = match Target::peer(authority)? {
             Target::Net { host, port } => {
                 Target::Net { host, port: port.or(Some(if tls { 443 } else { 80 })) }
             }
@@ -105,6 +105,8 @@ mod tests {
             ("ws://unix:/run/x", "no path in 'unix:'"),
             ("ws://unix:x/", "a URL has no Unix socket"),
             ("ws://x:99999/", "port 99999 is out of range"),
+            ("ws://x:0/", "port 0 is out of range"),
+            ("x:0", "port 0 is out of range"),
             ("x:http", "port 'http' is not a number"),
         ] {
             let error = typed.parse::<Endpoint>().unwrap_err().to_string();

@@ -220,7 +220,7 @@ mod tests {
         for (given, why) in [
             ("localhost", "no port in 'localhost'"),
             ("::1:x", "before a port it needs brackets, as in [::1]:65432"),
-            ("x:65536", "port 65536 is out of range; ports are 0 to 65535"),
+            ("x:65536", "port 65536 is out of range; ports are 1 to 65535; a server can also have 0"),
             ("x:http", "port 'http' is not a number"),
             ("unix:", "no path in 'unix:'"),
             ("010.0.0.1:7", "write 8.0.0.1 if you mean that"),

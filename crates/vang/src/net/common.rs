@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use vang_nettools::{Outcome, Report, Stop, ToolError, Trust, Verdict};
+use vang_proto::address::{self, AddressError};
 
 use crate::args::parse_time;
 use crate::say::{self, CommandError};
@@ -60,11 +61,8 @@ fn parse_key(text: &str) -> Result<String, String> {
 }
 
 /// A port to connect to.
-pub(crate) fn parse_port(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err("not a port; ports are 1 to 65535".to_owned()),
-    }
+pub(crate) fn parse_port(text: &str) -> Result<u16, AddressError> {
+    address::parse_port(text, false)
 }
 
 /// Runs a tool with its report and stop.

@@ -24,7 +24,7 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The server: HOST:PORT, [IPV6]:PORT or unix:PATH
-    #[arg(value_name = "HOST:PORT", required_unless_present = "listen", conflicts_with = "listen")]
+    #[arg(value_name = "HOST:PORT", required_unless_present = "listen", conflicts_with = "listen", value_parser = Target::peer)]
     server: Option<Target>,
     /// Test clients that connect here instead
     #[arg(long, value_name = "ADDR:PORT")]

@@ -22,7 +22,7 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The server: HOST:PORT or [IPV6]:PORT
-    #[arg(value_name = "HOST:PORT")]
+    #[arg(value_name = "HOST:PORT", value_parser = Target::peer)]
     server: Target,
     /// Time limit of a step
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]

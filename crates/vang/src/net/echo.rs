@@ -9,9 +9,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use vang_nettools::Target;
 use vang_nettools::echo::serve::Model;
 use vang_nettools::echo::{compare_models, send, serve};
-
-use vang_proto::text::read_bytes;
-use vang_proto::text::{short_duration, size};
+use vang_proto::address::PORTS;
+use vang_proto::text::{read_bytes, short_duration, size};
 
 use super::common::{Common, TlsArgs, with};
 use crate::args::parse_time;
@@ -117,7 +116,7 @@ this machine and needs no server; --connections, --bytes and --duration change i
 #[command(before_help = SEND_EXAMPLES, after_help = SEND_AFTER)]
 struct SendArgs {
     /// The server: HOST:PORT, HOST (port 65432), [IPV6]:PORT or unix:PATH
-    #[arg(value_name = "HOST:PORT", required_unless_present = "compare", conflicts_with = "compare")]
+    #[arg(value_name = "HOST:PORT", required_unless_present = "compare", conflicts_with = "compare", value_parser = Target::peer)]
     to: Option<Target>,
     /// Connections at once; on each `Message 1 from client.` and `Message 2 from client.`, or the given messages
     #[arg(value_name = "N", value_parser = parse_count, conflicts_with_all = ["connections", "compare", "udp", "stdin"])]
@@ -254,8 +253,8 @@ fn parse_count(text: &str) -> Result<u32, String> {
     let count = text.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(&i64::from(*count)));
     count.ok_or_else(|| {
         format!(
-            "neither a port nor a number of connections; write HOST:PORT, HOST PORT or HOST PORT N. Ports are 1 to 65535, \
-             connections 1 to {CONNECTIONS_MAX}"
+            "neither a port nor a number of connections; write HOST:PORT, HOST PORT or HOST PORT N. Connections are 1 to \
+             {CONNECTIONS_MAX}; {PORTS}"
         )
     })
 }

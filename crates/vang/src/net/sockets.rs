@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use vang_nettools::diag::{Protocol, State};
 use vang_nettools::sockets::{self, SocketsOptions};
 
-use super::common::{Common, with};
+use super::common::{Common, parse_port, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long)]
     unix: bool,
     /// Only this local or peer port (can be repeated)
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = parse_port)]
     port: Vec<u16>,
     /// Only this process, by PID or name (can be repeated)
     #[arg(long, value_name = "PID|NAME")]

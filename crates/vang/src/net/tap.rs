@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay")]
     listen: Option<Target>,
     /// Connect to this server: HOST:PORT or unix:PATH
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay", value_parser = Target::peer)]
     to: Option<Target>,
     /// Record a capture for Wireshark (pcapng)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]

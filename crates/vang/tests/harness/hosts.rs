@@ -120,6 +120,26 @@ impl Hosts {
         silent
     }
 
+    /// A name server on host 1 that knows one IPv4 address for every name; it prints `asked` for each query.
+    pub fn name_server(&self, address: &str) -> Tail {
+        let mut command = self.on(1, "python3");
+        command.args([
+            "-c",
+            "import socket, sys\n\
+             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.9.1.2', 53)); print('ready', flush=True)\n\
+             while True:\n  \
+             query, peer = s.recvfrom(512); print('asked', flush=True)\n  \
+             end = query.index(b'\\0', 12) + 5; is_a = query[end - 4:end - 2] == b'\\0\\1'\n  \
+             head = query[:2] + b'\\x85\\x80\\0\\1' + (b'\\0\\1' if is_a else b'\\0\\0') + b'\\0\\0\\0\\0'\n  \
+             row = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4' + socket.inet_aton(sys.argv[1])\n  \
+             s.sendto(head + query[12:end] + (row if is_a else b''), peer)",
+            address,
+        ]);
+        let mut server = Tail::start(command);
+        assert_eq!(server.line(), "ready");
+        server
+    }
+
     /// The binary under test on host 0, with host 1 as name server; the system's resolver alone would wait many seconds.
     /// `dir` holds the resolver's configuration.
     pub fn vang_asking(&self, dir: &Path, args: &str) -> Command {

@@ -245,8 +245,8 @@ fn invalid_ports() {
     }
     for tool in ["echo", "stall"] {
         for (place, why) in [
-            ("localhost:65536", "port 65536 is out of range; ports are 0 to 65535"),
-            ("localhost:http", "port 'http' is not a number; ports are 0 to 65535"),
+            ("localhost:65536", "port 65536 is out of range; ports are 1 to 65535; a server can also have 0"),
+            ("localhost:http", "port 'http' is not a number; ports are 1 to 65535; a server can also have 0"),
             ("::1:65432:7", "before a port it needs brackets"),
         ] {
             assert!(says(net(&[tool, "send", place]), 2).contains(why), "{tool} {place}");
@@ -256,6 +256,33 @@ fn invalid_ports() {
     for port in ["0", "65536", "http"] {
         let said = says(net(&["ping", "localhost", "--tcp", port]), 2);
         assert!(said.contains("--tcp <PORT>") && said.contains("ports are 1 to 65535"), "{said}");
+    }
+    // One wording wherever a port is typed; 0 is only for what listens.
+    let wording = |port: &str| {
+        format!(
+            "port {port} is out of range; ports are 1 to 65535; a server can also have 0, which is any free port"
+        )
+    };
+    for (line, port) in [
+        ("net talk localhost:0", "0"),
+        ("net talk ws://localhost:0/ws", "0"),
+        ("net echo send localhost:0", "0"),
+        ("net echo send localhost 0", "0"),
+        ("net echo serve --listen :65536", "65536"),
+        ("net doctor localhost:0", "0"),
+        ("net conform localhost:0", "0"),
+        ("net tap --listen :0 --to localhost:0", "0"),
+        ("net resolve localhost 0", "0"),
+        ("net sockets --port 65536", "65536"),
+        ("net ping localhost --tcp 0", "0"),
+        ("request localhost:0 search ring", "0"),
+        ("rooms --server localhost:0", "0"),
+        ("serve --listen :65536", "65536"),
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        let output = vang().args(&args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(&wording(port)), "{line}: {said}");
     }
 }
 

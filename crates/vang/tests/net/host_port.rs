@@ -46,18 +46,27 @@ fn servers_and_clients_take_host_and_port_in_two_words() {
 #[test]
 fn a_wrong_port_in_two_words_is_told_with_what_is_allowed() {
     for (args, said) in [
-        ("net echo send localhost 99999", "port 99999 is out of range; ports are 0 to 65535"),
+        (
+            "net echo send localhost 99999",
+            "port 99999 is out of range; ports are 1 to 65535; a server can also have 0",
+        ),
         (
             "net echo send localhost http",
             "neither a port nor a number of connections; write HOST:PORT, HOST PORT",
         ),
         ("net echo send localhost:7 0", "neither a port nor a number of connections"),
-        ("net doctor localhost http", "port 'http' is not a number; ports are 0 to 65535"),
+        (
+            "net doctor localhost http",
+            "port 'http' is not a number; ports are 1 to 65535; a server can also have 0",
+        ),
         ("net talk ::1 65536", "port 65536 is out of range"),
         ("net tap --listen ::1 x --to ::1 7", "port 'x' is not a number"),
         ("request localhost 99999 search ring", "port 99999 is out of range; ports are 1 to 65535"),
         ("request localhost http search ring", "port 'http' is not a number; ports are 1 to 65535"),
-        ("serve 127.0.0.1 http", "port 'http' is not a number; ports are 0 to 65535"),
+        (
+            "serve 127.0.0.1 http",
+            "port 'http' is not a number; ports are 1 to 65535; a server can also have 0",
+        ),
         ("serve 127.0.0.1:7 --listen 127.0.0.1:8", "cannot be used with"),
     ] {
         let output = vang().args(args.split(' ')).output().unwrap();

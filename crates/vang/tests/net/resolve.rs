@@ -36,9 +36,12 @@ fn said(mut command: Command) -> (String, String) {
 fn answers_are_those_of_getaddrinfo_in_its_order() {
     for host in ["localhost", "127.0.0.1", "::1", "fe80::1%lo", ""] {
         let program = "import json, socket, sys\n\
-             for f, t, p, c, a in socket.getaddrinfo(sys.argv[1] or None, 7000, type=socket.SOCK_STREAM):\n  \
+             flags = socket.AI_CANONNAME if sys.argv[1] else 0\n\
+             for f, t, p, c, a in socket.getaddrinfo(sys.argv[1] or None, 7000, flags=flags):\n  \
              a = (a[0].split('%')[0],) + a[1:]\n  \
-             print(json.dumps([{socket.AF_INET: 'IPv4', socket.AF_INET6: 'IPv6'}[f], *a]))";
+             family = {socket.AF_INET: 'IPv4', socket.AF_INET6: 'IPv6'}[f]\n  \
+             kind = {socket.SOCK_STREAM: 'stream', socket.SOCK_DGRAM: 'dgram', socket.SOCK_RAW: 'raw'}[t]\n  \
+             print(json.dumps([family, kind, {0: 'any', 6: 'tcp', 17: 'udp'}[p], c if sys.argv[1] == 'localhost' else '', *a]))";
         let output = Command::new("python3").args(["-c", program, host]).output().unwrap();
         let pythons: Vec<Value> = String::from_utf8(output.stdout)
             .unwrap()
@@ -50,21 +53,29 @@ fn answers_are_those_of_getaddrinfo_in_its_order() {
             .into_iter()
             .filter(|address| address["purpose"] != "listen")
             .map(|address| {
-                let mut tuple = vec![&address["family"], &address["address"], &address["port"]];
-                tuple.extend(address.get("flow_info").into_iter().chain(address.get("scope")));
-                Value::from_iter(tuple.into_iter().cloned())
+                let canonical = address.get("canonical").cloned().unwrap_or("".into());
+                let mut tuple = ["family", "type", "protocol"].map(|key| address[key].clone()).to_vec();
+                tuple.extend([canonical, address["address"].clone(), address["port"].clone()]);
+                tuple.extend(["flow_info", "scope"].iter().filter_map(|key| address.get(*key).cloned()));
+                Value::from_iter(tuple)
             })
             .collect();
         assert!(!ours.is_empty());
         assert_eq!(ours, pythons, "'{host}'");
-        assert!(of(&objects, "address").iter().all(|address| address["type"] == "stream"));
     }
 }
 
 #[test]
 fn loopback_and_the_empty_host_are_explained() {
     let (lines, _) = said(resolve(&["127.0.0.1"]));
-    assert!(lines.contains("1. IPv4  stream  127.0.0.1  (loopback: this machine only)"), "{lines}");
+    for line in [
+        "1. IPv4  stream  tcp   127.0.0.1",
+        "2. IPv4  dgram   udp   127.0.0.1",
+        "3. IPv4  raw     any   127.0.0.1",
+    ] {
+        assert!(lines.contains(&format!("{line}  (loopback: this machine only)")), "{lines}");
+    }
+    assert!(!lines.contains("source:"), "an address is not looked up: {lines}");
     assert!(lines.contains("what this means: '127.0.0.1' is loopback: this machine itself."), "{lines}");
     assert!(lines.contains("127.0.0.1: 1 address, resolved in "), "{lines}");
     let (lines, _) = said(resolve(&[""]));
@@ -118,6 +129,94 @@ fn without_any_answer_it_prints_advice() {
     assert!(lines.contains("connection refused (is the server running there?)"), "{lines}");
     assert!(lines.contains("; 0 of 1 connected\n"), "{lines}");
     assert!(lines.contains("what this means: the address of the name does not accept"), "{lines}");
+}
+
+/// vang on a host of its own, with these lines as its hosts file.
+fn with_hosts_file(hosts: &Hosts, dir: &std::path::Path, lines: &str, args: &str) -> Command {
+    let file = dir.join("hosts");
+    std::fs::write(&file, lines).unwrap();
+    let binary = env!("CARGO_BIN_EXE_vang");
+    let script = format!("mount --bind {} /etc/hosts && exec {binary} net {args} \"$@\"", file.display());
+    let mut command = hosts.on(0, "unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]);
+    command
+}
+
+#[test]
+fn the_source_of_an_answer_is_named_with_how_it_is_known() {
+    let hosts = Hosts::in_a_row(2);
+    let dir = folder();
+    let lines = "127.0.0.1 localhost\n# comment\n10.9.1.2 real.example alias.example\n";
+    let (_, objects) = objects(with_hosts_file(&hosts, dir.path(), lines, "resolve alias.example"));
+    let source = of(&objects, "source")[0];
+    assert_eq!(
+        (&source["source"], &source["how"]),
+        (&"files".into(), &"/etc/hosts, line 3".into()),
+        "{source}"
+    );
+    assert!(source["order"].as_array().unwrap().contains(&"files".into()), "{source}");
+    let first = of(&objects, "address")[0];
+    assert_eq!(first["canonical"], "real.example", "{first}");
+    let (said, _) = said(with_hosts_file(&hosts, dir.path(), lines, "resolve alias.example"));
+    assert!(said.contains("source: files (the hosts file): /etc/hosts, line 3; the order is "), "{said}");
+    assert!(said.contains("what this means: 'alias.example' is an alias of real.example"), "{said}");
+}
+
+#[test]
+fn dns_is_named_only_after_it_gave_the_same_addresses_again() {
+    let hosts = Hosts::in_a_row(2);
+    let dir = folder();
+    let mut server = hosts.name_server("10.9.1.77");
+    let output = hosts.vang_asking(dir.path(), "net resolve real.example --json").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let source = of(&lines, "source")[0];
+    assert_eq!(source["source"], "dns", "{source}");
+    let how = source["how"].as_str().unwrap();
+    assert!(
+        how.contains("getent -s dns") && how.contains("name servers of /etc/resolv.conf: 10.9.1.2"),
+        "{how}"
+    );
+    assert!(how.contains("before it files did not give these addresses"), "{how}");
+    assert_eq!(server.line(), "asked");
+}
+
+#[test]
+fn a_name_of_several_addresses_in_bind_is_told() {
+    let hosts = Hosts::in_a_row(2);
+    let dir = folder();
+    let lines = "10.9.1.1 both.example\nfd09:1::1 both.example\n";
+    for tool in [
+        "echo serve --once --listen both.example:0",
+        "echo serve --udp --listen both.example:0",
+        "stall serve --listen both.example:0",
+    ] {
+        let (_, objects) =
+            objects(with_hosts_file(&hosts, dir.path(), lines, &format!("{tool} --timeout 50ms")));
+        let told = of(&objects, "one-of-several")[0];
+        assert_eq!(told["host"], "both.example");
+        let bound = told["bound"].as_str().unwrap();
+        let not_bound = told["not_bound"][0].as_str().unwrap();
+        let is_v6 = |address: &str| address.starts_with("[fd09:1::1]:");
+        let is_v4 = |address: &str| address.starts_with("10.9.1.1:");
+        assert!(is_v6(bound) && is_v4(not_bound) || is_v4(bound) && is_v6(not_bound), "{told}");
+    }
+}
+
+#[test]
+fn which_address_to_give_is_told_with_this_machines_own() {
+    let hosts = Hosts::in_a_row(2);
+    let output = hosts.vang(0, &["net", "resolve", ""]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "clients on this machine: the server listens on 127.0.0.1 or [::1], or unix:PATH",
+        "clients on other machines: the server listens on an empty host, as in :65432",
+        "10.9.1.1 (up1, private: networks of this site only)",
+        "clients on the same link",
+        "%up1; they connect to that address with the scope of their own interface",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]

@@ -128,9 +128,9 @@ fn a_malformed_listen_address_is_a_usage_error() {
     let dir = folder();
     for (wrong, why) in [
         ("127.0.0.1", "no port in '127.0.0.1'; write HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"),
-        ("127.0.0.1:65536", "port 65536 is out of range; ports are 0 to 65535"),
-        ("127.0.0.1:-1", "port '-1' is not a number; ports are 0 to 65535"),
-        ("127.0.0.1:http", "port 'http' is not a number; ports are 0 to 65535"),
+        ("127.0.0.1:65536", "port 65536 is out of range; ports are 1 to 65535; a server can also have 0"),
+        ("127.0.0.1:-1", "port '-1' is not a number; ports are 1 to 65535; a server can also have 0"),
+        ("127.0.0.1:http", "port 'http' is not a number; ports are 1 to 65535; a server can also have 0"),
         ("::1:x", "before a port it needs brackets, as in [::1]:65432"),
         ("[::1:7000", "before a port it needs brackets, as in [::1]:65432"),
         ("unix:", "no path in 'unix:'; write HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"),
