@@ -37,6 +37,7 @@ pub mod capture; // capture files as TCP conversations
 pub mod doctor; // finds the layer at which a server fails
 pub mod decode; // shows the content of a capture
 pub mod bytes; // numbers and texts as bytes, and the other way
+pub mod fuzz; // sends wrong input to one's own server
 pub mod talk; // a raw two-way client
 pub mod tap; // a proxy that shows, records and disturbs connections
 

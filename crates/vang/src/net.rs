@@ -12,6 +12,7 @@ mod decode; // vang net decode
 mod bytes; // vang net bytes
 mod doctor; // vang net doctor
 mod conform; // vang net conform
+mod fuzz; // vang net fuzz
 
 use clap::{Args as ClapArgs, Subcommand};
 
@@ -28,7 +29,8 @@ Examples:
   vang net decode talk.pcapng        show the conversations and messages in a capture
   vang net bytes 512                 a number in both byte orders, a text in any encoding
   vang net doctor localhost:65432    find out why a server does not work
-  vang net conform localhost:65432   test whether a server follows the protocol";
+  vang net conform localhost:65432   test whether a server follows the protocol
+  vang net fuzz localhost:65432      test whether your own server survives wrong input";
 
 const AFTER: &str = "\
 Each tool has its own examples: `vang net echo serve --help`. docs/WORKBENCH.md is a course with all tools.
@@ -56,6 +58,7 @@ enum Tool {
     Bytes(bytes::Args),
     Doctor(doctor::Args),
     Conform(conform::Args),
+    Fuzz(fuzz::Args),
 }
 
 pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
@@ -71,5 +74,6 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Bytes(args) => bytes::run(args),
         Tool::Doctor(args) => doctor::run(args),
         Tool::Conform(args) => conform::run(args),
+        Tool::Fuzz(args) => fuzz::run(args),
     }
 }

@@ -27,7 +27,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
     let port = port.to_string();
-    let typed: [(Codes, &str); 22] = [
+    let typed: [(Codes, &str); 23] = [
         (ENDLESS, "echo serve --listen FREE"),
         (ENDLESS, "echo serve --listen FREE --model sequential"),
         (ENDLESS, "echo serve --listen FREE --model threads"),
@@ -49,6 +49,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
         (FED, "bytes -"),
         (ASKED, "doctor ADDRESS --wait 1h"),
         (ASKED, "conform ADDRESS"),
+        (ASKED, "fuzz ADDRESS --wait 1h"),
         (ASKED, "conform --listen FREE"),
     ];
     let word = |word: &str| match word {

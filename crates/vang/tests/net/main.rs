@@ -17,6 +17,7 @@ mod talk; // vang net talk, beside nc, socat and openssl
 mod tap; // vang net tap, and its recordings in tshark
 mod stall; // vang net stall
 mod bytes; // vang net bytes, beside Python
+mod fuzz; // vang net fuzz, against vang and against servers that die
 mod resolve; // vang net resolve
 mod ping; // vang net ping by ICMP, in networks with routers
 mod layers; // vang net ping --tcp, --tls, --vang
