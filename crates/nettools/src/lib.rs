@@ -23,6 +23,7 @@ mod trust; // TLS: how a client verifies a server
 mod transport; // a connection's bytes, plain or in TLS
 mod destination; // a target to connect to: its addresses, a connected socket
 mod listener; // a socket that listens
+mod datagram; // a UDP socket that answers from the address it was asked at
 mod open_files; // this process's limit of open files
 pub mod conform; // tests whether a server or client follows the protocol
 pub mod diag; // the kernel's data about sockets

@@ -26,6 +26,17 @@ pub(crate) struct ListenOptions {
     pub(crate) backlog: u32,
     /// `SO_RCVBUF` of accepted connections.
     pub(crate) receive_buffer: Option<usize>,
+    pub(crate) sharing: Sharing,
+}
+
+/// Who else can listen on the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    Nobody,
+    /// Other processes of this user, each with its share of the connections (`SO_REUSEPORT`).
+    WithWorkers,
+    /// The same; this socket only keeps the port for them and does not listen.
+    OnlyKeepsPort,
 }
 
 /// A name stands for several addresses, and a socket is bound to one.
@@ -118,6 +129,10 @@ impl Listener {
             }
         };
         report.explain(|| match (options.kind, at) {
+            _ if options.sharing == Sharing::OnlyKeepsPort => format!(
+                "socket, SO_REUSEPORT, bind: keeps {} for the worker processes, which listen there with sockets of their own",
+                listener.address
+            ),
             (Type::DGRAM, _) => {
                 format!("socket, bind: the kernel now delivers datagrams for {} to us; UDP has no connections", listener.address)
             }
@@ -135,6 +150,13 @@ impl Listener {
             ),
         })?;
         Ok(Some(listener))
+    }
+
+    /// Binds and listens on a resolved address.
+    pub(crate) fn at(address: SocketAddr, options: ListenOptions) -> Result<Listener, ToolError> {
+        Listener::net(address, options).map_err(|error| {
+            ToolError::at(format!("cannot listen on {address}"), &error, Doing::Bind, At::Net(address))
+        })
     }
 
     fn may_wait(&self, options: ListenOptions) -> String {
@@ -159,8 +181,11 @@ impl Listener {
             // Before listen: accepted connections inherit it, and it decides the window scale.
             socket.set_recv_buffer_size(bytes)?;
         }
+        if options.sharing != Sharing::Nobody {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&address.into())?;
-        if options.kind == Type::STREAM {
+        if options.kind == Type::STREAM && options.sharing != Sharing::OnlyKeepsPort {
             socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         }
         let address = PeerName::of(&socket.local_addr()?).to_string();
@@ -315,7 +340,8 @@ fn is_abandoned(address: &SockAddr) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    const STREAM: ListenOptions = ListenOptions { kind: Type::STREAM, backlog: 1, receive_buffer: None };
+    const STREAM: ListenOptions =
+        ListenOptions { kind: Type::STREAM, backlog: 1, receive_buffer: None, sharing: Sharing::Nobody };
 
     #[test]
     fn only_a_socket_file_without_a_listener_is_replaced() {

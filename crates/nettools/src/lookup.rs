@@ -17,6 +17,9 @@ use crate::{Stop, Stopped, ToolError};
 /// The default port, as in the tutorial.
 pub(crate) const PORT: u16 = 65_432;
 
+/// The host that stands for the broadcast address of IPv4, as in Python's `socket`.
+const BROADCAST: &str = "<broadcast>";
+
 /// `AI_PASSIVE` of `netdb.h`: an empty host means every interface.
 const PASSIVE: i32 = 0x1;
 
@@ -116,6 +119,7 @@ pub(crate) fn loose(host: &str) -> Option<String> {
 }
 
 fn ask(host: &str, port: u16, purpose: Purpose, kind: i32) -> io::Result<Vec<AddrInfo>> {
+    let host = if host == BROADCAST { "255.255.255.255" } else { host };
     let name = Some(host).filter(|host| !host.is_empty());
     let passive = if purpose == Purpose::Listen { PASSIVE } else { 0 };
     let flags = passive | if name.is_some() { CANONICAL_NAME } else { 0 };
@@ -142,6 +146,7 @@ mod tests {
         assert_eq!(addresses("", Purpose::Connect), ["127.0.0.1:7", "[::1]:7"]);
         assert_eq!(addresses("", Purpose::Listen), ["0.0.0.0:7", "[::]:7"]);
         assert_eq!(addresses("192.0.2.1", Purpose::Connect), ["192.0.2.1:7"]);
+        assert_eq!(addresses("<broadcast>", Purpose::Connect), ["255.255.255.255:7"]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Report {
     json: bool,
     explains: bool,
     gathers: bool,
+    /// The process that is named in every line.
+    process: Option<u32>,
 }
 
 type SharedOutput = Arc<Mutex<Output>>;
@@ -56,13 +58,25 @@ impl Report {
         explains: bool,
     ) -> Report {
         let shared = |to: Box<dyn Write + Send>| Arc::new(Mutex::new(Output { to, lines: Vec::new() }));
-        Report { out: shared(Box::new(out)), aside: shared(Box::new(aside)), json, explains, gathers: false }
+        Report {
+            out: shared(Box::new(out)),
+            aside: shared(Box::new(aside)),
+            json,
+            explains,
+            gathers: false,
+            process: None,
+        }
     }
 
     /// The same, for a tool with much output: lines are gathered. The tool calls `flush` before it waits and at its end,
     /// so that no finished line is held back.
     pub fn gathering(&self) -> Report {
         Report { gathers: true, ..self.clone() }
+    }
+
+    /// The same, for one of several processes: each line names it.
+    pub fn of_process(&self, process: u32) -> Report {
+        Report { process: Some(process), ..self.clone() }
     }
 
     /// Writes the gathered lines.
@@ -83,7 +97,8 @@ impl Report {
     /// Writes a record. An error comes from stdout: a closed pipe ends a tool.
     pub fn record<R: Record>(&self, record: &R) -> io::Result<()> {
         if !self.json {
-            return self.write_line(&indented(&harmless(&record.to_string()), "  "));
+            let line = indented(&harmless(&record.to_string()), "  ");
+            return self.write_line(&format!("{}{line}", self.by_whom()));
         }
         self.write_object(R::EVENT, serde_json::to_value(record).map_err(io::Error::other)?)
     }
@@ -105,7 +120,7 @@ impl Report {
                 // A terminal shows both streams: keep their order.
                 self.flush()?;
                 let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-                aside.add(&format!("  · {}", indented(&harmless(&text()), "    ")));
+                aside.add(&format!("  · {}{}", self.by_whom(), indented(&harmless(&text()), "    ")));
                 aside.flush()
             }
         }
@@ -116,8 +131,13 @@ impl Report {
         if self.json { Ok(()) } else { self.write_line(&harmless(lines)) }
     }
 
+    fn by_whom(&self) -> String {
+        self.process.map_or_else(String::new, |process| format!("process {process}: "))
+    }
+
     fn write_object(&self, event: &str, value: Value) -> io::Result<()> {
         let mut object = serde_json::Map::from_iter([("event".to_owned(), Value::from(event))]);
+        object.extend(self.process.map(|process| ("process".to_owned(), Value::from(process))));
         match value {
             Value::Object(fields) => object.extend(fields),
             other => drop(object.insert("value".to_owned(), other)),

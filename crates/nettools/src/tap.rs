@@ -28,7 +28,7 @@ use crate::capture::side::Side;
 use crate::capture::write::Writer;
 use crate::destination::connect;
 use crate::error::{Outcome, ToolError, explain};
-use crate::listener::{Accepted, ListenOptions, Listener};
+use crate::listener::{Accepted, ListenOptions, Listener, Sharing};
 use crate::lookup::{Purpose, addresses};
 use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Target, Verdict};
@@ -160,7 +160,12 @@ fn serve(
     options: &TapOptions,
     serve_one: &(dyn Fn(u64, &Socket, PeerName) + Sync),
 ) -> Result<(), ToolError> {
-    let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
+    let how = ListenOptions {
+        kind: Type::STREAM,
+        backlog: BACKLOG,
+        receive_buffer: None,
+        sharing: Sharing::Nobody,
+    };
     let Some(listener) = Listener::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
     refuse_a_loop(&listener, options.to.as_ref(), shared.stop)?;
     if let Some(to) = &options.to

@@ -9,6 +9,7 @@ use vang_client::trouble::Doing;
 
 use super::peer::Peer;
 use super::server_records::Reporter;
+use super::work::Work;
 use crate::Stop;
 use crate::error::explain;
 use crate::listener::{Accepted, Listener};
@@ -23,6 +24,7 @@ pub(super) struct ServerContext {
     pub(super) idle: Duration,
     pub(super) greet: bool,
     pub(super) once: bool,
+    pub(super) work: Work,
 }
 
 /// The result of accepting.
@@ -58,7 +60,8 @@ impl ServerContext {
                 Transport::server(socket, tls)
             }
         };
-        let peer = Peer::new(transport, peer_name, self.greet, self.reporter.clone());
+        let work = (self.work, self.stop.clone());
+        let peer = Peer::new(transport, peer_name, self.greet, work, self.reporter.clone());
         Ok(AcceptedPeer::Peer(Box::new(peer)))
     }
 }

@@ -9,21 +9,26 @@ use std::time::Duration;
 use serde::Serialize;
 use vang_proto::text::{counted, short_duration, size};
 
+use super::group::GroupOptions;
 use super::measure::Progress;
 use super::plan::{EchoSendOptions, Plan};
-use super::serve::{EchoServeOptions, Model, Server};
+use super::serve::{EchoServeOptions, Model, Server, WorkerCommand, WorkerOutput};
 use super::streams;
 use crate::error::{Outcome, ToolError};
 use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// The load of each model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EchoCompareOptions {
     pub connections: u32,
     /// Bytes of each message.
     pub bytes: u64,
     /// Duration of each model's run.
     pub duration: Duration,
+    /// CPU time of the server for each message.
+    pub work: Duration,
+    /// Starts the workers of the model `processes`, which is left out without it.
+    pub worker: Option<WorkerCommand>,
 }
 
 /// The result of one model.
@@ -76,6 +81,7 @@ struct Summary {
     connections: u32,
     bytes: u64,
     duration_us: u64,
+    work_us: u64,
     /// The model with the most messages per second among those that served every connection.
     quickest: Option<Model>,
 }
@@ -90,6 +96,9 @@ impl fmt::Display for Summary {
         let connections = counted(self.connections.into(), "connection", "connections");
         write!(f, "{} of {} models, each {each} with {connections} and ", self.models, self.of)?;
         write!(f, "messages of {}", size(self.bytes))?;
+        if self.work_us > 0 {
+            write!(f, ", each with {} of work", short_duration(Duration::from_micros(self.work_us)))?;
+        }
         self.quickest.map_or(Ok(()), |model| write!(f, "; {model} was the fastest that served all"))
     }
 }
@@ -104,7 +113,11 @@ pub fn run(
     report.draw(HEAD)?;
     let mut rows = Vec::new();
     let mut stopped = None;
-    for model in Model::ALL {
+    let models: Vec<Model> = Model::ALL
+        .into_iter()
+        .filter(|model| *model != Model::Processes || options.worker.is_some())
+        .collect();
+    for model in models.iter().copied() {
         let (row, ended) = measure(model, options, stop, watch)?;
         if ended.is_some() {
             stopped = ended;
@@ -114,15 +127,16 @@ pub fn run(
         rows.push(row);
     }
     if stopped.is_none() {
-        report.means(&meaning(&rows))?;
+        report.means(&meaning(&rows, options.work))?;
     }
     let served_all = rows.iter().filter(|row| row.served > 0 && row.served == row.connections);
     report.record(&Summary {
         models: rows.len(),
-        of: Model::ALL.len(),
+        of: models.len(),
         connections: options.connections,
         bytes: options.bytes,
         duration_us: options.duration.as_micros() as u64,
+        work_us: options.work.as_micros() as u64,
         quickest: served_all
             .max_by(|one, other| one.per_second.total_cmp(&other.per_second))
             .map(|row| row.model),
@@ -134,13 +148,10 @@ pub fn run(
     })
 }
 
-/// Explains the table.
-fn meaning(rows: &[Row]) -> String {
-    let cost = |model: Model| {
-        let row = rows.iter().find(|row| row.model == model);
-        short_duration(Duration::from_nanos(row.map_or(0.0, |row| row.cpu_us_per_message * 1e3) as u64))
-    };
-    let starved = rows.iter().find(|row| row.model == Model::Sequential && row.served < row.connections);
+/// Explains the table: which model helps for which work.
+fn meaning(rows: &[Row], work: Duration) -> String {
+    let row = |model: Model| rows.iter().find(|row| row.model == model);
+    let starved = row(Model::Sequential).filter(|row| row.served < row.connections);
     let sequential = match starved {
         Some(row) => format!(
             "look at `served` first: sequential answered {} of {} connections, and the others waited in the accept queue the \
@@ -149,13 +160,43 @@ fn meaning(rows: &[Row]) -> String {
         ),
         None => "with one connection all models do the same; --connections shows the difference. ".to_owned(),
     };
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let models = match work.is_zero() {
+        true => {
+            let cost = |model: Model| {
+                let cost = row(model).map_or(0.0, |row| row.cpu_us_per_message * 1e3);
+                short_duration(Duration::from_nanos(cost as u64))
+            };
+            format!(
+                "threads serves all at once, with a stack and a kernel thread for each ({} of CPU time on the server for a \
+                 message); selector ({}) and async ({}) serve them on one thread, which asks the kernel for ready sockets; \
+                 processes ({}) are selectors side by side, which share no memory. While a message costs as little as here, \
+                 one thread is enough: --work 5ms shows messages that cost more. ",
+                cost(Model::Threads),
+                cost(Model::Selector),
+                cost(Model::Async),
+                cost(Model::Processes)
+            )
+        }
+        false => {
+            let speed = |model: Model| row(model).map_or(0.0, |row| row.per_second);
+            format!(
+                "{} of work for each message are at most {:.0} messages/s on one core. selector ({:.0}/s) and async ({:.0}/s) \
+                 use one core, as sequential does: while they work on one message, all other connections wait. threads \
+                 ({:.0}/s) and processes ({:.0}/s) use all {}. Threads share memory; processes share none, survive each \
+                 other's crash, and help also in a language whose threads run one at a time, as Python's do. ",
+                short_duration(work),
+                1.0 / work.as_secs_f64(),
+                speed(Model::Selector),
+                speed(Model::Async),
+                speed(Model::Threads),
+                speed(Model::Processes),
+                counted(cores, "core, so that no model helps here", "cores")
+            )
+        }
+    };
     format!(
-        "{sequential}threads serves all at once, with a stack and a kernel thread for each ({} of CPU time on the server for a \
-         message); selector ({}) and async ({}) serve them on one thread, which asks the kernel for ready sockets. Client \
-         and server share this machine: compare the rows with each other, and run it twice",
-        cost(Model::Threads),
-        cost(Model::Selector),
-        cost(Model::Async)
+        "{sequential}{models}Client and server share this machine: compare the rows with each other, and run it twice"
     )
 }
 
@@ -169,7 +210,15 @@ fn measure(
     let cannot = |error: io::Error| ToolError::Usage(format!("cannot start a server: {error}"));
     let halt = Stop::after(None).map_err(cannot)?;
     let backlog = options.connections.max(128);
-    let served = EchoServeOptions { model, quiet: true, backlog, ..EchoServeOptions::default() };
+    let worker = options.worker.clone();
+    let served = EchoServeOptions {
+        model,
+        quiet: true,
+        backlog,
+        work: options.work,
+        worker: worker.map(|worker| WorkerCommand { output: WorkerOutput::Nothing, ..worker }),
+        ..EchoServeOptions::default()
+    };
     let server = Server::open(&served, &silent, &halt)?
         .ok_or_else(|| ToolError::Usage("the server was stopped before it started".to_owned()))?;
     let to: Target = server.address().parse().map_err(|error| ToolError::Usage(format!("{error}")))?;
@@ -178,6 +227,8 @@ fn measure(
     let sent = EchoSendOptions {
         to,
         udp: false,
+        group: GroupOptions::default(),
+        interface: None,
         tls: None,
         messages: Vec::new(),
         bytes: Some(options.bytes),

@@ -15,11 +15,14 @@ pub enum Model {
     Selector,
     /// One thread with a task for each connection (tokio).
     Async,
+    /// Processes with a selector each, which share the port (SO_REUSEPORT).
+    Processes,
 }
 
 impl Model {
     /// The simplest first.
-    pub const ALL: [Model; 4] = [Model::Sequential, Model::Threads, Model::Selector, Model::Async];
+    pub const ALL: [Model; 5] =
+        [Model::Sequential, Model::Threads, Model::Selector, Model::Async, Model::Processes];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Model {
             Model::Threads => "threads",
             Model::Selector => "selector",
             Model::Async => "async",
+            Model::Processes => "processes",
         }
     }
 }

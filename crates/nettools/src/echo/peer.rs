@@ -10,9 +10,10 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::server_records::{CloseReason, Counts, Reporter};
+use super::work::Work;
 use crate::peer_name::PeerName;
-use crate::quoted;
 use crate::transport::Transport;
+use crate::{Stop, quoted};
 
 /// Bytes of one read, and most bytes that are kept: 64 KiB. More is not faster.
 pub(super) const BUFFER: usize = 1 << 16;
@@ -61,6 +62,10 @@ pub(super) struct Peer {
     pub(super) counts: Counts,
     /// With `--greet`: reads everything, then answers with two texts.
     greets: bool,
+    /// For each read: a message, if it comes whole.
+    work: Work,
+    /// Ends the work.
+    stop: Stop,
     /// The peer closed its sending half before our answer.
     half: bool,
     how: Option<CloseReason>,
@@ -72,6 +77,7 @@ impl Peer {
         transport: Transport,
         peer_name: PeerName,
         greets: bool,
+        (work, stop): (Work, Stop),
         reporter: Arc<Reporter>,
     ) -> Peer {
         let (is_net, peer_name) = (matches!(peer_name, PeerName::Net(_)), peer_name.to_string());
@@ -90,6 +96,8 @@ impl Peer {
             from: 0,
             counts,
             greets,
+            work,
+            stop,
             half: false,
             how: None,
             reporter,
@@ -139,6 +147,7 @@ impl Peer {
         }
         // Only for the record of the end: a peer that has already closed its half still waits for this answer.
         self.half |= !self.reporter.is_quiet() && has_closed_its_half(&self.transport);
+        self.work.run(&self.stop);
         let drained = read < scratch.len() && self.transport.is_plain();
         if !self.greets {
             match self.give(bytes) {

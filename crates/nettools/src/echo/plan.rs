@@ -4,6 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::content::Content;
+use super::group::GroupOptions;
 use crate::{Target, Trust};
 
 /// Default duration of a run with a rate.
@@ -14,6 +15,10 @@ const USUAL_DURATION: Duration = Duration::from_secs(10);
 pub struct EchoSendOptions {
     pub to: Target,
     pub udp: bool,
+    /// For an address of several hosts, with `udp`.
+    pub group: GroupOptions,
+    /// The interface through which a multicast group is reached: a name or an address of it.
+    pub interface: Option<String>,
     /// TLS with this verification.
     pub tls: Option<Trust>,
     /// Sent in turn on each connection.

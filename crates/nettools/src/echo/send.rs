@@ -1,6 +1,7 @@
 //! The echo client: sends messages and checks the answers byte by byte. With a rate it follows a schedule that does not
 //! wait for answers; without, each connection sends its next message after the last one is back.
 
+pub use super::group::GroupOptions;
 pub use super::measure::{EchoSendSummary, Percentiles, Progress};
 use super::plan::Plan;
 pub use super::plan::{EchoSendOptions, Input};
@@ -24,6 +25,9 @@ fn check(options: &EchoSendOptions, has_input: bool) -> Result<(), ToolError> {
         }
         () if options.udp && matches!(options.to, Target::Unix(_)) => {
             wrong("--udp works only with network addresses, not with Unix sockets")
+        }
+        () if !options.udp && options.group.broadcast => {
+            wrong("--broadcast needs --udp: TCP connects to one host")
         }
         () if options.udp && has_input => wrong("--stdin does not work with UDP; use --message"),
         () if has_input && options.connections > 1 => wrong("--stdin works with one connection only"),

@@ -1,5 +1,6 @@
 //! The echo server: options, and the choice of the model.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,18 @@ use vang_client::trouble::Doing;
 
 use super::accept::ServerContext;
 use super::certificate::ServerIdentity;
+use super::group::{self, Interface};
 pub use super::model::Model;
+pub use super::processes::WorkerCommand;
+use super::processes::Workers;
 pub use super::server_records::EchoServeSummary;
 use super::server_records::{Listening, Reporter, thread_time};
-use super::{blocking, selector, tasks, udp_server};
+use super::work::{WORK_MAX, Work};
+pub use super::worker_messages::WorkerOutput;
+use super::worker_messages::WorkerSetup;
+use super::{blocking, processes, selector, tasks, udp_server};
 use crate::error::{Outcome, ToolError};
-use crate::listener::{ListenOptions, Listener};
+use crate::listener::{ListenOptions, Listener, Sharing};
 use crate::open_files::raise_open_file_limit;
 use crate::{Report, Stop, Stopped, Target, Verdict};
 
@@ -39,6 +46,14 @@ pub struct EchoServeOptions {
     pub quiet: bool,
     /// Idle connections are closed after this time; the models without threads check four times in it.
     pub idle: Duration,
+    /// CPU time for each message: each read, or each datagram.
+    pub work: Duration,
+    /// Multicast groups to join, over UDP.
+    pub join: Vec<IpAddr>,
+    /// The interface on which they are joined: a name or an address of it.
+    pub interface: Option<String>,
+    /// Starts the workers of the model `processes`.
+    pub worker: Option<WorkerCommand>,
 }
 
 impl Default for EchoServeOptions {
@@ -55,6 +70,10 @@ impl Default for EchoServeOptions {
             backlog: 128,
             quiet: false,
             idle: Duration::from_secs(300),
+            work: Duration::ZERO,
+            join: Vec::new(),
+            interface: None,
+            worker: None,
         }
     }
 }
@@ -64,6 +83,7 @@ pub struct Server {
     options: EchoServeOptions,
     listener: Listener,
     tls: Option<ServerIdentity>,
+    workers: Option<Workers>,
     report: Report,
     stop: Stop,
 }
@@ -82,8 +102,18 @@ impl Server {
             ServerIdentity::make(names(&options.listen), options.certificate.as_deref())
         };
         let tls = if options.tls { Some(own(options)?) } else { None };
-        let how = ListenOptions { kind, backlog: options.backlog, receive_buffer: None };
+        let is_shared = options.model == Model::Processes && !options.udp;
+        let sharing = if is_shared { Sharing::OnlyKeepsPort } else { Sharing::Nobody };
+        let how = ListenOptions { kind, backlog: options.backlog, receive_buffer: None, sharing };
         let Some(listener) = Listener::open(&options.listen, how, report, stop)? else { return Ok(None) };
+        join_groups(options, &listener, report)?;
+        let workers = match is_shared {
+            true => match start_workers(options, &listener, tls.as_ref(), report, stop)? {
+                None => return Ok(None),
+                workers => workers,
+            },
+            false => None,
+        };
         report.record(&Listening {
             address: &listener.address,
             kind: match (&options.listen, options.udp, options.tls) {
@@ -97,6 +127,7 @@ impl Server {
             backlog: Some(options.backlog).filter(|_| !options.udp),
             may_wait: Some(listener.backlog).filter(|_| !options.udp),
             key: tls.as_ref().map(|own| own.fingerprint.as_str()),
+            workers: workers.as_ref().map(Workers::pids),
         })?;
         if listener.is_beyond_this_machine() {
             report.means(if options.udp {
@@ -110,6 +141,7 @@ impl Server {
             options: options.clone(),
             listener,
             tls,
+            workers,
             report: report.clone(),
             stop: stop.clone(),
         }))
@@ -126,18 +158,20 @@ impl Server {
         let before = thread_time();
         let context = ServerContext {
             reporter: reporter.clone(),
-            stop: self.stop,
+            stop: self.stop.clone(),
             tls: self.tls.map(|own| own.config),
             idle: self.options.idle,
             greet: self.options.greet,
             once: self.options.once,
+            work: Work(self.options.work),
         };
-        let stopped = match (self.options.udp, self.options.model) {
-            (true, _) => udp_server::serve(&self.listener, &context),
-            (false, Model::Sequential) => blocking::sequential(&self.listener, &context),
-            (false, Model::Threads) => blocking::threads(&self.listener, &context),
-            (false, Model::Selector) => selector::serve(&self.listener, &context),
-            (false, Model::Async) => tasks::serve(&self.listener, &context),
+        let stopped = match (self.workers, self.options.model) {
+            (Some(workers), _) => workers.serve(&reporter, &self.stop),
+            _ if self.options.udp => udp_server::serve(&self.listener, &context),
+            (None, Model::Sequential) => blocking::sequential(&self.listener, &context),
+            (None, Model::Threads) => blocking::threads(&self.listener, &context),
+            (None, Model::Selector | Model::Processes) => selector::serve(&self.listener, &context),
+            (None, Model::Async) => tasks::serve(&self.listener, &context),
         };
         reporter.thread_ends(before);
         let stopped = stopped.map_err(|error| {
@@ -148,6 +182,65 @@ impl Server {
         Ok((summary, stopped?))
     }
 }
+
+fn join_groups(options: &EchoServeOptions, listener: &Listener, report: &Report) -> Result<(), ToolError> {
+    let Some(own) = listener.net_address().filter(|_| !options.join.is_empty()) else { return Ok(()) };
+    let interface = options.interface.as_deref().map(Interface::find).transpose()?;
+    for group in &options.join {
+        if !group.is_multicast() {
+            return Err(ToolError::Usage(format!(
+                "{group} is no multicast group: those are 224.0.0.0 to 239.255.255.255, and ff00::/8"
+            )));
+        }
+        if !own.ip().is_unspecified() && own.ip() != *group {
+            return Err(ToolError::Usage(format!(
+                "a socket bound to one address of this machine is given no datagrams of a group: add --listen :{}",
+                own.port()
+            )));
+        }
+        if group.is_ipv6() && own.is_ipv4() {
+            return Err(ToolError::Usage(format!("{group} is a group of IPv6, and {own} is IPv4")));
+        }
+        group::join(&listener.socket, *group, interface.as_ref())?;
+        report.explain(|| {
+            let on = interface.as_ref().map_or("the interface of its route", |interface| &interface.name);
+            format!(
+                "IP_ADD_MEMBERSHIP: joins {group} on {on}; the kernel tells the routers there (IGMP, MLD), and gives this socket \
+                 what is sent to the group"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Starts the workers of the model `processes`. `None`: stopped.
+fn start_workers(
+    options: &EchoServeOptions,
+    listener: &Listener,
+    tls: Option<&ServerIdentity>,
+    report: &Report,
+    stop: &Stop,
+) -> Result<Option<Workers>, ToolError> {
+    let wrong = |text: &str| ToolError::Usage(text.to_owned());
+    let command = options.worker.as_ref();
+    let command = command.ok_or_else(|| wrong("the model processes needs a program for its workers"))?;
+    let address = listener.net_address().ok_or_else(|| wrong(NO_UNIX_WORKERS))?;
+    let setup = WorkerSetup {
+        address,
+        backlog: options.backlog,
+        once: options.once,
+        quiet: options.quiet,
+        idle: options.idle,
+        work: options.work,
+        output: command.output,
+        explains: report.explains(),
+        tls: tls.map(|own| (own.certificate.clone(), own.key.clone())),
+    };
+    let count = if options.once { 1 } else { processes::usual_count() };
+    Workers::start(command, &setup, count, stop)
+}
+
+const NO_UNIX_WORKERS: &str = "the model processes needs TCP: SO_REUSEPORT divides the connections of a port";
 
 /// Checks that the options fit together.
 fn check(options: &EchoServeOptions) -> Result<(), ToolError> {
@@ -163,6 +256,11 @@ fn check(options: &EchoServeOptions) -> Result<(), ToolError> {
         () if options.udp && options.greet => {
             wrong("--greet answers after a client has closed; UDP has no connections")
         }
+        () if !options.join.is_empty() && !options.udp => {
+            wrong("--join needs --udp: a TCP connection has two ends")
+        }
+        () if options.work > WORK_MAX => wrong("--work is at most 1s: it is done for each message"),
+        () if is_unix && options.model == Model::Processes => wrong(NO_UNIX_WORKERS),
         () if options.greet && !matches!(options.model, Model::Sequential | Model::Threads) => {
             wrong("--greet needs a blocking model: add --model sequential or --model threads")
         }

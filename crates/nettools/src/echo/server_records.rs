@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use vang_proto::text::{short_duration, size};
+use serde::{Deserialize, Serialize};
+use vang_proto::text::{counted, short_duration, size};
 
 use super::model::Model;
 use crate::{Record, Report, Stop, quoted};
@@ -32,6 +32,9 @@ pub(super) struct Listening<'a> {
     /// The backlog that the system allows.
     pub(super) may_wait: Option<u32>,
     pub(super) key: Option<&'a str>,
+    /// The worker processes of the model `processes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workers: Option<Vec<u32>>,
 }
 
 impl Record for Listening<'_> {
@@ -42,7 +45,11 @@ impl fmt::Display for Listening<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "listening on {} ({}", self.address, self.kind)?;
         if let (Some(model), Some(backlog), Some(may_wait)) = (self.model, self.backlog, self.may_wait) {
-            write!(f, ", model {model}, backlog {may_wait}")?;
+            write!(f, ", model {model}, ")?;
+            if let Some(workers) = &self.workers {
+                write!(f, "{}, ", counted(workers.len() as u64, "worker process", "worker processes"))?;
+            }
+            write!(f, "backlog {may_wait}")?;
             if may_wait < backlog {
                 write!(f, ": the maximum of the system (net.core.somaxconn); requested: {backlog}")?;
             }
@@ -204,11 +211,11 @@ impl fmt::Display for Closed<'_> {
 }
 
 /// The summary.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EchoServeSummary {
     /// Accepted connections.
     pub connections: u64,
-    /// Most connections at once.
+    /// Most connections at once; of several processes the sum of theirs.
     pub at_once: u64,
     /// Sent back.
     pub bytes: u64,
@@ -299,9 +306,14 @@ impl Reporter {
 
     fn keep(&self, written: io::Result<()>) {
         if let Err(error) = written {
-            self.output_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            self.stop.request();
+            self.output_failed(error);
         }
+    }
+
+    /// The output cannot be written: the server ends.
+    pub(super) fn output_failed(&self, error: io::Error) {
+        self.output_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop.request();
     }
 
     /// An explanation; made only under `--explain`.
@@ -402,6 +414,21 @@ impl Reporter {
     pub(super) fn datagram(&self, bytes: u64) {
         self.reads.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Adds the counts of a worker process.
+    pub(super) fn add(&self, worker: &EchoServeSummary) {
+        for (count, more) in [
+            (&self.accepted, worker.connections),
+            (&self.at_once, worker.at_once),
+            (&self.bytes, worker.bytes),
+            (&self.reads, worker.reads),
+            (&self.broken, worker.broken),
+            (&self.idle, worker.idle),
+            (&self.cpu_us, worker.cpu_us),
+        ] {
+            count.fetch_add(more, Relaxed);
+        }
     }
 
     /// Adds the CPU time of this thread since `before`.

@@ -13,10 +13,11 @@ use vang_client::trouble::Doing;
 use self::track::{DatagramSummary, Track};
 use super::client_records::{ConnectionFailed, MessageBack, Mismatch};
 use super::content::Content;
+use super::group::{self, is_for_several};
 use super::measure::{Progress, Tally};
 use super::peer::{BUFFER, NARRATED_MAX};
 use super::plan::{EchoSendOptions, Plan};
-use crate::deadline_stream::trouble;
+use super::udp_group;
 use crate::destination::Destination;
 use crate::error::{Outcome, ToolError, explain};
 use crate::{Report, Stop, Stopped, Verdict, quoted};
@@ -65,9 +66,23 @@ pub(super) fn run(
     let address = addresses.next();
     let address = address.ok_or_else(|| ToolError::Usage(format!("{} has no address", options.to)))?;
     let other = addresses.next();
+    if options.group.broadcast || is_for_several(address.ip()) {
+        if numbers {
+            let text = "a group answers several times for one datagram: --bytes, --count, --rate and --duration need the address \
+                        of one host";
+            return Err(ToolError::Usage(text.to_owned()));
+        }
+        let interface = options.interface.as_deref();
+        return udp_group::run(address, &options.messages, options.group, interface, report, stop);
+    }
+    if options.group.ttl.is_some() || options.interface.is_some() {
+        let text =
+            format!("--ttl and --interface are for multicast, and {} is no multicast group", address.ip());
+        return Err(ToolError::Usage(text));
+    }
     let socket = open(address).map_err(|error| ToolError::System {
         doing: format!("cannot send to {address}"),
-        trouble: trouble(address, &error),
+        trouble: group::explain(&error, address, None, Doing::Connect),
     })?;
     report.explain(|| {
         format!("socket, connect to {address}: for UDP this only sets the destination; nothing is sent")

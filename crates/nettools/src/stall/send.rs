@@ -19,7 +19,7 @@ use crate::deadline_stream::NotConnected;
 use crate::destination;
 use crate::diag::Diag;
 use crate::error::{Outcome, ToolError, explain};
-use crate::listener::{Accepted, ListenOptions, Listener};
+use crate::listener::{Accepted, ListenOptions, Listener, Sharing};
 use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
@@ -435,7 +435,12 @@ fn to_our_own(
     report: &Report,
     stop: &Stop,
 ) -> Result<Option<Connection>, ToolError> {
-    let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: options.receive_buffer };
+    let how = ListenOptions {
+        kind: Type::STREAM,
+        backlog: BACKLOG,
+        receive_buffer: options.receive_buffer,
+        sharing: Sharing::Nobody,
+    };
     let Some(listener) = Listener::open(at, how, report, stop)? else { return Ok(None) };
     let cannot = |error: &io::Error| ToolError::of("cannot accept", error, Doing::Read);
     let address = listener.destination().map_err(|error| cannot(&error))?;

@@ -16,7 +16,7 @@ use super::options::StallServeOptions;
 use super::queues::{BACKLOG, LOOK_EVERY, SETTLED, cannot_wait, heading};
 use crate::diag::Diag;
 use crate::error::{Outcome, ToolError, explain};
-use crate::listener::{Accepted, ListenOptions, Listener};
+use crate::listener::{Accepted, ListenOptions, Listener, Sharing};
 use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Target, Verdict};
 
@@ -165,7 +165,12 @@ pub fn serve(options: &StallServeOptions, report: &Report, stop: &Stop) -> Outco
                 .to_owned(),
         ));
     }
-    let how = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: options.receive_buffer };
+    let how = ListenOptions {
+        kind: Type::STREAM,
+        backlog: BACKLOG,
+        receive_buffer: options.receive_buffer,
+        sharing: Sharing::Nobody,
+    };
     let Some(listener) = Listener::open(&options.listen, how, report, stop)? else {
         report.record(&Summary::default())?;
         return Ok(Verdict::Good);

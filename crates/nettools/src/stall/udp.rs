@@ -16,7 +16,7 @@ use super::options::StallSendOptions;
 use super::queues::bar;
 use crate::diag::{Address, Diag, Protocol, cannot};
 use crate::error::{Outcome, ToolError};
-use crate::listener::{ListenOptions, Listener};
+use crate::listener::{ListenOptions, Listener, Sharing};
 use crate::{Record, Report, Stop, Stopped, Target, Verdict};
 
 /// Bytes of a datagram: never fragmented.
@@ -129,7 +129,12 @@ pub(super) fn send(options: &StallSendOptions, report: &Report, stop: &Stop) -> 
             ));
         }
     };
-    let how = ListenOptions { kind: Type::DGRAM, backlog: 0, receive_buffer: options.receive_buffer };
+    let how = ListenOptions {
+        kind: Type::DGRAM,
+        backlog: 0,
+        receive_buffer: options.receive_buffer,
+        sharing: Sharing::Nobody,
+    };
     let Some(listener) = Listener::open(&at, how, report, stop)? else {
         report.record(&Summary::default())?;
         return Ok(Verdict::Bad);

@@ -79,7 +79,8 @@ pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome
     }
 }
 
-fn failure(cause: &ToolError) -> CommandError {
+/// An error of a tool as the program's.
+pub(crate) fn failure(cause: &ToolError) -> CommandError {
     match cause {
         ToolError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => say::nobody_reads(),
         ToolError::Usage(text) => CommandError::usage(text),

@@ -1,25 +1,26 @@
 //! vang net echo: a server that sends every byte back, and a client that checks it.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, Subcommand};
 use vang_nettools::Target;
-use vang_nettools::echo::serve::Model;
-use vang_nettools::echo::{compare_models, send, serve};
+use vang_nettools::echo::serve::{Model, WorkerCommand, WorkerOutput};
+use vang_nettools::echo::{compare_models, send, serve, worker};
 use vang_proto::address::PORTS;
 use vang_proto::text::{read_bytes, short_duration, size};
 
-use super::common::{Common, TlsArgs, with};
+use super::common::{Common, TlsArgs, failure, with};
 use crate::args::parse_time;
 
 const EXAMPLES: &str = "\
 Examples:
   vang net echo serve                          at 127.0.0.1:65432, by TCP
   vang net echo send localhost:65432           sends `Hello, world` and checks the answer
-  vang net echo send --compare                 measures four server models on this machine";
+  vang net echo send --compare                 measures five server models on this machine";
 
 /// Connections of a client: a port of ours for each, to one address.
 const CONNECTIONS_MAX: i64 = 60_000;
@@ -36,20 +37,34 @@ pub(crate) struct Args {
 enum Side {
     Serve(Box<ServeArgs>),
     Send(Box<SendArgs>),
+    #[command(hide = true)]
+    Worker(WorkerArgs),
 }
+
+const WORKER_EXAMPLES: &str = "\
+Examples:
+  vang net echo serve --model processes        starts its workers with this command";
+
+/// Run a worker process of `vang net echo serve --model processes`, which starts it
+#[derive(ClapArgs, Debug)]
+#[command(before_help = WORKER_EXAMPLES)]
+struct WorkerArgs {}
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
   vang net echo serve --once --explain                  one client, with every step explained
   vang net echo serve ::1 7000 --model threads          HOST PORT or HOST:PORT, here [::1]:7000
   vang net echo serve --model sequential --greet --backlog 5
+  vang net echo serve --model processes --work 5ms      a process for each core, and messages that cost CPU
   vang net echo serve --udp
+  vang net echo serve --udp --listen :7000 --join 239.1.2.3 --interface eth0
   vang net echo serve --tls --certificate-out cert.pem";
 
 const SERVE_AFTER: &str = "\
 Models: sequential serves one connection after the other, while others wait in the accept queue (--backlog); threads \
 uses a thread for each connection; selector is one thread that asks the kernel for ready connections; async is one \
-thread with a task for each connection. At most a hundred echoes per second are printed, so that printing does not slow \
+thread with a task for each connection; processes starts a process with a selector for each core, and the kernel divides the \
+connections among them. With --work the server uses CPU time for each message. At most a hundred echoes per second are printed, so that printing does not slow \
 the server; all are counted.";
 
 /// Run an echo server with a chosen model of concurrency
@@ -68,6 +83,12 @@ struct ServeArgs {
     /// UDP instead of TCP
     #[arg(long, conflicts_with_all = ["model", "backlog"])]
     udp: bool,
+    /// Join this multicast group, with --udp and --listen :PORT (can be repeated)
+    #[arg(long, value_name = "GROUP", requires = "udp")]
+    join: Vec<IpAddr>,
+    /// Join on this interface: its name or an address of it [default: that of the group's route]
+    #[arg(long, value_name = "NAME", requires = "join")]
+    interface: Option<String>,
     /// Use TLS, with a certificate for this run
     #[arg(long)]
     tls: bool,
@@ -89,6 +110,9 @@ struct ServeArgs {
     /// Close a connection that is idle for this time
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_time)]
     idle: Duration,
+    /// Use this CPU time for each message, as 5ms: a server that computes its answers
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    work: Option<Duration>,
     /// Print only the address and the summary
     #[arg(long, short)]
     quiet: bool,
@@ -104,6 +128,9 @@ Examples:
   vang net echo send localhost:65432 --connections 64 --bytes 100 --duration 5s
   vang net echo send localhost:65432 --rate 1000 --duration 5s     a schedule that does not wait for answers
   vang net echo send localhost:65432 --udp --rate 100 --duration 5s
+  vang net echo send --compare --work 5ms                          which server model helps for which work
+  vang net echo send '<broadcast>:65432' --udp --broadcast         every server of this network answers
+  vang net echo send 239.1.2.3:7000 --udp --interface eth0         every member of a multicast group answers
   vang net echo send localhost:65432 --tls --fingerprint SHA256:...
   uptime | vang net echo send unix:/tmp/echo.sock --stdin";
 
@@ -145,9 +172,21 @@ struct SendArgs {
     /// UDP with numbered datagrams: loss, duplicates, reordering, jitter
     #[arg(long, conflicts_with = "compare")]
     udp: bool,
+    /// With --udp: send to a broadcast address, also `<broadcast>` (SO_BROADCAST), and show every answer
+    #[arg(long, requires = "udp")]
+    broadcast: bool,
+    /// With --udp: send to a multicast group through this interface, its name or an address of it
+    #[arg(long, value_name = "NAME", requires = "udp")]
+    interface: Option<String>,
+    /// With --udp: hops of a datagram to a multicast group; 1 stays in this network [default: 1]
+    #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: Option<u8>,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Run all four server models here and compare them
+    /// With --compare: CPU time of the server for each message, as 5ms
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "compare")]
+    work: Option<Duration>,
+    /// Run all five server models here and compare them
     #[arg(long, conflicts_with_all = ["tls", "ca", "fingerprint"])]
     compare: bool,
     #[command(flatten)]
@@ -158,6 +197,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.side {
         Side::Serve(args) => serve(*args),
         Side::Send(args) => send(*args),
+        Side::Worker(WorkerArgs {}) => worker::run().map_err(|cause| failure(&cause).into()),
     }
 }
 
@@ -174,8 +214,22 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         backlog: args.backlog,
         quiet: args.quiet,
         idle: args.idle,
+        work: args.work.unwrap_or_default(),
+        join: args.join,
+        interface: args.interface,
+        worker: Some(worker_command(args.common.json)),
     };
     with(&args.common, |report, stop| serve::run(&options, report, stop))
+}
+
+/// This program, as a worker. Its file can have been replaced since it was started, so not by its path.
+fn worker_command(json: bool) -> WorkerCommand {
+    WorkerCommand {
+        program: "/proc/self/exe".into(),
+        name: "vang".into(),
+        args: ["net", "echo", "worker"].map(Into::into).to_vec(),
+        output: if json { WorkerOutput::Json } else { WorkerOutput::Text },
+    }
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
@@ -190,6 +244,8 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
             connections: args.connections.unwrap_or(64),
             bytes: args.bytes.unwrap_or(100),
             duration: args.duration.unwrap_or(Duration::from_secs(2)),
+            work: args.work.unwrap_or_default(),
+            worker: Some(worker_command(args.common.json)),
         };
         return with(&args.common, |report, stop| {
             compare_models::run(&options, report, stop, &mut |state| progress.show(state))
@@ -198,6 +254,8 @@ fn send(args: SendArgs) -> anyhow::Result<()> {
     let options = send::EchoSendOptions {
         to,
         udp: args.udp,
+        group: send::GroupOptions { broadcast: args.broadcast, ttl: args.ttl },
+        interface: args.interface,
         tls: args.tls.trust(),
         messages: messages.into_iter().map(String::into_bytes).collect(),
         bytes: args.bytes,

@@ -27,11 +27,12 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
     let port = port.to_string();
-    let typed: [(Codes, &str); 23] = [
+    let typed: [(Codes, &str); 24] = [
         (ENDLESS, "echo serve --listen FREE"),
         (ENDLESS, "echo serve --listen FREE --model sequential"),
         (ENDLESS, "echo serve --listen FREE --model threads"),
         (ENDLESS, "echo serve --listen FREE --model async"),
+        (ENDLESS, "echo serve --listen FREE --model processes"),
         (ENDLESS, "echo serve --listen FREE --udp"),
         (ASKED, "echo send ADDRESS"),
         (ASKED, "echo send ADDRESS --udp --duration 1h --rate 1"),

@@ -15,7 +15,7 @@ pub(crate) const MODELS: [&str; 4] = ["sequential", "threads", "selector", "asyn
 pub(crate) struct Echo {
     pub(crate) tail: Tail,
     pub(crate) address: String,
-    listening: Value,
+    pub(crate) listening: Value,
 }
 
 impl Echo {
@@ -559,7 +559,8 @@ fn every_model_is_compared_in_one_table() {
     let reported = records(&["--compare", "--connections", "4", "--duration", "200ms"], 0);
     let rows = of(&reported, "model");
     let models: Vec<_> = rows.iter().map(|row| row["model"].as_str().unwrap()).collect();
-    assert_eq!(models, MODELS);
+    let all_models = [&MODELS[..], &["processes"]].concat();
+    assert_eq!(models, all_models);
     assert_eq!((&rows[0]["served"], &rows[0]["connections"]), (&1.into(), &4.into()), "one by one");
     for row in &rows[1..] {
         assert_eq!(row["served"], 4, "{row}");
@@ -572,13 +573,13 @@ fn every_model_is_compared_in_one_table() {
     let text = String::from_utf8(table.stdout).unwrap();
     assert!(text.starts_with("model       served  messages/s"), "{text}");
     assert_eq!(
-        MODELS.iter().filter(|model| text.lines().any(|line| line.starts_with(*model))).count(),
-        4,
+        all_models.iter().filter(|model| text.lines().any(|line| line.starts_with(*model))).count(),
+        5,
         "{text}"
     );
     assert!(text.contains("what this means: look at `served` first: sequential answered 1 of 2"), "{text}");
     assert!(
-        text.lines().last().unwrap().starts_with("4 of 4 models, each 0.10 s with 2 connections"),
+        text.lines().last().unwrap().starts_with("5 of 5 models, each 0.10 s with 2 connections"),
         "{text}"
     );
     // Stopped during the run: the summary has the results so far.
@@ -591,7 +592,7 @@ fn every_model_is_compared_in_one_table() {
     }
     assert!(Command::new("kill").args(["-INT", &long.pid().to_string()]).status().unwrap().success());
     let all = long.json();
-    assert_eq!((&all["event"], &all["models"], &all["of"]), (&"summary".into(), &0.into(), &4.into()));
+    assert_eq!((&all["event"], &all["models"], &all["of"]), (&"summary".into(), &0.into(), &5.into()));
     assert_eq!(long.wait().code(), Some(1), "the comparison was not complete");
 }
 

@@ -9,7 +9,9 @@ mod harness;
 mod conform; // vang net conform
 mod decode; // vang net decode
 mod doctor; // vang net doctor
-mod echo; // vang net echo: four server models, and the client
+mod echo; // vang net echo: the server models, and the client
+mod echo_group; // over UDP to several hosts: broadcast and multicast
+mod echo_processes; // the model of several processes, and work that costs CPU time
 mod host_port; // HOST PORT in two words, as in the tutorial
 mod exercises; // the five exercises of the tutorial
 mod sockets; // vang net sockets, compared with ss and lsof
