@@ -40,7 +40,7 @@ pub mod decode; // shows the content of a capture
 pub mod bytes; // numbers and texts as bytes, and the other way
 pub mod fuzz; // sends wrong input to one's own server
 pub mod talk; // a raw two-way client
-pub mod tap; // a proxy that shows, records and disturbs connections
+pub mod tap; // a proxy that shows, records and disturbs connections and datagrams
 
 pub use error::{Outcome, ToolError};
 pub use quote::quoted;

@@ -20,12 +20,13 @@ mod console; // where typed bytes come from, and where received ones go
 mod typed; // what is typed, as bytes to send
 mod shown; // what comes, as text
 mod records; // the records
+mod vanished_peer; // keep-alive and user time-out
 mod session; // one connection from its start to its end
 
 pub use console::{Console, Pipe, Typed, TypedEnd};
 pub use endpoint::Endpoint;
 pub use escaped::EscapedText;
-pub use options::{Form, ProxyHeader, ProxyVersion, TalkOptions, Then};
+pub use options::{Form, ProxyHeader, ProxyVersion, TalkOptions, Then, VanishedPeer};
 
 use crate::error::{Outcome, ToolError};
 use crate::{Report, Stop, Target};
@@ -54,6 +55,6 @@ fn check(options: &TalkOptions) -> Result<(), ToolError> {
         () if options.udp && options.proxy.is_some() => {
             wrong("the PROXY header begins a connection, and UDP has none")
         }
-        () => Ok(()),
+        () => vanished_peer::check(options),
     }
 }

@@ -1,6 +1,7 @@
 //! A proxy that shows every message of both directions: time, size, and who closed. It passes on everything that one side
 //! does: bytes, a half-close, a reset. Optionally it records a capture, and simulates a bad network: delay, a low rate,
-//! small pieces, resets.
+//! small pieces, resets, silence. Over UDP (`datagrams`) it passes datagrams on, and the network loses, duplicates and
+//! reorders them.
 //!
 //! ```text
 //! client ─▶ `connection` ─▶ `weather` ─▶ server     one thread with one `poll` for each connection
@@ -8,9 +9,13 @@
 //! ```
 
 mod shared; // what all connections share
+mod silence; // a peer that vanishes
 mod connection; // one connection: two sockets, and the bytes between them
 mod replay; // replays one side of a capture
 mod weather; // simulates a bad network
+mod datagram_network; // the same for datagrams
+mod datagram_records; // records of datagrams
+mod datagrams; // the tap over UDP
 
 use std::fmt;
 use std::fs::File;
@@ -26,15 +31,16 @@ use vang_client::trouble::Doing;
 
 use crate::capture::side::Side;
 use crate::capture::write::Writer;
-use crate::destination::connect;
+use crate::destination::{Destination, connect};
 use crate::error::{Outcome, ToolError, explain};
 use crate::listener::{Accepted, ListenOptions, Listener, Sharing};
 use crate::lookup::{Purpose, addresses};
 use crate::peer_name::PeerName;
 use crate::{Record, Report, Stop, Target, Verdict};
+use datagram_records::DatagramTotals;
 pub use shared::TapOptions;
 use shared::{Shared, opened_by};
-pub use weather::Weather;
+pub use weather::{Silence, Weather};
 
 /// Connections at once; more wait in the accept queue.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -45,6 +51,7 @@ const BACKLOG: u32 = 128;
 #[derive(Serialize)]
 struct Listening {
     address: String,
+    kind: &'static str,
     to: Option<Target>,
     seed: Option<u64>,
 }
@@ -56,6 +63,9 @@ impl Record for Listening {
 impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "listening on {}", self.address)?;
+        if self.kind == "UDP" {
+            f.write_str(" (UDP)")?;
+        }
         if let Some(to) = &self.to {
             write!(f, ", forwarding to {to}")?;
         }
@@ -66,6 +76,10 @@ impl fmt::Display for Listening {
 /// Runs the proxy, or a replay.
 pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
     for place in options.listen.iter().chain(&options.to) {
+        if let (true, Target::Unix(_)) = (options.udp || options.silence.is_some(), place) {
+            let text = format!("'{place}' is a Unix socket, and --udp and --silence need network addresses");
+            return Err(ToolError::Usage(text));
+        }
         // Without a port both addresses would get the default one.
         if let Target::Net { port: None, .. } = place {
             let text = format!("'{place}' has no port: write HOST:PORT, as in localhost:65432");
@@ -85,12 +99,19 @@ pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
         report,
         stop,
         weather: options.weather.clone(),
+        silence: options.silence,
         recorder,
         began: Instant::now(),
         began_ns: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64),
         totals: Mutex::default(),
         failed: Mutex::default(),
     };
+    if options.udp {
+        let (Some(listen), Some(to)) = (&options.listen, &options.to) else {
+            return Err(ToolError::Usage("tap --udp needs --listen and --to".to_owned()));
+        };
+        return pass_datagrams(&shared, listen, to, options);
+    }
     match (&options.replay, &options.listen, &options.to) {
         (None, Some(listen), Some(to)) => {
             serve(&shared, listen, options, &|connection, client, peer_name| {
@@ -131,7 +152,7 @@ pub fn run(options: &TapOptions, report: &Report, stop: &Stop) -> Outcome {
         shared
             .means("a broken message ends its connection: docs/PROTOCOL.md, section 1, describes valid ones");
     }
-    if let Some(failure) = shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    if let Some(failure) = shared.take_failure() {
         return Err(failure);
     }
     // Runs that should have ended by themselves.
@@ -166,15 +187,7 @@ fn serve(
         receive_buffer: None,
         sharing: Sharing::Nobody,
     };
-    let Some(listener) = Listener::open(listen_at, how, shared.report, shared.stop)? else { return Ok(()) };
-    refuse_a_loop(&listener, options.to.as_ref(), shared.stop)?;
-    if let Some(to) = &options.to
-        && !options.expose
-    {
-        refuse_wider(&listener, to, shared.stop)?;
-    }
-    let seed = options.weather.is_random().then_some(options.weather.seed);
-    shared.record(&Listening { address: listener.address.clone(), to: options.to.clone(), seed });
+    let Some(listener) = open(shared, listen_at, how, options)? else { return Ok(()) };
     let busy = Mutex::new(0_usize);
     std::thread::scope(|scope| {
         let mut connections = 0;
@@ -224,6 +237,47 @@ fn serve(
         }
     });
     Ok(())
+}
+
+/// Passes datagrams on until the end.
+fn pass_datagrams(shared: &Shared<'_>, listen_at: &Target, to: &Target, options: &TapOptions) -> Outcome {
+    let how = ListenOptions { kind: Type::DGRAM, backlog: 0, receive_buffer: None, sharing: Sharing::Nobody };
+    let server = match Destination::resolve(to, shared.stop)? {
+        Some(found) => found.into_iter().find_map(|found| found.address.as_socket()),
+        None => None,
+    };
+    let listener = match server {
+        Some(server) => open(shared, listen_at, how, options)?.map(|listener| (listener, server)),
+        None => None,
+    };
+    match listener {
+        Some((listener, server)) => datagrams::run(shared, &listener, server, options.idle),
+        None => {
+            shared.record(&DatagramTotals::default());
+            Ok(Verdict::Good)
+        }
+    }
+}
+
+/// Listens and records that. `None`: stopped.
+fn open(
+    shared: &Shared<'_>,
+    listen_at: &Target,
+    how: ListenOptions,
+    options: &TapOptions,
+) -> Result<Option<Listener>, ToolError> {
+    let Some(listener) = Listener::open(listen_at, how, shared.report, shared.stop)? else { return Ok(None) };
+    refuse_a_loop(&listener, options.to.as_ref(), shared.stop)?;
+    if let Some(to) = &options.to
+        && !options.expose
+    {
+        refuse_wider(&listener, to, shared.stop)?;
+    }
+    let seed = options.weather.is_random().then_some(options.weather.seed);
+    let kind = if options.udp { "UDP" } else { "stream" };
+    let address = listener.address.clone();
+    shared.record(&Listening { address, kind, to: options.to.clone(), seed });
+    Ok(Some(listener))
 }
 
 /// A tap that connects to itself would loop without end.

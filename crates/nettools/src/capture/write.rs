@@ -1,15 +1,19 @@
 //! Writes the connections of a proxy as a capture for Wireshark (pcapng, raw IP). Each conversation becomes TCP segments:
-//! handshake, bytes with sequence numbers, acknowledgements, FIN or RST. Window sizes and options are invented.
+//! handshake, bytes with sequence numbers, acknowledgements, FIN or RST. Window sizes and options are invented. Datagrams
+//! become UDP packets.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, ip_number};
+use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, ip_number};
 
 use super::side::Side;
 
 /// Longest payload of a segment: an IPv4 packet without its headers.
 const PAYLOAD_BYTES_MAX: usize = 60_000;
+
+/// Longest datagram: an IPv4 packet without its headers.
+const DATAGRAM_BYTES_MAX: usize = 65_507;
 
 /// Longest comment.
 const COMMENT_BYTES_MAX: usize = 1_024;
@@ -60,12 +64,9 @@ impl<W: Write> Writer<W> {
         self.comment = Some(text);
     }
 
-    /// Opens a conversation. If the address families differ, both are written as IPv6, because a packet has one family.
+    /// Opens a conversation.
     pub fn open(&mut self, time_ns: u64, client: SocketAddr, server: SocketAddr) -> io::Result<Recorded> {
-        let ends = match (client.ip(), server.ip()) {
-            (IpAddr::V4(_), IpAddr::V4(_)) => [client, server],
-            _ => [as_v6(client), as_v6(server)],
-        };
+        let ends = of_one_family([client, server]);
         // Fixed initial sequence numbers, far apart.
         let mut recorded = Recorded { ends, next: [1_000, 2_000_000_000] };
         self.packet(time_ns, &mut recorded, Side::Client, "S", &[])?;
@@ -114,29 +115,29 @@ impl<W: Write> Writer<W> {
         }
         let counted = payload.len() as u32 + u32::from(tcp.syn) + u32::from(tcp.fin);
         recorded.next[side as usize] = recorded.next[side as usize].wrapping_add(counted);
-        let ip = match (from.ip(), to.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => IpHeaders::Ipv4(
-                Ipv4Header {
-                    dont_fragment: true,
-                    ..Ipv4Header::new(0, 64, ip_number::TCP, from.octets(), to.octets())
-                        .map_err(io::Error::other)?
-                },
-                Default::default(),
-            ),
-            (from, to) => IpHeaders::Ipv6(
-                Ipv6Header {
-                    next_header: ip_number::TCP,
-                    hop_limit: 64,
-                    source: octets(from),
-                    destination: octets(to),
-                    ..Ipv6Header::default()
-                },
-                Default::default(),
-            ),
-        };
-        let builder = PacketBuilder::ip(ip).tcp_header(tcp);
+        let builder = PacketBuilder::ip(ip_headers(from, to, ip_number::TCP)?).tcp_header(tcp);
         self.packet.clear();
         builder.write(&mut self.packet, payload).map_err(io::Error::other)?;
+        self.write_packet(time_ns)
+    }
+
+    /// A datagram, up to the longest that IPv4 has.
+    pub fn datagram(
+        &mut self,
+        time_ns: u64,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let [from, to] = of_one_family([from, to]);
+        let builder = PacketBuilder::ip(ip_headers(from, to, ip_number::UDP)?).udp(from.port(), to.port());
+        self.packet.clear();
+        let bytes = &bytes[..bytes.len().min(DATAGRAM_BYTES_MAX)];
+        builder.write(&mut self.packet, bytes).map_err(io::Error::other)?;
+        self.write_packet(time_ns)
+    }
+
+    fn write_packet(&mut self, time_ns: u64) -> io::Result<()> {
         let mut body = Vec::with_capacity(self.packet.len() + 20);
         body.extend(0_u32.to_le_bytes());
         body.extend(((time_ns >> 32) as u32).to_le_bytes());
@@ -164,6 +165,33 @@ impl<W> Writer<W> {
     pub fn into_inner(self) -> W {
         self.out
     }
+}
+
+/// A packet has one family: if they differ, both are written as IPv6.
+fn of_one_family(ends: [SocketAddr; 2]) -> [SocketAddr; 2] {
+    if ends.iter().all(SocketAddr::is_ipv4) { ends } else { ends.map(as_v6) }
+}
+
+fn ip_headers(from: SocketAddr, to: SocketAddr, protocol: IpNumber) -> io::Result<IpHeaders> {
+    Ok(match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => IpHeaders::Ipv4(
+            Ipv4Header {
+                dont_fragment: true,
+                ..Ipv4Header::new(0, 64, protocol, from.octets(), to.octets()).map_err(io::Error::other)?
+            },
+            Default::default(),
+        ),
+        (from, to) => IpHeaders::Ipv6(
+            Ipv6Header {
+                next_header: protocol,
+                hop_limit: 64,
+                source: octets(from),
+                destination: octets(to),
+                ..Ipv6Header::default()
+            },
+            Default::default(),
+        ),
+    })
 }
 
 fn as_v6(address: SocketAddr) -> SocketAddr {

@@ -13,6 +13,7 @@ use vang_proto::websocket::MessageKind;
 use super::options::{Form, TalkOptions};
 use super::proxy_header;
 use super::records::Connected;
+use super::vanished_peer;
 use super::web_socket::{FromServer, WebSocketClient};
 use crate::destination::{Destination, connect};
 use crate::peer_name::PeerName;
@@ -98,16 +99,21 @@ impl Channel {
         stop: &Stop,
     ) -> Result<Option<Channel>, ToolError> {
         let to = &options.to.target;
+        for text in vanished_peer::explained(&options.vanished) {
+            report.explain(|| text)?;
+        }
         let tls = options.trust().map(|trust| TlsClient::of(&trust, to)).transpose()?;
         let (destination, socket) = match options.udp {
             true => match datagrams(options, stop)? {
                 Some(found) => found,
                 None => return Ok(None),
             },
-            false => match connect(to, report, stop, |_| Ok(()))? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
+            false => {
+                match connect(to, report, stop, |socket| vanished_peer::notice(&options.vanished, socket))? {
+                    Some(found) => found,
+                    None => return Ok(None),
+                }
+            }
         };
         let failed = |error: io::Error| destination.failure(&error);
         let mut first = Vec::new();

@@ -25,10 +25,21 @@ pub struct TalkOptions {
     /// End when nothing has come for this time, after the end of the input.
     pub idle: Option<Duration>,
     pub proxy: Option<ProxyHeader>,
+    pub vanished: VanishedPeer,
     /// Note the time of each answer.
     pub times: bool,
     /// No notes.
     pub quiet: bool,
+}
+
+/// How the kernel notices a TCP peer that has vanished without closing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VanishedPeer {
+    /// Probe a silent peer after this time, and again after each such time; whole seconds. `None`: never.
+    pub keepalive: Option<Duration>,
+    /// Give up when sent bytes or probes are not acknowledged for this time. `None`: when the kernel has sent them some 15
+    /// times, after about 15 minutes.
+    pub user_timeout: Option<Duration>,
 }
 
 /// What is sent and shown.

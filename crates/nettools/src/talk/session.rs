@@ -13,6 +13,7 @@ use super::options::{TalkOptions, Then};
 use super::records::{Ended, Sent, Summary};
 use super::shown::{Piece, Shown};
 use super::typed::TypedReader;
+use super::vanished_peer;
 use crate::error::{Outcome, ToolError, explain_at};
 use crate::trust::{TlsClient, refused};
 use crate::{Record, Report, Stop, Stopped, Verdict, quoted};
@@ -398,7 +399,8 @@ impl Session<'_> {
             Some(why) if self.channel.is_handshaking() => named(format!("TLS: {why}"), NO_TLS),
             Some(why) => named(format!("TLS: {why}"), ""),
             None if is_cut(error) => named("closed in the TLS handshake".to_owned(), NO_TLS),
-            None => explain_at(error, doing, at),
+            None => vanished_peer::explain(error, &self.options.vanished, doing)
+                .unwrap_or_else(|| explain_at(error, doing, at)),
         };
         ToolError::System { doing: what, trouble }
     }

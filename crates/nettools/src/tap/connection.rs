@@ -1,25 +1,24 @@
 //! One connection through the tap. One `poll` waits for both sockets and for the simulated network. If one side does not
 //! read, the other is not read either once the queue between them is full.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use serde::Serialize;
 use socket2::Socket;
-use vang_proto::text::{short_duration, size};
+use vang_proto::text::size;
 
-use super::shared::{Shared, address, opened_by};
-use super::weather::{Random, WeatherQueue};
+use super::shared::{Shared, TapClosed, TapOpened, address, opened_by};
+use super::silence;
+use super::weather::{Random, Silence, WeatherQueue};
 use crate::capture::side::Side;
 use crate::capture::write::{Recorded, UNIX_SERVER, Writer, unix_client};
 use crate::destination::connect;
 use crate::peer_name::{PeerName, canonical};
 use crate::protocols::{Awaited, Reader};
-use crate::{Record, Stopped, Target, quoted};
+use crate::{Stopped, Target, quoted};
 
 /// Bytes of one read, or of one write of a replay.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
@@ -29,50 +28,6 @@ const EXPLAINED_BYTES: usize = 24;
 
 /// An incomplete line is shown after this silence.
 const QUIET: Duration = Duration::from_millis(100);
-
-/// A connection was accepted.
-#[derive(Serialize)]
-struct TapOpened {
-    conversation: u64,
-    from: String,
-}
-
-impl Record for TapOpened {
-    const EVENT: &'static str = "opened";
-}
-
-impl fmt::Display for TapOpened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "           #{} opened by {}", self.conversation, self.from)
-    }
-}
-
-/// A connection ended.
-#[derive(Serialize)]
-pub(super) struct TapClosed {
-    pub(super) conversation: u64,
-    pub(super) opened_by: String,
-    pub(super) ending: String,
-    pub(super) client_bytes: u64,
-    pub(super) server_bytes: u64,
-    pub(super) took_ns: u64,
-}
-
-impl Record for TapClosed {
-    const EVENT: &'static str = "closed";
-}
-
-impl fmt::Display for TapClosed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TapClosed { conversation, opened_by, ending, client_bytes, server_bytes, took_ns } = self;
-        let took = short_duration(Duration::from_nanos(*took_ns));
-        let (client, server) = (size(*client_bytes), size(*server_bytes));
-        write!(
-            f,
-            "           #{conversation} opened by {opened_by}: {ending}, {took}; client sent {client}, server {server}"
-        )
-    }
-}
 
 /// One side of the connection.
 struct Endpoint<'a> {
@@ -150,9 +105,16 @@ pub(super) fn run(shared: &Shared<'_>, connection: u64, client: &Socket, peer_na
     let mut ends = [end(Side::Client, client), end(Side::Server, &server)];
     let began = Instant::now();
     let awaited = Awaited::default();
-    let ending =
-        Relay { shared, connection, ends: &mut ends, awaited, recorded: &mut recorded, closed: Vec::new() }
-            .pass();
+    let ending = Relay {
+        shared,
+        connection,
+        ends: &mut ends,
+        awaited,
+        recorded: &mut recorded,
+        closed: Vec::new(),
+        began,
+    }
+    .pass();
     let [client, server] = &mut ends;
     for end in [&mut *client, &mut *server] {
         end.reader.end(&mut |decoded| shared.record_message(connection, end.side, &decoded));
@@ -180,6 +142,7 @@ struct Relay<'a, 'b> {
     awaited: Awaited,
     recorded: &'a mut Option<Recorded>,
     closed: Vec<Side>,
+    began: Instant,
 }
 
 /// Why a connection ended before both sides had closed.
@@ -209,6 +172,15 @@ impl Relay<'_, '_> {
                 });
                 return format!("{first} closed, then {second}");
             }
+            if self.becomes_silent(now) {
+                let sockets = [self.ends[0].socket, self.ends[1].socket];
+                let ending = silence::hold(self.shared, self.connection, sockets, self.began);
+                // The tap ends, as a machine that starts again: it knows no such connection.
+                for socket in sockets {
+                    reset(socket);
+                }
+                return ending;
+            }
             let ready = match self.wait(now) {
                 Ok(ready) => ready,
                 Err(ending) => return ending,
@@ -229,9 +201,26 @@ impl Relay<'_, '_> {
         }
     }
 
+    /// Does the silence begin? Bytes that were counted for it have passed then.
+    fn becomes_silent(&self, now: Instant) -> bool {
+        match self.shared.silence {
+            None => false,
+            Some(Silence::After(after)) => now.saturating_duration_since(self.began) >= after,
+            Some(Silence::Bytes(bytes)) => {
+                self.ends.iter().all(|end| end.queue.is_empty())
+                    && self.ends.iter().map(|end| end.bytes).sum::<u64>() >= bytes
+            }
+        }
+    }
+
     /// Waits for the next event; `Err`: the tool was stopped.
     fn wait(&mut self, now: Instant) -> Result<[PollFlags; 2], String> {
-        let mut wait: Option<Duration> = None;
+        let mut wait = match self.shared.silence {
+            Some(Silence::After(after)) => {
+                Some(after.saturating_sub(now.saturating_duration_since(self.began)))
+            }
+            Some(Silence::Bytes(_)) | None => None,
+        };
         let mut wants = [PollFlags::empty(); 2];
         for (at, want) in wants.iter_mut().enumerate() {
             if !self.ends[at].ended && !self.ends[at].queue.is_full() {

@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags};
 use socket2::Socket;
 use vang_client::trouble::Doing;
 
-use super::connection::{PIECE_BYTES, TapClosed, is_interruption, reset};
-use super::shared::Shared;
+use super::connection::{PIECE_BYTES, is_interruption, reset};
+use super::shared::{Shared, TapClosed};
 use super::weather::{Random, WeatherQueue};
 use crate::capture::conversations::ConversationEvent;
 use crate::capture::file::{self, CaptureError};

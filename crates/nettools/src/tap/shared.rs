@@ -13,7 +13,7 @@ use socket2::SockAddr;
 use vang_client::trouble::Doing;
 use vang_proto::text::{counted, short_duration, size};
 
-use super::weather::Weather;
+use super::weather::{Silence, Weather};
 use crate::capture::side::Side;
 use crate::capture::write::Writer;
 use crate::error::ToolError;
@@ -34,6 +34,12 @@ pub struct TapOptions {
     pub replay: Option<PathBuf>,
     /// The simulated network.
     pub weather: Weather,
+    /// Each TCP connection becomes silent: a peer that vanishes.
+    pub silence: Option<Silence>,
+    /// Datagrams instead of connections.
+    pub udp: bool,
+    /// A client over UDP loses its socket when it is idle for this time.
+    pub idle: Duration,
     /// Ends after the first connection.
     pub once: bool,
     /// Allows listening where more programs can connect than to the server itself.
@@ -45,6 +51,7 @@ pub(super) struct Shared<'a> {
     pub(super) report: &'a Report,
     pub(super) stop: &'a Stop,
     pub(super) weather: Weather,
+    pub(super) silence: Option<Silence>,
     pub(super) recorder: Option<Mutex<Writer<BufWriter<File>>>>,
     pub(super) began: Instant,
     /// The same time, ns since 1970.
@@ -52,6 +59,50 @@ pub(super) struct Shared<'a> {
     pub(super) totals: Mutex<Totals>,
     /// The output or the recording cannot be written.
     pub(super) failed: Mutex<Option<ToolError>>,
+}
+
+/// A connection was accepted, or over UDP a client has sent its first datagram.
+#[derive(Serialize)]
+pub(super) struct TapOpened {
+    pub(super) conversation: u64,
+    pub(super) from: String,
+}
+
+impl Record for TapOpened {
+    const EVENT: &'static str = "opened";
+}
+
+impl fmt::Display for TapOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "           #{} opened by {}", self.conversation, self.from)
+    }
+}
+
+/// A connection ended, or a client's socket over UDP.
+#[derive(Serialize)]
+pub(super) struct TapClosed {
+    pub(super) conversation: u64,
+    pub(super) opened_by: String,
+    pub(super) ending: String,
+    pub(super) client_bytes: u64,
+    pub(super) server_bytes: u64,
+    pub(super) took_ns: u64,
+}
+
+impl Record for TapClosed {
+    const EVENT: &'static str = "closed";
+}
+
+impl fmt::Display for TapClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TapClosed { conversation, opened_by, ending, client_bytes, server_bytes, took_ns } = self;
+        let took = short_duration(Duration::from_nanos(*took_ns));
+        let (client, server) = (size(*client_bytes), size(*server_bytes));
+        write!(
+            f,
+            "           #{conversation} opened by {opened_by}: {ending}, {took}; client sent {client}, server {server}"
+        )
+    }
 }
 
 /// The summary.
@@ -67,6 +118,8 @@ pub(super) struct Totals {
     pub(super) resets: u64,
     /// Reset by `--cut`.
     pub(super) cut: u64,
+    /// Made silent by `--silence`.
+    pub(super) silent: u64,
     pub(super) took_ns: u64,
 }
 
@@ -87,8 +140,11 @@ impl fmt::Display for Totals {
             self.broken,
             counted(self.resets, "reset", "resets")
         )?;
-        for (count, what) in [(self.cut, "cut by --cut"), (self.not_connected, "not connected to the server")]
-        {
+        for (count, what) in [
+            (self.cut, "cut by --cut"),
+            (self.silent, "silent by --silence"),
+            (self.not_connected, "not connected to the server"),
+        ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
@@ -138,14 +194,32 @@ impl Shared<'_> {
         self.began_ns + self.began.elapsed().as_nanos() as u64
     }
 
+    /// Takes the first failure.
+    pub(super) fn take_failure(&self) -> Option<ToolError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Records packets at once.
     pub(super) fn capture(&self, write: impl FnOnce(&mut Writer<BufWriter<File>>, u64) -> io::Result<()>) {
+        self.capture_gathered(|writer, now| write(writer, now).and_then(|()| writer.flush()));
+    }
+
+    /// The same; `flush_capture` writes them.
+    pub(super) fn capture_gathered(
+        &self,
+        write: impl FnOnce(&mut Writer<BufWriter<File>>, u64) -> io::Result<()>,
+    ) {
         let Some(recorder) = &self.recorder else { return };
         let mut writer = recorder.lock().unwrap_or_else(PoisonError::into_inner);
         // The time is taken under the lock, so that it never goes back in the file.
         let now_ns = self.now_ns();
-        if let Err(error) = write(&mut writer, now_ns).and_then(|()| writer.flush()) {
+        if let Err(error) = write(&mut writer, now_ns) {
             self.fail(ToolError::of("cannot write the recording", &error, Doing::Write));
         }
+    }
+
+    pub(super) fn flush_capture(&self) {
+        self.capture_gathered(|writer, _| writer.flush());
     }
 }
 

@@ -1,5 +1,5 @@
 //! Simulates a bad network for the bytes of one direction: delay, small pieces, a low rate, resets. Order is kept, as in
-//! TCP.
+//! TCP. What is simulated for datagrams is in `datagram_network`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const WAITING_PIECES_MAX: usize = 1 << 14;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weather {
     pub delay: Option<Duration>,
-    /// Each delay is random, from 0 to twice `delay`.
+    /// Each delay is random, from 0 to twice `delay`; datagrams can overtake each other then.
     pub jitter: bool,
     /// Bytes per second in each direction.
     pub rate: Option<u64>,
@@ -22,6 +22,12 @@ pub struct Weather {
     pub cut: f64,
     /// Bytes of one write.
     pub split: Option<usize>,
+    /// Probability, from 0 to 1, that a datagram is lost.
+    pub drop: f64,
+    /// Probability that a datagram arrives twice.
+    pub duplicate: f64,
+    /// Probability that a datagram goes after the next one.
+    pub reorder: f64,
     /// Seed of the random numbers: the same seed and bytes give the same network.
     pub seed: u64,
 }
@@ -29,8 +35,18 @@ pub struct Weather {
 impl Weather {
     /// Does it use random numbers?
     pub fn is_random(&self) -> bool {
-        self.jitter && self.delay.is_some() || self.cut > 0.0
+        let chances = [self.cut, self.drop, self.duplicate, self.reorder];
+        self.jitter && self.delay.is_some() || chances.iter().any(|chance| *chance > 0.0)
     }
+}
+
+/// When a connection becomes silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// This time after it was accepted.
+    After(Duration),
+    /// When both sides together have sent this many bytes, and these have passed.
+    Bytes(u64),
 }
 
 /// A repeatable random generator (splitmix64).
@@ -39,17 +55,24 @@ pub(super) struct Random(u64);
 
 impl Random {
     pub(super) fn new(seed: u64, connection: u64, side: u64) -> Random {
-        Random(seed ^ (connection * 2 + side).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // Mixed: the state only counts, and neighbours would have the same numbers, one later.
+        Random(seed ^ mixed((connection * 2 + side).wrapping_mul(STEP)))
     }
 
     /// From 0 up to, but not including, 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    pub(super) fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(STEP);
+        (mixed(self.0) >> 11) as f64 / (1_u64 << 53) as f64
     }
+}
+
+/// The odd number nearest to 2^64 divided by the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mixed(mut state: u64) -> u64 {
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
 }
 
 #[derive(Debug)]

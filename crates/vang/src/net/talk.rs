@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use vang_nettools::talk::{
-    self, Console, Endpoint, Form, Pipe, ProxyHeader, ProxyVersion, TalkOptions, Then,
+    self, Console, Endpoint, Form, Pipe, ProxyHeader, ProxyVersion, TalkOptions, Then, VanishedPeer,
 };
 
 use super::common::{Common, TlsArgs, with};
@@ -70,6 +70,12 @@ pub(crate) struct Args {
     /// The client that this header names [default: our own address]
     #[arg(long, value_name = "IP:PORT", requires = "proxy_header")]
     proxy_from: Option<SocketAddr>,
+    /// Probe a silent peer after this time, as 10s (whole seconds); 3 probes without an answer end the connection
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    keepalive: Option<Duration>,
+    /// End the connection when the peer acknowledges nothing for this time [default: the kernel's, some 15 minutes]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    user_timeout: Option<Duration>,
     /// Also note the time of each answer if the input or output is no terminal
     #[arg(long)]
     times: bool,
@@ -113,6 +119,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             After::Wait => Then::Wait,
         }),
         idle: args.idle,
+        vanished: VanishedPeer { keepalive: args.keepalive, user_timeout: args.user_timeout },
         proxy: version.map(|version| ProxyHeader { version, from: args.proxy_from }),
         // A terminal shows them with each answer.
         times: args.times && !is_person,

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use vang_nettools::Target;
-use vang_nettools::tap::{self, TapOptions, Weather};
+use vang_nettools::tap::{self, Silence, TapOptions, Weather};
+use vang_proto::text::read_bytes;
 
 use super::common::{Common, with};
 use crate::args::parse_time;
@@ -15,12 +16,19 @@ Examples:
   vang net tap --listen localhost:7000 --to localhost:65432
   vang net tap --listen unix:/tmp/tap.sock --to unix:/run/vang.sock --record talk.pcapng
   vang net tap --listen localhost:7000 --to localhost:65432 --delay 200ms --jitter --rate 64k --cut 1% --split 1
+  vang net tap --listen localhost:7000 --to localhost:65432 --silence 30s     a server that vanishes without closing
+  vang net tap --udp --listen localhost:7000 --to localhost:7002 --drop 5% --duplicate 1% --reorder 2% --seed 7
   vang net tap --replay talk.pcapng --to localhost:65432          replays the clients of a capture
   vang net tap --replay talk.pcapng --listen localhost:7000       replays its server, for your clients";
 
+const AFTER: &str = "\
+Percentages are probabilities in each direction. Over UDP at most 1,000 datagrams a second are printed; all are passed on, \
+counted and recorded. --silence drops the segments of a connection in this kernel before TCP sees them, so that neither data \
+nor keep-alive probes are acknowledged; when tap ends, it resets the silent connections.";
+
 /// Show every message between clients and a server; record, replay, or simulate a bad network
 #[derive(ClapArgs, Debug)]
-#[command(before_help = EXAMPLES)]
+#[command(before_help = EXAMPLES, after_help = AFTER)]
 pub(crate) struct Args {
     /// Listen for clients here: HOST:PORT or unix:PATH; port 0 is any free port
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay")]
@@ -28,16 +36,36 @@ pub(crate) struct Args {
     /// Connect to this server: HOST:PORT or unix:PATH
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "replay", value_parser = Target::peer)]
     to: Option<Target>,
+    /// Datagrams instead of connections; each client address gets a socket of its own to the server
+    #[arg(long, conflicts_with_all = ["replay", "rate", "cut", "split", "silence", "once"])]
+    udp: bool,
     /// Record a capture for Wireshark (pcapng)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     record: Option<PathBuf>,
     /// Replay the clients of this capture (with --to) or its server (with --listen), in turns, without pauses
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
+    /// Lose datagrams, as 5% (with --udp)
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "udp")]
+    drop: Option<f64>,
+    /// Send datagrams twice, as 1% (with --udp)
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "udp")]
+    duplicate: Option<f64>,
+    /// Hold datagrams back until the next one has gone, or for 100 ms (with --udp)
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "udp")]
+    reorder: Option<f64>,
+    /// A client address without datagrams for this time loses its socket (with --udp)
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "2m", requires = "udp")]
+    idle: Duration,
+    /// A connection becomes silent after this time, as 5s, or when its sides have sent this many bytes, as 100B or 64kB
+    ///
+    /// A peer that vanishes: nothing passes or is acknowledged, and nobody closes. TCP only.
+    #[arg(long, value_name = "WHEN", value_parser = parse_silence, conflicts_with = "replay")]
+    silence: Option<Silence>,
     /// Delay all bytes by this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     delay: Option<Duration>,
-    /// Random delays from 0 to twice --delay; order is kept
+    /// Random delays from 0 to twice --delay; order is kept, but not with --udp
     #[arg(long, requires = "delay")]
     jitter: bool,
     /// Bytes per second in each direction, as 64k or 2m (k is 1,000)
@@ -49,7 +77,7 @@ pub(crate) struct Args {
     /// Write this many bytes at a time
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     split: Option<u32>,
-    /// Seed to repeat the same --jitter and --cut
+    /// Seed to repeat the same random choices
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// End after the first connection
@@ -73,10 +101,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         rate: args.rate,
         cut: args.cut,
         split: args.split.map(|split| split as usize),
+        drop: args.drop.unwrap_or_default(),
+        duplicate: args.duplicate.unwrap_or_default(),
+        reorder: args.reorder.unwrap_or_default(),
         seed: args.seed.unwrap_or_else(by_clock),
     };
-    let Args { listen, to, record, replay, once, expose, .. } = args;
-    let options = TapOptions { listen, to, record, replay, weather, once, expose };
+    let Args { listen, to, record, replay, silence, udp, idle, once, expose, .. } = args;
+    let options = TapOptions { listen, to, record, replay, weather, silence, udp, idle, once, expose };
     with(&args.common, |report, stop| tap::run(&options, report, stop))
 }
 
@@ -92,6 +123,17 @@ fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A time, or a number of bytes with `B` at its end, because `5m` is a time.
+fn parse_silence(text: &str) -> Result<Silence, String> {
+    let wrong = || {
+        "not a time or a number of bytes; write a time as 500ms or 5s, bytes as 0B, 100B or 64kB".to_owned()
+    };
+    match text.ends_with('B') {
+        true => read_bytes(text).map(Silence::Bytes).ok_or_else(wrong),
+        false => parse_time(text).map(Silence::After).map_err(|_| wrong()),
+    }
+}
+
 fn parse_percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
@@ -102,6 +144,17 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silence_begins_after_a_time_or_a_number_of_bytes() {
+        assert_eq!(parse_silence("500ms"), Ok(Silence::After(Duration::from_millis(500))));
+        assert_eq!(parse_silence("5m"), Ok(Silence::After(Duration::from_secs(300))));
+        assert_eq!(parse_silence("0B"), Ok(Silence::Bytes(0)));
+        assert_eq!(parse_silence("64kB"), Ok(Silence::Bytes(64_000)));
+        for wrong in ["", "B", "0s", "-1B", "10k", "5 s"] {
+            assert!(parse_silence(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn rates_and_percentages_are_parsed() {

@@ -46,6 +46,8 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
         (ASKED, "ping HOST --vang PORT --wait 1h"),
         (ENDLESS, "tap --listen FREE --to ADDRESS"),
         (ENDLESS, "tap --listen FREE --to ADDRESS --delay 1h --jitter"),
+        (ENDLESS, "tap --listen FREE --to ADDRESS --silence 1h"),
+        (ENDLESS, "tap --udp --listen FREE --to ADDRESS --drop 1%"),
         (FED, "decode -"),
         (FED, "bytes -"),
         (ASKED, "doctor ADDRESS --wait 1h"),

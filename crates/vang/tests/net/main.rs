@@ -17,6 +17,8 @@ mod exercises; // the five exercises of the tutorial
 mod sockets; // vang net sockets, compared with ss and lsof
 mod talk; // vang net talk, beside nc, socat and openssl
 mod tap; // vang net tap, and its recordings in tshark
+mod tap_silence; // a peer that vanishes
+mod tap_udp; // datagrams through a tap
 mod stall; // vang net stall
 mod bytes; // vang net bytes, beside Python
 mod fuzz; // vang net fuzz, against vang and against servers that die
