@@ -79,6 +79,15 @@ impl Diag {
         }
     }
 
+    /// TCP sockets that have a port, but neither listen nor are connected. Kernels before 6.8 and `/proc/net` do not list them.
+    pub(crate) fn bound(&mut self) -> io::Result<Vec<Socket>> {
+        let mut found = Vec::new();
+        for id in [SocketId::new_v4(), SocketId::new_v6()] {
+            self.ask(inet(Protocol::Tcp, id, bound_state()), Protocol::Tcp, true, &mut found)?;
+        }
+        Ok(found)
+    }
+
     /// The TCP connection with the local address `local`; `None`: it is not in this network namespace.
     pub fn connection(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
         let asked = self.ask_for_one(local, peer);
@@ -248,11 +257,16 @@ fn any_state() -> StateFlags {
     StateFlags::from_bits_retain(0xfff | 1 << 12)
 }
 
+/// BOUND_INACTIVE, a state that only requests have.
+fn bound_state() -> StateFlags {
+    StateFlags::from_bits_retain(1 << 13)
+}
+
 fn inet(protocol: Protocol, socket_id: SocketId, states: StateFlags) -> SockDiagMessage {
     SockDiagMessage::InetRequest(InetRequest {
         family: if socket_id.source_address.is_ipv4() { AF_INET } else { AF_INET6 },
         protocol: if protocol == Protocol::Udp { IPPROTO_UDP } else { IPPROTO_TCP },
-        extensions: ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
+        extensions: ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO | ExtensionFlags::CONG,
         states,
         socket_id,
     })

@@ -17,6 +17,15 @@ pub enum ToolError {
         doing: String,
         trouble: Trouble,
     },
+    /// Another socket keeps us from listening.
+    #[error("{doing}: address in use ({holder})")]
+    AddressInUse {
+        /// As in `cannot listen on 127.0.0.1:80`.
+        doing: String,
+        /// Who has the address.
+        holder: String,
+        advice: String,
+    },
     /// The options do not fit together, or the request is not supported.
     #[error("{0}")]
     Usage(String),
@@ -40,6 +49,7 @@ impl ToolError {
     pub fn advice(&self) -> Option<&str> {
         match self {
             ToolError::System { trouble, .. } => Some(trouble.advice).filter(|advice| !advice.is_empty()),
+            ToolError::AddressInUse { advice, .. } => Some(advice),
             ToolError::Usage(_) | ToolError::Output(_) => None,
         }
     }

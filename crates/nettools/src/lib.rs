@@ -12,6 +12,9 @@
 
 mod report; // records, explanations and their output
 mod stop; // when a tool must end
+pub mod diag; // the kernel's data about sockets
+mod owners; // which process owns a socket
+pub mod in_use; // who holds an address in use
 mod error; // why a tool failed, with cause and advice
 mod quote; // bytes in quotes
 mod hex; // bytes in hexadecimal
@@ -26,8 +29,6 @@ mod listener; // a socket that listens
 mod datagram; // a UDP socket that answers from the address it was asked at
 mod open_files; // this process's limit of open files
 pub mod conform; // tests whether a server or client follows the protocol
-pub mod diag; // the kernel's data about sockets
-mod owners; // which process owns a socket
 pub mod stall; // fills socket queues on purpose
 pub mod sockets; // lists sockets with queues, owner and problems
 pub mod echo; // an echo server, and a client that checks it

@@ -1,5 +1,6 @@
 //! A socket that listens, for connections or, over UDP, for datagrams. Nothing here blocks. `SO_REUSEADDR` is set on TCP
-//! listeners, so that connections in TIME_WAIT do not keep a restarted server from its port.
+//! listeners, so that connections in TIME_WAIT do not keep a restarted server from its port, unless a caller wants to show
+//! just that.
 
 use std::fmt;
 use std::io;
@@ -11,9 +12,9 @@ use rustix::io::Errno;
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use vang_client::address::shown;
-use vang_client::trouble::{At, Doing};
 
 use crate::destination::Destination;
+use crate::in_use::{cannot_listen, cannot_listen_at_path};
 use crate::lookup::{PORT, Purpose, addresses};
 use crate::peer_name::{PeerName, canonical};
 use crate::{Record, Report, Stop, Target, ToolError};
@@ -64,6 +65,15 @@ impl fmt::Display for OneOfSeveral {
     }
 }
 
+/// `SO_REUSEADDR` of a TCP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReuseAddress {
+    /// Connections in TIME_WAIT do not block the port.
+    Set,
+    /// They do.
+    Unset,
+}
+
 /// A listening socket. The file of a Unix socket is removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -100,26 +110,40 @@ impl Listener {
         report: &Report,
         stop: &Stop,
     ) -> Result<Option<Listener>, ToolError> {
-        let cannot = |error: &io::Error, place: At| {
-            ToolError::at(format!("cannot listen on {at}"), error, Doing::Bind, place)
+        Listener::open_with(at, options, ReuseAddress::Set, report, stop)
+    }
+
+    /// The same with this `SO_REUSEADDR`.
+    pub(crate) fn open_with(
+        at: &Target,
+        options: ListenOptions,
+        reuse: ReuseAddress,
+        report: &Report,
+        stop: &Stop,
+    ) -> Result<Option<Listener>, ToolError> {
+        let what = || format!("cannot listen on {at}");
+        let cannot = |error: &io::Error, address: SocketAddr| {
+            cannot_listen(what(), error, address, options.kind == Type::DGRAM)
         };
         let listener = match at {
-            Target::Unix(path) => Listener::unix(path, options).map_err(|error| cannot(&error, At::Unix))?,
+            Target::Unix(path) => {
+                Listener::unix(path, options).map_err(|error| cannot_listen_at_path(what(), &error, path))?
+            }
             Target::Net { host, port } if host.is_empty() => {
                 let every: SocketAddr = (Ipv6Addr::UNSPECIFIED, port.unwrap_or(PORT)).into();
-                Listener::net(every, options)
+                Listener::net(every, options, reuse)
                     .or_else(|error| match lacks_family(&error) {
                         // Without IPv6 on this machine: all interfaces by IPv4.
-                        true => Listener::net((Ipv4Addr::UNSPECIFIED, every.port()).into(), options),
+                        true => Listener::net((Ipv4Addr::UNSPECIFIED, every.port()).into(), options, reuse),
                         false => Err(error),
                     })
-                    .map_err(|error| cannot(&error, At::Net(every)))?
+                    .map_err(|error| cannot(&error, every))?
             }
             Target::Net { host, port } => {
                 let Some(found) = addresses(host, *port, Purpose::Listen, stop)? else { return Ok(None) };
                 let first = found[0];
                 let listener =
-                    Listener::net(first, options).map_err(|error| cannot(&error, At::Net(first)))?;
+                    Listener::net(first, options, reuse).map_err(|error| cannot(&error, first))?;
                 if found.len() > 1 {
                     let not_bound = found[1..].iter().map(|other| shown(*other)).collect();
                     let bound = listener.address.clone();
@@ -142,6 +166,12 @@ impl Listener {
                 listener.address,
                 listener.may_wait(options)
             ),
+            _ if reuse == ReuseAddress::Unset => format!(
+                "socket, bind, listen, without SO_REUSEADDR (TIME_WAIT of an earlier run blocks the port): from now on the \
+                 kernel completes connections to {} by itself; {} until they are accepted",
+                listener.address,
+                listener.may_wait(options)
+            ),
             _ => format!(
                 "socket, SO_REUSEADDR (TIME_WAIT of an earlier run does not block the port), bind, listen: from now on the kernel \
                  completes connections to {} by itself; {} until they are accepted",
@@ -154,8 +184,9 @@ impl Listener {
 
     /// Binds and listens on a resolved address.
     pub(crate) fn at(address: SocketAddr, options: ListenOptions) -> Result<Listener, ToolError> {
-        Listener::net(address, options).map_err(|error| {
-            ToolError::at(format!("cannot listen on {address}"), &error, Doing::Bind, At::Net(address))
+        Listener::net(address, options, ReuseAddress::Set).map_err(|error| {
+            let is_udp = options.kind == Type::DGRAM;
+            cannot_listen(format!("cannot listen on {address}"), &error, address, is_udp)
         })
     }
 
@@ -168,13 +199,13 @@ impl Listener {
         }
     }
 
-    fn net(address: SocketAddr, options: ListenOptions) -> io::Result<Listener> {
+    fn net(address: SocketAddr, options: ListenOptions, reuse: ReuseAddress) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), options.kind.nonblocking(), None)?;
         if address.is_ipv6() {
             // Every interface means both families.
             socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
         }
-        if options.kind == Type::STREAM {
+        if options.kind == Type::STREAM && reuse == ReuseAddress::Set {
             socket.set_reuse_address(true)?;
         }
         if let Some(bytes) = options.receive_buffer {
@@ -404,7 +435,7 @@ mod tests {
     fn the_backlog_is_the_one_that_the_kernel_uses() {
         let listener = |backlog| {
             let options = ListenOptions { backlog, ..STREAM };
-            Listener::net(SocketAddr::from(([127, 0, 0, 1], 0)), options).unwrap()
+            Listener::net(SocketAddr::from(([127, 0, 0, 1], 0)), options, ReuseAddress::Set).unwrap()
         };
         let huge = listener(u32::MAX);
         let kept = crate::diag::Diag::open()

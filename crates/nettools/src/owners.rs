@@ -28,13 +28,43 @@ pub struct Owner {
 const COMM_BYTES: usize = 15;
 
 impl Owner {
-    /// Is this its PID or name? A name longer than the kernel's limit is compared with the executable, or, for scripts and
-    /// renamed processes, with the beginning of the name.
-    pub(crate) fn is_called(&self, wanted: &str) -> bool {
-        self.pid.to_string() == wanted || is_name(wanted, &self.process, self.executable.as_deref())
+    /// How this is its PID or name; `None`: it is not.
+    pub(crate) fn name_match(&self, wanted: &str) -> Option<NameMatch> {
+        if self.pid.to_string() == wanted {
+            return Some(NameMatch::Exact);
+        }
+        name_match(wanted, &self.process, self.executable.as_deref())
     }
 }
 
+/// How a process was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NameMatch {
+    /// By its PID or name.
+    Exact,
+    /// By its name without the version: this is the whole name.
+    Version(String),
+}
+
+fn name_match(wanted: &str, process: &str, executable: Option<&str>) -> Option<NameMatch> {
+    if is_name(wanted, process, executable) {
+        return Some(NameMatch::Exact);
+    }
+    let versioned = [Some(process), executable].into_iter().flatten().find(|name| has_version(wanted, name));
+    versioned.map(|name| NameMatch::Version(name.to_owned()))
+}
+
+/// Is this the name with a version, as `python3.13` for `python`, `gcc-12` for `gcc`?
+fn has_version(wanted: &str, name: &str) -> bool {
+    let Some(version) = name.strip_prefix(wanted) else { return false };
+    let version = version.strip_prefix(['-', '.']).unwrap_or(version);
+    wanted.contains(char::is_alphabetic)
+        && version.starts_with(|c: char| c.is_ascii_digit())
+        && version.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// A name longer than the kernel's limit is compared with the executable, or, for scripts and renamed processes, with the
+/// beginning of the name.
 fn is_name(wanted: &str, process: &str, executable: Option<&str>) -> bool {
     if process == wanted || executable == Some(wanted) {
         return true;
@@ -61,7 +91,7 @@ pub(crate) fn running(wanted: &str) -> io::Result<Running> {
     let mut found = Running::Nowhere;
     for (pid, at) in processes()? {
         let named = of_process(&at).is_some_and(|(process, executable, _)| {
-            pid.to_string() == wanted || is_name(wanted, &process, executable.as_deref())
+            pid.to_string() == wanted || name_match(wanted, &process, executable.as_deref()).is_some()
         });
         match fs::read_dir(at.join("fd")) {
             _ if !named => {}
@@ -187,6 +217,27 @@ mod tests {
         assert!(is_name(long, &cut, None), "{cut}");
         assert_eq!(running(&std::process::id().to_string()).unwrap(), Running::Seen(std::process::id()));
         assert_eq!(running("nobody-has-this-name").unwrap(), Running::Nowhere);
+    }
+
+    #[test]
+    fn a_name_stands_for_its_versions() {
+        let version = |name: &str| Some(NameMatch::Version(name.to_owned()));
+        for (wanted, process, executable, expected) in [
+            ("python", "python3", Some("python3.13"), version("python3")),
+            ("python3", "python3", Some("python3.13"), Some(NameMatch::Exact)),
+            ("python3", "serve.py", Some("python3.13"), version("python3.13")),
+            ("python", "python3.13", None, version("python3.13")),
+            ("gcc", "gcc-12", None, version("gcc-12")),
+            ("python", "pythonw", None, None),
+            ("python", "python-config", None, None),
+            ("pyth", "python3", Some("python3.13"), None),
+            ("n", "nc", None, None),
+            // A number is a PID.
+            ("1", "12", None, None),
+            ("", "3", None, None),
+        ] {
+            assert_eq!(name_match(wanted, process, executable), expected, "{wanted} {process}");
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! Nothing is sent and no socket is changed: the data comes from the kernel (`diag`) and `/proc` (`owners`).
 
 mod problem; // problems of a socket
+mod totals; // totals of a connection: bytes, packets, congestion control
+mod row; // a socket as a line of the table
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -14,16 +16,16 @@ use serde::Serialize;
 use vang_proto::text::short_duration;
 
 pub use self::problem::SocketProblem;
-use crate::diag::{Address, Diag, Protocol, Socket, State, Tcp, Timer, cannot, spelled};
+use self::row::{Row, Widths, heading};
+use self::totals::Totals;
+use crate::diag::{Address, Diag, Protocol, State, cannot, spelled};
 use crate::error::{Outcome, ToolError};
 pub use crate::owners::Owner;
-use crate::owners::{self, Owners, Running};
+use crate::owners::{self, NameMatch, Owners, Running};
 use crate::{Record, Report, Stop, Verdict};
 
 /// Shortest interval of `--watch`: each time all of /proc is read.
 const WATCH_MIN: Duration = Duration::from_millis(50);
-/// Width of a column: at least its heading; a longer path only makes its own line longer.
-const COLUMN: (usize, usize) = (16, 46);
 /// Sockets that are named in the explanation of a problem.
 const NAMED_MAX: usize = 3;
 
@@ -40,6 +42,8 @@ pub struct SocketsOptions {
     pub processes: Vec<String>,
     /// Only sockets with a problem.
     pub only_trouble: bool,
+    /// A second line for each TCP connection: congestion control, windows, times.
+    pub details: bool,
     /// Repeat at this interval and report changes.
     pub watch: Option<Duration>,
 }
@@ -50,157 +54,11 @@ impl SocketsOptions {
             Address::Net(address) => self.ports.contains(&address.port()),
             Address::Unix(..) => false,
         };
-        let process = |wanted: &String| row.owners.iter().any(|owner| owner.is_called(wanted));
+        let process = |wanted: &String| row.owners.iter().any(|owner| owner.name_match(wanted).is_some());
         (self.states.is_empty() || self.states.contains(&row.state))
             && (self.ports.is_empty() || port(&row.local) || port(&row.peer))
             && (self.processes.is_empty() || self.processes.iter().any(process))
             && (!self.only_trouble || !row.trouble.is_empty())
-    }
-}
-
-/// A socket as a record.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    protocol: Protocol,
-    state: State,
-    /// Unread bytes; for a listener, connections that wait for accept. `None`: unknown.
-    recv_q: Option<u32>,
-    /// Unacknowledged bytes; for a listener, the backlog. `None`: unknown.
-    send_q: Option<u32>,
-    /// Unit of the two queues: `bytes` or `connections`.
-    queues: &'static str,
-    local: Address,
-    peer: Address,
-    owners: Vec<Owner>,
-    user: Option<String>,
-    uid: Option<u32>,
-    /// 0: no process owns it.
-    inode: u32,
-    timer: Option<Timer>,
-    tcp: Option<Tcp>,
-    drops: Option<u32>,
-    trouble: Vec<SocketProblem>,
-    #[serde(skip)]
-    cookie: [u8; 8],
-    /// The change, with `watch`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    change: Option<&'static str>,
-    #[serde(skip)]
-    widths: Widths,
-}
-
-/// Column widths in characters, for all rows of one list.
-#[derive(Clone, Copy, Debug, Default)]
-struct Widths {
-    local: usize,
-    peer: usize,
-    holder: usize,
-}
-
-impl Widths {
-    fn of(rows: &[Row]) -> Widths {
-        let widest = |text: &dyn Fn(&Row) -> String| {
-            let widths = rows.iter().map(|row| text(row).chars().count());
-            widths.max().unwrap_or(0).clamp(COLUMN.0, COLUMN.1)
-        };
-        Widths {
-            local: widest(&|row| row.local.to_string()),
-            peer: widest(&|row| row.peer.to_string()),
-            holder: widest(&Row::held_by),
-        }
-    }
-}
-
-impl Row {
-    fn of(socket: Socket, owners: &Owners) -> Row {
-        let holders = owners.of(socket.inode).to_vec();
-        let uid = socket.uid.or_else(|| holders.first().map(|owner| owner.uid));
-        Row {
-            trouble: problem::of(&socket),
-            protocol: socket.protocol,
-            state: socket.state,
-            recv_q: socket.recv_q,
-            send_q: socket.send_q,
-            queues: if socket.state == State::Listen { "connections" } else { "bytes" },
-            local: socket.local,
-            peer: socket.peer,
-            user: uid.map(|uid| owners.user(uid)),
-            uid,
-            inode: socket.inode,
-            owners: holders,
-            timer: socket.timer,
-            drops: socket.memory.map(|memory| memory.drops).filter(|drops| *drops > 0),
-            tcp: socket.tcp,
-            cookie: socket.cookie,
-            change: None,
-            widths: Widths::default(),
-        }
-    }
-
-    /// The fields whose change is reported; a slightly different round trip is not.
-    fn face(&self) -> (State, Option<u32>, Option<u32>, &[SocketProblem], Option<u32>) {
-        (self.state, self.recv_q, self.send_q, &self.trouble, self.drops)
-    }
-
-    fn held_by(&self) -> String {
-        let [owner, others @ ..] = self.owners.as_slice() else { return "-".to_owned() };
-        let more = if others.is_empty() { String::new() } else { format!(" +{}", others.len()) };
-        format!("{} ({}:{}){more}", spelled(&owner.process), owner.pid, owner.fd)
-    }
-}
-
-impl Record for Row {
-    const EVENT: &'static str = "socket";
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.change {
-            Some("opened") => "+ ",
-            Some("closed") => "- ",
-            Some(_) => "~ ",
-            None => "",
-        };
-        let number = |queue: Option<u32>| queue.map_or("?".to_owned(), |queue| queue.to_string());
-        let (recv, send) = match self.state {
-            State::Listen => {
-                (format!("{} waiting", number(self.recv_q)), format!("of {}", number(self.send_q)))
-            }
-            _ => (number(self.recv_q), number(self.send_q)),
-        };
-        let user = self.user.as_deref().map_or("-".to_owned(), spelled);
-        let (protocol, state) = (self.protocol, self.state);
-        let (local, peer, holder) = (&self.local, &self.peer, self.held_by());
-        write!(f, "{mark}{protocol:6}{state:12} {recv:>9} {send:>9}  ")?;
-        let Widths { local: wide, peer: peer_wide, holder: holder_wide } = self.widths;
-        write!(f, "{local:wide$}  {peer:peer_wide$}  {holder:holder_wide$}  {user}")?;
-        if let Some(tcp) = &self.tcp {
-            if tcp.rtt_us > 0 {
-                write!(f, "  rtt {}", short_duration(Duration::from_micros(u64::from(tcp.rtt_us))))?;
-            }
-            if tcp.retransmitted > 0 {
-                write!(f, "  resent {}", tcp.retransmitted)?;
-            }
-        }
-        if let Some(Timer { kind, in_ms, fired }) = &self.timer {
-            match in_ms {
-                0 => write!(f, "  {kind} due")?,
-                in_ms => write!(f, "  {kind} in {}", short_duration(Duration::from_millis(*in_ms)))?,
-            }
-            if *fired > 0 {
-                write!(f, " (after {fired})")?;
-            }
-        }
-        // For TCP connections the counter includes segments outside the window, which are harmless.
-        if let Some(drops) = self.drops
-            && (self.protocol == Protocol::Udp || self.state == State::Listen)
-        {
-            write!(f, "  dropped {drops}")?;
-        }
-        for (index, trouble) in self.trouble.iter().enumerate() {
-            write!(f, "{}{}", if index == 0 { "  ! " } else { ", " }, trouble.name())?;
-        }
-        Ok(())
     }
 }
 
@@ -213,6 +71,9 @@ struct Summary {
     by: &'static str,
     /// Sockets whose process only root can see.
     owner_hidden: usize,
+    /// Milliseconds until the last socket in time-wait ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_wait_ms: Option<u64>,
 }
 
 impl Record for Summary {
@@ -227,6 +88,20 @@ impl fmt::Display for Summary {
         }
         if self.in_trouble > 0 {
             write!(f, "; {} with problems", self.in_trouble)?;
+        }
+        if let Some(ms) = self.time_wait_ms {
+            let (those, many) = match self.states.get(State::TimeWait.name()) {
+                Some(1) => ("the one", false),
+                _ => ("those", true),
+            };
+            write!(
+                f,
+                "\n{those} in time-wait {} no process: a connection that was closed here first keeps its two addresses for a \
+                 minute, so that late packets reach no new connection; {} in {}",
+                if many { "have" } else { "has" },
+                if many { "the last one ends" } else { "it ends" },
+                short_duration(Duration::from_millis(ms))
+            )?;
         }
         match self.owner_hidden {
             0 => Ok(()),
@@ -262,7 +137,13 @@ pub fn run(options: &SocketsOptions, report: &Report, stop: &Stop) -> Outcome {
         for row in &mut rows {
             row.change = match gone.remove(&row.cookie) {
                 None => Some("opened"),
-                Some(before) if before.face() != row.face() => Some("changed"),
+                Some(before) if row.differs_from(&before) => {
+                    row.more = row
+                        .tcp
+                        .as_ref()
+                        .map(|tcp| Totals::of(Some(tcp)).since(Totals::of(before.tcp.as_ref())));
+                    Some("changed")
+                }
                 Some(_) => None,
             };
             if row.change.is_some() {
@@ -316,7 +197,9 @@ impl Look<'_> {
             (worst.is_none(), worst, row.protocol, row.state, row.local.to_string())
         });
         let widths = Widths::of(&rows);
-        rows.iter_mut().for_each(|row| row.widths = widths);
+        for row in &mut rows {
+            (row.widths, row.has_details) = (widths, self.options.details);
+        }
         Ok(rows)
     }
 
@@ -376,7 +259,10 @@ fn summary(rows: &[Row], look: &Look<'_>, report: &Report) -> Outcome {
     }
     let in_trouble = rows.iter().filter(|row| !row.trouble.is_empty()).count();
     let by = if look.diag.without().is_some() { "proc" } else { "sock_diag" };
-    report.record(&Summary { shown: rows.len(), in_trouble, states, by, owner_hidden: look.hidden })?;
+    let waiting = rows.iter().filter(|row| row.state == State::TimeWait);
+    let time_wait_ms = waiting.map(|row| row.timer.as_ref().map_or(0, |timer| timer.in_ms)).max();
+    let owner_hidden = look.hidden;
+    report.record(&Summary { shown: rows.len(), in_trouble, states, by, owner_hidden, time_wait_ms })?;
     if let Some(why) = look.diag.without() {
         report.means(&format!(
             "{why}, so the tables in /proc/net were read. They do not contain round trips, retransmissions, waiting times of \
@@ -384,15 +270,43 @@ fn summary(rows: &[Row], look: &Look<'_>, report: &Report) -> Outcome {
              peer"
         ))?;
     }
+    explain_matches(rows, &look.options.processes, report)?;
     let is_checked = explain_missing(rows, &look.options.processes, report)?;
     Ok(if in_trouble > 0 || !is_checked { Verdict::Bad } else { Verdict::Good })
+}
+
+/// Names the processes that were found by a name without their version.
+fn explain_matches(rows: &[Row], wanted: &[String], report: &Report) -> io::Result<()> {
+    for wanted in wanted {
+        let mut found: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+        for owner in rows.iter().flat_map(|row| &row.owners) {
+            if let Some(NameMatch::Version(name)) = owner.name_match(wanted) {
+                found.entry(name).or_default().insert(owner.pid);
+            }
+        }
+        for (name, pids) in found {
+            let shown: Vec<String> = pids.iter().take(NAMED_MAX).map(u32::to_string).collect();
+            let more = match pids.len().saturating_sub(NAMED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let process = if pids.len() == 1 { "process" } else { "processes" };
+            report.means(&format!(
+                "'{wanted}' also stands for the name with a version: {} ({process} {}{more})",
+                spelled(&name),
+                shown.join(", ")
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// Explains why a requested process has no socket in the list. `false`: unknown for one of them.
 fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<bool, ToolError> {
     let mut is_checked = true;
-    let has_none =
-        |wanted: &&String| !rows.iter().flat_map(|row| &row.owners).any(|owner| owner.is_called(wanted));
+    let has_none = |wanted: &&String| {
+        !rows.iter().flat_map(|row| &row.owners).any(|owner| owner.name_match(wanted).is_some())
+    };
     for wanted in wanted.iter().filter(has_none) {
         match owners::running(wanted).map_err(|error| cannot("read /proc", &error))? {
             Running::Nowhere => {
@@ -412,15 +326,6 @@ fn explain_missing(rows: &[Row], wanted: &[String], report: &Report) -> Result<b
         }
     }
     Ok(is_checked)
-}
-
-fn heading(watch: bool, widths: Widths) -> String {
-    let mark = if watch { "  " } else { "" };
-    let Widths { local, peer, holder } = widths;
-    format!(
-        "{mark}{:6}{:12} {:>9} {:>9}  {:local$}  {:peer$}  {:holder$}  user",
-        "proto", "state", "Recv-Q", "Send-Q", "local", "peer", "process (pid:fd)"
-    )
 }
 
 #[cfg(test)]

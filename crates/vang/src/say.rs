@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use vang_client::ClientError;
 use vang_client::trouble::{At, explain_at, plain};
 use vang_client::{Doing, explain};
 use vang_journal::FolderError;
+use vang_nettools::in_use::Holder;
 pub(crate) use vang_proto::terminal::{harmless, indented};
 use vang_proto::text::typed_duration;
 use vang_server::{ListenError, ServeError, StartError};
@@ -156,10 +159,28 @@ pub(crate) fn to_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Who keeps the server from listening there; `None`: another error, or unknown.
+fn holder_of(addr: &str, error: &io::Error) -> Option<Holder> {
+    if let Some(path) = addr.strip_prefix("unix:") {
+        return Holder::of_path(error, Path::new(path));
+    }
+    // An empty host is every interface.
+    let every = |port: &str| port.parse().ok().map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    let addresses = match addr.strip_prefix(':') {
+        Some(port) => vec![every(port)?],
+        None => addr.to_socket_addrs().ok()?.collect(),
+    };
+    Holder::of_addresses(error, &addresses, false)
+}
+
 /// An error of the server as a failure, with its cause and advice.
 pub(crate) fn server_error(error: &ServeError) -> CommandError {
     match error {
         ServeError::Listen(ListenError::Io { addr, source }) => {
+            if let Some(holder) = holder_of(addr, source) {
+                return CommandError::new(format!("cannot listen on {addr}: address in use ({holder})"))
+                    .advise(holder.advice());
+            }
             let trouble = match (addr.strip_prefix("unix:"), addr.parse()) {
                 (Some(_), _) => explain_at(source, Doing::Bind, At::Unix),
                 (None, Ok(address)) => explain_at(source, Doing::Bind, At::Net(address)),

@@ -17,6 +17,8 @@ use super::socket::{Address, Memory, Protocol, Socket, State, Tcp, Timer};
 
 /// `TCP_NEW_SYN_RECV` of the kernel: half open, not yet a full socket.
 const NEW_SYN_RECV: u8 = 12;
+/// `TCP_INFINITE_SSTHRESH` of the kernel.
+const NO_THRESHOLD: u32 = 0x7fff_ffff;
 /// Offset of `idiag_expires`: after the netlink header (16), four bytes and the socket's id (48).
 const EXPIRES_AT: usize = 16 + 4 + 48;
 
@@ -63,6 +65,7 @@ fn inet(answer: &InetResponse, raw: &[u8], protocol: Protocol) -> Option<Socket>
         Nla::TcpInfo(info) if state != State::Listen => Some(tcp(info)),
         _ => None,
     });
+    let tcp = tcp.map(|tcp| Tcp { congestion_control: congestion_control(answer), ..tcp });
     let (local, peer) = addresses(&header.socket_id);
     Some(Socket {
         protocol,
@@ -114,11 +117,30 @@ fn timer(timer: &KernelTimer, raw: &[u8]) -> Timer {
     Timer { kind, in_ms, fired }
 }
 
+fn congestion_control(answer: &InetResponse) -> Option<String> {
+    answer.nlas.iter().find_map(|nla| match nla {
+        Nla::Congestion(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
 fn tcp(info: &TcpInfo) -> Tcp {
     Tcp {
         rtt_us: info.rtt,
+        rtt_variation_us: info.rttvar,
+        // Also without a measurement the kernel has a number.
+        rtt_min_us: if info.min_rtt == u32::MAX { 0 } else { info.min_rtt },
+        retransmission_timeout_us: info.rto,
         retransmitted: info.total_retrans,
         segments_sent: info.segs_out,
+        segments_received: info.segs_in,
+        bytes_sent: info.bytes_sent.saturating_sub(info.bytes_retrans),
+        bytes_retransmitted: info.bytes_retrans,
+        congestion_control: None,
+        congestion_window: info.snd_cwnd,
+        slow_start_threshold: Some(info.snd_ssthresh).filter(|threshold| *threshold < NO_THRESHOLD),
+        segment_bytes_max: info.snd_mss,
+        path_mtu: info.pmtu,
         timeouts: info.retransmits,
         probes: info.probes,
         bytes_acked: info.bytes_acked,

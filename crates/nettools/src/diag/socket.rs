@@ -161,14 +161,36 @@ pub struct Timer {
 pub struct Tcp {
     /// Round trip, smoothed, in microseconds; 0: not measured.
     pub rtt_us: u32,
+    /// Its mean deviation.
+    pub rtt_variation_us: u32,
+    /// The shortest one; 0: not measured.
+    pub rtt_min_us: u32,
+    /// The time until an unacknowledged segment is sent again.
+    pub retransmission_timeout_us: u32,
     /// Retransmitted segments in all.
     pub retransmitted: u32,
+    /// Segments in all, also those without data.
     pub segments_sent: u32,
+    pub segments_received: u32,
+    /// Bytes of data in sent segments, without retransmissions.
+    pub bytes_sent: u64,
+    /// Bytes of data in retransmitted segments.
+    pub bytes_retransmitted: u64,
+    /// The name of the congestion control, such as `cubic`; `None`: unknown.
+    pub congestion_control: Option<String>,
+    /// Segments that may be unacknowledged at once.
+    pub congestion_window: u32,
+    /// The window up to which slow start doubles it; `None`: there was no loss yet, so no threshold.
+    pub slow_start_threshold: Option<u32>,
+    /// Most bytes of data in a sent segment.
+    pub segment_bytes_max: u32,
+    /// Longest packet on the path that is known to pass.
+    pub path_mtu: u32,
     /// Times the retransmission timer fired for the currently unacknowledged bytes.
     pub timeouts: u8,
     /// Probes of a closed window, or of a silent peer, without progress.
     pub probes: u8,
-    /// Bytes that the peer's kernel has acknowledged.
+    /// Bytes that the peer's kernel has acknowledged; the kernel also counts our SYN.
     pub bytes_acked: u64,
     pub bytes_received: u64,
     /// Written bytes that were not sent yet.

@@ -21,7 +21,7 @@ pub use super::worker_messages::WorkerOutput;
 use super::worker_messages::WorkerSetup;
 use super::{blocking, processes, selector, tasks, udp_server};
 use crate::error::{Outcome, ToolError};
-use crate::listener::{ListenOptions, Listener, Sharing};
+use crate::listener::{ListenOptions, Listener, ReuseAddress, Sharing};
 use crate::open_files::raise_open_file_limit;
 use crate::{Report, Stop, Stopped, Target, Verdict};
 
@@ -42,6 +42,8 @@ pub struct EchoServeOptions {
     pub greet: bool,
     /// Length of the accept queue.
     pub backlog: u32,
+    /// Without `SO_REUSEADDR`: a restart fails while connections are in TIME_WAIT.
+    pub without_reuse: bool,
     /// Only the first record and the summary.
     pub quiet: bool,
     /// Idle connections are closed after this time; the models without threads check four times in it.
@@ -68,6 +70,7 @@ impl Default for EchoServeOptions {
             once: false,
             greet: false,
             backlog: 128,
+            without_reuse: false,
             quiet: false,
             idle: Duration::from_secs(300),
             work: Duration::ZERO,
@@ -105,7 +108,9 @@ impl Server {
         let is_shared = options.model == Model::Processes && !options.udp;
         let sharing = if is_shared { Sharing::OnlyKeepsPort } else { Sharing::Nobody };
         let how = ListenOptions { kind, backlog: options.backlog, receive_buffer: None, sharing };
-        let Some(listener) = Listener::open(&options.listen, how, report, stop)? else { return Ok(None) };
+        let reuse = if options.without_reuse { ReuseAddress::Unset } else { ReuseAddress::Set };
+        let opened = Listener::open_with(&options.listen, how, reuse, report, stop)?;
+        let Some(listener) = opened else { return Ok(None) };
         join_groups(options, &listener, report)?;
         let workers = match is_shared {
             true => match start_workers(options, &listener, tls.as_ref(), report, stop)? {

@@ -1,5 +1,8 @@
 use super::problem::{LONG_MS, of};
+use super::row::Row;
 use super::*;
+use crate::diag::{Socket, Tcp, Timer};
+use crate::owners::Owners;
 
 fn socket(state: State) -> Socket {
     let place = |text: &str| Address::Net(text.parse().expect("an address"));
@@ -16,8 +19,19 @@ fn socket(state: State) -> Socket {
         timer: None,
         tcp: Some(Tcp {
             rtt_us: 30,
+            rtt_variation_us: 10,
+            rtt_min_us: 20,
+            retransmission_timeout_us: 204_000,
             retransmitted: 0,
             segments_sent: 100,
+            segments_received: 90,
+            bytes_sent: 2_000,
+            bytes_retransmitted: 0,
+            congestion_control: Some("cubic".to_owned()),
+            congestion_window: 10,
+            slow_start_threshold: None,
+            segment_bytes_max: 1_448,
+            path_mtu: 1_500,
             timeouts: 0,
             probes: 0,
             bytes_acked: 1,

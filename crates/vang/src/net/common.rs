@@ -88,6 +88,7 @@ pub(crate) fn failure(cause: &ToolError) -> CommandError {
             CommandError::timed_out(cause.to_string()).advise(trouble.advice)
         }
         ToolError::System { trouble, .. } => CommandError::new(cause.to_string()).advise(trouble.advice),
+        ToolError::AddressInUse { advice, .. } => CommandError::new(cause.to_string()).advise(advice),
         ToolError::Output(_) => CommandError::new(cause.to_string()),
     }
 }

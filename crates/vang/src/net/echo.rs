@@ -107,6 +107,9 @@ struct ServeArgs {
     /// Length of the accept queue
     #[arg(long, value_name = "N", default_value_t = 128)]
     backlog: u32,
+    /// Without SO_REUSEADDR: a restart fails while connections of the last run are in TIME_WAIT
+    #[arg(long, conflicts_with_all = ["udp", "unix"])]
+    no_reuseaddr: bool,
     /// Close a connection that is idle for this time
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_time)]
     idle: Duration,
@@ -212,6 +215,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         once: args.once,
         greet: args.greet,
         backlog: args.backlog,
+        without_reuse: args.no_reuseaddr,
         quiet: args.quiet,
         idle: args.idle,
         work: args.work.unwrap_or_default(),

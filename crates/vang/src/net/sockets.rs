@@ -12,9 +12,10 @@ use crate::args::parse_time;
 const EXAMPLES: &str = "\
 Examples:
   vang net sockets                            TCP and UDP, problems first
-  vang net sockets --port 65432               only this port
+  vang net sockets --port 65432               only this port, with totals of bytes and packets
+  vang net sockets --details --tcp            congestion control, windows and times of each connection, as `ss -ti`
   vang net sockets --state listen             listeners and their accept queues
-  vang net sockets --process vang --watch     changes, every second
+  vang net sockets --process vang --watch     changes, every second: also of the totals
   vang net sockets --unix --trouble           Unix sockets with problems";
 
 const AFTER: &str = "\
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     /// Only this local or peer port (can be repeated)
     #[arg(long, value_name = "PORT", value_parser = parse_port)]
     port: Vec<u16>,
-    /// Only this process, by PID or name (can be repeated)
+    /// Only this process, by PID or name, also without its version: `python` finds python3.13 (can be repeated)
     #[arg(long, value_name = "PID|NAME")]
     process: Vec<String>,
     /// Only this state, as `listen`, `established` or `time-wait` (can be repeated)
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Only sockets with a problem
     #[arg(long)]
     trouble: bool,
+    /// More of each TCP connection: congestion control, windows, round trips, retransmissions
+    #[arg(long, short)]
+    details: bool,
     /// Print changes, every second or at this interval
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s", value_parser = parse_time)]
     watch: Option<Duration>,
@@ -79,6 +83,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         ports: args.port,
         processes: args.process,
         only_trouble: args.trouble,
+        details: args.details,
         watch: args.watch,
     };
     with(&args.common, |report, stop| sockets::run(&options, report, stop))

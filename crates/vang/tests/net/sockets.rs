@@ -329,6 +329,99 @@ fn unread_bytes_half_closed_and_time_wait_are_those_of_ss() {
             assert!(lines.contains(said), "{host}: no {said} in\n{lines}");
         }
         assert!(lines.contains(&std::process::id().to_string()), "{lines}");
+        let all = look(&["--port", &port.to_string(), "--state", "time-wait"]);
+        let left = all.last().unwrap()["time_wait_ms"].as_u64().unwrap();
+        assert!((1..=60_000).contains(&left), "{all:?}");
+        let people = vang().args(["net", "sockets", "--port", &port.to_string()]).output().unwrap();
+        let text = String::from_utf8(people.stdout).unwrap();
+        assert!(text.contains("the one in time-wait has no process: "), "{text}");
+    }
+}
+
+/// Totals, congestion control and times of every connection at this port, by vang and by `ss -ti`.
+fn totals(port: u16) -> [Lines; 2] {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let all = look(&["--tcp", "--port", &port.to_string()]);
+    let mut ours: Lines = all
+        .iter()
+        .filter(|o| o["event"] == "socket" && o["tcp"].is_object())
+        .map(|o| {
+            let tcp = &o["tcp"];
+            let sent = number(&tcp["bytes_sent"]) + number(&tcp["bytes_retransmitted"]);
+            let numbers = [
+                ("bytes_sent", sent),
+                ("bytes_acked", number(&tcp["bytes_acked"])),
+                ("bytes_received", number(&tcp["bytes_received"])),
+                ("segs_out", number(&tcp["segments_sent"])),
+                ("segs_in", number(&tcp["segments_received"])),
+                ("cwnd", number(&tcp["congestion_window"])),
+                ("ssthresh", number(&tcp["slow_start_threshold"])),
+                ("mss", number(&tcp["segment_bytes_max"])),
+                ("pmtu", number(&tcp["path_mtu"])),
+            ];
+            let numbers: Vec<String> =
+                numbers.iter().map(|(name, number)| format!("{name}:{number}")).collect();
+            let control = tcp["congestion_control"].as_str().unwrap();
+            format!("{} {control} {}", o["local"].as_str().unwrap(), numbers.join(" "))
+        })
+        .collect();
+    ours.sort();
+    let filter = format!("sport = :{port} or dport = :{port}");
+    let output = Command::new("ss").args(["-HOtin", "state", "established", &filter]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut theirs: Lines = text
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let of = |name: &str| {
+                let found = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
+                format!("{name}:{}", found.unwrap_or("0"))
+            };
+            let names = [
+                "bytes_sent",
+                "bytes_acked",
+                "bytes_received",
+                "segs_out",
+                "segs_in",
+                "cwnd",
+                "ssthresh",
+                "mss",
+                "pmtu",
+            ];
+            format!("{} {} {}", words[2], words[4], names.map(of).join(" "))
+        })
+        .collect();
+    theirs.sort();
+    [ours, theirs]
+}
+
+#[test]
+fn totals_and_congestion_control_are_those_of_ss() {
+    for host in HOSTS {
+        let (listener, port) = listen(host);
+        let (mut client, mut server) = pair(&listener);
+        client.write_all(&[1; 200_000]).unwrap();
+        server.read_exact(&mut vec![0; 200_000]).unwrap();
+        server.write_all(&[2; 300]).unwrap();
+        client.read_exact(&mut [0; 300]).unwrap();
+        let until = Instant::now() + PATIENCE;
+        let both = loop {
+            let [ours, theirs] = totals(port);
+            if ours == theirs && ours.len() == 2 {
+                break ours.join("\n");
+            }
+            assert!(Instant::now() < until, "ours: {ours:#?}\nss's: {theirs:#?}");
+        };
+        assert!(both.contains("bytes_sent:200000 ") && both.contains("bytes_received:200000 "), "{both}");
+        assert!(both.contains("bytes_sent:300 ") && both.contains("bytes_received:300 "), "{both}");
+        let people =
+            vang().args(["net", "sockets", "--details", "--port", &port.to_string()]).output().unwrap();
+        let text = String::from_utf8(people.stdout).unwrap();
+        for said in
+            ["  sent 195.3 KiB in ", "  received 300 bytes in ", "  cwnd ", "congestion window ", "path MTU "]
+        {
+            assert!(text.contains(said), "no {said} in {text}");
+        }
     }
 }
 
@@ -462,6 +555,10 @@ fn watch_reports_changes_until_stopped() {
     while next("changed", "established")["recv_q"] != 4 {}
     server.read_exact(&mut [0; 4]).unwrap();
     while next("changed", "established")["recv_q"] != 0 {}
+    // Totals that change between two looks.
+    client.write_all(b"seven..").unwrap();
+    server.read_exact(&mut [0; 7]).unwrap();
+    while next("changed", "established")["tcp"]["bytes_sent"] != 11 {}
     drop((client, server));
     next("closed", "established");
     let stopped = Command::new("kill").args(["-INT", &watch.pid().to_string()]).status().unwrap();
@@ -522,6 +619,24 @@ fn processes_are_found_by_full_name_and_missing_ones_reported() {
         assert!(lines.contains("0 sockets") && lines.contains(text), "{lines}");
         assert_eq!(output.status.code(), Some(code), "{lines}");
     }
+}
+
+#[test]
+fn a_name_without_its_version_is_found_and_said() {
+    let dir = folder();
+    let copy = dir.path().join("echoing3.13");
+    std::fs::copy(env!("CARGO_BIN_EXE_vang"), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    command.args(["net", "echo", "serve", "--listen", "127.0.0.1:0", "--json"]);
+    let mut serves = Tail::start(command);
+    let address = serves.json()["address"].clone();
+    let found = look(&["--process", "echoing", "--state", "listen"]);
+    assert_eq!((&found[0]["local"], found.len()), (&address, 3), "{found:?}");
+    let text =
+        format!("'echoing' also stands for the name with a version: echoing3.13 (process {})", serves.pid());
+    assert_eq!(found[2]["text"], text);
+    let exact = look(&["--process", "echoing3.13", "--state", "listen"]);
+    assert_eq!((&exact[0]["local"], exact.len()), (&address, 2), "{exact:?}");
 }
 
 /// In the format of `ss`, which can be typed as an address.

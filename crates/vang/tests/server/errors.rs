@@ -118,7 +118,7 @@ fn address_in_use() {
         command,
         1,
         "address in use",
-        "is another program, or another vang, already listening there?",
+        &format!(", process {}, listens on {address}", std::process::id()),
         "choose another port",
     );
 }
