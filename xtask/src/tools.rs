@@ -158,6 +158,12 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["tshark"]),
     },
     Tool {
+        name: "tcpdump",
+        starts: ("tcpdump", VERSION),
+        why: "`vang net capture` is compared with it",
+        from: Source::Packages(&["tcpdump"]),
+    },
+    Tool {
         name: "git",
         starts: ("git", VERSION),
         why: "tests look at the files of the repository",

@@ -78,7 +78,9 @@ fn decode(capture: &[u8]) -> Duration {
                 black_box(&decoded);
                 messages += 1;
             }
-            ConversationEvent::Bytes { .. } | ConversationEvent::Tcp { .. } => {}
+            ConversationEvent::Bytes { .. }
+            | ConversationEvent::Tcp { .. }
+            | ConversationEvent::Datagram { .. } => {}
             ConversationEvent::Ended(_) => over += 1,
         },
         &mut || true,

@@ -1,9 +1,10 @@
-//! Capture files: pcap and pcapng to packets, packets to TCP segments, segments to the streams of conversations.
+//! Captures: pcap and pcapng to packets, packets to TCP segments and datagrams, segments to the streams of conversations.
 //!
 //! ```text
 //! file ─▶ `file` packets ─▶ `link`, `packet` segments ─▶ `conversations` ─▶ `stream` (each direction) ─▶ `protocols::Reader`
 //!                  ▲           └▶ `fragments` ┐
-//!                  └──────── joined ◀─────────┘   `write`: the reverse, for what a proxy recorded
+//!                  └──────── joined ◀─────────┘   all of that in `decoder`
+//! what a proxy recorded ─▶ `write` ─▶ file ◀─ `write_packets` ◀─ packets of a packet socket
 //! ```
 //!
 //! A file is read as a stream and never held in memory. A conversation keeps what its summary needs, and segments that
@@ -18,4 +19,7 @@ pub mod link; // layers below IP: Ethernet and others, tags, labels, tunnels
 pub mod packet; // IP, TCP
 pub mod fragments; // reassembly of IP fragments
 pub mod stream; // reassembly of one TCP direction
-pub mod write; // writes pcapng
+pub mod decoder; // packets to events: all of the above
+mod blocks; // the blocks of pcapng
+pub mod write; // writes what a proxy saw as pcapng
+pub mod write_packets; // writes captured packets as pcapng

@@ -35,11 +35,12 @@ pub mod echo; // an echo server, and a client that checks it
 pub mod resolve; // the addresses of a name, and which of them answer
 pub mod ping; // ICMP echo, and probes of TCP, TLS and vang
 pub mod protocols; // the bytes of one direction as messages: native, HTTP, WebSocket, lines, TLS
-pub mod capture; // capture files as TCP conversations
+pub mod capture; // captures as TCP conversations: files, and packets as they come
 pub mod doctor; // finds the layer at which a server fails
 pub mod decode; // shows the content of a capture
 pub mod bytes; // numbers and texts as bytes, and the other way
 pub mod fuzz; // sends wrong input to one's own server
+pub mod live_capture; // captures packets of this machine
 pub mod talk; // a raw two-way client
 pub mod tap; // a proxy that shows, records and disturbs connections and datagrams
 

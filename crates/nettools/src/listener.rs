@@ -142,8 +142,7 @@ impl Listener {
             Target::Net { host, port } => {
                 let Some(found) = addresses(host, *port, Purpose::Listen, stop)? else { return Ok(None) };
                 let first = found[0];
-                let listener =
-                    Listener::net(first, options, reuse).map_err(|error| cannot(&error, first))?;
+                let listener = Listener::net(first, options, reuse).map_err(|error| cannot(&error, first))?;
                 if found.len() > 1 {
                     let not_bound = found[1..].iter().map(|other| shown(*other)).collect();
                     let bound = listener.address.clone();

@@ -16,7 +16,9 @@ mod native; // vang's messages; a broken one is explained at the byte
 mod tls; // records, and the server name of a ClientHello
 mod websocket; // frames of either side
 mod message_record; // a message as a record
+mod datagram_record; // a UDP datagram as a record
 
+pub use datagram_record::DatagramRecord;
 pub use http::Awaited;
 use message::Next;
 pub use message::{Decoded, Message, SHOWN_BYTES_MAX, Sink, Violation, Within};

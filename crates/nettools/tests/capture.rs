@@ -74,7 +74,9 @@ fn decode(capture: &[u8]) -> Found {
     let (first, rest) = capture.split_first_chunk::<4>().unwrap();
     let sink = &mut |event: ConversationEvent<'_>| match event {
         ConversationEvent::Message { side, decoded, .. } => found.said.push(format!("{side:?} {decoded:?}")),
-        ConversationEvent::Bytes { .. } | ConversationEvent::Tcp { .. } => {}
+        ConversationEvent::Bytes { .. }
+        | ConversationEvent::Tcp { .. }
+        | ConversationEvent::Datagram { .. } => {}
         ConversationEvent::Ended(summary) => found.over.push(summary),
     };
     read_capture(*first, rest, &mut found.counted, sink, &mut || true).unwrap();
@@ -227,7 +229,6 @@ fn unsupported_layers_are_counted_apart_from_damage() {
         ethernet(0x0026, &[0xff, 0xff, 0, 0x1e]),
         ethernet(0x8864, &[0x11, 0, 0, 1, 0, 9, 0xc0, 0x21, 1, 2, 3]),
         ip(1, &[8, 0]),
-        ip(17, &[0, 53, 0, 53]),
         ip(132, &[]),
     ];
     let damaged = [
@@ -237,6 +238,8 @@ fn unsupported_layers_are_counted_apart_from_damage() {
         ethernet(0x8847, &[0, 1, 0, 63, 0, 2]),
         ethernet(0x8864, &[0x11]),
         ip(6, &[0; 13]),
+        ip(17, &[0, 53, 0, 53]),
+        ip(17, &[0, 53, 0, 53, 0, 7, 0, 0]),
         // TCP headers with a length that is too short, or longer than the packet.
         ip(6, &[1; 20]),
         ip(6, &[&[1; 12][..], &[0xf0, 2, 0, 0, 0, 0, 0, 0]].concat()),
@@ -366,8 +369,8 @@ fn other_protocols_are_counted_and_missing_bytes_reported() {
     fragment[6] = 0x20;
     let arp = [&[2; 12][..], &[8, 6], &[0; 28]].concat();
     let found = decode(&pcap(false, 101, 65_535, &[udp, fragment, vec![0x45, 0]]));
-    let Counted { not_tcp, fragments, not_joined, unreadable, .. } = found.counted;
-    assert_eq!((not_tcp, fragments, not_joined, unreadable), (1, 1, 1, 1));
+    let Counted { datagrams, not_tcp, fragments, not_joined, unreadable, .. } = found.counted;
+    assert_eq!((datagrams, not_tcp, fragments, not_joined, unreadable), (1, 0, 1, 1, 1));
     assert_eq!(decode(&pcap(false, 1, 65_535, &[arp])).counted.not_tcp, 1);
     assert_eq!(decode(&pcap(false, 147, 65_535, &raw)).counted.unknown_links, raw.len() as u64);
     // 40 bytes of headers and 20 of payload.

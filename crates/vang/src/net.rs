@@ -8,6 +8,7 @@ mod sockets; // vang net sockets
 mod resolve; // vang net resolve
 mod ping; // vang net ping
 mod tap; // vang net tap
+mod capture; // vang net capture
 mod decode; // vang net decode
 mod bytes; // vang net bytes
 mod doctor; // vang net doctor
@@ -26,6 +27,7 @@ Examples:
   vang net ping localhost            test whether a host answers, and how fast
   vang net tap --listen :7000 --to localhost:65432
                                      show every message between a client and a server
+  vang net capture --port 65432      capture packets: conversations and messages as they come
   vang net decode talk.pcapng        show the conversations and messages in a capture
   vang net bytes 512                 a number in both byte orders, a text in any encoding
   vang net doctor localhost:65432    find out why a server does not work
@@ -54,6 +56,7 @@ enum Tool {
     Resolve(resolve::Args),
     Ping(ping::Args),
     Tap(Box<tap::Args>),
+    Capture(capture::Args),
     Decode(decode::Args),
     Bytes(bytes::Args),
     Doctor(doctor::Args),
@@ -70,6 +73,7 @@ pub(crate) fn run(args: NetArgs) -> anyhow::Result<()> {
         Tool::Resolve(args) => resolve::run(args),
         Tool::Ping(args) => ping::run(args),
         Tool::Tap(args) => tap::run(*args),
+        Tool::Capture(args) => capture::run(args),
         Tool::Decode(args) => decode::run(args),
         Tool::Bytes(args) => bytes::run(args),
         Tool::Doctor(args) => doctor::run(args),

@@ -1,12 +1,14 @@
 //! TCP conversations: who opened, the messages of each side, who closed or reset, how long it took. They are kept in one
-//! table until the end of the capture, so that late packets are matched, unless the table is full.
+//! table until the end of the capture, so that late packets are matched, unless the table is full. In a live capture those
+//! that are over are removed a moment later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+use super::not_segment::Datagram;
 use super::packet::Segment;
 use super::side::Side;
 use super::stream::{Oddities, Part, Stream, WAITING_BYTES_MAX};
@@ -74,6 +76,12 @@ pub enum ConversationEvent<'a> {
         side: Side,
         event: TcpEvent,
     },
+    /// A UDP datagram, which belongs to no conversation.
+    Datagram {
+        /// Its capture time, ns since 1970.
+        time_ns: u64,
+        datagram: Datagram<'a>,
+    },
     /// A conversation was removed from the table, or the capture ended.
     Ended(ConversationSummary),
 }
@@ -122,6 +130,8 @@ struct Conversation {
     last_ns: u64,
     awaited: Awaited,
     halves: [Half; 2],
+    /// In the list of those that are over.
+    is_listed: bool,
 }
 
 /// Both addresses, the smaller first, so that both directions have the same key. One array of bytes hashes fastest.
@@ -157,15 +167,22 @@ pub struct Conversations {
     begun: u64,
     held: usize,
     held_max: usize,
+    /// In a live capture: those that are over, in the order of their ends.
+    over: Option<VecDeque<(Key, u64)>>,
 }
 
 impl Default for Conversations {
     fn default() -> Conversations {
-        Conversations { table: HashMap::new(), begun: 0, held: 0, held_max: HELD_BYTES_MAX }
+        Conversations { table: HashMap::new(), begun: 0, held: 0, held_max: HELD_BYTES_MAX, over: None }
     }
 }
 
 impl Conversations {
+    /// For a live capture: `end_closed` reports those that are over.
+    pub fn live() -> Conversations {
+        Conversations { over: Some(VecDeque::new()), ..Conversations::default() }
+    }
+
     /// Takes a captured segment; `packet_bytes` is the length of its packet on the wire.
     pub fn push(
         &mut self,
@@ -180,6 +197,13 @@ impl Conversations {
             && !(opens && conversation.is_followed_by(segment.seq, segment.from))
         {
             self.held = conversation.push(time_ns, packet_bytes, segment, self.held, sink);
+            if let Some(over) = &mut self.over
+                && !conversation.is_listed
+                && conversation.is_over()
+            {
+                conversation.is_listed = true;
+                over.push_back((key, conversation.number));
+            }
             while self.held > self.held_max {
                 self.forget_oldest(sink);
             }
@@ -223,6 +247,27 @@ impl Conversations {
         }
     }
 
+    /// Reports and removes conversations that are over and had no packet since `before_ns`: the last acknowledgements come
+    /// after the end. Returns whether others wait for that.
+    pub fn end_closed(&mut self, before_ns: u64, sink: &mut dyn FnMut(ConversationEvent<'_>)) -> bool {
+        let mut over = self.over.take().unwrap_or_default();
+        while let Some((key, number)) = over.front() {
+            match self.table.get(key).filter(|conversation| conversation.number == *number) {
+                // A late packet; those behind it wait as well, for a moment.
+                Some(conversation) if conversation.last_ns > before_ns => break,
+                Some(_) => {
+                    if let Some(conversation) = self.table.remove(key) {
+                        self.finish(conversation, sink);
+                    }
+                }
+                // Reported when its ports were used again, or when the table was full.
+                None => {}
+            }
+            over.pop_front();
+        }
+        !self.over.insert(over).is_empty()
+    }
+
     /// The end of the capture.
     pub fn end(&mut self, sink: &mut dyn FnMut(ConversationEvent<'_>)) {
         self.take_until(u64::MAX, sink);
@@ -255,7 +300,13 @@ impl Conversation {
             last_ns: time_ns,
             awaited: Awaited::default(),
             halves: Default::default(),
+            is_listed: false,
         }
+    }
+
+    /// Both sides have closed and nothing of their bytes is missing, or one has reset it.
+    fn is_over(&self) -> bool {
+        self.reset_by.is_some() || self.halves.iter().all(|half| half.ended)
     }
 
     /// Does this SYN start a new conversation? The SYN of this one can come late, because captures of several queues or
@@ -442,30 +493,4 @@ fn decode(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::packet::Flags;
-    use super::*;
-
-    #[test]
-    fn open_conversations_also_keep_the_limit() {
-        let mut conversations = Conversations { held_max: 1 << 20, ..Conversations::default() };
-        let to = "10.0.0.1:80".parse().unwrap();
-        let (mut over, mut most) = (0, 0);
-        // All are open and wait for a first byte that never comes.
-        for at in 0..40_u32 {
-            for port in 1..=100 {
-                let from = SocketAddr::new("10.0.0.2".parse().unwrap(), port);
-                let flags = Flags { syn: at == 0, ..Flags::default() };
-                let bytes: &[u8] = if at == 0 { &[] } else { &[b'x'; 1_000] };
-                let segment = Segment { from, to, seq: at * 2_000, ack: 0, flags, bytes, cut: 0 };
-                conversations.push(1, 1, &segment, &mut |event| {
-                    over += u64::from(matches!(event, ConversationEvent::Ended(_)));
-                });
-                most = most.max(conversations.held());
-            }
-        }
-        assert!(over > 0 && most <= (1 << 20) + 2_000, "{over}, {most}");
-        conversations.end(&mut |_| {});
-        assert_eq!(conversations.held(), 0);
-    }
-}
+mod tests;

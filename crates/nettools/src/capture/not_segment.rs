@@ -1,6 +1,7 @@
-//! Packets that are not read as TCP segments.
+//! Packets that are not TCP segments: UDP datagrams, other protocols, layers that are not supported, damage.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Serialize, Serializer};
 
@@ -9,7 +10,9 @@ use super::fragments::Fragment;
 /// Why a packet is not read as a TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSegment<'a> {
-    /// UDP, ICMP, ARP or another protocol.
+    /// A UDP datagram.
+    Datagram(Datagram<'a>),
+    /// ICMP, ARP or another protocol.
     NotTcp,
     /// TCP can be in it, inside a layer that is not supported.
     Unopened(Unopened),
@@ -17,6 +20,17 @@ pub enum NotSegment<'a> {
     Fragment(Option<Fragment<'a>>),
     /// Its headers are incomplete or invalid.
     Unreadable,
+}
+
+/// A UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    /// The captured payload.
+    pub bytes: &'a [u8],
+    /// Bytes of payload after it that were not captured.
+    pub cut: usize,
 }
 
 /// A layer that can carry IP and is not supported.

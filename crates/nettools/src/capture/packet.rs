@@ -1,4 +1,4 @@
-//! Reads a packet as a TCP segment. Layers below IP are in `link`; here are IPv4 and IPv6, also one inside the other.
+//! Reads a packet as a TCP segment or a UDP datagram. Layers below IP are in `link`; here are IPv4 and IPv6, also one inside the other.
 //! Nothing is copied. Checksums are ignored: in captures on the sending machine they are often not yet computed.
 
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use etherparse::{IpNumber, LaxIpPayloadSlice, LaxIpSlice};
 
 use super::fragments::Fragment;
 use super::link::{self, Layer};
-use super::not_segment::{NotSegment, Unopened};
+use super::not_segment::{Datagram, NotSegment, Unopened};
 
 /// A TCP segment.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,11 @@ pub struct Flags {
 /// Reads a packet of this link type.
 pub fn read(link: i32, bytes: &[u8]) -> Result<Segment<'_>, NotSegment<'_>> {
     read_ip(link::ip(link, bytes)?)
+}
+
+/// Reads the payload of this EtherType: a packet whose link header the kernel has removed.
+pub fn read_network(ether_type: u16, bytes: &[u8]) -> Result<Segment<'_>, NotSegment<'_>> {
+    read_ip(link::down_to_ip(Layer::Ether(ether_type, bytes))?)
 }
 
 /// Reads a raw IP packet; of an IP packet in a tunnel the inner one.
@@ -75,12 +80,28 @@ pub fn read_ip(mut bytes: &[u8]) -> Result<Segment<'_>, NotSegment<'_>> {
             }
             IpNumber::UDP => match link::in_datagram(payload.payload) {
                 Some(layer) => layer?,
-                None => return Err(NotSegment::NotTcp),
+                None => return Err(datagram(ip.source_addr(), ip.destination_addr(), &payload, cut)),
             },
             _ => return Err(NotSegment::NotTcp),
         };
         bytes = link::down_to_ip(layer)?;
     }
+}
+
+fn datagram<'a>(from: IpAddr, to: IpAddr, payload: &LaxIpPayloadSlice<'a>, cut: usize) -> NotSegment<'a> {
+    const HEADER_BYTES: usize = 8;
+    let Some((head, bytes)) = payload.payload.split_first_chunk::<HEADER_BYTES>() else {
+        return NotSegment::Unreadable;
+    };
+    let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    // Ethernet pads short frames; 0 is the length of a jumbogram (RFC 2675).
+    let bytes = match usize::from(half(4)).checked_sub(HEADER_BYTES) {
+        Some(len) => &bytes[..len.min(bytes.len())],
+        None if half(4) == 0 => bytes,
+        None => return NotSegment::Unreadable,
+    };
+    let (from, to) = (SocketAddr::new(from, half(0)), SocketAddr::new(to, half(2)));
+    NotSegment::Datagram(Datagram { from, to, bytes, cut })
 }
 
 /// Bytes of a TCP header that are needed here: ports, both numbers, length and flags. Captures with a length limit often

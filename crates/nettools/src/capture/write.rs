@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, ip_number};
 
+use super::blocks::{ENHANCED_PACKET, INTERFACE, block, option, section};
 use super::side::Side;
 
 /// Longest payload of a segment: an IPv4 packet without its headers.
@@ -41,20 +42,14 @@ pub struct Recorded {
 impl<W: Write> Writer<W> {
     /// Starts a capture, with the program's name.
     pub fn new(mut out: W, program: &str) -> io::Result<Writer<W>> {
-        let mut section = Vec::from(0x1a2b_3c4d_u32.to_le_bytes());
-        section.extend(1_u16.to_le_bytes());
-        section.extend(0_u16.to_le_bytes());
-        section.extend(u64::MAX.to_le_bytes()); // a section of unknown length
-        option(&mut section, 4, program.as_bytes()); // shb_userappl
-        option(&mut section, 0, &[]);
-        block(&mut out, 0x0a0d_0d0a, &section)?;
+        section(&mut out, program)?;
         let mut interface = Vec::from(LINK_RAW.to_le_bytes());
         interface.extend(0_u16.to_le_bytes());
         interface.extend(0_u32.to_le_bytes()); // no limit
         option(&mut interface, 2, b"vang net tap"); // if_name
         option(&mut interface, 9, &[9]); // if_tsresol: nanoseconds
         option(&mut interface, 0, &[]);
-        block(&mut out, 1, &interface)?;
+        block(&mut out, INTERFACE, &interface)?;
         out.flush()?;
         Ok(Writer { out, packet: Vec::new(), comment: None })
     }
@@ -150,7 +145,7 @@ impl<W: Write> Writer<W> {
             option(&mut body, 1, &comment.as_bytes()[..comment.floor_char_boundary(COMMENT_BYTES_MAX)]); // opt_comment
             option(&mut body, 0, &[]);
         }
-        block(&mut self.out, 6, &body)
+        block(&mut self.out, ENHANCED_PACKET, &body)
     }
 
     /// Flushes the output.
@@ -218,20 +213,3 @@ pub fn unix_client(connection: u64) -> SocketAddr {
 
 /// The address of a server on a Unix socket: TEST-NET-2, with vang's port, so that Wireshark finds the dissector.
 pub const UNIX_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 65_432);
-
-fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
-    block.extend(code.to_le_bytes());
-    block.extend((value.len() as u16).to_le_bytes());
-    block.extend_from_slice(value);
-    block.resize(block.len().next_multiple_of(4), 0);
-}
-
-fn block(out: &mut impl Write, kind: u32, body: &[u8]) -> io::Result<()> {
-    let padded = body.len().next_multiple_of(4);
-    let len = (padded + 12) as u32;
-    out.write_all(&kind.to_le_bytes())?;
-    out.write_all(&len.to_le_bytes())?;
-    out.write_all(body)?;
-    out.write_all(&[0; 3][..padded - body.len()])?;
-    out.write_all(&len.to_le_bytes())
-}

@@ -20,7 +20,7 @@ use super::options::{Choice, no_such_case};
 use super::verdict::verdict;
 use crate::deadline_stream::DeadlineStream;
 use crate::error::{Outcome, ToolError};
-use crate::listener::{ListenOptions, Listener};
+use crate::listener::{ListenOptions, Listener, Sharing};
 use crate::quote::quoted;
 use crate::{Record, Report, Stop, Target};
 
@@ -252,7 +252,12 @@ pub fn run(listen: &Target, choice: &Choice, report: &Report, stop: &Stop) -> Ou
         return Err(no_such_case());
     }
     let at = Target::Net { host, port: Some(port.unwrap_or(0)) };
-    let options = ListenOptions { kind: Type::STREAM, backlog: BACKLOG, receive_buffer: None };
+    let options = ListenOptions {
+        kind: Type::STREAM,
+        backlog: BACKLOG,
+        receive_buffer: None,
+        sharing: Sharing::Nobody,
+    };
     let Some(opened) = Listener::open(&at, options, report, stop)? else {
         report.record(&Summary { passed: 0, failed: 0, not_run: cases.len() })?;
         return Ok(verdict(false, 0, stop));

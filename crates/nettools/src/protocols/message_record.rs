@@ -239,7 +239,7 @@ fn in_utf8<'a>(header: &Header, content: &'a [u8]) -> Cow<'a, [u8]> {
 }
 
 /// The beginning of `all` bytes, as text or in hexadecimal.
-fn shown(bytes: &[u8], all: u64) -> String {
+pub(super) fn shown(bytes: &[u8], all: u64) -> String {
     match as_text(bytes) {
         Some(text) => {
             let text = &text[..text.floor_char_boundary(LINE_BYTES)];
@@ -256,7 +256,7 @@ fn shown(bytes: &[u8], all: u64) -> String {
 }
 
 /// The bytes as text, without an incomplete character at the end.
-fn as_text(bytes: &[u8]) -> Option<&str> {
+pub(super) fn as_text(bytes: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) if error.error_len().is_none() => {

@@ -67,7 +67,18 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, AddressError> {
 
 /// Runs a tool with its report and stop.
 pub(crate) fn with(common: &Common, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
-    let report = Report::new(io::stdout(), io::stderr(), common.json, common.explain);
+    run(common, Report::new(io::stdout(), io::stderr(), common.json, common.explain), tool)
+}
+
+/// The same for a tool that writes data on stdout: its records go to stderr.
+pub(crate) fn with_stdout_taken(
+    common: &Common,
+    tool: impl FnOnce(&Report, &Stop) -> Outcome,
+) -> anyhow::Result<()> {
+    run(common, Report::new(io::stderr(), io::stderr(), common.json, common.explain), tool)
+}
+
+fn run(common: &Common, report: Report, tool: impl FnOnce(&Report, &Stop) -> Outcome) -> anyhow::Result<()> {
     let stop = Stop::after(common.timeout).and_then(Stop::on_signals);
     let stop = stop.map_err(|error| CommandError::new(format!("cannot wait for Ctrl-C: {error}")))?;
     match tool(&report, &stop) {

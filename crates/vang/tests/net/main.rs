@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod capture; // vang net capture, beside tcpdump
 mod conform; // vang net conform
 mod decode; // vang net decode
 mod doctor; // vang net doctor
