@@ -76,7 +76,7 @@ impl Holder {
         &self.advice
     }
 
-    fn as_error(self, doing: String) -> ToolError {
+    fn into_error(self, doing: String) -> ToolError {
         ToolError::AddressInUse { doing, holder: self.what, advice: self.advice }
     }
 }
@@ -84,7 +84,7 @@ impl Holder {
 /// The error of listening on this address; `what` is as in `cannot listen on 127.0.0.1:80`.
 pub(crate) fn cannot_listen(what: String, error: &io::Error, address: SocketAddr, udp: bool) -> ToolError {
     match Holder::of_addresses(error, &[address], udp) {
-        Some(holder) => holder.as_error(what),
+        Some(holder) => holder.into_error(what),
         None => ToolError::at(what, error, Doing::Bind, At::Net(address)),
     }
 }
@@ -92,7 +92,7 @@ pub(crate) fn cannot_listen(what: String, error: &io::Error, address: SocketAddr
 /// The same at a path.
 pub(crate) fn cannot_listen_at_path(what: String, error: &io::Error, path: &Path) -> ToolError {
     match Holder::of_path(error, path) {
-        Some(holder) => holder.as_error(what),
+        Some(holder) => holder.into_error(what),
         None => ToolError::at(what, error, Doing::Bind, At::Unix),
     }
 }

@@ -70,7 +70,7 @@ impl fmt::Display for CaptureSummary {
         match self.is_decoded {
             true => write!(f, "{}", self.decoded)?,
             false => {
-                write!(f, "{} of {}", counted(these.packets, "packet", "packets"), size(these.packet_bytes))?
+                write!(f, "{} of {}", counted(these.packets, "packet", "packets"), size(these.packet_bytes))?;
             }
         }
         if let Some(file) = &self.file {
