@@ -27,7 +27,7 @@ fn tools(host: &str, port: u16) -> Vec<(Codes, Vec<String>)> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let free = address.replace(&format!(":{port}"), ":0");
     let port = port.to_string();
-    let typed: [(Codes, &str); 24] = [
+    let typed: [(Codes, &str); 26] = [
         (ENDLESS, "echo serve --listen FREE"),
         (ENDLESS, "echo serve --listen FREE --model sequential"),
         (ENDLESS, "echo serve --listen FREE --model threads"),
