@@ -376,6 +376,33 @@ async fn all_are_served(seed: u64, peers_of_each: u64) {
     }
 }
 
+/// Readers of a room; a ping is answered long before all of them have a message.
+const READERS: usize = 600;
+
+/// Readers that may get it before the ping is answered: some rounds of those that are woken at once.
+const READERS_FIRST_MAX: usize = 200;
+
+/// A sender whose message goes to many readers asks again at once.
+async fn a_ping_comes_between_readers() {
+    let world = World::open(&mut Random(8841)).await;
+    let follow = Action::Follow { rooms: vec!["general".to_owned()], from: FollowFrom::Now };
+    let mut readers = Vec::new();
+    for number in 0..READERS {
+        let mut reader = world.honest(Peer::Local, Some(&format!("reader{number}")));
+        reader.ask(&follow).await;
+        readers.push((reader.peer.received_bytes(), reader.peer));
+    }
+    let reached = || readers.iter().filter(|(before, peer)| peer.received_bytes() > *before).count();
+    let mut sender = world.honest(Peer::Local, Some("ada"));
+    sender.ask(&Action::text("general", "to all of them")).await;
+    sender.ask(&Action::Ping).await;
+    let first = reached();
+    assert!(first <= READERS_FIRST_MAX, "{first} of {READERS} readers came before the answer to a ping");
+    while reached() < READERS {
+        yield_now().await;
+    }
+}
+
 fn in_a_runtime(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(test));
@@ -394,4 +421,9 @@ fn each_honest_request_waits_for_a_bounded_number_of_hostile_turns() {
     let hangs = ends.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
     assert!(!hangs, "a turn had no end");
     floods.join().unwrap();
+}
+
+#[test]
+fn a_message_to_many_readers_keeps_no_request_waiting() {
+    in_a_runtime(a_ping_comes_between_readers());
 }

@@ -472,7 +472,7 @@ impl Talk {
                         }
                         turn.note_work();
                     }
-                    self.house.pump.request(slot, ticket, request);
+                    self.house.pump.request(now, slot, ticket, request);
                 }
                 // The session answered many requests by itself.
                 None if has_more => turn.note_units(ANSWERED_AT_ONCE),

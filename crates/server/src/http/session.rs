@@ -88,7 +88,7 @@ impl HubSession {
                 self.asked = Some((ticket, request));
                 return false;
             }
-            self.pump.request(&self.slot, ticket, request);
+            self.pump.request(steady_now(), &self.slot, ticket, request);
         }
     }
 

@@ -65,7 +65,8 @@ pub(crate) struct Threads {
 
 pub(crate) struct Pump {
     hub: RefCell<Hub>,
-    slots: RefCell<HashMap<SessionId, Rc<Slot>>>,
+    /// Looked up for each reply; the server makes the ids.
+    slots: RefCell<HashMap<SessionId, Rc<Slot>, foldhash::fast::RandomState>>,
     threads: Threads,
     wheel: RefCell<Wheel>,
     waker: RefCell<Option<Waker>>,
@@ -154,12 +155,12 @@ impl Pump {
     }
 
     /// A session's request. What comes of it is in its slot now or later.
-    pub(crate) fn request(self: &Rc<Self>, slot: &Slot, ticket: Ticket, request: Request) {
+    pub(crate) fn request(self: &Rc<Self>, now: Millis, slot: &Slot, ticket: Ticket, request: Request) {
         let id = slot.id;
         if request.action == Action::Status && self.is_operator(id) {
             return self.tell_status(id, ticket, request.re);
         }
-        let (ask, now) = (Ask::of(&request.action), steady_now());
+        let ask = Ask::of(&request.action);
         if let Some(wait_ms) = self.over_quota(now, slot, request.name.as_deref(), ask) {
             let error = ErrorReply::new(Code::Busy, ask.refusal(wait_ms)).with("retry-after", wait_ms);
             self.watch.refusals.add(error.code, 1);
@@ -215,6 +216,8 @@ impl Pump {
     }
 
     fn perform(&self) {
+        // Read when it is needed: of hundreds of replies once.
+        let mut time = None;
         loop {
             let output = match self.decide(Hub::poll_output) {
                 Some(Some(output)) => output,
@@ -228,7 +231,8 @@ impl Pump {
                     if let Some(slot) = slot {
                         // Counted from now on: its own turn may be far away.
                         let held = slot.held.get() + bytes.len();
-                        slot.session.borrow_mut().reply(steady_now(), ticket, bytes);
+                        let now = *time.get_or_insert_with(steady_now);
+                        slot.session.borrow_mut().reply(now, ticket, bytes);
                         self.set_held(&slot, held);
                         slot.wake();
                         if held > LITTLE_BYTES {
