@@ -200,7 +200,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.side {
         Side::Serve(args) => serve(*args),
         Side::Send(args) => send(*args),
-        Side::Worker(WorkerArgs {}) => worker::run().map_err(|cause| failure(&cause).into()),
+        Side::Worker(WorkerArgs {}) => {
+            // It was started from `/proc/self/exe`: lists of processes would show `exe`. Without it they do.
+            let _ = std::fs::write("/proc/self/comm", "vang");
+            worker::run().map_err(|cause| failure(&cause).into())
+        }
     }
 }
 

@@ -37,6 +37,8 @@ fn workers_share_the_port_and_their_counts_are_summed_up() {
     let served: BTreeSet<u64> =
         (0..50).map(|_| server.next("connected")["process"].as_u64().unwrap()).collect();
     assert!(served.len() > 1 && served.iter().all(|pid| pids.contains(pid)), "{served:?} of {pids:?}");
+    let name = |pid: &u64| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    assert!(pids.iter().all(|pid| name(pid) == "vang\n"), "as in a list of processes");
     let all = server.interrupt();
     let counts = ["connections", "bytes", "broken"].map(|key| all[key].as_u64().unwrap());
     assert_eq!(counts, [50, 300, 0], "{all}");
