@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The table below is the picture in `docs/ARCHITECTURE.md` as a rule. A new crate starts with a row in it.
-//! Licences are checked in the next step, circles of files in `circles.rs`, names of errors in `error_names.rs`.
+//! Licences are checked in the next step, circles of files in `circles.rs`, names of errors in `error_names.rs`, names of types in `type_names.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 
 use crate::metadata::{Metadata, Package};
 use crate::outcome::Outcome;
-use crate::{circles, error_names};
+use crate::{circles, error_names, type_names};
 
 /// One of our crates: which others it may depend on, and which dependencies it must not have.
 struct Row {
@@ -77,9 +77,10 @@ pub(crate) fn check() -> Result<Outcome> {
     breaches.extend(compilers(&metadata));
     breaches.extend(circles::problems()?);
     breaches.extend(error_names::problems()?);
+    breaches.extend(type_names::problems()?);
     if !breaches.is_empty() {
         bail!(
-            "the rules in xtask/src/house.rs, circles.rs and error_names.rs are violated\n  {}",
+            "the rules in xtask/src/house.rs, circles.rs, error_names.rs and type_names.rs are violated\n  {}",
             breaches.join("\n  ")
         );
     }

@@ -14,6 +14,7 @@ mod house; // step `house`: which crate may depend on which, and where dependenc
 mod rust; // the workspace's Rust files as tokens
 mod circles; // of `house`: no file uses a file that uses it
 mod error_names; // of `house`: public error types end in `Error`
+mod type_names; // of `house`: a crate has no two public types of one name
 mod licences; // step `licences`: every licence expression against the list in `deny.toml`
 mod advisories; // step `advisories`: known vulnerabilities, if a tool and its database are available
 mod suite; // step `test`: `cargo test`, passed through and counted

@@ -1,5 +1,5 @@
-//! The door: who is this, may they ask now, and everything that must be made before the journal:
-//! names' keys, ids' hashes, salts. What the rules would refuse is refused here already, as a
+//! Admission: where a connection comes from, what is refused before the order, and everything that must be made before the
+//! journal: names' keys, ids' hashes, salts. What the rules would refuse is refused here already, as a
 //! courtesy; only the answer at the journal's place counts.
 
 use bytes::Bytes;

@@ -2,8 +2,8 @@
 //! randomness but from the seed it is given: its driver performs the outputs.
 //!
 //! ```text
-//! request ─▶ door ─▶ order ─▶ Append ─▶ (journal) ─▶ apply ─▶ reply to the sender
-//!                                                     └─▶ encode once ─▶ tail ─▶ Wake the room's sessions
+//! request ─▶ admission ─▶ order ─▶ Append ─▶ (journal) ─▶ apply ─▶ reply to the sender
+//!                                                          └─▶ encode once ─▶ tail ─▶ Wake the room's sessions
 //! pull ◀─ cursor ◀─ tail, or Read ─▶ (view, journal) for readers that have fallen behind
 //! ```
 

@@ -26,7 +26,7 @@ use crate::deadline_stream::NotConnected;
 use crate::error::{Outcome, ToolError};
 use crate::{Report, Stop, Stopped, Target, Verdict, quoted};
 use case::Case;
-pub use case::Protocol;
+pub use case::FuzzProtocol;
 use records::{Begun, Died, Summary};
 use server::{Reaction, Server, Silent};
 
@@ -44,7 +44,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub struct FuzzOptions {
     pub target: Target,
     /// At least one.
-    pub protocols: Vec<Protocol>,
+    pub protocols: Vec<FuzzProtocol>,
     /// `None`: a random one.
     pub seed: Option<u64>,
     /// Number of the first case, from 1.
@@ -158,7 +158,7 @@ fn random_seed() -> Result<u64, ToolError> {
 }
 
 /// Does the server still answer an honest client?
-fn ask_twice(server: &Server<'_>, honest: Option<Protocol>, stop: &Stop) -> Result<(), Silent> {
+fn ask_twice(server: &Server<'_>, honest: Option<FuzzProtocol>, stop: &Stop) -> Result<(), Silent> {
     match server.ask(honest) {
         Err(Silent::Unreachable(_) | Silent::Unanswered(_)) => {
             match stop.wait(&mut [], Some(AGAIN_AFTER)).map_err(Silent::Unreachable)? {

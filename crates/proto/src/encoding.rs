@@ -247,7 +247,7 @@ fn normalised(name: &str) -> Option<String> {
             }
             parted = false;
             out.push(char::from(byte.to_ascii_lowercase()));
-            if out.len() > NAME_BYTES_MAX {
+            if out.len() > ENCODING_NAME_BYTES_MAX {
                 return None;
             }
         } else {
@@ -403,7 +403,7 @@ fn exchanged(tables: &[&[(char, char)]], c: char) -> char {
 const UNDEFINED: u16 = 0xfffe;
 
 /// No name that Python knows is as long as this: 32 bytes. Longer ones are unknown without being copied.
-const NAME_BYTES_MAX: usize = 32;
+const ENCODING_NAME_BYTES_MAX: usize = 32;
 
 /// The encodings that are not tables, by Python's module.
 static OWN: [(&str, Encoding); 23] = [
@@ -546,7 +546,7 @@ mod tests {
         assert!(charmap::ALIASES.is_sorted() && charmap::UPPER.is_sorted() && charmap::WHOLE.is_sorted());
         for (alias, module) in charmap::ALIASES {
             assert_eq!(find(alias), by_module(module), "{alias}");
-            assert!(find(alias).is_some() && alias.len() < NAME_BYTES_MAX, "{alias}");
+            assert!(find(alias).is_some() && alias.len() < ENCODING_NAME_BYTES_MAX, "{alias}");
         }
         for encoding in every_encoding() {
             assert_eq!(find(encoding.name()), Some(encoding), "canonical names are names");

@@ -33,7 +33,7 @@ pub use reply::{
 };
 pub use request::{Form, NO_CONTENT, Request, RequestWriter};
 pub use results::{Excerpt, Hit, MEMBER, Person, RoomRow};
-pub use session::{ServerLimits, ServerSession, Step, Ticket};
+pub use session::{ServerLimits, ServerSession, SessionStep, Ticket};
 pub use status::{
     ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus, OpenFilesStatus,
     ProgressStatus, ServerStatus, SlowReader, UnreadStatus,

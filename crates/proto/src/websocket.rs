@@ -48,7 +48,6 @@ pub enum Role {
 
 /// Why a connection is closed (RFC 6455, 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are the standard's
 pub enum CloseCode {
     Normal = 1000,
     GoingAway = 1001,

@@ -15,7 +15,7 @@ use vang_proto::frame::Part;
 use vang_proto::limits::{DRAIN_MS, IDLE_MS, JSON_DEPTH_MAX, KIND_BYTES_MAX, STALL_MS};
 use vang_proto::typed::TypedLines;
 use vang_proto::vang::{
-    Code, ConnectionEvent, ErrorReply, Event, NoKeys, ServerLimits, ServerSession, Step, write_error,
+    Code, ConnectionEvent, ErrorReply, Event, NoKeys, ServerLimits, ServerSession, SessionStep, write_error,
     write_ok,
 };
 use vang_proto::websocket::{Heard, WebSocket};
@@ -135,7 +135,7 @@ fn converse(pieces: &[&[u8]], dice: &[u8]) {
         }
         out.extend(take_output(&mut session, now));
         match session.step(now) {
-            Step::Close => {
+            SessionStep::Close => {
                 let (frames, end) = decode([&out[..]]);
                 assert_eq!(end, Ok(Part::Nothing), "half a message was written");
                 let last = frames.last();
@@ -144,10 +144,10 @@ fn converse(pieces: &[&[u8]], dice: &[u8]) {
                 );
                 return;
             }
-            Step::ShutDown => now = now + DRAIN_MS,
+            SessionStep::ShutDown => now = now + DRAIN_MS,
             // Perhaps a goodbye.
-            Step::Wait if session.has_output() => {}
-            Step::Wait => {
+            SessionStep::Wait if session.has_output() => {}
+            SessionStep::Wait => {
                 now = now + IDLE_MS.max(STALL_MS);
                 session.handle_time(now);
                 // One that follows is kept.

@@ -10,7 +10,7 @@ use vang_proto::limits::{
 };
 use vang_proto::vang::{
     Action, Advice, Backoff, Code, ErrorReply, Follower, Incoming, NO_CONTENT, NewStart, Request,
-    RequestWriter, ServerLimits, ServerSession, Step, Ticket, incoming, write_error, write_ok,
+    RequestWriter, ServerLimits, ServerSession, SessionStep, Ticket, incoming, write_error, write_ok,
 };
 use vang_proto::vang::{ConnectionEvent, Event, FollowFrom, Following, NoKeys, RoomEvent, Speaker};
 use vang_proto::{Decoder, Frame, Millis};
@@ -220,7 +220,7 @@ fn a_paused_connection_is_not_read_but_told_everything_and_nobody_is_late() {
     assert_eq!((s.deadline(), s.paused_until()), (Some(until), Some(until)));
     s.handle_time(until);
     assert!(s.wants_input(), "the pause is over");
-    assert_eq!(s.step(until), Step::Wait);
+    assert_eq!(s.step(until), SessionStep::Wait);
     assert_eq!(s.deadline(), Some(until + HEADER_MS), "the header's time starts again");
     s.handle_bytes(until, &ping(2)[10..]);
     assert_eq!(requests(&mut s, until).len(), 1);
@@ -235,7 +235,7 @@ fn what_there_is_no_memory_for_is_given_up_and_the_peer_is_told_if_it_can_be() {
     s.shed(T0, &busy);
     assert_eq!(told(&mut s, T0), "busy");
     assert_eq!((s.held_bytes(), s.refusal_code()), (0, Some(Code::Busy)));
-    assert_eq!(s.step(T0), Step::ShutDown);
+    assert_eq!(s.step(T0), SessionStep::ShutDown);
 
     // Replies that are not taken: there is nothing that could be said behind them.
     let mut s = session();
@@ -243,7 +243,7 @@ fn what_there_is_no_memory_for_is_given_up_and_the_peer_is_told_if_it_can_be() {
     s.reply(T0, tickets[0], write_ok(None, &NoKeys {}, &"x".repeat(100_000)));
     s.wrote(T0, 10);
     s.shed(T0, &busy);
-    assert_eq!((s.held_bytes(), s.step(T0)), (0, Step::Close));
+    assert_eq!((s.held_bytes(), s.step(T0)), (0, SessionStep::Close));
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn what_follows_a_request_that_does_not_keep_the_connection_is_dropped() {
     let mut s = session();
     assert_eq!(asked(&mut s, T0, &[&search(true)[..], &search(false), &search(true), &ping(1)].concat()), []);
     assert_eq!(told(&mut s, T0), "guide guide");
-    assert_eq!(s.step(T0), Step::ShutDown);
+    assert_eq!(s.step(T0), SessionStep::ShutDown);
     assert_eq!(asked(&mut s, T0, &ping(2)), []);
     assert_eq!(told(&mut s, T0), "");
 }
@@ -368,7 +368,7 @@ fn what_follows_a_request_that_does_not_keep_the_connection_is_dropped() {
 #[test]
 fn a_vang_request_in_content_closes_after_its_reply_unless_kept_alive() {
     let content = br#"{"action": "send", "room": "general", "text": "hi \ud83d\udc36"}"#;
-    for (keep, step) in [("", Step::ShutDown), (r#","connection":"keep-alive""#, Step::Wait)] {
+    for (keep, step) in [("", SessionStep::ShutDown), (r#","connection":"keep-alive""#, SessionStep::Wait)] {
         let mut s = session();
         let header = format!(
             r#"{{"byteorder":"little","content-type":"text/json","content-encoding":"utf-8","content-length":{}{keep}}}"#,
@@ -378,9 +378,9 @@ fn a_vang_request_in_content_closes_after_its_reply_unless_kept_alive() {
         let (ticket, Request { action, .. }) = s.poll_request(T0).expect("a request");
         let Action::Send { content, .. } = action else { panic!("{action:?}") };
         assert_eq!(content, "hi 🐶");
-        assert_eq!(s.step(T0), Step::Wait);
+        assert_eq!(s.step(T0), SessionStep::Wait);
         s.reply(T0, ticket, pong(1));
-        assert_eq!(s.step(T0), Step::Wait, "the reply is not written");
+        assert_eq!(s.step(T0), SessionStep::Wait, "the reply is not written");
         assert_eq!(told(&mut s, T0), "1");
         assert_eq!(s.step(T0), step);
         assert!(s.wants_input(), "to read on, or to read and drop");
@@ -394,12 +394,12 @@ fn a_half_closed_sender_gets_its_pending_replies() {
     s.handle_end(T0);
     assert!(s.poll_request(T0).is_none() && !s.wants_input());
     s.reply(T0, tickets[1], pong(2));
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     s.reply(T0, tickets[0], pong(1));
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     assert_eq!(told(&mut s, T0), "1 2");
     assert!(s.poll_request(T0).is_none());
-    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.step(T0), SessionStep::Close);
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn requests_that_came_with_the_end_of_the_stream_are_answered() {
     s.reply(T0, ticket, pong(1));
     assert_eq!(told(&mut s, T0), "1");
     assert!(s.poll_request(T0).is_none());
-    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.step(T0), SessionStep::Close);
 }
 
 #[test]
@@ -425,12 +425,12 @@ fn who_asks_to_follow_and_half_closes_at_once_is_still_told() {
     s.handle_end(T0);
     let (ticket, _) = s.poll_request(T0).expect("it came whole");
     assert!(s.poll_request(T0).is_none());
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     s.reply(T0, ticket, pong(1));
     s.set_follows();
     assert!(s.poll_request(T0).is_none());
     assert_eq!(told(&mut s, T0), "1");
-    assert_eq!((s.step(T0), s.takes_events()), (Step::Wait, true));
+    assert_eq!((s.step(T0), s.takes_events()), (SessionStep::Wait, true));
 }
 
 #[test]
@@ -439,15 +439,15 @@ fn a_half_closed_follower_goes_on_following() {
     s.set_follows();
     s.handle_end(T0);
     assert!(s.poll_request(T0).is_none());
-    assert_eq!(s.step(T0 + IDLE_MS), Step::Wait);
+    assert_eq!(s.step(T0 + IDLE_MS), SessionStep::Wait);
     assert!(s.takes_events());
     s.push_event(T0, event(1));
     assert_eq!(told(&mut s, T0), "joined");
     assert_eq!(s.deadline(), None);
     s.close("stopping");
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     assert_eq!(told(&mut s, T0), "closing");
-    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.step(T0), SessionStep::Close);
 }
 
 #[test]
@@ -465,7 +465,7 @@ fn a_truncated_stream_is_named() {
         assert_eq!(header.text("part").as_deref(), Some(part), "{cut}");
         let detail = format!("the stream ended in the middle of a {part}");
         assert_eq!(s.refusal(), Some(&*detail), "{cut}");
-        assert_eq!((out.len(), s.step(T0)), (2, Step::Close));
+        assert_eq!((out.len(), s.step(T0)), (2, SessionStep::Close));
     }
 }
 
@@ -538,19 +538,19 @@ fn a_refusal_comes_after_pending_replies_and_then_the_connection_ends() {
     s.fail(T0, &ErrorReply::new(Code::Busy, "only the first fault is reported"));
     s.reply(T0, tickets[0], pong(1));
     assert_eq!(told(&mut s, T0), "1");
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     s.reply(T0, tickets[1], pong(2));
     assert_eq!(told(&mut s, T0), "2 malformed");
     assert_eq!(s.refusal(), Some("missing required header 'byteorder'"));
-    assert_eq!(s.step(T0), Step::ShutDown);
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::ShutDown);
+    assert_eq!(s.step(T0), SessionStep::Wait);
 }
 
 fn half_closed() -> ServerSession {
     let mut s = session();
     assert_eq!(asked(&mut s, T0, b"\0\0"), []);
     take_output(&mut s, T0);
-    assert_eq!(s.step(T0), Step::ShutDown);
+    assert_eq!(s.step(T0), SessionStep::ShutDown);
     s
 }
 
@@ -559,23 +559,23 @@ fn after_shutting_down_at_most_a_mebibyte_is_dropped_for_at_most_two_seconds() {
     let mut s = half_closed();
     assert!(s.wants_input());
     s.handle_bytes(T0, &vec![0; DRAIN_BYTES_MAX as usize - 1]);
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     assert!(s.held_bytes() < 100, "dropped, not kept");
     assert!(s.wants_input());
     s.handle_bytes(T0, b"x");
     assert!(!s.wants_input(), "the rest is not read");
-    assert_eq!(s.step(T0), Step::Wait, "a close would reset what the peer has not read yet");
-    assert_eq!(s.step(T0 + DRAIN_MS), Step::Close);
+    assert_eq!(s.step(T0), SessionStep::Wait, "a close would reset what the peer has not read yet");
+    assert_eq!(s.step(T0 + DRAIN_MS), SessionStep::Close);
 
     let mut s = half_closed();
     assert_eq!(s.deadline(), Some(T0 + DRAIN_MS));
-    assert_eq!(s.step(T0 + (DRAIN_MS - 1)), Step::Wait);
-    assert_eq!(s.step(T0 + DRAIN_MS), Step::Close);
+    assert_eq!(s.step(T0 + (DRAIN_MS - 1)), SessionStep::Wait);
+    assert_eq!(s.step(T0 + DRAIN_MS), SessionStep::Close);
 
     let mut s = half_closed();
     s.handle_end(T0);
-    assert_eq!(s.step(T0), Step::Close);
-    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.step(T0), SessionStep::Close);
+    assert_eq!(s.step(T0), SessionStep::Close);
 }
 
 #[test]
@@ -585,7 +585,7 @@ fn a_protocol_that_nobody_knows_gets_one_refusal() {
     let out = frames(&take_output(&mut s, T0));
     assert_eq!(out[0].header.text("part").as_deref(), Some("protocol"));
     assert!(out[0].header.text("detail").is_some_and(|detail| detail.contains("0x53")));
-    assert_eq!((out.len(), s.step(T0)), (1, Step::ShutDown));
+    assert_eq!((out.len(), s.step(T0)), (1, SessionStep::ShutDown));
 }
 
 #[test]
@@ -594,31 +594,31 @@ fn a_goodbye_is_the_last_that_a_follower_hears() {
     s.set_follows();
     let tickets = asked(&mut s, T0, &ping(1));
     s.close("stopping");
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     assert!(s.takes_events(), "what happens before the reply is still told");
     s.push_event(T0, event(1));
     s.reply(T0, tickets[0], pong(1));
     assert_eq!(told(&mut s, T0), "joined 1");
     assert!(!s.takes_events());
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     assert!(!s.takes_events());
     assert_eq!(told(&mut s, T0), "closing");
     assert!(!s.takes_events());
-    assert_eq!(s.step(T0), Step::ShutDown);
+    assert_eq!(s.step(T0), SessionStep::ShutDown);
 
     let mut s = session();
     s.close("stopping");
-    assert_eq!((s.step(T0), told(&mut s, T0)), (Step::ShutDown, String::new()));
+    assert_eq!((s.step(T0), told(&mut s, T0)), (SessionStep::ShutDown, String::new()));
 }
 
 // ---- deadlines ----
 
 /// Nothing at `at` less a millisecond; what is sent at `at`, and whether the connection then ends.
-fn over_at(s: &mut ServerSession, at: Millis) -> (String, Step) {
+fn over_at(s: &mut ServerSession, at: Millis) -> (String, SessionStep) {
     assert_eq!(s.deadline(), Some(at));
     s.handle_time(Millis(at.0 - 1));
     assert_eq!(s.deadline(), Some(at));
-    assert_eq!(s.step(Millis(at.0 - 1)), Step::Wait);
+    assert_eq!(s.step(Millis(at.0 - 1)), SessionStep::Wait);
     s.handle_time(at);
     let told = told(s, at);
     (told, s.step(at))
@@ -630,7 +630,7 @@ fn a_header_that_is_not_whole_in_time_is_refused() {
     asked(&mut s, T0 + 5_000, &ping(1)[..1]);
     asked(&mut s, T0 + 9_000, &ping(1)[1..20]);
     let (told, step) = over_at(&mut s, T0 + (5_000 + HEADER_MS));
-    assert_eq!((&*told, step), ("timed-out", Step::ShutDown));
+    assert_eq!((&*told, step), ("timed-out", SessionStep::ShutDown));
     assert_eq!(s.refusal(), Some("the header was not whole within 10000 ms"));
 }
 
@@ -641,7 +641,7 @@ fn content_that_is_not_whole_in_time_is_refused() {
     asked(&mut s, T0, &whole[..20]);
     asked(&mut s, T0 + 9_000, &whole[..whole.len() - 1][20..]);
     let (told, step) = over_at(&mut s, T0 + (9_000 + CONTENT_MS));
-    assert_eq!((&*told, step), ("timed-out", Step::ShutDown));
+    assert_eq!((&*told, step), ("timed-out", SessionStep::ShutDown));
     assert_eq!(s.refusal(), Some("the content was not whole within 60000 ms"));
 }
 
@@ -665,20 +665,20 @@ fn every_message_has_its_own_time_even_if_one_begins_where_another_ends() {
 #[test]
 fn a_silent_connection_that_follows_nothing_is_closed_without_a_word() {
     let mut s = session();
-    assert_eq!(over_at(&mut s, T0 + IDLE_MS), (String::new(), Step::ShutDown));
+    assert_eq!(over_at(&mut s, T0 + IDLE_MS), (String::new(), SessionStep::ShutDown));
 
     let mut s = session();
     let tickets = asked(&mut s, T0 + 1_000, &ping(1));
     assert_eq!(s.deadline(), None, "it is our turn");
     s.reply(T0 + 2_000, tickets[0], pong(1));
     assert_eq!(told(&mut s, T0 + 3_000), "1");
-    assert_eq!(over_at(&mut s, T0 + (3_000 + IDLE_MS)), (String::new(), Step::ShutDown));
+    assert_eq!(over_at(&mut s, T0 + (3_000 + IDLE_MS)), (String::new(), SessionStep::ShutDown));
 
     let mut s = session();
     s.set_follows();
     assert_eq!(s.deadline(), None);
     s.handle_time(T0 + 10 * IDLE_MS);
-    assert_eq!(s.step(T0 + 10 * IDLE_MS), Step::Wait);
+    assert_eq!(s.step(T0 + 10 * IDLE_MS), SessionStep::Wait);
 }
 
 #[test]
@@ -691,9 +691,9 @@ fn a_peer_that_takes_no_byte_is_closed_at_once() {
     s.handle_time(T0 + (5_000 + DETACH_MS));
     assert_eq!(s.deadline(), Some(T0 + (5_000 + STALL_MS)));
     s.handle_time(T0 + (4_999 + STALL_MS));
-    assert_eq!(s.step(T0), Step::Wait);
+    assert_eq!(s.step(T0), SessionStep::Wait);
     s.handle_time(T0 + (5_000 + STALL_MS));
-    assert_eq!(s.step(T0), Step::Close);
+    assert_eq!(s.step(T0), SessionStep::Close);
     assert_eq!(s.refusal(), Some("took nothing for 600000 ms"));
 }
 

@@ -13,7 +13,7 @@ use vang_journal::Entry;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, HEADER_BYTES_MAX, INLINE_BYTES_MAX, PENDING_REQUEST_BYTES_MAX, UNSENT_REPLY_BYTES_MAX,
 };
-use vang_proto::vang::{ServerLimits, ServerSession, Step};
+use vang_proto::vang::{ServerLimits, ServerSession, SessionStep};
 
 use crate::environment::Environment;
 use crate::journal::Disk;
@@ -327,13 +327,13 @@ impl Process {
         for (&id, connection) in &mut self.connections {
             connection.session.handle_time(env.millis());
             match connection.session.step(env.millis()) {
-                Step::Wait => {}
-                Step::ShutDown => {
+                SessionStep::Wait => {}
+                SessionStep::ShutDown => {
                     if let Some(pipe) = network.get(connection.pipe) {
                         pipe.down_ended = true;
                     }
                 }
-                Step::Close => done.push((id, connection.pipe)),
+                SessionStep::Close => done.push((id, connection.pipe)),
             }
             if connection.session.refusal().is_some_and(|why| why.starts_with("took nothing")) {
                 env.count("closed a reader that took nothing");

@@ -35,19 +35,19 @@ impl Hub {
             return;
         }
         let entries = std::mem::take(&mut self.arrived);
-        let mut growth = Growth::of(&entries);
+        let mut batch = BatchEffects::of(&entries);
         for entry in entries {
             if entry.seq != self.state.seq().next() || self.is_halted() {
                 continue;
             }
             if let Some(envelope) = self.order.take_next(&entry.envelope) {
-                self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref());
+                self.apply(&mut batch, entry.seq, &envelope, entry.payload.as_ref());
                 continue;
             }
             match Envelope::decode(&entry.envelope) {
                 Ok(envelope) => {
                     self.order.take_own(envelope.origin);
-                    self.apply(&mut growth, entry.seq, &envelope, entry.payload.as_ref());
+                    self.apply(&mut batch, entry.seq, &envelope, entry.payload.as_ref());
                 }
                 // A newer program wrote it. Nothing after it can be decided here, so nothing after it is.
                 Err(bad) => self.halt(&format!(
@@ -56,11 +56,11 @@ impl Hub {
                 )),
             }
         }
-        self.grow(growth);
+        self.publish(batch);
     }
 
-    /// Decides an entry at its place; what comes of it is gathered in `growth`.
-    fn apply(&mut self, growth: &mut Growth, seq: Seq, envelope: &Envelope, payload: Option<&Payload>) {
+    /// Decides an entry at its place; what comes of it is gathered in `batch`.
+    fn apply(&mut self, batch: &mut BatchEffects, seq: Seq, envelope: &Envelope, payload: Option<&Payload>) {
         if let Err(unknown) = vang_chat::State::check_rules(&envelope.command) {
             return self.halt(&format!("entry {seq}: {unknown}"));
         }
@@ -73,7 +73,7 @@ impl Hub {
                 for (index, happened) in outcome.events.iter().enumerate() {
                     let effects = Effects::of(seq, happened);
                     let payload = payload.filter(|_| index == 0);
-                    self.record(growth, (seq, envelope.time), (happened, effects), payload);
+                    self.record(batch, (seq, envelope.time), (happened, effects), payload);
                 }
                 if let Some(asker) = self.order.take_applying() {
                     // The first is what was asked for; others follow from it.
@@ -92,23 +92,23 @@ impl Hub {
     /// Gathers what the view, the book and the rooms' readers learn of an event.
     fn record(
         &mut self,
-        growth: &mut Growth,
+        batch: &mut BatchEffects,
         (seq, time): (Seq, Time),
         (happened, effects): (&Happened, Effects),
         payload: Option<&Payload>,
     ) {
         match &happened.event {
             Event::Message(MessageEvent::Sent { .. }) => self.messages += 1,
-            Event::Order(OrderEvent::Opened { node }) => growth.opened |= *node != self.order.node(),
+            Event::Order(OrderEvent::Opened { node }) => batch.opened |= *node != self.order.node(),
             _ => {}
         }
         // An erased text is empty.
         let text = || Ok(payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default());
         let Ok::<_, Infallible>(()) =
-            rows::keep((&mut self.book, &mut growth.rows), seq, (happened, effects), text);
+            rows::keep((&mut self.book, &mut batch.rows), seq, (happened, effects), text);
         let Some(shown) = effects.shown else { return };
         for place in &happened.places {
-            let (out, marks) = growth.room(place);
+            let (out, marks) = batch.room(place);
             self.encoder.write(out, &self.book, (place.room, seq, place.n), (time, shown), payload);
             marks.push((seq, out.len() as u32));
         }
@@ -131,8 +131,8 @@ impl Hub {
     }
 
     /// A batch was applied: its runs go to the tails, its rows to the view, and sessions are woken.
-    fn grow(&mut self, growth: Growth) {
-        for RoomGrowth { room, before, out, marks } in growth.rooms {
+    fn publish(&mut self, batch: BatchEffects) {
+        for RoomEvents { room, before, out, marks } in batch.rooms {
             // What was guessed too large does not stay in memory.
             let bytes =
                 if out.capacity() > 2 * out.len() { Bytes::copy_from_slice(&out) } else { out.freeze() };
@@ -152,20 +152,20 @@ impl Hub {
                 }
             }
         }
-        if growth.opened {
+        if batch.opened {
             self.announce_epoch();
         }
         let seq = self.state.seq();
         self.view_cursor = seq;
-        self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: growth.rows, snapshot: None }));
+        self.outputs.push_back(Output::UpdateView(Delta { upto: seq, rows: batch.rows, snapshot: None }));
         self.begin_due_snapshot();
     }
 }
 
 /// What a batch adds: a run to each room, and rows to the view.
 #[derive(Default)]
-struct Growth {
-    rooms: Vec<RoomGrowth>,
+struct BatchEffects {
+    rooms: Vec<RoomEvents>,
     /// Where each stands among them.
     places: HashMap<RoomId, usize, foldhash::fast::RandomState>,
     rows: Vec<Row>,
@@ -175,19 +175,19 @@ struct Growth {
     bytes: usize,
 }
 
-struct RoomGrowth {
+struct RoomEvents {
     room: RoomId,
     before: Seq,
     out: BytesMut,
     marks: Vec<(Seq, u32)>,
 }
 
-impl Growth {
-    fn of(entries: &[Entry]) -> Growth {
+impl BatchEffects {
+    fn of(entries: &[Entry]) -> BatchEffects {
         let payload = |entry: &Entry| entry.payload.as_ref().map_or(0, |payload| payload.bytes.len());
         let bytes: usize = entries.iter().map(|entry| payload(entry) + EVENT_HEADER_BYTES).sum();
         let bytes = bytes.min(2 * BATCH_BYTES_MAX);
-        Growth { rows: Vec::with_capacity(entries.len()), bytes, ..Growth::default() }
+        BatchEffects { rows: Vec::with_capacity(entries.len()), bytes, ..BatchEffects::default() }
     }
 
     fn room(&mut self, &Place { room, before, .. }: &Place) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
@@ -196,11 +196,11 @@ impl Growth {
             Some(last) if last.room == room => self.rooms.len() - 1,
             _ => *self.places.entry(room).or_insert_with(|| {
                 let out = BytesMut::with_capacity(std::mem::take(&mut self.bytes));
-                self.rooms.push(RoomGrowth { room, before, out, marks: Vec::new() });
+                self.rooms.push(RoomEvents { room, before, out, marks: Vec::new() });
                 self.rooms.len() - 1
             }),
         };
-        let RoomGrowth { out, marks, .. } = &mut self.rooms[at];
+        let RoomEvents { out, marks, .. } = &mut self.rooms[at];
         (out, marks)
     }
 }

@@ -27,7 +27,6 @@ pub struct Segment<'a> {
 
 /// The flags of opening and closing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are the standard's
 pub struct Flags {
     pub syn: bool,
     pub ack: bool,

@@ -5,7 +5,7 @@ use super::{http, lines, message, websocket};
 
 /// A protocol that is spoken wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum FuzzProtocol {
     /// Messages of docs/PROTOCOL.md, as in the tutorial.
     Message,
     Lines,
@@ -13,35 +13,36 @@ pub enum Protocol {
     WebSocket,
 }
 
-impl Protocol {
-    pub const ALL: [Protocol; 4] = [Protocol::Message, Protocol::Lines, Protocol::Http, Protocol::WebSocket];
+impl FuzzProtocol {
+    pub const ALL: [FuzzProtocol; 4] =
+        [FuzzProtocol::Message, FuzzProtocol::Lines, FuzzProtocol::Http, FuzzProtocol::WebSocket];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {
-            Protocol::Message => "message",
-            Protocol::Lines => "lines",
-            Protocol::Http => "http",
-            Protocol::WebSocket => "websocket",
+            FuzzProtocol::Message => "message",
+            FuzzProtocol::Lines => "lines",
+            FuzzProtocol::Http => "http",
+            FuzzProtocol::WebSocket => "websocket",
         }
     }
 
     /// A request that a server of this protocol answers.
     pub(super) fn honest(self) -> Vec<u8> {
         match self {
-            Protocol::Message => message::honest(),
-            Protocol::Lines => lines::honest(),
-            Protocol::Http => http::honest(),
-            Protocol::WebSocket => websocket::honest(),
+            FuzzProtocol::Message => message::honest(),
+            FuzzProtocol::Lines => lines::honest(),
+            FuzzProtocol::Http => http::honest(),
+            FuzzProtocol::WebSocket => websocket::honest(),
         }
     }
 
     fn generate(self, random: &mut Random) -> (String, Vec<u8>) {
         match self {
-            Protocol::Message => message::generate(random),
-            Protocol::Lines => lines::generate(random),
-            Protocol::Http => http::generate(random),
-            Protocol::WebSocket => websocket::generate(random),
+            FuzzProtocol::Message => message::generate(random),
+            FuzzProtocol::Lines => lines::generate(random),
+            FuzzProtocol::Http => http::generate(random),
+            FuzzProtocol::WebSocket => websocket::generate(random),
         }
     }
 }
@@ -64,7 +65,7 @@ const WRITES_MAX: usize = 200;
 pub(super) struct Case {
     /// From 1.
     pub(super) number: u64,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: FuzzProtocol,
     /// What is wrong with the bytes, and how they are sent.
     pub(super) what: String,
     pub(super) bytes: Vec<u8>,
@@ -75,7 +76,7 @@ pub(super) struct Case {
 
 impl Case {
     /// The case of a seed with this number. The protocols take turns.
-    pub(super) fn generate(seed: u64, number: u64, protocols: &[Protocol]) -> Case {
+    pub(super) fn generate(seed: u64, number: u64, protocols: &[FuzzProtocol]) -> Case {
         let protocol = protocols[(number.saturating_sub(1) % protocols.len().max(1) as u64) as usize];
         let mut random = Random::of_case(seed, number);
         let (mut what, mut bytes) = match random.below(8) {
@@ -145,20 +146,23 @@ mod tests {
         // FNV-1a over all that is sent: a changed generator changes what an old seed means, and this number.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for number in 1..=400 {
-            let case = Case::generate(42, number, &Protocol::ALL);
-            assert_eq!(case, Case::generate(42, number, &Protocol::ALL));
+            let case = Case::generate(42, number, &FuzzProtocol::ALL);
+            assert_eq!(case, Case::generate(42, number, &FuzzProtocol::ALL));
             let length = (case.bytes.len() as u64).to_be_bytes();
             for byte in length.iter().chain(&case.bytes).chain(&(case.piece as u64).to_be_bytes()) {
                 hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
             }
         }
         assert_eq!(format!("{hash:016x}"), "09733e02db0b729a");
-        assert_ne!(Case::generate(42, 1, &Protocol::ALL).bytes, Case::generate(43, 1, &Protocol::ALL).bytes);
+        assert_ne!(
+            Case::generate(42, 1, &FuzzProtocol::ALL).bytes,
+            Case::generate(43, 1, &FuzzProtocol::ALL).bytes
+        );
     }
 
     #[test]
     fn cases_are_bounded_and_differ() {
-        for protocol in Protocol::ALL {
+        for protocol in FuzzProtocol::ALL {
             let mut kinds = BTreeSet::new();
             for number in 1..=2_000 {
                 let case = Case::generate(7, number, &[protocol]);
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn an_honest_message_is_a_message() {
         let mut decoder = vang_proto::Decoder::default();
-        decoder.feed(&Protocol::Message.honest());
+        decoder.feed(&FuzzProtocol::Message.honest());
         assert!(decoder.poll_frame().is_ok_and(|frame| frame.is_some()));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vang_client::trouble::Doing;
 
-use super::case::{Case, Ending, Protocol};
+use super::case::{Case, Ending, FuzzProtocol};
 use crate::deadline_stream::{DeadlineStream, NotConnected};
 use crate::destination::Destination;
 use crate::{Stop, Stopped, Target, ToolError};
@@ -122,7 +122,7 @@ impl<'a> Server<'a> {
     }
 
     /// Asks as an honest client, and waits for the first bytes of the answer; with `None` only connects.
-    pub(super) fn ask(&self, protocol: Option<Protocol>) -> Result<(), Silent> {
+    pub(super) fn ask(&self, protocol: Option<FuzzProtocol>) -> Result<(), Silent> {
         let mut stream = self.connect().map_err(|error| match error {
             NotConnected::Failed(error) => Silent::Unreachable(error),
             NotConnected::Stopped(stopped) => Silent::Stopped(stopped),

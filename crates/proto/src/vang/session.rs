@@ -55,7 +55,7 @@ pub struct Ticket(pub u64);
 
 /// What the socket's owner does next, besides reading and writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SessionStep {
     /// Nothing.
     Wait,
     /// Shut the sending half; then read and drop until `Close`.
@@ -487,7 +487,7 @@ impl ServerSession {
     }
 
     /// What else is to be done. It may have given more to write.
-    pub fn step(&mut self, now: Millis) -> Step {
+    pub fn step(&mut self, now: Millis) -> SessionStep {
         if self.phase == Phase::Finishing
             && self.pending.is_empty()
             && let Some(goodbye) = self.goodbye.take()
@@ -498,20 +498,20 @@ impl ServerSession {
             Phase::Finishing if self.pending.is_empty() && self.out.is_empty() => {
                 if self.peer_ended {
                     self.phase = Phase::Done;
-                    return Step::Close;
+                    return SessionStep::Close;
                 }
                 self.phase = Phase::HalfClosed { until: now + DRAIN_MS, dropped: 0 };
-                Step::ShutDown
+                SessionStep::ShutDown
             }
             Phase::HalfClosed { until, .. } => {
                 if self.peer_ended || now >= until {
                     self.phase = Phase::Done;
-                    return Step::Close;
+                    return SessionStep::Close;
                 }
-                Step::Wait
+                SessionStep::Wait
             }
-            Phase::Done => Step::Close,
-            Phase::Open | Phase::Finishing => Step::Wait,
+            Phase::Done => SessionStep::Close,
+            Phase::Open | Phase::Finishing => SessionStep::Wait,
         }
     }
 

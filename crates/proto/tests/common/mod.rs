@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use vang_proto::frame::Part;
-use vang_proto::vang::{Request, ServerSession, Step, Ticket};
+use vang_proto::vang::{Request, ServerSession, SessionStep, Ticket};
 use vang_proto::{Decoder, Frame, FrameError, Millis};
 
 /// The lines of a vector file, as fields.
@@ -86,7 +86,7 @@ pub(crate) fn finish(session: &mut ServerSession, now: Millis) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..4 {
         out.extend(take_output(session, now));
-        if session.step(now) == Step::Close {
+        if session.step(now) == SessionStep::Close {
             return out;
         }
     }

@@ -14,7 +14,7 @@ use vang_hub::{Peer, Scope, SessionId};
 use vang_proto::Millis;
 use vang_proto::kind::{self, Kind};
 use vang_proto::limits::{ANSWERED_AT_ONCE, KIND_BYTES_MAX, NAME_QUIET_MS};
-use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, Step, Ticket};
+use vang_proto::vang::{Code, ErrorReply, Request, ServerSession, SessionStep, Ticket};
 
 use self::framing::native::NativeFraming;
 use self::framing::typed::TypedFraming;
@@ -348,9 +348,9 @@ impl Talk {
                 }
                 let mut session = slot.session.borrow_mut();
                 match session.step(now) {
-                    Step::Wait => {}
-                    Step::ShutDown => self.wire.finish(&session),
-                    Step::Close => {
+                    SessionStep::Wait => {}
+                    SessionStep::ShutDown => self.wire.finish(&session),
+                    SessionStep::Close => {
                         self.wire.finish(&session);
                         // Written once: the server does not wait for room.
                         return self.wire.write(&mut session, now).map(|_| ());

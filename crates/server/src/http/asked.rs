@@ -18,7 +18,7 @@ use crate::shared::House;
 
 /// Longest name of a room or a person in a request, bytes: far above what is a name, far below what fits into a
 /// message's header.
-pub(super) const NAME_BYTES_MAX: usize = 1_024;
+pub(super) const QUERY_NAME_BYTES_MAX: usize = 1_024;
 
 /// A connection that speaks HTTP.
 pub(crate) struct Visitor {
@@ -62,7 +62,7 @@ impl<'a> Asked<'a> {
     /// The account or guest: `as`, as in native requests.
     pub(super) fn name(&self) -> Result<Option<String>, NameTooLong> {
         match self.argument("as") {
-            Some(name) if name.len() > NAME_BYTES_MAX => Err(NameTooLong),
+            Some(name) if name.len() > QUERY_NAME_BYTES_MAX => Err(NameTooLong),
             name => Ok(name),
         }
     }
@@ -77,9 +77,9 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A name of more than `NAME_BYTES_MAX` bytes.
+/// A name of more than `QUERY_NAME_BYTES_MAX` bytes.
 pub(super) struct NameTooLong;
 
 pub(super) fn bad_name() -> Response<ResponseBody> {
-    text(StatusCode::BAD_REQUEST, format!("names have at most {NAME_BYTES_MAX} bytes here\n"))
+    text(StatusCode::BAD_REQUEST, format!("names have at most {QUERY_NAME_BYTES_MAX} bytes here\n"))
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vang_hub::Peer;
-use vang_proto::vang::{Incoming, Reply, Request, ServerLimits, ServerSession, Step, Ticket, incoming};
+use vang_proto::vang::{
+    Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
+};
 use vang_proto::{Decoder, Limits};
 
 use crate::clock::steady_now;
@@ -67,7 +69,7 @@ impl HubSession {
             }
             self.pull();
             self.pump.note_held(&self.slot);
-            let ended = self.slot.session.borrow_mut().step(steady_now()) != Step::Wait;
+            let ended = self.slot.session.borrow_mut().step(steady_now()) != SessionStep::Wait;
             let fed = self.take_output();
             if !fed && ended {
                 return Poll::Ready(None);

@@ -194,7 +194,7 @@ impl Client {
                 scene.env.count("probed a private room");
                 if what == "create" {
                     assert!(
-                        matches!(code, Some("account-needed" | "name-taken")) || is_retryable(code),
+                        matches!(code, Some("account-needed" | "name-taken")) || is_transient(code),
                         "{reply:?}"
                     );
                 } else {
@@ -280,7 +280,7 @@ impl Client {
                 self.sends[index].in_flight += 1;
                 self.unsure(scene, index);
             }
-            code if is_retryable(Some(code)) => {
+            code if is_transient(Some(code)) => {
                 // Nothing was posted, so it can be repeated even without an id.
                 send.retry_at = Some(now + scene.env.rng.between(50, 800));
             }
@@ -374,7 +374,7 @@ impl Client {
                     code,
                     "no-room" | "not-member" | "already-member" | "account-needed" | "name-taken" | "unknown"
                 );
-                assert!(fits || is_retryable(Some(code)), "{}: {what}: {reply:?}", self.label);
+                assert!(fits || is_transient(Some(code)), "{}: {what}: {reply:?}", self.label);
             }
         }
     }
@@ -421,6 +421,6 @@ impl Client {
 }
 
 /// Is it retryable, with the promise that nothing was done?
-fn is_retryable(code: Option<&str>) -> bool {
+fn is_transient(code: Option<&str>) -> bool {
     matches!(code, Some("disk-full" | "unavailable" | "busy" | "clock-ahead" | "stopping" | "view-behind"))
 }

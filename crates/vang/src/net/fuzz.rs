@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use vang_nettools::Target;
-use vang_nettools::fuzz::{self, FuzzOptions, Protocol};
+use vang_nettools::fuzz::{self, FuzzOptions, FuzzProtocol};
 
 use super::common::{Common, with};
 use crate::args::parse_time;
@@ -66,10 +66,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let chosen = |protocol: &Protocol| args.protocol == "all" || args.protocol == protocol.name();
+    let chosen = |protocol: &FuzzProtocol| args.protocol == "all" || args.protocol == protocol.name();
     let options = FuzzOptions {
         target: args.server,
-        protocols: Protocol::ALL.into_iter().filter(chosen).collect(),
+        protocols: FuzzProtocol::ALL.into_iter().filter(chosen).collect(),
         seed: args.seed,
         first: args.first,
         cases: args.cases,

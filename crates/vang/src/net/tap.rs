@@ -68,7 +68,7 @@ pub(crate) struct Args {
     /// Random delays from 0 to twice --delay; order is kept, but not with --udp
     #[arg(long, requires = "delay")]
     jitter: bool,
-    /// Bytes per second in each direction, as 64k or 2m (k is 1,000)
+    /// Bytes per second in each direction, as 64k or 2M (k is 1,000, Ki 1,024)
     #[arg(long, value_name = "BYTES", value_parser = parse_rate)]
     rate: Option<u64>,
     /// Probability of a reset at each received piece, as 1%
@@ -112,15 +112,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn parse_rate(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
-        _ => (text, 1),
-    };
-    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-        Some(rate) if rate > 0 => Ok(rate),
-        _ => Err("not a rate; write bytes per second, as in 500, 64k, 2m".to_owned()),
-    }
+    let wrong = || "not a rate; write bytes per second, as in 500, 64k, 2M or 64Ki".to_owned();
+    read_bytes(text).filter(|rate| *rate > 0).ok_or_else(wrong)
 }
 
 /// A time, or a number of bytes with `B` at its end, because `5m` is a time.
@@ -161,9 +154,10 @@ mod tests {
         assert_eq!(parse_rate("64k"), Ok(64_000));
         assert_eq!(parse_rate("500"), Ok(500));
         assert_eq!(parse_rate("2M"), Ok(2_000_000));
+        assert_eq!(parse_rate("64Ki"), Ok(65_536));
         assert_eq!(parse_percent("1%"), Ok(0.01));
         assert_eq!(parse_percent("0.5"), Ok(0.005));
-        for wrong in ["", "k", "0", "-1", "1x", "99999999999999999999m"] {
+        for wrong in ["", "k", "0", "-1", "1x", "99999999999999999999M"] {
             assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
         for wrong in ["", "%", "101%", "-1%", "NaN"] {
