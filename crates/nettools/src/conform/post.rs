@@ -133,7 +133,15 @@ impl PostRun<'_> {
     }
 
     fn follows(&self, from: FollowFrom) -> Vec<u8> {
-        request(&Action::Follow { rooms: vec![self.room.to_owned()], from })
+        let room = json!({ "room": self.room, "rooms": null });
+        let since = |number: &u64| json!({ "room": self.room, "rooms": null, "since": number });
+        // Both spellings are tested: one room with its number, and lists.
+        let keys = match &from {
+            FollowFrom::Now => room,
+            FollowFrom::Numbers(numbers) => numbers.first().map_or(room, since),
+            FollowFrom::Position { .. } => Value::Null,
+        };
+        request_with(&Action::Follow { rooms: vec![self.room.to_owned()], from }, &keys)
     }
 
     /// A connection that follows the room from there, and the reply.
@@ -375,13 +383,14 @@ fn request(action: &Action) -> Vec<u8> {
     request_with(action, &Value::Null)
 }
 
-/// A request without `re`, and with these keys in its header instead of its own.
+/// A request without `re`, and with these keys in its header instead of its own; `null` removes a key.
 fn request_with(action: &Action, keys: &Value) -> Vec<u8> {
     let written = RequestWriter::default().write(0, action);
     let (header, content) = written[2..].split_at(usize::from(u16::from_be_bytes([written[0], written[1]])));
     let mut header: Map<String, Value> = serde_json::from_slice(header).expect("a header of ours");
     header.remove("re");
     header.extend(keys.as_object().cloned().unwrap_or_default());
+    header.retain(|_, value| !value.is_null());
     let header = Value::from(header).to_string();
     let len = u16::try_from(header.len()).unwrap_or(u16::MAX).to_be_bytes();
     [&len[..], header.as_bytes(), content].concat()

@@ -263,7 +263,7 @@ fn every_end_has_a_summary_and_its_exit_code() {
             &["-i", "nonexistent"][..],
             "no interface has the name 'nonexistent'; there are lo. Without --interface",
         ),
-        (&["--port", "0"], "not a port; ports are 1 to 65535"),
+        (&["--port", "0"], "port 0 is out of range; ports are 1 to 65535"),
         (&["--snaplen", "1"], "not a size from 64 to 262144 bytes"),
         (&["--print"], "--output"),
     ] {
