@@ -37,7 +37,7 @@ fn handshake(random: &mut Random) -> (String, Vec<u8>) {
     let more = *random.pick(&[
         "",
         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99\r\n",
-        "Sec-WebSocket-FuzzProtocol: \0\r\n",
+        "Sec-WebSocket-Protocol: \0\r\n",
         "Origin: null\r\n",
     ]);
     let fields = format!("Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: {version}\r\n{more}");
