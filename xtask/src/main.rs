@@ -16,6 +16,7 @@ mod circles; // of `house`: no file uses a file that uses it
 mod error_names; // of `house`: public error types end in `Error`
 mod type_names; // of `house`: a crate has no two public types of one name
 mod licences; // step `licences`: every licence expression against the list in `deny.toml`
+mod package; // step `package`: what the published package of vang-proto contains
 mod advisories; // step `advisories`: known vulnerabilities, if a tool and its database are available
 mod suite; // step `test`: `cargo test`, passed through and counted
 mod autobahn; // of `soak`: a fuzzing client against our WebSockets

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::outcome::Outcome;
-use crate::{advisories, house, licences, run, suite, tools};
+use crate::{advisories, house, licences, package, run, suite, tools};
 
 /// One check.
 pub(crate) struct Step {
@@ -28,6 +28,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "licences",
         what: "every dependency's licence is on the list in deny.toml",
         run: |_| licences::check(),
+    },
+    Step {
+        name: "package",
+        what: "the package of vang-proto has its README and licences, and no tests",
+        run: |_| package::check(),
     },
     Step {
         name: "advisories",

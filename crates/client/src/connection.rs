@@ -11,7 +11,7 @@ use bytes::Bytes;
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{Action, Incoming, IncomingError, Reply, RequestWriter, incoming};
-use vang_proto::{Decoder, Frame, Limits};
+use vang_proto::{Decoder, Frame, FrameError, Limits};
 
 use crate::address::{Security, ServerAddr};
 use crate::channel::Channel;
@@ -201,6 +201,9 @@ impl Connection {
             match self.decoder.poll_frame() {
                 Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => self.fill(deadline)?,
+                Err(FrameError::WrongByteOrder(length)) => {
+                    return Err(ClientError::WrongByteOrder { place: self.place.clone(), length });
+                }
                 Err(malformed) => return Err(self.foreign(malformed.to_string())),
             }
         }
@@ -212,7 +215,10 @@ impl Connection {
             self.channel.read(&mut self.buffer)
         });
         match read {
-            Ok(0) => Err(self.broken(&io::ErrorKind::UnexpectedEof.into(), Doing::Read)),
+            Ok(0) => Err(match self.decoder.swapped_length() {
+                Some(length) => ClientError::WrongByteOrder { place: self.place.clone(), length },
+                None => self.broken(&io::ErrorKind::UnexpectedEof.into(), Doing::Read),
+            }),
             Ok(n) => {
                 let came = &self.buffer[..n];
                 let missing = 3_usize.saturating_sub(self.head.len()).min(n);
@@ -388,6 +394,27 @@ mod tests {
             "{fault}"
         );
         assert!(!fault.is_retryable());
+    }
+
+    #[test]
+    fn a_length_in_the_wrong_byte_order_is_named_with_what_to_change() {
+        let reply = ok(1, &NoKeys {}, "pong");
+        let swapped = [&[reply[1], reply[0]][..], &reply[2..]].concat();
+        // With a content; and a header alone, after which the server closes.
+        for answer in [swapped, b"\x02\0{}".to_vec()] {
+            let server = Server::start(vec![vec![Step::Request, Step::Write(answer)]]);
+            let mut connection = Connection::open(&server.place(), soon()).unwrap();
+            let fault = connection.ask(None, &Action::Ping, soon()).unwrap_err();
+            let said = fault.to_string();
+            assert!(
+                said.contains("does not speak the vang protocol: header length in the wrong byte order: ")
+                    && said.contains(" in network order; read the other way it is "),
+                "{said}"
+            );
+            let advice = fault.advice().unwrap();
+            assert!(advice.contains("'>H'") && advice.contains("htons"), "{advice}");
+            assert!(!fault.is_retryable() && !fault.timed_out());
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub fn send(
         may_be_posted |= match &reply {
             Ok(_) => true,
             Err(ClientError::Refused { code, .. }) => code == Code::Unknown.as_str(),
-            Err(ClientError::Foreign { .. }) => false,
+            Err(ClientError::Foreign { .. } | ClientError::WrongByteOrder { .. }) => false,
             // Also after a partial write: rare, and a repetition with the id is safe.
             Err(_) => true,
         };

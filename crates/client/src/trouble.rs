@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::SockAddr;
+use vang_proto::SwappedLength;
 use vang_proto::vang::{Code, Reply};
 
 /// The operation that failed. The same error has different causes in different operations.
@@ -380,6 +381,10 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
+/// Advice for a server that writes the length of a header in the wrong byte order.
+pub const WRITE_IN_NETWORK_ORDER: &str = "the server must write the header length in network order (big-endian): in Python \
+                                          struct.pack('>H', length), not '<H' or '@H'; in C htons(length)";
+
 /// Why a request failed. What happens next depends on the variant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
@@ -394,6 +399,9 @@ pub enum ClientError {
     /// The peer is not a vang server.
     #[error("{place} does not speak the vang protocol: {why}")]
     Foreign { place: String, why: String },
+    /// The peer writes the length of a header with its low byte first.
+    #[error("{place} does not speak the vang protocol: header length in the wrong byte order: {length}")]
+    WrongByteOrder { place: String, length: SwappedLength },
     /// The server's key is not the known one.
     #[error("the key of {place} is {key}, but line {line} of {file} expects {known}")]
     OtherKey { place: String, key: String, known: String, file: String, line: usize },
@@ -430,6 +438,7 @@ impl ClientError {
             // Our request arrived too slowly: a network problem.
             ClientError::Refused { code, .. } => Code::is_retryable(code) || code == Code::TimedOut.as_str(),
             ClientError::Foreign { .. }
+            | ClientError::WrongByteOrder { .. }
             | ClientError::OtherKey { .. }
             | ClientError::NotRemembered { .. }
             | ClientError::ArgumentsTooLong { .. } => false,
@@ -445,6 +454,7 @@ impl ClientError {
             ClientError::Silent { .. } => true,
             ClientError::Refused { .. }
             | ClientError::Foreign { .. }
+            | ClientError::WrongByteOrder { .. }
             | ClientError::OtherKey { .. }
             | ClientError::NotRemembered { .. }
             | ClientError::ArgumentsTooLong { .. } => false,
@@ -462,6 +472,7 @@ impl ClientError {
                 Some("check the path: another kind of server listens there")
             }
             ClientError::Foreign { .. } => Some("check the port: another kind of server listens there"),
+            ClientError::WrongByteOrder { .. } => Some(WRITE_IN_NETWORK_ORDER),
             ClientError::OtherKey { .. } => Some(
                 "somebody may intercept this connection. If the operator changed the key on purpose, compare it with \
                  what the operator says, then delete that line",

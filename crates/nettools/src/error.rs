@@ -2,7 +2,9 @@
 //! for all of vang (`vang_client::trouble`). The advice there is for a vang server; here it is for a server of any kind.
 
 use std::io;
+use std::net::IpAddr;
 
+use rustix::io::Errno;
 use vang_client::trouble::{self, At, Doing, Trouble};
 
 use crate::Verdict;
@@ -64,6 +66,28 @@ pub(crate) fn explain_at(error: &io::Error, doing: Doing, at: At) -> Trouble {
             advice: "start the program that creates it, or check the path; `ss -lx` lists listening sockets",
             ..named
         };
+    }
+    // The tool that reaches several hosts at once.
+    if let (At::Net(address), Doing::Connect, Some(Errno::ACCESS | Errno::NETUNREACH)) =
+        (at, doing, Errno::from_io_error(error))
+    {
+        match address.ip().to_canonical() {
+            IpAddr::V4(v4) if v4.is_broadcast() => {
+                return Trouble {
+                    advice: "use the address of one host, or ask all hosts of this network with `vang net echo send \
+                             ADDRESS:PORT --udp --broadcast`",
+                    ..named
+                };
+            }
+            ip if ip.is_multicast() => {
+                return Trouble {
+                    advice: "use the address of one host, or ask all members of the group with `vang net echo send \
+                             GROUP:PORT --udp`",
+                    ..named
+                };
+            }
+            _ => {}
+        }
     }
     // Special causes of this address stay; general ones get the advice for servers of any kind.
     if named == trouble::explain(error, doing) { explain(error, doing) } else { named }

@@ -144,7 +144,7 @@ impl Listener {
                 let first = found[0];
                 let listener = Listener::net(first, options, reuse).map_err(|error| cannot(&error, first))?;
                 if found.len() > 1 {
-                    let not_bound = found[1..].iter().map(|other| shown(*other)).collect();
+                    let not_bound = found[1..].iter().map(|other| without_any_port(shown(*other))).collect();
                     let bound = listener.address.clone();
                     report.record(&OneOfSeveral { host: host.clone(), bound, not_bound })?;
                 }
@@ -295,6 +295,11 @@ impl Listener {
     }
 }
 
+/// Port 0 is any free port, so an address that is not bound has none.
+fn without_any_port(address: String) -> String {
+    address.strip_suffix(":0").map_or_else(|| address.clone(), str::to_owned)
+}
+
 /// The kernel shortens a longer backlog to this.
 fn allowed(backlog: u32) -> u32 {
     let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
@@ -405,6 +410,18 @@ mod tests {
         std::fs::write(&path, "text").unwrap();
         assert_eq!(open().unwrap_err().kind(), io::ErrorKind::AlreadyExists, "not a socket");
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_not_bound_is_shown_without_the_port_0() {
+        for (address, text) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::1]:0", "[::1]"),
+            ("[::1]:10", "[::1]:10"),
+            ("127.0.0.1:7", "127.0.0.1:7"),
+        ] {
+            assert_eq!(without_any_port(address.to_owned()), text);
+        }
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Error, RootCertStore};
 use serde::Serialize;
+use vang_client::trouble::plain;
 use vang_client::verifier::Verifier;
 
 use crate::{Record, Target, ToolError};
@@ -103,10 +104,26 @@ impl fmt::Display for TlsEstablished {
 }
 
 fn authorities(path: &Path) -> Result<Arc<Verifier>, ToolError> {
-    let wrong = |why: &dyn fmt::Display| ToolError::Usage(format!("{}: {why}", path.display()));
+    const MUST_BE: &str =
+        "give a PEM file with the certificates of authorities: blocks of -----BEGIN CERTIFICATE-----";
+    let shown = path.display();
+    let wrong = |why: &dyn fmt::Display| {
+        ToolError::Usage(format!("'{shown}' has no certificates that can be used: {why}; {MUST_BE}"))
+    };
+    let unread = |error: pem::Error| match error {
+        pem::Error::Io(error) => {
+            ToolError::Usage(format!("cannot read '{shown}': {}; {MUST_BE}", plain(&error)))
+        }
+        // Its own text shows the line as numbers.
+        pem::Error::MissingSectionEnd { .. } => wrong(&"a block has no END line"),
+        other => wrong(&other),
+    };
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&error))?;
+        .map_err(unread)?;
+    if certificates.is_empty() {
+        return Err(ToolError::Usage(format!("'{shown}' contains no certificate; {MUST_BE}")));
+    }
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate).map_err(|error| wrong(&error))?;
@@ -121,4 +138,37 @@ pub(crate) fn refused(error: &io::Error) -> Option<String> {
         Error::General(text) => text.clone(),
         other => other.to_string(),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_authorities_is_refused_with_what_it_must_be() {
+        let dir = std::env::temp_dir().join(format!("vang-authorities-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = |name: &str, content: &str| {
+            std::fs::write(dir.join(name), content).unwrap();
+            dir.join(name)
+        };
+        let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let wrong = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (path, why) in [
+            (dir.join("none"), "cannot read '"),
+            (dir.join("none"), "none': no such file or directory; "),
+            (dir.clone(), "cannot read '"),
+            (file("empty", "no PEM"), "empty' contains no certificate; "),
+            (file("cut", cut), "cut' has no certificates that can be used: a block has no END line; "),
+            (file("wrong", wrong), "wrong' has no certificates that can be used: "),
+        ] {
+            let said = authorities(&path).unwrap_err().to_string();
+            assert!(said.contains(why) && !said.contains("os error"), "{said}");
+            assert!(said.ends_with(
+                "give a PEM file with the certificates of authorities: blocks of -----BEGIN CERTIFICATE-----"
+            ));
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -102,6 +102,9 @@ pub enum AddressError {
 
 impl Address {
     /// Reads an address without a scheme.
+    ///
+    /// # Errors
+    /// The text is none of the forms that the grammar accepts; the error says what was found and what to write.
     pub fn parse(text: &str, grammar: &Grammar) -> Result<Address, AddressError> {
         match text.strip_prefix("unix:") {
             Some(path) => unix(path, text, grammar),
@@ -124,6 +127,9 @@ impl fmt::Display for Address {
 }
 
 /// Reads a server's URL, or its address without a scheme.
+///
+/// # Errors
+/// The scheme is unknown, or the rest is none of the forms of [`Grammar::SERVER`].
 pub fn parse_url(text: &str) -> Result<(Scheme, Address), AddressError> {
     let grammar = &Grammar::SERVER;
     if let Some(path) = text.strip_prefix("vang+unix:").or_else(|| text.strip_prefix("unix:")) {
@@ -165,6 +171,13 @@ pub fn with_port(host: &str, port: &str) -> Option<String> {
         0 => Some(format!("{host}:{port}")),
         _ => host.ends_with(']').then(|| format!("{host}:{port}")),
     }
+}
+
+/// Reads a host, where a port after it is optional: `localhost`, `localhost:7`, `::1`, `[::1]`, `[::1]:7`. The host can
+/// be empty, and whether there is such a host is left to the resolver.
+pub fn host_and_port(text: &str) -> Result<(&str, Option<u16>), AddressError> {
+    let (host, port) = split(text)?;
+    Ok((host, port.map(|port| parse_port(port, false)).transpose()?))
 }
 
 /// `rest` is `text` without a scheme.
@@ -254,6 +267,9 @@ fn is_ipv6(text: &str) -> bool {
 }
 
 /// Reads a port; 0 only for a server, with `any_port`.
+///
+/// # Errors
+/// The text is not a decimal number, or not between 1 and 65535 (from 0 with `any_port`).
 pub fn parse_port(text: &str, any_port: bool) -> Result<u16, AddressError> {
     let port = text.to_owned();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -327,6 +343,29 @@ mod tests {
     fn what_is_shown_reads_back() {
         for text in ["chat.example:7", "[::1]:7", "[::1]", "127.0.0.1:65432", "unix:/run/x", ":7", "x"] {
             assert_eq!(Address::parse(text, &Grammar::TOOL).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_host_can_have_a_port() {
+        for (text, host, port) in [
+            ("localhost", "localhost", None),
+            ("localhost:7", "localhost", Some(7)),
+            ("127.1", "127.1", None),
+            ("::1", "::1", None),
+            ("[::1]", "::1", None),
+            ("[fe80::1%lo]:7", "fe80::1%lo", Some(7)),
+            ("", "", None),
+            (":7", "", Some(7)),
+        ] {
+            assert_eq!(host_and_port(text), Ok((host, port)), "{text}");
+        }
+        for (text, port) in [("localhost:70000", "70000"), ("x:0", "0")] {
+            let port = port.to_owned();
+            assert_eq!(host_and_port(text), Err(AddressError::PortOutOfRange { port }), "{text}");
+        }
+        for text in ["localhost:http", "::1:x", "[::1", "a:b:c"] {
+            assert!(host_and_port(text).is_err(), "{text}");
         }
     }
 

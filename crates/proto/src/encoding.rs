@@ -28,7 +28,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::charmap;
-pub use encode::{EncodeError, byte_order_mark, encode};
+pub use encode::{EncodeError, begins_with_mark, byte_order_mark, encode};
 
 /// A text encoding that vang can decode: see [`find`].
 #[derive(Clone, Copy)]

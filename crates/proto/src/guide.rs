@@ -126,6 +126,9 @@ impl Arguments {
     }
 
     /// A value as Python's `str` prints it; a missing one is `None`.
+    ///
+    /// # Errors
+    /// The value is nested deeper than 128 levels. [`Arguments::parse`] refuses such values.
     pub fn printed(&self, key: &str) -> Result<String, ContentError> {
         let raw = self.raw(key).unwrap_or("null");
         python::str_of(raw).map_err(|_| ContentError::TooDeep { depth: JSON_DEPTH_MAX + 1 })
@@ -137,6 +140,9 @@ fn not_json(error: serde_json::Error) -> ContentError {
 }
 
 /// What `search` answers.
+///
+/// # Errors
+/// As [`Arguments::printed`], for `value`.
 pub fn search(arguments: &Arguments) -> Result<String, ContentError> {
     if let Some(query) = arguments.text("value")
         && let Some((_, answer)) = ANSWERS.iter().find(|(value, _)| *value == query)
@@ -147,11 +153,17 @@ pub fn search(arguments: &Arguments) -> Result<String, ContentError> {
 }
 
 /// What any other action that is not known answers.
+///
+/// # Errors
+/// As [`Arguments::printed`], for `action`.
 pub fn invalid_action(arguments: &Arguments) -> Result<String, ContentError> {
     Ok(format!("Error: invalid action '{}'.", arguments.printed("action")?))
 }
 
 /// What the guide's server answers to these arguments: `search`, or that the action is invalid.
+///
+/// # Errors
+/// As [`search`] and [`invalid_action`].
 ///
 /// ```
 /// use vang_proto::guide::{Arguments, answer};

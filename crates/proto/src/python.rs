@@ -38,6 +38,9 @@ pub struct NestingError {
 ///
 /// The result is at most five times as long as the text, in bytes. Of a key that stands twice in a dict, the last value
 /// is printed at the first one's place.
+///
+/// # Errors
+/// The value is nested deeper than [`JSON_DEPTH_MAX`] levels.
 pub fn str_of(raw_json: &str) -> Result<String, NestingError> {
     let depth = depth(raw_json.as_bytes());
     if depth > JSON_DEPTH_MAX {

@@ -31,7 +31,7 @@ pub(crate) struct ClientArgs {
     pub(crate) name: Option<String>,
 
     /// When to give up: 200ms, 5s, 2m, at most 1h
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
     pub(crate) timeout: Duration,
 }
 
@@ -93,16 +93,31 @@ impl DataArgs {
     }
 }
 
-/// `200ms`, `5s`, `2m`, `1h`; a plain number is seconds. More than 0, at most 1 h.
+/// `200ms`, `5s`, `2m`, `1h`, `3d`; a plain number is seconds. More than 0, at most `TIME_MAX`.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
-    let time = text::read_duration(text).filter(|_| !text.ends_with('d'));
-    let time = time.ok_or("not a time; write a whole number and ms, s, m or h, as in 200ms, 5s, 2m")?;
-    match time.as_millis() {
-        0 => Err("a time must be longer than 0".to_owned()),
-        1..=3_600_000 => Ok(time),
-        _ => Err("a time is at most 1h: after that a server can forget the id of a message".to_owned()),
+    let time = text::read_duration(text);
+    let time = time.ok_or("not a time; write a whole number and ms, s, m, h or d, as in 200ms, 5s, 2m")?;
+    match time {
+        time if time.is_zero() => Err("a time must be longer than 0".to_owned()),
+        time if time <= TIME_MAX => Ok(time),
+        _ => Err("a time is at most 365d; write a shorter one".to_owned()),
     }
 }
+
+/// The same, at most 1 h: the time of a request that can send a message with an id.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        time if time <= vang_client::send::SEND_MAX => Ok(time),
+        _ => {
+            Err("this time is at most 1h: after that a server can forget the id of a message; write a shorter one"
+                .to_owned())
+        }
+    }
+}
+
+/// The longest time of an option: 365 days. A tool can run for days; from a longer time on, a typing error is more
+/// likely than a plan. It is far from what the kernel's and our own counters can hold.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 const _: () = assert!(vang_client::send::SEND_MAX.as_millis() == 3_600_000);
 
@@ -130,10 +145,22 @@ mod tests {
         assert_eq!(ms("5s"), Ok(5_000));
         assert_eq!(ms("5"), Ok(5_000));
         assert_eq!(ms("2m"), Ok(120_000));
-        assert_eq!(ms("1h"), Ok(3_600_000));
-        for wrong in ["", "s", "5 s", "-5s", "1.5s", "5d", "0", "2h", "99999999999999999999999"] {
+        assert_eq!(ms("2h"), Ok(7_200_000));
+        assert_eq!(ms("365d"), Ok(365 * 86_400_000));
+        for wrong in ["", "s", "5 s", "-5s", "1.5s", "0", "366d", "8761h", "99999999999999999999999"] {
             assert!(ms(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_the_time_of_a_request_is_at_most_an_hour() {
+        assert_eq!(parse_timeout("1h"), Ok(Duration::from_secs(3_600)));
+        for long in ["2h", "1d", "3601s"] {
+            assert!(parse_time(long).is_ok(), "{long}");
+            assert!(parse_timeout(long).unwrap_err().starts_with("this time is at most 1h: "), "{long}");
+        }
+        assert_eq!(parse_timeout("0"), parse_time("0"));
+        assert_eq!(parse_time("400d").unwrap_err(), "a time is at most 365d; write a shorter one");
     }
 
     #[test]

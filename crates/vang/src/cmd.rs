@@ -97,6 +97,39 @@ mod tests {
     }
 
     #[test]
+    fn only_a_request_to_a_chat_server_is_limited_to_an_hour() {
+        let parsed = |line: &str| Args::try_parse_from(line.split(' '));
+        for line in [
+            "vang net capture --timeout 2h",
+            "vang net fuzz localhost:7 --timeout 8h",
+            "vang net tap --listen localhost:7 --to localhost:8 --delay 2h",
+            "vang net tap --listen localhost:7 --to localhost:8 --silence 2h",
+            "vang net echo serve --work 10h",
+            "vang net echo serve --idle 3d",
+            "vang net sockets --watch 2h",
+            "vang status --watch 2h",
+            "vang bench ping --duration 2h",
+            "vang request localhost:7 search ring --timeout 2h",
+        ] {
+            assert!(parsed(line).is_ok(), "{line}");
+            let text =
+                parsed(&format!("{} 366d", &line[..line.rfind(' ').unwrap()])).unwrap_err().to_string();
+            assert!(text.contains("a time is at most 365d; write a shorter one"), "{line}: {text}");
+        }
+        for line in [
+            "vang send general hi --timeout 2h",
+            "vang tail general --timeout 1d",
+            "vang bench ping --timeout 2h",
+        ] {
+            let text = parsed(line).unwrap_err().to_string();
+            assert!(
+                text.contains("this time is at most 1h: after that a server can forget the id"),
+                "{line}: {text}"
+            );
+        }
+    }
+
+    #[test]
     fn a_wrong_server_is_a_usage_error_that_says_what_is_allowed() {
         let error = Args::try_parse_from(["vang", "rooms", "--server", "x:99999"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);

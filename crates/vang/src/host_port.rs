@@ -6,11 +6,23 @@
 //! ```
 //!
 //! The two words become one before clap reads them. Which arguments are addresses is in their value names, which end in
-//! `:PORT`; so the help of a command and this file never differ. `--server` is none: a room's name can follow its host.
+//! `:PORT`; so the help of a command and this file never differ.
+//!
+//! After `--server URL` a number can be an argument of its own, as a room's name or a message's text. There it is a port
+//! only if the command has no place for it: what is complete without a port keeps its meaning, also in a script whose
+//! text happens to be a number.
+//!
+//! ```text
+//! vang tail general --server localhost 65432      ─▶  vang tail general --server localhost:65432
+//! vang send general hi --server localhost 65432   ─▶  vang send general hi --server localhost:65432
+//! vang send general --server localhost 65432          unchanged: 65432 is the text
+//! ```
+//!
+//! The same is done after `HOST`, as in `vang net ping localhost 80`, so that the error is about a port.
 
 use std::ffi::OsString;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 use vang_proto::address::with_port;
 
 /// What a word of the command line is.
@@ -30,17 +42,20 @@ pub(crate) fn join(tree: &Command, typed: impl Iterator<Item = OsString>) -> Vec
         Word::Value(arg) => arg.is_none_or(Arg::is_positional),
         Word::Other => false,
     };
-    let too_many = words.iter().filter(is_positional).count() > command.get_positionals().count();
+    let is_list = |arg: &Arg| matches!(arg.get_action(), ArgAction::Append);
+    let too_many = words.iter().filter(is_positional).count() > command.get_positionals().count()
+        && !command.get_positionals().any(is_list);
     for at in (1..words.len().saturating_sub(1)).rev() {
         let (Word::Value(Some(arg)), Word::Value(next)) = (words[at], words[at + 1]) else { continue };
         let (Some(host), Some(port)) = (typed[at].to_str(), typed[at + 1].to_str()) else { continue };
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        // Without a number it is an address with a wrong port if the command has no place for the word.
-        let has_place = next.is_some() && !(arg.is_positional() && too_many);
-        if is_address(arg)
-            && (is_number || !has_place)
-            && let Some(joined) = with_port(host, port)
-        {
+        let is_port = match Reading::of(arg) {
+            // Without a number it is an address with a wrong port if the command has no place for the word.
+            Reading::Address => is_number || next.is_none() || arg.is_positional() && too_many,
+            Reading::Host => is_number && too_many,
+            Reading::Other => false,
+        };
+        if is_port && let Some(joined) = with_port(host, port) {
             typed[at] = joined.into();
             typed.remove(at + 1);
         }
@@ -48,8 +63,26 @@ pub(crate) fn join(tree: &Command, typed: impl Iterator<Item = OsString>) -> Vec
     typed
 }
 
-fn is_address(arg: &Arg) -> bool {
-    arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.ends_with(":PORT")))
+/// How a number after the value of an argument is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// As its port.
+    Address,
+    /// As its port if the command has no other place for it.
+    Host,
+    Other,
+}
+
+impl Reading {
+    fn of(arg: &Arg) -> Reading {
+        let names = arg.get_value_names().unwrap_or_default();
+        let has = |is_it: fn(&str) -> bool| names.iter().any(|name| is_it(name));
+        match () {
+            () if has(|name| name.ends_with(":PORT")) => Reading::Address,
+            () if has(|name| name == "URL" || name == "HOST") => Reading::Host,
+            () => Reading::Other,
+        }
+    }
 }
 
 /// The command that is meant, and what each word is.
@@ -134,6 +167,16 @@ mod tests {
             ("vang net doctor localhost +80", "vang net doctor localhost:+80"),
             ("vang request localhost http search ring", "vang request localhost:http search ring"),
             ("vang net doctor 127.1 80", "vang net doctor 127.1:80"),
+            // No other argument can be this number.
+            ("vang tail general --server ::1 24012", "vang tail general --server [::1]:24012"),
+            ("vang tail --server localhost 24012 general", "vang tail --server localhost:24012 general"),
+            (
+                "vang send general hi --server localhost 7 --as ada",
+                "vang send general hi --server localhost:7 --as ada",
+            ),
+            ("vang send --server localhost 7 general 5", "vang send --server localhost:7 general 5"),
+            ("vang rooms --server localhost 7", "vang rooms --server localhost:7"),
+            ("vang net ping localhost 80", "vang net ping localhost:80"),
         ] {
             assert_eq!(joined(typed), means);
         }
@@ -147,7 +190,17 @@ mod tests {
             "vang net echo serve --listen localhost --backlog 5",
             "vang net resolve localhost 65432",
             "vang send general 5",
+            // The command line is complete: the room 5, the text 5, the word 5 of the query.
             "vang send --server localhost 5 hello",
+            "vang send general --server localhost 5",
+            "vang find --server localhost 5 ring",
+            "vang find ring --server localhost 5",
+            "vang tail --server localhost 5",
+            // Not a number, or the address has a port.
+            "vang tail general --server localhost http",
+            "vang tail general --server localhost:7 5",
+            "vang tail general --server vang://localhost 5",
+            "vang net ping localhost http",
             "vang net sockets --watch --port 80",
         ] {
             assert_eq!(joined(unchanged), unchanged);

@@ -1,10 +1,10 @@
-//! A text as bytes, in each encoding, with and without its byte order mark.
+//! A text as bytes, in each encoding, as Python's `str.encode` makes them: with the byte order mark where the name asks for it.
 
 use std::fmt;
 
 use serde::Serialize;
 use vang_proto::ByteOrder;
-use vang_proto::encoding::{Encoding, byte_order_mark, encode, find};
+use vang_proto::encoding::{Encoding, begins_with_mark, byte_order_mark, encode, find};
 use vang_proto::text::counted;
 
 use crate::error::Outcome;
@@ -20,12 +20,14 @@ const SHOWN_BYTES: usize = 48;
 struct Encoded {
     encoding: &'static str,
     bytes: usize,
-    /// Without the byte order mark.
+    /// With the byte order mark, if `begins_with_mark`.
     #[serde(skip_serializing_if = "Option::is_none")]
     hex: Option<String>,
     /// The byte order mark, where the encoding has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     byte_order_mark: Option<String>,
+    /// The mark is the beginning of `hex`.
+    begins_with_mark: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip)]
@@ -44,6 +46,7 @@ impl fmt::Display for Encoded {
         }
         write!(f, "{:>8}  {}", counted(self.bytes as u64, "byte", "bytes"), self.shown)?;
         match &self.byte_order_mark {
+            Some(mark) if self.begins_with_mark => write!(f, "  ({mark} is the byte order mark)"),
             Some(mark) => write!(f, "  (with a byte order mark: {mark} first)"),
             None => Ok(()),
         }
@@ -66,17 +69,20 @@ pub(super) fn show(text: &str, encodings: &[Encoding], report: &Report) -> Outco
         if are_named && written.is_err() {
             verdict = Verdict::Bad;
         }
-        let bytes = written.as_deref().unwrap_or_default();
+        let mark = byte_order_mark(*encoding, ByteOrder::NATIVE).filter(|_| written.is_ok());
+        let begins_with_mark = mark.is_some() && begins_with_mark(*encoding);
+        let before = mark.filter(|_| begins_with_mark).unwrap_or_default();
+        let bytes = [before, written.as_deref().unwrap_or_default()].concat();
         let mut shown = hex::spaced(&bytes[..bytes.len().min(SHOWN_BYTES)]);
         if bytes.len() > SHOWN_BYTES {
             shown.push_str(" …");
         }
-        let mark = byte_order_mark(*encoding, ByteOrder::NATIVE).filter(|_| written.is_ok());
         report.record(&Encoded {
             encoding: encoding.name(),
             bytes: bytes.len(),
-            hex: written.is_ok().then(|| hex::spaced(bytes)),
+            hex: written.is_ok().then(|| hex::spaced(&bytes)),
             byte_order_mark: mark.map(hex::spaced),
+            begins_with_mark,
             error: written.err().map(|error| error.to_string()),
             shown,
         })?;

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 
 use vang_proto::vang::{Action, RequestWriter};
-use vang_proto::{Decoder, Frame};
+use vang_proto::{Decoder, Frame, OrderWatch, SwappedLength};
 
 use crate::Target;
 use crate::quote::quoted;
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Http {
         status: String,
     },
+    /// It writes the length of a header in the wrong byte order.
+    WrongByteOrder(SwappedLength),
     /// Another protocol; `says` is the beginning of its answer.
     Other {
         says: String,
@@ -97,6 +99,7 @@ pub(super) fn ask(stream: &mut dyn ReadWrite, question: &[u8]) -> Kind {
 fn is_enough(came: &[u8], question: &[u8]) -> bool {
     came.starts_with(question)
         || first_frame(came).is_some()
+        || OrderWatch::default().look(came).is_some()
         || !could_be_a_frame(came) && came.contains(&b'\n')
 }
 
@@ -121,7 +124,12 @@ fn identify(came: &[u8], question: &[u8]) -> Option<Kind> {
     if line.starts_with("HTTP/") {
         return Some(Kind::Http { status: line.trim_end().chars().take(TEXT_CHARS_MAX).collect() });
     }
-    let Some(frame) = first_frame(came) else { return Some(Kind::Other { says: quoted(came, 60) }) };
+    let Some(frame) = first_frame(came) else {
+        return Some(match SwappedLength::of(came) {
+            Some(length) => Kind::WrongByteOrder(length),
+            None => Kind::Other { says: quoted(came, 60) },
+        });
+    };
     let text = |key: &str| -> String {
         frame.header.text(key).unwrap_or_default().chars().take(TEXT_CHARS_MAX).collect()
     };
@@ -164,11 +172,17 @@ mod tests {
                 b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
                 Kind::Other { says: "\"SSH-2.0-OpenSSH_9.2\\r\\n\"".to_owned() },
             ),
+            (
+                b"\x02\0{}{\"result\": 1}".to_vec(),
+                Kind::WrongByteOrder(SwappedLength { network: 512, swapped: 2 }),
+            ),
         ] {
             assert_eq!(identify(&answer, &hello()), Some(kind));
             assert!(is_enough(&answer, &hello()));
         }
         assert_eq!(identify(b"", &hello()), None);
+        // Spaces may still fill this header to its length.
+        assert!(!is_enough(b"\x02\0{}", &hello()));
         assert!(!is_enough(&message("")[..40], &hello()));
     }
 }

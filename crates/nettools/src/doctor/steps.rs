@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use vang_client::trouble::{Doing, Trouble};
+use vang_client::trouble::{Doing, Trouble, WRITE_IN_NETWORK_ORDER};
 use vang_proto::text::{short_duration, size};
 use vang_proto::vang::{Action, RequestWriter};
 
@@ -439,6 +439,10 @@ impl<'a> Doctor<'a> {
             Kind::Guide => "a tutorial server: one request, one response".to_owned(),
             Kind::Echo => "an echo server: it sends back what it receives".to_owned(),
             Kind::Http { status } => format!("HTTP: {status}"),
+            Kind::WrongByteOrder(length) => {
+                let text = format!("its header length is in the wrong byte order: {length}");
+                return Err(bad(text, WRITE_IN_NETWORK_ORDER));
+            }
             Kind::Other { says } => format!("not a vang server; it sends {says}"),
             Kind::Mute => {
                 let text = "it accepts connections and closes them without an answer";
@@ -480,15 +484,18 @@ impl<'a> Doctor<'a> {
                     | Kind::Vang { .. }
                     | Kind::Echo
                     | Kind::Http { .. }
+                    | Kind::WrongByteOrder(_)
                     | Kind::Other { .. } => Err(bad("no answer to a ping", LOG)),
                 }
             }
             Kind::Guide => answered("it answered a request"),
             Kind::Http { .. } => answered("it answered HEAD /"),
             Kind::Echo => answered("the sent bytes came back"),
-            Kind::Other { .. } | Kind::VangRefuses { .. } | Kind::Mute | Kind::Silent => {
-                Ok(((), Status::Unknown, "skipped: unknown protocol".to_owned()))
-            }
+            Kind::WrongByteOrder(_)
+            | Kind::Other { .. }
+            | Kind::VangRefuses { .. }
+            | Kind::Mute
+            | Kind::Silent => Ok(((), Status::Unknown, "skipped: unknown protocol".to_owned())),
         }
     }
 

@@ -127,7 +127,8 @@ pub fn run(
         rows.push(row);
     }
     if stopped.is_none() {
-        report.means(&meaning(&rows, options.work))?;
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        report.means(&meaning(&rows, options.work, cores))?;
     }
     let served_all = rows.iter().filter(|row| row.served > 0 && row.served == row.connections);
     report.record(&Summary {
@@ -148,8 +149,8 @@ pub fn run(
     })
 }
 
-/// Explains the table: which model helps for which work.
-fn meaning(rows: &[Row], work: Duration) -> String {
+/// Explains the table: which model helps for which work on a machine with so many cores.
+fn meaning(rows: &[Row], work: Duration, cores: u64) -> String {
     let row = |model: Model| rows.iter().find(|row| row.model == model);
     let starved = row(Model::Sequential).filter(|row| row.served < row.connections);
     let sequential = match starved {
@@ -160,7 +161,6 @@ fn meaning(rows: &[Row], work: Duration) -> String {
         ),
         None => "with one connection all models do the same; --connections shows the difference. ".to_owned(),
     };
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let models = match work.is_zero() {
         true => {
             let cost = |model: Model| {
@@ -183,7 +183,7 @@ fn meaning(rows: &[Row], work: Duration) -> String {
             format!(
                 "{} of work for each message are at most {:.0} messages/s on one core. selector ({:.0}/s) and async ({:.0}/s) \
                  use one core, as sequential does: while they work on one message, all other connections wait. threads \
-                 ({:.0}/s) and processes ({:.0}/s) use all {}. Threads share memory; processes share none, survive each \
+                 ({:.0}/s) and processes ({:.0}/s) can use all {}. {}Threads share memory; processes share none, survive each \
                  other's crash, and help also in a language whose threads run one at a time, as Python's do. ",
                 short_duration(work),
                 1.0 / work.as_secs_f64(),
@@ -191,7 +191,8 @@ fn meaning(rows: &[Row], work: Duration) -> String {
                 speed(Model::Async),
                 speed(Model::Threads),
                 speed(Model::Processes),
-                counted(cores, "core, so that no model helps here", "cores")
+                counted(cores, "core, so that no model helps here", "cores"),
+                why_not_all(rows, cores)
             )
         }
     };
@@ -199,6 +200,36 @@ fn meaning(rows: &[Row], work: Duration) -> String {
         "{sequential}{models}Client and server share this machine: compare the rows with each other, and run it twice"
     )
 }
+
+/// Why the models that can use all cores did not, as far as the figures show it; else empty.
+fn why_not_all(rows: &[Row], cores: u64) -> String {
+    let row = |model: Model| rows.iter().find(|row| row.model == model);
+    let (Some(one), Some(threads)) = (row(Model::Selector), row(Model::Threads)) else {
+        return String::new();
+    };
+    if cores < 2 {
+        return String::new();
+    }
+    let connections = counted(threads.connections, "connection", "connections");
+    let processes = row(Model::Processes).map_or(threads.per_second, |row| row.per_second);
+    if threads.per_second.max(processes) < one.per_second * MORE {
+        return format!(
+            "Here they answered no more than one core does: a connection keeps at most one core busy (there were \
+             {connections}), and the client and other programs need cores, too. "
+        );
+    }
+    if processes * MORE < threads.per_second {
+        return format!(
+            "Here processes answered less than threads: a connection stays with the process that the kernel chose by its \
+             addresses, and {connections} rarely divide evenly: some processes have several then, and others none. More \
+             connections divide more evenly. "
+        );
+    }
+    String::new()
+}
+
+/// From this ratio on, one model is called faster than another: less also comes from run to run.
+const MORE: f64 = 1.2;
 
 fn measure(
     model: Model,
@@ -259,4 +290,47 @@ fn measure(
         cpu_percent: if seconds > 0.0 { server.cpu_us as f64 / 1e4 / seconds } else { 0.0 },
     };
     Ok((row, stopped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(per_second: [f64; 5]) -> Vec<Row> {
+        let models = [Model::Sequential, Model::Threads, Model::Selector, Model::Async, Model::Processes];
+        let row = |(model, per_second): (Model, f64)| Row {
+            model,
+            connections: 4,
+            served: 4,
+            messages: per_second as u64,
+            per_second,
+            bytes_per_second: 0,
+            p50_us: 0.0,
+            p99_us: 0.0,
+            max_us: 0.0,
+            cpu_us_per_message: 5_000.0,
+            cpu_percent: 100.0,
+        };
+        models.into_iter().zip(per_second).map(row).collect()
+    }
+
+    #[test]
+    fn the_explanation_follows_the_figures() {
+        const UNEVEN: &str = "4 connections rarely divide evenly";
+        const ONE_CORE: &str =
+            "no more than one core does: a connection keeps at most one core busy (there were 4 connections)";
+        for (per_second, cores, said) in [
+            ([199.0, 700.0, 199.0, 199.0, 690.0], 4, None),
+            ([199.0, 388.0, 199.0, 199.0, 278.0], 4, Some(UNEVEN)),
+            ([199.0, 205.0, 199.0, 199.0, 203.0], 4, Some(ONE_CORE)),
+            ([199.0, 400.0, 199.0, 199.0, 700.0], 4, None),
+            ([199.0, 199.0, 199.0, 199.0, 150.0], 1, None),
+        ] {
+            let text = meaning(&rows(per_second), Duration::from_millis(5), cores);
+            for one in [UNEVEN, ONE_CORE] {
+                assert_eq!(text.contains(one), said == Some(one), "{per_second:?}: {text}");
+            }
+            assert!(text.contains("at most 200 messages/s on one core"), "{text}");
+        }
+    }
 }

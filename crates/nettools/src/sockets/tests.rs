@@ -92,6 +92,27 @@ fn every_problem_follows_from_its_numbers() {
 }
 
 #[test]
+fn a_missing_slow_start_threshold_is_explained_by_the_algorithm() {
+    struct Details(Tcp);
+    impl fmt::Display for Details {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            totals::write_details(f, &self.0)
+        }
+    }
+    for (control, threshold, said) in [
+        ("cubic", None, ", no slow-start threshold yet, peer's"),
+        ("cubic", Some(7), ", slow-start threshold 7, peer's"),
+        ("bbr", None, ", no slow-start threshold (bbr uses a measured rate instead), peer's"),
+    ] {
+        let tcp = socket(State::Established).tcp.expect("it has one");
+        let tcp =
+            Tcp { congestion_control: Some(control.to_owned()), slow_start_threshold: threshold, ..tcp };
+        let text = Details(tcp).to_string();
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
 fn bytes_that_just_arrived_are_no_problem() {
     for state in [State::Established, State::CloseWait, State::FinWait2] {
         let found = with(state, |socket| {

@@ -92,6 +92,10 @@ pub(super) fn write_details(f: &mut fmt::Formatter<'_>, tcp: &Tcp) -> fmt::Resul
     write!(f, " ({})", size(window))?;
     match tcp.slow_start_threshold {
         Some(threshold) => write!(f, ", slow-start threshold {threshold}")?,
+        // BBR sends at the rate that it measures; it sets no threshold, however long the connection lives.
+        None if control.starts_with("bbr") => {
+            write!(f, ", no slow-start threshold ({control} uses a measured rate instead)")?;
+        }
         None => f.write_str(", no slow-start threshold yet")?,
     }
     write!(f, ", peer's window {}, path MTU {}", size(tcp.peer_window.into()), size(tcp.path_mtu.into()))?;

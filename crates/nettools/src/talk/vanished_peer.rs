@@ -1,6 +1,7 @@
 //! A peer that vanishes without closing: how a client notices it, and the error that it gets.
 
 use std::io;
+use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
 use vang_client::trouble::{Doing, Trouble};
@@ -10,6 +11,10 @@ use crate::{Target, ToolError};
 
 /// Unanswered keep-alive probes after which a connection ends.
 const PROBES: u32 = 3;
+
+/// The kernel counts TCP_USER_TIMEOUT in milliseconds, in an `int`: nearly 25 days.
+const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 3_600);
+const _: () = assert!(USER_TIMEOUT_MAX.as_millis() <= i32::MAX as u128);
 
 /// Checks the options.
 pub(super) fn check(options: &TalkOptions) -> Result<(), ToolError> {
@@ -21,6 +26,9 @@ pub(super) fn check(options: &TalkOptions) -> Result<(), ToolError> {
         let text = "--keepalive and --user-timeout are for TCP: UDP has no connections, and a Unix socket's peer cannot vanish \
                     without closing";
         return Err(ToolError::Usage(text.to_owned()));
+    }
+    if user_timeout.is_some_and(|time| time > USER_TIMEOUT_MAX) {
+        return Err(ToolError::Usage("--user-timeout is at most 24d: the kernel counts no more".to_owned()));
     }
     match keepalive {
         Some(time) if time.subsec_nanos() > 0 || time.as_secs() > 32_767 => Err(ToolError::Usage(

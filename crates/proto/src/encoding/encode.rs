@@ -17,7 +17,11 @@ pub struct EncodeError {
     pub found: char,
 }
 
-/// The bytes of `text`, without a byte order mark. `byteorder` is for utf-16 and utf-32, where the name has none.
+/// The bytes of `text`, without a byte order mark (see [`begins_with_mark`]). `byteorder` is for utf-16 and utf-32, where the
+/// name has none.
+///
+/// # Errors
+/// The first character that the encoding does not have, with its number.
 pub fn encode(encoding: Encoding, byteorder: ByteOrder, text: &str) -> Result<Vec<u8>, EncodeError> {
     let unit16 = |order: ByteOrder, unit: u16| match order {
         ByteOrder::Little => unit.to_le_bytes(),
@@ -42,7 +46,14 @@ pub fn encode(encoding: Encoding, byteorder: ByteOrder, text: &str) -> Result<Ve
     }
 }
 
-/// The byte order mark that an encoding can begin with, if its name leaves the byte order open or asks for the mark.
+/// Does Python write the byte order mark before a text in this encoding? With `utf-16` and `utf-32`, whose names leave the byte
+/// order open, and with `utf-8-sig`. An encoding whose name has the order would read the mark as a character.
+#[must_use]
+pub fn begins_with_mark(encoding: Encoding) -> bool {
+    matches!(encoding.kind, Kind::Utf8Signed | Kind::Utf16(None) | Kind::Utf32(None))
+}
+
+/// The byte order mark of UTF-8, UTF-16 and UTF-32; other encodings have none. `byteorder` as for [`encode`].
 #[must_use]
 pub fn byte_order_mark(encoding: Encoding, byteorder: ByteOrder) -> Option<&'static [u8]> {
     match (encoding.kind, byteorder) {
@@ -145,6 +156,15 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_is_written_where_the_name_leaves_the_order_open_or_asks_for_it() {
+        let marked: Vec<&str> = all().filter(|one| begins_with_mark(*one)).map(Encoding::name).collect();
+        assert_eq!(marked.len(), 3, "{marked:?}");
+        for name in ["utf-16", "utf-32", "utf-8-sig"] {
+            assert!(marked.contains(&name), "{name}: {marked:?}");
+        }
+    }
+
+    #[test]
     fn a_character_that_an_encoding_lacks_is_named() {
         assert_eq!(encoded("latin-1", "aé€").unwrap_err(), "iso8859-1 has no '€' (U+20AC), character 3");
         assert_eq!(encoded("ascii", "é").unwrap_err(), "ascii has no 'é' (U+00E9), character 1");
@@ -158,8 +178,7 @@ mod tests {
                 for order in [ByteOrder::Little, ByteOrder::Big] {
                     let Ok(bytes) = encode(encoding, order, &text) else { continue };
                     let marked = match byte_order_mark(encoding, order) {
-                        // A name with an order has no mark: it would be read as a character.
-                        Some(mark) if ["utf-16", "utf-32", "utf-8-sig"].contains(&encoding.name()) => [mark, &bytes].concat(),
+                        Some(mark) if begins_with_mark(encoding) => [mark, &bytes].concat(),
                         _ => bytes,
                     };
                     let read = decode(encoding, order, &marked);

@@ -230,6 +230,9 @@ impl Reply {
 }
 
 /// Tells replies from events.
+///
+/// # Errors
+/// The message is neither: it has no `event` and no `status`, or it is a reply whose JSON content cannot be read.
 pub fn incoming(frame: Frame) -> Result<Incoming, IncomingError> {
     if let Some(event) = frame.header.text("event") {
         let name = event.into_owned();

@@ -30,7 +30,7 @@ pub(crate) struct RequestArgs {
     #[arg(allow_hyphen_values = true)]
     value: String,
 
-    /// When to give up: 200ms, 5s, 2m, at most 1h
+    /// When to give up: 200ms, 5s, 2m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     timeout: Duration,
 }

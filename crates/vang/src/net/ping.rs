@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use vang_nettools::ping::{self, Layer, Only, PingOptions};
+use vang_proto::address::host_and_port;
 
 use super::common::{Common, parse_port, with};
 use crate::args::parse_time;
@@ -24,6 +25,7 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A name or an address
+    #[arg(value_name = "HOST", value_parser = parse_host)]
     host: String,
     /// Number of probes [default: until Ctrl-C or --timeout]
     #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -93,4 +95,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let Args { host, count, interval, wait, size, ttl, .. } = args;
     let options = PingOptions { host, only, count, interval, wait, size, ttl, layer };
     with(&args.common, |report, stop| ping::run(&options, report, stop))
+}
+
+/// A host without a port: ICMP has none, and the port of a layer is the value of its option.
+fn parse_host(text: &str) -> Result<String, String> {
+    match host_and_port(text) {
+        Ok((host, None)) => Ok(host.to_owned()),
+        Ok((_, Some(port))) => Err(format!("a host has no port here; --tcp {port} asks the port")),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -2,8 +2,10 @@
 
 use clap::Args as ClapArgs;
 use vang_nettools::resolve::{self, ResolveOptions};
+use vang_proto::address::{AddressError, host_and_port};
 
 use super::common::{Common, parse_port, with};
+use crate::say::CommandError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,8 +17,9 @@ Examples:
 #[derive(ClapArgs, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A name or an address; '' shows what an empty host means
-    host: String,
+    /// A name or an address, also as HOST:PORT; '' shows what an empty host means
+    #[arg(value_name = "HOST", value_parser = parse_host)]
+    host: (String, Option<u16>),
     /// Connect to each address at this port
     #[arg(value_parser = parse_port)]
     port: Option<u16>,
@@ -25,6 +28,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let options = ResolveOptions { host: args.host, port: args.port };
+    let (host, port) = args.host;
+    if let (Some(one), Some(other)) = (port, args.port) {
+        let text = format!("two ports are given, {one} and {other}; write HOST:PORT or HOST PORT");
+        return Err(CommandError::usage(text).into());
+    }
+    let options = ResolveOptions { host, port: port.or(args.port) };
     with(&args.common, |report, stop| resolve::run(&options, report, stop))
+}
+
+fn parse_host(text: &str) -> Result<(String, Option<u16>), AddressError> {
+    host_and_port(text).map(|(host, port)| (host.to_owned(), port))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args as ClapArgs;
 use vang_nettools::Target;
 use vang_nettools::tap::{self, Silence, TapOptions, Weather};
-use vang_proto::text::read_bytes;
+use vang_proto::text::{read_bytes, read_duration};
 
 use super::common::{Common, with};
 use crate::args::parse_time;
@@ -116,21 +116,27 @@ fn parse_rate(text: &str) -> Result<u64, String> {
     read_bytes(text).filter(|rate| *rate > 0).ok_or_else(wrong)
 }
 
-/// A time, or a number of bytes with `B` at its end, because `5m` is a time.
+/// A time, or a number of bytes with `B` at its end, because `5m` is a time. A number alone can be meant as either.
 fn parse_silence(text: &str) -> Result<Silence, String> {
     let wrong = || {
         "not a time or a number of bytes; write a time as 500ms or 5s, bytes as 0B, 100B or 64kB".to_owned()
     };
-    match text.ends_with('B') {
-        true => read_bytes(text).map(Silence::Bytes).ok_or_else(wrong),
-        false => parse_time(text).map(Silence::After).map_err(|_| wrong()),
+    if text.ends_with('B') {
+        return read_bytes(text).map(Silence::Bytes).ok_or_else(wrong);
+    }
+    let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
+    // A time that is refused for its length has a reason of its own.
+    match read_duration(text).filter(|_| has_unit) {
+        Some(_) => parse_time(text).map(Silence::After),
+        None => Err(wrong()),
     }
 }
 
+/// `5%`. A number alone is refused: `0.5` can be meant as a half.
 fn parse_percent(text: &str) -> Result<f64, String> {
-    match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("not a percentage; write 0% to 100%, as in 1% or 0.5%".to_owned()),
+    match text.strip_suffix('%').map(str::parse::<f64>) {
+        Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("not a percentage; write 0% to 100% with its %, as in 1% or 0.5%".to_owned()),
     }
 }
 
@@ -144,9 +150,15 @@ mod tests {
         assert_eq!(parse_silence("5m"), Ok(Silence::After(Duration::from_secs(300))));
         assert_eq!(parse_silence("0B"), Ok(Silence::Bytes(0)));
         assert_eq!(parse_silence("64kB"), Ok(Silence::Bytes(64_000)));
-        for wrong in ["", "B", "0s", "-1B", "10k", "5 s"] {
-            assert!(parse_silence(wrong).is_err(), "{wrong}");
+        assert_eq!(parse_silence("2h"), Ok(Silence::After(Duration::from_secs(7_200))));
+        for wrong in ["", "B", "-1B", "10k", "5 s", "12"] {
+            assert!(
+                parse_silence(wrong).unwrap_err().starts_with("not a time or a number of bytes; "),
+                "{wrong}"
+            );
         }
+        assert_eq!(parse_silence("0s").unwrap_err(), "a time must be longer than 0");
+        assert!(parse_silence("400d").unwrap_err().starts_with("a time is at most 365d"));
     }
 
     #[test]
@@ -156,11 +168,11 @@ mod tests {
         assert_eq!(parse_rate("2M"), Ok(2_000_000));
         assert_eq!(parse_rate("64Ki"), Ok(65_536));
         assert_eq!(parse_percent("1%"), Ok(0.01));
-        assert_eq!(parse_percent("0.5"), Ok(0.005));
+        assert_eq!(parse_percent("0.5%"), Ok(0.005));
         for wrong in ["", "k", "0", "-1", "1x", "99999999999999999999M"] {
             assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["", "%", "101%", "-1%", "NaN"] {
+        for wrong in ["", "%", "101%", "-1%", "NaN", "NaN%", "5", "0.5"] {
             assert!(parse_percent(wrong).is_err(), "{wrong}");
         }
     }

@@ -68,8 +68,9 @@ for line in sys.stdin:
     if row['event'] == 'encoded':
         name = row['encoding']
         if name in marks: assert row['byte_order_mark'] == marks[name].hex(' '), row
-        if name in ('utf-16', 'utf-32', 'utf-8-sig'):
-            name = {'utf-16': 'utf-16-' + sys.byteorder[0] + 'e', 'utf-32': 'utf-32-' + sys.byteorder[0] + 'e'}.get(name, 'utf-8')
+        assert row['begins_with_mark'] == ('hex' in row and name in ('utf-16', 'utf-32', 'utf-8-sig')), row
+        if row['begins_with_mark']:
+            assert row['hex'] == TEXT.encode(name).hex(' ') and row['hex'].startswith(row['byte_order_mark']), row
         try: expected = TEXT.encode(name)
         except UnicodeEncodeError: expected = None
         # encoding.rs and encode.rs name what vang reads beyond Python, and what it does not write.
@@ -89,6 +90,26 @@ for line in sys.stdin:
     assert_eq!(text["text"], "hé");
     let said = String::from_utf8(bytes(&["--hex", "ff fe 68 00"]).stdout).unwrap();
     assert!(said.contains("ff fe is a byte order mark: utf-16 follows, little-endian"), "{said}");
+}
+
+#[test]
+fn the_byte_order_mark_is_shown_where_python_writes_it() {
+    let native = if cfg!(target_endian = "big") { ["fe ff", "00 e9"] } else { ["ff fe", "e9 00"] };
+    for (name, mark, text) in [("utf-16", native[0], native[1]), ("utf-8-sig", "ef bb bf", "c3 a9")] {
+        let said = String::from_utf8(bytes(&["é", "--encoding", name]).stdout).unwrap();
+        let expected = format!("{mark} {text}  ({mark} is the byte order mark)");
+        assert!(said.contains(&expected), "{name}: {said}");
+    }
+    let said = String::from_utf8(bytes(&["é", "--encoding", "utf-16-le"]).stdout).unwrap();
+    assert!(said.contains(" e9 00  (with a byte order mark: ff fe first)"), "{said}");
+}
+
+#[test]
+fn a_character_that_cannot_be_seen_is_escaped() {
+    let said = String::from_utf8(bytes(&["--hex", "fffe6100"]).stdout).unwrap();
+    for line in ["\"a\" in utf-16\n", "\"\\u{feff}a\" in utf-16-le\n", "\"\\u{fffe}愀\" in utf-16-be\n"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
 }
 
 #[test]

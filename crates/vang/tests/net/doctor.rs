@@ -123,6 +123,21 @@ fn a_tutorial_server_that_needs_a_content_is_detected() {
 }
 
 #[test]
+fn a_server_with_a_length_in_the_wrong_byte_order_fails_and_is_told_what_to_change() {
+    let swapped = serving(|mut stream| {
+        let answer = guide(r#"{"result": "No match for 'vang'."}"#);
+        let _ = stream.read(&mut [0; 1_000]);
+        let _ = stream.write_all(&[&[answer[1], answer[0]][..], &answer[2..]].concat());
+    });
+    let (code, reported) = doctor(&swapped, &["--wait", "1s"]);
+    let kind = step(&reported, "kind");
+    assert_eq!((code, &kind["found"]), (1, &"bad".into()), "{reported:?}");
+    let text = kind["text"].as_str().unwrap();
+    assert!(text.starts_with("its header length is in the wrong byte order: "), "{text}");
+    assert!(means(&reported).contains("struct.pack('>H', length)"), "{reported:?}");
+}
+
+#[test]
 fn a_tls_only_server_is_tested_over_tls() {
     let mut command = vang();
     command.args(["net", "echo", "serve", "--tls", "--listen", "127.0.0.1:0", "--json"]);

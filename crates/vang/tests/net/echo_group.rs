@@ -44,6 +44,12 @@ fn a_broadcast_needs_its_option_and_reaches_the_network() {
     assert_eq!((code, peers(&objects)), (Some(0), vec!["10.9.1.2:7000"]), "{objects:?} {errors}");
     let (code, _, errors) = send(&hosts, "<broadcast>:7000");
     assert!(code == Some(1) && errors.contains("SO_BROADCAST"), "{errors}");
+    // By TCP: the way that can do it is named.
+    for (host, way) in [("<broadcast>", "--udp --broadcast`"), ("239.1.2.3", "GROUP:PORT --udp`")] {
+        let output = hosts.vang(0, &["net", "echo", "send", host, "9"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && errors.contains(way), "{errors}");
+    }
     // A server on one address is given no broadcasts.
     let _server = serve(&hosts, &["--listen", "10.9.1.2:7001"]);
     let (code, objects, _) = send(&hosts, "10.9.1.255:7001 --broadcast");

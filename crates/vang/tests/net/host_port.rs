@@ -40,7 +40,24 @@ fn servers_and_clients_take_host_and_port_in_two_words() {
         assert!(server.addr.starts_with(listens), "{}", server.addr);
         let said = server.ok(&["request", host, port(&server.addr), "search", "ring"]);
         assert_eq!(said, "In the caves beneath the Misty Mountains. 💍\n");
+        // And `--server`, where no other argument can be the number.
+        let at = ["--server", host, port(&server.addr)];
+        let plainly = |args: &[&str]| {
+            let output = vang().args(args).args(at).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(plainly(&["send", "general", "5"]), "general#1\n");
+        assert!(plainly(&["tail", "general", "--since", "0", "--no-follow"]).ends_with(": 5\n"));
     }
+}
+
+#[test]
+fn resolve_takes_host_and_port_in_one_word_too() {
+    let echo = Echo::serve(&[]);
+    let output = vang().args(["net", "resolve", &echo.address]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("; 1 of 1 connected; IPv4 is used"), "{said}");
 }
 
 #[test]
@@ -68,6 +85,14 @@ fn a_wrong_port_in_two_words_is_told_with_what_is_allowed() {
             "port 'http' is not a number; ports are 1 to 65535; a server can also have 0",
         ),
         ("serve 127.0.0.1:7 --listen 127.0.0.1:8", "cannot be used with"),
+        ("tail general --server localhost 99999", "port 99999 is out of range; ports are 1 to 65535"),
+        ("net ping localhost 23007", "a host has no port here; --tcp 23007 asks the port"),
+        ("net ping [::1]:24003", "a host has no port here; --tcp 24003 asks the port"),
+        ("net ping 127.0.0.1:70000", "port 70000 is out of range; ports are 1 to 65535"),
+        ("net ping 127.0.0.1:http", "port 'http' is not a number; ports are 1 to 65535"),
+        ("net resolve localhost:70000", "port 70000 is out of range; ports are 1 to 65535"),
+        ("net resolve localhost 70000", "port 70000 is out of range; ports are 1 to 65535"),
+        ("net resolve localhost:7 8", "two ports are given, 7 and 8; write HOST:PORT or HOST PORT"),
     ] {
         let output = vang().args(args.split(' ')).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);

@@ -280,6 +280,9 @@ fn tls_goes_to_openssl_and_a_wrong_server_is_refused() {
     );
     let (out, aside) = says(&[&address, "--ca", &other], b"secret\n", 1);
     assert!(out.is_empty() && aside.contains("TLS: invalid peer certificate"), "{aside}");
+    let (out, aside) = says(&[&address, "--ca", "/nope"], b"secret\n", 2);
+    let said = "vang: cannot read '/nope': no such file or directory; give a PEM file with the certificates of authorities";
+    assert!(out.is_empty() && aside.contains(said), "{aside}");
     let key = format!("SHA256:{}", "A".repeat(43));
     let (out, aside) = says(&[&address, "--fingerprint", &key], b"secret\n", 1);
     assert!(out.is_empty() && aside.contains("not SHA256:AAAA"), "{aside}");

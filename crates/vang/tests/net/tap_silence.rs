@@ -140,9 +140,17 @@ fn a_silence_can_begin_after_a_time() {
 fn options_that_do_not_fit_are_refused() {
     for (typed, said) in [
         ("talk 127.0.0.1:9 --keepalive 500ms", "whole seconds"),
+        ("talk 127.0.0.1:9 --keepalive 10h", "up to 32767"),
+        ("talk 127.0.0.1:9 --user-timeout 25d", "--user-timeout is at most 24d"),
         ("talk 127.0.0.1:9 --udp --user-timeout 1s", "are for TCP"),
         ("talk unix:/tmp/x --keepalive 1s", "are for TCP"),
         ("tap --listen unix:/tmp/x --to 127.0.0.1:9 --silence 1s", "is a Unix socket"),
+        (
+            "tap --listen 127.0.0.1:0 --to 127.0.0.1:9 --silence 12",
+            "write a time as 500ms or 5s, bytes as 0B",
+        ),
+        ("tap --listen 127.0.0.1:0 --to 127.0.0.1:9 --silence 400d", "a time is at most 365d"),
+        ("tap --udp --listen 127.0.0.1:0 --to 127.0.0.1:9 --drop 5", "write 0% to 100% with its %"),
     ] {
         let output = vang().arg("net").args(typed.split(' ')).stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -356,6 +356,20 @@ fn a_foreign_protocol_is_shown_and_not_retried() {
             assert_eq!(said, expected, "{shown}");
         }
     }
+    let swapped = a_server_that(|mut stream| {
+        let _ = stream.read(&mut [0; 1_000]);
+        let answer = crate::common::answer("Error: invalid action 'None'.");
+        let _ = stream.write_all(&[&[answer[1], answer[0]][..], &answer[2..]].concat());
+    });
+    for command in [ask(&swapped), rooms(&swapped)] {
+        let said = fails(command, 1);
+        assert!(
+            said.contains("does not speak the vang protocol: header length in the wrong byte order: ")
+                && said.contains("\n  the server must write the header length in network order")
+                && !said.contains("another kind of server"),
+            "{said}"
+        );
+    }
     let guide_only = a_server_that(|mut stream| {
         let _ = stream.read(&mut [0; 1_000]);
         let _ = stream.write_all(&crate::common::answer("Error: invalid action 'None'."));
@@ -374,8 +388,12 @@ fn usage_errors_show_the_correct_form() {
         (&["rooms", "--server", "65432"], "for a port write 127.0.0.1:65432"),
         (&["rooms", "--server", "::1:x"], "[::1]:65432"),
         (&["rooms", "--server", "unix:"], "no path in 'unix:'"),
-        (&["rooms", "--timeout", "soon"], "not a time; write a whole number and ms, s, m or h"),
-        (&["rooms", "--timeout", "2h"], "a time is at most 1h"),
+        (&["rooms", "--timeout", "soon"], "not a time; write a whole number and ms, s, m, h or d"),
+        (
+            &["rooms", "--timeout", "2h"],
+            "this time is at most 1h: after that a server can forget the id of a message",
+        ),
+        (&["request", "127.0.0.1:1", "search", "x", "--timeout", "400d"], "a time is at most 365d"),
         (&["rom"], "unrecognized subcommand 'rom'"),
         (&["send"], "<ROOM>"),
         (&["request", "127.0.0.1:1", "search"], "<VALUE>"),

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
-use crate::common::{Witness, comes_true, is_gone, serve_process};
+use crate::common::{Witness, comes_true, is_gone, rest, serve_process};
 use crate::harness::hosts::Hosts;
 use crate::harness::socket::{WebSocket, head};
 use crate::harness::{Server, exchange, folder, guide, read_message, request, result_of, vang};
@@ -90,6 +90,40 @@ fn many_large_messages_reach_a_slow_tls_reader_complete() {
         assert_eq!((event["n"].as_u64(), content.len()), (Some(n), long.len()));
         assert_eq!(web.message().0["n"].as_u64(), Some(n));
     }
+}
+
+#[test]
+fn silence_inside_tls_stays_unanswered() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start_with(&data, "127.0.0.1:0", &["--limit", "first-byte=300ms"]);
+    let mut tls = dial(&server, &data, "localhost", &[]);
+    tls.conn.complete_io(&mut tls.sock).unwrap();
+    assert!(!tls.conn.is_handshaking());
+    // Until the server closes: only records of TLS, and none of them has content.
+    let came = rest(&mut tls.sock);
+    let mut left = came.as_slice();
+    while !left.is_empty() {
+        assert!(tls.conn.read_tls(&mut left).unwrap() > 0, "bytes after the end: {left:?}");
+        let state = tls.conn.process_new_packets();
+        let state = state.unwrap_or_else(|error| panic!("{error}: {}", text(&came)));
+        assert_eq!(state.plaintext_bytes_to_read(), 0);
+    }
+    comes_true("nothing panicked", || !server.log().contains("panicked"));
+}
+
+#[test]
+fn silence_from_another_machine_stays_unanswered() {
+    let hosts = TwoHosts::new();
+    let dir = folder();
+    let _server = hosts.serve_process(&dir.path().join("data"), &["--limit", "first-byte=300ms"]);
+    let heard = hosts.ask_by("print('connected', flush=True)", b"");
+    assert_eq!(text(&heard), "connected\n");
+    let shaken = "s=ssl._create_unverified_context().wrap_socket(s); print('shaken', flush=True)";
+    assert_eq!(text(&hosts.ask_by(shaken, b"")), "shaken\n");
+    // Whoever sends something that nobody knows is told.
+    let told = text(&hosts.ask_by("s.sendall(b'Hello, world')", b""));
+    assert!(told.starts_with("-- 12 bytes came ('Hello, world'), then nothing for 300 ms."), "{told}");
 }
 
 #[test]
