@@ -134,7 +134,9 @@ fn a_capture_has_the_packets_of_tcpdump() {
         let path = ours.to_str().unwrap().to_owned();
         let capture = capturing(&hosts, 0, &["-p", "7001", "-i", interfaces[0], "-o", &path]);
         let mut tcpdump = hosts.on(0, "tcpdump");
-        tcpdump.args(["-Z", "root", "--immediate-mode", "-U", "-i", interfaces[1], "-w"]).arg(&theirs);
+        // Its immediate mode has a place of 256 KiB for each packet: the usual 2 MiB are eight packets, and it drops some.
+        tcpdump.args(["-Z", "root", "--immediate-mode", "-B", "65536", "-U", "-i", interfaces[1]]);
+        tcpdump.arg("-w").arg(&theirs);
         tcpdump.args(["port", "7001"]).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut tcpdump = tcpdump.spawn().expect("tcpdump is installed by `cargo xtask step tools`");
         let begun = crate::harness::lines_of(tcpdump.stderr.take().unwrap());
