@@ -24,7 +24,7 @@ pub enum ToolError {
     AddressInUse {
         /// As in `cannot listen on 127.0.0.1:80`.
         doing: String,
-        /// Who has the address.
+        /// The program or the sockets that keep the address.
         holder: String,
         advice: String,
     },

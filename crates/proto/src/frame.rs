@@ -292,7 +292,7 @@ impl Decoder {
         if let Some(long) = &self.long {
             return long.missing == 0;
         }
-        // A copy: whoever polls looks again.
+        // On a copy: the poll looks again.
         let mut order = self.order;
         if self.header.is_none() && order.look(&self.buffer).is_some() {
             return true;

@@ -22,7 +22,7 @@ use crate::{Record, Report, Stop, Stopped, Verdict, quoted};
 /// Answers are waited for so long after each datagram: nobody knows how many will come.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
-/// Hosts that are told apart.
+/// Hosts that are counted one by one; further ones are counted together.
 const HOSTS_MAX: usize = 65_536;
 
 /// Bytes shown of an answer.

@@ -396,7 +396,7 @@ impl Turns {
         Turn { clock: self.clock, began, limit, bytes_max, units: 0, bytes: 0 }
     }
 
-    /// Serves the queue without end: a few turns, then everybody who is ready, then again.
+    /// Serves the queue, and never ends: a few turns, then all other connections that are ready, then again.
     pub(crate) async fn serve(&self) {
         let mut others_us = 0;
         loop {

@@ -2,7 +2,7 @@
 //! thread that decides; a connection's task and the pump's own meet in its `Slot`.
 
 mod slot; // where a connection and the pump meet
-mod deliveries; // who has events to read is woken, a few at a time
+mod deliveries; // wakes sessions that have events to read, a few at a time
 mod budget; // what a connection may ask and hold
 mod report; // the server at this moment
 
@@ -366,7 +366,7 @@ impl Pump {
         self.hub.borrow().stats().seq.saturating_sub(self.threads.progress.cursor().0)
     }
 
-    /// Wakes those who have events to read, in rounds. Never ends.
+    /// Wakes sessions that have events to read, in rounds. Never ends.
     pub(crate) async fn deliver(&self, clock: Clock) {
         self.deliveries.serve(clock).await;
     }

@@ -727,8 +727,8 @@ fn who_answers_only_people_who_can_see_the_room() {
         assert_eq!(people(&server, "cellar", stranger), Err("no-room".to_owned()), "{stranger}");
     }
     assert_eq!(people(&server, "no such room", "ada"), Err("bad-name".to_owned()));
-    // A former member knows that the room is there, but not who is in it; nor is he shown, although he still
-    // listens to what he may know.
+    // A former member knows that the room exists, but not who is in it. Others do not see
+    // bob either, although he still follows the room.
     let left = follow("cellar", "bob");
     server.ok(&["leave", "cellar", "--as", "bob"]);
     assert_eq!(people(&server, "cellar", "bob"), Err("not-member".to_owned()));

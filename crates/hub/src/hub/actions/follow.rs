@@ -46,7 +46,7 @@ impl Hub {
             FollowFrom::Numbers(numbers) => {
                 let need = ids.iter().filter_map(|&room| self.state.room(room)).map(|room| room.seq).max();
                 let starts = ids.iter().copied().zip(numbers.iter().copied());
-                // Who has more than there is, as far as it may know, has all of it: what is hidden later comes as a hole.
+                // A number beyond what this reader can know of means that it has everything: what is hidden later comes as a hole.
                 let newest = |room| self.state.room(room).map_or(0, |there| there.newest_for(who));
                 let starts = starts
                     .map(|(room, n)| (room, n.min(newest(room)), self.start_after(room, who, n)))

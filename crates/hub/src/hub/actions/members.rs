@@ -63,7 +63,7 @@ impl Hub {
         })
     }
 
-    /// Who is in a room: its members, and those who follow it at this moment and can still speak. Nobody is asked or noted for it.
+    /// Lists the people of a room: its members, and its current followers who can still speak. Nothing is written for it.
     /// At most `LISTED_PEOPLE_MAX` of either are looked at; the numbers of the others are kept.
     pub(in crate::hub) fn list_people(
         &mut self,

@@ -30,7 +30,7 @@ impl Hub {
             vang::Access::Private => Access::Private,
         };
         // The folder's socket is the operator's, whatever name is used on it.
-        let is_operator = self.session(asker.session).is_none_or(|session| session.peer == Peer::Operator);
+        let is_operator = self.session(asker.session).is_some_and(|session| session.peer == Peer::Operator);
         let most = (!is_operator).then_some(self.rooms_per_account);
         let command = RoomCommand::Create { name, access, by: *who, most };
         self.enqueue(asker, command.into(), encode_name(&shown))
