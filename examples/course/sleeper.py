@@ -4,8 +4,8 @@ import select, socket, sys
 address = sys.argv[1], int(sys.argv[2])
 sleeper = socket.create_connection(address)
 sleeper.sendall(b"sleeper\n")
-while not sleeper.recv(100, socket.MSG_PEEK):
-    pass  # until it has come; the line stays unread
+if not sleeper.recv(100, socket.MSG_PEEK):  # waits until it has come; the line stays unread
+    sys.exit("the server closed")
 talker = socket.create_connection(address)
 talker.sendall(b"talker\n")
 line, said, tail = b"x" * 900 + b"\n", 0, b""

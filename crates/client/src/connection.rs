@@ -215,10 +215,9 @@ impl Connection {
             self.channel.read(&mut self.buffer)
         });
         match read {
-            Ok(0) => Err(match self.decoder.swapped_length() {
-                Some(length) => ClientError::WrongByteOrder { place: self.place.clone(), length },
-                None => self.broken(&io::ErrorKind::UnexpectedEof.into(), Doing::Read),
-            }),
+            Ok(0) => Err(self
+                .wrong_byte_order()
+                .unwrap_or_else(|| self.broken(&io::ErrorKind::UnexpectedEof.into(), Doing::Read))),
             Ok(n) => {
                 let came = &self.buffer[..n];
                 let missing = 3_usize.saturating_sub(self.head.len()).min(n);
@@ -235,11 +234,18 @@ impl Connection {
                 io::ErrorKind::Interrupted => Ok(()),
                 io::ErrorKind::WouldBlock if deadline.left().is_ok() => Ok(()),
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.left().is_err() => {
-                    Err(ClientError::Silent { place: self.place.clone() })
+                    let silent = || ClientError::Silent { place: self.place.clone() };
+                    Err(self.wrong_byte_order().unwrap_or_else(silent))
                 }
                 _ => Err(self.broken(&error, Doing::Read)),
             },
         }
+    }
+
+    /// Does what came of a header fit only with its length in the other byte order?
+    fn wrong_byte_order(&self) -> Option<ClientError> {
+        let length = self.decoder.swapped_length()?;
+        Some(ClientError::WrongByteOrder { place: self.place.clone(), length })
     }
 
     /// Reads the next reply or event.
@@ -400,11 +406,19 @@ mod tests {
     fn a_length_in_the_wrong_byte_order_is_named_with_what_to_change() {
         let reply = ok(1, &NoKeys {}, "pong");
         let swapped = [&[reply[1], reply[0]][..], &reply[2..]].concat();
-        // With a content; and a header alone, after which the server closes.
-        for answer in [swapped, b"\x02\0{}".to_vec()] {
-            let server = Server::start(vec![vec![Step::Request, Step::Write(answer)]]);
+        let alone = b"\x02\0{}".to_vec();
+        // With a content; and a header alone, after which the server closes, or waits.
+        for (steps, deadline) in [
+            (vec![Step::Request, Step::Write(swapped)], soon()),
+            (vec![Step::Request, Step::Write(alone.clone())], soon()),
+            (
+                vec![Step::Request, Step::Write(alone), Step::Hold],
+                Deadline::after(Duration::from_millis(300)),
+            ),
+        ] {
+            let server = Server::start(vec![steps]);
             let mut connection = Connection::open(&server.place(), soon()).unwrap();
-            let fault = connection.ask(None, &Action::Ping, soon()).unwrap_err();
+            let fault = connection.ask(None, &Action::Ping, deadline).unwrap_err();
             let said = fault.to_string();
             assert!(
                 said.contains("does not speak the vang protocol: header length in the wrong byte order: ")

@@ -81,8 +81,9 @@ pub fn send(
         may_be_posted |= match &reply {
             Ok(_) => true,
             Err(ClientError::Refused { code, .. }) => code == Code::Unknown.as_str(),
-            Err(ClientError::Foreign { .. } | ClientError::WrongByteOrder { .. }) => false,
-            // Also after a partial write: rare, and a repetition with the id is safe.
+            Err(ClientError::Foreign { .. }) => false,
+            // Also after a partial write: rare, and a repetition with the id is safe. A reply whose length has the wrong byte
+            // order comes from a server that has read the message.
             Err(_) => true,
         };
         posted(&reply?, &connection)

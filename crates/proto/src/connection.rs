@@ -185,7 +185,10 @@ impl Connection {
             }
             Some(Err(error)) => ConnectionError::Malformed(error),
             None if self.peer_ended && self.decoder.waits_for() != Part::Nothing => {
-                ConnectionError::Truncated { received: self.decoder.buffered() }
+                match self.decoder.swapped_length() {
+                    Some(length) => FrameError::WrongByteOrder(length).into(),
+                    None => ConnectionError::Truncated { received: self.decoder.buffered() },
+                }
             }
             None => return Ok(None),
         };

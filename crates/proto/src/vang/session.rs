@@ -288,9 +288,8 @@ impl ServerSession {
         let response = if frame.header.content_type() == "text/json" {
             let arguments = Arguments::parse(&guide::text_content(frame)?)?;
             match arguments.text("action").as_deref() {
-                Some("search") => guide::json_response(&guide::search(&arguments)?),
                 Some(action) if ActionInfo::named(action).is_some() => return Ok(Some(arguments)),
-                _ => guide::json_response(&guide::invalid_action(&arguments)?),
+                _ => guide::json_response(&guide::answer(&arguments)?),
             }
         } else {
             guide::binary_response(&frame.content)
