@@ -94,7 +94,7 @@ pub fn run(options: &FuzzOptions, report: &Report, stop: &Stop) -> Outcome {
     let (mut sum, mut before, mut last) = (Summary::default(), VecDeque::new(), None);
     let pause = Duration::from_secs(1) / options.rate.max(1);
     let mut next = Instant::now();
-    for number in (options.first..).take(usize::try_from(options.cases).unwrap_or(usize::MAX)) {
+    for number in (options.first..=u64::MAX).take(usize::try_from(options.cases).unwrap_or(usize::MAX)) {
         let wait = next.saturating_duration_since(Instant::now());
         let waited = stop.wait(&mut [], Some(wait)).map_err(ToolError::Output)?;
         if let Some(stopped) = waited {
@@ -132,7 +132,9 @@ pub fn run(options: &FuzzOptions, report: &Report, stop: &Stop) -> Outcome {
             Err(Silent::Stopped(stopped)) => return stopped_early(report, sum, stopped),
             Err(silent) => {
                 let then = server.in_words(&silent);
-                report.record(&died(last_sent, then, options, seed, &server, before.into()))?;
+                // The newest of those before is the case itself, if this one was not sent.
+                let earlier = before.into_iter().skip(usize::from(sent.is_err())).collect();
+                report.record(&died(last_sent, then, options, seed, &server, earlier))?;
                 report.record(&Summary { survived: Some(false), ..sum })?;
                 report.means(
                     "a server must survive every input: refuse it, close the connection, and serve the others. The case is the \
@@ -141,9 +143,11 @@ pub fn run(options: &FuzzOptions, report: &Report, stop: &Stop) -> Outcome {
                 return Ok(Verdict::Bad);
             }
         }
-        before.push_front(format!("case {number} ({}): {}", case.protocol.name(), case.what));
-        before.truncate(BEFORE_MAX);
-        last = Some(case);
+        if sent.is_ok() {
+            before.push_front(format!("case {number} ({}): {}", case.protocol.name(), case.what));
+            before.truncate(BEFORE_MAX);
+            last = Some(case);
+        }
     }
     report.record(&Summary { survived: Some(true), ..sum })?;
     Ok(Verdict::Good)

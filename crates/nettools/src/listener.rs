@@ -153,7 +153,7 @@ impl Listener {
         };
         report.explain(|| match (options.kind, at) {
             _ if options.sharing == Sharing::OnlyKeepsPort => format!(
-                "socket, SO_REUSEPORT, bind: keeps {} for the worker processes, which listen there with sockets of their own",
+                "socket, bind, SO_REUSEPORT: keeps {} for the worker processes, which listen there with sockets of their own",
                 listener.address
             ),
             (Type::DGRAM, _) => {
@@ -211,10 +211,14 @@ impl Listener {
             // Before listen: accepted connections inherit it, and it decides the window scale.
             socket.set_recv_buffer_size(bytes)?;
         }
-        if options.sharing != Sharing::Nobody {
+        if options.sharing == Sharing::WithWorkers {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&address.into())?;
+        if options.sharing == Sharing::OnlyKeepsPort {
+            // After bind: our workers can then share the port, while another server's port is found in use.
+            socket.set_reuse_port(true)?;
+        }
         if options.kind == Type::STREAM && options.sharing != Sharing::OnlyKeepsPort {
             socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         }

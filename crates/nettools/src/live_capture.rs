@@ -127,9 +127,10 @@ fn capture(options: &CaptureOptions, report: &Report, stop: &Stop) -> Outcome {
         && socket.receive(&mut |packet| taken.packet(&packet)).map_err(|error| failed(&error))? > 0
     {}
     let dropped = socket.dropped();
+    let is_done = taken.is_done();
     let verdict = taken.finish(dropped, socket.kernel_bytes)?;
     Ok(match stopped {
-        Some(Stopped::TimedOut) if options.count.is_some() => Verdict::TimedOut,
+        Some(Stopped::TimedOut) if options.count.is_some() && !is_done => Verdict::TimedOut,
         _ => verdict,
     })
 }
@@ -195,7 +196,7 @@ impl<'a> Taken<'a> {
 
     /// Reports conversations that are over. Returns whether others will be, without a further packet.
     fn end_closed(&mut self) -> bool {
-        let before = u64::try_from((socket::now() - LINGER).as_nanos()).unwrap_or(u64::MAX);
+        let before = u64::try_from(socket::now().saturating_sub(LINGER).as_nanos()).unwrap_or(u64::MAX);
         let recorder = &mut self.recorder;
         self.decoder.end_closed(before, &mut |event| recorder.take(event))
     }

@@ -122,7 +122,8 @@ fn ask(host: &str, port: u16, purpose: Purpose, kind: i32) -> io::Result<Vec<Add
     let host = if host == BROADCAST { "255.255.255.255" } else { host };
     let name = Some(host).filter(|host| !host.is_empty());
     let passive = if purpose == Purpose::Listen { PASSIVE } else { 0 };
-    let flags = passive | if name.is_some() { CANONICAL_NAME } else { 0 };
+    // Only where it is shown: other tools need no name that a resolver may give in any bytes.
+    let flags = passive | if name.is_some() && kind == 0 { CANONICAL_NAME } else { 0 };
     let hints = AddrInfoHints { socktype: kind, flags, ..AddrInfoHints::default() };
     getaddrinfo(name, Some(&port.to_string()), Some(hints))?.collect()
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::not_segment::Datagram;
-use super::packet::Segment;
+use super::packet::{Flags, Segment};
 use super::side::Side;
 use super::stream::{Oddities, Part, Stream, WAITING_BYTES_MAX};
 use crate::protocols::{Awaited, Decoded, Reader};
@@ -167,8 +167,8 @@ pub struct Conversations {
     begun: u64,
     held: usize,
     held_max: usize,
-    /// In a live capture: those that are over, in the order of their ends.
-    over: Option<VecDeque<(Key, u64)>>,
+    /// In a live capture: those that are over, each with its number and when its last known packet came, in about that order.
+    over: Option<VecDeque<(Key, u64, u64)>>,
 }
 
 impl Default for Conversations {
@@ -202,11 +202,17 @@ impl Conversations {
                 && conversation.is_over()
             {
                 conversation.is_listed = true;
-                over.push_back((key, conversation.number));
+                over.push_back((key, conversation.number, time_ns));
             }
             while self.held > self.held_max {
                 self.forget_oldest(sink);
             }
+            return;
+        }
+        // A last acknowledgement that came after its conversation was reported; an open one shows itself by what follows.
+        let Flags { syn, fin, rst, .. } = segment.flags;
+        let is_bare = !(syn || fin || rst) && segment.bytes.is_empty() && segment.cut == 0;
+        if self.over.is_some() && is_bare && !self.table.contains_key(&key) {
             return;
         }
         // The same pair of ports can be used again.
@@ -215,6 +221,10 @@ impl Conversations {
         }
         if self.table.len() >= CONVERSATIONS_MAX {
             self.forget_oldest(sink);
+            let table = &self.table;
+            if let Some(over) = &mut self.over {
+                over.retain(|(key, number, _)| table.get(key).is_some_and(|there| there.number == *number));
+            }
         }
         self.begun += 1;
         let mut new = Box::new(Conversation::new(self.begun, time_ns, segment));
@@ -251,19 +261,20 @@ impl Conversations {
     /// after the end. Returns whether others wait for that.
     pub fn end_closed(&mut self, before_ns: u64, sink: &mut dyn FnMut(ConversationEvent<'_>)) -> bool {
         let mut over = self.over.take().unwrap_or_default();
-        while let Some((key, number)) = over.front() {
-            match self.table.get(key).filter(|conversation| conversation.number == *number) {
-                // A late packet; those behind it wait as well, for a moment.
-                Some(conversation) if conversation.last_ns > before_ns => break,
+        while let Some((key, number, _)) = over.pop_front_if(|(_, _, seen_ns)| *seen_ns <= before_ns) {
+            match self.table.get(&key).filter(|conversation| conversation.number == number) {
+                // A late packet came: it waits behind those that wait already.
+                Some(conversation) if conversation.last_ns > before_ns => {
+                    over.push_back((key, number, conversation.last_ns));
+                }
                 Some(_) => {
-                    if let Some(conversation) = self.table.remove(key) {
+                    if let Some(conversation) = self.table.remove(&key) {
                         self.finish(conversation, sink);
                     }
                 }
                 // Reported when its ports were used again, or when the table was full.
                 None => {}
             }
-            over.pop_front();
         }
         !self.over.insert(over).is_empty()
     }

@@ -80,7 +80,10 @@ pub(super) fn join(socket: &Socket, group: IpAddr, interface: Option<&Interface>
         IpAddr::V6(group) => socket.join_multicast_v6(&group, index),
     };
     // Without this a socket is also given the groups that other programs of this machine have joined.
-    let _ = socket.set_multicast_all_v4(false);
+    let _ = match group {
+        IpAddr::V4(_) => socket.set_multicast_all_v4(false),
+        IpAddr::V6(_) => socket.set_multicast_all_v6(false),
+    };
     joined.map_err(|error| ToolError::System {
         doing: format!("cannot join the group {group}"),
         trouble: explain(&error, SocketAddr::new(group, 0), interface, Doing::Bind),
@@ -111,7 +114,10 @@ pub(super) fn prepare(
             if let Some(ttl) = options.ttl {
                 socket.set_multicast_ttl_v4(ttl.into())?;
             }
-            if let Some(v4) = interface.and_then(|interface| interface.v4) {
+            if let Some(interface) = interface {
+                let v4 = interface.v4.ok_or_else(|| {
+                    io::Error::other(format!("the interface '{}' has no IPv4 address", interface.name))
+                })?;
                 socket.set_multicast_if_v4(&v4)?;
             }
         }

@@ -66,6 +66,11 @@ pub(super) fn run(
     let address = addresses.next();
     let address = address.ok_or_else(|| ToolError::Usage(format!("{} has no address", options.to)))?;
     let other = addresses.next();
+    if !address.ip().is_multicast() && (options.group.ttl.is_some() || options.interface.is_some()) {
+        let text =
+            format!("--ttl and --interface are for multicast, and {} is no multicast group", address.ip());
+        return Err(ToolError::Usage(text));
+    }
     if options.group.broadcast || is_for_several(address.ip()) {
         if numbers {
             let text = "a group answers several times for one datagram: --bytes, --count, --rate and --duration need the address \
@@ -74,11 +79,6 @@ pub(super) fn run(
         }
         let interface = options.interface.as_deref();
         return udp_group::run(address, &options.messages, options.group, interface, report, stop);
-    }
-    if options.group.ttl.is_some() || options.interface.is_some() {
-        let text =
-            format!("--ttl and --interface are for multicast, and {} is no multicast group", address.ip());
-        return Err(ToolError::Usage(text));
     }
     let socket = open(address).map_err(|error| ToolError::System {
         doing: format!("cannot send to {address}"),

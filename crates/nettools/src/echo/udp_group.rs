@@ -127,7 +127,8 @@ pub(super) fn run(
             if stopped.is_some() {
                 break 'texts;
             }
-            if fds[0].revents().is_empty() {
+            // Also while answers go on coming.
+            if fds[0].revents().is_empty() || sent_at.elapsed() >= ANSWER_WAIT {
                 break;
             }
             let (len, from) = match socket.recv_from(&mut buffer) {

@@ -228,10 +228,10 @@ impl Network {
     }
 
     /// The client has gone, with the datagram that is held back for it.
-    pub(super) fn forget(&mut self, flow: &mut Flow) -> bool {
+    pub(super) fn forget(&mut self, flow: &mut Flow) -> u64 {
         let held = flow.held.take();
         self.bytes -= held.as_ref().map_or(0, weight);
-        held.is_some()
+        held.map_or(0, |held| u64::from(held.copies))
     }
 
     /// When the next one goes; `None`: nothing waits.

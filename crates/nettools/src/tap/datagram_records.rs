@@ -83,7 +83,7 @@ pub(super) struct DatagramTotals {
     pub(super) duplicated: u64,
     /// Went after a later one of the same client and direction.
     pub(super) reordered: u64,
-    /// Still delayed when the tap ended.
+    /// Still delayed when the tap or their client ended.
     pub(super) waiting: u64,
     /// Dropped because too many waited.
     pub(super) overflowed: u64,
@@ -123,7 +123,7 @@ impl fmt::Display for DatagramTotals {
             (self.waiting, "still delayed at the end"),
             (self.overflowed, "lost: too many were delayed"),
             (self.unread, "lost: the tap did not read in time"),
-            (self.unsent, "lost: not accepted by our kernel"),
+            (self.unsent, "lost: not sent on"),
             (self.refused, "refused by the server's host"),
             (self.not_shown, "not shown"),
         ] {

@@ -111,7 +111,7 @@ pub(super) fn run(shared: &Shared<'_>, listener: &Listener, server: SocketAddr, 
         Stopped::TimedOut => "still there at the timeout",
     };
     tap.totals.unread = tap.unread();
-    tap.totals.waiting = tap.network.waiting();
+    tap.totals.waiting += tap.network.waiting();
     let slots: Vec<usize> = tap.clients.iter().map(|(slot, _)| slot).collect();
     for slot in slots {
         tap.close(slot, ending.to_owned());
@@ -403,7 +403,7 @@ impl Tap<'_> {
         let mut client = self.clients.remove(slot);
         self.by_address.remove(&client.address);
         for flow in &mut client.flows {
-            self.totals.waiting += u64::from(self.network.forget(flow));
+            self.totals.waiting += self.network.forget(flow);
         }
         let [client_bytes, server_bytes] = client.bytes;
         let closed = TapClosed {

@@ -47,6 +47,15 @@ fn workers_share_the_port_and_their_counts_are_summed_up() {
 }
 
 #[test]
+fn a_port_of_worker_processes_is_in_use_for_another_server() {
+    let server = Echo::serve(&["--model", "processes"]);
+    let again = ["net", "echo", "serve", "--model", "processes", "--listen", &server.address];
+    let output = vang().args(again).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("address in use"), "{said}");
+}
+
+#[test]
 fn workers_end_with_a_server_that_is_killed() {
     let server = Echo::serve(&["--model", "processes"]);
     let pids = workers(&server);

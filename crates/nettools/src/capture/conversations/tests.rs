@@ -1,4 +1,3 @@
-use super::super::packet::Flags;
 use super::*;
 
 #[test]
@@ -47,6 +46,38 @@ fn a_live_capture_reports_conversations_a_moment_after_their_end() {
     );
     assert!(!conversations.end_closed(201, &mut sink));
     assert_eq!(ended.borrow()[1..], [(2, "refused".to_owned())]);
+}
+
+#[test]
+fn a_conversation_that_goes_on_after_its_end_delays_no_other() {
+    let server: SocketAddr = "10.0.0.2:80".parse().unwrap();
+    let [busy, quiet]: [SocketAddr; 2] = ["10.0.0.1:1", "10.0.0.1:2"].map(|it| it.parse().unwrap());
+    let segment = |from, to, flags| Segment { from, to, seq: 9, ack: 0, flags, bytes: &[], cut: 0 };
+    let (syn, rst) = (Flags { syn: true, ..Flags::default() }, Flags { rst: true, ..Flags::default() });
+    let ack = Flags { ack: true, ..Flags::default() };
+    let mut conversations = Conversations::live();
+    let mut ended = Vec::new();
+    let mut sink = |event: ConversationEvent<'_>| {
+        if let ConversationEvent::Ended(summary) = event {
+            ended.push(summary.conversation);
+        }
+    };
+    for (at, from, to, flags) in [
+        (1, busy, server, syn),
+        (2, server, busy, rst),
+        (3, quiet, server, syn),
+        (4, server, quiet, rst),
+        // Its peer sends on.
+        (50, busy, server, ack),
+    ] {
+        conversations.push(at, 1, &segment(from, to, flags), &mut sink);
+    }
+    assert!(conversations.end_closed(40, &mut sink), "the busy one waits");
+    // A bare acknowledgement of the one that was reported begins no other.
+    conversations.push(60, 1, &segment(quiet, server, ack), &mut sink);
+    assert!(!conversations.end_closed(50, &mut sink));
+    conversations.end(&mut sink);
+    assert_eq!(ended, [2, 1]);
 }
 
 #[test]
