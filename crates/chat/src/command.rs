@@ -1,6 +1,6 @@
 //! Commands: what somebody wants, as it is in the journal, in its final order.
 
-use crate::{AccountCommand, MemberCommand, MessageCommand, OrderCommand, RoomCommand};
+use crate::{AccountCommand, MemberCommand, MessageCommand, OrderCommand, RoomCommand, RoomId};
 
 /// A command, by its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,18 @@ pub enum Command {
     Room(RoomCommand),
     Member(MemberCommand),
     Message(MessageCommand),
+}
+
+impl Command {
+    /// The room that it names. What happened there is in the outcome, not here.
+    pub fn room(&self) -> Option<RoomId> {
+        match self {
+            Command::Order(_) | Command::Account(_) => None,
+            Command::Room(command) => command.room(),
+            Command::Member(command) => Some(command.room()),
+            Command::Message(command) => Some(command.room()),
+        }
+    }
 }
 
 impl From<OrderCommand> for Command {

@@ -20,6 +20,14 @@ pub enum MemberCommand {
     Leave { room: RoomId, who: AccountId },
 }
 
+impl MemberCommand {
+    pub(crate) fn room(&self) -> RoomId {
+        match *self {
+            MemberCommand::Join { room, .. } | MemberCommand::Leave { room, .. } => room,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberEvent {
     Joined { room: RoomId, who: AccountId },

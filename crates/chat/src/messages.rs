@@ -16,6 +16,14 @@ pub enum MessageCommand {
     },
 }
 
+impl MessageCommand {
+    pub(crate) fn room(&self) -> RoomId {
+        match *self {
+            MessageCommand::Send { room, .. } => room,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageEvent {
     Sent {

@@ -29,6 +29,15 @@ pub enum RoomCommand {
     SetTopic { room: RoomId, by: Principal },
 }
 
+impl RoomCommand {
+    pub(crate) fn room(&self) -> Option<RoomId> {
+        match *self {
+            RoomCommand::Create { .. } => None,
+            RoomCommand::SetTopic { room, .. } => Some(room),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomEvent {
     Created {
@@ -99,6 +108,8 @@ pub struct Place {
     pub n: u64,
     /// The room's newest entry before this one.
     pub before: Seq,
+    /// The room's access at this entry.
+    pub access: Access,
 }
 
 /// The places of an event; of nearly every event it is one, which needs no allocation.
@@ -288,7 +299,7 @@ impl Rooms {
         if let Some(room) = self.change(id) {
             room.n = n.unwrap_or(room.n);
             let before = std::mem::replace(&mut room.seq, seq);
-            places.push(Place { room: id, n: room.n, before });
+            places.push(Place { room: id, n: room.n, before, access: room.access });
         }
     }
 

@@ -2,8 +2,8 @@
 //! back. The hub's driver reads, on another thread; answers may come in any order.
 
 use vang_chat::{RoomId, Seq};
-use vang_journal::{Checked, seq_of};
-use vang_view::{EventData, Find, Found};
+use vang_journal::Checked;
+use vang_view::{EventRow, Find, Found};
 
 use crate::session::SessionId;
 
@@ -56,12 +56,8 @@ pub enum Read {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColdEvent {
     pub room: RoomId,
-    /// A message's number; of another event, the room's newest then.
-    pub n: u64,
-    /// Is it a message?
-    pub message: bool,
-    /// What readers see of it beside its payload, as the hub gave it to the view.
-    pub data: EventData,
+    /// As the hub gave it to the view.
+    pub row: EventRow,
     /// The entry, or what is wrong with it.
     pub entry: Checked,
 }
@@ -69,7 +65,7 @@ pub struct ColdEvent {
 impl ColdEvent {
     /// The entry's place.
     pub fn seq(&self) -> Seq {
-        seq_of(&self.entry)
+        self.row.seq
     }
 }
 

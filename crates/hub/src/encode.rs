@@ -1,11 +1,11 @@
 //! An event as every reader of the room gets it: the same bytes for all of them.
 
 use bytes::BytesMut;
-use vang_chat::{RoomId, Seq, Time};
+use vang_chat::{Principal, RoomId, Seq, Time};
 use vang_journal::{Payload, SaidView, decode_name};
 use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
-use crate::events::{Author, EventFields, PayloadKind, ShownEvent};
+use crate::events::{EventFields, PayloadKind, ShownEvent};
 use crate::names::Book;
 
 /// Why a message is not shown that was written otherwise than it is read, or by a newer program.
@@ -31,8 +31,8 @@ impl Encoder {
         payload: Option<&Payload>,
     ) {
         let name = match shown.who {
-            Author::Account(account) => Some(book.account(account)),
-            Author::Operator | Author::Guest => None,
+            Principal::Account(account) => Some(book.account(account)),
+            Principal::Operator | Principal::Guest(_) => None,
         };
         let (mut said, mut text) = (None, String::new());
         match (shown.kind.payload(), payload) {
@@ -47,7 +47,7 @@ impl Encoder {
         }
         let from = match (&name, shown.who) {
             (Some(name), _) => Speaker::Account(&**name),
-            (None, Author::Guest) => {
+            (None, Principal::Guest(_)) => {
                 Speaker::Guest(said.as_ref().and_then(|said| said.guest).unwrap_or("anon"))
             }
             (None, _) => Speaker::Operator,

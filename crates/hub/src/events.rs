@@ -1,22 +1,20 @@
 //! What comes of each event of the rules: the text that is kept, what the readers of the room see, what its asker is
 //! answered. An event is a row in `Effects::of`; one that readers see is a row of `kinds!` too.
 //!
-//! The view keeps beside each event what readers see of it, for those who read it from the disk:
+//! The view keeps beside each event, and who did it, what readers see of it, for those who read it from the disk:
 //!
 //! ```text
-//! data = [kind, who, ?scope]    CBOR; who = null (operator) / account's id / 0 (a guest: its name is in the payload);
-//!                               scope = 1 (it stands in several rooms) / absent (in one)
+//! data = [kind, ?scope]    CBOR; scope = 1 (it stands in several rooms) / absent (in one)
 //! ```
 
-use minicbor::data::Type;
 use minicbor::encode::Error as EncodeError;
 use minicbor::encode::write::{Cursor, EndOfSlice};
 use minicbor::{Decoder, Encoder};
 use vang_chat::{
-    AccountEvent, AccountId, Event, Happened, MemberEvent, MessageEvent, Principal, RoomEvent, RoomId, Seq,
+    AccountEvent, Event, Happened, MemberEvent, MessageEvent, Principal, RoomEvent, RoomId, Seq,
 };
 use vang_proto::vang::{self, Speaker};
-use vang_view::{EventData, EventRow, TextOf};
+use vang_view::{EventClass, EventData, EventRow, TextOf};
 
 use crate::Row;
 
@@ -88,7 +86,7 @@ impl Effects {
     }
 
     fn shows(self, kind: Kind, who: Principal) -> Effects {
-        Effects { shown: Some(ShownEvent { kind, who: who.into(), in_several_rooms: false }), ..self }
+        Effects { shown: Some(ShownEvent { kind, who, in_several_rooms: false }), ..self }
     }
 }
 
@@ -145,35 +143,16 @@ pub(crate) struct EventFields<'a> {
     pub(crate) text: &'a str,
 }
 
-/// A guest, where an account's id would be: no account has it.
-const GUEST: u64 = 0;
-
 const SEVERAL_ROOMS: u8 = 1;
 
 /// What readers see of an event beside its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShownEvent {
     pub(crate) kind: Kind,
-    pub(crate) who: Author,
+    /// A guest's name is in the payload.
+    pub(crate) who: Principal,
     /// Then it names none: it is the same for the readers of each, who get it once.
     pub(crate) in_several_rooms: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Author {
-    Operator,
-    Account(AccountId),
-    Guest,
-}
-
-impl From<Principal> for Author {
-    fn from(principal: Principal) -> Author {
-        match principal {
-            Principal::Operator => Author::Operator,
-            Principal::Account(account) => Author::Account(account),
-            Principal::Guest(_) => Author::Guest,
-        }
-    }
 }
 
 impl ShownEvent {
@@ -183,10 +162,13 @@ impl ShownEvent {
 
     /// The rows of its places in rooms, behind `rows`.
     pub(crate) fn add_rows(self, seq: Seq, happened: &Happened, rows: &mut Vec<Row>) {
-        let (data, message) = (self.encode(), self.is_message());
-        rows.extend(happened.places.iter().map(|place| Row::Event {
-            room: place.room,
-            event: EventRow { seq, n: place.n, message, data },
+        let (data, who, is_message) = (self.encode(), self.who, self.is_message());
+        rows.extend(happened.places.iter().map(|place| {
+            let class = match is_message {
+                true => EventClass::Message(place.access),
+                false => EventClass::Other,
+            };
+            Row::Event { room: place.room, event: EventRow { seq, n: place.n, class, who, data } }
         }));
     }
 
@@ -195,74 +177,62 @@ impl ShownEvent {
         let mut cursor = Cursor::new(&mut bytes[..]);
         let mut write = || -> Result<(), EncodeError<EndOfSlice>> {
             let mut e = Encoder::new(&mut cursor);
-            e.array(2 + u64::from(self.in_several_rooms))?.u8(self.kind as u8)?;
-            match self.who {
-                Author::Operator => e.null()?,
-                Author::Account(account) => e.u64(account.0)?,
-                Author::Guest => e.u64(GUEST)?,
-            };
+            e.array(1 + u64::from(self.in_several_rooms))?.u8(self.kind as u8)?;
             if self.in_several_rooms {
                 e.u8(SEVERAL_ROOMS)?;
             }
             Ok(())
         };
-        write().expect("a kind and an id are short");
+        write().expect("two numbers are short");
         let len = cursor.position();
-        EventData::new(&bytes[..len]).expect("a kind and an id are short")
+        EventData::new(&bytes[..len]).expect("two numbers are short")
     }
 
     /// `None`: a newer program wrote it.
-    pub(crate) fn decode(data: &EventData) -> Option<ShownEvent> {
-        let mut d = Decoder::new(data.as_bytes());
+    pub(crate) fn decode(row: &EventRow) -> Option<ShownEvent> {
+        let mut d = Decoder::new(row.data.as_bytes());
         let fields = d.array().ok()??;
         let number = d.u8().ok()?;
         let kind = *Kind::ALL.iter().find(|kind| **kind as u8 == number)?;
-        let who = match d.datatype().ok()? {
-            Type::Null => {
-                d.null().ok()?;
-                Author::Operator
-            }
-            _ => match d.u64().ok()? {
-                GUEST => Author::Guest,
-                account => Author::Account(AccountId(account)),
-            },
-        };
         let in_several_rooms = match fields {
-            2 => false,
-            3 if d.u8().ok()? == SEVERAL_ROOMS => true,
+            1 => false,
+            2 if d.u8().ok()? == SEVERAL_ROOMS => true,
             _ => return None,
         };
-        Some(ShownEvent { kind, who, in_several_rooms })
+        Some(ShownEvent { kind, who: row.who, in_several_rooms }).filter(|shown| shown.is_message() == row.is_message())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vang_chat::{Access, AccountId};
+
     use super::*;
 
+    fn row(kind: Kind, data: EventData) -> EventRow {
+        let class = match kind {
+            Kind::Message => EventClass::Message(Access::Private),
+            _ => EventClass::Other,
+        };
+        EventRow { seq: Seq(3), n: 1, class, who: Principal::Account(AccountId(7)), data }
+    }
+
     #[test]
-    fn every_kind_and_author_is_read_as_it_was_written() {
+    fn every_kind_is_read_as_it_was_written() {
         for &kind in Kind::ALL {
-            for who in [
-                Author::Operator,
-                Author::Guest,
-                Author::Account(AccountId(7)),
-                Author::Account(AccountId(u64::MAX)),
-            ] {
-                for in_several_rooms in [false, true] {
-                    let shown = ShownEvent { kind, who, in_several_rooms };
-                    assert_eq!(ShownEvent::decode(&shown.encode()), Some(shown));
-                }
+            for in_several_rooms in [false, true] {
+                let shown = ShownEvent { kind, who: Principal::Account(AccountId(7)), in_several_rooms };
+                assert_eq!(ShownEvent::decode(&row(kind, shown.encode())), Some(shown));
             }
         }
     }
 
     #[test]
     fn an_unknown_kind_is_not_shown() {
-        for data in
-            [&[0x82, 99, 0xf6][..], &[], &[0x82], &[0x82, 1], &[0x83, 1, 0xf6, 9], &[0x80], &[0xff; 30]]
-        {
-            assert_eq!(ShownEvent::decode(&EventData::new(data).unwrap()), None);
+        for data in [&[0x81, 99][..], &[], &[0x81], &[0x82, 3], &[0x82, 3, 9], &[0x80], &[0xff; 30]] {
+            assert_eq!(ShownEvent::decode(&row(Kind::Joined, EventData::new(data).unwrap())), None);
         }
+        // A message as the view counts it, but not as it is shown.
+        assert_eq!(ShownEvent::decode(&row(Kind::Message, EventData::new(&[0x81, 3]).unwrap())), None);
     }
 }

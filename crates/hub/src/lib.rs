@@ -35,4 +35,4 @@ pub use replay::{Recovered, ReplayError, replay};
 pub use session::SessionId;
 
 // What the view is given, in the view's own types: no conversion is needed.
-pub use vang_view::{Delta, EventData, EventRow, Row, Snapshot, TextOf};
+pub use vang_view::{Delta, EventClass, EventData, EventRow, Row, Snapshot, TextOf};

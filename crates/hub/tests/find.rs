@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
 use vang_hub::{Delta, Peer, Read, ReadAnswer, ReadJob};
-use vang_journal::{Entry, Envelope, Journal, MemoryJournal, Reader, Said};
+use vang_journal::{Entry, Envelope, Journal, MemoryJournal, Reader, SaidView};
 use vang_proto::vang::{Access, Action};
 use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
 
@@ -99,10 +99,11 @@ impl World {
                 let Event::Message(MessageEvent::Sent { room, n, from, .. }) = happened.event else {
                     continue;
                 };
-                let said = Said::decode(&entry.payload.as_ref().unwrap().bytes).unwrap();
-                let speaker = match (&from, &said.guest) {
+                let payload = &entry.payload.as_ref().unwrap().bytes;
+                let said = SaidView::decode(payload).unwrap();
+                let speaker = match (&from, said.guest) {
                     (Principal::Account(account), _) => NAMES[(account.0 as usize) - self.first_account()],
-                    (_, guest) => guest.as_ref().map_or("?", |_| "guest:eve"),
+                    (_, guest) => guest.map_or("?", |_| "guest:eve"),
                 };
                 messages.push(Message {
                     seq: entry.seq,
@@ -110,7 +111,7 @@ impl World {
                     n,
                     speaker,
                     time: envelope.time,
-                    text: searched_text(&said).unwrap_or_default(),
+                    text: searched_text(&said).unwrap_or_default().into_owned(),
                 });
             }
         }

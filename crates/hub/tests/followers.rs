@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
-use vang_chat::{Node, RoomId};
-use vang_hub::{ColdEvent, ColdPage, EventData, Peer, ReadAnswer, ReadError, SessionId};
+use vang_chat::{Node, Principal, RoomId};
+use vang_hub::{ColdEvent, ColdPage, EventClass, EventData, EventRow, Peer, ReadAnswer, ReadError, SessionId};
 use vang_journal::Reader;
 use vang_proto::vang::{Access, Action, FollowFrom};
 
@@ -173,8 +173,9 @@ fn an_event_about_several_rooms_is_read_from_the_disk_once_and_names_none() {
     let upto = world.hub.state().seq();
     let entry = world.journal.get(&[upto], usize::MAX).unwrap().remove(0);
     // It left (kind 4), by the operator, in several rooms.
-    let data = EventData::new(&[0x83, 4, 0xf6, 1]).unwrap();
-    let event = |&room: &RoomId| ColdEvent { room, n: 1, message: false, data, entry: entry.clone() };
+    let data = EventData::new(&[0x82, 4, 1]).unwrap();
+    let row = EventRow { seq: upto, n: 1, class: EventClass::Other, who: Principal::Operator, data };
+    let event = |&room: &RoomId| ColdEvent { room, row, entry: entry.clone() };
     let page = ColdPage { events: rooms.iter().map(event).collect(), upto };
     world.hub.answer_read(read, Ok(ReadAnswer::Page(page)));
     let told = world.pull(bob);

@@ -268,9 +268,9 @@ impl Story {
             }
             found.sort_by_key(|(_, event)| event.seq);
             found.truncate(limit);
-            let cold = found.into_iter().map(|(room, EventRow { seq, n, message, data })| {
-                let entry = self.journal.get(&[seq], usize::MAX).unwrap().remove(0);
-                ColdEvent { room, n, message, data, entry }
+            let cold = found.into_iter().map(|(room, row)| {
+                let entry = self.journal.get(&[row.seq], usize::MAX).unwrap().remove(0);
+                ColdEvent { room, row, entry }
             });
             ReadAnswer::Page(ColdPage { events: cold.collect(), upto: self.hub.state().seq() })
         };
@@ -281,14 +281,14 @@ impl Story {
                     if n == 0 {
                         Some(Seq(0))
                     } else {
-                        events.find(|one| one.message && one.n == n).map(|one| one.seq)
+                        events.find(|one| one.is_message() && one.n == n).map(|one| one.seq)
                     }
                 };
                 ReadAnswer::Located(asked.iter().map(place).collect())
             }
             Read::Events { rooms, events_max, .. } => page(rooms, &|_| true, *events_max),
             Read::Messages { room, since, limit, .. } => {
-                page(&[(*room, Seq(0))], &|one| one.message && one.n > *since, *limit)
+                page(&[(*room, Seq(0))], &|one| one.is_message() && one.n > *since, *limit)
             }
             Read::Find(_) => unreachable!("answered above"),
         }

@@ -179,6 +179,26 @@ pub trait Reader {
     /// payloads exceed `bytes_max`.
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
+    /// Gives entries after `after` to `take`, in order: position, envelope, payload unless it was erased. At least one if
+    /// there is one, at most `limit`, fewer once their payloads exceed `bytes_max`. Returns the last position passed; a
+    /// damaged entry is passed and may not be given.
+    ///
+    /// They can be given unverified: for an index, whose hits are read again with `get` before they are shown.
+    fn skim(
+        &mut self,
+        after: Seq,
+        limit: usize,
+        bytes_max: usize,
+        take: &mut dyn FnMut(Seq, &[u8], Option<&[u8]>),
+    ) -> Result<Seq, JournalError> {
+        let read = self.read(after, limit, bytes_max)?;
+        let last = read.last().map_or(after, seq_of);
+        for entry in read.into_iter().flatten() {
+            take(entry.seq, &entry.envelope, entry.payload.as_ref().map(|payload| &payload.bytes[..]));
+        }
+        Ok(last)
+    }
+
     /// The entries at these positions, in the order of `seqs`: at least the first, fewer once their payloads
     /// exceed `bytes_max`. A missing entry is a `DamageError`.
     fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError>;

@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed};
+use crate::contract::{Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed, seq_of};
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
 use crate::identity::Identity;
@@ -155,6 +155,50 @@ impl Reader for SqliteReader {
         tx.finish().map_err(SqliteError::from)?;
         self.note(&taken, &beside);
         Ok(taken)
+    }
+
+    fn skim(
+        &mut self,
+        after: Seq,
+        limit: usize,
+        bytes_max: usize,
+        take: &mut dyn FnMut(Seq, &[u8], Option<&[u8]>),
+    ) -> Result<Seq, JournalError> {
+        let (mut last, mut bytes) = (after, 0);
+        let mut walk = || -> Result<(), SqliteError> {
+            let sql = "SELECT seq, envelope, payload FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+            let mut select = self.conn.prepare_cached(sql)?;
+            let mut rows = select.query((key(after), i64::try_from(limit).unwrap_or(i64::MAX)))?;
+            while let Some(row) = rows.next()? {
+                let (seq, envelope, payload) = (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?);
+                let payload = match payload {
+                    ValueRef::Blob(payload) => Some(payload),
+                    _ => None,
+                };
+                let ValueRef::Blob(envelope) = envelope else { break };
+                if seq.as_i64().ok() != Some(key(last.next())) {
+                    break;
+                }
+                last = last.next();
+                take(last, envelope, payload);
+                bytes += payload.map_or(0, <[u8]>::len);
+                if bytes > bytes_max {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        match walk() {
+            Err(error) if !error.is_damage() => return Err(error.at(last.next())),
+            _ if last > after => return Ok(last),
+            _ => {}
+        }
+        // The next entry is damaged, or there is none: `read` looks at the rows around.
+        let read = self.read(after, limit.min(1), bytes_max)?;
+        if let Some(Ok(entry)) = read.first() {
+            take(entry.seq, &entry.envelope, entry.payload.as_ref().map(|payload| &payload.bytes[..]));
+        }
+        Ok(read.first().map_or(after, seq_of))
     }
 
     fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError> {

@@ -28,6 +28,7 @@ macro_rules! journal_contract {
             an_empty_payload_is_not_an_erased_one,
             what_is_not_there_cannot_be_erased,
             a_read_keeps_to_its_bounds,
+            a_skim_gives_what_a_read_gives,
             entries_are_got_in_the_order_asked,
             checkpoints_are_kept_beside_the_entries,
             a_reader_sees_what_is_appended_after_it_was_opened,
@@ -333,6 +334,36 @@ mod promises {
         assert_eq!(read(3, 10, 0), []);
         assert_eq!(read(u64::MAX, 10, 0), []);
         assert_eq!(read(0, 0, 0), []);
+    }
+
+    pub(crate) fn a_skim_gives_what_a_read_gives<B: Backend>() {
+        let backend = B::new();
+        let mut journal = backend.open();
+        let texts = ["x", "", "yy", "zzz", "z"].map(|text| text.repeat(100));
+        append(&mut journal, &batch((1..).zip(&texts).map(|(counter, text)| draft(ADA, counter, text))));
+        journal.erase(&[Seq(3)]).expect("erases");
+        let mut reader = backend.reader();
+        for after in [0, 1, 2, 4, 5, 6, u64::MAX] {
+            for limit in [0, 1, 2, 9] {
+                for bytes_max in [0, 100, 300, usize::MAX] {
+                    let read = whole(reader.read(Seq(after), limit, bytes_max));
+                    let mut skimmed = Vec::new();
+                    let mut take = |seq, envelope: &[u8], payload: Option<&[u8]>| {
+                        skimmed.push((seq, envelope.to_vec(), payload.map(<[u8]>::to_vec)));
+                    };
+                    let last = reader.skim(Seq(after), limit, bytes_max, &mut take).expect("readable");
+                    let read: Vec<_> = read
+                        .into_iter()
+                        .map(|entry| {
+                            let payload = entry.payload.map(|payload| payload.bytes.to_vec());
+                            (entry.seq, entry.envelope.to_vec(), payload)
+                        })
+                        .collect();
+                    assert_eq!(last, read.last().map_or(Seq(after), |(seq, ..)| *seq));
+                    assert_eq!(skimmed, read, "after {after}, at most {limit} and {bytes_max} bytes");
+                }
+            }
+        }
     }
 
     pub(crate) fn entries_are_got_in_the_order_asked<B: Backend>() {

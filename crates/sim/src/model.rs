@@ -7,7 +7,7 @@ use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, OrderCommand,
     Principal, RoomCommand, RoomId, Seq,
 };
-use vang_hub::{EventData, EventRow, Row, TextOf};
+use vang_hub::{EventClass, EventData, EventRow, Row, TextOf};
 use vang_journal::{Entry, Envelope, Said, decode_name};
 
 use crate::environment::print;
@@ -266,10 +266,13 @@ impl Model {
 
     fn record(&mut self, id: u64, account: Option<u64>, what: EventBody, who: Principal) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
-        let (n, message) = (room.n, matches!(what, EventBody::Message { .. }));
-        let data = event_data(&what, who);
+        let class = match (&what, room.private) {
+            (EventBody::Message { .. }, false) => EventClass::Message(Access::Public),
+            (EventBody::Message { .. }, true) => EventClass::Message(Access::Private),
+            _ => EventClass::Other,
+        };
+        let event = EventRow { seq: Seq(self.seq), n: room.n, class, who, data: event_data(&what) };
         room.events.push(ModelEvent { seq: self.seq, account, what });
-        let event = EventRow { seq: Seq(self.seq), n, message, data };
         self.rows.push(Row::Event { room: RoomId(id), event });
     }
 
@@ -375,8 +378,8 @@ impl Model {
     }
 }
 
-/// What the hub tells the view beside the row's numbers, written a second time: CBOR of [kind, who].
-fn event_data(what: &EventBody, who: Principal) -> EventData {
+/// What the hub gives the view of an event beside its numbers and who did it, written a second time: CBOR of [kind].
+fn event_data(what: &EventBody) -> EventData {
     let kind = match what {
         EventBody::Message { .. } => 1,
         EventBody::Created { .. } => 2,
@@ -385,20 +388,5 @@ fn event_data(what: &EventBody, who: Principal) -> EventData {
         EventBody::Topic { .. } => 5,
         EventBody::Hole { .. } => 0,
     };
-    let mut bytes = vec![0x82, kind];
-    match who {
-        Principal::Operator => bytes.push(0xf6),
-        Principal::Guest(_) => bytes.push(0),
-        Principal::Account(AccountId(id @ 0..24)) => bytes.push(id as u8),
-        Principal::Account(AccountId(id @ 24..256)) => bytes.extend([0x18, id as u8]),
-        Principal::Account(AccountId(id @ 256..65_536)) => {
-            bytes.push(0x19);
-            bytes.extend((id as u16).to_be_bytes());
-        }
-        Principal::Account(AccountId(id)) => {
-            bytes.push(0x1a);
-            bytes.extend((id as u32).to_be_bytes());
-        }
-    }
-    EventData::new(&bytes).expect("short")
+    EventData::new(&[0x81, kind]).expect("short")
 }

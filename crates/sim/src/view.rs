@@ -230,7 +230,7 @@ impl View {
                 env.count("read: messages");
                 let rows = self.rows.after(*room, Seq(0)).iter();
                 let found: Vec<_> =
-                    rows.filter(|row| row.message && row.n > *since).map(|&row| (*room, row)).collect();
+                    rows.filter(|row| row.is_message() && row.n > *since).map(|&row| (*room, row)).collect();
                 Ok(ReadAnswer::Page(self.page(journal, &found, *limit, *bytes_max)))
             }
         }
@@ -240,7 +240,7 @@ impl View {
         if n == 0 {
             return Some(Seq(0));
         }
-        self.rows.after(room, Seq(0)).iter().find(|row| row.message && row.n == n).map(|row| row.seq)
+        self.rows.after(room, Seq(0)).iter().find(|row| row.is_message() && row.n == n).map(|row| row.seq)
     }
 
     fn page(
@@ -259,7 +259,7 @@ impl View {
                 let upto = events.last().map_or(Seq(0), ColdEvent::seq);
                 return ColdPage { events, upto };
             }
-            events.push(ColdEvent { room, n: row.n, message: row.message, data: row.data, entry });
+            events.push(ColdEvent { room, row, entry });
         }
         ColdPage { events, upto: self.rows.cursor }
     }

@@ -17,7 +17,7 @@ use vang_journal::{
     read_journal,
 };
 use vang_view::{
-    Delta, EventData, EventRow, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader,
+    Delta, EventClass, EventData, EventRow, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader,
     Visible,
 };
 
@@ -366,8 +366,9 @@ impl Store {
                         unknown: Unknown::default(),
                     };
                     let from = person(random.below(PEOPLE));
-                    let data = EventData::default();
-                    let event = EventRow { seq: Seq(seq), n, message: true, data };
+                    let access = if room % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
+                    let (class, data) = (EventClass::Message(access), EventData::default());
+                    let event = EventRow { seq: Seq(seq), n, class, who: from, data };
                     let row = Row::Event { room: RoomId(room), event };
                     (
                         Command::Message(MessageCommand::Send { room: RoomId(room), from, id: None }),

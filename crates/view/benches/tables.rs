@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use vang_chat::{RoomId, Seq};
-use vang_view::{Delta, EventData, EventRow, Row, View, ViewReader};
+use vang_chat::{Access, AccountId, Principal, RoomId, Seq};
+use vang_view::{Delta, EventClass, EventData, EventRow, Row, View, ViewReader};
 
 fn main() {
     for (rooms, batch) in [(1, 1_000), (100, 1_000), (10_000, 1_000), (100, 100), (100, 10_000)] {
@@ -25,8 +25,9 @@ fn main() {
                     let room = (random >> 33) as usize % rooms;
                     counts[room] += 1;
                     // A message of an account.
-                    let data = EventData::new(&[0x82, 1, 0x19, 0x01, 0x00]).unwrap();
-                    let event = EventRow { seq: Seq(seq), n: counts[room], message: true, data };
+                    let (class, who) = (EventClass::Message(Access::Public), Principal::Account(AccountId(256)));
+                    let data = EventData::new(&[0x81, 1]).unwrap();
+                    let event = EventRow { seq: Seq(seq), n: counts[room], class, who, data };
                     let row = Row::Event { room: RoomId(room as u64), event };
                     Delta { upto: Seq(seq), rows: vec![row], snapshot: None }
                 })

@@ -1,6 +1,8 @@
 //! The searched part of a message's text, and the part that a hit shows.
 
-use vang_journal::Said;
+use std::borrow::Cow;
+
+use vang_journal::SaidView;
 use vang_proto::{ByteOrder, encoding};
 
 /// Searched bytes of a message's text: 64 KiB. A longer text is found by its beginning.
@@ -24,15 +26,21 @@ pub struct Excerpt {
 }
 
 /// The searched text of a message; `None` if it is not text.
-pub fn searched_text(said: &Said) -> Option<String> {
+pub fn searched_text<'a>(said: &SaidView<'a>) -> Option<Cow<'a, str>> {
     if !said.content_type.starts_with("text/") {
         return None;
     }
-    let known = encoding::find(&said.content_encoding)?;
+    let known = encoding::find(said.content_encoding)?;
     // The encoding's name in the journal is independent of the sender's byte order.
-    let text = encoding::decode(known, ByteOrder::NATIVE, &said.content).ok()?;
+    let text = encoding::decode(known, ByteOrder::NATIVE, said.content).ok()?;
     let end = text.floor_char_boundary(SEARCHED_BYTES_MAX);
-    Some(text[..end].to_owned())
+    Some(match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    })
 }
 
 /// The part around the first of these places (byte offsets), or the start if there is none.
@@ -86,7 +94,7 @@ fn word_start(text: &str, at: usize, until: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vang_journal::Unknown;
+    use vang_journal::UnknownView;
 
     /// The excerpt with its marks in brackets.
     fn shown(text: &str, places: &[(usize, usize)], chars_max: usize) -> String {
@@ -122,13 +130,9 @@ mod tests {
     #[test]
     fn searched_text_has_any_encoding_and_a_limit() {
         let said = |content_type: &str, encoding: &str, content: &[u8]| {
-            searched_text(&Said {
-                guest: None,
-                content_type: content_type.to_owned(),
-                content_encoding: encoding.to_owned(),
-                content: bytes_of(content),
-                unknown: Unknown::default(),
-            })
+            let unknown = UnknownView::default();
+            let said = SaidView { guest: None, content_type, content_encoding: encoding, content, unknown };
+            searched_text(&said).map(Cow::into_owned)
         };
         assert_eq!(said("text/plain", "latin-1", b"caf\xe9").as_deref(), Some("café"));
         assert_eq!(said("text/plain", "utf-16-le", b"h\0i\0").as_deref(), Some("hi"));
@@ -140,9 +144,5 @@ mod tests {
             said("text/plain", "utf-8", long.as_bytes()).map(|text| text.len()),
             Some(SEARCHED_BYTES_MAX)
         );
-    }
-
-    fn bytes_of(content: &[u8]) -> bytes::Bytes {
-        bytes::Bytes::copy_from_slice(content)
     }
 }

@@ -14,15 +14,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
-use vang_chat::{Command, MessageCommand, Principal, RoomId, Seq, Time};
-use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, Said};
+use vang_chat::{Principal, RoomId, Seq, Time};
+use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, SaidView};
 
 use crate::connect::hold;
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
 use crate::index::{self, Scope, author_tag, character_tag, room_tag};
 use crate::layout::{self, key, number};
 use crate::query::{self, LastWord, Phrase, Query};
-use crate::{ViewError, ViewReader};
+use crate::{EventRow, ViewError, ViewReader};
 
 /// First read of a stream when there are several, in entries: with many streams few of them give more to a
 /// page. Each read doubles it.
@@ -386,32 +386,38 @@ fn quoted(scope: Scope, words: impl IntoIterator<Item = impl AsRef<str>>) -> Str
     format!("\"{}\"", words.join(" "))
 }
 
-/// A hit with its neighbours; `None`: not in the view (any more).
+/// A hit with its neighbours; `None`: not a message in the view (any more).
 fn hit(
     view: &mut ViewReader,
     journal: &mut dyn Reader,
     find: &Find,
     entry: &Entry,
 ) -> Result<Option<Hit>, FindError> {
-    let Some(message) = shown(entry, 0, &find.query.phrases, HIT_CHARS_MAX) else { return Ok(None) };
-    let room = message.room;
+    let room = Envelope::decode(&entry.envelope).ok().and_then(|envelope| envelope.command.room());
+    let Some(room) = room else { return Ok(None) };
     let around = view.around(room, entry.seq).map_err(FindError::View)?;
     let Some(around) = around else { return Ok(None) };
-    let mut neighbour = |event: Option<crate::EventRow>| -> Result<Option<Shown>, FindError> {
+    let mut neighbour = |event: Option<EventRow>| -> Result<Option<Shown>, FindError> {
         let is_seen = |seq| seq <= find.end && find.visible.sees_beside(room, seq);
         let Some(event) = event.filter(|event| is_seen(event.seq)) else { return Ok(None) };
         let entry = journal.get(&[event.seq], usize::MAX)?.pop().and_then(Result::ok);
-        Ok(entry.and_then(|entry| shown(&entry, event.n, &[], CONTEXT_CHARS_MAX)))
+        Ok(entry.and_then(|entry| shown(&entry, (room, &event), &[], CONTEXT_CHARS_MAX)))
     };
+    let message = shown(entry, (room, &around.message), &find.query.phrases, HIT_CHARS_MAX);
+    let Some(message) = message else { return Ok(None) };
     let (before, after) = (neighbour(around.before)?, neighbour(around.after)?);
-    Ok(Some(Hit { message: Shown { n: around.n, ..message }, before, after }))
+    Ok(Some(Hit { message, before, after }))
 }
 
-/// A message as a hit shows it; `None`: not a message, or erased.
-fn shown(entry: &Entry, n: u64, phrases: &[Phrase], chars_max: usize) -> Option<Shown> {
-    let envelope = Envelope::decode(&entry.envelope).ok()?;
-    let Command::Message(MessageCommand::Send { room, from, .. }) = envelope.command else { return None };
-    let said = Said::decode(&entry.payload.as_ref()?.bytes).ok()?;
+/// A message as a hit shows it; `None`: it was erased.
+fn shown(
+    entry: &Entry,
+    (room, &EventRow { seq, n, who: from, .. }): (RoomId, &EventRow),
+    phrases: &[Phrase],
+    chars_max: usize,
+) -> Option<Shown> {
+    let time = Envelope::decode(&entry.envelope).ok()?.time;
+    let said = SaidView::decode(&entry.payload.as_ref()?.bytes).ok()?;
     let text = searched_text(&said).map(|text| {
         let places = if phrases.is_empty() {
             Vec::new()
@@ -421,6 +427,6 @@ fn shown(entry: &Entry, n: u64, phrases: &[Phrase], chars_max: usize) -> Option<
         };
         excerpt(&text, places, chars_max)
     });
-    let Said { guest, content_type, .. } = said;
-    Some(Shown { seq: entry.seq, room, n, time: envelope.time, from, guest, content_type, text })
+    let (guest, content_type) = (said.guest.map(str::to_owned), said.content_type.to_owned());
+    Some(Shown { seq, room, n, time, from, guest, content_type, text })
 }

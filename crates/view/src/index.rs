@@ -18,20 +18,20 @@
 //! of the journal. The words of an erased message stay in the lists until the index is rebuilt (`reset`):
 //! erasing includes that.
 
-use std::collections::HashMap;
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
-use vang_chat::{Access, Command, MessageCommand, NameKey, Principal, RoomCommand, RoomId, Seq};
-use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, Said, seq_of};
+use vang_chat::{Access, NameKey, Principal, RoomId, Seq};
+use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, SaidView};
 
 use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
 use crate::fold::{self, Kind};
 use crate::layout::{self, Opened, RebuildReason, ViewPosition, damaged, key, remove};
-use crate::{ViewError, ViewReader};
+use crate::{EventClass, ViewError, ViewReader};
 
 /// The layout of the file and the way of folding, stored as its `user_version`: a change of either rebuilds the
 /// index.
@@ -44,9 +44,6 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// WAL pages before a checkpoint: 16 MiB. Each checkpoint syncs, on the journal's disk.
 const WAL_PAGES: u64 = 4_096;
-
-/// Rooms in the cache of which rooms are public.
-const ROOMS_KNOWN_MAX: usize = 65_536;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -77,7 +74,6 @@ pub struct Index {
     files: DatabaseWatch,
     journal: [u8; 16],
     cursor: Seq,
-    public: HashMap<RoomId, bool>,
 }
 
 impl Index {
@@ -111,7 +107,7 @@ impl Index {
     ) -> Result<(Index, Opened), FeedError> {
         let cursor = layout::place(&conn).map_err(FeedError::Index)?.cursor;
         let files = connect::hold(path).map_err(FeedError::Index)?;
-        Ok((Index { conn, files, journal, cursor, public: HashMap::new() }, opened))
+        Ok((Index { conn, files, journal, cursor }, opened))
     }
 
     /// The index has everything up to this entry.
@@ -131,37 +127,25 @@ impl Index {
         if upto <= self.cursor {
             return Ok(0);
         }
-        let mut read = journal.read(self.cursor, BATCH_ENTRIES_MAX, BATCH_BYTES_MAX)?;
-        read.retain(|checked| seq_of(checked) <= upto);
-        let Some(last) = read.last().map(seq_of) else { return Ok(0) };
-        let taken = read.len();
-        // Damaged entries have no reliable words.
-        let entries: Vec<_> = read.into_iter().flatten().collect();
-        let sends: Vec<_> = entries
-            .iter()
-            .filter_map(|entry| {
-                let command = Envelope::decode(&entry.envelope).ok()?.command;
-                let Command::Message(MessageCommand::Send { room, from, .. }) = command else { return None };
-                Some((entry, room, from))
-            })
-            .collect();
-        let mut rooms: Vec<RoomId> = sends.iter().map(|&(_, room, _)| room).collect();
-        rooms.sort_unstable();
-        rooms.dedup();
-        // A refused or repeated send is in the journal but not a message.
-        let posted = view.posted(&rooms, self.cursor, last).map_err(FeedError::View)?;
-        let Some(posted) = posted else { return Ok(0) };
+        let limit = usize::try_from(upto.0 - self.cursor.0).unwrap_or(usize::MAX).min(BATCH_ENTRIES_MAX);
+        let mut said = Texts::default();
+        let last = journal.skim(self.cursor, limit, BATCH_BYTES_MAX, &mut |seq, envelope, payload| {
+            said.take(seq, envelope, payload);
+        })?;
+        if last == self.cursor {
+            return Ok(0);
+        }
+        let messages = view.messages(&said.rooms(), self.cursor, last).map_err(FeedError::View)?;
+        let Some(messages) = messages else { return Ok(0) };
         let Some(Chain(chain)) = journal.chain_at(last)? else { return Ok(0) };
-        let mut documents = Vec::with_capacity(sends.len());
-        for (entry, room, from) in sends {
-            let Some(payload) = entry.payload.as_ref().filter(|_| posted.contains(&entry.seq)) else {
-                continue;
-            };
-            let Ok(said) = Said::decode(&payload.bytes) else { continue };
-            let is_public = self.is_public(journal, room)?;
-            documents.push((entry.seq, document(room, is_public, &from, searched_text(&said).as_deref())));
+        let mut documents = Vec::with_capacity(messages.len());
+        for (room, message) in messages {
+            if let (Some(text), EventClass::Message(access)) = (said.of(message.seq), message.class) {
+                documents.push((message.seq, document((room, access), &message.who, text)));
+            }
         }
         self.write(&documents, last, &chain).map_err(FeedError::Index)?;
+        let taken = (last.0 - self.cursor.0) as usize;
         self.cursor = last;
         Ok(taken)
     }
@@ -177,23 +161,6 @@ impl Index {
         tx.prepare_cached("UPDATE about SET cursor = ?1, chain = ?2")?.execute((key(last.0), &chain[..]))?;
         tx.commit()?;
         Ok(())
-    }
-
-    /// A room's id is its creating entry, which has its access.
-    fn is_public(&mut self, journal: &mut dyn Reader, room: RoomId) -> Result<bool, JournalError> {
-        if let Some(&known) = self.public.get(&room) {
-            return Ok(known);
-        }
-        let made = journal.envelope(Seq(room.0))?.ok();
-        let made = made.and_then(|envelope| Envelope::decode(&envelope).ok());
-        let is_public = made.is_some_and(|made| {
-            matches!(made.command, Command::Room(RoomCommand::Create { access: Access::Public, .. }))
-        });
-        if self.public.len() >= ROOMS_KNOWN_MAX {
-            self.public.clear();
-        }
-        self.public.insert(room, is_public);
-        Ok(is_public)
     }
 
     /// Empties the index, to be fed again from the journal's start. Works on a damaged file, too.
@@ -215,6 +182,43 @@ impl Index {
     pub fn idle(&mut self) {
         // If it fails, the WAL stays long, and the next write reports the problem.
         let _ = layout::truncate_wal(&self.conn);
+    }
+}
+
+/// What was said in some entries, and in which rooms to look for their messages: an entry can be refused or repeated,
+/// which the view knows.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    /// Rising entries, each with the room that its command names, and its part of the text if it is text.
+    entries: Vec<(Seq, RoomId, Option<Range<usize>>)>,
+}
+
+impl Texts {
+    fn take(&mut self, seq: Seq, envelope: &[u8], payload: Option<&[u8]>) {
+        let room = Envelope::decode(envelope).ok().and_then(|envelope| envelope.command.room());
+        let said = payload.and_then(|payload| SaidView::decode(payload).ok());
+        let (Some(room), Some(said)) = (room, said) else { return };
+        let part = searched_text(&said).map(|text| {
+            let start = self.text.len();
+            self.text.push_str(&text);
+            start..self.text.len()
+        });
+        self.entries.push((seq, room, part));
+    }
+
+    fn rooms(&self) -> Vec<RoomId> {
+        let mut rooms: Vec<RoomId> = self.entries.iter().map(|(_, room, _)| *room).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms
+    }
+
+    /// The entry's text, empty if it is something else than text; `None`: it has no content, or was erased.
+    fn of(&self, seq: Seq) -> Option<&str> {
+        let index = self.entries.binary_search_by_key(&seq, |(seq, ..)| *seq).ok()?;
+        let (.., part) = &self.entries[index];
+        Some(part.clone().map_or("", |part| &self.text[part]))
     }
 }
 
@@ -246,12 +250,15 @@ impl Scope {
 }
 
 /// The indexed text of a message: its tags, then its words.
-fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>) -> String {
-    let scope = if is_public { Scope::Public } else { Scope::Private(room) };
+fn document((room, access): (RoomId, Access), from: &Principal, text: &str) -> String {
+    let scope = match access {
+        Access::Public => Scope::Public,
+        Access::Private => Scope::Private(room),
+    };
     let prefix = scope.prefix();
-    let mut out = String::with_capacity(64 + text.map_or(0, |text| text.len() * 2));
+    let mut out = String::with_capacity(64 + text.len() * 2);
     out.push_str(&scope.tag());
-    if is_public {
+    if scope == Scope::Public {
         out.push(' ');
         write_room_tag(&mut out, room);
     }
@@ -259,7 +266,7 @@ fn document(room: RoomId, is_public: bool, from: &Principal, text: Option<&str>)
     out.push_str(&prefix);
     write_author_tag(&mut out, from);
     let mut characters = Vec::new();
-    fold::words(text.unwrap_or_default(), &mut |word| {
+    fold::words(text, &mut |word| {
         out.push(' ');
         out.push_str(&prefix);
         out.push_str(word.text);

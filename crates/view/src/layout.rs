@@ -3,8 +3,8 @@
 //! ```text
 //! about(one, journal, cursor, chain)      one row; the other tables have everything up to the cursor;
 //!                                         the chain is the journal's at the cursor
-//! event(room, seq, n, message, data, seal)
-//!                                         what a room's readers see; n counts its messages
+//! event(room, seq, n, class, who, data, seal)
+//!                                         what a room's readers see; n counts its messages; class and who: `event.rs`
 //! text(kind, id, seq, text, seal)         names of rooms and accounts: the newest of each (`text.rs`)
 //! snapshot(seq, state)                    the chat state at seq; the newest two
 //! ```
@@ -32,7 +32,7 @@ use crate::connect::{self, BUSY_MS};
 pub(crate) use crate::connect::{format, key, number};
 
 /// The layout of the tables, stored as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 6;
+pub(crate) const FORMAT: u64 = 7;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -40,8 +40,8 @@ const SCHEMA: &str = "
         chain BLOB NOT NULL
     ) STRICT;
     CREATE TABLE event(
-        room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, message INTEGER NOT NULL,
-        data BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
+        room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, class INTEGER NOT NULL,
+        who ANY, data BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE text(
         kind INTEGER NOT NULL, id INTEGER NOT NULL, seq INTEGER NOT NULL, text TEXT NOT NULL, seal INTEGER NOT NULL,

@@ -21,7 +21,7 @@ mod index; // `Index`: the file `find.db`, which words are in which message
 mod find; // `IndexReader`: hits that the asker can see, newest first
 
 pub use error::ViewError;
-pub use event::{EventData, EventRow};
+pub use event::{EventClass, EventData, EventRow};
 pub use excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, SEARCHED_BYTES_MAX, searched_text};
 pub use find::{Find, FindError, Found, Hit, IndexReader, IsOver, Shown, Stretch, Visible};
 pub use fold::{Kind, WORD_CHARS_MAX, Word, fold, words};

@@ -1,23 +1,23 @@
 //! Questions to the view while a writer is working. Each answer comes from one consistent state, and nobody
 //! waits for anybody.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use rusqlite::Connection;
-use vang_chat::{RoomId, Seq};
+use rusqlite::types::ValueRef;
+use vang_chat::{AccountId, NameKey, Principal, RoomId, Seq};
 use vang_journal::DatabaseWatch;
 
 use crate::connect::hold;
 use crate::layout::{self, ViewPosition, key, number};
 use crate::seal;
 use crate::writer::{Row, texts};
-use crate::{EventData, EventRow, ViewError};
+use crate::{EventClass, EventData, EventRow, ViewError};
 
-/// A message's number and its neighbours.
+/// A message and its neighbours in its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Around {
-    pub n: u64,
+    pub message: EventRow,
     pub before: Option<EventRow>,
     pub after: Option<EventRow>,
 }
@@ -48,11 +48,11 @@ impl ViewReader {
     /// A room's events after `after`, in order, at most `limit`.
     pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
         let tx = self.conn.transaction()?;
-        let before = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
+        let before = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
                       ORDER BY seq DESC LIMIT 1";
         let mut before = tx.prepare_cached(before)?;
         let mut last = probe(&mut before, room, Some(after))?.map_or(0, |event| event.n);
-        let sql = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq > ?2 \
+        let sql = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 \
                    ORDER BY seq LIMIT ?3";
         let mut select = tx.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -61,7 +61,7 @@ impl ViewReader {
         while let Some(row) = rows.next()? {
             let found = event(row)?;
             // Numbers are dense: a missing number is a missing row.
-            if found.n != last + u64::from(found.message) {
+            if found.n != last + u64::from(found.is_message()) {
                 let what = format!("message {} of room {} is missing", last + 1, room.0);
                 return Err(ViewError::Corrupt(what));
             }
@@ -90,7 +90,7 @@ impl ViewReader {
         // One consistent state for all reads.
         let tx = self.conn.transaction()?;
         let mut last = tx.prepare_cached(
-            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
+            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
         )?;
         let Some(newest) = probe(&mut last, room, None)? else { return Ok(None) };
         if newest.n < n {
@@ -99,7 +99,7 @@ impl ViewReader {
         // Binary search for the first event with a number of at least n: the message itself. Events before
         // `low` have lower numbers; `found` is the first at or after `high`.
         let mut probes = tx.prepare_cached(
-            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
         )?;
         let mut found = newest;
         let (mut low, mut high) = (0, newest.seq.0);
@@ -111,42 +111,44 @@ impl ViewReader {
                 None => high = middle,
             }
         }
-        if found.n != n || !found.message {
+        if found.n != n || !found.is_message() {
             // Numbers are dense, and a newer one exists.
             return Err(ViewError::Corrupt(format!("message {n} of room {} is missing", room.0)));
         }
         Ok(Some(found.seq))
     }
 
-    /// The entries after `after` up to `upto` that are messages of these rooms; `None`: the view does not have
-    /// them yet.
-    pub fn posted(
+    /// The messages of these rooms after `after` up to `upto`, in order; `None`: the view does not have them yet.
+    pub fn messages(
         &mut self,
         rooms: &[RoomId],
         after: Seq,
         upto: Seq,
-    ) -> Result<Option<HashSet<Seq>>, ViewError> {
+    ) -> Result<Option<Vec<(RoomId, EventRow)>>, ViewError> {
         let tx = self.conn.transaction()?;
         if layout::place(&tx)?.cursor < upto {
             return Ok(None);
         }
         let sql =
-            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
+            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
         let mut select = tx.prepare_cached(sql)?;
-        let mut posted = HashSet::new();
-        for room in rooms {
+        let mut messages = Vec::new();
+        for &room in rooms {
             let mut rows = select.query((key(room.0), key(after.0), key(upto.0)))?;
             while let Some(row) = rows.next()? {
                 let event = event(row)?;
-                if event.message {
-                    posted.insert(event.seq);
+                if event.is_message() {
+                    messages.push((room, event));
                 }
             }
         }
-        Ok(Some(posted))
+        if rooms.len() > 1 {
+            messages.sort_unstable_by_key(|(_, event)| event.seq);
+        }
+        Ok(Some(messages))
     }
 
-    /// A message's number and its neighbours in the room; `None`: no such message.
+    /// A message of the room and its neighbours; `None`: the entry is no message of this room.
     pub fn around(&mut self, room: RoomId, seq: Seq) -> Result<Option<Around>, ViewError> {
         let tx = self.conn.transaction()?;
         let look = |sql: &str| -> Result<Option<EventRow>, ViewError> {
@@ -156,25 +158,25 @@ impl ViewReader {
             for _ in 0..OTHERS_BETWEEN_MAX {
                 let Some(row) = rows.next()? else { break };
                 let found = event(row)?;
-                if found.message {
+                if found.is_message() {
                     return Ok(Some(found));
                 }
             }
             Ok(None)
         };
-        let Some(EventRow { n, .. }) =
-            look("SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq = ?2")?
+        let Some(message) =
+            look("SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq = ?2")?
         else {
             return Ok(None);
         };
-        let before = "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
+        let before = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
         let after =
-            "SELECT room, seq, n, message, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
-        let (before, after) = (look(before)?, look(after)?);
+            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        let (before, after, n) = (look(before)?, look(after)?, message.n);
         if before.is_some_and(|event| event.n + 1 != n) || after.is_some_and(|event| event.n != n + 1) {
             return Err(ViewError::Corrupt(format!("a message beside {n} of room {} is missing", room.0)));
         }
-        Ok(Some(Around { n, before, after }))
+        Ok(Some(Around { message, before, after }))
     }
 
     /// All rows as lines, in an order that depends on nothing else, to compare with a view that was fed again
@@ -185,7 +187,7 @@ impl ViewReader {
         let rows = texts(&tx)?.into_iter().map(|(of, seq, text)| Row::Text { seq, of, text });
         rows.for_each(|row| line(row.to_string()));
         let mut select =
-            tx.prepare("SELECT room, seq, n, message, data, seal FROM event ORDER BY room, seq")?;
+            tx.prepare("SELECT room, seq, n, class, who, data, seal FROM event ORDER BY room, seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let (event, room) = (event(row)?, RoomId(number(row.get(0)?)?));
@@ -209,12 +211,21 @@ fn probe(
 
 fn event(row: &rusqlite::Row<'_>) -> Result<EventRow, ViewError> {
     let room = RoomId(number(row.get(0)?)?);
-    let data = row.get_ref(4)?.as_blob().ok().and_then(EventData::new).unwrap_or_default();
     let (seq, n) = (Seq(number(row.get(1)?)?), number(row.get(2)?)?);
-    let event = EventRow { seq, n, message: row.get(3)?, data };
-    if row.get::<_, i64>(5)? != seal::of_event(room, &event) {
-        let what = format!("a row of room {}, entry {}, is not as it was written", room.0, event.seq);
-        return Err(ViewError::Corrupt(what));
+    let changed = || {
+        ViewError::Corrupt(format!("a row of room {}, entry {seq}, is not as it was written", room.0))
+    };
+    let class = EventClass::from_number(number(row.get(3)?)?).ok_or_else(changed)?;
+    let who = match row.get_ref(4)? {
+        ValueRef::Null => Principal::Operator,
+        ValueRef::Integer(account) => Principal::Account(AccountId(number(account)?)),
+        ValueRef::Blob(name) => Principal::Guest(NameKey(name.try_into().map_err(|_| changed())?)),
+        ValueRef::Real(_) | ValueRef::Text(_) => return Err(changed()),
+    };
+    let data = row.get_ref(5)?.as_blob().ok().and_then(EventData::new).unwrap_or_default();
+    let event = EventRow { seq, n, class, who, data };
+    match row.get::<_, i64>(6)? == seal::of_event(room, &event) {
+        true => Ok(event),
+        false => Err(changed()),
     }
-    Ok(event)
 }

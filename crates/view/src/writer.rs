@@ -4,14 +4,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior};
-use vang_chat::{RoomId, Seq, State};
+use vang_chat::{Access, NameKey, Principal, RoomId, Seq, State};
 use vang_journal::{DatabaseWatch, FileWatchError};
 
 use crate::connect::hold;
 use crate::layout::{self, Chains, Opened, key, number};
 use crate::seal;
-use crate::{EventRow, TextOf, ViewError};
+use crate::{EventClass, EventRow, TextOf, ViewError};
 
 /// Rows per insert statement. More than this is not faster.
 const ROWS_PER_INSERT: usize = 32;
@@ -32,9 +33,13 @@ impl fmt::Display for Row {
     /// The whole row as a line, to compare.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Row::Event { room, event: EventRow { seq, n, message, data } } => {
-                let kind = if *message { "message" } else { "other" };
-                write!(f, "event {} {seq} {n} {kind} {data:?}", room.0)
+            Row::Event { room, event: EventRow { seq, n, class, who, data } } => {
+                let class = match class {
+                    EventClass::Other => "other",
+                    EventClass::Message(Access::Public) => "message",
+                    EventClass::Message(Access::Private) => "private-message",
+                };
+                write!(f, "event {} {seq} {n} {class} {who:?} {data:?}", room.0)
             }
             Row::Text { seq, of, text } => write!(f, "text {of:?} {seq} {text:?}"),
         }
@@ -198,7 +203,7 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, EventRow)>) -> R
     events.sort_by_key(|(room, event)| (*room, event.seq));
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
     if events.len() >= ROWS_PER_INSERT {
-        let sql = format!("{INSERT}{}", ", (?, ?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1));
+        let sql = format!("{INSERT}{}", ", (?, ?, ?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1));
         let mut insert = tx.prepare_cached(&sql)?;
         for chunk in &mut chunks {
             for (index, (room, event)) in chunk.iter().enumerate() {
@@ -216,9 +221,9 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, EventRow)>) -> R
 }
 
 const INSERT: &str =
-    "INSERT OR REPLACE INTO event(room, seq, n, message, data, seal) VALUES (?, ?, ?, ?, ?, ?)";
+    "INSERT OR REPLACE INTO event(room, seq, n, class, who, data, seal) VALUES (?, ?, ?, ?, ?, ?, ?)";
 
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 
 /// Binds a row's columns behind so many others.
 fn bind(
@@ -227,12 +232,19 @@ fn bind(
     room: RoomId,
     event: &EventRow,
 ) -> Result<(), ViewError> {
-    let &EventRow { seq, n, message, ref data } = event;
-    for (column, value) in [key(room.0), key(seq.0), key(n), i64::from(message)].into_iter().enumerate() {
-        insert.raw_bind_parameter(others + column + 1, value)?;
+    let &EventRow { seq, n, class, ref who, ref data } = event;
+    let numbers = [room.0, seq.0, n, class.number()];
+    for (column, number) in numbers.into_iter().enumerate() {
+        insert.raw_bind_parameter(others + column + 1, key(number))?;
     }
-    insert.raw_bind_parameter(others + 5, data.as_bytes())?;
-    insert.raw_bind_parameter(others + 6, seal::of_event(room, event))?;
+    let who = match who {
+        Principal::Operator => ToSqlOutput::Owned(Value::Null),
+        Principal::Account(account) => ToSqlOutput::Owned(Value::Integer(key(account.0))),
+        Principal::Guest(NameKey(name)) => ToSqlOutput::Borrowed(ValueRef::Blob(name)),
+    };
+    insert.raw_bind_parameter(others + 5, who)?;
+    insert.raw_bind_parameter(others + 6, data.as_bytes())?;
+    insert.raw_bind_parameter(others + 7, seal::of_event(room, event))?;
     Ok(())
 }
 
@@ -302,7 +314,8 @@ mod tests {
 
     fn talk(from: u64, upto: u64) -> Delta {
         let data = EventData::new(&[6, 1]).unwrap();
-        let event = |seq| EventRow { seq: Seq(seq), n: seq, message: true, data };
+        let (class, who) = (EventClass::Message(Access::Public), Principal::Operator);
+        let event = |seq| EventRow { seq: Seq(seq), n: seq, class, who, data };
         let rows = (from..=upto).map(|seq| Row::Event { room: RoomId(1 + seq % 3), event: event(seq) });
         Delta { upto: Seq(upto), rows: rows.collect(), snapshot: None }
     }

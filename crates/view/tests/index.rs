@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
+use vang_chat::{Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
 use vang_journal::{
     Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said, Unknown,
 };
 use vang_view::{
-    Delta, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query,
+    Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query,
     RebuildReason, Row, Stretch, View, ViewReader, Visible, check_index,
 };
 
@@ -24,6 +24,8 @@ const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] }
 const PUBLIC: RoomId = RoomId(1);
 const PRIVATE: RoomId = RoomId(2);
 const OTHER_PRIVATE: RoomId = RoomId(3);
+
+const GUEST: Principal = Principal::Guest(NameKey([9; 16]));
 
 struct World {
     folder: tempfile::TempDir,
@@ -60,7 +62,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    fn append(&mut self, command: Command, payload: Bytes, said_in: Option<RoomId>) {
+    fn append(&mut self, command: Command, payload: Bytes, said: Option<(RoomId, Access, Principal)>) {
         self.seq += 1;
         let payload = Payload { salt: [0; 16], bytes: payload };
         let envelope = Envelope {
@@ -73,29 +75,24 @@ impl World {
         let draft = Draft { envelope: envelope.encode(), payload };
         self.journal.append(&Batch { drafts: vec![draft], checkpoints: Vec::new() });
         let seq = Seq(self.seq);
-        let rows = said_in.map(|room| {
+        let rows = said.map(|(room, access, who)| {
             let n = self.counts.entry(room).or_default();
             *n += 1;
-            let data = EventData::default();
-            Row::Event { room, event: EventRow { seq, n: *n, message: true, data } }
+            let (class, data) = (EventClass::Message(access), EventData::default());
+            Row::Event { room, event: EventRow { seq, n: *n, class, who, data } }
         });
         self.view.apply(&[Delta { upto: seq, rows: rows.into_iter().collect(), snapshot: None }]).unwrap();
     }
 
     fn say(&mut self, room: RoomId, text: &str) {
-        let said = Said {
-            guest: Some("ada".to_owned()),
-            content_type: "text/plain".to_owned(),
-            content_encoding: "utf-8".to_owned(),
-            content: text.to_owned().into(),
-            unknown: Unknown::default(),
-        };
-        let from = Principal::Guest(NameKey([9; 16]));
-        self.append(
-            Command::Message(MessageCommand::Send { room, from, id: None }),
-            said.encode(),
-            Some(room),
-        );
+        let access = if room == PUBLIC { Access::Public } else { Access::Private };
+        self.say_as(room, access, GUEST, text);
+    }
+
+    /// Something said by a guest, as the journal has it, with another outcome.
+    fn say_as(&mut self, room: RoomId, access: Access, who: Principal, text: &str) {
+        let send = MessageCommand::Send { room, from: GUEST, id: None };
+        self.append(send.into(), said(text).encode(), Some((room, access, who)));
     }
 
     fn feed(&mut self) {
@@ -135,6 +132,16 @@ impl World {
     }
 }
 
+fn said(text: &str) -> Said {
+    Said {
+        guest: Some("ada".to_owned()),
+        content_type: "text/plain".to_owned(),
+        content_encoding: "utf-8".to_owned(),
+        content: text.to_owned().into(),
+        unknown: Unknown::default(),
+    }
+}
+
 #[test]
 fn a_closed_index_keeps_its_content() {
     let mut world = World::new();
@@ -150,6 +157,24 @@ fn a_closed_index_keeps_its_content() {
     let (mut world, opened) = world.reopened();
     assert_eq!((opened, world.index.cursor()), (Opened::Kept, Seq(4)));
     assert_eq!(world.steps("cho", &[]).0, [4]);
+}
+
+#[test]
+fn who_said_what_and_for_whom_is_what_the_view_has() {
+    let mut world = World::new();
+    let ada = Principal::Account(AccountId(5));
+    world.say_as(PUBLIC, Access::Public, ada, "chó");
+    // The room was private at this message.
+    world.say_as(PUBLIC, Access::Private, GUEST, "chó");
+    // Refused: the view has no such message.
+    let send = MessageCommand::Send { room: PUBLIC, from: GUEST, id: None };
+    world.append(send.into(), said("chó").encode(), None);
+    world.feed();
+    let found = world.find("cho", &[], &(Arc::new(|| false) as IsOver)).unwrap();
+    let hits: Vec<_> = found.hits.iter().map(|hit| (hit.message.seq, hit.message.from)).collect();
+    assert_eq!(hits, [(Seq(4), ada)]);
+    let stay = [Stretch { room: PUBLIC, from: Seq(1), to: Seq(9) }];
+    assert_eq!(world.steps("cho", &stay).0, [5, 4]);
 }
 
 #[test]

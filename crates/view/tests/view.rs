@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
-use vang_chat::{AccountId, RoomId, Seq};
+use vang_chat::{Access, AccountId, NameKey, Principal, RoomId, Seq};
 use vang_view::{
-    Delta, EventData, EventRow, Opened, RebuildReason, Row, Snapshot, TextOf, View, ViewError, ViewReader,
+    Delta, EventClass, EventData, EventRow, Opened, RebuildReason, Row, Snapshot, TextOf, View, ViewError, ViewReader,
 };
 
 const JOURNAL: [u8; 16] = [1; 16];
@@ -41,17 +41,26 @@ impl Folder {
     }
 }
 
-fn event(seq: u64, n: u64, message: bool) -> EventRow {
-    let data = EventData::new(&[u8::from(message), seq as u8]).unwrap();
-    EventRow { seq: Seq(seq), n, message, data }
+fn event(seq: u64, n: u64, class: EventClass) -> EventRow {
+    let data = EventData::new(&[seq as u8]).unwrap();
+    let who = match seq % 3 {
+        0 => Principal::Operator,
+        1 => Principal::Account(AccountId(u64::MAX >> (1 + seq % 60))),
+        _ => Principal::Guest(NameKey([seq as u8; 16])),
+    };
+    EventRow { seq: Seq(seq), n, class, who, data }
+}
+
+fn said(seq: u64, n: u64) -> EventRow {
+    event(seq, n, EventClass::Message(Access::ALL[seq as usize / 3 % 2]))
 }
 
 fn message(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::Event { room, event: event(seq, n, true) }
+    Row::Event { room, event: said(seq, n) }
 }
 
 fn other(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::Event { room, event: event(seq, n, false) }
+    Row::Event { room, event: event(seq, n, EventClass::Other) }
 }
 
 fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
@@ -131,8 +140,8 @@ fn events_come_in_order_after_a_position_up_to_a_limit() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     let mut reader = folder.reader();
-    assert_eq!(reader.events(LOBBY, Seq(3), 2).unwrap(), [event(4, 1, true), event(5, 2, true)]);
-    assert_eq!(reader.events(LOBBY, Seq(5), 99).unwrap(), [event(6, 2, false), event(8, 3, true)]);
+    assert_eq!(reader.events(LOBBY, Seq(3), 2).unwrap(), [said(4, 1), said(5, 2)]);
+    assert_eq!(reader.events(LOBBY, Seq(5), 99).unwrap(), [event(6, 2, EventClass::Other), said(8, 3)]);
     assert_eq!(reader.events(LOBBY, Seq(0), usize::MAX).unwrap().len(), 6);
     assert_eq!(reader.events(LOBBY, Seq(0), 0).unwrap(), []);
     assert_eq!(reader.events(LOBBY, Seq(u64::MAX), 9).unwrap(), []);
@@ -434,7 +443,8 @@ proptest! {
         for (room, ahead, is_message) in steps {
             seq += ahead;
             counts[room as usize] += u64::from(is_message);
-            rows.push((room, event(seq, counts[room as usize], is_message)));
+            let n = counts[room as usize];
+            rows.push((room, if is_message { said(seq, n) } else { event(seq, n, EventClass::Other) }));
         }
         for some in rows.chunks(batch) {
             let upto = some.last().map_or(0, |(_, event)| event.seq.0);
@@ -445,7 +455,7 @@ proptest! {
         for room in 1..=4 {
             prop_assert_eq!(reader.seq_of(RoomId(room), 0).unwrap(), Some(Seq(0)));
             for n in (1..=122).chain([u64::MAX]) {
-                let walk = rows.iter().find(|(of, event)| *of == room && event.message && event.n == n);
+                let walk = rows.iter().find(|(of, event)| *of == room && event.is_message() && event.n == n);
                 let found = reader.seq_of(RoomId(room), n).unwrap();
                 prop_assert_eq!(found, walk.map(|(_, event)| event.seq), "room {} n {}", room, n);
             }

@@ -82,8 +82,8 @@ impl Hub {
     /// a hole names messages.
     pub(super) fn encode_cold(&mut self, event: &ColdEvent) -> Bytes {
         let mut out = BytesMut::new();
-        let at = (event.room, event.seq(), event.n);
-        let shown = ShownEvent::decode(&event.data).filter(|shown| shown.is_message() == event.message);
+        let at = (event.room, event.seq(), event.row.n);
+        let shown = ShownEvent::decode(&event.row);
         let (envelope, payload) = match &event.entry {
             Ok(entry) => (Some(&entry.envelope), entry.payload.as_ref()),
             // Without what was said: what else happened is known without a payload.
@@ -98,7 +98,7 @@ impl Hub {
             (Some(time), Some(shown)) => {
                 self.encoder.write(&mut out, &self.book, at, (time, shown), payload);
             }
-            _ if event.message => Encoder::write_damaged(&mut out, &self.book, at),
+            _ if event.row.is_message() => Encoder::write_damaged(&mut out, &self.book, at),
             _ => {}
         }
         out.freeze()

@@ -161,7 +161,7 @@ impl Disk {
                     let Some(last) = events.last() else { break };
                     after = last.seq;
                     found
-                        .extend(events.into_iter().filter(|event| event.message).map(|event| (event, *room)));
+                        .extend(events.into_iter().filter(EventRow::is_message).map(|event| (event, *room)));
                 }
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, view_cursor)?))
@@ -260,14 +260,14 @@ fn page(
         let start = found.partition_point(|(event, _)| event.seq < *seq);
         found[start..].iter().take_while(|(event, _)| event.seq == *seq).map(move |at| (entry.clone(), at))
     });
-    for (entry, &(EventRow { seq, n, message, data }, room)) in entries {
+    for (entry, &(row, room)) in entries {
         let payload = entry.as_ref().ok().and_then(|entry| entry.payload.as_ref());
         bytes += payload.map_or(0, |payload| payload.bytes.len());
         if bytes > bytes_max && !page.events.is_empty() {
             return Ok(page);
         }
-        page.upto = seq;
-        page.events.push(ColdEvent { room, n, message, data, entry });
+        page.upto = row.seq;
+        page.events.push(ColdEvent { room, row, entry });
     }
     if !is_cut {
         page.upto = upto;
@@ -311,7 +311,8 @@ impl From<ViewError> for SourceError {
 
 #[cfg(test)]
 mod tests {
-    use vang_view::{EventData, Row, View};
+    use vang_chat::Principal;
+    use vang_view::{EventClass, EventData, Row, View};
 
     use super::*;
 
@@ -332,7 +333,8 @@ mod tests {
         let (mut view, _) = View::open(&path, [7; 16], |_: Seq| Ok(Some([3; 32]))).unwrap();
         let data = EventData::new(&[1, 2]).unwrap();
         let rows = (1..=END + 9).flat_map(|seq| {
-            let event = EventRow { seq: Seq(seq), n: 0, message: false, data };
+            let (class, who) = (EventClass::Other, Principal::Operator);
+            let event = EventRow { seq: Seq(seq), n: 0, class, who, data };
             rooms_of(seq).into_iter().map(move |room| Row::Event { room: RoomId(room), event })
         });
         view.apply(&[Delta { upto: Seq(END + 9), rows: rows.collect(), snapshot: None }]).unwrap();
