@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for (key, _) in env::vars_os() {
-        let told_by_cargo = key.to_str().is_some_and(|key| {
+        let set_by_cargo = key.to_str().is_some_and(|key| {
             key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_") || key == "CARGO_BIN_NAME"
         });
-        if told_by_cargo {
+        if set_by_cargo {
             command.env_remove(key);
         }
     }

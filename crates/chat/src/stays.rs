@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_stay_tells_what_was_said_in_the_absence() {
+    fn a_second_stay_has_a_hole_for_the_messages_of_the_absence() {
         let stays = [
             Interval { from: mark(3, 0), to: Some(mark(9, 5)) },
             Interval { from: mark(20, 8), to: None },

@@ -35,12 +35,12 @@ const STARTS_MAX: u32 = 4;
 pub enum Update {
     /// From the server, unknown kinds included.
     Event(EventMessage),
-    Notice(Notice),
+    Connection(ConnectionChange),
 }
 
 /// What happened to the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum ConnectionChange {
     /// The connection is lost; it is retried until it works.
     Lost(ClientError),
     /// The connection works again, and no event was missed.
@@ -120,7 +120,7 @@ impl Follow {
 
     fn handle_event(&mut self, message: EventMessage) {
         if let Event::Connection(ConnectionEvent::Closing { why }) = message.event {
-            self.updates.push_back(Update::Notice(Notice::Closing { why }));
+            self.updates.push_back(Update::Connection(ConnectionChange::Closing { why }));
         } else if self.follower.handle_event(&message.event) && !self.was_seen_before(&message.event) {
             self.updates.push_back(Update::Event(message));
         }
@@ -141,7 +141,7 @@ impl Follow {
         if self.since.elapsed() >= SETTLED {
             self.backoff.reset();
         }
-        self.updates.push_back(Update::Notice(Notice::Lost(fault)));
+        self.updates.push_back(Update::Connection(ConnectionChange::Lost(fault)));
     }
 
     fn attach_again(&mut self) -> Result<(), ClientError> {
@@ -151,7 +151,7 @@ impl Follow {
             std::thread::sleep(backoff_wait(&mut self.backoff).max(retry_after));
             match self.attach(Deadline::after(ATTACH_TIMEOUT)) {
                 Ok(()) => {
-                    self.updates.push_back(Update::Notice(Notice::Again));
+                    self.updates.push_back(Update::Connection(ConnectionChange::Again));
                     return Ok(());
                 }
                 Err(fault @ ClientError::Refused { .. }) if !fault.is_retryable() => return Err(fault),
@@ -175,8 +175,8 @@ impl Follow {
                     self.since = Instant::now();
                     return Ok(());
                 }
-                Advice::Send(opening, notice) => {
-                    self.start_elsewhere(notice);
+                Advice::Send(opening, start) => {
+                    self.start_elsewhere(start);
                     connection.write(&opening, deadline)?;
                 }
                 Advice::Retry(_) | Advice::GiveUp { .. } => return Err(ClientError::refused(&reply)),
@@ -187,12 +187,12 @@ impl Follow {
         Err(ClientError::Refused { code: Code::Unavailable.to_string(), detail, retry_after: None })
     }
 
-    fn start_elsewhere(&mut self, notice: NewStart) {
+    fn start_elsewhere(&mut self, start: NewStart) {
         // Message numbers of the old journal mean nothing in the new one.
         self.seen_before.clear();
-        self.updates.push_back(Update::Notice(match notice {
-            NewStart::SetBack { seq } => Notice::SetBack { seq },
-            NewStart::OtherJournal => Notice::OtherJournal,
+        self.updates.push_back(Update::Connection(match start {
+            NewStart::SetBack { seq } => ConnectionChange::SetBack { seq },
+            NewStart::OtherJournal => ConnectionChange::OtherJournal,
         }));
     }
 }
@@ -225,12 +225,12 @@ mod tests {
         Follow::start(server.place(), None, rooms, since, SECONDS, &mut |_| {}).unwrap()
     }
 
-    /// The next events as their texts, and notices as what they are.
+    /// The next events as their texts, and changes of the connection in brackets.
     fn hear(follow: &mut Follow, count: usize) -> Vec<String> {
         let word = |update: Update| match update {
             Update::Event(event) => event.text().unwrap_or_else(|| event.event.name().to_owned()),
-            Update::Notice(Notice::Lost(_)) => "<lost>".to_owned(),
-            Update::Notice(notice) => format!("<{notice:?}>"),
+            Update::Connection(ConnectionChange::Lost(_)) => "<lost>".to_owned(),
+            Update::Connection(change) => format!("<{change:?}>"),
         };
         (0..count).map(|_| follow.next().map_or_else(|fault| format!("<{fault}>"), word)).collect()
     }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_resumed_from_the_last_seq_and_nothing_is_told_twice() {
+    fn a_cut_is_resumed_from_the_last_seq_and_nothing_is_shown_twice() {
         let server = Server::start(vec![
             vec![Step::Request, follows("j", 10), says(11, 1, "one"), says(12, 2, "two")],
             // Not even a server that repeats itself makes us.

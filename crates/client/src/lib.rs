@@ -23,7 +23,7 @@ pub use address::{AddressError, ServerAddr};
 pub use ask::ask;
 pub use connection::Connection;
 pub use find::{Hits, Search};
-pub use follow::{Follow, Notice, Update};
+pub use follow::{ConnectionChange, Follow, Update};
 pub use history::History;
 pub use retry::Deadline;
 pub use send::{Message, Posted, SendError};

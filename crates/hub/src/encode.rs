@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use vang_chat::{Principal, RoomId, Seq, Time};
-use vang_journal::{Payload, SaidView, decode_name};
+use vang_journal::{Payload, MessagePayloadView, decode_name};
 use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
 use crate::events::{EventFields, PayloadKind, ShownEvent};
@@ -36,8 +36,8 @@ impl Encoder {
         };
         let (mut said, mut text) = (None, String::new());
         match (shown.kind.payload(), payload) {
-            (PayloadKind::Said, None) => return write_hole(out, book, (room, seq), (n, n), "erased"),
-            (PayloadKind::Said, Some(payload)) => match SaidView::decode(&payload.bytes) {
+            (PayloadKind::Content, None) => return write_hole(out, book, (room, seq), (n, n), "erased"),
+            (PayloadKind::Content, Some(payload)) => match MessagePayloadView::decode(&payload.bytes) {
                 Ok(decoded) => said = Some(decoded),
                 Err(_) => return Encoder::write_damaged(out, book, (room, seq, n)),
             },

@@ -114,7 +114,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    1 => Message, Said, |e| vang::RoomEvent::Message { n: e.n, from: e.from, time: e.time };
+    1 => Message, Content, |e| vang::RoomEvent::Message { n: e.n, from: e.from, time: e.time };
     2 => RoomCreated, Hidden, |e| vang::RoomEvent::Created { from: e.from, time: e.time };
     3 => Joined, Hidden, |e| vang::RoomEvent::Joined { from: e.from, time: e.time };
     4 => Left, Hidden, |e| vang::RoomEvent::Left { from: e.from, time: e.time };
@@ -129,7 +129,7 @@ pub(crate) enum PayloadKind {
     /// A line of text, as a key of the event.
     Text,
     /// A message's content.
-    Said,
+    Content,
 }
 
 /// What an event of any kind can be made of.
@@ -157,7 +157,7 @@ pub(crate) struct ShownEvent {
 
 impl ShownEvent {
     pub(crate) fn is_message(self) -> bool {
-        self.kind.payload() == PayloadKind::Said
+        self.kind.payload() == PayloadKind::Content
     }
 
     /// The rows of its places in rooms, behind `rows`.

@@ -83,7 +83,7 @@ pub struct Stats {
 
 /// A session, as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
+pub struct SessionInfo {
     /// Where it comes from.
     pub peer: Peer,
     /// The connection's name as readers see it; `anon` while it has none.
@@ -392,7 +392,7 @@ impl Hub {
     }
 
     /// A session, as the operator sees it.
-    pub fn about(&self, id: SessionId) -> Option<About> {
+    pub fn session_info(&self, id: SessionId) -> Option<SessionInfo> {
         let session = self.session(id)?;
         let name = match &session.speaking {
             None if session.peer == Peer::Operator => self.shown_name(&Principal::Operator, None),
@@ -401,7 +401,7 @@ impl Hub {
         };
         let behind =
             session.cursor.as_ref().map_or(0, |cursor| self.state.seq().0.saturating_sub(cursor.seq.0));
-        Some(About { peer: session.peer, name, behind })
+        Some(SessionInfo { peer: session.peer, name, behind })
     }
 
     /// What was refused since this hub began, by code.

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
 use vang_hub::{Delta, Peer, Read, ReadAnswer, ReadJob};
-use vang_journal::{Entry, Envelope, Journal, MemoryJournal, Reader, SaidView};
+use vang_journal::{Entry, Envelope, Journal, MemoryJournal, Reader, MessagePayloadView};
 use vang_proto::vang::{Access, Action};
 use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
 
@@ -100,7 +100,7 @@ impl World {
                     continue;
                 };
                 let payload = &entry.payload.as_ref().unwrap().bytes;
-                let said = SaidView::decode(payload).unwrap();
+                let said = MessagePayloadView::decode(payload).unwrap();
                 let speaker = match (&from, said.guest) {
                     (Principal::Account(account), _) => NAMES[(account.0 as usize) - self.first_account()],
                     (_, guest) => guest.map_or("?", |_| "guest:eve"),

@@ -39,7 +39,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 
 proptest! {
     #[test]
-    fn whoever_follows_a_room_is_told_once_and_nobody_else(deeds in prop::collection::vec(deed(), 1..60)) {
+    fn followers_of_a_room_get_each_event_once_and_nobody_else_does(deeds in prop::collection::vec(deed(), 1..60)) {
         let mut world = World::new();
         for number in 0..ROOMS {
             let action = Action::Create { room: room(number), access: Access::Public };

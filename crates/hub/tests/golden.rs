@@ -39,12 +39,12 @@ fn golden_journals_come_to_the_state_that_they_always_came_to() {
         let mut journal = MemoryJournal::new(identity);
         journal.append(&Batch { drafts: drafts.collect(), checkpoints: Vec::new() });
         let mut rows = 0;
-        let mut tell = |delta: vang_hub::Delta| {
+        let mut apply_delta = |delta: vang_hub::Delta| {
             rows += delta.rows.len();
             Ok(())
         };
         let start = (State::default(), Book::default());
-        let recovered = replay(&mut journal, &identity, start, Seq(0), &mut tell).unwrap();
+        let recovered = replay(&mut journal, &identity, start, Seq(0), &mut apply_delta).unwrap();
         assert_eq!(recovered.replayed, values("envelope").len() as u64);
         assert!(rows > 0);
         let hash: String = recovered.state.hash().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -341,12 +341,12 @@ impl Story {
 /// A process that opens the journal, and what it tells the view of the entries after `viewed`.
 fn start(journal: &mut MemoryJournal, number: u8, viewed: Seq) -> (Hub, Vec<Delta>) {
     let mut deltas = Vec::new();
-    let mut tell = |delta: Delta| {
+    let mut apply_delta = |delta: Delta| {
         deltas.push(delta);
         Ok(())
     };
     let begin = (State::default(), Book::default());
-    let recovered = replay(journal, &IDENTITY, begin, viewed, &mut tell).unwrap();
+    let recovered = replay(journal, &IDENTITY, begin, viewed, &mut apply_delta).unwrap();
     let (node, salts) = (Node(7 + u64::from(number)), Salts::new([3 + number; 32]));
     let mut hub = Hub::new(IDENTITY, recovered, node, salts, "test".to_owned(), true);
     hub.set_trust(Trust::Local);

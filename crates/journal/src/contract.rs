@@ -20,7 +20,7 @@ use crate::identity::Identity;
 pub struct Payload {
     /// Random, so that the digest in the envelope reveals nothing about an erased payload.
     pub salt: [u8; 16],
-    /// An encoded `Said`, or an encoded name.
+    /// An encoded `MessagePayload`, or an encoded name.
     pub bytes: Bytes,
 }
 

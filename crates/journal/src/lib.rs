@@ -46,9 +46,9 @@ pub use hash::{hash, hex};
 pub use identity::Identity;
 pub use memory::MemoryJournal;
 pub use open::{check_journal, create_journal, hold_journal, open_journal, read_journal};
-pub use payload::{Said, SaidView, Unknown, UnknownView, decode_name, encode_name};
+pub use payload::{MessagePayload, MessagePayloadView, Unknown, UnknownView, decode_name, encode_name};
 pub use restore::{RestoreError, restore};
-pub use sqlite::Durability;
+pub use sqlite::{Durability, WAL_BYTES_MAX};
 pub use store::{Maintain, Store};
 pub use unpack::{Backup, BackupHeader, BackupReadError, Piece};
 

@@ -24,7 +24,7 @@ const NAME: u64 = 1;
 
 /// The payload of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct MessagePayload {
     /// A guest's name; an account is known by its id.
     pub guest: Option<String>,
     /// As the sender declared it.
@@ -42,9 +42,9 @@ pub struct Unknown {
     bytes: Bytes,
 }
 
-/// A borrowed `Said`.
+/// A borrowed `MessagePayload`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SaidView<'a> {
+pub struct MessagePayloadView<'a> {
     pub guest: Option<&'a str>,
     pub content_type: &'a str,
     pub content_encoding: &'a str,
@@ -59,7 +59,7 @@ pub struct UnknownView<'a> {
     bytes: &'a [u8],
 }
 
-impl SaidView<'_> {
+impl MessagePayloadView<'_> {
     /// The payload's bytes.
     pub fn encode(&self) -> Bytes {
         let parts = self.guest.map_or(0, str::len) + self.content_type.len() + self.content_encoding.len();
@@ -82,9 +82,9 @@ impl SaidView<'_> {
     }
 }
 
-impl<'a> SaidView<'a> {
+impl<'a> MessagePayloadView<'a> {
     /// Reads a message's payload.
-    pub fn decode(bytes: &'a [u8]) -> Result<SaidView<'a>, EntryError> {
+    pub fn decode(bytes: &'a [u8]) -> Result<MessagePayloadView<'a>, EntryError> {
         let mut fields = Fields::begin(bytes)?;
         fields.must(CONTENT_TYPE)?;
         let content_type = fields.d.str()?;
@@ -93,22 +93,22 @@ impl<'a> SaidView<'a> {
         fields.must(CONTENT)?;
         let content = fields.d.bytes()?;
         let guest = if fields.is_next(GUEST)? { Some(fields.d.str()?) } else { None };
-        Ok(SaidView { guest, content_type, content_encoding, content, unknown: fields.rest(GUEST)? })
+        Ok(MessagePayloadView { guest, content_type, content_encoding, content, unknown: fields.rest(GUEST)? })
     }
 }
 
-impl Said {
+impl MessagePayload {
     /// The payload's bytes.
     pub fn encode(&self) -> Bytes {
-        let Said { guest, content_type, content_encoding, content, unknown } = self;
+        let MessagePayload { guest, content_type, content_encoding, content, unknown } = self;
         let unknown = UnknownView { count: unknown.count, bytes: &unknown.bytes };
-        SaidView { guest: guest.as_deref(), content_type, content_encoding, content, unknown }.encode()
+        MessagePayloadView { guest: guest.as_deref(), content_type, content_encoding, content, unknown }.encode()
     }
 
     /// Reads a message's payload; the content is not copied.
-    pub fn decode(bytes: &Bytes) -> Result<Said, EntryError> {
-        let view = SaidView::decode(bytes)?;
-        Ok(Said {
+    pub fn decode(bytes: &Bytes) -> Result<MessagePayload, EntryError> {
+        let view = MessagePayloadView::decode(bytes)?;
+        Ok(MessagePayload {
             guest: view.guest.map(str::to_owned),
             content_type: view.content_type.to_owned(),
             content_encoding: view.content_encoding.to_owned(),
@@ -209,7 +209,7 @@ mod tests {
         e.u64(9).unwrap().array(2).unwrap().u8(1).unwrap().str("tree").unwrap();
         e.u64(300).unwrap().bool(true).unwrap();
         let bytes = Bytes::from(bytes);
-        let said = Said::decode(&bytes).unwrap();
+        let said = MessagePayload::decode(&bytes).unwrap();
         assert_eq!((&said.content[..], said.unknown.count), (&b"hi"[..], 2));
         assert_eq!(said.encode(), bytes);
     }

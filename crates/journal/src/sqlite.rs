@@ -45,8 +45,8 @@ use crate::store::Maintain;
 /// it longer, the truncation waits for another occasion, because appending must not wait.
 const TRUNCATE_BUSY_MS: u64 = 200;
 
-/// SQLite truncates the WAL to this many bytes when it restarts it: 64 MiB.
-const WAL_BYTES_MAX: u64 = 64 << 20;
+/// SQLite truncates a WAL to this many bytes when it restarts it: 64 MiB. Also for the files of the view.
+pub const WAL_BYTES_MAX: i64 = 64 << 20;
 
 /// The header of a WAL; frames of 24 bytes and a page follow (sqlite.org/fileformat2.html, 4.1).
 const WAL_HEAD_BYTES: u64 = 32;
@@ -524,7 +524,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, SqliteErro
     };
     conn.pragma_update(None, "synchronous", synchronous)?;
     conn.pragma_update(None, "secure_delete", true)?;
-    conn.pragma_update(None, "journal_size_limit", i64::try_from(WAL_BYTES_MAX).unwrap_or(i64::MAX))?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     Ok(conn)
 }
 

@@ -15,7 +15,7 @@ use vang_chat::{
     Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
 };
 use vang_journal::{
-    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, Origin, Said, Unknown, decode_name,
+    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, Origin, MessagePayload, Unknown, decode_name,
     encode_name, write_backup,
 };
 
@@ -46,8 +46,8 @@ fn fuzz_said() {
     bolero::check!(name = "fuzz_said").with_iterations(inputs).with_test_time(time).for_each(
         |bytes: &[u8]| {
             let bytes = Bytes::copy_from_slice(bytes);
-            if let Ok(said) = Said::decode(&bytes) {
-                assert_eq!(Said::decode(&said.encode()), Ok(said));
+            if let Ok(said) = MessagePayload::decode(&bytes) {
+                assert_eq!(MessagePayload::decode(&said.encode()), Ok(said));
             }
             if let Ok(name) = decode_name(&bytes) {
                 assert_eq!(decode_name(&encode_name(&name)), Ok(name));
@@ -235,11 +235,11 @@ proptest! {
         content_encoding in ".*",
         content in any::<Vec<u8>>(),
     ) {
-        let said = Said { guest, content_type, content_encoding, content: content.into(), unknown: Unknown::default() };
+        let said = MessagePayload { guest, content_type, content_encoding, content: content.into(), unknown: Unknown::default() };
         let bytes = said.encode();
-        prop_assert_eq!(Said::decode(&bytes), Ok(said));
+        prop_assert_eq!(MessagePayload::decode(&bytes), Ok(said));
         for len in 0..bytes.len() {
-            prop_assert!(Said::decode(&bytes.slice(..len)).is_err(), "cut at {}", len);
+            prop_assert!(MessagePayload::decode(&bytes.slice(..len)).is_err(), "cut at {}", len);
         }
     }
 

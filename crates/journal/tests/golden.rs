@@ -15,7 +15,7 @@ use vang_chat::{
 };
 use vang_journal::{
     Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Piece,
-    Reader, Said, ServerKey, Unknown, decode_name, encode_name, genesis, write_backup,
+    Reader, MessagePayload, ServerKey, Unknown, decode_name, encode_name, genesis, write_backup,
 };
 
 /// Every kind of command, with its payload.
@@ -26,7 +26,7 @@ fn commands() -> Vec<(Command, Bytes)> {
     let said = |guest: Option<&str>, content: &'static [u8]| {
         let (content_type, content_encoding) = ("text/plain".into(), "utf-8".into());
         let guest = guest.map(str::to_owned);
-        Said {
+        MessagePayload {
             guest,
             content_type,
             content_encoding,
@@ -233,7 +233,7 @@ fn journal_format_1_is_read_unchanged() {
         assert_eq!(chain.0[..], stored);
         match command {
             Command::Message(MessageCommand::Send { .. }) => {
-                assert_eq!(Said::decode(&bytes).expect("decodes").encode(), bytes);
+                assert_eq!(MessagePayload::decode(&bytes).expect("decodes").encode(), bytes);
             }
             Command::Account(AccountCommand::Add { .. }) | Command::Room(_) => {
                 assert_eq!(encode_name(&decode_name(&bytes).expect("decodes")), bytes);

@@ -653,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_passed_on_tells_the_byte_order() {
+    fn the_name_passed_on_includes_the_byte_order() {
         let passed = |name: &str, order, bytes| canonical(find(name).expect("a name of ours"), order, bytes);
         assert_eq!(passed("UTF16", ByteOrder::Little, b"a\0"), "utf-16-le");
         assert_eq!(passed("UTF16", ByteOrder::Big, b"\0a"), "utf-16-be");

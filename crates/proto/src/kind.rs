@@ -305,18 +305,18 @@ mod tests {
             (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Kind::Native),
         ];
         for (bytes, kind) in firsts {
-            let first_told = (0..=bytes.len()).find_map(|cut| detect(&bytes[..cut]));
-            assert_eq!(first_told, Some(kind), "{bytes:?}");
+            let first_kind = (0..=bytes.len()).find_map(|cut| detect(&bytes[..cut]));
+            assert_eq!(first_kind, Some(kind), "{bytes:?}");
             // Once told it stays so, whatever comes with it.
-            let told_at = (0..=bytes.len()).find(|&cut| detect(&bytes[..cut]).is_some()).unwrap_or_default();
-            for cut in told_at..=bytes.len() {
+            let decided_at = (0..=bytes.len()).find(|&cut| detect(&bytes[..cut]).is_some()).unwrap_or_default();
+            for cut in decided_at..=bytes.len() {
                 assert_eq!(detect(&bytes[..cut]), Some(kind), "{bytes:?} up to {cut}");
             }
         }
     }
 
     #[test]
-    fn a_name_without_a_line_end_is_told_from_the_beginning_of_a_greeting() {
+    fn a_name_without_a_line_end_differs_from_the_beginning_of_a_greeting() {
         for name in ["ada", "a", "bo", "đồng", "cho\u{301}", "ada.l-1_x", "\r\nada", "getter", "猫", "PINGU"]
         {
             assert!(is_name_without_end(name.as_bytes()), "{name:?}");
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_line_is_told_from_a_sentence() {
+    fn a_request_line_is_distinguished_from_a_sentence() {
         for line in [
             "GET / HTTP/1.1",
             "POST /rooms HTTP/1.0",

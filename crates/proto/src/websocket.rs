@@ -26,9 +26,9 @@ pub enum MessageKind {
     Binary,
 }
 
-/// What was heard.
+/// What the peer sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard<'a> {
+pub enum WebSocketInput<'a> {
     /// More of the present message.
     Payload(MessageKind, &'a [u8]),
     /// The present message is whole.
@@ -116,7 +116,7 @@ impl WebSocket {
     }
 
     /// Takes bytes of the wire, unmasks them in place and says what they are.
-    pub fn handle_bytes(&mut self, mut bytes: &mut [u8], heard: &mut dyn FnMut(Heard<'_>)) {
+    pub fn handle_bytes(&mut self, mut bytes: &mut [u8], heard: &mut dyn FnMut(WebSocketInput<'_>)) {
         while !bytes.is_empty() && !self.closed {
             if self.frame.is_none() {
                 let Some(used) = self.take_head(bytes, heard) else { return };
@@ -137,7 +137,7 @@ impl WebSocket {
     }
 
     /// Gathers a header; says how many bytes it took. A frame without payload is ended here already.
-    fn take_head(&mut self, bytes: &[u8], heard: &mut dyn FnMut(Heard<'_>)) -> Option<usize> {
+    fn take_head(&mut self, bytes: &[u8], heard: &mut dyn FnMut(WebSocketInput<'_>)) -> Option<usize> {
         let mut used = 0;
         loop {
             let len = usize::from(self.head.len);
@@ -174,7 +174,7 @@ impl WebSocket {
     }
 
     /// The rules that the first two bytes can break.
-    fn check_head(&mut self, heard: &mut dyn FnMut(Heard<'_>)) -> bool {
+    fn check_head(&mut self, heard: &mut dyn FnMut(WebSocketInput<'_>)) -> bool {
         let [first, second, ..] = self.head.bytes;
         let (opcode, last) = (first & 0x0f, first & 0x80 != 0);
         let why = if first & 0x70 != 0 {
@@ -200,7 +200,7 @@ impl WebSocket {
         false
     }
 
-    fn begin_frame(&mut self, heard: &mut dyn FnMut(Heard<'_>)) -> bool {
+    fn begin_frame(&mut self, heard: &mut dyn FnMut(WebSocketInput<'_>)) -> bool {
         let head = std::mem::take(&mut self.head);
         let bytes = &head.bytes[..usize::from(head.len)];
         let (opcode, last) = (bytes[0] & 0x0f, bytes[0] & 0x80 != 0);
@@ -249,7 +249,7 @@ impl WebSocket {
         true
     }
 
-    fn take_payload(&mut self, payload: &[u8], heard: &mut dyn FnMut(Heard<'_>)) {
+    fn take_payload(&mut self, payload: &[u8], heard: &mut dyn FnMut(WebSocketInput<'_>)) {
         if let Some(control) = &mut self.control {
             let len = usize::from(control.len);
             control.bytes[len..len + payload.len()].copy_from_slice(payload);
@@ -259,12 +259,12 @@ impl WebSocket {
                 return self.fail(CloseCode::InvalidPayload, "text must be UTF-8", heard);
             }
             if !payload.is_empty() {
-                heard(Heard::Payload(kind, payload));
+                heard(WebSocketInput::Payload(kind, payload));
             }
         }
     }
 
-    fn end_frame(&mut self, heard: &mut dyn FnMut(Heard<'_>)) {
+    fn end_frame(&mut self, heard: &mut dyn FnMut(WebSocketInput<'_>)) {
         let Some(frame) = self.frame.take() else { return };
         let control = self.control.take();
         let payload = control.as_ref().map_or(&[][..], |control| &control.bytes[..usize::from(control.len)]);
@@ -277,7 +277,7 @@ impl WebSocket {
                 if kind == MessageKind::Text && !std::mem::take(&mut self.text).is_whole() {
                     return self.fail(CloseCode::InvalidPayload, "text must be UTF-8", heard);
                 }
-                heard(Heard::End(kind));
+                heard(WebSocketInput::End(kind));
             }
             Opcode::Data(_) | Opcode::Continuation => {}
         }
@@ -299,7 +299,7 @@ impl WebSocket {
         self.answer.extend_from_slice(payload);
     }
 
-    fn handle_close(&mut self, payload: &[u8], heard: &mut dyn FnMut(Heard<'_>)) {
+    fn handle_close(&mut self, payload: &[u8], heard: &mut dyn FnMut(WebSocketInput<'_>)) {
         let code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
         let known = |code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
         match code {
@@ -319,13 +319,13 @@ impl WebSocket {
             self.close_sent = true;
             self.control_frame(0x88, &payload[..payload.len().min(2)]);
         }
-        heard(Heard::Closed(payload));
+        heard(WebSocketInput::Closed(payload));
     }
 
-    fn fail(&mut self, code: CloseCode, why: &str, heard: &mut dyn FnMut(Heard<'_>)) {
+    fn fail(&mut self, code: CloseCode, why: &str, heard: &mut dyn FnMut(WebSocketInput<'_>)) {
         self.close(code, why);
         self.closed = true;
-        heard(Heard::Closed(&[]));
+        heard(WebSocketInput::Closed(&[]));
     }
 
     /// Says goodbye, unless that was said before. Messages must not follow.
@@ -487,9 +487,9 @@ mod tests {
         let (mut messages, mut current, mut closed) = (Vec::new(), Vec::new(), false);
         for piece in bytes.to_vec().chunks_mut(piece) {
             socket.handle_bytes(piece, &mut |heard| match heard {
-                Heard::Payload(_, payload) => current.extend_from_slice(payload),
-                Heard::End(kind) => messages.push((kind, std::mem::take(&mut current))),
-                Heard::Closed(_) => closed = true,
+                WebSocketInput::Payload(_, payload) => current.extend_from_slice(payload),
+                WebSocketInput::End(kind) => messages.push((kind, std::mem::take(&mut current))),
+                WebSocketInput::Closed(_) => closed = true,
             });
         }
         (messages, closed, socket.take_answer())
@@ -599,7 +599,7 @@ mod tests {
         socket.close(CloseCode::GoingAway, "stopping");
         assert_eq!(socket.take_answer(), Some(Bytes::from_static(b"\x88\x0a\x03\xe9stopping")));
         socket.handle_bytes(&mut frame(0x88, b"\x03\xe9"), &mut |heard| {
-            assert_eq!(heard, Heard::Closed(b"\x03\xe9"));
+            assert_eq!(heard, WebSocketInput::Closed(b"\x03\xe9"));
         });
         assert!(!socket.has_answer() && socket.is_close_sent());
     }

@@ -18,7 +18,7 @@ use vang_proto::vang::{
     Code, ConnectionEvent, ErrorReply, Event, NoKeys, ServerLimits, ServerSession, SessionStep, write_error,
     write_ok,
 };
-use vang_proto::websocket::{Heard, WebSocket};
+use vang_proto::websocket::{WebSocketInput, WebSocket};
 use vang_proto::{Decoder, Limits, Millis, kind, python};
 
 /// How many inputs, and for how long at most.
@@ -252,13 +252,13 @@ fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool, 
     let (mut heard, mut message, mut closed) = (Vec::new(), Vec::new(), false);
     for piece in pieces {
         socket.handle_bytes(&mut piece.to_vec(), &mut |part| match part {
-            Heard::Payload(kind, payload) => {
+            WebSocketInput::Payload(kind, payload) => {
                 assert!(!closed, "nothing is heard after the end");
                 assert!(!payload.is_empty());
                 message.extend(payload.iter().map(|byte| byte ^ kind as u8));
             }
-            Heard::End(_) => heard.push(std::mem::take(&mut message)),
-            Heard::Closed(_) => closed = true,
+            WebSocketInput::End(_) => heard.push(std::mem::take(&mut message)),
+            WebSocketInput::Closed(_) => closed = true,
         });
     }
     assert_eq!(closed, socket.is_close_sent(), "a peer that breaks the rules, or leaves, gets a close frame");

@@ -200,7 +200,7 @@ fn nothing_is_read_while_a_whole_message_waits() {
 }
 
 #[test]
-fn a_paused_connection_is_not_read_but_told_everything_and_nobody_is_late() {
+fn a_paused_connection_is_not_read_but_gets_everything_and_is_not_late() {
     let mut s = session();
     s.set_follows();
     let tickets = asked(&mut s, T0, &ping(1));
@@ -227,7 +227,7 @@ fn a_paused_connection_is_not_read_but_told_everything_and_nobody_is_late() {
 }
 
 #[test]
-fn what_there_is_no_memory_for_is_given_up_and_the_peer_is_told_if_it_can_be() {
+fn data_without_memory_is_dropped_and_the_peer_gets_an_error_if_possible() {
     let busy = ErrorReply::new(Code::Busy, "no memory");
     let mut s = session();
     s.handle_bytes(T0, &send(1, &[b'x'; 100_000])[..90_000]);
@@ -416,7 +416,7 @@ fn requests_that_came_with_the_end_of_the_stream_are_answered() {
 }
 
 #[test]
-fn who_asks_to_follow_and_half_closes_at_once_is_still_told() {
+fn a_follow_with_a_half_close_at_once_still_gets_its_reply_and_events() {
     let mut s = session();
     s.handle_bytes(
         T0,
@@ -477,7 +477,7 @@ fn in_the_wrong_order(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_header_length_in_the_wrong_byte_order_is_told_at_once() {
+fn a_header_length_in_the_wrong_byte_order_is_refused_at_once() {
     let swapped = in_the_wrong_order(b"abc");
     let length = u16::from_le_bytes([swapped[0], swapped[1]]);
     let said =

@@ -70,7 +70,7 @@ fn holds(name: &str, frame: &Frame, keys: &str) {
 }
 
 #[test]
-fn several_frames_in_one_feed_are_told_apart() {
+fn several_frames_in_one_feed_are_separated() {
     let cases = vectors::<3>(GUIDE);
     let stream: Vec<u8> = cases.iter().flat_map(|[_, request, _]| bytes(request)).collect();
     let (frames, end) = decode([&stream[..]]);

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use vang_proto::websocket::{Heard, WebSocket, message_header};
+use vang_proto::websocket::{WebSocketInput, WebSocket, message_header};
 
 /// What RFC 6455 appends to a client's key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -71,9 +71,9 @@ fn echo(reader: &mut impl Read, writer: &mut impl Write) -> std::io::Result<()> 
         let mut out = Vec::new();
         let mut closed = false;
         ws.handle_bytes(&mut buffer[..len], &mut |heard| match heard {
-            Heard::Payload(_, piece) => message.extend_from_slice(piece),
-            Heard::End(kind) => out.push((kind, std::mem::take(&mut message))),
-            Heard::Closed(_) => closed = true,
+            WebSocketInput::Payload(_, piece) => message.extend_from_slice(piece),
+            WebSocketInput::End(kind) => out.push((kind, std::mem::take(&mut message))),
+            WebSocketInput::Closed(_) => closed = true,
         });
         // Pongs before the next message; a goodbye behind what was heard before it.
         if !closed && let Some(pongs) = ws.take_answer() {

@@ -27,9 +27,11 @@ const FILES_RESERVED: u64 = 256;
 /// WALs of journal and view may take between two tidyings. `/readyz` then fails before the first send does.
 const READY_FREE_BYTES: u64 = 128 << 20;
 
-/// How many entries the view can be behind before the server says that it is not ready: a tenth of where
-/// senders are slowed.
-const READY_LAG: u64 = 100_000;
+/// How many entries the view can be behind before new messages wait.
+const SEND_LAG: u64 = 1_000_000;
+
+/// How many entries the view can be behind before the server says that it is not ready.
+const READY_LAG: u64 = SEND_LAG / 10;
 
 /// Messages that one account, or one guest's connection, may send in a second: a sensor that reports every 10 ms is half
 /// of it. Beyond it the client is read later.
@@ -100,7 +102,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 26] = rows![
+const TABLE: [Row; 27] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "header of a message; its two length bytes cannot hold more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "content of any message; a longer one is refused before it is read";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: stored, and sent to all its readers";
@@ -127,6 +129,7 @@ const TABLE: [Row; 26] = rows![
     "find-time" Time FIND_MS, 0 => DAY_MS, "time for one find; then the answer is busy. 0 turns find off";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free space on the disk of the data folder; with less, /readyz answers 503";
     "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, /readyz answers 503";
+    "send-lag" Count SEND_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, new messages wait";
 ];
 
 /// Not a limit that can be set.
@@ -274,6 +277,11 @@ impl Limits {
     /// How many entries the view can be behind before the server is not ready.
     pub fn ready_lag(&self) -> u64 {
         self.get("ready-lag")
+    }
+
+    /// How many entries the view can be behind before new messages wait.
+    pub(crate) fn send_lag(&self) -> u64 {
+        self.get("send-lag")
     }
 
     /// Connections from one address.

@@ -23,9 +23,9 @@ impl Changer {
     /// Changes everything that SIGHUP changes (`SETTINGS`) or, when something cannot be, nothing; says why not. Connections
     /// that are open stay, with the limits they came in with.
     pub async fn change(&self, config: Config) -> Result<(), ServeError> {
-        let (told, outcome) = oneshot::channel();
+        let (sender, outcome) = oneshot::channel();
         // A server that ends has nothing to change any more.
-        let _ = self.0.send((config, told));
+        let _ = self.0.send((config, sender));
         outcome.await.unwrap_or(Ok(()))
     }
 }

@@ -31,7 +31,7 @@ use crate::pump::{Pump, Threads};
 use crate::reload::{Asked, Changer, refuse_trust};
 use crate::shared::House;
 use crate::start::{self};
-use crate::status::snapshot::{AHEAD_TOLD_MS, ahead};
+use crate::status::snapshot::{AHEAD_WARNING_MS, ahead};
 use crate::status::watch::Watch;
 
 /// How often a stop looks whether everything is written.
@@ -100,7 +100,7 @@ impl Server {
         let identity = opened.journal.identity();
         let server = config.program.clone();
         let ahead_ms = opened.recovered.state.time().0.saturating_sub(now().wall.0);
-        if ahead_ms >= AHEAD_TOLD_MS {
+        if ahead_ms >= AHEAD_WARNING_MS {
             tracing::warn!("{}", ahead(ahead_ms));
         }
         let mut hub = Hub::new(identity, opened.recovered, node, salts, config.program, config.confirm_time);
@@ -235,11 +235,11 @@ impl Server {
                     let pump = pump.clone();
                     async move { pump.run(answers, Instant::now).await }
                 });
-                let mut told = stop.1;
+                let mut stopped = stop.1;
                 // The first entry says that this process orders from here on. A journal that cannot be
                 // written now still serves readers, and writes when it heals.
                 let is_begun = || pump.is_open() || pump.cannot_order() || turning.is_finished();
-                while !is_begun() && !*told.borrow() {
+                while !is_begun() && !*stopped.borrow() {
                     tokio::time::sleep(STOP_LOOK).await;
                 }
                 let mut accepting: Vec<_> =
@@ -250,7 +250,7 @@ impl Server {
                 loop {
                     // The senders live in `stop.0` and `changer`, so waiting ends only for a reason.
                     tokio::select! {
-                        _ = told.wait_for(|stop| *stop) => break,
+                        _ = stopped.wait_for(|stop| *stop) => break,
                         _ = &mut turning => {
                             return Err(ServeError::ThreadEnded(pump.ended().unwrap_or("deciding")));
                         }

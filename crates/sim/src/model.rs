@@ -8,7 +8,7 @@ use vang_chat::{
     Principal, RoomCommand, RoomId, Seq,
 };
 use vang_hub::{EventClass, EventData, EventRow, Row, TextOf};
-use vang_journal::{Entry, Envelope, Said, decode_name};
+use vang_journal::{Entry, Envelope, MessagePayload, decode_name};
 
 use crate::environment::print;
 
@@ -172,7 +172,7 @@ impl Model {
                 }
             }
             Command::Message(MessageCommand::Send { room, from, id }) => {
-                let said = Said::decode(&payload).expect("what was said");
+                let said = MessagePayload::decode(&payload).expect("what was said");
                 self.send(room.0, from, id.map(|id| id.key), &said);
             }
         }
@@ -232,7 +232,7 @@ impl Model {
         }
     }
 
-    fn send(&mut self, id: u64, from: Principal, send_id: Option<[u8; 16]>, said: &Said) {
+    fn send(&mut self, id: u64, from: Principal, send_id: Option<[u8; 16]>, said: &MessagePayload) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
         if let Some(key) = send_id
             && let Some(&time) = self.sent.get(&(from, id, key))

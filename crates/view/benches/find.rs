@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
 use vang_journal::{
-    Batch, Draft, Durability, Envelope, Maintain, Origin, Payload, Reader, Said, Unknown, open_journal,
+    Batch, Draft, Durability, Envelope, Maintain, Origin, Payload, Reader, MessagePayload, Unknown, open_journal,
     read_journal,
 };
 use vang_view::{
@@ -358,7 +358,7 @@ impl Store {
                     let (room, text) = say(seq - ROOMS - 1);
                     counts[room as usize] += 1;
                     let n = counts[room as usize];
-                    let said = Said {
+                    let said = MessagePayload {
                         guest: Some("somebody".to_owned()),
                         content_type: "text/plain".to_owned(),
                         content_encoding: "utf-8".to_owned(),

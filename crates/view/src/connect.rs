@@ -9,16 +9,13 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use vang_journal::DatabaseWatch;
+use vang_journal::{DatabaseWatch, WAL_BYTES_MAX};
 
 use crate::ViewError;
 
 /// Wait for another connection's lock, in ms: 5 s. Readers and the writer do not block each other; this is for
 /// opening, closing and truncating.
 pub(crate) const BUSY_MS: u64 = 5_000;
-
-/// SQLite truncates the WAL to this many bytes when it restarts it: 64 MiB.
-const WAL_BYTES_MAX: i64 = 64 << 20;
 
 /// A connection's page cache, in KiB: 8 MiB. Each room's newest rows have their own page, so this is enough for
 /// about 2,000 active rooms.

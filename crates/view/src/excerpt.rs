@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use vang_journal::SaidView;
+use vang_journal::MessagePayloadView;
 use vang_proto::{ByteOrder, encoding};
 
 /// Searched bytes of a message's text: 64 KiB. A longer text is found by its beginning.
@@ -26,7 +26,7 @@ pub struct Excerpt {
 }
 
 /// The searched text of a message; `None` if it is not text.
-pub fn searched_text<'a>(said: &SaidView<'a>) -> Option<Cow<'a, str>> {
+pub fn searched_text<'a>(said: &MessagePayloadView<'a>) -> Option<Cow<'a, str>> {
     if !said.content_type.starts_with("text/") {
         return None;
     }
@@ -131,7 +131,7 @@ mod tests {
     fn searched_text_has_any_encoding_and_a_limit() {
         let said = |content_type: &str, encoding: &str, content: &[u8]| {
             let unknown = UnknownView::default();
-            let said = SaidView { guest: None, content_type, content_encoding: encoding, content, unknown };
+            let said = MessagePayloadView { guest: None, content_type, content_encoding: encoding, content, unknown };
             searched_text(&said).map(Cow::into_owned)
         };
         assert_eq!(said("text/plain", "latin-1", b"caf\xe9").as_deref(), Some("café"));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 use vang_chat::{Principal, RoomId, Seq, Time};
-use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, SaidView};
+use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, MessagePayloadView};
 
 use crate::connect::hold;
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};
@@ -417,7 +417,7 @@ fn shown(
     chars_max: usize,
 ) -> Option<Shown> {
     let time = Envelope::decode(&entry.envelope).ok()?.time;
-    let said = SaidView::decode(&entry.payload.as_ref()?.bytes).ok()?;
+    let said = MessagePayloadView::decode(&entry.payload.as_ref()?.bytes).ok()?;
     let text = searched_text(&said).map(|text| {
         let places = if phrases.is_empty() {
             Vec::new()

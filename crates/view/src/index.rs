@@ -25,7 +25,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::{Access, NameKey, Principal, RoomId, Seq};
-use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, SaidView};
+use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, MessagePayloadView};
 
 use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
@@ -197,7 +197,7 @@ struct Texts {
 impl Texts {
     fn take(&mut self, seq: Seq, envelope: &[u8], payload: Option<&[u8]>) {
         let room = Envelope::decode(envelope).ok().and_then(|envelope| envelope.command.room());
-        let said = payload.and_then(|payload| SaidView::decode(payload).ok());
+        let said = payload.and_then(|payload| MessagePayloadView::decode(payload).ok());
         let (Some(room), Some(said)) = (room, said) else { return };
         let part = searched_text(&said).map(|text| {
             let start = self.text.len();

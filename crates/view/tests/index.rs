@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use vang_chat::{Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
 use vang_journal::{
-    Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, Said, Unknown,
+    Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, MessagePayload, Unknown,
 };
 use vang_view::{
     Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query,
@@ -132,8 +132,8 @@ impl World {
     }
 }
 
-fn said(text: &str) -> Said {
-    Said {
+fn said(text: &str) -> MessagePayload {
+    MessagePayload {
         guest: Some("ada".to_owned()),
         content_type: "text/plain".to_owned(),
         content_encoding: "utf-8".to_owned(),

@@ -11,7 +11,7 @@ mod find;
 use bytes::Bytes;
 use serde::Serialize;
 use vang_chat::{Command, Event, MessageEvent, Position, Refusal};
-use vang_journal::{SaidView, UnknownView};
+use vang_journal::{MessagePayloadView, UnknownView};
 use vang_proto::vang::{
     Action, Audience, Code, ErrorReply, Hello, NoKeys, ReplyKeys, Request, Ticket, write_json,
 };
@@ -50,7 +50,7 @@ impl Hub {
             Action::Rooms => self.list_rooms(asker, &who),
             Action::Who { room } => self.list_people(asker, &who, &room)?,
             Action::Send { room, id, content_type, content_encoding, content } => {
-                let said = SaidView {
+                let said = MessagePayloadView {
                     guest: speaking.guest.as_deref(),
                     content_type: &content_type,
                     content_encoding: &content_encoding,

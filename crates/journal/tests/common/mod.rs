@@ -5,7 +5,7 @@ use bytes::Bytes;
 use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{
     Appended, Batch, Checked, Draft, Entry, Envelope, Identity, Journal, JournalError, Origin, Payload,
-    Reader, Said, Unknown,
+    Reader, MessagePayload, Unknown,
 };
 
 pub(crate) const ADA: Node = Node(0xada);
@@ -18,7 +18,7 @@ pub(crate) fn identity() -> Identity {
 pub(crate) fn said(text: &str) -> Bytes {
     let content = Bytes::copy_from_slice(text.as_bytes());
     let (content_type, content_encoding) = ("text/plain".into(), "utf-8".into());
-    Said { guest: Some("guest".into()), content_type, content_encoding, content, unknown: Unknown::default() }
+    MessagePayload { guest: Some("guest".into()), content_type, content_encoding, content, unknown: Unknown::default() }
         .encode()
 }
 

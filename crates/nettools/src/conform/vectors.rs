@@ -76,8 +76,8 @@ pub(super) fn session() -> Vec<VectorCase> {
         let sent = bytes(sent);
         // The vectors assume that the protocol is known. At a port for several protocols, a first message whose header does
         // not begin with `{` is refused as unknown.
-        let is_told = sent.get(2) == Some(&b'{');
-        let strictness = if is_told { Strictness::Vang } else { Strictness::Refused };
+        let is_recognized = sent.get(2) == Some(&b'{');
+        let strictness = if is_recognized { Strictness::Vang } else { Strictness::Refused };
         let name = name.to_owned();
         VectorCase {
             name,

@@ -191,7 +191,7 @@ struct Closed<'a> {
     how: &'static str,
     bytes: u64,
     reads: u64,
-    untold: u64,
+    not_shown: u64,
     took_us: u64,
     #[serde(skip)]
     words: &'a CloseReason,
@@ -206,7 +206,7 @@ impl fmt::Display for Closed<'_> {
         let took = short_duration(Duration::from_micros(self.took_us));
         write!(f, "{}: {}; {} in {} read", self.peer, self.words, size(self.bytes), self.reads)?;
         write!(f, "{} and {took}", if self.reads == 1 { "" } else { "s" })?;
-        if self.untold > 0 { write!(f, " ({} not shown)", self.untold) } else { Ok(()) }
+        if self.not_shown > 0 { write!(f, " ({} not shown)", self.not_shown) } else { Ok(()) }
     }
 }
 
@@ -403,7 +403,7 @@ impl Reporter {
                 how: how.name(),
                 bytes: counts.bytes,
                 reads: counts.reads,
-                untold: counts.reads - counts.recorded,
+                not_shown: counts.reads - counts.recorded,
                 took_us: began.elapsed().as_micros() as u64,
                 words: how,
             }));

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_from_names() {
+    fn addresses_are_distinguished_from_names() {
         for host in ["", "127.0.0.1", "::1", "fe80::1%lo", "127.1", "0x7f.1", "2130706433"] {
             assert!(is_literal(host), "{host}");
         }

@@ -273,7 +273,7 @@ impl<'a> Writer<'a> {
     /// Writes until the queues no longer change.
     fn fill(&mut self) -> Result<Filled, ToolError> {
         let (mut step, most) = LINE_EVERY;
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             if let Some(stopped) = self.stop.now() {
                 return Ok(Filled::Stopped(stopped));
@@ -293,9 +293,9 @@ impl<'a> Writer<'a> {
                             format!("partial write: the kernel took {took} of {given} bytes, {so_far} so far; the rest stays with us")
                         })?;
                     }
-                    if self.written - told >= step {
+                    if self.written - reported >= step {
                         self.look()?;
-                        (told, step) = (self.written, (step * 2).min(most));
+                        (reported, step) = (self.written, (step * 2).min(most));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -368,7 +368,7 @@ impl<'a> Writer<'a> {
         })?;
         let mut last = self.queues_of.look(&mut self.diag, Some(self.written), None)?;
         let mut read = 0;
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             if let Some(stopped) = self.stop.now() {
                 return Ok(if stopped == Stopped::TimedOut { Verdict::TimedOut } else { Verdict::Bad });
@@ -396,12 +396,12 @@ impl<'a> Writer<'a> {
             }
             let empty = queues.kept() == Some(0) && queues.recv_q.unwrap_or(0) == 0;
             let moved = match ours {
-                Some(read) => read - told >= LINE_EVERY.1,
+                Some(read) => read - reported >= LINE_EVERY.1,
                 None => (queues.kept(), queues.recv_q) != (last.kept(), last.recv_q),
             };
             if moved || empty {
                 self.report.record(&queues)?;
-                told = read;
+                reported = read;
             }
             if empty {
                 let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -5,7 +5,7 @@ use std::io;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use vang_proto::websocket::{CloseCode, Heard, MessageKind, WebSocket, masked, message_header};
+use vang_proto::websocket::{CloseCode, WebSocketInput, MessageKind, WebSocket, masked, message_header};
 
 use super::endpoint::WebPlace;
 use crate::{Target, quoted};
@@ -117,14 +117,14 @@ impl WebSocketClient {
     fn frames(&mut self, bytes: &mut [u8], heard: &mut dyn FnMut(FromServer<'_>)) {
         let message = &mut self.message;
         self.socket.handle_bytes(bytes, &mut |part| match part {
-            Heard::Payload(_, payload) => {
+            WebSocketInput::Payload(_, payload) => {
                 message.extend_from_slice(payload);
                 if message.len() > PIECE_BYTES {
                     heard(FromServer::Message { bytes: &std::mem::take(message), ends: false });
                 }
             }
-            Heard::End(_) => heard(FromServer::Message { bytes: &std::mem::take(message), ends: true }),
-            Heard::Closed(payload) => heard(FromServer::Closed(goodbye(payload))),
+            WebSocketInput::End(_) => heard(FromServer::Message { bytes: &std::mem::take(message), ends: true }),
+            WebSocketInput::Closed(payload) => heard(FromServer::Closed(goodbye(payload))),
         });
     }
 

@@ -52,10 +52,11 @@ pub struct ConnectionsStatus {
 #[serde(default)]
 pub struct DoorStatus {
     pub door: String,
-    /// From this machine?
-    pub local: bool,
+    /// `tls` or `none`.
+    pub encryption: String,
     pub open: u64,
-    pub tls: bool,
+    /// `local`: from this machine; `remote`: from another.
+    pub origin: String,
 }
 
 /// The disk of the data folder. `None`: the system does not say.
@@ -149,13 +150,15 @@ pub struct SlowReader {
     pub behind: u64,
     pub bytes: u64,
     pub door: String,
+    /// `tls` or `none`.
+    pub encryption: String,
     /// Since it last read something.
     pub for_ms: u64,
     /// Its address.
     pub from: String,
-    pub local: bool,
     pub name: String,
-    pub tls: bool,
+    /// `local`: from this machine; `remote`: from another.
+    pub origin: String,
 }
 
 #[cfg(test)]
@@ -169,7 +172,12 @@ mod tests {
         ServerStatus {
             connections: ConnectionsStatus {
                 accepted: 7,
-                doors: vec![DoorStatus { door: "native".to_owned(), local: true, open: 3, tls: false }],
+                doors: vec![DoorStatus {
+                    door: "native".to_owned(),
+                    encryption: "none".to_owned(),
+                    open: 3,
+                    origin: "local".to_owned(),
+                }],
                 most: 100,
                 open: 3,
                 turned_away: 1,
@@ -216,11 +224,11 @@ mod tests {
                     behind: 4,
                     bytes: 800,
                     door: "websocket".to_owned(),
+                    encryption: "tls".to_owned(),
                     for_ms: 240_000,
                     from: "192.0.2.7:51512".to_owned(),
-                    local: false,
                     name: "guest:bob".to_owned(),
-                    tls: true,
+                    origin: "remote".to_owned(),
                 }],
             },
         }

@@ -83,11 +83,11 @@ pub(crate) fn run(addr: SocketAddr, cast: Cast, attackers: usize, certificate: &
     let tls = cast.iter().any(|(script, _)| script.tls).then(|| trusting(certificate));
     let mut crowd = Crowd::new(addr, cast, attackers, tls);
     let began = Instant::now();
-    let mut is_told = false;
+    let mut is_ready = false;
     while !over.load(Ordering::Relaxed) {
         crowd.turn();
-        if !is_told && (crowd.are_all_connected() || began.elapsed() > GATHER) {
-            is_told = true;
+        if !is_ready && (crowd.are_all_connected() || began.elapsed() > GATHER) {
+            is_ready = true;
             say("ready");
         }
     }

@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use vang_proto::limits::FIND_LIMIT;
 use vang_proto::vang::{Action, FollowFrom};
 
-use crate::common::wire::{HANDSHAKE, follow_general, request, said};
+use crate::common::requests::{HANDSHAKE, follow_general, request, said};
 use crate::script::{Cast, Pace, Script, Share, Then, all};
 use crate::seed::{self, Facts, WORDS};
 

@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use vang_proto::vang::{Action, Incoming, incoming};
 use vang_proto::{Decoder, Limits};
 
-use crate::common::wire::{request, said};
+use crate::common::requests::{request, said};
 use crate::floor;
 
 const PERIOD: Duration = Duration::from_millis(5);

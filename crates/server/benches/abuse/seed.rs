@@ -11,7 +11,7 @@ use vang_proto::vang::{Access, Action, Hello, Incoming, Reply, incoming};
 use vang_proto::{Decoder, Limits};
 
 use crate::common::process::Running;
-use crate::common::wire::request;
+use crate::common::requests::request;
 
 /// Rooms beside `general`: more than one follow may name.
 pub(crate) const ROOMS: usize = 1_100;

@@ -2,4 +2,4 @@
 
 pub(crate) mod figures; // medians
 pub(crate) mod process; // servers as processes: starting them, what they cost
-pub(crate) mod wire; // the bytes that every client of vang says
+pub(crate) mod requests; // the requests that every client of vang sends

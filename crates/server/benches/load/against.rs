@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::wire::Wire;
+use crate::frames::Wire;
 use crate::work::Work;
 use crate::{Plan, durable, fanout, fixed, ping};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{RecvFlags, recv};
 
-use crate::common::wire::HANDSHAKE;
-use crate::wire::{Heard, Wire, frame_header, framed};
+use crate::common::requests::HANDSHAKE;
+use crate::frames::{Received, Wire, frame_header, framed};
 
 /// One connection.
 pub(crate) struct Client {
@@ -97,7 +97,7 @@ impl Clients {
     }
 
     /// Reads once what came for a connection that is ready.
-    pub(crate) fn read(&mut self, index: usize, mut hear: impl FnMut(Heard<'_>)) {
+    pub(crate) fn read(&mut self, index: usize, mut hear: impl FnMut(Received<'_>)) {
         let client = &mut self.all[index];
         if client.only_counts && client.wire != Wire::WebSocket {
             match recv(&client.stream, &mut self.scratch[..], RecvFlags::TRUNC) {
@@ -155,7 +155,7 @@ impl Clients {
             while left > 0 {
                 self.wait(Duration::from_secs(5), &mut ready);
                 for &index in &ready {
-                    self.read(index, |heard| left -= usize::from(matches!(heard, Heard::Reply)));
+                    self.read(index, |heard| left -= usize::from(matches!(heard, Received::Reply)));
                 }
             }
         }

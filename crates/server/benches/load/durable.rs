@@ -16,8 +16,8 @@ use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::common::wire::request;
-use crate::wire::{CONTENT, Heard, Send, Wire};
+use crate::common::requests::request;
+use crate::frames::{CONTENT, Received, Send, Wire};
 use crate::work::Work;
 
 /// A server has nothing to do that so many looks in a row has used less CPU time between them, s, than this: another
@@ -115,7 +115,7 @@ impl Stage {
             clients.wait(Duration::from_secs(1), &mut ready);
             for &index in &ready {
                 let mut replies = 0;
-                clients.read(index, |heard| replies += usize::from(matches!(heard, Heard::Reply)));
+                clients.read(index, |heard| replies += usize::from(matches!(heard, Received::Reply)));
                 let now = Instant::now();
                 for sent in pending[index].drain(..replies) {
                     waits.record((now - sent).as_micros() as u64).expect("it grows");

@@ -9,8 +9,8 @@ use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::common::wire::{follow_general, request};
-use crate::wire::{CONTENT, Heard, Send, Wire, floor_frame};
+use crate::common::requests::{follow_general, request};
+use crate::frames::{CONTENT, Received, Send, Wire, floor_frame};
 use crate::work::Work;
 
 const MEMBERS: usize = 1_000;
@@ -119,8 +119,8 @@ impl Stage {
             for &index in &ready {
                 let mut replies = 0;
                 self.clients.read(index, |what| match what {
-                    Heard::Reply => replies += 1,
-                    Heard::Event { .. } => heard += 1,
+                    Received::Reply => replies += 1,
+                    Received::Event { .. } => heard += 1,
                 });
                 acked += replies as u64;
                 if replies > 0 && began.elapsed() < time {

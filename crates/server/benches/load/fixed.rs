@@ -14,8 +14,8 @@ use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::common::wire::{follow_general, request};
-use crate::wire::{Heard, Send, Wire, floor_frame, note};
+use crate::common::requests::{follow_general, request};
+use crate::frames::{Received, Send, Wire, floor_frame, note};
 
 const MEMBERS: usize = 100;
 const PERIOD: Duration = Duration::from_millis(5);
@@ -105,7 +105,7 @@ impl Stage {
                 }
                 let now = Instant::now();
                 self.clients.read(index, |heard| {
-                    if let Heard::Event { content } = heard {
+                    if let Received::Event { content } = heard {
                         waits.record((now - due(note(content))).as_micros() as u64).expect("it grows");
                     }
                 });

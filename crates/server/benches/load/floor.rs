@@ -15,7 +15,7 @@ use std::path::Path;
 
 use rustix::event::epoll;
 
-use crate::wire::{CONTENT, floor_frame, floor_len};
+use crate::frames::{CONTENT, floor_frame, floor_len};
 
 struct Member {
     stream: TcpStream,
@@ -96,12 +96,12 @@ pub(crate) fn run(announce: impl Fn(&str), log: Option<&Path>, event_bytes: usiz
         for token in answered.drain(..) {
             if let Some(member) = &mut members[token as usize] {
                 let answers = std::mem::take(&mut member.answers);
-                tell(member, &answers);
+                write_to(member, &answers);
             }
         }
         for member in members.iter_mut().flatten() {
             if member.follows && !(round.is_empty() && member.unsent.is_empty()) {
-                tell(member, &round);
+                write_to(member, &round);
             }
         }
         round.clear();
@@ -109,7 +109,7 @@ pub(crate) fn run(announce: impl Fn(&str), log: Option<&Path>, event_bytes: usiz
 }
 
 /// One write.
-fn tell(member: &mut Member, bytes: &[u8]) {
+fn write_to(member: &mut Member, bytes: &[u8]) {
     if !member.unsent.is_empty() {
         member.unsent.extend_from_slice(bytes);
         let sent = member.stream.write(&member.unsent).unwrap_or(0);

@@ -13,8 +13,8 @@ use vang_proto::vang::Action;
 use crate::Plan;
 use crate::clients::Clients;
 use crate::common::process::Running;
-use crate::common::wire::{follow_general, request};
-use crate::wire::Wire;
+use crate::common::requests::{follow_general, request};
+use crate::frames::Wire;
 
 const CONNECTIONS: usize = 10_000;
 
@@ -22,8 +22,8 @@ pub(crate) fn run(_plan: &Plan) {
     println!("idle: {CONNECTIONS} connections, server RSS for each");
     let hello = |index: usize| request(&Action::Hello, Some(format!("guest{index}")));
     let follow = |index: usize| request(&follow_general(), Some(format!("guest{index}")));
-    told("native, after hello", hello);
-    told("native, following #general", follow);
+    measure("native, after hello", hello);
+    measure("native, following #general", follow);
     over_tls(hello);
 }
 
@@ -53,7 +53,7 @@ fn over_tls(first: impl Fn(usize) -> Vec<u8>) {
     println!("  TLS, after hello: {:.2} KiB each", grown / CONNECTIONS as f64 / 1_024.0);
 }
 
-fn told(what: &str, first: impl Fn(usize) -> Vec<u8>) {
+fn measure(what: &str, first: impl Fn(usize) -> Vec<u8>) {
     let server = Running::vang();
     let mut clients = Clients::default();
     // What the first connections make the server allocate once is not theirs.

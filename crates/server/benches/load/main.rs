@@ -22,10 +22,10 @@ mod durable; // acknowledged sends
 mod fanout; // a large room
 mod fixed; // latencies at a fixed rate
 mod floor; // the cheapest server
+mod frames; // frames of ours and of the floor's: built once, counted by their lengths
 mod idle; // connections that say nothing
 mod ping; // request and response
 mod work; // what a server did, and what that cost it
-mod wire; // frames of ours and of the floor's: built once, counted by their lengths
 
 use std::path::Path;
 use std::time::Duration;

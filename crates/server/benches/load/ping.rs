@@ -9,8 +9,8 @@ use crate::Plan;
 use crate::clients::Clients;
 use crate::common::figures::median;
 use crate::common::process::Running;
-use crate::common::wire::request;
-use crate::wire::{Heard, Wire, floor_frame};
+use crate::common::requests::request;
+use crate::frames::{Received, Wire, floor_frame};
 use crate::work::Work;
 
 const CONNECTIONS: usize = 64;
@@ -75,7 +75,7 @@ impl Stage {
             let goes_on = began.elapsed() < time;
             for &index in &ready {
                 let mut replies = 0;
-                clients.read(index, |heard| replies += usize::from(matches!(heard, Heard::Reply)));
+                clients.read(index, |heard| replies += usize::from(matches!(heard, Received::Reply)));
                 answers += replies as u64;
                 for _ in 0..replies {
                     if goes_on {

@@ -29,7 +29,7 @@ use crate::http;
 use crate::net::listen::PeerAddr;
 use crate::net::socket::{MORE_BYTES, Socket};
 use crate::net::tls;
-use crate::pump::{About, Pump, Slot};
+use crate::pump::{ConnectionInfo, Pump, Slot};
 use crate::shared::House;
 
 /// Largest read: 64 KiB. All connections of the thread share the buffer.
@@ -104,8 +104,8 @@ impl Connection {
                 _ => (Door::Native, Box::new(NativeFraming), refused),
             };
             let wire = Wire::new(socket, framing);
-            let about = About { door, tls: wire.socket.is_tls(), from };
-            let talk = Talk { house, wire, peer, share, about, waits_for_memory: false, asked: None };
+            let connection = ConnectionInfo { door, tls: wire.socket.is_tls(), from };
+            let talk = Talk { house, wire, peer, share, connection, waits_for_memory: false, asked: None };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
         let Connection { house, socket, from, peer, share, refused } = self;
@@ -122,10 +122,10 @@ impl Connection {
         };
         let served = Box::pin(http::serve(socket, &first[..len], visitor)).await;
         let Some((socket, rest, peer)) = served else { return };
-        let about = About { door: Door::WebSocket, tls: socket.is_tls(), from };
+        let connection = ConnectionInfo { door: Door::WebSocket, tls: socket.is_tls(), from };
         let ping_after_ms = house.limits.borrow().ping_after_ms();
         let wire = Wire::new(socket, Box::new(WebSocketFraming::new(ping_after_ms, steady_now())));
-        let talk = Talk { house, wire, peer, share, about, waits_for_memory: false, asked: None };
+        let talk = Talk { house, wire, peer, share, connection, waits_for_memory: false, asked: None };
         // Copied: the bytes are a part of HTTP's buffer, which is large and is freed here.
         let first = rest.to_vec();
         drop(rest);
@@ -259,7 +259,7 @@ struct Talk {
     wire: Wire,
     peer: Peer,
     share: Rc<Share>,
-    about: About,
+    connection: ConnectionInfo,
     /// The memory for clients is used up, so the socket is not read.
     waits_for_memory: bool,
     /// A request that costs more than the credit that is left: it waits for the next turn.
@@ -303,12 +303,12 @@ impl Talk {
         }
         drop((first, refused));
         let pump = self.house.pump.clone();
-        let slot = pump.connect(self.peer, self.about, self.share.clone(), session);
+        let slot = pump.connect(self.peer, self.connection, self.share.clone(), session);
         let attached = Attached { pump: pump.clone(), id: slot.id };
         let ended = self.turn(&slot).await;
         drop(attached);
         let session = slot.session.borrow();
-        let About { door, tls, from } = slot.about;
+        let ConnectionInfo { door, tls, from } = slot.connection;
         let door = door.name();
         let kind = session.refusal_code().map_or(WIRE_REFUSED, Code::as_str);
         match (session.refusal().or(self.wire.refusal()), ended) {
@@ -338,9 +338,9 @@ impl Talk {
                 }
                 let asked = self.ask(slot, now, &mut turn);
                 // `true`: it has got every event that there is.
-                let mut is_told = false;
+                let mut has_all_events = false;
                 if slot.session.borrow().takes_events() {
-                    is_told = !self.house.pump.pull(slot.id, &mut pulled);
+                    has_all_events = !self.house.pump.pull(slot.id, &mut pulled);
                     let mut session = slot.session.borrow_mut();
                     for bytes in pulled.drain(..) {
                         session.push_event(now, bytes);
@@ -367,7 +367,7 @@ impl Talk {
                     if self.wire.has_output(&session) {
                         // One call of `write` did not write all of it.
                         turn.note_units(WRITTEN_UNITS);
-                    } else if is_told
+                    } else if has_all_events
                         && !asked
                         && !may_read
                         && session.takes_events()

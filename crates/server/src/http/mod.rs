@@ -52,7 +52,7 @@ use self::session::HubSession;
 use crate::door::Door;
 use crate::fairness::turns::yield_turn;
 use crate::net::socket::{Rewound, Socket};
-use crate::pump::About;
+use crate::pump::ConnectionInfo;
 
 /// For a whole head, and between two requests on one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -192,9 +192,9 @@ impl Visitor {
     }
 
     pub(super) fn session(&self, peer: Peer) -> HubSession {
-        let about = About { door: Door::Http, tls: self.tls, from: self.from };
+        let connection = ConnectionInfo { door: Door::Http, tls: self.tls, from: self.from };
         let limits = self.house.limits.borrow().session();
-        HubSession::new(&self.house, self.credit.clone(), limits, peer, about, self.share.clone())
+        HubSession::new(&self.house, self.credit.clone(), limits, peer, connection, self.share.clone())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
 use crate::fairness::quota::Share;
 use crate::fairness::turns::{Credit, Turns, wake_next_turn};
-use crate::pump::{About, Pump, Slot};
+use crate::pump::{ConnectionInfo, Pump, Slot};
 use crate::shared::House;
 
 /// What our own hub writes: a page of history is the longest.
@@ -42,11 +42,11 @@ impl HubSession {
         credit: Rc<Credit>,
         limits: ServerLimits,
         peer: Peer,
-        about: About,
+        connection: ConnectionInfo,
         share: Rc<Share>,
     ) -> HubSession {
         let pump = house.pump.clone();
-        let slot = pump.connect(peer, about, share, ServerSession::new(steady_now(), limits));
+        let slot = pump.connect(peer, connection, share, ServerSession::new(steady_now(), limits));
         let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
         let turns = house.turns.clone();
         HubSession { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None }

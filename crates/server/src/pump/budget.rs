@@ -41,6 +41,7 @@ impl Pump {
         let budget = limits.memory_bytes() / COUNTED_SHARE;
         self.memory.set_max(budget);
         self.quotas.set(&limits.rates());
+        self.send_lag.set(limits.send_lag());
         self.threads.find_ms.store(limits.find_ms(), Ordering::Relaxed);
         let part = |share: u64, most: usize| usize::try_from(budget / share).unwrap_or(most).min(most);
         let mut hub = self.hub.borrow_mut();

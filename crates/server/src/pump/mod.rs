@@ -25,7 +25,7 @@ use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
 use self::deliveries::Deliveries;
-pub(crate) use self::slot::{About, Slot};
+pub(crate) use self::slot::{ConnectionInfo, Slot};
 use crate::clock::{now, steady_now};
 use crate::disk::Answer;
 use crate::disk::jobs::Asking;
@@ -37,9 +37,6 @@ use crate::fairness::turns::{Clock, Turn, yield_to_the_ready};
 use crate::limits::Limits;
 use crate::status::watch::Watch;
 use crate::wheel::{TICK_MS, Wheel};
-
-/// Entries that the view may be behind before senders are slowed.
-const LAG_MAX: u64 = 1_000_000;
 
 /// What a page from the disk, and the reply made of it, take at once, bytes: 512 KiB.
 const PAGE_BYTES: u64 = 2 * vang_hub::limits::HISTORY_BYTES_MAX as u64;
@@ -74,6 +71,8 @@ pub(crate) struct Pump {
     deliveries: Deliveries,
     trouble: RefCell<Option<String>>,
     stopping: Cell<bool>,
+    /// Entries that the view can be behind before new messages wait.
+    send_lag: Cell<u64>,
     ended: Cell<Option<&'static str>>,
     /// The budget for what clients make the server hold.
     pub(crate) memory: Memory,
@@ -95,6 +94,7 @@ impl Pump {
             deliveries: Deliveries::default(),
             trouble: RefCell::default(),
             stopping: Cell::new(false),
+            send_lag: Cell::new(u64::MAX),
             ended: Cell::new(None),
             memory: Memory::new(0),
             quotas: Quotas::new(&limits.rates()),
@@ -107,14 +107,14 @@ impl Pump {
     pub(crate) fn connect(
         &self,
         peer: Peer,
-        about: About,
+        connection: ConnectionInfo,
         share: Rc<Share>,
         session: ServerSession,
     ) -> Rc<Slot> {
         let id = self.hub.borrow_mut().connect(peer);
         let slot = Rc::new(Slot {
             id,
-            about,
+            connection,
             session: RefCell::new(session),
             share,
             held: Cell::new(0),
@@ -141,7 +141,7 @@ impl Pump {
             self.memory.change(id, slot.held.take(), 0);
             self.hub.borrow_mut().disconnect(id);
             // Nobody waits for the answers: what it asked is forgotten without being run.
-            let from = &slot.about.from;
+            let from = &slot.connection.from;
             let asked = [&self.threads.reads, &self.threads.finds].map(|queue| queue.cancel(from, id));
             for job in asked.into_iter().flatten() {
                 self.hub.borrow_mut().answer_read(job.id, Err(ReadError::Full));
@@ -158,7 +158,7 @@ impl Pump {
     pub(crate) fn request(self: &Rc<Self>, now: Millis, slot: &Slot, ticket: Ticket, request: Request) {
         let id = slot.id;
         if request.action == Action::Status && self.is_operator(id) {
-            return self.tell_status(id, ticket, request.re);
+            return self.reply_status(id, ticket, request.re);
         }
         let ask = Ask::of(&request.action);
         if let Some(wait_ms) = self.over_quota(now, slot, request.name.as_deref(), ask) {
@@ -192,7 +192,7 @@ impl Pump {
     }
 
     fn is_operator(&self, id: SessionId) -> bool {
-        self.hub.borrow().about(id).is_some_and(|about| about.peer == Peer::Operator)
+        self.hub.borrow().session_info(id).is_some_and(|info| info.peer == Peer::Operator)
     }
 
     /// What comes next for a session; `true` when there may be more at once.
@@ -262,7 +262,7 @@ impl Pump {
                 }
                 Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
                 Output::Read(job) => {
-                    let from = self.slots.borrow().get(&job.session).map(|slot| slot.about.from);
+                    let from = self.slots.borrow().get(&job.session).map(|slot| slot.connection.from);
                     let queue = match job.read {
                         Read::Find(_) => &self.threads.finds,
                         _ => &self.threads.reads,
@@ -359,7 +359,7 @@ impl Pump {
         self.trouble.borrow().is_some()
             || self.hub.borrow().not_ordering().is_some()
             || self.threads.progress.is_stuck()
-            || self.lag() > LAG_MAX
+            || self.lag() > self.send_lag.get()
     }
 
     fn lag(&self) -> u64 {
@@ -407,7 +407,7 @@ impl Pump {
             if !self.has_room() {
                 // What is durable cannot be refused any more.
                 self.hub.borrow_mut().refuse_busy("no memory is left for messages; try again");
-            } else if self.lag() < LAG_MAX {
+            } else if self.lag() <= self.send_lag.get() {
                 self.order();
             } else if self.threads.progress.is_stuck() {
                 let why = "the server's view cannot be written and is too far behind; try again";
@@ -440,7 +440,7 @@ impl Pump {
     }
 
     fn ring(&self) {
-        tell_left_out(self.watch.reports.due(Instant::now()));
+        log_left_out(self.watch.reports.due(Instant::now()));
         self.memory.tidy(steady_now());
         self.memory.ask_allocator();
         // What no connection holds may have grown: the ends of rooms, what waits to be written.
@@ -489,7 +489,7 @@ impl Pump {
 
     /// The last rows for the view, and the last line of the log.
     pub(crate) fn farewell(&self) {
-        tell_left_out(self.watch.reports.rest());
+        log_left_out(self.watch.reports.rest());
         let delta = self.hub.borrow_mut().farewell();
         let _ = self.threads.deltas.send(delta);
         self.threads.progress.set_ending();
@@ -497,7 +497,7 @@ impl Pump {
     }
 }
 
-fn tell_left_out(kinds: Vec<(&'static str, u64)>) {
+fn log_left_out(kinds: Vec<(&'static str, u64)>) {
     for (kind, count) in kinds {
         tracing::warn!(kind, count, "similar messages were left out of the log");
     }

@@ -13,7 +13,7 @@ use crate::status::{machine, metrics};
 
 impl Pump {
     /// Answers when the machine was looked at, which may take its time.
-    pub(super) fn tell_status(self: &Rc<Self>, id: SessionId, ticket: Ticket, re: Option<String>) {
+    pub(super) fn reply_status(self: &Rc<Self>, id: SessionId, ticket: Ticket, re: Option<String>) {
         let pump = self.clone();
         tokio::task::spawn_local(async move {
             let machine = machine::look(pump.watch.data.clone()).await;
@@ -51,6 +51,7 @@ impl Pump {
             appends: watch.appends.read(),
             free_min: watch.free_min.get(),
             lag_max: watch.lag_max.get(),
+            send_lag: self.send_lag.get(),
             ..Snapshot::default()
         }
     }
@@ -64,8 +65,8 @@ impl Pump {
             refusals.add(code, count);
         }
         for slot in self.slots.borrow().values() {
-            let Some(about) = hub.about(slot.id) else { continue };
-            let way = Way::new(slot.about.door.name(), slot.about.tls, about.peer);
+            let Some(info) = hub.session_info(slot.id) else { continue };
+            let way = Way::new(slot.connection.door.name(), slot.connection.tls, info.peer);
             *snapshot.ways.entry(way).or_default() += 1;
             // The session that asks for this is borrowed by its own task.
             let Ok(session) = slot.session.try_borrow() else { continue };
@@ -77,9 +78,9 @@ impl Pump {
             snapshot.waiting.push(Waiting {
                 bytes,
                 for_ms: now.0.saturating_sub(since.0),
-                behind: about.behind,
-                name: about.name,
-                from: slot.about.from.to_string(),
+                behind: info.behind,
+                name: info.name,
+                from: slot.connection.from.to_string(),
                 way,
             });
         }

@@ -15,7 +15,7 @@ use crate::wheel::Rings;
 
 /// What is known of a connection beside what it says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct About {
+pub(crate) struct ConnectionInfo {
     pub(crate) door: Door,
     pub(crate) tls: bool,
     pub(crate) from: PeerAddr,
@@ -24,7 +24,7 @@ pub(crate) struct About {
 /// Where a connection's task and the pump meet.
 pub(crate) struct Slot {
     pub(crate) id: SessionId,
-    pub(crate) about: About,
+    pub(crate) connection: ConnectionInfo,
     pub(crate) session: RefCell<ServerSession>,
     /// Its quotas.
     pub(super) share: Rc<Share>,

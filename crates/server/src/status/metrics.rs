@@ -49,9 +49,7 @@ impl Collector for Scrape {
         let lag = snapshot.lag(snapshot.find);
         out.gauge("vang_find_lag_entries", "Entries that the index for find is behind", lag)?;
         let ways = snapshot.ways.iter().map(|(way, &open)| {
-            let tls = if way.tls { "yes" } else { "no" };
-            let from = if way.local { "here" } else { "elsewhere" };
-            (vec![("door", way.door), ("tls", tls), ("from", from)], open)
+            (vec![("door", way.door), ("encryption", way.encryption), ("origin", way.origin)], open)
         });
         out.gauges("vang_connections", "Open connections by what they speak", ways)?;
         out.gauge("vang_connections_most", "Open connections allowed", snapshot.connections_max)?;

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_a_kind_is_told_in_full_and_the_others_are_counted() {
+    fn the_first_of_a_kind_is_logged_in_full_and_the_others_are_counted() {
         let (reports, start) = (Reports::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert!(reports.admit("malformed", at(0)));

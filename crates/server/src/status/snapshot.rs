@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use vang_hub::{Peer, Stats};
-use vang_proto::text::{duration, size};
+use vang_proto::text::{count, duration, size};
 use vang_proto::vang::{
     Code, ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus,
     OpenFilesStatus, ProgressStatus, ServerStatus, SlowReader, UnreadStatus,
@@ -21,23 +21,23 @@ const NAMED_MAX: usize = 10;
 const STALLED_MS: u64 = 60_000;
 
 /// Entries behind from which on the view is worth a word: a second's work.
-const LAG_TOLD: u64 = 10_000;
+const LAG_WARNING: u64 = 10_000;
 
 /// Damaged entries named one by one.
 pub(crate) const DAMAGED_NAMED: usize = 10;
 
-/// A journal so far ahead of the clock is worth a word: 1 min. Clocks that are set by the network differ by less.
-pub(crate) const AHEAD_TOLD_MS: u64 = 60_000;
+/// A journal so far ahead of the clock is worth a warning: 1 min. Clocks that are set by the network differ by less.
+pub(crate) const AHEAD_WARNING_MS: u64 = 60_000;
 
-/// Free room is worth a word below so many times what makes the server not ready.
-const FREE_TOLD: u64 = 4;
+/// Free room is worth a warning below so many times what makes the server not ready.
+const FREE_WARNING_FACTOR: u64 = 4;
 
 /// By which door, how wrapped, and from where: what connections are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Way {
     pub(crate) door: &'static str,
-    pub(crate) tls: bool,
-    pub(crate) local: bool,
+    pub(crate) encryption: &'static str,
+    pub(crate) origin: &'static str,
 }
 
 /// Somebody for whom bytes wait.
@@ -85,7 +85,9 @@ pub(crate) struct Snapshot {
     pub(crate) appends: Times,
     pub(crate) refusals: Vec<(Code, u64)>,
     pub(crate) free_min: u64,
+    /// The limits `ready-lag` and `send-lag`.
     pub(crate) lag_max: u64,
+    pub(crate) send_lag: u64,
 }
 
 /// A reader of the journal: how far it is.
@@ -147,7 +149,7 @@ impl Snapshot {
                  run `vang admin check`, keep the folder unchanged, and restore the newest backup that passes the check"
             ));
         }
-        if self.ahead_ms >= AHEAD_TOLD_MS {
+        if self.ahead_ms >= AHEAD_WARNING_MS {
             sentences.push(ahead(self.ahead_ms));
         }
         match machine.disk {
@@ -155,7 +157,7 @@ impl Snapshot {
                 "the disk is almost full ({} free): soon no messages can be posted; free disk space, or move the data folder",
                 size(free)
             )),
-            Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_TOLD) => {
+            Some(Space { free, .. }) if free < self.free_min.saturating_mul(FREE_WARNING_FACTOR) => {
                 sentences.push(format!("the disk has only {} free", size(free)));
             }
             _ => {}
@@ -166,9 +168,11 @@ impl Snapshot {
                 "the view cannot be written: requests for old messages get an error for now; nothing is lost"
                     .to_owned(),
             );
-        } else if lag > LAG_TOLD {
+        } else if lag > LAG_WARNING {
             sentences.push(format!(
-                "the view is {lag} entries behind: requests for the newest messages wait; at 1,000,000 entries senders are slowed down"
+                "the view is {lag} entries behind: requests for the newest messages wait; with more than the limit \
+                 send-lag ({}), new messages wait, too",
+                count(self.send_lag)
             ));
         }
         for waiting in self.waiting.iter().filter(|waiting| waiting.for_ms >= STALLED_MS) {
@@ -254,9 +258,9 @@ impl Snapshot {
     fn doors(&self) -> Vec<DoorStatus> {
         let status = |(way, &open): (&Way, &u64)| DoorStatus {
             door: way.door.to_owned(),
-            local: way.local,
+            encryption: way.encryption.to_owned(),
             open,
-            tls: way.tls,
+            origin: way.origin.to_owned(),
         };
         self.ways.iter().map(status).collect()
     }
@@ -273,11 +277,11 @@ impl Snapshot {
             behind: waiting.behind,
             bytes: waiting.bytes as u64,
             door: waiting.way.door.to_owned(),
+            encryption: waiting.way.encryption.to_owned(),
             for_ms: waiting.for_ms,
             from: waiting.from.clone(),
-            local: waiting.way.local,
             name: waiting.name.clone(),
-            tls: waiting.way.tls,
+            origin: waiting.way.origin.to_owned(),
         };
         waiting.into_iter().take(NAMED_MAX).map(status).collect()
     }
@@ -297,7 +301,11 @@ pub(crate) fn ahead(ms: u64) -> String {
 
 impl Way {
     pub(crate) fn new(door: &'static str, tls: bool, peer: Peer) -> Way {
-        Way { door, tls, local: matches!(peer, Peer::Operator | Peer::Local) }
+        let origin = match peer {
+            Peer::Operator | Peer::Local => "local",
+            Peer::RemoteTls | Peer::RemotePlain => "remote",
+        };
+        Way { door, encryption: if tls { "tls" } else { "none" }, origin }
     }
 }
 
@@ -307,7 +315,7 @@ mod tests {
 
     fn healthy() -> (Snapshot, Machine) {
         let snapshot =
-            Snapshot { free_min: 64 << 20, lag_max: 100_000, connections_max: 100, ..Snapshot::default() };
+            Snapshot { free_min: 64 << 20, lag_max: 100_000, send_lag: 1_000_000, connections_max: 100, ..Snapshot::default() };
         let machine = Machine { disk: Some(Space { free: 1 << 40, size: 1 << 41 }), ..Machine::default() };
         (snapshot, machine)
     }
@@ -350,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_and_counted_and_does_not_take_the_rest_away() {
+    fn damage_is_reported_and_counted_and_the_rest_still_works() {
         let (mut snapshot, machine) = healthy();
         (snapshot.damaged, snapshot.damaged_first) = (1, vec![57]);
         assert_eq!(snapshot.damage().unwrap(), "1 entry of the journal is damaged (57)");
@@ -363,9 +371,9 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_ahead_of_the_clock_is_told_in_days() {
+    fn a_journal_ahead_of_the_clock_is_reported_in_days() {
         let (mut snapshot, machine) = healthy();
-        snapshot.ahead_ms = AHEAD_TOLD_MS - 1;
+        snapshot.ahead_ms = AHEAD_WARNING_MS - 1;
         assert_eq!(snapshot.meaning(&machine), Vec::<String>::new());
         snapshot.ahead_ms = 4_500 * 86_400_000;
         let meaning = snapshot.meaning(&machine);

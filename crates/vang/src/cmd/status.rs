@@ -172,7 +172,7 @@ fn page(status: &ServerStatus) -> String {
         ),
     );
     for door in &connections.doors {
-        line("", format!("{:>6} {}", count(door.open), way(&door.door, door.tls, door.local)));
+        line("", format!("{:>6} {}", count(door.open), way(&door.door, &door.encryption, &door.origin)));
     }
 
     let unread = &status.waiting;
@@ -191,7 +191,7 @@ fn page(status: &ServerStatus) -> String {
                 size(reader.bytes),
                 reader.name,
                 reader.from,
-                way(&reader.door, reader.tls, reader.local),
+                way(&reader.door, &reader.encryption, &reader.origin),
                 duration(reader.for_ms),
                 counted(reader.behind, "entry", "entries")
             ),
@@ -241,9 +241,9 @@ fn page(status: &ServerStatus) -> String {
 }
 
 /// A connection's protocol, whether it uses TLS, and where it comes from.
-fn way(door: &str, tls: bool, local: bool) -> String {
-    let tls = if tls { " in TLS" } else { "" };
-    let from = if local { "this machine" } else { "other machines" };
+fn way(door: &str, encryption: &str, origin: &str) -> String {
+    let tls = if encryption == "tls" { " in TLS" } else { "" };
+    let from = if origin == "local" { "this machine" } else { "other machines" };
     format!("{door}{tls} from {from}")
 }
 
@@ -258,12 +258,12 @@ mod tests {
             "journal": {"id": "a1b2", "position": 10_482, "last_append_us": 312, "damaged": {"count": 2, "first": [7, 9]}}, "messages": 9_310,
             "view": {"behind": 1_204, "stuck": false},
             "connections": {"open": 12, "most": 65_280, "accepted": 1_204, "turned_away": 3, "doors": [
-                {"door": "native", "tls": false, "local": true, "open": 9},
-                {"door": "websocket", "tls": true, "local": false, "open": 3},
+                {"door": "native", "encryption": "none", "origin": "local", "open": 9},
+                {"door": "websocket", "encryption": "tls", "origin": "remote", "open": 3},
             ]},
             "waiting": {"bytes": 12_390, "connections": 1, "most": [{
-                "name": "guest:\u{1b}[2Jbob", "from": "192.0.2.7:51512", "door": "websocket", "tls": true,
-                "local": false, "bytes": 12_390, "for_ms": 240_000, "behind": 1_302,
+                "name": "guest:\u{1b}[2Jbob", "from": "192.0.2.7:51512", "door": "websocket", "encryption": "tls",
+                "origin": "remote", "bytes": 12_390, "for_ms": 240_000, "behind": 1_302,
             }]},
             "refusals": {"no-room": 3},
             "memory": {"resident_bytes": 24_200_000, "tail_bytes": 1_300_000, "queue_bytes": 0,

@@ -8,7 +8,7 @@
 use std::thread;
 
 use clap::Args;
-use vang_client::{Follow, History, Notice, Update, output};
+use vang_client::{ConnectionChange, Follow, History, Update, output};
 use vang_proto::terminal::{harmless, harmless_line};
 use vang_proto::vang::{Event, EventMessage, RoomEvent, json_line};
 
@@ -80,7 +80,7 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     loop {
         match follow.next().map_err(CommandError::from)? {
             Update::Event(event) => shown.print(&event)?,
-            Update::Notice(notice) => note(&notice_text(&notice)),
+            Update::Connection(change) => note(&change_text(&change)),
         }
     }
 }
@@ -115,19 +115,19 @@ impl Shown {
     }
 }
 
-fn notice_text(notice: &Notice) -> String {
-    match notice {
-        Notice::Lost(error) => format!("{error}; trying again until it works"),
-        Notice::Again => "connected again".to_owned(),
-        Notice::SetBack { seq } => format!(
+fn change_text(change: &ConnectionChange) -> String {
+    match change {
+        ConnectionChange::Lost(error) => format!("{error}; trying again until it works"),
+        ConnectionChange::Again => "connected again".to_owned(),
+        ConnectionChange::SetBack { seq } => format!(
             "the server's journal went back to position {seq}, perhaps from a backup; \
              showing the messages from there on"
         ),
-        Notice::OtherJournal => {
+        ConnectionChange::OtherJournal => {
             "the server has another journal now; messages in between can be missing".to_owned()
         }
-        Notice::Closing { why } if why == "stopping" => "the server is shutting down".to_owned(),
-        Notice::Closing { why } => format!("the server closes this connection: {why}"),
+        ConnectionChange::Closing { why } if why == "stopping" => "the server is shutting down".to_owned(),
+        ConnectionChange::Closing { why } => format!("the server closes this connection: {why}"),
     }
 }
 

@@ -14,7 +14,7 @@ for n in range(3):
 ";
 
 #[test]
-fn a_server_that_is_gone_is_told_once_with_the_cases_that_were_not_run() {
+fn a_server_that_is_gone_is_reported_once_with_the_cases_not_run() {
     let (_server, address) = python(GOES_AWAY);
     let args = ["net", "conform", &address, "--as", "guide", "--only", "guide/", "--only", "frames/"];
     let output = vang().args(args).output().unwrap();

@@ -123,7 +123,7 @@ fn a_tutorial_server_that_needs_a_content_is_detected() {
 }
 
 #[test]
-fn a_server_with_a_length_in_the_wrong_byte_order_fails_and_is_told_what_to_change() {
+fn a_length_in_the_wrong_byte_order_fails_with_what_to_change() {
     let swapped = serving(|mut stream| {
         let answer = guide(r#"{"result": "No match for 'vang'."}"#);
         let _ = stream.read(&mut [0; 1_000]);

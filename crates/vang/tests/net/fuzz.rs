@@ -116,7 +116,7 @@ fn a_server_that_hangs_is_found_too() {
 }
 
 #[test]
-fn where_an_honest_client_is_not_answered_only_connecting_is_tested_and_told() {
+fn without_an_honest_answer_only_connecting_is_tested_and_this_is_shown() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let output = vang()

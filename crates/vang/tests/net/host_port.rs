@@ -61,7 +61,7 @@ fn resolve_takes_host_and_port_in_one_word_too() {
 }
 
 #[test]
-fn a_wrong_port_in_two_words_is_told_with_what_is_allowed() {
+fn a_wrong_port_in_two_words_is_refused_with_what_is_allowed() {
     for (args, said) in [
         (
             "net echo send localhost 99999",

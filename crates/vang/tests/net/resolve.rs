@@ -182,7 +182,7 @@ fn dns_is_named_only_after_it_gave_the_same_addresses_again() {
 }
 
 #[test]
-fn a_name_of_several_addresses_in_bind_is_told() {
+fn a_name_of_several_addresses_in_bind_is_reported() {
     let hosts = Hosts::in_a_row(2);
     let dir = folder();
     let lines = "10.9.1.1 both.example\nfd09:1::1 both.example\n";
@@ -208,7 +208,7 @@ fn a_name_of_several_addresses_in_bind_is_told() {
 }
 
 #[test]
-fn which_address_to_give_is_told_with_this_machines_own() {
+fn which_address_to_give_is_shown_with_this_machines_own() {
     let hosts = Hosts::in_a_row(2);
     let output = hosts.vang(0, &["net", "resolve", ""]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();

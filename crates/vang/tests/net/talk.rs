@@ -190,7 +190,7 @@ fn then_decides_what_happens_after_the_end_of_the_input() {
 }
 
 #[test]
-fn the_exit_code_tells_whether_everything_was_sent() {
+fn the_exit_code_shows_whether_everything_was_sent() {
     let dir = folder();
     let refusing = refusing();
     let (_, aside) = says(&[&refusing.addr.to_string()], b"x", 1);

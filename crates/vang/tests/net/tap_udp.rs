@@ -180,7 +180,7 @@ fn a_server_that_is_not_there_is_reported() {
 }
 
 #[test]
-fn options_of_streams_and_of_datagrams_are_told_apart() {
+fn options_of_streams_and_of_datagrams_are_not_mixed() {
     for (typed, said) in [
         ("--udp --listen 127.0.0.1:0 --to 127.0.0.1:9 --cut 1%", "cannot be used with"),
         ("--udp --listen 127.0.0.1:0 --to 127.0.0.1:9 --silence 1s", "cannot be used with"),

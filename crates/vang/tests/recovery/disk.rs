@@ -182,7 +182,7 @@ impl Talk {
 
 /// Senders get an error with a code, and monitoring reports the full disk.
 /// Sometimes a retry succeeds, because a failed write can leave a little space.
-fn assert_told_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
+fn assert_refused_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
     for _ in 0..4 {
         let reply = talk.send_until_full(raw);
         assert_eq!((&reply["status"], &reply["code"]), (&"error".into(), &"disk-full".into()), "{reply}");
@@ -278,7 +278,7 @@ fn on_a_full_disk_sends_fail_reads_work_and_it_recovers() {
     assert!(history(&server.addr) == talk.kept);
     for round in 0..2 {
         disk.fill();
-        assert_told_full(&server, &mut raw, &mut talk);
+        assert_refused_full(&server, &mut raw, &mut talk);
         assert_readable(&server, &talk.kept);
         // The server does not report recovery too early.
         let log = server.log();
@@ -321,7 +321,7 @@ fn a_server_started_on_a_full_disk_serves_readers_and_recovers() {
         disk.fill();
         let server = disk.start();
         let mut raw = Raw::connect(&*server.addr);
-        assert_told_full(&server, &mut raw, &mut talk);
+        assert_refused_full(&server, &mut raw, &mut talk);
         assert_readable(&server, &talk.kept);
         disk.make_room();
         assert_healed(&server, &mut talk);
@@ -365,7 +365,7 @@ fn a_file_size_limit_is_handled_like_a_full_disk() {
     let mut tail = tail(&server, Some(0));
     let mut talk = Talk::default();
     let mut raw = Raw::connect(&*server.addr);
-    assert_told_full(&server, &mut raw, &mut talk);
+    assert_refused_full(&server, &mut raw, &mut talk);
     assert_readable(&server, &talk.kept);
     let raised = Command::new("prlimit")
         .args(["--pid", &server.pid().to_string(), "--fsize=unlimited"])

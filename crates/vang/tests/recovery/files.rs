@@ -30,7 +30,7 @@ fn say_all(raw: &mut Raw, ids: std::ops::Range<usize>) {
 }
 
 /// Senders get an error, and monitoring says what was found and what to do.
-fn assert_told(server: &Server, raw: &mut Raw, data: &Path, expected: &str) -> String {
+fn assert_refused(server: &Server, raw: &mut Raw, data: &Path, expected: &str) -> String {
     until("it is found", || get(server, "/readyz").0 == 503);
     let reply = say(raw, "meanwhile");
     assert_eq!((&reply["status"], &reply["code"]), (&"error".into(), &"unavailable".into()), "{reply}");
@@ -54,7 +54,7 @@ fn a_moved_journal_refuses_messages_until_it_is_back() {
     for (i, name) in ["journal.db", "journal.db-wal", ""].into_iter().enumerate() {
         let path = data.join(name);
         fs::rename(&path, &elsewhere).unwrap();
-        assert_told(
+        assert_refused(
             &server,
             &mut raw,
             &data,
@@ -83,7 +83,7 @@ fn a_removed_journal_can_be_copied_from_the_running_server() {
     let whole = history(&server.addr);
     let journal = data.join("journal.db");
     fs::remove_file(&journal).unwrap();
-    let told = assert_told(&server, &mut raw, &data, "journal.db was removed while the server has it open");
+    let told = assert_refused(&server, &mut raw, &data, "journal.db was removed while the server has it open");
     // As it says: copy what it has, stop it, put the copy back, start it.
     let held = told.split_whitespace().find(|word| word.starts_with("/proc/")).unwrap().trim_end_matches(':');
     let saved = folder.path().join("saved.db");
@@ -109,7 +109,7 @@ fn a_replaced_journal_is_neither_written_nor_read() {
     fs::rename(&journal, &first).unwrap();
     fs::copy(other.join("journal.db"), &journal).unwrap();
     let strange = fs::read(&journal).unwrap();
-    assert_told(&server, &mut raw, &data, "journal.db is not the file that the server has open");
+    assert_refused(&server, &mut raw, &data, "journal.db is not the file that the server has open");
     assert!(fs::read(&journal).unwrap() == strange);
     fs::rename(&first, &journal).unwrap();
     until("it goes on", || say(&mut raw, "back")["status"] == "ok");

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use vang_chat::{Command, MessageCommand, Node, Principal, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
-    Appended, Batch, Draft, Durability, Envelope, Origin, Payload, Said, Unknown, open_journal,
+    Appended, Batch, Draft, Durability, Envelope, Origin, Payload, MessagePayload, Unknown, open_journal,
 };
 
 use crate::common::{
@@ -214,7 +214,7 @@ fn write_journal(data: &Path, messages: u64) {
     }
     let (time, (room, _)) = (room.time(), room.rooms().next().unwrap());
     let node = Node(0xf111);
-    let content = Said {
+    let content = MessagePayload {
         guest: Some("filler".to_owned()),
         content_type: "text/plain".to_owned(),
         content_encoding: "utf-8".to_owned(),

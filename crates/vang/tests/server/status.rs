@@ -56,8 +56,8 @@ fn only_the_operator_can_see_slow_readers() {
     let all = report(&data);
     let waiting = &all["waiting"]["most"][0];
     assert_eq!(
-        (&waiting["name"], &waiting["door"], &waiting["local"]),
-        (&"guest:bob".into(), &"native".into(), &true.into())
+        (&waiting["name"], &waiting["door"], &waiting["origin"]),
+        (&"guest:bob".into(), &"native".into(), &"local".into())
     );
     assert!(waiting["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{waiting}");
     assert!(waiting["bytes"].as_u64().unwrap() > 0 && waiting["behind"].as_u64().unwrap() > 0, "{waiting}");
@@ -177,7 +177,7 @@ print(json.dumps(out))
     assert!(value("vang_messages_total{}") >= 3.0);
     assert_eq!(value("vang_refusals_total{code=no-room}"), 1.0);
     assert_eq!((value("vang_ready{}"), value("vang_view_lag_entries{}") < 10.0), (1.0, true));
-    assert!(value("vang_connections{door=native,from=here,tls=no}") >= 1.0);
+    assert!(value("vang_connections{door=native,encryption=none,origin=local}") >= 1.0);
     let appends = value("vang_append_seconds_count{}");
     assert!(appends >= 3.0 && appends == value("vang_append_seconds_bucket{le=+Inf}"));
     assert!(value("vang_append_seconds_sum{}") > 0.0);

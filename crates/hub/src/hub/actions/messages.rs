@@ -1,7 +1,7 @@
 //! Messages: send.
 
 use vang_chat::{Command, MessageCommand, Principal, RoomId, Seq};
-use vang_journal::SaidView;
+use vang_journal::MessagePayloadView;
 use vang_proto::vang::{Code, ErrorReply, write_sent};
 
 use crate::hub::{Hub, Output};
@@ -14,7 +14,7 @@ impl Hub {
         from: Principal,
         room: &str,
         id: Option<&str>,
-        said: SaidView<'_>,
+        said: MessagePayloadView<'_>,
     ) -> Result<(), ErrorReply> {
         let room = self.room(room, &from)?;
         let len = said.content.len() as u64;

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use vang_proto::Millis;
 use vang_proto::vang::ServerSession;
-use vang_proto::websocket::{CloseCode, Heard, MessageKind, WebSocket, message_header};
+use vang_proto::websocket::{CloseCode, WebSocketInput, MessageKind, WebSocket, message_header};
 
 use super::{End, Framing, SLICES_PER_WRITE, fill};
 
@@ -93,10 +93,10 @@ impl Framing for WebSocketFraming {
         let was_close_sent = self.incoming.is_close_sent();
         let (mut text, mut closed) = (false, false);
         self.incoming.handle_bytes(bytes, &mut |heard| match heard {
-            Heard::Payload(MessageKind::Binary, payload) => session.handle_bytes(now, payload),
-            Heard::Payload(MessageKind::Text, _) | Heard::End(MessageKind::Text) => text = true,
-            Heard::End(MessageKind::Binary) => {}
-            Heard::Closed(_) => closed = true,
+            WebSocketInput::Payload(MessageKind::Binary, payload) => session.handle_bytes(now, payload),
+            WebSocketInput::Payload(MessageKind::Text, _) | WebSocketInput::End(MessageKind::Text) => text = true,
+            WebSocketInput::End(MessageKind::Binary) => {}
+            WebSocketInput::Closed(_) => closed = true,
         });
         if text {
             self.incoming.close(CloseCode::UnsupportedData, "messages here are binary");

@@ -30,7 +30,7 @@ struct Given {
     find: Vec<Json>,
     damaged_hits: u64,
     /// The view was found damaged; the client got an error that says to try again.
-    told_to_wait: bool,
+    must_retry: bool,
 }
 
 struct Scene {
@@ -61,11 +61,11 @@ fn recovered(folder: &Path, view: &mut View) -> (Box<dyn Maintain>, vang_hub::Re
     let journal = open_journal(&folder.join("journal.db"), Durability::Crash).unwrap();
     let begin = (State::default(), Book::default());
     let mut reader = journal.reader().unwrap();
-    let mut tell = |delta| {
+    let mut apply_delta = |delta| {
         view.apply(&[delta]).unwrap();
         Ok(())
     };
-    let recovered = replay(&mut *reader, &journal.identity(), begin, Seq(0), &mut tell).unwrap();
+    let recovered = replay(&mut *reader, &journal.identity(), begin, Seq(0), &mut apply_delta).unwrap();
     (journal, recovered)
 }
 
@@ -186,7 +186,7 @@ impl Scene {
                 Output::Read(job) => {
                     let answer = self.answer(&mut disk, &job);
                     if answer.is_err() {
-                        given.told_to_wait = true;
+                        given.must_retry = true;
                         if let Read::Events { .. } = job.read {
                             break;
                         }
@@ -270,7 +270,7 @@ impl Scene {
             }
             assert_eq!(hit, &known, "{what}");
         }
-        if !given.told_to_wait {
+        if !given.must_retry {
             // No gap: every reader got a message or a hole.
             let numbered = |one: &&(Json, Bytes)| matches!(one.0["event"].as_str(), Some("message" | "hole"));
             for (given, truth) in [(&given.history, &truth.history), (&given.follow, &truth.follow)] {
@@ -309,7 +309,7 @@ fn damaged(given: &BTreeMap<u64, (Json, Bytes)>) -> Vec<u64> {
 fn a_flipped_bit_in_the_journal_is_a_hole_for_every_reader_or_shows_nowhere() {
     let mut scene = Scene::new();
     let truth = scene.read();
-    assert_eq!((truth.find.len(), truth.damaged_hits, truth.told_to_wait), (38, 0, false));
+    assert_eq!((truth.find.len(), truth.damaged_hits, truth.must_retry), (38, 0, false));
     // Bob was not there for the first message of the lab: his history and his following say so.
     let holes = |given: &BTreeMap<u64, (Json, Bytes)>| {
         given.values().filter(|(header, _)| header["why"] == "not-member").count()
@@ -328,7 +328,7 @@ fn a_flipped_bit_in_the_journal_is_a_hole_for_every_reader_or_shows_nowhere() {
         for byte in at - 8..at + entry.envelope.len() + 32 + 16 + payload {
             let bit = (byte * 5 % 8) as u8;
             let given = scene.try_flip(&truth, &file, byte, bit, &format!("entry {seq}"));
-            assert!(!given.told_to_wait, "the view is not damaged");
+            assert!(!given.must_retry, "the view is not damaged");
             let found = (damaged(&given.history), damaged(&given.follow), given.damaged_hits);
             // Its own; and the one behind it where the whole row cannot be made out. One that is no message leaves
             // nothing.
@@ -356,7 +356,7 @@ fn a_flipped_bit_in_the_tables_leads_nobody_to_another_message() {
             continue;
         }
         let given = scene.try_flip(&truth, &file, byte, (byte * 3 % 8) as u8, "view.db");
-        found += usize::from(given.told_to_wait);
+        found += usize::from(given.must_retry);
     }
     assert!(found > 10, "only {found} were found");
 }

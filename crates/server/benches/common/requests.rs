@@ -1,4 +1,4 @@
-//! What every client says: built by `vang-proto`.
+//! What every client sends: built by `vang-proto`.
 
 use bytes::Bytes;
 use vang_proto::vang::{Action, FollowFrom, RequestWriter};

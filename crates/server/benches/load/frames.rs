@@ -1,6 +1,6 @@
 //! Frames: built once, and counted by their lengths alone, so that the load generator is cheap.
 
-use crate::common::wire::{request, said};
+use crate::common::requests::{request, said};
 
 /// Content of a message, bytes.
 pub(crate) const CONTENT: usize = 100;
@@ -17,20 +17,20 @@ pub(crate) enum Wire {
 
 /// What came.
 #[derive(Clone, Copy)]
-pub(crate) enum Heard<'a> {
+pub(crate) enum Received<'a> {
     Reply,
     Event { content: &'a [u8] },
 }
 
 impl Wire {
     /// The first frame in these bytes and what it is; `None` while it is not whole.
-    pub(crate) fn next<'a>(&self, bytes: &'a [u8]) -> Option<(usize, Heard<'a>)> {
+    pub(crate) fn next<'a>(&self, bytes: &'a [u8]) -> Option<(usize, Received<'a>)> {
         match self {
             Wire::Floor => {
                 let len = floor_len(bytes)?;
                 let heard = match bytes[2] {
-                    b'a' => Heard::Reply,
-                    _ => Heard::Event { content: &bytes[len - CONTENT..len] },
+                    b'a' => Received::Reply,
+                    _ => Received::Event { content: &bytes[len - CONTENT..len] },
                 };
                 Some((len, heard))
             }
@@ -50,7 +50,7 @@ impl Wire {
                     return None;
                 }
                 if digits[end..].starts_with(b", \"event\"") {
-                    return Some((len, Heard::Event { content: &bytes[header..len] }));
+                    return Some((len, Received::Event { content: &bytes[header..len] }));
                 }
                 let ok = b"\"status\": \"ok\"";
                 assert!(
@@ -58,7 +58,7 @@ impl Wire {
                     "refused: {}",
                     String::from_utf8_lossy(&bytes[..len])
                 );
-                Some((len, Heard::Reply))
+                Some((len, Received::Reply))
             }
         }
     }
