@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
+use crate::permission::{self, Power};
 use crate::steps::{Key, Step};
-use crate::{AccountId, NameKey, Position, Refusal, Seq};
+use crate::{AccountId, NameKey, Position, Principal, Refusal, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
-    /// The operator adds an account.
-    Add { name: NameKey },
+    /// Make a name an account.
+    Add {
+        name: NameKey,
+        /// Who asks: the operator.
+        by: Principal,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +30,13 @@ pub(crate) fn decide(
     command: &AccountCommand,
 ) -> Result<AccountEvent, Refusal> {
     match *command {
-        AccountCommand::Add { name } if accounts.by_name.contains_key(&name) => Err(Refusal::NameTaken),
-        AccountCommand::Add { name } => Ok(AccountEvent::Added { account: AccountId(at.seq.0), name }),
+        AccountCommand::Add { name, by } => {
+            permission::check_server(Power::AddAccount, &by)?;
+            if accounts.by_name.contains_key(&name) {
+                return Err(Refusal::NameTaken);
+            }
+            Ok(AccountEvent::Added { account: AccountId(at.seq.0), name })
+        }
     }
 }
 

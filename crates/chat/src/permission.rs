@@ -22,6 +22,8 @@ pub enum Power {
     /// Say what the room is about.
     SetTopic,
     CreateRoom,
+    /// Add an account.
+    AddAccount,
 }
 
 /// What somebody is to a room.
@@ -37,7 +39,7 @@ pub enum Standing {
 }
 
 impl Power {
-    pub const ALL: [Power; 9] = [
+    pub const ALL: [Power; 10] = [
         Power::KnowOf,
         Power::SeePeople,
         Power::SeeAll,
@@ -47,6 +49,7 @@ impl Power {
         Power::Leave,
         Power::SetTopic,
         Power::CreateRoom,
+        Power::AddAccount,
     ];
 }
 
@@ -62,9 +65,10 @@ enum Verdict {
     NoRoom,
     NotMember,
     AccountNeeded,
+    NotAllowed,
 }
 
-use Verdict::{AccountNeeded, NoRoom, NotMember, Yes};
+use Verdict::{AccountNeeded, NoRoom, NotAllowed, NotMember, Yes};
 
 /// A row of the table: a verdict for everybody, or by standing, in the order of `Standing::ALL`.
 enum Row {
@@ -97,8 +101,9 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::Leave,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         (Power::SetTopic,   Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
         (Power::SetTopic,   Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
-        // This is about no room: every account counts as an outsider.
+        // These are about no room: every account counts as an outsider.
         (Power::CreateRoom, _)       => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
+        (Power::AddAccount, _)       => By([Yes,       NotAllowed,    NotAllowed, NotAllowed, NotAllowed]),
     }
 }
 
@@ -147,6 +152,7 @@ pub(crate) fn check(
         NoRoom => Err(Refusal::NoRoom),
         NotMember => Err(Refusal::NotMember),
         AccountNeeded => Err(Refusal::AccountNeeded),
+        NotAllowed => Err(Refusal::NotAllowed),
     }
 }
 

@@ -26,7 +26,7 @@ const NOT_THERE: u64 = u64::MAX;
 enum Ask {
     Open(u64),
     Rules(u16),
-    Account(u8),
+    Account(u8, Who),
     Create(u8, Access, Who, Option<u64>),
     Join(u8, u8, Who),
     Leave(u8, u8),
@@ -69,7 +69,7 @@ fn command(state: &State, ask: &Ask) -> Command {
     match *ask {
         Ask::Open(_) => OrderCommand::Open.into(),
         Ask::Rules(to) => OrderCommand::SwitchRules { to: Rules(to) }.into(),
-        Ask::Account(number) => AccountCommand::Add { name: name(number) }.into(),
+        Ask::Account(number, by) => AccountCommand::Add { name: name(number), by: principal(state, by) }.into(),
         Ask::Create(number, access, by, most) => {
             RoomCommand::Create { name: name(number), access, by: principal(state, by), most }.into()
         }
@@ -206,7 +206,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         1 => (0..5_u64).prop_map(Ask::Open),
         1 => (0..=vang_chat::NEWEST_RULES.0).prop_map(Ask::Rules),
-        3 => (0..4_u8).prop_map(Ask::Account),
+        3 => (0..4_u8, prop_oneof![4 => Just(Who::Operator), 1 => who()]).prop_map(|(name, by)| Ask::Account(name, by)),
         3 => (0..5_u8, access, who(), prop::option::of(0..4_u64)).prop_map(|(name, access, by, most)| Ask::Create(name, access, by, most)),
         8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
         4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
@@ -221,8 +221,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let hour = HOUR as i64;
     let moved = prop_oneof![8 => Just(0), 4 => Just(1), 4 => Just(hour), 1 => Just(23 * hour), 1 => Just(25 * hour), 1 => Just(-2 * hour)];
     let beginning = vec![
-        (Ask::Account(0), 0),
-        (Ask::Account(1), 0),
+        (Ask::Account(0, Who::Operator), 0),
+        (Ask::Account(1, Who::Operator), 0),
         (Ask::Create(0, Access::Private, Who::Account(0), None), 0),
         (Ask::Create(1, Access::Public, Who::Account(1), None), 0),
     ];
@@ -513,7 +513,8 @@ proptest! {
         for step in &steps {
             let (_, command, outcome) = world.step(step);
             let by_nobody = match command {
-                Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. })
+                Command::Account(AccountCommand::Add { by, .. })
+                | Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. })
                 | Command::Message(MessageCommand::Send { from: by, .. }) => {
                     by == Principal::Account(nobody)
                 }
@@ -521,7 +522,7 @@ proptest! {
                     who == nobody || by == Principal::Account(nobody)
                 }
                 Command::Member(MemberCommand::Leave { who, .. }) => who == nobody,
-                Command::Order(_) | Command::Account(_) => false,
+                Command::Order(_) => false,
             };
             prop_assert!(!by_nobody || outcome.is_err(), "{:?} {:?}", command, outcome);
         }
@@ -580,8 +581,8 @@ fn every_command_is_generated() {
 fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
     let mut world = World::new();
     let story = [
-        Ask::Account(0),
-        Ask::Account(1),
+        Ask::Account(0, Who::Operator),
+        Ask::Account(1, Who::Operator),
         Ask::Create(0, Access::Public, Who::Operator, None),
         Ask::Create(1, Access::Public, Who::Operator, None),
         Ask::Create(2, Access::Private, Who::Account(0), None),
@@ -740,8 +741,8 @@ fn the_golden_snapshot_still_loads() {
     let mut world = World::new();
     let story = [
         (Ask::Open(7), 0),
-        (Ask::Account(0), 0),
-        (Ask::Account(1), 0),
+        (Ask::Account(0, Who::Operator), 0),
+        (Ask::Account(1, Who::Operator), 0),
         (Ask::Create(0, Access::Private, Who::Account(0), None), 0),
         (Ask::Create(1, Access::Public, Who::Operator, None), 0),
         (Ask::Send(0, Who::Account(0), Some((1, 1))), 1),

@@ -70,12 +70,12 @@ impl Story {
             accounts: BTreeMap::new(),
             shown: Vec::new(),
         };
-        let mut told = String::new();
+        let mut transcript = String::new();
         for (number, line) in script.lines().enumerate() {
             if line.is_empty() || line.starts_with("# ") || line.starts_with("state ") {
                 if !line.starts_with("state ") {
-                    told += line;
-                    told += "\n";
+                    transcript += line;
+                    transcript += "\n";
                 }
                 continue;
             }
@@ -87,16 +87,16 @@ impl Story {
                     } else {
                         asked.to_owned() + " "
                     };
-                    writeln!(told, "{asked}=> {answer}").unwrap();
+                    writeln!(transcript, "{asked}=> {answer}").unwrap();
                 }
-                Ok(None) => writeln!(told, "{}", asked.trim_end()).unwrap(),
+                Ok(None) => writeln!(transcript, "{}", asked.trim_end()).unwrap(),
                 Err(why) => panic!("{name}:{}: {why}: {line}", number + 1),
             }
         }
         let again = State::from_snapshot(&story.state.to_snapshot()).expect("the state's snapshot loads");
         assert_eq!(again.hash(), story.state.hash());
-        writeln!(told, "state {}", hex(&story.state.hash()[..8])).unwrap();
-        told
+        writeln!(transcript, "state {}", hex(&story.state.hash()[..8])).unwrap();
+        transcript
     }
 
     fn line(&mut self, line: &str) -> Result<Option<String>, String> {
@@ -148,7 +148,7 @@ impl Story {
         let command: Command = match words[..] {
             ["account", name] => {
                 named = name;
-                AccountCommand::Add { name: key(name) }.into()
+                AccountCommand::Add { name: key(name), by }.into()
             }
             ["create", name] => {
                 named = name;
@@ -183,7 +183,7 @@ impl Story {
             ["rules", to] => OrderCommand::SwitchRules { to: Rules(number(to)? as u16) }.into(),
             _ => return Err("no such command".into()),
         };
-        let operators = matches!(command, Command::Account(_) | Command::Order(_));
+        let operators = matches!(command, Command::Order(_));
         if operators && by != Principal::Operator {
             return Err("only the operator says this".into());
         }
@@ -248,19 +248,19 @@ impl Story {
         let Some(room) = self.state.room(id) else { return "no room".into() };
         let mut parts: Vec<String> = Vec::new();
         let mut run: Option<(u64, u64)> = None;
-        let (mut told, mut last) = (0, 0);
+        let (mut numbered, mut last) = (0, 0);
         for (_, seq, what) in self.shown.iter().filter(|(of, ..)| *of == id) {
             let hole = room.hole_at(reader, *seq);
             if let (true, None, Shown::Message(n)) = (room.sees(reader, *seq), hole, what) {
                 run = Some((run.map_or(*n, |(first, _)| first), *n));
-                (told, last) = (told + 1, *n);
+                (numbered, last) = (numbered + 1, *n);
                 continue;
             }
             parts.extend(run.take().map(numbers));
             match (hole, what) {
                 (Some(hole), _) => {
                     parts.push(format!("hole {}", numbers((hole.from, hole.to))));
-                    (told, last) = (told + hole.to + 1 - hole.from, hole.to);
+                    (numbered, last) = (numbered + hole.to + 1 - hole.from, hole.to);
                 }
                 (None, Shown::Other(what)) if room.sees(reader, *seq) => parts.push(what.clone()),
                 (None, _) => {}
@@ -268,7 +268,7 @@ impl Story {
         }
         parts.extend(run.take().map(numbers));
         // P2: everything that the reader does not get, up to where it reads, is shown as a hole.
-        assert_eq!(told, last, "numbers without a gap and each once: {parts:?}");
+        assert_eq!(numbered, last, "numbers without a gap and each once: {parts:?}");
         if parts.is_empty() { "nothing".into() } else { parts.join(", ") }
     }
 

@@ -128,9 +128,10 @@ impl Envelope {
                 head(e, CommandKind::SwitchRules, 1)?;
                 e.u16(to.0)?;
             }
-            Command::Account(AccountCommand::Add { name }) => {
-                head(e, CommandKind::AddAccount, 1)?;
+            Command::Account(AccountCommand::Add { name, by }) => {
+                head(e, CommandKind::AddAccount, 2)?;
                 e.bytes(&name.0)?;
+                write_principal(e, by)?;
             }
             Command::Room(RoomCommand::Create { name, access, by, most }) => {
                 head(e, CommandKind::CreateRoom, 4)?;
@@ -180,7 +181,10 @@ impl Envelope {
         let (command, its_own): (Command, u64) = match CommandKind::try_from(d.u8()?)? {
             CommandKind::Open => (OrderCommand::Open.into(), 0),
             CommandKind::SwitchRules => (OrderCommand::SwitchRules { to: Rules(d.u16()?) }.into(), 1),
-            CommandKind::AddAccount => (AccountCommand::Add { name: NameKey(fixed(&mut d)?) }.into(), 1),
+            CommandKind::AddAccount => {
+                let name = NameKey(fixed(&mut d)?);
+                (AccountCommand::Add { name, by: read_principal(&mut d)? }.into(), 2)
+            }
             CommandKind::CreateRoom => {
                 let name = NameKey(fixed(&mut d)?);
                 let found = d.u8()?;

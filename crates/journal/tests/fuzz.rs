@@ -176,7 +176,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Order(OrderCommand::Open)),
         any::<u16>().prop_map(|to| Command::Order(OrderCommand::SwitchRules { to: Rules(to) })),
-        name_key().prop_map(|name| Command::Account(AccountCommand::Add { name })),
+        (name_key(), principal()).prop_map(|(name, by)| Command::Account(AccountCommand::Add { name, by })),
         (name_key(), access, principal(), any::<Option<u64>>()).prop_map(|(name, access, by, most)| {
             Command::Room(RoomCommand::Create { name, access, by, most })
         }),

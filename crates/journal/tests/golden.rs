@@ -39,7 +39,7 @@ fn commands() -> Vec<(Command, Bytes)> {
     vec![
         (Command::Order(OrderCommand::Open), Bytes::new()),
         (Command::Order(OrderCommand::SwitchRules { to: Rules(1) }), Bytes::new()),
-        (Command::Account(AccountCommand::Add { name: name(0xa0) }), encode_name("ada")),
+        (Command::Account(AccountCommand::Add { name: name(0xa0), by: Principal::Operator }), encode_name("ada")),
         (
             Command::Room(RoomCommand::Create {
                 name: name(0xb0),

@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::terminal::{harmless, indented};
 use crate::vang::{
-    Action, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Hello, Incoming, People, Person, Reply,
+    ACTIONS, Action, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Hello, Incoming, People, Person, Reply,
     RequestWriter, RoomEvent, RoomList, RoomRow, Sent, incoming,
 };
 use crate::{Decoder, Limits};
@@ -36,11 +36,12 @@ const BAD_NAMES_MAX: u8 = 5;
 /// The room that everybody begins in.
 const FIRST_ROOM: &str = "general";
 
-const HELP: &[&str] = &[
-    "type a message and press Enter; to begin with /, type //",
-    "/join ROOM enters another room   /who [ROOM] lists who is there   /rooms lists the rooms",
-    "/topic shows what the room is about   /topic TEXT sets it   /topic - removes it",
-    "/quit leaves   /help shows this",
+/// What can be typed beside the forms of the table of actions.
+const OTHER_FORMS: &[(&str, &str)] = &[
+    ("/topic", "Show the topic"),
+    ("/topic -", "Remove the topic"),
+    ("/help", "Show this"),
+    ("/quit", "End the connection"),
 ];
 
 pub struct TypedLines {
@@ -349,8 +350,11 @@ impl TypedLines {
     }
 
     fn help(&mut self) {
-        for &line in HELP {
-            self.say(line.to_owned());
+        let message = "type a message and press Enter: it goes to the room joined last; to begin with /, type //";
+        self.say(message.to_owned());
+        let forms = ACTIONS.iter().filter_map(|info| Some((info.typed?, info.about)));
+        for (form, about) in forms.chain(OTHER_FORMS.iter().copied()) {
+            self.say(format!("{form:<13}{about}"));
         }
     }
 

@@ -16,8 +16,13 @@ use vang_proto::{Decoder, Frame};
 const SPELLINGS: &[(&str, &[&str])] =
     &[("rooms", &["room", "rooms"]), ("since", &["since", "journal", "epoch", "seq"])];
 
-/// The cell of section 3 with the keys of the reply.
-const REPLY: usize = 4;
+/// Cells of section 3, behind the action's name.
+const ABOUT: usize = 1;
+const ARGUMENTS: usize = 2;
+const REPEAT: usize = 3;
+const RATE: usize = 4;
+/// The keys of the reply.
+const REPLY: usize = 5;
 
 fn specification() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");
@@ -47,18 +52,28 @@ fn words(cell: &str) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn the_specification_lists_these_actions_in_this_order() {
-    let documented: Vec<String> =
-        rows("3. Requests").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
-    let known: Vec<&str> = ACTIONS.iter().map(|info| info.name).collect();
+fn the_specification_lists_these_actions_and_what_each_does() {
+    let rows = rows("3. Requests");
+    let documented: Vec<(&str, &str)> =
+        rows.iter().map(|row| (row[0].trim_matches('`'), row[ABOUT].as_str())).collect();
+    let known: Vec<(&str, &str)> = ACTIONS.iter().map(|info| (info.name, info.about)).collect();
     assert_eq!(documented, known);
+}
+
+#[test]
+fn the_specification_has_each_form_that_can_be_typed() {
+    let text = specification();
+    let section = text.split("\n## ").find(|one| one.starts_with("8. ")).unwrap();
+    for form in ACTIONS.iter().filter_map(|info| info.typed) {
+        assert!(section.contains(&format!("`{form}`")), "{form}");
+    }
 }
 
 #[test]
 fn the_specification_has_the_arguments_of_each_action() {
     for (row, info) in rows("3. Requests").iter().zip(ACTIONS) {
         // Values of `access` stand in parentheses; `as` and `re` go with every request.
-        let cell = row[1].split('(').next().unwrap();
+        let cell = row[ARGUMENTS].split('(').next().unwrap();
         let documented: BTreeSet<(String, bool)> =
             words(cell).into_iter().filter(|(word, _)| word != "as").collect();
         let is_follow = info.name == "follow";
@@ -108,7 +123,7 @@ fn the_specification_says_what_can_be_repeated_and_which_rate_counts_it() {
             Rate::Joins => ("joins", Some("joins-per-second")),
             Rate::Rooms => ("rooms", Some("rooms-per-day")),
         };
-        assert_eq!((row[2].as_str(), row[3].as_str()), (repeat, rate), "{}", info.name);
+        assert_eq!((row[REPEAT].as_str(), row[RATE].as_str()), (repeat, rate), "{}", info.name);
         // The row of the limit names the actions that it counts; that of `messages-per-second` names what it counts.
         let Some(limit) = limit else { continue };
         let row = rows("7. Closing").into_iter().find(|row| row[0].trim_matches('`') == limit).unwrap();
@@ -167,7 +182,7 @@ fn the_specification_has_each_event_and_its_keys() {
     for row in rows("5. Events") {
         // Reasons of a hole stand in parentheses.
         let keys: Vec<String> =
-            words(row[1].split('(').next().unwrap()).into_iter().map(|(key, _)| key).collect();
+            words(row[ARGUMENTS].split('(').next().unwrap()).into_iter().map(|(key, _)| key).collect();
         documented.extend(words(&row[0]).into_iter().map(|(name, _)| (name, keys.clone(), row[2].clone())));
     }
     let in_room = ROOM_EVENTS.iter().map(|info| (info, vec!["seq".to_owned(), "room".to_owned()]));

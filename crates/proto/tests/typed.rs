@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 
 use bytes::BytesMut;
 use vang_proto::typed::TypedLines;
-use vang_proto::vang::{Code, ErrorReply, Hello, NoKeys, REPLIES, Sent, write_error, write_ok};
+use vang_proto::vang::{ACTIONS, Code, ErrorReply, Hello, NoKeys, REPLIES, Sent, write_error, write_ok};
 use vang_proto::{Composer, Decoder};
 
 const LINE_MAX: usize = 40;
@@ -233,6 +233,17 @@ fn play(script: &str) {
 macro_rules! transcripts {
     ($($name:ident = $file:literal;)+) => {$(
         #[test]
+fn each_typed_form_of_the_table_asks_its_action() {
+    for info in ACTIONS {
+        let Some(form) = info.typed else { continue };
+        let script = format!("type: ada\nreply: ok name=ada\nreply: ok | general\ntype: {form}\n");
+        let played = Play::new(usize::MAX).run(&script);
+        let asked = played.lines().last().unwrap();
+        assert!(asked.starts_with(&format!("asks: {} ", info.name)), "{form}: {asked}");
+    }
+}
+
+#[test]
         fn $name() {
             play(include_str!(concat!("lines/", $file)));
         }

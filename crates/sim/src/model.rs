@@ -142,8 +142,8 @@ impl Model {
         match envelope.command {
             Command::Order(OrderCommand::Open) => self.openings.push(seq),
             Command::Order(OrderCommand::Tick) | Command::Order(OrderCommand::SwitchRules { .. }) => {}
-            Command::Account(AccountCommand::Add { name: key }) => {
-                if !self.accounts.values().any(|(taken, _)| *taken == key) {
+            Command::Account(AccountCommand::Add { name: key, by }) => {
+                if by == Principal::Operator && !self.accounts.values().any(|(taken, _)| *taken == key) {
                     self.accounts.insert(seq, (key, name()));
                     self.done.insert(seq, "account-add");
                     self.keep_text(TextOf::AccountName(AccountId(seq)), name());

@@ -7,10 +7,15 @@ use clap::Args;
 use vang_client::{ClientError, Deadline, ServerAddr};
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::text;
-use vang_proto::vang::{Action, Code, Reply};
+use vang_proto::vang::{Action, ActionInfo, Code, Reply};
 
 use crate::say::{CommandError, note_first_retry};
 use crate::which;
+
+/// What an action does, in the words of the protocol's table: the help of the command that asks it.
+pub(crate) fn about(action: &str) -> &'static str {
+    ActionInfo::named(action).expect("an action of the table").about
+}
 
 /// The server, the speaker's name and the timeout of a client command.
 #[derive(Args, Debug, Clone)]

@@ -80,6 +80,7 @@ pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use vang_proto::vang::ACTIONS;
 
     use super::*;
 
@@ -94,6 +95,27 @@ mod tests {
         command.build();
         command.debug_assert();
         check(&mut Args::command());
+    }
+
+    #[test]
+    fn a_command_that_asks_an_action_has_the_words_of_the_table() {
+        let tree = Args::command();
+        let mut found = Vec::new();
+        for info in ACTIONS {
+            // The operator's commands are below `admin`; every other has the name of its action.
+            let path = match info.name {
+                "account-add" => vec!["admin", "account", "add"],
+                name => vec![name],
+            };
+            let command = path.iter().try_fold(&tree, |command, name| command.find_subcommand(name));
+            let Some(command) = command else { continue };
+            assert_eq!(command.get_about().unwrap().to_string(), info.about);
+            assert!(command.get_long_about().is_none(), "{}", info.name);
+            found.push(info.name);
+        }
+        let expected =
+            ["send", "find", "rooms", "create", "join", "leave", "topic", "account-add", "status"];
+        assert_eq!(found, expected, "the other actions have no command of their own");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Hub {
             Action::Leave { room } => self.leave(asker, &who, &room)?,
             // Who drives the hub knows the sockets and the machine, and has answered it.
             Action::Status => return Err(refused(&Refusal::NotAllowed)),
-            Action::AddAccount { name } => self.add_account(asker, &name)?,
+            Action::AddAccount { name } => self.add_account(asker, &who, &name)?,
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The table of actions: what a client can ask. From it come reading and writing, the list of known actions, who can
-//! ask, and `docs/PROTOCOL.md` section 3 (a test compares them).
+//! ask, the help of typed lines and of the commands, and `docs/PROTOCOL.md` section 3 (a test compares them).
 
 use bytes::Bytes;
 
@@ -15,6 +15,8 @@ use crate::limits::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActionInfo {
     pub name: &'static str,
+    /// What it does, in one line for people: in every help, and in the specification.
+    pub about: &'static str,
     pub arguments: &'static [ArgumentInfo],
     pub audience: Audience,
     pub forms: Forms,
@@ -22,6 +24,8 @@ pub struct ActionInfo {
     pub weight: Weight,
     pub rate: Rate,
     pub work: Work,
+    /// How a person types it, where typed lines have it.
+    pub typed: Option<&'static str>,
 }
 
 /// An argument of an action.
@@ -101,16 +105,25 @@ pub enum Work {
 /// A request without what it brings, bytes.
 const SMALL_BYTES: usize = 512;
 
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:literal) => {
+        Some($value)
+    };
+}
+
 macro_rules! actions {
     ($(
-        $(#[$doc:meta])*
+        #[doc = $about:literal]
         $name:literal => $variant:ident $({ $($field:ident: $type:ty = $need:ident $key:literal $read:expr),* $(,)? })?,
-        $audience:ident, $forms:ident, $repeats:ident, $weight:ident, $rate:ident, $work:ident;
+        $audience:ident, $forms:ident, $repeats:ident, $weight:ident, $rate:ident, $work:ident $(, $typed:literal)?;
     )*) => {
         /// What is asked; the fields are the arguments of the specification, by their names.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Action {
-            $($(#[$doc])* $variant $({ $($field: $type),* })?),*
+            $(#[doc = $about] $variant $({ $($field: $type),* })?),*
         }
 
         /// The place of each row.
@@ -121,6 +134,7 @@ macro_rules! actions {
         /// Every action, in the order of the specification.
         pub const ACTIONS: &[ActionInfo] = &[$(ActionInfo {
             name: $name,
+            about: $about.trim_ascii(),
             arguments: &[$($(ArgumentInfo { key: $key, need: Need::$need }),*)?],
             audience: Audience::$audience,
             forms: Forms::$forms,
@@ -128,6 +142,7 @@ macro_rules! actions {
             weight: Weight::$weight,
             rate: Rate::$rate,
             work: Work::$work,
+            typed: optional!($($typed)?),
         }),*];
 
         impl Action {
@@ -171,8 +186,11 @@ macro_rules! actions {
 }
 
 actions! {
+    /// Give your name, and learn the server's name and position
     "hello" => Hello, Anybody, Any, Always, Own, None, Little;
+    /// Check that the server answers
     "ping" => Ping, Anybody, Any, Always, Own, None, Little;
+    /// Post a message to a room, and get its address
     "send" => Send {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         id: Option<String> = Optional "id" |s, key| Ok(s.id(key)?),
@@ -180,38 +198,49 @@ actions! {
         content_encoding: String = Content "content-encoding" |s, _| s.content_encoding(),
         content: Bytes = Content "content" |s, _| Ok(s.content()?),
     }, Anybody, Any, WithId, Own, Messages, Little;
+    /// Follow rooms: get what happens there as it happens
     "follow" => Follow {
         rooms: Vec<String> = Required "rooms" |s, key| Ok(s.rooms(key)?),
         from: FollowFrom = Optional "since" |s, key| Ok(s.follow_from(key)?),
-    }, Anybody, Header, Always, Own, Questions, PerRoom;
+    }, Anybody, Header, Always, Own, Questions, PerRoom, "/join ROOM";
+    /// Read the messages of a room, a page at a time
     "history" => History {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         since: u64 = Optional "since" |s, key| Ok(s.number(key)?.unwrap_or(0)),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?),
     }, Anybody, Header, Always, Page, Questions, Some;
+    /// Search messages in all rooms you can see
     "find" => Find {
         query: String = Required "query" |s, key| Ok(s.text_up_to(key, QUERY_BYTES_MAX)?),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(FIND_LIMIT, FIND_LIMIT_MAX)?),
         before: Option<u64> = Optional "before" |s, key| Ok(s.number(key)?),
     }, Anybody, Any, Always, Page, Questions, Some;
-    "rooms" => Rooms, Anybody, Any, Always, Own, Questions, List;
-    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own, Questions, List;
+    /// List the rooms you can see
+    "rooms" => Rooms, Anybody, Any, Always, Own, Questions, List, "/rooms";
+    /// List who is in a room
+    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own, Questions, List, "/who [ROOM]";
+    /// Create a room; you are its first member
     "create" => Create {
         access: Access = Optional "access" |s, key| Ok(s.access(key)?),
         room: String = Required "room" |s, key| Ok(s.text(key)?),
     }, Anybody, Any, Never, Own, Rooms, Some;
+    /// Join a room, or add somebody to it
     "join" => Join {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         who: Option<String> = Optional "who" |s, key| Ok(s.owned(key)?),
     }, Anybody, Any, Never, Own, Joins, Some;
+    /// Leave a room
     "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own, Joins, Some;
+    /// Set the topic of a room: one line that says what the room is about
     "topic" => SetTopic {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         topic: String = Required "topic" |s, key| Ok(s.line(key, TOPIC_BYTES_MAX)?),
-    }, Anybody, Any, Never, Own, Joins, Some;
+    }, Anybody, Any, Never, Own, Joins, Some, "/topic TEXT";
+    /// Add an account
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
     }, OperatorSocket, Any, Never, Own, None, Some;
+    /// Show the server's health: connections, slow readers, positions, disk
     "status" => Status, OperatorSocket, Any, Always, Own, None, Little;
 }
 

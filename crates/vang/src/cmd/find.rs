@@ -12,7 +12,7 @@ use vang_proto::terminal::{harmless, harmless_line, one_line};
 use vang_proto::text::counted;
 use vang_proto::vang::{Excerpt, Hit};
 
-use crate::args::ClientArgs;
+use crate::args::{ClientArgs, about};
 use crate::clock::{time_of_day, today};
 use crate::say::{CommandError, indented, note, note_first_retry, print_line, to_terminal};
 
@@ -28,9 +28,8 @@ Accents and case do not matter: cho finds Chó, strasse finds Straße. WORD* fin
 excludes messages with WORD. from:NAME, in:ROOM; after:DAY (that day and later), before:DAY, days in UTC, or times such \
 as 2026-05-01T14:00:00Z. Newest first, each with the messages before and after. Exit code 1: nothing was found.";
 
-/// Search messages in all rooms you can see
 #[derive(Args, Debug)]
-#[command(before_help = EXAMPLES, after_help = AFTER)]
+#[command(about = about("find"), before_help = EXAMPLES, after_help = AFTER)]
 pub(crate) struct FindArgs {
     /// The query: words, "phrases", from:NAME, in:ROOM, after:DATE, before:DATE
     #[arg(required = true)]

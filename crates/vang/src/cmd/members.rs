@@ -4,7 +4,7 @@ use clap::Args;
 use vang_proto::terminal::harmless_line;
 use vang_proto::vang::Action;
 
-use crate::args::ClientArgs;
+use crate::args::{ClientArgs, about};
 use crate::say::print_line;
 
 const JOIN_EXAMPLES: &str = "\
@@ -15,9 +15,8 @@ Examples:
 const JOIN_AFTER: &str = "\
 Needs an account. Without --as, on the data folder's own socket, the operator adds the account of --who to a public room.";
 
-/// Join a room, or add somebody to it
 #[derive(Args, Debug)]
-#[command(before_help = JOIN_EXAMPLES, after_help = JOIN_AFTER)]
+#[command(about = about("join"), before_help = JOIN_EXAMPLES, after_help = JOIN_AFTER)]
 pub(crate) struct JoinArgs {
     /// Room to join
     room: String,
@@ -35,9 +34,8 @@ Examples:
   vang leave garden --as ada
   vang leave cellar --as bob --server unix:/run/vang.sock";
 
-/// Leave a room
 #[derive(Args, Debug)]
-#[command(before_help = LEAVE_EXAMPLES)]
+#[command(about = about("leave"), before_help = LEAVE_EXAMPLES)]
 pub(crate) struct LeaveArgs {
     /// Room to leave
     room: String,

@@ -6,7 +6,7 @@ use vang_proto::terminal::{harmless_line, one_line};
 use vang_proto::text::counted;
 use vang_proto::vang::{Access, Action, RoomRow};
 
-use crate::args::ClientArgs;
+use crate::args::{ClientArgs, about};
 use crate::say::{CommandError, print_line};
 
 const ROOMS_EXAMPLES: &str = "\
@@ -14,9 +14,8 @@ Examples:
   vang rooms
   vang rooms --as ada --json";
 
-/// List the rooms you can see
 #[derive(Args, Debug)]
-#[command(before_help = ROOMS_EXAMPLES)]
+#[command(about = about("rooms"), before_help = ROOMS_EXAMPLES)]
 pub(crate) struct RoomsArgs {
     /// One JSON object per line: `room`, `access`, `n` (number of its newest message), `role`, `topic`
     #[arg(long)]
@@ -35,9 +34,8 @@ Examples:
   vang create garden --as ada
   vang create cellar --private --as ada --data ./chat";
 
-/// Create a room; you are its first member
 #[derive(Args, Debug)]
-#[command(before_help = CREATE_EXAMPLES, after_help = AS_OPERATOR)]
+#[command(about = about("create"), before_help = CREATE_EXAMPLES, after_help = AS_OPERATOR)]
 pub(crate) struct CreateArgs {
     /// Name of the new room
     room: String,
@@ -55,9 +53,8 @@ Examples:
   vang topic garden 'what grows, and when' --as ada
   vang topic garden '' --as ada                      remove it";
 
-/// Set the topic of a room: one line that says what the room is about
 #[derive(Args, Debug)]
-#[command(before_help = TOPIC_EXAMPLES, after_help = AS_OPERATOR)]
+#[command(about = about("topic"), before_help = TOPIC_EXAMPLES, after_help = AS_OPERATOR)]
 pub(crate) struct TopicArgs {
     /// Room
     room: String,

@@ -11,7 +11,7 @@ use vang_client::{ClientError, Message, SendError};
 use vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 use vang_proto::terminal::harmless_line;
 
-use crate::args::ClientArgs;
+use crate::args::{ClientArgs, about};
 use crate::say::{CommandError, note, note_first_retry, print_line};
 
 const EXAMPLES: &str = "\
@@ -24,9 +24,8 @@ const AFTER: &str = "\
 The address is printed when the message is on the server's disk: it then survives a crash. If the time is over and \
 it is not known whether the message was posted, the exit code is 124 and the id for sending it again is printed.";
 
-/// Post a message to a room, and print its address
 #[derive(Args, Debug)]
-#[command(before_help = EXAMPLES, after_help = AFTER)]
+#[command(about = about("send"), before_help = EXAMPLES, after_help = AFTER)]
 pub(crate) struct SendArgs {
     /// Room to post to
     room: String,

@@ -12,7 +12,7 @@ use vang_proto::terminal::harmless;
 use vang_proto::text::{count, counted, duration, size};
 use vang_proto::vang::{Action, ServerStatus};
 
-use crate::args::{DataArgs, parse_time};
+use crate::args::{DataArgs, about, parse_time};
 use crate::say::{CommandError, print, print_line, to_terminal};
 
 const EXAMPLES: &str = "\
@@ -24,9 +24,8 @@ Examples:
 const AFTER: &str = "\
 Exit codes: 0 a server runs, 1 no server runs, 2 wrong usage. Load balancers use /readyz, Prometheus uses /metrics.";
 
-/// Show the server's health: connections, slow readers, positions, disk
 #[derive(Args, Debug)]
-#[command(before_help = EXAMPLES, after_help = AFTER)]
+#[command(about = about("status"), before_help = EXAMPLES, after_help = AFTER)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     data: DataArgs,

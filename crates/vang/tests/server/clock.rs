@@ -19,7 +19,7 @@ fn write_old_journal(data: &Path) {
     let mut journal = open_journal(&folder.journal_db(), Durability::default()).unwrap();
     let name = vang_hub::NameMaker::new(journal.identity().key).make("general").unwrap().1;
     let room = RoomCommand::Create { name, access: Access::Public, by: Principal::Operator, most: None };
-    let other = AccountCommand::Add { name: NameKey([7; 16]) };
+    let other = AccountCommand::Add { name: NameKey([7; 16]), by: Principal::Operator };
     let drafts = [
         (OrderCommand::Open.into(), Vec::new()),
         (Asked::from(room), vang_journal::encode_name("general").to_vec()),

@@ -276,7 +276,7 @@ fn a_typing_client_that_never_reads_loses_no_accepted_line() {
     let mut stream: TcpStream = server.connect();
     stream.write_all(b"ada\n").unwrap();
     let before = server.status_kib("VmRSS");
-    // Every /help gets three lines, which the client does not read.
+    // Every /help gets nine lines, which the client does not read.
     let mut helps = stream.try_clone().unwrap();
     helps.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
     let typed = "/help\n".repeat(10_000);

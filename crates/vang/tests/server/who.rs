@@ -80,6 +80,9 @@ fn an_accounts_name_is_enough_only_on_the_folders_own_socket() {
     assert_eq!(hello(&mut unix(&data.join("admin.sock")), "ada"), "ada");
     let operator = exchange(&mut unix(&data.join("admin.sock")), &request("hello", &[], "")).0;
     assert_eq!(operator["name"], "server");
+    // With a name the connection is that account's: what only the operator can do, it cannot.
+    let add = request("account-add", &[("as", "\"ada\""), ("name", "\"cy\"")], "");
+    assert_eq!(exchange(&mut unix(&data.join("admin.sock")), &add).0["code"], "not-allowed");
     let mut create = vang();
     create.args(["create", "lab", "--private", "--as", "ada", "--data"]).arg(&data);
     assert_eq!(succeeded(&["create"], create.output().unwrap()), "lab\n");

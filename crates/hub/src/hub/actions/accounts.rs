@@ -1,6 +1,6 @@
 //! Accounts: the operator adds them.
 
-use vang_chat::{AccountCommand, Refusal};
+use vang_chat::{AccountCommand, Principal, Refusal};
 use vang_journal::encode_name;
 use vang_proto::vang::ErrorReply;
 
@@ -9,12 +9,18 @@ use crate::hub::Hub;
 use crate::session::Asker;
 
 impl Hub {
-    pub(super) fn add_account(&mut self, asker: &Asker, name: &str) -> Result<(), ErrorReply> {
+    pub(super) fn add_account(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        name: &str,
+    ) -> Result<(), ErrorReply> {
         let made = self.names.make_account(name);
         let (shown, name) = made.map_err(|bad| bad_name("name", &bad))?;
-        if self.book.old_account(&name).is_some() {
+        // To others the rules say that it is not for them.
+        if *who == Principal::Operator && self.book.old_account(&name).is_some() {
             return Err(refused(&Refusal::NameTaken));
         }
-        self.enqueue(asker, AccountCommand::Add { name }.into(), encode_name(&shown))
+        self.enqueue(asker, AccountCommand::Add { name, by: *who }.into(), encode_name(&shown))
     }
 }

@@ -10,7 +10,7 @@ use vang_journal::{DataFolder, FolderError};
 use vang_proto::vang::{Action, Reply};
 use vang_server::{Config, ServeError, Server, StartError};
 
-use crate::args::DataArgs;
+use crate::args::{DataArgs, about};
 use crate::say::{CommandError, print_line, server_error};
 use crate::signals::runtime;
 
@@ -29,8 +29,7 @@ pub(super) struct AccountArgs {
 
 #[derive(Subcommand, Debug)]
 enum AccountCommand {
-    /// Add an account
-    #[command(before_help = EXAMPLES)]
+    #[command(about = about("account-add"), before_help = EXAMPLES)]
     Add {
         /// Name of the new account
         name: String,
