@@ -301,7 +301,7 @@ fn a_find_that_takes_too_long_is_busy_with_advice() {
     let dir = folder();
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &["--limit", "find-time=0"]);
     server.ok(&["send", "general", "xin chào", "--as", "ada"]);
-    let output = server.run(&["find", "chao", "--as", "ada"]);
+    let output = server.run(&["find", "chao", "--as", "ada", "--timeout", "60s"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let expected = "busy: looking for it took longer than 0 ms and was stopped; ask for more or longer words, or \
