@@ -31,7 +31,9 @@ impl World {
     fn new() -> World {
         let mut state = State::default();
         let add = |state: &mut State, name: &str| {
-            state.apply(at(state), &AccountCommand::Add { name: key(name), by: Principal::Operator }.into()).unwrap();
+            state
+                .apply(at(state), &AccountCommand::Add { name: key(name), by: Principal::Operator }.into())
+                .unwrap();
             state.account(&key(name)).unwrap()
         };
         let [stranger, outsider, former, member] =

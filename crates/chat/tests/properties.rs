@@ -69,7 +69,9 @@ fn command(state: &State, ask: &Ask) -> Command {
     match *ask {
         Ask::Open(_) => OrderCommand::Open.into(),
         Ask::Rules(to) => OrderCommand::SwitchRules { to: Rules(to) }.into(),
-        Ask::Account(number, by) => AccountCommand::Add { name: name(number), by: principal(state, by) }.into(),
+        Ask::Account(number, by) => {
+            AccountCommand::Add { name: name(number), by: principal(state, by) }.into()
+        }
         Ask::Create(number, access, by, most) => {
             RoomCommand::Create { name: name(number), access, by: principal(state, by), most }.into()
         }
@@ -595,7 +597,7 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
     let (state, seq) = (&world.state, world.state.seq());
     let room = |number: u8| room(state, number);
     let [hall, lobby, of_0, of_1, also_of_0] = [0, 1, 2, 3, 4].map(room);
-    let place = |room: RoomId| Place { room, n: 0, before: Seq(0) };
+    let place = |room: RoomId| Place { room, n: 0, before: Seq(0), access: Access::Private };
     let outcome = |events: &[&[RoomId]]| {
         let event = Event::Order(OrderEvent::Ticked);
         let happened = events.iter().map(|rooms| Happened {

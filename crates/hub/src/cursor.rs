@@ -214,7 +214,8 @@ mod tests {
     fn a_reader_of_one_of_its_rooms_gets_an_event_about_several_rooms_once() {
         let mut state = State::default();
         let accounts = [1, 2].map(|key| {
-            let added = apply(&mut state, AccountCommand::Add { name: NameKey([key; 16]), by: Principal::Operator });
+            let added =
+                apply(&mut state, AccountCommand::Add { name: NameKey([key; 16]), by: Principal::Operator });
             AccountId(added.0)
         });
         let create = |state: &mut State, key, access, by| {

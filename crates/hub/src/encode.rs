@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use vang_chat::{Principal, RoomId, Seq, Time};
-use vang_journal::{Payload, MessagePayloadView, decode_name};
+use vang_journal::{MessagePayloadView, Payload, decode_name};
 use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
 
 use crate::events::{EventFields, PayloadKind, ShownEvent};

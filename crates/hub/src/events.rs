@@ -199,7 +199,8 @@ impl ShownEvent {
             2 if d.u8().ok()? == SEVERAL_ROOMS => true,
             _ => return None,
         };
-        Some(ShownEvent { kind, who: row.who, in_several_rooms }).filter(|shown| shown.is_message() == row.is_message())
+        Some(ShownEvent { kind, who: row.who, in_several_rooms })
+            .filter(|shown| shown.is_message() == row.is_message())
     }
 }
 

@@ -28,7 +28,7 @@ pub mod limits;
 pub use admission::{Peer, Salts, Scope, Trust};
 pub use clock::Now;
 pub use cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadError, ReadJob};
-pub use hub::{SessionInfo, Hub, Output, Stats};
+pub use hub::{Hub, Output, SessionInfo, Stats};
 pub use names::{Book, NameError, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};

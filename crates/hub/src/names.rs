@@ -289,7 +289,9 @@ mod tests {
         for (seq, name) in (1..).zip(shown) {
             let name = maker.old_key(name).unwrap_or_else(|| maker.key(name));
             let at = Position { seq: Seq(seq), time: Time(0), node: Node(1) };
-            state.apply(at, &Command::Account(AccountCommand::Add { name, by: Principal::Operator })).unwrap();
+            state
+                .apply(at, &Command::Account(AccountCommand::Add { name, by: Principal::Operator }))
+                .unwrap();
         }
         let names =
             (1..).zip(shown).map(|(seq, name)| (TextOf::AccountName(AccountId(seq)), name.to_owned()));

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 use vang_chat::{Event, MessageEvent, Node, Principal, Seq, State, Time};
 use vang_hub::{Delta, Peer, Read, ReadAnswer, ReadJob};
-use vang_journal::{Entry, Envelope, Journal, MemoryJournal, Reader, MessagePayloadView};
+use vang_journal::{Entry, Envelope, Journal, MemoryJournal, MessagePayloadView, Reader};
 use vang_proto::vang::{Access, Action};
 use vang_view::{Hit, Index, IndexReader, IsOver, Query, Shown, View, ViewReader, searched_text};
 

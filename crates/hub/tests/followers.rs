@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
 use vang_chat::{Node, Principal, RoomId};
-use vang_hub::{ColdEvent, ColdPage, EventClass, EventData, EventRow, Peer, ReadAnswer, ReadError, SessionId};
+use vang_hub::{
+    ColdEvent, ColdPage, EventClass, EventData, EventRow, Peer, ReadAnswer, ReadError, SessionId,
+};
 use vang_journal::Reader;
 use vang_proto::vang::{Access, Action, FollowFrom};
 

@@ -93,7 +93,13 @@ impl<'a> MessagePayloadView<'a> {
         fields.must(CONTENT)?;
         let content = fields.d.bytes()?;
         let guest = if fields.is_next(GUEST)? { Some(fields.d.str()?) } else { None };
-        Ok(MessagePayloadView { guest, content_type, content_encoding, content, unknown: fields.rest(GUEST)? })
+        Ok(MessagePayloadView {
+            guest,
+            content_type,
+            content_encoding,
+            content,
+            unknown: fields.rest(GUEST)?,
+        })
     }
 }
 
@@ -102,7 +108,8 @@ impl MessagePayload {
     pub fn encode(&self) -> Bytes {
         let MessagePayload { guest, content_type, content_encoding, content, unknown } = self;
         let unknown = UnknownView { count: unknown.count, bytes: &unknown.bytes };
-        MessagePayloadView { guest: guest.as_deref(), content_type, content_encoding, content, unknown }.encode()
+        MessagePayloadView { guest: guest.as_deref(), content_type, content_encoding, content, unknown }
+            .encode()
     }
 
     /// Reads a message's payload; the content is not copied.

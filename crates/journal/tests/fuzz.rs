@@ -15,8 +15,8 @@ use vang_chat::{
     Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
 };
 use vang_journal::{
-    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, Origin, MessagePayload, Unknown, decode_name,
-    encode_name, write_backup,
+    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, MessagePayload, Origin, Unknown,
+    decode_name, encode_name, write_backup,
 };
 
 /// The number of inputs and the time limit.

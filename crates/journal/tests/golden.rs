@@ -14,8 +14,8 @@ use vang_chat::{
     Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
 };
 use vang_journal::{
-    Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Piece,
-    Reader, MessagePayload, ServerKey, Unknown, decode_name, encode_name, genesis, write_backup,
+    Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
+    Payload, Piece, Reader, ServerKey, Unknown, decode_name, encode_name, genesis, write_backup,
 };
 
 /// Every kind of command, with its payload.
@@ -39,7 +39,10 @@ fn commands() -> Vec<(Command, Bytes)> {
     vec![
         (Command::Order(OrderCommand::Open), Bytes::new()),
         (Command::Order(OrderCommand::SwitchRules { to: Rules(1) }), Bytes::new()),
-        (Command::Account(AccountCommand::Add { name: name(0xa0), by: Principal::Operator }), encode_name("ada")),
+        (
+            Command::Account(AccountCommand::Add { name: name(0xa0), by: Principal::Operator }),
+            encode_name("ada"),
+        ),
         (
             Command::Room(RoomCommand::Create {
                 name: name(0xb0),

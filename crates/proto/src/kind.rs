@@ -308,7 +308,8 @@ mod tests {
             let first_kind = (0..=bytes.len()).find_map(|cut| detect(&bytes[..cut]));
             assert_eq!(first_kind, Some(kind), "{bytes:?}");
             // Once told it stays so, whatever comes with it.
-            let decided_at = (0..=bytes.len()).find(|&cut| detect(&bytes[..cut]).is_some()).unwrap_or_default();
+            let decided_at =
+                (0..=bytes.len()).find(|&cut| detect(&bytes[..cut]).is_some()).unwrap_or_default();
             for cut in decided_at..=bytes.len() {
                 assert_eq!(detect(&bytes[..cut]), Some(kind), "{bytes:?} up to {cut}");
             }

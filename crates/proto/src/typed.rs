@@ -25,8 +25,8 @@ use crate::limits::{
 };
 use crate::terminal::{harmless, indented};
 use crate::vang::{
-    ACTIONS, Action, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Hello, Incoming, People, Person, Reply,
-    RequestWriter, RoomEvent, RoomList, RoomRow, Sent, incoming,
+    ACTIONS, Action, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Hello, Incoming, People, Person,
+    Reply, RequestWriter, RoomEvent, RoomList, RoomRow, Sent, incoming,
 };
 use crate::{Decoder, Limits};
 
@@ -350,7 +350,8 @@ impl TypedLines {
     }
 
     fn help(&mut self) {
-        let message = "type a message and press Enter: it goes to the room joined last; to begin with /, type //";
+        let message =
+            "type a message and press Enter: it goes to the room joined last; to begin with /, type //";
         self.say(message.to_owned());
         let forms = ACTIONS.iter().filter_map(|info| Some((info.typed?, info.about)));
         for (form, about) in forms.chain(OTHER_FORMS.iter().copied()) {

@@ -18,7 +18,7 @@ use vang_proto::vang::{
     Code, ConnectionEvent, ErrorReply, Event, NoKeys, ServerLimits, ServerSession, SessionStep, write_error,
     write_ok,
 };
-use vang_proto::websocket::{WebSocketInput, WebSocket};
+use vang_proto::websocket::{WebSocket, WebSocketInput};
 use vang_proto::{Decoder, Limits, Millis, kind, python};
 
 /// How many inputs, and for how long at most.

@@ -182,7 +182,7 @@ fn the_specification_has_each_event_and_its_keys() {
     for row in rows("5. Events") {
         // Reasons of a hole stand in parentheses.
         let keys: Vec<String> =
-            words(row[ARGUMENTS].split('(').next().unwrap()).into_iter().map(|(key, _)| key).collect();
+            words(row[1].split('(').next().unwrap()).into_iter().map(|(key, _)| key).collect();
         documented.extend(words(&row[0]).into_iter().map(|(name, _)| (name, keys.clone(), row[2].clone())));
     }
     let in_room = ROOM_EVENTS.iter().map(|info| (info, vec!["seq".to_owned(), "room".to_owned()]));

@@ -230,9 +230,7 @@ fn play(script: &str) {
     }
 }
 
-macro_rules! transcripts {
-    ($($name:ident = $file:literal;)+) => {$(
-        #[test]
+#[test]
 fn each_typed_form_of_the_table_asks_its_action() {
     for info in ACTIONS {
         let Some(form) = info.typed else { continue };
@@ -243,7 +241,9 @@ fn each_typed_form_of_the_table_asks_its_action() {
     }
 }
 
-#[test]
+macro_rules! transcripts {
+    ($($name:ident = $file:literal;)+) => {$(
+        #[test]
         fn $name() {
             play(include_str!(concat!("lines/", $file)));
         }
@@ -256,7 +256,7 @@ transcripts! {
     commands_ask_and_their_answers_are_lines = "commands.txt";
     a_topic_is_shown_set_and_removed = "topic.txt";
     nobody_drives_another_ones_terminal_or_speaks_with_another_ones_name = "harmless.txt";
-    what_cannot_be_sent_is_told_and_the_connection_goes_on = "refused.txt";
+    what_cannot_be_sent_is_refused_and_the_connection_goes_on = "refused.txt";
     the_end_of_the_input_is_the_end_when_everything_is_answered = "end.txt";
     an_http_request_among_the_lines_ends_the_connection = "http.txt";
     windows_line_ends_are_answered_with_their_kind = "crlf.txt";

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use vang_proto::websocket::{WebSocketInput, WebSocket, message_header};
+use vang_proto::websocket::{WebSocket, WebSocketInput, message_header};
 
 /// What RFC 6455 appends to a client's key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

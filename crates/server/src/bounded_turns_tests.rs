@@ -167,7 +167,7 @@ impl World {
         let progress = Arc::new(Progress::default());
         let view_db = opened.folder.view_db();
         let (deltas, _view) =
-            view_writer(opened.view, opened.store.clone(), progress.clone(), answers.clone());
+            view_writer(opened.view, opened.store.clone(), progress.clone(), answers.clone()).unwrap();
         for delta in opened.pending {
             deltas.send(delta).unwrap();
         }

@@ -110,14 +110,17 @@ impl Server {
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());
         let (deltas, view_thread) =
-            view_writer::view_writer(opened.view, opened.store.clone(), progress.clone(), sender.clone());
+            view_writer::view_writer(opened.view, opened.store.clone(), progress.clone(), sender.clone())
+                .map_err(no_thread)?;
         for delta in opened.pending {
             let _ = deltas.send(delta);
         }
         let files = (opened.store.clone(), opened.folder.view_db());
         let alone = (opened.folder.lock(), opened.folder.reserve());
-        let (journal, journal_thread) = journal::journal(opened.journal, alone, sender.clone());
-        let (reads, mut readers) = readers::readers(files, (&deltas, &progress), &sender);
+        let (journal, journal_thread) =
+            journal::journal(opened.journal, alone, sender.clone()).map_err(no_thread)?;
+        let (reads, mut readers) =
+            readers::readers(files, (&deltas, &progress), &sender).map_err(no_thread)?;
         let paths = Paths {
             journal: opened.store.clone(),
             view: opened.folder.view_db(),
@@ -127,8 +130,9 @@ impl Server {
         let view = (deltas.clone(), progress.clone());
         let find_ms = Arc::new(AtomicU64::new(config.limits.find_ms()));
         let (finds, finder) =
-            find::finder(paths.clone(), view, index.clone(), find_ms.clone(), sender.clone());
-        let indexer = index::indexer(paths, progress.clone(), index.clone(), sender);
+            find::finder(paths.clone(), view, index.clone(), find_ms.clone(), sender.clone())
+                .map_err(no_thread)?;
+        let indexer = index::indexer(paths, progress.clone(), index.clone(), sender).map_err(no_thread)?;
         readers.extend([finder, indexer]);
         let workers = Workers {
             readers,
@@ -307,6 +311,10 @@ async fn finish(shared: &Shared) {
         tokio::time::sleep(STOP_LOOK).await;
     }
     tracing::info!(unfinished = shared.house.pump.connections(), "stopped");
+}
+
+fn no_thread(source: io::Error) -> ServeError {
+    ServeError::Io { what: "start a thread", source }
 }
 
 /// The names that this server goes by: those it was told, this machine's, and those it listens on; for a certificate, and

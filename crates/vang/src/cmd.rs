@@ -113,8 +113,7 @@ mod tests {
             assert!(command.get_long_about().is_none(), "{}", info.name);
             found.push(info.name);
         }
-        let expected =
-            ["send", "find", "rooms", "create", "join", "leave", "topic", "account-add", "status"];
+        let expected = ["send", "find", "rooms", "create", "join", "leave", "topic", "account-add", "status"];
         assert_eq!(found, expected, "the other actions have no command of their own");
     }
 

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
 use vang_journal::{
-    Batch, Draft, Durability, Envelope, Maintain, Origin, Payload, Reader, MessagePayload, Unknown, open_journal,
-    read_journal,
+    Batch, Draft, Durability, Envelope, Maintain, MessagePayload, Origin, Payload, Reader, Unknown,
+    open_journal, read_journal,
 };
 use vang_view::{
-    Delta, EventClass, EventData, EventRow, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View, ViewReader,
-    Visible,
+    Delta, EventClass, EventData, EventRow, Find, Index, IndexReader, IsOver, Query, Row, Stretch, View,
+    ViewReader, Visible,
 };
 
 const ROOMS: u64 = 100;

@@ -25,7 +25,8 @@ fn main() {
                     let room = (random >> 33) as usize % rooms;
                     counts[room] += 1;
                     // A message of an account.
-                    let (class, who) = (EventClass::Message(Access::Public), Principal::Account(AccountId(256)));
+                    let (class, who) =
+                        (EventClass::Message(Access::Public), Principal::Account(AccountId(256)));
                     let data = EventData::new(&[0x81, 1]).unwrap();
                     let event = EventRow { seq: Seq(seq), n: counts[room], class, who, data };
                     let row = Row::Event { room: RoomId(room as u64), event };

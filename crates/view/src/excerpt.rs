@@ -131,7 +131,13 @@ mod tests {
     fn searched_text_has_any_encoding_and_a_limit() {
         let said = |content_type: &str, encoding: &str, content: &[u8]| {
             let unknown = UnknownView::default();
-            let said = MessagePayloadView { guest: None, content_type, content_encoding: encoding, content, unknown };
+            let said = MessagePayloadView {
+                guest: None,
+                content_type,
+                content_encoding: encoding,
+                content,
+                unknown,
+            };
             searched_text(&said).map(Cow::into_owned)
         };
         assert_eq!(said("text/plain", "latin-1", b"caf\xe9").as_deref(), Some("café"));

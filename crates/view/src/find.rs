@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 use vang_chat::{Principal, RoomId, Seq, Time};
-use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, Reader, MessagePayloadView};
+use vang_journal::{DatabaseWatch, Entry, Envelope, JournalError, MessagePayloadView, Reader};
 
 use crate::connect::hold;
 use crate::excerpt::{CONTEXT_CHARS_MAX, Excerpt, HIT_CHARS_MAX, excerpt, searched_text};

@@ -25,7 +25,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use vang_chat::{Access, NameKey, Principal, RoomId, Seq};
-use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, Reader, MessagePayloadView};
+use vang_journal::{Chain, DatabaseWatch, Envelope, JournalError, MessagePayloadView, Reader};
 
 use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;

@@ -165,7 +165,7 @@ fn look(
     }
     // Preparing these finds missing tables and wrong columns.
     for sql in [
-        "SELECT room, seq, n, message, data, seal FROM event LIMIT 1",
+        "SELECT room, seq, n, class, who, data, seal FROM event LIMIT 1",
         "SELECT kind, id, seq, text, seal FROM text LIMIT 1",
         "SELECT seq FROM snapshot LIMIT 1",
     ] {

@@ -129,8 +129,7 @@ impl ViewReader {
         if layout::place(&tx)?.cursor < upto {
             return Ok(None);
         }
-        let sql =
-            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
+        let sql = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
         let mut select = tx.prepare_cached(sql)?;
         let mut messages = Vec::new();
         for &room in rooms {
@@ -170,8 +169,7 @@ impl ViewReader {
             return Ok(None);
         };
         let before = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
-        let after =
-            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        let after = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
         let (before, after, n) = (look(before)?, look(after)?, message.n);
         if before.is_some_and(|event| event.n + 1 != n) || after.is_some_and(|event| event.n != n + 1) {
             return Err(ViewError::Corrupt(format!("a message beside {n} of room {} is missing", room.0)));
@@ -212,9 +210,8 @@ fn probe(
 fn event(row: &rusqlite::Row<'_>) -> Result<EventRow, ViewError> {
     let room = RoomId(number(row.get(0)?)?);
     let (seq, n) = (Seq(number(row.get(1)?)?), number(row.get(2)?)?);
-    let changed = || {
-        ViewError::Corrupt(format!("a row of room {}, entry {seq}, is not as it was written", room.0))
-    };
+    let changed =
+        || ViewError::Corrupt(format!("a row of room {}, entry {seq}, is not as it was written", room.0));
     let class = EventClass::from_number(number(row.get(3)?)?).ok_or_else(changed)?;
     let who = match row.get_ref(4)? {
         ValueRef::Null => Principal::Operator,

@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use vang_chat::{Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
+use vang_chat::{
+    Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time,
+};
 use vang_journal::{
-    Batch, Draft, Envelope, Identity, Journal, MemoryJournal, Origin, Payload, Reader, MessagePayload, Unknown,
+    Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin, Payload, Reader,
+    Unknown,
 };
 use vang_view::{
-    Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened, Query,
-    RebuildReason, Row, Stretch, View, ViewReader, Visible, check_index,
+    Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened,
+    Query, RebuildReason, Row, Stretch, View, ViewReader, Visible, check_index,
 };
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 use vang_chat::{Access, AccountId, NameKey, Principal, RoomId, Seq};
 use vang_view::{
-    Delta, EventClass, EventData, EventRow, Opened, RebuildReason, Row, Snapshot, TextOf, View, ViewError, ViewReader,
+    Delta, EventClass, EventData, EventRow, Opened, RebuildReason, Row, Snapshot, TextOf, View, ViewError,
+    ViewReader,
 };
 
 const JOURNAL: [u8; 16] = [1; 16];
@@ -125,12 +126,12 @@ fn applied_rows_are_there_after_reopening() {
         [
             r#"text RoomName(RoomId(1)) 6 "l\no \"b""#,
             r#"text AccountName(AccountId(2)) 2 "ada""#,
-            "event 1 1 0 other 0001",
-            "event 1 3 0 other 0003",
-            "event 1 4 1 message 0104",
-            "event 1 5 2 message 0105",
-            "event 1 6 2 other 0006",
-            "event 1 8 3 message 0108",
+            "event 1 1 0 other Account(AccountId(4611686018427387903)) 01",
+            "event 1 3 0 other Operator 03",
+            "event 1 4 1 private-message Account(AccountId(576460752303423487)) 04",
+            "event 1 5 2 private-message Guest(NameKey(0505..)) 05",
+            "event 1 6 2 other Operator 06",
+            "event 1 8 3 message Guest(NameKey(0808..)) 08",
         ]
     );
 }
@@ -232,11 +233,11 @@ fn a_view_of_another_format_is_rebuilt_and_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 6");
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 7");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(
         (opened, view.cursor()),
-        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 6 }), Seq(0))
+        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 7 }), Seq(0))
     );
     folder.reader();
 }
@@ -250,8 +251,8 @@ fn a_damaged_file_is_rebuilt() {
     let no_tables = {
         let scratch = Folder::new();
         let other = rusqlite::Connection::open(scratch.path()).unwrap();
-        other.execute_batch("PRAGMA user_version = 6; CREATE TABLE event(room) STRICT").unwrap_err();
-        other.execute_batch("PRAGMA user_version = 6; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        other.execute_batch("PRAGMA user_version = 7; CREATE TABLE event(room) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 7; CREATE TABLE event(room INTEGER) STRICT").unwrap();
         drop(other);
         std::fs::read(scratch.path()).unwrap()
     };
@@ -301,7 +302,7 @@ fn damage_found_later_is_named_and_a_reset_repairs_it() {
     drop(view);
     let mut bytes = std::fs::read(folder.path()).unwrap();
     let end = bytes.len();
-    bytes[end / 2 / 4096 * 4096..end].fill(0xa5);
+    bytes[end / 4 / 4096 * 4096..end / 2 / 4096 * 4096].fill(0xa5);
     std::fs::write(folder.path(), bytes).unwrap();
     let (mut view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(opened, Opened::Kept);

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{
-    Appended, Batch, Checked, Draft, Entry, Envelope, Identity, Journal, JournalError, Origin, Payload,
-    Reader, MessagePayload, Unknown,
+    Appended, Batch, Checked, Draft, Entry, Envelope, Identity, Journal, JournalError, MessagePayload,
+    Origin, Payload, Reader, Unknown,
 };
 
 pub(crate) const ADA: Node = Node(0xada);
@@ -18,8 +18,14 @@ pub(crate) fn identity() -> Identity {
 pub(crate) fn said(text: &str) -> Bytes {
     let content = Bytes::copy_from_slice(text.as_bytes());
     let (content_type, content_encoding) = ("text/plain".into(), "utf-8".into());
-    MessagePayload { guest: Some("guest".into()), content_type, content_encoding, content, unknown: Unknown::default() }
-        .encode()
+    MessagePayload {
+        guest: Some("guest".into()),
+        content_type,
+        content_encoding,
+        content,
+        unknown: Unknown::default(),
+    }
+    .encode()
 }
 
 /// The draft of a message with this origin.

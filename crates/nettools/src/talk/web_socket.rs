@@ -5,7 +5,7 @@ use std::io;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use vang_proto::websocket::{CloseCode, WebSocketInput, MessageKind, WebSocket, masked, message_header};
+use vang_proto::websocket::{CloseCode, MessageKind, WebSocket, WebSocketInput, masked, message_header};
 
 use super::endpoint::WebPlace;
 use crate::{Target, quoted};
@@ -123,7 +123,9 @@ impl WebSocketClient {
                     heard(FromServer::Message { bytes: &std::mem::take(message), ends: false });
                 }
             }
-            WebSocketInput::End(_) => heard(FromServer::Message { bytes: &std::mem::take(message), ends: true }),
+            WebSocketInput::End(_) => {
+                heard(FromServer::Message { bytes: &std::mem::take(message), ends: true })
+            }
             WebSocketInput::Closed(payload) => heard(FromServer::Closed(goodbye(payload))),
         });
     }

@@ -7,6 +7,7 @@
 //! The finder has a queue of its own (`jobs.rs`), so that a question that takes long holds up no history, and each
 //! question has a limit of time.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -40,7 +41,7 @@ pub(crate) fn finder(
     reached: Arc<Progress>,
     time_ms: Arc<AtomicU64>,
     answers: UnboundedSender<Answer>,
-) -> (Asking, JoinHandle<()>) {
+) -> io::Result<(Asking, JoinHandle<()>)> {
     let (asking, queue) = Asking::new(FINDS_MAX, ASKER_WAITS);
     let watch = answers.clone();
     let mut finder = Finder { paths, open: None, deltas, view_progress, reached, time_ms };
@@ -48,7 +49,7 @@ pub(crate) fn finder(
         lower_priority(READERS_NICENESS);
         queue.work(&answers, |question| finder.answer(question));
     };
-    (asking, spawn("finder", watch, work))
+    Ok((asking, spawn("finder", watch, work)?))
 }
 
 /// The finder's connections; opened when first needed, and again after a failure.

@@ -8,6 +8,7 @@
 //! The indexer follows the journal as far as the view has what came of it. It is the last to get
 //! the processor, and gathers while nobody asks: a sender never waits for it, nor does the start.
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ pub(crate) fn indexer(
     view_progress: Arc<Progress>,
     reached: Arc<Progress>,
     answers: UnboundedSender<Answer>,
-) -> JoinHandle<()> {
+) -> io::Result<JoinHandle<()>> {
     spawn("indexer", answers, move || {
         // A start is not shared with anything that can wait.
         reached.wait_until_serving();

@@ -1,5 +1,6 @@
 //! The journal's thread: appends batches, settles doubts, and looks whether its files are still in place.
 
+use std::io;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub(crate) fn journal(
     journal: Box<dyn Maintain>,
     (lock, reserve): (Option<FolderLock>, Reserve),
     answers: UnboundedSender<Answer>,
-) -> (Sender<WriteJob>, JoinHandle<()>) {
+) -> io::Result<(Sender<WriteJob>, JoinHandle<()>)> {
     let (jobs, inbox) = channel();
     let watch = answers.clone();
     let mut writer = Writer {
@@ -63,7 +64,7 @@ pub(crate) fn journal(
             tracing::warn!(%fault, "the journal could not clean up at the end");
         }
     };
-    (jobs, spawn("journal", watch, work))
+    Ok((jobs, spawn("journal", watch, work)?))
 }
 
 /// The journal's thread.

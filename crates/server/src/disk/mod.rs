@@ -18,6 +18,7 @@ pub(crate) mod readers; // history, and events that are not in memory
 pub(crate) mod index; // feeds the index for find
 pub(crate) mod find; // answers find from the index
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -55,13 +56,13 @@ pub(crate) fn spawn(
     name: &'static str,
     answers: UnboundedSender<Answer>,
     work: impl FnOnce() + Send + 'static,
-) -> JoinHandle<()> {
+) -> io::Result<JoinHandle<()>> {
     let builder = thread::Builder::new().name(name.to_owned());
     let watched = move || {
         let _watch = Watch { name, answers };
         work();
     };
-    builder.spawn(watched).expect("a process that cannot start four threads cannot serve")
+    builder.spawn(watched)
 }
 
 /// Reports to the pump if its thread ends in a panic.

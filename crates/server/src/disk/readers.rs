@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -44,7 +45,7 @@ pub(crate) fn readers(
     (journal, view): (Arc<dyn Store>, PathBuf),
     (deltas, progress): (&Sender<Delta>, &Arc<Progress>),
     answers: &UnboundedSender<Answer>,
-) -> (Asking, Vec<JoinHandle<()>>) {
+) -> io::Result<(Asking, Vec<JoinHandle<()>>)> {
     let (asking, queue) = Asking::new(READS_MAX, ASKER_WAITS);
     let handles = (0..READERS)
         .map(|_| {
@@ -58,8 +59,8 @@ pub(crate) fn readers(
                 queue.work(&answers, |question| disk.answer(&question.job));
             })
         })
-        .collect();
-    (asking, handles)
+        .collect::<Result<_, _>>()?;
+    Ok((asking, handles))
 }
 
 /// A reader's two connections; opened again after a failure.
@@ -160,8 +161,7 @@ impl Disk {
                     let events = view.events(*room, after, *limit)?;
                     let Some(last) = events.last() else { break };
                     after = last.seq;
-                    found
-                        .extend(events.into_iter().filter(EventRow::is_message).map(|event| (event, *room)));
+                    found.extend(events.into_iter().filter(EventRow::is_message).map(|event| (event, *room)));
                 }
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, view_cursor)?))

@@ -1,5 +1,6 @@
 //! The thread that writes the view: takes deltas, and rebuilds a damaged view from the journal.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -27,7 +28,7 @@ pub(crate) fn view_writer(
     journal: Arc<dyn Store>,
     progress: Arc<Progress>,
     answers: UnboundedSender<Answer>,
-) -> (Sender<Delta>, JoinHandle<()>) {
+) -> io::Result<(Sender<Delta>, JoinHandle<()>)> {
     let (deltas, inbox) = channel::<Delta>();
     progress.set(view.cursor());
     let work = move || {
@@ -76,7 +77,7 @@ pub(crate) fn view_writer(
         }
         view.idle();
     };
-    (deltas, spawn("view", answers, work))
+    Ok((deltas, spawn("view", answers, work)?))
 }
 
 /// Empties the view, and fills it from the journal's beginning to its end.

@@ -314,8 +314,13 @@ mod tests {
     use super::*;
 
     fn healthy() -> (Snapshot, Machine) {
-        let snapshot =
-            Snapshot { free_min: 64 << 20, lag_max: 100_000, send_lag: 1_000_000, connections_max: 100, ..Snapshot::default() };
+        let snapshot = Snapshot {
+            free_min: 64 << 20,
+            lag_max: 100_000,
+            send_lag: 1_000_000,
+            connections_max: 100,
+            ..Snapshot::default()
+        };
         let machine = Machine { disk: Some(Space { free: 1 << 40, size: 1 << 41 }), ..Machine::default() };
         (snapshot, machine)
     }

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use vang_chat::{Command, MessageCommand, Node, Principal, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
-    Appended, Batch, Draft, Durability, Envelope, Origin, Payload, MessagePayload, Unknown, open_journal,
+    Appended, Batch, Draft, Durability, Envelope, MessagePayload, Origin, Payload, Unknown, open_journal,
 };
 
 use crate::common::{

@@ -171,6 +171,16 @@ fn port_out_of_range() {
 }
 
 #[test]
+fn a_system_without_room_for_another_thread() {
+    let dir = folder();
+    let mut command = vang();
+    // No address space has such a stack.
+    command.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(dir.path().join("data"));
+    assert!(fails(command, 1).contains("cannot start a thread: "));
+}
+
+#[test]
 fn permission_for_a_port_under_1024() {
     let dir = folder();
     let mut command = everybodys_vang(dir.path());

@@ -41,11 +41,11 @@ impl Hub {
             write_hole(&mut out, &hub.book, (room, seq), (from, to), NOT_MEMBER);
             out.freeze()
         };
-        for (event, seen) in page.events.iter().zip(seen).take_while(|(event, _)| event.n <= end) {
+        for (event, seen) in page.events.iter().zip(seen).take_while(|(event, _)| event.row.n <= end) {
             let seq = event.seq();
-            last = event.n;
+            last = event.row.n;
             if !seen {
-                hidden = Some((hidden.map_or(event.n, |(from, _, _)| from), event.n, seq));
+                hidden = Some((hidden.map_or(event.row.n, |(from, _, _)| from), event.row.n, seq));
                 continue;
             }
             frames.extend(hidden.take().map(|hidden| hole(self, hidden)));

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use vang_proto::Millis;
 use vang_proto::vang::ServerSession;
-use vang_proto::websocket::{CloseCode, WebSocketInput, MessageKind, WebSocket, message_header};
+use vang_proto::websocket::{CloseCode, MessageKind, WebSocket, WebSocketInput, message_header};
 
 use super::{End, Framing, SLICES_PER_WRITE, fill};
 
@@ -94,7 +94,9 @@ impl Framing for WebSocketFraming {
         let (mut text, mut closed) = (false, false);
         self.incoming.handle_bytes(bytes, &mut |heard| match heard {
             WebSocketInput::Payload(MessageKind::Binary, payload) => session.handle_bytes(now, payload),
-            WebSocketInput::Payload(MessageKind::Text, _) | WebSocketInput::End(MessageKind::Text) => text = true,
+            WebSocketInput::Payload(MessageKind::Text, _) | WebSocketInput::End(MessageKind::Text) => {
+                text = true
+            }
             WebSocketInput::End(MessageKind::Binary) => {}
             WebSocketInput::Closed(_) => closed = true,
         });
