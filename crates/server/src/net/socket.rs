@@ -39,8 +39,9 @@ const TLS_WAITING_BYTES_MAX: usize = 32 << 10;
 const TLS_READS_AT_ONCE: usize = 16;
 const TLS_HANDSHAKE_READS_AT_ONCE: usize = 2;
 
-/// Bytes of a handshake from the peer: 16 KiB. With the longest keys it has two. Until it is over they are kept.
-const TLS_HANDSHAKE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a handshake from the peer: 8 KiB. With the longest keys it has two. Until it is over they are kept, and with
+/// each record, which may have a single byte, some more.
+const TLS_HANDSHAKE_BYTES_MAX: usize = 8 << 10;
 
 /// What TLS holds for a connection, about, bytes: a record that is read, its keys.
 const TLS_BYTES: usize = 16 << 10;
@@ -186,7 +187,7 @@ impl Socket {
                 match tls.read_tls(&mut Raw(&self.stream, &self.credit)) {
                     Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                     Ok(read) if read > left => {
-                        return Poll::Ready(Err(io::Error::other("a TLS handshake of more than 16 KiB")));
+                        return Poll::Ready(Err(io::Error::other("a TLS handshake of more than 8 KiB")));
                     }
                     Ok(read) => left -= read,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
