@@ -106,6 +106,13 @@ pub const UNREAD_LINES_BYTES_MAX: usize = 16 << 10;
 /// Text shown of one message among typed lines: 16 KiB, as escapes six times that. The rest is counted.
 pub const SHOWN_BYTES_MAX: usize = 16 << 10;
 
+/// Messages of a room that somebody who types is shown when entering it: half of a small screen.
+pub const ENTRY_MESSAGES: u64 = 10;
+
+/// Messages that `/history` shows at most. They may be ten pages of history, asked for one after the other.
+pub const TYPED_HISTORY_MAX: u64 = 100;
+
+const _: () = assert!(TYPED_HISTORY_MAX <= HISTORY_PAGE_MAX);
 const _: () = assert!(LINE_BYTES_MAX < TYPED_BYTES_MAX);
 /// Hits of one `find`, if the asker does not say: a screenful.
 pub const FIND_LIMIT: u64 = 20;

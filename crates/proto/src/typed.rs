@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! ada                      → hello as ada, follow general
+//!                          → history: the last messages, with their times (`past.rs`)
 //! hello, all               → send general "hello, all"
 //! -- you are guest:ada …   ← the reply to hello
 //! guest:bob: hi            ← message from guest:bob
@@ -14,21 +15,29 @@
 //! indented, so nobody speaks with another's name or drives another's terminal. Own messages are not
 //! shown again: they stand on the screen already.
 
+mod words; // events as lines
+mod answers; // lists and topics as lines
+mod past; // the last messages of a room
+
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::kind::is_http_request;
 use crate::limits::{
-    CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX, LINES_PENDING_MAX, NAME_BYTES_MAX, OWN_SAID_MAX,
-    SHOWN_BYTES_MAX, TYPED_BYTES_MAX, UNREAD_LINES_BYTES_MAX,
+    CLIENT_CONTENT_BYTES_MAX, ENTRY_MESSAGES, HEADER_BYTES_MAX, LINES_PENDING_MAX, NAME_BYTES_MAX,
+    OWN_SAID_MAX, TYPED_BYTES_MAX, TYPED_HISTORY_MAX, UNREAD_LINES_BYTES_MAX,
 };
 use crate::terminal::{harmless, indented};
 use crate::vang::{
-    ACTIONS, Action, Code, ConnectionEvent, Event, EventMessage, FollowFrom, Hello, Incoming, People, Person,
-    Reply, RequestWriter, RoomEvent, RoomList, RoomRow, Sent, incoming,
+    ACTIONS, Action, Code, Event, EventMessage, FollowFrom, Following, Hello, Incoming, Reply, RequestWriter,
+    RoomEvent, Sent, incoming,
 };
 use crate::{Decoder, Limits};
+
+use self::answers::{people_lines, room_lines, topic_line};
+use self::past::Past;
+use self::words::event_line;
 
 /// Names in a row that are none before the connection ends: a person mistypes one, a program never stops.
 const BAD_NAMES_MAX: u8 = 5;
@@ -40,6 +49,8 @@ const FIRST_ROOM: &str = "general";
 const OTHER_FORMS: &[(&str, &str)] = &[
     ("/topic", "Show the topic"),
     ("/topic -", "Remove the topic"),
+    ("/history [N]", "Show the last messages"),
+    ("/nick NAME", "Change your name, before your first message"),
     ("/help", "Show this"),
     ("/quit", "End the connection"),
 ];
@@ -65,6 +76,10 @@ pub struct TypedLines {
     /// Followed, by the names that events carry. The room that is talked in is one of them.
     rooms: Vec<String>,
     talks_in: String,
+    /// What is left of the last messages of a room, asked for when the lines before are read.
+    past: Option<Past>,
+    /// Numbers of messages that `/history` has shown: events of them may still come.
+    shown: Option<(String, std::ops::RangeInclusive<u64>)>,
     frames: Decoder,
     native: BytesMut,
     text: BytesMut,
@@ -96,6 +111,12 @@ enum Asked {
         room: String,
     },
     SetTopic,
+    /// Another name. Nothing is translated before it is known under which name the next line goes.
+    Nick {
+        before: Option<String>,
+    },
+    /// The last messages of a room. What is typed next waits, so that its answer comes behind them.
+    Past(Past),
     /// Nothing: a line of our own that waits for what was asked before it.
     Own(String),
 }
@@ -118,6 +139,8 @@ impl TypedLines {
             own: VecDeque::new(),
             rooms: Vec::new(),
             talks_in: FIRST_ROOM.to_owned(),
+            past: None,
+            shown: None,
             frames: Decoder::new(Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX }),
             native: BytesMut::new(),
             text: BytesMut::new(),
@@ -197,9 +220,12 @@ impl TypedLines {
         let lens = self.asked.iter().map(|asked| match asked {
             Asked::Own(line) => line.len(),
             Asked::Who { room } | Asked::Topic { room } => room.len(),
+            Asked::Nick { before } => before.as_ref().map_or(0, String::len),
+            Asked::Past(past) => past.held_bytes(),
             Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms | Asked::SetTopic => 0,
         });
-        let asked = lens.map(|len| len + size_of::<Asked>()).sum::<usize>();
+        let past = self.past.as_ref().map_or(0, Past::held_bytes);
+        let asked = lens.map(|len| len + size_of::<Asked>()).sum::<usize>() + past;
         self.typed.len() + self.native.len() + self.text.len() + self.frames.held_bytes() + asked
     }
 
@@ -216,6 +242,12 @@ impl TypedLines {
     // ---- what is typed ----
 
     fn translate(&mut self) {
+        if self.phase != Phase::Over
+            && self.text.len() < UNREAD_LINES_BYTES_MAX
+            && let Some(past) = self.past.take()
+        {
+            self.ask(&past.question(), Asked::Past(past));
+        }
         while self.takes_lines()
             && let Some(line) = self.next_line()
         {
@@ -223,7 +255,7 @@ impl TypedLines {
             self.flush_own();
         }
         self.is_blocked = !self.takes_lines() && self.typed.contains(&b'\n');
-        if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() {
+        if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() && self.past.is_none() {
             self.phase = Phase::Over;
         }
     }
@@ -233,7 +265,11 @@ impl TypedLines {
             && self.asked.len() < LINES_PENDING_MAX
             && self.own.len() < OWN_SAID_MAX
             && self.text.len() < UNREAD_LINES_BYTES_MAX
-            && !matches!(self.asked.back(), Some(Asked::Name | Asked::Follow))
+            && self.past.is_none()
+            && !matches!(
+                self.asked.back(),
+                Some(Asked::Name | Asked::Nick { .. } | Asked::Follow | Asked::Past(_))
+            )
     }
 
     fn next_line(&mut self) -> Option<Typed> {
@@ -322,7 +358,9 @@ impl TypedLines {
                 self.typed = BytesMut::new();
             }
             "help" => self.help(),
-            "join" | "who" | "rooms" | "topic" if self.phase == Phase::Unnamed => {
+            "nick" if argument.is_empty() => self.say("which name? as /nick ada".to_owned()),
+            "nick" => self.name(argument),
+            "join" | "who" | "rooms" | "topic" | "history" if self.phase == Phase::Unnamed => {
                 self.say("first type your name".to_owned());
             }
             "join" => self.with_room(argument, |lines, room| lines.follow(&room)),
@@ -333,6 +371,14 @@ impl TypedLines {
                 });
             }
             "rooms" => self.ask(&Action::Rooms, Asked::Rooms),
+            "history" => {
+                let count = if argument.is_empty() { Ok(ENTRY_MESSAGES) } else { argument.parse() };
+                let Ok(count @ 1..=TYPED_HISTORY_MAX) = count else {
+                    return self.say(format!("how many? 1 to {TYPED_HISTORY_MAX}, as /history 20"));
+                };
+                let past = Past::new(&self.talks_in, count, None);
+                self.ask(&past.question(), Asked::Past(past));
+            }
             "topic" if argument.is_empty() => {
                 self.ask(&Action::Rooms, Asked::Topic { room: self.talks_in.clone() });
             }
@@ -363,8 +409,12 @@ impl TypedLines {
         if name.len() > NAME_BYTES_MAX {
             return self.say(long_name(name));
         }
-        self.writer.name = Some(name.to_owned());
-        self.ask(&Action::Hello, Asked::Name);
+        let before = self.writer.name.replace(name.to_owned());
+        let asked = match self.phase {
+            Phase::Unnamed => Asked::Name,
+            Phase::Named | Phase::Over => Asked::Nick { before },
+        };
+        self.ask(&Action::Hello, asked);
     }
 
     fn with_room(&mut self, room: &str, then: impl FnOnce(&mut TypedLines, String)) {
@@ -444,11 +494,44 @@ impl TypedLines {
             }
             Some(Asked::Follow) if refused => self.show(&format!("-- not joined: {}", reply.text)),
             Some(Asked::Follow) => {
-                if !self.rooms.contains(&reply.text) {
-                    self.rooms.push(reply.text.clone());
-                }
+                let is_new = !self.rooms.contains(&reply.text);
                 self.talks_in = reply.text.clone();
                 self.show(&format!("-- you talk in #{}", reply.text));
+                if is_new {
+                    self.rooms.push(reply.text.clone());
+                    // What is behind this place comes as events.
+                    let upto = reply.keys::<Following>().unwrap_or_default().seq;
+                    self.past = Some(Past::new(&reply.text, ENTRY_MESSAGES, Some(upto)));
+                }
+            }
+            Some(Asked::Nick { before }) => {
+                let name = reply.keys::<Hello>().unwrap_or_default().name;
+                self.show(&match reply.code.as_deref() {
+                    None => format!("-- you are {name}"),
+                    Some(code) if code == Code::NameSet.as_str() => {
+                        "-- your name stays: it can be changed only before your first message".to_owned()
+                    }
+                    Some(_) => {
+                        let why = reply.text.strip_prefix("'as' is ").unwrap_or(&reply.text);
+                        format!("-- your name stays: {why}")
+                    }
+                });
+                if refused {
+                    self.writer.name = before;
+                }
+            }
+            Some(Asked::Past(_)) if refused => {
+                self.show(&format!("-- the last messages cannot be shown: {}", reply.text));
+            }
+            Some(Asked::Past(mut past)) => {
+                for line in past.handle_page(reply) {
+                    self.show(&line);
+                }
+                if past.is_over() {
+                    self.note_shown(past);
+                } else {
+                    self.past = Some(past);
+                }
             }
             Some(Asked::Say) if refused => self.show(&format!("-- not sent: {}", reply.text)),
             Some(Asked::Say) => {
@@ -462,60 +545,38 @@ impl TypedLines {
             Some(Asked::SetTopic) if refused => self.show(&format!("-- topic not set: {}", reply.text)),
             // The event tells it.
             Some(Asked::SetTopic) => {}
-            Some(Asked::Topic { room }) => self.show_topic(&room, reply),
-            Some(Asked::Rooms) => self.show_rooms(reply),
-            Some(Asked::Who { room }) => self.show_people(&room, reply),
+            Some(Asked::Topic { room }) => self.show(&topic_line(&room, reply)),
+            Some(Asked::Rooms) => {
+                for line in room_lines(reply, &self.rooms, &self.talks_in) {
+                    self.show(&line);
+                }
+            }
+            Some(Asked::Who { room }) => {
+                for line in people_lines(&room, reply) {
+                    self.show(&line);
+                }
+            }
             Some(Asked::Own(_)) | None => {}
         }
         self.flush_own();
     }
 
-    fn show_rooms(&mut self, reply: &Reply) {
-        let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
-        for RoomRow { room: name, access, n, topic, .. } in rooms {
-            let private = if access == "private" { ", private" } else { "" };
-            let here = match (name == self.talks_in, self.rooms.contains(&name)) {
-                (true, _) => ", you talk here",
-                (false, true) => ", you read it",
-                (false, false) => "",
-            };
-            let topic = topic.map_or(String::new(), |topic| format!(" {topic}"));
-            self.show(&format!("-- #{name} ({}{private}{here}){topic}", count(n, "message")));
-        }
-        if let Some(left_out) = reply.keys::<RoomList>().and_then(|list| list.left_out) {
-            self.show(&format!("-- older rooms left out: {left_out}"));
-        }
-    }
-
-    fn show_topic(&mut self, room: &str, reply: &Reply) {
-        let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
-        let row = rooms.into_iter().find(|row| row.room == room);
-        self.show(&match row.map(|row| row.topic) {
-            Some(Some(topic)) => format!("-- the topic of #{room}: {topic}"),
-            Some(None) => format!("-- #{room} has no topic"),
-            // The list has only the newest rooms.
-            None => format!("-- the topic of #{room} is not known: the list of rooms is too long"),
-        });
-    }
-
-    fn show_people(&mut self, room: &str, reply: &Reply) {
-        let people: Vec<Person> = serde_json::from_str(&reply.text).unwrap_or_default();
-        let (mut here, mut away) = (Vec::new(), Vec::new());
-        for Person { name, present, .. } in people {
-            match present {
-                0 => away.push(name),
-                1 => here.push(name),
-                several => here.push(format!("{name} ({several} times)")),
+    /// Events of what `/history` has shown are not shown again. At entry there are none.
+    fn note_shown(&mut self, past: Past) {
+        let Some((room, numbers)) = past.into_shown() else { return };
+        let from = match &self.shown {
+            // What was shown before and has not come yet may be below.
+            Some((before, shown)) if *before == room && shown.end() + 1 >= *numbers.start() => {
+                *shown.start().min(numbers.start())
             }
-        }
-        let list = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-        self.show(&format!("-- in #{room} now: {}", list(&here)));
-        if !away.is_empty() {
-            self.show(&format!("-- members who are away: {}", list(&away)));
-        }
-        if let Some(left_out) = reply.keys::<People>().and_then(|people| people.left_out) {
-            self.show(&format!("-- and {left_out} more"));
-        }
+            _ => *numbers.start(),
+        };
+        self.shown = Some((room, from..=*numbers.end()));
+    }
+
+    fn was_shown(&self, event: &Event) -> bool {
+        let Event::Room { room, what: RoomEvent::Message { n, .. }, .. } = event else { return false };
+        self.shown.as_ref().is_some_and(|(shown, numbers)| shown == room && numbers.contains(n))
     }
 
     fn hear_event(&mut self, message: &EventMessage) {
@@ -528,31 +589,10 @@ impl TypedLines {
                 return;
             }
         }
-        let line = match &message.event {
-            Event::Room { room, what, .. } => match what {
-                RoomEvent::Message { from, .. } => {
-                    let place =
-                        if self.rooms.len() > 1 { format!("#{} ", one_line(room)) } else { String::new() };
-                    format!("{place}{}: {}", one_line(&from.to_string()), said(message))
-                }
-                RoomEvent::Hole { from, to, why } => {
-                    let numbers = if from == to { format!("{from}") } else { format!("{from}-{to}") };
-                    format!("-- #{room} {numbers} is not shown: {why}")
-                }
-                other => {
-                    let Some((_, words)) = other.in_words(Some(room)) else { return };
-                    format!("-- {}", one_line(&words))
-                }
-            },
-            Event::SeveralRooms { what, .. } => {
-                let Some((_, words)) = what.in_words(None) else { return };
-                format!("-- {}", one_line(&words))
-            }
-            Event::Connection(ConnectionEvent::Closing { why }) => {
-                format!("-- the server closes this connection: {why}")
-            }
-            Event::Connection(ConnectionEvent::Epoch { .. }) | Event::Unknown { .. } => return,
-        };
+        if self.was_shown(&message.event) {
+            return;
+        }
+        let Some(line) = event_line(message, self.rooms.len() > 1) else { return };
         self.show(&line);
     }
 
@@ -573,32 +613,6 @@ enum Typed {
 
 fn long_name(name: &str) -> String {
     format!("this is a name of {} bytes; it must be 1 to {NAME_BYTES_MAX}", name.len())
-}
-
-/// A name that came over the wire, where a line end would begin a line of its own.
-fn one_line(name: &str) -> String {
-    name.replace(['\n', '\r'], " ")
-}
-
-fn count(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// What was said, as far as a screen is the place for it.
-fn said(event: &EventMessage) -> String {
-    let Some(mut text) = event.text() else {
-        let kind = event.header.content_type();
-        return format!("({} of {})", count(event.content.len() as u64, "byte"), one_line(&kind));
-    };
-    // A message's own last line end is no line.
-    text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    if text.len() > SHOWN_BYTES_MAX {
-        let cut = text.floor_char_boundary(SHOWN_BYTES_MAX);
-        let rest = text.len() - cut;
-        text.truncate(cut);
-        text.push_str(&format!("… (and {} more)", count(rest as u64, "byte")));
-    }
-    text
 }
 
 const _: () = assert!(NAME_BYTES_MAX * 6 + 1_024 < HEADER_BYTES_MAX as usize);

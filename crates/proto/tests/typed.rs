@@ -5,6 +5,7 @@
 //! type: ada                       typed, with its line end (`\xff` and the like are bytes)
 //! asks: hello as=ada              the native request that comes of it; `| text` is its content
 //! reply: ok name=guest:ada        the server's answer; `| result` is its content
+//! page: room=general end=9 last=9 <- message seq=7 …  | hi     its answer to `history`, with events
 //! event: message seq=7 …  | hi    what the server tells
 //! shows: -- you are guest:ada     a line on the peer's screen
 //! end                             the peer's stream ends
@@ -16,9 +17,11 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use vang_proto::typed::TypedLines;
-use vang_proto::vang::{ACTIONS, Code, ErrorReply, Hello, NoKeys, REPLIES, Sent, write_error, write_ok};
+use vang_proto::vang::{
+    ACTIONS, Code, ErrorReply, Following, Hello, Page, REPLIES, Sent, write_error, write_ok, write_page,
+};
 use vang_proto::{Composer, Decoder};
 
 const LINE_MAX: usize = 40;
@@ -68,6 +71,11 @@ impl Play {
                     let bytes = self.reply(rest);
                     self.give(&bytes, TypedLines::handle_frames);
                 }
+                "page" => {
+                    self.note(line);
+                    let bytes = self.page(rest);
+                    self.give(&bytes, TypedLines::handle_frames);
+                }
                 "event" => {
                     self.note(line);
                     self.give(&event(rest), TypedLines::handle_frames);
@@ -111,7 +119,7 @@ impl Play {
                 match key {
                     "re" => self.asked.push_back((value.to_owned(), action.clone())),
                     "as" | "room" | "topic" => write!(asked, " {key}={}", value.trim_matches('"')).unwrap(),
-                    "rooms" => write!(asked, " rooms={value}").unwrap(),
+                    "rooms" | "since" | "limit" => write!(asked, " {key}={value}").unwrap(),
                     _ => {}
                 }
             }
@@ -129,6 +137,20 @@ impl Play {
         for line in screen.split('\n').filter(|line| !line.is_empty()) {
             self.note(&format!("shows: {}", line.replace('\r', "\\r")));
         }
+    }
+
+    /// `room=general end=9 last=9`, and each event behind a `<-`.
+    fn page(&mut self, given: &str) -> Vec<u8> {
+        let (re, action) = self.asked.pop_front().expect("a page answers a request");
+        assert_eq!(action, "history");
+        let mut parts = given.split(" <- ");
+        let keys: Vec<(&str, &str)> =
+            parts.next().unwrap().split(' ').map(|pair| pair.split_once('=').unwrap()).collect();
+        let key = |wanted: &str| keys.iter().find(|(key, _)| *key == wanted).unwrap().1;
+        let frames: Vec<Bytes> = parts.map(|given| event(given).into()).collect();
+        let (last, end) = (key("last").parse().unwrap(), key("end").parse().unwrap());
+        let page = Page { room: key("room").to_owned(), count: frames.len() as u64, last, end };
+        write_page(Some(&re), &page, &frames).to_vec()
     }
 
     /// `ok key=value | result`, `CODE | detail`, or `session CODE | detail` for one that answers nothing.
@@ -192,10 +214,13 @@ fn event(given: &str) -> Vec<u8> {
     let content_type = String::from_utf8(unescape(content_type)).unwrap();
     let mut composer = Composer::new(&mut out, &content_type, "utf-8", content.len());
     composer.text("event", kind);
+    let has_time = pairs.iter().any(|(key, _)| *key == "time");
     for (key, value) in pairs {
         write_key(&mut composer, key, value);
     }
-    composer.text("time", "2026-05-01T14:03:59.123Z");
+    if !has_time {
+        composer.text("time", "2026-05-01T14:03:59.123Z");
+    }
     composer.finish(&content);
     out.to_vec()
 }
@@ -234,7 +259,10 @@ fn play(script: &str) {
 fn each_typed_form_of_the_table_asks_its_action() {
     for info in ACTIONS {
         let Some(form) = info.typed else { continue };
-        let script = format!("type: ada\nreply: ok name=ada\nreply: ok | general\ntype: {form}\n");
+        let script = format!(
+            "type: ada\nreply: ok name=ada\nreply: ok | general\npage: room=general end=0 last=0\n\
+             type: {form}\n"
+        );
         let played = Play::new(usize::MAX).run(&script);
         let asked = played.lines().last().unwrap();
         assert!(asked.starts_with(&format!("asks: {} ", info.name)), "{form}: {asked}");
@@ -255,6 +283,8 @@ transcripts! {
     a_bad_name_is_explained_and_one_may_try_again = "names.txt";
     commands_ask_and_their_answers_are_lines = "commands.txt";
     a_topic_is_shown_set_and_removed = "topic.txt";
+    the_last_messages_are_shown_at_entry_and_when_asked_for = "history.txt";
+    a_name_can_be_changed_before_the_first_message = "nick.txt";
     nobody_drives_another_ones_terminal_or_speaks_with_another_ones_name = "harmless.txt";
     what_cannot_be_sent_is_refused_and_the_connection_goes_on = "refused.txt";
     the_end_of_the_input_is_the_end_when_everything_is_answered = "end.txt";
@@ -277,17 +307,21 @@ fn what_is_typed_waits_for_answers_in_bounded_memory() {
 
     let mut decoder = Decoder::default();
     lines.handle_frames(&write_ok(Some("1"), &Hello::default(), "vang"));
-    lines.handle_frames(&write_ok(Some("2"), &NoKeys {}, "general"));
+    lines.handle_frames(&write_ok(Some("2"), &Following::default(), "general"));
+    // The last messages come first.
+    assert!(lines.poll_native().unwrap().len() < 1_024);
+    let empty = Page { room: "general".to_owned(), ..Page::default() };
+    lines.handle_frames(&write_page(Some("3"), &empty, &[]));
     let mut requests = 0;
     decoder.feed(&lines.poll_native().unwrap());
     while decoder.poll_frame().unwrap().is_some() {
         requests += 1;
     }
-    // A follow, and as many messages as may be under way.
-    assert_eq!(requests, 1 + vang_proto::limits::LINES_PENDING_MAX);
+    // As many messages as may be under way.
+    assert_eq!(requests, vang_proto::limits::LINES_PENDING_MAX);
     assert!(lines.poll_native().is_none());
     let sent = Sent { room: "general".to_owned(), seq: 9, ..Sent::default() };
-    lines.handle_frames(&write_ok(Some("3"), &sent, ""));
+    lines.handle_frames(&write_ok(Some("4"), &sent, ""));
     decoder.feed(&lines.poll_native().unwrap());
     assert!(decoder.poll_frame().unwrap().is_some() && decoder.poll_frame().unwrap().is_none());
 }

@@ -39,7 +39,7 @@ impl Hub {
                 "names and rooms need TLS on a connection that does not come from this machine",
             ));
         }
-        let speaking = self.speaking(asker.session, request.name.as_deref())?;
+        let speaking = self.speaking(asker.session, request.name.as_deref(), &request.action)?;
         let who = speaking.principal;
         if request.action.info().audience == Audience::OperatorSocket && peer != Peer::Operator {
             return Err(refused(&Refusal::NotAllowed));

@@ -1,7 +1,7 @@
 //! Who is this: the name and the principal behind a connection, and how a name is shown.
 
 use vang_chat::{AccountId, NameKey, Principal};
-use vang_proto::vang::{Code, ErrorReply};
+use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
 use crate::admission::{Peer, Speaking, admit, bad_name};
 use crate::hub::Hub;
@@ -25,14 +25,27 @@ impl Hub {
         }
     }
 
-    /// The account or guest of a request: the first name on a connection counts.
-    pub(super) fn speaking(&mut self, id: SessionId, name: Option<&str>) -> Result<Speaking, ErrorReply> {
+    /// The account or guest of a request: the first name on a connection counts. A guest who has only read can take
+    /// another name with `hello`.
+    pub(super) fn speaking(
+        &mut self,
+        id: SessionId,
+        name: Option<&str>,
+        action: &Action,
+    ) -> Result<Speaking, ErrorReply> {
         let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
         let (guests, trust, anon) = (self.guests, self.trust, self.anon);
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
         };
-        let speaking = match (&session.speaking, made) {
+        let is_free = |known: &Speaking| {
+            matches!(known.principal, Principal::Guest(_))
+                && matches!(action, Action::Hello)
+                && made.is_some()
+                && !session.has_acted
+        };
+        let known = session.speaking.as_ref().filter(|known| !is_free(known));
+        let speaking = match (known, made) {
             // Two accounts of an old journal may have one key by now: they are two all the same.
             (Some(speaking), Some((_, key, account)))
                 if speaking.key != Some(key)
@@ -58,8 +71,9 @@ impl Hub {
         admit(session.peer, &speaking.principal, trust, guests)?;
         // Who has given no name may still do so with a later request.
         if speaking.key.is_some() {
-            session.speaking.get_or_insert_with(|| speaking.clone());
+            session.speaking = Some(speaking.clone());
         }
+        session.has_acted |= is_seen_by_others(action);
         Ok(speaking)
     }
 
@@ -81,5 +95,13 @@ impl Hub {
             Principal::Account(account) => self.book.account(*account).into_owned(),
             Principal::Guest(_) => format!("guest:{}", guest.unwrap_or("anon")),
         }
+    }
+}
+
+/// Does it change what others see, with the name of who asks?
+fn is_seen_by_others(action: &Action) -> bool {
+    match action.info().rate {
+        Rate::Messages | Rate::Joins | Rate::Rooms => true,
+        Rate::None | Rate::Questions => false,
     }
 }

@@ -118,6 +118,32 @@ fn nc_and_bash_users_talk_with_every_other_client() {
 }
 
 #[test]
+fn a_person_reads_the_last_messages_and_corrects_a_name() {
+    let (_dir, server) = serve(&[]);
+    for n in 1..=12 {
+        server.ok(&["send", "general", &format!("message {n}"), "--as", "cy"]);
+    }
+    let seen = typed(&server.addr, b"hello\n/nick ada\n/history 1\nI am ada\n/nick eve\n/who\n");
+    let without_time = |line: &str| match line.split_once(' ') {
+        Some((time, rest)) if time.len() == 5 && time.as_bytes()[2] == b':' => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> =
+        seen.lines().filter(|line| !line.ends_with(" (UTC)")).map(without_time).collect();
+    let mut expected = vec![
+        "-- you are guest:hello; /help shows what can be typed".to_owned(),
+        "-- you talk in #general".to_owned(),
+    ];
+    expected.extend((3..=12).map(|n| format!("guest:cy: message {n}")));
+    expected.push("-- you are guest:ada".to_owned());
+    expected.push("guest:cy: message 12".to_owned());
+    expected.push("-- your name stays: it can be changed only before your first message".to_owned());
+    expected.push("-- in #general now: guest:ada".to_owned());
+    assert_eq!(lines, expected);
+    assert!(server.ok(&["tail", "general", "--since", "12", "--no-follow"]).contains(" guest:ada: I am ada"));
+}
+
+#[test]
 fn a_private_room_is_invisible_to_other_typing_people() {
     let (_dir, server) = member_of_cellar(&["bob"]);
     let mut ada = Person::nc(&server);
@@ -156,7 +182,17 @@ fn a_script_that_ends_its_input_gets_everything_before_the_close() {
     let seen = typed(&server.addr, b"clock\nit is noon\nand a half");
     let expected = "-- you are guest:clock; /help shows what can be typed\n-- you talk in #general\n";
     assert_eq!(seen, expected);
-    assert_eq!(typed(&unix, b"clock\r\nit is one\r\n"), expected.replace('\n', "\r\n"));
+    // Who comes later reads what was said.
+    let seen = typed(&unix, b"clock\r\nit is one\r\n");
+    let lines: Vec<&str> = seen.strip_suffix("\r\n").unwrap().split("\r\n").collect();
+    let entry: Vec<&str> = expected.lines().collect();
+    assert_eq!(lines[..2], entry);
+    assert!(lines[2].starts_with("-- 20") && lines[2].ends_with(" (UTC)"), "{lines:?}");
+    let said: Vec<&str> =
+        lines[3..].iter().filter_map(|line| line.split_once(' ')).map(|(_, said)| said).collect();
+    // A day may begin between the two.
+    let said: Vec<&str> = said.into_iter().filter(|said| said.starts_with("guest:")).collect();
+    assert_eq!(said, ["guest:clock: it is noon", "guest:clock: and a half"]);
     let said = server.ok(&["tail", "general", "--since", "0", "--no-follow", "--json"]);
     let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let texts: Vec<&str> = said.iter().filter_map(|event| event["text"].as_str()).collect();

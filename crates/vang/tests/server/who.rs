@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::common::{ask, comes_true, fails, member_of_cellar};
 use crate::harness::hosts::Hosts;
 use crate::harness::socket::WebSocket;
-use crate::harness::{PATIENCE, Server, exchange, folder, program, request, succeeded, vang};
+use crate::harness::{PATIENCE, Server, exchange, folder, program, read_message, request, succeeded, vang};
 
 /// A server with the account ada, and another Unix socket than its folder's.
 fn with_ada(dir: &Path, more: &[&str]) -> (Server, String) {
@@ -93,6 +93,32 @@ fn an_accounts_name_is_enough_only_on_the_folders_own_socket() {
         assert!(said.contains("sign-in-needed: ") && said.contains("--data DIR"), "{said}");
     }
     assert!(server.log().contains("trust: folder: "), "{}", server.log());
+}
+
+#[test]
+fn a_guest_can_change_its_name_until_others_have_seen_it() {
+    let dir = folder();
+    let (server, _) = with_ada(dir.path(), &[]);
+    let mut stream = server.connect();
+    assert_eq!(hello(&mut stream, "hi"), "guest:hi");
+    let follow = request("follow", &[("room", "\"general\"")], "");
+    assert_eq!(exchange(&mut stream, &follow).0["status"], "ok");
+    assert_eq!(hello(&mut stream, "bob"), "guest:bob");
+    // With `hello` only, and not to a name that needs more.
+    let rooms = |name: &str| request("rooms", &[("as", &format!("{name:?}"))], "");
+    assert_eq!(word(&exchange(&mut stream, &rooms("eve")).0), "name-set");
+    assert_eq!(hello(&mut stream, "ada"), "sign-in-needed");
+    assert_eq!(hello(&mut stream, "Bob"), "guest:Bob");
+    let send = request("send", &[("room", "\"general\""), ("as", "\"bob\"")], "hello");
+    assert_eq!(exchange(&mut stream, &send).0["address"], "general#1");
+    // Its event comes before the next answer.
+    assert_eq!(read_message(&mut stream).unwrap().0["from"], "guest:Bob");
+    assert_eq!(hello(&mut stream, "eve"), "name-set");
+    assert_eq!(hello(&mut stream, "bob"), "guest:Bob");
+    // The data folder's socket: an account stays the account.
+    let mut own = unix(&dir.path().join("data/admin.sock"));
+    assert_eq!(hello(&mut own, "ada"), "ada");
+    assert_eq!(hello(&mut own, "eve"), "name-set");
 }
 
 #[test]
