@@ -18,7 +18,7 @@ use crate::shared::House;
 
 /// Longest name of a room or a person in a request, bytes: far above what is a name, far below what fits into a
 /// message's header.
-pub(super) const QUERY_NAME_BYTES_MAX: usize = 1_024;
+const QUERY_NAME_BYTES_MAX: usize = 1_024;
 
 /// A connection that speaks HTTP.
 pub(crate) struct Visitor {
@@ -42,7 +42,9 @@ pub(super) struct Asked<'a> {
     pub(super) visitor: &'a Visitor,
     /// Where it comes from, by its connection and its headers.
     pub(super) peer: Peer,
-    pub(super) request: &'a Request<Incoming>,
+    pub(super) request: &'a Request<()>,
+    /// Taken by a handler that reads it.
+    pub(super) body: &'a Cell<Option<Incoming>>,
     /// Set where the connection becomes a WebSocket.
     pub(super) upgraded: &'a Cell<Option<Peer>>,
 }
@@ -65,6 +67,12 @@ impl<'a> Asked<'a> {
             Some(name) if name.len() > QUERY_NAME_BYTES_MAX => Err(NameTooLong),
             name => Ok(name),
         }
+    }
+
+    /// The room in the path.
+    pub(super) fn room(&self) -> Result<String, NameTooLong> {
+        let room = percent_encoding::percent_decode_str(self.part(1)).decode_utf8_lossy().into_owned();
+        if room.len() > QUERY_NAME_BYTES_MAX { Err(NameTooLong) } else { Ok(room) }
     }
 
     pub(super) fn is_local(&self) -> bool {

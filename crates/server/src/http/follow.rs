@@ -5,7 +5,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use vang_proto::vang::{Action, Code, FollowFrom, RequestWriter};
 
-use super::asked::{Answering, Asked, QUERY_NAME_BYTES_MAX, bad_name};
+use super::asked::{Answering, Asked, bad_name};
 use super::events::{Events, Form, last_event};
 use super::reply::{ResponseBody, refusal, text, with_head};
 
@@ -13,10 +13,7 @@ use super::reply::{ResponseBody, refusal, text, with_head};
 pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let Ok(name) = asked.name() else { return bad_name() };
-        let room = percent_encoding::percent_decode_str(asked.part(1)).decode_utf8_lossy().into_owned();
-        if room.len() > QUERY_NAME_BYTES_MAX {
-            return bad_name();
-        }
+        let Ok(room) = asked.room() else { return bad_name() };
         let since = match asked.argument("since").map(|since| since.parse::<u64>()) {
             None => FollowFrom::Now,
             Some(Ok(n)) => FollowFrom::Numbers(vec![n]),

@@ -9,6 +9,8 @@
 //! GET /ws                     a WebSocket: native messages in binary frames
 //! GET /rooms                  the rooms that the client can see, as JSON
 //! GET /find?q=QUERY           messages with these words, as JSON; `limit` and `before` as natively
+//! POST /rooms/ROOM            posts a message
+//! GET /rooms/ROOM/N           a message's content, as it was sent
 //! GET /rooms/ROOM/events      what happens there: Server-Sent Events, or JSON lines
 //! ```
 //!
@@ -22,6 +24,9 @@ mod asked; // a request, as its handler gets it
 mod reply; // what is answered
 mod health; // is it alive, is it ready, its numbers
 mod questions; // the rooms, and what was found in them
+mod content; // which type a message has: from the request's headers, and for its readers
+mod body; // a request's body, within the limits of a message
+mod messages; // a message: posted, and read
 mod follow; // events: from where on
 mod events; // what happens in a room, as a body without end
 mod page; // the files of the page, and what a browser may do with them
@@ -35,7 +40,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -61,8 +66,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Headers that a request has once. Of two, one program would read the first and another the second.
-const ONCE: [&str; 6] =
-    ["host", "origin", "sec-fetch-site", "sec-websocket-key", "sec-websocket-version", "last-event-id"];
+const ONCE: [&str; 8] = [
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "last-event-id",
+    "content-type",
+    "idempotency-key",
+];
 
 /// Serves one connection. When it became a WebSocket, gives back the socket, the bytes read beyond the request, and who
 /// the peer is by its headers.
@@ -73,12 +86,17 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
     let io = TokioIo::new(Rewound::new(Bytes::copy_from_slice(first), socket, stall));
     let visitor = Rc::new(visitor);
     let upgraded = Rc::new(Cell::new(None));
-    let service = service_fn(|request| {
-        let (visitor, upgraded) = (visitor.clone(), upgraded.clone());
+    let is_unread = Rc::new(Cell::new(false));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (visitor, upgraded, is_unread) = (visitor.clone(), upgraded.clone(), is_unread.clone());
         Box::pin(async move {
             // Each request is a turn of its own, however many come at once.
             yield_turn().await;
-            Ok::<_, Infallible>(visitor.answer(&request, &upgraded).await)
+            let (head, body) = request.into_parts();
+            let (request, body) = (Request::from_parts(head, ()), Cell::new(Some(body)));
+            let answer = visitor.answer(&request, &body, &upgraded).await;
+            is_unread.set(body.take().is_some_and(|body| !body.is_end_stream()));
+            Ok::<_, Infallible>(answer)
         })
     });
     let mut connection = http1::Builder::new()
@@ -99,6 +117,9 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
         let goodbye =
             std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut stream), cx));
         let _ = tokio::time::timeout(HEADER_TIMEOUT, goodbye).await;
+        if is_unread.get() {
+            body::drain(&mut stream).await;
+        }
         return None;
     };
     Some((stream.socket, parts.read_buf, peer))
@@ -107,7 +128,8 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
 impl Visitor {
     async fn answer(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<()>,
+        body: &Cell<Option<Incoming>>,
         upgraded: &Cell<Option<Peer>>,
     ) -> Response<ResponseBody> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -116,7 +138,7 @@ impl Visitor {
         if !is_known(request.method()) {
             return text(
                 StatusCode::NOT_IMPLEMENTED,
-                "this method is not known here; only GET and HEAD are used\n",
+                "this method is not known here; GET, HEAD and POST are used\n",
             );
         }
         if let Some(name) = ONCE.iter().find(|name| headers.get_all(**name).iter().count() > 1) {
@@ -126,7 +148,7 @@ impl Visitor {
             return text(StatusCode::BAD_REQUEST, "there is no header host, which HTTP/1.1 needs\n");
         }
         let route = route(path);
-        let asked = |peer| Asked { visitor: self, peer, request, upgraded };
+        let asked = |peer| Asked { visitor: self, peer, request, body, upgraded };
         if let Some(route) = route.filter(|route| route.who == Who::Everybody) {
             return match route.takes(request.method()) {
                 true => (route.handler)(asked(self.peer)).await,

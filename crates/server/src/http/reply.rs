@@ -71,12 +71,22 @@ pub(super) fn refusal(reply: &Reply) -> Response<ResponseBody> {
         .iter()
         .find(|code| code.as_str() == word)
         .map_or(StatusCode::BAD_REQUEST, |code| status(*code));
-    let body = serde_json::json!({"error": {"code": word, "detail": reply.text}});
-    let mut response = whole(status, "application/json", format!("{body}\n").into());
+    let mut response = error(status, word, &reply.text);
     if let Some(after) = reply.error_keys().retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.div_ceil(1_000)));
     }
     response
+}
+
+/// The same of an error that was found here.
+pub(super) fn fault(code: Code, detail: &str) -> Response<ResponseBody> {
+    error(status(code), code.as_str(), detail)
+}
+
+/// An error with a code for programs and a sentence for people.
+pub(super) fn error(status: StatusCode, code: &str, detail: &str) -> Response<ResponseBody> {
+    let body = serde_json::json!({"error": {"code": code, "detail": detail}});
+    whole(status, "application/json", format!("{body}\n").into())
 }
 
 fn status(code: Code) -> StatusCode {
@@ -90,9 +100,11 @@ fn status(code: Code) -> StatusCode {
             StatusCode::FORBIDDEN
         }
         Code::NoRoom | Code::NoAccount => StatusCode::NOT_FOUND,
-        Code::NameSet | Code::NameTaken | Code::AlreadyMember | Code::IdReused | Code::AlreadyFollowing => {
+        Code::NameSet | Code::NameTaken | Code::AlreadyMember | Code::AlreadyFollowing => {
             StatusCode::CONFLICT
         }
+        // As the draft of the header `Idempotency-Key` has it.
+        Code::IdReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::JournalChanged | Code::SeqAhead => StatusCode::CONFLICT,
         Code::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Code::Busy

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::asked::{Answering, Asked};
-use super::{follow, health, questions, upgrade};
+use super::{follow, health, messages, questions, upgrade};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,9 @@ const ROUTES: &[Route] = &[
     Route { path: &["ws"],                   methods: &[],  who: Who::Clients,   handler: upgrade::websocket },
     Route { path: &["rooms"],                methods: READ, who: Who::Clients,   handler: questions::rooms },
     Route { path: &["find"],                 methods: READ, who: Who::Clients,   handler: questions::find },
+    Route { path: &["rooms", "*"],           methods: &[],  who: Who::Clients,   handler: messages::post },
     Route { path: &["rooms", "*", "events"], methods: READ, who: Who::Clients,   handler: follow::follow },
+    Route { path: &["rooms", "*", "*"],      methods: READ, who: Who::Clients,   handler: messages::get },
 ];
 
 /// The row of a path.
@@ -62,20 +64,20 @@ mod tests {
 
     #[test]
     fn a_path_has_one_row_and_others_have_none() {
-        for path in ["/healthz", "/readyz", "/metrics", "/ws", "/rooms", "/find", "/rooms/a%2Fb/events"] {
+        for path in [
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/ws",
+            "/rooms",
+            "/find",
+            "/rooms/a%2Fb",
+            "/rooms/a%2Fb/events",
+            "/rooms/a%2Fb/12",
+        ] {
             assert!(route(path).is_some(), "{path}");
         }
-        for path in [
-            "",
-            "/",
-            "/health",
-            "/healthz/",
-            "/rooms/",
-            "/rooms/a",
-            "/rooms/a/events/",
-            "/rooms/a/b/events",
-            "//find",
-        ] {
+        for path in ["", "/", "/health", "/healthz/", "/rooms/a/events/", "/rooms/a/b/events", "//find"] {
             assert!(route(path).is_none(), "{path}");
         }
     }

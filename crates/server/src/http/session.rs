@@ -106,6 +106,24 @@ impl HubSession {
         }
     }
 
+    /// So many bytes of a request's body have come: they count as its session's.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.slot.beside.set(bytes);
+        self.pump.note_held(&self.slot);
+    }
+
+    /// Waits until the session is refused, because it held too much memory. Its reply says so.
+    pub(crate) fn poll_refused(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.slot.session.borrow().refusal_code().is_some() {
+                return Poll::Ready(());
+            }
+            if self.slot.poll_woken(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Is the time of this turn over? Then others come first.
     pub(crate) fn is_turn_over(&self) -> bool {
         self.turns.is_over()

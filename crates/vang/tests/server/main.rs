@@ -17,6 +17,7 @@ mod find; // full-text search: what people type finds what people said, and P9
 mod cursor; // what a session passes over, and what it is never told
 mod clock; // a clock that cannot be right
 mod http; // for those who look after the server
+mod post; // messages by HTTP
 mod web; // WebSocket, rooms and events by HTTP; strangers' pages
 mod status; // vang status, /readyz, /metrics
 mod lines; // people who type

@@ -1,0 +1,111 @@
+//! A request's body: read to its end, within the limits of a message. It counts as memory of the session that asks, which
+//! can be refused for it as any client can. What is not read is dropped for a while before the connection closes: a reset
+//! could overtake the answer.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hyper::Response;
+use hyper::body::{Body, Incoming};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use vang_proto::limits::{DRAIN_BYTES_MAX, DRAIN_MS};
+use vang_proto::vang::Code;
+
+use super::asked::Asked;
+use super::reply::{NO_MEMORY, ResponseBody, fault, refusal};
+use super::session::HubSession;
+use crate::fairness::turns::yield_turn;
+
+/// Bytes that are dropped at once: 4 KiB.
+const DROPPED_AT_ONCE: usize = 4 << 10;
+
+/// Why a body was not read to its end.
+enum BodyError {
+    TooLong {
+        found: Option<u64>,
+    },
+    Broken(hyper::Error),
+    NoMemory,
+    /// The session was refused meanwhile; its reply says why.
+    Refused,
+}
+
+/// The body of a request that posts a message, or the answer if it cannot be read.
+pub(super) async fn read(
+    asked: &Asked<'_>,
+    session: &mut HubSession,
+) -> Result<Vec<u8>, Response<ResponseBody>> {
+    let (max, ms) = {
+        let limits = asked.visitor.house.limits.borrow();
+        let session = limits.session();
+        (limits.inline_bytes().min(session.frame.content), session.content_ms)
+    };
+    let Some(mut body) = asked.body.take() else { return Ok(Vec::new()) };
+    let read = tokio::time::timeout(Duration::from_millis(ms), collect(&mut body, max, session)).await;
+    let error = match read {
+        Ok(Ok(bytes)) => return Ok(bytes),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    asked.body.set(Some(body));
+    Err(match error {
+        None => fault(Code::TimedOut, &format!("the body was not complete within {ms} ms")),
+        Some(BodyError::TooLong { found }) => {
+            let found = found.map_or("a body".to_owned(), |found| format!("a body of {found} bytes"));
+            fault(Code::TooLong, &format!("{found} exceeds the limit of {max} bytes for a message in a room"))
+        }
+        Some(BodyError::Broken(error)) => {
+            fault(Code::BadRequest, &format!("the body cannot be read: {error}"))
+        }
+        Some(BodyError::NoMemory) => fault(Code::Busy, NO_MEMORY.trim_end()),
+        Some(BodyError::Refused) => match session.reply().await {
+            Some(reply) => refusal(&reply),
+            None => fault(Code::Busy, NO_MEMORY.trim_end()),
+        },
+    })
+}
+
+async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<Vec<u8>, BodyError> {
+    let claimed = body.size_hint().lower();
+    if claimed > max {
+        return Err(BodyError::TooLong { found: Some(claimed) });
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let frame = poll_fn(|cx| match session.poll_refused(cx) {
+            std::task::Poll::Ready(()) => std::task::Poll::Ready(Err(BodyError::Refused)),
+            std::task::Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Ok),
+        });
+        let Some(frame) = frame.await? else { return Ok(bytes) };
+        // Trailers say nothing that is used here.
+        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
+        if (bytes.len() + data.len()) as u64 > max {
+            return Err(BodyError::TooLong { found: None });
+        }
+        bytes.try_reserve(data.len()).map_err(|_| BodyError::NoMemory)?;
+        bytes.extend_from_slice(&data);
+        drop(data);
+        session.hold(bytes.len());
+        if session.is_turn_over() {
+            yield_turn().await;
+        }
+    }
+}
+
+/// Reads and drops what a client still sends after its answer.
+pub(super) async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
+    let dropping = async {
+        let (mut buffer, mut dropped) = (vec![0; DROPPED_AT_ONCE], 0);
+        while dropped < DRAIN_BYTES_MAX {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => dropped += n as u64,
+            }
+            yield_turn().await;
+        }
+        // It is left to wait: closing at once would reset the connection.
+        std::future::pending::<()>().await;
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS), dropping).await;
+}
