@@ -28,6 +28,18 @@ pub struct History {
     end: Option<u64>,
 }
 
+/// What is after a number.
+#[derive(Debug)]
+pub enum Next {
+    /// A message or a hole.
+    Event(EventMessage),
+    /// Nothing yet.
+    None {
+        /// The room's newest number.
+        newest: u64,
+    },
+}
+
 impl History {
     /// Starts after message `since`; each page has `timeout`.
     pub fn new(
@@ -61,6 +73,15 @@ impl History {
     /// Checks that the room exists; returns its newest number.
     pub fn check(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<u64, ClientError> {
         self.ask(Some(1), watch).map(|(page, _)| page.end)
+    }
+
+    /// Fetches the message after `since` alone, or the hole that it is in.
+    pub fn next_message(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<Next, ClientError> {
+        let (page, events) = self.ask(Some(1), watch)?;
+        Ok(match events.into_iter().next() {
+            Some(event) => Next::Event(event),
+            None => Next::None { newest: page.end },
+        })
     }
 
     fn ask(
@@ -147,6 +168,23 @@ mod tests {
         assert_eq!(read_all(&server, 9), Ok(vec![]));
         let server = Server::start(vec![vec![Step::Request, page(1, (4, 4), &[])]]);
         assert_eq!(read_all(&server, 9), Ok(vec![]));
+    }
+
+    #[test]
+    fn one_message_is_asked_for_alone() {
+        let server = Server::start(vec![
+            vec![Step::Request, page(1, (3, 9), &[message(31, 3, "three")])],
+            vec![Step::Request, page(1, (9, 4), &[])],
+        ]);
+        let next = |since| {
+            let timeout = Duration::from_secs(20);
+            let mut history = History::new(server.place(), None, "general".to_owned(), since, timeout);
+            history.next_message(&mut |_| {}).unwrap()
+        };
+        assert!(matches!(next(2), Next::Event(event) if event.text().as_deref() == Some("three")));
+        let asked = server.request().header;
+        assert_eq!([asked.number("since"), asked.number("limit")], [Some(2), Some(1)]);
+        assert!(matches!(next(9), Next::None { newest: 4 }));
     }
 
     #[test]

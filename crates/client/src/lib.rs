@@ -24,7 +24,7 @@ pub use ask::ask;
 pub use connection::Connection;
 pub use find::{Hits, Search};
 pub use follow::{ConnectionChange, Follow, Update};
-pub use history::History;
+pub use history::{History, Next};
 pub use retry::Deadline;
 pub use send::{Message, Posted, SendError};
 pub use trouble::{ClientError, Doing, Trouble, explain};

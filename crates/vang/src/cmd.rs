@@ -6,6 +6,8 @@ mod serve; // vang serve
 mod config; // vang config show
 mod send; // vang send
 mod tail; // vang tail
+mod get; // vang get
+mod not_shown; // why a message is not shown, in words
 mod find; // vang find
 mod rooms; // vang rooms, create, topic
 mod members; // vang join, leave
@@ -39,6 +41,7 @@ pub(crate) enum Command {
     Config(config::ConfigArgs),
     Send(send::SendArgs),
     Tail(tail::TailArgs),
+    Get(get::GetArgs),
     Find(find::FindArgs),
     Rooms(rooms::RoomsArgs),
     Create(rooms::CreateArgs),
@@ -63,6 +66,7 @@ pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
         }
         Command::Send(args) => send::run(args),
         Command::Tail(args) => tail::run(args),
+        Command::Get(args) => get::run(args),
         Command::Find(args) => find::run(args),
         Command::Rooms(args) => rooms::list(&args),
         Command::Create(args) => rooms::create(&args),

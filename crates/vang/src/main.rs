@@ -11,7 +11,8 @@ mod which; // which server or data folder a command means
 mod say; // results on stdout, everything else on stderr, exit codes
 mod signals; // a runtime for signals, and which signals we handle
 mod notify; // systemd's sd_notify
-mod clock; // times of day as people read them
+mod clock; // times as people read them, in their zone or in UTC
+mod color; // whether output is coloured, and in which colours
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@
 //! stops for a second then shows in every message of that second.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use vang_proto::text::short_duration;
 use vang_proto::vang::{Action, FollowFrom, Incoming, Reply, RequestWriter};
 
 use crate::args::{ClientArgs, parse_time};
+use crate::color;
 use crate::say::{CommandError, note, print};
 
 const EXAMPLES: &str = "\
@@ -305,7 +306,7 @@ impl Stage {
 
     /// Waits for all threads, with a progress line on a terminal; then prints the result.
     fn report(&self, what: &str, workers: Vec<JoinHandle<Waits>>) -> anyhow::Result<()> {
-        let watched = io::stderr().is_terminal();
+        let watched = color::is_screen(&io::stderr());
         while workers.iter().any(|worker| !worker.is_finished()) {
             thread::sleep(Duration::from_millis(if watched { 100 } else { 10 }));
             if watched {

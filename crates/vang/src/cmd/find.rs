@@ -7,13 +7,15 @@
 //! ```
 
 use clap::Args;
+use jiff::civil::Date;
 use vang_client::Search;
 use vang_proto::terminal::{harmless, harmless_line, one_line};
 use vang_proto::text::counted;
 use vang_proto::vang::{Excerpt, Hit};
 
 use crate::args::{ClientArgs, about};
-use crate::clock::{time_of_day, today};
+use crate::clock::Clock;
+use crate::color::{self, MATCH, PLAIN, Style};
 use crate::say::{CommandError, indented, note, note_first_retry, print_line, to_terminal};
 
 const EXAMPLES: &str = "\
@@ -26,7 +28,8 @@ Examples:
 const AFTER: &str = "\
 Accents and case do not matter: cho finds Chó, strasse finds Straße. WORD* finds words that begin with WORD; -WORD \
 excludes messages with WORD. from:NAME, in:ROOM; after:DAY (that day and later), before:DAY, days in UTC, or times such \
-as 2026-05-01T14:00:00Z. Newest first, each with the messages before and after. Exit code 1: nothing was found.";
+as 2026-05-01T14:00:00Z. Times are shown as by vang tail: local on a terminal, otherwise UTC. \
+Newest first, each with the messages before and after. Exit code 1: nothing was found.";
 
 #[derive(Args, Debug)]
 #[command(about = about("find"), before_help = EXAMPLES, after_help = AFTER)]
@@ -51,17 +54,15 @@ pub(crate) struct FindArgs {
     client: ClientArgs,
 }
 
-/// Text before and after a match on a terminal: bold and red, as in `grep`.
-const MARK: (&str, &str) = ("\x1b[1;31m", "\x1b[0m");
-
 pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
     let timeout = args.client.timeout;
     let mut watch = note_first_retry(timeout);
     let query = args.query.join(" ");
     let (server, speaker) = (args.client.server()?, Some(args.client.speaker()));
     let mut search = Search::new(server, speaker, query, args.limit, timeout);
-    let is_colored = to_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shown = Shown { today: today(), mark: if is_colored { MARK } else { ("", "") } };
+    let clock = if to_terminal() && !args.json { Clock::local() } else { Clock::utc() };
+    let mark = if color::is_wanted(&std::io::stdout()) { MATCH } else { PLAIN };
+    let shown = Shown { today: clock.today(), clock, mark };
     let (mut count, mut left_out, mut damaged, mut parted) = (0_u64, 0, 0_u64, false);
     while let Some(page) = search.next_page(&mut watch).map_err(CommandError::from)? {
         left_out = page.left_out;
@@ -106,8 +107,9 @@ const NOT_HITS: &str = "the server's answer to 'find' is not a list of messages"
 
 /// Formats messages for people.
 struct Shown {
-    today: String,
-    mark: (&'static str, &'static str),
+    clock: Clock,
+    today: Date,
+    mark: Style,
 }
 
 impl Shown {
@@ -128,7 +130,8 @@ impl Shown {
             None => format!("({})", harmless_line(&message.content_type)),
         };
         let (address, from) = (harmless_line(&message.address), harmless_line(&message.from));
-        format!("{address} {} {from}: {said}", time_of_day(&harmless_line(&message.time), &self.today))
+        let time = self.clock.time_of_day(&harmless_line(&message.time), self.today);
+        format!("{address} {time} {from}: {said}")
     }
 
     /// Marks count the characters of the original text, before control characters are escaped.
@@ -156,8 +159,8 @@ impl Shown {
 mod tests {
     use super::*;
 
-    fn shown(hit: &str, mark: (&'static str, &'static str)) -> String {
-        let shown = Shown { today: "2026-05-01".to_owned(), mark };
+    fn shown(hit: &str, mark: Style) -> String {
+        let shown = Shown { clock: Clock::utc(), today: "2026-05-01".parse().unwrap(), mark };
         shown.lines(&serde_json::from_str(hit).unwrap(), true).join("\n")
     }
 

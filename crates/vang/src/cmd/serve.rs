@@ -1,7 +1,7 @@
 //! `vang serve`: makes a server's configuration from flags, and handles signals. The log goes to stderr
 //! (`--log` or `VANG_LOG` filters it, as `debug` or `vang_server=debug`), the addresses go to stdout.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use vang_client::address::shown;
 use vang_journal::DataFolder;
 use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Server, Stopper, Trust};
 
+use crate::color;
 use crate::notify;
 use crate::say::{CommandError, server_error};
 use crate::settings::{SettingFlags, Settings};
@@ -166,7 +167,7 @@ fn start_log(config: &Config) -> anyhow::Result<LogFilter> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match config.log_format {
-        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Text => registry.with(lines.with_ansi(color::is_wanted(&std::io::stderr()))).init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
     Ok(handle)

@@ -13,7 +13,8 @@ use vang_proto::text::{count, counted, duration, size};
 use vang_proto::vang::{Action, ServerStatus};
 
 use crate::args::{DataArgs, about, parse_time};
-use crate::say::{CommandError, print, print_line, to_terminal};
+use crate::color;
+use crate::say::{CommandError, print, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -112,7 +113,7 @@ fn no_server(data: &Path) -> anyhow::Error {
 
 fn show(page: &str, again: bool) -> anyhow::Result<()> {
     // Clears the screen, as watch(1) does.
-    let clear = if again && to_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    let clear = if again && color::is_screen(&std::io::stdout()) { "\x1b[H\x1b[2J" } else { "" };
     Ok(print(format!("{clear}{page}").as_bytes())?)
 }
 

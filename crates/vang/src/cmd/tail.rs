@@ -1,30 +1,44 @@
-//! `vang tail`: the messages of a room, one per line, each once.
+//! `vang tail`: the messages of a room, each once.
 //!
 //! ```text
-//! general#12 14:03 guest:ada: hello          {"event": "message", "seq": 31, …, "text": "hello"}
+//! on a terminal, in local time and colour     in a pipe                          --json
+//! --- Friday, 2026-05-01 ---
+//! general#12 14:03 guest:ada: hello           general#12 12:03 guest:ada: hello  {"event": "message", "seq": 31, …
 //! general#5-9 (not shown: you were not a member)
 //! ```
 
+mod shown; // an event as a line
+
+use std::io;
 use std::thread;
 
 use clap::Args;
-use vang_client::{ConnectionChange, Follow, History, Update, output};
-use vang_proto::terminal::{harmless, harmless_line};
-use vang_proto::vang::{Event, EventMessage, RoomEvent, json_line};
+use vang_client::{ClientError, ConnectionChange, Follow, History, ServerAddr, Update, output};
 
+use self::shown::{Format, Shown};
 use crate::args::ClientArgs;
-use crate::clock::{time_of_day, today};
-use crate::say::{CommandError, indented, note, note_first_retry, print_line};
+use crate::clock::Clock;
+use crate::color;
+use crate::say::{CommandError, note, note_first_retry, to_terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   vang tail general                          new messages
+  vang tail general -n 10                    the last ten, then new ones
   vang tail general --since 0 --no-follow    all messages until now
+  vang tail general --format '%F %T'         with date and time, as in date(1)
   vang tail general --since 12 --json        from message 13 on, one JSON object per line";
 
 const AFTER: &str = "\
-Reconnects automatically and shows each message once. Times are UTC. Messages that you are not allowed to see are \
-shown as holes. Ctrl-C ends it, with the usual exit code 130.";
+Formats: short (the default), iso (2026-05-01T14:03:59.123+02:00), cat (the text only), json, or a pattern of date(1) for \
+the time, such as '%F %T' or '%s'.
+
+On a terminal times are local (of $TZ, or of this machine), each day begins with a line, and names have colours \
+(NO_COLOR, CLICOLOR_FORCE and TERM=dumb are obeyed). In a pipe times are UTC, with the date if it is not today; with \
+--format they are local there too. --utc: always UTC.
+
+Reconnects automatically and shows each message once. Messages that you are not allowed to see are shown as holes. Ctrl-C \
+ends it, with the usual exit code 130.";
 
 /// Show the messages of a room
 #[derive(Args, Debug)]
@@ -37,12 +51,24 @@ pub(crate) struct TailArgs {
     #[arg(long, value_name = "N")]
     since: Option<u64>,
 
+    /// Begin with the last N messages
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "since")]
+    lines: Option<u64>,
+
     /// Show what is there now, then exit
     #[arg(long)]
     no_follow: bool,
 
-    /// One JSON object per line: the keys of the header, and `text`, or `base64` for content that is not text
+    /// How a message is shown: short, iso, cat, json, or a pattern for the time, such as '%F %T' [default: short]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::parse)]
+    format: Option<Format>,
+
+    /// Show times in UTC
     #[arg(long)]
+    utc: bool,
+
+    /// One JSON object per line: the keys of the header, and `text`, or `base64` for content that is not text
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 
     /// Also show who created the room, joins and leaves, and topics; not with --no-follow, which shows stored messages only
@@ -56,12 +82,15 @@ pub(crate) struct TailArgs {
 pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     let timeout = args.client.timeout;
     let mut watch = note_first_retry(timeout);
-    let shown = Shown { json: args.json, events: args.events };
+    let mut shown = shown(&args);
     let (server, speaker) = (args.client.server()?, Some(args.client.speaker()));
+    let since = match args.lines {
+        Some(count) => Some(before_last(count, &server, speaker.clone(), &args, &mut watch)?),
+        None => args.since,
+    };
     if args.no_follow {
-        let since = args.since.unwrap_or(0);
-        let mut history = History::new(server, speaker, args.room, since, timeout);
-        if args.since.is_none() {
+        let mut history = History::new(server, speaker, args.room, since.unwrap_or(0), timeout);
+        if since.is_none() {
             // There are no new messages yet, but a missing room is an error.
             history.check(&mut watch).map_err(CommandError::from)?;
             return Ok(());
@@ -73,7 +102,7 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let since = args.since.map(|since| vec![since]);
+    let since = since.map(|since| vec![since]);
     let mut follow = Follow::start(server, speaker, vec![args.room], since, timeout, &mut watch)
         .map_err(CommandError::from)?;
     end_with_reader();
@@ -85,34 +114,37 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
     }
 }
 
+/// How events are shown, by the flags and by where stdout goes.
+fn shown(args: &TailArgs) -> Shown {
+    let format = match args.json {
+        true => Format::Json,
+        false => args.format.clone().unwrap_or(Format::Short),
+    };
+    let is_local = format.has_time() && !args.utc && (args.format.is_some() || to_terminal());
+    let clock = if is_local { Clock::local() } else { Clock::utc() };
+    Shown::new(format, args.events, clock, to_terminal(), color::is_wanted(&io::stdout()))
+}
+
+/// The number before the last `count` messages.
+fn before_last(
+    count: u64,
+    server: &ServerAddr,
+    speaker: Option<String>,
+    args: &TailArgs,
+    watch: &mut dyn FnMut(&ClientError),
+) -> Result<u64, CommandError> {
+    let mut history = History::new(server.clone(), speaker, args.room.clone(), 0, args.client.timeout);
+    Ok(history.check(watch)?.saturating_sub(count))
+}
+
 /// Ends the process when the reader of stdout has gone, so that `vang tail … | head -1` ends with `head`,
 /// not at the next message.
 fn end_with_reader() {
     thread::spawn(|| {
-        if output::wait_until_reader_is_gone(std::io::stdout()).is_ok() {
+        if output::wait_until_reader_is_gone(io::stdout()).is_ok() {
             std::process::exit(0);
         }
     });
-}
-
-struct Shown {
-    json: bool,
-    events: bool,
-}
-
-impl Shown {
-    fn print(&self, event: &EventMessage) -> Result<(), CommandError> {
-        let wanted = match &event.event {
-            Event::Room { what: RoomEvent::Message { .. } | RoomEvent::Hole { .. }, .. } => true,
-            Event::Room { .. } | Event::SeveralRooms { .. } => self.events,
-            Event::Connection(_) | Event::Unknown { .. } => false,
-        };
-        match (wanted, self.json) {
-            (false, _) => Ok(()),
-            (true, true) => print_line(&json_line(event)),
-            (true, false) => print_line(&person_line(event, &today())),
-        }
-    }
 }
 
 fn change_text(change: &ConnectionChange) -> String {
@@ -128,120 +160,5 @@ fn change_text(change: &ConnectionChange) -> String {
         }
         ConnectionChange::Closing { why } if why == "stopping" => "the server is shutting down".to_owned(),
         ConnectionChange::Closing { why } => format!("the server closes this connection: {why}"),
-    }
-}
-
-/// An event as a line for people.
-fn person_line(message: &EventMessage, today: &str) -> String {
-    let (room, what) = match &message.event {
-        Event::Room { room, what, .. } => (harmless_line(room), what),
-        Event::SeveralRooms { what, .. } => ("several rooms:".to_owned(), what),
-        Event::Connection(_) | Event::Unknown { .. } => return harmless_line(message.event.name()),
-    };
-    let at = |time: &str| time_of_day(&harmless_line(time), today);
-    match what {
-        RoomEvent::Message { n, from, time } => {
-            format!("{room}#{n} {} {}: {}", at(time), harmless_line(&from.to_string()), said(message))
-        }
-        RoomEvent::Hole { from, to, why } => {
-            let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
-            format!("{room}#{range} (not shown: {})", why_not_shown(&harmless_line(why)))
-        }
-        other => match other.in_words(None) {
-            Some((time, words)) => format!("{room} {} {}", at(time), harmless_line(&words)),
-            None => format!("{room} {}", harmless_line(other.name())),
-        },
-    }
-}
-
-fn said(event: &EventMessage) -> String {
-    match event.text() {
-        Some(text) => indented(&harmless(&text), "    "),
-        None => {
-            let kind = harmless_line(&event.header.content_type());
-            format!("({} bytes of {kind})", event.content.len())
-        }
-    }
-}
-
-fn why_not_shown(why: &str) -> &str {
-    match why {
-        "not-member" => "you were not a member",
-        "erased" => "erased",
-        "retention" => "older than the server keeps messages",
-        "damaged" => "damaged on the server's disk",
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::BytesMut;
-    use vang_proto::Decoder;
-    use vang_proto::vang::{Content, Incoming, Speaker, incoming};
-
-    use super::*;
-
-    const TIME: &str = "2026-05-01T14:03:59.123Z";
-
-    /// What a server writes, as a client reads it.
-    fn event(what: RoomEvent<&str>, content: Content<'_>) -> EventMessage {
-        let mut bytes = BytesMut::new();
-        Event::Room { seq: 31, room: "general", what }.write(&mut bytes, content);
-        let mut decoder = Decoder::default();
-        decoder.feed(&bytes);
-        match incoming(decoder.poll_frame().unwrap().unwrap()).unwrap() {
-            Incoming::Event(event) => event,
-            Incoming::Reply(reply) => panic!("{reply:?}"),
-        }
-    }
-
-    const TEXT: (&str, &str) = ("text/plain", "utf-8");
-
-    fn message((content_type, content_encoding): (&str, &str), bytes: &[u8]) -> EventMessage {
-        let what = RoomEvent::Message { n: 12, from: Speaker::Guest("ada"), time: TIME };
-        event(what, Content { content_type, content_encoding, bytes })
-    }
-
-    fn line(event: &EventMessage) -> String {
-        person_line(event, "2026-05-01")
-    }
-
-    #[test]
-    fn a_message_of_another_day_has_its_date() {
-        let hello = message(TEXT, b"hello");
-        assert_eq!(line(&hello), "general#12 14:03 guest:ada: hello");
-        assert_eq!(person_line(&hello, "2026-05-02"), "general#12 2026-05-01 14:03 guest:ada: hello");
-        let latin = message(("text/plain", "latin-1"), b"caf\xe9");
-        assert_eq!(line(&latin), "general#12 14:03 guest:ada: caf\u{e9}");
-    }
-
-    #[test]
-    fn messages_cannot_forge_a_line_or_control_the_terminal() {
-        let forged = message(TEXT, b"hi\ngeneral#13 14:04 bob: I quit\x1b[1A");
-        assert_eq!(
-            line(&forged),
-            "general#12 14:03 guest:ada: hi\n    general#13 14:04 bob: I quit\\u{1b}[1A"
-        );
-        let joined = RoomEvent::Joined { from: Speaker::Account("a\nb\u{1b}"), time: TIME };
-        let joined = event(joined, Content::NONE);
-        assert_eq!(line(&joined), "general 14:03 a b\\u{1b} joined");
-        let topic = RoomEvent::Topic { from: Speaker::Operator, time: TIME, topic: "what\n\u{1b}grows" };
-        assert_eq!(
-            line(&event(topic, Content::NONE)),
-            "general 14:03 server set the topic: what \\u{1b}grows"
-        );
-    }
-
-    #[test]
-    fn non_text_shows_its_type_and_holes_show_their_reason() {
-        let bytes = message(("image/png", "binary"), b"\x89PNG");
-        assert_eq!(line(&bytes), "general#12 14:03 guest:ada: (4 bytes of image/png)");
-        let hole =
-            |from: u64, to: u64, why: &str| line(&event(RoomEvent::Hole { from, to, why }, Content::NONE));
-        assert_eq!(hole(5, 9, "not-member"), "general#5-9 (not shown: you were not a member)");
-        assert_eq!(hole(5, 5, "damaged"), "general#5 (not shown: damaged on the server's disk)");
-        assert_eq!(hole(5, 5, "erased"), "general#5 (not shown: erased)");
-        assert_eq!(hole(1, 2, "other"), "general#1-2 (not shown: other)");
     }
 }

@@ -1,6 +1,6 @@
 //! vang net echo: a server that sends every byte back, and a client that checks it.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use vang_proto::text::{read_bytes, short_duration, size};
 
 use super::common::{Common, TlsArgs, failure, with};
 use crate::args::parse_time;
+use crate::color;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -286,7 +287,7 @@ struct ProgressLine {
 
 impl ProgressLine {
     fn new(json: bool) -> ProgressLine {
-        ProgressLine { watched: !json && io::stderr().is_terminal(), shown: false }
+        ProgressLine { watched: !json && color::is_screen(&io::stderr()), shown: false }
     }
 
     fn show(&mut self, progress: &send::Progress) {

@@ -14,6 +14,7 @@ use vang_nettools::talk::{
 
 use super::common::{Common, TlsArgs, with};
 use crate::args::parse_time;
+use crate::color;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,7 +99,7 @@ enum After {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let is_person = !args.common.json && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let is_person = !args.common.json && io::stdin().is_terminal() && color::is_screen(&io::stdout());
     let version = args.proxy_header.map(|version| match version.as_str() {
         "1" => ProxyVersion::One,
         _ => ProxyVersion::Two,

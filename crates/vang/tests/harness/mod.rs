@@ -49,7 +49,9 @@ pub fn ignoring(signals: &str) -> Command {
 }
 
 fn without_settings(mut command: Command) -> Command {
-    for key in ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG"] {
+    for key in
+        ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"]
+    {
         command.env_remove(key);
     }
     command

@@ -38,6 +38,10 @@ impl Terminal {
         tcsetwinsize(&keyboard, size).unwrap();
         let path = ptsname(&keyboard, Vec::new()).unwrap();
         let own = rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        // The terminal that runs the tests may be none, or a dumb one.
+        if !command.get_envs().any(|(key, _)| key == "TERM") {
+            command.env("TERM", "xterm");
+        }
         let stream = || Stdio::from(own.try_clone().unwrap());
         let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
         let keyboard = File::from(keyboard);

@@ -18,6 +18,7 @@ mod cursor; // what a session passes over, and what it is never told
 mod clock; // a clock that cannot be right
 mod http; // for those who look after the server
 mod post; // messages by HTTP
+mod screen; // vang tail and vang get: times, colours and content on a terminal and in a pipe
 mod web; // WebSocket, rooms and events by HTTP; strangers' pages
 mod status; // vang status, /readyz, /metrics
 mod lines; // people who type
