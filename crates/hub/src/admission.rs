@@ -62,6 +62,14 @@ pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) ->
     Err(ErrorReply::new(Code::SignInNeeded, why))
 }
 
+/// Who can enter from somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    pub guests: bool,
+    /// An account, by its name alone.
+    pub accounts: bool,
+}
+
 /// The account or guest of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Speaking {

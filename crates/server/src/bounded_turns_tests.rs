@@ -194,7 +194,7 @@ impl World {
             pump: pump.clone(),
             turns: Rc::new(Turns::new(stepped_clock)),
             limits: RefCell::new(limits),
-            tls: RefCell::new(tls.config),
+            tls: RefCell::new(tls),
             metrics: Cell::new(Scope::Local),
             lines: Cell::new(Scope::Local),
             names: Names { all: Authority::read("localhost").into_iter().collect(), configured: Vec::new() },

@@ -83,7 +83,7 @@ impl Shared {
         house.pump.watch.free_min.set(config.limits.ready_free_bytes());
         house.pump.watch.lag_max.set(config.limits.ready_lag());
         house.limits.replace(config.limits);
-        house.tls.replace(tls.config);
+        house.tls.replace(tls);
         house.metrics.set(config.metrics);
         house.lines.set(config.lines);
         Ok(())

@@ -86,6 +86,7 @@ impl Server {
         let opened = start::open(&config.data)?;
         let (names, page_names) = names(&config);
         let tls = tls::load(files.as_ref(), &opened.folder.tls(), &names)?;
+        let fingerprint = tls.fingerprint.clone();
         let socket = opened.folder.socket();
         listeners.push(open_operators(&socket)?);
 
@@ -155,7 +156,7 @@ impl Server {
                     pump,
                     turns: Rc::new(Turns::new(Instant::now)),
                     limits: RefCell::new(config.limits),
-                    tls: RefCell::new(tls.config),
+                    tls: RefCell::new(tls),
                     metrics: Cell::new(config.metrics),
                     lines: Cell::new(config.lines),
                     names: page_names,
@@ -170,7 +171,7 @@ impl Server {
             names,
             trust: config.trust,
             addresses,
-            fingerprint: tls.fingerprint,
+            fingerprint,
             answers,
             workers,
             stop: (Stopper(stop), stopped),

@@ -2,14 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
-use rustls::ServerConfig;
 use vang_hub::Scope;
 
 use crate::fairness::turns::Turns;
 use crate::http::hosts::Names;
 use crate::limits::Limits;
+use crate::net::tls::Tls;
 use crate::pump::Pump;
 
 /// What every connection of a server shares.
@@ -18,7 +17,7 @@ pub(crate) struct House {
     pub(crate) turns: Rc<Turns>,
     pub(crate) limits: RefCell<Limits>,
     /// What TLS begins with; replaced when the certificate is.
-    pub(crate) tls: RefCell<Arc<ServerConfig>>,
+    pub(crate) tls: RefCell<Tls>,
     /// From where `/metrics` may be read.
     pub(crate) metrics: Cell<Scope>,
     /// From where lines may be typed.

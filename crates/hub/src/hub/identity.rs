@@ -3,7 +3,7 @@
 use vang_chat::{AccountId, NameKey, Principal};
 use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
-use crate::admission::{Peer, Speaking, admit, bad_name};
+use crate::admission::{Admitted, Peer, Speaking, admit, bad_name};
 use crate::hub::Hub;
 use crate::names::NameError;
 use crate::session::SessionId;
@@ -75,6 +75,13 @@ impl Hub {
         }
         session.has_acted |= is_seen_by_others(action);
         Ok(speaking)
+    }
+
+    /// Who can enter from there, as the rules are now.
+    pub fn admitted(&self, peer: Peer) -> Admitted {
+        let may = |who: Principal| admit(peer, &who, self.trust, self.guests).is_ok();
+        // The rules are the same for all accounts.
+        Admitted { guests: may(Principal::Guest(self.anon)), accounts: may(Principal::Account(AccountId(0))) }
     }
 
     /// A name, its key, and the account that it means, if there is one.

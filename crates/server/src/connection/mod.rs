@@ -134,7 +134,7 @@ impl Connection {
 
     /// Does the TLS handshake. `None`: it failed. Otherwise the kind that the client named by ALPN, if it named one.
     async fn secure(&mut self, first: &[u8]) -> Option<Option<Kind>> {
-        let config = self.house.tls.borrow().clone();
+        let config = self.house.tls.borrow().config.clone();
         let wait = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
         self.house.turns.begin_work(self.socket.credit(), HANDSHAKE_US).await;
         let begun = self.socket.begin_tls(config, first);

@@ -6,6 +6,7 @@
 //!                             and its view is up to date
 //! GET /metrics                numbers for Prometheus; for this machine, unless it is said otherwise
 //! GET /                       the page, and its files
+//! GET /admission              who can enter from where the client is
 //! GET /ws                     a WebSocket: native messages in binary frames
 //! GET /rooms                  the rooms that the client can see, as JSON
 //! GET /find?q=QUERY           messages with these words, as JSON; `limit` and `before` as natively
@@ -23,6 +24,7 @@ mod routes; // which path is answered by what
 mod asked; // a request, as its handler gets it
 mod reply; // what is answered
 mod health; // is it alive, is it ready, its numbers
+mod admission; // who can enter, for the page
 mod questions; // the rooms, and what was found in them
 mod content; // which type a message has: from the request's headers, and for its readers
 mod body; // a request's body, within the limits of a message

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::asked::{Answering, Asked};
-use super::{follow, health, messages, questions, upgrade};
+use super::{admission, follow, health, messages, questions, upgrade};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,7 @@ const ROUTES: &[Route] = &[
     Route { path: &["healthz"],              methods: READ, who: Who::Everybody, handler: health::healthz },
     Route { path: &["readyz"],               methods: READ, who: Who::Everybody, handler: health::readyz },
     Route { path: &["metrics"],              methods: READ, who: Who::Clients,   handler: health::metrics },
+    Route { path: &["admission"],            methods: READ, who: Who::Clients,   handler: admission::admission },
     Route { path: &["ws"],                   methods: &[],  who: Who::Clients,   handler: upgrade::websocket },
     Route { path: &["rooms"],                methods: READ, who: Who::Clients,   handler: questions::rooms },
     Route { path: &["find"],                 methods: READ, who: Who::Clients,   handler: questions::find },
@@ -68,6 +69,7 @@ mod tests {
             "/healthz",
             "/readyz",
             "/metrics",
+            "/admission",
             "/ws",
             "/rooms",
             "/find",

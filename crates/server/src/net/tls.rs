@@ -53,6 +53,8 @@ pub enum TlsError {
 pub(crate) struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) fingerprint: String,
+    /// Made by the server: nobody else vouches for it, so browsers warn.
+    pub(crate) is_own: bool,
 }
 
 /// From the given files, or from the server's own in `folder`, which are made when there are none.
@@ -87,7 +89,7 @@ pub(crate) fn load(given: Option<&TlsFiles>, folder: &Path, names: &[String]) ->
     // Tickets keep resumption without memory for each client.
     config.ticketer = Ticketer::new().map_err(library)?;
     config.send_tls13_tickets = 1;
-    Ok(Tls { config: Arc::new(config), fingerprint })
+    Ok(Tls { config: Arc::new(config), fingerprint, is_own: given.is_none() })
 }
 
 fn pem_error(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_hub::limits::SNAPSHOT_STEPS;
-use vang_hub::{Delta, Hub, Output, Peer, Read, ReadError, Scope, SessionId, Trust};
+use vang_hub::{Admitted, Delta, Hub, Output, Peer, Read, ReadError, Scope, SessionId, Trust};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
@@ -189,6 +189,11 @@ impl Pump {
         let mut hub = self.hub.borrow_mut();
         hub.set_guests(guests);
         hub.set_trust(trust);
+    }
+
+    /// Who can enter from there.
+    pub(crate) fn admitted(&self, peer: Peer) -> Admitted {
+        self.hub.borrow().admitted(peer)
     }
 
     fn is_operator(&self, id: SessionId) -> bool {

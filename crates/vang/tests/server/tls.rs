@@ -348,6 +348,14 @@ fn guests_from_other_machines_need_tls_and_the_setting() {
     assert!(add.args(["admin", "account", "add", "ada", "--data"]).arg(&data).status().unwrap().success());
     let sent = hosts.client(&home, &["send", "general", "from afar", "--as", "eve", "--server", "10.9.1.1"]);
     assert_eq!(text(&sent.stdout), "general#1\n", "{sent:?}");
+    let asked = b"GET /admission HTTP/1.1\r\nHost: 10.9.1.1:65432\r\nConnection: close\r\n\r\n";
+    let answer = text(&hosts.ask_in_tls(asked));
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let admission: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        admission,
+        json!({"local": false, "guests": true, "accounts": false, "own-certificate": true})
+    );
     // A name that is an account's proves nothing from elsewhere.
     let forged = hosts.client(&home, &["send", "general", "I am ada", "--as", "ada", "--server", "10.9.1.1"]);
     assert!(text(&forged.stderr).contains("sign-in-needed: this name is an account's"), "{forged:?}");

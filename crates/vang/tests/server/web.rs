@@ -51,6 +51,27 @@ fn websocket_and_plain_clients_share_a_room() {
 }
 
 #[test]
+fn admission_says_who_can_enter_from_where() {
+    let admits = |flags: &[&str], more: &str| {
+        let (_dir, server) = serve(flags);
+        let (status, body) = get(&server, "/admission", more);
+        assert_eq!(status, "HTTP/1.1 200 OK", "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let answer = |local: bool, guests: bool, accounts: bool| json!({"local": local, "guests": guests, "accounts": accounts, "own-certificate": false});
+    let passed_on = "X-Forwarded-For: 192.0.2.1\r\n";
+    assert_eq!(admits(&[], ""), answer(true, true, false));
+    assert_eq!(admits(&["--trust", "local"], ""), answer(true, true, true));
+    assert_eq!(admits(&[], passed_on), answer(false, false, false));
+    assert_eq!(
+        admits(&["--guests", "everywhere", "--trust", "local"], passed_on),
+        answer(false, true, false)
+    );
+    let (_dir, server) = serve(&[]);
+    assert_eq!(get(&server, "/admission", "Sec-Fetch-Site: cross-site\r\n").0, "HTTP/1.1 403 Forbidden");
+}
+
+#[test]
 fn websocket_frames_can_split_and_join_messages() {
     let (_dir, server) = serve(&[]);
     let mut web = open(&server);

@@ -1,0 +1,25 @@
+//! What the page says before a person enters: who is admitted from where the client is, and whether a browser has warned of
+//! the certificate.
+
+use hyper::StatusCode;
+use vang_hub::Admitted;
+
+use super::asked::{Answering, Asked};
+use super::reply::whole;
+
+/// `GET /admission`.
+pub(super) fn admission(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move {
+        let visitor = asked.visitor;
+        let Admitted { guests, accounts } = visitor.house.pump.admitted(asked.peer);
+        // Behind a proxy the certificate is the proxy's.
+        let own_certificate = visitor.tls && visitor.house.tls.borrow().is_own;
+        let body = serde_json::json!({
+            "local": asked.is_local(),
+            "guests": guests,
+            "accounts": accounts,
+            "own-certificate": own_certificate,
+        });
+        whole(StatusCode::OK, "application/json", format!("{body}\n").into())
+    })
+}
