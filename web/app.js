@@ -1,32 +1,42 @@
 // The page's I/O: connects the state machine in session.js with a socket, a clock, the browser's storage and
 // the screen.
 //
-//     person, socket, clock ──▶ update(model, input) ──▶ effects: connect, write, hang-up, say
+//     person, socket, clock ──▶ update(model, input) ──▶ effects: connect, write, hang-up, say, keep-name
 //                                      └──▶ draw(model)
 
-import { begin, deadline, update } from "./session.js";
+import { begin, deadline, HOME, update } from "./session.js";
 import { socket } from "./socket.js";
 import { store } from "./store.js";
 import { draw } from "./view.js";
 import { choose } from "./words.js";
 
-const ROOM = "general";
-
-const model = begin(ROOM, store.unsent());
-const screen = { language: store.language() ?? choose(navigator.languages), spoken: [] };
+const model = begin(roomInAddress(), store.unsent());
+const screen = { language: null, words: null, spoken: [], isSideOpen: false };
+const wide = matchMedia("(min-width: 60rem)"); // as in app.css: then rooms and people are always shown
 const wire = socket(input);
 const perform = {
   connect: () => wire.connect(),
   write: ({ bytes }) => wire.write(bytes),
   "hang-up": () => wire.hangUp(),
   say: ({ item }) => screen.spoken.push(item),
+  "keep-name": ({ name }) => store.keepName(name),
 };
 
 function input(what) {
   for (const effect of update(model, what, Date.now(), Math.random())) perform[effect.type](effect);
   store.keepUnsent(model.pending);
+  if (model.room !== roomInAddress()) history.pushState(null, "", `#${encodeURIComponent(model.room)}`);
   wake();
   drawSoon();
+}
+
+/** A room can be named behind the address: `/#dev`. */
+function roomInAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1)) || HOME;
+  } catch {
+    return HOME;
+  }
 }
 
 let timer = null;
@@ -38,31 +48,69 @@ function wake() {
 }
 
 const person = {
-  enter(name) {
-    store.keepName(name);
-    input({ type: "enter", name });
+  enter: (name) => input({ type: "enter", name }),
+  leave: () => input({ type: "leave" }),
+  /** Is the text taken? Otherwise the model has the reason. */
+  typed(text) {
+    input({ type: "scrolled", atEnd: true });
+    input({ type: "typed", id: freshId(), text });
+    return !model.around.note?.isRefused;
   },
-  leave() {
-    store.keepName(null);
-    input({ type: "leave" });
+  go(room) {
+    if (screen.isSideOpen) person.toggleSide();
+    input({ type: "go", room });
   },
-  post: (text) => input({ type: "post", id: freshId(), text }),
+  load: (n) => input({ type: "load", n }),
+  closeNote: () => input({ type: "close-note" }),
+  askAdmission,
+  toggleSide() {
+    screen.isSideOpen = !screen.isSideOpen;
+    watch();
+    drawSoon();
+  },
   again: (id) => input({ type: "again", id }),
   discard: (id) => input({ type: "discard", id }),
   older: () => input({ type: "older" }),
   scrolled: (atEnd) => atEnd !== model.atEnd && input({ type: "scrolled", atEnd }),
   now: () => input({ type: "nudge" }),
   dismiss: () => input({ type: "dismiss" }),
-  speak(language) {
-    store.keepLanguage(language);
-    screen.language = language;
-    drawSoon();
+  async speak(language) {
+    if (await speak(language)) store.keepLanguage(language);
+    else person.outdated();
   },
+  outdated: () => input({ type: "outdated" }),
 };
 
 /** Not `crypto.randomUUID`, which browsers do not offer to pages from other machines over plain HTTP. */
 function freshId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Draws in this language, as soon as its texts are here. Without a connection nothing changes. */
+async function speak(language) {
+  try {
+    const { words } = await import(`./words/${language}.js`);
+    Object.assign(screen, { language, words });
+    drawSoon();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Are rooms and people on the screen? */
+function watch() {
+  input({ type: "watch", isWatched: !document.hidden && (wide.matches || screen.isSideOpen) });
+}
+
+/** What the server admits from here; without an answer the page says nothing of it. */
+async function askAdmission() {
+  try {
+    const answer = await fetch("/admission", { cache: "no-store" });
+    if (answer.ok) input({ type: "admission", admission: await answer.json() });
+  } catch {
+    // The server is away.
+  }
 }
 
 // One repaint for all input of one turn: before the next frame if there are frames.
@@ -73,7 +121,7 @@ function drawSoon() {
   const paint = () => {
     if (!isDue) return;
     isDue = false;
-    draw(model, screen, person, Date.now());
+    if (screen.words) draw(model, screen, person, Date.now());
   };
   requestAnimationFrame(paint);
   if (document.hidden) setTimeout(paint, 100);
@@ -82,8 +130,16 @@ function drawSoon() {
 // The page shows the remaining seconds of a wait.
 setInterval(() => model.link === "waiting" && drawSoon(), 1_000);
 addEventListener("online", () => input({ type: "nudge" }));
-document.addEventListener("visibilitychange", () => !document.hidden && input({ type: "nudge" }));
+addEventListener("hashchange", () => input({ type: "go", room: roomInAddress() }));
+addEventListener("popstate", () => input({ type: "go", room: roomInAddress() }));
+wide.addEventListener("change", watch);
+document.addEventListener("visibilitychange", () => {
+  watch();
+  if (!document.hidden) input({ type: "nudge" });
+});
 
+speak(store.language() ?? choose(navigator.languages));
+watch();
 const name = store.name();
 if (name) person.enter(name);
-else drawSoon();
+else askAdmission();

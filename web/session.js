@@ -5,10 +5,13 @@
 //
 // Nothing is lost: after a lost connection it follows again from its last `seq`, and repeats unacknowledged
 // messages with the same id. Nothing is doubled: it drops events at or before that `seq`, and the server posts
-// an id once. Own messages are sent one at a time, to keep their order.
+// an id once.
 
+import * as asking from "./asking.js";
+import { read } from "./commands.js";
+import { isNumbered, itemOf, keep } from "./items.js";
+import * as outbox from "./outbox.js";
 import { Decoder, encode } from "./proto.js";
-import { textOf } from "./text.js";
 
 const CONTENT_BYTES_MAX = 64 << 20; // only against garbage: the server is our own
 const PAGE = 100; // messages per request
@@ -17,19 +20,18 @@ const ITEMS_MAX = 20_000; // while older ones are read
 const GREETING_MS = 15_000; // from connecting to following
 const SILENCE_MS = 25_000; // then it sends a ping
 const PONG_MS = 20_000; // to wait for the reply
-const GIVE_UP_MS = 3_600_000; // after that the outcome of a send is unknown
 const BACKOFF_MS = 250;
 const BACKOFF_MS_MAX = 15_000;
 const SETTLED_MS = 5_000; // a connection that lives this long resets the backoff
 
-/** Codes that can be retried later; `Code::is_retryable` in the server. */
-const RETRYABLE = ["busy", "disk-full", "unavailable", "unknown", "clock-ahead", "view-behind", "stopping", "too-many"];
+export const HOME = "general"; // the room that everybody begins in
 
 /** The initial state; `unsent` are messages from before a reload. */
 export function begin(room, unsent = []) {
   return {
     room,
     name: null, // as chosen
+    former: null, // the name to go back to if the server refuses the chosen one
     known: null, // our name from the server
     link: "out", // out | connecting | greeting | live | waiting
     until: null, // the deadline of the link's state
@@ -39,9 +41,12 @@ export function begin(room, unsent = []) {
     decoder: null,
     place: null, // { journal, epoch, seq }: the resume position
     items: [], // in order: messages, holes, joined, left, room-created, topic
-    notice: null, // set-back | other-journal: a note about the items
+    fileBytes: 0, // held by the items
+    notice: null, // set-back | other-journal | outdated: a note about the items or the page
+    admission: null, // what the server admits from where this browser is; null: not known
+    around: asking.begin(), // people, rooms, commands
     past: { low: null, asked: null, got: [] }, // n of the oldest item; the requested page
-    pending: unsent.map((own) => (own.state === "failed" ? own : { ...own, state: "waiting", trouble: null })),
+    pending: outbox.restored(unsent, HOME),
     sending: null, // id of the message without a reply yet
     notBefore: 0, // no send before this time
     heard: 0, // when the last bytes came
@@ -52,7 +57,7 @@ export function begin(room, unsent = []) {
   };
 }
 
-/** Applies one input to the model; returns effects: connect, write, hang-up, say (to a screen reader). */
+/** Applies one input to the model; returns effects: connect, write, hang-up, say (to a screen reader), keep-name. */
 export function update(model, input, now, random = 0) {
   const effects = [];
   const act = {
@@ -60,18 +65,24 @@ export function update(model, input, now, random = 0) {
     leave: () => leave(model, effects),
     opened: () => opened(model, effects, now),
     bytes: () => bytes(model, input.bytes, effects, now, random),
-    closed: () => closed(model, effects, now, random),
+    closed: () => closed(model, now, random),
     tick: () => tick(model, effects, now, random),
     nudge: () => nudge(model, effects, now),
-    post: () => post(model, input, now),
-    again: () => again(model, input.id, now),
+    admission: () => (model.admission = input.admission),
+    typed: () => typed(model, input, effects, now),
+    go: () => go(model, input.room, effects, now),
+    watch: () => watch(model, input.isWatched, effects, now),
+    load: () => load(model, input.n, effects),
+    "close-note": () => (model.around.note = null),
+    again: () => outbox.again(model, input.id, now),
     discard: () => (model.pending = model.pending.filter((own) => own.id !== input.id || own.id === model.sending)),
     older: () => older(model, effects),
     scrolled: () => scrolled(model, input.atEnd),
     dismiss: () => (model.notice = null),
+    outdated: () => outdated(model),
   };
   act[input.type]();
-  sendNext(model, effects, now);
+  outbox.sendNext(model, effects, now);
   return effects;
 }
 
@@ -80,10 +91,11 @@ export function deadline(model) {
   const times = [model.until];
   if (model.link === "live") {
     times.push(model.heard + (model.pinged ? SILENCE_MS + PONG_MS : SILENCE_MS));
-    if (model.sending === null && model.notBefore && model.pending.some(isWaiting)) times.push(model.notBefore);
+    if (model.sending === null && model.notBefore && model.pending.some(outbox.isWaiting)) times.push(model.notBefore);
+    times.push(model.around.due);
   }
-  times.push(...model.pending.filter((own) => isWaiting(own) && own.tried).map((own) => own.tried + GIVE_UP_MS));
-  const due = times.filter((time) => time !== null);
+  times.push(...model.pending.map(outbox.expiry));
+  const due = times.filter((time) => time !== null && time !== Infinity);
   return due.length ? Math.min(...due) : null;
 }
 
@@ -100,10 +112,59 @@ function enter(model, name, effects, now) {
 
 /** Not while a message is unsent: under another name its id would post it twice. */
 function leave(model, effects) {
-  if (model.pending.some(isWaiting)) return;
+  if (model.pending.some(outbox.isWaiting)) return asking.refuse(model, "changeNameWaits");
   if (model.link !== "out") effects.push({ type: "hang-up" });
+  effects.push({ type: "keep-name", name: null });
   forget(model);
-  Object.assign(model, { link: "out", until: null, name: null, known: null, trouble: null, notice: null, sending: null, pending: [] });
+  const around = { ...asking.begin(), isWatched: model.around.isWatched };
+  Object.assign(model, { link: "out", until: null, name: null, former: null, known: null, trouble: null, notice: null, sending: null, pending: [], around });
+}
+
+/** The same for another name; what is on the screen stays. */
+function rename(model, name, effects, now) {
+  if (model.link !== "live") return asking.refuse(model, "offline");
+  if (model.pending.some(outbox.isWaiting)) return asking.refuse(model, "changeNameWaits");
+  Object.assign(model, { former: model.name, name, known: null });
+  reconnect(model, effects, now);
+}
+
+/** Into another room: by a new connection, so that nobody is shown in two rooms. */
+function go(model, room, effects, now) {
+  if (room === model.room) return;
+  forget(model);
+  Object.assign(model, { room, atEnd: true, notice: null, trouble: null, pending: model.pending.filter((own) => own.state !== "posted") });
+  Object.assign(model.around, { people: null, note: null });
+  if (model.link !== "out") reconnect(model, effects, now);
+}
+
+function reconnect(model, effects, now) {
+  effects.push({ type: "hang-up" });
+  asking.lost(model);
+  connect(model, effects, now);
+}
+
+/** A part of the page is not on the server any more. Without a connection that means nothing. */
+function outdated(model) {
+  if (model.link === "live") model.notice = "outdated";
+}
+
+function watch(model, isWatched, effects, now) {
+  if (isWatched === model.around.isWatched) return;
+  model.around.isWatched = isWatched;
+  model.around.due = null;
+  if (isWatched && model.link === "live") asking.look(model, effects, now);
+}
+
+/** A text is posted; a command is done; anything else stays with the person, with the reason. */
+function typed(model, { id, text }, effects, now) {
+  model.around.note = null;
+  const line = read(text);
+  if (line.wrong) asking.refuse(model, line.wrong.key, line.wrong.values);
+  else if (line.text !== undefined) outbox.post(model, { id, text: line.text }, now);
+  else if (line.word === "help") asking.note(model, "help");
+  else if (line.word === "nick") rename(model, line.argument, effects, now);
+  else if (line.word === "quit") leave(model, effects);
+  else asking.command(model, line, effects);
 }
 
 function connect(model, effects, now) {
@@ -129,8 +190,9 @@ function write(effects, keys, content) {
   effects.push({ type: "write", bytes: encode(keys, content) });
 }
 
-function closed(model, effects, now, random) {
+function closed(model, now, random) {
   if (model.link === "out" || model.link === "waiting") return;
+  asking.lost(model);
   // A connection that is accepted and closed at once counts as a failure.
   if (model.link === "live" && now - model.since >= SETTLED_MS) model.failures = 0;
   const full = Math.min(BACKOFF_MS * 2 ** Math.min(model.failures, 6), BACKOFF_MS_MAX);
@@ -140,15 +202,21 @@ function closed(model, effects, now, random) {
 }
 
 /** The server refuses finally, or the person leaves. */
-function refuse(model, trouble, effects) {
-  Object.assign(model, { link: "out", until: null, trouble, decoder: null, sending: null });
+function refuse(model, trouble, effects, now) {
   effects.push({ type: "hang-up" });
+  asking.lost(model);
+  if (model.former !== null) {
+    asking.refuse(model, "refused", trouble);
+    Object.assign(model, { name: model.former, former: null });
+    return connect(model, effects, now);
+  }
+  Object.assign(model, { link: "out", until: null, trouble, decoder: null, sending: null });
 }
 
 /** Closes this connection; another follows. */
 function hangUp(model, effects, now, random) {
   effects.push({ type: "hang-up" });
-  closed(model, effects, now, random);
+  closed(model, now, random);
 }
 
 /** The network changed, or the page is visible again. */
@@ -163,17 +231,13 @@ function ping(model, effects, heard) {
 }
 
 function tick(model, effects, now, random) {
-  for (const own of model.pending) {
-    if (isWaiting(own) && own.tried && now >= own.tried + GIVE_UP_MS) {
-      Object.assign(own, { state: "failed", trouble: { code: "unknown", detail: null } });
-      if (model.sending === own.id) model.sending = null;
-    }
-  }
+  outbox.expire(model, now);
   if (model.link === "waiting" && now >= model.until) connect(model, effects, now);
   else if ((model.link === "connecting" || model.link === "greeting") && now >= model.until) hangUp(model, effects, now, random);
   else if (model.link === "live" && model.pinged && now >= model.heard + SILENCE_MS + PONG_MS) hangUp(model, effects, now, random);
   else if (model.link === "live" && !model.pinged && now >= model.heard + SILENCE_MS) ping(model, effects, model.heard);
   if (model.link === "live" && model.until !== null && now >= model.until) askEnd(model, effects);
+  if (model.link === "live" && model.around.due !== null && now >= model.around.due) asking.look(model, effects, now);
 }
 
 function bytes(model, pieces, effects, now, random) {
@@ -182,7 +246,7 @@ function bytes(model, pieces, effects, now, random) {
   model.decoder.feed(pieces);
   try {
     for (let message; model.decoder && (message = model.decoder.poll()); ) {
-      if (message.header.text("event") !== null) live(model, message, effects);
+      if (message.header.text("event") !== null) live(model, message, effects, now);
       else reply(model, message, effects, now, random);
     }
   } catch (malformed) {
@@ -197,25 +261,30 @@ function reply(model, { header, content }, effects, now, random) {
   const isOk = header.text("status") === "ok";
   const trouble = isOk ? null : { code: header.text("code"), detail: header.text("detail") };
   const wait = header.number("retry-after");
-  if (re !== null && re === model.sending) sent(model, header, trouble, wait, now);
-  else if (re === "hello" || re === "follow") greeted(model, re, header, trouble, effects, now, random);
+  if (re !== null && re === model.sending) outbox.sent(model, header, trouble, wait, now);
+  else if (re === "hello" || re === "follow") greeted(model, re, { header, content }, trouble, effects, now, random);
+  else if (re === "people" || re === "rooms" || re === "command") {
+    const room = asking.answered(model, re, header, content, trouble);
+    if (room !== null) go(model, room, effects, now);
+  } else if (re === "load") loaded(model, content);
   else if (re === "end" || re === "page") turned(model, re, header, content, trouble, wait, effects, now);
   else if (re === null && trouble) {
     // An error about the connection, which closes. If it is about the message being sent, a retry would close
     // the next connection, too.
     model.trouble = trouble;
     const own = model.pending.find((own) => own.id === model.sending);
-    if (own && (header.text("part") === "content" || header.text("part") === "header")) fail(model, own, trouble);
+    if (own && (header.text("part") === "content" || header.text("part") === "header")) outbox.fail(model, own, trouble);
   }
 }
 
-function greeted(model, re, header, trouble, effects, now, random) {
+function greeted(model, re, message, trouble, effects, now, random) {
+  const { header } = message;
   if (trouble === null) {
     if (re === "hello") model.known = header.text("name");
-    if (re === "follow") followed(model, header, effects);
+    if (re === "follow") followed(model, message, effects, now);
     return;
   }
-  if (RETRYABLE.includes(trouble.code)) {
+  if (outbox.RETRYABLE.includes(trouble.code)) {
     model.trouble = trouble;
     hangUp(model, effects, now, random);
   } else if (re === "follow" && model.place && isSetBack(trouble.code, header)) {
@@ -223,21 +292,35 @@ function greeted(model, re, header, trouble, effects, now, random) {
     follow(model, effects);
   } else if (re === "follow" && model.place && trouble.code === "journal-changed") {
     forget(model);
-    sendAgain(model);
+    outbox.sendAgain(model);
     model.notice = "other-journal";
     follow(model, effects);
+  } else if (re === "follow" && model.room !== HOME && ["no-room", "bad-name"].includes(trouble.code)) {
+    // As a link to the page can name it.
+    asking.refuse(model, "refused", trouble);
+    forget(model);
+    model.room = HOME;
+    follow(model, effects);
   } else {
-    refuse(model, trouble, effects);
+    refuse(model, trouble, effects, now);
   }
 }
 
-function followed(model, header, effects) {
+function followed(model, { header, content }, effects, now) {
+  // The room as it is written in events.
+  const room = asking.nameIn(content);
+  if (room !== null) {
+    for (const own of model.pending) if (own.room === model.room) own.room = room;
+    model.room = room;
+  }
   const [journal, epoch, seq] = [header.text("journal"), header.text("epoch"), header.number("seq")];
   model.place = { journal, ...(epoch === null ? {} : { epoch }), seq };
-  Object.assign(model, { link: "live", until: null, since: model.heard, trouble: null });
+  Object.assign(model, { link: "live", until: null, since: model.heard, trouble: null, former: null });
+  effects.push({ type: "keep-name", name: model.name });
   // Earlier messages, the newest page first. Requested after `follow`, so that no message falls between the
   // two.
   if (model.past.low === null) askEnd(model, effects);
+  else asking.look(model, effects, now);
 }
 
 /** Is there a common position? A journal restored from a backup of the known one sends it as `seq`. */
@@ -254,21 +337,16 @@ function setBack(model, journal, seq, epoch) {
   } else {
     forget(model);
   }
-  sendAgain(model);
+  outbox.sendAgain(model);
   model.notice = "set-back";
-}
-
-/** Acknowledged messages may be lost: with the same id they are posted if they are, and not doubled if not. */
-function sendAgain(model) {
-  for (const own of model.pending) if (own.state === "posted") own.state = "waiting";
 }
 
 /** Starts again with the room's current content. */
 function forget(model) {
-  Object.assign(model, { place: null, items: [], past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
+  Object.assign(model, { place: null, items: [], fileBytes: 0, past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
 }
 
-function live(model, message, effects) {
+function live(model, message, effects, now) {
   if (message.header.text("event") === "epoch") {
     // Another process of the server orders as well from here on: by this we are known when we come back.
     if (model.place !== null) model.place.epoch = message.header.text("epoch");
@@ -291,8 +369,10 @@ function live(model, message, effects) {
     if (item.event === "hole") item.n = Math.max(item.n, known + 1);
   }
   model.items.push(item);
+  keep(model, [item]);
+  asking.happened(model, item, now);
   if (item.event === "message") {
-    settle(model, item.n);
+    outbox.settle(model, item.n);
     effects.push({ type: "say", item });
     if (!model.atEnd) {
       model.unread += 1;
@@ -301,34 +381,6 @@ function live(model, message, effects) {
   }
   trim(model);
 }
-
-/** The item of an event; null for unknown events. */
-function itemOf({ header, content }) {
-  const event = header.text("event");
-  const seq = header.number("seq");
-  const item = { event, seq, room: header.text("room") };
-  if (seq === null) return null;
-  switch (event) {
-    case "message": {
-      const type = header.text("content-type");
-      const encoding = header.text("content-encoding");
-      const about = { n: header.number("n"), from: header.text("from"), time: header.text("time"), type, encoding };
-      return { ...item, ...about, size: content.length, ...textOf({ header, content }) };
-    }
-    case "hole":
-      return { ...item, n: header.number("from"), to: header.number("to"), why: header.text("why") };
-    case "joined":
-    case "left":
-    case "room-created":
-      return { ...item, from: header.text("from"), time: header.text("time") };
-    case "topic":
-      return { ...item, from: header.text("from"), time: header.text("time"), topic: header.text("topic") };
-    default:
-      return null;
-  }
-}
-
-const isNumbered = (item) => item.event === "message" || item.event === "hole";
 
 // Older messages: `past.asked` is { since, upto }: numbers since < n <= upto are requested. They join the items
 // only when all have come, so that a lost connection leaves no gap.
@@ -363,7 +415,7 @@ function turned(model, re, header, content, trouble, wait, effects, now) {
   }
   if (re === "end") {
     if (past.low === null && header.number("end") > 0) ask(model, header.number("end"), effects);
-    else past.low ??= 1;
+    else if (past.low === null) reached(model, effects, now, 1);
     return;
   }
   if (!past.asked) return;
@@ -380,11 +432,35 @@ function turned(model, re, header, content, trouble, wait, effects, now) {
   }
   // Messages that came live meanwhile are in both.
   const first = model.items.find(isNumbered)?.n ?? Infinity;
-  model.items = [...past.got.filter((item) => item.n < first), ...model.items];
-  past.low = past.asked.since + 1;
+  const older = past.got.filter((item) => item.n < first);
+  model.items = [...older, ...model.items];
+  keep(model, older);
+  reached(model, effects, now, past.asked.since + 1);
   past.asked = null;
   past.got = [];
-  for (const item of model.items) if (item.event === "message") settle(model, item.n);
+  for (const item of model.items) if (item.event === "message") outbox.settle(model, item.n);
+}
+
+/** The oldest item is known; after the first time the rest of the page is asked for. */
+function reached(model, effects, now, low) {
+  if (model.past.low === null) asking.look(model, effects, now);
+  model.past.low = low;
+}
+
+/** Asks for a released message again. */
+function load(model, n, effects) {
+  if (model.link === "live") write(effects, { action: "history", room: model.room, since: n - 1, limit: 1, re: "load" });
+}
+
+function loaded(model, content) {
+  const pages = new Decoder(CONTENT_BYTES_MAX);
+  pages.feed(content);
+  const message = pages.poll();
+  const item = message && itemOf(message);
+  const at = model.items.findIndex((known) => item?.bytes && known.event === "message" && known.n === item.n && known.isReleased);
+  if (at === -1) return;
+  model.items[at] = item;
+  model.fileBytes += item.bytes.length;
 }
 
 function trim(model) {
@@ -404,53 +480,4 @@ function scrolled(model, atEnd) {
   // The mark stays until something new comes after the end was visible, so that the reader finds it.
   if (!atEnd && model.unread === 0) model.mark = null;
   trim(model);
-}
-
-// Own messages: waiting -> removed (acknowledged and its event received), or failed.
-
-const isWaiting = (own) => own.state === "waiting";
-
-function post(model, { id, text }, now) {
-  model.pending.push({ id, text, state: "waiting", trouble: null, written: now, tried: null, n: null });
-}
-
-function again(model, id) {
-  const own = model.pending.find((own) => own.id === id && own.state === "failed");
-  if (own) Object.assign(own, { state: "waiting", trouble: null, tried: null });
-}
-
-/** One at a time: the next is sent when the outcome of the previous one is known. */
-function sendNext(model, effects, now) {
-  if (model.link !== "live" || model.sending !== null || now < model.notBefore) return;
-  const own = model.pending.find(isWaiting);
-  if (!own) return;
-  model.sending = own.id;
-  own.tried ??= now;
-  write(effects, { action: "send", room: model.room, id: own.id }, new TextEncoder().encode(own.text));
-}
-
-function sent(model, header, trouble, wait, now) {
-  const own = model.pending.find((own) => own.id === model.sending);
-  model.sending = null;
-  if (!own) return;
-  if (trouble === null) {
-    Object.assign(own, { state: "posted", trouble: null, n: header.number("n") });
-    // Its event may have come before the connection was lost.
-    if (header.number("seq") <= model.place.seq) settle(model, own.n);
-  } else if (RETRYABLE.includes(trouble.code)) {
-    own.trouble = trouble;
-    model.notBefore = now + (wait ?? 1_000);
-  } else {
-    fail(model, own, trouble);
-  }
-}
-
-function fail(model, own, trouble) {
-  Object.assign(own, { state: "failed", trouble });
-  if (model.sending === own.id) model.sending = null;
-}
-
-/** The message is among the items: remove it from the pending ones. */
-function settle(model, n) {
-  model.pending = model.pending.filter((own) => own.state !== "posted" || own.n !== n);
 }

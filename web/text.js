@@ -1,35 +1,14 @@
-// A message's content as text, or why it cannot be shown. Nothing is guessed, replaced or skipped.
+// A message's content as text, or why it cannot be shown. Nothing is guessed, replaced or skipped. The server sends an
+// encoding's name as Python's canonical name.
 //
-// The server sends an encoding's name as Python's canonical name; the browser's TextDecoder knows most of them
-// under another name. koi8-u is left out because browsers decode two letters differently: not shown is better
-// than wrong. In Big5 eleven characters have similar but different code points (a wider slash);
-// crates/proto/src/encoding.rs lists them.
+// Unicode, ASCII and Latin-1 are here; encodings.js has the others, which are loaded when one is met.
 
-/** Python's name to TextDecoder's. */
-const LABELS = {
-  "utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16-le": "utf-16le", "utf-16-be": "utf-16be",
-  cp866: "ibm866", cp874: "windows-874", "koi8-r": "koi8-r", "mac-roman": "macintosh",
-  "mac-cyrillic": "x-mac-cyrillic", cp932: "shift_jis", shift_jis: "shift_jis", euc_jp: "euc-jp",
-  iso2022_jp: "iso-2022-jp", cp949: "euc-kr", euc_kr: "euc-kr", gb2312: "gbk", gbk: "gbk", gb18030: "gb18030",
-  big5: "big5", big5hkscs: "big5", cp950: "big5",
-};
-for (const n of [0, 1, 2, 3, 4, 5, 6, 7, 8]) LABELS[`cp125${n}`] = `windows-125${n}`;
-for (const n of [2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16]) LABELS[`iso8859-${n}`] = `iso-8859-${n}`;
-
-/** Characters that browsers decode differently than Python, and so than the sender. */
-const JIS = { "∥": "‖", "－": "−", "～": "〜", "￠": "¢", "￡": "£", "￢": "¬" };
-const EXCHANGED = {
-  shift_jis: JIS, euc_jp: JIS, iso2022_jp: JIS,
-  gb2312: { "·": "・", "—": "―" },
-  gb18030: { "\u1e3f": "\ue7c7", "\ue7c7": "\u1e3f" },
-};
-
-/** `{ text }`, or `{ why: "not-text" | "unknown-encoding" | "damaged" }`. */
+/** `{ text }`, or `{ why: "not-text" | "other-encoding" | "damaged" }`. */
 export function textOf({ header, content }) {
   const encoding = header.text("content-encoding").toLowerCase();
   if (encoding === "binary") return { why: "not-text" };
   const decode = decoder(encoding, header.text("byteorder"), content);
-  if (!decode) return { why: "unknown-encoding" };
+  if (!decode) return { why: "other-encoding" };
   try {
     return { text: decode(content) };
   } catch {
@@ -56,15 +35,10 @@ function decoder(encoding, byteorder, content) {
     if (size === 4) return (bytes) => utf32(bytes.subarray(skip), isLittle);
     return (bytes) => strict(`utf-16${isLittle ? "le" : "be"}`, bytes.subarray(skip), true);
   }
-  if (!Object.hasOwn(LABELS, encoding)) return null;
-  const exchanged = EXCHANGED[encoding] ?? {};
-  return (bytes) => {
-    const text = strict(LABELS[encoding], bytes, encoding !== "utf-8-sig");
-    return Object.entries(exchanged).length ? Array.from(text, (character) => exchanged[character] ?? character).join("") : text;
-  };
+  return encoding.startsWith("utf-8") ? (bytes) => strict("utf-8", bytes, encoding !== "utf-8-sig") : null;
 }
 
-function strict(label, bytes, ignoreBOM) {
+export function strict(label, bytes, ignoreBOM) {
   return new TextDecoder(label, { fatal: true, ignoreBOM }).decode(bytes);
 }
 

@@ -1,17 +1,23 @@
-// The lines of encodings.txt against the page's `textOf`: one function that needs nothing around it, so that it runs
+// The lines of encodings.txt against the page's decoders: one function that needs nothing around it, so that it runs
 // in Node and, sent over as text, in a browser. Node's own TextDecoder differs from the browsers' outside of Unicode
 // (nodejs/node: windows-1252 is read as latin-1, big5 takes the byte ff), so Node judges only those it has right.
 
-/** From `base` the page's modules are loaded; of the encodings only those that fit `tried`. */
-export async function encodings(lines, [base, tried]) {
-  const { textOf } = await import(`${base}text.js`);
-  const { Decoder, encode } = await import(`${base}proto.js`);
+/** `where`: the folder of the page's modules, or their bundle. Of the encodings only those that fit `tried`. */
+export async function encodings(lines, [where, tried]) {
+  const isBundle = where.endsWith(".js");
+  const load = async (name) => (isBundle ? (await import(where)).m[name] : import(`${where}${name}`));
+  if (isBundle) await import(where.replace("app.js", "later.js"));
+  const { textOf } = await load("text.js");
+  const { decodeOther } = await load("encodings.js");
+  const { Decoder, encode } = await load("proto.js");
   const bytesOf = (hex) => new Uint8Array(hex === "-" ? [] : hex.match(/../g).map((pair) => parseInt(pair, 16)));
   const utf8 = (hex) => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(hex));
   const said = (encoding, byteorder, content) => {
     const decoder = new Decoder();
     decoder.feed(encode({ byteorder }, content, "text/plain", encoding));
-    return textOf(decoder.poll());
+    const message = decoder.poll();
+    const told = textOf(message);
+    return told.why === "other-encoding" ? decodeOther(message.header.text("content-encoding"), message.content) : told;
   };
   const result = { read: 0, unread: [], faults: [] };
   const unread = (name) => result.unread.includes(name) || result.unread.push(name);

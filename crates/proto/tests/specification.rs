@@ -272,7 +272,7 @@ fn a_reply_that_lacks_a_key_is_not_read() {
 
 #[test]
 fn the_page_repeats_a_request_after_the_same_codes() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/session.js")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/outbox.js")).unwrap();
     let list = page.split("const RETRYABLE = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
     let listed: BTreeSet<&str> = list.split(',').map(|word| word.trim().trim_matches('"')).collect();
     let retryable = Code::ALL.iter().map(|code| code.as_str()).filter(|word| Code::is_retryable(word));

@@ -1,6 +1,7 @@
 //! The page at `/`: the files of `web/`, inside the binary, with the headers that bind a browser's hands.
 //!
-//! A table of its own instead of a crate that embeds folders: a dozen rows, and a test that knows the folder.
+//! `build.rs` makes the files: `/`, and a folder whose name is a hash of its contents. So a browser asks for `/` again each
+//! time, and for a file of the folder once: a new binary has a new page at once. Each file is there as it is and compressed.
 //! Nothing else is served from here, no folder is listed, no path is put together.
 
 use std::sync::LazyLock;
@@ -10,15 +11,11 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
-macro_rules! files {
-    ($($path:literal $kind:ident $file:literal,)+) => {
-        /// Path, content type, content.
-        const FILES: &[(&str, &str, &[u8])] =
-            &[$(($path, $kind, include_bytes!(concat!("../../../../web/", $file))),)+];
-        /// The same files as the folder names them.
-        #[cfg(test)]
-        const NAMES: &[&str] = &[$($file,)+];
-    };
+struct File {
+    path: &'static str,
+    kind: &'static str,
+    plain: &'static [u8],
+    brotli: &'static [u8],
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -26,73 +23,81 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-files! {
-    "/" HTML "index.html",
-    "/app.css" CSS "app.css",
-    "/icon.svg" SVG "icon.svg",
-    "/app.js" SCRIPT "app.js",
-    "/proto.js" SCRIPT "proto.js",
-    "/session.js" SCRIPT "session.js",
-    "/socket.js" SCRIPT "socket.js",
-    "/store.js" SCRIPT "store.js",
-    "/text.js" SCRIPT "text.js",
-    "/view.js" SCRIPT "view.js",
-    "/words.js" SCRIPT "words.js",
-    "/write.js" SCRIPT "write.js",
-    "/vendor/htm.mjs" SCRIPT "vendor/htm.mjs",
-    "/vendor/preact.mjs" SCRIPT "vendor/preact.mjs",
-}
+include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// The document; the other files are used by it.
+const DOCUMENT: &str = "/";
 
 /// What the page may do: run and look like these files, and talk to the server that it came from. No inline script
-/// or style, no frame around it or in it, no form that goes anywhere, no string that becomes HTML.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+/// or style, no frame around it or in it, no form that goes anywhere, no string that becomes HTML. Pictures in messages are
+/// made by the page, as `blob:`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// With every answer, whatever its status. Names in lower case.
 const HEADERS: &[(&str, &str)] = &[
-    ("content-security-policy", POLICY),
     ("x-content-type-options", "nosniff"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("vary", "accept-encoding"),
+];
+
+/// With the document: they bind the page.
+const DOCUMENT_HEADERS: &[(&str, &str)] = &[
+    ("content-security-policy", POLICY),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-embedder-policy", "require-corp"),
-    ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-    // Always asked again, hardly ever sent again: a new binary has a new page at once.
     ("cache-control", "no-cache"),
 ];
 
-/// A strong validator for each file: the content's hash, in the order of the table.
-static ETAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
-    let etag = |content: &[u8]| format!("\"{}\"", &blake3::hash(content).to_hex()[..32]);
-    let values = FILES.iter().map(|(_, _, content)| HeaderValue::from_str(&etag(content)));
-    values.map(|value| value.expect("quotes and hex digits are visible ASCII")).collect()
+/// With a file of the folder: what is at this path never changes.
+const FILE_HEADERS: &[(&str, &str)] = &[("cache-control", "public, max-age=31536000, immutable")];
+
+/// Strong validators of the document: plain and compressed.
+static ETAGS: LazyLock<[HeaderValue; 2]> = LazyLock::new(|| {
+    let document = FILES.iter().find(|file| file.path == DOCUMENT).expect("the table has the document");
+    [document.plain, document.brotli].map(|content| {
+        let etag = format!("\"{}\"", &blake3::hash(content).to_hex()[..32]);
+        HeaderValue::from_str(&etag).expect("quotes and hex digits are visible ASCII")
+    })
 });
 
 /// The answer to a request for a file of the page; `None` when there is none at this path.
 pub(crate) fn answer(method: &Method, path: &str, asked: &HeaderMap) -> Option<Response<Full<Bytes>>> {
-    let at = FILES.iter().position(|(file, _, _)| *file == path)?;
-    let (_, kind, content) = FILES[at];
-    let etag = &ETAGS[at];
-    let is_known = asked.get_all(header::IF_NONE_MATCH).iter().any(|known| knows(known, etag));
+    let file = FILES.iter().find(|file| file.path == path)?;
+    let is_document = file.path == DOCUMENT;
+    let is_compressed = takes_brotli(asked);
+    let etag = &ETAGS[usize::from(is_compressed)];
+    let mut known = asked.get_all(header::IF_NONE_MATCH).iter();
+    let is_known = is_document && known.any(|known| knows(known, etag));
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let (status, body) = match (is_read, is_known) {
         (false, _) => (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"only GET and HEAD\n")),
         (true, true) => (StatusCode::NOT_MODIFIED, Bytes::new()),
-        (true, false) => (StatusCode::OK, Bytes::from_static(content)),
+        (true, false) if is_compressed => (StatusCode::OK, Bytes::from_static(file.brotli)),
+        (true, false) => (StatusCode::OK, Bytes::from_static(file.plain)),
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
+    let own = if is_document { DOCUMENT_HEADERS } else { FILE_HEADERS };
+    for (name, value) in HEADERS.iter().chain(own) {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    } else {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return Some(response);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.kind));
+    if is_document {
         headers.insert(header::ETAG, etag.clone());
+    }
+    if is_compressed && status == StatusCode::OK {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
     }
     Some(response)
 }
@@ -106,16 +111,45 @@ fn knows(list: &HeaderValue, etag: &HeaderValue) -> bool {
     })
 }
 
+/// Does the client take Brotli, at least as gladly as nothing (RFC 9110, 12.5.3)? Browsers do, over TLS and on their own
+/// machine.
+fn takes_brotli(asked: &HeaderMap) -> bool {
+    let (mut brotli, mut any, mut identity) = (None, None, None);
+    for value in asked.get_all(header::ACCEPT_ENCODING) {
+        for coding in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = coding.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+            let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0_f32));
+            match name.as_str() {
+                "br" => brotli = Some(weight),
+                "*" => any = Some(weight),
+                "identity" => identity = Some(weight),
+                _ => {}
+            }
+        }
+    }
+    let weight = brotli.or(any).unwrap_or(0.0);
+    weight > 0.0 && weight >= identity.unwrap_or(0.0)
+}
+
+// A part of the build script, whose tests run here.
+#[cfg(test)]
+#[path = "../../build/bundle.rs"]
+mod bundle;
+
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use http_body_util::BodyExt;
 
     use super::*;
 
-    fn ask(method: Method, path: &str, known: &[&str]) -> (StatusCode, HeaderMap, Vec<u8>) {
+    fn ask(method: Method, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Vec<u8>) {
         let mut asked = HeaderMap::new();
-        for value in known {
-            asked.append(header::IF_NONE_MATCH, HeaderValue::from_str(value).unwrap());
+        for (name, value) in headers {
+            asked.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         let (head, body) = answer(&method, path, &asked).unwrap().into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -124,67 +158,104 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_every_file_of_the_folder_that_a_browser_needs() {
-        fn walk(folder: &std::path::Path, found: &mut Vec<String>) {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    walk(&path, found);
-                } else {
-                    found.push(path.to_str().unwrap().to_owned());
-                }
-            }
-        }
-        let web = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
-        let mut found = Vec::new();
-        walk(&web, &mut found);
-        let web = format!("{}/", web.to_str().unwrap());
-        let mut found: Vec<&str> = found.iter().map(|path| path.strip_prefix(&web).unwrap()).collect();
-        // Licences and notes are for readers of the source; the licences name the files that they are for.
-        found.retain(|name| {
-            !name.starts_with("tests/") && !name.contains("LICENSE") && !name.ends_with(".md")
-        });
-        found.sort_unstable();
-        let mut named = NAMES.to_vec();
-        named.sort_unstable();
-        assert_eq!(named, found);
-        for (path, _, _) in FILES {
-            assert!(NAMES.contains(&path.trim_start_matches('/')) || *path == "/", "{path}");
+    fn the_document_names_files_that_are_there() {
+        let html = ask(Method::GET, "/", &[]).2;
+        let html = String::from_utf8(html).unwrap();
+        let named: Vec<&str> = html.split("=\"/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(named.len(), 3, "{html}");
+        for name in named {
+            assert!(FILES.iter().any(|file| file.path == format!("/{name}")), "{name}");
         }
     }
 
     #[test]
-    fn a_browser_that_has_the_file_is_not_sent_it_again() {
-        for (path, kind, content) in FILES {
-            let (status, headers, body) = ask(Method::GET, path, &[]);
-            assert_eq!((status, &body[..]), (StatusCode::OK, *content), "{path}");
-            assert_eq!(headers["content-type"], *kind);
+    fn a_browser_that_has_the_document_is_not_sent_it_again() {
+        for encoding in ["identity", "br"] {
+            let accept = ("accept-encoding", encoding);
+            let (status, headers, _) = ask(Method::GET, "/", &[accept]);
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(headers["cache-control"], "no-cache");
             let etag = headers["etag"].to_str().unwrap();
             assert_eq!(etag.len(), 34, "{etag}");
             for known in [etag, &format!("W/{etag}"), &format!("\"x\", {etag}"), "*"] {
-                let (status, headers, body) = ask(Method::GET, path, &["\"y\"", known]);
-                assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0), "{path} {known}");
+                let known = [accept, ("if-none-match", "\"y\""), ("if-none-match", known)];
+                let (status, headers, body) = ask(Method::GET, "/", &known);
+                assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0), "{known:?}");
                 assert_eq!(headers["etag"], etag);
             }
-            let (status, _, _) = ask(Method::GET, path, &["\"x\"", &etag[1..]]);
+            let (status, _, _) = ask(Method::GET, "/", &[accept, ("if-none-match", &etag[1..])]);
             assert_eq!(status, StatusCode::OK, "what is no validator of ours validates nothing");
         }
-        let etags: std::collections::BTreeSet<_> = ETAGS.iter().map(HeaderValue::as_bytes).collect();
-        assert_eq!(etags.len(), FILES.len());
+        assert_ne!(ETAGS[0], ETAGS[1]);
+    }
+
+    #[test]
+    fn other_files_are_kept_by_browsers_and_never_change_at_their_path() {
+        for file in FILES.iter().filter(|file| file.path != DOCUMENT) {
+            let (_, headers, _) = ask(Method::GET, file.path, &[]);
+            assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+            let (folder, _) = file.path[1..].split_once('/').unwrap();
+            assert!(folder.starts_with("page-") && folder.len() == 21, "{}", file.path);
+        }
+    }
+
+    #[test]
+    fn a_client_gets_brotli_if_it_takes_it_and_the_same_content_otherwise() {
+        for file in FILES {
+            let (_, headers, body) =
+                ask(Method::GET, file.path, &[("accept-encoding", "gzip, deflate, br, zstd")]);
+            assert_eq!(
+                (headers["content-encoding"].as_bytes(), &headers["vary"]),
+                (&b"br"[..], &HeaderValue::from_static("accept-encoding"))
+            );
+            assert_eq!(headers["content-type"], file.kind);
+            let mut plain = Vec::new();
+            brotli_decompressor::Decompressor::new(&body[..], 4096).read_to_end(&mut plain).unwrap();
+            assert_eq!(plain, file.plain, "{}", file.path);
+            assert!(body.len() < plain.len());
+        }
+        let is_compressed = |accept: &[&str]| {
+            let accept: Vec<_> = accept.iter().map(|value| ("accept-encoding", *value)).collect();
+            let (status, headers, body) = ask(Method::GET, "/", &accept);
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(headers.contains_key("content-encoding"), !body.starts_with(b"<!"));
+            headers.contains_key("content-encoding")
+        };
+        let takes: [&[&str]; 6] =
+            [&["br"], &["gzip", "br"], &["BR;q=0.5"], &["br ; q=1"], &["*"], &["identity;q=0.5, br"]];
+        for accept in takes {
+            assert!(is_compressed(accept), "{accept:?}");
+        }
+        let refuses: [&[&str]; 8] = [
+            &[],
+            &[""],
+            &["gzip"],
+            &["br;q=0"],
+            &["*, br;q=0"],
+            &["br;q=x"],
+            &["brotli"],
+            &["br;q=0.1, identity;q=0.9"],
+        ];
+        for accept in refuses {
+            assert!(!is_compressed(accept), "{accept:?}");
+        }
     }
 
     #[test]
     fn every_answer_binds_the_browsers_hands() {
-        for (path, _, _) in FILES {
+        for file in FILES {
+            let is_document = file.path == DOCUMENT;
             for (method, known) in
                 [(Method::GET, ""), (Method::HEAD, ""), (Method::GET, "*"), (Method::POST, "")]
             {
-                let (status, headers, _) = ask(method.clone(), path, &[known]);
-                for (name, value) in HEADERS {
-                    assert_eq!(headers[*name], *value, "{method} {path}");
+                let (status, headers, _) = ask(method.clone(), file.path, &[("if-none-match", known)]);
+                let is_refused = status == StatusCode::METHOD_NOT_ALLOWED;
+                assert_eq!(is_refused, method == Method::POST);
+                assert_eq!(headers.contains_key("allow"), is_refused);
+                let own = if is_document { DOCUMENT_HEADERS } else { FILE_HEADERS };
+                for (name, value) in HEADERS.iter().chain(own) {
+                    assert!(headers[*name] == *value || is_refused, "{method} {} {name}", file.path);
                 }
-                assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, method == Method::POST);
-                assert_eq!(headers.contains_key("allow"), method == Method::POST);
             }
         }
         for word in ["unsafe", "http:", "https:", "data:", "*"] {
@@ -194,32 +265,47 @@ mod tests {
 
     #[test]
     fn the_page_has_no_inline_script_or_style_and_names_no_other_host() {
-        for (path, kind, content) in FILES {
-            let text = std::str::from_utf8(content).unwrap();
-            if *kind == HTML {
-                assert!(!text.contains("style=") && !text.contains("<style") && !text.contains("onload"));
-                let scripts = text.matches("<script").count();
-                assert_eq!(scripts, text.matches("src=").count(), "every script has a file");
+        let web = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web");
+        for folder in ["", "/words"] {
+            for entry in std::fs::read_dir(format!("{web}{folder}")).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                if path.extension().is_some_and(|ending| ending == "html") {
+                    assert!(!text.contains("style=") && !text.contains("<style") && !text.contains("onload"));
+                    let scripts = text.matches("<script").count();
+                    assert_eq!(scripts, text.matches("src=").count(), "every script has a file");
+                }
+                let own = text.replace("http://www.w3.org/2000/svg", "");
+                assert!(!own.contains("://"), "{} names a host", path.display());
+                assert!(!own.contains("nnerHTML"), "{} makes HTML of text", path.display());
             }
-            let own = text.replace("http://www.w3.org/2000/svg", "");
-            assert!(path.starts_with("/vendor/") || !own.contains("://"), "{path} names a host");
-            assert!(path.starts_with("/vendor/") || !own.contains("nnerHTML"), "{path} makes HTML of text");
         }
     }
 
     #[test]
     fn a_path_outside_the_table_is_not_found() {
-        for path in [
+        let folder = FILES[0].path.split('/').nth(1).unwrap();
+        let unknown = [
             "",
             "/index.html",
-            "/vendor",
+            "/app.js",
             "/vendor/",
             "/tests/proto.test.mjs",
             "/../Cargo.toml",
             "//",
             "/App.js",
-        ] {
-            assert!(answer(&Method::GET, path, &HeaderMap::new()).is_none(), "{path}");
+        ];
+        for path in unknown.map(str::to_owned).into_iter().chain([
+            format!("/{folder}"),
+            format!("/{folder}/"),
+            format!("/{folder}/index.html"),
+            format!("/{folder}/session.js"),
+            "/page-0000000000000000/app.js".to_owned(),
+        ]) {
+            assert!(answer(&Method::GET, &path, &HeaderMap::new()).is_none(), "{path}");
         }
     }
 }

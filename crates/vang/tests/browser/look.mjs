@@ -7,7 +7,7 @@
 import { createInterface } from "node:readline";
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
-import { launch } from "./chromium.mjs";
+import { enter, isAtEnd, isLive, say, screens, shown, text, until } from "./screen.mjs";
 import { encodings } from "../../../../web/tests/encodings.mjs";
 
 const [url, modules, pictures] = process.argv.slice(2);
@@ -15,94 +15,7 @@ const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const act = async (name) => (console.log(name), (await lines.next()).value);
 const HOSTILE = `<img src=x onerror="window.hacked = true"><script>window.hacked = true</script> &amp; **x**`;
 
-const browser = await launch(modules);
-const blank = await (await browser.newContext()).newPage(); // decodes pictures; loads nothing
-const wrong = []; // what no page may say
-let isDown = false; // then a browser complains of the server, rightly
-
-/** A page of one person; from here on everything that goes wrong on it is known. */
-async function person(name, options) {
-  const context = await browser.newContext(options);
-  await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
-  const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
-  const note = (what) => wrong.push(`${name}: ${what}`);
-  page.on("pageerror", (error) => note(error.stack));
-  page.on("requestfailed", (request) => note(`${request.url()} ${request.failure().errorText}`));
-  page.on("request", (request) => request.url().startsWith(url) || request.url().startsWith("data:") || note(`asked ${request.url()}`));
-  page.on("console", (message) => {
-    const ofServer = isDown && /^WebSocket connection to '.*\/ws' failed/.test(message.text());
-    if (["error", "warning"].includes(message.type()) && !ofServer) note(message.text());
-  });
-  await page.goto(url);
-  return page;
-}
-
-/** The last that says this on the screen; what is only read out is not there. */
-const text = (page, what, exact = true) => page.getByText(what, { exact }).and(page.locator(":not(.offstage, .offstage *)")).last();
-
-/** Fails unless a person would see this: inside the window, uncovered, in a colour that stands out, as ink. */
-async function seen(page, what) {
-  const element = typeof what === "string" ? text(page, what) : what;
-  await element.waitFor({ state: "visible" });
-  const found = await element.evaluate((element) => {
-    const box = element.getBoundingClientRect();
-    const at = document.elementFromPoint(box.x + Math.min(box.width / 2, 20), box.y + box.height / 2);
-    const rgb = (color) => color.match(/[\d.]+/g).map(Number);
-    let behind = element;
-    while (behind.parentElement && (rgb(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
-    const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-    const [a, b] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor].map((color) => light(rgb(color)));
-    return {
-      isInside: box.width > 0 && box.height > 0 && box.x >= 0 && box.y >= 0 && box.right <= innerWidth + 1 && box.bottom <= innerHeight + 1,
-      isOnTop: element === at || element.contains(at) || Boolean(at?.contains(element)),
-      contrast: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05),
-      box,
-    };
-  });
-  const about = `${await element.textContent()}: ${JSON.stringify(found)}`;
-  assert(found.isInside && found.isOnTop, about);
-  assert(found.contrast >= 4.5, about);
-  const ink = await inkOf((await element.screenshot()).toString("base64"));
-  assert(ink > 0.002 && ink < 0.7, `${ink} of it is ink: ${about}`);
-}
-
-/** How much of a picture differs clearly from its commonest colour. */
-function inkOf(picture) {
-  return blank.evaluate(async (picture) => {
-    const bytes = Uint8Array.from(atob(picture), (character) => character.charCodeAt(0));
-    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-    canvas.drawImage(bitmap, 0, 0);
-    const { data } = canvas.getImageData(0, 0, bitmap.width, bitmap.height);
-    const counts = new Map();
-    for (let i = 0; i < data.length; i += 4) {
-      const color = (data[i] << 16) | (data[i + 1] << 8) | data[i + 2];
-      counts.set(color, (counts.get(color) ?? 0) + 1);
-    }
-    const [paper] = [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most));
-    const differs = (color) => [16, 8, 0].reduce((sum, shift) => sum + Math.abs(((color >> shift) & 255) - ((paper >> shift) & 255)), 0) > 120;
-    let ink = 0;
-    for (const [color, count] of counts) if (differs(color)) ink += count;
-    return ink / (data.length / 4);
-  }, picture);
-}
-
-const enter = async (page, name) => {
-  await page.fill("#name", name);
-  await page.keyboard.press("Enter");
-};
-const say = async (page, text) => {
-  await page.fill("#text", text);
-  await page.locator(".composer button").click();
-};
-/** Texts of the messages in the log, as a person would read them from top to bottom. */
-const shown = (page) => page.locator(".log .message:not(.own) .text").allInnerTexts();
-const isLive = (page) => page.locator(".link.live").waitFor();
-const isAtEnd = (page) => page.locator(".log").evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2);
-const until = async (what, check) => {
-  for (const end = Date.now() + 20_000; !(await check()); ) assert(Date.now() < end, `never: ${what}`);
-};
+const { browser, person, seen, wrong, server } = await screens(url, modules);
 
 // Act 1: two people come in, one at a desk in English, one with a phone in Vietnamese at night.
 const ada = await person("ada", { viewport: { width: 1000, height: 640 }, locale: "en-GB", timezoneId: "Asia/Ho_Chi_Minh", colorScheme: "light" });
@@ -166,7 +79,7 @@ await ada.screenshot({ path: `${pictures}/light.png` });
 await binh.screenshot({ path: `${pictures}/dark.png` });
 
 // Act 3: kill -9. They continue to write; the page shows the state of their messages.
-isDown = true;
+server.isDown = true;
 await act("kill");
 await Promise.all([ada.locator(".link.waiting").waitFor(), binh.locator(".link.waiting").waitFor()]);
 await say(ada, "written while it was down");
@@ -178,7 +91,7 @@ await ada.screenshot({ path: `${pictures}/down.png` });
 await binh.evaluate(() => new Promise((done) => setTimeout(done)));
 await act("restart"); // on the same port and data; and words from the shell, before and after we are back
 await Promise.all([isLive(ada), isLive(binh)]);
-isDown = false;
+server.isDown = false;
 await act("back");
 for (const page of [ada, binh]) {
   await text(page, "after the restart 3").waitFor();
@@ -197,19 +110,19 @@ await seen(ada, "Đã kết nối");
 assert.equal(await ada.getAttribute("html", "lang"), "vi");
 const stops = [];
 await ada.locator("body").evaluate(() => document.activeElement.blur());
-for (let i = 0; i < 8; i += 1) {
+for (let i = 0; i < 14; i += 1) {
   await ada.keyboard.press("Tab");
   stops.push(await ada.evaluate(() => {
     const { activeElement: at } = document;
     return [at.id || at.getAttribute("role") || at.textContent, parseFloat(getComputedStyle(at).outlineWidth) >= 2].join(" ");
   }));
 }
-for (const stop of ["Đổi tên true", "English true", "log true", "text true", "Gửi true"]) assert(stops.includes(stop), `${stop}: ${stops}`);
+for (const stop of ["Đổi tên true", "English true", "create true", "log true", "text true", "Gửi true"]) assert(stops.includes(stop), `${stop}: ${stops}`);
 assert.equal(await ada.locator("#text").getAttribute("placeholder"), "Nhắn tới #general");
 
 // The encodings as this browser has them, against the vectors.
 const vectors = readFileSync(new URL("../../../proto/vectors/encodings.txt", import.meta.url), "utf8").split("\n").filter((line) => /^(decode|charmap)/.test(line));
-const read = await ada.evaluate(`(${encodings})(${JSON.stringify(vectors)}, ["/", ""])`);
+const read = await ada.evaluate(`(${encodings})(${JSON.stringify(vectors)}, [${JSON.stringify(await ada.getAttribute("script", "src"))}, ""])`);
 
 assert.deepEqual(wrong, []);
 await browser.close();

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use harness::hosts::Hosts;
 use harness::{PATIENCE, Server, Tail, exchange, folder, message, request};
 
 fn web() -> PathBuf {
@@ -36,7 +37,7 @@ fn the_pages_modules_pass_the_vectors_and_their_own_tests() {
     command.arg("--test");
     let tests = std::fs::read_dir(web().join("tests")).unwrap().map(|file| file.unwrap().path());
     let tests: Vec<PathBuf> = tests.filter(|path| path.to_str().unwrap().ends_with(".test.mjs")).collect();
-    assert_eq!(tests.len(), 3);
+    assert_eq!(tests.len(), 5);
     let output = command.args(tests).output().expect("node (20 or later) is there: `cargo xtask step tools`");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -49,14 +50,18 @@ struct Play {
 
 impl Play {
     fn start(script: &str, url: &str, more: &[&Path]) -> Play {
+        Play::start_with(node(), script, &[url], more)
+    }
+
+    /// With a command that runs Node.
+    fn start_with(mut command: Command, script: &str, urls: &[&str], more: &[&Path]) -> Play {
         let modules = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
         assert!(
             modules.join("node_modules/playwright-core").is_dir(),
             "what drives Chromium is missing: `cargo xtask step tools` installs it"
         );
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(script);
-        let mut command = node();
-        command.arg(script).arg(url).arg(modules).args(more);
+        command.arg(script).args(urls).arg(modules).args(more);
         let (tail, stdin) = Tail::start_with_stdin(command);
         Play { tail, stdin }
     }
@@ -71,6 +76,13 @@ impl Play {
     }
 }
 
+/// Where screenshots go.
+fn pictures() -> PathBuf {
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page/pictures");
+    std::fs::create_dir_all(&pictures).unwrap();
+    pictures
+}
+
 #[test]
 fn two_browsers_see_every_message_once_over_a_server_restart() {
     let dir = folder();
@@ -78,8 +90,7 @@ fn two_browsers_see_every_message_once_over_a_server_restart() {
     let server = Server::start(&data);
     let addr = server.addr.clone();
     say(&server, "before", 250);
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page/pictures");
-    std::fs::create_dir_all(&pictures).unwrap();
+    let pictures = pictures();
     let mut play = Play::start("look.mjs", &format!("http://{addr}/"), &[&pictures]);
 
     play.comes_to("talked");
@@ -139,6 +150,116 @@ fn two_browsers_see_every_message_once_over_a_server_restart() {
     let faults: Vec<String> = serde_json::from_value(read["faults"].clone()).unwrap();
     assert_eq!(faults, Vec::<String>::new());
     assert!(read["read"].as_u64().unwrap() > 7_000, "{read}");
+}
+
+#[test]
+fn rooms_people_commands_and_files_are_on_the_page() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start_trusting(&data);
+    let mut add = harness::vang();
+    assert!(add.args(["admin", "account", "add", "ada", "--data"]).arg(&data).status().unwrap().success());
+    let mut play = Play::start("rooms.mjs", &format!("http://{}/", server.addr), &[&pictures()]);
+
+    play.comes_to("in lab");
+    let svg = r#"<svg xmlns="http://www.w3.org/2000/svg"><script>window.hacked = true</script></svg>"#;
+    let files: [(&str, &str, Vec<u8>); 4] = [
+        ("lab-2.png", "image/png", include_bytes!("picture.png").to_vec()),
+        ("lab-3.txt", "image/svg+xml", svg.into()),
+        ("lab-4.csv", "text/csv", "tên,tuổi\nAn,7\n".into()),
+        ("lab-5.bin", "application/octet-stream", b"\x00\x01\x02".into()),
+    ];
+    for (name, kind, content) in &files {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        server.ok(&["send", "lab", "--as", "carol", "--type", kind, "--file", path.to_str().unwrap()]);
+    }
+    server.ok(&["send", "lab", "--as", "carol", "after the files"]);
+    play.go();
+
+    let saved = play.tail.json();
+    for (name, _, content) in &files {
+        let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(saved[*name], hex, "{name}");
+    }
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
+}
+
+#[test]
+fn less_than_30_kb_come_before_the_first_message_and_3_kb_at_a_reload() {
+    let dir = folder();
+    let server = Server::start(&dir.path().join("data"));
+    server.ok(&["send", "general", "the first message"]);
+    let proxy = CountingProxy::before(&server);
+    let mut play = Play::start("transfer.mjs", &format!("http://{}/", proxy.addr), &[]);
+    play.comes_to("first message");
+    let first = proxy.received();
+    play.go();
+    play.comes_to("all loaded");
+    let before = proxy.received();
+    play.go();
+    play.comes_to("loaded again");
+    let again = proxy.received() - before;
+    play.go();
+    play.comes_to("well");
+    assert!(first > 10_000 && first < 30_000, "{first} bytes until the first message was shown");
+    assert!(again > 500 && again < 4_000, "{again} bytes at a reload");
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
+}
+
+/// A proxy before a server that counts what the server sends.
+struct CountingProxy {
+    addr: SocketAddr,
+    received: Arc<AtomicUsize>,
+}
+
+impl CountingProxy {
+    fn before(server: &Server) -> CountingProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let received = Arc::new(AtomicUsize::new(0));
+        let (server, count) = (server.socket_addr(), received.clone());
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
+                let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let count = count.clone();
+                thread::spawn(move || copy(from_client, to_server, |_| ()));
+                thread::spawn(move || {
+                    copy(server, client, |bytes| _ = count.fetch_add(bytes.len(), Relaxed))
+                });
+            }
+        });
+        CountingProxy { addr, received }
+    }
+
+    fn received(&self) -> usize {
+        self.received.load(Relaxed)
+    }
+}
+
+#[test]
+fn a_browser_from_elsewhere_reads_what_the_warning_meant_and_what_is_admitted() {
+    let hosts = Hosts::in_a_row(2);
+    let dir = folder();
+    let serve = |port: &str, more: &[&str]| {
+        let data = dir.path().join(port);
+        let mut command = hosts.on(0, env!("CARGO_BIN_EXE_vang"));
+        command.args(["serve", "--listen", &format!(":{port}")]).args(more).arg("--data").arg(&data);
+        Server::spawn(command, &data)
+    };
+    let (_closed, _open) = (serve("65432", &[]), serve("65433", &["--guests", "everywhere"]));
+    let urls = ["https://10.9.1.1:65432/", "https://10.9.1.1:65433/"];
+    let mut node = hosts.on(1, "node");
+    for key in ["NODE_PATH", "NODE_OPTIONS"] {
+        node.env_remove(key);
+    }
+    let mut play = Play::start_with(node, "elsewhere.mjs", &urls, &[&pictures()]);
+    play.comes_to("well");
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
 }
 
 #[test]
@@ -230,10 +351,9 @@ fn the_page_has_its_security_policy_and_is_cached() {
         let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).map(str::to_owned);
         line.unwrap_or_else(|| panic!("no {name} in {head}"))
     };
-    for (path, file) in [("/", "index.html"), ("/session.js", "session.js"), ("/?from=x", "index.html")] {
-        let (head, body) = get("GET", path, "");
+    for path in ["/", "/?from=x"] {
+        let (head, _) = get("GET", path, "");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        assert_eq!(body, std::fs::read_to_string(web().join(file)).unwrap());
         let policy = header(&head, "content-security-policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
         let etag = header(&head, "etag");
@@ -243,8 +363,13 @@ fn the_page_has_its_security_policy_and_is_cached() {
         let (head, body) = get("HEAD", path, "");
         assert!(head.starts_with("HTTP/1.1 200 ") && body.is_empty(), "{head}");
     }
+    let (_, html) = get("GET", "/", "");
+    let script = html.split("src=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let (head, body) = get("GET", script, "");
+    assert_eq!(header(&head, "cache-control"), "public, max-age=31536000, immutable");
+    assert!(body.contains("m[\"session.js\"] = "), "every module is in it");
     assert!(get("POST", "/", "").0.starts_with("HTTP/1.1 405 "));
-    for path in ["/index.html", "/vendor/", "/tests/proto.test.mjs", "/%2e%2e/Cargo.toml"] {
+    for path in ["/index.html", "/app.js", "/vendor/", "/tests/proto.test.mjs", "/%2e%2e/Cargo.toml"] {
         assert!(get("GET", path, "").0.starts_with("HTTP/1.1 404 "), "{path}");
     }
     let stranger = get("GET", "/", "Origin: http://elsewhere.example\r\n").0;

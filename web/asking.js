@@ -1,0 +1,148 @@
+// What the page asks beside the messages: who is here, which rooms there are, and what a person commands.
+//
+// The lists are asked for again while they are on the screen. A command is sent once, and only while connected: most of them
+// cannot be repeated (docs/PROTOCOL.md, section 3), so after a lost connection the page says that the outcome is unknown.
+
+import { COMMANDS } from "./commands.js";
+import { encode } from "./proto.js";
+
+const LOOK_MS = 20_000; // nobody reports that a reader comes or goes
+const SOON_MS = 3_000; // somebody new was seen
+
+/** The initial state. */
+export function begin() {
+  return {
+    isWatched: false, // the lists are on the screen
+    due: null, // when they are asked for again
+    people: null, // { list, more }: who is in the room
+    rooms: null, // { list, more }
+    commands: [], // without a reply yet, in order
+    note: null, // { key, values, list, isRefused }: the answer to a person's command
+  };
+}
+
+export function note(model, key, values = {}, more = {}) {
+  model.around.note = { key, values, ...more };
+}
+
+export function refuse(model, key, values) {
+  note(model, key, values, { isRefused: true });
+}
+
+/** Asks for the lists, and again later if they are watched. */
+export function look(model, effects, now) {
+  write(effects, { action: "who", room: model.room, re: "people" });
+  write(effects, { action: "rooms", re: "rooms" });
+  model.around.due = model.around.isWatched ? now + LOOK_MS : null;
+}
+
+/** The lists follow what is seen to happen. */
+export function happened({ around }, item, now) {
+  if (item.event === "topic" && around.rooms) {
+    around.rooms.list = around.rooms.list.map((row) => (row.room === item.room ? { ...row, topic: item.topic } : row));
+  }
+  const isKnown = item.from === undefined || around.people?.list.some(({ name }) => name === item.from);
+  if (around.isWatched && (!isKnown || item.event !== "message")) around.due = Math.min(around.due ?? Infinity, now + SOON_MS);
+}
+
+/** The connection ended. */
+export function lost(model) {
+  const { around } = model;
+  around.due = null;
+  if (around.commands.length) refuse(model, "lostCommand", { form: COMMANDS[around.commands[0].word].form });
+  around.commands = [];
+}
+
+/** The topic of the room that is shown, as far as it is known. */
+export const topicOf = ({ around, room }) => around.rooms?.list.find((row) => row.room === room)?.topic ?? "";
+
+/** Sends a command of `COMMANDS`; false: the session does it. */
+export function command(model, { word, argument }, effects) {
+  const { room } = model;
+  const [first, second] = argument.split(/\s+/).map((name, i) => (i === 0 ? name.replace(/^#/, "") : name));
+  const isAccount = model.known !== null && !model.known.startsWith("guest:");
+  const requests = {
+    // An account becomes a member. A guest cannot; a question about the room tells whether there is one.
+    join: () => (isAccount ? { action: "join", room: first } : { action: "history", room: first, limit: 1 }),
+    create: () => ({ action: "create", room: first, ...(second ? { access: "private" } : {}) }),
+    topic: () => (argument ? { action: "topic", room, topic: argument === "-" ? "" : argument } : { action: "rooms" }),
+    who: () => ({ action: "who", room: first || room }),
+    rooms: () => ({ action: "rooms" }),
+    find: () => ({ action: "find", query: argument }),
+    invite: () => ({ action: "join", room, who: argument }),
+    leave: () => ({ action: "leave", room }),
+  };
+  if (!Object.hasOwn(requests, word)) return false;
+  if (model.link !== "live") refuse(model, "offline");
+  else {
+    model.around.commands.push({ word, argument });
+    write(effects, { ...requests[word](), re: "command" });
+  }
+  return true;
+}
+
+/** Takes a reply; returns the room to go to, if there is one. */
+export function answered(model, re, header, content, trouble) {
+  const { around } = model;
+  if (re !== "command") {
+    around[re] = trouble ? null : listOf(header, content);
+    return null;
+  }
+  const asked = around.commands.shift();
+  if (!asked) return null;
+  const { word, argument } = asked;
+  const isThere = word === "join" && trouble?.code === "already-member";
+  if (trouble && !isThere) {
+    refuse(model, "refused", trouble);
+    return null;
+  }
+  const list = trouble ? null : listOf(header, content);
+  const room = header.text("room") ?? argument.replace(/^#/, "");
+  switch (word) {
+    case "join":
+    case "create":
+      return room;
+    case "topic":
+      if (argument === "") {
+        around.rooms = list;
+        note(model, topicOf(model) ? "topicIs" : "topicNone", { room: `#${model.room}`, topic: topicOf(model) });
+      }
+      return null;
+    case "who":
+      note(model, "peopleOf", { room: `#${room}` }, { people: list });
+      return null;
+    case "rooms":
+      note(model, "roomsAre", {}, { rooms: list });
+      return null;
+    case "find":
+      note(model, "found", { count: list.list.length }, { hits: list });
+      return null;
+    default:
+      note(model, word === "invite" ? "invited" : "leftRoom", { name: argument, room: `#${room}` });
+      return null;
+  }
+}
+
+function listOf(header, content) {
+  const result = resultOf(content);
+  return { list: Array.isArray(result) ? result : [], more: header.number("left-out") ?? 0 };
+}
+
+/** The room that the answer to `follow` names. */
+export function nameIn(content) {
+  const result = resultOf(content);
+  return typeof result === "string" && result !== "" ? result : null;
+}
+
+/** Of `{"result": …}`; null: the content is something else, as that of `history`. */
+function resultOf(content) {
+  try {
+    return JSON.parse(new TextDecoder().decode(content)).result ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function write(effects, keys) {
+  effects.push({ type: "write", bytes: encode(keys) });
+}
