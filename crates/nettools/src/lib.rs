@@ -26,6 +26,7 @@ mod trust; // TLS: how a client verifies a server
 mod transport; // a connection's bytes, plain or in TLS
 mod destination; // a target to connect to: its addresses, a connected socket
 mod listener; // a socket that listens
+pub mod own_addresses; // this machine's addresses, and the one from which it reaches others
 mod datagram; // a UDP socket that answers from the address it was asked at
 mod open_files; // this process's limit of open files
 pub mod conform; // tests whether a server or client follows the protocol

@@ -15,8 +15,10 @@ mod request; // vang request: a client for servers of the tutorial's protocol
 mod bench; // vang bench
 mod status; // vang status
 mod admin; // vang admin
+mod completions; // vang completions
+mod man; // vang man
 
-use clap::{ArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Admin(admin::AdminArgs),
     Status(status::StatusArgs),
     Net(crate::net::NetArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs a command. `typed` has the same as clap read it: a server's settings need to know which were typed.
@@ -78,12 +82,13 @@ pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
         Command::Admin(args) => admin::run(args),
         Command::Status(args) => status::run(args),
         Command::Net(args) => crate::net::run(args),
+        Command::Completions(args) => completions::run(&args, Args::command()),
+        Command::Man(args) => man::run(&args, Args::command()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use vang_proto::vang::ACTIONS;
 
     use super::*;

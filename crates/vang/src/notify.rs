@@ -5,6 +5,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+/// True if a service manager has started this process; then no person reads its first lines.
+pub(crate) fn is_managed() -> bool {
+    manager().is_some()
+}
+
 /// The server is ready.
 pub(crate) fn ready() {
     say("READY=1");
@@ -46,8 +51,13 @@ fn is_meant(variable: &str, without_one: bool) -> bool {
     pid.map_or(without_one, |pid| pid == std::process::id().to_string())
 }
 
+/// The manager's socket.
+fn manager() -> Option<String> {
+    std::env::var("NOTIFY_SOCKET").ok().filter(|name| !name.is_empty())
+}
+
 fn say(word: &str) {
-    let Some(name) = std::env::var("NOTIFY_SOCKET").ok().filter(|name| !name.is_empty()) else { return };
+    let Some(name) = manager() else { return };
     let addr = match name.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&name),

@@ -2,13 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
 use serde::Serialize;
 
 use super::reach::reach;
+use crate::own_addresses::{is_link_local, own_addresses};
 use crate::{Record, Report};
 
 /// A row of the table.
@@ -29,29 +27,6 @@ impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Which { clients, server, client } = self;
         write!(f, "{clients}: the server listens on {server}; they connect to {client}")
-    }
-}
-
-/// This machine's addresses that others may reach: address with scope, interface.
-fn own_addresses() -> Vec<(IpAddr, String)> {
-    let Ok(all) = getifaddrs() else { return Vec::new() };
-    let up = all.filter(|one| one.flags.contains(InterfaceFlags::IFF_UP));
-    let mut found = Vec::new();
-    for one in up {
-        let address = one.address.as_ref();
-        let v4 = address.and_then(|address| address.as_sockaddr_in()).map(|v4| IpAddr::V4(v4.ip()));
-        let v6 = address.and_then(|address| address.as_sockaddr_in6()).map(|v6| IpAddr::V6(v6.ip()));
-        if let Some(ip) = v4.or(v6).filter(|ip| !ip.is_loopback()) {
-            found.push((ip, one.interface_name));
-        }
-    }
-    found
-}
-
-fn is_link_local(ip: &IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 

@@ -1,18 +1,19 @@
 //! `vang serve`: makes a server's configuration from flags, and handles signals. The log goes to stderr
 //! (`--log` or `VANG_LOG` filters it, as `debug` or `vang_server=debug`), the addresses go to stdout.
 
-use std::io::Write;
-use std::net::SocketAddr;
-use std::path::Path;
+mod greeting; // what a person reads right after the start
+mod qr_code; // a URL for the camera of a phone
+
+use std::io::{IsTerminal, Write};
 
 use clap::{ArgMatches, Args};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use vang_client::address::shown;
-use vang_journal::DataFolder;
-use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Server, Stopper, Trust};
+use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Scope, Server, Stopper, Trust};
 
+use self::greeting::Greeting;
 use crate::color;
 use crate::notify;
 use crate::say::{CommandError, server_error};
@@ -41,9 +42,11 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
     let settings = Settings::gather(typed)?;
     let config = configuration(&settings)?;
     let log = start_log(&config)?;
-    let data = config.data.clone();
+    let (data, names) = (config.data.clone(), config.names.clone());
+    let has_own_certificate = config.tls().is_ok_and(|files| files.is_none());
+    let admits_guests_from_elsewhere = config.guests == Scope::Everywhere;
     // A JSON log must contain only objects.
-    let greets = config.log_format == LogFormat::Text;
+    let greets = config.log_format == LogFormat::Text && !notify::is_managed();
     let runtime = runtime()?;
     runtime.block_on(async {
         let stop_signals =
@@ -79,7 +82,18 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
             notify::ready();
             tracing::info!("{}", accounts_by(trust));
             if greets {
-                greet(&addresses, &data, key.as_deref(), is_stopped_by_ctrl_c);
+                let greeting = Greeting {
+                    addresses: &addresses,
+                    data: &data,
+                    names: &names,
+                    fingerprint: key.as_deref(),
+                    has_own_certificate,
+                    admits_guests_from_elsewhere,
+                    is_stopped_by_ctrl_c,
+                };
+                greeting.print();
+            } else if let Some(key) = &key {
+                tracing::info!(key, "other machines must use TLS");
             }
         };
         server.run(ready).await.map_err(|error| server_error(&error))?;
@@ -193,55 +207,9 @@ fn accounts_by(trust: Trust) -> &'static str {
     }
 }
 
-/// Prints the first commands to try on stderr, for people.
-fn greet(addresses: &[String], data: &Path, key: Option<&str>, is_stopped_by_ctrl_c: bool) {
-    let Some(first) = addresses.first() else { return };
-    let typed = typed(first);
-    // Commands find the server of the default folder without a flag.
-    let server = match DataFolder::default_path() {
-        Ok(default) if default == data => String::new(),
-        Ok(_) | Err(_) => format!(" --data {}", quoted(data)),
-    };
-    let page = page(first);
-    let browser = if page.is_some() { "in a browser or " } else { "" };
-    let page = page.map_or(String::new(), |url| format!("    {url}\n"));
-    let stop = match is_stopped_by_ctrl_c {
-        true => "Stop it with Ctrl-C.".to_owned(),
-        false => format!("Stop it with `kill {}`.", std::process::id()),
-    };
-    let _ = write!(
-        std::io::stderr(),
-        "\n  Try it {browser}from another terminal (data folder: {}):\n\n{page}    \
-         vang tail general --since 0{server}\n    \
-         vang send general \"hello\"{server}\n    \
-         vang request {typed} search morpheus\n\n  {stop}\n\n",
-        data.display(),
-    );
-    if let Some(key) = key {
-        let _ = writeln!(std::io::stderr(), "  Other machines must use TLS. Key fingerprint: {key}\n");
-    }
-}
-
-/// The URL of the page. None for a Unix socket, and for a link-local address: browsers accept no scope in it.
-fn page(listens: &str) -> Option<String> {
-    let addr: SocketAddr = listens.parse().ok()?;
-    match addr {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => None,
-        addr if addr.ip().is_unspecified() => Some(format!("http://localhost:{}/", addr.port())),
-        addr => Some(format!("http://{addr}/")),
-    }
-}
-
 /// An address as people type it: with the interface's name as its scope.
 fn typed(listens: &str) -> String {
     listens.parse().map_or(listens.to_owned(), shown)
-}
-
-/// A path quoted for a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
-    if text.bytes().all(is_safe) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// A mistake on the command line: exit code 2.

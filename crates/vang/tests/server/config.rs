@@ -161,6 +161,11 @@ fn systemd_is_notified_of_ready_reload_and_stop() {
     server.signal("TERM");
     assert_eq!(told(), "STOPPING=1");
     assert!(server.wait().success());
+    assert!(
+        !server.log().contains("Stop it with"),
+        "what is for people is not in the journal: {}",
+        server.log()
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod screen; // vang tail and vang get: times, colours and content on a terminal 
 mod web; // WebSocket, rooms and events by HTTP; strangers' pages
 mod status; // vang status, /readyz, /metrics
 mod lines; // people who type
+mod greeting; // what a person reads when a server starts
 mod config; // where settings come from, and what HUP does with them
 
 mod tls; // the same doors inside TLS; what is refused without it; who the server is
