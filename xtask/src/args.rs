@@ -14,6 +14,7 @@ pub(crate) enum Request {
     Sim { seed: Option<u64> },
     Soak { minutes: Option<u64> },
     Bench { passed_on: Vec<String> },
+    Dist,
 }
 
 /// Reads the arguments after the program's name. The error is a sentence about the mistake.
@@ -40,18 +41,19 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, 
             }
             Request::Step { step, passed_on }
         }
-        "fix" | "bless" | "sim" | "soak" if !passed_on.is_empty() => {
+        "fix" | "bless" | "sim" | "soak" | "dist" if !passed_on.is_empty() => {
             return Err(format!("`{command}` passes nothing on to cargo"));
         }
         "fix" => Request::Fix,
         "bless" => Request::Bless,
+        "dist" => Request::Dist,
         "sim" => Request::Sim { seed: take_number("--seed", &mut own)? },
         "soak" => match take_number("--minutes", &mut own)? {
             Some(0) => return Err("`--minutes 0`: not a whole number above 0".to_owned()),
             minutes => Request::Soak { minutes },
         },
         _ => {
-            let known = "test, step, fix, bless, sim, soak, bench";
+            let known = "test, step, fix, bless, sim, soak, bench, dist";
             return Err(format!("no command `{command}`; there are: {known}"));
         }
     };
@@ -104,6 +106,7 @@ Examples:
   cargo xtask soak                       one long round: more seeds, more kills, a minute per fuzz target
   cargo xtask soak --minutes 60          rounds with fresh seeds until an hour has passed
   cargo xtask bench                      the measurements, in release
+  cargo xtask dist                       archive, Debian package and container file in target/distribution
 
 Usage:
   cargo xtask test [-- ARGUMENTS OF cargo test]
@@ -113,6 +116,7 @@ Usage:
   cargo xtask sim [--seed N]
   cargo xtask soak [--minutes N]
   cargo xtask bench [-- ARGUMENTS OF THE BENCHES]
+  cargo xtask dist
 ";
 
 const REST: &str = "
@@ -170,6 +174,7 @@ mod tests {
             "bench codec",
             "fix x",
             "bless -- x",
+            "dist x",
         ];
         for mistake in mistakes {
             assert!(asked(mistake).is_err(), "{mistake}");

@@ -222,6 +222,7 @@ mod tests {
                 "id": name, "name": name, "version": "1.0.0", "dependencies": declared, "license": "MIT",
                 "source": if ours { Value::Null } else { json!(CRATES_IO[0]) },
                 "rust_version": if ours { json!("1.95") } else { Value::Null },
+                "manifest_path": "/x/Cargo.toml", "targets": [],
             }));
             nodes.push(json!({"id": name, "deps": deps}));
         }

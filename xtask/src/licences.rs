@@ -70,6 +70,9 @@ mod tests {
             source: None,
             licence: licence.map(str::to_owned),
             rust_version: None,
+            repository: None,
+            folder: std::path::PathBuf::new(),
+            is_macro: false,
             declared: Vec::new(),
             linked_with: Vec::new(),
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::steps::human;
-use crate::{autobahn, run, suite};
+use crate::{autobahn, dist, run, suite};
 
 /// Simulated histories per round; about seventeen times the default of the tests.
 const SEEDS: u64 = 5_000;
@@ -22,6 +22,8 @@ const FUZZ_SECONDS: u64 = 60;
 pub(crate) fn soak(minutes: Option<u64>) -> Result<()> {
     let started = Instant::now();
     autobahn::check()?;
+    eprintln!("\n== dist: what users get, built and tried out");
+    dist::build()?;
     let until = Duration::from_secs(60 * minutes.unwrap_or(0));
     let mut round = 0;
     loop {

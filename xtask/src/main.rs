@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's commands: test, fix, bless, sim, soak, bench.
+//! `cargo xtask`: the project's commands: test, fix, bless, sim, soak, bench, dist.
 //!
 //! `cargo xtask test` is the one test command; continuous integration runs nothing else. It is a row of
 //! steps (`steps.rs`), cheapest first; each can run alone. A step passes, fails, or says in the last line why
@@ -21,6 +21,7 @@ mod advisories; // step `advisories`: known vulnerabilities, if a tool and its d
 mod suite; // step `test`: `cargo test`, passed through and counted
 mod autobahn; // of `soak`: a fuzzing client against our WebSockets
 mod upkeep; // `fix`, `bless`, `sim`: small commands for daily work
+mod dist; // `dist`: archive, Debian package and container file
 mod long; // `soak` and `bench`: the same tests for longer, and the measurements
 
 use std::env;
@@ -68,5 +69,6 @@ fn perform(request: &Request) -> Result<()> {
         Request::Sim { seed } => upkeep::sim(*seed),
         Request::Soak { minutes } => long::soak(*minutes),
         Request::Bench { passed_on } => long::bench(passed_on),
+        Request::Dist => dist::build(),
     }
 }

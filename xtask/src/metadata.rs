@@ -1,6 +1,7 @@
 //! The output of `cargo metadata`: our crates and all their dependencies, for every target.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -20,6 +21,11 @@ pub(crate) struct Package {
     pub(crate) source: Option<String>,
     pub(crate) licence: Option<String>,
     pub(crate) rust_version: Option<String>,
+    pub(crate) repository: Option<String>,
+    /// Where its sources are on this machine.
+    pub(crate) folder: PathBuf,
+    /// It runs in the compiler.
+    pub(crate) is_macro: bool,
     /// The dependencies in its manifest, also optional ones.
     pub(crate) declared: Vec<Declared>,
     /// Ids of the dependencies that are linked into it: not those for tests or builds.
@@ -34,10 +40,16 @@ pub(crate) struct Declared {
 }
 
 impl Metadata {
-    /// Runs cargo. Cargo fails if Cargo.lock does not match the manifests.
+    /// Runs cargo, for every target. Cargo fails if Cargo.lock does not match the manifests.
     pub(crate) fn load() -> Result<Metadata> {
+        Metadata::load_for(None)
+    }
+
+    /// Only with the dependencies of one target, as `x86_64-unknown-linux-gnu`.
+    pub(crate) fn load_for(target: Option<&str>) -> Result<Metadata> {
         let mut cargo = run::command("cargo");
         cargo.args(["metadata", "--format-version", "1", "--locked"]);
+        cargo.args(target.iter().flat_map(|target| ["--filter-platform", target]));
         let output = run::answer(&mut cargo)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -65,6 +77,12 @@ impl Metadata {
                 source: optional(package, "source"),
                 licence: optional(package, "license"),
                 rust_version: optional(package, "rust_version"),
+                repository: optional(package, "repository"),
+                folder: Path::new(&text(package, "manifest_path")?)
+                    .parent()
+                    .map(Path::to_owned)
+                    .unwrap_or_default(),
+                is_macro: list(package, "targets")?.iter().any(|target| target["kind"][0] == "proc-macro"),
                 declared,
                 linked_with: Vec::new(),
             };

@@ -164,6 +164,24 @@ const TOOLS: &[Tool] = &[
         from: Source::Packages(&["tcpdump"]),
     },
     Tool {
+        name: "systemd-analyze",
+        starts: ("systemd-analyze", VERSION),
+        why: "checks the unit of the service",
+        from: Source::Packages(&["systemd"]),
+    },
+    Tool {
+        name: "logrotate",
+        starts: ("/usr/sbin/logrotate", VERSION),
+        why: "rotates a server's log as the operating guide says",
+        from: Source::Packages(&["logrotate"]),
+    },
+    Tool {
+        name: "dpkg-deb",
+        starts: ("dpkg-deb", VERSION),
+        why: "reads the Debian package that we write",
+        from: Source::Packages(&["dpkg"]),
+    },
+    Tool {
         name: "git",
         starts: ("git", VERSION),
         why: "tests look at the files of the repository",
@@ -171,9 +189,36 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Lists the tools, installs missing ones if it can, and fails with the names of those still missing.
+/// What only `dist` needs, besides.
+const TOOLS_FOR_DIST: &[Tool] = &[
+    Tool {
+        name: "readelf",
+        starts: ("readelf", VERSION),
+        why: "shows which glibc the program needs",
+        from: Source::Packages(&["binutils"]),
+    },
+    Tool {
+        name: "lintian",
+        starts: ("lintian", VERSION),
+        why: "checks the Debian package",
+        from: Source::Packages(&["lintian"]),
+    },
+];
+
+/// Lists the tools of the tests, installs missing ones if it can, and fails with the names of those still missing.
 pub(crate) fn check() -> Result<Outcome> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !report(tool)).collect();
+    provide(TOOLS)?;
+    playwright()?;
+    Ok(Outcome::Passed)
+}
+
+/// The same for the tools of `dist`.
+pub(crate) fn check_for_dist() -> Result<()> {
+    provide(TOOLS_FOR_DIST)
+}
+
+fn provide(tools: &'static [Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools.iter().filter(|tool| !report(tool)).collect();
     let wanted: Vec<&str> = missing.iter().flat_map(|tool| packages(tool)).copied().collect();
     let still_missing: Vec<&Tool> = match apt_get() {
         Some(apt_get) if !wanted.is_empty() => {
@@ -183,8 +228,7 @@ pub(crate) fn check() -> Result<Outcome> {
         _ => missing,
     };
     if still_missing.is_empty() {
-        playwright()?;
-        return Ok(Outcome::Passed);
+        return Ok(());
     }
     let lines: Vec<String> = still_missing.into_iter().map(lack).collect();
     bail!("tools are missing\n  {}", lines.join("\n  "))
