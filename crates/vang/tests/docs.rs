@@ -1,5 +1,5 @@
-//! Runs every command in our documents. The README's tour is one session from its first line to its last; each block
-//! of the WORKBENCH course is a session of its own. The course in Vietnamese has the same commands and outputs, which is
+//! Runs every command in our documents. The README's tour is one session from its first line to its last; so is each section of
+//! OPERATING, and each block of the WORKBENCH course. The course in Vietnamese has the same commands and outputs, which is
 //! compared, so they are run once.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on ends there
@@ -19,6 +19,7 @@ use console::{blocks, run};
 use harness::folder;
 
 const COURSE: &str = "docs/WORKBENCH.md";
+const OPERATING: &str = "docs/OPERATING.md";
 const VIETNAMESE: &str = "docs/vi/WORKBENCH.md";
 
 fn root() -> &'static Path {
@@ -55,6 +56,20 @@ fn every_command_in_workbench_prints_what_the_page_shows() {
             });
         }
     });
+}
+
+#[test]
+fn every_command_in_operating_prints_what_it_shows() {
+    let page = page(OPERATING);
+    let mut count = 0;
+    for (heading, text) in sections(&page) {
+        let steps: Vec<_> = blocks(text).into_iter().flatten().collect();
+        if !steps.is_empty() {
+            run(&format!("{OPERATING}, {heading:?}"), &steps, folder().path());
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{count} sections have commands");
 }
 
 /// The sections of a page: each heading with its text.

@@ -23,6 +23,7 @@ mod web; // WebSocket, rooms and events by HTTP; strangers' pages
 mod status; // vang status, /readyz, /metrics
 mod lines; // people who type
 mod greeting; // what a person reads when a server starts
+mod service; // the systemd unit, and a log that is rotated
 mod config; // where settings come from, and what HUP does with them
 
 mod tls; // the same doors inside TLS; what is refused without it; who the server is
