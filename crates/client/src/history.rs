@@ -32,7 +32,7 @@ pub struct History {
 #[derive(Debug)]
 pub enum Next {
     /// A message or a hole.
-    Event(EventMessage),
+    Event(Box<EventMessage>),
     /// Nothing yet.
     None {
         /// The room's newest number.
@@ -79,7 +79,7 @@ impl History {
     pub fn next_message(&mut self, watch: &mut dyn FnMut(&ClientError)) -> Result<Next, ClientError> {
         let (page, events) = self.ask(Some(1), watch)?;
         Ok(match events.into_iter().next() {
-            Some(event) => Next::Event(event),
+            Some(event) => Next::Event(Box::new(event)),
             None => Next::None { newest: page.end },
         })
     }

@@ -170,6 +170,9 @@ pub trait Journal {
     fn erase(&mut self, seqs: &[Seq]) -> Result<(), JournalError>;
 }
 
+/// Takes an entry: its position, its envelope, its payload unless it was erased.
+pub type TakeEntry<'a> = dyn FnMut(Seq, &[u8], Option<&[u8]>) + 'a;
+
 /// The reading side. Any number of readers can be open while a writer is.
 pub trait Reader {
     /// The position of the last durable entry; 0 in an empty journal.
@@ -179,8 +182,7 @@ pub trait Reader {
     /// payloads exceed `bytes_max`.
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
-    /// Gives entries after `after` to `take`, in order: position, envelope, payload unless it was erased. At least one if
-    /// there is one, at most `limit`, fewer once their payloads exceed `bytes_max`. Returns the last position passed; a
+    /// Gives entries after `after` to `take`, in order: at least one if there is one, at most `limit`, fewer once their payloads exceed `bytes_max`. Returns the last position passed; a
     /// damaged entry is passed and may not be given.
     ///
     /// They can be given unverified: for an index, whose hits are read again with `get` before they are shown.
@@ -189,7 +191,7 @@ pub trait Reader {
         after: Seq,
         limit: usize,
         bytes_max: usize,
-        take: &mut dyn FnMut(Seq, &[u8], Option<&[u8]>),
+        take: &mut TakeEntry<'_>,
     ) -> Result<Seq, JournalError> {
         let read = self.read(after, limit, bytes_max)?;
         let last = read.last().map_or(after, seq_of);

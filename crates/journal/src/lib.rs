@@ -34,7 +34,7 @@ pub use chain::{Chain, genesis};
 pub use check::{CheckReport, Problem};
 pub use contract::{
     Appended, Batch, Checked, DamageError, Draft, Entry, Journal, JournalError, Payload, Reader, Sealed,
-    seq_of,
+    TakeEntry, seq_of,
 };
 pub use damages::Damages;
 pub use file_watch::{DatabaseWatch, Displacement, FileWatch, FileWatchError};

@@ -22,7 +22,9 @@ use rusqlite::{Connection, OpenFlags, Row};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed, seq_of};
+use crate::contract::{
+    Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed, TakeEntry, seq_of,
+};
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
 use crate::identity::Identity;
@@ -162,7 +164,7 @@ impl Reader for SqliteReader {
         after: Seq,
         limit: usize,
         bytes_max: usize,
-        take: &mut dyn FnMut(Seq, &[u8], Option<&[u8]>),
+        take: &mut TakeEntry<'_>,
     ) -> Result<Seq, JournalError> {
         let (mut last, mut bytes) = (after, 0);
         let mut walk = || -> Result<(), SqliteError> {

@@ -124,7 +124,7 @@ impl WebSocketClient {
                 }
             }
             WebSocketInput::End(_) => {
-                heard(FromServer::Message { bytes: &std::mem::take(message), ends: true })
+                heard(FromServer::Message { bytes: &std::mem::take(message), ends: true });
             }
             WebSocketInput::Closed(payload) => heard(FromServer::Closed(goodbye(payload))),
         });

@@ -100,7 +100,7 @@ fn message(next: Next, room: &str, n: u64) -> Result<EventMessage, CommandError>
             Err(CommandError::new(format!("there is no message {room}#{n}; the newest is {room}#{newest}")))
         }
         Next::Event(message) => match &message.event {
-            Event::Room { what: RoomEvent::Message { n: found, .. }, .. } if *found == n => Ok(message),
+            Event::Room { what: RoomEvent::Message { n: found, .. }, .. } if *found == n => Ok(*message),
             Event::Room { what: RoomEvent::Hole { why, .. }, .. } => {
                 let why = harmless_line(why);
                 Err(CommandError::new(format!("{room}#{n} is not shown: {}", why_not_shown(&why))))

@@ -4,7 +4,7 @@
 mod greeting; // what a person reads right after the start
 mod qr_code; // a URL for the camera of a phone
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::{ArgMatches, Args};
 use tokio::signal::unix::{Signal, SignalKind, signal};

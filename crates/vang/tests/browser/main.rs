@@ -228,7 +228,7 @@ impl CountingProxy {
                 let count = count.clone();
                 thread::spawn(move || copy(from_client, to_server, |_| ()));
                 thread::spawn(move || {
-                    copy(server, client, |bytes| _ = count.fetch_add(bytes.len(), Relaxed))
+                    copy(server, client, |bytes| _ = count.fetch_add(bytes.len(), Relaxed));
                 });
             }
         });

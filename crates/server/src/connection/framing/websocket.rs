@@ -95,7 +95,7 @@ impl Framing for WebSocketFraming {
         self.incoming.handle_bytes(bytes, &mut |heard| match heard {
             WebSocketInput::Payload(MessageKind::Binary, payload) => session.handle_bytes(now, payload),
             WebSocketInput::Payload(MessageKind::Text, _) | WebSocketInput::End(MessageKind::Text) => {
-                text = true
+                text = true;
             }
             WebSocketInput::End(MessageKind::Binary) => {}
             WebSocketInput::Closed(_) => closed = true,
