@@ -298,7 +298,6 @@ fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let history = Action::History { room: "general".to_owned(), since: 0, limit: 256 };
     let find = Action::Find { query: "white rabbit".to_owned(), limit: 10, before: None };
     let http = b"GET /rooms HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let post = b"POST /rooms/general HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
     let upgrade = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     vec![
@@ -315,7 +314,6 @@ fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("WebSocket pings", upgrade.to_vec(), b"\x89\x84\0\0\0\0ping".to_vec()),
         ("typed lines", b"ada\n".to_vec(), b"/help\n".to_vec()),
         ("HTTP requests", Vec::new(), http.to_vec()),
-        ("messages by HTTP", Vec::new(), [&post[..], &[b'x'; 100_000]].concat()),
     ]
 }
 

@@ -31,7 +31,7 @@ use crate::connect::{self, CACHE_KIB};
 use crate::excerpt::searched_text;
 use crate::fold::{self, Kind};
 use crate::layout::{self, Opened, RebuildReason, ViewPosition, damaged, key, remove};
-use crate::{EventClass, ViewError, ViewReader};
+use crate::{EventClass, EventRow, ViewError, ViewReader};
 
 /// The layout of the file and the way of folding, stored as its `user_version`: a change of either rebuilds the
 /// index.
@@ -138,24 +138,29 @@ impl Index {
         let messages = view.messages(&said.rooms(), self.cursor, last).map_err(FeedError::View)?;
         let Some(messages) = messages else { return Ok(0) };
         let Some(Chain(chain)) = journal.chain_at(last)? else { return Ok(0) };
-        let mut documents = Vec::with_capacity(messages.len());
-        for (room, message) in messages {
-            if let (Some(text), EventClass::Message(access)) = (said.of(message.seq), message.class) {
-                documents.push((message.seq, document((room, access), &message.who, text)));
-            }
-        }
-        self.write(&documents, last, &chain).map_err(FeedError::Index)?;
+        self.write(&messages, &said, last, &chain).map_err(FeedError::Index)?;
         let taken = (last.0 - self.cursor.0) as usize;
         self.cursor = last;
         Ok(taken)
     }
 
-    fn write(&mut self, documents: &[(Seq, String)], last: Seq, chain: &[u8; 32]) -> Result<(), ViewError> {
+    fn write(
+        &mut self,
+        messages: &[(RoomId, EventRow)],
+        said: &Texts,
+        last: Seq,
+        chain: &[u8; 32],
+    ) -> Result<(), ViewError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut insert = tx.prepare_cached("INSERT INTO words(rowid, said) VALUES (?1, ?2)")?;
-            for (seq, document) in documents {
-                insert.execute((key(seq.0), document))?;
+            let mut document = String::new();
+            for (room, message) in messages {
+                if let (Some(text), EventClass::Message(access)) = (said.of(message.seq), message.class) {
+                    document.clear();
+                    write_document(&mut document, (*room, access), &message.who, text);
+                    insert.execute((key(message.seq.0), &document))?;
+                }
             }
         }
         tx.prepare_cached("UPDATE about SET cursor = ?1, chain = ?2")?.execute((key(last.0), &chain[..]))?;
@@ -249,22 +254,21 @@ impl Scope {
     }
 }
 
-/// The indexed text of a message: its tags, then its words.
-fn document((room, access): (RoomId, Access), from: &Principal, text: &str) -> String {
+/// Appends the indexed text of a message: its tags, then its words.
+fn write_document(out: &mut String, (room, access): (RoomId, Access), from: &Principal, text: &str) {
     let scope = match access {
         Access::Public => Scope::Public,
         Access::Private => Scope::Private(room),
     };
     let prefix = scope.prefix();
-    let mut out = String::with_capacity(64 + text.len() * 2);
     out.push_str(&scope.tag());
     if scope == Scope::Public {
         out.push(' ');
-        write_room_tag(&mut out, room);
+        write_room_tag(out, room);
     }
     out.push(' ');
     out.push_str(&prefix);
-    write_author_tag(&mut out, from);
+    write_author_tag(out, from);
     let mut characters = Vec::new();
     fold::words(text, &mut |word| {
         out.push(' ');
@@ -282,7 +286,6 @@ fn document((room, access): (RoomId, Access), from: &Principal, text: &str) -> S
         out.push('#');
         out.push(c);
     }
-    out
 }
 
 const PUBLIC_TAG: &str = "#p";

@@ -20,6 +20,10 @@ use crate::fairness::turns::yield_turn;
 /// Bytes that are dropped at once: 4 KiB.
 const DROPPED_AT_ONCE: usize = 4 << 10;
 
+/// So many bytes of a body are read between two looks at the clock, and a piece counts as so many at least: 64 KiB, 1 KiB.
+const LOOK_BYTES: usize = 64 << 10;
+const PIECE_BYTES_MIN: usize = 1 << 10;
+
 /// Why a body was not read to its end.
 enum BodyError {
     TooLong {
@@ -71,7 +75,7 @@ async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<
     if claimed > max {
         return Err(BodyError::TooLong { found: Some(claimed) });
     }
-    let mut bytes = Vec::new();
+    let (mut bytes, mut since_look) = (Vec::new(), 0);
     loop {
         let frame = poll_fn(|cx| match session.poll_refused(cx) {
             std::task::Poll::Ready(()) => std::task::Poll::Ready(Err(BodyError::Refused)),
@@ -85,10 +89,14 @@ async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<
         }
         bytes.try_reserve(data.len()).map_err(|_| BodyError::NoMemory)?;
         bytes.extend_from_slice(&data);
+        since_look += data.len().max(PIECE_BYTES_MIN);
         drop(data);
         session.hold(bytes.len());
-        if session.is_turn_over() {
-            yield_turn().await;
+        if since_look >= LOOK_BYTES {
+            since_look = 0;
+            if session.is_turn_over() {
+                yield_turn().await;
+            }
         }
     }
 }
