@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -23,6 +24,15 @@ use self::in_process::InProcess;
 
 /// After this time a test fails as hanging. No test depends on its value.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls a condition until it is true.
+pub fn comes_true(what: &str, mut is_true: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < until, "this never came true: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// A program with the default signals: a script's background job would inherit an ignored SIGINT.
 pub fn program(program: &str) -> Command {
@@ -261,7 +271,7 @@ pub fn wait(child: &mut Child) -> ExitStatus {
             return status;
         }
         assert!(Instant::now() < until, "process {} did not end", child.id());
-        std::thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -275,7 +285,7 @@ pub fn succeeded(what: &[&str], output: Output) -> String {
 /// The lines of a stream, read by a thread, so that a wait can time out.
 pub fn lines_of(stdout: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         for line in BufReader::new(stdout).lines() {
             let Ok(line) = line else { return };
             if sender.send(line).is_err() {

@@ -9,12 +9,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use crate::harness::comes_true;
 use crate::harness::{PATIENCE, Server, exchange, folder, message, read_message, request, result_of};
 
 /// A server on a temporary data folder, on a thread of the test.
@@ -154,15 +153,6 @@ impl Witness {
         let log = server.log();
         assert!(!log.contains("panicked"), "{log}");
         assert!(!log.contains(SECRET), "{log}");
-    }
-}
-
-/// Polls a condition until it is true.
-pub(crate) fn comes_true(what: &str, mut is_true: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < until, "this never came true: {what}");
-        thread::sleep(Duration::from_millis(2));
     }
 }
 
