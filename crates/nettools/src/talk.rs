@@ -12,7 +12,6 @@
 
 mod endpoint; // HOST:PORT, unix:PATH, ws://HOST:PORT/PATH
 mod options; // what to do, as the user chose
-mod proxy_header; // the header that a proxy sends in front of a connection
 mod web_socket; // the client's side of a WebSocket
 mod channel; // the connection: a queue to send, and what comes
 mod escaped; // the peer's text for a terminal, in pieces
@@ -26,7 +25,8 @@ mod session; // one connection from its start to its end
 pub use console::{Console, Pipe, Typed, TypedEnd};
 pub use endpoint::Endpoint;
 pub use escaped::EscapedText;
-pub use options::{Form, ProxyHeader, ProxyVersion, TalkOptions, Then, VanishedPeer};
+pub use options::{Form, ProxyHeader, TalkOptions, Then, VanishedPeer};
+pub use vang_proto::proxy::ProxyVersion;
 
 use crate::error::{Outcome, ToolError};
 use crate::{Report, Stop, Target};

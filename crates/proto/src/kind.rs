@@ -32,7 +32,7 @@ const HTTP_METHODS: [&[u8]; 9] =
 /// How the PROXY protocol begins: version 1 is a line, version 2 has a signature that was chosen so that protocols of
 /// lines fail on it (haproxy.org/download/2.8/doc/proxy-protocol.txt, 2.1 and 2.2).
 const PROXY_LINES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN"];
-const PROXY_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const PROXY_SIGNATURE: &[u8] = crate::proxy::header::SIGNATURE;
 
 const IRC_COMMANDS: [&[u8]; 4] = [b"NICK ", b"USER ", b"PASS ", b"CAP "];
 

@@ -21,6 +21,7 @@ mod charmap; // the one-byte encodings, as Python has them
 pub mod python; // values as Python prints and dumps them
 pub mod guide; // the guide's exchange: search, binary, and their answers
 pub mod address; // HOST:PORT, vang://, unix:PATH, as people type them
+pub mod proxy; // what a proxy says about its client: PROXY protocol, Forwarded, X-Forwarded-For
 pub mod kind; // the first bytes of a connection say which kind of client it is
 pub mod websocket; // WebSocket frames around messages
 pub mod vang; // vang's own requests, replies, events and session machines

@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::PollFlags;
 use socket2::{Protocol, Socket, Type};
+use vang_proto::proxy::header::write as write_proxy_header;
 use vang_proto::websocket::MessageKind;
 
 use super::options::{Form, TalkOptions};
-use super::proxy_header;
 use super::records::Connected;
 use super::vanished_peer;
 use super::web_socket::{FromServer, WebSocketClient};
@@ -124,7 +124,7 @@ impl Channel {
                 // Behind a Unix socket the client is the part that counts.
                 (from, None) => from.map(|from| (from, nowhere(from))),
             };
-            let header = proxy_header::header(proxy.version, ends);
+            let header = write_proxy_header(proxy.version, ends);
             match tls {
                 // In front of TLS. A new socket takes so few bytes at once.
                 Some(_) => {

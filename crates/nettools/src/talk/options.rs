@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use vang_proto::proxy::ProxyVersion;
+
 use super::endpoint::Endpoint;
 use crate::Trust;
 
@@ -69,15 +71,6 @@ pub struct ProxyHeader {
     pub version: ProxyVersion,
     /// The client for which a proxy would connect. `None`: our own address.
     pub from: Option<SocketAddr>,
-}
-
-/// A version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// A line of text.
-    One,
-    /// Binary.
-    Two,
 }
 
 impl TalkOptions {
