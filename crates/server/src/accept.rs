@@ -1,11 +1,10 @@
 //! Listeners, and who may connect: the places that there are, by count, address and memory.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,12 +12,13 @@ use vang_hub::Peer;
 use vang_journal::{HOLDER_DIES_WITHIN, HOLDER_LOOK};
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::clock::steady_now;
+use crate::admission::{Client, too_many};
 use crate::connection::Connection;
 use crate::fairness::opening::Opening;
-use crate::fairness::quota::Share;
+use crate::fairness::places::Counted;
 use crate::fairness::turns::{Credit, Fair};
-use crate::net::listen::{ListenAddr, ListenError, Listener, PeerAddr, open_unix};
+use crate::net::listen::{Listen, ListenError, Listener, PeerAddr, open_unix};
+use crate::net::proxies::Proxies;
 use crate::net::socket::{Socket, Stream};
 use crate::shared::House;
 
@@ -28,18 +28,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Refused connections that get an error reply at the same time; further ones are closed without a reply.
 const REFUSALS_MAX: usize = 128;
 
-/// A listener, and by which address it was asked for; the operator's by none.
+/// The kind of report for peers that are none of the listener's proxies.
+const NO_PROXY: &str = "no-proxy";
+
+/// A listener, and how it was asked for; the operator's was not.
 pub(crate) struct Entrance {
-    pub(crate) addr: Option<ListenAddr>,
+    pub(crate) listen: Option<Listen>,
     pub(crate) listener: Listener,
     pub(crate) audience: Audience,
 }
 
+/// The proxies of a listener. A reload changes them for new connections.
+type CurrentProxies = Rc<RefCell<Option<Arc<Proxies>>>>;
+
 impl Entrance {
     pub(crate) fn accept(self, shared: &Rc<Shared>) -> Accepting {
         let (shown, is_beyond_this_machine) = self.reach();
-        let task = tokio::task::spawn_local(accept(self.listener, self.audience, shared.clone()));
-        Accepting { addr: self.addr, shown, is_beyond_this_machine, task }
+        let proxies = self.listen.as_ref().and_then(|listen| listen.proxies.clone());
+        log_proxies(&shown, proxies.as_deref());
+        let proxies = Rc::new(RefCell::new(proxies));
+        let accepting = accept(self.listener, self.audience, proxies.clone(), shared.clone());
+        let task = tokio::task::spawn_local(accepting);
+        Accepting { listen: self.listen, shown, is_beyond_this_machine, proxies, task }
+    }
+
+    /// Can clients connect here without a proxy?
+    pub(crate) fn is_for_clients(&self) -> bool {
+        self.listen.as_ref().is_none_or(|listen| listen.proxies.is_none())
     }
 
     /// What it is called, and whether other machines reach it.
@@ -48,16 +63,34 @@ impl Entrance {
     }
 }
 
+fn log_proxies(addr: &str, proxies: Option<&Proxies>) {
+    if let Some(proxies) = proxies {
+        let (kind, tls, from) = (proxies.kind.word(), proxies.tls, proxies.shown_from());
+        tracing::info!(%addr, proxy = kind, tls, %from, "only proxies can connect here");
+    }
+}
+
 /// A listener whose connections are accepted.
 pub(crate) struct Accepting {
-    pub(crate) addr: Option<ListenAddr>,
+    pub(crate) listen: Option<Listen>,
     /// As it is shown.
     pub(crate) shown: String,
     pub(crate) is_beyond_this_machine: bool,
+    proxies: CurrentProxies,
     pub(crate) task: tokio::task::JoinHandle<()>,
 }
 
 impl Accepting {
+    /// The same address with other options.
+    pub(crate) fn change(&mut self, listen: Listen) {
+        match &listen.proxies {
+            Some(proxies) => log_proxies(&self.shown, Some(proxies)),
+            None => tracing::info!(addr = %self.shown, "everybody can connect here now, not only proxies"),
+        }
+        self.proxies.replace(listen.proxies.clone());
+        self.listen = Some(listen);
+    }
+
     /// Waits until the listener is closed: another server may have its port.
     pub(crate) async fn close(self) {
         self.task.abort();
@@ -76,53 +109,14 @@ pub(crate) enum Audience {
 pub(crate) struct Shared {
     pub(crate) house: Rc<House>,
     pub(crate) connections_max: Cell<usize>,
-    pub(crate) counts: RefCell<Counts>,
     pub(crate) opening: Opening,
 }
 
-#[derive(Default)]
-pub(crate) struct Counts {
-    all: usize,
-    refused: usize,
-    by_address: HashMap<IpAddr, u32>,
-}
-
-impl Counts {
-    fn take(&mut self, place: Place) {
-        match place {
-            Place::Refused => self.refused += 1,
-            Place::Taken(ip) => {
-                self.all += 1;
-                if let Some(ip) = ip {
-                    *self.by_address.entry(ip).or_default() += 1;
-                }
-            }
-        }
-    }
-
-    fn give_back(&mut self, place: Place) {
-        match place {
-            Place::Refused => self.refused -= 1,
-            Place::Taken(ip) => {
-                self.all -= 1;
-                if let Some(ip) = ip
-                    && let Some(same) = self.by_address.get_mut(&ip)
-                {
-                    *same -= 1;
-                    if *same == 0 {
-                        self.by_address.remove(&ip);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// A server that was just killed may still be ending, and its port is not free until it has ended.
-pub(crate) fn open_when_free(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
+pub(crate) fn open_when_free(listen: &Listen, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
     let asked = Instant::now();
     loop {
-        match open_entrances(addr, backlog) {
+        match open_entrances(listen, backlog) {
             Err(ListenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::AddrInUse && asked.elapsed() < HOLDER_DIES_WITHIN =>
             {
@@ -137,21 +131,24 @@ pub(crate) fn open_when_free(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entr
 pub(crate) fn open_operators(socket: &Path) -> Result<Entrance, ListenError> {
     let listener = open_unix(socket, 16, Some(0o600))
         .map_err(|source| ListenError::Io { addr: format!("unix:{}", socket.display()), source })?;
-    Ok(Entrance { addr: None, listener, audience: Audience::Operator })
+    Ok(Entrance { listen: None, listener, audience: Audience::Operator })
 }
 
-pub(crate) fn open_entrances(addr: &ListenAddr, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
-    let place = |listener| Entrance { addr: Some(addr.clone()), listener, audience: Audience::Everybody };
-    Ok(addr.open(backlog)?.into_iter().map(place).collect())
+pub(crate) fn open_entrances(listen: &Listen, backlog: u32) -> Result<Vec<Entrance>, ListenError> {
+    let place = |listener| Entrance { listen: Some(listen.clone()), listener, audience: Audience::Everybody };
+    Ok(listen.addr.open(backlog)?.into_iter().map(place).collect())
 }
 
-async fn accept(listener: Listener, audience: Audience, shared: Rc<Shared>) {
+async fn accept(listener: Listener, audience: Audience, proxies: CurrentProxies, shared: Rc<Shared>) {
     loop {
         if audience == Audience::Everybody {
             shared.house.turns.have_room().await;
         }
         match listener.accept().await {
-            Ok((stream, from)) => admit(stream, from, audience, &shared),
+            Ok((stream, from)) => {
+                let proxies = proxies.borrow().clone();
+                admit(stream, from, (audience, proxies), &shared);
+            }
             Err(error) => {
                 if shared.house.pump.watch.reports.admit("accept", Instant::now()) {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -162,85 +159,80 @@ async fn accept(listener: Listener, audience: Audience, shared: Rc<Shared>) {
     }
 }
 
-fn admit(stream: Stream, from: PeerAddr, audience: Audience, shared: &Rc<Shared>) {
-    let mut counts = shared.counts.borrow_mut();
-    let (now, counted) = (steady_now(), from.counted());
-    let address = shared.house.pump.quotas.of_address(now, from.host());
-    let same = counted.map_or(0, |ip| counts.by_address.get(&ip).copied().unwrap_or(0));
-    let refused = if audience == Audience::Operator {
-        // The operator must be able to connect to a full server.
-        None
-    } else if counted.is_some() && same >= shared.house.limits.borrow().per_address() {
-        Some(too_many("your address", u64::from(shared.house.limits.borrow().per_address())))
-    } else if counted.is_some() && !shared.house.pump.quotas.admits(now, &address) {
-        let detail = "your address opens connections too fast (limit connections-per-second); try again";
-        Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
-    } else if counts.all >= shared.connections_max.get() && !shared.opening.end_oldest() {
-        Some(too_many("this server", shared.connections_max.get() as u64))
-    } else if !shared.house.pump.may_admit(counts.all) && !shared.opening.end_oldest() {
-        let detail = "this server's memory for clients is used up (limit memory); try again";
-        Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64))
-    } else {
-        None
+fn admit(
+    stream: Stream,
+    from: PeerAddr,
+    (audience, proxies): (Audience, Option<Arc<Proxies>>),
+    shared: &Rc<Shared>,
+) {
+    let house = &shared.house;
+    let mut client = match (&proxies, audience, from.is_local()) {
+        (Some(proxies), _, _) => Client::through(proxies, house, from),
+        (None, Audience::Operator, _) => Client::new(house, from, Peer::Operator),
+        (None, Audience::Everybody, true) => Client::new(house, from, Peer::Local),
+        (None, Audience::Everybody, false) => Client::new(house, from, Peer::RemotePlain),
     };
-    // Refused connections are counted apart: they take no place of others.
-    let place = match (&refused, counted) {
-        (Some(_), _) if counts.refused >= REFUSALS_MAX => {
-            shared.house.pump.watch.turned_away.add(1);
+    let refused = match (audience, &proxies) {
+        // The operator must be able to connect to a full server.
+        (Audience::Operator, _) => None,
+        (_, Some(proxies)) if !proxies.has(from.ip()) => Some(no_proxy(house, &from, proxies)),
+        // A proxy is no client: the limits of one address are for those for whom it connects.
+        (_, Some(_)) => refuse_full(shared),
+        (_, None) => client.take_place(house).err().or_else(|| refuse_full(shared)),
+    };
+    let counted = match &refused {
+        Some(_) if house.places.refused() >= REFUSALS_MAX => {
+            house.pump.watch.turned_away.add(1);
             return;
         }
-        (Some(_), _) => Place::Refused,
-        (None, ip) => Place::Taken(ip),
+        Some(_) => Counted::Refused,
+        None => Counted::Taken,
     };
-    match place {
-        Place::Taken(_) => shared.house.pump.watch.accepted.add(1),
-        Place::Refused => shared.house.pump.watch.turned_away.add(1),
+    match counted {
+        Counted::Refused => house.pump.watch.turned_away.add(1),
+        Counted::Taken | Counted::Address(_) => house.pump.watch.accepted.add(1),
     }
-    counts.take(place);
-    let peer = match (audience, from.is_local()) {
-        (Audience::Operator, _) => Peer::Operator,
-        (Audience::Everybody, true) => Peer::Local,
-        (Audience::Everybody, false) => Peer::RemotePlain,
-    };
-    let open = counts.all;
-    drop(counts);
+    if refused.is_some() {
+        client.give_back_place();
+    }
+    let place = house.places.take(counted);
+    let open = house.places.all();
     let credit = Rc::new(Credit::new(Instant::now()));
     let socket = Socket::new(stream, credit.clone());
-    let (house, share) = (shared.house.clone(), Rc::new(Share::new(address)));
-    let connection = Connection { house, socket, from, peer, share, refused };
-    let counted = Counted { shared: shared.clone(), place };
+    let proxies = proxies.filter(|proxies| proxies.has(from.ip()));
+    let connection = Connection { house: house.clone(), socket, client, proxies, refused };
     let run = async move {
         connection.run().await;
-        drop(counted);
+        drop(place);
     };
-    let task = tokio::task::spawn_local(Fair::new(shared.house.turns.clone(), credit.clone(), run));
-    if matches!(place, Place::Taken(_)) && audience == Audience::Everybody {
+    let task = tokio::task::spawn_local(Fair::new(house.turns.clone(), credit.clone(), run));
+    if counted == Counted::Taken && audience == Audience::Everybody {
         shared.opening.push(credit, task.abort_handle(), open);
     }
 }
 
-fn too_many(whose: &str, limit: u64) -> ErrorReply {
-    ErrorReply::new(Code::TooMany, format!("{whose} has {limit} connections, which is the limit"))
-        .with("limit", limit)
-}
-
-/// A connection's place in the counts, given back at its end.
-struct Counted {
-    shared: Rc<Shared>,
-    place: Place,
-}
-
-/// What a connection counts as.
-#[derive(Clone, Copy)]
-enum Place {
-    Taken(Option<IpAddr>),
-    Refused,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.shared.counts.borrow_mut().give_back(self.place);
+/// Is there no place for another connection, whoever it is from?
+fn refuse_full(shared: &Shared) -> Option<ErrorReply> {
+    let (house, all) = (&shared.house, shared.house.places.all());
+    if all >= shared.connections_max.get() && !shared.opening.end_oldest() {
+        return Some(too_many("this server", shared.connections_max.get() as u64));
     }
+    if !house.pump.may_admit(all) && !shared.opening.end_oldest() {
+        let detail = "this server's memory for clients is used up (limit memory); try again";
+        return Some(ErrorReply::new(Code::Busy, detail).with("retry-after", 1_000_u64));
+    }
+    None
+}
+
+/// The peer is none of the listener's proxies.
+fn no_proxy(house: &House, peer: &PeerAddr, proxies: &Proxies) -> ErrorReply {
+    let from = proxies.shown_from();
+    if house.pump.watch.reports.admit(NO_PROXY, Instant::now()) {
+        tracing::warn!(%peer, %from, "connection refused: the peer is no proxy of this listener (option from=NETWORK)");
+    }
+    // Who they are is not for others to know.
+    let detail = "only a proxy of this server can connect to this address; use the server's public address";
+    ErrorReply::new(Code::NotAllowed, detail)
 }
 
 /// Takes all the open files that the system allows this process; answers how many those are.

@@ -24,9 +24,10 @@ use vang_chat::Node;
 use vang_hub::{Hub, Peer, ReadAnswer, Salts, Scope, Trust};
 use vang_journal::{Appended, Maintain};
 use vang_proto::vang::{Access, Action, FollowFrom, Incoming, Reply, RequestWriter, incoming};
-use vang_proto::{Decoder, Limits as FrameLimits, Millis};
+use vang_proto::{Decoder, Limits as FrameLimits};
 use vang_view::Found;
 
+use crate::admission::Client;
 use crate::connection::Connection;
 use crate::disk::Answer;
 use crate::disk::jobs::{Asking, Queue};
@@ -34,7 +35,6 @@ use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::disk::readers::Disk;
 use crate::disk::view_writer::view_writer;
-use crate::fairness::quota::Share;
 use crate::fairness::turns::{Credit, Fair, Turns};
 use crate::http::hosts::{Authority, Names};
 use crate::limits::Limits;
@@ -193,6 +193,7 @@ impl World {
         let house = Rc::new(House {
             pump: pump.clone(),
             turns: Rc::new(Turns::new(stepped_clock)),
+            places: Rc::default(),
             limits: RefCell::new(limits),
             tls: RefCell::new(tls),
             metrics: Cell::new(Scope::Local),
@@ -225,9 +226,8 @@ impl World {
         let connection = Connection {
             house: self.house.clone(),
             socket: Socket::new(Stream::Memory(peer.clone()), credit.clone()),
-            from: PeerAddr::Address(address),
-            peer: audience,
-            share: Rc::new(Share::new(self.house.pump.quotas.of_address(Millis(0), address.ip()))),
+            client: Client::new(&self.house, PeerAddr::Address(address), audience),
+            proxies: None,
             refused: None,
         };
         let future = Box::pin(connection.run());

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use vang_hub::{Scope, Trust};
 
 use crate::limits::Limits;
-use crate::net::listen::ListenAddr;
+use crate::net::listen::{Listen, ListenAddr};
 use crate::net::tls::TlsFiles;
 
 /// A row of the table.
@@ -28,12 +28,18 @@ pub struct SettingInfo {
     /// A sentence, and behind an empty line what else should be known.
     pub help: &'static str,
     check: fn(&str) -> Result<(), String>,
+    split: fn(&str) -> Vec<String>,
 }
 
 impl SettingInfo {
     /// Can this be its value, or one of its values? Otherwise why not.
     pub fn check(&self, value: &str) -> Result<(), String> {
         (self.check)(value)
+    }
+
+    /// The values of a list that are in one text, as in a variable.
+    pub fn split(&self, text: &str) -> Vec<String> {
+        (self.split)(text)
     }
 }
 
@@ -44,6 +50,27 @@ trait SettingValue: Sized {
 
     /// From what was typed; no value: as if nothing was.
     fn read(values: &[String]) -> Result<Self, String>;
+
+    /// The values in one text.
+    fn split(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+}
+
+/// A value of a list.
+trait ListItem: FromStr {
+    /// The items in one text.
+    fn split(text: &str) -> Vec<String> {
+        text.split(',').map(|item| item.trim().to_owned()).collect()
+    }
+}
+
+impl ListItem for String {}
+
+impl ListItem for Listen {
+    fn split(text: &str) -> Vec<String> {
+        Listen::split(text)
+    }
 }
 
 macro_rules! settings {
@@ -69,6 +96,7 @@ macro_rules! settings {
             reloads: $reloads,
             help: concat!($($doc, "\n"),+),
             check: |value| <$type as SettingValue>::read(&[value.to_owned()]).map(drop),
+            split: <$type as SettingValue>::split,
         }),+];
 
         impl Config {
@@ -101,7 +129,11 @@ settings! {
     "Address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH (can be repeated)"
     ""
     "An empty host means all interfaces; port 0 means any free port."
-    listen "listen" "HOST:PORT": Vec<ListenAddr> = "127.0.0.1:65432", true;
+    ""
+    "Behind a reverse proxy: ADDR,proxy=KIND[,tls][,from=NETWORK]; only the proxy can connect there."
+    "KIND is what it sends: proxy (PROXY protocol 1 and 2), forwarded or x-forwarded-for (HTTP headers)."
+    "tls: it speaks TLS to its clients. from: its address or network (can be repeated) [default: this machine]."
+    listen "listen" "HOST:PORT": Vec<Listen> = "127.0.0.1:65432", true;
     "The data folder [default: $VANG_DATA, else $XDG_DATA_HOME/vang]"
     data "data" "DIR": PathBuf = "", false;
     "Listen backlog: how many new connections the system can queue"
@@ -138,6 +170,17 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Is an address listed twice? It cannot be opened twice, and can have one set of options.
+    pub fn check_listen(&self) -> Result<(), String> {
+        for (at, listen) in self.listen.iter().enumerate() {
+            let addr = &listen.addr;
+            if !is_any_port(addr) && self.listen[..at].iter().any(|before| before.addr == *addr) {
+                return Err(format!("'listen' has {addr} twice; list it once, with its options"));
+            }
+        }
+        Ok(())
+    }
+
     /// The given certificate and key; `None`: the server makes its own.
     pub fn tls(&self) -> Result<Option<TlsFiles>, String> {
         let is_given = |path: &PathBuf| !path.as_os_str().is_empty();
@@ -151,6 +194,11 @@ impl Config {
             (false, true) => Err("'tls-key' is set and 'tls-cert' is not; set both".to_owned()),
         }
     }
+}
+
+/// May an address be listed more than once? Any free port may.
+fn is_any_port(addr: &ListenAddr) -> bool {
+    matches!(addr, ListenAddr::Tcp { port: 0, .. })
 }
 
 /// The one value, or the last.
@@ -182,7 +230,7 @@ impl SettingValue for PathBuf {
     }
 }
 
-impl<T: FromStr> SettingValue for Vec<T>
+impl<T: ListItem> SettingValue for Vec<T>
 where
     T::Err: ToString,
 {
@@ -190,6 +238,10 @@ where
 
     fn read(values: &[String]) -> Result<Vec<T>, String> {
         values.iter().map(|value| value.parse().map_err(|error: T::Err| error.to_string())).collect()
+    }
+
+    fn split(text: &str) -> Vec<String> {
+        T::split(text)
     }
 }
 
@@ -261,6 +313,21 @@ mod tests {
         assert!(
             std::fs::read_to_string(path).unwrap().contains(&table),
             "put this into docs/OPERATING.md:\n{table}"
+        );
+    }
+
+    #[test]
+    fn an_address_is_listed_once() {
+        let mut config = Config::new("test".to_owned());
+        let mut check = |listen: &[&str]| {
+            let listen: Vec<String> = listen.iter().map(|&one| one.to_owned()).collect();
+            config.set("listen", &listen).unwrap();
+            config.check_listen()
+        };
+        assert_eq!(check(&["127.0.0.1:7", ":7", "127.0.0.1:0", "127.0.0.1:0,proxy=proxy"]), Ok(()));
+        assert_eq!(
+            check(&["[::1]:7", ":7", "[::1]:7,proxy=proxy"]),
+            Err("'listen' has [::1]:7 twice; list it once, with its options".to_owned())
         );
     }
 

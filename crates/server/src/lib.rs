@@ -12,6 +12,7 @@ mod net; // listeners, sockets, TLS
 mod fairness; // time, memory, quotas, places: nobody takes the server from the others
 mod door; // which protocol a connection speaks: counted and shown apart
 mod shared; // what every connection shares
+mod admission; // who a connection is for, and the limits of one address
 mod connection; // one task per connection, driving a `proto` session: bytes <-> requests
 mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // drives the hub: requests in, replies and wake-ups out
@@ -29,7 +30,8 @@ pub use config::{Config, LogFormat, SETTINGS, SettingInfo};
 pub use error::ServeError;
 pub use files::read_file;
 pub use limits::{LimitError, Limits};
-pub use net::listen::{ListenAddr, ListenError};
+pub use net::listen::{Listen, ListenAddr, ListenError};
+pub use net::proxies::{Network, Proxies, ProxiesError, ProxyKind};
 pub use net::tls::{TlsError, TlsFiles};
 pub use reload::Changer;
 pub use run::{Server, Stopper};

@@ -10,6 +10,7 @@ use vang_hub::Trust;
 use crate::accept::{Accepting, Entrance, Shared, open_entrances, open_operators, raise_open_files};
 use crate::config::Config;
 use crate::error::ServeError;
+use crate::net::listen::Listen;
 use crate::net::tls;
 
 /// Tells a running server what has changed.
@@ -33,7 +34,7 @@ impl Changer {
 impl Shared {
     /// Somebody has removed the operator's socket: without it nobody can look after the server.
     pub(crate) async fn listen_again(self: &Rc<Self>, socket: &Path, accepting: &mut Vec<Accepting>) {
-        if let Some(at) = accepting.iter().position(|place| place.addr.is_none()) {
+        if let Some(at) = accepting.iter().position(|place| place.listen.is_none()) {
             accepting.swap_remove(at).close().await;
         }
         match open_operators(socket) {
@@ -54,21 +55,40 @@ impl Shared {
         names: &[String],
     ) -> Result<(), ServeError> {
         let tls = tls::load(config.tls().map_err(ServeError::Settings)?.as_ref(), tls_folder, names)?;
-        let mut opened = Vec::new();
-        for addr in &config.listen {
-            if !accepting.iter().any(|place| place.addr.as_ref() == Some(addr)) {
-                opened.extend(open_entrances(addr, config.backlog)?);
+        config.check_listen().map_err(ServeError::Settings)?;
+        let (mut opened, mut changed) = (Vec::new(), Vec::new());
+        for listen in &config.listen {
+            if accepting.iter().any(|place| place.listen.as_ref() == Some(listen)) {
+                continue;
+            }
+            // The same address with other options keeps its socket: a second one could not have the address.
+            let has_address = |old: &&Listen| old.addr == listen.addr && !config.listen.contains(old);
+            let is_free = |old: &&Listen| !changed.iter().any(|(taken, _)| taken == *old);
+            let mut old = accepting.iter().filter_map(|place| place.listen.as_ref());
+            match old.find(|old| has_address(old) && is_free(old)).cloned() {
+                Some(old) => changed.push((old, listen.clone())),
+                None => opened.extend(open_entrances(listen, config.backlog)?),
             }
         }
-        let is_kept = |place: &Accepting| place.addr.as_ref().is_none_or(|addr| config.listen.contains(addr));
+        let is_kept = |place: &Accepting| {
+            place.listen.as_ref().is_none_or(|listen| {
+                config.listen.contains(listen) || changed.iter().any(|(old, _)| old == listen)
+            })
+        };
         let kept = accepting.iter().filter(|place| is_kept(place));
         let kept = kept.map(|place| (place.shown.clone(), place.is_beyond_this_machine));
         refuse_trust(config.trust, kept.chain(opened.iter().map(Entrance::reach)))?;
         for at in (0..accepting.len()).rev() {
             if !is_kept(&accepting[at]) {
                 let gone = accepting.swap_remove(at);
-                tracing::info!(addr = ?gone.addr, "no longer listening");
+                tracing::info!(addr = %gone.shown, "no longer listening");
                 gone.close().await;
+            }
+        }
+        for place in &mut *accepting {
+            let new = changed.iter().find(|(old, _)| place.listen.as_ref() == Some(old));
+            if let Some((_, new)) = new {
+                place.change(new.clone());
             }
         }
         for place in opened {

@@ -61,6 +61,7 @@ pub struct Server {
     names: Vec<String>,
     trust: Trust,
     addresses: Vec<String>,
+    client_addresses: Vec<String>,
     fingerprint: String,
     answers: UnboundedReceiver<Answer>,
     workers: Workers,
@@ -78,11 +79,14 @@ impl Server {
         let files = config.tls().map_err(ServeError::Settings)?;
         // First what fails for a person's mistake: an address in use, a folder in use.
         let mut listeners = Vec::new();
-        for addr in &config.listen {
-            listeners.extend(open_when_free(addr, config.backlog)?);
+        config.check_listen().map_err(ServeError::Settings)?;
+        for listen in &config.listen {
+            listeners.extend(open_when_free(listen, config.backlog)?);
         }
         refuse_trust(config.trust, listeners.iter().map(Entrance::reach))?;
-        let addresses = listeners.iter().map(|place| place.listener.to_string()).collect();
+        let shown = |place: &Entrance| place.listener.to_string();
+        let addresses = listeners.iter().map(shown).collect();
+        let client_addresses = listeners.iter().filter(|place| place.is_for_clients()).map(shown).collect();
         let opened = start::open(&config.data)?;
         let (names, page_names) = names(&config);
         let tls = tls::load(files.as_ref(), &opened.folder.tls(), &names)?;
@@ -155,6 +159,7 @@ impl Server {
                 house: Rc::new(House {
                     pump,
                     turns: Rc::new(Turns::new(Instant::now)),
+                    places: Rc::default(),
                     limits: RefCell::new(config.limits),
                     tls: RefCell::new(tls),
                     metrics: Cell::new(config.metrics),
@@ -162,7 +167,6 @@ impl Server {
                     names: page_names,
                 }),
                 connections_max: Cell::new(connections_max),
-                counts: RefCell::default(),
                 opening: Opening::default(),
             }),
             listeners,
@@ -171,6 +175,7 @@ impl Server {
             names,
             trust: config.trust,
             addresses,
+            client_addresses,
             fingerprint,
             answers,
             workers,
@@ -183,6 +188,11 @@ impl Server {
     /// Where it listens, as a client would be told.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Where it listens for clients that come without a proxy.
+    pub fn client_addresses(&self) -> &[String] {
+        &self.client_addresses
     }
 
     /// The key that clients pin, as `SHA256:…`.
@@ -322,7 +332,7 @@ fn no_thread(source: io::Error) -> ServeError {
 /// for what browsers say.
 fn names(config: &Config) -> (Vec<String>, Names) {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let listened = config.listen.iter().filter_map(|addr| match addr {
+    let listened = config.listen.iter().filter_map(|listen| match &listen.addr {
         ListenAddr::Tcp { host, .. } if !host.is_empty() => Some(host.clone()),
         ListenAddr::Tcp { .. } | ListenAddr::Unix(_) => None,
     });

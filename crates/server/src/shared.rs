@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use vang_hub::Scope;
 
+use crate::fairness::places::Places;
 use crate::fairness::turns::Turns;
 use crate::http::hosts::Names;
 use crate::limits::Limits;
@@ -15,6 +16,7 @@ use crate::pump::Pump;
 pub(crate) struct House {
     pub(crate) pump: Rc<Pump>,
     pub(crate) turns: Rc<Turns>,
+    pub(crate) places: Rc<Places>,
     pub(crate) limits: RefCell<Limits>,
     /// What TLS begins with; replaced when the certificate is.
     pub(crate) tls: RefCell<Tls>,

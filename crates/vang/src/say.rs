@@ -192,7 +192,7 @@ pub(crate) fn server_error(error: &ServeError) -> CommandError {
             let trouble = explain(source, Doing::Resolve);
             CommandError::new(format!("cannot listen on {addr}: {trouble}")).advise(trouble.advice)
         }
-        ServeError::Listen(ListenError::Address(_)) | ServeError::Settings(_) => {
+        ServeError::Listen(ListenError::Address(_) | ListenError::Proxies(_)) | ServeError::Settings(_) => {
             CommandError::usage(error.to_string())
         }
         ServeError::TrustBeyond { .. } => CommandError::usage(error.to_string())

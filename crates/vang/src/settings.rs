@@ -162,7 +162,8 @@ impl Settings {
             };
             let default = [info.default].into_iter().filter(|default| !default.is_empty());
             let default = default.map(str::to_owned).collect();
-            all.push(file.choose(info.name, given, (info.is_list, info.reloads), default));
+            let split = info.is_list.then_some(|text: &str| info.split(text));
+            all.push(file.choose(info.name, given, (split, info.reloads), default));
         }
         let given = raw(typed, "limit");
         for (name, default) in Limits::defaults() {
@@ -173,7 +174,12 @@ impl Settings {
             // A limit that is given twice has the last value.
             let last = given.iter().filter_map(of_name).next_back().into_iter().collect();
             let default = if default == "-" { Vec::new() } else { vec![default] };
-            all.push(file.choose(&format!("limits.{name}"), last, (false, true), default));
+            all.push(file.choose(
+                &format!("limits.{name}"),
+                last,
+                (None::<fn(&str) -> Vec<String>>, true),
+                default,
+            ));
         }
         file.refuse_unknown(&all)?;
         for given in &given {
@@ -206,6 +212,7 @@ impl Settings {
         }
         // Now, not when the socket is open already.
         config.tls().map_err(CommandError::usage)?;
+        config.check_listen().map_err(CommandError::usage)?;
         Ok(config)
     }
 
@@ -257,23 +264,24 @@ impl File {
         Ok(File { path: path.to_owned(), values })
     }
 
-    /// The setting from the layer that takes precedence.
+    /// The setting from the layer that takes precedence; a list has a function that splits the text of a variable.
     fn choose(
         &self,
         key: &str,
         flags: Vec<String>,
-        (is_list, reloads): (bool, bool),
+        (split, reloads): (Option<impl Fn(&str) -> Vec<String>>, bool),
         default: Vec<String>,
     ) -> Setting {
         let name = format!("VANG_{}", key.replace("limits.", "limit_").replace('-', "_").to_uppercase());
+        let is_list = split.is_some();
         let setting = |values, origin| Setting { key: key.to_owned(), values, is_list, origin, reloads };
         if !flags.is_empty() {
             return setting(flags, Origin::Flag);
         }
         if let Some(value) = std::env::var(&name).ok().filter(|value| !value.is_empty()) {
-            let values = match is_list {
-                true => value.split(',').map(|one| one.trim().to_owned()).collect(),
-                false => vec![value],
+            let values = match split {
+                Some(split) => split(&value),
+                None => vec![value],
             };
             return setting(values, Origin::Env(name));
         }

@@ -1,12 +1,14 @@
-//! One task per connection. It detects the kind of client from the first bytes, inside TLS a second time, and then
-//! moves bytes between the socket and a `proto` session. Between two messages it holds no buffer and no timer.
+//! One task per connection. It detects the kind of client from the first bytes, inside TLS a second time, behind the header
+//! of a proxy if the listener has proxies, and then moves bytes between the socket and a `proto` session. Between two messages it holds no buffer and no timer.
 
+mod proxy_header; // the PROXY protocol in front of everything else
 mod framing; // what stands between a socket and a `proto` session: one file for each door
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,13 +22,15 @@ use self::framing::native::NativeFraming;
 use self::framing::typed::TypedFraming;
 use self::framing::websocket::WebSocketFraming;
 use self::framing::{Framing, Wire};
+use self::proxy_header::{InFront, read_proxy_header, refuse_kind};
+use crate::admission::Client;
 use crate::clock::steady_now;
 use crate::door::Door;
 use crate::fairness::cost::work_us;
-use crate::fairness::quota::Share;
 use crate::fairness::turns::{Turn, yield_turn};
 use crate::http;
 use crate::net::listen::PeerAddr;
+use crate::net::proxies::{Proxies, ProxyKind};
 use crate::net::socket::{MORE_BYTES, Socket};
 use crate::net::tls;
 use crate::pump::{ConnectionInfo, Pump, Slot};
@@ -67,17 +71,21 @@ thread_local! {
 pub(crate) struct Connection {
     pub(crate) house: Rc<House>,
     pub(crate) socket: Socket,
-    pub(crate) from: PeerAddr,
-    pub(crate) peer: Peer,
-    /// Its quotas.
-    pub(crate) share: Rc<Share>,
-    /// Over a limit: refused with this error, once the protocol is known.
+    /// Until a proxy has said who it is: the proxy.
+    pub(crate) client: Client,
+    /// The peer is one of these proxies.
+    pub(crate) proxies: Option<Arc<Proxies>>,
+    /// Over a limit, or not what the listener is for: refused with this error, once the protocol is known.
     pub(crate) refused: Option<ErrorReply>,
 }
 
 impl Connection {
     pub(crate) async fn run(mut self) {
         self.socket.prepare(Duration::from_millis(self.house.limits.borrow().session().stall_ms));
+        let proxy = self.proxies.as_ref().map(|proxies| proxies.kind);
+        if proxy == Some(ProxyKind::ProxyProtocol) && !Box::pin(self.know_client()).await {
+            return;
+        }
         let mut first = [0; KIND_BYTES_MAX];
         let Some(detected) = self.detect_kind(&mut first).await else { return };
         let First { mut len, mut kind, mut without_end } = detected;
@@ -93,10 +101,11 @@ impl Connection {
             };
         }
         if kind != Kind::Http {
-            let Connection { house, socket, from, peer, share, refused } = self;
+            let refused = self.refused.take().or_else(|| refuse_kind(self.proxies.as_ref()?, kind));
+            let Connection { house, socket, client, .. } = self;
             let (door, framing, refused): (_, Box<dyn Framing>, _) = match kind {
                 Kind::Lines => {
-                    let refused = refused.or_else(|| no_lines(peer, house.lines.get()));
+                    let refused = refused.or_else(|| no_lines(client.peer, house.lines.get()));
                     let line_max = house.limits.borrow().line_bytes();
                     let typed = TypedFraming::new(line_max, without_end.then(steady_now));
                     (Door::Lines, Box::new(typed), refused)
@@ -104,32 +113,63 @@ impl Connection {
                 _ => (Door::Native, Box::new(NativeFraming), refused),
             };
             let wire = Wire::new(socket, framing);
-            let connection = ConnectionInfo { door, tls: wire.socket.is_tls(), from };
-            let talk = Talk { house, wire, peer, share, connection, waits_for_memory: false, asked: None };
+            let connection = client.info(door, wire.socket.is_tls());
+            let talk = Talk { house, wire, client, connection, waits_for_memory: false, asked: None };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
-        let Connection { house, socket, from, peer, share, refused } = self;
-        let refused = refused.map(|error| error.detail);
-        let credit = socket.credit().clone();
-        let visitor = http::Visitor {
-            house: house.clone(),
-            from,
-            peer,
-            share: share.clone(),
-            credit,
-            tls: socket.is_tls(),
-            refused,
-        };
+        let Connection { house, socket, client, proxies, refused } = self;
+        let proxies = proxies.filter(|proxies| proxies.kind != ProxyKind::ProxyProtocol);
+        let (credit, tls) = (socket.credit().clone(), socket.is_tls());
+        let visitor = http::Visitor { house: house.clone(), client, proxies, credit, tls, refused };
         let served = Box::pin(http::serve(socket, &first[..len], visitor)).await;
-        let Some((socket, rest, peer)) = served else { return };
-        let connection = ConnectionInfo { door: Door::WebSocket, tls: socket.is_tls(), from };
+        let Some((socket, rest, client)) = served else { return };
+        let connection = client.info(Door::WebSocket, socket.is_tls());
         let ping_after_ms = house.limits.borrow().ping_after_ms();
         let wire = Wire::new(socket, Box::new(WebSocketFraming::new(ping_after_ms, steady_now())));
-        let talk = Talk { house, wire, peer, share, connection, waits_for_memory: false, asked: None };
+        let talk = Talk { house, wire, client, connection, waits_for_memory: false, asked: None };
         // Copied: the bytes are a part of HTTP's buffer, which is large and is freed here.
         let first = rest.to_vec();
         drop(rest);
         talk.run(first, Kind::Native, None).await;
+    }
+
+    /// Reads the PROXY header, and so learns who the client is. `false`: the connection is over.
+    async fn know_client(&mut self) -> bool {
+        let header = match tokio::time::timeout(self.first_wait(), read_proxy_header(&mut self.socket)).await
+        {
+            Ok(Ok(header)) => header,
+            // A health check that only connects.
+            Ok(Err(_)) => return false,
+            Err(_) => {
+                self.log_silence(0);
+                return false;
+            }
+        };
+        match header {
+            InFront::Client(address) => {
+                let (from, peer) = (PeerAddr::Proxied(address), self.client.peer);
+                self.client = Client::new(&self.house, from, peer);
+                if self.refused.is_none() {
+                    self.refused = self.client.take_place(&self.house).err();
+                }
+                true
+            }
+            InFront::Local => {
+                tracing::debug!(peer = %self.client.from, "the proxy checks whether this server is there");
+                false
+            }
+            InFront::Other(error) => {
+                self.refused.get_or_insert(error);
+                true
+            }
+        }
+    }
+
+    /// Time for the first bytes.
+    fn first_wait(&self) -> Duration {
+        let limit = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
+        // Over a limit: there are few places for connections that wait for their refusal.
+        if self.refused.is_some() { limit.min(REFUSED_WAIT) } else { limit }
     }
 
     /// Does the TLS handshake. `None`: it failed. Otherwise the kind that the client named by ALPN, if it named one.
@@ -142,13 +182,15 @@ impl Connection {
         let asked = match tokio::time::timeout(wait, shaken).await {
             Ok(Ok(asked)) => asked,
             Ok(Err(error)) => {
-                tracing::debug!(peer = %self.from, %error, "no TLS");
+                tracing::debug!(peer = %self.client.from, %error, "no TLS");
                 return None;
             }
             Err(_) => return None,
         };
-        if self.peer == Peer::RemotePlain {
-            self.peer = Peer::RemoteTls;
+        // With HTTP the proxy makes the TLS to us: it says nothing of the client's.
+        let is_clients = self.proxies.as_ref().is_none_or(|proxies| proxies.kind == ProxyKind::ProxyProtocol);
+        if self.client.peer == Peer::RemotePlain && is_clients {
+            self.client.peer = Peer::RemoteTls;
         }
         Some(match asked.as_deref() {
             Some(tls::ALPN_HTTP) => Some(Kind::Http),
@@ -160,9 +202,7 @@ impl Connection {
     /// Reads until the kind is known. `None`: the connection is over. Its stream ended or failed, or its time is over, which
     /// `answer_silence` answers.
     async fn detect_kind(&mut self, first: &mut [u8; KIND_BYTES_MAX]) -> Option<First> {
-        let limit = Duration::from_millis(self.house.limits.borrow().first_byte_ms());
-        // Over a limit: there are few places for connections that wait for their refusal.
-        let wait = if self.refused.is_some() { limit.min(REFUSED_WAIT) } else { limit };
+        let wait = self.first_wait();
         let (until, mut len, mut has_waited) = (Instant::now() + wait, 0, false);
         loop {
             let is_name = kind::is_name_without_end(&first[..len]);
@@ -213,7 +253,7 @@ impl Connection {
     /// The time for the first bytes is over: sends one line that says what can be sent here. A client that sent nothing
     /// at all gets it only from this machine and without TLS: elsewhere, programs open connections before they need them.
     fn answer_silence(&mut self, first: &[u8], waited: Duration) {
-        let is_here = matches!(self.peer, Peer::Operator | Peer::Local) && !self.socket.is_tls();
+        let is_here = matches!(self.client.peer, Peer::Operator | Peer::Local) && !self.socket.is_tls();
         if self.refused.is_some() || first.is_empty() && !is_here {
             return;
         }
@@ -221,7 +261,11 @@ impl Connection {
         // Written once: the server does not wait for room.
         let written = self.socket.try_write(&[IoSlice::new(line.as_bytes())]);
         let _ = written.and_then(|_| self.socket.shut_down_writing());
-        let (peer, bytes) = (&self.from, first.len());
+        self.log_silence(first.len());
+    }
+
+    fn log_silence(&self, bytes: usize) {
+        let peer = &self.client.from;
         if self.house.pump.watch.reports.admit(SILENT, Instant::now()) {
             tracing::info!(%peer, bytes, "connection closed: nothing that is known here was sent in time");
         } else {
@@ -257,8 +301,7 @@ fn no_lines(peer: Peer, reach: Scope) -> Option<ErrorReply> {
 struct Talk {
     house: Rc<House>,
     wire: Wire,
-    peer: Peer,
-    share: Rc<Share>,
+    client: Client,
     connection: ConnectionInfo,
     /// The memory for clients is used up, so the socket is not read.
     waits_for_memory: bool,
@@ -293,8 +336,9 @@ impl Talk {
             Kind::Unknown { third } => session.refuse_protocol(steady_now(), third),
             Kind::Tls => other(&mut session, "TLS inside TLS"),
             Kind::Proxy => {
-                let detail = "the proxy in front sends the PROXY protocol, which is not spoken here; switch it off there \
-                              (nginx: proxy_protocol, HAProxy: send-proxy, send-proxy-v2)";
+                let detail = "the proxy in front sends the PROXY protocol, which this address does not accept; listen with \
+                              --listen ADDR,proxy=proxy, or switch it off in the proxy (nginx: proxy_protocol, HAProxy: \
+                              send-proxy, send-proxy-v2)";
                 session
                     .fail(steady_now(), &ErrorReply::new(Code::Malformed, detail).with("part", "protocol"));
             }
@@ -303,7 +347,7 @@ impl Talk {
         }
         drop((first, refused));
         let pump = self.house.pump.clone();
-        let slot = pump.connect(self.peer, self.connection, self.share.clone(), session);
+        let slot = pump.connect(self.client.peer, self.connection, self.client.share.clone(), session);
         let attached = Attached { pump: pump.clone(), id: slot.id };
         let ended = self.turn(&slot).await;
         drop(attached);

@@ -46,10 +46,10 @@ pub(crate) enum Address {
 
 impl Address {
     pub(crate) fn of(from: &PeerAddr, session: SessionId) -> Address {
-        match (from.counted(), from) {
-            (Some(address), _) => Address::Remote(address),
-            (None, PeerAddr::Address(address)) => Address::Loopback(*address),
-            (None, PeerAddr::Unix) => Address::Unix(session),
+        match from {
+            PeerAddr::Unix => Address::Unix(session),
+            PeerAddr::Address(address) if from.is_local() => Address::Loopback(*address),
+            PeerAddr::Address(_) | PeerAddr::Proxied(_) => Address::Remote(from.host()),
         }
     }
 }

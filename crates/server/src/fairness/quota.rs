@@ -156,6 +156,10 @@ impl Share {
     pub(crate) fn new(address: Rc<Buckets>) -> Share {
         Share { own: Buckets::default(), address }
     }
+
+    pub(crate) fn address(&self) -> &Buckets {
+        &self.address
+    }
 }
 
 /// What a request asks.

@@ -11,9 +11,9 @@ use super::reply::whole;
 pub(super) fn admission(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let visitor = asked.visitor;
-        let Admitted { guests, accounts } = visitor.house.pump.admitted(asked.peer);
+        let Admitted { guests, accounts } = visitor.house.pump.admitted(asked.client.peer);
         // Behind a proxy the certificate is the proxy's.
-        let own_certificate = visitor.tls && visitor.house.tls.borrow().is_own;
+        let own_certificate = visitor.tls && visitor.proxies.is_none() && visitor.house.tls.borrow().is_own;
         let body = serde_json::json!({
             "local": asked.is_local(),
             "guests": guests,

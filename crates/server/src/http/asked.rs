@@ -4,16 +4,18 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use vang_hub::Peer;
+use vang_proto::vang::ErrorReply;
 
 use super::reply::{ResponseBody, text};
 use super::session::HubSession;
-use crate::fairness::quota::Share;
+use crate::admission::Client;
 use crate::fairness::turns::Credit;
-use crate::net::listen::PeerAddr;
+use crate::net::proxies::Proxies;
 use crate::shared::House;
 
 /// Longest name of a room or a person in a request, bytes: far above what is a name, far below what fits into a
@@ -23,15 +25,15 @@ const QUERY_NAME_BYTES_MAX: usize = 1_024;
 /// A connection that speaks HTTP.
 pub(crate) struct Visitor {
     pub(crate) house: Rc<House>,
-    pub(crate) from: PeerAddr,
-    pub(crate) peer: Peer,
-    /// Its quotas.
-    pub(crate) share: Rc<Share>,
+    /// By its connection.
+    pub(crate) client: Client,
+    /// The connection is of one of these proxies: each request names its client.
+    pub(crate) proxies: Option<Arc<Proxies>>,
     /// The time that it may still use.
     pub(crate) credit: Rc<Credit>,
     pub(crate) tls: bool,
-    /// It is one connection too many, and why: then it is answered once.
-    pub(crate) refused: Option<String>,
+    /// It is one connection too many, or not what the listener is for: then it is answered once.
+    pub(crate) refused: Option<ErrorReply>,
 }
 
 /// The answer of a handler.
@@ -40,13 +42,13 @@ pub(super) type Answering<'a> = Pin<Box<dyn Future<Output = Response<ResponseBod
 /// A request that is answered.
 pub(super) struct Asked<'a> {
     pub(super) visitor: &'a Visitor,
-    /// Where it comes from, by its connection and its headers.
-    pub(super) peer: Peer,
+    /// Who asks, by its connection and its headers.
+    pub(super) client: Client,
     pub(super) request: &'a Request<()>,
     /// Taken by a handler that reads it.
     pub(super) body: &'a Cell<Option<Incoming>>,
     /// Set where the connection becomes a WebSocket.
-    pub(super) upgraded: &'a Cell<Option<Peer>>,
+    pub(super) upgraded: &'a Cell<Option<Client>>,
 }
 
 impl<'a> Asked<'a> {
@@ -76,12 +78,12 @@ impl<'a> Asked<'a> {
     }
 
     pub(super) fn is_local(&self) -> bool {
-        matches!(self.peer, Peer::Operator | Peer::Local)
+        matches!(self.client.peer, Peer::Operator | Peer::Local)
     }
 
     /// A session in the hub that asks for it.
     pub(super) fn session(&self) -> HubSession {
-        self.visitor.session(self.peer)
+        self.visitor.session(&self.client)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn readyz(asked: Asked<'_>) -> Answering<'_> {
         let visitor = asked.visitor;
         let pump = &visitor.house.pump;
         let trouble = match &visitor.refused {
-            Some(refused) => Some(refused.clone()),
+            Some(refused) => Some(refused.detail.clone()),
             None => pump.not_ready().await,
         };
         match (trouble, pump.damage()) {

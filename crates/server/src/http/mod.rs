@@ -17,10 +17,11 @@
 //!
 //! It knows no rules of chat: it asks the hub in native messages (`session.rs`). Beyond this machine nothing but health
 //! is answered without TLS: the rest is redirected. A request that a proxy has passed on, and says so, comes from
-//! elsewhere, whatever machine the proxy is on.
+//! elsewhere, whatever machine the proxy is on. From whom is believed only from a listener's own proxies (`client.rs`).
 
 pub(crate) mod hosts; // our own names, and pages of strangers
 mod routes; // which path is answered by what
+mod client; // who asks, by the connection and by what a proxy says
 mod asked; // a request, as its handler gets it
 mod reply; // what is answered
 mod health; // is it alive, is it ready, its numbers
@@ -43,23 +44,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::header::{self, HeaderName};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use vang_hub::Peer;
+use vang_proto::vang::Code;
 
 use self::asked::Asked;
 pub(crate) use self::asked::Visitor;
 use self::hosts::Stranger;
-use self::reply::{NO_MEMORY, ResponseBody, not_allowed, redirect, text};
+use self::reply::{NO_MEMORY, ResponseBody, not_admitted, not_allowed, redirect, text};
 use self::routes::{Who, route};
 use self::session::HubSession;
+use crate::admission::Client;
 use crate::door::Door;
 use crate::fairness::turns::yield_turn;
 use crate::net::socket::{Rewound, Socket};
-use crate::pump::ConnectionInfo;
 
 /// For a whole head, and between two requests on one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,10 +82,10 @@ const ONCE: [&str; 8] = [
 ];
 
 /// Serves one connection. When it became a WebSocket, gives back the socket, the bytes read beyond the request, and who
-/// the peer is by its headers.
-pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Option<(Socket, Bytes, Peer)> {
+/// the client is by its headers.
+pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Option<(Socket, Bytes, Client)> {
     let keeps_alive = visitor.refused.is_none();
-    let from = visitor.from;
+    let from = visitor.client.from;
     let stall = Duration::from_millis(visitor.house.limits.borrow().session().stall_ms);
     let io = TokioIo::new(Rewound::new(Bytes::copy_from_slice(first), socket, stall));
     let visitor = Rc::new(visitor);
@@ -115,7 +117,7 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    let Some(peer) = upgraded.get() else {
+    let Some(client) = upgraded.take() else {
         let goodbye =
             std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut stream), cx));
         let _ = tokio::time::timeout(HEADER_TIMEOUT, goodbye).await;
@@ -124,7 +126,7 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
         }
         return None;
     };
-    Some((stream.socket, parts.read_buf, peer))
+    Some((stream.socket, parts.read_buf, client))
 }
 
 impl Visitor {
@@ -132,7 +134,7 @@ impl Visitor {
         &self,
         request: &Request<()>,
         body: &Cell<Option<Incoming>>,
-        upgraded: &Cell<Option<Peer>>,
+        upgraded: &Cell<Option<Client>>,
     ) -> Response<ResponseBody> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
@@ -149,11 +151,24 @@ impl Visitor {
         if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
             return text(StatusCode::BAD_REQUEST, "there is no header host, which HTTP/1.1 needs\n");
         }
+        // Not for want of places, which health checks are answered without.
+        if let Some(refused) =
+            self.refused.as_ref().filter(|error| matches!(error.code, Code::Malformed | Code::NotAllowed))
+        {
+            if refused.code == Code::Malformed {
+                self.log_no_client(&refused.detail);
+            }
+            return not_admitted(refused);
+        }
+        let mut client = match self.client_by(headers) {
+            Ok(client) => client,
+            Err(why) => return text(StatusCode::BAD_REQUEST, why),
+        };
         let route = route(path);
-        let asked = |peer| Asked { visitor: self, peer, request, body, upgraded };
+        let asked = |client| Asked { visitor: self, client, request, body, upgraded };
         if let Some(route) = route.filter(|route| route.who == Who::Everybody) {
             return match route.takes(request.method()) {
-                true => (route.handler)(asked(self.peer)).await,
+                true => (route.handler)(asked(client)).await,
                 false => not_allowed(),
             };
         }
@@ -162,11 +177,10 @@ impl Visitor {
             return text(StatusCode::SERVICE_UNAVAILABLE, NO_MEMORY);
         }
         if let Some(refused) = &self.refused {
-            return text(StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n"));
+            return not_admitted(refused);
         }
         // What cannot be read is no name of ours.
         let said = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let peer = self.peer_by(headers);
         let host = match request.uri().authority() {
             Some(authority) => Some(authority.as_str()),
             None => said(header::HOST),
@@ -188,7 +202,7 @@ impl Visitor {
             }
             Ok(()) => {}
         }
-        if peer == Peer::RemotePlain {
+        if client.peer == Peer::RemotePlain {
             return redirect(host.unwrap_or_default(), request.uri());
         }
         if let Some(page) = page::answer(request.method(), path, headers) {
@@ -200,25 +214,23 @@ impl Visitor {
             return text(StatusCode::FORBIDDEN, "pages of other sites may not talk to this server\n");
         }
         match route {
-            Some(route) if route.takes(request.method()) => (route.handler)(asked(peer)).await,
+            Some(route) if route.takes(request.method()) => {
+                if self.proxies.is_some()
+                    && let Err(error) = client.take_place(&self.house)
+                {
+                    return not_admitted(&error);
+                }
+                (route.handler)(asked(client)).await
+            }
             None if is_read => text(StatusCode::NOT_FOUND, "not here\n"),
             Some(_) | None => not_allowed(),
         }
     }
 
-    /// Where a request comes from: as its connection, unless a proxy on this machine says that it asks for another. Such
-    /// a header never makes anybody local: everybody can write one.
-    fn peer_by(&self, headers: &HeaderMap) -> Peer {
-        match self.peer {
-            Peer::Operator | Peer::Local if is_passed_on(headers) => Peer::RemoteTls,
-            peer => peer,
-        }
-    }
-
-    pub(super) fn session(&self, peer: Peer) -> HubSession {
-        let connection = ConnectionInfo { door: Door::Http, tls: self.tls, from: self.from };
+    pub(super) fn session(&self, client: &Client) -> HubSession {
+        let connection = client.info(Door::Http, self.tls);
         let limits = self.house.limits.borrow().session();
-        HubSession::new(&self.house, self.credit.clone(), limits, peer, connection, self.share.clone())
+        HubSession::new(&self.house, self.credit.clone(), limits, client.clone(), connection)
     }
 }
 
@@ -236,10 +248,4 @@ fn is_known(method: &Method) -> bool {
         Method::TRACE,
     ];
     known.contains(method)
-}
-
-/// Does a proxy say that it asks for another (RFC 7239, RFC 9110 7.6.3, and what nginx and others write)?
-fn is_passed_on(headers: &HeaderMap) -> bool {
-    let mut names = headers.keys().map(HeaderName::as_str);
-    names.any(|name| matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-"))
 }

@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Response, StatusCode};
-use vang_proto::vang::{Code, Reply};
+use vang_proto::vang::{Code, ErrorReply, Reply};
 
 use super::events::Events;
 
@@ -87,6 +87,16 @@ pub(super) fn fault(code: Code, detail: &str) -> Response<ResponseBody> {
 pub(super) fn error(status: StatusCode, code: &str, detail: &str) -> Response<ResponseBody> {
     let body = serde_json::json!({"error": {"code": code, "detail": detail}});
     whole(status, "application/json", format!("{body}\n").into())
+}
+
+/// Why a connection, or a request through a proxy, gets no other answer.
+pub(super) fn not_admitted(error: &ErrorReply) -> Response<ResponseBody> {
+    let status = match status(error.code) {
+        // The client has not asked too much: there are no places.
+        StatusCode::TOO_MANY_REQUESTS => StatusCode::SERVICE_UNAVAILABLE,
+        status => status,
+    };
+    text(status, format!("{}\n", error.detail))
 }
 
 fn status(code: Code) -> StatusCode {

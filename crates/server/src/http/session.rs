@@ -7,15 +7,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use vang_hub::Peer;
 use vang_proto::vang::{
     Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
 };
 use vang_proto::{Decoder, Limits};
 
+use crate::admission::Client;
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
-use crate::fairness::quota::Share;
 use crate::fairness::turns::{Credit, Turns, wake_next_turn};
 use crate::pump::{ConnectionInfo, Pump, Slot};
 use crate::shared::House;
@@ -34,6 +33,8 @@ pub(crate) struct HubSession {
     turns: Rc<Turns>,
     credit: Rc<Credit>,
     asked: Option<(Ticket, Request)>,
+    /// Its place among those of its address.
+    _client: Client,
 }
 
 impl HubSession {
@@ -41,15 +42,15 @@ impl HubSession {
         house: &House,
         credit: Rc<Credit>,
         limits: ServerLimits,
-        peer: Peer,
+        client: Client,
         connection: ConnectionInfo,
-        share: Rc<Share>,
     ) -> HubSession {
         let pump = house.pump.clone();
-        let slot = pump.connect(peer, connection, share, ServerSession::new(steady_now(), limits));
+        let session = ServerSession::new(steady_now(), limits);
+        let slot = pump.connect(client.peer, connection, client.share.clone(), session);
         let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
         let turns = house.turns.clone();
-        HubSession { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None }
+        HubSession { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None, _client: client }
     }
 
     /// Asks: native messages.

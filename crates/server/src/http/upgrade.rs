@@ -19,7 +19,7 @@ pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
         let request = asked.request;
         match accept(request.method(), request.version(), request.headers()) {
             Ok(lines) => {
-                asked.upgraded.set(Some(asked.peer));
+                asked.upgraded.set(Some(asked.client));
                 let mut response = Response::new(ResponseBody::Whole(Full::default()));
                 *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 response.headers_mut().extend(lines);

@@ -63,6 +63,8 @@ pub(crate) enum Stream {
 /// A connection.
 pub(crate) struct Socket {
     stream: Stream,
+    /// Read already, and to be read again before what the stream has.
+    put_back: Vec<u8>,
     tls: Option<Box<ServerConnection>>,
     /// What is moved is charged.
     credit: Rc<Credit>,
@@ -115,11 +117,20 @@ impl Stream {
 }
 
 /// As TLS reads and writes it: an error says that nothing is there, or no room. What is moved is charged.
-struct Raw<'a>(&'a Stream, &'a Credit);
+struct Raw<'a>(&'a Stream, &'a mut Vec<u8>, &'a Credit);
 
 impl Read for Raw<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer).inspect(|&n| self.1.note_read(n))
+        let n = buffer.len().min(self.1.len());
+        if n > 0 {
+            buffer[..n].copy_from_slice(&self.1[..n]);
+            self.1.drain(..n);
+            if self.1.is_empty() {
+                *self.1 = Vec::new();
+            }
+            return Ok(n);
+        }
+        self.0.try_read(buffer).inspect(|&n| self.2.note_read(n))
     }
 }
 
@@ -129,7 +140,7 @@ impl Write for Raw<'_> {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write(slices).inspect(|&n| self.1.note_written(n))
+        self.0.try_write(slices).inspect(|&n| self.2.note_written(n))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -139,7 +150,7 @@ impl Write for Raw<'_> {
 
 impl Socket {
     pub(crate) fn new(stream: Stream, credit: Rc<Credit>) -> Socket {
-        Socket { stream, tls: None, credit, cut_off: false, has_more: false }
+        Socket { stream, put_back: Vec::new(), tls: None, credit, cut_off: false, has_more: false }
     }
 
     /// Sets what every connection has; a peer that is gone already is found out later.
@@ -153,6 +164,11 @@ impl Socket {
                 .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
             let _ = socket.set_tcp_user_timeout(Some(stall));
         }
+    }
+
+    /// These bytes were read too much: they are read next. Only where nothing else is put back.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.put_back = bytes.to_vec();
     }
 
     /// Puts TLS around what comes from here on; `first` is what was read of it already.
@@ -184,7 +200,7 @@ impl Socket {
                 if !tls.is_handshaking() {
                     return Poll::Ready(Ok(()));
                 }
-                match tls.read_tls(&mut Raw(&self.stream, &self.credit)) {
+                match tls.read_tls(&mut Raw(&self.stream, &mut self.put_back, &self.credit)) {
                     Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                     Ok(read) if read > left => {
                         return Poll::Ready(Err(io::Error::other("a TLS handshake of more than 8 KiB")));
@@ -222,7 +238,9 @@ impl Socket {
     /// Reads what is there. Fewer bytes than there is room for: there is no more now, or with TLS that it was so much
     /// work for so few that others should come first; then the socket is still ready.
     pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return Raw(&self.stream, &self.credit).read(buffer) };
+        let Some(tls) = &mut self.tls else {
+            return Raw(&self.stream, &mut self.put_back, &self.credit).read(buffer);
+        };
         let mut read = 0;
         self.has_more = false;
         // Two for a whole record, and one for each 4 KiB that there is room for.
@@ -249,10 +267,10 @@ impl Socket {
                 }
                 Err(error) => return Err(error),
             }
-            match tls.read_tls(&mut Raw(&self.stream, &self.credit)) {
+            match tls.read_tls(&mut Raw(&self.stream, &mut self.put_back, &self.credit)) {
                 Ok(_) => {
                     if let Err(error) = tls.process_new_packets() {
-                        let _ = tls.write_tls(&mut Raw(&self.stream, &self.credit));
+                        let _ = tls.write_tls(&mut Raw(&self.stream, &mut self.put_back, &self.credit));
                         return Err(io::Error::other(error));
                     }
                 }
@@ -289,7 +307,7 @@ impl Socket {
         }
         loop {
             let Some(tls) = &mut self.tls else {
-                return Raw(&self.stream, &self.credit).write_vectored(slices);
+                return Raw(&self.stream, &mut self.put_back, &self.credit).write_vectored(slices);
             };
             let taken = tls.writer().write_vectored(slices)?;
             let flushed = self.try_flush()?;
@@ -305,7 +323,7 @@ impl Socket {
     pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
         while tls.wants_write() {
-            match tls.write_tls(&mut Raw(&self.stream, &self.credit)) {
+            match tls.write_tls(&mut Raw(&self.stream, &mut self.put_back, &self.credit)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -328,7 +346,7 @@ impl Socket {
     }
 
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.has_more {
+        if self.has_more || !self.put_back.is_empty() {
             return Poll::Ready(Ok(()));
         }
         match &self.stream {

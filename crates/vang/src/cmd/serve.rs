@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use vang_client::address::shown;
-use vang_server::{Changer, Config, Limits, ListenAddr, LogFormat, Scope, Server, Stopper, Trust};
+use vang_server::{Changer, Config, Limits, Listen, LogFormat, Scope, Server, Stopper, Trust};
 
 use self::greeting::Greeting;
 use crate::color;
@@ -33,7 +33,7 @@ Examples:
 pub(crate) struct ServeArgs {
     /// The same as --listen HOST:PORT
     #[arg(value_name = "HOST:PORT", conflicts_with = "listen")]
-    address: Option<ListenAddr>,
+    address: Option<Listen>,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -75,6 +75,7 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
         let reloader = Reloader { typed: typed.clone(), settings, log, changer: server.changer() };
         tokio::spawn(reloader.reload_on(hangup));
         let addresses = server.addresses().to_vec();
+        let client_addresses = server.client_addresses().to_vec();
         let key = server.is_beyond_this_machine().then(|| server.fingerprint().to_owned());
         let trust = server.trust();
         let ready = || {
@@ -83,7 +84,7 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
             tracing::info!("{}", accounts_by(trust));
             if greets {
                 let greeting = Greeting {
-                    addresses: &addresses,
+                    addresses: &client_addresses,
                     data: &data,
                     names: &names,
                     fingerprint: key.as_deref(),

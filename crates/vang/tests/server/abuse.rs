@@ -582,7 +582,8 @@ fn the_log_never_has_message_text() {
 
 #[test]
 fn the_proxy_protocol_is_refused_once() {
-    let says = "the proxy in front sends the PROXY protocol, which is not spoken here; switch it off there";
+    let says = "the proxy in front sends the PROXY protocol, which this address does not accept; listen with --listen \
+                ADDR,proxy=proxy, or switch it off in the proxy";
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     // What HAProxy's `check send-proxy-v2` sends; one in front of a request; version 1 in front of typed lines.
     let local = [&signature[..], b"\x20\0\0\0"].concat();

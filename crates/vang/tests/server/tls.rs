@@ -17,12 +17,17 @@ use crate::harness::hosts::Hosts;
 use crate::harness::socket::{WebSocket, head};
 use crate::harness::{Server, exchange, folder, guide, read_message, request, result_of, vang};
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 const GENERAL: (&str, &str) = ("room", "\"general\"");
 
 /// A TLS connection to a server, verified with the certificate in its data folder, for this name.
 fn dial(server: &Server, data: &Path, name: &str, alpn: &[&str]) -> Tls {
+    secured(server.connect(), data, name, alpn)
+}
+
+/// TLS on this connection.
+pub(crate) fn secured(stream: TcpStream, data: &Path, name: &str, alpn: &[&str]) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(data.join("tls/certificate.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -30,7 +35,7 @@ fn dial(server: &Server, data: &Path, name: &str, alpn: &[&str]) -> Tls {
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), server.connect())
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
 }
 
 /// A client command with its own folder for remembered keys.
