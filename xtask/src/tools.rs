@@ -130,8 +130,14 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "haproxy",
         starts: ("/usr/sbin/haproxy", &["-v"]),
-        why: "another proxy, in TCP mode, in a test",
+        why: "another proxy, in TCP mode and in HTTP mode, in a test",
         from: Source::Packages(&["haproxy"]),
+    },
+    Tool {
+        name: "caddy",
+        starts: ("/usr/bin/caddy", &["version"]),
+        why: "a third proxy, in a test",
+        from: Source::Packages(&["caddy"]),
     },
     Tool {
         name: "ping",

@@ -13,6 +13,7 @@ mod listen; // addresses, limits, the data folder
 mod who; // which account a connection speaks as, and which server a command means
 mod proxies; // nginx and HAProxy in front of a plain address
 mod proxied; // addresses for proxies: who the client is, and who is refused
+mod reverse_proxies; // nginx, Caddy and HAProxy in front, as the operators' guide has them
 mod chat; // rooms by the commands, and what clients write themselves
 mod find; // full-text search: what people type finds what people said, and P9
 mod cursor; // what a session passes over, and what it is never told
