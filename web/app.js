@@ -23,9 +23,11 @@ const perform = {
 };
 
 function input(what) {
+  // While it enters, the server says how the room is called: that is no step of the person.
+  const how = what.type === "bytes" && model.link === "greeting" ? "replaceState" : "pushState";
   for (const effect of update(model, what, Date.now(), Math.random())) perform[effect.type](effect);
   store.keepUnsent(model.pending);
-  if (model.room !== roomInAddress()) history.pushState(null, "", `#${encodeURIComponent(model.room)}`);
+  if (model.room !== roomInAddress()) history[how](null, "", `#${encodeURIComponent(model.room)}`);
   wake();
   drawSoon();
 }

@@ -2,6 +2,7 @@
 
 import { textOf } from "./text.js";
 
+const LONG_BYTES = 5_000; // a longer text counts as a file
 const FILE_BYTES_KEPT = 32 << 20; // pictures and files among the items; older ones are loaded again on request
 
 /** The item of an event; null for unknown events. */
@@ -16,8 +17,8 @@ export function itemOf({ header, content }) {
       const encoding = header.text("content-encoding");
       const about = { n: header.number("n"), from: header.text("from"), time: header.text("time"), type, encoding };
       const told = textOf({ header, content });
-      // More than a plain text: it can be saved as it was sent.
-      const isFile = told.why !== undefined || type !== "text/plain";
+      // More than a short text: it can be saved as it was sent.
+      const isFile = told.why !== undefined || type !== "text/plain" || content.length > LONG_BYTES;
       return { ...item, ...about, size: content.length, ...told, ...(isFile ? { bytes: content } : {}) };
     }
     case "hole":
@@ -35,18 +36,15 @@ export function itemOf({ header, content }) {
 
 export const isNumbered = (item) => item.event === "message" || item.event === "hole";
 
-/** Counts new items, and releases the bytes of old ones if they hold too many: such an item has `isReleased`. */
-export function keep(model, items) {
-  const sum = (items) => items.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0);
-  model.fileBytes += sum(items);
-  if (model.fileBytes <= FILE_BYTES_KEPT) return;
+/** Releases the bytes and texts of old items if all hold too many: such an item has `isReleased`. */
+export function keep(model) {
+  if (model.items.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0) <= FILE_BYTES_KEPT) return;
   let held = 0; // down to the half, the newest first
   const kept = [...model.items].reverse().map((item) => {
     held += item.bytes?.length ?? 0;
     return item.bytes && held > FILE_BYTES_KEPT / 2 ? released(item) : item;
   });
   model.items = kept.reverse();
-  model.fileBytes = sum(model.items);
 }
 
-const released = ({ bytes, ...item }) => ({ ...item, isReleased: true });
+const released = ({ bytes, text, ...item }) => ({ ...item, isReleased: true });

@@ -41,7 +41,6 @@ export function begin(room, unsent = []) {
     decoder: null,
     place: null, // { journal, epoch, seq }: the resume position
     items: [], // in order: messages, holes, joined, left, room-created, topic
-    fileBytes: 0, // held by the items
     notice: null, // set-back | other-journal | outdated: a note about the items or the page
     admission: null, // what the server admits from where this browser is; null: not known
     around: asking.begin(), // people, rooms, commands
@@ -266,7 +265,7 @@ function reply(model, { header, content }, effects, now, random) {
   else if (re === "people" || re === "rooms" || re === "command") {
     const room = asking.answered(model, re, header, content, trouble);
     if (room !== null) go(model, room, effects, now);
-  } else if (re === "load") loaded(model, content);
+  } else if (re === "load") trouble ? asking.refuse(model, "refused", trouble) : loaded(model, content);
   else if (re === "end" || re === "page") turned(model, re, header, content, trouble, wait, effects, now);
   else if (re === null && trouble) {
     // An error about the connection, which closes. If it is about the message being sent, a retry would close
@@ -343,7 +342,7 @@ function setBack(model, journal, seq, epoch) {
 
 /** Starts again with the room's current content. */
 function forget(model) {
-  Object.assign(model, { place: null, items: [], fileBytes: 0, past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
+  Object.assign(model, { place: null, items: [], past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
 }
 
 function live(model, message, effects, now) {
@@ -369,7 +368,7 @@ function live(model, message, effects, now) {
     if (item.event === "hole") item.n = Math.max(item.n, known + 1);
   }
   model.items.push(item);
-  keep(model, [item]);
+  keep(model);
   asking.happened(model, item, now);
   if (item.event === "message") {
     outbox.settle(model, item.n);
@@ -434,7 +433,7 @@ function turned(model, re, header, content, trouble, wait, effects, now) {
   const first = model.items.find(isNumbered)?.n ?? Infinity;
   const older = past.got.filter((item) => item.n < first);
   model.items = [...older, ...model.items];
-  keep(model, older);
+  keep(model);
   reached(model, effects, now, past.asked.since + 1);
   past.asked = null;
   past.got = [];
@@ -460,7 +459,6 @@ function loaded(model, content) {
   const at = model.items.findIndex((known) => item?.bytes && known.event === "message" && known.n === item.n && known.isReleased);
   if (at === -1) return;
   model.items[at] = item;
-  model.fileBytes += item.bytes.length;
 }
 
 function trim(model) {

@@ -9,8 +9,12 @@ export function choose(wanted) {
   return wanted.map((tag) => tag.split("-")[0].toLowerCase()).find((tag) => Object.hasOwn(LANGUAGES, tag)) ?? "en";
 }
 
-/** A speaker of this language, with its texts: `say(key, values)`; `count` in the values chooses the plural. `say.has(key)`: is there such a text? */
-export function speaker(language, words) {
+const made = {};
+
+/** A speaker of this language, with its texts: `say(key, values)`; `count` in the values chooses the plural. `say.has(key)`: is there such a text? Always the same one: what is drawn with it is not drawn again. */
+export const speaker = (language, words) => (made[language] ??= make(language, words));
+
+function make(language, words) {
   const plurals = new Intl.PluralRules(language);
   const numbers = new Intl.NumberFormat(language);
   const say = (key, values = {}) => {

@@ -47,10 +47,10 @@ pub(crate) fn build() -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    let (archive, package) = (dist.archive_name(), dist.package().file_name());
+    let (archive, package) = (dist.archive_name(), dist.package()?.file_name());
     let written = [
         (archive.as_str(), dist.archive()?.tar_gz(&format!("{}/", dist.name()), dist.time)?),
-        (package.as_str(), dist.package().build(&dist.installed()?)?),
+        (package.as_str(), dist.package()?.build(&dist.installed()?)?),
         ("Containerfile", fs::read("contrib/container/Containerfile")?),
     ];
     let mut sums = String::new();
@@ -154,16 +154,16 @@ impl Dist {
         format!("{}.tar.gz", self.name())
     }
 
-    fn package(&self) -> debian::Package<'_> {
-        debian::Package {
+    fn package(&self) -> Result<debian::Package<'_>> {
+        Ok(debian::Package {
             version: &self.version,
-            architecture: debian::architecture(env::consts::ARCH).unwrap_or(env::consts::ARCH),
+            architecture: debian::architecture(env::consts::ARCH)?,
             glibc: &self.glibc,
             homepage: &self.homepage,
             time: self.time,
             date: &self.date,
             scripts: &self.scripts,
-        }
+        })
     }
 
     /// The files of the archive.
@@ -206,7 +206,7 @@ impl Dist {
         // Debian's rules want no text of the Apache licence in `copyright`.
         files.add(format!("{doc}/dependencies.txt.gz"), gzip(self.licences.as_bytes())?);
         files.add(format!("{doc}/changelog.gz"), gzip(&fs::read("CHANGELOG.md")?)?);
-        files.add(format!("{doc}/changelog.Debian.gz"), self.package().changelog()?);
+        files.add(format!("{doc}/changelog.Debian.gz"), self.package()?.changelog()?);
         for guide in ["OPERATING", "PROTOCOL", "WORKBENCH"] {
             files.add(format!("{doc}/{guide}.md.gz"), gzip(&fs::read(format!("docs/{guide}.md"))?)?);
         }
@@ -236,7 +236,7 @@ impl Dist {
         trial::run(&root.join(self.name()).join("vang"), &self.version).context("the archive")?;
         eprintln!("   the archive is unpacked, and its program runs");
 
-        let package = folder.join(self.package().file_name());
+        let package = folder.join(self.package()?.file_name());
         let installed = root.join("installed");
         run::through(run::command("dpkg-deb").arg("--extract").arg(&package).arg(&installed))?;
         trial::run(&installed.join("usr/bin/vang"), &self.version).context("the Debian package")?;
@@ -266,7 +266,7 @@ impl Dist {
         containerfile.try_out(folder)?;
         eprintln!("   the steps of the container file work, in a root of their own");
         if own_root::is_administrator() {
-            service::try_out(folder, &self.package().file_name())?;
+            service::try_out(folder, &self.package()?.file_name())?;
             eprintln!("   the service works under systemd, which starts it again when it hangs");
         } else {
             eprintln!("   NOT tried: the service under systemd, which needs root");

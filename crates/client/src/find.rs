@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use vang_proto::limits::FIND_LIMIT_MAX;
-use vang_proto::vang::{Action, Found, Reply};
+use vang_proto::vang::{Action, Code, Found, Reply};
 
 use crate::address::ServerAddr;
 use crate::connection::Connection;
@@ -64,11 +64,14 @@ impl Search {
             };
             let limit = self.wanted.min(FIND_LIMIT_MAX);
             let find = Action::Find { query: self.query.clone(), limit, before: self.before };
-            let reply = connection.ask(self.name.as_deref(), &find, deadline)?;
+            let reply = match connection.ask(self.name.as_deref(), &find, deadline) {
+                Err(fault) if takes_too_long(&fault) => return Ok(Err(fault)),
+                asked => asked?,
+            };
             let page = read(&reply, &connection)?;
             self.connection = Some(connection);
-            Ok(page)
-        })?;
+            Ok(Ok(page))
+        })??;
         self.wanted = self.wanted.saturating_sub(hits.hits.len() as u64);
         // A page without hits but with a next position would loop forever.
         self.is_over = next.is_none() || hits.hits.is_empty();
@@ -82,6 +85,11 @@ impl Search {
     }
 }
 
+/// Was the search stopped when its time was over? It would take as long again (docs/PROTOCOL.md, section 4).
+fn takes_too_long(fault: &ClientError) -> bool {
+    matches!(fault, ClientError::Refused { code, retry_after: None, .. } if code == Code::Busy.as_str())
+}
+
 fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), ClientError> {
     let hits = serde_json::from_str(&reply.text);
     let hits =
@@ -92,7 +100,7 @@ fn read(reply: &Reply, connection: &Connection) -> Result<(Hits, Option<u64>), C
 
 #[cfg(test)]
 mod tests {
-    use vang_proto::vang::{Code, write_json};
+    use vang_proto::vang::write_json;
 
     use super::*;
     use crate::scripted::{Server, Step, error};
@@ -101,6 +109,15 @@ mod tests {
         let keys = Found { count: 2, next, ..Found::default() };
         let hits: Box<RawValue> = serde_json::from_str(hits).unwrap();
         Step::Write(write_json(Some(&re.to_string()), &keys, &hits).to_vec())
+    }
+
+    #[test]
+    fn a_search_that_took_too_long_is_not_repeated() {
+        let busy = Step::Write(error(1, Code::Busy, "it took too long", &[]));
+        let server = Server::start(vec![vec![Step::Request, busy]]);
+        let mut search = Search::new(server.place(), None, "x".to_owned(), 3, Duration::from_secs(20));
+        let fault = search.next_page(&mut |fault| panic!("repeated: {fault}")).unwrap_err();
+        assert!(fault.to_string().contains("it took too long"), "{fault}");
     }
 
     #[test]

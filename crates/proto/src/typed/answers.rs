@@ -3,7 +3,7 @@
 use super::words::count;
 use crate::vang::{People, Person, Reply, RoomList, RoomRow};
 
-/// `/rooms`, for somebody who reads these rooms and talks in one of them.
+/// The lines for `/rooms`. `read`: the rooms that this person follows; `talks_in`: the room of new messages.
 pub(super) fn room_lines(reply: &Reply, read: &[String], talks_in: &str) -> Vec<String> {
     let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
     let line = |RoomRow { room: name, access, n, topic, .. }| {

@@ -101,7 +101,7 @@ impl Past {
         lines.push(format!("{minute} {line}"));
     }
 
-    /// Who has asked for messages gets an answer also where there are none.
+    /// `/history` says when a room has no messages; entering such a room shows nothing.
     fn when_over(&self, mut lines: Vec<String>) -> Vec<String> {
         if self.is_over() && !self.any && self.upto.is_none() {
             lines.push(format!("-- #{} has no messages yet", self.room));

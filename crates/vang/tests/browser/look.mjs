@@ -87,8 +87,6 @@ await say(binh, "viết khi mất kết nối");
 await seen(ada, ada.locator(".link .words"));
 await seen(ada, "not connected; it will be sent");
 await ada.screenshot({ path: `${pictures}/down.png` });
-// One reload in between: unsent messages are still there.
-await binh.evaluate(() => new Promise((done) => setTimeout(done)));
 await act("restart"); // on the same port and data; and words from the shell, before and after we are back
 await Promise.all([isLive(ada), isLive(binh)]);
 server.isDown = false;

@@ -187,7 +187,7 @@ fn rooms_people_commands_and_files_are_on_the_page() {
 }
 
 #[test]
-fn less_than_30_kb_come_before_the_first_message_and_3_kb_at_a_reload() {
+fn less_than_30_kb_come_before_the_first_message_and_4_kb_at_a_reload() {
     let dir = folder();
     let server = Server::start(&dir.path().join("data"));
     server.ok(&["send", "general", "the first message"]);
@@ -217,20 +217,15 @@ struct CountingProxy {
 
 impl CountingProxy {
     fn before(server: &Server) -> CountingProxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         let received = Arc::new(AtomicUsize::new(0));
-        let (server, count) = (server.socket_addr(), received.clone());
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
-                let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let count = count.clone();
-                thread::spawn(move || copy(from_client, to_server, |_| ()));
-                thread::spawn(move || {
-                    copy(server, client, |bytes| _ = count.fetch_add(bytes.len(), Relaxed));
-                });
-            }
+        let count = received.clone();
+        let addr = proxy_before(server, move |client, server| {
+            let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let count = count.clone();
+            thread::spawn(move || copy(from_client, to_server, |_| ()));
+            thread::spawn(move || {
+                copy(server, client, |bytes| _ = count.fetch_add(bytes.len(), Relaxed));
+            });
         });
         CountingProxy { addr, received }
     }
@@ -291,28 +286,22 @@ struct SpareConnections {
 
 impl SpareConnections {
     fn before(server: &Server) -> SpareConnections {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         let (sender, answers) = channel();
-        let server = server.socket_addr();
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
-                let (sender, asked) = (sender.clone(), Arc::new(AtomicUsize::new(0)));
-                let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let counts = asked.clone();
-                thread::spawn(move || {
-                    copy(from_client, to_server, |bytes| _ = counts.fetch_add(bytes.len(), Relaxed));
-                });
-                thread::spawn(move || {
-                    let mut answer = Vec::new();
-                    copy(server, client, |bytes| answer.extend_from_slice(bytes));
-                    // Chromium notices only later that an unused connection was closed.
-                    if asked.load(Relaxed) == 0 {
-                        let _ = sender.send(String::from_utf8_lossy(&answer).into_owned());
-                    }
-                });
-            }
+        let addr = proxy_before(server, move |client, server| {
+            let (sender, asked) = (sender.clone(), Arc::new(AtomicUsize::new(0)));
+            let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let counts = asked.clone();
+            thread::spawn(move || {
+                copy(from_client, to_server, |bytes| _ = counts.fetch_add(bytes.len(), Relaxed));
+            });
+            thread::spawn(move || {
+                let mut answer = Vec::new();
+                copy(server, client, |bytes| answer.extend_from_slice(bytes));
+                // Chromium notices only later that an unused connection was closed.
+                if asked.load(Relaxed) == 0 {
+                    let _ = sender.send(String::from_utf8_lossy(&answer).into_owned());
+                }
+            });
         });
         SpareConnections { addr, answers }
     }
@@ -321,6 +310,18 @@ impl SpareConnections {
     fn next(&self) -> String {
         self.answers.recv_timeout(PATIENCE).expect("a connection that was opened, unused and closed")
     }
+}
+
+/// A proxy before a server; `pass` gets both ends of each connection.
+fn proxy_before(server: &Server, mut pass: impl FnMut(TcpStream, TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, server) = (listener.local_addr().unwrap(), server.socket_addr());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            pass(client.unwrap(), TcpStream::connect(server).unwrap());
+        }
+    });
+    addr
 }
 
 /// Passes bytes on until their end.

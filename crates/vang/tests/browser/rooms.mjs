@@ -128,10 +128,10 @@ await binh.locator(".me bdi").filter({ hasText: "Minh" }).waitFor();
 await isLive(binh);
 await say(binh, "Minh đây");
 await until("bình is Minh", async () => (await people(ada)).join() === "ada,Minh");
-await say(binh, "/nick ada.");
 await say(binh, "/nick -x");
-await binh.getByRole("alert").waitFor();
+await binh.getByRole("alert").filter({ hasText: "tên chỉ gồm chữ" }).waitFor();
 await isLive(binh);
+assert.equal(await binh.locator(".me bdi").innerText(), "Minh");
 
 // Night at the desk.
 await ada.emulateMedia({ colorScheme: "dark" });

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::Tail;
+use super::{SETTINGS, Tail};
 use std::time::Instant;
 
 pub struct Hosts {
@@ -94,7 +94,7 @@ impl Hosts {
             command.args([&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"]);
         }
         command.arg(format!("--net=/proc/{pid}/ns/net")).args(["env", "--default-signal", program]);
-        for key in ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG"] {
+        for key in SETTINGS {
             command.env_remove(key);
         }
         command

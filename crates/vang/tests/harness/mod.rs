@@ -59,13 +59,15 @@ pub fn ignoring(signals: &str) -> Command {
 }
 
 fn without_settings(mut command: Command) -> Command {
-    for key in
-        ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"]
-    {
+    for key in SETTINGS {
         command.env_remove(key);
     }
     command
 }
+
+/// Variables of the caller that change what our programs do or print.
+pub const SETTINGS: [&str; 8] =
+    ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"];
 
 /// A temporary folder with a path short enough for Unix sockets.
 pub fn folder() -> TempDir {

@@ -1,8 +1,8 @@
 //! What a person reads right after the start: which page to open here and on a phone, the first commands to try, how to stop.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use vang_client::address::shown;
@@ -10,6 +10,7 @@ use vang_journal::DataFolder;
 use vang_nettools::own_addresses::{outward_address, own_addresses};
 
 use super::qr_code::{self, Paint};
+use crate::color;
 
 /// URLs of this machine that are shown; machines with containers have dozens of addresses.
 const URLS_MAX: usize = 6;
@@ -109,9 +110,10 @@ impl Greeting<'_> {
         let beyond = listens.iter().filter(|addr| !addr.ip().to_canonical().is_loopback());
         for listens in beyond {
             for name in self.names {
-                let has_port = name.parse::<IpAddr>().is_err() && name.rsplit_once(':').is_some();
+                let host = name.parse::<Ipv6Addr>().map_or_else(|_| name.clone(), |ip| format!("[{ip}]"));
+                let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
                 let port = if has_port { String::new() } else { format!(":{}", listens.port()) };
-                add(format!("https://{name}{port}/"), "");
+                add(format!("https://{host}{port}/"), "");
             }
             // A browser knows no scopes, so it cannot open a link-local address.
             let mut reached: Vec<&(IpAddr, String)> = own
@@ -135,11 +137,11 @@ impl Greeting<'_> {
 
 /// The lines of a QR code, if stderr is a terminal that can show it.
 fn code_for_terminal(url: &str) -> Vec<String> {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !std::io::stderr().is_terminal() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+    let stderr = std::io::stderr();
+    if !color::is_screen(&stderr) {
         return Vec::new();
     }
-    let paint = if is_set("NO_COLOR") { Paint::Plain } else { Paint::Colors };
+    let paint = if color::is_wanted(&stderr) { Paint::Colors } else { Paint::Plain };
     let lines = qr_code::lines(url, paint).unwrap_or_default();
     // As many characters as lines are modules, two of them a line; with the margin on the left.
     let width = lines.len() * 2 + 4;
@@ -224,6 +226,10 @@ mod tests {
         assert_eq!(
             urls(&["127.0.0.1:1", "192.168.1.20:7000"], &["chat.example", "talk.example:8443"]),
             ["https://chat.example:7000/", "https://talk.example:8443/", "https://192.168.1.20:7000/"]
+        );
+        assert_eq!(
+            urls(&["192.168.1.20:7000"], &["2001:db8::9", "[2001:db8::a]", "[2001:db8::b]:8443"])[..3],
+            ["https://[2001:db8::9]:7000/", "https://[2001:db8::a]:7000/", "https://[2001:db8::b]:8443/"]
         );
         assert!(urls(&["127.0.0.1:7000", "[::1]:7000", "unix:/run/x"], &["chat.example"]).is_empty());
     }
