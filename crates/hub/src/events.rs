@@ -173,7 +173,7 @@ impl ShownEvent {
     }
 
     fn encode(self) -> EventData {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; 7];
         let mut cursor = Cursor::new(&mut bytes[..]);
         let mut write = || -> Result<(), EncodeError<EndOfSlice>> {
             let mut e = Encoder::new(&mut cursor);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_not_shown() {
-        for data in [&[0x81, 99][..], &[], &[0x81], &[0x82, 3], &[0x82, 3, 9], &[0x80], &[0xff; 30]] {
+        for data in [&[0x81, 99][..], &[], &[0x81], &[0x82, 3], &[0x82, 3, 9], &[0x80], &[0xff; 7]] {
             assert_eq!(ShownEvent::decode(&row(Kind::Joined, EventData::new(data).unwrap())), None);
         }
         // A message as the view counts it, but not as it is shown.

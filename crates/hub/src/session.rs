@@ -29,8 +29,8 @@ pub(crate) struct Session {
     /// Its peer sends nothing any more, and may be gone: a stream does not show it.
     pub(crate) peer_ended: bool,
     pub(crate) speaking: Option<Speaking>,
-    /// It has asked for something that others can see: its name stays.
-    pub(crate) has_acted: bool,
+    /// It has asked for something that the journal keeps: its name stays.
+    pub(crate) has_written: bool,
     pub(crate) cursor: Option<Cursor>,
     /// Another process has opened the journal since the session was sent an epoch.
     pub(crate) epoch_due: bool,
@@ -65,7 +65,7 @@ impl Session {
             peer,
             peer_ended: false,
             speaking: None,
-            has_acted: false,
+            has_written: false,
             cursor: None,
             epoch_due: false,
             placing: None,

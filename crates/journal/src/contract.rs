@@ -154,6 +154,15 @@ impl From<DamageError> for JournalError {
     }
 }
 
+/// Gives what was read after `after`; returns the last position.
+pub(crate) fn give(read: Vec<Checked>, after: Seq, take: &mut TakeEntry<'_>) -> Result<Seq, JournalError> {
+    let last = read.last().map_or(after, seq_of);
+    for entry in read.into_iter().flatten() {
+        take(entry.seq, &entry.envelope, entry.payload.as_ref().map(|payload| &payload.bytes[..]));
+    }
+    Ok(last)
+}
+
 /// The writing side. A server process has one.
 pub trait Journal {
     /// Which journal this is.
@@ -182,8 +191,9 @@ pub trait Reader {
     /// payloads exceed `bytes_max`.
     fn read(&mut self, after: Seq, limit: usize, bytes_max: usize) -> Result<Vec<Checked>, JournalError>;
 
-    /// Gives entries after `after` to `take`, in order: at least one if there is one, at most `limit`, fewer once their payloads exceed `bytes_max`. Returns the last position passed; a
-    /// damaged entry is passed and may not be given.
+    /// Gives entries after `after` to `take`, in order: at least one if there is one, at most `limit`, fewer once
+    /// their payloads exceed `bytes_max`. Returns the last position passed; a damaged entry is passed and may not
+    /// be given.
     ///
     /// They can be given unverified: for an index, whose hits are read again with `get` before they are shown.
     fn skim(
@@ -193,12 +203,7 @@ pub trait Reader {
         bytes_max: usize,
         take: &mut TakeEntry<'_>,
     ) -> Result<Seq, JournalError> {
-        let read = self.read(after, limit, bytes_max)?;
-        let last = read.last().map_or(after, seq_of);
-        for entry in read.into_iter().flatten() {
-            take(entry.seq, &entry.envelope, entry.payload.as_ref().map(|payload| &payload.bytes[..]));
-        }
-        Ok(last)
+        give(self.read(after, limit, bytes_max)?, after, take)
     }
 
     /// The entries at these positions, in the order of `seqs`: at least the first, fewer once their payloads

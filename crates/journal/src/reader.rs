@@ -22,9 +22,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use vang_chat::Seq;
 
 use crate::chain::{Chain, genesis};
-use crate::contract::{
-    Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed, TakeEntry, seq_of,
-};
+use crate::contract::{Checked, DamageError, Entry, JournalError, Payload, Reader, Sealed, TakeEntry, give};
 use crate::damages::Damages;
 use crate::format::{Envelope, digest};
 use crate::identity::Identity;
@@ -196,11 +194,7 @@ impl Reader for SqliteReader {
             _ => {}
         }
         // The next entry is damaged, or there is none: `read` looks at the rows around.
-        let read = self.read(after, limit.min(1), bytes_max)?;
-        if let Some(Ok(entry)) = read.first() {
-            take(entry.seq, &entry.envelope, entry.payload.as_ref().map(|payload| &payload.bytes[..]));
-        }
-        Ok(read.first().map_or(after, seq_of))
+        give(self.read(after, limit, bytes_max)?, after, take)
     }
 
     fn get(&mut self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Checked>, JournalError> {

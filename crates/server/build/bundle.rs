@@ -1,7 +1,8 @@
 //! Puts the page's modules together: one file instead of twenty is one request, and compresses better.
 //!
-//! Each module becomes a function that returns its exports. Names stay as they are; comments and indentation are left out. That is enough for the modules of `web/`, whose imports and exports have the few forms below; any
-//! other form is an error of the build.
+//! Each module becomes a function that returns its exports. Names stay as they are; comments and indentation are left
+//! out. That is enough for the modules of `web/`, whose imports and exports have the few forms below; any other form is
+//! an error of the build.
 //!
 //! ```text
 //! import { h } from "./vendor/preact.mjs";        const { h } = m["vendor/preact.mjs"];
@@ -151,6 +152,9 @@ impl Module {
         let kinds = ["function ", "async function ", "class ", "const "];
         let name = kinds.iter().find_map(|kind| declared.strip_prefix(kind)).ok_or_else(|| unknown(line))?;
         let end = name.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(name.len());
+        if end == 0 {
+            return Err(unknown(line));
+        }
         self.exports.push((name[..end].to_owned(), name[..end].to_owned()));
         Ok(declared.to_owned())
     }
@@ -263,6 +267,10 @@ mod tests {
                 "this form of import or export is not known: import { a } from \"../x.js\";",
             ),
             ("export let a = 1;", "this form of import or export is not known: export let a = 1;"),
+            (
+                "export const { a } = b;",
+                "this form of import or export is not known: export const { a } = b;",
+            ),
             ("import { a } from \"./none.js\";", "there is no such module"),
             ("/* a */ code();", "there is code behind a comment: /* a */ code();"),
             ("/* a", "a comment does not end"),

@@ -2,8 +2,8 @@
 
 use vang_chat::{Access, Principal, Seq};
 
-/// The longest `EventData`, bytes: a kind and an id need 12.
-const DATA_BYTES_MAX: usize = 30;
+/// The longest `EventData`, bytes: a kind and a room's access need 3.
+const DATA_BYTES_MAX: usize = 7;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRow {

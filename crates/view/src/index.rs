@@ -137,7 +137,7 @@ impl Index {
         }
         let messages = view.messages(&said.rooms(), self.cursor, last).map_err(FeedError::View)?;
         let Some(messages) = messages else { return Ok(0) };
-        let Some(Chain(chain)) = journal.chain_at(last)? else { return Ok(0) };
+        let Some(Chain(chain)) = chain_at(journal, last)? else { return Ok(0) };
         self.write(&messages, &said, last, &chain).map_err(FeedError::Index)?;
         let taken = (last.0 - self.cursor.0) as usize;
         self.cursor = last;
@@ -368,7 +368,15 @@ fn binding(conn: &Connection) -> Result<(Vec<u8>, ViewPosition), ViewError> {
 
 /// Is this position in the journal's history?
 fn is_at(journal: &mut dyn Reader, place: ViewPosition) -> Result<bool, JournalError> {
-    Ok(place.cursor == Seq(0) || journal.chain_at(place.cursor)? == Some(Chain(place.chain)))
+    Ok(place.cursor == Seq(0) || chain_at(journal, place.cursor)? == Some(Chain(place.chain)))
+}
+
+/// The chain at this position, zeros for a damaged entry: the index goes on behind it.
+fn chain_at(journal: &mut dyn Reader, seq: Seq) -> Result<Option<Chain>, JournalError> {
+    match journal.chain_at(seq) {
+        Err(JournalError::Damaged { .. }) => Ok(Some(Chain([0; 32]))),
+        found => found,
+    }
 }
 
 /// Checks the index while a server writes it: its cursor, and whether it belongs to the journal up to there.

@@ -12,9 +12,10 @@ use rusqlite::Connection;
 use vang_chat::{
     Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time,
 };
+use vang_journal::in_sqlite::{SqliteJournal, SqliteReader};
 use vang_journal::{
-    Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin, Payload, Reader,
-    Unknown,
+    Batch, Draft, Durability, Entry, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
+    Payload, Reader, Unknown,
 };
 use vang_view::{
     Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened,
@@ -201,6 +202,34 @@ fn an_index_that_cannot_be_searched_is_rebuilt() {
         world.feed();
         assert_eq!(world.steps("cho", &[]).0, [4], "{what}");
     }
+}
+
+#[test]
+fn damaged_entries_are_passed_wherever_they_are() {
+    let mut world = World::new();
+    for i in 0..1_400 {
+        world.say(PUBLIC, &format!("text {i}"));
+    }
+    let whole: Vec<Entry> =
+        world.journal.read(Seq(0), 2_000, usize::MAX).unwrap().into_iter().flatten().collect();
+    let path = world.path("journal.db");
+    let mut journal = SqliteJournal::create(&path, Durability::Crash, IDENTITY).unwrap();
+    let draft = |Entry { envelope, payload, .. }| Draft { envelope, payload: payload.unwrap() };
+    let drafts = whole.into_iter().map(draft).collect();
+    journal.append(&Batch { drafts, checkpoints: Vec::new() });
+    // In the middle, a run longer than what is read at once, and the last one.
+    let damage = "DELETE FROM entry WHERE seq = 7 OR seq BETWEEN 100 AND 800;
+                  UPDATE entry SET chain = x'00' WHERE seq = 1403";
+    Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+    let mut reader = SqliteReader::open(&path).unwrap();
+    let mut view = ViewReader::open(&world.path("view.db")).unwrap();
+    let find_db = world.path("other.db");
+    let (mut index, _) = Index::open(&find_db, IDENTITY.id, &mut reader).unwrap();
+    while index.feed(&mut reader, &mut view).unwrap() > 0 {}
+    assert_eq!(index.cursor(), Seq(1_403));
+    drop(index);
+    let (_, opened) = Index::open(&find_db, IDENTITY.id, &mut reader).unwrap();
+    assert_eq!(opened, Opened::Kept);
 }
 
 #[test]

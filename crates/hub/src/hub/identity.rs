@@ -25,8 +25,8 @@ impl Hub {
         }
     }
 
-    /// The account or guest of a request: the first name on a connection counts. A guest who has only read can take
-    /// another name with `hello`.
+    /// The account or guest of a request: the first name on a connection counts. A guest who has only read and followed
+    /// can take another name with `hello`; `who` shows the new one then.
     pub(super) fn speaking(
         &mut self,
         id: SessionId,
@@ -42,7 +42,7 @@ impl Hub {
             matches!(known.principal, Principal::Guest(_))
                 && matches!(action, Action::Hello)
                 && made.is_some()
-                && !session.has_acted
+                && !session.has_written
         };
         let known = session.speaking.as_ref().filter(|known| !is_free(known));
         let speaking = match (known, made) {
@@ -73,7 +73,7 @@ impl Hub {
         if speaking.key.is_some() {
             session.speaking = Some(speaking.clone());
         }
-        session.has_acted |= is_seen_by_others(action);
+        session.has_written |= is_written(action);
         Ok(speaking)
     }
 
@@ -105,8 +105,8 @@ impl Hub {
     }
 }
 
-/// Does it change what others see, with the name of who asks?
-fn is_seen_by_others(action: &Action) -> bool {
+/// Does the journal keep it, with the name of who asks?
+fn is_written(action: &Action) -> bool {
     match action.info().rate {
         Rate::Messages | Rate::Joins | Rate::Rooms => true,
         Rate::None | Rate::Questions => false,
