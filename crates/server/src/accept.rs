@@ -25,9 +25,6 @@ use crate::shared::House;
 /// A pause after an accept that failed: the process is out of files, and will be for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Refused connections that get an error reply at the same time; further ones are closed without a reply.
-const REFUSALS_MAX: usize = 128;
-
 /// The kind of report for peers that are none of the listener's proxies.
 const NO_PROXY: &str = "no-proxy";
 
@@ -172,46 +169,38 @@ fn admit(
         (None, Audience::Everybody, true) => Client::new(house, from, Peer::Local),
         (None, Audience::Everybody, false) => Client::new(house, from, Peer::RemotePlain),
     };
-    let refused = match (audience, &proxies) {
+    let mut behind = None;
+    let refused = match (audience, proxies) {
         // The operator must be able to connect to a full server.
         (Audience::Operator, _) => None,
-        (_, Some(proxies)) if !proxies.has(from.ip()) => Some(no_proxy(house, &from, proxies)),
+        (_, Some(proxies)) if !proxies.has(from.ip()) => Some(no_proxy(house, &from, &proxies)),
         // A proxy is no client: the limits of one address are for those for whom it connects.
-        (_, Some(_)) => refuse_full(shared),
+        (_, Some(proxies)) => {
+            behind = Some(proxies);
+            refuse_full(shared)
+        }
         (_, None) => client.take_place(house).err().or_else(|| refuse_full(shared)),
     };
-    let counted = match &refused {
-        Some(_) if house.places.refused() >= REFUSALS_MAX => {
-            house.pump.watch.turned_away.add(1);
-            return;
-        }
-        Some(_) => Counted::Refused,
-        None => Counted::Taken,
-    };
-    match counted {
-        Counted::Refused => house.pump.watch.turned_away.add(1),
-        Counted::Taken | Counted::Address(_) => house.pump.watch.accepted.add(1),
-    }
-    if refused.is_some() {
+    let is_refused = refused.is_some();
+    let place = if is_refused {
         client.give_back_place();
-    }
-    let place = house.places.take(counted);
+        let Some(place) = house.take_refused() else { return };
+        place
+    } else {
+        house.pump.watch.accepted.add(1);
+        house.places.take(Counted::Taken)
+    };
     let open = house.places.all();
     let credit = Rc::new(Credit::new(Instant::now()));
     let socket = Socket::new(stream, credit.clone());
-    let proxies = proxies.filter(|proxies| proxies.has(from.ip()));
-    let connection = Connection { house: house.clone(), socket, client, proxies, refused };
-    let run = async move {
-        connection.run().await;
-        drop(place);
-    };
-    let task = tokio::task::spawn_local(Fair::new(house.turns.clone(), credit.clone(), run));
-    if counted == Counted::Taken && audience == Audience::Everybody {
+    let connection = Connection { house: house.clone(), socket, client, proxies: behind, refused, place };
+    let task = tokio::task::spawn_local(Fair::new(house.turns.clone(), credit.clone(), connection.run()));
+    if !is_refused && audience == Audience::Everybody {
         shared.opening.push(credit, task.abort_handle(), open);
     }
 }
 
-/// Is there no place for another connection, whoever it is from?
+/// The refusal if the server has no place or no memory left for another connection, from any address.
 fn refuse_full(shared: &Shared) -> Option<ErrorReply> {
     let (house, all) = (&shared.house, shared.house.places.all());
     if all >= shared.connections_max.get() && !shared.opening.end_oldest() {

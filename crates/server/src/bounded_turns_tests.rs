@@ -35,6 +35,7 @@ use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::disk::readers::Disk;
 use crate::disk::view_writer::view_writer;
+use crate::fairness::places;
 use crate::fairness::turns::{Credit, Fair, Turns};
 use crate::http::hosts::{Authority, Names};
 use crate::limits::Limits;
@@ -229,6 +230,7 @@ impl World {
             client: Client::new(&self.house, PeerAddr::Address(address), audience),
             proxies: None,
             refused: None,
+            place: self.house.places.take(places::Counted::Taken),
         };
         let future = Box::pin(connection.run());
         let counted = Counted { peer: peer.clone(), turns, future };
@@ -298,6 +300,7 @@ fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let history = Action::History { room: "general".to_owned(), since: 0, limit: 256 };
     let find = Action::Find { query: "white rabbit".to_owned(), limit: 10, before: None };
     let http = b"GET /rooms HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let post = b"POST /rooms/general HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n";
     let upgrade = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     vec![
@@ -314,6 +317,7 @@ fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("WebSocket pings", upgrade.to_vec(), b"\x89\x84\0\0\0\0ping".to_vec()),
         ("typed lines", b"ada\n".to_vec(), b"/help\n".to_vec()),
         ("HTTP requests", Vec::new(), http.to_vec()),
+        ("messages by HTTP", Vec::new(), [&post[..], &[b'x'; 4_000]].concat()),
     ]
 }
 

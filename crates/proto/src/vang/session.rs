@@ -580,6 +580,11 @@ impl ServerSession {
         self.refused.as_ref().map(|(_, why)| &**why)
     }
 
+    /// Nothing more is taken from the peer: it was refused, or the server says goodbye.
+    pub fn is_ending(&self) -> bool {
+        self.refused.is_some() || self.phase != Phase::Open
+    }
+
     /// The code of that refusal, to count by.
     pub fn refusal_code(&self) -> Option<Code> {
         self.refused.as_ref().map(|(code, _)| *code)

@@ -1,5 +1,6 @@
 //! One task per connection. It detects the kind of client from the first bytes, inside TLS a second time, behind the header
-//! of a proxy if the listener has proxies, and then moves bytes between the socket and a `proto` session. Between two messages it holds no buffer and no timer.
+//! of a proxy if the listener has proxies, and then moves bytes between the socket and a `proto` session. Between two
+//! messages it holds no buffer and no timer.
 
 mod proxy_header; // the PROXY protocol in front of everything else
 mod framing; // what stands between a socket and a `proto` session: one file for each door
@@ -27,6 +28,7 @@ use crate::admission::Client;
 use crate::clock::steady_now;
 use crate::door::Door;
 use crate::fairness::cost::work_us;
+use crate::fairness::places::Place;
 use crate::fairness::turns::{Turn, yield_turn};
 use crate::http;
 use crate::net::listen::PeerAddr;
@@ -77,6 +79,8 @@ pub(crate) struct Connection {
     pub(crate) proxies: Option<Arc<Proxies>>,
     /// Over a limit, or not what the listener is for: refused with this error, once the protocol is known.
     pub(crate) refused: Option<ErrorReply>,
+    /// Its place among all connections, or among those that are refused.
+    pub(crate) place: Place,
 }
 
 impl Connection {
@@ -102,7 +106,7 @@ impl Connection {
         }
         if kind != Kind::Http {
             let refused = self.refused.take().or_else(|| refuse_kind(self.proxies.as_ref()?, kind));
-            let Connection { house, socket, client, .. } = self;
+            let Connection { house, socket, client, place: _place, .. } = self;
             let (door, framing, refused): (_, Box<dyn Framing>, _) = match kind {
                 Kind::Lines => {
                     let refused = refused.or_else(|| no_lines(client.peer, house.lines.get()));
@@ -117,7 +121,7 @@ impl Connection {
             let talk = Talk { house, wire, client, connection, waits_for_memory: false, asked: None };
             return talk.run(first[..len].to_vec(), kind, refused).await;
         }
-        let Connection { house, socket, client, proxies, refused } = self;
+        let Connection { house, socket, client, proxies, refused, place: _place } = self;
         let proxies = proxies.filter(|proxies| proxies.kind != ProxyKind::ProxyProtocol);
         let (credit, tls) = (socket.credit().clone(), socket.is_tls());
         let visitor = http::Visitor { house: house.clone(), client, proxies, credit, tls, refused };
@@ -149,20 +153,28 @@ impl Connection {
             InFront::Client(address) => {
                 let (from, peer) = (PeerAddr::Proxied(address), self.client.peer);
                 self.client = Client::new(&self.house, from, peer);
-                if self.refused.is_none() {
-                    self.refused = self.client.take_place(&self.house).err();
+                match self.refused {
+                    Some(_) => true,
+                    None => match self.client.take_place(&self.house) {
+                        Ok(()) => true,
+                        Err(error) => self.refuse(error),
+                    },
                 }
-                true
             }
             InFront::Local => {
                 tracing::debug!(peer = %self.client.from, "the proxy checks whether this server is there");
                 false
             }
-            InFront::Other(error) => {
-                self.refused.get_or_insert(error);
-                true
-            }
+            InFront::Other(error) => self.refused.is_some() || self.refuse(error),
         }
+    }
+
+    /// Refuses a connection that was admitted: its place is free for others. `false`: so many are refused now that it
+    /// is closed without a reply.
+    fn refuse(&mut self, error: ErrorReply) -> bool {
+        let Some(place) = self.house.take_refused() else { return false };
+        (self.place, self.refused) = (place, Some(error));
+        true
     }
 
     /// Time for the first bytes.

@@ -18,7 +18,9 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
@@ -431,14 +433,48 @@ pin_project! {
         turns: Rc<Turns>,
         credit: Rc<Credit>,
         ticket: Option<Ticket>,
+        waking: Option<(Arc<Waking>, Waker)>,
         #[pin]
         future: F,
     }
 }
 
+/// Wakes a connection's task; what the task does to wake itself while it is polled counts for its next turn. hyper wakes
+/// itself for each piece of a body: the runtime would poll it up to 61 times before it looks at the sockets.
+struct Waking {
+    task: Waker,
+    state: AtomicU8,
+}
+
+/// The task waits; it is polled; it was woken while it is polled.
+const WAITS: u8 = 0;
+const POLLED: u8 = 1;
+const WOKEN: u8 = 2;
+
+impl Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Others may wake it, too, from other threads: one step decides, so that no wake is lost.
+        if self.state.compare_exchange(POLLED, WOKEN, Ordering::AcqRel, Ordering::Acquire) == Err(WAITS) {
+            self.task.wake_by_ref();
+        }
+    }
+}
+
+impl Waking {
+    /// The waker for a future in the task of `cx`.
+    fn of(cx: &Context<'_>) -> (Arc<Waking>, Waker) {
+        let waking = Arc::new(Waking { task: cx.waker().clone(), state: AtomicU8::new(WAITS) });
+        (waking.clone(), Waker::from(waking))
+    }
+}
+
 impl<F: Future<Output = ()>> Fair<F> {
     pub(crate) fn new(turns: Rc<Turns>, credit: Rc<Credit>, future: F) -> Fair<F> {
-        Fair { turns, credit, ticket: None, future }
+        Fair { turns, credit, ticket: None, waking: None, future }
     }
 }
 
@@ -465,7 +501,13 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
         turns.polled.set(Some(began));
         turns.is_called.set(is_busy && !credit.is_new.get());
         credit.is_deferred.set(false);
-        let outcome = this.future.poll(cx);
+        let waking = this.waking.take().filter(|(waking, _)| waking.task.will_wake(cx.waker()));
+        let (waking, waker) = this.waking.insert(waking.unwrap_or_else(|| Waking::of(cx)));
+        waking.state.store(POLLED, Ordering::Release);
+        let outcome = this.future.poll(&mut Context::from_waker(waker));
+        if waking.state.swap(WAITS, Ordering::AcqRel) == WOKEN && outcome.is_pending() {
+            wake_next_turn(cx);
+        }
         let ended = (turns.clock)();
         let has_read = credit.read.get() > 0;
         let used = credit.charge(began, ended, turns.turn_us(), turns.active());

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::Response;
@@ -19,10 +20,6 @@ use crate::fairness::turns::yield_turn;
 
 /// Bytes that are dropped at once: 4 KiB.
 const DROPPED_AT_ONCE: usize = 4 << 10;
-
-/// So many bytes of a body are read between two looks at the clock, and a piece counts as so many at least: 64 KiB, 1 KiB.
-const LOOK_BYTES: usize = 64 << 10;
-const PIECE_BYTES_MIN: usize = 1 << 10;
 
 /// Why a body was not read to its end.
 enum BodyError {
@@ -65,7 +62,7 @@ pub(super) async fn read(
         Some(BodyError::NoMemory) => fault(Code::Busy, NO_MEMORY.trim_end()),
         Some(BodyError::Refused) => match session.reply().await {
             Some(reply) => refusal(&reply),
-            None => fault(Code::Busy, NO_MEMORY.trim_end()),
+            None => session.no_reply(),
         },
     })
 }
@@ -75,11 +72,11 @@ async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<
     if claimed > max {
         return Err(BodyError::TooLong { found: Some(claimed) });
     }
-    let (mut bytes, mut since_look) = (Vec::new(), 0);
+    let mut bytes = Vec::new();
     loop {
         let frame = poll_fn(|cx| match session.poll_refused(cx) {
-            std::task::Poll::Ready(()) => std::task::Poll::Ready(Err(BodyError::Refused)),
-            std::task::Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Ok),
+            Poll::Ready(()) => Poll::Ready(Err(BodyError::Refused)),
+            Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Ok),
         });
         let Some(frame) = frame.await? else { return Ok(bytes) };
         // Trailers say nothing that is used here.
@@ -89,15 +86,8 @@ async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<
         }
         bytes.try_reserve(data.len()).map_err(|_| BodyError::NoMemory)?;
         bytes.extend_from_slice(&data);
-        since_look += data.len().max(PIECE_BYTES_MIN);
         drop(data);
-        session.hold(bytes.len());
-        if since_look >= LOOK_BYTES {
-            since_look = 0;
-            if session.is_turn_over() {
-                yield_turn().await;
-            }
-        }
+        session.hold(bytes.capacity());
     }
 }
 

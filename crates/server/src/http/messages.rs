@@ -65,6 +65,7 @@ async fn send(asked: &Asked<'_>) -> Answer {
     // The session copies it.
     session.ask(&RequestWriter { name }.write(1, &send));
     drop(send);
+    session.hold(0);
     let reply = reply(&mut session).await?;
     let Sent { room, n, seq, .. } = reply.keys().unwrap_or_default();
     let (address, room) = (Value::from(reply.text), Value::from(room));
@@ -75,7 +76,7 @@ async fn send(asked: &Asked<'_>) -> Answer {
 /// The reply to the one question that was asked; a refusal is an answer, too.
 async fn reply(session: &mut HubSession) -> Result<Reply, Response<ResponseBody>> {
     match session.reply().await {
-        None => Err(fault(Code::Stopping, "the server is going down; connect again")),
+        None => Err(session.no_reply()),
         Some(reply) if reply.code.is_some() => Err(refusal(&reply)),
         Some(reply) => Ok(reply),
     }

@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hyper::Response;
 use vang_proto::vang::{
-    Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
+    Code, Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
 };
 use vang_proto::{Decoder, Limits};
 
+use super::reply::{ResponseBody, fault};
 use crate::admission::Client;
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
@@ -113,14 +115,24 @@ impl HubSession {
         self.pump.note_held(&self.slot);
     }
 
-    /// Waits until the session is refused, because it held too much memory. Its reply says so.
+    /// Waits until the session takes nothing any more: it held too much memory, or the server stops. Its reply says so.
     pub(crate) fn poll_refused(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.slot.session.borrow().refusal_code().is_some() {
+            if self.slot.session.borrow().is_ending() {
                 return Poll::Ready(());
             }
             if self.slot.poll_woken(cx).is_pending() {
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// The answer if no reply comes: the server stops, or what the session held was given up with its question.
+    pub(super) fn no_reply(&self) -> Response<ResponseBody> {
+        match self.slot.session.borrow().refusal_code() {
+            None => fault(Code::Stopping, "the server is going down; connect again"),
+            Some(_) => {
+                fault(Code::Unknown, "the memory for clients was used up before the answer; ask again")
             }
         }
     }

@@ -323,6 +323,27 @@ fn limits_of_an_address_count_the_client_and_what_it_forges_does_not_help() {
     assert!(!server.log().contains("peer=198.51.100.1"), "{}", server.log());
 }
 
+#[test]
+fn who_is_refused_behind_a_proxy_takes_no_place_of_others() {
+    let more = ["--guests", "everywhere", "--limit", "per-address=1", "--limit", "connections=3"];
+    let (_dir, server, addrs) = behind(&["proxy=proxy,tls"], &more);
+    let named = |client: &str| through(&addrs[0], &header(ProxyVersion::Two, client));
+    let mut held = named("203.0.113.9:50001");
+    assert_eq!(hello(&mut held, "eve"), "guest:eve");
+    let refused: Vec<_> = (0..6)
+        .map(|i| {
+            let mut stream = named(&format!("203.0.113.9:{}", 50_002 + i));
+            assert_eq!(hello(&mut stream, "eve"), "too-many");
+            stream
+        })
+        .collect();
+    let mut other = named("203.0.113.10:50001");
+    assert_eq!(hello(&mut other, "bob"), "guest:bob");
+    let (_, metrics) = get(&mut server.connect(), "/metrics", "");
+    assert!(metrics.contains("\nvang_turned_away_total 6\n"), "{metrics}");
+    drop((held, refused, other));
+}
+
 /// Connects from this address of this machine.
 fn connect_from(ip: [u8; 4], to: &str) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
