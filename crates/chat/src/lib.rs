@@ -39,7 +39,7 @@ pub use members::{MemberCommand, MemberEvent};
 pub use messages::{MessageCommand, MessageEvent};
 pub use order::{OrderCommand, OrderEvent};
 pub use outcome::{Happened, Outcome};
-pub use permission::{Power, Standing};
+pub use permission::{Power, RoomsBy, Standing};
 pub use reading::StartAfter;
 pub use refusal::Refusal;
 pub use rooms::{Place, Places, Room, RoomCommand, RoomEvent};

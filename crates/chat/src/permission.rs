@@ -21,9 +21,30 @@ pub enum Power {
     Leave,
     /// Say what the room is about.
     SetTopic,
-    CreateRoom,
+    /// Under the setting of the server that took the request.
+    CreateRoom(RoomsBy),
     /// Add an account.
     AddAccount,
+}
+
+/// Who can create rooms: a setting of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoomsBy {
+    /// Every account, and the admins.
+    #[default]
+    Accounts,
+    /// Admins: the operator.
+    Admins,
+}
+
+impl RoomsBy {
+    /// Its number in the journal, which is never used again for another one.
+    pub fn number(self) -> u8 {
+        match self {
+            RoomsBy::Accounts => 0,
+            RoomsBy::Admins => 1,
+        }
+    }
 }
 
 /// What somebody is to a room.
@@ -39,7 +60,7 @@ pub enum Standing {
 }
 
 impl Power {
-    pub const ALL: [Power; 10] = [
+    pub const ALL: [Power; 11] = [
         Power::KnowOf,
         Power::SeePeople,
         Power::SeeAll,
@@ -48,7 +69,8 @@ impl Power {
         Power::Bring,
         Power::Leave,
         Power::SetTopic,
-        Power::CreateRoom,
+        Power::CreateRoom(RoomsBy::Accounts),
+        Power::CreateRoom(RoomsBy::Admins),
         Power::AddAccount,
     ];
 }
@@ -65,10 +87,11 @@ enum Verdict {
     NoRoom,
     NotMember,
     AccountNeeded,
+    AdminNeeded,
     NotAllowed,
 }
 
-use Verdict::{AccountNeeded, NoRoom, NotAllowed, NotMember, Yes};
+use Verdict::{AccountNeeded, AdminNeeded, NoRoom, NotAllowed, NotMember, Yes};
 
 /// A row of the table: a verdict for everybody, or by standing, in the order of `Standing::ALL`.
 enum Row {
@@ -102,7 +125,8 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::SetTopic,   Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
         (Power::SetTopic,   Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         // These are about no room: every account counts as an outsider.
-        (Power::CreateRoom, _)       => By([Yes,       AccountNeeded, Yes,       Yes,       Yes]),
+        (Power::CreateRoom(RoomsBy::Accounts), _) => By([Yes, AccountNeeded, Yes, Yes, Yes]),
+        (Power::CreateRoom(RoomsBy::Admins), _) => By([Yes, AdminNeeded, AdminNeeded, AdminNeeded, AdminNeeded]),
         (Power::AddAccount, _)       => By([Yes,       NotAllowed,    NotAllowed, NotAllowed, NotAllowed]),
     }
 }
@@ -152,6 +176,7 @@ pub(crate) fn check(
         NoRoom => Err(Refusal::NoRoom),
         NotMember => Err(Refusal::NotMember),
         AccountNeeded => Err(Refusal::AccountNeeded),
+        AdminNeeded => Err(Refusal::AdminNeeded),
         NotAllowed => Err(Refusal::NotAllowed),
     }
 }

@@ -12,6 +12,12 @@ pub enum Refusal {
     NameTaken,
     #[error("guests cannot do this; ask the operator for an account (vang admin account add NAME)")]
     AccountNeeded,
+    /// To create a room, under `RoomsBy::Admins`.
+    #[error(
+        "on this server only admins create rooms; ask the operator, who can do it on the server's machine (vang create \
+         NAME --data DIR) or allow it to all accounts (vang serve --rooms-by accounts)"
+    )]
+    AdminNeeded,
     #[error("only the operator of the server may do this")]
     NotAllowed,
     #[error("already a member of this room")]

@@ -9,7 +9,7 @@ use crate::accounts::Accounts;
 use crate::digest::{Digest, Part};
 use crate::known::Known;
 use crate::limits::ROOMS_MAX;
-use crate::permission::{self, Power, Standing};
+use crate::permission::{self, Power, RoomsBy, Standing};
 use crate::stays::{Interval, Mark, StayRow, Stays};
 use crate::steps::{Kept, Key, Step};
 use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, RoomId, Seq};
@@ -21,6 +21,9 @@ pub enum RoomCommand {
         access: Access,
         /// Who asks: an account (then its first member) or the operator.
         by: Principal,
+        /// Who can create rooms: a setting of the server that took the request. A user of the folder's socket is an
+        /// admin, also under an account's name.
+        rooms_by: RoomsBy,
         /// How many rooms an account can make, with this one: a setting of the server that took the request. `None`: no
         /// limit, as for the operator.
         most: Option<u64>,
@@ -60,8 +63,8 @@ pub(crate) fn decide(
     command: &RoomCommand,
 ) -> Result<RoomEvent, Refusal> {
     match *command {
-        RoomCommand::Create { name, access, by, most } => {
-            permission::check_server(Power::CreateRoom, &by)?;
+        RoomCommand::Create { name, access, by, rooms_by, most } => {
+            permission::check_server(Power::CreateRoom(rooms_by), &by)?;
             if let Principal::Account(who) = by {
                 accounts.check(who)?;
             }

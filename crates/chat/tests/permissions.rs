@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, Position,
-    Power, Principal, Refusal, Room, RoomCommand, RoomId, Standing, State, Time,
+    Power, Principal, Refusal, Room, RoomCommand, RoomId, RoomsBy, Standing, State, Time,
 };
 
 struct World {
@@ -41,7 +41,13 @@ impl World {
         let [public, private] =
             [("lobby", Access::Public), ("ops", Access::Private)].map(|(name, access)| {
                 let by = Principal::Account(member);
-                let create = RoomCommand::Create { name: key(name), access, by, most: None };
+                let create = RoomCommand::Create {
+                    name: key(name),
+                    access,
+                    by,
+                    rooms_by: RoomsBy::default(),
+                    most: None,
+                };
                 state.apply(at(&state), &create.into()).unwrap();
                 let room = state.room_named(&key(name), &by).unwrap();
                 state.apply(at(&state), &MemberCommand::Join { room, who: former, by }.into()).unwrap();
@@ -78,9 +84,9 @@ impl World {
             Power::Bring => join(self.stranger, who),
             Power::Leave => decide(MemberCommand::Leave { room, who: there.own_account(power, who)? }.into()),
             Power::SetTopic => decide(RoomCommand::SetTopic { room, by: *who }.into()),
-            Power::CreateRoom => {
+            Power::CreateRoom(rooms_by) => {
                 let (name, access) = (key("new"), Access::Public);
-                decide(RoomCommand::Create { name, access, by: *who, most: None }.into())
+                decide(RoomCommand::Create { name, access, by: *who, rooms_by, most: None }.into())
             }
             Power::AddAccount => decide(AccountCommand::Add { name: key("new"), by: *who }.into()),
         }
@@ -99,7 +105,7 @@ fn everybody_can_do_what_the_table_says_and_nothing_else() {
     let world = World::new();
     let mut found = String::new();
     let mut line = |cells: Vec<String>| {
-        let padded: Vec<String> = cells.iter().map(|cell| format!("{cell:<15}")).collect();
+        let padded: Vec<String> = cells.iter().map(|cell| format!("{cell:<22}")).collect();
         writeln!(found, "{}", padded.concat().trim_end()).unwrap();
     };
     let head = Standing::ALL.map(|standing| format!("{standing:?}"));

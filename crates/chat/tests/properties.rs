@@ -13,7 +13,7 @@ use vang_chat::limits::{OPENINGS_MAX, SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REM
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, Event, Events, Happened, MemberCommand, MessageCommand,
     MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal,
-    RoomCommand, RoomId, Rules, SendId, Seq, SnapshotError, State, Time,
+    RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, SnapshotError, State, Time,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -27,7 +27,7 @@ enum Ask {
     Open(u64),
     Rules(u16),
     Account(u8, Who),
-    Create(u8, Access, Who, Option<u64>),
+    Create(u8, Access, Who, RoomsBy, Option<u64>),
     Join(u8, u8, Who),
     Leave(u8, u8),
     Topic(u8, Who),
@@ -72,8 +72,9 @@ fn command(state: &State, ask: &Ask) -> Command {
         Ask::Account(number, by) => {
             AccountCommand::Add { name: name(number), by: principal(state, by) }.into()
         }
-        Ask::Create(number, access, by, most) => {
-            RoomCommand::Create { name: name(number), access, by: principal(state, by), most }.into()
+        Ask::Create(number, access, by, rooms_by, most) => {
+            RoomCommand::Create { name: name(number), access, by: principal(state, by), rooms_by, most }
+                .into()
         }
         Ask::Join(of, who, by) => {
             MemberCommand::Join { room: room(state, of), who: account(state, who), by: principal(state, by) }
@@ -204,12 +205,13 @@ fn who() -> impl Strategy<Value = Who> {
 
 fn ask() -> impl Strategy<Value = Ask> {
     let access = prop_oneof![Just(Access::Public), Just(Access::Private), Just(Access::Private)];
+    let rooms_by = prop_oneof![4 => Just(RoomsBy::Accounts), 1 => Just(RoomsBy::Admins)];
     let id = prop::option::weighted(0.8, (0..4_u8, 0..2_u8));
     prop_oneof![
         1 => (0..5_u64).prop_map(Ask::Open),
         1 => (0..=vang_chat::NEWEST_RULES.0).prop_map(Ask::Rules),
         3 => (0..4_u8, prop_oneof![4 => Just(Who::Operator), 1 => who()]).prop_map(|(name, by)| Ask::Account(name, by)),
-        3 => (0..5_u8, access, who(), prop::option::of(0..4_u64)).prop_map(|(name, access, by, most)| Ask::Create(name, access, by, most)),
+        3 => (0..5_u8, access, who(), rooms_by, prop::option::of(0..4_u64)).prop_map(|(name, access, by, rooms_by, most)| Ask::Create(name, access, by, rooms_by, most)),
         8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
         4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
         3 => (0..4_u8, who()).prop_map(|(room, by)| Ask::Topic(room, by)),
@@ -225,8 +227,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let beginning = vec![
         (Ask::Account(0, Who::Operator), 0),
         (Ask::Account(1, Who::Operator), 0),
-        (Ask::Create(0, Access::Private, Who::Account(0), None), 0),
-        (Ask::Create(1, Access::Public, Who::Account(1), None), 0),
+        (Ask::Create(0, Access::Private, Who::Account(0), RoomsBy::Accounts, None), 0),
+        (Ask::Create(1, Access::Public, Who::Account(1), RoomsBy::Accounts, None), 0),
     ];
     prop::collection::vec((ask(), moved), 0..150).prop_map(move |more| [beginning.clone(), more].concat())
 }
@@ -585,11 +587,11 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
     let story = [
         Ask::Account(0, Who::Operator),
         Ask::Account(1, Who::Operator),
-        Ask::Create(0, Access::Public, Who::Operator, None),
-        Ask::Create(1, Access::Public, Who::Operator, None),
-        Ask::Create(2, Access::Private, Who::Account(0), None),
-        Ask::Create(3, Access::Private, Who::Account(1), None),
-        Ask::Create(4, Access::Private, Who::Account(0), None),
+        Ask::Create(0, Access::Public, Who::Operator, RoomsBy::Accounts, None),
+        Ask::Create(1, Access::Public, Who::Operator, RoomsBy::Accounts, None),
+        Ask::Create(2, Access::Private, Who::Account(0), RoomsBy::Accounts, None),
+        Ask::Create(3, Access::Private, Who::Account(1), RoomsBy::Accounts, None),
+        Ask::Create(4, Access::Private, Who::Account(0), RoomsBy::Accounts, None),
     ];
     for ask in story {
         world.step(&(ask, 0)).2.unwrap();
@@ -624,8 +626,13 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
 fn lobby() -> (State, RoomId) {
     let mut state = State::default();
     let at = Position { seq: Seq(1), time: Time(0), node: Node(1) };
-    let create =
-        RoomCommand::Create { name: name(1), access: Access::Public, by: Principal::Operator, most: None };
+    let create = RoomCommand::Create {
+        name: name(1),
+        access: Access::Public,
+        by: Principal::Operator,
+        rooms_by: RoomsBy::default(),
+        most: None,
+    };
     state.apply(at, &create.into()).unwrap();
     (state, RoomId(1))
 }
@@ -745,8 +752,8 @@ fn the_golden_snapshot_still_loads() {
         (Ask::Open(7), 0),
         (Ask::Account(0, Who::Operator), 0),
         (Ask::Account(1, Who::Operator), 0),
-        (Ask::Create(0, Access::Private, Who::Account(0), None), 0),
-        (Ask::Create(1, Access::Public, Who::Operator, None), 0),
+        (Ask::Create(0, Access::Private, Who::Account(0), RoomsBy::Accounts, None), 0),
+        (Ask::Create(1, Access::Public, Who::Operator, RoomsBy::Accounts, None), 0),
         (Ask::Send(0, Who::Account(0), Some((1, 1))), 1),
         (Ask::Join(0, 1, Who::Account(0)), 0),
         (Ask::Send(0, Who::Account(1), None), HOUR as i64),

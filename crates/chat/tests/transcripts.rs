@@ -30,7 +30,7 @@ use std::fmt::Write;
 use vang_chat::{
     Access, AccountCommand, AccountEvent, AccountId, Command, Event, MemberCommand, MemberEvent,
     MessageCommand, MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Position, Principal, Refusal,
-    RoomCommand, RoomEvent, RoomId, Rules, SendId, Seq, State, Time,
+    RoomCommand, RoomEvent, RoomId, RoomsBy, Rules, SendId, Seq, State, Time,
 };
 
 /// When every story begins.
@@ -145,6 +145,7 @@ impl Story {
         let words: Vec<&str> = asked.split(' ').collect();
         let account = |name: &str| self.accounts.get(name).copied().unwrap_or(AccountId(NOT_THERE));
         let mut named = "";
+        let rooms_by = RoomsBy::default();
         let command: Command = match words[..] {
             ["account", name] => {
                 named = name;
@@ -152,16 +153,24 @@ impl Story {
             }
             ["create", name] => {
                 named = name;
-                RoomCommand::Create { name: key(name), access: Access::Public, by, most: None }.into()
+                RoomCommand::Create { name: key(name), access: Access::Public, by, rooms_by, most: None }
+                    .into()
             }
             ["create", name, most] if most.starts_with("most=") => {
                 named = name;
                 let most = Some(number(&most["most=".len()..])?);
-                RoomCommand::Create { name: key(name), access: Access::Public, by, most }.into()
+                RoomCommand::Create { name: key(name), access: Access::Public, by, rooms_by, most }.into()
+            }
+            ["create", name, "by=admins"] => {
+                named = name;
+                let rooms_by = RoomsBy::Admins;
+                RoomCommand::Create { name: key(name), access: Access::Public, by, rooms_by, most: None }
+                    .into()
             }
             ["create", name, "private"] => {
                 named = name;
-                RoomCommand::Create { name: key(name), access: Access::Private, by, most: None }.into()
+                RoomCommand::Create { name: key(name), access: Access::Private, by, rooms_by, most: None }
+                    .into()
             }
             ["join", room] => MemberCommand::Join { room: self.room(room), who: account(speaker), by }.into(),
             ["join", room, who] => {
@@ -307,6 +316,7 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::NameTaken => "name-taken",
         Refusal::AccountNeeded => "account-needed",
         Refusal::NotAllowed => "not-allowed",
+        Refusal::AdminNeeded => "admin-needed",
         Refusal::AlreadyMember => "already-member",
         Refusal::NotMember => "not-member",
         Refusal::IdReused => "id-reused",

@@ -127,7 +127,7 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::NoAccount => Code::NoAccount,
         Refusal::NameTaken => Code::NameTaken,
         Refusal::AccountNeeded => Code::AccountNeeded,
-        Refusal::NotAllowed => Code::NotAllowed,
+        Refusal::NotAllowed | Refusal::AdminNeeded => Code::NotAllowed,
         Refusal::AlreadyMember => Code::AlreadyMember,
         Refusal::NotMember => Code::NotMember,
         Refusal::IdReused => Code::IdReused,

@@ -199,7 +199,7 @@ fn visible(sight: &Sight<'_>, followed: &Followed, seq: Seq, bytes: impl FnOnce(
 mod tests {
     use vang_chat::{
         Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, Position,
-        RoomCommand, Time,
+        RoomCommand, RoomsBy, Time,
     };
 
     use super::*;
@@ -219,7 +219,19 @@ mod tests {
             AccountId(added.0)
         });
         let create = |state: &mut State, key, access, by| {
-            RoomId(apply(state, RoomCommand::Create { name: NameKey([key; 16]), access, by, most: None }).0)
+            RoomId(
+                apply(
+                    state,
+                    RoomCommand::Create {
+                        name: NameKey([key; 16]),
+                        access,
+                        by,
+                        rooms_by: RoomsBy::default(),
+                        most: None,
+                    },
+                )
+                .0,
+            )
         };
         let [ada, bob] = accounts.map(Principal::Account);
         let cellar = create(&mut state, 3, Access::Private, ada);

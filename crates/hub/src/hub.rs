@@ -13,7 +13,9 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use slab::Slab;
-use vang_chat::{Access, Command, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomId, Seq, State};
+use vang_chat::{
+    Access, Command, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Seq, State,
+};
 use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, ReplyKeys, Ticket, write_error, write_ok};
@@ -96,6 +98,7 @@ pub struct Hub {
     identity: Identity,
     server: String,
     inline_max: u64,
+    rooms_by: RoomsBy,
     rooms_per_account: u64,
     guests: Scope,
     trust: Trust,
@@ -163,6 +166,7 @@ impl Hub {
             identity,
             server,
             inline_max: INLINE_BYTES_MAX,
+            rooms_by: RoomsBy::default(),
             rooms_per_account: ROOMS_PER_ACCOUNT,
             guests: Scope::default(),
             trust: Trust::default(),
@@ -202,6 +206,7 @@ impl Hub {
                 name: key,
                 access: Access::Public,
                 by: Principal::Operator,
+                rooms_by: RoomsBy::default(),
                 most: None,
             });
             let payload = hub.salts.payload(encode_name(&shown));
@@ -215,6 +220,11 @@ impl Hub {
     /// Sets the longest content of a message in a room, in bytes.
     pub fn set_inline_max(&mut self, bytes: u64) {
         self.inline_max = bytes;
+    }
+
+    /// Sets who can create rooms.
+    pub fn set_rooms_by(&mut self, rooms_by: RoomsBy) {
+        self.rooms_by = rooms_by;
     }
 
     /// Sets how many rooms one account can make.

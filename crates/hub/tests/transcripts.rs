@@ -26,7 +26,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vang_chat::{Node, RoomId, Seq, State, Time};
+use vang_chat::{Node, RoomId, RoomsBy, Seq, State, Time};
 use vang_hub::{
     Book, ColdEvent, ColdPage, Delta, EventRow, Hub, Now, Output, Peer, Read, ReadAnswer, ReadError, ReadJob,
     Row, Salts, SessionId, Settled, Trust, replay,
@@ -135,6 +135,8 @@ impl Story {
                     self.hub.answer_read(job.id, Err(ReadError::ViewBehind));
                 }
                 ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
+                ["rooms-by", "admins"] => self.hub.set_rooms_by(RoomsBy::Admins),
+                ["rooms-by", "accounts"] => self.hub.set_rooms_by(RoomsBy::Accounts),
                 ["rooms-per-account", rooms] => self.hub.set_rooms_per_account(rooms.parse().unwrap()),
                 ["stop"] => self.hub.stop(),
                 ["crash"] => {

@@ -13,7 +13,7 @@ use minicbor::encode::Error as EncodeError;
 use minicbor::{Decoder, Encoder, data::Type};
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
-    Position, Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
+    Position, Principal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, Time,
 };
 
 use crate::hash::hash;
@@ -83,6 +83,8 @@ pub enum EntryError {
     OtherKind { found: u8 },
     #[error("room access {found} is not known to this program")]
     OtherAccess { found: u8 },
+    #[error("a setting of who can create rooms, {found}, is not known to this program")]
+    OtherRoomsBy { found: u8 },
 }
 
 impl From<minicbor::decode::Error> for EntryError {
@@ -133,11 +135,15 @@ impl Envelope {
                 e.bytes(&name.0)?;
                 write_principal(e, by)?;
             }
-            Command::Room(RoomCommand::Create { name, access, by, most }) => {
-                head(e, CommandKind::CreateRoom, 4)?;
+            Command::Room(RoomCommand::Create { name, access, by, rooms_by, most }) => {
+                let is_default = *rooms_by == RoomsBy::Accounts;
+                head(e, CommandKind::CreateRoom, if is_default { 4 } else { 5 })?;
                 e.bytes(&name.0)?.u8(access.number())?;
                 write_principal(e, by)?;
                 e.encode(most)?;
+                if !is_default {
+                    e.u8(rooms_by.number())?;
+                }
             }
             Command::Room(RoomCommand::SetTopic { room, by }) => {
                 head(e, CommandKind::SetTopic, 2)?;
@@ -190,7 +196,11 @@ impl Envelope {
                 let found = d.u8()?;
                 let access = Access::from_number(found).ok_or(EntryError::OtherAccess { found })?;
                 let (by, most) = (read_principal(&mut d)?, d.decode()?);
-                (RoomCommand::Create { name, access, by, most }.into(), 4)
+                let (rooms_by, its_own) = match fields {
+                    12 => (read_rooms_by(&mut d)?, 5),
+                    _ => (RoomsBy::Accounts, 4),
+                };
+                (RoomCommand::Create { name, access, by, rooms_by, most }.into(), its_own)
             }
             CommandKind::Join => {
                 let (room, who) = (RoomId(d.u64()?), AccountId(d.u64()?));
@@ -243,6 +253,15 @@ fn read_principal(d: &mut Decoder<'_>) -> Result<Principal, EntryError> {
         Type::Bytes => Principal::Guest(NameKey(fixed(d)?)),
         _ => Principal::Account(AccountId(d.u64()?)),
     })
+}
+
+/// Accounts are the default, which is not written.
+fn read_rooms_by(d: &mut Decoder<'_>) -> Result<RoomsBy, EntryError> {
+    let found = d.u8()?;
+    match found == RoomsBy::Admins.number() {
+        true => Ok(RoomsBy::Admins),
+        false => Err(EntryError::OtherRoomsBy { found }),
+    }
 }
 
 pub(crate) fn nothing_more(d: &Decoder<'_>, bytes: &[u8]) -> Result<(), EntryError> {

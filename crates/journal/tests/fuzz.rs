@@ -12,7 +12,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
-    Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
+    Principal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, Time,
 };
 use vang_journal::{
     Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, MessagePayload, Origin, Unknown,
@@ -173,13 +173,16 @@ fn principal() -> impl Strategy<Value = Principal> {
 fn command() -> impl Strategy<Value = Command> {
     let id = (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(key, print)| SendId { key, print });
     let access = prop_oneof![Just(Access::Public), Just(Access::Private)];
+    let rooms_by = prop_oneof![Just(RoomsBy::Accounts), Just(RoomsBy::Admins)];
     prop_oneof![
         Just(Command::Order(OrderCommand::Open)),
         any::<u16>().prop_map(|to| Command::Order(OrderCommand::SwitchRules { to: Rules(to) })),
         (name_key(), principal()).prop_map(|(name, by)| Command::Account(AccountCommand::Add { name, by })),
-        (name_key(), access, principal(), any::<Option<u64>>()).prop_map(|(name, access, by, most)| {
-            Command::Room(RoomCommand::Create { name, access, by, most })
-        }),
+        (name_key(), access, principal(), rooms_by, any::<Option<u64>>()).prop_map(
+            |(name, access, by, rooms_by, most)| {
+                Command::Room(RoomCommand::Create { name, access, by, rooms_by, most })
+            }
+        ),
         (any::<u64>(), any::<u64>(), principal()).prop_map(|(room, who, by)| Command::Member(
             MemberCommand::Join { room: RoomId(room), who: AccountId(who), by }
         )),

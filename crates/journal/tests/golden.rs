@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{append, batch, identity, whole};
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
-    Principal, RoomCommand, RoomId, Rules, SendId, Seq, Time,
+    Principal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, Time,
 };
 use vang_journal::{
     Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
@@ -48,6 +48,7 @@ fn commands() -> Vec<(Command, Bytes)> {
                 name: name(0xb0),
                 access: Access::Public,
                 by: Principal::Operator,
+                rooms_by: RoomsBy::Accounts,
                 most: None,
             }),
             encode_name("général"),
@@ -57,6 +58,7 @@ fn commands() -> Vec<(Command, Bytes)> {
                 name: name(0xc0),
                 access: Access::Private,
                 by: by_ada,
+                rooms_by: RoomsBy::Accounts,
                 most: Some(1_000),
             }),
             encode_name("ops"),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use vang_chat::RoomsBy;
 use vang_hub::{Scope, Trust};
 
 use crate::limits::Limits;
@@ -154,6 +155,10 @@ settings! {
     ""
     "`local` cannot be combined with an address that other machines can reach."
     trust "trust" "WHERE": Trust = "folder", true;
+    "Who can create rooms, with `vang create` for example"
+    ""
+    "The admin is the operator: a user who can open the data folder. With --data DIR the operator needs no account."
+    rooms_by "rooms-by" "WHO": RoomsBy = "accounts", true;
     "From where plain text lines are accepted, as from nc"
     lines "lines" "FROM": Scope = "local", true;
     "From where /metrics can be read"
@@ -270,6 +275,11 @@ words! { Scope:
 words! { Trust:
     "folder" Folder "On the data folder's own socket: --data DIR",
     "local" Local "On this machine: for all its programs, and all clients of a proxy or tunnel on it",
+}
+
+words! { RoomsBy:
+    "accounts" Accounts "All accounts, and the admin",
+    "admins" Admins "Only the admin",
 }
 
 words! { LogFormat:

@@ -98,7 +98,7 @@ impl Shared {
         let house = &self.house;
         let connections_max = config.limits.connections(raise_open_files());
         self.connections_max.set(connections_max);
-        house.pump.set_rules(&config.limits, config.guests, config.trust);
+        house.pump.set_rules(&config);
         house.pump.watch.connections_max.set(connections_max);
         house.pump.watch.free_min.set(config.limits.ready_free_bytes());
         house.pump.watch.lag_max.set(config.limits.ready_lag());

@@ -111,6 +111,7 @@ impl Server {
         let mut hub = Hub::new(identity, opened.recovered, node, salts, config.program, config.confirm_time);
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
+        hub.set_rooms_by(config.rooms_by);
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vang_chat::{
     Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, OrderCommand,
-    Principal, RoomCommand, RoomId, Seq,
+    Principal, RoomCommand, RoomId, RoomsBy, Seq,
 };
 use vang_hub::{EventClass, EventData, EventRow, Row, TextOf};
 use vang_journal::{Entry, Envelope, MessagePayload, decode_name};
@@ -149,13 +149,13 @@ impl Model {
                     self.keep_text(TextOf::AccountName(AccountId(seq)), name());
                 }
             }
-            Command::Room(RoomCommand::Create { name: key, access, by, most }) => {
+            Command::Room(RoomCommand::Create { name: key, access, by, rooms_by, most }) => {
                 let may = match by {
                     Principal::Operator => true,
                     Principal::Guest(_) => false,
                     Principal::Account(_) => {
                         let made = self.rooms.values().filter(|room| room.by == by).count() as u64;
-                        most.is_none_or(|most| made < most)
+                        rooms_by == RoomsBy::Accounts && most.is_none_or(|most| made < most)
                     }
                 };
                 if may && !self.rooms.values().any(|room| room.key == key) {

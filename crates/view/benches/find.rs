@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use vang_chat::{Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time};
+use vang_chat::{
+    Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq, Time,
+};
 use vang_journal::{
     Batch, Draft, Durability, Envelope, Maintain, MessagePayload, Origin, Payload, Reader, Unknown,
     open_journal, read_journal,
@@ -349,6 +351,7 @@ impl Store {
                             name,
                             access,
                             by: Principal::Operator,
+                            rooms_by: RoomsBy::default(),
                             most: None,
                         }),
                         Bytes::new(),

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytes::Bytes;
 use rusqlite::Connection;
 use vang_chat::{
-    Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, Seq, Time,
+    Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq,
+    Time,
 };
 use vang_journal::in_sqlite::{SqliteJournal, SqliteReader};
 use vang_journal::{
@@ -54,7 +55,13 @@ impl World {
         for access in [Access::Public, Access::Private, Access::Private] {
             let name = NameKey([world.seq as u8; 16]);
             world.append(
-                Command::Room(RoomCommand::Create { name, access, by: Principal::Operator, most: None }),
+                Command::Room(RoomCommand::Create {
+                    name,
+                    access,
+                    by: Principal::Operator,
+                    rooms_by: RoomsBy::default(),
+                    most: None,
+                }),
                 Bytes::new(),
                 None,
             );

@@ -20,13 +20,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_hub::limits::SNAPSHOT_STEPS;
-use vang_hub::{Admitted, Delta, Hub, Output, Peer, Read, ReadError, Scope, SessionId, Trust};
+use vang_hub::{Admitted, Delta, Hub, Output, Peer, Read, ReadError, SessionId};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
 use self::deliveries::Deliveries;
 pub(crate) use self::slot::{ConnectionInfo, Slot};
 use crate::clock::{now, steady_now};
+use crate::config::Config;
 use crate::disk::Answer;
 use crate::disk::jobs::Asking;
 use crate::disk::journal::WriteJob;
@@ -184,11 +185,12 @@ impl Pump {
     }
 
     /// For what is asked from here on.
-    pub(crate) fn set_rules(&self, limits: &Limits, guests: Scope, trust: Trust) {
-        self.set_limits(limits);
+    pub(crate) fn set_rules(&self, config: &Config) {
+        self.set_limits(&config.limits);
         let mut hub = self.hub.borrow_mut();
-        hub.set_guests(guests);
-        hub.set_trust(trust);
+        hub.set_guests(config.guests);
+        hub.set_trust(config.trust);
+        hub.set_rooms_by(config.rooms_by);
     }
 
     /// Who can enter from there.

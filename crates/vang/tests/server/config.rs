@@ -103,10 +103,15 @@ fn hup_reads_the_file_again_and_drops_no_connection() {
         let mut stream = stream;
         exchange(&mut stream, &request("send", &[("room", "\"general\""), ("as", "\"ada\"")], text)).0
     };
+    let create = |stream: &mut (dyn crate::common::Wire + '_)| {
+        let mut stream = stream;
+        exchange(&mut stream, &request("create", &[("room", "\"lab\""), ("as", "\"ada\"")], "")).0
+    };
     let mut old = dial(&format!("unix:{}", door(1).display()));
     assert_eq!(say(&mut *old, "one")["status"], "ok");
+    assert_eq!(create(&mut *old)["code"], "account-needed");
 
-    listen(2, "log = 'debug'\n[limits]\ninline = 3\n");
+    listen(2, "log = 'debug'\nrooms-by = 'admins'\n[limits]\ninline = 3\n");
     server.signal("HUP");
     comes_true("it listens at the new place", || {
         door(2).exists() && server.log().contains("configuration reloaded")
@@ -116,6 +121,7 @@ fn hup_reads_the_file_again_and_drops_no_connection() {
     // Connections stay, and the new settings apply to new requests.
     assert_eq!(say(&mut *old, "two")["status"], "ok");
     assert_eq!(say(&mut *old, "three")["code"], "too-long");
+    assert_eq!(create(&mut *old)["code"], "not-allowed");
     let mut new = dial(&format!("unix:{}", door(2).display()));
     assert_eq!(say(&mut *new, "new")["status"], "ok");
     assert!(std::os::unix::net::UnixStream::connect(door(1)).is_err(), "the old door is closed");

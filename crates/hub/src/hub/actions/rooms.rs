@@ -1,6 +1,6 @@
 //! Rooms: create, topic, list, and which room a name means.
 
-use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId};
+use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId, RoomsBy};
 use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, MEMBER, RoomList, RoomRow};
 use vang_view::TextOf;
@@ -31,8 +31,11 @@ impl Hub {
         };
         // The folder's socket is the operator's, whatever name is used on it.
         let is_operator = self.session(asker.session).is_some_and(|session| session.peer == Peer::Operator);
-        let most = (!is_operator).then_some(self.rooms_per_account);
-        let command = RoomCommand::Create { name, access, by: *who, most };
+        let (rooms_by, most) = match is_operator {
+            true => (RoomsBy::default(), None),
+            false => (self.rooms_by, Some(self.rooms_per_account)),
+        };
+        let command = RoomCommand::Create { name, access, by: *who, rooms_by, most };
         self.enqueue(asker, command.into(), encode_name(&shown))
     }
 
