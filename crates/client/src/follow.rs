@@ -315,7 +315,7 @@ mod tests {
         let rooms = vec!["general".to_owned()];
         let fault =
             Follow::start(server.place(), None, rooms.clone(), None, SECONDS, &mut |_| {}).unwrap_err();
-        assert_eq!(fault.to_string(), "refused: no-room: there is no such room");
+        assert_eq!(fault.to_string(), "there is no such room");
 
         let brief = Duration::from_millis(60);
         let fault = Follow::start(Server::closed_port(), None, rooms, None, brief, &mut |_| {}).unwrap_err();
@@ -330,7 +330,7 @@ mod tests {
             vec![Step::Request, no_room()],
         ]);
         let mut follow = start(&server, None);
-        let last = "<refused: no-room: there is no such room>";
+        let last = "<there is no such room>";
         assert_eq!(hear(&mut follow, 3), ["<Closing { why: \"stopping\" }>", "<lost>", last]);
     }
 }

@@ -192,6 +192,6 @@ mod tests {
         let refusal = Step::Write(error(1, Code::NoRoom, "there is no such room", &[]));
         let server = Server::start(vec![vec![Step::Request, refusal]]);
         let fault = read_all(&server, 0).unwrap_err();
-        assert_eq!(fault.to_string(), "refused: no-room: there is no such room");
+        assert_eq!(fault.to_string(), "there is no such room");
     }
 }

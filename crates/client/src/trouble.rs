@@ -408,7 +408,8 @@ pub enum ClientError {
     /// The server's key can be neither looked up nor stored.
     #[error("cannot store the key of {place}: {why}")]
     NotRemembered { place: String, why: String },
-    #[error("refused: {code}: {detail}")]
+    /// The server says why in its own words.
+    #[error("{}", if detail.is_empty() { code } else { detail })]
     Refused {
         /// One of the codes in `docs/PROTOCOL.md`, section 4.
         code: String,

@@ -5,9 +5,10 @@
 use bytes::Bytes;
 use vang_chat::{NameKey, Principal, Refusal};
 use vang_journal::Payload;
+use vang_proto::terminal::harmless_line;
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::names::NameError;
+use crate::names::{NameError, similar_name};
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) ->
         }
         (Peer::Local, Principal::Account(_) | Principal::Operator) => {
             "this name is an account's; until accounts have secrets it is valid on the data folder's own socket only \
-             (vang --data DIR), or with vang serve --trust local"
+             (--data DIR), or with vang serve --trust local"
         }
         (Peer::RemoteTls | Peer::RemotePlain, Principal::Account(_) | Principal::Operator) => {
             "this name is an account's; until accounts have secrets nobody from another machine can use it"
@@ -116,8 +117,32 @@ impl Salts {
     }
 }
 
-pub(crate) fn bad_name(key: &'static str, bad: &NameError) -> ErrorReply {
-    ErrorReply::new(Code::BadName, format!("'{key}' is {bad}")).with("key", key)
+/// Characters of a text that is no name, as far as an answer repeats it.
+const REPEATED_CHARS_MAX: usize = 40;
+
+/// `key` is the argument's; people see what they typed.
+pub(crate) fn bad_name(key: &'static str, typed: &str, bad: &NameError) -> ErrorReply {
+    let mut shown: String = typed.chars().take(REPEATED_CHARS_MAX).collect();
+    if shown.len() < typed.len() {
+        shown.push('…');
+    }
+    let similar = match bad {
+        NameError::Empty | NameError::TooLong { .. } | NameError::Reserved => None,
+        NameError::Character { .. } | NameError::Start { .. } | NameError::Invisible { .. } => {
+            similar_name(typed)
+        }
+    };
+    let similar = similar.map(|name| format!(", as in '{name}'")).unwrap_or_default();
+    let detail = format!("the name '{}' {bad}{similar}", harmless_line(&shown));
+    ErrorReply::new(Code::BadName, detail).with("key", key)
+}
+
+/// The same refusal with the name in it, if it is that the name is taken.
+pub(crate) fn name_taken(what: &str, name: &str) -> impl FnOnce(ErrorReply) -> ErrorReply {
+    move |error| match error.code {
+        Code::NameTaken => ErrorReply { detail: format!("there is {what} '{name}' already"), ..error },
+        _ => error,
+    }
 }
 
 /// What the peer sees of a refusal.

@@ -12,26 +12,58 @@ use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_view::TextOf;
 
-/// Not a name.
+/// Not a name. The text continues `the name '…'`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing, or too much.
-    #[error("not a name: it has {len} bytes; 1 to {NAME_BYTES_MAX} are allowed")]
-    Length {
+    #[error("is empty; {NAME_RULE}")]
+    Empty,
+    #[error("has {len} bytes; at most {NAME_BYTES_MAX} are allowed")]
+    TooLong {
         /// Bytes of UTF-8.
         len: usize,
     },
     /// Something that no name has.
-    #[error(
-        "not a name: {found:?} at byte {at} is not allowed; use letters, digits, - _ . and start with a letter or digit"
-    )]
-    Character { found: char, at: usize },
+    #[error("has {}; {NAME_RULE}", in_words(*found))]
+    Character { found: char },
+    /// Something that is allowed, but not there.
+    #[error("starts with '{found}'; {NAME_RULE}")]
+    Start { found: char },
     /// Something that nobody sees (Unicode's Default_Ignorable_Code_Point): two names would look like one.
-    #[error("not a name: the invisible character U+{:04X} at byte {at} is not allowed", u32::from(*found))]
-    Invisible { found: char, at: usize },
+    #[error("has the invisible character U+{:04X}, which is not allowed", u32::from(*found))]
+    Invisible { found: char },
     /// An account of this name would pass for the server itself or for those without an account.
-    #[error("not available: 'server', 'anon' and 'guest' are reserved")]
+    #[error("is not available: 'server', 'anon' and 'guest' are reserved")]
     Reserved,
+}
+
+const NAME_RULE: &str = "use letters, digits, - _ . and start with a letter or digit";
+
+fn in_words(found: char) -> String {
+    match found {
+        ' ' => "a space".to_owned(),
+        _ if found.is_control() || found.is_whitespace() => {
+            format!("the character U+{:04X}", u32::from(found))
+        }
+        _ => format!("'{found}'"),
+    }
+}
+
+/// So much of a typed text is looked at for a similar name, in characters.
+const SIMILAR_CHARS_MAX: usize = 64;
+
+/// A name that is similar to a text that is none: `ada-lovelace` for `ada lovelace`.
+pub(crate) fn similar_name(typed: &str) -> Option<String> {
+    let visible = typed.chars().take(SIMILAR_CHARS_MAX).filter(|c| !is_invisible(*c));
+    let text: String = visible.map(|c| if is_inside(c) { c } else { '-' }).collect();
+    let parts: Vec<&str> = text.split('-').filter(|part| !part.is_empty()).collect();
+    let name = parts.join("-");
+    let name = name.trim_start_matches(|c: char| !c.is_alphanumeric());
+    (!name.is_empty() && name != typed && name.len() <= NAME_BYTES_MAX).then(|| name.to_owned())
+}
+
+/// May a name have this behind its first character?
+fn is_inside(c: char) -> bool {
+    c.is_alphanumeric() || is_combining_mark(c) || matches!(c, '-' | '_' | '.')
 }
 
 /// How the server shows itself, who gives no name, and what stands before a guest's.
@@ -94,24 +126,24 @@ impl NameMaker {
     /// A name as it is shown (NFC), and its key: equal for names that are equal after NFKC and folding of case.
     pub fn make(&self, typed: &str) -> Result<(String, NameKey), NameError> {
         // Looked at before normalising: that can make text much longer.
-        if typed.is_empty() || typed.len() > NAME_BYTES_MAX {
-            return Err(NameError::Length { len: typed.len() });
+        if typed.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if typed.len() > NAME_BYTES_MAX {
+            return Err(NameError::TooLong { len: typed.len() });
         }
         for (at, found) in typed.char_indices() {
-            let inside =
-                found.is_alphanumeric() || is_combining_mark(found) || matches!(found, '-' | '_' | '.');
-            let allowed = if at == 0 { found.is_alphanumeric() } else { inside };
-            if is_invisible(found) {
-                return Err(NameError::Invisible { found, at });
-            }
-            if !allowed {
-                return Err(NameError::Character { found, at });
+            match found {
+                _ if is_invisible(found) => return Err(NameError::Invisible { found }),
+                _ if !is_inside(found) => return Err(NameError::Character { found }),
+                _ if at == 0 && !found.is_alphanumeric() => return Err(NameError::Start { found }),
+                _ => {}
             }
         }
         let shown = if typed.is_ascii() { typed.to_owned() } else { typed.nfc().collect() };
         // A few characters become longer when they are normalised; what is shown must be a name too.
         if shown.len() > NAME_BYTES_MAX {
-            return Err(NameError::Length { len: shown.len() });
+            return Err(NameError::TooLong { len: shown.len() });
         }
         let key = self.key(&shown);
         Ok((shown, key))
@@ -309,23 +341,37 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_name_is_refused_with_its_place() {
+    fn a_bad_name_is_refused_with_what_is_wrong() {
         let maker = NameMaker::new([7; 32]);
-        assert_eq!(maker.make("").unwrap_err(), NameError::Length { len: 0 });
-        assert_eq!(maker.make(&"x".repeat(65)).unwrap_err(), NameError::Length { len: 65 });
-        assert_eq!(maker.make(&"\u{958}".repeat(21)).unwrap_err(), NameError::Length { len: 126 });
-        for (bad, found, at) in [("a b", ' ', 1), ("-a", '-', 0), ("a\u{7}", '\u{7}', 1), ("a#b", '#', 1)] {
-            assert_eq!(maker.make(bad).unwrap_err(), NameError::Character { found, at });
+        assert_eq!(maker.make("").unwrap_err(), NameError::Empty);
+        assert_eq!(maker.make(&"x".repeat(65)).unwrap_err(), NameError::TooLong { len: 65 });
+        assert_eq!(maker.make(&"\u{958}".repeat(21)).unwrap_err(), NameError::TooLong { len: 126 });
+        for (bad, found) in [("a b", ' '), (" a", ' '), ("a\u{7}", '\u{7}'), ("a#b", '#')] {
+            assert_eq!(maker.make(bad).unwrap_err(), NameError::Character { found });
         }
+        assert_eq!(maker.make("-a").unwrap_err(), NameError::Start { found: '-' });
         // One of each range, those that count as letters or marks among them.
         for (first, last) in INVISIBLE {
             for found in [first, last] {
                 let bad = format!("ada{found}");
-                assert_eq!(maker.make(&bad).unwrap_err(), NameError::Invisible { found, at: 3 });
+                assert_eq!(maker.make(&bad).unwrap_err(), NameError::Invisible { found });
             }
         }
         let told = maker.make("ada\u{34f}").unwrap_err().to_string();
-        assert_eq!(told, "not a name: the invisible character U+034F at byte 3 is not allowed");
+        assert_eq!(told, "has the invisible character U+034F, which is not allowed");
+        for (bad, similar) in [
+            ("ada lovelace", Some("ada-lovelace")),
+            ("#lab", Some("lab")),
+            (" - _a--b! ", Some("a-b")),
+            ("đồng nghiệp", Some("đồng-nghiệp")),
+            ("ada\u{34f}", Some("ada")),
+            ("!", None),
+            ("", None),
+        ] {
+            assert_eq!(similar_name(bad).as_deref(), similar, "{bad}");
+            assert!(similar.is_none_or(|similar| maker.make(similar).is_ok()), "{bad}");
+        }
+        assert!(similar_name(&"a ".repeat(1 << 16)).is_some_and(|name| name.len() <= NAME_BYTES_MAX));
         for reserved in ["server", "Anon", "ＧＵＥＳＴ"] {
             assert_eq!(maker.make_account(reserved).unwrap_err(), NameError::Reserved);
             // Guests are shown as guests.

@@ -15,7 +15,7 @@
 //! The kernel releases the lock when its holder ends, however that happens: a lock is never stale and never
 //! needs to be deleted. The file names are defined only here.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -136,6 +136,9 @@ pub enum FolderError {
     Unfinished { path: PathBuf },
     #[error("there is a journal in {} already", path.display())]
     HoldsJournal { path: PathBuf },
+    /// Other files, and nothing that vang has made.
+    #[error("{} is not a data folder of vang: it has other files, as {}", path.display(), found.display())]
+    NotOurs { path: PathBuf, found: PathBuf },
     #[error("there is no journal in {}", path.display())]
     NoJournal { path: PathBuf },
     #[error("neither XDG_DATA_HOME nor HOME is set: name the data folder")]
@@ -172,6 +175,18 @@ impl DataFolder {
             false => Err(FolderError::NoFormat { path: path.to_owned() }),
             true => Ok(DataFolder { path: path.to_owned(), lock: None }),
         }
+    }
+
+    /// Has no server used this folder yet? One that is starting on it holds its lock.
+    pub fn is_unused(path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref();
+        let is_held = || {
+            let lock = File::open(path.join("lock"));
+            lock.is_ok_and(|lock| {
+                flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+            })
+        };
+        !["format", "journal.db"].iter().any(|name| file_has_content(&path.join(name))) && !is_held()
     }
 
     /// `$XDG_DATA_HOME/vang`, or `$HOME/.local/share/vang`.
@@ -402,10 +417,13 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn create_folder(path: &Path) -> Result<(), FolderError> {
     match fs::read_dir(path) {
-        Ok(mut files) => {
-            // An empty folder was made for us and is closed for others. A folder with other files may be a home
-            // folder: its mode stays, and our files are 0600 anyway.
-            if files.next().is_none() {
+        Ok(files) => {
+            let names: Vec<OsString> = files.flatten().map(|file| file.file_name()).collect();
+            if let Some(found) = not_ours(&names) {
+                return Err(FolderError::NotOurs { path: path.to_owned(), found: found.into() });
+            }
+            // An empty folder was made for us and is closed for others. One with our files keeps its mode; they are 0600.
+            if names.is_empty() {
                 let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
             }
             return Ok(());
@@ -426,6 +444,23 @@ fn create_folder(path: &Path) -> Result<(), FolderError> {
     }
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io_error("protect", path))?;
     sync_folder(parent).map_err(io_error("sync", parent))
+}
+
+/// A file by which this is somebody else's folder, such as a home or a git clone: of several the first. A folder with a
+/// journal is ours whatever else is in it.
+fn not_ours(names: &[OsString]) -> Option<&OsStr> {
+    let is = |name: &OsString, known: &[&str]| known.iter().any(|known| name == known);
+    if names.iter().any(|name| is(name, &["format", "journal.db"])) {
+        return None;
+    }
+    // What a start that was cut off leaves, and what a new disk has.
+    let ours = |name: &OsString| {
+        is(name, &["lock", "reserve", "format.new", TLS, DataFolder::SOCKET, "lost+found"])
+            || name.to_str().is_some_and(|name| {
+                ["journal.db-", "view.db", "find.db"].iter().any(|start| name.starts_with(start))
+            })
+    };
+    names.iter().filter(|name| !ours(name)).min().map(OsString::as_os_str)
 }
 
 fn create_parents(path: &Path) -> Result<(), FolderError> {
@@ -543,6 +578,29 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Folder
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_with_files_of_others_is_refused_and_stays_as_it_is() {
+        let open = |files: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            files.iter().for_each(|name| fs::write(dir.path().join(name), "x").unwrap());
+            let opened = DataFolder::open(dir.path());
+            (opened.err().map(|error| error.to_string()), fs::read_dir(dir.path()).unwrap().count())
+        };
+        for ours in [&[][..], &["lock"], &["lost+found"], &["lock", "reserve", "view.db", "view.db-wal"]] {
+            assert_eq!(open(ours).0, None, "{ours:?}");
+        }
+        let (refused, count) = open(&["README.md", "Cargo.toml", "lock"]);
+        assert!(
+            refused.unwrap().ends_with("is not a data folder of vang: it has other files, as Cargo.toml")
+        );
+        assert_eq!(count, 3, "nothing was written");
+        // A journal makes a folder ours, whatever else is in it.
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataFolder::open(dir.path()).unwrap());
+        fs::write(dir.path().join("notes.txt"), "x").unwrap();
+        DataFolder::open(dir.path()).unwrap();
+    }
 
     #[test]
     fn the_default_path_follows_xdg() {

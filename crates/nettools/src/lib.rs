@@ -14,6 +14,7 @@ mod report; // records, explanations and their output
 mod stop; // when a tool must end
 pub mod diag; // the kernel's data about sockets
 mod owners; // which process owns a socket
+mod listening_paths; // where programs listen at Unix sockets
 pub mod in_use; // who holds an address in use
 mod error; // why a tool failed, with cause and advice
 mod quote; // bytes in quotes
@@ -46,6 +47,7 @@ pub mod talk; // a raw two-way client
 pub mod tap; // a proxy that shows, records and disturbs connections and datagrams
 
 pub use error::{Outcome, ToolError};
+pub use listening_paths::listening_paths;
 pub use quote::quoted;
 pub use report::{Record, Report};
 pub use stop::{Stop, Stopped, is_ignored};

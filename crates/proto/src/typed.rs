@@ -470,13 +470,13 @@ impl TypedLines {
         let refused = reply.code.is_some();
         match self.asked.pop_front() {
             Some(Asked::Name) if reply.code.as_deref() == Some(Code::BadName.as_str()) => {
-                let why = reply.text.strip_prefix("'as' is ").unwrap_or(&reply.text);
+                let why = &reply.text;
                 self.writer.name = None;
                 self.bad_names += 1;
                 if self.bad_names < BAD_NAMES_MAX {
-                    self.show(&format!("-- this is {why}; type another name"));
+                    self.show(&format!("-- {why}; type another name"));
                 } else {
-                    self.show(&format!("-- this is {why}; {BAD_NAMES_MAX} lines were no name"));
+                    self.show(&format!("-- {why}; {BAD_NAMES_MAX} lines were no name"));
                     self.typed = BytesMut::new();
                     self.refused = Some("lines that are no name");
                     self.phase = Phase::Over;
@@ -512,8 +512,7 @@ impl TypedLines {
                         "-- your name stays: it can be changed only before your first message".to_owned()
                     }
                     Some(_) => {
-                        let why = reply.text.strip_prefix("'as' is ").unwrap_or(&reply.text);
-                        format!("-- your name stays: {why}")
+                        format!("-- your name stays: {}", reply.text)
                     }
                 });
                 if refused {

@@ -140,7 +140,7 @@ settings! {
     "Listen backlog: how many new connections the system can queue"
     backlog "backlog" "N": u32 = "4096", true;
     "Log level: error, warn, info, debug, trace, or for one part, as vang_server=debug"
-    log "log" "LEVEL": String = "info", true;
+    log "log" "LEVEL": LogLevels = "info", true;
     "Format of the log on stderr"
     log_format "log-format" "FORMAT": LogFormat = "text", false;
     "Certificate chain in PEM [default: the server's own certificate, made at its first start]"
@@ -163,6 +163,29 @@ settings! {
     lines "lines" "FROM": Scope = "local", true;
     "From where /metrics can be read"
     metrics "metrics" "FROM": Scope = "local", true;
+}
+
+/// What the log contains: a level, or several for parts of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevels(pub String);
+
+const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+impl SettingValue for LogLevels {
+    fn read(values: &[String]) -> Result<LogLevels, String> {
+        let value = values.last().map_or("info", String::as_str);
+        for part in value.split(',').map(str::trim) {
+            // Behind the name of a part of the program, which can be any.
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            if !LOG_LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+                return Err(format!(
+                    "there is no log level '{level}'; use one of {}, or for one part, as vang_server=debug",
+                    LOG_LEVELS.join(", ")
+                ));
+            }
+        }
+        Ok(LogLevels(value.to_owned()))
+    }
 }
 
 /// How the log is written.
@@ -339,6 +362,17 @@ mod tests {
             check(&["[::1]:7", ":7", "[::1]:7,proxy=proxy"]),
             Err("'listen' has [::1]:7 twice; list it once, with its options".to_owned())
         );
+    }
+
+    #[test]
+    fn a_log_level_is_one_of_six_also_for_a_part() {
+        let read = |value: &str| LogLevels::read(&[value.to_owned()]).map(|levels| levels.0);
+        for right in ["info", "WARN", "off", "vang_server=debug", "warn, vang_server=trace"] {
+            assert_eq!(read(right), Ok(right.to_owned()));
+        }
+        for wrong in ["loud", "", "vang_server=loud", "vang_server", "info,", "3"] {
+            assert!(read(wrong).unwrap_err().starts_with("there is no log level '"), "{wrong}");
+        }
     }
 
     #[test]

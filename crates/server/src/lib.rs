@@ -26,7 +26,7 @@ mod run; // all of it together, from the first socket to the last byte
 #[cfg(test)]
 mod bounded_turns_tests; // many hostile peers, and how many turns everybody else waits
 
-pub use config::{Config, LogFormat, SETTINGS, SettingInfo};
+pub use config::{Config, LogFormat, LogLevels, SETTINGS, SettingInfo};
 pub use error::ServeError;
 pub use files::read_file;
 pub use limits::{LimitError, Limits};

@@ -136,7 +136,7 @@ const TABLE: [Row; 27] = rows![
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LimitError {
     /// No `=`.
-    #[error("'{given}' is not NAME=VALUE")]
+    #[error("'{given}' is not NAME=VALUE, as idle=5m is")]
     Shape { given: String },
     /// No such name.
     #[error("there is no limit '{name}'{}; there are {}", .nearest.map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default(), names())]
@@ -362,7 +362,7 @@ mod tests {
         );
         assert!(told("hedaer=1").contains("did you mean 'header'?"));
         assert!(!told("zzz=1").contains("did you mean"));
-        assert_eq!(told("idle"), "'idle' is not NAME=VALUE");
+        assert_eq!(told("idle"), "'idle' is not NAME=VALUE, as idle=5m is");
         assert_eq!(told("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
         assert_eq!(told("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");
         assert!(Limits::help().contains("  idle                       10m  time without a request"));

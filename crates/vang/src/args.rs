@@ -92,6 +92,11 @@ pub(crate) struct DataArgs {
 }
 
 impl DataArgs {
+    /// Has the user named it, by the flag or the variable?
+    pub(crate) fn is_named(&self) -> bool {
+        self.data.is_some() || which::is_folder_set()
+    }
+
     /// The folder: as typed, from the environment, or the default.
     pub(crate) fn folder(self) -> anyhow::Result<PathBuf> {
         which::data_folder(self.data)

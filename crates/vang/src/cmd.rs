@@ -27,7 +27,8 @@ Examples:
   vang send general 'hello, all'   post a message there, and print its address, as general#12";
 
 const AFTER: &str = "\
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 124 timed out.";
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 124 timed out. With --json, what stderr says of a refusal begins with the \
+server's code for it (docs/PROTOCOL.md, section 4).";
 
 /// Chat and messaging over plain sockets
 #[derive(Parser, Debug)]

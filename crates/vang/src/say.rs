@@ -10,14 +10,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vang_client::ClientError;
 use vang_client::trouble::{At, explain_at, plain};
-use vang_client::{Doing, explain};
-use vang_journal::FolderError;
+use vang_client::{ClientError, Doing, ServerAddr, explain};
+use vang_journal::{DataFolder, FolderError};
 use vang_nettools::in_use::Holder;
 pub(crate) use vang_proto::terminal::{harmless, indented};
 use vang_proto::text::typed_duration;
+use vang_proto::vang::Code;
 use vang_server::{ListenError, ServeError, StartError};
+
+use crate::running;
+use crate::shell::quoted_path;
 
 /// Refused or failed.
 const FAILED: u8 = 1;
@@ -33,12 +36,14 @@ pub(crate) struct CommandError {
     /// Empty: nothing is printed.
     text: String,
     advice: Option<String>,
+    /// The server's code of a refusal. Programs read it; people read the text.
+    refusal: Option<String>,
 }
 
 impl CommandError {
     /// Refused or failed.
     pub(crate) fn new(text: impl Into<String>) -> CommandError {
-        CommandError { code: FAILED, text: text.into(), advice: None }
+        CommandError { code: FAILED, text: text.into(), advice: None, refusal: None }
     }
 
     /// What was typed is wrong.
@@ -60,6 +65,17 @@ impl CommandError {
     pub(crate) fn advise(self, advice: impl Into<String>) -> CommandError {
         CommandError { advice: Some(advice.into()).filter(|advice| !advice.is_empty()), ..self }
     }
+
+    /// Did the server refuse with this code?
+    pub(crate) fn is_refused(&self, code: Code) -> bool {
+        self.refusal.as_deref() == Some(code.as_str())
+    }
+
+    /// What the user can do about it; empty if it is not known.
+    #[cfg(test)]
+    pub(crate) fn advice(&self) -> &str {
+        self.advice.as_deref().unwrap_or_default()
+    }
 }
 
 impl From<ClientError> for CommandError {
@@ -68,8 +84,24 @@ impl From<ClientError> for CommandError {
             true => CommandError::timed_out(fault.to_string()),
             false => CommandError::new(fault.to_string()),
         };
-        CommandError { advice: fault.advice().map(str::to_owned), ..failure }
+        let refusal = match &fault {
+            ClientError::Refused { code, .. } => Some(code.clone()).filter(|code| !code.is_empty()),
+            _ => None,
+        };
+        CommandError { advice: advice(&fault), refusal, ..failure }
     }
+}
+
+/// What a user can do about an error of a client.
+fn advice(fault: &ClientError) -> Option<String> {
+    let advice = fault.advice()?;
+    let ClientError::Unreachable { place, .. } = fault else { return Some(advice.to_owned()) };
+    // Somebody who names another address knows where the server is.
+    let is_usual = *place == ServerAddr::default().to_string() || place.ends_with(DataFolder::SOCKET);
+    Some(match is_usual.then(running::folders).as_deref() {
+        Some([folder, ..]) => format!("{advice}; a server runs here with --data {}", quoted_path(folder)),
+        _ => advice.to_owned(),
+    })
 }
 
 impl fmt::Display for CommandError {
@@ -80,8 +112,8 @@ impl fmt::Display for CommandError {
 
 impl std::error::Error for CommandError {}
 
-/// Prints the error, if there is one, and gives the exit code.
-pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
+/// Prints the error, if there is one, and gives the exit code. For programs (`is_json`) the code of a refusal comes first.
+pub(crate) fn exit(outcome: anyhow::Result<()>, is_json: bool) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let Some(failure) = error.downcast_ref::<CommandError>() else {
         note(&words(&error));
@@ -90,8 +122,10 @@ pub(crate) fn exit(outcome: anyhow::Result<()>) -> ExitCode {
         }
         return FAILED.into();
     };
-    if !failure.text.is_empty() {
-        note(&failure.text);
+    match &failure.refusal {
+        _ if failure.text.is_empty() => {}
+        Some(code) if is_json => note(&format!("{code}: {}", failure.text)),
+        _ => note(&failure.text),
     }
     if let Some(advice) = &failure.advice {
         write_stderr(&format!("  {}\n", harmless(advice)));
@@ -173,6 +207,30 @@ fn holder_of(addr: &str, error: &io::Error) -> Option<Holder> {
     Holder::of_addresses(error, &addresses, false)
 }
 
+/// A data folder to read. One without a journal is an error, with what to do.
+pub(crate) fn look_into(data: &Path) -> anyhow::Result<DataFolder> {
+    DataFolder::look(data).map_err(|error| match error {
+        FolderError::NoJournal { .. } => unused(data).advise(running::advice(data)).into(),
+        other => other.into(),
+    })
+}
+
+/// No server has used this data folder.
+pub(crate) fn unused(data: &Path) -> CommandError {
+    CommandError::new(format!("there is no journal in {}: no server has used this folder", data.display()))
+}
+
+/// A folder that no command may use as its data folder.
+pub(crate) fn folder_error(error: &FolderError) -> CommandError {
+    match error {
+        FolderError::NotOurs { path, .. } => CommandError::usage(error.to_string()).advise(format!(
+            "name an empty folder or a new one, as --data {}",
+            quoted_path(&path.join("chat"))
+        )),
+        _ => CommandError::new(error.to_string()),
+    }
+}
+
 /// An error of the server as a failure, with its cause and advice.
 pub(crate) fn server_error(error: &ServeError) -> CommandError {
     match error {
@@ -200,6 +258,7 @@ pub(crate) fn server_error(error: &ServeError) -> CommandError {
         ServeError::Start(StartError::Folder(held @ FolderError::Held { .. })) => {
             CommandError::new(held.to_string()).advise("stop it, or choose another data folder with --data")
         }
+        ServeError::Start(StartError::Folder(other @ FolderError::NotOurs { .. })) => folder_error(other),
         ServeError::Start(StartError::Folder(FolderError::Io { what, path, source })) => {
             CommandError::new(format!("cannot {what} {}: {}", path.display(), plain(source)))
         }

@@ -52,6 +52,11 @@ pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Does `VANG_DATA` name a folder?
+pub(crate) fn is_folder_set() -> bool {
+    variable("VANG_DATA").is_some()
+}
+
 /// An empty variable counts as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -33,7 +33,7 @@ impl Hub {
         name: Option<&str>,
         action: &Action,
     ) -> Result<Speaking, ErrorReply> {
-        let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", &bad))).transpose()?;
+        let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", name, &bad))).transpose()?;
         let (guests, trust, anon) = (self.guests, self.trust, self.anon);
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 use vang_proto::terminal::{harmless_line, one_line};
 use vang_proto::text::counted;
-use vang_proto::vang::{Access, Action, RoomRow};
+use vang_proto::vang::{Access, Action, Code, RoomRow};
 
 use crate::args::{ClientArgs, about};
 use crate::say::{CommandError, print_line};
@@ -88,7 +88,13 @@ pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let reply = match args.private {
         false => args.client.ask_also_as_operator(&Action::Create { room, access: Access::Public })?,
         // The operator is no member, so it could not reach a private room that it made.
-        true => args.client.ask(&Action::Create { room, access: Access::Private })?,
+        true => {
+            let asked = args.client.ask(&Action::Create { room, access: Access::Private });
+            asked.map_err(|error| match error.is_refused(Code::AccountNeeded) {
+                true => error.advise("a private room needs an account as its first member: --as NAME"),
+                false => error,
+            })?
+        }
     };
     Ok(print_line(&harmless_line(&reply.text))?)
 }

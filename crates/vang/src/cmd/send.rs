@@ -13,6 +13,7 @@ use vang_proto::terminal::harmless_line;
 
 use crate::args::{ClientArgs, about};
 use crate::say::{CommandError, note, note_first_retry, print_line};
+use crate::shell::quoted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +53,9 @@ pub(crate) struct SendArgs {
 
 pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
     let content = content(args.text, args.file.as_deref())?;
+    if content.is_empty() {
+        return Err(empty(&args.room).into());
+    }
     let (content_type, content_encoding) = kind(args.content_type, &content)?;
     let id = match args.id {
         Some(id) => id,
@@ -117,6 +121,12 @@ fn kind(given: Option<String>, content: &[u8]) -> Result<(String, &'static str),
         Some(given) if is_text => Ok((given, "utf-8")),
         Some(given) => Err(not_text(&given)),
     }
+}
+
+/// A shell makes an empty text of a variable that is not set, and a command that fails has an empty output.
+fn empty(room: &str) -> CommandError {
+    CommandError::usage("the message is empty, so nothing was posted")
+        .advise(format!("give a text, as in: vang send {} 'hello, all'", quoted(room)))
 }
 
 const FROM_TERMINAL: &str = "type the message; Ctrl-D at the beginning of a line ends it";

@@ -132,7 +132,7 @@ impl Reloader {
     async fn reload(&mut self) -> anyhow::Result<()> {
         let settings = Settings::gather(&self.typed)?;
         let config = configuration(&settings)?;
-        let filter = log_filter(&config.log)?;
+        let filter = log_filter(&config.log.0)?;
         self.changer.change(config).await.map_err(|error| server_error(&error))?;
         for (setting, before, now) in settings.differences(&self.settings) {
             let key = &*setting.key;
@@ -178,7 +178,7 @@ fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, CommandErro
 }
 
 fn start_log(config: &Config) -> anyhow::Result<LogFilter> {
-    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(&config.log)?);
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(&config.log.0)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match config.log_format {

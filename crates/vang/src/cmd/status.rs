@@ -14,7 +14,8 @@ use vang_proto::vang::{Action, ServerStatus};
 
 use crate::args::{DataArgs, about, parse_time};
 use crate::color;
-use crate::say::{CommandError, print, print_line};
+use crate::running;
+use crate::say::{CommandError, look_into, print, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,7 +92,7 @@ fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
 }
 
 fn describe_folder(data: &Path, json: bool) -> anyhow::Result<()> {
-    let folder = DataFolder::look(data)?;
+    let folder = look_into(data)?;
     let (identity, mut reader) = read_journal(&folder.journal_db())?;
     let (journal, position) = (identity.id_hex(), reader.end()?.0);
     let len = std::fs::metadata(folder.journal_db()).map_or(0, |found| found.len());
@@ -107,8 +108,7 @@ fn describe_folder(data: &Path, json: bool) -> anyhow::Result<()> {
 }
 
 fn no_server(data: &Path) -> anyhow::Error {
-    let advice = format!("start it with: vang serve --data {}", data.display());
-    CommandError::new(format!("no server runs on {}", data.display())).advise(advice).into()
+    CommandError::new(format!("no server runs on {}", data.display())).advise(running::advice(data)).into()
 }
 
 fn show(page: &str, again: bool) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@
 //! again until it shows what the page shows, as a reader would: the kernel's own steps (a delayed ACK, the last FIN) need
 //! time on a busy machine. Nothing waits for a fixed time.
 
-#![allow(unreachable_pub)] // its only reader is a test
+#![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
 use std::fmt::Write;
 use std::path::Path;
@@ -130,6 +130,25 @@ fn glob(expected: &[String]) -> String {
         }
     }
     pattern
+}
+
+/// Runs these commands one after the other in one session in `dir`, after `setup`, with `vang` in its path. Returns the exit
+/// code and the output of each. A command that does not end is stopped, with the exit code 124.
+pub fn answers(setup: &str, commands: &[&str], dir: &Path) -> Vec<(i32, String)> {
+    let mut script = String::from("set -um\nip link set lo up || exit 99\n");
+    writeln!(script, "vang() {{ timeout --foreground 60 vang \"$@\"; }}\n{setup}").unwrap();
+    for (n, command) in commands.iter().enumerate() {
+        writeln!(script, "{{ {command}\n}} > .{n}.out 2>&1; echo $? > .{n}.code").unwrap();
+    }
+    script.push_str("kill -TERM $(jobs -p) 2>/dev/null; wait\n");
+    let said = in_its_own_network(&script, dir);
+    let read = |name: String| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+    let answer = |n| {
+        let code = read(format!(".{n}.code"));
+        let code = code.trim().parse().unwrap_or_else(|_| panic!("{}: no exit code\n{said}", commands[n]));
+        (code, read(format!(".{n}.out")))
+    };
+    (0..commands.len()).map(answer).collect()
 }
 
 /// Runs a script in its own network namespace; returns the output of bash itself.

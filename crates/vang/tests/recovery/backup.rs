@@ -331,18 +331,23 @@ fn foreign_files_and_used_folders_are_refused_with_the_reason() {
     let said = refused(&admin(&["restore"], &file, &data).output().unwrap());
     assert!(said.contains("is in use by vang serve, pid"), "{said}");
     assert_eq!(history(&server.addr).len(), 5);
-    // An existing folder with other files is accepted; the files stay.
+    // Nor into a folder with other files. An empty one is accepted.
     fs::create_dir(&again).unwrap();
     fs::write(again.join("README"), "mine").unwrap();
+    let output = admin(&["restore"], &file, &again).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it has other files, as README"), "{said}");
+    assert_eq!(names_in(&again), ["README"]);
+    fs::remove_file(again.join("README")).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     let len = bytes.len();
     bytes[len - 1] ^= 1;
     fs::write(at("damaged"), bytes).unwrap();
     let said = refused(&admin(&["restore"], &at("damaged"), &again).output().unwrap());
     assert!(said.contains("damaged: between byte ") && said.contains("older backup"), "{said}");
-    assert_eq!(names_in(&again), ["README", "lock"]);
+    assert_eq!(names_in(&again), ["lock"]);
     restore(&file, &again);
-    assert_eq!(fs::read(again.join("README")).unwrap(), b"mine");
     check(&again);
 }
 

@@ -228,7 +228,7 @@ fn a_bad_request_in_the_header_keeps_the_connection() {
         ("dance", &[], "unknown-action", "unknown action 'dance'; known are hello"),
         ("send", &[], "bad-request", "missing argument 'room'"),
         ("send", &[("room", "7")], "bad-request", "argument 'room' is 7; it must be a string"),
-        ("send", &[("room", "\"a b\"")], "bad-name", "' ' at byte 1"),
+        ("send", &[("room", "\"a b\"")], "bad-name", "the name 'a b' has a space; "),
         ("send", &[("room", "\"nowhere\"")], "no-room", "there is no room 'nowhere'"),
         (
             "send",

@@ -404,7 +404,7 @@ fn usage_errors_show_the_correct_form() {
             "this time is at most 1h: after that a server can forget the id of a message",
         ),
         (&["request", "127.0.0.1:1", "search", "x", "--timeout", "400d"], "a time is at most 365d"),
-        (&["rom"], "unrecognized subcommand 'rom'"),
+        (&["rom"], "there is no command 'rom'\n  use: vang rooms\n"),
         (&["send"], "<ROOM>"),
         (&["request", "127.0.0.1:1", "search"], "<VALUE>"),
     ] {

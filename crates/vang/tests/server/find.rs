@@ -132,7 +132,7 @@ fn find_shows_neighbours_and_exits_with_1_if_nothing_is_found() {
     let output = server.run(&["find", "after:soon"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("bad-request: argument 'query': 'after:soon' is not a date"), "{said}");
+    assert!(said.contains("vang: 'after:soon' is not a date"), "{said}");
     // More than asked for is said, and --limit goes beyond one page.
     let output = server.run(&["find", "from:ada", "--limit", "2"]);
     assert!(
@@ -183,8 +183,8 @@ fn get(server: &Server, path: &str) -> (String, String) {
 fn http_finds_the_same_by_the_same_rules() {
     let dir = folder();
     let data = dir.path().join("data");
-    add(&data, "ada");
     let server = Server::start_trusting(&data);
+    add(&data, "ada");
     server.ok(&["create", "lab", "--private", "--as", "ada"]);
     for (room, text) in [("general", "xin chào"), ("lab", "chào, lab"), ("general", "chào lần nữa")] {
         server.ok(&["send", room, text, "--as", "ada"]);
@@ -244,10 +244,10 @@ fn add(data: &std::path::Path, name: &str) {
 fn find_shows_only_visible_messages() {
     let dir = folder();
     let data = dir.path().join("data");
+    let server = Server::start_trusting(&data);
     for name in ["ada", "bob"] {
         add(&data, name);
     }
-    let server = Server::start_trusting(&data);
     server.ok(&["create", "lab", "--private", "--as", "ada"]);
     let say = |text: &str| server.ok(&["send", "lab", text, "--as", "ada"]);
     let find = |who: &str, query: &str| {
@@ -262,7 +262,7 @@ fn find_shows_only_visible_messages() {
         assert_eq!(find(outsider, "secret"), "general#1");
         assert_eq!(find(outsider, "one"), "");
         let output = server.run(&["find", "secret in:lab", "--as", outsider]);
-        assert!(String::from_utf8_lossy(&output.stderr).contains("no-room: there is no room 'lab'"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("vang: there is no room 'lab'"));
     }
     server.ok(&["join", "lab", "--who", "bob", "--as", "ada"]);
     say("secret three");
@@ -304,7 +304,7 @@ fn a_find_that_takes_too_long_is_busy_with_advice() {
     let output = server.run(&["find", "chao", "--as", "ada", "--timeout", "60s"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let expected = "busy: looking for it took longer than 0 ms and was stopped; ask for more or longer words, or \
+    let expected = "vang: looking for it took longer than 0 ms and was stopped; ask for more or longer words, or \
                     add in:ROOM or after:DATE";
     assert!(said.contains(expected), "{said}");
     let (status, body) = get(&server, "/find?q=chao");

@@ -271,8 +271,8 @@ fn a_bad_name_is_explained() {
     let seen = typed(&server.addr, b"a b\n/who\nx\xff\nada\n");
     let lines: Vec<&str> = seen.lines().collect();
     assert!(
-        lines[0].starts_with("-- this is not a name: ' ' at byte 1 is not allowed; ")
-            && lines[0].ends_with("; type another name")
+        lines[0].starts_with("-- the name 'a b' has a space; ")
+            && lines[0].ends_with(", as in 'a-b'; type another name")
     );
     assert_eq!(lines[1], "-- first type your name");
     assert_eq!(lines[2], "-- not taken: the line is not UTF-8 from byte 1");

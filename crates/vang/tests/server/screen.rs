@@ -148,7 +148,7 @@ fn vang_get_writes_the_content_as_it_was_sent() {
     assert_eq!((&json["text"], &json["n"]), (&"hello\n".into(), &1.into()));
     for (args, code, said) in [
         (&["get", "general#3"][..], 1, "vang: there is no message general#3; the newest is general#2"),
-        (&["get", "nowhere#1"], 1, "vang: refused: no-room: "),
+        (&["get", "nowhere#1"], 1, "vang: there is no room 'nowhere'"),
         (&["get", "general"], 2, "the number of the message is missing; write ROOM#NUMBER, as in general#12"),
         (&["get", "general#1", "-o", "/nonexistent/x"], 1, "vang: cannot write /nonexistent/x: "),
     ] {

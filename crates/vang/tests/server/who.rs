@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{ask, comes_true, fails, member_of_cellar};
+use crate::common::{ask, comes_true, fails, member_of_cellar, serve};
 use crate::harness::hosts::Hosts;
 use crate::harness::socket::WebSocket;
 use crate::harness::{PATIENCE, Server, exchange, folder, program, read_message, request, succeeded, vang};
@@ -90,7 +90,7 @@ fn an_accounts_name_is_enough_only_on_the_folders_own_socket() {
         let mut send = vang();
         send.args(["send", "lab", "hi", "--as", "ada", "--server", server]);
         let said = fails(send, 1);
-        assert!(said.contains("sign-in-needed: ") && said.contains("--data DIR"), "{said}");
+        assert!(said.starts_with("vang: this name is an account's") && said.contains("--data DIR"), "{said}");
     }
     assert!(server.log().contains("trust: folder: "), "{}", server.log());
 }
@@ -250,19 +250,44 @@ fn join_does_not_reveal_accounts_to_people_who_cannot_add_members() {
     let refused = |who: &str, room: &str, other: &str| {
         fails(server.client(&["join", room, "--who", other, "--as", who]), 1)
     };
-    for (who, room, code) in [
-        ("eve", "garden", "account-needed"),
-        ("bob", "garden", "not-member"),
-        ("bob", "cellar", "no-room"),
-        ("eve", "cellar", "no-room"),
+    for (who, room, why) in [
+        ("eve", "garden", "guests cannot do this"),
+        ("bob", "garden", "not a member of this room"),
+        ("bob", "cellar", "there is no room 'cellar'"),
+        ("eve", "cellar", "there is no room 'cellar'"),
     ] {
         let there = refused(who, room, "ada");
-        assert!(there.starts_with(&format!("vang: refused: {code}: ")), "{there}");
+        assert!(there.starts_with(&format!("vang: {why}")), "{there}");
         assert_eq!(refused(who, room, "nobody"), there, "{who} {room}");
     }
     // Members, who can add people, learn that the account does not exist; everybody can join a public room.
-    assert!(refused("ada", "garden", "nobody").contains("no-account"));
+    assert!(refused("ada", "garden", "nobody").contains("there is no account 'nobody'"));
     assert_eq!(server.ok(&["join", "garden", "--who", "bob", "--as", "bob"]), "garden\n");
+}
+
+#[test]
+fn where_only_admins_create_rooms_the_folders_socket_still_does() {
+    let (dir, server) = serve(&["--trust", "local", "--rooms-by", "admins"]);
+    let data = dir.path().join("data");
+    let by_folder = |args: &[&str]| {
+        let mut command = vang();
+        // A login name that is no account.
+        command.args(args).arg("--data").arg(&data).env("USER", "stranger");
+        succeeded(args, command.output().unwrap())
+    };
+    by_folder(&["admin", "account", "add", "ada"]);
+    for who in ["ada", "eve"] {
+        let said = fails(server.client(&["create", "garden", "--as", who]), 1);
+        assert!(
+            said.starts_with("vang: on this server only admins create rooms; ask the operator"),
+            "{said}"
+        );
+    }
+    // Without an account, and as one: the room then has a member.
+    assert_eq!(by_folder(&["create", "garden"]), "garden\n");
+    assert_eq!(by_folder(&["create", "cellar", "--private", "--as", "ada"]), "cellar\n");
+    let rooms = server.ok(&["rooms", "--as", "ada"]);
+    assert!(rooms.contains("garden  public, no") && rooms.contains("cellar  private, member"), "{rooms}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use vang_chat::{AccountCommand, Principal, Refusal};
 use vang_journal::encode_name;
 use vang_proto::vang::ErrorReply;
 
-use crate::admission::{bad_name, refused};
+use crate::admission::{bad_name, name_taken, refused};
 use crate::hub::Hub;
 use crate::session::Asker;
 
@@ -13,14 +13,15 @@ impl Hub {
         &mut self,
         asker: &Asker,
         who: &Principal,
-        name: &str,
+        typed: &str,
     ) -> Result<(), ErrorReply> {
-        let made = self.names.make_account(name);
-        let (shown, name) = made.map_err(|bad| bad_name("name", &bad))?;
+        let made = self.names.make_account(typed);
+        let (shown, name) = made.map_err(|bad| bad_name("name", typed, &bad))?;
         // To others the rules say that it is not for them.
         if *who == Principal::Operator && self.book.old_account(&name).is_some() {
-            return Err(refused(&Refusal::NameTaken));
+            return Err(name_taken("an account", &shown)(refused(&Refusal::NameTaken)));
         }
-        self.enqueue(asker, AccountCommand::Add { name, by: *who }.into(), encode_name(&shown))
+        let added = self.enqueue(asker, AccountCommand::Add { name, by: *who }.into(), encode_name(&shown));
+        added.map_err(name_taken("an account", &shown))
     }
 }

@@ -24,9 +24,8 @@ impl Hub {
         before: Option<u64>,
     ) -> Result<(), ErrorReply> {
         self.may_find(asker.session)?;
-        let query = Query::parse(typed).map_err(|bad| {
-            ErrorReply::new(Code::BadRequest, format!("argument 'query': {bad}")).with("key", "query")
-        })?;
+        let query = Query::parse(typed)
+            .map_err(|bad| ErrorReply::new(Code::BadRequest, bad.to_string()).with("key", "query"))?;
         let rooms = |names: &[String]| -> Result<Vec<RoomId>, ErrorReply> {
             names.iter().map(|name| self.room(name, who)).collect()
         };
@@ -64,8 +63,8 @@ impl Hub {
         let mut authors = Vec::new();
         for name in names {
             let guest = name.strip_prefix("guest:");
-            let (shown, key, account) =
-                self.named(guest.unwrap_or(name)).map_err(|bad| bad_name("from", &bad))?;
+            let typed = guest.unwrap_or(name);
+            let (shown, key, account) = self.named(typed).map_err(|bad| bad_name("from", typed, &bad))?;
             authors.push(Principal::Guest(key));
             authors.extend(self.names.old_key(&shown).map(Principal::Guest));
             if guest.is_none() {

@@ -52,7 +52,7 @@ impl Hub {
         if !matches!(who, Principal::Account(_)) {
             brings.clone()?;
         }
-        let (shown, _, account) = self.named(name).map_err(|bad| bad_name("who", &bad))?;
+        let (shown, _, account) = self.named(name).map_err(|bad| bad_name("who", name, &bad))?;
         if account.map(Principal::Account) != Some(*who) {
             brings?;
         }

@@ -5,7 +5,7 @@ use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, MEMBER, RoomList, RoomRow};
 use vang_view::TextOf;
 
-use crate::admission::{Peer, bad_name, refused};
+use crate::admission::{Peer, bad_name, name_taken, refused};
 use crate::hub::Hub;
 use crate::limits::{HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
 use crate::session::Asker;
@@ -21,9 +21,9 @@ impl Hub {
         room: &str,
         access: vang::Access,
     ) -> Result<(), ErrorReply> {
-        let (shown, name) = self.names.make(room).map_err(|bad| bad_name("room", &bad))?;
+        let (shown, name) = self.names.make(room).map_err(|bad| bad_name("room", room, &bad))?;
         if !matches!(who, Principal::Guest(_)) && self.book.old_room(&name).is_some() {
-            return Err(refused(&Refusal::NameTaken));
+            return Err(name_taken("a room", &shown)(refused(&Refusal::NameTaken)));
         }
         let access = match access {
             vang::Access::Public => Access::Public,
@@ -36,7 +36,7 @@ impl Hub {
             false => (self.rooms_by, Some(self.rooms_per_account)),
         };
         let command = RoomCommand::Create { name, access, by: *who, rooms_by, most };
-        self.enqueue(asker, command.into(), encode_name(&shown))
+        self.enqueue(asker, command.into(), encode_name(&shown)).map_err(name_taken("a room", &shown))
     }
 
     pub(super) fn set_topic(
@@ -57,7 +57,7 @@ impl Hub {
         {
             return Ok(id);
         }
-        let (shown, key) = self.names.make(name).map_err(|bad| bad_name("room", &bad))?;
+        let (shown, key) = self.names.make(name).map_err(|bad| bad_name("room", name, &bad))?;
         let by_key = self.state.room_named(&key, reader).ok().or_else(|| self.book.old_room(&key));
         by_key.filter(|id| self.state.room(*id).is_some_and(|room| room.knows(reader))).ok_or_else(|| {
             let mut error = refused(&Refusal::NoRoom);

@@ -1,6 +1,7 @@
 //! `vang admin account add`: asks the server that runs on the data folder. If none runs, this process is the
 //! server for one request.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use vang_proto::vang::{Action, Reply};
 use vang_server::{Config, ServeError, Server, StartError};
 
 use crate::args::{DataArgs, about};
-use crate::say::{CommandError, print_line, server_error};
+use crate::running;
+use crate::say::{CommandError, print_line, server_error, unused};
+use crate::shell::{quoted, quoted_path};
 use crate::signals::runtime;
 
 const EXAMPLES: &str = "\
@@ -41,8 +44,33 @@ enum AccountCommand {
 
 pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
     let AccountCommand::Add { name, data } = args.command;
-    let reply = ask_operator(&data.folder()?, &Action::AddAccount { name })?;
+    let is_named = data.is_named();
+    let folder = data.folder()?;
+    refuse_second_folder(&folder, &name, is_named)?;
+    let reply = ask_operator(&folder, &Action::AddAccount { name })?;
     Ok(print_line(&reply.text)?)
+}
+
+/// A folder that no server has used would become a second one beside that of the server that is meant. So would an old
+/// default folder, if another server runs and the user has not named a folder.
+fn refuse_second_folder(folder: &Path, name: &str, is_named: bool) -> Result<(), CommandError> {
+    let is_unused = DataFolder::is_unused(folder);
+    if !is_unused && (is_named || UnixStream::connect(folder.join(DataFolder::SOCKET)).is_ok()) {
+        return Ok(());
+    }
+    let to =
+        |folder: &Path| format!("vang admin account add {} --data {}", quoted(name), quoted_path(folder));
+    match (&running::folders()[..], is_unused) {
+        ([], false) => Ok(()),
+        ([there, ..], false) => {
+            let what = format!("no server runs on the data folder {}, but on another", folder.display());
+            Err(CommandError::new(what).advise(format!("name the folder: {}, or {}", to(there), to(folder))))
+        }
+        (others, true) => Err(unused(folder).advise(match others {
+            [] => format!("start a server on it first: vang serve --data {}", quoted_path(folder)),
+            [there, ..] => format!("a server runs on another folder: {}", to(there)),
+        })),
+    }
 }
 
 /// How long to wait for the server's answer.

@@ -16,15 +16,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use vang_client::trouble::plain;
-use vang_journal::{
-    BackupError, BackupOrigin, BackupReport, DataFolder, Identity, hex, read_journal, write_backup,
-};
+use vang_journal::{BackupError, BackupOrigin, BackupReport, Identity, hex, read_journal, write_backup};
 use vang_proto::text::{counted, size};
 
 use super::progress::Progress;
 use super::report::tls_key;
 use crate::args::DataArgs;
-use crate::say::{CommandError, note, print_line};
+use crate::say::{CommandError, look_into, note, print_line};
 use crate::signals::{handle_file_size_signal_without_runtime, next, runtime, unless_ignored};
 
 const EXAMPLES: &str = "\
@@ -66,7 +64,7 @@ pub(super) fn run(args: BackupArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let to_stdout = file == Path::new("-");
     let name = if to_stdout { "stdout".to_owned() } else { file.display().to_string() };
-    let folder = DataFolder::look(data)?;
+    let folder = look_into(data)?;
     let (identity, mut reader) = read_journal(&folder.journal_db())?;
     let server_key = folder.server_key()?;
     let mut progress = Progress::new("backing up");

@@ -19,7 +19,7 @@ use vang_view::{Snapshot, View, ViewError, ViewReader};
 use super::check_file;
 use super::progress::Progress;
 use crate::args::DataArgs;
-use crate::say::{CommandError, note, print_line};
+use crate::say::{CommandError, look_into, note, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ fn check_folder(data: &Path, rebuild: bool) -> anyhow::Result<()> {
     if rebuild {
         rebuild_view(data)?;
     }
-    let folder = DataFolder::look(data)?;
+    let folder = look_into(data)?;
     let mut progress = Progress::new("reading the journal");
     let report = check_journal(&folder.journal_db(), &mut |done, end| progress.show(done, end))?;
     progress.clear();
@@ -181,7 +181,7 @@ fn check_index(folder: &DataFolder, reader: &mut dyn Reader, identity: &Identity
 }
 
 fn rebuild_view(data: &Path) -> anyhow::Result<()> {
-    DataFolder::look(data)?;
+    look_into(data)?;
     let folder = DataFolder::open(data)?;
     let journal = open_journal(&folder.journal_db(), Durability::default())?;
     let (mut view, _) = View::open(&folder.view_db(), journal.identity().id, chains(folder.journal_db()))?;

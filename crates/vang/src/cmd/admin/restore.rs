@@ -23,7 +23,7 @@ use vang_view::{Snapshot, View};
 use super::progress::Progress;
 use super::report::tls_key;
 use crate::args::DataArgs;
-use crate::say::{CommandError, note, print_line};
+use crate::say::{CommandError, folder_error, note, print_line};
 use crate::signals::handle_file_size_signal_without_runtime;
 
 const EXAMPLES: &str = "\
@@ -163,6 +163,7 @@ fn refused(error: FolderError, data: &Path) -> anyhow::Error {
         FolderError::Held { .. } => {
             CommandError::new(error.to_string()).advise("restore into another folder with --data").into()
         }
+        FolderError::NotOurs { .. } => folder_error(&error).into(),
         other => other.into(),
     }
 }

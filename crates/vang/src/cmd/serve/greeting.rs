@@ -11,6 +11,7 @@ use vang_nettools::own_addresses::{outward_address, own_addresses};
 
 use super::qr_code::{self, Paint};
 use crate::color;
+use crate::shell::quoted_path;
 
 /// URLs of this machine that are shown; machines with containers have dozens of addresses.
 const URLS_MAX: usize = 6;
@@ -42,7 +43,7 @@ impl Greeting<'_> {
         // Commands find the server of the default folder without a flag.
         let server = match DataFolder::default_path() {
             Ok(default) if default == self.data => String::new(),
-            Ok(_) | Err(_) => format!(" --data {}", quoted(self.data)),
+            Ok(_) | Err(_) => format!(" --data {}", quoted_path(self.data)),
         };
         let here = if urls.is_empty() { "" } else { "On this machine " };
         let start = match (self.addresses.iter().find_map(|address| page_here(address)), here) {
@@ -169,13 +170,6 @@ fn typed_here(listens: &str) -> String {
         Ok(addr) => shown(addr),
         Err(_) => listens.to_owned(),
     }
-}
-
-/// A path quoted for a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
-    if text.bytes().all(is_safe) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]
