@@ -13,10 +13,9 @@ use vang_chat::{
     Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq,
     Time,
 };
-use vang_journal::in_sqlite::{SqliteJournal, SqliteReader};
 use vang_journal::{
     Batch, Draft, Durability, Entry, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
-    Payload, Reader, Unknown,
+    Payload, Reader, Unknown, create_journal, read_journal,
 };
 use vang_view::{
     Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened,
@@ -220,7 +219,7 @@ fn damaged_entries_are_passed_wherever_they_are() {
     let whole: Vec<Entry> =
         world.journal.read(Seq(0), 2_000, usize::MAX).unwrap().into_iter().flatten().collect();
     let path = world.path("journal.db");
-    let mut journal = SqliteJournal::create(&path, Durability::Crash, IDENTITY).unwrap();
+    let mut journal = create_journal(&path, Durability::Crash, IDENTITY).unwrap();
     let draft = |Entry { envelope, payload, .. }| Draft { envelope, payload: payload.unwrap() };
     let drafts = whole.into_iter().map(draft).collect();
     journal.append(&Batch { drafts, checkpoints: Vec::new() });
@@ -228,14 +227,14 @@ fn damaged_entries_are_passed_wherever_they_are() {
     let damage = "DELETE FROM entry WHERE seq = 7 OR seq BETWEEN 100 AND 800;
                   UPDATE entry SET chain = x'00' WHERE seq = 1403";
     Connection::open(&path).unwrap().execute_batch(damage).unwrap();
-    let mut reader = SqliteReader::open(&path).unwrap();
+    let (_, mut reader) = read_journal(&path).unwrap();
     let mut view = ViewReader::open(&world.path("view.db")).unwrap();
     let find_db = world.path("other.db");
-    let (mut index, _) = Index::open(&find_db, IDENTITY.id, &mut reader).unwrap();
-    while index.feed(&mut reader, &mut view).unwrap() > 0 {}
+    let (mut index, _) = Index::open(&find_db, IDENTITY.id, &mut *reader).unwrap();
+    while index.feed(&mut *reader, &mut view).unwrap() > 0 {}
     assert_eq!(index.cursor(), Seq(1_403));
     drop(index);
-    let (_, opened) = Index::open(&find_db, IDENTITY.id, &mut reader).unwrap();
+    let (_, opened) = Index::open(&find_db, IDENTITY.id, &mut *reader).unwrap();
     assert_eq!(opened, Opened::Kept);
 }
 

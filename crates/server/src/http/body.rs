@@ -14,7 +14,7 @@ use vang_proto::limits::{DRAIN_BYTES_MAX, DRAIN_MS};
 use vang_proto::vang::Code;
 
 use super::asked::Asked;
-use super::reply::{NO_MEMORY, ResponseBody, fault, refusal};
+use super::reply::{NO_MEMORY, ResponseBody, fault, no_reply, refusal};
 use super::session::HubSession;
 use crate::fairness::turns::yield_turn;
 
@@ -62,7 +62,7 @@ pub(super) async fn read(
         Some(BodyError::NoMemory) => fault(Code::Busy, NO_MEMORY.trim_end()),
         Some(BodyError::Refused) => match session.reply().await {
             Some(reply) => refusal(&reply),
-            None => session.no_reply(),
+            None => no_reply(session.is_refused()),
         },
     })
 }

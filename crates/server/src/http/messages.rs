@@ -14,7 +14,7 @@ use vang_proto::vang::{
 use super::asked::{Answering, Asked, bad_name};
 use super::body;
 use super::content::{declared, served};
-use super::reply::{NO_MEMORY, ResponseBody, error, fault, refusal, text, whole};
+use super::reply::{NO_MEMORY, ResponseBody, error, fault, no_reply, refusal, text, whole};
 use super::session::HubSession;
 
 /// A header that makes sending safe to repeat: the `id` of `send`.
@@ -76,7 +76,7 @@ async fn send(asked: &Asked<'_>) -> Answer {
 /// The reply to the one question that was asked; a refusal is an answer, too.
 async fn reply(session: &mut HubSession) -> Result<Reply, Response<ResponseBody>> {
     match session.reply().await {
-        None => Err(session.no_reply()),
+        None => Err(no_reply(session.is_refused())),
         Some(reply) if reply.code.is_some() => Err(refusal(&reply)),
         Some(reply) => Ok(reply),
     }

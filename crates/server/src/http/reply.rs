@@ -83,6 +83,14 @@ pub(super) fn fault(code: Code, detail: &str) -> Response<ResponseBody> {
     error(status(code), code.as_str(), detail)
 }
 
+/// The answer if no reply comes from the session: what it held was given up with its question, or the server stops.
+pub(super) fn no_reply(is_refused: bool) -> Response<ResponseBody> {
+    match is_refused {
+        true => fault(Code::Unknown, "the memory for clients was used up before the answer; ask again"),
+        false => fault(Code::Stopping, "the server is going down; connect again"),
+    }
+}
+
 /// An error with a code for programs and a sentence for people.
 pub(super) fn error(status: StatusCode, code: &str, detail: &str) -> Response<ResponseBody> {
     let body = serde_json::json!({"error": {"code": code, "detail": detail}});

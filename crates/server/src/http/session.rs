@@ -7,13 +7,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::Response;
 use vang_proto::vang::{
-    Code, Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
+    Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
 };
 use vang_proto::{Decoder, Limits};
 
-use super::reply::{ResponseBody, fault};
 use crate::admission::Client;
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
@@ -127,14 +125,9 @@ impl HubSession {
         }
     }
 
-    /// The answer if no reply comes: the server stops, or what the session held was given up with its question.
-    pub(super) fn no_reply(&self) -> Response<ResponseBody> {
-        match self.slot.session.borrow().refusal_code() {
-            None => fault(Code::Stopping, "the server is going down; connect again"),
-            Some(_) => {
-                fault(Code::Unknown, "the memory for clients was used up before the answer; ask again")
-            }
-        }
+    /// Was what it held given up, with its question?
+    pub(super) fn is_refused(&self) -> bool {
+        self.slot.session.borrow().refusal_code().is_some()
     }
 
     /// Is the time of this turn over? Then others come first.
