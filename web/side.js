@@ -24,6 +24,12 @@ function Rooms({ model, person, say }) {
     ${rooms?.more > 0 && html`<p class="hint">${say("roomsMore", { count: rooms.more })}</p>`}`;
 }
 
+/** Why this person cannot create rooms; the page never speaks for the operator. null: nothing is in the way. */
+export function createHint({ admission, known }) {
+  if (admission?.["rooms-by"] === "admins") return "createAdmins";
+  return known?.startsWith("guest:") ? "createHint" : null;
+}
+
 class Create extends Component {
   create = (event) => {
     event.preventDefault();
@@ -32,15 +38,16 @@ class Create extends Component {
   };
 
   render({ model, say }) {
-    const isGuest = model.known?.startsWith("guest:");
+    const hint = createHint(model);
+    if (hint === "createAdmins") return html`<p class="create hint">${say(hint)}</p>`;
     return html`
       <form class="create" onSubmit=${this.create}>
         <label class="offstage" for="create">${say("createName")}</label>
         <input id="create" ref=${(field) => (this.field = field ?? this.field)} placeholder=${say("createName")} required maxlength="64" autocomplete="off" autocapitalize="none" spellcheck=${false}
-          aria-describedby=${isGuest ? "create-hint" : null} />
+          aria-describedby=${hint ? "create-hint" : null} />
         <label class="private"><input type="checkbox" ref=${(box) => (this.box = box ?? this.box)} /> ${say("private")}</label>
         <button type="submit">${say("create")}</button>
-        ${isGuest && html`<p id="create-hint" class="hint">${say("createHint")}</p>`}
+        ${hint && html`<p id="create-hint" class="hint">${say(hint)}</p>`}
       </form>`;
   }
 }

@@ -152,6 +152,13 @@ test("each language has every text, with the same values", async () => {
   assert.deepEqual([say.has("help"), say.has("code-busy"), say.has("toString")], [true, false, false]);
 });
 
+test("beside the messages it stands why somebody cannot create rooms", async () => {
+  const { createHint } = await import("../side.js");
+  const by = (word, known) => createHint({ admission: word && { "rooms-by": word }, known });
+  assert.deepEqual([by("accounts", "ada"), by("accounts", "guest:eve"), by(null, "guest:eve")], [null, "createHint", "createHint"]);
+  assert.deepEqual([by("admins", "ada"), by("admins", "guest:eve")], ["createAdmins", "createAdmins"]);
+});
+
 test("the first page says what this visitor can do", async () => {
   const { can } = await import("../door.js");
   const from = (local, guests, accounts, own) => can({ local, guests, accounts, "own-certificate": own });

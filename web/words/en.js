@@ -76,6 +76,7 @@ export const words = {
   createName: "New room",
   create: "Create",
   createHint: "Only accounts can create rooms, not guests.",
+  createAdmins: "The operator of this server creates its rooms.",
   here: { one: "Here: {count}", other: "Here: {count}" },
   away: { one: "Not here: {count} member", other: "Not here: {count} members" },
   peopleMore: { one: "and {count} more", other: "and {count} more" },

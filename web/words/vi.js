@@ -76,6 +76,7 @@ export const words = {
   createName: "Phòng mới",
   create: "Tạo",
   createHint: "Chỉ tài khoản mới tạo được phòng, khách thì không.",
+  createAdmins: "Người quản trị máy chủ này tạo các phòng.",
   here: { other: "Đang ở đây: {count}" },
   away: { other: "Vắng mặt: {count} thành viên" },
   peopleMore: { other: "và {count} người nữa" },

@@ -3,7 +3,7 @@
 //! courtesy; only the answer at the journal's place counts.
 
 use bytes::Bytes;
-use vang_chat::{NameKey, Principal, Refusal};
+use vang_chat::{NameKey, Principal, Refusal, RoomsBy};
 use vang_journal::Payload;
 use vang_proto::terminal::harmless_line;
 use vang_proto::vang::{Code, ErrorReply};
@@ -69,6 +69,8 @@ pub struct Admitted {
     pub guests: bool,
     /// An account, by its name alone.
     pub accounts: bool,
+    /// Who of them can create rooms.
+    pub rooms_by: RoomsBy,
 }
 
 /// The account or guest of a connection.

@@ -273,9 +273,23 @@ where
     }
 }
 
+/// A setting that is one of a few words.
+pub(crate) trait Word {
+    /// As it is written.
+    fn word(&self) -> &'static str;
+}
+
 /// A type whose values are words: each with what it means, the first where none is given.
 macro_rules! words {
     ($type:ident: $($word:literal $variant:ident $help:literal,)+) => {
+        impl Word for $type {
+            fn word(&self) -> &'static str {
+                match self {
+                    $($type::$variant => $word,)+
+                }
+            }
+        }
+
         impl SettingValue for $type {
             const CHOICES: &'static [(&'static str, &'static str)] = &[$(($word, $help)),+];
 

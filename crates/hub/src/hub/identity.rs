@@ -81,7 +81,8 @@ impl Hub {
     pub fn admitted(&self, peer: Peer) -> Admitted {
         let may = |who: Principal| admit(peer, &who, self.trust, self.guests).is_ok();
         // The rules are the same for all accounts.
-        Admitted { guests: may(Principal::Guest(self.anon)), accounts: may(Principal::Account(AccountId(0))) }
+        let (guests, accounts) = (may(Principal::Guest(self.anon)), may(Principal::Account(AccountId(0))));
+        Admitted { guests, accounts, rooms_by: self.rooms_by }
     }
 
     /// A name, its key, and the account that it means, if there is one.

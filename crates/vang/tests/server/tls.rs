@@ -356,7 +356,7 @@ fn guests_from_other_machines_need_tls_and_the_setting() {
     let admission: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(
         admission,
-        json!({"local": false, "guests": true, "accounts": false, "own-certificate": true})
+        json!({"local": false, "guests": true, "accounts": false, "own-certificate": true, "rooms-by": "accounts"})
     );
     // A name that is an account's proves nothing from elsewhere.
     let forged = hosts.client(&home, &["send", "general", "I am ada", "--as", "ada", "--server", "10.9.1.1"]);

@@ -58,7 +58,7 @@ fn admission_says_who_can_enter_from_where() {
         assert_eq!(status, "HTTP/1.1 200 OK", "{body}");
         serde_json::from_str::<Value>(&body).unwrap()
     };
-    let answer = |local: bool, guests: bool, accounts: bool| json!({"local": local, "guests": guests, "accounts": accounts, "own-certificate": false});
+    let answer = |local: bool, guests: bool, accounts: bool| json!({"local": local, "guests": guests, "accounts": accounts, "own-certificate": false, "rooms-by": "accounts"});
     let passed_on = "X-Forwarded-For: 192.0.2.1\r\n";
     assert_eq!(admits(&[], ""), answer(true, true, false));
     assert_eq!(admits(&["--trust", "local"], ""), answer(true, true, true));
@@ -67,6 +67,7 @@ fn admission_says_who_can_enter_from_where() {
         admits(&["--guests", "everywhere", "--trust", "local"], passed_on),
         answer(false, true, false)
     );
+    assert_eq!(admits(&["--rooms-by", "admins"], "")["rooms-by"], "admins");
     let (_dir, server) = serve(&[]);
     assert_eq!(get(&server, "/admission", "Sec-Fetch-Site: cross-site\r\n").0, "HTTP/1.1 403 Forbidden");
 }
