@@ -481,6 +481,9 @@ impl ClientError {
             ClientError::NotRemembered { .. } => {
                 Some("set HOME or XDG_CONFIG_HOME to a folder that can be written")
             }
+            ClientError::Refused { code, .. } if code == Code::NoRoom.as_str() => {
+                Some("`vang rooms` lists the rooms that you can see")
+            }
             ClientError::Refused { .. } | ClientError::ArgumentsTooLong { .. } => None,
         }
     }

@@ -331,12 +331,8 @@ impl TypedLines {
             self.phase = Phase::Over;
             return;
         }
-        let text = match std::str::from_utf8(&line) {
-            Ok(text) => text,
-            Err(error) => {
-                return self
-                    .say(format!("not taken: the line is not UTF-8 from byte {}", error.valid_up_to()));
-            }
+        let Ok(text) = std::str::from_utf8(&line) else {
+            return self.say("not taken: this line is not UTF-8 text; set your terminal to UTF-8".to_owned());
         };
         match text.strip_prefix('/') {
             _ if text.trim().is_empty() => {}

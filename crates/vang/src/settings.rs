@@ -296,13 +296,14 @@ impl File {
             let Some(setting) = all.iter().find(|setting| setting.key == *key) else {
                 let likeness = |known: &&Setting| (strsim::jaro_winkler(&known.key, key) * 1_000.0) as u32;
                 let nearest = all.iter().max_by_key(likeness).filter(|known| likeness(known) > 700);
-                let hint =
-                    nearest.map(|known| format!(" (did you mean '{}'?)", known.key)).unwrap_or_default();
                 let known: Vec<&str> = all.iter().map(|setting| setting.key.as_str()).collect();
+                let hint = match nearest {
+                    Some(known) => format!("did you mean '{}'?", known.key),
+                    None => format!("there are {}", known.join(", ")),
+                };
                 return Err(CommandError::usage(format!(
-                    "{}: there is no key '{key}'{hint}; there are {}",
-                    self.path.display(),
-                    known.join(", ")
+                    "{}: there is no key '{key}'; {hint}",
+                    self.path.display()
                 )));
             };
             if !setting.is_list && values.len() != 1 {

@@ -30,7 +30,7 @@ const fn advice(under: &'static str, words: &'static [&'static str], advice: &'s
     Synonym { under, words, means: Means::Advice(advice) }
 }
 
-const NOT_YET: &str = "vang cannot do that yet; CHANGELOG.md lists what it can do";
+const NOT_YET: &str = "vang cannot do that yet; vang --help shows what it can do";
 
 #[rustfmt::skip]
 pub(super) const SYNONYMS: &[Synonym] = &[

@@ -240,7 +240,10 @@ fn since_shows_later_messages_and_no_follow_stops_at_the_end() {
     server.ok(&["send", "general", "number 6", "--as", "ada"]);
     assert!(tail.line().ends_with("number 6"));
     let nowhere = fails(server.client(&["tail", "nowhere", "--no-follow"]), 1);
-    assert_eq!(nowhere, "vang: there is no room 'nowhere'\n");
+    assert_eq!(
+        nowhere,
+        "vang: there is no room 'nowhere'\n  `vang rooms` lists the rooms that you can see\n"
+    );
     assert_eq!(fails(server.client(&["tail", "nowhere"]), 1), nowhere);
     fails(server.client(&["tail", "general", "--since", "-1"]), 2);
 }
@@ -300,7 +303,10 @@ fn a_private_room_is_invisible_to_non_members() {
         ] {
             // Word for word as for a room that there is none of.
             let there = fails(server.client(&[args, &["--as", name]].concat()), 1);
-            assert_eq!(there, "vang: there is no room 'cellar'\n", "{name} {args:?}");
+            assert_eq!(
+                there, "vang: there is no room 'cellar'\n  `vang rooms` lists the rooms that you can see\n",
+                "{name} {args:?}"
+            );
         }
     }
     assert!(
