@@ -7,17 +7,21 @@ use vang_proto::vang::{NoKeys, Ticket, write_json};
 
 use super::Pump;
 use crate::clock::{now, steady_now};
-use crate::status::snapshot::{DAMAGED_NAMED, Follower, Snapshot, Waiting, Way};
+use crate::fairness::turns::yield_turn;
+use crate::status::metrics;
+use crate::status::snapshot::{ConnectionClass, CursorProgress, DAMAGED_NAMED, Snapshot, UnreadConnection};
 use crate::status::watch::Refusals;
-use crate::status::{machine, metrics};
+
+/// Connections that are looked at before others have their turn: each costs a fraction of a microsecond.
+const SLOTS_AT_ONCE: usize = 256;
 
 impl Pump {
     /// Answers when the machine was looked at, which may take its time.
     pub(super) fn reply_status(self: &Rc<Self>, id: SessionId, ticket: Ticket, re: Option<String>) {
         let pump = self.clone();
         tokio::task::spawn_local(async move {
-            let machine = machine::look(pump.watch.data.clone()).await;
-            let report = pump.snapshot().report(&machine);
+            let machine = pump.watch.looks.machine().await;
+            let report = pump.snapshot().await.report(&machine);
             if let Some(slot) = pump.slots.borrow().get(&id) {
                 let reply = write_json(re.as_deref(), &NoKeys {}, &report);
                 slot.session.borrow_mut().reply(steady_now(), ticket, reply);
@@ -40,8 +44,11 @@ impl Pump {
             damaged_first: watch.damages.first(DAMAGED_NAMED).into_iter().map(|seq| seq.0).collect(),
             ahead_ms: hub.state().time().0.saturating_sub(now().wall.0),
             hub: hub.stats(),
-            view: Follower { position: progress.cursor().0, stuck: progress.is_stuck() },
-            find: Follower { position: self.threads.index.cursor().0, stuck: self.threads.index.is_stuck() },
+            view: CursorProgress { position: progress.cursor().0, stuck: progress.is_stuck() },
+            find: CursorProgress {
+                position: self.threads.index.cursor().0,
+                stuck: self.threads.index.is_stuck(),
+            },
             shed: watch.shed.get(),
             held_bytes: self.memory.used() + self.held_beside(),
             memory_max: self.memory.max(),
@@ -56,41 +63,49 @@ impl Pump {
         }
     }
 
-    /// The server at this moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// The server at this moment. Costs a look at every connection: others have their turn between parts of them.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.outline();
-        let (hub, watch, now) = (self.hub.borrow(), &self.watch, steady_now());
         let refusals = Refusals::default();
-        for (code, count) in watch.refusals.read().into_iter().chain(hub.refusals().iter().copied()) {
+        let slots: Vec<SessionId> = self.slots.borrow().keys().copied().collect();
+        for part in slots.chunks(SLOTS_AT_ONCE) {
+            self.look_at(part, &mut snapshot, &refusals);
+            yield_turn().await;
+        }
+        let hub = self.hub.borrow();
+        for (code, count) in self.watch.refusals.read().into_iter().chain(hub.refusals().iter().copied()) {
             refusals.add(code, count);
         }
-        for slot in self.slots.borrow().values() {
+        snapshot.refusals = refusals.read();
+        snapshot
+    }
+
+    fn look_at(&self, part: &[SessionId], snapshot: &mut Snapshot, refusals: &Refusals) {
+        let (hub, slots, now) = (self.hub.borrow(), self.slots.borrow(), steady_now());
+        for slot in part.iter().filter_map(|id| slots.get(id)) {
             let Some(info) = hub.session_info(slot.id) else { continue };
-            let way = Way::new(slot.connection.door.name(), slot.connection.tls, info.peer);
-            *snapshot.ways.entry(way).or_default() += 1;
+            let class = ConnectionClass::new(slot.connection.door.name(), slot.connection.tls, info.peer);
+            *snapshot.classes.entry(class).or_default() += 1;
             // The session that asks for this is borrowed by its own task.
             let Ok(session) = slot.session.try_borrow() else { continue };
             for &(code, count) in session.refusals() {
                 refusals.add(code, count);
             }
             let Some((bytes, since)) = session.waiting() else { continue };
-            snapshot.unsent_bytes += bytes as u64;
-            snapshot.waiting.push(Waiting {
+            snapshot.add_unread(UnreadConnection {
                 bytes,
                 for_ms: now.0.saturating_sub(since.0),
                 behind: info.behind,
                 name: info.name,
-                from: slot.connection.from.to_string(),
-                way,
+                from: slot.connection.from,
+                class,
             });
         }
-        snapshot.refusals = refusals.read();
-        snapshot
     }
 
     /// What keeps the server from being ready, if anything.
     pub(crate) async fn not_ready(&self) -> Option<String> {
-        let disk = machine::look_at_disk(self.watch.data.clone()).await;
+        let disk = self.watch.looks.disk().await;
         self.outline().not_ready(disk)
     }
 
@@ -101,7 +116,7 @@ impl Pump {
 
     /// The server's numbers, for Prometheus.
     pub(crate) async fn metrics(&self) -> String {
-        let machine = machine::look(self.watch.data.clone()).await;
-        metrics::text(self.snapshot(), machine)
+        let machine = self.watch.looks.machine().await;
+        metrics::text(self.snapshot().await, machine)
     }
 }

@@ -29,14 +29,36 @@ pub(crate) struct Space {
     pub(crate) size: u64,
 }
 
-/// Looks, on a thread where it may take its time.
-pub(crate) async fn look(data: PathBuf) -> Machine {
-    tokio::task::spawn_blocking(move || look_now(&data)).await.unwrap_or_default()
+/// Looks at the machine, on a thread where it may take its time: one look at a time, so that requests for it take one
+/// thread, however many they are.
+pub(crate) struct Looks {
+    data: PathBuf,
+    one: tokio::sync::Mutex<()>,
 }
 
-/// Looks only how much room there is.
-pub(crate) async fn look_at_disk(data: PathBuf) -> Option<Space> {
-    tokio::task::spawn_blocking(move || space(&data)).await.ok().flatten()
+impl Looks {
+    /// At this data folder.
+    pub(crate) fn at(data: PathBuf) -> Looks {
+        Looks { data, one: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Everything.
+    pub(crate) async fn machine(&self) -> Machine {
+        self.look(look_now).await
+    }
+
+    /// Only how much room there is.
+    pub(crate) async fn disk(&self) -> Option<Space> {
+        self.look(space).await
+    }
+
+    async fn look<T: Default + Send + 'static>(&self, look: fn(&Path) -> T) -> T {
+        let one = self.one.lock().await;
+        let data = self.data.clone();
+        let seen = tokio::task::spawn_blocking(move || look(&data)).await;
+        drop(one);
+        seen.unwrap_or_default()
+    }
 }
 
 fn look_now(data: &Path) -> Machine {

@@ -48,10 +48,10 @@ impl Collector for Scrape {
         out.gauge("vang_view_lag_entries", "Entries that the view is behind", lag)?;
         let lag = snapshot.lag(snapshot.find);
         out.gauge("vang_find_lag_entries", "Entries that the index for find is behind", lag)?;
-        let ways = snapshot.ways.iter().map(|(way, &open)| {
-            (vec![("door", way.door), ("encryption", way.encryption), ("origin", way.origin)], open)
+        let classes = snapshot.classes.iter().map(|(class, &open)| {
+            (vec![("door", class.door), ("encryption", class.encryption), ("origin", class.origin)], open)
         });
-        out.gauges("vang_connections", "Open connections by what they speak", ways)?;
+        out.gauges("vang_connections", "Open connections by what they speak", classes)?;
         out.gauge("vang_connections_most", "Open connections allowed", snapshot.connections_max)?;
         out.counter("vang_accepted", "Connections accepted since the start", snapshot.accepted)?;
         out.counter("vang_turned_away", "Connections over a limit since the start", snapshot.turned_away)?;
@@ -63,8 +63,7 @@ impl Collector for Scrape {
             "Bytes in memory that wait for clients to take them",
             snapshot.unsent_bytes,
         )?;
-        let waiting = snapshot.waiting.len() as u64;
-        out.gauge("vang_waiting_connections", "Connections for which bytes wait", waiting)?;
+        out.gauge("vang_waiting_connections", "Connections for which bytes wait", snapshot.unread)?;
         out.gauge(
             "vang_queue_bytes",
             "Bytes that wait to be written to the journal",

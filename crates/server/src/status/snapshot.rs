@@ -11,6 +11,7 @@ use vang_proto::vang::{
     OpenFilesStatus, ProgressStatus, ServerStatus, SlowReader, UnreadStatus,
 };
 
+use crate::net::listen::PeerAddr;
 use crate::status::machine::{Machine, Space};
 use crate::status::watch::Times;
 
@@ -34,7 +35,7 @@ const FREE_WARNING_FACTOR: u64 = 4;
 
 /// By which door, how wrapped, and from where: what connections are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Way {
+pub(crate) struct ConnectionClass {
     pub(crate) door: &'static str,
     pub(crate) encryption: &'static str,
     pub(crate) origin: &'static str,
@@ -42,15 +43,15 @@ pub(crate) struct Way {
 
 /// Somebody for whom bytes wait.
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct UnreadConnection {
     pub(crate) bytes: usize,
     /// Since it took something, ms.
     pub(crate) for_ms: u64,
     /// Entries that it has still to take, or pass over.
     pub(crate) behind: u64,
     pub(crate) name: String,
-    pub(crate) from: String,
-    pub(crate) way: Way,
+    pub(crate) from: PeerAddr,
+    pub(crate) class: ConnectionClass,
 }
 
 /// The server at one moment.
@@ -68,9 +69,9 @@ pub(crate) struct Snapshot {
     /// The newest entry's time is so far ahead of this machine's clock, ms.
     pub(crate) ahead_ms: u64,
     pub(crate) hub: Stats,
-    pub(crate) view: Follower,
-    pub(crate) find: Follower,
-    pub(crate) ways: BTreeMap<Way, u64>,
+    pub(crate) view: CursorProgress,
+    pub(crate) find: CursorProgress,
+    pub(crate) classes: BTreeMap<ConnectionClass, u64>,
     pub(crate) connections_max: u64,
     pub(crate) accepted: u64,
     pub(crate) turned_away: u64,
@@ -81,7 +82,11 @@ pub(crate) struct Snapshot {
     pub(crate) shed: u64,
     /// In memory, for all connections.
     pub(crate) unsent_bytes: u64,
-    pub(crate) waiting: Vec<Waiting>,
+    /// Connections that do not take what is sent to them, those of them that take nothing for `STALLED_MS`, and those for
+    /// whom most waits, most first.
+    pub(crate) unread: u64,
+    pub(crate) stalled: u64,
+    pub(crate) slowest: Vec<UnreadConnection>,
     pub(crate) appends: Times,
     pub(crate) refusals: Vec<(Code, u64)>,
     pub(crate) free_min: u64,
@@ -92,15 +97,38 @@ pub(crate) struct Snapshot {
 
 /// A reader of the journal: how far it is.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Follower {
+pub(crate) struct CursorProgress {
     pub(crate) position: u64,
     pub(crate) stuck: bool,
 }
 
+impl UnreadConnection {
+    fn is_stalled(&self) -> bool {
+        self.for_ms >= STALLED_MS
+    }
+
+    /// How much waits, and how long.
+    fn weight(&self) -> (usize, u64) {
+        (self.bytes, self.for_ms)
+    }
+}
+
 impl Snapshot {
+    /// One more that does not take what is sent to it.
+    pub(crate) fn add_unread(&mut self, unread: UnreadConnection) {
+        self.unread += 1;
+        self.unsent_bytes += unread.bytes as u64;
+        self.stalled += u64::from(unread.is_stalled());
+        let at = self.slowest.partition_point(|slower| slower.weight() >= unread.weight());
+        if at < NAMED_MAX {
+            self.slowest.truncate(NAMED_MAX - 1);
+            self.slowest.insert(at, unread);
+        }
+    }
+
     /// Entries that a reader of the journal is behind.
-    pub(crate) fn lag(&self, follower: Follower) -> u64 {
-        self.hub.seq.saturating_sub(follower.position)
+    pub(crate) fn lag(&self, progress: CursorProgress) -> u64 {
+        self.hub.seq.saturating_sub(progress.position)
     }
 
     /// What keeps the server from being ready, the worst first.
@@ -175,7 +203,9 @@ impl Snapshot {
                 count(self.send_lag)
             ));
         }
-        for waiting in self.waiting.iter().filter(|waiting| waiting.for_ms >= STALLED_MS) {
+        let named: Vec<&UnreadConnection> = self.slowest.iter().filter(|slow| slow.is_stalled()).collect();
+        let unnamed = self.stalled - named.len() as u64;
+        for waiting in named {
             sentences.push(format!(
                 "{} ({}) has read nothing for {}: {} are waiting for it. No message is lost; the connection is closed after the limit stall",
                 waiting.name,
@@ -184,6 +214,11 @@ impl Snapshot {
                 size(waiting.bytes as u64)
             ));
         }
+        if unnamed > 0 {
+            let have = if unnamed == 1 { "connection has" } else { "connections have" };
+            let (unnamed, since) = (count(unnamed), duration(STALLED_MS));
+            sentences.push(format!("{unnamed} more {have} read nothing for {since} or longer"));
+        }
         if self.memory_max > 0 && self.held_bytes > self.memory_max / 2 {
             sentences.push(format!(
                 "the server holds {} for clients; they can have {}, half of the limit memory: above it the server reads nothing new, and closes the connection that holds most",
@@ -191,7 +226,7 @@ impl Snapshot {
                 size(self.memory_max)
             ));
         }
-        let open: u64 = self.ways.values().sum();
+        let open: u64 = self.classes.values().sum();
         if self.connections_max > 0 && open * 10 >= self.connections_max * 9 {
             sentences.push(format!(
                 "{open} of {} connections are in use: above the limit connections, new ones are refused",
@@ -209,7 +244,7 @@ impl Snapshot {
                 accepted: self.accepted,
                 doors: self.doors(),
                 most: self.connections_max,
-                open: self.ways.values().sum(),
+                open: self.classes.values().sum(),
                 turned_away: self.turned_away,
             },
             cpu_seconds: machine.cpu_seconds,
@@ -249,41 +284,39 @@ impl Snapshot {
             view: Some(self.progress(self.view)),
             waiting: UnreadStatus {
                 bytes: self.unsent_bytes,
-                connections: self.waiting.len() as u64,
+                connections: self.unread,
                 most: self.slowest_readers(),
             },
         }
     }
 
     fn doors(&self) -> Vec<DoorStatus> {
-        let status = |(way, &open): (&Way, &u64)| DoorStatus {
-            door: way.door.to_owned(),
-            encryption: way.encryption.to_owned(),
+        let status = |(class, &open): (&ConnectionClass, &u64)| DoorStatus {
+            door: class.door.to_owned(),
+            encryption: class.encryption.to_owned(),
             open,
-            origin: way.origin.to_owned(),
+            origin: class.origin.to_owned(),
         };
-        self.ways.iter().map(status).collect()
+        self.classes.iter().map(status).collect()
     }
 
-    fn progress(&self, follower: Follower) -> ProgressStatus {
-        let Follower { position, stuck } = follower;
-        ProgressStatus { behind: self.lag(follower), position, stuck }
+    fn progress(&self, progress: CursorProgress) -> ProgressStatus {
+        let CursorProgress { position, stuck } = progress;
+        ProgressStatus { behind: self.lag(progress), position, stuck }
     }
 
     fn slowest_readers(&self) -> Vec<SlowReader> {
-        let mut waiting: Vec<&Waiting> = self.waiting.iter().collect();
-        waiting.sort_by_key(|waiting| std::cmp::Reverse((waiting.bytes, waiting.for_ms)));
-        let status = |waiting: &Waiting| SlowReader {
+        let status = |waiting: &UnreadConnection| SlowReader {
             behind: waiting.behind,
             bytes: waiting.bytes as u64,
-            door: waiting.way.door.to_owned(),
-            encryption: waiting.way.encryption.to_owned(),
+            door: waiting.class.door.to_owned(),
+            encryption: waiting.class.encryption.to_owned(),
             for_ms: waiting.for_ms,
-            from: waiting.from.clone(),
+            from: waiting.from.to_string(),
             name: waiting.name.clone(),
-            origin: waiting.way.origin.to_owned(),
+            origin: waiting.class.origin.to_owned(),
         };
-        waiting.into_iter().take(NAMED_MAX).map(status).collect()
+        self.slowest.iter().map(status).collect()
     }
 }
 
@@ -299,13 +332,13 @@ pub(crate) fn ahead(ms: u64) -> String {
     )
 }
 
-impl Way {
-    pub(crate) fn new(door: &'static str, tls: bool, peer: Peer) -> Way {
+impl ConnectionClass {
+    pub(crate) fn new(door: &'static str, tls: bool, peer: Peer) -> ConnectionClass {
         let origin = match peer {
             Peer::Operator | Peer::Local => "local",
             Peer::RemoteTls | Peer::RemotePlain => "remote",
         };
-        Way { door, encryption: if tls { "tls" } else { "none" }, origin }
+        ConnectionClass { door, encryption: if tls { "tls" } else { "none" }, origin }
     }
 }
 
@@ -355,7 +388,7 @@ mod tests {
         snapshot.hub.seq = 100_001;
         let why = "the view is 100001 entries behind, more than the limit ready-lag (100000)";
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), why);
-        snapshot.view = Follower { position: 100_001, stuck: true };
+        snapshot.view = CursorProgress { position: 100_001, stuck: true };
         assert_eq!(snapshot.not_ready(machine.disk).unwrap(), "the view cannot be written");
         // What keeps everybody from posting comes before all else.
         snapshot.trouble = Some("no space left for the journal".to_owned());
@@ -391,27 +424,35 @@ mod tests {
     #[test]
     fn those_for_whom_most_waits_are_named_and_no_more_than_ten() {
         let (mut snapshot, machine) = healthy();
-        let way = Way::new("native", false, Peer::Local);
-        let waiting = |n: usize| Waiting {
+        let class = ConnectionClass::new("native", false, Peer::Local);
+        let waiting = |n: usize| UnreadConnection {
             bytes: n * 1_000,
             for_ms: 59_000 + n as u64 * 100,
             behind: 7,
             name: format!("guest:slow{n}"),
-            from: "127.0.0.1:9".to_owned(),
-            way,
+            from: PeerAddr::Address(([127, 0, 0, 1], 9).into()),
+            class,
         };
-        snapshot.ways.insert(way, 95);
-        snapshot.waiting = (1..=12).map(waiting).collect();
+        snapshot.classes.insert(class, 95);
+        for n in [5, 12, 1, 8, 3, 10, 7, 2, 11, 4, 9, 6] {
+            snapshot.add_unread(waiting(n));
+        }
         let report = snapshot.report(&machine);
         let named: Vec<&str> = report.waiting.most.iter().map(|reader| reader.name.as_str()).collect();
         assert_eq!((named.len(), named[0], named[9]), (10, "guest:slow12", "guest:slow3"));
         let meaning = snapshot.meaning(&machine);
         assert_eq!(meaning.len(), 4, "{meaning:?}");
         assert!(
-            meaning[0].starts_with(
+            meaning[2].starts_with(
                 "guest:slow10 (127.0.0.1:9) has read nothing for 60 s: 9.8 KiB are waiting for it"
             )
         );
         assert!(meaning[3].starts_with("95 of 100 connections are in use"), "{meaning:?}");
+        for _ in 0..2 {
+            snapshot.add_unread(UnreadConnection { bytes: 1, for_ms: STALLED_MS, ..waiting(1) });
+        }
+        let meaning = snapshot.meaning(&machine);
+        assert!(meaning[3].starts_with("2 more connections have read nothing for "), "{meaning:?}");
+        assert_eq!((snapshot.unread, snapshot.slowest.len()), (14, 10));
     }
 }

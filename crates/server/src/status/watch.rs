@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use vang_journal::Damages;
 use vang_proto::vang::Code;
 
+use crate::status::machine::Looks;
 use crate::status::reports::Reports;
 
 /// Counters and the few settings that tell when something is off.
 pub(crate) struct Watch {
-    pub(crate) data: PathBuf,
+    pub(crate) looks: Looks,
     /// As `vang/0.1.0`.
     pub(crate) server: String,
     pub(crate) began: Instant,
@@ -37,7 +38,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(data: PathBuf, server: String, damages: Arc<Damages>) -> Watch {
         Watch {
-            data,
+            looks: Looks::at(data),
             server,
             began: Instant::now(),
             connections_max: Cell::new(0),
