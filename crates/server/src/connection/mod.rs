@@ -174,6 +174,7 @@ impl Connection {
     fn refuse(&mut self, error: ErrorReply) -> bool {
         let Some(place) = self.house.take_refused() else { return false };
         (self.place, self.refused) = (place, Some(error));
+        self.socket.credit().note_refused();
         true
     }
 

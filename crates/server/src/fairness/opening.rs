@@ -40,7 +40,7 @@ impl Opening {
 }
 
 fn is_opening(credit: &Credit, task: &AbortHandle) -> bool {
-    !credit.has_asked() && !task.is_finished()
+    !credit.has_asked() && !credit.is_refused() && !task.is_finished()
 }
 
 #[cfg(test)]

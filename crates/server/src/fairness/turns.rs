@@ -94,6 +94,7 @@ pub(crate) struct Credit {
     is_new: Cell<bool>,
     /// It has asked something, and was answered.
     has_asked: Cell<bool>,
+    is_refused: Cell<bool>,
     /// What it does next waits for its turn among the busy ones.
     is_deferred: Cell<bool>,
     /// The last poll took longer than its turn.
@@ -113,6 +114,7 @@ impl Credit {
             written: Cell::new(0),
             is_new: Cell::new(true),
             has_asked: Cell::new(false),
+            is_refused: Cell::new(false),
             is_deferred: Cell::new(false),
             was_long: Cell::new(false),
             work_us: Cell::new(0),
@@ -127,6 +129,15 @@ impl Credit {
 
     pub(crate) fn has_asked(&self) -> bool {
         self.has_asked.get()
+    }
+
+    /// It is refused: its end makes room for nobody.
+    pub(crate) fn note_refused(&self) {
+        self.is_refused.set(true);
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.get()
     }
 
     /// Bytes that came from the connection's peer.

@@ -14,7 +14,7 @@ use vang_proto::limits::{DRAIN_BYTES_MAX, DRAIN_MS};
 use vang_proto::vang::Code;
 
 use super::asked::Asked;
-use super::reply::{NO_MEMORY, ResponseBody, fault, no_reply, refusal};
+use super::reply::{ResponseBody, fault, no_memory, refusal, stopping};
 use super::session::HubSession;
 use crate::fairness::turns::yield_turn;
 
@@ -59,10 +59,11 @@ pub(super) async fn read(
         Some(BodyError::Broken(error)) => {
             fault(Code::BadRequest, &format!("the body cannot be read: {error}"))
         }
-        Some(BodyError::NoMemory) => fault(Code::Busy, NO_MEMORY.trim_end()),
+        Some(BodyError::NoMemory) => no_memory(),
         Some(BodyError::Refused) => match session.reply().await {
             Some(reply) => refusal(&reply),
-            None => no_reply(session.is_refused()),
+            None if session.is_refused() => no_memory(),
+            None => stopping(),
         },
     })
 }

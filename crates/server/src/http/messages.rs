@@ -14,7 +14,7 @@ use vang_proto::vang::{
 use super::asked::{Answering, Asked, bad_name};
 use super::body;
 use super::content::{declared, served};
-use super::reply::{NO_MEMORY, ResponseBody, error, fault, no_reply, refusal, text, whole};
+use super::reply::{ResponseBody, error, fault, no_memory, refusal, stopping, text, whole};
 use super::session::HubSession;
 
 /// A header that makes sending safe to repeat: the `id` of `send`.
@@ -66,17 +66,28 @@ async fn send(asked: &Asked<'_>) -> Answer {
     session.ask(&RequestWriter { name }.write(1, &send));
     drop(send);
     session.hold(0);
-    let reply = reply(&mut session).await?;
+    let reply = reply(&mut session, lost).await?;
     let Sent { room, n, seq, .. } = reply.keys().unwrap_or_default();
     let (address, room) = (Value::from(reply.text), Value::from(room));
     let said = format!("{{\"result\": {address}, \"room\": {room}, \"n\": {n}, \"seq\": {seq}}}\n");
     Ok(whole(StatusCode::OK, "application/json", said.into()))
 }
 
+/// The answer if the memory for clients was used up before the reply to a `send`.
+fn lost() -> Response<ResponseBody> {
+    let why = "the memory for clients was used up before the answer, and the message may be posted; \
+               send it again with the same Idempotency-Key, or look";
+    fault(Code::Unknown, why)
+}
+
 /// The reply to the one question that was asked; a refusal is an answer, too.
-async fn reply(session: &mut HubSession) -> Result<Reply, Response<ResponseBody>> {
+async fn reply(
+    session: &mut HubSession,
+    lost: fn() -> Response<ResponseBody>,
+) -> Result<Reply, Response<ResponseBody>> {
     match session.reply().await {
-        None => Err(no_reply(session.is_refused())),
+        None if session.is_refused() => Err(lost()),
+        None => Err(stopping()),
         Some(reply) if reply.code.is_some() => Err(refusal(&reply)),
         Some(reply) => Ok(reply),
     }
@@ -108,7 +119,7 @@ async fn one(asked: &Asked<'_>) -> Answer {
     let mut session = asked.session();
     let history = Action::History { room, since: n - 1, limit: 1 };
     session.ask(&RequestWriter { name }.write(1, &history));
-    let reply = reply(&mut session).await?;
+    let reply = reply(&mut session, no_memory).await?;
     let Page { room, end, .. } = reply.keys().unwrap_or_default();
     let Some(message) = first_event(&reply) else {
         let newest = if end == 0 { "the room is empty".to_owned() } else { format!("the newest is {end}") };
@@ -147,7 +158,7 @@ fn not_shown(address: &str, why: &str) -> Response<ResponseBody> {
 fn content(asked: &Asked<'_>, message: &EventMessage) -> Response<ResponseBody> {
     let mut body = Vec::new();
     if body.try_reserve_exact(message.content.len()).is_err() {
-        return fault(Code::Busy, NO_MEMORY.trim_end());
+        return no_memory();
     }
     body.extend_from_slice(&message.content);
     // Counted until it is written.

@@ -83,12 +83,14 @@ pub(super) fn fault(code: Code, detail: &str) -> Response<ResponseBody> {
     error(status(code), code.as_str(), detail)
 }
 
-/// The answer if no reply comes from the session: what it held was given up with its question, or the server stops.
-pub(super) fn no_reply(is_refused: bool) -> Response<ResponseBody> {
-    match is_refused {
-        true => fault(Code::Unknown, "the memory for clients was used up before the answer; ask again"),
-        false => fault(Code::Stopping, "the server is going down; connect again"),
-    }
+/// The answer if no reply comes from the session, because the server stops.
+pub(super) fn stopping() -> Response<ResponseBody> {
+    fault(Code::Stopping, "the server is going down; connect again")
+}
+
+/// The answer if no reply comes from the session, because what it held was given up.
+pub(super) fn no_memory() -> Response<ResponseBody> {
+    fault(Code::Busy, NO_MEMORY.trim_end())
 }
 
 /// An error with a code for programs and a sentence for people.
