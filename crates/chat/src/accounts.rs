@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::digest::Digest;
 use crate::permission::{self, Power};
 use crate::steps::{Key, Step};
-use crate::{AccountId, NameKey, Position, Principal, Refusal, Seq};
+use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
@@ -31,7 +31,7 @@ pub(crate) fn decide(
 ) -> Result<AccountEvent, Refusal> {
     match *command {
         AccountCommand::Add { name, by } => {
-            permission::check_server(Power::AddAccount, &by)?;
+            permission::check_server(Power::AddAccount, Access::Public, &by)?;
             if accounts.by_name.contains_key(&name) {
                 return Err(Refusal::NameTaken);
             }

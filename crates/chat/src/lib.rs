@@ -3,7 +3,10 @@
 //! state on every node. No names and no text either: only keyed hashes of names, so that erasing
 //! what somebody typed changes no outcome.
 //!
-//! Each subject is one file: its commands, its events, its part of the state, `decide` and `evolve`.
+//! Each subject is one file: its commands, its events, `decide` and `evolve`. The parts of the state are others:
+//! openings (`order.rs`), accounts (`accounts.rs`), rooms with the stays of their members and their newest number
+//! (`rooms.rs`, `stays.rs`), remembered send ids (`sent.rs`). `members.rs` and `messages.rs` have no part of their own: they
+//! change rooms and ids. Each part has one description, its rows, for hash and snapshot (`snapshot.rs`).
 
 mod ids; // Seq, Time, RoomId, AccountId, NameKey, Principal
 mod command; // every command, by subject: what somebody wants, as it is in the journal

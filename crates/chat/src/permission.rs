@@ -125,8 +125,11 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::SetTopic,   Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
         (Power::SetTopic,   Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         // These are about no room: every account counts as an outsider.
-        (Power::CreateRoom(RoomsBy::Accounts), _) => By([Yes, AccountNeeded, Yes, Yes, Yes]),
-        (Power::CreateRoom(RoomsBy::Admins), _) => By([Yes, AdminNeeded, AdminNeeded, AdminNeeded, AdminNeeded]),
+        (Power::CreateRoom(RoomsBy::Accounts), Public)  => By([Yes, AccountNeeded, Yes, Yes, Yes]),
+        // The operator is no member, so nobody could ever see a private room of its own.
+        (Power::CreateRoom(RoomsBy::Accounts), Private) => By([AccountNeeded, AccountNeeded, Yes, Yes, Yes]),
+        (Power::CreateRoom(RoomsBy::Admins), Public)    => By([Yes, AdminNeeded, AdminNeeded, AdminNeeded, AdminNeeded]),
+        (Power::CreateRoom(RoomsBy::Admins), Private)   => By([AccountNeeded, AdminNeeded, AdminNeeded, AdminNeeded, AdminNeeded]),
         (Power::AddAccount, _)       => By([Yes,       NotAllowed,    NotAllowed, NotAllowed, NotAllowed]),
     }
 }
@@ -181,9 +184,9 @@ pub(crate) fn check(
     }
 }
 
-/// Can somebody do what is about no room?
-pub(crate) fn check_server(power: Power, who: &Principal) -> Result<(), Refusal> {
-    check(power, Access::Public, || match who {
+/// Can somebody do what is about no room, or about one that there will be, of this access?
+pub(crate) fn check_server(power: Power, access: Access, who: &Principal) -> Result<(), Refusal> {
+    check(power, access, || match who {
         Principal::Operator => Standing::Operator,
         Principal::Guest(_) => Standing::Guest,
         Principal::Account(_) => Standing::Outsider,

@@ -64,7 +64,7 @@ pub(crate) fn decide(
 ) -> Result<RoomEvent, Refusal> {
     match *command {
         RoomCommand::Create { name, access, by, rooms_by, most } => {
-            permission::check_server(Power::CreateRoom(rooms_by), &by)?;
+            permission::check_server(Power::CreateRoom(rooms_by), access, &by)?;
             if let Principal::Account(who) = by {
                 accounts.check(who)?;
             }

@@ -85,7 +85,8 @@ impl World {
             Power::Leave => decide(MemberCommand::Leave { room, who: there.own_account(power, who)? }.into()),
             Power::SetTopic => decide(RoomCommand::SetTopic { room, by: *who }.into()),
             Power::CreateRoom(rooms_by) => {
-                let (name, access) = (key("new"), Access::Public);
+                let access = if room == self.public { Access::Public } else { Access::Private };
+                let name = key("new");
                 decide(RoomCommand::Create { name, access, by: *who, rooms_by, most: None }.into())
             }
             Power::AddAccount => decide(AccountCommand::Add { name: key("new"), by: *who }.into()),

@@ -10,7 +10,7 @@ mod find;
 
 use bytes::Bytes;
 use serde::Serialize;
-use vang_chat::{Command, Event, MessageEvent, Position, Refusal};
+use vang_chat::{Command, Event, Events, MessageEvent, Position, Refusal};
 use vang_journal::{MessagePayloadView, UnknownView};
 use vang_proto::vang::{
     Action, Audience, Code, ErrorReply, Hello, NoKeys, ReplyKeys, Request, Ticket, write_json,
@@ -95,21 +95,37 @@ impl Hub {
         if self.stopping {
             return Err(ErrorReply::new(Code::Stopping, "the server is going down; connect again"));
         }
-        let next =
-            Position { seq: self.state.seq().next(), time: self.state.time(), node: self.order.node() };
-        match self.state.decide(next, &command) {
-            Err(refusal) => return Err(refused(&refusal)),
-            Ok(events) => {
-                if let [Event::Message(MessageEvent::Repeated { room, n, seq })] = events[..] {
-                    self.answer_sent(asker, room, n, seq);
-                    return Ok(());
-                }
-            }
+        if let [Event::Message(MessageEvent::Repeated { room, n, seq })] = self.decide(&command)?[..] {
+            self.answer_sent(asker, room, n, seq);
+            return Ok(());
         }
         let payload = self.salts.payload(payload);
         self.order.push(command, payload, asker.clone()).map_err(|QueueFull| {
             ErrorReply::new(Code::Busy, "too much waits to be written; try again").with("retry-after", 200)
         })
+    }
+
+    /// As `enqueue`, for a name that the journal may know by an older key: then it is taken, which only those learn who can
+    /// take names.
+    fn enqueue_name(
+        &mut self,
+        asker: &Asker,
+        command: Command,
+        payload: Bytes,
+        is_known: bool,
+    ) -> Result<(), ErrorReply> {
+        if is_known {
+            self.decide(&command)?;
+            return Err(refused(&Refusal::NameTaken));
+        }
+        self.enqueue(asker, command, payload)
+    }
+
+    /// What the rules would make of it now.
+    fn decide(&self, command: &Command) -> Result<Events, ErrorReply> {
+        let next =
+            Position { seq: self.state.seq().next(), time: self.state.time(), node: self.order.node() };
+        self.state.decide(next, command).map_err(|refusal| refused(&refusal))
     }
 
     /// A reply whose result is a list.

@@ -84,18 +84,13 @@ pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {
-    let room = args.room.clone();
-    let reply = match args.private {
-        false => args.client.ask_also_as_operator(&Action::Create { room, access: Access::Public })?,
-        // The operator is no member, so it could not reach a private room that it made.
-        true => {
-            let asked = args.client.ask(&Action::Create { room, access: Access::Private });
-            asked.map_err(|error| match error.is_refused(Code::AccountNeeded) {
-                true => error.advise("a private room needs an account as its first member: --as NAME"),
-                false => error,
-            })?
-        }
-    };
+    let access = if args.private { Access::Private } else { Access::Public };
+    let action = Action::Create { room: args.room.clone(), access };
+    let asked = args.client.ask_also_as_operator(&action);
+    let reply = asked.map_err(|error| match args.private && error.is_refused(Code::AccountNeeded) {
+        true => error.advise("a private room needs an account as its first member: --as NAME"),
+        false => error,
+    })?;
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 

@@ -22,9 +22,6 @@ impl Hub {
         access: vang::Access,
     ) -> Result<(), ErrorReply> {
         let (shown, name) = self.names.make(room).map_err(|bad| bad_name("room", room, &bad))?;
-        if !matches!(who, Principal::Guest(_)) && self.book.old_room(&name).is_some() {
-            return Err(name_taken("a room", &shown)(refused(&Refusal::NameTaken)));
-        }
         let access = match access {
             vang::Access::Public => Access::Public,
             vang::Access::Private => Access::Private,
@@ -36,7 +33,9 @@ impl Hub {
             false => (self.rooms_by, Some(self.rooms_per_account)),
         };
         let command = RoomCommand::Create { name, access, by: *who, rooms_by, most };
-        self.enqueue(asker, command.into(), encode_name(&shown)).map_err(name_taken("a room", &shown))
+        let is_known = self.book.old_room(&name).is_some();
+        self.enqueue_name(asker, command.into(), encode_name(&shown), is_known)
+            .map_err(name_taken("a room", &shown))
     }
 
     pub(super) fn set_topic(
