@@ -6,8 +6,8 @@
 //! step in the heap for each time that a room turns out to go on later than it was thought to.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap};
 
 use bytes::{Bytes, BytesMut};
 use vang_chat::{Principal, Room, RoomId, Seq, State};
@@ -155,11 +155,15 @@ impl Cursor {
         followed.from = run.marks[end - 1].0;
     }
 
-    /// An event from the disk, as this reader sees it. Costs a step for each followed room, of which there are at most
-    /// `FOLLOWED_ROOMS_MAX`.
-    pub(crate) fn see(&self, sight: &Sight<'_>, room: RoomId, seq: Seq, bytes: Bytes) -> Option<Bytes> {
-        let followed = self.rooms.iter().find(|followed| followed.room == room)?;
-        visible(sight, followed, seq, || bytes)
+    /// Where each followed room stands among them: for a page of events from the disk, so that none of them looks
+    /// through all rooms.
+    pub(crate) fn places(&self) -> HashMap<RoomId, usize> {
+        self.rooms.iter().enumerate().map(|(at, followed)| (followed.room, at)).collect()
+    }
+
+    /// An event from the disk in the room at this place, as this reader sees it.
+    pub(crate) fn see(&self, sight: &Sight<'_>, at: usize, seq: Seq, bytes: Bytes) -> Option<Bytes> {
+        visible(sight, self.rooms.get(at)?, seq, || bytes)
     }
 }
 

@@ -7,7 +7,7 @@ use vang_proto::vang::{ConnectionEvent, Event};
 
 use crate::cold::{ColdEvent, ColdPage, Read};
 use crate::continuation::Continuation;
-use crate::cursor::{Pulled, Sight};
+use crate::cursor::{Cursor, Pulled, Sight};
 use crate::encode::Encoder;
 use crate::events::{PayloadKind, ShownEvent};
 use crate::hub::{Hub, Output};
@@ -107,13 +107,18 @@ impl Hub {
     pub(super) fn take_cold(&mut self, id: SessionId, page: ColdPage) {
         let mut slices = Vec::with_capacity(page.events.len());
         let mut last_seen = None;
+        let cursor = self.session(id).and_then(|session| session.cursor.as_ref());
+        let places = cursor.map(Cursor::places).unwrap_or_default();
         for event in &page.events {
             let bytes = self.encode_cold(event);
             let Some(session) = self.session(id) else { return };
             let reader = session.speaking.as_ref().map_or(Principal::Operator, |speaking| speaking.principal);
             let sight = Sight { state: &self.state, tails: &self.tails, book: &self.book, reader: &reader };
-            let seen =
-                session.cursor.as_ref().and_then(|cursor| cursor.see(&sight, event.room, event.seq(), bytes));
+            let seen = session
+                .cursor
+                .as_ref()
+                .zip(places.get(&event.room))
+                .and_then(|(cursor, &at)| cursor.see(&sight, at, event.seq(), bytes));
             // One that stands in several rooms is seen once.
             if let Some(bytes) = seen.filter(|bytes| !bytes.is_empty() && last_seen != Some(event.seq())) {
                 last_seen = Some(event.seq());
