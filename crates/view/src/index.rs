@@ -366,15 +366,23 @@ fn binding(conn: &Connection) -> Result<(Vec<u8>, ViewPosition), ViewError> {
     Ok((stored.map_err(|error| damaged(&error))?, layout::place(conn)?))
 }
 
-/// Is this position in the journal's history?
+/// Is this position in the journal's history? Of a damaged entry nobody can tell: the index stays, since a hit is verified
+/// before it is shown.
 fn is_at(journal: &mut dyn Reader, place: ViewPosition) -> Result<bool, JournalError> {
-    Ok(place.cursor == Seq(0) || chain_at(journal, place.cursor)? == Some(Chain(place.chain)))
+    let chain = match place.cursor {
+        Seq(0) => return Ok(true),
+        cursor => chain_at(journal, cursor)?,
+    };
+    Ok(chain == Some(Chain(place.chain)) || chain == Some(UNKNOWN))
 }
 
-/// The chain at this position, zeros for a damaged entry: the index goes on behind it.
+/// Stands for the chain at a damaged entry.
+const UNKNOWN: Chain = Chain([0; 32]);
+
+/// The chain at this position, or `UNKNOWN`: the index goes on behind it.
 fn chain_at(journal: &mut dyn Reader, seq: Seq) -> Result<Option<Chain>, JournalError> {
     match journal.chain_at(seq) {
-        Err(JournalError::Damaged { .. }) => Ok(Some(Chain([0; 32]))),
+        Err(JournalError::Damaged { .. }) => Ok(Some(UNKNOWN)),
         found => found,
     }
 }
