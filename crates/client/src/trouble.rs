@@ -409,7 +409,7 @@ pub enum ClientError {
     #[error("cannot store the key of {place}: {why}")]
     NotRemembered { place: String, why: String },
     /// The server says why in its own words.
-    #[error("{}", if detail.is_empty() { code } else { detail })]
+    #[error("{}", refusal(code, detail))]
     Refused {
         /// One of the codes in `docs/PROTOCOL.md`, section 4.
         code: String,
@@ -420,6 +420,15 @@ pub enum ClientError {
     /// Refused on this side; nothing was sent.
     #[error("arguments of {found} bytes exceed the limit of {max}")]
     ArgumentsTooLong { found: usize, max: usize },
+}
+
+/// A server of somebody else's may say neither.
+fn refusal<'a>(code: &'a str, detail: &'a str) -> &'a str {
+    match (code, detail) {
+        ("", "") => "the server refused this, and does not say why",
+        (code, "") => code,
+        (_, detail) => detail,
+    }
 }
 
 impl ClientError {

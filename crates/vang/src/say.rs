@@ -20,7 +20,7 @@ use vang_proto::vang::Code;
 use vang_server::{ListenError, ServeError, StartError};
 
 use crate::running;
-use crate::shell::quoted_path;
+use crate::shell::{quoted_path, variable};
 
 /// Refused or failed.
 const FAILED: u8 = 1;
@@ -94,6 +94,14 @@ impl From<ClientError> for CommandError {
 
 /// What a user can do about an error of a client.
 fn advice(fault: &ClientError) -> Option<String> {
+    if let ClientError::Refused { code, .. } = fault
+        && ["VANG_SERVER", "VANG_DATA"].iter().all(|name| variable(name).is_none())
+        && [Code::AccountNeeded, Code::SignInNeeded].iter().any(|needed| needed.as_str() == code)
+    {
+        // Whoever can open a data folder's socket is the operator of its server.
+        let folder = running::folders().into_iter().next()?;
+        return Some(format!("you operate a server on this machine: add --data {}", quoted_path(&folder)));
+    }
     let advice = fault.advice()?;
     let ClientError::Unreachable { place, .. } = fault else { return Some(advice.to_owned()) };
     // Somebody who names another address knows where the server is.

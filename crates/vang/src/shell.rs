@@ -1,4 +1,4 @@
-//! Words as a shell takes them, for command lines to copy.
+//! What a shell gives and takes: variables, and words for command lines to copy.
 
 use std::path::Path;
 
@@ -13,7 +13,12 @@ pub(crate) fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// A path likewise.
+/// A variable of the environment; an empty one counts as unset.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A path, in quotes if a shell would change it.
 pub(crate) fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }

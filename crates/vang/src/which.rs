@@ -16,6 +16,7 @@ use vang_journal::DataFolder;
 use vang_proto::vang::{Action, Hello};
 
 use crate::say::CommandError;
+use crate::shell::variable;
 
 /// How long to wait for the answer of a server at the default port. Another program there may never answer.
 const HELLO_WAIT: Duration = Duration::from_secs(1);
@@ -55,11 +56,6 @@ pub(crate) fn data_folder(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 /// Does `VANG_DATA` name a folder?
 pub(crate) fn is_folder_set() -> bool {
     variable("VANG_DATA").is_some()
-}
-
-/// An empty variable counts as unset.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn socket_of(data: &Path) -> ServerAddr {

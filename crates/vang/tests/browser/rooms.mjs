@@ -35,7 +35,7 @@ await seen(ada, ada.locator(".people bdi").filter({ hasText: "Bình" }));
 assert.equal(await binh.locator(".side").isVisible(), false);
 await binh.getByRole("button", { name: "Phòng và người" }).click();
 await seen(binh, "Đang ở đây: 2");
-await seen(binh, "Chỉ tài khoản mới tạo được phòng, khách thì không.");
+await seen(binh, "Chỉ tài khoản mới tạo được phòng. Hãy xin người quản trị một tài khoản.");
 await picture(binh, "side-phone");
 await binh.getByRole("button", { name: "Phòng và người" }).click();
 await binh.locator(".side").waitFor({ state: "hidden" });
