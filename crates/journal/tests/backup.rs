@@ -396,11 +396,14 @@ fn a_failed_restore_removes_only_what_it_made() {
     drop(restoring);
     assert!(!new.exists());
     std::fs::create_dir(&new).expect("made");
-    std::fs::write(new.join("mine"), "precious").expect("written");
     let restoring = Restoring::begin(&new).expect("begins");
+    std::fs::write(new.join("mine"), "precious").expect("written");
     std::fs::write(restoring.journal_db(), "half a journal").expect("written");
     drop(restoring);
     assert_eq!(names_in(&new), ["lock", "mine"]);
+    std::fs::remove_file(new.join("lock")).expect("removed");
+    assert!(matches!(Restoring::begin(&new), Err(FolderError::NotOurs { .. })));
+    assert_eq!(names_in(&new), ["mine"]);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn only_the_owner_can_read_the_folder() {
 }
 
 #[test]
-fn a_folder_open_to_others_is_closed_only_if_it_is_ours() {
+fn a_folder_open_to_others_is_closed_and_one_that_is_not_ours_is_refused() {
     let dir = folder();
     let (empty, home) = (dir.path().join("empty"), dir.path().join("home"));
     for path in [&empty, &home] {
@@ -120,12 +120,12 @@ fn a_folder_open_to_others_is_closed_only_if_it_is_ours() {
         fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("changed");
     }
     fs::write(home.join("letter"), "dear").expect("written");
-    let mode = |path: &Path| {
-        DataFolder::open(path).expect("opens");
-        path.metadata().expect("is there").permissions().mode() & 0o777
-    };
+    let mode = |path: &Path| path.metadata().expect("is there").permissions().mode() & 0o777;
+    DataFolder::open(&empty).expect("opens");
     assert_eq!(mode(&empty), 0o700);
-    assert_eq!(mode(&home), 0o755);
+    let refused = DataFolder::open(&home).expect_err("it has a letter");
+    assert!(matches!(refused, FolderError::NotOurs { .. }), "{refused}");
+    assert_eq!((mode(&home), fs::read_dir(&home).expect("a folder").count()), (0o755, 1));
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn a_folder_of_another_format_is_not_touched() {
     let path = dir.path();
     fs::write(path.join("format"), "2\n").expect("written");
     let newer = DataFolder::open(path).expect_err("is newer").to_string();
-    let told = "was made by a newer vang: format 2; this program reads 1";
-    assert_eq!(newer, format!("the data folder {} {told}", path.display()));
+    let why = "was made by a newer vang: format 2; this program reads 1";
+    assert_eq!(newer, format!("the data folder {} {why}", path.display()));
     assert!(!path.join("journal.db").exists());
 
     fs::write(path.join("format"), "one\n").expect("written");
@@ -226,7 +226,7 @@ fn a_whole_journal_has_no_problems() {
 
 #[test]
 fn the_damaged_entry_is_named() {
-    for (sql, told) in [
+    for (sql, expected) in [
         (
             "UPDATE entry SET envelope = (SELECT envelope FROM entry WHERE seq = 56) WHERE seq = 57",
             vec![
@@ -266,7 +266,7 @@ fn the_damaged_entry_is_named() {
         let raw = Connection::open(&path).expect("opens");
         raw.execute_batch(sql).expect(sql);
         drop(raw);
-        assert_eq!(problems(&checked(&path)), told, "{sql}");
+        assert_eq!(problems(&checked(&path)), expected, "{sql}");
     }
 }
 

@@ -93,8 +93,9 @@ fn nc_and_bash_users_talk_with_every_other_client() {
     for person in [&ada, &bob] {
         person.sees("guest:cy: from the command line");
     }
-    let told = [("guest:ada", "xin chào 🐰"), ("guest:bob", "hi ada"), ("guest:cy", "from the command line")];
-    for (from, text) in told {
+    let expected =
+        [("guest:ada", "xin chào 🐰"), ("guest:bob", "hi ada"), ("guest:cy", "from the command line")];
+    for (from, text) in expected {
         let event = tail.json();
         assert_eq!((&event["from"], &event["text"]), (&from.into(), &text.into()));
         assert_eq!(
@@ -202,7 +203,7 @@ fn a_script_that_ends_its_input_gets_everything_before_the_close() {
 #[test]
 fn silence_is_answered_with_what_can_be_typed() {
     let (_dir, server) = serve(&["--limit", "first-byte=300ms"]);
-    let told = |sent: &[u8]| {
+    let received = |sent: &[u8]| {
         let mut stream = server.connect();
         stream.write_all(sent).unwrap();
         String::from_utf8(rest(&mut stream)).unwrap()
@@ -210,14 +211,14 @@ fn silence_is_answered_with_what_can_be_typed() {
     let how = "To chat here, type your name and press Enter, then a message and Enter. For a server that echoes: vang net \
                echo serve\n";
     // Also an HTTP response: for browsers that opened the connection before they needed it.
-    assert_eq!(told(b""), format!("HTTP/1.1 408 -- nothing came for 300 ms. {}\r\n\r\n", how.trim_end()));
+    assert_eq!(received(b""), format!("HTTP/1.1 408 -- nothing came for 300 ms. {}\r\n\r\n", how.trim_end()));
     // The guide's echo client; the beginning of a request; half a length.
     assert_eq!(
-        told(b"Hello, world"),
+        received(b"Hello, world"),
         format!("-- 12 bytes came ('Hello, world'), then nothing for 300 ms. {how}")
     );
-    assert_eq!(told(b"GE"), format!("-- 2 bytes came ('GE'), then nothing for 300 ms. {how}"));
-    assert_eq!(told(b"\x01"), format!("-- 1 byte came ('\\u{{1}}'), then nothing for 300 ms. {how}"));
+    assert_eq!(received(b"GE"), format!("-- 2 bytes came ('GE'), then nothing for 300 ms. {how}"));
+    assert_eq!(received(b"\x01"), format!("-- 1 byte came ('\\u{{1}}'), then nothing for 300 ms. {how}"));
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn a_bad_name_is_explained() {
             && lines[0].ends_with(", as in 'a-b'; type another name")
     );
     assert_eq!(lines[1], "-- first type your name");
-    assert_eq!(lines[2], "-- not taken: the line is not UTF-8 from byte 1");
+    assert_eq!(lines[2], "-- not taken: this line is not UTF-8 text; set your terminal to UTF-8");
     assert_eq!(lines[3], "-- you are guest:ada; /help shows what can be typed");
 }
 

@@ -103,7 +103,7 @@ fn without_a_server_status_describes_the_folder() {
     assert!(said.starts_with(&format!("journal      {id}, 3 entries, ")), "{said}");
     let stderr = String::from_utf8(output.stderr).unwrap();
     let expected = format!(
-        "vang: no server runs on {}\n  start it with: vang serve --data {}\n",
+        "vang: no server runs on {}\n  start a server on it: vang serve --data {}\n",
         data.display(),
         data.display()
     );
