@@ -11,6 +11,9 @@
 //! ```
 //!
 //! Code under `#[cfg(test)]` does not count. Macros are not expanded.
+//!
+//! Only paths are followed. A call of a method names no file: if an inherent `impl` in another file has this method, the call
+//! is an arrow that is not seen here. To find it, the types of all expressions would have to be known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

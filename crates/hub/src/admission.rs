@@ -33,7 +33,7 @@ pub enum Scope {
     Everywhere,
 }
 
-/// Where an account's name alone is enough to speak as this account. Until accounts have secrets.
+/// Where an account's name alone is enough to speak as this account. Until accounts have passwords.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
     /// On the data folder's own socket: a user who can open that file can read everything anyway.
@@ -53,11 +53,11 @@ pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) ->
             "this server admits guests from its own machine only"
         }
         (Peer::Local, Principal::Account(_) | Principal::Operator) => {
-            "this name is an account's; until accounts have secrets it is valid on the data folder's own socket only \
+            "this name is an account's; until accounts have passwords it is valid on the data folder's own socket only \
              (--data DIR), or with vang serve --trust local"
         }
         (Peer::RemoteTls | Peer::RemotePlain, Principal::Account(_) | Principal::Operator) => {
-            "this name is an account's; until accounts have secrets nobody from another machine can use it"
+            "this name is an account's; until accounts have passwords nobody from another machine can use it"
         }
     };
     Err(ErrorReply::new(Code::SignInNeeded, why))

@@ -357,8 +357,8 @@ mod tests {
                 assert_eq!(maker.make(&bad).unwrap_err(), NameError::Invisible { found });
             }
         }
-        let told = maker.make("ada\u{34f}").unwrap_err().to_string();
-        assert_eq!(told, "has the invisible character U+034F, which is not allowed");
+        let refusal = maker.make("ada\u{34f}").unwrap_err().to_string();
+        assert_eq!(refusal, "has the invisible character U+034F, which is not allowed");
         for (bad, similar) in [
             ("ada lovelace", Some("ada-lovelace")),
             ("#lab", Some("lab")),

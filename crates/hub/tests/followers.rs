@@ -72,9 +72,9 @@ proptest! {
                         follows.iter().filter(|(_, rooms)| rooms.contains(&number)).map(|(&who, _)| who).collect();
                     prop_assert_eq!(&world.woken, &expected);
                     for session in expected {
-                        let told = world.pull(session);
-                        prop_assert_eq!(told.len(), 1, "{:?}", told);
-                        prop_assert_eq!(&told[0]["room"], &room(number));
+                        let pulled = world.pull(session);
+                        prop_assert_eq!(pulled.len(), 1, "{:?}", pulled);
+                        prop_assert_eq!(&pulled[0]["room"], &room(number));
                     }
                 }
             }
@@ -100,8 +100,8 @@ fn a_number_at_its_end_is_a_number_as_any_other() {
     world.once("bob", Action::Leave { room: "lab".to_owned() });
     world.once("ada", say("lab"));
     world.once("ada", join("bob"));
-    let told = world.pull(bob);
-    let hole = told.iter().find(|header| header["event"] == "hole").unwrap_or_else(|| panic!("{told:?}"));
+    let pulled = world.pull(bob);
+    let hole = pulled.iter().find(|header| header["event"] == "hole").unwrap_or_else(|| panic!("{pulled:?}"));
     assert_eq!((&hole["from"], &hole["to"]), (&2.into(), &2.into()));
     let page = world.ask(bob, None, Action::History { room: "lab".to_owned(), since: u64::MAX, limit: 1 });
     assert_eq!((&page["count"], &page["last"], &page["end"]), (&0.into(), &u64::MAX.into(), &2.into()));
@@ -135,9 +135,9 @@ fn a_connection_asks_one_find_at_a_time_and_a_gone_one_is_forgotten() {
     let [of_ada, of_bob] = world.reads[..] else { panic!("{:?}", world.reads) };
     world.hub.answer_read(of_ada, Err(ReadError::OverTime { ms: 1_000 }));
     world.turn();
-    let told = world.replies.pop().unwrap().header;
-    assert_eq!((&told["code"], told.get("retry-after")), (&"busy".into(), None));
-    assert!(told["detail"].as_str().unwrap().contains("add in:ROOM or after:DATE"), "{told}");
+    let reply = world.replies.pop().unwrap().header;
+    assert_eq!((&reply["code"], reply.get("retry-after")), (&"busy".into(), None));
+    assert!(reply["detail"].as_str().unwrap().contains("add in:ROOM or after:DATE"), "{reply}");
     assert_eq!(world.ask(ada, None, find()), Json::Null);
     // Nobody gets the answer to what a gone one asked.
     world.hub.disconnect(bob);
@@ -180,7 +180,7 @@ fn an_event_about_several_rooms_is_read_from_the_disk_once_and_names_none() {
     let event = |&room: &RoomId| ColdEvent { room, row, entry: entry.clone() };
     let page = ColdPage { events: rooms.iter().map(event).collect(), upto };
     world.hub.answer_read(read, Ok(ReadAnswer::Page(page)));
-    let told = world.pull(bob);
-    let [left] = &told[..] else { panic!("{told:?}") };
+    let pulled = world.pull(bob);
+    let [left] = &pulled[..] else { panic!("{pulled:?}") };
     assert_eq!((&left["event"], &left["seq"], left.get("room")), (&"left".into(), &upto.0.into(), None));
 }

@@ -118,8 +118,8 @@ fn unknown_rules_stop_the_order_and_the_sender_is_answered() {
     world.turn();
     world.turn();
     assert_eq!(world.hub.state().seq(), end, "the entry is not applied");
-    let Reply { session: asker, header: told, .. } = world.replies.pop().expect("bob is answered");
-    assert_eq!((asker, told["code"].as_str()), (bob, Some("unknown")), "{told}");
+    let Reply { session: asker, header: refusal, .. } = world.replies.pop().expect("bob is answered");
+    assert_eq!((asker, refusal["code"].as_str()), (bob, Some("unknown")), "{refusal}");
     let why = world.hub.not_ordering().unwrap();
     let expected = format!("entry {}: it switches to rules {}", end.next(), NEWEST_RULES.0 + 1);
     assert!(why.contains(&expected) && why.ends_with("start a newer vang"), "{why}");

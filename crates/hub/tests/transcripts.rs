@@ -61,7 +61,7 @@ struct Story {
     events: BTreeMap<RoomId, Vec<EventRow>>,
     /// What a client remembers that follows: where it is.
     places: BTreeMap<String, Following>,
-    told: String,
+    transcript: String,
 }
 
 impl Story {
@@ -78,17 +78,17 @@ impl Story {
             deltas: Vec::new(),
             events: BTreeMap::new(),
             places: BTreeMap::new(),
-            told: String::new(),
+            transcript: String::new(),
         };
         for line in script.lines().filter(|line| !line.starts_with("  ")) {
-            story.told += line;
-            story.told += "\n";
+            story.transcript += line;
+            story.transcript += "\n";
             if !line.is_empty() && !line.starts_with('#') {
                 story.line(line);
                 story.perform();
             }
         }
-        story.told
+        story.transcript
     }
 
     fn line(&mut self, line: &str) {
@@ -191,7 +191,7 @@ impl Story {
         let viewed = self.deltas.last().map_or(Seq(0), |delta| delta.upto);
         let (hub, deltas) = start(&mut self.journal, self.crashes, viewed);
         self.hub = hub;
-        writeln!(self.told, "  replayed up to {}", self.hub.state().seq()).unwrap();
+        writeln!(self.transcript, "  replayed up to {}", self.hub.state().seq()).unwrap();
         deltas.into_iter().for_each(|delta| self.output(Output::UpdateView(delta)));
     }
 
@@ -242,7 +242,7 @@ impl Story {
             }
             Output::UpdateView(delta) => self.update(delta),
         };
-        writeln!(self.told, "  {line}").unwrap();
+        writeln!(self.transcript, "  {line}").unwrap();
     }
 
     fn update(&mut self, delta: Delta) -> String {
@@ -319,13 +319,13 @@ impl Story {
         let events = messages(&out);
         events.iter().for_each(|event| self.remember(name, event));
         for line in shown(events) {
-            writeln!(self.told, "  {name} <- {line}").unwrap();
+            writeln!(self.transcript, "  {name} <- {line}").unwrap();
         }
     }
 
     /// What a client keeps in order to resume.
-    fn remember(&mut self, name: &str, told: &Incoming) {
-        match (told, self.places.get_mut(name)) {
+    fn remember(&mut self, name: &str, message: &Incoming) {
+        match (message, self.places.get_mut(name)) {
             // `hello` has these keys too, and a name. A second `follow` adds rooms, and does not move its client.
             (Incoming::Reply(reply), None) if reply.header.raw("name").is_none() => {
                 let following = reply.keys::<Following>();

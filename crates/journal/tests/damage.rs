@@ -158,10 +158,10 @@ fn a_flipped_bit_never_shows_wrong_content() {
 #[test]
 fn a_damaged_entry_is_reported_once_and_counted() {
     let scene = Scene::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let reports = Arc::new(Mutex::new(Vec::new()));
     let damages = Damages::new({
-        let told = told.clone();
-        move |damage| told.lock().expect("not poisoned").push(damage.to_string())
+        let reports = reports.clone();
+        move |damage| reports.lock().expect("not poisoned").push(damage.to_string())
     });
     let text = b"text 7 ";
     let at = scene.good.windows(text.len()).position(|bytes| bytes == text).expect("is in the file");
@@ -173,7 +173,7 @@ fn a_damaged_entry_is_reported_once_and_counted() {
         // Beyond the end nothing can be damaged.
         assert!(reader.get(&[Seq(7), Seq(99)], usize::MAX).expect("readable").iter().all(Result::is_err));
     }
-    let told = told.lock().expect("not poisoned").clone();
-    assert_eq!(told, ["entry 7 of the journal is damaged: the payload does not match its digest"]);
+    let reports = reports.lock().expect("not poisoned").clone();
+    assert_eq!(reports, ["entry 7 of the journal is damaged: the payload does not match its digest"]);
     assert_eq!((file.damages().count(), file.damages().first(9)), (1, vec![Seq(7)]));
 }

@@ -167,7 +167,7 @@ fn golden() -> String {
 
 fn golden_file(name: &str, written: fn() -> String) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("VANG_BLESS").is_some() {
+    if std::env::var_os("VANG_BLESS").is_some_and(|value| value == "1") {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
         std::fs::write(&path, written()).expect("written");
     }

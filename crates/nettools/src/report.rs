@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    fn told(json: bool, explains: bool) -> (String, String) {
+    fn printed(json: bool, explains: bool) -> (String, String) {
         let (out, aside) = (Page::default(), Page::default());
         let report = Report::new(out.clone(), aside.clone(), json, explains);
         report.record(&Closed { by: "the peer\u{1b}[2J", bytes: 7 }).unwrap();
@@ -237,12 +237,12 @@ mod tests {
     fn people_read_lines_and_programs_objects() {
         let lines =
             "the peer\\u{1b}[2J closed after 7 bytes\nwhat this means: nobody is there any more\n▁▂▃\n";
-        assert_eq!(told(false, false), (lines.to_owned(), String::new()));
+        assert_eq!(printed(false, false), (lines.to_owned(), String::new()));
         assert_eq!(
-            told(false, true),
+            printed(false, true),
             (lines.to_owned(), "  · half-close: it may still receive\n".to_owned())
         );
-        let (out, aside) = told(true, true);
+        let (out, aside) = printed(true, true);
         let objects: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(objects[0], json!({"event": "closed", "by": "the peer\u{1b}[2J", "bytes": 7}));
         assert_eq!(objects[1]["event"], "explain");

@@ -618,23 +618,29 @@ mod tests {
 
     #[test]
     fn a_decoding_error_names_its_place() {
-        let told = |name: &str, bytes: &[u8]| {
+        let failure = |name: &str, bytes: &[u8]| {
             let encoding = find(name).expect("a name of ours");
             decode(encoding, ByteOrder::Little, bytes).expect_err("bad content").to_string()
         };
-        assert_eq!(told("utf8", b"abc\xff"), "content is not utf-8: byte 0xff at offset 3");
-        assert_eq!(told("utf8", b"ab\xe2\x82"), "content is not utf-8: truncated character at offset 2");
-        assert_eq!(told("utf-16", b"a\0b"), "content is not utf-16: truncated character at offset 2");
-        assert_eq!(told("utf-16", b"\0\xdca\0"), "content is not utf-16: lone surrogate 0xdc00 at offset 0");
-        assert_eq!(told("utf-16", b"\0\xd8a\0"), "content is not utf-16: lone surrogate 0xd800 at offset 0");
-        assert_eq!(told("utf-16", b"a\0\0\xd8"), "content is not utf-16: truncated character at offset 2");
+        assert_eq!(failure("utf8", b"abc\xff"), "content is not utf-8: byte 0xff at offset 3");
+        assert_eq!(failure("utf8", b"ab\xe2\x82"), "content is not utf-8: truncated character at offset 2");
+        assert_eq!(failure("utf-16", b"a\0b"), "content is not utf-16: truncated character at offset 2");
         assert_eq!(
-            told("utf-32", b"\0\0\x11\0"),
+            failure("utf-16", b"\0\xdca\0"),
+            "content is not utf-16: lone surrogate 0xdc00 at offset 0"
+        );
+        assert_eq!(
+            failure("utf-16", b"\0\xd8a\0"),
+            "content is not utf-16: lone surrogate 0xd800 at offset 0"
+        );
+        assert_eq!(failure("utf-16", b"a\0\0\xd8"), "content is not utf-16: truncated character at offset 2");
+        assert_eq!(
+            failure("utf-32", b"\0\0\x11\0"),
             "content is not utf-32: 0x110000, beyond U+10FFFF, at offset 0"
         );
-        assert_eq!(told("cp1252", b"a\x81"), "content is not cp1252: byte 0x81 at offset 1");
-        assert_eq!(told("sjis", b"\x82"), "content is not shift_jis: truncated character at offset 0");
-        assert_eq!(told("sjis", b"a\x82\x01b"), "content is not shift_jis: byte 0x82 at offset 1");
+        assert_eq!(failure("cp1252", b"a\x81"), "content is not cp1252: byte 0x81 at offset 1");
+        assert_eq!(failure("sjis", b"\x82"), "content is not shift_jis: truncated character at offset 0");
+        assert_eq!(failure("sjis", b"a\x82\x01b"), "content is not shift_jis: byte 0x82 at offset 1");
     }
 
     #[test]

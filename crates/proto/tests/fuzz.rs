@@ -163,12 +163,12 @@ fn fuzz_kind() {
     let (inputs, time) = effort();
     bolero::check!(name = "fuzz_kind").with_iterations(inputs).with_test_time(time).for_each(
         |bytes: &[u8]| {
-            let mut told = None;
+            let mut before = None;
             for len in 0..=bytes.len() {
                 let now = kind::detect(&bytes[..len]);
-                assert!(told.is_none() || told == now, "told {told:?}, then {now:?}");
+                assert!(before.is_none() || before == now, "told {before:?}, then {now:?}");
                 assert!(now.is_some() || len < KIND_BYTES_MAX, "undecided after {len} bytes");
-                told = now;
+                before = now;
             }
         },
     );

@@ -61,7 +61,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
 }
 
 /// The output as words: `re` of a reply, its code when it is an error, `event` and its kind.
-fn told(session: &mut ServerSession, now: Millis) -> String {
+fn sent_by(session: &mut ServerSession, now: Millis) -> String {
     let words = frames(&take_output(session, now)).into_iter().map(|frame| {
         let header = frame.header;
         match (header.text("event"), header.text("code"), header.raw("re")) {
@@ -87,11 +87,11 @@ fn replies_come_in_the_order_of_requests_however_they_are_ready() {
     let tickets = asked(&mut s, T0, &[ping(1), ping(2), ping(3), ping(4)].concat());
     s.reply(T0, tickets[2], pong(3));
     s.reply(T0, tickets[1], pong(2));
-    assert_eq!(told(&mut s, T0), "");
+    assert_eq!(sent_by(&mut s, T0), "");
     s.reply(T0, tickets[0], pong(1));
-    assert_eq!(told(&mut s, T0), "1 2 3");
+    assert_eq!(sent_by(&mut s, T0), "1 2 3");
     s.reply(T0, tickets[3], pong(4));
-    assert_eq!(told(&mut s, T0), "4");
+    assert_eq!(sent_by(&mut s, T0), "4");
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn what_the_session_answers_itself_waits_for_earlier_replies_too() {
     let unknown = writer().write_raw(8, "sing", &[], NO_CONTENT);
     let tickets = asked(&mut s, T0, &[&ping(1)[..], &search(true), &unknown, &ping(2)].concat());
     assert_eq!(tickets.len(), 2);
-    assert_eq!(told(&mut s, T0), "");
+    assert_eq!(sent_by(&mut s, T0), "");
     s.reply(T0, tickets[1], pong(2));
     s.reply(T0, tickets[0], pong(1));
-    assert_eq!(told(&mut s, T0), "1 guide unknown-action 2");
+    assert_eq!(sent_by(&mut s, T0), "1 guide unknown-action 2");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_second_answer_to_one_request_is_ignored() {
     s.reply(T0, tickets[0], pong(1));
     s.reply(T0, tickets[0], pong(9));
     s.reply(T0, Ticket(77), pong(9));
-    assert_eq!(told(&mut s, T0), "1 2");
+    assert_eq!(sent_by(&mut s, T0), "1 2");
     assert!(s.held_bytes() == 0 && s.wants_input());
 }
 
@@ -130,11 +130,11 @@ fn events_wait_while_a_reply_waits_for_an_earlier_one() {
     assert!(!s.takes_events(), "the second's own event must not overtake its reply");
     s.reply(T0, tickets[0], pong(1));
     assert!(!s.takes_events(), "bytes are waiting");
-    assert_eq!(told(&mut s, T0), "1 2");
+    assert_eq!(sent_by(&mut s, T0), "1 2");
     assert!(s.takes_events());
     s.push_event(T0, event(5));
     assert!(!s.takes_events());
-    assert_eq!(told(&mut s, T0), "joined");
+    assert_eq!(sent_by(&mut s, T0), "joined");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_paused_connection_is_not_read_but_gets_everything_and_is_not_late() {
     s.pause(until);
     s.pause(T0 + 2);
     s.reply(T0, tickets[0], pong(1));
-    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!(sent_by(&mut s, T0), "1");
     s.push_event(T0, event(1));
     assert!(s.has_output());
     s.wrote(T0, s.output_len());
@@ -233,7 +233,7 @@ fn data_without_memory_is_dropped_and_the_peer_gets_an_error_if_possible() {
     s.handle_bytes(T0, &send(1, &[b'x'; 100_000])[..90_000]);
     assert!(s.poll_request(T0).is_none() && s.held_bytes() >= 90_000 - 512);
     s.shed(T0, &busy);
-    assert_eq!(told(&mut s, T0), "busy");
+    assert_eq!(sent_by(&mut s, T0), "busy");
     assert_eq!((s.held_bytes(), s.refusal_code()), (0, Some(Code::Busy)));
     assert_eq!(s.step(T0), SessionStep::ShutDown);
 
@@ -283,7 +283,7 @@ fn replies_that_wait_for_an_earlier_one_count_as_pending_bytes() {
     assert!(s.held_bytes() < 2 * PENDING_REQUEST_BYTES_MAX, "{}", s.held_bytes());
     s.reply(T0, tickets[0], pong(1));
     assert!(!s.wants_input(), "now they are unsent");
-    assert_eq!(told(&mut s, T0), "1 guide guide guide");
+    assert_eq!(sent_by(&mut s, T0), "1 guide guide guide");
     assert!(s.wants_input());
 }
 
@@ -336,9 +336,9 @@ fn nobody_is_late_while_we_do_not_read() {
         assert_eq!(s.deadline().filter(|at| *at < later + HEADER_MS), None);
         s.handle_time(later + (HEADER_MS - 1));
         assert_eq!(s.refusal(), None);
-        assert!(!told(&mut s, later).contains("timed-out"));
+        assert!(!sent_by(&mut s, later).contains("timed-out"));
         s.handle_time(later + HEADER_MS);
-        assert_eq!(told(&mut s, later), "timed-out");
+        assert_eq!(sent_by(&mut s, later), "timed-out");
     };
     late(&|s| {
         let large = vec![b'x'; PENDING_REQUEST_BYTES_MAX];
@@ -359,10 +359,10 @@ fn nobody_is_late_while_we_do_not_read() {
 fn what_follows_a_request_that_does_not_keep_the_connection_is_dropped() {
     let mut s = session();
     assert_eq!(asked(&mut s, T0, &[&search(true)[..], &search(false), &search(true), &ping(1)].concat()), []);
-    assert_eq!(told(&mut s, T0), "guide guide");
+    assert_eq!(sent_by(&mut s, T0), "guide guide");
     assert_eq!(s.step(T0), SessionStep::ShutDown);
     assert_eq!(asked(&mut s, T0, &ping(2)), []);
-    assert_eq!(told(&mut s, T0), "");
+    assert_eq!(sent_by(&mut s, T0), "");
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_vang_request_in_content_closes_after_its_reply_unless_kept_alive() {
         assert_eq!(s.step(T0), SessionStep::Wait);
         s.reply(T0, ticket, pong(1));
         assert_eq!(s.step(T0), SessionStep::Wait, "the reply is not written");
-        assert_eq!(told(&mut s, T0), "1");
+        assert_eq!(sent_by(&mut s, T0), "1");
         assert_eq!(s.step(T0), step);
         assert!(s.wants_input(), "to read on, or to read and drop");
     }
@@ -397,7 +397,7 @@ fn a_half_closed_sender_gets_its_pending_replies() {
     assert_eq!(s.step(T0), SessionStep::Wait);
     s.reply(T0, tickets[0], pong(1));
     assert_eq!(s.step(T0), SessionStep::Wait);
-    assert_eq!(told(&mut s, T0), "1 2");
+    assert_eq!(sent_by(&mut s, T0), "1 2");
     assert!(s.poll_request(T0).is_none());
     assert_eq!(s.step(T0), SessionStep::Close);
 }
@@ -410,7 +410,7 @@ fn requests_that_came_with_the_end_of_the_stream_are_answered() {
     let (ticket, _) = s.poll_request(T0).expect("it came whole");
     assert!(s.poll_request(T0).is_none());
     s.reply(T0, ticket, pong(1));
-    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!(sent_by(&mut s, T0), "1");
     assert!(s.poll_request(T0).is_none());
     assert_eq!(s.step(T0), SessionStep::Close);
 }
@@ -429,7 +429,7 @@ fn a_follow_with_a_half_close_at_once_still_gets_its_reply_and_events() {
     s.reply(T0, ticket, pong(1));
     s.set_follows();
     assert!(s.poll_request(T0).is_none());
-    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!(sent_by(&mut s, T0), "1");
     assert_eq!((s.step(T0), s.takes_events()), (SessionStep::Wait, true));
 }
 
@@ -442,11 +442,11 @@ fn a_half_closed_follower_goes_on_following() {
     assert_eq!(s.step(T0 + IDLE_MS), SessionStep::Wait);
     assert!(s.takes_events());
     s.push_event(T0, event(1));
-    assert_eq!(told(&mut s, T0), "joined");
+    assert_eq!(sent_by(&mut s, T0), "joined");
     assert_eq!(s.deadline(), None);
     s.close("stopping");
     assert_eq!(s.step(T0), SessionStep::Wait);
-    assert_eq!(told(&mut s, T0), "closing");
+    assert_eq!(sent_by(&mut s, T0), "closing");
     assert_eq!(s.step(T0), SessionStep::Close);
 }
 
@@ -534,13 +534,13 @@ fn a_refusal_comes_after_pending_replies_and_then_the_connection_ends() {
     let mut s = session();
     let tickets = asked(&mut s, T0, &[&ping(1)[..], &ping(2), b"\0\x02{}", &ping(3)].concat());
     assert_eq!(tickets.len(), 2);
-    assert_eq!(told(&mut s, T0), "");
+    assert_eq!(sent_by(&mut s, T0), "");
     s.fail(T0, &ErrorReply::new(Code::Busy, "only the first fault is reported"));
     s.reply(T0, tickets[0], pong(1));
-    assert_eq!(told(&mut s, T0), "1");
+    assert_eq!(sent_by(&mut s, T0), "1");
     assert_eq!(s.step(T0), SessionStep::Wait);
     s.reply(T0, tickets[1], pong(2));
-    assert_eq!(told(&mut s, T0), "2 malformed");
+    assert_eq!(sent_by(&mut s, T0), "2 malformed");
     assert_eq!(s.refusal(), Some("missing required header 'byteorder'"));
     assert_eq!(s.step(T0), SessionStep::ShutDown);
     assert_eq!(s.step(T0), SessionStep::Wait);
@@ -598,17 +598,17 @@ fn a_goodbye_is_the_last_that_a_follower_hears() {
     assert!(s.takes_events(), "what happens before the reply is still told");
     s.push_event(T0, event(1));
     s.reply(T0, tickets[0], pong(1));
-    assert_eq!(told(&mut s, T0), "joined 1");
+    assert_eq!(sent_by(&mut s, T0), "joined 1");
     assert!(!s.takes_events());
     assert_eq!(s.step(T0), SessionStep::Wait);
     assert!(!s.takes_events());
-    assert_eq!(told(&mut s, T0), "closing");
+    assert_eq!(sent_by(&mut s, T0), "closing");
     assert!(!s.takes_events());
     assert_eq!(s.step(T0), SessionStep::ShutDown);
 
     let mut s = session();
     s.close("stopping");
-    assert_eq!((s.step(T0), told(&mut s, T0)), (SessionStep::ShutDown, String::new()));
+    assert_eq!((s.step(T0), sent_by(&mut s, T0)), (SessionStep::ShutDown, String::new()));
 }
 
 // ---- deadlines ----
@@ -620,8 +620,8 @@ fn over_at(s: &mut ServerSession, at: Millis) -> (String, SessionStep) {
     assert_eq!(s.deadline(), Some(at));
     assert_eq!(s.step(Millis(at.0 - 1)), SessionStep::Wait);
     s.handle_time(at);
-    let told = told(s, at);
-    (told, s.step(at))
+    let sent = sent_by(s, at);
+    (sent, s.step(at))
 }
 
 #[test]
@@ -629,8 +629,8 @@ fn a_header_that_is_not_whole_in_time_is_refused() {
     let mut s = session();
     asked(&mut s, T0 + 5_000, &ping(1)[..1]);
     asked(&mut s, T0 + 9_000, &ping(1)[1..20]);
-    let (told, step) = over_at(&mut s, T0 + (5_000 + HEADER_MS));
-    assert_eq!((&*told, step), ("timed-out", SessionStep::ShutDown));
+    let (sent, step) = over_at(&mut s, T0 + (5_000 + HEADER_MS));
+    assert_eq!((&*sent, step), ("timed-out", SessionStep::ShutDown));
     assert_eq!(s.refusal(), Some("the header was not whole within 10000 ms"));
 }
 
@@ -640,8 +640,8 @@ fn content_that_is_not_whole_in_time_is_refused() {
     let whole = send(1, b"abc");
     asked(&mut s, T0, &whole[..20]);
     asked(&mut s, T0 + 9_000, &whole[..whole.len() - 1][20..]);
-    let (told, step) = over_at(&mut s, T0 + (9_000 + CONTENT_MS));
-    assert_eq!((&*told, step), ("timed-out", SessionStep::ShutDown));
+    let (sent, step) = over_at(&mut s, T0 + (9_000 + CONTENT_MS));
+    assert_eq!((&*sent, step), ("timed-out", SessionStep::ShutDown));
     assert_eq!(s.refusal(), Some("the content was not whole within 60000 ms"));
 }
 
@@ -657,7 +657,7 @@ fn every_message_has_its_own_time_even_if_one_begins_where_another_ends() {
         s.handle_time(now);
         let tickets = asked(&mut s, now, &[&whole[10..], &whole[..10]].concat());
         s.reply(now, tickets[0], pong(1));
-        assert_eq!(told(&mut s, now), "1");
+        assert_eq!(sent_by(&mut s, now), "1");
     }
     assert_eq!(over_at(&mut s, now + HEADER_MS).0, "timed-out");
 }
@@ -671,7 +671,7 @@ fn a_silent_connection_that_follows_nothing_is_closed_without_a_word() {
     let tickets = asked(&mut s, T0 + 1_000, &ping(1));
     assert_eq!(s.deadline(), None, "it is our turn");
     s.reply(T0 + 2_000, tickets[0], pong(1));
-    assert_eq!(told(&mut s, T0 + 3_000), "1");
+    assert_eq!(sent_by(&mut s, T0 + 3_000), "1");
     assert_eq!(over_at(&mut s, T0 + (3_000 + IDLE_MS)), (String::new(), SessionStep::ShutDown));
 
     let mut s = session();

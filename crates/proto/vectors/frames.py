@@ -162,7 +162,7 @@ def wrong(key, found, expected, re=None):
     return error("bad-request", f"argument '{key}' is {found}; it must be {expected}", re, key=key)
 
 
-KNOWN = "hello, ping, send, follow, history, find, rooms, who, create, join, leave, account-add, status"
+KNOWN = "hello, ping, send, follow, history, find, rooms, who, create, join, leave, topic, account-add, status"
 
 
 def unknown(action, re=None):
@@ -248,6 +248,8 @@ def session_cases():
         yield f"{action}-without-room", vang(action=action, re="r"), missing("room", "r"), "open"
         if action != "follow":
             yield f"{action}-room-number", vang(action=action, room=1), wrong("room", "1", "a string"), "open"
+    yield "topic-two-lines", vang(action="topic", room="general", topic="a\nb"), wrong(
+        "topic", json.dumps("a\nb"), "one line without control characters"), "open"
     yield "find-without-query", vang(action="find", re=1), missing("query", 1), "open"
     yield "find-query-number", vang(action="find", query=1), wrong("query", "1", "a string"), "open"
     yield "find-query-1025-bytes", vang(action="find", query="ü" * 512 + "x"), error(

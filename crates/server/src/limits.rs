@@ -124,8 +124,8 @@ const TABLE: [Row; 27] = rows![
     "rooms-per-day" Count ROOMS_PER_DAY, 1 => QUOTA_MAX, "new rooms of one account";
     "rooms-per-account" Count ROOMS_PER_ACCOUNT, 0 => ROOMS_MAX as u64, "rooms that one account can make in all; not for the operator";
     "connections-per-second" Count CONNECTIONS_PER_SECOND, 1 => QUOTA_MAX, "new connections from one address; same bursts; not for this machine";
-    "burst-time" Time BURST_MS, 1_000 => DAY_MS, "what the rates per second allow in this time can come at once";
-    "address-factor" Count ADDRESS_FACTOR, 1 => QUOTA_MAX, "rates of all guests of one address: so many times those of one guest's connection";
+    "burst-time" Time BURST_MS, 1_000 => DAY_MS, "a client can use at once what the rates per second allow in this time";
+    "address-factor" Count ADDRESS_FACTOR, 1 => QUOTA_MAX, "rates of all guests of one address together, as a multiple of one guest's";
     "find-time" Time FIND_MS, 0 => DAY_MS, "time for one find; then the answer is busy. 0 turns find off";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free space on the disk of the data folder; with less, /readyz answers 503";
     "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, /readyz answers 503";
@@ -355,13 +355,13 @@ mod tests {
 
     #[test]
     fn an_invalid_limit_is_refused_with_what_is_allowed() {
-        let told = |given: &str| Limits::default().set(given).unwrap_err().to_string();
-        assert_eq!(told("contents=1"), "there is no limit 'contents'; did you mean 'content'?");
-        assert_eq!(told("hedaer=1"), "there is no limit 'hedaer'; did you mean 'header'?");
-        assert!(told("zzz=1").starts_with("there is no limit 'zzz'; there are header, content, "));
-        assert_eq!(told("idle"), "'idle' is not NAME=VALUE, as idle=5m is");
-        assert_eq!(told("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
-        assert_eq!(told("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");
+        let refusal = |given: &str| Limits::default().set(given).unwrap_err().to_string();
+        assert_eq!(refusal("contents=1"), "there is no limit 'contents'; did you mean 'content'?");
+        assert_eq!(refusal("hedaer=1"), "there is no limit 'hedaer'; did you mean 'header'?");
+        assert!(refusal("zzz=1").starts_with("there is no limit 'zzz'; there are header, content, "));
+        assert_eq!(refusal("idle"), "'idle' is not NAME=VALUE, as idle=5m is");
+        assert_eq!(refusal("header=65536"), "limit 'header' is 65536; it must be 256 to 65535");
+        assert_eq!(refusal("idle=soon"), "limit 'idle' is soon; it must be 10ms to 365d");
         assert!(Limits::help().contains("  idle                       10m  time without a request"));
     }
 }

@@ -117,16 +117,17 @@ fn the_tables_and_sock_diag_agree() {
     let unix = UnixListener::bind(dir.join("a socket")).unwrap();
     let connected = UnixStream::connect(dir.join("a socket")).unwrap();
     inodes.extend([inode(&unix), inode(&connected)]);
-    let told = |all: Vec<Socket>| {
+    let listed = |all: Vec<Socket>| {
         let ours = all.iter().filter(|socket| inodes.contains(&socket.inode));
-        let mut told: Vec<String> = ours.map(known_to_both).collect();
-        told.sort();
-        told
+        let mut listed: Vec<String> = ours.map(known_to_both).collect();
+        listed.sort();
+        listed
     };
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let both = [Protocol::Tcp, Protocol::Udp, Protocol::Unix]
-            .map(|protocol| (told(Diag::open().all(protocol).unwrap()), told(table::all(protocol).unwrap())));
+        let both = [Protocol::Tcp, Protocol::Udp, Protocol::Unix].map(|protocol| {
+            (listed(Diag::open().all(protocol).unwrap()), listed(table::all(protocol).unwrap()))
+        });
         // An acknowledgement can come between two reads.
         if both.iter().all(|(diag, table)| diag == table) {
             assert_eq!(both.map(|(diag, _)| diag.len()), [8, 2, 2]);

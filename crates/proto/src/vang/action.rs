@@ -219,7 +219,7 @@ actions! {
     "rooms" => Rooms, Anybody, Any, Always, Own, Questions, List, "/rooms";
     /// List who is in a room
     "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own, Questions, List, "/who [ROOM]";
-    /// Create a room; you are its first member
+    /// Create a room; as an account, you are its first member
     "create" => Create {
         access: Access = Optional "access" |s, key| Ok(s.access(key)?),
         room: String = Required "room" |s, key| Ok(s.text(key)?),

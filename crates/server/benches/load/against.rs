@@ -1,6 +1,6 @@
 //! Two builds of the server in one run: the one that is compiled in, and another build of this bench (`--against`), as
 //! of an older commit. They take turns of a fraction of a second, so that what else the machine does meets both alike;
-//! turns of one pair are added up. Told are ratios, new by old: the median of the pairs, the lowest and the highest.
+//! turns of one pair are added up. The results are ratios, new by old: the median of the pairs, the lowest and the highest.
 //! What a program differs from itself is seen with `--against` this very program.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A room of 1,000 members; 8 others publish, each with so many messages in flight. Told is the
+//! A room of 1,000 members; 8 others publish, each with so many messages in flight. The result is the
 //! server's CPU time for each delivery: a message that reached one member.
 
 use std::time::{Duration, Instant};

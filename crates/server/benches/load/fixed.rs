@@ -1,5 +1,5 @@
 //! A fixed load: a room of 100 members, 200 messages a second on a timetable that waits for nobody.
-//! Told is the time from when a message was due to when a member had it, for every member and
+//! The result is the time from when a message was due to when a member had it, for every member and
 //! message; so whatever holds up the server shows in all that was due meanwhile. The floor does one
 //! `fdatasync` a round.
 

@@ -22,22 +22,22 @@ pub(crate) enum Answer {
 
 /// Answers that were given and not taken.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct AnswersWaiting {
     count: Mutex<usize>,
     changed: Condvar,
 }
 
 /// Of an answer that waits; dropped when it was taken.
 #[derive(Debug)]
-pub(crate) struct Receipt(Arc<Waiting>);
+pub(crate) struct Receipt(Arc<AnswersWaiting>);
 
-impl Waiting {
+impl AnswersWaiting {
     pub(super) fn count(&self) -> MutexGuard<'_, usize> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For one more answer.
-    pub(super) fn receipt(self: &Arc<Waiting>) -> Receipt {
+    pub(super) fn receipt(self: &Arc<AnswersWaiting>) -> Receipt {
         *self.count() += 1;
         Receipt(self.clone())
     }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use vang_hub::{ReadAnswer, ReadError, ReadJob, SessionId};
 
 use super::FAILURE_PAUSE;
-use super::answer::{Answer, Waiting};
+use super::answer::{Answer, AnswersWaiting};
 use crate::fairness::memory::has_headroom;
 use crate::net::listen::PeerAddr;
 
@@ -247,7 +247,7 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     waits_max: Duration,
-    waiting: Arc<Waiting>,
+    waiting: Arc<AnswersWaiting>,
 }
 
 struct State {
@@ -611,16 +611,16 @@ mod tests {
         let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
         let mut asking = Some(asking);
         let mut run = Vec::new();
-        let mut told = Vec::new();
+        let mut answered = Vec::new();
         queue.work(&sender, |question| {
             run.push(question.job.id);
             asking = None;
             Err(ReadError::ViewBehind)
         });
         while let Ok(Answer::Read(id, answer, _)) = answers.try_recv() {
-            told.push((id, answer));
+            answered.push((id, answer));
         }
         assert_eq!(run, [3]);
-        assert_eq!(told, [(1, Err(ReadError::Full)), (3, Err(ReadError::ViewBehind))]);
+        assert_eq!(answered, [(1, Err(ReadError::Full)), (3, Err(ReadError::ViewBehind))]);
     }
 }

@@ -59,19 +59,19 @@ pub(crate) fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     let builder = thread::Builder::new().name(name.to_owned());
     let watched = move || {
-        let _watch = Watch { name, answers };
+        let _watch = ThreadWatch { name, answers };
         work();
     };
     builder.spawn(watched)
 }
 
 /// Reports to the pump if its thread ends in a panic.
-struct Watch {
+struct ThreadWatch {
     name: &'static str,
     answers: UnboundedSender<Answer>,
 }
 
-impl Drop for Watch {
+impl Drop for ThreadWatch {
     fn drop(&mut self) {
         if thread::panicking() {
             let _ = self.answers.send(Answer::Ended(self.name));

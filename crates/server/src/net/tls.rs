@@ -193,15 +193,17 @@ mod tests {
         for folder in ["one", "two"] {
             load(None, &at(folder), &names()).unwrap();
         }
-        let told = |certificate: &str, key: &str| {
+        let refusal = |certificate: &str, key: &str| {
             let files = TlsFiles { certificate: at(certificate), key: at(key) };
             load(Some(&files), &at("none"), &[]).map(|_| ()).unwrap_err().to_string()
         };
         fs::write(at("empty.pem"), "").unwrap();
-        assert!(told("gone.pem", "one/key.pem").contains("cannot read"));
-        assert!(told("empty.pem", "one/key.pem").contains("empty.pem: there is no certificate in it"));
-        assert!(told("one/certificate.pem", "empty.pem").contains("empty.pem: "));
-        assert!(told("one/certificate.pem", "two/key.pem").contains("key.pem: keys may not be consistent"));
+        assert!(refusal("gone.pem", "one/key.pem").contains("cannot read"));
+        assert!(refusal("empty.pem", "one/key.pem").contains("empty.pem: there is no certificate in it"));
+        assert!(refusal("one/certificate.pem", "empty.pem").contains("empty.pem: "));
+        assert!(
+            refusal("one/certificate.pem", "two/key.pem").contains("key.pem: keys may not be consistent")
+        );
         assert!(!at("none").exists());
     }
 }

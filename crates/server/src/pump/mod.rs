@@ -262,7 +262,7 @@ impl Pump {
                         self.deliveries.push(slot);
                     }
                 }
-                // A thread that is gone takes the process with it at its end; see `serve.rs`.
+                // A thread that is gone takes the process with it at its end; see `run.rs`.
                 Output::Append(batch) => {
                     self.watch.append_begins();
                     drop(self.threads.journal.send(WriteJob::Append(batch)));

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// The server: HOST:PORT, [IPV6]:PORT or unix:PATH
     #[arg(value_name = "HOST:PORT", value_parser = Target::peer)]
     server: Target,
-    /// What is spoken wrongly
+    /// Protocol of the wrong input
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = ["message", "lines", "http", "websocket", "all"])]
     protocol: String,
     /// The cases of this seed [default: random, and printed]

@@ -193,16 +193,16 @@ fn a_name_of_several_addresses_in_bind_is_reported() {
     ] {
         let (_, objects) =
             objects(with_hosts_file(&hosts, dir.path(), lines, &format!("{tool} --timeout 50ms")));
-        let told = of(&objects, "one-of-several")[0];
-        assert_eq!(told["host"], "both.example");
-        let bound = told["bound"].as_str().unwrap();
-        let not_bound = told["not_bound"][0].as_str().unwrap();
+        let chosen = of(&objects, "one-of-several")[0];
+        assert_eq!(chosen["host"], "both.example");
+        let bound = chosen["bound"].as_str().unwrap();
+        let not_bound = chosen["not_bound"][0].as_str().unwrap();
         let is_v6 = |address: &str| address.starts_with("[fd09:1::1]:");
         let is_v4 = |address: &str| address.starts_with("10.9.1.1:");
         // Only the bound address has a port: port 0 is any free port.
         assert!(
             is_v6(bound) && not_bound == "10.9.1.1" || is_v4(bound) && not_bound == "[fd09:1::1]",
-            "{told}"
+            "{chosen}"
         );
     }
 }

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::{
-    Follower, Raw, Told, assert_kept, assert_one_history, check, history, lasting_address, sender,
+    Follower, Raw, Received, assert_kept, assert_one_history, check, history, lasting_address, sender,
     shown_until, tail,
 };
 use crate::harness::{PATIENCE, Server, Tail, folder, ignores, ignoring, request, succeeded, vang};
@@ -146,7 +146,7 @@ struct Followed {
     address: String,
     by_hand: Follower,
     shown: Tail,
-    heard: Vec<Told>,
+    heard: Vec<Received>,
     restored: Value,
 }
 
@@ -194,7 +194,7 @@ fn followers_of_the_old_journal_miss_nothing_after_a_restore() {
         scene.shown.said(&format!("went back to position {common}"));
         say_words(&server, &["number six!"]);
         let more = scene.by_hand.until("number six!");
-        let words: Vec<_> = more.iter().map(|told| &*told.text).collect();
+        let words: Vec<_> = more.iter().map(|received| &*received.text).collect();
         assert_eq!(words, ["three", "number 4", "number five", "number six!"]);
         assert_eq!(shown_until(&mut scene.shown, "number six!"), more);
         assert_eq!(history(&server.addr), [&scene.heard[..2], &more].concat());
@@ -212,8 +212,11 @@ fn resuming_without_an_epoch_restarts_from_room_numbers() {
     assert_eq!((&reply["code"], &reply["seq"]), (&"journal-changed".into(), &Value::Null));
     assert_eq!(reply["journal"], scene.restored["journal"]);
     say_words(&server, &["number three"]);
-    let told = Follower::start(&server.addr).until("number three");
-    assert_eq!(told.iter().map(|told| &*told.text).collect::<Vec<_>>(), ["one", "two", "number three"]);
+    let received = Follower::start(&server.addr).until("number three");
+    assert_eq!(
+        received.iter().map(|received| &*received.text).collect::<Vec<_>>(),
+        ["one", "two", "number three"]
+    );
 }
 
 #[test]

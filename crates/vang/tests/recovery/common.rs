@@ -129,14 +129,14 @@ pub(crate) fn follow(place: &Place) -> Vec<u8> {
 
 /// A message of the room general, as a reader receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Received {
     pub(crate) seq: u64,
     pub(crate) n: u64,
     pub(crate) text: String,
 }
 
-pub(crate) fn told_of(header: &Value, content: &[u8]) -> Told {
-    Told {
+pub(crate) fn received_of(header: &Value, content: &[u8]) -> Received {
+    Received {
         seq: header["seq"].as_u64().unwrap(),
         n: header["n"].as_u64().unwrap(),
         text: String::from_utf8_lossy(content).into_owned(),
@@ -144,7 +144,7 @@ pub(crate) fn told_of(header: &Value, content: &[u8]) -> Told {
 }
 
 /// One page of history after this number: its reply, and its messages.
-pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Told>) {
+pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Received>) {
     let asked = request("history", &[("room", "\"general\""), ("since", &since.to_string())], "");
     let (reply, content) = raw.ask(&asked);
     let mut frames = &content[..];
@@ -152,13 +152,13 @@ pub(crate) fn page(raw: &mut Raw, since: u64) -> (Value, Vec<Told>) {
     while reply["status"] == "ok" && !frames.is_empty() {
         let (header, content) = read_message(&mut frames).unwrap();
         assert_eq!(header["event"], "message", "history shows only messages here: {header}");
-        page.push(told_of(&header, &content));
+        page.push(received_of(&header, &content));
     }
     (reply, page)
 }
 
 /// The whole history of the room general; asks again while the view is behind.
-pub(crate) fn history(address: &str) -> Vec<Told> {
+pub(crate) fn history(address: &str) -> Vec<Received> {
     let mut raw = Raw::connect(address);
     let mut all = Vec::new();
     let mut since = 0;
@@ -179,7 +179,7 @@ pub(crate) fn history(address: &str) -> Vec<Told> {
 }
 
 /// Asserts a consistent history: numbers from 1 without a gap, rising positions, no duplicates.
-pub(crate) fn assert_one_history(history: &[Told]) {
+pub(crate) fn assert_one_history(history: &[Received]) {
     for (said, n) in history.iter().zip(1..) {
         assert_eq!(said.n, n, "numbers have no gap");
     }
@@ -192,7 +192,7 @@ pub(crate) fn assert_one_history(history: &[Told]) {
 }
 
 /// Asserts that every acknowledged message is there, with the number and position of its acknowledgement.
-pub(crate) fn assert_kept(history: &[Told], acknowledged: &[Told]) {
+pub(crate) fn assert_kept(history: &[Received], acknowledged: &[Received]) {
     let there: BTreeMap<_, _> = history.iter().map(|said| (&said.text, said)).collect();
     for promised in acknowledged {
         assert_eq!(there.get(&promised.text), Some(&promised), "acknowledged, and not as it was told");
@@ -223,7 +223,7 @@ pub(crate) fn sender(
     address: &str,
     name: String,
     enough: Arc<AtomicBool>,
-    acks: Sender<Told>,
+    acks: Sender<Received>,
 ) -> JoinHandle<()> {
     let address: SocketAddr = address.parse().unwrap();
     std::thread::spawn(move || {
@@ -246,7 +246,7 @@ fn talk(
     next: &mut u64,
     pending: &mut VecDeque<String>,
     enough: &AtomicBool,
-    acks: &Sender<Told>,
+    acks: &Sender<Received>,
 ) -> std::io::Result<()> {
     for id in pending.iter() {
         raw.write(&send(name, id, id))?;
@@ -266,7 +266,7 @@ fn talk(
             return Ok(());
         }
         assert_eq!(reply["re"], **id, "replies come in the order of the requests");
-        acks.send(told_of(&reply, id.as_bytes())).unwrap();
+        acks.send(received_of(&reply, id.as_bytes())).unwrap();
         pending.pop_front();
     }
 }
@@ -274,7 +274,7 @@ fn talk(
 /// What a follower received.
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
-    Told(Told),
+    Received(Received),
     Follows,
     /// The reply that refused to follow from this position.
     Refused(Value),
@@ -318,9 +318,9 @@ impl Follower {
     }
 
     /// The next message.
-    pub(crate) fn told(&mut self) -> Told {
+    pub(crate) fn received(&mut self) -> Received {
         self.wait_for("a message", |heard| match heard {
-            Heard::Told(told) => Some(told),
+            Heard::Received(received) => Some(received),
             _ => None,
         })
     }
@@ -345,10 +345,10 @@ impl Follower {
     }
 
     /// Every message up to the one with this text.
-    pub(crate) fn until(&mut self, text: &str) -> Vec<Told> {
+    pub(crate) fn until(&mut self, text: &str) -> Vec<Received> {
         let mut all = Vec::new();
         loop {
-            all.push(self.told());
+            all.push(self.received());
             if all.last().is_some_and(|said| said.text == text) {
                 return all;
             }
@@ -363,9 +363,9 @@ fn listen(raw: &mut Raw, place: &mut Place, last: &mut u64, tell: &Sender<Heard>
         let (header, content) = raw.read()?;
         let heard = match (header["event"].as_str(), header["code"].as_str()) {
             (Some("message"), _) => {
-                let said = told_of(&header, &content);
+                let said = received_of(&header, &content);
                 *last = said.n;
-                Heard::Told(said)
+                Heard::Received(said)
             }
             (Some("closing"), _) => Heard::Closing,
             (Some("epoch"), _) => {
@@ -414,14 +414,14 @@ pub(crate) fn tail(server: &Server, since: Option<u64>) -> Tail {
 }
 
 /// The next message that a tail shows.
-pub(crate) fn shown(tail: &mut Tail) -> Told {
+pub(crate) fn shown(tail: &mut Tail) -> Received {
     let line = tail.json();
     assert_eq!(line["event"], "message", "{line}");
-    told_of(&line, line["text"].as_str().unwrap().as_bytes())
+    received_of(&line, line["text"].as_str().unwrap().as_bytes())
 }
 
 /// All messages that it shows, up to the one with this text.
-pub(crate) fn shown_until(tail: &mut Tail, text: &str) -> Vec<Told> {
+pub(crate) fn shown_until(tail: &mut Tail, text: &str) -> Vec<Received> {
     let mut all = Vec::new();
     loop {
         all.push(shown(tail));

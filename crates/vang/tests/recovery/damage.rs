@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use crate::common::{Raw, Told, assert_one_history, check, history};
+use crate::common::{Raw, Received, assert_one_history, check, history};
 use crate::harness::{Server, folder, vang};
 
 fn say(server: &Server, from: usize, upto: usize) {
@@ -27,7 +27,7 @@ fn refused(data: &Path) -> String {
     line.to_owned()
 }
 
-fn remove_log_of_tables(data: &Path) {
+fn remove_log_of_view(data: &Path) {
     for name in ["view.db-wal", "view.db-shm"] {
         let _ = fs::remove_file(data.join(name));
     }
@@ -39,7 +39,7 @@ fn a_damaged_view_is_rebuilt_and_history_is_complete() {
     let data = folder.path().join("data");
     let server = Server::start(&data);
     say(&server, 0, 1_000);
-    let whole: Vec<Told> = history(&server.addr);
+    let whole: Vec<Received> = history(&server.addr);
     assert_one_history(&whole);
     assert!(server.stop().success());
     let view_file = data.join("view.db");
@@ -64,7 +64,7 @@ fn a_damaged_view_is_rebuilt_and_history_is_complete() {
     damages.extend(pages.map(|at| ("a page overwritten", Some(damaged(at..len.min(at + 4_096))))));
     let mut met_while_running = false;
     for (how, bytes) in damages {
-        remove_log_of_tables(&data);
+        remove_log_of_view(&data);
         match bytes {
             Some(bytes) => fs::write(&view_file, bytes).unwrap(),
             None => fs::remove_file(&view_file).unwrap(),

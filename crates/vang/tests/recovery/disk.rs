@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::{
-    Follower, Raw, Told, assert_kept, assert_one_history, check, get, history, page, shown_until, tail,
+    Follower, Raw, Received, assert_kept, assert_one_history, check, get, history, page, shown_until, tail,
 };
 use crate::harness::{PATIENCE, Server, folder, succeeded, vang};
 
@@ -136,7 +136,7 @@ fn text(i: usize) -> String {
 /// A sender that goes on until the disk is full, and keeps its acknowledgements.
 #[derive(Default)]
 struct Talk {
-    kept: Vec<Told>,
+    kept: Vec<Received>,
     tried: usize,
 }
 
@@ -147,7 +147,7 @@ impl Talk {
         let reply = raw.send("ada", &id, &text(i));
         if reply["status"] == "ok" {
             self.tried += 1;
-            self.kept.push(crate::common::told_of(&reply, text(i).as_bytes()));
+            self.kept.push(crate::common::received_of(&reply, text(i).as_bytes()));
         }
         reply
     }
@@ -202,7 +202,7 @@ fn assert_refused_full(server: &Server, raw: &mut Raw, talk: &mut Talk) {
 
 /// Readers go on: new ones read all acknowledged messages, by following and by history. History can lack the
 /// newest, for which the view has no space; then it says so.
-fn assert_readable(server: &Server, kept: &[Told]) {
+fn assert_readable(server: &Server, kept: &[Received]) {
     let fresh = Follower::start(&server.addr).until(&kept.last().unwrap().text);
     assert!(fresh == kept, "a new follower gets something else");
     let mut raw = Raw::connect(&*server.addr);

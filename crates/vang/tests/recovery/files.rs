@@ -83,10 +83,11 @@ fn a_removed_journal_can_be_copied_from_the_running_server() {
     let whole = history(&server.addr);
     let journal = data.join("journal.db");
     fs::remove_file(&journal).unwrap();
-    let told =
+    let refusal =
         assert_refused(&server, &mut raw, &data, "journal.db was removed while the server has it open");
     // As it says: copy what it has, stop it, put the copy back, start it.
-    let held = told.split_whitespace().find(|word| word.starts_with("/proc/")).unwrap().trim_end_matches(':');
+    let held =
+        refusal.split_whitespace().find(|word| word.starts_with("/proc/")).unwrap().trim_end_matches(':');
     let saved = folder.path().join("saved.db");
     fs::copy(held, &saved).unwrap();
     assert!(server.stop().success());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::common::{
-    Follower, Heard, Raw, Told, assert_one_history, check, copy_folder, history, lasting_address, shown,
+    Follower, Heard, Raw, Received, assert_one_history, check, copy_folder, history, lasting_address, shown,
     shown_until, tail,
 };
 use crate::harness::{Server, Tail, folder};
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     /// Both followers receive exactly these messages.
-    fn both_hear(&mut self, texts: &[&str]) -> Vec<Told> {
+    fn both_hear(&mut self, texts: &[&str]) -> Vec<Received> {
         let last = texts.last().unwrap();
         let by_hand = self.follower.as_mut().unwrap().until(last);
         assert_eq!(words(&by_hand), texts);
@@ -104,8 +104,8 @@ fn say(address: &str, texts: &[&str]) {
     }
 }
 
-fn words(told: &[Told]) -> Vec<&str> {
-    told.iter().map(|told| &*told.text).collect()
+fn words(received: &[Received]) -> Vec<&str> {
+    received.iter().map(|received| &*received.text).collect()
 }
 
 #[test]

@@ -69,8 +69,8 @@ fn followers_that_do_not_read_slow_nobody_and_lose_nothing() {
             let (reply, _) = honest.read().unwrap();
             assert_eq!((&reply["status"], reply["n"].as_u64()), (&"ok".into(), Some(answered)), "{reply}");
             // And the followers that read get it at once.
-            let told = follower.told();
-            assert_eq!((told.n, told.text), (answered, text(answered)));
+            let received = follower.received();
+            assert_eq!((received.n, received.text), (answered, text(answered)));
         }
         if i == MESSAGES * 2 / 3 {
             slow.extend((0..SLOW / 2).map(slow_one));

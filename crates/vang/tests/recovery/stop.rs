@@ -16,15 +16,15 @@ use vang_journal::{
 };
 
 use crate::common::{
-    Follower, Heard, Place, Raw, Told, assert_kept, assert_one_history, check, follow, history, page, send,
-    tail, told_of,
+    Follower, Heard, Place, Raw, Received, assert_kept, assert_one_history, check, follow, history, page,
+    received_of, send, tail,
 };
 use crate::harness::{PATIENCE, Server, exchange, folder, ignores, ignoring_ctrl_c, request};
 
 /// The replies to a sender until the server closed the connection.
 #[derive(Default)]
 struct Answers {
-    kept: Vec<Told>,
+    kept: Vec<Received>,
     stopping: usize,
 }
 
@@ -50,12 +50,14 @@ fn pipelining_sender(address: &str, name: String, ack: Sender<()>) -> JoinHandle
                 }
             }
         });
-        let mut told = Answers::default();
+        let mut answers = Answers::default();
         // Until the end of the stream, which the server sends after everything that it owes.
         while let Ok((reply, _)) = reading.read() {
             match (reply["status"].as_str(), reply["code"].as_str()) {
-                (Some("ok"), _) => told.kept.push(told_of(&reply, reply["re"].as_str().unwrap().as_bytes())),
-                (_, Some("stopping")) => told.stopping += 1,
+                (Some("ok"), _) => {
+                    answers.kept.push(received_of(&reply, reply["re"].as_str().unwrap().as_bytes()));
+                }
+                (_, Some("stopping")) => answers.stopping += 1,
                 (_, Some("busy")) => {}
                 _ => panic!("{reply}"),
             }
@@ -64,7 +66,7 @@ fn pipelining_sender(address: &str, name: String, ack: Sender<()>) -> JoinHandle
         }
         drop((reading, given));
         writer.join().unwrap();
-        told
+        answers
     })
 }
 
@@ -90,15 +92,15 @@ fn a_stop_under_load_answers_all_accepted_requests() {
     server.signal("TERM");
     assert!(server.wait().success(), "a stop that was asked for is no failure");
     drop(server);
-    let told: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
-    let kept: Vec<_> = told.iter().flat_map(|told| told.kept.clone()).collect();
-    let stopping: usize = told.iter().map(|told| told.stopping).sum();
+    let answers: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+    let kept: Vec<_> = answers.iter().flat_map(|answers| answers.kept.clone()).collect();
+    let stopping: usize = answers.iter().map(|answers| answers.stopping).sum();
     eprintln!("{} acknowledged, {stopping} told that it stops", kept.len());
 
     let mut heard = 0;
     loop {
         match follower.next() {
-            Heard::Told(_) => heard += 1,
+            Heard::Received(_) => heard += 1,
             Heard::Closing => break,
             Heard::Follows => {}
             other => panic!("{other:?}"),

@@ -148,7 +148,7 @@ fn systemd_is_notified_of_ready_reload_and_stop() {
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let told = || {
+    let notified = || {
         let mut bytes = [0; 256];
         let n = manager.recv(&mut bytes).unwrap();
         String::from_utf8(bytes[..n].to_vec()).unwrap()
@@ -156,14 +156,14 @@ fn systemd_is_notified_of_ready_reload_and_stop() {
     let mut command = vang();
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).env("NOTIFY_SOCKET", &path);
     let mut server = Server::spawn(command, &data);
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notified(), "READY=1");
     server.signal("HUP");
-    let reloading = told();
+    let reloading = notified();
     let us = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
     assert!(us.parse::<u64>().unwrap() > 0);
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notified(), "READY=1");
     server.signal("TERM");
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(notified(), "STOPPING=1");
     assert!(server.wait().success());
     assert!(
         !server.log().contains("Stop it with"),

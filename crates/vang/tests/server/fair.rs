@@ -318,7 +318,7 @@ fn idle_connections_make_room_for_active_ones() {
 
 /// Open sessions, as the operator sees them; its own is one of them.
 fn sessions(data: &Path) -> u64 {
-    let told = vang().args(["status", "--json", "--data"]).arg(data).output().unwrap();
-    let all: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let output = vang().args(["status", "--json", "--data"]).arg(data).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     all["connections"]["open"].as_u64().unwrap()
 }

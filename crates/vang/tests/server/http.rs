@@ -154,8 +154,12 @@ fn a_stalled_stream_ends_also_on_a_unix_socket() {
     stream.write_all(b"GET /rooms/general/events?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     comes_true("it is being told", || sessions(&server) == 1);
     comes_true("it is given up", || sessions(&server) == 0);
-    let told = rest(&mut stream);
-    assert!(told.starts_with(b"HTTP/1.1 200 OK\r\n") && told.len() < 20 * text.len(), "{}", told.len());
+    let received = rest(&mut stream);
+    assert!(
+        received.starts_with(b"HTTP/1.1 200 OK\r\n") && received.len() < 20 * text.len(),
+        "{}",
+        received.len()
+    );
 }
 
 #[test]

@@ -127,8 +127,8 @@ fn silence_from_another_machine_stays_unanswered() {
     let shaken = "s=ssl._create_unverified_context().wrap_socket(s); print('shaken', flush=True)";
     assert_eq!(text(&hosts.ask_by(shaken, b"")), "shaken\n");
     // Whoever sends something that nobody knows is told.
-    let told = text(&hosts.ask_by("s.sendall(b'Hello, world')", b""));
-    assert!(told.starts_with("-- 12 bytes came ('Hello, world'), then nothing for 300 ms."), "{told}");
+    let printed = text(&hosts.ask_by("s.sendall(b'Hello, world')", b""));
+    assert!(printed.starts_with("-- 12 bytes came ('Hello, world'), then nothing for 300 ms."), "{printed}");
 }
 
 #[test]
@@ -364,9 +364,9 @@ fn guests_from_other_machines_need_tls_and_the_setting() {
     // Without TLS it is refused all the same; the page and the WebSocket are beyond the redirect.
     let (reply, _) = read_message(&mut hosts.ask(&request("send", &[GENERAL], "plain")).as_slice()).unwrap();
     assert_eq!(reply["code"], "tls-required");
-    let told = hosts
+    let printed = hosts
         .client(&home, &["tail", "general", "--since", "0", "--no-follow", "--json", "--server", "10.9.1.1"]);
-    let event: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!((&event["from"], &event["text"]), (&json!("guest:eve"), &json!("from afar")));
     comes_true("nothing panicked", || !server.log().contains("panicked"));
 }
@@ -430,8 +430,8 @@ fn typed_lines_and_metrics_are_for_this_machine_by_default() {
     let said = text(&hosts.ask_in_tls(typed));
     assert!(!said.contains("refused"), "{said}");
     let tail = ["tail", "general", "--since", "0", "--no-follow", "--server", "10.9.1.1"];
-    let told = hosts.client(&dir.path().join("home"), &tail);
-    assert!(text(&told.stdout).contains("guest:ada: typed from afar"), "{told:?}");
+    let printed = hosts.client(&dir.path().join("home"), &tail);
+    assert!(text(&printed.stdout).contains("guest:ada: typed from afar"), "{printed:?}");
     // Without TLS neither is there, whatever the server allows.
     let plain = text(&hosts.ask(metrics));
     assert!(plain.starts_with("HTTP/1.1 308 Permanent Redirect"), "{plain}");

@@ -1,4 +1,4 @@
-//! Rows per second that the view takes, and the time of a question: `cargo bench -p vang-view`.
+//! Rows per second that the view takes, and the time of a question: `cargo bench -p vang-view --bench view`.
 
 #![allow(clippy::unwrap_used)] // a failure here ends a measurement
 
