@@ -86,7 +86,7 @@ fn in_our_words(command: &Command, error: &clap::Error) -> CommandError {
             CommandError::usage(format!("'{argument}' cannot be used with '{prior}'; use one of them"))
         }
         ErrorKind::TooManyValues => {
-            CommandError::usage(format!("'{argument}' takes no value, and '{value}' is one"))
+            CommandError::usage(format!("'{argument}' takes no value, and '{value}' is one; use it alone"))
         }
         _ => {
             let text = error.render().to_string();
@@ -134,55 +134,180 @@ mod tests {
         format!("{answer} | {}", answer.advice())
     }
 
+    /// What to do instead of this command line.
+    fn advice(line: &str) -> String {
+        answer(line).split_once(" | ").unwrap().1.to_owned()
+    }
+
     #[test]
-    fn every_word_is_a_mistake_and_its_example_is_none() {
+    fn every_word_is_a_mistake_and_is_answered_with_its_command() {
         let tree = tree();
         for row in commands::SYNONYMS {
             for words in row.words {
                 let line: Vec<&str> =
                     ["vang", row.under, words].into_iter().filter(|part| !part.is_empty()).collect();
-                let words: Vec<String> = line.join(" ").split(' ').map(str::to_owned).collect();
-                assert!(!correct::is_accepted(&tree, &words), "{words:?} is a command");
+                let line = line.join(" ");
+                let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                assert!(!correct::is_accepted(&tree, &words), "{line} is a command");
+                let advice = advice(&line);
+                match row.means {
+                    commands::Means::Command { path, .. } => {
+                        let right = format!("use: vang {}", path_of(path));
+                        let rest = advice.strip_prefix(&right);
+                        assert!(
+                            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')),
+                            "{line} is answered with {advice:?}, not {right:?}"
+                        );
+                    }
+                    commands::Means::Advice(text) => assert_eq!(advice, text, "{line}"),
+                }
             }
             if let commands::Means::Command { path, example } = row.means {
-                let words = shlex::split(example).unwrap();
-                assert!(correct::is_accepted(&tree, &words), "{example}");
-                let path: Vec<&str> = path.split(' ').take_while(|word| !word.starts_with('-')).collect();
-                assert!(path_of(&words).starts_with(&path), "{example}");
+                assert!(correct::is_accepted(&tree, &shlex::split(example).unwrap()), "{example}");
+                assert!(example.starts_with(&format!("vang {}", path_of(path))), "{example}");
             }
         }
     }
 
-    fn path_of(words: &[String]) -> Vec<&str> {
-        words.iter().skip(1).map(String::as_str).collect()
+    /// The words of a command without its options; for an option of `vang` itself, the option.
+    fn path_of(path: &str) -> &str {
+        path.split_once(" -").map_or(path, |(path, _)| path)
     }
 
     #[test]
     fn every_option_is_a_mistake_below_some_command_and_means_one_that_exists() {
         let tree = tree();
         for row in options::SYNONYMS {
+            let means = match row.means {
+                options::Means::Option(name)
+                | options::Means::Prefixed(name, _)
+                | options::Means::Port(name)
+                | options::Means::Host(name) => name,
+                options::Means::Words(words) => words[0],
+                options::Means::JsonOr(_) => "--json",
+                options::Means::TypeOrRoom => "--type",
+                _ => continue,
+            };
             for under in row.under {
                 let words: Vec<String> = under.split(' ').map(str::to_owned).collect();
-                let command = command(&tree, &words);
-                let has = |option: &str| {
-                    option
-                        .strip_prefix("--")
-                        .is_some_and(|name| command.get_arguments().any(|arg| arg.get_long() == Some(name)))
-                };
-                let means = match row.means {
-                    options::Means::Option(name)
-                    | options::Means::Prefixed(name, _)
-                    | options::Means::Port(name)
-                    | options::Means::Host(name) => Some(name),
-                    options::Means::Words(words) | options::Means::InsteadOfValue(words) => Some(words[0]),
-                    _ => None,
-                };
                 // A command that has others below it has no options of its own.
-                if let Some(name) = means.filter(|_| !command.has_subcommands()) {
-                    assert!(has(name), "{under} has no {name}");
+                for command in leaves(command(&tree, &words)) {
+                    let has = command.get_arguments().any(|arg| arg.get_long() == means.strip_prefix("--"));
+                    assert!(has, "{under}: {} has no {means}", command.get_name());
                 }
             }
         }
+    }
+
+    /// The commands below a command that have none below them; or the command itself.
+    fn leaves(command: &Command) -> Vec<&Command> {
+        match command.has_subcommands() {
+            true => command.get_subcommands().flat_map(leaves).collect(),
+            false => vec![command],
+        }
+    }
+
+    /// What `tests/mistakes.rs` compares with the answers of the program.
+    const TRANSCRIPT: &str = include_str!("../tests/docs/mistakes.txt");
+
+    /// Words of an answer that says in its first line what to do.
+    const WHAT_TO_DO: [&str; 12] = [
+        "; use ",
+        " write ",
+        " give a ",
+        "; choose ",
+        "; set ",
+        "; ask ",
+        " it can be ",
+        "; it must be ",
+        "; ports are ",
+        "; did you mean ",
+        // An example, or an option.
+        ", as ",
+        "(--",
+    ];
+
+    /// Answers without a word about what to do: another path or another name.
+    const SAYS_ALL: [&str; 4] =
+        ["no such file or directory", "are reserved", "there is an account ", "there is no account "];
+
+    #[test]
+    fn every_answer_of_the_transcript_says_what_to_do() {
+        let tree = tree();
+        let mut answers: Vec<(&str, Vec<&str>)> = Vec::new();
+        for line in TRANSCRIPT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match line.strip_prefix("$ ") {
+                Some(command) => answers.push((command, Vec::new())),
+                None => answers.last_mut().unwrap().1.push(line),
+            }
+        }
+        for (command, answer) in answers {
+            for line in &answer {
+                all_are_accepted(&tree, line);
+            }
+            let says =
+                |words: &[&str]| answer.iter().any(|line| words.iter().any(|part| line.contains(part)));
+            assert!(
+                answer.iter().any(|line| line.starts_with("  ")) || says(&WHAT_TO_DO) || says(&SAYS_ALL),
+                "{command}: {answer:?} does not say what to do"
+            );
+        }
+    }
+
+    #[test]
+    fn every_command_in_an_advice_is_accepted() {
+        let tree = tree();
+        for row in commands::SYNONYMS {
+            if let commands::Means::Advice(text) = row.means {
+                all_are_accepted(&tree, text);
+            }
+        }
+        for row in options::SYNONYMS {
+            match row.means {
+                options::Means::Advice(text)
+                | options::Means::Nothing(text)
+                | options::Means::Example(text)
+                | options::Means::JsonOr(text) => all_are_accepted(&tree, text),
+                _ => {}
+            }
+        }
+    }
+
+    /// Would vang run every command that this text names?
+    fn all_are_accepted(tree: &Command, text: &str) {
+        for command in commands_in(text) {
+            let words = shlex::split(command).unwrap_or_else(|| panic!("{command:?} in {text:?}"));
+            // Behind the words for vang come words for the shell, as in `vang serve 2>>serve.log &`.
+            let words: Vec<String> =
+                words.into_iter().take_while(|word| word != "&" && !word.contains('>')).collect();
+            assert!(correct::is_accepted(tree, &words), "{words:?} in {text:?}");
+        }
+    }
+
+    /// The commands in a text. One ends where its sentence has a mark outside quotes; behind `use:` it is all that follows.
+    fn commands_in(text: &str) -> Vec<&str> {
+        let whole = ["use: ", "for example: "].iter().find_map(|start| text.trim_start().strip_prefix(start));
+        if let Some(command) = whole.filter(|command| command.starts_with("vang ")) {
+            return vec![command];
+        }
+        let mut found = Vec::new();
+        let mut at = 0;
+        while let Some(next) = text[at..].find("vang ") {
+            let begin = at + next;
+            let is_command = text[..begin].chars().next_back().is_none_or(|before| " (`".contains(before))
+                && !text[begin..].starts_with("vang cannot ");
+            let mut is_quoted = false;
+            let length = text[begin..].find(|c: char| {
+                is_quoted ^= c == '\'';
+                !is_quoted && ";,)`".contains(c)
+            });
+            let end = length.map_or(text.len(), |length| begin + length);
+            if is_command {
+                found.push(&text[begin..end]);
+            }
+            at = if is_command { end } else { begin + "vang ".len() };
+        }
+        found
     }
 
     #[test]
@@ -221,16 +346,90 @@ mod tests {
                 "vang send general it is 5 degrees --as eve",
                 "use: vang send general 'it is 5 degrees' --as eve",
             ),
-            ("vang send general hello --as -ada", "use: vang send general hello --as=-ada"),
+            ("vang send general hello --as -ada", "use: vang send general hello --as ada"),
+            ("vang join cellar --who --bob --as ada", "use: vang join cellar --who bob --as ada"),
+            ("vang send general hello --id -5", "use: vang send general hello --id=-5"),
             ("vang account", "use: vang admin account add ada"),
             ("vang admin user add eve", "use: vang admin account add eve"),
             ("vang room create garden", "use: vang create garden"),
             ("vang admin account list", "vang cannot do that yet"),
             ("vang find deploy -test", "use: vang find -- deploy -test"),
+            ("vang find deploy -review -n20", "use: vang find -- deploy -review -n20"),
+            ("vang rooms create garden --as ada", "use: vang create garden --as ada"),
+            ("vang rooms join garden", "use: vang join garden"),
+            ("vang rooms list", "use: vang rooms"),
+            ("vang tail general -n 5 -o json", "use: vang tail general -n 5 --json"),
+            ("vang tail general -o 'my file'", "for a file write `> 'my file'` at the end"),
+            ("vang rooms --format xml", "the only other format is JSON: write --json"),
+            ("vang rooms -n 5", "its options are --json, "),
+            ("vang rooms -5", "its options are --json, "),
+            ("vang bench ping -n 1000", "its options are --connections N, "),
+            ("vang bench ping --user ada", "use: vang bench ping --as ada"),
+            ("vang net sockets -p 65432", "use: vang net sockets --port 65432"),
+            ("vang net sockets -p65432", "use: vang net sockets --port 65432"),
+            ("vang ss -t -p", "use: vang net sockets --tcp"),
+            ("vang lsof -i:65432", "use: vang net sockets --port 65432"),
+        ] {
+            let advice = advice(typed);
+            assert!(advice.starts_with(right), "{typed}: {}", answer(typed));
+        }
+    }
+
+    #[test]
+    fn an_option_before_the_command_is_moved_if_the_command_has_it() {
+        for (typed, what, right) in [
+            (
+                "vang --as ada say general hello",
+                "the option '--as' stands before the command; options come behind it",
+                "use: vang send general hello --as ada",
+            ),
+            (
+                "vang --as list say general hello",
+                "the option '--as' stands before the command; options come behind it",
+                "use: vang send general hello --as list",
+            ),
+            (
+                "vang --as ada send -- general -hello",
+                "the option '--as' stands before the command; options come behind it",
+                "use: vang send --as ada -- general -hello",
+            ),
+            ("vang -v send general hi", "'vang send' has no option '-v'", "use: vang send general hi"),
+            (
+                "vang --port 7000 serve",
+                "'vang serve' has no option '--port'",
+                "use: vang serve --listen 127.0.0.1:7000",
+            ),
+            ("vang --foo", "'vang' has no option '--foo'", "there are serve, "),
         ] {
             let said = answer(typed);
-            let advice = said.split_once(" | ").unwrap().1;
-            assert!(advice.starts_with(right), "{typed}: {said}");
+            assert!(said.starts_with(&format!("{what} | {right}")), "{typed}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_word_with_a_hyphen_is_part_of_the_text_and_an_option_does_not_take_another_place() {
+        for (typed, right) in [
+            ("vang send general -done", "use: vang send -- general -done"),
+            ("vang send general -test it --as ada", "use: vang send --as ada -- general '-test it'"),
+            ("vang send -done", "use: vang send general 'hello, all'"),
+            ("vang send general -as ada", "its options are --file PATH, "),
+            ("vang send general we --really need it", "use: vang send general 'we --really need it'"),
+            ("vang send general -m hello --really", "use: vang send general 'hello --really'"),
+            ("vang topic general we -really", "use: vang topic general 'we -really'"),
+            ("vang send general --text='hello, all'", "use: vang send general 'hello, all'"),
+            ("vang send general hi -t text/html", "use: vang send general hi --type text/html"),
+            ("vang send -t general -m hi", "use: vang send general hi"),
+            ("vang send hi --room general", "use: vang send general hi"),
+            ("vang send --room general it is late", "use: vang send general 'it is late'"),
+            ("vang send general hi --room lab", "its options are --file PATH, "),
+            ("vang send general hi -t lab", "its options are --file PATH, "),
+            ("vang topic general --topic 'the new topic'", "use: vang topic general 'the new topic'"),
+            ("vang tail general -c 5", "its options are --since N, "),
+            ("vang tail -c 5 general", "its options are --since N, "),
+            ("vang admin backup chat.vang -o other.vang", "its options are "),
+        ] {
+            let advice = advice(typed);
+            assert!(advice.starts_with(right), "{typed}: {}", answer(typed));
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct TailArgs {
     room: String,
 
     /// Show messages after number N (0: all) [default: only new messages]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_since)]
     since: Option<u64>,
 
     /// Begin with the last N messages
@@ -77,6 +77,10 @@ pub(crate) struct TailArgs {
 
     #[command(flatten)]
     client: ClientArgs,
+}
+
+fn parse_since(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "give a message's number; 0 shows all".to_owned())
 }
 
 pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {

@@ -125,14 +125,64 @@ fn is_option(word: &str) -> bool {
     word.len() > 1 && word.starts_with('-')
 }
 
-/// `vang --as ada send …` as `vang send … --as ada`.
+/// `vang --as ada send …` as `vang send … --as ada`. Options that the command does not have are left out.
 fn options_behind_the_command(tree: &Command, typed: &[String], found: &mut Found) -> Vec<String> {
-    let first = typed.first().filter(|word| is_option(word));
-    let at = typed.iter().position(|word| tree.find_subcommand(word).is_some());
-    let (Some(first), Some(at)) = (first, at) else { return typed.to_vec() };
+    if typed.first().is_none_or(|word| !is_option(word)) {
+        return typed.to_vec();
+    }
+    let moves: Vec<Moved> = (1..typed.len()).filter_map(|at| moved(tree, typed, at)).collect();
+    // The value of an option can be a command of another program, as in `vang --as list say general hello`.
+    let Some(best) = moves.iter().find(|moved| moved.is_whole).or_else(|| moves.first()) else {
+        return typed.to_vec();
+    };
+    if let Some(what) = &best.what {
+        found.note(|| what.clone());
+    }
+    best.words.clone()
+}
+
+/// A command line whose options were moved behind its command.
+struct Moved {
+    words: Vec<String>,
+    /// Of the first option: what is wrong with its place, or that the command does not have it.
+    what: Option<String>,
+    /// Does the command have all the options?
+    is_whole: bool,
+}
+
+/// Moves the options before this word behind it. `None`: no command begins there, or what is before it is not options.
+fn moved(tree: &Command, typed: &[String], at: usize) -> Option<Moved> {
     let (before, behind) = typed.split_at(at);
-    found.note(|| format!("the option '{first}' stands before the command; options come behind it"));
-    [behind, before].concat()
+    let step = find_command(tree, behind, Similar::default(), &mut Found::default())?;
+    let Step::Go(line, _) = step else { return None };
+    let (mut options, mut what, mut is_whole) = (Vec::new(), None, true);
+    let mut words = before.iter().peekable();
+    while let Some(word) = words.next() {
+        if !is_option(word) {
+            return None;
+        }
+        if let Some(arg) = known(line.command, word) {
+            what.get_or_insert_with(|| {
+                format!("the option '{word}' stands before the command; options come behind it")
+            });
+            options.push(word.clone());
+            if waits_for_value(arg, word) {
+                options.push(words.next()?.clone());
+            }
+        } else if read_option(&line, word).is_some() {
+            // What it means is said when it is read behind the command.
+            options.push(word.clone());
+            options.extend(words.next_if(|next| !is_option(next)).cloned());
+        } else {
+            // Only a real command: what is left out makes any other a guess.
+            tree.find_subcommand(&behind[0])?;
+            what.get_or_insert_with(|| no_option(&line, word));
+            is_whole = false;
+        }
+    }
+    // Behind `--` they would be arguments.
+    let end = behind.iter().position(|word| word == "--").unwrap_or(behind.len());
+    Some(Moved { words: [&behind[..end], &options[..], &behind[end..]].concat(), what, is_whole })
 }
 
 /// Reads the words that name a command.
@@ -149,7 +199,9 @@ fn find_command<'a, 'w>(
             let example = found.example.clone().unwrap_or_else(|| example_of(&line));
             return Some(Step::Stop(format!("use: {example}")));
         };
-        if let Some(inner) = line.command.find_subcommand(word) {
+        let is_two_words = is_of_two_words(&line, rest);
+        let inner = line.command.find_subcommand(word);
+        if let Some(inner) = inner.filter(|_| !is_two_words) {
             line.command = inner;
             line.path.push(word.clone());
             rest = &rest[1..];
@@ -157,6 +209,8 @@ fn find_command<'a, 'w>(
         }
         found.note(|| match line.path.is_empty() {
             _ if is_option(word) => no_option(&line, word),
+            // The first word alone is a command.
+            true if inner.is_some() => format!("there is no command '{}'", rest[..2].join(" ")),
             true => format!("there is no command '{word}'"),
             false => format!("'{}' has no command '{word}'", line.name()),
         });
@@ -246,7 +300,6 @@ fn by_its_form(typed: &str, words: usize) -> Option<Meant> {
     let whole = |path: &str, example: &str| {
         Some(Meant { path: words_of(path), example: example.to_owned(), used: 0 })
     };
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match () {
         () if typed.rsplit_once('#').is_some_and(|(_, number)| is_number(number)) => {
             whole("get", "vang get general#4")
@@ -278,6 +331,12 @@ fn used_words(under: &str, row: &commands::Synonym, rest: &[String]) -> Option<u
         words.len() <= rest.len() && words.iter().zip(rest).all(|(word, typed)| *word == bare(typed))
     };
     row.words.iter().filter(is_typed).map(|synonym| words_of(synonym).len()).max()
+}
+
+/// Do two words mean a command here? The first can be a command itself, as in `rooms create`.
+fn is_of_two_words(line: &Line<'_>, rest: &[String]) -> bool {
+    let here = line.path();
+    commands::SYNONYMS.iter().any(|row| used_words(&here, row, rest).is_some_and(|used| used > 1))
 }
 
 /// What to do instead of a command that vang does not have.
@@ -330,7 +389,9 @@ fn read_arguments(
     similar: Similar<'_>,
     found: &mut Found,
 ) -> Result<Vec<Piece>, String> {
-    let (mut first, mut pieces, mut last) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut first, mut pieces, mut last): (Vec<Piece>, Vec<Piece>, Vec<Piece>) = Default::default();
+    let places = line.command.get_positionals().count();
+    let mut had_arguments = false;
     let mut address = Address::default();
     let mut words = rest.iter().peekable();
     while let Some(word) = words.next() {
@@ -351,6 +412,12 @@ fn read_arguments(
             pieces.push(Piece::Option(word.clone()));
             match words.next_if(|_| waits_for_value(arg, word)) {
                 // clap takes it for an option.
+                Some(value) if is_option(value) && ["--as", "--who"].contains(&word.as_str()) => {
+                    found.note(|| {
+                        format!("the name '{value}' begins with '-'; a name begins with a letter or digit")
+                    });
+                    pieces.push(Piece::Option(value.trim_start_matches('-').to_owned()));
+                }
                 Some(value) if is_option(value) && !arg.is_allow_hyphen_values_set() => {
                     found.note(|| {
                         format!("the value '{value}' of '{word}' begins with '-'; {word}= joins them")
@@ -363,27 +430,36 @@ fn read_arguments(
             }
             continue;
         }
-        if (is_text(word) || is_exclusion(line, word))
-            && line.command.get_positionals().next().is_some()
-            && !line.is_under(&["tail"])
-        {
-            found.note(|| {
-                format!("'{word}' begins with '-', so it is read as an option; -- ends the options")
-            });
-            last.push(Piece::Positional(word.clone()));
+        if (is_text(word) || is_exclusion(line, word)) && places > 0 && !line.is_under(&["tail"]) {
+            found.note(|| is_read_as_option(word));
+            pieces.push(Piece::Positional(word.clone()));
             continue;
         }
+        // `-p` alone shows processes in `ss`; with a number it is a port, as in other programs.
+        let is_port = word == "-p" && words.peek().is_some_and(|next| is_number(next));
         if line.is_under(&["net sockets"])
+            && !is_port
             && let Some(options) = as_ss(word)
         {
             found.note(|| no_option(line, word));
             pieces.extend(options.into_iter().map(Piece::Option));
             continue;
         }
-        let (name, attached, means) = read_option(line, word).ok_or_else(|| {
-            found.note(|| no_option(line, word));
-            format!("its options are {}; {} --help explains them", options_of(line.command), line.name())
-        })?;
+        let Some((name, attached, means)) = read_option(line, word) else {
+            let has_text = count(&first) + count(&pieces) + count(&last) >= places;
+            if !is_word_of_text(line, word, has_text) {
+                found.note(|| no_option(line, word));
+                return Err(its_options(line));
+            }
+            found.note(|| match has_text {
+                true => format!("{}; a text with spaces needs quotes", no_option(line, word)),
+                false => is_read_as_option(word),
+            });
+            // Words keep their order, also behind a text that was an option's value.
+            let text = if last.is_empty() { &mut pieces } else { &mut last };
+            text.push(Piece::Positional(word.clone()));
+            continue;
+        };
         match means {
             OptionMeans::Nothing(why) => {
                 found.note(|| format!("'{}' needs no option '{name}': {why}", line.name()));
@@ -395,6 +471,9 @@ fn read_arguments(
             attached.clone().or_else(|| next.cloned()).ok_or_else(|| format!("use: {with}"))
         };
         let option = |text: &str| Piece::Option(text.to_owned());
+        if matches!(means, OptionMeans::First | OptionMeans::TypeOrRoom) {
+            had_arguments |= count(&pieces) + count(&last) > 0;
+        }
         match means {
             OptionMeans::Option(right) => {
                 let value = value(&usage(line.command, right))?;
@@ -411,12 +490,20 @@ fn read_arguments(
                 pieces.extend([option("--limit"), Piece::Option(format!("{name}={value}"))]);
             }
             OptionMeans::Words(right) => pieces.extend(right.iter().map(|word| option(word))),
-            OptionMeans::InsteadOfValue(right) => {
-                let _ = value("");
-                pieces.extend(right.iter().map(|word| option(word)));
+            OptionMeans::JsonOr(advice) => match value("") {
+                Ok(other) if other != "json" => return Err(advice.replace("{}", &shell::quoted(&other))),
+                _ => pieces.push(option("--json")),
+            },
+            OptionMeans::TypeOrRoom => {
+                let value = value(&usage(line.command, "--type"))?;
+                match value.contains('/') {
+                    true => pieces.extend([option("--type"), Piece::Option(value)]),
+                    false => first.push(Piece::Positional(value)),
+                }
             }
             OptionMeans::Port(right) => {
-                address.port = Some(value(&usage(line.command, right))?);
+                let port = value(&usage(line.command, right))?;
+                address.port = Some(port.trim_start_matches(':').to_owned());
                 address.option = right;
             }
             OptionMeans::Host(right) => {
@@ -432,8 +519,27 @@ fn read_arguments(
             OptionMeans::Advice(text) => return Err(text.to_owned()),
         }
     }
+    // In `tail general -c 5` the first place is taken, so -c is not the room. Where `fit` finds a place for more, only what
+    // was typed before the option can have taken it.
+    let is_taken = !first.is_empty() && count(&first) + count(&pieces) + count(&last) > places;
+    if is_taken && (had_arguments || !line.is_under(&["send", "topic", "join"])) {
+        return Err(its_options(line));
+    }
     pieces.extend(address.pieces());
     Ok([first, pieces, last].concat())
+}
+
+/// The number of arguments that are not options.
+fn count(pieces: &[Piece]) -> usize {
+    pieces.iter().filter(|piece| matches!(piece, Piece::Positional(_))).count()
+}
+
+fn is_read_as_option(word: &str) -> String {
+    format!("'{word}' begins with '-', so it is read as an option; -- ends the options")
+}
+
+fn its_options(line: &Line<'_>) -> String {
+    format!("its options are {}; {} --help explains them", options_of(line.command), line.name())
 }
 
 fn no_option(line: &Line<'_>, option: &str) -> String {
@@ -486,14 +592,27 @@ fn waits_for_value(arg: &Arg, word: &str) -> bool {
     needs_value && !has_value
 }
 
-/// Not an option, but a text that begins with a hyphen.
+/// Not an option, but a text that begins with a hyphen. The value of an option can have spaces, as in `--text='hello, all'`.
 fn is_text(word: &str) -> bool {
-    word.contains(char::is_whitespace) || word[1..].starts_with(|c: char| c.is_ascii_digit())
+    let name = word.split('=').next().unwrap_or_default();
+    name.contains(char::is_whitespace) || word[1..].starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// `-test` in a query of `find`: without this word.
 fn is_exclusion(line: &Line<'_>, word: &str) -> bool {
-    line.is_under(&["find"]) && !word.starts_with("--") && read_option(line, word).is_none()
+    line.is_under(&["find"]) && has_one_hyphen(word)
+}
+
+/// As `-test`, which is more than one letter of an option.
+fn has_one_hyphen(word: &str) -> bool {
+    !word.starts_with("--") && word.chars().count() > 2
+}
+
+/// A word that is no option, in a command with a text: part of the text, or the text if there is none yet.
+fn is_word_of_text(line: &Line<'_>, word: &str, has_text: bool) -> bool {
+    // `-as` is an option with a hyphen too few.
+    let is_nearly_option = !word.starts_with("--") && known(line.command, &format!("-{word}")).is_some();
+    line.is_under(&["send", "topic"]) && !is_nearly_option && (has_text || has_one_hyphen(word))
 }
 
 /// The option's name as typed, the value in the same word, and what it means.
@@ -504,7 +623,7 @@ fn read_option(line: &Line<'_>, word: &str) -> Option<(String, Option<String>, O
         row.map(|row| row.means)
     };
     // As in `tail -10`.
-    if word[1..].bytes().all(|byte| byte.is_ascii_digit()) {
+    if is_number(&word[1..]) {
         return row("-n").map(|means| (word.to_owned(), Some(word[1..].to_owned()), means));
     }
     let (name, value) = match word.split_once('=') {
@@ -518,10 +637,14 @@ fn read_option(line: &Line<'_>, word: &str) -> Option<(String, Option<String>, O
     if let Some(means) = row(name).or_else(limit) {
         return Some((name.to_owned(), value, means));
     }
-    // As in `-p7000`.
+    // As in `-p7000`, or `-i:80`. Only a number: `-done` is a word, not the option `-d` with a value.
     let (short, rest) = word.split_at_checked(2)?;
-    let means = row(short).filter(|_| !rest.is_empty() && short != "--")?;
-    Some((short.to_owned(), Some(rest.trim_start_matches('=').to_owned()), means))
+    let means = row(short).filter(|_| is_number(rest.trim_start_matches(':')))?;
+    Some((short.to_owned(), Some(rest.to_owned()), means))
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Commands with the settings of a server.
@@ -587,7 +710,7 @@ fn fit(line: &Line<'_>, pieces: Vec<Piece>, found: &mut Found) -> Vec<Piece> {
         "net capture" if port_in(&words).is_some() => {
             found.note(|| {
                 format!(
-                    "'{}' takes no filter as '{}'; --port and --interface filter",
+                    "'{}' cannot read the filter '{}'; use --port and --interface",
                     line.name(),
                     words.join(" ")
                 )
@@ -641,7 +764,10 @@ fn shown(tree: &Command, line: &Line<'_>, pieces: &[Piece], example: Option<&str
         words.push("--".to_owned());
         words.extend(behind.iter().map(text));
     }
-    match is_accepted(tree, &words) {
+    // The name of no room begins with a hyphen: in `send -done` the room is missing.
+    let first = pieces.iter().find(|piece| matches!(piece, Piece::Positional(_)));
+    let has_room = !line.is_under(options::ROOM) || first.is_none_or(|piece| !is_hyphenated(piece));
+    match has_room && is_accepted(tree, &words) {
         true => format!("use: {}", shell::line(&words)),
         false => format!("use: {}", example.map_or_else(|| example_of(line), str::to_owned)),
     }

@@ -19,14 +19,16 @@ pub(super) enum Means {
     Limit(&'static str),
     /// These words; the option has no value.
     Words(&'static [&'static str]),
-    /// These words; its value is dropped.
-    InsteadOfValue(&'static [&'static str]),
+    /// `--json` if the value is `json`, or missing. Else what to do instead; `{}` stands for the value.
+    JsonOr(&'static str),
     /// A port of the address that this option takes.
     Port(&'static str),
     /// A host of the address that this option takes.
     Host(&'static str),
     /// The value is the first argument.
     First,
+    /// `--type` if the value has a slash, as content types do and rooms do not; else the value is the first argument.
+    TypeOrRoom,
     /// The value is the last argument, with this in front of it.
     Last(&'static str),
     /// Nothing: the command does it already, or does not need it.
@@ -37,7 +39,7 @@ pub(super) enum Means {
     Advice(&'static str),
 }
 
-use Means::{Advice, Example, First, Host, InsteadOfValue, Last, Nothing, Port, Prefixed, Words};
+use Means::{Advice, Example, First, Host, JsonOr, Last, Nothing, Port, Prefixed, Words};
 
 const fn row(under: &'static [&'static str], options: &'static [&'static str], means: Means) -> Synonym {
     Synonym { under, options, means }
@@ -63,7 +65,7 @@ const FOLDER: &[&str] = &[
     "admin",
 ];
 /// Commands whose first argument is a room.
-const ROOM: &[&str] = &["send", "tail", "create", "topic", "join", "leave"];
+pub(super) const ROOM: &[&str] = &["send", "tail", "create", "topic", "join", "leave"];
 
 const NO_PASSWORDS: &str = "accounts have no passwords yet; an account's name is enough on the data folder's own socket (--data DIR)";
 
@@ -74,6 +76,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     row(&["send"], &["-f", "-F", "--attach", "--attachment", "--upload", "--input"], Means::Option("--file")),
     row(&["send"], &["--content-type", "--mime", "--mime-type"], Means::Option("--type")),
     row(&["send"], &["--message-id", "--nonce", "--uuid", "--idempotency-key"], Means::Option("--id")),
+    row(&["send"], &["-t"], Means::TypeOrRoom),
     row(&["send"], &["--stdin"], Nothing("without a text, the message is read from stdin")),
     row(&["tail"], &["-f", "-F", "--follow"], Nothing("tail follows the room already")),
     // Its own -n is typed as -20, too.
@@ -90,6 +93,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     row(&["create"], &["--hidden", "--secret", "--invite-only", "--closed"], Words(&["--private"])),
     row(&["create"], &["--public"], Nothing("rooms are public without an option")),
     row(&["create"], &["--topic", "--description", "--desc"], Advice("set the topic afterwards: vang topic garden 'what grows, and when'")),
+    row(&["topic"], &["--topic", "--subject", "-t"], Last("")),
     row(&["join"], &["--user", "--account", "--member", "--invite"], Means::Option("--who")),
     row(&["status"], &["-w", "-f", "--follow"], Words(&["--watch"])),
     row(&["admin account add"], &["--name", "--user", "--username", "-u", "-n"], First),
@@ -97,7 +101,8 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     row(&["admin backup"], &["-o", "--output", "--file", "-f", "--to"], First),
     row(&["admin restore"], &["-i", "--input", "--file", "-f", "--from"], First),
     row(&["admin restore"], &["--to", "--target"], Means::Option("--data")),
-    row(&["tail", "find", "rooms", "status", "admin backup"], &["-o", "--output", "--format"], InsteadOfValue(&["--json"])),
+    row(&["tail", "find", "rooms", "status", "admin backup"], &["-o", "--output"], JsonOr("for a file write `> {}` at the end; for JSON write --json")),
+    row(&["tail", "find", "rooms", "status", "admin backup"], &["--format"], JsonOr("the only other format is JSON: write --json")),
     row(&["tail", "find", "rooms", "status", "admin backup"], &["-j"], Words(&["--json"])),
 
     row(&["serve", "config show"], &["--port", "-p", "-P", "--http-port"], Port("--listen")),
@@ -124,13 +129,13 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     row(CLIENT, &["--host", "-H", "--address", "--addr"], Host("--server")),
     row(CLIENT, &["--url", "--uri", "--endpoint", "--connect", "--broker", "-s", "-S"], Means::Option("--server")),
     row(CLIENT, &["--socket", "--unix", "--unix-socket"], Prefixed("--server", "unix:")),
-    row(CLIENT, &["--user", "-u", "-U", "--username", "--nick", "--nickname", "--name", "-n", "--from", "--login", "--sender", "--client-id", "-i"], Means::Option("--as")),
+    row(CLIENT, &["--user", "-u", "-U", "--username", "--nick", "--nickname", "--name", "--from", "--login", "--sender", "--client-id"], Means::Option("--as")),
     row(CLIENT, &["--password", "--pass", "-P", "--token", "--auth", "-a"], Advice(NO_PASSWORDS)),
     row(CLIENT, &["--wait", "--deadline", "--max-time", "--connect-timeout", "-w", "-W"], Means::Option("--timeout")),
     row(CLIENT, &["--tls", "--ssl"], Nothing("TLS is used on the way to other machines, without an option")),
     row(FOLDER, &["--dir", "--datadir", "--data-dir", "--data-path", "--path", "--folder", "--db", "--storage", "--store", "--directory", "-D"], Means::Option("--data")),
 
-    row(&["net sockets"], &["-i"], Means::Option("--port")),
+    row(&["net sockets"], &["-i", "-p"], Means::Option("--port")),
     row(&["net sockets"], &["--pid", "--name", "--program", "-c"], Means::Option("--process")),
     row(&["net sockets"], &["--listening", "--listen"], Words(&["--state", "listen"])),
     row(&["net capture"], &["--iface", "--dev", "-I"], Means::Option("--interface")),

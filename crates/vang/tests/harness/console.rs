@@ -115,32 +115,41 @@ pub fn run(page: &str, steps: &[Step], dir: &Path) {
     }
 }
 
-/// The expected lines as a pattern of bash. It takes a little more than [`shows`], which has the last word.
+/// The expected lines as a pattern of bash for `$(<file)`, which has no newlines at its end. It takes all that [`shows`]
+/// takes, and a little more: `shows` has the last word. Only lines of bash about jobs, which are left out before `shows`,
+/// are not left out here; with one of them the command runs once more, and bash says each only once.
 fn glob(expected: &[String]) -> String {
+    let is_gap = |line: &String| line.trim() == "…";
+    let end = expected.iter().rposition(|line| !line.is_empty() && !is_gap(line)).map_or(0, |last| last + 1);
     let mut pattern = String::new();
-    for (n, line) in expected.iter().enumerate() {
-        let end = if n + 1 < expected.len() { "\n" } else { "" };
-        match line.trim() {
-            "…" => pattern.push('*'),
-            _ => {
-                let literal =
-                    format!("{line}{end}").replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n");
-                write!(pattern, "$'{}'", literal.replace('…', "'*$'")).unwrap();
-            }
+    for (n, line) in expected[..end].iter().enumerate() {
+        if is_gap(line) {
+            pattern.push('*');
+            continue;
         }
+        // The newlines around a gap belong to it: it can stand for no line at all.
+        let start = if n > 0 && !is_gap(&expected[n - 1]) { "\n" } else { "" };
+        let literal =
+            format!("{start}{line}").replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n");
+        write!(pattern, "$'{}'", literal.replace('…', "'*$'")).unwrap();
     }
-    pattern
+    if expected[end..].iter().any(is_gap) {
+        pattern.push('*');
+    }
+    // Without a word bash would not read the comparison.
+    if pattern.is_empty() { "''".to_owned() } else { pattern }
 }
 
 /// Runs these commands one after the other in one session in `dir`, after `setup`, with `vang` in its path. Returns the exit
-/// code and the output of each. A command that does not end is stopped, with the exit code 124.
+/// code and the output of each. A command that does not end is stopped, with the exit code 124. What `setup` leaves running
+/// it adds to `pids`; it is stopped at the end. For `exec` and `command`, `vang` is the program itself, without a time limit.
 pub fn answers(setup: &str, commands: &[&str], dir: &Path) -> Vec<(i32, String)> {
     let mut script = String::from("set -um\nip link set lo up || exit 99\n");
-    writeln!(script, "vang() {{ timeout --foreground 60 vang \"$@\"; }}\n{setup}").unwrap();
+    writeln!(script, "pids=\nvang() {{ timeout --foreground 60 vang \"$@\"; }}\n{setup}").unwrap();
     for (n, command) in commands.iter().enumerate() {
         writeln!(script, "{{ {command}\n}} > .{n}.out 2>&1; echo $? > .{n}.code").unwrap();
     }
-    script.push_str("kill -TERM $(jobs -p) 2>/dev/null; wait\n");
+    script.push_str("kill -TERM $pids; wait $pids\n");
     let said = in_its_own_network(&script, dir);
     let read = |name: String| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
     let answer = |n| {
@@ -212,7 +221,18 @@ fn a_page_is_compared_line_by_line() {
     let expected = ["one", "…", "four"].map(str::to_owned);
     assert!(shows(&["one", "two", "three", "four"], &expected) && shows(&["one", "four"], &expected));
     assert!(!shows(&["one", "two"], &expected) && !shows(&["one", "four", "five"], &expected));
-    assert_eq!(glob(&["it's …, 5", "…", "end"].map(str::to_owned)), r"$'it\'s '*$', 5\n'*$'end'");
+    for (expected, pattern) in [
+        (&["it's …, 5", "…", "end"][..], r"$'it\'s '*$', 5'*$'end'"),
+        (&["a", "b"], r"$'a'$'\nb'"),
+        (&["a", "…"], "$'a'*"),
+        (&["a", "", "…"], "$'a'*"),
+        (&["…", "a", ""], "*$'a'"),
+        (&["…"], "*"),
+        (&[], "''"),
+    ] {
+        let expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
+        assert_eq!(glob(&expected), pattern);
+    }
     let page = "text\n```console\n$ first &\nready\n$ second  # exits with 1\n```\n```sh\nnot this\n```\n";
     let found = blocks(page);
     assert_eq!((found.len(), found[0].len(), found[0][0].line), (1, 2, 3));

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::common::{serve, serve_process};
+use crate::harness::hosts::Hosts;
 use crate::harness::terminal::Terminal;
 use crate::harness::{Server, exchange, message};
 
@@ -199,5 +200,54 @@ fn the_log_of_a_server_is_coloured_only_where_colours_are_wanted() {
         let raw = String::from_utf8(terminal.raw.clone()).unwrap();
         let raw = raw.split("\x1b[99;99H").next().unwrap();
         assert_eq!(raw.contains('\x1b'), is_colored, "{variables:?}: {raw:?}");
+    }
+}
+
+#[test]
+fn every_command_is_coloured_only_where_colours_are_wanted() {
+    let (dir, server) = serve(&[]);
+    say(&server, "text/plain", "hello");
+    let (data, port) = (dir.path().join("data"), server.socket_addr().port().to_string());
+    for (args, has_colours) in [
+        (&["find", "hello"][..], true),
+        (&["--help"], true),
+        (&["rooms"], false),
+        (&["status", "--data", data.to_str().unwrap()], false),
+        (&["net", "sockets", "--state", "listen", "--port", &port], false),
+    ] {
+        let command = |variables: &[(&str, &str)]| {
+            let mut command = with(server.client(args), variables);
+            // The help is coloured for the log of a CI system, whatever its terminal is.
+            command.env_remove("CI");
+            command
+        };
+        let is_coloured = |shown: String| {
+            assert!(!shown.is_empty(), "{args:?}");
+            shown.contains('\x1b')
+        };
+        assert_eq!(is_coloured(on_a_terminal(command(&[]))), has_colours, "{args:?}");
+        for plain in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            assert!(!is_coloured(on_a_terminal(command(&[plain]))), "{args:?}, {plain:?}");
+        }
+        assert!(!is_coloured(piped(command(&[]))), "{args:?}");
+        let forced = piped(command(&[("CLICOLOR_FORCE", "1")]));
+        assert_eq!(is_coloured(forced), has_colours, "{args:?}");
+    }
+}
+
+#[test]
+fn a_qr_code_is_plain_without_colours_and_missing_on_a_dumb_terminal() {
+    let hosts = Hosts::in_a_row(2);
+    for (variable, has_code) in [(("NO_COLOR", "1"), true), (("TERM", "dumb"), false)] {
+        let dir = crate::harness::folder();
+        let mut serve = hosts.vang(0, &["serve", "--listen", ":65432", "--data"]);
+        serve.arg(dir.path().join("data"));
+        let mut terminal = Terminal::start(with(serve, &[variable]));
+        terminal.shows("  Stop it with Ctrl-C.");
+        terminal.signal("TERM");
+        assert!(terminal.wait().success());
+        let raw = String::from_utf8_lossy(&terminal.raw).into_owned();
+        let raw = raw.split("\x1b[99;99H").next().unwrap();
+        assert_eq!((raw.contains('▀'), raw.contains('\x1b')), (has_code, false), "{variable:?}: {raw:?}");
     }
 }
