@@ -47,8 +47,29 @@ pub struct Word<'a> {
 /// Calls `each` with the words of a text, in order.
 pub fn words(text: &str, each: &mut dyn FnMut(Word<'_>)) {
     let mut cutter = Cutter::new(each);
-    folded(text, |c, start, end| cutter.take(c, start, end));
+    let mut at = 0;
+    while at < text.len() {
+        // Most words of most languages begin like this: taken as a whole, not letter by letter.
+        let letters = ascii_letters(&text.as_bytes()[at..]);
+        if letters > 0 {
+            cutter.letters(&text[at..at + letters], at);
+            at += letters;
+            continue;
+        }
+        at += fold_next(text, at, &mut |c, start, end| cutter.take(c, start, end));
+    }
     cutter.flush();
+}
+
+/// How many ASCII letters and digits the text begins with that surely have no marks.
+fn ascii_letters(text: &[u8]) -> usize {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric();
+    match text.iter().position(|byte| !is_letter(byte)) {
+        None => text.len(),
+        Some(len) if text[len].is_ascii() => len,
+        // What is behind the last of them may be its mark.
+        Some(len) => len.saturating_sub(1),
+    }
 }
 
 /// A folded text; everything between its words stays.
@@ -60,21 +81,25 @@ pub fn fold(text: &str) -> String {
 
 /// Calls `each` with every folded character and the byte range that it came from.
 fn folded(text: &str, mut each: impl FnMut(char, usize, usize)) {
-    let bytes = text.as_bytes();
     let mut at = 0;
-    while at < bytes.len() {
-        // An ASCII character before another ASCII character has no marks.
-        if bytes[at].is_ascii() && bytes.get(at + 1).is_none_or(u8::is_ascii) {
-            each(char::from(bytes[at].to_ascii_lowercase()), at, at + 1);
-            at += 1;
-            continue;
-        }
-        let end = at + cluster_len(&text[at..]);
-        for c in fold_cluster(&text[at..end]) {
-            each(c, at, end);
-        }
-        at = end;
+    while at < text.len() {
+        at += fold_next(text, at, &mut each);
     }
+}
+
+/// Folds the character at `at` with its marks; answers how many bytes it has.
+fn fold_next(text: &str, at: usize, each: &mut impl FnMut(char, usize, usize)) -> usize {
+    let bytes = text.as_bytes();
+    // An ASCII character before another ASCII character has no marks.
+    if bytes[at].is_ascii() && bytes.get(at + 1).is_none_or(u8::is_ascii) {
+        each(char::from(bytes[at].to_ascii_lowercase()), at, at + 1);
+        return 1;
+    }
+    let end = at + cluster_len(&text[at..]);
+    for c in fold_cluster(&text[at..end]) {
+        each(c, at, end);
+    }
+    end - at
 }
 
 /// The length of a character with its marks and the dropped characters after it. No normal form reaches across
@@ -199,6 +224,22 @@ impl<'a> Cutter<'a> {
         } else {
             self.flush();
         }
+    }
+
+    /// ASCII letters and digits that stand together.
+    fn letters(&mut self, letters: &str, start: usize) {
+        if self.current != Current::Word {
+            self.flush();
+            self.word.clear();
+            (self.current, self.chars) = (Current::Word, 0);
+            (self.start, self.first_end) = (start, start + 1);
+        }
+        let kept = letters.len().min(WORD_CHARS_MAX - self.chars);
+        let before = self.word.len();
+        self.word.push_str(&letters[..kept]);
+        self.word[before..].make_ascii_lowercase();
+        self.chars += kept;
+        self.end = start + letters.len();
     }
 
     fn letter(&mut self, c: char, start: usize, end: usize) {

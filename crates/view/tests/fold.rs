@@ -33,6 +33,14 @@ proptest! {
         prop_assert_eq!(all(&text), all(&nfc));
     }
 
+    /// Words are taken as a whole where they can be; `fold` goes letter by letter.
+    #[test]
+    fn the_words_of_a_text_are_those_of_the_folded_text(text in prop_oneof![text(), "[a-zA-Z0-9]{0,70}[ .\u{301}đ東]{0,2}[a-zA-Z0-9]{0,70}"]) {
+        prop_assert_eq!(all(&text), all(&fold(&text)));
+        let letters: String = fold(&text).chars().flat_map(|c| [c, '\u{200d}']).collect();
+        prop_assert_eq!(all(&letters), all(&text));
+    }
+
     #[test]
     fn folding_twice_is_folding_once(text in text()) {
         let once = fold(&text);
