@@ -36,6 +36,7 @@ pub(crate) enum AtPeers {
     Unfinished,
     SlowReaders,
     Silent,
+    Publishes,
 }
 
 const ONE_TO_MANY: &[usize] = &[1, 20, 1_000];
@@ -114,6 +115,12 @@ pub(crate) const FLOODS: &[Flood] = &[
         ..PLAIN
     },
     Flood {
+        name: "find-and-leave",
+        what: "the same, by clients who are gone before the answer",
+        cast: |_| all(Script::once(find(), Then::Reconnect)),
+        ..PLAIN
+    },
+    Flood {
         name: "rooms",
         what: "lists of 1,000 rooms, pipelined",
         expects: "room-",
@@ -142,6 +149,14 @@ pub(crate) const FLOODS: &[Flood] = &[
         crowds: &[20, 100],
         expects: "general",
         cast: |_| all(Script::once(send(200_000), Then::RepeatAfterReply)),
+        ..PLAIN
+    },
+    Flood {
+        name: "large-sends",
+        what: "guests who send 200 KB, pipelined",
+        expects: "general",
+        cast: |_| all(Script::repeat(&send(200_000))),
+        at_peers: Some(AtPeers::Publishes),
         ..PLAIN
     },
     Flood {
@@ -365,6 +380,30 @@ pub(crate) const FLOODS: &[Flood] = &[
         ..PLAIN
     },
     Flood {
+        name: "http-readyz",
+        what: "GET /readyz, pipelined",
+        expects: "ready",
+        cast: |_| all(Script::repeat(&get("/readyz"))),
+        ..PLAIN
+    },
+    Flood {
+        name: "http-metrics",
+        what: "GET /metrics, pipelined",
+        expects: "200 OK",
+        cast: |_| all(Script::repeat(&get("/metrics"))),
+        ..PLAIN
+    },
+    Flood {
+        name: "http-posts",
+        what: "POST /rooms/general with 100 KB, pipelined",
+        expects: "HTTP/1.1",
+        cast: |_| {
+            let head = "POST /rooms/general?as=mallory HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
+            all(Script::repeat(&[head.as_bytes(), &[b'x'; 100_000]].concat()))
+        },
+        ..PLAIN
+    },
+    Flood {
         name: "http-rooms",
         what: "GET /rooms with 1,000 rooms, pipelined",
         expects: "200 OK",
@@ -417,6 +456,7 @@ pub(crate) const FLOODS: &[Flood] = &[
     Flood {
         name: "tls-records",
         what: "pings over TLS in records of one byte",
+        // A thousand attackers would need all of the machine for their own TLS.
         crowds: &[1, 20],
         cast: |_| all(Script { tls: true, ..Script::repeat(&request(&Action::Ping, None)) }),
         ..PLAIN
@@ -471,6 +511,7 @@ fn at_peer(
         AtPeers::Connects => all(Script::once(Vec::new(), Then::Reconnect)),
         AtPeers::Silent => all(Script::once(Vec::new(), Then::Hold)),
         AtPeers::Unfinished => all(greeted(Script::once(unfinished, Then::Hold))),
+        AtPeers::Publishes => all(greeted(Script::repeat(&publish))),
         AtPeers::SlowReaders => vec![
             (greeted(Script::once(subscribe, Then::Hold).unread()), Share::All),
             (greeted(Script::once(publish, Then::RepeatAfterReply)), Share::Beside(BUSY_GUESTS)),
