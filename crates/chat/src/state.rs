@@ -74,9 +74,10 @@ impl State {
         self.time = at.time;
         let mut outcome = Outcome::default();
         for event in decided? {
-            let mut places = Places::new();
-            (rules.evolve)(self, at, &event, &mut places);
-            outcome.events.push(Happened { event, places });
+            outcome.events.push(Happened { event, places: Places::new() });
+            if let Some(Happened { event, places }) = outcome.events.last_mut() {
+                (rules.evolve)(self, at, event, places);
+            }
         }
         Ok(outcome)
     }

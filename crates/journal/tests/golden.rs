@@ -58,7 +58,7 @@ fn commands() -> Vec<(Command, Bytes)> {
                 name: name(0xc0),
                 access: Access::Private,
                 by: by_ada,
-                rooms_by: RoomsBy::Accounts,
+                rooms_by: RoomsBy::Admins,
                 most: Some(1_000),
             }),
             encode_name("ops"),

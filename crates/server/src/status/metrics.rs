@@ -54,7 +54,11 @@ impl Collector for Scrape {
         out.gauges("vang_connections", "Open connections by what they speak", classes)?;
         out.gauge("vang_connections_most", "Open connections allowed", snapshot.connections_max)?;
         out.counter("vang_accepted", "Connections accepted since the start", snapshot.accepted)?;
-        out.counter("vang_turned_away", "Connections over a limit since the start", snapshot.turned_away)?;
+        out.counter(
+            "vang_turned_away",
+            "Connections refused since the start: over a limit, or not from a proxy of the address",
+            snapshot.turned_away,
+        )?;
         out.counter("vang_shed", "Connections ended for want of memory since the start", snapshot.shed)?;
         let refusals = snapshot.refusals.iter().map(|&(code, count)| (vec![("code", code.as_str())], count));
         out.counters("vang_refusals", "Requests refused since the start, by code", refusals)?;
