@@ -3,8 +3,8 @@
 //! ```text
 //! about(one, journal, cursor, chain)      one row; the other tables have everything up to the cursor;
 //!                                         the chain is the journal's at the cursor
-//! event(room, seq, n, class, who, data, seal)
-//!                                         what a room's readers see; n counts its messages; class and who: `event.rs`
+//! event(room, seq, n, class, who, rest, data, seal)
+//!                                         what a room's readers see; n counts its messages; the others: `event.rs`
 //! text(kind, id, seq, text, seal)         names of rooms and accounts: the newest of each (`text.rs`)
 //! snapshot(seq, state)                    the chat state at seq; the newest two
 //! ```
@@ -32,7 +32,7 @@ use crate::connect::{self, BUSY_MS};
 pub(crate) use crate::connect::{format, key, number};
 
 /// The layout of the tables, stored as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 7;
+pub(crate) const FORMAT: u64 = 8;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -41,7 +41,8 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE event(
         room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, class INTEGER NOT NULL,
-        who ANY, data BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (room, seq)
+        who INTEGER NOT NULL, rest INTEGER NOT NULL, data INTEGER NOT NULL, seal INTEGER NOT NULL,
+        PRIMARY KEY (room, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE text(
         kind INTEGER NOT NULL, id INTEGER NOT NULL, seq INTEGER NOT NULL, text TEXT NOT NULL, seal INTEGER NOT NULL,
@@ -165,7 +166,7 @@ fn look(
     }
     // Preparing these finds missing tables and wrong columns.
     for sql in [
-        "SELECT room, seq, n, class, who, data, seal FROM event LIMIT 1",
+        "SELECT room, seq, n, class, who, rest, data, seal FROM event LIMIT 1",
         "SELECT kind, id, seq, text, seal FROM text LIMIT 1",
         "SELECT seq FROM snapshot LIMIT 1",
     ] {

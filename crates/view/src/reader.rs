@@ -4,15 +4,15 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use rusqlite::types::ValueRef;
-use vang_chat::{AccountId, NameKey, Principal, RoomId, Seq};
+use vang_chat::{RoomId, Seq};
 use vang_journal::DatabaseWatch;
 
 use crate::connect::hold;
-use crate::layout::{self, ViewPosition, key, number};
+use crate::event::Columns;
+use crate::layout::{self, ViewPosition, key};
 use crate::seal;
 use crate::writer::{Row, texts};
-use crate::{EventClass, EventData, EventRow, ViewError};
+use crate::{EventRow, ViewError};
 
 /// A message and its neighbours in its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,11 @@ impl ViewReader {
     /// A room's events after `after`, in order, at most `limit`.
     pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
         let tx = self.conn.transaction()?;
-        let before = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
+        let before = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
                       ORDER BY seq DESC LIMIT 1";
         let mut before = tx.prepare_cached(before)?;
         let mut last = probe(&mut before, room, Some(after))?.map_or(0, |event| event.n);
-        let sql = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 \
+        let sql = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq > ?2 \
                    ORDER BY seq LIMIT ?3";
         let mut select = tx.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -90,7 +90,7 @@ impl ViewReader {
         // One consistent state for all reads.
         let tx = self.conn.transaction()?;
         let mut last = tx.prepare_cached(
-            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
+            "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
         )?;
         let Some(newest) = probe(&mut last, room, None)? else { return Ok(None) };
         if newest.n < n {
@@ -99,7 +99,7 @@ impl ViewReader {
         // Binary search for the first event with a number of at least n: the message itself. Events before
         // `low` have lower numbers; `found` is the first at or after `high`.
         let mut probes = tx.prepare_cached(
-            "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+            "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
         )?;
         let mut found = newest;
         let (mut low, mut high) = (0, newest.seq.0);
@@ -129,7 +129,7 @@ impl ViewReader {
         if layout::place(&tx)?.cursor < upto {
             return Ok(None);
         }
-        let sql = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
+        let sql = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
         let mut select = tx.prepare_cached(sql)?;
         let mut messages = Vec::new();
         for &room in rooms {
@@ -163,13 +163,14 @@ impl ViewReader {
             }
             Ok(None)
         };
-        let Some(message) =
-            look("SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq = ?2")?
+        let Some(message) = look(
+            "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq = ?2",
+        )?
         else {
             return Ok(None);
         };
-        let before = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
-        let after = "SELECT room, seq, n, class, who, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        let before = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
+        let after = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
         let (before, after, n) = (look(before)?, look(after)?, message.n);
         if before.is_some_and(|event| event.n + 1 != n) || after.is_some_and(|event| event.n != n + 1) {
             return Err(ViewError::Corrupt(format!("a message beside {n} of room {} is missing", room.0)));
@@ -185,10 +186,10 @@ impl ViewReader {
         let rows = texts(&tx)?.into_iter().map(|(of, seq, text)| Row::Text { seq, of, text });
         rows.for_each(|row| line(row.to_string()));
         let mut select =
-            tx.prepare("SELECT room, seq, n, class, who, data, seal FROM event ORDER BY room, seq")?;
+            tx.prepare("SELECT room, seq, n, class, who, rest, data, seal FROM event ORDER BY room, seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let (event, room) = (event(row)?, RoomId(number(row.get(0)?)?));
+            let (room, event) = room_and_event(row)?;
             line(Row::Event { room, event }.to_string());
         }
         Ok(place)
@@ -208,21 +209,17 @@ fn probe(
 }
 
 fn event(row: &rusqlite::Row<'_>) -> Result<EventRow, ViewError> {
-    let room = RoomId(number(row.get(0)?)?);
-    let (seq, n) = (Seq(number(row.get(1)?)?), number(row.get(2)?)?);
-    let changed =
-        || ViewError::Corrupt(format!("a row of room {}, entry {seq}, is not as it was written", room.0));
-    let class = EventClass::from_number(number(row.get(3)?)?).ok_or_else(changed)?;
-    let who = match row.get_ref(4)? {
-        ValueRef::Null => Principal::Operator,
-        ValueRef::Integer(account) => Principal::Account(AccountId(number(account)?)),
-        ValueRef::Blob(name) => Principal::Guest(NameKey(name.try_into().map_err(|_| changed())?)),
-        ValueRef::Real(_) | ValueRef::Text(_) => return Err(changed()),
-    };
-    let data = row.get_ref(5)?.as_blob().ok().and_then(EventData::new).unwrap_or_default();
-    let event = EventRow { seq, n, class, who, data };
-    match row.get::<_, i64>(6)? == seal::of_event(room, &event) {
-        true => Ok(event),
-        false => Err(changed()),
+    Ok(room_and_event(row)?.1)
+}
+
+fn room_and_event(row: &rusqlite::Row<'_>) -> Result<(RoomId, EventRow), ViewError> {
+    let mut columns: Columns = [0; 7];
+    for (at, column) in columns.iter_mut().enumerate() {
+        *column = row.get(at)?;
     }
+    let is_sealed = row.get::<_, i64>(columns.len())? == seal::of_event(&columns);
+    EventRow::from_columns(columns).filter(|_| is_sealed).ok_or_else(|| {
+        let [room, seq, ..] = columns;
+        ViewError::Corrupt(format!("a row of room {room}, entry {seq}, is not as it was written"))
+    })
 }

@@ -1,20 +1,13 @@
 //! A row's seal: 32 bits of a hash of its content. It is not a secret and no protection against people; it
 //! detects changes by a disk before they lead to another entry, room or name.
 
-use vang_chat::{NameKey, Principal, RoomId, Seq};
+use vang_chat::Seq;
 
-use crate::EventRow;
+use crate::event::Columns;
 
 /// The seal of an event's row.
-pub(crate) fn of_event(room: RoomId, event: &EventRow) -> i64 {
-    let &EventRow { seq, n, class, who, ref data } = event;
-    let numbers = [room.0, seq.0, n, class.number()].into_iter().fold(SplitMix(0), SplitMix::and);
-    let who = match who {
-        Principal::Operator => numbers.and(0),
-        Principal::Account(account) => numbers.and(1).and(account.0),
-        Principal::Guest(NameKey(name)) => numbers.and(2).and_bytes(&name),
-    };
-    who.and_bytes(data.as_bytes()).seal()
+pub(crate) fn of_event(columns: &Columns) -> i64 {
+    columns.iter().fold(SplitMix(0), |mixed, &column| mixed.and(column as u64)).seal()
 }
 
 /// The seal of a text's row.

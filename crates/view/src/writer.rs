@@ -4,9 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior};
-use vang_chat::{Access, NameKey, Principal, RoomId, Seq, State};
+use vang_chat::{Access, RoomId, Seq, State};
 use vang_journal::{DatabaseWatch, FileWatchError};
 
 use crate::connect::hold;
@@ -203,7 +202,7 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, EventRow)>) -> R
     events.sort_by_key(|(room, event)| (*room, event.seq));
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
     if events.len() >= ROWS_PER_INSERT {
-        let sql = format!("{INSERT}{}", ", (?, ?, ?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1));
+        let sql = format!("{INSERT}{}", ", (?, ?, ?, ?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1));
         let mut insert = tx.prepare_cached(&sql)?;
         for chunk in &mut chunks {
             for (index, (room, event)) in chunk.iter().enumerate() {
@@ -220,10 +219,9 @@ fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, EventRow)>) -> R
     Ok(())
 }
 
-const INSERT: &str =
-    "INSERT OR REPLACE INTO event(room, seq, n, class, who, data, seal) VALUES (?, ?, ?, ?, ?, ?, ?)";
+const INSERT: &str = "INSERT OR REPLACE INTO event(room, seq, n, class, who, rest, data, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 8;
 
 /// Binds a row's columns behind so many others.
 fn bind(
@@ -232,19 +230,11 @@ fn bind(
     room: RoomId,
     event: &EventRow,
 ) -> Result<(), ViewError> {
-    let &EventRow { seq, n, class, ref who, ref data } = event;
-    let numbers = [room.0, seq.0, n, class.number()];
-    for (column, number) in numbers.into_iter().enumerate() {
-        insert.raw_bind_parameter(others + column + 1, key(number))?;
+    let columns = event.columns(room);
+    let seal = seal::of_event(&columns);
+    for (at, column) in columns.into_iter().chain([seal]).enumerate() {
+        insert.raw_bind_parameter(others + at + 1, column)?;
     }
-    let who = match who {
-        Principal::Operator => ToSqlOutput::Owned(Value::Null),
-        Principal::Account(account) => ToSqlOutput::Owned(Value::Integer(key(account.0))),
-        Principal::Guest(NameKey(name)) => ToSqlOutput::Borrowed(ValueRef::Blob(name)),
-    };
-    insert.raw_bind_parameter(others + 5, who)?;
-    insert.raw_bind_parameter(others + 6, data.as_bytes())?;
-    insert.raw_bind_parameter(others + 7, seal::of_event(room, event))?;
     Ok(())
 }
 
@@ -301,7 +291,7 @@ pub(crate) fn texts(conn: &Connection) -> Result<Vec<(TextOf, Seq, String)>, Vie
 
 #[cfg(test)]
 mod tests {
-    use vang_chat::AccountId;
+    use vang_chat::{AccountId, Principal};
 
     use super::*;
     use crate::{EventData, ViewReader};

@@ -233,11 +233,11 @@ fn a_view_of_another_format_is_rebuilt_and_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 7");
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 8");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(
         (opened, view.cursor()),
-        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 7 }), Seq(0))
+        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 8 }), Seq(0))
     );
     folder.reader();
 }
@@ -251,8 +251,8 @@ fn a_damaged_file_is_rebuilt() {
     let no_tables = {
         let scratch = Folder::new();
         let other = rusqlite::Connection::open(scratch.path()).unwrap();
-        other.execute_batch("PRAGMA user_version = 7; CREATE TABLE event(room) STRICT").unwrap_err();
-        other.execute_batch("PRAGMA user_version = 7; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        other.execute_batch("PRAGMA user_version = 8; CREATE TABLE event(room) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 8; CREATE TABLE event(room INTEGER) STRICT").unwrap();
         drop(other);
         std::fs::read(scratch.path()).unwrap()
     };
