@@ -30,7 +30,7 @@ use crate::door::Door;
 use crate::fairness::cost::work_us;
 use crate::fairness::places::Place;
 use crate::fairness::turns::{Turn, yield_turn};
-use crate::http;
+use crate::http::{self, Served};
 use crate::net::listen::PeerAddr;
 use crate::net::proxies::{Proxies, ProxyKind};
 use crate::net::socket::{MORE_BYTES, Socket};
@@ -125,8 +125,11 @@ impl Connection {
         let proxies = proxies.filter(|proxies| proxies.kind != ProxyKind::ProxyProtocol);
         let (credit, tls) = (socket.credit().clone(), socket.is_tls());
         let visitor = http::Visitor { house: house.clone(), client, proxies, credit, tls, refused };
-        let served = Box::pin(http::serve(socket, &first[..len], visitor)).await;
-        let Some((socket, rest, client)) = served else { return };
+        let (socket, rest, client) = match Box::pin(http::serve(socket, &first[..len], visitor)).await {
+            Served::Upgraded(socket, rest, client) => (socket, rest, client),
+            Served::Answered(closing) => return http::close(closing).await,
+            Served::Lost => return,
+        };
         let connection = client.info(Door::WebSocket, socket.is_tls());
         let ping_after_ms = house.limits.borrow().ping_after_ms();
         let wire = Wire::new(socket, Box::new(WebSocketFraming::new(ping_after_ms, steady_now())));

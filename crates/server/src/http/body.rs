@@ -73,22 +73,25 @@ async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<
     if claimed > max {
         return Err(BodyError::TooLong { found: Some(claimed) });
     }
-    let mut bytes = Vec::new();
+    let mut len = 0;
     loop {
         let frame = poll_fn(|cx| match session.poll_refused(cx) {
             Poll::Ready(()) => Poll::Ready(Err(BodyError::Refused)),
             Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Ok),
         });
-        let Some(frame) = frame.await? else { return Ok(bytes) };
+        let Some(frame) = frame.await? else { break };
         // Trailers say nothing that is used here.
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
-        if (bytes.len() + data.len()) as u64 > max {
+        len += data.len() as u64;
+        if len > max {
             return Err(BodyError::TooLong { found: None });
         }
-        bytes.try_reserve(data.len()).map_err(|_| BodyError::NoMemory)?;
-        bytes.extend_from_slice(&data);
-        drop(data);
-        session.hold(bytes.capacity());
+        session.add_to_body(&data, claimed as usize).map_err(|_| BodyError::NoMemory)?;
+    }
+    // What is not complete was given up.
+    match session.is_refused() {
+        true => Err(BodyError::Refused),
+        false => Ok(session.take_body()),
     }
 }
 

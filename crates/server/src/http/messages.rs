@@ -1,9 +1,7 @@
 //! A message of a room: `POST /rooms/ROOM` posts one, `GET /rooms/ROOM/N` gives the content of one back as it was sent.
 
-use hyper::header::{
-    ALLOW, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
-};
-use hyper::{Method, Response, StatusCode};
+use hyper::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde_json::Value;
 use vang_proto::Decoder;
 use vang_proto::limits::ID_BYTES_MAX;
@@ -25,16 +23,7 @@ const SANDBOX: &str = "default-src 'none'; sandbox";
 
 /// `POST /rooms/ROOM`: the body is the message. The answer comes when it is durable.
 pub(super) fn post(asked: Asked<'_>) -> Answering<'_> {
-    Box::pin(async move {
-        if *asked.request.method() != Method::POST {
-            let how =
-                "only POST; to read: GET /rooms/ROOM/events?since=0, or one message: GET /rooms/ROOM/1\n";
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, how);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            return response;
-        }
-        send(&asked).await.unwrap_or_else(|refused| refused)
-    })
+    Box::pin(async move { send(&asked).await.unwrap_or_else(|refused| refused) })
 }
 
 type Answer = Result<Response<ResponseBody>, Response<ResponseBody>>;
@@ -65,7 +54,6 @@ async fn send(asked: &Asked<'_>) -> Answer {
     // The session copies it.
     session.ask(&RequestWriter { name }.write(1, &send));
     drop(send);
-    session.hold(0);
     let reply = reply(&mut session, lost).await?;
     let Sent { room, n, seq, .. } = reply.keys().unwrap_or_default();
     let (address, room) = (Value::from(reply.text), Value::from(room));

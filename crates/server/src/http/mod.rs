@@ -56,7 +56,7 @@ use self::asked::Asked;
 pub(crate) use self::asked::Visitor;
 use self::hosts::Stranger;
 use self::reply::{NO_MEMORY, ResponseBody, not_admitted, not_allowed, redirect, text};
-use self::routes::{Who, route};
+use self::routes::{Methods, READ, Who, route};
 use self::session::HubSession;
 use crate::admission::Client;
 use crate::door::Door;
@@ -81,9 +81,33 @@ const ONCE: [&str; 8] = [
     "idempotency-key",
 ];
 
-/// Serves one connection. When it became a WebSocket, gives back the socket, the bytes read beyond the request, and who
-/// the client is by its headers.
-pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Option<(Socket, Bytes, Client)> {
+/// How a connection ended.
+pub(crate) enum Served {
+    /// It became a WebSocket: the socket, the bytes read beyond the request, and who the client is by its headers.
+    Upgraded(Socket, Bytes, Client),
+    /// The last answer is written: it is closed by `close`, for which nothing else of it is kept.
+    Answered(Closing),
+    Lost,
+}
+
+/// A connection that gets no answer any more.
+pub(crate) struct Closing {
+    stream: Rewound,
+    /// The client may still send.
+    is_unread: bool,
+}
+
+/// Closes a connection so that its client reads the last answer.
+pub(crate) async fn close(Closing { mut stream, is_unread }: Closing) {
+    let goodbye = std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut stream), cx));
+    let _ = tokio::time::timeout(HEADER_TIMEOUT, goodbye).await;
+    if is_unread {
+        body::drain(&mut stream).await;
+    }
+}
+
+/// Serves one connection.
+pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Served {
     let keeps_alive = visitor.refused.is_none();
     let from = visitor.client.from;
     let stall = Duration::from_millis(visitor.house.limits.borrow().session().stall_ms);
@@ -113,20 +137,14 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Opt
     let served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     if let Err(error) = served {
         tracing::debug!(peer = %from, %error, "HTTP connection lost");
-        return None;
+        return Served::Lost;
     }
     let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner();
-    let Some(client) = upgraded.take() else {
-        let goodbye =
-            std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut stream), cx));
-        let _ = tokio::time::timeout(HEADER_TIMEOUT, goodbye).await;
-        if is_unread.get() {
-            body::drain(&mut stream).await;
-        }
-        return None;
-    };
-    Some((stream.socket, parts.read_buf, client))
+    let stream = parts.io.into_inner();
+    match upgraded.take() {
+        Some(client) => Served::Upgraded(stream.socket, parts.read_buf, client),
+        None => Served::Answered(Closing { stream, is_unread: is_unread.get() }),
+    }
 }
 
 impl Visitor {
@@ -169,7 +187,7 @@ impl Visitor {
         if let Some(route) = route.filter(|route| route.who == Who::Everybody) {
             return match route.takes(request.method()) {
                 true => (route.handler)(asked(client)).await,
-                false => not_allowed(),
+                false => refuse_method(route.methods),
             };
         }
         self.credit.note_asked();
@@ -223,7 +241,7 @@ impl Visitor {
                 (route.handler)(asked(client)).await
             }
             None if is_read => text(StatusCode::NOT_FOUND, "not here\n"),
-            Some(_) | None => not_allowed(),
+            _ => refuse_method(route.map_or(READ, |route| route.methods)),
         }
     }
 
@@ -248,4 +266,7 @@ fn is_known(method: &Method) -> bool {
         Method::TRACE,
     ];
     known.contains(method)
+}
+fn refuse_method(methods: &Methods) -> Response<ResponseBody> {
+    not_allowed(methods.allow, methods.refusal)
 }

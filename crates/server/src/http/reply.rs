@@ -137,9 +137,10 @@ fn status(code: Code) -> StatusCode {
     }
 }
 
-pub(super) fn not_allowed() -> Response<ResponseBody> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+/// The path has only these methods, as the header `Allow` lists them; `refusal` says so.
+pub(super) fn not_allowed(allow: &'static str, refusal: &'static str) -> Response<ResponseBody> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, refusal);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 

@@ -18,16 +18,26 @@ pub(super) enum Who {
 pub(super) struct Route {
     /// Its parts; `*` is any one.
     path: &'static [&'static str],
-    /// Methods that it has; empty: the handler says which.
-    methods: &'static [Method],
+    pub(super) methods: &'static Methods,
     pub(super) who: Who,
     pub(super) handler: Handler,
+}
+
+/// The methods of a path, as the header `Allow` lists them, and what is said to a request with another one.
+pub(super) struct Methods {
+    pub(super) allow: &'static str,
+    pub(super) refusal: &'static str,
 }
 
 /// Answers a request.
 type Handler = for<'a> fn(Asked<'a>) -> Answering<'a>;
 
-const READ: &[Method] = &[Method::GET, Method::HEAD];
+pub(super) const READ: &Methods = &Methods { allow: "GET, HEAD", refusal: "only GET and HEAD\n" };
+const SEND: &Methods = &Methods {
+    allow: "POST",
+    refusal: "only POST; to read: GET /rooms/ROOM/events?since=0, or one message: GET /rooms/ROOM/1\n",
+};
+const OPEN: &Methods = &Methods { allow: "GET", refusal: "a WebSocket begins with GET\n" };
 
 #[rustfmt::skip]
 const ROUTES: &[Route] = &[
@@ -35,10 +45,10 @@ const ROUTES: &[Route] = &[
     Route { path: &["readyz"],               methods: READ, who: Who::Everybody, handler: health::readyz },
     Route { path: &["metrics"],              methods: READ, who: Who::Clients,   handler: health::metrics },
     Route { path: &["admission"],            methods: READ, who: Who::Clients,   handler: admission::admission },
-    Route { path: &["ws"],                   methods: &[],  who: Who::Clients,   handler: upgrade::websocket },
+    Route { path: &["ws"],                   methods: OPEN, who: Who::Clients,   handler: upgrade::websocket },
     Route { path: &["rooms"],                methods: READ, who: Who::Clients,   handler: questions::rooms },
     Route { path: &["find"],                 methods: READ, who: Who::Clients,   handler: questions::find },
-    Route { path: &["rooms", "*"],           methods: &[],  who: Who::Clients,   handler: messages::post },
+    Route { path: &["rooms", "*"],           methods: SEND, who: Who::Clients,   handler: messages::post },
     Route { path: &["rooms", "*", "events"], methods: READ, who: Who::Clients,   handler: follow::follow },
     Route { path: &["rooms", "*", "*"],      methods: READ, who: Who::Clients,   handler: messages::get },
 ];
@@ -55,7 +65,7 @@ pub(super) fn route(path: &str) -> Option<&'static Route> {
 impl Route {
     /// Has it this method?
     pub(super) fn takes(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
+        self.methods.allow.split(", ").any(|allowed| allowed == method.as_str())
     }
 }
 

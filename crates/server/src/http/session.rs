@@ -1,6 +1,7 @@
 //! A session in the hub that speaks for one HTTP request: it asks as any client does, in native messages, so that
 //! no rule is written twice.
 
+use std::collections::TryReserveError;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -107,10 +108,26 @@ impl HubSession {
         }
     }
 
-    /// So many bytes of a request's body have come: they count as its session's.
-    pub(crate) fn hold(&self, bytes: usize) {
-        self.slot.beside.set(bytes);
+    /// A piece of a request's body has come: it counts as its session's, and is given up with what that holds.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub(crate) fn add_to_body(&self, piece: &[u8], whole: usize) -> Result<(), TryReserveError> {
+        let mut body = self.slot.body.borrow_mut();
+        if body.is_empty() {
+            // At once: a body that grows leaves as much behind as it has.
+            body.try_reserve_exact(whole)?;
+        }
+        body.try_reserve(piece.len())?;
+        body.extend_from_slice(piece);
+        drop(body);
         self.pump.note_held(&self.slot);
+        Ok(())
+    }
+
+    /// The body, which is whole now: it is its taker's.
+    pub(crate) fn take_body(&self) -> Vec<u8> {
+        self.slot.body.take()
     }
 
     /// Waits until the session takes nothing any more: it held too much memory, or the server stops. Its reply says so.

@@ -5,10 +5,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::{Method, Response, StatusCode, Version};
+use hyper::{Response, StatusCode, Version};
 
 use super::asked::{Answering, Asked};
 use super::reply::{ResponseBody, text};
@@ -17,7 +17,7 @@ use super::reply::{ResponseBody, text};
 pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let request = asked.request;
-        match accept(request.method(), request.version(), request.headers()) {
+        match accept(request.version(), request.headers()) {
             Ok(lines) => {
                 asked.upgraded.set(Some(asked.client));
                 let mut response = Response::new(ResponseBody::Whole(Full::default()));
@@ -32,8 +32,6 @@ pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
                     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
                     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-                } else if status == StatusCode::METHOD_NOT_ALLOWED {
-                    headers.insert(ALLOW, HeaderValue::from_static("GET"));
                 }
                 response
             }
@@ -53,7 +51,6 @@ pub(crate) struct NoHandshake(pub(crate) StatusCode, pub(crate) &'static str);
 
 /// The header lines of the answer `101 Switching Protocols`.
 pub(crate) fn accept(
-    method: &Method,
     version: Version,
     headers: &HeaderMap,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, NoHandshake> {
@@ -61,9 +58,6 @@ pub(crate) fn accept(
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
     };
-    if method != Method::GET {
-        return Err(NoHandshake(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET"));
-    }
     // An older version's Upgrade is ignored (RFC 9110, 7.8).
     if version != Version::HTTP_11 || !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
         return Err(NoHandshake(
@@ -106,7 +100,7 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         change(&mut headers);
-        accept(&Method::GET, Version::HTTP_11, &headers)
+        accept(Version::HTTP_11, &headers)
     }
 
     #[test]
@@ -137,6 +131,5 @@ mod tests {
             status(|headers| drop(headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("c2hvcnQ=")))),
             400
         );
-        assert_eq!(accept(&Method::POST, Version::HTTP_11, &HeaderMap::new()).unwrap_err().0.as_u16(), 405);
     }
 }

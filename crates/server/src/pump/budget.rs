@@ -114,7 +114,8 @@ impl Pump {
     /// more than there is, the largest connections give it up.
     pub(crate) fn note_held(&self, slot: &Slot) {
         let in_hub = self.hub.borrow().held_bytes(slot.id);
-        let held = slot.session.borrow().held_bytes() + slot.text.borrow().len() + slot.beside.get() + in_hub;
+        let of_http = slot.text.borrow().len() + slot.body.borrow().capacity() + slot.beside.get();
+        let held = slot.session.borrow().held_bytes() + of_http + in_hub;
         if held == slot.held.get() && held <= STRANGER_BYTES + LITTLE_BYTES {
             return;
         }
@@ -162,6 +163,7 @@ impl Pump {
         let error =
             ErrorReply::new(Code::Busy, format!("{why}; try again")).with("retry-after", SHED_RETRY_MS);
         slot.text.take();
+        slot.body.take();
         let held = {
             let mut session = slot.session.borrow_mut();
             session.shed(steady_now(), &error);

@@ -120,6 +120,7 @@ impl Pump {
             share,
             held: Cell::new(0),
             text: RefCell::default(),
+            body: RefCell::default(),
             beside: Cell::new(0),
             waker: RefCell::default(),
             woken: Cell::new(false),

@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     pub(super) held: Cell<usize>,
     /// What HTTP has still to write of an event.
     pub(crate) text: RefCell<Bytes>,
+    /// What has come of the body of an HTTP request.
+    pub(crate) body: RefCell<Vec<u8>>,
     /// Bytes that stand between the socket and the session.
     pub(crate) beside: Cell<usize>,
     pub(super) waker: RefCell<Option<Waker>>,
