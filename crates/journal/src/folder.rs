@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::backup::ServerKey;
@@ -181,7 +181,9 @@ impl DataFolder {
     pub fn is_unused(path: impl AsRef<Path>) -> bool {
         let path = path.as_ref();
         let is_held = || {
-            let lock = File::open(path.join("lock"));
+            // Not held up by a FIFO of that name in somebody else's folder.
+            let flags = OFlags::NONBLOCK.bits() as i32;
+            let lock = OpenOptions::new().read(true).custom_flags(flags).open(path.join("lock"));
             lock.is_ok_and(|lock| {
                 flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
             })

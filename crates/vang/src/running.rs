@@ -19,7 +19,7 @@ pub(crate) fn folders() -> Vec<PathBuf> {
 }
 
 /// Does somebody listen there for this user? It never waits: a server that is stopped or busy does not accept.
-fn is_reached(socket: &Path) -> bool {
+pub(crate) fn is_reached(socket: &Path) -> bool {
     let knock = || -> rustix::io::Result<()> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let ours = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -7,7 +7,6 @@
 //! A data folder stands for its own socket, where an account's name is enough. If the default folder's server and a
 //! server of another journal at the default port both run, the user must choose.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use vang_client::{Connection, Deadline, ServerAddr};
 use vang_journal::DataFolder;
 use vang_proto::vang::{Action, Hello};
 
+use crate::running;
 use crate::say::CommandError;
 use crate::shell::variable;
 
@@ -38,7 +38,7 @@ pub(crate) fn server(server: Option<&ServerAddr>, data: Option<&Path>) -> Result
     let by_port = ServerAddr::default();
     match DataFolder::default_path() {
         // A socket file without a listener is left over from a killed server.
-        Ok(folder) if UnixStream::connect(folder.join(DataFolder::SOCKET)).is_ok() => {
+        Ok(folder) if running::is_reached(&folder.join(DataFolder::SOCKET)) => {
             one_of_two(socket_of(&folder), by_port)
         }
         Ok(_) | Err(_) => Ok(by_port),

@@ -1,7 +1,6 @@
 //! `vang admin account add`: asks the server that runs on the data folder. If none runs, this process is the
 //! server for one request.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,7 +54,7 @@ pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
 /// default folder, if another server runs and the user has not named a folder.
 fn refuse_second_folder(folder: &Path, name: &str, is_named: bool) -> Result<(), CommandError> {
     let is_unused = DataFolder::is_unused(folder);
-    if !is_unused && (is_named || UnixStream::connect(folder.join(DataFolder::SOCKET)).is_ok()) {
+    if !is_unused && (is_named || running::is_reached(&folder.join(DataFolder::SOCKET))) {
         return Ok(());
     }
     let to =
