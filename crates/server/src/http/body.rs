@@ -4,12 +4,12 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::Response;
 use hyper::body::{Body, Incoming};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 use vang_proto::limits::{DRAIN_BYTES_MAX, DRAIN_MS};
 use vang_proto::vang::Code;
 
@@ -98,9 +98,16 @@ async fn collect(body: &mut Incoming, max: u64, session: &HubSession) -> Result<
 /// Reads and drops what a client still sends after its answer.
 pub(super) async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
     let dropping = async {
-        let (mut buffer, mut dropped) = (vec![0; DROPPED_AT_ONCE], 0);
+        let mut dropped = 0;
         while dropped < DRAIN_BYTES_MAX {
-            match stream.read(&mut buffer).await {
+            let read = poll_fn(|cx| {
+                // Not held while nothing comes: thousands may be closing.
+                let mut space = [0; DROPPED_AT_ONCE];
+                let mut buffer = ReadBuf::new(&mut space);
+                let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer));
+                Poll::Ready(read.map(|()| buffer.filled().len()))
+            });
+            match read.await {
                 Ok(0) | Err(_) => return,
                 Ok(n) => dropped += n as u64,
             }
