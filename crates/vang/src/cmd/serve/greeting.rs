@@ -14,7 +14,7 @@ use crate::color;
 use crate::shell::quoted_path;
 
 /// URLs of this machine that are shown; machines with containers have dozens of addresses.
-const URLS_MAX: usize = 6;
+const URLS_MAX: usize = 64;
 
 /// What the server has to say about itself.
 pub(super) struct Greeting<'a> {
@@ -253,9 +253,9 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_are_counted_instead_of_shown() {
+    fn hundreds_of_addresses_are_counted_instead_of_shown() {
         let addresses = ["0.0.0.0:7000".to_owned()];
-        let own: Vec<_> = (1..=20).map(|n| (IpAddr::from([10, 0, 0, n]), format!("veth{n}"))).collect();
+        let own: Vec<_> = (1..=78).map(|n| (IpAddr::from([10, 0, 0, n]), format!("veth{n}"))).collect();
         let greeting = greeting(&addresses, &[]);
         let text = greeting.text(&greeting.urls_elsewhere(&own, None), &[]);
         assert_eq!(text.matches("https://").count(), URLS_MAX, "{text}");
