@@ -137,7 +137,7 @@ pub enum FolderError {
     #[error("there is a journal in {} already", path.display())]
     HoldsJournal { path: PathBuf },
     /// Other files, and nothing that vang has made.
-    #[error("{} is not a data folder of vang: it has other files, as {}", path.display(), found.display())]
+    #[error("{} is not a data folder of vang: it has other files, such as {}", path.display(), found.display())]
     NotOurs { path: PathBuf, found: PathBuf },
     #[error("there is no journal in {}", path.display())]
     NoJournal { path: PathBuf },
@@ -594,7 +594,9 @@ mod tests {
         }
         let (refused, count) = open(&["README.md", "Cargo.toml", "lock"]);
         assert!(
-            refused.unwrap().ends_with("is not a data folder of vang: it has other files, as Cargo.toml")
+            refused
+                .unwrap()
+                .ends_with("is not a data folder of vang: it has other files, such as Cargo.toml")
         );
         assert_eq!(count, 3, "nothing was written");
         // A journal makes a folder ours, whatever else is in it.

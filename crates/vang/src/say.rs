@@ -98,7 +98,7 @@ fn advice(fault: &ClientError) -> Option<String> {
         && ["VANG_SERVER", "VANG_DATA"].iter().all(|name| variable(name).is_none())
         && [Code::AccountNeeded, Code::SignInNeeded].iter().any(|needed| needed.as_str() == code)
     {
-        // Whoever can open a data folder's socket is the operator of its server.
+        // A user who can open a data folder's socket is the operator of its server.
         let folder = running::folders().into_iter().next()?;
         return Some(format!("you operate a server on this machine: add --data {}", quoted_path(&folder)));
     }

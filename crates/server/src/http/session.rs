@@ -23,6 +23,9 @@ use crate::shared::House;
 /// What our own hub writes: a page of history is the longest.
 const REPLY_BYTES_MAX: u64 = vang_proto::limits::CLIENT_CONTENT_BYTES_MAX;
 
+/// Memory for the whole of a body is taken when so great a part of it has come: a fourth.
+const ANNOUNCED_FACTOR: usize = 4;
+
 /// Bytes of an event that are handed to HTTP at once: 16 KiB.
 const TEXT_BYTES_AT_ONCE: usize = 16 << 10;
 
@@ -114,9 +117,8 @@ impl HubSession {
     /// The system gives no memory.
     pub(crate) fn add_to_body(&self, piece: &[u8], whole: usize) -> Result<(), TryReserveError> {
         let mut body = self.slot.body.borrow_mut();
-        if body.is_empty() {
-            // At once: a body that grows leaves as much behind as it has.
-            body.try_reserve_exact(whole)?;
+        if let Some(rest) = announced_rest(body.len(), piece.len(), whole) {
+            body.try_reserve_exact(rest)?;
         }
         body.try_reserve(piece.len())?;
         body.extend_from_slice(piece);
@@ -204,8 +206,34 @@ impl HubSession {
     }
 }
 
+/// For how many bytes more than `len` there must be room, if it is for the rest of the body: growing step by step leaves as
+/// much behind as the body has. `None`: too little of it has come, so that what is only announced takes no memory from others.
+fn announced_rest(len: usize, piece: usize, whole: usize) -> Option<usize> {
+    let came = len + piece;
+    (came < whole && whole / ANNOUNCED_FACTOR <= came).then(|| whole - len)
+}
+
 impl Drop for HubSession {
     fn drop(&mut self) {
         self.pump.disconnect(self.slot.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::announced_rest;
+
+    #[test]
+    fn room_for_the_rest_of_a_body_is_taken_when_a_fourth_has_come() {
+        for (len, piece, whole, rest) in [
+            (0, 1, 1_000_000, None),
+            (249_999, 1, 1_000_000, Some(750_001)),
+            (0, 16_384, 60_000, Some(60_000)),
+            // Whole with this piece; and of a length that nobody said.
+            (0, 100, 100, None),
+            (5_000, 100, 0, None),
+        ] {
+            assert_eq!(announced_rest(len, piece, whole), rest, "{len} and {piece} of {whole}");
+        }
     }
 }

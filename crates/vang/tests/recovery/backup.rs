@@ -340,7 +340,7 @@ fn foreign_files_and_used_folders_are_refused_with_the_reason() {
     let output = admin(&["restore"], &file, &again).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("it has other files, as README"), "{said}");
+    assert!(said.contains("it has other files, such as README"), "{said}");
     assert_eq!(names_in(&again), ["README"]);
     fs::remove_file(again.join("README")).unwrap();
     let mut bytes = fs::read(&file).unwrap();
