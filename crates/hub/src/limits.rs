@@ -22,6 +22,11 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Entries in one batch: applying it keeps everybody else waiting for a few milliseconds at the most.
 pub const BATCH_ENTRIES_MAX: usize = 1_024;
 
+/// So many bytes that wait, each command with 256 beside its payload, are worth a batch of their own: 64 KiB, which is 184
+/// short messages. To write them takes several times as long as the `fdatasync` that makes them durable, so batches of
+/// this size cost little more than longer ones.
+pub const BATCH_BYTES_WORTH: usize = 64 << 10;
+
 /// Bytes given to a session at once: 64 KiB. A session that stops reading holds no more than this.
 pub const PULL_BYTES_MAX: usize = 1 << 16;
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use vang_chat::{Command, Node, Seq, Time};
 use vang_journal::{Batch, Draft, ENVELOPE_BYTES, Entry, Envelope, Origin, Payload};
 
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_BYTES_WORTH, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
 use crate::queue::{Queue, QueueFull};
 use crate::session::{Asker, SessionId};
 
@@ -110,6 +110,11 @@ impl Order {
 
     pub(crate) fn has_waiting(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Does so much wait that a batch of it is worth its sync?
+    pub(crate) fn is_worth_a_batch(&self) -> bool {
+        self.queue.next_bytes() >= BATCH_BYTES_WORTH
     }
 
     /// Takes what waits as one batch with this stamp.

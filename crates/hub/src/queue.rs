@@ -83,6 +83,11 @@ impl<K: Copy + Eq + Hash, T> Queue<K, T> {
         self.next.len()
     }
 
+    /// How many bytes the next batch has.
+    pub(crate) fn next_bytes(&self) -> usize {
+        self.next_bytes
+    }
+
     /// Puts an item into the queue, if there is room.
     pub(crate) fn push(&mut self, owner: K, weight: usize, item: T) -> Result<(), QueueFull> {
         // Nearly always nobody waits for a later batch.

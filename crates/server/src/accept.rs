@@ -194,7 +194,10 @@ fn admit(
     let credit = Rc::new(Credit::new(Instant::now()));
     let socket = Socket::new(stream, credit.clone());
     let connection = Connection { house: house.clone(), socket, client, proxies: behind, refused, place };
-    let task = tokio::task::spawn_local(Fair::new(house.turns.clone(), credit.clone(), connection.run()));
+    let pump = house.pump.clone();
+    let after = move || pump.order_between_turns(Instant::now);
+    let fair = Fair::new(house.turns.clone(), credit.clone(), connection.run(), after);
+    let task = tokio::task::spawn_local(fair);
     if !is_refused && audience == Audience::Everybody {
         shared.opening.push(credit, task.abort_handle(), open);
     }

@@ -109,6 +109,8 @@ struct World {
     house: Rc<House>,
     /// Turns of each hostile connection.
     hostile_turns: RefCell<Vec<Rc<Cell<u64>>>>,
+    /// How many entries each batch has that came to the journal.
+    batches: Rc<RefCell<Vec<usize>>>,
     ports: Cell<u16>,
     _folder: tempfile::TempDir,
 }
@@ -121,6 +123,7 @@ struct Threadless {
     finds: Arc<Queue>,
     disk: Disk,
     answers: UnboundedSender<Answer>,
+    batches: Rc<RefCell<Vec<usize>>>,
     rounds_apart: u64,
 }
 
@@ -128,6 +131,7 @@ impl Threadless {
     async fn run(mut self) {
         loop {
             while let Ok(WriteJob::Append(batch)) = self.jobs.try_recv() {
+                self.batches.borrow_mut().push(batch.drafts.len());
                 let appended = self.journal.append(&batch);
                 let Appended::Appended { first } = appended else { panic!("{appended:?}") };
                 let entries = batch.into_entries(first);
@@ -175,6 +179,7 @@ impl World {
         let (journal, jobs) = std::sync::mpsc::channel();
         let (reads, read_queue) = Asking::new(1_024, Duration::from_secs(60));
         let (finds, find_queue) = Asking::new(1_024, Duration::from_secs(60));
+        let batches = Rc::<RefCell<Vec<usize>>>::default();
         let threadless = Threadless {
             journal: opened.journal,
             jobs,
@@ -182,13 +187,14 @@ impl World {
             finds: find_queue,
             disk: Disk::new((opened.store.clone(), view_db), deltas.clone(), progress.clone()),
             answers,
+            batches: batches.clone(),
             rounds_apart: 1 + random.below(2),
         };
         let find_ms = Arc::new(AtomicU64::new(1_000));
         let index = Arc::default();
         let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
         let watch = Watch::new(folder.path().to_owned(), "vang".to_owned(), opened.store.damages().clone());
-        let pump = Rc::new(Pump::new(hub, threads, watch, &limits));
+        let pump = Rc::new(Pump::new(hub, (threads, inbox), watch, &limits));
         let names = vec!["localhost".to_owned()];
         let tls = tls::load(None, &opened.folder.tls(), &names).unwrap();
         let house = Rc::new(House {
@@ -210,12 +216,12 @@ impl World {
         });
         spawn_local({
             let pump = pump.clone();
-            async move { pump.run(inbox, stepped_clock).await }
+            async move { pump.run(stepped_clock).await }
         });
         while !pump.is_open() {
             yield_now().await;
         }
-        World { house, hostile_turns: RefCell::default(), ports: Cell::new(1), _folder: folder }
+        World { house, hostile_turns: RefCell::default(), batches, ports: Cell::new(1), _folder: folder }
     }
 
     /// Connects a peer, as `accept` does.
@@ -234,7 +240,9 @@ impl World {
         };
         let future = Box::pin(connection.run());
         let counted = Counted { peer: peer.clone(), turns, future };
-        spawn_local(Fair::new(self.house.turns.clone(), credit, counted));
+        let pump = self.house.pump.clone();
+        let after = move || pump.order_between_turns(stepped_clock);
+        spawn_local(Fair::new(self.house.turns.clone(), credit, counted, after));
         peer
     }
 
@@ -409,6 +417,34 @@ async fn a_ping_comes_between_readers() {
     }
 }
 
+/// Senders who all have so many messages ready at once: together several times what is worth a batch.
+const SENDERS: usize = 8;
+const MESSAGES_OF_EACH: usize = 100;
+
+/// The journal gets the first of them before the last sender was read.
+async fn a_batch_is_handed_over_while_others_are_read() {
+    let world = World::open(&mut Random(4711)).await;
+    // No turn ends for its time.
+    STEP.set(Duration::from_nanos(1));
+    let mut senders = Vec::new();
+    for number in 0..SENDERS {
+        let mut sender = world.honest(Peer::Local, Some(&format!("sender{number}")));
+        sender.ask(&Action::Ping).await;
+        senders.push(sender);
+    }
+    world.batches.borrow_mut().clear();
+    for sender in &senders {
+        let message = sender.writer.write(1, &Action::text("general", "one of many"));
+        sender.peer.send(&message.repeat(MESSAGES_OF_EACH));
+    }
+    let all = SENDERS * MESSAGES_OF_EACH;
+    while world.batches.borrow().iter().sum::<usize>() < all {
+        yield_now().await;
+    }
+    let batches = world.batches.borrow();
+    assert!(batches[0] <= all / 2, "the journal waited for {batches:?} of {all} messages");
+}
+
 fn in_a_runtime(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(test));
@@ -432,4 +468,9 @@ fn each_honest_request_waits_for_a_bounded_number_of_hostile_turns() {
 #[test]
 fn a_message_to_many_readers_keeps_no_request_waiting() {
     in_a_runtime(a_ping_comes_between_readers());
+}
+
+#[test]
+fn the_journal_writes_a_batch_while_the_next_messages_are_read() {
+    in_a_runtime(a_batch_is_handed_over_while_others_are_read());
 }

@@ -19,7 +19,7 @@ use crate::accept::{Entrance, Shared, open_operators, open_when_free, raise_open
 use crate::clock::now;
 use crate::config::Config;
 use crate::disk::progress::Progress;
-use crate::disk::{Answer, Paths, Workers};
+use crate::disk::{Paths, Workers};
 use crate::disk::{find, index, journal, readers, view_writer};
 use crate::error::ServeError;
 use crate::fairness::opening::Opening;
@@ -63,7 +63,6 @@ pub struct Server {
     addresses: Vec<String>,
     client_addresses: Vec<String>,
     fingerprint: String,
-    answers: UnboundedReceiver<Answer>,
     workers: Workers,
     stop: (Stopper, watch::Receiver<bool>),
     /// Whether the folder is still ours shows by this.
@@ -154,7 +153,7 @@ impl Server {
         watch.free_min.set(config.limits.ready_free_bytes());
         watch.lag_max.set(config.limits.ready_lag());
         let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
-        let pump = Rc::new(Pump::new(hub, threads, watch, &config.limits));
+        let pump = Rc::new(Pump::new(hub, (threads, answers), watch, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {
@@ -178,7 +177,6 @@ impl Server {
             addresses,
             client_addresses,
             fingerprint,
-            answers,
             workers,
             stop: (Stopper(stop), stopped),
             store: opened.store,
@@ -224,19 +222,8 @@ impl Server {
     /// Serves until it is stopped, and everything is finished. `ready` is called once, when the
     /// journal is open and connections are accepted.
     pub async fn run(self, ready: impl FnOnce()) -> Result<(), ServeError> {
-        let Server {
-            shared,
-            listeners,
-            answers,
-            workers,
-            stop,
-            store,
-            folder,
-            mut changes,
-            changer,
-            names,
-            ..
-        } = self;
+        let Server { shared, listeners, workers, stop, store, folder, mut changes, changer, names, .. } =
+            self;
         let local = LocalSet::new();
         let pump = shared.house.pump.clone();
         let outcome = local
@@ -249,7 +236,7 @@ impl Server {
                 });
                 let mut turning = tokio::task::spawn_local({
                     let pump = pump.clone();
-                    async move { pump.run(answers, Instant::now).await }
+                    async move { pump.run(Instant::now).await }
                 });
                 let mut stopped = stop.1;
                 // The first entry says that this process orders from here on. A journal that cannot be

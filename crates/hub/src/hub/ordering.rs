@@ -47,6 +47,11 @@ impl Hub {
         }
     }
 
+    /// Does so much wait that a batch of it is worth its sync, and `poll` should not be put off until more has come?
+    pub fn is_worth_a_batch(&self) -> bool {
+        self.order.is_worth_a_batch()
+    }
+
     /// Of the journal's newest entry, applied or not.
     fn newest_time(&self) -> Time {
         self.order.landed_time().map_or(self.state.time(), |newest| newest.max(self.state.time()))

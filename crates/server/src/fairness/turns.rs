@@ -440,11 +440,13 @@ impl Turns {
 
 pin_project! {
     /// Turns a connection's future fairly.
-    pub(crate) struct Fair<F> {
+    pub(crate) struct Fair<F, A> {
         turns: Rc<Turns>,
         credit: Rc<Credit>,
         ticket: Option<Ticket>,
         waking: Option<(Arc<Waking>, Waker)>,
+        // Done after each turn; it is charged to nobody.
+        after: A,
         #[pin]
         future: F,
     }
@@ -483,13 +485,13 @@ impl Waking {
     }
 }
 
-impl<F: Future<Output = ()>> Fair<F> {
-    pub(crate) fn new(turns: Rc<Turns>, credit: Rc<Credit>, future: F) -> Fair<F> {
-        Fair { turns, credit, ticket: None, waking: None, future }
+impl<F: Future<Output = ()>, A: Fn()> Fair<F, A> {
+    pub(crate) fn new(turns: Rc<Turns>, credit: Rc<Credit>, future: F, after: A) -> Fair<F, A> {
+        Fair { turns, credit, ticket: None, waking: None, after, future }
     }
 }
 
-impl<F: Future<Output = ()>> Future for Fair<F> {
+impl<F: Future<Output = ()>, A: Fn()> Future for Fair<F, A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -528,6 +530,7 @@ impl<F: Future<Output = ()>> Future for Fair<F> {
         if is_busy {
             turns.note(ended.saturating_duration_since(began).as_micros() as u64);
         }
+        (this.after)();
         outcome
     }
 }
@@ -648,9 +651,9 @@ mod tests {
         }
     }
 
-    fn fair(turns: &Rc<Turns>, polls: &Rc<Cell<u64>>) -> Fair<impl Future<Output = ()> + use<>> {
+    fn fair(turns: &Rc<Turns>, polls: &Rc<Cell<u64>>) -> Fair<impl Future<Output = ()> + use<>, fn()> {
         let credit = Rc::new(Credit::new(Instant::now()));
-        Fair::new(turns.clone(), credit.clone(), always_busy(credit, polls.clone()))
+        Fair::new(turns.clone(), credit.clone(), always_busy(credit, polls.clone()), || ())
     }
 
     #[tokio::test]
@@ -676,10 +679,11 @@ mod tests {
                     credit.note_read(100);
                     let before = all();
                     // Asks, is woken by the socket, answers: the same connection again and again.
-                    let asked = Fair::new(turns.clone(), credit.clone(), async {
+                    let asking = async {
                         tokio::task::yield_now().await;
                         tokio::task::yield_now().await;
-                    });
+                    };
+                    let asked = Fair::new(turns.clone(), credit.clone(), asking, || ());
                     tokio::task::spawn_local(asked).await.unwrap();
                     let between = all() - before;
                     // Two slices, each as long as it may be on a machine that runs something else.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -45,6 +45,9 @@ const PAGE_BYTES: u64 = 2 * vang_hub::limits::HISTORY_BYTES_MAX as u64;
 /// What a request takes beside its content until it is answered, about, bytes.
 const REQUEST_BYTES: u64 = 512;
 
+/// What an answer of a thread counts in the pump's turn, units of work: a page from the disk may be long.
+const ANSWER_UNITS: usize = 4;
+
 /// How long a client is not read that was refused more rooms or joins, ms: it may go on talking.
 const REFUSED_PAUSE_MS: u64 = 100;
 
@@ -66,6 +69,7 @@ pub(crate) struct Pump {
     /// Looked up for each reply; the server makes the ids.
     slots: RefCell<HashMap<SessionId, Rc<Slot>, foldhash::fast::RandomState>>,
     threads: Threads,
+    answers: RefCell<UnboundedReceiver<Answer>>,
     wheel: RefCell<Wheel>,
     waker: RefCell<Option<Waker>>,
     due: Cell<bool>,
@@ -84,11 +88,17 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
-    pub(crate) fn new(hub: Hub, threads: Threads, watch: Watch, limits: &Limits) -> Pump {
+    pub(crate) fn new(
+        hub: Hub,
+        (threads, answers): (Threads, UnboundedReceiver<Answer>),
+        watch: Watch,
+        limits: &Limits,
+    ) -> Pump {
         let pump = Pump {
             hub: RefCell::new(hub),
             slots: RefCell::default(),
             threads,
+            answers: RefCell::new(answers),
             wheel: RefCell::default(),
             waker: RefCell::default(),
             due: Cell::new(true),
@@ -329,6 +339,7 @@ impl Pump {
             Answer::Ended(thread) => {
                 tracing::error!(thread, "a thread of the server ended");
                 self.ended.set(Some(thread));
+                self.due.set(true);
             }
         }
     }
@@ -380,17 +391,16 @@ impl Pump {
     }
 
     /// The pump's own task: answers of the threads, deadlines, batches. Ends only when a thread did.
-    pub(crate) async fn run(&self, mut answers: UnboundedReceiver<Answer>, clock: Clock) {
+    pub(crate) async fn run(&self, clock: Clock) {
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             poll_fn(|cx| {
                 let mut ready = self.due.replace(false);
                 let mut turn = Turn::of_the_pump(clock);
-                while let Poll::Ready(Some(answer)) = answers.poll_recv(cx) {
+                while let Poll::Ready(Some(answer)) = self.poll_answer(cx) {
                     self.take(answer);
-                    // A page from the disk may be long.
-                    turn.note_units(4);
+                    turn.note_units(ANSWER_UNITS);
                     ready = true;
                     if turn.is_over() {
                         // The others come first; there may be more.
@@ -412,16 +422,7 @@ impl Pump {
                 Poll::Pending
             })
             .await;
-            if !self.has_room() {
-                // What is durable cannot be refused any more.
-                self.hub.borrow_mut().refuse_busy("no memory is left for messages; try again");
-            } else if self.lag() <= self.send_lag.get() {
-                self.order();
-            } else if self.threads.progress.is_stuck() {
-                let why = "the server's view cannot be written and is too far behind; try again";
-                self.hub.borrow_mut().refuse_busy(why);
-            }
-            self.perform();
+            self.order_and_perform();
             // One piece a turn, so that everybody else has one in between.
             if self.decide(|hub| hub.continue_snapshot(SNAPSHOT_STEPS)) == Some(true) {
                 self.due.set(true);
@@ -429,10 +430,42 @@ impl Pump {
             if self.ended.get().is_some() {
                 return;
             }
-            if self.due.get() || !answers.is_empty() {
+            if self.due.get() || !self.answers.borrow().is_empty() {
                 yield_to_the_ready().await;
             }
         }
+    }
+
+    fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+        self.answers.borrow_mut().poll_recv(cx)
+    }
+
+    /// After the turn of a connection: when so much waits that a batch of it is worth its sync, the pump does not wait for
+    /// its own turn. So the journal's thread writes while the next messages are read, and neither waits for the other.
+    pub(crate) fn order_between_turns(&self, clock: Clock) {
+        if !self.hub.borrow().is_worth_a_batch() {
+            return;
+        }
+        let mut turn = Turn::of_the_pump(clock);
+        while !turn.is_over() {
+            let Ok(answer) = self.answers.borrow_mut().try_recv() else { break };
+            self.take(answer);
+            turn.note_units(ANSWER_UNITS);
+        }
+        self.order_and_perform();
+    }
+
+    fn order_and_perform(&self) {
+        if !self.has_room() {
+            // What is durable cannot be refused any more.
+            self.hub.borrow_mut().refuse_busy("no memory is left for messages; try again");
+        } else if self.lag() <= self.send_lag.get() {
+            self.order();
+        } else if self.threads.progress.is_stuck() {
+            let why = "the server's view cannot be written and is too far behind; try again";
+            self.hub.borrow_mut().refuse_busy(why);
+        }
+        self.perform();
     }
 
     /// Lets the hub order what waits; says so once when it does not, and once when it does again.
