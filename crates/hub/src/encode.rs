@@ -1,9 +1,9 @@
 //! An event as every reader of the room gets it: the same bytes for all of them.
 
 use bytes::BytesMut;
-use vang_chat::{Principal, RoomId, Seq, Time};
+use vang_chat::{RoomId, Seq, Time};
 use vang_journal::{MessagePayloadView, Payload, decode_name};
-use vang_proto::vang::{Content, Event, RoomEvent, Speaker};
+use vang_proto::vang::{Content, Event, RoomEvent};
 
 use crate::events::{EventFields, PayloadKind, ShownEvent};
 use crate::names::Book;
@@ -30,10 +30,6 @@ impl Encoder {
         (time, shown): (Time, ShownEvent),
         payload: Option<&Payload>,
     ) {
-        let name = match shown.who {
-            Principal::Account(account) => Some(book.account(account)),
-            Principal::Operator | Principal::Guest(_) => None,
-        };
         let (mut said, mut text) = (None, String::new());
         match (shown.kind.payload(), payload) {
             (PayloadKind::Content, None) => return write_hole(out, book, (room, seq), (n, n), "erased"),
@@ -45,14 +41,9 @@ impl Encoder {
             (PayloadKind::Text, Some(payload)) => text = decode_name(&payload.bytes).unwrap_or_default(),
             (PayloadKind::Text, None) | (PayloadKind::Hidden, _) => {}
         }
-        let from = match (&name, shown.who) {
-            (Some(name), _) => Speaker::Account(&**name),
-            (None, Principal::Guest(_)) => {
-                Speaker::Guest(said.as_ref().and_then(|said| said.guest).unwrap_or("anon"))
-            }
-            (None, _) => Speaker::Operator,
-        };
-        let what = shown.kind.event(EventFields { n, from, time: self.time(time), text: &text });
+        let from = book.speaker(&shown.who, said.as_ref().and_then(|said| said.guest));
+        let fields = EventFields { n, from: from.as_deref(), time: self.time(time), text: &text };
+        let what = shown.kind.event(fields);
         let content = said.as_ref().map_or(Content::NONE, |said| Content {
             content_type: said.content_type,
             content_encoding: said.content_encoding,

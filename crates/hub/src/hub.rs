@@ -2,7 +2,7 @@
 //! order, on one thread, by its driver; nothing is shown to anybody before it is durable.
 
 mod actions; // what a client asks, one file a subject
-mod identity; // who is this, and how is a name shown
+mod identity; // who is this, and with which name
 mod ordering; // batches to the journal, and what happens when it fails
 mod applying; // entries applied at their places: replies, rows, tails
 mod following; // what a session that follows rooms is given next
@@ -26,7 +26,7 @@ use crate::cold::ReadJob;
 use crate::continuation::Continuation;
 use crate::encode::Encoder;
 use crate::limits::ROOMS_PER_ACCOUNT;
-use crate::names::{Book, NameMaker};
+use crate::names::{ANON, Book, NameMaker};
 use crate::order::{Order, Waiting};
 use crate::replay::Recovered;
 use crate::session::{Asker, Session, SessionId};
@@ -88,7 +88,7 @@ pub struct Stats {
 pub struct SessionInfo {
     /// Where it comes from.
     pub peer: Peer,
-    /// The connection's name as readers see it; `anon` while it has none.
+    /// The connection's name as readers see it; `guest:anon` while it has none.
     pub name: String,
     /// Entries between its cursor and the journal's end; 0 when it follows nothing.
     pub behind: u64,
@@ -172,7 +172,7 @@ impl Hub {
             trust: Trust::default(),
             state: recovered.state,
             book: recovered.book,
-            anon: NameKey(names.hash("name", b"anon")),
+            anon: NameKey(names.hash("name", ANON.as_bytes())),
             names,
             salts,
             clock: Clock::new(clock_confirmed),
@@ -404,11 +404,7 @@ impl Hub {
     /// A session, as the operator sees it.
     pub fn session_info(&self, id: SessionId) -> Option<SessionInfo> {
         let session = self.session(id)?;
-        let name = match &session.speaking {
-            None if session.peer == Peer::Operator => self.shown_name(&Principal::Operator, None),
-            None => self.shown_name(&Principal::Guest(self.anon), None),
-            Some(speaking) => self.shown_name(&speaking.principal, speaking.guest.as_deref()),
-        };
+        let name = self.name_of_session(id);
         let behind =
             session.cursor.as_ref().map_or(0, |cursor| self.state.seq().0.saturating_sub(cursor.seq.0));
         Some(SessionInfo { peer: session.peer, name, behind })

@@ -10,6 +10,7 @@ use unicode_normalization::char::is_combining_mark;
 use vang_chat::{AccountId, NameKey, Principal, RoomId, SendId, State};
 use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
+use vang_proto::vang::Speaker;
 use vang_view::TextOf;
 
 /// Not a name. The text continues `the name '…'`.
@@ -67,7 +68,10 @@ fn is_inside(c: char) -> bool {
 }
 
 /// How the server shows itself, who gives no name, and what stands before a guest's.
-const RESERVED: [&str; 3] = ["server", "anon", "guest"];
+const RESERVED: [&str; 3] = ["server", ANON, "guest"];
+
+/// The guest name of a connection that gives none.
+pub(crate) const ANON: &str = "anon";
 
 /// Default_Ignorable_Code_Point of Unicode 16.0 (DerivedCoreProperties.txt): first and last of each range. Unassigned
 /// places are in it already, so it hardly grows.
@@ -279,6 +283,16 @@ impl Book {
         match self.text(TextOf::AccountName(account)) {
             Some(name) => name.into(),
             None => format!("account-{}", account.0).into(),
+        }
+    }
+
+    /// Who somebody is to readers. Only here a principal becomes what is shown, in events, replies, lists and the status alike;
+    /// how it is written is `Speaker`'s. A guest's name is not in the book: its connection knows it, or its message.
+    pub(crate) fn speaker<'a>(&'a self, who: &Principal, guest: Option<&'a str>) -> Speaker<Cow<'a, str>> {
+        match who {
+            Principal::Account(account) => Speaker::Account(self.account(*account)),
+            Principal::Guest(_) => Speaker::Guest(guest.unwrap_or(ANON).into()),
+            Principal::Operator => Speaker::Operator,
         }
     }
 }

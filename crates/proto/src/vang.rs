@@ -20,8 +20,8 @@ pub use action::{
 pub use arguments::{Access, FollowFrom};
 pub use code::{Code, ErrorKeys, ErrorReply, Value};
 pub use event::{
-    CONNECTION_EVENTS, ConnectionEvent, Content, Event, EventInfo, EventMessage, ROOM_EVENTS, RoomEvent,
-    Speaker,
+    CONNECTION_EVENTS, ConnectionEvent, Content, Event, EventInfo, EventMessage, GUEST_PREFIX, ROOM_EVENTS,
+    RoomEvent, Speaker,
 };
 pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;

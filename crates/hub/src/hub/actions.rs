@@ -80,7 +80,7 @@ impl Hub {
             journal: self.identity.id_hex(),
             epoch: self.epoch(),
             seq: self.state.seq().0,
-            name: self.shown_name(&speaking.principal, speaking.guest.as_deref()),
+            name: self.book.speaker(&speaking.principal, speaking.guest.as_deref()).to_string(),
         };
         self.accept(asker, &keys, &keys.server);
     }

@@ -1,11 +1,11 @@
-//! Who is this: the name and the principal behind a connection, and how a name is shown.
+//! Who is this: the name and the principal behind a connection. How somebody is shown is `Book::speaker`.
 
 use vang_chat::{AccountId, NameKey, Principal};
 use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
 use crate::admission::{Admitted, Peer, Speaking, admit, bad_name};
 use crate::hub::Hub;
-use crate::names::NameError;
+use crate::names::{ANON, NameError};
 use crate::session::SessionId;
 
 impl Hub {
@@ -65,7 +65,7 @@ impl Hub {
                 Speaking { principal: Principal::Operator, key: None, guest: None }
             }
             (None, None) => {
-                Speaking { principal: Principal::Guest(anon), key: None, guest: Some("anon".to_owned()) }
+                Speaking { principal: Principal::Guest(anon), key: None, guest: Some(ANON.to_owned()) }
             }
         };
         admit(session.peer, &speaking.principal, trust, guests)?;
@@ -96,13 +96,11 @@ impl Hub {
         Ok((shown, key, account))
     }
 
-    /// The name under which readers see somebody; a guest's name is known to its connection, or stands in a message.
-    pub(in crate::hub) fn shown_name(&self, who: &Principal, guest: Option<&str>) -> String {
-        match who {
-            Principal::Operator => "server".to_owned(),
-            Principal::Account(account) => self.book.account(*account).into_owned(),
-            Principal::Guest(_) => format!("guest:{}", guest.unwrap_or("anon")),
-        }
+    /// The name under which others see a connection: `guest:anon` while it has none.
+    pub(super) fn name_of_session(&self, id: SessionId) -> String {
+        let speaking = self.session(id).and_then(|session| session.speaking.as_ref());
+        let guest = speaking.and_then(|speaking| speaking.guest.as_deref());
+        self.book.speaker(&self.principal(id, None), guest).to_string()
     }
 }
 

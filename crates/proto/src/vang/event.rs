@@ -153,14 +153,20 @@ pub enum Event<T = String> {
     },
 }
 
-/// Who did it, as readers see it.
+/// What stands before a guest's name, so that no guest looks like an account.
+pub const GUEST_PREFIX: &str = "guest:";
+
+/// How the server is shown, and an operator.
+const SERVER: &str = "server";
+
+/// Who did it, as readers see it. Written on the wire, read from it and displayed with the same words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaker<T = String> {
     /// An account's name.
     Account(T),
     /// A guest's name; shown with `guest:` before it.
     Guest(T),
-    /// The server.
+    /// The server; shown as `server`.
     Operator,
 }
 
@@ -271,51 +277,46 @@ impl Event {
     }
 }
 
-impl WriteKey for Speaker<&str> {
-    fn write(&self, key: &'static str, composer: &mut Composer<'_>) {
-        match self {
-            Speaker::Account(name) => composer.key_text(key, name),
-            Speaker::Guest(name) => composer.key_pieces(key, &["guest:", name]),
-            Speaker::Operator => composer.key_raw(key, br#""server""#),
-        };
-    }
-}
-
-impl WriteKey for Speaker<String> {
-    fn write(&self, key: &'static str, composer: &mut Composer<'_>) {
-        self.as_deref().write(key, composer);
-    }
-}
-
-impl Speaker<String> {
+impl<T: AsRef<str>> Speaker<T> {
     /// Borrowed.
     pub fn as_deref(&self) -> Speaker<&str> {
         match self {
-            Speaker::Account(name) => Speaker::Account(name),
-            Speaker::Guest(name) => Speaker::Guest(name),
+            Speaker::Account(name) => Speaker::Account(name.as_ref()),
+            Speaker::Guest(name) => Speaker::Guest(name.as_ref()),
             Speaker::Operator => Speaker::Operator,
         }
+    }
+
+    /// The shown name: both pieces together.
+    fn pieces(&self) -> [&str; 2] {
+        match self {
+            Speaker::Account(name) => ["", name.as_ref()],
+            Speaker::Guest(name) => [GUEST_PREFIX, name.as_ref()],
+            Speaker::Operator => ["", SERVER],
+        }
+    }
+}
+
+impl<T: AsRef<str>> WriteKey for Speaker<T> {
+    fn write(&self, key: &'static str, composer: &mut Composer<'_>) {
+        composer.key_pieces(key, &self.pieces());
     }
 }
 
 impl ReadKey for Speaker<String> {
     fn read(header: &Header, key: &str) -> Option<Speaker<String>> {
         let shown = header.text(key)?;
-        Some(match (shown.as_ref(), shown.strip_prefix("guest:")) {
-            ("server", _) => Speaker::Operator,
+        Some(match (&*shown, shown.strip_prefix(GUEST_PREFIX)) {
+            (SERVER, _) => Speaker::Operator,
             (_, Some(guest)) => Speaker::Guest(guest.to_owned()),
             (account, None) => Speaker::Account(account.to_owned()),
         })
     }
 }
 
-impl<T: fmt::Display> fmt::Display for Speaker<T> {
+impl<T: AsRef<str>> fmt::Display for Speaker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Speaker::Account(name) => write!(f, "{name}"),
-            Speaker::Guest(name) => write!(f, "guest:{name}"),
-            Speaker::Operator => f.write_str("server"),
-        }
+        self.pieces().iter().try_for_each(|piece| f.write_str(piece))
     }
 }
 

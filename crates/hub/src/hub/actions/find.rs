@@ -62,7 +62,7 @@ impl Hub {
     fn authors(&self, names: &[String]) -> Result<Vec<Principal>, ErrorReply> {
         let mut authors = Vec::new();
         for name in names {
-            let guest = name.strip_prefix("guest:");
+            let guest = name.strip_prefix(vang::GUEST_PREFIX);
             let typed = guest.unwrap_or(name);
             let (shown, key, account) = self.named(typed).map_err(|bad| bad_name("from", typed, &bad))?;
             authors.push(Principal::Guest(key));
@@ -145,7 +145,7 @@ impl Hub {
             room: None,
             n: shown.n,
             seq: shown.seq.0,
-            from: self.shown_name(&shown.from, shown.guest.as_deref()),
+            from: self.book.speaker(&shown.from, shown.guest.as_deref()).to_string(),
             time: rfc3339(shown.time),
             content_type: shown.content_type.clone(),
             text: shown.text.as_ref().map(|excerpt| excerpt.text.clone()),

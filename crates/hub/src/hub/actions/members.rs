@@ -6,7 +6,7 @@ use bytes::Bytes;
 use vang_chat::{AccountId, MemberCommand, Power, Principal, Refusal, RoomId};
 use vang_proto::vang::{ErrorReply, MEMBER, People, Person};
 
-use crate::admission::{Peer, bad_name, refused};
+use crate::admission::{bad_name, refused};
 use crate::hub::Hub;
 use crate::limits::LISTED_PEOPLE_MAX;
 use crate::session::Asker;
@@ -85,21 +85,19 @@ impl Hub {
         let followers = self.followers.get(&id).map_or(&[][..], Vec::as_slice);
         left_out += followers.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
         for &(follower, _) in followers.iter().take(LISTED_PEOPLE_MAX) {
-            let Some(session) = self.session(follower).filter(|session| !session.peer_ended) else {
+            if self.session(follower).is_none_or(|session| session.peer_ended) {
                 continue;
-            };
-            let speaking = session.speaking.as_ref();
-            let reader = match speaking {
-                Some(speaking) => speaking.principal,
-                None if session.peer == Peer::Operator => continue,
-                None => Principal::Guest(self.anon),
-            };
+            }
+            let reader = self.principal(follower, None);
+            if reader == Principal::Operator {
+                // Reads, and is nobody in the room.
+                continue;
+            }
             if !there.allows(Power::SeePeople, &reader) {
                 // Has left, and is still told what it may see of the time before.
                 continue;
             }
-            let guest = speaking.and_then(|speaking| speaking.guest.as_deref());
-            let key = (!matches!(reader, Principal::Account(_)), self.shown_name(&reader, guest));
+            let key = (!matches!(reader, Principal::Account(_)), self.name_of_session(follower));
             if people.len() < LISTED_PEOPLE_MAX || people.contains_key(&key) {
                 people.entry(key).or_default().1 += 1;
             } else {
