@@ -163,6 +163,8 @@ fn admit(
     shared: &Rc<Shared>,
 ) {
     let house = &shared.house;
+    // Also those that are refused, now or after a PROXY header: a count cannot be taken back.
+    house.pump.watch.accepted.add(1);
     let mut client = match (&proxies, audience, from.is_local()) {
         (Some(proxies), _, _) => Client::through(proxies, house, from),
         (None, Audience::Operator, _) => Client::new(house, from, Peer::Operator),
@@ -187,7 +189,6 @@ fn admit(
         let Some(place) = house.take_refused() else { return };
         place
     } else {
-        house.pump.watch.accepted.add(1);
         house.places.take(Counted::Taken)
     };
     let open = house.places.all();

@@ -618,8 +618,8 @@ impl ServerSession {
         &self.refusals
     }
 
-    /// Bytes that wait for the peer to take them, and since when it took none; `None` when nothing waits.
-    pub fn waiting(&self) -> Option<(usize, Millis)> {
+    /// Bytes that the peer has not taken yet, and since when it took none; `None` when it has taken all.
+    pub fn unread(&self) -> Option<(usize, Millis)> {
         let bytes = self.out.iter().map(|(bytes, _)| bytes.len()).sum();
         (bytes > 0).then_some((bytes, self.written_at))
     }

@@ -29,22 +29,22 @@ pub struct ServerStatus {
     pub refusals: BTreeMap<String, u64>,
     /// Name and version.
     pub server: String,
+    pub unread: UnreadStatus,
     pub up_ms: u64,
     pub view: Option<ProgressStatus>,
-    pub waiting: UnreadStatus,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionsStatus {
-    /// Since the start.
+    /// Since the start, including refused ones.
     pub accepted: u64,
     pub doors: Vec<DoorStatus>,
     /// The limit.
     pub most: u64,
     pub open: u64,
-    /// Refused since the start.
-    pub turned_away: u64,
+    /// Since the start: over a limit, or without the proxy or the PROXY header that the address needs.
+    pub refused: u64,
 }
 
 /// Open connections of one protocol.
@@ -180,7 +180,7 @@ mod tests {
                 }],
                 most: 100,
                 open: 3,
-                turned_away: 1,
+                refused: 1,
             },
             cpu_seconds: Some(1.25),
             disk: DiskStatus {
@@ -215,9 +215,7 @@ mod tests {
             ready: false,
             refusals: BTreeMap::from([("no-room".to_owned(), 3)]),
             server: "vang/0.1.0".to_owned(),
-            up_ms: 11_520_000,
-            view: Some(progress),
-            waiting: UnreadStatus {
+            unread: UnreadStatus {
                 bytes: 800,
                 connections: 1,
                 most: vec![SlowReader {
@@ -231,6 +229,8 @@ mod tests {
                     origin: "remote".to_owned(),
                 }],
             },
+            up_ms: 11_520_000,
+            view: Some(progress),
         }
     }
 

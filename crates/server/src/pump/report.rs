@@ -54,7 +54,7 @@ impl Pump {
             memory_max: self.memory.max(),
             connections_max: watch.connections_max.get() as u64,
             accepted: watch.accepted.get(),
-            turned_away: watch.turned_away.get(),
+            refused: watch.refused.get(),
             appends: watch.appends.read(),
             free_min: watch.free_min.get(),
             lag_max: watch.lag_max.get(),
@@ -91,7 +91,7 @@ impl Pump {
             for &(code, count) in session.refusals() {
                 refusals.add(code, count);
             }
-            let Some((bytes, since)) = session.waiting() else { continue };
+            let Some((bytes, since)) = session.unread() else { continue };
             snapshot.add_unread(UnreadConnection {
                 bytes,
                 for_ms: now.0.saturating_sub(since.0),

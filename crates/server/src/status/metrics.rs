@@ -53,21 +53,26 @@ impl Collector for Scrape {
         });
         out.gauges("vang_connections", "Open connections by what they speak", classes)?;
         out.gauge("vang_connections_most", "Open connections allowed", snapshot.connections_max)?;
-        out.counter("vang_accepted", "Connections accepted since the start", snapshot.accepted)?;
         out.counter(
-            "vang_turned_away",
-            "Connections refused since the start: over a limit, or not from a proxy of the address",
-            snapshot.turned_away,
+            "vang_connections_accepted",
+            "Connections accepted since the start, including refused ones",
+            snapshot.accepted,
+        )?;
+        out.counter(
+            "vang_connections_refused",
+            "Accepted connections that were refused: over a limit, or without the proxy or the PROXY header that the \
+             address needs",
+            snapshot.refused,
         )?;
         out.counter("vang_shed", "Connections ended for want of memory since the start", snapshot.shed)?;
         let refusals = snapshot.refusals.iter().map(|&(code, count)| (vec![("code", code.as_str())], count));
         out.counters("vang_refusals", "Requests refused since the start, by code", refusals)?;
         out.gauge(
-            "vang_unsent_bytes",
-            "Bytes in memory that wait for clients to take them",
-            snapshot.unsent_bytes,
+            "vang_unread_bytes",
+            "Bytes in memory that clients have not read yet",
+            snapshot.unread_bytes,
         )?;
-        out.gauge("vang_waiting_connections", "Connections for which bytes wait", snapshot.unread)?;
+        out.gauge("vang_unread_connections", "Connections with unread bytes", snapshot.unread_connections)?;
         out.gauge(
             "vang_queue_bytes",
             "Bytes that wait to be written to the journal",

@@ -1,5 +1,5 @@
 //! How the server is: one picture, for `vang status`, `/readyz` and `/metrics` alike, and what it means in
-//! words. Only numbers, but for the names of those for whom bytes wait: those the operator sees, and
+//! words. Only numbers, but for the names of those who have unread data: those the operator sees, and
 //! nobody else.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use crate::net::listen::PeerAddr;
 use crate::status::machine::{Machine, Space};
 use crate::status::watch::Times;
 
-/// Connections named for whom most bytes wait.
+/// Connections named that have the most unread data.
 const NAMED_MAX: usize = 10;
 
-/// With bytes waiting of which none was taken for so long, somebody has stopped reading: 1 min.
+/// With unread data of which none was taken for so long, somebody has stopped reading: 1 min.
 const STALLED_MS: u64 = 60_000;
 
 /// Entries behind from which on the view is worth a word: a second's work.
@@ -41,7 +41,7 @@ pub(crate) struct ConnectionClass {
     pub(crate) origin: &'static str,
 }
 
-/// Somebody for whom bytes wait.
+/// A connection with unread data: bytes in memory that its client does not take.
 #[derive(Clone, Debug)]
 pub(crate) struct UnreadConnection {
     pub(crate) bytes: usize,
@@ -73,18 +73,19 @@ pub(crate) struct Snapshot {
     pub(crate) find: CursorProgress,
     pub(crate) classes: BTreeMap<ConnectionClass, u64>,
     pub(crate) connections_max: u64,
+    /// Since the start, including refused ones.
     pub(crate) accepted: u64,
-    pub(crate) turned_away: u64,
+    pub(crate) refused: u64,
     /// In memory for clients, bytes, and how much that may be.
     pub(crate) held_bytes: u64,
     pub(crate) memory_max: u64,
     /// Connections that had to give up what they held.
     pub(crate) shed: u64,
     /// In memory, for all connections.
-    pub(crate) unsent_bytes: u64,
-    /// Connections that do not take what is sent to them, those of them that take nothing for `STALLED_MS`, and those for
-    /// whom most waits, most first.
-    pub(crate) unread: u64,
+    pub(crate) unread_bytes: u64,
+    /// Connections that do not take what is sent to them, those of them that take nothing for `STALLED_MS`, and those with
+    /// the most unread data, most first.
+    pub(crate) unread_connections: u64,
     pub(crate) stalled: u64,
     pub(crate) slowest: Vec<UnreadConnection>,
     pub(crate) appends: Times,
@@ -107,7 +108,7 @@ impl UnreadConnection {
         self.for_ms >= STALLED_MS
     }
 
-    /// How much waits, and how long.
+    /// How much is unread, and for how long.
     fn weight(&self) -> (usize, u64) {
         (self.bytes, self.for_ms)
     }
@@ -116,8 +117,8 @@ impl UnreadConnection {
 impl Snapshot {
     /// One more that does not take what is sent to it.
     pub(crate) fn add_unread(&mut self, unread: UnreadConnection) {
-        self.unread += 1;
-        self.unsent_bytes += unread.bytes as u64;
+        self.unread_connections += 1;
+        self.unread_bytes += unread.bytes as u64;
         self.stalled += u64::from(unread.is_stalled());
         let at = self.slowest.partition_point(|slower| slower.weight() >= unread.weight());
         if at < NAMED_MAX {
@@ -205,13 +206,13 @@ impl Snapshot {
         }
         let named: Vec<&UnreadConnection> = self.slowest.iter().filter(|slow| slow.is_stalled()).collect();
         let unnamed = self.stalled - named.len() as u64;
-        for waiting in named {
+        for slow in named {
             sentences.push(format!(
-                "{} ({}) has read nothing for {}: {} are waiting for it. No message is lost; the connection is closed after the limit stall",
-                waiting.name,
-                waiting.from,
-                duration(waiting.for_ms),
-                size(waiting.bytes as u64)
+                "{} ({}) has read nothing for {}: {} are unread. No message is lost; the connection is closed after the limit stall",
+                slow.name,
+                slow.from,
+                duration(slow.for_ms),
+                size(slow.bytes as u64)
             ));
         }
         if unnamed > 0 {
@@ -245,7 +246,7 @@ impl Snapshot {
                 doors: self.doors(),
                 most: self.connections_max,
                 open: self.classes.values().sum(),
-                turned_away: self.turned_away,
+                refused: self.refused,
             },
             cpu_seconds: machine.cpu_seconds,
             disk: DiskStatus {
@@ -280,13 +281,13 @@ impl Snapshot {
             open_files: OpenFilesStatus { most: machine.open_files_max, now: machine.open_files },
             refusals: self.refusals.iter().map(|&(code, count)| (code.as_str().to_owned(), count)).collect(),
             server: self.server.clone(),
-            up_ms: self.up_ms,
-            view: Some(self.progress(self.view)),
-            waiting: UnreadStatus {
-                bytes: self.unsent_bytes,
-                connections: self.unread,
+            unread: UnreadStatus {
+                bytes: self.unread_bytes,
+                connections: self.unread_connections,
                 most: self.slowest_readers(),
             },
+            up_ms: self.up_ms,
+            view: Some(self.progress(self.view)),
         }
     }
 
@@ -306,15 +307,15 @@ impl Snapshot {
     }
 
     fn slowest_readers(&self) -> Vec<SlowReader> {
-        let status = |waiting: &UnreadConnection| SlowReader {
-            behind: waiting.behind,
-            bytes: waiting.bytes as u64,
-            door: waiting.class.door.to_owned(),
-            encryption: waiting.class.encryption.to_owned(),
-            for_ms: waiting.for_ms,
-            from: waiting.from.to_string(),
-            name: waiting.name.clone(),
-            origin: waiting.class.origin.to_owned(),
+        let status = |unread: &UnreadConnection| SlowReader {
+            behind: unread.behind,
+            bytes: unread.bytes as u64,
+            door: unread.class.door.to_owned(),
+            encryption: unread.class.encryption.to_owned(),
+            for_ms: unread.for_ms,
+            from: unread.from.to_string(),
+            name: unread.name.clone(),
+            origin: unread.class.origin.to_owned(),
         };
         self.slowest.iter().map(status).collect()
     }
@@ -422,10 +423,10 @@ mod tests {
     }
 
     #[test]
-    fn those_for_whom_most_waits_are_named_and_no_more_than_ten() {
+    fn connections_with_the_most_unread_data_are_named_and_no_more_than_ten() {
         let (mut snapshot, machine) = healthy();
         let class = ConnectionClass::new("native", false, Peer::Local);
-        let waiting = |n: usize| UnreadConnection {
+        let unread = |n: usize| UnreadConnection {
             bytes: n * 1_000,
             for_ms: 59_000 + n as u64 * 100,
             behind: 7,
@@ -435,24 +436,22 @@ mod tests {
         };
         snapshot.classes.insert(class, 95);
         for n in [5, 12, 1, 8, 3, 10, 7, 2, 11, 4, 9, 6] {
-            snapshot.add_unread(waiting(n));
+            snapshot.add_unread(unread(n));
         }
         let report = snapshot.report(&machine);
-        let named: Vec<&str> = report.waiting.most.iter().map(|reader| reader.name.as_str()).collect();
+        let named: Vec<&str> = report.unread.most.iter().map(|reader| reader.name.as_str()).collect();
         assert_eq!((named.len(), named[0], named[9]), (10, "guest:slow12", "guest:slow3"));
         let meaning = snapshot.meaning(&machine);
         assert_eq!(meaning.len(), 4, "{meaning:?}");
         assert!(
-            meaning[2].starts_with(
-                "guest:slow10 (127.0.0.1:9) has read nothing for 60 s: 9.8 KiB are waiting for it"
-            )
+            meaning[2].starts_with("guest:slow10 (127.0.0.1:9) has read nothing for 60 s: 9.8 KiB are unread")
         );
         assert!(meaning[3].starts_with("95 of 100 connections are in use"), "{meaning:?}");
         for _ in 0..2 {
-            snapshot.add_unread(UnreadConnection { bytes: 1, for_ms: STALLED_MS, ..waiting(1) });
+            snapshot.add_unread(UnreadConnection { bytes: 1, for_ms: STALLED_MS, ..unread(1) });
         }
         let meaning = snapshot.meaning(&machine);
         assert!(meaning[3].starts_with("2 more connections have read nothing for "), "{meaning:?}");
-        assert_eq!((snapshot.unread, snapshot.slowest.len()), (14, 10));
+        assert_eq!((snapshot.unread_connections, snapshot.slowest.len()), (14, 10));
     }
 }

@@ -23,8 +23,9 @@ pub(crate) struct Watch {
     pub(crate) free_min: Cell<u64>,
     /// Entries that the view may be behind before it is not ready.
     pub(crate) lag_max: Cell<u64>,
+    /// Connections, including refused ones.
     pub(crate) accepted: Count,
-    pub(crate) turned_away: Count,
+    pub(crate) refused: Count,
     /// Connections that had to give up what they held, for want of memory.
     pub(crate) shed: Count,
     pub(crate) appends: Histogram,
@@ -45,7 +46,7 @@ impl Watch {
             free_min: Cell::new(0),
             lag_max: Cell::new(u64::MAX),
             accepted: Count::default(),
-            turned_away: Count::default(),
+            refused: Count::default(),
             shed: Count::default(),
             appends: Histogram::default(),
             append_began: Cell::new(None),

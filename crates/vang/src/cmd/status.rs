@@ -21,7 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   vang status                     the server of the default data folder
   vang status --data ./chat --watch
-  vang status --json | jq .waiting";
+  vang status --json | jq .unread";
 
 const AFTER: &str = "\
 Exit codes: 0 a server runs, 1 no server runs, 2 wrong usage. Load balancers use /readyz, Prometheus uses /metrics.";
@@ -164,18 +164,18 @@ fn page(status: &ServerStatus) -> String {
     line(
         "connections",
         format!(
-            "{} (limit {}); {} since the start; {} refused",
+            "{} (limit {}); {} since the start, {} of them refused",
             count(connections.open),
             count(connections.most),
             count(connections.accepted),
-            count(connections.turned_away)
+            count(connections.refused)
         ),
     );
     for door in &connections.doors {
         line("", format!("{:>6} {}", count(door.open), way(&door.door, &door.encryption, &door.origin)));
     }
 
-    let unread = &status.waiting;
+    let unread = &status.unread;
     line(
         "unread data",
         match unread.connections {
@@ -257,11 +257,11 @@ mod tests {
             "server": "vang/0.1.0", "up_ms": 11_520_000, "not_ready": "the disk has 3.0 MiB free",
             "journal": {"id": "a1b2", "position": 10_482, "last_append_us": 312, "damaged": {"count": 2, "first": [7, 9]}}, "messages": 9_310,
             "view": {"behind": 1_204, "stuck": false},
-            "connections": {"open": 12, "most": 65_280, "accepted": 1_204, "turned_away": 3, "doors": [
+            "connections": {"open": 12, "most": 65_280, "accepted": 1_204, "refused": 3, "doors": [
                 {"door": "native", "encryption": "none", "origin": "local", "open": 9},
                 {"door": "websocket", "encryption": "tls", "origin": "remote", "open": 3},
             ]},
-            "waiting": {"bytes": 12_390, "connections": 1, "most": [{
+            "unread": {"bytes": 12_390, "connections": 1, "most": [{
                 "name": "guest:\u{1b}[2Jbob", "from": "192.0.2.7:51512", "door": "websocket", "encryption": "tls",
                 "origin": "remote", "bytes": 12_390, "for_ms": 240_000, "behind": 1_302,
             }]},
@@ -276,7 +276,7 @@ mod tests {
 server       vang/0.1.0, up 3 h 12 min, NOT READY: the disk has 3.0 MiB free
 journal      a1b2, 10,482 entries; 2 DAMAGED; 9,310 messages since the start; the last write took 0.312 ms
 view         1,204 entries behind
-connections  12 (limit 65,280); 1,204 since the start; 3 refused
+connections  12 (limit 65,280); 1,204 since the start, 3 of them refused
                   9 native from this machine
                   3 websocket in TLS from other machines
 unread data  12.1 KiB for 1 connection

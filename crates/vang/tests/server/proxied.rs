@@ -340,7 +340,7 @@ fn who_is_refused_behind_a_proxy_takes_no_place_of_others() {
     let mut other = named("203.0.113.10:50001");
     assert_eq!(hello(&mut other, "bob"), "guest:bob");
     let (_, metrics) = get(&mut server.connect(), "/metrics", "");
-    assert!(metrics.contains("\nvang_turned_away_total 6\n"), "{metrics}");
+    assert!(metrics.contains("\nvang_connections_refused_total 6\n"), "{metrics}");
     drop((held, refused, other));
 }
 

@@ -52,15 +52,15 @@ fn only_the_operator_can_see_slow_readers() {
     let (dir, server) = serve(&[]);
     let data = dir.path().join("data");
     let _stalled = stalled(&server, "bob");
-    comes_true("bytes wait for bob", || report(&data)["waiting"]["connections"] == 1);
+    comes_true("bob has unread data", || report(&data)["unread"]["connections"] == 1);
     let all = report(&data);
-    let waiting = &all["waiting"]["most"][0];
+    let slowest = &all["unread"]["most"][0];
     assert_eq!(
-        (&waiting["name"], &waiting["door"], &waiting["origin"]),
+        (&slowest["name"], &slowest["door"], &slowest["origin"]),
         (&"guest:bob".into(), &"native".into(), &"local".into())
     );
-    assert!(waiting["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{waiting}");
-    assert!(waiting["bytes"].as_u64().unwrap() > 0 && waiting["behind"].as_u64().unwrap() > 0, "{waiting}");
+    assert!(slowest["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{slowest}");
+    assert!(slowest["bytes"].as_u64().unwrap() > 0 && slowest["behind"].as_u64().unwrap() > 0, "{slowest}");
     assert_eq!(
         (&all["messages"], &all["ready"], &all["view"]["stuck"]),
         (&60.into(), &true.into(), &false.into())
