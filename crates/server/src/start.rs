@@ -79,14 +79,14 @@ fn open_files(folder: &DataFolder) -> Result<Files, StartError> {
         open_journal(&path, Durability::default()).map_err(|fault| StartError::Open { path, fault })?;
     let identity = journal.identity();
     let (mut view, opened) = View::open(&folder.view_db(), identity.id, chains(folder.journal_db()))?;
-    if let Opened::Fresh(why) = &opened
-        && *why != RebuildReason::Missing
+    if let Opened::Fresh(reason) = &opened
+        && *reason != RebuildReason::Missing
     {
-        tracing::warn!(%why, "rebuilding the view from the journal");
+        tracing::warn!(%reason, "rebuilding the view from the journal");
     }
     let damages = Damages::new(|damage| {
-        let (seq, why) = (damage.seq.0, &damage.why);
-        tracing::error!(seq, why, "an entry of the journal is damaged; run `vang admin check`");
+        let (seq, error) = (damage.seq.0, &damage.why);
+        tracing::error!(seq, error, "an entry of the journal is damaged; run `vang admin check`");
     });
     let store = hold_journal(&folder.journal_db(), Arc::new(damages))?;
     let mut pending = Vec::new();
@@ -117,7 +117,7 @@ pub fn recover(
     view: &mut View,
     pending: &mut Vec<Delta>,
 ) -> Result<Recovered, StartError> {
-    let why = match replay_from_snapshot(reader, identity, view, pending) {
+    let reason = match replay_from_snapshot(reader, identity, view, pending) {
         // The snapshot, or what the view holds, does not belong to this journal.
         Err(StartError::Replay(ReplayError::Chain { .. } | ReplayError::State { .. }))
             if view.cursor() > Seq(0) =>
@@ -127,7 +127,7 @@ pub fn recover(
         Err(StartError::View(ViewError::Corrupt(why)) | StartError::Replay(ReplayError::View(why))) => why,
         outcome => return outcome,
     };
-    tracing::warn!(why, "rebuilding the view from the journal");
+    tracing::warn!(reason, "rebuilding the view from the journal");
     view.reset()?;
     pending.clear();
     replay_from(reader, identity, view, State::default(), pending)
@@ -147,7 +147,7 @@ fn replay_from_snapshot(
                 seq = seq.0,
                 "the snapshot belongs to another entry; replaying the whole journal"
             ),
-            Err(bad) => tracing::warn!(%bad, "the snapshot is damaged; replaying the whole journal"),
+            Err(error) => tracing::warn!(%error, "the snapshot is damaged; replaying the whole journal"),
         }
     }
     replay_from(reader, identity, view, state, pending)
@@ -170,9 +170,9 @@ fn replay_from(
             if pending.is_empty() { view.apply(&deltas) } else { Err(ViewError::Unavailable(String::new())) };
         match applied {
             Ok(()) => {}
-            Err(ViewError::Unavailable(why)) => {
+            Err(ViewError::Unavailable(error)) => {
                 if pending.is_empty() {
-                    tracing::warn!(why, "the view cannot be written now; it will be updated later");
+                    tracing::warn!(error, "the view cannot be written now; it will be updated later");
                 }
                 pending.extend(deltas);
             }

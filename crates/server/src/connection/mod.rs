@@ -372,10 +372,10 @@ impl Talk {
         let door = door.name();
         let kind = session.refusal_code().map_or(WIRE_REFUSED, Code::as_str);
         match (session.refusal().or(self.wire.refusal()), ended) {
-            (Some(cause), _) if pump.watch.reports.admit(kind, Instant::now()) => {
-                tracing::warn!(peer = %from, door, tls, cause, "session closed");
+            (Some(error), _) if pump.watch.reports.admit(kind, Instant::now()) => {
+                tracing::warn!(peer = %from, door, tls, error, "session closed");
             }
-            (Some(cause), _) => tracing::debug!(peer = %from, door, tls, cause, "session closed"),
+            (Some(error), _) => tracing::debug!(peer = %from, door, tls, error, "session closed"),
             (None, Err(error)) => tracing::debug!(peer = %from, door, tls, %error, "session lost"),
             (None, Ok(())) => tracing::debug!(peer = %from, door, tls, "session closed"),
         }

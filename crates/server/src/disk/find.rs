@@ -86,10 +86,10 @@ impl Finder {
             Err(FindError::OverTime) => Err(ReadError::OverTime { ms }),
             Err(FindError::Index(error)) => Err(self.fault(Part::Index, error)),
             Err(FindError::View(error)) => Err(self.fault(Part::View, error)),
-            Err(FindError::Journal(fault)) => {
-                tracing::warn!(%fault, "a search failed");
+            Err(FindError::Journal(error)) => {
+                tracing::warn!(%error, "a search failed");
                 self.open = None;
-                Err(ReadError::Unreadable(fault.to_string()))
+                Err(ReadError::Unreadable(error.to_string()))
             }
         }
     }

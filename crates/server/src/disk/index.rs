@@ -159,10 +159,10 @@ fn open_all(paths: &Paths) -> Result<Open, FeedError> {
     let view = ViewReader::open(&paths.view).map_err(FeedError::View)?;
     let id = paths.journal.identity().id;
     let (index, opened) = Index::open(&paths.index, id, &mut *journal)?;
-    if let Opened::Fresh(why) = &opened
-        && *why != RebuildReason::Missing
+    if let Opened::Fresh(reason) = &opened
+        && *reason != RebuildReason::Missing
     {
-        tracing::warn!(%why, "rebuilding the search index from the journal");
+        tracing::warn!(%reason, "rebuilding the search index from the journal");
     }
     Ok(Open { index, journal, view })
 }

@@ -60,8 +60,8 @@ pub(crate) fn journal(
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Err(fault) = writer.journal.idle() {
-            tracing::warn!(%fault, "the journal could not clean up at the end");
+        if let Err(error) = writer.journal.idle() {
+            tracing::warn!(%error, "the journal could not clean up at the end");
         }
     };
     Ok((jobs, spawn("journal", watch, work)?))
@@ -156,9 +156,9 @@ impl Writer {
         }
         let _ = self.answers.send(answer);
         if self.journal.deferred_bytes() > DEFERRED_BYTES_MAX
-            && let Err(fault) = self.journal.idle()
+            && let Err(error) = self.journal.idle()
         {
-            tracing::warn!(%fault, "the journal could not clean up");
+            tracing::warn!(%error, "the journal could not clean up");
         }
     }
 
@@ -166,8 +166,8 @@ impl Writer {
         // Once after each silence.
         if self.failing.is_none() && self.used.elapsed() >= IDLE && self.journal.deferred_bytes() > 0 {
             self.used = Instant::now();
-            if let Err(fault) = self.journal.idle() {
-                tracing::warn!(%fault, "the journal could not clean up");
+            if let Err(error) = self.journal.idle() {
+                tracing::warn!(%error, "the journal could not clean up");
             }
         }
     }

@@ -96,8 +96,8 @@ impl Disk {
             }
             return Err(ReadError::ViewBehind);
         }
-        if let Err(fault) = &answer {
-            tracing::warn!(%fault, "could not read from the disk");
+        if let Err(error) = &answer {
+            tracing::warn!(%error, "could not read from the disk");
             self.open = None;
             thread::sleep(FAILURE_PAUSE);
         }
@@ -107,8 +107,8 @@ impl Disk {
     /// The error for the client. A damaged view is rebuilt, and until then it is behind.
     fn explain(&self, error: SourceError) -> ReadError {
         match error {
-            SourceError::View(ViewError::Corrupt(why)) => {
-                tracing::warn!(why, "the view is damaged");
+            SourceError::View(ViewError::Corrupt(error)) => {
+                tracing::warn!(error, "the view is damaged");
                 self.progress.set_damaged();
                 // An empty delta wakes the view's thread.
                 let _ = self.deltas.send(Delta::default());

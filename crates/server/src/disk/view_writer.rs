@@ -87,7 +87,7 @@ fn rebuild(view: &mut View, journal: &dyn Store, progress: &Progress) -> Result<
     let mut reader = journal.reader().map_err(|fault| unreadable(&fault))?;
     match view.look() {
         Ok(()) => tracing::warn!("the view is damaged; rebuilding it from the journal"),
-        Err(displaced) => tracing::warn!(%displaced, "rebuilding the view from the journal"),
+        Err(reason) => tracing::warn!(%reason, "rebuilding the view from the journal"),
     }
     view.reset()?;
     progress.set(view.cursor());

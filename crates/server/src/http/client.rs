@@ -30,11 +30,11 @@ impl Visitor {
         };
         match named(proxies, headers) {
             Ok(from) => Ok(Client::through(proxies, &self.house, from)),
-            Err(why) => {
-                self.log_no_client(&why);
+            Err(error) => {
+                self.log_no_client(&error);
                 let kind = proxies.kind;
                 Err(format!(
-                    "this address is for proxies that send {} (option proxy={} of --listen): {why}\n",
+                    "this address is for proxies that send {} (option proxy={} of --listen): {error}\n",
                     kind.sends(),
                     kind.word()
                 ))
@@ -43,12 +43,12 @@ impl Visitor {
     }
 
     /// A proxy, or somebody in its place, names no client.
-    pub(super) fn log_no_client(&self, why: &str) {
+    pub(super) fn log_no_client(&self, error: &str) {
         let peer = &self.client.from;
         if self.house.pump.watch.reports.admit(NO_CLIENT, Instant::now()) {
-            tracing::warn!(%peer, cause = why, "request refused");
+            tracing::warn!(%peer, error, "request refused");
         } else {
-            tracing::debug!(%peer, cause = why, "request refused");
+            tracing::debug!(%peer, error, "request refused");
         }
     }
 }

@@ -364,8 +364,8 @@ impl Pump {
     fn note_trouble(&self, trouble: Option<String>) {
         let before = self.trouble.replace(trouble.clone());
         match (before, trouble) {
-            (None, Some(cause)) => {
-                tracing::error!(%cause, "the journal cannot be written; senders get an error");
+            (None, Some(error)) => {
+                tracing::error!(%error, "the journal cannot be written; senders get an error");
             }
             (Some(_), None) => tracing::info!("the journal can be written again"),
             _ => {}
@@ -474,7 +474,7 @@ impl Pump {
         let before = hub.not_ordering().is_some();
         hub.poll(now());
         match (before, hub.not_ordering()) {
-            (false, Some(cause)) => tracing::error!(cause, "no messages are accepted; senders get an error"),
+            (false, Some(error)) => tracing::error!(error, "no messages are accepted; senders get an error"),
             (true, None) => tracing::info!("messages are accepted again"),
             _ => {}
         }

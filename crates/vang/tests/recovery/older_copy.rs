@@ -216,7 +216,7 @@ fn a_view_ahead_of_the_journal_is_rebuilt() {
         scene
             .server()
             .log()
-            .contains("rebuilding the view from the journal why=it belonged to another history")
+            .contains("rebuilding the view from the journal reason=it belonged to another history")
     );
     assert_eq!(words(&history(&scene.address)), ["one", "two"]);
     scene.say(&["new three"]);
@@ -246,7 +246,7 @@ fn a_view_of_a_diverged_copy_is_noticed_and_rebuilt() {
     assert!(said.contains("view: it belongs to another history of this journal, up to entry "), "{said}");
     scene.start();
     let log = scene.server().log();
-    assert!(log.contains("rebuilding the view from the journal why=it belonged to another history"), "{log}");
+    assert!(log.contains("rebuilding the view from the journal reason=it belonged to another history"), "{log}");
     assert_eq!(words(&history(&scene.address)), ["one", "two", "three", "four", "five", "six"]);
     check(&scene.data());
 }

@@ -70,7 +70,7 @@ fn are_refused(cases: &[(&[u8], &str, &str, &str)]) {
     witness.is_unharmed(&server);
     // Each is in the log once, when its socket is closed.
     let refused = |log: &str| {
-        log.lines().filter(|line| line.contains("session closed") && line.contains("cause=")).count()
+        log.lines().filter(|line| line.contains("session closed") && line.contains("error=")).count()
     };
     comes_true("every refusal is in the log", || refused(&server.log()) >= cases.len());
     assert_eq!(refused(&server.log()), cases.len(), "{}", server.log());
