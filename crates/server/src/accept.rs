@@ -12,7 +12,7 @@ use vang_hub::Peer;
 use vang_journal::{HOLDER_DIES_WITHIN, HOLDER_LOOK};
 use vang_proto::vang::{Code, ErrorReply};
 
-use crate::admission::{Client, too_many};
+use crate::client_place::{Client, too_many};
 use crate::connection::Connection;
 use crate::fairness::opening::Opening;
 use crate::fairness::places::Counted;

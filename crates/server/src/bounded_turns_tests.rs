@@ -27,7 +27,7 @@ use vang_proto::vang::{Access, Action, FollowFrom, Incoming, Reply, RequestWrite
 use vang_proto::{Decoder, Limits as FrameLimits};
 use vang_view::Found;
 
-use crate::admission::Client;
+use crate::client_place::Client;
 use crate::connection::Connection;
 use crate::disk::Answer;
 use crate::disk::jobs::{Asking, Queue};

@@ -12,7 +12,7 @@ mod net; // listeners, sockets, TLS
 mod fairness; // time, memory, quotas, places: nobody takes the server from the others
 mod door; // which protocol a connection speaks: counted and shown apart
 mod shared; // what every connection shares
-mod admission; // who a connection is for, and the limits of one address
+mod client_place; // a client, its quotas and its place among those of its address
 mod connection; // one task per connection, driving a `proto` session: bytes <-> requests
 mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // drives the hub: requests in, replies and wake-ups out

@@ -24,7 +24,7 @@ use self::framing::typed::TypedFraming;
 use self::framing::websocket::WebSocketFraming;
 use self::framing::{Framing, Wire};
 use self::proxy_header::{InFront, read_proxy_header, refuse_kind};
-use crate::admission::Client;
+use crate::client_place::Client;
 use crate::clock::steady_now;
 use crate::door::Door;
 use crate::fairness::cost::work_us;

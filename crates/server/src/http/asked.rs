@@ -13,7 +13,7 @@ use vang_proto::vang::ErrorReply;
 
 use super::reply::{ResponseBody, text};
 use super::session::HubSession;
-use crate::admission::Client;
+use crate::client_place::Client;
 use crate::fairness::turns::Credit;
 use crate::net::proxies::Proxies;
 use crate::shared::House;

@@ -8,7 +8,7 @@ use vang_hub::Peer;
 use vang_proto::proxy::forwarded::{forwarded, x_forwarded_for};
 
 use super::asked::Visitor;
-use crate::admission::Client;
+use crate::client_place::Client;
 use crate::net::listen::PeerAddr;
 use crate::net::proxies::{Proxies, ProxyKind};
 

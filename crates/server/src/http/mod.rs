@@ -25,7 +25,7 @@ mod client; // who asks, by the connection and by what a proxy says
 mod asked; // a request, as its handler gets it
 mod reply; // what is answered
 mod health; // is it alive, is it ready, its numbers
-mod admission; // who can enter, for the page
+mod who_can_enter; // `GET /admission`, for the page
 mod questions; // the rooms, and what was found in them
 mod content; // which type a message has: from the request's headers, and for its readers
 mod body; // a request's body, within the limits of a message
@@ -58,7 +58,7 @@ use self::hosts::Stranger;
 use self::reply::{NO_MEMORY, ResponseBody, not_admitted, not_allowed, redirect, text};
 use self::routes::{Methods, READ, Who, route};
 use self::session::HubSession;
-use crate::admission::Client;
+use crate::client_place::Client;
 use crate::door::Door;
 use crate::fairness::turns::yield_turn;
 use crate::net::socket::{Rewound, Socket};

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::asked::{Answering, Asked};
-use super::{admission, follow, health, messages, questions, upgrade};
+use super::{follow, health, messages, questions, upgrade, who_can_enter};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ const ROUTES: &[Route] = &[
     Route { path: &["healthz"],              methods: READ, who: Who::Everybody, handler: health::healthz },
     Route { path: &["readyz"],               methods: READ, who: Who::Everybody, handler: health::readyz },
     Route { path: &["metrics"],              methods: READ, who: Who::Clients,   handler: health::metrics },
-    Route { path: &["admission"],            methods: READ, who: Who::Clients,   handler: admission::admission },
+    Route { path: &["admission"],            methods: READ, who: Who::Clients,   handler: who_can_enter::admission },
     Route { path: &["ws"],                   methods: OPEN, who: Who::Clients,   handler: upgrade::websocket },
     Route { path: &["rooms"],                methods: READ, who: Who::Clients,   handler: questions::rooms },
     Route { path: &["find"],                 methods: READ, who: Who::Clients,   handler: questions::find },

@@ -13,7 +13,7 @@ use vang_proto::vang::{
 };
 use vang_proto::{Decoder, Limits};
 
-use crate::admission::Client;
+use crate::client_place::Client;
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
 use crate::fairness::turns::{Credit, Turns, wake_next_turn};

@@ -1,4 +1,4 @@
-//! Who a connection or, through a proxy, a request is for; and what the limits of one address say.
+//! A client: whom a connection or, through a proxy, a request is for; its quotas, and its place among those of its address.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Facts for the page before a person enters: which names are admitted from the client's address, who can create rooms, and
-//! whether the browser has warned of the certificate.
+//! Facts for the page before a person enters (`GET /admission`): which names are admitted from the client's address, who can
+//! create rooms, and whether the browser has warned of the certificate.
 
 use hyper::StatusCode;
 use vang_hub::Admitted;
