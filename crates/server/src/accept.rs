@@ -147,7 +147,7 @@ async fn accept(listener: Listener, audience: Audience, proxies: CurrentProxies,
                 admit(stream, from, (audience, proxies), &shared);
             }
             Err(error) => {
-                if shared.house.pump.watch.reports.admit("accept", Instant::now()) {
+                if shared.house.pump.monitoring.reports.admit("accept", Instant::now()) {
                     tracing::warn!(%error, "cannot accept a connection");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -164,7 +164,7 @@ fn admit(
 ) {
     let house = &shared.house;
     // Also those that are refused, now or after a PROXY header: a count cannot be taken back.
-    house.pump.watch.accepted.add(1);
+    house.pump.monitoring.accepted.add(1);
     let mut client = match (&proxies, audience, from.is_local()) {
         (Some(proxies), _, _) => Client::through(proxies, house, from),
         (None, Audience::Operator, _) => Client::new(house, from, Peer::Operator),
@@ -220,7 +220,7 @@ fn refuse_full(shared: &Shared) -> Option<ErrorReply> {
 /// The peer is none of the listener's proxies.
 fn no_proxy(house: &House, peer: &PeerAddr, proxies: &Proxies) -> ErrorReply {
     let from = proxies.shown_from();
-    if house.pump.watch.reports.admit(NO_PROXY, Instant::now()) {
+    if house.pump.monitoring.reports.admit(NO_PROXY, Instant::now()) {
         tracing::warn!(%peer, %from, "connection refused: the peer is no proxy of this listener (option from=NETWORK)");
     }
     // Who they are is not for others to know.

@@ -46,7 +46,7 @@ use crate::net::tls;
 use crate::pump::{Pump, Threads};
 use crate::shared::House;
 use crate::start;
-use crate::status::watch::Watch;
+use crate::status::monitoring::Monitoring;
 
 /// After this time the test fails as hanging. It does not depend on its value.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -193,8 +193,9 @@ impl World {
         let find_ms = Arc::new(AtomicU64::new(1_000));
         let index = Arc::default();
         let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
-        let watch = Watch::new(folder.path().to_owned(), "vang".to_owned(), opened.store.damages().clone());
-        let pump = Rc::new(Pump::new(hub, (threads, inbox), watch, &limits));
+        let (data, damages) = (folder.path().to_owned(), opened.store.damages().clone());
+        let monitoring = Monitoring::new(data, "vang".to_owned(), damages);
+        let pump = Rc::new(Pump::new(hub, (threads, inbox), monitoring, &limits));
         let names = vec!["localhost".to_owned()];
         let tls = tls::load(None, &opened.folder.tls(), &names).unwrap();
         let house = Rc::new(House {

@@ -99,9 +99,9 @@ impl Shared {
         let connections_max = config.limits.connections(raise_open_files());
         self.connections_max.set(connections_max);
         house.pump.set_rules(&config);
-        house.pump.watch.connections_max.set(connections_max);
-        house.pump.watch.free_min.set(config.limits.ready_free_bytes());
-        house.pump.watch.lag_max.set(config.limits.ready_lag());
+        house.pump.monitoring.connections_max.set(connections_max);
+        house.pump.monitoring.free_min.set(config.limits.ready_free_bytes());
+        house.pump.monitoring.lag_max.set(config.limits.ready_lag());
         house.limits.replace(config.limits);
         house.tls.replace(tls);
         house.metrics.set(config.metrics);

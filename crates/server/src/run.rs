@@ -31,8 +31,8 @@ use crate::pump::{Pump, Threads};
 use crate::reload::{Asked, Changer, refuse_trust};
 use crate::shared::House;
 use crate::start::{self};
+use crate::status::monitoring::Monitoring;
 use crate::status::snapshot::{AHEAD_WARNING_MS, ahead};
-use crate::status::watch::Watch;
 
 /// How often a stop looks whether everything is written.
 const STOP_LOOK: Duration = Duration::from_millis(5);
@@ -148,12 +148,12 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (changer, changes) = unbounded_channel();
         let connections_max = config.limits.connections(open_files);
-        let watch = Watch::new(config.data, server, opened.store.damages().clone());
-        watch.connections_max.set(connections_max);
-        watch.free_min.set(config.limits.ready_free_bytes());
-        watch.lag_max.set(config.limits.ready_lag());
+        let monitoring = Monitoring::new(config.data, server, opened.store.damages().clone());
+        monitoring.connections_max.set(connections_max);
+        monitoring.free_min.set(config.limits.ready_free_bytes());
+        monitoring.lag_max.set(config.limits.ready_lag());
         let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
-        let pump = Rc::new(Pump::new(hub, (threads, answers), watch, &config.limits));
+        let pump = Rc::new(Pump::new(hub, (threads, answers), monitoring, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {

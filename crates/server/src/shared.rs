@@ -35,7 +35,7 @@ impl House {
     /// A place for a connection that is refused, which is counted. `None`: there are as many as may be; it is closed
     /// without a reply.
     pub(crate) fn take_refused(&self) -> Option<Place> {
-        self.pump.watch.refused.add(1);
+        self.pump.monitoring.refused.add(1);
         (self.places.refused() < REFUSALS_MAX).then(|| self.places.take(Counted::Refused))
     }
 }

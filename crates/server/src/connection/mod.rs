@@ -282,7 +282,7 @@ impl Connection {
 
     fn log_silence(&self, bytes: usize) {
         let peer = &self.client.from;
-        if self.house.pump.watch.reports.admit(SILENT, Instant::now()) {
+        if self.house.pump.monitoring.reports.admit(SILENT, Instant::now()) {
             tracing::info!(%peer, bytes, "connection closed: nothing that is known here was sent in time");
         } else {
             tracing::debug!(%peer, bytes, "connection closed: nothing that is known here was sent in time");
@@ -372,7 +372,7 @@ impl Talk {
         let door = door.name();
         let kind = session.refusal_code().map_or(WIRE_REFUSED, Code::as_str);
         match (session.refusal().or(self.wire.refusal()), ended) {
-            (Some(error), _) if pump.watch.reports.admit(kind, Instant::now()) => {
+            (Some(error), _) if pump.monitoring.reports.admit(kind, Instant::now()) => {
                 tracing::warn!(peer = %from, door, tls, error, "session closed");
             }
             (Some(error), _) => tracing::debug!(peer = %from, door, tls, error, "session closed"),

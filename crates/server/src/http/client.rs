@@ -45,7 +45,7 @@ impl Visitor {
     /// A proxy, or somebody in its place, names no client.
     pub(super) fn log_no_client(&self, error: &str) {
         let peer = &self.client.from;
-        if self.house.pump.watch.reports.admit(NO_CLIENT, Instant::now()) {
+        if self.house.pump.monitoring.reports.admit(NO_CLIENT, Instant::now()) {
             tracing::warn!(%peer, error, "request refused");
         } else {
             tracing::debug!(%peer, error, "request refused");

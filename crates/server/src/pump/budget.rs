@@ -169,7 +169,7 @@ impl Pump {
             session.shed(steady_now(), &error);
             session.held_bytes() + slot.beside.get()
         };
-        self.watch.shed.add(1);
+        self.monitoring.shed.add(1);
         self.set_held(slot, held);
         slot.wake();
     }

@@ -36,7 +36,7 @@ use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, DELAY_MS_MAX, Quotas, Share};
 use crate::fairness::turns::{Clock, Turn, yield_to_the_ready};
 use crate::limits::Limits;
-use crate::status::watch::Watch;
+use crate::status::monitoring::Monitoring;
 use crate::wheel::{TICK_MS, Wheel};
 
 /// What a page from the disk, and the reply made of it, take at once, bytes: 512 KiB.
@@ -84,14 +84,14 @@ pub(crate) struct Pump {
     /// What each of them may ask.
     pub(crate) quotas: Quotas,
     /// What is counted beside what the hub counts.
-    pub(crate) watch: Watch,
+    pub(crate) monitoring: Monitoring,
 }
 
 impl Pump {
     pub(crate) fn new(
         hub: Hub,
         (threads, answers): (Threads, UnboundedReceiver<Answer>),
-        watch: Watch,
+        monitoring: Monitoring,
         limits: &Limits,
     ) -> Pump {
         let pump = Pump {
@@ -109,7 +109,7 @@ impl Pump {
             ended: Cell::new(None),
             memory: Memory::new(0),
             quotas: Quotas::new(&limits.rates()),
-            watch,
+            monitoring,
         };
         pump.set_limits(limits);
         pump
@@ -148,7 +148,7 @@ impl Pump {
         let slot = self.slots.borrow_mut().remove(&id);
         if let Some(slot) = slot {
             for &(code, count) in slot.session.borrow().refusals() {
-                self.watch.refusals.add(code, count);
+                self.monitoring.refusals.add(code, count);
             }
             self.memory.change(id, slot.held.take(), 0);
             self.hub.borrow_mut().disconnect(id);
@@ -175,7 +175,7 @@ impl Pump {
         let ask = Ask::of(&request.action);
         if let Some(wait_ms) = self.over_quota(now, slot, request.name.as_deref(), ask) {
             let error = ErrorReply::new(Code::Busy, ask.refusal(wait_ms)).with("retry-after", wait_ms);
-            self.watch.refusals.add(error.code, 1);
+            self.monitoring.refusals.add(error.code, 1);
             let reply = write_error(request.re.as_deref(), &error);
             let pause_ms = if ask.is_paced() { DELAY_MS_MAX } else { REFUSED_PAUSE_MS };
             let mut session = slot.session.borrow_mut();
@@ -275,7 +275,7 @@ impl Pump {
                 }
                 // A thread that is gone takes the process with it at its end; see `run.rs`.
                 Output::Append(batch) => {
-                    self.watch.append_begins();
+                    self.monitoring.append_begins();
                     drop(self.threads.journal.send(WriteJob::Append(batch)));
                 }
                 Output::Settle { after } => drop(self.threads.journal.send(WriteJob::Settle { after })),
@@ -305,7 +305,7 @@ impl Pump {
     fn take(&self, answer: Answer) {
         match answer {
             Answer::Appended(appended, entries) => {
-                self.watch.append_ends();
+                self.monitoring.append_ends();
                 let trouble = match &appended {
                     vang_journal::Appended::Appended { .. } => None,
                     vang_journal::Appended::NotAppended(fault) | vang_journal::Appended::Unknown(fault) => {
@@ -481,7 +481,7 @@ impl Pump {
     }
 
     fn ring(&self) {
-        log_left_out(self.watch.reports.due(Instant::now()));
+        log_left_out(self.monitoring.reports.due(Instant::now()));
         self.memory.tidy(steady_now());
         self.memory.ask_allocator();
         // What no connection holds may have grown: the ends of rooms, what waits to be written.
@@ -530,7 +530,7 @@ impl Pump {
 
     /// The last rows for the view, and the last line of the log.
     pub(crate) fn farewell(&self) {
-        log_left_out(self.watch.reports.rest());
+        log_left_out(self.monitoring.reports.rest());
         let delta = self.hub.borrow_mut().farewell();
         let _ = self.threads.deltas.send(delta);
         self.threads.progress.set_ending();

@@ -9,8 +9,8 @@ use super::Pump;
 use crate::clock::{now, steady_now};
 use crate::fairness::turns::yield_turn;
 use crate::status::metrics;
+use crate::status::monitoring::Refusals;
 use crate::status::snapshot::{ConnectionClass, CursorProgress, DAMAGED_NAMED, Snapshot, UnreadConnection};
-use crate::status::watch::Refusals;
 
 /// Connections that are looked at before others have their turn: each costs a fraction of a microsecond.
 const SLOTS_AT_ONCE: usize = 256;
@@ -20,7 +20,7 @@ impl Pump {
     pub(super) fn reply_status(self: &Rc<Self>, id: SessionId, ticket: Ticket, re: Option<String>) {
         let pump = self.clone();
         tokio::task::spawn_local(async move {
-            let machine = pump.watch.looks.machine().await;
+            let machine = pump.monitoring.looks.machine().await;
             let report = pump.snapshot().await.report(&machine);
             if let Some(slot) = pump.slots.borrow().get(&id) {
                 let reply = write_json(re.as_deref(), &NoKeys {}, &report);
@@ -32,16 +32,16 @@ impl Pump {
 
     /// The server at this moment, without what costs a look at every connection.
     pub(super) fn outline(&self) -> Snapshot {
-        let (hub, watch) = (self.hub.borrow(), &self.watch);
+        let (hub, monitoring) = (self.hub.borrow(), &self.monitoring);
         let progress = &self.threads.progress;
         Snapshot {
-            server: watch.server.clone(),
-            up_ms: watch.began.elapsed().as_millis() as u64,
+            server: monitoring.server.clone(),
+            up_ms: monitoring.began.elapsed().as_millis() as u64,
             journal: hub.identity().id_hex(),
             open: hub.is_open(),
             trouble: self.trouble.borrow().clone().or_else(|| hub.not_ordering().map(str::to_owned)),
-            damaged: watch.damages.count(),
-            damaged_first: watch.damages.first(DAMAGED_NAMED).into_iter().map(|seq| seq.0).collect(),
+            damaged: monitoring.damages.count(),
+            damaged_first: monitoring.damages.first(DAMAGED_NAMED).into_iter().map(|seq| seq.0).collect(),
             ahead_ms: hub.state().time().0.saturating_sub(now().wall.0),
             hub: hub.stats(),
             view: CursorProgress { position: progress.cursor().0, stuck: progress.is_stuck() },
@@ -49,15 +49,15 @@ impl Pump {
                 position: self.threads.index.cursor().0,
                 stuck: self.threads.index.is_stuck(),
             },
-            shed: watch.shed.get(),
+            shed: monitoring.shed.get(),
             held_bytes: self.memory.used() + self.held_beside(),
             memory_max: self.memory.max(),
-            connections_max: watch.connections_max.get() as u64,
-            accepted: watch.accepted.get(),
-            refused: watch.refused.get(),
-            appends: watch.appends.read(),
-            free_min: watch.free_min.get(),
-            lag_max: watch.lag_max.get(),
+            connections_max: monitoring.connections_max.get() as u64,
+            accepted: monitoring.accepted.get(),
+            refused: monitoring.refused.get(),
+            appends: monitoring.appends.read(),
+            free_min: monitoring.free_min.get(),
+            lag_max: monitoring.lag_max.get(),
             send_lag: self.send_lag.get(),
             ..Snapshot::default()
         }
@@ -73,7 +73,8 @@ impl Pump {
             yield_turn().await;
         }
         let hub = self.hub.borrow();
-        for (code, count) in self.watch.refusals.read().into_iter().chain(hub.refusals().iter().copied()) {
+        let own = self.monitoring.refusals.read().into_iter();
+        for (code, count) in own.chain(hub.refusals().iter().copied()) {
             refusals.add(code, count);
         }
         snapshot.refusals = refusals.read();
@@ -105,7 +106,7 @@ impl Pump {
 
     /// What keeps the server from being ready, if anything.
     pub(crate) async fn not_ready(&self) -> Option<String> {
-        let disk = self.watch.looks.disk().await;
+        let disk = self.monitoring.looks.disk().await;
         self.outline().not_ready(disk)
     }
 
@@ -116,7 +117,7 @@ impl Pump {
 
     /// The server's numbers, for Prometheus.
     pub(crate) async fn metrics(&self) -> String {
-        let machine = self.watch.looks.machine().await;
+        let machine = self.monitoring.looks.machine().await;
         metrics::text(self.snapshot().await, machine)
     }
 }

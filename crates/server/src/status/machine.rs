@@ -62,7 +62,7 @@ impl Looks {
 }
 
 fn look_now(data: &Path) -> Machine {
-    let times = Times::read();
+    let times = ProcessTimes::read();
     let size = |name: &&'static str| Some((*name, fs::metadata(data.join(name)).ok()?.len()));
     Machine {
         resident_bytes: resident(),
@@ -86,20 +86,21 @@ fn resident() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// What `/proc/self/stat` says of this process.
 #[derive(Clone, Copy)]
-struct Times {
+struct ProcessTimes {
     cpu_seconds: f64,
     began_after_boot: f64,
 }
 
-impl Times {
-    fn read() -> Option<Times> {
+impl ProcessTimes {
+    fn read() -> Option<ProcessTimes> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         // The name before may have spaces and brackets of its own.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
         let second = rustix::param::clock_ticks_per_second() as f64;
-        Some(Times {
+        Some(ProcessTimes {
             cpu_seconds: (ticks(11)? + ticks(12)?) as f64 / second,
             began_after_boot: ticks(19)? as f64 / second,
         })

@@ -10,8 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::status::machine::Machine;
+use crate::status::monitoring::BUCKETS;
 use crate::status::snapshot::Snapshot;
-use crate::status::watch::BUCKETS;
 
 /// The format of what `text` writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

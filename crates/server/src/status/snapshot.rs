@@ -13,7 +13,7 @@ use vang_proto::vang::{
 
 use crate::net::listen::PeerAddr;
 use crate::status::machine::{Machine, Space};
-use crate::status::watch::Times;
+use crate::status::monitoring::Times;
 
 /// Connections named that have the most unread data.
 const NAMED_MAX: usize = 10;

@@ -13,7 +13,7 @@ use crate::status::machine::Looks;
 use crate::status::reports::Reports;
 
 /// Counters and the few settings that tell when something is off.
-pub(crate) struct Watch {
+pub(crate) struct Monitoring {
     pub(crate) looks: Looks,
     /// As `vang/0.1.0`.
     pub(crate) server: String,
@@ -36,9 +36,9 @@ pub(crate) struct Watch {
     pub(crate) damages: Arc<Damages>,
 }
 
-impl Watch {
-    pub(crate) fn new(data: PathBuf, server: String, damages: Arc<Damages>) -> Watch {
-        Watch {
+impl Monitoring {
+    pub(crate) fn new(data: PathBuf, server: String, damages: Arc<Damages>) -> Monitoring {
+        Monitoring {
             looks: Looks::at(data),
             server,
             began: Instant::now(),
