@@ -359,7 +359,7 @@ impl ServerSession {
     }
 
     /// May events be written now? A sender gets its reply before its own event, so not while a reply
-    /// waits for an earlier one; a reader that has bytes waiting gets no more of them; and nothing comes
+    /// waits for an earlier one; a reader with unread bytes gets no more of them; and nothing comes
     /// after the last reply or goodbye.
     pub fn takes_events(&self) -> bool {
         self.follows

@@ -60,8 +60,8 @@ impl Collector for Scrape {
         )?;
         out.counter(
             "vang_connections_refused",
-            "Accepted connections that were refused: over a limit, or without the proxy or the PROXY header that the \
-             address needs",
+            "Accepted connections that were refused: over a limit, or without the proxy or the PROXY header \
+             that the address needs",
             snapshot.refused,
         )?;
         out.counter("vang_shed", "Connections ended for want of memory since the start", snapshot.shed)?;

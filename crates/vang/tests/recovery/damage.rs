@@ -124,7 +124,9 @@ fn a_missing_journal_is_logged_when_a_new_one_begins() {
     // Without a journal a new one begins; the log says that the view belonged to another.
     fs::remove_file(data.join("journal.db")).unwrap();
     let server = Server::start(&data);
-    assert!(server.log().contains("rebuilding the view from the journal reason=it belonged to another journal"));
+    assert!(
+        server.log().contains("rebuilding the view from the journal reason=it belonged to another journal")
+    );
     assert_eq!(history(&server.addr), []);
     check(&data);
 }

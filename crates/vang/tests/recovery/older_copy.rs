@@ -246,7 +246,10 @@ fn a_view_of_a_diverged_copy_is_noticed_and_rebuilt() {
     assert!(said.contains("view: it belongs to another history of this journal, up to entry "), "{said}");
     scene.start();
     let log = scene.server().log();
-    assert!(log.contains("rebuilding the view from the journal reason=it belonged to another history"), "{log}");
+    assert!(
+        log.contains("rebuilding the view from the journal reason=it belonged to another history"),
+        "{log}"
+    );
     assert_eq!(words(&history(&scene.address)), ["one", "two", "three", "four", "five", "six"]);
     check(&scene.data());
 }
