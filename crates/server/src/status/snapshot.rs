@@ -444,7 +444,8 @@ mod tests {
         let meaning = snapshot.meaning(&machine);
         assert_eq!(meaning.len(), 4, "{meaning:?}");
         assert!(
-            meaning[2].starts_with("guest:slow10 (127.0.0.1:9) has read nothing for 60 s: 9.8 KiB are unread")
+            meaning[2]
+                .starts_with("guest:slow10 (127.0.0.1:9) has read nothing for 60 s: 9.8 KiB are unread")
         );
         assert!(meaning[3].starts_with("95 of 100 connections are in use"), "{meaning:?}");
         for _ in 0..2 {
