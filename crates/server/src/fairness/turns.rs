@@ -445,7 +445,7 @@ pin_project! {
         credit: Rc<Credit>,
         ticket: Option<Ticket>,
         waking: Option<(Arc<Waking>, Waker)>,
-        // Done after each turn; it is charged to nobody.
+        // Done after each turn while few are active; it is charged to nobody.
         after: A,
         #[pin]
         future: F,
@@ -530,7 +530,10 @@ impl<F: Future<Output = ()>, A: Fn()> Future for Fair<F, A> {
         if is_busy {
             turns.note(ended.saturating_duration_since(began).as_micros() as u64);
         }
-        (this.after)();
+        // Of many a round brings a large batch anyway, and each gets its replies and is read in one turn.
+        if turns.turn_us() == TURN_US_MAX {
+            (this.after)();
+        }
         outcome
     }
 }
