@@ -6,8 +6,8 @@ use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
 use crate::permission::{self, Power};
-use crate::steps::{Key, Step};
-use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, Seq};
+use crate::steps::{Kept, Key, Step};
+use crate::{Access, AccountId, Feed, FeedKey, NameKey, Place, Places, Position, Principal, Refusal, Seq};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
@@ -42,7 +42,7 @@ pub(crate) fn decide(
 
 pub(crate) fn evolve(accounts: &mut Accounts, event: &AccountEvent) {
     match *event {
-        AccountEvent::Added { account, name } => accounts.add(AccountRow { name, account }),
+        AccountEvent::Added { account, name } => accounts.add(AccountRow { name, account, seq: Seq(0) }),
     }
 }
 
@@ -53,20 +53,24 @@ pub(crate) struct AccountRow {
     pub(crate) name: NameKey,
     #[n(1)]
     pub(crate) account: AccountId,
+    /// The newest entry of its feed; 0 before the first.
+    #[n(2)]
+    pub(crate) seq: Seq,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Accounts {
     by_name: BTreeMap<NameKey, AccountId>,
-    by_id: BTreeMap<AccountId, NameKey>,
+    by_id: BTreeMap<AccountId, AccountRow>,
     digest: Digest,
+    pub(crate) kept: Kept<AccountRow>,
 }
 
 impl Accounts {
     pub(crate) fn add(&mut self, row: AccountRow) {
         self.digest.add(&row);
         self.by_name.insert(row.name, row.account);
-        self.by_id.insert(row.account, row.name);
+        self.by_id.insert(row.account, row);
     }
 
     pub(crate) fn named(&self, name: &NameKey) -> Option<AccountId> {
@@ -78,6 +82,21 @@ impl Accounts {
         if self.by_id.contains_key(&who) { Ok(()) } else { Err(Refusal::NoAccount) }
     }
 
+    /// The newest entry of an account's feed. `None`: there is no such account.
+    pub(crate) fn feed_seq(&self, who: AccountId) -> Option<Seq> {
+        self.by_id.get(&who).map(|row| row.seq)
+    }
+
+    /// The account sees this entry, on all its devices.
+    pub(crate) fn show(&mut self, who: AccountId, seq: Seq, key: FeedKey, places: &mut Places) {
+        let Some(row) = self.by_id.get_mut(&who) else { return };
+        self.kept.keep(who.0, || *row);
+        self.digest.take_away(row);
+        let before = std::mem::replace(&mut row.seq, seq);
+        self.digest.add(row);
+        places.push(Place { feed: Feed::Account(who), n: key.number(), before, access: Access::Private });
+    }
+
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
@@ -86,9 +105,12 @@ impl Accounts {
     /// purpose.
     pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<AccountRow>> {
         // `by_name` holds the same pairs.
-        let Accounts { by_name: _, by_id, digest: _ } = self;
+        let Accounts { by_name: _, by_id, digest: _, kept } = self;
         let there = by_id.range(AccountId(from)..).take_while(move |&(&account, _)| account.0 <= at.0);
-        there.map(|(&account, &name)| ([account.0, 0, 0], Some(AccountRow { name, account })))
+        there.map(move |(&account, row)| {
+            let before = kept.get(at, account.0);
+            ([account.0, 0, 0], Some(*before.unwrap_or(row)))
+        })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -11,7 +11,8 @@
 mod ids; // Seq, Time, RoomId, AccountId, NameKey, Principal
 mod command; // every command, by subject: what somebody wants, as it is in the journal
 mod event; // every event, by subject: what happened
-mod outcome; // the result of an entry: events with their places in rooms
+mod feed; // what somebody can follow, and where an event is read
+mod outcome; // the result of an entry: events with their places in feeds
 mod refusal; // the rule that said no
 mod state; // the parts of the state; apply = decide, then evolve, by the version of the rules
 
@@ -19,6 +20,7 @@ mod order; // who opened the journal, which rules hold, time
 mod accounts;
 mod rooms;
 mod members;
+mod server_feed; // how far the server's feed is
 mod messages;
 
 mod access; // public or private
@@ -36,6 +38,7 @@ pub use access::Access;
 pub use accounts::{AccountCommand, AccountEvent};
 pub use command::Command;
 pub use event::{Event, Events};
+pub use feed::{Feed, FeedKey, Place, Places};
 pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq, Time};
 pub use known::KnownRooms;
 pub use members::{MemberCommand, MemberEvent};
@@ -45,7 +48,7 @@ pub use outcome::{Happened, Outcome};
 pub use permission::{Power, RoomsBy, Standing};
 pub use reading::StartAfter;
 pub use refusal::Refusal;
-pub use rooms::{Place, Places, Room, RoomCommand, RoomEvent};
+pub use rooms::{Room, RoomCommand, RoomEvent};
 pub use sent::SendId;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use state::{NEWEST_RULES, RulesError, State};

@@ -4,7 +4,7 @@ use crate::accounts::Accounts;
 use crate::limits::STAYS_MAX;
 use crate::permission::Power;
 use crate::rooms::{Room, Rooms};
-use crate::{AccountId, Places, Position, Principal, Refusal, RoomId};
+use crate::{AccountId, FeedKey, Places, Position, Principal, Refusal, RoomId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberCommand {
@@ -83,15 +83,22 @@ impl Room {
     }
 }
 
-pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &MemberEvent, places: &mut Places) {
+pub(crate) fn evolve(
+    (rooms, accounts): (&mut Rooms, &mut Accounts),
+    at: Position,
+    event: &MemberEvent,
+    places: &mut Places,
+) {
     match *event {
         MemberEvent::Joined { room, who } => {
             rooms.show(room, at.seq, None, places);
             rooms.begin_stay(room, who, at.seq);
+            accounts.show(who, at.seq, FeedKey::Room(room), places);
         }
         MemberEvent::Left { room, who } => {
             rooms.show(room, at.seq, None, places);
             rooms.end_stay(room, who, at.seq);
+            accounts.show(who, at.seq, FeedKey::Room(room), places);
         }
     }
 }

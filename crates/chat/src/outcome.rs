@@ -1,10 +1,10 @@
-//! The result of an entry: events, each with its places in rooms.
+//! The result of an entry: events, each with its places in feeds.
 
 use smallvec::SmallVec;
 
 use crate::{Event, Places};
 
-/// What an entry changed. It has at most one event for each room, and at most one that any one session sees: a
+/// What an entry changed. It has at most one event for each feed, and at most one that any one session sees: a
 /// client that resumes after a `seq` cannot miss half of an entry. An event about several rooms has a place in each of
 /// them, and names none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,6 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Happened {
     pub event: Event,
-    /// The rooms whose readers see it. Empty: no room shows it.
+    /// The feeds whose readers see it, rooms first. Empty: nobody is shown it.
     pub places: Places,
 }

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
-use smallvec::SmallVec;
 
 use crate::accounts::Accounts;
 use crate::digest::{Digest, Part};
 use crate::known::Known;
 use crate::limits::ROOMS_MAX;
 use crate::permission::{self, Power, RoomsBy, Standing};
+use crate::server_feed::ServerFeed;
 use crate::stays::{Interval, Mark, StayRow, Stays};
 use crate::steps::{Kept, Key, Step};
-use crate::{Access, AccountId, NameKey, Position, Principal, Refusal, RoomId, Seq};
+use crate::{
+    Access, AccountId, Feed, FeedKey, NameKey, Place, Places, Position, Principal, Refusal, RoomId, Seq,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomCommand {
@@ -90,33 +92,27 @@ pub(crate) fn decide(
     }
 }
 
-pub(crate) fn evolve(rooms: &mut Rooms, at: Position, event: &RoomEvent, places: &mut Places) {
+pub(crate) fn evolve(
+    (rooms, accounts, server): (&mut Rooms, &mut Accounts, &mut ServerFeed),
+    at: Position,
+    event: &RoomEvent,
+    places: &mut Places,
+) {
     match *event {
         RoomEvent::Created { room, name, access, by } => {
             rooms.add(RoomRow { id: room, name, access, n: 0, seq: Seq(0), by });
             rooms.show(room, at.seq, None, places);
             if let Principal::Account(who) = by {
                 rooms.begin_stay(room, who, at.seq);
+                accounts.show(who, at.seq, FeedKey::Room(room), places);
+            }
+            if access == Access::Public {
+                server.show(at.seq, FeedKey::Room(room), places);
             }
         }
         RoomEvent::TopicSet { room, .. } => rooms.show(room, at.seq, None, places),
     }
 }
-
-/// An event's place in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub room: RoomId,
-    /// A message's number; for other events the room's newest number.
-    pub n: u64,
-    /// The room's newest entry before this one.
-    pub before: Seq,
-    /// The room's access at this entry.
-    pub access: Access,
-}
-
-/// The places of an event; of nearly every event it is one, which needs no allocation.
-pub type Places = SmallVec<[Place; 1]>;
 
 /// A room, as far as the rules need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,7 +298,7 @@ impl Rooms {
         if let Some(room) = self.change(id) {
             room.n = n.unwrap_or(room.n);
             let before = std::mem::replace(&mut room.seq, seq);
-            places.push(Place { room: id, n: room.n, before, access: room.access });
+            places.push(Place { feed: Feed::Room(id), n: room.n, before, access: room.access });
         }
     }
 

@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::order::Openings;
 use crate::rooms::Rooms;
 use crate::sent::{Sent, SentRow};
+use crate::server_feed::ServerFeed;
 use crate::state::NEWEST_RULES;
 use crate::stays::StayRow;
 use crate::steps::{Key, START, Step};
@@ -23,8 +24,8 @@ use crate::{Rules, Seq, State, Time};
 
 const FORMAT: u16 = 1;
 
-/// Numbers before the parts: format, rules, hash, seq, time.
-const HEAD: u64 = 5;
+/// Values before the parts: format, rules, hash, seq, time, the server's feed.
+const HEAD: u64 = 6;
 
 /// Bytes of a row, about.
 const ROW_BYTES: usize = 88;
@@ -60,7 +61,7 @@ pub enum SnapshotError {
 #[derive(Debug)]
 pub struct SnapshotWriter {
     at: Seq,
-    /// Format, rules, hash, seq and time, until the first piece has them.
+    /// The values before the parts, until the first piece has them.
     head: Vec<u8>,
     /// The index of the part that is being written.
     part: usize,
@@ -84,7 +85,7 @@ impl SnapshotWriter {
         let mut write = || -> Result<(), EncodeError<Infallible>> {
             let mut e = Encoder::new(&mut head);
             e.array(HEAD + PARTS.len() as u64)?.u16(FORMAT)?.u16(state.rules.0)?.bytes(&state.hash())?;
-            e.u64(state.seq.0)?.u64(state.time.0)?.ok()
+            e.u64(state.seq.0)?.u64(state.time.0)?.u64(state.server.seq.0)?.ok()
         };
         write().expect("writing to a Vec cannot fail");
         SnapshotWriter { at: state.seq, head, part: 0, from: START }
@@ -147,9 +148,9 @@ fn write_steps<R: Encode<()>>(
 
 impl State {
     fn digest(&self, part: Part) -> Digest {
-        // The first three are numbers, and hashed before the parts. A field that is missing here does not compile; nor does
+        // The first four are numbers, and hashed before the parts. A field that is missing here does not compile; nor does
         // a field of a part that its steps forget.
-        let State { rules: _, seq: _, time: _, openings, accounts, rooms, sent } = self;
+        let State { rules: _, seq: _, time: _, server: _, openings, accounts, rooms, sent } = self;
         match part {
             Part::Openings => openings.digest(),
             Part::Accounts => accounts.digest(),
@@ -166,6 +167,7 @@ impl State {
         hasher.update(&self.rules.0.to_le_bytes());
         hasher.update(&self.seq.0.to_le_bytes());
         hasher.update(&self.time.0.to_le_bytes());
+        hasher.update(&self.server.seq.0.to_le_bytes());
         for part in PARTS {
             self.digest(part).hash_into(&mut hasher);
         }
@@ -174,7 +176,7 @@ impl State {
 
     /// Rows that a snapshot writes: what its size grows with.
     pub fn items(&self) -> usize {
-        let State { rules: _, seq: _, time: _, openings, accounts, rooms, sent } = self;
+        let State { rules: _, seq: _, time: _, server: _, openings, accounts, rooms, sent } = self;
         openings.len() + accounts.len() + rooms.len() + rooms.stay_count() + sent.len()
     }
 
@@ -193,10 +195,11 @@ impl State {
     /// Begins a snapshot of this state, which is then written in pieces. Entries may be applied in between. One that was
     /// begun before and is not complete cannot be continued any more.
     pub fn begin_snapshot(&mut self) -> SnapshotWriter {
-        // Accounts never change, and stays have the `seq`s of both their ends: no row of theirs is kept.
-        let State { rules: _, seq, time: _, openings, accounts: _, rooms, sent } = self;
+        // Stays have the `seq`s of both their ends: no row of theirs is kept.
+        let State { rules: _, seq, time: _, server: _, openings, accounts, rooms, sent } = self;
         let (at, later) = (*seq, seq.next().0);
         openings.kept.begin(at, later);
+        accounts.kept.begin(at, later);
         rooms.kept.begin(at, later);
         sent.kept.begin(at, sent.end());
         SnapshotWriter::new(self)
@@ -207,8 +210,9 @@ impl State {
     pub fn continue_snapshot(&mut self, writer: &mut SnapshotWriter, steps: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(writer.head.len() + steps.min(self.items()) * ROW_BYTES);
         writer.write(self, steps, &mut bytes);
-        let State { rules: _, seq: _, time: _, openings, accounts: _, rooms, sent } = self;
+        let State { rules: _, seq: _, time: _, server: _, openings, accounts, rooms, sent } = self;
         openings.kept.pass(writer.passed(Part::Openings));
+        accounts.kept.pass(writer.passed(Part::Accounts));
         rooms.kept.pass(writer.passed(Part::Rooms));
         sent.kept.pass(writer.passed(Part::Sent));
         bytes
@@ -226,13 +230,14 @@ impl State {
         }
         let hash = d.bytes()?.to_vec();
         let (rules, seq, time) = (Rules(rules), Seq(d.u64()?), Time(d.u64()?));
+        let server = ServerFeed { seq: Seq(d.u64()?) };
         let openings = part(&mut d, Openings::add)?;
         let accounts = part(&mut d, Accounts::add)?;
         let mut rooms = part(&mut d, Rooms::add)?;
         rows(&mut d, |row: StayRow| rooms.add_stay(row))?;
         let sent = part(&mut d, |sent: &mut Sent, row: SentRow| sent.remember(row, row.time))?;
         // Without `..`: a part that is not read does not compile.
-        let state = State { rules, seq, time, openings, accounts, rooms, sent };
+        let state = State { rules, seq, time, server, openings, accounts, rooms, sent };
         if state.hash()[..] != hash {
             return Err(SnapshotError::OtherHash { seq: state.seq.0 });
         }

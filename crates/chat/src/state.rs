@@ -11,9 +11,10 @@ use crate::known::KnownRooms;
 use crate::order::Openings;
 use crate::rooms::Rooms;
 use crate::sent::Sent;
+use crate::server_feed::ServerFeed;
 use crate::{
-    AccountId, Command, Event, Events, Happened, NameKey, Node, OrderCommand, Outcome, Places, Position,
-    Principal, Refusal, Room, RoomId, Rules, Seq, Time, accounts, members, messages, order, rooms,
+    AccountId, Command, Event, Events, Feed, Happened, NameKey, Node, OrderCommand, Outcome, Places,
+    Position, Principal, Refusal, Room, RoomId, Rules, Seq, Time, accounts, members, messages, order, rooms,
 };
 
 /// Everything that decides what happens next.
@@ -22,6 +23,7 @@ pub struct State {
     pub(crate) rules: Rules,
     pub(crate) seq: Seq,
     pub(crate) time: Time,
+    pub(crate) server: ServerFeed,
     pub(crate) openings: Openings,
     pub(crate) accounts: Accounts,
     pub(crate) rooms: Rooms,
@@ -54,6 +56,7 @@ impl Default for State {
             rules: Rules(1),
             seq: Seq(0),
             time: Time(0),
+            server: ServerFeed::default(),
             openings: Openings::default(),
             accounts: Accounts::default(),
             rooms: Rooms::default(),
@@ -103,7 +106,7 @@ impl State {
     }
 
     fn decide_1(&self, at: Position, command: &Command) -> Result<Events, Refusal> {
-        let State { rules, openings: _, accounts, rooms, sent, seq: _, time: _ } = self;
+        let State { rules, openings: _, accounts, rooms, sent, seq: _, time: _, server: _ } = self;
         let event = match command {
             Command::Order(command) => order::decide(*rules, NEWEST_RULES, at, command)?.into(),
             Command::Account(command) => accounts::decide(accounts, at, command)?.into(),
@@ -115,12 +118,12 @@ impl State {
     }
 
     fn evolve_1(&mut self, at: Position, event: &Event, places: &mut Places) {
-        let State { rules, openings, accounts, rooms, sent, seq: _, time: _ } = self;
+        let State { rules, openings, accounts, rooms, sent, server, seq: _, time: _ } = self;
         match event {
             Event::Order(event) => order::evolve(rules, openings, at, event),
             Event::Account(event) => accounts::evolve(accounts, event),
-            Event::Room(event) => rooms::evolve(rooms, at, event, places),
-            Event::Member(event) => members::evolve(rooms, at, event, places),
+            Event::Room(event) => rooms::evolve((rooms, accounts, server), at, event, places),
+            Event::Member(event) => members::evolve((rooms, accounts), at, event, places),
             Event::Message(event) => messages::evolve(rooms, sent, at, event, places),
         }
     }
@@ -153,6 +156,15 @@ impl State {
     /// A room.
     pub fn room(&self, id: RoomId) -> Option<&Room> {
         self.rooms.get(id)
+    }
+
+    /// The newest entry of a feed. `None`: there is no such feed.
+    pub fn newest_of(&self, feed: Feed) -> Option<Seq> {
+        match feed {
+            Feed::Room(room) => self.rooms.get(room).map(|room| room.seq),
+            Feed::Account(account) => self.accounts.feed_seq(account),
+            Feed::Server => Some(self.server.seq),
+        }
     }
 
     /// Every room, oldest first.

@@ -11,9 +11,9 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use vang_chat::limits::{OPENINGS_MAX, SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, Event, Events, Happened, MemberCommand, MessageCommand,
-    MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal,
-    RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, SnapshotError, State, Time,
+    Access, AccountCommand, AccountId, Command, Event, Events, Feed, FeedKey, Happened, MemberCommand,
+    MessageCommand, MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position,
+    Principal, Refusal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, SnapshotError, State, Time,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -170,24 +170,35 @@ fn readers(state: &State) -> Vec<Principal> {
     accounts.chain([Principal::Operator, Principal::Guest(name(0))]).collect()
 }
 
+/// The newest entry of each feed that there is.
+fn newest_of_all(state: &State) -> BTreeMap<Feed, Seq> {
+    let rooms = state.rooms().map(|(id, _)| Feed::Room(id));
+    let accounts = (1..=state.seq().0).map(|id| Feed::Account(AccountId(id)));
+    let feeds = rooms.chain(accounts).chain([Feed::Server]);
+    feeds.filter_map(|feed| Some((feed, state.newest_of(feed)?))).collect()
+}
+
 /// What `Outcome` promises of an entry at `seq`, whatever the number of its events; `state` is the one after it.
 fn check_outcome(state: &State, seq: Seq, outcome: &Outcome) -> Result<(), String> {
-    let places: Vec<(usize, RoomId)> = (0..)
+    let places: Vec<(usize, Feed)> = (0..)
         .zip(&outcome.events)
-        .flat_map(|(event, happened)| happened.places.iter().map(move |place| (event, place.room)))
+        .flat_map(|(event, happened)| happened.places.iter().map(move |place| (event, place.feed)))
         .collect();
-    let mut rooms = BTreeSet::new();
-    if let Some((_, room)) = places.iter().find(|(_, room)| !rooms.insert(*room)) {
-        return Err(format!("room {} has two events of one entry", room.0));
+    let mut feeds = BTreeSet::new();
+    if let Some((_, feed)) = places.iter().find(|(_, feed)| !feeds.insert(*feed)) {
+        return Err(format!("{feed:?} has two events of one entry"));
     }
     // One event cannot be seen twice: then nobody need be asked.
     if outcome.events.len() < 2 {
         return Ok(());
     }
     for reader in readers(state) {
-        let sees = |room: &RoomId| state.room(*room).is_some_and(|there| there.sees(&reader, seq));
+        let sees = |feed: &Feed| match feed {
+            Feed::Room(room) => state.room(*room).is_some_and(|there| there.sees(&reader, seq)),
+            Feed::Account(_) | Feed::Server => feed.is_open_to(&reader),
+        };
         let seen: BTreeSet<usize> =
-            places.iter().filter(|(_, room)| sees(room)).map(|(event, _)| *event).collect();
+            places.iter().filter(|(_, feed)| sees(feed)).map(|(event, _)| *event).collect();
         if seen.len() > 1 {
             return Err(format!("{reader:?} sees two events of one entry"));
         }
@@ -362,23 +373,27 @@ proptest! {
     }
 
     #[test]
-    fn an_outcome_has_one_event_a_room_and_one_that_a_session_sees(steps in steps()) {
+    fn an_outcome_has_one_event_a_feed_and_one_that_a_session_sees(steps in steps()) {
         let mut world = World::new();
         for step in &steps {
-            let before: BTreeMap<RoomId, Seq> = world.state.rooms().map(|(id, room)| (id, room.seq)).collect();
+            let before = newest_of_all(&world.state);
             let (at, _, outcome) = world.step(step);
             let Ok(outcome) = outcome else { continue };
             prop_assert_eq!(check_outcome(&world.state, at.seq, &outcome), Ok(()), "{:?}", outcome);
-            let mut rooms = BTreeSet::new();
+            let mut feeds = BTreeSet::new();
             for place in outcome.events.iter().flat_map(|happened| &happened.places) {
-                rooms.insert(place.room);
-                let there = world.state.room(place.room).unwrap();
-                prop_assert_eq!((place.n, at.seq), (there.n, there.seq));
-                prop_assert_eq!(place.before, before.get(&place.room).copied().unwrap_or_default());
+                feeds.insert(place.feed);
+                prop_assert_eq!(world.state.newest_of(place.feed), Some(at.seq));
+                prop_assert_eq!(place.before, before.get(&place.feed).copied().unwrap_or_default());
+                match place.feed {
+                    Feed::Room(room) => prop_assert_eq!(place.n, world.state.room(room).unwrap().n),
+                    Feed::Account(_) | Feed::Server => prop_assert!(FeedKey::from_number(place.n).is_some()),
+                }
             }
-            // No room changes without an event that its readers see.
-            for (id, room) in world.state.rooms() {
-                prop_assert_eq!(rooms.contains(&id), before.get(&id) != Some(&room.seq));
+            // No feed changes without an event that its readers see.
+            for (feed, newest) in newest_of_all(&world.state) {
+                let changed = before.get(&feed).copied().unwrap_or_default() != newest;
+                prop_assert_eq!(feeds.contains(&feed), changed, "{:?}", feed);
             }
         }
     }
@@ -422,7 +437,8 @@ proptest! {
             for happened in outcome.iter().flat_map(|outcome| &outcome.events) {
                 let is_message = matches!(happened.event, Event::Message(_));
                 let places = happened.places.iter();
-                shown.extend(places.map(|place| (place.room, at.seq, is_message.then_some(place.n))));
+                let places = places.filter_map(|place| Some((place.feed.room()?, place.n)));
+                shown.extend(places.map(|(room, n)| (room, at.seq, is_message.then_some(n))));
             }
         }
         let readers = (0..4).map(|number| Principal::Account(account(&world.state, number)));
@@ -599,7 +615,8 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
     let (state, seq) = (&world.state, world.state.seq());
     let room = |number: u8| room(state, number);
     let [hall, lobby, of_0, of_1, also_of_0] = [0, 1, 2, 3, 4].map(room);
-    let place = |room: RoomId| Place { room, n: 0, before: Seq(0), access: Access::Private };
+    let place =
+        |room: RoomId| Place { feed: Feed::Room(room), n: 0, before: Seq(0), access: Access::Private };
     let outcome = |events: &[&[RoomId]]| {
         let event = Event::Order(OrderEvent::Ticked);
         let happened = events.iter().map(|rooms| Happened {
@@ -609,7 +626,11 @@ fn an_outcome_that_shows_a_room_or_a_reader_two_events_is_found() {
         check_outcome(state, seq, &Outcome { events: happened.collect() })
     };
     for twice in [&[&[hall][..], &[hall]][..], &[&[hall, hall]], &[&[of_0, hall], &[of_1], &[hall]]] {
-        assert_eq!(outcome(twice), Err(format!("room {} has two events of one entry", hall.0)), "{twice:?}");
+        assert_eq!(
+            outcome(twice),
+            Err(format!("{:?} has two events of one entry", Feed::Room(hall))),
+            "{twice:?}"
+        );
     }
     // In two rooms: of one reader, of everybody, and of a member beside everybody.
     for seen in [&[&[of_0][..], &[also_of_0]][..], &[&[hall], &[], &[lobby]], &[&[hall], &[of_1]]] {

@@ -81,7 +81,7 @@ impl Follow {
         timeout: Duration,
         watch: &mut dyn FnMut(&ClientError),
     ) -> Result<Follow, ClientError> {
-        let follow = Action::Follow { rooms: rooms.clone(), from: FollowFrom::Now };
+        let follow = Action::Follow { rooms: rooms.clone(), feeds: Vec::new(), from: FollowFrom::Now };
         check_length(name.as_deref(), &follow)?;
         let seen_before = rooms.iter().cloned().zip(since.iter().flatten().copied()).collect();
         let mut follow = Follow {

@@ -156,7 +156,7 @@ fn main() {
         world.request(operator, None, Action::Join { room: "general".to_owned(), who });
     }
     world.turn();
-    let follow = |rooms: Vec<String>| Action::Follow { rooms, from: FollowFrom::Now };
+    let follow = |rooms: Vec<String>| Action::Follow { rooms, feeds: Vec::new(), from: FollowFrom::Now };
     let followers: Vec<SessionId> = (0..PEOPLE).map(|_| world.hub.connect(Peer::Local)).collect();
     for &session in &followers {
         world.request(session, None, follow(vec!["general".to_owned()]));
@@ -198,7 +198,7 @@ fn main() {
     world.timed(
         ("follow: an epoch of 1,000 parts", "seq-ahead"),
         ada,
-        &Action::Follow { rooms: vec![named("r1")], from: resume },
+        &Action::Follow { rooms: vec![named("r1")], feeds: Vec::new(), from: resume },
     );
     let mut times: Vec<Duration> = Vec::new();
     for at in 0..50 {

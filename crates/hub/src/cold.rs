@@ -1,7 +1,7 @@
 //! What the hub asks of the view and the journal for those who have fallen behind, and what comes
 //! back. The hub's driver reads, on another thread; answers may come in any order.
 
-use vang_chat::{RoomId, Seq};
+use vang_chat::{Feed, FeedKey, RoomId, Seq};
 use vang_journal::Checked;
 use vang_view::{EventRow, Find, Found};
 
@@ -31,9 +31,9 @@ impl ReadJob {
 pub enum Read {
     /// The entry that is this message of the room; number 0 is `Seq(0)`.
     Locate(Vec<(RoomId, u64)>),
-    /// Events of these rooms, each after its position, merged by position.
+    /// Events of these feeds, each after its position, merged by position.
     Events {
-        rooms: Vec<(RoomId, Seq)>,
+        feeds: Vec<(Feed, Seq)>,
         /// Events at most.
         events_max: usize,
         /// Bytes of payload at most, or one event.
@@ -55,7 +55,7 @@ pub enum Read {
 /// An event from the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColdEvent {
-    pub room: RoomId,
+    pub feed: Feed,
     /// As the hub gave it to the view.
     pub row: EventRow,
     /// The entry, or what is wrong with it.
@@ -63,9 +63,24 @@ pub struct ColdEvent {
 }
 
 impl ColdEvent {
+    /// The room that the event names. `None`: a newer program's key.
+    pub(crate) fn room(&self) -> Option<RoomId> {
+        room_of(self.feed, self.row.n)
+    }
+
     /// The entry's place.
     pub fn seq(&self) -> Seq {
         self.row.seq
+    }
+}
+
+/// The room that an event in a feed names, whose place there has this number.
+pub(crate) fn room_of(feed: Feed, n: u64) -> Option<RoomId> {
+    match feed {
+        Feed::Room(room) => Some(room),
+        Feed::Account(_) | Feed::Server => match FeedKey::from_number(n)? {
+            FeedKey::Room(room) => Some(room),
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the hub does when something is done that happens elsewhere, on another thread: one variant a purpose. Today that is
 //! a read; whatever comes next, as the hash of a password, continues here as well.
 
-use vang_chat::{Principal, RoomId, Seq, StartAfter};
+use vang_chat::{Feed, Principal, RoomId, Seq, StartAfter};
 
 use crate::session::Asker;
 use crate::session::SessionId;
@@ -16,6 +16,8 @@ pub(crate) enum Continuation {
     Follow {
         asker: Asker,
         starts: Vec<(RoomId, u64, StartAfter)>,
+        /// They begin with what comes next.
+        feeds: Vec<Feed>,
     },
     History {
         asker: Asker,

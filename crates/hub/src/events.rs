@@ -1,4 +1,4 @@
-//! What comes of each event of the rules: the text that is kept, what the readers of the room see, what its asker is
+//! What comes of each event of the rules: the text that is kept, what the readers of a feed see, what its asker is
 //! answered. An event is a row in `Effects::of`; one that readers see is a row of `kinds!` too.
 //!
 //! The view keeps beside each event, and who did it, what readers see of it, for those who read it from the disk:
@@ -24,7 +24,7 @@ pub(crate) struct Effects {
     pub(crate) answer: Answer,
     /// The text that its payload is, if the book and the view keep it.
     pub(crate) text: Option<TextOf>,
-    /// `None`: no room shows this event.
+    /// `None`: no feed shows this event.
     pub(crate) shown: Option<ShownEvent>,
 }
 
@@ -46,7 +46,7 @@ impl Effects {
     /// Of what the entry at `seq` made happen.
     pub(crate) fn of(seq: Seq, happened: &Happened) -> Effects {
         let effects = Effects::of_event(seq, &happened.event);
-        let in_several_rooms = happened.places.len() > 1;
+        let in_several_rooms = happened.places.iter().filter(|place| place.feed.room().is_some()).count() > 1;
         Effects { shown: effects.shown.map(|shown| ShownEvent { in_several_rooms, ..shown }), ..effects }
     }
 
@@ -160,7 +160,7 @@ impl ShownEvent {
         self.kind.payload() == PayloadKind::Content
     }
 
-    /// The rows of its places in rooms, behind `rows`.
+    /// The rows of its places, behind `rows`.
     pub(crate) fn add_rows(self, seq: Seq, happened: &Happened, rows: &mut Vec<Row>) {
         let (data, who, is_message) = (self.encode(), self.who, self.is_message());
         rows.extend(happened.places.iter().map(|place| {
@@ -168,7 +168,7 @@ impl ShownEvent {
                 true => EventClass::Message(place.access),
                 false => EventClass::Other,
             };
-            Row::Event { room: place.room, event: EventRow { seq, n: place.n, class, who, data } }
+            Row::Event { feed: place.feed, event: EventRow { seq, n: place.n, class, who, data } }
         }));
     }
 

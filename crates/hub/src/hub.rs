@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use slab::Slab;
 use vang_chat::{
-    Access, Command, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Seq, State,
+    Access, Command, Feed, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomsBy, Seq, State,
 };
 use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
@@ -127,7 +127,7 @@ pub struct Hub {
     tails: Tails,
     sessions: Slab<Session>,
     generation: u32,
-    followers: HashMap<RoomId, Vec<(SessionId, u32)>, foldhash::fast::RandomState>,
+    followers: HashMap<Feed, Vec<(SessionId, u32)>, foldhash::fast::RandomState>,
     /// What waits for something that happens elsewhere, as a read, and what is done then.
     elsewhere: HashMap<u64, Continuation>,
     next_job: u64,
@@ -268,9 +268,9 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(id.slot as usize);
-        // One step for each room that it follows, however many others follow it.
-        for followed in session.cursor.iter().flat_map(|cursor| &cursor.rooms) {
-            let Some(followers) = self.followers.get_mut(&followed.room) else { continue };
+        // One step for each feed that it follows, however many others follow it.
+        for followed in session.cursor.iter().flat_map(|cursor| &cursor.feeds) {
+            let Some(followers) = self.followers.get_mut(&followed.feed) else { continue };
             let at = followed.place as usize;
             debug_assert_eq!(followers.get(at).map(|&(follower, _)| follower), Some(id));
             if at < followers.len() {
@@ -278,11 +278,11 @@ impl Hub {
             }
             let moved = followers.get(at).copied();
             if followers.is_empty() {
-                self.followers.remove(&followed.room);
+                self.followers.remove(&followed.feed);
             }
             if let Some((other, index)) = moved
                 && let Some(cursor) = self.session_mut(other).and_then(|session| session.cursor.as_mut())
-                && let Some(followed) = cursor.rooms.get_mut(index as usize)
+                && let Some(followed) = cursor.feeds.get_mut(index as usize)
             {
                 followed.place = at as u32;
             }

@@ -1,7 +1,7 @@
 //! A session: a connection, as the hub knows it.
 
 use bytes::Bytes;
-use vang_chat::{RoomId, Seq};
+use vang_chat::{Feed, Seq};
 use vang_proto::vang::Ticket;
 
 use crate::admission::{Peer, Speaking};
@@ -35,7 +35,7 @@ pub(crate) struct Session {
     /// Another process has opened the journal since the session was sent an epoch.
     pub(crate) epoch_due: bool,
     /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
-    pub(crate) placing: Option<Vec<(Asker, Vec<RoomId>)>>,
+    pub(crate) placing: Option<Vec<(Asker, Vec<Feed>)>>,
     pub(crate) woken: bool,
     /// A `find` is under way.
     pub(crate) is_finding: bool,
@@ -51,7 +51,7 @@ pub(crate) enum Cold {
     Ready { slices: Vec<Bytes>, upto: Seq },
 }
 
-/// What a followed room costs beside its events, bytes: an entry in the cursor and its heap, and one among the room's
+/// What a followed feed costs beside its events, bytes: an entry in the cursor and its heap, and one among the feed's
 /// followers.
 const FOLLOWED_BYTES: usize = 128;
 
@@ -77,11 +77,11 @@ impl Session {
 
     /// Bytes of memory that are held for this session alone.
     pub(crate) fn held_bytes(&self) -> usize {
-        let rooms = self.cursor.as_ref().map_or(0, |cursor| cursor.rooms.len()) * FOLLOWED_BYTES;
+        let feeds = self.cursor.as_ref().map_or(0, |cursor| cursor.feeds.len()) * FOLLOWED_BYTES;
         let cold = match &self.cold {
             Cold::No | Cold::Reading => 0,
             Cold::Ready { slices, .. } => slices.iter().map(|bytes| bytes.len() + SLICE_BYTES).sum(),
         };
-        rooms + cold
+        feeds + cold
     }
 }

@@ -1,14 +1,14 @@
-//! The hot end of each room: events already encoded, the same bytes for every reader. A batch gives a
-//! room one run; a reader at the end of the one before takes the whole run with one reference.
+//! The hot end of each feed: events already encoded, the same bytes for every reader. A batch gives a
+//! feed one run; a reader at the end of the one before takes the whole run with one reference.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
-use vang_chat::{RoomId, Seq};
+use vang_chat::{Feed, Seq};
 
 use crate::limits::{ROOM_TAIL_BYTES_MAX, RUN_OVERHEAD_BYTES, TAILS_BYTES_MAX};
 
-/// Consecutive events of one room, one behind the other.
+/// Consecutive events of one feed, one behind the other.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub(crate) bytes: Bytes,
@@ -37,7 +37,7 @@ impl Run {
 
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// Every event of the room after this one is in the runs.
+    /// Every event of the feed after this one is in the runs.
     pub(crate) before: Seq,
     pub(crate) runs: VecDeque<Run>,
     weight: usize,
@@ -59,18 +59,18 @@ impl Tail {
     }
 }
 
-/// The tails of all rooms, within one budget.
+/// The tails of all feeds, within one budget.
 #[derive(Debug)]
 pub(crate) struct Tails {
-    rooms: HashMap<RoomId, Tail, foldhash::fast::RandomState>,
-    by_age: BTreeSet<(Seq, RoomId)>,
+    feeds: HashMap<Feed, Tail, foldhash::fast::RandomState>,
+    by_age: BTreeSet<(Seq, Feed)>,
     weight: usize,
     max: usize,
 }
 
 impl Default for Tails {
     fn default() -> Tails {
-        Tails { rooms: HashMap::default(), by_age: BTreeSet::new(), weight: 0, max: TAILS_BYTES_MAX }
+        Tails { feeds: HashMap::default(), by_age: BTreeSet::new(), weight: 0, max: TAILS_BYTES_MAX }
     }
 }
 
@@ -80,28 +80,28 @@ impl Tails {
         self.max = max;
     }
 
-    pub(crate) fn get(&self, room: RoomId) -> Option<&Tail> {
-        self.rooms.get(&room)
+    pub(crate) fn get(&self, feed: Feed) -> Option<&Tail> {
+        self.feeds.get(&feed)
     }
 
     pub(crate) fn weight(&self) -> usize {
         self.weight
     }
 
-    /// Adds a run; `before` is the room's newest event before it, for a room that had no tail yet.
-    pub(crate) fn push(&mut self, room: RoomId, before: Seq, run: Run) {
+    /// Adds a run; `before` is the feed's newest event before it, for a feed that had no tail yet.
+    pub(crate) fn push(&mut self, feed: Feed, before: Seq, run: Run) {
         let tail =
-            self.rooms.entry(room).or_insert_with(|| Tail { before, runs: VecDeque::new(), weight: 0 });
+            self.feeds.entry(feed).or_insert_with(|| Tail { before, runs: VecDeque::new(), weight: 0 });
         tail.weight += run.weight();
         self.weight += run.weight();
-        self.by_age.insert((run.first(), room));
+        self.by_age.insert((run.first(), feed));
         tail.runs.push_back(run);
         while self
-            .rooms
-            .get(&room)
+            .feeds
+            .get(&feed)
             .is_some_and(|tail| tail.weight > ROOM_TAIL_BYTES_MAX && tail.runs.len() > 1)
         {
-            self.drop_oldest_run(room);
+            self.drop_oldest_run(feed);
         }
         while self.weight > self.max {
             let Some(&(_, oldest)) = self.by_age.first() else { break };
@@ -109,18 +109,29 @@ impl Tails {
         }
     }
 
-    fn drop_oldest_run(&mut self, room: RoomId) {
-        let Some(tail) = self.rooms.get_mut(&room) else { return };
+    /// A feed has an event that is in no run: who reads it later reads all from the disk.
+    pub(crate) fn forget(&mut self, feed: Feed) {
+        let Some(tail) = self.feeds.remove(&feed) else { return };
+        self.weight -= tail.weight;
+        for run in &tail.runs {
+            self.by_age.remove(&(run.first(), feed));
+        }
+    }
+
+    fn drop_oldest_run(&mut self, feed: Feed) {
+        let Some(tail) = self.feeds.get_mut(&feed) else { return };
         let Some(run) = tail.runs.pop_front() else { return };
         tail.before = run.last();
         tail.weight -= run.weight();
         self.weight -= run.weight();
-        self.by_age.remove(&(run.first(), room));
+        self.by_age.remove(&(run.first(), feed));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vang_chat::RoomId;
+
     use super::*;
 
     fn run(seqs: std::ops::Range<u64>, size: usize) -> Run {
@@ -131,7 +142,7 @@ mod tests {
     #[test]
     fn a_reader_finds_its_place_at_every_position() {
         let mut tails = Tails::default();
-        let room = RoomId(1);
+        let room = Feed::Room(RoomId(1));
         tails.push(room, Seq(4), run(5..8, 10));
         tails.push(room, Seq(7), run(10..11, 10));
         tails.push(room, Seq(10), run(20..25, 10));
@@ -148,17 +159,24 @@ mod tests {
     fn the_oldest_run_goes_when_there_is_too_much() {
         let mut tails = Tails::default();
         for i in 0..20 {
-            tails.push(RoomId(1), Seq(0), run(i * 10 + 1..i * 10 + 3, 30_000));
+            tails.push(Feed::Room(RoomId(1)), Seq(0), run(i * 10 + 1..i * 10 + 3, 30_000));
         }
-        let tail = tails.get(RoomId(1)).unwrap();
+        let tail = tails.get(Feed::Room(RoomId(1))).unwrap();
         assert!(tails.weight() <= ROOM_TAIL_BYTES_MAX && tail.runs.len() > 5);
         assert_eq!(tail.before.next().0 % 10, 3, "a whole run went");
         for i in 0..3_000 {
             // Two rooms each: an event may stand in both.
-            tails.push(RoomId(2 + i), Seq(0), run(1_000 + i / 2..1_001 + i / 2, 60_000));
+            tails.push(Feed::Room(RoomId(2 + i)), Seq(0), run(1_000 + i / 2..1_001 + i / 2, 60_000));
         }
         assert!(tails.weight() <= TAILS_BYTES_MAX);
-        assert_eq!(tails.by_age.len(), tails.rooms.values().map(|tail| tail.runs.len()).sum::<usize>());
-        assert!(tails.get(RoomId(1)).unwrap().runs.is_empty(), "the oldest went, whatever their room");
+        assert_eq!(tails.by_age.len(), tails.feeds.values().map(|tail| tail.runs.len()).sum::<usize>());
+        assert!(
+            tails.get(Feed::Room(RoomId(1))).unwrap().runs.is_empty(),
+            "the oldest went, whatever their room"
+        );
+        for feed in tails.feeds.keys().copied().collect::<Vec<_>>() {
+            tails.forget(feed);
+        }
+        assert_eq!((tails.weight, tails.by_age.len()), (0, 0));
     }
 }

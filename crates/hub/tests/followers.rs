@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
-use vang_chat::{Node, Principal, RoomId};
+use vang_chat::{Feed, Node, Principal, RoomId};
 use vang_hub::{
     ColdEvent, ColdPage, EventClass, EventData, EventRow, Peer, ReadAnswer, ReadError, SessionId,
 };
@@ -177,7 +177,7 @@ fn an_event_about_several_rooms_is_read_from_the_disk_once_and_names_none() {
     // It left (kind 4), by the operator, in several rooms.
     let data = EventData::new(&[0x82, 4, 1]).unwrap();
     let row = EventRow { seq: upto, n: 1, class: EventClass::Other, who: Principal::Operator, data };
-    let event = |&room: &RoomId| ColdEvent { room, row, entry: entry.clone() };
+    let event = |&room: &RoomId| ColdEvent { feed: Feed::Room(room), row, entry: entry.clone() };
     let page = ColdPage { events: rooms.iter().map(event).collect(), upto };
     world.hub.answer_read(read, Ok(ReadAnswer::Page(page)));
     let pulled = world.pull(bob);

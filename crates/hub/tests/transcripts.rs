@@ -26,15 +26,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vang_chat::{Node, RoomId, RoomsBy, Seq, State, Time};
+use vang_chat::{Feed, Node, RoomId, RoomsBy, Seq, State, Time};
 use vang_hub::{
     Book, ColdEvent, ColdPage, Delta, EventRow, Hub, Now, Output, Peer, Read, ReadAnswer, ReadError, ReadJob,
     Row, Salts, SessionId, Settled, Trust, replay,
 };
 use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
 use vang_proto::vang::{
-    Access, Action, ConnectionEvent, Event, FollowFrom, Following, Form, Found, Incoming, Request, RoomEvent,
-    Ticket, incoming,
+    Access, Action, ConnectionEvent, Event, FeedName, FollowFrom, Following, Form, Found, Incoming, Request,
+    RoomEvent, Ticket, incoming,
 };
 use vang_proto::{Decoder, Millis};
 use vang_view::{Find, Index, IndexReader, IsOver, View, ViewReader};
@@ -56,9 +56,9 @@ struct Story {
     /// Being written.
     batch: Option<Batch>,
     reads: VecDeque<ReadJob>,
-    /// The view: what it was told, and of that a room's events, in order.
+    /// The view: what it was told, and of that a feed's events, in order.
     deltas: Vec<Delta>,
-    events: BTreeMap<RoomId, Vec<EventRow>>,
+    events: BTreeMap<Feed, Vec<EventRow>>,
     /// What a client remembers that follows: where it is.
     places: BTreeMap<String, Following>,
     transcript: String,
@@ -105,11 +105,12 @@ impl Story {
                 let speaker = (name != "operator").then(|| name.to_owned());
                 let action = match asked.strip_prefix("resume ") {
                     None => action(asked),
-                    Some(room) => {
+                    Some(followed) => {
                         let Following { journal, epoch, seq } =
                             self.places.remove(name).expect("it followed");
                         let from = FollowFrom::Position { journal, epoch: Some(epoch), seq };
-                        Action::Follow { rooms: vec![room.to_owned()], from }
+                        let (rooms, feeds) = followed_by(followed);
+                        Action::Follow { rooms, feeds, from }
                     }
                 };
                 let request = Request { form: Form::Header, re: None, name: speaker, action };
@@ -233,7 +234,7 @@ impl Story {
             Output::Read(job) => {
                 let line = match &job.read {
                     Read::Locate(asked) => format!("read the places of {} messages", asked.len()),
-                    Read::Events { rooms, .. } => format!("read events of {} rooms", rooms.len()),
+                    Read::Events { feeds, .. } => format!("read events of {} feeds", feeds.len()),
                     Read::Messages { since, limit, .. } => format!("read {limit} messages after {since}"),
                     Read::Find(_) => "read the index".to_owned(),
                 };
@@ -248,8 +249,10 @@ impl Story {
     fn update(&mut self, delta: Delta) -> String {
         let mut rows = Vec::new();
         for row in &delta.rows {
-            if let Row::Event { room, event } = row {
-                self.events.entry(*room).or_default().push(*event);
+            if let Row::Event { feed, event } = row {
+                let events = self.events.entry(*feed).or_default();
+                events.retain(|other| !feed.is_keyed() || other.n != event.n);
+                events.push(*event);
             }
             rows.push(row.to_string());
         }
@@ -262,24 +265,24 @@ impl Story {
         if let Read::Find(find) = read {
             return ReadAnswer::Found(self.find(find));
         }
-        let mut page = |rooms: &[(RoomId, Seq)], keep: &dyn Fn(&EventRow) -> bool, limit: usize| {
-            let mut found: Vec<(RoomId, EventRow)> = Vec::new();
-            for &(room, after) in rooms {
-                let events = self.events.get(&room).into_iter().flatten();
-                found.extend(events.filter(|one| one.seq > after && keep(one)).map(|one| (room, *one)));
+        let mut page = |feeds: &[(Feed, Seq)], keep: &dyn Fn(&EventRow) -> bool, limit: usize| {
+            let mut found: Vec<(Feed, EventRow)> = Vec::new();
+            for &(feed, after) in feeds {
+                let events = self.events.get(&feed).into_iter().flatten();
+                found.extend(events.filter(|one| one.seq > after && keep(one)).map(|one| (feed, *one)));
             }
             found.sort_by_key(|(_, event)| event.seq);
             found.truncate(limit);
-            let cold = found.into_iter().map(|(room, row)| {
+            let cold = found.into_iter().map(|(feed, row)| {
                 let entry = self.journal.get(&[row.seq], usize::MAX).unwrap().remove(0);
-                ColdEvent { room, row, entry }
+                ColdEvent { feed, row, entry }
             });
             ReadAnswer::Page(ColdPage { events: cold.collect(), upto: self.hub.state().seq() })
         };
         match read {
             Read::Locate(asked) => {
                 let place = |&(room, n): &(RoomId, u64)| {
-                    let mut events = self.events.get(&room).into_iter().flatten();
+                    let mut events = self.events.get(&Feed::Room(room)).into_iter().flatten();
                     if n == 0 {
                         Some(Seq(0))
                     } else {
@@ -288,9 +291,9 @@ impl Story {
                 };
                 ReadAnswer::Located(asked.iter().map(place).collect())
             }
-            Read::Events { rooms, events_max, .. } => page(rooms, &|_| true, *events_max),
+            Read::Events { feeds, events_max, .. } => page(feeds, &|_| true, *events_max),
             Read::Messages { room, since, limit, .. } => {
-                page(&[(*room, Seq(0))], &|one| one.is_message() && one.n > *since, *limit)
+                page(&[(Feed::Room(*room), Seq(0))], &|one| one.is_message() && one.n > *since, *limit)
             }
             Read::Find(_) => unreachable!("answered above"),
         }
@@ -380,11 +383,14 @@ fn action(asked: &str) -> Action {
         ["leave", room] => Action::Leave { room: owned(room) },
         ["account", name] => Action::AddAccount { name: owned(name) },
         ["status"] => Action::Status,
-        ["follow", room] => Action::Follow { rooms: vec![owned(room)], from: FollowFrom::Now },
-        ["follow", room, since] => Action::Follow {
-            rooms: vec![owned(room)],
-            from: FollowFrom::Numbers(vec![since.parse().unwrap()]),
-        },
+        ["follow", followed] => {
+            let (rooms, feeds) = followed_by(followed);
+            Action::Follow { rooms, feeds, from: FollowFrom::Now }
+        }
+        ["follow", followed, since] => {
+            let (rooms, feeds) = followed_by(followed);
+            Action::Follow { rooms, feeds, from: FollowFrom::Numbers(vec![since.parse().unwrap()]) }
+        }
         ["history", room, since] => {
             Action::History { room: owned(room), since: since.parse().unwrap(), limit: 10 }
         }
@@ -397,6 +403,14 @@ fn action(asked: &str) -> Action {
         },
         _ => panic!("no such request: {asked}"),
     }
+}
+
+/// Rooms and feeds, with commas between them: `general,@account`.
+fn followed_by(names: &str) -> (Vec<String>, Vec<FeedName>) {
+    let (feeds, rooms): (Vec<&str>, Vec<&str>) = names.split(',').partition(|name| name.starts_with('@'));
+    let feed = |name: &&str| FeedName::ALL.into_iter().find(|feed| feed.as_str() == &name[1..]);
+    let feeds = feeds.iter().map(|name| feed(name).unwrap_or_else(|| panic!("no such feed: {name}")));
+    (rooms.into_iter().map(str::to_owned).collect(), feeds.collect())
 }
 
 fn messages(bytes: &[Bytes]) -> Vec<Incoming> {

@@ -425,7 +425,10 @@ impl TypedLines {
     }
 
     fn follow(&mut self, room: &str) {
-        self.ask(&Action::Follow { rooms: vec![room.to_owned()], from: FollowFrom::Now }, Asked::Follow);
+        self.ask(
+            &Action::Follow { rooms: vec![room.to_owned()], feeds: Vec::new(), from: FollowFrom::Now },
+            Asked::Follow,
+        );
     }
 
     fn send(&mut self, text: &str) {

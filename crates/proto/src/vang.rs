@@ -17,7 +17,7 @@ mod follower; // the client's side of following: resume, rewind, reconnect
 pub use action::{
     ACTIONS, Action, ActionInfo, ArgumentInfo, Audience, Forms, Need, Rate, Repeats, Weight, Work,
 };
-pub use arguments::{Access, FollowFrom};
+pub use arguments::{Access, FeedName, FollowFrom};
 pub use code::{Code, ErrorKeys, ErrorReply, Value};
 pub use event::{
     CONNECTION_EVENTS, ConnectionEvent, Content, Event, EventInfo, EventMessage, GUEST_PREFIX, ROOM_EVENTS,

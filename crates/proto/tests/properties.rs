@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use vang_proto::frame::Part;
 use vang_proto::limits;
 use vang_proto::vang::{
-    ACTIONS, Access, Action, Code, FollowFrom, Form, Request, RequestWriter, ServerLimits, ServerSession,
+    ACTIONS, Access, Action, Code, FeedName, FollowFrom, Form, Request, RequestWriter, ServerLimits,
+    ServerSession,
 };
 use vang_proto::{Composer, Decoder, FrameError, Header, Limits, Millis};
 
@@ -179,7 +180,7 @@ proptest! {
                 content_encoding: "binary".to_owned(),
                 content: content.into(),
             },
-            Action::Follow { rooms, from },
+            Action::Follow { rooms, feeds: FeedName::ALL[..numbers.len() % 3].to_vec(), from },
             Action::History { room: room.clone(), since: numbers[0], limit: 7 },
             Action::Find { query: room.clone(), limit: 7, before: is_even.then_some(numbers[0]) },
             Action::Rooms,

@@ -143,7 +143,8 @@ fn the_longest_allowed_values_are_accepted() {
     let id = "i".repeat(ID_BYTES_MAX);
     let longest = [("room", "general".into()), ("id", (&*id).into())];
     let rooms = vec!["r".to_owned(); FOLLOWED_ROOMS_MAX];
-    let follow = writer().write(2, &Action::Follow { rooms: rooms.to_vec(), from: FollowFrom::Now });
+    let follow = writer()
+        .write(2, &Action::Follow { rooms: rooms.to_vec(), feeds: Vec::new(), from: FollowFrom::Now });
     s.handle_bytes(T0, &[writer().write_raw(1, "send", &longest, NO_CONTENT), follow].concat());
     let actions: Vec<Action> = requests(&mut s, T0).into_iter().map(|(_, request)| request.action).collect();
     let [Action::Send { id: read, .. }, Action::Follow { rooms: followed, .. }] = &actions[..] else {
@@ -420,7 +421,14 @@ fn a_follow_with_a_half_close_at_once_still_gets_its_reply_and_events() {
     let mut s = session();
     s.handle_bytes(
         T0,
-        &writer().write(1, &Action::Follow { rooms: ["general".to_owned()].to_vec(), from: FollowFrom::Now }),
+        &writer().write(
+            1,
+            &Action::Follow {
+                rooms: ["general".to_owned()].to_vec(),
+                feeds: Vec::new(),
+                from: FollowFrom::Now,
+            },
+        ),
     );
     s.handle_end(T0);
     let (ticket, _) = s.poll_request(T0).expect("it came whole");

@@ -376,7 +376,7 @@ async fn all_are_served(seed: u64, peers_of_each: u64) {
         assert!(turns <= TURNS_MAX, "seed {seed}: {action:?} waited for {turns} turns of a hostile peer");
     }
     // A session that comes back, and goes on where it was.
-    let follow = Action::Follow { rooms: vec![general.clone()], from: since };
+    let follow = Action::Follow { rooms: vec![general.clone()], feeds: Vec::new(), from: since };
     let turns = world
         .turns_until(async {
             world.honest(Peer::Local, Some("bea")).ask(&follow).await;
@@ -400,7 +400,8 @@ async fn a_ping_comes_between_readers() {
     let world = World::open(&mut Random(8841)).await;
     // More readers are woken at once when a round takes long: here none does.
     STEP.set(Duration::from_nanos(100));
-    let follow = Action::Follow { rooms: vec!["general".to_owned()], from: FollowFrom::Now };
+    let follow =
+        Action::Follow { rooms: vec!["general".to_owned()], feeds: Vec::new(), from: FollowFrom::Now };
     let mut readers = Vec::new();
     for number in 0..READERS {
         let mut reader = world.honest(Peer::Local, Some(&format!("reader{number}")));

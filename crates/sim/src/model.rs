@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, OrderCommand,
-    Principal, RoomCommand, RoomId, RoomsBy, Seq,
+    Access, AccountCommand, AccountId, Command, Feed, FeedKey, MemberCommand, MessageCommand, NameKey,
+    OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Seq,
 };
 use vang_hub::{EventClass, EventData, EventRow, Row, TextOf};
 use vang_journal::{Entry, Envelope, MessagePayload, decode_name};
@@ -272,8 +272,14 @@ impl Model {
             _ => EventClass::Other,
         };
         let event = EventRow { seq: Seq(self.seq), n: room.n, class, who, data: event_data(&what) };
+        let is_announced = matches!(what, EventBody::Created { .. }) && !room.private;
         room.events.push(ModelEvent { seq: self.seq, account, what });
-        self.rows.push(Row::Event { room: RoomId(id), event });
+        self.rows.push(Row::Event { feed: Feed::Room(RoomId(id)), event });
+        // In the feeds of accounts and of the server the room is the key.
+        let value = EventRow { n: FeedKey::Room(RoomId(id)).number(), ..event };
+        let feeds = account.map(|account| Feed::Account(AccountId(account)));
+        let feeds = feeds.into_iter().chain(is_announced.then_some(Feed::Server));
+        self.rows.extend(feeds.map(|feed| Row::Event { feed, event: value }));
     }
 
     fn keep_text(&mut self, of: TextOf, text: String) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use vang_chat::{RoomId, Seq};
+use vang_chat::{Feed, RoomId, Seq};
 use vang_hub::{ColdEvent, ColdPage, Delta, EventRow, Read, ReadAnswer, ReadError, ReadJob, Row, TextOf};
 use vang_journal::{MemoryJournal, Reader};
 
@@ -14,7 +14,8 @@ use crate::environment::Environment;
 pub(crate) struct Rows {
     /// Complete up to this entry.
     pub(crate) cursor: Seq,
-    pub(crate) events: BTreeMap<RoomId, Vec<EventRow>>,
+    /// Of keyed feeds each value: an older copy has those that were replaced later.
+    pub(crate) events: BTreeMap<Feed, Vec<EventRow>>,
     /// Each with the ones before it: an older copy has these.
     pub(crate) texts: BTreeMap<TextOf, Vec<(Seq, String)>>,
 }
@@ -48,8 +49,8 @@ impl Rows {
         }
         for row in &delta.rows {
             match row {
-                Row::Event { room, event } if event.seq > self.cursor => {
-                    self.events.entry(*room).or_default().push(*event);
+                Row::Event { feed, event } if event.seq > self.cursor => {
+                    self.events.entry(*feed).or_default().push(*event);
                 }
                 Row::Event { .. } => {}
                 Row::Text { seq, of, text } => {
@@ -80,9 +81,16 @@ impl Rows {
         self.texts.retain(|_, texts| !texts.is_empty());
     }
 
-    fn after(&self, room: RoomId, after: Seq) -> &[EventRow] {
-        let events = self.events.get(&room).map_or(&[][..], Vec::as_slice);
-        &events[events.partition_point(|event| event.seq <= after)..]
+    fn of_room(&self, room: RoomId) -> &[EventRow] {
+        self.events.get(&Feed::Room(room)).map_or(&[][..], Vec::as_slice)
+    }
+
+    /// A feed's events after this entry; of a keyed feed the newest of each key.
+    fn after(&self, feed: Feed, after: Seq) -> Vec<EventRow> {
+        let events = self.events.get(&feed).map_or(&[][..], Vec::as_slice);
+        let is_newest = |at: usize| events[at + 1..].iter().all(|later| later.n != events[at].n);
+        let from = events.partition_point(|event| event.seq <= after);
+        (from..events.len()).filter(|&at| !feed.is_keyed() || is_newest(at)).map(|at| events[at]).collect()
     }
 }
 
@@ -215,11 +223,11 @@ impl View {
                 env.count("read: locate");
                 Ok(ReadAnswer::Located(asked.iter().map(|&(room, n)| self.seq_of(room, n)).collect()))
             }
-            Read::Events { rooms, events_max, bytes_max } => {
+            Read::Events { feeds, events_max, bytes_max } => {
                 env.count("read: events");
-                let mut found: Vec<(RoomId, EventRow)> = Vec::new();
-                for &(room, after) in rooms {
-                    found.extend(self.rows.after(room, after).iter().map(|&row| (room, row)));
+                let mut found: Vec<(Feed, EventRow)> = Vec::new();
+                for &(feed, after) in feeds {
+                    found.extend(self.rows.after(feed, after).into_iter().map(|row| (feed, row)));
                 }
                 found.sort_by_key(|(_, row)| row.seq);
                 Ok(ReadAnswer::Page(self.page(journal, &found, *events_max, *bytes_max)))
@@ -228,9 +236,8 @@ impl View {
             Read::Find(_) => Err(ReadError::Unreadable("this disk has no index".to_owned())),
             Read::Messages { room, since, limit, bytes_max } => {
                 env.count("read: messages");
-                let rows = self.rows.after(*room, Seq(0)).iter();
-                let found: Vec<_> =
-                    rows.filter(|row| row.is_message() && row.n > *since).map(|&row| (*room, row)).collect();
+                let rows = self.rows.of_room(*room).iter().filter(|row| row.is_message() && row.n > *since);
+                let found: Vec<_> = rows.map(|&row| (Feed::Room(*room), row)).collect();
                 Ok(ReadAnswer::Page(self.page(journal, &found, *limit, *bytes_max)))
             }
         }
@@ -240,18 +247,18 @@ impl View {
         if n == 0 {
             return Some(Seq(0));
         }
-        self.rows.after(room, Seq(0)).iter().find(|row| row.is_message() && row.n == n).map(|row| row.seq)
+        self.rows.of_room(room).iter().find(|row| row.is_message() && row.n == n).map(|row| row.seq)
     }
 
     fn page(
         &self,
         journal: &mut MemoryJournal,
-        found: &[(RoomId, EventRow)],
+        found: &[(Feed, EventRow)],
         events_max: usize,
         bytes_max: usize,
     ) -> ColdPage {
         let (mut events, mut bytes) = (Vec::new(), 0);
-        for &(room, row) in found {
+        for &(feed, row) in found {
             let entry = journal.get(&[row.seq], usize::MAX).expect("memory does not fail").remove(0);
             let payload = entry.as_ref().expect("the view is never ahead").payload.as_ref();
             bytes += payload.map_or(0, |payload| payload.bytes.len());
@@ -259,7 +266,7 @@ impl View {
                 let upto = events.last().map_or(Seq(0), ColdEvent::seq);
                 return ColdPage { events, upto };
             }
-            events.push(ColdEvent { room, row, entry });
+            events.push(ColdEvent { feed, row, entry });
         }
         ColdPage { events, upto: self.rows.cursor }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vang_chat::{
-    Access, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq, Time,
+    Access, Command, Feed, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq, Time,
 };
 use vang_journal::{
     Batch, Draft, Durability, Envelope, Maintain, MessagePayload, Origin, Payload, Reader, Unknown,
@@ -145,7 +145,7 @@ fn main() {
         let since = random.below((messages / ROOMS).saturating_sub(1_000).max(1));
         let began = Spent::now();
         let after = view.seq_of(room, since).unwrap().unwrap();
-        let events = view.events(room, after, 256).unwrap();
+        let events = view.events(Feed::Room(room), after, 256).unwrap();
         let seqs: Vec<Seq> = events.iter().map(|event| event.seq).collect();
         let read: usize = reader.get(&seqs, 256 << 10).unwrap().len();
         pages.push(began.until_now());
@@ -372,7 +372,7 @@ impl Store {
                     let access = if room % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
                     let (class, data) = (EventClass::Message(access), EventData::default());
                     let event = EventRow { seq: Seq(seq), n, class, who: from, data };
-                    let row = Row::Event { room: RoomId(room), event };
+                    let row = Row::Event { feed: Feed::Room(RoomId(room)), event };
                     (
                         Command::Message(MessageCommand::Send { room: RoomId(room), from, id: None }),
                         said.encode(),

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use vang_chat::{Access, AccountId, Principal, RoomId, Seq};
+use vang_chat::{Access, AccountId, Feed, Principal, RoomId, Seq};
 use vang_view::{Delta, EventClass, EventData, EventRow, Row, View, ViewReader};
 
 fn main() {
@@ -29,7 +29,7 @@ fn main() {
                         (EventClass::Message(Access::Public), Principal::Account(AccountId(256)));
                     let data = EventData::new(&[0x81, 1]).unwrap();
                     let event = EventRow { seq: Seq(seq), n: counts[room], class, who, data };
-                    let row = Row::Event { room: RoomId(room as u64), event };
+                    let row = Row::Event { feed: Feed::Room(RoomId(room as u64)), event };
                     Delta { upto: Seq(seq), rows: vec![row], snapshot: None }
                 })
                 .collect();
@@ -45,7 +45,9 @@ fn main() {
         }
         let of = start.elapsed() / 1_000;
         let start = Instant::now();
-        let many = (0..100).map(|_| reader.events(RoomId(0), Seq(0), 1_000).unwrap().len()).sum::<usize>();
+        let many = (0..100)
+            .map(|_| reader.events(Feed::Room(RoomId(0)), Seq(0), 1_000).unwrap().len())
+            .sum::<usize>();
         let each = start.elapsed() / many.max(1) as u32;
         drop(reader);
         view.idle();

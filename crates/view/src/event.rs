@@ -1,7 +1,7 @@
-//! An entry that a room's readers see, as the view keeps it: integers, since SQLite copies a value of any other type before
+//! An entry that a feed's readers see, as the view keeps it: integers, since SQLite copies a value of any other type before
 //! it stores it.
 
-use vang_chat::{Access, AccountId, NameKey, Principal, RoomId, Seq};
+use vang_chat::{Access, AccountId, Feed, NameKey, Principal, Seq};
 
 use crate::connect::key;
 
@@ -11,7 +11,8 @@ const DATA_BYTES_MAX: usize = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRow {
     pub seq: Seq,
-    /// A message's number; for other events the room's newest number at that time.
+    /// In a room: a message's number, for other events the room's newest number at that time. In a keyed feed: the number
+    /// of its key.
     pub n: u64,
     pub class: EventClass,
     pub who: Principal,
@@ -24,7 +25,7 @@ impl EventRow {
     }
 
     /// Its columns, but for the seal.
-    pub(crate) fn columns(&self, room: RoomId) -> Columns {
+    pub(crate) fn columns(&self, feed: Feed) -> Columns {
         let (sort, who, rest) = match self.who {
             Principal::Operator => (OPERATOR, 0, 0),
             Principal::Account(account) => (ACCOUNT, key(account.0), 0),
@@ -34,12 +35,12 @@ impl EventRow {
             }
         };
         let class = self.class.number() * SORTS + sort;
-        [key(room.0), key(self.seq.0), key(self.n), key(class), who, rest, self.data.packed()]
+        [key(feed.number()), key(self.seq.0), key(self.n), key(class), who, rest, self.data.packed()]
     }
 
     /// `None`: they are not what `columns` gives, or a newer program's.
-    pub(crate) fn from_columns(columns: Columns) -> Option<(RoomId, EventRow)> {
-        let [room, seq, n, class, who, rest, data] = columns;
+    pub(crate) fn from_columns(columns: Columns) -> Option<(Feed, EventRow)> {
+        let [feed, seq, n, class, who, rest, data] = columns;
         let class = u64::try_from(class).ok()?;
         let speaker = match class % SORTS {
             OPERATOR => Principal::Operator,
@@ -54,11 +55,11 @@ impl EventRow {
             who: speaker,
             data: EventData::from_packed(data)?,
         };
-        Some((RoomId(u64::try_from(room).ok()?), event))
+        Some((Feed::from_number(u64::try_from(feed).ok()?)?, event))
     }
 }
 
-/// The columns of a row before its seal: room, seq, n, class, who, rest, data.
+/// The columns of a row before its seal: feed, seq, n, class, who, rest, data.
 pub(crate) type Columns = [i64; 7];
 
 /// The sorts of speakers, in `class`: so many times the number of the class, and one of these.
@@ -144,6 +145,8 @@ impl std::fmt::Debug for EventData {
 
 #[cfg(test)]
 mod tests {
+    use vang_chat::RoomId;
+
     use super::*;
 
     #[test]
@@ -158,10 +161,10 @@ mod tests {
         ]) {
             for data in [EventData::default(), data, EventData::new(&[0xff; DATA_BYTES_MAX]).unwrap()] {
                 let event = EventRow { seq: Seq(9), n: 4, class, who, data };
-                let columns = event.columns(RoomId(3));
-                assert_eq!(EventRow::from_columns(columns), Some((RoomId(3), event)));
-                // A sort of speaker, a length, and a class that there is none of.
-                for (at, wrong) in [(3, 3), (6, 8), (6, 0x0100), (3, 400), (1, -1)] {
+                let columns = event.columns(Feed::Room(RoomId(3)));
+                assert_eq!(EventRow::from_columns(columns), Some((Feed::Room(RoomId(3)), event)));
+                // A sort of speaker, a length, a class, and a feed that there is none of.
+                for (at, wrong) in [(0, 3), (3, 3), (6, 8), (6, 0x0100), (3, 400), (1, -1)] {
                     let mut other = columns;
                     other[at] = wrong;
                     assert_eq!(EventRow::from_columns(other), None, "column {at}: {wrong}");

@@ -3,8 +3,11 @@
 //! ```text
 //! about(one, journal, cursor, chain)      one row; the other tables have everything up to the cursor;
 //!                                         the chain is the journal's at the cursor
-//! event(room, seq, n, class, who, rest, data, seal)
+//! event(feed, seq, n, class, who, rest, data, seal)
 //!                                         what a room's readers see; n counts its messages; the others: `event.rs`
+//! value(feed, seq, n, class, who, rest, data, seal)
+//!                                         the newest value of each key in the feeds of accounts and of the server;
+//!                                         n is the key
 //! text(kind, id, seq, text, seal)         names of rooms and accounts: the newest of each (`text.rs`)
 //! snapshot(seq, state)                    the chat state at seq; the newest two
 //! ```
@@ -32,7 +35,7 @@ use crate::connect::{self, BUSY_MS};
 pub(crate) use crate::connect::{format, key, number};
 
 /// The layout of the tables, stored as the file's `user_version`.
-pub(crate) const FORMAT: u64 = 8;
+pub(crate) const FORMAT: u64 = 9;
 
 const SCHEMA: &str = "
     CREATE TABLE about(
@@ -40,10 +43,16 @@ const SCHEMA: &str = "
         chain BLOB NOT NULL
     ) STRICT;
     CREATE TABLE event(
-        room INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, class INTEGER NOT NULL,
+        feed INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, class INTEGER NOT NULL,
         who INTEGER NOT NULL, rest INTEGER NOT NULL, data INTEGER NOT NULL, seal INTEGER NOT NULL,
-        PRIMARY KEY (room, seq)
+        PRIMARY KEY (feed, seq)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE value(
+        feed INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, class INTEGER NOT NULL,
+        who INTEGER NOT NULL, rest INTEGER NOT NULL, data INTEGER NOT NULL, seal INTEGER NOT NULL,
+        PRIMARY KEY (feed, n)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX value_by_seq ON value(feed, seq);
     CREATE TABLE text(
         kind INTEGER NOT NULL, id INTEGER NOT NULL, seq INTEGER NOT NULL, text TEXT NOT NULL, seal INTEGER NOT NULL,
         PRIMARY KEY (kind, id)
@@ -54,6 +63,7 @@ const SCHEMA: &str = "
 const NO_TABLES: &str = "
     DROP TABLE IF EXISTS about;
     DROP TABLE IF EXISTS event;
+    DROP TABLE IF EXISTS value;
     DROP TABLE IF EXISTS text;
     DROP TABLE IF EXISTS snapshot;
 ";
@@ -166,7 +176,8 @@ fn look(
     }
     // Preparing these finds missing tables and wrong columns.
     for sql in [
-        "SELECT room, seq, n, class, who, rest, data, seal FROM event LIMIT 1",
+        "SELECT feed, seq, n, class, who, rest, data, seal FROM event LIMIT 1",
+        "SELECT feed, seq, n, class, who, rest, data, seal FROM value LIMIT 1",
         "SELECT kind, id, seq, text, seal FROM text LIMIT 1",
         "SELECT seq FROM snapshot LIMIT 1",
     ] {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use vang_chat::{RoomId, Seq};
+use vang_chat::{Feed, RoomId, Seq};
 use vang_journal::DatabaseWatch;
 
 use crate::connect::hold;
@@ -45,18 +45,38 @@ impl ViewReader {
         Ok(layout::place(&self.conn)?.cursor)
     }
 
-    /// A room's events after `after`, in order, at most `limit`.
-    pub fn events(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
+    /// A feed's events after `after`, in order, at most `limit`: of a room each, of a keyed feed the newest of each key.
+    pub fn events(&mut self, feed: Feed, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
+        match feed {
+            Feed::Room(room) => self.events_of_room(room, after, limit),
+            Feed::Account(_) | Feed::Server => self.values(feed, after, limit),
+        }
+    }
+
+    fn values(&mut self, feed: Feed, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
+        let sql = "SELECT feed, seq, n, class, who, rest, data, seal FROM value WHERE feed = ?1 AND seq > ?2 \
+                   ORDER BY seq LIMIT ?3";
+        let mut select = self.conn.prepare_cached(sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = select.query((key(feed.number()), key(after.0), limit))?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            values.push(event(row)?);
+        }
+        Ok(values)
+    }
+
+    fn events_of_room(&mut self, room: RoomId, after: Seq, limit: usize) -> Result<Vec<EventRow>, ViewError> {
         let tx = self.conn.transaction()?;
-        let before = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq <= ?2 \
+        let before = "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq <= ?2 \
                       ORDER BY seq DESC LIMIT 1";
         let mut before = tx.prepare_cached(before)?;
         let mut last = probe(&mut before, room, Some(after))?.map_or(0, |event| event.n);
-        let sql = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq > ?2 \
+        let sql = "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq > ?2 \
                    ORDER BY seq LIMIT ?3";
         let mut select = tx.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = select.query((key(room.0), key(after.0), limit))?;
+        let mut rows = select.query((of_room(room), key(after.0), limit))?;
         let mut events = Vec::new();
         while let Some(row) = rows.next()? {
             let found = event(row)?;
@@ -71,10 +91,14 @@ impl ViewReader {
         Ok(events)
     }
 
-    /// Do the room's readers see this entry? For callers that know that they must.
-    pub fn has(&mut self, room: RoomId, seq: Seq) -> Result<bool, ViewError> {
-        let sql = "SELECT 1 FROM event WHERE room = ?1 AND seq = ?2";
-        Ok(self.conn.prepare_cached(sql)?.exists((key(room.0), key(seq.0)))?)
+    /// Do the feed's readers see this entry, or, in a keyed feed, a later one that took its place? For callers that know that
+    /// they must.
+    pub fn has(&mut self, feed: Feed, seq: Seq) -> Result<bool, ViewError> {
+        let sql = match feed.is_keyed() {
+            false => "SELECT 1 FROM event WHERE feed = ?1 AND seq = ?2",
+            true => "SELECT 1 FROM value WHERE feed = ?1 AND seq >= ?2",
+        };
+        Ok(self.conn.prepare_cached(sql)?.exists((key(feed.number()), key(seq.0)))?)
     }
 
     /// Are its files still at their paths? Otherwise open the view again.
@@ -90,7 +114,7 @@ impl ViewReader {
         // One consistent state for all reads.
         let tx = self.conn.transaction()?;
         let mut last = tx.prepare_cached(
-            "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 ORDER BY seq DESC LIMIT 1",
+            "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 ORDER BY seq DESC LIMIT 1",
         )?;
         let Some(newest) = probe(&mut last, room, None)? else { return Ok(None) };
         if newest.n < n {
@@ -99,7 +123,7 @@ impl ViewReader {
         // Binary search for the first event with a number of at least n: the message itself. Events before
         // `low` have lower numbers; `found` is the first at or after `high`.
         let mut probes = tx.prepare_cached(
-            "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+            "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
         )?;
         let mut found = newest;
         let (mut low, mut high) = (0, newest.seq.0);
@@ -129,11 +153,11 @@ impl ViewReader {
         if layout::place(&tx)?.cursor < upto {
             return Ok(None);
         }
-        let sql = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq > ?2 AND seq <= ?3";
+        let sql = "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq > ?2 AND seq <= ?3";
         let mut select = tx.prepare_cached(sql)?;
         let mut messages = Vec::new();
         for &room in rooms {
-            let mut rows = select.query((key(room.0), key(after.0), key(upto.0)))?;
+            let mut rows = select.query((of_room(room), key(after.0), key(upto.0)))?;
             while let Some(row) = rows.next()? {
                 let event = event(row)?;
                 if event.is_message() {
@@ -152,7 +176,7 @@ impl ViewReader {
         let tx = self.conn.transaction()?;
         let look = |sql: &str| -> Result<Option<EventRow>, ViewError> {
             let mut select = tx.prepare_cached(sql)?;
-            let mut rows = select.query((key(room.0), key(seq.0)))?;
+            let mut rows = select.query((of_room(room), key(seq.0)))?;
             // A few joins and leaves can lie between two messages.
             for _ in 0..OTHERS_BETWEEN_MAX {
                 let Some(row) = rows.next()? else { break };
@@ -164,13 +188,13 @@ impl ViewReader {
             Ok(None)
         };
         let Some(message) = look(
-            "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq = ?2",
+            "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq = ?2",
         )?
         else {
             return Ok(None);
         };
-        let before = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq < ?2 ORDER BY seq DESC";
-        let after = "SELECT room, seq, n, class, who, rest, data, seal FROM event WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        let before = "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq < ?2 ORDER BY seq DESC";
+        let after = "SELECT feed, seq, n, class, who, rest, data, seal FROM event WHERE feed = ?1 AND seq > ?2 ORDER BY seq";
         let (before, after, n) = (look(before)?, look(after)?, message.n);
         if before.is_some_and(|event| event.n + 1 != n) || after.is_some_and(|event| event.n != n + 1) {
             return Err(ViewError::Corrupt(format!("a message beside {n} of room {} is missing", room.0)));
@@ -185,15 +209,23 @@ impl ViewReader {
         let place = layout::place(&tx)?;
         let rows = texts(&tx)?.into_iter().map(|(of, seq, text)| Row::Text { seq, of, text });
         rows.for_each(|row| line(row.to_string()));
-        let mut select =
-            tx.prepare("SELECT room, seq, n, class, who, rest, data, seal FROM event ORDER BY room, seq")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let (room, event) = room_and_event(row)?;
-            line(Row::Event { room, event }.to_string());
+        for table in ["event", "value"] {
+            let sql =
+                format!("SELECT feed, seq, n, class, who, rest, data, seal FROM {table} ORDER BY feed, seq");
+            let mut select = tx.prepare(&sql)?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let (feed, event) = feed_and_event(row)?;
+                line(Row::Event { feed, event }.to_string());
+            }
         }
         Ok(place)
     }
+}
+
+/// A room's feed, as its rows have it.
+fn of_room(room: RoomId) -> i64 {
+    key(Feed::Room(room).number())
 }
 
 fn probe(
@@ -202,24 +234,24 @@ fn probe(
     from: Option<Seq>,
 ) -> Result<Option<EventRow>, ViewError> {
     let mut rows = match from {
-        Some(from) => select.query((key(room.0), key(from.0)))?,
-        None => select.query([key(room.0)])?,
+        Some(from) => select.query((of_room(room), key(from.0)))?,
+        None => select.query([of_room(room)])?,
     };
     rows.next()?.map(event).transpose()
 }
 
 fn event(row: &rusqlite::Row<'_>) -> Result<EventRow, ViewError> {
-    Ok(room_and_event(row)?.1)
+    Ok(feed_and_event(row)?.1)
 }
 
-fn room_and_event(row: &rusqlite::Row<'_>) -> Result<(RoomId, EventRow), ViewError> {
+fn feed_and_event(row: &rusqlite::Row<'_>) -> Result<(Feed, EventRow), ViewError> {
     let mut columns: Columns = [0; 7];
     for (at, column) in columns.iter_mut().enumerate() {
         *column = row.get(at)?;
     }
     let is_sealed = row.get::<_, i64>(columns.len())? == seal::of_event(&columns);
     EventRow::from_columns(columns).filter(|_| is_sealed).ok_or_else(|| {
-        let [room, seq, ..] = columns;
-        ViewError::Corrupt(format!("a row of room {room}, entry {seq}, is not as it was written"))
+        let [feed, seq, ..] = columns;
+        ViewError::Corrupt(format!("a row of feed {feed}, entry {seq}, is not as it was written"))
     })
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior};
-use vang_chat::{Access, RoomId, Seq, State};
+use vang_chat::{Access, Feed, Seq, State};
 use vang_journal::{DatabaseWatch, FileWatchError};
 
 use crate::connect::hold;
@@ -22,8 +22,8 @@ const SNAPSHOTS_KEPT: usize = 2;
 /// A row of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// An entry that a room's readers see.
-    Event { room: RoomId, event: EventRow },
+    /// An entry that a feed's readers see. In a keyed feed it takes the place of the one with the same key.
+    Event { feed: Feed, event: EventRow },
     /// A text from this entry on.
     Text { seq: Seq, of: TextOf, text: String },
 }
@@ -32,13 +32,18 @@ impl fmt::Display for Row {
     /// The whole row as a line, to compare.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Row::Event { room, event: EventRow { seq, n, class, who, data } } => {
+            Row::Event { feed, event: EventRow { seq, n, class, who, data } } => {
                 let class = match class {
                     EventClass::Other => "other",
                     EventClass::Message(Access::Public) => "message",
                     EventClass::Message(Access::Private) => "private-message",
                 };
-                write!(f, "event {} {seq} {n} {class} {who:?} {data:?}", room.0)
+                match feed {
+                    Feed::Room(room) => write!(f, "event {} {seq} {n} {class} {who:?} {data:?}", room.0),
+                    Feed::Account(_) | Feed::Server => {
+                        write!(f, "value {feed:?} {seq} {n} {class} {who:?} {data:?}")
+                    }
+                }
             }
             Row::Text { seq, of, text } => write!(f, "text {of:?} {seq} {text:?}"),
         }
@@ -113,14 +118,15 @@ impl View {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let from = layout::place(&tx)?.cursor;
         let mut cursor = from;
-        let mut events = Vec::new();
+        let (mut events, mut values) = (Vec::new(), Vec::new());
         for delta in deltas {
             if delta.upto > cursor {
                 for row in &delta.rows {
                     match row {
                         Row::Event { event, .. } if event.seq <= cursor => {}
-                        Row::Event { room, event } => {
-                            events.push((*room, *event));
+                        Row::Event { feed, event } => {
+                            let rows = if feed.is_keyed() { &mut values } else { &mut events };
+                            rows.push((*feed, *event));
                         }
                         Row::Text { seq, of, text } => keep_text(&tx, *seq, *of, text)?,
                     }
@@ -132,6 +138,7 @@ impl View {
             }
         }
         insert_events(&tx, events)?;
+        insert_values(&tx, values)?;
         if cursor > from {
             layout::advance(&tx, cursor, &mut *self.chains)?;
         }
@@ -198,28 +205,43 @@ impl View {
 }
 
 /// In the order of the table: a room's rows go into the same page one after another.
-fn insert_events(tx: &Transaction<'_>, mut events: Vec<(RoomId, EventRow)>) -> Result<(), ViewError> {
-    events.sort_by_key(|(room, event)| (*room, event.seq));
+fn insert_events(tx: &Transaction<'_>, mut events: Vec<(Feed, EventRow)>) -> Result<(), ViewError> {
+    events.sort_by_key(|(feed, event)| (*feed, event.seq));
     let mut chunks = events.chunks_exact(ROWS_PER_INSERT);
     if events.len() >= ROWS_PER_INSERT {
         let sql = format!("{INSERT}{}", ", (?, ?, ?, ?, ?, ?, ?, ?)".repeat(ROWS_PER_INSERT - 1));
         let mut insert = tx.prepare_cached(&sql)?;
         for chunk in &mut chunks {
-            for (index, (room, event)) in chunk.iter().enumerate() {
-                bind(&mut insert, index * COLUMNS, *room, event)?;
+            for (index, (feed, event)) in chunk.iter().enumerate() {
+                bind(&mut insert, index * COLUMNS, *feed, event)?;
             }
             insert.raw_execute()?;
         }
     }
     let mut insert = tx.prepare_cached(INSERT)?;
-    for (room, event) in chunks.remainder() {
-        bind(&mut insert, 0, *room, event)?;
+    for (feed, event) in chunks.remainder() {
+        bind(&mut insert, 0, *feed, event)?;
         insert.raw_execute()?;
     }
     Ok(())
 }
 
-const INSERT: &str = "INSERT OR REPLACE INTO event(room, seq, n, class, who, rest, data, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+/// In the order of their entries, so that the newest of a key stays.
+fn insert_values(tx: &Transaction<'_>, values: Vec<(Feed, EventRow)>) -> Result<(), ViewError> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mut insert = tx.prepare_cached(INSERT_VALUE)?;
+    for (feed, event) in values {
+        bind(&mut insert, 0, feed, &event)?;
+        insert.raw_execute()?;
+    }
+    Ok(())
+}
+
+const INSERT: &str = "INSERT OR REPLACE INTO event(feed, seq, n, class, who, rest, data, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+
+const INSERT_VALUE: &str = "INSERT OR REPLACE INTO value(feed, seq, n, class, who, rest, data, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
 const COLUMNS: usize = 8;
 
@@ -227,10 +249,10 @@ const COLUMNS: usize = 8;
 fn bind(
     insert: &mut rusqlite::Statement<'_>,
     others: usize,
-    room: RoomId,
+    feed: Feed,
     event: &EventRow,
 ) -> Result<(), ViewError> {
-    let columns = event.columns(room);
+    let columns = event.columns(feed);
     let seal = seal::of_event(&columns);
     for (at, column) in columns.into_iter().chain([seal]).enumerate() {
         insert.raw_bind_parameter(others + at + 1, column)?;
@@ -291,7 +313,7 @@ pub(crate) fn texts(conn: &Connection) -> Result<Vec<(TextOf, Seq, String)>, Vie
 
 #[cfg(test)]
 mod tests {
-    use vang_chat::{AccountId, Principal};
+    use vang_chat::{AccountId, Principal, RoomId};
 
     use super::*;
     use crate::{EventData, ViewReader};
@@ -306,7 +328,8 @@ mod tests {
         let data = EventData::new(&[6, 1]).unwrap();
         let (class, who) = (EventClass::Message(Access::Public), Principal::Operator);
         let event = |seq| EventRow { seq: Seq(seq), n: seq, class, who, data };
-        let rows = (from..=upto).map(|seq| Row::Event { room: RoomId(1 + seq % 3), event: event(seq) });
+        let rows =
+            (from..=upto).map(|seq| Row::Event { feed: Feed::Room(RoomId(1 + seq % 3)), event: event(seq) });
         Delta { upto: Seq(upto), rows: rows.collect(), snapshot: None }
     }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytes::Bytes;
 use rusqlite::Connection;
 use vang_chat::{
-    Access, AccountId, Command, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq,
-    Time,
+    Access, AccountId, Command, Feed, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy,
+    Seq, Time,
 };
 use vang_journal::{
     Batch, Draft, Durability, Entry, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
@@ -89,7 +89,7 @@ impl World {
             let n = self.counts.entry(room).or_default();
             *n += 1;
             let (class, data) = (EventClass::Message(access), EventData::default());
-            Row::Event { room, event: EventRow { seq, n: *n, class, who, data } }
+            Row::Event { feed: Feed::Room(room), event: EventRow { seq, n: *n, class, who, data } }
         });
         self.view.apply(&[Delta { upto: seq, rows: rows.into_iter().collect(), snapshot: None }]).unwrap();
     }

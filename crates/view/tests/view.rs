@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
-use vang_chat::{Access, AccountId, NameKey, Principal, RoomId, Seq};
+use vang_chat::{Access, AccountId, Feed, NameKey, Principal, RoomId, Seq};
 use vang_view::{
     Delta, EventClass, EventData, EventRow, Opened, RebuildReason, Row, Snapshot, TextOf, View, ViewError,
     ViewReader,
@@ -57,11 +57,11 @@ fn said(seq: u64, n: u64) -> EventRow {
 }
 
 fn message(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::Event { room, event: said(seq, n) }
+    Row::Event { feed: Feed::Room(room), event: said(seq, n) }
 }
 
 fn other(room: RoomId, seq: u64, n: u64) -> Row {
-    Row::Event { room, event: event(seq, n, EventClass::Other) }
+    Row::Event { feed: Feed::Room(room), event: event(seq, n, EventClass::Other) }
 }
 
 fn delta(upto: u64, rows: impl IntoIterator<Item = Row>) -> Delta {
@@ -141,12 +141,15 @@ fn events_come_in_order_after_a_position_up_to_a_limit() {
     let folder = Folder::new();
     folder.view().apply(&story()).unwrap();
     let mut reader = folder.reader();
-    assert_eq!(reader.events(LOBBY, Seq(3), 2).unwrap(), [said(4, 1), said(5, 2)]);
-    assert_eq!(reader.events(LOBBY, Seq(5), 99).unwrap(), [event(6, 2, EventClass::Other), said(8, 3)]);
-    assert_eq!(reader.events(LOBBY, Seq(0), usize::MAX).unwrap().len(), 6);
-    assert_eq!(reader.events(LOBBY, Seq(0), 0).unwrap(), []);
-    assert_eq!(reader.events(LOBBY, Seq(u64::MAX), 9).unwrap(), []);
-    assert_eq!(reader.events(RoomId(u64::MAX), Seq(0), 9).unwrap(), []);
+    assert_eq!(reader.events(Feed::Room(LOBBY), Seq(3), 2).unwrap(), [said(4, 1), said(5, 2)]);
+    assert_eq!(
+        reader.events(Feed::Room(LOBBY), Seq(5), 99).unwrap(),
+        [event(6, 2, EventClass::Other), said(8, 3)]
+    );
+    assert_eq!(reader.events(Feed::Room(LOBBY), Seq(0), usize::MAX).unwrap().len(), 6);
+    assert_eq!(reader.events(Feed::Room(LOBBY), Seq(0), 0).unwrap(), []);
+    assert_eq!(reader.events(Feed::Room(LOBBY), Seq(u64::MAX), 9).unwrap(), []);
+    assert_eq!(reader.events(Feed::Room(RoomId(u64::MAX)), Seq(0), 9).unwrap(), []);
 }
 
 #[test]
@@ -233,11 +236,11 @@ fn a_view_of_another_format_is_rebuilt_and_not_read() {
     folder.view().apply(&story()).unwrap();
     rusqlite::Connection::open(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ViewReader::open(&folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the view has format 99; this program reads format 8");
+    assert_eq!(error.to_string(), "the view has format 99; this program reads format 9");
     let (view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(
         (opened, view.cursor()),
-        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 8 }), Seq(0))
+        (Opened::Fresh(RebuildReason::OtherFormat { found: 99, expected: 9 }), Seq(0))
     );
     folder.reader();
 }
@@ -251,8 +254,8 @@ fn a_damaged_file_is_rebuilt() {
     let no_tables = {
         let scratch = Folder::new();
         let other = rusqlite::Connection::open(scratch.path()).unwrap();
-        other.execute_batch("PRAGMA user_version = 8; CREATE TABLE event(room) STRICT").unwrap_err();
-        other.execute_batch("PRAGMA user_version = 8; CREATE TABLE event(room INTEGER) STRICT").unwrap();
+        other.execute_batch("PRAGMA user_version = 9; CREATE TABLE event(feed) STRICT").unwrap_err();
+        other.execute_batch("PRAGMA user_version = 9; CREATE TABLE event(feed INTEGER) STRICT").unwrap();
         drop(other);
         std::fs::read(scratch.path()).unwrap()
     };
@@ -307,12 +310,12 @@ fn damage_found_later_is_named_and_a_reset_repairs_it() {
     let (mut view, opened) = View::open(&folder.path(), JOURNAL, one_history).unwrap();
     assert_eq!(opened, Opened::Kept);
     let mut reader = folder.reader();
-    let error = reader.events(LOBBY, Seq(0), 20_000).unwrap_err();
+    let error = reader.events(Feed::Room(LOBBY), Seq(0), 20_000).unwrap_err();
     assert!(matches!(error, ViewError::Corrupt(_)), "{error}");
     view.reset().unwrap();
     view.apply(&story()).unwrap();
-    assert_eq!(folder.reader().events(LOBBY, Seq(0), 99).unwrap().len(), 6);
-    assert_eq!(reader.events(LOBBY, Seq(0), 99).unwrap().len(), 6, "the open reader goes on");
+    assert_eq!(folder.reader().events(Feed::Room(LOBBY), Seq(0), 99).unwrap().len(), 6);
+    assert_eq!(reader.events(Feed::Room(LOBBY), Seq(0), 99).unwrap().len(), 6, "the open reader goes on");
 }
 
 #[test]
@@ -449,7 +452,7 @@ proptest! {
         }
         for some in rows.chunks(batch) {
             let upto = some.last().map_or(0, |(_, event)| event.seq.0);
-            let some = some.iter().map(|&(room, event)| Row::Event { room: RoomId(room), event });
+            let some = some.iter().map(|&(room, event)| Row::Event { feed: Feed::Room(RoomId(room)), event });
             view.apply(&[delta(upto, some)]).unwrap();
         }
         let mut reader = folder.reader();
@@ -461,7 +464,7 @@ proptest! {
                 prop_assert_eq!(found, walk.map(|(_, event)| event.seq), "room {} n {}", room, n);
             }
             let all: Vec<EventRow> = rows.iter().filter(|(of, _)| *of == room).map(|(_, event)| *event).collect();
-            prop_assert_eq!(reader.events(RoomId(room), Seq(0), 999).unwrap(), all);
+            prop_assert_eq!(reader.events(Feed::Room(RoomId(room)), Seq(0), 999).unwrap(), all);
         }
     }
 

@@ -59,7 +59,7 @@ impl Hub {
                 };
                 self.send(asker, who, &room, id.as_deref(), said)?;
             }
-            Action::Follow { rooms, from } => self.follow(asker, &who, &rooms, from)?,
+            Action::Follow { rooms, feeds, from } => self.follow(asker, &who, (&rooms, &feeds), from)?,
             Action::History { room, since, limit } => self.history(asker, &who, &room, since, limit)?,
             Action::Find { query, limit, before } => self.find(asker, &who, &query, limit, before)?,
             Action::Create { room, access } => self.create(asker, &who, &room, access)?,

@@ -1,14 +1,15 @@
-//! Entries applied at their places, and what comes of them: replies, rows of the view, the rooms' tails.
+//! Entries applied at their places, and what comes of them: replies, rows of the view, the feeds' tails.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Event, Happened, MessageEvent, OrderEvent, Place, RoomId, Seq, Time};
+use vang_chat::{Event, Feed, Happened, MessageEvent, OrderEvent, Place, Seq, Time};
 use vang_journal::{Entry, Envelope, Payload, decode_name};
 use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
 
 use crate::admission::refused;
+use crate::cold::room_of;
 use crate::events::{Answer, Effects};
 use crate::hub::{Hub, Output};
 use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY};
@@ -89,7 +90,7 @@ impl Hub {
         }
     }
 
-    /// Gathers what the view, the book and the rooms' readers learn of an event.
+    /// Gathers what the view, the book and the feeds' readers learn of an event.
     fn record(
         &mut self,
         batch: &mut BatchEffects,
@@ -108,8 +109,14 @@ impl Hub {
             rows::keep((&mut self.book, &mut batch.rows), seq, (happened, effects), text);
         let Some(shown) = effects.shown else { return };
         for place in &happened.places {
-            let (out, marks) = batch.room(place);
-            self.encoder.write(out, &self.book, (place.room, seq, place.n), (time, shown), payload);
+            // Most accounts are not connected: what nobody follows is read from the disk by who comes.
+            if place.feed.is_keyed() && !self.followers.contains_key(&place.feed) {
+                self.tails.forget(place.feed);
+                continue;
+            }
+            let Some(room) = room_of(place.feed, place.n) else { continue };
+            let (out, marks) = batch.feed(place);
+            self.encoder.write(out, &self.book, (room, seq, place.n), (time, shown), payload);
             marks.push((seq, out.len() as u32));
         }
     }
@@ -132,12 +139,12 @@ impl Hub {
 
     /// A batch was applied: its runs go to the tails, its rows to the view, and sessions are woken.
     fn publish(&mut self, batch: BatchEffects) {
-        for RoomEvents { room, before, out, marks } in batch.rooms {
+        for FeedEvents { feed, before, out, marks } in batch.feeds {
             // What was guessed too large does not stay in memory.
             let bytes =
                 if out.capacity() > 2 * out.len() { Bytes::copy_from_slice(&out) } else { out.freeze() };
-            self.tails.push(room, before, Run { bytes, marks });
-            let Some(followers) = self.followers.get(&room) else { continue };
+            self.tails.push(feed, before, Run { bytes, marks });
+            let Some(followers) = self.followers.get(&feed) else { continue };
             for &(id, index) in followers {
                 let slot = self.sessions.get_mut(id.slot as usize);
                 let Some(session) = slot.filter(|session| session.generation == id.generation) else {
@@ -162,21 +169,21 @@ impl Hub {
     }
 }
 
-/// What a batch adds: a run to each room, and rows to the view.
+/// What a batch adds: a run to each feed, and rows to the view.
 #[derive(Default)]
 struct BatchEffects {
-    rooms: Vec<RoomEvents>,
+    feeds: Vec<FeedEvents>,
     /// Where each stands among them.
-    places: HashMap<RoomId, usize, foldhash::fast::RandomState>,
+    places: HashMap<Feed, usize, foldhash::fast::RandomState>,
     rows: Vec<Row>,
     /// Another process opened the journal.
     opened: bool,
-    /// Bytes that the events of its first room will have, about: nearly always all of them are there.
+    /// Bytes that the events of its first feed will have, about: nearly always all of them are there.
     bytes: usize,
 }
 
-struct RoomEvents {
-    room: RoomId,
+struct FeedEvents {
+    feed: Feed,
     before: Seq,
     out: BytesMut,
     marks: Vec<(Seq, u32)>,
@@ -190,17 +197,17 @@ impl BatchEffects {
         BatchEffects { rows: Vec::with_capacity(entries.len()), bytes, ..BatchEffects::default() }
     }
 
-    fn room(&mut self, &Place { room, before, .. }: &Place) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
-        // Nearly always the room of the entry before.
-        let at = match self.rooms.last() {
-            Some(last) if last.room == room => self.rooms.len() - 1,
-            _ => *self.places.entry(room).or_insert_with(|| {
+    fn feed(&mut self, &Place { feed, before, .. }: &Place) -> (&mut BytesMut, &mut Vec<(Seq, u32)>) {
+        // Nearly always the feed of the entry before.
+        let at = match self.feeds.last() {
+            Some(last) if last.feed == feed => self.feeds.len() - 1,
+            _ => *self.places.entry(feed).or_insert_with(|| {
                 let out = BytesMut::with_capacity(std::mem::take(&mut self.bytes));
-                self.rooms.push(RoomEvents { room, before, out, marks: Vec::new() });
-                self.rooms.len() - 1
+                self.feeds.push(FeedEvents { feed, before, out, marks: Vec::new() });
+                self.feeds.len() - 1
             }),
         };
-        let RoomEvents { out, marks, .. } = &mut self.rooms[at];
+        let FeedEvents { out, marks, .. } = &mut self.feeds[at];
         (out, marks)
     }
 }

@@ -1,7 +1,7 @@
-//! What a session that follows rooms is given next: from the tails, or from the disk when it has fallen behind.
+//! What a session that follows feeds is given next: from the tails, or from the disk when it has fallen behind.
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Principal, RoomId, Seq};
+use vang_chat::{Feed, Principal};
 use vang_journal::Envelope;
 use vang_proto::vang::{ConnectionEvent, Event};
 
@@ -64,14 +64,14 @@ impl Hub {
                 }
                 true
             }
-            Pulled::NeedsDisk(rooms) => {
+            Pulled::NeedsDisk(feeds) => {
                 session.cold = Cold::Reading;
-                let before = |room: RoomId| match self.tails.get(room) {
+                let before = |feed: Feed| match self.tails.get(feed) {
                     Some(tail) => tail.before,
-                    None => self.state.room(room).map_or(Seq(0), |room| room.seq),
+                    None => self.state.newest_of(feed).unwrap_or_default(),
                 };
-                let need = rooms.iter().map(|&(room, _)| before(room)).max().unwrap_or_default();
-                let read = Read::Events { rooms, events_max: COLD_EVENTS_MAX, bytes_max: COLD_BYTES_MAX };
+                let need = feeds.iter().map(|&(feed, _)| before(feed)).max().unwrap_or_default();
+                let read = Read::Events { feeds, events_max: COLD_EVENTS_MAX, bytes_max: COLD_BYTES_MAX };
                 self.read(need, read, Continuation::Cursor { session: id, until: self.state.seq() });
                 !out.is_empty()
             }
@@ -82,7 +82,8 @@ impl Hub {
     /// a hole names messages.
     pub(super) fn encode_cold(&mut self, event: &ColdEvent) -> Bytes {
         let mut out = BytesMut::new();
-        let at = (event.room, event.seq(), event.row.n);
+        let Some(room) = event.room() else { return Bytes::new() };
+        let at = (room, event.seq(), event.row.n);
         let shown = ShownEvent::decode(&event.row);
         let (envelope, payload) = match &event.entry {
             Ok(entry) => (Some(&entry.envelope), entry.payload.as_ref()),
@@ -117,9 +118,9 @@ impl Hub {
             let seen = session
                 .cursor
                 .as_ref()
-                .zip(places.get(&event.room))
+                .zip(places.get(&event.feed))
                 .and_then(|(cursor, &at)| cursor.see(&sight, at, event.seq(), bytes));
-            // One that stands in several rooms is seen once.
+            // One that stands in several feeds is seen once.
             if let Some(bytes) = seen.filter(|bytes| !bytes.is_empty() && last_seen != Some(event.seq())) {
                 last_seen = Some(event.seq());
                 slices.push(bytes);

@@ -1,6 +1,6 @@
 //! What happens elsewhere: it is begun here with its continuation, and goes on here.
 
-use vang_chat::{Seq, StartAfter};
+use vang_chat::{Feed, Seq, StartAfter};
 use vang_proto::vang::{Code, ErrorReply};
 
 use crate::cold::{Read, ReadAnswer, ReadError, ReadJob};
@@ -41,16 +41,18 @@ impl Hub {
                     self.wake(session);
                 }
             },
-            Continuation::Follow { asker, starts } => match answer.and_then(ReadAnswer::located) {
+            Continuation::Follow { asker, starts, feeds } => match answer.and_then(ReadAnswer::located) {
                 Ok(found) => {
                     let now = self.state.seq();
                     let mut found = found.into_iter();
                     let place = |(room, n, start)| match start {
-                        StartAfter::Entry(seq) => (room, seq, n),
+                        StartAfter::Entry(seq) => (Feed::Room(room), seq, n),
                         // The view may have lost it: then what comes next is all that can be promised.
-                        StartAfter::Message => (room, found.next().flatten().unwrap_or(now), n),
+                        StartAfter::Message => (Feed::Room(room), found.next().flatten().unwrap_or(now), n),
                     };
-                    self.begin_following(&asker, starts.into_iter().map(place).collect());
+                    let keyed = feeds.into_iter().map(|feed| (feed, now, 0));
+                    let starts = starts.into_iter().map(place).chain(keyed).collect();
+                    self.begin_following(&asker, starts);
                     self.follow_behind(asker.session);
                 }
                 Err(error) => self.refuse_unread(asker, &error),

@@ -186,5 +186,5 @@ pub fn say_text(room: &str, text: &str) -> Action {
 }
 
 pub fn follow(rooms: Vec<String>, from: FollowFrom) -> Action {
-    Action::Follow { rooms, from }
+    Action::Follow { rooms, feeds: Vec::new(), from }
 }

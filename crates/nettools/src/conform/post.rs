@@ -141,7 +141,7 @@ impl PostRun<'_> {
             FollowFrom::Numbers(numbers) => numbers.first().map_or(room, since),
             FollowFrom::Position { .. } => Value::Null,
         };
-        request_with(&Action::Follow { rooms: vec![self.room.to_owned()], from }, &keys)
+        request_with(&Action::Follow { rooms: vec![self.room.to_owned()], feeds: Vec::new(), from }, &keys)
     }
 
     /// A connection that follows the room from there, and the reply.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::arguments::{Access, Argument, ArgumentError, FollowFrom, Source};
+use super::arguments::{Access, Argument, ArgumentError, FeedName, FollowFrom, Source};
 use super::{Code, ErrorReply};
 use crate::Composer;
 use crate::header::excerpt;
@@ -201,6 +201,7 @@ actions! {
     /// Follow rooms: get what happens there as it happens
     "follow" => Follow {
         rooms: Vec<String> = Required "rooms" |s, key| Ok(s.rooms(key)?),
+        feeds: Vec<FeedName> = Optional "feeds" |s, key| Ok(s.feeds(key)?),
         from: FollowFrom = Optional "since" |s, key| Ok(s.follow_from(key)?),
     }, Anybody, Header, Always, Own, Questions, PerRoom, "/join ROOM";
     /// Read the messages of a room, a page at a time

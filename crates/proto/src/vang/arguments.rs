@@ -27,6 +27,27 @@ impl Access {
     }
 }
 
+/// A feed beside those of rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedName {
+    /// What concerns the account that asks, on all its devices.
+    Account,
+    /// What concerns everybody on this server.
+    Server,
+}
+
+impl FeedName {
+    pub const ALL: [FeedName; 2] = [FeedName::Account, FeedName::Server];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FeedName::Account => "account",
+            FeedName::Server => "server",
+        }
+    }
+}
+
 /// Where following begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FollowFrom {
@@ -106,6 +127,19 @@ impl Argument for Vec<String> {
 
     fn text_bytes(&self) -> usize {
         self.iter().map(String::len).sum()
+    }
+}
+
+impl Argument for Vec<FeedName> {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        if !self.is_empty() {
+            let words: Vec<&str> = self.iter().map(|feed| feed.as_str()).collect();
+            composer.raw(key, &serde_json::Value::from(words).to_string());
+        }
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.iter().map(|feed| feed.as_str().len()).sum()
     }
 }
 
@@ -268,9 +302,10 @@ impl Source<'_> {
     pub(super) fn rooms(&self, key: &'static str) -> Result<Vec<String>, ErrorReply> {
         let rooms: Vec<String> = match self.raw(key) {
             Some(raw) => serde_json::from_str(raw).map_err(|_| wrong(key, raw, "a list of room names"))?,
+            None if self.raw("room").is_none() && self.raw("feeds").is_some() => Vec::new(),
             None => vec![self.text("room")?],
         };
-        if rooms.is_empty() {
+        if rooms.is_empty() && self.raw("feeds").is_none() {
             return Err(wrong(key, "[]", "a list of at least one room name"));
         }
         if rooms.len() > FOLLOWED_ROOMS_MAX {
@@ -278,6 +313,14 @@ impl Source<'_> {
             return Err(ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64));
         }
         Ok(rooms)
+    }
+
+    pub(super) fn feeds(&self, key: &'static str) -> Result<Vec<FeedName>, ErrorReply> {
+        let Some(raw) = self.raw(key) else { return Ok(Vec::new()) };
+        let words: Vec<Cow<'_, str>> = serde_json::from_str(raw).unwrap_or_default();
+        let feeds = words.iter().map(|word| FeedName::ALL.into_iter().find(|feed| feed.as_str() == word));
+        let feeds = feeds.collect::<Option<Vec<FeedName>>>().filter(|feeds| !feeds.is_empty());
+        feeds.ok_or_else(|| wrong(key, raw, "a list of \"account\" or \"server\" or both"))
     }
 
     pub(super) fn follow_from(&self, key: &'static str) -> Result<FollowFrom, ErrorReply> {

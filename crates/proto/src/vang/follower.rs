@@ -76,7 +76,7 @@ impl Follower {
                 FollowFrom::Position { journal: journal.clone(), epoch: epoch.clone(), seq: *seq }
             }
         };
-        self.writer.write(RE, &Action::Follow { rooms: self.rooms.clone(), from })
+        self.writer.write(RE, &Action::Follow { rooms: self.rooms.clone(), feeds: Vec::new(), from })
     }
 
     /// Is this the reply to what `opening` asked?

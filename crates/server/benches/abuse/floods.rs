@@ -553,7 +553,7 @@ fn find() -> Vec<u8> {
 
 fn follow(from: &FollowFrom) -> Vec<u8> {
     let rooms: Vec<String> = (0..FOLLOWED).map(seed::room).collect();
-    named(&Action::Follow { rooms, from: from.clone() })
+    named(&Action::Follow { rooms, feeds: Vec::new(), from: from.clone() })
 }
 
 /// A message whose header has more than the four required keys; written by hand, as ours writes none of these.

@@ -25,5 +25,5 @@ pub(crate) fn said(room: &str, id: Option<&str>, content: &[u8]) -> Action {
 
 /// Follow `#general` from now on.
 pub(crate) fn follow_general() -> Action {
-    Action::Follow { rooms: vec!["general".to_owned()], from: FollowFrom::Now }
+    Action::Follow { rooms: vec!["general".to_owned()], feeds: Vec::new(), from: FollowFrom::Now }
 }

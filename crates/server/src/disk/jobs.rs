@@ -602,7 +602,7 @@ mod tests {
     fn what_waited_too_long_is_not_run_but_answered() {
         let [ada, bob] = sessions();
         let (asking, queue) = Asking::new(100, Duration::ZERO);
-        let events = Read::Events { rooms: Vec::new(), events_max: 1, bytes_max: 1 };
+        let events = Read::Events { feeds: Vec::new(), events_max: 1, bytes_max: 1 };
         let owed = ReadJob { read: events, ..job(3, bob) };
         for job in [job(1, ada), job(2, ada), owed] {
             assert_eq!(asking.push(&PeerAddr::Unix, job), None);

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use vang_chat::{RoomId, Seq};
+use vang_chat::{Feed, Seq};
 use vang_hub::{ColdEvent, ColdPage, Delta, Read, ReadAnswer, ReadError, ReadJob};
 use vang_journal::{JournalError, Reader, Store};
 use vang_view::{EventRow, ViewError, ViewReader};
@@ -34,8 +34,8 @@ const READS_MAX: usize = 1_024;
 /// longer is answered `busy` and not run: nobody may be there any more, and the others wait for it.
 pub(crate) const ASKER_WAITS: Duration = Duration::from_secs(10);
 
-/// Rows of a room that are read together, at least.
-const ROOM_PIECE_MIN: usize = 4;
+/// Rows of a feed that are read together, at least.
+const FEED_PIECE_MIN: usize = 4;
 
 /// How long a reader waits for the view.
 pub(crate) const VIEW_WAIT: Duration = Duration::from_secs(2);
@@ -134,22 +134,23 @@ impl Disk {
                 }
                 Ok(ReadAnswer::Located(found))
             }
-            Read::Events { rooms, events_max, bytes_max } => {
-                // What is needed is an event of one of these rooms.
+            Read::Events { feeds, events_max, bytes_max } => {
+                // What is needed is an event of one of these feeds.
                 if view_cursor >= job.need && job.need > Seq(0) {
                     let mut has = false;
-                    for &(room, _) in rooms {
-                        has = has || view.has(room, job.need)?;
+                    for &(feed, _) in feeds {
+                        has = has || view.has(feed, job.need)?;
                     }
                     if !has {
-                        return Err(lost("a room's newest event is missing in them"));
+                        return Err(lost("a feed's newest event is missing in them"));
                     }
                 }
-                let (found, upto) = merge(view, rooms, *events_max, view_cursor)?;
+                let (found, upto) = merge(view, feeds, *events_max, view_cursor)?;
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, upto)?))
             }
             Read::Messages { room, since, limit, bytes_max } => {
-                if view_cursor >= job.need && job.need > Seq(0) && !view.has(*room, job.need)? {
+                let feed = Feed::Room(*room);
+                if view_cursor >= job.need && job.need > Seq(0) && !view.has(feed, job.need)? {
                     return Err(lost("a room's newest event is missing in them"));
                 }
                 let Some(mut after) = view.seq_of(*room, *since)? else {
@@ -158,10 +159,10 @@ impl Disk {
                 // Between messages may stand other events; ask on until there are enough.
                 let mut found = Vec::new();
                 while found.len() < *limit {
-                    let events = view.events(*room, after, *limit)?;
+                    let events = view.events(feed, after, *limit)?;
                     let Some(last) = events.last() else { break };
                     after = last.seq;
-                    found.extend(events.into_iter().filter(EventRow::is_message).map(|event| (event, *room)));
+                    found.extend(events.into_iter().filter(EventRow::is_message).map(|event| (event, feed)));
                 }
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, view_cursor)?))
@@ -173,25 +174,25 @@ impl Disk {
     }
 }
 
-/// The first events of these rooms, each after a place and up to `end`, in one order, and the place up to which they are all
+/// The first events of these feeds, each after a place and up to `end`, in one order, and the place up to which they are all
 /// there.
-/// Rows are read in pieces, the next of a room when the one before is used up: with many rooms as with one, no more than
-/// about three times as many are read as are found, and a few of each room.
+/// Rows are read in pieces, the next of a feed when the one before is used up: with many feeds as with one, no more than
+/// about three times as many are read as are found, and a few of each feed.
 fn merge(
     view: &mut ViewReader,
-    rooms: &[(RoomId, Seq)],
+    feeds: &[(Feed, Seq)],
     events_max: usize,
     end: Seq,
-) -> Result<(Vec<(EventRow, RoomId)>, Seq), ViewError> {
-    let piece = (2 * events_max / rooms.len().max(1)).clamp(ROOM_PIECE_MIN.min(events_max), events_max);
-    let mut pieces = Vec::with_capacity(rooms.len());
-    let mut next = BinaryHeap::with_capacity(rooms.len());
-    for (index, &(room, after)) in rooms.iter().enumerate() {
-        let piece = Piece::read(view, room, after, piece)?;
+) -> Result<(Vec<(EventRow, Feed)>, Seq), ViewError> {
+    let piece = (2 * events_max / feeds.len().max(1)).clamp(FEED_PIECE_MIN.min(events_max), events_max);
+    let mut pieces = Vec::with_capacity(feeds.len());
+    let mut next = BinaryHeap::with_capacity(feeds.len());
+    for (index, &(feed, after)) in feeds.iter().enumerate() {
+        let piece = Piece::read(view, feed, after, piece)?;
         next.extend(piece.first().map(|seq| Reverse((seq, index))));
         pieces.push(piece);
     }
-    let mut found: Vec<(EventRow, RoomId)> = Vec::with_capacity(events_max);
+    let mut found: Vec<(EventRow, Feed)> = Vec::with_capacity(events_max);
     while let Some(mut top) = next.peek_mut() {
         let Reverse((seq, index)) = *top;
         if seq > end {
@@ -201,12 +202,12 @@ fn merge(
         if found.len() >= events_max && last != Some(seq) {
             return Ok((found, last.unwrap_or(end)));
         }
-        let (room, of_room) = (rooms[index].0, &mut pieces[index]);
-        found.extend(of_room.events.next().map(|event| (event, room)));
-        if of_room.first().is_none() && of_room.has_more {
-            *of_room = Piece::read(view, room, seq, piece)?;
+        let (feed, of_feed) = (feeds[index].0, &mut pieces[index]);
+        found.extend(of_feed.events.next().map(|event| (event, feed)));
+        if of_feed.first().is_none() && of_feed.has_more {
+            *of_feed = Piece::read(view, feed, seq, piece)?;
         }
-        match of_room.first() {
+        match of_feed.first() {
             Some(seq) => *top = Reverse((seq, index)),
             None => drop(PeekMut::pop(top)),
         }
@@ -214,7 +215,7 @@ fn merge(
     Ok((found, end))
 }
 
-/// Events of a room that were read together.
+/// Events of a feed that were read together.
 struct Piece {
     events: std::vec::IntoIter<EventRow>,
     /// Behind them there may be others.
@@ -222,8 +223,8 @@ struct Piece {
 }
 
 impl Piece {
-    fn read(view: &mut ViewReader, room: RoomId, after: Seq, len: usize) -> Result<Piece, ViewError> {
-        let events = view.events(room, after, len)?;
+    fn read(view: &mut ViewReader, feed: Feed, after: Seq, len: usize) -> Result<Piece, ViewError> {
+        let events = view.events(feed, after, len)?;
         let has_more = events.len() == len;
         Ok(Piece { events: events.into_iter(), has_more })
     }
@@ -245,13 +246,13 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
 /// The entries of these events, until there are bytes enough.
 fn page(
     journal: &mut dyn Reader,
-    found: &[(EventRow, RoomId)],
+    found: &[(EventRow, Feed)],
     bytes_max: usize,
     upto: Seq,
 ) -> Result<ColdPage, JournalError> {
     let mut page = ColdPage { events: Vec::with_capacity(found.len()), upto };
     let mut bytes = 0;
-    // One that stands in several rooms is read once.
+    // One that stands in several feeds is read once.
     let mut seqs: Vec<Seq> = found.iter().map(|(event, _)| event.seq).collect();
     seqs.dedup();
     let entries = journal.get(&seqs, bytes_max)?;
@@ -260,14 +261,14 @@ fn page(
         let start = found.partition_point(|(event, _)| event.seq < *seq);
         found[start..].iter().take_while(|(event, _)| event.seq == *seq).map(move |at| (entry.clone(), at))
     });
-    for (entry, &(row, room)) in entries {
+    for (entry, &(row, feed)) in entries {
         let payload = entry.as_ref().ok().and_then(|entry| entry.payload.as_ref());
         bytes += payload.map_or(0, |payload| payload.bytes.len());
         if bytes > bytes_max && !page.events.is_empty() {
             return Ok(page);
         }
         page.upto = row.seq;
-        page.events.push(ColdEvent { room, row, entry });
+        page.events.push(ColdEvent { feed, row, entry });
     }
     if !is_cut {
         page.upto = upto;
@@ -311,7 +312,7 @@ impl From<ViewError> for SourceError {
 
 #[cfg(test)]
 mod tests {
-    use vang_chat::Principal;
+    use vang_chat::{Principal, RoomId};
     use vang_view::{EventClass, EventData, Row, View};
 
     use super::*;
@@ -335,7 +336,7 @@ mod tests {
         let rows = (1..=END + 9).flat_map(|seq| {
             let (class, who) = (EventClass::Other, Principal::Operator);
             let event = EventRow { seq: Seq(seq), n: 0, class, who, data };
-            rooms_of(seq).into_iter().map(move |room| Row::Event { room: RoomId(room), event })
+            rooms_of(seq).into_iter().map(move |room| Row::Event { feed: Feed::Room(RoomId(room)), event })
         });
         view.apply(&[Delta { upto: Seq(END + 9), rows: rows.collect(), snapshot: None }]).unwrap();
 
@@ -345,10 +346,11 @@ mod tests {
         {
             let (mut at, mut seen) = (Seq(0), Vec::new());
             while at < Seq(END) {
-                let rooms: Vec<(RoomId, Seq)> = followed.iter().map(|&room| (RoomId(room), at)).collect();
-                let (found, upto) = merge(&mut view, &rooms, events_max, Seq(END)).unwrap();
+                let feeds: Vec<(Feed, Seq)> =
+                    followed.iter().map(|&room| (Feed::Room(RoomId(room)), at)).collect();
+                let (found, upto) = merge(&mut view, &feeds, events_max, Seq(END)).unwrap();
                 assert!(found.len() < events_max + followed.len() && upto > at, "{followed:?} from {at}");
-                seen.extend(found.iter().map(|(event, room)| (event.seq.0, room.0)));
+                seen.extend(found.iter().map(|(event, feed)| (event.seq.0, feed.room().unwrap().0)));
                 at = upto;
             }
             let mut expected: Vec<(u64, u64)> = (1..=END)

@@ -37,7 +37,10 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
         // Asked again at most twice: a place of another journal, or beyond this one's end, is another beginning.
         loop {
             let mut asking = asked.session();
-            asking.ask(&writer.write(1, &Action::Follow { rooms: vec![room.clone()], from: from.clone() }));
+            asking.ask(&writer.write(
+                1,
+                &Action::Follow { rooms: vec![room.clone()], feeds: Vec::new(), from: from.clone() },
+            ));
             let Some(reply) = asking.reply().await else {
                 return text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
             };

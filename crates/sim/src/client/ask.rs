@@ -60,7 +60,10 @@ impl Client {
         let asked = Asked::More(room.clone());
         let rooms = [room.clone()];
         if self.ask(scene, asked, |writer, re| {
-            writer.write(re, &Action::Follow { rooms: rooms.to_vec(), from: FollowFrom::Now })
+            writer.write(
+                re,
+                &Action::Follow { rooms: rooms.to_vec(), feeds: Vec::new(), from: FollowFrom::Now },
+            )
         }) {
             scene.env.count("second follow on a connection");
             if let Some(connection) = &mut self.main {
@@ -213,7 +216,11 @@ impl Client {
             Action::History { room: room.clone(), since: 0, limit: HISTORY_PAGE_MAX },
             Action::Join { room: room.clone(), who: None },
             Action::Leave { room: room.clone() },
-            Action::Follow { rooms: vec![room.clone()], from: FollowFrom::Numbers(vec![0]) },
+            Action::Follow {
+                rooms: vec![room.clone()],
+                feeds: Vec::new(),
+                from: FollowFrom::Numbers(vec![0]),
+            },
             Action::Create { access: Access::Public, room },
         ];
         let action = scene.env.rng.pick(&actions).expect("six");

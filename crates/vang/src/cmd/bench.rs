@@ -288,7 +288,8 @@ impl Stage {
 
     fn listen(&self, room: &str, rate: u32, listening: &AtomicU64) -> Waits {
         let (mut connection, _) = self.connect()?;
-        let follow = Action::Follow { rooms: vec![room.to_owned()], from: FollowFrom::Now };
+        let follow =
+            Action::Follow { rooms: vec![room.to_owned()], feeds: Vec::new(), from: FollowFrom::Now };
         connection.ask(None, &follow, self.deadline())?;
         listening.fetch_add(1, Relaxed);
         let (mut waits, mut heard) = (histogram(), 0);

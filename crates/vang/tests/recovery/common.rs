@@ -178,6 +178,17 @@ pub(crate) fn history(address: &str) -> Vec<Received> {
     }
 }
 
+/// Reads the server's feed from its beginning, until the room general was announced.
+pub(crate) fn read_server_feed(address: &str) {
+    let mut raw = Raw::connect(address);
+    let (hello, _) = raw.ask(&request("hello", &[], ""));
+    let keys = [("feeds", "[\"server\"]"), ("journal", &*hello["journal"].to_string()), ("seq", "0")];
+    let (reply, _) = raw.ask(&request("follow", &keys, ""));
+    assert_eq!(reply["status"], "ok", "{reply}");
+    let (event, _) = raw.read().unwrap();
+    assert_eq!((&event["event"], &event["room"]), (&"room-created".into(), &"general".into()), "{event}");
+}
+
 /// Asserts a consistent history: numbers from 1 without a gap, rising positions, no duplicates.
 pub(crate) fn assert_one_history(history: &[Received]) {
     for (said, n) in history.iter().zip(1..) {

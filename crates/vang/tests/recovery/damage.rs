@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use crate::common::{Raw, Received, assert_one_history, check, history};
+use crate::common::{Raw, Received, assert_one_history, check, history, read_server_feed};
 use crate::harness::{Server, folder, vang};
 
 fn say(server: &Server, from: usize, upto: usize) {
@@ -72,6 +72,7 @@ fn a_damaged_view_is_rebuilt_and_history_is_complete() {
         fs::write(data.with_extension("log"), "").unwrap();
         let server = Server::start(&data);
         assert!(history(&server.addr) == whole, "history differs after: {how}");
+        read_server_feed(&server.addr);
         say(&server, 999, 1_000);
         met_while_running |= server.log().contains("the view is damaged; rebuilding it");
         assert!(server.stop().success());

@@ -1,10 +1,10 @@
-//! Where following a room begins, and where it resumes.
+//! Where following a feed begins, and where it resumes.
 
 use std::collections::HashSet;
 
-use vang_chat::{Node, Principal, RoomId, Seq, StartAfter};
+use vang_chat::{Feed, Node, Principal, RoomId, Seq, StartAfter};
 use vang_proto::limits::FOLLOWED_ROOMS_MAX;
-use vang_proto::vang::{Code, ErrorReply, FollowFrom, Following};
+use vang_proto::vang::{Code, ErrorReply, FeedName, FollowFrom, Following};
 
 use crate::cold::Read;
 use crate::continuation::Continuation;
@@ -19,28 +19,31 @@ impl Hub {
         &mut self,
         asker: &Asker,
         who: &Principal,
-        rooms: &[String],
+        (rooms, feeds): (&[String], &[FeedName]),
         from: FollowFrom,
     ) -> Result<(), ErrorReply> {
         let ids = rooms.iter().map(|name| self.room(name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        let feeds =
+            feeds.iter().map(|name| keyed_feed(*name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        let all = || ids.iter().map(|&room| Feed::Room(room)).chain(feeds.iter().copied());
         let Some(session) = self.session_mut(asker.session) else { return Ok(()) };
         if from != FollowFrom::Now && (session.cursor.is_some() || session.placing.is_some()) {
             let detail = "this connection follows already; 'since' and 'seq' go with its first follow";
             return Err(ErrorReply::new(Code::AlreadyFollowing, detail));
         }
         if let Some(behind) = &mut session.placing {
-            behind.push((asker.clone(), ids));
+            behind.push((asker.clone(), all().collect()));
             return Ok(());
         }
         let now = self.state.seq();
         match from {
             FollowFrom::Now => {
-                let starts = ids.iter().map(|&room| (room, now, 0)).collect();
+                let starts = all().map(|feed| (feed, now, 0)).collect();
                 self.begin_following(asker, starts);
             }
             FollowFrom::Position { journal, epoch, seq } => {
                 let seq = self.resume_point(&journal, epoch.as_deref(), Seq(seq))?;
-                let starts = ids.iter().map(|&room| (room, seq, 0)).collect();
+                let starts = all().map(|feed| (feed, seq, 0)).collect();
                 self.begin_following(asker, starts);
             }
             FollowFrom::Numbers(numbers) => {
@@ -59,7 +62,7 @@ impl Hub {
                 if let Some(session) = self.session_mut(asker.session) {
                     session.placing = Some(Vec::new());
                 }
-                let then = Continuation::Follow { asker: asker.clone(), starts };
+                let then = Continuation::Follow { asker: asker.clone(), starts, feeds };
                 self.read(need.unwrap_or_default(), Read::Locate(asked), then);
             }
         }
@@ -113,17 +116,18 @@ impl Hub {
     pub(in crate::hub) fn follow_behind(&mut self, id: SessionId) {
         let behind = self.session_mut(id).and_then(|session| session.placing.take());
         let now = self.state.seq();
-        for (asker, rooms) in behind.into_iter().flatten() {
-            self.begin_following(&asker, rooms.into_iter().map(|room| (room, now, 0)).collect());
+        for (asker, feeds) in behind.into_iter().flatten() {
+            self.begin_following(&asker, feeds.into_iter().map(|feed| (feed, now, 0)).collect());
         }
     }
 
-    pub(in crate::hub) fn begin_following(&mut self, asker: &Asker, starts: Vec<(RoomId, Seq, u64)>) {
-        let names: Vec<_> = starts.iter().map(|(room, _, _)| self.book.room(*room).into_owned()).collect();
+    pub(in crate::hub) fn begin_following(&mut self, asker: &Asker, starts: Vec<(Feed, Seq, u64)>) {
+        let rooms = starts.iter().filter_map(|(feed, ..)| feed.room());
+        let names: Vec<_> = rooms.map(|room| self.book.room(room).into_owned()).collect();
         let id = asker.session;
         let followed = self.session(id).and_then(|session| session.cursor.as_ref());
-        if followed.map_or(0, |cursor| cursor.rooms.len()) + starts.len() > FOLLOWED_ROOMS_MAX {
-            let detail = format!("one connection follows at most {FOLLOWED_ROOMS_MAX} rooms");
+        if followed.map_or(0, |cursor| cursor.feeds.len()) + starts.len() > FOLLOWED_ROOMS_MAX {
+            let detail = format!("one connection follows at most {FOLLOWED_ROOMS_MAX} rooms and feeds");
             let error = ErrorReply::new(Code::TooMany, detail).with("limit", FOLLOWED_ROOMS_MAX as u64);
             return self.refuse(asker.clone(), &error);
         }
@@ -136,25 +140,26 @@ impl Hub {
         session.epoch_due = false;
         let cursor = session.cursor.get_or_insert_with(|| Cursor::at(first));
         let seq = cursor.seq;
-        // A room that is followed already stays as it is, and of one that is named twice the first counts. One step
-        // for each room that is followed or named: both are at most `FOLLOWED_ROOMS_MAX`.
-        let mut fresh: HashSet<RoomId> = starts.iter().map(|&(room, _, _)| room).collect();
-        for followed in &cursor.rooms {
-            fresh.remove(&followed.room);
+        // A feed that is followed already stays as it is, and of one that is named twice the first counts. One step
+        // for each feed that is followed or named: both are at most `FOLLOWED_ROOMS_MAX`.
+        let mut fresh: HashSet<Feed> = starts.iter().map(|&(feed, _, _)| feed).collect();
+        for followed in &cursor.feeds {
+            fresh.remove(&followed.feed);
         }
-        for (room, from, since) in starts {
-            if !fresh.remove(&room) {
+        for (feed, from, since) in starts {
+            if !fresh.remove(&feed) {
                 continue;
             }
-            let followers = self.followers.entry(room).or_default();
-            let index = cursor.rooms.len() as u32;
+            let followers = self.followers.entry(feed).or_default();
+            let index = cursor.feeds.len() as u32;
             let place = followers.len() as u32;
             followers.push((id, index));
-            cursor.rooms.push(Followed { room, from, since, place, is_grown: false });
+            cursor.feeds.push(Followed { feed, from, since, place, is_grown: false });
             cursor.mark_grown(index);
         }
         let keys = Following { journal: self.identity.id_hex(), epoch: self.epoch(), seq: seq.0 };
-        self.accept(asker, &keys, &names.join(" "));
+        let result = if names.is_empty() { "following".to_owned() } else { names.join(" ") };
+        self.accept(asker, &keys, &result);
         self.outputs.push_back(Output::Follows { session: id });
         self.wake(id);
     }
@@ -177,6 +182,19 @@ impl Hub {
                 session.epoch_due = true;
             }
             self.wake(id);
+        }
+    }
+}
+
+/// The feed of this name for who asks.
+fn keyed_feed(name: FeedName, who: &Principal) -> Result<Feed, ErrorReply> {
+    match (name, who) {
+        (FeedName::Server, _) => Ok(Feed::Server),
+        (FeedName::Account, Principal::Account(account)) => Ok(Feed::Account(*account)),
+        (FeedName::Account, Principal::Guest(_) | Principal::Operator) => {
+            let detail =
+                "only an account has the feed 'account'; say who you are with 'as', or leave the feed out";
+            Err(ErrorReply::new(Code::AccountNeeded, detail))
         }
     }
 }

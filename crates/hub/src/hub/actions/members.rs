@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use vang_chat::{AccountId, MemberCommand, Power, Principal, Refusal, RoomId};
+use vang_chat::{AccountId, Feed, MemberCommand, Power, Principal, Refusal, RoomId};
 use vang_proto::vang::{ErrorReply, MEMBER, People, Person};
 
 use crate::admission::{bad_name, refused};
@@ -82,7 +82,7 @@ impl Hub {
         for account in members.take(LISTED_PEOPLE_MAX) {
             people.insert((false, self.book.account(account).into_owned()), (Some(MEMBER.to_owned()), 0));
         }
-        let followers = self.followers.get(&id).map_or(&[][..], Vec::as_slice);
+        let followers = self.followers.get(&Feed::Room(id)).map_or(&[][..], Vec::as_slice);
         left_out += followers.len().saturating_sub(LISTED_PEOPLE_MAX) as u64;
         for &(follower, _) in followers.iter().take(LISTED_PEOPLE_MAX) {
             if self.session(follower).is_none_or(|session| session.peer_ended) {

@@ -153,7 +153,7 @@ impl Scene {
             }
         }
         let rooms = vec!["general".to_owned(), "lab".to_owned()];
-        let asked = Action::Follow { rooms, from: FollowFrom::Numbers(vec![0, 0]) };
+        let asked = Action::Follow { rooms, feeds: Vec::new(), from: FollowFrom::Numbers(vec![0, 0]) };
         for (header, _, frame) in self.ask(asked, &mut given) {
             if header.get("event").is_some() {
                 given.follow.insert(header["seq"].as_u64().unwrap(), (header, frame));

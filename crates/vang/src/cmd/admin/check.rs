@@ -114,11 +114,14 @@ fn check_rules_and_view(
     };
     let mut expected = Lines::default();
     // The view has the newest of each.
-    let mut texts = BTreeMap::new();
+    let (mut texts, mut values) = (BTreeMap::new(), BTreeMap::new());
     let mut add_rows = |delta: Delta| {
         for row in delta.rows.iter().filter(|row| cursor.is_some_and(|cursor| seq_of(row) <= cursor)) {
             match row {
                 Row::Text { of, .. } => drop(texts.insert(*of, row.to_string())),
+                Row::Event { feed, event } if feed.is_keyed() => {
+                    drop(values.insert((*feed, event.n), row.to_string()));
+                }
                 Row::Event { .. } => expected.add(&row.to_string()),
             }
         }
@@ -126,7 +129,7 @@ fn check_rules_and_view(
     };
     let recovered = replay(reader, identity, (State::default(), Book::default()), Seq(0), &mut add_rows)
         .map_err(|error| CommandError::new(format!("the journal does not replay: {error}")))?;
-    texts.values().for_each(|line| expected.add(line));
+    texts.values().chain(values.values()).for_each(|line| expected.add(line));
     if let Some(cursor) = cursor
         && found != expected
     {
