@@ -468,8 +468,8 @@ impl TypedLines {
         }
         let refused = reply.code.is_some();
         match self.asked.pop_front() {
-            Some(Asked::Name) if reply.code.as_deref() == Some(Code::BadName.as_str()) => {
-                let why = &reply.text;
+            Some(Asked::Name) if reply.code.as_deref().is_some_and(is_about_the_name) => {
+                let why = reply.text.trim_end_matches("; choose another name");
                 self.writer.name = None;
                 self.bad_names += 1;
                 if self.bad_names < BAD_NAMES_MAX {
@@ -607,6 +607,11 @@ impl TypedLines {
 enum Typed {
     Line(Bytes),
     TooLong,
+}
+
+/// Is the refusal about the name, so that another one may be typed?
+fn is_about_the_name(code: &str) -> bool {
+    [Code::BadName, Code::NameConfusable].iter().any(|of_name| of_name.as_str() == code)
 }
 
 fn long_name(name: &str) -> String {

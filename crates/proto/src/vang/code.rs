@@ -54,6 +54,8 @@ codes! {
     NoAccount = "no-account",
     /// The room or account exists.
     NameTaken = "name-taken",
+    /// The name looks like another room's or account's, written in other letters.
+    NameConfusable = "name-confusable",
     /// Joining twice.
     AlreadyMember = "already-member",
     /// Not in the room.

@@ -120,9 +120,11 @@ fn status(code: Code) -> StatusCode {
             StatusCode::FORBIDDEN
         }
         Code::NoRoom | Code::NoAccount => StatusCode::NOT_FOUND,
-        Code::NameSet | Code::NameTaken | Code::AlreadyMember | Code::AlreadyFollowing => {
-            StatusCode::CONFLICT
-        }
+        Code::NameSet
+        | Code::NameTaken
+        | Code::NameConfusable
+        | Code::AlreadyMember
+        | Code::AlreadyFollowing => StatusCode::CONFLICT,
         // As the draft of the header `Idempotency-Key` has it.
         Code::IdReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::JournalChanged | Code::SeqAhead => StatusCode::CONFLICT,
