@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
+use crate::names::Looks;
 use crate::permission::{self, Power};
 use crate::steps::{Kept, Key, Step};
-use crate::{Access, AccountId, Feed, FeedKey, NameKey, Place, Places, Position, Principal, Refusal, Seq};
+use crate::{
+    Access, AccountId, Feed, FeedKey, Name, NameKey, Place, Places, Position, Principal, Refusal, Seq,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
     /// Make a name an account.
     Add {
-        name: NameKey,
+        name: Box<Name>,
         /// Who asks: the operator.
         by: Principal,
     },
@@ -21,7 +24,7 @@ pub enum AccountCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountEvent {
-    Added { account: AccountId, name: NameKey },
+    Added { account: AccountId, name: Box<Name> },
 }
 
 pub(crate) fn decide(
@@ -29,20 +32,23 @@ pub(crate) fn decide(
     at: Position,
     command: &AccountCommand,
 ) -> Result<AccountEvent, Refusal> {
-    match *command {
+    match command {
         AccountCommand::Add { name, by } => {
-            permission::check_server(Power::AddAccount, Access::Public, &by)?;
-            if accounts.by_name.contains_key(&name) {
+            permission::check_server(Power::AddAccount, Access::Public, by)?;
+            if accounts.by_name.contains_key(&name.key) {
                 return Err(Refusal::NameTaken);
             }
-            Ok(AccountEvent::Added { account: AccountId(at.seq.0), name })
+            accounts.looks.check(name)?;
+            Ok(AccountEvent::Added { account: AccountId(at.seq.0), name: name.clone() })
         }
     }
 }
 
 pub(crate) fn evolve(accounts: &mut Accounts, event: &AccountEvent) {
-    match *event {
-        AccountEvent::Added { account, name } => accounts.add(AccountRow { name, account, seq: Seq(0) }),
+    match event {
+        AccountEvent::Added { account, name } => {
+            accounts.add(AccountRow { name: **name, account: *account, seq: Seq(0) });
+        }
     }
 }
 
@@ -50,7 +56,7 @@ pub(crate) fn evolve(accounts: &mut Accounts, event: &AccountEvent) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct AccountRow {
     #[n(0)]
-    pub(crate) name: NameKey,
+    pub(crate) name: Name,
     #[n(1)]
     pub(crate) account: AccountId,
     /// The newest entry of its feed; 0 before the first.
@@ -62,6 +68,7 @@ pub(crate) struct AccountRow {
 pub(crate) struct Accounts {
     by_name: BTreeMap<NameKey, AccountId>,
     by_id: BTreeMap<AccountId, AccountRow>,
+    looks: Looks,
     digest: Digest,
     pub(crate) kept: Kept<AccountRow>,
 }
@@ -69,12 +76,17 @@ pub(crate) struct Accounts {
 impl Accounts {
     pub(crate) fn add(&mut self, row: AccountRow) {
         self.digest.add(&row);
-        self.by_name.insert(row.name, row.account);
+        self.looks.add(&row.name);
+        self.by_name.insert(row.name.key, row.account);
         self.by_id.insert(row.account, row);
     }
 
     pub(crate) fn named(&self, name: &NameKey) -> Option<AccountId> {
         self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// Is there such an account?
@@ -104,8 +116,8 @@ impl Accounts {
     /// As they were at an entry. Every field is named: a new one does not compile until it is in a row or left out on
     /// purpose.
     pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<AccountRow>> {
-        // `by_name` holds the same pairs.
-        let Accounts { by_name: _, by_id, digest: _, kept } = self;
+        // `by_name` and `looks` hold the same names.
+        let Accounts { by_name: _, by_id, looks: _, digest: _, kept } = self;
         let there = by_id.range(AccountId(from)..).take_while(move |&(&account, _)| account.0 <= at.0);
         there.map(move |(&account, row)| {
             let before = kept.get(at, account.0);

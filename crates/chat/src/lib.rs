@@ -17,6 +17,7 @@ mod refusal; // the rule that said no
 mod state; // the parts of the state; apply = decide, then evolve, by the version of the rules
 
 mod order; // who opened the journal, which rules hold, time
+mod names; // what a name is and what it looks like, as keyed hashes
 mod accounts;
 mod rooms;
 mod members;
@@ -43,6 +44,7 @@ pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq,
 pub use known::KnownRooms;
 pub use members::{MemberCommand, MemberEvent};
 pub use messages::{MessageCommand, MessageEvent};
+pub use names::{LookKey, Name, ScriptCode, Scripts};
 pub use order::{OrderCommand, OrderEvent};
 pub use outcome::{Happened, Outcome};
 pub use permission::{Power, RoomsBy, Standing};

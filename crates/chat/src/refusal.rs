@@ -10,6 +10,9 @@ pub enum Refusal {
     NoAccount,
     #[error("the name is taken")]
     NameTaken,
+    /// In one script such names may exist beside each other.
+    #[error("the name looks like one that exists, written in other letters; choose another name")]
+    NameConfusable,
     #[error("guests cannot do this; ask the operator for an account (vang admin account add NAME)")]
     AccountNeeded,
     /// To create a room, under `RoomsBy::Admins`.

@@ -8,18 +8,19 @@ use crate::accounts::Accounts;
 use crate::digest::{Digest, Part};
 use crate::known::Known;
 use crate::limits::ROOMS_MAX;
+use crate::names::Looks;
 use crate::permission::{self, Power, RoomsBy, Standing};
 use crate::server_feed::ServerFeed;
 use crate::stays::{Interval, Mark, StayRow, Stays};
 use crate::steps::{Kept, Key, Step};
 use crate::{
-    Access, AccountId, Feed, FeedKey, NameKey, Place, Places, Position, Principal, Refusal, RoomId, Seq,
+    Access, AccountId, Feed, FeedKey, Name, NameKey, Place, Places, Position, Principal, Refusal, RoomId, Seq,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomCommand {
     Create {
-        name: NameKey,
+        name: Box<Name>,
         access: Access,
         /// Who asks: an account (then its first member) or the operator.
         by: Principal,
@@ -47,7 +48,7 @@ impl RoomCommand {
 pub enum RoomEvent {
     Created {
         room: RoomId,
-        name: NameKey,
+        name: Box<Name>,
         access: Access,
         /// Who made it; an account is its first member.
         by: Principal,
@@ -65,14 +66,16 @@ pub(crate) fn decide(
     command: &RoomCommand,
 ) -> Result<RoomEvent, Refusal> {
     match *command {
-        RoomCommand::Create { name, access, by, rooms_by, most } => {
+        RoomCommand::Create { ref name, access, by, rooms_by, most } => {
             permission::check_server(Power::CreateRoom(rooms_by), access, &by)?;
             if let Principal::Account(who) = by {
                 accounts.check(who)?;
             }
-            if rooms.by_name.contains_key(&name) {
+            // Of a private room both refusals say only that it exists, to everybody who may create rooms.
+            if rooms.by_name.contains_key(&name.key) {
                 return Err(Refusal::NameTaken);
             }
+            rooms.looks.check(name)?;
             if rooms.by_id.len() >= ROOMS_MAX {
                 return Err(Refusal::TooManyRooms { max: ROOMS_MAX });
             }
@@ -82,7 +85,7 @@ pub(crate) fn decide(
             {
                 return Err(Refusal::TooManyOwnRooms { max });
             }
-            Ok(RoomEvent::Created { room: RoomId(at.seq.0), name, access, by })
+            Ok(RoomEvent::Created { room: RoomId(at.seq.0), name: name.clone(), access, by })
         }
         RoomCommand::SetTopic { room, by } => {
             let there = rooms.get(room).ok_or(Refusal::NoRoom)?;
@@ -99,8 +102,8 @@ pub(crate) fn evolve(
     places: &mut Places,
 ) {
     match *event {
-        RoomEvent::Created { room, name, access, by } => {
-            rooms.add(RoomRow { id: room, name, access, n: 0, seq: Seq(0), by });
+        RoomEvent::Created { room, ref name, access, by } => {
+            rooms.add(RoomRow { id: room, name: **name, access, n: 0, seq: Seq(0), by });
             rooms.show(room, at.seq, None, places);
             if let Principal::Account(who) = by {
                 rooms.begin_stay(room, who, at.seq);
@@ -117,7 +120,7 @@ pub(crate) fn evolve(
 /// A room, as far as the rules need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
-    pub name: NameKey,
+    pub name: Name,
     pub access: Access,
     /// The newest message's number; 0 before the first.
     pub n: u64,
@@ -134,7 +137,7 @@ pub(crate) struct RoomRow {
     #[n(0)]
     pub(crate) id: RoomId,
     #[n(1)]
-    pub(crate) name: NameKey,
+    pub(crate) name: Name,
     #[n(2)]
     pub(crate) access: Access,
     #[n(3)]
@@ -190,6 +193,7 @@ const CHANGED_MAX: usize = 512;
 pub(crate) struct Rooms {
     by_id: BTreeMap<RoomId, Room>,
     by_name: BTreeMap<NameKey, RoomId>,
+    looks: Looks,
     digest: Digest,
     /// Of all stays.
     stays: Digest,
@@ -229,7 +233,8 @@ impl Rooms {
             *self.made.entry(who).or_default() += 1;
         }
         self.changed.insert(id, None);
-        self.by_name.insert(name, id);
+        self.looks.add(&name);
+        self.by_name.insert(name.key, id);
         self.by_id.insert(id, Room { name, access, n, seq, by, stays: Stays::default() });
     }
 
@@ -318,10 +323,11 @@ impl Rooms {
     /// As they were at an entry. Every field is named: a new one does not compile until it is in a row or left out on
     /// purpose.
     pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<RoomRow>> {
-        // The stays in the rooms are rows of their own; `by_name`, `known` and the counts follow from rooms and stays.
+        // The stays in the rooms are rows of their own; `by_name`, `looks`, `known` and the counts follow from rooms and stays.
         let Rooms {
             by_id,
             by_name: _,
+            looks: _,
             digest: _,
             stays: _,
             known: _,

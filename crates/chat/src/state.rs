@@ -13,8 +13,9 @@ use crate::rooms::Rooms;
 use crate::sent::Sent;
 use crate::server_feed::ServerFeed;
 use crate::{
-    AccountId, Command, Event, Events, Feed, Happened, NameKey, Node, OrderCommand, Outcome, Places,
-    Position, Principal, Refusal, Room, RoomId, Rules, Seq, Time, accounts, members, messages, order, rooms,
+    AccountId, Command, Event, Events, Feed, Happened, Name, NameKey, Node, OrderCommand, Outcome, Places,
+    Position, Principal, Refusal, Room, RoomId, Rules, Scripts, Seq, Time, accounts, members, messages,
+    order, rooms,
 };
 
 /// Everything that decides what happens next.
@@ -146,6 +147,16 @@ impl State {
     /// The account of this name.
     pub fn account(&self, name: &NameKey) -> Option<AccountId> {
         self.accounts.named(name)
+    }
+
+    /// Can a guest have this name, beside the accounts? It is no account's: that is asked before, with `account`.
+    pub fn check_guest(&self, name: &Name) -> Result<(), Refusal> {
+        self.accounts.looks().check(name)
+    }
+
+    /// Has any account a name in other scripts? If not, `check_guest` has nothing to say against one in these.
+    pub fn has_accounts_in_other_scripts(&self, scripts: &Scripts) -> bool {
+        self.accounts.looks().has_other_scripts(scripts)
     }
 
     /// The room of this name, if the reader can know of it.

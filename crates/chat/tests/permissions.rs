@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, Position,
+    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, Name, NameKey, Node, Position,
     Power, Principal, Refusal, Room, RoomCommand, RoomId, RoomsBy, Standing, State, Time,
 };
 
@@ -23,6 +23,10 @@ fn key(name: &str) -> NameKey {
     NameKey(blake3::hash(name.as_bytes()).as_bytes()[..16].try_into().unwrap())
 }
 
+fn name(typed: &str) -> Box<Name> {
+    Name::only(key(typed))
+}
+
 fn at(state: &State) -> Position {
     Position { seq: state.seq().next(), time: Time(1_000), node: Node(1) }
 }
@@ -30,26 +34,25 @@ fn at(state: &State) -> Position {
 impl World {
     fn new() -> World {
         let mut state = State::default();
-        let add = |state: &mut State, name: &str| {
-            state
-                .apply(at(state), &AccountCommand::Add { name: key(name), by: Principal::Operator }.into())
-                .unwrap();
-            state.account(&key(name)).unwrap()
+        let add = |state: &mut State, typed: &str| {
+            let add = AccountCommand::Add { name: name(typed), by: Principal::Operator };
+            state.apply(at(state), &add.into()).unwrap();
+            state.account(&key(typed)).unwrap()
         };
         let [stranger, outsider, former, member] =
             ["stranger", "outsider", "former", "member"].map(|name| add(&mut state, name));
         let [public, private] =
-            [("lobby", Access::Public), ("ops", Access::Private)].map(|(name, access)| {
+            [("lobby", Access::Public), ("ops", Access::Private)].map(|(typed, access)| {
                 let by = Principal::Account(member);
                 let create = RoomCommand::Create {
-                    name: key(name),
+                    name: name(typed),
                     access,
                     by,
                     rooms_by: RoomsBy::default(),
                     most: None,
                 };
                 state.apply(at(&state), &create.into()).unwrap();
-                let room = state.room_named(&key(name), &by).unwrap();
+                let room = state.room_named(&key(typed), &by).unwrap();
                 state.apply(at(&state), &MemberCommand::Join { room, who: former, by }.into()).unwrap();
                 state.apply(at(&state), &MemberCommand::Leave { room, who: former }.into()).unwrap();
                 room
@@ -73,7 +76,7 @@ impl World {
         let decide = |command: Command| self.state.decide(at(&self.state), &command).map(drop);
         let join = |who: AccountId, by: &Principal| decide(MemberCommand::Join { room, who, by: *by }.into());
         match power {
-            Power::KnowOf => self.state.room_named(&there.name, who).map(drop),
+            Power::KnowOf => self.state.room_named(&there.name.key, who).map(drop),
             Power::SeePeople | Power::SeeAll => there.check(power, who),
             Power::Speak => decide(MessageCommand::Send { room, from: *who, id: None }.into()),
             Power::Join => match join(there.own_account(power, who)?, who) {
@@ -86,10 +89,10 @@ impl World {
             Power::SetTopic => decide(RoomCommand::SetTopic { room, by: *who }.into()),
             Power::CreateRoom(rooms_by) => {
                 let access = if room == self.public { Access::Public } else { Access::Private };
-                let name = key("new");
+                let name = name("new");
                 decide(RoomCommand::Create { name, access, by: *who, rooms_by, most: None }.into())
             }
-            Power::AddAccount => decide(AccountCommand::Add { name: key("new"), by: *who }.into()),
+            Power::AddAccount => decide(AccountCommand::Add { name: name("new"), by: *who }.into()),
         }
     }
 }

@@ -11,9 +11,10 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use vang_chat::limits::{OPENINGS_MAX, SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, Event, Events, Feed, FeedKey, Happened, MemberCommand,
-    MessageCommand, MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Outcome, Place, Position,
-    Principal, Refusal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, SnapshotError, State, Time,
+    Access, AccountCommand, AccountId, Command, Event, Events, Feed, FeedKey, Happened, LookKey,
+    MemberCommand, MessageCommand, MessageEvent, Name, NameKey, Node, OrderCommand, OrderEvent, Outcome,
+    Place, Position, Principal, Refusal, RoomCommand, RoomId, RoomsBy, Rules, Scripts, SendId, Seq,
+    SnapshotError, State, Time,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -49,6 +50,17 @@ fn name(number: u8) -> NameKey {
     NameKey([number; 16])
 }
 
+/// Of a new account or room. 5, 6 and 7 look alike, but only 5 and 6 are in one script.
+fn made(number: u8) -> Box<Name> {
+    let look = |number: u8| LookKey([number; 16]);
+    let looks = match number {
+        5..=7 => [look(5), look(number)],
+        _ => [look(number); 2],
+    };
+    let scripts = if number == 7 { *b"Cyrl" } else { *b"Latn" };
+    Box::new(Name { key: name(number), looks, scripts: Scripts::new([scripts]), unicode: [17, 0] })
+}
+
 fn account(state: &State, number: u8) -> AccountId {
     state.account(&name(number)).unwrap_or(AccountId(NOT_THERE))
 }
@@ -70,10 +82,10 @@ fn command(state: &State, ask: &Ask) -> Command {
         Ask::Open(_) => OrderCommand::Open.into(),
         Ask::Rules(to) => OrderCommand::SwitchRules { to: Rules(to) }.into(),
         Ask::Account(number, by) => {
-            AccountCommand::Add { name: name(number), by: principal(state, by) }.into()
+            AccountCommand::Add { name: made(number), by: principal(state, by) }.into()
         }
         Ask::Create(number, access, by, rooms_by, most) => {
-            RoomCommand::Create { name: name(number), access, by: principal(state, by), rooms_by, most }
+            RoomCommand::Create { name: made(number), access, by: principal(state, by), rooms_by, most }
                 .into()
         }
         Ask::Join(of, who, by) => {
@@ -221,14 +233,19 @@ fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         1 => (0..5_u64).prop_map(Ask::Open),
         1 => (0..=vang_chat::NEWEST_RULES.0).prop_map(Ask::Rules),
-        3 => (0..4_u8, prop_oneof![4 => Just(Who::Operator), 1 => who()]).prop_map(|(name, by)| Ask::Account(name, by)),
-        3 => (0..5_u8, access, who(), rooms_by, prop::option::of(0..4_u64)).prop_map(|(name, access, by, rooms_by, most)| Ask::Create(name, access, by, rooms_by, most)),
+        3 => (0..8_u8, prop_oneof![4 => Just(Who::Operator), 1 => who()]).prop_map(|(name, by)| Ask::Account(name, by)),
+        3 => (0..8_u8, access, who(), rooms_by, prop::option::of(0..4_u64)).prop_map(|(name, access, by, rooms_by, most)| Ask::Create(name, access, by, rooms_by, most)),
         8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
         4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
         3 => (0..4_u8, who()).prop_map(|(room, by)| Ask::Topic(room, by)),
         16 => (0..4_u8, who(), id).prop_map(|(room, from, id)| Ask::Send(room, from, id)),
         1 => Just(Ask::Tick),
     ]
+}
+
+/// Do people take one for the other, although no script can write both?
+fn is_like(one: &Name, other: &Name) -> bool {
+    one.scripts != other.scripts && one.looks.iter().any(|look| other.looks.contains(look))
 }
 
 /// A few accounts and rooms first, or most of what follows would be refused.
@@ -351,6 +368,36 @@ proptest! {
             };
             prop_assert_eq!(body(&world.state) == before, quiet, "{:?} {:?}", command, outcome);
         }
+    }
+
+    #[test]
+    fn names_that_look_alike_are_in_one_script_whichever_came_first(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            let taken = |state: &State, name: &Name, is_account: bool| match is_account {
+                true => (0..8).any(|other| state.account(&self::name(other)).is_some() && is_like(name, &made(other))),
+                false => state.rooms().any(|(_, room)| is_like(name, &room.name)),
+            };
+            let before = world.state.clone();
+            let (_, command, outcome) = world.step(step);
+            let (name, is_account) = match &command {
+                Command::Account(AccountCommand::Add { name, .. }) => (name, true),
+                Command::Room(RoomCommand::Create { name, .. }) => (name, false),
+                _ => continue,
+            };
+            let is_taken = taken(&before, name, is_account);
+            match outcome {
+                Ok(_) => prop_assert!(!is_taken),
+                Err(Refusal::NameConfusable) => prop_assert!(is_taken),
+                Err(_) => {}
+            }
+        }
+        let guest = |number| world.state.check_guest(&made(number)).is_err();
+        let has = |number| account(&world.state, number) != AccountId(NOT_THERE);
+        prop_assert_eq!((guest(5), guest(6)), (has(7), has(7)));
+        prop_assert_eq!((guest(7), guest(0)), (has(5) || has(6), false));
+        let others = |code| world.state.has_accounts_in_other_scripts(&Scripts::new([code]));
+        prop_assert_eq!((others(*b"Latn"), others(*b"Cyrl")), (has(7), true));
     }
 
     #[test]
@@ -480,8 +527,8 @@ proptest! {
             let asker = principal(state, who);
             for (id, room) in state.rooms().filter(|(_, room)| !room.knows(&asker)) {
                 let none = RoomId(NOT_THERE);
-                prop_assert_eq!(state.room_named(&room.name, &asker), Err(Refusal::NoRoom));
-                for number in 0..5 {
+                prop_assert_eq!(state.room_named(&room.name.key, &asker), Err(Refusal::NoRoom));
+                for number in 0..8 {
                     let other = account(state, number);
                     let join = |room| MemberCommand::Join { room, who: other, by: asker };
                     prop_assert_eq!(answer(join(id).into()), answer(join(none).into()), "{:?} joins {:?}", asker, other);
@@ -648,7 +695,7 @@ fn lobby() -> (State, RoomId) {
     let mut state = State::default();
     let at = Position { seq: Seq(1), time: Time(0), node: Node(1) };
     let create = RoomCommand::Create {
-        name: name(1),
+        name: made(1),
         access: Access::Public,
         by: Principal::Operator,
         rooms_by: RoomsBy::default(),

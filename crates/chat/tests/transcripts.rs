@@ -18,6 +18,9 @@
 //! clock                            => 25h                      the state's time since the story began
 //! ```
 //!
+//! The stories' own door makes of a name what the real one does, for a few Latin and Cyrillic letters: `рау` in Cyrillic letters
+//! looks like `pay`, and `modern` like `modem`.
+//!
 //! `+bob` is a join and `-bob` a leave. The last line is the beginning of the state's hash.
 
 #![allow(clippy::unwrap_used)]
@@ -28,9 +31,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use vang_chat::{
-    Access, AccountCommand, AccountEvent, AccountId, Command, Event, MemberCommand, MemberEvent,
-    MessageCommand, MessageEvent, NameKey, Node, OrderCommand, OrderEvent, Position, Principal, Refusal,
-    RoomCommand, RoomEvent, RoomId, RoomsBy, Rules, SendId, Seq, State, Time,
+    Access, AccountCommand, AccountEvent, AccountId, Command, Event, LookKey, MemberCommand, MemberEvent,
+    MessageCommand, MessageEvent, Name, NameKey, Node, OrderCommand, OrderEvent, Position, Principal,
+    Refusal, RoomCommand, RoomEvent, RoomId, RoomsBy, Rules, Scripts, SendId, Seq, State, Time,
 };
 
 /// When every story begins.
@@ -149,27 +152,27 @@ impl Story {
         let command: Command = match words[..] {
             ["account", name] => {
                 named = name;
-                AccountCommand::Add { name: key(name), by }.into()
+                AccountCommand::Add { name: made(name), by }.into()
             }
             ["create", name] => {
                 named = name;
-                RoomCommand::Create { name: key(name), access: Access::Public, by, rooms_by, most: None }
+                RoomCommand::Create { name: made(name), access: Access::Public, by, rooms_by, most: None }
                     .into()
             }
             ["create", name, most] if most.starts_with("most=") => {
                 named = name;
                 let most = Some(number(&most["most=".len()..])?);
-                RoomCommand::Create { name: key(name), access: Access::Public, by, rooms_by, most }.into()
+                RoomCommand::Create { name: made(name), access: Access::Public, by, rooms_by, most }.into()
             }
             ["create", name, "by=admins"] => {
                 named = name;
                 let rooms_by = RoomsBy::Admins;
-                RoomCommand::Create { name: key(name), access: Access::Public, by, rooms_by, most: None }
+                RoomCommand::Create { name: made(name), access: Access::Public, by, rooms_by, most: None }
                     .into()
             }
             ["create", name, "private"] => {
                 named = name;
-                RoomCommand::Create { name: key(name), access: Access::Private, by, rooms_by, most: None }
+                RoomCommand::Create { name: made(name), access: Access::Private, by, rooms_by, most: None }
                     .into()
             }
             ["join", room] => MemberCommand::Join { room: self.room(room), who: account(speaker), by }.into(),
@@ -314,6 +317,7 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::NoRoom => "no-room",
         Refusal::NoAccount => "no-account",
         Refusal::NameTaken => "name-taken",
+        Refusal::NameConfusable => "name-confusable",
         Refusal::AccountNeeded => "account-needed",
         Refusal::NotAllowed => "not-allowed",
         Refusal::AdminNeeded => "admin-needed",
@@ -330,6 +334,28 @@ fn refused(refusal: &Refusal) -> String {
 
 fn key(name: &str) -> NameKey {
     NameKey(hash(&name.to_lowercase()))
+}
+
+/// What the door makes of a new name.
+fn made(name: &str) -> Box<Name> {
+    let looks = [name, &name.to_lowercase()].map(|written| LookKey(hash(&look(written))));
+    let has = |from: char, to: char| name.chars().any(|c| (from..=to).contains(&c));
+    let scripts = match (has('A', 'z'), has('А', 'я')) {
+        (true, true) => Scripts::NONE,
+        (true, false) => Scripts::new([*b"Latn"]),
+        (false, true) => Scripts::new([*b"Cyrl"]),
+        (false, false) => Scripts::ANY,
+    };
+    Box::new(Name { key: key(name), looks, scripts, unicode: [17, 0] })
+}
+
+/// What the name looks like: a letter of each that look alike.
+fn look(name: &str) -> String {
+    let small = "аеорсух".chars().zip("aeopcyx".chars());
+    let capital = "АВЕКМНОРСТХ".chars().zip("abekmhopctx".chars());
+    let letters: BTreeMap<char, char> = small.chain(capital).chain([('0', 'o'), ('1', 'l')]).collect();
+    let alike: String = name.chars().map(|c| letters.get(&c).copied().unwrap_or(c)).collect();
+    alike.to_lowercase().replace('m', "rn")
 }
 
 fn hash(text: &str) -> [u8; 16] {

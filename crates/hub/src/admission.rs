@@ -129,7 +129,11 @@ pub(crate) fn bad_name(key: &'static str, typed: &str, bad: &NameError) -> Error
         shown.push('…');
     }
     let similar = match bad {
-        NameError::Empty | NameError::TooLong { .. } | NameError::Reserved => None,
+        NameError::Empty
+        | NameError::TooLong { .. }
+        | NameError::MixedScripts { .. }
+        | NameError::Reserved
+        | NameError::LikeReserved { .. } => None,
         NameError::Character { .. } | NameError::Start { .. } | NameError::Invisible { .. } => {
             similar_name(typed)
         }
@@ -139,10 +143,15 @@ pub(crate) fn bad_name(key: &'static str, typed: &str, bad: &NameError) -> Error
     ErrorReply::new(Code::BadName, detail).with("key", key)
 }
 
-/// The same refusal with the name in it, if it is that the name is taken.
-pub(crate) fn name_taken(what: &str, name: &str) -> impl FnOnce(ErrorReply) -> ErrorReply {
+/// The same refusal with the name in it, if it is about the name. It does not say which name it looks like: that may be a
+/// private room's.
+pub(crate) fn with_name(what: &str, name: &str) -> impl FnOnce(ErrorReply) -> ErrorReply {
     move |error| match error.code {
         Code::NameTaken => ErrorReply { detail: format!("there is {what} '{name}' already"), ..error },
+        Code::NameConfusable => {
+            let looks_like = format!("whose name looks like '{name}', written in other letters");
+            ErrorReply { detail: format!("there is {what} {looks_like}; choose another name"), ..error }
+        }
         _ => error,
     }
 }
@@ -153,6 +162,7 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::NoRoom => Code::NoRoom,
         Refusal::NoAccount => Code::NoAccount,
         Refusal::NameTaken => Code::NameTaken,
+        Refusal::NameConfusable => Code::NameConfusable,
         Refusal::AccountNeeded => Code::AccountNeeded,
         Refusal::NotAllowed | Refusal::AdminNeeded => Code::NotAllowed,
         Refusal::AlreadyMember => Code::AlreadyMember,

@@ -227,8 +227,8 @@ fn visible(sight: &Sight<'_>, followed: &Followed, seq: Seq, bytes: impl FnOnce(
 #[cfg(test)]
 mod tests {
     use vang_chat::{
-        Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, Position,
-        RoomCommand, RoomId, RoomsBy, Time,
+        Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, Name, NameKey, Node,
+        Position, RoomCommand, RoomId, RoomsBy, Time,
     };
 
     use super::*;
@@ -243,16 +243,15 @@ mod tests {
     fn a_reader_of_one_of_its_rooms_gets_an_event_about_several_rooms_once() {
         let mut state = State::default();
         let accounts = [1, 2].map(|key| {
-            let added =
-                apply(&mut state, AccountCommand::Add { name: NameKey([key; 16]), by: Principal::Operator });
-            AccountId(added.0)
+            let name = Name::only(NameKey([key; 16]));
+            AccountId(apply(&mut state, AccountCommand::Add { name, by: Principal::Operator }).0)
         });
         let create = |state: &mut State, key, access, by| {
             RoomId(
                 apply(
                     state,
                     RoomCommand::Create {
-                        name: NameKey([key; 16]),
+                        name: Name::only(NameKey([key; 16])),
                         access,
                         by,
                         rooms_by: RoomsBy::default(),

@@ -200,10 +200,10 @@ impl Hub {
         };
         hub.book.find_old_keys(&hub.names, &hub.state);
         if hub.state.rooms().next().is_none()
-            && let Ok((shown, key)) = hub.names.make("general")
+            && let Ok((shown, name)) = hub.names.make_new("general")
         {
             let command = Command::Room(RoomCommand::Create {
-                name: key,
+                name,
                 access: Access::Public,
                 by: Principal::Operator,
                 rooms_by: RoomsBy::default(),

@@ -1,13 +1,20 @@
 //! What a name is, and who has which. Names are people's words: they are payload, shown to readers;
-//! the rules only know a keyed hash of a name's canonical form.
+//! the rules only know keyed hashes of a name's canonical form and of what it looks like.
+//!
+//! Which names people take for each other, and which scripts may stand in one name, is defined by UTS 39 (Unicode Security
+//! Mechanisms): sections 4, 5.1 and 5.2. Its tables are in the crate `unicode-security`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
-use vang_chat::{AccountId, NameKey, Principal, RoomId, SendId, State};
+use unicode_script::{Script, UnicodeScript};
+use unicode_security::mixed_script::AugmentedScriptSet;
+use unicode_security::{UNICODE_VERSION, skeleton};
+use vang_chat::{AccountId, LookKey, Name, NameKey, Principal, RoomId, ScriptCode, Scripts, SendId, State};
 use vang_journal::hash;
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::vang::Speaker;
@@ -32,12 +39,22 @@ pub enum NameError {
     /// Something that nobody sees (Unicode's Default_Ignorable_Code_Point): two names would look like one.
     #[error("has the invisible character U+{:04X}, which is not allowed", u32::from(*found))]
     Invisible { found: char },
-    /// An account of this name would pass for the server itself or for those without an account.
-    #[error("is not available: 'server', 'anon' and 'guest' are reserved")]
+    /// Letters that look alike could stand for each other in it. More than UTS 39 calls "moderately restrictive" (5.2).
+    #[error("mixes letters of different scripts ({}); {SCRIPT_RULE}", found.join(", "))]
+    MixedScripts {
+        /// The scripts' names, in the order of their first letters.
+        found: Vec<&'static str>,
+    },
+    /// An account or a room of this name would pass for the server, for those without an account, or for several people.
+    #[error("is reserved; choose another name")]
     Reserved,
+    #[error("looks like '{word}', which is reserved; choose another name")]
+    LikeReserved { word: &'static str },
 }
 
 const NAME_RULE: &str = "use letters, digits, - _ . and start with a letter or digit";
+
+const SCRIPT_RULE: &str = "use one script, or Latin and one other (not Cyrillic or Greek)";
 
 fn in_words(found: char) -> String {
     match found {
@@ -67,14 +84,22 @@ fn is_inside(c: char) -> bool {
     c.is_alphanumeric() || is_combining_mark(c) || matches!(c, '-' | '_' | '.')
 }
 
-/// How the server shows itself, who gives no name, and what stands before a guest's.
-const RESERVED: [&str; 3] = ["server", ANON, "guest"];
+/// Names that no account and no room has: how the server shows itself, who gives no name, and what stands before a guest's; words
+/// for a room, for everybody in it and for oneself; who runs the server, and who is gone.
+const RESERVED: [&str; 12] = [
+    "server", ANON, "guest", "room", "here", "all", "everyone", "channel", "me", "operator", "system",
+    "deleted",
+];
+
+/// What the reserved words look like.
+static RESERVED_LOOKS: LazyLock<[String; 12]> = LazyLock::new(|| RESERVED.map(look));
 
 /// The guest name of a connection that gives none.
 pub(crate) const ANON: &str = "anon";
 
-/// Default_Ignorable_Code_Point of Unicode 16.0 (DerivedCoreProperties.txt): first and last of each range. Unassigned
-/// places are in it already, so it hardly grows.
+/// Default_Ignorable_Code_Point (DerivedCoreProperties.txt): first and last of each range. All characters that change the
+/// direction of text (Bidi_Control) are among them. Unassigned places are in it already, so it hardly grows; a test compares it with
+/// the tables of `unicode-security`, which has them for itself only.
 const INVISIBLE: [(char, char); 17] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -115,6 +140,64 @@ fn lowered(typed: &str) -> String {
     typed.nfkc().flat_map(char::to_lowercase).nfkc().collect()
 }
 
+/// What a text looks like: texts that people take for each other have the same (UTS 39, section 4). Case is folded in between,
+/// because capital letters can look alike where the small ones do not: `ВОТ` in Cyrillic letters is `BOT`, which is `bot` here. The
+/// order in which right-to-left text is drawn is left out (`bidiSkeleton`): it makes texts of one script look alike, not of two.
+fn look(text: &str) -> String {
+    let drawn: String = skeleton(text).collect();
+    skeleton(&folded(&drawn)).collect()
+}
+
+/// What a name looks like: as it is shown, and in small letters.
+fn looks(shown: &str) -> [String; 2] {
+    let (plain, small): (String, String) = (shown.nfkc().collect(), folded(shown));
+    let as_small = look(&small);
+    [if plain == small { as_small.clone() } else { look(&plain) }, as_small]
+}
+
+/// The scripts in each of which all of a name can be written, if it mixes no others than a name may.
+pub(crate) fn scripts(shown: &str) -> Result<Scripts, NameError> {
+    if shown.is_ascii() {
+        let has_letter = shown.bytes().any(|byte| byte.is_ascii_alphabetic());
+        return Ok(if has_letter { Scripts::new([*b"Latn"]) } else { Scripts::ANY });
+    }
+    // Another spelling of the same name has the same scripts.
+    let name = folded(shown);
+    let (mut all, mut beside_latin) = (AugmentedScriptSet::default(), AugmentedScriptSet::default());
+    for set in name.chars().map(AugmentedScriptSet::for_char) {
+        all.intersect_with(set);
+        if !set.base.contains_script(Script::Latin) {
+            beside_latin.intersect_with(set);
+        }
+    }
+    if all.is_all() {
+        return Ok(Scripts::ANY);
+    }
+    if !all.is_empty() {
+        let augmented = [(all.hanb, *b"Hanb"), (all.jpan, *b"Jpan"), (all.kore, *b"Kore")];
+        let augmented = augmented.into_iter().filter_map(|(has, code)| has.then_some(code));
+        return Ok(Scripts::new(all.base.iter().map(code).chain(augmented)));
+    }
+    let is_east_asian = beside_latin.hanb || beside_latin.jpan || beside_latin.kore;
+    let may_stand_beside_latin =
+        |script: Script| script.is_recommended() && !matches!(script, Script::Cyrillic | Script::Greek);
+    if is_east_asian || beside_latin.base.iter().any(may_stand_beside_latin) {
+        return Ok(Scripts::NONE);
+    }
+    let mut found = Vec::new();
+    for script in name.chars().map(|c| c.script()) {
+        let is_common = matches!(script, Script::Common | Script::Inherited);
+        if !is_common && !found.contains(&script.full_name()) {
+            found.push(script.full_name());
+        }
+    }
+    Err(NameError::MixedScripts { found })
+}
+
+fn code(script: Script) -> ScriptCode {
+    script.as_iso15924_tag().to_be_bytes()
+}
+
 /// Makes the keys of names and ids. Keyed with the journal's own key.
 #[derive(Clone)]
 pub struct NameMaker {
@@ -153,9 +236,32 @@ impl NameMaker {
         Ok((shown, key))
     }
 
-    /// The same for a new account.
-    pub(crate) fn make_account(&self, typed: &str) -> Result<(String, NameKey), NameError> {
-        if RESERVED.contains(&folded(typed).as_str()) { Err(NameError::Reserved) } else { self.make(typed) }
+    /// The same for a new account or room, with what it looks like. What it looks like costs a few microseconds: it is made for
+    /// new names only.
+    pub fn make_new(&self, typed: &str) -> Result<(String, Box<Name>), NameError> {
+        let (shown, key) = self.make(typed)?;
+        let scripts = scripts(&shown)?;
+        let looks = looks(&shown);
+        if let Some(at) = RESERVED_LOOKS.iter().position(|word| looks.contains(word)) {
+            let word = RESERVED[at];
+            return Err(if folded(&shown) == word {
+                NameError::Reserved
+            } else {
+                NameError::LikeReserved { word }
+            });
+        }
+        Ok((shown, Box::new(self.name(key, &looks, scripts))))
+    }
+
+    /// A guest's name with what it looks like. The reserved words are no harm there: others see `guest:NAME`.
+    pub(crate) fn guest(&self, shown: &str, key: NameKey, scripts: Scripts) -> Name {
+        self.name(key, &looks(shown), scripts)
+    }
+
+    fn name(&self, key: NameKey, looks: &[String; 2], scripts: Scripts) -> Name {
+        let (major, minor, _) = UNICODE_VERSION;
+        let looks = [&looks[0], &looks[1]].map(|look| LookKey(self.hash("look", look.as_bytes())));
+        Name { key, looks, scripts, unicode: [major as u8, minor as u8] }
     }
 
     /// The key of a name that may be older than today's rules.
@@ -310,10 +416,12 @@ fn rename<Id: Copy + PartialEq>(by_name: &mut HashMap<String, Id>, before: Optio
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn names_that_look_alike_to_a_person_are_one_name() {
+    fn spellings_of_one_name_are_one_name() {
         let maker = NameMaker::new([7; 32]);
         let key = |typed| maker.make(typed).map(|(_, key)| key);
         assert_eq!(key("Đồng"), key("đồng"));
@@ -323,6 +431,182 @@ mod tests {
         assert_eq!(key("ΣΑΣ"), key("σας"));
         assert_eq!(key("STRASSE"), key("Straße"));
         assert_eq!(maker.make("cho\u{301}").unwrap().0, "chó");
+        for name in
+            ["Đặng-Thị-Hồng", "Nguyễn", "Phượng", "Ưu", "Nguyễn.Văn_A", "Ångström", "άλφα", "йод", "각", "が"]
+        {
+            let decomposed: String = name.nfd().collect();
+            assert_eq!(maker.make_new(name).unwrap(), maker.make_new(&decomposed).unwrap(), "{name}");
+        }
+        // The dotless i is a letter of its own, in every language. A capital with a dot is an i with a dot.
+        assert_eq!(key("I"), key("i"));
+        assert_ne!(key("ı"), key("i"));
+        assert_eq!(key("İ"), key("i\u{307}"));
+        assert_ne!(key("İ"), key("i"));
+    }
+
+    #[test]
+    fn a_name_has_letters_of_one_script_or_of_latin_and_another() {
+        let maker = NameMaker::new([7; 32]);
+        for (name, codes) in [
+            ("ada", "Latn"),
+            ("2024", "Zyyy"),
+            ("1-2_3.4", "Zyyy"),
+            ("Đặng-Thị-Hồng", "Latn"),
+            ("ＡＤＡ", "Latn"),
+            ("владимир-2", "Cyrl"),
+            ("Ελλάδα", "Grek"),
+            ("नमस्ते", "Deva"),
+            ("ᏣᎳᎩ", "Cher"),
+            ("東京", "HanbHaniJpanKore"),
+            ("東京タワー", "Jpan"),
+            ("ひらがなとカタカナと漢字", "Jpan"),
+            ("ㄅㄆ", "BopoHanb"),
+            ("漢字ㄅ", "Hanb"),
+            ("한국어", "HangKore"),
+            ("한국漢字", "Kore"),
+            // Latin and another: no script can write all of it.
+            ("東京tower", ""),
+            ("東京タワー-tower", ""),
+            ("漢字ㄅabc", ""),
+            ("한국-abc", ""),
+            ("नमस्ते-ada", ""),
+            ("ada-ไทย", ""),
+            // A mark that many scripts use, and no letter.
+            ("1\u{951}", ""),
+        ] {
+            assert_eq!(maker.make_new(name).unwrap().1.scripts.as_str(), codes, "{name}");
+        }
+        for (name, first, second) in [
+            ("аda", "Cyrillic", "Latin"),
+            ("раypal", "Cyrillic", "Latin"),
+            ("adа", "Latin", "Cyrillic"),
+            ("megaω", "Latin", "Greek"),
+            ("µtorrent", "Greek", "Latin"),
+            ("ᏣᎳ-ada", "Cherokee", "Latin"),
+            ("αа", "Greek", "Cyrillic"),
+            ("한ひ", "Hangul", "Hiragana"),
+            ("ひㄅ", "Hiragana", "Bopomofo"),
+            ("אب", "Hebrew", "Arabic"),
+        ] {
+            let found = vec![first, second];
+            assert_eq!(maker.make_new(name), Err(NameError::MixedScripts { found }), "{name}");
+        }
+        let refusal = maker.make_new("аda").unwrap_err().to_string();
+        let expected = "mixes letters of different scripts (Cyrillic, Latin); use one script, or Latin and one other (not \
+                        Cyrillic or Greek)";
+        assert_eq!(refusal, expected);
+        // The short way for ASCII finds what the tables say.
+        for letter in (' '..='~').filter(|c| is_inside(*c)) {
+            let all = AugmentedScriptSet::for_char(letter);
+            let expected = if all.is_all() { Scripts::ANY } else { Scripts::new(all.base.iter().map(code)) };
+            assert_eq!(scripts(&letter.to_string()), Ok(expected), "{letter}");
+        }
+    }
+
+    /// Accounts of these names, in their order: which of them there are.
+    fn accounts(names: &[&str]) -> Vec<Result<(), vang_chat::Refusal>> {
+        use vang_chat::{AccountCommand, Command, Node, Position, Time};
+
+        let maker = NameMaker::new([7; 32]);
+        let mut state = State::default();
+        let mut add = |name: &&str| {
+            let at = Position { seq: state.seq().next(), time: Time(0), node: Node(1) };
+            let (_, name) = maker.make_new(name).unwrap_or_else(|bad| panic!("the name '{name}' {bad}"));
+            state
+                .apply(at, &Command::Account(AccountCommand::Add { name, by: Principal::Operator }))
+                .map(drop)
+        };
+        names.iter().map(&mut add).collect()
+    }
+
+    #[test]
+    fn names_of_different_scripts_must_not_look_alike() {
+        use vang_chat::Refusal::NameConfusable;
+
+        // One of each pair is in Cyrillic or Greek letters, but for the last two.
+        for (one, other) in [
+            ("pay", "рау"),
+            ("ada", "аԁа"),
+            ("oca", "оса"),
+            ("PAY", "рау"),
+            ("pay", "РАУ"),
+            // In capital letters only.
+            ("bot", "ВОТ"),
+            ("Tom", "ТОМ"),
+            ("TOM", "ТОМ"),
+            ("vo", "νο"),
+            ("кот", "ΚΟΤ"),
+            // Latin with a digit of another script, and with a digit that looks like it.
+            ("a8", "a৪"),
+            // A name of two scripts shares no script with another of the same two.
+            ("go東京", "g0東京"),
+        ] {
+            assert_eq!(accounts(&[one, other]), [Ok(()), Err(NameConfusable)], "{one} {other}");
+            assert_eq!(accounts(&[other, one]), [Ok(()), Err(NameConfusable)], "{other} {one}");
+        }
+        for (one, other) in [
+            // In one script.
+            ("modern", "modem"),
+            ("go", "g0"),
+            ("paypal", "paypa1"),
+            ("Ian", "lan"),
+            ("ısparta", "isparta"),
+            ("adá", "ada"),
+            ("11", "ll"),
+            // Han and Katakana are both Japanese.
+            ("カ", "力"),
+            // They do not look alike in small letters, and are shown in these.
+            ("bot", "вот"),
+            ("tom", "том"),
+            ("東京", "东京"),
+        ] {
+            assert_eq!(accounts(&[one, other]), [Ok(()), Ok(())], "{one} {other}");
+        }
+    }
+
+    /// Letters that look alike, in several scripts and cases.
+    fn look_alikes() -> impl Strategy<Value = String> {
+        prop_oneof!["[aAoO0pPbBl1IirnmtT]{1,3}", "[аАоО0рРвВ1ІітТмМ]{1,3}", "[αΑοΟ0ρΡβΒ1ΙιτΤ]{1,3}"]
+    }
+
+    proptest! {
+        #[test]
+        fn whether_two_names_can_exist_does_not_depend_on_their_order(one in look_alikes(), other in look_alikes()) {
+            let maker = NameMaker::new([7; 32]);
+            prop_assume!(maker.make_new(&one).is_ok() && maker.make_new(&other).is_ok());
+            prop_assert_eq!(accounts(&[&one, &other]), accounts(&[&other, &one]));
+        }
+
+        #[test]
+        fn a_name_is_the_same_name_each_time_it_is_made(typed in any::<String>(), letters in "\\p{L}{1,12}") {
+            let maker = NameMaker::new([7; 32]);
+            for typed in [typed, letters] {
+                let made = maker.make_new(&typed);
+                prop_assert_eq!(&maker.make_new(&typed), &made);
+                let Ok((shown, name)) = made else { continue };
+                prop_assert_eq!(maker.make(&typed), Ok((shown.clone(), name.key)));
+                prop_assert_eq!(maker.make_new(&shown), Ok((shown.clone(), name.clone())));
+                // Another spelling has the same scripts, and looks the same in small letters.
+                if let Ok((_, other)) = maker.make_new(&folded(&shown)) {
+                    prop_assert_eq!((other.key, other.scripts, other.looks[1]), (name.key, name.scripts, name.looks[1]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_sees_is_what_the_tables_say() {
+        // A skeleton leaves out what nobody sees.
+        let is_left_out = |c: char| skeleton(c.encode_utf8(&mut [0; 4])).next().is_none();
+        let other: Vec<char> = ('\0'..=char::MAX).filter(|c| is_invisible(*c) != is_left_out(*c)).collect();
+        assert_eq!(other, []);
+        let directions = ["\u{61c}", "\u{200e}", "\u{200f}", "\u{202a}", "\u{202e}", "\u{2066}", "\u{2069}"];
+        assert!(directions.iter().all(|direction| direction.chars().all(is_invisible)));
+        assert_eq!(
+            unicode_script::UNICODE_VERSION,
+            UNICODE_VERSION,
+            "looks and scripts come from one version"
+        );
     }
 
     #[test]
@@ -333,7 +617,7 @@ mod tests {
         let mut state = State::default();
         let shown = ["σας", "ΣΑΣ", "Straße", "đồng"];
         for (seq, name) in (1..).zip(shown) {
-            let name = maker.old_key(name).unwrap_or_else(|| maker.key(name));
+            let name = Name::only(maker.old_key(name).unwrap_or_else(|| maker.key(name)));
             let at = Position { seq: Seq(seq), time: Time(0), node: Node(1) };
             state
                 .apply(at, &Command::Account(AccountCommand::Add { name, by: Principal::Operator }))
@@ -386,10 +670,28 @@ mod tests {
             assert!(similar.is_none_or(|similar| maker.make(similar).is_ok()), "{bad}");
         }
         assert!(similar_name(&"a ".repeat(1 << 16)).is_some_and(|name| name.len() <= NAME_BYTES_MAX));
-        for reserved in ["server", "Anon", "ＧＵＥＳＴ"] {
-            assert_eq!(maker.make_account(reserved).unwrap_err(), NameError::Reserved);
+    }
+
+    #[test]
+    fn reserved_words_and_what_looks_like_them_are_no_accounts_and_no_rooms() {
+        let maker = NameMaker::new([7; 32]);
+        for reserved in RESERVED.into_iter().chain(["Anon", "ＧＵＥＳＴ", "EVERYONE"]) {
+            assert_eq!(maker.make_new(reserved), Err(NameError::Reserved), "{reserved}");
             // Guests are shown as guests.
             assert!(maker.make(reserved).is_ok());
+        }
+        for (like, word) in [
+            ("roorn", "room"),
+            ("a11", "all"),
+            ("AII", "all"),
+            ("0perator", "operator"),
+            ("rne", "me"),
+            ("ΑΝΟΝ", "anon"),
+        ] {
+            assert_eq!(maker.make_new(like), Err(NameError::LikeReserved { word }), "{like}");
+        }
+        for free in ["general", "rooms", "ada", "servers", "anonymous", "meme", "alle", "ops", "lab"] {
+            assert!(maker.make_new(free).is_ok(), "{free}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! envelope = [1, rules, node, counter, time (ms), digest (32 bytes), kind, ...its numbers and hashes]
 //! digest   = BLAKE3(salt ‖ payload)            payloads: payload.rs
+//! name     = [key, look as shown, look in small letters, scripts, Unicode major, minor]
 //! ```
 //!
 //! These types belong to the journal; converting them to `vang-chat`'s types allows either to change.
@@ -12,8 +13,8 @@ use bytes::Bytes;
 use minicbor::encode::Error as EncodeError;
 use minicbor::{Decoder, Encoder, data::Type};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
-    Position, Principal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, Command, LookKey, MemberCommand, MessageCommand, Name, NameKey, Node,
+    OrderCommand, Position, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scripts, SendId, Seq, Time,
 };
 
 use crate::hash::hash;
@@ -132,13 +133,14 @@ impl Envelope {
             }
             Command::Account(AccountCommand::Add { name, by }) => {
                 head(e, CommandKind::AddAccount, 2)?;
-                e.bytes(&name.0)?;
+                write_name(e, name)?;
                 write_principal(e, by)?;
             }
             Command::Room(RoomCommand::Create { name, access, by, rooms_by, most }) => {
                 let is_default = *rooms_by == RoomsBy::Accounts;
                 head(e, CommandKind::CreateRoom, if is_default { 4 } else { 5 })?;
-                e.bytes(&name.0)?.u8(access.number())?;
+                write_name(e, name)?;
+                e.u8(access.number())?;
                 write_principal(e, by)?;
                 e.encode(most)?;
                 if !is_default {
@@ -188,11 +190,11 @@ impl Envelope {
             CommandKind::Open => (OrderCommand::Open.into(), 0),
             CommandKind::SwitchRules => (OrderCommand::SwitchRules { to: Rules(d.u16()?) }.into(), 1),
             CommandKind::AddAccount => {
-                let name = NameKey(fixed(&mut d)?);
+                let name = read_name(&mut d)?;
                 (AccountCommand::Add { name, by: read_principal(&mut d)? }.into(), 2)
             }
             CommandKind::CreateRoom => {
-                let name = NameKey(fixed(&mut d)?);
+                let name = read_name(&mut d)?;
                 let found = d.u8()?;
                 let access = Access::from_number(found).ok_or(EntryError::OtherAccess { found })?;
                 let (by, most) = (read_principal(&mut d)?, d.decode()?);
@@ -233,6 +235,23 @@ impl Envelope {
         }
         Ok(Envelope { rules, origin, time, digest, command })
     }
+}
+
+fn write_name(e: &mut Encoder<&mut Vec<u8>>, name: &Name) -> Encoded {
+    let Name { key, looks: [shown, small], scripts, unicode: [major, minor] } = name;
+    e.array(6)?.bytes(&key.0)?.bytes(&shown.0)?.bytes(&small.0)?;
+    e.str(scripts.as_str())?.u8(*major)?.u8(*minor)?.ok()
+}
+
+fn read_name(d: &mut Decoder<'_>) -> Result<Box<Name>, EntryError> {
+    if d.array()? != Some(6) {
+        return Err(EntryError::Malformed("a name that is not an array of 6".into()));
+    }
+    let (key, looks) = (NameKey(fixed(d)?), [LookKey(fixed(d)?), LookKey(fixed(d)?)]);
+    let found = d.str()?;
+    let scripts = Scripts::parse(found)
+        .ok_or_else(|| EntryError::Malformed(format!("'{found}' instead of the codes of scripts")))?;
+    Ok(Box::new(Name { key, looks, scripts, unicode: [d.u8()?, d.u8()?] }))
 }
 
 fn write_principal(e: &mut Encoder<&mut Vec<u8>>, principal: &Principal) -> Encoded {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
-    Principal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, Command, LookKey, MemberCommand, MessageCommand, Name, NameKey, Node,
+    OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scripts, SendId, Seq, Time,
 };
 use vang_journal::{
     Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, MessagePayload, Origin, Unknown,
@@ -162,6 +162,14 @@ fn name_key() -> impl Strategy<Value = NameKey> {
     any::<[u8; 16]>().prop_map(NameKey)
 }
 
+fn name() -> impl Strategy<Value = Box<Name>> {
+    let looks = any::<[[u8; 16]; 2]>().prop_map(|looks| looks.map(LookKey));
+    let code = any::<[bool; 4]>().prop_map(|which| which.map(|it| if it { b'A' } else { b'a' }));
+    let scripts = proptest::collection::vec(code, 0..6).prop_map(Scripts::new);
+    let name = (name_key(), looks, scripts, any::<[u8; 2]>());
+    name.prop_map(|(key, looks, scripts, unicode)| Box::new(Name { key, looks, scripts, unicode }))
+}
+
 fn principal() -> impl Strategy<Value = Principal> {
     prop_oneof![
         Just(Principal::Operator),
@@ -177,8 +185,8 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Order(OrderCommand::Open)),
         any::<u16>().prop_map(|to| Command::Order(OrderCommand::SwitchRules { to: Rules(to) })),
-        (name_key(), principal()).prop_map(|(name, by)| Command::Account(AccountCommand::Add { name, by })),
-        (name_key(), access, principal(), rooms_by, any::<Option<u64>>()).prop_map(
+        (name(), principal()).prop_map(|(name, by)| Command::Account(AccountCommand::Add { name, by })),
+        (name(), access, principal(), rooms_by, any::<Option<u64>>()).prop_map(
             |(name, access, by, rooms_by, most)| {
                 Command::Room(RoomCommand::Create { name, access, by, rooms_by, most })
             }

@@ -10,8 +10,8 @@ use std::path::Path;
 use bytes::Bytes;
 use common::{append, batch, identity, whole};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, NameKey, Node, OrderCommand,
-    Principal, RoomCommand, RoomId, RoomsBy, Rules, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, Command, LookKey, MemberCommand, MessageCommand, Name, NameKey, Node,
+    OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Rules, ScriptCode, Scripts, SendId, Seq, Time,
 };
 use vang_journal::{
     Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
@@ -20,7 +20,11 @@ use vang_journal::{
 
 /// Every kind of command, with its payload.
 fn commands() -> Vec<(Command, Bytes)> {
-    let name = |first: u8| NameKey(std::array::from_fn(|i| first.wrapping_add(i as u8)));
+    let hash = |first: u8| std::array::from_fn(|i| first.wrapping_add(i as u8));
+    let name = |first: u8, scripts: &[ScriptCode]| {
+        let (key, looks) = (NameKey(hash(first)), [LookKey(hash(first + 1)), LookKey(hash(first + 2))]);
+        Box::new(Name { key, looks, scripts: Scripts::new(scripts.iter().copied()), unicode: [17, 0] })
+    };
     let (room, ada) = (RoomId(4), AccountId(300));
     let id = SendId { key: [0x11; 16], print: [0x22; 16] };
     let said = |guest: Option<&str>, content: &'static [u8]| {
@@ -40,28 +44,28 @@ fn commands() -> Vec<(Command, Bytes)> {
         (Command::Order(OrderCommand::Open), Bytes::new()),
         (Command::Order(OrderCommand::SwitchRules { to: Rules(1) }), Bytes::new()),
         (
-            Command::Account(AccountCommand::Add { name: name(0xa0), by: Principal::Operator }),
+            Command::Account(AccountCommand::Add { name: name(0xa0, &[*b"Latn"]), by: Principal::Operator }),
             encode_name("ada"),
         ),
         (
             Command::Room(RoomCommand::Create {
-                name: name(0xb0),
+                name: name(0xb0, &[*b"Hani", *b"Hanb", *b"Jpan", *b"Kore"]),
                 access: Access::Public,
                 by: Principal::Operator,
                 rooms_by: RoomsBy::Accounts,
                 most: None,
             }),
-            encode_name("général"),
+            encode_name("大厅"),
         ),
         (
             Command::Room(RoomCommand::Create {
-                name: name(0xc0),
+                name: name(0xc0, &[]),
                 access: Access::Private,
                 by: by_ada,
                 rooms_by: RoomsBy::Admins,
                 most: Some(1_000),
             }),
-            encode_name("ops"),
+            encode_name("数-ops"),
         ),
         (Command::Member(MemberCommand::Join { room, who: ada, by: by_ada }), Bytes::new()),
         (Command::Member(MemberCommand::Leave { room, who: AccountId(u64::MAX) }), Bytes::new()),
@@ -70,7 +74,11 @@ fn commands() -> Vec<(Command, Bytes)> {
             said(None, "hi 👋".as_bytes()),
         ),
         (
-            Command::Message(MessageCommand::Send { room, from: Principal::Guest(name(0xd0)), id: None }),
+            Command::Message(MessageCommand::Send {
+                room,
+                from: Principal::Guest(NameKey(hash(0xd0))),
+                id: None,
+            }),
             said(Some("Bob"), &[0, 0xff, 10]),
         ),
         (

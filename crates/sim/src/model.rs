@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, Feed, FeedKey, MemberCommand, MessageCommand, NameKey,
+    Access, AccountCommand, AccountId, Command, Feed, FeedKey, MemberCommand, MessageCommand, Name,
     OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Seq,
 };
 use vang_hub::{EventClass, EventData, EventRow, Row, TextOf};
@@ -87,7 +87,7 @@ struct ModelEvent {
 #[derive(Clone, Debug)]
 struct Room {
     name: String,
-    key: NameKey,
+    made: Name,
     private: bool,
     by: Principal,
     n: u64,
@@ -112,7 +112,7 @@ pub(crate) struct Posted {
 pub(crate) struct Model {
     seq: u64,
     time: u64,
-    accounts: BTreeMap<u64, (NameKey, String)>,
+    accounts: BTreeMap<u64, (Name, String)>,
     rooms: BTreeMap<u64, Room>,
     sent: BTreeMap<(Principal, u64, [u8; 16]), u64>,
     posted: BTreeMap<String, Vec<Posted>>,
@@ -120,6 +120,21 @@ pub(crate) struct Model {
     /// The action that an entry did, unless it is a message; to check acknowledgements.
     done: BTreeMap<u64, &'static str>,
     rows: Vec<Row>,
+}
+
+/// Are these two names, and may both exist? Names that look alike may not, if no script can write both.
+fn can_stand_beside(one: &Name, other: &Name) -> bool {
+    let scripts = |name: &Name| -> BTreeSet<Vec<u8>> {
+        name.scripts.as_str().as_bytes().chunks(4).map(<[u8]>::to_vec).collect()
+    };
+    let (ones, others) = (scripts(one), scripts(other));
+    let is_of_all = |scripts: &BTreeSet<Vec<u8>>| scripts.contains(&b"Zyyy"[..]);
+    let in_one_script = match ones.is_empty() || others.is_empty() {
+        true => false,
+        false => is_of_all(&ones) || is_of_all(&others) || !ones.is_disjoint(&others),
+    };
+    let look_alike = one.looks.iter().any(|look| other.looks.contains(look));
+    one.key != other.key && (in_one_script || !look_alike)
 }
 
 const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -142,14 +157,15 @@ impl Model {
         match envelope.command {
             Command::Order(OrderCommand::Open) => self.openings.push(seq),
             Command::Order(OrderCommand::Tick) | Command::Order(OrderCommand::SwitchRules { .. }) => {}
-            Command::Account(AccountCommand::Add { name: key, by }) => {
-                if by == Principal::Operator && !self.accounts.values().any(|(taken, _)| *taken == key) {
-                    self.accounts.insert(seq, (key, name()));
+            Command::Account(AccountCommand::Add { name: made, by }) => {
+                let is_free = self.accounts.values().all(|(taken, _)| can_stand_beside(taken, &made));
+                if by == Principal::Operator && is_free {
+                    self.accounts.insert(seq, (*made, name()));
                     self.done.insert(seq, "account-add");
                     self.keep_text(TextOf::AccountName(AccountId(seq)), name());
                 }
             }
-            Command::Room(RoomCommand::Create { name: key, access, by, rooms_by, most }) => {
+            Command::Room(RoomCommand::Create { name: made, access, by, rooms_by, most }) => {
                 let may = match by {
                     Principal::Operator => true,
                     Principal::Guest(_) => false,
@@ -158,8 +174,8 @@ impl Model {
                         rooms_by == RoomsBy::Accounts && most.is_none_or(|most| made < most)
                     }
                 };
-                if may && !self.rooms.values().any(|room| room.key == key) {
-                    self.create(key, access, by, name());
+                if may && self.rooms.values().all(|room| can_stand_beside(&room.made, &made)) {
+                    self.create(*made, access, by, name());
                 }
             }
             Command::Room(RoomCommand::SetTopic { room, by }) => self.set_topic(room.0, by, name()),
@@ -178,7 +194,7 @@ impl Model {
         }
     }
 
-    fn create(&mut self, key: NameKey, access: Access, by: Principal, name: String) {
+    fn create(&mut self, made: Name, access: Access, by: Principal, name: String) {
         let creator = match by {
             Principal::Account(account) => Some(account.0),
             Principal::Operator | Principal::Guest(_) => None,
@@ -187,7 +203,7 @@ impl Model {
         let private = access == Access::Private;
         let room = Room {
             name: name.clone(),
-            key,
+            made,
             private,
             by,
             n: 0,

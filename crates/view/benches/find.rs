@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vang_chat::{
-    Access, Command, Feed, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq, Time,
+    Access, Command, Feed, MessageCommand, Name, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy, Seq,
+    Time,
 };
 use vang_journal::{
     Batch, Draft, Durability, Envelope, Maintain, MessagePayload, Origin, Payload, Reader, Unknown,
@@ -345,7 +346,7 @@ impl Store {
                 salt[..8].copy_from_slice(&seq.to_le_bytes());
                 let (command, payload, rows) = if seq <= ROOMS {
                     let access = if seq % PRIVATE_EVERY == 0 { Access::Private } else { Access::Public };
-                    let name = NameKey(salt);
+                    let name = Name::only(NameKey(salt));
                     (
                         Command::Room(RoomCommand::Create {
                             name,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytes::Bytes;
 use rusqlite::Connection;
 use vang_chat::{
-    Access, AccountId, Command, Feed, MessageCommand, NameKey, Node, Principal, RoomCommand, RoomId, RoomsBy,
-    Seq, Time,
+    Access, AccountId, Command, Feed, MessageCommand, Name, NameKey, Node, Principal, RoomCommand, RoomId,
+    RoomsBy, Seq, Time,
 };
 use vang_journal::{
     Batch, Draft, Durability, Entry, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
@@ -52,7 +52,7 @@ impl World {
         assert_eq!(opened, Opened::Fresh(RebuildReason::Missing));
         let mut world = World { folder, journal, view, index, seq: 0, counts: HashMap::new() };
         for access in [Access::Public, Access::Private, Access::Private] {
-            let name = NameKey([world.seq as u8; 16]);
+            let name = Name::only(NameKey([world.seq as u8; 16]));
             world.append(
                 Command::Room(RoomCommand::Create {
                     name,

@@ -3,9 +3,9 @@
 use vang_chat::{AccountId, NameKey, Principal};
 use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
-use crate::admission::{Admitted, Peer, Speaking, admit, bad_name};
+use crate::admission::{Admitted, Peer, Speaking, admit, bad_name, refused, with_name};
 use crate::hub::Hub;
-use crate::names::{ANON, NameError};
+use crate::names::{self, ANON, NameError};
 use crate::session::SessionId;
 
 impl Hub {
@@ -34,6 +34,11 @@ impl Hub {
         action: &Action,
     ) -> Result<Speaking, ErrorReply> {
         let made = name.map(|name| self.named(name).map_err(|bad| bad_name("as", name, &bad))).transpose()?;
+        if let Some((shown, key, None)) = &made
+            && self.session(id).and_then(|session| session.speaking.as_ref()?.key) != Some(*key)
+        {
+            self.check_guest(shown, *key)?;
+        }
         let (guests, trust, anon) = (self.guests, self.trust, self.anon);
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
@@ -75,6 +80,18 @@ impl Hub {
         }
         session.has_written |= is_written(action);
         Ok(speaking)
+    }
+
+    /// Can a guest take this name? It is asked once for each name of a connection. Others see `guest:NAME`, and still a guest must
+    /// not look like an account.
+    fn check_guest(&self, shown: &str, key: NameKey) -> Result<(), ErrorReply> {
+        let scripts = names::scripts(shown).map_err(|bad| bad_name("as", shown, &bad))?;
+        if self.state.has_accounts_in_other_scripts(&scripts) {
+            let name = self.names.guest(shown, key, scripts);
+            let checked = self.state.check_guest(&name).map_err(|refusal| refused(&refusal));
+            checked.map_err(with_name("an account", shown))?;
+        }
+        Ok(())
     }
 
     /// Who can enter from there, as the rules are now.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use vang_chat::{
-    Access, AccountCommand, Command as Asked, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomsBy,
-    Rules, Time,
+    Access, AccountCommand, Command as Asked, Name, NameKey, Node, OrderCommand, Principal, RoomCommand,
+    RoomsBy, Rules, Time,
 };
 use vang_journal::{Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, open_journal};
 
@@ -17,7 +17,7 @@ use crate::harness::{Server, folder};
 fn write_old_journal(data: &Path) {
     let folder = DataFolder::open(data).unwrap();
     let mut journal = open_journal(&folder.journal_db(), Durability::default()).unwrap();
-    let name = vang_hub::NameMaker::new(journal.identity().key).make("general").unwrap().1;
+    let name = vang_hub::NameMaker::new(journal.identity().key).make_new("general").unwrap().1;
     let room = RoomCommand::Create {
         name,
         access: Access::Public,
@@ -25,7 +25,7 @@ fn write_old_journal(data: &Path) {
         rooms_by: RoomsBy::default(),
         most: None,
     };
-    let other = AccountCommand::Add { name: NameKey([7; 16]), by: Principal::Operator };
+    let other = AccountCommand::Add { name: Name::only(NameKey([7; 16])), by: Principal::Operator };
     let drafts = [
         (OrderCommand::Open.into(), Vec::new()),
         (Asked::from(room), vang_journal::encode_name("general").to_vec()),

@@ -69,6 +69,11 @@ fn an_accounts_name_is_enough_only_on_the_folders_own_socket() {
     assert!(doors[4].starts_with("-- this name is an account's; "), "{doors:?}");
     // In every spelling. A name without an account is a guest.
     assert_eq!(hello(&mut server.connect(), "ＡＤＡ"), "sign-in-needed");
+    // What looks like it in Cyrillic letters is no guest's name either.
+    assert_eq!(hello(&mut server.connect(), "аԁа"), "name-confusable");
+    let get = b"GET /rooms?as=%D0%B0%D4%81%D0%B0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = String::from_utf8(ask(&server.addr, get)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains("name-confusable"), "{answer}");
     let guest = ["guest:bob", "guest:bob", "guest:bob", "admitted"];
     assert_eq!(by_every_door(&server, dir.path(), "bob")[..4], guest);
     // A name that was refused is not kept.

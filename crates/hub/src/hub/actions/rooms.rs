@@ -5,7 +5,7 @@ use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply, MEMBER, RoomList, RoomRow};
 use vang_view::TextOf;
 
-use crate::admission::{Peer, bad_name, name_taken, refused};
+use crate::admission::{Peer, bad_name, refused, with_name};
 use crate::hub::Hub;
 use crate::limits::{HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
 use crate::session::Asker;
@@ -21,7 +21,7 @@ impl Hub {
         room: &str,
         access: vang::Access,
     ) -> Result<(), ErrorReply> {
-        let (shown, name) = self.names.make(room).map_err(|bad| bad_name("room", room, &bad))?;
+        let (shown, name) = self.names.make_new(room).map_err(|bad| bad_name("room", room, &bad))?;
         let access = match access {
             vang::Access::Public => Access::Public,
             vang::Access::Private => Access::Private,
@@ -32,10 +32,10 @@ impl Hub {
             true => (RoomsBy::default(), None),
             false => (self.rooms_by, Some(self.rooms_per_account)),
         };
+        let is_known = self.book.old_room(&name.key).is_some();
         let command = RoomCommand::Create { name, access, by: *who, rooms_by, most };
-        let is_known = self.book.old_room(&name).is_some();
         self.enqueue_name(asker, command.into(), encode_name(&shown), is_known)
-            .map_err(name_taken("a room", &shown))
+            .map_err(with_name("a room", &shown))
     }
 
     pub(super) fn set_topic(
