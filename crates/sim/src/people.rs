@@ -136,8 +136,14 @@ fn create(client: &mut Client, scene: &mut Scene, account: Option<u64>) {
             scene.private.insert(mark, name);
         }
     } else {
-        let name = format!("hall{mark}");
-        if client.act(scene, &Action::Create { access: Access::Public, room: name.clone() }) {
+        // Two of the names look alike, in Latin and in Cyrillic letters: only one of them becomes a room.
+        let name = match mark % 6 {
+            0 => "oca".to_owned(),
+            1 => "\u{43e}\u{441}\u{430}".to_owned(),
+            _ => format!("hall{mark}"),
+        };
+        let asked = client.act(scene, &Action::Create { access: Access::Public, room: name.clone() });
+        if asked && !scene.public.contains(&name) {
             scene.public.push(name);
         }
     }

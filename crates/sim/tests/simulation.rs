@@ -70,6 +70,7 @@ fn sim_random_seeds() {
 
 /// Events that must occur in 300 seeds.
 const MUST_HAPPEN: &[&str] = &[
+    "a look-alike refused",
     "account added while running",
     "acknowledged",
     "another writer in between",

@@ -369,6 +369,7 @@ impl Client {
             // The first attempt succeeded after all.
             Some("name-taken") if what == "account-add" => self.added.push(name),
             Some("too-many") if what == "create" => scene.env.count("too many rooms of one account"),
+            Some("name-confusable") if what == "create" => scene.env.count("a look-alike refused"),
             Some(code) => {
                 let fits = matches!(
                     code,
