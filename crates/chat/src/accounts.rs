@@ -1,4 +1,4 @@
-//! Accounts: names that the journal knows.
+//! Accounts: names that the journal knows, and what each may be.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,9 @@ use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
 use crate::names::Looks;
-use crate::permission::{self, Power};
+use crate::permission::{self, ServerPower, ServerRole};
 use crate::steps::{Kept, Key, Step};
+use crate::tokens::{Tokens, Which};
 use crate::{
     Access, AccountId, Feed, FeedKey, Name, NameKey, Place, Places, Position, Principal, Refusal, Seq,
 };
@@ -17,14 +18,68 @@ pub enum AccountCommand {
     /// Make a name an account.
     Add {
         name: Box<Name>,
-        /// Who asks: the operator.
+        /// Who asks: the operator, or an administrator.
         by: Principal,
     },
+    /// Make it an administrator's, or somebody's again.
+    SetRole { who: AccountId, role: AccountRole, by: Principal },
+    /// Disable it, or enable it again. All its tokens end.
+    SetStatus { who: AccountId, status: AccountStatus, by: Principal },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountEvent {
     Added { account: AccountId, name: Box<Name> },
+    RoleSet { who: AccountId, role: AccountRole },
+    StatusSet { who: AccountId, status: AccountStatus },
+}
+
+/// What an account can do on the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountRole {
+    #[default]
+    Person,
+    /// It manages the server. It reads no room that it is not in.
+    Admin,
+    /// A program speaks with it.
+    Bot,
+}
+
+/// Can an account be used?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountStatus {
+    #[default]
+    Active,
+    /// Nobody can sign in with it, and nothing is done in its name.
+    Disabled,
+}
+
+impl AccountRole {
+    pub const ALL: [AccountRole; 3] = [AccountRole::Person, AccountRole::Admin, AccountRole::Bot];
+
+    /// Its number in the journal, which is never used again for another one.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// `None`: a newer program's.
+    pub fn from_number(number: u8) -> Option<AccountRole> {
+        AccountRole::ALL.into_iter().find(|role| role.number() == number)
+    }
+}
+
+impl AccountStatus {
+    pub const ALL: [AccountStatus; 2] = [AccountStatus::Active, AccountStatus::Disabled];
+
+    /// Its number in the journal, which is never used again for another one.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// `None`: a newer program's.
+    pub fn from_number(number: u8) -> Option<AccountStatus> {
+        AccountStatus::ALL.into_iter().find(|status| status.number() == number)
+    }
 }
 
 pub(crate) fn decide(
@@ -34,20 +89,46 @@ pub(crate) fn decide(
 ) -> Result<AccountEvent, Refusal> {
     match command {
         AccountCommand::Add { name, by } => {
-            permission::check_server(Power::AddAccount, Access::Public, by)?;
+            accounts.check_server(ServerPower::AddAccount, by, None)?;
             if accounts.by_name.contains_key(&name.key) {
                 return Err(Refusal::NameTaken);
             }
             accounts.looks.check(name)?;
             Ok(AccountEvent::Added { account: AccountId(at.seq.0), name: name.clone() })
         }
+        &AccountCommand::SetRole { who, role, by } => {
+            accounts.check_server(ServerPower::SetRole, &by, Some(who))?;
+            accounts.check(who)?;
+            Ok(AccountEvent::RoleSet { who, role })
+        }
+        &AccountCommand::SetStatus { who, status, by } => {
+            // Whether it is an administrator's is said only to those who can disable accounts.
+            accounts.check_server(ServerPower::Disable, &by, Some(who))?;
+            accounts.check(who)?;
+            if accounts.role(who) == AccountRole::Admin {
+                accounts.check_server(ServerPower::DisableAdmin, &by, Some(who))?;
+            }
+            Ok(AccountEvent::StatusSet { who, status })
+        }
     }
 }
 
-pub(crate) fn evolve(accounts: &mut Accounts, event: &AccountEvent) {
-    match event {
-        AccountEvent::Added { account, name } => {
-            accounts.add(AccountRow { name: **name, account: *account, seq: Seq(0) });
+pub(crate) fn evolve((accounts, tokens): (&mut Accounts, &mut Tokens), event: &AccountEvent) {
+    match *event {
+        AccountEvent::Added { account, ref name } => accounts.add(AccountRow {
+            name: **name,
+            account,
+            seq: Seq(0),
+            password: None,
+            role: AccountRole::default().number(),
+            status: AccountStatus::default().number(),
+        }),
+        AccountEvent::RoleSet { who, role } => accounts.change(who, |row| row.role = role.number()),
+        AccountEvent::StatusSet { who, status } => {
+            accounts.change(who, |row| row.status = status.number());
+            if status == AccountStatus::Disabled {
+                tokens.end(who, Which::All);
+            }
         }
     }
 }
@@ -62,6 +143,13 @@ pub(crate) struct AccountRow {
     /// The newest entry of its feed; 0 before the first.
     #[n(2)]
     pub(crate) seq: Seq,
+    /// The entry whose payload is the verifier of its password.
+    #[n(3)]
+    pub(crate) password: Option<Seq>,
+    #[n(4)]
+    pub(crate) role: u8,
+    #[n(5)]
+    pub(crate) status: u8,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -94,6 +182,53 @@ impl Accounts {
         if self.by_id.contains_key(&who) { Ok(()) } else { Err(Refusal::NoAccount) }
     }
 
+    /// Can something be done in the name of this one?
+    pub(crate) fn check_active(&self, who: &Principal) -> Result<(), Refusal> {
+        match who {
+            Principal::Account(who) if self.status(*who) == AccountStatus::Disabled => {
+                Err(Refusal::AccountDisabled)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn role(&self, who: AccountId) -> AccountRole {
+        let row = self.by_id.get(&who);
+        row.and_then(|row| AccountRole::from_number(row.role)).unwrap_or_default()
+    }
+
+    pub(crate) fn status(&self, who: AccountId) -> AccountStatus {
+        let row = self.by_id.get(&who);
+        row.and_then(|row| AccountStatus::from_number(row.status)).unwrap_or_default()
+    }
+
+    /// The entry whose payload is the verifier of an account's password.
+    pub(crate) fn password(&self, who: AccountId) -> Option<Seq> {
+        self.by_id.get(&who).and_then(|row| row.password)
+    }
+
+    pub(crate) fn set_password(&mut self, who: AccountId, verifier: Seq) {
+        self.change(who, |row| row.password = Some(verifier));
+    }
+
+    /// Can `who` do this on the server? `with`: the account that it is done to.
+    pub(crate) fn check_server(
+        &self,
+        power: ServerPower,
+        who: &Principal,
+        with: Option<AccountId>,
+    ) -> Result<(), Refusal> {
+        let (role, is_itself) = match who {
+            Principal::Operator => (ServerRole::Operator, false),
+            Principal::Guest(_) => (ServerRole::Guest, false),
+            Principal::Account(who) => match self.role(*who) {
+                AccountRole::Admin => (ServerRole::Admin, with == Some(*who)),
+                AccountRole::Person | AccountRole::Bot => (ServerRole::Account, with == Some(*who)),
+            },
+        };
+        permission::check_server(power, role, is_itself)
+    }
+
     /// The newest entry of an account's feed. `None`: there is no such account.
     pub(crate) fn feed_seq(&self, who: AccountId) -> Option<Seq> {
         self.by_id.get(&who).map(|row| row.seq)
@@ -101,12 +236,17 @@ impl Accounts {
 
     /// The account sees this entry, on all its devices.
     pub(crate) fn show(&mut self, who: AccountId, seq: Seq, key: FeedKey, places: &mut Places) {
+        let Some(before) = self.feed_seq(who) else { return };
+        self.change(who, |row| row.seq = seq);
+        places.push(Place { feed: Feed::Account(who), n: key.number(), before, access: Access::Private });
+    }
+
+    fn change(&mut self, who: AccountId, change: impl FnOnce(&mut AccountRow)) {
         let Some(row) = self.by_id.get_mut(&who) else { return };
         self.kept.keep(who.0, || *row);
         self.digest.take_away(row);
-        let before = std::mem::replace(&mut row.seq, seq);
+        change(row);
         self.digest.add(row);
-        places.push(Place { feed: Feed::Account(who), n: key.number(), before, access: Access::Private });
     }
 
     pub(crate) fn digest(&self) -> Digest {

@@ -1,12 +1,16 @@
 //! Commands: what somebody wants, as it is in the journal, in its final order.
 
-use crate::{AccountCommand, MemberCommand, MessageCommand, OrderCommand, RoomCommand, RoomId};
+use crate::{
+    AccountCommand, CredentialCommand, MemberCommand, MessageCommand, OrderCommand, Principal, RoomCommand,
+    RoomId,
+};
 
 /// A command, by its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Order(OrderCommand),
     Account(AccountCommand),
+    Credential(CredentialCommand),
     Room(RoomCommand),
     Member(MemberCommand),
     Message(MessageCommand),
@@ -16,10 +20,31 @@ impl Command {
     /// The room that it names. What happened there is in the outcome, not here.
     pub fn room(&self) -> Option<RoomId> {
         match self {
-            Command::Order(_) | Command::Account(_) => None,
+            Command::Order(_) | Command::Account(_) | Command::Credential(_) => None,
             Command::Room(command) => command.room(),
             Command::Member(command) => Some(command.room()),
             Command::Message(command) => Some(command.room()),
+        }
+    }
+
+    /// Who wants it. `None`: the server itself.
+    pub fn by(&self) -> Option<Principal> {
+        match *self {
+            Command::Order(_) | Command::Credential(CredentialCommand::RenewVerifier { .. }) => None,
+            Command::Account(
+                AccountCommand::Add { by, .. }
+                | AccountCommand::SetRole { by, .. }
+                | AccountCommand::SetStatus { by, .. },
+            )
+            | Command::Credential(
+                CredentialCommand::SetPassword { by, .. }
+                | CredentialCommand::CreateToken { by, .. }
+                | CredentialCommand::EndTokens { by, .. },
+            )
+            | Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. })
+            | Command::Member(MemberCommand::Join { by, .. })
+            | Command::Message(MessageCommand::Send { from: by, .. }) => Some(by),
+            Command::Member(MemberCommand::Leave { who, .. }) => Some(Principal::Account(who)),
         }
     }
 }
@@ -33,6 +58,12 @@ impl From<OrderCommand> for Command {
 impl From<AccountCommand> for Command {
     fn from(command: AccountCommand) -> Command {
         Command::Account(command)
+    }
+}
+
+impl From<CredentialCommand> for Command {
+    fn from(command: CredentialCommand) -> Command {
+        Command::Credential(command)
     }
 }
 

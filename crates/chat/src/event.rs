@@ -3,13 +3,14 @@
 
 use smallvec::SmallVec;
 
-use crate::{AccountEvent, MemberEvent, MessageEvent, OrderEvent, RoomEvent};
+use crate::{AccountEvent, CredentialEvent, MemberEvent, MessageEvent, OrderEvent, RoomEvent};
 
 /// An event, by its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Order(OrderEvent),
     Account(AccountEvent),
+    Credential(CredentialEvent),
     Room(RoomEvent),
     Member(MemberEvent),
     Message(MessageEvent),
@@ -27,6 +28,12 @@ impl From<OrderEvent> for Event {
 impl From<AccountEvent> for Event {
     fn from(event: AccountEvent) -> Event {
         Event::Account(event)
+    }
+}
+
+impl From<CredentialEvent> for Event {
+    fn from(event: CredentialEvent) -> Event {
+        Event::Credential(event)
     }
 }
 

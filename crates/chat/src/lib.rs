@@ -4,9 +4,9 @@
 //! what somebody typed changes no outcome.
 //!
 //! Each subject is one file: its commands, its events, `decide` and `evolve`. The parts of the state are others:
-//! openings (`order.rs`), accounts (`accounts.rs`), rooms with the stays of their members and their newest number
-//! (`rooms.rs`, `stays.rs`), remembered send ids (`sent.rs`). `members.rs` and `messages.rs` have no part of their own: they
-//! change rooms and ids. Each part has one description, its rows, for hash and snapshot (`snapshot.rs`).
+//! openings (`order.rs`), accounts (`accounts.rs`), tokens (`tokens.rs`), rooms with the stays of their members and their newest number
+//! (`rooms.rs`, `stays.rs`), remembered send ids (`sent.rs`). `members.rs`, `messages.rs` and
+//! `credentials.rs` have no part of their own: they change rooms, ids, accounts and tokens. Each part has one description, its rows, for hash and snapshot (`snapshot.rs`).
 
 mod ids; // Seq, Time, RoomId, AccountId, NameKey, Principal
 mod command; // every command, by subject: what somebody wants, as it is in the journal
@@ -19,6 +19,7 @@ mod state; // the parts of the state; apply = decide, then evolve, by the versio
 mod order; // who opened the journal, which rules hold, time
 mod names; // what a name is and what it looks like, as keyed hashes
 mod accounts;
+mod credentials; // what proves who somebody is: passwords and tokens
 mod rooms;
 mod members;
 mod server_feed; // how far the server's feed is
@@ -29,6 +30,7 @@ mod permission; // the table of who can do what
 mod reading; // what a reader of a room sees, and where it continues
 mod stays; // periods of membership, and the holes between them
 mod known; // the rooms that somebody can know of, without a walk over all
+mod tokens; // with which devices and scripts sign in
 mod sent; // which send ids are remembered, and for how long (P4)
 mod digest; // the hash of a collection, updated with each change
 mod steps; // a walk over a part of the state that may be stopped after any step, while entries are applied
@@ -36,8 +38,9 @@ mod snapshot; // the state as bytes and back
 pub mod limits;
 
 pub use access::Access;
-pub use accounts::{AccountCommand, AccountEvent};
+pub use accounts::{AccountCommand, AccountEvent, AccountRole, AccountStatus};
 pub use command::Command;
+pub use credentials::{CredentialCommand, CredentialEvent};
 pub use event::{Event, Events};
 pub use feed::{Feed, FeedKey, Place, Places};
 pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq, Time};
@@ -47,7 +50,7 @@ pub use messages::{MessageCommand, MessageEvent};
 pub use names::{LookKey, Name, ScriptCode, Scripts};
 pub use order::{OrderCommand, OrderEvent};
 pub use outcome::{Happened, Outcome};
-pub use permission::{Power, RoomsBy, Standing};
+pub use permission::{Power, RoomsBy, ServerPower, ServerRole, Standing};
 pub use reading::StartAfter;
 pub use refusal::Refusal;
 pub use rooms::{Room, RoomCommand, RoomEvent};
@@ -55,3 +58,4 @@ pub use sent::SendId;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use state::{NEWEST_RULES, RulesError, State};
 pub use stays::{Hole, Interval, Mark};
+pub use tokens::{NewToken, Scope, Token, TokenId, TokenKey, Which};

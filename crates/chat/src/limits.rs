@@ -20,3 +20,12 @@ pub const STAYS_MAX: usize = 1_000;
 
 /// Rooms in all: each costs memory, and accounts may make them.
 pub const ROOMS_MAX: usize = 100_000;
+
+/// Tokens of one account that scripts and programs use, which its owner makes and ends one by one.
+pub const TOKENS_PER_ACCOUNT_MAX: usize = 100;
+
+/// Devices that one account is signed in on, each with a token. One more ends the oldest.
+pub const DEVICES_PER_ACCOUNT_MAX: usize = 100;
+
+/// Rooms to which a token can be limited.
+pub const ROOMS_PER_TOKEN_MAX: usize = 8;

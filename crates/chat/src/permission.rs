@@ -1,10 +1,11 @@
-//! The table of who can do what: power × access × standing → yes, or a refusal. Nothing else decides it.
+//! The tables of who can do what. In rooms: power × access × standing → yes, or a refusal. On the server: power × role →
+//! yes, or a refusal. Nothing else decides it.
 //!
 //! A refusal says of a private room only what those can know who ask: to outsiders it does not exist.
 
-use crate::{Access, Principal, Refusal};
+use crate::{Access, Refusal};
 
-/// Something that not everybody can do.
+/// Something that not everybody can do in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
     /// Know that the room exists.
@@ -21,19 +22,45 @@ pub enum Power {
     Leave,
     /// Say what the room is about.
     SetTopic,
-    /// Under the setting of the server that took the request.
-    CreateRoom(RoomsBy),
-    /// Add an account.
+}
+
+/// Something that not everybody can do on the server. It is about no room, or about one that there will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerPower {
+    /// Of this access, under the setting of the server that took the request.
+    CreateRoom(RoomsBy, Access),
     AddAccount,
+    /// Make an account an administrator's, or a bot's, or take it back.
+    SetRole,
+    /// Disable an account, or enable it again.
+    Disable,
+    /// Disable an administrator's account, or enable it again.
+    DisableAdmin,
+    /// Set an account's password.
+    SetPassword,
+    /// Create a token with which somebody signs in as an account.
+    CreateToken,
+    /// End an account's tokens.
+    EndTokens,
+}
+
+/// What somebody is to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerRole {
+    Operator,
+    /// An account that manages the server.
+    Admin,
+    Account,
+    Guest,
 }
 
 /// Who can create rooms: a setting of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoomsBy {
-    /// Every account, and the admins.
+    /// Every account, and the operator.
     #[default]
     Accounts,
-    /// Admins: the operator.
+    /// Administrators' accounts, and the operator.
     Admins,
 }
 
@@ -60,7 +87,7 @@ pub enum Standing {
 }
 
 impl Power {
-    pub const ALL: [Power; 11] = [
+    pub const ALL: [Power; 8] = [
         Power::KnowOf,
         Power::SeePeople,
         Power::SeeAll,
@@ -69,10 +96,28 @@ impl Power {
         Power::Bring,
         Power::Leave,
         Power::SetTopic,
-        Power::CreateRoom(RoomsBy::Accounts),
-        Power::CreateRoom(RoomsBy::Admins),
-        Power::AddAccount,
     ];
+}
+
+impl ServerPower {
+    pub const ALL: [ServerPower; 11] = [
+        ServerPower::CreateRoom(RoomsBy::Accounts, Access::Public),
+        ServerPower::CreateRoom(RoomsBy::Accounts, Access::Private),
+        ServerPower::CreateRoom(RoomsBy::Admins, Access::Public),
+        ServerPower::CreateRoom(RoomsBy::Admins, Access::Private),
+        ServerPower::AddAccount,
+        ServerPower::SetRole,
+        ServerPower::Disable,
+        ServerPower::DisableAdmin,
+        ServerPower::SetPassword,
+        ServerPower::CreateToken,
+        ServerPower::EndTokens,
+    ];
+}
+
+impl ServerRole {
+    pub const ALL: [ServerRole; 4] =
+        [ServerRole::Operator, ServerRole::Admin, ServerRole::Account, ServerRole::Guest];
 }
 
 impl Standing {
@@ -89,9 +134,10 @@ enum Verdict {
     AccountNeeded,
     AdminNeeded,
     NotAllowed,
+    OperatorNeeded,
 }
 
-use Verdict::{AccountNeeded, AdminNeeded, NoRoom, NotAllowed, NotMember, Yes};
+use Verdict::{AccountNeeded, AdminNeeded, NoRoom, NotAllowed, NotMember, OperatorNeeded, Yes};
 
 /// A row of the table: a verdict for everybody, or by standing, in the order of `Standing::ALL`.
 enum Row {
@@ -124,14 +170,36 @@ const fn row(power: Power, access: Access) -> Row {
         (Power::Leave,      Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
         (Power::SetTopic,   Public)  => By([Yes,       AccountNeeded, NotMember, NotMember, Yes]),
         (Power::SetTopic,   Private) => By([NoRoom,    NoRoom,        NoRoom,    NotMember, Yes]),
-        // These are about no room: every account counts as an outsider.
-        (Power::CreateRoom(RoomsBy::Accounts), Public)  => By([Yes, AccountNeeded, Yes, Yes, Yes]),
-        // The operator is no member, so nobody could ever see a private room of its own.
-        (Power::CreateRoom(RoomsBy::Accounts), Private) => By([AccountNeeded, AccountNeeded, Yes, Yes, Yes]),
-        (Power::CreateRoom(RoomsBy::Admins), Public)    => By([Yes, AdminNeeded, AdminNeeded, AdminNeeded, AdminNeeded]),
-        (Power::CreateRoom(RoomsBy::Admins), Private)   => By([AccountNeeded, AdminNeeded, AdminNeeded, AdminNeeded, AdminNeeded]),
-        (Power::AddAccount, _)       => By([Yes,       NotAllowed,    NotAllowed, NotAllowed, NotAllowed]),
     }
+}
+
+/// A row of the server's table: a verdict by role, in the order of `ServerRole::ALL`, and whether an account can do it with
+/// itself all the same.
+struct ServerRow {
+    by: [Verdict; 4],
+    with_itself: bool,
+}
+
+#[rustfmt::skip]
+const fn server_row(power: ServerPower) -> ServerRow {
+    use Access::{Private, Public};
+    let (by, with_itself) = match power {
+        //                                                       operator       admin       account      guest
+        ServerPower::CreateRoom(RoomsBy::Accounts, Public)  => ([Yes,           Yes,        Yes,         AccountNeeded], false),
+        // The operator is no member, so nobody could ever see a private room of its own.
+        ServerPower::CreateRoom(RoomsBy::Accounts, Private) => ([AccountNeeded, Yes,        Yes,         AccountNeeded], false),
+        ServerPower::CreateRoom(RoomsBy::Admins, Public)    => ([Yes,           Yes,        AdminNeeded, AdminNeeded],   false),
+        ServerPower::CreateRoom(RoomsBy::Admins, Private)   => ([AccountNeeded, Yes,        AdminNeeded, AdminNeeded],   false),
+        ServerPower::AddAccount                             => ([Yes,           Yes,        NotAllowed,  NotAllowed],    false),
+        ServerPower::SetRole                                => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], false),
+        ServerPower::Disable                                => ([Yes,           Yes,        NotAllowed,  NotAllowed],    false),
+        ServerPower::DisableAdmin                           => ([Yes,           OperatorNeeded, NotAllowed, NotAllowed], false),
+        // An administrator who could sign in as somebody else would read rooms that are not the administrator's.
+        ServerPower::SetPassword                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
+        ServerPower::CreateToken                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
+        ServerPower::EndTokens                              => ([Yes,           Yes,        NotAllowed,  NotAllowed],    true),
+    };
+    ServerRow { by, with_itself }
 }
 
 /// Can everybody do this in rooms of such an access, whatever they are to the room?
@@ -170,25 +238,28 @@ pub(crate) fn check(
     access: Access,
     standing: impl FnOnce() -> Standing,
 ) -> Result<(), Refusal> {
-    let verdict = match row(power, access) {
-        Everybody(verdict) => verdict,
-        By(verdicts) => verdicts[standing() as usize],
-    };
-    match verdict {
-        Yes => Ok(()),
-        NoRoom => Err(Refusal::NoRoom),
-        NotMember => Err(Refusal::NotMember),
-        AccountNeeded => Err(Refusal::AccountNeeded),
-        AdminNeeded => Err(Refusal::AdminNeeded),
-        NotAllowed => Err(Refusal::NotAllowed),
+    match row(power, access) {
+        Everybody(verdict) => verdict.into_result(),
+        By(verdicts) => verdicts[standing() as usize].into_result(),
     }
 }
 
-/// Can somebody do what is about no room, or about one that there will be, of this access?
-pub(crate) fn check_server(power: Power, access: Access, who: &Principal) -> Result<(), Refusal> {
-    check(power, access, || match who {
-        Principal::Operator => Standing::Operator,
-        Principal::Guest(_) => Standing::Guest,
-        Principal::Account(_) => Standing::Outsider,
-    })
+/// The server's table. `is_itself`: an account asks it about itself.
+pub(crate) fn check_server(power: ServerPower, role: ServerRole, is_itself: bool) -> Result<(), Refusal> {
+    let ServerRow { by, with_itself } = server_row(power);
+    if is_itself && with_itself { Ok(()) } else { by[role as usize].into_result() }
+}
+
+impl Verdict {
+    fn into_result(self) -> Result<(), Refusal> {
+        match self {
+            Yes => Ok(()),
+            NoRoom => Err(Refusal::NoRoom),
+            NotMember => Err(Refusal::NotMember),
+            AccountNeeded => Err(Refusal::AccountNeeded),
+            AdminNeeded => Err(Refusal::AdminNeeded),
+            NotAllowed => Err(Refusal::NotAllowed),
+            OperatorNeeded => Err(Refusal::OperatorNeeded),
+        }
+    }
 }

@@ -21,8 +21,24 @@ pub enum Refusal {
          NAME --data DIR) or allow it to all accounts (vang serve --rooms-by accounts)"
     )]
     AdminNeeded,
-    #[error("only the operator of the server may do this")]
+    #[error("only the operator or an administrator of the server may do this")]
     NotAllowed,
+    #[error("only the operator of the server may do this, on the server's machine (--data DIR)")]
+    OperatorNeeded,
+    #[error("this account is disabled; ask an administrator of the server")]
+    AccountDisabled,
+    #[error("there is no such token")]
+    NoToken,
+    #[error("there is such a token already")]
+    TokenTaken,
+    /// Of scripts and programs.
+    #[error("this account has {max} tokens, which is the limit; end those that are not used any more")]
+    TooManyTokens { max: usize },
+    #[error("a token can be limited to at most {max} rooms; without rooms it holds for all")]
+    TooManyTokenRooms { max: usize },
+    /// Its verifier was made from a password that is not the account's any more.
+    #[error("the account has another password by now")]
+    OldPassword,
     #[error("already a member of this room")]
     AlreadyMember,
     #[error("not a member of this room")]

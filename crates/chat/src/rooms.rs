@@ -9,7 +9,7 @@ use crate::digest::{Digest, Part};
 use crate::known::Known;
 use crate::limits::ROOMS_MAX;
 use crate::names::Looks;
-use crate::permission::{self, Power, RoomsBy, Standing};
+use crate::permission::{self, Power, RoomsBy, ServerPower, Standing};
 use crate::server_feed::ServerFeed;
 use crate::stays::{Interval, Mark, StayRow, Stays};
 use crate::steps::{Kept, Key, Step};
@@ -67,7 +67,7 @@ pub(crate) fn decide(
 ) -> Result<RoomEvent, Refusal> {
     match *command {
         RoomCommand::Create { ref name, access, by, rooms_by, most } => {
-            permission::check_server(Power::CreateRoom(rooms_by), access, &by)?;
+            accounts.check_server(ServerPower::CreateRoom(rooms_by, access), &by, None)?;
             if let Principal::Account(who) = by {
                 accounts.check(who)?;
             }

@@ -12,10 +12,11 @@ use crate::order::Openings;
 use crate::rooms::Rooms;
 use crate::sent::Sent;
 use crate::server_feed::ServerFeed;
+use crate::tokens::Tokens;
 use crate::{
-    AccountId, Command, Event, Events, Feed, Happened, Name, NameKey, Node, OrderCommand, Outcome, Places,
-    Position, Principal, Refusal, Room, RoomId, Rules, Scripts, Seq, Time, accounts, members, messages,
-    order, rooms,
+    AccountId, AccountRole, AccountStatus, Command, Event, Events, Feed, Happened, Name, NameKey, Node,
+    OrderCommand, Outcome, Places, Position, Principal, Refusal, Room, RoomId, Rules, Scripts, Seq,
+    ServerPower, Time, Token, TokenId, TokenKey, accounts, credentials, members, messages, order, rooms,
 };
 
 /// Everything that decides what happens next.
@@ -27,6 +28,7 @@ pub struct State {
     pub(crate) server: ServerFeed,
     pub(crate) openings: Openings,
     pub(crate) accounts: Accounts,
+    pub(crate) tokens: Tokens,
     pub(crate) rooms: Rooms,
     pub(crate) sent: Sent,
 }
@@ -60,6 +62,7 @@ impl Default for State {
             server: ServerFeed::default(),
             openings: Openings::default(),
             accounts: Accounts::default(),
+            tokens: Tokens::default(),
             rooms: Rooms::default(),
             sent: Sent::default(),
         }
@@ -107,10 +110,14 @@ impl State {
     }
 
     fn decide_1(&self, at: Position, command: &Command) -> Result<Events, Refusal> {
-        let State { rules, openings: _, accounts, rooms, sent, seq: _, time: _, server: _ } = self;
+        let State { rules, openings: _, accounts, tokens, rooms, sent, seq: _, time: _, server: _ } = self;
+        if let Some(by) = command.by() {
+            accounts.check_active(&by)?;
+        }
         let event = match command {
             Command::Order(command) => order::decide(*rules, NEWEST_RULES, at, command)?.into(),
             Command::Account(command) => accounts::decide(accounts, at, command)?.into(),
+            Command::Credential(command) => credentials::decide(accounts, tokens, at, command)?.into(),
             Command::Room(command) => rooms::decide(rooms, accounts, at, command)?.into(),
             Command::Member(command) => members::decide(rooms, accounts, command)?.into(),
             Command::Message(command) => messages::decide(rooms, accounts, sent, at, command)?.into(),
@@ -119,10 +126,11 @@ impl State {
     }
 
     fn evolve_1(&mut self, at: Position, event: &Event, places: &mut Places) {
-        let State { rules, openings, accounts, rooms, sent, server, seq: _, time: _ } = self;
+        let State { rules, openings, accounts, tokens, rooms, sent, server, seq: _, time: _ } = self;
         match event {
             Event::Order(event) => order::evolve(rules, openings, at, event),
-            Event::Account(event) => accounts::evolve(accounts, event),
+            Event::Account(event) => accounts::evolve((accounts, tokens), event),
+            Event::Credential(event) => credentials::evolve((accounts, tokens), at, event),
             Event::Room(event) => rooms::evolve((rooms, accounts, server), at, event, places),
             Event::Member(event) => members::evolve((rooms, accounts), at, event, places),
             Event::Message(event) => messages::evolve(rooms, sent, at, event, places),
@@ -157,6 +165,47 @@ impl State {
     /// Has any account a name in other scripts? If not, `check_guest` has nothing to say against one in these.
     pub fn has_accounts_in_other_scripts(&self, scripts: &Scripts) -> bool {
         self.accounts.looks().has_other_scripts(scripts)
+    }
+
+    /// What an account can do on the server.
+    pub fn role(&self, who: AccountId) -> AccountRole {
+        self.accounts.role(who)
+    }
+
+    /// Can an account be used?
+    pub fn status(&self, who: AccountId) -> AccountStatus {
+        self.accounts.status(who)
+    }
+
+    /// The entry whose payload is the verifier of an account's password. `None`: it has no password.
+    pub fn password(&self, who: AccountId) -> Option<Seq> {
+        self.accounts.password(who)
+    }
+
+    /// Can somebody do this on the server? `with`: the account that it is done to.
+    pub fn check_server(
+        &self,
+        power: ServerPower,
+        who: &Principal,
+        with: Option<AccountId>,
+    ) -> Result<(), Refusal> {
+        self.accounts.check_active(who)?;
+        self.accounts.check_server(power, who, with)
+    }
+
+    /// The token with this key, unless it was ended. It may be over.
+    pub fn token(&self, key: &TokenKey) -> Option<Token<'_>> {
+        self.tokens.by_key(key)
+    }
+
+    /// A token, unless it was ended. It may be over.
+    pub fn token_of_id(&self, id: TokenId) -> Option<Token<'_>> {
+        self.tokens.by_id(id)
+    }
+
+    /// An account's tokens, oldest first. Some may be over.
+    pub fn tokens_of(&self, who: AccountId) -> impl Iterator<Item = Token<'_>> {
+        self.tokens.of_account(who)
     }
 
     /// The room of this name, if the reader can know of it.

@@ -6,16 +6,20 @@
 use std::fmt::Write;
 
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, MemberCommand, MessageCommand, Name, NameKey, Node, Position,
-    Power, Principal, Refusal, Room, RoomCommand, RoomId, RoomsBy, Standing, State, Time,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, MemberCommand,
+    MessageCommand, Name, NameKey, NewToken, Node, Position, Power, Principal, Refusal, Room, RoomCommand,
+    RoomId, RoomsBy, Scope, ServerPower, ServerRole, Standing, State, Time, TokenKey, Which,
 };
 
 struct World {
     state: State,
     public: RoomId,
     private: RoomId,
-    /// An account that is in no room.
+    /// Accounts that are in no room.
     stranger: AccountId,
+    other: AccountId,
+    admins: [AccountId; 2],
+    disabled: AccountId,
     others: [Principal; 3],
 }
 
@@ -39,8 +43,18 @@ impl World {
             state.apply(at(state), &add.into()).unwrap();
             state.account(&key(typed)).unwrap()
         };
-        let [stranger, outsider, former, member] =
-            ["stranger", "outsider", "former", "member"].map(|name| add(&mut state, name));
+        let [stranger, other, outsider, former, member] =
+            ["stranger", "other", "outsider", "former", "member"].map(|name| add(&mut state, name));
+        let admins = ["admin", "other-admin"].map(|name| {
+            let who = add(&mut state, name);
+            let set = AccountCommand::SetRole { who, role: AccountRole::Admin, by: Principal::Operator };
+            state.apply(at(&state), &set.into()).unwrap();
+            who
+        });
+        let disabled = add(&mut state, "disabled");
+        let status = AccountStatus::Disabled;
+        let disable = AccountCommand::SetStatus { who: disabled, status, by: Principal::Operator };
+        state.apply(at(&state), &disable.into()).unwrap();
         let [public, private] =
             [("lobby", Access::Public), ("ops", Access::Private)].map(|(typed, access)| {
                 let by = Principal::Account(member);
@@ -58,7 +72,7 @@ impl World {
                 room
             });
         let others = [outsider, former, member].map(Principal::Account);
-        World { state, public, private, stranger, others }
+        World { state, public, private, stranger, other, admins, disabled, others }
     }
 
     fn principal(&self, standing: Standing) -> Principal {
@@ -87,13 +101,33 @@ impl World {
             Power::Bring => join(self.stranger, who),
             Power::Leave => decide(MemberCommand::Leave { room, who: there.own_account(power, who)? }.into()),
             Power::SetTopic => decide(RoomCommand::SetTopic { room, by: *who }.into()),
-            Power::CreateRoom(rooms_by) => {
-                let access = if room == self.public { Access::Public } else { Access::Private };
-                let name = name("new");
-                decide(RoomCommand::Create { name, access, by: *who, rooms_by, most: None }.into())
-            }
-            Power::AddAccount => decide(AccountCommand::Add { name: name("new"), by: *who }.into()),
         }
+    }
+
+    /// Does it on the server; what needs an account does it to `with`.
+    fn attempt_server(&self, power: ServerPower, by: Principal, with: AccountId) -> Result<(), Refusal> {
+        let command: Command = match power {
+            ServerPower::CreateRoom(rooms_by, access) => {
+                RoomCommand::Create { name: name("new"), access, by, rooms_by, most: None }.into()
+            }
+            ServerPower::AddAccount => AccountCommand::Add { name: name("new"), by }.into(),
+            ServerPower::SetRole => {
+                AccountCommand::SetRole { who: with, role: AccountRole::Admin, by }.into()
+            }
+            ServerPower::Disable | ServerPower::DisableAdmin => {
+                AccountCommand::SetStatus { who: with, status: AccountStatus::Disabled, by }.into()
+            }
+            ServerPower::SetPassword => CredentialCommand::SetPassword { who: with, keep: None, by }.into(),
+            ServerPower::CreateToken => {
+                let key = TokenKey([9; 32]);
+                let token = Box::new(NewToken { key, scope: Scope::Read, rooms: Vec::new(), until: None });
+                CredentialCommand::CreateToken { who: with, token, by }.into()
+            }
+            ServerPower::EndTokens => {
+                CredentialCommand::EndTokens { who: with, which: Which::All, by }.into()
+            }
+        };
+        self.state.decide(at(&self.state), &command).map(drop)
     }
 }
 
@@ -130,6 +164,39 @@ fn everybody_can_do_what_the_table_says_and_nothing_else() {
             });
             line([vec![format!("{power:?}"), format!("{access:?}")], cells.to_vec()].concat());
         }
+    }
+    // On the server, with another account than the asker's, and with its own. A disabled account can do nothing.
+    let by_role = |role: ServerRole| match role {
+        ServerRole::Operator => Principal::Operator,
+        ServerRole::Admin => Principal::Account(world.admins[0]),
+        ServerRole::Account => Principal::Account(world.stranger),
+        ServerRole::Guest => Principal::Guest(key("guest")),
+    };
+    line(Vec::new());
+    let roles = ServerRole::ALL.map(|role| format!("{role:?}"));
+    let itself = ["Admin, itself", "Account, itself", "Disabled", "Disabled, itself"].map(str::to_owned);
+    line([vec![String::new(), String::new()], roles.to_vec(), itself.to_vec()].concat());
+    for power in ServerPower::ALL {
+        let other = if power == ServerPower::DisableAdmin { world.admins[1] } else { world.other };
+        let by_others = ServerRole::ALL.map(|role| (by_role(role), other));
+        let own = |who: AccountId| (Principal::Account(who), who);
+        let disabled = Principal::Account(world.disabled);
+        let with_itself = [own(world.admins[0]), own(world.stranger), (disabled, other), own(world.disabled)];
+        let cells = by_others.into_iter().chain(with_itself).map(|(who, with)| {
+            let done = world.attempt_server(power, who, with);
+            let asked = if power == ServerPower::Disable && with == world.admins[0] {
+                ServerPower::DisableAdmin
+            } else {
+                power
+            };
+            assert_eq!(done, world.state.check_server(asked, &who, Some(with)), "{power:?} {who:?}");
+            word(done)
+        });
+        let (what, access) = match power {
+            ServerPower::CreateRoom(by, access) => (format!("CreateRoom({by:?})"), format!("{access:?}")),
+            _ => (format!("{power:?}"), String::new()),
+        };
+        line([what, access].into_iter().chain(cells).collect());
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/permissions.txt");
     if std::env::var_os("VANG_BLESS").is_some_and(|value| value == "1") {

@@ -11,13 +11,14 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use vang_chat::limits::{OPENINGS_MAX, SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, Event, Events, Feed, FeedKey, Happened, LookKey,
-    MemberCommand, MessageCommand, MessageEvent, Name, NameKey, Node, OrderCommand, OrderEvent, Outcome,
-    Place, Position, Principal, Refusal, RoomCommand, RoomId, RoomsBy, Rules, Scripts, SendId, Seq,
-    SnapshotError, State, Time,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, Event, Events,
+    Feed, FeedKey, Happened, LookKey, MemberCommand, MessageCommand, MessageEvent, Name, NameKey, NewToken,
+    Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal, RoomCommand, RoomId,
+    RoomsBy, Rules, Scope, Scripts, SendId, Seq, SnapshotError, State, Time, TokenId, TokenKey, Which,
 };
 
 const HOUR: u64 = 3_600_000;
+const HOUR_MS: i64 = HOUR as i64;
 
 /// A room or account that there is not.
 const NOT_THERE: u64 = u64::MAX;
@@ -28,6 +29,12 @@ enum Ask {
     Open(u64),
     Rules(u16),
     Account(u8, Who),
+    Role(u8, AccountRole, Who),
+    Status(u8, AccountStatus, Who),
+    Password(u8, Option<u8>, Who),
+    Renew(u8, bool),
+    Token(u8, u8, Scope, Option<i64>, Who),
+    End(u8, u8, Who),
     Create(u8, Access, Who, RoomsBy, Option<u64>),
     Join(u8, u8, Who),
     Leave(u8, u8),
@@ -77,12 +84,48 @@ fn room(state: &State, number: u8) -> RoomId {
     state.rooms().nth(usize::from(number)).map_or(RoomId(NOT_THERE), |(id, _)| id)
 }
 
+/// A token of the account, by its place; often one that is not there.
+fn token(state: &State, who: AccountId, number: u8) -> TokenId {
+    state.tokens_of(who).nth(usize::from(number)).map_or(TokenId(NOT_THERE), |token| token.id)
+}
+
 fn command(state: &State, ask: &Ask) -> Command {
     match *ask {
         Ask::Open(_) => OrderCommand::Open.into(),
         Ask::Rules(to) => OrderCommand::SwitchRules { to: Rules(to) }.into(),
         Ask::Account(number, by) => {
             AccountCommand::Add { name: made(number), by: principal(state, by) }.into()
+        }
+        Ask::Role(who, role, by) => {
+            AccountCommand::SetRole { who: account(state, who), role, by: principal(state, by) }.into()
+        }
+        Ask::Status(who, status, by) => {
+            AccountCommand::SetStatus { who: account(state, who), status, by: principal(state, by) }.into()
+        }
+        Ask::Password(who, keep, by) => {
+            let who = account(state, who);
+            let keep = keep.map(|keep| token(state, who, keep));
+            CredentialCommand::SetPassword { who, keep, by: principal(state, by) }.into()
+        }
+        Ask::Renew(who, is_late) => {
+            let who = account(state, who);
+            let from = state.password(who).filter(|_| !is_late).unwrap_or(Seq(1));
+            CredentialCommand::RenewVerifier { who, from }.into()
+        }
+        Ask::Token(who, key, scope, until, by) => {
+            let until = until.map(|until| Time(state.time().0.saturating_add_signed(until)));
+            let new = NewToken { key: TokenKey([key; 32]), scope, rooms: vec![room(state, key % 4)], until };
+            let (who, by) = (account(state, who), principal(state, by));
+            CredentialCommand::CreateToken { who, token: Box::new(new), by }.into()
+        }
+        Ask::End(who, which, by) => {
+            let (who, by) = (account(state, who), principal(state, by));
+            let which = match which {
+                0 => Which::All,
+                1 => Which::AllBut(token(state, who, 1)),
+                other => Which::One(token(state, who, other - 2)),
+            };
+            CredentialCommand::EndTokens { who, which, by }.into()
         }
         Ask::Create(number, access, by, rooms_by, most) => {
             RoomCommand::Create { name: made(number), access, by: principal(state, by), rooms_by, most }
@@ -158,6 +201,12 @@ generated! {
     Command::Order(OrderCommand::SwitchRules { .. }) => Ask::Rules(..),
     Command::Order(OrderCommand::Tick) => Ask::Tick,
     Command::Account(AccountCommand::Add { .. }) => Ask::Account(..),
+    Command::Account(AccountCommand::SetRole { .. }) => Ask::Role(..),
+    Command::Account(AccountCommand::SetStatus { .. }) => Ask::Status(..),
+    Command::Credential(CredentialCommand::SetPassword { .. }) => Ask::Password(..),
+    Command::Credential(CredentialCommand::RenewVerifier { .. }) => Ask::Renew(..),
+    Command::Credential(CredentialCommand::CreateToken { .. }) => Ask::Token(..),
+    Command::Credential(CredentialCommand::EndTokens { .. }) => Ask::End(..),
     Command::Room(RoomCommand::Create { .. }) => Ask::Create(..),
     Command::Room(RoomCommand::SetTopic { .. }) => Ask::Topic(..),
     Command::Member(MemberCommand::Join { .. }) => Ask::Join(..),
@@ -230,7 +279,18 @@ fn ask() -> impl Strategy<Value = Ask> {
     let access = prop_oneof![Just(Access::Public), Just(Access::Private), Just(Access::Private)];
     let rooms_by = prop_oneof![4 => Just(RoomsBy::Accounts), 1 => Just(RoomsBy::Admins)];
     let id = prop::option::weighted(0.8, (0..4_u8, 0..2_u8));
+    let role = prop::sample::select(AccountRole::ALL.to_vec());
+    // Seldom disabled, or nothing would happen any more.
+    let status = prop_oneof![1 => Just(AccountStatus::Disabled), 4 => Just(AccountStatus::Active)];
+    let scope = prop::sample::select(Scope::ALL.to_vec());
+    let until = prop::option::of((-HOUR_MS..5 * HOUR_MS).boxed());
     prop_oneof![
+        1 => (0..4_u8, role, who()).prop_map(|(who, role, by)| Ask::Role(who, role, by)),
+        1 => (0..4_u8, status, who()).prop_map(|(who, status, by)| Ask::Status(who, status, by)),
+        2 => (0..4_u8, prop::option::of(0..3_u8), who()).prop_map(|(who, keep, by)| Ask::Password(who, keep, by)),
+        1 => (0..4_u8, any::<bool>()).prop_map(|(who, is_late)| Ask::Renew(who, is_late)),
+        5 => (0..4_u8, any::<u8>(), scope, until, who()).prop_map(|(who, key, scope, until, by)| Ask::Token(who, key, scope, until, by)),
+        2 => (0..4_u8, 0..5_u8, who()).prop_map(|(who, which, by)| Ask::End(who, which, by)),
         1 => (0..5_u64).prop_map(Ask::Open),
         1 => (0..=vang_chat::NEWEST_RULES.0).prop_map(Ask::Rules),
         3 => (0..8_u8, prop_oneof![4 => Just(Who::Operator), 1 => who()]).prop_map(|(name, by)| Ask::Account(name, by)),
@@ -250,7 +310,7 @@ fn is_like(one: &Name, other: &Name) -> bool {
 
 /// A few accounts and rooms first, or most of what follows would be refused.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let hour = HOUR as i64;
+    let hour = HOUR_MS;
     let moved = prop_oneof![8 => Just(0), 4 => Just(1), 4 => Just(hour), 1 => Just(23 * hour), 1 => Just(25 * hour), 1 => Just(-2 * hour)];
     let beginning = vec![
         (Ask::Account(0, Who::Operator), 0),
@@ -366,7 +426,14 @@ proptest! {
                     Event::Message(MessageEvent::Repeated { .. }) | Event::Order(OrderEvent::Ticked)
                 )),
             };
-            prop_assert_eq!(body(&world.state) == before, quiet, "{:?} {:?}", command, outcome);
+            // What sets something may find it so already.
+            let may_be_so = matches!(
+                command,
+                Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
+                    | Command::Credential(CredentialCommand::EndTokens { .. })
+            );
+            let is_same = body(&world.state) == before;
+            prop_assert!(is_same == quiet || may_be_so && is_same, "{:?} {:?}", command, outcome);
         }
     }
 
@@ -574,24 +641,54 @@ proptest! {
     }
 
     #[test]
-    fn only_accounts_that_exist_do_anything(steps in steps()) {
+    fn only_accounts_that_exist_and_are_active_do_anything(steps in steps()) {
         let mut world = World::new();
         let nobody = AccountId(NOT_THERE);
         for step in &steps {
+            let before = world.state.clone();
             let (_, command, outcome) = world.step(step);
-            let by_nobody = match command {
-                Command::Account(AccountCommand::Add { by, .. })
-                | Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. })
-                | Command::Message(MessageCommand::Send { from: by, .. }) => {
-                    by == Principal::Account(nobody)
-                }
-                Command::Member(MemberCommand::Join { who, by, .. }) => {
-                    who == nobody || by == Principal::Account(nobody)
-                }
-                Command::Member(MemberCommand::Leave { who, .. }) => who == nobody,
-                Command::Order(_) => false,
+            let done_to = match command {
+                Command::Member(MemberCommand::Join { who, .. })
+                | Command::Account(AccountCommand::SetRole { who, .. } | AccountCommand::SetStatus { who, .. })
+                | Command::Credential(
+                    CredentialCommand::SetPassword { who, .. }
+                    | CredentialCommand::RenewVerifier { who, .. }
+                    | CredentialCommand::CreateToken { who, .. }
+                    | CredentialCommand::EndTokens { who, .. },
+                ) => Some(who),
+                _ => None,
             };
-            prop_assert!(!by_nobody || outcome.is_err(), "{:?} {:?}", command, outcome);
+            let by = match command.by() {
+                Some(Principal::Account(who)) => Some(who),
+                _ => None,
+            };
+            let is_disabled = by.is_some_and(|who| before.status(who) == AccountStatus::Disabled);
+            let is_refused = by == Some(nobody) || done_to == Some(nobody) || is_disabled;
+            prop_assert!(!is_refused || outcome.is_err(), "{:?} {:?}", command, outcome);
+        }
+    }
+
+    #[test]
+    fn a_token_is_its_accounts_and_ends_with_it(steps in steps()) {
+        let mut world = World::new();
+        let mut created = BTreeSet::new();
+        for step in &steps {
+            let (_, command, outcome) = world.step(step);
+            let state = &world.state;
+            if let (Command::Credential(CredentialCommand::CreateToken { who, token, .. }), Ok(_)) = (&command, &outcome) {
+                created.insert((*who, token.key));
+            }
+            for &(who, key) in &created {
+                let Some(token) = state.token(&key) else { continue };
+                prop_assert_eq!(token.who, who);
+                prop_assert_eq!(state.token_of_id(token.id), Some(token));
+                prop_assert!(state.tokens_of(who).any(|other| other == token));
+                prop_assert_eq!(state.status(who), AccountStatus::Active);
+            }
+            if let (Command::Credential(CredentialCommand::SetPassword { who, keep, .. }), Ok(_)) = (&command, &outcome) {
+                prop_assert!(state.tokens_of(*who).all(|token| Some(token.id) == *keep));
+                prop_assert_eq!(state.password(*who), Some(state.seq()));
+            }
         }
     }
 

@@ -15,6 +15,8 @@
 //! ada: find #ops                   => 2                        which room the name leads this reader to
 //! seen by ada in #ops              => created, 1-3, -ada, hole 4-6, 7, +bob
 //! common 7 12                      => 9                        `State::common_with` epoch 7, seq 12
+//! token k1                         => ada read             who signs in with it, and what for
+//! password ada                     => 7                    the entry that has the verifier
 //! clock                            => 25h                      the state's time since the story began
 //! ```
 //!
@@ -31,9 +33,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use vang_chat::{
-    Access, AccountCommand, AccountEvent, AccountId, Command, Event, LookKey, MemberCommand, MemberEvent,
-    MessageCommand, MessageEvent, Name, NameKey, Node, OrderCommand, OrderEvent, Position, Principal,
-    Refusal, RoomCommand, RoomEvent, RoomId, RoomsBy, Rules, Scripts, SendId, Seq, State, Time,
+    Access, AccountCommand, AccountEvent, AccountId, AccountRole, AccountStatus, Command, CredentialCommand,
+    CredentialEvent, Event, LookKey, MemberCommand, MemberEvent, MessageCommand, MessageEvent, Name, NameKey,
+    NewToken, Node, OrderCommand, OrderEvent, Position, Principal, Refusal, RoomCommand, RoomEvent, RoomId,
+    RoomsBy, Rules, Scope, Scripts, SendId, Seq, State, Time, TokenId, TokenKey, Which,
 };
 
 /// When every story begins.
@@ -112,6 +115,19 @@ impl Story {
         if line == "clock" {
             return Ok(Some(length(self.state.time().0 - BEGIN)));
         }
+        if let Some(key) = line.strip_prefix("token ") {
+            let token = self.state.token(&token_key(key)).filter(|token| !token.is_over(Time(self.now)));
+            return Ok(Some(token.map_or("none".into(), |token| {
+                let rooms: Vec<String> =
+                    token.rooms.iter().map(|room| format!(" {}", self.room_name(*room))).collect();
+                let who = self.who(&Principal::Account(token.who));
+                format!("{who} {}{}", format!("{:?}", token.scope).to_lowercase(), rooms.concat())
+            })));
+        }
+        if let Some(name) = line.strip_prefix("password ") {
+            let Principal::Account(who) = self.principal(name) else { return Err("no account".into()) };
+            return Ok(Some(self.state.password(who).map_or("none".into(), |seq| seq.to_string())));
+        }
         if let Some(rest) = line.strip_prefix("common ") {
             let (epoch, seq) = rest.split_once(' ').ok_or("common EPOCH SEQ")?;
             let common = self.state.common_with(Node(number(epoch)?), Seq(number(seq)?));
@@ -175,6 +191,49 @@ impl Story {
                 RoomCommand::Create { name: made(name), access: Access::Private, by, rooms_by, most: None }
                     .into()
             }
+            ["role", who, role] => {
+                let role = match role {
+                    "admin" => AccountRole::Admin,
+                    "bot" => AccountRole::Bot,
+                    _ => AccountRole::Person,
+                };
+                AccountCommand::SetRole { who: account(who), role, by }.into()
+            }
+            ["disable", who] => {
+                AccountCommand::SetStatus { who: account(who), status: AccountStatus::Disabled, by }.into()
+            }
+            ["enable", who] => {
+                AccountCommand::SetStatus { who: account(who), status: AccountStatus::Active, by }.into()
+            }
+            ["password", who] => CredentialCommand::SetPassword { who: account(who), keep: None, by }.into(),
+            ["password", who, keep] => {
+                let keep = Some(TokenId(number(keep.strip_prefix("keep=").ok_or("keep=TOKEN")?)?));
+                CredentialCommand::SetPassword { who: account(who), keep, by }.into()
+            }
+            ["renew", who, from] => {
+                CredentialCommand::RenewVerifier { who: account(who), from: Seq(number(from)?) }.into()
+            }
+            ["token", who, key, scope, ref more @ ..] => {
+                let scope = Scope::ALL.into_iter().find(|known| format!("{known:?}").to_lowercase() == scope);
+                let scope = scope.ok_or("read, send, admin or device")?;
+                let (mut rooms, mut until) = (Vec::new(), None);
+                for word in more {
+                    match word.strip_prefix("+") {
+                        Some(length) => until = Some(Time(self.now + milliseconds(length)?)),
+                        None => rooms.push(self.room(word)),
+                    }
+                }
+                let token = Box::new(NewToken { key: token_key(key), scope, rooms, until });
+                CredentialCommand::CreateToken { who: account(who), token, by }.into()
+            }
+            ["end", who, which] => {
+                let which = match which.split_once('=') {
+                    Some(("but", id)) => Which::AllBut(TokenId(number(id)?)),
+                    _ if which == "all" => Which::All,
+                    _ => Which::One(TokenId(number(which)?)),
+                };
+                CredentialCommand::EndTokens { who: account(who), which, by }.into()
+            }
             ["join", room] => MemberCommand::Join { room: self.room(room), who: account(speaker), by }.into(),
             ["join", room, who] => {
                 MemberCommand::Join { room: self.room(room), who: account(who), by }.into()
@@ -224,6 +283,25 @@ impl Story {
             Event::Account(AccountEvent::Added { account, .. }) => {
                 self.accounts.insert(named.to_lowercase(), account);
                 format!("account-added {named}")
+            }
+            Event::Account(AccountEvent::RoleSet { who, role }) => {
+                format!("role-set {} {role:?}", self.who(&Principal::Account(who))).to_lowercase()
+            }
+            Event::Account(AccountEvent::StatusSet { who, status }) => {
+                format!("status-set {} {status:?}", self.who(&Principal::Account(who))).to_lowercase()
+            }
+            Event::Credential(CredentialEvent::PasswordSet { who, before, keep: _ }) => {
+                let erased = before.map_or(String::new(), |before| format!(", erase {before}"));
+                format!("password-set {}{erased}", self.who(&Principal::Account(who)))
+            }
+            Event::Credential(CredentialEvent::VerifierRenewed { who, before }) => {
+                format!("verifier-renewed {}, erase {before}", self.who(&Principal::Account(who)))
+            }
+            Event::Credential(CredentialEvent::TokenCreated { who, .. }) => {
+                format!("token-created {}", self.who(&Principal::Account(who)))
+            }
+            Event::Credential(CredentialEvent::TokensEnded { who, .. }) => {
+                format!("tokens-ended {}", self.who(&Principal::Account(who)))
             }
             Event::Room(RoomEvent::Created { room, access, by, .. }) => {
                 self.rooms.insert(named.to_lowercase(), room);
@@ -321,6 +399,13 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::AccountNeeded => "account-needed",
         Refusal::NotAllowed => "not-allowed",
         Refusal::AdminNeeded => "admin-needed",
+        Refusal::AccountDisabled => "account-disabled",
+        Refusal::NoToken => "no-token",
+        Refusal::TokenTaken => "token-taken",
+        Refusal::OperatorNeeded => "operator-needed",
+        Refusal::TooManyTokens { .. } => "too-many-tokens",
+        Refusal::TooManyTokenRooms { .. } => "too-many-token-rooms",
+        Refusal::OldPassword => "old-password",
         Refusal::AlreadyMember => "already-member",
         Refusal::NotMember => "not-member",
         Refusal::IdReused => "id-reused",
@@ -330,6 +415,10 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::OldRules { .. } => "old-rules",
     };
     format!("refused {rule} ({refusal})")
+}
+
+fn token_key(name: &str) -> TokenKey {
+    TokenKey(*blake3::hash(name.as_bytes()).as_bytes())
 }
 
 fn key(name: &str) -> NameKey {
