@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use vang_chat::{Command, Node, Seq, Time};
-use vang_journal::{Batch, Draft, ENVELOPE_BYTES, Entry, Envelope, Origin, Payload};
+use vang_journal::{Batch, Draft, ENVELOPE_BYTES, Entry, Envelope, Origin, Payload, Through};
 
 use crate::limits::{BATCH_BYTES_MAX, BATCH_BYTES_WORTH, BATCH_ENTRIES_MAX, ORDER_QUEUE_BYTES_MAX};
 use crate::queue::{Queue, QueueFull};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use vang_chat::{NEWEST_RULES, Node, OrderCommand, Rules, Seq};
 use vang_hub::{Output, Peer};
-use vang_journal::{Entry, Envelope, MemoryJournal, Origin, Payload, Reader};
+use vang_journal::{Entry, Envelope, MemoryJournal, Origin, Payload, Reader, Through};
 use vang_proto::vang::{FollowFrom, Form, Request, Ticket};
 
 use crate::common::{IDENTITY, Reply, World, follow, say};
@@ -110,6 +110,7 @@ fn unknown_rules_stop_the_order_and_the_sender_is_answered() {
         rules: NEWEST_RULES,
         origin: Origin { node: Node(9), counter: 1 },
         time: world.hub.state().time(),
+        through: Through::default(),
         digest: payload.digest(),
         command: OrderCommand::SwitchRules { to: Rules(NEWEST_RULES.0 + 1) }.into(),
     };

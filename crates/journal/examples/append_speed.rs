@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
-use vang_journal::{Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, open_journal};
+use vang_journal::{
+    Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, Through, open_journal,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = DataFolder::open(std::env::args().nth(1).ok_or("usage: append_speed FOLDER")?)?;
@@ -60,6 +62,7 @@ fn draft(counter: u64) -> Draft {
         rules: Rules(1),
         origin: Origin { node: Node(1), counter },
         time: Time(1_700_000_000_000 + counter),
+        through: Through::default(),
         digest: payload.digest(),
         command: Command::Message(MessageCommand::Send {
             room: RoomId(2),

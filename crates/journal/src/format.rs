@@ -2,7 +2,8 @@
 //! can read a journal in ten years:
 //!
 //! ```text
-//! envelope = [1, rules, node, counter, time (ms), digest (32 bytes), kind, ...its numbers and hashes]
+//! envelope = [1, rules, node, counter, time (ms), through, digest (32 bytes), kind, ...its numbers and hashes]
+//! through  = 0, or 1: it was asked on the data folder's socket, by the operator whatever its name
 //! digest   = BLAKE3(salt ‖ payload)            payloads: payload.rs
 //! name     = [key, look as shown, look in small letters, scripts, Unicode major, minor]
 //! ```
@@ -13,13 +14,17 @@ use bytes::Bytes;
 use minicbor::encode::Error as EncodeError;
 use minicbor::{Decoder, Encoder, data::Type};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, LookKey, MemberCommand, MessageCommand, Name, NameKey, Node,
-    OrderCommand, Position, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scripts, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, LookKey,
+    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, OrderCommand, Position, Principal,
+    RoomCommand, RoomId, RoomsBy, Rules, Scope, Scripts, SendId, Seq, Time, TokenId, TokenKey, Which,
 };
 
 use crate::hash::hash;
 
 const FORMAT: u16 = 1;
+
+/// Before those of its kind.
+const HEAD_FIELDS: u64 = 8;
 
 /// The kinds of commands as numbers on the disk. A number is never used again for another kind.
 #[derive(Clone, Copy)]
@@ -34,17 +39,49 @@ enum CommandKind {
     Send = 6,
     Tick = 7,
     SetTopic = 8,
+    SetRole = 9,
+    SetStatus = 10,
+    SetPassword = 11,
+    RenewVerifier = 12,
+    CreateToken = 13,
+    EndTokens = 14,
+}
+
+impl CommandKind {
+    const ALL: [CommandKind; 15] = [
+        CommandKind::Open,
+        CommandKind::SwitchRules,
+        CommandKind::AddAccount,
+        CommandKind::CreateRoom,
+        CommandKind::Join,
+        CommandKind::Leave,
+        CommandKind::Send,
+        CommandKind::Tick,
+        CommandKind::SetTopic,
+        CommandKind::SetRole,
+        CommandKind::SetStatus,
+        CommandKind::SetPassword,
+        CommandKind::RenewVerifier,
+        CommandKind::CreateToken,
+        CommandKind::EndTokens,
+    ];
+}
+
+/// How a command came to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Through {
+    /// By a connection whose speaker was proven, or from the server itself.
+    #[default]
+    Door,
+    /// Through the data folder's socket: by the operator, also where it names an account.
+    OperatorSocket,
 }
 
 impl TryFrom<u8> for CommandKind {
     type Error = EntryError;
 
     fn try_from(found: u8) -> Result<CommandKind, EntryError> {
-        use CommandKind::{AddAccount, CreateRoom, Join, Leave, Open, Send, SetTopic, SwitchRules, Tick};
-        [Open, SwitchRules, AddAccount, CreateRoom, Join, Leave, Send, Tick, SetTopic]
-            .into_iter()
-            .find(|kind| *kind as u8 == found)
-            .ok_or(EntryError::OtherKind { found })
+        CommandKind::ALL.into_iter().find(|kind| *kind as u8 == found).ok_or(EntryError::OtherKind { found })
     }
 }
 
@@ -67,6 +104,7 @@ pub struct Envelope {
     pub origin: Origin,
     /// The writing process's time stamp.
     pub time: Time,
+    pub through: Through,
     /// BLAKE3 of the salt and the payload.
     pub digest: [u8; 32],
     pub command: Command,
@@ -82,10 +120,8 @@ pub enum EntryError {
     OtherFormat { found: u16 },
     #[error("kind {found} is not known to this program")]
     OtherKind { found: u8 },
-    #[error("room access {found} is not known to this program")]
-    OtherAccess { found: u8 },
-    #[error("a setting of who can create rooms, {found}, is not known to this program")]
-    OtherRoomsBy { found: u8 },
+    #[error("{what} {found} is not known to this program")]
+    OtherNumber { what: &'static str, found: u8 },
 }
 
 impl From<minicbor::decode::Error> for EntryError {
@@ -121,8 +157,9 @@ impl Envelope {
 
     fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> Encoded {
         let head = |e: &mut Encoder<&mut Vec<u8>>, kind: CommandKind, fields: u64| -> Encoded {
-            e.array(7 + fields)?.u16(FORMAT)?.u16(self.rules.0)?.u64(self.origin.node.0)?;
-            e.u64(self.origin.counter)?.u64(self.time.0)?.bytes(&self.digest)?.u8(kind as u8)?;
+            e.array(HEAD_FIELDS + fields)?.u16(FORMAT)?.u16(self.rules.0)?.u64(self.origin.node.0)?;
+            e.u64(self.origin.counter)?.u64(self.time.0)?.u8(self.through as u8)?;
+            e.bytes(&self.digest)?.u8(kind as u8)?;
             Ok(())
         };
         match &self.command {
@@ -170,6 +207,45 @@ impl Envelope {
                 }
             }
             Command::Order(OrderCommand::Tick) => head(e, CommandKind::Tick, 0)?,
+            Command::Account(AccountCommand::SetRole { who, role, by }) => {
+                head(e, CommandKind::SetRole, 3)?;
+                e.u64(who.0)?.u8(role.number())?;
+                write_principal(e, by)?;
+            }
+            Command::Account(AccountCommand::SetStatus { who, status, by }) => {
+                head(e, CommandKind::SetStatus, 3)?;
+                e.u64(who.0)?.u8(status.number())?;
+                write_principal(e, by)?;
+            }
+            Command::Credential(CredentialCommand::SetPassword { who, keep, by }) => {
+                head(e, CommandKind::SetPassword, 3)?;
+                e.u64(who.0)?.encode(keep.map(|keep| keep.0))?;
+                write_principal(e, by)?;
+            }
+            Command::Credential(CredentialCommand::RenewVerifier { who, from }) => {
+                head(e, CommandKind::RenewVerifier, 2)?;
+                e.u64(who.0)?.u64(from.0)?;
+            }
+            Command::Credential(CredentialCommand::CreateToken { who, token, by }) => {
+                head(e, CommandKind::CreateToken, 6)?;
+                let NewToken { key, scope, rooms, until } = &**token;
+                e.u64(who.0)?.bytes(&key.0)?.u8(scope.number())?.array(rooms.len() as u64)?;
+                for room in rooms {
+                    e.u64(room.0)?;
+                }
+                e.encode(until.map(|until| until.0))?;
+                write_principal(e, by)?;
+            }
+            Command::Credential(CredentialCommand::EndTokens { who, which, by }) => {
+                head(e, CommandKind::EndTokens, 4)?;
+                let (kind, id) = match which {
+                    Which::All => (WHICH_ALL, 0),
+                    Which::AllBut(id) => (WHICH_ALL_BUT, id.0),
+                    Which::One(id) => (WHICH_ONE, id.0),
+                };
+                e.u64(who.0)?.u8(kind)?.u64(id)?;
+                write_principal(e, by)?;
+            }
         }
         Ok(())
     }
@@ -177,7 +253,7 @@ impl Envelope {
     /// Reads an envelope from the journal's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Envelope, EntryError> {
         let mut d = Decoder::new(bytes);
-        let fields = d.array()?.ok_or_else(|| EntryError::Malformed("an array without a length".into()))?;
+        let fields = array(&mut d)?;
         let found = d.u16()?;
         if found != FORMAT {
             return Err(EntryError::OtherFormat { found });
@@ -185,6 +261,11 @@ impl Envelope {
         let rules = Rules(d.u16()?);
         let origin = Origin { node: Node(d.u64()?), counter: d.u64()? };
         let time = Time(d.u64()?);
+        let through = match d.u8()? {
+            0 => Through::Door,
+            1 => Through::OperatorSocket,
+            found => return Err(other("a way into the server,", found)),
+        };
         let digest = fixed(&mut d)?;
         let (command, its_own): (Command, u64) = match CommandKind::try_from(d.u8()?)? {
             CommandKind::Open => (OrderCommand::Open.into(), 0),
@@ -196,10 +277,10 @@ impl Envelope {
             CommandKind::CreateRoom => {
                 let name = read_name(&mut d)?;
                 let found = d.u8()?;
-                let access = Access::from_number(found).ok_or(EntryError::OtherAccess { found })?;
+                let access = Access::from_number(found).ok_or(other("room access", found))?;
                 let (by, most) = (read_principal(&mut d)?, d.decode()?);
                 let (rooms_by, its_own) = match fields {
-                    12 => (read_rooms_by(&mut d)?, 5),
+                    13 => (read_rooms_by(&mut d)?, 5),
                     _ => (RoomsBy::Accounts, 4),
                 };
                 (RoomCommand::Create { name, access, by, rooms_by, most }.into(), its_own)
@@ -215,7 +296,7 @@ impl Envelope {
             CommandKind::Send => {
                 let (room, from) = (RoomId(d.u64()?), read_principal(&mut d)?);
                 let id = match fields {
-                    11 => Some(SendId { key: fixed(&mut d)?, print: fixed(&mut d)? }),
+                    12 => Some(SendId { key: fixed(&mut d)?, print: fixed(&mut d)? }),
                     _ => None,
                 };
                 (MessageCommand::Send { room, from, id }.into(), if id.is_some() { 4 } else { 2 })
@@ -225,15 +306,51 @@ impl Envelope {
                 (RoomCommand::SetTopic { room, by: read_principal(&mut d)? }.into(), 2)
             }
             CommandKind::Tick => (OrderCommand::Tick.into(), 0),
+            CommandKind::SetRole => {
+                let (who, found) = (AccountId(d.u64()?), d.u8()?);
+                let role = AccountRole::from_number(found).ok_or(other("an account's role", found))?;
+                (AccountCommand::SetRole { who, role, by: read_principal(&mut d)? }.into(), 3)
+            }
+            CommandKind::SetStatus => {
+                let (who, found) = (AccountId(d.u64()?), d.u8()?);
+                let status = AccountStatus::from_number(found).ok_or(other("an account's status", found))?;
+                (AccountCommand::SetStatus { who, status, by: read_principal(&mut d)? }.into(), 3)
+            }
+            CommandKind::SetPassword => {
+                let (who, keep) = (AccountId(d.u64()?), d.decode::<Option<u64>>()?.map(TokenId));
+                (CredentialCommand::SetPassword { who, keep, by: read_principal(&mut d)? }.into(), 3)
+            }
+            CommandKind::RenewVerifier => {
+                let (who, from) = (AccountId(d.u64()?), Seq(d.u64()?));
+                (CredentialCommand::RenewVerifier { who, from }.into(), 2)
+            }
+            CommandKind::CreateToken => {
+                let (who, key, found) = (AccountId(d.u64()?), TokenKey(fixed(&mut d)?), d.u8()?);
+                let scope = Scope::from_number(found).ok_or(other("a token's scope", found))?;
+                let rooms = (0..array(&mut d)?).map(|_| d.u64().map(RoomId)).collect::<Result<_, _>>()?;
+                let until = d.decode::<Option<u64>>()?.map(Time);
+                let token = Box::new(NewToken { key, scope, rooms, until });
+                (CredentialCommand::CreateToken { who, token, by: read_principal(&mut d)? }.into(), 6)
+            }
+            CommandKind::EndTokens => {
+                let (who, found, id) = (AccountId(d.u64()?), d.u8()?, TokenId(d.u64()?));
+                let which = match found {
+                    WHICH_ALL if id.0 == 0 => Which::All,
+                    WHICH_ALL_BUT => Which::AllBut(id),
+                    WHICH_ONE => Which::One(id),
+                    _ => return Err(other("which tokens end:", found)),
+                };
+                (CredentialCommand::EndTokens { who, which, by: read_principal(&mut d)? }.into(), 4)
+            }
         };
-        if fields != 7 + its_own || d.position() != bytes.len() {
+        if fields != HEAD_FIELDS + its_own || d.position() != bytes.len() {
             return Err(EntryError::Malformed(format!(
                 "{fields} fields in {} bytes; expected {} fields",
                 bytes.len(),
-                7 + its_own
+                HEAD_FIELDS + its_own
             )));
         }
-        Ok(Envelope { rules, origin, time, digest, command })
+        Ok(Envelope { rules, origin, time, through, digest, command })
     }
 }
 
@@ -252,6 +369,19 @@ fn read_name(d: &mut Decoder<'_>) -> Result<Box<Name>, EntryError> {
     let scripts = Scripts::parse(found)
         .ok_or_else(|| EntryError::Malformed(format!("'{found}' instead of the codes of scripts")))?;
     Ok(Box::new(Name { key, looks, scripts, unicode: [d.u8()?, d.u8()?] }))
+}
+
+const WHICH_ALL: u8 = 0;
+const WHICH_ALL_BUT: u8 = 1;
+const WHICH_ONE: u8 = 2;
+
+fn other(what: &'static str, found: u8) -> EntryError {
+    EntryError::OtherNumber { what, found }
+}
+
+/// The length of an array.
+fn array(d: &mut Decoder<'_>) -> Result<u64, EntryError> {
+    d.array()?.ok_or_else(|| EntryError::Malformed("an array without a length".into()))
 }
 
 fn write_principal(e: &mut Encoder<&mut Vec<u8>>, principal: &Principal) -> Encoded {
@@ -279,7 +409,7 @@ fn read_rooms_by(d: &mut Decoder<'_>) -> Result<RoomsBy, EntryError> {
     let found = d.u8()?;
     match found == RoomsBy::Admins.number() {
         true => Ok(RoomsBy::Admins),
-        false => Err(EntryError::OtherRoomsBy { found }),
+        false => Err(other("who can create rooms:", found)),
     }
 }
 

@@ -41,7 +41,7 @@ pub use file_watch::{DatabaseWatch, Displacement, FileWatch, FileWatchError};
 pub use folder::{
     DataFolder, FolderError, FolderLock, HOLDER_DIES_WITHIN, HOLDER_LOOK, LockState, Reserve, Restoring,
 };
-pub use format::{ENVELOPE_BYTES, EntryError, Envelope, Origin};
+pub use format::{ENVELOPE_BYTES, EntryError, Envelope, Origin, Through};
 pub use hash::{hash, hex};
 pub use identity::Identity;
 pub use memory::MemoryJournal;

@@ -11,11 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, LookKey, MemberCommand, MessageCommand, Name, NameKey, Node,
-    OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scripts, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, LookKey,
+    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, OrderCommand, Principal, RoomCommand,
+    RoomId, RoomsBy, Rules, Scope, Scripts, SendId, Seq, Time, TokenId, TokenKey, Which,
 };
 use vang_journal::{
-    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, MessagePayload, Origin, Unknown,
+    Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, MessagePayload, Origin, Through, Unknown,
     decode_name, encode_name, write_backup,
 };
 
@@ -202,15 +203,73 @@ fn command() -> impl Strategy<Value = Command> {
             MessageCommand::Send { room: RoomId(room), from, id }
         )),
         Just(Command::Order(OrderCommand::Tick)),
+        (any::<u64>(), principal())
+            .prop_map(|(room, by)| Command::Room(RoomCommand::SetTopic { room: RoomId(room), by })),
+        account_command(),
+        credential_command(),
+    ]
+}
+
+fn account() -> impl Strategy<Value = AccountId> {
+    any::<u64>().prop_map(AccountId)
+}
+
+fn account_command() -> impl Strategy<Value = Command> {
+    let role = proptest::sample::select(AccountRole::ALL.to_vec());
+    let status = proptest::sample::select(AccountStatus::ALL.to_vec());
+    prop_oneof![
+        (account(), role, principal())
+            .prop_map(|(who, role, by)| AccountCommand::SetRole { who, role, by }.into()),
+        (account(), status, principal()).prop_map(|(who, status, by)| AccountCommand::SetStatus {
+            who,
+            status,
+            by
+        }
+        .into()),
+    ]
+}
+
+fn credential_command() -> impl Strategy<Value = Command> {
+    let token = || any::<u64>().prop_map(TokenId);
+    let scope = proptest::sample::select(Scope::ALL.to_vec());
+    let rooms = proptest::collection::vec(any::<u64>().prop_map(RoomId), 0..10);
+    let until = proptest::option::of(any::<u64>().prop_map(Time));
+    let new = (any::<[u8; 32]>(), scope, rooms, until);
+    let new = new.prop_map(|(key, scope, rooms, until)| {
+        Box::new(NewToken { key: TokenKey(key), scope, rooms, until })
+    });
+    let which = prop_oneof![Just(Which::All), token().prop_map(Which::AllBut), token().prop_map(Which::One)];
+    prop_oneof![
+        (account(), proptest::option::of(token()), principal())
+            .prop_map(|(who, keep, by)| CredentialCommand::SetPassword { who, keep, by }.into()),
+        (account(), any::<u64>()).prop_map(|(who, from)| CredentialCommand::RenewVerifier {
+            who,
+            from: Seq(from)
+        }
+        .into()),
+        (account(), new, principal()).prop_map(|(who, token, by)| CredentialCommand::CreateToken {
+            who,
+            token,
+            by
+        }
+        .into()),
+        (account(), which, principal()).prop_map(|(who, which, by)| CredentialCommand::EndTokens {
+            who,
+            which,
+            by
+        }
+        .into()),
     ]
 }
 
 fn envelope() -> impl Strategy<Value = Envelope> {
-    (any::<u16>(), any::<[u64; 3]>(), any::<[u8; 32]>(), command()).prop_map(
-        |(rules, [node, counter, time], digest, command)| Envelope {
+    let through = prop_oneof![Just(Through::Door), Just(Through::OperatorSocket)];
+    (any::<u16>(), any::<[u64; 3]>(), through, any::<[u8; 32]>(), command()).prop_map(
+        |(rules, [node, counter, time], through, digest, command)| Envelope {
             rules: Rules(rules),
             origin: Origin { node: Node(node), counter },
             time: Time(time),
+            through,
             digest,
             command,
         },

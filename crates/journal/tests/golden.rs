@@ -10,17 +10,20 @@ use std::path::Path;
 use bytes::Bytes;
 use common::{append, batch, identity, whole};
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, LookKey, MemberCommand, MessageCommand, Name, NameKey, Node,
-    OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Rules, ScriptCode, Scripts, SendId, Seq, Time,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, LookKey,
+    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, OrderCommand, Principal, RoomCommand,
+    RoomId, RoomsBy, Rules, Scope, ScriptCode, Scripts, SendId, Seq, Time, TokenId, TokenKey, Which,
 };
 use vang_journal::{
     Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
-    Payload, Piece, Reader, ServerKey, Unknown, decode_name, encode_name, genesis, write_backup,
+    Payload, Piece, Reader, ServerKey, Through, Unknown, decode_name, encode_name, genesis, write_backup,
 };
 
 /// Every kind of command, with its payload.
 fn commands() -> Vec<(Command, Bytes)> {
-    let hash = |first: u8| std::array::from_fn(|i| first.wrapping_add(i as u8));
+    fn hash<const N: usize>(first: u8) -> [u8; N] {
+        std::array::from_fn(|i| first.wrapping_add(i as u8))
+    }
     let name = |first: u8, scripts: &[ScriptCode]| {
         let (key, looks) = (NameKey(hash(first)), [LookKey(hash(first + 1)), LookKey(hash(first + 2))]);
         Box::new(Name { key, looks, scripts: Scripts::new(scripts.iter().copied()), unicode: [17, 0] })
@@ -87,6 +90,59 @@ fn commands() -> Vec<(Command, Bytes)> {
         ),
         (Command::Order(OrderCommand::Tick), Bytes::new()),
         (Command::Room(RoomCommand::SetTopic { room, by: by_ada }), encode_name("what grows")),
+        (
+            Command::Account(AccountCommand::SetRole {
+                who: ada,
+                role: AccountRole::Admin,
+                by: Principal::Operator,
+            }),
+            Bytes::new(),
+        ),
+        (
+            Command::Account(AccountCommand::SetStatus {
+                who: ada,
+                status: AccountStatus::Disabled,
+                by: Principal::Operator,
+            }),
+            Bytes::new(),
+        ),
+        (
+            Command::Credential(CredentialCommand::SetPassword {
+                who: ada,
+                keep: Some(TokenId(70_000)),
+                by: by_ada,
+            }),
+            Bytes::from_static(b"a sealed verifier"),
+        ),
+        (
+            Command::Credential(CredentialCommand::RenewVerifier { who: ada, from: Seq(15) }),
+            Bytes::from_static(b"another one"),
+        ),
+        (
+            Command::Credential(CredentialCommand::CreateToken {
+                who: ada,
+                token: Box::new(NewToken {
+                    key: TokenKey(hash(0xe0)),
+                    scope: Scope::Send,
+                    rooms: vec![room, RoomId(5)],
+                    until: Some(Time(1_800_000_000_000)),
+                }),
+                by: by_ada,
+            }),
+            encode_name("the sensor in the cellar"),
+        ),
+        (
+            Command::Credential(CredentialCommand::EndTokens { who: ada, which: Which::All, by: by_ada }),
+            Bytes::new(),
+        ),
+        (
+            Command::Credential(CredentialCommand::EndTokens {
+                who: ada,
+                which: Which::AllBut(TokenId(17)),
+                by: Principal::Operator,
+            }),
+            Bytes::new(),
+        ),
     ]
 }
 
@@ -97,6 +153,7 @@ fn drafts() -> Vec<Draft> {
             rules: Rules(1),
             origin: Origin { node: Node(0x0123_4567_89ab_cdef), counter },
             time: Time(1_700_000_000_000 + counter * 1_000),
+            through: if counter % 5 == 0 { Through::OperatorSocket } else { Through::Door },
             digest: payload.digest(),
             command,
         };
@@ -248,10 +305,18 @@ fn journal_format_1_is_read_unchanged() {
             Command::Message(MessageCommand::Send { .. }) => {
                 assert_eq!(MessagePayload::decode(&bytes).expect("decodes").encode(), bytes);
             }
-            Command::Account(AccountCommand::Add { .. }) | Command::Room(_) => {
+            // What only the server's edge understands.
+            Command::Credential(
+                CredentialCommand::SetPassword { .. } | CredentialCommand::RenewVerifier { .. },
+            ) => {}
+            Command::Account(AccountCommand::Add { .. })
+            | Command::Credential(CredentialCommand::CreateToken { .. })
+            | Command::Room(_) => {
                 assert_eq!(encode_name(&decode_name(&bytes).expect("decodes")), bytes);
             }
-            Command::Order(OrderCommand::Open)
+            Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
+            | Command::Credential(CredentialCommand::EndTokens { .. })
+            | Command::Order(OrderCommand::Open)
             | Command::Order(OrderCommand::SwitchRules { .. })
             | Command::Member(MemberCommand::Join { .. })
             | Command::Member(MemberCommand::Leave { .. })

@@ -9,7 +9,7 @@ use vang_chat::{Command, Node, OrderCommand, Principal, RoomCommand, Seq};
 use vang_hub::Settled;
 use vang_journal::{
     Appended, Batch, Draft, Entry, Envelope, Identity, Journal, JournalError, MemoryJournal, Origin, Payload,
-    Reader,
+    Reader, Through,
 };
 
 use crate::environment::Environment;
@@ -205,6 +205,7 @@ impl Disk {
             rules: vang_chat::NEWEST_RULES,
             origin: Origin { node: OTHER_NODE, counter: self.others },
             time: env.clocks().wall,
+            through: Through::default(),
             digest: payload.digest(),
             command: Command::Order(OrderCommand::Tick),
         };

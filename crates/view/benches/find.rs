@@ -16,7 +16,7 @@ use vang_chat::{
     Time,
 };
 use vang_journal::{
-    Batch, Draft, Durability, Envelope, Maintain, MessagePayload, Origin, Payload, Reader, Unknown,
+    Batch, Draft, Durability, Envelope, Maintain, MessagePayload, Origin, Payload, Reader, Through, Unknown,
     open_journal, read_journal,
 };
 use vang_view::{
@@ -385,6 +385,7 @@ impl Store {
                     rules: vang_chat::NEWEST_RULES,
                     origin: Origin { node: Node(1), counter: seq },
                     time: Time(seq * 1_000),
+                    through: Through::default(),
                     digest: payload.digest(),
                     command,
                 };

@@ -15,7 +15,7 @@ use vang_chat::{
 };
 use vang_journal::{
     Batch, Draft, Durability, Entry, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
-    Payload, Reader, Unknown, create_journal, read_journal,
+    Payload, Reader, Through, Unknown, create_journal, read_journal,
 };
 use vang_view::{
     Delta, EventClass, EventData, EventRow, Find, FindError, Found, Index, IndexReader, IsOver, Opened,
@@ -79,6 +79,7 @@ impl World {
             rules: vang_chat::NEWEST_RULES,
             origin: Origin { node: Node(1), counter: self.seq },
             time: Time(self.seq * 1_000),
+            through: Through::default(),
             digest: payload.digest(),
             command,
         };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use vang_chat::{Command, MessageCommand, NameKey, Node, Principal, RoomId, Rules, Seq, Time};
 use vang_journal::{
     Appended, Batch, Checked, Draft, Entry, Envelope, Identity, Journal, JournalError, MessagePayload,
-    Origin, Payload, Reader, Unknown,
+    Origin, Payload, Reader, Through, Unknown,
 };
 
 pub(crate) const ADA: Node = Node(0xada);
@@ -42,6 +42,7 @@ pub(crate) fn holding(node: Node, counter: u64, payload: Payload) -> Draft {
         rules: Rules(1),
         origin: Origin { node, counter },
         time: Time(1_700_000_000_000 + counter),
+        through: Through::default(),
         digest: payload.digest(),
         command: Command::Message(MessageCommand::Send {
             room: RoomId(2),

@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use vang_chat::{Command, MessageCommand, Node, Principal, SendId, Seq, State};
 use vang_hub::NameMaker;
 use vang_journal::{
-    Appended, Batch, Draft, Durability, Envelope, MessagePayload, Origin, Payload, Unknown, open_journal,
+    Appended, Batch, Draft, Durability, Envelope, MessagePayload, Origin, Payload, Through, Unknown,
+    open_journal,
 };
 
 use crate::common::{
@@ -233,8 +234,14 @@ fn write_journal(data: &Path, messages: u64) {
             let id = Some(SendId { key: salt, print: [1; 16] });
             let origin = Origin { node, counter };
             let command = Command::Message(MessageCommand::Send { room, from, id });
-            let envelope =
-                Envelope { rules: vang_chat::NEWEST_RULES, origin, time, digest: payload.digest(), command };
+            let envelope = Envelope {
+                rules: vang_chat::NEWEST_RULES,
+                origin,
+                time,
+                through: Through::default(),
+                digest: payload.digest(),
+                command,
+            };
             Draft { envelope: envelope.encode(), payload }
         };
         let batch = Batch { drafts: batch.iter().map(draft).collect(), checkpoints: Vec::new() };

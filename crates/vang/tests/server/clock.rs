@@ -8,7 +8,9 @@ use vang_chat::{
     Access, AccountCommand, Command as Asked, Name, NameKey, Node, OrderCommand, Principal, RoomCommand,
     RoomsBy, Rules, Time,
 };
-use vang_journal::{Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, open_journal};
+use vang_journal::{
+    Appended, Batch, DataFolder, Draft, Durability, Envelope, Origin, Payload, Through, open_journal,
+};
 
 use crate::common::{ask, fails};
 use crate::harness::{Server, folder};
@@ -35,7 +37,14 @@ fn write_old_journal(data: &Path) {
         let payload = Payload { salt: [1; 16], bytes: bytes.into() };
         let origin = Origin { node: Node(5), counter: index as u64 + 1 };
         let digest = payload.digest();
-        let envelope = Envelope { rules: Rules(1), origin, time: Time(1_000), digest, command };
+        let envelope = Envelope {
+            rules: Rules(1),
+            origin,
+            time: Time(1_000),
+            through: Through::default(),
+            digest,
+            command,
+        };
         Draft { envelope: envelope.encode(), payload }
     });
     let batch = Batch { drafts: drafts.collect(), checkpoints: Vec::new() };
