@@ -182,6 +182,10 @@ impl Accounts {
         if self.by_id.contains_key(&who) { Ok(()) } else { Err(Refusal::NoAccount) }
     }
 
+    pub(crate) fn name_of(&self, who: AccountId) -> Option<NameKey> {
+        self.by_id.get(&who).map(|row| row.name.key)
+    }
+
     /// Can something be done in the name of this one?
     pub(crate) fn check_active(&self, who: &Principal) -> Result<(), Refusal> {
         match who {

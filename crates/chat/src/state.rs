@@ -167,6 +167,11 @@ impl State {
         self.accounts.looks().has_other_scripts(scripts)
     }
 
+    /// The key of an account's name.
+    pub fn name_of(&self, who: AccountId) -> Option<NameKey> {
+        self.accounts.name_of(who)
+    }
+
     /// What an account can do on the server.
     pub fn role(&self, who: AccountId) -> AccountRole {
         self.accounts.role(who)

@@ -3,7 +3,7 @@
 //! courtesy; only the answer at the journal's place counts.
 
 use bytes::Bytes;
-use vang_chat::{NameKey, Principal, Refusal, RoomsBy};
+use vang_chat::{NameKey, Principal, Refusal, RoomsBy, TokenId};
 use vang_journal::Payload;
 use vang_proto::terminal::harmless_line;
 use vang_proto::vang::{Code, ErrorReply};
@@ -53,11 +53,11 @@ pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) ->
             "this server admits guests from its own machine only"
         }
         (Peer::Local, Principal::Account(_) | Principal::Operator) => {
-            "this name is an account's; until accounts have passwords it is valid on the data folder's own socket only \
-             (--data DIR), or with vang serve --trust local"
+            "this name is an account's: sign in with its password or a token (vang login NAME). The name alone is enough on \
+             the data folder's own socket (--data DIR), or with vang serve --trust local"
         }
         (Peer::RemoteTls | Peer::RemotePlain, Principal::Account(_) | Principal::Operator) => {
-            "this name is an account's; until accounts have passwords nobody from another machine can use it"
+            "this name is an account's: sign in with its password or a token (vang login NAME)"
         }
     };
     Err(ErrorReply::new(Code::SignInNeeded, why))
@@ -73,6 +73,15 @@ pub struct Admitted {
     pub rooms_by: RoomsBy,
 }
 
+/// How a connection has shown who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// By a name: a guest's, or an account's where a name is enough.
+    Name,
+    Password,
+    Token(TokenId),
+}
+
 /// The account or guest of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Speaking {
@@ -80,6 +89,7 @@ pub(crate) struct Speaking {
     pub(crate) key: Option<NameKey>,
     /// A guest's name as typed; accounts are known by their id.
     pub(crate) guest: Option<String>,
+    pub(crate) proof: Proof,
 }
 
 /// Makes salts: a keyed stream from one random seed, so that a message costs no system call and a
@@ -111,6 +121,14 @@ impl Salts {
         self.used += 1;
         // Nothing keeps a salt that was given out: erasing a payload must erase its salt.
         std::mem::take(&mut self.made[self.used - 1])
+    }
+
+    /// Random bytes for a token, which nothing else keeps either.
+    pub(crate) fn random(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.next());
+        bytes[16..].copy_from_slice(&self.next());
+        bytes
     }
 
     /// A payload with a fresh salt.
@@ -164,18 +182,27 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::NameTaken => Code::NameTaken,
         Refusal::NameConfusable => Code::NameConfusable,
         Refusal::AccountNeeded => Code::AccountNeeded,
-        Refusal::NotAllowed | Refusal::AdminNeeded => Code::NotAllowed,
+        Refusal::NotAllowed | Refusal::AdminNeeded | Refusal::OperatorNeeded => Code::NotAllowed,
+        Refusal::AccountDisabled => Code::AccountDisabled,
+        Refusal::NoToken => Code::NoToken,
+        // Nobody hears of these: tokens are random, and verifiers are renewed by the server itself.
+        Refusal::TokenTaken | Refusal::OldPassword => Code::WrongSecret,
         Refusal::AlreadyMember => Code::AlreadyMember,
         Refusal::NotMember => Code::NotMember,
         Refusal::IdReused => Code::IdReused,
-        Refusal::TooManyRooms { .. } | Refusal::TooManyOwnRooms { .. } | Refusal::TooManyStays { .. } => {
-            Code::TooMany
-        }
+        Refusal::TooManyRooms { .. }
+        | Refusal::TooManyOwnRooms { .. }
+        | Refusal::TooManyStays { .. }
+        | Refusal::TooManyTokens { .. }
+        | Refusal::TooManyTokenRooms { .. } => Code::TooMany,
         Refusal::OldRules { .. } => Code::BadRequest,
     };
     let error = ErrorReply::new(code, refusal.to_string());
     match refusal {
-        Refusal::TooManyRooms { max } | Refusal::TooManyStays { max } => error.with("limit", *max as u64),
+        Refusal::TooManyRooms { max }
+        | Refusal::TooManyStays { max }
+        | Refusal::TooManyTokens { max }
+        | Refusal::TooManyTokenRooms { max } => error.with("limit", *max as u64),
         Refusal::TooManyOwnRooms { max } => error.with("limit", *max),
         _ => error,
     }

@@ -48,6 +48,8 @@ pub enum Read {
         /// Bytes of payload at most, or one message.
         bytes_max: usize,
     },
+    /// These entries, as they stand in the journal.
+    Entries(Vec<Seq>),
     /// Messages with these words; asked of the index, not of the view.
     Find(Box<Find>),
 }
@@ -100,6 +102,8 @@ pub enum ReadAnswer {
     Located(Vec<Option<Seq>>),
     /// For `Events` and `Messages`.
     Page(ColdPage),
+    /// For `Entries`: in the order asked.
+    Entries(Vec<Checked>),
     /// For `Find`.
     Found(Found),
 }
@@ -111,6 +115,10 @@ impl ReadAnswer {
 
     pub(crate) fn page(self) -> Result<ColdPage, ReadError> {
         if let ReadAnswer::Page(page) = self { Ok(page) } else { Err(ReadError::OtherAnswer) }
+    }
+
+    pub(crate) fn entries(self) -> Result<Vec<Checked>, ReadError> {
+        if let ReadAnswer::Entries(entries) = self { Ok(entries) } else { Err(ReadError::OtherAnswer) }
     }
 
     pub(crate) fn found(self) -> Result<Found, ReadError> {

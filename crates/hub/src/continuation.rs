@@ -1,7 +1,7 @@
 //! What the hub does when something is done that happens elsewhere, on another thread: one variant a purpose. Today that is
-//! a read; whatever comes next, as the hash of a password, continues here as well.
+//! a read, or the hash of a password; whatever comes next continues here as well.
 
-use vang_chat::{Feed, Principal, RoomId, Seq, StartAfter};
+use vang_chat::{AccountId, CredentialCommand, Feed, Principal, RoomId, Seq, StartAfter};
 
 use crate::session::Asker;
 use crate::session::SessionId;
@@ -24,6 +24,25 @@ pub(crate) enum Continuation {
         room: RoomId,
         since: u64,
     },
+    /// A password is checked.
+    SignIn {
+        asker: Asker,
+        account: Option<AccountId>,
+        /// The verifier that it is checked against.
+        verifier: Option<Seq>,
+        /// What a new token is to be called.
+        device: Option<String>,
+    },
+    /// A verifier of a new password is made.
+    Password {
+        asker: Asker,
+        command: CredentialCommand,
+    },
+    /// The entries of tokens are read.
+    Sessions {
+        asker: Asker,
+        account: AccountId,
+    },
     Find {
         asker: Asker,
         /// Who asked: the name of the connection may come later.
@@ -39,6 +58,9 @@ impl Continuation {
             Continuation::Cursor { session, .. } => *session,
             Continuation::Follow { asker, .. }
             | Continuation::History { asker, .. }
+            | Continuation::SignIn { asker, .. }
+            | Continuation::Password { asker, .. }
+            | Continuation::Sessions { asker, .. }
             | Continuation::Find { asker, .. } => asker.session,
         }
     }

@@ -11,7 +11,8 @@ use minicbor::encode::Error as EncodeError;
 use minicbor::encode::write::{Cursor, EndOfSlice};
 use minicbor::{Decoder, Encoder};
 use vang_chat::{
-    AccountEvent, Event, Happened, MemberEvent, MessageEvent, Principal, RoomEvent, RoomId, Seq,
+    AccountEvent, AccountId, CredentialEvent, Event, Happened, MemberEvent, MessageEvent, Principal,
+    RoomEvent, RoomId, Seq, TokenId,
 };
 use vang_proto::vang::{self, Speaker};
 use vang_view::{EventClass, EventData, EventRow, TextOf};
@@ -33,6 +34,11 @@ pub(crate) struct Effects {
 pub(crate) enum Answer {
     Done,
     AccountAdded,
+    AccountChanged(AccountId),
+    TokenCreated {
+        who: AccountId,
+        id: TokenId,
+    },
     RoomChanged(RoomId),
     /// `seq` is of the message: another one than the entry's if it was sent before.
     Sent {
@@ -55,6 +61,14 @@ impl Effects {
             Event::Order(_) => Effects::answered(Answer::Done),
             Event::Account(AccountEvent::Added { account, .. }) => {
                 Effects::answered(Answer::AccountAdded).keeps(TextOf::AccountName(account))
+            }
+            Event::Account(AccountEvent::RoleSet { who, .. } | AccountEvent::StatusSet { who, .. })
+            | Event::Credential(
+                CredentialEvent::PasswordSet { who, .. } | CredentialEvent::TokensEnded { who, .. },
+            ) => Effects::answered(Answer::AccountChanged(who)),
+            Event::Credential(CredentialEvent::VerifierRenewed { .. }) => Effects::answered(Answer::Done),
+            Event::Credential(CredentialEvent::TokenCreated { who, id, .. }) => {
+                Effects::answered(Answer::TokenCreated { who, id })
             }
             Event::Room(RoomEvent::Created { room, by, .. }) => Effects::answered(Answer::RoomChanged(room))
                 .keeps(TextOf::RoomName(room))
@@ -87,6 +101,15 @@ impl Effects {
 
     fn shows(self, kind: Kind, who: Principal) -> Effects {
         Effects { shown: Some(ShownEvent { kind, who, in_several_rooms: false }), ..self }
+    }
+}
+
+/// The entry whose payload an event replaced, and which is to be erased: a password that was changed is not to be guessed.
+pub(crate) fn replaced(event: &Event) -> Option<Seq> {
+    match *event {
+        Event::Credential(CredentialEvent::PasswordSet { before, .. }) => before,
+        Event::Credential(CredentialEvent::VerifierRenewed { before, .. }) => Some(before),
+        _ => None,
     }
 }
 
@@ -206,7 +229,7 @@ impl ShownEvent {
 
 #[cfg(test)]
 mod tests {
-    use vang_chat::{Access, AccountId};
+    use vang_chat::Access;
 
     use super::*;
 

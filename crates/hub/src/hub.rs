@@ -3,18 +3,20 @@
 
 mod actions; // what a client asks, one file a subject
 mod identity; // who is this, and with which name
+mod signed_in; // by which connections, and when that ends
 mod ordering; // batches to the journal, and what happens when it fails
 mod applying; // entries applied at their places: replies, rows, tails
 mod following; // what a session that follows rooms is given next
 mod jobs; // questions to the disk, and what is done with the answers
 mod snapshots; // the state for the next start, written between other work
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use slab::Slab;
 use vang_chat::{
-    Access, Command, Feed, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomsBy, Seq, State,
+    Access, AccountId, Command, Feed, NameKey, Node, OrderCommand, Principal, RoomCommand, RoomsBy, Seq,
+    State, Time,
 };
 use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
@@ -27,8 +29,9 @@ use crate::continuation::Continuation;
 use crate::encode::Encoder;
 use crate::limits::ROOMS_PER_ACCOUNT;
 use crate::names::{ANON, Book, NameMaker};
-use crate::order::{Order, Waiting};
+use crate::order::Order;
 use crate::replay::Recovered;
+use crate::secrets::SecretJob;
 use crate::session::{Asker, Session, SessionId};
 use crate::tail::Tails;
 use crate::unfinished::UnfinishedSnapshot;
@@ -64,6 +67,16 @@ pub enum Output {
     /// Read on another thread, then call `answer_read`. How many may wait is bounded by the driver: those of
     /// `ReadJob::is_owed` are at most one a session; the others it may answer with `ReadError::Full`.
     Read(ReadJob),
+    /// Check or make a password on another thread, then call `answer_secret`.
+    Secret(SecretJob),
+    /// Erase the payloads of these entries from the journal, then call `erased`. What fails is tried again.
+    Erase(Vec<Seq>),
+    /// Close the session's connection, after what it is still to be given.
+    Close {
+        session: SessionId,
+        /// A word of the event `closing`.
+        why: &'static str,
+    },
     /// Rows for the view.
     UpdateView(Delta),
 }
@@ -128,6 +141,12 @@ pub struct Hub {
     sessions: Slab<Session>,
     generation: u32,
     followers: HashMap<Feed, Vec<(SessionId, u32)>, foldhash::fast::RandomState>,
+    /// Connections that speak as accounts.
+    signed_in: BTreeSet<(AccountId, SessionId)>,
+    /// Payloads that are being erased.
+    erasing: usize,
+    /// The time by the driver's clock, as it was told last.
+    wall: Time,
     /// What waits for something that happens elsewhere, as a read, and what is done then.
     elsewhere: HashMap<u64, Continuation>,
     next_job: u64,
@@ -190,6 +209,9 @@ impl Hub {
             sessions: Slab::new(),
             generation: 0,
             followers: HashMap::default(),
+            signed_in: BTreeSet::new(),
+            erasing: 0,
+            wall: Time(0),
             elsewhere: HashMap::new(),
             next_job: 0,
             outputs: VecDeque::new(),
@@ -198,6 +220,7 @@ impl Hub {
             refusals: Vec::new(),
             not_ordering: None,
         };
+        hub.erase(recovered.replaced);
         hub.book.find_old_keys(&hub.names, &hub.state);
         if hub.state.rooms().next().is_none()
             && let Ok((shown, name)) = hub.names.make_new("general")
@@ -210,10 +233,10 @@ impl Hub {
                 most: None,
             });
             let payload = hub.salts.payload(encode_name(&shown));
-            hub.order.push_first(Waiting { command, payload, asker: None });
+            hub.order.push_own(command, payload);
         }
         let payload = hub.salts.payload(Bytes::new());
-        hub.order.push_first(Waiting { command: Command::Order(OrderCommand::Open), payload, asker: None });
+        hub.order.push_own(Command::Order(OrderCommand::Open), payload);
         hub
     }
 
@@ -254,6 +277,15 @@ impl Hub {
         self.trust = trust;
     }
 
+    /// What the wall clock says; it need not be exact. With it tokens end.
+    pub fn set_wall(&mut self, wall: Time) {
+        self.wall = wall;
+    }
+
+    fn time(&self) -> Time {
+        self.wall.max(self.state.time())
+    }
+
     /// A connection came.
     pub fn connect(&mut self, peer: Peer) -> SessionId {
         self.generation = self.generation.wrapping_add(1);
@@ -268,6 +300,11 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(id.slot as usize);
+        if let Some(Principal::Account(account)) =
+            session.speaking.as_ref().map(|speaking| speaking.principal)
+        {
+            self.signed_in.remove(&(account, id));
+        }
         // One step for each feed that it follows, however many others follow it.
         for followed in session.cursor.iter().flat_map(|cursor| &cursor.feeds) {
             let Some(followers) = self.followers.get_mut(&followed.feed) else { continue };
@@ -349,6 +386,7 @@ impl Hub {
             && !self.order.has_landed()
             && self.arrived.is_empty()
             && self.checkpoints.is_empty()
+            && self.erasing == 0
     }
 
     /// Has this process opened the journal? Before that nothing of clients is ordered. It stays open when another process
@@ -365,7 +403,9 @@ impl Hub {
             return Delta { upto: self.view_cursor, rows: Vec::new(), snapshot: None };
         }
         self.snapshot = None;
-        Delta { upto: self.state.seq(), rows: Vec::new(), snapshot: Some(Snapshot::of(&self.state)) }
+        // Without a snapshot the next start sees again what is still to be erased.
+        let snapshot = (self.erasing == 0).then(|| Snapshot::of(&self.state));
+        Delta { upto: self.state.seq(), rows: Vec::new(), snapshot }
     }
 
     /// Why nothing is ordered, if so.

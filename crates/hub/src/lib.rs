@@ -17,6 +17,7 @@ mod events; // what comes of each event: the text that is kept, what readers see
 mod encode; // an event as every reader of the room gets it
 mod tail; // the hot end of each room, already encoded
 mod cursor; // where a session stands, and what lies before it
+mod secrets; // what the hub asks of the threads that hash passwords; tokens as text
 mod continuation; // what the hub does when something that happens elsewhere is done
 mod cold; // what a session that fell behind asks the view and the journal
 mod names; // what a name is, and who has which
@@ -32,6 +33,7 @@ pub use hub::{Hub, Output, SessionInfo, Stats};
 pub use names::{Book, NameError, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};
+pub use secrets::{SecretAnswer, SecretCheck, SecretError, SecretJob};
 pub use session::SessionId;
 
 // What the view is given, in the view's own types: no conversion is needed.

@@ -20,6 +20,7 @@ use crate::session::{Asker, SessionId};
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) command: Command,
+    pub(crate) through: Through,
     pub(crate) payload: Payload,
     pub(crate) asker: Option<Asker>,
 }
@@ -93,10 +94,20 @@ impl Order {
     }
 
     /// Puts a session's command into the queue, if there is room.
-    pub(crate) fn push(&mut self, command: Command, payload: Payload, asker: Asker) -> Result<(), QueueFull> {
+    pub(crate) fn push(
+        &mut self,
+        (command, through): (Command, Through),
+        payload: Payload,
+        asker: Asker,
+    ) -> Result<(), QueueFull> {
         let session = asker.session;
-        let waiting = Waiting { command, payload, asker: Some(asker) };
+        let waiting = Waiting { command, through, payload, asker: Some(asker) };
         self.queue.push(session, waiting.weight(), waiting)
+    }
+
+    /// Puts one of the server's own commands before all others.
+    pub(crate) fn push_own(&mut self, command: Command, payload: Payload) {
+        self.push_first(Waiting { command, through: Through::Door, payload, asker: None });
     }
 
     /// Puts one of the server's own commands before all others, whatever the queue holds.
@@ -135,6 +146,7 @@ impl Order {
                 rules: vang_chat::NEWEST_RULES,
                 origin: Origin { node: self.node, counter: self.counter },
                 time,
+                through: waiting.through,
                 digest: waiting.payload.digest(),
                 command: waiting.command,
             };
@@ -244,9 +256,9 @@ mod tests {
         let mut order = Order::new(Node(1));
         for (slot, re) in [(1, "first"), (2, "second")] {
             let session = SessionId { slot, generation: 0 };
-            let asker = Asker { session, ticket: Ticket(1), re: Some(re.to_owned()) };
+            let asker = Asker { session, ticket: Ticket(1), re: Some(re.to_owned()), made: None };
             let payload = Payload { salt: [0; 16], bytes: Bytes::new() };
-            order.push(OrderCommand::Tick.into(), payload, asker).unwrap();
+            order.push((OrderCommand::Tick.into(), Through::Door), payload, asker).unwrap();
         }
         let batch = order.batch(Time(1), Vec::new());
         order.land();

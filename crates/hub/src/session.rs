@@ -1,8 +1,11 @@
 //! A session: a connection, as the hub knows it.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use vang_chat::{Feed, Seq};
-use vang_proto::vang::Ticket;
+use vang_proto::Secret;
+use vang_proto::vang::{Request, Ticket};
 
 use crate::admission::{Peer, Speaking};
 use crate::cursor::Cursor;
@@ -20,6 +23,15 @@ pub(crate) struct Asker {
     pub(crate) session: SessionId,
     pub(crate) ticket: Ticket,
     pub(crate) re: Option<String>,
+    /// The token that a command makes, to be given to its asker when it is durable.
+    pub(crate) made: Option<Box<MadeToken>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct MadeToken {
+    pub(crate) secret: Secret,
+    /// The connection signs in with it.
+    pub(crate) is_sign_in: bool,
 }
 
 /// A connection that talks in native messages.
@@ -37,6 +49,9 @@ pub(crate) struct Session {
     /// A `follow` from room numbers waits for the disk to find them: those that came behind it.
     pub(crate) placing: Option<Vec<(Asker, Vec<Feed>)>>,
     pub(crate) woken: bool,
+    /// A password is being checked: what the connection asked after it, in order. It is bounded by what a connection can
+    /// have unanswered.
+    pub(crate) waits_for_secret: Option<VecDeque<(Ticket, Request)>>,
     /// A `find` is under way.
     pub(crate) is_finding: bool,
     /// A read for the cursor is under way, or has come back and was not pulled yet.
@@ -70,6 +85,7 @@ impl Session {
             epoch_due: false,
             placing: None,
             woken: false,
+            waits_for_secret: None,
             is_finding: false,
             cold: Cold::No,
         }

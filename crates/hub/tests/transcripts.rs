@@ -9,6 +9,11 @@
 //!   wake ada
 //! settle                        the journal is read again, after a doubt; `settle fails`: it cannot be read yet
 //! read                          the view and the journal answer the oldest question; `read behind`: the view is behind
+//! secrets                       the oldest password is checked, or a verifier is made, by a stand-in that hashes nothing;
+//!                               `secrets busy`, `secrets renews`: its verifier has old parameters
+//! erased                        the journal has erased what it was told to
+//! ada/phone: hello              another connection under the name ada; `?x: ping` is one without a name
+//! ?x: sign-in token of ada/phone   with the token that this connection was given last
 //! ada: pull                     what ada's connection is given next
 //! ada: resume general           ada's client follows from where it was: from what it was told last
 //! crash kept                    the process ends while it writes: the batch is there (kept) or not (lost); without a word,
@@ -29,14 +34,14 @@ use bytes::Bytes;
 use vang_chat::{Feed, Node, RoomId, RoomsBy, Seq, State, Time};
 use vang_hub::{
     Book, ColdEvent, ColdPage, Delta, EventRow, Hub, Now, Output, Peer, Read, ReadAnswer, ReadError, ReadJob,
-    Row, Salts, SessionId, Settled, Trust, replay,
+    Row, Salts, SecretAnswer, SecretError, SecretJob, SessionId, Settled, Trust, replay,
 };
 use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
 use vang_proto::vang::{
     Access, Action, ConnectionEvent, Event, FeedName, FollowFrom, Following, Form, Found, Incoming, Request,
-    RoomEvent, Ticket, incoming,
+    Role, RoomEvent, Ticket, TokenScope, incoming,
 };
-use vang_proto::{Decoder, Millis};
+use vang_proto::{Decoder, Millis, Secret};
 use vang_view::{Find, Index, IndexReader, IsOver, View, ViewReader};
 
 const IDENTITY: Identity = Identity { id: [1; 16], key: [2; 32], born: [1; 16] };
@@ -56,6 +61,10 @@ struct Story {
     /// Being written.
     batch: Option<Batch>,
     reads: VecDeque<ReadJob>,
+    secrets: VecDeque<SecretJob>,
+    erasing: VecDeque<Vec<Seq>>,
+    /// The token that each was given last.
+    tokens: BTreeMap<String, String>,
     /// The view: what it was told, and of that a feed's events, in order.
     deltas: Vec<Delta>,
     events: BTreeMap<Feed, Vec<EventRow>>,
@@ -75,6 +84,9 @@ impl Story {
             sessions: BTreeMap::new(),
             batch: None,
             reads: VecDeque::new(),
+            secrets: VecDeque::new(),
+            erasing: VecDeque::new(),
+            tokens: BTreeMap::new(),
             deltas: Vec::new(),
             events: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -102,9 +114,16 @@ impl Story {
             Some((name, asked)) => {
                 let peer = if name == "operator" { Peer::Operator } else { Peer::Local };
                 let id = *self.sessions.entry(name.to_owned()).or_insert_with(|| self.hub.connect(peer));
-                let speaker = (name != "operator").then(|| name.to_owned());
+                let typed = name.split('/').next().unwrap();
+                let speaker = (typed != "operator" && !typed.starts_with('?')).then(|| typed.to_owned());
                 let action = match asked.strip_prefix("resume ") {
-                    None => action(asked),
+                    None => match asked.strip_prefix("sign-in token of ") {
+                        None => action(asked),
+                        Some(other) => {
+                            let token = Secret::new(self.tokens[other].clone());
+                            Action::SignIn { password: None, token: Some(token), device: None }
+                        }
+                    },
                     Some(followed) => {
                         let Following { journal, epoch, seq } =
                             self.places.remove(name).expect("it followed");
@@ -135,10 +154,22 @@ impl Story {
                     let job = self.reads.pop_front().expect("a question");
                     self.hub.answer_read(job.id, Err(ReadError::ViewBehind));
                 }
+                ["secrets"] => self.answer_secret(false),
+                ["secrets", "renews"] => self.answer_secret(true),
+                ["secrets", "busy"] => {
+                    let job = self.secrets.pop_front().expect("a password");
+                    self.hub.answer_secret(job.id, Err(SecretError::Busy { retry_after_ms: 1_000 }));
+                }
+                ["erased"] => {
+                    let seqs = self.erasing.pop_front().expect("it was told to erase");
+                    self.journal.erase(&seqs).unwrap();
+                    self.hub.erased();
+                }
                 ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
                 ["rooms-by", "admins"] => self.hub.set_rooms_by(RoomsBy::Admins),
                 ["rooms-by", "accounts"] => self.hub.set_rooms_by(RoomsBy::Accounts),
                 ["rooms-per-account", rooms] => self.hub.set_rooms_per_account(rooms.parse().unwrap()),
+                ["trust", "folder"] => self.hub.set_trust(Trust::Folder),
                 ["stop"] => self.hub.stop(),
                 ["crash"] => {
                     assert!(self.batch.is_none(), "a batch is being written: crash kept or crash lost");
@@ -158,12 +189,32 @@ impl Story {
         }
     }
 
+    /// A verifier here is the password itself, behind a word.
+    fn answer_secret(&mut self, is_old: bool) {
+        let job = self.secrets.pop_front().expect("a password");
+        let verifier = |password: &Secret| Bytes::from(format!("verifier of {}", password.expose()));
+        let mut answer = SecretAnswer { made: job.make.as_ref().map(verifier) };
+        let mut is_right = true;
+        if let Some(check) = &job.check {
+            let stored =
+                check.verifier.map(|seq| self.journal.get(&[seq], usize::MAX).unwrap().remove(0).unwrap());
+            let stored = stored.and_then(|entry| entry.payload).map(|payload| payload.bytes);
+            is_right = stored == Some(verifier(&check.password));
+            if is_old {
+                answer.made = Some(verifier(&check.password));
+            }
+        }
+        self.hub.answer_secret(job.id, if is_right { Ok(answer) } else { Err(SecretError::Wrong) });
+    }
+
     fn time(&self) -> Now {
         Now { wall: Time(1_777_593_600_000 + self.now), steady: Millis(self.now) }
     }
 
     fn disk(&mut self, answer: &str) {
-        let batch = self.batch.take().expect("a batch is being written");
+        let Some(batch) = self.batch.take() else {
+            panic!("no batch is being written:\n{}", self.transcript)
+        };
         let broken = || JournalError::Unavailable("input/output error".to_owned());
         let appended = match answer {
             "appended" => self.journal.append(&batch),
@@ -189,6 +240,8 @@ impl Story {
         self.crashes += 1;
         self.sessions.clear();
         self.reads.clear();
+        self.secrets.clear();
+        self.erasing.clear();
         let viewed = self.deltas.last().map_or(Seq(0), |delta| delta.upto);
         let (hub, deltas) = start(&mut self.journal, self.crashes, viewed);
         self.hub = hub;
@@ -199,6 +252,7 @@ impl Story {
     /// Everything that the hub wants until it waits for something.
     fn perform(&mut self) {
         loop {
+            self.hub.set_wall(self.time().wall);
             self.hub.poll(self.time());
             let mut any = false;
             while let Some(output) = self.hub.poll_output() {
@@ -224,8 +278,9 @@ impl Story {
             }
             Output::Settle { after } => format!("settle after {after}"),
             Output::Reply { session, bytes, .. } => {
-                let (name, replies) = (name(session), messages(&[bytes]));
+                let (name, mut replies) = (name(session), messages(&[bytes]));
                 replies.iter().for_each(|reply| self.remember(&name, reply));
+                replies.iter_mut().for_each(|reply| self.hide_token(&name, reply));
                 format!("{name} <- {}", shown(replies).join("; "))
             }
             Output::Pause { session, ms } => format!("pause {} {ms} ms", name(session)),
@@ -236,14 +291,44 @@ impl Story {
                     Read::Locate(asked) => format!("read the places of {} messages", asked.len()),
                     Read::Events { feeds, .. } => format!("read events of {} feeds", feeds.len()),
                     Read::Messages { since, limit, .. } => format!("read {limit} messages after {since}"),
+                    Read::Entries(seqs) => format!("read {} entries", seqs.len()),
                     Read::Find(_) => "read the index".to_owned(),
                 };
                 self.reads.push_back(job);
                 line
             }
+            Output::Secret(job) => {
+                let check = job.check.as_ref().map(|check| {
+                    let verifier = check.verifier.map_or("nothing".to_owned(), |seq| format!("entry {seq}"));
+                    format!("check a password against {verifier}")
+                });
+                let make = job.make.as_ref().map(|_| "make a verifier".to_owned());
+                self.secrets.push_back(job);
+                check.into_iter().chain(make).collect::<Vec<_>>().join(", ")
+            }
+            Output::Erase(seqs) => {
+                let line = format!("erase {seqs:?}").replace("Seq(", "").replace(')', "");
+                self.erasing.push_back(seqs);
+                line
+            }
+            Output::Close { session, why } => format!("close {}: {why}", name(session)),
             Output::UpdateView(delta) => self.update(delta),
         };
         writeln!(self.transcript, "  {line}").unwrap();
+    }
+
+    /// Tokens are kept for later lines, and not written down.
+    fn hide_token(&mut self, name: &str, message: &mut Incoming) {
+        let Incoming::Reply(reply) = message else { return };
+        let token = match reply.header.text("token") {
+            Some(token) => token.into_owned(),
+            None if reply.text.starts_with("vang_") => {
+                std::mem::replace(&mut reply.text, "a token".to_owned())
+            }
+            None => return,
+        };
+        reply.text += if reply.text == "a token" { "" } else { " and a token" };
+        self.tokens.insert(name.to_owned(), token);
     }
 
     fn update(&mut self, delta: Delta) -> String {
@@ -264,6 +349,9 @@ impl Story {
     fn answer(&mut self, read: &Read) -> ReadAnswer {
         if let Read::Find(find) = read {
             return ReadAnswer::Found(self.find(find));
+        }
+        if let Read::Entries(seqs) = read {
+            return ReadAnswer::Entries(self.journal.get(seqs, usize::MAX).unwrap());
         }
         let mut page = |feeds: &[(Feed, Seq)], keep: &dyn Fn(&EventRow) -> bool, limit: usize| {
             let mut found: Vec<(Feed, EventRow)> = Vec::new();
@@ -295,7 +383,7 @@ impl Story {
             Read::Messages { room, since, limit, .. } => {
                 page(&[(Feed::Room(*room), Seq(0))], &|one| one.is_message() && one.n > *since, *limit)
             }
-            Read::Find(_) => unreachable!("answered above"),
+            Read::Find(_) | Read::Entries(_) => unreachable!("answered above"),
         }
     }
 
@@ -382,6 +470,38 @@ fn action(asked: &str) -> Action {
         ["topic", room] => Action::SetTopic { room: owned(room), topic: owned(text) },
         ["leave", room] => Action::Leave { room: owned(room) },
         ["account", name] => Action::AddAccount { name: owned(name) },
+        ["role", name, role] => Action::SetRole { name: owned(name), role: Role::named(role).unwrap() },
+        ["disable", name] => Action::DisableAccount { name: owned(name) },
+        ["enable", name] => Action::EnableAccount { name: owned(name) },
+        ["sign-in"] => Action::SignIn { password: Some(Secret::new(owned(text))), token: None, device: None },
+        ["sign-in", "on", device] => {
+            let device = Some(owned(device));
+            Action::SignIn { password: Some(Secret::new(owned(text))), token: None, device }
+        }
+        ["sign-in", "token"] => {
+            Action::SignIn { password: None, token: Some(Secret::new(owned(text))), device: None }
+        }
+        ["sign-out"] => Action::SignOut,
+        ["password", "of", name] => {
+            Action::SetPassword { new: Secret::new(owned(text)), old: None, name: Some(owned(name)) }
+        }
+        ["password"] => Action::SetPassword { new: Secret::new(owned(text)), old: None, name: None },
+        ["password", "instead-of", old] => Action::SetPassword {
+            new: Secret::new(owned(text)),
+            old: Some(Secret::new(owned(old))),
+            name: None,
+        },
+        ["token", title, scope, ref rooms @ ..] => {
+            let days = rooms.iter().find_map(|word| word.strip_suffix("d")?.parse().ok());
+            let rooms = rooms.iter().filter(|word| !word.ends_with('d')).map(|room| owned(room)).collect();
+            let scope = TokenScope::named(scope).unwrap();
+            Action::CreateToken { title: owned(title), scope, rooms, days, name: None }
+        }
+        ["sessions"] => Action::Sessions { name: None },
+        ["sessions", name] => Action::Sessions { name: Some(owned(name)) },
+        ["end-others"] => Action::EndSession { id: None, name: None },
+        ["end", id] => Action::EndSession { id: id.parse().ok(), name: None },
+        ["end-all", name] => Action::EndSession { id: None, name: Some(owned(name)) },
         ["status"] => Action::Status,
         ["follow", followed] => {
             let (rooms, feeds) = followed_by(followed);

@@ -28,6 +28,7 @@ pub mod vang; // vang's own requests, replies, events and session machines
 pub mod typed; // lines that a person types, as requests; replies and events, as lines to read
 pub mod terminal; // what others said, made harmless for a terminal
 pub mod text; // sizes, times and counts, written and read
+pub mod secret; // passwords, tokens, codes: zeroed when dropped, never printed
 pub mod memory; // whether the allocator has memory left
 pub mod limits;
 
@@ -38,6 +39,7 @@ pub use frame::{Decoder, Frame, Limits};
 pub use frame_error::FrameError;
 pub use header::Header;
 pub use length_order::{OrderWatch, SwappedLength};
+pub use secret::Secret;
 
 /// Monotonic milliseconds from any fixed point; only differences mean something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

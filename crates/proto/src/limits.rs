@@ -128,3 +128,12 @@ pub const QUERY_BYTES_MAX: usize = 1_024;
 
 const _: () = assert!(INLINE_BYTES_MAX <= CONTENT_BYTES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX < CLIENT_CONTENT_BYTES_MAX);
+
+/// The longest password, token or code, bytes.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+
+/// The longest name of a device or a token, bytes.
+pub const TITLE_BYTES_MAX: usize = 128;
+
+/// Rooms to which a token can be limited.
+pub const ROOMS_PER_TOKEN_MAX: usize = 8;

@@ -15,9 +15,9 @@ mod session; // the server's side of a connection, as a machine
 mod follower; // the client's side of following: resume, rewind, reconnect
 
 pub use action::{
-    ACTIONS, Action, ActionInfo, ArgumentInfo, Audience, Forms, Need, Rate, Repeats, Weight, Work,
+    ACTIONS, Action, ActionInfo, ArgumentInfo, Audience, Forms, Grant, Need, Rate, Repeats, Weight, Work,
 };
-pub use arguments::{Access, FeedName, FollowFrom};
+pub use arguments::{Access, FeedName, FollowFrom, Role, TokenScope};
 pub use code::{Code, ErrorKeys, ErrorReply, Value};
 pub use event::{
     CONNECTION_EVENTS, ConnectionEvent, Content, Event, EventInfo, EventMessage, GUEST_PREFIX, ROOM_EVENTS,
@@ -27,12 +27,12 @@ pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;
 pub use keys::KeyInfo;
 pub use reply::{
-    AccountAdded, Following, Found, Hello, Incoming, IncomingError, NoKeys, Page, People, REPLIES, Reply,
-    ReplyInfo, ReplyKeys, RoomChanged, RoomList, Sent, incoming, write_error, write_json, write_ok,
-    write_page, write_sent,
+    AccountAdded, AccountChanged, Following, Found, Hello, Incoming, IncomingError, NoKeys, Page, People,
+    REPLIES, Reply, ReplyInfo, ReplyKeys, RoomChanged, RoomList, Sent, SessionList, SignedIn, TokenCreated,
+    incoming, write_error, write_json, write_ok, write_page, write_sent,
 };
 pub use request::{Form, NO_CONTENT, Request, RequestWriter};
-pub use results::{Excerpt, Hit, MEMBER, Person, RoomRow};
+pub use results::{Excerpt, Hit, MEMBER, Person, RoomRow, SessionRow};
 pub use session::{ServerLimits, ServerSession, SessionStep, Ticket};
 pub use status::{
     ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus, OpenFilesStatus,

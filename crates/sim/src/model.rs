@@ -165,6 +165,8 @@ impl Model {
                     self.keep_text(TextOf::AccountName(AccountId(seq)), name());
                 }
             }
+            Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
+            | Command::Credential(_) => panic!("nobody here asks for this"),
             Command::Room(RoomCommand::Create { name: made, access, by, rooms_by, most }) => {
                 let may = match by {
                     Principal::Operator => true,

@@ -291,6 +291,12 @@ impl Process {
                 view.ask(env, job);
             }
             Output::UpdateView(delta) => view.queue(delta),
+            Output::Close { session, why } => {
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    connection.session.close(why);
+                }
+            }
+            Output::Secret(_) | Output::Erase(_) => panic!("nobody here has a password"),
         }
     }
 

@@ -4,14 +4,16 @@ mod rooms;
 mod members;
 mod messages;
 mod accounts;
+mod sign_in;
+mod credentials;
 mod follow;
 mod history;
 mod find;
 
 use bytes::Bytes;
 use serde::Serialize;
-use vang_chat::{Command, Event, Events, MessageEvent, Position, Refusal};
-use vang_journal::{MessagePayloadView, UnknownView};
+use vang_chat::{AccountStatus, Command, Event, Events, MessageEvent, Position, Refusal};
+use vang_journal::{MessagePayloadView, Through, UnknownView};
 use vang_proto::vang::{
     Action, Audience, Code, ErrorReply, Hello, NoKeys, ReplyKeys, Request, Ticket, write_json,
 };
@@ -25,7 +27,10 @@ use crate::session::SessionId;
 impl Hub {
     /// A request came. Its reply is an output, now or later.
     pub fn request(&mut self, id: SessionId, ticket: Ticket, mut request: Request) {
-        let asker = Asker { session: id, ticket, re: request.re.take() };
+        if let Some(behind) = self.session_mut(id).and_then(|session| session.waits_for_secret.as_mut()) {
+            return behind.push_back((ticket, request));
+        }
+        let asker = Asker { session: id, ticket, re: request.re.take(), made: None };
         if let Err(error) = self.ask(&asker, request) {
             self.refuse(asker, &error);
         }
@@ -39,7 +44,12 @@ impl Hub {
                 "names and rooms need TLS on a connection that does not come from this machine",
             ));
         }
+        // Who signs in is not yet who the name says.
+        if let Action::SignIn { password, token, device } = request.action {
+            return self.sign_in(asker, request.name.as_deref(), (password, token), device);
+        }
         let speaking = self.speaking(asker.session, request.name.as_deref(), &request.action)?;
+        self.check_grant(&speaking, &request.action)?;
         let who = speaking.principal;
         if request.action.info().audience == Audience::OperatorSocket && peer != Peer::Operator {
             return Err(refused(&Refusal::NotAllowed));
@@ -69,6 +79,21 @@ impl Hub {
             // Who drives the hub knows the sockets and the machine, and has answered it.
             Action::Status => return Err(refused(&Refusal::NotAllowed)),
             Action::AddAccount { name } => self.add_account(asker, &who, &name)?,
+            Action::SetRole { name, role } => self.set_role(asker, &who, &name, role)?,
+            Action::DisableAccount { name } => {
+                self.set_status(asker, &who, &name, AccountStatus::Disabled)?
+            }
+            Action::EnableAccount { name } => self.set_status(asker, &who, &name, AccountStatus::Active)?,
+            Action::SetPassword { new, old, name } => {
+                self.set_password(asker, &who, (new, old), name.as_deref())?;
+            }
+            Action::CreateToken { title, scope, rooms, days, name } => {
+                self.make_token(asker, &who, (&title, scope), (&rooms, days), name.as_deref())?;
+            }
+            Action::Sessions { name } => self.list_sessions(asker, &who, name.as_deref())?,
+            Action::EndSession { id, name } => self.end_session(asker, &who, id, name.as_deref())?,
+            Action::SignOut => self.sign_out_of(asker, &who)?,
+            Action::SignIn { .. } => {}
         }
         Ok(())
     }
@@ -100,7 +125,11 @@ impl Hub {
             return Ok(());
         }
         let payload = self.salts.payload(payload);
-        self.order.push(command, payload, asker.clone()).map_err(|QueueFull| {
+        let through = match self.session(asker.session).map(|session| session.peer) {
+            Some(Peer::Operator) => Through::OperatorSocket,
+            _ => Through::Door,
+        };
+        self.order.push((command, through), payload, asker.clone()).map_err(|QueueFull| {
             ErrorReply::new(Code::Busy, "too much waits to be written; try again").with("retry-after", 200)
         })
     }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Event, Feed, Happened, MessageEvent, OrderEvent, Place, Seq, Time};
+use vang_chat::{Event, Feed, Happened, MessageEvent, OrderEvent, Place, Principal, Seq, Time};
 use vang_journal::{Entry, Envelope, Payload, decode_name};
-use vang_proto::vang::{AccountAdded, NoKeys, RoomChanged};
+use vang_proto::vang::{AccountAdded, AccountChanged, NoKeys, RoomChanged};
 
 use crate::admission::refused;
 use crate::cold::room_of;
-use crate::events::{Answer, Effects};
+use crate::events::{self, Answer, Effects};
 use crate::hub::{Hub, Output};
 use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY};
 use crate::session::Asker;
@@ -76,10 +76,16 @@ impl Hub {
                     let payload = payload.filter(|_| index == 0);
                     self.record(batch, (seq, envelope.time), (happened, effects), payload);
                 }
-                if let Some(asker) = self.order.take_applying() {
+                let asker = self.order.take_applying();
+                let session = asker.as_ref().map(|asker| asker.session);
+                if let Some(asker) = asker {
                     // The first is what was asked for; others follow from it.
                     let answer = outcome.events.first().map(|happened| Effects::of(seq, happened).answer);
                     self.answer(&asker, seq, answer.unwrap_or(Answer::Done), payload);
+                }
+                for happened in &outcome.events {
+                    self.end_sign_ins(&happened.event, session);
+                    self.erase(events::replaced(&happened.event).into_iter().collect());
                 }
             }
             Err(refusal) => {
@@ -133,6 +139,12 @@ impl Hub {
                 let keys = AccountAdded { name, seq: seq.0 };
                 self.accept(asker, &keys, &keys.name);
             }
+            Answer::AccountChanged(who) => {
+                let name = self.book.speaker(&Principal::Account(who), None).to_string();
+                let keys = AccountChanged { name, seq: seq.0 };
+                self.accept(asker, &keys, &keys.name);
+            }
+            Answer::TokenCreated { who, id } => self.answer_token(asker, seq, who, id),
             Answer::Done => self.accept(asker, &NoKeys {}, "done"),
         }
     }

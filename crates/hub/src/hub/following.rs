@@ -31,6 +31,12 @@ impl Hub {
             let epoch = ConnectionEvent::Epoch { epoch: self.epoch() };
             out.push(Event::Connection(epoch).to_bytes());
         }
+        // Whose token is over by time may ask nothing for hours.
+        let speaking = self.session(id).and_then(|session| session.speaking.as_ref());
+        if speaking.is_some_and(|speaking| self.check_proof(speaking).is_err()) {
+            self.sign_out(id);
+            return false;
+        }
         let Some(session) =
             self.sessions.get_mut(id.slot as usize).filter(|session| session.generation == id.generation)
         else {

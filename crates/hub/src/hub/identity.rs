@@ -3,7 +3,7 @@
 use vang_chat::{AccountId, NameKey, Principal};
 use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
-use crate::admission::{Admitted, Peer, Speaking, admit, bad_name, refused, with_name};
+use crate::admission::{Admitted, Peer, Proof, Speaking, admit, bad_name, refused, with_name};
 use crate::hub::Hub;
 use crate::names::{self, ANON, NameError};
 use crate::session::SessionId;
@@ -39,6 +39,19 @@ impl Hub {
         {
             self.check_guest(shown, *key)?;
         }
+        if let Some(known) = self.session(id).and_then(|session| session.speaking.as_ref())
+            && known.proof != Proof::Name
+        {
+            if made
+                .as_ref()
+                .is_some_and(|(_, _, account)| account.map(Principal::Account) != Some(known.principal))
+            {
+                let why = "this connection is signed in under another name";
+                return Err(ErrorReply::new(Code::NameSet, why));
+            }
+            self.check_proof(known)?;
+            return Ok(known.clone());
+        }
         let (guests, trust, anon) = (self.guests, self.trust, self.anon);
         let Some(session) = self.session_mut(id) else {
             return Err(ErrorReply::new(Code::Stopping, "the connection is gone"));
@@ -60,25 +73,37 @@ impl Hub {
                 return Err(ErrorReply::new(Code::NameSet, why));
             }
             (Some(speaking), _) => speaking.clone(),
-            (None, Some((_, key, Some(account)))) => {
-                Speaking { principal: Principal::Account(account), key: Some(key), guest: None }
-            }
-            (None, Some((shown, key, None))) => {
-                Speaking { principal: Principal::Guest(key), key: Some(key), guest: Some(shown) }
-            }
+            (None, Some((_, key, Some(account)))) => Speaking {
+                principal: Principal::Account(account),
+                key: Some(key),
+                guest: None,
+                proof: Proof::Name,
+            },
+            (None, Some((shown, key, None))) => Speaking {
+                principal: Principal::Guest(key),
+                key: Some(key),
+                guest: Some(shown),
+                proof: Proof::Name,
+            },
             (None, None) if session.peer == Peer::Operator => {
-                Speaking { principal: Principal::Operator, key: None, guest: None }
+                Speaking { principal: Principal::Operator, key: None, guest: None, proof: Proof::Name }
             }
-            (None, None) => {
-                Speaking { principal: Principal::Guest(anon), key: None, guest: Some(ANON.to_owned()) }
-            }
+            (None, None) => Speaking {
+                principal: Principal::Guest(anon),
+                key: None,
+                guest: Some(ANON.to_owned()),
+                proof: Proof::Name,
+            },
         };
         admit(session.peer, &speaking.principal, trust, guests)?;
+        session.has_written |= is_written(action);
         // Who has given no name may still do so with a later request.
         if speaking.key.is_some() {
             session.speaking = Some(speaking.clone());
+            if let Principal::Account(account) = speaking.principal {
+                self.signed_in.insert((account, id));
+            }
         }
-        session.has_written |= is_written(action);
         Ok(speaking)
     }
 

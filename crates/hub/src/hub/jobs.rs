@@ -1,5 +1,7 @@
 //! What happens elsewhere: it is begun here with its continuation, and goes on here.
 
+use std::collections::VecDeque;
+
 use vang_chat::{Feed, Seq, StartAfter};
 use vang_proto::vang::{Code, ErrorReply};
 
@@ -7,6 +9,7 @@ use crate::cold::{Read, ReadAnswer, ReadError, ReadJob};
 use crate::continuation::Continuation;
 use crate::hub::{Hub, Output};
 use crate::limits::JOURNAL_RETRY_MS;
+use crate::secrets::{SecretAnswer, SecretError, SecretJob};
 use crate::session::{Asker, Cold};
 
 impl Hub {
@@ -17,6 +20,40 @@ impl Hub {
         let session = then.session();
         self.elsewhere.insert(id, then);
         self.outputs.push_back(Output::Read(ReadJob { id, session, need, read }));
+    }
+
+    /// Asks the threads that hash passwords, and goes on with `then`. What the connection asks meanwhile waits.
+    pub(super) fn ask_secrets(&mut self, job: SecretJob, then: Continuation) {
+        self.next_job += 1;
+        let id = self.next_job;
+        if let Some(session) = self.session_mut(job.session) {
+            session.waits_for_secret = Some(VecDeque::new());
+        }
+        self.elsewhere.insert(id, then);
+        self.outputs.push_back(Output::Secret(SecretJob { id, ..job }));
+    }
+
+    /// What came of a password. Every job must get an answer, also when its session is gone: it is forgotten then.
+    pub fn answer_secret(&mut self, id: u64, answer: Result<SecretAnswer, SecretError>) {
+        let Some(then) = self.elsewhere.remove(&id) else { return };
+        let session = then.session();
+        let Some(waiting) = self.session_mut(session) else { return };
+        let behind = waiting.waits_for_secret.take().unwrap_or_default();
+        match then {
+            Continuation::SignIn { asker, account, verifier, device } => {
+                self.end_sign_in(asker, account, verifier, device, answer);
+            }
+            Continuation::Password { asker, command } => self.end_set_password(asker, command, answer),
+            Continuation::Cursor { .. }
+            | Continuation::Follow { .. }
+            | Continuation::History { .. }
+            | Continuation::Sessions { .. }
+            | Continuation::Find { .. } => {}
+        }
+        // Once more in order: one of them may wait for another password.
+        for (ticket, request) in behind {
+            self.request(session, ticket, request);
+        }
     }
 
     /// An answer from the disk. Every question must get one, also when its session is gone: it is forgotten then.
@@ -61,6 +98,15 @@ impl Hub {
                 Ok(page) => self.answer_history(&asker, room, since, page),
                 Err(error) => self.refuse_unread(asker, &error),
             },
+            Continuation::Sessions { asker, account } => {
+                if let Err(error) = self.answer_sessions(&asker, account, answer) {
+                    self.refuse_unread(asker, &error);
+                }
+            }
+            // These wait for no read.
+            Continuation::SignIn { asker, .. } | Continuation::Password { asker, .. } => {
+                self.refuse_unread(asker, &ReadError::OtherAnswer);
+            }
             Continuation::Find { asker, who, left_out } => match answer.and_then(ReadAnswer::found) {
                 Ok(found) => self.answer_found(&asker, &who, &found, left_out),
                 Err(error) => self.refuse_unread(asker, &error),

@@ -127,6 +127,7 @@ impl Hub {
                 Some(asker) => self.refuse(asker, error),
                 None if ordered.own => self.order.push_first(Waiting {
                     command: ordered.envelope.command,
+                    through: ordered.envelope.through,
                     payload: ordered.payload,
                     asker: None,
                 }),

@@ -21,7 +21,7 @@ impl Hub {
     /// Begins a snapshot of the state as it is now, unless one is being written. The hub does so by itself after
     /// `SNAPSHOT_EVERY` entries.
     pub fn begin_snapshot(&mut self) {
-        if self.snapshot.is_none() && !self.is_halted() {
+        if self.snapshot.is_none() && !self.is_halted() && self.erasing == 0 {
             self.snapshot_at = self.state.seq();
             let writer = self.state.begin_snapshot();
             self.snapshot = Some(UnfinishedSnapshot { writer, pieces: Vec::new() });

@@ -126,7 +126,11 @@ impl<D: Disk> World<D> {
                     }
                     Output::Wake { session } => drop(self.woken.insert(session)),
                     Output::UpdateView(delta) => self.disk.update(delta),
-                    Output::Settle { .. } | Output::Follows { .. } | Output::Pause { .. } => {}
+                    Output::Settle { .. }
+                    | Output::Follows { .. }
+                    | Output::Pause { .. }
+                    | Output::Close { .. } => {}
+                    Output::Secret(_) | Output::Erase(_) => panic!("nobody here has a password"),
                 }
             }
             if !any {

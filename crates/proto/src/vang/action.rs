@@ -3,13 +3,13 @@
 
 use bytes::Bytes;
 
-use super::arguments::{Access, Argument, ArgumentError, FeedName, FollowFrom, Source};
+use super::arguments::{Access, Argument, ArgumentError, FeedName, FollowFrom, Role, Source, TokenScope};
 use super::{Code, ErrorReply};
-use crate::Composer;
 use crate::header::excerpt;
 use crate::limits::{
     FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX, QUERY_BYTES_MAX, TOPIC_BYTES_MAX,
 };
+use crate::{Composer, Secret};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct ActionInfo {
     pub about: &'static str,
     pub arguments: &'static [ArgumentInfo],
     pub audience: Audience,
+    pub grant: Grant,
     pub forms: Forms,
     pub repeats: Repeats,
     pub weight: Weight,
@@ -51,6 +52,29 @@ pub enum Audience {
     Anybody,
     /// A connection on the data folder's own socket.
     OperatorSocket,
+}
+
+/// What a token must be good for, if somebody has signed in with one. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    Read,
+    Send,
+    /// What an administrator does.
+    Admin,
+    /// What the owner of the account does, on a device.
+    Device,
+}
+
+impl Grant {
+    /// The word in the specification.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Grant::Read => "read",
+            Grant::Send => "send",
+            Grant::Admin => "admin",
+            Grant::Device => "device",
+        }
+    }
 }
 
 /// Where the arguments can be.
@@ -118,7 +142,7 @@ macro_rules! actions {
     ($(
         #[doc = $about:literal]
         $name:literal => $variant:ident $({ $($field:ident: $type:ty = $need:ident $key:literal $read:expr),* $(,)? })?,
-        $audience:ident, $forms:ident, $repeats:ident, $weight:ident, $rate:ident, $work:ident $(, $typed:literal)?;
+        $audience:ident, $grant:ident, $forms:ident, $repeats:ident, $weight:ident, $rate:ident, $work:ident $(, $typed:literal)?;
     )*) => {
         /// What is asked; the fields are the arguments of the specification, by their names.
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +161,7 @@ macro_rules! actions {
             about: $about.trim_ascii(),
             arguments: &[$($(ArgumentInfo { key: $key, need: Need::$need }),*)?],
             audience: Audience::$audience,
+            grant: Grant::$grant,
             forms: Forms::$forms,
             repeats: Repeats::$repeats,
             weight: Weight::$weight,
@@ -187,9 +212,17 @@ macro_rules! actions {
 
 actions! {
     /// Give your name, and learn the server's name and position
-    "hello" => Hello, Anybody, Any, Always, Own, None, Little;
+    "hello" => Hello, Anybody, Read, Any, Always, Own, None, Little;
+    /// Sign in as an account, with a password or a token
+    "sign-in" => SignIn {
+        password: Option<Secret> = Optional "password" |s, key| Ok(s.secret(key)?),
+        token: Option<Secret> = Optional "token" |s, key| Ok(s.secret(key)?),
+        device: Option<String> = Optional "device" |s, key| Ok(s.title(key)?),
+    }, Anybody, Read, Any, Never, Own, None, Some;
+    /// Sign out: the token that you signed in with ends
+    "sign-out" => SignOut, Anybody, Read, Any, Never, Own, Joins, Some;
     /// Check that the server answers
-    "ping" => Ping, Anybody, Any, Always, Own, None, Little;
+    "ping" => Ping, Anybody, Read, Any, Always, Own, None, Little;
     /// Post a message to a room, and get its address
     "send" => Send {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
@@ -197,52 +230,88 @@ actions! {
         content_type: String = Content "content-type" |s, _| Ok(s.content_type()),
         content_encoding: String = Content "content-encoding" |s, _| s.content_encoding(),
         content: Bytes = Content "content" |s, _| Ok(s.content()?),
-    }, Anybody, Any, WithId, Own, Messages, Little;
+    }, Anybody, Send, Any, WithId, Own, Messages, Little;
     /// Follow rooms: get what happens there as it happens
     "follow" => Follow {
         rooms: Vec<String> = Required "rooms" |s, key| Ok(s.rooms(key)?),
         feeds: Vec<FeedName> = Optional "feeds" |s, key| Ok(s.feeds(key)?),
         from: FollowFrom = Optional "since" |s, key| Ok(s.follow_from(key)?),
-    }, Anybody, Header, Always, Own, Questions, PerRoom, "/join ROOM";
+    }, Anybody, Read, Header, Always, Own, Questions, PerRoom, "/join ROOM";
     /// Read the messages of a room, a page at a time
     "history" => History {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         since: u64 = Optional "since" |s, key| Ok(s.number(key)?.unwrap_or(0)),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?),
-    }, Anybody, Header, Always, Page, Questions, Some;
+    }, Anybody, Read, Header, Always, Page, Questions, Some;
     /// Search messages in all rooms you can see
     "find" => Find {
         query: String = Required "query" |s, key| Ok(s.text_up_to(key, QUERY_BYTES_MAX)?),
         limit: u64 = Optional "limit" |s, _| Ok(s.limit(FIND_LIMIT, FIND_LIMIT_MAX)?),
         before: Option<u64> = Optional "before" |s, key| Ok(s.number(key)?),
-    }, Anybody, Any, Always, Page, Questions, Some;
+    }, Anybody, Read, Any, Always, Page, Questions, Some;
     /// List the rooms you can see
-    "rooms" => Rooms, Anybody, Any, Always, Own, Questions, List, "/rooms";
+    "rooms" => Rooms, Anybody, Read, Any, Always, Own, Questions, List, "/rooms";
     /// List who is in a room
-    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Always, Own, Questions, List, "/who [ROOM]";
+    "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Read, Any, Always, Own, Questions, List, "/who [ROOM]";
     /// Create a room; as an account, you are its first member
     "create" => Create {
         access: Access = Optional "access" |s, key| Ok(s.access(key)?),
         room: String = Required "room" |s, key| Ok(s.text(key)?),
-    }, Anybody, Any, Never, Own, Rooms, Some;
+    }, Anybody, Send, Any, Never, Own, Rooms, Some;
     /// Join a room, or add somebody to it
     "join" => Join {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         who: Option<String> = Optional "who" |s, key| Ok(s.owned(key)?),
-    }, Anybody, Any, Never, Own, Joins, Some;
+    }, Anybody, Send, Any, Never, Own, Joins, Some;
     /// Leave a room
-    "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Any, Never, Own, Joins, Some;
+    "leave" => Leave { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Send, Any, Never, Own, Joins, Some;
     /// Set the topic of a room: one line that says what the room is about
     "topic" => SetTopic {
         room: String = Required "room" |s, key| Ok(s.text(key)?),
         topic: String = Required "topic" |s, key| Ok(s.line(key, TOPIC_BYTES_MAX)?),
-    }, Anybody, Any, Never, Own, Joins, Some, "/topic TEXT";
+    }, Anybody, Send, Any, Never, Own, Joins, Some, "/topic TEXT";
     /// Add an account
     "account-add" => AddAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
-    }, OperatorSocket, Any, Never, Own, None, Some;
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// Make an account an administrator's, a bot's, or a person's again
+    "account-role" => SetRole {
+        name: String = Required "name" |s, key| Ok(s.text(key)?),
+        role: Role = Required "role" |s, key| Ok(s.word(key)?),
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// Disable an account: it is signed out everywhere, and nobody can use it
+    "account-disable" => DisableAccount {
+        name: String = Required "name" |s, key| Ok(s.text(key)?),
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// Enable an account again
+    "account-enable" => EnableAccount {
+        name: String = Required "name" |s, key| Ok(s.text(key)?),
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// Set your password; the account is signed out everywhere else
+    "password" => SetPassword {
+        new: Secret = Required "new" |s, key| Ok(s.new_secret(key)?),
+        old: Option<Secret> = Optional "old" |s, key| Ok(s.secret(key)?),
+        name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),
+    }, Anybody, Device, Any, Never, Own, Joins, Some;
+    /// Make a token with which a script signs in as you
+    "token-create" => CreateToken {
+        title: String = Required "title" |s, key| Ok(s.required_title(key)?),
+        scope: TokenScope = Required "scope" |s, key| Ok(s.word(key)?),
+        rooms: Vec<String> = Optional "rooms" |s, key| Ok(s.names(key)?),
+        days: Option<u64> = Optional "days" |s, key| Ok(s.number(key)?),
+        name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),
+    }, Anybody, Device, Any, Never, Own, Joins, Some;
+    /// List where an account is signed in, and its tokens
+    "sessions" => Sessions {
+        name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),
+    }, Anybody, Device, Any, Always, Own, Questions, List;
+    /// Sign out a device, or end a token; without `id`, all others
+    "session-end" => EndSession {
+        id: Option<u64> = Optional "id" |s, key| Ok(s.number(key)?),
+        name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),
+    }, Anybody, Device, Any, Always, Own, Joins, Some;
     /// Show the server's health: connections, slow readers, positions, disk
-    "status" => Status, OperatorSocket, Any, Always, Own, None, Little;
+    "status" => Status, OperatorSocket, Admin, Any, Always, Own, None, Little;
 }
 
 impl ActionInfo {

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use super::{Code, ErrorReply};
 use crate::guide::{self, Arguments, ContentError};
 use crate::header::excerpt;
-use crate::limits::{FOLLOWED_ROOMS_MAX, ID_BYTES_MAX};
-use crate::{Composer, Frame, encoding, python};
+use crate::limits::{
+    FOLLOWED_ROOMS_MAX, ID_BYTES_MAX, ROOMS_PER_TOKEN_MAX, SECRET_BYTES_MAX, TITLE_BYTES_MAX,
+};
+use crate::{Composer, Frame, Secret, encoding, python};
 
 /// Who can read and speak in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,74 @@ impl FeedName {
             FeedName::Account => "account",
             FeedName::Server => "server",
         }
+    }
+}
+
+/// An argument that is one of a few words.
+pub(super) trait Word: Copy + Sized + 'static {
+    const ALL: &'static [Self];
+
+    /// The word on the wire.
+    fn word(self) -> &'static str;
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum $name { $($(#[$value_doc])* $value),* }
+
+            impl $name {
+                pub const ALL: &[$name] = &[$($name::$value),*];
+
+                /// The word on the wire.
+                pub fn as_str(self) -> &'static str {
+                    match self { $($name::$value => $word),* }
+                }
+
+                /// The value of a word.
+                pub fn named(word: &str) -> Option<$name> {
+                    $name::ALL.iter().copied().find(|value| value.as_str() == word)
+                }
+            }
+
+            impl Word for $name {
+                const ALL: &'static [$name] = $name::ALL;
+
+                fn word(self) -> &'static str {
+                    self.as_str()
+                }
+            }
+
+            impl Argument for $name {
+                fn write(&self, key: &str, composer: &mut Composer<'_>) {
+                    composer.text(key, self.as_str());
+                }
+
+                fn text_bytes(&self) -> usize {
+                    self.as_str().len()
+                }
+            }
+        )*
+    };
+}
+
+words! {
+    /// What an account can do on the server.
+    Role {
+        Person = "person",
+        /// It manages the server.
+        Admin = "admin",
+        /// A program speaks with it.
+        Bot = "bot",
+    }
+    /// What can be done with a script's token. Each includes those before it.
+    TokenScope {
+        Read = "read",
+        Send = "send",
+        /// What an administrator does, if the account is an administrator's.
+        Admin = "admin",
     }
 }
 
@@ -88,6 +158,16 @@ impl Argument for String {
     }
 }
 
+impl Argument for Secret {
+    fn write(&self, key: &str, composer: &mut Composer<'_>) {
+        composer.text(key, self.expose());
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
 impl Argument for u64 {
     fn write(&self, key: &str, composer: &mut Composer<'_>) {
         composer.number(key, *self);
@@ -122,7 +202,9 @@ impl Argument for Access {
 
 impl Argument for Vec<String> {
     fn write(&self, key: &str, composer: &mut Composer<'_>) {
-        composer.raw(key, &serde_json::Value::from(self.clone()).to_string());
+        if !self.is_empty() {
+            composer.raw(key, &serde_json::Value::from(self.clone()).to_string());
+        }
     }
 
     fn text_bytes(&self) -> usize {
@@ -225,9 +307,7 @@ impl Source<'_> {
     pub(super) fn text(&self, key: &'static str) -> Result<String, ErrorReply> {
         match self.optional_text(key)? {
             Some(text) => Ok(text.into_owned()),
-            None => {
-                Err(ErrorReply::new(Code::BadRequest, format!("missing argument '{key}'")).with("key", key))
-            }
+            None => Err(missing(key)),
         }
     }
 
@@ -265,6 +345,56 @@ impl Source<'_> {
             return Err(ErrorReply::new(Code::BadRequest, detail).with("key", key));
         }
         Ok(Some(id.into_owned()))
+    }
+
+    /// A password, token or code.
+    pub(super) fn secret(&self, key: &'static str) -> Result<Option<Secret>, ErrorReply> {
+        let Some(raw) = self.raw(key) else { return Ok(None) };
+        // No error repeats it.
+        let bad = |found: String| {
+            let detail =
+                format!("argument '{key}' {found}; it must be a string of 1 to {SECRET_BYTES_MAX} bytes");
+            ErrorReply::new(Code::BadRequest, detail).with("key", key)
+        };
+        let text = crate::header::text_of(raw).ok_or_else(|| bad("is no string".to_owned()))?;
+        if text.is_empty() || text.len() > SECRET_BYTES_MAX {
+            return Err(bad(format!("has {} bytes", text.len())));
+        }
+        Ok(Some(Secret::new(text.into_owned())))
+    }
+
+    pub(super) fn new_secret(&self, key: &'static str) -> Result<Secret, ErrorReply> {
+        self.secret(key)?.ok_or_else(|| missing(key))
+    }
+
+    /// What people call a device or a token: one short line.
+    pub(super) fn title(&self, key: &'static str) -> Result<Option<String>, ErrorReply> {
+        self.raw(key).map(|_| self.required_title(key)).transpose()
+    }
+
+    pub(super) fn required_title(&self, key: &'static str) -> Result<String, ErrorReply> {
+        let title = self.line(key, TITLE_BYTES_MAX)?;
+        if title.trim().is_empty() {
+            return Err(wrong(key, "\"\"", "a short text, such as \"phone\""));
+        }
+        Ok(title)
+    }
+
+    pub(super) fn names(&self, key: &'static str) -> Result<Vec<String>, ErrorReply> {
+        let Some(raw) = self.raw(key) else { return Ok(Vec::new()) };
+        let names: Vec<String> = serde_json::from_str(raw).unwrap_or_default();
+        if names.is_empty() || names.len() > ROOMS_PER_TOKEN_MAX {
+            return Err(wrong(key, raw, &format!("a list of 1 to {ROOMS_PER_TOKEN_MAX} names")));
+        }
+        Ok(names)
+    }
+
+    pub(super) fn word<W: Word>(&self, key: &'static str) -> Result<W, ErrorReply> {
+        let text = self.text(key)?;
+        W::ALL.iter().copied().find(|value| value.word() == text).ok_or_else(|| {
+            let known: Vec<String> = W::ALL.iter().map(|value| format!("\"{}\"", value.word())).collect();
+            wrong(key, self.raw(key).unwrap_or_default(), &known.join(" or "))
+        })
     }
 
     pub(super) fn owned(&self, key: &'static str) -> Result<Option<String>, ErrorReply> {
@@ -373,6 +503,10 @@ impl Source<'_> {
             Some(_) => self.text("text").map(|text| Bytes::from(text.into_bytes())),
         }
     }
+}
+
+fn missing(key: &'static str) -> ErrorReply {
+    ErrorReply::new(Code::BadRequest, format!("missing argument '{key}'")).with("key", key)
 }
 
 pub(super) fn wrong(key: &'static str, raw: &str, expected: &str) -> ErrorReply {

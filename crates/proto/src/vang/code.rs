@@ -72,6 +72,14 @@ codes! {
     TlsRequired = "tls-required",
     /// The name is an account's, or guests are not admitted from there.
     SignInNeeded = "sign-in-needed",
+    /// The password, token or code is not the right one; or the account is disabled, or there is none.
+    WrongSecret = "wrong-secret",
+    /// A new password that others would guess.
+    WeakPassword = "weak-password",
+    /// The account cannot be used at present.
+    AccountDisabled = "account-disabled",
+    /// No such token or device.
+    NoToken = "no-token",
     /// Connections, rooms or the like over their limit.
     TooMany = "too-many" ["limit"],
     /// Too much waits to be written.

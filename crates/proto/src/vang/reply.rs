@@ -69,7 +69,13 @@ replies! {
     /// The server and the journal. The result is the server's name and version.
     "hello" => Hello { protocol: u64, server: String, journal: String, epoch: String, seq: u64, name: String }
     /// The result is `pong`, or the server's health.
-    "ping" | "status" => NoKeys {}
+    "ping" | "status" | "sign-out" => NoKeys {}
+    /// Who you are now. The result is your name.
+    "sign-in" => SignedIn {
+        name: String,
+        /// With `device`: with it this device signs in from now on.
+        token: Option<String>,
+    }
     /// The message is durable. The result is its address.
     "send" => Sent { room: String, n: u64, seq: u64, address: String }
     /// Where the connection follows from. The result is the names of the rooms.
@@ -100,6 +106,15 @@ replies! {
     "create" | "join" | "leave" | "topic" => RoomChanged { room: String, seq: u64 }
     /// The result is the name.
     "account-add" => AccountAdded { name: String, seq: u64 }
+    /// The result is the name.
+    "account-role" | "account-disable" | "account-enable" | "password" | "session-end" => AccountChanged {
+        name: String,
+        seq: u64,
+    }
+    /// The result is the token, which is never shown again.
+    "token-create" => TokenCreated { name: String, id: u64, seq: u64 }
+    /// The result is a list of `SessionRow`.
+    "sessions" => SessionList { name: String }
 }
 
 /// A reply that says yes, with a text as its result.

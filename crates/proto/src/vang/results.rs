@@ -34,6 +34,33 @@ pub struct Person {
     pub present: u64,
 }
 
+/// A device on which an account is signed in, or a token of a script; or a connection that has neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionRow {
+    /// With which it is ended. Absent: it ends with its connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What its owner calls it. Empty if it has no name.
+    pub title: String,
+    /// `device`, or a token's scope.
+    pub scope: String,
+    /// The only rooms in which it can be used; absent: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<String>,
+    /// When it was made, RFC 3339. Absent for a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// When it ends by itself, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Open connections.
+    pub connections: u64,
+    /// The connection that asks is one of them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
+}
+
 /// A message that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use vang_hub::{ReadAnswer, ReadError, Settled};
+use vang_hub::{ReadAnswer, ReadError, SecretAnswer, SecretError, Settled};
 use vang_journal::{Appended, Entry, JournalError};
 
 /// Answers that may wait until the pump takes them: one may be a page of 256 KiB, and readers may be faster than it.
@@ -15,6 +15,10 @@ pub(crate) enum Answer {
     Settled(Result<Settled, JournalError>),
     /// The journal, which had failed, was tried by its own thread.
     Probed(Result<(), JournalError>),
+    /// What one `Erase` named was erased.
+    Erased,
+    /// A password was checked, or a verifier made.
+    Secret(u64, Result<SecretAnswer, SecretError>),
     Read(u64, Result<ReadAnswer, ReadError>, Receipt),
     /// This thread ended in a panic, which is a defect: without it nothing goes on.
     Ended(&'static str),

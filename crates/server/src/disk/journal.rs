@@ -28,7 +28,11 @@ const DEFERRED_BYTES_MAX: u64 = 64 << 20;
 /// For the journal's thread.
 pub(crate) enum WriteJob {
     Append(Batch),
-    Settle { after: Seq },
+    Settle {
+        after: Seq,
+    },
+    /// Erase the payloads of these entries. It is tried until it succeeds.
+    Erase(Vec<Seq>),
 }
 
 /// Starts the journal's thread; it ends when the last sender of its jobs is dropped, and not before though nobody hears
@@ -47,12 +51,14 @@ pub(crate) fn journal(
         answers,
         looked: Instant::now(),
         failing: None,
+        to_erase: Vec::new(),
         used: Instant::now(),
     };
     let work = move || {
         loop {
             if writer.looked.elapsed() >= LOOK_PAUSE {
                 writer.look();
+                writer.erase();
             }
             match inbox.recv_timeout(LOOK_PAUSE) {
                 Ok(job) => writer.perform(job),
@@ -75,6 +81,8 @@ struct Writer {
     answers: UnboundedSender<Answer>,
     looked: Instant,
     failing: Option<Failing>,
+    /// What was to be erased and could not be yet, a list for each job.
+    to_erase: Vec<Vec<Seq>>,
     /// When there was something to do.
     used: Instant,
 }
@@ -128,8 +136,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Erases what is to be erased, in order; what fails is tried again with the next look.
+    fn erase(&mut self) {
+        while let Some(seqs) = self.to_erase.first() {
+            if let Err(error) = self.journal.erase(seqs) {
+                tracing::warn!(%error, "a replaced payload could not be erased yet; it is tried again");
+                return;
+            }
+            self.to_erase.remove(0);
+            let _ = self.answers.send(Answer::Erased);
+        }
+    }
+
     fn perform(&mut self, job: WriteJob) {
         self.used = Instant::now();
+        let job = match job {
+            WriteJob::Erase(seqs) => {
+                self.to_erase.push(seqs);
+                return self.erase();
+            }
+            job => job,
+        };
         let answer = match (job, &self.failing) {
             (WriteJob::Append(_), Some(Failing { full: Some(why), .. })) => {
                 Answer::Appended(Appended::NotAppended(JournalError::Full(why.clone())), Vec::new())
@@ -141,6 +168,7 @@ impl Writer {
                 outcome => Answer::Appended(outcome, Vec::new()),
             },
             (WriteJob::Settle { after }, _) => Answer::Settled(settle(&mut *self.journal, after)),
+            (WriteJob::Erase(_), _) => return,
         };
         match &answer {
             Answer::Appended(Appended::Appended { .. }, _) => {
@@ -152,7 +180,12 @@ impl Writer {
             | Answer::Settled(Err(fault)) => {
                 self.failing.get_or_insert_with(|| Failing::because(fault));
             }
-            Answer::Settled(Ok(_)) | Answer::Probed(_) | Answer::Read(..) | Answer::Ended(_) => {}
+            Answer::Settled(Ok(_))
+            | Answer::Probed(_)
+            | Answer::Erased
+            | Answer::Secret(..)
+            | Answer::Read(..)
+            | Answer::Ended(_) => {}
         }
         let _ = self.answers.send(answer);
         if self.journal.deferred_bytes() > DEFERRED_BYTES_MAX

@@ -167,6 +167,7 @@ impl Disk {
                 found.truncate(*limit);
                 Ok(ReadAnswer::Page(page(&mut **journal, &found, *bytes_max, view_cursor)?))
             }
+            Read::Entries(seqs) => Ok(ReadAnswer::Entries(journal.get(seqs, usize::MAX)?)),
             Read::Find(_) => Err(SourceError::View(ViewError::Unavailable(
                 "the view has no words; the index has".to_owned(),
             ))),
@@ -239,6 +240,8 @@ fn lacks_what_was_asked(answer: &ReadAnswer) -> bool {
     match answer {
         ReadAnswer::Located(found) => found.iter().any(Option::is_none),
         ReadAnswer::Page(page) => page.events.is_empty(),
+        // Of the journal, which has all.
+        ReadAnswer::Entries(_) => false,
         ReadAnswer::Found(found) => found.hits.is_empty(),
     }
 }

@@ -119,7 +119,10 @@ fn status(code: Code) -> StatusCode {
         Code::AccountNeeded | Code::NotAllowed | Code::NotMember | Code::TlsRequired | Code::SignInNeeded => {
             StatusCode::FORBIDDEN
         }
-        Code::NoRoom | Code::NoAccount => StatusCode::NOT_FOUND,
+        Code::AccountDisabled => StatusCode::FORBIDDEN,
+        Code::WrongSecret => StatusCode::UNAUTHORIZED,
+        Code::WeakPassword => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::NoRoom | Code::NoAccount | Code::NoToken => StatusCode::NOT_FOUND,
         Code::NameSet
         | Code::NameTaken
         | Code::NameConfusable

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_hub::limits::SNAPSHOT_STEPS;
-use vang_hub::{Admitted, Delta, Hub, Output, Peer, Read, ReadError, SessionId};
+use vang_hub::{Admitted, Delta, Hub, Output, Peer, Read, ReadError, SecretError, SessionId};
 use vang_proto::Millis;
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 
@@ -297,6 +297,17 @@ impl Pump {
                         self.hub.borrow_mut().answer_read(job.id, Err(why));
                     }
                 }
+                Output::Secret(job) => {
+                    let error = SecretError::Unavailable("not yet".to_owned());
+                    self.hub.borrow_mut().answer_secret(job.id, Err(error));
+                }
+                Output::Erase(seqs) => drop(self.threads.journal.send(WriteJob::Erase(seqs))),
+                Output::Close { session, why } => {
+                    if let Some(slot) = self.slots.borrow().get(&session) {
+                        slot.session.borrow_mut().close(why);
+                        slot.wake();
+                    }
+                }
                 Output::UpdateView(delta) => drop(self.threads.deltas.send(delta)),
             }
         }
@@ -325,6 +336,13 @@ impl Pump {
                 let _ = self.decide(|hub| hub.settled(now(), settled));
             }
             Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
+            Answer::Erased => self.hub.borrow_mut().erased(),
+            Answer::Secret(id, answer) => {
+                self.hub.borrow_mut().answer_secret(id, answer);
+                self.perform();
+                // What was asked behind it may be there to be written.
+                self.schedule();
+            }
             Answer::Read(id, answer, _receipt) => {
                 let session = self.hub.borrow().reader(id);
                 self.memory.note_growth(PAGE_BYTES);
@@ -472,7 +490,9 @@ impl Pump {
     fn order(&self) {
         let mut hub = self.hub.borrow_mut();
         let before = hub.not_ordering().is_some();
-        hub.poll(now());
+        let now = now();
+        hub.set_wall(now.wall);
+        hub.poll(now);
         match (before, hub.not_ordering()) {
             (false, Some(error)) => tracing::error!(error, "no messages are accepted; senders get an error"),
             (true, None) => tracing::info!("messages are accepted again"),
@@ -481,6 +501,7 @@ impl Pump {
     }
 
     fn ring(&self) {
+        self.hub.borrow_mut().set_wall(now().wall);
         log_left_out(self.monitoring.reports.due(Instant::now()));
         self.memory.tidy(steady_now());
         self.memory.ask_allocator();

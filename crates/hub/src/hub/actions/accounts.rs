@@ -1,8 +1,9 @@
-//! Accounts: the operator adds them.
+//! Accounts: the operator and administrators add and disable them.
 
-use vang_chat::{AccountCommand, Principal};
+use bytes::Bytes;
+use vang_chat::{AccountCommand, AccountRole, AccountStatus, Principal};
 use vang_journal::encode_name;
-use vang_proto::vang::ErrorReply;
+use vang_proto::vang::{self, ErrorReply};
 
 use crate::admission::{bad_name, with_name};
 use crate::hub::Hub;
@@ -21,5 +22,32 @@ impl Hub {
         let command = AccountCommand::Add { name, by: *who };
         self.enqueue_name(asker, command.into(), encode_name(&shown), is_known)
             .map_err(with_name("an account", &shown))
+    }
+
+    pub(super) fn set_role(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        name: &str,
+        role: vang::Role,
+    ) -> Result<(), ErrorReply> {
+        let role = match role {
+            vang::Role::Person => AccountRole::Person,
+            vang::Role::Admin => AccountRole::Admin,
+            vang::Role::Bot => AccountRole::Bot,
+        };
+        let command = AccountCommand::SetRole { who: self.account_named(name)?, role, by: *who };
+        self.enqueue(asker, command.into(), Bytes::new())
+    }
+
+    pub(super) fn set_status(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        name: &str,
+        status: AccountStatus,
+    ) -> Result<(), ErrorReply> {
+        let command = AccountCommand::SetStatus { who: self.account_named(name)?, status, by: *who };
+        self.enqueue(asker, command.into(), Bytes::new())
     }
 }

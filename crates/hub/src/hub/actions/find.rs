@@ -27,9 +27,12 @@ impl Hub {
         let query = Query::parse(typed)
             .map_err(|bad| ErrorReply::new(Code::BadRequest, bad.to_string()).with("key", "query"))?;
         let rooms = |names: &[String]| -> Result<Vec<RoomId>, ErrorReply> {
-            names.iter().map(|name| self.room(name, who)).collect()
+            names.iter().map(|name| self.room(asker, name, who)).collect()
         };
         let (mut chosen, not_rooms) = (rooms(&query.rooms)?, rooms(&query.not_rooms)?);
+        if chosen.is_empty() {
+            chosen.extend(self.only_rooms(asker.session).into_iter().flatten());
+        }
         chosen.sort_unstable();
         chosen.dedup();
         let (from, not_from) = (self.authors(&query.from)?, self.authors(&query.not_from)?);

@@ -22,7 +22,11 @@ impl Hub {
         (rooms, feeds): (&[String], &[FeedName]),
         from: FollowFrom,
     ) -> Result<(), ErrorReply> {
-        let ids = rooms.iter().map(|name| self.room(name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        let ids =
+            rooms.iter().map(|name| self.room(asker, name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
+        if !feeds.is_empty() {
+            self.check_all_rooms(asker.session, "following 'account' or 'server'")?;
+        }
         let feeds =
             feeds.iter().map(|name| keyed_feed(*name, who)).collect::<Result<Vec<_>, ErrorReply>>()?;
         let all = || ids.iter().map(|&room| Feed::Room(room)).chain(feeds.iter().copied());

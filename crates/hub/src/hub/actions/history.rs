@@ -20,7 +20,7 @@ impl Hub {
         since: u64,
         limit: u64,
     ) -> Result<(), ErrorReply> {
-        let room = self.room(room, who)?;
+        let room = self.room(asker, room, who)?;
         let read = Read::Messages { room, since, limit: limit as usize, bytes_max: HISTORY_BYTES_MAX };
         let need = self.state.room(room).map_or(Seq(0), |room| room.seq);
         self.read(need, read, Continuation::History { asker: asker.clone(), room, since });

@@ -19,7 +19,7 @@ impl Hub {
         room: &str,
         other: Option<&str>,
     ) -> Result<(), ErrorReply> {
-        let room = self.room(room, who)?;
+        let room = self.room(asker, room, who)?;
         let joins = match other {
             Some(name) => self.account_to_bring(room, who, name)?,
             None => self.own_account(room, who, Power::Join)?,
@@ -28,7 +28,7 @@ impl Hub {
     }
 
     pub(super) fn leave(&mut self, asker: &Asker, who: &Principal, room: &str) -> Result<(), ErrorReply> {
-        let room = self.room(room, who)?;
+        let room = self.room(asker, room, who)?;
         let who = self.own_account(room, who, Power::Leave)?;
         self.enqueue(asker, MemberCommand::Leave { room, who }.into(), Bytes::new())
     }
@@ -71,7 +71,7 @@ impl Hub {
         who: &Principal,
         room: &str,
     ) -> Result<(), ErrorReply> {
-        let id = self.room(room, who)?;
+        let id = self.room(asker, room, who)?;
         let shown = self.book.room(id).into_owned();
         let there = self.state.room(id).ok_or_else(|| refused(&Refusal::NoRoom))?;
         there.check(Power::SeePeople, who).map_err(|refusal| refused(&refusal))?;

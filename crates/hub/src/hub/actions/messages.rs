@@ -16,7 +16,7 @@ impl Hub {
         id: Option<&str>,
         said: MessagePayloadView<'_>,
     ) -> Result<(), ErrorReply> {
-        let room = self.room(room, &from)?;
+        let room = self.room(asker, room, &from)?;
         let len = said.content.len() as u64;
         if len > self.inline_max {
             let detail = format!(

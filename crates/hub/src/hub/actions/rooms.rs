@@ -21,6 +21,7 @@ impl Hub {
         room: &str,
         access: vang::Access,
     ) -> Result<(), ErrorReply> {
+        self.check_all_rooms(asker.session, "creating rooms")?;
         let (shown, name) = self.names.make_new(room).map_err(|bad| bad_name("room", room, &bad))?;
         let access = match access {
             vang::Access::Public => Access::Public,
@@ -45,20 +46,29 @@ impl Hub {
         room: &str,
         topic: &str,
     ) -> Result<(), ErrorReply> {
-        let room = self.room(room, who)?;
+        let room = self.room(asker, room, who)?;
         self.enqueue(asker, RoomCommand::SetTopic { room, by: *who }.into(), encode_name(topic))
     }
 
-    pub(in crate::hub) fn room(&self, name: &str, reader: &Principal) -> Result<RoomId, ErrorReply> {
+    /// The room that a name means, for a reader who can know of it. A token for some rooms knows of no others.
+    pub(in crate::hub) fn room(
+        &self,
+        asker: &Asker,
+        name: &str,
+        reader: &Principal,
+    ) -> Result<RoomId, ErrorReply> {
         let name = name.strip_prefix('#').unwrap_or(name);
+        let is_known = |id: &RoomId| {
+            self.state.room(*id).is_some_and(|room| room.knows(reader)) && self.covers(asker.session, *id)
+        };
         if let Some(id) = self.book.room_shown_as(name)
-            && self.state.room(id).is_some_and(|room| room.knows(reader))
+            && is_known(&id)
         {
             return Ok(id);
         }
         let (shown, key) = self.names.make(name).map_err(|bad| bad_name("room", name, &bad))?;
         let by_key = self.state.room_named(&key, reader).ok().or_else(|| self.book.old_room(&key));
-        by_key.filter(|id| self.state.room(*id).is_some_and(|room| room.knows(reader))).ok_or_else(|| {
+        by_key.filter(is_known).ok_or_else(|| {
             let mut error = refused(&Refusal::NoRoom);
             error.detail = format!("there is no room '{shown}'");
             error
@@ -76,10 +86,12 @@ impl Hub {
             bytes += ROW_BYTES + self.book.room(*id).len() + topic(*id).map_or(0, str::len);
             bytes <= HISTORY_BYTES_MAX
         };
-        let newest = known.newest().take(LISTED_ROOMS_MAX).take_while(fits);
+        let only = self.only_rooms(asker.session);
+        let is_covered = |id: &RoomId| only.is_none_or(|rooms| rooms.contains(id));
+        let newest = known.newest().take(LISTED_ROOMS_MAX).filter(is_covered).take_while(fits);
         let mut rooms: Vec<_> = newest.filter_map(|id| Some((id, self.state.room(id)?))).collect();
         rooms.reverse();
-        let left_out = (known.count() - rooms.len()) as u64;
+        let left_out = if only.is_some() { 0 } else { (known.count() - rooms.len()) as u64 };
         let list: Vec<RoomRow> = rooms
             .iter()
             .map(|(id, room)| RoomRow {

@@ -103,6 +103,9 @@ impl Scene {
                     | Output::Read(_)
                     | Output::Follows { .. }
                     | Output::Pause { .. }
+                    | Output::Secret(_)
+                    | Output::Erase(_)
+                    | Output::Close { .. }
                     | Output::Wake { .. } => {}
                 }
             }
@@ -199,6 +202,9 @@ impl Scene {
                 | Output::Settle { .. }
                 | Output::Follows { .. }
                 | Output::Pause { .. }
+                | Output::Secret(_)
+                | Output::Erase(_)
+                | Output::Close { .. }
                 | Output::UpdateView(_) => {}
             }
         }

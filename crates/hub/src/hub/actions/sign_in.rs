@@ -1,0 +1,232 @@
+//! Signing in and out. A token is looked up; a password is checked elsewhere, and what the connection asks meanwhile waits.
+
+use bytes::Bytes;
+use vang_chat::{
+    AccountId, AccountStatus, CredentialCommand, NewToken, Principal, RoomId, Scope, Seq, Time, TokenId,
+    Which,
+};
+use vang_journal::encode_name;
+use vang_proto::Secret;
+use vang_proto::vang::{Code, ErrorReply, NoKeys, SignedIn, TokenCreated};
+
+use crate::admission::{Proof, Speaking, bad_name};
+use crate::continuation::Continuation;
+use crate::hub::Hub;
+use crate::limits::JOURNAL_RETRY_MS;
+use crate::secrets::{SecretAnswer, SecretCheck, SecretError, SecretJob, new_token, token_key};
+use crate::session::{Asker, MadeToken, SessionId};
+
+impl Hub {
+    pub(in crate::hub) fn sign_in(
+        &mut self,
+        asker: &Asker,
+        name: Option<&str>,
+        (password, token): (Option<Secret>, Option<Secret>),
+        device: Option<String>,
+    ) -> Result<(), ErrorReply> {
+        match (password, token) {
+            (None, Some(token)) => {
+                self.sign_in_with(asker.session, name, &token)?;
+                match device {
+                    None => self.answer_signed_in(asker, None),
+                    Some(_) => {
+                        let detail = "'device' goes with a password: who has a token needs no other";
+                        return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "device"));
+                    }
+                }
+                Ok(())
+            }
+            (Some(password), None) => {
+                let Some(name) = name else {
+                    let detail = "say with 'as' whose password it is";
+                    return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "as"));
+                };
+                self.begin_sign_in(asker, name, password, device)
+            }
+            _ => {
+                let detail = "'sign-in' takes either 'password' or 'token'";
+                Err(ErrorReply::new(Code::BadRequest, detail).with("key", "password"))
+            }
+        }
+    }
+
+    /// Signs a connection in with a token, at once. `name` may be missing; if it is there it must be the account's.
+    pub fn sign_in_with(
+        &mut self,
+        id: SessionId,
+        name: Option<&str>,
+        token: &Secret,
+    ) -> Result<(), ErrorReply> {
+        let found = self.state.token(&token_key(token)).filter(|token| !token.is_over(self.time()));
+        let Some((account, token)) = found.map(|token| (token.who, token.id)) else {
+            let detail = "the token is wrong, was ended, or is over; sign in with the password";
+            return Err(ErrorReply::new(Code::WrongSecret, detail));
+        };
+        if let Some(name) = name {
+            let (_, _, named) = self.named(name).map_err(|bad| bad_name("as", name, &bad))?;
+            if named != Some(account) {
+                let detail = "the token is another account's than the name says; leave the name out";
+                return Err(ErrorReply::new(Code::WrongSecret, detail));
+            }
+        }
+        self.take_account(id, account, Proof::Token(token))
+    }
+
+    fn begin_sign_in(
+        &mut self,
+        asker: &Asker,
+        name: &str,
+        password: Secret,
+        device: Option<String>,
+    ) -> Result<(), ErrorReply> {
+        let (shown, key, account) = self.named(name).map_err(|bad| bad_name("as", name, &bad))?;
+        let verifier = account.and_then(|account| self.state.password(account));
+        let check = Some(SecretCheck { password, verifier });
+        let session = asker.session;
+        let job = SecretJob { id: 0, session, account, name: key, shown, check, make: None };
+        self.ask_secrets(job, Continuation::SignIn { asker: asker.clone(), account, verifier, device });
+        Ok(())
+    }
+
+    /// A password was checked.
+    pub(in crate::hub) fn end_sign_in(
+        &mut self,
+        asker: Asker,
+        account: Option<AccountId>,
+        verifier: Option<Seq>,
+        device: Option<String>,
+        answer: Result<SecretAnswer, SecretError>,
+    ) {
+        let outcome = match (answer, account) {
+            (Ok(answer), Some(account)) => {
+                if let (Some(made), Some(from)) = (answer.made, verifier) {
+                    self.renew_verifier(account, from, made);
+                }
+                // The password may have changed while it was checked.
+                match self.state.password(account) == verifier {
+                    true => self.finish_sign_in(&asker, account, device),
+                    false => Err(secret_refused(&SecretError::Wrong)),
+                }
+            }
+            // Nobody's password is right.
+            (Ok(_), None) => Err(secret_refused(&SecretError::Wrong)),
+            (Err(error), _) => Err(secret_refused(&error)),
+        };
+        if let Err(error) = outcome {
+            self.refuse(asker, &error);
+        }
+    }
+
+    fn finish_sign_in(
+        &mut self,
+        asker: &Asker,
+        account: AccountId,
+        device: Option<String>,
+    ) -> Result<(), ErrorReply> {
+        self.take_account(asker.session, account, Proof::Password)?;
+        let Some(title) = device else {
+            self.answer_signed_in(asker, None);
+            return Ok(());
+        };
+        let new = (Scope::Device, Vec::new(), None);
+        self.create_token(asker, account, &Principal::Account(account), new, &title, true)
+    }
+
+    /// The connection speaks as this account, unless it speaks as another one already.
+    fn take_account(&mut self, id: SessionId, account: AccountId, proof: Proof) -> Result<(), ErrorReply> {
+        if self.state.status(account) == AccountStatus::Disabled {
+            let detail = "this account is disabled; ask an administrator of the server";
+            return Err(ErrorReply::new(Code::AccountDisabled, detail));
+        }
+        let speaking = self.session(id).and_then(|session| session.speaking.as_ref());
+        if let Some(Principal::Account(other)) = speaking.map(|speaking| speaking.principal)
+            && other != account
+        {
+            let detail = "this connection speaks as another account; sign in on a new connection";
+            return Err(ErrorReply::new(Code::NameSet, detail));
+        }
+        let key = self.state.name_of(account);
+        let speaking = Speaking { principal: Principal::Account(account), key, guest: None, proof };
+        self.set_signed_in(id, account, speaking);
+        Ok(())
+    }
+
+    pub(in crate::hub) fn answer_signed_in(&mut self, asker: &Asker, token: Option<&Secret>) {
+        let name = self.name_of_session(asker.session);
+        let token = token.map(|token| token.expose().to_owned());
+        let keys = SignedIn { name, token };
+        self.accept(asker, &keys, &keys.name);
+    }
+
+    pub(in crate::hub) fn sign_out_of(&mut self, asker: &Asker, who: &Principal) -> Result<(), ErrorReply> {
+        let speaking = self.session(asker.session).and_then(|session| session.speaking.as_ref());
+        let (Principal::Account(account), Some(proof)) = (*who, speaking.map(|speaking| speaking.proof))
+        else {
+            return Err(ErrorReply::new(Code::SignInNeeded, "this connection is not signed in"));
+        };
+        match proof {
+            // The entry ends the connection, behind the reply.
+            Proof::Token(id) => {
+                let command = CredentialCommand::EndTokens { who: account, which: Which::One(id), by: *who };
+                self.enqueue(asker, command.into(), Bytes::new())
+            }
+            Proof::Password | Proof::Name => {
+                self.accept(asker, &NoKeys {}, "signed out");
+                self.sign_out(asker.session);
+                Ok(())
+            }
+        }
+    }
+
+    /// A token is durable: who asked is given it, and has signed in with it if that was asked.
+    pub(in crate::hub) fn answer_token(&mut self, asker: &Asker, seq: Seq, who: AccountId, id: TokenId) {
+        let name = self.book.speaker(&Principal::Account(who), None).to_string();
+        match asker.made.as_deref() {
+            Some(MadeToken { secret, is_sign_in: true }) => {
+                let speaking = self.session_mut(asker.session).and_then(|session| session.speaking.as_mut());
+                if let Some(speaking) = speaking {
+                    speaking.proof = Proof::Token(id);
+                }
+                self.answer_signed_in(asker, Some(secret));
+            }
+            Some(MadeToken { secret, is_sign_in: false }) => {
+                let keys = TokenCreated { name, id: id.0, seq: seq.0 };
+                self.accept(asker, &keys, secret.expose());
+            }
+            None => self.accept(asker, &NoKeys {}, "done"),
+        }
+    }
+
+    /// Puts a new token into the order. Who asked is given it when it is durable.
+    pub(super) fn create_token(
+        &mut self,
+        asker: &Asker,
+        who: AccountId,
+        by: &Principal,
+        (scope, rooms, until): (Scope, Vec<RoomId>, Option<Time>),
+        title: &str,
+        is_sign_in: bool,
+    ) -> Result<(), ErrorReply> {
+        let secret = new_token(&mut self.salts);
+        let token = Box::new(NewToken { key: token_key(&secret), scope, rooms, until });
+        let command = CredentialCommand::CreateToken { who, token, by: *by };
+        let made = Some(Box::new(MadeToken { secret, is_sign_in }));
+        let asker = Asker { made, ..asker.clone() };
+        self.enqueue(&asker, command.into(), encode_name(title))
+    }
+}
+
+/// What the peer sees of a failed job.
+pub(in crate::hub) fn secret_refused(error: &SecretError) -> ErrorReply {
+    let (code, wait) = match error {
+        SecretError::Wrong => (Code::WrongSecret, None),
+        SecretError::Weak(_) => (Code::WeakPassword, None),
+        SecretError::Busy { retry_after_ms } => (Code::Busy, Some(*retry_after_ms)),
+        SecretError::Unavailable(_) => (Code::Unavailable, Some(JOURNAL_RETRY_MS)),
+    };
+    let refusal = ErrorReply::new(code, error.to_string());
+    match wait {
+        Some(ms) => refusal.with("retry-after", ms),
+        None => refusal,
+    }
+}

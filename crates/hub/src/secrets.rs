@@ -1,0 +1,74 @@
+//! What the hub asks of the threads that hash passwords, and what comes back. And tokens as text.
+
+use bytes::Bytes;
+use vang_chat::{AccountId, NameKey, Seq, TokenKey};
+use vang_proto::Secret;
+
+use crate::admission::Salts;
+use crate::session::SessionId;
+
+/// A password to check, or to make a verifier of, or both: then the verifier is made if the check succeeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretJob {
+    /// Comes back with the answer.
+    pub id: u64,
+    pub session: SessionId,
+    /// Whose password it is. `None`: there is no such account; to find the password wrong must take as long.
+    pub account: Option<AccountId>,
+    /// The account's name as it was typed, to count guesses by.
+    pub name: NameKey,
+    /// The account's name as others see it.
+    pub shown: String,
+    pub check: Option<SecretCheck>,
+    /// The new password.
+    pub make: Option<Secret>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretCheck {
+    pub password: Secret,
+    /// The entry whose payload is the verifier. `None`: the account has no password.
+    pub verifier: Option<Seq>,
+}
+
+/// What comes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretAnswer {
+    /// A verifier, sealed: of the new password; or of the one that was checked, if its verifier is old.
+    pub made: Option<Bytes>,
+}
+
+/// Why a job was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Also if there is no such account, or it has no password.
+    #[error("the name or the password is wrong")]
+    Wrong,
+    /// Of the new one.
+    #[error("{0}")]
+    Weak(String),
+    /// Too many guesses, or too many who sign in.
+    #[error("too many try to sign in; try again")]
+    Busy { retry_after_ms: u64 },
+    #[error("passwords cannot be checked now: {0}")]
+    Unavailable(String),
+}
+
+/// What every token begins with, so that people and programs that look for secrets recognise one.
+const TOKEN_PREFIX: &str = "vang_";
+
+/// A new token, of 256 random bits.
+pub(crate) fn new_token(salts: &mut Salts) -> Secret {
+    let mut text = String::with_capacity(TOKEN_PREFIX.len() + 64);
+    text.push_str(TOKEN_PREFIX);
+    for byte in salts.random() {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
+    Secret::new(text)
+}
+
+/// What the rules know of a token: a hash. The token is as random as the hash, so nothing is added to it.
+pub(crate) fn token_key(token: &Secret) -> TokenKey {
+    TokenKey(blake3::derive_key("vang 2026-11-30 key of a token", token.expose().as_bytes()))
+}
