@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use vang_proto::frame::Part;
 use vang_proto::limits;
 use vang_proto::vang::{
-    ACTIONS, Access, Action, Code, FeedName, FollowFrom, Form, Request, RequestWriter, ServerLimits,
-    ServerSession,
+    ACTIONS, Access, Action, Code, FeedName, FollowFrom, Form, Request, RequestWriter, Role, ServerLimits,
+    ServerSession, TokenScope,
 };
-use vang_proto::{Composer, Decoder, FrameError, Header, Limits, Millis};
+use vang_proto::{Composer, Decoder, FrameError, Header, Limits, Millis, Secret};
 
 const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
 
@@ -169,9 +169,17 @@ proptest! {
             _ => FollowFrom::Position { journal: who.clone(), epoch, seq: re },
         };
         let is_even = numbers[0] % 2 == 0;
+        let secret = || Secret::new(format!("secret {who}"));
+        let title = format!("x{}", room.chars().filter(|c| !c.is_control()).take(30).collect::<String>());
         // One of each, in the order of the table.
         let all = [
             Action::Hello,
+            Action::SignIn {
+                password: is_even.then(secret),
+                token: (!is_even).then(secret),
+                device: is_even.then(|| title.clone()),
+            },
+            Action::SignOut,
             Action::Ping,
             Action::Send {
                 room: room.clone(),
@@ -186,10 +194,23 @@ proptest! {
             Action::Rooms,
             Action::Who { room: room.clone() },
             Action::Create { room: room.clone(), access: if is_even { Access::Public } else { Access::Private } },
-            Action::Join { room: room.clone(), who: is_even.then_some(who) },
+            Action::Join { room: room.clone(), who: is_even.then(|| who.clone()) },
             Action::Leave { room: room.clone() },
             Action::SetTopic { room: room.clone(), topic: room.chars().filter(|c| !c.is_control()).take(100).collect() },
-            Action::AddAccount { name: room },
+            Action::AddAccount { name: room.clone() },
+            Action::SetRole { name: room.clone(), role: Role::ALL[numbers.len() % 3] },
+            Action::DisableAccount { name: room.clone() },
+            Action::EnableAccount { name: room.clone() },
+            Action::SetPassword { new: secret(), old: is_even.then(secret), name: is_even.then(|| room.clone()) },
+            Action::CreateToken {
+                title,
+                scope: TokenScope::ALL[numbers.len() % 3],
+                rooms: if is_even { Vec::new() } else { vec![room.clone(), "b".to_owned()] },
+                days: is_even.then_some(numbers[0]),
+                name: is_even.then(|| room.clone()),
+            },
+            Action::Sessions { name: is_even.then(|| room.clone()) },
+            Action::EndSession { id: is_even.then_some(numbers[0]), name: Some(room) },
             Action::Status,
         ];
         let named: Vec<&str> = all.iter().map(Action::name).collect();

@@ -21,8 +21,9 @@ const ABOUT: usize = 1;
 const ARGUMENTS: usize = 2;
 const REPEAT: usize = 3;
 const RATE: usize = 4;
+const SCOPE: usize = 5;
 /// The keys of the reply.
-const REPLY: usize = 5;
+const REPLY: usize = 6;
 
 fn specification() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");
@@ -124,6 +125,7 @@ fn the_specification_says_what_can_be_repeated_and_which_rate_counts_it() {
             Rate::Rooms => ("rooms", Some("rooms-per-day")),
         };
         assert_eq!((row[REPEAT].as_str(), row[RATE].as_str()), (repeat, rate), "{}", info.name);
+        assert_eq!(row[SCOPE], info.grant.as_str(), "{}", info.name);
         // The row of the limit names the actions that it counts; that of `messages-per-second` names what it counts.
         let Some(limit) = limit else { continue };
         let row = rows("7. Closing").into_iter().find(|row| row[0].trim_matches('`') == limit).unwrap();

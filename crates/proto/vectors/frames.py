@@ -162,7 +162,10 @@ def wrong(key, found, expected, re=None):
     return error("bad-request", f"argument '{key}' is {found}; it must be {expected}", re, key=key)
 
 
-KNOWN = "hello, ping, send, follow, history, find, rooms, who, create, join, leave, topic, account-add, status"
+KNOWN = (
+    "hello, sign-in, sign-out, ping, send, follow, history, find, rooms, who, create, join, leave, topic, account-add, "
+    "account-role, account-disable, account-enable, password, token-create, sessions, session-end, status"
+)
 
 
 def unknown(action, re=None):
