@@ -43,6 +43,14 @@ pub enum Trust {
     Local,
 }
 
+/// A browser's connection: a page that anybody may have written uses it, so a name is never enough on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Browser {
+    /// On this machine, without TLS: its cookie is good for that only, and not for long.
+    Plain,
+    Tls,
+}
+
 /// May this one speak on a connection from there?
 pub(crate) fn admit(peer: Peer, who: &Principal, trust: Trust, guests: Scope) -> Result<(), ErrorReply> {
     let why = match (peer, who) {

@@ -22,7 +22,7 @@ use vang_journal::{Batch, Entry, Identity, encode_name};
 use vang_proto::limits::INLINE_BYTES_MAX;
 use vang_proto::vang::{Code, ErrorReply, ReplyKeys, Ticket, write_error, write_ok};
 
-use crate::admission::{Peer, Salts, Scope, Trust};
+use crate::admission::{Browser, Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::continuation::Continuation;
@@ -292,6 +292,13 @@ impl Hub {
         let generation = self.generation;
         let slot = self.sessions.insert(Session::new(generation, peer));
         SessionId { slot: slot as u32, generation }
+    }
+
+    /// The connection is a browser's.
+    pub fn set_browser(&mut self, id: SessionId, browser: Browser) {
+        if let Some(session) = self.session_mut(id) {
+            session.browser = Some(browser);
+        }
     }
 
     /// A connection is gone. What it asked still happens; nobody gets the answer.

@@ -26,7 +26,7 @@ mod unfinished; // a snapshot of the state that is being written
 mod replay; // from the journal to the state, at a start
 pub mod limits;
 
-pub use admission::{Admitted, Peer, Salts, Scope, Trust};
+pub use admission::{Admitted, Browser, Peer, Salts, Scope, Trust};
 pub use clock::Now;
 pub use cold::{ColdEvent, ColdPage, Read, ReadAnswer, ReadError, ReadJob};
 pub use hub::{Hub, Output, SessionInfo, Stats};

@@ -79,3 +79,10 @@ pub const EPOCH_OPENINGS: usize = 4;
 
 /// Openings that are read from an epoch: those that a server names, and its own when that is not written yet.
 pub const EPOCH_PARTS_MAX: usize = EPOCH_OPENINGS + 1;
+
+/// How long a browser stays signed in, ms: 400 days, the longest life that browsers give a cookie.
+pub const COOKIE_MS: u64 = 400 * 24 * 60 * 60 * 1_000;
+
+/// How long a browser on this machine stays signed in without TLS, ms: 24 h. Every program of the machine that can listen on the
+/// server's port while the server is down gets this cookie.
+pub const PLAIN_COOKIE_MS: u64 = 24 * 60 * 60 * 1_000;

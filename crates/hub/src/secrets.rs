@@ -57,10 +57,33 @@ pub enum SecretError {
 /// What every token begins with, so that people and programs that look for secrets recognise one.
 const TOKEN_PREFIX: &str = "vang_";
 
+/// What those begin with that are the cookie of a browser on this machine, without TLS. They are good for nothing else.
+const PLAIN_COOKIE_PREFIX: &str = "vang_plain_";
+
+/// Where a token can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Anywhere,
+    /// By a browser on this machine, without TLS.
+    PlainBrowser,
+}
+
+/// Where this token can be used.
+pub(crate) fn place_of(token: &Secret) -> Place {
+    match token.expose().starts_with(PLAIN_COOKIE_PREFIX) {
+        true => Place::PlainBrowser,
+        false => Place::Anywhere,
+    }
+}
+
 /// A new token, of 256 random bits.
-pub(crate) fn new_token(salts: &mut Salts) -> Secret {
-    let mut text = String::with_capacity(TOKEN_PREFIX.len() + 64);
-    text.push_str(TOKEN_PREFIX);
+pub(crate) fn new_token(salts: &mut Salts, place: Place) -> Secret {
+    let prefix = match place {
+        Place::Anywhere => TOKEN_PREFIX,
+        Place::PlainBrowser => PLAIN_COOKIE_PREFIX,
+    };
+    let mut text = String::with_capacity(prefix.len() + 64);
+    text.push_str(prefix);
     for byte in salts.random() {
         text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
         text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));

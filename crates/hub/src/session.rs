@@ -7,7 +7,7 @@ use vang_chat::{Feed, Seq};
 use vang_proto::Secret;
 use vang_proto::vang::{Request, Ticket};
 
-use crate::admission::{Peer, Speaking};
+use crate::admission::{Browser, Peer, Speaking};
 use crate::cursor::Cursor;
 
 /// A connection, as the hub knows it. Never used again for another one.
@@ -38,6 +38,7 @@ pub(crate) struct MadeToken {
 pub(crate) struct Session {
     pub(crate) generation: u32,
     pub(crate) peer: Peer,
+    pub(crate) browser: Option<Browser>,
     /// Its peer sends nothing any more, and may be gone: a stream does not show it.
     pub(crate) peer_ended: bool,
     pub(crate) speaking: Option<Speaking>,
@@ -78,6 +79,7 @@ impl Session {
         Session {
             generation,
             peer,
+            browser: None,
             peer_ended: false,
             speaking: None,
             has_written: false,

@@ -3,7 +3,7 @@
 use vang_chat::{AccountId, NameKey, Principal};
 use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
-use crate::admission::{Admitted, Peer, Proof, Speaking, admit, bad_name, refused, with_name};
+use crate::admission::{Admitted, Peer, Proof, Speaking, Trust, admit, bad_name, refused, with_name};
 use crate::hub::Hub;
 use crate::names::{self, ANON, NameError};
 use crate::session::SessionId;
@@ -95,6 +95,7 @@ impl Hub {
                 proof: Proof::Name,
             },
         };
+        let trust = if session.browser.is_some() { Trust::Folder } else { trust };
         admit(session.peer, &speaking.principal, trust, guests)?;
         session.has_written |= is_written(action);
         // Who has given no name may still do so with a later request.

@@ -30,7 +30,7 @@ use crate::door::Door;
 use crate::fairness::cost::work_us;
 use crate::fairness::places::Place;
 use crate::fairness::turns::{Turn, yield_turn};
-use crate::http::{self, Served};
+use crate::http::{self, Credential, Served};
 use crate::net::listen::PeerAddr;
 use crate::net::proxies::{Proxies, ProxyKind};
 use crate::net::socket::{MORE_BYTES, Socket};
@@ -119,14 +119,15 @@ impl Connection {
             let wire = Wire::new(socket, framing);
             let connection = client.info(door, wire.socket.is_tls());
             let talk = Talk { house, wire, client, connection, waits_for_memory: false, asked: None };
-            return talk.run(first[..len].to_vec(), kind, refused).await;
+            return talk.run(first[..len].to_vec(), kind, refused, Credential::default()).await;
         }
         let Connection { house, socket, client, proxies, refused, place: _place } = self;
         let proxies = proxies.filter(|proxies| proxies.kind != ProxyKind::ProxyProtocol);
         let (credit, tls) = (socket.credit().clone(), socket.is_tls());
         let visitor = http::Visitor { house: house.clone(), client, proxies, credit, tls, refused };
-        let (socket, rest, client) = match Box::pin(http::serve(socket, &first[..len], visitor)).await {
-            Served::Upgraded(socket, rest, client) => (socket, rest, client),
+        let served = Box::pin(http::serve(socket, &first[..len], visitor)).await;
+        let (socket, rest, client, credential) = match served {
+            Served::Upgraded(socket, rest, client, credential) => (socket, rest, client, credential),
             Served::Answered(closing) => return http::close(closing).await,
             Served::Lost => return,
         };
@@ -137,7 +138,7 @@ impl Connection {
         // Copied: the bytes are a part of HTTP's buffer, which is large and is freed here.
         let first = rest.to_vec();
         drop(rest);
-        talk.run(first, Kind::Native, None).await;
+        talk.run(first, Kind::Native, None, credential).await;
     }
 
     /// Reads the PROXY header, and so learns who the client is. `false`: the connection is over.
@@ -338,7 +339,13 @@ impl Drop for Attached {
 }
 
 impl Talk {
-    async fn run(mut self, mut first: Vec<u8>, kind: Kind, refused: Option<ErrorReply>) {
+    async fn run(
+        mut self,
+        mut first: Vec<u8>,
+        kind: Kind,
+        refused: Option<ErrorReply>,
+        credential: Credential,
+    ) {
         let mut session = ServerSession::new(steady_now(), self.house.limits.borrow().session());
         if let Some(error) = &refused {
             session.fail(steady_now(), error);
@@ -365,6 +372,15 @@ impl Talk {
         let pump = self.house.pump.clone();
         let slot = pump.connect(self.client.peer, self.connection, self.client.share.clone(), session);
         let attached = Attached { pump: pump.clone(), id: slot.id };
+        if let Some(browser) = credential.browser {
+            pump.set_browser(slot.id, browser);
+        }
+        if let Some(token) = &credential.token
+            && let Err(error) = pump.sign_in_with(slot.id, token)
+        {
+            slot.session.borrow_mut().fail(steady_now(), &error);
+        }
+        drop(credential);
         let ended = self.turn(&slot).await;
         drop(attached);
         let session = slot.session.borrow();

@@ -7,11 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
-use vang_hub::Peer;
-use vang_proto::vang::ErrorReply;
+use vang_hub::{Browser, Peer};
+use vang_proto::vang::{Code, ErrorReply};
 
-use super::reply::{ResponseBody, text};
+use super::credential::{self, Credential, CredentialError};
+use super::reply::{ResponseBody, fault, text};
 use super::session::HubSession;
 use crate::client_place::Client;
 use crate::fairness::turns::Credit;
@@ -48,7 +50,7 @@ pub(super) struct Asked<'a> {
     /// Taken by a handler that reads it.
     pub(super) body: &'a Cell<Option<Incoming>>,
     /// Set where the connection becomes a WebSocket.
-    pub(super) upgraded: &'a Cell<Option<Client>>,
+    pub(super) upgraded: &'a Cell<Option<(Client, Credential)>>,
 }
 
 impl<'a> Asked<'a> {
@@ -81,10 +83,40 @@ impl<'a> Asked<'a> {
         matches!(self.client.peer, Peer::Operator | Peer::Local)
     }
 
-    /// A session in the hub that asks for it.
-    pub(super) fn session(&self) -> HubSession {
+    /// A session in the hub that asks for it, signed in with what the request has.
+    pub(super) fn session(&self) -> Result<HubSession, Response<ResponseBody>> {
+        let credential = self.credential()?;
+        let mut session = self.new_session();
+        session.sign_in(&credential).map_err(|error| refused_credential(&error))?;
+        Ok(session)
+    }
+
+    /// One that is not signed in.
+    pub(super) fn new_session(&self) -> HubSession {
         self.visitor.session(&self.client)
     }
+
+    /// With what the request signs in.
+    pub(super) fn credential(&self) -> Result<Credential, Response<ResponseBody>> {
+        let (journal, is_tls) = (self.visitor.house.pump.journal(), self.visitor.is_tls_for(&self.client));
+        credential::read(self.request.headers(), &journal, is_tls)
+            .map_err(|CredentialError(why)| fault(Code::NotAllowed, why))
+    }
+
+    /// As a browser that asks.
+    pub(super) fn browser(&self) -> Browser {
+        if self.visitor.is_tls_for(&self.client) { Browser::Tls } else { Browser::Plain }
+    }
+}
+
+/// The answer to a request whose token or cookie is not valid.
+pub(super) fn refused_credential(error: &ErrorReply) -> Response<ResponseBody> {
+    let mut response = fault(error.code, &error.detail);
+    if *response.status_mut() == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer realm=\"vang\", error=\"invalid_token\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+    }
+    response
 }
 
 /// A name of more than `QUERY_NAME_BYTES_MAX` bytes.

@@ -36,7 +36,10 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
         let mut from = place.unwrap_or_else(|| since.clone());
         // Asked again at most twice: a place of another journal, or beyond this one's end, is another beginning.
         loop {
-            let mut asking = asked.session();
+            let mut asking = match asked.session() {
+                Ok(session) => session,
+                Err(refused) => return refused,
+            };
             asking.ask(&writer.write(
                 1,
                 &Action::Follow { rooms: vec![room.clone()], feeds: Vec::new(), from: from.clone() },

@@ -37,7 +37,7 @@ async fn send(asked: &Asked<'_>) -> Answer {
         fault(Code::BadRequest, &format!("the Idempotency-Key has {found} bytes; {must}"))
     })?;
     let declared = declared(headers).map_err(|error| error.answer())?;
-    let mut session = asked.session();
+    let mut session = asked.session()?;
     let body = body::read(asked, &mut session).await?;
     if body.is_empty() {
         let how = "the message is empty: put it into the request's body, as in curl -d hello";
@@ -69,7 +69,7 @@ fn lost() -> Response<ResponseBody> {
 }
 
 /// The reply to the one question that was asked; a refusal is an answer, too.
-async fn reply(
+pub(super) async fn reply(
     session: &mut HubSession,
     lost: fn() -> Response<ResponseBody>,
 ) -> Result<Reply, Response<ResponseBody>> {
@@ -104,7 +104,7 @@ async fn one(asked: &Asked<'_>) -> Answer {
     };
     let name = asked.name().map_err(|_| bad_name())?;
     let room = asked.room().map_err(|_| bad_name())?;
-    let mut session = asked.session();
+    let mut session = asked.session()?;
     let history = Action::History { room, since: n - 1, limit: 1 };
     session.ask(&RequestWriter { name }.write(1, &history));
     let reply = reply(&mut session, no_memory).await?;

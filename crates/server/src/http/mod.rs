@@ -7,6 +7,8 @@
 //! GET /metrics                numbers for Prometheus; for this machine, unless it is said otherwise
 //! GET /                       the page, and its files
 //! GET /admission              who can enter from where the client is
+//! GET, POST /session          who a browser is signed in as; signs it in
+//! POST /session/end           signs it out
 //! GET /ws                     a WebSocket: native messages in binary frames
 //! GET /rooms                  the rooms that the client can see, as JSON
 //! GET /find?q=QUERY           messages with these words, as JSON; `limit` and `before` as natively
@@ -34,6 +36,8 @@ mod follow; // events: from where on
 mod events; // what happens in a room, as a body without end
 mod page; // the files of the page, and what a browser may do with them
 mod upgrade; // the WebSocket's handshake
+mod credential; // with what a request signs in
+mod sign_in; // a browser signs in and out
 mod session; // a session in the hub for one request
 
 use std::cell::Cell;
@@ -54,6 +58,7 @@ use vang_proto::vang::Code;
 
 use self::asked::Asked;
 pub(crate) use self::asked::Visitor;
+pub(crate) use self::credential::Credential;
 use self::hosts::Stranger;
 use self::reply::{NO_MEMORY, ResponseBody, not_admitted, not_allowed, redirect, text};
 use self::routes::{Methods, READ, Who, route};
@@ -70,7 +75,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Headers that a request has once. Of two, one program would read the first and another the second.
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 10] = [
     "host",
     "origin",
     "sec-fetch-site",
@@ -79,12 +84,14 @@ const ONCE: [&str; 8] = [
     "last-event-id",
     "content-type",
     "idempotency-key",
+    "authorization",
+    "cookie",
 ];
 
 /// How a connection ended.
 pub(crate) enum Served {
     /// It became a WebSocket: the socket, the bytes read beyond the request, and who the client is by its headers.
-    Upgraded(Socket, Bytes, Client),
+    Upgraded(Socket, Bytes, Client, Credential),
     /// The last answer is written: it is closed by `close`, for which nothing else of it is kept.
     Answered(Closing),
     Lost,
@@ -142,7 +149,7 @@ pub(crate) async fn serve(socket: Socket, first: &[u8], visitor: Visitor) -> Ser
     let parts = connection.into_parts();
     let stream = parts.io.into_inner();
     match upgraded.take() {
-        Some(client) => Served::Upgraded(stream.socket, parts.read_buf, client),
+        Some((client, credential)) => Served::Upgraded(stream.socket, parts.read_buf, client, credential),
         None => Served::Answered(Closing { stream, is_unread: is_unread.get() }),
     }
 }
@@ -152,7 +159,7 @@ impl Visitor {
         &self,
         request: &Request<()>,
         body: &Cell<Option<Incoming>>,
-        upgraded: &Cell<Option<Client>>,
+        upgraded: &Cell<Option<(Client, Credential)>>,
     ) -> Response<ResponseBody> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
@@ -243,6 +250,11 @@ impl Visitor {
             None if is_read => text(StatusCode::NOT_FOUND, "not here\n"),
             _ => refuse_method(route.map_or(READ, |route| route.methods)),
         }
+    }
+
+    /// Has the client TLS, to us or to its proxy?
+    pub(super) fn is_tls_for(&self, client: &Client) -> bool {
+        client.info(Door::Http, self.tls).tls
     }
 
     pub(super) fn session(&self, client: &Client) -> HubSession {

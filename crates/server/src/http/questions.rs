@@ -63,7 +63,10 @@ async fn json(
     native: &[u8],
     numbers: impl Fn(&Reply) -> [(&'static str, Option<u64>); 3],
 ) -> Response<ResponseBody> {
-    let mut session = asked.session();
+    let mut session = match asked.session() {
+        Ok(session) => session,
+        Err(refused) => return refused,
+    };
     session.ask(native);
     match session.reply().await {
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n"),

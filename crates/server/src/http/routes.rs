@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::asked::{Answering, Asked};
-use super::{follow, health, messages, questions, upgrade, who_can_enter};
+use super::{follow, health, messages, questions, sign_in, upgrade, who_can_enter};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,9 @@ const SEND: &Methods = &Methods {
     allow: "POST",
     refusal: "only POST; to read: GET /rooms/ROOM/events?since=0, or one message: GET /rooms/ROOM/1\n",
 };
+const BOTH: &Methods =
+    &Methods { allow: "GET, HEAD, POST", refusal: "GET says who is signed in, POST signs in\n" };
+const END: &Methods = &Methods { allow: "POST", refusal: "POST signs out\n" };
 const OPEN: &Methods = &Methods { allow: "GET", refusal: "a WebSocket begins with GET\n" };
 
 #[rustfmt::skip]
@@ -45,6 +48,8 @@ const ROUTES: &[Route] = &[
     Route { path: &["readyz"],               methods: READ, who: Who::Everybody, handler: health::readyz },
     Route { path: &["metrics"],              methods: READ, who: Who::Clients,   handler: health::metrics },
     Route { path: &["admission"],            methods: READ, who: Who::Clients,   handler: who_can_enter::admission },
+    Route { path: &["session"],              methods: BOTH, who: Who::Clients,   handler: sign_in::session },
+    Route { path: &["session", "end"],       methods: END,  who: Who::Clients,   handler: sign_in::end },
     Route { path: &["ws"],                   methods: OPEN, who: Who::Clients,   handler: upgrade::websocket },
     Route { path: &["rooms"],                methods: READ, who: Who::Clients,   handler: questions::rooms },
     Route { path: &["find"],                 methods: READ, who: Who::Clients,   handler: questions::find },
@@ -80,6 +85,8 @@ mod tests {
             "/readyz",
             "/metrics",
             "/admission",
+            "/session",
+            "/session/end",
             "/ws",
             "/rooms",
             "/find",

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use vang_hub::Browser;
 use vang_proto::vang::{
-    Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
+    ErrorReply, Incoming, Reply, Request, ServerLimits, ServerSession, SessionStep, Ticket, incoming,
 };
 use vang_proto::{Decoder, Limits};
 
+use super::credential::Credential;
 use crate::client_place::Client;
 use crate::clock::steady_now;
 use crate::fairness::cost::work_us;
@@ -37,6 +39,7 @@ pub(crate) struct HubSession {
     turns: Rc<Turns>,
     credit: Rc<Credit>,
     asked: Option<(Ticket, Request)>,
+    is_signed_in: bool,
     /// Its place among those of its address.
     _client: Client,
 }
@@ -54,7 +57,36 @@ impl HubSession {
         let slot = pump.connect(client.peer, connection, client.share.clone(), session);
         let limits = Limits { content: REPLY_BYTES_MAX, ..Limits::default() };
         let turns = house.turns.clone();
-        HubSession { pump, slot, decoder: Decoder::new(limits), turns, credit, asked: None, _client: client }
+        HubSession {
+            pump,
+            slot,
+            decoder: Decoder::new(limits),
+            turns,
+            credit,
+            asked: None,
+            is_signed_in: false,
+            _client: client,
+        }
+    }
+
+    /// Signs in with what a request has.
+    pub(super) fn sign_in(&mut self, credential: &Credential) -> Result<(), ErrorReply> {
+        if let Some(browser) = credential.browser {
+            self.set_browser(browser);
+        }
+        if let Some(token) = &credential.token {
+            self.pump.sign_in_with(self.slot.id, token)?;
+            self.is_signed_in = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_signed_in(&self) -> bool {
+        self.is_signed_in
+    }
+
+    pub(super) fn set_browser(&self, browser: Browser) {
+        self.pump.set_browser(self.slot.id, browser);
     }
 
     /// Asks: native messages.

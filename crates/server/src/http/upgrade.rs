@@ -19,7 +19,12 @@ pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
         let request = asked.request;
         match accept(request.version(), request.headers()) {
             Ok(lines) => {
-                asked.upgraded.set(Some(asked.client));
+                // A token that is not valid is said here: a page could not read it later.
+                let credential = match asked.session().and_then(|_| asked.credential()) {
+                    Ok(credential) => credential,
+                    Err(refused) => return refused,
+                };
+                asked.upgraded.set(Some((asked.client, credential)));
                 let mut response = Response::new(ResponseBody::Whole(Full::default()));
                 *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 response.headers_mut().extend(lines);

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_hub::limits::SNAPSHOT_STEPS;
-use vang_hub::{Admitted, Delta, Hub, Output, Peer, Read, ReadError, SecretError, SessionId};
-use vang_proto::Millis;
+use vang_hub::{Admitted, Browser, Delta, Hub, Output, Peer, Read, ReadError, SecretError, SessionId};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
+use vang_proto::{Millis, Secret};
 
 use self::deliveries::Deliveries;
 pub(crate) use self::slot::{ConnectionInfo, Slot};
@@ -202,6 +202,21 @@ impl Pump {
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
         hub.set_rooms_by(config.rooms_by);
+    }
+
+    /// Signs a connection in with a token, at once.
+    pub(crate) fn sign_in_with(&self, id: SessionId, token: &Secret) -> Result<(), ErrorReply> {
+        self.hub.borrow_mut().sign_in_with(id, None, token)
+    }
+
+    /// The connection is a browser's.
+    pub(crate) fn set_browser(&self, id: SessionId, browser: Browser) {
+        self.hub.borrow_mut().set_browser(id, browser);
+    }
+
+    /// Which journal this is: 32 hexadecimal digits.
+    pub(crate) fn journal(&self) -> String {
+        self.hub.borrow().identity().id_hex()
     }
 
     /// Who can enter from there.

@@ -9,11 +9,13 @@ use vang_journal::encode_name;
 use vang_proto::Secret;
 use vang_proto::vang::{Code, ErrorReply, NoKeys, SignedIn, TokenCreated};
 
-use crate::admission::{Proof, Speaking, bad_name};
+use crate::admission::{Browser, Proof, Speaking, bad_name};
 use crate::continuation::Continuation;
 use crate::hub::Hub;
-use crate::limits::JOURNAL_RETRY_MS;
-use crate::secrets::{SecretAnswer, SecretCheck, SecretError, SecretJob, new_token, token_key};
+use crate::limits::{COOKIE_MS, JOURNAL_RETRY_MS, PLAIN_COOKIE_MS};
+use crate::secrets::{
+    Place, SecretAnswer, SecretCheck, SecretError, SecretJob, new_token, place_of, token_key,
+};
 use crate::session::{Asker, MadeToken, SessionId};
 
 impl Hub {
@@ -57,7 +59,10 @@ impl Hub {
         name: Option<&str>,
         token: &Secret,
     ) -> Result<(), ErrorReply> {
-        let found = self.state.token(&token_key(token)).filter(|token| !token.is_over(self.time()));
+        let browser = self.session(id).and_then(|session| session.browser);
+        let is_in_place = place_of(token) == Place::Anywhere || browser == Some(Browser::Plain);
+        let found =
+            self.state.token(&token_key(token)).filter(|token| is_in_place && !token.is_over(self.time()));
         let Some((account, token)) = found.map(|token| (token.who, token.id)) else {
             let detail = "the token is wrong, was ended, or is over; sign in with the password";
             return Err(ErrorReply::new(Code::WrongSecret, detail));
@@ -128,7 +133,12 @@ impl Hub {
             self.answer_signed_in(asker, None);
             return Ok(());
         };
-        let new = (Scope::Device, Vec::new(), None);
+        let until = match self.session(asker.session).and_then(|session| session.browser) {
+            None => None,
+            Some(Browser::Plain) => Some(Time(self.time().0 + PLAIN_COOKIE_MS)),
+            Some(Browser::Tls) => Some(Time(self.time().0 + COOKIE_MS)),
+        };
+        let new = (Scope::Device, Vec::new(), until);
         self.create_token(asker, account, &Principal::Account(account), new, &title, true)
     }
 
@@ -207,7 +217,10 @@ impl Hub {
         title: &str,
         is_sign_in: bool,
     ) -> Result<(), ErrorReply> {
-        let secret = new_token(&mut self.salts);
+        let is_plain = is_sign_in
+            && self.session(asker.session).is_some_and(|session| session.browser == Some(Browser::Plain));
+        let place = if is_plain { Place::PlainBrowser } else { Place::Anywhere };
+        let secret = new_token(&mut self.salts, place);
         let token = Box::new(NewToken { key: token_key(&secret), scope, rooms, until });
         let command = CredentialCommand::CreateToken { who, token, by: *by };
         let made = Some(Box::new(MadeToken { secret, is_sign_in }));

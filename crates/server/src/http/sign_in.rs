@@ -1,0 +1,136 @@
+//! `/session`: who a browser is signed in as; `POST` signs it in with a password, and `POST /session/end` out. The token is the
+//! browser's cookie, which no script of a page can read.
+
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
+use hyper::{Method, Response, StatusCode};
+use serde::Deserialize;
+use vang_hub::limits::{COOKIE_MS, PLAIN_COOKIE_MS};
+use vang_proto::Secret;
+use vang_proto::limits::{SECRET_BYTES_MAX, TITLE_BYTES_MAX};
+use vang_proto::vang::{Action, Code, Hello, Reply, RequestWriter, SignedIn};
+
+use super::asked::{Answering, Asked};
+use super::body;
+use super::credential::set_cookie;
+use super::messages::reply;
+use super::reply::{ResponseBody, fault, no_memory, whole};
+use super::session::HubSession;
+
+/// What a browser is called that says nothing.
+const BROWSER: &str = "browser";
+
+/// Longest body of a `POST /session`, bytes.
+const BODY_BYTES_MAX: usize = 4 * SECRET_BYTES_MAX;
+
+/// The body of a `POST /session`. Other keys are ignored.
+#[derive(Deserialize)]
+struct SignIn {
+    name: String,
+    password: String,
+    /// What the owner of the account calls it.
+    device: Option<String>,
+}
+
+type Answer = Result<Response<ResponseBody>, Response<ResponseBody>>;
+
+/// `GET /session`: who the request is signed in as. `POST /session`: signs the browser in.
+pub(super) fn session(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move {
+        let answer = match *asked.request.method() {
+            Method::POST => sign_in(&asked).await,
+            _ => who(&asked).await,
+        };
+        answer.unwrap_or_else(|refused| refused)
+    })
+}
+
+/// `POST /session/end`.
+pub(super) fn end(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move { sign_out(&asked).await.unwrap_or_else(|refused| refused) })
+}
+
+async fn who(asked: &Asked<'_>) -> Answer {
+    // A cookie that is not valid any more is taken away, and its browser is nobody.
+    let Ok(mut session) = asked.session() else {
+        let mut response = json("null");
+        response.headers_mut().insert(SET_COOKIE, cookie(asked, None));
+        return Ok(response);
+    };
+    if !session.is_signed_in() {
+        return Ok(json("null"));
+    }
+    session.ask(&RequestWriter { name: None }.write(1, &Action::Hello));
+    let reply = reply(&mut session, no_memory).await?;
+    let Hello { name, .. } = reply.keys().unwrap_or_default();
+    Ok(json(&serde_json::Value::from(name).to_string()))
+}
+
+async fn sign_in(asked: &Asked<'_>) -> Answer {
+    check_page(asked)?;
+    // With what it is signed in now, it is not asked.
+    let mut session = asked.new_session();
+    let body = body::read(asked, &mut session).await?;
+    let too_long = || fault(Code::TooLong, &format!("a body of more than {BODY_BYTES_MAX} bytes"));
+    let body = Some(body).filter(|body| body.len() <= BODY_BYTES_MAX).ok_or_else(too_long)?;
+    let wanted = "the body must be JSON: {\"name\": …, \"password\": …, \"device\"?: …}";
+    let SignIn { name, password, device } =
+        serde_json::from_slice(&body).map_err(|_| fault(Code::BadRequest, wanted))?;
+    let password = Secret::new(password);
+    if password.is_empty() || password.len() > SECRET_BYTES_MAX || name.len() > SECRET_BYTES_MAX {
+        let why = format!("name and password have 1 to {SECRET_BYTES_MAX} bytes");
+        return Err(fault(Code::BadRequest, &why));
+    }
+    let device = device.filter(|device| !device.trim().is_empty() && device.len() <= TITLE_BYTES_MAX);
+    let device = Some(device.unwrap_or_else(|| BROWSER.to_owned()));
+    session.set_browser(asked.browser());
+    let action = Action::SignIn { password: Some(password), token: None, device };
+    session.ask(&RequestWriter { name: Some(name) }.write(1, &action));
+    let reply = reply(&mut session, no_memory).await?;
+    let SignedIn { name, token } = reply.keys().unwrap_or_default();
+    let mut response = json(&serde_json::Value::from(name).to_string());
+    let token = token.map(Secret::new);
+    response.headers_mut().insert(SET_COOKIE, cookie(asked, token.as_ref()));
+    Ok(response)
+}
+
+async fn sign_out(asked: &Asked<'_>) -> Answer {
+    check_page(asked)?;
+    let mut response = json("null");
+    response.headers_mut().insert(SET_COOKIE, cookie(asked, None));
+    if let Ok(mut session) = asked.session()
+        && session.is_signed_in()
+    {
+        end_token(&mut session).await?;
+    }
+    Ok(response)
+}
+
+async fn end_token(session: &mut HubSession) -> Result<Reply, Response<ResponseBody>> {
+    session.ask(&RequestWriter { name: None }.write(1, &Action::SignOut));
+    reply(session, no_memory).await
+}
+
+/// Only a page of this server signs a browser in or out. What the headers say was compared with our names before.
+fn check_page(asked: &Asked<'_>) -> Result<(), Response<ResponseBody>> {
+    let headers = asked.request.headers();
+    let says_site =
+        headers.get(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "same-origin");
+    if says_site || headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    let why =
+        "this is for pages: it needs the header Origin; programs sign in with Authorization: Bearer TOKEN";
+    Err(fault(Code::NotAllowed, why))
+}
+
+fn cookie(asked: &Asked<'_>, token: Option<&Secret>) -> HeaderValue {
+    let (journal, is_tls) = (asked.visitor.house.pump.journal(), asked.visitor.is_tls_for(&asked.client));
+    let ms = if is_tls { COOKIE_MS } else { PLAIN_COOKIE_MS };
+    set_cookie(&journal, is_tls, token, ms / 1_000)
+}
+
+fn json(name: &str) -> Response<ResponseBody> {
+    let mut response = whole(StatusCode::OK, "application/json", format!("{{\"name\": {name}}}\n").into());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
