@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use vang_chat::{AccountId, NameKey, Seq, TokenKey};
 use vang_proto::Secret;
+use vang_proto::secret::TOKEN_PREFIX;
 
 use crate::admission::Salts;
 use crate::session::SessionId;
@@ -53,9 +54,6 @@ pub enum SecretError {
     #[error("passwords cannot be checked now: {0}")]
     Unavailable(String),
 }
-
-/// What every token begins with, so that people and programs that look for secrets recognise one.
-const TOKEN_PREFIX: &str = "vang_";
 
 /// What those begin with that are the cookie of a browser on this machine, without TLS. They are good for nothing else.
 const PLAIN_COOKIE_PREFIX: &str = "vang_plain_";

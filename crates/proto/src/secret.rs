@@ -9,6 +9,9 @@ use std::hint::black_box;
 
 use zeroize::Zeroizing;
 
+/// What every token begins with, so that people and programs that look for secrets recognise one.
+pub const TOKEN_PREFIX: &str = "vang_";
+
 /// A password, a token or a code, as text.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

@@ -26,14 +26,15 @@ use bytes::{Bytes, BytesMut};
 use crate::kind::is_http_request;
 use crate::limits::{
     CLIENT_CONTENT_BYTES_MAX, ENTRY_MESSAGES, HEADER_BYTES_MAX, LINES_PENDING_MAX, NAME_BYTES_MAX,
-    OWN_SAID_MAX, TYPED_BYTES_MAX, TYPED_HISTORY_MAX, UNREAD_LINES_BYTES_MAX,
+    OWN_SAID_MAX, SECRET_BYTES_MAX, TYPED_BYTES_MAX, TYPED_HISTORY_MAX, UNREAD_LINES_BYTES_MAX,
 };
+use crate::secret::TOKEN_PREFIX;
 use crate::terminal::{harmless, indented};
 use crate::vang::{
     ACTIONS, Action, Code, Event, EventMessage, FollowFrom, Following, Hello, Incoming, Reply, RequestWriter,
-    RoomEvent, Sent, incoming,
+    RoomEvent, Sent, SignedIn, incoming,
 };
-use crate::{Decoder, Limits};
+use crate::{Decoder, Limits, Secret};
 
 use self::answers::{people_lines, room_lines, topic_line};
 use self::past::Past;
@@ -66,6 +67,8 @@ pub struct TypedLines {
     peer_ended: bool,
     phase: Phase,
     bad_names: u8,
+    /// The next line is the password of this account, or a token for it.
+    secret_of: Option<String>,
     /// Lines end as the peer's do.
     line_end: &'static str,
     writer: RequestWriter,
@@ -115,6 +118,10 @@ enum Asked {
     Nick {
         before: Option<String>,
     },
+    /// To be an account. Nothing is translated before it is known who one is.
+    SignIn {
+        before: Option<String>,
+    },
     /// The last messages of a room. What is typed next waits, so that its answer comes behind them.
     Past(Past),
     /// Nothing: a line of our own that waits for what was asked before it.
@@ -132,6 +139,7 @@ impl TypedLines {
             peer_ended: false,
             phase: Phase::Unnamed,
             bad_names: 0,
+            secret_of: None,
             line_end: "\n",
             writer: RequestWriter::default(),
             next_re: 0,
@@ -220,7 +228,7 @@ impl TypedLines {
         let lens = self.asked.iter().map(|asked| match asked {
             Asked::Own(line) => line.len(),
             Asked::Who { room } | Asked::Topic { room } => room.len(),
-            Asked::Nick { before } => before.as_ref().map_or(0, String::len),
+            Asked::Nick { before } | Asked::SignIn { before } => before.as_ref().map_or(0, String::len),
             Asked::Past(past) => past.held_bytes(),
             Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms | Asked::SetTopic => 0,
         });
@@ -268,7 +276,9 @@ impl TypedLines {
             && self.past.is_none()
             && !matches!(
                 self.asked.back(),
-                Some(Asked::Name | Asked::Nick { .. } | Asked::Follow | Asked::Past(_))
+                Some(
+                    Asked::Name | Asked::Nick { .. } | Asked::SignIn { .. } | Asked::Follow | Asked::Past(_)
+                )
             )
     }
 
@@ -334,6 +344,9 @@ impl TypedLines {
         let Ok(text) = std::str::from_utf8(&line) else {
             return self.say("not taken: this line is not UTF-8 text; set your terminal to UTF-8".to_owned());
         };
+        if let Some(name) = self.secret_of.take() {
+            return self.sign_in(name, text);
+        }
         match text.strip_prefix('/') {
             _ if text.trim().is_empty() => {}
             Some(command) if !command.starts_with('/') => self.obey(command),
@@ -354,6 +367,14 @@ impl TypedLines {
                 self.typed = BytesMut::new();
             }
             "help" => self.help(),
+            "sign-in" if argument.is_empty() => self.say("as whom? as /sign-in ada".to_owned()),
+            "sign-in" if argument.len() > NAME_BYTES_MAX => self.say(long_name(argument)),
+            "sign-in" => {
+                self.say(format!(
+                    "type the password of {argument}, or a token; others can read it on your screen"
+                ));
+                self.secret_of = Some(argument.to_owned());
+            }
             "nick" if argument.is_empty() => self.say("which name? as /nick ada".to_owned()),
             "nick" => self.name(argument),
             "join" | "who" | "rooms" | "topic" | "history" if self.phase == Phase::Unnamed => {
@@ -413,6 +434,31 @@ impl TypedLines {
         self.ask(&Action::Hello, asked);
     }
 
+    fn sign_in(&mut self, name: String, typed: &str) {
+        if typed.is_empty() || typed.len() > SECRET_BYTES_MAX {
+            return self.say("not signed in: an empty or too long line".to_owned());
+        }
+        let secret = Secret::new(typed.to_owned());
+        let (password, token) = match typed.starts_with(TOKEN_PREFIX) {
+            true => (None, Some(secret)),
+            false => (Some(secret), None),
+        };
+        let before = self.writer.name.replace(name);
+        self.ask(&Action::SignIn { password, token, device: None }, Asked::SignIn { before });
+    }
+
+    /// What was typed is no name, or not the right password.
+    fn refuse_name(&mut self, why: &str, what_next: &str) {
+        self.bad_names += 1;
+        if self.bad_names < BAD_NAMES_MAX {
+            return self.show(&format!("-- {why}; {what_next}"));
+        }
+        self.show(&format!("-- {why}; {BAD_NAMES_MAX} lines were no name"));
+        self.typed = BytesMut::new();
+        self.refused = Some("lines that are no name");
+        self.phase = Phase::Over;
+    }
+
     fn with_room(&mut self, room: &str, then: impl FnOnce(&mut TypedLines, String)) {
         let room = room.strip_prefix('#').unwrap_or(room);
         if room.is_empty() {
@@ -469,16 +515,28 @@ impl TypedLines {
         let refused = reply.code.is_some();
         match self.asked.pop_front() {
             Some(Asked::Name) if reply.code.as_deref().is_some_and(is_about_the_name) => {
-                let why = reply.text.trim_end_matches("; choose another name");
                 self.writer.name = None;
-                self.bad_names += 1;
-                if self.bad_names < BAD_NAMES_MAX {
-                    self.show(&format!("-- {why}; type another name"));
-                } else {
-                    self.show(&format!("-- {why}; {BAD_NAMES_MAX} lines were no name"));
-                    self.typed = BytesMut::new();
-                    self.refused = Some("lines that are no name");
-                    self.phase = Phase::Over;
+                self.refuse_name(reply.text.trim_end_matches("; choose another name"), "type another name");
+            }
+            Some(Asked::Name) if reply.code.as_deref() == Some(Code::SignInNeeded.as_str()) => {
+                self.writer.name = None;
+                self.refuse_name(&reply.text, "here: /sign-in NAME, or type another name");
+            }
+            Some(Asked::SignIn { before }) if refused => {
+                self.writer.name = before;
+                match self.phase {
+                    Phase::Unnamed => {
+                        self.refuse_name(&reply.text, "type /sign-in NAME again, or another name");
+                    }
+                    Phase::Named | Phase::Over => self.show(&format!("-- not signed in: {}", reply.text)),
+                }
+            }
+            Some(Asked::SignIn { .. }) => {
+                let name = reply.keys::<SignedIn>().unwrap_or_default().name;
+                self.show(&format!("-- you are {name}; /help shows what can be typed"));
+                if self.phase == Phase::Unnamed {
+                    self.phase = Phase::Named;
+                    self.follow(FIRST_ROOM);
                 }
             }
             Some(Asked::Name) if refused => {

@@ -218,7 +218,7 @@ actions! {
         password: Option<Secret> = Optional "password" |s, key| Ok(s.secret(key)?),
         token: Option<Secret> = Optional "token" |s, key| Ok(s.secret(key)?),
         device: Option<String> = Optional "device" |s, key| Ok(s.title(key)?),
-    }, Anybody, Read, Any, Never, Own, None, Some;
+    }, Anybody, Read, Any, Never, Own, None, Some, "/sign-in NAME";
     /// Sign out: the token that you signed in with ends
     "sign-out" => SignOut, Anybody, Read, Any, Never, Own, Joins, Some;
     /// Check that the server answers
