@@ -16,6 +16,7 @@ use vang_proto::vang::ServerLimits;
 
 use crate::fairness::memory::{self, BUDGET_BYTES_MIN};
 use crate::fairness::quota::Rates;
+use crate::secrets::guesses::GuessLimits;
 
 /// Connections from one address, unless it is this machine's own.
 const PER_ADDRESS_MAX: u64 = 1_024;
@@ -69,6 +70,20 @@ const PING_AFTER_MS: u64 = 25_000;
 /// How long a stop waits for clients to take what they are owed, ms.
 const STOP_MS: u64 = 5_000;
 
+/// Passwords that wait to be checked, of strangers and of those who signed in before each: one thread, which needs 22 ms for
+/// one, does 1,360 in the 30 s that each may wait. Each holds at most 1 KiB. Beyond it one is answered `busy`, of the
+/// address or account that has most waiting.
+const PASSWORDS_WAITING: u64 = 1_024;
+
+/// Of those, for one account: strangers get one check a second, so that the last of them has its turn after 30 s, when it
+/// is given up.
+const PASSWORDS_PER_ACCOUNT: u64 = 32;
+
+/// Accounts, networks, addresses and devices of which the server knows that they gave wrong passwords lately, of each; it
+/// forgets them after 10 to 50 s, and 16,384 are never reached with less than 320 wrong passwords a second. Until one of them is
+/// forgotten, a new one waits. About 8 MiB in all.
+const GUESSERS: u64 = 16_384;
+
 /// The limits of a server.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -102,7 +117,7 @@ macro_rules! rows {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-const TABLE: [Row; 27] = rows![
+const TABLE: [Row; 31] = rows![
     "header" Bytes HEADER_BYTES_MAX as u64, 256 => HEADER_BYTES_MAX as u64, "header of a message; its two length bytes cannot hold more";
     "content" Bytes CONTENT_BYTES_MAX, 1_024 => 1 << 30, "content of any message; a longer one is refused before it is read";
     "inline" Bytes INLINE_BYTES_MAX, 1 => INLINE_BYTES_MAX, "content of a message in a room: stored, and sent to all its readers";
@@ -127,6 +142,10 @@ const TABLE: [Row; 27] = rows![
     "burst-time" Time BURST_MS, 1_000 => DAY_MS, "a client can use at once what the rates per second allow in this time";
     "address-factor" Count ADDRESS_FACTOR, 1 => QUOTA_MAX, "rates of all guests of one address together, as a multiple of one guest's";
     "find-time" Time FIND_MS, 0 => DAY_MS, "time for one find; then the answer is busy. 0 turns find off";
+    "password-threads" Count 0, 1 => 1_024, "passwords checked at once; each takes up to 64 MiB; default: half of the processors";
+    "passwords-waiting" Count PASSWORDS_WAITING, 1 => 1_000_000, "passwords that wait to be checked; of known devices as many again";
+    "passwords-per-account" Count PASSWORDS_PER_ACCOUNT, 1 => 128, "of these, for one account";
+    "guessers" Count GUESSERS, 16 => 1_000_000, "accounts, networks, addresses and devices with wrong passwords lately, of each";
     "ready-free" Bytes READY_FREE_BYTES, 0 => 1 << 50, "free space on the disk of the data folder; with less, /readyz answers 503";
     "ready-lag" Count READY_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, /readyz answers 503";
     "send-lag" Count SEND_LAG, 1 => 10_000_000, "entries that the view can be behind; with more, new messages wait";
@@ -269,6 +288,21 @@ impl Limits {
         self.get("find-time")
     }
 
+    /// How many passwords are checked at once, and how many wait.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the hub does not ask for checks of passwords yet"))]
+    pub(crate) fn guesses(&self) -> GuessLimits {
+        let threads = match self.get("password-threads") {
+            0 => std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1)),
+            set => set as usize,
+        };
+        GuessLimits {
+            threads,
+            waiting: self.get("passwords-waiting") as usize,
+            waiting_per_account: self.get("passwords-per-account") as usize,
+            remembered: self.get("guessers") as usize,
+        }
+    }
+
     /// Free room on the disk below which the server is not ready, bytes.
     pub fn ready_free_bytes(&self) -> u64 {
         self.get("ready-free")
@@ -339,6 +373,18 @@ mod tests {
             limits.set(given).unwrap();
         }
         assert_eq!((limits.rates().burst_ms, limits.rates().address_factor), (2_000, 1));
+    }
+
+    #[test]
+    fn half_of_the_processors_check_passwords_unless_it_is_set() {
+        let mut limits = Limits::default();
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        assert_eq!(limits.guesses().threads, (processors / 2).max(1));
+        for given in ["password-threads=3", "passwords-waiting=9", "passwords-per-account=2", "guessers=99"] {
+            limits.set(given).unwrap();
+        }
+        let expected = GuessLimits { threads: 3, waiting: 9, waiting_per_account: 2, remembered: 99 };
+        assert_eq!(limits.guesses(), expected);
     }
 
     #[test]
