@@ -22,3 +22,4 @@
 pub(crate) mod password; // Argon2id: makes and checks verifiers; which new passwords are allowed
 pub(crate) mod seal; // verifiers as payloads of the journal, sealed for their account
 pub(crate) mod guesses; // which password is checked when: a pure machine against guessing
+pub(crate) mod pool; // the threads that hash
