@@ -26,6 +26,7 @@ use crate::admission::{Browser, Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::continuation::Continuation;
+use crate::devices::Devices;
 use crate::encode::Encoder;
 use crate::limits::ROOMS_PER_ACCOUNT;
 use crate::names::{ANON, Book, NameMaker};
@@ -143,6 +144,7 @@ pub struct Hub {
     followers: HashMap<Feed, Vec<(SessionId, u32)>, foldhash::fast::RandomState>,
     /// Connections that speak as accounts.
     signed_in: BTreeSet<(AccountId, SessionId)>,
+    devices: Devices,
     /// Payloads that are being erased.
     erasing: usize,
     /// The time by the driver's clock, as it was told last.
@@ -210,6 +212,7 @@ impl Hub {
             generation: 0,
             followers: HashMap::default(),
             signed_in: BTreeSet::new(),
+            devices: Devices::default(),
             erasing: 0,
             wall: Time(0),
             elsewhere: HashMap::new(),

@@ -17,6 +17,7 @@ mod events; // what comes of each event: the text that is kept, what readers see
 mod encode; // an event as every reader of the room gets it
 mod tail; // the hot end of each room, already encoded
 mod cursor; // where a session stands, and what lies before it
+mod devices; // on which accounts signed in before
 mod secrets; // what the hub asks of the threads that hash passwords; tokens as text
 mod continuation; // what the hub does when something that happens elsewhere is done
 mod cold; // what a session that fell behind asks the view and the journal

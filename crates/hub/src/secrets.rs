@@ -23,6 +23,8 @@ pub struct SecretJob {
     pub check: Option<SecretCheck>,
     /// The new password.
     pub make: Option<Secret>,
+    /// The account signed in on this device before; names it among the account's.
+    pub device: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,6 +44,8 @@ use crate::net::memory_peer::MemoryPeer;
 use crate::net::socket::{Socket, Stream};
 use crate::net::tls;
 use crate::pump::{Pump, Threads};
+use crate::secrets::desk::Desk;
+use crate::secrets::password::Cost;
 use crate::shared::House;
 use crate::start;
 use crate::status::monitoring::Monitoring;
@@ -169,6 +171,8 @@ impl World {
         hub.set_guests(Scope::Local);
         hub.set_trust(Trust::Local);
         let (answers, inbox) = unbounded_channel();
+        let cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
+        let (desk, _) = Desk::start(&opened.store, (limits.guesses(), cost), &answers).unwrap();
         let progress = Arc::new(Progress::default());
         let view_db = opened.folder.view_db();
         let (deltas, _view) =
@@ -195,7 +199,7 @@ impl World {
         let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
         let (data, damages) = (folder.path().to_owned(), opened.store.damages().clone());
         let monitoring = Monitoring::new(data, "vang".to_owned(), damages);
-        let pump = Rc::new(Pump::new(hub, (threads, inbox), monitoring, &limits));
+        let pump = Rc::new(Pump::new(hub, (threads, desk, inbox), monitoring, &limits));
         let names = vec!["localhost".to_owned()];
         let tls = tls::load(None, &opened.folder.tls(), &names).unwrap();
         let house = Rc::new(House {

@@ -17,7 +17,6 @@ mod connection; // one task per connection, driving a `proto` session: bytes <->
 mod http; // health, rooms and events by HTTP; the WebSocket's handshake
 mod pump; // drives the hub: requests in, replies and wake-ups out
 mod disk; // the threads that write and read the disk
-#[cfg_attr(not(test), expect(dead_code, reason = "the hub does not ask for checks of passwords yet"))]
 mod secrets; // passwords: whose is checked when, the threads that hash, verifiers sealed
 mod wheel; // deadlines, coarsely
 mod status; // how the server is: counts, the machine, and what they mean

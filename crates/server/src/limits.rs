@@ -289,7 +289,6 @@ impl Limits {
     }
 
     /// How many passwords are checked at once, and how many wait.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the hub does not ask for checks of passwords yet"))]
     pub(crate) fn guesses(&self) -> GuessLimits {
         let threads = match self.get("password-threads") {
             0 => std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1)),

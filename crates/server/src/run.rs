@@ -29,6 +29,8 @@ use crate::net::listen::ListenAddr;
 use crate::net::tls::{self};
 use crate::pump::{Pump, Threads};
 use crate::reload::{Asked, Changer, refuse_trust};
+use crate::secrets::desk::Desk;
+use crate::secrets::password;
 use crate::shared::House;
 use crate::start::{self};
 use crate::status::monitoring::Monitoring;
@@ -137,8 +139,11 @@ impl Server {
         let (finds, finder) =
             find::finder(paths.clone(), view, index.clone(), find_ms.clone(), sender.clone())
                 .map_err(no_thread)?;
+        let hashing = (config.limits.guesses(), password::CURRENT);
+        let (desk, hashers) = Desk::start(&opened.store, hashing, &sender).map_err(no_thread)?;
         let indexer = index::indexer(paths, progress.clone(), index.clone(), sender).map_err(no_thread)?;
         readers.extend([finder, indexer]);
+        readers.extend(hashers);
         let workers = Workers {
             readers,
             view: (deltas.clone(), view_thread),
@@ -153,7 +158,7 @@ impl Server {
         monitoring.free_min.set(config.limits.ready_free_bytes());
         monitoring.lag_max.set(config.limits.ready_lag());
         let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
-        let pump = Rc::new(Pump::new(hub, (threads, answers), monitoring, &config.limits));
+        let pump = Rc::new(Pump::new(hub, (threads, desk, answers), monitoring, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {
                 house: Rc::new(House {

@@ -22,4 +22,6 @@
 pub(crate) mod password; // Argon2id: makes and checks verifiers; which new passwords are allowed
 pub(crate) mod seal; // verifiers as payloads of the journal, sealed for their account
 pub(crate) mod guesses; // which password is checked when: a pure machine against guessing
+pub(crate) mod hashed; // what they answer
 pub(crate) mod pool; // the threads that hash
+pub(crate) mod desk; // takes jobs of the hub, and runs each when its turn comes

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use vang_hub::{ReadAnswer, ReadError, SecretAnswer, SecretError, Settled};
+use vang_hub::{ReadAnswer, ReadError, Settled};
 use vang_journal::{Appended, Entry, JournalError};
+
+use crate::secrets::hashed::Hashed;
 
 /// Answers that may wait until the pump takes them: one may be a page of 256 KiB, and readers may be faster than it.
 pub(super) const ANSWERS_WAITING_MAX: usize = 8;
@@ -18,7 +20,7 @@ pub(crate) enum Answer {
     /// What one `Erase` named was erased.
     Erased,
     /// A password was checked, or a verifier made.
-    Secret(u64, Result<SecretAnswer, SecretError>),
+    Hashed(Hashed),
     Read(u64, Result<ReadAnswer, ReadError>, Receipt),
     /// This thread ended in a panic, which is a defect: without it nothing goes on.
     Ended(&'static str),

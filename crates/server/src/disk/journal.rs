@@ -183,7 +183,7 @@ impl Writer {
             Answer::Settled(Ok(_))
             | Answer::Probed(_)
             | Answer::Erased
-            | Answer::Secret(..)
+            | Answer::Hashed(_)
             | Answer::Read(..)
             | Answer::Ended(_) => {}
         }

@@ -83,7 +83,9 @@ async fn sign_in(asked: &Asked<'_>) -> Answer {
     let device = device.filter(|device| !device.trim().is_empty() && device.len() <= TITLE_BYTES_MAX);
     let device = Some(device.unwrap_or_else(|| BROWSER.to_owned()));
     session.set_browser(asked.browser());
-    let action = Action::SignIn { password: Some(password), token: None, device };
+    // The cookie that it has, which may have ended, shows that the account signed in here before.
+    let token = asked.credential().ok().and_then(|credential| credential.token);
+    let action = Action::SignIn { password: Some(password), token, device };
     session.ask(&RequestWriter { name: Some(name) }.write(1, &action));
     let reply = reply(&mut session, no_memory).await?;
     let SignedIn { name, token } = reply.keys().unwrap_or_default();

@@ -5,6 +5,7 @@ mod slot; // where a connection and the pump meet
 mod deliveries; // wakes sessions that have events to read, a few at a time
 mod budget; // what a connection may ask and hold
 mod report; // the server at this moment
+mod passwords; // what the hub wants checked, and what became of it
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_hub::limits::SNAPSHOT_STEPS;
-use vang_hub::{Admitted, Browser, Delta, Hub, Output, Peer, Read, ReadError, SecretError, SessionId};
+use vang_hub::{Admitted, Browser, Delta, Hub, Output, Peer, Read, ReadError, SessionId};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 use vang_proto::{Millis, Secret};
 
@@ -36,6 +37,7 @@ use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, DELAY_MS_MAX, Quotas, Share};
 use crate::fairness::turns::{Clock, Turn, yield_to_the_ready};
 use crate::limits::Limits;
+use crate::secrets::desk::Desk;
 use crate::status::monitoring::Monitoring;
 use crate::wheel::{TICK_MS, Wheel};
 
@@ -70,6 +72,7 @@ pub(crate) struct Pump {
     slots: RefCell<HashMap<SessionId, Rc<Slot>, foldhash::fast::RandomState>>,
     threads: Threads,
     answers: RefCell<UnboundedReceiver<Answer>>,
+    desk: RefCell<Desk>,
     wheel: RefCell<Wheel>,
     waker: RefCell<Option<Waker>>,
     due: Cell<bool>,
@@ -90,7 +93,7 @@ pub(crate) struct Pump {
 impl Pump {
     pub(crate) fn new(
         hub: Hub,
-        (threads, answers): (Threads, UnboundedReceiver<Answer>),
+        (threads, desk, answers): (Threads, Desk, UnboundedReceiver<Answer>),
         monitoring: Monitoring,
         limits: &Limits,
     ) -> Pump {
@@ -99,6 +102,7 @@ impl Pump {
             slots: RefCell::default(),
             threads,
             answers: RefCell::new(answers),
+            desk: RefCell::new(desk),
             wheel: RefCell::default(),
             waker: RefCell::default(),
             due: Cell::new(true),
@@ -152,6 +156,7 @@ impl Pump {
             }
             self.memory.change(id, slot.held.take(), 0);
             self.hub.borrow_mut().disconnect(id);
+            self.forget_secrets(id);
             // Nobody waits for the answers: what it asked is forgotten without being run.
             let from = &slot.connection.from;
             let asked = [&self.threads.reads, &self.threads.finds].map(|queue| queue.cancel(from, id));
@@ -312,10 +317,7 @@ impl Pump {
                         self.hub.borrow_mut().answer_read(job.id, Err(why));
                     }
                 }
-                Output::Secret(job) => {
-                    let error = SecretError::Unavailable("not yet".to_owned());
-                    self.hub.borrow_mut().answer_secret(job.id, Err(error));
-                }
+                Output::Secret(job) => self.ask_secrets(job),
                 Output::Erase(seqs) => drop(self.threads.journal.send(WriteJob::Erase(seqs))),
                 Output::Close { session, why } => {
                     if let Some(slot) = self.slots.borrow().get(&session) {
@@ -352,12 +354,7 @@ impl Pump {
             }
             Answer::Probed(probed) => self.note_trouble(probed.err().map(|fault| fault.to_string())),
             Answer::Erased => self.hub.borrow_mut().erased(),
-            Answer::Secret(id, answer) => {
-                self.hub.borrow_mut().answer_secret(id, answer);
-                self.perform();
-                // What was asked behind it may be there to be written.
-                self.schedule();
-            }
+            Answer::Hashed(hashed) => self.take_hashed(hashed),
             Answer::Read(id, answer, _receipt) => {
                 let session = self.hub.borrow().reader(id);
                 self.memory.note_growth(PAGE_BYTES);
@@ -517,6 +514,7 @@ impl Pump {
 
     fn ring(&self) {
         self.hub.borrow_mut().set_wall(now().wall);
+        self.run_secrets();
         log_left_out(self.monitoring.reports.due(Instant::now()));
         self.memory.tidy(steady_now());
         self.memory.ask_allocator();

@@ -20,8 +20,9 @@ use vang_chat::{AccountId, Seq};
 use vang_journal::{JournalError, Reader, Store};
 use vang_proto::Secret;
 
-use super::password::{Checked, Cost, HashError, Hasher, NewPassword, Verifier};
-use super::seal::{SealError, Sealer};
+use super::hashed::{CheckError, Hashed};
+use super::password::{Checked, Cost, Hasher, NewPassword};
+use super::seal::Sealer;
 use crate::disk::{Answer, FAILURE_PAUSE, lower_priority, spawn};
 
 /// How much the threads stand back, as `nice` counts: 10 is a tenth of the main thread's share of a processor that both
@@ -35,34 +36,6 @@ pub(crate) enum HashJob {
     Check { id: u64, account: Option<AccountId>, verifier: Option<Seq>, password: Secret },
     /// Makes the verifier of a new password.
     Make { id: u64, password: NewPassword },
-}
-
-/// What became of a job.
-#[derive(Debug)]
-pub(crate) enum Hashed {
-    Checked {
-        id: u64,
-        outcome: Result<Checked, CheckError>,
-    },
-    /// To be sealed with `Sealer::seal` when the account's id is known.
-    Made {
-        id: u64,
-        verifier: Result<Verifier, HashError>,
-    },
-}
-
-/// A password could not be checked; nothing is known about it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckError {
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The password was changed while the check waited.
-    #[error("the verifier of account {account} in entry {seq} of the journal was erased; ask again")]
-    Missing { account: u64, seq: Seq },
-    #[error("the verifier of account {account} in entry {seq} of the journal cannot be used: {error}")]
-    Sealed { account: u64, seq: Seq, error: SealError },
-    #[error(transparent)]
-    Hash(#[from] HashError),
 }
 
 /// Reads payloads of the journal; each thread has its own.
@@ -200,6 +173,7 @@ mod tests {
     use tokio::sync::mpsc::unbounded_channel;
     use vang_journal::{Batch, Damages, Draft, Identity, Journal, MemoryJournal, Payload};
 
+    use super::super::seal::SealError;
     use super::*;
 
     const SMALL: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };

@@ -52,6 +52,7 @@ impl Hub {
             shown,
             check,
             make: Some(new),
+            device: None,
         };
         let command = CredentialCommand::SetPassword { who: account, keep, by: *who };
         self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command });

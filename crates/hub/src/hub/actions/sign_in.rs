@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use vang_chat::{
     AccountId, AccountStatus, CredentialCommand, NewToken, Principal, RoomId, Scope, Seq, Time, TokenId,
-    Which,
+    TokenKey, Which,
 };
 use vang_journal::encode_name;
 use vang_proto::Secret;
@@ -27,26 +27,25 @@ impl Hub {
         device: Option<String>,
     ) -> Result<(), ErrorReply> {
         match (password, token) {
+            (None, Some(_)) if device.is_some() => {
+                let detail = "'device' goes with a password: who has a token needs no other";
+                Err(ErrorReply::new(Code::BadRequest, detail).with("key", "device"))
+            }
             (None, Some(token)) => {
                 self.sign_in_with(asker.session, name, &token)?;
-                match device {
-                    None => self.answer_signed_in(asker, None),
-                    Some(_) => {
-                        let detail = "'device' goes with a password: who has a token needs no other";
-                        return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "device"));
-                    }
-                }
+                self.answer_signed_in(asker, None);
                 Ok(())
             }
-            (Some(password), None) => {
+            // The token only shows the device, and may have ended.
+            (Some(password), token) => {
                 let Some(name) = name else {
                     let detail = "say with 'as' whose password it is";
                     return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "as"));
                 };
-                self.begin_sign_in(asker, name, password, device)
+                self.begin_sign_in(asker, name, (password, token.as_ref()), device)
             }
-            _ => {
-                let detail = "'sign-in' takes either 'password' or 'token'";
+            (None, None) => {
+                let detail = "'sign-in' takes 'password' or 'token'";
                 Err(ErrorReply::new(Code::BadRequest, detail).with("key", "password"))
             }
         }
@@ -61,8 +60,8 @@ impl Hub {
     ) -> Result<(), ErrorReply> {
         let browser = self.session(id).and_then(|session| session.browser);
         let is_in_place = place_of(token) == Place::Anywhere || browser == Some(Browser::Plain);
-        let found =
-            self.state.token(&token_key(token)).filter(|token| is_in_place && !token.is_over(self.time()));
+        let key = token_key(token);
+        let found = self.state.token(&key).filter(|token| is_in_place && !token.is_over(self.time()));
         let Some((account, token)) = found.map(|token| (token.who, token.id)) else {
             let detail = "the token is wrong, was ended, or is over; sign in with the password";
             return Err(ErrorReply::new(Code::WrongSecret, detail));
@@ -74,21 +73,32 @@ impl Hub {
                 return Err(ErrorReply::new(Code::WrongSecret, detail));
             }
         }
-        self.take_account(id, account, Proof::Token(token))
+        self.take_account(id, account, Proof::Token(token))?;
+        self.devices.remember(account, key);
+        Ok(())
+    }
+
+    /// The device of this token, if the account signed in on it before.
+    fn known_device(&self, account: AccountId, key: &TokenKey) -> Option<u64> {
+        let is_known = self.state.token(key).is_some_and(|token| token.who == account);
+        let number = u64::from_le_bytes(key.0[..8].try_into().unwrap_or_default());
+        (is_known || self.devices.contains(account, *key)).then_some(number)
     }
 
     fn begin_sign_in(
         &mut self,
         asker: &Asker,
         name: &str,
-        password: Secret,
+        (password, shown_token): (Secret, Option<&Secret>),
         device: Option<String>,
     ) -> Result<(), ErrorReply> {
         let (shown, key, account) = self.named(name).map_err(|bad| bad_name("as", name, &bad))?;
+        let known = shown_token.zip(account);
+        let known = known.and_then(|(token, account)| self.known_device(account, &token_key(token)));
         let verifier = account.and_then(|account| self.state.password(account));
         let check = Some(SecretCheck { password, verifier });
         let session = asker.session;
-        let job = SecretJob { id: 0, session, account, name: key, shown, check, make: None };
+        let job = SecretJob { id: 0, session, account, name: key, shown, check, make: None, device: known };
         self.ask_secrets(job, Continuation::SignIn { asker: asker.clone(), account, verifier, device });
         Ok(())
     }
