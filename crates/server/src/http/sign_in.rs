@@ -50,6 +50,7 @@ pub(super) fn end(asked: Asked<'_>) -> Answering<'_> {
 }
 
 async fn who(asked: &Asked<'_>) -> Answer {
+    asked.credential()?;
     // A cookie that is not valid any more is taken away, and its browser is nobody.
     let Ok(mut session) = asked.session() else {
         let mut response = json("null");
