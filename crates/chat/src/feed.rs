@@ -3,7 +3,8 @@
 
 use smallvec::SmallVec;
 
-use crate::{Access, AccountId, Principal, RoomId, Seq};
+use crate::permission::{self, ServerPower, ServerRole};
+use crate::{Access, AccountId, Principal, Refusal, RoomId, Seq};
 
 /// Where an event is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,14 +64,41 @@ impl Feed {
         }
     }
 
-    /// Can somebody read this keyed feed? What is read of a room follows from its access and the reader's stays.
-    pub fn is_open_to(self, reader: &Principal) -> bool {
-        match self {
-            Feed::Room(_) => false,
-            Feed::Account(account) => *reader == Principal::Account(account),
-            Feed::Server => true,
+    /// The feed of the account that asks; nobody names another one.
+    pub fn own_account(who: &Principal) -> Result<Feed, Refusal> {
+        match who {
+            Principal::Account(account) => Ok(Feed::Account(*account)),
+            Principal::Operator | Principal::Guest(_) => {
+                check(ServerPower::FollowAccount, who, false).and(Err(Refusal::AccountNeeded))
+            }
         }
     }
+
+    /// Can somebody follow this keyed feed? What is read of a room follows from its access and the reader's stays.
+    pub fn check(self, reader: &Principal) -> Result<(), Refusal> {
+        match self {
+            Feed::Room(_) => Err(Refusal::NoRoom),
+            Feed::Account(account) => {
+                check(ServerPower::FollowAccount, reader, *reader == Principal::Account(account))
+            }
+            Feed::Server => check(ServerPower::FollowServer, reader, false),
+        }
+    }
+
+    /// Does this reader see a keyed feed's events?
+    pub fn is_open_to(self, reader: &Principal) -> bool {
+        self.check(reader).is_ok()
+    }
+}
+
+/// To follow a feed it does not matter who manages the server.
+fn check(power: ServerPower, who: &Principal, is_itself: bool) -> Result<(), Refusal> {
+    let role = match who {
+        Principal::Operator => ServerRole::Operator,
+        Principal::Account(_) => ServerRole::Account,
+        Principal::Guest(_) => ServerRole::Guest,
+    };
+    permission::check_server(power, role, is_itself)
 }
 
 /// What a value in a keyed feed is about.

@@ -42,6 +42,10 @@ pub enum ServerPower {
     CreateToken,
     /// End an account's tokens.
     EndTokens,
+    /// Follow the feed of an account.
+    FollowAccount,
+    /// Follow the server's feed.
+    FollowServer,
 }
 
 /// What somebody is to the server.
@@ -100,7 +104,7 @@ impl Power {
 }
 
 impl ServerPower {
-    pub const ALL: [ServerPower; 11] = [
+    pub const ALL: [ServerPower; 13] = [
         ServerPower::CreateRoom(RoomsBy::Accounts, Access::Public),
         ServerPower::CreateRoom(RoomsBy::Accounts, Access::Private),
         ServerPower::CreateRoom(RoomsBy::Admins, Access::Public),
@@ -112,6 +116,8 @@ impl ServerPower {
         ServerPower::SetPassword,
         ServerPower::CreateToken,
         ServerPower::EndTokens,
+        ServerPower::FollowAccount,
+        ServerPower::FollowServer,
     ];
 }
 
@@ -198,6 +204,8 @@ const fn server_row(power: ServerPower) -> ServerRow {
         ServerPower::SetPassword                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
         ServerPower::CreateToken                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
         ServerPower::EndTokens                              => ([Yes,           Yes,        NotAllowed,  NotAllowed],    true),
+        ServerPower::FollowAccount                          => ([AccountNeeded, NotAllowed, NotAllowed,  AccountNeeded], true),
+        ServerPower::FollowServer                           => ([Yes,           Yes,        Yes,         Yes],           true),
     };
     ServerRow { by, with_itself }
 }

@@ -6,6 +6,7 @@ use vang_chat::{Feed, Node, Principal, RoomId, Seq, StartAfter};
 use vang_proto::limits::FOLLOWED_ROOMS_MAX;
 use vang_proto::vang::{Code, ErrorReply, FeedName, FollowFrom, Following};
 
+use crate::admission::refused;
 use crate::cold::Read;
 use crate::continuation::Continuation;
 use crate::cursor::{Cursor, Followed};
@@ -192,13 +193,17 @@ impl Hub {
 
 /// The feed of this name for who asks.
 fn keyed_feed(name: FeedName, who: &Principal) -> Result<Feed, ErrorReply> {
-    match (name, who) {
-        (FeedName::Server, _) => Ok(Feed::Server),
-        (FeedName::Account, Principal::Account(account)) => Ok(Feed::Account(*account)),
-        (FeedName::Account, Principal::Guest(_) | Principal::Operator) => {
-            let detail =
-                "only an account has the feed 'account'; say who you are with 'as', or leave the feed out";
-            Err(ErrorReply::new(Code::AccountNeeded, detail))
+    let feed = match name {
+        FeedName::Account => Feed::own_account(who),
+        FeedName::Server => Ok(Feed::Server),
+    };
+    feed.and_then(|feed| feed.check(who).map(|()| feed)).map_err(|refusal| {
+        let mut error = refused(&refusal);
+        if error.code == Code::AccountNeeded {
+            error.detail =
+                "only an account has the feed 'account'; say who you are with 'as', or leave the feed out"
+                    .to_owned();
         }
-    }
+        error
+    })
 }
