@@ -31,7 +31,7 @@ impl ReadJob {
 pub enum Read {
     /// The entry that is this message of the room; number 0 is `Seq(0)`.
     Locate(Vec<(RoomId, u64)>),
-    /// Events of these feeds, each after its position, merged by position.
+    /// Events of these feeds, each after its position, merged by position; at the same one in the order of this list.
     Events {
         feeds: Vec<(Feed, Seq)>,
         /// Events at most.

@@ -148,7 +148,10 @@ impl Cursor {
                     drop(top);
                     let grown = self.grown.iter().filter_map(|Reverse((.., at))| feeds.get(*at as usize));
                     let after = grown.map(|followed| (followed.feed, seq.max(followed.from)));
-                    return Next::Disk(after.collect());
+                    let mut after: Vec<(Feed, Seq)> = after.collect();
+                    // The disk gives an entry of several feeds in this order, and the first is the one that is told.
+                    after.sort_unstable_by_key(|(feed, _)| self::rank(*feed));
+                    return Next::Disk(after);
                 }
             }
         }
