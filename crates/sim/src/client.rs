@@ -52,6 +52,8 @@ enum Asked {
         name: String,
     },
     Look,
+    /// To follow the feed of an account, without having one.
+    AccountFeed,
     /// A request about a private room that is not the client's; the name as typed.
     Probe {
         typed: String,
@@ -285,7 +287,13 @@ impl Client {
             }
         }
         let account = self.account(scene);
-        for (room, log) in connection.more {
+        for (room, mut log) in connection.more {
+            // Where the room starts is known from its first event that no other feed shows.
+            let following = self.following.as_ref();
+            if let Some(values) = following.map(|following| following.values(scene, account)) {
+                let start = log.iter().position(|seen| !values.has(seen));
+                log.drain(..start.unwrap_or(log.len()));
+            }
             let (Some(first), Some(last)) = (log.first(), log.last()) else { continue };
             if scene.survives(connection.run, last.seq) {
                 let mut expected = scene.model.expected_events(account, &room);
@@ -306,11 +314,11 @@ impl Client {
         connected && self.side.is_none() && self.sends.iter().all(|send| send.retry_at.is_none())
     }
 
-    /// Checks the received events; `complete`: up to the journal's end.
-    pub(crate) fn check(&self, scene: &Scene, complete: bool) {
-        if let Some(following) = &self.following {
-            following.check(scene, &self.label, self.account(scene), complete);
-        }
+    /// Checks the received events; `complete`: up to the journal's end. Returns how many values of feeds were replaced before
+    /// they were received.
+    pub(crate) fn check(&self, scene: &Scene, complete: bool) -> usize {
+        let following = self.following.as_ref();
+        following.map_or(0, |following| following.check(scene, &self.label, self.account(scene), complete))
     }
 
     /// Checks that every reply is true, and that a refused message is not in the journal (P1, P4).

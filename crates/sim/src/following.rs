@@ -1,9 +1,11 @@
 //! What a following client received, compared with what it should have received.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use vang_proto::vang::{Event, EventMessage, Follower, RoomEvent};
+use vang_chat::{AccountId, Feed};
+use vang_proto::vang::{Event, EventMessage, FeedName, Follower, RoomEvent};
 
+use crate::feeds::{ExpectedValues, KeyedFeeds};
 use crate::model::{EventBody, SeenEvent, content_print, first_word};
 use crate::scene::Scene;
 
@@ -17,17 +19,21 @@ pub enum Since {
     Numbers(Vec<u64>),
 }
 
-/// The rooms that a client follows, over any number of connections.
+/// The rooms and feeds that a client follows, over any number of connections.
 #[derive(Debug)]
 pub(crate) struct Following {
     pub(crate) follower: Follower,
     pub(crate) rooms: Vec<String>,
+    pub(crate) feeds: Vec<FeedName>,
     /// The received events, in order.
     pub(crate) log: Vec<SeenEvent>,
+    /// Entries of other received events: those of rooms that were added later on a connection.
+    pub(crate) elsewhere: BTreeSet<u64>,
     /// The server's run of the last event.
     pub(crate) run: Option<u32>,
     since: Since,
     starts: BTreeMap<String, Start>,
+    keyed: KeyedFeeds,
     resumed: bool,
     /// Set back, and then beyond the known positions: the follower's numbers are those of lost messages, so it
     /// starts wherever the room has them now.
@@ -45,20 +51,27 @@ struct Start {
 }
 
 impl Following {
-    pub(crate) fn new(name: Option<String>, rooms: Vec<String>, since: Since) -> Following {
+    pub(crate) fn new(
+        name: Option<String>,
+        (rooms, feeds): (Vec<String>, Vec<FeedName>),
+        since: Since,
+    ) -> Following {
         let numbers = match &since {
             Since::Now => None,
             Since::Beginning => Some(vec![0; rooms.len()]),
             Since::Numbers(numbers) => Some(numbers.clone()),
         };
-        let follower = Follower::new(name, rooms.clone(), numbers);
+        let follower = Follower::new(name, rooms.clone(), numbers).with_feeds(feeds.clone());
         Following {
             follower,
             rooms,
+            feeds,
             log: Vec::new(),
+            elsewhere: BTreeSet::new(),
             run: None,
             since,
             starts: BTreeMap::new(),
+            keyed: KeyedFeeds::default(),
             resumed: false,
             begins_anywhere: false,
             was_set_back: false,
@@ -83,19 +96,29 @@ impl Following {
                 );
                 assert_eq!(seq, before, "{who} continues at another position than it resumed");
                 scene.env.count("resumed");
+                if !self.feeds.is_empty() {
+                    scene.env.count("resumed feeds of an account or the server");
+                }
                 self.resumed = true;
+                self.keyed.resumed(before);
                 for start in self.starts.values_mut() {
                     if let Some(after) = start.after.filter(|&after| !scene.survives(last_run, after)) {
                         *start = Start { after: Some(scene.common(last_run, after)), since: 0 };
                     }
                 }
             }
-            _ => self.begin(scene, applied, seq),
+            _ => self.begin(scene, (run, applied), seq),
         }
         self.run = Some(run);
     }
 
-    fn begin(&mut self, scene: &Scene, applied: u64, seq: u64) {
+    fn begin(&mut self, scene: &Scene, (run, applied): (u32, u64), seq: u64) {
+        let between = match self.since {
+            Since::Now => (seq, seq),
+            // Room numbers say nothing of feeds: they begin with what comes next.
+            Since::Beginning | Since::Numbers(_) => (applied, scene.applied),
+        };
+        self.keyed = KeyedFeeds::begun(&self.feeds, run, between);
         let numbers = match &self.since {
             Since::Now => None,
             Since::Beginning => Some(vec![0; self.rooms.len()]),
@@ -131,6 +154,8 @@ impl Following {
         scene.env.count("set back to the common position");
         self.was_set_back = true;
         self.log.retain(|seen| seen.seq <= common);
+        self.elsewhere.retain(|&seq| seq <= common);
+        self.keyed.set_back(common);
         for start in self.starts.values_mut() {
             if start.after.is_some_and(|after| after > common) {
                 *start = Start { after: Some(common), since: 0 };
@@ -154,21 +179,25 @@ impl Following {
             None => Since::Now,
         };
         self.log.clear();
+        self.elsewhere.clear();
         self.starts.clear();
         self.run = None;
     }
 
-    /// Checks the received events; `complete`: up to the journal's end.
-    pub(crate) fn check(&self, scene: &Scene, who: &str, account: Option<u64>, complete: bool) {
-        let Some(run) = self.run else { return };
-        let Some(seq) = self.follower.seq() else { return };
+    /// Checks the received events; `complete`: up to the journal's end. Returns how many values of feeds were replaced before
+    /// they were received.
+    pub(crate) fn check(&self, scene: &Scene, who: &str, account: Option<u64>, complete: bool) -> usize {
+        let Some(run) = self.run else { return 0 };
+        let Some(seq) = self.follower.seq() else { return 0 };
         if !scene.survives(run, seq) {
-            return;
+            return 0;
         }
+        let values = self.values(scene, account);
         let (mut expected, mut early_holes) = (Vec::new(), Vec::new());
         for (room, start) in &self.starts {
             let mut seen = scene.model.expected_events(account, room);
-            let first = self.log.iter().find(|seen| seen.room == *room).map(|seen| seen.seq);
+            let first = self.log.iter().find(|seen| seen.room == *room && !values.has(seen));
+            let first = first.map(|seen| seen.seq);
             // Without a known start, only later gaps can be checked.
             let after = start.after.or(first.map(|first| first - 1)).unwrap_or(u64::MAX);
             seen.retain(|seen| seen.seq > after);
@@ -183,7 +212,11 @@ impl Following {
             let last = self.log.last().map_or(0, |seen| seen.seq);
             expected.retain(|seen| seen.seq <= last);
         }
+        let of_rooms: BTreeSet<u64> = expected.iter().map(|seen| seen.seq).collect();
         let log = self.log.iter().cloned().filter_map(|seen| {
+            if !of_rooms.contains(&seen.seq) && values.has(&seen) {
+                return None;
+            }
             let start = self.starts.get(&seen.room).copied().unwrap_or_default();
             // A session has one position: with several rooms followed from numbers it is the earliest one, and
             // a resumed reader also receives messages before the numbers of the other rooms.
@@ -191,6 +224,28 @@ impl Following {
             if early || early_holes.contains(&seen.seq) { None } else { trim(seen, start.since) }
         });
         compare(who, &expected, &log.collect::<Vec<_>>());
+        let mut heard: BTreeSet<u64> = self.log.iter().map(|seen| seen.seq).collect();
+        heard.extend(&self.elsewhere);
+        let upto = if complete { scene.model.seq().0 } else { heard.last().copied().unwrap_or(0) };
+        values.check(who, &heard, upto, &scene.lost_values)
+    }
+
+    /// The values of its feeds.
+    pub(crate) fn values(&self, scene: &Scene, account: Option<u64>) -> ExpectedValues {
+        self.keyed.expected(&scene.model, account)
+    }
+
+    /// The newest received value of each key of the account's feed, after an entry.
+    pub(crate) fn newest_values(&self, scene: &Scene, account: u64, after: u64) -> BTreeMap<u64, u64> {
+        let heard = |seq: &u64| self.elsewhere.contains(seq) || self.log.iter().any(|seen| seen.seq == *seq);
+        let values = scene.model.values(Feed::Account(AccountId(account)));
+        let received = values.into_iter().filter(|value| value.seen.seq > after && heard(&value.seen.seq));
+        received.map(|value| (value.key, value.seen.seq)).collect()
+    }
+
+    /// Where the account's feed starts to be complete.
+    pub(crate) fn account_feed_start(&self) -> Option<u64> {
+        self.keyed.start(FeedName::Account)
     }
 }
 

@@ -29,6 +29,7 @@ mod view; // the view: behind, out of order, set back
 mod network; // connections that break anywhere
 mod server; // one run of the server: the real hub and sessions with simulated I/O
 mod model; // what must be true, computed the slow and simple way
+mod feeds; // the feeds of accounts and of the server, as a client received them
 mod scene; // what all clients share; who can see what (P9)
 mod following; // what a follower received, compared with what it should have received
 mod client; // a client and its checks of the server

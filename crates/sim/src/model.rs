@@ -96,6 +96,14 @@ struct Room {
     events: Vec<ModelEvent>,
 }
 
+/// A value of a feed that has values under keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    /// The room that it is about.
+    pub(crate) key: u64,
+    pub(crate) seen: SeenEvent,
+}
+
 /// A posted message.
 #[derive(Clone, Debug)]
 pub(crate) struct Posted {
@@ -366,6 +374,31 @@ impl Model {
             }
         }
         expected
+    }
+
+    /// Every value of an account's or the server's feed, in order, also those that were replaced.
+    pub(crate) fn values(&self, feed: Feed) -> Vec<Value> {
+        let shows = |room: &Room, event: &ModelEvent| match feed {
+            Feed::Room(_) => false,
+            // It was created, joined or left by this account, or the account was brought in.
+            Feed::Account(account) => event.account == Some(account.0),
+            Feed::Server => !room.private && matches!(event.what, EventBody::Created { .. }),
+        };
+        let mut values = Vec::new();
+        for (&key, room) in &self.rooms {
+            for ModelEvent { seq, what, .. } in room.events.iter().filter(|event| shows(room, event)) {
+                let seen = SeenEvent { seq: *seq, room: room.name.clone(), what: what.clone() };
+                values.push(Value { key, seen });
+            }
+        }
+        values.sort_by_key(|value| value.seen.seq);
+        values
+    }
+
+    /// The feeds that have values under keys.
+    pub(crate) fn keyed_feeds(&self) -> impl Iterator<Item = Feed> {
+        let accounts = self.accounts.keys().map(|&account| Feed::Account(AccountId(account)));
+        accounts.chain([Feed::Server])
     }
 
     pub(crate) fn seq_of(&self, name: &str, n: u64) -> Option<u64> {

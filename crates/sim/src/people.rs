@@ -2,7 +2,7 @@
 //! pages, repeat messages, probe. Only their role and random numbers decide.
 
 use vang_proto::limits::INLINE_BYTES_MAX;
-use vang_proto::vang::{Access, Action};
+use vang_proto::vang::{Access, Action, FeedName};
 
 use crate::client::{Client, Role};
 use crate::following::Since;
@@ -19,6 +19,9 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
             let rooms: Vec<_> = scene.private.values().cloned().collect();
             let there: Vec<_> = rooms.into_iter().filter(|room| scene.model.has_room(room)).collect();
             match scene.env.rng.pick(&there).cloned() {
+                _ if client.account(scene).is_none() && scene.env.rng.happens(50) => {
+                    client.probe_account_feed(scene);
+                }
                 Some(room) => client.probe(scene, &room),
                 None => client.look(scene),
             }
@@ -193,13 +196,18 @@ pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Opt
     }
     let leave_out = scene.env.rng.below(600) as u32;
     rooms.retain(|_| !scene.env.rng.happens(leave_out));
-    if rooms.is_empty() {
+    let feeds = some_feeds(scene, account);
+    if !feeds.is_empty() && scene.env.rng.happens(150) {
+        rooms.clear();
+    }
+    if rooms.is_empty() && feeds.is_empty() {
         return;
     }
     if rooms.len() > 1 {
         scene.env.count("several rooms followed");
     }
     let since = match scene.env.rng.below(3) {
+        _ if rooms.is_empty() => Since::Now,
         0 => Since::Now,
         1 => Since::Beginning,
         _ => {
@@ -208,5 +216,12 @@ pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Opt
             Since::Numbers(newest.into_iter().map(|newest| scene.env.rng.below(newest + 1)).collect())
         }
     };
-    client.follow(scene, rooms, since);
+    client.follow(scene, (rooms, feeds), since);
+}
+
+/// Feeds beside those of rooms that the client can follow: any of them.
+pub(crate) fn some_feeds(scene: &mut Scene, account: Option<u64>) -> Vec<FeedName> {
+    let mut feeds = FeedName::ALL.to_vec();
+    feeds.retain(|feed| (*feed != FeedName::Account || account.is_some()) && scene.env.rng.happens(600));
+    feeds
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vang_proto::Frame;
 
 use crate::environment::Environment;
+use crate::feeds::LostValue;
 use crate::model::Model;
 use crate::network::Network;
 
@@ -33,6 +34,8 @@ pub(crate) struct Scene {
     pub(crate) is_up: bool,
     pub(crate) is_stopping: bool,
     pub(crate) set_backs: Vec<SetBack>,
+    /// What the set-backs lost of feeds with values.
+    pub(crate) lost_values: Vec<LostValue>,
     /// A hash of each event's bytes, which every reader must get, by position.
     pub(crate) frames: BTreeMap<u64, u64>,
     /// Public rooms.
@@ -63,6 +66,16 @@ impl Scene {
     pub(crate) fn common(&self, run: u32, seq: u64) -> u64 {
         let after = self.set_backs.iter().filter(|back| back.before >= run);
         after.map(|back| back.to).fold(seq, u64::min)
+    }
+
+    /// The server is set back to this entry: keeps which values are lost. The model still has them.
+    pub(crate) fn lose_values_after(&mut self, to: u64) {
+        for feed in self.model.keyed_feeds() {
+            let lost = self.model.values(feed).into_iter().filter(|value| value.seen.seq > to);
+            let keys: BTreeSet<u64> = lost.map(|value| value.key).collect();
+            let lost = keys.into_iter().map(|key| LostValue { before: self.run, feed, key, to });
+            self.lost_values.extend(lost);
+        }
     }
 
     /// Were so many openings lost since that the server need not know a common position?

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use vang_chat::{Seq, State};
 use vang_hub::{Book, Peer, replay};
 use vang_journal::{Identity, Reader};
-use vang_proto::vang::{Access, Action};
+use vang_proto::vang::{Access, Action, FeedName};
 
 use crate::client::{Client, Role};
 use crate::environment::Environment;
-use crate::following::Since;
+use crate::following::{Following, Since};
 use crate::journal::{AppendOutcome, Disk};
 use crate::model::{EventBody, Model};
 use crate::network::{Network, PipeId};
@@ -62,7 +62,12 @@ impl World {
                 _ if world.scene.env.rng.happens(250) => world.guest(&label),
                 _ => world.account(&label),
             }
-            world.follow(&label, &["general"], Since::Beginning);
+            world.follow_some_feeds(&label);
+            if world.is_account(&label) && world.scene.env.rng.happens(350) {
+                let device = format!("{label}_phone");
+                world.device(&device, &label);
+                world.follow_some_feeds(&device);
+            }
         }
         world.account("mallory");
         world.person_mut("mallory").role = Role::Prober;
@@ -86,6 +91,7 @@ impl World {
             is_up: false,
             is_stopping: false,
             set_backs: Vec::new(),
+            lost_values: Vec::new(),
             frames: BTreeMap::new(),
             public: vec!["general".to_owned()],
             private: BTreeMap::new(),
@@ -185,7 +191,9 @@ impl World {
             let mut client = Client::new(&name, Some(&name), role, Peer::Local);
             self.scene.invitable.push(name);
             if role == Role::Person {
-                client.follow(&mut self.scene, vec!["general".to_owned()], Since::Now);
+                let account = client.account(&self.scene);
+                let feeds = people::some_feeds(&mut self.scene, account);
+                client.follow(&mut self.scene, (vec!["general".to_owned()], feeds), Since::Now);
             }
             self.clients.push(client);
         }
@@ -280,6 +288,7 @@ impl World {
         self.scene
             .env
             .note(format_args!("a copy of {to} is put back; {} are lost", self.disk.end().0 - to.0));
+        self.scene.lose_values_after(to.0);
         self.disk.put_back(to);
         let with_view = self.scene.env.rng.happens(600);
         self.view.put_back(to, with_view);
@@ -348,7 +357,8 @@ impl World {
                     client.cut(&mut self.scene);
                 }
                 if client.following.is_none() && matches!(client.role, Role::Person) {
-                    client.follow(&mut self.scene, vec!["general".to_owned()], Since::Beginning);
+                    let general = vec!["general".to_owned()];
+                    client.follow(&mut self.scene, (general, Vec::new()), Since::Beginning);
                 }
             }
             quiet = if self.is_quiet() { quiet + 1 } else { 0 };
@@ -379,8 +389,11 @@ impl World {
         self.follow_journal();
         for client in &self.clients {
             client.check_answers(&self.scene);
-            client.check(&self.scene, true);
+            if client.check(&self.scene, true) > 0 {
+                self.scene.env.count("a value was replaced before it was received");
+            }
         }
+        self.assert_devices_agree();
         let hub = self.process.as_ref().expect("it runs").hub();
         let mut reader = self.disk.reader();
         assert_eq!(hub.state().seq(), self.disk.end(), "the hub is at the journal's end");
@@ -403,6 +416,30 @@ impl World {
         assert_eq!(self.view.rows(), &folded, "the view differs from the journal's outcomes");
         assert_eq!(replayed_rows, folded, "a replay gives another view");
         assert_eq!(self.disk.identity().id_hex(), hub.identity().id_hex());
+    }
+
+    /// Two devices of an account have the same newest value of each key, from where both began.
+    fn assert_devices_agree(&mut self) {
+        let mut by_account: BTreeMap<u64, Vec<&Client>> = BTreeMap::new();
+        for client in &self.clients {
+            if let Some(account) = client.account(&self.scene)
+                && client.following.as_ref().is_some_and(|following| following.account_feed_start().is_some())
+            {
+                by_account.entry(account).or_default().push(client);
+            }
+        }
+        let mut compared = 0;
+        for (account, devices) in by_account {
+            let followings = || devices.iter().filter_map(|client| client.following.as_ref());
+            let after = followings().filter_map(Following::account_feed_start).max().unwrap_or_default();
+            let heard: Vec<_> =
+                followings().map(|following| following.newest_values(&self.scene, account, after)).collect();
+            assert!(heard.windows(2).all(|pair| pair[0] == pair[1]), "the devices of {account}: {heard:?}");
+            compared += u64::from(heard.len() > 1 && heard.iter().all(|values| !values.is_empty()));
+        }
+        for _ in 0..compared {
+            self.scene.env.count("two devices of an account compared");
+        }
     }
 
     // ---- stories ----
@@ -449,10 +486,31 @@ impl World {
         self.clients.push(Client::new(name, Some(name), Role::Person, Peer::Local));
     }
 
+    /// Adds another client of an account.
+    pub fn device(&mut self, label: &str, account: &str) {
+        self.clients.push(Client::new(label, Some(account), Role::Person, Peer::Local));
+    }
+
+    fn is_account(&self, name: &str) -> bool {
+        self.scene.model.account(name).is_some()
+    }
+
+    /// Follows `general` from its beginning, and any of the other feeds.
+    fn follow_some_feeds(&mut self, who: &str) {
+        let account = self.person(who).account(&self.scene);
+        let feeds = people::some_feeds(&mut self.scene, account);
+        self.follow_feeds(who, &["general"], &feeds, Since::Beginning);
+    }
+
     /// Follows rooms and waits for the server's reply.
     pub fn follow(&mut self, who: &str, rooms: &[&str], since: Since) {
+        self.follow_feeds(who, rooms, &[], since);
+    }
+
+    /// Follows rooms and other feeds, and waits for the server's reply.
+    pub fn follow_feeds(&mut self, who: &str, rooms: &[&str], feeds: &[FeedName], since: Since) {
         let rooms = rooms.iter().map(|&room| room.to_owned()).collect();
-        self.with(who, |client, scene| client.follow(scene, rooms, since));
+        self.with(who, |client, scene| client.follow(scene, (rooms, feeds.to_vec()), since));
         self.until("it follows", |world| {
             world.person(who).following.as_ref().is_some_and(|following| following.run.is_some())
         });

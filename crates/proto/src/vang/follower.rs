@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Action, Code, ConnectionEvent, Event, FollowFrom, Following, Reply, RequestWriter};
+use super::{Action, Code, ConnectionEvent, Event, FeedName, FollowFrom, Following, Reply, RequestWriter};
 
 /// What the owner of the connection does with a reply.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub enum NewStart {
 pub struct Follower {
     writer: RequestWriter,
     rooms: Vec<String>,
+    feeds: Vec<FeedName>,
     place: Place,
     /// The last number of each room, as far as one is known.
     seen: BTreeMap<String, u64>,
@@ -65,7 +66,12 @@ impl Follower {
     pub fn new(name: Option<String>, rooms: Vec<String>, since: Option<Vec<u64>>) -> Follower {
         let seen = rooms.iter().cloned().zip(since.iter().flatten().copied()).collect();
         let from = since.map_or(FollowFrom::Now, FollowFrom::Numbers);
-        Follower { writer: RequestWriter { name }, rooms, place: Place::Fresh(from), seen }
+        Follower { writer: RequestWriter { name }, rooms, feeds: Vec::new(), place: Place::Fresh(from), seen }
+    }
+
+    /// Follows these feeds as well.
+    pub fn with_feeds(self, feeds: Vec<FeedName>) -> Follower {
+        Follower { feeds, ..self }
     }
 
     /// What to write on a new connection.
@@ -76,7 +82,7 @@ impl Follower {
                 FollowFrom::Position { journal: journal.clone(), epoch: epoch.clone(), seq: *seq }
             }
         };
-        self.writer.write(RE, &Action::Follow { rooms: self.rooms.clone(), feeds: Vec::new(), from })
+        self.writer.write(RE, &Action::Follow { rooms: self.rooms.clone(), feeds: self.feeds.clone(), from })
     }
 
     /// Is this the reply to what `opening` asked?
@@ -121,6 +127,7 @@ impl Follower {
         // The server begins at the room's end where we have seen more than there is.
         let numbers =
             self.rooms.iter().map(|room| self.seen.get(room).copied()).collect::<Option<Vec<u64>>>();
+        let numbers = numbers.filter(|numbers| !numbers.is_empty());
         self.place = Place::Fresh(numbers.map_or(FollowFrom::Now, FollowFrom::Numbers));
         Advice::Send(self.opening(), NewStart::OtherJournal)
     }

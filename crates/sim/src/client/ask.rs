@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use vang_proto::limits::HISTORY_PAGE_MAX;
-use vang_proto::vang::{Access, Action, FollowFrom, RequestWriter};
+use vang_proto::vang::{Access, Action, FeedName, FollowFrom, RequestWriter};
 
 use super::{Asked, Client, Sending, put};
 use crate::following::{Following, Since};
@@ -29,16 +29,26 @@ impl Client {
         }
     }
 
-    /// Follows these rooms instead of the earlier ones.
-    pub(crate) fn follow(&mut self, scene: &mut Scene, rooms: Vec<String>, since: Since) {
+    /// Follows these rooms and feeds instead of the earlier ones.
+    pub(crate) fn follow(
+        &mut self,
+        scene: &mut Scene,
+        (rooms, feeds): (Vec<String>, Vec<FeedName>),
+        since: Since,
+    ) {
         if let Some(connection) = self.main.take() {
             self.hang_up(scene, connection);
         }
         self.call_at = 0;
         self.check(scene, false);
-        scene.env.note(format_args!("{} follows {rooms:?} since {since:?}", self.label));
+        scene.env.note(format_args!("{} follows {rooms:?} {feeds:?} since {since:?}", self.label));
         self.type_names(&rooms);
-        self.following = Some(Following::new(self.name.clone(), rooms, since));
+        match (&rooms[..], &feeds[..]) {
+            ([], _) => scene.env.count("feeds followed without a room"),
+            (_, [_, _, ..]) => scene.env.count("a room and both other feeds followed"),
+            _ => {}
+        }
+        self.following = Some(Following::new(self.name.clone(), (rooms, feeds), since));
     }
 
     pub(super) fn type_names(&mut self, names: &[String]) {
@@ -54,11 +64,14 @@ impl Client {
         let rooms = scene.public.iter().filter(|room| !following.rooms.contains(room)).cloned();
         let rooms: Vec<_> = rooms.collect();
         let Some(room) = scene.env.rng.pick(&rooms).cloned() else { return };
-        if self.main.as_ref().is_none_or(|connection| connection.more.contains_key(&room)) {
+        let is_asked = |asked: &Asked| matches!(asked, Asked::More(other) if *other == room);
+        if self.main.as_ref().is_none_or(|connection| {
+            connection.more.contains_key(&room) || connection.waiting.iter().any(|(_, asked)| is_asked(asked))
+        }) {
             return;
         }
         let asked = Asked::More(room.clone());
-        let rooms = [room.clone()];
+        let rooms = [room];
         if self.ask(scene, asked, |writer, re| {
             writer.write(
                 re,
@@ -66,9 +79,6 @@ impl Client {
             )
         }) {
             scene.env.count("second follow on a connection");
-            if let Some(connection) = &mut self.main {
-                connection.more.insert(room, Vec::new());
-            }
         }
     }
 
@@ -226,5 +236,12 @@ impl Client {
         let action = scene.env.rng.pick(&actions).expect("six");
         let asked = Asked::Probe { typed, what: action.name() };
         self.ask(scene, asked, |writer, re| writer.write(re, action));
+    }
+
+    /// Asks for the feed of an account, without having one.
+    pub(crate) fn probe_account_feed(&mut self, scene: &mut Scene) {
+        let action =
+            Action::Follow { rooms: Vec::new(), feeds: vec![FeedName::Account], from: FollowFrom::Now };
+        self.ask(scene, Asked::AccountFeed, |writer, re| writer.write(re, &action));
     }
 }

@@ -127,8 +127,12 @@ impl Client {
             scene.env.count("hole received");
         }
         let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
+        if !following.rooms.contains(&seen.room) && !connection.more.contains_key(&seen.room) {
+            scene.env.count("received of a room that is not followed");
+        }
         let is_new = following.follower.handle_event(event);
         if let Some(log) = connection.more.get_mut(&seen.room) {
+            following.elsewhere.insert(seen.seq);
             log.push(seen);
         } else if is_new {
             following.run = Some(connection.run);
@@ -176,10 +180,15 @@ impl Client {
         }
         match asked {
             Asked::Follow => return self.take_follow(scene, connection, &reply),
+            // What came of it before belongs to another feed.
             Asked::More(room) => {
-                if code.is_some() {
-                    connection.more.remove(&room);
+                if code.is_none() {
+                    connection.more.insert(room, Vec::new());
                 }
+            }
+            Asked::AccountFeed => {
+                assert_eq!(code, Some(Code::AccountNeeded.as_str()), "{}: {reply:?}", self.label);
+                scene.env.count("a guest asked for the feed of an account");
             }
             Asked::Send(index) => self.take_sent(scene, connection, index, &reply),
             Asked::History { room, since } => {
@@ -253,7 +262,8 @@ impl Client {
             }
         };
         // A connection that already follows other rooms can follow more only from now.
-        if connection.half_closed || !connection.more.is_empty() {
+        let is_more = |(_, asked): &(u64, Asked)| matches!(asked, Asked::More(_));
+        if connection.half_closed || !connection.more.is_empty() || connection.waiting.iter().any(is_more) {
             return false;
         }
         put(scene, connection, 0, Asked::Follow, &opening);
