@@ -8,6 +8,7 @@ import { encode } from "./proto.js";
 
 const LOOK_MS = 20_000; // nobody reports that a reader comes or goes
 const SOON_MS = 3_000; // somebody new was seen
+const PAGE_ROOMS = 1_000; // in one answer at most
 
 /** The initial state. */
 export function begin() {
@@ -15,7 +16,8 @@ export function begin() {
     isWatched: false, // the lists are on the screen
     due: null, // when they are asked for again
     people: null, // { list, more }: who is in the room
-    rooms: null, // { list, more }
+    rooms: null, // { list }
+    pages: null, // rows of the rooms, while their pages come
     commands: [], // without a reply yet, in order
     note: null, // { key, values, list, isRefused }: the answer to a person's command
   };
@@ -31,15 +33,21 @@ export function refuse(model, key, values) {
 
 /** Asks for the lists, and again later if they are watched. */
 export function look(model, effects, now) {
+  const { around } = model;
   write(effects, { action: "who", room: model.room, re: "people" });
+  // Each page of the rooms is a question: many are asked for less often.
+  around.due = around.isWatched ? now + LOOK_MS * (1 + Math.floor((around.rooms?.list.length ?? 0) / PAGE_ROOMS)) : null;
+  if (around.pages) return; // the last list is not complete yet
+  around.pages = [];
   write(effects, { action: "rooms", re: "rooms" });
-  model.around.due = model.around.isWatched ? now + LOOK_MS : null;
 }
 
 /** The lists follow what is seen to happen. */
 export function happened({ around }, item, now) {
-  if (item.event === "topic" && around.rooms) {
-    around.rooms.list = around.rooms.list.map((row) => (row.room === item.room ? { ...row, topic: item.topic } : row));
+  if (item.event === "topic") {
+    const changed = (row) => (row.room === item.room ? { ...row, topic: item.topic } : row);
+    if (around.rooms) around.rooms = { list: around.rooms.list.map(changed) };
+    if (around.pages) around.pages = around.pages.map(changed);
   }
   const isKnown = item.from === undefined || around.people?.list.some(({ name }) => name === item.from);
   if (around.isWatched && (!isKnown || item.event !== "message")) around.due = Math.min(around.due ?? Infinity, now + SOON_MS);
@@ -48,7 +56,7 @@ export function happened({ around }, item, now) {
 /** The connection ended. */
 export function lost(model) {
   const { around } = model;
-  around.due = null;
+  around.due = around.pages = null;
   if (around.commands.length) refuse(model, "lostCommand", { form: COMMANDS[around.commands[0].word].form });
   around.commands = [];
 }
@@ -81,9 +89,27 @@ export function command(model, { word, argument }, effects) {
   return true;
 }
 
+/** Takes a page of the rooms, and asks for the next one. */
+function turned({ around }, header, content, trouble, effects) {
+  if (trouble) {
+    around.rooms = around.pages = null;
+    return;
+  }
+  around.pages = [...(around.pages ?? []), ...listOf(header, content).list];
+  const after = header.number("next");
+  // The first list grows page by page; a later one takes its place when it is complete.
+  if (after === null || around.pages.length > (around.rooms?.list.length ?? 0)) around.rooms = { list: around.pages };
+  if (after === null) around.pages = null;
+  else write(effects, { action: "rooms", after, re: "rooms" });
+}
+
 /** Takes a reply; returns the room to go to, if there is one. */
-export function answered(model, re, header, content, trouble) {
+export function answered(model, re, header, content, trouble, effects) {
   const { around } = model;
+  if (re === "rooms") {
+    turned(model, header, content, trouble, effects);
+    return null;
+  }
   if (re !== "command") {
     around[re] = trouble ? null : listOf(header, content);
     return null;
@@ -91,12 +117,19 @@ export function answered(model, re, header, content, trouble) {
   const asked = around.commands.shift();
   if (!asked) return null;
   const { word, argument } = asked;
+  const after = trouble ? null : header.number("next");
+  if (after !== null && (word === "rooms" || word === "topic")) {
+    around.commands.push({ ...asked, rows: [...(asked.rows ?? []), ...listOf(header, content).list] });
+    write(effects, { action: "rooms", after, re: "command" });
+    return null;
+  }
   const isThere = word === "join" && trouble?.code === "already-member";
   if (trouble && !isThere) {
     refuse(model, "refused", trouble);
     return null;
   }
   const list = trouble ? null : listOf(header, content);
+  if (asked.rows) list.list = [...asked.rows, ...list.list];
   const room = header.text("room") ?? argument.replace(/^#/, "");
   switch (word) {
     case "join":

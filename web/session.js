@@ -263,7 +263,7 @@ function reply(model, { header, content }, effects, now, random) {
   if (re !== null && re === model.sending) outbox.sent(model, header, trouble, wait, now);
   else if (re === "hello" || re === "follow") greeted(model, re, { header, content }, trouble, effects, now, random);
   else if (re === "people" || re === "rooms" || re === "command") {
-    const room = asking.answered(model, re, header, content, trouble);
+    const room = asking.answered(model, re, header, content, trouble, effects);
     if (room !== null) go(model, room, effects, now);
   } else if (re === "load") trouble ? asking.refuse(model, "refused", trouble) : loaded(model, content);
   else if (re === "end" || re === "page") turned(model, re, header, content, trouble, wait, effects, now);

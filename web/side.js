@@ -20,8 +20,7 @@ function Rooms({ model, person, say }) {
     <ul class="rooms">${shown.map(({ room, access, topic }) => html`
       <li key=${room}><button type="button" class="quiet" title=${topic ?? ""} aria-current=${room === model.room ? "page" : null} onClick=${() => person.go(room)}>
         <bdi>#${room}</bdi>${access === "private" && html` <small>${say("private")}</small>`}
-      </button></li>`)}</ul>
-    ${rooms?.more > 0 && html`<p class="hint">${say("roomsMore", { count: rooms.more })}</p>`}`;
+      </button></li>`)}</ul>`;
 }
 
 /** Why this person cannot create rooms; the page never speaks for the operator. null: nothing is in the way. */

@@ -120,6 +120,33 @@ test("questions are answered above the field", () => {
   assert.deepEqual(world.said(), []);
 });
 
+test("a list of rooms has those of all pages, and a topic on a later page is found", () => {
+  const world = entered(["ada"]);
+  world.server.roomsInPage = 2;
+  for (const room of ["a", "b", "c", "d"]) world.server.others[room] = [];
+  world.server.topics.general = "anything";
+  world.settle();
+  const all = ["general", "a", "b", "c", "d"];
+  const names = ({ list }) => list.map(({ room }) => room);
+  world.input({ type: "watch", isWatched: true });
+  world.settle();
+  assert.deepEqual(names(world.model.around.rooms), all);
+  type(world, "/rooms");
+  assert.deepEqual(names(noteOf(world).rooms), all);
+  type(world, "/topic");
+  assert.equal(noteOf(world).values.topic, "anything");
+  // The list stays whole while the next one comes.
+  const lengths = new Set();
+  world.server.others.e = [];
+  for (const isWatched of [false, true]) world.input({ type: "watch", isWatched });
+  while (world.model.around.pages) {
+    world.deliver(20);
+    lengths.add(world.model.around.rooms.list.length);
+  }
+  assert.deepEqual(names(world.model.around.rooms), [...all, "e"]);
+  assert.deepEqual([...lengths], [5, 6]);
+});
+
 test("another name is taken with what is on the screen, or the old one stays", () => {
   const world = entered();
   world.server.say("guest:bob", "old");

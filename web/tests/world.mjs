@@ -23,6 +23,7 @@ export class Server {
   seq = 2;
   busy = 0; // how many sends are refused from now on
   others = {}; // entries of other rooms, by name
+  roomsInPage = 1_000;
   topics = {};
   accounts = []; // names that are accounts
   people = []; // rows of `who`
@@ -88,9 +89,14 @@ class Connection {
         case "who":
           this.reply(header, { room: name }, json(server.people));
           break;
-        case "rooms":
-          this.reply(header, {}, json(["general", ...Object.keys(server.others)].map((room) => ({ room, access: "public", n: 0, topic: server.topics[room] }))));
+        case "rooms": {
+          const after = header.number("after") ?? 0;
+          const rooms = ["general", ...Object.keys(server.others)].map((room) => ({ room, access: "public", n: 0, topic: server.topics[room] }));
+          const page = rooms.slice(after, after + server.roomsInPage);
+          const next = after + page.length;
+          this.reply(header, next < rooms.length ? { next } : {}, json(page));
           break;
+        }
         case "create":
           if (this.name.startsWith("guest:")) this.refuse(header, "account-needed", "guests cannot do this");
           else if (entries) this.refuse(header, "name-taken", "there is one");

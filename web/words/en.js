@@ -72,7 +72,6 @@ export const words = {
   side: "Rooms and people",
   rooms: "Rooms",
   private: "private",
-  roomsMore: { one: "and {count} older room", other: "and {count} older rooms" },
   createName: "New room",
   create: "Create",
   createHint: "Only accounts can create rooms. Ask the operator for one.",

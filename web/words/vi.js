@@ -72,7 +72,6 @@ export const words = {
   side: "Phòng và người",
   rooms: "Phòng",
   private: "riêng tư",
-  roomsMore: { other: "và {count} phòng cũ hơn" },
   createName: "Phòng mới",
   create: "Tạo",
   createHint: "Chỉ tài khoản mới tạo được phòng. Hãy xin người quản trị một tài khoản.",

@@ -1,8 +1,9 @@
-//! Which rooms somebody may know of, newest first, without a walk over all rooms. Made from the rooms and their
+//! Which rooms somebody may know of, in the order of their creation, without a walk over all rooms. Made from the rooms and their
 //! stays; no part of the state's hash nor of its snapshot. Which of the two lists a room is in follows from the table of
 //! permissions (`Access::is_open`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::{Access, AccountId, Principal, RoomId};
 
@@ -43,12 +44,7 @@ impl Known {
 }
 
 impl<'a> KnownRooms<'a> {
-    /// How many. A step, whatever their number.
-    pub fn count(&self) -> usize {
-        self.open.len() + self.private_count()
-    }
-
-    /// How many of them are private. A step.
+    /// How many of them are private. A step, whatever their number.
     pub fn private_count(&self) -> usize {
         self.private.map_or(0, BTreeSet::len)
     }
@@ -58,10 +54,17 @@ impl<'a> KnownRooms<'a> {
         self.private.into_iter().flat_map(|rooms| rooms.iter().rev().copied())
     }
 
-    /// All of them, newest first. Each costs a step; what the reader may not know of costs none.
-    pub fn newest(&self) -> impl Iterator<Item = RoomId> + use<'a> {
-        let mut open = self.open.iter().rev().copied().peekable();
-        let mut private = self.private_newest().peekable();
-        std::iter::from_fn(move || if private.peek() > open.peek() { private.next() } else { open.next() })
+    /// All of them that were created after this one, in order. Each costs a step, and the first as many as a search in a
+    /// tree; what the reader may not know of costs none.
+    pub fn after(&self, room: RoomId) -> impl Iterator<Item = RoomId> + use<'a> {
+        let range = (Bound::Excluded(room), Bound::Unbounded);
+        let mut open = self.open.range(range).copied().peekable();
+        let mut private =
+            self.private.into_iter().flat_map(move |rooms| rooms.range(range).copied()).peekable();
+        std::iter::from_fn(move || match (open.peek(), private.peek()) {
+            (Some(one), Some(other)) if other < one => private.next(),
+            (Some(_), _) => open.next(),
+            (None, _) => private.next(),
+        })
     }
 }

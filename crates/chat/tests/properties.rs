@@ -623,13 +623,18 @@ proptest! {
                     let is_known = |room: &vang_chat::Room| {
                         room.knows(&reader) && (!private || room.access == Access::Private)
                     };
-                    let known = state.rooms().filter(|(_, room)| is_known(room)).map(|(id, _)| id);
-                    known.collect::<Vec<_>>().into_iter().rev().collect()
+                    state.rooms().filter(|(_, room)| is_known(room)).map(|(id, _)| id).collect()
                 };
-                let known = state.known_rooms(&reader);
-                prop_assert_eq!(known.newest().collect::<Vec<_>>(), walk(false));
-                prop_assert_eq!(known.private_newest().collect::<Vec<_>>(), walk(true));
-                prop_assert_eq!((known.count(), known.private_count()), (walk(false).len(), walk(true).len()));
+                let (known, all) = (state.known_rooms(&reader), walk(false));
+                // After each room, also after one that this reader does not know.
+                for after in 0..=state.seq().0 {
+                    let expected: Vec<RoomId> = all.iter().copied().filter(|room| room.0 > after).collect();
+                    prop_assert_eq!(known.after(RoomId(after)).collect::<Vec<_>>(), expected);
+                }
+                prop_assert_eq!(known.after(RoomId(u64::MAX)).next(), None);
+                let private: Vec<RoomId> = walk(true).into_iter().rev().collect();
+                prop_assert_eq!(known.private_newest().collect::<Vec<_>>(), &private[..]);
+                prop_assert_eq!(known.private_count(), private.len());
             }
             for (_, room) in state.rooms() {
                 let stays = |who: AccountId| room.stays_of(&Principal::Account(who));

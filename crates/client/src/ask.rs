@@ -51,7 +51,7 @@ mod tests {
         let lost = vec![Step::Request];
         let busy = vec![Step::Request, Step::Write(error(1, Code::Busy, "later", &[]))];
         for first in [lost, busy] {
-            let (retries, reply) = asked(&Action::Rooms, first.clone());
+            let (retries, reply) = asked(&Action::rooms_after(None), first.clone());
             assert_eq!((retries, reply.unwrap().as_str()), (1, "done"));
             let (retries, reply) = asked(&leave, first);
             assert!(retries == 0 && reply.is_err(), "{reply:?}");

@@ -46,9 +46,6 @@ pub const ROOMS_PER_ACCOUNT: u64 = 1_000;
 /// out is said.
 pub const SEARCHED_ROOMS_MAX: usize = 1_000;
 
-/// Rooms that `rooms` lists: the newest. How many are left out is said.
-pub const LISTED_ROOMS_MAX: usize = 1_000;
-
 /// People that `who` lists of a room, and connections that it looks at for one answer. How many are left out is
 /// said.
 pub const LISTED_PEOPLE_MAX: usize = 1_000;

@@ -39,7 +39,7 @@ use vang_hub::{
 use vang_journal::{Appended, Batch, Entry, Identity, Journal, JournalError, MemoryJournal, Reader};
 use vang_proto::vang::{
     Access, Action, ConnectionEvent, Event, FeedName, FollowFrom, Following, Form, Found, Incoming, Request,
-    Role, RoomEvent, Ticket, TokenScope, incoming,
+    Role, RoomEvent, RoomList, Ticket, TokenScope, incoming,
 };
 use vang_proto::{Decoder, Millis, Secret};
 use vang_view::{Find, Index, IndexReader, IsOver, View, ViewReader};
@@ -454,7 +454,11 @@ fn action(asked: &str) -> Action {
     match words[..] {
         ["hello"] => Action::Hello,
         ["ping"] => Action::Ping,
-        ["rooms"] => Action::Rooms,
+        ["rooms"] => Action::rooms_after(None),
+        ["rooms", limit] => Action::Rooms { after: None, limit: limit.parse().unwrap() },
+        ["rooms", limit, "after", after] => {
+            Action::Rooms { after: Some(after.parse().unwrap()), limit: limit.parse().unwrap() }
+        }
         ["who", room] => Action::Who { room: owned(room) },
         ["send", room] => Action::text(room, text),
         ["send", room, id] => match Action::text(room, text) {
@@ -556,7 +560,14 @@ fn shown(messages: Vec<Incoming>) -> Vec<String> {
                         let more = next.map_or(String::new(), |next| format!(", more before {next}"));
                         format!("ok {count} found{more}: {}", reply.text)
                     }
-                    (None, _) => format!("ok {}", reply.text),
+                    (None, _) => {
+                        let next = reply.keys::<RoomList>().and_then(|list| list.next);
+                        format!(
+                            "ok {}{}",
+                            reply.text,
+                            next.map_or(String::new(), |next| format!(" next {next}"))
+                        )
+                    }
                 }
             }
             Incoming::Event(message) => {

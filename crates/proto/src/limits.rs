@@ -82,6 +82,9 @@ pub const WS_MESSAGE_BYTES_MAX: u64 = 16 << 20;
 /// Pongs that wait to be written to one WebSocket: 2 KiB, sixteen of the longest. Of more only the last is kept.
 pub const WS_PONGS_BYTES_MAX: usize = 2 << 10;
 
+/// Most rooms in one page of `rooms`.
+pub const ROOMS_PAGE_MAX: u64 = 1_000;
+
 /// Most messages and holes in one page of history.
 pub const HISTORY_PAGE_MAX: u64 = 256;
 

@@ -18,6 +18,7 @@
 mod words; // events as lines
 mod answers; // lists and topics as lines
 mod past; // the last messages of a room
+mod pages; // answers in pages
 
 use std::collections::VecDeque;
 
@@ -36,7 +37,8 @@ use crate::vang::{
 };
 use crate::{Decoder, Limits, Secret};
 
-use self::answers::{people_lines, room_lines, topic_line};
+use self::answers::people_lines;
+use self::pages::{Pages, Turned};
 use self::past::Past;
 use self::words::event_line;
 
@@ -79,8 +81,8 @@ pub struct TypedLines {
     /// Followed, by the names that events carry. The room that is talked in is one of them.
     rooms: Vec<String>,
     talks_in: String,
-    /// What is left of the last messages of a room, asked for when the lines before are read.
-    past: Option<Past>,
+    /// What is left of an answer in pages, asked for when the lines before are read.
+    pages: Option<Pages>,
     /// Numbers of messages that `/history` has shown: events of them may still come.
     shown: Option<(String, std::ops::RangeInclusive<u64>)>,
     frames: Decoder,
@@ -105,12 +107,7 @@ enum Asked {
     /// A room. Nothing is translated before it is known where the next line goes.
     Follow,
     Say,
-    Rooms,
     Who {
-        room: String,
-    },
-    /// The topic of the room, as its row in the list of rooms has it.
-    Topic {
         room: String,
     },
     SetTopic,
@@ -122,8 +119,8 @@ enum Asked {
     SignIn {
         before: Option<String>,
     },
-    /// The last messages of a room. What is typed next waits, so that its answer comes behind them.
-    Past(Past),
+    /// A page of an answer. What is typed next waits, so that its answer comes behind all pages.
+    Page(Pages),
     /// Nothing: a line of our own that waits for what was asked before it.
     Own(String),
 }
@@ -147,7 +144,7 @@ impl TypedLines {
             own: VecDeque::new(),
             rooms: Vec::new(),
             talks_in: FIRST_ROOM.to_owned(),
-            past: None,
+            pages: None,
             shown: None,
             frames: Decoder::new(Limits { header: HEADER_BYTES_MAX, content: CLIENT_CONTENT_BYTES_MAX }),
             native: BytesMut::new(),
@@ -227,13 +224,13 @@ impl TypedLines {
     pub fn held_bytes(&self) -> usize {
         let lens = self.asked.iter().map(|asked| match asked {
             Asked::Own(line) => line.len(),
-            Asked::Who { room } | Asked::Topic { room } => room.len(),
+            Asked::Who { room } => room.len(),
             Asked::Nick { before } | Asked::SignIn { before } => before.as_ref().map_or(0, String::len),
-            Asked::Past(past) => past.held_bytes(),
-            Asked::Name | Asked::Follow | Asked::Say | Asked::Rooms | Asked::SetTopic => 0,
+            Asked::Page(pages) => pages.held_bytes(),
+            Asked::Name | Asked::Follow | Asked::Say | Asked::SetTopic => 0,
         });
-        let past = self.past.as_ref().map_or(0, Past::held_bytes);
-        let asked = lens.map(|len| len + size_of::<Asked>()).sum::<usize>() + past;
+        let pages = self.pages.as_ref().map_or(0, Pages::held_bytes);
+        let asked = lens.map(|len| len + size_of::<Asked>()).sum::<usize>() + pages;
         self.typed.len() + self.native.len() + self.text.len() + self.frames.held_bytes() + asked
     }
 
@@ -252,9 +249,9 @@ impl TypedLines {
     fn translate(&mut self) {
         if self.phase != Phase::Over
             && self.text.len() < UNREAD_LINES_BYTES_MAX
-            && let Some(past) = self.past.take()
+            && let Some(pages) = self.pages.take()
         {
-            self.ask(&past.question(), Asked::Past(past));
+            self.ask_pages(pages);
         }
         while self.takes_lines()
             && let Some(line) = self.next_line()
@@ -263,7 +260,7 @@ impl TypedLines {
             self.flush_own();
         }
         self.is_blocked = !self.takes_lines() && self.typed.contains(&b'\n');
-        if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() && self.past.is_none() {
+        if self.peer_ended && self.typed.is_empty() && self.asked.is_empty() && self.pages.is_none() {
             self.phase = Phase::Over;
         }
     }
@@ -273,11 +270,11 @@ impl TypedLines {
             && self.asked.len() < LINES_PENDING_MAX
             && self.own.len() < OWN_SAID_MAX
             && self.text.len() < UNREAD_LINES_BYTES_MAX
-            && self.past.is_none()
+            && self.pages.is_none()
             && !matches!(
                 self.asked.back(),
                 Some(
-                    Asked::Name | Asked::Nick { .. } | Asked::SignIn { .. } | Asked::Follow | Asked::Past(_)
+                    Asked::Name | Asked::Nick { .. } | Asked::SignIn { .. } | Asked::Follow | Asked::Page(_)
                 )
             )
     }
@@ -387,17 +384,16 @@ impl TypedLines {
                     lines.ask(&Action::Who { room: room.clone() }, Asked::Who { room });
                 });
             }
-            "rooms" => self.ask(&Action::Rooms, Asked::Rooms),
+            "rooms" => self.ask_pages(Pages::Rooms { after: None }),
             "history" => {
                 let count = if argument.is_empty() { Ok(ENTRY_MESSAGES) } else { argument.parse() };
                 let Ok(count @ 1..=TYPED_HISTORY_MAX) = count else {
                     return self.say(format!("how many? 1 to {TYPED_HISTORY_MAX}, as /history 20"));
                 };
-                let past = Past::new(&self.talks_in, count, None);
-                self.ask(&past.question(), Asked::Past(past));
+                self.ask_pages(Pages::Past(Past::new(&self.talks_in, count, None)));
             }
             "topic" if argument.is_empty() => {
-                self.ask(&Action::Rooms, Asked::Topic { room: self.talks_in.clone() });
+                self.ask_pages(Pages::Topic { room: self.talks_in.clone(), after: None });
             }
             "topic" => {
                 let topic = if argument == "-" { "" } else { argument };
@@ -487,6 +483,10 @@ impl TypedLines {
         self.asked.push_back(asked);
     }
 
+    fn ask_pages(&mut self, pages: Pages) {
+        self.ask(&pages.question(), Asked::Page(pages));
+    }
+
     fn next_re(&mut self) -> u64 {
         self.next_re += 1;
         self.next_re
@@ -558,7 +558,7 @@ impl TypedLines {
                     self.rooms.push(reply.text.clone());
                     // What is behind this place comes as events.
                     let upto = reply.keys::<Following>().unwrap_or_default().seq;
-                    self.past = Some(Past::new(&reply.text, ENTRY_MESSAGES, Some(upto)));
+                    self.pages = Some(Pages::Past(Past::new(&reply.text, ENTRY_MESSAGES, Some(upto))));
                 }
             }
             Some(Asked::Nick { before }) => {
@@ -576,17 +576,15 @@ impl TypedLines {
                     self.writer.name = before;
                 }
             }
-            Some(Asked::Past(_)) if refused => {
-                self.show(&format!("-- the last messages cannot be shown: {}", reply.text));
-            }
-            Some(Asked::Past(mut past)) => {
-                for line in past.handle_page(reply) {
+            Some(Asked::Page(pages)) if refused => self.show(&pages.refused(reply)),
+            Some(Asked::Page(pages)) => {
+                let Turned { lines, next, shown } = pages.handle_page(reply, &self.rooms, &self.talks_in);
+                for line in lines {
                     self.show(&line);
                 }
-                if past.is_over() {
-                    self.note_shown(past);
-                } else {
-                    self.past = Some(past);
+                self.pages = next;
+                if let Some((room, numbers)) = shown {
+                    self.note_shown(room, &numbers);
                 }
             }
             Some(Asked::Say) if refused => self.show(&format!("-- not sent: {}", reply.text)),
@@ -595,18 +593,10 @@ impl TypedLines {
                 let sent = sent.filter(|sent| self.rooms.contains(&sent.room));
                 self.own.extend(sent.map(|sent| sent.seq));
             }
-            Some(Asked::Rooms | Asked::Who { .. } | Asked::Topic { .. }) if refused => {
-                self.show(&format!("-- {}", reply.text));
-            }
+            Some(Asked::Who { .. }) if refused => self.show(&format!("-- {}", reply.text)),
             Some(Asked::SetTopic) if refused => self.show(&format!("-- topic not set: {}", reply.text)),
             // The event tells it.
             Some(Asked::SetTopic) => {}
-            Some(Asked::Topic { room }) => self.show(&topic_line(&room, reply)),
-            Some(Asked::Rooms) => {
-                for line in room_lines(reply, &self.rooms, &self.talks_in) {
-                    self.show(&line);
-                }
-            }
             Some(Asked::Who { room }) => {
                 for line in people_lines(&room, reply) {
                     self.show(&line);
@@ -618,8 +608,7 @@ impl TypedLines {
     }
 
     /// Events of what `/history` has shown are not shown again. At entry there are none.
-    fn note_shown(&mut self, past: Past) {
-        let Some((room, numbers)) = past.into_shown() else { return };
+    fn note_shown(&mut self, room: String, numbers: &std::ops::RangeInclusive<u64>) {
         let from = match &self.shown {
             // What was shown before and has not come yet may be below.
             Some((before, shown)) if *before == room && shown.end() + 1 >= *numbers.start() => {

@@ -191,7 +191,7 @@ proptest! {
             Action::Follow { rooms, feeds: FeedName::ALL[..numbers.len() % 3].to_vec(), from },
             Action::History { room: room.clone(), since: numbers[0], limit: 7 },
             Action::Find { query: room.clone(), limit: 7, before: is_even.then_some(numbers[0]) },
-            Action::Rooms,
+            Action::Rooms { after: numbers.first().copied(), limit: 1 + numbers.len() as u64 },
             Action::Who { room: room.clone() },
             Action::Create { room: room.clone(), access: if is_even { Access::Public } else { Access::Private } },
             Action::Join { room: room.clone(), who: is_even.then(|| who.clone()) },

@@ -119,7 +119,7 @@ impl Play {
                 match key {
                     "re" => self.asked.push_back((value.to_owned(), action.clone())),
                     "as" | "room" | "topic" => write!(asked, " {key}={}", value.trim_matches('"')).unwrap(),
-                    "rooms" | "since" | "limit" => write!(asked, " {key}={value}").unwrap(),
+                    "rooms" | "since" | "after" | "limit" => write!(asked, " {key}={value}").unwrap(),
                     _ => {}
                 }
             }

@@ -320,7 +320,7 @@ fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("pings with many keys", Vec::new(), message(&many, b"")),
         ("pages of history", Vec::new(), request(&history)),
         ("searches", Vec::new(), request(&find)),
-        ("lists of rooms", Vec::new(), request(&Action::Rooms)),
+        ("lists of rooms", Vec::new(), request(&Action::rooms_after(None))),
         ("uploads", Vec::new(), message(upload, &[7; 200_000])),
         (
             "searches of the guide",

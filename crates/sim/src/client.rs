@@ -52,6 +52,12 @@ enum Asked {
         name: String,
     },
     Look,
+    /// A page of the rooms; `applied`: the server's last applied entry at the request.
+    Rooms {
+        after: u64,
+        limit: u64,
+        applied: u64,
+    },
     /// To follow the feed of an account, without having one.
     AccountFeed,
     /// A request about a private room that is not the client's; the name as typed.

@@ -336,6 +336,16 @@ impl Model {
             .is_some_and(|room| !room.private || reader.is_some_and(|one| room.ever.contains(&one)))
     }
 
+    /// The rooms that this reader knows of at an entry, in the order of their creation.
+    pub(crate) fn known_rooms(&self, reader: Option<u64>, at: u64) -> Vec<(u64, String)> {
+        let was_in = |room: &Room| {
+            let own = room.events.iter().filter(|event| event.account.is_some() && event.account == reader);
+            own.into_iter().any(|event| event.seq <= at)
+        };
+        let rooms = self.rooms.iter().filter(|(id, room)| **id <= at && (!room.private || was_in(room)));
+        rooms.map(|(&id, room)| (id, room.name.clone())).collect()
+    }
+
     pub(crate) fn is_member(&self, reader: Option<u64>, name: &str) -> bool {
         self.room(name).zip(reader).is_some_and(|(room, reader)| room.members.contains(&reader))
     }

@@ -273,9 +273,12 @@ impl World {
         // Accounts stay, so that clients keep their identities.
         let least = self.scene.model.last_account();
         let synced: Vec<Seq> = self.disk.synced().iter().copied().filter(|seq| seq.0 >= least).collect();
-        let far = if self.scene.env.rng.happens(300) { synced.len() } else { synced.len().min(12) };
-        let recent = &synced[synced.len() - far..];
-        let Some(&to) = self.scene.env.rng.pick(recent) else { return };
+        // Recent, or so old that several openings are lost.
+        let some = match self.scene.env.rng.happens(300) {
+            true => &synced[..synced.len().div_ceil(3)],
+            false => &synced[synced.len() - synced.len().min(12)..],
+        };
+        let Some(&to) = self.scene.env.rng.pick(some) else { return };
         self.set_back(to);
     }
 

@@ -130,6 +130,7 @@ const MUST_HAPPEN: &[&str] = &[
     "view ahead of an older copy",
     "view behind",
     "outcome unknown",
+    "next page of rooms",
 ];
 
 #[test]

@@ -57,7 +57,7 @@ impl Hub {
         match request.action {
             Action::Ping => self.accept(asker, &NoKeys {}, "pong"),
             Action::Hello => self.hello(asker, &speaking),
-            Action::Rooms => self.list_rooms(asker, &who),
+            Action::Rooms { after, limit } => self.list_rooms(asker, &who, after, limit),
             Action::Who { room } => self.list_people(asker, &who, &room)?,
             Action::Send { room, id, content_type, content_encoding, content } => {
                 let said = MessagePayloadView {

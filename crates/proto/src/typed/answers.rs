@@ -1,7 +1,7 @@
 //! What a command asked for, as lines: rooms, a topic, people.
 
 use super::words::count;
-use crate::vang::{People, Person, Reply, RoomList, RoomRow};
+use crate::vang::{People, Person, Reply, RoomRow};
 
 /// The lines for `/rooms`. `read`: the rooms that this person follows; `talks_in`: the room of new messages.
 pub(super) fn room_lines(reply: &Reply, read: &[String], talks_in: &str) -> Vec<String> {
@@ -16,23 +16,17 @@ pub(super) fn room_lines(reply: &Reply, read: &[String], talks_in: &str) -> Vec<
         let topic = topic.map_or(String::new(), |topic| format!(" {topic}"));
         format!("-- #{name} ({}{private}{here}){topic}", count(n, "message"))
     };
-    let mut lines: Vec<String> = rooms.into_iter().map(line).collect();
-    if let Some(left_out) = reply.keys::<RoomList>().and_then(|list| list.left_out) {
-        lines.push(format!("-- older rooms left out: {left_out}"));
-    }
-    lines
+    rooms.into_iter().map(line).collect()
 }
 
-/// `/topic`
-pub(super) fn topic_line(room: &str, reply: &Reply) -> String {
+/// The line for `/topic`; `None`: the room is not in this page of the rooms.
+pub(super) fn topic_line(room: &str, reply: &Reply) -> Option<String> {
     let rooms: Vec<RoomRow> = serde_json::from_str(&reply.text).unwrap_or_default();
-    let row = rooms.into_iter().find(|row| row.room == room);
-    match row.map(|row| row.topic) {
-        Some(Some(topic)) => format!("-- the topic of #{room}: {topic}"),
-        Some(None) => format!("-- #{room} has no topic"),
-        // The list has only the newest rooms.
-        None => format!("-- the topic of #{room} is not known: the list of rooms is too long"),
-    }
+    let row = rooms.into_iter().find(|row| row.room == room)?;
+    Some(match row.topic {
+        Some(topic) => format!("-- the topic of #{room}: {topic}"),
+        None => format!("-- #{room} has no topic"),
+    })
 }
 
 /// `/who`

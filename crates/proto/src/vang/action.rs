@@ -7,7 +7,8 @@ use super::arguments::{Access, Argument, ArgumentError, FeedName, FollowFrom, Ro
 use super::{Code, ErrorReply};
 use crate::header::excerpt;
 use crate::limits::{
-    FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX, QUERY_BYTES_MAX, TOPIC_BYTES_MAX,
+    FIND_LIMIT, FIND_LIMIT_MAX, HISTORY_PAGE_MAX, INLINE_BYTES_MAX, QUERY_BYTES_MAX, ROOMS_PAGE_MAX,
+    TOPIC_BYTES_MAX,
 };
 use crate::{Composer, Secret};
 
@@ -250,7 +251,10 @@ actions! {
         before: Option<u64> = Optional "before" |s, key| Ok(s.number(key)?),
     }, Anybody, Read, Any, Always, Page, Questions, Some;
     /// List the rooms you can see
-    "rooms" => Rooms, Anybody, Read, Any, Always, Own, Questions, List, "/rooms";
+    "rooms" => Rooms {
+        after: Option<u64> = Optional "after" |s, key| Ok(s.number(key)?),
+        limit: u64 = Optional "limit" |s, _| Ok(s.limit(ROOMS_PAGE_MAX, ROOMS_PAGE_MAX)?),
+    }, Anybody, Read, Any, Always, Own, Questions, List, "/rooms";
     /// List who is in a room
     "who" => Who { room: String = Required "room" |s, key| Ok(s.text(key)?) }, Anybody, Read, Any, Always, Own, Questions, List, "/who [ROOM]";
     /// Create a room; as an account, you are its first member
@@ -345,6 +349,11 @@ impl Action {
             content_encoding: "utf-8".to_owned(),
             content: Bytes::copy_from_slice(text.as_bytes()),
         }
+    }
+
+    /// A page of the rooms, as long as it can be: the first, or the one after the place that the last page gave.
+    pub fn rooms_after(after: Option<u64>) -> Action {
+        Action::Rooms { after, limit: ROOMS_PAGE_MAX }
     }
 
     pub(super) fn read(source: &Source<'_>, name: &str) -> Result<Action, ArgumentError> {

@@ -98,8 +98,11 @@ replies! {
         left_out ("left-out"): Option<u64>,
         damaged: Option<u64>,
     }
-    /// The result is a list of `RoomRow`.
-    "rooms" => RoomList { left_out ("left-out"): Option<u64> }
+    /// A page of the rooms. The result is a list of `RoomRow`.
+    "rooms" => RoomList {
+        /// `after` for the next page, if there is one.
+        next: Option<u64>,
+    }
     /// The result is a list of `Person`.
     "who" => People { room: String, left_out ("left-out"): Option<u64> }
     /// A room was made, joined, left, or has a topic. The result is its name.

@@ -124,7 +124,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         name: "rooms",
         what: "lists of 1,000 rooms, pipelined",
         expects: "room-",
-        cast: |_| all(Script::repeat(&named(&Action::Rooms))),
+        cast: |_| all(Script::repeat(&named(&Action::rooms_after(None)))),
         ..PLAIN
     },
     Flood {

@@ -10,7 +10,7 @@
 //! GET, POST /session          who a browser is signed in as; signs it in
 //! POST /session/end           signs it out
 //! GET /ws                     a WebSocket: native messages in binary frames
-//! GET /rooms                  the rooms that the client can see, as JSON
+//! GET /rooms                  the rooms that the client can see, as JSON, in pages
 //! GET /find?q=QUERY           messages with these words, as JSON; `limit` and `before` as natively
 //! POST /rooms/ROOM            posts a message
 //! GET /rooms/ROOM/N           a message's content, as it was sent

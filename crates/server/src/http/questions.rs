@@ -1,7 +1,7 @@
 //! Questions that the hub answers with JSON: the rooms, and what was found in them.
 
 use hyper::{Response, StatusCode};
-use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX};
+use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX, ROOMS_PAGE_MAX};
 use vang_proto::vang::{Action, Found, Reply, RequestWriter, RoomList};
 
 use super::asked::{Answering, Asked, bad_name};
@@ -10,17 +10,35 @@ use super::reply::{NO_MEMORY, ResponseBody, refusal, text, whole};
 /// The numbers behind a result, bytes at most.
 const NUMBERS_BYTES: usize = 128;
 
-/// `GET /rooms`: the rooms that the client can see.
+/// `GET /rooms`: a page of the rooms that the client can see; `limit` and `after` as natively.
 pub(super) fn rooms(asked: Asked<'_>) -> Answering<'_> {
     Box::pin(async move {
         let Ok(name) = asked.name() else { return bad_name() };
-        let asks = RequestWriter { name }.write(1, &Action::Rooms);
+        let [limit, after] = match asked_numbers(&asked, [("limit", 1), ("after", 0)]) {
+            Ok(numbers) => numbers,
+            Err(why) => return text(StatusCode::BAD_REQUEST, why),
+        };
+        let rooms = Action::Rooms { after, limit: limit.unwrap_or(ROOMS_PAGE_MAX) };
+        let asks = RequestWriter { name }.write(1, &rooms);
         json(&asked, &asks, |reply| {
-            let RoomList { left_out } = reply.keys().unwrap_or_default();
-            [("left-out", left_out), ("next", None), ("damaged", None)]
+            let RoomList { next } = reply.keys().unwrap_or_default();
+            [("next", next), ("damaged", None), ("left-out", None)]
         })
         .await
     })
+}
+
+/// Numbers of the query, each with the least that it can be.
+fn asked_numbers(asked: &Asked<'_>, keys: [(&'static str, u64); 2]) -> Result<[Option<u64>; 2], String> {
+    let mut numbers = [None, None];
+    for (found, (key, least)) in numbers.iter_mut().zip(keys) {
+        match asked.argument(key).map(|value| value.parse::<u64>()) {
+            None => {}
+            Some(Ok(number)) if number >= least => *found = Some(number),
+            Some(_) => return Err(format!("'{key}' must be an integer from {least}\n")),
+        }
+    }
+    Ok(numbers)
 }
 
 /// `GET /find?q=QUERY`: messages that have these words; `limit` and `before` as natively.
@@ -32,20 +50,10 @@ pub(super) fn find(asked: Asked<'_>) -> Answering<'_> {
             let why = format!("'q' must be what to look for, at most {QUERY_BYTES_MAX} bytes\n");
             return text(StatusCode::BAD_REQUEST, why);
         };
-        let mut numbers = [None, None];
-        for (found, (key, least)) in numbers.iter_mut().zip([("limit", 1), ("before", 0)]) {
-            match asked.argument(key).map(|value| value.parse::<u64>()) {
-                None => {}
-                Some(Ok(number)) if number >= least => *found = Some(number),
-                Some(_) => {
-                    return text(
-                        StatusCode::BAD_REQUEST,
-                        format!("'{key}' must be an integer from {least}\n"),
-                    );
-                }
-            }
-        }
-        let [limit, before] = numbers;
+        let [limit, before] = match asked_numbers(&asked, [("limit", 1), ("before", 0)]) {
+            Ok(numbers) => numbers,
+            Err(why) => return text(StatusCode::BAD_REQUEST, why),
+        };
         let find = Action::Find { query, limit: limit.unwrap_or(FIND_LIMIT), before };
         let asks = RequestWriter { name }.write(1, &find);
         json(&asked, &asks, |reply| {

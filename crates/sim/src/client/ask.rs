@@ -211,9 +211,16 @@ impl Client {
 
     /// Sends a request that changes nothing.
     pub(crate) fn look(&mut self, scene: &mut Scene) {
-        let action =
-            scene.env.rng.pick(&[Action::Hello, Action::Ping, Action::Rooms]).expect("three").clone();
-        self.ask(scene, Asked::Look, |writer, re| writer.write(re, &action));
+        let (asked, action) = match scene.env.rng.below(3) {
+            0 => (Asked::Look, Action::Hello),
+            1 => (Asked::Look, Action::Ping),
+            _ => {
+                let limit = scene.env.rng.between(1, 6);
+                let asked = Asked::Rooms { after: 0, limit, applied: scene.applied };
+                (asked, Action::Rooms { after: None, limit })
+            }
+        };
+        self.ask(scene, asked, |writer, re| writer.write(re, &action));
     }
 
     /// Tries to learn of a private room by its name in capitals: so an error that repeats the typed name

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 use vang_proto::terminal::{harmless_line, one_line};
 use vang_proto::text::counted;
-use vang_proto::vang::{Access, Action, Code, RoomRow};
+use vang_proto::vang::{Access, Action, Code, RoomList, RoomRow};
 
 use crate::args::{ClientArgs, about};
 use crate::say::{CommandError, print_line};
@@ -73,14 +73,22 @@ pub(crate) fn set_topic(args: &TopicArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) fn list(args: &RoomsArgs) -> anyhow::Result<()> {
-    let reply = args.client.ask(&Action::Rooms)?;
-    let rooms: Vec<Box<RawValue>> =
-        serde_json::from_str(&reply.text).map_err(|_| CommandError::new(NOT_ROOMS))?;
-    for room in &rooms {
-        // JSON goes out unchanged, also keys that this program does not know.
-        print_line(&if args.json { one_line(room.get()) } else { room_line(room.get())? })?;
+    let mut after = None;
+    loop {
+        let reply = args.client.ask(&Action::rooms_after(after))?;
+        let rooms: Vec<Box<RawValue>> =
+            serde_json::from_str(&reply.text).map_err(|_| CommandError::new(NOT_ROOMS))?;
+        for room in &rooms {
+            // JSON goes out unchanged, also keys that this program does not know.
+            print_line(&if args.json { one_line(room.get()) } else { room_line(room.get())? })?;
+        }
+        let next = reply.keys::<RoomList>().and_then(|list| list.next);
+        // A place that is not further on would give the same page for ever.
+        after = next.filter(|next| after.is_none_or(|after| *next > after));
+        if after.is_none() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ mod proxies; // nginx and HAProxy in front of a plain address
 mod proxied; // addresses for proxies: who the client is, and who is refused
 mod reverse_proxies; // nginx, Caddy and HAProxy in front, as the operators' guide has them
 mod chat; // rooms by the commands, and what clients write themselves
+mod rooms; // more of them than one answer has
 mod find; // full-text search: what people type finds what people said, and P9
 mod cursor; // what a session passes over, and what it is never told
 mod clock; // a clock that cannot be right

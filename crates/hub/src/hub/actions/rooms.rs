@@ -2,12 +2,13 @@
 
 use vang_chat::{Access, Power, Principal, Refusal, RoomCommand, RoomId, RoomsBy};
 use vang_journal::encode_name;
+use vang_proto::limits::{NAME_BYTES_MAX, TOPIC_BYTES_MAX};
 use vang_proto::vang::{self, ErrorReply, MEMBER, RoomList, RoomRow};
 use vang_view::TextOf;
 
 use crate::admission::{Peer, bad_name, refused, with_name};
 use crate::hub::Hub;
-use crate::limits::{HISTORY_BYTES_MAX, LISTED_ROOMS_MAX};
+use crate::limits::HISTORY_BYTES_MAX;
 use crate::session::Asker;
 
 /// A row of the list without its texts, in bytes.
@@ -75,38 +76,60 @@ impl Hub {
         })
     }
 
-    /// The newest rooms that somebody may know of. At most `LISTED_ROOMS_MAX` are looked at, and none that may not be
-    /// known of; the number of the others is kept.
-    pub(in crate::hub) fn list_rooms(&mut self, asker: &Asker, who: &Principal) {
-        let known = self.state.known_rooms(who);
-        // By bytes too: topics may be long.
-        let mut bytes = 0;
-        let topic = |id: RoomId| self.book.text(TextOf::RoomTopic(id));
-        let fits = |id: &RoomId| {
-            bytes += ROW_BYTES + self.book.room(*id).len() + topic(*id).map_or(0, str::len);
-            bytes <= HISTORY_BYTES_MAX
+    /// A page of the rooms that somebody may know of, in the order of their creation: those created after the room with this
+    /// id. A step for each room of the page, at most `ROOMS_PAGE_MAX`, and none for one that may not be known of.
+    pub(in crate::hub) fn list_rooms(
+        &mut self,
+        asker: &Asker,
+        who: &Principal,
+        after: Option<u64>,
+        limit: u64,
+    ) {
+        let after = RoomId(after.unwrap_or_default());
+        // A token for some rooms lists these: there are a few.
+        let known: Box<dyn Iterator<Item = RoomId> + '_> = match self.only_rooms(asker.session) {
+            None => Box::new(self.state.known_rooms(who).after(after)),
+            Some(only) => {
+                let knows = |id: &RoomId| self.state.room(*id).is_some_and(|room| room.knows(who));
+                let mut only: Vec<RoomId> = only.iter().copied().filter(knows).collect();
+                only.retain(|id| *id > after);
+                only.sort_unstable();
+                Box::new(only.into_iter())
+            }
         };
-        let only = self.only_rooms(asker.session);
-        let is_covered = |id: &RoomId| only.is_none_or(|rooms| rooms.contains(id));
-        let newest = known.newest().take(LISTED_ROOMS_MAX).filter(is_covered).take_while(fits);
-        let mut rooms: Vec<_> = newest.filter_map(|id| Some((id, self.state.room(id)?))).collect();
-        rooms.reverse();
-        let left_out = if only.is_some() { 0 } else { (known.count() - rooms.len()) as u64 };
-        let list: Vec<RoomRow> = rooms
-            .iter()
-            .map(|(id, room)| RoomRow {
-                room: self.book.room(*id).into_owned(),
-                access: wire_access(room.access).as_str().to_owned(),
-                n: room.newest_for(who),
-                role: matches!(who, Principal::Account(account) if room.is_member(*account))
-                    .then(|| MEMBER.to_owned()),
-                topic: topic(*id).filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
-            })
-            .collect();
-        let keys = RoomList { left_out: Some(left_out).filter(|&count| count > 0) };
+        let mut known = known.peekable();
+        // By bytes too: topics may be long. One room always fits.
+        let mut bytes = 0;
+        let mut list: Vec<RoomRow> = Vec::new();
+        let mut last = None;
+        while (list.len() as u64) < limit
+            && let Some(&id) = known.peek()
+        {
+            if let Some(room) = self.state.room(id) {
+                let topic = self.book.text(TextOf::RoomTopic(id));
+                let row = RoomRow {
+                    room: self.book.room(id).into_owned(),
+                    access: wire_access(room.access).as_str().to_owned(),
+                    n: room.newest_for(who),
+                    role: matches!(who, Principal::Account(account) if room.is_member(*account))
+                        .then(|| MEMBER.to_owned()),
+                    topic: topic.filter(|_| room.allows(Power::SeePeople, who)).map(str::to_owned),
+                };
+                bytes += ROW_BYTES + row.room.len() + row.topic.as_ref().map_or(0, String::len);
+                if bytes > HISTORY_BYTES_MAX {
+                    break;
+                }
+                list.push(row);
+            }
+            last = known.next();
+        }
+        let keys = RoomList { next: last.filter(|_| known.peek().is_some()).map(|id| id.0) };
+        drop(known);
         self.accept_json(asker, &keys, &list);
     }
 }
+
+const _: () = assert!(ROW_BYTES + NAME_BYTES_MAX + TOPIC_BYTES_MAX <= HISTORY_BYTES_MAX);
 
 fn wire_access(access: Access) -> vang::Access {
     match access {
