@@ -274,6 +274,8 @@ def session_cases():
     yield "follow-seq-negative", vang(action="follow", room="r", seq=-1), wrong("seq", "-1", "an integer from 0"), "open"
     yield "history-limit-float", vang(action="history", room="r", limit=1.0), wrong("limit", "1.0", "an integer from 1"), "open"
     yield "history-limit-zero", vang(action="history", room="r", limit=0), wrong("limit", "0", "an integer from 1"), "open"
+    yield "rooms-limit-zero", vang(action="rooms", limit=0), wrong("limit", "0", "an integer from 1"), "open"
+    yield "rooms-after-text", vang(action="rooms", after="1"), wrong("after", '"1"', "an integer from 0"), "open"
     yield "find-limit-zero", vang(action="find", query="x", limit=0), wrong("limit", "0", "an integer from 1"), "open"
     yield "create-access", vang(action="create", room="r", access="secret"), wrong(
         "access", '"secret"', '"public" or "private"'), "open"
