@@ -59,8 +59,9 @@ impl Hub {
     /// An answer from the disk. Every question must get one, also when its session is gone: it is forgotten then.
     pub fn answer_read(&mut self, id: u64, answer: Result<ReadAnswer, ReadError>) {
         let Some(then) = self.elsewhere.remove(&id) else { return };
-        let Some(session) = self.session_mut(then.session()) else { return };
-        session.is_finding &= !matches!(then, Continuation::Find { .. });
+        let session = then.session();
+        let Some(waiting) = self.session_mut(session) else { return };
+        waiting.is_finding &= !matches!(then, Continuation::Find { .. });
         match then {
             Continuation::Cursor { session, until } => match answer.and_then(ReadAnswer::page) {
                 Ok(mut page) => {
@@ -90,9 +91,12 @@ impl Hub {
                     let keyed = feeds.into_iter().map(|feed| (feed, now, 0));
                     let starts = starts.into_iter().map(place).chain(keyed).collect();
                     self.begin_following(&asker, starts);
-                    self.follow_behind(asker.session);
+                    self.follow_behind(session);
                 }
-                Err(error) => self.refuse_unread(asker, &error),
+                Err(error) => {
+                    self.refuse_unread(asker, &error);
+                    self.follow_behind(session);
+                }
             },
             Continuation::History { asker, room, since } => match answer.and_then(ReadAnswer::page) {
                 Ok(page) => self.answer_history(&asker, room, since, page),
@@ -121,7 +125,6 @@ impl Hub {
             ReadError::Full | ReadError::NoMemory | ReadError::OverTime { .. } => Code::Busy,
             ReadError::Unreadable(_) | ReadError::OtherAnswer => Code::Unavailable,
         };
-        let session = asker.session;
         let refusal = ErrorReply::new(code, error.to_string());
         let refusal = match error {
             // The same question would take as long again.
@@ -129,6 +132,5 @@ impl Hub {
             _ => refusal.with("retry-after", JOURNAL_RETRY_MS),
         };
         self.refuse(asker, &refusal);
-        self.follow_behind(session);
     }
 }
