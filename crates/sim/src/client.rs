@@ -8,7 +8,7 @@ use vang_hub::Peer;
 use vang_proto::Decoder;
 use vang_proto::frame::Limits;
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
-use vang_proto::vang::{Action, Backoff, RequestWriter};
+use vang_proto::vang::{Action, Backoff, FeedName, RequestWriter};
 
 use crate::following::{Following, compare};
 use crate::model::SeenEvent;
@@ -40,7 +40,12 @@ pub(crate) struct ClientConnection {
 #[derive(Clone, Debug)]
 enum Asked {
     Follow,
-    More(String),
+    /// A room and feeds, with a second `follow`; `applied`: the server's last applied entry at the request.
+    More {
+        room: String,
+        feeds: Vec<FeedName>,
+        applied: u64,
+    },
     Send(usize),
     History {
         room: String,
@@ -306,6 +311,11 @@ impl Client {
                 expected.retain(|seen| (first.seq..=last.seq).contains(&seen.seq));
                 compare(&format!("{} (in a room added later)", self.label), &expected, &log);
             }
+        }
+        if let Some(following) = &mut self.following
+            && connection.follows
+        {
+            following.keyed.connection_ended(connection.last_seq);
         }
         let wait = self.backoff.next_ms(scene.env.rng.any());
         self.call_at = scene.env.now() + wait;

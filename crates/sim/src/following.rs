@@ -33,7 +33,7 @@ pub(crate) struct Following {
     pub(crate) run: Option<u32>,
     since: Since,
     starts: BTreeMap<String, Start>,
-    keyed: KeyedFeeds,
+    pub(crate) keyed: KeyedFeeds,
     resumed: bool,
     /// Set back, and then beyond the known positions: the follower's numbers are those of lost messages, so it
     /// starts wherever the room has them now.

@@ -2,9 +2,10 @@
 //! pages, repeat messages, probe. Only their role and random numbers decide.
 
 use vang_proto::limits::INLINE_BYTES_MAX;
-use vang_proto::vang::{Access, Action, FeedName};
+use vang_proto::vang::{Access, Action};
 
 use crate::client::{Client, Role};
+use crate::feeds::some_feeds;
 use crate::following::Since;
 use crate::scene::{Scene, hidden_name, private_room, private_word};
 
@@ -196,7 +197,7 @@ pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Opt
     }
     let leave_out = scene.env.rng.below(600) as u32;
     rooms.retain(|_| !scene.env.rng.happens(leave_out));
-    let feeds = some_feeds(scene, account);
+    let feeds = some_feeds(&mut scene.env.rng, account.is_some());
     if !feeds.is_empty() && scene.env.rng.happens(150) {
         rooms.clear();
     }
@@ -217,11 +218,4 @@ pub(crate) fn turn_to_rooms(client: &mut Client, scene: &mut Scene, account: Opt
         }
     };
     client.follow(scene, (rooms, feeds), since);
-}
-
-/// Feeds beside those of rooms that the client can follow: any of them.
-pub(crate) fn some_feeds(scene: &mut Scene, account: Option<u64>) -> Vec<FeedName> {
-    let mut feeds = FeedName::ALL.to_vec();
-    feeds.retain(|feed| (*feed != FeedName::Account || account.is_some()) && scene.env.rng.happens(600));
-    feeds
 }

@@ -10,6 +10,7 @@ use vang_proto::vang::{Access, Action, FeedName};
 
 use crate::client::{Client, Role};
 use crate::environment::Environment;
+use crate::feeds::some_feeds;
 use crate::following::{Following, Since};
 use crate::journal::{AppendOutcome, Disk};
 use crate::model::{EventBody, Model};
@@ -192,7 +193,7 @@ impl World {
             self.scene.invitable.push(name);
             if role == Role::Person {
                 let account = client.account(&self.scene);
-                let feeds = people::some_feeds(&mut self.scene, account);
+                let feeds = some_feeds(&mut self.scene.env.rng, account.is_some());
                 client.follow(&mut self.scene, (vec!["general".to_owned()], feeds), Since::Now);
             }
             self.clients.push(client);
@@ -501,7 +502,7 @@ impl World {
     /// Follows `general` from its beginning, and any of the other feeds.
     fn follow_some_feeds(&mut self, who: &str) {
         let account = self.person(who).account(&self.scene);
-        let feeds = people::some_feeds(&mut self.scene, account);
+        let feeds = some_feeds(&mut self.scene.env.rng, account.is_some());
         self.follow_feeds(who, &["general"], &feeds, Since::Beginning);
     }
 

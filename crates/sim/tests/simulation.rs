@@ -93,6 +93,7 @@ const MUST_HAPPEN: &[&str] = &[
     "disk unavailable",
     "disk unreadable",
     "duplicate on a second connection",
+    "feeds added on a connection",
     "feeds followed without a room",
     "followed a room that is gone",
     "followed from numbers",

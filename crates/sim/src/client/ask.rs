@@ -6,6 +6,7 @@ use vang_proto::limits::HISTORY_PAGE_MAX;
 use vang_proto::vang::{Access, Action, FeedName, FollowFrom, RequestWriter};
 
 use super::{Asked, Client, Sending, put};
+use crate::feeds::some_feeds;
 use crate::following::{Following, Since};
 use crate::scene::Scene;
 
@@ -64,19 +65,22 @@ impl Client {
         let rooms = scene.public.iter().filter(|room| !following.rooms.contains(room)).cloned();
         let rooms: Vec<_> = rooms.collect();
         let Some(room) = scene.env.rng.pick(&rooms).cloned() else { return };
-        let is_asked = |asked: &Asked| matches!(asked, Asked::More(other) if *other == room);
+        let is_asked = |asked: &Asked| matches!(asked, Asked::More { .. });
         if self.main.as_ref().is_none_or(|connection| {
             connection.more.contains_key(&room) || connection.waiting.iter().any(|(_, asked)| is_asked(asked))
         }) {
             return;
         }
-        let asked = Asked::More(room.clone());
+        let has_account = self.account(scene).is_some();
+        let mut feeds = some_feeds(&mut scene.env.rng, has_account);
+        feeds.retain(|feed| self.following.as_ref().is_some_and(|following| !following.keyed.has(*feed)));
+        if !feeds.is_empty() {
+            scene.env.count("feeds added on a connection");
+        }
+        let asked = Asked::More { room: room.clone(), feeds: feeds.clone(), applied: scene.applied };
         let rooms = [room];
         if self.ask(scene, asked, |writer, re| {
-            writer.write(
-                re,
-                &Action::Follow { rooms: rooms.to_vec(), feeds: Vec::new(), from: FollowFrom::Now },
-            )
+            writer.write(re, &Action::Follow { rooms: rooms.to_vec(), feeds, from: FollowFrom::Now })
         }) {
             scene.env.count("second follow on a connection");
         }

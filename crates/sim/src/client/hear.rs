@@ -181,9 +181,12 @@ impl Client {
         match asked {
             Asked::Follow => return self.take_follow(scene, connection, &reply),
             // What came of it before belongs to another feed.
-            Asked::More(room) => {
+            Asked::More { room, feeds, applied } => {
                 if code.is_none() {
                     connection.more.insert(room, Vec::new());
+                    if let Some(following) = &mut self.following {
+                        following.keyed.add(&feeds, (applied, scene.applied));
+                    }
                 }
             }
             Asked::AccountFeed => {
@@ -267,7 +270,7 @@ impl Client {
             }
         };
         // A connection that already follows other rooms can follow more only from now.
-        let is_more = |(_, asked): &(u64, Asked)| matches!(asked, Asked::More(_));
+        let is_more = |(_, asked): &(u64, Asked)| matches!(asked, Asked::More { .. });
         if connection.half_closed || !connection.more.is_empty() || connection.waiting.iter().any(is_more) {
             return false;
         }
