@@ -169,6 +169,7 @@ impl Story {
                 ["rooms-by", "admins"] => self.hub.set_rooms_by(RoomsBy::Admins),
                 ["rooms-by", "accounts"] => self.hub.set_rooms_by(RoomsBy::Accounts),
                 ["rooms-per-account", rooms] => self.hub.set_rooms_per_account(rooms.parse().unwrap()),
+                ["trust", "local"] => self.hub.set_trust(Trust::Local),
                 ["trust", "folder"] => self.hub.set_trust(Trust::Folder),
                 ["stop"] => self.hub.stop(),
                 ["crash"] => {

@@ -414,7 +414,7 @@ impl TypedLines {
         self.say(message.to_owned());
         let forms = ACTIONS.iter().filter_map(|info| Some((info.typed?, info.about)));
         for (form, about) in forms.chain(OTHER_FORMS.iter().copied()) {
-            self.say(format!("{form:<13}{about}"));
+            self.say(format!("{form:<14}{about}"));
         }
     }
 

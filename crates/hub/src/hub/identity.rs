@@ -1,6 +1,6 @@
 //! Who is this: the name and the principal behind a connection. How somebody is shown is `Book::speaker`.
 
-use vang_chat::{AccountId, NameKey, Principal};
+use vang_chat::{AccountId, AccountStatus, NameKey, Principal, Refusal};
 use vang_proto::vang::{Action, Code, ErrorReply, Rate};
 
 use crate::admission::{Admitted, Peer, Proof, Speaking, Trust, admit, bad_name, refused, with_name};
@@ -51,6 +51,11 @@ impl Hub {
             }
             self.check_proof(known)?;
             return Ok(known.clone());
+        }
+        if let Some((_, _, Some(account))) = &made
+            && self.state.status(*account) == AccountStatus::Disabled
+        {
+            return Err(refused(&Refusal::AccountDisabled));
         }
         let (guests, trust, anon) = (self.guests, self.trust, self.anon);
         let Some(session) = self.session_mut(id) else {
