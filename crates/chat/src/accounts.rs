@@ -90,10 +90,7 @@ pub(crate) fn decide(
     match command {
         AccountCommand::Add { name, by } => {
             accounts.check_server(ServerPower::AddAccount, by, None)?;
-            if accounts.by_name.contains_key(&name.key) {
-                return Err(Refusal::NameTaken);
-            }
-            accounts.looks.check(name)?;
+            accounts.check_new(name)?;
             Ok(AccountEvent::Added { account: AccountId(at.seq.0), name: name.clone() })
         }
         &AccountCommand::SetRole { who, role, by } => {
@@ -115,14 +112,7 @@ pub(crate) fn decide(
 
 pub(crate) fn evolve((accounts, tokens): (&mut Accounts, &mut Tokens), event: &AccountEvent) {
     match *event {
-        AccountEvent::Added { account, ref name } => accounts.add(AccountRow {
-            name: **name,
-            account,
-            seq: Seq(0),
-            password: None,
-            role: AccountRole::default().number(),
-            status: AccountStatus::default().number(),
-        }),
+        AccountEvent::Added { account, ref name } => accounts.create(**name, account, AccountRole::default()),
         AccountEvent::RoleSet { who, role } => accounts.change(who, |row| row.role = role.number()),
         AccountEvent::StatusSet { who, status } => {
             accounts.change(who, |row| row.status = status.number());
@@ -167,6 +157,25 @@ impl Accounts {
         self.looks.add(&row.name);
         self.by_name.insert(row.name.key, row.account);
         self.by_id.insert(row.account, row);
+    }
+
+    pub(crate) fn create(&mut self, name: Name, account: AccountId, role: AccountRole) {
+        self.add(AccountRow {
+            name,
+            account,
+            seq: Seq(0),
+            password: None,
+            role: role.number(),
+            status: AccountStatus::default().number(),
+        });
+    }
+
+    /// Can there be an account of this name?
+    pub(crate) fn check_new(&self, name: &Name) -> Result<(), Refusal> {
+        if self.by_name.contains_key(&name.key) {
+            return Err(Refusal::NameTaken);
+        }
+        self.looks.check(name)
     }
 
     pub(crate) fn named(&self, name: &NameKey) -> Option<AccountId> {

@@ -1,8 +1,8 @@
 //! Commands: what somebody wants, as it is in the journal, in its final order.
 
 use crate::{
-    AccountCommand, CredentialCommand, MemberCommand, MessageCommand, OrderCommand, Principal, RoomCommand,
-    RoomId,
+    AccountCommand, CredentialCommand, InvitationCommand, MemberCommand, MessageCommand, OrderCommand,
+    Principal, RoomCommand, RoomId,
 };
 
 /// A command, by its subject.
@@ -11,6 +11,7 @@ pub enum Command {
     Order(OrderCommand),
     Account(AccountCommand),
     Credential(CredentialCommand),
+    Invitation(InvitationCommand),
     Room(RoomCommand),
     Member(MemberCommand),
     Message(MessageCommand),
@@ -20,17 +21,22 @@ impl Command {
     /// The room that it names. What happened there is in the outcome, not here.
     pub fn room(&self) -> Option<RoomId> {
         match self {
-            Command::Order(_) | Command::Account(_) | Command::Credential(_) => None,
+            Command::Order(_) | Command::Account(_) | Command::Credential(_) | Command::Invitation(_) => None,
             Command::Room(command) => command.room(),
             Command::Member(command) => Some(command.room()),
             Command::Message(command) => Some(command.room()),
         }
     }
 
-    /// Who wants it. `None`: the server itself.
+    /// Who wants it. `None`: the server itself, or somebody who has no account yet.
     pub fn by(&self) -> Option<Principal> {
         match *self {
-            Command::Order(_) | Command::Credential(CredentialCommand::RenewVerifier { .. }) => None,
+            Command::Order(_)
+            | Command::Credential(CredentialCommand::RenewVerifier { .. })
+            | Command::Invitation(InvitationCommand::Accept { .. }) => None,
+            Command::Invitation(
+                InvitationCommand::Create { by, .. } | InvitationCommand::Withdraw { by, .. },
+            ) => Some(by),
             Command::Account(
                 AccountCommand::Add { by, .. }
                 | AccountCommand::SetRole { by, .. }
@@ -64,6 +70,12 @@ impl From<AccountCommand> for Command {
 impl From<CredentialCommand> for Command {
     fn from(command: CredentialCommand) -> Command {
         Command::Credential(command)
+    }
+}
+
+impl From<InvitationCommand> for Command {
+    fn from(command: InvitationCommand) -> Command {
+        Command::Invitation(command)
     }
 }
 

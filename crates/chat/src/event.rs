@@ -3,7 +3,9 @@
 
 use smallvec::SmallVec;
 
-use crate::{AccountEvent, CredentialEvent, MemberEvent, MessageEvent, OrderEvent, RoomEvent};
+use crate::{
+    AccountEvent, CredentialEvent, InvitationEvent, MemberEvent, MessageEvent, OrderEvent, RoomEvent,
+};
 
 /// An event, by its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,7 @@ pub enum Event {
     Order(OrderEvent),
     Account(AccountEvent),
     Credential(CredentialEvent),
+    Invitation(InvitationEvent),
     Room(RoomEvent),
     Member(MemberEvent),
     Message(MessageEvent),
@@ -34,6 +37,12 @@ impl From<AccountEvent> for Event {
 impl From<CredentialEvent> for Event {
     fn from(event: CredentialEvent) -> Event {
         Event::Credential(event)
+    }
+}
+
+impl From<InvitationEvent> for Event {
+    fn from(event: InvitationEvent) -> Event {
+        Event::Invitation(event)
     }
 }
 

@@ -4,7 +4,7 @@
 //! what somebody typed changes no outcome.
 //!
 //! Each subject is one file: its commands, its events, `decide` and `evolve`. The parts of the state are others:
-//! openings (`order.rs`), accounts (`accounts.rs`), tokens (`tokens.rs`), rooms with the stays of their members and their newest number
+//! openings (`order.rs`), accounts (`accounts.rs`), tokens (`tokens.rs`), invitations (`invitations.rs`), rooms with the stays of their members and their newest number
 //! (`rooms.rs`, `stays.rs`), remembered send ids (`sent.rs`). `members.rs`, `messages.rs` and
 //! `credentials.rs` have no part of their own: they change rooms, ids, accounts and tokens. Each part has one description, its rows, for hash and snapshot (`snapshot.rs`).
 
@@ -20,6 +20,7 @@ mod order; // who opened the journal, which rules hold, time
 mod names; // what a name is and what it looks like, as keyed hashes
 mod accounts;
 mod credentials; // what proves who somebody is: passwords and tokens
+mod invitations; // with which people make an account
 mod rooms;
 mod members;
 mod server_feed; // how far the server's feed is
@@ -44,6 +45,7 @@ pub use credentials::{CredentialCommand, CredentialEvent};
 pub use event::{Event, Events};
 pub use feed::{Feed, FeedKey, Place, Places};
 pub use ids::{AccountId, NameKey, Node, Position, Principal, RoomId, Rules, Seq, Time};
+pub use invitations::{Invitation, InvitationCommand, InvitationEvent, InvitationId, NewInvitation};
 pub use known::KnownRooms;
 pub use members::{MemberCommand, MemberEvent};
 pub use messages::{MessageCommand, MessageEvent};

@@ -29,3 +29,9 @@ pub const DEVICES_PER_ACCOUNT_MAX: usize = 100;
 
 /// Rooms to which a token can be limited.
 pub const ROOMS_PER_TOKEN_MAX: usize = 8;
+
+/// Invitations that can be used, in all.
+pub const INVITATIONS_MAX: usize = 1_000;
+
+/// Accounts that can be made with one invitation.
+pub const INVITATION_USES_MAX: u32 = 10_000;

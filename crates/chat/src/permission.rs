@@ -42,6 +42,10 @@ pub enum ServerPower {
     CreateToken,
     /// End an account's tokens.
     EndTokens,
+    /// Invite people to make an account, and withdraw invitations.
+    Invite,
+    /// Invite an administrator.
+    InviteAdmin,
     /// Follow the feed of an account.
     FollowAccount,
     /// Follow the server's feed.
@@ -104,7 +108,7 @@ impl Power {
 }
 
 impl ServerPower {
-    pub const ALL: [ServerPower; 13] = [
+    pub const ALL: [ServerPower; 15] = [
         ServerPower::CreateRoom(RoomsBy::Accounts, Access::Public),
         ServerPower::CreateRoom(RoomsBy::Accounts, Access::Private),
         ServerPower::CreateRoom(RoomsBy::Admins, Access::Public),
@@ -116,6 +120,8 @@ impl ServerPower {
         ServerPower::SetPassword,
         ServerPower::CreateToken,
         ServerPower::EndTokens,
+        ServerPower::Invite,
+        ServerPower::InviteAdmin,
         ServerPower::FollowAccount,
         ServerPower::FollowServer,
     ];
@@ -204,6 +210,8 @@ const fn server_row(power: ServerPower) -> ServerRow {
         ServerPower::SetPassword                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
         ServerPower::CreateToken                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
         ServerPower::EndTokens                              => ([Yes,           Yes,        NotAllowed,  NotAllowed],    true),
+        ServerPower::Invite                                 => ([Yes,           Yes,        NotAllowed,  NotAllowed],    false),
+        ServerPower::InviteAdmin                            => ([Yes,           OperatorNeeded, NotAllowed, NotAllowed], false),
         ServerPower::FollowAccount                          => ([AccountNeeded, NotAllowed, NotAllowed,  AccountNeeded], true),
         ServerPower::FollowServer                           => ([Yes,           Yes,        Yes,         Yes],           true),
     };

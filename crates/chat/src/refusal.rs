@@ -29,6 +29,16 @@ pub enum Refusal {
     AccountDisabled,
     #[error("there is no such token")]
     NoToken,
+    /// Also said of one that is over, used up or withdrawn, or whose maker lost the right.
+    #[error("the invitation is not valid: it is wrong, over, used up or withdrawn; ask for another one")]
+    NoInvitation,
+    /// With the code of an invitation.
+    #[error("choose the name of the new account")]
+    NameNeeded,
+    #[error("there are {max} invitations, which is the limit; withdraw those that nobody needs")]
+    TooManyInvitations { max: usize },
+    #[error("an invitation is for 1 to {max} accounts")]
+    TooManyUses { max: u32 },
     #[error("there is such a token already")]
     TokenTaken,
     /// Of scripts and programs.

@@ -13,6 +13,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::accounts::Accounts;
 use crate::digest::Digest;
+use crate::invitations::Invitations;
 use crate::order::Openings;
 use crate::rooms::Rooms;
 use crate::sent::{Sent, SentRow};
@@ -37,13 +38,15 @@ enum Part {
     Openings,
     Accounts,
     Tokens,
+    Invitations,
     Rooms,
     Stays,
     Sent,
 }
 
 /// Every part, always in this order.
-const PARTS: [Part; 6] = [Part::Openings, Part::Accounts, Part::Tokens, Part::Rooms, Part::Stays, Part::Sent];
+const PARTS: [Part; 7] =
+    [Part::Openings, Part::Accounts, Part::Tokens, Part::Invitations, Part::Rooms, Part::Stays, Part::Sent];
 
 /// These bytes are not a snapshot that this program can use; replay the journal instead.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +108,7 @@ impl SnapshotWriter {
                 Part::Openings => write_steps(&mut e, from, state.openings.steps(from, at), &mut steps),
                 Part::Accounts => write_steps(&mut e, from, state.accounts.steps(from, at), &mut steps),
                 Part::Tokens => write_steps(&mut e, from, state.tokens.steps(from, at), &mut steps),
+                Part::Invitations => write_steps(&mut e, from, state.invitations.steps(from, at), &mut steps),
                 Part::Rooms => write_steps(&mut e, from, state.rooms.steps(from, at), &mut steps),
                 Part::Stays => write_steps(&mut e, from, state.rooms.stay_steps(from, at), &mut steps),
                 Part::Sent => write_steps(&mut e, from, state.sent.steps(from, at), &mut steps),
@@ -153,11 +157,23 @@ impl State {
     fn digest(&self, part: Part) -> Digest {
         // The first four are numbers, and hashed before the parts. A field that is missing here does not compile; nor does
         // a field of a part that its steps forget.
-        let State { rules: _, seq: _, time: _, server: _, openings, accounts, tokens, rooms, sent } = self;
+        let State {
+            rules: _,
+            seq: _,
+            time: _,
+            server: _,
+            openings,
+            accounts,
+            tokens,
+            invitations,
+            rooms,
+            sent,
+        } = self;
         match part {
             Part::Openings => openings.digest(),
             Part::Accounts => accounts.digest(),
             Part::Tokens => tokens.digest(),
+            Part::Invitations => invitations.digest(),
             Part::Rooms => rooms.digest(),
             Part::Stays => rooms.stays_digest(),
             Part::Sent => sent.digest(),
@@ -180,8 +196,25 @@ impl State {
 
     /// Rows that a snapshot writes: what its size grows with.
     pub fn items(&self) -> usize {
-        let State { rules: _, seq: _, time: _, server: _, openings, accounts, tokens, rooms, sent } = self;
-        openings.len() + accounts.len() + tokens.len() + rooms.len() + rooms.stay_count() + sent.len()
+        let State {
+            rules: _,
+            seq: _,
+            time: _,
+            server: _,
+            openings,
+            accounts,
+            tokens,
+            invitations,
+            rooms,
+            sent,
+        } = self;
+        openings.len()
+            + accounts.len()
+            + tokens.len()
+            + invitations.len()
+            + rooms.len()
+            + rooms.stay_count()
+            + sent.len()
     }
 
     /// How long a snapshot is, about, bytes.
@@ -200,11 +233,13 @@ impl State {
     /// begun before and is not complete cannot be continued any more.
     pub fn begin_snapshot(&mut self) -> SnapshotWriter {
         // Stays have the `seq`s of both their ends: no row of theirs is kept.
-        let State { rules: _, seq, time: _, server: _, openings, accounts, tokens, rooms, sent } = self;
+        let State { rules: _, seq, time: _, server: _, openings, accounts, tokens, invitations, rooms, sent } =
+            self;
         let (at, later) = (*seq, seq.next().0);
         openings.kept.begin(at, later);
         accounts.kept.begin(at, later);
         tokens.kept.begin(at, later);
+        invitations.kept.begin(at, later);
         rooms.kept.begin(at, later);
         sent.kept.begin(at, sent.end());
         SnapshotWriter::new(self)
@@ -215,10 +250,22 @@ impl State {
     pub fn continue_snapshot(&mut self, writer: &mut SnapshotWriter, steps: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(writer.head.len() + steps.min(self.items()) * ROW_BYTES);
         writer.write(self, steps, &mut bytes);
-        let State { rules: _, seq: _, time: _, server: _, openings, accounts, tokens, rooms, sent } = self;
+        let State {
+            rules: _,
+            seq: _,
+            time: _,
+            server: _,
+            openings,
+            accounts,
+            tokens,
+            invitations,
+            rooms,
+            sent,
+        } = self;
         openings.kept.pass(writer.passed(Part::Openings));
         accounts.kept.pass(writer.passed(Part::Accounts));
         tokens.kept.pass(writer.passed(Part::Tokens));
+        invitations.kept.pass(writer.passed(Part::Invitations));
         rooms.kept.pass(writer.passed(Part::Rooms));
         sent.kept.pass(writer.passed(Part::Sent));
         bytes
@@ -240,11 +287,12 @@ impl State {
         let openings = part(&mut d, Openings::add)?;
         let accounts = part(&mut d, Accounts::add)?;
         let tokens = part(&mut d, Tokens::add)?;
+        let invitations = part(&mut d, Invitations::add)?;
         let mut rooms = part(&mut d, Rooms::add)?;
         rows(&mut d, |row: StayRow| rooms.add_stay(row))?;
         let sent = part(&mut d, |sent: &mut Sent, row: SentRow| sent.remember(row, row.time))?;
         // Without `..`: a part that is not read does not compile.
-        let state = State { rules, seq, time, server, openings, accounts, tokens, rooms, sent };
+        let state = State { rules, seq, time, server, openings, accounts, tokens, invitations, rooms, sent };
         if state.hash()[..] != hash {
             return Err(SnapshotError::OtherHash { seq: state.seq.0 });
         }

@@ -7,6 +7,7 @@
 use smallvec::smallvec;
 
 use crate::accounts::Accounts;
+use crate::invitations::Invitations;
 use crate::known::KnownRooms;
 use crate::order::Openings;
 use crate::rooms::Rooms;
@@ -14,9 +15,10 @@ use crate::sent::Sent;
 use crate::server_feed::ServerFeed;
 use crate::tokens::Tokens;
 use crate::{
-    AccountId, AccountRole, AccountStatus, Command, Event, Events, Feed, Happened, Name, NameKey, Node,
-    OrderCommand, Outcome, Places, Position, Principal, Refusal, Room, RoomId, Rules, Scripts, Seq,
-    ServerPower, Time, Token, TokenId, TokenKey, accounts, credentials, members, messages, order, rooms,
+    AccountId, AccountRole, AccountStatus, Command, Event, Events, Feed, Happened, Invitation, Name, NameKey,
+    Node, OrderCommand, Outcome, Places, Position, Principal, Refusal, Room, RoomId, Rules, Scripts, Seq,
+    ServerPower, Time, Token, TokenId, TokenKey, accounts, credentials, invitations, members, messages,
+    order, rooms,
 };
 
 /// Everything that decides what happens next.
@@ -29,6 +31,7 @@ pub struct State {
     pub(crate) openings: Openings,
     pub(crate) accounts: Accounts,
     pub(crate) tokens: Tokens,
+    pub(crate) invitations: Invitations,
     pub(crate) rooms: Rooms,
     pub(crate) sent: Sent,
 }
@@ -63,6 +66,7 @@ impl Default for State {
             openings: Openings::default(),
             accounts: Accounts::default(),
             tokens: Tokens::default(),
+            invitations: Invitations::default(),
             rooms: Rooms::default(),
             sent: Sent::default(),
         }
@@ -110,7 +114,18 @@ impl State {
     }
 
     fn decide_1(&self, at: Position, command: &Command) -> Result<Events, Refusal> {
-        let State { rules, openings: _, accounts, tokens, rooms, sent, seq: _, time: _, server: _ } = self;
+        let State {
+            rules,
+            openings: _,
+            accounts,
+            tokens,
+            invitations,
+            rooms,
+            sent,
+            seq: _,
+            time: _,
+            server: _,
+        } = self;
         if let Some(by) = command.by() {
             accounts.check_active(&by)?;
         }
@@ -118,6 +133,9 @@ impl State {
             Command::Order(command) => order::decide(*rules, NEWEST_RULES, at, command)?.into(),
             Command::Account(command) => accounts::decide(accounts, at, command)?.into(),
             Command::Credential(command) => credentials::decide(accounts, tokens, at, command)?.into(),
+            Command::Invitation(command) => {
+                invitations::decide((accounts, rooms, invitations), at, command)?.into()
+            }
             Command::Room(command) => rooms::decide(rooms, accounts, at, command)?.into(),
             Command::Member(command) => members::decide(rooms, accounts, command)?.into(),
             Command::Message(command) => messages::decide(rooms, accounts, sent, at, command)?.into(),
@@ -126,11 +144,15 @@ impl State {
     }
 
     fn evolve_1(&mut self, at: Position, event: &Event, places: &mut Places) {
-        let State { rules, openings, accounts, tokens, rooms, sent, server, seq: _, time: _ } = self;
+        let State { rules, openings, accounts, tokens, invitations, rooms, sent, server, seq: _, time: _ } =
+            self;
         match event {
             Event::Order(event) => order::evolve(rules, openings, at, event),
             Event::Account(event) => accounts::evolve((accounts, tokens), event),
             Event::Credential(event) => credentials::evolve((accounts, tokens), at, event),
+            Event::Invitation(event) => {
+                invitations::evolve((accounts, rooms, invitations), at, event, places);
+            }
             Event::Room(event) => rooms::evolve((rooms, accounts, server), at, event, places),
             Event::Member(event) => members::evolve((rooms, accounts), at, event, places),
             Event::Message(event) => messages::evolve(rooms, sent, at, event, places),
@@ -211,6 +233,16 @@ impl State {
     /// An account's tokens, oldest first. Some may be over.
     pub fn tokens_of(&self, who: AccountId) -> impl Iterator<Item = Token<'_>> {
         self.tokens.of_account(who)
+    }
+
+    /// The invitation with this key. It may be over or used up.
+    pub fn invitation(&self, key: &TokenKey) -> Option<Invitation> {
+        self.invitations.by_key(key)
+    }
+
+    /// Every invitation, oldest first. Some may be over or used up.
+    pub fn invitations(&self) -> impl Iterator<Item = Invitation> {
+        self.invitations.all()
     }
 
     /// The room of this name, if the reader can know of it.

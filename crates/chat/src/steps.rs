@@ -5,6 +5,7 @@
 //! entry changes or removes otherwise is kept as it was, until the snapshot has reached it.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use crate::Seq;
 
@@ -33,6 +34,26 @@ struct Writing {
     next: u64,
     /// Rows from this key on came later.
     end: u64,
+}
+
+/// Rows that are there, and in the places of those that changed or went what is kept of them: both in the order of their keys.
+pub(crate) fn merged<'a, R: Clone + 'a>(
+    there: impl Iterator<Item = (u64, &'a R)>,
+    kept: impl Iterator<Item = (u64, &'a R)>,
+) -> impl Iterator<Item = Step<R>> {
+    let (mut there, mut kept) = (there.peekable(), kept.peekable());
+    iter::from_fn(move || {
+        let (key, row) = match (kept.peek(), there.peek()) {
+            (Some((kept_key, _)), Some((key, _))) if kept_key > key => there.next()?,
+            (Some((kept_key, _)), Some((key, _))) if kept_key == key => {
+                there.next();
+                kept.next()?
+            }
+            (Some(_), _) => kept.next()?,
+            (None, _) => there.next()?,
+        };
+        Some(([key, 0, 0], Some(row.clone())))
+    })
 }
 
 impl<R> Default for Kept<R> {

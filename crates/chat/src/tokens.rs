@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::iter;
 
 use minicbor::{Decode, Encode};
 use smallvec::SmallVec;
 
 use crate::digest::Digest;
 use crate::limits::DEVICES_PER_ACCOUNT_MAX;
-use crate::steps::{Kept, Key, Step};
+use crate::steps::{Kept, Key, Step, merged};
 use crate::{AccountId, RoomId, Seq, Time};
 
 /// A token: the `seq` of the entry that created it.
@@ -17,7 +16,7 @@ use crate::{AccountId, RoomId, Seq, Time};
 #[cbor(transparent)]
 pub struct TokenId(#[n(0)] pub u64);
 
-/// A token as the rules know it: a hash of what its owner has, which is random and long.
+/// A token, or the code of an invitation, as the rules know it: a hash of what its owner has, which is random and long.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct TokenKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
@@ -218,17 +217,8 @@ impl Tokens {
     pub(crate) fn steps(&self, [from, ..]: Key, at: Seq) -> impl Iterator<Item = Step<TokenRow>> {
         // `by_key` and `by_account` find the same tokens.
         let Tokens { by_id, by_key: _, by_account: _, digest: _, kept } = self;
-        let mut there = by_id.range(TokenId(from)..).take_while(move |&(id, _)| id.0 <= at.0).peekable();
-        let mut ended = kept.from(at, from).peekable();
-        iter::from_fn(move || {
-            let is_ended_next = match (ended.peek(), there.peek()) {
-                (Some((ended, _)), Some((there, _))) => *ended < there.0,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            let row = if is_ended_next { ended.next()?.1 } else { there.next()?.1 };
-            Some(([row.id.0, 0, 0], Some(row.clone())))
-        })
+        let there = by_id.range(TokenId(from)..).take_while(move |&(id, _)| id.0 <= at.0);
+        merged(there.map(|(id, row)| (id.0, row)), kept.from(at, from))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -7,8 +7,9 @@ use std::fmt::Write;
 
 use vang_chat::{
     Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, Feed,
-    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, Position, Power, Principal, Refusal, Room,
-    RoomCommand, RoomId, RoomsBy, Scope, ServerPower, ServerRole, Standing, State, Time, TokenKey, Which,
+    InvitationCommand, MemberCommand, MessageCommand, Name, NameKey, NewInvitation, NewToken, Node, Position,
+    Power, Principal, Refusal, Room, RoomCommand, RoomId, RoomsBy, Scope, ServerPower, ServerRole, Standing,
+    State, Time, TokenKey, Which,
 };
 
 struct World {
@@ -113,6 +114,21 @@ impl World {
                 RoomCommand::Create { name: name("new"), access, by, rooms_by, most: None }.into()
             }
             ServerPower::AddAccount => AccountCommand::Add { name: name("new"), by }.into(),
+            ServerPower::Invite | ServerPower::InviteAdmin => {
+                let role = match power {
+                    ServerPower::InviteAdmin => AccountRole::Admin,
+                    _ => AccountRole::Person,
+                };
+                let new = NewInvitation {
+                    key: TokenKey([8; 32]),
+                    account: None,
+                    uses: 1,
+                    until: None,
+                    room: None,
+                    role,
+                };
+                InvitationCommand::Create { invitation: Box::new(new), by }.into()
+            }
             ServerPower::SetRole => {
                 AccountCommand::SetRole { who: with, role: AccountRole::Admin, by }.into()
             }

@@ -12,9 +12,10 @@ use proptest::strategy::ValueTree;
 use vang_chat::limits::{OPENINGS_MAX, SENT_MAX, SENT_PER_PRINCIPAL_MAX, SENT_REMEMBERED_MS};
 use vang_chat::{
     Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, Event, Events,
-    Feed, FeedKey, Happened, LookKey, MemberCommand, MessageCommand, MessageEvent, Name, NameKey, NewToken,
-    Node, OrderCommand, OrderEvent, Outcome, Place, Position, Principal, Refusal, RoomCommand, RoomId,
-    RoomsBy, Rules, Scope, Scripts, SendId, Seq, SnapshotError, State, Time, TokenId, TokenKey, Which,
+    Feed, FeedKey, Happened, InvitationCommand, InvitationEvent, InvitationId, LookKey, MemberCommand,
+    MessageCommand, MessageEvent, Name, NameKey, NewInvitation, NewToken, Node, OrderCommand, OrderEvent,
+    Outcome, Place, Position, Principal, Refusal, RoomCommand, RoomId, RoomsBy, Rules, Scope, Scripts,
+    SendId, Seq, SnapshotError, State, Time, TokenId, TokenKey, Which,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -35,6 +36,9 @@ enum Ask {
     Renew(u8, bool),
     Token(u8, u8, Scope, Option<i64>, Who),
     End(u8, u8, Who),
+    Invite(u8, Option<u8>, u32, AccountRole, Option<u8>, Option<i64>, Who),
+    Withdraw(u8, Who),
+    Accept(u8, u8),
     Create(u8, Access, Who, RoomsBy, Option<u64>),
     Join(u8, u8, Who),
     Leave(u8, u8),
@@ -127,6 +131,23 @@ fn command(state: &State, ask: &Ask) -> Command {
             };
             CredentialCommand::EndTokens { who, which, by }.into()
         }
+        Ask::Invite(key, link, uses, role, of, until, by) => {
+            let until = until.map(|until| Time(state.time().0.saturating_add_signed(until)));
+            let room = of.map(|of| room(state, of));
+            let link = link.map(|link| account(state, link));
+            let new = NewInvitation { key: TokenKey([key; 32]), account: link, uses, until, room, role };
+            let by = principal(state, by);
+            InvitationCommand::Create { invitation: Box::new(new), by }.into()
+        }
+        Ask::Withdraw(number, by) => {
+            let id = state.invitations().nth(usize::from(number)).map(|invitation| invitation.id);
+            let id = id.unwrap_or(InvitationId(NOT_THERE));
+            InvitationCommand::Withdraw { id, by: principal(state, by) }.into()
+        }
+        Ask::Accept(key, number) => {
+            InvitationCommand::Accept { key: TokenKey([key; 32]), name: (number < 12).then(|| made(number)) }
+                .into()
+        }
         Ask::Create(number, access, by, rooms_by, most) => {
             RoomCommand::Create { name: made(number), access, by: principal(state, by), rooms_by, most }
                 .into()
@@ -207,6 +228,9 @@ generated! {
     Command::Credential(CredentialCommand::RenewVerifier { .. }) => Ask::Renew(..),
     Command::Credential(CredentialCommand::CreateToken { .. }) => Ask::Token(..),
     Command::Credential(CredentialCommand::EndTokens { .. }) => Ask::End(..),
+    Command::Invitation(InvitationCommand::Create { .. }) => Ask::Invite(..),
+    Command::Invitation(InvitationCommand::Withdraw { .. }) => Ask::Withdraw(..),
+    Command::Invitation(InvitationCommand::Accept { .. }) => Ask::Accept(..),
     Command::Room(RoomCommand::Create { .. }) => Ask::Create(..),
     Command::Room(RoomCommand::SetTopic { .. }) => Ask::Topic(..),
     Command::Member(MemberCommand::Join { .. }) => Ask::Join(..),
@@ -284,7 +308,19 @@ fn ask() -> impl Strategy<Value = Ask> {
     let status = prop_oneof![1 => Just(AccountStatus::Disabled), 4 => Just(AccountStatus::Active)];
     let scope = prop::sample::select(Scope::ALL.to_vec());
     let until = prop::option::of((-HOUR_MS..5 * HOUR_MS).boxed());
+    let invite = (
+        0..6_u8,
+        prop::option::weighted(0.2, 0..4_u8),
+        0..4_u32,
+        role.clone(),
+        prop::option::of(0..4_u8),
+        until.clone(),
+    );
+    let inviter = prop_oneof![2 => Just(Who::Operator), 1 => who()];
     prop_oneof![
+        3 => (invite, inviter).prop_map(|((key, link, uses, role, room, until), by)| Ask::Invite(key, link, uses, role, room, until, by)),
+        1 => (0..3_u8, who()).prop_map(|(number, by)| Ask::Withdraw(number, by)),
+        4 => (0..6_u8, 0..14_u8).prop_map(|(key, name)| Ask::Accept(key, name)),
         1 => (0..4_u8, role, who()).prop_map(|(who, role, by)| Ask::Role(who, role, by)),
         1 => (0..4_u8, status, who()).prop_map(|(who, status, by)| Ask::Status(who, status, by)),
         2 => (0..4_u8, prop::option::of(0..3_u8), who()).prop_map(|(who, keep, by)| Ask::Password(who, keep, by)),
@@ -431,6 +467,9 @@ proptest! {
                 command,
                 Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
                     | Command::Credential(CredentialCommand::EndTokens { .. })
+            ) || matches!(
+                outcome.as_ref().map(|outcome| events(outcome).next()),
+                Ok(Some(Event::Invitation(InvitationEvent::AcceptedBefore { .. })))
             );
             let is_same = body(&world.state) == before;
             prop_assert!(is_same == quiet || may_be_so && is_same, "{:?} {:?}", command, outcome);

@@ -34,9 +34,10 @@ use std::fmt::Write;
 
 use vang_chat::{
     Access, AccountCommand, AccountEvent, AccountId, AccountRole, AccountStatus, Command, CredentialCommand,
-    CredentialEvent, Event, LookKey, MemberCommand, MemberEvent, MessageCommand, MessageEvent, Name, NameKey,
-    NewToken, Node, OrderCommand, OrderEvent, Position, Principal, Refusal, RoomCommand, RoomEvent, RoomId,
-    RoomsBy, Rules, Scope, Scripts, SendId, Seq, State, Time, TokenId, TokenKey, Which,
+    CredentialEvent, Event, InvitationCommand, InvitationEvent, InvitationId, LookKey, MemberCommand,
+    MemberEvent, MessageCommand, MessageEvent, Name, NameKey, NewInvitation, NewToken, Node, OrderCommand,
+    OrderEvent, Position, Principal, Refusal, RoomCommand, RoomEvent, RoomId, RoomsBy, Rules, Scope, Scripts,
+    SendId, Seq, State, Time, TokenId, TokenKey, Which,
 };
 
 /// When every story begins.
@@ -213,6 +214,33 @@ impl Story {
             ["renew", who, from] => {
                 CredentialCommand::RenewVerifier { who: account(who), from: Seq(number(from)?) }.into()
             }
+            ["invite", key, ref more @ ..] => {
+                let mut new = NewInvitation {
+                    key: token_key(key),
+                    account: None,
+                    uses: 1,
+                    until: None,
+                    room: None,
+                    role: AccountRole::Person,
+                };
+                for word in more {
+                    match word.split_at(1) {
+                        ("+", length) => new.until = Some(Time(self.now + milliseconds(length)?)),
+                        ("#", _) => new.room = Some(self.room(word)),
+                        ("@", who) => new.account = Some(account(who)),
+                        ("x", uses) => new.uses = number(uses)? as u32,
+                        _ if *word == "admin" => new.role = AccountRole::Admin,
+                        _ => return Err("+TIME, #ROOM, xUSES or admin".into()),
+                    }
+                }
+                InvitationCommand::Create { invitation: Box::new(new), by }.into()
+            }
+            ["withdraw", id] => InvitationCommand::Withdraw { id: InvitationId(number(id)?), by }.into(),
+            ["accept", key, name] => {
+                named = name;
+                InvitationCommand::Accept { key: token_key(key), name: Some(made(name)) }.into()
+            }
+            ["accept", key] => InvitationCommand::Accept { key: token_key(key), name: None }.into(),
             ["token", who, key, scope, ref more @ ..] => {
                 let scope = Scope::ALL.into_iter().find(|known| format!("{known:?}").to_lowercase() == scope);
                 let scope = scope.ok_or("read, send, admin or device")?;
@@ -302,6 +330,22 @@ impl Story {
             }
             Event::Credential(CredentialEvent::TokensEnded { who, .. }) => {
                 format!("tokens-ended {}", self.who(&Principal::Account(who)))
+            }
+            Event::Invitation(InvitationEvent::Created { .. }) => "invited".into(),
+            Event::Invitation(InvitationEvent::Withdrawn { id }) => format!("withdrawn {}", id.0),
+            Event::Invitation(InvitationEvent::Accepted { account, role, room, .. }) => {
+                self.accounts.insert(named.to_lowercase(), account);
+                let room = room.map_or(String::new(), |room| {
+                    self.shown.push((room, seq, Shown::Other(format!("+{named}"))));
+                    format!(" in {}", self.room_name(room))
+                });
+                format!("accepted {named} {role:?}{room}").to_lowercase()
+            }
+            Event::Invitation(InvitationEvent::LinkUsed { account, .. }) => {
+                format!("link-used {}", self.who(&Principal::Account(account)))
+            }
+            Event::Invitation(InvitationEvent::AcceptedBefore { account }) => {
+                format!("accepted-before {}", self.who(&Principal::Account(account)))
             }
             Event::Room(RoomEvent::Created { room, access, by, .. }) => {
                 self.rooms.insert(named.to_lowercase(), room);
@@ -400,6 +444,10 @@ fn refused(refusal: &Refusal) -> String {
         Refusal::NotAllowed => "not-allowed",
         Refusal::AdminNeeded => "admin-needed",
         Refusal::AccountDisabled => "account-disabled",
+        Refusal::NoInvitation => "no-invitation",
+        Refusal::NameNeeded => "name-needed",
+        Refusal::TooManyInvitations { .. } => "too-many-invitations",
+        Refusal::TooManyUses { .. } => "too-many-uses",
         Refusal::NoToken => "no-token",
         Refusal::TokenTaken => "token-taken",
         Refusal::OperatorNeeded => "operator-needed",
