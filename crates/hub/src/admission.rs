@@ -193,6 +193,9 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::NotAllowed | Refusal::AdminNeeded | Refusal::OperatorNeeded => Code::NotAllowed,
         Refusal::AccountDisabled => Code::AccountDisabled,
         Refusal::NoToken => Code::NoToken,
+        Refusal::NoInvitation => Code::NoInvitation,
+        Refusal::NameNeeded | Refusal::TooManyUses { .. } => Code::BadRequest,
+        Refusal::TooManyInvitations { .. } => Code::TooMany,
         // Nobody hears of these: tokens are random, and verifiers are renewed by the server itself.
         Refusal::TokenTaken | Refusal::OldPassword => Code::WrongSecret,
         Refusal::AlreadyMember => Code::AlreadyMember,
@@ -210,6 +213,7 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::TooManyRooms { max }
         | Refusal::TooManyStays { max }
         | Refusal::TooManyTokens { max }
+        | Refusal::TooManyInvitations { max }
         | Refusal::TooManyTokenRooms { max } => error.with("limit", *max as u64),
         Refusal::TooManyOwnRooms { max } => error.with("limit", *max),
         _ => error,

@@ -1,8 +1,9 @@
 //! What the hub does when something is done that happens elsewhere, on another thread: one variant a purpose. Today that is
 //! a read, or the hash of a password; whatever comes next continues here as well.
 
-use vang_chat::{AccountId, CredentialCommand, Feed, Principal, RoomId, Seq, StartAfter};
+use vang_chat::{AccountId, CredentialCommand, Feed, Principal, RoomId, Seq, StartAfter, TokenKey};
 
+use crate::secrets::NewAccount;
 use crate::session::Asker;
 use crate::session::SessionId;
 
@@ -38,6 +39,16 @@ pub(crate) enum Continuation {
         asker: Asker,
         command: CredentialCommand,
     },
+    /// The password of somebody who has a code is looked at.
+    Accept {
+        asker: Asker,
+        key: TokenKey,
+        wanted: Option<NewAccount>,
+    },
+    /// The entries of invitations are read.
+    Invitations {
+        asker: Asker,
+    },
     /// The entries of tokens are read.
     Sessions {
         asker: Asker,
@@ -60,6 +71,8 @@ impl Continuation {
             | Continuation::History { asker, .. }
             | Continuation::SignIn { asker, .. }
             | Continuation::Password { asker, .. }
+            | Continuation::Accept { asker, .. }
+            | Continuation::Invitations { asker }
             | Continuation::Sessions { asker, .. }
             | Continuation::Find { asker, .. } => asker.session,
         }

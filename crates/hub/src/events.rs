@@ -11,8 +11,8 @@ use minicbor::encode::Error as EncodeError;
 use minicbor::encode::write::{Cursor, EndOfSlice};
 use minicbor::{Decoder, Encoder};
 use vang_chat::{
-    AccountEvent, AccountId, CredentialEvent, Event, Happened, MemberEvent, MessageEvent, Principal,
-    RoomEvent, RoomId, Seq, TokenId,
+    AccountEvent, AccountId, CredentialEvent, Event, Happened, InvitationEvent, InvitationId, MemberEvent,
+    MessageEvent, Principal, RoomEvent, RoomId, Seq, TokenId,
 };
 use vang_proto::vang::{self, Speaker};
 use vang_view::{EventClass, EventData, EventRow, TextOf};
@@ -35,6 +35,9 @@ pub(crate) enum Answer {
     Done,
     AccountAdded,
     AccountChanged(AccountId),
+    Invited(InvitationId),
+    Withdrawn(InvitationId),
+    Accepted(AccountId),
     TokenCreated {
         who: AccountId,
         id: TokenId,
@@ -70,6 +73,16 @@ impl Effects {
             Event::Credential(CredentialEvent::TokenCreated { who, id, .. }) => {
                 Effects::answered(Answer::TokenCreated { who, id })
             }
+            Event::Invitation(InvitationEvent::Created { id, .. }) => Effects::answered(Answer::Invited(id)),
+            Event::Invitation(InvitationEvent::Withdrawn { id }) => Effects::answered(Answer::Withdrawn(id)),
+            Event::Invitation(InvitationEvent::Accepted { account, .. }) => {
+                Effects::answered(Answer::Accepted(account))
+                    .keeps(TextOf::AccountName(account))
+                    .shows(Kind::Joined, Principal::Account(account))
+            }
+            Event::Invitation(
+                InvitationEvent::LinkUsed { account, .. } | InvitationEvent::AcceptedBefore { account },
+            ) => Effects::answered(Answer::Accepted(account)),
             Event::Room(RoomEvent::Created { room, by, .. }) => Effects::answered(Answer::RoomChanged(room))
                 .keeps(TextOf::RoomName(room))
                 .shows(Kind::RoomCreated, by),

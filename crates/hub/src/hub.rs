@@ -33,7 +33,7 @@ use crate::names::{ANON, Book, NameMaker};
 use crate::order::Order;
 use crate::replay::Recovered;
 use crate::secrets::SecretJob;
-use crate::session::{Asker, Session, SessionId};
+use crate::session::{Asker, Made, Session, SessionId};
 use crate::tail::Tails;
 use crate::unfinished::UnfinishedSnapshot;
 use crate::{Delta, Snapshot};
@@ -364,6 +364,9 @@ impl Hub {
         }
         let bytes = write_error(asker.re.as_deref(), error);
         self.outputs.push_back(Output::Reply { session: asker.session, ticket: asker.ticket, bytes });
+        if let Some(Made::Accept { .. }) = asker.made.as_deref() {
+            self.release(asker.session);
+        }
         if error.code == Code::Busy
             && let Some(ms) = error.retry_after()
         {

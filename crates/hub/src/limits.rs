@@ -83,3 +83,9 @@ pub const COOKIE_MS: u64 = 400 * 24 * 60 * 60 * 1_000;
 /// How long a browser on this machine stays signed in without TLS, ms: 24 h. Every program of the machine that can listen on the
 /// server's port while the server is down gets this cookie.
 pub const PLAIN_COOKIE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How long an invitation can be used, unless it says otherwise, days.
+pub const INVITATION_DAYS: u64 = 7;
+
+/// How long the link of an account can be used, unless it says otherwise, days.
+pub const LINK_DAYS: u64 = 1;

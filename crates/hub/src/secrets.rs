@@ -1,7 +1,7 @@
 //! What the hub asks of the threads that hash passwords, and what comes back. And tokens as text.
 
 use bytes::Bytes;
-use vang_chat::{AccountId, NameKey, Seq, TokenKey};
+use vang_chat::{AccountId, Name, NameKey, Seq, TokenKey};
 use vang_proto::Secret;
 use vang_proto::secret::TOKEN_PREFIX;
 
@@ -32,6 +32,13 @@ pub struct SecretCheck {
     pub password: Secret,
     /// The entry whose payload is the verifier. `None`: the account has no password.
     pub verifier: Option<Seq>,
+}
+
+/// An account that somebody wants who has a code.
+pub(crate) struct NewAccount {
+    /// As others will see it.
+    pub(crate) shown: String,
+    pub(crate) name: Box<Name>,
 }
 
 /// What comes back.
@@ -84,14 +91,35 @@ pub(crate) fn new_token(salts: &mut Salts, place: Place) -> Secret {
     };
     let mut text = String::with_capacity(prefix.len() + 64);
     text.push_str(prefix);
-    for byte in salts.random() {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-    }
+    push_hex(&mut text, &salts.random());
     Secret::new(text)
 }
 
 /// What the rules know of a token: a hash. The token is as random as the hash, so nothing is added to it.
 pub(crate) fn token_key(token: &Secret) -> TokenKey {
     TokenKey(blake3::derive_key("vang 2026-11-30 key of a token", token.expose().as_bytes()))
+}
+
+/// What every code of an invitation begins with.
+const CODE_PREFIX: &str = "vang_invite_";
+
+/// The code of a new invitation, of 128 random bits.
+pub(crate) fn new_code(salts: &mut Salts) -> Secret {
+    let random = salts.random();
+    let mut text = String::with_capacity(CODE_PREFIX.len() + 32);
+    text.push_str(CODE_PREFIX);
+    push_hex(&mut text, &random[..16]);
+    Secret::new(text)
+}
+
+/// What the rules know of a code: a hash.
+pub(crate) fn code_key(code: &Secret) -> TokenKey {
+    TokenKey(blake3::derive_key("vang 2026-11-30 key of an invitation", code.expose().as_bytes()))
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
 }

@@ -23,15 +23,18 @@ pub(crate) struct Asker {
     pub(crate) session: SessionId,
     pub(crate) ticket: Ticket,
     pub(crate) re: Option<String>,
-    /// The token that a command makes, to be given to its asker when it is durable.
-    pub(crate) made: Option<Box<MadeToken>>,
+    /// What its answer needs that the journal does not have.
+    pub(crate) made: Option<Box<Made>>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct MadeToken {
-    pub(crate) secret: Secret,
-    /// The connection signs in with it.
-    pub(crate) is_sign_in: bool,
+pub(crate) enum Made {
+    /// A token or code, to be given to its asker when it is durable.
+    Shown(Secret),
+    /// A token with which the connection signs in when it is durable.
+    SignIn(Secret),
+    /// A new account's first password, and what the device is called that stays signed in.
+    Accept { new: Secret, device: Option<String> },
 }
 
 /// A connection that talks in native messages.

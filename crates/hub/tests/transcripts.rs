@@ -13,6 +13,7 @@
 //!                               `secrets busy`, `secrets renews`: its verifier has old parameters
 //! erased                        the journal has erased what it was told to
 //! ada/phone: hello              another connection under the name ada; `?x: ping` is one without a name
+//! ?x: accept code of operator "PASSWORD"   with the code that this connection was given last
 //! ?x: sign-in token of ada/phone   with the token that this connection was given last
 //! ada: pull                     what ada's connection is given next
 //! ada: resume general           ada's client follows from where it was: from what it was told last
@@ -117,6 +118,7 @@ impl Story {
                 let typed = name.split('/').next().unwrap();
                 let speaker = (typed != "operator" && !typed.starts_with('?')).then(|| typed.to_owned());
                 let action = match asked.strip_prefix("resume ") {
+                    None if asked.starts_with("accept ") => self.accept(asked),
                     None => match asked.strip_prefix("sign-in token of ") {
                         None => action(asked),
                         Some(other) => {
@@ -190,11 +192,25 @@ impl Story {
         }
     }
 
+    /// `accept code of NAME "PASSWORD"`, with ` on DEVICE` behind NAME.
+    fn accept(&self, asked: &str) -> Action {
+        let (words, new) = asked.split_once(" \"").unwrap();
+        let (of, device) =
+            words.split_once(" on ").map_or((words, None), |(of, on)| (of, Some(on.to_owned())));
+        let code = match of.strip_prefix("accept code of ") {
+            Some(of) => self.tokens[of].clone(),
+            None => of.strip_prefix("accept ").unwrap().to_owned(),
+        };
+        let new = Secret::new(new.trim_end_matches('"').to_owned());
+        Action::Accept { code: Secret::new(code), new, device }
+    }
+
     /// A verifier here is the password itself, behind a word.
     fn answer_secret(&mut self, is_old: bool) {
         let job = self.secrets.pop_front().expect("a password");
         let verifier = |password: &Secret| Bytes::from(format!("verifier of {}", password.expose()));
-        let mut answer = SecretAnswer { made: job.make.as_ref().map(verifier) };
+        let make = job.make.as_ref().filter(|_| job.account.is_some());
+        let mut answer = SecretAnswer { made: make.map(verifier) };
         let mut is_right = true;
         if let Some(check) = &job.check {
             let stored =
@@ -502,6 +518,19 @@ fn action(asked: &str) -> Action {
             let scope = TokenScope::named(scope).unwrap();
             Action::CreateToken { title: owned(title), scope, rooms, days, name: None }
         }
+        ["invite", ref more @ ..] => {
+            let find = |prefix: &str| more.iter().find_map(|word| word.strip_prefix(prefix));
+            Action::Invite {
+                title: (!text.is_empty()).then(|| owned(text)),
+                uses: find("x").map(|uses| uses.parse().unwrap()),
+                days: None,
+                room: find("#").map(owned),
+                role: find("role=").map(|role| Role::named(role).unwrap()),
+                name: find("@").map(owned),
+            }
+        }
+        ["invitations"] => Action::Invitations,
+        ["withdraw", id] => Action::EndInvitation { id: id.parse().unwrap() },
         ["sessions"] => Action::Sessions { name: None },
         ["sessions", name] => Action::Sessions { name: Some(owned(name)) },
         ["end-others"] => Action::EndSession { id: None, name: None },

@@ -14,9 +14,10 @@ use bytes::Bytes;
 use minicbor::encode::Error as EncodeError;
 use minicbor::{Decoder, Encoder, data::Type};
 use vang_chat::{
-    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, LookKey,
-    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, OrderCommand, Position, Principal,
-    RoomCommand, RoomId, RoomsBy, Rules, Scope, Scripts, SendId, Seq, Time, TokenId, TokenKey, Which,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand,
+    InvitationCommand, InvitationId, LookKey, MemberCommand, MessageCommand, Name, NameKey, NewInvitation,
+    NewToken, Node, OrderCommand, Position, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scope, Scripts,
+    SendId, Seq, Time, TokenId, TokenKey, Which,
 };
 
 use crate::hash::hash;
@@ -45,10 +46,13 @@ enum CommandKind {
     RenewVerifier = 12,
     CreateToken = 13,
     EndTokens = 14,
+    Invite = 15,
+    WithdrawInvitation = 16,
+    AcceptInvitation = 17,
 }
 
 impl CommandKind {
-    const ALL: [CommandKind; 15] = [
+    const ALL: [CommandKind; 18] = [
         CommandKind::Open,
         CommandKind::SwitchRules,
         CommandKind::AddAccount,
@@ -64,6 +68,9 @@ impl CommandKind {
         CommandKind::RenewVerifier,
         CommandKind::CreateToken,
         CommandKind::EndTokens,
+        CommandKind::Invite,
+        CommandKind::WithdrawInvitation,
+        CommandKind::AcceptInvitation,
     ];
 }
 
@@ -236,6 +243,25 @@ impl Envelope {
                 e.encode(until.map(|until| until.0))?;
                 write_principal(e, by)?;
             }
+            Command::Invitation(InvitationCommand::Create { invitation, by }) => {
+                head(e, CommandKind::Invite, 7)?;
+                let NewInvitation { key, account, uses, until, room, role } = &**invitation;
+                e.bytes(&key.0)?.encode(account.map(|account| account.0))?.u32(*uses)?;
+                e.encode(until.map(|until| until.0))?.encode(room.map(|room| room.0))?.u8(role.number())?;
+                write_principal(e, by)?;
+            }
+            Command::Invitation(InvitationCommand::Withdraw { id, by }) => {
+                head(e, CommandKind::WithdrawInvitation, 2)?;
+                e.u64(id.0)?;
+                write_principal(e, by)?;
+            }
+            Command::Invitation(InvitationCommand::Accept { key, name }) => {
+                head(e, CommandKind::AcceptInvitation, if name.is_some() { 2 } else { 1 })?;
+                e.bytes(&key.0)?;
+                if let Some(name) = name {
+                    write_name(e, name)?;
+                }
+            }
             Command::Credential(CredentialCommand::EndTokens { who, which, by }) => {
                 head(e, CommandKind::EndTokens, 4)?;
                 let (kind, id) = match which {
@@ -331,6 +357,27 @@ impl Envelope {
                 let until = d.decode::<Option<u64>>()?.map(Time);
                 let token = Box::new(NewToken { key, scope, rooms, until });
                 (CredentialCommand::CreateToken { who, token, by: read_principal(&mut d)? }.into(), 6)
+            }
+            CommandKind::Invite => {
+                let (key, account) = (TokenKey(fixed(&mut d)?), d.decode::<Option<u64>>()?.map(AccountId));
+                let (uses, until) = (d.u32()?, d.decode::<Option<u64>>()?.map(Time));
+                let (room, found) = (d.decode::<Option<u64>>()?.map(RoomId), d.u8()?);
+                let role = AccountRole::from_number(found).ok_or(other("an account's role", found))?;
+                let invitation = Box::new(NewInvitation { key, account, uses, until, room, role });
+                (InvitationCommand::Create { invitation, by: read_principal(&mut d)? }.into(), 7)
+            }
+            CommandKind::WithdrawInvitation => {
+                let id = InvitationId(d.u64()?);
+                (InvitationCommand::Withdraw { id, by: read_principal(&mut d)? }.into(), 2)
+            }
+            CommandKind::AcceptInvitation => {
+                let key = TokenKey(fixed(&mut d)?);
+                let name = match fields {
+                    10 => Some(read_name(&mut d)?),
+                    _ => None,
+                };
+                let its_own = if name.is_some() { 2 } else { 1 };
+                (InvitationCommand::Accept { key, name }.into(), its_own)
             }
             CommandKind::EndTokens => {
                 let (who, found, id) = (AccountId(d.u64()?), d.u8()?, TokenId(d.u64()?));

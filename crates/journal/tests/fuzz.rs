@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use vang_chat::{
-    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, LookKey,
-    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, OrderCommand, Principal, RoomCommand,
-    RoomId, RoomsBy, Rules, Scope, Scripts, SendId, Seq, Time, TokenId, TokenKey, Which,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand,
+    InvitationCommand, InvitationId, LookKey, MemberCommand, MessageCommand, Name, NameKey, NewInvitation,
+    NewToken, Node, OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scope, Scripts, SendId,
+    Seq, Time, TokenId, TokenKey, Which,
 };
 use vang_journal::{
     Backup, BackupOrigin, BackupReadError, Envelope, MemoryJournal, MessagePayload, Origin, Through, Unknown,
@@ -207,6 +208,7 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(room, by)| Command::Room(RoomCommand::SetTopic { room: RoomId(room), by })),
         account_command(),
         credential_command(),
+        invitation_command(),
     ]
 }
 
@@ -224,6 +226,30 @@ fn account_command() -> impl Strategy<Value = Command> {
             who,
             status,
             by
+        }
+        .into()),
+    ]
+}
+
+fn invitation_command() -> impl Strategy<Value = Command> {
+    let role = proptest::sample::select(AccountRole::ALL.to_vec());
+    let room = proptest::option::of(any::<u64>().prop_map(RoomId));
+    let until = proptest::option::of(any::<u64>().prop_map(Time));
+    let link = proptest::option::of(account());
+    let new = (any::<[u8; 32]>(), link, any::<u32>(), until, room, role);
+    let new = new.prop_map(|(key, account, uses, until, room, role)| {
+        Box::new(NewInvitation { key: TokenKey(key), account, uses, until, room, role })
+    });
+    prop_oneof![
+        (new, principal()).prop_map(|(invitation, by)| InvitationCommand::Create { invitation, by }.into()),
+        (any::<u64>(), principal()).prop_map(|(id, by)| InvitationCommand::Withdraw {
+            id: InvitationId(id),
+            by
+        }
+        .into()),
+        (any::<[u8; 32]>(), proptest::option::of(name())).prop_map(|(key, name)| InvitationCommand::Accept {
+            key: TokenKey(key),
+            name
         }
         .into()),
     ]

@@ -10,9 +10,10 @@ use std::path::Path;
 use bytes::Bytes;
 use common::{append, batch, identity, whole};
 use vang_chat::{
-    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand, LookKey,
-    MemberCommand, MessageCommand, Name, NameKey, NewToken, Node, OrderCommand, Principal, RoomCommand,
-    RoomId, RoomsBy, Rules, Scope, ScriptCode, Scripts, SendId, Seq, Time, TokenId, TokenKey, Which,
+    Access, AccountCommand, AccountId, AccountRole, AccountStatus, Command, CredentialCommand,
+    InvitationCommand, InvitationId, LookKey, MemberCommand, MessageCommand, Name, NameKey, NewInvitation,
+    NewToken, Node, OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Rules, Scope, ScriptCode, Scripts,
+    SendId, Seq, Time, TokenId, TokenKey, Which,
 };
 use vang_journal::{
     Backup, BackupOrigin, Batch, Draft, Envelope, Identity, Journal, MemoryJournal, MessagePayload, Origin,
@@ -113,6 +114,32 @@ fn commands() -> Vec<(Command, Bytes)> {
                 by: by_ada,
             }),
             Bytes::from_static(b"a sealed verifier"),
+        ),
+        (
+            Command::Invitation(InvitationCommand::Create {
+                invitation: Box::new(NewInvitation {
+                    key: TokenKey(hash(0xf0)),
+                    account: None,
+                    uses: 3,
+                    until: Some(Time(1_800_000_000_000)),
+                    room: Some(room),
+                    role: AccountRole::Bot,
+                }),
+                by: by_ada,
+            }),
+            encode_name("the new class"),
+        ),
+        (Command::Invitation(InvitationCommand::Withdraw { id: InvitationId(15), by: by_ada }), Bytes::new()),
+        (
+            Command::Invitation(InvitationCommand::Accept {
+                key: TokenKey(hash(0xf0)),
+                name: Some(name(0x90, &[*b"Latn"])),
+            }),
+            encode_name("eve"),
+        ),
+        (
+            Command::Invitation(InvitationCommand::Accept { key: TokenKey(hash(0xf1)), name: None }),
+            Bytes::new(),
         ),
         (
             Command::Credential(CredentialCommand::RenewVerifier { who: ada, from: Seq(15) }),
@@ -314,7 +341,11 @@ fn journal_format_1_is_read_unchanged() {
             | Command::Room(_) => {
                 assert_eq!(encode_name(&decode_name(&bytes).expect("decodes")), bytes);
             }
-            Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
+            Command::Invitation(
+                InvitationCommand::Create { .. } | InvitationCommand::Accept { name: Some(_), .. },
+            ) => assert_eq!(encode_name(&decode_name(&bytes).expect("decodes")), bytes),
+            Command::Invitation(InvitationCommand::Withdraw { .. } | InvitationCommand::Accept { .. })
+            | Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
             | Command::Credential(CredentialCommand::EndTokens { .. })
             | Command::Order(OrderCommand::Open)
             | Command::Order(OrderCommand::SwitchRules { .. })

@@ -27,12 +27,13 @@ pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;
 pub use keys::KeyInfo;
 pub use reply::{
-    AccountAdded, AccountChanged, Following, Found, Hello, Incoming, IncomingError, NoKeys, Page, People,
-    REPLIES, Reply, ReplyInfo, ReplyKeys, RoomChanged, RoomList, Sent, SessionList, SignedIn, TokenCreated,
-    incoming, write_error, write_json, write_ok, write_page, write_sent,
+    AccountAdded, AccountChanged, Following, Found, Hello, Incoming, IncomingError, InvitationEnded,
+    InvitationList, Invited, NoKeys, Page, People, REPLIES, Reply, ReplyInfo, ReplyKeys, RoomChanged,
+    RoomList, Sent, SessionList, SignedIn, TokenCreated, incoming, write_error, write_json, write_ok,
+    write_page, write_sent,
 };
 pub use request::{Form, NO_CONTENT, Request, RequestWriter};
-pub use results::{Excerpt, Hit, MEMBER, Person, RoomRow, SessionRow};
+pub use results::{Excerpt, Hit, InvitationRow, MEMBER, Person, RoomRow, SessionRow};
 pub use session::{ServerLimits, ServerSession, SessionStep, Ticket};
 pub use status::{
     ConnectionsStatus, DamageStatus, DiskStatus, DoorStatus, JournalStatus, MemoryStatus, OpenFilesStatus,

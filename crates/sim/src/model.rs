@@ -174,7 +174,8 @@ impl Model {
                 }
             }
             Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
-            | Command::Credential(_) => panic!("nobody here asks for this"),
+            | Command::Credential(_)
+            | Command::Invitation(_) => panic!("nobody here asks for this"),
             Command::Room(RoomCommand::Create { name: made, access, by, rooms_by, most }) => {
                 let may = match by {
                     Principal::Operator => true,

@@ -6,6 +6,7 @@ mod messages;
 mod accounts;
 mod sign_in;
 mod credentials;
+mod invitations;
 mod follow;
 mod history;
 mod find;
@@ -18,6 +19,7 @@ use vang_proto::vang::{
     Action, Audience, Code, ErrorReply, Hello, NoKeys, ReplyKeys, Request, Ticket, write_json,
 };
 
+use self::invitations::Wanted;
 use crate::admission::{Peer, Speaking, refused};
 use crate::hub::{Hub, Output};
 use crate::queue::QueueFull;
@@ -47,6 +49,9 @@ impl Hub {
         // Who signs in is not yet who the name says.
         if let Action::SignIn { password, token, device } = request.action {
             return self.sign_in(asker, request.name.as_deref(), (password, token), device);
+        }
+        if let Action::Accept { code, new, device } = request.action {
+            return self.begin_accept(asker, request.name.as_deref(), (code, new), device);
         }
         let speaking = self.speaking(asker.session, request.name.as_deref(), &request.action)?;
         self.check_grant(&speaking, &request.action)?;
@@ -93,7 +98,12 @@ impl Hub {
             Action::Sessions { name } => self.list_sessions(asker, &who, name.as_deref())?,
             Action::EndSession { id, name } => self.end_session(asker, &who, id, name.as_deref())?,
             Action::SignOut => self.sign_out_of(asker, &who)?,
-            Action::SignIn { .. } => {}
+            Action::Invite { title, uses, days, room, role, name } => {
+                self.invite(asker, &who, Wanted { title, uses, days, room, role, name })?;
+            }
+            Action::Invitations => self.list_invitations(asker, &who)?,
+            Action::EndInvitation { id } => self.end_invitation(asker, &who, id)?,
+            Action::SignIn { .. } | Action::Accept { .. } => {}
         }
         Ok(())
     }

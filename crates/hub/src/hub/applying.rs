@@ -13,7 +13,7 @@ use crate::cold::room_of;
 use crate::events::{self, Answer, Effects};
 use crate::hub::{Hub, Output};
 use crate::limits::{BATCH_BYTES_MAX, CHECKPOINT_EVERY};
-use crate::session::Asker;
+use crate::session::{Asker, Made};
 use crate::tail::Run;
 use crate::{Delta, Row, rows};
 
@@ -139,7 +139,13 @@ impl Hub {
                 let keys = AccountAdded { name, seq: seq.0 };
                 self.accept(asker, &keys, &keys.name);
             }
+            Answer::Invited(id) => self.answer_invited(asker, seq, id),
+            Answer::Withdrawn(id) => self.answer_withdrawn(asker, seq, id),
+            Answer::Accepted(account) => self.set_first_password(asker, account),
             Answer::AccountChanged(who) => {
+                if let Some(Made::Accept { device, .. }) = asker.made.as_deref() {
+                    return self.finish_accept(asker, who, device.clone());
+                }
                 let name = self.book.speaker(&Principal::Account(who), None).to_string();
                 let keys = AccountChanged { name, seq: seq.0 };
                 self.accept(asker, &keys, &keys.name);

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use vang_chat::{Feed, Seq, StartAfter};
-use vang_proto::vang::{Code, ErrorReply};
+use vang_proto::vang::{Code, ErrorReply, Request, Ticket};
 
 use crate::cold::{Read, ReadAnswer, ReadError, ReadJob};
 use crate::continuation::Continuation;
 use crate::hub::{Hub, Output};
 use crate::limits::JOURNAL_RETRY_MS;
 use crate::secrets::{SecretAnswer, SecretError, SecretJob};
-use crate::session::{Asker, Cold};
+use crate::session::{Asker, Cold, Made, SessionId};
 
 impl Hub {
     /// Asks the disk, and goes on with `then` when it has answered.
@@ -27,7 +27,7 @@ impl Hub {
         self.next_job += 1;
         let id = self.next_job;
         if let Some(session) = self.session_mut(job.session) {
-            session.waits_for_secret = Some(VecDeque::new());
+            session.waits_for_secret.get_or_insert_default();
         }
         self.elsewhere.insert(id, then);
         self.outputs.push_back(Output::Secret(SecretJob { id, ..job }));
@@ -38,21 +38,38 @@ impl Hub {
         let Some(then) = self.elsewhere.remove(&id) else { return };
         let session = then.session();
         let Some(waiting) = self.session_mut(session) else { return };
-        let behind = waiting.waits_for_secret.take().unwrap_or_default();
+        let mut behind = waiting.waits_for_secret.take().unwrap_or_default();
         match then {
             Continuation::SignIn { asker, account, verifier, device } => {
                 self.end_sign_in(asker, account, verifier, device, answer);
             }
-            Continuation::Password { asker, command } => self.end_set_password(asker, command, answer),
+            Continuation::Password { asker, command } => {
+                self.keep_waiting(session, &asker, &mut behind);
+                self.end_set_password(asker, command, answer);
+            }
+            Continuation::Accept { asker, key, wanted } => {
+                self.keep_waiting(session, &asker, &mut behind);
+                self.continue_accept(asker, key, wanted, answer);
+            }
             Continuation::Cursor { .. }
             | Continuation::Follow { .. }
             | Continuation::History { .. }
             | Continuation::Sessions { .. }
+            | Continuation::Invitations { .. }
             | Continuation::Find { .. } => {}
         }
         // Once more in order: one of them may wait for another password.
         for (ticket, request) in behind {
             self.request(session, ticket, request);
+        }
+    }
+
+    /// Who accepts an invitation speaks as the account only when its password is durable: until then what is asked waits on.
+    fn keep_waiting(&mut self, id: SessionId, asker: &Asker, behind: &mut VecDeque<(Ticket, Request)>) {
+        if let Some(Made::Accept { .. }) = asker.made.as_deref()
+            && let Some(session) = self.session_mut(id)
+        {
+            session.waits_for_secret = Some(std::mem::take(behind));
         }
     }
 
@@ -107,8 +124,15 @@ impl Hub {
                     self.refuse_unread(asker, &error);
                 }
             }
+            Continuation::Invitations { asker } => {
+                if let Err(error) = self.answer_invitations(&asker, answer) {
+                    self.refuse_unread(asker, &error);
+                }
+            }
             // These wait for no read.
-            Continuation::SignIn { asker, .. } | Continuation::Password { asker, .. } => {
+            Continuation::SignIn { asker, .. }
+            | Continuation::Password { asker, .. }
+            | Continuation::Accept { asker, .. } => {
                 self.refuse_unread(asker, &ReadError::OtherAnswer);
             }
             Continuation::Find { asker, who, left_out } => match answer.and_then(ReadAnswer::found) {

@@ -305,6 +305,27 @@ actions! {
         days: Option<u64> = Optional "days" |s, key| Ok(s.number(key)?),
         name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),
     }, Anybody, Device, Any, Never, Own, Joins, Some;
+    /// Invite people: they make an account with the code
+    "invite" => Invite {
+        title: Option<String> = Optional "title" |s, key| Ok(s.title(key)?),
+        uses: Option<u64> = Optional "uses" |s, key| Ok(s.number(key)?),
+        days: Option<u64> = Optional "days" |s, key| Ok(s.number(key)?),
+        room: Option<String> = Optional "room" |s, key| Ok(s.owned(key)?),
+        role: Option<Role> = Optional "role" |s, key| Ok(s.optional_word(key)?),
+        name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// List the invitations that can be used
+    "invitations" => Invitations, Anybody, Admin, Any, Always, Own, Questions, List;
+    /// Withdraw an invitation
+    "invitation-end" => EndInvitation {
+        id: u64 = Required "id" |s, key| Ok(s.required_number(key)?),
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// Accept an invitation: make your account, with a password
+    "accept" => Accept {
+        code: Secret = Required "code" |s, key| Ok(s.new_secret(key)?),
+        new: Secret = Required "new" |s, key| Ok(s.new_secret(key)?),
+        device: Option<String> = Optional "device" |s, key| Ok(s.title(key)?),
+    }, Anybody, Read, Any, Never, Own, None, Some;
     /// List where an account is signed in, and its tokens
     "sessions" => Sessions {
         name: Option<String> = Optional "name" |s, key| Ok(s.owned(key)?),

@@ -389,6 +389,14 @@ impl Source<'_> {
         Ok(names)
     }
 
+    pub(super) fn required_number(&self, key: &'static str) -> Result<u64, ErrorReply> {
+        self.number(key)?.ok_or_else(|| missing(key))
+    }
+
+    pub(super) fn optional_word<W: Word>(&self, key: &'static str) -> Result<Option<W>, ErrorReply> {
+        self.raw(key).map(|_| self.word(key)).transpose()
+    }
+
     pub(super) fn word<W: Word>(&self, key: &'static str) -> Result<W, ErrorReply> {
         let text = self.text(key)?;
         W::ALL.iter().copied().find(|value| value.word() == text).ok_or_else(|| {

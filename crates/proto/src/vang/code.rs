@@ -78,6 +78,8 @@ codes! {
     WeakPassword = "weak-password",
     /// The account cannot be used at present.
     AccountDisabled = "account-disabled",
+    /// The invitation is wrong, over, used up or withdrawn.
+    NoInvitation = "no-invitation",
     /// No such token or device.
     NoToken = "no-token",
     /// Connections, rooms or the like over their limit.

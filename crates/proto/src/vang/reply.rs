@@ -71,7 +71,7 @@ replies! {
     /// The result is `pong`, or the server's health.
     "ping" | "status" | "sign-out" => NoKeys {}
     /// Who you are now. The result is your name.
-    "sign-in" => SignedIn {
+    "sign-in" | "accept" => SignedIn {
         name: String,
         /// With `device`: with it this device signs in from now on.
         token: Option<String>,
@@ -116,6 +116,12 @@ replies! {
     }
     /// The result is the token, which is never shown again.
     "token-create" => TokenCreated { name: String, id: u64, seq: u64 }
+    /// The result is the code, which is never shown again.
+    "invite" => Invited { id: u64, seq: u64 }
+    /// The result is a list of `InvitationRow`.
+    "invitations" => InvitationList {}
+    /// The result is `withdrawn`.
+    "invitation-end" => InvitationEnded { id: u64, seq: u64 }
     /// The result is a list of `SessionRow`.
     "sessions" => SessionList { name: String }
 }

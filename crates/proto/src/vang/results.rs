@@ -61,6 +61,34 @@ pub struct SessionRow {
     pub own: bool,
 }
 
+/// An invitation that can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InvitationRow {
+    /// With which it is withdrawn.
+    pub id: u64,
+    /// What its maker calls it. Empty if it has no name.
+    pub title: String,
+    /// Who made it.
+    pub from: String,
+    /// How many accounts can still be made with it.
+    pub uses: u64,
+    /// The account whose link it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The room that the new account joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
+    /// What the new account can do on the server.
+    pub role: String,
+    /// When it was made, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// When it ends by itself, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
 /// A message that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -122,7 +122,7 @@ fn status(code: Code) -> StatusCode {
         Code::AccountDisabled => StatusCode::FORBIDDEN,
         Code::WrongSecret => StatusCode::UNAUTHORIZED,
         Code::WeakPassword => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::NoRoom | Code::NoAccount | Code::NoToken => StatusCode::NOT_FOUND,
+        Code::NoRoom | Code::NoAccount | Code::NoToken | Code::NoInvitation => StatusCode::NOT_FOUND,
         Code::NameSet
         | Code::NameTaken
         | Code::NameConfusable

@@ -71,7 +71,8 @@ impl Desk {
             Err(weak) => return Some((id, Err(SecretError::Weak(weak.to_string())))),
         };
         let standing = match device {
-            _ if make.is_some() => Standing::SignedIn,
+            // Somebody with the code of an invitation guesses as a stranger does.
+            _ if make.is_some() && account.is_some() => Standing::SignedIn,
             Some(device) => Standing::KnownDevice(device),
             None if self.known.contains(&(name, from)) => Standing::KnownAddress,
             None => Standing::Stranger,
@@ -132,6 +133,8 @@ impl Desk {
             Hashed::Made { id, verifier } => {
                 let account = self.jobs.get(&id)?.account;
                 let sealed = match verifier {
+                    // The account is not there yet: it was only to be known whether the password may be used.
+                    Ok(_) if account.is_none() => Ok(SecretAnswer::default()),
                     Ok(verifier) => self.seal(account, &verifier),
                     Err(error) => Err(SecretError::Unavailable(error.to_string())),
                 };

@@ -548,7 +548,10 @@ fn watch_reports_changes_until_stopped() {
             return object;
         }
     };
-    assert_eq!(next("opened", "listen")["owners"][0]["pid"], std::process::id());
+    // A child that another test starts at this moment has it as well, until it is another program.
+    let owners = next("opened", "listen")["owners"].clone();
+    let is_ours = |owner: &Value| owner["pid"] == std::process::id();
+    assert!(owners.as_array().unwrap().iter().any(is_ours), "{owners}");
     let (mut client, mut server) = pair(&listener);
     next("opened", "established");
     client.write_all(b"four").unwrap();

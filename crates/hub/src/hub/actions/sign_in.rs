@@ -16,7 +16,7 @@ use crate::limits::{COOKIE_MS, JOURNAL_RETRY_MS, PLAIN_COOKIE_MS};
 use crate::secrets::{
     Place, SecretAnswer, SecretCheck, SecretError, SecretJob, new_token, place_of, token_key,
 };
-use crate::session::{Asker, MadeToken, SessionId};
+use crate::session::{Asker, Made, SessionId};
 
 impl Hub {
     pub(in crate::hub) fn sign_in(
@@ -132,7 +132,7 @@ impl Hub {
         }
     }
 
-    fn finish_sign_in(
+    pub(super) fn finish_sign_in(
         &mut self,
         asker: &Asker,
         account: AccountId,
@@ -202,18 +202,18 @@ impl Hub {
     pub(in crate::hub) fn answer_token(&mut self, asker: &Asker, seq: Seq, who: AccountId, id: TokenId) {
         let name = self.book.speaker(&Principal::Account(who), None).to_string();
         match asker.made.as_deref() {
-            Some(MadeToken { secret, is_sign_in: true }) => {
+            Some(Made::SignIn(secret)) => {
                 let speaking = self.session_mut(asker.session).and_then(|session| session.speaking.as_mut());
                 if let Some(speaking) = speaking {
                     speaking.proof = Proof::Token(id);
                 }
                 self.answer_signed_in(asker, Some(secret));
             }
-            Some(MadeToken { secret, is_sign_in: false }) => {
+            Some(Made::Shown(secret)) => {
                 let keys = TokenCreated { name, id: id.0, seq: seq.0 };
                 self.accept(asker, &keys, secret.expose());
             }
-            None => self.accept(asker, &NoKeys {}, "done"),
+            Some(Made::Accept { .. }) | None => self.accept(asker, &NoKeys {}, "done"),
         }
     }
 
@@ -233,7 +233,7 @@ impl Hub {
         let secret = new_token(&mut self.salts, place);
         let token = Box::new(NewToken { key: token_key(&secret), scope, rooms, until });
         let command = CredentialCommand::CreateToken { who, token, by: *by };
-        let made = Some(Box::new(MadeToken { secret, is_sign_in }));
+        let made = Some(Box::new(if is_sign_in { Made::SignIn(secret) } else { Made::Shown(secret) }));
         let asker = Asker { made, ..asker.clone() };
         self.enqueue(&asker, command.into(), encode_name(title))
     }
