@@ -6,6 +6,7 @@ use vang_proto::vang::{Action, Reply};
 use crate::address::ServerAddr;
 use crate::connection::Connection;
 use crate::retry::{Deadline, retry_until};
+use crate::sign_in::{Identity, sign_in};
 use crate::trouble::ClientError;
 
 /// Sends a request. One that can be repeated (`Action::is_repeatable`) is sent again until there is an answer, an error that is
@@ -13,7 +14,7 @@ use crate::trouble::ClientError;
 /// error at once: most often no server runs there.
 pub fn ask(
     server: &ServerAddr,
-    name: Option<&str>,
+    identity: &Identity,
     action: &Action,
     deadline: Deadline,
     watch: &mut dyn FnMut(&ClientError),
@@ -24,7 +25,8 @@ pub fn ask(
             Some(connection) => connection,
             None => Connection::open(server, deadline)?,
         };
-        connection.ask(name, action, deadline)
+        sign_in(&mut connection, identity, deadline)?;
+        connection.ask(identity.name.as_deref(), action, deadline)
     };
     if action.is_repeatable() { retry_until(deadline, watch, attempt) } else { attempt() }
 }
@@ -41,7 +43,7 @@ mod tests {
         let second = vec![Step::Request, Step::Write(ok(1, &NoKeys {}, "done"))];
         let server = Server::start(vec![first, second]);
         let mut retries = 0;
-        let reply = ask(&server.place(), Some("ada"), action, soon(), &mut |_| retries += 1);
+        let reply = ask(&server.place(), &Identity::named("ada"), action, soon(), &mut |_| retries += 1);
         (retries, reply.map(|reply| reply.text))
     }
 
@@ -61,7 +63,8 @@ mod tests {
     #[test]
     fn a_server_that_cannot_be_reached_is_an_error_at_once() {
         let place = Server::closed_port();
-        let reply = ask(&place, None, &Action::Ping, soon(), &mut |fault| panic!("retried: {fault}"));
+        let reply =
+            ask(&place, &Identity::default(), &Action::Ping, soon(), &mut |fault| panic!("retried: {fault}"));
         assert!(matches!(reply, Err(ClientError::Unreachable { .. })), "{reply:?}");
     }
 }

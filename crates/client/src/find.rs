@@ -11,13 +11,14 @@ use vang_proto::vang::{Action, Code, Found, Reply};
 use crate::address::ServerAddr;
 use crate::connection::Connection;
 use crate::retry::{Deadline, retry_until};
+use crate::sign_in::{Identity, open};
 use crate::trouble::ClientError;
 
 /// One search in progress.
 #[derive(Debug)]
 pub struct Search {
     place: ServerAddr,
-    name: Option<String>,
+    identity: Identity,
     query: String,
     timeout: Duration,
     connection: Option<Connection>,
@@ -43,12 +44,21 @@ impl Search {
     /// A search for at most `limit` hits; each page has `timeout`.
     pub fn new(
         place: ServerAddr,
-        name: Option<String>,
+        identity: Identity,
         query: String,
         limit: u64,
         timeout: Duration,
     ) -> Search {
-        Search { place, name, query, timeout, connection: None, wanted: limit, before: None, is_over: false }
+        Search {
+            place,
+            identity,
+            query,
+            timeout,
+            connection: None,
+            wanted: limit,
+            before: None,
+            is_over: false,
+        }
     }
 
     /// Fetches the next page; `None` after the last. `watch` sees each error before a retry.
@@ -60,11 +70,11 @@ impl Search {
         let (hits, next) = retry_until(deadline, watch, || {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => Connection::open(&self.place, deadline)?,
+                None => open(&self.place, &self.identity, deadline)?,
             };
             let limit = self.wanted.min(FIND_LIMIT_MAX);
             let find = Action::Find { query: self.query.clone(), limit, before: self.before };
-            let reply = match connection.ask(self.name.as_deref(), &find, deadline) {
+            let reply = match connection.ask(self.identity.name.as_deref(), &find, deadline) {
                 Err(fault) if takes_too_long(&fault) => return Ok(Err(fault)),
                 asked => asked?,
             };
@@ -115,7 +125,8 @@ mod tests {
     fn a_search_that_took_too_long_is_not_repeated() {
         let busy = Step::Write(error(1, Code::Busy, "it took too long", &[]));
         let server = Server::start(vec![vec![Step::Request, busy]]);
-        let mut search = Search::new(server.place(), None, "x".to_owned(), 3, Duration::from_secs(20));
+        let mut search =
+            Search::new(server.place(), Identity::default(), "x".to_owned(), 3, Duration::from_secs(20));
         let fault = search.next_page(&mut |fault| panic!("repeated: {fault}")).unwrap_err();
         assert!(fault.to_string().contains("it took too long"), "{fault}");
     }
@@ -133,7 +144,7 @@ mod tests {
             ],
         ]);
         let query = "chó in:lab".to_owned();
-        let mut search = Search::new(server.place(), None, query, 3, Duration::from_secs(20));
+        let mut search = Search::new(server.place(), Identity::default(), query, 3, Duration::from_secs(20));
         let mut found = Vec::new();
         while let Some(hits) = search.next_page(&mut |_| {}).unwrap() {
             found.extend(hits.hits.iter().map(|hit| hit.get().to_owned()));

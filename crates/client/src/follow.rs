@@ -18,6 +18,7 @@ use vang_proto::vang::{
 use crate::address::ServerAddr;
 use crate::connection::{Connection, check_length};
 use crate::retry::{Deadline, backoff_wait, retry_until};
+use crate::sign_in::{Identity, open};
 use crate::trouble::ClientError;
 
 /// Time for one reconnect and its reply: 15 s, the longest wait between two attempts.
@@ -60,6 +61,7 @@ pub enum ConnectionChange {
 #[derive(Debug)]
 pub struct Follow {
     place: ServerAddr,
+    identity: Identity,
     follower: Follower,
     /// Message numbers seen before the start, per room, in the journal of that time.
     seen_before: Vec<(String, u64)>,
@@ -75,18 +77,19 @@ impl Follow {
     /// `timeout`; `watch` sees each error before a retry.
     pub fn start(
         place: ServerAddr,
-        name: Option<String>,
+        identity: Identity,
         rooms: Vec<String>,
         since: Option<Vec<u64>>,
         timeout: Duration,
         watch: &mut dyn FnMut(&ClientError),
     ) -> Result<Follow, ClientError> {
         let follow = Action::Follow { rooms: rooms.clone(), feeds: Vec::new(), from: FollowFrom::Now };
-        check_length(name.as_deref(), &follow)?;
+        check_length(identity.name.as_deref(), &follow)?;
         let seen_before = rooms.iter().cloned().zip(since.iter().flatten().copied()).collect();
         let mut follow = Follow {
             place,
-            follower: Follower::new(name, rooms, since),
+            follower: Follower::new(identity.name.clone(), rooms, since),
+            identity,
             seen_before,
             connection: None,
             since: Instant::now(),
@@ -160,9 +163,9 @@ impl Follow {
         }
     }
 
-    /// Connects, asks to follow from the current position, and waits for the reply.
+    /// Connects, signs in, asks to follow from the current position, and waits for the reply.
     fn attach(&mut self, deadline: Deadline) -> Result<(), ClientError> {
-        let mut connection = Connection::open(&self.place, deadline)?;
+        let mut connection = open(&self.place, &self.identity, deadline)?;
         connection.write(&self.follower.opening(), deadline)?;
         for _ in 0..STARTS_MAX {
             let reply = connection.read_reply(OPENING, deadline)?;
@@ -202,11 +205,11 @@ const OPENING: u64 = 0;
 
 #[cfg(test)]
 mod tests {
-    use vang_proto::Frame;
+    use vang_proto::{Frame, Secret};
 
     use super::*;
     use crate::scripted::{Server, Step, error, message, ok};
-    use vang_proto::vang::Following;
+    use vang_proto::vang::{Following, SignedIn};
 
     const SECONDS: Duration = Duration::from_secs(20);
 
@@ -222,7 +225,7 @@ mod tests {
     fn start(server: &Server, since: Option<u64>) -> Follow {
         let rooms = vec!["general".to_owned()];
         let since = since.map(|since| vec![since]);
-        Follow::start(server.place(), None, rooms, since, SECONDS, &mut |_| {}).unwrap()
+        Follow::start(server.place(), Identity::default(), rooms, since, SECONDS, &mut |_| {}).unwrap()
     }
 
     /// The next events as their texts, and changes of the connection in brackets.
@@ -309,16 +312,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reconnect_signs_in_again_and_ends_when_the_token_has_ended() {
+        let signed_in = || Step::Write(ok(1, &SignedIn { name: "ada".to_owned(), token: None }, "ada"));
+        let signed_out =
+            Event::Connection(ConnectionEvent::Closing { why: "signed-out" }).to_bytes().to_vec();
+        let ended = error(1, Code::WrongSecret, "the token was ended", &[]);
+        let server = Server::start(vec![
+            vec![Step::Request, signed_in(), Step::Request, follows("j", 10)],
+            vec![Step::Request, signed_in(), Step::Request, follows("j", 10), Step::Write(signed_out)],
+            vec![Step::Request, Step::Write(ended)],
+        ]);
+        let rooms = vec!["general".to_owned()];
+        let ada = Identity::with_token(None, Secret::new("vang_1".to_owned()));
+        let mut follow = Follow::start(server.place(), ada, rooms, None, SECONDS, &mut |_| {}).unwrap();
+        let heard = ["<lost>", "<Again>", "<Closing { why: \"signed-out\" }>", "<lost>"];
+        assert_eq!(hear(&mut follow, 4), heard);
+        let fault = follow.next().unwrap_err();
+        assert!(fault.is_sign_in_refused() && !fault.is_retryable(), "{fault:?}");
+        let actions = [(); 5].map(|()| server.request().header.text("action").unwrap().into_owned());
+        assert_eq!(actions, ["sign-in", "follow", "sign-in", "follow", "sign-in"]);
+    }
+
+    #[test]
     fn the_first_connection_has_a_timeout_and_a_later_refusal_is_final() {
         let no_room = || Step::Write(error(OPENING, Code::NoRoom, "there is no such room", &[]));
         let server = Server::start(vec![vec![Step::Request, no_room()]]);
         let rooms = vec!["general".to_owned()];
         let fault =
-            Follow::start(server.place(), None, rooms.clone(), None, SECONDS, &mut |_| {}).unwrap_err();
+            Follow::start(server.place(), Identity::default(), rooms.clone(), None, SECONDS, &mut |_| {})
+                .unwrap_err();
         assert_eq!(fault.to_string(), "there is no such room");
 
         let brief = Duration::from_millis(60);
-        let fault = Follow::start(Server::closed_port(), None, rooms, None, brief, &mut |_| {}).unwrap_err();
+        let fault =
+            Follow::start(Server::closed_port(), Identity::default(), rooms, None, brief, &mut |_| {})
+                .unwrap_err();
         assert!(fault.to_string().contains("connection refused"), "{fault}");
 
         let closing =

@@ -13,13 +13,14 @@ use vang_proto::vang::{Action, EventMessage, Incoming, Page, Reply, incoming};
 use crate::address::ServerAddr;
 use crate::connection::{Connection, LIMITS};
 use crate::retry::{Deadline, retry_until};
+use crate::sign_in::{Identity, open};
 use crate::trouble::ClientError;
 
 /// One pass over a room's history.
 #[derive(Debug)]
 pub struct History {
     place: ServerAddr,
-    name: Option<String>,
+    identity: Identity,
     room: String,
     timeout: Duration,
     connection: Option<Connection>,
@@ -44,12 +45,12 @@ impl History {
     /// Starts after message `since`; each page has `timeout`.
     pub fn new(
         place: ServerAddr,
-        name: Option<String>,
+        identity: Identity,
         room: String,
         since: u64,
         timeout: Duration,
     ) -> History {
-        History { place, name, room, timeout, connection: None, since, end: None }
+        History { place, identity, room, timeout, connection: None, since, end: None }
     }
 
     /// Fetches the next messages and holes; `None` after the last. `watch` sees each error before a retry.
@@ -93,11 +94,11 @@ impl History {
         retry_until(deadline, watch, || {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => Connection::open(&self.place, deadline)?,
+                None => open(&self.place, &self.identity, deadline)?,
             };
             let limit = limit.unwrap_or(HISTORY_PAGE_MAX);
             let history = Action::History { room: self.room.clone(), since: self.since, limit };
-            let reply = connection.ask(self.name.as_deref(), &history, deadline)?;
+            let reply = connection.ask(self.identity.name.as_deref(), &history, deadline)?;
             let page = read(&reply, &connection)?;
             self.connection = Some(connection);
             Ok(page)
@@ -139,7 +140,8 @@ mod tests {
 
     fn read_all(server: &Server, since: u64) -> Result<Vec<(String, Option<u64>)>, ClientError> {
         let timeout = Duration::from_secs(20);
-        let mut history = History::new(server.place(), None, "general".to_owned(), since, timeout);
+        let mut history =
+            History::new(server.place(), Identity::default(), "general".to_owned(), since, timeout);
         let mut all = Vec::new();
         while let Some(events) = history.next_page(&mut |_| {})? {
             all.extend(events.into_iter().map(|message| {
@@ -178,7 +180,8 @@ mod tests {
         ]);
         let next = |since| {
             let timeout = Duration::from_secs(20);
-            let mut history = History::new(server.place(), None, "general".to_owned(), since, timeout);
+            let mut history =
+                History::new(server.place(), Identity::default(), "general".to_owned(), since, timeout);
             history.next_message(&mut |_| {}).unwrap()
         };
         assert!(matches!(next(2), Next::Event(event) if event.text().as_deref() == Some("three")));

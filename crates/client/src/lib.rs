@@ -8,6 +8,7 @@ pub mod verifier; // decides about a server's certificate: any, one key, roots
 pub mod trust; // the keys of known servers
 mod channel; // a socket with or without TLS
 pub mod connection; // one connection: bytes out, messages in, each with a deadline
+pub mod sign_in; // who a connection speaks as, and how it signs in
 mod ask; // one request on a connection of its own, sent again where that is safe
 pub mod guide; // the tutorial's client: one request, one response
 pub mod send; // send one message until it is durable or refused
@@ -27,4 +28,5 @@ pub use follow::{ConnectionChange, Follow, Update};
 pub use history::{History, Next};
 pub use retry::Deadline;
 pub use send::{Message, Posted, SendError};
+pub use sign_in::{Identity, Proof};
 pub use trouble::{ClientError, Doing, Trouble, explain};

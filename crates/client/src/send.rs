@@ -17,6 +17,7 @@ use vang_proto::vang::{Action, Code, Reply, Sent};
 use crate::address::ServerAddr;
 use crate::connection::{Connection, write_request};
 use crate::retry::{Deadline, retry_until};
+use crate::sign_in::{Identity, open};
 use crate::trouble::ClientError;
 
 /// The longest time for retries: 1 h. A server remembers ids longer than that, but not forever: a later
@@ -67,16 +68,16 @@ pub fn fresh_id() -> io::Result<String> {
 /// Sends `message` until it is durable, for at most `timeout`. `watch` sees each error before a retry.
 pub fn send(
     place: &ServerAddr,
-    name: Option<&str>,
+    identity: &Identity,
     message: Message<'_>,
     timeout: Duration,
     watch: &mut dyn FnMut(&ClientError),
 ) -> Result<Posted, SendError> {
-    let request = request_bytes(name, message).map_err(SendError::NotPosted)?;
+    let request = request_bytes(identity.name.as_deref(), message).map_err(SendError::NotPosted)?;
     let deadline = Deadline::after(timeout.min(SEND_MAX));
     let mut may_be_posted = false;
     let outcome = retry_until(deadline, watch, || {
-        let mut connection = Connection::open(place, deadline)?;
+        let mut connection = open(place, identity, deadline)?;
         let reply = connection.exchange(RE, &request, deadline);
         may_be_posted |= match &reply {
             Ok(_) => true,
@@ -90,14 +91,17 @@ pub fn send(
     });
     outcome.map_err(|fault| match fault {
         // A refusal that is not retryable applies to every repetition: the same id would have got the first
-        // result.
-        ClientError::Refused { .. } if !fault.is_retryable() => SendError::NotPosted(fault),
+        // result. But a token can end between two of them.
+        ClientError::Refused { .. } if !fault.is_retryable() && !fault.is_sign_in_refused() => {
+            SendError::NotPosted(fault)
+        }
         _ if may_be_posted => SendError::Unknown(fault),
         _ => SendError::NotPosted(fault),
     })
 }
 
-const RE: u64 = 1;
+/// Apart from the numbers of `Connection::ask`, which signs in.
+const RE: u64 = 0;
 
 fn request_bytes(name: Option<&str>, message: Message<'_>) -> Result<Bytes, ClientError> {
     let send = Action::Send {
@@ -121,11 +125,11 @@ fn posted(reply: &Reply, connection: &Connection) -> Result<Posted, ClientError>
 
 #[cfg(test)]
 mod tests {
-    use vang_proto::Frame;
-    use vang_proto::vang::write_sent;
+    use vang_proto::vang::{SignedIn, write_sent};
+    use vang_proto::{Frame, Secret};
 
     use super::*;
-    use crate::scripted::{Server, Step, error};
+    use crate::scripted::{Server, Step, error, ok};
 
     const SECONDS: Duration = Duration::from_secs(20);
     const HI: Message<'_> = Message {
@@ -149,7 +153,8 @@ mod tests {
 
     fn send_hi(place: &ServerAddr, timeout: Duration) -> (Result<Posted, SendError>, Vec<ClientError>) {
         let mut faults = Vec::new();
-        let outcome = send(place, Some("ada"), HI, timeout, &mut |fault| faults.push(fault.clone()));
+        let outcome =
+            send(place, &Identity::named("ada"), HI, timeout, &mut |fault| faults.push(fault.clone()));
         (outcome, faults)
     }
 
@@ -204,6 +209,22 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_ends_between_two_attempts_leaves_the_outcome_unknown() {
+        let signed_in = || Step::Write(ok(1, &SignedIn { name: "ada".to_owned(), token: None }, "ada"));
+        let ended = || Step::Write(error(1, Code::WrongSecret, "the token was ended", &[]));
+        let identity = Identity::with_token(None, Secret::new("vang_1".to_owned()));
+        let outcome = |scripts| {
+            let server = Server::start(scripts);
+            send(&server.place(), &identity, HI, SECONDS, &mut |_| {})
+        };
+        let sent =
+            outcome(vec![vec![Step::Request, signed_in(), Step::Request], vec![Step::Request, ended()]]);
+        assert!(matches!(sent, Err(SendError::Unknown(ClientError::Refused { .. }))), "{sent:?}");
+        let not_sent = outcome(vec![vec![Step::Request, ended()]]);
+        assert!(matches!(not_sent, Err(SendError::NotPosted(ClientError::Refused { .. }))), "{not_sent:?}");
+    }
+
+    #[test]
     fn an_unreachable_server_means_not_posted() {
         let (outcome, faults) = send_hi(&Server::closed_port(), Duration::from_secs(1));
         let Err(SendError::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
@@ -223,7 +244,7 @@ mod tests {
             ),
         );
         let server = Server::start(vec![vec![Step::Bytes(100), Step::Write(refusal.to_vec()), Step::Drain]]);
-        let outcome = send(&server.place(), None, long, SECONDS, &mut |_| {});
+        let outcome = send(&server.place(), &Identity::default(), long, SECONDS, &mut |_| {});
         let Err(SendError::NotPosted(fault)) = outcome else { panic!("{outcome:?}") };
         assert!(fault.to_string().starts_with("content of 8388608"), "{fault}");
     }

@@ -493,8 +493,22 @@ impl ClientError {
             ClientError::Refused { code, .. } if code == Code::NoRoom.as_str() => {
                 Some("`vang rooms` lists the rooms that you can see")
             }
+            ClientError::Refused { code, .. } if code == Code::NoToken.as_str() => Some(
+                "`vang sessions` shows the IDs; those of another account: `vang admin session list NAME`",
+            ),
+            ClientError::Refused { code, .. }
+                if [Code::WrongSecret, Code::SignInNeeded].iter().any(|word| word.as_str() == code) =>
+            {
+                Some("sign in: vang login NAME")
+            }
             ClientError::Refused { .. } | ClientError::ArgumentsTooLong { .. } => None,
         }
+    }
+
+    /// Did the server refuse who asks, and not what was asked?
+    pub fn is_sign_in_refused(&self) -> bool {
+        let codes = [Code::WrongSecret, Code::SignInNeeded, Code::AccountDisabled];
+        matches!(self, ClientError::Refused { code, .. } if codes.iter().any(|word| word.as_str() == code))
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {

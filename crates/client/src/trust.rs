@@ -84,9 +84,14 @@ pub(crate) fn check_pin(place: &str, seen: &Seen) -> Result<(), PinError> {
 }
 
 fn known_servers() -> Option<PathBuf> {
+    Some(config_folder()?.join("known_servers"))
+}
+
+/// The folder for what a user's clients keep; `None` without HOME and XDG_CONFIG_HOME.
+pub fn config_folder() -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
-    Some(config.join("vang").join("known_servers"))
+    Some(config.join("vang"))
 }
 
 #[derive(Debug, PartialEq, Eq)]

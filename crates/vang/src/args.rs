@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use vang_client::{ClientError, Deadline, ServerAddr};
+use vang_client::{ClientError, Deadline, Identity, ServerAddr};
 use vang_proto::limits::NAME_BYTES_MAX;
 use vang_proto::text;
 use vang_proto::vang::{Action, ActionInfo, Code, Reply};
 
+use crate::identity::{self, Source};
 use crate::say::{CommandError, note_first_retry};
 use crate::which;
 
@@ -17,9 +18,9 @@ pub(crate) fn about(action: &str) -> &'static str {
     ActionInfo::named(action).expect("an action of the table").about
 }
 
-/// The server, the speaker's name and the timeout of a client command.
+/// The server of a client command, and its timeout.
 #[derive(Args, Debug, Clone)]
-pub(crate) struct ClientArgs {
+pub(crate) struct ServerArgs {
     /// The server: vang://HOST:PORT, HOST:PORT, HOST, [IPV6]:PORT or unix:PATH
     ///
     /// Order: --server, --data, $VANG_SERVER, $VANG_DATA, the default data folder if its server runs,
@@ -31,52 +32,88 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Your name: an account or a guest name [default: $USER, else anon]
-    #[arg(long = "as", value_name = "NAME", env = "VANG_AS")]
-    pub(crate) name: Option<String>,
-
     /// When to give up: 200ms, 5s, 2m, at most 1h
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
     pub(crate) timeout: Duration,
 }
 
-impl ClientArgs {
+impl ServerArgs {
     /// The server to connect to.
     pub(crate) fn server(&self) -> Result<ServerAddr, CommandError> {
         which::server(self.server.as_ref(), self.data.as_deref())
     }
+}
 
-    /// The speaker's name; never empty. The name of an account means that account.
-    pub(crate) fn speaker(&self) -> String {
-        match &self.name {
-            Some(name) if !name.is_empty() => name.clone(),
-            _ => name_from(std::env::var("USER").ok()),
-        }
+/// The server, the speaker and the timeout of a client command.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ClientArgs {
+    #[command(flatten)]
+    pub(crate) place: ServerArgs,
+
+    /// Your name: an account or a guest name [default: who signed in with vang login; else $USER, else anon]
+    #[arg(long = "as", value_name = "NAME", env = "VANG_AS")]
+    pub(crate) name: Option<String>,
+
+    /// Sign in with the token in this file, which must be yours and have the mode 0600
+    ///
+    /// Order: the token in $VANG_TOKEN or in this file, what vang login stored for this server, the name alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl ClientArgs {
+    /// The server to connect to.
+    pub(crate) fn server(&self) -> Result<ServerAddr, CommandError> {
+        self.place.server()
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.place.timeout
+    }
+
+    /// The name that was typed, or is in $VANG_AS.
+    pub(crate) fn typed_name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// Who speaks to this server, and from where the proof is.
+    pub(crate) fn identity_and_source(
+        &self,
+        server: &ServerAddr,
+    ) -> Result<(Identity, Source), CommandError> {
+        identity::find(server, self.typed_name(), &login_name(), self.token_file.as_deref())
+    }
+
+    /// Who speaks to this server.
+    pub(crate) fn identity(&self, server: &ServerAddr) -> Result<Identity, CommandError> {
+        self.identity_and_source(server).map(|(identity, _)| identity)
     }
 
     /// Sends one request on a new connection, and again where that is safe.
     pub(crate) fn ask(&self, action: &Action) -> Result<Reply, CommandError> {
-        let deadline = Deadline::after(self.timeout);
-        let mut watch = note_first_retry(self.timeout);
-        Ok(vang_client::ask(&self.server()?, Some(&self.speaker()), action, deadline, &mut watch)?)
+        let server = self.server()?;
+        let identity = self.identity(&server)?;
+        let deadline = Deadline::after(self.timeout());
+        let mut watch = note_first_retry(self.timeout());
+        Ok(vang_client::ask(&server, &identity, action, deadline, &mut watch)?)
     }
 
     /// As `ask`, for what accounts and the operator can do. The user of the data folder's socket is the operator, unless
     /// the login name is an account or a name was typed.
     pub(crate) fn ask_also_as_operator(&self, action: &Action) -> Result<Reply, CommandError> {
         let server = self.server()?;
-        let deadline = Deadline::after(self.timeout);
-        let mut watch = note_first_retry(self.timeout);
-        let mut ask = |name: Option<&str>| vang_client::ask(&server, name, action, deadline, &mut watch);
-        let is_typed = self.name.as_ref().is_some_and(|name| !name.is_empty());
-        match ask(Some(&self.speaker())) {
+        let identity = self.identity(&server)?;
+        let deadline = Deadline::after(self.timeout());
+        let mut watch = note_first_retry(self.timeout());
+        let mut ask = |identity: &Identity| vang_client::ask(&server, identity, action, deadline, &mut watch);
+        match ask(&identity) {
             // Refused, so nothing happened: asking again is safe. On another Unix socket a nameless client is a guest, too.
             Err(ClientError::Refused { code, .. })
                 if code == Code::AccountNeeded.as_str()
-                    && !is_typed
+                    && self.typed_name().is_none()
                     && matches!(server, ServerAddr::Unix(_)) =>
             {
-                Ok(ask(None)?)
+                Ok(ask(&Identity::default())?)
             }
             answer => Ok(answer?),
         }
@@ -130,6 +167,11 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 const _: () = assert!(vang_client::send::SEND_MAX.as_millis() == 3_600_000);
+
+/// The name of who has given none.
+pub(crate) fn login_name() -> String {
+    name_from(std::env::var("USER").ok())
+}
 
 /// The login name, changed into a name that a server accepts.
 fn name_from(user: Option<String>) -> String {

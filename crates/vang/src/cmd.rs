@@ -11,6 +11,10 @@ mod not_shown; // why a message is not shown, in words
 mod find; // vang find
 mod rooms; // vang rooms, create, topic
 mod members; // vang join, leave
+mod sign_in; // vang login, logout, whoami
+mod password; // vang passwd
+mod sessions; // vang sessions
+mod token; // vang token
 mod request; // vang request: a client for servers of the tutorial's protocol
 mod bench; // vang bench
 mod status; // vang status
@@ -51,6 +55,12 @@ pub(crate) enum Command {
     Topic(rooms::TopicArgs),
     Join(members::JoinArgs),
     Leave(members::LeaveArgs),
+    Login(sign_in::LoginArgs),
+    Logout(sign_in::LogoutArgs),
+    Whoami(sign_in::WhoamiArgs),
+    Passwd(password::PasswdArgs),
+    Sessions(sessions::SessionsArgs),
+    Token(token::TokenArgs),
     Request(request::RequestArgs),
     Bench(bench::BenchArgs),
     Admin(admin::AdminArgs),
@@ -78,6 +88,12 @@ pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
         Command::Topic(args) => rooms::set_topic(&args),
         Command::Join(args) => members::join(&args),
         Command::Leave(args) => members::leave(&args),
+        Command::Login(args) => sign_in::login(&args),
+        Command::Logout(args) => sign_in::logout(&args),
+        Command::Whoami(args) => sign_in::whoami(&args),
+        Command::Passwd(args) => password::run(&args),
+        Command::Sessions(args) => sessions::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Request(args) => request::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Admin(args) => admin::run(args),
@@ -112,9 +128,17 @@ mod tests {
         let tree = Args::command();
         let mut found = Vec::new();
         for info in ACTIONS {
-            // The operator's commands are below `admin`; every other has the name of its action.
+            // The operator's commands are below `admin`; shells know some names already; others are in groups. Every
+            // other command has the name of its action.
             let path = match info.name {
                 "account-add" => vec!["admin", "account", "add"],
+                "account-role" => vec!["admin", "account", "role"],
+                "account-disable" => vec!["admin", "account", "disable"],
+                "account-enable" => vec!["admin", "account", "enable"],
+                "sign-in" => vec!["login"],
+                "sign-out" => vec!["logout"],
+                "password" => vec!["passwd"],
+                "token-create" => vec!["token", "create"],
                 name => vec![name],
             };
             let command = path.iter().try_fold(&tree, |command, name| command.find_subcommand(name));
@@ -123,8 +147,10 @@ mod tests {
             assert!(command.get_long_about().is_none(), "{}", info.name);
             found.push(info.name);
         }
-        let expected = ["send", "find", "rooms", "create", "join", "leave", "topic", "account-add", "status"];
-        assert_eq!(found, expected, "the other actions have no command of their own");
+        let without: Vec<&str> =
+            ACTIONS.iter().map(|info| info.name).filter(|name| !found.contains(name)).collect();
+        let expected = ["hello", "ping", "follow", "history", "who", "session-end"];
+        assert_eq!(without, expected, "every other action has a command in its own words");
     }
 
     #[test]

@@ -4,6 +4,9 @@
 
 mod cmd; // the tree of commands; one file for each, with its arguments and its run
 mod net; // vang net: the socket workbench
+mod secret_input; // passwords and tokens: from a terminal, stdin, a variable or a file
+mod token_store; // what vang login stored
+mod identity; // who a command speaks as
 mod args; // arguments that several commands share
 mod mistakes; // wrong command lines: what to type instead
 mod host_port; // HOST PORT in two words, wherever HOST:PORT is allowed

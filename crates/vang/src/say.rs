@@ -20,7 +20,7 @@ use vang_proto::vang::Code;
 use vang_server::{ListenError, ServeError, StartError};
 
 use crate::running;
-use crate::shell::{quoted_path, variable};
+use crate::shell::{TOKEN_VARIABLE, quoted_path, variable};
 
 /// Refused or failed.
 const FAILED: u8 = 1;
@@ -102,6 +102,13 @@ fn advice(fault: &ClientError) -> Option<String> {
         let folder = running::folders().into_iter().next()?;
         return Some(format!("you operate a server on this machine: add --data {}", quoted_path(&folder)));
     }
+    if matches!(fault, ClientError::Refused { code, .. } if code == Code::WrongSecret.as_str())
+        && variable(TOKEN_VARIABLE).is_some()
+    {
+        return Some(format!(
+            "{TOKEN_VARIABLE} has this token: set another one, or unset it and sign in: vang login NAME"
+        ));
+    }
     let advice = fault.advice()?;
     let ClientError::Unreachable { place, .. } = fault else { return Some(advice.to_owned()) };
     // Somebody who names another address knows where the server is.
@@ -170,6 +177,11 @@ pub(crate) fn note_first_retry(timeout: Duration) -> impl FnMut(&ClientError) {
             note(&format!("{error}; trying again for {}", typed_duration(timeout)));
         }
     }
+}
+
+/// Prints a question on stderr, without a newline.
+pub(crate) fn prompt(question: &str) {
+    write_stderr(&harmless(question));
 }
 
 fn write_stderr(text: &str) {

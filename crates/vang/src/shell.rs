@@ -13,6 +13,9 @@ pub(crate) fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
+/// The variable with a token of a script.
+pub(crate) const TOKEN_VARIABLE: &str = "VANG_TOKEN";
+
 /// A variable of the environment; an empty one counts as unset.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -1,7 +1,10 @@
 //! `vang admin`: the operator's commands. They work on the data folder, without a network: a user who can open
 //! the folder is the operator, so no command asks for a password.
 
-mod account; // vang admin account add
+mod operator; // asks the folder's server as its operator
+mod account; // vang admin account
+mod token; // vang admin token
+mod session; // vang admin session
 mod check; // vang admin check
 mod check_file; // vang admin check --file
 mod backup; // vang admin backup
@@ -14,6 +17,7 @@ use clap::{Args, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   vang admin account add ada       add an account to the server of the default data folder
+  vang admin token create ada --title backup --scope read     make a token for a script
   vang admin check                 check everything in the data folder
   vang admin backup chat.vang      write the journal to one file, while the server runs
   vang admin restore chat.vang --data ./again      make a new data folder from that file";
@@ -32,6 +36,8 @@ enum AdminCommand {
     Backup(backup::BackupArgs),
     Restore(restore::RestoreArgs),
     Account(account::AccountArgs),
+    Token(token::TokenArgs),
+    Session(session::SessionArgs),
 }
 
 pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
@@ -40,5 +46,7 @@ pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
         AdminCommand::Backup(args) => backup::run(args),
         AdminCommand::Restore(args) => restore::run(args),
         AdminCommand::Account(args) => account::run(args),
+        AdminCommand::Token(args) => token::run(args),
+        AdminCommand::Session(args) => session::run(args),
     }
 }

@@ -14,7 +14,7 @@ use std::{collections::VecDeque, sync::Arc};
 use clap::{Args as ClapArgs, Subcommand};
 use hdrhistogram::Histogram;
 use vang_client::send::fresh_id;
-use vang_client::{ClientError, Connection, Deadline, ServerAddr};
+use vang_client::{ClientError, Connection, Deadline, Identity, ServerAddr, sign_in};
 use vang_proto::text::short_duration;
 use vang_proto::vang::{Action, FollowFrom, Incoming, Reply, RequestWriter};
 
@@ -137,6 +137,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
 struct Stage {
     run: Arc<Run>,
     server: ServerAddr,
+    identity: Identity,
     began: Instant,
     done: Arc<AtomicU64>,
     /// Set when a thread fails: all stop.
@@ -189,7 +190,8 @@ impl Stage {
     fn new(run: Run) -> Result<Stage, CommandError> {
         let (done, failed, first_due) = Default::default();
         let server = run.client.server()?;
-        Ok(Stage { run: Arc::new(run), server, began: Instant::now(), done, failed, first_due })
+        let identity = run.client.identity(&server)?;
+        Ok(Stage { run: Arc::new(run), server, identity, began: Instant::now(), done, failed, first_due })
     }
 
     fn warn(&self, room: &str) {
@@ -213,13 +215,12 @@ impl Stage {
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline::after(self.run.client.timeout)
+        Deadline::after(self.run.client.timeout())
     }
 
     fn connect(&self) -> Result<(Connection, RequestWriter), ClientError> {
-        let mut connection = Connection::open(&self.server, self.deadline())?;
-        let name = self.run.client.speaker();
-        connection.ask(Some(&name), &Action::Hello, self.deadline())?;
+        let mut connection = sign_in::open(&self.server, &self.identity, self.deadline())?;
+        connection.ask(self.identity.name.as_deref(), &Action::Hello, self.deadline())?;
         Ok((connection, RequestWriter { name: None }))
     }
 

@@ -55,11 +55,12 @@ pub(crate) struct FindArgs {
 }
 
 pub(crate) fn run(args: FindArgs) -> anyhow::Result<()> {
-    let timeout = args.client.timeout;
+    let timeout = args.client.timeout();
     let mut watch = note_first_retry(timeout);
     let query = args.query.join(" ");
-    let (server, speaker) = (args.client.server()?, Some(args.client.speaker()));
-    let mut search = Search::new(server, speaker, query, args.limit, timeout);
+    let server = args.client.server()?;
+    let identity = args.client.identity(&server)?;
+    let mut search = Search::new(server, identity, query, args.limit, timeout);
     let clock = if to_terminal() && !args.json { Clock::local() } else { Clock::utc() };
     let mark = if color::is_wanted(&std::io::stdout()) { MATCH } else { PLAIN };
     let shown = Shown { today: clock.today(), clock, mark };

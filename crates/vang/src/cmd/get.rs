@@ -70,9 +70,10 @@ impl MessageAddress {
 
 pub(crate) fn run(args: GetArgs) -> anyhow::Result<()> {
     let MessageAddress { room, n } = &args.address;
-    let timeout = args.client.timeout;
-    let (server, speaker) = (args.client.server()?, Some(args.client.speaker()));
-    let mut history = History::new(server, speaker, room.clone(), n - 1, timeout);
+    let timeout = args.client.timeout();
+    let server = args.client.server()?;
+    let identity = args.client.identity(&server)?;
+    let mut history = History::new(server, identity, room.clone(), n - 1, timeout);
     let next = history.next_message(&mut note_first_retry(timeout)).map_err(CommandError::from)?;
     let message = message(next, room, *n)?;
     if args.json {

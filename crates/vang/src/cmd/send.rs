@@ -68,9 +68,10 @@ pub(crate) fn run(args: SendArgs) -> anyhow::Result<()> {
         content_encoding,
         content: &content,
     };
-    let timeout = args.client.timeout;
-    let (server, speaker) = (args.client.server()?, args.client.speaker());
-    match vang_client::send::send(&server, Some(&speaker), message, timeout, &mut note_first_retry(timeout)) {
+    let timeout = args.client.timeout();
+    let server = args.client.server()?;
+    let identity = args.client.identity(&server)?;
+    match vang_client::send::send(&server, &identity, message, timeout, &mut note_first_retry(timeout)) {
         Ok(posted) => Ok(print_line(&harmless_line(&posted.address))?),
         Err(SendError::NotPosted(error)) => Err(CommandError::from(error).into()),
         Err(SendError::Unknown(error)) => Err(unknown(&error, &id).into()),

@@ -13,7 +13,7 @@ use std::io;
 use std::thread;
 
 use clap::Args;
-use vang_client::{ClientError, ConnectionChange, Follow, History, ServerAddr, Update, output};
+use vang_client::{ClientError, ConnectionChange, Follow, History, Identity, ServerAddr, Update, output};
 
 use self::shown::{Format, Shown};
 use crate::args::ClientArgs;
@@ -84,16 +84,17 @@ fn parse_since(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
-    let timeout = args.client.timeout;
+    let timeout = args.client.timeout();
     let mut watch = note_first_retry(timeout);
     let mut shown = shown(&args);
-    let (server, speaker) = (args.client.server()?, Some(args.client.speaker()));
+    let server = args.client.server()?;
+    let identity = args.client.identity(&server)?;
     let since = match args.lines {
-        Some(count) => Some(before_last(count, &server, speaker.clone(), &args, &mut watch)?),
+        Some(count) => Some(before_last(count, &server, identity.clone(), &args, &mut watch)?),
         None => args.since,
     };
     if args.no_follow {
-        let mut history = History::new(server, speaker, args.room, since.unwrap_or(0), timeout);
+        let mut history = History::new(server, identity, args.room, since.unwrap_or(0), timeout);
         if since.is_none() {
             // There are no new messages yet, but a missing room is an error.
             history.check(&mut watch).map_err(CommandError::from)?;
@@ -107,7 +108,7 @@ pub(crate) fn run(args: TailArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let since = since.map(|since| vec![since]);
-    let mut follow = Follow::start(server, speaker, vec![args.room], since, timeout, &mut watch)
+    let mut follow = Follow::start(server, identity, vec![args.room], since, timeout, &mut watch)
         .map_err(CommandError::from)?;
     end_with_reader();
     loop {
@@ -133,11 +134,11 @@ fn shown(args: &TailArgs) -> Shown {
 fn before_last(
     count: u64,
     server: &ServerAddr,
-    speaker: Option<String>,
+    identity: Identity,
     args: &TailArgs,
     watch: &mut dyn FnMut(&ClientError),
 ) -> Result<u64, CommandError> {
-    let mut history = History::new(server.clone(), speaker, args.room.clone(), 0, args.client.timeout);
+    let mut history = History::new(server.clone(), identity, args.room.clone(), 0, args.client.timeout());
     Ok(history.check(watch)?.saturating_sub(count))
 }
 
@@ -163,6 +164,10 @@ fn change_text(change: &ConnectionChange) -> String {
             "the server has another journal now; messages in between can be missing".to_owned()
         }
         ConnectionChange::Closing { why } if why == "stopping" => "the server is shutting down".to_owned(),
+        ConnectionChange::Closing { why } if why == "signed-out" => {
+            "the server signed this connection out: its token has ended, or the password has changed"
+                .to_owned()
+        }
         ConnectionChange::Closing { why } => format!("the server closes this connection: {why}"),
     }
 }

@@ -194,6 +194,11 @@ fn find_command<'a, 'w>(
 ) -> Option<Step<'a, 'w>> {
     let (mut line, mut rest) = (Line { command: tree, path: Vec::new() }, words);
     while line.command.has_subcommands() {
+        // A command that does something by itself, too, as `vang sessions`, has options and no other arguments.
+        let is_complete = !line.path.is_empty() && !line.command.is_subcommand_required_set();
+        if is_complete && rest.first().is_none_or(|word| is_option(word)) {
+            break;
+        }
         let Some(word) = rest.first() else {
             found.what.as_ref()?;
             let example = found.example.clone().unwrap_or_else(|| example_of(&line));

@@ -45,9 +45,17 @@ const fn row(under: &'static [&'static str], options: &'static [&'static str], m
     Synonym { under, options, means }
 }
 
+/// Commands that ask a server as somebody.
+#[rustfmt::skip]
+const CLIENT: &[&str] = &[
+    "send", "tail", "get", "find", "rooms", "create", "topic", "join", "leave", "whoami", "passwd", "sessions", "token", "bench",
+];
 /// Commands that ask a server.
-const CLIENT: &[&str] =
-    &["send", "tail", "get", "find", "rooms", "create", "topic", "join", "leave", "bench"];
+#[rustfmt::skip]
+const SERVER: &[&str] = &[
+    "send", "tail", "get", "find", "rooms", "create", "topic", "join", "leave", "login", "logout", "whoami", "passwd", "sessions",
+    "token", "bench",
+];
 /// Commands of a data folder.
 const FOLDER: &[&str] = &[
     "send",
@@ -59,6 +67,12 @@ const FOLDER: &[&str] = &[
     "topic",
     "join",
     "leave",
+    "login",
+    "logout",
+    "whoami",
+    "passwd",
+    "sessions",
+    "token",
     "serve",
     "config show",
     "status",
@@ -67,7 +81,9 @@ const FOLDER: &[&str] = &[
 /// Commands whose first argument is a room.
 pub(super) const ROOM: &[&str] = &["send", "tail", "create", "topic", "join", "leave"];
 
-const NO_PASSWORDS: &str = "accounts have no passwords yet; an account's name is enough on the data folder's own socket (--data DIR)";
+const ASKED: &str = "all users of the machine can see a command line, so a password is never there; you are asked for it: vang login ada";
+const TOKEN: &str = "all users of the machine can see a command line, so a token is never there: set VANG_TOKEN, or name its file with --token-file";
+const ON_STDIN: &str = "all users of the machine can see a command line, so a password is never there; write it to stdin: vang admin account add ada --password-stdin";
 
 /// The first row that fits counts: rows of one command come before those of several.
 #[rustfmt::skip]
@@ -97,7 +113,21 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     row(&["join"], &["--user", "--account", "--member", "--invite"], Means::Option("--who")),
     row(&["status"], &["-w", "-f", "--follow"], Words(&["--watch"])),
     row(&["admin account add"], &["--name", "--user", "--username", "-u", "-n"], First),
-    row(&["admin account add"], &["--password", "--pass", "-p"], Advice(NO_PASSWORDS)),
+    row(&["admin account add", "admin account password"], &["--password", "--pass", "-p"], Advice(ON_STDIN)),
+    row(&["admin account add", "admin account password"], &["--stdin"], Words(&["--password-stdin"])),
+    row(&["admin account role"], &["--role"], Last("")),
+    row(&["admin account role"], &["--admin"], Example("vang admin account role ada admin")),
+    row(&["login", "logout"], &["--as", "--user", "-u", "-U", "--username", "--name", "--account", "--login"], First),
+    row(&["login"], &["--password", "--pass", "-p"], Advice("all users of the machine can see a command line, so a password is never there; you are asked for it: vang login ada; a script writes it to stdin: vang login ada --password-stdin")),
+    row(&["login"], &["--token", "--api-key", "--with-token"], Advice("all users of the machine can see a command line, so a token is never there; write it to stdin: vang login --token-stdin")),
+    row(&["login"], &["--stdin"], Words(&["--password-stdin"])),
+    row(&["login"], &["--title", "--host-name"], Means::Option("--device")),
+    row(&["passwd"], &["--password", "--old", "--new", "-p"], Advice("all users of the machine can see a command line, so a password is never there; you are asked for both: vang passwd; a script writes them to stdin: vang passwd --password-stdin")),
+    row(&["token create", "admin token create"], &["--name", "-n", "--label", "--description", "--desc", "--note"], Means::Option("--title")),
+    row(&["token create", "admin token create"], &["--scopes", "--permission", "--permissions", "--role", "--access"], Means::Option("--scope")),
+    row(&["token create", "admin token create"], &["--expires", "--expiry", "--ttl", "--expires-in", "--expiration", "--valid"], Means::Option("--days")),
+    row(&["token create", "admin token create"], &["--rooms", "--channel", "-r"], Means::Option("--room")),
+    row(&["sessions end"], &["--all", "-a"], Words(&["--others"])),
     row(&["admin backup"], &["-o", "--output", "--file", "-f", "--to"], First),
     row(&["admin restore"], &["-i", "--input", "--file", "-f", "--from"], First),
     row(&["admin restore"], &["--to", "--target"], Means::Option("--data")),
@@ -122,17 +152,18 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     row(&["serve", "config show"], &["--hostname", "--domain", "--server-name", "--fqdn"], Means::Option("--name")),
     row(&["serve", "config show"], &["--max-connections", "--maxclients", "--max-clients", "--max-conn"], Prefixed("--limit", "connections=")),
     row(&["serve", "config show"], &["--allow-guests", "--anonymous", "--public"], Words(&["--guests", "everywhere"])),
-    row(&["serve", "config show"], &["--password", "--requirepass", "--auth", "--token", "--user", "--pass"], Advice(NO_PASSWORDS)),
+    row(&["serve", "config show"], &["--password", "--requirepass", "--auth", "--token", "--user", "--pass"], Advice("each account has its own password: vang admin account password ada")),
 
     row(ROOM, &["--room", "--channel", "--chan", "-c", "-r", "-t", "--subject", "--topic"], First),
-    row(CLIENT, &["--port", "-p"], Port("--server")),
-    row(CLIENT, &["--host", "-H", "--address", "--addr"], Host("--server")),
-    row(CLIENT, &["--url", "--uri", "--endpoint", "--connect", "--broker", "-s", "-S"], Means::Option("--server")),
-    row(CLIENT, &["--socket", "--unix", "--unix-socket"], Prefixed("--server", "unix:")),
+    row(SERVER, &["--port", "-p"], Port("--server")),
+    row(SERVER, &["--host", "-H", "--address", "--addr"], Host("--server")),
+    row(SERVER, &["--url", "--uri", "--endpoint", "--connect", "--broker", "-s", "-S"], Means::Option("--server")),
+    row(SERVER, &["--socket", "--unix", "--unix-socket"], Prefixed("--server", "unix:")),
     row(CLIENT, &["--user", "-u", "-U", "--username", "--nick", "--nickname", "--name", "--from", "--login", "--sender", "--client-id"], Means::Option("--as")),
-    row(CLIENT, &["--password", "--pass", "-P", "--token", "--auth", "-a"], Advice(NO_PASSWORDS)),
-    row(CLIENT, &["--wait", "--deadline", "--max-time", "--connect-timeout", "-w", "-W"], Means::Option("--timeout")),
-    row(CLIENT, &["--tls", "--ssl"], Nothing("TLS is used on the way to other machines, without an option")),
+    row(CLIENT, &["--password", "--pass", "-P", "--auth", "-a"], Advice(ASKED)),
+    row(CLIENT, &["--token", "--api-key", "--bearer"], Advice(TOKEN)),
+    row(SERVER, &["--wait", "--deadline", "--max-time", "--connect-timeout", "-w", "-W"], Means::Option("--timeout")),
+    row(SERVER, &["--tls", "--ssl"], Nothing("TLS is used on the way to other machines, without an option")),
     row(FOLDER, &["--dir", "--datadir", "--data-dir", "--data-path", "--path", "--folder", "--db", "--storage", "--store", "--directory", "-D"], Means::Option("--data")),
 
     row(&["net sockets"], &["-i", "-p"], Means::Option("--port")),

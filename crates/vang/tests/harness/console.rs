@@ -181,6 +181,7 @@ fn in_its_own_network(script: &str, dir: &Path) -> String {
         .env_remove("VANG_SERVER")
         .env_remove("VANG_DATA")
         .env_remove("VANG_AS")
+        .env_remove("VANG_TOKEN")
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -66,8 +66,17 @@ fn without_settings(mut command: Command) -> Command {
 }
 
 /// Variables of the caller that change what our programs do or print.
-pub const SETTINGS: [&str; 8] =
-    ["VANG_SERVER", "VANG_DATA", "VANG_AS", "VANG_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TZ"];
+pub const SETTINGS: [&str; 9] = [
+    "VANG_SERVER",
+    "VANG_DATA",
+    "VANG_AS",
+    "VANG_TOKEN",
+    "VANG_LOG",
+    "NO_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "TZ",
+];
 
 /// A temporary folder with a path short enough for Unix sockets.
 pub fn folder() -> TempDir {

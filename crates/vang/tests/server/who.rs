@@ -66,7 +66,7 @@ fn an_accounts_name_is_enough_only_on_the_folders_own_socket() {
     let (server, place) = with_ada(dir.path(), &[]);
     let doors = by_every_door(&server, dir.path(), "ada");
     assert_eq!(doors[..4], ["sign-in-needed"; 4]);
-    assert!(doors[4].starts_with("-- this name is an account's; "), "{doors:?}");
+    assert!(doors[4].starts_with("-- this name is an account's: "), "{doors:?}");
     // In every spelling. A name without an account is a guest.
     assert_eq!(hello(&mut server.connect(), "ＡＤＡ"), "sign-in-needed");
     // What looks like it in Cyrillic letters is no guest's name either.

@@ -1,25 +1,23 @@
-//! `vang admin account add`: asks the server that runs on the data folder. If none runs, this process is the
-//! server for one request.
+//! `vang admin account`: accounts, their passwords and roles.
 
-use std::path::Path;
-use std::time::Duration;
-
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use vang_client::{ClientError, Connection, Deadline, ServerAddr};
-use vang_journal::{DataFolder, FolderError};
-use vang_proto::vang::{Action, Reply};
-use vang_server::{Config, ServeError, Server, StartError};
+use vang_proto::Secret;
+use vang_proto::terminal::harmless_line;
+use vang_proto::vang::{Action, Reply, Role};
 
+use super::operator::{as_operator, ask_operator};
 use crate::args::{DataArgs, about};
-use crate::running;
-use crate::say::{CommandError, print_line, server_error, unused};
-use crate::shell::{quoted, quoted_path};
-use crate::signals::runtime;
+use crate::say::{CommandError, print_line};
+use crate::secret_input::PasswordSource;
+use crate::shell::quoted;
 
 const EXAMPLES: &str = "\
 Examples:
   vang admin account add ada
-  vang admin account add ada --data ./chat";
+  vang admin account password ada        asks for the password that it gets
+  vang admin account disable ada         sign it out everywhere; nobody can use it
+  vang admin account role ada admin";
 
 /// Manage accounts
 #[derive(Args, Debug)]
@@ -29,125 +27,145 @@ pub(super) struct AccountArgs {
     command: AccountCommand,
 }
 
+const ADD_EXAMPLES: &str = "\
+Examples:
+  vang admin account add ada
+  vang admin account add ada --data ./chat
+  vang admin account add ada --password-stdin < password";
+
+const ADD_AFTER: &str = "\
+Without a password an account can be used on the data folder's own socket (--data DIR), and with tokens: vang admin token create.";
+
+const PASSWORD_EXAMPLES: &str = "\
+Examples:
+  vang admin account password ada
+  vang admin account password ada --password-stdin < password";
+
+const PASSWORD_AFTER: &str = "\
+The account is signed out everywhere; its tokens end. People change their own password with vang passwd.";
+
+const DISABLE_EXAMPLES: &str = "\
+Examples:
+  vang admin account disable ada";
+
+const ENABLE_EXAMPLES: &str = "\
+Examples:
+  vang admin account enable ada";
+
+const ROLE_EXAMPLES: &str = "\
+Examples:
+  vang admin account role ada admin      it can add and disable accounts, and end their sessions
+  vang admin account role weather bot
+  vang admin account role ada person";
+
 #[derive(Subcommand, Debug)]
 enum AccountCommand {
-    #[command(about = about("account-add"), before_help = EXAMPLES)]
+    #[command(about = about("account-add"), before_help = ADD_EXAMPLES, after_help = ADD_AFTER)]
     Add {
         /// Name of the new account
         name: String,
+
+        /// Set the password in the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Set the password of an account
+    #[command(before_help = PASSWORD_EXAMPLES, after_help = PASSWORD_AFTER)]
+    Password {
+        /// Name of the account
+        name: String,
+
+        /// Read the password from the first line of stdin, instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    #[command(about = about("account-disable"), before_help = DISABLE_EXAMPLES)]
+    Disable {
+        /// Name of the account
+        name: String,
+
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    #[command(about = about("account-enable"), before_help = ENABLE_EXAMPLES)]
+    Enable {
+        /// Name of the account
+        name: String,
+
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    #[command(about = about("account-role"), before_help = ROLE_EXAMPLES)]
+    Role {
+        /// Name of the account
+        name: String,
+
+        /// What the account is
+        #[arg(value_parser = role())]
+        role: Role,
 
         #[command(flatten)]
         data: DataArgs,
     },
 }
 
+fn role() -> impl TypedValueParser<Value = Role> {
+    let words = PossibleValuesParser::new(Role::ALL.iter().map(|role| role.as_str()));
+    words.map(|word| Role::named(&word).expect("one of the words"))
+}
+
 pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
-    let AccountCommand::Add { name, data } = args.command;
-    let is_named = data.is_named();
-    let folder = data.folder()?;
-    refuse_second_folder(&folder, &name, is_named)?;
-    let reply = ask_operator(&folder, &Action::AddAccount { name })?;
-    Ok(print_line(&reply.text)?)
-}
-
-/// A folder that no server has used would become a second one beside that of the server that is meant. So would an old
-/// default folder, if another server runs and the user has not named a folder.
-fn refuse_second_folder(folder: &Path, name: &str, is_named: bool) -> Result<(), CommandError> {
-    let is_unused = DataFolder::is_unused(folder);
-    if !is_unused && (is_named || running::is_reached(&folder.join(DataFolder::SOCKET))) {
-        return Ok(());
-    }
-    let to =
-        |folder: &Path| format!("vang admin account add {} --data {}", quoted(name), quoted_path(folder));
-    match (&running::folders()[..], is_unused) {
-        ([], false) => Ok(()),
-        ([there, ..], false) => {
-            let what = format!("no server runs on the data folder {}, but on another", folder.display());
-            Err(CommandError::new(what).advise(format!("name the folder: {}, or {}", to(there), to(folder))))
+    let reply = match args.command {
+        AccountCommand::Add { name, password_stdin: false, data } => {
+            let command = format!("account add {}", quoted(&name));
+            ask_operator(data, &command, &Action::AddAccount { name })
         }
-        (others, true) => Err(unused(folder).advise(match others {
-            [] => format!("start a server on it first: vang serve --data {}", quoted_path(folder)),
-            [there, ..] => format!("a server runs on another folder: {}", to(there)),
-        })),
-    }
-}
-
-/// How long to wait for the server's answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Time between two attempts to take the folder, or to reach its server.
-const RETRY: Duration = Duration::from_millis(20);
-
-/// The name of a server that runs for one request. Other processes must not rely on it: it ends at once.
-const ONE_SHOT_NAME: &str = "vang-admin/";
-
-fn ask_operator(data: &Path, action: &Action) -> anyhow::Result<Reply> {
-    let deadline = Deadline::after(TIMEOUT);
-    let ask = |mut connection: Connection| -> anyhow::Result<Reply> {
-        Ok(connection.ask(None, action, deadline).map_err(CommandError::from)?)
-    };
-    loop {
-        // Only taking the folder's lock tells whether another process has it.
-        let error =
-            match with_own_server(data, |folder| ask(open(folder, deadline).map_err(CommandError::from)?)) {
-                Err(error) if is_held(&error) => error,
-                outcome => return outcome.map_err(explained),
-            };
-        match resident(data, deadline) {
-            Some(connection) => return ask(connection),
-            // The holder starts, or stops, or is another `vang admin`: soon it answers, or the folder is free.
-            None if deadline.left().is_ok() => std::thread::sleep(RETRY),
-            None => return Err(explained(error)),
+        AccountCommand::Add { name, password_stdin: true, data } => {
+            // Before anything is asked: a wrong one adds no account.
+            let password = PasswordSource::Stdin.new_password()?;
+            add_with_password(&name, &password, data)
         }
-    }
+        AccountCommand::Password { name, password_stdin, data } => {
+            let command = format!("account password {}", quoted(&name));
+            let new = PasswordSource::by_flag(password_stdin).new_password()?;
+            ask_operator(data, &command, &Action::SetPassword { new, old: None, name: Some(name) })
+        }
+        AccountCommand::Disable { name, data } => {
+            let command = format!("account disable {}", quoted(&name));
+            ask_operator(data, &command, &Action::DisableAccount { name })
+        }
+        AccountCommand::Enable { name, data } => {
+            let command = format!("account enable {}", quoted(&name));
+            ask_operator(data, &command, &Action::EnableAccount { name })
+        }
+        AccountCommand::Role { name, role, data } => {
+            let command = format!("account role {} {}", quoted(&name), role.as_str());
+            ask_operator(data, &command, &Action::SetRole { name, role })
+        }
+    }?;
+    Ok(print_line(&harmless_line(&reply.text))?)
 }
 
-fn open(folder: &DataFolder, deadline: Deadline) -> Result<Connection, ClientError> {
-    Connection::open(&ServerAddr::Unix(folder.socket()), deadline)
-}
-
-/// A connection to the server of this folder, unless it is a one-shot server.
-fn resident(data: &Path, deadline: Deadline) -> Option<Connection> {
-    let mut connection = open(&DataFolder::look(data).ok()?, deadline).ok()?;
-    let hello = connection.ask(None, &Action::Hello, deadline).ok()?;
-    (!hello.text.starts_with(ONE_SHOT_NAME)).then_some(connection)
-}
-
-fn explained(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<ServeError>() {
-        Some(serve) => server_error(serve).into(),
-        None => error,
-    }
-}
-
-fn is_held(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<ServeError>(),
-        Some(ServeError::Start(StartError::Folder(FolderError::Held { .. })))
-    )
-}
-
-/// Runs a server that listens only on the folder's own socket, for as long as `ask` takes.
-fn with_own_server<T: Send>(
-    data: &Path,
-    ask: impl FnOnce(&DataFolder) -> anyhow::Result<T> + Send,
-) -> anyhow::Result<T> {
-    let program = format!("{ONE_SHOT_NAME}{}", env!("CARGO_PKG_VERSION"));
-    let config = Config { data: data.to_owned(), listen: Vec::new(), ..Config::new(program) };
-    let runtime = runtime()?;
-    let server = runtime.block_on(async { Server::open(config) })?;
-    let stopper = server.stopper();
-    let (ready, is_ready) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let asking = scope.spawn(move || {
-            let outcome = match is_ready.recv() {
-                Ok(()) => DataFolder::look(data).map_err(anyhow::Error::from).and_then(|folder| ask(&folder)),
-                Err(_) => Err(anyhow::anyhow!("the server ended before it was ready")),
-            };
-            stopper.stop();
-            outcome
-        });
-        runtime.block_on(server.run(move || ready.send(()).unwrap_or_default()))?;
-        asking.join().map_err(|_| anyhow::anyhow!("the request to the server failed"))?
+/// Two requests: an account can exist without a password, so the second one can be repeated alone.
+fn add_with_password(name: &str, password: &Secret, data: DataArgs) -> anyhow::Result<Reply> {
+    let command = format!("account add {} --password-stdin", quoted(name));
+    as_operator(data, &command, |connection, deadline| {
+        let add = Action::AddAccount { name: name.to_owned() };
+        let added = connection.ask(None, &add, deadline).map_err(CommandError::from)?;
+        let set = Action::SetPassword { new: password.clone(), old: None, name: Some(name.to_owned()) };
+        match connection.ask(None, &set, deadline) {
+            Ok(_) => Ok(added),
+            Err(fault) => {
+                let what = format!("the account '{name}' was added, but its password was not set: {fault}");
+                let again = format!("set it: vang admin account password {}", quoted(name));
+                Err(CommandError::new(what).advise(again).into())
+            }
+        }
     })
 }
