@@ -15,17 +15,17 @@ use crate::harness::terminal::Terminal;
 use crate::harness::{Server, Tail, folder, succeeded, vang};
 
 /// A server with the accounts ada and weather, and a folder for what its users store.
-struct World {
-    dir: TempDir,
-    server: Server,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) server: Server,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         World::with(serve(&[]))
     }
 
-    fn with((dir, server): (TempDir, Server)) -> World {
+    pub(crate) fn with((dir, server): (TempDir, Server)) -> World {
         let world = World { dir, server };
         for name in ["ada", "weather"] {
             world.admin(&["account", "add", name]);
@@ -33,7 +33,7 @@ impl World {
         world
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
@@ -59,7 +59,7 @@ impl World {
     }
 
     /// A command over TCP, of a user whose tokens are stored in this folder.
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.server.client(args);
         command.env("XDG_CONFIG_HOME", self.dir.path().join("config")).env("USER", "kim");
         command
@@ -87,14 +87,14 @@ impl World {
 }
 
 /// A command with this on its stdin.
-fn given(mut command: Command, input: &str) -> Output {
+pub(crate) fn given(mut command: Command, input: &str) -> Output {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
-fn run(mut command: Command) -> String {
+pub(crate) fn run(mut command: Command) -> String {
     succeeded(&[&format!("{command:?}")], command.output().unwrap())
 }
 
@@ -373,7 +373,7 @@ fn a_typed_password_is_not_shown_and_ctrl_c_leaves_the_terminal_as_it_was() {
 }
 
 /// All files below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
