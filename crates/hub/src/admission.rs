@@ -33,7 +33,7 @@ pub enum Scope {
     Everywhere,
 }
 
-/// Where an account's name alone is enough to speak as this account. Until accounts have passwords.
+/// Where an account's name alone is enough to speak as this account, without a password or a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
     /// On the data folder's own socket: a user who can open that file can read everything anyway.

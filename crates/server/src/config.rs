@@ -151,13 +151,13 @@ settings! {
     names "name" "NAME": Vec<String> = "", false;
     "From where guests (people without an account) can connect"
     guests "guests" "FROM": Scope = "local", true;
-    "Where an account's name is enough to use the account, as long as accounts have no passwords"
+    "Where an account's name is enough to use the account, without a password or a token"
     ""
     "`local` cannot be combined with an address that other machines can reach."
     trust "trust" "WHERE": Trust = "folder", true;
     "Who can create rooms, with `vang create` for example"
     ""
-    "The admin is the operator: a user who can open the data folder. With --data DIR the operator needs no account."
+    "Admins are the accounts with this role, and the operator: a user who can open the data folder, who needs no account with --data DIR."
     rooms_by "rooms-by" "WHO": RoomsBy = "accounts", true;
     "From where plain text lines are accepted, as from nc"
     lines "lines" "FROM": Scope = "local", true;

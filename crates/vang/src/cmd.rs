@@ -12,6 +12,8 @@ mod find; // vang find
 mod rooms; // vang rooms, create, topic
 mod members; // vang join, leave
 mod sign_in; // vang login, logout, whoami
+mod accept; // vang accept
+mod invite; // vang invite
 mod password; // vang passwd
 mod sessions; // vang sessions
 mod token; // vang token
@@ -55,12 +57,14 @@ pub(crate) enum Command {
     Topic(rooms::TopicArgs),
     Join(members::JoinArgs),
     Leave(members::LeaveArgs),
+    Accept(accept::AcceptArgs),
     Login(sign_in::LoginArgs),
     Logout(sign_in::LogoutArgs),
     Whoami(sign_in::WhoamiArgs),
     Passwd(password::PasswdArgs),
     Sessions(sessions::SessionsArgs),
     Token(token::TokenArgs),
+    Invite(invite::InviteArgs),
     Request(request::RequestArgs),
     Bench(bench::BenchArgs),
     Admin(admin::AdminArgs),
@@ -88,12 +92,14 @@ pub(crate) fn run(command: Command, typed: &ArgMatches) -> anyhow::Result<()> {
         Command::Topic(args) => rooms::set_topic(&args),
         Command::Join(args) => members::join(&args),
         Command::Leave(args) => members::leave(&args),
+        Command::Accept(args) => accept::run(&args),
         Command::Login(args) => sign_in::login(&args),
         Command::Logout(args) => sign_in::logout(&args),
         Command::Whoami(args) => sign_in::whoami(&args),
         Command::Passwd(args) => password::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Invite(args) => invite::run(&args),
         Command::Request(args) => request::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Admin(args) => admin::run(args),
@@ -149,7 +155,8 @@ mod tests {
         }
         let without: Vec<&str> =
             ACTIONS.iter().map(|info| info.name).filter(|name| !found.contains(name)).collect();
-        let expected = ["hello", "ping", "follow", "history", "who", "session-end"];
+        let expected =
+            ["hello", "ping", "follow", "history", "who", "invitations", "invitation-end", "session-end"];
         assert_eq!(without, expected, "every other action has a command in its own words");
     }
 

@@ -50,6 +50,16 @@ fn checked_token(text: String, source: &str) -> Result<Secret, CommandError> {
     }
 }
 
+/// Codes are pasted, with spaces around them.
+fn checked_code(code: &Secret) -> Result<Secret, CommandError> {
+    let code = Secret::new(code.expose().trim().to_owned());
+    match code.is_empty() {
+        true => Err(CommandError::usage("the code is empty; nothing was changed")
+            .advise("a code is one word, as in vang_invite_5c1f…")),
+        false => Ok(code),
+    }
+}
+
 /// The text of a file of secrets, which must be the user's and closed to all others.
 pub(crate) fn read_private(path: &Path, bytes_max: u64) -> Result<Secret, CommandError> {
     let cannot =
@@ -181,6 +191,15 @@ impl PasswordSource {
             PasswordSource::Stdin => line_of_stdin("the password"),
             PasswordSource::Terminal => ask(question, FLAG),
         }
+    }
+
+    /// The code of an invitation.
+    pub(crate) fn code(self, question: &str) -> Result<Secret, CommandError> {
+        let code = match self {
+            PasswordSource::Stdin => line_of_stdin("the code")?,
+            PasswordSource::Terminal => ask(question, "--code-stdin")?,
+        };
+        checked_code(&code)
     }
 
     /// A new password; a person types it twice.

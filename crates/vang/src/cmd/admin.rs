@@ -5,6 +5,7 @@ mod operator; // asks the folder's server as its operator
 mod account; // vang admin account
 mod token; // vang admin token
 mod session; // vang admin session
+mod invitation; // vang admin invitation
 mod check; // vang admin check
 mod check_file; // vang admin check --file
 mod backup; // vang admin backup
@@ -38,6 +39,7 @@ enum AdminCommand {
     Account(account::AccountArgs),
     Token(token::TokenArgs),
     Session(session::SessionArgs),
+    Invitation(invitation::InvitationArgs),
 }
 
 pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
@@ -48,5 +50,6 @@ pub(super) fn run(args: AdminArgs) -> anyhow::Result<()> {
         AdminCommand::Account(args) => account::run(args),
         AdminCommand::Token(args) => token::run(args),
         AdminCommand::Session(args) => session::run(args),
+        AdminCommand::Invitation(args) => invitation::run(args),
     }
 }

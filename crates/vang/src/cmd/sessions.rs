@@ -119,28 +119,34 @@ const NOTHING: &str = "-";
 fn table(rows: &[SessionRow], clock: &Clock) -> Vec<String> {
     let head = ["id", "title", "scope", "rooms", "created", "until", "connections"].map(str::to_owned);
     let time = |time: &Option<String>| match time {
-        None => NOTHING.to_owned(),
+        None => String::new(),
         Some(time) => clock
             .read(time)
             .and_then(|at| by_pattern("%F %H:%M", &at).ok())
             .unwrap_or_else(|| harmless_line(time)),
     };
-    let or_nothing = |text: String| if text.is_empty() { NOTHING.to_owned() } else { text };
     let cells = rows.iter().map(|row| {
         [
-            row.id.map_or_else(|| NOTHING.to_owned(), |id| id.to_string()),
-            or_nothing(harmless_line(&row.title)),
+            row.id.map_or_else(String::new, |id| id.to_string()),
+            harmless_line(&row.title),
             harmless_line(&row.scope),
-            or_nothing(harmless_line(&row.rooms.join(","))),
+            harmless_line(&row.rooms.join(",")),
             time(&row.created),
             time(&row.until),
             format!("{}{}", row.connections, if row.own { " (this one)" } else { "" }),
         ]
     });
-    let lines: Vec<[String; 7]> = std::iter::once(head).chain(cells).collect();
-    let widths: [usize; 7] =
+    columns(std::iter::once(head).chain(cells).collect())
+}
+
+/// Lines of cells, the first of which are the heads of the columns.
+pub(crate) fn columns<const N: usize>(mut lines: Vec<[String; N]>) -> Vec<String> {
+    for cell in lines.iter_mut().flatten().filter(|cell| cell.is_empty()) {
+        NOTHING.clone_into(cell);
+    }
+    let widths: [usize; N] =
         std::array::from_fn(|at| lines.iter().map(|line| line[at].width()).max().unwrap_or(0));
-    let padded = |line: &[String; 7]| {
+    let padded = |line: &[String; N]| {
         let cells = line.iter().zip(widths);
         let text: String =
             cells.map(|(cell, width)| format!("{cell}{}  ", " ".repeat(width - cell.width()))).collect();

@@ -1,5 +1,7 @@
 //! `vang login`, `vang logout` and `vang whoami`.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 use vang_client::{ClientError, Connection, Deadline, Identity, ServerAddr, sign_in};
@@ -110,7 +112,7 @@ pub(crate) fn login(args: &LoginArgs) -> anyhow::Result<()> {
         &store,
         connection,
         StoredToken { server: address_of(&server), journal: String::new(), name, token },
-        args,
+        &Kept { timeout: args.place.timeout, is_given: args.token_stdin },
     )
 }
 
@@ -149,15 +151,22 @@ fn refused(fault: ClientError, advice: &str) -> CommandError {
     if is_wrong { error.advise(advice) } else { error }
 }
 
+/// How a token is kept.
+pub(super) struct Kept {
+    pub(super) timeout: Duration,
+    /// Its owner had it before.
+    pub(super) is_given: bool,
+}
+
 /// Stores the token with which a connection signed in; ends the one that it replaces.
-fn keep(
+pub(super) fn keep(
     server: &ServerAddr,
     store: &TokenStore,
     mut connection: Connection,
     stored: StoredToken,
-    args: &LoginArgs,
+    kept: &Kept,
 ) -> anyhow::Result<()> {
-    let deadline = Deadline::after(args.place.timeout);
+    let deadline = Deadline::after(kept.timeout);
     let journal = hello(&mut connection, deadline).map(|hello| hello.journal);
     let outcome = journal.and_then(|journal| {
         let stored = StoredToken { journal, ..stored.clone() };
@@ -170,7 +179,7 @@ fn keep(
         Ok(replaced) => replaced,
         Err(error) => {
             // A new token that nobody has must not stay valid; one that was given stays as it was.
-            if !args.token_stdin {
+            if !kept.is_given {
                 let _ = connection.ask(None, &Action::SignOut, deadline);
             }
             return Err(error.into());
@@ -273,7 +282,7 @@ fn hello(connection: &mut Connection, deadline: Deadline) -> Result<Hello, Comma
 const NOT_HELLO: &str = "the server's answer to 'hello' has no 'name' or 'journal'";
 
 /// The host name, as a title that a server takes.
-fn machine_name() -> String {
+pub(super) fn machine_name() -> String {
     title_of(&rustix::system::uname().nodename().to_string_lossy())
 }
 

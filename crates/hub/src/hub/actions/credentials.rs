@@ -213,9 +213,7 @@ impl Hub {
 
     pub(super) fn account_named(&self, name: &str) -> Result<AccountId, ErrorReply> {
         let (shown, _, account) = self.named(name).map_err(|bad| bad_name("name", name, &bad))?;
-        account.ok_or_else(|| {
-            ErrorReply::new(Code::NoAccount, format!("there is no account '{shown}'"))
-        })
+        account.ok_or_else(|| ErrorReply::new(Code::NoAccount, format!("there is no account '{shown}'")))
     }
 
     fn check_server(

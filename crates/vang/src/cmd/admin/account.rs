@@ -8,6 +8,7 @@ use vang_proto::vang::{Action, Reply, Role};
 
 use super::operator::{as_operator, ask_operator};
 use crate::args::{DataArgs, about};
+use crate::cmd::invite::show_code;
 use crate::say::{CommandError, print_line};
 use crate::secret_input::PasswordSource;
 use crate::shell::quoted;
@@ -15,6 +16,7 @@ use crate::shell::quoted;
 const EXAMPLES: &str = "\
 Examples:
   vang admin account add ada
+  vang admin account link ada            a code with which its owner sets the password
   vang admin account password ada        asks for the password that it gets
   vang admin account disable ada         sign it out everywhere; nobody can use it
   vang admin account role ada admin";
@@ -34,7 +36,8 @@ Examples:
   vang admin account add ada --password-stdin < password";
 
 const ADD_AFTER: &str = "\
-Without a password an account can be used on the data folder's own socket (--data DIR), and with tokens: vang admin token create.";
+Its owner gets a password with the code of: vang admin account link NAME. Without one the account can be used on the data folder's \
+own socket (--data DIR), and with tokens: vang admin token create.";
 
 const PASSWORD_EXAMPLES: &str = "\
 Examples:
@@ -43,6 +46,14 @@ Examples:
 
 const PASSWORD_AFTER: &str = "\
 The account is signed out everywhere; its tokens end. People change their own password with vang passwd.";
+
+const LINK_EXAMPLES: &str = "\
+Examples:
+  vang admin account link ada > code
+  vang admin account link ada --days 3";
+
+const LINK_AFTER: &str = "\
+The code is printed alone on stdout. The owner of the account types it with: vang accept. Tokens of the account end then.";
 
 const DISABLE_EXAMPLES: &str = "\
 Examples:
@@ -68,6 +79,23 @@ enum AccountCommand {
         /// Set the password in the first line of stdin
         #[arg(long)]
         password_stdin: bool,
+
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make a link: with its code the owner sets the password of the account, once
+    #[command(before_help = LINK_EXAMPLES, after_help = LINK_AFTER)]
+    Link {
+        /// Name of the account
+        name: String,
+
+        /// How long it can be used, in days [default: 1]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+        days: Option<u64>,
+
+        /// One JSON object instead of the code alone: `code`, `id`
+        #[arg(long)]
+        json: bool,
 
         #[command(flatten)]
         data: DataArgs,
@@ -130,6 +158,13 @@ pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
             // Before anything is asked: a wrong one adds no account.
             let password = PasswordSource::Stdin.new_password()?;
             add_with_password(&name, &password, data)
+        }
+        AccountCommand::Link { name, days, json, data } => {
+            let command = format!("account link {}", quoted(&name));
+            let link =
+                Action::Invite { title: None, uses: None, days, room: None, role: None, name: Some(name) };
+            let reply = ask_operator(data, &command, &link)?;
+            return show_code(&reply, json, "the owner of the account sets a password with it: vang accept");
         }
         AccountCommand::Password { name, password_stdin, data } => {
             let command = format!("account password {}", quoted(&name));
