@@ -51,7 +51,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     command("", &["room create", "room add", "room new", "channel create", "rooms create", "rooms add", "rooms new", "mkroom", "mkchan", "mkdir", "new", "make"],
         "create", "vang create garden"),
     command("", &["enter", "joinroom", "room join", "rooms join"], "join", "vang join garden --as ada"),
-    advice("", &["invite", "add-member"], "use: vang join garden --who bob --as ada"),
+    advice("", &["add-member", "addmember"], "use: vang join garden --who bob --as ada"),
     command("", &["part", "exit", "quit", "unjoin", "unsubscribe", "unsub", "room leave", "rooms leave"], "leave", "vang leave garden --as ada"),
     command("", &["settopic", "describe", "room topic", "rooms topic"], "topic", "vang topic garden 'what grows, and when'"),
     advice("", &["users", "who", "names", "members", "people", "online", "whois"],
