@@ -86,7 +86,7 @@ impl Hub {
             Action::AddAccount { name } => self.add_account(asker, &who, &name)?,
             Action::SetRole { name, role } => self.set_role(asker, &who, &name, role)?,
             Action::DisableAccount { name } => {
-                self.set_status(asker, &who, &name, AccountStatus::Disabled)?
+                self.set_status(asker, &who, &name, AccountStatus::Disabled)?;
             }
             Action::EnableAccount { name } => self.set_status(asker, &who, &name, AccountStatus::Active)?,
             Action::SetPassword { new, old, name } => {

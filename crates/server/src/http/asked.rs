@@ -84,10 +84,10 @@ impl<'a> Asked<'a> {
     }
 
     /// A session in the hub that asks for it, signed in with what the request has.
-    pub(super) fn session(&self) -> Result<HubSession, Response<ResponseBody>> {
+    pub(super) fn session(&self) -> Result<HubSession, ErrorReply> {
         let credential = self.credential()?;
         let mut session = self.new_session();
-        session.sign_in(&credential).map_err(|error| refused_credential(&error))?;
+        session.sign_in(&credential)?;
         Ok(session)
     }
 
@@ -97,10 +97,10 @@ impl<'a> Asked<'a> {
     }
 
     /// With what the request signs in.
-    pub(super) fn credential(&self) -> Result<Credential, Response<ResponseBody>> {
+    pub(super) fn credential(&self) -> Result<Credential, ErrorReply> {
         let (journal, is_tls) = (self.visitor.house.pump.journal(), self.visitor.is_tls_for(&self.client));
         credential::read(self.request.headers(), &journal, is_tls)
-            .map_err(|CredentialError(why)| fault(Code::NotAllowed, why))
+            .map_err(|CredentialError(why)| ErrorReply::new(Code::NotAllowed, why))
     }
 
     /// As a browser that asks.

@@ -5,7 +5,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use vang_proto::vang::{Action, Code, FollowFrom, RequestWriter};
 
-use super::asked::{Answering, Asked, bad_name};
+use super::asked::{Answering, Asked, bad_name, refused_credential};
 use super::events::{Events, Form, last_event};
 use super::reply::{ResponseBody, refusal, text, with_head};
 
@@ -38,7 +38,7 @@ pub(super) fn follow(asked: Asked<'_>) -> Answering<'_> {
         loop {
             let mut asking = match asked.session() {
                 Ok(session) => session,
-                Err(refused) => return refused,
+                Err(error) => return refused_credential(&error),
             };
             asking.ask(&writer.write(
                 1,

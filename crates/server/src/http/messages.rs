@@ -9,7 +9,7 @@ use vang_proto::vang::{
     Action, Code, Event, EventMessage, Incoming, Page, Reply, RequestWriter, RoomEvent, Sent, incoming,
 };
 
-use super::asked::{Answering, Asked, bad_name};
+use super::asked::{Answering, Asked, bad_name, refused_credential};
 use super::body;
 use super::content::{declared, served};
 use super::reply::{ResponseBody, error, fault, no_memory, refusal, stopping, text, whole};
@@ -37,7 +37,7 @@ async fn send(asked: &Asked<'_>) -> Answer {
         fault(Code::BadRequest, &format!("the Idempotency-Key has {found} bytes; {must}"))
     })?;
     let declared = declared(headers).map_err(|error| error.answer())?;
-    let mut session = asked.session()?;
+    let mut session = asked.session().map_err(|error| refused_credential(&error))?;
     let body = body::read(asked, &mut session).await?;
     if body.is_empty() {
         let how = "the message is empty: put it into the request's body, as in curl -d hello";
@@ -104,7 +104,7 @@ async fn one(asked: &Asked<'_>) -> Answer {
     };
     let name = asked.name().map_err(|_| bad_name())?;
     let room = asked.room().map_err(|_| bad_name())?;
-    let mut session = asked.session()?;
+    let mut session = asked.session().map_err(|error| refused_credential(&error))?;
     let history = Action::History { room, since: n - 1, limit: 1 };
     session.ask(&RequestWriter { name }.write(1, &history));
     let reply = reply(&mut session, no_memory).await?;

@@ -4,7 +4,7 @@ use hyper::{Response, StatusCode};
 use vang_proto::limits::{FIND_LIMIT, QUERY_BYTES_MAX, ROOMS_PAGE_MAX};
 use vang_proto::vang::{Action, Found, Reply, RequestWriter, RoomList};
 
-use super::asked::{Answering, Asked, bad_name};
+use super::asked::{Answering, Asked, bad_name, refused_credential};
 use super::reply::{NO_MEMORY, ResponseBody, refusal, text, whole};
 
 /// The numbers behind a result, bytes at most.
@@ -73,7 +73,7 @@ async fn json(
 ) -> Response<ResponseBody> {
     let mut session = match asked.session() {
         Ok(session) => session,
-        Err(refused) => return refused,
+        Err(error) => return refused_credential(&error),
     };
     session.ask(native);
     match session.reply().await {

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use vang_hub::limits::{COOKIE_MS, PLAIN_COOKIE_MS};
 use vang_proto::Secret;
 use vang_proto::limits::{SECRET_BYTES_MAX, TITLE_BYTES_MAX};
-use vang_proto::vang::{Action, Code, Hello, Reply, RequestWriter, SignedIn};
+use vang_proto::vang::{Action, Code, ErrorReply, Hello, Reply, RequestWriter, SignedIn};
 
-use super::asked::{Answering, Asked};
+use super::asked::{Answering, Asked, refused_credential};
 use super::body;
 use super::credential::set_cookie;
 use super::messages::reply;
@@ -50,7 +50,7 @@ pub(super) fn end(asked: Asked<'_>) -> Answering<'_> {
 }
 
 async fn who(asked: &Asked<'_>) -> Answer {
-    asked.credential()?;
+    asked.credential().map_err(|error| refused_credential(&error))?;
     // A cookie that is not valid any more is taken away, and its browser is nobody.
     let Ok(mut session) = asked.session() else {
         let mut response = json("null");
@@ -67,7 +67,7 @@ async fn who(asked: &Asked<'_>) -> Answer {
 }
 
 async fn sign_in(asked: &Asked<'_>) -> Answer {
-    check_page(asked)?;
+    check_page(asked).map_err(|error| refused_credential(&error))?;
     // With what it is signed in now, it is not asked.
     let mut session = asked.new_session();
     let body = body::read(asked, &mut session).await?;
@@ -97,7 +97,7 @@ async fn sign_in(asked: &Asked<'_>) -> Answer {
 }
 
 async fn sign_out(asked: &Asked<'_>) -> Answer {
-    check_page(asked)?;
+    check_page(asked).map_err(|error| refused_credential(&error))?;
     let mut response = json("null");
     response.headers_mut().insert(SET_COOKIE, cookie(asked, None));
     if let Ok(mut session) = asked.session()
@@ -114,7 +114,7 @@ async fn end_token(session: &mut HubSession) -> Result<Reply, Response<ResponseB
 }
 
 /// Only a page of this server signs a browser in or out. What the headers say was compared with our names before.
-fn check_page(asked: &Asked<'_>) -> Result<(), Response<ResponseBody>> {
+fn check_page(asked: &Asked<'_>) -> Result<(), ErrorReply> {
     let headers = asked.request.headers();
     let says_site =
         headers.get(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "same-origin");
@@ -123,7 +123,7 @@ fn check_page(asked: &Asked<'_>) -> Result<(), Response<ResponseBody>> {
     }
     let why =
         "this is for pages: it needs the header Origin; programs sign in with Authorization: Bearer TOKEN";
-    Err(fault(Code::NotAllowed, why))
+    Err(ErrorReply::new(Code::NotAllowed, why))
 }
 
 fn cookie(asked: &Asked<'_>, token: Option<&Secret>) -> HeaderValue {

@@ -10,7 +10,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode, Version};
 
-use super::asked::{Answering, Asked};
+use super::asked::{Answering, Asked, refused_credential};
 use super::reply::{ResponseBody, text};
 
 /// `GET /ws`: native messages in binary frames. The connection is handed on when the answer is written.
@@ -22,7 +22,7 @@ pub(super) fn websocket(asked: Asked<'_>) -> Answering<'_> {
                 // A token that is not valid is said here: a page could not read it later.
                 let credential = match asked.session().and_then(|_| asked.credential()) {
                     Ok(credential) => credential,
-                    Err(refused) => return refused,
+                    Err(error) => return refused_credential(&error),
                 };
                 asked.upgraded.set(Some((asked.client, credential)));
                 let mut response = Response::new(ResponseBody::Whole(Full::default()));
