@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use vang_chat::{AccountId, Feed};
-use vang_proto::vang::{Event, EventMessage, FeedName, Follower, RoomEvent};
+use vang_proto::vang::{
+    Action, Event, EventMessage, FeedName, FollowFrom, Follower, RequestWriter, RoomEvent,
+};
 
 use crate::feeds::{ExpectedValues, KeyedFeeds};
 use crate::model::{EventBody, SeenEvent, content_print, first_word};
@@ -17,6 +20,16 @@ pub enum Since {
     Beginning,
     /// After these message numbers, one for each room.
     Numbers(Vec<u64>),
+}
+
+impl Since {
+    fn numbers(&self, rooms: usize) -> Option<Vec<u64>> {
+        match self {
+            Since::Now => None,
+            Since::Beginning => Some(vec![0; rooms]),
+            Since::Numbers(numbers) => Some(numbers.clone()),
+        }
+    }
 }
 
 /// The rooms and feeds that a client follows, over any number of connections.
@@ -35,10 +48,8 @@ pub(crate) struct Following {
     starts: BTreeMap<String, Start>,
     pub(crate) keyed: KeyedFeeds,
     resumed: bool,
-    /// Set back, and then beyond the known positions: the follower's numbers are those of lost messages, so it
-    /// starts wherever the room has them now.
-    begins_anywhere: bool,
-    was_set_back: bool,
+    /// The last number of each room: that of its last event, also of a lost one, or the one that it started after.
+    numbers: BTreeMap<String, u64>,
 }
 
 /// Where a room's events start.
@@ -56,12 +67,9 @@ impl Following {
         (rooms, feeds): (Vec<String>, Vec<FeedName>),
         since: Since,
     ) -> Following {
-        let numbers = match &since {
-            Since::Now => None,
-            Since::Beginning => Some(vec![0; rooms.len()]),
-            Since::Numbers(numbers) => Some(numbers.clone()),
-        };
-        let follower = Follower::new(name, rooms.clone(), numbers).with_feeds(feeds.clone());
+        let from = since.numbers(rooms.len());
+        let numbers = rooms.iter().cloned().zip(from.iter().flatten().copied()).collect();
+        let follower = Follower::new(name, rooms.clone(), from).with_feeds(feeds.clone());
         Following {
             follower,
             rooms,
@@ -73,9 +81,17 @@ impl Following {
             starts: BTreeMap::new(),
             keyed: KeyedFeeds::default(),
             resumed: false,
-            begins_anywhere: false,
-            was_set_back: false,
+            numbers,
         }
+    }
+
+    /// A new event came, of this run of the server.
+    pub(crate) fn received(&mut self, run: u32, seen: SeenEvent) {
+        self.run = Some(run);
+        if let Some(n) = seen.what.n() {
+            self.numbers.insert(seen.room.clone(), n);
+        }
+        self.log.push(seen);
     }
 
     /// The server accepted `follow` at `seq`; `before` is the client's position, `applied` the server's last
@@ -119,16 +135,8 @@ impl Following {
             Since::Beginning | Since::Numbers(_) => (applied, scene.applied),
         };
         self.keyed = KeyedFeeds::begun(&self.feeds, run, between);
-        let numbers = match &self.since {
-            Since::Now => None,
-            Since::Beginning => Some(vec![0; self.rooms.len()]),
-            Since::Numbers(numbers) => Some(numbers.clone()),
-        };
+        let numbers = self.since.numbers(self.rooms.len());
         for (index, room) in self.rooms.iter().enumerate() {
-            if self.begins_anywhere {
-                self.starts.insert(room.clone(), Start::default());
-                continue;
-            }
             let start = match numbers.as_ref().map(|numbers| numbers[index]) {
                 None => Start { after: Some(seq), since: 0 },
                 Some(0) => Start { after: Some(0), since: 0 },
@@ -152,7 +160,6 @@ impl Following {
             "{who} was given a wrong common position, at {before}"
         );
         scene.env.count("set back to the common position");
-        self.was_set_back = true;
         self.log.retain(|seen| seen.seq <= common);
         self.elsewhere.retain(|&seq| seq <= common);
         self.keyed.set_back(common);
@@ -164,20 +171,27 @@ impl Following {
         self.run = Some(run);
     }
 
-    /// The server knows no common position.
-    pub(crate) fn start_again(&mut self, scene: &mut Scene, who: &str) {
+    /// The server knows no common position. The client now asks, with these bytes, for what comes after the last number
+    /// of each room; without a number of each, for what comes next.
+    pub(crate) fn start_again(
+        &mut self,
+        scene: &mut Scene,
+        who: &str,
+        writer: &RequestWriter,
+        asked: &Bytes,
+    ) {
         let last_run = self.run.expect("it resumed");
         assert!(scene.may_be_lost(last_run), "{who} had to start from room numbers without need");
         scene.env.count("set back beyond the known positions");
-        self.begins_anywhere = self.was_set_back;
-        let seen = self.rooms.iter().map(|room| {
-            let mut of_room = self.log.iter().rev().filter(|seen| seen.room == *room);
-            of_room.find_map(|seen| seen.what.n())
-        });
-        self.since = match seen.collect::<Option<Vec<u64>>>() {
-            Some(numbers) => Since::Numbers(numbers),
-            None => Since::Now,
-        };
+        let numbers: Option<Vec<u64>> =
+            self.rooms.iter().map(|room| self.numbers.get(room).copied()).collect();
+        let from = numbers.filter(|numbers| !numbers.is_empty());
+        self.since = from.clone().map_or(Since::Now, Since::Numbers);
+        let from = from.map_or(FollowFrom::Now, FollowFrom::Numbers);
+        let (rooms, feeds) = (self.rooms.clone(), self.feeds.clone());
+        let expected = writer.write(0, &Action::Follow { rooms, feeds, from });
+        assert_eq!(asked, &expected, "{who} starts again, and not from its last room numbers");
+        self.resumed = false;
         self.log.clear();
         self.elsewhere.clear();
         self.starts.clear();

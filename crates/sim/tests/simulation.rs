@@ -291,6 +291,35 @@ fn story_older_copy_is_detected() {
 }
 
 #[test]
+fn story_very_old_copy_starts_again_after_the_last_number_of_each_room() {
+    let mut world = World::calm(11);
+    world.account("ada");
+    world.guest("bob");
+    world.say("ada", "general", "one").unwrap();
+    let create = Action::Create { access: Access::Public, room: "hall".to_owned() };
+    world.ask("ada", &create).unwrap();
+    world.say("ada", "hall", "first").unwrap();
+    let copy = world.end();
+    world.say("ada", "hall", "lost").unwrap();
+    // As many openings of the journal are lost as the server names to a client.
+    for _ in 0..vang_hub::limits::EPOCH_OPENINGS {
+        world.restart();
+    }
+    world.follow("bob", &["general", "hall"], Since::Numbers(vec![0, 2]));
+    world.wait(100);
+    assert_eq!(world.heard("bob"), ["general: made by server", "general#1 ada: one"]);
+    world.put_back_copy_of(copy);
+    world.wait(2_000);
+    // It asks for general after 1, and for hall after 2: a number that hall has not reached, so what comes next.
+    world.say("ada", "general", "two").unwrap();
+    world.say("ada", "hall", "instead").unwrap();
+    world.heal();
+    world.assert_one_history();
+    assert_eq!(world.tally().get("set back beyond the known positions"), Some(&1));
+    assert_eq!(world.heard("bob"), ["general#2 ada: two", "hall#2 ada: instead"]);
+}
+
+#[test]
 fn story_full_disk_recovers() {
     let mut world = World::calm(7);
     world.account("ada");

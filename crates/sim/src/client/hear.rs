@@ -8,7 +8,7 @@ use vang_proto::frame::Limits;
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{
     AccountAdded, Action, Advice, Code, ConnectionEvent, Event, EventMessage, Following, Incoming, NewStart,
-    Page, Reply, RoomChanged, RoomEvent, RoomList, RoomRow, Sent, incoming,
+    Page, Reply, RequestWriter, RoomChanged, RoomEvent, RoomList, RoomRow, Sent, incoming,
 };
 use vang_proto::{Decoder, Frame};
 
@@ -135,8 +135,7 @@ impl Client {
             following.elsewhere.insert(seen.seq);
             log.push(seen);
         } else if is_new {
-            following.run = Some(connection.run);
-            following.log.push(seen);
+            following.received(connection.run, seen);
         } else {
             assert!(!is_new, "{} receives {} twice", self.label, seen.seq);
         }
@@ -250,7 +249,8 @@ impl Client {
                 opening
             }
             Advice::Send(opening, NewStart::OtherJournal) => {
-                following.start_again(scene, &self.label);
+                let writer = RequestWriter { name: self.name.clone() };
+                following.start_again(scene, &self.label, &writer, &opening);
                 opening
             }
             Advice::Retry(_) => return false,
