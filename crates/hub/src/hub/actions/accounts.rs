@@ -1,7 +1,7 @@
 //! Accounts: the operator and administrators add and disable them.
 
 use bytes::Bytes;
-use vang_chat::{AccountCommand, AccountRole, AccountStatus, Principal};
+use vang_chat::{AccountCommand, AccountRole, AccountStatus, Principal, ServerPower};
 use vang_journal::encode_name;
 use vang_proto::vang::{self, ErrorReply};
 
@@ -36,7 +36,8 @@ impl Hub {
             vang::Role::Admin => AccountRole::Admin,
             vang::Role::Bot => AccountRole::Bot,
         };
-        let command = AccountCommand::SetRole { who: self.account_named(name)?, role, by: *who };
+        let account = self.account_meant(ServerPower::SetRole, who, Some(name))?;
+        let command = AccountCommand::SetRole { who: account, role, by: *who };
         self.enqueue(asker, command.into(), Bytes::new())
     }
 
@@ -47,7 +48,8 @@ impl Hub {
         name: &str,
         status: AccountStatus,
     ) -> Result<(), ErrorReply> {
-        let command = AccountCommand::SetStatus { who: self.account_named(name)?, status, by: *who };
+        let account = self.account_meant(ServerPower::Disable, who, Some(name))?;
+        let command = AccountCommand::SetStatus { who: account, status, by: *who };
         self.enqueue(asker, command.into(), Bytes::new())
     }
 }

@@ -28,7 +28,7 @@ impl Hub {
         (new, old): (Secret, Option<Secret>),
         name: Option<&str>,
     ) -> Result<(), ErrorReply> {
-        let account = self.account_meant(who, name)?;
+        let account = self.account_meant(ServerPower::SetPassword, who, name)?;
         self.check_server(ServerPower::SetPassword, who, account)?;
         let verifier = self.state.password(account);
         // The operator needs no old one: on the folder's socket a name is enough.
@@ -93,7 +93,7 @@ impl Hub {
         (rooms, days): (&[String], Option<u64>),
         name: Option<&str>,
     ) -> Result<(), ErrorReply> {
-        let account = self.account_meant(who, name)?;
+        let account = self.account_meant(ServerPower::CreateToken, who, name)?;
         self.check_server(ServerPower::CreateToken, who, account)?;
         let reader = Principal::Account(account);
         let rooms = rooms.iter().map(|room| self.room(asker, room, &reader)).collect::<Result<_, _>>()?;
@@ -121,7 +121,7 @@ impl Hub {
         id: Option<u64>,
         name: Option<&str>,
     ) -> Result<(), ErrorReply> {
-        let account = self.account_meant(who, name)?;
+        let account = self.account_meant(ServerPower::EndTokens, who, name)?;
         let own = self.token_of(asker.session).filter(|_| *who == Principal::Account(account));
         let which = match (id, own) {
             (Some(id), _) => Which::One(TokenId(id)),
@@ -139,7 +139,7 @@ impl Hub {
         who: &Principal,
         name: Option<&str>,
     ) -> Result<(), ErrorReply> {
-        let account = self.account_meant(who, name)?;
+        let account = self.account_meant(ServerPower::EndTokens, who, name)?;
         self.check_server(ServerPower::EndTokens, who, account)?;
         let seqs = self.state.tokens_of(account).map(|token| Seq(token.id.0)).collect();
         let then = Continuation::Sessions { asker: asker.clone(), account };
@@ -195,8 +195,14 @@ impl Hub {
         Ok(())
     }
 
-    /// The account that an action is about: the asker's own, or the one named.
-    pub(super) fn account_meant(&self, who: &Principal, name: Option<&str>) -> Result<AccountId, ErrorReply> {
+    /// The account that an action is about: the asker's own, or the one named. Whether there is one of that name is said only to
+    /// those who have the power over others.
+    pub(super) fn account_meant(
+        &self,
+        power: ServerPower,
+        who: &Principal,
+        name: Option<&str>,
+    ) -> Result<AccountId, ErrorReply> {
         match (name, who) {
             (None, Principal::Account(account)) => Ok(*account),
             (None, Principal::Operator) => {
@@ -207,13 +213,16 @@ impl Hub {
                 Code::SignInNeeded,
                 "only somebody who is signed in can do this; sign in first",
             )),
-            (Some(name), _) => self.account_named(name),
+            (Some(name), _) => {
+                let (shown, _, account) = self.named(name).map_err(|bad| bad_name("name", name, &bad))?;
+                if let Some(own) = account.filter(|account| *who == Principal::Account(*account)) {
+                    return Ok(own);
+                }
+                self.state.check_server(power, who, None).map_err(|refusal| refused(&refusal))?;
+                let none = || ErrorReply::new(Code::NoAccount, format!("there is no account '{shown}'"));
+                account.ok_or_else(none)
+            }
         }
-    }
-
-    pub(super) fn account_named(&self, name: &str) -> Result<AccountId, ErrorReply> {
-        let (shown, _, account) = self.named(name).map_err(|bad| bad_name("name", name, &bad))?;
-        account.ok_or_else(|| ErrorReply::new(Code::NoAccount, format!("there is no account '{shown}'")))
     }
 
     fn check_server(

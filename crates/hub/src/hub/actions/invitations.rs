@@ -43,7 +43,8 @@ impl Hub {
         wanted: Wanted,
     ) -> Result<(), ErrorReply> {
         let Wanted { title, uses, days, room, role, name } = wanted;
-        let account = name.map(|name| self.account_named(&name)).transpose()?;
+        let named = |name: String| self.account_meant(ServerPower::SetPassword, who, Some(&name));
+        let account = name.map(named).transpose()?;
         let room = room.map(|room| self.room(asker, &room, who)).transpose()?;
         let role = match role {
             None | Some(vang::Role::Person) => AccountRole::Person,
